@@ -6,12 +6,18 @@ ifneq ($(archive),)
 export H5LAKE_HDF5_ARCHIVE ?= $(abspath $(archive))
 endif
 
+# H5Part's source archive, likewise.
+h5part-archive := $(wildcard ../shared/upstream/h5part-1.6-*.tar.xz)
+ifneq ($(h5part-archive),)
+export H5LAKE_H5PART_ARCHIVE ?= $(abspath $(h5part-archive))
+endif
+
 on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-ceph test-docker test-differential \
     test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
-    test-faults test-power test-fuzz test-memory soak bench bench-apps lint fmt clean
+    test-faults test-power test-fuzz test-memory test-testpar soak bench bench-apps bench-commits lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -24,6 +30,7 @@ help:
 	@echo "make test-differential SEEDS=5000 START=100"
 	@echo "                random programs on native HDF5 and on h5lake, side by side"
 	@echo "make test-mpi   four processes with mpi4py on one file, by HDF5's MPI driver; builds what that needs, once"
+	@echo "make test-testpar  HDF5's own tests for MPI, all of them, natively too"
 	@echo "make test-versions VERSIONS='1.14.2 2.2.0'"
 	@echo "                programs in C and Python with each release of HDF5 from 1.14.0 on, and HDF5's API suite with builds of 1.14.6"
 	@echo "make test-browser  JupyterLab with H5Web in a headless browser, which shows containers and old versions"
@@ -45,6 +52,7 @@ help:
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
 	@echo "make bench-apps WORKLOADS=Tables,Climate ROUNDS=3"
 	@echo "                time, memory and room of real workloads beside native HDF5"
+	@echo "make bench-commits  many writers of one container in a simulated distant store"
 	@echo "make lint       formatting, clippy, links of the documentation, import circles, dependencies"
 	@echo "make fmt        format the Rust sources"
 
@@ -122,9 +130,20 @@ bench: plugin
 bench-apps: plugin
 	benches/apps/run --rounds $(ROUNDS) $(if $(WORKLOADS),--workloads $(WORKLOADS))
 
+# Workers that commit to one container, in a simulated store.
+bench-commits:
+	cargo run --release --package h5lake-many-workers -- --workers 1,4,16,64,100
+	for regions in rows datasets same; do \
+	    cargo run --release --package h5lake-many-workers -- --workers 16,100 --regions $$regions; done
+	cargo run --release --package h5lake-many-workers -- --workers 100 --requests 3500
+
 # Programs for MPI, with HDF5, mpi4py and h5py built for it: made once, and kept in the cache.
 test-mpi: plugin
 	@.ci/test mpi mpi-dir mpi-s3 mpi-native
+
+# HDF5's own tests for MPI. Every 'make test' has a sample.
+test-testpar: plugin
+	@.ci/test testpar testpar-native
 
 # JupyterLab with H5Web, as a browser shows it.
 test-browser: plugin

@@ -1,14 +1,16 @@
 """The programs for MPI need an h5py and an HDF5 that are built for it."""
 
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-from harness import RESULTS
-from harness.suite import Suite
+from harness import RESULTS, connector as connectors
+from harness.suite import Failure, Suite
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # launch.py
 
 
 def pytest_addoption(parser):
@@ -36,6 +38,13 @@ class MPISuite(Suite):
             raise pytest.UsageError("the environment for MPI could not be made")
         self.python, hdf5 = made.stdout.split()
         self.hdf5 = Path(hdf5)
+
+    def h5diff(self):
+        """The program that compares two files: of the tests' other build of HDF5, since it needs no MPI."""
+        prefix, why = connectors.hdf5_prefix()
+        if prefix is None:
+            raise Failure(f"no h5diff: {why}")
+        return prefix / "bin" / "h5diff"
 
     def close(self):
         if self.outcomes:

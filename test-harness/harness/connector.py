@@ -1,6 +1,7 @@
 """Which connector a run uses, and whose files it left: a suite that fell back to native must not pass."""
 
 import os
+import re
 import shlex
 import subprocess
 import threading
@@ -97,6 +98,13 @@ def hdf5_prefix(other=None):
 def hdf5_version(prefix):
     """'1.14.6' from a build's folder name."""
     return prefix.name.split("-")[1]
+
+
+def hdf5_archive(prefix):
+    """The source archive of the HDF5 that was built into `prefix`, or None where there is none."""
+    found = subprocess.run([ROOT / "tests-c" / "hdf5" / "build", "--archive"], stdout=subprocess.PIPE, text=True)
+    path = Path(found.stdout.strip())
+    return path if found.returncode == 0 and re.match(rf"hdf5[-_]{hdf5_version(prefix)}\b", path.name) else None
 
 
 def programs_folder(prefix):

@@ -144,6 +144,44 @@ def test_resident_size(r):
     print("  " + r.run(r.programs["leaks"], "leaks.h5", FILES, DATASETS_EACH, GROWTH_KIB).strip())
 
 
+def ours(r):
+    """What tells a program that its connector gives tokens."""
+    return ["ours"] if r.connector.is_ours else []
+
+
+@pytest.mark.parametrize("case", ["order", "scattered", "random", "waits", "closes", "at-once", "many"])
+def test_events(r, case):
+    """Transfers and flushes that an event set waits for."""
+    r.run(r.programs["events"], case, f"{case}.h5", *ours(r))
+
+
+@pytest.mark.parametrize("case", ["failure", "untold", "number", "lost", "shut", "forked", "threads"])
+def test_event_ends(r, case):
+    """How they end if not well, and when the program forks or the library shuts down."""
+    if case == "number" and r.connector.in_store:
+        pytest.skip("the limit is one for local files")
+    r.run(r.programs["event_ends"], case, f"{case}.h5", *ours(r))
+
+
+def test_events_at_exit(r):
+    """A program that ends takes along what goes on. One that is cut off leaves what was flushed."""
+    r.run(r.programs["event_ends"], "end", "end.h5", *ours(r))
+    r.run(r.programs["event_ends"], "read", "end.h5")
+    r.run(r.programs["event_ends"], "stop", "stop.h5", *ours(r))
+    if r.connector.is_ours:
+        r.tool("h5dump", "-H", "stop.h5")
+
+
+def test_failed_events_at_exit(r):
+    """What failed and nobody waited for is told when the program ends, and by its exit status."""
+    if not r.connector.is_ours:
+        pytest.skip("natively it is the call that fails")
+    done = subprocess.run([r.programs["event_ends"], "failing-end", "failing.h5", "ours"], env=r.connector.env(), cwd=r.work,
+                          capture_output=True, text=True, timeout=r.limit)
+    if done.returncode != 74 or "without having waited for an event set" not in done.stderr:
+        raise Failure(f"exit {done.returncode}: {done.stderr[-600:]}")
+
+
 # What valgrind looks at.
 VALGRIND = {"leaks": ("leaks", "leaks.h5", 12, 10), "closing": ("closing", "shut", "closing.h5"),
             "refs": ("refs", "write", "refs.h5", "refs-other.h5"),

@@ -10,7 +10,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from harness.connector import hdf5_version
+from harness.connector import hdf5_archive
 
 HERE = Path(__file__).resolve().parent
 RECIPE = 3  # raise this when what follows, or a file beside it, changes what is built
@@ -36,13 +36,6 @@ def groups(sources):
 def functions(folder):
     """The test functions that are announced."""
     return (folder / "functions").read_text().split()
-
-
-def archive(prefix):
-    """The source archive of the HDF5 that was built into `prefix`, or None where there is none."""
-    found = subprocess.run([HERE.parent / "hdf5" / "build", "--archive"], stdout=subprocess.PIPE, text=True)
-    path = Path(found.stdout.strip())
-    return path if found.returncode == 0 and re.match(rf"hdf5[-_]{hdf5_version(prefix)}\b", path.name) else None
 
 
 def compile_all(source, prefix, folder):
@@ -81,7 +74,7 @@ def built(prefix):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if done.exists():
             return done
-        packed = archive(prefix)
+        packed = hdf5_archive(prefix)
         if packed is None:
             return None
         with tempfile.TemporaryDirectory(dir=done.parent, prefix="building-testhdf5.") as work:

@@ -2,6 +2,8 @@
 
 #include "together.h"
 
+#include <unistd.h>
+
 enum { EACH = 40, COLUMNS = 6 };
 
 static hid_t all_list, own_list;
@@ -44,6 +46,20 @@ static void write_own(hid_t dataset, hid_t list, int round) {
     hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(2, count, NULL);
     CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0);
     CHECK(H5Dwrite(dataset, H5T_NATIVE_INT, memory, space, list, data) >= 0);
+    H5Sclose(memory);
+    H5Sclose(space);
+}
+
+/* Reads this process's rows by itself and looks at them. */
+static void check_own(hid_t dataset, int round) {
+    int data[EACH][COLUMNS];
+    hsize_t start[2] = {(hsize_t)(rank * EACH), 0}, count[2] = {EACH, COLUMNS};
+    hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(2, count, NULL);
+    CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0);
+    CHECK(H5Dread(dataset, H5T_NATIVE_INT, memory, space, own_list, data) >= 0);
+    for (int row = 0; row < EACH; row++)
+        for (int column = 0; column < COLUMNS; column++)
+            CHECK(data[row][column] == value(rank * EACH + row, column, round));
     H5Sclose(memory);
     H5Sclose(space);
 }
@@ -170,6 +186,34 @@ static void test_structure(hid_t file) {
     H5Sclose(scalar);
 }
 
+/* The first process makes a group and flushes long before the others come, which meanwhile read and write by themselves. */
+static void test_late(hid_t file) {
+    begin("one is ahead");
+    hid_t dataset = rows(file, "late", 0, 0), scalar = H5Screate(H5S_SCALAR);
+    write_own(dataset, all_list, 6);
+    CHECK(H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0);
+    for (int round = 0; round < 2; round++) {
+        barrier();
+        if (rank != 0) {
+            usleep(200000);
+            if (round == 0)
+                check_own(dataset, 6);
+            else
+                write_own(dataset, own_list, 6);
+        }
+        hid_t group = H5Gcreate2(file, round ? "late 1" : "late 0", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        CHECK(group >= 0);
+        hid_t attribute = H5Acreate2(group, "n", H5T_STD_I32LE, scalar, H5P_DEFAULT, H5P_DEFAULT);
+        CHECK(attribute >= 0 && H5Awrite(attribute, H5T_NATIVE_INT, &round) >= 0);
+        H5Aclose(attribute);
+        H5Gclose(group);
+        CHECK(H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0);
+    }
+    check_all(dataset, all_list, 6);
+    H5Sclose(scalar);
+    H5Dclose(dataset);
+}
+
 /* The file is opened a second time, by all, while it is open. */
 static void test_open_again(hid_t file, const char *name) {
     begin("opened again");
@@ -272,6 +316,7 @@ int main(int count, char **arguments) {
     test_loop(file);
     test_empty(file);
     test_structure(file);
+    test_late(file);
     test_open_again(file, "visible.h5");
     test_failure(file);
     test_handle(file);

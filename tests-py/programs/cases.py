@@ -2,6 +2,8 @@
 in one. The programs are ordinary h5py; nothing here knows of any connector."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -50,6 +52,39 @@ def main(scope):
         kind, name = full.split("_", 1)
         print(f"\nrunning {full}", flush=True)
         _run(kind, name, scope[full], Path(sys.argv[1]))
+
+
+def files_in(folder):
+    """Size and time (ns) of each file below a folder, by path. Other processes may make and delete files and folders
+    meanwhile: what is gone when its turn comes is left out."""
+    found = {}
+    for place, _, names in os.walk(folder):  # skips a folder that is gone; Path.rglob raises
+        for path in (Path(place) / name for name in names):
+            try:
+                found[path] = (path.stat().st_size, path.stat().st_mtime_ns)
+            except FileNotFoundError:
+                continue
+    return found
+
+
+def bytes_in(folder):
+    """What the files below a folder hold together, in bytes."""
+    return sum(size for size, _ in files_in(folder).values())
+
+
+def killed_midway(start, folder, more, is_done, how=signal.SIGKILL):
+    """Kills the process that `start()` returns once the files below a folder hold `more` bytes more. Returns whether
+    its work was under way: on a busy machine it may end first, or be killed after its last step. Callers try again."""
+    until, process = bytes_in(folder) + more, start()
+    while bytes_in(folder) < until and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(how)
+    return process.wait() != 0 and not is_done()
+
+
+def is_container(name):
+    """Whether the tool finds a whole container under a name."""
+    return subprocess.run([os.environ["TOOL"], "ls", name], capture_output=True, timeout=120).returncode == 0
 
 
 def raises(kind, function, *args, **kwargs):

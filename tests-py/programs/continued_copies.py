@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ["HDF5_VOL_CONNECTOR"] = "h5lake retention=1h"
@@ -15,7 +16,7 @@ os.environ["HDF5_VOL_CONNECTOR"] = "h5lake retention=1h"
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
-from cases import main  # noqa: E402
+from cases import bytes_in, files_in, is_container, killed_midway, main  # noqa: E402
 
 MIB = 1 << 20
 #: Of the source, in chunks of a mebibyte.
@@ -54,22 +55,6 @@ def look(source, target):
     assert len(json.loads(run("versions", "--json", target))["versions"]) == 1
 
 
-def files(place):
-    """What lies in a folder: size and time by name."""
-    found = {}
-    for path in Path(place).rglob("*"):
-        try:
-            if path.is_file():
-                found[path] = (path.stat().st_size, path.stat().st_mtime_ns)
-        except FileNotFoundError:
-            pass
-    return found
-
-
-def stored(place):
-    return sum(size for size, _ in files(place).values())
-
-
 def begin(source, target):
     # Who starts this in the background of a shell has SIGINT ignored, and so would the tool.
     command = ["env", "--default-signal=INT", os.environ["TOOL"], "copy", "--quiet", source, target]
@@ -78,15 +63,17 @@ def begin(source, target):
 
 def kill(source, target, place, more, how=signal.SIGKILL):
     """Kills a copy when it has written so much more; whether it was still under way."""
-    until, process = stored(place) + more, begin(source, target)
-    while stored(place) < until and process.poll() is None:
-        time.sleep(0.001)
-    process.send_signal(how)
-    return process.wait() != 0
+    return killed_midway(lambda: begin(source, target), place, more, partial(is_container, target), how)
+
+
+def forget(place):
+    """Removes what lies in a folder, and what of a replaced container is kept there."""
+    for path in files_in(place):
+        path.unlink()
 
 
 def packs(place):
-    return {path: what for path, what in files(place).items() if path.parent.name == "pack"}
+    return {path: what for path, what in files_in(place).items() if path.parent.name == "pack"}
 
 
 def sources(folder):
@@ -104,7 +91,7 @@ def check_a_killed_copy_into_a_store_goes_on(folder):
             while not kill(source, target, place, more * MIB, how):
                 assert time.time() < before + 60, "it always ends before it can be killed"
                 run("rm", target)
-                subprocess.run(["rm", "-r", place], check=True)
+                forget(place)
             run("ls", target, code=1)
             arrived = packs(place)
             done = copy(source, target)
@@ -114,10 +101,10 @@ def check_a_killed_copy_into_a_store_goes_on(folder):
             # What is told is what happened: packs that had arrived are the same files.
             kept = sum(size for path, (size, when) in arrived.items() if packs(place).get(path) == (size, when))
             assert kept >= done["continued"], (kept, done)
-            assert stored(place) < SIZE + 16 * MIB, "something is there twice"
-            assert not [path for path in files(place) if "copy" in path.parts], "the journal is left"
+            assert bytes_in(place) < SIZE + 16 * MIB, "something is there twice"
+            assert not [path for path in files_in(place) if "copy" in path.parts], "the journal is left"
             look(source, target)
-            subprocess.run(["rm", "-r", place], check=True)
+            forget(place)
         run("rm", source)
 
 
@@ -127,17 +114,15 @@ def check_a_killed_copy_into_a_file_goes_on(folder):
         for more, how in [(60, signal.SIGKILL), (120, signal.SIGINT)]:
             while not kill(source, "files/b.h5", "files", more * MIB, how):
                 run("rm", "files/b.h5")
-                for path in files("files"):
-                    path.unlink()
+                forget("files")
             assert not Path("files/b.h5").exists()
             done = copy(source, "files/b.h5")
             assert done["continued"] >= (more - 64) * MIB and done["begun_anew"] is None, (more, done)
             assert done["bytes"] + done["continued"] >= SIZE, done
-            assert [path.name for path in files("files") if "replaced" not in path.name] == ["b.h5"]
+            assert [path.name for path in files_in("files") if "replaced" not in path.name] == ["b.h5"]
             assert Path("files/b.h5").stat().st_size < SIZE + 16 * MIB
             look(source, "files/b.h5")
-            for path in files("files"):
-                path.unlink()
+            forget("files")
         run("rm", source)
 
 
@@ -149,21 +134,27 @@ def check_a_copy_that_is_killed_again_and_again_ends(folder):
         while kill("a.h5", target, place, 40 * MIB):
             tries += 1
             assert tries < 60
+        if any("copy" in path.parts or "copy" in path.suffix for path in files_in(place)):
+            # It was killed after its last step. What is left then lives for a day, and the target is whole.
+            run("diff", "--storage", "a.h5", target)
+            continue
         look("a.h5", target)
-        assert stored(place) < SIZE + 40 * MIB, "something is there twice"
+        assert bytes_in(place) < SIZE + 40 * MIB, "something is there twice"
 
 
 def check_another_version_begins_anew(folder):
     make("a.h5")
     os.mkdir("files")
     for place, target in (("store", f"file://{folder}/store/b.h5"), ("files", "files/b.h5")):
-        assert kill("a.h5", target, place, 100 * MIB)
+        while not kill("a.h5", target, place, 100 * MIB):
+            run("rm", target)
+            forget(place)
         with h5py.File("a.h5", "r+") as f:
             f["grid"][3] = 7
         text = run("copy", "a.h5", target)
         assert "begun anew, because an earlier try was of another version or container" in text, text
         look("a.h5", target)
-        assert stored(place) < SIZE + 16 * MIB, "the earlier try is left"
+        assert bytes_in(place) < SIZE + 16 * MIB, "the earlier try is left"
 
 
 def check_one_copy_at_a_time(folder):
@@ -171,8 +162,7 @@ def check_one_copy_at_a_time(folder):
     os.mkdir("files")
     for place, target in (("store", f"file://{folder}/store/b.h5"), ("files", "files/b.h5")):
         process = begin("a.h5", target)
-        while stored(place) < 60 * MIB:
-            assert process.poll() is None
+        while bytes_in(place) < 60 * MIB and process.poll() is None:
             time.sleep(0.001)
         text = run("copy", "a.h5", target, code=1)
         # It may have ended meanwhile.
@@ -184,7 +174,7 @@ def check_one_copy_at_a_time(folder):
 def check_a_short_copy_leaves_no_journal(folder):
     make("small.h5", 8 * MIB)
     run("copy", "small.h5", f"file://{folder}/store/b.h5")
-    assert not [path for path in files("store") if "copy" in path.parts]
+    assert not [path for path in files_in("store") if "copy" in path.parts]
     done = copy("small.h5", "c.h5")
     assert (done["continued"], done["begun_anew"]) == (0, None)
     assert "continued" not in run("copy", "small.h5", "d.h5")

@@ -6,15 +6,14 @@
 import json
 import os
 import subprocess
-import time
-from pathlib import Path
+from functools import partial
 
 os.environ["HDF5_VOL_CONNECTOR"] = "h5lake retention=1h"
 
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
-from cases import main, same  # noqa: E402
+from cases import bytes_in, killed_midway, main, same  # noqa: E402
 
 ROWS, WIDTH = 4000, 250
 CHUNK = 100 * WIDTH * 8
@@ -49,10 +48,6 @@ def make(name):
 
 def newest(name):
     return json.loads(run("versions", "--json", "-n", "1", name))["versions"][0]["number"]
-
-
-def stored(place):
-    return sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
 
 
 def look(source, target):
@@ -104,10 +99,10 @@ def check_little_is_written(folder):
     for n in range(3):
         with h5py.File("a.h5", "r+") as f:
             f["grid"][n] = n
-        before = stored("store")
+        before = bytes_in("store")
         done = update("a.h5", target)
         assert done["bytes"] == WIDTH * 8, done
-        assert stored("store") - before < CHUNK, "more than a chunk was written for a row of one"
+        assert bytes_in("store") - before < CHUNK, "more than a chunk was written for a row of one"
     look("a.h5", target)
 
 
@@ -220,24 +215,24 @@ def check_a_version_that_is_gone_is_not_guessed(folder):
         refused("a.h5", target, "no longer keeps")
 
 
+def replace_much():
+    """A change of 96 MB in the source."""
+    with h5py.File("a.h5", "r+") as f:
+        if "more" in f:
+            del f["more"]
+        f["more"] = np.random.default_rng(1).random(12_000_000)
+
+
 def check_a_killed_update_leaves_the_version_before(folder):
     make("a.h5")
-    for target, place in (("b.h5", "b.h5"), (f"file://{folder}/store/b.h5", "store")):
+    for target in "b.h5", f"file://{folder}/store/b.h5":
+        command = [os.environ["TOOL"], "copy", "--update", "a.h5", target]
         first = copy("a.h5", target)["version"]
-        with h5py.File("a.h5", "r+") as f:
-            if "more" in f:
-                del f["more"]
-            f["more"] = np.random.default_rng(1).random(12_000_000)
-
-        def size():
-            return Path(place).stat().st_size if Path(place).is_file() else stored(place)
-
-        before, process = size(), subprocess.Popen([os.environ["TOOL"], "copy", "--update", "a.h5", target])
-        while size() < before + (8 << 20):
-            assert process.poll() is None, "it ended before it could be killed"
-            time.sleep(0.001)
-        process.kill()
-        process.wait()
+        replace_much()
+        before = newest(target)
+        while not killed_midway(partial(subprocess.Popen, command), folder, 8 << 20, lambda: newest(target) != before):
+            first, before = newest("a.h5"), newest(target)
+            replace_much()
         run("diff", "--storage", f"a.h5@v={first}", target)
         done = update("a.h5", target)
         assert done["before"] == first and done["bytes"] == 96_000_000, done

@@ -258,7 +258,7 @@ def check_old_versions(folder):
 def samples():
     """(a sample's folder, whether it is of a directory of objects) of all that the present connector can open."""
     found = [(sample, (sample / "objects").exists()) for sample in sorted((READER / "samples").iterdir())]
-    assert len(found) >= 15, found
+    assert len(found) >= 20, found
     # With a store, plain names are names in that store.
     return [(sample, in_objects) for sample, in_objects in found if in_objects or "store=" not in CONNECTOR]
 

@@ -431,7 +431,11 @@ class DirectoryLedger(Ledger):
         b = Bytes(data, "a log object")
         b.expect(b"h5lL")
         b.take(b.u32())
-        return Record(data[b.at:])
+        record = Record(data[b.at:])
+        owned = sorted(n for _, entries in members(data) for n in entries)
+        if owned and owned != list(range(len(record.entries))):
+            raise Damaged("entries of a group commit that are no member's, or several members'")
+        return record
 
     def read(self, place):
         room, which, offset, length = place
@@ -446,6 +450,26 @@ class DirectoryLedger(Ledger):
         if offset + length > len(data):
             raise Damaged(f"an object has no {length} bytes at {offset}")
         return data[offset:offset + length]
+
+
+def members(data):
+    """[(writer, numbers of its entries)] of the log object of a group commit; nothing for another one."""
+    length = struct.unpack_from("<I", data, 4)[0]
+    area = data[8:8 + length]
+    if area[:4] != b"h5lJ" or crc32c(area[:-4]) != struct.unpack("<I", area[-4:])[0]:
+        return []
+    b = Bytes(area[:-4], "members")
+    b.expect(b"h5lJ")
+    found = []
+    for _ in range(b.varint()):
+        b.u64()
+        writer, entries, following = (b.string().decode(), b.varint()), [], 0
+        for _ in range(b.varint()):
+            entries.append(following + b.varint())
+            following = entries[-1] + 1
+        found.append((writer, entries))
+    b.end()
+    return found
 
 
 def pointed_to(path):

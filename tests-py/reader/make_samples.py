@@ -7,6 +7,7 @@ Samples that are there stay as they are: a new name is for a new format, and not
 import os
 import pprint
 import shutil
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import numpy as np  # noqa: E402
 import reader_references  # noqa: E402
 
 NAME = "x.h5"
+SERVER = HERE.parents[1] / "object-stores/examples/store_server.py"
 
 
 def small(f):
@@ -102,6 +104,49 @@ def one_of_many(which):
             f.flush()
 
 
+def grouped(tool):
+    """By eight processes that commit together, in a store of another process: only far ones take commits in groups."""
+    with tempfile.TemporaryDirectory() as folder:
+        database, at = f"{folder}/objects.db", f"{folder}/x.sock"
+        server = subprocess.Popen([sys.executable, SERVER, database, "--socket", at], stdout=subprocess.PIPE)
+        try:
+            assert server.stdout.readline()
+            env = {**os.environ, "H5LAKE_STORE": f"h5store+unix://{at}/", "H5LAKE_WRITERS": "many", "PYTHONPATH": str(HERE)}
+            python = [sys.executable, "-c"]
+            subprocess.run([*python, "import make_samples as m; m.begin_group()"], env=env, check=True)
+            code = "import make_samples as m; m.one_of_group({})"
+            writers = [subprocess.Popen([*python, code.format(n)], env=env) for n in range(8)]
+            assert [w.wait() for w in writers] == [0] * 8
+        finally:
+            server.kill()
+            server.wait()
+        for key, data in sqlite3.connect(database).execute("SELECT key, bytes FROM objects"):
+            path = Path("objects") / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    logs = [path.read_bytes() for path in Path("objects").rglob("log/*")]
+    assert any(ledger.members(data) for data in logs), "no commits went together"
+    (Path("objects") / ".object-store").mkdir(exist_ok=True)
+    Path(NAME).unlink()
+    subprocess.run([tool, "link", f"file://{os.getcwd()}/objects/{NAME}", NAME], check=True)
+
+
+def begin_group():
+    with h5py.File(NAME, "w") as f:
+        small(f)
+        f.create_dataset("parts", (80, 10), "i4", chunks=(10, 10), compression="gzip")
+        for n in range(8):
+            f.create_group(f"writer{n}").attrs["turn"] = 0
+
+
+def one_of_group(which):
+    with h5py.File(NAME, "r+") as f:
+        for n in range(6):
+            f["parts"][10 * which:10 * which + 10] = 100 * which + n
+            f[f"writer{which}"].attrs["turn"] = n
+            f.flush()
+
+
 def references(_):
     """New references of every kind, in every place."""
     with h5py.File(NAME, "w") as f:
@@ -158,7 +203,7 @@ def copied(tool):
 
 
 SAMPLES = {"closed": closed, "tagged": tagged, "copied": copied, "unclosed": unclosed, "based": based, "block": block,
-           "many": many, "references": references, "without-edits": without_edits, "without-claim": without_claim}
+           "many": many, "grouped": grouped, "references": references, "without-edits": without_edits, "without-claim": without_claim}
 
 
 def make(tool, name):

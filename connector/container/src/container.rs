@@ -463,6 +463,11 @@ impl Container {
         Ok(true)
     }
 
+    /// Whether other processes may have it open for writing, too.
+    pub fn has_many_writers(&self) -> bool {
+        self.ledger.is_one_of_many()
+    }
+
     /// Whether changes are allowed.
     pub fn writable(&self) -> bool {
         self.writable

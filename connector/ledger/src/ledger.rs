@@ -9,12 +9,13 @@ mod payloads;
 mod tag;
 mod whole;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
 
+pub(crate) use self::close::note_broken;
 pub(crate) use self::commit::After;
 use self::commit::SpilledBatch;
 pub use self::continued::WholeCopy;
@@ -69,6 +70,12 @@ pub(crate) struct State {
     pub(crate) staged_bytes: u64,
     /// What was staged when a commit was tried whose end is not known.
     pub(crate) in_doubt: Option<Memtable>,
+    /// The same of a commit that may go together with others'.
+    pub(crate) in_group: Option<Memtable>,
+    /// Keys of the commits that are not taken in yet that this writer changed itself.
+    pub(crate) own: BTreeSet<Bytes>,
+    /// This writer led the last group commit.
+    pub(crate) leads: bool,
     /// What was staged before, and did not stay in memory.
     spilled: Option<SpilledBatch>,
     /// The memory that what is staged may take before it is spilled, where that is more than the bound.

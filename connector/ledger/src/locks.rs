@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::time::Instant;
 
 #[cfg(debug_assertions)]
 mod count {
@@ -150,6 +151,11 @@ impl Condvar {
     /// Lets go of the lock until the change is told, and takes it again.
     pub fn wait<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>) {
         self.0.wait(&mut guard.inner);
+    }
+
+    /// As [`Condvar::wait`], until a time. Answers whether that time was reached.
+    pub fn wait_until<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>, end: Instant) -> bool {
+        self.0.wait_until(&mut guard.inner, end).timed_out()
     }
 
     /// Tells all who wait that it has changed.

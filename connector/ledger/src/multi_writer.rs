@@ -3,6 +3,8 @@
 //! The ledger does not know what values mean. It tells which staged keys another writer changed meanwhile, with the value
 //! that both started from, and commits only when each of them was merged or given up.
 
+mod group_commit;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
@@ -17,7 +19,7 @@ use crate::ledger::{After, Ledger, State};
 use crate::memtable::{EMPTY, range_of, value_in};
 use crate::merged_view::Layers;
 use crate::storage::RemoteCommits;
-use crate::wal::record::{self, CommitRecord};
+use crate::wal::record::{self, Author, CommitRecord};
 
 /// How often [`Ledger::commit`] tries.
 const MAX_COMMIT_ATTEMPTS: u32 = 1000;
@@ -78,7 +80,11 @@ impl Ledger {
         })
     }
 
-    fn take_commits(&self, s: &mut State, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<EntryChange>> {
+    pub(crate) fn take_commits(
+        &self,
+        s: &mut State,
+        wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Vec<EntryChange>> {
         // Else an own record would be news.
         self.settle(s)?;
         if s.unseen_commits.is_none() {
@@ -92,6 +98,7 @@ impl Ledger {
         };
         let taken = self.take_in(s, &commits, wanted).and_then(|changes| {
             self.apply(s, &commits)?;
+            s.own.clear();
             Ok(changes)
         });
         taken.inspect_err(|_| s.unseen_commits = Some(commits))
@@ -103,24 +110,25 @@ impl Ledger {
         commits: &RemoteCommits,
         wanted: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Vec<EntryChange>> {
-        let mut last: BTreeMap<Bytes, CommitRecord> = BTreeMap::new();
+        let mut last: BTreeMap<Bytes, (u64, &Author)> = BTreeMap::new();
         for record in commits.skipped.iter().chain(&commits.records) {
             if record.header.version > s.version {
-                for (key, _) in self.changes(record)? {
-                    last.insert(key, record.clone());
+                for (n, (key, _)) in self.changes(record)?.into_iter().enumerate() {
+                    last.insert(key, (record.header.version, record.author_of(n)));
                 }
             }
         }
+        // Nobody else changed what a group commit took in of this writer.
+        last.retain(|key, _| !s.own.contains(key));
         let mut out = Vec::with_capacity(last.len());
         let mut unmerged = Vec::new();
-        for (key, record) in last {
+        for (key, (version, by)) in last {
             let staged = value_in(&s.staged, &key).is_some();
             let before = if staged || wanted(&key) { self.below(s).get(&key)? } else { None };
             if staged {
                 unmerged.push((key.clone(), before.clone()));
             }
-            let (host, pid) = (record.header.by.host.to_string(), record.header.by.pid);
-            out.push(EntryChange { key, before, version: record.header.version, host, pid });
+            out.push(EntryChange { key, before, version, host: by.host.to_string(), pid: by.pid });
         }
         for (key, before) in unmerged {
             if let Entry::Vacant(new) = s.unmerged.entry(key) {

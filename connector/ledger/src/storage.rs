@@ -77,6 +77,18 @@ pub(crate) enum Commit {
     InDoubt(Error),
 }
 
+/// What became of a commit that may go together with others'.
+#[derive(Debug)]
+pub(crate) enum GroupCommit {
+    /// It is done. The last of the records has it; those before are news. One writer of each group has led it.
+    Joined { commits: RemoteCommits, led: bool },
+    /// Others changed what it depends on: it is not done, and will not be.
+    Behind,
+    /// The store gave this error: [`settle_group`](StorageSharing::settle_group) has to find out, before anything else is
+    /// committed or learnt.
+    InDoubt(Error),
+}
+
 /// How a storage likes its pages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageSizes {

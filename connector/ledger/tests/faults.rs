@@ -153,6 +153,72 @@ fn together(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     model
 }
 
+/// What is staged under these keys is apart from all that changes other keys.
+fn conditions(keys: &[String]) -> Vec<Bytes> {
+    keys.iter().map(|key| Bytes::copy_from_slice(key.as_bytes())).collect()
+}
+
+/// Two of many writers whose commits go together. One is cut off when its commit is in the queue, so that the other leads and
+/// takes it in, or changes what it depends on.
+fn in_groups(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
+    let mut model = Map::new();
+    let o = opts(Writers::Many);
+    let a = again(what, || Ledger::create_objects(store.clone(), KEY, Replace::Atomically, o.clone()));
+    let cut_off = FaultStore::new(store.clone());
+    let own: Arc<dyn ObjectStore> = Arc::new(cut_off.clone());
+    let b = again(what, || Ledger::open_objects(own.clone(), KEY, Access::ReadWrite, o.clone()));
+    for n in 0..6u64 {
+        let names = [format!("b-{}", n % 3), format!("b-key-{n}")];
+        again(what, || b.advance(&|_| false));
+        set(what, &b, &mut model, &names[0], data(n, 3_000 + n));
+        put(what, &b, &mut model, &names[1], &data(n, 700));
+        // It is queued, and its writer hears no more.
+        let timeout = Fault::Fail(Timing::Before, StoreKind::Timeout);
+        let list = Select::One(Operation::List);
+        cut_off.inject(Rule { select: list, skip: 0, times: 1, fault: timeout });
+        match b.commit_in_group(&conditions(&names), &|_| false) {
+            Ok(changes) => assert!(changes.is_none(), "{what}"),
+            Err(e) => assert!(is_told_rightly(&e), "{what}: {e}"),
+        }
+        cut_off.clear();
+
+        // Another change of its key: in the same group, or before it.
+        let is_hindrance = n % 3 != 0;
+        again(what, || a.advance(&|_| false));
+        if n % 3 == 2 {
+            put(what, &a, &mut model, &names[1], &data(n + 7, 30));
+            again(what, || a.commit());
+        }
+        let key = if n % 3 == 1 { names[1].clone() } else { format!("a-{n}") };
+        put(what, &a, &mut model, &key, &data(n + 9, 300));
+        let own_key = conditions(std::slice::from_ref(&key));
+        let grouped = again(what, || a.commit_in_group(&own_key, &|_| false));
+        let version = if grouped.is_some() { a.version() } else { again(what, || a.commit()) };
+        if what == WITHOUT_ERRORS {
+            let taken_in = again(what, || a.get(names[0].as_bytes())).is_some();
+            assert_eq!(taken_in, n / 3 > 0 || !is_hindrance, "commit {n} of the other one");
+            assert!(!is_hindrance || b.version() < version);
+        }
+
+        if is_hindrance {
+            again(what, || b.advance(&|_| false));
+            for (key, _) in b.unmerged() {
+                put(what, &b, &mut model, std::str::from_utf8(&key).unwrap(), &data(n, 700));
+                b.merged(&key);
+            }
+        }
+        let last = format!("b-last-{n}");
+        put(what, &b, &mut model, &last, &[n as u8]);
+        again(what, || b.commit());
+    }
+    for l in [a, b] {
+        if let Err(e) = l.close() {
+            assert!(is_told_rightly(&e), "{what}: {e}");
+        }
+    }
+    model
+}
+
 /// What a new process finds, and that it can go on.
 fn check(inner: &Arc<dyn ObjectStore>, model: &Map, what: &str) {
     let found = |access| {
@@ -194,10 +260,12 @@ fn check(inner: &Arc<dyn ObjectStore>, model: &Map, what: &str) {
 
 type Scenario = fn(&Arc<dyn ObjectStore>, &str) -> Map;
 
+const WITHOUT_ERRORS: &str = "without errors";
+
 /// The calls of a scenario, which errors are to meet.
 fn calls(scenario: Scenario) -> Range<u64> {
     let faulty = FaultStore::new(common::store());
-    scenario(&(Arc::new(faulty.clone()) as Arc<dyn ObjectStore>), "without errors");
+    scenario(&(Arc::new(faulty.clone()) as Arc<dyn ObjectStore>), WITHOUT_ERRORS);
     0..faulty.calls(Select::Any)
 }
 
@@ -266,6 +334,17 @@ fn one_error_at_any_request_of_many_writers_costs_a_retry_at_most() {
 fn errors_in_a_row_at_any_request_of_many_writers_cost_retries_at_most() {
     at_each_call(together, 2, &KINDS[1..2], &[Timing::Before, Timing::After]);
     at_each_call(together, 4, &KINDS[2..], &[Timing::Before, Timing::After]);
+}
+
+#[test]
+fn one_error_at_any_request_of_commits_in_groups_costs_a_retry_at_most() {
+    at_each_call(in_groups, 1, &KINDS[..1], &[Timing::Before, Timing::After]);
+}
+
+#[test]
+fn errors_in_a_row_at_any_request_of_commits_in_groups_cost_retries_at_most() {
+    at_each_call(in_groups, 2, &KINDS[1..2], &[Timing::Before, Timing::After]);
+    at_each_call(in_groups, 4, &KINDS[2..], &[Timing::Before, Timing::After]);
 }
 
 /// A store whose puts ask somebody first.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use common::work::Chance;
 use common::{Place, places};
 use h5lake_ledger::{Access, Ledger, Options, Writers};
@@ -52,8 +53,8 @@ fn snapshot(l: &Ledger) -> Map {
         .collect()
 }
 
-/// Commits what is staged; where others added to the same key, the sums are added up.
-fn commit(l: &Ledger) -> u64 {
+/// Commits what is staged, perhaps together with others; where they added to the same key, the sums are added up.
+fn commit(l: &Ledger, keys: &[Bytes]) -> u64 {
     loop {
         l.advance(&|_| false).unwrap();
         for (key, base) in l.unmerged() {
@@ -62,7 +63,12 @@ fn commit(l: &Ledger) -> u64 {
             l.put(&key, sum.to_le_bytes().to_vec()).unwrap();
             l.merged(&key);
         }
-        if let Some(version) = l.try_commit().unwrap() {
+        let goes_in_group = l.commits_in_groups() && !keys.is_empty();
+        if goes_in_group {
+            if l.commit_in_group(keys, &|_| false).unwrap().is_some() {
+                return l.version();
+            }
+        } else if let Some(version) = l.try_commit().unwrap() {
             return version;
         }
     }
@@ -73,7 +79,7 @@ fn one() -> Options {
     Options { checkpoint_bytes: 300, spill_bytes: 500, retention: Some(Duration::ZERO), ..Options::default() }
 }
 
-fn write(place: &Place, who: u64, commits: u64, opts: &Options) -> Vec<Event> {
+fn write(place: &Place, who: u64, commits: u64, opts: &Options, groups: bool) -> Vec<Event> {
     let l = place.open(Access::ReadWrite, opts);
     let mut c = Chance::new(who * 7 + 1);
     let mut events = Vec::new();
@@ -93,7 +99,9 @@ fn write(place: &Place, who: u64, commits: u64, opts: &Options) -> Vec<Event> {
             let sum = number(l.get(key).unwrap().as_deref()) + value;
             l.put(key, sum.to_le_bytes().to_vec()).unwrap();
         }
-        let version = if l.is_one_of_many() { commit(&l) } else { l.commit().unwrap() };
+        let keys = set.keys().chain(add.keys()).filter(|_| groups).map(|key| Bytes::copy_from_slice(key));
+        let keys: Vec<Bytes> = keys.collect();
+        let version = if l.is_one_of_many() { commit(&l, &keys) } else { l.commit().unwrap() };
         events.push(Event { begun, ended: Instant::now(), version, what: What::Commit { set, add } });
         std::thread::yield_now();
     }
@@ -120,15 +128,21 @@ fn look(place: &Place, done: &AtomicBool, looks: &AtomicU64, again: bool) -> Vec
     events
 }
 
-/// Whether a history is linearizable in the order that its versions say; the reason if not.
-fn check(events: &[Event]) -> Result<(), String> {
+/// Whether a history is linearizable in the order that its versions say; the reason if not. With `groups`, several commits may
+/// have one version.
+fn check(events: &[Event], groups: bool) -> Result<(), String> {
     let mut commits: Vec<&Event> = events.iter().filter(|e| matches!(e.what, What::Commit { .. })).collect();
     commits.sort_by_key(|e| e.version);
     let mut state = Map::new();
     let mut states = vec![state.clone()];
     for (n, e) in commits.iter().enumerate() {
-        if e.version != n as u64 + 1 {
-            return Err(format!("version {} is given twice or never", n + 1));
+        let newest = states.len() as u64 - 1;
+        // What a group has together begins where it ends, in one state.
+        let is_together = e.version == newest && groups && n > 0;
+        if is_together {
+            states.pop();
+        } else if e.version != newest + 1 {
+            return Err(format!("version {} is given twice or never", newest + 1));
         }
         if let What::Commit { set, add } = &e.what {
             state.extend(set.clone());
@@ -161,37 +175,56 @@ fn check(events: &[Event]) -> Result<(), String> {
     Ok(())
 }
 
+/// What writers and readers do beside each other.
+fn history(place: &Place, groups: bool) -> Vec<Event> {
+    place.create(&many()).close().unwrap();
+    let (done, looks) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|s| {
+        let (done, looks) = (&done, &looks);
+        let readers = [false, true].map(|again| s.spawn(move || look(place, done, looks, again)));
+        let mut all = Vec::new();
+        // However the threads take turns, the readers look at many versions.
+        while looks.load(Ordering::Relaxed) < 40 {
+            let writers = [0, 1, 2].map(|who| s.spawn(move || write(place, who, 80, &many(), groups)));
+            let written = writers.map(|w| w.join());
+            // The readers end with a writer that panicked.
+            done.store(written.iter().any(Result::is_err), Ordering::Relaxed);
+            all.extend(written.into_iter().flat_map(|w| w.unwrap()));
+        }
+        done.store(true, Ordering::Relaxed);
+        all.extend(readers.into_iter().flat_map(|r| r.join().unwrap()));
+        all
+    })
+}
+
 #[test]
 fn histories_are_linearizable() {
     for place in places() {
-        place.create(&many()).close().unwrap();
-        let (done, looks) = (AtomicBool::new(false), AtomicU64::new(0));
-        let events: Vec<Event> = std::thread::scope(|s| {
-            let (place, done, looks) = (&place, &done, &looks);
-            let readers = [false, true].map(|again| s.spawn(move || look(place, done, looks, again)));
-            let mut all = Vec::new();
-            // However the threads take turns, the readers look at many versions.
-            while looks.load(Ordering::Relaxed) < 40 {
-                let writers = [0, 1, 2].map(|who| s.spawn(move || write(place, who, 80, &many())));
-                all.extend(writers.into_iter().flat_map(|w| w.join().unwrap()));
-            }
-            done.store(true, Ordering::Relaxed);
-            all.extend(readers.into_iter().flat_map(|r| r.join().unwrap()));
-            all
-        });
-        check(&events).unwrap();
+        let events = history(&place, false);
+        check(&events, false).unwrap();
         // The check itself finds what is wrong.
         for n in (0..events.len()).step_by(events.len() / 30) {
             let mut wrong = events.clone();
             if let What::Look(seen) = &mut wrong[n].what {
                 seen.insert(b"never".to_vec(), 1);
-                assert!(check(&wrong).is_err());
+                assert!(check(&wrong, false).is_err());
             }
             let mut swapped = events.clone();
             swapped[n].version += 1;
-            assert!(check(&swapped).is_err());
+            assert!(check(&swapped, false).is_err());
         }
     }
+}
+
+#[test]
+fn histories_with_commits_in_groups_are_linearizable() {
+    let place = Place::objects();
+    let events = history(&place, true);
+    check(&events, true).unwrap();
+    let mut versions: Vec<u64> =
+        events.iter().filter(|e| matches!(e.what, What::Commit { .. })).map(|e| e.version).collect();
+    versions.sort_unstable();
+    assert!(versions.windows(2).any(|pair| pair[0] == pair[1]), "no commits went together");
 }
 
 #[test]
@@ -206,13 +239,13 @@ fn readers_see_commits_that_are_bases_in_their_order() {
         let mut all = Vec::new();
         // However the threads take turns, the readers look at many versions.
         while looks.load(Ordering::Relaxed) < 100 {
-            all.extend(write(place, 0, 100, &one()));
+            all.extend(write(place, 0, 100, &one(), false));
         }
         done.store(true, Ordering::Relaxed);
         all.extend(readers.into_iter().flat_map(|r| r.join().unwrap()));
         all
     });
-    check(&events).unwrap();
+    check(&events, false).unwrap();
 }
 
 #[test]
@@ -227,15 +260,15 @@ fn a_lost_commit_and_a_stale_look_are_found() {
         event(3, 9, 2, commit("b", 2)),
         event(10, 11, 2, What::Look(Map::from([(b"a".to_vec(), 1), (b"b".to_vec(), 2)]))),
     ];
-    check(&good).unwrap();
+    check(&good, false).unwrap();
     let mut lost = good.to_vec();
     lost[2].what = What::Look(set("b", 2));
-    assert!(check(&lost).is_err());
+    assert!(check(&lost, false).is_err());
     let mut stale = good.to_vec();
     stale[2] = event(10, 11, 1, What::Look(set("a", 1)));
-    assert!(check(&stale).is_err());
+    assert!(check(&stale, false).is_err());
     let mut turned = good.to_vec();
     (turned[0].version, turned[1].version) = (2, 1);
     turned[1].begun = at(6);
-    assert!(check(&turned).is_err());
+    assert!(check(&turned, false).is_err());
 }

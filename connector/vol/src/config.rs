@@ -112,6 +112,8 @@ pub struct Config {
     pub replace: Replaceable,
     /// How far names from inside files are followed.
     pub links: Links,
+    /// Whether transfers and flushes that an event set waits for go on beside the program.
+    pub asynchronous: bool,
 }
 
 /// Where names may lead that come from inside files: from pointer files, external links and virtual datasets.
@@ -243,6 +245,7 @@ impl Config {
                 let choices = [("local", Links::Local), ("store", Links::Store), ("any", Links::Any)];
                 self.links = one_of(value, &choices)?;
             }
+            "async" => self.asynchronous = one_of(value, &[("on", true), ("off", false)])?,
             "cache" => self.cache_bytes = Some(byte_count(value)?),
             _ => return Err("is unknown".to_owned()),
         }
@@ -324,6 +327,9 @@ impl Config {
             Links::Store => {}
             Links::Any => words.push("links=any".to_owned()),
         }
+        if self.asynchronous {
+            words.push("async=on".to_owned());
+        }
         words.join(" ")
     }
 }
@@ -353,7 +359,8 @@ mod tests {
     #[test]
     fn every_key_is_read_and_written_back() {
         let text = "store=memory:x store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse native_filters=library sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
-                    disk_cache=/var/tmp/lake disk_cache_size=1073741824 writers=many conflict=last replace=any links=any";
+                    disk_cache=/var/tmp/lake disk_cache_size=1073741824 writers=many conflict=last replace=any links=any \
+                    async=on";
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));
         assert_eq!(parse(&config.to_info_string()), Ok(config));
@@ -450,6 +457,7 @@ mod tests {
             ("conflict=first", "conflict"),
             ("replace=all", "replace"),
             ("links=none", "links"),
+            ("async=yes", "async"),
             ("store=here", "store"),
             ("disk_cache=here", "disk_cache"),
             ("disk_cache_size=big", "disk_cache_size"),

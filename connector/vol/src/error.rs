@@ -174,6 +174,42 @@ impl Error {
     pub fn minor(&self) -> Minor {
         self.minor
     }
+
+    /// Says before the text what was going on.
+    #[must_use]
+    pub fn after(self, begun: impl fmt::Display) -> Self {
+        Self { message: format!("{begun}: {}", self.message), ..self }
+    }
+
+    /// Says behind all the rest what else there is.
+    #[must_use]
+    pub fn followed_by(self, more: impl fmt::Display) -> Self {
+        Self { detail: format!("{}{more}", self.detail), ..self }
+    }
+
+    /// The error for another thread. Frames of a library stay in theirs.
+    pub fn into_sent(self) -> SentError {
+        let Self { major, minor, message, errno, detail, reported: _ } = self;
+        SentError { major, minor, message, errno, detail }
+    }
+}
+
+/// An error on its way to another thread.
+#[derive(Debug, Clone)]
+pub struct SentError {
+    major: Option<Major>,
+    minor: Minor,
+    message: String,
+    errno: Option<i32>,
+    detail: String,
+}
+
+impl SentError {
+    /// The error, where it has arrived.
+    pub fn into_error(self) -> Error {
+        let Self { major, minor, message, errno, detail } = self;
+        Error { major, minor, message, errno, detail, reported: None }
+    }
 }
 
 impl fmt::Display for Error {

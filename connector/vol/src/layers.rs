@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// All layers, each of which may import those behind it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "vol",
     "cross_copy",
     "operations",
@@ -13,6 +13,7 @@ const ORDER: [&str; 16] = [
     "session",
     "native",
     "hdf5",
+    "background",
     "names",
     "trust",
     "pointer",

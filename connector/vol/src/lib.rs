@@ -10,6 +10,7 @@
 //! - `session`: open files.
 //! - `native`: the shadow native file beneath each of them.
 //! - `hdf5`: safe wrappers of libhdf5.
+//! - `background`: work that goes on beside the program.
 //! - `names`, `trust`, `pointer`, `config`, `log`, `statistics`, `error`: names of files, settings, the log, what containers cost,
 //!   errors.
 //!
@@ -17,6 +18,7 @@
 //! `unsafe` is allowed in `vol`, `cross_copy`, `handles`, `hdf5` and `transfer::memory`.
 #![deny(unsafe_code)]
 
+mod background;
 pub mod config;
 mod cross_copy;
 pub mod error;

@@ -12,6 +12,7 @@ mod collective;
 mod conflict;
 mod deleted;
 mod dropping;
+mod group;
 mod groups;
 mod headers;
 mod heap;
@@ -65,6 +66,8 @@ pub(crate) struct RemoteChanges {
     changed: Changed,
     /// What this batch did.
     batch: Batch,
+    /// Whether others commit all the time.
+    contention: group::Contention,
 }
 
 /// What is to be added to the counts of a header.
@@ -105,9 +108,10 @@ impl Container {
                 drop(hold);
                 return self.drop_batch(state);
             }
-            if self.ledger.try_commit()?.is_some() {
+            if self.commit_merged(s)? {
                 break;
             }
+            s.others.contention.met();
             if attempt == MAX_COMMIT_ATTEMPTS {
                 let text = format!("{}: other writers commit all the time; flush again", self.name());
                 return Err(crate::Error::new(ErrorKind::Conflict, text));
@@ -172,32 +176,35 @@ impl Container {
     /// Learns what others committed; what is in memory of it is forgotten.
     fn learn(&self, s: &mut State) -> Result<()> {
         loop {
-            let wanted = |key: &[u8]| matches!(key.first(), Some(&(keys::HEADER | keys::LINK)));
-            let changes = self.ledger.advance(&wanted)?;
+            let changes = self.ledger.advance(&is_wanted)?;
             if changes.is_empty() {
                 return Ok(());
             }
-            let headers: BTreeSet<_> =
-                self.ledger.staged(&[keys::HEADER]).iter().filter_map(|(k, _)| keys::id(k)).collect();
-            let contested: BTreeSet<_> = self.ledger.unmerged().into_iter().map(|(k, _)| k).collect();
-            for c in changes.into_iter().filter(|c| c.key.first() != Some(&keys::TAG)) {
-                self.forget(s, &c.key);
-                if let Some(id) = keys::id(&c.key).filter(|_| c.key.first() != Some(&keys::ORPHAN)) {
-                    s.others.changed.insert(id, &c);
-                }
-                if c.key.first() == Some(&keys::BLOCK)
-                    && keys::id(&c.key).is_some_and(|id| headers.contains(&id))
-                {
-                    s.others.blocks.insert(c.key.clone());
-                }
-                let gone = c.key.first() == Some(&keys::LINK) && c.before.is_some();
-                if c.key.first() == Some(&keys::HEADER) || gone || contested.contains(&c.key) {
-                    note(&mut s.others.theirs, c);
-                }
-            }
+            self.note_changes(s, changes);
             // A store was asked until there was nothing newer, and to ask once more is a round trip: the commit finds out.
             if self.ledger.is_remote() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Forgets what is in memory of what others changed, and notes what may have to be merged with it.
+    fn note_changes(&self, s: &mut State, changes: Vec<EntryChange>) {
+        let headers: BTreeSet<_> =
+            self.ledger.staged(&[keys::HEADER]).iter().filter_map(|(k, _)| keys::id(k)).collect();
+        let contested: BTreeSet<_> = self.ledger.unmerged().into_iter().map(|(k, _)| k).collect();
+        for c in changes.into_iter().filter(|c| c.key.first() != Some(&keys::TAG)) {
+            self.forget(s, &c.key);
+            if let Some(id) = keys::id(&c.key).filter(|_| c.key.first() != Some(&keys::ORPHAN)) {
+                s.others.changed.insert(id, &c);
+            }
+            if c.key.first() == Some(&keys::BLOCK) && keys::id(&c.key).is_some_and(|id| headers.contains(&id))
+            {
+                s.others.blocks.insert(c.key.clone());
+            }
+            let gone = c.key.first() == Some(&keys::LINK) && c.before.is_some();
+            if c.key.first() == Some(&keys::HEADER) || gone || contested.contains(&c.key) {
+                note(&mut s.others.theirs, c);
             }
         }
     }
@@ -266,6 +273,11 @@ impl Container {
         }
         Ok(())
     }
+}
+
+/// Of which changed keys a merge needs the value before, whether they are staged or not.
+fn is_wanted(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&(keys::HEADER | keys::LINK)))
 }
 
 /// The value before is that of the first time, the author the last.

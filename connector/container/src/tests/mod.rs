@@ -11,6 +11,7 @@ mod damage;
 mod datasets;
 mod far;
 mod filters;
+mod group_commits;
 mod groups;
 mod heap_and_copy;
 mod heap_bounds;

@@ -102,7 +102,7 @@ impl Drop for Ledger {
 }
 
 /// Remembers an error after which this handle can never commit again.
-pub(super) fn note_broken(s: &mut State, e: Error) -> Error {
+pub(crate) fn note_broken(s: &mut State, e: Error) -> Error {
     if matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Conflict) {
         s.broken = Some(e.clone());
     }

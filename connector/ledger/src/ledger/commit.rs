@@ -97,9 +97,15 @@ impl Ledger {
         if !self.commit_record(s)? {
             return Ok(None);
         }
+        if !as_base {
+            self.checkpoint_if_long(s);
+        }
+        Ok(Some(s.version))
+    }
+
+    pub(crate) fn checkpoint_if_long(&self, s: &mut State) {
         let long = self.is_long(s.log_bytes, s.log_records, || s.log.len());
-        if !as_base
-            && !s.confirms_tag
+        if !s.confirms_tag
             && (long || self.storage.wants_checkpoint())
             && let Err(e) = self.checkpoint(s)
         {
@@ -107,7 +113,6 @@ impl Ledger {
             tracing::warn!(error = %e, "a checkpoint failed");
             note_broken(s, e);
         }
-        Ok(Some(s.version))
     }
 
     /// Appends what is staged to the log; false when one of the other writers was first.
@@ -134,6 +139,7 @@ impl Ledger {
 
     /// Finds out what became of a commit that is in doubt. What of it is staged unchanged since is no longer.
     pub(crate) fn settle(&self, s: &mut State) -> Result<()> {
+        self.settle_group(s)?;
         let Some(layer) = s.in_doubt.take() else { return Ok(()) };
         match self.storage.settle_commit() {
             Ok(Commit::Done(bytes)) => {

@@ -49,6 +49,11 @@ impl Names {
         self.lake.join(rest).map_err(|e| Error::invalid(target, e.to_string()))
     }
 
+    /// What the keys of queued commits begin with, but for a slash.
+    pub(crate) fn queue(&self, target: &str) -> Result<Key> {
+        self.key("queue", target)
+    }
+
     pub(crate) fn object_key(&self, location: &Location, target: &str) -> Result<Key> {
         match location {
             Location::Log(n) => self.key(&format!("log/{n:016x}"), target),

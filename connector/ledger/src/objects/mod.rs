@@ -4,8 +4,10 @@ mod audit;
 mod basis;
 mod batch_read;
 mod continued;
+mod group_commit;
 mod initial_manifest;
 mod inline_log;
+mod joint;
 mod journal;
 mod lease;
 mod listing;
@@ -15,6 +17,7 @@ mod object_usage;
 mod open;
 mod orphans;
 mod pack_gaps;
+mod queue_turn;
 mod records;
 mod replaced;
 mod storage;
@@ -88,11 +91,13 @@ pub(crate) fn parse_log(bytes: &Bytes) -> Decoded<FetchedRecord> {
     if r.take(4)? != LOG_MAGIC {
         return Err("not a log object");
     }
-    let area = r.u32()? as usize;
-    r.take(area)?;
+    let length = r.u32()? as usize;
+    let area = r.take(length)?;
     // Copied, so that keeping the record's keys does not keep the payloads in memory.
     let record = Bytes::copy_from_slice(r.take(r.remaining())?);
-    Ok(FetchedRecord { record: record::decode(&record)?, object: bytes.clone() })
+    let mut record = record::decode(&record)?;
+    record.members = joint::decode_members(area);
+    Ok(FetchedRecord { record, object: bytes.clone() })
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -142,6 +147,8 @@ pub(crate) struct ObjectStorage {
     fencing_token: u64,
     /// Of one of many: the version and length of a record of its own of which it is not known whether the head names its container.
     unnamed: Mutex<Option<(u64, u64)>>,
+    /// A commit of one of many that waits to be taken in with others.
+    queue: Mutex<Option<group_commit::Queue>>,
     /// The version to show, if not the newest.
     at: Option<At>,
     writers: Writers,
@@ -288,6 +295,12 @@ pub(crate) fn fuzz(body: &[u8]) {
         let _ = crate::journal::JournalHeader::decode(&sealed);
         let _ = crate::journal::JournalPart::decode(&sealed);
     }
+    let mut queued = [b"h5lQ".as_slice(), body].concat();
+    crate::checksum::seal(&mut queued);
+    let _ = joint::QueuedCommit::decode(&queued.into());
+    let mut members = [b"h5lJ".as_slice(), body].concat();
+    crate::checksum::seal(&mut members);
+    let _ = joint::decode_members(&members);
     let mut head =
         crate::file::superblock::Fixed { id: [1; 16], base: 0, created: 0, edits: false, tags: false }
             .encode();

@@ -78,7 +78,7 @@ impl ObjectStorage {
     }
 
     /// Records that are gone were needed by a writer that looked away for longer than the retention time.
-    fn after(&self, version: u64, known: u64) -> Result<Vec<FetchedRecord>> {
+    pub(super) fn after(&self, version: u64, known: u64) -> Result<Vec<FetchedRecord>> {
         self.records(version, known).map_err(|e| match e.kind() {
             ErrorKind::Corrupt { .. } => Error::new(&self.target, ErrorKind::Gone),
             _ => e,
@@ -125,7 +125,7 @@ impl ObjectStorage {
 
     /// Nobody keeps others from replacing or deleting the container: a commit counts only if the head names this one after it.
     /// Who replaces puts the new head first, so nothing that was reported as committed goes unseen.
-    fn check_named(&self, version: u64) -> Result<()> {
+    pub(super) fn check_named(&self, version: u64) -> Result<()> {
         let what = match self.keep_open()? {
             There::This => return Ok(()),
             There::Another => "replaced",

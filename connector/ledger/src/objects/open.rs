@@ -188,6 +188,7 @@ pub(super) fn storage(
         head_last: false,
         fencing_token,
         unnamed: Mutex::default(),
+        queue: Mutex::default(),
         at: None,
         tagged: None,
         writers,

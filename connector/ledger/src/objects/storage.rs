@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
+use object_stores::Condition;
 
 use super::writer::ObjectWriter;
 use super::{ObjectStorage, audit, lock, open, replaced, writer};
@@ -13,7 +14,7 @@ use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ContainerIdentity, Version};
 use crate::storage::{
-    Check, Checkpoint, Commit, PageSizes, RemoteCommits, StorageCheckpoints, StorageCommits,
+    Check, Checkpoint, Commit, GroupCommit, PageSizes, RemoteCommits, StorageCheckpoints, StorageCommits,
     StorageCompaction, StoragePayloads, StorageReads, StorageSharing, StorageTags, write_one_by_one,
 };
 use crate::tags::{Held, TagEntry};
@@ -213,6 +214,18 @@ impl StorageCommits for ObjectStorage {
 impl StorageSharing for ObjectStorage {
     fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
         self.put_independent(make)
+    }
+
+    fn takes_groups(&self) -> bool {
+        self.is_shared() && self.store.honours(Condition::Create)
+    }
+
+    fn commit_in_group(&self, view: u64, entries: &[u8], conditions: &[Bytes]) -> Result<GroupCommit> {
+        self.queue_commit(view, entries, conditions)
+    }
+
+    fn settle_group(&self) -> Result<GroupCommit> {
+        self.settle_queued()
     }
 
     fn begin_checkpoint(&self) -> bool {

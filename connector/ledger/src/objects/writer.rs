@@ -38,7 +38,7 @@ const MAX_AREA_BYTES: usize = 256 << 10;
 /// A pack is put when it has this many bytes.
 pub(super) const PACK_BYTES: usize = 8 << 20;
 /// The head is put again after this many commits, so that nobody has to ask for more records one by one.
-const COMMITS_PER_HEAD: u64 = 16;
+pub(super) const COMMITS_PER_HEAD: u64 = 16;
 /// A checkpoint is worth it when this many bytes went out of use since the last one: only checkpoints delete objects.
 const MIN_DEAD_BYTES_TO_CHECKPOINT: u64 = 64 << 20;
 
@@ -54,14 +54,16 @@ pub(crate) struct ObjectWriter {
     checkpoint: StagedCheckpoint,
     lease: Option<Lease>,
     /// Of the newest version or base: each is later than the one before it.
-    last_time: u64,
+    pub(super) last_time: u64,
     /// The newest version as a base will remember it, its epoch aside; `None` when it is the base.
     newest: Option<Mark>,
     /// What the head's history says, once it is read.
     history: Option<History>,
-    nonces: Nonces,
+    pub(super) nonces: Nonces,
     /// A commit of which the store has not said what became of it.
     pending: Option<Pending>,
+    /// What a queued commit says of room.
+    pub(super) queued: Option<UsageDelta>,
     /// It is one of many.
     pub(super) shared: bool,
     /// For a store in memory: what is known to be right of what lies there.
@@ -69,7 +71,7 @@ pub(crate) struct ObjectWriter {
     /// Of a copy that is being made: what of it is there.
     pub(super) journal: Option<Journal>,
     /// It has committed something.
-    wrote: bool,
+    pub(super) wrote: bool,
     /// It has looked after containers that were replaced.
     swept: bool,
     /// Another writer's record is where its own was to be.
@@ -125,6 +127,7 @@ impl ObjectWriter {
             history: None,
             nonces,
             pending: None,
+            queued: None,
             shared: false,
             proven: None,
             journal: None,
@@ -258,7 +261,7 @@ impl ObjectWriter {
     }
 
     /// Sees to it that every pack is in the store. After an error those that are not stay to be put.
-    fn finish_packs(&mut self) -> Result<()> {
+    pub(super) fn finish_packs(&mut self) -> Result<()> {
         self.send_pack()?;
         let mut arrived = arrived(self.proven.as_deref());
         let finished = self.payloads.uploads.finish(self.store.as_ref(), &mut arrived);

@@ -71,6 +71,18 @@ pub(crate) struct CommitRecord {
     /// Bytes of all of it.
     pub(crate) length: u64,
     entries: Bytes,
+    /// Whose commits it holds, where it holds several.
+    pub(crate) members: Option<Arc<[Member]>>,
+}
+
+/// One of the commits that a record of several holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// Tells the commit from all others.
+    pub(crate) nonce: u64,
+    pub(crate) by: Author,
+    /// Which entries of the record are its own, by number, ascending.
+    pub(crate) entries: Vec<u32>,
 }
 
 /// The entries of a record, which may not be encoded yet: a long record is written once, where it goes out from.
@@ -170,7 +182,13 @@ fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<CommitRecord> {
     r.take(notes)?;
     let entries = bytes.slice(r.position()..body.len());
     let header = Header { version, nonce, time, by, previous };
-    Ok(CommitRecord { header, notes: bytes.slice(at..at + notes), length: bytes.len() as u64, entries })
+    Ok(CommitRecord {
+        header,
+        notes: bytes.slice(at..at + notes),
+        length: bytes.len() as u64,
+        entries,
+        members: None,
+    })
 }
 
 /// One change of the map: a key, and what became of its value.
@@ -204,6 +222,18 @@ pub(crate) fn put_entry(out: &mut Vec<u8>, key: &[u8], value: &Option<Bytes>) {
 }
 
 impl CommitRecord {
+    /// Who made the change that is entry number `n`.
+    pub(crate) fn author_of(&self, n: usize) -> &Author {
+        let members = self.members.iter().flat_map(|members| members.iter());
+        let of = |m: &&Member| m.entries.binary_search_by_key(&n, |entry| *entry as usize).is_ok();
+        members.filter(of).map(|m| &m.by).next().unwrap_or(&self.header.by)
+    }
+
+    /// Whether it holds the commit with this nonce, alone or among others.
+    pub(crate) fn holds(&self, nonce: u64) -> bool {
+        self.header.nonce == nonce || self.members.iter().flat_map(|m| m.iter()).any(|m| m.nonce == nonce)
+    }
+
     /// The changes of the map. They share the record's memory.
     pub(crate) fn changes(&self) -> Decoded<Vec<RecordChange>> {
         let mut r = Reader::new(&self.entries);

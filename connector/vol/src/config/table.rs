@@ -119,6 +119,12 @@ pub const SETTINGS: [Setting; 19] = [
         meaning: "where names inside files may lead, such as pointer files and external links (docs/security.md)",
     },
     Setting {
+        key: "async",
+        values: "off, on",
+        default: "off",
+        meaning: "whether transfers and flushes that an event set waits for go on beside the program",
+    },
+    Setting {
         key: "salvage",
         values: "yes, no",
         default: "no",

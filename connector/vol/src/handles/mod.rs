@@ -11,6 +11,7 @@ use crate::handles::native_handle::{NativeHandle, not_a_container};
 use crate::handles::open_objects::{
     AttributeHandle, DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle,
 };
+use crate::handles::request::RequestHandle;
 use crate::hdf5::anchor::Anchor;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Library;
@@ -26,6 +27,7 @@ pub mod native_files;
 pub mod native_handle;
 pub mod native_path;
 pub mod open_objects;
+pub mod request;
 pub mod source_name;
 pub mod virtual_layout;
 
@@ -50,6 +52,17 @@ pub enum Handle {
     Closing(Closing),
     /// An open object of a native file.
     Native(NativeHandle),
+    /// What an event set waits for. libhdf5 asks for its context as for an object's.
+    Request(RequestHandle),
+}
+
+/// How a call goes with transfers and flushes that go on beside the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallOrder {
+    /// It waits until those on its container have ended.
+    Behind,
+    /// It has nothing to do with elements, and waits for flushes alone.
+    Beside,
 }
 
 /// What stands for an object that closes.
@@ -89,6 +102,29 @@ impl Handle {
             Self::Datatype(datatype) => Ok(datatype.base.session.clone()),
             Self::Closing(_) => Err(Error::new(Minor::BadValue, "the object is being closed")),
             Self::Native(_) => Err(not_a_container()),
+            Self::Request(_) => Err(Error::argument("a request of an event set is no object")),
+        }
+    }
+
+    /// The session of an open object.
+    fn own_session(&self) -> Option<&Session> {
+        match self {
+            Self::File(file) => Some(&file.session),
+            Self::Group(object) => Some(&object.session),
+            Self::Dataset(dataset) => Some(&dataset.base.session),
+            Self::Attribute(attribute) => Some(&attribute.session),
+            Self::Datatype(datatype) => Some(&datatype.base.session),
+            Self::Anchor(_) | Self::Types(_) | Self::Closing(_) | Self::Native(_) | Self::Request(_) => None,
+        }
+    }
+
+    /// Waits for what goes on beside the program on the object's container, as `order` says.
+    #[inline]
+    pub fn complete(&self, order: CallOrder) {
+        match (self.own_session(), order) {
+            (None, _) => {}
+            (Some(session), CallOrder::Behind) => session.complete(),
+            (Some(session), CallOrder::Beside) => session.complete_flushes(),
         }
     }
 
@@ -104,6 +140,7 @@ impl Handle {
             Self::Datatype(datatype) => Some(datatype.base.session.library),
             Self::Closing(closing) => Some(closing.library),
             Self::Native(native) => Some(native.library()),
+            Self::Request(request) => Some(request.library()),
         }
     }
 
@@ -126,6 +163,7 @@ impl Handle {
                 native => native as *mut c_void,
             },
             Self::Native(native) => native.object(),
+            Self::Request(_) => return Err(Error::argument("a request of an event set is no object")),
         })
     }
 
@@ -140,6 +178,7 @@ impl Handle {
             Self::Datatype(datatype) => datatype.native.pointer(),
             Self::Closing(closing) => (closing.native != 0).then_some(closing.native as *mut c_void)?,
             Self::Native(native) => native.object(),
+            Self::Request(_) => return None,
         })
     }
 
@@ -150,7 +189,9 @@ impl Handle {
             Self::Attribute(_) => NativeKind::Attribute,
             Self::Datatype(_) => NativeKind::Datatype,
             Self::Closing(closing) => closing.kind,
-            Self::Anchor(_) | Self::Types(_) | Self::File(_) | Self::Native(_) => NativeKind::File,
+            Self::Anchor(_) | Self::Types(_) | Self::File(_) | Self::Native(_) | Self::Request(_) => {
+                NativeKind::File
+            }
         }
     }
 
@@ -246,7 +287,7 @@ impl Library {
             Handle::Attribute(_) => sys::H5I_ATTR,
             Handle::Datatype(_) => sys::H5I_DATATYPE,
             // Native code registers these itself.
-            Handle::Native(_) => sys::H5I_BADID,
+            Handle::Native(_) | Handle::Request(_) => sys::H5I_BADID,
         };
         let pointer = handle.into_pointer();
         // SAFETY: the pointer is an object of the connector that is being called.

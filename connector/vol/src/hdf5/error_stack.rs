@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_char, c_uint, c_void};
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Major, Minor, Result};
+use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
 /// Frames of native code that are worth telling.
@@ -62,13 +63,17 @@ impl Library {
     /// Pushes one frame onto the default error stack. Nothing public may be called in this library between this
     /// and the return of the callback: every public function clears the stack.
     pub(in crate::hdf5) fn push_error(self, callback: &'static str, class: Major, error: &Error) {
+        self.push_error_onto(sys::H5E_DEFAULT, callback, class, error);
+    }
+
+    fn push_error_onto(self, stack: Hid, callback: &'static str, class: Major, error: &Error) {
         let text = CString::new(format!("h5lake: {error}").replace('\0', " ")).unwrap_or_default();
         let function = CString::new(callback).unwrap_or_default();
         let table = self.table();
         // SAFETY: all strings are terminated and outlive the call; "%s" takes exactly one string.
         unsafe {
             (table.H5Epush2)(
-                0,
+                stack,
                 c"h5lake".as_ptr(),
                 function.as_ptr(),
                 0,
@@ -79,6 +84,18 @@ impl Library {
                 text.as_ptr(),
             )
         };
+    }
+
+    /// A stack of its own with one frame, which says what failed in another thread. Whoever gets it closes it.
+    ///
+    /// # Errors
+    /// If the library makes no stack.
+    pub(crate) fn error_stack_of(self, callback: &'static str, class: Major, error: &Error) -> Result<Id> {
+        // SAFETY: takes no arguments.
+        let id = unsafe { (self.table().H5Ecreate_stack)() };
+        let stack = Id::from_call(self, id, "H5Ecreate_stack")?;
+        self.push_error_onto(stack.get(), callback, class, error);
+        Ok(stack)
     }
 
     fn major_id(self, major: Major) -> Hid {

@@ -1,6 +1,8 @@
 //! One libhdf5 in this process, as the rest of the connector sees it.
 
-use h5lake_plugin_abi::Hdf5;
+use std::ffi::c_void;
+
+use h5lake_plugin_abi::{Hdf5, bindings as sys};
 
 /// An HDF5 identifier (`hid_t`). libhdf5 checks every identifier it is given, so a stale one is an error, not
 /// undefined behaviour.
@@ -44,10 +46,25 @@ impl Library {
         self.table.H5P_LST_LINK_ACCESS_ID_g()
     }
 
+    /// Whether any event set is open. Where none is, the one that a call names is no set at all.
+    pub fn has_event_sets(self) -> bool {
+        let mut found = false;
+        // SAFETY: the function takes what is given with it, which outlives the call. (H5Inmembers refuses the library's own kinds.)
+        unsafe { (self.table().H5Iiterate)(sys::H5I_EVENTSET, Some(first), (&raw mut found).cast()) };
+        found
+    }
+
     /// Its version, as (major, minor, release).
     pub fn version(self) -> (u32, u32, u32) {
         self.table.version
     }
+}
+
+/// Stops at the first identifier, and says that there is one.
+unsafe extern "C" fn first(_: Hid, found: *mut c_void) -> i32 {
+    // SAFETY: what `has_event_sets` gives.
+    unsafe { *found.cast::<bool>() = true };
+    1
 }
 
 impl PartialEq for Library {

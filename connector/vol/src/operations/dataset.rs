@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use h5lake_container::{
-    DatasetSpec, Dataspace, Fill, FillTime, FillValue, HeapPlace, Layout, Run, Selection,
+    Dataset, DatasetSpec, Dataspace, Fill, FillTime, FillValue, HeapPlace, Layout, Run, Selection,
 };
 use h5lake_ledger::locks::Mutex;
 
@@ -323,7 +323,7 @@ fn fetch(dataset: &DatasetHandle, selection: &Selection, buffer: &mut [u8]) -> R
 
 /// How many elements to move at once: all of them where they are neither converted nor collected on the way; else what
 /// the processor's caches hold, but enough chunks to be filtered side by side.
-fn part_limit(
+pub(super) fn part_limit(
     dataset: &DatasetHandle,
     types: &FileType,
     memory_type: Hid,
@@ -393,14 +393,21 @@ impl Part<'_> {
 
     /// Takes its elements, where the dataset keeps them.
     fn store(&self, data: &[u8]) -> Result<()> {
-        let dataset = &self.dataset.dataset;
-        match dataset.layout() {
+        match self.dataset.dataset.layout() {
             Layout::External { files } => external_data::write(self.dataset, files, self.selection, data),
-            _ if dataset.is_better_lent(data.len()) => {
-                Ok(lend(data, |data| dataset.write_bytes(self.selection, data))?)
-            }
-            _ => Ok(dataset.write(self.selection, data)?),
+            _ => store(&self.dataset.dataset, self.selection, data),
         }
+    }
+}
+
+/// Hands elements in file form to the container.
+///
+/// # Errors
+/// Those of the container.
+pub(super) fn store(dataset: &Dataset, selection: &Selection, data: &[u8]) -> Result<()> {
+    match dataset.is_better_lent(data.len()) {
+        true => Ok(lend(data, |data| dataset.write_bytes(selection, data))?),
+        false => Ok(dataset.write(selection, data)?),
     }
 }
 

@@ -2,6 +2,7 @@
 //! connector interface, and folders for what several of them need. No `unsafe` here: that is in `vol`.
 #![forbid(unsafe_code)]
 
+pub mod asynchronous;
 pub mod attribute;
 pub mod blob;
 pub mod collective;

@@ -194,6 +194,7 @@ fn open_object(handle: &Handle) -> Result<(Arc<Session>, ObjectId)> {
 /// data is as durable as the file's settings ask.
 pub fn flush(handle: &Handle) -> Result<()> {
     let session = handle.session()?;
+    session.complete_and_tell()?;
     match &session.together {
         Some(_) => session.commit(),
         None => Ok(session.container.flush()?),

@@ -143,9 +143,16 @@ impl CollectiveFile {
     /// # Errors
     /// If any process failed.
     pub fn flush(&self, container: &Container) -> Result<()> {
+        // Only when all are here: one that comes later may look at the newest version before, and would then find there what
+        // it has yet to make itself.
+        self.tell(container, Ok(()), self.flags(container))?;
+        self.commit(container)
+    }
+
+    /// The same when all are known to be here, because each of them has just told something. Collective.
+    fn commit(&self, container: &Container) -> Result<()> {
         let first = self.is_first();
-        let flags = self.flags(container);
-        self.tell(container, if first { container.flush().map_err(Error::from) } else { Ok(()) }, flags)?;
+        self.agree(if first { container.flush().map_err(Error::from) } else { Ok(()) })?;
         self.agree(if first { Ok(()) } else { container.flush_elements().map_err(Error::from) })?;
         self.agree(container.refresh().map_err(Error::from))?;
         self.left.lock().clear();
@@ -199,7 +206,7 @@ impl CollectiveFile {
         };
         if commits {
             let started = std::time::Instant::now();
-            self.flush(container)?;
+            self.commit(container)?;
             pace.lock().took(started);
         }
         Ok(done)
@@ -215,7 +222,7 @@ impl CollectiveFile {
         self.elements.lock().was_read();
         match told & CHANGED {
             0 => Ok(container.look_at_others()?),
-            _ => self.flush(container),
+            _ => self.commit(container),
         }
     }
 

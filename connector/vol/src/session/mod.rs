@@ -9,6 +9,7 @@ use bytes::Bytes;
 use h5lake_container::{Access, CodecProvider, Container, ObjectId, Recoverability};
 use h5lake_ledger::locks::Mutex;
 
+use crate::background::Queue;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hdf5::anchor::Anchor;
@@ -26,6 +27,7 @@ pub mod memory;
 pub mod pace;
 pub mod registry;
 mod sharers;
+pub mod tasks;
 pub mod trace;
 
 /// One `H5Fopen` or `H5Fcreate`: the container it reached, and its shadow native file. It lives until the file and every
@@ -70,6 +72,10 @@ pub struct Session {
     /// The process that opened the file: a forked child that closes it writes nothing.
     process: u32,
     failed_close: FailedClose,
+    /// What goes on beside the program on the container, once any of its sessions may have that.
+    queue: OnceLock<Arc<Queue>>,
+    /// Datasets of this session with filters that run in libhdf5.
+    pub lent_codecs: AtomicUsize,
     /// Dropped last, when the container may be gone.
     _memory: memory::GiveBack,
 }
@@ -171,9 +177,12 @@ impl Session {
             handles: parts.handles,
             process: h5lake_ledger::process::id(),
             failed_close: FailedClose { told: Mutex::new(Recoverability::Open), loss: Mutex::default() },
+            queue: OnceLock::new(),
+            lent_codecs: AtomicUsize::new(0),
             _memory: memory::GiveBack,
         });
         registry::add(&session);
+        tasks::join(&session);
         let lender: Weak<dyn CodecProvider> = Arc::downgrade(&(session.clone() as Arc<dyn CodecProvider>));
         session.container.add_codec_lender(lender);
         Ok(session)
@@ -219,6 +228,7 @@ impl Session {
     /// # Errors
     /// Those of the commit; then nothing of it is in the container.
     pub fn commit(&self) -> Result<()> {
+        self.complete_and_tell()?;
         if !self.container.writable() || self.is_inherited() {
             return Ok(());
         }
@@ -236,6 +246,7 @@ impl Session {
     /// # Errors
     /// Those of the commit, as long as another try may succeed, and once if none will.
     pub fn commit_to_close(&self) -> Result<()> {
+        self.complete_and_tell()?;
         let told = *self.failed_close.told.lock();
         if !self.container.writable() || self.is_inherited() {
             return Ok(());

@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use h5lake_container::{ChunkCodec, CodecProvider, Container, Dataset, Datatype, ErrorKind, Filter, Layout};
 use h5lake_ledger::locks::Mutex;
 
+use crate::background::is_worker;
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::caller::is_in_another;
 use crate::hdf5::datatype::{ARRAY, COMPOUND, ENUM, OPAQUE, VARIABLE_LENGTH};
@@ -207,7 +209,7 @@ fn kept_by(filters: &[Filter], skipped: u32) -> impl Iterator<Item = &Filter> {
 
 impl ChunkCodec for PipelineCodec {
     fn is_at_home(&self) -> bool {
-        !is_in_another(self.session.library)
+        !is_worker() && !is_in_another(self.session.library)
     }
 
     fn encode(&self, chunk: &[u8]) -> h5lake_container::Result<(u32, Vec<u8>)> {
@@ -270,13 +272,14 @@ fn codec(session: &Arc<Session>, dataset: &Dataset, scratch: Option<Scratch>) ->
 
 impl CodecProvider for Session {
     fn codec_for(self: Arc<Self>, dataset: &Dataset) -> Option<Arc<dyn ChunkCodec>> {
-        if is_in_another(self.library) { None } else { codec(&self, dataset, None) }
+        if is_worker() || is_in_another(self.library) { None } else { codec(&self, dataset, None) }
     }
 }
 
 /// A codec that is lent to a dataset while a handle of it is open.
 pub struct LentDataset {
     dataset: Arc<Dataset>,
+    session: Arc<Session>,
     codec: Option<Arc<dyn ChunkCodec>>,
 }
 
@@ -284,8 +287,9 @@ impl LentDataset {
     /// Lends a codec to a dataset that needs one. `scratch` is what creating it left.
     pub fn to(session: &Arc<Session>, dataset: &Arc<Dataset>, scratch: Option<Scratch>) -> Option<Self> {
         let codec = codec(session, dataset, scratch)?;
+        session.lent_codecs.fetch_add(1, Ordering::Relaxed);
         dataset.attach_codec(codec.clone());
-        Some(Self { dataset: dataset.clone(), codec: Some(codec) })
+        Some(Self { dataset: dataset.clone(), session: session.clone(), codec: Some(codec) })
     }
 
     /// Takes the codec back. Changed chunks are encoded before the last one goes.
@@ -298,7 +302,11 @@ impl LentDataset {
 
     fn detach(&mut self) -> Result<()> {
         match self.codec.take() {
-            Some(codec) => Ok(self.dataset.detach_codec(&codec)?),
+            Some(codec) => {
+                let detached = self.dataset.detach_codec(&codec);
+                self.session.lent_codecs.fetch_sub(1, Ordering::Relaxed);
+                Ok(detached?)
+            }
             None => Ok(()),
         }
     }

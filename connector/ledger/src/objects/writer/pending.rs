@@ -65,8 +65,8 @@ impl ObjectWriter {
 
     /// What the record that is pending frees and gains in a room: bytes in use.
     pub(super) fn pending_live(&self, location: &Location) -> u64 {
-        let Some(p) = &self.pending else { return 0 };
-        p.notes.gained.get(location).copied().unwrap_or(0)
+        let notes = self.pending.as_ref().map(|p| &p.notes).into_iter().chain(&self.queued);
+        notes.filter_map(|notes| notes.gained.get(location)).sum()
     }
 
     /// Finds out what became of the commit that is pending, by putting its record again where it is not there.
@@ -132,8 +132,14 @@ impl ObjectWriter {
 
     /// The record will never be in the log: what it would have said is for the next one to say.
     fn take_back_pending(&mut self) {
-        let Some(p) = self.pending.take() else { return };
-        let since = std::mem::replace(&mut self.payloads.notes, p.notes);
+        if let Some(p) = self.pending.take() {
+            self.take_back(p.notes);
+        }
+    }
+
+    /// The next record has to say what these notes say.
+    pub(in crate::objects) fn take_back(&mut self, notes: UsageDelta) {
+        let since = std::mem::replace(&mut self.payloads.notes, notes);
         for (location, bytes) in since.gained {
             self.gain(location, bytes);
         }

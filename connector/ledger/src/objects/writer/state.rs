@@ -114,7 +114,7 @@ pub(in crate::objects) struct StagedPayloads {
     pub(super) pack: PackBuffer,
     pub(in crate::objects) uploads: Uploads,
     /// What the coming record will say of room.
-    pub(super) notes: UsageDelta,
+    pub(in crate::objects) notes: UsageDelta,
 }
 
 /// The pages of the checkpoint being made.

@@ -140,7 +140,8 @@ impl Base {
             | Handle::Types(_)
             | Handle::File(_)
             | Handle::Closing(_)
-            | Handle::Native(_) => (root, Some(root_path())),
+            | Handle::Native(_)
+            | Handle::Request(_) => (root, Some(root_path())),
             Handle::Group(object) => (object.id(), object.path.clone()),
             Handle::Dataset(dataset) => (dataset.base.id(), dataset.base.path.clone()),
             Handle::Datatype(datatype) => (datatype.base.id(), datatype.base.path.clone()),

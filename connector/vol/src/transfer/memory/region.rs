@@ -299,6 +299,26 @@ impl MemoryRegion {
     }
 }
 
+/// A region of a program's buffer that a worker uses. Who made the region said that the buffer is there while it lives: the
+/// program leaves a buffer alone until the event set has told that its operation has ended.
+pub struct LentRegion(MemoryRegion);
+
+// SAFETY: it is plain memory, which one thread at a time uses through this; elements in it are bytes here, whose datatype
+// (an identifier, which only libhdf5 understands) is taken away.
+unsafe impl Send for LentRegion {}
+
+impl LentRegion {
+    /// The region, for another thread.
+    pub fn new(region: MemoryRegion) -> Self {
+        Self(MemoryRegion { given: None, ..region })
+    }
+
+    /// The region, in that thread.
+    pub fn get(&mut self) -> &mut MemoryRegion {
+        &mut self.0
+    }
+}
+
 fn none_of_a_program() -> Error {
     Error::new(Minor::Internal, "bytes in memory are no elements of a program's")
 }

@@ -46,7 +46,7 @@ unsafe extern "C" fn create(
     unsafe {
         forward!(open H5VLattr_create(object, parameters; name, datatype, space, creation, access,
             transfer, request));
-        new_object(object, "h5lake_attr_create", Major::Attribute, |handle| {
+        new_object(super::beside(object, request), "h5lake_attr_create", Major::Attribute, |handle| {
             let name = strings::bytes(name, "an attribute name")?;
             handle.session()?.library.check_attribute_access(access)?;
             attribute::create(handle, &location(parameters)?, name, datatype, space, creation)
@@ -65,7 +65,7 @@ unsafe extern "C" fn open(
     // SAFETY: see the module.
     unsafe {
         forward!(open H5VLattr_open(object, parameters; name, access, transfer, request));
-        new_object(object, "h5lake_attr_open", Major::Attribute, |handle| {
+        new_object(super::beside(object, request), "h5lake_attr_open", Major::Attribute, |handle| {
             handle.session()?.library.check_attribute_access(access)?;
             attribute::open(handle, &location(parameters)?, strings::optional_bytes(name))
         })
@@ -94,7 +94,7 @@ unsafe extern "C" fn read(
     // SAFETY: see the module.
     unsafe {
         forward!(call H5VLattr_read(object; memory_type, buffer, transfer, request));
-        status(object, "h5lake_attr_read", Major::Attribute, |handle| {
+        status(super::beside(object, request), "h5lake_attr_read", Major::Attribute, |handle| {
             attribute::read(handle, memory_type, &mut region(handle, memory_type, None, buffer)?, transfer)
         })
     }
@@ -110,7 +110,7 @@ unsafe extern "C" fn write(
     // SAFETY: see the module; the region is only read from.
     unsafe {
         forward!(call H5VLattr_write(object; memory_type, buffer, transfer, request));
-        status(object, "h5lake_attr_write", Major::Attribute, |handle| {
+        status(super::beside(object, request), "h5lake_attr_write", Major::Attribute, |handle| {
             let region = region(handle, memory_type, Some(memory_type), buffer.cast_mut())?;
             attribute::write(handle, memory_type, &region, transfer)
         })
@@ -126,7 +126,7 @@ unsafe extern "C" fn get(
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
         forward!(call H5VLattr_get(object; arguments, transfer, request));
-        status(object, "h5lake_attr_get", Major::Attribute, |handle| {
+        status(super::beside(object, request), "h5lake_attr_get", Major::Attribute, |handle| {
             let args = &mut (*arguments).args;
             match (*arguments).op_type {
                 sys::H5VL_ATTR_GET_ACPL => {
@@ -280,6 +280,6 @@ unsafe extern "C" fn close(attribute: *mut c_void, transfer: Hid, request: Reque
         }) {
             return closed;
         }
-        close_object(attribute, "h5lake_attr_close", Major::Attribute)
+        close_object(super::beside(attribute, request), "h5lake_attr_close", Major::Attribute)
     }
 }

@@ -7,13 +7,14 @@ use h5lake_plugin_abi::bindings as sys;
 
 use super::{FAIL, OK, location, new_object, status, unknown_operation};
 use crate::error::{Error, Major, Minor, Result};
-use crate::handles::Handle;
+use crate::handles::open_objects::DatasetHandle;
+use crate::handles::{CallOrder, Handle};
 use crate::hdf5::guard::guard;
 use crate::hdf5::library::Hid;
 use crate::hdf5::strings;
+use crate::operations::asynchronous::{self, Begun, Transfer};
 use crate::operations::collective::{self, Direction};
 use crate::operations::dataset::{self, FileSelection, NewDataset};
-use crate::operations::object;
 use crate::transfer::memory::region::MemoryRegion;
 use crate::vol::passthrough::{self, forward};
 use crate::vol::thunks::Request;
@@ -47,7 +48,7 @@ unsafe extern "C" fn create(
     unsafe {
         forward!(open H5VLdataset_create(object, parameters; name, link_creation, datatype, space,
             creation, access, transfer, request));
-        new_object(object, "h5lake_dataset_create", Major::Dataset, |handle| {
+        new_object(super::beside(object, request), "h5lake_dataset_create", Major::Dataset, |handle| {
             let new = NewDataset { datatype, space, creation, access, link_creation };
             dataset::create(handle, &location(parameters)?, strings::optional_bytes(name), &new)
         })
@@ -65,9 +66,41 @@ unsafe extern "C" fn open(
     // SAFETY: see the module.
     unsafe {
         forward!(open H5VLdataset_open(object, parameters; name, access, transfer, request));
-        new_object(object, "h5lake_dataset_open", Major::Dataset, |handle| {
+        new_object(super::beside(object, request), "h5lake_dataset_open", Major::Dataset, |handle| {
             dataset::open(handle, &location(parameters)?, strings::bytes(name, "a dataset name")?, access)
         })
+    }
+}
+
+/// The arguments of a transfer on several datasets: arrays of as many entries.
+struct Arrays {
+    count: usize,
+    datasets: *mut *mut c_void,
+    memory_types: *mut Hid,
+    memory_spaces: *mut Hid,
+    file_spaces: *mut Hid,
+    buffers: *mut *mut c_void,
+}
+
+impl Arrays {
+    /// What the transfer on one dataset touches.
+    ///
+    /// # Safety
+    /// All arrays have their entries, and each buffer holds what is selected in it; with a request, until that has ended.
+    unsafe fn plan(&self, index: usize, handle: &Handle, direction: Direction) -> Result<Transfer> {
+        // SAFETY: as the caller says.
+        unsafe {
+            let memory_type = *self.memory_types.add(index);
+            let given = (direction == Direction::Write).then_some(memory_type);
+            let spaces = (*self.memory_spaces.add(index), *self.file_spaces.add(index));
+            let (region, what) = plan(handle, memory_type, spaces, given, *self.buffers.add(index))?;
+            Ok(Transfer { memory_type, region, what })
+        }
+    }
+
+    fn handle<'a>(&self, index: usize) -> Result<&'a Handle> {
+        // SAFETY: the array has `count` entries, each one of our objects.
+        unsafe { Handle::from_pointer(*self.datasets.add(index)) }
     }
 }
 
@@ -75,8 +108,7 @@ unsafe extern "C" fn open(
 unsafe fn plan(
     handle: &Handle,
     memory_type: Hid,
-    memory_space: Hid,
-    file_space: Hid,
+    (memory_space, file_space): (Hid, Hid),
     given: Option<Hid>,
     buffer: *mut c_void,
 ) -> Result<(MemoryRegion, FileSelection)> {
@@ -148,18 +180,8 @@ unsafe extern "C" fn read(
                 )
             });
         }
-        each(count, datasets, "h5lake_dataset_read", (transfer, Direction::Read), |index, handle| {
-            let memory_type = *memory_types.add(index);
-            let (mut region, selection) = plan(
-                handle,
-                memory_type,
-                *memory_spaces.add(index),
-                *file_spaces.add(index),
-                None,
-                *buffers.add(index),
-            )?;
-            dataset::read(dataset::of(handle)?, memory_type, &mut region, &selection, transfer)
-        })
+        let arrays = Arrays { count, datasets, memory_types, memory_spaces, file_spaces, buffers };
+        each(&arrays, "h5lake_dataset_read", (transfer, Direction::Read), request)
     }
 }
 
@@ -190,44 +212,57 @@ unsafe extern "C" fn write(
                 )
             });
         }
-        each(count, datasets, "h5lake_dataset_write", (transfer, Direction::Write), |index, handle| {
-            let (memory_type, buffer) = (*memory_types.add(index), (*buffers.add(index)).cast_mut());
-            let (mut region, selection) = plan(
-                handle,
-                memory_type,
-                *memory_spaces.add(index),
-                *file_spaces.add(index),
-                Some(memory_type),
-                buffer,
-            )?;
-            dataset::write(dataset::of(handle)?, memory_type, &mut region, &selection, transfer)
-        })
+        let buffers = buffers.cast::<*mut c_void>();
+        let arrays = Arrays { count, datasets, memory_types, memory_spaces, file_spaces, buffers };
+        each(&arrays, "h5lake_dataset_write", (transfer, Direction::Write), request)
     }
 }
 
-/// Runs a transfer on each dataset of a call that may name several.
+/// Runs a transfer on each dataset of a call that may name several: beside the program, if an event set waits for it and
+/// libhdf5 is not needed for any of them.
+///
+/// # Safety
+/// As for [`Arrays::plan`]; `request` is null or writable.
 unsafe fn each(
-    count: usize,
-    datasets: *mut *mut c_void,
+    arrays: &Arrays,
     callback: &'static str,
     (list, direction): (Hid, Direction),
-    mut transfer: impl FnMut(usize, &Handle) -> Result<()>,
+    request: Request,
 ) -> c_int {
-    let handle = |index: usize| {
-        // SAFETY: the array has `count` entries, each one of our objects.
-        unsafe { Handle::from_pointer(*datasets.add(index)) }
-    };
-    let library = if count == 0 { None } else { handle(0).ok().and_then(Handle::library) };
+    let count = arrays.count;
+    let library = if count == 0 { None } else { arrays.handle(0).ok().and_then(Handle::library) };
     guard(library, callback, Major::Dataset, FAIL, || {
-        let one = |index| {
-            let handle = handle(index)?;
+        let plan = |index| {
+            let handle = arrays.handle(index)?;
             handle.check_not_filtering()?;
-            transfer(index, handle)
+            // SAFETY: as the caller says.
+            Ok((dataset::of(handle)?, unsafe { arrays.plan(index, handle, direction) }?))
         };
-        let all = || (0..count).try_for_each(one);
-        // All are in one file: libhdf5 sees to it.
-        let done = if count == 0 { all() } else { collective::transfer(handle(0)?, list, direction, all) };
-        done.map(|()| OK)
+        let run = |(dataset, transfer): (&DatasetHandle, Transfer)| transfer.run(dataset, list, direction);
+        if count == 0 {
+            return Ok(OK);
+        }
+        let first = arrays.handle(0)?;
+        // SAFETY: as the caller says.
+        match unsafe { request.as_mut() } {
+            Some(place) if asynchronous::may_go_on(first) => {
+                let planned = (0..count).map(plan).collect::<Result<Vec<_>>>()?;
+                match asynchronous::transfer(planned, list, direction)? {
+                    Begun::GoesOn(request) => *place = Handle::Request(request).into_pointer(),
+                    Begun::Refused(planned) => {
+                        first.complete(CallOrder::Behind);
+                        planned.into_iter().try_for_each(run)?;
+                    }
+                }
+            }
+            _ => {
+                first.complete(CallOrder::Behind);
+                // All are in one file: libhdf5 sees to it.
+                let all = || (0..count).try_for_each(|index| run(plan(index)?));
+                collective::transfer(first, list, direction, all)?;
+            }
+        }
+        Ok(OK)
     })
 }
 
@@ -240,7 +275,11 @@ unsafe extern "C" fn get(
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
         forward!(call H5VLdataset_get(object; arguments, transfer, request));
-        status(object, "h5lake_dataset_get", Major::Dataset, |handle| {
+        let target = match (*arguments).op_type {
+            sys::H5VL_DATASET_GET_STORAGE_SIZE | sys::H5VL_DATASET_GET_SPACE_STATUS => object.into(),
+            _ => super::beside(object, request),
+        };
+        status(target, "h5lake_dataset_get", Major::Dataset, |handle| {
             let args = &mut (*arguments).args;
             match (*arguments).op_type {
                 sys::H5VL_DATASET_GET_DAPL => {
@@ -279,7 +318,8 @@ unsafe extern "C" fn specific(
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
         forward!(call H5VLdataset_specific(object; arguments, transfer, request));
-        status(object, "h5lake_dataset_specific", Major::Dataset, |handle| match (*arguments).op_type {
+        let target = super::flushing(object, (*arguments).op_type == sys::H5VL_DATASET_FLUSH, request);
+        status(target, "h5lake_dataset_specific", Major::Dataset, |handle| match (*arguments).op_type {
             sys::H5VL_DATASET_SET_EXTENT => dataset::set_extent(handle, |rank| {
                 let sizes = (*arguments).args.set_extent.size;
                 if sizes.is_null() {
@@ -289,10 +329,10 @@ unsafe extern "C" fn specific(
             }),
             sys::H5VL_DATASET_FLUSH => {
                 dataset::of(handle)?.commit_sources()?;
-                object::flush(handle)
+                super::flush(handle, request)
             }
             sys::H5VL_DATASET_REFRESH => {
-                object::refresh(handle)?;
+                crate::operations::object::refresh(handle)?;
                 dataset::of(handle)?.close_sources()?;
                 Ok(dataset::of(handle)?.dataset.refresh()?)
             }
@@ -309,6 +349,11 @@ unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Request)
         }) {
             return closed;
         }
-        super::close_after(object, "h5lake_dataset_close", Major::Dataset, dataset::close)
+        super::close_after(
+            super::beside(object, request),
+            "h5lake_dataset_close",
+            Major::Dataset,
+            dataset::close,
+        )
     }
 }

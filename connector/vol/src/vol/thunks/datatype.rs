@@ -38,7 +38,7 @@ unsafe extern "C" fn commit(
     unsafe {
         forward!(open H5VLdatatype_commit(object, parameters; name, datatype, link_creation, creation,
             access, transfer, request));
-        new_object(object, "h5lake_datatype_commit", Major::Datatype, |handle| {
+        new_object(super::beside(object, request), "h5lake_datatype_commit", Major::Datatype, |handle| {
             let name = strings::optional_bytes(name);
             datatype::commit(handle, &location(parameters)?, name, datatype, link_creation, creation)
         })
@@ -56,7 +56,7 @@ unsafe extern "C" fn open(
     // SAFETY: see the module.
     unsafe {
         forward!(open H5VLdatatype_open(object, parameters; name, access, transfer, request));
-        new_object(object, "h5lake_datatype_open", Major::Datatype, |handle| {
+        new_object(super::beside(object, request), "h5lake_datatype_open", Major::Datatype, |handle| {
             datatype::open(handle, &location(parameters)?, strings::bytes(name, "a datatype name")?, access)
         })
     }
@@ -134,6 +134,6 @@ unsafe extern "C" fn close(datatype: *mut c_void, transfer: Hid, request: Reques
         }) {
             return closed;
         }
-        close_object(datatype, "h5lake_datatype_close", Major::Datatype)
+        close_object(super::beside(datatype, request), "h5lake_datatype_close", Major::Datatype)
     }
 }

@@ -22,7 +22,6 @@ use crate::log;
 use crate::operations::collective;
 use crate::operations::file;
 use crate::operations::file_optional;
-use crate::operations::object;
 use crate::statistics;
 use crate::vol::info::Info;
 use crate::vol::passthrough::{self, forward};
@@ -236,21 +235,26 @@ pub unsafe extern "C" fn specific<const SLOT: usize>(
                 }),
                 None => FAIL,
             },
-            operation => status(object, "h5lake_file_specific", Major::File, |handle| match operation {
-                sys::H5VL_FILE_FLUSH => object::flush(handle),
-                sys::H5VL_FILE_REOPEN => {
-                    strings::answer(args.reopen.file, file::reopen(handle)?.into_pointer());
-                    Ok(())
-                }
-                sys::H5VL_FILE_IS_EQUAL => {
-                    strings::answer(
-                        args.is_equal.same_file,
-                        file::is_same(handle, args.is_equal.obj2 as usize)?,
-                    );
-                    Ok(())
-                }
-                other => unknown_operation("file specific", other.0),
-            }),
+            operation => status(
+                super::flushing(object, operation == sys::H5VL_FILE_FLUSH, request),
+                "h5lake_file_specific",
+                Major::File,
+                |handle| match operation {
+                    sys::H5VL_FILE_FLUSH => super::flush(handle, request),
+                    sys::H5VL_FILE_REOPEN => {
+                        strings::answer(args.reopen.file, file::reopen(handle)?.into_pointer());
+                        Ok(())
+                    }
+                    sys::H5VL_FILE_IS_EQUAL => {
+                        strings::answer(
+                            args.is_equal.same_file,
+                            file::is_same(handle, args.is_equal.obj2 as usize)?,
+                        );
+                        Ok(())
+                    }
+                    other => unknown_operation("file specific", other.0),
+                },
+            ),
         }
     }
 }

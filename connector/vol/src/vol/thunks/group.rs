@@ -41,7 +41,7 @@ unsafe extern "C" fn create(
     unsafe {
         forward!(open H5VLgroup_create(object, parameters; name, link_creation, creation, access,
             transfer, request));
-        new_object(object, "h5lake_group_create", Major::Group, |handle| {
+        new_object(super::beside(object, request), "h5lake_group_create", Major::Group, |handle| {
             handle.session()?.library.check_group_access(access)?;
             group::create(
                 handle,
@@ -65,7 +65,7 @@ unsafe extern "C" fn open(
     // SAFETY: see the module.
     unsafe {
         forward!(open H5VLgroup_open(object, parameters; name, access, transfer, request));
-        new_object(object, "h5lake_group_open", Major::Group, |handle| {
+        new_object(super::beside(object, request), "h5lake_group_open", Major::Group, |handle| {
             handle.session()?.library.check_group_access(access)?;
             group::open(handle, &location(parameters)?, strings::bytes(name, "a group name")?, access)
         })
@@ -81,7 +81,7 @@ unsafe extern "C" fn get(
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
         forward!(call H5VLgroup_get(object; arguments, transfer, request));
-        status(object, "h5lake_group_get", Major::Group, |handle| {
+        status(super::beside(object, request), "h5lake_group_get", Major::Group, |handle| {
             let args = &mut (*arguments).args;
             match (*arguments).op_type {
                 sys::H5VL_GROUP_GET_GCPL => args.get_gcpl.gcpl_id = group::creation_list(handle)?.into_raw(),
@@ -173,6 +173,6 @@ unsafe extern "C" fn close(group: *mut c_void, transfer: Hid, request: Request) 
         }) {
             return closed;
         }
-        close_object(group, "h5lake_group_close", Major::Group)
+        close_object(super::beside(group, request), "h5lake_group_close", Major::Group)
     }
 }

@@ -5,11 +5,13 @@ use std::ffi::{c_int, c_void};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::{FAIL, OK};
+use crate::config::Config;
 use crate::error::{Error, Major};
 use crate::hdf5::classes;
 use crate::hdf5::guard::guard;
 use crate::hdf5::strings;
 use crate::vol::capabilities::CAPABILITIES;
+use crate::vol::info::Info;
 use crate::vol::passthrough;
 
 /// Our class at the current level; the native class at the terminal level, so that the deprecated functions that
@@ -34,11 +36,20 @@ pub unsafe extern "C" fn get_conn_cls<const SLOT: usize>(
     })
 }
 
-/// What works.
-pub unsafe extern "C" fn get_cap_flags(_info: *const c_void, flags: *mut u64) -> c_int {
-    // SAFETY: the answer's place is writable.
-    unsafe { strings::answer(flags, CAPABILITIES) };
-    OK
+/// What works. Programs that ask for the asynchronous interface find it with `async=on`.
+pub unsafe extern "C" fn get_cap_flags(info: *const c_void, flags: *mut u64) -> c_int {
+    guard(None, "h5lake_get_cap_flags", Major::Connector, FAIL, || {
+        // SAFETY: null or an info of ours.
+        let config = match unsafe { info.cast::<Info>().as_ref() } {
+            Some(info) => info.config.clone(),
+            None => Config::parse(""),
+        };
+        let goes_on =
+            if config.is_ok_and(|config| config.asynchronous) { sys::H5VL_CAP_FLAG_ASYNC } else { 0 };
+        // SAFETY: the answer's place is writable.
+        unsafe { strings::answer(flags, CAPABILITIES | goes_on) };
+        Ok(OK)
+    })
 }
 
 /// No optional operation is promised: the library then calls those that exist and takes errors for the rest. Objects of

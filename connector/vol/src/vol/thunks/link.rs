@@ -9,8 +9,8 @@ use super::object::open_as_id;
 use super::{FAIL, OK, calling_back, location, on_object, status, token_of, unknown_operation};
 use crate::cross_copy;
 use crate::error::{Error, Major, Minor, Result};
-use crate::handles::Handle;
 use crate::handles::native_handle;
+use crate::handles::{CallOrder, Handle};
 use crate::hdf5::guard::guard;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings;
@@ -35,9 +35,14 @@ unsafe fn maybe<'a>(object: *mut c_void) -> Option<&'a Handle> {
     unsafe { Handle::from_pointer(object) }.ok()
 }
 
-/// Refuses a call of a filter on the file whose chunk it is given, of which the call names two objects.
-fn check_not_filtering(objects: [Option<&Handle>; 2]) -> Result<()> {
-    objects.into_iter().flatten().try_for_each(Handle::check_not_filtering)
+/// Refuses a call of a filter on the file whose chunk it is given, of which the call names two objects; and completes what
+/// goes on beside the program on both.
+fn settle(objects: [Option<&Handle>; 2]) -> Result<()> {
+    objects.into_iter().flatten().try_for_each(|object| {
+        object.check_not_filtering()?;
+        object.complete(CallOrder::Behind);
+        Ok(())
+    })
 }
 
 unsafe extern "C" fn create(
@@ -81,7 +86,7 @@ unsafe extern "C" fn create(
         let handle = maybe(object);
         let library = handle.or(hard).and_then(Handle::library);
         guard(library, "h5lake_link_create", Major::Link, FAIL, || {
-            check_not_filtering([handle, hard])?;
+            settle([handle, hard])?;
             let new = match (*arguments).op_type {
                 sys::H5VL_LINK_CREATE_HARD => {
                     NewLink::Hard { object: hard, location: location(&args.hard.curr_loc_params)? }
@@ -124,7 +129,7 @@ unsafe fn transfer_link(
         let (source, destination) = (maybe(source), maybe(destination));
         let library = source.or(destination).and_then(Handle::library);
         guard(library, callback, Major::Link, FAIL, || {
-            check_not_filtering([source, destination])?;
+            settle([source, destination])?;
             link::transfer(transfer, source, &location(from)?, destination, &location(to)?, link_creation)?;
             Ok(OK)
         })

@@ -11,11 +11,13 @@ use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Major, Result};
-use crate::handles::Handle;
+use crate::handles::{CallOrder, Handle};
 use crate::hdf5::guard::guard;
 use crate::hdf5::library::Library;
 use crate::hdf5::strings;
 use crate::hdf5::token as tokens;
+use crate::operations::asynchronous;
+use crate::operations::object as object_operations;
 use crate::operations::path::Location;
 
 pub mod attribute;
@@ -35,8 +37,34 @@ pub mod request;
 pub mod token;
 pub mod wrap;
 
-/// Where a callback that works asynchronously puts its request. No callback here does.
+/// Where a callback that goes on beside the program puts its request; null without an event set. What is done when the
+/// callback returns leaves it as it is. A close always does: libhdf5 then reads what it has freed (H5D.c, `H5D_close_async`).
 pub type Request = *mut *mut c_void;
+
+/// The object that a callback is called on, and how it goes with what goes on beside the program.
+#[derive(Clone, Copy)]
+pub struct Target {
+    object: *const c_void,
+    order: CallOrder,
+}
+
+impl From<*mut c_void> for Target {
+    fn from(object: *mut c_void) -> Self {
+        Self { object, order: CallOrder::Behind }
+    }
+}
+
+impl From<*const c_void> for Target {
+    fn from(object: *const c_void) -> Self {
+        Self { object, order: CallOrder::Behind }
+    }
+}
+
+/// The object of a callback that has nothing to do with elements: with an event set it does not wait for transfers.
+pub fn beside(object: *mut c_void, request: Request) -> Target {
+    let order = if request.is_null() { CallOrder::Behind } else { CallOrder::Beside };
+    Target { object, order }
+}
 
 /// Success, as C has it.
 pub const OK: i32 = 0;
@@ -49,21 +77,42 @@ pub fn calling_back<T>(call: impl FnOnce() -> T) -> T {
     call()
 }
 
+/// As [`beside`], for a callback that flushes or does something else.
+pub fn flushing(object: *mut c_void, flushes: bool, request: Request) -> Target {
+    if flushes { beside(object, request) } else { object.into() }
+}
+
+/// Flushes the file of an object: beside the program, if an event set waits for it and libhdf5 is not needed.
+///
+/// # Safety
+/// `request` is null or writable.
+pub unsafe fn flush(handle: &Handle, request: Request) -> Result<()> {
+    // SAFETY: as the caller says.
+    let Some(place) = (unsafe { request.as_mut() }) else { return object_operations::flush(handle) };
+    match asynchronous::flush(handle)? {
+        Some(going_on) => *place = Handle::Request(going_on).into_pointer(),
+        None => object_operations::flush(handle)?,
+    }
+    Ok(())
+}
+
 /// Runs a callback that is called on one of our objects.
 ///
 /// # Safety
 /// `object` is null or one of our handles.
 pub unsafe fn on_object<T>(
-    object: *const c_void,
+    target: impl Into<Target>,
     callback: &'static str,
     class: Major,
     failure: T,
     body: impl FnOnce(&Handle) -> Result<T>,
 ) -> T {
+    let Target { object, order } = target.into();
     // SAFETY: as the caller says.
     unsafe {
         on_any_object(object, callback, class, failure, |handle| {
             handle.check_not_filtering()?;
+            handle.complete(order);
             body(handle)
         })
     }
@@ -91,13 +140,13 @@ pub unsafe fn on_any_object<T>(
 /// # Safety
 /// As [`on_object`].
 pub unsafe fn status(
-    object: *const c_void,
+    target: impl Into<Target>,
     callback: &'static str,
     class: Major,
     body: impl FnOnce(&Handle) -> Result<()>,
 ) -> i32 {
     // SAFETY: as the caller says.
-    unsafe { on_object(object, callback, class, FAIL, |handle| body(handle).map(|()| OK)) }
+    unsafe { on_object(target, callback, class, FAIL, |handle| body(handle).map(|()| OK)) }
 }
 
 /// As [`on_object`], for callbacks that answer a new object.
@@ -105,14 +154,14 @@ pub unsafe fn status(
 /// # Safety
 /// As [`on_object`].
 pub unsafe fn new_object(
-    object: *const c_void,
+    target: impl Into<Target>,
     callback: &'static str,
     class: Major,
     body: impl FnOnce(&Handle) -> Result<Handle>,
 ) -> *mut c_void {
     // SAFETY: as the caller says.
     unsafe {
-        on_object(object, callback, class, std::ptr::null_mut(), |handle| {
+        on_object(target, callback, class, std::ptr::null_mut(), |handle| {
             body(handle).map(Handle::into_pointer)
         })
     }
@@ -122,9 +171,9 @@ pub unsafe fn new_object(
 ///
 /// # Safety
 /// `object` is one of our handles, and not used again if the call succeeds.
-pub unsafe fn close(object: *mut c_void, callback: &'static str, class: Major) -> i32 {
+pub unsafe fn close(target: impl Into<Target>, callback: &'static str, class: Major) -> i32 {
     // SAFETY: as the caller says.
-    unsafe { close_after(object, callback, class, |_| Ok(())) }
+    unsafe { close_after(target, callback, class, |_| Ok(())) }
 }
 
 /// Closes an object after `prepare`. If that fails, or the last changes cannot be committed, the object stays open,
@@ -133,17 +182,19 @@ pub unsafe fn close(object: *mut c_void, callback: &'static str, class: Major) -
 /// # Safety
 /// As [`close`].
 pub unsafe fn close_after(
-    object: *mut c_void,
+    target: impl Into<Target>,
     callback: &'static str,
     class: Major,
     prepare: impl FnOnce(&Handle) -> Result<()>,
 ) -> i32 {
+    let Target { object, order } = target.into();
     // SAFETY: as the caller says.
     let library = unsafe { Handle::from_pointer(object) }.ok().and_then(Handle::library);
     guard(library, callback, class, FAIL, || {
         // SAFETY: as the caller says; libhdf5 may look at the object, too, while it is closed.
         let handle = unsafe { Handle::from_pointer(object) }?;
         handle.check_not_filtering()?;
+        handle.complete(order);
         prepare(handle)?;
         let session = handle.session()?;
         // Processes that have the file open together need not close its objects in the same order.
@@ -152,7 +203,7 @@ pub unsafe fn close_after(
         }
         drop(session);
         // SAFETY: as the caller says.
-        unsafe { Handle::release(object, drop) }.map(|()| OK)
+        unsafe { Handle::release(object.cast_mut(), drop) }.map(|()| OK)
     })
 }
 

@@ -8,8 +8,8 @@ use h5lake_plugin_abi::bindings as sys;
 use super::{FAIL, OK, calling_back, location, on_object, status, token_of, unknown_operation};
 use crate::cross_copy;
 use crate::error::{Error, Major, Result};
-use crate::handles::Handle;
 use crate::handles::native_handle;
+use crate::handles::{CallOrder, Handle};
 use crate::hdf5::guard::guard;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
@@ -40,7 +40,7 @@ unsafe extern "C" fn open(
     // SAFETY: see the module.
     unsafe {
         forward!(open H5VLobject_open(object, parameters; kind, transfer, request));
-        super::new_object(object, "h5lake_object_open", Major::Object, |handle| {
+        super::new_object(super::beside(object, request), "h5lake_object_open", Major::Object, |handle| {
             let opened = object::open(handle, &location(parameters)?)?;
             let opened_kind = match &opened {
                 Handle::Group(_) => sys::H5I_GROUP,
@@ -139,6 +139,7 @@ unsafe extern "C" fn copy(
         status(source, "h5lake_object_copy", Major::Object, |handle| {
             let place = Handle::from_pointer(destination)?;
             place.check_not_filtering()?;
+            place.complete(CallOrder::Behind);
             object::copy(
                 handle,
                 &location(from)?,
@@ -266,7 +267,8 @@ unsafe extern "C" fn specific(
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
         forward!(call_back H5VLobject_specific(object, parameters; arguments, transfer, request));
-        on_object(object, "h5lake_object_specific", Major::Object, FAIL, |handle| {
+        let target = super::flushing(object, (*arguments).op_type == sys::H5VL_OBJECT_FLUSH, request);
+        on_object(target, "h5lake_object_specific", Major::Object, FAIL, |handle| {
             let place = location(parameters)?;
             let args = &(*arguments).args;
             match (*arguments).op_type {
@@ -279,7 +281,7 @@ unsafe extern "C" fn specific(
                 sys::H5VL_OBJECT_LOOKUP => {
                     strings::answer(args.lookup.token_ptr, token_of(object::lookup(handle, &place)?));
                 }
-                sys::H5VL_OBJECT_FLUSH => object::flush(handle)?,
+                sys::H5VL_OBJECT_FLUSH => super::flush(handle, request)?,
                 sys::H5VL_OBJECT_REFRESH => object::refresh(handle)?,
                 sys::H5VL_OBJECT_VISIT => return visit_objects(handle, &place, &args.visit),
                 other => return unknown_operation("object specific", other.0),

@@ -1,0 +1,129 @@
+//! `h5lake-many-workers`: workers that commit to one container in a simulated distant store, each as a process of its own
+//! would. Prints a table: commits in a second, how long one takes, requests and conflicts of each, and how even the shares are.
+#![forbid(unsafe_code)]
+
+mod server;
+mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use server::Server;
+use worker::{Outcome, Worker};
+
+/// What the workers write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Regions {
+    /// Each worker a chunk of its own, in one dataset.
+    Chunks,
+    /// Each worker rows of its own; two share a chunk.
+    Rows,
+    /// Each worker a dataset of its own.
+    Datasets,
+    /// All the same row.
+    Same,
+}
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many workers, one simulation for each number.
+    #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000")]
+    workers: Vec<usize>,
+    /// What a request takes, in milliseconds.
+    #[arg(long, default_value_t = 20)]
+    latency: u64,
+    /// Requests that the store takes in a second; 0 is no bound.
+    #[arg(long, default_value_t = 0)]
+    requests: u32,
+    /// How long each simulation commits, in seconds.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// What they write.
+    #[arg(long, value_enum, default_value_t = Regions::Chunks)]
+    regions: Regions,
+}
+
+fn simulate(workers: usize, a: &Arguments) -> Result<String, String> {
+    let server = Arc::new(Server::new(Duration::from_millis(a.latency), a.requests));
+    worker::create(&server, workers, a.regions)?;
+    let open = |n| {
+        let server = &server;
+        move || Worker::open(server, n, a.regions)
+    };
+    let opened = beside_each_other((0..workers).map(open))?;
+    let (before, throttled) = (count(&server.requests), count(&server.throttled));
+    let begun = Instant::now();
+    let end = begun + Duration::from_secs(a.seconds);
+    let outcomes = beside_each_other(opened.into_iter().map(|mut w| move || w.commit_until(end)))?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let requests = count(&server.requests) - before;
+    worker::check(&server, &outcomes, a.regions)?;
+    Ok(row(&outcomes, seconds, requests, count(&server.throttled) - throttled))
+}
+
+fn count(n: &std::sync::atomic::AtomicU64) -> u64 {
+    n.load(Ordering::Relaxed)
+}
+
+/// What the works give, each done in a thread of its own; the first error of them.
+fn beside_each_other<T: Send, F: FnOnce() -> Result<T, String> + Send>(
+    works: impl Iterator<Item = F>,
+) -> Result<Vec<T>, String> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = works.map(|work| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err("a worker panicked".into())))
+            .collect()
+    })
+}
+
+fn row(outcomes: &[Outcome], seconds: f64, requests: u64, throttled: u64) -> String {
+    let mut times: Vec<f64> = outcomes.iter().flat_map(|o| o.times.iter().copied()).collect();
+    times.sort_by(f64::total_cmp);
+    let at =
+        |part: usize| times.get(times.len().saturating_sub(1) * part / 100).copied().unwrap_or(0.0) * 1e3;
+    let commits = times.len().max(1) as f64;
+    let conflicts: u64 = outcomes.iter().map(|o| o.conflicts).sum();
+    let shares = || outcomes.iter().map(|o| o.times.len());
+    format!(
+        "| {} | {:.1} | {:.0} | {:.0} | {:.1} | {:.0} | {:.2} | {}–{} |",
+        outcomes.len(),
+        commits / seconds,
+        at(50),
+        at(99),
+        requests as f64 / commits,
+        100.0 * throttled as f64 / requests.max(1) as f64,
+        conflicts as f64 / commits,
+        shares().min().unwrap_or(0),
+        shares().max().unwrap_or(0),
+    )
+}
+
+fn main() -> Result<(), String> {
+    let a = Arguments::parse();
+    println!("{} ms a request, at most {} requests/s (0: no bound), {:?}", a.latency, a.requests, a.regions);
+    println!("| workers | commits/s | median ms | 99 % ms | requests | throttled % | conflicts | each |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    for workers in &a.workers {
+        println!("{}", simulate(*workers, &a)?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The simulation checks itself that each worker's last commit is there.
+    #[test]
+    fn all_commits_are_there_whatever_the_workers_write() {
+        for regions in [Regions::Chunks, Regions::Rows, Regions::Datasets, Regions::Same] {
+            let a = Arguments { workers: vec![6], latency: 2, requests: 5000, seconds: 1, regions };
+            assert!(simulate(6, &a).unwrap().starts_with("| 6 | "), "{regions:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A distant store: its requests take a round trip, and it answers only so many in a second.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use h5lake_ledger::locks::Mutex;
+use object_stores::{
+    Capabilities, Condition, GetResult, Key, ListPage, MemoryStore, ObjectMeta, ObjectStore, PutMode,
+    PutPayload, PutResult, PutStream, Result,
+};
+
+/// What all clients share: the objects, and the turns of a server that is busy.
+#[derive(Debug)]
+pub struct Server {
+    objects: MemoryStore,
+    round_trip: Duration,
+    /// Time between two requests that it takes, if that is bounded.
+    turn: Option<Duration>,
+    free_at: Mutex<Instant>,
+    /// Requests that it took.
+    pub requests: AtomicU64,
+    /// Those that waited for a turn.
+    pub throttled: AtomicU64,
+}
+
+impl Server {
+    /// One that answers after `round_trip`, and at most `requests_per_second` requests in all; 0 is no bound.
+    pub fn new(round_trip: Duration, requests_per_second: u32) -> Self {
+        Server {
+            objects: MemoryStore::new(),
+            round_trip,
+            turn: (requests_per_second > 0).then(|| Duration::from_secs(1) / requests_per_second),
+            free_at: Mutex::new(Instant::now()),
+            requests: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
+        }
+    }
+
+    /// The request travels for half a round trip, waits for its turn, and the answer travels for the other half.
+    fn serve<T>(&self, work: impl FnOnce(&MemoryStore) -> T) -> T {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(self.round_trip / 2);
+        if let Some(turn) = self.turn {
+            let now = Instant::now();
+            let mine = {
+                let mut free_at = self.free_at.lock();
+                let mine = (*free_at).max(now);
+                *free_at = mine + turn;
+                mine
+            };
+            if mine > now {
+                self.throttled.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(mine - now);
+            }
+        }
+        let answer = work(&self.objects);
+        thread::sleep(self.round_trip / 2);
+        answer
+    }
+}
+
+/// The server as one worker sees it. Workers are of one process here; a name of its own for each keeps them from sharing an
+/// open container, as processes would not.
+#[derive(Clone, Debug)]
+pub struct Client {
+    server: Arc<Server>,
+    number: usize,
+}
+
+impl Client {
+    /// The client of worker `number`.
+    pub fn new(server: &Arc<Server>, number: usize) -> Self {
+        Client { server: server.clone(), number }
+    }
+}
+
+impl ObjectStore for Client {
+    fn name(&self) -> String {
+        format!("simulated:{}", self.number)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { near: false, remote: true, ..self.server.objects.capabilities() }
+    }
+
+    fn honours(&self, condition: Condition) -> bool {
+        self.server.objects.honours(condition)
+    }
+
+    fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
+        self.server.serve(|objects| objects.get(key, range))
+    }
+
+    fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
+        self.server.serve(|objects| objects.get_into(key, offset, buf))
+    }
+
+    fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        self.server.serve(|objects| objects.head(key))
+    }
+
+    fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        self.server.serve(|objects| objects.put(key, payload, mode))
+    }
+
+    fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {
+        self.server.serve(|objects| objects.put_stream(key))
+    }
+
+    fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage> {
+        self.server.serve(|objects| objects.list_page(prefix, start_after, limit))
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.server.serve(|objects| objects.delete(key))
+    }
+
+    fn delete_many(&self, keys: &[Key]) -> Result<()> {
+        self.server.serve(|objects| objects.delete_many(keys))
+    }
+}

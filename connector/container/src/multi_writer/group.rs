@@ -1,0 +1,107 @@
+//! Commits that may go together with those of other writers, in one version: where all that is staged is apart from what
+//! others may be committing, and a store is far, so that one commit after the other would take long.
+
+use super::is_wanted;
+use crate::container::State;
+use crate::{Container, Result, keys};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// How long after others were last met a writer goes on to commit in groups.
+const CONTENDED: Duration = Duration::from_secs(2);
+/// Most keys of a batch that goes into a group.
+const MAX_KEYS: usize = 4096;
+
+/// Whether others commit all the time.
+#[derive(Default)]
+pub(super) struct Contention {
+    until: Option<Instant>,
+}
+
+impl Contention {
+    /// Others committed while this writer tried to.
+    pub(super) fn met(&mut self) {
+        self.until = Some(Instant::now() + CONTENDED);
+    }
+
+    fn is_met(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+impl Container {
+    /// Commits what is staged and merged; false when others were first, or changed what it depends on.
+    pub(super) fn commit_merged(&self, s: &mut State) -> Result<bool> {
+        let Some(conditions) = self.group_conditions(s) else {
+            return Ok(self.ledger.try_commit()?.is_some());
+        };
+        let Some(changes) = self.ledger.commit_in_group(&conditions, &is_wanted)? else { return Ok(false) };
+        if !changes.is_empty() {
+            s.others.contention.met();
+        }
+        self.note_changes(s, changes);
+        // Nothing is staged that would have to be merged with it.
+        s.others.theirs.clear();
+        s.others.blocks.clear();
+        s.others.changed = Default::default();
+        Ok(true)
+    }
+
+    /// With which keys the batch would have to be merged, if it is one that can go into a group.
+    fn group_conditions(&self, s: &State) -> Option<Vec<Bytes>> {
+        let is_slow = !self.near() && s.others.contention.is_met();
+        // The tests of many writers go both ways.
+        let is_tested = cfg!(test) && self.ledger.version().is_multiple_of(2);
+        let is_worth_it = (is_slow || is_tested) && self.ledger.commits_in_groups();
+        if !is_worth_it || !s.others.batch.is_empty() || !s.others.conflicts.is_empty() {
+            return None;
+        }
+        let staged = self.ledger.staged(b"");
+        if staged.is_empty() || staged.len() > MAX_KEYS {
+            return None;
+        }
+        conditions_of(staged.iter().map(|(key, _)| key))
+    }
+}
+
+/// Blocks depend on their dataset's header: its dimensions, and that it is there. An object whose header or attributes are
+/// changed depends on all that belongs to it. Of other keys, several depend on each other: links, heaps, marks of deletion.
+fn conditions_of<'a>(staged: impl Iterator<Item = &'a Bytes>) -> Option<Vec<Bytes>> {
+    let mut conditions = BTreeSet::new();
+    for key in staged {
+        let (letter, id) = (*key.first()?, keys::id(key)?);
+        let of = |letter| Bytes::from(keys::of(letter, id));
+        match letter {
+            keys::BLOCK => conditions.extend([key.clone(), of(keys::HEADER)]),
+            keys::HEADER | keys::ATTRIBUTE => {
+                let all =
+                    [keys::HEADER, keys::ATTRIBUTE, keys::LINK, keys::BLOCK, keys::SEGMENT, keys::USAGE];
+                conditions.extend(all.map(of));
+            }
+            _ => return None,
+        }
+    }
+    Some(conditions.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_depend_on_themselves_and_their_header() {
+        let block = Bytes::from(keys::block(7, &[1, 2]));
+        let header = Bytes::from(keys::of(keys::HEADER, 7));
+        assert_eq!(conditions_of([&block].into_iter()), Some(vec![block.clone(), header]));
+    }
+
+    #[test]
+    fn links_and_heaps_go_into_no_group() {
+        for letter in [keys::LINK, keys::SEGMENT, keys::USAGE, keys::ORPHAN, keys::TAG] {
+            let key = Bytes::from(keys::of(letter, 7));
+            assert_eq!(conditions_of([&key].into_iter()), None);
+        }
+        assert_eq!(conditions_of([&Bytes::from_static(keys::NEXT_OBJECT)].into_iter()), None);
+    }
+}

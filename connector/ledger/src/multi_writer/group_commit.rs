@@ -1,0 +1,94 @@
+//! A commit that may go together with those of other writers.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::EntryChange;
+use crate::error::{ErrorKind, Result};
+use crate::ledger::{Ledger, State, note_broken};
+use crate::memtable::Memtable;
+use crate::storage::{GroupCommit, RemoteCommits};
+use crate::wal::record::Entries;
+
+impl Ledger {
+    /// Whether [`commit_in_group`](Ledger::commit_in_group) can be asked for: one of many writers of an object store.
+    pub fn commits_in_groups(&self) -> bool {
+        self.is_one_of_many() && self.storage().takes_groups()
+    }
+
+    /// Commits what is staged, perhaps in one version with what others commit at the same time. For one of many writers that
+    /// others overtook. It waits until that is done, up to a minute, or until another commit changes a key that begins with one
+    /// of `conditions`: then `None`, and [`advance`](Ledger::advance) tells what. The conditions have to name everything with
+    /// which what is staged would have to be merged.
+    ///
+    /// When this returns changes, the commit is as durable as the store makes it, and this handle is at its version. The changes
+    /// are those of others up to that version; `wanted` is as for [`advance`](Ledger::advance).
+    ///
+    /// # Errors
+    /// As for [`try_commit`](Ledger::try_commit).
+    pub fn commit_in_group(
+        &self,
+        conditions: &[Bytes],
+        wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Option<Vec<EntryChange>>> {
+        let mut s = self.writable()?;
+        if !s.unmerged.is_empty() {
+            return Err(self.fail(ErrorKind::Conflict));
+        }
+        self.settle(&mut s)?;
+        if s.unseen_commits.is_some() {
+            return Ok(None);
+        }
+        if s.staged.is_empty() && !self.storage().has_freed() {
+            return Ok(Some(Vec::new()));
+        }
+        let layer = s.staged.clone();
+        let done = self.storage().commit_in_group(s.version, &layer.encoded(), conditions);
+        if !self.conclude(&mut s, layer, done)? {
+            return Ok(None);
+        }
+        let changes = self.take_commits(&mut s, wanted)?;
+        if std::mem::take(&mut s.leads) {
+            self.checkpoint_if_long(&mut s);
+        }
+        Ok(Some(changes))
+    }
+
+    /// Finds out what became of a commit in a group that is in doubt.
+    pub(crate) fn settle_group(&self, s: &mut State) -> Result<()> {
+        let Some(layer) = s.in_group.take() else { return Ok(()) };
+        let done = self.storage().settle_group();
+        self.conclude(s, layer, done).map(drop)
+    }
+
+    fn conclude(&self, s: &mut State, layer: Memtable, done: Result<GroupCommit>) -> Result<bool> {
+        match done {
+            Ok(GroupCommit::Joined { commits, led }) => {
+                self.take_joined(s, &layer, commits);
+                s.leads = led;
+                Ok(true)
+            }
+            Ok(GroupCommit::Behind) => Ok(false),
+            Ok(GroupCommit::InDoubt(e)) => {
+                s.in_group = Some(layer);
+                Err(e)
+            }
+            Err(e) => Err(note_broken(s, e)),
+        }
+    }
+
+    /// What was committed is staged no more, unless it was staged anew; the records are news.
+    fn take_joined(&self, s: &mut State, layer: &Memtable, commits: RemoteCommits) {
+        let mut own = BTreeSet::new();
+        for (key, value) in layer {
+            own.insert(key.to_bytes());
+            if s.staged.get(key) == Some(value) {
+                s.staged.remove(key);
+                s.staged_bytes -= (key.as_ref().len() + value.as_ref().map_or(0, Bytes::len)) as u64;
+            }
+        }
+        s.own = own;
+        s.unseen_commits = Some(commits);
+    }
+}

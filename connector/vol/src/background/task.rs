@@ -1,0 +1,153 @@
+//! One piece of work beside the program.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime};
+
+use h5lake_ledger::process;
+
+use crate::error::{Error, Minor, Result, SentError};
+
+/// What a worker runs. It holds nothing of libhdf5's, and drops what it holds before its task has ended.
+pub type Work = Box<dyn FnOnce() -> Result<()> + Send>;
+
+/// What a task does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `H5Dwrite`.
+    Write,
+    /// `H5Dread`.
+    Read,
+    /// `H5Fflush` and its kin.
+    Flush,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Read => "read",
+            Self::Flush => "flush",
+        }
+    }
+}
+
+/// How a task ended.
+#[derive(Debug, Clone)]
+pub enum Ended {
+    /// All of it was done.
+    Done,
+    /// It failed. Part of its elements may be written or read.
+    Failed(SentError),
+    /// It was taken back before it began.
+    Canceled,
+}
+
+/// A transfer or a flush that an event set waits for.
+#[derive(Debug)]
+pub struct Task {
+    /// What it does.
+    pub kind: Kind,
+    /// The slot of the library that was called.
+    pub(super) slot: usize,
+    /// The queue that it went to.
+    pub(super) queue: u64,
+    /// The process that began it. A forked child has no worker that goes on with it.
+    process: u32,
+    /// Whether somebody was told that it failed.
+    is_told: AtomicBool,
+    /// Start, and nanoseconds that it took.
+    times: OnceLock<(SystemTime, u64)>,
+    ended: OnceLock<Ended>,
+}
+
+impl Task {
+    pub(super) fn new(kind: Kind, slot: usize, queue: u64) -> Self {
+        Self {
+            kind,
+            slot,
+            queue,
+            process: process::id(),
+            is_told: AtomicBool::new(false),
+            times: OnceLock::new(),
+            ended: OnceLock::new(),
+        }
+    }
+
+    /// How it ended, or nothing while it goes on. What a forked child got unfinished has failed there.
+    pub fn ended(&self) -> Option<Ended> {
+        match self.ended.get() {
+            None if self.is_inherited() => Some(Ended::Failed(inherited(self.kind).into_sent())),
+            ended => ended.cloned(),
+        }
+    }
+
+    /// Whether it has ended, or never will in this process.
+    pub fn has_ended(&self) -> bool {
+        self.ended.get().is_some() || self.is_inherited()
+    }
+
+    /// When it began, in nanoseconds since 1970, and how many nanoseconds it took; zeros if it never ran.
+    pub fn times(&self) -> (u64, u64) {
+        self.times.get().map_or((0, 0), |(begun, took)| {
+            let since = begun.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            (u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), *took)
+        })
+    }
+
+    /// Notes that somebody was told of its failure. Answers whether nobody was before.
+    pub fn tell(&self) -> bool {
+        !self.is_told.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.is_told.load(Ordering::Relaxed)
+    }
+
+    /// Whether another process began it.
+    pub fn is_inherited(&self) -> bool {
+        self.process != process::id()
+    }
+
+    /// Does the work, and answers whether that failed. A panic is a failure.
+    pub(super) fn run(&self, work: Work) -> bool {
+        let (begun, clock) = (SystemTime::now(), Instant::now());
+        let result = {
+            let _operation = object_stores::deadline::begin();
+            catch_unwind(AssertUnwindSafe(work))
+        };
+        let done = result.unwrap_or_else(|panic| {
+            let text = panic_text(&*panic).to_owned();
+            drop(catch_unwind(AssertUnwindSafe(move || drop(panic))));
+            Err(Error::new(Minor::Internal, format!("it panicked: {text}")))
+        });
+        let took = u64::try_from(clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let _once = self.times.set((begun, took));
+        let ended = match done {
+            Ok(()) => Ended::Done,
+            Err(error) => Ended::Failed(self.explained(error).into_sent()),
+        };
+        let failed = matches!(ended, Ended::Failed(_));
+        let _once = self.ended.set(ended);
+        failed
+    }
+
+    pub(super) fn cancel(&self) {
+        let _once = self.ended.set(Ended::Canceled);
+    }
+
+    fn explained(&self, error: Error) -> Error {
+        error.after(format_args!("a {} that went on beside the program failed", self.kind.name()))
+    }
+}
+
+fn inherited(kind: Kind) -> Error {
+    let text = format!("a {} that the parent process began goes on in that process alone", kind.name());
+    Error::new(Minor::CannotOperate, text)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let owned = || panic.downcast_ref::<String>().map(String::as_str);
+    panic.downcast_ref::<&str>().copied().or_else(owned).unwrap_or("no message")
+}

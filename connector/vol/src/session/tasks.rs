@@ -1,0 +1,98 @@
+//! What goes on beside the program on a session's container: transfers and flushes that an event set waits for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use h5lake_ledger::locks::Mutex;
+
+use crate::background::{self, Kind, Queue, Task, Work, told};
+use crate::error::Result;
+use crate::hdf5::exit;
+use crate::hdf5::library::Library;
+use crate::session::{Session, registry};
+
+/// Whether any session was ever opened with `async=on`.
+static IS_WANTED: AtomicBool = AtomicBool::new(false);
+/// Who joins a queue.
+static JOINING: Mutex<()> = Mutex::new(());
+
+/// Gives a new session the queue of its container, if there is one or it wants one. All sessions of a container share it.
+pub(super) fn join(session: &Arc<Session>) {
+    let wants = session.config.asynchronous;
+    if wants {
+        IS_WANTED.store(true, Ordering::Relaxed);
+    } else if !IS_WANTED.load(Ordering::Relaxed) {
+        return;
+    }
+    let all = registry::sessions_on(&session.container);
+    let joining = JOINING.lock();
+    let known = all.iter().find_map(|other| other.queue.get()).cloned();
+    if let Some(queue) = known.or_else(|| wants.then(Arc::<Queue>::default)) {
+        for session in &all {
+            session.queue.get_or_init(|| queue.clone());
+        }
+    }
+    drop(joining);
+}
+
+impl Session {
+    /// Waits until all that goes on beside the program on the container has ended.
+    #[inline]
+    pub fn complete(&self) {
+        if let Some(queue) = self.queue.get() {
+            queue.complete();
+        }
+    }
+
+    /// Waits as [`complete`](Self::complete) does, if a flush is among it.
+    #[inline]
+    pub fn complete_flushes(&self) {
+        if let Some(queue) = self.queue.get() {
+            queue.complete_flushes();
+        }
+    }
+
+    /// Waits as [`complete`](Self::complete) does, and tells once of failures that nobody was told of: their tokens may be lost.
+    ///
+    /// # Errors
+    /// The first of these failures.
+    pub fn complete_and_tell(&self) -> Result<()> {
+        self.complete();
+        self.queue.get().and_then(|queue| queue.untold()).map_or(Ok(()), Err)
+    }
+
+    /// Whether a call on the session that has an event set may go on beside the program. It may not once the library was told
+    /// of a failure.
+    pub fn may_go_on(&self) -> bool {
+        self.config.asynchronous
+            && self.together.is_none()
+            && !self.is_inherited()
+            && !told::was_told_of_failure(self.library.slot())
+    }
+
+    /// Whether a flush of the container needs libhdf5 for filters.
+    pub fn needs_library_to_flush(&self) -> bool {
+        let needs = |session: &Session| session.lent_codecs.load(Ordering::Relaxed) > 0;
+        self.container.has_many_writers() || registry::sessions_on(&self.container).iter().any(|s| needs(s))
+    }
+
+    /// Whether the queue takes one more task, and an event set could take its token.
+    pub fn has_room(&self) -> bool {
+        self.queue.get().is_some_and(|queue| queue.has_room()) && self.library.has_event_sets()
+    }
+
+    /// Has `work` done behind all that goes on: by this thread, where no other can be had.
+    pub fn submit(&self, kind: Kind, work: Work) -> Arc<Task> {
+        let queue = self.queue.get_or_init(Arc::default);
+        queue.submit(kind, self.library.slot(), work)
+    }
+}
+
+/// Completes what goes on while a library shuts down, and tells on stderr what failed: nobody will wait for it.
+pub fn library_closes(library: Library) {
+    background::complete_all();
+    background::report_untold(library.slot(), |failure| {
+        exit::report_loss(&format!("the program ends without having waited for an event set. {failure}"));
+    });
+    told::forget(library.slot());
+}

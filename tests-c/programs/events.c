@@ -1,0 +1,246 @@
+/* Transfers and flushes that an event set waits for: events CASE FILE [ours]. */
+#include "events.h"
+#include <unistd.h>
+
+/* Writes, a flush and reads of one set, with identifiers that are closed at once, and a read without a barrier. */
+static void order(const char *name)
+{
+    hsize_t count = 1000, start = 100, length = 50;
+    hid_t file = made(name), events = H5EScreate(), big = make(file, "big", LONG, 1), small = make(file, "small", count, -1);
+    int64_t *values = noisy(LONG), *few = noisy(count), *seen = take(LONG), *part = take(count);
+    int32_t narrow[50];
+    write_all(big, values, events);
+    write_all(small, few, events);
+    CHECK(waiting(events) == (ours ? 2 : 0));
+    /* The same elements again, converted, through a type, spaces and a list that are gone when the call returns. */
+    for (int n = 0; n < 50; n++)
+        few[100 + n] = narrow[n] = n - 25;
+    hid_t type = H5Tcopy(H5T_NATIVE_INT32), list = H5Pcreate(H5P_DATASET_XFER);
+    hid_t space = H5Screate_simple(1, &count, NULL), memory = H5Screate_simple(1, &length, NULL);
+    CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, &start, NULL, &length, NULL) >= 0);
+    CHECK(H5Dwrite_async(small, type, memory, space, list, narrow, events) >= 0);
+    CHECK(H5Tclose(type) >= 0 && H5Pclose(list) >= 0 && H5Sclose(space) >= 0 && H5Sclose(memory) >= 0);
+    memset(narrow, 0, sizeof narrow); /* What is converted is copied. */
+    CHECK(H5Fflush_async(file, H5F_SCOPE_LOCAL, events) >= 0);
+    CHECK(H5Dread_async(big, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, seen, events) >= 0);
+    CHECK(H5Dread_async(small, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, part, events) >= 0);
+    CHECK(waiting(events) == (ours ? 6 : 0));
+    /* Without an event set: behind all that. */
+    int64_t *now = take(count);
+    CHECK(H5Dread(small, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, now) >= 0 && same(now, few, count));
+    CHECK(same(seen, values, LONG) && same(part, few, count));
+    wait_all(events);
+    CHECK(H5ESclose(events) >= 0 && H5Dclose(big) >= 0 && H5Dclose(small) >= 0 && H5Fclose(file) >= 0);
+    CHECK((file = H5Fopen(name, H5F_ACC_RDONLY, H5P_DEFAULT)) >= 0);
+    check_values(file, "big", values, LONG);
+    check_values(file, "small", few, count);
+    CHECK(H5Fclose(file) >= 0);
+}
+
+/* Every second element of a buffer, of several datasets in one call, and into a buffer with gaps. */
+static void scattered(const char *name)
+{
+    hsize_t count = LONG / 2, all = LONG, zero = 0, two = 2;
+    hid_t file = made(name), events = H5EScreate(), sets[2] = {make(file, "a", count, 1), make(file, "b", count, -1)};
+    hid_t memory = H5Screate_simple(1, &all, NULL), types[2] = {H5T_NATIVE_INT64, H5T_NATIVE_INT64};
+    CHECK(H5Sselect_hyperslab(memory, H5S_SELECT_SET, &zero, &two, &count, NULL) >= 0);
+    hid_t memories[2] = {memory, memory}, whole[2] = {H5S_ALL, H5S_ALL};
+    int64_t *values = noisy(LONG), *seen = take(LONG);
+    const void *from[2] = {values, values + 1};
+    CHECK(H5Dwrite_multi_async(2, sets, types, memories, whole, H5P_DEFAULT, from, events) >= 0);
+    CHECK(waiting(events) == (ours ? 1 : 0));
+    memset(seen, 0, LONG * 8);
+    CHECK(H5Dread_async(sets[0], H5T_NATIVE_INT64, memory, H5S_ALL, H5P_DEFAULT, seen, events) >= 0);
+    CHECK(H5Sclose(memory) >= 0);
+    wait_all(events);
+    for (hsize_t n = 0; n < LONG; n++)
+        CHECK(seen[n] == (n % 2 ? 0 : values[n]));
+    CHECK(H5Dclose(sets[0]) >= 0 && H5Dclose(sets[1]) >= 0 && H5Fclose(file) >= 0 && H5ESclose(events) >= 0);
+}
+
+static size_t told;
+
+static int count_told(const H5ES_op_info_t *info, H5ES_status_t status, hid_t stack, void *count)
+{
+    CHECK(status == H5ES_STATUS_SUCCEED && stack == H5I_INVALID_HID && info->op_exec_time > 0);
+    ++*(size_t *)count;
+    return 0;
+}
+
+/* Operations of several files in one set end in any order, while the program waits for moments: none is lost. */
+static void random_ends(const char *name)
+{
+    enum { FILES = 4, ROUNDS = 12, EACH = 40 };
+    hid_t files[FILES], sets[FILES][2];
+    int64_t *values = noisy(LONG / 4);
+    char path[500];
+    for (int f = 0; f < FILES; f++) {
+        snprintf(path, sizeof path, "%d-%s", f, name);
+        files[f] = made(path);
+        sets[f][0] = make(files[f], "quick", 16, -1);
+        sets[f][1] = make(files[f], "slow", LONG / 4, f % 2 ? 6 : 1);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        size_t begun = 0;
+        hid_t events = H5EScreate();
+        told = 0;
+        CHECK(H5ESregister_complete_func(events, count_told, &told) >= 0);
+        for (int n = 0; n < EACH; n++) {
+            size_t before = waiting(events), left;
+            hbool_t failed;
+            int f = (int)(noise() % FILES), slow = noise() % 8 == 0;
+            if (noise() % 8 == 0)
+                CHECK(H5Fflush_async(files[f], H5F_SCOPE_LOCAL, events) >= 0);
+            else
+                write_all(sets[f][slow], values, events);
+            begun += waiting(events) - before;
+            if (noise() % 2) {
+                CHECK(H5ESwait(events, noise() % 3 ? noise() % 2000000 : 0, &left, &failed) >= 0 && !failed);
+                CHECK(left == waiting(events));
+            }
+        }
+        CHECK(!ours || begun == EACH);
+        wait_all(events);
+        CHECK(told == begun);
+        CHECK(H5ESclose(events) >= 0);
+    }
+    for (int f = 0; f < FILES; f++)
+        CHECK(H5Dclose(sets[f][0]) >= 0 && H5Dclose(sets[f][1]) >= 0 && H5Fclose(files[f]) >= 0);
+}
+
+/* Waits that end early, and what is taken back: of a set whose first operation stays, nothing is. */
+static void waits(const char *name)
+{
+    hid_t file = made(name), first = H5EScreate(), second = H5EScreate();
+    hid_t slow = make(file, "slow", 4 * LONG, 9), last = make(file, "last", LONG, -1);
+    int64_t *values = noisy(4 * LONG), *none = take(LONG), *seen = take(LONG);
+    size_t left = 0, kept = 9;
+    hbool_t failed = 1;
+    write_all(slow, values, first);
+    write_all(last, values, second);
+    write_all(last, values, first);
+    CHECK(H5ESwait(first, 0, &left, &failed) >= 0 && left == (ours ? 2 : 0) && !failed);
+    CHECK(H5ESwait(first, 1000, &left, &failed) >= 0 && left == (ours ? 2 : 0) && !failed);
+    usleep(200000); /* It has begun by now. */
+    CHECK(H5EScancel(first, &kept, &failed) >= 0 && kept == (ours ? 2 : 0) && !failed);
+    /* Alone in its set, and behind what still runs: it is taken back. */
+    CHECK(H5EScancel(second, &kept, &failed) >= 0 && kept == 0 && !failed && waiting(second) == 0);
+    wait_all(first);
+    CHECK(H5EScancel(first, &kept, &failed) >= 0 && kept == 0 && !failed);
+    CHECK(H5Dread(last, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, seen) >= 0 && same(seen, values, LONG));
+    /* What was taken back is not written. */
+    hid_t other = make(file, "other", LONG, -1);
+    write_all(slow, values, first);
+    write_all(other, values, second);
+    CHECK(H5EScancel(second, &kept, &failed) >= 0 && kept == 0);
+    wait_all(first);
+    CHECK(H5Dread(other, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, seen) >= 0);
+    CHECK(same(seen, ours ? none : values, LONG));
+    CHECK(H5Dclose(slow) >= 0 && H5Dclose(last) >= 0 && H5Dclose(other) >= 0 && H5Fclose(file) >= 0);
+    CHECK(H5ESclose(first) >= 0 && H5ESclose(second) >= 0);
+}
+
+/* Closes give no token, and take along what goes on; a set may outlive its file. */
+static void closes(const char *name)
+{
+    hid_t file = made(name), events = H5EScreate(), set = make(file, "x", LONG, 1), group;
+    int64_t *values = noisy(LONG);
+    hid_t attribute_space = H5Screate(H5S_SCALAR);
+    write_all(set, values, events);
+    size_t before = waiting(events);
+    CHECK((group = H5Gcreate_async(file, "group", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT, events)) >= 0);
+    hid_t attribute = H5Acreate_async(group, "a", H5T_NATIVE_INT64, attribute_space, H5P_DEFAULT, H5P_DEFAULT, events);
+    CHECK(attribute >= 0 && H5Awrite_async(attribute, H5T_NATIVE_INT64, values, events) >= 0);
+    CHECK(H5Aclose_async(attribute, events) >= 0 && H5Gclose_async(group, events) >= 0);
+    CHECK(H5Dclose_async(set, events) >= 0);
+    CHECK(waiting(events) == before);
+    CHECK(H5Fclose_async(file, events) >= 0 && waiting(events) == before);
+    /* The file is complete before anybody waited. */
+    CHECK((file = H5Fopen(name, H5F_ACC_RDONLY, H5P_DEFAULT)) >= 0);
+    check_values(file, "x", values, LONG);
+    CHECK(H5Aexists_by_name(file, "group", "a", H5P_DEFAULT) > 0);
+    wait_all(events);
+    /* A read that a synchronous close completes. */
+    int64_t *seen = take(LONG);
+    CHECK((set = H5Dopen2(file, "x", H5P_DEFAULT)) >= 0);
+    CHECK(H5Dread_async(set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, seen, events) >= 0);
+    CHECK(H5Dclose(set) >= 0 && same(seen, values, LONG));
+    wait_all(events);
+    CHECK(H5Fclose(file) >= 0 && H5ESclose(events) >= 0 && H5Sclose(attribute_space) >= 0);
+}
+
+static size_t keep(unsigned flags, size_t count, const unsigned values[], size_t bytes, size_t *size, void **buffer)
+{
+    (void)flags, (void)count, (void)values, (void)size, (void)buffer;
+    return bytes;
+}
+
+static const H5Z_class2_t KEEP = {.version = H5Z_CLASS_T_VERS, .id = 300, .encoder_present = 1, .decoder_present = 1,
+                                  .name = "keep", .filter = keep};
+
+/* What libhdf5 is needed for is done when the call returns. */
+static void at_once(const char *name)
+{
+    hsize_t count = 8;
+    hid_t file = made(name), events = H5EScreate(), space = H5Screate_simple(1, &count, NULL);
+    hid_t list = H5Pcreate(H5P_DATASET_CREATE), text = H5Tcopy(H5T_C_S1);
+    CHECK(H5Tset_size(text, H5T_VARIABLE) >= 0 && H5Zregister(&KEEP) >= 0);
+    CHECK(H5Pset_chunk(list, 1, &count) >= 0 && H5Pset_filter(list, 300, 0, 0, NULL) >= 0);
+    const char *words[8] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    int64_t values[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    int32_t seen[8];
+    hid_t strings = H5Dcreate2(file, "strings", text, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t filtered = H5Dcreate2(file, "filtered", H5T_NATIVE_INT64, space, H5P_DEFAULT, list, H5P_DEFAULT);
+    CHECK(H5Pclose(list) >= 0 && (list = H5Pcreate(H5P_DATASET_CREATE)) >= 0);
+    CHECK(H5Pset_virtual(list, space, ".", "plain", space) >= 0);
+    hid_t plain = make(file, "plain", count, -1);
+    hid_t virtual = H5Dcreate2(file, "virtual", H5T_NATIVE_INT64, space, H5P_DEFAULT, list, H5P_DEFAULT);
+    CHECK(H5Dwrite_async(strings, text, H5S_ALL, H5S_ALL, H5P_DEFAULT, words, events) >= 0);
+    write_all(filtered, values, events);
+    write_all(virtual, values, events);
+    CHECK(H5Dread_async(plain, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, seen, events) >= 0);
+    CHECK(seen[0] == 1 && seen[7] == 8);
+    /* Filters of the application's own run in libhdf5: a flush could need them. */
+    CHECK(H5Fflush_async(file, H5F_SCOPE_LOCAL, events) >= 0);
+    CHECK(H5Dset_extent_async(filtered, &count, events) < 0 || waiting(events) == 0);
+    CHECK(waiting(events) == 0);
+    CHECK(H5Dclose(strings) >= 0 && H5Dclose(filtered) >= 0 && H5Dclose(virtual) >= 0 && H5Dclose(plain) >= 0);
+    CHECK(H5Sclose(space) >= 0 && H5Pclose(list) >= 0 && H5Tclose(text) >= 0 && H5ESclose(events) >= 0);
+    CHECK(H5Fclose(file) >= 0 && H5Zunregister(300) >= 0);
+}
+
+/* More than may wait: the program does the rest itself. */
+static void many(const char *name)
+{
+    enum { COPIES = 1500 };
+    hsize_t count = 8192;
+    hid_t file = made(name), events = H5EScreate(), slow = make(file, "slow", LONG, 9), set = make(file, "x", count, -1);
+    int64_t *values = noisy(LONG);
+    write_all(slow, values, events);
+    for (int n = 0; n < COPIES; n++) {
+        values[0] = n;
+        write_all(set, values, events);
+    }
+    CHECK(waiting(events) <= COPIES); /* Of one more than that. */
+    wait_all(events);
+    check_values(file, "x", values, count);
+    CHECK(H5Dclose(slow) >= 0 && H5Dclose(set) >= 0 && H5Fclose(file) >= 0 && H5ESclose(events) >= 0);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        void (*run)(const char *);
+    } CASES[] = {{"order", order}, {"scattered", scattered}, {"random", random_ends}, {"waits", waits},
+                 {"closes", closes}, {"at-once", at_once}, {"many", many}};
+    CHECK(argc == 3 || argc == 4);
+    CHECK(setenv("H5LAKE_ASYNC", "on", 1) == 0);
+    ours = argc == 4;
+    for (size_t n = 0; n < sizeof CASES / sizeof *CASES; n++)
+        if (strcmp(CASES[n].name, argv[1]) == 0) {
+            CASES[n].run(argv[2]);
+            return 0;
+        }
+    CHECK(!"a case of that name");
+}

@@ -1,0 +1,56 @@
+"""Compiles programs for MPI, and runs them: with native HDF5 or under a connector."""
+
+import os
+import signal
+import subprocess
+
+from harness import connector as connectors
+from harness.suite import Failure
+
+# Open MPI asks for a word before it runs as root, or more processes than processors.
+OPEN_MPI = dict(OMPI_ALLOW_RUN_AS_ROOT=1, OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1, OMPI_MCA_rmaps_base_oversubscribe=1)
+
+
+def compile_program(hdf5, source, program, *more, optimise="-O1"):
+    """Compiles one C file against a parallel HDF5, with warnings as errors; `more` is for the compiler."""
+    if not program.exists():
+        subprocess.run([os.environ.get("MPICC", "mpicc"), "-std=c11", "-D_GNU_SOURCE", "-g", optimise, "-Wall",
+                        "-Wextra", "-Werror", f"-I{hdf5}/include", "-o", program, source, *more, f"-L{hdf5}/lib",
+                        f"-Wl,-rpath,{hdf5}/lib", "-lhdf5"], check=True)
+    return program
+
+
+def run(suite, command, folder, connector=None, **variables):
+    """Runs a command in a folder, with a Failure if it does not end well; what it wrote to stdout and stderr. What hangs
+    is killed with all that it started."""
+    env = (connector or suite.connector).at(folder).env(TMPDIR=folder, **OPEN_MPI, **variables)
+    with open(suite.logs / f"{folder.name}.log", "a+b") as log:
+        start = log.seek(0, os.SEEK_END)
+        process = subprocess.Popen([str(word) for word in command], env=env, cwd=folder, stdout=log,
+                                   stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+        try:
+            code = process.wait(timeout=suite.limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise Failure(f"over the time limit of {suite.limit} s") from None
+        log.seek(start)
+        text = log.read().decode(errors="replace")
+    if code:
+        raise Failure(f"exit {code}: {text[-1500:]}")
+    if connector is None:
+        suite.sightings += [(path.name, connectors.kind_of(path)) for path in folder.glob("*.h5")]
+    return text
+
+
+def run_beside_native(suite, folder, command_of):
+    """Runs a program under the suite's connector, then with native HDF5 in a folder below; h5diff must find both files
+    equal. `command_of` takes the path of the file. What the program wrote under the connector."""
+    folder.mkdir()
+    text = run(suite, command_of("x.h5"), folder)
+    if suite.connector.is_ours:
+        beside = folder / "native"
+        beside.mkdir()
+        run(suite, command_of("x.h5"), beside, connectors.Connector(None, None))
+        run(suite, [suite.h5diff(), "native/x.h5", "x.h5"], folder)
+    return text

@@ -1,0 +1,45 @@
+"""Runs the kernels of tests-mpi/kernels, small: particles as VPIC-IO writes and BD-CATS-IO reads them, and many small
+objects. They compare what they read with what they wrote. h5diff compares their files with native ones."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from launch import compile_program, run_beside_native
+
+KERNELS = Path(__file__).resolve().parent / "kernels"
+sys.path.insert(0, str(KERNELS))
+from cases import CASES  # noqa: E402
+
+
+def run_kernel(suite, work, name, ranks, case, *arguments):
+    """One kernel by so many processes; fails if another connector kept the file than the suite's."""
+    program = compile_program(suite.hdf5, KERNELS / f"{name}.c", work / f"{name}-kernel")
+    folder = work / f"{name}-{case}-{ranks}".replace(" ", "-").replace(",", "")
+    text = run_beside_native(suite, folder, lambda path: ["mpiexec", "-n", ranks, program, path, *arguments])
+    found = json.loads(text.splitlines()[-1])
+    assert found["connector"] == suite.connector.name and found["bytes"] > 0
+
+
+# Each case with two numbers of processes: the next one with the other two.
+PAIRS = [(case, ranks) for n, case in enumerate(CASES) for ranks in ((1, 3), (2, 4))[n % 2]]
+
+
+@pytest.mark.parametrize("case, ranks", PAIRS)
+def test_particles(suite, work, case, ranks):
+    run_kernel(suite, work, "particles", ranks, case, "count=1152", *CASES[case].split())
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_objects(suite, work, ranks):
+    run_kernel(suite, work, "objects", ranks, "many", "steps=3", "groups=4", "datasets=4")
+
+
+def test_samples(suite, work):
+    """What is sampled leaves the data right, and no time of MPI is longer than what the processes worked."""
+    program = compile_program(suite.hdf5, KERNELS / "particles.c", work / "particles-kernel")
+    text = run_beside_native(suite, work / "sampled", lambda path: [
+        "mpiexec", "-n", 2, program, path, "count=65536", "steps=4", "sample=1"])
+    found = json.loads(text.splitlines()[-1])
+    assert all(0 <= found["mpi"][name] <= found["work"][name] * 1.5 + 0.02 for name in found["work"]), found
