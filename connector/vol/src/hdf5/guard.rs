@@ -1,6 +1,9 @@
 //! The one guard that every callback goes through.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use object_stores::deadline::{self, TimedOperation};
 
 use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::caller;
@@ -17,25 +20,47 @@ pub fn guard<T>(
     failure: T,
     body: impl FnOnce() -> Result<T>,
 ) -> T {
+    let (outer, _operation) = begin(library);
+    let result = catch_unwind(AssertUnwindSafe(|| no_library_calls().and_then(|()| body())));
+    caller::leave(outer);
+    let failed = match result {
+        Ok(Ok(value)) => return value,
+        Ok(Err(error)) => Ok(error),
+        Err(panic) => Err(panic),
+    };
+    tell(library, callback, class, failed);
+    failure
+}
+
+// What follows is no part of `guard` itself, of which each callback has a copy.
+
+#[inline(never)]
+fn begin(library: Option<Library>) -> (Option<usize>, TimedOperation) {
     unwrapping::forget();
-    let _operation = object_stores::deadline::begin();
+    let operation = deadline::begin();
     let outer = caller::enter(library);
     if let Some(library) = library {
         id::release_left(library);
     }
-    let result = catch_unwind(AssertUnwindSafe(|| no_library_calls().and_then(|()| body())));
-    caller::leave(outer);
-    let error = match result {
-        Ok(Ok(value)) => return value,
-        Ok(Err(error)) => error,
-        Err(panic) => Error::new(Minor::Internal, format!("{callback} panicked: {}", panic_text(&*panic))),
-    };
+    (outer, operation)
+}
+
+#[cold]
+#[inline(never)]
+fn tell(
+    library: Option<Library>,
+    callback: &'static str,
+    class: Major,
+    failed: Result<Error, Box<dyn Any + Send>>,
+) {
+    let error = failed.unwrap_or_else(|panic| {
+        Error::new(Minor::Internal, format!("{callback} panicked: {}", panic_text(&*panic)))
+    });
     match (error.frames(), library) {
         (Some(frames), _) => frames.restore(),
         (None, Some(library)) => library.push_error(callback, class, &error),
         (None, None) => {}
     }
-    failure
 }
 
 /// # Errors
@@ -53,7 +78,7 @@ fn no_library_calls() -> Result<()> {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

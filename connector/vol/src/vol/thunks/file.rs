@@ -75,8 +75,20 @@ pub unsafe extern "C" fn create<const SLOT: usize>(
     _transfer: Hid,
     _request: Request,
 ) -> *mut c_void {
-    guard(super::in_slot(SLOT), "h5lake_file_create", Major::File, std::ptr::null_mut(), || {
-        let library = library_in(SLOT)?;
+    // SAFETY: the caller's promise.
+    unsafe { create_in(SLOT, name, flags, creation, access) }
+}
+
+#[inline(never)]
+unsafe fn create_in(
+    slot: usize,
+    name: *const c_char,
+    flags: c_uint,
+    creation: Hid,
+    access: Hid,
+) -> *mut c_void {
+    guard(super::in_slot(slot), "h5lake_file_create", Major::File, std::ptr::null_mut(), || {
+        let library = library_in(slot)?;
         // SAFETY: the name is terminated.
         let name = unsafe { strings::bytes(name, "a file name")? };
         opened(file::create(
@@ -97,8 +109,14 @@ pub unsafe extern "C" fn open<const SLOT: usize>(
     _transfer: Hid,
     _request: Request,
 ) -> *mut c_void {
-    guard(super::in_slot(SLOT), "h5lake_file_open", Major::File, std::ptr::null_mut(), || {
-        let library = library_in(SLOT)?;
+    // SAFETY: the caller's promise.
+    unsafe { open_in(SLOT, name, flags, access) }
+}
+
+#[inline(never)]
+unsafe fn open_in(slot: usize, name: *const c_char, flags: c_uint, access: Hid) -> *mut c_void {
+    guard(super::in_slot(slot), "h5lake_file_open", Major::File, std::ptr::null_mut(), || {
+        let library = library_in(slot)?;
         // SAFETY: the name is terminated.
         let name = unsafe { strings::bytes(name, "a file name")? };
         let config = file::settings(library, access, config_of(library, access))?;
@@ -199,14 +217,26 @@ pub unsafe extern "C" fn specific<const SLOT: usize>(
     transfer: Hid,
     request: Request,
 ) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { specific_in(SLOT, object, arguments, transfer, request) }
+}
+
+#[inline(never)]
+unsafe fn specific_in(
+    slot: usize,
+    object: *mut c_void,
+    arguments: *mut sys::H5VL_file_specific_args_t,
+    transfer: Hid,
+    request: Request,
+) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled. Two of the operations have
     // no object.
     unsafe {
         let args = &(*arguments).args;
         match (*arguments).op_type {
             sys::H5VL_FILE_IS_ACCESSIBLE => {
-                guard(super::in_slot(SLOT), "h5lake_file_is_accessible", Major::File, FAIL, || {
-                    let library = library_in(SLOT)?;
+                guard(super::in_slot(slot), "h5lake_file_is_accessible", Major::File, FAIL, || {
+                    let library = library_in(slot)?;
                     let name = strings::bytes(args.is_accessible.filename, "a file name")?;
                     let found = library.keeping_errors(|| {
                         let config = config_of(library, args.is_accessible.fapl_id)?;
@@ -217,8 +247,8 @@ pub unsafe extern "C" fn specific<const SLOT: usize>(
                 })
             }
             sys::H5VL_FILE_DELETE => {
-                guard(super::in_slot(SLOT), "h5lake_file_delete", Major::File, FAIL, || {
-                    let library = library_in(SLOT)?;
+                guard(super::in_slot(slot), "h5lake_file_delete", Major::File, FAIL, || {
+                    let library = library_in(slot)?;
                     let config =
                         file::settings(library, args.del.fapl_id, config_of(library, args.del.fapl_id))?;
                     let name = strings::bytes(args.del.filename, "a file name")?;

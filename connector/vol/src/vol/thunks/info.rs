@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 use super::{FAIL, OK};
 use crate::error::{Error, Major};
 use crate::hdf5::guard::guard;
-use crate::hdf5::library::Hid;
+use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings;
 use crate::vol::info::Info;
 
@@ -64,7 +64,12 @@ pub unsafe extern "C" fn from_str(text: *const c_char, info: *mut *mut c_void) -
 
 /// Writes an info as a string, in memory that libhdf5 frees.
 pub unsafe extern "C" fn to_str<const SLOT: usize>(info: *const c_void, text: *mut *mut c_char) -> c_int {
-    let library = super::in_slot(SLOT);
+    // SAFETY: the caller's promise.
+    unsafe { to_str_in(super::in_slot(SLOT), info, text) }
+}
+
+#[inline(never)]
+unsafe fn to_str_in(library: Option<Library>, info: *const c_void, text: *mut *mut c_char) -> c_int {
     guard(library, "h5lake_info_to_str", Major::Connector, FAIL, || {
         let library = library.ok_or_else(|| Error::call("H5PLget_plugin_info"))?;
         // SAFETY: null or made by `from_str` or `copy`.

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::error::{Error, Major};
 use crate::hdf5::classes;
 use crate::hdf5::guard::guard;
+use crate::hdf5::library::Library;
 use crate::hdf5::strings;
 use crate::vol::capabilities::CAPABILITIES;
 use crate::vol::info::Info;
@@ -21,7 +22,16 @@ pub unsafe extern "C" fn get_conn_cls<const SLOT: usize>(
     level: sys::H5VL_get_conn_lvl_t,
     answer: *mut *const sys::H5VL_class_t,
 ) -> c_int {
-    let library = super::in_slot(SLOT);
+    // SAFETY: the caller's promise.
+    unsafe { conn_cls_in(super::in_slot(SLOT), level, answer) }
+}
+
+#[inline(never)]
+unsafe fn conn_cls_in(
+    library: Option<Library>,
+    level: sys::H5VL_get_conn_lvl_t,
+    answer: *mut *const sys::H5VL_class_t,
+) -> c_int {
     guard(library, "h5lake_get_conn_cls", Major::Connector, FAIL, || {
         let library = library.ok_or_else(|| Error::call("H5PLget_plugin_info"))?;
         let ours = classes::own_class(library);

@@ -270,7 +270,8 @@ pub fn order(kind: sys::H5_iter_order_t) -> Result<Order> {
     }
 }
 
-/// The library of a slot, for callbacks that get no object.
+/// The library of a slot, for callbacks that get no object. There is one of each such callback for each slot: what it does is in
+/// a function that all of them call, or the plugin would have it 16 times.
 pub fn in_slot(slot: usize) -> Option<Library> {
     Library::in_slot(slot)
 }
