@@ -20,7 +20,7 @@ const MAX_ROUNDS: usize = 5;
 /// Bytes that are moved between two commits.
 const BYTES_PER_COMMIT: u64 = 64 << 20;
 /// What a close does at most. What is left is for a vacuum.
-const EFFORT_AT_CLOSE: Effort = Effort { bytes: 256 << 20, entries: 16 << 10 };
+const EFFORT_AT_CLOSE: Effort = Effort { bytes: 256 << 20, entries: 128 << 10 };
 
 /// What may still be done.
 #[derive(Debug, Clone, Copy)]
@@ -143,12 +143,16 @@ impl Container {
             if !self.ledger.wants_compaction_at_close()? {
                 break;
             }
-            self.compact_by(&mut effort, commit_unchanged)?;
+            let before = self.ledger.size()?;
+            let moved = self.compact_by(&mut effort, commit_unchanged)?;
             // In a store, objects go when they have rested, and pages have objects of their own.
             if self.ledger.is_in_store() {
                 break;
             }
             self.ledger.give_back()?;
+            if moved == 0 && self.ledger.size()? == before {
+                break;
+            }
         }
         Ok(())
     }
