@@ -191,14 +191,44 @@ impl Symbols<'_> {
         Some(unsafe { std::mem::transmute_copy::<*mut c_void, F>(&address) })
     }
 
-    /// A data symbol of type `hid_t` that must be there.
-    pub fn required_id(&self, name: &CStr) -> Result<IdSymbol, BindError> {
-        self.optional_id(name).ok_or_else(|| self.missing(name))
+    /// The functions of a list, each name terminated. A name after a question mark may be missing: its address is null then, and
+    /// no other is.
+    ///
+    /// # Errors
+    /// If another one is missing, or the list has not `N` names.
+    pub fn functions<const N: usize>(&self, names: &str) -> Result<[*mut c_void; N], BindError> {
+        self.addresses(names, &mut |name| self.object.address(name))
     }
 
-    /// A data symbol of type `hid_t` that not every library has.
-    pub fn optional_id(&self, name: &CStr) -> Option<IdSymbol> {
-        Some(IdSymbol(self.object.data_address(name)?.cast()))
+    /// The same for data symbols of type `hid_t`.
+    pub fn ids<const N: usize>(&self, names: &str) -> Result<[*mut c_void; N], BindError> {
+        self.addresses(names, &mut |name| self.object.data_address(name))
+    }
+
+    fn addresses<const N: usize>(
+        &self,
+        names: &str,
+        find: &mut dyn FnMut(&CStr) -> Option<NonNull<c_void>>,
+    ) -> Result<[*mut c_void; N], BindError> {
+        let mut found = [std::ptr::null_mut(); N];
+        let mut names = names.split_inclusive('\0');
+        for address in &mut found {
+            let listed = names.next().unwrap_or_default();
+            let name = listed.strip_prefix('?').unwrap_or(listed);
+            let name = CStr::from_bytes_with_nul(name.as_bytes()).unwrap_or_default();
+            *address = match find(name) {
+                Some(symbol) => symbol.as_ptr(),
+                None if listed.starts_with('?') => std::ptr::null_mut(),
+                None => return Err(self.missing(name)),
+            };
+        }
+        Ok(found)
+    }
+
+    /// A data symbol of type `hid_t` that must be there.
+    pub fn required_id(&self, name: &CStr) -> Result<IdSymbol, BindError> {
+        let found = self.object.data_address(name).ok_or_else(|| self.missing(name))?;
+        Ok(IdSymbol(found.cast()))
     }
 
     fn missing(&self, name: &CStr) -> BindError {
@@ -212,6 +242,7 @@ impl Symbols<'_> {
 
 /// A variable of libhdf5 that holds an id. The library fills it in while it starts and anew after H5close,
 /// so it is read at each use.
+#[repr(transparent)]
 pub(crate) struct IdSymbol(NonNull<hid_t>);
 
 // SAFETY: the pointer is only read; it stays valid because the library is never unloaded (its handle is kept

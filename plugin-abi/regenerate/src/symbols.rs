@@ -64,7 +64,7 @@ const ALWAYS_BUILT: &[&str] =
 pub fn source(sets: &[Headers]) -> String {
     let names: BTreeSet<&String> = sets.iter().flat_map(|s| s.functions.keys()).collect();
     let mut fields = Vec::new();
-    let mut inits = Vec::new();
+    let mut listed = Vec::new();
     for name in names {
         if MODELLED.contains(&name.as_str()) || NOT_OURS.iter().any(|p| name.starts_with(p)) {
             continue;
@@ -75,44 +75,53 @@ pub fn source(sets: &[Headers]) -> String {
         };
         let ident = format_ident!("{name}");
         let pointer = pointer_type(signature);
-        let text = c_string(name);
-        let (doc, ty, how) = if required(sets, name) {
-            (format!(" `{name}`."), pointer, quote!(required))
+        let is_required = required(sets, name);
+        let (doc, ty) = if is_required {
+            (format!(" `{name}`."), pointer)
         } else {
-            let why = absence(sets, name);
-            (format!(" `{name}`: {why}."), quote!(Option<#pointer>), quote!(optional))
+            (format!(" `{name}`: {}.", absence(sets, name)), quote!(Option<#pointer>))
         };
         fields.push(quote! { #[doc = #doc] pub #ident: #ty });
-        let getter = if how.to_string() == "required" {
-            quote! { #ident: unsafe { symbols.required(#text)? } }
-        } else {
-            quote! { #ident: unsafe { symbols.optional(#text) } }
-        };
-        inits.push(getter);
+        listed.push(entry(name, is_required));
     }
     let ids = id_methods(sets);
-    let (id_fields, id_inits, id_methods) = (ids.fields, ids.inits, ids.methods);
+    let (id_fields, id_methods) = (ids.fields, ids.methods);
+    let (names, id_names) = (listed.concat(), ids.listed.concat());
+    let (count, id_count) = (listed.len(), ids.listed.len());
     let tokens = quote! {
         use super::bindings::*;
         use crate::{BindError, Hdf5};
         use crate::resolve::{IdSymbol, Symbols};
 
         /// Functions of one libhdf5, each under its C name: `(lib.H5Tcopy)(id)`.
+        #[repr(C)]
         pub struct Functions { #(#fields),* }
+
+        /// One of each field, in their order; see [`Symbols::functions`].
+        const FUNCTION_NAMES: &str = #names;
 
         impl Functions {
             pub(crate) fn bind(symbols: &Symbols<'_>) -> Result<Functions, BindError> {
-                // SAFETY: every type is the one that HDF5's headers declare for the symbol of that name.
-                Ok(Functions { #(#inits),* })
+                let found = symbols.functions::<#count>(FUNCTION_NAMES)?;
+                // SAFETY: every field is a function pointer of the type that HDF5's headers declare for the symbol of that
+                // name, and lies where its name is in the list. Those that may be null are options.
+                Ok(unsafe { std::mem::transmute::<[*mut core::ffi::c_void; #count], Functions>(found) })
             }
         }
 
         /// Data symbols of one libhdf5 that hold an id.
+        #[repr(C)]
         pub(crate) struct Ids { #(#id_fields),* }
+
+        /// One of each field, in their order; see [`Symbols::ids`].
+        const ID_NAMES: &str = #id_names;
 
         impl Ids {
             pub(crate) fn bind(symbols: &Symbols<'_>) -> Result<Ids, BindError> {
-                Ok(Ids { #(#id_inits),* })
+                let found = symbols.ids::<#id_count>(ID_NAMES)?;
+                // SAFETY: every field is a pointer to an id, and lies where its name is in the list. Those that may be null
+                // are options.
+                Ok(unsafe { std::mem::transmute::<[*mut core::ffi::c_void; #id_count], Ids>(found) })
             }
         }
 
@@ -176,14 +185,14 @@ fn absence(sets: &[Headers], name: &str) -> String {
     }
 }
 
-fn c_string(name: &str) -> syn::LitCStr {
-    let text = std::ffi::CString::new(name).expect("a C name has no NUL");
-    syn::LitCStr::new(&text, proc_macro2::Span::call_site())
+/// How the list has a symbol: terminated as the linker wants it, with a mark in front if it may be missing.
+fn entry(name: &str, is_required: bool) -> String {
+    format!("{}{name}\0", if is_required { "" } else { "?" })
 }
 
 struct IdCode {
     fields: Vec<TokenStream>,
-    inits: Vec<TokenStream>,
+    listed: Vec<String>,
     methods: Vec<TokenStream>,
 }
 
@@ -192,14 +201,13 @@ fn id_methods(sets: &[Headers]) -> IdCode {
     for name in sets.iter().flat_map(|s| &s.ids) {
         *in_sets.entry(name).or_default() += 1;
     }
-    let mut code = IdCode { fields: vec![], inits: vec![], methods: vec![] };
+    let mut code = IdCode { fields: vec![], listed: vec![], methods: vec![] };
     for (name, count) in in_sets {
         let ident = format_ident!("{name}");
-        let text = c_string(name);
         if count == sets.len() && !AFTER_1_14_0.contains(&name.as_str()) {
             let doc = format!(" Value of `{name}` now.");
             code.fields.push(quote! { #ident: IdSymbol });
-            code.inits.push(quote! { #ident: symbols.required_id(#text)? });
+            code.listed.push(entry(name, true));
             code.methods
                 .push(quote! { #[doc = #doc] pub fn #ident(&self) -> hid_t { self.ids.#ident.read() } });
         } else {
@@ -208,7 +216,7 @@ fn id_methods(sets: &[Headers]) -> IdCode {
             let late = if missing.is_empty() { "every HDF5 1.14".to_owned() } else { missing.join(", ") };
             let doc = format!(" Value of `{name}` now; not in {late}.");
             code.fields.push(quote! { #ident: Option<IdSymbol> });
-            code.inits.push(quote! { #ident: symbols.optional_id(#text) });
+            code.listed.push(entry(name, false));
             code.methods.push(quote! {
                 #[doc = #doc]
                 pub fn #ident(&self) -> Option<hid_t> { self.ids.#ident.as_ref().map(IdSymbol::read) }
