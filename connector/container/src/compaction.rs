@@ -143,16 +143,12 @@ impl Container {
             if !self.ledger.wants_compaction_at_close()? {
                 break;
             }
-            let before = self.ledger.size()?;
-            let moved = self.compact_by(&mut effort, commit_unchanged)?;
+            self.compact_by(&mut effort, commit_unchanged)?;
             // In a store, objects go when they have rested, and pages have objects of their own.
             if self.ledger.is_in_store() {
                 break;
             }
             self.ledger.give_back()?;
-            if moved == 0 && self.ledger.size()? == before {
-                break;
-            }
         }
         Ok(())
     }

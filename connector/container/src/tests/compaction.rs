@@ -205,3 +205,49 @@ fn a_file_that_was_overwritten_is_as_long_as_its_data_when_it_is_closed() {
     c.dataset(object(&c, b"d")).unwrap().read(&Selection::All, &mut out).unwrap();
     assert!(out == noise(5, length as usize));
 }
+
+#[test]
+fn small_chunks_behind_many_others_move_at_a_close_too() {
+    overwrite_a_third(20_000, 600, false);
+    // A page that fits into no hole keeps none of what is free before it.
+    overwrite_a_third(20_000, 2000, false);
+    // What a filter made is a payload.
+    overwrite_a_third(20_000, 600, true);
+}
+
+fn overwrite_a_third(chunks: u64, chunk: u64, is_filtered: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let target = Target::File(path.clone());
+    let length = chunks * chunk;
+    let c = Container::create(&target, crate::Replace::Never, FileCreation::default(), Options::default())
+        .unwrap();
+    let layout = Layout::Chunked { chunk: vec![chunk] };
+    let mut spec = dataset_spec(1, simple(&[length], &[length]), layout);
+    if is_filtered {
+        spec.filters = vec![Filter { id: 3, flags: 0, name: Vec::new(), client_data: Vec::new() }];
+    }
+    let d = dataset(&c, b"d", spec);
+    let mut data = noise(1, length as usize);
+    d.write(&Selection::All, &data).unwrap();
+    drop((c, d));
+    let len = || std::fs::metadata(&path).unwrap().len();
+    let most = len() + len() / 10;
+
+    let c = Container::open(&target, crate::Access::ReadWrite, Options::default()).unwrap();
+    let d = c.dataset(object(&c, b"d")).unwrap();
+    let new = noise(2, chunk as usize);
+    for n in (0..chunks).step_by(3) {
+        let at = n * chunk;
+        let one =
+            Selection::Hyperslab { start: vec![at], stride: vec![1], count: vec![1], block: vec![chunk] };
+        d.write(&one, &new).unwrap();
+        data[at as usize..(at + chunk) as usize].copy_from_slice(&new);
+    }
+    drop((c, d));
+    assert!(len() < most, "{} bytes, at most {most} were expected", len());
+    let c = Container::open(&target, crate::Access::ReadOnly, Options::default()).unwrap();
+    let mut out = vec![0; length as usize];
+    c.dataset(object(&c, b"d")).unwrap().read(&Selection::All, &mut out).unwrap();
+    assert!(out == data);
+}

@@ -18,6 +18,16 @@ const MIN_FREE_BYTES_AT_CLOSE: u64 = 256 << 10;
 /// And more than one of so many bytes that the container needs.
 const NEEDED_TO_FREE: u64 = 16;
 
+/// A file may be longer than a dense one by one of so many bytes, ...
+const DENSE_TO_LOOSE: u64 = 32;
+/// ... or by some pages.
+const MIN_LOOSE_BYTES: u64 = 32 << 10;
+
+/// Before this, a page goes that fits into no hole of a dense file. One that stayed at the end would keep all that is free before it.
+pub(in crate::file) fn loose_end(dense: u64) -> u64 {
+    dense.saturating_add((dense / DENSE_TO_LOOSE).max(MIN_LOOSE_BYTES))
+}
+
 impl FileWriter {
     /// Whether what is free, or may be used again from now on, is much of the file, and this writer freed as much: else each
     /// close would try again what an earlier one could not do. A forked child may read by this process's handle, and pins
@@ -64,12 +74,11 @@ impl FileWriter {
         self.growth.below = None;
     }
 
-    /// Whether a place lies behind that end, and what is there would fit in before.
+    /// Whether a place lies behind that end, or little more, and what is there would fit in before.
     pub(crate) fn must_relocate(&self, place: &Address) -> bool {
         let (Some(below), Some(free_space)) = (self.growth.below, &self.free_space) else { return false };
-        place.location == Location::File
-            && place.offset >= below
-            && free_space.fits_before(round(place.length), below)
+        let would_fit = |limit| place.offset >= limit && free_space.fits_before(round(place.length), limit);
+        place.location == Location::File && (would_fit(below) || would_fit(loose_end(below)))
     }
 
     /// How long what rests has to, as far as time goes, if it keeps much from being given back: it may be little itself.

@@ -19,6 +19,7 @@ use crate::address::{Address, Location, PageRef};
 use crate::clock::Nonces;
 use crate::codec::Decoded;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::compaction::loose_end;
 use crate::file::file_io::FileIo;
 use crate::file::free_space::{self, FreeSpace, PendingFree, ReclaimRule, round, run_of};
 use crate::file::locks::Locks;
@@ -193,10 +194,12 @@ impl FileWriter {
         if self.shared.is_some() {
             return self.allocate_shared(raw, locks, length);
         }
-        if let Some(below) = self.growth.below
-            && let Some(at) = self.load(raw)?.take_before(length, below)
-        {
-            return Ok(at);
+        if let Some(below) = self.growth.below {
+            let free_space = self.load(raw)?;
+            let before = free_space.take_before(length, below);
+            if let Some(at) = before.or_else(|| free_space.take_before(length, loose_end(below))) {
+                return Ok(at);
+            }
         }
         if let Some(at) = self.load(raw)?.take(length) {
             return Ok(at);
