@@ -3,6 +3,7 @@
 mod appends;
 mod attributes;
 mod chunk_positions;
+mod chunk_statistics;
 mod compaction;
 mod conflicts;
 mod continued_copy;
