@@ -171,17 +171,17 @@ impl NumberType {
     pub(crate) fn range(self, elements: &[u8]) -> Range {
         let big = self.is_big_endian;
         match (self.kind, self.size) {
-            (NumberKind::Unsigned, 1) => integers::<u8>(elements, false),
-            (NumberKind::Unsigned, 2) => integers::<u16>(elements, big),
-            (NumberKind::Unsigned, 4) => integers::<u32>(elements, big),
-            (NumberKind::Unsigned, _) => integers::<u64>(elements, big),
-            (NumberKind::Signed, 1) => integers::<i8>(elements, false),
-            (NumberKind::Signed, 2) => integers::<i16>(elements, big),
-            (NumberKind::Signed, 4) => integers::<i32>(elements, big),
-            (NumberKind::Signed, _) => integers::<i64>(elements, big),
+            (NumberKind::Unsigned, 1) => range_of::<u8, 64>(elements, false),
+            (NumberKind::Unsigned, 2) => range_of::<u16, 32>(elements, big),
+            (NumberKind::Unsigned, 4) => range_of::<u32, 32>(elements, big),
+            (NumberKind::Unsigned, _) => range_of::<u64, 4>(elements, big),
+            (NumberKind::Signed, 1) => range_of::<i8, 64>(elements, false),
+            (NumberKind::Signed, 2) => range_of::<i16, 32>(elements, big),
+            (NumberKind::Signed, 4) => range_of::<i32, 32>(elements, big),
+            (NumberKind::Signed, _) => range_of::<i64, 4>(elements, big),
             (NumberKind::Float, 2) => halves(elements, big),
-            (NumberKind::Float, 4) => floats::<f32>(elements, big),
-            (NumberKind::Float, _) => floats::<f64>(elements, big),
+            (NumberKind::Float, 4) => range_of::<f32, 32>(elements, big),
+            (NumberKind::Float, _) => range_of::<f64, 16>(elements, big),
         }
     }
 }
@@ -231,14 +231,17 @@ trait Native: Copy + PartialOrd {
     const LEAST: Self;
     const GREATEST: Self;
     const SIZE: usize = size_of::<Self>();
+    /// Counts elements of a chunk, which has less than 4 GiB. As wide as they are, where the compiler has to count NaN.
+    type Count: Copy + Default + From<bool> + Into<u64> + std::ops::AddAssign;
     fn little(bytes: &[u8]) -> Self;
     fn big(bytes: &[u8]) -> Self;
     fn number(self) -> Number;
 }
 
 macro_rules! native {
-    ($kind:ident, $wide:ty, $least:ident, $greatest:ident: $($of:ty)*) => { $(
+    ($kind:ident, $wide:ty, $count:ty, $least:ident, $greatest:ident: $($of:ty)*) => { $(
         impl Native for $of {
+            type Count = $count;
             const LEAST: Self = Self::$least;
             const GREATEST: Self = Self::$greatest;
             fn little(bytes: &[u8]) -> Self {
@@ -254,16 +257,16 @@ macro_rules! native {
     )* };
 }
 
-native!(Integer, i128, MIN, MAX: u8 u16 u32 u64 i8 i16 i32 i64);
-native!(Float, f64, NEG_INFINITY, INFINITY: f32 f64);
-
-/// Numbers that are looked at side by side, which the compiler makes vectors of.
-const LANES: usize = 16;
+native!(Integer, i128, u32, MIN, MAX: u8 u16 u32 u64 i8 i16 i32 i64);
+native!(Float, f64, u32, NEG_INFINITY, INFINITY: f32);
+native!(Float, f64, u64, NEG_INFINITY, INFINITY: f64);
 
 /// The least and the greatest of some elements, and how many are NaN. It is written so that the compiler makes vectors of it:
-/// the comparisons are those of the processor's minimum and maximum, which keep the second operand where the first is NaN.
-fn extremes<T: Native>(elements: &[u8], load: impl Fn(&[u8]) -> T) -> (T, T, u64) {
-    let (mut least, mut greatest, mut nans) = ([T::GREATEST; LANES], [T::LEAST; LANES], [0_u64; LANES]);
+/// the comparisons are those of the processor's minimum and maximum, which keep the second operand where the first is NaN. As many
+/// lanes as are quickest are looked at side by side.
+fn extremes<T: Native, const LANES: usize>(elements: &[u8], load: impl Fn(&[u8]) -> T) -> (T, T, u64) {
+    let (mut least, mut greatest, mut nans) =
+        ([T::GREATEST; LANES], [T::LEAST; LANES], [T::Count::default(); LANES]);
     let mut look = |lane: usize, bytes: &[u8]| {
         let n = load(bytes);
         least[lane] = if n < least[lane] { n } else { least[lane] };
@@ -271,7 +274,7 @@ fn extremes<T: Native>(elements: &[u8], load: impl Fn(&[u8]) -> T) -> (T, T, u64
         // Nothing else is unlike itself.
         #[expect(clippy::eq_op, reason = "this is how NaN is found")]
         let is_nan = n != n;
-        nans[lane] += u64::from(is_nan);
+        nans[lane] += is_nan.into();
     };
     let groups = elements.chunks_exact(T::SIZE * LANES);
     let rest = groups.remainder();
@@ -283,25 +286,17 @@ fn extremes<T: Native>(elements: &[u8], load: impl Fn(&[u8]) -> T) -> (T, T, u64
     rest.chunks_exact(T::SIZE).for_each(|bytes| look(0, bytes));
     let least = least.into_iter().fold(T::GREATEST, |a, b| if b < a { b } else { a });
     let greatest = greatest.into_iter().fold(T::LEAST, |a, b| if b > a { b } else { a });
-    (least, greatest, nans.iter().sum())
+    (least, greatest, nans.into_iter().map(Into::into).sum())
 }
 
-fn range_of<T: Native>(elements: &[u8], is_big_endian: bool) -> Range {
+fn range_of<T: Native, const LANES: usize>(elements: &[u8], is_big_endian: bool) -> Range {
     let (least, greatest, nans) = match is_big_endian {
-        true => extremes::<T>(elements, T::big),
-        false => extremes::<T>(elements, T::little),
+        true => extremes::<T, LANES>(elements, T::big),
+        false => extremes::<T, LANES>(elements, T::little),
     };
     let count = (elements.len() / T::SIZE) as u64 - nans;
     let there = |n: T| (count > 0).then(|| n.number());
     Range { least: there(least), greatest: there(greatest), count }
-}
-
-fn integers<T: Native>(elements: &[u8], is_big_endian: bool) -> Range {
-    range_of::<T>(elements, is_big_endian)
-}
-
-fn floats<T: Native>(elements: &[u8], is_big_endian: bool) -> Range {
-    range_of::<T>(elements, is_big_endian)
 }
 
 /// Floats of two bytes, through integers of the same order.
