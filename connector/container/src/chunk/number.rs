@@ -114,7 +114,7 @@ impl NumberType {
     }
 
     /// The number that is stored as these 64 bits in statistics; `None` for one that the type does not have.
-    pub(crate) fn from_bits(self, bits: u64) -> Option<Number> {
+    pub(crate) fn stored(self, bits: u64) -> Option<Number> {
         let bound = 8 * self.size as u32;
         match self.kind {
             NumberKind::Unsigned => {

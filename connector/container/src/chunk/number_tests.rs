@@ -33,7 +33,7 @@ proptest! {
                 prop_assert_eq!(found.is_some(), wanted.is_some());
                 let (Some(found), Some(wanted)) = (found, wanted) else { continue };
                 prop_assert_eq!(found.compare(wanted), Some(Ordering::Equal));
-                let back = of.from_bits(NumberType::to_bits(found)).unwrap();
+                let back = of.stored(NumberType::to_bits(found)).unwrap();
                 prop_assert_eq!(found.compare(back), Some(Ordering::Equal));
             }
         }
@@ -59,12 +59,12 @@ fn integers_and_floats_compare_without_rounding() {
 #[test]
 fn bits_that_a_type_does_not_have_are_none() {
     let small = NumberType { size: 1, ..SIGNED };
-    assert!(small.from_bits(127).is_some() && small.from_bits(128).is_none());
-    assert!(small.from_bits(-128_i64 as u64).is_some() && small.from_bits(-129_i64 as u64).is_none());
+    assert!(small.stored(127).is_some() && small.stored(128).is_none());
+    assert!(small.stored(-128_i64 as u64).is_some() && small.stored(-129_i64 as u64).is_none());
     let unsigned = NumberType { kind: NumberKind::Unsigned, ..small };
-    assert!(unsigned.from_bits(255).is_some() && unsigned.from_bits(256).is_none());
+    assert!(unsigned.stored(255).is_some() && unsigned.stored(256).is_none());
     let float = NumberType { kind: NumberKind::Float, ..SIGNED };
-    assert!(float.from_bits(f64::NAN.to_bits()).is_none());
+    assert!(float.stored(f64::NAN.to_bits()).is_none());
 }
 
 #[test]

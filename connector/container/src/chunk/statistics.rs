@@ -62,9 +62,8 @@ impl CountedChunks {
         let fits = within.len() == self.chunk.len()
             && within.iter().zip(&self.chunk).all(|(w, c)| (1..=*c).contains(w));
         let elements = within.iter().try_fold(1_u64, |n, w| n.checked_mul(*w))?;
-        let number = |bits: Option<u64>| {
-            bits.map(|bits| self.number.from_bits(bits)).map_or(Some(None), |n| n.map(Some))
-        };
+        let number =
+            |bits: Option<u64>| bits.map(|bits| self.number.stored(bits)).map_or(Some(None), |n| n.map(Some));
         let (least, greatest) = (number(r.minimum)?, number(r.maximum)?);
         let is_sound = match (least, greatest) {
             (Some(least), Some(greatest)) => least.compare(greatest).is_some_and(std::cmp::Ordering::is_le),

@@ -275,8 +275,9 @@ fn a_build_without_statistics_leaves_them_out() {
 }
 
 #[test]
-fn a_record_that_no_writer_makes_is_ignored() {
-    let c = memory().create();
+fn a_record_that_no_writer_makes_is_ignored_and_told() {
+    let p = memory();
+    let c = p.create();
     let d = c.dataset_of(&c.create_dataset(spec(&DOUBLE, &[10], &[10], &[])).unwrap()).unwrap();
     d.write(&Selection::All, &doubles((0..10).map(f64::from))).unwrap();
     c.flush().unwrap();
@@ -299,6 +300,10 @@ fn a_record_that_no_writer_makes_is_ignored() {
         c.ledger.put(&key, block.encode_to_vec()).unwrap();
         assert!(written(&d)[0].statistics.is_none(), "{statistics:?}");
     }
+    c.flush().unwrap();
+    let report =
+        verify::verify(&p.target, &Options::default(), verify::Versions::Newest, &mut |_, _| ()).unwrap();
+    assert!(report.damaged == 1 && report.found[0].why.contains("statistics"), "{report:?}");
 }
 
 #[test]
