@@ -2,13 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use h5lake_container::{ChunkStatistics, Dataset, Dataspace, Layout, Selection, WrittenChunk};
+use h5lake_container::{ChunkStatistics, Dataset, Dataspace, Layout, WrittenChunk};
 
 use super::Wanted;
 use super::expression::{Bounds, Expression, Outcomes};
 use crate::Failure;
 use crate::cat::elements_per_read;
-use crate::slice::{Parts, parse as parse_slice};
+use crate::slice::{Axis, Parts, parse as parse_slice};
 
 /// What a search had to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,13 +52,10 @@ impl Area {
         self.shape.iter().fold(1, |n: u64, side| n.saturating_mul(*side))
     }
 
-    fn selection(&self) -> Selection {
-        Selection::Hyperslab {
-            start: self.offset.clone(),
-            stride: self.shape.clone(),
-            count: vec![1; self.shape.len()],
-            block: self.shape.clone(),
-        }
+    fn axes(&self) -> Vec<Axis> {
+        let axis =
+            |(start, count): (&u64, &u64)| Axis { start: *start, count: *count, step: 1, is_index: false };
+        self.offset.iter().zip(&self.shape).map(axis).collect()
     }
 
     /// Takes in a box that follows along the first dimension and is as wide as both are.
@@ -258,11 +255,18 @@ impl<'a> Search<'a> {
         report: &mut dyn Found,
     ) -> Result<ControlFlow<()>, Failure> {
         let Some(area) = pending.take() else { return Ok(ControlFlow::Continue(())) };
-        let bytes = area.elements().saturating_mul(self.size() as u64);
-        let mut data = vec![0; usize::try_from(bytes)?];
-        self.dataset.read(&area.selection(), &mut data)?;
+        let size = self.size() as u64;
+        // What went through filters is decoded as a whole, once.
+        let most = if self.dataset.filters().is_empty() { elements_per_read(size) } else { area.elements() };
         let mut at = area.offset.clone();
-        self.look(&mut at, &area, &data, report)
+        for part in Parts::new(&area.axes(), most) {
+            let mut data = vec![0; usize::try_from(part.points.saturating_mul(size))?];
+            self.dataset.read(&part.selection, &mut data)?;
+            if self.look(&mut at, &area, &data, report)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Reports the elements of the chunks that were never written, up to the one at `end`: all of them match.

@@ -173,7 +173,9 @@ impl Form {
             _ => None,
         };
         let counted = match &layout {
-            Layout::Chunked { chunk } if len >= MIN_COUNTED_BYTES && !pipeline.may_lose() => {
+            Layout::Chunked { chunk }
+                if len >= MIN_COUNTED_BYTES && !chunk.is_empty() && !pipeline.may_lose() =>
+            {
                 let number = NumberType::of(&datatype.encoded).filter(|n| n.size as u64 == datatype.size);
                 number.map(|number| CountedChunks {
                     number,
