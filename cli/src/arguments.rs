@@ -107,6 +107,35 @@ pub enum Command {
         #[arg(long)]
         raw: bool,
     },
+    /// Finds the elements of a dataset that match an expression: their coordinates, and their values. Chunks are read only if they
+    /// can have such elements: the plugin keeps the least and the greatest element of each.
+    #[command(after_help = "Expressions:
+  x is the element. Of a compound, members go by their names: time, position.y, \"a name with blanks\".
+  <, <=, >, >=, ==, != compare numbers; 1 < x <= 5 is a range. and, or, not and parentheses join comparisons.
+  Integers and floats compare exactly. NaN is unequal to everything, as in numpy.
+
+Examples:
+  h5lake filter run.h5 /detector/counts 'x > 5'
+  h5lake filter --count run.h5@v=3 /time '1700000000 <= x < 1700003600'
+  h5lake filter --json --limit 10 s3://lab/data/run.h5 /table 'energy > 1e3 and not flag == 1'")]
+    Filter {
+        /// The container's path or URL; NAME@v=12 for a version.
+        name: PathBuf,
+        /// The dataset.
+        path: String,
+        /// What is asked of each element, as 'x > 5'.
+        #[arg(allow_hyphen_values = true)]
+        expression: String,
+        /// Count the elements that match, and show none.
+        #[arg(short, long)]
+        count: bool,
+        /// End after so many.
+        #[arg(short = 'n', long, value_name = "N")]
+        limit: Option<u64>,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
     /// Says what two containers, or two versions of one, differ in: objects, links, attributes, shapes, types, elements. Floats
     /// are equal if their bits are. Of versions of one container only what changed is read. Exit code: 0 if nothing differs, 2 if
     /// something does, 1 if something could not be compared and nothing differs.

@@ -11,6 +11,7 @@ mod copy;
 mod diff;
 mod doctor;
 mod elements;
+mod filter;
 mod find;
 mod info;
 mod libhdf5;
@@ -96,6 +97,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             };
             let (slice, attribute) = (slice.as_deref(), attribute.as_deref());
             cat::run(&name, &Wanted { path: &path, slice, attribute, form })
+        }
+        Command::Filter { name, path, expression, count, limit, json } => {
+            let form = if json { filter::Form::Json } else { filter::Form::Text };
+            filter::run(&name, &filter::Wanted { path: &path, expression: &expression, count, limit, form })
         }
         Command::Diff { first, second, path, elements, storage, json } => {
             let names = [&*first, &*second];

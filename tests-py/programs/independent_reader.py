@@ -18,6 +18,7 @@ from cases import main  # noqa: F401
 READER = Path(__file__).resolve().parents[1] / "reader"
 sys.path.insert(0, str(READER))
 import by_libhdf5  # noqa: E402, F401
+import chunk_statistics  # noqa: E402
 import compared  # noqa: E402
 import ledger  # noqa: E402
 
@@ -297,10 +298,14 @@ def check_samples(folder):
         for path in place.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         name = f"file://{place}/objects/x.h5" if in_objects else str(place / "x.h5")
+        checked = chunk_statistics.checked
         read, before = compared.by_reader(name), bits_of(compared.Container(name))
         origin = compared.Container(name).ledger.origin()
         assert (origin is not None) == sample.name.endswith("copied"), (sample.name, origin)
         compared.agree(compared.without_selections(read), compared.without_selections(expected))
+        if sample.name == "statistics":
+            has_statistics = chunk_statistics.checked - checked
+            assert has_statistics > 60, has_statistics
         with h5py.File(name, "r") as f:
             compared.agree(compared.by_h5py(f), read)
         with h5py.File(name, "r+") as f:

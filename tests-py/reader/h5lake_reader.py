@@ -12,6 +12,7 @@ import itertools
 import os
 import struct
 
+import chunk_statistics
 import hdf5_filters
 import hdf5_types
 import numpy as np
@@ -277,10 +278,16 @@ class Object:
             return None if self.layout == CHUNKED else fill
         message = fields(encoded)
         if not one(message, 2):
-            return self.container.pieces(message, fill)
-        piece, = map(fields, message[1])
-        data = self.container.piece(piece)
-        return self.unfiltered(data, one(message, 3), size, unfiltered)
+            data = self.container.pieces(message, fill)
+        else:
+            piece, = map(fields, message[1])
+            data = self.unfiltered(self.container.piece(piece), one(message, 3), size, unfiltered)
+        if 5 in message:
+            told = fields(one(message, 5))
+            told = one(told, 1, None), one(told, 2, None), one(told, 3, None), numbers(told, 4)
+            encoded_type = one(fields(one(fields(self.body), 1, b"")), 1, b"")
+            chunk_statistics.check(told, encoded_type, self.chunk, data)
+        return data
 
     def unfiltered(self, data, mask, size, none):
         if not none:

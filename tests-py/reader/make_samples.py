@@ -202,7 +202,25 @@ def copied(tool):
         subprocess.run([tool, "link", target, NAME], check=True)
 
 
-SAMPLES = {"closed": closed, "tagged": tagged, "copied": copied, "unclosed": unclosed, "based": based, "block": block,
+def statistics(_):
+    """Statistics of chunks: of every type of numbers, at edges, widened by parts, and chunks that have none."""
+    with h5py.File(NAME, "w") as f:
+        for name in ["i1", "u1", "<i2", ">i4", "<i8", ">u8", "<f2", ">f4", "<f8"]:
+            data = np.sort(np.frombuffer(bytes(n * 7 % 251 for n in range(600 * int(name[-1]))), name)).reshape(30, 20)
+            f.create_dataset(name.strip("<>"), data=data, chunks=(8, 8), maxshape=(None, None), compression="gzip")
+        f.create_dataset("bool", data=np.arange(300) > 200, chunks=(100,))
+        f.create_dataset("large", data=np.arange(7000.0), chunks=(3000,), maxshape=(None,))
+        f.create_dataset("nan", data=np.full(20, np.nan), chunks=(20,))
+        f.create_dataset("fill", (50,), "f8", chunks=(20,), fillvalue=2.5)[3:5] = 7
+        f.create_dataset("direct", data=np.arange(20.0), chunks=(20,)).id.write_direct_chunk((0,), bytes(160))
+        f.create_dataset("rows", data=np.zeros(30, [("a", "i4"), ("b", "f8")]), chunks=(10,))
+    with h5py.File(NAME, "r+") as f:
+        f["large"][5:9] = -1
+        f["i8"].resize((33, 27))
+        f["large"].resize((7500,))
+
+
+SAMPLES = {"statistics": statistics, "closed": closed, "tagged": tagged, "copied": copied, "unclosed": unclosed, "based": based, "block": block,
            "many": many, "grouped": grouped, "references": references, "without-edits": without_edits, "without-claim": without_claim}
 
 

@@ -393,7 +393,11 @@ impl ObjectCopier<'_, '_> {
             match p.encoded {
                 Some(mask) if !convert => {
                     let bytes = p.encoded_bytes(&self.plan.from.ledger)?;
-                    change_stored(ledger, &new, shape, |n| n.put_encoded(ledger, shape, mask, &bytes))?;
+                    change_stored(ledger, &new, shape, |n| {
+                        n.put_encoded(ledger, shape, mask, &bytes)?;
+                        n.statistics = p.statistics.clone();
+                        Ok(())
+                    })?;
                 }
                 _ => {
                     let mut block = p.load(&self.plan.from.ledger, shape)?;

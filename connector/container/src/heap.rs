@@ -66,7 +66,14 @@ impl BlobAddress {
 pub(crate) fn shape(length: u64) -> Result<Arc<BlockLayout>> {
     let len = usize::try_from(length).map_err(|_| Error::corrupt("a heap segment's length is impossible"))?;
     let inline = if len <= MAX_SMALL_SEGMENT_BYTES { len } else { MAX_INLINE_BYTES };
-    Ok(Arc::new(BlockLayout { len, fill: None, filters: Pipeline::default(), inline, edges: None }))
+    Ok(Arc::new(BlockLayout {
+        len,
+        fill: None,
+        filters: Pipeline::default(),
+        inline,
+        edges: None,
+        counted: None,
+    }))
 }
 
 impl Container {

@@ -43,11 +43,13 @@ pub mod verify;
 
 pub use attribute::Attribute;
 pub use chunk::memory_budget::MemoryBudget;
+pub use chunk::number::{Number, NumberKind, NumberType, half};
 pub use commit_outcome::Recoverability;
 pub use container::Container;
 pub use copy::{Convert, ConvertReferences, Elements, Resolve};
 pub use dataset::Dataset;
 pub use dataset::chunk_decoder::{ChunkDecoder, ChunkSource, Decoded, SourceChunk};
+pub use dataset::chunk_statistics::{ChunkStatistics, WrittenChunk};
 pub use dataset::stored_chunk::StoredChunk;
 pub use error::{Error, ErrorKind, Result};
 pub use filters::{ChunkCodec, CodecProvider};

@@ -268,16 +268,37 @@ pub(crate) struct BlockRecord {
     /// A heap segment's length in bytes.
     #[prost(uint64, tag = "4")]
     pub length: u64,
+    /// Of a chunk of numbers. Builds that do not know it leave it out of what they write.
+    #[prost(message, optional, tag = "5")]
+    pub statistics: Option<StatisticsRecord>,
+}
+
+/// What is known of the elements of a chunk that lie in a box at its origin.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StatisticsRecord {
+    /// The least element, as 64 bits; absent where all are NaN.
+    #[prost(fixed64, optional, tag = "1")]
+    pub minimum: Option<u64>,
+    /// The greatest, likewise.
+    #[prost(fixed64, optional, tag = "2")]
+    pub maximum: Option<u64>,
+    /// How many are no NaN; absent where it is not known.
+    #[prost(uint64, optional, tag = "3")]
+    pub count: Option<u64>,
+    /// The box's dimensions; empty where it is the chunk.
+    #[prost(uint64, repeated, tag = "4")]
+    pub within: Vec<u64>,
 }
 
 /// The encoded record of a block that is one inline piece: as if it were encoded, with one copy of the bytes.
-pub(crate) fn inline_block(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn inline_block(bytes: &[u8], statistics: Option<StatisticsRecord>) -> Vec<u8> {
     const PIECES: u32 = 1;
     const INLINE: u32 = 3;
     const LENGTH: u32 = 4;
+    const STATISTICS: u32 = 5;
     let length = bytes.len() as u64;
     let piece = key_len(INLINE) + encoded_len_varint(length) + bytes.len();
-    let mut out = Vec::with_capacity(piece + 24);
+    let mut out = Vec::with_capacity(piece + 64);
     encode_key(PIECES, WireType::LengthDelimited, &mut out);
     encode_varint(piece as u64, &mut out);
     encode_key(INLINE, WireType::LengthDelimited, &mut out);
@@ -285,6 +306,9 @@ pub(crate) fn inline_block(bytes: &[u8]) -> Vec<u8> {
     out.extend_from_slice(bytes);
     encode_key(LENGTH, WireType::Varint, &mut out);
     encode_varint(length, &mut out);
+    if let Some(statistics) = statistics {
+        prost::encoding::message::encode(STATISTICS, &statistics, &mut out);
+    }
     out
 }
 
@@ -318,8 +342,20 @@ mod tests {
         for n in [1, 2, 100, 127, 128, 400, 16 << 10] {
             let bytes = vec![n as u8; n];
             let piece = PieceRecord { inline: bytes.clone().into(), ..PieceRecord::default() };
-            let record = BlockRecord { pieces: vec![piece], length: n as u64, ..BlockRecord::default() };
-            assert_eq!(inline_block(&bytes), record.encode_to_vec(), "{n}");
+            let known = StatisticsRecord {
+                minimum: Some(n as u64),
+                within: vec![n as u64, 3],
+                ..StatisticsRecord::default()
+            };
+            for statistics in [None, Some(known)] {
+                let record = BlockRecord {
+                    pieces: vec![piece.clone()],
+                    length: n as u64,
+                    statistics,
+                    ..BlockRecord::default()
+                };
+                assert_eq!(inline_block(&bytes, record.statistics.clone()), record.encode_to_vec(), "{n}");
+            }
         }
     }
 }

@@ -94,24 +94,50 @@ pub(crate) fn change_stored(
 }
 
 /// Puts a whole block into the map, in place of all that is stored of it.
-pub(crate) fn replace_inline(ledger: &Ledger, key: &[u8], block: &[u8]) -> Result<()> {
-    let before = ledger.replace(key, record::inline_block(block))?;
+pub(crate) fn replace_inline(ledger: &Ledger, key: &[u8], shape: &BlockLayout, block: &[u8]) -> Result<()> {
+    let before = ledger.replace(key, record::inline_block(block, shape.statistics(key, block)))?;
     let before = before.map(|value| extents_of(key, value)).transpose()?;
     before.iter().flatten().try_for_each(|extent| Ok(ledger.free_payload(extent)?))
 }
 
 /// Stores a whole block, through the pipeline if there is one.
 pub(crate) fn store_block(ledger: &Ledger, key: &[u8], shape: &BlockLayout, block: Vec<u8>) -> Result<()> {
+    let statistics = shape.statistics(key, &block);
     if !shape.is_filtered(key) {
         return change_stored(ledger, key, shape, |p| {
             if p.encoded.is_some() {
                 *p = Fragments::default();
             }
-            p.put(ledger, shape, 0, &block)
+            p.put(ledger, shape, 0, &block)?;
+            p.statistics = statistics;
+            Ok(())
         });
     }
     let (mask, encoded) = shape.filters.encode(&block)?;
-    change_stored(ledger, key, shape, |p| p.put_encoded(ledger, shape, mask, &encoded))
+    change_stored(ledger, key, shape, |p| {
+        p.put_encoded(ledger, shape, mask, &encoded)?;
+        p.statistics = statistics;
+        Ok(())
+    })
+}
+
+/// Writes parts of a block: bytes, and where in it they begin. With `alone` the rest becomes fill.
+pub(crate) fn put_parts(
+    ledger: &Ledger,
+    key: &[u8],
+    shape: &BlockLayout,
+    parts: &[(usize, &[u8])],
+    alone: bool,
+) -> Result<()> {
+    change_stored(ledger, key, shape, |p| {
+        if alone {
+            p.cut(0..shape.len);
+        }
+        let statistics = shape.statistics_of_parts(key, p.before(), parts);
+        parts.iter().try_for_each(|(at, bytes)| p.put(ledger, shape, *at, bytes))?;
+        p.statistics = statistics;
+        Ok(())
+    })
 }
 
 /// Reads runs of a stored block straight into the caller's buffer where they lie together.

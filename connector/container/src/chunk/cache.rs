@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::chunk::admission::{Admission, AdmissionPolicy, Latency};
-use crate::chunk::block_store::{change_stored, replace_inline, store_block, stored};
+use crate::chunk::block_store::{change_stored, put_parts, replace_inline, store_block, stored};
 use crate::chunk::cached_block::{CachedBlock, MAX_DIRTY_RANGES};
 use crate::chunk::copy_runs::{gather, scatter};
 use crate::chunk::grid::{CopyRun, Coverage};
@@ -524,13 +524,10 @@ impl BlockCache {
         {
             self.remove(key);
             if r.len == shape.len && r.len <= shape.inline && ledger.takes_inline(r.len) {
-                return replace_inline(ledger, key, &data[r.buffer..r.buffer + r.len]);
+                return replace_inline(ledger, key, shape, &data[r.buffer..r.buffer + r.len]);
             }
-            return change_stored(ledger, key, shape, |p| {
-                // The part outside of the dataset, if any, goes back to fill.
-                p.cut(0..shape.len);
-                p.put(ledger, shape, r.block, &data[r.buffer..r.buffer + r.len])
-            });
+            // The part outside of the dataset, if any, goes back to fill.
+            return put_parts(ledger, key, shape, &[(r.block, &data[r.buffer..r.buffer + r.len])], true);
         }
         let mut block = shape.filled();
         for r in runs {
@@ -550,9 +547,8 @@ impl BlockCache {
         runs: &[CopyRun],
         data: &[u8],
     ) -> Result<()> {
-        change_stored(ledger, key, shape, |p| {
-            runs.iter().try_for_each(|r| p.put(ledger, shape, r.block, &data[r.buffer..r.buffer + r.len]))
-        })
+        let parts: Vec<_> = runs.iter().map(|r| (r.block, &data[r.buffer..r.buffer + r.len])).collect();
+        put_parts(ledger, key, shape, &parts, false)
     }
 
     /// Makes everything of a block from byte `end` on fill.
@@ -578,7 +574,9 @@ impl BlockCache {
             c.valid.truncate(end);
         }
         change_stored(ledger, key, shape, |p| {
+            let known = shape.statistics_up_to(end, p.statistics.take());
             p.cut(end..shape.len);
+            p.statistics = known;
             Ok(())
         })
     }

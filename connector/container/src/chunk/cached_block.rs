@@ -95,7 +95,10 @@ impl CachedBlock {
             gap *= 4;
         }
         change_stored(ledger, key, &shape, |p| {
-            self.dirty.iter().try_for_each(|r| p.put(ledger, &shape, r.start, &self.data[r]))
+            let known = shape.statistics_of_cached(key, p.before(), &self.data, [&self.valid, &self.dirty]);
+            self.dirty.iter().try_for_each(|r| p.put(ledger, &shape, r.start, &self.data[r]))?;
+            p.statistics = known;
+            Ok(())
         })
     }
 }

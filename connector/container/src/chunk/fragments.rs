@@ -6,7 +6,8 @@
 //! write's size times.
 
 use crate::chunk::layout::BlockLayout;
-use crate::record::{BlockRecord, PieceRecord};
+use crate::chunk::statistics::Before;
+use crate::record::{BlockRecord, PieceRecord, StatisticsRecord};
 use crate::record_conversion::buffer;
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -46,6 +47,8 @@ pub(crate) struct Fragments {
     pub encoded: Option<u32>,
     /// It is not the first block, so that a write to its begin is likely to be followed by others.
     pub is_later: bool,
+    /// What is known of the elements. Whatever changes the content takes it away; the caller may say what is known then.
+    pub statistics: Option<StatisticsRecord>,
     /// Extents that were written since this was decoded, and those that went on as one of them.
     made: Vec<Extent>,
     grown: Vec<Extent>,
@@ -141,7 +144,13 @@ impl Fragments {
         if r.encoded && (list.len() != 1 || list[0].offset != 0) {
             return Err(bad("are not one, as those of a filtered block have to be"));
         }
-        Ok(Self { list, encoded: r.encoded.then_some(r.filter_mask), ..Self::default() })
+        let encoded = r.encoded.then_some(r.filter_mask);
+        Ok(Self { list, encoded, statistics: r.statistics, ..Self::default() })
+    }
+
+    /// What is known before a change.
+    pub(crate) fn before(&self) -> Before {
+        Before { is_empty: self.list.is_empty(), statistics: self.statistics.clone() }
     }
 
     pub(crate) fn record(&self, length: usize) -> BlockRecord {
@@ -163,6 +172,7 @@ impl Fragments {
             encoded: self.encoded.is_some(),
             filter_mask: self.encoded.unwrap_or(0),
             length: length as u64,
+            statistics: self.statistics.clone(),
         }
     }
 
@@ -332,6 +342,7 @@ impl Fragments {
 
     /// Takes a range out; it then reads as fill.
     pub(crate) fn cut(&mut self, r: Range<usize>) {
+        self.statistics = None;
         let first = self.list.partition_point(|p| p.end() <= r.start);
         if self.list.get(first).is_none_or(|p| p.offset >= r.end) {
             return;
@@ -450,6 +461,7 @@ impl Fragments {
     /// Puts an extent of `len` bytes at `offset` in place of everything.
     pub(crate) fn put_written(&mut self, offset: usize, len: usize, extent: Extent) {
         (self.list, self.encoded) = (vec![Piece::of(offset, len, extent)], None);
+        self.statistics = None;
     }
 
     /// Puts the output of a pipeline in place of everything.
@@ -461,6 +473,7 @@ impl Fragments {
         data: &[u8],
     ) -> Result<()> {
         self.list.clear();
+        self.statistics = None;
         if data.len() <= shape.inline && ledger.takes_inline(data.len()) {
             let source = Source::Inline(Bytes::copy_from_slice(data));
             self.list.push(Piece { offset: 0, len: data.len(), source });

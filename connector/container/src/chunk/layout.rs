@@ -1,5 +1,6 @@
 //! What all blocks of one dataset, or all heap segments, have in common.
 
+use crate::chunk::statistics::CountedChunks;
 use crate::filters::Pipeline;
 use crate::keys;
 use bytes::Bytes;
@@ -21,6 +22,8 @@ pub(crate) struct BlockLayout {
     pub inline: usize,
     /// Present when chunks that reach beyond the extent are stored without filters.
     pub edges: Option<Edges>,
+    /// Present for chunks of which statistics are kept.
+    pub counted: Option<CountedChunks>,
 }
 
 /// Which chunks reach beyond the extent.

@@ -96,7 +96,7 @@ impl Dataset {
         self.space.read().dims().iter().zip(chunk).map(|(d, c)| d.div_ceil(*c)).collect()
     }
 
-    fn chunk(&self) -> Result<&[u64]> {
+    pub(super) fn chunk(&self) -> Result<&[u64]> {
         match &self.layout {
             Layout::Chunked { chunk } => Ok(chunk),
             _ => Err(Error::invalid("not a chunked dataset")),

@@ -2,6 +2,7 @@
 
 mod batch_read;
 pub(crate) mod chunk_decoder;
+pub(crate) mod chunk_statistics;
 mod chunks;
 mod codec;
 mod parallel_copy;
@@ -13,6 +14,8 @@ mod validate;
 use crate::chunk::admission::Latency;
 use crate::chunk::grid::Grid;
 use crate::chunk::layout::{BlockLayout, Edges};
+use crate::chunk::number::NumberType;
+use crate::chunk::statistics::{CountedChunks, MIN_COUNTED_BYTES};
 use crate::container::State;
 use crate::filters::Pipeline;
 use crate::filters::unlocked::without_locks;
@@ -170,7 +173,20 @@ impl Form {
             }
             _ => None,
         };
-        let shape = BlockLayout { len, fill: element, filters: pipeline, inline, edges };
+        let counted = match &layout {
+            Layout::Chunked { chunk }
+                if len >= MIN_COUNTED_BYTES && !chunk.is_empty() && !pipeline.may_lose() =>
+            {
+                let number = NumberType::of(&datatype.encoded).filter(|n| n.size as u64 == datatype.size);
+                number.map(|number| CountedChunks {
+                    number,
+                    chunk: chunk.clone(),
+                    dims: RwLock::new(space.dims().to_vec()),
+                })
+            }
+            _ => None,
+        };
+        let shape = BlockLayout { len, fill: element, filters: pipeline, inline, edges, counted };
         Ok(Self { datatype, space, layout, shape, fill, filters, grid })
     }
 }
@@ -448,15 +464,9 @@ impl Dataset {
         let h = c.header(&mut c.state(), self.object.id())?;
         let record = h.dataset.as_ref().ok_or_else(|| Error::corrupt("a dataset became something else"))?;
         let space = record_conversion::space(&record.space)?;
-        self.set_edges(space.dims());
+        self.shape.set_dims(space.dims());
         *self.space.write() = space;
         Ok(())
-    }
-
-    fn set_edges(&self, dims: &[u64]) {
-        if let Some(edges) = &self.shape.edges {
-            *edges.dims.write() = dims.to_vec();
-        }
     }
 
     fn put_space(&self, s: &mut State, space: &Dataspace) -> Result<()> {

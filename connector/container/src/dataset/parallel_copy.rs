@@ -8,6 +8,8 @@ use super::parallel_filter::{FilterJob, cores, likely_cores, side_by_side};
 use crate::chunk::admission::Latency;
 use crate::chunk::grid::{CopyRun, Coverage, Part};
 use crate::chunk::layout::MIN_DIRECT_BYTES;
+use crate::chunk::statistics::Before;
+use crate::record::StatisticsRecord;
 use crate::{Result, Selection};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
@@ -46,6 +48,8 @@ struct Write {
     run: CopyRun,
     /// Where it was written.
     extent: Option<Extent>,
+    /// What is known of its elements then.
+    statistics: Option<StatisticsRecord>,
 }
 
 impl Dataset {
@@ -165,7 +169,7 @@ impl Dataset {
                 }
                 _ => return c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.coverage),
             };
-            group.push(Write { key, run, extent: None });
+            group.push(Write { key, run, extent: None, statistics: None });
             bytes += run.len;
             if group.iter().map(|w: &Write| w.run.len).sum::<usize>() >= way.object {
                 groups.push(std::mem::take(&mut group));
@@ -192,6 +196,7 @@ impl Dataset {
         groups.retain(|group| !group.is_empty());
         let threads = way.threads.min(groups.len());
         let mut done = side_by_side(&mut groups, threads, way.allowed, &|group: &mut Vec<Write>| {
+            group.iter_mut().for_each(|w| w.statistics = self.known_of(&w.key, w.run, data));
             let ranges = group.iter().map(|w| w.run.buffer..w.run.buffer + w.run.len);
             let written = match lent {
                 Some(lent) => ledger.put_payloads(&ranges.map(|r| lent.slice(r)).collect::<Vec<_>>())?,
@@ -202,10 +207,10 @@ impl Dataset {
             }
             Ok(())
         });
-        for Write { key, run, extent } in groups.into_iter().flatten() {
+        for Write { key, run, extent, statistics } in groups.into_iter().flatten() {
             let Some(extent) = extent else { continue };
             match done {
-                Ok(()) => done = self.take_over(&key, run, extent),
+                Ok(()) => done = self.take_over(&key, run, extent, statistics),
                 // The first error is told; what was written in vain is given back.
                 Err(_) => ledger.free_payload(&extent)?,
             }
@@ -213,10 +218,23 @@ impl Dataset {
         done
     }
 
+    /// What to keep of a block that has this run, and fill.
+    fn known_of(&self, key: &[u8], run: CopyRun, data: &[u8]) -> Option<StatisticsRecord> {
+        let before = Before { is_empty: true, statistics: None };
+        self.shape.statistics_of_parts(key, before, &[(run.block, &data[run.buffer..run.buffer + run.len])])
+    }
+
     /// Makes what was written a block's content; the part outside of the dataset, if any, is fill.
-    fn take_over(&self, key: &[u8], run: CopyRun, extent: Extent) -> Result<()> {
+    fn take_over(
+        &self,
+        key: &[u8],
+        run: CopyRun,
+        extent: Extent,
+        statistics: Option<StatisticsRecord>,
+    ) -> Result<()> {
         self.replace_stored(key, &[run], |p| {
             p.put_written(run.block, run.len, extent);
+            p.statistics = statistics;
             Ok(())
         })
     }

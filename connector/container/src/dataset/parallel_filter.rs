@@ -4,6 +4,7 @@ use super::Dataset;
 use crate::chunk::block_store::change_stored;
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::{CopyRun, Coverage, Part};
+use crate::record::StatisticsRecord;
 use crate::{Result, Selection};
 use h5lake_ledger::buffers;
 #[cfg(target_os = "linux")]
@@ -95,9 +96,13 @@ impl Dataset {
         let bytes = jobs.len() * self.shape.len;
         let threads = threads.min(jobs.len()).min(bytes.div_ceil(MIN_BYTES_PER_THREAD)).max(1);
         let done = side_by_side(jobs, threads, cores, &|j: &mut FilterJob| {
-            let (mask, encoded) = self.encoded(&j.runs, data)?;
+            let (mask, encoded, statistics) = self.encoded(&j.key, &j.runs, data)?;
             let ledger = &self.container().ledger;
-            self.replace_stored(&j.key, &j.runs, |p| p.put_encoded(ledger, &self.shape, mask, &encoded))?;
+            self.replace_stored(&j.key, &j.runs, |p| {
+                p.put_encoded(ledger, &self.shape, mask, &encoded)?;
+                p.statistics = statistics;
+                Ok(())
+            })?;
             buffers::give(encoded);
             Ok(())
         });
@@ -119,12 +124,23 @@ impl Dataset {
         change_stored(&c.ledger, key, &self.shape, change)
     }
 
-    /// A chunk through the pipeline, from where it is in the caller's buffer: the mask of skipped filters, and its bytes.
-    fn encoded(&self, runs: &[CopyRun], data: &[u8]) -> Result<(u32, Vec<u8>)> {
+    /// A chunk through the pipeline, from where it is in the caller's buffer: the mask of skipped filters, its bytes, and what to
+    /// keep of its elements.
+    fn encoded(
+        &self,
+        key: &[u8],
+        runs: &[CopyRun],
+        data: &[u8],
+    ) -> Result<(u32, Vec<u8>, Option<StatisticsRecord>)> {
+        let encode = |block: &[u8]| -> Result<_> {
+            let statistics = self.shape.statistics(key, block);
+            let (mask, encoded) = self.shape.filters.encode(block)?;
+            Ok((mask, encoded, statistics))
+        };
         if let [r] = runs
             && r.len == self.shape.len
         {
-            return self.shape.filters.encode(&data[r.buffer..r.buffer + r.len]);
+            return encode(&data[r.buffer..r.buffer + r.len]);
         }
         // With all of it given there is nothing to fill.
         let given: usize = runs.iter().map(|r| r.len).sum();
@@ -132,7 +148,7 @@ impl Dataset {
         for r in runs {
             block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
         }
-        let encoded = self.shape.filters.encode(&block)?;
+        let encoded = encode(&block)?;
         buffers::give(block);
         Ok(encoded)
     }

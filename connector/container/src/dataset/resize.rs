@@ -47,7 +47,7 @@ impl Dataset {
             self.prune(chunk, &old, dims, &mut done.cut)?;
         }
         self.put_space(&mut c.state(), &new)?;
-        self.set_edges(dims);
+        self.shape.set_dims(dims);
         self.restage_edges(&old, dims, &mut done.restaged)?;
         *space = new;
         Ok(())

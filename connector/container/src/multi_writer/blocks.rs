@@ -81,9 +81,7 @@ impl Container {
         let open = s.datasets.get(&id).and_then(Weak::upgrade);
         // An open dataset has the codecs that were lent.
         let shape = open.map_or_else(|| Arc::new(form.shape), |d| d.shape_shared());
-        if let Some(edges) = &shape.edges {
-            *edges.dims.write() = form.space.dims().to_vec();
-        }
+        shape.set_dims(form.space.dims());
         let unit = form.datatype.size as usize;
         Ok(RemoteBlock { shape, unit, layout: form.layout, dims: form.space.dims().to_vec() })
     }

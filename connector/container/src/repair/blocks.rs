@@ -61,6 +61,9 @@ impl Repair<'_> {
         if r.encoded && why.is_some() {
             return Ok((lost_block(length), why));
         }
+        if why.is_some() {
+            r.statistics = None;
+        }
         Ok((r.encode_to_vec(), why))
     }
 

@@ -4,6 +4,7 @@ mod appends;
 mod attributes;
 mod chunk_decoder;
 mod chunk_positions;
+mod chunk_statistics;
 mod compaction;
 mod conflicts;
 mod continued_copy;

@@ -450,6 +450,11 @@ pub(crate) fn block(form: &Form, key: &[u8], value: Bytes) -> std::result::Resul
     }
     let r: BlockRecord = record::decode(value, String::new).map_err(|e| e.to_string())?;
     let encoded = r.encoded;
+    if let (Some(counted), Some(known)) = (&form.shape.counted, &r.statistics)
+        && counted.described(known).is_none()
+    {
+        return Err("its statistics are those of no chunk".into());
+    }
     let pieces = Fragments::decode(r, form.shape.len).map_err(|e| e.to_string())?;
     if encoded && !form.shape.is_filtered(key) {
         return Err("it went through filters, which the dataset has not".into());

@@ -1,0 +1,55 @@
+//! `h5lake filter`: the elements of a dataset that match an expression. Chunks of which the statistics say that no element can match
+//! are not read.
+
+mod expression;
+mod parse;
+mod report;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use crate::cat::readable;
+use crate::elements::type_of;
+use crate::objects::object;
+use crate::walk::Paths;
+use crate::{Failure, find};
+use report::Report;
+use search::Search;
+
+/// How matches are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A match on a line, and a line with what was read.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// What is wanted.
+pub struct Wanted<'a> {
+    pub path: &'a str,
+    pub expression: &'a str,
+    /// Count the matches, and show none.
+    pub count: bool,
+    /// End after so many.
+    pub limit: Option<u64>,
+    pub form: Form,
+}
+
+/// Writes the matches.
+pub fn run(name: &Path, wanted: &Wanted<'_>) -> Result<(), Failure> {
+    let container = find::open(name)?;
+    let id = object(&container, wanted.path)?;
+    let dataset = readable(&container, id, wanted.path)?;
+    let of =
+        type_of(dataset.datatype()).map_err(|why| format!("{}: {}: {why}", container.name(), wanted.path))?;
+    let expression = parse::parse(wanted.expression, &of)
+        .map_err(|mistake| format!("in the expression: {}", mistake.shown(wanted.expression)))?;
+    let mut paths = Paths::default();
+    let mut report = Report::begin(&container, &dataset, &of, wanted, &mut paths)?;
+    let search = Search::new(&dataset, &expression, parse::number_type(&of).is_some(), wanted);
+    let read = search.run(&mut report)?;
+    report.end(&read)
+}

@@ -1,0 +1,107 @@
+//! What a search found, as text or as JSON, written as it comes.
+
+use h5lake_container::{Container, Dataset, InlineHeap};
+use serde_json::json;
+
+use super::search::{Found, Read};
+use super::{Form, Wanted};
+use crate::Failure;
+use crate::elements::Type;
+use crate::elements::value::Decoder;
+use crate::ls::absolute;
+use crate::objects::shape_json;
+use crate::output::Sink;
+use crate::walk::Paths;
+
+/// Writes matches as they are found.
+pub struct Report<'a> {
+    out: Sink,
+    of: &'a Type,
+    decoder: Decoder<'a>,
+    form: Form,
+    shows: bool,
+    written: u64,
+}
+
+impl<'a> Report<'a> {
+    pub fn begin(
+        container: &'a Container,
+        dataset: &Dataset,
+        of: &'a Type,
+        wanted: &Wanted<'_>,
+        paths: &'a mut Paths,
+    ) -> Result<Self, Failure> {
+        let mut out = Sink::new();
+        if wanted.form == Form::Json {
+            let path = json!(absolute(wanted.path));
+            let (expression, shape) = (json!(wanted.expression), shape_json(&dataset.space()).0);
+            let head = format!("{{\"path\":{path},\"expression\":{expression},\"type\":{}", of.json());
+            out.text(&format!("{head},\"shape\":{shape},"))?;
+            if !wanted.count {
+                out.text("\"matches\":[")?;
+            }
+        }
+        let decoder = Decoder::new(container, InlineHeap::default(), paths);
+        Ok(Self { out, of, decoder, form: wanted.form, shows: !wanted.count, written: 0 })
+    }
+
+    pub fn end(mut self, read: &Read) -> Result<(), Failure> {
+        let line = match self.form {
+            Form::Json => self.summary_json(read),
+            Form::Text => summary(read),
+        };
+        self.out.line(&line)?;
+        self.out.finish()
+    }
+
+    fn summary_json(&self, read: &Read) -> String {
+        let chunks = read.chunks.map(|(all, read)| json!({ "written": all, "read": read }));
+        let bytes = json!({ "stored": read.bytes.0, "read": read.bytes.1 });
+        let end = if !self.shows {
+            ""
+        } else if self.written == 0 {
+            "],"
+        } else {
+            "\n],"
+        };
+        let fields = [
+            ("count", json!(read.count)),
+            ("complete", json!(read.is_complete)),
+            ("chunks", json!(chunks)),
+            ("bytes", bytes),
+        ];
+        let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        format!("{end}{}}}", fields.join(","))
+    }
+}
+
+impl Found for Report<'_> {
+    fn found(&mut self, at: &[u64], element: &[u8]) -> Result<(), Failure> {
+        let item = self.decoder.decode(self.of, element)?;
+        let text = match self.form {
+            Form::Text => format!("{at:?}: {}\n", item.text()),
+            Form::Json => {
+                let before = if self.written == 0 { "\n" } else { ",\n" };
+                format!("{before}{}", json!({ "index": at, "value": item.json() }))
+            }
+        };
+        self.written += 1;
+        self.out.text(&text)
+    }
+}
+
+/// What was found and read, in words.
+fn summary(read: &Read) -> String {
+    let matches = match (read.count, read.is_complete) {
+        (1, true) => "1 element matches".to_owned(),
+        (n, true) => format!("{n} elements match"),
+        (n, false) => format!("the first {n} elements that match; there are more"),
+    };
+    let (stored, bytes) = read.bytes;
+    match read.chunks {
+        Some((all, chunks)) => {
+            format!("{matches}; {chunks} of {all} chunks were read, {bytes} of {stored} bytes")
+        }
+        None => format!("{matches}; {bytes} of {stored} bytes were read"),
+    }
+}

@@ -1,0 +1,138 @@
+//! What is known of chunks without reading them.
+
+use super::Dataset;
+use crate::chunk::fragments::Fragments;
+use crate::chunk::number::{Number, NumberType};
+use crate::container::ENTRIES_PER_SCAN;
+use crate::record::{self, BlockRecord, StatisticsRecord};
+use crate::{Error, Result, keys};
+use bytes::Bytes;
+use std::ops::ControlFlow;
+
+/// The range of the elements of a chunk that lie within the extent.
+#[derive(Debug, Clone, Copy)]
+pub struct ChunkStatistics {
+    /// No element is less; `None` where all are NaN. An element that is equal to it need not be there.
+    pub minimum: Option<Number>,
+    /// No element is greater, likewise.
+    pub maximum: Option<Number>,
+    /// Elements that are no NaN; `None` where that is not known.
+    pub count: Option<u64>,
+    /// Whether there may be NaN.
+    pub may_have_nan: bool,
+}
+
+/// A chunk that was written.
+#[derive(Debug, Clone)]
+pub struct WrittenChunk {
+    /// Coordinates of its first element in the dataset.
+    pub offset: Vec<u64>,
+    /// Its elements within the extent, along each dimension: none is 0.
+    pub shape: Vec<u64>,
+    /// Stored bytes, after filters.
+    pub stored: u64,
+    /// What is known of these elements; `None` where the chunk has to be read.
+    pub statistics: Option<ChunkStatistics>,
+}
+
+impl Dataset {
+    /// The type of the elements, if they are numbers of which statistics can be kept. They need not be.
+    #[must_use]
+    pub fn number_type(&self) -> Option<NumberType> {
+        NumberType::of(&self.datatype.encoded).filter(|n| n.size as u64 == self.datatype.size)
+    }
+
+    /// Hands the chunks that were written and have elements within the extent to `look`, in C order, until it breaks. Their
+    /// entries are read, their elements are not, but for what an entry has of them. All others are fill.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a dataset that is not chunked; `Corrupt` for damage; what reading the file or the store fails
+    /// with; those of `look`.
+    pub fn each_written_chunk(
+        &self,
+        mut look: impl FnMut(WrittenChunk) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let chunk = self.chunk()?;
+        let dims = self.space.read().dims().to_vec();
+        self.flush()?;
+        let (prefix, mut after) = (self.prefix(), None);
+        loop {
+            let page = self.container().ledger.scan_prefix(&prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
+            let is_last = page.len() < ENTRIES_PER_SCAN;
+            after = page.last().map(|(key, _)| key.clone());
+            for (key, value) in page {
+                let found = self.written_chunk(&key, value, chunk, &dims)?;
+                if found.map_or(Ok(ControlFlow::Continue(())), &mut look)?.is_break() {
+                    return Ok(());
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What an entry says of a chunk; `None` for one outside of the extent.
+    fn written_chunk(
+        &self,
+        key: &[u8],
+        value: Bytes,
+        chunk: &[u64],
+        dims: &[u64],
+    ) -> Result<Option<WrittenChunk>> {
+        let coords = self.coords_of(key)?;
+        let inside = |((at, n), dim): ((&u64, &u64), &u64)| dim.saturating_sub(at * n).min(*n);
+        let shape: Vec<u64> = coords.iter().zip(chunk).zip(dims).map(inside).collect();
+        if shape.contains(&0) {
+            return Ok(None);
+        }
+        let what = || format!("the block {key:02x?}");
+        let mut block: BlockRecord = record::decode(value, what)?;
+        let known = block.statistics.take();
+        let stored = Fragments::decode(block, self.shape.len).map_err(|e| e.context(what()))?.stored();
+        let offset = coords.iter().zip(chunk).map(|(at, n)| at * n).collect();
+        let statistics = known.and_then(|known| self.statistics_within(&known, &shape));
+        Ok(Some(WrittenChunk { offset, shape, stored, statistics }))
+    }
+
+    /// What a record says of the elements of a chunk within the extent.
+    fn statistics_within(&self, known: &StatisticsRecord, shape: &[u64]) -> Option<ChunkStatistics> {
+        let known = self.shape.counted.as_ref()?.described(known)?;
+        if shape.iter().zip(&known.within).any(|(now, then)| now > then) {
+            return None;
+        }
+        let (minimum, maximum) = (known.range.least, known.range.greatest);
+        let elements: u64 = known.within.iter().product();
+        let is_float = |n: Option<Number>| n.is_none_or(|n| matches!(n, Number::Float(_)));
+        let may_have_nan = is_float(minimum) && !(known.is_counted && known.range.count == elements);
+        let count = (known.is_counted && known.within == shape).then_some(known.range.count);
+        Some(ChunkStatistics { minimum, maximum, count, may_have_nan })
+    }
+
+    /// The element that is read where nothing was written, in file form.
+    ///
+    /// # Errors
+    /// `OutOfRange` for an element that does not fit memory.
+    pub fn fill_element(&self) -> Result<Vec<u8>> {
+        let size = usize::try_from(self.datatype.size)
+            .map_err(|_| Error::range("an element does not fit memory"))?;
+        let mut element = vec![0; size];
+        self.shape.fill(0, &mut element);
+        Ok(element)
+    }
+
+    /// The bytes that are stored of a dataset of any layout: those of its blocks.
+    ///
+    /// # Errors
+    /// `Corrupt` for damage; what reading the file or the store fails with.
+    pub fn stored_bytes(&self) -> Result<u64> {
+        self.flush()?;
+        let mut bytes = 0_u64;
+        self.container().each(&keys::of(keys::BLOCK, self.object.id().0), |key, value| {
+            let block: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
+            bytes = bytes.saturating_add(Fragments::decode(block, self.shape.len)?.stored());
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+}
