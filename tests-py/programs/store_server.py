@@ -64,7 +64,7 @@ class Lying(s.Handler):
         if fault == 'version-2' and h.path == '/v1':
             body = body.replace(b'[1]', b'[2]')
         if fault == 'promises-nothing' and h.path == '/v1':
-            body = body.replace(b'"atomic-create", "atomic-update"', b'')
+            body = body.replace(b'"atomic-create", "atomic-update", ', b'')
         if fault == 'unsorted' and is_list:
             told = s.json.loads(body)
             told['objects'].reverse()
