@@ -15,7 +15,7 @@ endif
 on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-ceph test-docker test-differential \
+.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-ceph test-dataclay test-docker test-differential \
     test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
     test-faults test-power test-fuzz test-memory test-testpar soak bench bench-apps bench-commits lint fmt clean
 
@@ -47,6 +47,7 @@ help:
 	@echo "make test-s3-servers  the same on Ceph's gateway, and the suite of stores on OpenStack Swift's s3api"
 	@echo "make test-swift  the same on OpenStack Swift's own interface, with one replica and with a disk away"
 	@echo "make test-ceph  the same on a cluster of Ceph on loopback, with Debian's packages"
+	@echo "make test-dataclay  the same in a dataClay on loopback, from PyPI and Debian's redis, and filters in its backend"
 	@echo "make test-docker  a client's image and MinIO in containers; DOCKERD=start starts an engine for it"
 	@echo "make bench ROWS=gzip,chunks ROUNDS=5"
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
@@ -114,6 +115,11 @@ test-swift:
 # The same on a cluster of Ceph, which each part starts for itself, and victims and many writers besides.
 test-ceph:
 	@.ci/test plugin ceph-stores ceph-ledger ceph-programs ceph-c-programs ceph-crashes ceph-stress
+
+# The same in a real dataClay, which each part starts for itself; kills of each of its servers, and filters in its backend.
+test-dataclay:
+	@.ci/test plugin dataclay-stores dataclay-checks dataclay-ledger dataclay-programs dataclay-c-programs dataclay-crashes \
+	    dataclay-stress
 
 # Images, and the compose file with MinIO; DOCKERD=start starts an engine for it.
 test-docker: wheel

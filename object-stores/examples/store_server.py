@@ -8,11 +8,14 @@ It serves this machine alone. Transactions of SQLite make each request one step,
 
 import argparse
 import contextlib
+import itertools
 import json
+import operator
 import os
 import re
 import socket
 import sqlite3
+import struct
 import sys
 import threading
 import time
@@ -26,8 +29,11 @@ TABLES = """
     CREATE TABLE IF NOT EXISTS parts (upload TEXT, offset INTEGER, begun INTEGER, bytes BLOB, UNIQUE (upload, offset));
     CREATE TABLE IF NOT EXISTS versions (last INTEGER);
     INSERT INTO versions SELECT 0 WHERE NOT EXISTS (SELECT * FROM versions);"""
-DESCRIPTION = {"protocol": "h5store", "versions": [1], "capabilities": ["atomic-create", "atomic-update"]}
+DESCRIPTION = {"protocol": "h5store", "versions": [1], "capabilities": ["atomic-create", "atomic-update", "filter"]}
 MAX_BODY = 256 << 20
+MAX_MATCHES = 1 << 18
+FORMATS = dict(i1="b", i2="h", i4="i", i8="q", u1="B", u2="H", u4="I", u8="Q", f2="e", f4="f", f8="d")
+TESTS = {name: getattr(operator, name) for name in ("lt", "le", "eq", "ne", "ge", "gt")}
 DAY = 86400
 
 
@@ -72,7 +78,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self.answer(200, json.dumps(DESCRIPTION).encode(), Content_Type="application/json")
             if path == "/v1/objects" and self.command == "GET":
                 return self.list()
-            found = re.fullmatch(r"/v1/(objects|uploads)/(.+)", path, re.S)
+            found = re.fullmatch(r"/v1/(objects|uploads|filter)/(.+)", path, re.S)
             act = getattr(self, f"{self.command.lower()}_{found[1]}", None) if found else None
             if act is None:
                 raise Refused(501, f"{self.command} {path} is no request of the protocol")
@@ -102,6 +108,34 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(206, content[first:last + 1], **about)
 
     head_objects = get_objects
+
+    def get_filter(self, key, _):
+        """The elements of an object, or of a part, for which all comparisons are true."""
+        row = self.database().execute("SELECT version, bytes FROM objects WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise Refused(404, "no such object")
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        first, last = (int(wanted[1]), wanted[2]) if wanted else (0, "")
+        content = row[1][first:int(last) + 1 if last else None]
+        try:
+            element = {"little": "<", "big": ">"}[self.query.get("order", "little")] + FORMATS[self.query["type"]]
+            number = float if self.query["type"][0] == "f" else int
+            tests = [test.split(":") for test in self.query["where"].split(",")]
+            tests = [(TESTS[name], number(text)) for name, text in tests]
+            skip, limit = int(self.query.get("skip", 0)), min(int(self.query.get("limit", MAX_MATCHES)), MAX_MATCHES)
+            values = struct.iter_unpack(element, content)
+        except (KeyError, ValueError, struct.error) as error:
+            raise Refused(400, f"no filter of this object: {error!r}") from error
+        if first > len(row[1]):
+            raise Refused(416, f"the object has {len(row[1])} bytes")
+        true = (i for i, (value,) in enumerate(values) if i >= skip and all(test(value, than) for test, than in tests))
+        found = list(itertools.islice(true, limit))
+        size, elements = struct.calcsize(element), len(content) // struct.calcsize(element)
+        about = {"ETag": f'"{row[0]}"', "H5store_Elements": str(elements), "H5store_Matches": str(len(found))}
+        if len(found) == limit and found[-1] + 1 < elements:
+            about["H5store_Next"] = str(found[-1] + 1)
+        body = struct.pack(f"<{len(found)}Q", *found) + b"".join(content[i * size:(i + 1) * size] for i in found)
+        self.answer(200, body, Content_Type="application/octet-stream", **about)
 
     def put_objects(self, key, body):
         database = self.database()
@@ -169,7 +203,9 @@ class Server(ThreadingHTTPServer):
 
     def server_bind(self):
         """Without a look-up of the host's name, which a socket in a folder has not."""
-        if self.address_family == socket.AF_UNIX and os.path.exists(self.server_address):
+        if self.address_family == socket.AF_INET:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif os.path.exists(self.server_address):
             os.unlink(self.server_address)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()

@@ -5,6 +5,7 @@ are killed, hang or lie."""
 # needs: tool
 
 import contextlib
+import http.client
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from cases import main
 
 SERVER = Path(__file__).resolve().parents[2] / "object-stores/examples/store_server.py"
@@ -62,7 +64,7 @@ class Lying(s.Handler):
         if fault == 'version-2' and h.path == '/v1':
             body = body.replace(b'[1]', b'[2]')
         if fault == 'promises-nothing' and h.path == '/v1':
-            body = body.replace(b'"atomic-create", "atomic-update"', b'')
+            body = body.replace(b'"atomic-create", "atomic-update", ', b'')
         if fault == 'unsorted' and is_list:
             told = s.json.loads(body)
             told['objects'].reverse()
@@ -262,6 +264,34 @@ def check_server_that_breaks_the_protocol(folder):
         with server(folder, fault=fault) as (_, url):
             code, said = check_store(f"{url}/lists", timeout="4s")
             assert code == 2 and words in said, (fault, said)
+
+
+def check_filters(folder):
+    """The optional request that sends matches alone; tests-dataclay/checks has the same in dataClay, and more types."""
+    values = np.random.default_rng(3).random(50_000).astype("<f4")
+    with server(folder) as (_, url):
+        connection = http.client.HTTPConnection(url.removeprefix("h5store+http://"))
+
+        def ask(method, path, body=None, **headers):
+            connection.request(method, f"/v1/{path}", body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+
+        assert ask("PUT", "objects/a/b", values.tobytes())[0] == 200
+        true, skip, found, there = np.flatnonzero(values.astype("f8") >= 0.9), 0, [], b""
+        while skip is not None:
+            status, about, body = ask("GET", f"filter/a/b?type=f4&where=ge:0.9&limit=2000&skip={skip}")
+            count, skip = int(about["H5store-Matches"]), about["H5store-Next"]
+            assert (status, about["H5store-Elements"], len(body)) == (200, "50000", 12 * count), (status, body[:200])
+            found.append(np.frombuffer(body[:8 * count], "<u8"))
+            there += body[8 * count:]
+        assert np.array_equal(np.concatenate(found), true) and there == values[true].tobytes()
+        part = ask("GET", "filter/a/b?type=f4&where=gt:-1,lt:2", Range="bytes=40-47")
+        assert part[2] == np.array([0, 1], "<u8").tobytes() + values[10:12].tobytes(), part
+        for path, wanted in (("filter/none?type=f4&where=gt:0", 404), ("filter/a/b?type=f5&where=gt:0", 400),
+                             ("filter/a/b?type=f4&where=near:0", 400), ("filter/a/b?type=u4&where=gt:0.5", 400)):
+            assert ask("GET", path)[0] == wanted, path
+        assert ask("GET", "filter/a/b?type=f4&where=gt:0", Range="bytes=0-5")[0] == 400
 
 
 def check_other_machines_are_refused(folder):
