@@ -9,7 +9,7 @@ endif
 # H5Part's source archive, likewise.
 h5part-archive := $(wildcard ../shared/upstream/h5part-1.6-*.tar.xz)
 ifneq ($(h5part-archive),)
-export H5LAKE_H5PART_ARCHIVE ?= $(abspath $(h5part-archive))
+export H5LAKE_TEST_H5PART_ARCHIVE ?= $(abspath $(h5part-archive))
 endif
 
 on-s3 := stores ledger programs c-programs
