@@ -6,7 +6,7 @@
 //! write's size times.
 
 use crate::chunk::layout::BlockLayout;
-use crate::chunk::statistics::Before;
+use crate::chunk::statistics::{Before, MIN_COUNTED_ENCODED_BYTES};
 use crate::record::{BlockRecord, PieceRecord, StatisticsRecord};
 use crate::record_conversion::buffer;
 use crate::{Error, Result};
@@ -172,7 +172,10 @@ impl Fragments {
             encoded: self.encoded.is_some(),
             filter_mask: self.encoded.unwrap_or(0),
             length: length as u64,
-            statistics: self.statistics.clone(),
+            statistics: self
+                .statistics
+                .clone()
+                .filter(|_| self.encoded.is_none() || self.stored() >= MIN_COUNTED_ENCODED_BYTES),
         }
     }
 

@@ -12,6 +12,8 @@ use h5lake_ledger::locks::RwLock;
 
 /// Of smaller chunks nothing is kept: it would take as much room as they do.
 pub(crate) const MIN_COUNTED_BYTES: usize = 64;
+/// Nor of chunks that filters make as small as this: they lie in the map, and come with their entries.
+pub(crate) const MIN_COUNTED_ENCODED_BYTES: u64 = 256;
 /// A part of a chunk in memory that is smaller than one of so many widens what is known; a larger one has all looked at.
 const PARTS_LOOKED_AT: usize = 16;
 
