@@ -20,6 +20,8 @@ from harness import connector as connectors
 from harness.suite import Suite
 
 HERE = Path(__file__).resolve().parent
+# Seconds in which a process of tests has to end. xdist kills it after 10, which a busy machine may take.
+END_SECONDS = 120
 CREATING = ("w", "w-", "x")
 # A client's package, and what its row in docs/status.json is called.
 CLIENTS = {"h5py": ("h5py", "h5py's own suite"), "pytables": ("tables", "PyTables' own suite"),
@@ -64,6 +66,7 @@ class ClientSuite(Suite):
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node):
+        node.nodemanager.EXIT_TIMEOUT = END_SECONDS
         node.workerinput["work"] = str(self.work)
 
     @pytest.hookimpl(optionalhook=True)
