@@ -8,15 +8,8 @@ mod sample;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::tool;
+use common::{json, tool};
 use h5lake_container::*;
-use serde_json::Value;
-
-fn json(args: &[&str]) -> Value {
-    let (code, said) = tool(args);
-    assert_eq!(code, 0, "{args:?}: {said}");
-    serde_json::from_str(&said).unwrap()
-}
 
 /// Numbers from 0 on in chunks of so many.
 fn numbers(c: &Arc<Container>, name: &str, count: i32, chunk: u64) {

@@ -5,15 +5,8 @@ mod common;
 #[path = "common/sample.rs"]
 mod sample;
 
-use common::tool;
+use common::{json, tool};
 use h5lake_container::{CharSet, Filter, LinkTarget};
-use serde_json::Value;
-
-fn json(args: &[&str]) -> Value {
-    let (code, said) = tool(args);
-    assert_eq!(code, 0, "{args:?}: {said}");
-    serde_json::from_str(&said).unwrap()
-}
 
 #[test]
 fn groups_below_one_another_have_an_end() {

@@ -8,15 +8,9 @@ mod sample;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::tool;
+use common::{json, tool};
 use h5lake_ledger::{Access, Ledger, Options};
 use serde_json::Value;
-
-fn json(args: &[&str]) -> Value {
-    let (code, said) = tool(args);
-    assert_eq!(code, 0, "{args:?}: {said}");
-    serde_json::from_str(&said).unwrap()
-}
 
 /// The names of all samples, and where each one lies.
 fn samples() -> Vec<(String, PathBuf)> {

@@ -317,18 +317,7 @@ static void threads(const char *name)
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        void (*run)(const char *);
-    } CASES[] = {{"failure", failure}, {"untold", untold}, {"number", number}, {"lost", lost}, {"shut", shut}, {"end", end},
+    static const struct named_case CASES[] = {{"failure", failure}, {"untold", untold}, {"number", number}, {"lost", lost}, {"shut", shut}, {"end", end},
                  {"stop", stop}, {"failing-end", failing_end}, {"read", read_left}, {"forked", forked}, {"threads", threads}};
-    CHECK(argc == 3 || argc == 4);
-    CHECK(setenv("H5LAKE_ASYNC", "on", 1) == 0);
-    ours = argc == 4;
-    for (size_t n = 0; n < sizeof CASES / sizeof *CASES; n++)
-        if (strcmp(CASES[n].name, argv[1]) == 0) {
-            CASES[n].run(argv[2]);
-            return 0;
-        }
-    CHECK(!"a case of that name");
+    return run_case(CASES, sizeof CASES / sizeof *CASES, argc, argv);
 }

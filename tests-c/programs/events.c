@@ -252,18 +252,7 @@ static void many(const char *name)
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        void (*run)(const char *);
-    } CASES[] = {{"order", order}, {"scattered", scattered}, {"random", random_ends}, {"waits", waits},
+    static const struct named_case CASES[] = {{"order", order}, {"scattered", scattered}, {"random", random_ends}, {"waits", waits},
                  {"closes", closes}, {"at-once", at_once}, {"many", many}};
-    CHECK(argc == 3 || argc == 4);
-    CHECK(setenv("H5LAKE_ASYNC", "on", 1) == 0);
-    ours = argc == 4;
-    for (size_t n = 0; n < sizeof CASES / sizeof *CASES; n++)
-        if (strcmp(CASES[n].name, argv[1]) == 0) {
-            CASES[n].run(argv[2]);
-            return 0;
-        }
-    CHECK(!"a case of that name");
+    return run_case(CASES, sizeof CASES / sizeof *CASES, argc, argv);
 }

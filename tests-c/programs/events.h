@@ -100,4 +100,24 @@ static void check_values(hid_t file, const char *name, const int64_t *values, hs
     give(seen, count);
 }
 
+struct named_case {
+    const char *name;
+    void (*run)(const char *file);
+};
+
+/* PROGRAM CASE FILE [ours]: runs the case of that name. */
+static int run_case(const struct named_case cases[], size_t count, int argc, char **argv)
+{
+    CHECK(argc == 3 || argc == 4);
+    CHECK(setenv("H5LAKE_ASYNC", "on", 1) == 0);
+    ours = argc == 4;
+    for (size_t n = 0; n < count; n++)
+        if (strcmp(cases[n].name, argv[1]) == 0) {
+            cases[n].run(argv[2]);
+            return 0;
+        }
+    CHECK(!"a case of that name");
+    return 1;
+}
+
 #endif

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use h5lake_ledger::{Extent, Ledger};
 use object_stores::registry::Registry;
 use object_stores::{Key, ObjectStore, ObjectStoreExt, PutMode};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Runs the tool; its exit code and what it said.
@@ -16,6 +17,13 @@ pub fn tool(args: &[&str]) -> (i32, String) {
     let Output { status, stdout, stderr } =
         Command::new(env!("CARGO_BIN_EXE_h5lake")).args(args).env_remove("H5LAKE_STORE").output().unwrap();
     (status.code().unwrap(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
+}
+
+/// What the tool says with success, as JSON.
+pub fn json(args: &[&str]) -> Value {
+    let (code, said) = tool(args);
+    assert_eq!(code, 0, "{args:?}: {said}");
+    serde_json::from_str(&said).unwrap()
 }
 
 /// The root group's id.
