@@ -11,7 +11,7 @@ PASSED = "passed"
 
 # Chunks through a filter beside deflate: the one that runs in libhdf5, and all.
 FOREIGN = ("zfp",)
-FILTERS = ("zstd", "lz4", "bzip2", "bitshuffle", "scaleoffset", "nbit", "szip", "blosc", "blosclz", "blosc2", *FOREIGN)
+FILTERS = ("zstd", "lz4", "lzf", "bzip2", "bitshuffle", "scaleoffset", "nbit", "szip", "blosc", "blosclz", "blosc2", *FOREIGN)
 
 # Name: (size, size of the smoke form, sides). Sizes are bytes, counts or edges, as rows.py and c/rows.c say.
 PYTHON_ROWS = {

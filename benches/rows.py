@@ -218,6 +218,12 @@ class Lz4(Filtered):
     filters = ((2, ()), (32004, ()))
 
 
+class Lzf(Filtered):
+    """Shuffle and LZF, which h5py brings."""
+
+    filters = ((2, ()), (32000, ()))
+
+
 class Bzip2(Filtered):
     """Bzip2 9."""
 

@@ -39,6 +39,42 @@ impl<'a> BitWriter<'a> {
         self.put(1, zeros + 1)
     }
 
+    /// Writes the lowest bits of each value, as many of them at once as fit.
+    pub(super) fn put_all(&mut self, values: &[u32], bits: u32) -> Option<()> {
+        match bits {
+            0..=8 => self.put_groups::<4>(values, bits),
+            9..=16 => self.put_groups::<2>(values, bits),
+            _ => self.put_groups::<1>(values, bits),
+        }
+    }
+
+    #[inline(always)]
+    fn put_groups<const N: usize>(&mut self, values: &[u32], bits: u32) -> Option<()> {
+        let mask = ((1u64 << bits) - 1) as u32;
+        let (groups, rest) = values.as_chunks::<N>();
+        for group in groups {
+            let joined = group.iter().fold(0, |all, value| all << bits | u64::from(value & mask));
+            self.put(joined as u32, N as u32 * bits)?;
+        }
+        rest.iter().try_for_each(|value| self.put(*value, bits))
+    }
+
+    /// [`put_run`](Self::put_run) of each value without so many of its lowest bits, four at once where they are short.
+    pub(super) fn put_runs(&mut self, values: &[u32], split: u32) -> Option<()> {
+        let (groups, rest) = values.as_chunks::<4>();
+        for group in groups {
+            let [a, b, c, d] = group.map(|value| value >> split);
+            let bits = u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d) + 4;
+            if bits <= 32 {
+                let ones = 1 << (b + c + d + 3) | 1 << (c + d + 2) | 1 << (d + 1) | 1;
+                self.put(ones, bits as u32)?;
+            } else {
+                [a, b, c, d].into_iter().try_for_each(|run| self.put_run(run))?;
+            }
+        }
+        rest.iter().try_for_each(|value| self.put_run(value >> split))
+    }
+
     /// Fills the last byte with zeros: the number of bytes.
     pub(super) fn finish(self) -> Option<usize> {
         let rest = self.used.div_ceil(8) as usize;

@@ -29,13 +29,7 @@ pub(super) fn decode(coding: &Coding, data: &[u8], out: &mut [u8]) -> Result<(),
         if coding.is_predicted {
             undo_differences(&mut values[..part.len() / coding.bytes], coding.max());
         }
-        match coding.bytes {
-            1 => part.iter_mut().zip(&values).for_each(|(byte, value)| *byte = *value as u8),
-            _ => {
-                let samples = part.chunks_exact_mut(coding.bytes).zip(&values);
-                samples.for_each(|(bytes, value)| coding.put_sample(*value, bytes));
-            }
-        }
+        coding.put_samples(&values, part);
     }
     Ok(())
 }

@@ -9,6 +9,8 @@ struct Block<'a> {
     values: &'a [u32],
     /// The sample with which a predicted line begins, in its first block.
     first: Option<u32>,
+    /// All bits that are set in any of the values.
+    set: u32,
 }
 
 /// Blocks of zeros that are not written yet.
@@ -32,10 +34,7 @@ pub(super) fn encode(coding: &Coding, data: &[u8], out: &mut [u8]) -> Option<usi
     let (mut line, mut values) = (Vec::with_capacity(samples), vec![0; samples]);
     for part in data.chunks(coding.line * coding.bytes) {
         line.clear();
-        match (coding.bytes, coding.is_big_endian) {
-            (1, _) => line.extend(part.iter().map(|byte| u32::from(*byte))),
-            _ => line.extend(part.chunks_exact(coding.bytes).map(|bytes| coding.sample(bytes))),
-        }
+        coding.samples(part, &mut line);
         let last = line.last().copied().filter(|_| coding.is_predicted);
         line.resize(samples, last.unwrap_or(0));
         match coding.is_predicted {
@@ -49,17 +48,18 @@ pub(super) fn encode(coding: &Coding, data: &[u8], out: &mut [u8]) -> Option<usi
     encoder.out.finish()
 }
 
-/// How each sample differs from the one before: small numbers for small differences, and none above the greatest sample.
+/// How each sample differs from the one before: small numbers for small differences, and none above the greatest sample. Without
+/// branches, so that the compiler does several at once.
 fn differences(samples: &[u32], max: u32, out: &mut [u32]) {
     out[0] = 0;
     for (out, pair) in out[1..].iter_mut().zip(samples.windows(2)) {
         let (before, now) = (pair[0], pair[1]);
-        *out = match now.checked_sub(before) {
-            Some(more) if more <= before => 2 * more,
-            Some(_) => now,
-            None if before - now <= max.wrapping_sub(before) => (2 * (before - now)).wrapping_sub(1),
-            None => max.wrapping_sub(now),
+        let (is_less, by) = (now < before, now.abs_diff(before));
+        let (room, far) = match is_less {
+            true => (max.wrapping_sub(before), max.wrapping_sub(now)),
+            false => (before, now),
         };
+        *out = if by <= room { by.wrapping_mul(2).wrapping_sub(u32::from(is_less)) } else { far };
     }
 }
 
@@ -67,8 +67,9 @@ impl LineEncoder<'_> {
     fn line(&mut self, values: &[u32], first: Option<u32>) -> Option<()> {
         let mut zeros = Zeros::default();
         for (n, values) in values.chunks_exact(self.coding.block).enumerate() {
-            let block = Block { values, first: first.filter(|_| n == 0) };
-            if values.iter().any(|value| *value != 0) {
+            let set = values.iter().fold(0, |set, value| set | value);
+            let block = Block { values, first: first.filter(|_| n == 0), set };
+            if set != 0 {
                 self.zeros(&mut zeros, false)?;
                 self.block(&block)?;
                 continue;
@@ -107,7 +108,7 @@ impl LineEncoder<'_> {
         let count = block.values.len() as u64 - u64::from(block.first.is_some());
         let plain = count * u64::from(self.coding.bits);
         let split = self.split_bits(block);
-        let pairs = pair_bits(block.values, plain);
+        let pairs = pair_bits(block, plain);
         if split < plain && pairs.is_none_or(|pairs| split < pairs) {
             return self.split(block);
         }
@@ -121,7 +122,7 @@ impl LineEncoder<'_> {
     /// minimum, and lies on the side where it falls.
     fn split_bits(&mut self, block: &Block) -> u64 {
         let count = block.values.len() as u64 - u64::from(block.first.is_some());
-        let high = |split: u32| block.values.iter().map(|value| u64::from(value >> split)).sum::<u64>();
+        let high = |split: u32| block.high(split);
         let most = (1 << self.coding.id_bits()) - 3;
         let (mut best, mut split) = (u64::MAX, self.split);
         let start = split;
@@ -150,11 +151,8 @@ impl LineEncoder<'_> {
         self.out.put(self.split + 1, self.coding.id_bits())?;
         self.first(block.first)?;
         let values = &block.values[usize::from(block.first.is_some())..];
-        values.iter().try_for_each(|value| self.out.put_run(value >> self.split))?;
-        if self.split == 0 {
-            return Some(());
-        }
-        values.iter().try_for_each(|value| self.out.put(*value, self.split))
+        self.out.put_runs(values, self.split)?;
+        if self.split == 0 { Some(()) } else { self.out.put_all(values, self.split) }
     }
 
     fn pairs(&mut self, block: &Block) -> Option<()> {
@@ -167,20 +165,31 @@ impl LineEncoder<'_> {
     fn plain(&mut self, block: &Block) -> Option<()> {
         self.out.put(self.coding.plain_id(), self.coding.id_bits())?;
         self.first(block.first)?;
-        let values = &block.values[usize::from(block.first.is_some())..];
-        values.iter().try_for_each(|value| self.out.put(*value, self.coding.bits))
+        self.out.put_all(&block.values[usize::from(block.first.is_some())..], self.coding.bits)
+    }
+}
+
+impl Block<'_> {
+    /// The sum of all values, without so many of their lowest bits.
+    fn high(&self, split: u32) -> u64 {
+        // The sum of a block's values is no longer than 32 bits.
+        if self.set < 1 << 26 {
+            return u64::from(self.values.iter().map(|value| value >> split).sum::<u32>());
+        }
+        self.values.iter().map(|value| u64::from(value >> split)).sum()
     }
 }
 
 /// The bits that are needed if each pair of values becomes one number; `None` if more than `limit`.
-fn pair_bits(values: &[u32], limit: u64) -> Option<u64> {
+fn pair_bits(block: &Block, limit: u64) -> Option<u64> {
+    // The greatest value has the highest bit of all. Its pair alone needs more.
+    let least = 1u64 << block.set.checked_ilog2()?;
+    if least * (least + 1) / 2 > limit {
+        return None;
+    }
     let mut bits = 1;
-    for [a, b] in values.as_chunks::<2>().0 {
+    for [a, b] in block.values.as_chunks::<2>().0 {
         let sum = u64::from(*a) + u64::from(*b);
-        // A greater sum has more bits than any block.
-        if sum > 1 << 16 {
-            return None;
-        }
         bits += sum * (sum + 1) / 2 + u64::from(*b) + 1;
         if bits > limit {
             return None;

@@ -61,21 +61,32 @@ impl Coding {
         ((1u64 << self.bits) - 1) as u32
     }
 
-    fn sample(&self, bytes: &[u8]) -> u32 {
-        let number = |all: u32, byte: &u8| all << 8 | u32::from(*byte);
-        match self.is_big_endian {
-            true => bytes.iter().fold(0, number),
-            false => bytes.iter().rev().fold(0, number),
+    /// Appends the samples that bytes are.
+    fn samples(&self, bytes: &[u8], samples: &mut Vec<u32>) {
+        let (twos, fours) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0);
+        match (self.bytes, self.is_big_endian) {
+            (1, _) => samples.extend(bytes.iter().map(|byte| u32::from(*byte))),
+            (2, true) => samples.extend(twos.iter().map(|two| u32::from(u16::from_be_bytes(*two)))),
+            (2, false) => samples.extend(twos.iter().map(|two| u32::from(u16::from_le_bytes(*two)))),
+            (_, true) => samples.extend(fours.iter().map(|four| u32::from_be_bytes(*four))),
+            (_, false) => samples.extend(fours.iter().map(|four| u32::from_le_bytes(*four))),
         }
     }
 
-    fn put_sample(&self, sample: u32, out: &mut [u8]) {
-        let (big, little) = (sample.to_be_bytes(), sample.to_le_bytes());
-        match self.is_big_endian {
-            true => out.copy_from_slice(&big[4 - out.len()..]),
-            false => out.copy_from_slice(&little[..out.len()]),
+    /// Writes the first samples as bytes, until those are full.
+    fn put_samples(&self, samples: &[u32], bytes: &mut [u8]) {
+        match (self.bytes, self.is_big_endian) {
+            (1, _) => bytes.iter_mut().zip(samples).for_each(|(byte, sample)| *byte = *sample as u8),
+            (2, true) => put_each(samples, bytes, |sample| (sample as u16).to_be_bytes()),
+            (2, false) => put_each(samples, bytes, |sample| (sample as u16).to_le_bytes()),
+            (_, true) => put_each(samples, bytes, u32::to_be_bytes),
+            (_, false) => put_each(samples, bytes, u32::to_le_bytes),
         }
     }
+}
+
+fn put_each<const N: usize>(samples: &[u32], bytes: &mut [u8], bytes_of: impl Fn(u32) -> [u8; N]) {
+    bytes.as_chunks_mut().0.iter_mut().zip(samples).for_each(|(bytes, sample)| *bytes = bytes_of(*sample));
 }
 
 #[derive(Debug)]
