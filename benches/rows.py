@@ -506,7 +506,7 @@ def written():
 
 
 ROWS = {"contiguous": Contiguous, "slices": Slices, "chunks": Chunks, "planes": Planes, "gzip": Gzip,
-        "zstd": Zstd, "lz4": Lz4, "bzip2": Bzip2, "bitshuffle": Bitshuffle, "scaleoffset": ScaleOffset, "nbit": NBit,
+        "zstd": Zstd, "lz4": Lz4, "lzf": Lzf, "bzip2": Bzip2, "bitshuffle": Bitshuffle, "scaleoffset": ScaleOffset, "nbit": NBit,
         "szip": Szip, "blosc": Blosc, "blosclz": BloscLz, "blosc2": Blosc2, "zfp": Zfp,
         "datasets": Datasets, "attributes": Attributes, "strings": Strings, "compound": Compound, "narrow": Narrow,
         "texts": Texts, "appends": Appends, "poll": Poll, "cold": Cold, "s3-array": Far, "s3-array-20ms": Far}
