@@ -21,7 +21,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
-	@echo "make wheel      build a wheel for pip in target/wheel"
+	@echo "make wheel      build a wheel for pip in target/wheel; MACHINE=aarch64 builds one for that, where Rust's target is installed"
 	@echo "make release    the wheel, an archive of plugin and tool, a conda recipe, bills of materials and sums in target/dist"
 	@echo "make test-wheel  the wheel in an empty Debian 11"
 	@echo "make demo       an unmodified h5py script on three stores, with real photographs"
@@ -38,7 +38,7 @@ help:
 	@echo "make test-faults  each system call of the plugin fails, is cut short, or is the last"
 	@echo "make test-power   power loss, replayed"
 	@echo "make test-fuzz    fuzzing targets, half an hour each"
-	@echo "make test-memory  C programs and the API suite under AddressSanitizer"
+	@echo "make test-memory  C programs, the API suite and the fuzzing targets under AddressSanitizer"
 	@echo "make soak       half an hour of use, and what grows"
 	@echo "make stress     many writers and readers of one file: locally, on an S3 server on loopback, on MinIO; workers of dask and Ray"
 	@echo "make test-clients  all of the clients' own suites (h5py, PyTables, h5netcdf, emcee, pandas), and applications"
@@ -66,7 +66,7 @@ plugin:
 
 # A wheel for pip, with the plugin, the tool and the Python module.
 wheel:
-	@tools/wheel
+	@tools/wheel $(MACHINE)
 
 # What a release consists of. It uploads nothing.
 release:
@@ -187,6 +187,7 @@ test-fuzz:
 
 test-memory:
 	tests-c/asan/run
+	fuzz/run --asan --seconds 60
 
 soak: plugin
 	tests-py/soak/run --minutes 30
