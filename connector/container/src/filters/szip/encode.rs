@@ -122,13 +122,12 @@ impl LineEncoder<'_> {
     /// minimum, and lies on the side where it falls.
     fn split_bits(&mut self, block: &Block) -> u64 {
         let count = block.values.len() as u64 - u64::from(block.first.is_some());
-        let high = |split: u32| block.high(split);
         let most = (1 << self.coding.id_bits()) - 3;
         let (mut best, mut split) = (u64::MAX, self.split);
         let start = split;
         let mut upwards = true;
         loop {
-            let runs = high(split);
+            let runs = block.high(split);
             let bits = runs + count * u64::from(split + 1);
             let is_better = bits < best;
             let turned = best < u64::MAX;
