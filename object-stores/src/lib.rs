@@ -17,6 +17,7 @@ mod disk_cache;
 mod duration;
 mod error;
 pub mod fault;
+mod filter;
 mod latency;
 #[cfg(feature = "libraries")]
 mod library_store;
@@ -44,6 +45,7 @@ pub use error::{Error, ErrorKind, Operation, Result};
 pub use fault::{Damage, Fault, FaultStore, Rule, Select, Timing};
 #[cfg(feature = "libraries")]
 pub use h5lake_store_abi::running_library;
+pub use filter::{Filter, FilterComparison, FilterMatches, FilterOperand, FilteredKind};
 pub use latency::{LatencyStore, Pace, at_longer_latencies};
 pub use memory::MemoryStore;
 pub use meter::{Meter, Reading};

@@ -31,8 +31,8 @@ pub struct Worker {
     region: Selection,
 }
 
-fn target(server: &Arc<Server>, number: usize) -> Target {
-    let store = Arc::new(Client::new(server, number));
+fn target(client: Client, number: usize) -> Target {
+    let store = Arc::new(client);
     Target::Objects { store, key: "run.h5".into(), url: format!("simulated:{number}") }
 }
 
@@ -69,7 +69,7 @@ fn spec(elements: u64, chunk: u64) -> DatasetSpec {
 
 /// Makes the container that `workers` are to write.
 pub fn create(server: &Arc<Server>, workers: usize, regions: Regions) -> Result<(), String> {
-    let target = target(server, usize::MAX);
+    let target = target(Client::beside(server, usize::MAX), usize::MAX);
     let c =
         Container::create(&target, Replace::Truncate, FileCreation::default(), options()).map_err(text)?;
     let all = REGION * workers as u64;
@@ -93,7 +93,7 @@ fn name(n: usize) -> String {
 impl Worker {
     /// Opens the container as worker `n`.
     pub fn open(server: &Arc<Server>, n: usize, regions: Regions) -> Result<Self, String> {
-        let container = Container::open(&target(server, n), Access::ReadWrite, options()).map_err(text)?;
+        let container = Container::open(&target(Client::new(server, n), n), Access::ReadWrite, options()).map_err(text)?;
         let (which, start) = match regions {
             Regions::Chunks | Regions::Rows => (0, n as u64 * REGION),
             Regions::Datasets => (n, 0),
@@ -134,7 +134,7 @@ impl Worker {
 
 /// Whether a new reader finds each worker's last commit.
 pub fn check(server: &Arc<Server>, outcomes: &[Outcome], regions: Regions) -> Result<(), String> {
-    let target = target(server, usize::MAX - 1);
+    let target = target(Client::beside(server, usize::MAX - 1), usize::MAX - 1);
     let container = Container::open(&target, Access::ReadOnly, Options::default()).map_err(text)?;
     for (n, outcome) in outcomes.iter().enumerate().filter(|_| regions != Regions::Same) {
         let which = if regions == Regions::Datasets { n } else { 0 };

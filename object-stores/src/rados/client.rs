@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use h5lake_rados_abi::{Bound, Cluster, Options, PendingWrite, Pool, WriteOperation};
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::address::{Address, Identity};
 use super::clock::StoreClock;
+use super::turns::Turns;
 use crate::deadline::{self, Patience};
 use crate::per_process::PerProcess;
 use crate::{Error, ErrorKind, Operation, Result};
@@ -67,7 +68,31 @@ impl Client {
     }
 
     fn cluster(&self) -> io::Result<&Arc<Cluster>> {
-        self.connections.get_or_make(|| Cluster::connect(&self.options()))
+        self.connections.get_or_make(|| {
+            let connected = Cluster::connect(&self.options())?;
+            h5lake_rados_abi::at_exit(end_idle);
+            Ok(connected)
+        })
+    }
+}
+
+/// How long the end of a program waits for connections to end.
+const MAX_END: Duration = Duration::from_secs(2);
+
+/// Ends the connections that no store uses, at the end of a program. Those of containers that are still open stay: libhdf5 may
+/// close them later.
+fn end_idle() {
+    let Some(mut open) = OPEN.try_lock_for(MAX_END) else { return };
+    let idle = std::mem::take(&mut *open);
+    drop(open);
+    let (ended, wait) = mpsc::channel();
+    let end = move || {
+        drop(idle);
+        let _nobody_waits = ended.send(());
+    };
+    // In a thread, so that the program ends whatever a cluster does.
+    if std::thread::Builder::new().name("h5lake-store".into()).spawn(end).is_ok() {
+        let _late_or_not = wait.recv_timeout(MAX_END);
     }
 }
 
@@ -82,6 +107,7 @@ pub(super) struct Namespace {
     namespace: CString,
     client: Arc<Client>,
     pools: PerProcess<Arc<Pool>>,
+    turns: PerProcess<Turns>,
 }
 
 impl std::fmt::Debug for Namespace {
@@ -102,6 +128,7 @@ impl Namespace {
             namespace: text(&address.namespace),
             client: Client::shared(identity),
             pools: PerProcess::new(),
+            turns: PerProcess::new(),
         };
         let cluster = space.client.cluster().map_err(|e| space.open_error(e))?;
         let identifier = cluster.identifier().map_err(|e| space.open_error(e))?;
@@ -124,6 +151,12 @@ impl Namespace {
             _ => kind_of(&error),
         };
         Error::new(kind, Operation::Open).in_store(&self.name).with_source(error)
+    }
+
+    /// The turns of this process's long reads.
+    pub(super) fn turns(&self) -> &Turns {
+        let Ok(turns) = self.turns.get_or_make(|| Ok::<_, std::convert::Infallible>(Turns::default()));
+        turns
     }
 
     /// What operations of this process go through.

@@ -108,7 +108,7 @@ impl Container {
                 drop(hold);
                 return self.drop_batch(state);
             }
-            if self.commit_merged(s)? {
+            if self.commit_merged(s, attempt)? {
                 break;
             }
             s.others.contention.met();
