@@ -100,8 +100,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         }
         Command::Filter { name, path, expression, count, limit, local, json } => {
             let form = if json { filter::Form::Json } else { filter::Form::Text };
-            let wanted =
-                filter::Wanted { path: &path, expression: &expression, count, limit, local, form };
+            let wanted = filter::Wanted { path: &path, expression: &expression, count, limit, local, form };
             filter::run(&name, &wanted)
         }
         Command::Diff { first, second, path, elements, storage, json } => {

@@ -17,8 +17,9 @@ use parking_lot::Mutex;
 use self::blocks::{Block, Folder};
 use crate::store::{check_exact, resolve_range};
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutMode, PutPayload, PutResult, PutStream, Requests, Result, Filter, FilterMatches};
+    Capabilities, Condition, Error, ErrorKind, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta,
+    ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Requests, Result,
+};
 
 /// Objects are kept in blocks of so many bytes: what is not asked for is not fetched, but for the rest of a block.
 const BLOCK_BYTES: u64 = 256 << 10;

@@ -43,8 +43,9 @@ pub use plan::{Damage, Fault, Rule, Select, Timing};
 use plan::{Plan, Verdict};
 
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutMode, PutPayload, PutResult, PutStream, Result, Filter, FilterMatches};
+    Capabilities, Condition, Error, ErrorKind, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta,
+    ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
+};
 
 /// Fails as its rules say, and passes everything else on. Clones share rules and counters. See the
 /// [module](self).

@@ -1,7 +1,6 @@
 //! Searches that a store does itself: which numbers of an object pass some comparisons (docs/store-protocol.md, "Filters").
 
 use std::fmt;
-use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -85,7 +84,7 @@ impl FilterMatches {
 
 /// The numbers of a range, if it is one of whole numbers.
 #[cfg(feature = "remote")]
-pub(crate) fn numbers(filter: &Filter, range: &Range<u64>) -> Option<u64> {
+pub(crate) fn numbers(filter: &Filter, range: &std::ops::Range<u64>) -> Option<u64> {
     let (bytes, size) = (range.end.checked_sub(range.start)?, filter.size as u64);
     bytes.checked_div(size).filter(|n| *n > 0 && n * size == bytes)
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Capabilities, Condition, GetResult, Key, ListPage, ObjectMeta, ObjectStore, PutMode, PutPayload,
-    PutResult, PutStream, Result, Filter, FilterMatches};
+    Capabilities, Condition, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    PutMode, PutPayload, PutResult, PutStream, Result,
+};
 
 /// How long requests take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use bytes::Bytes;
 
 use crate::meter::{Meter, Reading, retries};
 use crate::{
-    Capabilities, Condition, GetResult, Key, ListPage, ObjectMeta, ObjectStore, PutMode, PutPayload,
-    PutResult, PutStream, Result, Filter, FilterMatches};
+    Capabilities, Condition, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    PutMode, PutPayload, PutResult, PutStream, Result,
+};
 
 /// What a request does, as statistics and the log call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

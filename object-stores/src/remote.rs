@@ -39,9 +39,9 @@ use self::asking::Dialect;
 use self::clock::ServerClock;
 use self::conditions::Conditions;
 use self::failure::Failure;
+use self::http::MAX_DOCUMENT_BYTES;
 use self::integrity::{MIN_CHECKSUMMED_BYTES, Unsigned, is_mismatch};
 use self::maker::Maker;
-use self::http::MAX_DOCUMENT_BYTES;
 use self::probe::Verdict;
 use self::server::{FilterAsk, MAX_MATCHES, answer_bytes};
 use self::upload::Upload;
@@ -51,8 +51,8 @@ use crate::per_process::PerProcess;
 use crate::settings::{Settings, split_scheme};
 use crate::store::resolve_range;
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, Etag, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
-    Operation, PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, Etag, Filter, FilterMatches, GetResult, Key, ListPage,
+    ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// The schemes of this module.
@@ -415,7 +415,8 @@ impl RemoteStore {
         let refused = |why: &str| Failure::new(ErrorKind::Unsupported, why);
         let server = self.bucket.client()?.server.clone().filter(|_| self.filters());
         let server = server.ok_or_else(|| refused("the store does not filter"))?;
-        if asked.filter.tests.is_empty() || asked.limit == 0 || numbers(&asked.filter, &asked.range).is_none() {
+        if asked.filter.tests.is_empty() || asked.limit == 0 || numbers(&asked.filter, &asked.range).is_none()
+        {
             return Err(refused("a filter has comparisons, a limit, and a range of whole numbers"));
         }
         let most = answer_bytes(&asked.filter, asked.limit).max(MAX_DOCUMENT_BYTES);

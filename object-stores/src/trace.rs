@@ -8,8 +8,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    Capabilities, Condition, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation, PutMode,
-    PutPayload, PutResult, PutStream, Result, Filter, FilterMatches};
+    Capabilities, Condition, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    Operation, PutMode, PutPayload, PutResult, PutStream, Result,
+};
 
 /// What was asked of one operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -173,14 +173,14 @@ def check_results_are_those_of_a_search_that_reads(folder):
     arrays = {}
     for n, name in enumerate(types):
         dtype = np.dtype(name)
-        data = RNG.integers(0, 100, (230, 70)).astype(dtype)
+        data = RNG.integers(0, 100, (1150, 350)).astype(dtype)
         if dtype.kind == "f":
             data[RNG.random(data.shape) < 0.02] = np.nan
         arrays[f"a{n}"] = data
-    arrays["b"] = RNG.random((230, 70)) < 0.01
+    arrays["b"] = RNG.random((1150, 350)) < 0.01
     with counted_server(folder) as (url, _, asked):
         # Chunks at the edge have elements outside of the extent, which are fill values.
-        write(url, "[f.create_dataset(n, data=globals()[n], chunks=(100, 40), fillvalue=50) for n in %r]" % sorted(arrays), **arrays)
+        write(url, "[f.create_dataset(n, data=globals()[n], chunks=(500, 200), fillvalue=50) for n in %r]" % sorted(arrays), **arrays)
         for n, name in enumerate(types):
             data = arrays[f"a{n}"]
             with np.errstate(invalid="ignore"):
@@ -233,8 +233,7 @@ def check_many_matches_are_read(folder):
         told = search(url, "x", "x > 0.2", "--count")
         assert told["count"] == int((x > 0.2).sum()) and told["chunks"]["read"] == 64, told
         assert x.nbytes < sent[0] < 1.5 * x.nbytes, (sent[0], x.nbytes)
-        few = len(asked())
-        assert few <= 2, asked()
+        assert 1 <= len(asked()) <= 4, asked()
 
 
 def check_servers_that_do_not_filter(folder):
@@ -247,7 +246,9 @@ def check_servers_that_do_not_filter(folder):
             told = search(url, "x", "x > 990")
             assert [m["index"][0] for m in told["matches"]] == wanted, fault
             assert told["chunks"] == {"written": 5, "read": 5, "searched": 0}, (fault, told["chunks"])
-            assert len(asked()) == (0 if fault == "promises-nothing" else 1), (fault, asked())
+            # Those of the first batch go side by side; after a refusal nobody asks again.
+            few = range(1) if fault == "promises-nothing" else range(1, 5)
+            assert len(asked()) in few, (fault, asked())
     for fault, word in (("403", "not here"), ("410", "not here"), ("404", "missing")):
         with counted_server(folder, fault) as (url, _, _):
             assert word in search(url, "x", "x > 990", code=1), fault
@@ -267,7 +268,8 @@ def check_servers_that_lie(folder):
         with counted_server(folder, fault) as (url, _, asked):
             told = search(url, "x", "x > 990")
             assert [m["index"][0] for m in told["matches"]] == np.flatnonzero(x > 990).tolist(), fault
-            assert len(asked()) <= 16, (fault, len(asked()))
+            requests = len({line.split("&skip")[0] for line in asked()})
+            assert len(asked()) <= 16 * requests, (fault, asked())
 
 
 main(globals())

@@ -91,16 +91,12 @@ fn beside_each_other<T: Send, F: FnOnce() -> Result<T, String> + Send>(
 /// What a million requests cost at Amazon's S3, in dollars: puts and lists, reads, deletes.
 const DOLLARS_A_MILLION: [f64; 3] = [5.0, 0.4, 0.0];
 
-fn row(
-    outcomes: &[Outcome],
-    (seconds, slower): (f64, f64),
-    requests: [u64; 3],
-    throttled: u64,
-) -> String {
+fn row(outcomes: &[Outcome], (seconds, slower): (f64, f64), requests: [u64; 3], throttled: u64) -> String {
     let mut times: Vec<f64> = outcomes.iter().flat_map(|o| o.times.iter().copied()).collect();
     times.sort_by(f64::total_cmp);
-    let at =
-        |part: usize| times.get(times.len().saturating_sub(1) * part / 100).copied().unwrap_or(0.0) * 1e3 / slower;
+    let at = |part: usize| {
+        times.get(times.len().saturating_sub(1) * part / 100).copied().unwrap_or(0.0) * 1e3 / slower
+    };
     let commits = times.len().max(1) as f64;
     let conflicts: u64 = outcomes.iter().map(|o| o.conflicts).sum();
     let dollars: f64 = requests.iter().zip(DOLLARS_A_MILLION).map(|(n, price)| *n as f64 * price).sum();
@@ -124,7 +120,9 @@ fn row(
 fn main() -> Result<(), String> {
     let a = Arguments::parse();
     println!("{} ms a request, at most {} requests/s (0: no bound), {:?}", a.latency, a.requests, a.regions);
-    println!("| workers | commits/s | median ms | 99 % ms | requests | $ a million | throttled % | conflicts | each |");
+    println!(
+        "| workers | commits/s | median ms | 99 % ms | requests | $ a million | throttled % | conflicts | each |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for workers in &a.workers {
         println!("{}", simulate(*workers, &a)?);
@@ -140,7 +138,8 @@ mod tests {
     #[test]
     fn all_commits_are_there_whatever_the_workers_write() {
         for regions in [Regions::Chunks, Regions::Rows, Regions::Datasets, Regions::Same] {
-            let a = Arguments { workers: vec![6], latency: 2, requests: 5000, seconds: 1, slower: 1, regions };
+            let a =
+                Arguments { workers: vec![6], latency: 2, requests: 5000, seconds: 1, slower: 1, regions };
             assert!(simulate(6, &a).unwrap().starts_with("| 6 | "), "{regions:?}");
         }
     }

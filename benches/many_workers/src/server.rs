@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -79,23 +79,28 @@ impl Server {
 pub struct Client {
     server: Arc<Server>,
     number: usize,
-    /// Its requests take no time, and are not counted.
-    is_beside: bool,
+    /// Its requests take time, and are counted.
+    is_timed: Arc<AtomicBool>,
 }
 
 impl Client {
-    /// The client of worker `number`.
+    /// Client `number`, beside the simulation at first: its requests take no time. So the container is made, and opened by a thousand
+    /// workers of one process, who wait for each other then as a thousand processes would not.
     pub fn new(server: &Arc<Server>, number: usize) -> Self {
-        Client { server: server.clone(), number, is_beside: false }
+        Client { server: server.clone(), number, is_timed: Arc::default() }
     }
 
-    /// A client beside the simulation, which makes the container and looks at what became of it.
-    pub fn beside(server: &Arc<Server>, number: usize) -> Self {
-        Client { is_beside: true, ..Client::new(server, number) }
+    /// From now on it is far away.
+    pub fn begin(&self) {
+        self.is_timed.store(true, Ordering::Relaxed);
     }
 
     fn ask<T>(&self, kind: Kind, work: impl FnOnce(&MemoryStore) -> T) -> T {
-        if self.is_beside { work(&self.server.objects) } else { self.server.serve(kind, work) }
+        if self.is_timed.load(Ordering::Relaxed) {
+            self.server.serve(kind, work)
+        } else {
+            work(&self.server.objects)
+        }
     }
 }
 

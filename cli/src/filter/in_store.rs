@@ -107,7 +107,8 @@ fn whole(how: Comparison, number: Number) -> Option<(FilterComparison, FilterOpe
         Number::Float(f) => {
             let below = f.floor();
             let exact = number.compare(Number::Integer(below as i128)) == Some(Ordering::Equal);
-            let is_within = Number::Float(below).compare(Number::Integer(below as i128)) == Some(Ordering::Equal);
+            let is_within =
+                Number::Float(below).compare(Number::Integer(below as i128)) == Some(Ordering::Equal);
             match how {
                 _ if !is_within => return None,
                 how if exact => (how, below as i128),

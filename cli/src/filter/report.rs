@@ -55,7 +55,9 @@ impl<'a> Report<'a> {
     }
 
     fn summary_json(&self, read: &Read) -> String {
-        let chunks = read.chunks.map(|(all, chunks)| json!({ "written": all, "read": chunks, "searched": read.searched }));
+        let chunks = read
+            .chunks
+            .map(|(all, chunks)| json!({ "written": all, "read": chunks, "searched": read.searched }));
         let bytes = json!({ "stored": read.bytes.0, "read": read.bytes.1 });
         let end = if !self.shows {
             ""

@@ -240,7 +240,8 @@ fn store_finds(tests: &Tests, element: Number) -> bool {
 /// What matches is in an answer; and of expressions that a store can be asked as they are, nothing else is.
 #[test]
 fn questions_to_a_store_miss_no_match() {
-    let literals = ["-1", "0", "2", "2.5", "-0.5", "1e300", "340282366920938463463374607431768211456", "inf", "nan"];
+    let literals =
+        ["-1", "0", "2", "2.5", "-0.5", "1e300", "340282366920938463463374607431768211456", "inf", "nan"];
     let operators = ["<", "<=", ">", ">=", "==", "!="];
     let single: Vec<String> = literals
         .iter()
@@ -271,10 +272,12 @@ fn questions_to_a_store_miss_no_match() {
                     .map(|x| x.to_le_bytes().to_vec())
                     .collect()
             }
-            (_, NumberKind::Float) => [-1.0, -0.5, -0.0, 0.0, 1.0, 2.0, 2.5, 1e300, f64::NEG_INFINITY, f64::NAN]
-                .iter()
-                .map(|x: &f64| x.to_le_bytes().to_vec())
-                .collect(),
+            (_, NumberKind::Float) => {
+                [-1.0, -0.5, -0.0, 0.0, 1.0, 2.0, 2.5, 1e300, f64::NEG_INFINITY, f64::NAN]
+                    .iter()
+                    .map(|x: &f64| x.to_le_bytes().to_vec())
+                    .collect()
+            }
             (_, NumberKind::Signed) => {
                 [-2, -1, 0, 1, 2, 3, i32::MIN, i32::MAX].iter().map(|x| x.to_le_bytes().to_vec()).collect()
             }
@@ -296,7 +299,11 @@ fn questions_to_a_store_miss_no_match() {
             exact += usize::from(elements.iter().all(|e| answers(e) == expression.matches(e)));
         }
     }
-    assert!(exact * 4 > asked * 3 && asked * 3 > texts.len() * 4, "{exact} of {asked} of {}", 4 * texts.len());
+    assert!(
+        exact * 4 > asked * 3 && asked * 3 > texts.len() * 4,
+        "{exact} of {asked} of {}",
+        4 * texts.len()
+    );
 }
 
 #[test]

@@ -179,7 +179,8 @@ pub(crate) fn filter_many(
             return Err(outside(storage, extent, range));
         }
         if !(range.end - range.start).is_multiple_of(filter.size.max(1) as u64) {
-            let why = format!("the part {range:?} of a payload is no row of numbers of {} bytes", filter.size);
+            let why =
+                format!("the part {range:?} of a payload is no row of numbers of {} bytes", filter.size);
             return Err(Error::invalid(storage.target(), why));
         }
     }

@@ -131,9 +131,13 @@ impl Conditions {
             (Conditions::Known(verdict), _) => Ok(*verdict),
             (Conditions::Documented, _) => Ok(Verdict::Honoured),
             (Conditions::Promised(told, probed), condition) => match (told.get(), condition) {
-                (Some(Description { creates: true, .. }), Condition::Create) => probed.creates(bucket, prefix),
+                (Some(Description { creates: true, .. }), Condition::Create) => {
+                    probed.creates(bucket, prefix)
+                }
                 // Updates are tried with what creates made.
-                (Some(Description { creates: true, updates: true, .. }), Condition::Update) => probed.updates(bucket, prefix),
+                (Some(Description { creates: true, updates: true, .. }), Condition::Update) => {
+                    probed.updates(bucket, prefix)
+                }
                 _ => Ok(Verdict::NotPromised),
             },
             (Conditions::Probed(probed), Condition::Create) => probed.creates(bucket, prefix),

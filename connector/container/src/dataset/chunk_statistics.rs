@@ -34,7 +34,7 @@ pub struct WrittenChunk {
     pub stored: u64,
     /// What is known of these elements; `None` where the chunk has to be read.
     pub statistics: Option<ChunkStatistics>,
-    /// Where the elements lie as they are, all of the chunk's in one piece, also those outside of the extent; in a store that
+    /// Where the elements lie as they are, in one piece, from the chunk's first to the last within the extent; in a store that
     /// compares them there.
     pub numbers: Option<StoredNumbers>,
 }
@@ -95,7 +95,11 @@ impl Dataset {
         let known = block.statistics.take();
         let pieces = Fragments::decode(block, self.shape.len).map_err(|e| e.context(what()))?;
         let stored = pieces.stored();
-        let numbers = self.number_type_in_store().and_then(|_| pieces.in_one_extent(self.shape.len));
+        // Up to the last element within the extent.
+        let wanted = || chunk.iter().zip(&shape).fold(0_u64, |n, (side, within)| n * side + within - 1) + 1;
+        let numbers = self
+            .number_type_in_store()
+            .and_then(|of| pieces.in_one_extent(usize::try_from(wanted()).ok()?.checked_mul(of.size)?));
         let offset = coords.iter().zip(chunk).map(|(at, n)| at * n).collect();
         let statistics = known.and_then(|known| self.statistics_within(&known, &shape));
         let numbers = numbers.map(|(extent, range)| StoredNumbers { extent, range });

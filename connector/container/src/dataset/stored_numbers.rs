@@ -61,8 +61,7 @@ impl Dataset {
             NumberKind::Unsigned => FilteredKind::Unsigned,
             NumberKind::Float => FilteredKind::Float,
         };
-        let filter =
-            Filter { kind, size: of.size, is_big_endian: of.is_big_endian, tests: tests.to_vec() };
+        let filter = Filter { kind, size: of.size, is_big_endian: of.is_big_endian, tests: tests.to_vec() };
         let part = |chunk: &&StoredNumbers| (chunk.extent.clone(), chunk.range.clone());
         let places: Vec<_> = chunks.iter().map(part).collect();
         let parts: Vec<_> =

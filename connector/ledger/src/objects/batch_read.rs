@@ -290,7 +290,11 @@ impl<'a, 'b> Sink<'a, 'b> {
 }
 
 /// Does `work` for every item, up to `most` at once; the first error is returned.
-pub(super) fn side_by_side<T: Send>(items: Vec<T>, most: usize, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+pub(super) fn side_by_side<T: Send>(
+    items: Vec<T>,
+    most: usize,
+    work: impl Fn(T) -> Result<()> + Sync,
+) -> Result<()> {
     let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     let one = || {

@@ -47,9 +47,8 @@ fn plan(parts: &[FilterPart<'_>], size: u64) -> Vec<Request> {
         let mut at = part.range.start;
         while at < part.range.end {
             let start = place.offset.saturating_add(at);
-            let joins = |r: &&mut Request| {
-                r.location == place.location && r.end == start && r.length() < most
-            };
+            let joins =
+                |r: &&mut Request| r.location == place.location && r.end == start && r.length() < most;
             let slice = |numbers| Slice { part: n, first: (at - part.range.start) / size, numbers };
             match all.last_mut().filter(joins) {
                 Some(r) => {

@@ -106,8 +106,10 @@ impl Told {
         }
         // At most `limit`, which is checked.
         let split = 8 * self.matches as usize;
-        let indices: Vec<u64> =
-            body[..split].chunks_exact(8).filter_map(|b| b.first_chunk().map(|b| u64::from_le_bytes(*b))).collect();
+        let indices: Vec<u64> = body[..split]
+            .chunks_exact(8)
+            .filter_map(|b| b.first_chunk().map(|b| u64::from_le_bytes(*b)))
+            .collect();
         let ascend = indices.windows(2).all(|two| two[0] < two[1]);
         let is_within = indices.first().is_none_or(|first| first >= skip)
             && indices.last().is_none_or(|last| *last < self.elements);
