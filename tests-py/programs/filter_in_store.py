@@ -64,7 +64,7 @@ class Changed(s.Handler):
                 del headers['ETag']
             elif fault == 'backwards':
                 headers['H5store_Next'] = str(indices[-1])
-            elif fault == 'endless':
+            elif fault == 'endless' and indices[-1] + 1 < int(headers['H5store_Elements']):
                 headers['H5store_Next'] = str(indices[-1] + 1)
             elif fault == 'pages' and n > 3:
                 indices, values = indices[:3], values[:3 * size]
@@ -180,7 +180,7 @@ def check_results_are_those_of_a_search_that_reads(folder):
     arrays["b"] = RNG.random((1150, 350)) < 0.01
     with counted_server(folder) as (url, _, asked):
         # Chunks at the edge have elements outside of the extent, which are fill values.
-        write(url, "[f.create_dataset(n, data=globals()[n], chunks=(500, 200), fillvalue=50) for n in %r]" % sorted(arrays), **arrays)
+        write(url, "[f.create_dataset(n, data=globals()[n], chunks=(500, 200), fillvalue=60) for n in %r]" % sorted(arrays), **arrays)
         for n, name in enumerate(types):
             data = arrays[f"a{n}"]
             with np.errstate(invalid="ignore"):
@@ -191,6 +191,9 @@ def check_results_are_those_of_a_search_that_reads(folder):
                         assert told["chunks"]["searched"] == 6, (name, expression, told["chunks"])
                     else:
                         assert told["chunks"]["searched"] == 0, "NaN cannot be asked for"
+        # What lies outside of the extent is like the fill value, and is no match.
+        last = f"a{len(types) - 1}"
+        assert agrees(url, last, "x == 60", arrays[last] == 60)["chunks"]["searched"] == 6
         told = agrees(url, "b", "x == true", arrays["b"])
         assert told["chunks"]["searched"] == 6, told["chunks"]
         assert asked()

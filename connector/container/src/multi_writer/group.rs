@@ -13,50 +13,30 @@ const CONTENDED: Duration = Duration::from_secs(2);
 /// Most keys of a batch that goes into a group.
 const MAX_KEYS: usize = 4096;
 
-/// A group of fewer commits takes longer than to try again and again.
-const MIN_GROUP: usize = 6;
-/// After so many tries alone a writer looks for a group again.
-const MAX_TRIES_ALONE: u32 = 6;
-
 /// Whether others commit all the time.
 #[derive(Default)]
 pub(super) struct Contention {
     until: Option<Instant>,
-    /// They are so few that the last group was not worth it.
-    are_few: bool,
 }
 
 impl Contention {
     /// Others committed while this writer tried to.
     pub(super) fn met(&mut self) {
-        self.are_few &= self.is_met();
         self.until = Some(Instant::now() + CONTENDED);
-    }
-
-    /// A group had so many commits.
-    fn joined(&mut self, commits: usize) {
-        self.are_few = commits < MIN_GROUP;
     }
 
     fn is_met(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() < until)
     }
-
-    /// Whether a writer that has tried so often is to join a group.
-    fn wants_group(&self, tries: u32) -> bool {
-        self.is_met() && (!self.are_few || tries >= MAX_TRIES_ALONE)
-    }
 }
 
 impl Container {
     /// Commits what is staged and merged; false when others were first, or changed what it depends on.
-    pub(super) fn commit_merged(&self, s: &mut State, tries: u32) -> Result<bool> {
-        let Some(conditions) = self.group_conditions(s, tries) else {
+    pub(super) fn commit_merged(&self, s: &mut State) -> Result<bool> {
+        let Some(conditions) = self.group_conditions(s) else {
             return Ok(self.ledger.try_commit()?.is_some());
         };
-        let joined = self.ledger.commit_in_group(&conditions, &is_wanted)?;
-        let Some((changes, commits)) = joined else { return Ok(false) };
-        s.others.contention.joined(commits);
+        let Some(changes) = self.ledger.commit_in_group(&conditions, &is_wanted)? else { return Ok(false) };
         if !changes.is_empty() {
             s.others.contention.met();
         }
@@ -69,8 +49,8 @@ impl Container {
     }
 
     /// With which keys the batch would have to be merged, if it is one that can go into a group.
-    fn group_conditions(&self, s: &State, tries: u32) -> Option<Vec<Bytes>> {
-        let is_slow = !self.near() && s.others.contention.wants_group(tries);
+    fn group_conditions(&self, s: &State) -> Option<Vec<Bytes>> {
+        let is_slow = !self.near() && s.others.contention.is_met();
         // The tests of many writers go both ways.
         let is_tested = cfg!(test) && self.ledger.version().is_multiple_of(2);
         let is_worth_it = (is_slow || is_tested) && self.ledger.commits_in_groups();
@@ -108,22 +88,6 @@ fn conditions_of<'a>(staged: impl Iterator<Item = &'a Bytes>) -> Option<Vec<Byte
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_small_group_is_not_joined_again_at_once() {
-        let mut contention = Contention::default();
-        assert!(!contention.wants_group(0), "nobody else commits");
-        contention.met();
-        assert!(contention.wants_group(0));
-        contention.joined(MIN_GROUP);
-        assert!(contention.wants_group(0));
-        contention.joined(MIN_GROUP - 1);
-        contention.met();
-        assert!(!contention.wants_group(MAX_TRIES_ALONE - 1) && contention.wants_group(MAX_TRIES_ALONE));
-        contention.until = None;
-        contention.met();
-        assert!(contention.wants_group(0), "what was long ago says nothing");
-    }
 
     #[test]
     fn blocks_depend_on_themselves_and_their_header() {

@@ -108,7 +108,7 @@ impl Container {
                 drop(hold);
                 return self.drop_batch(state);
             }
-            if self.commit_merged(s, attempt)? {
+            if self.commit_merged(s)? {
                 break;
             }
             s.others.contention.met();

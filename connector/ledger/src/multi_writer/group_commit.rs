@@ -23,8 +23,7 @@ impl Ledger {
     /// which what is staged would have to be merged.
     ///
     /// When this returns changes, the commit is as durable as the store makes it, and this handle is at its version. The changes
-    /// are those of others up to that version; `wanted` is as for [`advance`](Ledger::advance). With them comes how many commits
-    /// that version has.
+    /// are those of others up to that version; `wanted` is as for [`advance`](Ledger::advance).
     ///
     /// # Errors
     /// As for [`try_commit`](Ledger::try_commit).
@@ -32,7 +31,7 @@ impl Ledger {
         &self,
         conditions: &[Bytes],
         wanted: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<Option<(Vec<EntryChange>, usize)>> {
+    ) -> Result<Option<Vec<EntryChange>>> {
         let mut s = self.writable()?;
         if !s.unmerged.is_empty() {
             return Err(self.fail(ErrorKind::Conflict));
@@ -42,20 +41,18 @@ impl Ledger {
             return Ok(None);
         }
         if s.staged.is_empty() && !self.storage().has_freed() {
-            return Ok(Some((Vec::new(), 0)));
+            return Ok(Some(Vec::new()));
         }
         let layer = s.staged.clone();
         let done = self.storage().commit_in_group(s.version, &layer.encoded(), conditions);
         if !self.conclude(&mut s, layer, done)? {
             return Ok(None);
         }
-        let newest = s.unseen_commits.as_ref().and_then(|commits| commits.records.last());
-        let members = newest.map_or(0, |record| record.members.as_ref().map_or(1, |all| all.len()));
         let changes = self.take_commits(&mut s, wanted)?;
         if std::mem::take(&mut s.leads) {
             self.checkpoint_if_long(&mut s);
         }
-        Ok(Some((changes, members)))
+        Ok(Some(changes))
     }
 
     /// Finds out what became of a commit in a group that is in doubt.
