@@ -148,6 +148,7 @@ bench-apps: plugin
 # Workers that commit to one container, in a simulated store.
 bench-commits:
 	cargo run --release --package h5lake-many-workers -- --workers 1,4,16,64,100
+	cargo run --release --package h5lake-many-workers -- --workers 1000 --slower 5
 	for regions in rows datasets same; do \
 	    cargo run --release --package h5lake-many-workers -- --workers 16,100 --regions $$regions; done
 	cargo run --release --package h5lake-many-workers -- --workers 100 --requests 3500
