@@ -16,7 +16,6 @@ mod listing;
 mod parts;
 mod reads;
 mod sweep;
-mod turns;
 mod upload;
 
 use std::ops::Range;
@@ -166,16 +165,8 @@ impl ObjectStore for RadosStore {
             resolve_range(Some(range.clone()), 0).map_err(&placed)?;
         }
         let length = range.end - range.start;
-        let first = usize::try_from(length.min(PART_BYTES)).unwrap_or(usize::MAX);
-        let (mut turn, mut short);
-        let bytes: &mut [u8] = if first < turns::MIN_LONG_BYTES {
-            short = reads::zeroed(first as u64).map_err(failed)?;
-            &mut short
-        } else {
-            turn = self.space.turns().take(first);
-            &mut turn
-        };
-        let (head, came) = self.space.read(key, range.start, bytes).map_err(failed)?;
+        let mut bytes = reads::zeroed(length.min(PART_BYTES)).map_err(failed)?;
+        let (head, came) = self.space.read(key, range.start, &mut bytes).map_err(failed)?;
         check_exact(range.start, length, head.size).map_err(&placed)?;
         take(&bytes[..came]);
         let mut at = range.start + came as u64;

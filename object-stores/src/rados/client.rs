@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 
 use super::address::{Address, Identity};
 use super::clock::StoreClock;
-use super::turns::Turns;
 use crate::deadline::{self, Patience};
 use crate::per_process::PerProcess;
 use crate::{Error, ErrorKind, Operation, Result};
@@ -107,7 +106,6 @@ pub(super) struct Namespace {
     namespace: CString,
     client: Arc<Client>,
     pools: PerProcess<Arc<Pool>>,
-    turns: PerProcess<Turns>,
 }
 
 impl std::fmt::Debug for Namespace {
@@ -128,7 +126,6 @@ impl Namespace {
             namespace: text(&address.namespace),
             client: Client::shared(identity),
             pools: PerProcess::new(),
-            turns: PerProcess::new(),
         };
         let cluster = space.client.cluster().map_err(|e| space.open_error(e))?;
         let identifier = cluster.identifier().map_err(|e| space.open_error(e))?;
@@ -151,12 +148,6 @@ impl Namespace {
             _ => kind_of(&error),
         };
         Error::new(kind, Operation::Open).in_store(&self.name).with_source(error)
-    }
-
-    /// The turns of this process's long reads.
-    pub(super) fn turns(&self) -> &Turns {
-        let Ok(turns) = self.turns.get_or_make(|| Ok::<_, std::convert::Infallible>(Turns::default()));
-        turns
     }
 
     /// What operations of this process go through.
