@@ -13,9 +13,14 @@ export H5LAKE_TEST_H5PART_ARCHIVE ?= $(abspath $(h5part-archive))
 endif
 
 on-s3 := stores ledger programs c-programs
+on-minio := $(foreach part,$(on-s3),s3-minio-$(part))
+on-rgw := $(foreach part,$(on-s3),s3-rgw-$(part)) s3-swift-s3-stores
+on-swift := $(foreach part,$(on-s3) crashes,swift-$(part)) $(foreach part,programs c-programs crashes,swift-3-$(part)) swift-disks
+on-ceph := ceph-stores ceph-ledger ceph-programs ceph-c-programs ceph-crashes ceph-stress
+on-dataclay := dataclay-stores dataclay-checks dataclay-ledger dataclay-programs dataclay-c-programs dataclay-crashes dataclay-stress
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-ceph test-dataclay test-docker test-differential \
+.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-ceph test-dataclay test-stores test-docker test-differential \
     test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
     test-faults test-power test-fuzz test-memory test-testpar soak bench bench-apps bench-commits lint fmt clean
 
@@ -48,6 +53,7 @@ help:
 	@echo "make test-swift  the same on OpenStack Swift's own interface, with one replica and with a disk away"
 	@echo "make test-ceph  the same on a cluster of Ceph on loopback, with Debian's packages"
 	@echo "make test-dataclay  the same in a dataClay on loopback, from PyPI and Debian's redis, and filters in its backend"
+	@echo "make test-stores  all of these servers but the loopback's and moto, one after another; what cannot be installed is skipped by name"
 	@echo "make test-docker  a client's image and MinIO in containers; DOCKERD=start starts an engine for it"
 	@echo "make bench ROWS=gzip,chunks ROUNDS=5"
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
@@ -101,25 +107,28 @@ test-s3:
 
 # The same on MinIO: MINIO_ENDPOINT, `minio` on PATH, or one that the Go tool chain builds.
 test-minio:
-	@.ci/test plugin $(foreach part,$(on-s3),s3-minio-$(part))
+	@.ci/test plugin $(on-minio)
 
 # The same on Ceph's gateway, and the suite of stores on OpenStack Swift's s3api: started on loopback, installed by apt and pip.
 test-s3-servers:
-	@.ci/test plugin $(foreach part,$(on-s3),s3-rgw-$(part)) s3-swift-s3-stores
+	@.ci/test plugin $(on-rgw)
 
 # The store swift: on real servers: with one replica, and with three of which one disk is away. Listings lag there, which the suite of
 # stores would tell.
 test-swift:
-	@.ci/test plugin $(foreach part,$(on-s3) crashes,swift-$(part)) $(foreach part,programs c-programs crashes,swift-3-$(part)) swift-disks
+	@.ci/test plugin $(on-swift)
 
 # The same on a cluster of Ceph, which each part starts for itself, and victims and many writers besides.
 test-ceph:
-	@.ci/test plugin ceph-stores ceph-ledger ceph-programs ceph-c-programs ceph-crashes ceph-stress
+	@.ci/test plugin $(on-ceph)
 
 # The same in a real dataClay, which each part starts for itself; kills of each of its servers, and filters in its backend.
 test-dataclay:
-	@.ci/test plugin dataclay-stores dataclay-checks dataclay-ledger dataclay-programs dataclay-c-programs dataclay-crashes \
-	    dataclay-stress
+	@.ci/test plugin $(on-dataclay)
+
+# Every store on a real server of its kind, one after another. What cannot be installed is skipped, by name.
+test-stores:
+	@.ci/test plugin $(on-minio) $(on-rgw) $(on-swift) $(on-ceph) $(on-dataclay)
 
 # Images, and the compose file with MinIO; DOCKERD=start starts an engine for it.
 test-docker: wheel
@@ -139,6 +148,7 @@ bench-apps: plugin
 # Workers that commit to one container, in a simulated store.
 bench-commits:
 	cargo run --release --package h5lake-many-workers -- --workers 1,4,16,64,100
+	cargo run --release --package h5lake-many-workers -- --workers 1000 --slower 5
 	for regions in rows datasets same; do \
 	    cargo run --release --package h5lake-many-workers -- --workers 16,100 --regions $$regions; done
 	cargo run --release --package h5lake-many-workers -- --workers 100 --requests 3500

@@ -108,7 +108,8 @@ pub enum Command {
         raw: bool,
     },
     /// Finds the elements of a dataset that match an expression: their coordinates, and their values. Chunks are read only if they
-    /// can have such elements: the plugin keeps the least and the greatest element of each.
+    /// can have such elements: the plugin keeps the least and the greatest element of each. A store that compares numbers where
+    /// they are does so, and what it finds is believed.
     #[command(after_help = "Expressions:
   x is the element. Of a compound, members go by their names: time, position.y, \"a name with blanks\".
   <, <=, >, >=, ==, != compare numbers; 1 < x <= 5 is a range. and, or, not and parentheses join comparisons.
@@ -132,6 +133,9 @@ Examples:
         /// End after so many.
         #[arg(short = 'n', long, value_name = "N")]
         limit: Option<u64>,
+        /// Read the chunks, and compare them with their checksums, also where the store itself could look for matches.
+        #[arg(long)]
+        local: bool,
         /// Show one JSON object instead of text.
         #[arg(long)]
         json: bool,

@@ -98,9 +98,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let (slice, attribute) = (slice.as_deref(), attribute.as_deref());
             cat::run(&name, &Wanted { path: &path, slice, attribute, form })
         }
-        Command::Filter { name, path, expression, count, limit, json } => {
+        Command::Filter { name, path, expression, count, limit, local, json } => {
             let form = if json { filter::Form::Json } else { filter::Form::Text };
-            filter::run(&name, &filter::Wanted { path: &path, expression: &expression, count, limit, form })
+            let wanted = filter::Wanted { path: &path, expression: &expression, count, limit, local, form };
+            filter::run(&name, &wanted)
         }
         Command::Diff { first, second, path, elements, storage, json } => {
             let names = [&*first, &*second];

@@ -43,8 +43,8 @@ pub use plan::{Damage, Fault, Rule, Select, Timing};
 use plan::{Plan, Verdict};
 
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta,
+    ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// Fails as its rules say, and passes everything else on. Clones share rules and counters. See the
@@ -255,6 +255,21 @@ impl ObjectStore for FaultStore {
     fn delete_many(&self, keys: &[Key]) -> Result<()> {
         let half = || self.inner.delete_many(&keys[..keys.len() / 2]);
         self.apply((Operation::DeleteMany, keys.first()), || self.inner.delete_many(keys), half)
+    }
+
+    fn filters(&self) -> bool {
+        self.inner.filters()
+    }
+
+    fn filter(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        filter: &Filter,
+        skip: u64,
+        limit: u64,
+    ) -> Result<FilterMatches> {
+        self.apply((Operation::Get, Some(key)), || self.inner.filter(key, range, filter, skip, limit), atomic)
     }
 
     fn clock(&self) -> Option<std::time::SystemTime> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Capabilities, Condition, GetResult, Key, ListPage, ObjectMeta, ObjectStore, PutMode, PutPayload,
-    PutResult, PutStream, Result,
+    Capabilities, Condition, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// How long requests take.
@@ -138,6 +138,24 @@ impl ObjectStore for LatencyStore {
     fn delete_many(&self, keys: &[Key]) -> Result<()> {
         self.request();
         self.inner.delete_many(keys)
+    }
+
+    fn filters(&self) -> bool {
+        self.inner.filters()
+    }
+
+    fn filter(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        filter: &Filter,
+        skip: u64,
+        limit: u64,
+    ) -> Result<FilterMatches> {
+        self.request();
+        let found = self.inner.filter(key, range, filter, skip, limit)?;
+        wait(self.pace.transfer(found.bytes()));
+        Ok(found)
     }
 
     fn clock(&self) -> Option<std::time::SystemTime> {

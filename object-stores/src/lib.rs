@@ -17,6 +17,7 @@ mod disk_cache;
 mod duration;
 mod error;
 pub mod fault;
+mod filter;
 mod latency;
 #[cfg(feature = "libraries")]
 mod library_store;
@@ -42,6 +43,7 @@ pub use dir::DirStore;
 pub use disk_cache::DiskCache;
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use fault::{Damage, Fault, FaultStore, Rule, Select, Timing};
+pub use filter::{Filter, FilterComparison, FilterMatches, FilterOperand, FilteredKind};
 #[cfg(feature = "libraries")]
 pub use h5lake_store_abi::running_library;
 pub use latency::{LatencyStore, Pace, at_longer_latencies};

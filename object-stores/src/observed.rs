@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use crate::meter::{Meter, Reading, retries};
 use crate::{
-    Capabilities, Condition, GetResult, Key, ListPage, ObjectMeta, ObjectStore, PutMode, PutPayload,
-    PutResult, PutStream, Result,
+    Capabilities, Condition, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// What a request does, as statistics and the log call it.
@@ -199,6 +199,22 @@ impl ObjectStore for ObservedStore {
     fn delete_many(&self, keys: &[Key]) -> Result<()> {
         let first = keys.first().map_or("", Key::as_str);
         self.observed(RequestKind::Delete, first, |inner| inner.delete_many(keys), |()| 0)
+    }
+
+    fn filters(&self) -> bool {
+        self.inner.filters()
+    }
+
+    fn filter(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        filter: &Filter,
+        skip: u64,
+        limit: u64,
+    ) -> Result<FilterMatches> {
+        let act = |inner: &dyn ObjectStore| inner.filter(key, range, filter, skip, limit);
+        self.observed(RequestKind::Get, key.as_str(), act, FilterMatches::bytes)
     }
 
     fn clock(&self) -> Option<SystemTime> {

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta,
+    ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// The objects of a store below `PREFIX/`, under keys without it.
@@ -116,6 +116,21 @@ impl ObjectStore for PrefixStore {
         let keys: Vec<_> =
             keys.iter().map(|key| self.outer_to_inner(Operation::DeleteMany, key)).collect::<Result<_>>()?;
         self.inner.delete_many(&keys)
+    }
+
+    fn filters(&self) -> bool {
+        self.inner.filters()
+    }
+
+    fn filter(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        filter: &Filter,
+        skip: u64,
+        limit: u64,
+    ) -> Result<FilterMatches> {
+        self.inner.filter(&self.outer_to_inner(Operation::Get, key)?, range, filter, skip, limit)
     }
 
     fn clock(&self) -> Option<std::time::SystemTime> {

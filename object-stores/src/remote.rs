@@ -39,17 +39,20 @@ use self::asking::Dialect;
 use self::clock::ServerClock;
 use self::conditions::Conditions;
 use self::failure::Failure;
+use self::http::MAX_DOCUMENT_BYTES;
 use self::integrity::{MIN_CHECKSUMMED_BYTES, Unsigned, is_mismatch};
 use self::maker::Maker;
 use self::probe::Verdict;
+use self::server::{FilterAsk, MAX_MATCHES, answer_bytes};
 use self::upload::Upload;
 use crate::deadline::Patience;
+use crate::filter::numbers;
 use crate::per_process::PerProcess;
 use crate::settings::{Settings, split_scheme};
 use crate::store::resolve_range;
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
-    Operation, PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, Etag, Filter, FilterMatches, GetResult, Key, ListPage,
+    ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// The schemes of this module.
@@ -385,12 +388,41 @@ impl ObjectStore for RemoteStore {
         self.delete_all(keys).map_err(|(key, f)| self.fail(Operation::DeleteMany, &key, f))
     }
 
+    fn filters(&self) -> bool {
+        self.bucket.conditions.filters()
+    }
+
+    fn filter(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        filter: &Filter,
+        skip: u64,
+        limit: u64,
+    ) -> Result<FilterMatches> {
+        let asked = FilterAsk { filter: filter.clone(), range, skip, limit: limit.min(MAX_MATCHES) };
+        self.filter_at_server(key, asked).map_err(|f| self.fail(Operation::Get, key, f))
+    }
+
     fn clock(&self) -> Option<SystemTime> {
         self.bucket.clock.now()
     }
 }
 
 impl RemoteStore {
+    fn filter_at_server(&self, key: &Key, asked: FilterAsk) -> std::result::Result<FilterMatches, Failure> {
+        let path = path(key)?;
+        let refused = |why: &str| Failure::new(ErrorKind::Unsupported, why);
+        let server = self.bucket.client()?.server.clone().filter(|_| self.filters());
+        let server = server.ok_or_else(|| refused("the store does not filter"))?;
+        if asked.filter.tests.is_empty() || asked.limit == 0 || numbers(&asked.filter, &asked.range).is_none()
+        {
+            return Err(refused("a filter has comparisons, a limit, and a range of whole numbers"));
+        }
+        let most = answer_bytes(&asked.filter, asked.limit).max(MAX_DOCUMENT_BYTES);
+        self.bucket.ask_for(most, |_| async move { server.filter(&path, asked).await })
+    }
+
     /// The same error, met in another operation.
     fn moved(&self, error: Error, operation: Operation, key: &Key) -> Error {
         let failure = Failure::new(error.kind(), "");

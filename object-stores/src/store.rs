@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::{Error, ErrorKind, Key, Operation, PutPayload, Requests, Result};
+use crate::{Error, ErrorKind, Filter, FilterMatches, Key, Operation, PutPayload, Requests, Result};
 
 /// The version of an object's content: opaque, given by the store, compared for equality only.
 ///
@@ -256,6 +256,32 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// The store keeps some again when it can. One that is never full keeps none.
     fn spend_reserve(&self) -> bool {
         false
+    }
+
+    /// Whether the store promises to [`filter`](Self::filter). Does not change while the store lives.
+    fn filters(&self) -> bool {
+        false
+    }
+
+    /// Compares the numbers of a range where they are: those from index `skip` on that pass, at most `limit` of them. The range
+    /// begins and ends with a number, and lies within the object. Changes nothing.
+    ///
+    /// The store is believed: what it leaves out is not seen. Its answer is well-formed; whether the numbers pass is the caller's
+    /// to check.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] and [`ErrorKind::InvalidArgument`] if it does not filter, or not these numbers: they have to
+    /// be read; else as for [`get_into`](Self::get_into).
+    fn filter(
+        &self,
+        key: &Key,
+        _range: Range<u64>,
+        _filter: &Filter,
+        _skip: u64,
+        _limit: u64,
+    ) -> Result<FilterMatches> {
+        let error = Error::new(ErrorKind::Unsupported, Operation::Get).at(key).in_store(self.name());
+        Err(error.because("the store does not filter"))
     }
 
     /// What was asked of the store, where somebody counts it.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    Capabilities, Condition, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation, PutMode,
-    PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// What was asked of one operation.
@@ -237,6 +237,22 @@ impl ObjectStore for TraceStore {
 
     fn delete_many(&self, keys: &[Key]) -> Result<()> {
         self.traced(Operation::DeleteMany, "", |inner| inner.delete_many(keys), |_| 0)
+    }
+
+    fn filters(&self) -> bool {
+        self.inner.filters()
+    }
+
+    fn filter(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        filter: &Filter,
+        skip: u64,
+        limit: u64,
+    ) -> Result<FilterMatches> {
+        let act = |inner: &dyn ObjectStore| inner.filter(key, range, filter, skip, limit);
+        self.traced(Operation::Get, key.as_str(), act, FilterMatches::bytes)
     }
 
     fn clock(&self) -> Option<std::time::SystemTime> {

@@ -10,6 +10,7 @@
 
 mod cluster;
 mod completion;
+mod exit;
 mod library;
 mod listing;
 mod pool;
@@ -18,6 +19,7 @@ mod write;
 
 pub use cluster::{Cluster, Options};
 pub use completion::Bound;
+pub use exit::at_exit;
 pub use library::{LIBRARY, is_available};
 pub use pool::Pool;
 pub use read::{Answer, Read};

@@ -41,27 +41,34 @@ struct Arguments {
     /// How long each simulation commits, in seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// The simulation goes so many times slower, and its times are shown so many times shorter. Each worker is to have a machine
+    /// of its own: what all of them together need of this one's processors counts so many times less.
+    #[arg(long, default_value_t = 1)]
+    slower: u32,
     /// What they write.
     #[arg(long, value_enum, default_value_t = Regions::Chunks)]
     regions: Regions,
 }
 
 fn simulate(workers: usize, a: &Arguments) -> Result<String, String> {
-    let server = Arc::new(Server::new(Duration::from_millis(a.latency), a.requests));
+    let slower = f64::from(a.slower.max(1));
+    let latency = Duration::from_millis(a.latency) * a.slower.max(1);
+    let server = Arc::new(Server::new(latency, f64::from(a.requests) / slower));
     worker::create(&server, workers, a.regions)?;
     let open = |n| {
         let server = &server;
         move || Worker::open(server, n, a.regions)
     };
     let opened = beside_each_other((0..workers).map(open))?;
-    let (before, throttled) = (count(&server.requests), count(&server.throttled));
+    let (before, throttled) = (server.requests.each_ref().map(count), count(&server.throttled));
     let begun = Instant::now();
-    let end = begun + Duration::from_secs(a.seconds);
+    let end = begun + Duration::from_secs(a.seconds) * a.slower.max(1);
     let outcomes = beside_each_other(opened.into_iter().map(|mut w| move || w.commit_until(end)))?;
-    let seconds = begun.elapsed().as_secs_f64();
-    let requests = count(&server.requests) - before;
+    let seconds = begun.elapsed().as_secs_f64() / slower;
+    let mut requests = server.requests.each_ref().map(count);
+    requests.iter_mut().zip(before).for_each(|(now, before)| *now -= before);
     worker::check(&server, &outcomes, a.regions)?;
-    Ok(row(&outcomes, seconds, requests, count(&server.throttled) - throttled))
+    Ok(row(&outcomes, (seconds, slower), requests, count(&server.throttled) - throttled))
 }
 
 fn count(n: &std::sync::atomic::AtomicU64) -> u64 {
@@ -81,21 +88,28 @@ fn beside_each_other<T: Send, F: FnOnce() -> Result<T, String> + Send>(
     })
 }
 
-fn row(outcomes: &[Outcome], seconds: f64, requests: u64, throttled: u64) -> String {
+/// What a million requests cost at Amazon's S3, in dollars: puts and lists, reads, deletes.
+const DOLLARS_A_MILLION: [f64; 3] = [5.0, 0.4, 0.0];
+
+fn row(outcomes: &[Outcome], (seconds, slower): (f64, f64), requests: [u64; 3], throttled: u64) -> String {
     let mut times: Vec<f64> = outcomes.iter().flat_map(|o| o.times.iter().copied()).collect();
     times.sort_by(f64::total_cmp);
-    let at =
-        |part: usize| times.get(times.len().saturating_sub(1) * part / 100).copied().unwrap_or(0.0) * 1e3;
+    let at = |part: usize| {
+        times.get(times.len().saturating_sub(1) * part / 100).copied().unwrap_or(0.0) * 1e3 / slower
+    };
     let commits = times.len().max(1) as f64;
     let conflicts: u64 = outcomes.iter().map(|o| o.conflicts).sum();
+    let dollars: f64 = requests.iter().zip(DOLLARS_A_MILLION).map(|(n, price)| *n as f64 * price).sum();
+    let requests: u64 = requests.iter().sum();
     let shares = || outcomes.iter().map(|o| o.times.len());
     format!(
-        "| {} | {:.1} | {:.0} | {:.0} | {:.1} | {:.0} | {:.2} | {}–{} |",
+        "| {} | {:.1} | {:.0} | {:.0} | {:.1} | {:.0} | {:.0} | {:.2} | {}–{} |",
         outcomes.len(),
         commits / seconds,
         at(50),
         at(99),
         requests as f64 / commits,
+        dollars / commits,
         100.0 * throttled as f64 / requests.max(1) as f64,
         conflicts as f64 / commits,
         shares().min().unwrap_or(0),
@@ -106,8 +120,10 @@ fn row(outcomes: &[Outcome], seconds: f64, requests: u64, throttled: u64) -> Str
 fn main() -> Result<(), String> {
     let a = Arguments::parse();
     println!("{} ms a request, at most {} requests/s (0: no bound), {:?}", a.latency, a.requests, a.regions);
-    println!("| workers | commits/s | median ms | 99 % ms | requests | throttled % | conflicts | each |");
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!(
+        "| workers | commits/s | median ms | 99 % ms | requests | $ a million | throttled % | conflicts | each |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for workers in &a.workers {
         println!("{}", simulate(*workers, &a)?);
     }
@@ -122,7 +138,8 @@ mod tests {
     #[test]
     fn all_commits_are_there_whatever_the_workers_write() {
         for regions in [Regions::Chunks, Regions::Rows, Regions::Datasets, Regions::Same] {
-            let a = Arguments { workers: vec![6], latency: 2, requests: 5000, seconds: 1, regions };
+            let a =
+                Arguments { workers: vec![6], latency: 2, requests: 5000, seconds: 1, slower: 1, regions };
             assert!(simulate(6, &a).unwrap().starts_with("| 6 | "), "{regions:?}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,17 @@ use object_stores::{
     PutPayload, PutResult, PutStream, Result,
 };
 
+/// What a request costs.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A put or a list.
+    Dear,
+    /// A read.
+    Cheap,
+    /// A delete.
+    Free,
+}
+
 /// What all clients share: the objects, and the turns of a server that is busy.
 #[derive(Debug)]
 pub struct Server {
@@ -20,28 +31,28 @@ pub struct Server {
     /// Time between two requests that it takes, if that is bounded.
     turn: Option<Duration>,
     free_at: Mutex<Instant>,
-    /// Requests that it took.
-    pub requests: AtomicU64,
+    /// Requests that it took: those that S3 has a high price for (puts and lists), reads, and deletes.
+    pub requests: [AtomicU64; 3],
     /// Those that waited for a turn.
     pub throttled: AtomicU64,
 }
 
 impl Server {
     /// One that answers after `round_trip`, and at most `requests_per_second` requests in all; 0 is no bound.
-    pub fn new(round_trip: Duration, requests_per_second: u32) -> Self {
+    pub fn new(round_trip: Duration, requests_per_second: f64) -> Self {
         Server {
             objects: MemoryStore::new(),
             round_trip,
-            turn: (requests_per_second > 0).then(|| Duration::from_secs(1) / requests_per_second),
+            turn: (requests_per_second > 0.0).then(|| Duration::from_secs_f64(1.0 / requests_per_second)),
             free_at: Mutex::new(Instant::now()),
-            requests: AtomicU64::new(0),
+            requests: Default::default(),
             throttled: AtomicU64::new(0),
         }
     }
 
     /// The request travels for half a round trip, waits for its turn, and the answer travels for the other half.
-    fn serve<T>(&self, work: impl FnOnce(&MemoryStore) -> T) -> T {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+    fn serve<T>(&self, kind: Kind, work: impl FnOnce(&MemoryStore) -> T) -> T {
+        self.requests[kind as usize].fetch_add(1, Ordering::Relaxed);
         thread::sleep(self.round_trip / 2);
         if let Some(turn) = self.turn {
             let now = Instant::now();
@@ -68,12 +79,28 @@ impl Server {
 pub struct Client {
     server: Arc<Server>,
     number: usize,
+    /// Its requests take time, and are counted.
+    is_timed: Arc<AtomicBool>,
 }
 
 impl Client {
-    /// The client of worker `number`.
+    /// Client `number`, beside the simulation at first: its requests take no time. So the container is made, and opened by a thousand
+    /// workers of one process, who wait for each other then as a thousand processes would not.
     pub fn new(server: &Arc<Server>, number: usize) -> Self {
-        Client { server: server.clone(), number }
+        Client { server: server.clone(), number, is_timed: Arc::default() }
+    }
+
+    /// From now on it is far away.
+    pub fn begin(&self) {
+        self.is_timed.store(true, Ordering::Relaxed);
+    }
+
+    fn ask<T>(&self, kind: Kind, work: impl FnOnce(&MemoryStore) -> T) -> T {
+        if self.is_timed.load(Ordering::Relaxed) {
+            self.server.serve(kind, work)
+        } else {
+            work(&self.server.objects)
+        }
     }
 }
 
@@ -91,34 +118,34 @@ impl ObjectStore for Client {
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
-        self.server.serve(|objects| objects.get(key, range))
+        self.ask(Kind::Cheap, |objects| objects.get(key, range))
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
-        self.server.serve(|objects| objects.get_into(key, offset, buf))
+        self.ask(Kind::Cheap, |objects| objects.get_into(key, offset, buf))
     }
 
     fn head(&self, key: &Key) -> Result<ObjectMeta> {
-        self.server.serve(|objects| objects.head(key))
+        self.ask(Kind::Cheap, |objects| objects.head(key))
     }
 
     fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
-        self.server.serve(|objects| objects.put(key, payload, mode))
+        self.ask(Kind::Dear, |objects| objects.put(key, payload, mode))
     }
 
     fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {
-        self.server.serve(|objects| objects.put_stream(key))
+        self.ask(Kind::Dear, |objects| objects.put_stream(key))
     }
 
     fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage> {
-        self.server.serve(|objects| objects.list_page(prefix, start_after, limit))
+        self.ask(Kind::Dear, |objects| objects.list_page(prefix, start_after, limit))
     }
 
     fn delete(&self, key: &Key) -> Result<()> {
-        self.server.serve(|objects| objects.delete(key))
+        self.ask(Kind::Free, |objects| objects.delete(key))
     }
 
     fn delete_many(&self, keys: &[Key]) -> Result<()> {
-        self.server.serve(|objects| objects.delete_many(keys))
+        self.ask(Kind::Free, |objects| objects.delete_many(keys))
     }
 }

@@ -26,13 +26,14 @@ pub struct Outcome {
 }
 
 pub struct Worker {
+    client: Client,
     container: Arc<Container>,
     dataset: Arc<Dataset>,
     region: Selection,
 }
 
-fn target(server: &Arc<Server>, number: usize) -> Target {
-    let store = Arc::new(Client::new(server, number));
+fn target(client: Client, number: usize) -> Target {
+    let store = Arc::new(client);
     Target::Objects { store, key: "run.h5".into(), url: format!("simulated:{number}") }
 }
 
@@ -69,7 +70,7 @@ fn spec(elements: u64, chunk: u64) -> DatasetSpec {
 
 /// Makes the container that `workers` are to write.
 pub fn create(server: &Arc<Server>, workers: usize, regions: Regions) -> Result<(), String> {
-    let target = target(server, usize::MAX);
+    let target = target(Client::new(server, usize::MAX), usize::MAX);
     let c =
         Container::create(&target, Replace::Truncate, FileCreation::default(), options()).map_err(text)?;
     let all = REGION * workers as u64;
@@ -93,7 +94,9 @@ fn name(n: usize) -> String {
 impl Worker {
     /// Opens the container as worker `n`.
     pub fn open(server: &Arc<Server>, n: usize, regions: Regions) -> Result<Self, String> {
-        let container = Container::open(&target(server, n), Access::ReadWrite, options()).map_err(text)?;
+        let client = Client::new(server, n);
+        let container =
+            Container::open(&target(client.clone(), n), Access::ReadWrite, options()).map_err(text)?;
         let (which, start) = match regions {
             Regions::Chunks | Regions::Rows => (0, n as u64 * REGION),
             Regions::Datasets => (n, 0),
@@ -104,11 +107,12 @@ impl Worker {
         let dataset = container.dataset(id).map_err(text)?;
         let region =
             Selection::Hyperslab { start: vec![start], stride: vec![1], count: vec![1], block: vec![REGION] };
-        Ok(Worker { container, dataset, region })
+        Ok(Worker { client, container, dataset, region })
     }
 
     /// Commits until `end`; a batch that meets a conflict is written again.
     pub fn commit_until(&mut self, end: Instant) -> Result<Outcome, String> {
+        self.client.begin();
         let mut done = Outcome { times: Vec::new(), conflicts: 0 };
         while Instant::now() < end {
             let begun = Instant::now();
@@ -134,7 +138,7 @@ impl Worker {
 
 /// Whether a new reader finds each worker's last commit.
 pub fn check(server: &Arc<Server>, outcomes: &[Outcome], regions: Regions) -> Result<(), String> {
-    let target = target(server, usize::MAX - 1);
+    let target = target(Client::new(server, usize::MAX - 1), usize::MAX - 1);
     let container = Container::open(&target, Access::ReadOnly, Options::default()).map_err(text)?;
     for (n, outcome) in outcomes.iter().enumerate().filter(|_| regions != Regions::Same) {
         let which = if regions == Regions::Datasets { n } else { 0 };

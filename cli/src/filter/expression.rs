@@ -17,6 +17,17 @@ pub enum Comparison {
 }
 
 impl Comparison {
+    /// The same with the sides exchanged.
+    pub fn mirrored(self) -> Self {
+        match self {
+            Self::Less => Self::Greater,
+            Self::LessOrEqual => Self::GreaterOrEqual,
+            Self::Greater => Self::Less,
+            Self::GreaterOrEqual => Self::LessOrEqual,
+            Self::Equal | Self::NotEqual => self,
+        }
+    }
+
     /// Of numbers that compare so, or of which one is NaN.
     fn holds(self, found: Option<Ordering>) -> bool {
         match self {

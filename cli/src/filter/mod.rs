@@ -1,7 +1,10 @@
 //! `h5lake filter`: the elements of a dataset that match an expression. Chunks of which the statistics say that no element can match
-//! are not read.
+//! are not read, and where the store compares numbers itself it is asked.
 
+mod area;
+mod batch;
 mod expression;
+mod in_store;
 mod parse;
 mod report;
 mod search;
@@ -35,6 +38,8 @@ pub struct Wanted<'a> {
     pub count: bool,
     /// End after so many.
     pub limit: Option<u64>,
+    /// Read what can match, also where the store could look for it.
+    pub local: bool,
     pub form: Form,
 }
 

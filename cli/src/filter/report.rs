@@ -55,7 +55,9 @@ impl<'a> Report<'a> {
     }
 
     fn summary_json(&self, read: &Read) -> String {
-        let chunks = read.chunks.map(|(all, read)| json!({ "written": all, "read": read }));
+        let chunks = read
+            .chunks
+            .map(|(all, chunks)| json!({ "written": all, "read": chunks, "searched": read.searched }));
         let bytes = json!({ "stored": read.bytes.0, "read": read.bytes.1 });
         let end = if !self.shows {
             ""
@@ -99,6 +101,10 @@ fn summary(read: &Read) -> String {
     };
     let (stored, bytes) = read.bytes;
     match read.chunks {
+        Some((all, chunks)) if read.searched > 0 => format!(
+            "{matches}; the store searched {} of {all} chunks, {chunks} were read, {bytes} of {stored} bytes came",
+            read.searched
+        ),
         Some((all, chunks)) => {
             format!("{matches}; {chunks} of {all} chunks were read, {bytes} of {stored} bytes")
         }

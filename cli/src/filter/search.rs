@@ -5,17 +5,21 @@ use std::ops::ControlFlow;
 use h5lake_container::{ChunkStatistics, Dataset, Dataspace, Layout, WrittenChunk};
 
 use super::Wanted;
+use super::area::{Area, Grid, advance};
+use super::batch::{Batch, ChunkInStore};
 use super::expression::{Bounds, Expression, Outcomes};
 use crate::Failure;
 use crate::cat::elements_per_read;
-use crate::slice::{Axis, Parts, parse as parse_slice};
+use crate::slice::{Parts, parse as parse_slice};
 
 /// What a search had to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Read {
     /// Chunks that were written, those of them that were read; nothing for other layouts.
     pub chunks: Option<(u64, u64)>,
-    /// Stored bytes, those of them that were read.
+    /// Those in which the store itself looked for matches.
+    pub searched: u64,
+    /// Stored bytes, those of them that were read; what a store found counts with its indices.
     pub bytes: (u64, u64),
     /// Matches.
     pub count: u64,
@@ -38,49 +42,9 @@ pub struct Search<'a> {
     count_alone: bool,
     limit: u64,
     read: Read,
-}
-
-/// A box of elements.
-#[derive(Debug, Clone)]
-struct Area {
-    offset: Vec<u64>,
-    shape: Vec<u64>,
-}
-
-impl Area {
-    fn elements(&self) -> u64 {
-        self.shape.iter().fold(1, |n: u64, side| n.saturating_mul(*side))
-    }
-
-    fn axes(&self) -> Vec<Axis> {
-        let axis =
-            |(start, count): (&u64, &u64)| Axis { start: *start, count: *count, step: 1, is_index: false };
-        self.offset.iter().zip(&self.shape).map(axis).collect()
-    }
-
-    /// Takes in a box that follows along the first dimension and is as wide as both are.
-    fn grow(&mut self, next: &Self, most: u64) -> bool {
-        let follows =
-            self.offset.first().zip(self.shape.first()).map(|(at, n)| at + n) == next.offset.first().copied();
-        let is_wide = self.offset[1..] == next.offset[1..] && self.shape[1..] == next.shape[1..];
-        let joins = follows && is_wide && self.elements().saturating_add(next.elements()) <= most;
-        if joins {
-            self.shape[0] += next.shape[0];
-        }
-        joins
-    }
-}
-
-/// The place of the next element of a box in C order; `None` behind the last.
-fn advance(at: &mut [u64], area: &Area) -> Option<()> {
-    for d in (0..at.len()).rev() {
-        at[d] += 1;
-        if at[d] < area.offset[d] + area.shape[d] {
-            return Some(());
-        }
-        at[d] = area.offset[d];
-    }
-    None
+    /// Chunks for the store, and the box that waits to be read; there never are both.
+    batch: Batch,
+    pending: Option<Area>,
 }
 
 impl<'a> Search<'a> {
@@ -91,7 +55,9 @@ impl<'a> Search<'a> {
         wanted: &Wanted<'_>,
     ) -> Self {
         let limit = wanted.limit.unwrap_or(u64::MAX);
-        Self { dataset, expression, are_numbers, count_alone: wanted.count, limit, read: Read::default() }
+        let batch = Batch::new(dataset, expression, are_numbers && !wanted.local);
+        let (count_alone, read) = (wanted.count, Read::default());
+        Self { dataset, expression, are_numbers, count_alone, limit, read, batch, pending: None }
     }
 
     /// Searches, and says what was read for it.
@@ -180,12 +146,10 @@ impl<'a> Search<'a> {
         let fill = self.dataset.fill_element()?;
         let mut grid = Grid::new(chunk, dims);
         let fill_matches = self.expression.matches(&fill);
-        let most = elements_per_read(self.size() as u64);
-        let (mut pending, mut failed, mut is_over): (Option<Area>, _, _) = (None, None, false);
+        let (mut failed, mut is_over) = (None, false);
         let dataset = self.dataset;
         dataset.each_written_chunk(|found| {
-            let step =
-                self.chunk(found, &mut grid, fill_matches.then_some(&fill), &mut pending, most, report);
+            let step = self.chunk(found, &mut grid, fill_matches.then_some(&fill), report);
             let flow = step.unwrap_or_else(|failure| {
                 failed = Some(failure);
                 ControlFlow::Break(())
@@ -196,7 +160,7 @@ impl<'a> Search<'a> {
         if let Some(failure) = failed {
             return Err(failure);
         }
-        if is_over || self.flush(&mut pending, report)?.is_break() {
+        if is_over || self.flush(report)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
         if fill_matches { self.fill(&mut grid, None, &fill, report) } else { Ok(ControlFlow::Continue(())) }
@@ -208,8 +172,6 @@ impl<'a> Search<'a> {
         found: WrittenChunk,
         grid: &mut Grid,
         fill: Option<&Vec<u8>>,
-        pending: &mut Option<Area>,
-        most: u64,
         report: &mut dyn Found,
     ) -> Result<ControlFlow<()>, Failure> {
         let area = Area { offset: found.offset, shape: found.shape };
@@ -221,7 +183,7 @@ impl<'a> Search<'a> {
         if let Some(fill) = fill
             && !grid.is_next(&area.offset)
         {
-            if self.flush(pending, report)?.is_break() {
+            if self.flush(report)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             if self.fill(grid, Some(&area.offset), fill, report)?.is_break() {
@@ -236,25 +198,100 @@ impl<'a> Search<'a> {
             self.read.count = self.read.count.saturating_add(area.elements());
             return Ok(ControlFlow::Continue(()));
         }
+        match found.numbers.filter(|_| outcomes.may_fail && self.batch.is_worth_it()) {
+            Some(numbers) => {
+                if self.flush_pending(report)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                let is_full = self.batch.add(ChunkInStore { area, stored: found.stored, numbers });
+                if is_full { self.flush_batch(report) } else { Ok(ControlFlow::Continue(())) }
+            }
+            None => {
+                let done = self.flush_batch(report)?;
+                if done.is_break() { Ok(done) } else { self.read_soon(area, found.stored, report) }
+            }
+        }
+    }
+
+    /// A chunk is read, with those that follow it.
+    fn read_soon(
+        &mut self,
+        area: Area,
+        stored: u64,
+        report: &mut dyn Found,
+    ) -> Result<ControlFlow<()>, Failure> {
         if let Some((_, read)) = &mut self.read.chunks {
             *read += 1;
         }
-        self.read.bytes.1 = self.read.bytes.1.saturating_add(found.stored);
-        if pending.as_mut().is_some_and(|before| before.grow(&area, most)) {
+        self.read.bytes.1 = self.read.bytes.1.saturating_add(stored);
+        let most = elements_per_read(self.size() as u64);
+        if self.pending.as_mut().is_some_and(|before| before.grow(&area, most)) {
             return Ok(ControlFlow::Continue(()));
         }
-        let done = self.flush(pending, report)?;
-        *pending = Some(area);
+        let done = self.flush_pending(report)?;
+        self.pending = Some(area);
         Ok(done)
     }
 
+    /// Looks for matches in all chunks that wait for it.
+    fn flush(&mut self, report: &mut dyn Found) -> Result<ControlFlow<()>, Failure> {
+        // What the store leaves to be read waits then.
+        let done = self.flush_batch(report)?;
+        if done.is_break() { Ok(done) } else { self.flush_pending(report) }
+    }
+
+    /// Has the store look in the chunks that wait for it.
+    fn flush_batch(&mut self, report: &mut dyn Found) -> Result<ControlFlow<()>, Failure> {
+        if self.batch.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let (chunks, came) = self.batch.ask(self.dataset)?;
+        self.read.bytes.1 = self.read.bytes.1.saturating_add(came);
+        for (chunk, found) in chunks {
+            let done = match found {
+                None => self.read_soon(chunk.area, chunk.stored, report)?,
+                Some(found) => {
+                    self.read.searched += 1;
+                    if self.flush_pending(report)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    let mut done = ControlFlow::Continue(());
+                    for (index, element) in found {
+                        let Some((mut at, area)) = self.place(index, &chunk.area) else { continue };
+                        done = self.look(&mut at, &area, &element, report)?;
+                        if done.is_break() {
+                            break;
+                        }
+                    }
+                    done
+                }
+            };
+            if done.is_break() {
+                return Ok(done);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Where an element of a chunk is, as a box of it alone; `None` outside of the extent.
+    fn place(&self, index: u64, area: &Area) -> Option<(Vec<u64>, Area)> {
+        let Layout::Chunked { chunk } = self.dataset.layout() else { return None };
+        let (mut at, mut rest) = (area.offset.clone(), index);
+        for d in (0..at.len()).rev() {
+            let within = rest.checked_rem(chunk[d])?;
+            if within >= area.shape[d] {
+                return None;
+            }
+            at[d] += within;
+            rest /= chunk[d];
+        }
+        let alone = Area { offset: at.clone(), shape: vec![1; at.len()] };
+        (rest == 0).then_some((at, alone))
+    }
+
     /// Reads what waits to be read.
-    fn flush(
-        &mut self,
-        pending: &mut Option<Area>,
-        report: &mut dyn Found,
-    ) -> Result<ControlFlow<()>, Failure> {
-        let Some(area) = pending.take() else { return Ok(ControlFlow::Continue(())) };
+    fn flush_pending(&mut self, report: &mut dyn Found) -> Result<ControlFlow<()>, Failure> {
+        let Some(area) = self.pending.take() else { return Ok(ControlFlow::Continue(())) };
         let size = self.size() as u64;
         // What went through filters is decoded as a whole, once.
         let most = if self.dataset.filters().is_empty() { elements_per_read(size) } else { area.elements() };
@@ -294,46 +331,5 @@ impl<'a> Search<'a> {
             }
         }
         Ok(ControlFlow::Continue(()))
-    }
-}
-
-/// The chunks of an extent in C order, whether they were written or not.
-struct Grid {
-    chunk: Vec<u64>,
-    dims: Vec<u64>,
-    /// Where the next one begins; `None` behind the last.
-    next: Option<Vec<u64>>,
-}
-
-impl Grid {
-    fn new(chunk: &[u64], dims: &[u64]) -> Self {
-        let next = (!dims.contains(&0)).then(|| vec![0; dims.len()]);
-        Self { chunk: chunk.to_vec(), dims: dims.to_vec(), next }
-    }
-
-    fn is_next(&self, offset: &[u64]) -> bool {
-        self.next.as_deref() == Some(offset)
-    }
-
-    /// The elements of the next one within the extent.
-    fn area(&self) -> Option<Area> {
-        let offset = self.next.clone()?;
-        let inside = |((at, n), dim): ((&u64, &u64), &u64)| (dim - at).min(*n);
-        let shape = offset.iter().zip(&self.chunk).zip(&self.dims).map(inside).collect();
-        Some(Area { offset, shape })
-    }
-
-    /// Goes on to the one behind it.
-    fn skip(&mut self) {
-        let Some(at) = &mut self.next else { return };
-        for d in (0..at.len()).rev() {
-            let following = at[d].saturating_add(self.chunk[d]);
-            if following < self.dims[d] {
-                at[d] = following;
-                return;
-            }
-            at[d] = 0;
-        }
-        self.next = None;
     }
 }

@@ -1,8 +1,10 @@
 use std::rc::Rc;
 
 use h5lake_container::{Number, NumberKind, NumberType};
+use object_stores::{FilterComparison, FilterOperand};
 
 use super::expression::{Bounds, Expression};
+use super::in_store::{Tests, questions};
 use super::parse::{number_type, parse};
 use crate::elements::{Bits, ByteOrder, Member, Type};
 
@@ -214,4 +216,124 @@ fn a_range_never_hides_a_match() {
         assert!(if matches { nan.may_match } else { nan.may_fail }, "{text}");
     }
     assert!(skipped > all / 4, "{skipped} of {all}");
+}
+
+/// What a store answers, as docs/store-protocol.md has it.
+fn store_finds(tests: &Tests, element: Number) -> bool {
+    tests.iter().all(|(how, than)| {
+        let than = match than {
+            FilterOperand::Integer(n) => Number::Integer(*n),
+            FilterOperand::Float(f) => Number::Float(*f),
+        };
+        let found = element.compare(than);
+        match how {
+            FilterComparison::Less => found.is_some_and(|o| o.is_lt()),
+            FilterComparison::LessOrEqual => found.is_some_and(|o| o.is_le()),
+            FilterComparison::Equal => found.is_some_and(|o| o.is_eq()),
+            FilterComparison::NotEqual => found.is_none_or(|o| o.is_ne()),
+            FilterComparison::GreaterOrEqual => found.is_some_and(|o| o.is_ge()),
+            FilterComparison::Greater => found.is_some_and(|o| o.is_gt()),
+        }
+    })
+}
+
+/// What matches is in an answer; and of expressions that a store can be asked as they are, nothing else is.
+#[test]
+fn questions_to_a_store_miss_no_match() {
+    let literals =
+        ["-1", "0", "2", "2.5", "-0.5", "1e300", "340282366920938463463374607431768211456", "inf", "nan"];
+    let operators = ["<", "<=", ">", ">=", "==", "!="];
+    let single: Vec<String> = literals
+        .iter()
+        .flat_map(|n| operators.iter().map(move |how| [format!("x {how} {n}"), format!("{n} {how} x")]))
+        .flatten()
+        .chain(["x == x", "x != x", "1 < 2", "-1 < x <= 2"].map(str::to_owned))
+        .collect();
+    let mut texts = single.clone();
+    for (n, a) in single.iter().enumerate() {
+        texts.push(format!("not {a}"));
+        for b in single.iter().skip(n % 7).step_by(7) {
+            texts.push(format!("{a} and not {b}"));
+            texts.push(format!("not ({a} or {b})"));
+            texts.push(format!("({a} or {b}) and (x != 1 or {b} or x == 7) or x == 3"));
+        }
+    }
+    let (mut asked, mut exact) = (0, 0);
+    for (of_text, kind) in [
+        (float(8), NumberKind::Float),
+        (float(4), NumberKind::Float),
+        (integer(4, true), NumberKind::Signed),
+        (integer(1, false), NumberKind::Unsigned),
+    ] {
+        let elements: Vec<Vec<u8>> = match (&of_text, kind) {
+            (Type::Float { size: 4, .. }, _) => {
+                [-1.0f32, -0.5, -0.0, 0.0, 1.0, 2.0, 2.5, 3.0, f32::INFINITY, f32::NAN, f32::MIN]
+                    .iter()
+                    .map(|x| x.to_le_bytes().to_vec())
+                    .collect()
+            }
+            (_, NumberKind::Float) => {
+                [-1.0, -0.5, -0.0, 0.0, 1.0, 2.0, 2.5, 1e300, f64::NEG_INFINITY, f64::NAN]
+                    .iter()
+                    .map(|x: &f64| x.to_le_bytes().to_vec())
+                    .collect()
+            }
+            (_, NumberKind::Signed) => {
+                [-2, -1, 0, 1, 2, 3, i32::MIN, i32::MAX].iter().map(|x| x.to_le_bytes().to_vec()).collect()
+            }
+            _ => (0..5).chain([255u8]).map(|x| vec![x]).collect(),
+        };
+        let of_number = number_type(&of_text).unwrap();
+        for text in &texts {
+            let expression = of(text, &of_text);
+            let Some(questions) = questions(&expression, of_number) else { continue };
+            assert!(questions.len() <= 4, "{text}");
+            asked += 1;
+            let answers = |element: &[u8]| {
+                let number = of_number.number(element).unwrap();
+                questions.iter().any(|tests| store_finds(tests, number))
+            };
+            for element in &elements {
+                assert!(answers(element) || !expression.matches(element), "{text} {element:?} {questions:?}");
+            }
+            exact += usize::from(elements.iter().all(|e| answers(e) == expression.matches(e)));
+        }
+    }
+    assert!(
+        exact * 4 > asked * 3 && asked * 3 > texts.len() * 4,
+        "{exact} of {asked} of {}",
+        4 * texts.len()
+    );
+}
+
+#[test]
+fn questions_to_a_store_are_those_of_the_expression() {
+    let asked = |text: &str, of_type: &Type| {
+        let found = questions(&of(text, of_type), number_type(of_type).unwrap());
+        let shown = |tests: Tests| {
+            let one = |(how, n): &(FilterComparison, FilterOperand)| format!("{how:?} {n}");
+            tests.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
+        found.map(|all| all.into_iter().map(shown).collect::<Vec<_>>().join("; "))
+    };
+    let (double, int) = (float(8), integer(4, true));
+    for (text, of_type, wanted) in [
+        ("x > 5", &double, Some("Greater 5.0")),
+        ("0.1 < x <= 1e-7", &double, Some("Greater 0.1, LessOrEqual 1e-7")),
+        ("x > 5.5", &int, Some("Greater 5")),
+        ("x < -5.5", &int, Some("LessOrEqual -6")),
+        ("x == 5.5", &int, None),
+        ("not x > 5", &int, Some("LessOrEqual 5")),
+        ("not x > 5", &double, None),
+        ("not x == 5", &double, Some("NotEqual 5.0")),
+        ("x < 1 or x > 9", &double, Some("Less 1.0; Greater 9.0")),
+        ("(x < 1 or x > 9) and x != 0", &double, Some("Less 1.0, NotEqual 0.0; Greater 9.0, NotEqual 0.0")),
+        ("x > 9007199254740993", &double, None),
+        ("x > nan", &double, None),
+        ("x > 5 and x == x", &double, Some("Greater 5.0")),
+        ("x > 5 or x == x", &double, None),
+        ("x == 1 or x == 2 or x == 3 or x == 4 or x == 5", &double, None),
+    ] {
+        assert_eq!(asked(text, of_type).as_deref(), wanted, "{text}");
+    }
 }

@@ -70,6 +70,6 @@ pub use options::{
     SyncPolicy, Version, Writers,
 };
 pub use origin::{CopyState, Origin};
-pub use payload::PayloadPart;
+pub use payload::{FilterPart, Filtered, PartMatches, PayloadPart};
 pub use statistics::{CacheUse, Statistics};
 pub use tags::{MAX_TAG_NAME, TagName};

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use h5lake_rados_abi::{Bound, Cluster, Options, PendingWrite, Pool, WriteOperation};
@@ -67,7 +67,31 @@ impl Client {
     }
 
     fn cluster(&self) -> io::Result<&Arc<Cluster>> {
-        self.connections.get_or_make(|| Cluster::connect(&self.options()))
+        self.connections.get_or_make(|| {
+            let connected = Cluster::connect(&self.options())?;
+            h5lake_rados_abi::at_exit(end_idle);
+            Ok(connected)
+        })
+    }
+}
+
+/// How long the end of a program waits for connections to end.
+const MAX_END: Duration = Duration::from_secs(2);
+
+/// Ends the connections that no store uses, at the end of a program. Those of containers that are still open stay: libhdf5 may
+/// close them later.
+fn end_idle() {
+    let Some(mut open) = OPEN.try_lock_for(MAX_END) else { return };
+    let idle = std::mem::take(&mut *open);
+    drop(open);
+    let (ended, wait) = mpsc::channel();
+    let end = move || {
+        drop(idle);
+        let _nobody_waits = ended.send(());
+    };
+    // In a thread, so that the program ends whatever a cluster does.
+    if std::thread::Builder::new().name("h5lake-store".into()).spawn(end).is_ok() {
+        let _late_or_not = wait.recv_timeout(MAX_END);
     }
 }
 

@@ -16,6 +16,7 @@ use super::asking::PendingRequest;
 use super::failure::Failure;
 use super::http::MAX_DOCUMENT_BYTES;
 use super::probe::{self, Created, Places, UpdateAnswer, Verdict};
+use super::server::Description;
 use super::{Bucket, StoreResult};
 use crate::per_process::PerProcess;
 use crate::{Condition, Key};
@@ -34,8 +35,8 @@ pub(super) enum Conditions {
     Documented,
     /// To be found out before the first conditional put of the process.
     Probed(Arc<Probed>),
-    /// The same of what the server promises, which is known when it is opened: creates, and updates.
-    Promised(Arc<OnceLock<[bool; 2]>>, Arc<Probed>),
+    /// The same of what the server promises, which is known when it is opened.
+    Promised(Arc<OnceLock<Description>>, Arc<Probed>),
 }
 
 /// What was found out.
@@ -91,10 +92,15 @@ impl Conditions {
     }
 
     /// The server promises this.
-    pub(super) fn tell(&self, creates: bool, updates: bool) {
+    pub(super) fn tell(&self, described: Description) {
         if let Conditions::Promised(told, _) = self {
-            let _who_was_first_tells = told.set([creates, updates]);
+            let _who_was_first_tells = told.set(described);
         }
+    }
+
+    /// Whether the server promises to filter.
+    pub(super) fn filters(&self) -> bool {
+        matches!(self, Conditions::Promised(told, _) if told.get().is_some_and(|told| told.filters))
     }
 
     pub(super) fn is_read_only(&self) -> bool {
@@ -125,9 +131,13 @@ impl Conditions {
             (Conditions::Known(verdict), _) => Ok(*verdict),
             (Conditions::Documented, _) => Ok(Verdict::Honoured),
             (Conditions::Promised(told, probed), condition) => match (told.get(), condition) {
-                (Some([true, _]), Condition::Create) => probed.creates(bucket, prefix),
+                (Some(Description { creates: true, .. }), Condition::Create) => {
+                    probed.creates(bucket, prefix)
+                }
                 // Updates are tried with what creates made.
-                (Some([true, true]), Condition::Update) => probed.updates(bucket, prefix),
+                (Some(Description { creates: true, updates: true, .. }), Condition::Update) => {
+                    probed.updates(bucket, prefix)
+                }
                 _ => Ok(Verdict::NotPromised),
             },
             (Conditions::Probed(probed), Condition::Create) => probed.creates(bucket, prefix),

@@ -25,20 +25,25 @@ class Matches:
     #: Stored bytes of the dataset, and those of them that were read.
     bytes: int
     bytes_read: int
+    #: Chunks in which the store itself looked for matches; None for a dataset without chunks.
+    chunks_searched: "int | None" = None
 
 
-def filter(name: Name, dataset: str, expression: str, *, limit: "int | None" = None, count: bool = False, **settings) -> Matches:
+def filter(name: Name, dataset: str, expression: str, *, limit: "int | None" = None, count: bool = False, local: bool = False,
+           **settings) -> Matches:
     """The elements of a dataset that match an expression such as `"x > 5"` or `"10 <= time < 20 and not flag == 1"`: `x` is the
-    element, and members of a compound go by their names. Only chunks that can have such elements are read. `name` may name a
+    element, and members of a compound go by their names. Only chunks that can have such elements are read. A store that compares
+    numbers where they are does so, and is believed; with `local`, chunks are read and their checksums compared. `name` may name a
     version (`NAME@v=3`). With `limit`, ends after so many matches; with `count`, counts them alone. Raises `ToolError` for a
     mistake in the expression, and says where it is."""
-    more = [*(["--limit", str(limit)] if limit is not None else []), *(["--count"] if count else [])]
+    more = [*(["--limit", str(limit)] if limit is not None else []), *(["--count"] if count else []),
+            *(["--local"] if local else [])]
     out, _ = _run("filter", "--json", *more, "--", name, dataset, expression, settings=settings)
     found = json.loads(out)
     matches, chunks = found.get("matches", []), found["chunks"] or {}
     indices, values = _arrays(found["type"], len(found["shape"] or ()), matches)
     return Matches(indices, values, found["count"], found["complete"], chunks.get("written"), chunks.get("read"),
-                   found["bytes"]["stored"], found["bytes"]["read"])
+                   found["bytes"]["stored"], found["bytes"]["read"], chunks.get("searched"))
 
 
 def _arrays(of, rank, matches):

@@ -268,6 +268,18 @@ impl Fragments {
         self.list.iter().any(Piece::is_lost)
     }
 
+    /// The extent that has the first `len` bytes of a block as they are, and which bytes of it these are.
+    pub(crate) fn in_one_extent(&self, len: usize) -> Option<(Extent, Range<u64>)> {
+        match (self.encoded, self.list.as_slice()) {
+            (None, [Piece { offset: 0, len: all, source: Source::Extent { extent, skip, .. } }])
+                if *all >= len =>
+            {
+                Some((extent.clone(), *skip..skip + len as u64))
+            }
+            _ => None,
+        }
+    }
+
     /// Stored bytes.
     pub(crate) fn stored(&self) -> u64 {
         self.list.iter().map(|p| p.len as u64).sum()

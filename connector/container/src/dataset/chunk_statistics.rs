@@ -1,6 +1,7 @@
 //! What is known of chunks without reading them.
 
 use super::Dataset;
+use super::stored_numbers::StoredNumbers;
 use crate::chunk::fragments::Fragments;
 use crate::chunk::number::{Number, NumberType};
 use crate::container::ENTRIES_PER_SCAN;
@@ -33,6 +34,9 @@ pub struct WrittenChunk {
     pub stored: u64,
     /// What is known of these elements; `None` where the chunk has to be read.
     pub statistics: Option<ChunkStatistics>,
+    /// Where the elements lie as they are, in one piece, from the chunk's first to the last within the extent; in a store that
+    /// compares them there.
+    pub numbers: Option<StoredNumbers>,
 }
 
 impl Dataset {
@@ -89,10 +93,17 @@ impl Dataset {
         let what = || format!("the block {key:02x?}");
         let mut block: BlockRecord = record::decode(value, what)?;
         let known = block.statistics.take();
-        let stored = Fragments::decode(block, self.shape.len).map_err(|e| e.context(what()))?.stored();
+        let pieces = Fragments::decode(block, self.shape.len).map_err(|e| e.context(what()))?;
+        let stored = pieces.stored();
+        // Up to the last element within the extent.
+        let wanted = || chunk.iter().zip(&shape).fold(0_u64, |n, (side, within)| n * side + within - 1) + 1;
+        let numbers = self
+            .number_type_in_store()
+            .and_then(|of| pieces.in_one_extent(usize::try_from(wanted()).ok()?.checked_mul(of.size)?));
         let offset = coords.iter().zip(chunk).map(|(at, n)| at * n).collect();
         let statistics = known.and_then(|known| self.statistics_within(&known, &shape));
-        Ok(Some(WrittenChunk { offset, shape, stored, statistics }))
+        let numbers = numbers.map(|(extent, range)| StoredNumbers { extent, range });
+        Ok(Some(WrittenChunk { offset, shape, stored, statistics, numbers }))
     }
 
     /// What a record says of the elements of a chunk within the extent.

@@ -9,6 +9,7 @@ mod parallel_copy;
 mod parallel_filter;
 pub(crate) mod resize;
 pub(crate) mod stored_chunk;
+pub(crate) mod stored_numbers;
 mod validate;
 
 use crate::chunk::admission::Latency;

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use object_stores::Filter;
 
 use super::Ledger;
 use crate::error::Result;
 use crate::extent::{Extent, Sums};
-use crate::payload::{self, PayloadPart};
+use crate::payload::{self, FilterPart, Filtered, PayloadPart};
 
 impl Ledger {
     /// Writes a payload. The bytes are written now, and become part of the container when a value that holds the
@@ -98,6 +99,21 @@ impl Ledger {
     /// be filled is then unspecified.
     pub fn read_payloads(&self, parts: Vec<PayloadPart<'_>>) -> Result<Vec<Bytes>> {
         payload::read_many(self.storage.as_ref(), parts)
+    }
+
+    /// Whether the store compares numbers where they are, so that [`filter_payloads`](Ledger::filter_payloads) is worth asking.
+    pub fn filters(&self) -> bool {
+        self.storage.filters()
+    }
+
+    /// Has the store compare numbers of payloads where they are, and gives those for which all tests are true. Neighbours are one
+    /// request, and requests are under way side by side. What comes was not compared with checksums: the store is believed, as
+    /// to what it leaves out. Parts of which more matches than is worth it are left to be read.
+    ///
+    /// # Errors
+    /// `Invalid` if a part is not within its payload, or does not consist of whole numbers; those of reading.
+    pub fn filter_payloads(&self, parts: &[FilterPart<'_>], filter: &Filter) -> Result<Filtered> {
+        payload::filter_many(self.storage.as_ref(), parts, filter)
     }
 
     /// Stages the return of a payload's space. Readers of older snapshots keep the bytes. A payload written since the last

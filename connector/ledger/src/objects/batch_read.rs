@@ -229,6 +229,11 @@ impl ObjectStorage {
         Ok(())
     }
 
+    /// Whether some of a run is in memory.
+    pub(super) fn is_at_hand(&self, run: &Run) -> bool {
+        self.in_memory(run).is_some()
+    }
+
     /// What a writer has not put yet, and what came with the head.
     fn in_memory(&self, run: &Run) -> Option<Bytes> {
         let length = usize::try_from(run.length).ok()?;
@@ -285,7 +290,11 @@ impl<'a, 'b> Sink<'a, 'b> {
 }
 
 /// Does `work` for every item, up to `most` at once; the first error is returned.
-fn side_by_side<T: Send>(items: Vec<T>, most: usize, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+pub(super) fn side_by_side<T: Send>(
+    items: Vec<T>,
+    most: usize,
+    work: impl Fn(T) -> Result<()> + Sync,
+) -> Result<()> {
     let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     let one = || {

@@ -291,6 +291,12 @@ impl ObjectStorage {
     }
 }
 
+/// The last part of a queued commit's key. Listings are in its order: where more commits wait than a group takes in, those that have
+/// waited longest go first.
+fn queued_name(time: u64, nonce: u64) -> String {
+    format!("{time:016x}-{nonce:016x}")
+}
+
 /// Whether another's queued commit may follow the newest version: nobody broke its conditions, and it is in no version yet.
 fn is_open(c: &QueuedCommit, older: &HashMap<u64, SeenRecord>, since: &[SeenRecord], newest: u64) -> bool {
     let view = newest - since.len() as u64;
@@ -337,7 +343,7 @@ impl ObjectWriter {
         let damaged =
             |why: &str| Error::invalid(&self.target, format!("a commit that cannot be queued: {why}"));
         let commit = QueuedCommit::decode(&object).map_err(damaged)?;
-        let key = self.names.queue(&self.target)?.join(format!("{nonce:016x}"));
+        let key = self.names.queue(&self.target)?.join(queued_name(time, nonce));
         let key = key.map_err(|e| Error::invalid(&self.target, e.to_string()))?;
         self.queued = Some(std::mem::take(&mut self.payloads.notes));
         Ok(Some(Queue { key, object, commit, is_put: false, since: Vec::new(), version: None, leads: false }))
@@ -376,5 +382,22 @@ impl ObjectWriter {
             self.hint();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With names in a random order, a queue longer than a group would let some wait for ever.
+    #[test]
+    fn who_waits_longest_is_first_in_the_queue() {
+        let mut names: Vec<String> = (0..1000u64)
+            .map(|n| queued_name(1_795_000_000_000_000 + 997 * n, n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+            .collect();
+        assert!(names.is_sorted());
+        names.dedup();
+        assert_eq!(names.len(), 1000);
+        assert!(queued_name(u64::MAX - 1, u64::MAX) < queued_name(u64::MAX, 0));
     }
 }

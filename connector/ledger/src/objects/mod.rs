@@ -4,6 +4,7 @@ mod audit;
 mod basis;
 mod batch_read;
 mod continued;
+mod filtering;
 mod group_commit;
 mod initial_manifest;
 mod inline_log;

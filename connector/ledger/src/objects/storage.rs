@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
-use object_stores::Condition;
+use object_stores::{Condition, Filter};
 
 use super::writer::ObjectWriter;
 use super::{ObjectStorage, audit, lock, open, replaced, writer};
@@ -13,6 +13,7 @@ use crate::audit::Audit;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ContainerIdentity, Version};
+use crate::payload::{FilterPart, Filtered};
 use crate::storage::{
     Check, Checkpoint, Commit, GroupCommit, PageSizes, RemoteCommits, StorageCheckpoints, StorageCommits,
     StorageCompaction, StoragePayloads, StorageReads, StorageSharing, StorageTags, write_one_by_one,
@@ -104,6 +105,14 @@ impl StorageReads for ObjectStorage {
 
     fn borrow_bytes(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         self.look(run, check)
+    }
+
+    fn filters(&self) -> bool {
+        self.store_filters()
+    }
+
+    fn filter_many(&self, parts: &[FilterPart<'_>], filter: &Filter) -> Result<Filtered> {
+        self.filter(parts, filter)
     }
 
     fn versions(&self, most: usize) -> Result<Vec<Version>> {

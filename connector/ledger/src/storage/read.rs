@@ -4,11 +4,13 @@ use std::fmt::Debug;
 use std::io::IoSliceMut;
 
 use bytes::Bytes;
+use object_stores::Filter;
 
 use crate::address::{Address, Run, Wanted};
 use crate::audit::Audit;
 use crate::error::{Error, Result};
 use crate::options::{ContainerIdentity, Version};
+use crate::payload::{FilterPart, Filtered};
 use crate::storage::{Check, PageSizes, RemoteCommits, Snapshot};
 
 /// The part of [`Storage`](super::Storage) for reads.
@@ -77,6 +79,16 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
     /// unless they are known to be right.
     fn borrow_bytes(&self, _: &Run, _check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         Ok(None)
+    }
+
+    /// Whether what holds the bytes compares numbers where they are.
+    fn filters(&self) -> bool {
+        false
+    }
+
+    /// Has numbers compared where they are; the caller has checked the bounds. What is not answered has to be read.
+    fn filter_many(&self, parts: &[FilterPart<'_>], _: &Filter) -> Result<Filtered> {
+        Ok(Filtered { parts: vec![None; parts.len()], is_refused: true, ..Filtered::default() })
     }
 
     /// The versions that can be opened, newest first, at most so many.

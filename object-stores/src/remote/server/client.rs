@@ -71,12 +71,14 @@ impl Ask {
 }
 
 /// What a server says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Description {
     /// Of racing creates exactly one wins.
     pub(in super::super) creates: bool,
     /// Of racing updates exactly one wins.
     pub(in super::super) updates: bool,
+    /// It compares numbers where they are.
+    pub(in super::super) filters: bool,
 }
 
 /// A client of one server.
@@ -140,7 +142,8 @@ impl ServerClient {
         }
         let has =
             |name: &str| told["capabilities"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
-        Ok(Description { creates: has("atomic-create"), updates: has("atomic-update") })
+        let (creates, updates, filters) = (has("atomic-create"), has("atomic-update"), has("filter"));
+        Ok(Description { creates, updates, filters })
     }
 }
 

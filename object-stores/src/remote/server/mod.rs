@@ -7,6 +7,7 @@
 //! opened, and tried before anybody relies on it.
 
 mod client;
+mod filter;
 mod objects;
 mod upload;
 
@@ -17,9 +18,9 @@ use std::sync::Arc;
 use object_store::client::ClientConfigKey;
 use url::Url;
 
-pub(super) use client::{Refusal, ServerClient};
+pub(super) use client::{Description, Refusal, ServerClient};
+pub(super) use filter::{FilterAsk, MAX_MATCHES, answer_bytes};
 
-use self::client::Description;
 use self::objects::ServerObjects;
 use super::conditions::Conditions;
 use super::failure::Failure;
@@ -110,11 +111,11 @@ pub(super) fn ask_promises(bucket: &Bucket) -> Result<()> {
     let described = bucket.ask(|client| async move {
         match client.server {
             Some(server) => server.describe().await,
-            None => Ok(Description { creates: false, updates: false }),
+            None => Ok(Description::default()),
         }
     });
     let described = described.map_err(|failure| bucket.error(Operation::Open, failure))?;
-    bucket.conditions.tell(described.creates, described.updates);
+    bucket.conditions.tell(described);
     Ok(())
 }
 

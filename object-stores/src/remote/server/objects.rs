@@ -44,7 +44,7 @@ pub(super) fn place(key: &Path) -> String {
     format!("/objects/{key}")
 }
 
-fn header<'a>(answer: &'a HttpResponse, name: &str) -> Option<&'a str> {
+pub(super) fn header<'a>(answer: &'a HttpResponse, name: &str) -> Option<&'a str> {
     answer.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
@@ -56,7 +56,7 @@ pub(super) fn put_result(answer: &HttpResponse) -> StoreResult<PutResult> {
 }
 
 /// Whether a text is an etag as HTTP writes strong ones, of a length that makes sense.
-fn is_etag(text: &str) -> bool {
+pub(super) fn is_etag(text: &str) -> bool {
     text.len() > 2 && text.len() < 256 && text.starts_with('"') && text.ends_with('"')
 }
 

@@ -1,0 +1,186 @@
+//! Filters of a store server: the request, and the checks of its answer.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use object_store::client::HttpResponse;
+use object_store::path::Path;
+use reqwest::Method;
+use reqwest::header::RANGE;
+
+use super::super::StoreResult;
+use super::client::{Ask, ServerClient, broken, nonsense};
+use super::objects::{header, is_etag};
+use crate::filter::numbers;
+use crate::{Filter, FilterComparison, FilterMatches, FilteredKind};
+
+/// Matches of one answer: the protocol's most.
+pub(in super::super) const MAX_MATCHES: u64 = 1 << 18;
+
+/// Bytes that an answer with so many matches has.
+pub(in super::super) fn answer_bytes(filter: &Filter, limit: u64) -> u64 {
+    limit.saturating_mul(8 + filter.size as u64)
+}
+
+/// What the protocol calls the numbers' type.
+fn type_name(filter: &Filter) -> String {
+    let letter = match filter.kind {
+        FilteredKind::Signed => 'i',
+        FilteredKind::Unsigned => 'u',
+        FilteredKind::Float => 'f',
+    };
+    format!("{letter}{}", filter.size)
+}
+
+/// The comparisons as a query has them.
+fn tests(filter: &Filter) -> String {
+    let word = |comparison| match comparison {
+        FilterComparison::Less => "lt",
+        FilterComparison::LessOrEqual => "le",
+        FilterComparison::Equal => "eq",
+        FilterComparison::NotEqual => "ne",
+        FilterComparison::GreaterOrEqual => "ge",
+        FilterComparison::Greater => "gt",
+    };
+    let tests = filter.tests.iter().map(|(comparison, number)| format!("{}:{number}", word(*comparison)));
+    tests.collect::<Vec<_>>().join(",")
+}
+
+/// One page of matches.
+#[derive(Debug)]
+pub(in super::super) struct FilterAsk {
+    pub(in super::super) filter: Filter,
+    pub(in super::super) range: Range<u64>,
+    pub(in super::super) skip: u64,
+    /// At most [`MAX_MATCHES`].
+    pub(in super::super) limit: u64,
+}
+
+impl ServerClient {
+    /// Asks for the matches in a part of an object.
+    pub(in super::super) async fn filter(&self, key: &Path, asked: FilterAsk) -> StoreResult<FilterMatches> {
+        let FilterAsk { filter, range, skip, limit } = &asked;
+        let mut ask = Ask::new(Method::GET, &format!("/filter/{key}"))
+            .query("type", type_name(filter))
+            .query("where", tests(filter))
+            .query("skip", skip)
+            .query("limit", limit);
+        if filter.is_big_endian {
+            ask = ask.query("order", "big");
+        }
+        let ask = ask.header(RANGE, &format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))?;
+        let answer = self.ask(ask).await?;
+        let told = Told::of(&answer).ok_or_else(|| nonsense("the answer to a filter lacks a header"))?;
+        let body = answer.into_body().bytes().await.map_err(broken)?;
+        told.matches(&asked, body).map_err(nonsense)
+    }
+}
+
+/// What an answer's headers say.
+#[derive(Debug)]
+struct Told {
+    elements: u64,
+    matches: u64,
+    next: Option<u64>,
+}
+
+impl Told {
+    fn of(answer: &HttpResponse) -> Option<Told> {
+        header(answer, "etag").filter(|etag| is_etag(etag))?;
+        let number = |name| header(answer, name).and_then(|text| text.parse().ok());
+        let next = match header(answer, "h5store-next") {
+            Some(text) => Some(text.parse().ok()?),
+            None => None,
+        };
+        Some(Told { elements: number("h5store-elements")?, matches: number("h5store-matches")?, next })
+    }
+
+    /// The matches, if they are what was asked for.
+    fn matches(&self, asked: &FilterAsk, body: Bytes) -> Result<FilterMatches, &'static str> {
+        let FilterAsk { filter, range, skip, limit } = asked;
+        if numbers(filter, range) != Some(self.elements) {
+            return Err("a filter looked at another number of elements than was asked for");
+        }
+        if self.matches > *limit || body.len() as u64 != answer_bytes(filter, self.matches) {
+            return Err("a filter has another length than its matches");
+        }
+        // At most `limit`, which is checked.
+        let split = 8 * self.matches as usize;
+        let indices: Vec<u64> = body[..split]
+            .chunks_exact(8)
+            .filter_map(|b| b.first_chunk().map(|b| u64::from_le_bytes(*b)))
+            .collect();
+        let ascend = indices.windows(2).all(|two| two[0] < two[1]);
+        let is_within = indices.first().is_none_or(|first| first >= skip)
+            && indices.last().is_none_or(|last| *last < self.elements);
+        if !ascend || !is_within {
+            return Err("the matches of a filter are out of order, or outside of what was asked for");
+        }
+        let behind = indices.last().map_or(*skip, |last| last + 1);
+        if self.next.is_some_and(|next| next < behind || next <= *skip || next >= self.elements) {
+            return Err("a filter goes on where it has been, or behind the end");
+        }
+        Ok(FilterMatches { indices, values: body.slice(split..), next: self.next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FilterOperand;
+
+    fn ask() -> FilterAsk {
+        let tests = vec![
+            (FilterComparison::Greater, FilterOperand::Float(0.1)),
+            (FilterComparison::LessOrEqual, FilterOperand::Float(f64::INFINITY)),
+        ];
+        let filter = Filter { kind: FilteredKind::Float, size: 4, is_big_endian: false, tests };
+        FilterAsk { filter, range: 80..120, skip: 2, limit: 3 }
+    }
+
+    fn body(indices: &[u64]) -> Bytes {
+        let values = vec![0; 4 * indices.len()];
+        indices.iter().flat_map(|n| n.to_le_bytes()).chain(values).collect()
+    }
+
+    #[test]
+    fn a_filter_is_written_as_the_protocol_has_it() {
+        let FilterAsk { mut filter, .. } = ask();
+        assert_eq!((type_name(&filter).as_str(), tests(&filter).as_str()), ("f4", "gt:0.1,le:inf"));
+        (filter.kind, filter.size) = (FilteredKind::Unsigned, 8);
+        filter.tests = vec![(FilterComparison::NotEqual, FilterOperand::Integer(i128::MIN))];
+        assert_eq!(
+            (type_name(&filter).as_str(), tests(&filter).as_str()),
+            ("u8", "ne:-170141183460469231731687303715884105728")
+        );
+    }
+
+    #[test]
+    fn an_answer_is_what_was_asked_for_or_refused() {
+        let told = |matches, next| Told { elements: 10, matches, next };
+        let found = told(2, Some(9)).matches(&ask(), body(&[2, 7])).unwrap();
+        assert_eq!((found.indices, found.values.len(), found.next), (vec![2, 7], 8, Some(9)));
+        assert_eq!(told(0, None).matches(&ask(), body(&[])).unwrap(), FilterMatches::default());
+        for (told, indices) in [
+            (Told { elements: 11, matches: 1, next: None }, vec![2]),
+            (Told { elements: 9, matches: 1, next: None }, vec![2]),
+            (told(2, None), vec![2]),
+            (told(4, None), vec![2, 3, 4, 5]),
+            (told(u64::MAX, None), vec![2]),
+            (told(2, None), vec![7, 2]),
+            (told(2, None), vec![7, 7]),
+            (told(1, None), vec![1]),
+            (told(1, None), vec![10]),
+            (told(1, None), vec![u64::MAX]),
+            (told(1, Some(7)), vec![7]),
+            (told(1, Some(10)), vec![7]),
+            (told(0, Some(2)), vec![]),
+            (told(0, Some(0)), vec![]),
+        ] {
+            assert!(told.matches(&ask(), body(&indices)).is_err(), "{told:?} {indices:?}");
+        }
+        let mut cut = body(&[2, 7]);
+        cut.truncate(23);
+        assert!(told(2, None).matches(&ask(), cut).is_err());
+    }
+}
