@@ -22,7 +22,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-ceph test-dataclay test-stores test-docker test-differential \
     test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
-    test-faults test-power test-fuzz test-memory test-testpar soak bench bench-apps bench-commits lint fmt clean
+    test-faults test-power test-fuzz test-memory test-testpar soak bench bench-apps bench-scale bench-commits lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -59,6 +59,7 @@ help:
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
 	@echo "make bench-apps WORKLOADS=Tables,Climate ROUNDS=3"
 	@echo "                time, memory and room of real workloads beside native HDF5"
+	@echo "make bench-scale  costs by the number of objects, chunks, attributes, versions, reopenings; 10 GB; docs/scale.md. Hours"
 	@echo "make bench-commits  many writers of one container in a simulated distant store"
 	@echo "make lint       formatting, clippy, links of the documentation, import circles, dependencies"
 	@echo "make fmt        format the Rust sources"
@@ -144,6 +145,14 @@ bench: plugin
 # Real workloads on h5py, PyTables, netCDF4 and what is built on them: time, memory and room beside native HDF5.
 bench-apps: plugin
 	benches/apps/run --rounds $(ROUNDS) $(if $(WORKLOADS),--workloads $(WORKLOADS))
+	benches/apps/page
+
+# How costs grow from a thousand to ten million, in a file, in a directory and on the S3 server; and 10 GB in a file.
+bench-scale: plugin
+	cargo build --release --package h5lake-tests-s3 --package h5lake-cli
+	benches/scale/run
+	benches/scale/run --large 10000 --stores file
+	benches/scale/page
 
 # Workers that commit to one container, in a simulated store.
 bench-commits:

@@ -2,10 +2,23 @@
 of their definition; what it returns must be equal natively and under h5lake. `self.n` scales the work."""
 
 import os
+import subprocess
 
 import h5py
 import numpy as np
 from workload import Workload
+
+
+def in_children(work):
+    """Does `work` with 0 and with 1 in two forked processes; how they ended."""
+    children = []
+    for part in range(2):
+        child = os.fork()
+        if child == 0:
+            work(part)
+            os._exit(0)
+        children.append(child)
+    return [os.waitpid(child, 0)[1] for child in children]
 
 
 class Columns(Workload):
@@ -202,6 +215,13 @@ class Overwritten(Workload):
                 d[:] = self.random.random(self.n * 20_000)
                 f.flush()
 
+    def again(self):
+        with h5py.File("x.h5", "r+") as f:
+            d = f.create_dataset("small", data=self.random.random(self.n * 2000))
+            for i in range(self.n * 2):
+                d[:] = i
+                f.flush()
+
     def chunks(self):
         with h5py.File("y.h5", "w") as f:
             d = f.create_dataset("d", (self.n * 100, 200), "f8", chunks=(1, 200))
@@ -215,7 +235,7 @@ class Overwritten(Workload):
 
 
 class Noise(Workload):
-    """LZF on data that cannot be compressed."""
+    """LZF on data that cannot be compressed, read by this process and by two forked ones."""
 
     def write(self):
         with h5py.File("x.h5", "w") as f:
@@ -225,6 +245,13 @@ class Noise(Workload):
     def read(self):
         with h5py.File("x.h5") as f:
             return int(f["d"][:].sum())
+
+    def forked(self):
+        def half(part):
+            with h5py.File("x.h5") as f:
+                size = len(f["d"]) // 2
+                f["d"][part * size:(part + 1) * size].sum()
+        return in_children(half)
 
 
 class DirectChunks(Workload):
@@ -274,13 +301,63 @@ class Images(Workload):
             return sum(int(images[i].sum()) * int(labels[i]) for i in self.random.permutation(self.n * 20))
 
     def forked(self):
-        children = []
-        for part in range(2):
-            child = os.fork()
-            if child == 0:
-                with h5py.File("x.h5") as f:
-                    for i in range(part, self.n * 20, 2):
-                        f["images"][i].sum()
-                os._exit(0)
-            children.append(child)
-        return [os.waitpid(child, 0)[1] for child in children]
+        def half(part):
+            with h5py.File("x.h5") as f:
+                for i in range(part, self.n * 20, 2):
+                    f["images"][i].sum()
+        return in_children(half)
+
+
+class OpenFiles(Workload):
+    """128 files that stay open, as xarray keeps them: a little of each, again and again."""
+
+    def write(self):
+        for i in range(128):
+            with h5py.File(f"x{i}.h5", "w") as f:
+                f.create_dataset("d", data=self.random.integers(0, 50, (self.n, 2000), "i4"), chunks=(5, 2000),
+                                 compression="gzip", compression_opts=1)
+
+    def slices(self):
+        files = [h5py.File(f"x{i}.h5") for i in range(128)]
+        return [int(f["d"][row, :10].sum()) for _ in range(2) for f in files for row in range(0, self.n, 5)]
+
+
+class FilledTogether(Workload):
+    """Four compressed datasets that grow side by side, a row at a time."""
+
+    def write(self):
+        with h5py.File("x.h5", "w") as f:
+            all_sets = [f.create_dataset(f"d{i}", (0, 10_000), "i4", maxshape=(None, 10_000), chunks=(64, 10_000),
+                                         compression="gzip", compression_opts=1) for i in range(4)]
+            for row in range(self.n * 10):
+                for d in all_sets:
+                    d.resize(row + 1, 0)
+                    d[row] = np.arange(10_000) % (row + 7)
+
+    def read(self):
+        with h5py.File("x.h5") as f:
+            return [int(f[f"d{i}"][-1].sum()) for i in range(4)]
+
+
+class Tools(Workload):
+    """HDF5's own tools on a small file, each a process: what loading the plugin costs them."""
+
+    def _tool(self, name, *words):
+        for _ in range(max(1, self.n // 5)):
+            subprocess.run([os.path.join(os.environ["BENCH_TOOLS"], name), *words], check=True, stdout=subprocess.DEVNULL)
+
+    def write(self):
+        with h5py.File("x.h5", "w") as f:
+            for i in range(10):
+                f.create_dataset(f"g/d{i}", data=np.arange(100) + i).attrs["unit"] = "m"
+
+    def h5ls(self):
+        self._tool("h5ls", "-r", "x.h5")
+
+    def h5dump(self):
+        self._tool("h5dump", "x.h5")
+
+    def h5copy(self):
+        for i in range(max(1, self.n // 5)):
+            subprocess.run([os.path.join(os.environ["BENCH_TOOLS"], "h5copy"), "-i", "x.h5", "-o", "y.h5", "-s", "/g", "-d", f"/g{i}"],
+                           check=True)

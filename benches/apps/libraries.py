@@ -1,5 +1,6 @@
 """Workloads on what people use above h5py, PyTables and netCDF4. As in array_files.py."""
 
+import os
 import warnings
 
 import numpy as np
@@ -45,6 +46,14 @@ class Rows(Workload):
             for i in range(self.n * 20):
                 equal.append(np.full((1, 10), i))
                 ragged.append(np.arange(i % 30))
+
+    def flushed(self):
+        import tables
+        with tables.open_file("x.h5", "a") as f:
+            values = f.create_earray("/", "s", tables.Float64Atom(), (0,))
+            for i in range(self.n * 20):
+                values.append([i])
+                values.flush()
 
     def read(self):
         import tables
@@ -211,3 +220,26 @@ class Neurons(Workload):
         import pynwb
         with pynwb.NWBHDF5IO("x.nwb", "r") as io:
             return [int(series.data[:].sum()) for series in io.read().acquisition.values()]
+
+
+class Weights(Workload):
+    """Keras: a model's weights, saved at each checkpoint and loaded."""
+
+    environment = "applications.txt"
+
+    def _model(self):
+        os.environ["KERAS_BACKEND"] = "jax"
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        import keras
+        keras.utils.set_random_seed(7)
+        return keras.Sequential([keras.Input((self.n * 5,)), *(keras.layers.Dense(self.n * 5) for _ in range(6))])
+
+    def write(self):
+        model = self._model()
+        for _ in range(3):
+            model.save_weights("x.weights.h5")
+
+    def read(self):
+        model = self._model()
+        model.load_weights("x.weights.h5")
+        return [float(abs(weights).sum()) for weights in model.get_weights()]

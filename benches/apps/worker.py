@@ -2,6 +2,7 @@
 
 Without arguments it prints all workloads: name, with module and class, phases, and the requirements of the libraries."""
 
+import gc
 import importlib
 import json
 import resource
@@ -32,8 +33,11 @@ def main():
     found = getattr(work, phase)()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - begun
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        left = int(file.read().split()[1]) * resource.getpagesize()
     print(json.dumps({"found": repr(found), "cpu": cpu + children.ru_utime + children.ru_stime, "wall": wall,
-                      "rss": max(own.ru_maxrss, children.ru_maxrss) * 1024}))
+                      "rss": max(own.ru_maxrss, children.ru_maxrss) * 1024, "left": left}))
 
 
 if __name__ == "__main__":

@@ -53,9 +53,9 @@ pub fn give(buffer: Vec<u8>) {
     }
 }
 
-/// Frees all that is kept.
-pub fn forget() {
-    pool(std::mem::take);
+/// Frees all that is kept; returns how many bytes that was.
+pub fn forget() -> usize {
+    pool(std::mem::take).map_or(0, |pooled| pooled.bytes)
 }
 
 impl PooledBuffers {

@@ -25,7 +25,7 @@ impl Ledger {
     }
 
     /// Whether so much is dead that a close should move what lives, as far as that is known without a request. In a store: more
-    /// than lives around it, and 64 MiB. In a file: a sixteenth of what the container needs, and 256 KiB. Never for one of
+    /// than lives around it, and 64 MiB. In a file: a sixteenth of what the container needs, and 128 KiB. Never for one of
     /// many writers. Room of a file may be used again from now on without the two seconds that plain copies are given.
     ///
     /// # Errors

@@ -196,6 +196,11 @@ impl Held {
         Self::Places { runs, objects }
     }
 
+    /// Whether nothing is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Places { runs, objects } if runs.is_empty() && objects.is_empty())
+    }
+
     /// Whether a run has a byte that is held.
     pub(crate) fn touches(&self, offset: u64, length: u64) -> bool {
         match self {

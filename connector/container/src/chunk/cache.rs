@@ -209,6 +209,9 @@ impl BlockCache {
 
     /// Drops the blocks used longest ago until `more` fit, and a quarter of the room beside.
     fn make_room(&mut self, ledger: &Ledger, more: usize) -> Result<()> {
+        if let Some(bound) = self.claim.clean_bound(more) {
+            self.give_back(bound / 4 * 3);
+        }
         let excess = self.claim.excess(more);
         if excess == 0 {
             return Ok(());

@@ -19,6 +19,14 @@ use std::ops::Range;
 const MAX_FRAGMENTS: usize = 24;
 /// So many become one.
 const MERGED_FRAGMENTS: usize = 8;
+/// A piece in the map that has so many bytes, and this share of what may lie there, stays as it is when others follow it. A record
+/// of the log names what changed: it then has the last piece of a block that is filled by and by, and not all of it.
+const MIN_SETTLED_BYTES: usize = 256;
+const SETTLED_SHARE: usize = 16;
+/// Of what is added to a block in small steps, so many bytes or more move from the map into an extent at a time, in multiples of
+/// what extents are cut to, so that the extent can go on.
+const MIN_MOVED_BYTES: usize = 512;
+const MOVED_MULTIPLE: usize = 32;
 
 #[derive(Debug, Clone)]
 enum Source {
@@ -398,10 +406,13 @@ impl Fragments {
         data: &[u8],
     ) -> Result<()> {
         self.cut(offset..offset + data.len());
+        if data.len() * 4 <= shape.inline && self.inline_bytes() + data.len() > shape.inline {
+            self.move_tail(ledger, shape, offset)?;
+        }
         if self.inline_bytes() + data.len() <= shape.inline && ledger.takes_inline(data.len()) {
             let source = Source::Inline(Bytes::copy_from_slice(data));
             self.insert(Piece { offset, len: data.len(), source });
-            self.join_inline();
+            self.join_inline(MIN_SETTLED_BYTES.max(shape.inline / SETTLED_SHARE));
             return self.join_scattered(ledger, shape);
         }
         if self.go_on(ledger, offset, data)? {
@@ -420,6 +431,40 @@ impl Fragments {
         self.drop_waste(ledger, shape)
     }
 
+    /// Moves what lies in the map up to `offset`, where the block ends so far, into an extent: then what is added in small steps
+    /// goes on in the map, and has no extent for each step.
+    fn move_tail(&mut self, ledger: &Ledger, shape: &BlockLayout, offset: usize) -> Result<()> {
+        let (mut begin, mut first) = (offset, self.list.len());
+        for p in self.list.iter().rev() {
+            if p.end() != begin || !matches!(p.source, Source::Inline(_)) {
+                break;
+            }
+            (begin, first) = (p.offset, first - 1);
+        }
+        let len = (offset - begin) / MOVED_MULTIPLE * MOVED_MULTIPLE;
+        if len < MIN_MOVED_BYTES {
+            return Ok(());
+        }
+        let mut data = vec![0; len];
+        self.read(ledger, shape, begin, &mut data)?;
+        let goes_on = self.go_on(ledger, begin, &data)?;
+        let extent = match goes_on {
+            true => None,
+            false if self.grows_from(shape, begin) => {
+                Some(ledger.write_to_grow(&data, (shape.len - begin) as u64)?)
+            }
+            false => Some(ledger.write_payload(&data)?),
+        };
+        let rest = self.list.split_off(first);
+        if let Some(extent) = extent {
+            self.insert_written(begin, len, extent);
+        }
+        let left = begin + len..offset;
+        let parts = rest.iter().filter(|p| p.end() > left.start);
+        self.list.extend(parts.map(|p| p.part(p.offset.max(left.start)..p.end())));
+        self.drop_waste(ledger, shape)
+    }
+
     fn insert_written(&mut self, offset: usize, len: usize, extent: Extent) {
         self.made.push(extent.clone());
         self.insert(Piece::of(offset, len, extent));
@@ -428,11 +473,13 @@ impl Fragments {
     /// Whether what is written at `offset` is likely to go on with the next write: the block is being filled from its begin, and
     /// is not one that a short dataset has alone.
     fn grows(&self, shape: &BlockLayout, offset: usize, len: usize) -> bool {
-        let end = offset + len;
-        let follows = || self.list.iter().any(|p| p.end() == offset);
-        end < shape.len
-            && ((offset == 0 && self.is_later) || follows())
+        offset + len < shape.len
+            && self.grows_from(shape, offset)
             && self.list.last().is_none_or(|p| p.end() <= offset)
+    }
+
+    fn grows_from(&self, shape: &BlockLayout, offset: usize) -> bool {
+        offset < shape.len && ((offset == 0 && self.is_later) || self.list.iter().any(|p| p.end() == offset))
     }
 
     /// Lets the piece that ends at `offset` go on with `data`, if its extent ends there too and can.
@@ -499,11 +546,13 @@ impl Fragments {
         Ok(())
     }
 
-    fn join_inline(&mut self) {
+    /// Joins neighbours in the map of which the first has fewer bytes than `settled`.
+    fn join_inline(&mut self, settled: usize) {
         let mut out: Vec<Piece> = Vec::with_capacity(self.list.len());
         for p in self.list.drain(..) {
             if let Some(last) = out.last_mut()
                 && last.end() == p.offset
+                && last.len < settled
                 && let (Source::Inline(a), Source::Inline(b)) = (&last.source, &p.source)
             {
                 let joined = [a.as_ref(), b.as_ref()].concat();

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const GUARANTEED_BYTES: usize = 4 << 20;
 /// After so many more bytes the system is asked anew what it has.
 const LOOK_AGAIN_BYTES: usize = 32 << 20;
+/// After others were asked in vain, they are asked again when so many more bytes were taken.
+const ASK_AGAIN_BYTES: usize = 1 << 20;
 
 /// How long an answer of the system is good for a cache that joins: it is empty, and programs open many files.
 const ANSWER_LASTS: Duration = Duration::from_millis(200);
@@ -29,6 +31,10 @@ pub struct MemoryBudget {
     count: AtomicUsize,
     /// Bytes that were taken since the system was asked.
     taken: AtomicUsize,
+    /// Bytes that were ever taken.
+    ever_taken: AtomicUsize,
+    /// Until then nobody asks others again: it was in vain.
+    vain_until: AtomicUsize,
     /// Bytes of caches that are gone, since somebody took notice.
     freed: AtomicUsize,
     /// What the system allows, given what is held.
@@ -73,6 +79,8 @@ impl MemoryBudget {
             bound: AtomicUsize::new(usize::MAX),
             count: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
+            ever_taken: AtomicUsize::new(0),
+            vain_until: AtomicUsize::new(0),
             freed: AtomicUsize::new(0),
             ceiling,
             members: Mutex::default(),
@@ -133,13 +141,22 @@ impl MemoryBudget {
         self.ask_again(&mut members);
         let caches: Vec<_> = members.caches.iter().filter_map(|m| m.cache.upgrade()).collect();
         drop(members);
-        let share = self.share();
+        let (share, before) = (self.share(), self.held());
         for cache in caches {
             // The one that asks is locked, and so left out.
             if let Some(mut cache) = cache.try_lock() {
                 cache.give_back(share);
             }
         }
+        if self.held() >= before {
+            let again = self.ever_taken.load(Ordering::Relaxed).wrapping_add(ASK_AGAIN_BYTES);
+            self.vain_until.store(again, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes that are too many when `more` come.
+    fn excess_of_all(&self, more: usize) -> usize {
+        (self.held() + more).saturating_sub(self.bound())
     }
 }
 
@@ -169,6 +186,7 @@ impl Claim {
         self.bytes += bytes;
         self.budget.held.fetch_add(bytes, Ordering::Relaxed);
         self.budget.taken.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.ever_taken.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn subtract(&mut self, bytes: usize) {
@@ -193,9 +211,24 @@ impl Claim {
         excess
     }
 
+    /// To how few bytes blocks without changes have to leave a small cache before `more` fit: what is guaranteed is so for changes
+    /// alone, else many open files would hold a multiple of the bound. Others with more than their share are asked first.
+    pub(crate) fn clean_bound(&self, more: usize) -> Option<usize> {
+        let budget = &self.budget;
+        if self.bytes + more > GUARANTEED_BYTES || budget.excess_of_all(more) == 0 {
+            return None;
+        }
+        let ever = budget.ever_taken.load(Ordering::Relaxed);
+        if ever.wrapping_sub(budget.vain_until.load(Ordering::Relaxed)) < usize::MAX / 2 {
+            budget.ask_others();
+        }
+        let excess = budget.excess_of_all(more);
+        (excess > 0).then(|| self.bytes.saturating_sub(excess))
+    }
+
     fn excess_now(&self, more: usize) -> usize {
         let wanted = self.bytes + more;
-        let of_all = (self.budget.held() + more).saturating_sub(self.budget.bound());
+        let of_all = self.budget.excess_of_all(more);
         let of_its_own = wanted.saturating_sub(self.limit);
         of_its_own.max(of_all.min(wanted.saturating_sub(GUARANTEED_BYTES)))
     }
@@ -255,6 +288,27 @@ mod tests {
         filled.add(LOOK_AGAIN_BYTES + 1);
         filled.excess(0);
         assert!(ASKED.load(Ordering::Relaxed) > before, "it was filled meanwhile");
+    }
+
+    #[test]
+    fn a_small_cache_keeps_its_changes_and_no_more_beyond_the_bound_of_all() {
+        let budget = Arc::new(MemoryBudget::default());
+        let _member = cache(&budget, 20 << 20);
+        let (mut one, mut other) =
+            (Claim::new(budget.clone(), 20 << 20), Claim::new(budget.clone(), 20 << 20));
+        one.add(19 << 20);
+        other.add(1 << 20);
+        assert_eq!(other.clean_bound(0), None, "the bound is reached and not passed");
+        assert_eq!(other.clean_bound(1 << 19), Some(1 << 19));
+        assert_eq!(other.clean_bound(3 << 20), Some(0));
+        assert_eq!(other.excess(3 << 20), 0, "changes stay");
+        assert_eq!(other.clean_bound(4 << 20), None, "what is larger gives way by itself");
+        // Who was asked in vain is asked again after some more bytes.
+        let again = budget.vain_until.load(Ordering::Relaxed);
+        assert!(again > budget.ever_taken.load(Ordering::Relaxed));
+        other.add(ASK_AGAIN_BYTES);
+        other.clean_bound(1);
+        assert!(budget.vain_until.load(Ordering::Relaxed) > again);
     }
 
     #[test]

@@ -143,3 +143,67 @@ fn closing_releases_append_reservations() {
     let most = live + (64 << 10) + (40 << 10);
     assert!(open < most && closed < most, "{open} {closed}");
 }
+
+/// Steps of one element: most lie in the map, and some of them at a time move into the extent that goes on.
+#[test]
+fn small_steps_have_no_extent_each() {
+    let place = file();
+    let c = place.create();
+    let a = log(&c, b"a");
+    let value = |n: u64| (n * 0x9E37_79B9).to_le_bytes();
+    let check = |d: &Dataset, count: u64| {
+        let mut out = vec![0; (count * 8) as usize];
+        d.read(&Selection::All, &mut out).unwrap();
+        for n in 0..count {
+            assert!(out[(n * 8) as usize..][..8] == value(n), "element {n} of {count}");
+        }
+    };
+    let count = 3000;
+    for n in 0..count {
+        a.set_extent(&[n + 1]).unwrap();
+        a.write(&slab(&[n], &[1]), &value(n)).unwrap();
+        c.flush().unwrap();
+        if n % 61 == 0 {
+            check(&a, n + 1);
+        }
+    }
+    assert_eq!(pieces(&c), [2]);
+    drop((a, c));
+    let c = place.open(Access::ReadWrite);
+    let LinkTarget::Hard(id) = c.link(c.root(), b"a").unwrap().unwrap().target else { panic!() };
+    let a = c.dataset(id).unwrap();
+    check(&a, count);
+    // Into the middle of what is in the map, and of what is not.
+    for at in [2999, 2990, 100, 0] {
+        a.write(&slab(&[at], &[1]), &value(at)).unwrap();
+        c.flush().unwrap();
+        check(&a, count);
+    }
+}
+
+/// A block that lies in the map is filled by and by: what the log says of a step does not grow with the block.
+#[test]
+fn steps_into_a_block_of_the_map_take_little() {
+    let place = file();
+    let c = place.create();
+    let spec = dataset_spec(8, simple(&[0], &[UNLIMITED]), Layout::Chunked { chunk: vec![1024] });
+    let a = dataset(&c, b"a", spec);
+    c.flush().unwrap();
+    let value = |n: u64| (n * 0x9E37_79B9).to_le_bytes();
+    let name = crate::registry::name(&place.target);
+    let written = || {
+        let all = crate::statistics::summaries();
+        all.iter().filter(|s| s.container == name).map(|s| s.bytes_written()).sum::<u64>()
+    };
+    let before = written();
+    for n in 0..1000 {
+        a.set_extent(&[n + 1]).unwrap();
+        a.write(&slab(&[n], &[1]), &value(n)).unwrap();
+        c.flush().unwrap();
+    }
+    let step = (written() - before) / 1000;
+    assert!(step < 1000, "{step} bytes a step");
+    let mut out = vec![0; 8000];
+    a.read(&Selection::All, &mut out).unwrap();
+    assert!((0..1000).all(|n| out[n as usize * 8..][..8] == value(n)));
+}

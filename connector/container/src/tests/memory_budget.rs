@@ -103,3 +103,17 @@ fn threads_on_several_containers_never_wait_for_each_other() {
     });
     assert!(budget.held() <= 10 * MIB + 4 * 4 * MIB, "{} bytes are held", budget.held());
 }
+
+#[test]
+fn many_small_caches_without_changes_stay_within_the_bound() {
+    let (_places, datasets, budget) = filled(8, 15 * MIB);
+    for d in &datasets {
+        read_all(d);
+        assert!(budget.held() <= 15 * MIB, "{} bytes are held", budget.held());
+    }
+    // Each goes on to have something of its own.
+    for d in &datasets {
+        read_all(d);
+        assert!(held(d) >= MIB && budget.held() <= 15 * MIB, "{}, {}", held(d), budget.held());
+    }
+}

@@ -14,7 +14,7 @@ use crate::file::writer::{FileWriter, Noted};
 const MIN_FREE_BYTES: u64 = 64 << 10;
 
 /// At close, free bytes must be as many to be worth the time.
-const MIN_FREE_BYTES_AT_CLOSE: u64 = 256 << 10;
+const MIN_FREE_BYTES_AT_CLOSE: u64 = 128 << 10;
 /// And more than one of so many bytes that the container needs.
 const NEEDED_TO_FREE: u64 = 16;
 
@@ -29,8 +29,9 @@ pub(in crate::file) fn loose_end(dense: u64) -> u64 {
 }
 
 impl FileWriter {
-    /// Whether what is free, or may be used again from now on, is much of the file, and this writer freed as much: else each
-    /// close would try again what an earlier one could not do. A forked child may read by this process's handle, and pins
+    /// Whether what is free, or may be used again from now on, is much of the file, and this writer freed as much, or as much
+    /// rests: else each close would try again what an earlier one could not do. What sessions of a small file leave adds up
+    /// while it rests; compaction lets nothing rest but what a reader has pinned, for which it is not tried. A forked child may read by this process's handle, and pins
     /// nothing: after a fork the file stays as it is.
     pub(crate) fn wants_compaction_at_close(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<bool> {
         let much = |free: u64, needed: u64| free >= MIN_FREE_BYTES_AT_CLOSE && free > needed / NEEDED_TO_FREE;
@@ -38,8 +39,9 @@ impl FileWriter {
         // A checkpoint gives the log's room back as well.
         let log: u64 = self.log.iter().map(Noted::run_bytes).sum();
         let needed = |free_space: &FreeSpace| free_space.dense_end().saturating_sub(log);
-        let all = free_space.free_bytes() + free_space.rests().0 + log;
-        let own = self.reclaim.freed.saturating_add(log);
+        let resting = free_space.rests().0;
+        let all = free_space.free_bytes() + resting + log;
+        let own = self.reclaim.freed.max(resting).saturating_add(log);
         if !much(all.min(own), needed(free_space)) || crate::process::forks() != self.reclaim.forks {
             return Ok(false);
         }

@@ -29,6 +29,9 @@ pub(crate) fn run_of(place: &Address) -> (u64, u64) {
 /// Runs that rest by courtesy at most: whoever opens a file for writing reads the list of them all.
 const MAX_COURTESY_RUNS: usize = 1024;
 
+/// A free run of so many bytes has room for some dozens of records.
+const MIN_RECORD_RUN_BYTES: u64 = 8 << 10;
+
 /// Free runs that are looked at for one before a limit.
 const MAX_RUNS_TRIED: usize = 256;
 
@@ -59,6 +62,22 @@ pub(crate) struct FreeRuns {
 }
 
 impl FreeRuns {
+    /// Of runs that ascend and do not overlap; neighbours are joined. A list is read at each opening for writing, so all are put in
+    /// at once.
+    pub(crate) fn ascending(runs: &[(u64, u64)]) -> Checked<Self> {
+        let mut joined: Vec<(u64, u64)> = Vec::with_capacity(runs.len());
+        for &(offset, length) in runs.iter().filter(|(_, length)| *length > 0) {
+            match joined.last_mut() {
+                Some((o, l)) if *o + *l > offset => return Err("a run is freed twice"),
+                Some((o, l)) if *o + *l == offset => *l += length,
+                _ => joined.push((offset, length)),
+            }
+        }
+        let bytes = joined.iter().map(|(_, length)| length).sum();
+        let by_size = joined.iter().map(|(offset, length)| (*length, *offset)).collect();
+        Ok(Self { by_offset: joined.into_iter().collect(), by_size, bytes })
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         self.by_offset.iter().map(|(o, l)| (*o, *l))
     }
@@ -218,6 +237,16 @@ impl FreeSpace {
         self.runs.take(length)
     }
 
+    /// Room for a record of `length` bytes (a multiple of the grain): at `behind`, where the record before it ends, or else at the
+    /// begin of a free run that has room for more of them. Records that lie side by side are read together, and go as one run.
+    pub(crate) fn take_for_record(&mut self, length: u64, behind: Option<u64>) -> Option<u64> {
+        let fits = |offset: &u64| self.runs.by_offset.get(offset).is_some_and(|free| *free >= length);
+        let roomy = || self.runs.best(length.max(MIN_RECORD_RUN_BYTES));
+        let offset = behind.filter(fits).or_else(roomy)?;
+        self.runs.carve(offset, length);
+        Some(offset)
+    }
+
     /// Bytes of free runs.
     pub(crate) fn free_bytes(&self) -> u64 {
         self.runs.bytes
@@ -347,6 +376,24 @@ impl FreeSpace {
             r.time = r.time.max(last).min(now);
             last = r.time;
         }
+    }
+
+    /// Lets runs rest that ascend, lie within the used part at whole grains and do not overlap, as [`rest`](Self::rest) would one by
+    /// one. Nothing rests yet.
+    pub(crate) fn rest_ascending(&mut self, mut all: Vec<PendingFree>) -> Checked<()> {
+        let mut free = self.runs.by_offset.iter().peekable();
+        let mut end = DATA;
+        for r in &all {
+            while free.next_if(|(o, l)| **o + **l <= r.offset).is_some() {}
+            if r.offset < end || free.peek().is_some_and(|(o, _)| **o < r.offset + r.length) {
+                return Err("a run is freed twice, or was never in use");
+            }
+            end = r.offset + r.length;
+        }
+        self.resting_runs = all.iter().map(|r| (r.offset, r.length)).collect();
+        all.sort_by_key(|r| r.sequence);
+        all.into_iter().for_each(|r| self.queue(r));
+        Ok(())
     }
 
     pub(crate) fn rest(&mut self, r: PendingFree) -> Checked<()> {

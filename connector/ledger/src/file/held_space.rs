@@ -11,7 +11,11 @@ use crate::tags::Held;
 impl FreeSpace {
     /// From now on these runs are held; what was held before and is not among them rests again, in its old place.
     pub(crate) fn hold(&mut self, held: Arc<Held>) {
+        let nothing_changes = held.is_empty() && self.held.is_empty();
         self.held = held;
+        if nothing_changes {
+            return;
+        }
         let mut all: Vec<PendingFree> = self.waiting().collect();
         all.sort_by_key(|r| r.sequence);
         (self.resting, self.kept) = Default::default();

@@ -47,6 +47,8 @@ mod multi_writer_crash_tests;
 #[cfg(test)]
 mod pin_tests;
 #[cfg(test)]
+mod reopening_tests;
+#[cfg(test)]
 pub(crate) mod sim_file;
 
 use std::fs::File;

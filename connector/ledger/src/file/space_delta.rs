@@ -2,7 +2,7 @@
 
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
-use crate::file::free_space::{ALLOC_UNIT, FreeSpace, PendingFree};
+use crate::file::free_space::{ALLOC_UNIT, FreeRuns, FreeSpace, PendingFree};
 
 /// (offset, length), ascending, in bytes, multiples of the grain.
 pub(crate) type Pairs = Vec<(u64, u64)>;
@@ -149,19 +149,18 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
             Err("a run lies outside of the file")
         }
     };
-    for p in pairs(&mut r)? {
-        check(p)?;
-        free.runs.add(p.0, p.1)?;
-    }
-    let mut resting = Vec::new();
+    let runs = pairs(&mut r)?;
+    runs.iter().try_for_each(|p| check(*p))?;
+    free.runs = FreeRuns::ascending(&runs)?;
     let mut last = 0;
-    for _ in 0..count(&mut r, 4)? {
+    let count = count(&mut r, 4)?;
+    let mut resting = Vec::with_capacity(count);
+    for _ in 0..count {
         let (offset, length) = pair(&mut r, &mut last)?;
         check((offset, length))?;
         resting.push(PendingFree { offset, length, sequence: r.number()?, time: r.number()? });
     }
-    resting.sort_by_key(|r| r.sequence);
-    resting.into_iter().try_for_each(|r| free.rest(r))?;
+    free.rest_ascending(resting)?;
     Ok((version, free))
 }
 

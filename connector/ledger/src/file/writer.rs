@@ -220,6 +220,18 @@ impl FileWriter {
         grown.ok_or_else(|| self.too_long())
     }
 
+    /// Room for a record, beside the one before it if that can be.
+    fn allocate_record(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<u64> {
+        if self.shared.is_some() || self.growth.below.is_some() {
+            return self.allocate(raw, locks, length);
+        }
+        self.check_sound()?;
+        let behind =
+            self.log.last().map(|noted| run_of(&noted.at.place)).map(|(offset, length)| offset + length);
+        let beside = self.load(raw)?.take_for_record(round(length.max(1)), behind);
+        beside.map_or_else(|| self.allocate(raw, locks, length), Ok)
+    }
+
     /// Whether something rests that would do, while the disk may have no room for a longer file.
     fn is_disk_short(&mut self, raw: &dyn FileIo, length: u64) -> Result<bool> {
         if !self.load(raw)?.has_resting() {
@@ -447,7 +459,7 @@ impl FileWriter {
         let length = bytes.len() as u64;
         let at = match self.kept_for_record(length) {
             Some(at) => at,
-            None => self.allocate(raw, locks, length)?,
+            None => self.allocate_record(raw, locks, length)?,
         };
         let place = Address::file(at, length);
         let written = self.put(raw, place.offset, &bytes, "writing a record").and_then(|()| {

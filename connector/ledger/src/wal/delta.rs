@@ -11,8 +11,8 @@ use crate::memtable::{Memtable, value_in};
 use crate::wal::record::{Entries, put_entry};
 
 /// The values that are edited have so many bytes: of shorter ones nothing is spared, and of longer ones readers would have
-/// to copy much for each record.
-const DELTA_LENGTHS: std::ops::RangeInclusive<usize> = 64..=1024;
+/// to copy much for each record. A chunk of a page of the system, to which elements are added, is among them.
+const DELTA_LENGTHS: std::ops::RangeInclusive<usize> = 64..=8192;
 /// An edit spares so many bytes at least.
 const MIN_SAVED_BYTES: usize = 8;
 

@@ -79,7 +79,7 @@ pub const SETTINGS: [Setting; 20] = [
     Setting {
         key: "cache",
         values: "64MiB, a number of bytes",
-        default: "64MiB; 256MiB in stores",
+        default: "48MiB; 256MiB in stores",
         meaning: "bound of the block cache of one opened container; the largest bounds all of a process together",
     },
     Setting {

@@ -1,0 +1,30 @@
+"""The S3 server on loopback, as the benchmarks use it."""
+
+import os
+import subprocess
+
+
+class Server:
+    """The S3 server on loopback: its variables, and how many requests it got."""
+
+    # It keeps all in memory, whose first touch would be most of what it does: it has MiB that it touched before, in one arena.
+    KEEPING = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"}
+
+    def __init__(self, program, latency=0, room=0):
+        command = [program, "--latency", str(latency), "--room", str(room)]
+        self.process = subprocess.Popen(command, env=os.environ | self.KEEPING, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.variables = {}
+        while len(self.variables) < 5:
+            name, value = self.process.stdout.readline().removeprefix("export ").strip().split("=", 1)
+            self.variables[name] = value
+
+    def requests(self):
+        """How many since the last call."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def close(self):
+        """Ends it."""
+        self.process.stdin.close()
+        self.process.wait()
