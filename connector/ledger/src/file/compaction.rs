@@ -51,6 +51,17 @@ impl FileWriter {
         Ok(much(free_space.free_bytes() + log, needed(free_space)))
     }
 
+    /// What this one of many writers freed, and what it reserved and did not use.
+    pub(crate) fn room_left_to_others(&self) -> u64 {
+        let Some(shared) = &self.shared else { return 0 };
+        let reserved: u64 = shared.reserved.iter().map(|(_, length)| length).sum();
+        self.reclaim.freed.saturating_add(reserved)
+    }
+
+    pub(crate) fn note_freed(&mut self, bytes: u64) {
+        self.reclaim.freed = self.reclaim.freed.saturating_add(bytes);
+    }
+
     /// What lies behind the end that the file would have without holes.
     pub(crate) fn compaction_plan(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<CompactionPlan> {
         self.stop_growing();

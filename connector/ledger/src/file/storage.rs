@@ -375,6 +375,17 @@ impl StorageCompaction for FileStorage {
         self.with_writer(|w, raw, locks| w.wants_compaction_at_close(raw, locks))
     }
 
+    fn room_left_to_others(&self) -> u64 {
+        self.with_writer(|w, _, _| Ok(w.room_left_to_others())).unwrap_or(0)
+    }
+
+    fn note_freed(&self, bytes: u64) {
+        let _a_reader_gives_nothing_back = self.with_writer(|w, _, _| {
+            w.note_freed(bytes);
+            Ok(())
+        });
+    }
+
     fn begin_compaction(&self) -> Result<()> {
         self.with_writer(|w, raw, locks| w.begin_compaction(raw, locks))
     }

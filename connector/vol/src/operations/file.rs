@@ -82,6 +82,7 @@ pub fn create(
         None => make()?,
         Some(all) => all.open(Some(&make), &|| reopen_made(request))?,
     };
+    keep_place(together.as_ref(), request)?;
     let access_list = library.copy_list(access)?;
     library.fit_page_buffer(access_list.get(), || library.page_size(creation), true)?;
     let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
@@ -136,10 +137,14 @@ fn agreed<T>(together: &Option<Arc<CollectiveFile>>, done: Result<T>) -> Result<
     }
 }
 
+/// A store in memory is seen by one process alone.
+fn check_shared(together: &Option<Arc<CollectiveFile>>, place: &Place) -> Result<()> {
+    let has_others = together.as_ref().is_some_and(|together| together.has_others());
+    if has_others { collective::check_shared(place) } else { Ok(()) }
+}
+
 fn shareable(together: &Option<Arc<CollectiveFile>>, place: Place) -> Result<Place> {
-    if together.is_some() {
-        collective::check_shared(&place)?;
-    }
+    check_shared(together, &place)?;
     Ok(place)
 }
 
@@ -181,6 +186,14 @@ fn make(request: OpenRequest<'_>, creation: Hid) -> Result<Arc<Container>> {
         replaced.done();
     }
     Ok(container)
+}
+
+/// Says where a container is that processes write together: one of them gives its room back when all have closed it.
+fn keep_place(together: Option<&Arc<CollectiveFile>>, request: OpenRequest<'_>) -> Result<()> {
+    if let Some(together) = together.filter(|_| request.flags.write) {
+        together.set_place(&request.place.target, options(request)?);
+    }
+    Ok(())
 }
 
 /// Opens what another process has made.
@@ -264,11 +277,12 @@ pub fn open_session(
 
 fn open_container(request: OpenRequest<'_>, together: Option<Arc<CollectiveFile>>) -> Result<Arc<Session>> {
     let OpenRequest { library, config, name, flags, access, .. } = request;
-    let open = || open_one(request);
+    let open = || check_shared(&together, request.place).and_then(|()| open_one(request));
     let container = match &together {
         None => open()?,
         Some(all) => all.open(None, &open)?,
     };
+    keep_place(together.as_ref(), request)?;
     let swmr = match (flags.swmr_write, flags.swmr_read) {
         (true, _) => Swmr::Write,
         (_, true) => Swmr::Read,
@@ -285,10 +299,7 @@ fn open_container(request: OpenRequest<'_>, together: Option<Arc<CollectiveFile>
 }
 
 fn open_one(request: OpenRequest<'_>) -> Result<Arc<Container>> {
-    let OpenRequest { config, place, name, flags, together, .. } = request;
-    if together {
-        collective::check_shared(place)?;
-    }
+    let OpenRequest { config, place, name, flags, .. } = request;
     if flags.write {
         check_newest(place, Minor::CannotOpenFile, "open", name)?;
     }

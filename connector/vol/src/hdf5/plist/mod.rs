@@ -15,6 +15,7 @@ use crate::hdf5::library::{Hid, Library};
 pub mod creation;
 pub mod external_link;
 pub mod file;
+pub mod transfer;
 pub mod user;
 pub mod virtual_sources;
 

@@ -15,6 +15,7 @@ use crate::hdf5::strings;
 use crate::operations::asynchronous::{self, Begun, Transfer};
 use crate::operations::collective::{self, Direction};
 use crate::operations::dataset::{self, FileSelection, NewDataset};
+use crate::operations::transfer_report::{Moved, Report};
 use crate::transfer::memory::region::MemoryRegion;
 use crate::vol::passthrough::{self, forward};
 use crate::vol::thunks::Request;
@@ -96,6 +97,27 @@ impl Arrays {
             let (region, what) = plan(handle, memory_type, spaces, given, *self.buffers.add(index))?;
             Ok(Transfer { memory_type, region, what })
         }
+    }
+
+    /// What the transfer list will be told. None if nobody can ask it, or the arguments are wrong, which the transfer tells.
+    ///
+    /// # Safety
+    /// As for [`Arrays::plan`].
+    unsafe fn report(&self, list: Hid, direction: Direction) -> Option<Report> {
+        let first = dataset::of(self.handle(0).ok()?).ok()?;
+        let mut report = Report::begin(first, list).ok()??;
+        for index in 0..self.count {
+            let handle = self.handle(index).ok()?;
+            // SAFETY: the array has `count` entries.
+            let memory_type = unsafe { *self.memory_types.add(index) };
+            let selected = || {
+                // SAFETY: as the caller says.
+                let region = unsafe { self.plan(index, handle, direction) }?.region;
+                Ok((region.points(), region.is_contiguous()))
+            };
+            report.add(&Moved { dataset: dataset::of(handle).ok()?, memory_type, selected: &selected }, direction).ok()?;
+        }
+        Some(report)
     }
 
     fn handle<'a>(&self, index: usize) -> Result<&'a Handle> {
@@ -238,20 +260,35 @@ unsafe fn each(
             // SAFETY: as the caller says.
             Ok((dataset::of(handle)?, unsafe { arrays.plan(index, handle, direction) }?))
         };
-        let run = |(dataset, transfer): (&DatasetHandle, Transfer)| transfer.run(dataset, list, direction);
         if count == 0 {
             return Ok(OK);
         }
         let first = arrays.handle(0)?;
         // SAFETY: as the caller says.
-        match unsafe { request.as_mut() } {
+        let report = unsafe { arrays.report(list, direction) };
+        let run = |(dataset, transfer): (&DatasetHandle, Transfer)| {
+            let points = transfer.region.points();
+            transfer.run(dataset, list, direction)?;
+            if let Some(report) = &report {
+                report.note(points);
+            }
+            Ok(())
+        };
+        // SAFETY: as the caller says.
+        let done = match unsafe { request.as_mut() } {
             Some(place) if asynchronous::may_go_on(first) => {
                 let planned = (0..count).map(plan).collect::<Result<Vec<_>>>()?;
+                let points = planned.iter().map(|(_, transfer)| transfer.region.points()).sum();
                 match asynchronous::transfer(planned, list, direction)? {
-                    Begun::GoesOn(request) => *place = Handle::Request(request).into_pointer(),
+                    Begun::GoesOn(request) => {
+                        // The list may be gone when the transfer ends.
+                        report.iter().for_each(|report| report.note(points));
+                        *place = Handle::Request(request).into_pointer();
+                        Ok(0)
+                    }
                     Begun::Refused(planned) => {
                         first.complete(CallOrder::Behind);
-                        planned.into_iter().try_for_each(run)?;
+                        planned.into_iter().try_for_each(run).map(|()| 0)
                     }
                 }
             }
@@ -259,10 +296,16 @@ unsafe fn each(
                 first.complete(CallOrder::Behind);
                 // All are in one file: libhdf5 sees to it.
                 let all = || (0..count).try_for_each(|index| run(plan(index)?));
-                collective::transfer(first, list, direction, all)?;
+                let cause = report.as_ref().map_or(0, Report::local_cause);
+                collective::transfer(first, list, direction, cause, all)
             }
+        };
+        match (&report, &done) {
+            (Some(report), Ok(causes)) => report.end(*causes),
+            (Some(report), Err(_)) => report.fail(),
+            (None, _) => {}
         }
-        Ok(OK)
+        done.map(|_| OK)
     })
 }
 
