@@ -5,7 +5,7 @@ use crate::container::State;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Access, Container, ErrorKind, Options, Result, Target, keys};
 use bytes::Bytes;
-use h5lake_ledger::{CompactionPlan, Extent, Ledger, Writers};
+use h5lake_ledger::{CompactionPlan, Extent, Ledger, LockPolicy, Writers};
 use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -149,7 +149,9 @@ impl Container {
     /// # Errors
     /// Those of [`open`](Self::open), and of the ledger. What was committed is safe all the same.
     pub fn compact_left(target: &Target, options: &Options, left: u64) -> Result<()> {
-        if !matches!(target, Target::File(_)) || left < MIN_LEFT_BYTES {
+        // Without a lock nobody knows who else writes.
+        let is_locked = options.ledger.lock != LockPolicy::Off;
+        if !matches!(target, Target::File(_)) || !is_locked || left < MIN_LEFT_BYTES {
             return Ok(());
         }
         let mut options = options.clone();
@@ -158,7 +160,7 @@ impl Container {
             Err(e) if matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy) => return Ok(()),
             opened => opened?,
         };
-        container.ledger.note_freed(left);
+        container.ledger.note_freed(left)?;
         container.compact_at_close()?;
         container.is_vacuumed.store(true, Ordering::Relaxed);
         // What was reserved and not used lies at the end.

@@ -43,8 +43,12 @@ impl Ledger {
 
     /// Has a writer that is alone count what others freed before it as freed by itself, so that
     /// [`wants_compaction_at_close`](Self::wants_compaction_at_close) asks what is free, whoever freed it.
-    pub fn note_freed(&self, bytes: u64) {
-        self.storage().note_freed(bytes);
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`, `Io`.
+    pub fn note_freed(&self, bytes: u64) -> Result<()> {
+        self.check_writable()?;
+        self.storage().note_freed(bytes)
     }
 
     /// Writes a payload anew in a better place. The old one stays until it is given back with

@@ -58,8 +58,11 @@ impl FileWriter {
         self.reclaim.freed.saturating_add(reserved)
     }
 
-    pub(crate) fn note_freed(&mut self, bytes: u64) {
+    /// Counts bytes that others freed, and reads what is free: a writer that has written nothing yet does not know it.
+    pub(crate) fn note_freed(&mut self, raw: &dyn FileIo, bytes: u64) -> Result<()> {
+        self.load(raw)?;
         self.reclaim.freed = self.reclaim.freed.saturating_add(bytes);
+        Ok(())
     }
 
     /// What lies behind the end that the file would have without holes.

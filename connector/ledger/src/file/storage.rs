@@ -379,11 +379,8 @@ impl StorageCompaction for FileStorage {
         self.with_writer(|w, _, _| Ok(w.room_left_to_others())).unwrap_or(0)
     }
 
-    fn note_freed(&self, bytes: u64) {
-        let _a_reader_gives_nothing_back = self.with_writer(|w, _, _| {
-            w.note_freed(bytes);
-            Ok(())
-        });
+    fn note_freed(&self, bytes: u64) -> Result<()> {
+        self.with_writer(|w, raw, _| w.note_freed(raw, bytes))
     }
 
     fn begin_compaction(&self) -> Result<()> {

@@ -44,7 +44,9 @@ pub(crate) trait StorageCompaction: StorageReads {
     }
 
     /// Counts bytes that other writers freed as freed by this one, for what it does at its close.
-    fn note_freed(&self, _bytes: u64) {}
+    fn note_freed(&self, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
 
     /// Writes a payload where it is better kept than at `place`; `None` if there is no such place.
     fn write_before(&self, place: &Address, data: &[u8]) -> Result<Option<Address>>;

@@ -56,7 +56,8 @@ pub fn transfer(
 pub fn of_last(handle: &Handle) -> Option<Arc<CollectiveFile>> {
     let session = handle.session().ok()?;
     let is_last = session.file_handles.load(Ordering::Relaxed) == 1;
-    session.sharers().filter(|_| is_last && session.container.writable() && !session.is_inherited()).cloned()
+    let is_ours = session.container.writable() && !session.is_inherited();
+    session.together.as_ref().filter(|_| is_last && is_ours).cloned()
 }
 
 /// `H5Fget_mpi_atomicity`.

@@ -29,8 +29,9 @@ mod not_selected {
     pub const DEFAULT_OFF: u32 = 0x200;
 }
 
-/// How elements were moved (`H5D_SCALAR_IO`, `H5D_SELECTION_IO`).
+/// How elements were moved (`H5D_SCALAR_IO`, `H5D_VECTOR_IO`, `H5D_SELECTION_IO`).
 const SCALAR: u32 = 1;
+const VECTOR: u32 = 2;
 const SELECTION: u32 = 4;
 
 /// Causes that a transfer was not collective (`H5D_MPIO_…`).
@@ -44,6 +45,7 @@ mod not_collective {
 }
 
 /// `H5D_mpio_actual_io_mode_t`.
+const CHUNKS_ALONE: u32 = 1;
 const CHUNKS_TOGETHER: u32 = 2;
 const CONTIGUOUS_TOGETHER: u32 = 4;
 /// `H5D_mpio_actual_chunk_opt_mode_t`.
@@ -90,6 +92,7 @@ struct Asked {
 struct Together {
     is_collective: bool,
     writable: bool,
+    has_others: bool,
 }
 
 /// A transfer that a list is told of when it is done.
@@ -134,7 +137,8 @@ impl Report {
                 asked.is_transforming = library.has_transform(list);
                 asked.buffer = library.conversion_buffer(list);
                 let is_collective = together.is_collective_transfer(list)?;
-                Some(Together { is_collective, writable: session.container.writable() })
+                let (writable, has_others) = (session.container.writable(), together.has_others());
+                Some(Together { is_collective, writable, has_others })
             }
         };
         Ok(Some(Self { library, list, asked, together, parts: Vec::new(), moved: Cell::default() }))
@@ -217,15 +221,30 @@ impl Report {
         let local_cause = self.local(together);
         let global_cause = if together.is_collective { global | local_cause } else { local_cause };
         let is_collective = global_cause == 0;
-        let in_file = self.parts.iter().any(|part| part.kept != Kept::Elsewhere);
         let selection_io = match is_on {
+            // The driver takes the selections of an independent transfer apart.
+            true if !is_collective && self.moved.get() > 0 => {
+                no_selection_io |= not_selected::NO_CALLBACK;
+                SCALAR | SELECTION
+            }
             true => SELECTION,
-            false if in_file && (is_collective || self.moved.get() > 0) => SCALAR,
-            false => 0,
+            false => self.parts.iter().fold(0, |how, part| how | self.moved_how(part, is_collective)),
         };
         let (io_mode, chunk_mode) = if is_collective { self.modes(is_on) } else { (0, 0) };
         let mpi = MpiReport { io_mode, chunk_mode, local_cause, global_cause };
         TransferReport { no_selection_io, selection_io, mpi: Some(mpi) }
+    }
+
+    /// How elements of a dataset were moved where selections were not handed to the driver.
+    fn moved_how(&self, part: &Part, is_collective: bool) -> u32 {
+        let has_moved = self.moved.get() > 0;
+        match (part.kept, part.is_filtered) {
+            (Kept::Elsewhere, _) => 0,
+            (Kept::Chunked { .. }, true) if is_collective && has_moved => VECTOR,
+            (Kept::Chunked { .. }, true) if is_collective => 0,
+            _ if is_collective || has_moved => SCALAR,
+            _ => 0,
+        }
     }
 
     /// Whether native HDF5 would hand selections to its driver, and why not.
@@ -307,9 +326,12 @@ impl Report {
         if is_on {
             return (all, LINKED);
         }
+        let has_others = self.together.is_some_and(|together| together.has_others);
         let is_one_by_one = self.asked.chunks == ChunkTransfers::Single;
         match &self.parts[..] {
             [part] if part.kept == Kept::Contiguous => (CONTIGUOUS_TOGETHER, 0),
+            // Natively, a single process transfers no chunk together with others.
+            [part] if is_one_by_one && !part.is_filtered && !has_others => (CHUNKS_ALONE, ONE_BY_ONE),
             [part] => (mode_of(part), if is_one_by_one { ONE_BY_ONE } else { LINKED }),
             parts if is_one_by_one => {
                 let chunked = parts.iter().any(|part| part.kept != Kept::Contiguous);

@@ -49,7 +49,19 @@ pub struct CollectiveFile {
     /// Bytes that this process leaves to whoever has the file alone, from its last flush on.
     left_room: AtomicU64,
     /// The container, for who gives back what all have left.
-    place: OnceLock<(Target, Options)>,
+    place: OnceLock<OpenedPlace>,
+}
+
+/// Where a container is that processes write together, and how it was opened.
+struct OpenedPlace {
+    target: Target,
+    options: Options,
+}
+
+impl std::fmt::Debug for OpenedPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenedPlace").finish_non_exhaustive()
+    }
 }
 
 /// Told to all: something is not committed here.
@@ -308,7 +320,7 @@ impl CollectiveFile {
 
     /// Says where the container is that is being opened.
     pub fn set_place(&self, target: &Target, options: Options) {
-        self.place.get_or_init(|| (target.clone(), options));
+        self.place.get_or_init(|| OpenedPlace { target: target.clone(), options });
     }
 
     /// Waits until all have closed the file: one of them may create it anew at once. If they left much room that nobody could
@@ -329,7 +341,7 @@ impl CollectiveFile {
     }
 
     fn give_back(&self, left: u64) {
-        let Some((target, options)) = self.place.get() else { return };
+        let Some(OpenedPlace { target, options }) = self.place.get() else { return };
         // The others wait, whatever happens here.
         let done = catch_unwind(AssertUnwindSafe(|| Container::compact_left(target, options, left)));
         match done {

@@ -13,6 +13,7 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
 pub mod creation;
+pub mod drivers;
 pub mod external_link;
 pub mod file;
 pub mod transfer;
