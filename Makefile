@@ -17,7 +17,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-ceph test-dataclay test-docker test-differential \
     test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
-    test-faults test-power test-fuzz test-memory test-testpar soak bench bench-apps bench-commits lint fmt clean
+    test-faults test-power test-fuzz test-memory test-testpar soak bench bench-apps bench-mpi bench-commits lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -53,6 +53,8 @@ help:
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
 	@echo "make bench-apps WORKLOADS=Tables,Climate ROUNDS=3"
 	@echo "                time, memory and room of real workloads beside native HDF5"
+	@echo "make bench-mpi RANKS=1,2 KERNELS='contiguous;deflate'"
+	@echo "                programs for MPI beside native parallel HDF5: time, memory and room; writes docs/performance-mpi.md"
 	@echo "make bench-commits  many writers of one container in a simulated distant store"
 	@echo "make lint       formatting, clippy, links of the documentation, import circles, dependencies"
 	@echo "make fmt        format the Rust sources"
@@ -135,6 +137,13 @@ bench: plugin
 # Real workloads on h5py, PyTables, netCDF4 and what is built on them: time, memory and room beside native HDF5.
 bench-apps: plugin
 	benches/apps/run --rounds $(ROUNDS) $(if $(WORKLOADS),--workloads $(WORKLOADS))
+
+# Programs for MPI beside native parallel HDF5; HDF5 for MPI is built once, and kept in the cache.
+bench-mpi: plugin
+	cargo build --release --package h5lake-tests-s3
+	benches/mpi/run --rounds $(if $(filter command line,$(origin ROUNDS)),$(ROUNDS),3) $(if $(RANKS),--ranks $(RANKS)) \
+	    $(if $(KERNELS),--kernels '$(KERNELS)')
+	benches/mpi/table
 
 # Workers that commit to one container, in a simulated store.
 bench-commits:

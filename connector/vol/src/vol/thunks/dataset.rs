@@ -266,9 +266,15 @@ unsafe fn each(
         let first = arrays.handle(0)?;
         // SAFETY: as the caller says.
         let report = unsafe { arrays.report(list, direction) };
+        let is_transforming = first.library().is_some_and(|library| {
+            library.is_own_transfer_list(list) && library.has_transform(list)
+        });
         let run = |(dataset, transfer): (&DatasetHandle, Transfer)| {
             let points = transfer.region.points();
-            transfer.run(dataset, list, direction)?;
+            match is_transforming {
+                true => run_transforming(dataset, transfer, list, direction)?,
+                false => transfer.run(dataset, list, direction)?,
+            }
             if let Some(report) = &report {
                 report.note(points);
             }
@@ -276,7 +282,7 @@ unsafe fn each(
         };
         // SAFETY: as the caller says.
         let done = match unsafe { request.as_mut() } {
-            Some(place) if asynchronous::may_go_on(first) => {
+            Some(place) if asynchronous::may_go_on(first) && !is_transforming => {
                 let planned = (0..count).map(plan).collect::<Result<Vec<_>>>()?;
                 let points = planned.iter().map(|(_, transfer)| transfer.region.points()).sum();
                 match asynchronous::transfer(planned, list, direction)? {
@@ -307,6 +313,38 @@ unsafe fn each(
         }
         done.map(|_| OK)
     })
+}
+
+/// Runs a transfer whose list has an expression: on a copy of what is written, or on what was read (`H5Pset_data_transform`).
+fn run_transforming(
+    dataset: &DatasetHandle,
+    transfer: Transfer,
+    list: Hid,
+    direction: Direction,
+) -> Result<()> {
+    let Transfer { memory_type, mut region, what } = transfer;
+    let (element, points) = (region.element(), region.points());
+    let mut data = vec![0; region.bytes()];
+    let place = data.as_mut_ptr().cast();
+    let library = dataset.base.session.library;
+    let plain = library.without_transform(list)?;
+    match direction {
+        Direction::Write => {
+            region.gather(0, &mut data);
+            library.transform(memory_type, &mut data, list)?;
+            // SAFETY: the buffer has so many elements, which libhdf5 left there as such of the type, and outlives the region.
+            let region = unsafe { MemoryRegion::packed(place, element, points, Some(memory_type)) }?;
+            Transfer { memory_type, region, what }.run(dataset, plain.get(), direction)
+        }
+        Direction::Read => {
+            // SAFETY: the buffer has room for so many elements, and outlives the region.
+            let packed = unsafe { MemoryRegion::packed(place, element, points, None) }?;
+            Transfer { memory_type, region: packed, what }.run(dataset, plain.get(), direction)?;
+            library.transform(memory_type, &mut data, list)?;
+            region.scatter(0, &data);
+            Ok(())
+        }
+    }
 }
 
 unsafe extern "C" fn get(
