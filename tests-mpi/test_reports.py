@@ -20,3 +20,18 @@ def test_transfers(suite, work, ranks):
     native = run(suite, command, beside, connectors.Connector(None, None)).splitlines()
     assert len(native) > 100 * ranks, "few transfers were reported"
     assert said == native
+
+
+@pytest.mark.parametrize("name, kind", [("subfiling", "spreads"), ("gds", "moves")])
+def test_drivers(suite, work, name, kind):
+    """A driver that spreads files is told of once in each process; one for graphics processors is an error that names it."""
+    if not suite.connector.is_ours:
+        pytest.skip("native HDF5 has such drivers, or fails otherwise")
+    program = compile_program(suite.hdf5, PROGRAM.with_name("drivers.c"), work / "drivers")
+    folder = work / f"driver-{name}"
+    folder.mkdir()
+    text = run(suite, ["mpiexec", "-n", 2, program, name, kind], folder)
+    if kind == "spreads":
+        assert text.count(f"the file driver '{name}' has no effect") == 2
+    else:
+        assert text.count(f"the file driver '{name}' moves elements") == 4

@@ -1,7 +1,7 @@
 //! Data transforms (`H5Pset_data_transform`): libhdf5 itself applies an expression to elements on their way into a native dataset
 //! in memory. What is read from there is what native HDF5 would have stored, or handed to the program.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 
 use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
@@ -24,11 +24,27 @@ impl Library {
     /// If the library does not copy it.
     pub fn without_transform(self, list: Hid) -> Result<Id> {
         let copy = self.copy_list(list)?;
-        // SAFETY: lists of one class; a terminated name.
-        let done =
-            unsafe { (self.table().H5Pcopy_prop)(copy.get(), self.transfer_default(), PROPERTY.as_ptr()) };
-        check(done, "H5Pcopy_prop")?;
+        let nothing = std::ptr::null_mut::<c_void>();
+        // `H5Pcopy_prop` leaves a list of the same class without the property (HDF5 1.14.6).
+        // SAFETY: the property is a pointer, and may be null; a terminated name.
+        let done = unsafe { (self.table().H5Pset)(copy.get(), PROPERTY.as_ptr(), (&raw const nothing).cast()) };
+        check(done, "H5Pset")?;
         Ok(copy)
+    }
+
+    /// The expression of a transfer list that has one, terminated.
+    fn expression(self, list: Hid) -> Result<Vec<u8>> {
+        let get = self.table().H5Pget_data_transform;
+        // SAFETY: a null pointer asks for the length alone.
+        let length = unsafe { get(list, std::ptr::null_mut(), 0) };
+        let length = usize::try_from(length).map_err(|_| Error::call("H5Pget_data_transform"))?;
+        let mut text = vec![0_u8; length + 1];
+        // SAFETY: the buffer has so many bytes, of which the last one ends the text.
+        let told = unsafe { get(list, text.as_mut_ptr().cast(), text.len()) };
+        if told < 0 || text.last() != Some(&0) {
+            return Err(Error::call("H5Pget_data_transform"));
+        }
+        Ok(text)
     }
 
     /// Applies the data transform of a transfer list to elements in memory. Nothing else of the list counts: it may say that all
@@ -41,10 +57,12 @@ impl Library {
         if size == 0 || !data.len().is_multiple_of(size) {
             return Err(Error::new(Minor::Internal, "a buffer is no whole number of elements"));
         }
-        // SAFETY: the class of transfer lists; a terminated name; bad lists are errors.
+        let expression = self.expression(list)?;
+        // SAFETY: the class of transfer lists; a terminated text.
         let transforming = unsafe {
             let new = Id::from_call(self, (table.H5Pcreate)(table.H5P_CLS_DATASET_XFER_ID_g()), "H5Pcreate")?;
-            check((table.H5Pcopy_prop)(new.get(), list, PROPERTY.as_ptr()), "H5Pcopy_prop")?;
+            let set = (table.H5Pset_data_transform)(new.get(), expression.as_ptr().cast());
+            check(set, "H5Pset_data_transform")?;
             new
         };
         let file = self.file_in_memory()?;
