@@ -281,8 +281,8 @@ impl Report {
             return (mode == SelectionIo::On, cause);
         }
         let needed = self.parts.iter().map(|part| part.buffers);
-        let (converted, before) =
-            needed.fold((0_u64, 0_u64), |all, one| (all.0.saturating_add(one.0), all.1.saturating_add(one.1)));
+        let (converted, before) = needed
+            .fold((0_u64, 0_u64), |all, one| (all.0.saturating_add(one.0), all.1.saturating_add(one.1)));
         if converted > self.asked.buffer {
             return (false, cause | not_selected::CONVERSION_BUFFER);
         }

@@ -27,7 +27,8 @@ impl Library {
         let nothing = std::ptr::null_mut::<c_void>();
         // `H5Pcopy_prop` leaves a list of the same class without the property (HDF5 1.14.6).
         // SAFETY: the property is a pointer, and may be null; a terminated name.
-        let done = unsafe { (self.table().H5Pset)(copy.get(), PROPERTY.as_ptr(), (&raw const nothing).cast()) };
+        let done =
+            unsafe { (self.table().H5Pset)(copy.get(), PROPERTY.as_ptr(), (&raw const nothing).cast()) };
         check(done, "H5Pset")?;
         Ok(copy)
     }
@@ -78,7 +79,8 @@ impl Library {
         let connector = self.native_connector()?;
         // SAFETY: the class of file access lists, and constants.
         let access = unsafe {
-            let access = Id::from_call(self, (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g()), "H5Pcreate")?;
+            let access =
+                Id::from_call(self, (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g()), "H5Pcreate")?;
             check((table.H5Pset_fapl_core)(access.get(), INCREMENT, false), "H5Pset_fapl_core")?;
             check((table.H5Pset_vol)(access.get(), connector.get(), std::ptr::null()), "H5Pset_vol")?;
             access
@@ -108,7 +110,11 @@ impl Library {
             // SAFETY: the buffer holds as many elements of the type as the dataset has.
             unsafe {
                 let written = (table.H5Dwrite)(set.get(), datatype, ALL, ALL, list.get(), given);
-                if written < 0 { written } else { (table.H5Dread)(set.get(), datatype, ALL, ALL, none, place) }
+                if written < 0 {
+                    written
+                } else {
+                    (table.H5Dread)(set.get(), datatype, ALL, ALL, none, place)
+                }
             }
         };
         self.quietly(through, |done| *done < 0).map_err(Error::reported).map(drop)

@@ -146,7 +146,8 @@ impl Library {
             // SAFETY: a terminated name; a bad class is an error.
             unsafe { (self.table().H5Pexist)(class, number.name().as_ptr()) > 0 }
         };
-        let ask = || Number::ALL.iter().filter(|number| has(number)).fold(0, |known, n| known | 1 << *n as u32);
+        let ask =
+            || Number::ALL.iter().filter(|number| has(number)).fold(0, |known, n| known | 1 << *n as u32);
         KNOWN.get(self.slot()).map_or_else(ask, |known| *known.get_or_init(ask))
     }
 

@@ -115,7 +115,12 @@ impl Arrays {
                 let region = unsafe { self.plan(index, handle, direction) }?.region;
                 Ok((region.points(), region.is_contiguous()))
             };
-            report.add(&Moved { dataset: dataset::of(handle).ok()?, memory_type, selected: &selected }, direction).ok()?;
+            report
+                .add(
+                    &Moved { dataset: dataset::of(handle).ok()?, memory_type, selected: &selected },
+                    direction,
+                )
+                .ok()?;
         }
         Some(report)
     }
@@ -266,9 +271,9 @@ unsafe fn each(
         let first = arrays.handle(0)?;
         // SAFETY: as the caller says.
         let report = unsafe { arrays.report(list, direction) };
-        let is_transforming = first.library().is_some_and(|library| {
-            library.is_own_transfer_list(list) && library.has_transform(list)
-        });
+        let is_transforming = first
+            .library()
+            .is_some_and(|library| library.is_own_transfer_list(list) && library.has_transform(list));
         let run = |(dataset, transfer): (&DatasetHandle, Transfer)| {
             let points = transfer.region.points();
             match is_transforming {
