@@ -22,7 +22,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-ceph test-dataclay test-stores test-docker test-differential \
     test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
-    test-faults test-power test-fuzz test-memory test-testpar soak bench bench-apps bench-scale bench-commits lint fmt clean
+    test-faults test-power test-fuzz test-memory test-testpar soak bench bench-apps bench-scale bench-mpi bench-commits lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -60,6 +60,8 @@ help:
 	@echo "make bench-apps WORKLOADS=Tables,Climate ROUNDS=3"
 	@echo "                time, memory and room of real workloads beside native HDF5"
 	@echo "make bench-scale  costs by the number of objects, chunks, attributes, versions, reopenings; 10 GB; docs/scale.md. Hours"
+	@echo "make bench-mpi RANKS=1,2 KERNELS='contiguous;deflate'"
+	@echo "                programs for MPI beside native parallel HDF5: time, memory and room; writes docs/performance-mpi.md"
 	@echo "make bench-commits  many writers of one container in a simulated distant store"
 	@echo "make lint       formatting, clippy, links of the documentation, import circles, dependencies"
 	@echo "make fmt        format the Rust sources"
@@ -153,6 +155,13 @@ bench-scale: plugin
 	benches/scale/run
 	benches/scale/run --large 10000 --stores file
 	benches/scale/page
+
+# Programs for MPI beside native parallel HDF5; HDF5 for MPI is built once, and kept in the cache.
+bench-mpi: plugin
+	cargo build --release --package h5lake-tests-s3
+	benches/mpi/run --rounds $(if $(filter command line,$(origin ROUNDS)),$(ROUNDS),3) $(if $(RANKS),--ranks $(RANKS)) \
+	    $(if $(KERNELS),--kernels '$(KERNELS)')
+	benches/mpi/table
 
 # Workers that commit to one container, in a simulated store.
 bench-commits:

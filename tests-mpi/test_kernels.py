@@ -36,6 +36,11 @@ def test_objects(suite, work, ranks):
     run_kernel(suite, work, "objects", ranks, "many", "steps=3", "groups=4", "datasets=4")
 
 
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_flushes(suite, work, ranks):
+    run_kernel(suite, work, "flushes", ranks, "rows", "flushes=5", "bytes=3000")
+
+
 def test_samples(suite, work):
     """What is sampled leaves the data right, and no time of MPI is longer than what the processes worked."""
     program = compile_program(suite.hdf5, KERNELS / "particles.c", work / "particles-kernel")

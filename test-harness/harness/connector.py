@@ -39,7 +39,9 @@ class Connector:
         self.in_store = "store=" in (string or "")
         # With only= no file of a suite is a container: native files are handed through, and behave as natively.
         self.passes_native = self.is_ours and "only=" in string
-        self.files = "container" if self.is_ours and not self.passes_native else "native"
+        # HDF5's own connector, stacked on this one by its number.
+        self.is_stacked = self.name == "pass_through" and "under_vol=496" in string
+        self.files = "container" if (self.is_ours and not self.passes_native) or self.is_stacked else "native"
 
     def like(self, string):
         """Another connector's string with this one's plugin and variables."""

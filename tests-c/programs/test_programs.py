@@ -116,17 +116,28 @@ def test_links(r):
     r.ours(r.work / "links.h5")
 
 
+def reported(r, connector, name, *arguments):
+    """The calls whose failures a program's library reports on stderr, in their order."""
+    done = subprocess.run([r.programs[name], *arguments], env=connector.env(), cwd=r.work, capture_output=True, text=True)
+    if done.returncode:
+        raise Failure(f"exit {done.returncode}: {done.stderr[-600:]}")
+    # The outermost frame of each report says which call failed.
+    return re.findall(r"^  #000: .* in (\w+)\(\)", done.stderr, re.M)
+
+
 def test_once(r):
     """Failures in native files are reported once each."""
-    def reports(connector):
-        done = subprocess.run([r.programs["once"], "once.h5"], env=connector.env(), cwd=r.work, capture_output=True, text=True)
-        if done.returncode:
-            raise Failure(f"exit {done.returncode}: {done.stderr[-600:]}")
-        # The outermost frame of each report says which call failed.
-        return re.findall(r"^  #000: .* in (\w+)\(\)", done.stderr, re.M)
-    wanted, got = reports(r.native), reports(r.connector)
+    wanted, got = (reported(r, connector, "once", "once.h5") for connector in (r.native, r.connector))
     if got != wanted or len(wanted) != 4:
         raise Failure(f"natively these calls are reported: {wanted}, here: {got}")
+
+
+def test_conversions(r):
+    """Data transforms; conversions that there are none of are reported once each."""
+    got = reported(r, r.connector, "conversions", "conversions.h5")
+    r.ours(r.work / "conversions.h5")
+    if got != ["H5Dwrite", "H5Dread", "H5Awrite", "H5Aread"]:
+        raise Failure(f"these calls are reported: {got}")
 
 
 def test_vol(r):

@@ -5,7 +5,7 @@ use crate::container::State;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Access, Container, ErrorKind, Options, Result, Target, keys};
 use bytes::Bytes;
-use h5lake_ledger::{CompactionPlan, Extent, Ledger};
+use h5lake_ledger::{CompactionPlan, Extent, Ledger, LockPolicy, Writers};
 use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +21,9 @@ const MAX_ROUNDS: usize = 5;
 const BYTES_PER_COMMIT: u64 = 64 << 20;
 /// What a close does at most. What is left is for a vacuum.
 const EFFORT_AT_CLOSE: Effort = Effort { bytes: 256 << 20, entries: 128 << 10 };
+
+/// What several writers leave is worth an opening from so many bytes on.
+const MIN_LEFT_BYTES: u64 = 64 << 10;
 
 /// What may still be done.
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +134,38 @@ impl Container {
             }
         }
         Ok(moved)
+    }
+
+    /// Bytes of a file that this one of many writers leaves to one that is alone; see [`compact_left`](Self::compact_left). What is
+    /// not committed yet does not count.
+    pub fn room_left_to_others(&self) -> u64 {
+        self.ledger.room_left_to_others()
+    }
+
+    /// Gives back the room of a container that several writers have closed, as the last close of a writer that is alone does.
+    /// `left` is what they left ([`room_left_to_others`](Self::room_left_to_others)). Nothing happens while somebody else has it
+    /// open for writing. When this returns, nothing has changed but places, and a crash leaves the version that was there.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), and of the ledger. What was committed is safe all the same.
+    pub fn compact_left(target: &Target, options: &Options, left: u64) -> Result<()> {
+        // Without a lock nobody knows who else writes.
+        let is_locked = options.ledger.lock != LockPolicy::Off;
+        if !matches!(target, Target::File(_)) || !is_locked || left < MIN_LEFT_BYTES {
+            return Ok(());
+        }
+        let mut options = options.clone();
+        options.ledger.writers = Writers::One;
+        let container = match Self::open_apart(target, Access::ReadWrite, &options) {
+            Err(e) if matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy) => return Ok(()),
+            opened => opened?,
+        };
+        container.ledger.note_freed(left)?;
+        container.compact_at_close()?;
+        container.is_vacuumed.store(true, Ordering::Relaxed);
+        // What was reserved and not used lies at the end.
+        container.ledger.give_back()?;
+        Ok(())
     }
 
     /// What a writer's last close does by itself, where much room is dead.

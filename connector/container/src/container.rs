@@ -264,7 +264,6 @@ impl Container {
     }
 
     /// Opens a container beside those that this process has open, as another process would.
-    #[cfg(test)]
     pub(crate) fn open_apart(target: &Target, access: Access, options: &Options) -> Result<Arc<Container>> {
         let c = Arc::new(Self::opened(target, access, None, options)?);
         let _only_once = c.me.set(Arc::downgrade(&c));

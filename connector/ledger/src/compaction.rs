@@ -35,6 +35,22 @@ impl Ledger {
         if self.is_one_of_many() { Ok(false) } else { self.storage().wants_compaction_at_close() }
     }
 
+    /// Bytes of a file that this one of many writers freed, or reserved and did not use: while there are others, nobody gives
+    /// them back. 0 for a writer that is alone, for readers, and in a store.
+    pub fn room_left_to_others(&self) -> u64 {
+        if self.is_one_of_many() { self.storage().room_left_to_others() } else { 0 }
+    }
+
+    /// Has a writer that is alone count what others freed before it as freed by itself, so that
+    /// [`wants_compaction_at_close`](Self::wants_compaction_at_close) asks what is free, whoever freed it.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`, `Io`.
+    pub fn note_freed(&self, bytes: u64) -> Result<()> {
+        self.check_writable()?;
+        self.storage().note_freed(bytes)
+    }
+
     /// Writes a payload anew in a better place. The old one stays until it is given back with
     /// [`free_payload`](Ledger::free_payload). `None` if there is no better place.
     ///

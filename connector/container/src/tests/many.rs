@@ -459,3 +459,47 @@ fn blobs_of_many_writers_live_as_long_as_they_are_used() {
         }
     }
 }
+
+#[test]
+fn what_several_writers_left_is_given_back_when_all_have_closed() {
+    let p = file();
+    let length = 8 << 20;
+    let data = |seed: u8| -> Vec<u8> { (0..length).map(|n| (n as u8) ^ seed ^ (n >> 11) as u8).collect() };
+    let spec = |n: u64| dataset_spec(1, simple(&[n], &[n]), Layout::Contiguous);
+    let [a, b] = writers(&p, |c| {
+        dataset(c, b"a", spec(length));
+        dataset(c, b"b", spec(length));
+    });
+    for round in 0..4 {
+        for (c, name) in [(&a, b"a"), (&b, b"b")] {
+            open(c, name).write(&Selection::All, &data(round + name[0])).unwrap();
+            c.flush().unwrap();
+        }
+    }
+    // Readers of the version that is there keep it.
+    let reader = p.open(Access::ReadOnly);
+    let left = a.room_left_to_others() + b.room_left_to_others();
+    assert!(left > 2 * length, "{left}");
+    let before = a.size().unwrap();
+    let target = &p.target;
+    Container::compact_left(target, &options(), left).unwrap();
+    drop(a);
+    Container::compact_left(target, &options(), left).unwrap();
+    assert_eq!(b.size().unwrap(), before, "while somebody writes, nothing is moved");
+    drop(b);
+    Container::compact_left(target, &options(), left).unwrap();
+    for name in [b"a", b"b"] {
+        assert!(all(&open(&reader, name)) == data(3 + name[0]));
+    }
+    drop(reader);
+    // What the reader kept is free now.
+    Container::compact_left(target, &options(), left).unwrap();
+    let c = check(&p);
+    for name in [b"a", b"b"] {
+        assert!(all(&open(&c, name)) == data(3 + name[0]));
+    }
+    let after = c.size().unwrap();
+    assert!(after <= 2 * length + length / 8, "{before} became {after}");
+    // Little is not worth an opening.
+    Container::compact_left(target, &options(), 1).unwrap();
+}

@@ -53,6 +53,20 @@ impl FileWriter {
         Ok(much(free_space.free_bytes() + log, needed(free_space)))
     }
 
+    /// What this one of many writers freed, and what it reserved and did not use.
+    pub(crate) fn room_left_to_others(&self) -> u64 {
+        let Some(shared) = &self.shared else { return 0 };
+        let reserved: u64 = shared.reserved.iter().map(|(_, length)| length).sum();
+        self.reclaim.freed.saturating_add(reserved)
+    }
+
+    /// Counts bytes that others freed, and reads what is free: a writer that has written nothing yet does not know it.
+    pub(crate) fn note_freed(&mut self, raw: &dyn FileIo, bytes: u64) -> Result<()> {
+        self.load(raw)?;
+        self.reclaim.freed = self.reclaim.freed.saturating_add(bytes);
+        Ok(())
+    }
+
     /// What lies behind the end that the file would have without holes.
     pub(crate) fn compaction_plan(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<CompactionPlan> {
         self.stop_growing();

@@ -375,6 +375,14 @@ impl StorageCompaction for FileStorage {
         self.with_writer(|w, raw, locks| w.wants_compaction_at_close(raw, locks))
     }
 
+    fn room_left_to_others(&self) -> u64 {
+        self.with_writer(|w, _, _| Ok(w.room_left_to_others())).unwrap_or(0)
+    }
+
+    fn note_freed(&self, bytes: u64) -> Result<()> {
+        self.with_writer(|w, raw, _| w.note_freed(raw, bytes))
+    }
+
     fn begin_compaction(&self) -> Result<()> {
         self.with_writer(|w, raw, locks| w.begin_compaction(raw, locks))
     }

@@ -38,6 +38,16 @@ pub(crate) trait StorageCompaction: StorageReads {
         Ok(None)
     }
 
+    /// Bytes that one of many writers freed, or reserved and did not use. Only a writer that is alone can give them back.
+    fn room_left_to_others(&self) -> u64 {
+        0
+    }
+
+    /// Counts bytes that other writers freed as freed by this one, for what it does at its close.
+    fn note_freed(&self, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// Writes a payload where it is better kept than at `place`; `None` if there is no such place.
     fn write_before(&self, place: &Address, data: &[u8]) -> Result<Option<Address>>;
 }

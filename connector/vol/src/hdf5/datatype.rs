@@ -10,6 +10,7 @@ use crate::error::{Error, Minor, Result};
 use crate::hdf5::anchor::Anchor;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::saved_errors::silently;
 use crate::hdf5::token;
 
 /// `H5T_OPAQUE`
@@ -228,7 +229,7 @@ impl Library {
         }
         let mut known = std::ptr::null_mut();
         // SAFETY: the answer's place outlives the call.
-        let found = unsafe { (table.H5Tfind)(source, destination, &mut known) };
+        let found = silently(self, || unsafe { (table.H5Tfind)(source, destination, &mut known) });
         if found.is_none() {
             return Err(no_conversion());
         }
@@ -257,17 +258,12 @@ impl Library {
         }
         let background = background.map_or(std::ptr::null_mut(), |b| b.as_mut_ptr().cast::<c_void>());
         assert_none_held("conversions");
+        let buffer = buffer.as_mut_ptr().cast();
+        // The program is told once, by the call that it made itself.
         // SAFETY: both buffers hold `count` elements, as checked above, of the types that the caller says.
-        let result = unsafe {
-            (self.table().H5Tconvert)(
-                source,
-                destination,
-                count,
-                buffer.as_mut_ptr().cast(),
-                background,
-                transfer,
-            )
-        };
+        let result = silently(self, || unsafe {
+            (self.table().H5Tconvert)(source, destination, count, buffer, background, transfer)
+        });
         if result < 0 {
             return Err(no_conversion());
         }

@@ -19,7 +19,8 @@ pub enum Direction {
     Write,
 }
 
-/// Runs a transfer, with all other processes where its list says so.
+/// Runs a transfer, with all other processes where its list says so. `cause` says why this process would not take part natively,
+/// in HDF5's bits; the answer has the causes of all processes.
 ///
 /// # Errors
 /// Its own; with all others, if a write failed in any process.
@@ -27,18 +28,26 @@ pub fn transfer(
     first: &Handle,
     list: Hid,
     direction: Direction,
+    cause: u32,
     body: impl FnOnce() -> Result<()>,
-) -> Result<()> {
+) -> Result<u32> {
     let session = first.session()?;
-    let Some(together) = session.sharers().filter(|_| session.container.writable()) else { return body() };
+    let Some(together) = session.sharers() else { return body().map(|()| cause) };
     if !together.is_collective_transfer(list)? {
-        return body();
+        return body().map(|()| cause);
     }
     match direction {
-        Direction::Write => together.change(&session.container, CollectiveChange::Elements, body),
+        Direction::Write if session.container.writable() => {
+            together.change(&session.container, CollectiveChange::Elements, cause, body).map(|(_, all)| all)
+        }
+        // It fails in this process alone: nobody waits in it.
+        Direction::Write => body().map(|()| cause),
         Direction::Read => {
-            together.settle(&session.container)?;
-            together.during(body).unwrap_or_else(|panic| resume_unwind(panic))
+            let all = match session.container.writable() {
+                true => together.settle(&session.container, cause)?,
+                false => together.tell_causes(cause)?,
+            };
+            together.during(body).unwrap_or_else(|panic| resume_unwind(panic)).map(|()| all)
         }
     }
 }
@@ -47,7 +56,8 @@ pub fn transfer(
 pub fn of_last(handle: &Handle) -> Option<Arc<CollectiveFile>> {
     let session = handle.session().ok()?;
     let is_last = session.file_handles.load(Ordering::Relaxed) == 1;
-    session.sharers().filter(|_| is_last && session.container.writable() && !session.is_inherited()).cloned()
+    let is_ours = session.container.writable() && !session.is_inherited();
+    session.together.as_ref().filter(|_| is_last && is_ours).cloned()
 }
 
 /// `H5Fget_mpi_atomicity`.

@@ -1,10 +1,11 @@
 //! Files: containers opened, created, asked and closed.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
 
 use h5lake_container::{Access, Container, FileCreation, Replace, Target};
 use h5lake_ledger::Probe;
@@ -82,6 +83,7 @@ pub fn create(
         None => make()?,
         Some(all) => all.open(Some(&make), &|| reopen_made(request))?,
     };
+    keep_place(together.as_ref(), &container, request)?;
     let access_list = library.copy_list(access)?;
     library.fit_page_buffer(access_list.get(), || library.page_size(creation), true)?;
     let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
@@ -111,9 +113,27 @@ fn check_replaceable(
 /// The processes that open a file together, if the access list has MPI's driver. Collective.
 fn together(library: Library, access: Hid) -> Result<Option<Arc<CollectiveFile>>> {
     match library.driver(access)? {
-        Driver::Mpi => library.processes(access).map(CollectiveFile::new).map(Some),
+        Driver::Mpi => {
+            if let Some(driver) = library.spreading_driver(access)? {
+                tell_of_driver(driver);
+            }
+            library.processes(access).map(CollectiveFile::new).map(Some)
+        }
         _ => Ok(None),
     }
+}
+
+/// Says, once in a process, that a driver does nothing.
+fn tell_of_driver(driver: &str) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        let text = format!(
+            "the file driver '{driver}' has no effect: a container is one file or lies in a store, and all processes write it \
+             together, as with H5Pset_fapl_mpio"
+        );
+        // A closed stderr is no reason to fail.
+        writeln!(std::io::stderr(), "h5lake: {text}").ok();
+    });
 }
 
 /// The settings for creating or opening a file. Where processes do that together and one has bad ones, the others hear of
@@ -136,10 +156,14 @@ fn agreed<T>(together: &Option<Arc<CollectiveFile>>, done: Result<T>) -> Result<
     }
 }
 
+/// A store in memory is seen by one process alone.
+fn check_shared(together: &Option<Arc<CollectiveFile>>, place: &Place) -> Result<()> {
+    let has_others = together.as_ref().is_some_and(|together| together.has_others());
+    if has_others { collective::check_shared(place) } else { Ok(()) }
+}
+
 fn shareable(together: &Option<Arc<CollectiveFile>>, place: Place) -> Result<Place> {
-    if together.is_some() {
-        collective::check_shared(&place)?;
-    }
+    check_shared(together, &place)?;
     Ok(place)
 }
 
@@ -181,6 +205,18 @@ fn make(request: OpenRequest<'_>, creation: Hid) -> Result<Arc<Container>> {
         replaced.done();
     }
     Ok(container)
+}
+
+/// Says where a container is that processes write together: one of them gives its room back when all have closed it.
+fn keep_place(
+    together: Option<&Arc<CollectiveFile>>,
+    container: &Container,
+    request: OpenRequest<'_>,
+) -> Result<()> {
+    if let Some(together) = together.filter(|_| container.writable()) {
+        together.set_place(&request.place.target, options(request)?);
+    }
+    Ok(())
 }
 
 /// Opens what another process has made.
@@ -264,11 +300,12 @@ pub fn open_session(
 
 fn open_container(request: OpenRequest<'_>, together: Option<Arc<CollectiveFile>>) -> Result<Arc<Session>> {
     let OpenRequest { library, config, name, flags, access, .. } = request;
-    let open = || open_one(request);
+    let open = || check_shared(&together, request.place).and_then(|()| open_one(request));
     let container = match &together {
         None => open()?,
         Some(all) => all.open(None, &open)?,
     };
+    keep_place(together.as_ref(), &container, request)?;
     let swmr = match (flags.swmr_write, flags.swmr_read) {
         (true, _) => Swmr::Write,
         (_, true) => Swmr::Read,
@@ -285,10 +322,7 @@ fn open_container(request: OpenRequest<'_>, together: Option<Arc<CollectiveFile>
 }
 
 fn open_one(request: OpenRequest<'_>) -> Result<Arc<Container>> {
-    let OpenRequest { config, place, name, flags, together, .. } = request;
-    if together {
-        collective::check_shared(place)?;
-    }
+    let OpenRequest { config, place, name, flags, .. } = request;
     if flags.write {
         check_newest(place, Minor::CannotOpenFile, "open", name)?;
     }

@@ -20,5 +20,6 @@ pub mod object;
 pub mod path;
 pub mod pointer_files;
 pub mod storage;
+pub mod transfer_report;
 pub mod virtual_dataset;
 pub mod visit;

@@ -97,7 +97,17 @@ pub fn by_driver(library: Library, access: Hid) -> Result<bool> {
     match library.driver(access)? {
         // MPI's says who writes, and nothing of where.
         Driver::Default | Driver::Mpi => Ok(false),
-        Driver::Explicit => Ok(true),
+        Driver::Explicit => match library.processor_driver(access)? {
+            None => Ok(true),
+            Some(name) => Err(Error::file(
+                Minor::Unsupported,
+                format!(
+                    "the file driver '{name}' moves elements to the memory of graphics processors, which h5lake does not; choose \
+                     no driver for a container, or run without h5lake for a native file"
+                ),
+                Some(libc::ENOTSUP),
+            )),
+        },
     }
 }
 

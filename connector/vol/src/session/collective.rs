@@ -9,10 +9,10 @@
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use h5lake_container::{Container, Dataset, ObjectId, Recoverability, Selection, Target};
+use h5lake_container::{Container, Dataset, ObjectId, Options, Recoverability, Selection, Target};
 use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Minor, Result};
@@ -46,6 +46,22 @@ pub struct CollectiveFile {
     looked: Mutex<Traces>,
     /// Whether a process read what another had left: from then on everything is committed at once.
     is_eager: AtomicBool,
+    /// Bytes that this process leaves to whoever has the file alone, from its last flush on.
+    left_room: AtomicU64,
+    /// The container, for who gives back what all have left.
+    place: OnceLock<OpenedPlace>,
+}
+
+/// Where a container is that processes write together, and how it was opened.
+struct OpenedPlace {
+    target: Target,
+    options: Options,
+}
+
+impl std::fmt::Debug for OpenedPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenedPlace").finish_non_exhaustive()
+    }
 }
 
 /// Told to all: something is not committed here.
@@ -58,6 +74,9 @@ const READ: u32 = 4;
 const LEFT: u32 = 8;
 /// Told to all: this process has read by itself.
 const LOOKED: u32 = 16;
+
+/// From this bit on each process tells why it would not take part in a collective transfer natively.
+const CAUSES: u32 = 8;
 
 /// What all change in one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +106,8 @@ impl CollectiveFile {
             left: Mutex::default(),
             looked: Mutex::default(),
             is_eager: AtomicBool::default(),
+            left_room: AtomicU64::default(),
+            place: OnceLock::new(),
         })
     }
 
@@ -164,6 +185,7 @@ impl CollectiveFile {
         let done = self.flush(container);
         // It failed in all if it failed in one.
         if done.is_ok() {
+            self.left_room.store(container.room_left_to_others(), Ordering::Relaxed);
             return (done, Recoverability::Open);
         }
         let lost = if container.is_lost() { Err(Error::argument("lost")) } else { Ok(()) };
@@ -173,7 +195,8 @@ impl CollectiveFile {
     }
 
     /// What all changed in a call that all take part in, also a process whose part is empty or fails: then it fails in all. Now
-    /// and then, as [`Pace`] says, what was changed is committed, so that it is visible without a flush.
+    /// and then, as [`Pace`] says, what was changed is committed, so that it is visible without a flush. `cause` is told to all,
+    /// and the answer has what anybody told.
     ///
     /// # Errors
     /// If any process failed.
@@ -181,8 +204,9 @@ impl CollectiveFile {
         &self,
         container: &Container,
         kind: CollectiveChange,
+        cause: u32,
         body: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
+    ) -> Result<(T, u32)> {
         let pace = if kind == CollectiveChange::Structure { &self.structure } else { &self.elements };
         let done = self.during(body);
         let (done, panic) = match done {
@@ -193,7 +217,8 @@ impl CollectiveFile {
         let is_due = self.is_first() && pace.lock().is_due();
         let flags = self.flags(container)
             | flag(is_due, DUE)
-            | flag(self.has_read.swap(false, Ordering::Relaxed), READ);
+            | flag(self.has_read.swap(false, Ordering::Relaxed), READ)
+            | cause << CAUSES;
         let told = self.tell(container, done, flags);
         if let Some(panic) = panic {
             resume_unwind(panic);
@@ -209,21 +234,30 @@ impl CollectiveFile {
             self.commit(container)?;
             pace.lock().took(started);
         }
-        Ok(done)
+        Ok((done, told >> CAUSES))
     }
 
     /// Begins what all do with what was written: commits whatever any process has changed, and moves all to the version that has
-    /// it. Without changes it costs one message. Collective.
+    /// it. Without changes it costs one message. `cause` is told to all, and the answer has what anybody told. Collective.
     ///
     /// # Errors
     /// If any process failed.
-    pub fn settle(&self, container: &Container) -> Result<()> {
-        let ((), told) = self.tell(container, Ok(()), self.flags(container))?;
+    pub fn settle(&self, container: &Container, cause: u32) -> Result<u32> {
+        let ((), told) = self.tell(container, Ok(()), self.flags(container) | cause << CAUSES)?;
         self.elements.lock().was_read();
         match told & CHANGED {
-            0 => Ok(container.look_at_others()?),
-            _ => self.commit(container),
+            0 => container.look_at_others()?,
+            _ => self.commit(container)?,
         }
+        Ok(told >> CAUSES)
+    }
+
+    /// Tells all others a cause of this process; the answer has what anybody told. Collective.
+    ///
+    /// # Errors
+    /// Those of MPI.
+    pub fn tell_causes(&self, cause: u32) -> Result<u32> {
+        self.processes.exchange(Ok(()), cause << CAUSES).map(|((), told)| told >> CAUSES)
     }
 
     /// What is to be told of this process.
@@ -284,10 +318,37 @@ impl CollectiveFile {
         done
     }
 
-    /// Waits until all have closed the file: one of them may create it anew at once. Collective.
+    /// Says where the container is that is being opened.
+    pub fn set_place(&self, target: &Target, options: Options) {
+        self.place.get_or_init(|| OpenedPlace { target: target.clone(), options });
+    }
+
+    /// Waits until all have closed the file: one of them may create it anew at once. If they left much room that nobody could
+    /// give back while there were others, the first process does that now, and all wait for it. Collective.
     pub fn let_go(&self) {
+        let mine = self.left_room.swap(0, Ordering::Relaxed).to_le_bytes();
         // The file is closed, whatever is said here.
+        let Ok(all) = self.processes.gather(&mine) else { return };
+        let left = all.as_chunks::<8>().0.iter().map(|left| u64::from_le_bytes(*left));
+        let left = left.fold(0, u64::saturating_add);
+        if left == 0 {
+            return;
+        }
+        if self.is_first() {
+            self.give_back(left);
+        }
         self.agree(Ok(())).ok();
+    }
+
+    fn give_back(&self, left: u64) {
+        let Some(OpenedPlace { target, options }) = self.place.get() else { return };
+        // The others wait, whatever happens here.
+        let done = catch_unwind(AssertUnwindSafe(|| Container::compact_left(target, options, left)));
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("dead room was not given back: {error}"),
+            Err(_) => tracing::warn!("dead room was not given back: a panic"),
+        }
     }
 
     /// Says whether every write is to be seen by all at once.

@@ -42,7 +42,9 @@ impl Session {
     /// If any process failed.
     pub fn change_structure<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         match self.sharers().filter(|_| self.container.writable()) {
-            Some(together) => together.change(&self.container, CollectiveChange::Structure, body),
+            Some(together) => {
+                together.change(&self.container, CollectiveChange::Structure, 0, body).map(|(done, _)| done)
+            }
             None => body(),
         }
     }
@@ -53,7 +55,7 @@ impl Session {
     /// If any process failed.
     pub fn settle(&self) -> Result<()> {
         match self.sharers().filter(|_| self.container.writable()) {
-            Some(together) => together.settle(&self.container),
+            Some(together) => together.settle(&self.container, 0).map(drop),
             None => Ok(()),
         }
     }

@@ -15,6 +15,7 @@ pub mod chunked_dataset;
 pub mod filter_dataset;
 pub mod open;
 pub mod shadow_driver;
+pub mod transform;
 
 /// What a native object is, and so how it is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,8 +13,10 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
 pub mod creation;
+pub mod drivers;
 pub mod external_link;
 pub mod file;
+pub mod transfer;
 pub mod user;
 pub mod virtual_sources;
 

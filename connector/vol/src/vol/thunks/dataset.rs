@@ -15,6 +15,7 @@ use crate::hdf5::strings;
 use crate::operations::asynchronous::{self, Begun, Transfer};
 use crate::operations::collective::{self, Direction};
 use crate::operations::dataset::{self, FileSelection, NewDataset};
+use crate::operations::transfer_report::{Moved, Report};
 use crate::transfer::memory::region::MemoryRegion;
 use crate::vol::passthrough::{self, forward};
 use crate::vol::thunks::Request;
@@ -96,6 +97,32 @@ impl Arrays {
             let (region, what) = plan(handle, memory_type, spaces, given, *self.buffers.add(index))?;
             Ok(Transfer { memory_type, region, what })
         }
+    }
+
+    /// What the transfer list will be told. None if nobody can ask it, or the arguments are wrong, which the transfer tells.
+    ///
+    /// # Safety
+    /// As for [`Arrays::plan`].
+    unsafe fn report(&self, list: Hid, direction: Direction) -> Option<Report> {
+        let first = dataset::of(self.handle(0).ok()?).ok()?;
+        let mut report = Report::begin(first, list).ok()??;
+        for index in 0..self.count {
+            let handle = self.handle(index).ok()?;
+            // SAFETY: the array has `count` entries.
+            let memory_type = unsafe { *self.memory_types.add(index) };
+            let selected = || {
+                // SAFETY: as the caller says.
+                let region = unsafe { self.plan(index, handle, direction) }?.region;
+                Ok((region.points(), region.is_contiguous()))
+            };
+            report
+                .add(
+                    &Moved { dataset: dataset::of(handle).ok()?, memory_type, selected: &selected },
+                    direction,
+                )
+                .ok()?;
+        }
+        Some(report)
     }
 
     fn handle<'a>(&self, index: usize) -> Result<&'a Handle> {
@@ -238,20 +265,41 @@ unsafe fn each(
             // SAFETY: as the caller says.
             Ok((dataset::of(handle)?, unsafe { arrays.plan(index, handle, direction) }?))
         };
-        let run = |(dataset, transfer): (&DatasetHandle, Transfer)| transfer.run(dataset, list, direction);
         if count == 0 {
             return Ok(OK);
         }
         let first = arrays.handle(0)?;
         // SAFETY: as the caller says.
-        match unsafe { request.as_mut() } {
-            Some(place) if asynchronous::may_go_on(first) => {
+        let report = unsafe { arrays.report(list, direction) };
+        let is_transforming = first
+            .library()
+            .is_some_and(|library| library.is_own_transfer_list(list) && library.has_transform(list));
+        let run = |(dataset, transfer): (&DatasetHandle, Transfer)| {
+            let points = transfer.region.points();
+            match is_transforming {
+                true => run_transforming(dataset, transfer, list, direction)?,
+                false => transfer.run(dataset, list, direction)?,
+            }
+            if let Some(report) = &report {
+                report.note(points);
+            }
+            Ok(())
+        };
+        // SAFETY: as the caller says.
+        let done = match unsafe { request.as_mut() } {
+            Some(place) if asynchronous::may_go_on(first) && !is_transforming => {
                 let planned = (0..count).map(plan).collect::<Result<Vec<_>>>()?;
+                let points = planned.iter().map(|(_, transfer)| transfer.region.points()).sum();
                 match asynchronous::transfer(planned, list, direction)? {
-                    Begun::GoesOn(request) => *place = Handle::Request(request).into_pointer(),
+                    Begun::GoesOn(request) => {
+                        // The list may be gone when the transfer ends.
+                        report.iter().for_each(|report| report.note(points));
+                        *place = Handle::Request(request).into_pointer();
+                        Ok(0)
+                    }
                     Begun::Refused(planned) => {
                         first.complete(CallOrder::Behind);
-                        planned.into_iter().try_for_each(run)?;
+                        planned.into_iter().try_for_each(run).map(|()| 0)
                     }
                 }
             }
@@ -259,11 +307,49 @@ unsafe fn each(
                 first.complete(CallOrder::Behind);
                 // All are in one file: libhdf5 sees to it.
                 let all = || (0..count).try_for_each(|index| run(plan(index)?));
-                collective::transfer(first, list, direction, all)?;
+                let cause = report.as_ref().map_or(0, Report::local_cause);
+                collective::transfer(first, list, direction, cause, all)
             }
+        };
+        match (&report, &done) {
+            (Some(report), Ok(causes)) => report.end(*causes),
+            (Some(report), Err(_)) => report.fail(),
+            (None, _) => {}
         }
-        Ok(OK)
+        done.map(|_| OK)
     })
+}
+
+/// Runs a transfer whose list has an expression: on a copy of what is written, or on what was read (`H5Pset_data_transform`).
+fn run_transforming(
+    dataset: &DatasetHandle,
+    transfer: Transfer,
+    list: Hid,
+    direction: Direction,
+) -> Result<()> {
+    let Transfer { memory_type, mut region, what } = transfer;
+    let (element, points) = (region.element(), region.points());
+    let mut data = vec![0; region.bytes()];
+    let place = data.as_mut_ptr().cast();
+    let library = dataset.base.session.library;
+    let plain = library.without_transform(list)?;
+    match direction {
+        Direction::Write => {
+            region.gather(0, &mut data);
+            library.transform(memory_type, &mut data, list)?;
+            // SAFETY: the buffer has so many elements, which libhdf5 left there as such of the type, and outlives the region.
+            let region = unsafe { MemoryRegion::packed(place, element, points, Some(memory_type)) }?;
+            Transfer { memory_type, region, what }.run(dataset, plain.get(), direction)
+        }
+        Direction::Read => {
+            // SAFETY: the buffer has room for so many elements, and outlives the region.
+            let packed = unsafe { MemoryRegion::packed(place, element, points, None) }?;
+            Transfer { memory_type, region: packed, what }.run(dataset, plain.get(), direction)?;
+            library.transform(memory_type, &mut data, list)?;
+            region.scatter(0, &data);
+            Ok(())
+        }
+    }
 }
 
 unsafe extern "C" fn get(

@@ -1,0 +1,53 @@
+//! File drivers that lay native files out for large machines, by their names: a container has no use for them.
+
+use std::ffi::CStr;
+
+use crate::error::Result;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::saved_errors::silently;
+
+/// Drivers that spread one native file over several, among the processes of an MPI program.
+const SPREADING: [&CStr; 2] = [c"subfiling", c"ioc"];
+/// Drivers that move elements between a file and the memory of graphics processors.
+const OF_PROCESSORS: [&CStr; 1] = [c"gds"];
+
+impl Library {
+    /// The name of the driver of a file access list, if it spreads a file over several (`H5Pset_fapl_subfiling`).
+    ///
+    /// # Errors
+    /// If the library makes no list to compare it with.
+    pub fn spreading_driver(self, access: Hid) -> Result<Option<&'static str>> {
+        self.driver_among(access, &SPREADING)
+    }
+
+    /// The name of the driver of a file access list, if it reads and writes memory of graphics processors.
+    ///
+    /// # Errors
+    /// As for [`spreading_driver`](Self::spreading_driver).
+    pub fn processor_driver(self, access: Hid) -> Result<Option<&'static str>> {
+        self.driver_among(access, &OF_PROCESSORS)
+    }
+
+    fn driver_among(self, access: Hid, names: &[&'static CStr]) -> Result<Option<&'static str>> {
+        let table = self.table();
+        for name in names {
+            // SAFETY: a terminated name. A driver that a list has is registered.
+            if unsafe { (table.H5FDis_driver_registered_by_name)(name.as_ptr()) } <= 0 {
+                continue;
+            }
+            // SAFETY: the class of file access lists.
+            let list = unsafe { (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g()) };
+            let list = Id::from_call(self, list, "H5Pcreate")?;
+            // SAFETY: a terminated name, no configuration; drivers that demand one refuse. Any list may be asked.
+            let is_it = silently(self, || unsafe {
+                (table.H5Pset_driver_by_name)(list.get(), name.as_ptr(), std::ptr::null()) >= 0
+                    && (table.H5Pget_driver)(list.get()) == (table.H5Pget_driver)(access)
+            });
+            if is_it {
+                return Ok(name.to_str().ok());
+            }
+        }
+        Ok(None)
+    }
+}
