@@ -19,6 +19,7 @@ mod compaction_plan;
 mod error;
 mod extent;
 mod file;
+mod foreign;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod history;
@@ -60,6 +61,7 @@ pub use compaction_plan::CompactionPlan;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
 pub use file::superblock::FORMAT as FORMAT_VERSION;
+pub use foreign::ForeignObject;
 pub use file::{ByteSource, OpenedFile, Replacing};
 pub use journal::EarlierTry;
 pub use ledger::{Ledger, Tag, WholeCopy};

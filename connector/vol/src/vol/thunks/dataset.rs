@@ -160,24 +160,27 @@ unsafe extern "C" fn read(
         if let Some(mut many) = passthrough::many(count, datasets) {
             let first = many.first;
             return many.call("H5Dread_multi", Major::Dataset, |hdf5, connector, datasets| {
-                if count == 1 && request.is_null() {
-                    let call =
-                        NativeCall { memory_type: *memory_types, memory_space: *memory_spaces, transfer };
-                    if native_read::read(first, connector, &call, *file_spaces, *buffers) {
-                        return OK;
+                let read = || {
+                    if count == 1 && request.is_null() {
+                        let call =
+                            NativeCall { memory_type: *memory_types, memory_space: *memory_spaces, transfer };
+                        if native_read::read(first, connector, &call, *file_spaces, *buffers) {
+                            return OK;
+                        }
                     }
-                }
-                (hdf5.H5VLdataset_read)(
-                    count,
-                    datasets,
-                    connector,
-                    memory_types,
-                    memory_spaces,
-                    file_spaces,
-                    transfer,
-                    buffers,
-                    request,
-                )
+                    (hdf5.H5VLdataset_read)(
+                        count,
+                        datasets,
+                        connector,
+                        memory_types,
+                        memory_spaces,
+                        file_spaces,
+                        transfer,
+                        buffers,
+                        request,
+                    )
+                };
+                if count == 1 { native_read::with_chunks(first, connector, *file_spaces, read) } else { read() }
             });
         }
         let arrays = Arrays { count, datasets, memory_types, memory_spaces, file_spaces, buffers };
