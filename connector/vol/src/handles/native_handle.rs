@@ -47,7 +47,8 @@ impl NativeConnector {
 
     /// Makes a call of the native connector. If it fails, its frames are what is left on the error stack.
     pub(crate) fn call<T: CallResult>(&self, call: impl FnOnce(&'static Hdf5, Hid) -> T) -> T {
-        reported_once(self.library, || call(self.library.table(), self.id()))
+        let call = || reported_once(self.library, || call(self.library.table(), self.id()));
+        if self.object.is_some() { self.library.telling_refused(call) } else { call() }
     }
 
     /// Whether identifiers of objects are open on exactly this native file object.

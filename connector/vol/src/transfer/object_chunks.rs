@@ -92,6 +92,17 @@ impl ObjectChunks {
         Ok(touched.iter().filter_map(place).collect())
     }
 
+    /// Checks that the dataset has its elements itself.
+    ///
+    /// # Errors
+    /// For elements in other files.
+    pub fn check(&self, dataset: BorrowedDataset<'_>) -> Result<()> {
+        match self.known(dataset)? {
+            Known::Elsewhere(error) => Err(error.clone()),
+            Known::Unchunked | Known::Chunked { .. } => Ok(()),
+        }
+    }
+
     fn known(&self, dataset: BorrowedDataset<'_>) -> Result<&Known> {
         if let Some(known) = self.0.get() {
             return Ok(known);

@@ -11,10 +11,11 @@ use h5lake_plugin_abi::{MAX_LIBRARIES, bindings as sys};
 use object_stores::deadline;
 
 use crate::error::{Error, Major, Minor, Result};
-use crate::hdf5::call_context::OFFERED;
+use crate::hdf5::call_context::{OFFERED, REFUSED, TELLING};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::saved_errors::CallResult;
 use crate::hdf5::strings;
 use crate::thread_state::{OfThisThread, ThreadValue};
 
@@ -41,6 +42,21 @@ impl Library {
         }
         // SAFETY: both identifiers are valid; the driver takes no information.
         check(unsafe { (table.H5Pset_driver)(access.get(), driver, std::ptr::null()) }, "H5Pset_driver")
+    }
+
+    /// Makes a call on what is in a native file in a store. If it fails because such a file names another one, that is what is told: libhdf5
+    /// tries several names, and says of none why it did not open.
+    pub(crate) fn telling_refused<T: CallResult>(self, call: impl FnOnce() -> T) -> T {
+        if TELLING.get() {
+            return call();
+        }
+        let _told_once = TELLING.scoped(true);
+        REFUSED.put(None);
+        let answer = call();
+        if let Some(error) = REFUSED.put(None).filter(|_| answer.failed()) {
+            self.push_error("h5lake_object_open", Major::File, &error);
+        }
+        answer
     }
 
     /// Makes a call that opens a file, for which the driver opens `object`.
@@ -152,8 +168,9 @@ unsafe fn open_in(slot: usize, name: *const c_char) -> *mut sys::H5FD_t {
         let object = OFFERED.with_borrow(Option::clone).ok_or_else(|| {
             // SAFETY: as the caller says.
             let name = if name.is_null() { c"" } else { unsafe { CStr::from_ptr(name) } };
-            let name = name.to_string_lossy();
-            not_followed(&name)
+            let error = not_followed(&name.to_string_lossy());
+            REFUSED.put(Some(error.clone()));
+            error
         })?;
         // SAFETY: all-zero is a valid value of this plain structure, which libhdf5 fills.
         let public: sys::H5FD_t = unsafe { std::mem::zeroed() };

@@ -159,6 +159,9 @@ unsafe extern "C" fn read(
     unsafe {
         if let Some(mut many) = passthrough::many(count, datasets) {
             let first = many.first;
+            // One is what all but H5Dread_multi reads; it needs no list.
+            let listed = if count == 1 { 0..0 } else { 0..count };
+            let natives: Vec<_> = listed.filter_map(|index| passthrough::of(*datasets.add(index))).collect();
             return many.call("H5Dread_multi", Major::Dataset, |hdf5, connector, datasets| {
                 let read = || {
                     if count == 1 && request.is_null() {
@@ -180,7 +183,10 @@ unsafe extern "C" fn read(
                         request,
                     )
                 };
-                if count == 1 { native_read::with_chunks(first, connector, *file_spaces, read) } else { read() }
+                match count {
+                    1 => native_read::with_chunks(first, connector, *file_spaces, read),
+                    _ => native_read::checked(&natives, connector, read),
+                }
             });
         }
         let arrays = Arrays { count, datasets, memory_types, memory_spaces, file_spaces, buffers };

@@ -97,3 +97,26 @@ pub(super) unsafe fn with_chunks(
         }
     })
 }
+
+/// Makes a read of several datasets, if none of them has its elements in files that its own file, in a store, names.
+///
+/// # Safety
+/// As [`with_chunks`], for all of them.
+pub(super) unsafe fn checked(
+    natives: &[&NativeHandle],
+    connector: Hid,
+    read: impl FnOnce() -> c_int,
+) -> c_int {
+    let Some(library) = natives.iter().find(|native| native.object_file().is_some()).map(|n| n.library()) else {
+        return read();
+    };
+    guard(Some(library), "h5lake_dataset_read", Major::Dataset, FAIL, || {
+        for native in natives {
+            let Some((_, chunks)) = native.object_file() else { continue };
+            // SAFETY: as the caller says.
+            let dataset = unsafe { BorrowedDataset::new(library, connector, native.object()) };
+            chunks.check(dataset)?;
+        }
+        Ok(read())
+    })
+}
