@@ -409,8 +409,7 @@ impl RemoteStore {
 
     /// The answer to a read of `range`, of which `part` came.
     fn gathered(&self, key: &Key, range: Option<Range<u64>>, part: Part) -> Result<GetResult> {
-        let wanted =
-            resolve_range(range, part.meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
+        let wanted = resolve_range(range, part.meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
         let length = part.len();
         if length != wanted.end - wanted.start {
             let why = format!("{length} bytes came for the range {}..{}", wanted.start, wanted.end);

@@ -60,7 +60,16 @@ class State:
 
     def __init__(self, folder, ranges=True, conditions=True, etags="strong", delay=0.0):
         self.folder, self.ranges, self.conditions, self.etags, self.delay = Path(folder), ranges, conditions, etags, delay
-        self.asked, self.most, self.now, self.events, self.lock = [], 0, 0, 0, threading.Lock()
+        self.files, self.asked, self.most, self.now, self.events, self.lock = {}, [], 0, 0, 0, threading.Lock()
+
+    def file(self, path):
+        """The bytes of a file, their etag, the file's time. A file is read once for each time that it has."""
+        found = path.stat()
+        known = (str(path), found.st_mtime_ns, found.st_ino, found.st_size)
+        if known not in self.files:
+            whole = path.read_bytes()
+            self.files[known] = memoryview(whole), f'"{hashlib.md5(whole).hexdigest()}"', found.st_mtime
+        return self.files[known]
 
     def change(self, step):
         """One request more, or less. Answers the number of such events so far."""
@@ -116,13 +125,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Answers; says from where on, and with how many bytes."""
         of, path = self.of, self.of.folder / self.path.lstrip("/")
         try:
-            whole, modified = path.read_bytes(), path.stat().st_mtime
+            whole, etag, modified = of.file(path)
         except OSError:
             self.reply(404)
             return 0, 0
         known = {"Last_Modified": email.utils.formatdate(modified, usegmt=True)}
         if of.etags:
-            etag = f'"{hashlib.md5(whole).hexdigest()}"'
             known["ETag"] = etag if of.etags == "strong" else f"W/{etag}"
         condition = self.headers.get("If-Match")
         # A weak etag matches none (RFC 9110, 13.1.1).

@@ -271,7 +271,16 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     match (store, text) {
         (None, _) => {
             let target = Target::File(path);
-            Ok(Place { target, pointer: None, route: Route::Name, at: None, found, opened, source: None, foreign: ForeignObject::default() })
+            Ok(Place {
+                target,
+                pointer: None,
+                route: Route::Name,
+                at: None,
+                found,
+                opened,
+                source: None,
+                foreign: ForeignObject::default(),
+            })
         }
         (Some(store), Ok(text)) => {
             let target = in_store(store, &of_the_setting(config), &key_of_path(text)?, config)?;
@@ -291,7 +300,16 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
             let pointer = is_persistent(&target).then_some(path);
             let route = if pointer.is_some() { Route::Setting } else { Route::Name };
             let found = found.filter(|_| pointer.is_some());
-            Ok(Place { target, pointer, route, at: None, found, opened: None, source: None, foreign: ForeignObject::default() })
+            Ok(Place {
+                target,
+                pointer,
+                route,
+                at: None,
+                found,
+                opened: None,
+                source: None,
+                foreign: ForeignObject::default(),
+            })
         }
         (Some(_), Err(_)) => Err(Error::argument("a name that is kept in an object store must be UTF-8")),
     }

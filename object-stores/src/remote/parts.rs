@@ -112,7 +112,8 @@ impl RemoteStore {
         match asked {
             Err(failure) if failure.kind == ErrorKind::PreconditionFailed => {
                 let part = self.part(key, Some(range))?;
-                if self.bucket.etag(part.meta.e_tag.clone(), part.meta.version.clone()).as_ref() == Some(etag) {
+                if self.bucket.etag(part.meta.e_tag.clone(), part.meta.version.clone()).as_ref() == Some(etag)
+                {
                     self.bucket.misreads_if_match.store(true, Ordering::Relaxed);
                 }
                 Ok(part)

@@ -633,4 +633,3 @@ impl GivesBack for Mutex<BlockCache> {
         }
     }
 }
-

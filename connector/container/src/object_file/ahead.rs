@@ -48,7 +48,8 @@ enum Slot {
 
 /// Ranges as requests: neighbours are asked for together, what is long in parts. In the order in which the ranges were given.
 fn joined(wanted: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut sorted: Vec<_> = wanted.iter().cloned().zip(0_usize..).filter(|(range, _)| !range.is_empty()).collect();
+    let mut sorted: Vec<_> =
+        wanted.iter().cloned().zip(0_usize..).filter(|(range, _)| !range.is_empty()).collect();
     sorted.sort_unstable_by_key(|(range, turn)| (range.start, *turn));
     let mut requests: Vec<(usize, Range<u64>)> = Vec::new();
     let mut idle = 0;
@@ -57,7 +58,8 @@ fn joined(wanted: &[Range<u64>]) -> Vec<Range<u64>> {
             let gap = range.start.saturating_sub(last.end);
             let end = last.end.max(range.end);
             let length = end - last.start;
-            if range.start <= last.end || (length <= MAX_REQUEST_BYTES && (idle + gap) * GAP_SHARE <= length) {
+            if range.start <= last.end || (length <= MAX_REQUEST_BYTES && (idle + gap) * GAP_SHARE <= length)
+            {
                 idle += gap;
                 last.end = end;
                 *first = turn.min(*first);
@@ -269,13 +271,9 @@ mod tests {
     #[test]
     fn the_request_of_a_byte_is_found() {
         let ahead = Ahead::new(vec![50..60, 10..20], 1 << 20);
-        assert_eq!([9, 10, 19, 20, 55, 60].map(|at| ahead.request_for(at)), [
-            None,
-            Some(1),
-            Some(1),
-            None,
-            Some(0),
-            None
-        ]);
+        assert_eq!(
+            [9, 10, 19, 20, 55, 60].map(|at| ahead.request_for(at)),
+            [None, Some(1), Some(1), None, Some(0), None]
+        );
     }
 }

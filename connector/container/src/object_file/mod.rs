@@ -81,10 +81,10 @@ impl ObjectFile {
         };
         let key = Key::new(key).map_err(|e| Error::invalid(e.to_string()))?;
         let version = front.meta.clone();
-        let said = version.etag.as_ref().map_or_else(
-            || format!("{:?}", version.modified),
-            |etag| etag.as_str().to_owned(),
-        );
+        let said = version
+            .etag
+            .as_ref()
+            .map_or_else(|| format!("{:?}", version.modified), |etag| etag.as_str().to_owned());
         let identity = (store.place_of(key.as_str()), said, version.size);
         let mut open = OPEN.lock();
         if let Some(found) = open.get(&identity).and_then(Weak::upgrade) {

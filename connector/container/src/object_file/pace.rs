@@ -62,7 +62,8 @@ impl Pace {
             return 0..size;
         }
         let is_exact = content == Content::Raw && wanted.end - wanted.start >= MIN_EXACT_BYTES;
-        let start = if is_exact || is_sequel { wanted.start } else { wanted.start / BLOCK_BYTES * BLOCK_BYTES };
+        let start =
+            if is_exact || is_sequel { wanted.start } else { wanted.start / BLOCK_BYTES * BLOCK_BYTES };
         let end = wanted.end.saturating_add(stream.ahead);
         let end = if is_exact && !is_sequel { end } else { end.next_multiple_of(BLOCK_BYTES) };
         stream.end = end.min(size);

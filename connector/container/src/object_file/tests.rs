@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use object_stores::{
-    Call, FaultStore, Key, LatencyStore, MemoryStore, ObjectStore, ObjectStoreExt, Operation, Pace, PutMode, Rule,
-    Select, Timing, TraceStore, most_at_once, round_trips,
+    Call, Fault, FaultStore, Key, LatencyStore, MemoryStore, ObjectStore, ObjectStoreExt, Operation, Pace,
+    PutMode, Rule, Select, Timing, TraceStore, most_at_once, round_trips,
 };
 
 use super::*;
@@ -31,7 +31,8 @@ fn place(length: usize) -> Place {
     memory.put(&Key::new("a.h5").unwrap(), Bytes::from(bytes.clone()).into(), PutMode::Create).unwrap();
     let pace = Pace { per_request: Duration::from_millis(5), ..Pace::default() };
     let trace = Arc::new(TraceStore::new(Arc::new(LatencyStore::new(memory.clone(), pace))));
-    let target = Target::Objects { store: trace.clone(), key: "a.h5".into(), url: format!("memory:{length}") };
+    let target =
+        Target::Objects { store: trace.clone(), key: "a.h5".into(), url: format!("memory:{length}") };
     Place { memory, trace, target, bytes }
 }
 
@@ -51,7 +52,10 @@ impl Place {
         let mut read = vec![1; length];
         file.read(at as u64, &mut read, content).unwrap();
         let there = &self.bytes[at.min(self.bytes.len())..(at + length).min(self.bytes.len())];
-        assert!(read.starts_with(there) && read[there.len()..].iter().all(|byte| *byte == 0), "{length} at {at}");
+        assert!(
+            read.starts_with(there) && read[there.len()..].iter().all(|byte| *byte == 0),
+            "{length} at {at}"
+        );
     }
 }
 
@@ -91,7 +95,8 @@ fn what_is_in_memory_is_not_asked_for_again() {
 #[test]
 fn chunks_are_fetched_side_by_side_and_no_more_than_them() {
     let place = place(80 * MIB);
-    let chunks: Vec<_> = (0..40).map(|n| (10 * MIB + n * 1_500_000) as u64).map(|at| at..at + 1_300_000).collect();
+    let chunks: Vec<_> =
+        (0..40).map(|n| (10 * MIB + n * 1_500_000) as u64).map(|at| at..at + 1_300_000).collect();
     let needed: u64 = chunks.iter().map(|chunk| chunk.end - chunk.start).sum();
     let file = place.open(256 << 20);
     file.reading_ahead(&chunks, || {
@@ -156,10 +161,8 @@ fn a_failed_request_is_the_error_of_the_read_that_needs_it() {
     let target = Target::Objects { store: faulty.clone(), key: "a.h5".into(), url: "memory:faulty".into() };
     let front = faulty.get_front(&Key::new("a.h5").unwrap(), MIB as u64).unwrap();
     let file = ObjectFile::open(&target, &front, &Options::default()).unwrap();
-    for n in 1..100 {
-        let unavailable = object_stores::ErrorKind::Unavailable;
-        faulty.inject(Rule::fail_nth(Select::One(Operation::Get), n, Timing::Before, unavailable));
-    }
+    let fault = Fault::Fail(Timing::Before, object_stores::ErrorKind::Unavailable);
+    faulty.inject(Rule { select: Select::One(Operation::Get), skip: 0, times: u64::MAX, fault });
     let chunks = [40 << 20..41 << 20, 50 << 20..51 << 20];
     let mut read = vec![0; MIB];
     file.reading_ahead(&chunks, || {

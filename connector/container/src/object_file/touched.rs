@@ -27,7 +27,8 @@ pub fn touched_chunks(
     match selection {
         Selection::None => Ok(Some(Vec::new())),
         Selection::All => {
-            let all: Vec<Vec<u64>> = counts.iter().map(|count| (0..(*count).min(most + 1)).collect()).collect();
+            let all: Vec<Vec<u64>> =
+                counts.iter().map(|count| (0..(*count).min(most + 1)).collect()).collect();
             Ok(numbers(&counts, &all, most))
         }
         Selection::Hyperslab { start, stride, count, block } => {
@@ -43,7 +44,8 @@ pub fn touched_chunks(
             let mut is_enough = true;
             let walked = Grid::Boxes(chunk.to_vec()).parts(dims, selection, 1, &mut |part| {
                 is_enough = (found.len() as u64) < most;
-                let number = part.coords.iter().zip(&counts).fold(0, |number, (at, count)| number * count + at);
+                let number =
+                    part.coords.iter().zip(&counts).fold(0, |number, (at, count)| number * count + at);
                 found.push(number);
                 // What stops the walk is no error of anybody's.
                 if is_enough { Ok(()) } else { Err(Error::range("there are too many")) }
@@ -107,7 +109,10 @@ mod tests {
     #[test]
     fn more_than_is_wanted_is_nothing() {
         assert_eq!(touched_chunks(&[100, 100], &[1, 1], &Selection::All, 9_999).unwrap(), None);
-        assert_eq!(touched_chunks(&[100, 100], &[1, 1], &Selection::All, 10_000).unwrap().unwrap().len(), 10_000);
+        assert_eq!(
+            touched_chunks(&[100, 100], &[1, 1], &Selection::All, 10_000).unwrap().unwrap().len(),
+            10_000
+        );
         let huge = [u64::MAX, u64::MAX];
         assert_eq!(touched_chunks(&huge, &[1, 1], &Selection::All, 10).unwrap(), None);
         let runs = Selection::Runs(vec![Run { offset: 95, count: 10 }, Run { offset: 3, count: 1 }]);

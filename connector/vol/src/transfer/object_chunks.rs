@@ -68,7 +68,9 @@ impl ObjectChunks {
             ALL => Selection::All,
             space => library.selection_of(space, &dims)?.0,
         };
-        let Some(touched) = touched_chunks(&dims, chunk, &selection, MAX_LISTED)? else { return Ok(Vec::new()) };
+        let Some(touched) = touched_chunks(&dims, chunk, &selection, MAX_LISTED)? else {
+            return Ok(Vec::new());
+        };
         if touched.len() < 2 {
             return Ok(Vec::new());
         }
@@ -142,7 +144,8 @@ fn list(dataset: BorrowedDataset<'_>, chunk: &[u64], counts: &[u64]) -> Result<V
     let mut chunks = Vec::new();
     dataset.each_chunk(counts.len(), &mut |offset, place| {
         let coords = offset.iter().zip(chunk).map(|(at, chunk)| at / chunk);
-        let number = coords.zip(counts).fold(0, |n: u64, (at, count)| n.wrapping_mul(*count).wrapping_add(at));
+        let number =
+            coords.zip(counts).fold(0, |n: u64, (at, count)| n.wrapping_mul(*count).wrapping_add(at));
         chunks.push(Chunk { number, address: place.address, bytes: place.bytes });
         chunks.len() as u64 <= MAX_LISTED
     })?;

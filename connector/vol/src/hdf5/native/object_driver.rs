@@ -54,6 +54,8 @@ impl Library {
         REFUSED.put(None);
         let answer = call();
         if let Some(error) = REFUSED.put(None).filter(|_| answer.failed()) {
+            // Programs show the innermost frame.
+            drop(self.take_errors());
             self.push_error("h5lake_object_open", Major::File, &error);
         }
         answer
@@ -80,22 +82,8 @@ type Open = unsafe extern "C" fn(*const c_char, c_uint, Hid, sys::haddr_t) -> *m
 
 /// One for each library, so that a call without a file knows who calls.
 static OPENS: [Open; MAX_LIBRARIES] = [
-    open::<0>,
-    open::<1>,
-    open::<2>,
-    open::<3>,
-    open::<4>,
-    open::<5>,
-    open::<6>,
-    open::<7>,
-    open::<8>,
-    open::<9>,
-    open::<10>,
-    open::<11>,
-    open::<12>,
-    open::<13>,
-    open::<14>,
-    open::<15>,
+    open::<0>, open::<1>, open::<2>, open::<3>, open::<4>, open::<5>, open::<6>, open::<7>, open::<8>,
+    open::<9>, open::<10>, open::<11>, open::<12>, open::<13>, open::<14>, open::<15>,
 ];
 
 fn class(open: Open) -> sys::H5FD_class_t {
@@ -242,7 +230,8 @@ unsafe extern "C" fn read(
         return 0;
     }
     // SAFETY: see `file`; the buffer has `size` bytes.
-    let (file, buffer) = unsafe { (file(pointer), std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size)) };
+    let (file, buffer) =
+        unsafe { (file(pointer), std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size)) };
     let content = if kind == sys::H5FD_MEM_DRAW { Content::Raw } else { Content::Metadata };
     told(file.library, "h5lake_object_read", || Ok(file.object.read(address, buffer, content)?))
 }
@@ -257,5 +246,7 @@ unsafe extern "C" fn write(
 ) -> c_int {
     // SAFETY: see `file`.
     let library = unsafe { file(pointer) }.library;
-    told(library, "h5lake_object_write", || Err(Error::new(Minor::WriteError, "a native file in a store is only read")))
+    told(library, "h5lake_object_write", || {
+        Err(Error::new(Minor::WriteError, "a native file in a store is only read"))
+    })
 }

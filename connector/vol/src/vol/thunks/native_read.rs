@@ -107,7 +107,8 @@ pub(super) unsafe fn checked(
     connector: Hid,
     read: impl FnOnce() -> c_int,
 ) -> c_int {
-    let Some(library) = natives.iter().find(|native| native.object_file().is_some()).map(|n| n.library()) else {
+    let Some(library) = natives.iter().find(|native| native.object_file().is_some()).map(|n| n.library())
+    else {
         return read();
     };
     guard(Some(library), "h5lake_dataset_read", Major::Dataset, FAIL, || {
