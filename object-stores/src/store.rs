@@ -54,13 +54,11 @@ pub struct ObjectMeta {
 }
 
 impl ObjectMeta {
-    /// Whether both describe one version of an object: by their etags, or by length and time where a store gives no etag.
+    /// Whether both describe one version of an object: by their etags; by length and time, too, where a store gives no etag, or
+    /// a weak one.
     pub fn is_same_version(&self, other: &ObjectMeta) -> bool {
-        match (&self.etag, &other.etag) {
-            (Some(one), Some(other)) => one == other,
-            (None, None) => self.size == other.size && self.modified == other.modified,
-            _ => false,
-        }
+        let is_exact = self.etag.as_ref().is_some_and(|etag| !etag.is_weak());
+        self.etag == other.etag && (is_exact || (self.size == other.size && self.modified == other.modified))
     }
 }
 
