@@ -27,7 +27,7 @@ const VALUE: sys::H5FD_class_value_t = 705;
 static DRIVERS: [AtomicI64; MAX_LIBRARIES] = [const { AtomicI64::new(0) }; MAX_LIBRARIES];
 
 impl Library {
-    /// Makes a file access list use the driver. What it opens is offered by [`OFFERED`].
+    /// Makes a file access list use the driver. What it opens is offered to the thread (`OFFERED`).
     ///
     /// # Errors
     /// A call of libhdf5 that fails.
