@@ -2,6 +2,7 @@
 //! in the order in which the reader comes to them.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use h5lake_ledger::locks::{Condvar, Mutex};
 
 use super::fetch::in_requests;
 use super::{MAX_REQUEST_BYTES, MAX_REQUESTS, ObjectFile};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Bytes that are fetched at most before the reader comes to them.
 const MAX_AHEAD_BYTES: u64 = 64 << 20;
@@ -159,7 +160,10 @@ impl ObjectFile {
         while let Some(request) = ahead.begin() {
             let bytes = ahead.bytes_of(request);
             self.extents.lock().expect(bytes);
-            let got = self.get(ahead.requests[request].clone());
+            let get = || self.get(ahead.requests[request].clone());
+            // The reader must not wait for ever.
+            let got = catch_unwind(AssertUnwindSafe(get))
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "a request for a native file panicked")));
             self.extents.lock().expect_no_more(bytes);
             let mut state = ahead.state.lock();
             state.is_over |= got.is_err();

@@ -24,13 +24,12 @@ pub(super) fn side_by_side<T: Send>(items: Vec<T>, work: impl Fn(T) -> Result<()
         }
     };
     std::thread::scope(|scope| {
-        // The caller works too; where no thread can be had, it works alone.
-        for _ in 1..MAX_REQUESTS.min(items.len()) {
-            if std::thread::Builder::new().spawn_scoped(scope, one).is_err() {
-                break;
-            }
+        // A request of a thread of its own has time of its own; the caller's operation may have begun long ago, and waited for others.
+        let spawned = |_: &usize| std::thread::Builder::new().spawn_scoped(scope, one).is_ok();
+        let threads = (0..MAX_REQUESTS.min(items.len())).take_while(spawned).count();
+        if threads == 0 {
+            one();
         }
-        one();
     });
     failed.into_inner().map_or(Ok(()), Err)
 }
