@@ -1,6 +1,7 @@
 //! Objects read as files: what is asked of the store, and what becomes of one that changes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +27,10 @@ fn content(length: usize, seed: u32) -> Vec<u8> {
 }
 
 fn place(length: usize) -> Place {
-    let memory = Arc::new(MemoryStore::new());
+    // Objects of stores of one name would be taken for one.
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("object-file-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let memory = Arc::new(MemoryStore::with_name(&name));
     let bytes = content(length, 1);
     memory.put(&Key::new("a.h5").unwrap(), Bytes::from(bytes.clone()).into(), PutMode::Create).unwrap();
     let pace = Pace { per_request: Duration::from_millis(5), ..Pace::default() };
