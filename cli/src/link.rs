@@ -1,4 +1,4 @@
-//! `h5lake link`: makes the pointer file of a container in a store.
+//! `h5lake link`: makes the pointer file of a container, or of a native HDF5 file, in a store.
 
 use std::path::Path;
 
@@ -11,18 +11,18 @@ use serde_json::json;
 use crate::Failure;
 use crate::output::print;
 
-/// Makes the pointer file at `path`, if there is a container at `url`.
+/// Makes the pointer file at `path`, if there is a container or a native HDF5 file at `url`.
 pub fn run(url: &str, path: &Path, json: bool) -> Result<(), Failure> {
     let config = Config::from_environment()?;
     let (pointer, target) = names::pointer_to(url, &config).map_err(|error| error.to_string())?;
     if let Target::Objects { store, key, .. } = target {
         match Ledger::probe_objects(&*store, &key)? {
-            Probe::Container => {}
+            Probe::Container | Probe::NativeHdf5 => {}
             Probe::NotFound => return Err(format!("{url}: nothing is there; correct the URL").into()),
             Probe::WrongStorage => {
                 return Err(format!("{url}: is a container in one file; open it by its path").into());
             }
-            _ => return Err(format!("{url}: is no container; correct the URL").into()),
+            _ => return Err(format!("{url}: is no container and no HDF5 file; correct the URL").into()),
         }
     }
     pointer::link(path, &pointer, config.sync).map_err(|error| error.to_string())?;

@@ -35,7 +35,8 @@ type Immutable = dyn Fn(&Key) -> bool + Send + Sync;
 /// bound, give or take what it added since it last looked (a sixteenth), and removes what was used longest ago. Where the
 /// directory cannot be read or written, everything is fetched.
 ///
-/// A listing, a `head` and a read of a whole object always ask the store.
+/// A read of one version ([`get_unchanged`](ObjectStore::get_unchanged)) is kept under that version's etag, whatever the object
+/// is. A listing, a `head` and a read of a whole object always ask the store.
 #[derive(Clone)]
 pub struct DiskCache {
     inner: Arc<dyn ObjectStore>,
@@ -108,9 +109,18 @@ impl DiskCache {
         }
     }
 
-    /// Reads a range whose beginning and end are known to make sense, by blocks.
-    fn cached(&self, key: &Key, range: Range<u64>) -> Result<(ObjectMeta, Bytes)> {
-        let name = self.inner.place_of(key.as_str());
+    /// Reads a range whose beginning and end are known to make sense, by blocks. With a version only what is of that one.
+    fn cached(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        version: Option<&ObjectMeta>,
+    ) -> Result<(ObjectMeta, Bytes)> {
+        let mut name = self.inner.place_of(key.as_str());
+        if let Some(etag) = version.and_then(|version| version.etag.as_ref()) {
+            // No key has a line feed.
+            name = format!("{name}\n{etag}");
+        }
         let blocks = range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES);
         let mut found: Vec<Option<Block>> = blocks.clone().map(|n| self.folder.read(&name, n)).collect();
         let mut meta = found.iter().flatten().next().map(|block| block.meta(key));
@@ -126,7 +136,7 @@ impl DiskCache {
                 continue;
             }
             let missing = found[at..].iter().take_while(|block| block.is_none()).count();
-            let got = self.fetch(key, &name, begins..begins + missing as u64 * BLOCK_BYTES)?;
+            let got = self.fetch(key, &name, begins..begins + missing as u64 * BLOCK_BYTES, version)?;
             for (n, part) in got.1.into_iter().enumerate() {
                 found[at + n] = Some(part);
             }
@@ -139,9 +149,18 @@ impl DiskCache {
     }
 
     /// Fetches whole blocks, and keeps them.
-    fn fetch(&self, key: &Key, name: &str, range: Range<u64>) -> Result<(ObjectMeta, Vec<Block>)> {
+    fn fetch(
+        &self,
+        key: &Key,
+        name: &str,
+        range: Range<u64>,
+        version: Option<&ObjectMeta>,
+    ) -> Result<(ObjectMeta, Vec<Block>)> {
         let before = self.changes.load(Ordering::SeqCst);
-        let got = self.inner.get(key, Some(range.clone()))?;
+        let got = match version {
+            Some(version) => self.inner.get_unchanged(key, range.clone(), version)?,
+            None => self.inner.get(key, Some(range.clone()))?,
+        };
         let mut blocks = Vec::new();
         let mut rest = got.bytes;
         let mut n = range.start / BLOCK_BYTES;
@@ -159,7 +178,7 @@ impl DiskCache {
 
     /// A range as it has to be to be looked for in blocks.
     fn is_cacheable(&self, key: &Key, range: &Range<u64>) -> bool {
-        range.start < range.end && range.end <= u64::MAX - BLOCK_BYTES && (self.immutable)(key)
+        makes_sense(range) && (self.immutable)(key)
     }
 
     /// Changes an object: what is kept of it is forgotten.
@@ -176,6 +195,11 @@ impl DiskCache {
         self.changes.fetch_add(1, Ordering::SeqCst);
         answer
     }
+}
+
+/// Whether the blocks of a range have numbers.
+fn makes_sense(range: &Range<u64>) -> bool {
+    range.start < range.end && range.end <= u64::MAX - BLOCK_BYTES
 }
 
 /// The bytes of a range out of neighbouring blocks, the first of which begins at `first`.
@@ -220,7 +244,18 @@ impl ObjectStore for DiskCache {
         let Some(range) = range.clone().filter(|range| self.is_cacheable(key, range)) else {
             return self.inner.get(key, range);
         };
-        let (meta, bytes) = self.cached(key, range.clone())?;
+        let (meta, bytes) = self.cached(key, range.clone(), None)?;
+        resolve_range(Some(range), meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
+        Ok(GetResult { meta, bytes })
+    }
+
+    fn get_unchanged(&self, key: &Key, range: Range<u64>, version: &ObjectMeta) -> Result<GetResult> {
+        // A weak etag does not tell bytes from others that mean the same.
+        let is_exact = version.etag.as_ref().is_some_and(|etag| !etag.is_weak());
+        if !is_exact || !makes_sense(&range) {
+            return self.inner.get_unchanged(key, range, version);
+        }
+        let (meta, bytes) = self.cached(key, range.clone(), Some(version))?;
         resolve_range(Some(range), meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
         Ok(GetResult { meta, bytes })
     }
@@ -232,7 +267,7 @@ impl ObjectStore for DiskCache {
         }
         let in_get_into =
             |e: Error| Error::new(e.kind(), Operation::GetInto).at(key).in_store(self.name()).with_source(e);
-        let (meta, bytes) = self.cached(key, range).map_err(in_get_into)?;
+        let (meta, bytes) = self.cached(key, range, None).map_err(in_get_into)?;
         check_exact(offset, buf.len() as u64, meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
         buf.copy_from_slice(&bytes);
         Ok(meta)

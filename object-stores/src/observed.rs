@@ -155,6 +155,12 @@ impl ObjectStore for ObservedStore {
         self.observed(RequestKind::Get, key.as_str(), |inner| inner.get(key, range), bytes)
     }
 
+    fn get_unchanged(&self, key: &Key, range: Range<u64>, version: &ObjectMeta) -> Result<GetResult> {
+        let bytes = |got: &GetResult| got.bytes.len() as u64;
+        let get = |inner: &dyn ObjectStore| inner.get_unchanged(key, range, version);
+        self.observed(RequestKind::Get, key.as_str(), get, bytes)
+    }
+
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
         let len = buf.len() as u64;
         self.observed(RequestKind::Get, key.as_str(), |inner| inner.get_into(key, offset, buf), |_| len)

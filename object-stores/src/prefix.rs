@@ -74,6 +74,11 @@ impl ObjectStore for PrefixStore {
         Ok(GetResult { meta: self.inner_to_outer(got.meta, Operation::Get)?, bytes: got.bytes })
     }
 
+    fn get_unchanged(&self, key: &Key, range: Range<u64>, version: &ObjectMeta) -> Result<GetResult> {
+        let got = self.inner.get_unchanged(&self.outer_to_inner(Operation::Get, key)?, range, version)?;
+        Ok(GetResult { meta: self.inner_to_outer(got.meta, Operation::Get)?, bytes: got.bytes })
+    }
+
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
         let meta = self.inner.get_into(&self.outer_to_inner(Operation::GetInto, key)?, offset, buf)?;
         self.inner_to_outer(meta, Operation::GetInto)

@@ -26,6 +26,7 @@ mod upload;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{StreamExt, stream};
@@ -42,6 +43,7 @@ use self::failure::Failure;
 use self::http::MAX_DOCUMENT_BYTES;
 use self::integrity::{MIN_CHECKSUMMED_BYTES, Unsigned, is_mismatch};
 use self::maker::Maker;
+use self::parts::Part;
 use self::probe::Verdict;
 use self::server::{FilterAsk, MAX_MATCHES, answer_bytes};
 use self::upload::Upload;
@@ -118,6 +120,8 @@ struct Bucket {
     clock: Arc<ServerClock>,
     /// What they say of who made it.
     maker: Arc<Maker>,
+    /// The server refused a read on the condition that the etag is what it just said itself.
+    misreads_if_match: AtomicBool,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -313,21 +317,24 @@ impl ObjectStore for RemoteStore {
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
-        let operation = Operation::Get;
-        let place = |e: Error| e.at(key).in_store(self.name());
-        if let Some(range) = range.as_ref().filter(|range| range.start > range.end) {
-            resolve_range(Some(range.clone()), 0).map_err(place)?;
+        self.check_direction(key, range.as_ref())?;
+        let part = self.part(key, range.clone()).map_err(|f| self.fail(Operation::Get, key, f))?;
+        self.gathered(key, range, part)
+    }
+
+    fn get_unchanged(&self, key: &Key, range: Range<u64>, version: &ObjectMeta) -> Result<GetResult> {
+        self.check_direction(key, Some(&range))?;
+        let part = match &version.etag {
+            Some(etag) if !range.is_empty() => self.part_if_match(key, range.clone(), etag),
+            _ => self.part(key, Some(range.clone())),
+        };
+        let part = part.map_err(|f| self.fail(Operation::Get, key, f))?;
+        // Before its length is looked at: another object has another one.
+        let found = self.bucket.meta(part.meta.clone()).map_err(|f| self.fail(Operation::Get, key, f))?;
+        if !found.is_same_version(version) {
+            return Err(self.fail(Operation::Get, key, Failure::new(ErrorKind::PreconditionFailed, "")));
         }
-        let part = self.part(key, range.clone()).map_err(|f| self.fail(operation, key, f))?;
-        let wanted = resolve_range(range, part.meta.size).map_err(place)?;
-        let length = part.len();
-        if length != wanted.end - wanted.start {
-            let why = format!("{length} bytes came for the range {}..{}", wanted.start, wanted.end);
-            return Err(self.fail(operation, key, Failure::new(ErrorKind::Io, why)));
-        }
-        let bytes = part.pieces.into_iter().collect::<PutPayload>().into_bytes();
-        let meta = self.bucket.meta(part.meta).map_err(|f| self.fail(operation, key, f))?;
-        Ok(GetResult { meta, bytes })
+        self.gathered(key, Some(range), part)
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
@@ -421,6 +428,28 @@ impl RemoteStore {
         }
         let most = answer_bytes(&asked.filter, asked.limit).max(MAX_DOCUMENT_BYTES);
         self.bucket.ask_for(most, |_| async move { server.filter(&path, asked).await })
+    }
+
+    fn check_direction(&self, key: &Key, range: Option<&Range<u64>>) -> Result<()> {
+        match range.filter(|range| range.start > range.end) {
+            Some(range) => {
+                resolve_range(Some(range.clone()), 0).map(drop).map_err(|e| e.at(key).in_store(self.name()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The answer to a read of `range`, of which `part` came.
+    fn gathered(&self, key: &Key, range: Option<Range<u64>>, part: Part) -> Result<GetResult> {
+        let wanted = resolve_range(range, part.meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
+        let length = part.len();
+        if length != wanted.end - wanted.start {
+            let why = format!("{length} bytes came for the range {}..{}", wanted.start, wanted.end);
+            return Err(self.fail(Operation::Get, key, Failure::new(ErrorKind::Io, why)));
+        }
+        let bytes = part.pieces.into_iter().collect::<PutPayload>().into_bytes();
+        let meta = self.bucket.meta(part.meta).map_err(|f| self.fail(Operation::Get, key, f))?;
+        Ok(GetResult { meta, bytes })
     }
 
     /// The same error, met in another operation.

@@ -27,6 +27,11 @@ impl Etag {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it says no more than that contents mean the same (RFC 9110, 8.8.1): web servers give such ones.
+    pub fn is_weak(&self) -> bool {
+        self.0.starts_with("W/")
+    }
 }
 
 impl fmt::Display for Etag {
@@ -46,6 +51,15 @@ pub struct ObjectMeta {
     pub modified: SystemTime,
     /// Its version; `None` only if the store does not honour [`Condition::Update`].
     pub etag: Option<Etag>,
+}
+
+impl ObjectMeta {
+    /// Whether both describe one version of an object: by their etags; by length and time, too, where a store gives no etag, or
+    /// a weak one.
+    pub fn is_same_version(&self, other: &ObjectMeta) -> bool {
+        let is_exact = self.etag.as_ref().is_some_and(|etag| !etag.is_weak());
+        self.etag == other.etag && (is_exact || (self.size == other.size && self.modified == other.modified))
+    }
 }
 
 /// The answer to [`ObjectStore::get`].
@@ -169,6 +183,19 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// [`ErrorKind::NotFound`]; [`ErrorKind::ShortRead`] if the range starts beyond the end, or at
     /// it without being empty; [`ErrorKind::InvalidArgument`] if it ends before it starts.
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult>;
+
+    /// Reads a part of the version of an object that `version` describes, as an earlier answer did. Changes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PreconditionFailed`] if the object is another one now; and those of [`get`](Self::get), where the store does not
+    /// look at the version first.
+    fn get_unchanged(&self, key: &Key, range: Range<u64>, version: &ObjectMeta) -> Result<GetResult> {
+        let got = self.get(key, Some(range))?;
+        if got.meta.is_same_version(version) {
+            return Ok(got);
+        }
+        Err(Error::new(ErrorKind::PreconditionFailed, Operation::Get).at(key).in_store(self.name()))
+    }
 
     /// Fills `buf` with the bytes from `offset` on, and answers with the object's metadata. Changes
     /// nothing in the store. After an error the content of `buf` is unspecified.
@@ -346,22 +373,30 @@ pub trait ObjectStoreExt: ObjectStore {
         none_if_missing(self.head(key))
     }
 
-    /// The whole of an object that has at most `most` bytes. Of a longer one no more than that is read.
+    /// The first `most` bytes of an object, or all that it has.
     ///
     /// # Errors
-    /// Those of [`ObjectStore::get`]; [`ErrorKind::Corrupt`] if the object is longer.
-    fn get_whole(&self, key: &Key, most: u64) -> Result<GetResult> {
-        let got = match self.get(key, Some(0..most)) {
+    /// Those of [`ObjectStore::get`].
+    fn get_front(&self, key: &Key, most: u64) -> Result<GetResult> {
+        match self.get(key, Some(0..most)) {
             // An empty object has no first byte.
             Err(e) if e.kind() == ErrorKind::ShortRead => {
                 let meta = self.head(key)?;
                 if meta.size > 0 {
                     return Err(e);
                 }
-                GetResult { meta, bytes: Bytes::new() }
+                Ok(GetResult { meta, bytes: Bytes::new() })
             }
-            got => got?,
-        };
+            got => got,
+        }
+    }
+
+    /// The whole of an object that has at most `most` bytes. Of a longer one no more than that is read.
+    ///
+    /// # Errors
+    /// Those of [`ObjectStore::get`]; [`ErrorKind::Corrupt`] if the object is longer.
+    fn get_whole(&self, key: &Key, most: u64) -> Result<GetResult> {
+        let got = self.get_front(key, most)?;
         if got.meta.size > most {
             let why = format!("it has {} bytes, and {most} at most make sense", got.meta.size);
             return Err(Error::new(ErrorKind::Corrupt, Operation::Get)

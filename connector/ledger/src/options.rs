@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::foreign::ForeignObject;
 use crate::statistics::Statistics;
 use crate::tags::TagName;
 
@@ -96,6 +97,8 @@ pub struct Options {
     /// Size in bytes of a user block before the container: 0, or a power of two of at least 512. Used when a
     /// file is created; found by itself when one is opened.
     pub user_block: u64,
+    /// Where an object is left that was to be opened and is no container.
+    pub foreign: ForeignObject,
     /// The version to open, where it is not to be the newest. To read only: it never moves.
     pub at: Option<At>,
     /// For reading a damaged file: where the newest version cannot be read, open the newest one that can, be it the one
@@ -127,6 +130,7 @@ impl Default for Options {
             lock: LockPolicy::default(),
             cache_bytes: 16 << 20,
             user_block: 0,
+            foreign: ForeignObject::default(),
             at: None,
             salvage: false,
             checkpoint_bytes: 512 << 10,

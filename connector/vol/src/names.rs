@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use h5lake_container::Target;
-use h5lake_ledger::{Access, At, ByteSource, Ledger, OpenedFile, Probe, SyncPolicy, TagName};
+use h5lake_ledger::{Access, At, ByteSource, ForeignObject, Ledger, OpenedFile, Probe, SyncPolicy, TagName};
 use object_stores::registry::{self, Registry, Settings, split_scheme};
 use object_stores::{DiskCache, ObjectStore, ObservedStore};
 
@@ -35,6 +35,8 @@ pub struct Place {
     pub opened: Option<OpenedFile>,
     /// What reads the container for us, where that is a file driver: its name need not be a path then.
     pub source: Option<Arc<dyn ByteSource>>,
+    /// What is there instead of a container, once somebody has tried to open one.
+    pub foreign: ForeignObject,
 }
 
 /// What leads from a name to its container.
@@ -59,6 +61,7 @@ impl Place {
             found: Some(Probe::Container),
             opened: None,
             source: Some(source),
+            foreign: ForeignObject::default(),
         }
     }
 
@@ -231,6 +234,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
             found: None,
             opened: None,
             source: None,
+            foreign: ForeignObject::default(),
         });
     }
     let path = PathBuf::from(OsStr::from_bytes(name));
@@ -261,12 +265,22 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
             found,
             opened: None,
             source: None,
+            foreign: ForeignObject::default(),
         });
     }
     match (store, text) {
         (None, _) => {
             let target = Target::File(path);
-            Ok(Place { target, pointer: None, route: Route::Name, at: None, found, opened, source: None })
+            Ok(Place {
+                target,
+                pointer: None,
+                route: Route::Name,
+                at: None,
+                found,
+                opened,
+                source: None,
+                foreign: ForeignObject::default(),
+            })
         }
         (Some(store), Ok(text)) => {
             let target = in_store(store, &of_the_setting(config), &key_of_path(text)?, config)?;
@@ -280,12 +294,22 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
                     found,
                     opened: None,
                     source: None,
+                    foreign: ForeignObject::default(),
                 });
             }
             let pointer = is_persistent(&target).then_some(path);
             let route = if pointer.is_some() { Route::Setting } else { Route::Name };
             let found = found.filter(|_| pointer.is_some());
-            Ok(Place { target, pointer, route, at: None, found, opened: None, source: None })
+            Ok(Place {
+                target,
+                pointer,
+                route,
+                at: None,
+                found,
+                opened: None,
+                source: None,
+                foreign: ForeignObject::default(),
+            })
         }
         (Some(_), Err(_)) => Err(Error::argument("a name that is kept in an object store must be UTF-8")),
     }

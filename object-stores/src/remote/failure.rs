@@ -64,6 +64,10 @@ impl Failure {
         }
         // The crate keeps the error document private, but prints it.
         let text = answer.to_string();
+        if text.contains("non-partial response") || text.contains("Range request not supported") {
+            let why = "the server ignores ranges: it answers with the whole object; download it, or use another server";
+            return Failure::new(ErrorKind::Unsupported, why);
+        }
         let status = status(&text);
         let code = element(&text, "Code");
         let message = element(&text, "Message");

@@ -1,6 +1,7 @@
 //! Parts of objects: gathered, or handed on as they come.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use super::failure::Failure;
 use super::http::MAX_DOCUMENT_BYTES;
 use super::{Client, Path, RemoteStore, StoreResult, path};
 use crate::store::check_exact;
-use crate::{ErrorKind, Key, ObjectMeta, Operation, Result};
+use crate::{ErrorKind, Etag, Key, ObjectMeta, Operation, Result};
 
 /// So many bytes are handed to whoever waits at once: waking a thread costs more than copying a few pieces of what came
 /// from the network.
@@ -36,8 +37,13 @@ fn http_range(range: Range<u64>) -> GetRange {
     if range.end > MAX_OBJECT_BYTES { GetRange::Offset(range.start) } else { GetRange::Bounded(range) }
 }
 
-async fn get_part(client: Client, path: Path, range: Option<Range<u64>>) -> StoreResult<Part> {
-    let options = GetOptions { range: range.map(http_range), ..GetOptions::default() };
+async fn get_part(
+    client: Client,
+    path: Path,
+    range: Option<Range<u64>>,
+    if_match: Option<String>,
+) -> StoreResult<Part> {
+    let options = GetOptions { range: range.map(http_range), if_match, ..GetOptions::default() };
     let got = client.objects.get_opts(&path, options).await?;
     let meta = got.meta.clone();
     let pieces = got.into_stream().try_collect().await?;
@@ -82,9 +88,38 @@ impl RemoteStore {
                 let meta = client.objects.head(&path).await?;
                 return Ok(Part { meta, pieces: Vec::new() });
             }
-            get_part(client, path, range).await
+            get_part(client, path, range, None).await
         })?;
         Ok(part)
+    }
+
+    /// A range of an object on the condition that its etag is this one. A server that answers that it is not may compare in a way of
+    /// its own: then it is asked without the condition, now and later, and whoever called compares.
+    pub(super) fn part_if_match(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        etag: &Etag,
+    ) -> std::result::Result<Part, Failure> {
+        let is_sent = !self.bucket.by_version && !etag.is_weak() && !etag.as_str().is_empty();
+        if !is_sent || self.bucket.misreads_if_match.load(Ordering::Relaxed) {
+            return self.part(key, Some(range));
+        }
+        let (to, condition) = (path(key)?, Some(etag.as_str().to_owned()));
+        let most = range.end.saturating_sub(range.start).max(MAX_DOCUMENT_BYTES);
+        let wanted = Some(range.clone());
+        let asked = self.bucket.ask_for(most, |client| get_part(client, to, wanted, condition));
+        match asked {
+            Err(failure) if failure.kind == ErrorKind::PreconditionFailed => {
+                let part = self.part(key, Some(range))?;
+                if self.bucket.etag(part.meta.e_tag.clone(), part.meta.version.clone()).as_ref() == Some(etag)
+                {
+                    self.bucket.misreads_if_match.store(true, Ordering::Relaxed);
+                }
+                Ok(part)
+            }
+            asked => asked,
+        }
     }
 
     /// See [`ObjectStore::get_each`](crate::ObjectStore::get_each); `range` does not end before it starts. What comes goes

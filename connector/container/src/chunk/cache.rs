@@ -7,10 +7,11 @@ use crate::chunk::cached_block::{CachedBlock, MAX_DIRTY_RANGES};
 use crate::chunk::copy_runs::{gather, scatter};
 use crate::chunk::grid::{CopyRun, Coverage};
 use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
-use crate::chunk::memory_budget::Claim;
+use crate::chunk::memory_budget::{Claim, GivesBack};
 use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::Reads;
 use crate::filters::unlocked;
+use h5lake_ledger::locks::Mutex;
 use h5lake_ledger::{CacheUse, Ledger, Writers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
@@ -626,5 +627,12 @@ impl BlockCache {
     pub(crate) fn supersede(&mut self, key: &[u8]) {
         self.epoch += 1;
         self.remove(key);
+    }
+}
+impl GivesBack for Mutex<BlockCache> {
+    fn give_back(&self, keep: usize) {
+        if let Some(mut cache) = self.try_lock() {
+            cache.give_back(keep);
+        }
     }
 }

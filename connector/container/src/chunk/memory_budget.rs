@@ -4,7 +4,6 @@
 //! the system has. A cache that needs room, and has less than an equal share, asks those that have more for blocks
 //! without changes. Else it puts out its own.
 
-use crate::chunk::cache::BlockCache;
 use crate::chunk::system_memory;
 use h5lake_ledger::locks::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,7 +50,13 @@ struct Members {
 
 struct Member {
     limit: usize,
-    cache: Weak<Mutex<BlockCache>>,
+    cache: Weak<dyn GivesBack>,
+}
+
+/// A cache that another one may ask for room.
+pub(crate) trait GivesBack: Send + Sync {
+    /// Drops what is in nobody's way until the cache holds no more than `keep` bytes. One that is busy does nothing.
+    fn give_back(&self, keep: usize);
 }
 
 impl std::fmt::Debug for MemoryBudget {
@@ -105,9 +110,10 @@ impl MemoryBudget {
 
     /// Takes in a cache, which others may ask for room from now on. One that finds the list locked stays out of it: it
     /// counts and bounds itself all the same.
-    pub(crate) fn join(&self, limit: usize, cache: &Arc<Mutex<BlockCache>>) {
+    pub(crate) fn join<C: GivesBack + 'static>(&self, limit: usize, cache: &Arc<C>) {
         if let Some(mut members) = self.members.try_lock() {
-            members.caches.push(Member { limit, cache: Arc::downgrade(cache) });
+            let cache: Weak<C> = Arc::downgrade(cache);
+            members.caches.push(Member { limit, cache });
             members.answer = members.answer.filter(|(asked, _)| asked.elapsed() < ANSWER_LASTS);
             self.look_again(&mut members);
         }
@@ -144,9 +150,7 @@ impl MemoryBudget {
         let (share, before) = (self.share(), self.held());
         for cache in caches {
             // The one that asks is locked, and so left out.
-            if let Some(mut cache) = cache.try_lock() {
-                cache.give_back(share);
-            }
+            cache.give_back(share);
         }
         if self.held() >= before {
             let again = self.ever_taken.load(Ordering::Relaxed).wrapping_add(ASK_AGAIN_BYTES);
@@ -180,6 +184,11 @@ impl Claim {
     /// The cache's own bound.
     pub(crate) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// What the cache may hold, if no other one needs room.
+    pub(crate) fn room(&self) -> usize {
+        self.limit.min(self.budget.bound())
     }
 
     pub(crate) fn add(&mut self, bytes: usize) {
@@ -245,6 +254,7 @@ impl Drop for Claim {
 mod tests {
     use super::*;
     use crate::chunk::admission::Latency;
+    use crate::chunk::cache::BlockCache;
     use h5lake_ledger::Writers;
 
     fn cache(budget: &Arc<MemoryBudget>, limit: usize) -> Arc<Mutex<BlockCache>> {

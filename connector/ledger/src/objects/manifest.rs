@@ -1,7 +1,7 @@
 //! The head object of a container and the names of its other objects.
 
 use bytes::Bytes;
-use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Condition, Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::address::{Location, PageRef};
 use crate::checksum::{seal, unseal};
@@ -12,6 +12,8 @@ use crate::storage::Checkpoint;
 
 /// Bytes of a head that make sense. It holds a short log and tables of rooms, and its length is the store's word.
 pub(crate) const MAX_HEAD_BYTES: u64 = 64 << 20;
+/// What is read of an object before it is known to be a head. Most heads are shorter.
+const FRONT_BYTES: u64 = 1 << 20;
 /// Bytes of a log object that make sense: one commit, with its small payloads.
 pub(crate) const MAX_LOG_OBJECT_BYTES: u64 = 1 << 30;
 /// Bytes of a lock object that make sense.
@@ -219,8 +221,22 @@ pub(crate) fn read_head(
     key: &Key,
     target: &str,
 ) -> Result<Option<(Bytes, Option<Etag>)>> {
-    let found = store.get_whole_opt(key, MAX_HEAD_BYTES).map_err(|e| store_error(target, &e))?;
-    Ok(found.map(|g| (g.bytes, g.meta.etag)))
+    Ok(look_at_head(store, key, target)?.map(|g| (g.bytes, g.meta.etag)))
+}
+
+/// Reads a container's head, and of anything else no more than the front; `None` if there is no object.
+pub(crate) fn look_at_head(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<GetResult>> {
+    let looked = match store.get_front(key, FRONT_BYTES) {
+        Ok(front) if front.meta.size > FRONT_BYTES && front.bytes.starts_with(SIGNATURE) => {
+            store.get_whole(key, MAX_HEAD_BYTES)
+        }
+        looked => looked,
+    };
+    match looked {
+        Ok(looked) => Ok(Some(looked)),
+        Err(e) if e.kind() == object_stores::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(store_error(target, &e)),
+    }
 }
 
 /// Puts an object on the condition that it is still the one that `etag` names, as far as the store can check that.

@@ -11,11 +11,12 @@ use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::old_is_read_only;
 use crate::file::superblock::{Fixed, HDF5, MIN_TELLING_BYTES, POINTER, SIGNATURE, has_slots};
+use crate::foreign::is_native_hdf5;
 use crate::locks::Mutex;
 use crate::objects::basis::Basis;
 use crate::objects::initial_manifest::{self, FirstHeadPut, InitialManifest};
 use crate::objects::lease::{self, Lease};
-use crate::objects::manifest::{Head, MULTI_WRITER_TOKEN, Names, read_head, store_error};
+use crate::objects::manifest::{Head, MULTI_WRITER_TOKEN, Names, look_at_head, read_head, store_error};
 use crate::objects::object_usage::UsageDelta;
 use crate::objects::replaced::{End, Opened, Outgoing};
 use crate::objects::{FetchedRecord, ObjectStorage, ReaderState, log_object, parse_log, store_clock};
@@ -55,7 +56,10 @@ pub(crate) fn probe(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
     } else if front.starts_with(HDF5) {
         Probe::NativeHdf5
     } else {
-        Probe::Other
+        match look_at_head(store, &key, &target)? {
+            Some(looked) if is_native_hdf5(&looked.bytes) => Probe::NativeHdf5,
+            _ => Probe::Other,
+        }
     })
 }
 
@@ -75,9 +79,10 @@ pub(crate) fn open(
     }
     let read = || -> Result<_> {
         let now = Instant::now();
-        let found = read_head(store.as_ref(), &key, &target)?;
-        let (bytes, etag) = found.ok_or_else(|| Error::new(&target, ErrorKind::NotFound))?;
-        Ok((Head::decode(&bytes, &target)?, etag, now))
+        let found = look_at_head(store.as_ref(), &key, &target)?;
+        let found = found.ok_or_else(|| Error::new(&target, ErrorKind::NotFound))?;
+        let head = Head::decode(&found.bytes, &target).inspect_err(|_| opts.foreign.keep(&found))?;
+        Ok((head, found.meta.etag, now))
     };
     let mut found = read()?;
     let names = Names::new(key.clone(), &found.0.fixed.id, &target)?;

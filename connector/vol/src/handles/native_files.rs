@@ -1,7 +1,9 @@
 //! Native files, opened and created for the application.
 
 use std::ffi::{CStr, c_uint};
+use std::sync::Arc;
 
+use h5lake_container::ObjectFile;
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::config::NativeFilters;
@@ -38,7 +40,21 @@ impl Library {
         access: Hid,
         filters: NativeFilters,
     ) -> Result<Handle> {
-        self.native_file(name, flags.to_bits(), None, (access, filters))
+        self.native_file(name, flags.to_bits(), None, (access, filters), None)
+    }
+
+    /// `H5Fopen` of a native file that is an object of a store, to read. Whatever driver the list has, ours is used.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn open_native_object_file(
+        self,
+        name: &[u8],
+        object: Arc<ObjectFile>,
+        access: Hid,
+        filters: NativeFilters,
+    ) -> Result<Handle> {
+        self.native_file(name, sys::H5F_ACC_RDONLY, None, (access, filters), Some(object))
     }
 
     /// `H5Fcreate` of a native file.
@@ -55,7 +71,7 @@ impl Library {
     ) -> Result<Handle> {
         let replace = if flags.exclusive { sys::H5F_ACC_EXCL } else { sys::H5F_ACC_TRUNC };
         let flags = replace | sys::H5F_ACC_CREAT | sys::H5F_ACC_RDWR | flags.to_bits();
-        self.native_file(name, flags, Some(creation), (access, filters))
+        self.native_file(name, flags, Some(creation), (access, filters), None)
     }
 
     fn native_file(
@@ -64,11 +80,15 @@ impl Library {
         flags: c_uint,
         creation: Option<Hid>,
         (access, filters): (Hid, NativeFilters),
+        object: Option<Arc<ObjectFile>>,
     ) -> Result<Handle> {
-        let connector = NativeConnector::with_filters(self, filters)?;
+        let connector = NativeConnector::with(self, filters, object.clone())?;
         let list = self.native_access(&connector, access)?;
+        if object.is_some() {
+            self.set_object_driver(&list)?;
+        }
         let name = strings::c_string(name, "a file name")?;
-        let request = NativeOpen { name: &name, flags, creation, access: list.get() };
+        let request = NativeOpen { name: &name, flags, creation, access: list.get(), object };
         let object = self.open_native_object(connector.id(), request)?;
         // SAFETY: the object is native and open.
         match unsafe { connector.class(object) } {

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use h5lake_container::ObjectKind;
+use h5lake_container::{ObjectFile, ObjectKind};
 use h5lake_plugin_abi::{Hdf5, bindings as sys};
 
 use crate::config::NativeFilters;
@@ -13,6 +13,7 @@ use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::{CallResult, reported_once};
 use crate::transfer::native_chunks::NativeReads;
+use crate::transfer::object_chunks::ObjectChunks;
 
 /// The native connector of one library.
 pub struct NativeConnector {
@@ -20,17 +21,23 @@ pub struct NativeConnector {
     id: KeptId,
     /// Who decodes the chunks of its files.
     reads: NativeFilters,
+    /// The object that its file is, if it is one of a store.
+    object: Option<Arc<ObjectFile>>,
 }
 
 impl NativeConnector {
     /// The native connector of `library`, for files whose chunks the library decodes.
     pub fn of(library: Library) -> Result<Arc<Self>> {
-        Self::with_filters(library, NativeFilters::Library)
+        Self::with(library, NativeFilters::Library, None)
     }
 
-    /// The native connector of `library`, for files whose chunks are decoded so.
-    pub fn with_filters(library: Library, reads: NativeFilters) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { library, id: library.native_connector()?.kept(), reads }))
+    /// The native connector of `library`, for a file whose chunks are decoded so, and that may be an object of a store.
+    pub fn with(
+        library: Library,
+        reads: NativeFilters,
+        object: Option<Arc<ObjectFile>>,
+    ) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { library, id: library.native_connector()?.kept(), reads, object }))
     }
 
     /// Its identifier.
@@ -40,7 +47,8 @@ impl NativeConnector {
 
     /// Makes a call of the native connector. If it fails, its frames are what is left on the error stack.
     pub(crate) fn call<T: CallResult>(&self, call: impl FnOnce(&'static Hdf5, Hid) -> T) -> T {
-        reported_once(self.library, || call(self.library.table(), self.id()))
+        let call = || reported_once(self.library, || call(self.library.table(), self.id()));
+        if self.object.is_some() { self.library.telling_refused(call) } else { call() }
     }
 
     /// Whether identifiers of objects are open on exactly this native file object.
@@ -120,6 +128,8 @@ pub struct NativeHandle {
     kind: sys::H5I_type_t,
     /// Of a dataset.
     reads: NativeReads,
+    /// Of a dataset in an object of a store.
+    chunks: ObjectChunks,
 }
 
 impl NativeHandle {
@@ -141,7 +151,7 @@ impl NativeHandle {
         object: *mut c_void,
         kind: sys::H5I_type_t,
     ) -> Self {
-        Self { connector, object, kind, reads: NativeReads::default() }
+        Self { connector, object, kind, reads: NativeReads::default(), chunks: ObjectChunks::default() }
     }
 
     /// Whether it was said to be of this kind.
@@ -188,6 +198,11 @@ impl NativeHandle {
     /// What is known for reads of the dataset, where chunks are decoded here.
     pub(crate) fn reads(&self) -> Option<&NativeReads> {
         (self.connector.reads == NativeFilters::Own).then_some(&self.reads)
+    }
+
+    /// The object of a store that its file is, and what is known of the dataset's chunks in it.
+    pub(crate) fn object_file(&self) -> Option<(&ObjectFile, &ObjectChunks)> {
+        self.connector.object.as_deref().map(|object| (object, &self.chunks))
     }
 
     /// The native object itself.

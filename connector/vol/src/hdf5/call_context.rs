@@ -4,8 +4,13 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::Arc;
 
+use h5lake_container::ObjectFile;
+
+use crate::error::Error;
 use crate::hdf5::library::Library;
+use crate::thread_state::ThreadState;
 
 /// What unwraps objects now.
 #[derive(Clone, Copy)]
@@ -27,6 +32,12 @@ thread_local! {
     pub(in crate::hdf5) static UNWRAPPED: Cell<bool> = const { Cell::new(false) };
     /// What the driver of `native/open.rs` is to open when it is called next, or null.
     pub(in crate::hdf5) static WAITING: Cell<*mut c_void> = const { Cell::new(ptr::null_mut()) };
+    /// The object that our driver for native files in stores opens, while a file is opened.
+    pub(in crate::hdf5) static OFFERED: ThreadState<Option<Arc<ObjectFile>>> = const { ThreadState::new(None) };
+    /// Whether a call of this thread is to tell why that driver did not open a file: the outermost one does.
+    pub(in crate::hdf5) static TELLING: Cell<bool> = const { Cell::new(false) };
+    /// Why that driver did not open a file that a native file in a store names.
+    pub(in crate::hdf5) static REFUSED: ThreadState<Option<Error>> = const { ThreadState::new(None) };
     /// The library whose conversion paths this thread looks through.
     pub(in crate::hdf5) static FORGETTING: Cell<Option<Library>> = const { Cell::new(None) };
 }

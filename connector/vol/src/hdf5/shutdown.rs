@@ -49,6 +49,7 @@ unsafe extern "C" fn closing(slot: *mut c_void) {
         }
         if let Some(library) = library {
             library.release_located_types();
+            library.forget_object_driver();
             if let Some(then) = THEN.get() {
                 then(library);
             }

@@ -22,6 +22,7 @@ use crate::names::{self, Place};
 use crate::operations::file_options::options;
 use crate::operations::group;
 use crate::operations::object::OwnHandles;
+use crate::operations::object_file;
 use crate::operations::pointer_files;
 use crate::operations::storage::{self as native, NamedFile};
 use crate::pointer::{self, Prepared};
@@ -260,7 +261,10 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
                 access,
                 together: together.is_some(),
             };
-            let session = open_container(request, together)?;
+            let session = match open_container(request, together) {
+                Ok(session) => session,
+                Err(error) => return object_file::open_instead(request, error),
+            };
             check_degree(&session)?;
             pointer_files::leave(&session, &place);
             Ok(file_handle(session))
@@ -284,18 +288,62 @@ fn open_in_memory(
     library.open_native_file(&name, flags, list.get(), config.native_filters)
 }
 
-/// Opens the container at a place that a name leads to, without giving its file an identifier.
-pub fn open_session(
+/// What was opened at a place that a name in another file leads to.
+pub enum Opened {
+    /// A container. Its file has no identifier.
+    Container(Arc<Session>),
+    /// A native file in a store, by its connector.
+    Native(Handle),
+}
+
+/// Opens what lies at a place that a name leads to, without giving its file an identifier.
+pub fn open_named(
     library: Library,
     config: &Config,
     (name, place): (&[u8], Place),
     flags: OpenFlags,
     access: Hid,
-) -> Result<Arc<Session>> {
+) -> Result<Opened> {
     let together = together(library, access)?;
     let request =
         OpenRequest { library, config, place: &place, name, flags, access, together: together.is_some() };
-    open_container(request, together)
+    match open_container(request, together) {
+        Ok(session) => Ok(Opened::Container(session)),
+        Err(error) => object_file::open_instead(to_read(request), error).map(Opened::Native),
+    }
+}
+
+/// The same request to read, whatever the file was opened for that has the name.
+fn to_read(request: OpenRequest<'_>) -> OpenRequest<'_> {
+    OpenRequest { flags: OpenFlags { write: false, ..request.flags }, ..request }
+}
+
+/// What was opened as the file of a source of a virtual dataset.
+pub enum OpenedSource {
+    /// A container.
+    Container(Arc<Session>),
+    /// A native file in a store, for the time of one callback.
+    Native(Id),
+}
+
+/// Opens what lies at a place to read elements of a virtual dataset from it.
+pub fn open_source(
+    library: Library,
+    config: &Config,
+    (name, place): (&[u8], Place),
+    flags: OpenFlags,
+    access: Hid,
+) -> Result<OpenedSource> {
+    let together = together(library, access)?;
+    let request =
+        OpenRequest { library, config, place: &place, name, flags, access, together: together.is_some() };
+    match open_container(request, together) {
+        Ok(session) => Ok(OpenedSource::Container(session)),
+        Err(error) => {
+            let object = object_file::find(to_read(request))?.ok_or(error)?;
+            library.open_source_object(name, object).map(OpenedSource::Native)
+        }
+    }
 }
 
 fn open_container(request: OpenRequest<'_>, together: Option<Arc<CollectiveFile>>) -> Result<Arc<Session>> {
@@ -486,6 +534,7 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid
         Probe::Container => Ok(true),
         Probe::NotFound if lies_locally(name) => Ok(false),
         Probe::NotFound => Err(missing()),
+        Probe::NativeHdf5 => Ok(chosen && config.native == NativeFiles::Pass),
         _ => Ok(false),
     }
 }

@@ -29,6 +29,7 @@ pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
         memory: memory::budget(),
         ..Options::default()
     };
+    options.ledger.foreign = place.foreign.clone();
     options.ledger.retention = config.retention;
     options.ledger.salvage = config.salvage;
     options.ledger.writers = if config.many_writers || together { Writers::Many } else { Writers::One };

@@ -17,6 +17,7 @@ pub mod filter_setup;
 pub mod group;
 pub mod link;
 pub mod object;
+mod object_file;
 pub mod path;
 pub mod pointer_files;
 pub mod storage;

@@ -16,6 +16,7 @@ pub mod context;
 pub mod filter_pipeline;
 pub mod memory;
 pub mod native_chunks;
+pub mod object_chunks;
 pub mod references;
 pub mod split;
 pub mod stored_references;

@@ -305,7 +305,7 @@ impl Source<'_> {
             return Ok(false);
         }
         let mut present = Vec::new();
-        dataset.each_chunk(dims.len(), &mut |offset| {
+        dataset.each_chunk(dims.len(), &mut |offset, _| {
             let coords = offset.iter().zip(chunk).map(|(at, chunk)| at / chunk);
             present.push(self.number(coords));
             present.len() as u64 <= MAX_LISTED

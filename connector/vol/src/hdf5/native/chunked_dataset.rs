@@ -29,8 +29,20 @@ pub struct BorrowedDataset<'a> {
 
 /// Collects the chunks that `H5Dchunk_iter` tells of.
 struct Listing<'a> {
-    each: &'a mut dyn FnMut(&[u64]) -> bool,
+    each: &'a mut EachChunk<'a>,
     rank: usize,
+}
+
+/// What is told of each chunk: its coordinates, and where it lies. It answers whether to go on.
+pub type EachChunk<'a> = dyn FnMut(&[u64], ChunkPlace) -> bool + 'a;
+
+/// Where a chunk lies in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkPlace {
+    /// The first of its bytes.
+    pub address: u64,
+    /// How many are stored of it.
+    pub bytes: u64,
 }
 
 /// # Safety
@@ -38,14 +50,15 @@ struct Listing<'a> {
 unsafe extern "C" fn list_one(
     offset: *const u64,
     _mask: c_uint,
-    _address: u64,
-    _size: u64,
+    address: u64,
+    bytes: u64,
     data: *mut c_void,
 ) -> c_int {
     // SAFETY: as the function says.
     unsafe {
         let listing = &mut *data.cast::<Listing<'_>>();
-        c_int::from(!(listing.each)(std::slice::from_raw_parts(offset, listing.rank)))
+        let coords = std::slice::from_raw_parts(offset, listing.rank);
+        c_int::from(!(listing.each)(coords, ChunkPlace { address, bytes }))
     }
 }
 
@@ -232,7 +245,7 @@ impl<'a> BorrowedDataset<'a> {
     ///
     /// # Errors
     /// Those of the library.
-    pub fn each_chunk(&self, rank: usize, each: &mut dyn FnMut(&[u64]) -> bool) -> Result<()> {
+    pub fn each_chunk(&self, rank: usize, each: &mut EachChunk<'_>) -> Result<()> {
         let mut listing = Listing { each, rank };
         // SAFETY: all-zero is a valid value of this union of plain structures.
         let mut wanted: sys::H5VL_native_dataset_optional_args_t = unsafe { std::mem::zeroed() };

@@ -13,6 +13,7 @@ use crate::hdf5::native::open::NativeOpen;
 
 pub mod chunked_dataset;
 pub mod filter_dataset;
+pub mod object_driver;
 pub mod open;
 pub mod shadow_driver;
 pub mod transform;
@@ -96,6 +97,7 @@ impl Library {
         let result = unsafe { (table.H5Pset_vol)(access.get(), connector.get(), std::ptr::null()) };
         check(result, "H5Pset_vol")?;
         let request = NativeOpen {
+            object: None,
             name,
             flags: sys::H5F_ACC_TRUNC | sys::H5F_ACC_CREAT | sys::H5F_ACC_RDWR,
             creation: Some(table.H5P_LST_FILE_CREATE_ID_g()),

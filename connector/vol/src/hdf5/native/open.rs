@@ -9,11 +9,13 @@
 //! when it is closed.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::Arc;
 
+use h5lake_container::ObjectFile;
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Result};
-use crate::hdf5::call_context::WAITING;
+use crate::hdf5::call_context::{OFFERED, WAITING};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
@@ -27,6 +29,8 @@ pub(crate) struct NativeOpen<'a> {
     /// The creation list, if the file is to be created.
     pub creation: Option<Hid>,
     pub access: Hid,
+    /// What our driver for native files in stores opens, if the list has that one.
+    pub object: Option<Arc<ObjectFile>>,
 }
 
 struct Waiting<'a> {
@@ -54,6 +58,7 @@ impl Library {
             check((table.H5Pset_driver)(list.get(), driver.get(), std::ptr::null()), "H5Pset_driver")?;
         }
         let name = request.name;
+        let _object = OFFERED.scoped(request.object.clone());
         let mut waiting = Waiting { library: self, request, answer: None };
         let offered = WAITING.scoped((&raw mut waiting).cast());
         // SAFETY: the name is terminated, the list valid; what is waiting outlives the call.

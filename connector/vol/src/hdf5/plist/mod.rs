@@ -257,7 +257,7 @@ impl Library {
         if chosen < 0 || default < 0 {
             return Err(Error::call("H5Pget_driver"));
         }
-        if chosen == default {
+        if chosen == default || self.is_object_driver(chosen) {
             return Ok(Driver::Default);
         }
         let mut features: c_ulong = 0;

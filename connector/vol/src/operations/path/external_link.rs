@@ -9,7 +9,7 @@ use crate::handles::Handle;
 use crate::handles::native_path::NativePath;
 use crate::hdf5::file_flags::OpenFlags;
 use crate::hdf5::library::Hid;
-use crate::operations::file;
+use crate::operations::file::{self, Opened};
 use crate::operations::storage::{self, NamedFile};
 use crate::session::{Session, Swmr};
 use crate::trust;
@@ -68,7 +68,10 @@ fn open_at(from: &Session, name: &[u8], flags: OpenFlags, access: Hid) -> Result
             library.open_native_file(name, flags, access, config.native_filters).map(External::Native)
         }
         NamedFile::Container(place) => {
-            file::open_session(library, config, (name, *place), flags, access).map(External::Container)
+            Ok(match file::open_named(library, config, (name, *place), flags, access)? {
+                Opened::Container(session) => External::Container(session),
+                Opened::Native(handle) => External::Native(handle),
+            })
         }
     }
 }

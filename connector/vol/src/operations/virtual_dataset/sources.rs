@@ -14,7 +14,7 @@ use crate::handles::open_objects::DatasetHandle;
 use crate::handles::virtual_layout::VirtualLayout;
 use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::Library;
-use crate::operations::file;
+use crate::operations::file::{self, OpenedSource};
 use crate::operations::object::handle_of;
 use crate::operations::path::external_link::{candidates, check_candidate, flags_of, variable};
 use crate::operations::path::{Base, Location, root_path};
@@ -163,8 +163,11 @@ impl<'a> Search<'a> {
                 Ok(library.open_source_file(name, session.access()).ok().map(File::Native))
             }
             Ok(NamedFile::Container(place)) => {
-                let opened = file::open_session(library, &session.config, (name, *place), flags, list.get());
-                Ok(opened.ok().map(File::Ours))
+                let opened = file::open_source(library, &session.config, (name, *place), flags, list.get());
+                Ok(opened.ok().map(|opened| match opened {
+                    OpenedSource::Container(session) => File::Ours(session),
+                    OpenedSource::Native(id) => File::Native(id),
+                }))
             }
             Err(error) if error.minor() == Minor::NotFollowed => Err(error),
             Err(_) => Ok(None),

@@ -1,7 +1,10 @@
 //! Datasets of native files, reached by public calls. Their identifiers are closed before a callback returns: as
 //! long as they are open, an application could count them.
 
-use h5lake_container::Access;
+use std::ffi::c_uint;
+use std::sync::Arc;
+
+use h5lake_container::{Access, ObjectFile};
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Result};
@@ -17,7 +20,27 @@ impl Library {
     /// # Errors
     /// The native connector's own, as it reported it.
     pub fn open_source_file(self, name: &[u8], access: Access) -> Result<Id> {
-        let (table, name) = (self.table(), c_string(name, "a file name")?);
+        let list = self.source_access()?;
+        let flags = match access {
+            Access::ReadWrite => sys::H5F_ACC_RDWR,
+            Access::ReadOnly => sys::H5F_ACC_RDONLY,
+        };
+        self.open_source(name, flags, &list)
+    }
+
+    /// Opens a native file that is an object of a store, for the time of one callback.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn open_source_object(self, name: &[u8], object: Arc<ObjectFile>) -> Result<Id> {
+        let list = self.source_access()?;
+        self.set_object_driver(&list)?;
+        self.offering(object, || self.open_source(name, sys::H5F_ACC_RDONLY, &list))
+    }
+
+    /// The access list of such files.
+    fn source_access(self) -> Result<Id> {
+        let table = self.table();
         let connector = self.native_connector()?;
         // SAFETY: the class is the library's own.
         let list = unsafe { (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g()) };
@@ -28,10 +51,11 @@ impl Library {
         // SAFETY: the list is valid.
         let set = unsafe { (table.H5Pset_fclose_degree)(list.get(), sys::H5F_CLOSE_WEAK) };
         check(set, "H5Pset_fclose_degree")?;
-        let flags = match access {
-            Access::ReadWrite => sys::H5F_ACC_RDWR,
-            Access::ReadOnly => sys::H5F_ACC_RDONLY,
-        };
+        Ok(list)
+    }
+
+    fn open_source(self, name: &[u8], flags: c_uint, list: &Id) -> Result<Id> {
+        let (table, name) = (self.table(), c_string(name, "a file name")?);
         // SAFETY: the name is terminated, the list valid.
         let open = || unsafe { (table.H5Fopen)(name.as_ptr(), flags, list.get()) };
         let id = self.quietly(open, |id| *id < 0).map_err(Error::reported)?;

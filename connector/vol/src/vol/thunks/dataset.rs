@@ -186,25 +186,34 @@ unsafe extern "C" fn read(
     unsafe {
         if let Some(mut many) = passthrough::many(count, datasets) {
             let first = many.first;
+            // One is what all but H5Dread_multi reads; it needs no list.
+            let listed = if count == 1 { 0..0 } else { 0..count };
+            let natives: Vec<_> = listed.filter_map(|index| passthrough::of(*datasets.add(index))).collect();
             return many.call("H5Dread_multi", Major::Dataset, |hdf5, connector, datasets| {
-                if count == 1 && request.is_null() {
-                    let call =
-                        NativeCall { memory_type: *memory_types, memory_space: *memory_spaces, transfer };
-                    if native_read::read(first, connector, &call, *file_spaces, *buffers) {
-                        return OK;
+                let read = || {
+                    if count == 1 && request.is_null() {
+                        let call =
+                            NativeCall { memory_type: *memory_types, memory_space: *memory_spaces, transfer };
+                        if native_read::read(first, connector, &call, *file_spaces, *buffers) {
+                            return OK;
+                        }
                     }
+                    (hdf5.H5VLdataset_read)(
+                        count,
+                        datasets,
+                        connector,
+                        memory_types,
+                        memory_spaces,
+                        file_spaces,
+                        transfer,
+                        buffers,
+                        request,
+                    )
+                };
+                match count {
+                    1 => native_read::with_chunks(first, connector, *file_spaces, read),
+                    _ => native_read::checked(&natives, connector, read),
                 }
-                (hdf5.H5VLdataset_read)(
-                    count,
-                    datasets,
-                    connector,
-                    memory_types,
-                    memory_spaces,
-                    file_spaces,
-                    transfer,
-                    buffers,
-                    request,
-                )
             });
         }
         let arrays = Arrays { count, datasets, memory_types, memory_spaces, file_spaces, buffers };

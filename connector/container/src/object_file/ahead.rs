@@ -1,0 +1,283 @@
+//! Chunks that are fetched ahead of the read that needs them: threads that live within the call ask for neighbouring chunks together,
+//! in the order in which the reader comes to them.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h5lake_ledger::locks::{Condvar, Mutex};
+
+use super::fetch::in_requests;
+use super::{MAX_REQUEST_BYTES, MAX_REQUESTS, ObjectFile};
+use crate::{Error, ErrorKind, Result};
+
+/// Bytes that are fetched at most before the reader comes to them.
+const MAX_AHEAD_BYTES: u64 = 64 << 20;
+/// Of a request at most one byte in so many lies between the chunks that it is for.
+const GAP_SHARE: u64 = 5;
+
+/// What is fetched during one read.
+pub(super) struct Ahead {
+    /// The requests, in the order in which the reader is expected to come to them.
+    requests: Vec<Range<u64>>,
+    /// Beginnings of requests, ascending, with their places in `requests`.
+    by_start: Vec<(u64, usize)>,
+    most: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    slots: Vec<Slot>,
+    /// The request that is begun next.
+    next: usize,
+    /// The reader has come to this request, or has passed those before it.
+    passed: usize,
+    /// Bytes that are under way, or wait for the reader.
+    waiting: usize,
+    is_over: bool,
+}
+
+enum Slot {
+    Open,
+    Begun,
+    Here(Bytes),
+    Failed(Error),
+    Taken,
+}
+
+/// Ranges as requests: neighbours are asked for together, what is long in parts. In the order in which the ranges were given.
+fn joined(wanted: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted: Vec<_> =
+        wanted.iter().cloned().zip(0_usize..).filter(|(range, _)| !range.is_empty()).collect();
+    sorted.sort_unstable_by_key(|(range, turn)| (range.start, *turn));
+    let mut requests: Vec<(usize, Range<u64>)> = Vec::new();
+    let mut idle = 0;
+    for (range, turn) in sorted {
+        if let Some((first, last)) = requests.last_mut() {
+            let gap = range.start.saturating_sub(last.end);
+            let end = last.end.max(range.end);
+            let length = end - last.start;
+            if range.start <= last.end || (length <= MAX_REQUEST_BYTES && (idle + gap) * GAP_SHARE <= length)
+            {
+                idle += gap;
+                last.end = end;
+                *first = turn.min(*first);
+                continue;
+            }
+        }
+        idle = 0;
+        requests.push((turn, range));
+    }
+    requests.sort_by_key(|(turn, _)| *turn);
+    requests.into_iter().flat_map(|(_, range)| in_requests(range)).collect()
+}
+
+impl Ahead {
+    fn new(requests: Vec<Range<u64>>, most: usize) -> Self {
+        let mut by_start: Vec<_> = requests.iter().map(|range| range.start).zip(0..).collect();
+        by_start.sort_unstable();
+        let slots = requests.iter().map(|_| Slot::Open).collect();
+        let state = State { slots, next: 0, passed: 0, waiting: 0, is_over: false };
+        Self { requests, by_start, most, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// The request that fetches the byte at `at`.
+    fn request_for(&self, at: u64) -> Option<usize> {
+        let after = self.by_start.partition_point(|(start, _)| *start <= at);
+        let (_, request) = self.by_start[..after].last()?;
+        self.requests[*request].contains(&at).then_some(*request)
+    }
+
+    fn bytes_of(&self, request: usize) -> usize {
+        let range = &self.requests[request];
+        (range.end - range.start) as usize
+    }
+
+    /// Begins the next request as soon as there is room for it; `None` if there is none to begin.
+    fn begin(&self) -> Option<usize> {
+        let mut state = self.state.lock();
+        loop {
+            while state.slots.get(state.next).is_some_and(|slot| !matches!(slot, Slot::Open)) {
+                state.next += 1;
+            }
+            let request = state.next;
+            if state.is_over || request >= self.requests.len() {
+                return None;
+            }
+            let bytes = self.bytes_of(request);
+            if state.waiting == 0 || state.waiting + bytes <= self.most {
+                state.slots[request] = Slot::Begun;
+                state.next += 1;
+                state.waiting += bytes;
+                return Some(request);
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    fn end(&self) {
+        self.state.lock().is_over = true;
+        self.changed.notify_all();
+    }
+}
+
+impl ObjectFile {
+    /// Runs `read`, while ranges are fetched of which it will read the bytes in about this order.
+    pub fn reading_ahead<T>(&self, wanted: &[Range<u64>], read: impl FnOnce() -> T) -> T {
+        let requests: Vec<_> = {
+            let extents = self.extents.lock();
+            let size = self.size();
+            let within = |range: &Range<u64>| range.start.min(size)..range.end.min(size);
+            let missing: Vec<_> = wanted.iter().flat_map(|range| extents.missing(within(range))).collect();
+            joined(&missing)
+        };
+        if requests.len() < 2 {
+            return read();
+        }
+        let most = MAX_AHEAD_BYTES.min(self.extents.lock().room() / 4).max(MAX_REQUEST_BYTES) as usize;
+        let ahead = Arc::new(Ahead::new(requests, most));
+        *self.ahead.lock() = Some(ahead.clone());
+        let guard = Ended { object: self, ahead: &ahead };
+        std::thread::scope(|scope| {
+            for _ in 0..MAX_REQUESTS.min(ahead.requests.len()) {
+                // Without threads the reader fetches by itself.
+                let work = || self.work(&ahead);
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            // However it ends, the threads do.
+            let guard = guard;
+            let answer = read();
+            drop(guard);
+            answer
+        })
+    }
+
+    fn work(&self, ahead: &Ahead) {
+        while let Some(request) = ahead.begin() {
+            let bytes = ahead.bytes_of(request);
+            self.extents.lock().expect(bytes);
+            let get = || self.get(ahead.requests[request].clone());
+            // The reader must not wait for ever.
+            let got = catch_unwind(AssertUnwindSafe(get))
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "a request for a native file panicked")));
+            self.extents.lock().expect_no_more(bytes);
+            let mut state = ahead.state.lock();
+            state.is_over |= got.is_err();
+            state.slots[request] = match got {
+                Ok(got) if request < state.passed => {
+                    state.waiting -= bytes;
+                    self.extents.lock().insert(ahead.requests[request].start, &got);
+                    Slot::Taken
+                }
+                Ok(got) => Slot::Here(got),
+                Err(error) => Slot::Failed(error),
+            };
+            drop(state);
+            ahead.changed.notify_all();
+        }
+    }
+
+    /// Fills the beginning of `buffer` with bytes from `from` on, if they are being fetched; answers how many.
+    ///
+    /// # Errors
+    /// That of their request.
+    pub(super) fn wait_ahead(&self, from: u64, buffer: &mut [u8]) -> Result<usize> {
+        let Some(ahead) = self.ahead.lock().clone() else { return Ok(0) };
+        let Some(request) = ahead.request_for(from) else { return Ok(0) };
+        let bytes = {
+            let mut state = ahead.state.lock();
+            self.pass(&ahead, &mut state, request);
+            loop {
+                match &state.slots[request] {
+                    Slot::Begun => ahead.changed.wait(&mut state),
+                    // The threads have not come to it, or are gone: whoever needs it fetches it, and they go on behind it.
+                    Slot::Open => {
+                        state.slots[request] = Slot::Taken;
+                        state.next = request + 1;
+                        drop(state);
+                        ahead.changed.notify_all();
+                        return Ok(0);
+                    }
+                    Slot::Taken => return Ok(0),
+                    Slot::Failed(error) => return Err(error.clone()),
+                    Slot::Here(bytes) => {
+                        let bytes = bytes.clone();
+                        state.slots[request] = Slot::Taken;
+                        state.waiting -= bytes.len();
+                        break bytes;
+                    }
+                }
+            }
+        };
+        ahead.changed.notify_all();
+        let start = ahead.requests[request].start;
+        self.extents.lock().insert(start, &bytes);
+        let here = &bytes[(from - start) as usize..];
+        let length = here.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&here[..length]);
+        Ok(length)
+    }
+
+    /// Keeps what came of requests that the reader passes when it comes to `request`: it may have those chunks already.
+    fn pass(&self, ahead: &Ahead, state: &mut State, request: usize) {
+        for number in state.passed..request {
+            if let Slot::Here(bytes) = &state.slots[number] {
+                let bytes = bytes.clone();
+                state.slots[number] = Slot::Taken;
+                state.waiting -= bytes.len();
+                self.extents.lock().insert(ahead.requests[number].start, &bytes);
+            }
+        }
+        state.passed = state.passed.max(request);
+    }
+}
+
+/// Ends the fetching when it is dropped. What has come and was not read is kept.
+struct Ended<'a> {
+    object: &'a ObjectFile,
+    ahead: &'a Ahead,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.ahead.end();
+        *self.object.ahead.lock() = None;
+        let state = self.ahead.state.lock();
+        for (slot, range) in state.slots.iter().zip(&self.ahead.requests) {
+            if let Slot::Here(bytes) = slot {
+                self.object.extents.lock().insert(range.start, bytes);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_asked_for_together_and_in_their_turn() {
+        const MIB: u64 = 1 << 20;
+        // Small gaps go with them, large ones do not.
+        assert_eq!(joined(&[0..100, 110..200, 1000..1100]), [0..200, 1000..1100]);
+        // The order is that of the reader.
+        assert_eq!(joined(&[5000..5100, 0..100, 5100..5200]), [5000..5200, 0..100]);
+        let chunks: Vec<_> = (0..10).map(|n| n * MIB..(n + 1) * MIB).collect();
+        assert_eq!(joined(&chunks), [0..4 * MIB, 4 * MIB..8 * MIB, 8 * MIB..10 * MIB]);
+        assert_eq!(joined(&[0..9 * MIB]), [0..4 * MIB, 4 * MIB..8 * MIB, 8 * MIB..9 * MIB]);
+        assert!(joined(&[7..7]).is_empty());
+    }
+
+    #[test]
+    fn the_request_of_a_byte_is_found() {
+        let ahead = Ahead::new(vec![50..60, 10..20], 1 << 20);
+        assert_eq!(
+            [9, 10, 19, 20, 55, 60].map(|at| ahead.request_for(at)),
+            [None, Some(1), Some(1), None, Some(0), None]
+        );
+    }
+}

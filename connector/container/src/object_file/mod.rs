@@ -1,0 +1,199 @@
+//! A native HDF5 file that is one object of a store, to be read: one version of it, in extents that stay in memory as long as there
+//! is room. docs/design/059.
+
+mod ahead;
+mod extents;
+mod fetch;
+mod pace;
+#[cfg(test)]
+mod tests;
+mod touched;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock, Weak};
+
+use h5lake_ledger::locks::Mutex;
+use object_stores::{GetResult, Key, ObjectMeta, ObjectStore};
+
+use self::ahead::Ahead;
+use self::extents::Extents;
+use self::pace::Pace;
+pub use self::touched::touched_chunks;
+use crate::chunk::memory_budget::Claim;
+use crate::statistics::{Statistics, TellAtClose};
+use crate::{Error, ErrorKind, Options, Result, Target, registry};
+
+/// What is fetched of an object at once for a short read.
+const BLOCK_BYTES: u64 = 1 << 20;
+/// One request asks for at most so many bytes; what is longer is asked for side by side.
+const MAX_REQUEST_BYTES: u64 = 4 << 20;
+/// Requests under way at once.
+const MAX_REQUESTS: usize = 16;
+
+/// What a read is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// The structure of the file.
+    Metadata,
+    /// Elements of datasets.
+    Raw,
+}
+
+/// One version of an object that holds a native HDF5 file. Shared by all who open that version.
+pub struct ObjectFile {
+    store: Arc<dyn ObjectStore>,
+    key: Key,
+    /// Which version, and how long it is.
+    version: ObjectMeta,
+    /// How messages call it.
+    name: String,
+    extents: Arc<Mutex<Extents>>,
+    pace: Mutex<Pace>,
+    /// What is being fetched for the read that is under way.
+    ahead: Mutex<Option<Arc<Ahead>>>,
+    told: TellAtClose,
+}
+
+impl std::fmt::Debug for ObjectFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ObjectFile")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What tells versions of objects from one another: the object's place, its etag (or time), its length.
+type Identity = (String, String, u64);
+
+/// The objects that are open in this process.
+static OPEN: LazyLock<Mutex<HashMap<Identity, Weak<ObjectFile>>>> = LazyLock::new(Mutex::default);
+
+impl ObjectFile {
+    /// The version of an object that `front` is the beginning of, as it was just read. If it is open already, that one.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what is no object.
+    pub fn open(target: &Target, front: &GetResult, options: &Options) -> Result<Arc<Self>> {
+        let Target::Objects { store, key, .. } = target else {
+            return Err(Error::invalid("a local file is no object of a store"));
+        };
+        let key = Key::new(key).map_err(|e| Error::invalid(e.to_string()))?;
+        let version = front.meta.clone();
+        let said = version
+            .etag
+            .as_ref()
+            .map_or_else(|| format!("{:?}", version.modified), |etag| etag.as_str().to_owned());
+        let identity = (store.place_of(key.as_str()), said, version.size);
+        let mut open = OPEN.lock();
+        if let Some(found) = open.get(&identity).and_then(Weak::upgrade) {
+            return Ok(found);
+        }
+        let claim = Claim::new(options.memory.clone(), options.cache_bytes);
+        let extents = Arc::new(Mutex::new(Extents::new(claim)));
+        options.memory.join(options.cache_bytes, &extents);
+        extents.lock().insert(0, &front.bytes);
+        let opened = Arc::new(Self {
+            store: store.clone(),
+            key,
+            version,
+            name: registry::name(target),
+            extents,
+            pace: Mutex::new(Pace::after_front(front.bytes.len() as u64)),
+            ahead: Mutex::default(),
+            told: TellAtClose(Statistics::start(target, false, options)),
+        });
+        open.retain(|_, object| object.strong_count() > 0);
+        open.insert(identity, Arc::downgrade(&opened));
+        drop(open);
+        tracing::info!(object = opened.name, bytes = opened.size(), "opened a native file in a store");
+        Ok(opened)
+    }
+
+    /// Its length in bytes.
+    pub fn size(&self) -> u64 {
+        self.version.size
+    }
+
+    /// Whether all of it is in memory.
+    pub fn is_here(&self) -> bool {
+        self.extents.lock().missing(0..self.size()).is_empty()
+    }
+
+    /// Fills `buffer` with the bytes from `at` on; behind the object's end with zeros.
+    ///
+    /// # Errors
+    /// Errno ESTALE (116) if the object is another one by now; what keeps the store from answering.
+    pub fn read(&self, at: u64, buffer: &mut [u8], content: Content) -> Result<()> {
+        let here = self.size().saturating_sub(at).min(buffer.len() as u64) as usize;
+        let (buffer, behind) = buffer.split_at_mut(here);
+        behind.fill(0);
+        let mut done = 0;
+        while done < buffer.len() {
+            let copied = self.extents.lock().copy(at + done as u64, &mut buffer[done..]);
+            self.told.0.blocks.note(copied > 0);
+            done += copied;
+            if done == buffer.len() {
+                break;
+            }
+            let from = at + done as u64;
+            let rest = &mut buffer[done..];
+            done += match self.wait_ahead(from, rest)? {
+                0 => self.fetch_for(from, rest, content)?,
+                came => came,
+            };
+        }
+        Ok(())
+    }
+
+    /// Fetches what `rest`, whose first byte lies at `from` and is not here, needs. Answers how much of it was filled: at least one
+    /// byte.
+    fn fetch_for(&self, from: u64, rest: &mut [u8], content: Content) -> Result<usize> {
+        let wanted = {
+            let extents = self.extents.lock();
+            let gaps = extents.missing(from..from + rest.len() as u64);
+            gaps.into_iter().next().unwrap_or(from..from + rest.len() as u64)
+        };
+        let room = self.extents.lock().room();
+        let may_be_whole = room >= self.size() / 4 * 5;
+        let range = self.pace.lock().range_for(&wanted, content, self.size(), may_be_whole);
+        let length = (wanted.end - from) as usize;
+        // What would put out all else is not kept.
+        if range == wanted && wanted.end - wanted.start > room / 4 {
+            self.fetch_into(from, &mut rest[..length])?;
+            return Ok(length);
+        }
+        let gaps = self.extents.lock().missing(range);
+        self.fetch_all(&gaps, (from, &mut rest[..length]))?;
+        Ok(length)
+    }
+
+    /// The error for a request that failed.
+    fn failed(&self, error: &object_stores::Error) -> Error {
+        use object_stores::ErrorKind as E;
+        let name = &self.name;
+        match error.kind() {
+            E::PreconditionFailed | E::NotFound | E::ShortRead => {
+                let what = if error.kind() == E::NotFound { "deleted" } else { "replaced" };
+                let text = format!("{name}: the object was {what} while it was open; open the file again");
+                Error::new(ErrorKind::Gone, text).with_errno(Some(ESTALE))
+            }
+            _ => Error::new(ErrorKind::Io, format!("{name}: {error}")).with_errno(error.errno()),
+        }
+    }
+
+    /// One request.
+    fn get(&self, range: Range<u64>) -> Result<bytes::Bytes> {
+        let got = self.store.get_unchanged(&self.key, range.clone(), &self.version);
+        let bytes = got.map_err(|error| self.failed(&error))?.bytes;
+        if bytes.len() as u64 == range.end - range.start {
+            return Ok(bytes);
+        }
+        let text = format!("{}: {} bytes came for {}..{}", self.name, bytes.len(), range.start, range.end);
+        Err(Error::new(ErrorKind::Io, text))
+    }
+}
+
+/// Linux's number for a handle of something that is gone.
+const ESTALE: i32 = 116;

@@ -1,0 +1,252 @@
+//! The file driver of native files that are objects of a store. It reads, and writes nothing. libhdf5 calls it in the thread that it
+//! was called in itself.
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use h5lake_container::{Content, ObjectFile};
+use h5lake_plugin_abi::{MAX_LIBRARIES, bindings as sys};
+use object_stores::deadline;
+
+use crate::error::{Error, Major, Minor, Result};
+use crate::hdf5::call_context::{OFFERED, REFUSED, TELLING};
+use crate::hdf5::datatype::check;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::saved_errors::CallResult;
+use crate::hdf5::strings;
+use crate::thread_state::{OfThisThread, ThreadValue};
+
+/// Our driver's number: those below 512 are reserved.
+const VALUE: sys::H5FD_class_value_t = 705;
+
+/// The driver's identifier in each library; 0 where it is not registered. It stays registered until the library shuts down: `H5FD_close`
+/// gives up the file's own reference before it calls the driver.
+static DRIVERS: [AtomicI64; MAX_LIBRARIES] = [const { AtomicI64::new(0) }; MAX_LIBRARIES];
+
+impl Library {
+    /// Makes a file access list use the driver. What it opens is offered to the thread (`OFFERED`).
+    ///
+    /// # Errors
+    /// A call of libhdf5 that fails.
+    pub(crate) fn set_object_driver(self, access: &Id) -> Result<()> {
+        let table = self.table();
+        let mut driver = DRIVERS[self.slot()].load(Ordering::Relaxed);
+        if driver == 0 {
+            // SAFETY: the class is complete, and copied by the call.
+            let new = unsafe { (table.H5FDregister)(&class(OPENS[self.slot()])) };
+            driver = Id::from_call(self, new, "H5FDregister")?.into_raw();
+            DRIVERS[self.slot()].store(driver, Ordering::Relaxed);
+        }
+        // SAFETY: both identifiers are valid; the driver takes no information.
+        check(unsafe { (table.H5Pset_driver)(access.get(), driver, std::ptr::null()) }, "H5Pset_driver")
+    }
+
+    /// Makes a call on what is in a native file in a store. If it fails because such a file names another one, that is what is told: libhdf5
+    /// tries several names, and says of none why it did not open.
+    pub(crate) fn telling_refused<T: CallResult>(self, call: impl FnOnce() -> T) -> T {
+        if TELLING.get() {
+            return call();
+        }
+        let _told_once = TELLING.scoped(true);
+        REFUSED.put(None);
+        let answer = call();
+        if let Some(error) = REFUSED.put(None).filter(|_| answer.failed()) {
+            // Programs show the innermost frame.
+            drop(self.take_errors());
+            self.push_error("h5lake_object_open", Major::File, &error);
+        }
+        answer
+    }
+
+    /// Makes a call that opens a file, for which the driver opens `object`.
+    pub(crate) fn offering<T>(self, object: Arc<ObjectFile>, open: impl FnOnce() -> T) -> T {
+        let _offered = OFFERED.scoped(Some(object));
+        open()
+    }
+
+    /// Whether a driver's identifier is that of ours. The name of a file says then what to open.
+    pub(in crate::hdf5) fn is_object_driver(self, driver: Hid) -> bool {
+        driver == DRIVERS[self.slot()].load(Ordering::Relaxed)
+    }
+
+    /// The library shuts down, and forgets its drivers.
+    pub(in crate::hdf5) fn forget_object_driver(self) {
+        DRIVERS[self.slot()].store(0, Ordering::Relaxed);
+    }
+}
+
+type Open = unsafe extern "C" fn(*const c_char, c_uint, Hid, sys::haddr_t) -> *mut sys::H5FD_t;
+
+/// One for each library, so that a call without a file knows who calls.
+static OPENS: [Open; MAX_LIBRARIES] = [
+    open::<0>, open::<1>, open::<2>, open::<3>, open::<4>, open::<5>, open::<6>, open::<7>, open::<8>,
+    open::<9>, open::<10>, open::<11>, open::<12>, open::<13>, open::<14>, open::<15>,
+];
+
+fn class(open: Open) -> sys::H5FD_class_t {
+    // SAFETY: all-zero is a valid value of this structure of numbers and optional functions.
+    let mut class: sys::H5FD_class_t = unsafe { std::mem::zeroed() };
+    class.version = sys::H5FD_CLASS_VERSION;
+    class.value = VALUE;
+    class.name = c"h5lake-object".as_ptr();
+    class.maxaddr = i64::MAX as u64;
+    class.fc_degree = sys::H5F_CLOSE_WEAK;
+    class.open = Some(open);
+    class.close = Some(close);
+    class.cmp = Some(compare);
+    class.query = Some(query);
+    class.get_eoa = Some(end_of_allocation);
+    class.set_eoa = Some(set_end_of_allocation);
+    class.get_eof = Some(end_of_file);
+    class.read = Some(read);
+    class.write = Some(write);
+    class
+}
+
+/// An open file of the driver; libhdf5 keeps its own part in front.
+#[repr(C)]
+struct DriverFile {
+    public: sys::H5FD_t,
+    library: Library,
+    object: Arc<ObjectFile>,
+    end_of_allocation: u64,
+}
+
+/// The file behind a pointer of libhdf5's.
+///
+/// # Safety
+/// The pointer came from `open` and has not been closed; libhdf5's lock keeps other threads away.
+unsafe fn file<'a>(pointer: *const sys::H5FD_t) -> &'a mut DriverFile {
+    // SAFETY: as the caller says.
+    unsafe { &mut *pointer.cast_mut().cast::<DriverFile>() }
+}
+
+/// Runs what a callback does. An error or a panic becomes a frame on the library's error stack.
+fn told(library: Library, callback: &'static str, body: impl FnOnce() -> Result<()>) -> c_int {
+    let _operation = deadline::begin();
+    let error = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => return 0,
+        Ok(Err(error)) => error,
+        Err(_) => Error::new(Minor::Internal, format!("{callback} panicked")),
+    };
+    library.push_error(callback, Major::File, &error);
+    -1
+}
+
+unsafe extern "C" fn open<const SLOT: usize>(
+    name: *const c_char,
+    _flags: c_uint,
+    _access: Hid,
+    _maximum: sys::haddr_t,
+) -> *mut sys::H5FD_t {
+    // SAFETY: the name is terminated.
+    unsafe { open_in(SLOT, name) }
+}
+
+/// # Safety
+/// The name is null or terminated.
+#[inline(never)]
+unsafe fn open_in(slot: usize, name: *const c_char) -> *mut sys::H5FD_t {
+    let Some(library) = Library::in_slot(slot) else { return std::ptr::null_mut() };
+    let mut opened = std::ptr::null_mut();
+    told(library, "h5lake_object_open", || {
+        let object = OFFERED.with_borrow(Option::clone).ok_or_else(|| {
+            // SAFETY: as the caller says.
+            let name = if name.is_null() { c"" } else { unsafe { CStr::from_ptr(name) } };
+            let error = not_followed(&name.to_string_lossy());
+            REFUSED.put(Some(error.clone()));
+            error
+        })?;
+        // SAFETY: all-zero is a valid value of this plain structure, which libhdf5 fills.
+        let public: sys::H5FD_t = unsafe { std::mem::zeroed() };
+        let file = DriverFile { public, library, object, end_of_allocation: 0 };
+        opened = Box::into_raw(Box::new(file)).cast();
+        Ok(())
+    });
+    opened
+}
+
+/// The error for a file that a native file in a store names, and that libhdf5 opens by itself.
+fn not_followed(name: &str) -> Error {
+    let text = format!(
+        "unable to open file: name = '{}': a native file in a store names it, and such names are not followed; open that file \
+         by its own name, or import both (h5lake import)",
+        name.escape_debug()
+    );
+    Error::file(Minor::NotFollowed, text, None)
+}
+
+unsafe extern "C" fn close(pointer: *mut sys::H5FD_t) -> c_int {
+    // SAFETY: from `open`, closed once.
+    drop(unsafe { Box::from_raw(pointer.cast::<DriverFile>()) });
+    0
+}
+
+/// Orders open files: those of one version of an object are one file to libhdf5.
+unsafe extern "C" fn compare(first: *const sys::H5FD_t, second: *const sys::H5FD_t) -> c_int {
+    // SAFETY: see `file`; both are looked at only.
+    let place = |pointer| Arc::as_ptr(unsafe { &file(pointer).object }) as usize;
+    place(first).cmp(&place(second)) as c_int
+}
+
+unsafe extern "C" fn query(_file: *const sys::H5FD_t, flags: *mut c_ulong) -> c_int {
+    // SAFETY: null or writable.
+    unsafe { strings::answer(flags, c_ulong::from(sys::H5FD_FEAT_DATA_SIEVE)) };
+    0
+}
+
+unsafe extern "C" fn end_of_allocation(pointer: *const sys::H5FD_t, _: sys::H5FD_mem_t) -> sys::haddr_t {
+    // SAFETY: see `file`.
+    unsafe { file(pointer) }.end_of_allocation
+}
+
+unsafe extern "C" fn set_end_of_allocation(
+    pointer: *mut sys::H5FD_t,
+    _: sys::H5FD_mem_t,
+    end: sys::haddr_t,
+) -> c_int {
+    // SAFETY: see `file`.
+    unsafe { file(pointer) }.end_of_allocation = end;
+    0
+}
+
+unsafe extern "C" fn end_of_file(pointer: *const sys::H5FD_t, _: sys::H5FD_mem_t) -> sys::haddr_t {
+    // SAFETY: see `file`.
+    unsafe { file(pointer) }.object.size()
+}
+
+unsafe extern "C" fn read(
+    pointer: *mut sys::H5FD_t,
+    kind: sys::H5FD_mem_t,
+    _transfer: Hid,
+    address: sys::haddr_t,
+    size: usize,
+    buffer: *mut c_void,
+) -> c_int {
+    if size == 0 {
+        return 0;
+    }
+    // SAFETY: see `file`; the buffer has `size` bytes.
+    let (file, buffer) =
+        unsafe { (file(pointer), std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size)) };
+    let content = if kind == sys::H5FD_MEM_DRAW { Content::Raw } else { Content::Metadata };
+    told(file.library, "h5lake_object_read", || Ok(file.object.read(address, buffer, content)?))
+}
+
+unsafe extern "C" fn write(
+    pointer: *mut sys::H5FD_t,
+    _kind: sys::H5FD_mem_t,
+    _transfer: Hid,
+    _address: sys::haddr_t,
+    _size: usize,
+    _buffer: *const c_void,
+) -> c_int {
+    // SAFETY: see `file`.
+    let library = unsafe { file(pointer) }.library;
+    told(library, "h5lake_object_write", || {
+        Err(Error::new(Minor::WriteError, "a native file in a store is only read"))
+    })
+}

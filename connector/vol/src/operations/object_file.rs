@@ -1,0 +1,56 @@
+//! Native files that are objects of a store: found where a container was looked for, and opened to read.
+
+use std::sync::Arc;
+
+use h5lake_container::{Access, Container, ObjectFile};
+
+use crate::error::{Error, Minor, Result};
+use crate::handles::Handle;
+use crate::operations::file::OpenRequest;
+use crate::operations::file_options::options;
+use crate::operations::storage;
+use crate::session::registry;
+
+/// Opens the native file that lies where no container could be opened, for `error`.
+///
+/// # Errors
+/// `error`, where no native file is there either; what forbids opening it, or keeps the native connector from it.
+pub(super) fn open_instead(request: OpenRequest<'_>, error: Error) -> Result<Handle> {
+    let OpenRequest { library, config, name, access, .. } = request;
+    match find(request)? {
+        Some(object) => library.open_native_object_file(name, object, access, config.native_filters),
+        None => Err(error),
+    }
+}
+
+/// The native file that lies where no container could be opened.
+///
+/// # Errors
+/// What forbids opening it.
+pub(super) fn find(request: OpenRequest<'_>) -> Result<Option<Arc<ObjectFile>>> {
+    let OpenRequest { library, config, place, name, flags, together, .. } = request;
+    if together && place.foreign.native_hdf5().is_none() {
+        // Of processes that open a file together the first one has looked.
+        let _looked = Container::open(&place.target, Access::ReadOnly, options(request)?);
+    }
+    let Some(front) = place.foreign.native_hdf5() else { return Ok(None) };
+    storage::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
+    if flags.write {
+        return Err(read_only(name));
+    }
+    if let Some(at) = &place.at {
+        let text = format!("unable to open file: name = '{}'", String::from_utf8_lossy(name));
+        let said = format!("a native HDF5 file has no versions, and so not {at}");
+        return Err(Error::file(Minor::CannotOpenFile, text, None).followed_by(format!(": {said}")));
+    }
+    library.tell_when_closing(registry::library_closes)?;
+    Ok(Some(ObjectFile::open(&place.target, front, &options(request)?)?))
+}
+
+/// The error for a native file in a store that is to be changed.
+fn read_only(name: &[u8]) -> Error {
+    let text = format!("unable to open file: name = '{}'", String::from_utf8_lossy(name));
+    let said = "a native HDF5 file in a store can only be read; copy it to a local file to change it, or make a container of \
+                it (h5lake import)";
+    Error::file(Minor::CannotOpenFile, text, Some(libc::EROFS)).with_system_message(said, "")
+}

@@ -1,0 +1,504 @@
+"""Native HDF5 files in stores, read under the plugin: by h5py, netCDF4, xarray, PyTables and HDF5's tools, from a directory, a web
+server, and S3 where there is a server. What they cost in requests and bytes; what becomes of an object that is replaced."""
+# store: any
+# only: h5lake
+# requires: science.txt
+# needs: tool
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+os.environ["HDF5_VOL_CONNECTOR"] = "h5lake"
+warnings.simplefilter("ignore")
+
+import h5py  # noqa: E402
+import netCDF4  # noqa: E402
+import numpy as np  # noqa: E402
+import tables  # noqa: E402
+import xarray as xr  # noqa: E402
+from cases import main, same  # noqa: E402
+from web_server import Server  # noqa: E402
+
+MIB = 1 << 20
+# Where the cases of this program have their folders.
+MADE = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
+MAKE = """
+import sys, h5py, numpy as np
+random = np.random.default_rng(1)
+what, path = sys.argv[1:]
+if what == "mixed":
+    with h5py.File(path, "w") as f:
+        f.attrs["title"] = "native"
+        f["x"] = np.arange(10)
+        f["x"].attrs["unit"] = "m"
+        f.create_dataset("gzip", data=random.integers(0, 99, (512, 1024)).astype("f4"), chunks=(64, 256), compression="gzip",
+                         shuffle=True, fletcher32=True)
+        f.create_dataset("plain", data=random.normal(size=(300, 300)), chunks=(64, 64))
+        f.create_dataset("sparse", (1000, 1000), "i4", chunks=(100, 100), fillvalue=7)[150:160, 450:460] = 1
+        f.create_dataset("line", data=np.arange(700_000.))
+        f.create_dataset("text", data=["a", "bé", "☃"], dtype=h5py.string_dtype())
+        f["deep/er/y"] = random.normal(size=5)
+        f["soft"] = h5py.SoftLink("/deep/er/y")
+elif what == "block":
+    with h5py.File(path, "w", userblock_size=2048) as f:
+        f.create_dataset("x", data=np.arange(100_000), chunks=(1000,))
+    with open(path, "r+b") as f:
+        f.write(b"my own block")
+elif what == "scattered":  # 44 MB, 100 datasets, gzip
+    with h5py.File(path, "w") as f:
+        for n in range(100):
+            f.create_dataset(f"d{n}", data=random.integers(0, 1 << 30, (55, 2000), "u4"), chunks=(11, 2000), compression=1)
+        f["d50"].attrs["unit"] = "K"
+elif what == "long":  # 96 MB: never fetched whole
+    with h5py.File(path, "w") as f:
+        f.create_dataset("d", data=random.integers(0, 1 << 62, (96, 131072), "i8"), chunks=(1, 131072), compression=1)
+        f["x"] = np.arange(10)
+elif what == "links":
+    with h5py.File(path, "w") as f:
+        f["out"] = h5py.ExternalLink("mixed.h5", "/x")
+        layout = h5py.VirtualLayout((10,), "i8")
+        layout[:] = h5py.VirtualSource("mixed.h5", "x", (10,))
+        f.create_virtual_dataset("virtual", layout, fillvalue=-1)
+        f["own"] = np.arange(10)
+        layout = h5py.VirtualLayout((10,), "i8")
+        layout[:] = h5py.VirtualSource(".", "own", (10,))
+        f.create_virtual_dataset("inner", layout)
+        f.create_dataset("raw", (3,), "i4", external=[("raw.bin", 0, 12)])
+elif what == "netcdf":
+    import netCDF4
+    with netCDF4.Dataset(path, "w") as f:
+        f.createDimension("t", 50)
+        f.createDimension("x", 2000)
+        f.createVariable("t", "f8", ("t",))[:] = np.arange(50)
+        v = f.createVariable("v", "f4", ("t", "x"), zlib=True, chunksizes=(10, 500))
+        v[:] = random.normal(size=(50, 2000))
+        v.units = "m"
+elif what == "tables":
+    import tables
+    with tables.open_file(path, "w") as f:
+        f.create_carray("/", "a", obj=np.arange(5000).reshape(50, 100), filters=tables.Filters(5))
+        f.create_table("/", "t", np.rec.fromarrays([np.arange(99), np.arange(99.)], names="i,f"))
+"""
+
+
+def native():
+    """An environment without the plugin."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))}
+
+
+def run(code, *arguments, **variables):
+    """What a process prints under the plugin, and what it told its files cost."""
+    log = Path("statistics")
+    log.unlink(missing_ok=True)
+    env = {**os.environ, "H5LAKE_STATS": "1", "H5LAKE_LOG_FILE": str(log), "H5LAKE_LOG_FORMAT": "json", **variables}
+    done = subprocess.run([sys.executable, "-c", code, *arguments], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line)["fields"] for line in log.read_text().splitlines()] if log.exists() else []
+    return done.stdout, [fields for fields in told if "requests" in fields]
+
+
+def make(*names):
+    """Native files in a folder, made without the plugin, each one once. Answers the folder's whole path."""
+    folder, made = Path("native-lake"), MADE / "native-made"
+    folder.mkdir(exist_ok=True)
+    made.mkdir(exist_ok=True)
+    for name in names:
+        if not (made / f"{name}.h5").exists():
+            command = [sys.executable, "-c", MAKE, name, made / f"{name}.h5"]
+            subprocess.run(command, env=native(), check=True, timeout=300)
+        shutil.copyfile(made / f"{name}.h5", folder / f"{name}.h5")
+    return folder.resolve()
+
+
+def everything(file):
+    """All datasets and attributes of a file, by path."""
+    found = {f"@{key}": value for key, value in file.attrs.items()}
+
+    def add(name, item):
+        found.update({f"{name}@{key}": value for key, value in item.attrs.items()})
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
+    file.visititems(add)
+    return found
+
+
+def compare(name, path):
+    """A file in a store beside the local one."""
+    with h5py.File(name) as f, h5py.File(path) as local:
+        assert f.mode == "r" and f.filename == str(name)
+        ours, theirs = everything(f), everything(local)
+        assert list(ours) == list(theirs)
+        for key, value in theirs.items():
+            same(ours[key], value)
+        if "gzip" in f:
+            random = np.random.default_rng(5)
+            for _ in range(40):
+                a, b = np.sort(random.integers(0, 512, 2)), np.sort(random.integers(0, 1024, 2))
+                step = int(random.integers(1, 5))
+                part = (slice(a[0], a[1] + 1, step), slice(b[0], b[1] + 1))
+                same(f["gzip"][part], local["gzip"][part])
+                points = sorted(set(random.integers(0, 300, 5).tolist()))
+                same(f["plain"][points], local["plain"][points])
+            same(f["soft"][:], local["soft"][:])
+
+
+def fails(function, *words, kind=Exception):
+    """The text of the error that a call raises."""
+    try:
+        function()
+    except kind as error:
+        text = str(error)
+        assert all(word in text for word in words), text
+        return text
+    raise AssertionError("it does not fail")
+
+
+@contextlib.contextmanager
+def patience(timeout):
+    """The setting timeout= for files that are opened meanwhile."""
+    os.environ["H5LAKE_TIMEOUT"] = timeout
+    try:
+        yield
+    finally:
+        del os.environ["H5LAKE_TIMEOUT"]
+
+
+def check_a_directory(folder):
+    lake = make("mixed", "block")
+    for name in ("mixed", "block"):
+        compare(f"file://{lake}/{name}.h5", lake / f"{name}.h5")
+    assert h5py.h5f.is_hdf5(f"file://{lake}/mixed.h5".encode())
+
+
+def check_a_web_server(folder):
+    lake = make("mixed", "block")
+    with Server(lake) as server:
+        for name in ("mixed", "block"):
+            compare(f"{server.url}/{name}.h5", lake / f"{name}.h5")
+        fails(lambda: h5py.File(f"{server.url}/none.h5"), kind=FileNotFoundError)
+
+
+def check_servers_with_weak_etags_or_none_or_without_conditions(folder):
+    lake = make("mixed", "long", "scattered")
+    for more in ({"etags": "weak"}, {"etags": None}, {"conditions": False}):
+        with Server(lake, **more) as server:
+            with h5py.File(f"{server.url}/mixed.h5") as f, h5py.File(lake / "mixed.h5") as local:
+                same(f["gzip"][:], local["gzip"][:])
+            with h5py.File(f"{server.url}/long.h5") as f:
+                assert f["x"][3] == 3
+                f["d"][5]
+                shutil.copyfile(lake / "scattered.h5", lake / "long.h5")
+                os.utime(lake / "long.h5", (1, 1))
+                fails(lambda: f["d"][50:70], "replaced", "open the file again", "errno = 116")
+            make("long")
+
+
+def check_a_server_that_ignores_ranges(folder):
+    lake = make("mixed")
+    with Server(lake, ranges=False) as server:
+        fails(lambda: h5py.File(f"{server.url}/mixed.h5"), "ignores ranges", kind=OSError)
+
+
+def check_s3(folder):
+    if not os.environ.get("AWS_ENDPOINT_URL"):
+        return
+    lake = make("mixed", "block")
+    for name in ("mixed", "block"):
+        url = f"s3://lake/{os.getpid()}-{name}.h5"
+        put(url, (lake / f"{name}.h5").read_bytes())
+        compare(url, lake / f"{name}.h5")
+    with h5py.File(url) as f:
+        put(url, (lake / "mixed.h5").read_bytes())
+        f["x"][0]  # It is all in memory.
+    with h5py.File(url) as f:
+        assert f.attrs["title"] == "native"
+
+
+def put(url, data):
+    """Puts an object, signed as S3 wants it."""
+    import hashlib
+    import hmac
+    import time
+    import urllib.parse
+    import urllib.request
+    endpoint, path = os.environ["AWS_ENDPOINT_URL"], "/" + url.removeprefix("s3://")
+    at = time.gmtime()
+    stamp, day = time.strftime("%Y%m%dT%H%M%SZ", at), time.strftime("%Y%m%d", at)
+    region, digest = os.environ.get("AWS_REGION", "us-east-1"), hashlib.sha256(data).hexdigest()
+    headers = {"host": urllib.parse.urlsplit(endpoint).netloc, "x-amz-content-sha256": digest, "x-amz-date": stamp}
+    names, lines = ";".join(sorted(headers)), "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    asked, scope = "\n".join(["PUT", path, "", lines, names, digest]), f"{day}/{region}/s3/aws4_request"
+    key = b"AWS4" + os.environ["AWS_SECRET_ACCESS_KEY"].encode()
+    for word in scope.split("/"):
+        key = hmac.new(key, word.encode(), hashlib.sha256).digest()
+    text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(asked.encode()).hexdigest()])
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    headers["authorization"] = (f"AWS4-HMAC-SHA256 Credential={os.environ['AWS_ACCESS_KEY_ID']}/{scope}, "
+                                f"SignedHeaders={names}, Signature={signature}")
+    request = urllib.request.Request(endpoint + path, data, headers, method="PUT")
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
+
+
+def check_pointer_files_serve_all_clients(folder):
+    lake = make("mixed", "netcdf", "tables")
+    with Server(lake) as server:
+        for name in ("mixed", "netcdf", "tables"):
+            link = [os.environ["TOOL"], "link", f"{server.url}/{name}.h5", f"{name}.h5"]
+            subprocess.run(link, check=True, stdout=subprocess.DEVNULL)
+        compare("mixed.h5", lake / "mixed.h5")
+        with netCDF4.Dataset("netcdf.h5") as f, netCDF4.Dataset(lake / "netcdf.h5") as local:
+            same(f["v"][10:20, ::3], local["v"][10:20, ::3])
+            assert f["v"].units == "m"
+        with xr.open_dataset(lake / "netcdf.h5") as local:
+            for engine in ("netcdf4", "h5netcdf"):
+                with xr.open_dataset("netcdf.h5", engine=engine) as data:
+                    assert data.identical(local)
+        with tables.open_file("tables.h5") as f:
+            assert f.root.a[3, 4] == 304 and f.root.t.read_where("i > 96")["f"].tolist() == [97.0, 98.0]
+        fails(lambda: tables.open_file("tables.h5", "a"), "can only be read")
+        fails(lambda: h5py.File("mixed.h5", "r+"), "can only be read", "h5lake import", kind=OSError)
+        assert server.take()[0] > 3
+    # Behind it is nobody any more.
+    with patience("2s"):
+        fails(lambda: h5py.File("mixed.h5"), kind=OSError)
+
+
+def check_the_store_of_the_settings(folder):
+    lake = make("mixed")
+    code = "import h5py; f = h5py.File('mixed.h5'); print(f['x'][4], f.filename)"
+    shown, _ = run(code, HDF5_VOL_CONNECTOR=f"h5lake store=file://{lake}")
+    assert shown == "4 mixed.h5\n", shown
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                           env={**os.environ, "HDF5_VOL_CONNECTOR": f"h5lake store=file://{lake} native=refuse"})
+    assert "native=refuse" in shown.stderr
+
+
+def check_a_file_in_a_store_is_not_written(folder):
+    lake = make("mixed")
+    name, before = f"file://{lake}/mixed.h5", (lake / "mixed.h5").read_bytes()
+    for mode in ("r+", "a"):
+        fails(lambda mode=mode: h5py.File(name, mode), "can only be read", "copy it", "h5lake import", "Errno 30", kind=OSError)
+    fails(lambda: h5py.File(name, "w"), "not an h5lake container", kind=OSError)
+    with h5py.File(name) as f:
+        fails(lambda: f.create_group("new"))
+        fails(lambda: f["x"].__setitem__(0, 5))
+    fails(lambda: h5py.File(name + "@v=3"), "no versions", kind=OSError)
+    assert (lake / "mixed.h5").read_bytes() == before
+
+
+def check_names_in_such_files_are_not_followed(folder):
+    lake = make("mixed", "links")
+    os.chdir(lake)  # Where libhdf5 would find them by itself.
+    Path("raw.bin").write_bytes(bytes(12))
+    with h5py.File(f"file://{lake}/links.h5") as f:
+        fails(lambda: f["out"], "names it", "not followed")
+        fails(lambda: f["virtual"][:], "mixed.h5", "another file")
+        fails(lambda: f["raw"][:], "raw.bin", "another file")
+        assert f["inner"][3] == 3 and f["own"][4] == 4
+        assert "out" in f.keys() and f.get("out", getlink=True).filename == "mixed.h5"
+
+
+def check_containers_lead_to_such_files(folder):
+    lake = make("mixed")
+    name = f"file://{lake}/mixed.h5"
+    with h5py.File("c.h5", "w") as f:
+        f["out"] = h5py.ExternalLink(name, "/x")
+        layout = h5py.VirtualLayout((10,), "i8")
+        layout[:] = h5py.VirtualSource(name, "x", (10,))
+        f.create_virtual_dataset("virtual", layout, fillvalue=-1)
+        assert f["out"][4] == 4
+        assert f["virtual"][:].tolist() == list(range(10))
+    with h5py.File("c.h5") as f:
+        assert f["out"].attrs["unit"] in ("m", b"m") and f["virtual"][9] == 9
+
+
+def check_a_truncated_object(folder):
+    lake = make("mixed")
+    whole = (lake / "mixed.h5").read_bytes()
+    (lake / "cut.h5").write_bytes(whole[:len(whole) // 2])
+    (lake / "head.h5").write_bytes(whole[:20])
+    (lake / "empty.h5").write_bytes(b"")
+    with Server(lake) as server:
+        fails(lambda: h5py.File(f"{server.url}/cut.h5"), "truncated file", kind=OSError)
+        fails(lambda: h5py.File(f"{server.url}/head.h5"), kind=OSError)
+        fails(lambda: h5py.File(f"{server.url}/empty.h5"), kind=OSError)
+
+
+def check_a_replaced_object_is_told_and_never_mixed(folder):
+    lake = make("long", "scattered")
+    with Server(lake) as server:
+        name = f"{server.url}/long.h5"
+        with h5py.File(name) as f:
+            first = f["d"][0]
+            os.replace(lake / "scattered.h5", lake / "long.h5")
+            fails(lambda: f["d"][40], "replaced", "errno = 116")
+            same(f["d"][0], first)  # What came before is still what it was.
+            fails(lambda: f["d"][60:90], "replaced")
+            # Who opens it now sees the new one, beside the old one.
+            with h5py.File(name) as new:
+                assert "d99" in new and new["d50"].attrs["unit"] == "K"
+        os.remove(lake / "long.h5")
+        make("long")
+        with h5py.File(name) as f:
+            os.remove(lake / "long.h5")
+            fails(lambda: f["d"][40], "deleted")
+
+
+def check_an_open_and_an_attribute_are_few_requests(folder):
+    lake = make("scattered", "long")
+    with Server(lake, delay=0.5) as server:
+        with h5py.File(f"{server.url}/scattered.h5") as f:
+            assert f["d50"].attrs["unit"] == "K"
+        assert server.round_trips() <= 3
+        with h5py.File(f"{server.url}/long.h5") as f:
+            assert f["x"].shape == (10,) and "unit" not in f["d"].attrs
+        count, length = server.take()
+        assert count <= 3 and length <= 3 * MIB, (count, length)
+
+
+def check_a_container_costs_no_request_more(folder):
+    make()
+    name = f"file://{folder}/native-lake/c.h5"
+    with h5py.File(name, "w") as f:
+        f["x"] = [1, 2]
+    _, told = run(f"import h5py; f = h5py.File({name!r}); f['x'][:]; f.close()")
+    assert told[-1]["requests"]["get"]["count"] <= 2, told
+
+
+def check_scattered_slices_fetch_a_short_file_once(folder):
+    lake = make("scattered")
+    size = (lake / "scattered.h5").stat().st_size
+    assert 40 * MIB < size < 48 * MIB
+    with Server(lake, delay=0.5) as server:
+        with h5py.File(f"{server.url}/scattered.h5") as f, h5py.File(lake / "scattered.h5") as local:
+            for n in range(100):
+                same(f[f"d{n}"][20:25, :100], local[f"d{n}"][20:25, :100])
+        count, length = server.take()
+        assert length == size and count <= 20, (count, length, size)
+        assert server.most >= 8
+
+
+def check_a_slice_of_a_long_dataset_fetches_its_chunks_side_by_side(folder):
+    lake = make("long")
+    with Server(lake, delay=0.1) as server:
+        with h5py.File(f"{server.url}/long.h5") as f, h5py.File(lake / "long.h5") as local:
+            f["d"].shape
+            server.take()
+            same(f["d"][30:60], local["d"][30:60])
+            needed = sum(local["d"].id.get_chunk_info(n).size for n in range(30, 60))
+            count, length = server.take()
+            assert length <= 1.3 * needed, (length, needed)
+            assert count <= 2 + needed / (2 * MIB) and server.most >= 4, (count, server.most)
+            same(f["d"][30:60], local["d"][30:60])
+            assert server.take() == (0, 0)
+            # One chunk is no more than one chunk.
+            same(f["d"][80, 3:9], local["d"][80, 3:9])
+            assert server.take()[1] <= 1.3 * local["d"].id.get_chunk_info(80).size
+            # Rows one after the other are fetched ahead of the reader.
+            for n in range(1, 29):
+                same(f["d"][n], local["d"][n])
+            count, length = server.take()
+            assert count <= 14 and length <= 40 * MIB, (count, length)
+            assert server.most <= 16
+
+
+def check_the_memory_of_what_was_fetched_is_bounded(folder):
+    lake = make("long")
+    with Server(lake) as server:
+        code = """
+import sys, h5py
+def peak(): return int(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1]) >> 10
+f = h5py.File(sys.argv[1]); f['x'][:]; before = peak()
+for n in range(0, 96, 8): f['d'][n:n + 8]
+print(peak() - before)
+"""
+        shown, told = run(code, f"{server.url}/long.h5", HDF5_VOL_CONNECTOR="h5lake cache=16MiB")
+        assert int(shown) < 16 + 16 + 40, shown
+        assert told[-1]["requests"]["get"]["bytes"] >= 90 * MIB
+
+
+def check_a_local_cache_is_used_and_never_for_another_version(folder):
+    lake = make("long", "scattered")
+    with Server(lake) as server:
+        code = """
+import sys, h5py
+with h5py.File(sys.argv[1]) as f:
+    print(f[sys.argv[2]][-5:].sum())
+"""
+        setting = f"h5lake disk_cache={folder}/cache"
+        first, _ = run(code, f"{server.url}/long.h5", "d", HDF5_VOL_CONNECTOR=setting)
+        server.take()
+        again, _ = run(code, f"{server.url}/long.h5", "d", HDF5_VOL_CONNECTOR=setting)
+        count, length = server.take()
+        assert again == first and count == 1 and length <= MIB, (count, length)
+        os.replace(lake / "scattered.h5", lake / "long.h5")
+        shown, _ = run(code, f"{server.url}/long.h5", "d7", HDF5_VOL_CONNECTOR=setting)
+        with h5py.File(lake / "long.h5") as local:
+            assert int(shown) == local["d7"][-5:].sum()
+
+
+def check_two_opens_share_what_was_fetched(folder):
+    lake = make("long")
+    with Server(lake) as server:
+        with h5py.File(f"{server.url}/long.h5") as one:
+            one["d"][10:20]
+            server.take()
+            with h5py.File(f"{server.url}/long.h5") as two:
+                same(two["d"][10:20], one["d"][10:20])
+                assert one == one and two["d"].file.id.valid
+            count, length = server.take()
+            assert count == 1 and length <= MIB, (count, length)
+            again = h5py.File(one.id.get_access_plist() and f"{server.url}/long.h5")
+            assert again["x"][3] == 3
+            again.close()
+
+
+def check_a_child_reads_with_connections_of_its_own(folder):
+    lake = make("long")
+    with Server(lake) as server, h5py.File(f"{server.url}/long.h5") as f:
+        first = f["d"][0]
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                same(f["d"][0], first)
+                f["d"][40:50]
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        f["d"][60:70]
+
+
+def check_threads_read_beside_each_other(folder):
+    import threading
+    lake, failed = make("long"), []
+    with Server(lake) as server, h5py.File(f"{server.url}/long.h5") as f, h5py.File(lake / "long.h5") as local:
+        def work(first):
+            try:
+                for n in range(first, 96, 4):
+                    same(f["d"][n:n + 3], local["d"][n:n + 3])
+            except BaseException as error:  # noqa: BLE001
+                failed.append(error)
+        workers = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        [worker.start() for worker in workers]
+        [worker.join() for worker in workers]
+    assert not failed, failed
+
+
+def check_a_server_that_does_not_answer_is_an_error_in_time(folder):
+    lake = make("long")
+    with Server(lake) as server, patience("3s"), h5py.File(f"{server.url}/long.h5") as f:
+        server.tell(delay=60)
+        fails(lambda: f["d"][40], "timeout")
+        server.tell(delay=0)
+
+
+main(globals())

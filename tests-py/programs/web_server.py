@@ -1,0 +1,154 @@
+"""A web server on loopback for tests: files of a folder, with ranges, etags and conditions; and without, on request."""
+
+import email.utils
+import hashlib
+import http.server
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+
+class Server:
+    """Serves `folder` at `url` until the end of a with statement. It is a process of its own: h5py keeps Python's lock while
+    HDF5 waits. Options: ranges, conditions (If-Match), etags ("strong", "weak", None), delay in seconds."""
+
+    def __init__(self, folder, **options):
+        command = [sys.executable, __file__, str(folder), json.dumps(options)]
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("HDF5_", "H5LAKE_"))}
+        self.process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.url = self.process.stdout.readline().strip()
+        self.most = 0
+        os.environ["HTTP_ALLOW_HTTP"] = "true"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def tell(self, **options):
+        """Changes options; answers what was asked since the last time."""
+        self.process.stdin.write(json.dumps(options) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def take(self):
+        """What was asked since the last time: number of requests, bytes. `most` is how many were under way at once."""
+        told = self.tell()
+        self.most = told["most"]
+        return len(told["asked"]), sum(length for _, length, *_ in told["asked"])
+
+    def round_trips(self):
+        """How many requests since the last time followed upon each other. Those side by side count once, if the server takes its
+        time."""
+        row, last = 0, -1
+        for _, _, begun, ended in sorted(self.tell()["asked"], key=lambda asked: asked[3]):
+            if begun > last:
+                row, last = row + 1, ended
+        return row
+
+
+class State:
+    """What the handlers of a serving process share."""
+
+    def __init__(self, folder, ranges=True, conditions=True, etags="strong", delay=0.0):
+        self.folder, self.ranges, self.conditions, self.etags, self.delay = Path(folder), ranges, conditions, etags, delay
+        self.files, self.asked, self.most, self.now, self.events, self.lock = {}, [], 0, 0, 0, threading.Lock()
+
+    def file(self, path):
+        """The bytes of a file, their etag, the file's time. A file is read once for each time that it has."""
+        found = path.stat()
+        known = (str(path), found.st_mtime_ns, found.st_ino, found.st_size)
+        if known not in self.files:
+            whole = path.read_bytes()
+            self.files[known] = memoryview(whole), f'"{hashlib.md5(whole).hexdigest()}"', found.st_mtime
+        return self.files[known]
+
+    def change(self, step):
+        """One request more, or less. Answers the number of such events so far."""
+        with self.lock:
+            self.now += step
+            self.events += 1
+            self.most = max(self.most, self.now)
+            return self.events
+
+
+def serve(state):
+    """Serves until standard input ends; each line there changes options and is answered with what was asked."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"of": state}))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    for line in sys.stdin:
+        vars(state).update(json.loads(line))
+        asked, state.asked, most, state.most = state.asked, [], state.most, 0
+        print(json.dumps({"asked": asked, "most": most}), flush=True)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    of = None
+
+    def log_message(self, *_):
+        pass
+
+    def reply(self, status, body=b"", **headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def do_GET(self):
+        begun = self.of.change(1)
+        first = length = 0
+        try:
+            time.sleep(self.of.delay)
+            first, length = self.answer()
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        finally:
+            self.of.asked.append((first, length, begun, self.of.change(-1)))
+
+    do_HEAD = do_GET
+
+    def answer(self):
+        """Answers; says from where on, and with how many bytes."""
+        of, path = self.of, self.of.folder / self.path.lstrip("/")
+        try:
+            whole, etag, modified = of.file(path)
+        except OSError:
+            self.reply(404)
+            return 0, 0
+        known = {"Last_Modified": email.utils.formatdate(modified, usegmt=True)}
+        if of.etags:
+            known["ETag"] = etag if of.etags == "strong" else f"W/{etag}"
+        condition = self.headers.get("If-Match")
+        # A weak etag matches none (RFC 9110, 13.1.1).
+        if of.conditions and condition and (condition != known.get("ETag") or of.etags == "weak"):
+            self.reply(412)
+            return 0, 0
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")) if of.ranges else None
+        if not wanted:
+            self.reply(200, whole, **known)
+            return 0, len(whole)
+        first, last = int(wanted[1]), int(wanted[2] or len(whole) - 1)
+        part = whole[first:last + 1]
+        if part:
+            self.reply(206, part, Content_Range=f"bytes {first}-{first + len(part) - 1}/{len(whole)}", **known)
+        else:
+            self.reply(416)
+        return first, len(part)
+
+
+if __name__ == "__main__":
+    serve(State(sys.argv[1], **json.loads(sys.argv[2])))
