@@ -20,6 +20,7 @@ mod ls;
 mod manual;
 mod objects;
 mod output;
+mod publish;
 mod repair;
 mod restore;
 mod rm;
@@ -113,6 +114,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         }
         Command::Tag { name, tag, delete, force, json } => {
             tag::run(&tag::Wanted { name: &name, tag: tag.as_deref(), delete, force, json })
+        }
+        Command::Publish { name, kerchunk, icechunk, url, withdraw, json } => {
+            let (kerchunk, icechunk, url) = (kerchunk.as_deref(), icechunk.as_deref(), url.as_deref());
+            publish::run(&publish::Wanted { name: &name, kerchunk, icechunk, url, withdraw, json })
         }
         Command::Versions { name, most, json } => versions::run(&name, most, json),
         Command::Run { settings, command } => match command.split_first() {

@@ -207,6 +207,14 @@ impl Held {
         }
     }
 
+    /// Whether all bytes of a run are known to be held.
+    pub(crate) fn covers(&self, offset: u64, length: u64) -> bool {
+        let Self::Places { runs, .. } = self else { return false };
+        let behind = runs.partition_point(|(o, l)| o + l <= offset);
+        let end = offset.checked_add(length);
+        runs.get(behind).is_some_and(|(o, l)| *o <= offset && end.is_some_and(|end| end <= o + l))
+    }
+
     /// Whether an object is held.
     pub(crate) fn has(&self, location: &Location) -> bool {
         match self {
