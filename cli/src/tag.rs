@@ -87,7 +87,8 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let Place { target, at, .. } = place;
     let shown = name.display();
     if let Some(version) = tag.and_then(TagName::new).and_then(|tag| tag.published_version()) {
-        let text = format!("names like this are for published versions; see 'h5lake publish {shown}@v={version}'");
+        let text =
+            format!("names like this are for published versions; see 'h5lake publish {shown}@v={version}'");
         return Err(text.into());
     }
     let lines = match (tag.map(tag_name).transpose()?, delete) {

@@ -192,7 +192,9 @@ fn write_item(of: &Type, item: &Item, out: &mut String) -> Result<(), String> {
             }
             out.push(']');
         }
-        Item::Reference(_) | Item::Null => return Err("references mean nothing outside of the container".into()),
+        Item::Reference(_) | Item::Null => {
+            return Err("references mean nothing outside of the container".into());
+        }
         Item::Compound(_) | Item::Complex(_) | Item::Bytes(_) => {
             return Err(format!("JSON has no values of the type {of}"));
         }

@@ -200,7 +200,8 @@ impl Chunks<'_> {
         }
         let is_filtered = !self.array.filters.is_empty();
         let whole = self.array.chunk_bytes();
-        let has_all = |offset: u64, length: u64| offset <= part.from && part.from + part.needed <= offset + length;
+        let has_all =
+            |offset: u64, length: u64| offset <= part.from && part.from + part.needed <= offset + length;
         let holder = block.pieces.iter().find(|piece| has_all(piece.offset, piece.length));
         match holder.and_then(|piece| Some((piece, piece.place.as_ref()?))) {
             _ if is_filtered => self.copy(coords, "an edge that filters leave as it is"),

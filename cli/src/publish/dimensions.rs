@@ -50,7 +50,8 @@ impl Dimensions {
         let mut names: Vec<String> = Vec::with_capacity(shape.len());
         for (n, size) in shape.iter().enumerate() {
             let scale = wanted.get(n).cloned().flatten();
-            let scale = scale.filter(|name| !names.contains(name) && *self.sizes.get(name).unwrap_or(size) == *size);
+            let scale =
+                scale.filter(|name| !names.contains(name) && *self.sizes.get(name).unwrap_or(size) == *size);
             let name = match scale {
                 Some(name) => name,
                 None => self.unnamed(*size, &names),

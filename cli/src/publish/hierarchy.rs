@@ -97,7 +97,12 @@ impl<'a> Hierarchy<'a> {
     }
 
     /// The document of attributes of the object at a path.
-    fn attributes(&mut self, id: ObjectId, path: &str, dimensions: Option<&[String]>) -> Result<String, Failure> {
+    fn attributes(
+        &mut self,
+        id: ObjectId,
+        path: &str,
+        dimensions: Option<&[String]>,
+    ) -> Result<String, Failure> {
         let report = &mut self.report;
         self.attributes.document(id, dimensions, &mut |name, why| {
             report.left_out.push((format!("{path}@{name}"), why));
@@ -204,7 +209,8 @@ impl<'a> Hierarchy<'a> {
             out: self.out,
             counts: Counts::default(),
         };
-        let strings = if array.zarr.elements == Elements::Strings { chunks.strings().map_err(failed)? } else { UTF8 };
+        let strings =
+            if array.zarr.elements == Elements::Strings { chunks.strings().map_err(failed)? } else { UTF8 };
         chunks.out.document(&format!("{path}/.zarray"), &array.document(strings))?;
         chunks.out.document(&format!("{path}/.zattrs"), &attributes)?;
         let counts = chunks.write().map_err(failed)?;
@@ -277,7 +283,10 @@ impl Report {
             }
             if shown.is_masked {
                 let how = "open it with mask_and_scale=False to see the fill value";
-                lines.push(format!("masked in {}: xarray takes its fill value for missing data; {how}", shown.path));
+                lines.push(format!(
+                    "masked in {}: xarray takes its fill value for missing data; {how}",
+                    shown.path
+                ));
             }
         }
         lines.extend(self.left_out.iter().map(|(path, why)| format!("not shown: {path}: {why}")));

@@ -140,7 +140,8 @@ fn base_url(target: &Target, url: Option<&str>) -> Result<String, Failure> {
         Target::Objects { store, key, url } => {
             let scheme = url.split(':').next().unwrap_or_default();
             if !SCHEMES.contains(&scheme) {
-                let text = format!("readers of Zarr know no URLs that begin with {scheme}; name one by --url");
+                let text =
+                    format!("readers of Zarr know no URLs that begin with {scheme}; name one by --url");
                 return Err(text.into());
             }
             // A path in the file system has no escapes there.
@@ -178,7 +179,8 @@ fn make(
     held: &HeldRoom,
 ) -> Result<Vec<String>, Failure> {
     let version = tag.name.published_version().unwrap_or_default();
-    let place = Place { at: Some(At::Tag(tag.name)), opened: None, ..place };
+    let mut place = place;
+    (place.at, place.opened) = (Some(At::Tag(tag.name)), None);
     let options = Options { at: place.at, ..options.clone() };
     let container = open_at(wanted.name, place, options)?;
     let about = json!({ "container": wanted.name.to_string_lossy(), "url": base, "version": version });

@@ -16,7 +16,8 @@ pub fn is_parquet(path: &Path) -> bool {
 
 fn interpreter() -> PathBuf {
     let beside = std::env::current_exe().ok().and_then(|tool| Some(tool.parent()?.to_owned()));
-    let found = beside.and_then(|folder| NAMES.iter().map(|name| folder.join(name)).find(|path| path.is_file()));
+    let found =
+        beside.and_then(|folder| NAMES.iter().map(|name| folder.join(name)).find(|path| path.is_file()));
     found.unwrap_or_else(|| NAMES[0].into())
 }
 
@@ -31,12 +32,17 @@ pub fn convert(wanted: &Wanted<'_>, references: &Path) -> Result<(), Failure> {
         let mut command = Command::new(&python);
         command.args(["-m", "h5lake", "references", kind]).arg(references).arg(target);
         let done = command.output().map_err(|error| {
-            format!("{kind} is made by h5lake's Python package, and {} does not start: {error}", python.display())
+            format!(
+                "{kind} is made by h5lake's Python package, and {} does not start: {error}",
+                python.display()
+            )
         })?;
         if !done.status.success() {
             let said = String::from_utf8_lossy(&done.stderr);
             let said = said.trim().lines().last().unwrap_or("it ended without a word").to_owned();
-            return Err(format!("{kind} is made by h5lake's Python package ({}): {said}", python.display()).into());
+            return Err(
+                format!("{kind} is made by h5lake's Python package ({}): {said}", python.display()).into()
+            );
         }
     }
     Ok(())

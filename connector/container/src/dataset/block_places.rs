@@ -2,8 +2,8 @@
 
 use super::Dataset;
 use crate::chunk::fragments::{Fragments, PieceBytes};
-use crate::record::{self, BlockRecord};
 use crate::container::ENTRIES_PER_SCAN;
+use crate::record::{self, BlockRecord};
 use crate::{Error, Layout, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::{HeldRoom, PayloadPlace};
@@ -51,8 +51,7 @@ impl Dataset {
     /// `Corrupt` for a block that is none, was lost, or is not held; those of the ledger.
     pub fn blocks_after(&self, held: &HeldRoom, after: Option<&[u64]>) -> Result<Vec<BlockPlace>> {
         let after = after.map(|coords| self.key(coords));
-        let page =
-            self.container().ledger.scan_prefix(&self.prefix(), after.as_deref(), ENTRIES_PER_SCAN)?;
+        let page = self.container().ledger.scan_prefix(&self.prefix(), after.as_deref(), ENTRIES_PER_SCAN)?;
         page.into_iter().map(|(key, value)| self.block_place(held, &key, value)).collect()
     }
 

@@ -74,7 +74,8 @@ fn places_of(place: &Place, held: &HeldRoom, version: u64) -> Vec<(PlaceOf, Vec<
             for piece in page.iter().flat_map(|block| &block.pieces) {
                 let Some(p) = &piece.place else { continue };
                 assert!(p.end >= p.offset + piece.length);
-                let at = PlaceOf { object: p.object.clone(), offset: p.offset, length: piece.length, end: p.end };
+                let at =
+                    PlaceOf { object: p.object.clone(), offset: p.offset, length: piece.length, end: p.end };
                 let bytes = bytes_at(place, at.object.as_deref(), at.offset, at.length).unwrap();
                 found.push((at, bytes));
             }
@@ -168,7 +169,10 @@ fn a_vacuum_leaves_held_payloads_where_they_are() {
     drop(c);
     let (held, version) = publish(&place);
     let before = places_of(&place, &held, version);
-    let o = Options { ledger: LedgerOptions { retention: Some(Duration::ZERO), ..options().ledger }, ..options() };
+    let o = Options {
+        ledger: LedgerOptions { retention: Some(Duration::ZERO), ..options().ledger },
+        ..options()
+    };
     Container::vacuum_patiently(&place.target, &o, Duration::from_secs(5)).unwrap();
     let newest = Ledger::open_file(
         match &place.target {

@@ -49,9 +49,7 @@ impl HeldRoom {
         let place = e.place();
         let end = place.offset.checked_add(place.length)?;
         match place.location {
-            Location::File => {
-                self.held.covers(place.offset, place.length).then(|| end.max(self.file_end))
-            }
+            Location::File => self.held.covers(place.offset, place.length).then(|| end.max(self.file_end)),
             location => self.objects.get(&location).map(|bytes| end.max(*bytes)),
         }
     }

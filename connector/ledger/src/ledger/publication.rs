@@ -12,7 +12,8 @@ impl TagName {
     /// The name under which a version is published.
     pub fn publication(version: u64) -> Self {
         // Shorter than the longest name, and of letters, digits and '-'.
-        Self::new(&format!("{PREFIX}{version}")).unwrap_or_else(|| unreachable!("the name is plain and short"))
+        Self::new(&format!("{PREFIX}{version}"))
+            .unwrap_or_else(|| unreachable!("the name is plain and short"))
     }
 
     /// The version that is published under this name; `None` for a tag of another kind.
@@ -70,7 +71,14 @@ mod tests {
         for version in [0, 12, u64::MAX] {
             assert_eq!(TagName::publication(version).published_version(), Some(version));
         }
-        for other in ["paper", "published-v", "published-v012", "published-v+1", "published-vx", "published-v99999999999999999999"] {
+        for other in [
+            "paper",
+            "published-v",
+            "published-v012",
+            "published-v+1",
+            "published-vx",
+            "published-v99999999999999999999",
+        ] {
             assert_eq!(TagName::new(other).unwrap().published_version(), None, "{other}");
         }
     }
