@@ -137,7 +137,8 @@ def check_types(folder):
         space = h5py.h5s.create_simple((3,))
         h5py.h5d.create(f.id, b"blanks", text, space).write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([b"ab", b"", b"abcdef"], "S6"))
         array = h5py.h5t.array_create(h5py.h5t.STD_I32LE, (2, 3))
-        h5py.h5d.create(f.id, b"arrays", array, space).write(h5py.h5s.ALL, h5py.h5s.ALL, numbers(3, 2, 3))
+        made = h5py.h5d.create(f.id, b"arrays", array, space)
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, numbers(3, 2, 3), array)
     told = publish(NAME)
     assert not told["left_out"], told["left_out"]
     assert agrees(NAME) == 26 + 13, told

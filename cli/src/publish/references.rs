@@ -10,12 +10,17 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 
+/// Consolidated metadata is left out where it is longer: it is in memory until the end.
+const MAX_CONSOLIDATED_BYTES: usize = 64 << 20;
+
 /// A file of references that is being written.
 pub struct References {
     out: BufWriter<File>,
     unfinished: PathBuf,
     target: PathBuf,
     is_first: bool,
+    /// All documents, by their keys: zarr-python lists groups in groups by them.
+    consolidated: String,
 }
 
 /// Bytes as base64.
@@ -33,7 +38,8 @@ impl References {
         hidden.push(format!(".{}", std::process::id()));
         let unfinished = target.with_file_name(hidden);
         let out = BufWriter::new(File::create(&unfinished).map_err(failed)?);
-        let mut made = Self { out, unfinished, target: target.to_owned(), is_first: true };
+        let mut made =
+            Self { out, unfinished, target: target.to_owned(), is_first: true, consolidated: String::new() };
         made.text(&format!("{{\"version\":1,\"h5lake\":{about},\"refs\":{{"))?;
         Ok(made)
     }
@@ -50,6 +56,10 @@ impl References {
 
     /// A document of metadata. It is written as a string, because attributes may be NaN, which JSON has not.
     pub fn document(&mut self, key: &str, text: &str) -> Result<(), Failure> {
+        if self.consolidated.len() <= MAX_CONSOLIDATED_BYTES {
+            let comma = if self.consolidated.is_empty() { "" } else { "," };
+            self.consolidated.push_str(&format!("{comma}{}:{text}", json!(key)));
+        }
         self.entry(key, &json!(text).to_string())
     }
 
@@ -65,6 +75,11 @@ impl References {
 
     /// Ends the file. When this returns, it is at its place.
     pub fn finish(mut self) -> Result<(), Failure> {
+        if self.consolidated.len() <= MAX_CONSOLIDATED_BYTES {
+            let all = std::mem::take(&mut self.consolidated);
+            let text = format!("{{\"metadata\":{{{all}}},\"zarr_consolidated_format\":1}}");
+            self.entry(".zmetadata", &json!(text).to_string())?;
+        }
         self.text("\n}}\n")?;
         let ended = self.out.flush().and_then(|()| rename(&self.unfinished, &self.target));
         Ok(ended.map_err(|error| format!("{}: {error}", self.target.display()))?)

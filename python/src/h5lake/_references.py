@@ -5,9 +5,10 @@ import json
 import os
 import shutil
 import sys
+from collections import defaultdict
 from pathlib import Path
 
-#: Rows of a Parquet file. Readers take the number from the metadata.
+#: Rows of a Parquet file. Readers take the number from the metadata, and a file has all of them.
 ROWS = 10_000
 
 
@@ -32,30 +33,59 @@ def _is_there(target, sign):
 
 
 def to_parquet(references: Path, target: Path) -> None:
-    """A folder of Parquet files, as kerchunk and fsspec read it. When this returns it is whole. An earlier one is replaced."""
-    fsspec, reference = _need("fsspec", "fsspec.implementations.reference")
-    _need("pandas")
-    try:
-        _need("pyarrow")
-        engine = "pyarrow"
-    except ImportError:
-        _need("fastparquet")
-        engine = "fastparquet"
+    """A folder of Parquet files, as kerchunk and fsspec read it: `.zmetadata`, and for each array files of `ROWS` chunks in C order.
+    When this returns it is whole. An earlier one is replaced."""
+    pyarrow, parquet = _need("pyarrow", "pyarrow.parquet")
     refs = json.loads(references.read_text())["refs"]
     is_old = _is_there(target, ".zmetadata")
+    metadata, chunks = {}, defaultdict(dict)
+    for key, value in refs.items():
+        path, _, name = key.rpartition("/")
+        if key == ".zmetadata":
+            continue
+        if name.startswith(".z"):
+            metadata[key] = json.loads(value)
+        else:
+            chunks[path][name] = value
     new = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(new, ignore_errors=True)
     try:
         new.mkdir()
-        out = reference.LazyReferenceMapper.create(str(new), fs=fsspec.filesystem("file"), record_size=ROWS, engine=engine)
-        for key, value in refs.items():
-            out[key] = _bytes(value)
-        out.flush()
+        (new / ".zmetadata").write_text(json.dumps({"metadata": metadata, "record_size": ROWS}))
+        for path, found in chunks.items():
+            (new / path).mkdir(parents=True, exist_ok=True)
+            for number, rows in _records(metadata[f"{path}/.zarray"], found).items():
+                parquet.write_table(_table(pyarrow, rows), new / path / f"refs.{number}.parq")
         if is_old:
             shutil.rmtree(target)
         new.rename(target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _records(array, found):
+    """The chunks of an array by file and row."""
+    grid = [-(-side // chunk) for side, chunk in zip(array["shape"], array["chunks"])]
+    records = defaultdict(dict)
+    for name, value in found.items():
+        number = 0
+        for at, count in zip(map(int, name.split(".")), grid):
+            number = number * count + at
+        records[number // ROWS][number % ROWS] = value
+    return records
+
+
+def _table(pyarrow, rows):
+    """The columns of one file. Readers take a column that is not there for nulls; some take nulls of a column for NaN."""
+    all_of = [rows.get(n) for n in range(ROWS)]
+    places = [value if isinstance(value, list) else [None, 0, 0] for value in all_of]
+    copies = [_bytes(value) if isinstance(value, str) else None for value in all_of]
+    columns = {"path": pyarrow.array([place[0] for place in places], pyarrow.string()),
+               "offset": pyarrow.array([place[1] for place in places], pyarrow.int64()),
+               "size": pyarrow.array([place[2] for place in places], pyarrow.int64())}
+    if any(copy is not None for copy in copies):
+        columns["raw"] = pyarrow.array(copies, pyarrow.binary())
+    return pyarrow.table(columns)
 
 
 def _bytes(value):
