@@ -484,6 +484,10 @@ pub struct Conversion {
     /// Convert so many files at a time; without it, one for each processor.
     #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
+    /// From or to Zarr instead of native HDF5: one hierarchy, version 2 or 3 to import, 3 to export. h5lake's Python package does it,
+    /// with h5py and zarr-python.
+    #[arg(long, conflicts_with_all = ["library", "jobs", "json"])]
+    pub zarr: bool,
     /// Show one JSON object for each file instead of text.
     #[arg(long)]
     pub json: bool,

@@ -156,7 +156,14 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
 }
 
 fn convert(direction: convert::Direction, asked: &Conversion) -> Result<Outcome, Failure> {
-    let Conversion { source, target, library, jobs, json, quiet } = asked;
+    let Conversion { source, target, library, jobs, zarr, json, quiet } = asked;
+    if *zarr {
+        let way = if direction == convert::Direction::Import { "import" } else { "export" };
+        let said =
+            publish::python::run("Zarr", &["zarr".as_ref(), way.as_ref(), source.as_ref(), target.as_ref()])?;
+        output::print(said.lines().map(str::to_owned))?;
+        return Ok(Outcome::Well);
+    }
     let wanted = convert::Wanted {
         direction,
         source,

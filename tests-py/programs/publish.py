@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+import zlib
 
 os.environ.setdefault("HDF5_VOL_CONNECTOR", "h5lake")
 os.environ.update(H5LAKE_REPLACE="any", H5LAKE_RETENTION="0s")
@@ -41,8 +42,14 @@ def check_filtered_chunks(folder):
         sparse = f.create_dataset("sparse", (1000, 1000), "f8", chunks=(100, 100), compression="gzip")
         sparse[150:250, 420] = 3
         f.create_dataset("grows", data=numbers(5_000), chunks=(1_000,), maxshape=(None,), compression="gzip")
+        skipped = f.create_dataset("skipped", (60_000,), "i4", chunks=(20_000,), compression="gzip", shuffle=True)
+        for n, mask in enumerate((0b10, 0b01, 0b11)):
+            data = numbers(20_000)
+            stored = data if mask & 1 else np.ascontiguousarray(data.view("u1").reshape(-1, 4).T)
+            skipped.id.write_direct_chunk((n * 20_000,), stored.tobytes() if mask & 2 else zlib.compress(stored.tobytes()), mask)
     told = publish(NAME)
-    assert agrees(NAME) == 7
+    assert agrees(NAME) == 8
+    assert said(told, "/skipped")["reasons"] == {"a filter was skipped": 3}, told
     for path in ("/gzip", "/sums", "/shuffle"):
         assert said(told, path)["copied"] == 0 or "small, stored in the map" in said(told, path)["reasons"], told
     assert said(told, "/gzip")["referenced"] == 10 and said(told, "/noise")["referenced"] + said(told, "/noise")["copied"] == 3
@@ -326,6 +333,32 @@ def check_versions_and_errors(folder):
     run("publish", "--withdraw", NAME)
     assert "no version is published" in run("publish", NAME)
     assert "no version is published" in run("publish", "--withdraw", NAME, code=1)
+
+
+def bytes_read(*arguments):
+    """What the tool reads in all, its own files, too."""
+    tool = subprocess.Popen([os.environ["TOOL"], *arguments], stdout=subprocess.DEVNULL)
+    os.waitid(os.P_PID, tool.pid, os.WEXITED | os.WNOWAIT)
+    with open(f"/proc/{tool.pid}/io") as io:
+        counts = dict(line.split(": ") for line in io.read().splitlines())
+    assert tool.wait() == 0
+    return int(counts["rchar"])
+
+
+def check_what_did_not_change_is_not_read(folder):
+    with h5py.File(NAME, "w") as f:
+        f.create_dataset("x", data=numbers(4_000_000), chunks=(250_000,), maxshape=(None,))
+        f.create_dataset("gzip", data=numbers(4_000_000), chunks=(250_000,), compression="gzip")
+    publish(NAME)
+    with h5py.File(NAME, "r+") as f:
+        f["x"].resize((4_100_000,))
+        f["x"][4_000_000:] = 1
+    if "store=" in os.environ["HDF5_VOL_CONNECTOR"].replace("store=file:", ""):
+        return  # what comes over a network is not counted
+    read = bytes_read("publish", NAME, "--kerchunk", "refs.json")
+    most = bytes_read("cat", NAME, "/x", "--raw")
+    assert read < 1_000_000 < 16_000_000 < most, (read, most)
+    agrees(NAME)
 
 
 def check_another_url(folder):

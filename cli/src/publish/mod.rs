@@ -5,7 +5,7 @@ mod attributes;
 mod chunks;
 mod dimensions;
 mod hierarchy;
-mod python;
+pub mod python;
 mod references;
 mod zarr_type;
 

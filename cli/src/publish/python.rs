@@ -1,5 +1,6 @@
 //! What the Python package makes of a file of references: Parquet, and repositories of Icechunk.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,29 +22,31 @@ fn interpreter() -> PathBuf {
     found.unwrap_or_else(|| NAMES[0].into())
 }
 
-/// Makes what was asked for of a file of references, if it is not that file.
+/// Runs a command of the Python package, which makes something of this kind; returns what it writes.
 ///
 /// # Errors
 /// What Python says, or that it cannot be started.
+pub fn run(kind: &str, arguments: &[&OsStr]) -> Result<String, Failure> {
+    let python = interpreter();
+    let made = format!("{kind} is made by h5lake's Python package");
+    let done = Command::new(&python).args(["-m", "h5lake"]).args(arguments).output();
+    let done = done.map_err(|error| format!("{made}, and {} does not start: {error}", python.display()))?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        let said = said.trim().lines().last().unwrap_or("it ended without a word").to_owned();
+        return Err(format!("{made} ({}): {said}", python.display()).into());
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// Makes what was asked for of a file of references, if it is not that file.
+///
+/// # Errors
+/// As for [`run`].
 pub fn convert(wanted: &Wanted<'_>, references: &Path) -> Result<(), Failure> {
     let parquet = wanted.kerchunk.filter(|path| is_parquet(path)).map(|path| ("parquet", path));
     for (kind, target) in parquet.into_iter().chain(wanted.icechunk.map(|path| ("icechunk", path))) {
-        let python = interpreter();
-        let mut command = Command::new(&python);
-        command.args(["-m", "h5lake", "references", kind]).arg(references).arg(target);
-        let done = command.output().map_err(|error| {
-            format!(
-                "{kind} is made by h5lake's Python package, and {} does not start: {error}",
-                python.display()
-            )
-        })?;
-        if !done.status.success() {
-            let said = String::from_utf8_lossy(&done.stderr);
-            let said = said.trim().lines().last().unwrap_or("it ended without a word").to_owned();
-            return Err(
-                format!("{kind} is made by h5lake's Python package ({}): {said}", python.display()).into()
-            );
-        }
+        run(kind, &["references".as_ref(), kind.as_ref(), references.as_ref(), target.as_ref()])?;
     }
     Ok(())
 }

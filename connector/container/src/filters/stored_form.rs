@@ -1,79 +1,19 @@
-//! The forms in which codecs store data as they are, for chunks that do not get shorter.
+//! The form in which Blosc keeps data as they are, for chunks that do not get shorter. Other codecs encode such chunks, too.
 
 use crate::types::Filter;
 
-/// The most bytes of a stored block of deflate (RFC 1951, 3.2.4).
-const DEFLATE_BLOCK: usize = 0xffff;
-/// The most bytes of a block of Zstandard (RFC 8878, 3.1.1.2).
-const ZSTD_BLOCK: usize = 128 << 10;
+/// Blosc's number.
+const BLOSC: i32 = 32001;
 
-/// Data as deflate, Zstandard or Blosc store them; `None` for another filter, and for data too long for the form.
+/// Data as Blosc copies them (`BLOSC_MEMCPYED`); `None` for another filter, and for data too long for the form.
 pub(super) fn encode(filter: &Filter, data: &[u8]) -> Option<Vec<u8>> {
-    match filter.id {
-        1 => Some(zlib(data)),
-        32015 => zstd(data),
-        32001 => blosc(data, filter.client_data.get(2).copied().unwrap_or(1)),
-        _ => None,
+    if filter.id != BLOSC {
+        return None;
     }
-}
-
-/// A zlib stream of stored blocks (RFC 1950).
-fn zlib(data: &[u8]) -> Vec<u8> {
-    let mut out = vec![0x78, 0x01];
-    let mut parts = data.chunks(DEFLATE_BLOCK).peekable();
-    if parts.peek().is_none() {
-        out.extend([1, 0, 0, 0xff, 0xff]);
-    }
-    while let Some(part) = parts.next() {
-        // At most `DEFLATE_BLOCK`.
-        let length = part.len() as u16;
-        out.push(u8::from(parts.peek().is_none()));
-        out.extend(length.to_le_bytes());
-        out.extend((!length).to_le_bytes());
-        out.extend(part);
-    }
-    out.extend(adler32(data).to_be_bytes());
-    out
-}
-
-/// The checksum of a zlib stream (RFC 1950, 8.2).
-fn adler32(data: &[u8]) -> u32 {
-    let (mut a, mut b) = (1u32, 0u32);
-    // So many bytes do not overflow.
-    for part in data.chunks(5552) {
-        for byte in part {
-            a += u32::from(*byte);
-            b += a;
-        }
-        (a, b) = (a % 65_521, b % 65_521);
-    }
-    b << 16 | a
-}
-
-/// A frame of raw blocks, with its content's size.
-fn zstd(data: &[u8]) -> Option<Vec<u8>> {
-    let length = u32::try_from(data.len()).ok()?;
-    let mut out = vec![0x28, 0xb5, 0x2f, 0xfd];
-    // A single segment, whose size has four bytes.
-    out.push(0b1010_0000);
-    out.extend(length.to_le_bytes());
-    let mut parts = data.chunks(ZSTD_BLOCK).peekable();
-    if parts.peek().is_none() {
-        out.extend([1, 0, 0]);
-    }
-    while let Some(part) = parts.next() {
-        let header = (part.len() as u32) << 3 | u32::from(parts.peek().is_none());
-        out.extend(&header.to_le_bytes()[..3]);
-        out.extend(part);
-    }
-    Some(out)
-}
-
-/// A chunk of Blosc 1 whose data are copied (`BLOSC_MEMCPYED`).
-fn blosc(data: &[u8], size: u32) -> Option<Vec<u8>> {
+    let size = filter.client_data.get(2).and_then(|size| u8::try_from(*size).ok()).unwrap_or(1).max(1);
     let length = u32::try_from(data.len()).ok()?;
     let total = length.checked_add(16)?;
-    let mut out = vec![2, 1, 2, u8::try_from(size).unwrap_or(1).max(1)];
+    let mut out = vec![2, 1, 2, size];
     for number in [length, length, total] {
         out.extend(number.to_le_bytes());
     }
@@ -100,15 +40,13 @@ mod tests {
     }
 
     #[test]
-    fn each_form_is_decoded_by_its_filter() {
-        let kinds = [filter(1, &[6]), filter(32015, &[3]), filter(32001, &[2, 2, 4, 0, 5, 1, 0])];
-        for length in [1, 31, 65_535, 65_536, 300_001] {
+    fn the_form_is_decoded_by_its_filter() {
+        let blosc = filter(BLOSC, &[2, 2, 4, 0, 5, 1, 0]);
+        for length in [1, 31, 65_536, 300_001] {
             let data = noise(length);
-            for kind in &kinds {
-                let pipeline = Pipeline::new(std::slice::from_ref(kind)).unwrap();
-                let stored = encode(kind, &data).unwrap();
-                assert!(pipeline.decode(stored, 0, length).unwrap() == data, "{} of {length}", kind.id);
-            }
+            let pipeline = Pipeline::new(std::slice::from_ref(&blosc)).unwrap();
+            let stored = encode(&blosc, &data).unwrap();
+            assert!(pipeline.decode(stored, 0, length).unwrap() == data, "{length}");
         }
         assert_eq!(encode(&filter(32000, &[]), &[1]), None);
     }
@@ -116,11 +54,15 @@ mod tests {
     #[test]
     fn all_filters_are_used_on_what_does_not_get_shorter() {
         let data = noise(40_000);
-        let filters = [filter(2, &[4]), filter(1, &[6]), filter(3, &[])];
-        let pipeline = Pipeline::new(&filters).unwrap();
-        assert_ne!(pipeline.encode(&data).unwrap().0, 0, "deflate is skipped where it may be");
-        let encoded = encode_with_all(&filters, &data).unwrap().unwrap();
-        assert_eq!(pipeline.decode(encoded, 0, data.len()).unwrap(), data);
+        let blosc = filter(BLOSC, &[2, 2, 4, 0, 5, 1, 0]);
+        let (deflate, zstd, sum) = (filter(1, &[6]), filter(32015, &[3]), filter(3, &[]));
+        for filters in
+            [vec![filter(2, &[4]), deflate, sum.clone()], vec![zstd, sum.clone()], vec![blosc, sum]]
+        {
+            let pipeline = Pipeline::new(&filters).unwrap();
+            let encoded = encode_with_all(&filters, &data).unwrap().unwrap();
+            assert_eq!(pipeline.decode(encoded, 0, data.len()).unwrap(), data);
+        }
         assert_eq!(encode_with_all(&[filter(32013, &[])], &data).unwrap(), None);
     }
 }

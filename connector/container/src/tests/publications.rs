@@ -2,7 +2,7 @@
 
 use super::*;
 use h5lake_ledger::{HeldRoom, Ledger, Options as LedgerOptions};
-use object_stores::{Key, ObjectStore};
+use object_stores::Key;
 use std::time::Duration;
 
 const SIDE: u64 = 400_000;
