@@ -35,8 +35,9 @@ pub struct PayloadPlace {
 }
 
 impl HeldRoom {
-    fn of(entry: &TagEntry) -> Self {
-        let end = entry.runs.iter().map(|(offset, length)| offset + length).max().unwrap_or(0);
+    /// `length` are the bytes of the file now: a run at its end may have been reserved, and not be written yet.
+    fn of(entry: &TagEntry, length: u64) -> Self {
+        let end = entry.runs.iter().map(|(offset, length)| offset + length).max().unwrap_or(0).min(length);
         Self {
             held: Held::by([entry]),
             file_end: end.saturating_sub(LAST_UNIT),
@@ -61,8 +62,12 @@ impl Ledger {
     /// # Errors
     /// `NoSuchTag`; `Corrupt` for a damaged tag; those of reading.
     pub fn held_room(&self, name: &TagName) -> Result<HeldRoom> {
-        let entry = self.found_tag(&|other, _| other == name)?;
-        entry.map(|entry| HeldRoom::of(&entry)).ok_or_else(|| self.not_found(name))
+        let entry = self.found_tag(&|other, _| other == name)?.ok_or_else(|| self.not_found(name))?;
+        let length = match self.storage.offset_in_file() {
+            Some(base) => self.storage.size()?.saturating_sub(base),
+            None => 0,
+        };
+        Ok(HeldRoom::of(&entry, length))
     }
 
     /// Where a payload of the tagged version lies. No byte of it is read.
@@ -95,7 +100,7 @@ mod tests {
     fn what_is_held_is_known_to_its_last_byte() {
         let objects = vec![(Location::Log(3), 900)];
         let entry = TagEntry { runs: vec![(4608, 64), (4704, 320)], objects, ..TagEntry::default() };
-        let room = HeldRoom::of(&entry);
+        let room = HeldRoom::of(&entry, 1 << 20);
         let end = |place| room.end_of(&Extent::of(place, &vec![0; place.length as usize]));
         assert_eq!(end(Address::file(4608, 64)), Some(4992), "short of the last unit, which may be missing");
         assert_eq!(end(Address::file(4704, 320)), Some(5024), "but for what a payload has");
@@ -103,6 +108,12 @@ mod tests {
         assert_eq!(end(Address::file(4600, 8)), None);
         let log = |offset, length| end(Address { location: Location::Log(3), offset, length });
         assert_eq!((log(8, 10), log(890, 12)), (Some(900), Some(902)));
+        let short = HeldRoom::of(&entry, 4900);
+        assert_eq!(
+            short.end_of(&Extent::of(Address::file(4608, 64), &[0; 64])),
+            Some(4868),
+            "what is not written yet"
+        );
         assert_eq!(end(Address { location: Location::Log(4), offset: 0, length: 1 }), None);
     }
 }
