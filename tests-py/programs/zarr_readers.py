@@ -60,7 +60,10 @@ def check_xarray(folder):
                 xr.testing.assert_identical(got.load(), wanted.load())
     # kerchunk's engine leaves consolidated metadata alone, and without it zarr-python lists no groups in groups.
     with xr.open_dataset(NAME, group="deep/er", engine="netcdf4") as wanted:
-        options = {"storage_options": {"fo": "refs.json", **storage()}}
+        options = storage()
+        if options["remote_options"]:
+            options["remote_options"]["asynchronous"] = True
+        options = {"storage_options": {"fo": "refs.json", **options}}
         with xr.open_dataset("reference://", engine="zarr", group="deep/er", backend_kwargs=options) as got:
             xr.testing.assert_identical(got.load(), wanted.load())
 

@@ -92,7 +92,6 @@ def agrees(name, refs="refs.json", left_out=()):
         all_of = datasets(file)
         for path, dataset in all_of.items():
             if path in left_out:
-                assert path.lstrip("/") not in group, path
                 continue
             array = group[path.lstrip("/")]
             is_same(array[...], shown(dataset), path)

@@ -1,6 +1,6 @@
 //! Chunks of an array: references to where they lie, and copies of those that cannot be referenced.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use h5lake_container::{BlockPlace, Container, Dataset, InlineHeap, Selection, encode_with_all};
@@ -70,13 +70,31 @@ impl Chunks<'_> {
         let is_utf8 = |coords: &[u64]| -> Result<bool, Failure> {
             Ok(self.texts(coords)?.iter().all(|text| std::str::from_utf8(text).is_ok()))
         };
-        if self.array.blocks != Blocks::Chunks {
-            for n in 0..self.array.chunks() {
+        let all_are = |first: u64, last: u64| -> Result<bool, Failure> {
+            for n in first..=last {
                 if !is_utf8(&coordinates(&grid, n))? {
-                    return Ok(BYTES);
+                    return Ok(false);
                 }
             }
-            return Ok(UTF8);
+            Ok(true)
+        };
+        match self.array.blocks {
+            Blocks::One => {
+                let is_well = self.array.chunks() == 0 || all_are(0, 0)?;
+                return Ok(if is_well { UTF8 } else { BYTES });
+            }
+            Blocks::Segments(elements) => {
+                for segment in self.stored_segments()?.keys() {
+                    let chunks = self.chunks_of(*segment, elements);
+                    if let Some((first, last)) = chunks
+                        && !all_are(first, last)?
+                    {
+                        return Ok(BYTES);
+                    }
+                }
+                return Ok(UTF8);
+            }
+            Blocks::Chunks => (),
         }
         let mut after = None;
         loop {
@@ -103,7 +121,7 @@ impl Chunks<'_> {
                 self.missing(&grid, next, n)?;
                 next = n + 1;
                 let part = Part { from: 0, needed: self.needed(&block.coords) };
-                self.chunk(&block.coords, Some(block), &part)?;
+                self.chunk(&block.coords, block, &part)?;
             }
         }
         self.missing(&grid, next, self.array.chunks())
@@ -131,35 +149,66 @@ impl Chunks<'_> {
     }
 
     fn segments(&mut self, elements: u64) -> Result<(), Failure> {
-        let (size, grid) = (self.array.of.size() as u64, self.array.grid());
-        let mut blocks = HashMap::new();
-        let mut after = None;
+        let grid = self.array.grid();
+        let blocks = self.stored_segments()?;
+        let mut next = 0;
+        for segment in blocks.keys() {
+            let Some((first, last)) = self.chunks_of(*segment, elements) else { continue };
+            self.missing(&grid, next, first)?;
+            for n in first.max(next)..=last {
+                self.row(&coordinates(&grid, n), elements, &blocks)?;
+            }
+            next = next.max(last + 1);
+        }
+        self.missing(&grid, next, self.array.chunks())
+    }
+
+    /// The segments that were written, by their numbers.
+    fn stored_segments(&self) -> Result<BTreeMap<u64, BlockPlace>, Failure> {
+        let (mut blocks, mut after) = (BTreeMap::new(), None);
         loop {
             let page = self.dataset.blocks_after(self.held, after.as_deref())?;
-            let Some(last) = page.last() else { break };
+            let Some(last) = page.last() else { return Ok(blocks) };
             after = Some(last.coords.clone());
             blocks.extend(page.into_iter().map(|block| (block.coords.first().copied().unwrap_or(0), block)));
         }
-        for n in 0..self.array.chunks() {
-            let coords = coordinates(&grid, n);
-            let first = coords.iter().zip(&self.array.chunk).zip(&self.array.dims);
-            let first = first.fold(0, |n, ((at, chunk), dim)| n * dim + at * chunk);
-            let needed = self.run(&coords);
-            let (begin, end) = (first / elements, (first + needed - 1) / elements);
-            if begin != end {
-                match (begin..=end).any(|segment| blocks.contains_key(&segment)) {
-                    true => self.copy(&coords, "rows that cross a segment")?,
-                    false => self.missing(&grid, n, n + 1)?,
-                }
-                continue;
+    }
+
+    /// The numbers of the first and the last chunk with elements of a segment: chunks of contiguous data follow each other as
+    /// their elements do. `None` outside of the shape.
+    fn chunks_of(&self, segment: u64, elements: u64) -> Option<(u64, u64)> {
+        let a = self.array;
+        let points: u64 = a.dims.iter().product();
+        let begin = segment.checked_mul(elements).filter(|begin| *begin < points)?;
+        let end = begin.saturating_add(elements).min(points);
+        let chunk_of = |element: u64| {
+            let at = coordinates(&a.dims, element);
+            let coords: Vec<u64> = at.iter().zip(&a.chunk).map(|(at, chunk)| at / chunk).collect();
+            number(&a.grid(), &coords)
+        };
+        Some((chunk_of(begin)?, chunk_of(end - 1)?))
+    }
+
+    /// A chunk of contiguous data.
+    fn row(
+        &mut self,
+        coords: &[u64],
+        elements: u64,
+        blocks: &BTreeMap<u64, BlockPlace>,
+    ) -> Result<(), Failure> {
+        let (a, size) = (self.array, self.array.of.size() as u64);
+        let first = coords.iter().zip(&a.chunk).zip(&a.dims);
+        let first = first.fold(0, |n, ((at, chunk), dim)| n * dim + at * chunk);
+        let needed = self.run(coords);
+        let (begin, end) = (first / elements, (first + needed - 1) / elements);
+        match blocks.get(&begin) {
+            _ if begin != end => self.copy(coords, "rows that cross a segment"),
+            Some(block) => {
+                let part = Part { from: first % elements * size, needed: needed * size };
+                self.chunk(coords, block, &part)
             }
-            let part = Part { from: first % elements * size, needed: needed * size };
-            match blocks.get(&begin) {
-                Some(block) => self.chunk(&coords, Some(block), &part)?,
-                None => self.missing(&grid, n, n + 1)?,
-            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Elements of a chunk of contiguous data that are within the shape: they follow each other.
@@ -178,15 +227,14 @@ impl Chunks<'_> {
         match page.first() {
             Some(block) => {
                 let part = Part { from: 0, needed: self.array.chunk_bytes() };
-                self.chunk(&coords, Some(block), &part)
+                self.chunk(&coords, block, &part)
             }
             None => self.missing(&self.array.grid(), 0, 1),
         }
     }
 
     /// A chunk that was written.
-    fn chunk(&mut self, coords: &[u64], block: Option<&BlockPlace>, part: &Part) -> Result<(), Failure> {
-        let Some(block) = block else { return Ok(()) };
+    fn chunk(&mut self, coords: &[u64], block: &BlockPlace, part: &Part) -> Result<(), Failure> {
         if let Err(why) = self.array.referenced {
             return self.copy(coords, why);
         }

@@ -9,6 +9,9 @@ use crate::elements::{Bits, ByteOrder, Member, Padding, Type};
 /// What an opaque type's tag begins with in which h5py keeps one of numpy's.
 const NUMPY_TAG: &str = "NUMPY:";
 
+/// Longer elements are not shown: their fill value would be as long.
+const MAX_COMPOUND_BYTES: usize = 1 << 20;
+
 /// How elements go into a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Elements {
@@ -91,6 +94,9 @@ fn compound(size: usize, members: &[Member]) -> Result<ZarrType, String> {
         at = member.offset + member.of.size();
     }
     gap(&mut fields, size.checked_sub(at).ok_or("its members leave it")?);
+    if size > MAX_COMPOUND_BYTES {
+        return Err(format!("its elements have more than {MAX_COMPOUND_BYTES} bytes"));
+    }
     let zero = Some(json!(base64(&vec![0; size])));
     Ok(ZarrType { dtype: Value::Array(fields), dims: Vec::new(), elements: Elements::Stored, zero })
 }

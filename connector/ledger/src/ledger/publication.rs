@@ -5,25 +5,6 @@ use crate::error::{ErrorKind, Result};
 use crate::options::At;
 use crate::tags::TagName;
 
-/// What the name of a publication begins with; the number of its version follows.
-const PREFIX: &str = "published-v";
-
-impl TagName {
-    /// The name under which a version is published.
-    pub fn publication(version: u64) -> Self {
-        // Shorter than the longest name, and of letters, digits and '-'.
-        Self::new(&format!("{PREFIX}{version}"))
-            .unwrap_or_else(|| unreachable!("the name is plain and short"))
-    }
-
-    /// The version that is published under this name; `None` for a tag of another kind.
-    pub fn published_version(&self) -> Option<u64> {
-        let digits = self.as_str().strip_prefix(PREFIX)?;
-        let version = digits.parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))?;
-        (Self::publication(version) == *self).then_some(version)
-    }
-}
-
 impl Ledger {
     /// Publishes a version, the newest one for `None`, in a commit of its own. When this returns, the publication is committed:
     /// the bytes of the version's extents stay where they are until it is withdrawn ([`Ledger::untag`]). A version that is
@@ -58,28 +39,6 @@ impl Ledger {
                 let version = found.and_then(|tag| tag.version);
                 version.map(|version| version.number).ok_or_else(|| self.not_found(&name))
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn publications_have_names_of_their_own() {
-        for version in [0, 12, u64::MAX] {
-            assert_eq!(TagName::publication(version).published_version(), Some(version));
-        }
-        for other in [
-            "paper",
-            "published-v",
-            "published-v012",
-            "published-v+1",
-            "published-vx",
-            "published-v99999999999999999999",
-        ] {
-            assert_eq!(TagName::new(other).unwrap().published_version(), None, "{other}");
         }
     }
 }
