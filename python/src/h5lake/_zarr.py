@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from itertools import product
@@ -19,6 +20,14 @@ HIDDEN = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS
 STEP = 64 << 20
 
 
+def _switched(settings):
+    """h5lake for a block: with these settings, or with those of HDF5_VOL_CONNECTOR."""
+    name, *pairs = shlex.split(os.environ.get("HDF5_VOL_CONNECTOR", "")) or [""]
+    if name == "h5lake" and not settings:
+        settings = dict(pair.partition("=")[::2] for pair in pairs)
+    return enabled(**settings)
+
+
 def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "list[tuple[str, str]]":
     """Copies a container, or the version that `NAME@v=3` names, to a new Zarr hierarchy in a folder: groups, datasets, attributes,
     dimensions. Chunks keep their shape. Returns the paths of what Zarr cannot have, each with a reason. When this returns, the copy
@@ -30,7 +39,7 @@ def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "
     new = target.with_name(f".{target.name}.{os.getpid()}")
     left_out = []
     try:
-        with enabled(**settings), h5py.File(source, "r") as file:
+        with _switched(settings), h5py.File(source, "r") as file:
             root = zarr.open_group(str(new), mode="w", zarr_format=format)
             _export_group(h5py, zarr, file, root, left_out, {file.id})
         new.rename(target)
@@ -154,7 +163,7 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
     root = zarr.open(os.fspath(source), mode="r")
     left_out = []
     # A container that is there is an error; one that fails is never there.
-    with enabled(**settings), h5py.File(target, "w-") as file:
+    with _switched(settings), h5py.File(target, "w-") as file:
         try:
             if isinstance(root, zarr.Array):
                 named = {"data": _import_array(h5py, root, file, "data", left_out)}
