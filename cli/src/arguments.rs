@@ -204,6 +204,35 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Publishes a version for readers of Zarr, which have no HDF5: writes references to its chunks, and keeps them right until the
+    /// publication is withdrawn, whatever is written, vacuumed or reclaimed. No chunk is copied but those that cannot be
+    /// referenced, and these are named. The newest version, or the one that NAME@v=12 names. Without a format, lists what is
+    /// published. REFS.parquet and Icechunk need h5lake's Python package.
+    #[command(after_help = "Examples:
+  h5lake publish run.h5 --kerchunk refs.json
+  h5lake publish s3://lab/data/run.h5@v=12 --kerchunk refs.parquet
+  h5lake publish run.h5 --kerchunk refs.json --url https://data.example.org/run.h5
+  h5lake publish run.h5
+  h5lake publish run.h5@v=12 --withdraw")]
+    Publish {
+        /// The container's path or URL; NAME@v=12 for a version.
+        name: PathBuf,
+        /// Write references in fsspec's format, version 1: JSON, or Parquet for a name that ends with .parquet.
+        #[arg(short, long, value_name = "REFS.json|REFS.parquet")]
+        kerchunk: Option<PathBuf>,
+        /// Make a repository of Icechunk in this folder, with virtual chunks.
+        #[arg(short, long, value_name = "DIR", conflicts_with = "kerchunk")]
+        icechunk: Option<PathBuf>,
+        /// What references say instead of the container's own URL: the file's, or the store's.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// Withdraw the publication. Its references may read anything from then on.
+        #[arg(long, conflicts_with_all = ["kerchunk", "icechunk"])]
+        withdraw: bool,
+        /// Show JSON instead of text.
+        #[arg(long)]
+        json: bool,
+    },
     /// Runs a program that need not know of it with h5lake as its HDF5 connector: sets HDF5_VOL_CONNECTOR, and joins the
     /// plugin's folder to HDF5_PLUGIN_PATH. Exit code: the program's.
     #[command(after_help = "Examples:
@@ -459,6 +488,10 @@ pub struct Conversion {
     /// Convert so many files at a time; without it, one for each processor.
     #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
+    /// From or to Zarr instead of native HDF5: one hierarchy, version 2 or 3 to import, 3 to export. h5lake's Python package does it,
+    /// with h5py and zarr-python.
+    #[arg(long, conflicts_with_all = ["library", "jobs", "json"])]
+    pub zarr: bool,
     /// Show one JSON object for each file instead of text.
     #[arg(long)]
     pub json: bool,

@@ -20,6 +20,7 @@ mod ls;
 mod manual;
 mod objects;
 mod output;
+mod publish;
 mod repair;
 mod restore;
 mod rm;
@@ -115,6 +116,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Tag { name, tag, delete, force, json } => {
             tag::run(&tag::Wanted { name: &name, tag: tag.as_deref(), delete, force, json })
         }
+        Command::Publish { name, kerchunk, icechunk, url, withdraw, json } => {
+            let (kerchunk, icechunk, url) = (kerchunk.as_deref(), icechunk.as_deref(), url.as_deref());
+            publish::run(&publish::Wanted { name: &name, kerchunk, icechunk, url, withdraw, json })
+        }
         Command::Versions { name, most, json } => versions::run(&name, most, json),
         Command::Run { settings, command } => match command.split_first() {
             Some((program, arguments)) => run::run(&settings, program, arguments),
@@ -152,7 +157,14 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
 }
 
 fn convert(direction: convert::Direction, asked: &Conversion) -> Result<Outcome, Failure> {
-    let Conversion { source, target, library, jobs, json, quiet } = asked;
+    let Conversion { source, target, library, jobs, zarr, json, quiet } = asked;
+    if *zarr {
+        let way = if direction == convert::Direction::Import { "import" } else { "export" };
+        let said =
+            publish::python::run("Zarr", &["zarr".as_ref(), way.as_ref(), source.as_ref(), target.as_ref()])?;
+        output::print(said.lines().map(str::to_owned))?;
+        return Ok(Outcome::Well);
+    }
     let wanted = convert::Wanted {
         direction,
         source,

@@ -56,7 +56,7 @@ fn open_to_change(target: &Target, options: &Options, many: bool) -> h5lake_ledg
 }
 
 /// Opens a container, changes a tag, and closes it. Another writer may be faster; then all is done once more.
-fn change<T>(
+pub fn change<T>(
     target: &Target,
     options: &Options,
     body: impl Fn(&Ledger) -> h5lake_ledger::Result<T>,
@@ -86,6 +86,11 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     check_container(name, &place)?;
     let Place { target, at, .. } = place;
     let shown = name.display();
+    if let Some(version) = tag.and_then(TagName::new).and_then(|tag| tag.published_version()) {
+        let text =
+            format!("names like this are for published versions; see 'h5lake publish {shown}@v={version}'");
+        return Err(text.into());
+    }
     let lines = match (tag.map(tag_name).transpose()?, delete) {
         (None, true) => return Err("--delete takes the name of a tag, too".into()),
         (None, false) => listing(&open(&target, Access::ReadOnly, &options)?.tags()?, json),

@@ -1,9 +1,11 @@
 //! Which payloads are worth moving, so that the space around them comes back.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::address::Location;
 use crate::extent::Extent;
+use crate::tags::Held;
 
 /// Payloads longer than this stay where they are: they are no small rest, and would have to fit into memory.
 pub(crate) const MAX_MOVED_PAYLOAD: u64 = 64 << 20;
@@ -17,6 +19,8 @@ pub struct CompactionPlan {
     pub(crate) beyond: Option<u64>,
     /// Bytes that nobody uses and that come back if all is moved.
     pub(crate) garbage: u64,
+    /// What tags hold: its room does not come back, and programs outside may have references to it.
+    pub(crate) held: Arc<Held>,
 }
 
 impl CompactionPlan {
@@ -36,8 +40,11 @@ impl CompactionPlan {
             return false;
         }
         match e.place().location {
-            Location::File => self.beyond.is_some_and(|from| e.place().offset >= from),
-            location => self.locations.contains(&location),
+            Location::File => {
+                self.beyond.is_some_and(|from| e.place().offset >= from)
+                    && !self.held.touches(e.place().offset, e.len())
+            }
+            location => self.locations.contains(&location) && !self.held.has(&location),
         }
     }
 }

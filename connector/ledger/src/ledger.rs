@@ -3,9 +3,11 @@
 mod close;
 mod commit;
 mod continued;
+mod held_room;
 mod open;
 mod origin;
 mod payloads;
+mod publication;
 mod tag;
 mod whole;
 
@@ -19,6 +21,7 @@ pub(crate) use self::close::note_broken;
 pub(crate) use self::commit::After;
 use self::commit::SpilledBatch;
 pub use self::continued::WholeCopy;
+pub use self::held_room::{HeldRoom, PayloadPlace};
 pub use self::tag::Tag;
 use crate::address::PageRef;
 use crate::cache::Cache;

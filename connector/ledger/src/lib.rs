@@ -64,7 +64,7 @@ pub use file::superblock::FORMAT as FORMAT_VERSION;
 pub use file::{ByteSource, OpenedFile, Replacing};
 pub use foreign::ForeignObject;
 pub use journal::EarlierTry;
-pub use ledger::{Ledger, Tag, WholeCopy};
+pub use ledger::{HeldRoom, Ledger, PayloadPlace, Tag, WholeCopy};
 pub use limits::{MAX_KEY, MAX_VALUE};
 pub use multi_writer::{CommitLock, EntryChange};
 pub use options::{

@@ -14,6 +14,8 @@ use crate::history::Mark;
 pub(crate) const TAG: u8 = b'T';
 /// The longest name of a tag, in bytes.
 pub const MAX_TAG_NAME: usize = 64;
+/// What the name of a publication begins with; the number of its version follows.
+const PUBLISHED: &str = "published-v";
 /// Most tags that a container may have.
 pub(crate) const MAX_TAGS: usize = 1000;
 /// The form of the entries that this build writes and reads.
@@ -43,6 +45,21 @@ impl TagName {
     /// What names are, for people whose name is none.
     pub const RULE: &'static str =
         "a tag has 1 to 64 letters, digits, '.', '_' and '-', and begins with a letter or a digit";
+
+    /// The name under which a version is published.
+    pub fn publication(version: u64) -> Self {
+        let text = format!("{PUBLISHED}{version}");
+        let mut bytes = [0; MAX_TAG_NAME];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        // At most 31: a number has at most 20 digits.
+        Self { length: text.len() as u8, bytes }
+    }
+
+    /// The version that is published under this name; `None` for a tag of another kind.
+    pub fn published_version(&self) -> Option<u64> {
+        let version = self.as_str().strip_prefix(PUBLISHED)?.parse().ok()?;
+        (Self::publication(version) == *self).then_some(version)
+    }
 
     /// The text.
     pub fn as_str(&self) -> &str {
@@ -212,6 +229,14 @@ impl Held {
         }
     }
 
+    /// Whether all bytes of a run are known to be held.
+    pub(crate) fn covers(&self, offset: u64, length: u64) -> bool {
+        let Self::Places { runs, .. } = self else { return false };
+        let behind = runs.partition_point(|(o, l)| o + l <= offset);
+        let end = offset.checked_add(length);
+        runs.get(behind).is_some_and(|(o, l)| *o <= offset && end.is_some_and(|end| end <= o + l))
+    }
+
     /// Whether an object is held.
     pub(crate) fn has(&self, location: &Location) -> bool {
         match self {
@@ -266,6 +291,19 @@ mod tests {
             assert_eq!(TagName::new(bad), None, "{bad}");
         }
         assert_eq!(TagName::of_key(b"Opaper"), None);
+    }
+
+    #[test]
+    fn publications_have_names_of_their_own() {
+        for version in [0, 12, u64::MAX] {
+            let name = TagName::publication(version);
+            assert_eq!((name.published_version(), TagName::new(name.as_str())), (Some(version), Some(name)));
+        }
+        for other in
+            ["paper", "published-v", "published-v012", "published-vx", "published-v99999999999999999999"]
+        {
+            assert_eq!(TagName::new(other).unwrap().published_version(), None, "{other}");
+        }
     }
 
     #[test]

@@ -18,12 +18,14 @@ from ._filter import Matches, filter
 from ._hooks import install as _install
 from ._libraries import Library, libraries, stats
 from ._plugin import folder as plugin_folder
+from ._zarr import export_zarr, import_zarr
+from ._publish import Publication, Published, publications, publish, withdraw
 from ._tool import (Copied, Difference, Finding, Tag, Version, copy, diff, export_native, import_native, link, remove,
                     repair, restore, tag, tags, unlock, untag, vacuum, verify, versions)
 
-__all__ = ["Copied", "Difference", "Finding", "Library", "LibraryError", "Matches", "Tag", "ToolError", "Version",
-           "connector_string", "copy", "diff", "disable", "display", "enable", "enabled", "export_native", "filter",
-           "import_native", "libraries", "link", "plugin_folder", "remove", "repair", "restore", "stats", "tag",
-           "tags", "unlock", "untag", "vacuum", "verify", "versions"]
+__all__ = ["Copied", "Difference", "Finding", "Library", "LibraryError", "Matches", "Publication", "Published", "Tag", "ToolError", "Version",
+           "connector_string", "copy", "diff", "disable", "display", "enable", "enabled", "export_native", "export_zarr", "filter",
+           "import_native", "import_zarr", "libraries", "link", "plugin_folder", "publications", "publish", "remove", "repair", "restore", "stats", "tag",
+           "tags", "unlock", "untag", "vacuum", "verify", "versions", "withdraw"]
 
 _install()

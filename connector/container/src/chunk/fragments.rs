@@ -40,6 +40,16 @@ enum Source {
     Lost,
 }
 
+/// What has the bytes of a piece.
+pub(crate) enum PieceBytes<'a> {
+    /// The map.
+    Inline(&'a Bytes),
+    /// A payload, from this byte on.
+    Extent(&'a Extent, u64),
+    /// Nothing: a repair found them damaged.
+    Lost,
+}
+
 #[derive(Debug, Clone)]
 struct Piece {
     offset: usize,
@@ -269,6 +279,18 @@ impl Fragments {
         }
         shape.fill(at, rest);
         Ok(())
+    }
+
+    /// Each piece: where in the block it begins, its length, and what has its bytes.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (u64, u64, PieceBytes<'_>)> {
+        self.list.iter().map(|p| {
+            let bytes = match &p.source {
+                Source::Inline(bytes) => PieceBytes::Inline(bytes),
+                Source::Extent { extent, skip, .. } => PieceBytes::Extent(extent, *skip),
+                Source::Lost => PieceBytes::Lost,
+            };
+            (p.offset as u64, p.len as u64, bytes)
+        })
     }
 
     /// Whether a repair found some of it damaged, and nothing was written over that.

@@ -1,6 +1,7 @@
 //! Datasets.
 
 mod batch_read;
+pub(crate) mod block_places;
 pub(crate) mod chunk_decoder;
 pub(crate) mod chunk_statistics;
 mod chunks;

@@ -18,6 +18,7 @@ mod lzf;
 mod nbit;
 mod scaleoffset;
 mod shuffle;
+mod stored_form;
 mod szip;
 pub(crate) mod unlocked;
 mod zstd;
@@ -84,6 +85,21 @@ fn copy(data: &[u8]) -> Vec<u8> {
     let mut out = buffers::take(data.len());
     out.copy_from_slice(data);
     out
+}
+
+/// Encodes a chunk by all of these filters, also by those that would gain nothing: these store it as it is, in a form that their
+/// decoders know. `None` if a filter cannot.
+///
+/// # Errors
+/// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
+pub fn encode_with_all(filters: &[Filter], chunk: &[u8]) -> Result<Option<Vec<u8>>> {
+    let mut data = copy(chunk);
+    for (filter, step) in filters.iter().zip(Pipeline::new(filters)?.steps) {
+        let encoded = step.codec.and_then(|codec| codec.encode(&data));
+        let Some(encoded) = encoded.or_else(|| stored_form::encode(filter, &data)) else { return Ok(None) };
+        data = encoded;
+    }
+    Ok(Some(data))
 }
 
 #[derive(Debug)]

@@ -25,6 +25,7 @@ mod loss;
 mod many;
 mod memory_budget;
 mod merge_faults;
+mod publications;
 mod scattered;
 mod sharing;
 mod snapshot_copy;

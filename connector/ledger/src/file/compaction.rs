@@ -76,6 +76,7 @@ impl FileWriter {
         Ok(CompactionPlan {
             beyond: (garbage >= MIN_FREE_BYTES).then_some(beyond),
             garbage,
+            held: self.tags.held.clone(),
             ..CompactionPlan::default()
         })
     }

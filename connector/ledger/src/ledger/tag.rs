@@ -68,7 +68,7 @@ impl Ledger {
         Ok(tags)
     }
 
-    fn found_tag(&self, is_it: &dyn Fn(&TagName, &TagEntry) -> bool) -> Result<Option<TagEntry>> {
+    pub(super) fn found_tag(&self, is_it: &dyn Fn(&TagName, &TagEntry) -> bool) -> Result<Option<TagEntry>> {
         let found = self.found_tags(&self.lock())?;
         Ok(found
             .into_iter()
@@ -238,7 +238,7 @@ impl Ledger {
         done
     }
 
-    fn not_kept(&self, at: At) -> Error {
+    pub(super) fn not_kept(&self, at: At) -> Error {
         let kept = self.storage.versions(usize::MAX).unwrap_or_default();
         let newest = self.version();
         let (oldest, since) = kept.last().map_or((newest, 0), |v| (v.number, v.time));
@@ -251,7 +251,7 @@ impl Ledger {
     }
 
     /// Why a tag leads nowhere: it is not there, or damaged.
-    fn not_found(&self, name: &TagName) -> Error {
+    pub(super) fn not_found(&self, name: &TagName) -> Error {
         let tags = match self.found_tags(&self.lock()) {
             Ok(tags) => tags,
             Err(e) => return e,

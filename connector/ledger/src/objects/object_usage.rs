@@ -136,8 +136,8 @@ impl UsageTable {
         let (garbage, _) = self.fragmentation();
         CompactionPlan {
             locations: self.spare().map(|(location, _)| *location).collect(),
-            beyond: None,
             garbage,
+            ..CompactionPlan::default()
         }
     }
 

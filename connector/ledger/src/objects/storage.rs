@@ -8,7 +8,7 @@ use object_stores::{Condition, Filter};
 
 use super::writer::ObjectWriter;
 use super::{ObjectStorage, audit, lock, open, replaced, writer};
-use crate::address::{Address, Run, Wanted};
+use crate::address::{Address, Location, Run, Wanted};
 use crate::audit::Audit;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
@@ -124,6 +124,10 @@ impl StorageReads for ObjectStorage {
             self.with_writer(ObjectWriter::await_first_head)?;
         }
         open::size(self.store.as_ref(), &self.names, &self.target)
+    }
+
+    fn object_key(&self, location: &Location) -> Result<Option<String>> {
+        self.names.object_key(location, &self.target).map(|key| Some(key.as_str().to_owned()))
     }
 
     fn classify_read_error(&self, e: Error) -> Error {

@@ -391,7 +391,8 @@ impl ObjectWriter {
 
     /// The objects of which little is in use.
     pub(crate) fn compaction_plan(&mut self) -> Result<CompactionPlan> {
-        Ok(self.load()?.compaction_plan())
+        let held = std::sync::Arc::new(self.held.clone());
+        Ok(CompactionPlan { held, ..self.load()?.compaction_plan() })
     }
 
     /// Whether they keep much dead room, if the table is at hand.

@@ -6,7 +6,7 @@ use std::io::IoSliceMut;
 use bytes::Bytes;
 use object_stores::Filter;
 
-use crate::address::{Address, Run, Wanted};
+use crate::address::{Address, Location, Run, Wanted};
 use crate::audit::Audit;
 use crate::error::{Error, Result};
 use crate::options::{ContainerIdentity, Version};
@@ -100,6 +100,11 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
     /// Where in a file it begins; `None` for one that is no file.
     fn offset_in_file(&self) -> Option<u64> {
         None
+    }
+
+    /// The key of the object that a location is; `None` for a file.
+    fn object_key(&self, _: &Location) -> Result<Option<String>> {
+        Ok(None)
     }
 
     /// Whether a writer has reclaimed what the snapshot in use needs, as far as it was found out.

@@ -1,0 +1,203 @@
+//! Attributes as JSON, as zarr-python reads them: NaN and the infinities are Python's words for them.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use h5lake_container::{Attribute, Container, Dataspace, Index, ObjectId, Order};
+use serde_json::json;
+
+use super::zarr_type::is_boolean;
+use crate::Failure;
+use crate::elements::value::{Decoder, Item, plain};
+use crate::elements::{Type, type_of};
+use crate::walk::Paths;
+
+/// Attributes by which HDF5 and netCDF keep dimension scales, and their own business. Zarr's dimensions take their place.
+const HIDDEN: [&str; 10] = [
+    "CLASS",
+    "NAME",
+    "DIMENSION_LIST",
+    "REFERENCE_LIST",
+    "DIMENSION_LABELS",
+    "_Netcdf4Dimid",
+    "_Netcdf4Coordinates",
+    "_nc3_strict",
+    "_NCProperties",
+    "_ARRAY_DIMENSIONS",
+];
+/// What only a dimension scale's `CLASS` says.
+pub const SCALE: &[u8] = b"DIMENSION_SCALE";
+
+/// Reads attributes of one container.
+pub struct Attributes<'a> {
+    container: &'a Arc<Container>,
+    paths: Paths,
+    /// NetCDF has no attributes without a dimension: one element stands for itself.
+    pub is_netcdf: bool,
+}
+
+/// An attribute's elements.
+pub struct Values {
+    pub of: Type,
+    pub space: Dataspace,
+    pub items: Vec<Item>,
+}
+
+impl<'a> Attributes<'a> {
+    pub fn of(container: &'a Arc<Container>) -> Result<Self, Failure> {
+        let is_netcdf = container.attr_exists(container.root(), b"_NCProperties")?;
+        Ok(Self { container, paths: Paths::default(), is_netcdf })
+    }
+
+    /// The elements of an attribute, if there is one.
+    pub fn values(&mut self, id: ObjectId, name: &str) -> Result<Option<Values>, Failure> {
+        if !self.container.attr_exists(id, name.as_bytes())? {
+            return Ok(None);
+        }
+        let attribute = self.container.attr_open(id, name.as_bytes())?;
+        self.decoded(&attribute).map(Some)
+    }
+
+    fn decoded(&mut self, attribute: &Attribute) -> Result<Values, Failure> {
+        let of = type_of(attribute.datatype())?;
+        let space = attribute.space().clone();
+        let (data, heap) = attribute.read_with_heap()?;
+        let mut decoder = Decoder::new(self.container, heap, &mut self.paths);
+        let elements = data.chunks_exact(of.size().max(1)).take(usize::try_from(space.points()?)?);
+        let items = elements.map(|bytes| decoder.decode(&of, bytes)).collect::<Result<_, _>>()?;
+        Ok(Values { of, space, items })
+    }
+
+    /// The text of an attribute that is one string.
+    pub fn text(&mut self, id: ObjectId, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let values = self.values(id, name)?;
+        Ok(values.and_then(|values| match values.items.into_iter().next() {
+            Some(Item::Text(text)) => Some(text),
+            _ => None,
+        }))
+    }
+
+    /// The document `.zattrs`, with the names of dimensions if there are some. What cannot be shown goes to `left_out`, with why.
+    pub fn document(
+        &mut self,
+        id: ObjectId,
+        dimensions: Option<&[String]>,
+        left_out: &mut dyn FnMut(String, String),
+    ) -> Result<String, Failure> {
+        let mut entries = Vec::new();
+        if let Some(dimensions) = dimensions {
+            entries.push(format!("\"_ARRAY_DIMENSIONS\":{}", json!(dimensions)));
+        }
+        for info in self.container.attrs(id, Index::Name, Order::Increasing)? {
+            let shown = String::from_utf8_lossy(&info.name).into_owned();
+            let Ok(name) = std::str::from_utf8(&info.name) else {
+                left_out(shown, "its name is not UTF-8".into());
+                continue;
+            };
+            if HIDDEN.contains(&name) {
+                continue;
+            }
+            let attribute = self.container.attr_open(id, &info.name)?;
+            let text = self.decoded(&attribute).map_err(|error| error.to_string());
+            match text.and_then(|values| self.json(&values)) {
+                Ok(text) => entries.push(format!("{}:{text}", json!(name))),
+                Err(why) => left_out(shown, why),
+            }
+        }
+        Ok(format!("{{{}}}", entries.join(",")))
+    }
+
+    fn json(&self, values: &Values) -> Result<String, String> {
+        let mut out = String::new();
+        match &values.space {
+            Dataspace::Null => return Err("it has no elements".into()),
+            Dataspace::Simple { dims, .. } if !(self.is_netcdf && dims[..] == [1]) => {
+                let mut items = values.items.iter();
+                list(&values.of, &mut items, dims, &mut out)?;
+            }
+            _ => write_item(&values.of, values.items.first().unwrap_or(&Item::Null), &mut out)?,
+        }
+        Ok(out)
+    }
+}
+
+/// Nested lists of an attribute's elements.
+fn list<'i>(
+    of: &Type,
+    items: &mut impl Iterator<Item = &'i Item>,
+    dims: &[u64],
+    out: &mut String,
+) -> Result<(), String> {
+    let Some((count, rest)) = dims.split_first() else {
+        return items.next().map_or(Ok(()), |item| write_item(of, item, out));
+    };
+    out.push('[');
+    for n in 0..*count {
+        if n > 0 {
+            out.push(',');
+        }
+        list(of, items, rest, out)?;
+    }
+    out.push(']');
+    Ok(())
+}
+
+fn float(n: f64, out: &mut String) {
+    // A string takes what is written.
+    let _written = match n {
+        n if n.is_nan() => write!(out, "NaN"),
+        n if n.is_infinite() => write!(out, "{}Infinity", if n > 0.0 { "" } else { "-" }),
+        n => write!(out, "{n:?}"),
+    };
+}
+
+fn write_item(of: &Type, item: &Item, out: &mut String) -> Result<(), String> {
+    match item {
+        Item::Integer(n) => out.push_str(&n.to_string()),
+        Item::Bits(n) => out.push_str(&n.to_string()),
+        Item::Single(n) => float(f64::from(*n), out),
+        Item::Double(n) => float(*n, out),
+        Item::Text(bytes) => {
+            let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
+            out.push_str(&json!(text).to_string());
+        }
+        Item::Null if matches!(of, Type::VariableText { .. }) => out.push_str("\"\""),
+        Item::Name(name) => {
+            let Type::Enum { base, names } = of else { return Err("it has no JSON".into()) };
+            let value = names.iter().find(|(other, _)| other == name).map(|(_, value)| value);
+            match value {
+                Some(value) if is_boolean(base, names) => out.push_str(&json!(value[..] == [1]).to_string()),
+                Some(value) => write_item(base, &plain(base, value), out)?,
+                None => return Err("it has no JSON".into()),
+            }
+        }
+        Item::List(items) => {
+            let inner = match of {
+                Type::Array { dims, base } if dims.len() <= 1 => base,
+                Type::Array { .. } => of,
+                Type::Sequence(base) => base,
+                _ => return Err("it has no JSON".into()),
+            };
+            out.push('[');
+            for (n, item) in items.iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                let deeper = if let (Type::Array { base, .. }, false) = (of, matches!(item, Item::List(_))) {
+                    base
+                } else {
+                    inner
+                };
+                write_item(deeper, item, out)?;
+            }
+            out.push(']');
+        }
+        Item::Reference(_) | Item::Null => {
+            return Err("references mean nothing outside of the container".into());
+        }
+        Item::Compound(_) | Item::Complex(_) | Item::Bytes(_) => {
+            return Err(format!("JSON has no values of the type {of}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! Groups and datasets of a version as a hierarchy of Zarr.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use h5lake_container::{Container, Dataset, LastLink, Link, LinkTarget, ObjectId, ObjectKind, Resolution};
+use h5lake_ledger::{HeldRoom, PayloadPlace};
+use serde_json::{Value, json};
+
+use super::array::Array;
+use super::attributes::Attributes;
+use super::chunks::{Chunks, Counts, UTF8};
+use super::dimensions::{Dimensions, is_no_variable};
+use super::references::References;
+use super::zarr_type::Elements;
+use crate::Failure;
+use crate::elements::value::Item;
+use crate::objects::{link_text, shown};
+use crate::walk::{Links, kind_of};
+
+/// Soft links that a path may pass, as HDF5 has it (`H5L_NUM_LINKS`).
+const MAX_SOFT_LINKS: usize = 16;
+
+/// A dataset that is shown.
+pub struct Shown {
+    pub path: String,
+    pub counts: Counts,
+    /// Whether xarray takes elements for missing that HDF5 shows.
+    pub is_masked: bool,
+}
+
+/// What is shown, and what is not.
+#[derive(Default)]
+pub struct Report {
+    pub groups: u64,
+    pub datasets: Vec<Shown>,
+    /// Paths, and why nothing is shown there.
+    pub left_out: Vec<(String, String)>,
+}
+
+/// Writes the hierarchy.
+pub struct Hierarchy<'a> {
+    pub container: &'a Arc<Container>,
+    pub held: &'a HeldRoom,
+    pub url: &'a dyn Fn(&PayloadPlace) -> String,
+    pub out: &'a mut References,
+    attributes: Attributes<'a>,
+    report: Report,
+    /// Groups that are shown, and where.
+    groups: HashMap<u64, String>,
+    waiting: Vec<(ObjectId, String)>,
+}
+
+/// A name that Zarr's stores can have, or why they cannot.
+fn zarr_name(name: &[u8]) -> Result<&str, &'static str> {
+    match std::str::from_utf8(name) {
+        Err(_) => Err("its name is not UTF-8"),
+        Ok(name) if name.bytes().all(|byte| byte == b'.') => Err("Zarr has no such names"),
+        Ok(name) if name.contains('\\') => Err("Zarr has no backslash in names"),
+        Ok(".zarray" | ".zattrs" | ".zgroup" | ".zmetadata" | "zarr.json") => {
+            Err("Zarr keeps its metadata under this name")
+        }
+        Ok(name) => Ok(name),
+    }
+}
+
+impl<'a> Hierarchy<'a> {
+    pub fn new(
+        container: &'a Arc<Container>,
+        held: &'a HeldRoom,
+        url: &'a dyn Fn(&PayloadPlace) -> String,
+        out: &'a mut References,
+    ) -> Result<Self, Failure> {
+        let root = container.root();
+        Ok(Self {
+            container,
+            held,
+            url,
+            out,
+            attributes: Attributes::of(container)?,
+            report: Report::default(),
+            groups: HashMap::from([(root.0, "/".to_owned())]),
+            waiting: vec![(root, String::new())],
+        })
+    }
+
+    /// Writes all groups and datasets.
+    pub fn write(mut self) -> Result<Report, Failure> {
+        while let Some((group, path)) = self.waiting.pop() {
+            self.group(group, &path)?;
+        }
+        Ok(self.report)
+    }
+
+    fn leave_out(&mut self, path: &str, why: impl Into<String>) {
+        self.report.left_out.push((path.to_owned(), why.into()));
+    }
+
+    /// The document of attributes of the object at a path.
+    fn attributes(
+        &mut self,
+        id: ObjectId,
+        path: &str,
+        dimensions: Option<&[String]>,
+    ) -> Result<String, Failure> {
+        let report = &mut self.report;
+        self.attributes.document(id, dimensions, &mut |name, why| {
+            report.left_out.push((format!("{path}@{name}"), why));
+        })
+    }
+
+    /// A group, whose path ends with a slash below the root, and what is in it.
+    fn group(&mut self, group: ObjectId, path: &str) -> Result<(), Failure> {
+        self.report.groups += 1;
+        self.out.document(&format!("{path}.zgroup"), r#"{"zarr_format":2}"#)?;
+        let attributes = self.attributes(group, &format!("/{path}"), None)?;
+        self.out.document(&format!("{path}.zattrs"), &attributes)?;
+        let (mut links, mut dimensions) = (Links::of(group), Dimensions::default());
+        while let Some(link) = links.next(self.container)? {
+            let full = format!("{path}{}", shown(&link.name));
+            match zarr_name(&link.name) {
+                Ok(name) => self.link(group, &link, &format!("{path}{name}"), &mut dimensions)?,
+                Err(why) => self.leave_out(&format!("/{full}"), why),
+            }
+        }
+        Ok(())
+    }
+
+    fn link(
+        &mut self,
+        group: ObjectId,
+        link: &Link,
+        path: &str,
+        dimensions: &mut Dimensions,
+    ) -> Result<(), Failure> {
+        let full = format!("/{path}");
+        let id = match &link.target {
+            LinkTarget::Hard(id) => *id,
+            LinkTarget::Soft(target) => {
+                let found = self.container.resolve(group, target, LastLink::Follow, MAX_SOFT_LINKS);
+                match found {
+                    Ok(Resolution::Object { id }) => id,
+                    _ => {
+                        self.leave_out(&full, "a soft link that leads to no object of the container");
+                        return Ok(());
+                    }
+                }
+            }
+            other => {
+                self.leave_out(&full, link_text(other));
+                return Ok(());
+            }
+        };
+        match kind_of(self.container, id)? {
+            Some(ObjectKind::Dataset) => self.dataset(id, path, dimensions),
+            Some(ObjectKind::Group) => {
+                match self.groups.get(&id.0) {
+                    Some(there) => {
+                        let why = format!("another link to the group {there}");
+                        self.leave_out(&full, why);
+                    }
+                    // It is shown where a hard link leads to it.
+                    None if matches!(link.target, LinkTarget::Soft(_)) => {
+                        self.leave_out(&full, "a soft link to a group");
+                    }
+                    None => {
+                        self.groups.insert(id.0, full);
+                        self.waiting.push((id, format!("{path}/")));
+                    }
+                }
+                Ok(())
+            }
+            Some(ObjectKind::Datatype) => {
+                self.leave_out(&full, "a committed datatype");
+                Ok(())
+            }
+            None => {
+                self.leave_out(&full, "a lost object");
+                Ok(())
+            }
+        }
+    }
+
+    fn dataset(&mut self, id: ObjectId, path: &str, dimensions: &mut Dimensions) -> Result<(), Failure> {
+        let dataset = self.container.dataset(id)?;
+        let full = format!("/{path}");
+        if is_no_variable(&mut self.attributes, id)? {
+            self.leave_out(&full, "a dimension of netCDF that is no variable");
+            return Ok(());
+        }
+        let array = match self.array(&dataset) {
+            Ok(array) => array,
+            Err(why) => {
+                self.leave_out(&full, why);
+                return Ok(());
+            }
+        };
+        let failed = |error: Failure| format!("{full}: {error}");
+        let names = dimensions.of(&mut self.attributes, &dataset, path, &array.shape())?;
+        let attributes = self.attributes(id, &full, Some(&names))?;
+        let prefix = format!("{path}/");
+        let chunks = Chunks {
+            container: self.container,
+            dataset: &dataset,
+            array: &array,
+            held: self.held,
+            url: self.url,
+            prefix: &prefix,
+            out: self.out,
+            counts: Counts::default(),
+        };
+        let strings =
+            if array.zarr.elements == Elements::Strings { chunks.strings().map_err(failed)? } else { UTF8 };
+        chunks.out.document(&format!("{path}/.zarray"), &array.document(strings))?;
+        chunks.out.document(&format!("{path}/.zattrs"), &attributes)?;
+        let counts = chunks.write().map_err(failed)?;
+        self.report.datasets.push(Shown { path: full, counts, is_masked: array.is_masked() });
+        Ok(())
+    }
+
+    fn array(&mut self, dataset: &Dataset) -> Result<Array, String> {
+        // Of no use where the values cannot be read.
+        let missing = self.attributes.values(dataset.object().id(), "_FillValue").unwrap_or_default();
+        let missing = missing.map(|values| values.items.iter().map(Item::json).collect::<Vec<Value>>());
+        // Times and fill values other than zero have to know how many chunks are missing.
+        let is_opaque = dataset.datatype().class == 5;
+        let written = match dataset.filling().is_some() || is_opaque {
+            true => dataset.stored_size().map_err(|error| error.to_string())?.blocks,
+            false => 0,
+        };
+        Array::of(dataset, missing.as_deref(), written)
+    }
+}
+
+impl Report {
+    /// Sums over all datasets: chunks and bytes that are referenced, and copied.
+    pub fn sums(&self) -> [u64; 4] {
+        self.datasets.iter().fold([0; 4], |sums, shown| {
+            let c = &shown.counts;
+            let more = [c.referenced, c.referenced_bytes, c.copied, c.copied_bytes];
+            std::array::from_fn(|n| sums[n] + more[n])
+        })
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let [referenced, referenced_bytes, copied, copied_bytes] = self.sums();
+        let datasets = self.datasets.iter().map(|shown| {
+            let c = &shown.counts;
+            json!({
+                "path": shown.path, "referenced": c.referenced, "referenced_bytes": c.referenced_bytes,
+                "copied": c.copied, "copied_bytes": c.copied_bytes, "reasons": c.reasons, "masked": shown.is_masked,
+            })
+        });
+        let left_out = self.left_out.iter().map(|(path, why)| json!({ "path": path, "reason": why }));
+        json!({
+            "groups": self.groups, "datasets": datasets.collect::<Value>(), "left_out": left_out.collect::<Value>(),
+            "referenced": referenced, "referenced_bytes": referenced_bytes,
+            "copied": copied, "copied_bytes": copied_bytes,
+        })
+    }
+
+    /// For people.
+    pub fn lines(&self) -> Vec<String> {
+        let [referenced, referenced_bytes, copied, copied_bytes] = self.sums();
+        let mut lines = vec![format!(
+            "{} groups, {} datasets: {referenced} chunks referenced ({referenced_bytes} bytes), {copied} copied ({copied_bytes} bytes)",
+            self.groups,
+            self.datasets.len()
+        )];
+        for shown in &self.datasets {
+            let c = &shown.counts;
+            let reasons: Vec<_> = c.reasons.iter().map(|(why, count)| format!("{count} {why}")).collect();
+            if c.copied > 0 {
+                lines.push(format!(
+                    "copied from {}: {} of {} chunks, {} bytes ({})",
+                    shown.path,
+                    c.copied,
+                    c.copied + c.referenced,
+                    c.copied_bytes,
+                    reasons.join("; ")
+                ));
+            }
+            if shown.is_masked {
+                let how = "open it with mask_and_scale=False to see the fill value";
+                lines.push(format!(
+                    "masked in {}: xarray takes its fill value for missing data; {how}",
+                    shown.path
+                ));
+            }
+        }
+        lines.extend(self.left_out.iter().map(|(path, why)| format!("not shown: {path}: {why}")));
+        lines
+    }
+}

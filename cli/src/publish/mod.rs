@@ -1,0 +1,242 @@
+//! `h5lake publish`: versions that stay, and references to their chunks for readers of Zarr.
+
+mod array;
+mod attributes;
+mod chunks;
+mod dimensions;
+mod hierarchy;
+pub mod python;
+mod references;
+mod zarr_type;
+
+use std::path::{Path, PathBuf};
+
+use h5lake_connector::names::Place;
+use h5lake_container::{Container, Target};
+use h5lake_ledger::{Access, At, HeldRoom, Options, PayloadPlace, Tag, TagName};
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::find::{check_container, find_version, open_at};
+use crate::output::print;
+use crate::tag::{change, open};
+use hierarchy::{Hierarchy, Report};
+use references::References;
+
+/// The schemes of URLs that fsspec knows under the same name.
+const SCHEMES: [&str; 8] = ["file", "s3", "gs", "az", "abfs", "abfss", "http", "https"];
+
+/// What is to be done.
+pub struct Wanted<'a> {
+    pub name: &'a Path,
+    /// Where the file of references goes.
+    pub kerchunk: Option<&'a Path>,
+    /// Where a repository of Icechunk goes.
+    pub icechunk: Option<&'a Path>,
+    /// What references say instead of the container's own URL.
+    pub url: Option<&'a str>,
+    pub withdraw: bool,
+    pub json: bool,
+}
+
+/// Publishes, withdraws or lists.
+pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
+    let access = if wanted.is_change() { Access::ReadWrite } else { Access::ReadOnly };
+    let (place, options) = find_version(wanted.name, access)?;
+    check_container(wanted.name, &place)?;
+    let lines = match (wanted.withdraw, wanted.is_change()) {
+        (true, _) => withdraw(wanted, &place, &options)?,
+        (false, false) => listing(wanted, &place, &options)?,
+        (false, true) => publish(wanted, place, &options)?,
+    };
+    Ok(print(lines)?)
+}
+
+impl Wanted<'_> {
+    fn is_change(&self) -> bool {
+        self.withdraw || self.kerchunk.is_some() || self.icechunk.is_some()
+    }
+}
+
+/// The publications of a container, the newest version first.
+fn publications(tags: Vec<Tag>) -> Vec<(u64, Tag)> {
+    let mut found: Vec<_> =
+        tags.into_iter().filter_map(|tag| Some((tag.name.published_version()?, tag))).collect();
+    found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+    found
+}
+
+fn object(version: u64, tag: &Tag) -> Value {
+    let time = |micros: u64| At::Time(micros).setting_value();
+    json!({
+        "version": version, "time": tag.version.as_ref().map(|version| time(version.time)),
+        "published": tag.version.as_ref().map(|_| time(tag.tagged)), "holds_bytes": tag.bytes,
+    })
+}
+
+fn listing(wanted: &Wanted<'_>, place: &Place, options: &Options) -> Result<Vec<String>, Failure> {
+    let found = publications(open(&place.target, Access::ReadOnly, options)?.tags()?);
+    if wanted.json {
+        let all: Value = found.iter().map(|(version, tag)| object(*version, tag)).collect();
+        return Ok(vec![all.to_string()]);
+    }
+    if found.is_empty() {
+        return Ok(vec![format!("{}: no version is published", wanted.name.display())]);
+    }
+    let title = format!("{:>10}  {:<27}  {:>15}", "version", "published", "holds bytes");
+    let line = |(version, tag): &(u64, Tag)| {
+        format!("{version:>10}  {:<27}  {:>15}", At::Time(tag.tagged).setting_value(), tag.bytes)
+    };
+    Ok(std::iter::once(title).chain(found.iter().map(line)).collect())
+}
+
+/// The publication that is meant: that of the version which the name asks for, or the only one.
+fn meant(wanted: &Wanted<'_>, at: Option<At>, found: &[(u64, Tag)]) -> Result<TagName, Failure> {
+    let shown = wanted.name.display();
+    let numbers: Vec<_> = found.iter().map(|(version, _)| version.to_string()).collect();
+    let text = if numbers.is_empty() { "no version is published".into() } else { numbers.join(", ") };
+    let chosen = match at {
+        Some(At::Version(version)) => found.iter().find(|(number, _)| *number == version),
+        Some(At::Tag(name)) => found.iter().find(|(_, tag)| tag.name == name),
+        Some(At::Time(_)) => return Err(format!("{shown}: name the published version by its number").into()),
+        None if found.len() > 1 => {
+            let text = format!("{text} are published; name one: NAME@v={}", numbers[0]);
+            return Err(format!("{shown}: {text}").into());
+        }
+        None => found.first(),
+    };
+    match chosen {
+        Some((_, tag)) => Ok(tag.name),
+        None => Err(format!("{shown}: this version is not published; published: {text}").into()),
+    }
+}
+
+fn withdraw(wanted: &Wanted<'_>, place: &Place, options: &Options) -> Result<Vec<String>, Failure> {
+    let found = publications(open(&place.target, Access::ReadOnly, options)?.tags()?);
+    let name = meant(wanted, place.at, &found)?;
+    change(&place.target, options, |ledger| ledger.untag(name))?;
+    let version = name.published_version();
+    Ok(vec![match wanted.json {
+        true => json!({ "name": wanted.name.to_string_lossy(), "withdrawn": version }).to_string(),
+        false => format!(
+            "{}: version {} is withdrawn; references to it are no longer right",
+            wanted.name.display(),
+            version.unwrap_or_default()
+        ),
+    }])
+}
+
+/// What comes before the names of objects in references, or the URL of the file.
+fn base_url(target: &Target, url: Option<&str>) -> Result<String, Failure> {
+    if let Some(url) = url {
+        return Ok(url.trim_end_matches('/').to_owned());
+    }
+    match target {
+        Target::File(path) => {
+            let path = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
+            let text = path.to_str().ok_or("the path is not UTF-8; name a URL by --url")?;
+            Ok(format!("file://{text}"))
+        }
+        Target::Objects { store, key, url } => {
+            let scheme = url.split(':').next().unwrap_or_default();
+            if !SCHEMES.contains(&scheme) {
+                let text =
+                    format!("readers of Zarr know no URLs that begin with {scheme}; name one by --url");
+                return Err(text.into());
+            }
+            // A path in the file system has no escapes there.
+            let place = store.place_of(key);
+            match place.strip_prefix("file:").and_then(|place| place.strip_suffix(&format!("/{key}"))) {
+                Some(folder) => Ok(format!("file://{folder}")),
+                None => Ok(url.trim_end_matches('/').to_owned()),
+            }
+        }
+    }
+}
+
+/// Holds a version, and makes what was asked for. If nothing can be made, the version is not held any longer than before.
+fn publish(wanted: &Wanted<'_>, place: Place, options: &Options) -> Result<Vec<String>, Failure> {
+    let target = place.target.clone();
+    let base = base_url(&target, wanted.url)?;
+    let before = publications(open(&target, Access::ReadOnly, options)?.tags()?);
+    let (tag, held) = change(&target, options, |ledger| {
+        let tag = ledger.publish(place.at)?;
+        Ok((tag.clone(), ledger.held_room(&tag.name)?))
+    })?;
+    let made = make(wanted, place, options, &base, &tag, &held);
+    if made.is_err() && before.iter().all(|(_, other)| other.name != tag.name) {
+        change(&target, options, |ledger| ledger.untag(tag.name))?;
+    }
+    made
+}
+
+fn make(
+    wanted: &Wanted<'_>,
+    place: Place,
+    options: &Options,
+    base: &str,
+    tag: &Tag,
+    held: &HeldRoom,
+) -> Result<Vec<String>, Failure> {
+    let version = tag.name.published_version().unwrap_or_default();
+    let mut place = place;
+    (place.at, place.opened) = (Some(At::Tag(tag.name)), None);
+    let options = Options { at: place.at, ..options.clone() };
+    let container = open_at(wanted.name, place, options)?;
+    let about = json!({ "container": wanted.name.to_string_lossy(), "url": base, "version": version });
+    let url = |place: &PayloadPlace| match &place.object {
+        Some(key) => format!("{base}/{key}"),
+        None => base.to_owned(),
+    };
+    // What Python makes, it makes of a file of references.
+    let temporary = Temporary::beside(wanted)?;
+    let file = temporary.as_ref().map(|temporary| &*temporary.0).or(wanted.kerchunk);
+    let file = file.ok_or("nothing was asked for")?;
+    let report = write(&container, held, &url, file, &about)?;
+    python::convert(wanted, file)?;
+    drop(temporary);
+    if wanted.json {
+        let mut object = report.json();
+        object["version"] = json!(version);
+        object["holds_bytes"] = json!(tag.bytes);
+        return Ok(vec![object.to_string()]);
+    }
+    let mut lines = vec![format!("{}: version {version} is published", wanted.name.display())];
+    lines.extend(report.lines());
+    Ok(lines)
+}
+
+fn write(
+    container: &std::sync::Arc<Container>,
+    held: &HeldRoom,
+    url: &dyn Fn(&PayloadPlace) -> String,
+    file: &Path,
+    about: &Value,
+) -> Result<Report, Failure> {
+    let mut out = References::begin(file, about)?;
+    let report = Hierarchy::new(container, held, url, &mut out)?.write()?;
+    out.finish()?;
+    Ok(report)
+}
+
+/// A file of references that goes when it was used.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    /// One, if what was asked for is not such a file itself.
+    fn beside(wanted: &Wanted<'_>) -> Result<Option<Self>, Failure> {
+        let Some(target) = wanted.icechunk.or(wanted.kerchunk.filter(|path| python::is_parquet(path))) else {
+            return Ok(None);
+        };
+        let mut name = target.file_name().ok_or("the target has no name")?.to_owned();
+        name.push(format!(".{}.json", std::process::id()));
+        Ok(Some(Self(target.with_file_name(name))))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // If it was not made, there is none.
+        let _is_gone = std::fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,94 @@
+//! Files of references, version 1 of fsspec's format: JSON that is written as it comes, and is there when it is whole.
+
+use std::fs::{File, rename};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::Failure;
+
+/// Consolidated metadata is left out where it is longer: it is in memory until the end.
+const MAX_CONSOLIDATED_BYTES: usize = 64 << 20;
+
+/// A file of references that is being written.
+pub struct References {
+    out: BufWriter<File>,
+    unfinished: PathBuf,
+    target: PathBuf,
+    is_first: bool,
+    /// All documents, by their keys: zarr-python lists groups in groups by them.
+    consolidated: String,
+}
+
+/// Bytes as base64.
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+impl References {
+    /// Begins a file. `about` says for people what it shows.
+    pub fn begin(target: &Path, about: &Value) -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| format!("{}: {error}", target.display());
+        let name = target.file_name().ok_or_else(|| format!("{}: names no file", target.display()))?;
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}", std::process::id()));
+        let unfinished = target.with_file_name(hidden);
+        let out = BufWriter::new(File::create(&unfinished).map_err(failed)?);
+        let mut made =
+            Self { out, unfinished, target: target.to_owned(), is_first: true, consolidated: String::new() };
+        made.text(&format!("{{\"version\":1,\"h5lake\":{about},\"refs\":{{"))?;
+        Ok(made)
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), Failure> {
+        let written = self.out.write_all(text.as_bytes());
+        Ok(written.map_err(|error| format!("{}: {error}", self.target.display()))?)
+    }
+
+    fn entry(&mut self, key: &str, value: &str) -> Result<(), Failure> {
+        let comma = if std::mem::take(&mut self.is_first) { "\n" } else { ",\n" };
+        self.text(&format!("{comma}{}:{value}", json!(key)))
+    }
+
+    /// A document of metadata. It is written as a string, because attributes may be NaN, which JSON has not.
+    pub fn document(&mut self, key: &str, text: &str) -> Result<(), Failure> {
+        if self.consolidated.len() <= MAX_CONSOLIDATED_BYTES {
+            let comma = if self.consolidated.is_empty() { "" } else { "," };
+            self.consolidated.push_str(&format!("{comma}{}:{text}", json!(key)));
+        }
+        self.entry(key, &json!(text).to_string())
+    }
+
+    /// A chunk that is in the file itself.
+    pub fn chunk(&mut self, key: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.entry(key, &format!("\"base64:{}\"", base64(bytes)))
+    }
+
+    /// A chunk that lies elsewhere.
+    pub fn reference(&mut self, key: &str, url: &str, offset: u64, length: u64) -> Result<(), Failure> {
+        self.entry(key, &json!([url, offset, length]).to_string())
+    }
+
+    /// Ends the file. When this returns, it is at its place.
+    pub fn finish(mut self) -> Result<(), Failure> {
+        if self.consolidated.len() <= MAX_CONSOLIDATED_BYTES {
+            let all = std::mem::take(&mut self.consolidated);
+            let text = format!("{{\"metadata\":{{{all}}},\"zarr_consolidated_format\":1}}");
+            self.entry(".zmetadata", &json!(text).to_string())?;
+        }
+        self.text("\n}}\n")?;
+        let ended = self.out.flush().and_then(|()| rename(&self.unfinished, &self.target));
+        Ok(ended.map_err(|error| format!("{}: {error}", self.target.display()))?)
+    }
+}
+
+impl Drop for References {
+    fn drop(&mut self) {
+        // After the end there is none.
+        let _is_gone = std::fs::remove_file(&self.unfinished);
+    }
+}

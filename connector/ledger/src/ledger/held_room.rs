@@ -1,0 +1,119 @@
+//! Where the payloads of a tagged version lie, for programs that read them without this crate.
+
+use std::collections::HashMap;
+
+use super::Ledger;
+use crate::address::Location;
+use crate::error::{Error, Result};
+use crate::extent::Extent;
+use crate::tags::{Held, TagEntry, TagName};
+
+/// The bytes of a file's last unit of room that may be missing.
+const LAST_UNIT: u64 = 32;
+
+/// The room that one tag holds.
+#[derive(Debug)]
+pub struct HeldRoom {
+    /// Runs of a file.
+    held: Held,
+    /// To where bytes of the file are sure to be there.
+    file_end: u64,
+    /// Objects of a store, and to where bytes of them are sure to be there.
+    objects: HashMap<Location, u64>,
+}
+
+/// Where a payload lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PayloadPlace {
+    /// The key of the object in its store; `None` in a file.
+    pub object: Option<String>,
+    /// From the first byte of the file or the object, a user block counted.
+    pub offset: u64,
+    /// To where bytes are sure to be there, as long as the tag is: at or behind the payload's end. What lies behind the payload
+    /// means nothing, and may change.
+    pub end: u64,
+}
+
+impl HeldRoom {
+    /// `length` are the bytes of the file now: a run at its end may have been reserved, and not be written yet.
+    fn of(entry: &TagEntry, length: u64) -> Self {
+        let end = entry.runs.iter().map(|(offset, length)| offset + length).max().unwrap_or(0).min(length);
+        Self {
+            held: Held::by([entry]),
+            file_end: end.saturating_sub(LAST_UNIT),
+            objects: entry.objects.iter().copied().collect(),
+        }
+    }
+
+    /// Whether all bytes of a payload are held, and to where there are bytes.
+    fn end_of(&self, e: &Extent) -> Option<u64> {
+        let place = e.place();
+        let end = place.offset.checked_add(place.length)?;
+        match place.location {
+            Location::File => self.held.covers(place.offset, place.length).then(|| end.max(self.file_end)),
+            location => self.objects.get(&location).map(|bytes| end.max(*bytes)),
+        }
+    }
+}
+
+impl Ledger {
+    /// The room that a tag holds.
+    ///
+    /// # Errors
+    /// `NoSuchTag`; `Corrupt` for a damaged tag; those of reading.
+    pub fn held_room(&self, name: &TagName) -> Result<HeldRoom> {
+        let entry = self.found_tag(&|other, _| other == name)?.ok_or_else(|| self.not_found(name))?;
+        let length = match self.storage.offset_in_file() {
+            Some(base) => self.storage.size()?.saturating_sub(base),
+            None => 0,
+        };
+        Ok(HeldRoom::of(&entry, length))
+    }
+
+    /// Where a payload of the tagged version lies. No byte of it is read.
+    ///
+    /// # Errors
+    /// `Corrupt` if the tag does not hold it.
+    pub fn payload_place(&self, e: &Extent, held: &HeldRoom) -> Result<PayloadPlace> {
+        let place = e.place();
+        let end = held.end_of(e).ok_or_else(|| {
+            let at = format!("payload at {:?} byte {}", place.location, place.offset);
+            Error::corrupt(self.storage.target(), at, "the publication does not hold it")
+        })?;
+        let base = self.storage.offset_in_file().unwrap_or(0);
+        let shifted = |n: u64| n.checked_add(base).ok_or("a place lies beyond any file");
+        let shifted = |n| shifted(n).map_err(|why| Error::corrupt(self.storage.target(), "payload", why));
+        Ok(PayloadPlace {
+            object: self.storage.object_key(&place.location)?,
+            offset: shifted(place.offset)?,
+            end: shifted(end)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+
+    #[test]
+    fn what_is_held_is_known_to_its_last_byte() {
+        let objects = vec![(Location::Log(3), 900)];
+        let entry = TagEntry { runs: vec![(4608, 64), (4704, 320)], objects, ..TagEntry::default() };
+        let room = HeldRoom::of(&entry, 1 << 20);
+        let end = |place| room.end_of(&Extent::of(place, &vec![0; place.length as usize]));
+        assert_eq!(end(Address::file(4608, 64)), Some(4992), "short of the last unit, which may be missing");
+        assert_eq!(end(Address::file(4704, 320)), Some(5024), "but for what a payload has");
+        assert_eq!(end(Address::file(4608, 65)), None, "no byte between");
+        assert_eq!(end(Address::file(4600, 8)), None);
+        let log = |offset, length| end(Address { location: Location::Log(3), offset, length });
+        assert_eq!((log(8, 10), log(890, 12)), (Some(900), Some(902)));
+        let short = HeldRoom::of(&entry, 4900);
+        assert_eq!(
+            short.end_of(&Extent::of(Address::file(4608, 64), &[0; 64])),
+            Some(4868),
+            "what is not written yet"
+        );
+        assert_eq!(end(Address { location: Location::Log(4), offset: 0, length: 1 }), None);
+    }
+}

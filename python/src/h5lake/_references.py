@@ -1,0 +1,108 @@
+"""References in other forms: Parquet as kerchunk has it, and virtual chunks of Icechunk. Both are made of a file of references."""
+
+import base64
+import json
+import os
+import shutil
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+#: Rows of a Parquet file. Readers take the number from the metadata, and a file has all of them.
+ROWS = 10_000
+
+
+def _need(*names):
+    """The modules of these names; an error that names what is missing."""
+    found = []
+    for name in names:
+        try:
+            found.append(__import__(name, fromlist=["_"]))
+        except ImportError as error:
+            raise ImportError(f"the package {name.split('.')[0]} is missing: {error}") from None
+    return found
+
+
+def _is_there(target, sign):
+    """Whether something made by us may be replaced at a path."""
+    if not target.exists():
+        return False
+    if not (target / sign).exists():
+        raise FileExistsError(f"{target}: something else is there; name another folder")
+    return True
+
+
+def to_parquet(references: Path, target: Path) -> None:
+    """A folder of Parquet files, as kerchunk and fsspec read it: `.zmetadata`, and for each array files of `ROWS` chunks in C order.
+    When this returns it is whole. An earlier one is replaced."""
+    pyarrow, parquet = _need("pyarrow", "pyarrow.parquet")
+    refs = json.loads(references.read_text())["refs"]
+    is_old = _is_there(target, ".zmetadata")
+    metadata, chunks = {}, defaultdict(dict)
+    for key, value in refs.items():
+        path, _, name = key.rpartition("/")
+        if key == ".zmetadata":
+            continue
+        if name.startswith(".z"):
+            metadata[key] = json.loads(value)
+        else:
+            chunks[path][name] = value
+    new = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        new.mkdir()
+        (new / ".zmetadata").write_text(json.dumps({"metadata": metadata, "record_size": ROWS}))
+        for path, found in chunks.items():
+            (new / path).mkdir(parents=True, exist_ok=True)
+            for number, rows in _records(metadata[f"{path}/.zarray"], found).items():
+                parquet.write_table(_table(pyarrow, rows), new / path / f"refs.{number}.parq")
+        if is_old:
+            shutil.rmtree(target)
+        new.rename(target)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _records(array, found):
+    """The chunks of an array by file and row."""
+    grid = [-(-side // chunk) for side, chunk in zip(array["shape"], array["chunks"])]
+    records = defaultdict(dict)
+    for name, value in found.items():
+        number = 0
+        for at, count in zip(map(int, name.split(".")), grid):
+            number = number * count + at
+        records[number // ROWS][number % ROWS] = value
+    return records
+
+
+def _table(pyarrow, rows):
+    """The columns of one file. Readers take a column that is not there for nulls; some take nulls of a column for NaN."""
+    all_of = [rows.get(n) for n in range(ROWS)]
+    places = [value if isinstance(value, list) else [None, 0, 0] for value in all_of]
+    copies = [_bytes(value) if isinstance(value, str) else None for value in all_of]
+    columns = {"path": pyarrow.array([place[0] for place in places], pyarrow.string()),
+               "offset": pyarrow.array([place[1] for place in places], pyarrow.int64()),
+               "size": pyarrow.array([place[2] for place in places], pyarrow.int64())}
+    if any(copy is not None for copy in copies):
+        columns["raw"] = pyarrow.array(copies, pyarrow.binary())
+    return pyarrow.table(columns)
+
+
+def _bytes(value):
+    if isinstance(value, str):
+        return base64.b64decode(value[7:]) if value.startswith("base64:") else value.encode()
+    return value
+
+
+def main(arguments) -> int:
+    """`references KIND FILE TARGET`: what the tool starts. An error is one line."""
+    from . import _icechunk
+
+    kind, source, target = arguments
+    made = {"parquet": to_parquet, "icechunk": _icechunk.to_icechunk}[kind]
+    try:
+        made(Path(source), Path(target))
+    except Exception as error:  # Whatever it is, the tool says it in one line.
+        print(f"{error or type(error).__name__}".replace("\n", " "), file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,277 @@
+"""Copies between containers and Zarr: into version 3 or 2, and out of both. h5py and zarr-python do the work."""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from itertools import product
+from math import prod
+from pathlib import Path
+
+from ._enable import enabled
+from ._references import _need
+from ._tool import Name
+
+#: Attributes by which HDF5 keeps dimension scales.
+HIDDEN = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_nc3_strict",
+          "_NCProperties", "_ARRAY_DIMENSIONS"}
+#: Bytes that are copied at once, about.
+STEP = 64 << 20
+
+
+def _switched(settings):
+    """h5lake for a block: with these settings, or with those of HDF5_VOL_CONNECTOR."""
+    name, *pairs = shlex.split(os.environ.get("HDF5_VOL_CONNECTOR", "")) or [""]
+    if name == "h5lake" and not settings:
+        settings = dict(pair.partition("=")[::2] for pair in pairs)
+    return enabled(**settings)
+
+
+def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "list[tuple[str, str]]":
+    """Copies a container, or the version that `NAME@v=3` names, to a new Zarr hierarchy in a folder: groups, datasets, attributes,
+    dimensions. Chunks keep their shape. Returns the paths of what Zarr cannot have, each with a reason. When this returns, the copy
+    is whole; after an error nothing is at `target`."""
+    h5py, zarr = _need("h5py", "zarr")
+    target = Path(target)
+    if target.exists():
+        raise FileExistsError(f"{target}: something is there; name a target that is not there yet")
+    new = target.with_name(f".{target.name}.{os.getpid()}")
+    left_out = []
+    try:
+        with _switched(settings), h5py.File(source, "r") as file:
+            root = zarr.open_group(str(new), mode="w", zarr_format=format)
+            _export_group(h5py, zarr, file, root, left_out, {file.id})
+        new.rename(target)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return left_out
+
+
+def _export_attributes(h5py, source, target, left_out):
+    import numpy as np
+
+    made = {}
+    for name in source.attrs:
+        if name in HIDDEN:
+            continue
+        try:
+            value = source.attrs[name]
+            if isinstance(value, h5py.Empty):
+                raise ValueError("it has no elements")
+            value = value.decode() if isinstance(value, bytes) else np.asarray(value).tolist() if not isinstance(value, str) else value
+            if isinstance(value, list):
+                value = json.loads(json.dumps(value, default=lambda item: item.decode() if isinstance(item, bytes) else _refuse(item)))
+            json.dumps(value)
+            made[name] = value
+        except (TypeError, ValueError, OSError) as error:
+            left_out.append((f"{source.name}@{name}", str(error)))
+    target.attrs.update(made)
+
+
+def _refuse(item):
+    raise TypeError(f"JSON has no values of the type {type(item).__name__}")
+
+
+def _dimensions(dataset):
+    """The names of a dataset's dimensions, where scales give them."""
+    last = dataset.name.rsplit("/", 1)[-1]
+    if dataset.is_scale and dataset.ndim == 1:
+        return (last,)
+    names = [dimension[0].name.rsplit("/", 1)[-1] if len(dimension) else None for dimension in dataset.dims]
+    return tuple(names) if any(names) else None
+
+
+def _export_group(h5py, zarr, source, target, left_out, seen):
+    _export_attributes(h5py, source, target, left_out)
+    for name in source:
+        path = f"{source.name.rstrip('/')}/{name}"
+        if not isinstance(source.get(name, getlink=True), h5py.HardLink):
+            left_out.append((path, "a soft or external link"))
+            continue
+        member = source[name]
+        if isinstance(member, h5py.Group):
+            if member.id in seen:
+                left_out.append((path, "another link to a group"))
+                continue
+            seen.add(member.id)
+            _export_group(h5py, zarr, member, target.create_group(name), left_out, seen)
+        elif isinstance(member, h5py.Dataset):
+            try:
+                _export_dataset(h5py, zarr, member, target, name, left_out)
+            except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+                left_out.append((path, " ".join(str(error).split())))
+                if name in target:
+                    del target[name]
+        else:
+            left_out.append((path, "a committed datatype"))
+
+
+def _export_dataset(h5py, zarr, source, target, name, left_out):
+    import numpy as np
+
+    if source.shape is None:
+        raise ValueError("it has no dataspace")
+    text = h5py.check_string_dtype(source.dtype)
+    is_text = text is not None and source.dtype.kind == "O"
+    if source.dtype.kind == "O" and not is_text:
+        raise ValueError("Zarr has no references and no sequences of variable length")
+    read = source.asstr() if is_text else source
+    dtype = "string" if is_text else np.dtype(source.dtype.str if not source.dtype.names else source.dtype)
+    shape = source.shape
+    chunks = source.chunks or _steps(shape, source.dtype.itemsize)
+    chunks = tuple(max(1, side) for side in chunks)
+    fill = "" if is_text else source.fillvalue
+    more = {"dimension_names": _dimensions(source)} if target.metadata.zarr_format == 3 else {}
+    array = target.create_array(name, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill, **more)
+    _export_attributes(h5py, source, array, left_out)
+    if target.metadata.zarr_format == 2 and _dimensions(source):
+        array.attrs["_ARRAY_DIMENSIONS"] = [part or f"dim_{n}" for n, part in enumerate(_dimensions(source))]
+    for part in _parts(shape, chunks, source.dtype.itemsize):
+        array[part] = read[part]
+
+
+def _steps(shape, itemsize):
+    """Chunks for what has none: rows of about a megabyte."""
+    row = prod(shape[1:]) * itemsize
+    return (max(1, min(shape[0], (1 << 20) // max(1, row))), *shape[1:]) if shape else ()
+
+
+def _parts(shape, chunks, itemsize):
+    """Slices that cover a shape, each of whole chunks along the first dimension."""
+    if not shape:
+        yield ()
+        return
+    row = max(1, prod(shape[1:]) * itemsize)
+    rows = max(chunks[0], STEP // row // chunks[0] * chunks[0])
+    others = [slice(None)] if rows * row <= 2 * STEP else None
+    for begin in range(0, shape[0], rows):
+        first = slice(begin, min(begin + rows, shape[0]))
+        if others:
+            yield (first, ...)
+        else:
+            sides = [range(0, side, chunk) for side, chunk in zip(shape[1:], chunks[1:])]
+            for corner in product(*sides):
+                yield (first, *(slice(at, at + chunk) for at, chunk in zip(corner, chunks[1:])))
+
+
+def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]]":
+    """Makes a new container of a Zarr hierarchy of version 2 or 3, in a folder or at a URL that zarr-python opens. Arrays keep their
+    chunks; compressed ones become gzip with shuffle. Named dimensions become dimension scales where an array has their name. Returns
+    the paths of what HDF5 cannot have, each with a reason. When this returns, the container is whole."""
+    h5py, zarr = _need("h5py", "zarr")
+    root = zarr.open(os.fspath(source), mode="r")
+    left_out = []
+    # A container that is there is an error; one that fails is never there.
+    with _switched(settings), h5py.File(target, "w-") as file:
+        try:
+            if isinstance(root, zarr.Array):
+                named = {"data": _import_array(h5py, root, file, "data", left_out)}
+            else:
+                named = _import_group(h5py, zarr, root, file, left_out)
+            _attach(file, named)
+        except BaseException:
+            failed = True
+            raise
+        else:
+            failed = False
+        finally:
+            if failed:
+                file.close()
+                _remove(target, settings)
+    return left_out
+
+
+def _remove(target, settings):
+    from ._tool import remove
+
+    remove(target, **settings)
+
+
+def _import_attributes(source, target, left_out):
+    for name, value in source.attrs.items():
+        if name in HIDDEN:
+            continue
+        try:
+            if value is None or isinstance(value, dict):
+                raise TypeError("HDF5 has no such values")
+            target.attrs[name] = value
+        except (TypeError, ValueError) as error:
+            left_out.append((f"{target.name}@{name}", str(error)))
+
+
+def _import_group(h5py, zarr, source, target, left_out):
+    """Copies a group. Returns the names of dimensions of each array, by path."""
+    _import_attributes(source, target, left_out)
+    named = {}
+    for name, member in source.members():
+        if isinstance(member, zarr.Group):
+            named.update(_import_group(h5py, zarr, member, target.create_group(name), left_out))
+            continue
+        path = f"{target.name.rstrip('/')}/{name}"
+        try:
+            named[path] = _import_array(h5py, member, target, name, left_out)
+        except (TypeError, ValueError) as error:
+            left_out.append((path, " ".join(str(error).split())))
+            if name in target:
+                del target[name]
+    return named
+
+
+def _import_array(h5py, source, target, name, left_out):
+    import numpy as np
+
+    dtype, is_text = source.dtype, source.dtype.kind in "TU"
+    is_text = is_text or source.dtype.kind == "O"
+    stored = h5py.string_dtype() if is_text else h5py.opaque_dtype(dtype) if dtype.kind in "Mm" else dtype
+    more = {}
+    if source.shape and min(source.shape) > 0 and not is_text or source.shape and is_text and min(source.shape) > 0:
+        chunks = tuple(min(chunk, side) for chunk, side in zip(source.chunks, source.shape))
+        if prod(chunks) * dtype.itemsize < 1 << 32:
+            more["chunks"] = chunks
+        if (source.compressors or source.filters) and not is_text:
+            more.update(compression="gzip", shuffle=True)
+    fill = source.fill_value
+    if not is_text and dtype.kind not in "Mm" and fill is not None and not dtype.names:
+        more["fillvalue"] = fill
+    made = target.create_dataset(name, source.shape, stored, **more)
+    _import_attributes(source, made, left_out)
+    for part in _parts(source.shape, source.chunks, dtype.itemsize):
+        data = np.asarray(source[part])
+        made[part] = data.astype(object) if is_text else data.astype(stored) if dtype.kind in "Mm" else data
+    names = getattr(source.metadata, "dimension_names", None) or source.attrs.get("_ARRAY_DIMENSIONS")
+    return tuple(names) if names else ()
+
+
+def _attach(file, named):
+    """Makes dimension scales of arrays that have the name of their own dimension, and attaches them."""
+    def scale(path, name, size):
+        group = path.rsplit("/", 1)[0]
+        while True:
+            found = file.get(f"{group}/{name}")
+            if found is not None and found.shape == (size,) and named.get(found.name) == (name,):
+                return found
+            if not group:
+                return None
+            group = group.rsplit("/", 1)[0]
+
+    for path, names in named.items():
+        if len(names) == 1 and path.rsplit("/", 1)[-1] == names[0]:
+            file[path].make_scale(names[0])
+    for path, names in named.items():
+        dataset = file[path]
+        for n, name in enumerate(names if not dataset.is_scale else ()):
+            found = name and scale(path, name, dataset.shape[n])
+            if found:
+                dataset.dims[n].attach_scale(found)
+
+
+def main(way, source, target) -> int:
+    """`zarr export|import SOURCE TARGET`: what the tool starts. What is left out goes to standard output; an error is one line."""
+    try:
+        for path, why in {"export": export_zarr, "import": import_zarr}[way](source, target):
+            print(f"not copied: {path}: {why}")
+    except Exception as error:  # Whatever it is, the tool says it in one line.
+        print(f"{error or type(error).__name__}".replace("\n", " "), file=sys.stderr)
+        return 1
+    return 0
