@@ -353,10 +353,15 @@ def check_a_replaced_object_is_told_and_never_mixed(folder):
 
 def check_an_open_and_an_attribute_are_few_requests(folder):
     lake = make("scattered", "long")
-    with Server(lake, delay=0.5) as server:
-        with h5py.File(f"{server.url}/scattered.h5") as f:
-            assert f["d50"].attrs["unit"] == "K"
-        assert server.round_trips() <= 3
+    for delay in (0.5, 2, 8):  # What is asked for side by side overlaps, unless the machine is slower than the server.
+        with Server(lake, delay=delay) as server:
+            with h5py.File(f"{server.url}/scattered.h5") as f:
+                assert f["d50"].attrs["unit"] == "K"
+            rounds = server.round_trips()
+        if rounds <= 3:
+            break
+    assert rounds <= 3, rounds
+    with Server(lake) as server:
         with h5py.File(f"{server.url}/long.h5") as f:
             assert f["x"].shape == (10,) and "unit" not in f["d"].attrs
         count, length = server.take()
