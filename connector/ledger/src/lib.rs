@@ -19,6 +19,7 @@ mod compaction_plan;
 mod error;
 mod extent;
 mod file;
+mod filtered;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod history;
@@ -61,6 +62,7 @@ pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
 pub use file::superblock::FORMAT as FORMAT_VERSION;
 pub use file::{ByteSource, OpenedFile, Replacing};
+pub use filtered::{FilterPart, Filtered, PartMatches};
 pub use journal::EarlierTry;
 pub use ledger::{Ledger, Tag, WholeCopy};
 pub use limits::{MAX_KEY, MAX_VALUE};
@@ -70,6 +72,6 @@ pub use options::{
     SyncPolicy, Version, Writers,
 };
 pub use origin::{CopyState, Origin};
-pub use payload::{FilterPart, Filtered, PartMatches, PayloadPart};
+pub use payload::PayloadPart;
 pub use statistics::{CacheUse, Statistics};
 pub use tags::{MAX_TAG_NAME, TagName};
