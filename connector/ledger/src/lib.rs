@@ -20,6 +20,7 @@ mod error;
 mod extent;
 mod file;
 mod foreign;
+mod filtered;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod history;
@@ -63,6 +64,7 @@ pub use extent::Extent;
 pub use file::superblock::FORMAT as FORMAT_VERSION;
 pub use file::{ByteSource, OpenedFile, Replacing};
 pub use foreign::ForeignObject;
+pub use filtered::{FilterPart, Filtered, PartMatches};
 pub use journal::EarlierTry;
 pub use ledger::{HeldRoom, Ledger, PayloadPlace, Tag, WholeCopy};
 pub use limits::{MAX_KEY, MAX_VALUE};
@@ -72,6 +74,6 @@ pub use options::{
     SyncPolicy, Version, Writers,
 };
 pub use origin::{CopyState, Origin};
-pub use payload::{FilterPart, Filtered, PartMatches, PayloadPart};
+pub use payload::PayloadPart;
 pub use statistics::{CacheUse, Statistics};
 pub use tags::{MAX_TAG_NAME, TagName};

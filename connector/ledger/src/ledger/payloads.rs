@@ -8,7 +8,8 @@ use object_stores::Filter;
 use super::Ledger;
 use crate::error::Result;
 use crate::extent::{Extent, Sums};
-use crate::payload::{self, FilterPart, Filtered, PayloadPart};
+use crate::filtered::{FilterPart, Filtered};
+use crate::payload::{self, PayloadPart};
 
 impl Ledger {
     /// Writes a payload. The bytes are written now, and become part of the container when a value that holds the

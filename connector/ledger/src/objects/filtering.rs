@@ -8,8 +8,8 @@ use super::batch_read::side_by_side;
 use super::{ObjectStorage, lock};
 use crate::address::{Address, Location, Run};
 use crate::error::Result;
+use crate::filtered::{FilterPart, Filtered, PartMatches};
 use crate::locks::Mutex;
-use crate::payload::{FilterPart, Filtered, PartMatches};
 
 /// Bytes that one request has compared, about: what a store does in a second.
 const MAX_FILTERED_BYTES: u64 = 16 << 20;

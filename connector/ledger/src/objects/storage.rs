@@ -12,8 +12,8 @@ use crate::address::{Address, Location, Run, Wanted};
 use crate::audit::Audit;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
+use crate::filtered::{FilterPart, Filtered};
 use crate::options::{ContainerIdentity, Version};
-use crate::payload::{FilterPart, Filtered};
 use crate::storage::{
     Check, Checkpoint, Commit, GroupCommit, PageSizes, RemoteCommits, StorageCheckpoints, StorageCommits,
     StorageCompaction, StoragePayloads, StorageReads, StorageSharing, StorageTags, write_one_by_one,

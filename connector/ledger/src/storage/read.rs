@@ -9,8 +9,8 @@ use object_stores::Filter;
 use crate::address::{Address, Location, Run, Wanted};
 use crate::audit::Audit;
 use crate::error::{Error, Result};
+use crate::filtered::{FilterPart, Filtered};
 use crate::options::{ContainerIdentity, Version};
-use crate::payload::{FilterPart, Filtered};
 use crate::storage::{Check, PageSizes, RemoteCommits, Snapshot};
 
 /// The part of [`Storage`](super::Storage) for reads.
