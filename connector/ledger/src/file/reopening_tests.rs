@@ -46,9 +46,10 @@ fn sessions_cost_the_same_however_many_there_were() {
     payloads.iter().skip(1).step_by(2).for_each(|e| l.free_payload(e).unwrap());
     l.commit().unwrap();
     l.close().unwrap();
-    let early = cost(&f, 0..200);
-    (200..3000).for_each(|n| session(&f, n));
-    let late = cost(&f, 3000..3200);
+    (0..256).for_each(|n| session(&f, n));
+    let early = cost(&f, 256..512);
+    (512..2816).for_each(|n| session(&f, n));
+    let late = cost(&f, 2816..3072);
     assert!(late.0 <= early.0 + 2 && late.0 <= 12, "reads a session: {early:?}, then {late:?}");
     assert!(late.1 <= early.1 * 5 / 4 && late.1 < 2500, "bytes a session: {early:?}, then {late:?}");
 }
