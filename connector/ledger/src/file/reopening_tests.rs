@@ -60,11 +60,19 @@ fn records_lie_side_by_side_where_there_is_room() {
     let a = f.extend(64 << 10).unwrap();
     f.runs.add(a + 64, 128).unwrap();
     f.runs.add(a + 4096, 16 << 10).unwrap();
-    assert_eq!(f.take_for_record(96, None), Some(a + 4096), "not the hole that it would fill alone");
-    assert_eq!(f.take_for_record(96, Some(a + 4192)), Some(a + 4192));
-    assert_eq!(f.take_for_record(96, Some(a + 2048)), Some(a + 4288), "what is in use is not taken");
-    assert_eq!(f.take_for_record(64, Some(a + 64)), Some(a + 64));
-    assert_eq!(f.take_for_record(20 << 10, Some(a + 4384)), None);
+    assert_eq!(
+        f.take_for_record(96, None, u64::MAX),
+        Some(a + 4096),
+        "not the hole that it would fill alone"
+    );
+    assert_eq!(f.take_for_record(96, Some(a + 4192), u64::MAX), Some(a + 4192));
+    assert_eq!(
+        f.take_for_record(96, Some(a + 2048), u64::MAX),
+        Some(a + 4288),
+        "what is in use is not taken"
+    );
+    assert_eq!(f.take_for_record(64, Some(a + 64), u64::MAX), Some(a + 64));
+    assert_eq!(f.take_for_record(20 << 10, Some(a + 4384), u64::MAX), None);
     assert_eq!(f.free_bytes(), (16 << 10) + 128 - 3 * 96 - 64);
 }
 
