@@ -237,11 +237,15 @@ impl FreeSpace {
         self.runs.take(length)
     }
 
-    /// Room for a record of `length` bytes (a multiple of the grain): at `behind`, where the record before it ends, or else at the
-    /// begin of a free run that has room for more of them. Records that lie side by side are read together, and go as one run.
-    pub(crate) fn take_for_record(&mut self, length: u64, behind: Option<u64>) -> Option<u64> {
-        let fits = |offset: &u64| self.runs.by_offset.get(offset).is_some_and(|free| *free >= length);
-        let roomy = || self.runs.best(length.max(MIN_RECORD_RUN_BYTES));
+    /// Room for a record of `length` bytes (a multiple of the grain) before `limit`: at `behind`, where the record before it ends, or
+    /// else at the begin of a free run that has room for more of them. Records that lie side by side are read together, and go as
+    /// one run. Behind the end that a head counts nothing may have been written, and a full disk has no room there.
+    pub(crate) fn take_for_record(&mut self, length: u64, behind: Option<u64>, limit: u64) -> Option<u64> {
+        let fits = |offset: &u64| {
+            let free = self.runs.by_offset.get(offset);
+            free.is_some_and(|free| *free >= length) && offset + length <= limit
+        };
+        let roomy = || self.find_before(length.max(MIN_RECORD_RUN_BYTES), limit);
         let offset = behind.filter(fits).or_else(roomy)?;
         self.runs.carve(offset, length);
         Some(offset)

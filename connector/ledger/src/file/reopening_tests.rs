@@ -46,10 +46,11 @@ fn sessions_cost_the_same_however_many_there_were() {
     payloads.iter().skip(1).step_by(2).for_each(|e| l.free_payload(e).unwrap());
     l.commit().unwrap();
     l.close().unwrap();
-    let early = cost(&f, 0..200);
-    (200..3000).for_each(|n| session(&f, n));
-    let late = cost(&f, 3000..3200);
-    assert!(late.0 <= early.0 + 2 && late.0 <= 12, "reads a session: {early:?}, then {late:?}");
+    (0..256).for_each(|n| session(&f, n));
+    let early = cost(&f, 256..512);
+    (512..2816).for_each(|n| session(&f, n));
+    let late = cost(&f, 2816..3072);
+    assert!(late.0 <= early.0 + 4 && late.0 <= 24, "reads a session: {early:?}, then {late:?}");
     assert!(late.1 <= early.1 * 5 / 4 && late.1 < 2500, "bytes a session: {early:?}, then {late:?}");
 }
 
@@ -59,11 +60,19 @@ fn records_lie_side_by_side_where_there_is_room() {
     let a = f.extend(64 << 10).unwrap();
     f.runs.add(a + 64, 128).unwrap();
     f.runs.add(a + 4096, 16 << 10).unwrap();
-    assert_eq!(f.take_for_record(96, None), Some(a + 4096), "not the hole that it would fill alone");
-    assert_eq!(f.take_for_record(96, Some(a + 4192)), Some(a + 4192));
-    assert_eq!(f.take_for_record(96, Some(a + 2048)), Some(a + 4288), "what is in use is not taken");
-    assert_eq!(f.take_for_record(64, Some(a + 64)), Some(a + 64));
-    assert_eq!(f.take_for_record(20 << 10, Some(a + 4384)), None);
+    assert_eq!(
+        f.take_for_record(96, None, u64::MAX),
+        Some(a + 4096),
+        "not the hole that it would fill alone"
+    );
+    assert_eq!(f.take_for_record(96, Some(a + 4192), u64::MAX), Some(a + 4192));
+    assert_eq!(
+        f.take_for_record(96, Some(a + 2048), u64::MAX),
+        Some(a + 4288),
+        "what is in use is not taken"
+    );
+    assert_eq!(f.take_for_record(64, Some(a + 64), u64::MAX), Some(a + 64));
+    assert_eq!(f.take_for_record(20 << 10, Some(a + 4384), u64::MAX), None);
     assert_eq!(f.free_bytes(), (16 << 10) + 128 - 3 * 96 - 64);
 }
 

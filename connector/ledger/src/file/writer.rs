@@ -228,7 +228,8 @@ impl FileWriter {
         self.check_sound()?;
         let behind =
             self.log.last().map(|noted| run_of(&noted.at.place)).map(|(offset, length)| offset + length);
-        let beside = self.load(raw)?.take_for_record(round(length.max(1)), behind);
+        let counted = self.head.end;
+        let beside = self.load(raw)?.take_for_record(round(length.max(1)), behind, counted);
         beside.map_or_else(|| self.allocate(raw, locks, length), Ok)
     }
 

@@ -7,7 +7,7 @@ use crate::options::Access;
 /// What a log may be at close without being checkpointed, in bytes: little enough to be read at the next open.
 const MAX_LOG_BYTES_AT_CLOSE: u64 = 32 << 10;
 /// The same in records, where so few keys changed that a checkpoint of them writes little: each is read by itself at the next open.
-const MAX_RECORDS_AT_CLOSE: u64 = 16;
+const MAX_RECORDS_AT_CLOSE: u64 = 64;
 /// As many keys are few.
 const MAX_KEYS_LEFT_AT_CLOSE: usize = 8;
 /// The same in a store, where a checkpoint is two round trips, for who closes and for who opens, and reading the log is one.

@@ -184,8 +184,8 @@ mod tests {
         assert!(!edited(None, value(200, 2)));
         assert!(!edited(value(200, 1), None));
         assert!(!edited(value(60, 1), value(60, 2)));
-        assert!(!edited(value(2000, 1), value(200, 2)));
-        assert!(!edited(value(200, 1), value(2000, 2)));
+        assert!(!edited(value(9000, 1), value(200, 2)));
+        assert!(!edited(value(200, 1), value(9000, 2)));
         assert!(!edited(Some(vec![1; 200].into()), Some(vec![2; 200].into())));
     }
 }
