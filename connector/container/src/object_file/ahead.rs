@@ -268,8 +268,11 @@ mod tests {
         assert_eq!(joined(&[5000..5100, 0..100, 5100..5200]), [5000..5200, 0..100]);
         let chunks: Vec<_> = (0..10).map(|n| n * MIB..(n + 1) * MIB).collect();
         assert_eq!(joined(&chunks), [0..4 * MIB, 4 * MIB..8 * MIB, 8 * MIB..10 * MIB]);
-        assert_eq!(joined(&[0..9 * MIB]), [0..4 * MIB, 4 * MIB..8 * MIB, 8 * MIB..9 * MIB]);
-        assert!(joined(&[7..7]).is_empty());
+        assert_eq!(
+            joined(std::slice::from_ref(&(0..9 * MIB))),
+            [0..4 * MIB, 4 * MIB..8 * MIB, 8 * MIB..9 * MIB]
+        );
+        assert!(joined(std::slice::from_ref(&(7..7))).is_empty());
     }
 
     #[test]

@@ -166,10 +166,11 @@ mod tests {
         }
         assert_eq!(extents.copy(0, &mut [0; 10]), 10);
         extents.insert(5000, &part);
-        assert_eq!(extents.missing(0..3000), [1000..2000]);
+        assert_eq!(extents.missing(0..3000), std::slice::from_ref(&(1000..2000)));
         assert!(extents.claim.bytes() as u64 <= extents.room());
         // What has no room at all is not kept.
         extents.insert(1 << 20, &Bytes::from(vec![1; 10_000]));
-        assert_eq!(extents.missing(1 << 20..(1 << 20) + 1), [1 << 20..(1 << 20) + 1]);
+        let after = 1 << 20..(1 << 20) + 1;
+        assert_eq!(extents.missing(after.clone()), std::slice::from_ref(&after));
     }
 }

@@ -185,7 +185,10 @@ mod tests {
         Extent::of(place, &vec![0; length as usize])
     }
 
-    fn planned(parts: &[(&Extent, u64, u64)]) -> Vec<(u64, u64, Vec<(usize, u64, u64)>)> {
+    /// A request's start and end, and its slices.
+    type Planned = (u64, u64, Vec<(usize, u64, u64)>);
+
+    fn planned(parts: &[(&Extent, u64, u64)]) -> Vec<Planned> {
         let parts: Vec<_> =
             parts.iter().map(|(extent, from, to)| FilterPart { extent, range: *from..*to }).collect();
         let of = |slice: Slice| (slice.part, slice.first, slice.numbers);
