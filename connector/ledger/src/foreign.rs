@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use object_stores::GetResult;
 
-use crate::file::superblock::{HDF5, POINTER, SIGNATURE};
+use crate::signatures::{HDF5, POINTER, SIGNATURE};
 
 /// The first places where an HDF5 file begins in an object: at 0, or behind a user block of 512 bytes or twice, four times …
 /// as much.

@@ -39,6 +39,7 @@ mod origin;
 mod page;
 mod payload;
 pub mod process;
+mod signatures;
 mod statistics;
 mod storage;
 mod tags;

@@ -31,8 +31,8 @@ pub(in crate::file) fn loose_end(dense: u64) -> u64 {
 impl FileWriter {
     /// Whether what is free, or may be used again from now on, is much of the file, and this writer freed as much, or as much
     /// rests: else each close would try again what an earlier one could not do. What sessions of a small file leave adds up
-    /// while it rests; compaction lets nothing rest but what a reader has pinned, for which it is not tried. A forked child may read by this process's handle, and pins
-    /// nothing: after a fork the file stays as it is.
+    /// while it rests. Compaction lets nothing rest but what a reader has pinned, for which it is not tried. A forked child
+    /// may read by this process's handle, and pins nothing: after a fork the file stays as it is.
     pub(crate) fn wants_compaction_at_close(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<bool> {
         let much = |free: u64, needed: u64| free >= MIN_FREE_BYTES_AT_CLOSE && free > needed / NEEDED_TO_FREE;
         let Some(free_space) = &self.free_space else { return Ok(false) };

@@ -21,6 +21,7 @@ use crate::file::writer::FileWriter;
 use crate::file::{FileStorage, PLAIN_COPY_REST_MICROS, UNSEEN_READERS_REST_MICROS, expired, log, replaced};
 use crate::locks::Mutex;
 use crate::options::{Access, At, Options, Probe};
+use crate::signatures;
 use crate::timekeeping::StorageClock;
 
 /// What the first bytes of a file are.
@@ -82,7 +83,7 @@ pub(super) fn recognise(read: ReadAt<'_>, len: u64, target: &str) -> Result<Foun
         let there = bytes.len().min(usize::try_from(len - at).unwrap_or(usize::MAX));
         read(&mut bytes[..there], at).map_err(|e| Error::io(target, "reading the head", &e))?;
         let first = &bytes[..16];
-        if first == superblock::SIGNATURE {
+        if first == signatures::SIGNATURE {
             if at == 0 && !superblock::has_slots(&bytes) && is_store_head(read, len, target)? {
                 return Ok(FoundFile::StoreHead);
             }
@@ -94,10 +95,10 @@ pub(super) fn recognise(read: ReadAt<'_>, len: u64, target: &str) -> Result<Foun
             // A user block may have been put before it, or taken away (h5jam, h5unjam).
             return Ok(FoundFile::Container(Fixed { base: at, ..fixed }));
         }
-        if first == superblock::POINTER {
+        if first == signatures::POINTER {
             return Ok(FoundFile::Pointer);
         }
-        if first.starts_with(superblock::HDF5) {
+        if first.starts_with(signatures::HDF5) {
             return Ok(FoundFile::NativeHdf5);
         }
         at = if at == 0 { 512 } else { at * 2 };

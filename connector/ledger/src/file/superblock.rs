@@ -4,13 +4,8 @@ use crate::address::{Address, PageRef};
 use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
+use crate::signatures::SIGNATURE;
 use crate::wal::record::Author;
-
-/// HDF5's signature and a superblock version that native HDF5 refuses, then our name.
-pub(crate) const SIGNATURE: &[u8; 16] = b"\x89HDF\r\n\x1a\n\x4Ch5lake\0";
-/// A file that names a container elsewhere begins so.
-pub(crate) const POINTER: &[u8; 16] = b"\x89HDF\r\n\x1a\n\x4Ch5lptr\0";
-pub(crate) const HDF5: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 
 /// The version of the format of all containers that this build makes and opens (docs/format.md, "File layout").
 pub const FORMAT: u32 = 1;

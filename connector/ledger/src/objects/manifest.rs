@@ -7,7 +7,8 @@ use crate::address::{Location, PageRef};
 use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::superblock::{FIXED, Fixed, HDF5, SIGNATURE, has_slots};
+use crate::file::superblock::{FIXED, Fixed, has_slots};
+use crate::signatures::{HDF5, SIGNATURE};
 use crate::storage::Checkpoint;
 
 /// Bytes of a head that make sense. It holds a short log and tables of rooms, and its length is the store's word.
