@@ -205,10 +205,12 @@ class Programs(Suite):
 
 
 def strange(folder):
-    """(name, kind) of every file that a program left, without damage and copies made on purpose, which prove nothing."""
+    """(name, kind) of every file that a program left, without damage, copies and native files made on purpose (by their names, or
+    that of their folder), which prove nothing."""
     return [(str(path.relative_to(folder.parent)), connectors.kind_of(path))
             for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
-            and path.name not in ON_PURPOSE and not path.name.startswith("native")]
+            and path.name not in ON_PURPOSE and not path.name.startswith("native")
+            and not path.parent.name.startswith("native-")]
 
 
 def pytest_addoption(parser):
