@@ -51,7 +51,7 @@ fn a_chunk_that_cannot_match_is_not_read() {
     let found = json(&["filter", "--json", name, "x", "59998 <= x < 60002"]);
     let at: Vec<_> = found["matches"].as_array().unwrap().iter().map(|m| m["index"][0].clone()).collect();
     assert_eq!(at, [59_998, 59_999, 60_000, 60_001]);
-    assert_eq!(found["chunks"], serde_json::json!({ "written": 10, "read": 2 }));
+    assert_eq!(found["chunks"], serde_json::json!({ "written": 10, "read": 2, "searched": 0 }));
     assert_eq!(found["bytes"], serde_json::json!({ "stored": 400_000, "read": 80_000 }));
     let (code, said) = tool(&["filter", name, "x", "x == 30000"]);
     assert!(code == 1 && said.contains("h5lake: "), "{said}");
