@@ -119,9 +119,9 @@ struct DriverFile {
 ///
 /// # Safety
 /// The pointer came from `open` and has not been closed; libhdf5's lock keeps other threads away.
-unsafe fn file<'a>(pointer: *const sys::H5FD_t) -> &'a mut DriverFile {
+unsafe fn file<'a>(pointer: *const sys::H5FD_t) -> &'a DriverFile {
     // SAFETY: as the caller says.
-    unsafe { &mut *pointer.cast_mut().cast::<DriverFile>() }
+    unsafe { &*pointer.cast::<DriverFile>() }
 }
 
 /// Runs what a callback does. An error or a panic becomes a frame on the library's error stack.
@@ -181,8 +181,11 @@ fn not_followed(name: &str) -> Error {
 
 unsafe extern "C" fn close(pointer: *mut sys::H5FD_t) -> c_int {
     // SAFETY: from `open`, closed once.
-    drop(unsafe { Box::from_raw(pointer.cast::<DriverFile>()) });
-    0
+    let file = unsafe { Box::from_raw(pointer.cast::<DriverFile>()) };
+    told(file.library, "h5lake_object_close", || {
+        drop(file);
+        Ok(())
+    })
 }
 
 /// Orders open files: those of one version of an object are one file to libhdf5.
@@ -208,8 +211,8 @@ unsafe extern "C" fn set_end_of_allocation(
     _: sys::H5FD_mem_t,
     end: sys::haddr_t,
 ) -> c_int {
-    // SAFETY: see `file`.
-    unsafe { file(pointer) }.end_of_allocation = end;
+    // SAFETY: see `file`; the pointer is libhdf5's to write through, and nobody else looks at the file meanwhile.
+    unsafe { (*pointer.cast::<DriverFile>()).end_of_allocation = end };
     0
 }
 
