@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use self::blocks::{Block, Folder};
 use crate::store::{check_exact, resolve_range};
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta,
-    ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Requests, Result,
+    Capabilities, Condition, Error, ErrorKind, FilterAsk, FilterMatches, GetResult, Key, ListPage,
+    ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Requests, Result,
 };
 
 /// Objects are kept in blocks of so many bytes: what is not asked for is not fetched, but for the rest of a block.
@@ -302,15 +302,8 @@ impl ObjectStore for DiskCache {
         self.inner.filters()
     }
 
-    fn filter(
-        &self,
-        key: &Key,
-        range: Range<u64>,
-        filter: &Filter,
-        skip: u64,
-        limit: u64,
-    ) -> Result<FilterMatches> {
-        self.inner.filter(key, range, filter, skip, limit)
+    fn filter(&self, key: &Key, asked: &FilterAsk) -> Result<FilterMatches> {
+        self.inner.filter(key, asked)
     }
 
     fn clock(&self) -> Option<std::time::SystemTime> {

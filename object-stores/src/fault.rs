@@ -43,8 +43,8 @@ pub use plan::{Damage, Fault, Rule, Select, Timing};
 use plan::{Plan, Verdict};
 
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta,
-    ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, FilterAsk, FilterMatches, GetResult, Key, ListPage,
+    ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// Fails as its rules say, and passes everything else on. Clones share rules and counters. See the
@@ -261,15 +261,8 @@ impl ObjectStore for FaultStore {
         self.inner.filters()
     }
 
-    fn filter(
-        &self,
-        key: &Key,
-        range: Range<u64>,
-        filter: &Filter,
-        skip: u64,
-        limit: u64,
-    ) -> Result<FilterMatches> {
-        self.apply((Operation::Get, Some(key)), || self.inner.filter(key, range, filter, skip, limit), atomic)
+    fn filter(&self, key: &Key, asked: &FilterAsk) -> Result<FilterMatches> {
+        self.apply((Operation::Get, Some(key)), || self.inner.filter(key, asked), atomic)
     }
 
     fn clock(&self) -> Option<std::time::SystemTime> {

@@ -1,6 +1,7 @@
 //! Searches that a store does itself: which numbers of an object pass some comparisons (docs/store-protocol.md, "Filters").
 
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -64,6 +65,19 @@ pub struct Filter {
     pub tests: Vec<(FilterComparison, FilterOperand)>,
 }
 
+/// A search through a part of an object, of which one page of matches is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilterAsk {
+    /// What is asked of the numbers.
+    pub filter: Filter,
+    /// The bytes in which they lie.
+    pub range: Range<u64>,
+    /// The index of the first number that is looked at, counted from the range's begin.
+    pub skip: u64,
+    /// How many matches are wanted at most.
+    pub limit: u64,
+}
+
 /// Some of the numbers that passed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilterMatches {
@@ -84,7 +98,7 @@ impl FilterMatches {
 
 /// The numbers of a range, if it is one of whole numbers.
 #[cfg(feature = "remote")]
-pub(crate) fn numbers(filter: &Filter, range: &std::ops::Range<u64>) -> Option<u64> {
+pub(crate) fn numbers(filter: &Filter, range: &Range<u64>) -> Option<u64> {
     let (bytes, size) = (range.end.checked_sub(range.start)?, filter.size as u64);
     bytes.checked_div(size).filter(|n| *n > 0 && n * size == bytes)
 }

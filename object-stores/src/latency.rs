@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Capabilities, Condition, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    Capabilities, Condition, FilterAsk, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
     PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
@@ -144,16 +144,9 @@ impl ObjectStore for LatencyStore {
         self.inner.filters()
     }
 
-    fn filter(
-        &self,
-        key: &Key,
-        range: Range<u64>,
-        filter: &Filter,
-        skip: u64,
-        limit: u64,
-    ) -> Result<FilterMatches> {
+    fn filter(&self, key: &Key, asked: &FilterAsk) -> Result<FilterMatches> {
         self.request();
-        let found = self.inner.filter(key, range, filter, skip, limit)?;
+        let found = self.inner.filter(key, asked)?;
         wait(self.pace.transfer(found.bytes()));
         Ok(found)
     }

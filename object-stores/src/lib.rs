@@ -43,7 +43,7 @@ pub use dir::DirStore;
 pub use disk_cache::DiskCache;
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use fault::{Damage, Fault, FaultStore, Rule, Select, Timing};
-pub use filter::{Filter, FilterComparison, FilterMatches, FilterOperand, FilteredKind};
+pub use filter::{Filter, FilterAsk, FilterComparison, FilterMatches, FilterOperand, FilteredKind};
 #[cfg(feature = "libraries")]
 pub use h5lake_store_abi::running_library;
 pub use latency::{LatencyStore, Pace, at_longer_latencies};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::meter::{Meter, Reading, retries};
 use crate::{
-    Capabilities, Condition, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    Capabilities, Condition, FilterAsk, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
     PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
@@ -211,15 +211,8 @@ impl ObjectStore for ObservedStore {
         self.inner.filters()
     }
 
-    fn filter(
-        &self,
-        key: &Key,
-        range: Range<u64>,
-        filter: &Filter,
-        skip: u64,
-        limit: u64,
-    ) -> Result<FilterMatches> {
-        let act = |inner: &dyn ObjectStore| inner.filter(key, range, filter, skip, limit);
+    fn filter(&self, key: &Key, asked: &FilterAsk) -> Result<FilterMatches> {
+        let act = |inner: &dyn ObjectStore| inner.filter(key, asked);
         self.observed(RequestKind::Get, key.as_str(), act, FilterMatches::bytes)
     }
 

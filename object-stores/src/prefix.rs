@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta,
-    ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, FilterAsk, FilterMatches, GetResult, Key, ListPage,
+    ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// The objects of a store below `PREFIX/`, under keys without it.
@@ -127,15 +127,8 @@ impl ObjectStore for PrefixStore {
         self.inner.filters()
     }
 
-    fn filter(
-        &self,
-        key: &Key,
-        range: Range<u64>,
-        filter: &Filter,
-        skip: u64,
-        limit: u64,
-    ) -> Result<FilterMatches> {
-        self.inner.filter(&self.outer_to_inner(Operation::Get, key)?, range, filter, skip, limit)
+    fn filter(&self, key: &Key, asked: &FilterAsk) -> Result<FilterMatches> {
+        self.inner.filter(&self.outer_to_inner(Operation::Get, key)?, asked)
     }
 
     fn clock(&self) -> Option<std::time::SystemTime> {

@@ -45,7 +45,7 @@ use self::integrity::{MIN_CHECKSUMMED_BYTES, Unsigned, is_mismatch};
 use self::maker::Maker;
 use self::parts::Part;
 use self::probe::Verdict;
-use self::server::{FilterAsk, MAX_MATCHES, answer_bytes};
+use self::server::{MAX_MATCHES, answer_bytes};
 use self::upload::Upload;
 use crate::deadline::Patience;
 use crate::filter::numbers;
@@ -53,7 +53,7 @@ use crate::per_process::PerProcess;
 use crate::settings::{Settings, split_scheme};
 use crate::store::resolve_range;
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, Etag, Filter, FilterMatches, GetResult, Key, ListPage,
+    Capabilities, Condition, Error, ErrorKind, Etag, FilterAsk, FilterMatches, GetResult, Key, ListPage,
     ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
@@ -399,15 +399,8 @@ impl ObjectStore for RemoteStore {
         self.bucket.conditions.filters()
     }
 
-    fn filter(
-        &self,
-        key: &Key,
-        range: Range<u64>,
-        filter: &Filter,
-        skip: u64,
-        limit: u64,
-    ) -> Result<FilterMatches> {
-        let asked = FilterAsk { filter: filter.clone(), range, skip, limit: limit.min(MAX_MATCHES) };
+    fn filter(&self, key: &Key, asked: &FilterAsk) -> Result<FilterMatches> {
+        let asked = FilterAsk { limit: asked.limit.min(MAX_MATCHES), ..asked.clone() };
         self.filter_at_server(key, asked).map_err(|f| self.fail(Operation::Get, key, f))
     }
 

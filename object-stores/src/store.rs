@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::{Error, ErrorKind, Filter, FilterMatches, Key, Operation, PutPayload, Requests, Result};
+use crate::{Error, ErrorKind, FilterAsk, FilterMatches, Key, Operation, PutPayload, Requests, Result};
 
 /// The version of an object's content: opaque, given by the store, compared for equality only.
 ///
@@ -290,8 +290,8 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Compares the numbers of a range where they are: those from index `skip` on that pass, at most `limit` of them. The range
-    /// begins and ends with a number, and lies within the object. Changes nothing.
+    /// Compares the numbers of a range where they are, and answers those that pass. The range begins and ends with a number, and
+    /// lies within the object. Changes nothing.
     ///
     /// The store is believed: what it leaves out is not seen. Its answer is well-formed; whether the numbers pass is the caller's
     /// to check.
@@ -299,14 +299,7 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`ErrorKind::Unsupported`] and [`ErrorKind::InvalidArgument`] if it does not filter, or not these numbers: they have to
     /// be read; else as for [`get_into`](Self::get_into).
-    fn filter(
-        &self,
-        key: &Key,
-        _range: Range<u64>,
-        _filter: &Filter,
-        _skip: u64,
-        _limit: u64,
-    ) -> Result<FilterMatches> {
+    fn filter(&self, key: &Key, _asked: &FilterAsk) -> Result<FilterMatches> {
         let error = Error::new(ErrorKind::Unsupported, Operation::Get).at(key).in_store(self.name());
         Err(error.because("the store does not filter"))
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    Capabilities, Condition, Filter, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    Capabilities, Condition, FilterAsk, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
     Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
@@ -243,15 +243,8 @@ impl ObjectStore for TraceStore {
         self.inner.filters()
     }
 
-    fn filter(
-        &self,
-        key: &Key,
-        range: Range<u64>,
-        filter: &Filter,
-        skip: u64,
-        limit: u64,
-    ) -> Result<FilterMatches> {
-        let act = |inner: &dyn ObjectStore| inner.filter(key, range, filter, skip, limit);
+    fn filter(&self, key: &Key, asked: &FilterAsk) -> Result<FilterMatches> {
+        let act = |inner: &dyn ObjectStore| inner.filter(key, asked);
         self.traced(Operation::Get, key.as_str(), act, FilterMatches::bytes)
     }
 

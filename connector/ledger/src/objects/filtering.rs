@@ -2,7 +2,7 @@
 //!
 //! What a store answers has no checksums. So whoever asks has to be content with the store's word, and reads what is not worth it.
 
-use object_stores::{ErrorKind as StoreKind, Filter};
+use object_stores::{ErrorKind as StoreKind, Filter, FilterAsk};
 
 use super::batch_read::side_by_side;
 use super::{ObjectStorage, lock};
@@ -134,25 +134,28 @@ impl ObjectStorage {
         }
         let one = INDEX_BYTES + filter.size as u64;
         // More matches than that are as long as what they are taken from.
-        let mut left = (request.length() / one).max(1);
+        let limit = (request.length() / one).max(1);
+        let mut asked =
+            FilterAsk { filter: filter.clone(), range: request.start..request.end, skip: 0, limit };
         let mut found = PartMatches::default();
-        let mut skip = 0;
         for _ in 0..MAX_PAGES {
-            let page = match self.store.filter(&key, request.start..request.end, filter, skip, left) {
+            let page = match self.store.filter(&key, &asked) {
                 Err(e) if matches!(e.kind(), StoreKind::Unsupported | StoreKind::InvalidArgument) => {
                     tracing::debug!(error = %e, "the store does not filter this");
                     return Ok(Answer::Refused);
                 }
                 page => page.map_err(|e| self.unread(&key, &e))?,
             };
-            left = left.saturating_sub(page.indices.len() as u64);
+            asked.limit = asked.limit.saturating_sub(page.indices.len() as u64);
             found.indices.extend(page.indices);
             found.values.extend_from_slice(&page.values);
             match page.next {
                 None => return Ok(Answer::Matches(found)),
                 // Not denser so far than what reading would bring.
-                Some(next) if left > 0 && found.indices.len() as u64 * one < next * filter.size as u64 => {
-                    skip = next;
+                Some(next)
+                    if asked.limit > 0 && found.indices.len() as u64 * one < next * filter.size as u64 =>
+                {
+                    asked.skip = next;
                 }
                 Some(_) => break,
             }

@@ -1,7 +1,5 @@
 //! Filters of a store server: the request, and the checks of its answer.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use object_store::client::HttpResponse;
 use object_store::path::Path;
@@ -12,7 +10,7 @@ use super::super::StoreResult;
 use super::client::{Ask, ServerClient, broken, nonsense};
 use super::objects::{header, is_etag};
 use crate::filter::numbers;
-use crate::{Filter, FilterComparison, FilterMatches, FilteredKind};
+use crate::{Filter, FilterAsk, FilterComparison, FilterMatches, FilteredKind};
 
 /// Matches of one answer: the protocol's most.
 pub(in super::super) const MAX_MATCHES: u64 = 1 << 18;
@@ -44,16 +42,6 @@ fn tests(filter: &Filter) -> String {
     };
     let tests = filter.tests.iter().map(|(comparison, number)| format!("{}:{number}", word(*comparison)));
     tests.collect::<Vec<_>>().join(",")
-}
-
-/// One page of matches.
-#[derive(Debug)]
-pub(in super::super) struct FilterAsk {
-    pub(in super::super) filter: Filter,
-    pub(in super::super) range: Range<u64>,
-    pub(in super::super) skip: u64,
-    /// At most [`MAX_MATCHES`].
-    pub(in super::super) limit: u64,
 }
 
 impl ServerClient {

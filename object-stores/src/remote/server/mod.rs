@@ -19,7 +19,7 @@ use object_store::client::ClientConfigKey;
 use url::Url;
 
 pub(super) use client::{Description, Refusal, ServerClient};
-pub(super) use filter::{FilterAsk, MAX_MATCHES, answer_bytes};
+pub(super) use filter::{MAX_MATCHES, answer_bytes};
 
 use self::objects::ServerObjects;
 use super::conditions::Conditions;
