@@ -148,9 +148,19 @@ fn base_url(target: &Target, url: Option<&str>) -> Result<String, Failure> {
             let place = store.place_of(key);
             match place.strip_prefix("file:").and_then(|place| place.strip_suffix(&format!("/{key}"))) {
                 Some(folder) => Ok(format!("file://{folder}")),
-                None => Ok(url.trim_end_matches('/').to_owned()),
+                None => Ok(as_stored(url)),
             }
         }
+    }
+}
+
+/// The URL of a store as its keys have it: slashes around the prefix are none of them.
+fn as_stored(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    match prefix.trim_matches('/') {
+        "" => format!("{scheme}://{bucket}"),
+        prefix => format!("{scheme}://{bucket}/{prefix}"),
     }
 }
 
@@ -238,5 +248,22 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         // If it was not made, there is none.
         let _is_gone = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_have_the_slashes_that_keys_have() {
+        for (url, stored) in [
+            ("s3://lake", "s3://lake"),
+            ("s3://lake/", "s3://lake"),
+            ("s3://lake//runs/a/", "s3://lake/runs/a"),
+            ("https://host:8443/x", "https://host:8443/x"),
+        ] {
+            assert_eq!(as_stored(url), stored);
+        }
     }
 }
