@@ -214,6 +214,10 @@ def check_s3(folder):
         url = f"s3://lake/{os.getpid()}-{name}.h5"
         put(url, (lake / f"{name}.h5").read_bytes())
         compare(url, lake / f"{name}.h5")
+    with h5py.File(url) as f, h5py.File("copied.h5", "w") as g:
+        f.copy("x", g)
+    with h5py.File("copied.h5") as g:
+        same(g["x"][...], np.arange(100_000))
     with h5py.File(url) as f:
         put(url, (lake / "mixed.h5").read_bytes())
         f["x"][0]  # It is all in memory.
