@@ -7,10 +7,8 @@ written in one go, bit by bit, and by several writers."""
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 os.environ["HDF5_VOL_CONNECTOR"] = "h5lake"
@@ -19,6 +17,7 @@ import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
 from cases import main, same  # noqa: E402
+from counting_socket import counting  # noqa: E402
 from packaged import installed, works  # noqa: E402
 
 SERVER = Path(__file__).resolve().parents[2] / "object-stores/examples/store_server.py"
@@ -75,32 +74,10 @@ def counted_server(folder):
     """A store in another process, and what it sends: (its URL, a list with the number of bytes)."""
     server = subprocess.Popen([sys.executable, SERVER, folder / "objects.db", "--socket", "inner.sock"], stdout=subprocess.PIPE)
     assert server.stdout.readline()
-    sent, listener = [0], socket.socket(socket.AF_UNIX)
-    listener.bind("x.sock")
-    listener.listen()
-
-    def pump(source, target, counts):
-        with contextlib.suppress(OSError):
-            while part := source.recv(1 << 16):
-                sent[0] += len(part) if counts else 0
-                target.sendall(part)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
-
-    def accept():
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                inner = socket.socket(socket.AF_UNIX)
-                inner.connect("inner.sock")
-                for args in ((client, inner, False), (inner, client, True)):
-                    threading.Thread(target=pump, args=args, daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
     try:
-        yield f"h5store+unix://{folder}/x.sock/", sent
+        with counting("x.sock", "inner.sock") as sent:
+            yield f"h5store+unix://{folder}/x.sock/", sent
     finally:
-        listener.close()
         server.terminate()
         server.wait()
 

@@ -7,15 +7,14 @@ and servers that promise nothing, refuse or lie are told apart."""
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 
 from cases import main
+from counting_socket import counting  # noqa: E402
 
 SERVER = Path(__file__).resolve().parents[2] / "object-stores/examples/store_server.py"
 RNG = np.random.default_rng(11)
@@ -87,33 +86,10 @@ def counted_server(folder, fault="none"):
     server = subprocess.Popen([sys.executable, "-c", CHANGED, SERVER, fault, asked, folder / "native-objects.db", "--socket", "inner.sock"],
                               stdout=subprocess.PIPE)
     assert server.stdout.readline()
-    sent, listener = [0], socket.socket(socket.AF_UNIX)
-    Path("x.sock").unlink(missing_ok=True)
-    listener.bind("x.sock")
-    listener.listen()
-
-    def pump(source, target, counts):
-        with contextlib.suppress(OSError):
-            while part := source.recv(1 << 16):
-                sent[0] += len(part) if counts else 0
-                target.sendall(part)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
-
-    def accept():
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                inner = socket.socket(socket.AF_UNIX)
-                inner.connect("inner.sock")
-                for args in ((client, inner, False), (inner, client, True)):
-                    threading.Thread(target=pump, args=args, daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
     try:
-        yield f"h5store+unix://{folder}/x.sock/", sent, lambda: asked.read_text().splitlines()
+        with counting("x.sock", "inner.sock") as sent:
+            yield f"h5store+unix://{folder}/x.sock/", sent, lambda: asked.read_text().splitlines()
     finally:
-        listener.close()
         server.kill()
         server.wait()
 
