@@ -75,7 +75,7 @@ fn joined(wanted: &[Range<u64>]) -> Vec<Range<u64>> {
 }
 
 impl Ahead {
-    fn new(requests: Vec<Range<u64>>, most: usize) -> Self {
+    pub(super) fn new(requests: Vec<Range<u64>>, most: usize) -> Self {
         let mut by_start: Vec<_> = requests.iter().map(|range| range.start).zip(0..).collect();
         by_start.sort_unstable();
         let slots = requests.iter().map(|_| Slot::Open).collect();
@@ -108,13 +108,17 @@ impl Ahead {
             }
             let bytes = self.bytes_of(request);
             if state.waiting == 0 || state.waiting + bytes <= self.most {
-                state.slots[request] = Slot::Begun;
-                state.next += 1;
-                state.waiting += bytes;
+                self.begin_at(&mut state, request);
                 return Some(request);
             }
             self.changed.wait(&mut state);
         }
+    }
+
+    fn begin_at(&self, state: &mut State, request: usize) {
+        state.slots[request] = Slot::Begun;
+        state.next = request + 1;
+        state.waiting += self.bytes_of(request);
     }
 
     fn end(&self) {
@@ -141,7 +145,8 @@ impl ObjectFile {
         *self.ahead.lock() = Some(ahead.clone());
         let guard = Ended { object: self, ahead: &ahead };
         std::thread::scope(|scope| {
-            for _ in 0..MAX_REQUESTS.min(ahead.requests.len()) {
+            // The reader makes requests, too.
+            for _ in 0..ahead.requests.len().min(MAX_REQUESTS - 1) {
                 // Without threads the reader fetches by itself.
                 let work = || self.work(&ahead);
                 if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
@@ -158,27 +163,32 @@ impl ObjectFile {
 
     fn work(&self, ahead: &Ahead) {
         while let Some(request) = ahead.begin() {
-            let bytes = ahead.bytes_of(request);
-            self.extents.lock().expect(bytes);
-            let get = || self.get(ahead.requests[request].clone());
-            // The reader must not wait for ever.
-            let got = catch_unwind(AssertUnwindSafe(get))
-                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "a request for a native file panicked")));
-            self.extents.lock().expect_no_more(bytes);
-            let mut state = ahead.state.lock();
-            state.is_over |= got.is_err();
-            state.slots[request] = match got {
-                Ok(got) if request < state.passed => {
-                    state.waiting -= bytes;
-                    self.extents.lock().insert(ahead.requests[request].start, &got);
-                    Slot::Taken
-                }
-                Ok(got) => Slot::Here(got),
-                Err(error) => Slot::Failed(error),
-            };
-            drop(state);
-            ahead.changed.notify_all();
+            self.answer(ahead, request);
         }
+    }
+
+    /// Makes a request that was begun, and leaves what came of it to the reader.
+    fn answer(&self, ahead: &Ahead, request: usize) {
+        let bytes = ahead.bytes_of(request);
+        self.extents.lock().expect(bytes);
+        let get = || self.get(ahead.requests[request].clone());
+        // The reader must not wait for ever.
+        let got = catch_unwind(AssertUnwindSafe(get))
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "a request for a native file panicked")));
+        self.extents.lock().expect_no_more(bytes);
+        let mut state = ahead.state.lock();
+        state.is_over |= got.is_err();
+        state.slots[request] = match got {
+            Ok(got) if request < state.passed => {
+                state.waiting -= bytes;
+                self.extents.lock().insert(ahead.requests[request].start, &got);
+                Slot::Taken
+            }
+            Ok(got) => Slot::Here(got),
+            Err(error) => Slot::Failed(error),
+        };
+        drop(state);
+        ahead.changed.notify_all();
     }
 
     /// Fills the beginning of `buffer` with bytes from `from` on, if they are being fetched; answers how many.
@@ -194,13 +204,13 @@ impl ObjectFile {
             loop {
                 match &state.slots[request] {
                     Slot::Begun => ahead.changed.wait(&mut state),
-                    // The threads have not come to it, or are gone: whoever needs it fetches it, and they go on behind it.
+                    // The threads have not come to it, or are gone: the reader makes the request, and they go on behind it.
                     Slot::Open => {
-                        state.slots[request] = Slot::Taken;
-                        state.next = request + 1;
+                        ahead.begin_at(&mut state, request);
                         drop(state);
                         ahead.changed.notify_all();
-                        return Ok(0);
+                        self.answer(&ahead, request);
+                        state = ahead.state.lock();
                     }
                     Slot::Taken => return Ok(0),
                     Slot::Failed(error) => return Err(error.clone()),

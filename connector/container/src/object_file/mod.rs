@@ -147,25 +147,26 @@ impl ObjectFile {
         Ok(())
     }
 
-    /// Fetches what `rest`, whose first byte lies at `from` and is not here, needs. Answers how much of it was filled: at least one
-    /// byte.
+    /// Fetches what `rest`, whose first byte lies at `from` and was not here, needs. Answers how much of it was filled: nothing if that
+    /// byte came meanwhile.
     fn fetch_for(&self, from: u64, rest: &mut [u8], content: Content) -> Result<usize> {
-        let wanted = {
+        let (length, gaps) = {
+            // What is missing is decided at one moment: threads that fetch ahead bring bytes at any time.
             let extents = self.extents.lock();
-            let gaps = extents.missing(from..from + rest.len() as u64);
-            gaps.into_iter().next().unwrap_or(from..from + rest.len() as u64)
+            let first = extents.missing(from..from + rest.len() as u64).into_iter().next();
+            let Some(wanted) = first.filter(|gap| gap.start == from) else { return Ok(0) };
+            let room = extents.room();
+            let may_be_whole = room >= self.size() / 4 * 5;
+            let range = self.pace.lock().range_for(&wanted, content, self.size(), may_be_whole);
+            let length = (wanted.end - from) as usize;
+            // What would put out all else is not kept.
+            let is_kept = range != wanted || length as u64 <= room / 4;
+            (length, is_kept.then(|| extents.missing(range)))
         };
-        let room = self.extents.lock().room();
-        let may_be_whole = room >= self.size() / 4 * 5;
-        let range = self.pace.lock().range_for(&wanted, content, self.size(), may_be_whole);
-        let length = (wanted.end - from) as usize;
-        // What would put out all else is not kept.
-        if range == wanted && wanted.end - wanted.start > room / 4 {
-            self.fetch_into(from, &mut rest[..length])?;
-            return Ok(length);
+        match gaps {
+            Some(gaps) => self.fetch_all(&gaps, (from, &mut rest[..length]))?,
+            None => self.fetch_into(from, &mut rest[..length])?,
         }
-        let gaps = self.extents.lock().missing(range);
-        self.fetch_all(&gaps, (from, &mut rest[..length]))?;
         Ok(length)
     }
 

@@ -122,7 +122,23 @@ fn chunks_are_fetched_side_by_side_and_no_more_than_them() {
     let is_beside = |calls: &Vec<Call>| most_at_once(calls) > 1 && round_trips(calls) < 20;
     let calls = at_longer_latencies(Duration::from_millis(5), is_beside, calls_of_reads);
     assert!(sum(&calls) <= needed * 6 / 5 + 1, "{} of {needed}", sum(&calls));
-    assert!(is_beside(&calls) && most_at_once(&calls) <= MAX_REQUESTS);
+    let (beside, trips) = (most_at_once(&calls), round_trips(&calls));
+    assert!(is_beside(&calls) && beside <= MAX_REQUESTS, "{beside} at once, {trips} round trips");
+}
+
+#[test]
+fn a_reader_that_is_ahead_of_the_threads_asks_for_no_more_than_they_would() {
+    let place = place(80 * MIB);
+    let file = place.open(256 << 20);
+    let chunks: Vec<_> =
+        (0..20).map(|n| (10 * MIB + n * 3_000_000) as u64).map(|at| at..at + 2_000_000).collect();
+    // As if no thread had begun.
+    *file.ahead.lock() = Some(Arc::new(ahead::Ahead::new(chunks.clone(), 64 << 20)));
+    for chunk in &chunks {
+        place.check(&file, chunk.start as usize, 2_000_000, Content::Raw);
+    }
+    let asked: Vec<_> = place.trace.take_journal().iter().map(|call| call.bytes).collect();
+    assert_eq!(asked, [2_000_000; 20]);
 }
 
 #[test]
