@@ -425,12 +425,13 @@ def check_the_memory_of_what_was_fetched_is_bounded(folder):
 import sys, h5py
 def peak(): return int(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1]) >> 10
 f = h5py.File(sys.argv[1]); f['x'][:]; before = peak()
-for n in range(0, 96, 8): f['d'][n:n + 8]
+for n in 2 * list(range(0, 96, 8)): f['d'][n:n + 8]
 print(peak() - before)
 """
         shown, told = run(code, f"{server.url}/long.h5", HDF5_VOL_CONNECTOR="h5lake cache=16MiB")
-        assert int(shown) < 16 + 16 + 40, shown
-        assert told[-1]["requests"]["get"]["bytes"] >= 90 * MIB
+        # The cache, two arrays, and what glibc keeps for the threads that fetched: 62 to 72 MiB on a busy machine.
+        assert int(shown) < 16 + 16 + 64, shown
+        assert told[-1]["requests"]["get"]["bytes"] >= 180 * MIB
 
 
 def check_a_local_cache_is_used_and_never_for_another_version(folder):
