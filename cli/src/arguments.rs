@@ -2,9 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use h5lake_connector::config::duration;
 
 /// The table of exit codes, which docs/guide.md has too.
 const EXIT_CODES: &str = "\
@@ -186,6 +188,7 @@ Examples:
     #[command(after_help = "Examples:
   h5lake tag run.h5 paper
   h5lake tag run.h5@v=12 before-cleaning
+  h5lake tag run.h5 nightly --keep 30d --force
   h5lake tag run.h5 --json
   h5lake tag --delete run.h5 paper
   h5lake ls run.h5@tag=paper")]
@@ -200,6 +203,10 @@ Examples:
         /// Move a tag that is there.
         #[arg(short, long, conflicts_with = "delete")]
         force: bool,
+        /// How long the tag is to stay, such as 12h or 30d. Then the next 'h5lake vacuum' deletes it. Without it, the tag stays until
+        /// it is deleted.
+        #[arg(short, long, value_name = "TIME", value_parser = duration, requires = "tag", conflicts_with = "delete")]
+        keep: Option<Duration>,
         /// Show JSON instead of text.
         #[arg(long)]
         json: bool,

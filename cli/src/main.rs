@@ -113,8 +113,8 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let wanted = doctor::Wanted { targets: &targets, python: &python, output: shown(json) };
             return doctor::run(&wanted).map(Outcome::of);
         }
-        Command::Tag { name, tag, delete, force, json } => {
-            tag::run(&tag::Wanted { name: &name, tag: tag.as_deref(), delete, force, json })
+        Command::Tag { name, tag, delete, force, keep, json } => {
+            tag::run(&tag::Wanted { name: &name, tag: tag.as_deref(), delete, force, keep, json })
         }
         Command::Publish { name, kerchunk, icechunk, url, withdraw, json } => {
             let (kerchunk, icechunk, url) = (kerchunk.as_deref(), icechunk.as_deref(), url.as_deref());

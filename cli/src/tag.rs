@@ -1,11 +1,12 @@
 //! `h5lake tag`: names under which versions stay.
 
 use std::path::Path;
+use std::time::Duration;
 
 use h5lake_connector::config::Config;
 use h5lake_connector::names::Place;
 use h5lake_container::Target;
-use h5lake_ledger::{Access, At, ErrorKind, Ledger, Options, Tag, TagName, Writers};
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, Options, Tag, TagName, Tagging, Writers};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -23,6 +24,8 @@ pub struct Wanted<'a> {
     pub delete: bool,
     /// Whether a tag that is there is moved.
     pub force: bool,
+    /// How long a tag is to stay.
+    pub keep: Option<Duration>,
     pub json: bool,
 }
 
@@ -80,7 +83,7 @@ pub fn change<T>(
 }
 
 pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
-    let Wanted { name, tag, delete, force, json } = *wanted;
+    let Wanted { name, tag, delete, force, keep, json } = *wanted;
     let access = if tag.is_some() { Access::ReadWrite } else { Access::ReadOnly };
     let (place, options) = find_version(name, access)?;
     check_container(name, &place)?;
@@ -105,10 +108,15 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
             }
         }
         (Some(tag), false) => {
-            let made = change(&target, &options, |ledger| ledger.tag(tag, at, force))?;
+            let made =
+                change(&target, &options, |ledger| ledger.tag(tag, at, Tagging { replace: force, keep }))?;
             match json {
                 true => vec![object(&made).to_string()],
-                false => vec![format!("{shown}: {tag} is version {}", number_of(&made))],
+                false => {
+                    let until =
+                        made.until.map_or_else(String::new, |until| format!(", until {}", time(until)));
+                    vec![format!("{shown}: {tag} is version {}{until}", number_of(&made))]
+                }
             }
         }
     };
@@ -128,7 +136,7 @@ pub fn object(tag: &Tag) -> Value {
     let version = tag.version.as_ref();
     json!({
         "tag": tag.name.as_str(), "version": version.map(|v| v.number), "time": version.map(|v| time(v.time)),
-        "tagged": version.map(|_| time(tag.tagged)), "holds_bytes": tag.bytes,
+        "tagged": version.map(|_| time(tag.tagged)), "until": tag.until.map(time), "holds_bytes": tag.bytes,
     })
 }
 
@@ -136,17 +144,16 @@ fn listing(tags: &[Tag], json: bool) -> Vec<String> {
     if json {
         return vec![Value::Array(tags.iter().map(object).collect()).to_string()];
     }
-    let title =
-        format!("{:<24}  {:>10}  {:<27}  {:<27}  {:>15}", "tag", "version", "time", "tagged", "holds bytes");
-    let line = |tag: &Tag| {
-        let when = tag.version.as_ref().map_or_else(|| "-".to_owned(), |v| time(v.time));
-        let tagged = tag.version.as_ref().map_or_else(|| "-".to_owned(), |_| time(tag.tagged));
-        format!(
-            "{:<24}  {:>10}  {when:<27}  {tagged:<27}  {:>15}",
-            tag.name.as_str(),
-            number_of(tag),
-            tag.bytes
-        )
+    let line = |[tag, version, time, tagged, until, bytes]: [&str; 6]| {
+        format!("{tag:<24}  {version:>10}  {time:<27}  {tagged:<27}  {until:<27}  {bytes:>15}")
     };
-    std::iter::once(title).chain(tags.iter().map(line)).collect()
+    let row = |tag: &Tag| {
+        let or_dash = |micros: Option<u64>| micros.map_or_else(|| "-".to_owned(), time);
+        let version = tag.version.as_ref();
+        let (made, tagged) = (or_dash(version.map(|v| v.time)), or_dash(version.map(|_| tag.tagged)));
+        let (until, bytes) = (or_dash(tag.until), tag.bytes.to_string());
+        line([tag.name.as_str(), &number_of(tag), &made, &tagged, &until, &bytes])
+    };
+    let title = line(["tag", "version", "time", "tagged", "until", "holds bytes"]);
+    std::iter::once(title).chain(tags.iter().map(row)).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use h5lake_connector::names::Place;
 use h5lake_container::{Container, Target};
-use h5lake_ledger::{Access, Ledger};
+use h5lake_ledger::{Access, Ledger, Tag, TagName};
 use serde_json::json;
 
 use crate::output::print;
@@ -28,17 +28,31 @@ pub fn run(name: &Path, json: bool) -> Result<(), Failure> {
         // In a folder that may not be written nothing can be removed either.
         let _swept_by_another = Ledger::sweep_replaced_files(&path);
     }
+    let ended = delete_ended_tags(&target, &options.ledger)?;
     let freed = Container::vacuum_patiently(&target, &options, MAX_VACUUM_WAIT)?;
     let name = name.display().to_string();
     let held = held_by_tags(&target, &options.ledger)?;
-    print([match (json, held) {
-        (true, _) => json!({ "name": name, "freed_bytes": freed, "held_by_tags": held }).to_string(),
-        (_, 0) => format!("{name}: {freed} bytes given back"),
-        _ => format!(
-            "{name}: {freed} bytes given back; tags hold {held} bytes ('h5lake tag {name}' lists them)"
-        ),
-    }])?;
-    Ok(())
+    if json {
+        let ended: Vec<_> = ended.iter().map(TagName::as_str).collect();
+        let told = json!({ "name": name, "freed_bytes": freed, "held_by_tags": held, "deleted_tags": ended });
+        return Ok(print([told.to_string()])?);
+    }
+    let deleted =
+        ended.iter().map(|tag| format!("{name}: the time of the tag {tag} was over; it is deleted"));
+    let held = match held {
+        0 => String::new(),
+        _ => format!("; tags hold {held} bytes ('h5lake tag {name}' lists them)"),
+    };
+    Ok(print(deleted.chain([format!("{name}: {freed} bytes given back{held}")]))?)
+}
+
+/// Deletes the tags whose time is over; answers which.
+fn delete_ended_tags(target: &Target, options: &h5lake_ledger::Options) -> Result<Vec<TagName>, Failure> {
+    let is_over = |tag: &Tag| tag.until.is_some();
+    if !tag::open(target, Access::ReadOnly, options)?.tags()?.iter().any(is_over) {
+        return Ok(Vec::new());
+    }
+    tag::change(target, options, Ledger::delete_ended_tags)
 }
 
 /// Bytes that nothing but tags needs.

@@ -107,6 +107,28 @@ def check_old_versions_are_tagged(folder):
     assert list(listed()) == ["again"]
 
 
+def check_a_tag_for_a_time(folder):
+    write(1, mode="w")
+    for tag, keep in (("over", "0s"), ("soon", "2s"), ("later", "30d")):
+        made = json.loads(run("tag", "--json", NAME, tag, "--keep", keep))
+        assert made["until"] >= made["tagged"]
+    assert "until" in run("tag", NAME) and json.loads(run("tag", "--json", NAME, "kept"))["until"] is None
+    time.sleep(2.1)
+    for n in range(2, 6):
+        write(n)
+    # Until a vacuum it is there.
+    look(1, f"{NAME}@tag=over")
+    told = json.loads(run("vacuum", "--json", NAME))
+    assert sorted(told["deleted_tags"]) == ["over", "soon"] and list(listed()) == ["kept", "later"]
+    assert json.loads(run("vacuum", "--json", NAME))["deleted_tags"] == []
+    look(1, f"{NAME}@tag=later")
+    look(5)
+    assert "30s, 10m, 2h or 7d" in run("tag", NAME, "bad", "--keep", "soon", code=64)
+    assert "--keep" in run("tag", NAME, "--keep", "2h", code=64)
+    run("tag", NAME, "over", "--keep", "0s")
+    assert "the time of the tag over was over" in run("vacuum", NAME)
+
+
 def check_errors(folder):
     write(1, mode="w")
     run("tag", NAME, "paper")

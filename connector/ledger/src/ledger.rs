@@ -22,7 +22,7 @@ pub(crate) use self::commit::After;
 use self::commit::SpilledBatch;
 pub use self::continued::WholeCopy;
 pub use self::held_room::{HeldRoom, PayloadPlace};
-pub use self::tag::Tag;
+pub use self::tag::{Tag, Tagging};
 use crate::address::PageRef;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};

@@ -18,8 +18,9 @@ pub const MAX_TAG_NAME: usize = 64;
 const PUBLISHED: &str = "published-v";
 /// Most tags that a container may have.
 pub(crate) const MAX_TAGS: usize = 1000;
-/// The form of the entries that this build writes and reads.
+/// The form of the entry of a tag that stays until it is deleted, and of one that has an end.
 const FORM: u8 = 1;
+const FORM_WITH_END: u8 = 2;
 /// Runs are multiples of this many bytes.
 const UNIT: u64 = 32;
 
@@ -107,6 +108,8 @@ pub(crate) struct TagEntry {
     pub(crate) log_bytes: u64,
     /// When the tag was made, microseconds since 1970.
     pub(crate) tagged: u64,
+    /// When the tag may be deleted, likewise; `None` for one that stays until somebody deletes it.
+    pub(crate) until: Option<u64>,
     /// In a file: runs of bytes, ascending.
     pub(crate) runs: Vec<(u64, u64)>,
     /// In a store: objects, with their bytes.
@@ -130,13 +133,16 @@ fn run(r: &mut Reader<'_>, last: &mut u64) -> Decoded<(u64, u64)> {
 
 impl TagEntry {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![FORM];
+        let mut out = vec![if self.until.is_some() { FORM_WITH_END } else { FORM }];
         self.mark.encode(&mut out);
         put_varint(&mut out, self.base_version);
         PageRef::encode_optional(self.root, &mut out);
         PageRef::encode_optional(self.record, &mut out);
         put_varint(&mut out, self.log_bytes);
         put_varint(&mut out, self.tagged);
+        if let Some(until) = self.until {
+            put_varint(&mut out, until);
+        }
         put_varint(&mut out, self.runs.len() as u64);
         let mut last = 0;
         for (offset, length) in &self.runs {
@@ -153,13 +159,16 @@ impl TagEntry {
 
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
         let mut r = Reader::new(bytes);
-        if r.u8()? != FORM {
-            return Err("a tag of a form that this h5lake does not know");
-        }
+        let has_end = match r.u8()? {
+            FORM => false,
+            FORM_WITH_END => true,
+            _ => return Err("a tag of a form that this h5lake does not know"),
+        };
         let mark = Mark::read(&mut r)?;
         let base_version = r.number()?;
         let (root, record) = (PageRef::read_optional(&mut r)?, PageRef::read_optional(&mut r)?);
         let (log_bytes, tagged) = (r.number()?, r.number()?);
+        let until = if has_end { Some(r.number()?) } else { None };
         let mut last = 0;
         let runs = (0..count(&mut r)?).map(|_| run(&mut r, &mut last)).collect::<Decoded<_>>()?;
         let object = |r: &mut Reader<'_>| Address::read(r).map(|p| (p.location, p.length));
@@ -169,7 +178,12 @@ impl TagEntry {
         if mark.version == 0 || base_version > mark.version || impossible {
             return Err("impossible versions");
         }
-        Ok(Self { mark, base_version, root, record, log_bytes, tagged, runs, objects })
+        Ok(Self { mark, base_version, root, record, log_bytes, tagged, until, runs, objects })
+    }
+
+    /// Whether its end has come at a time.
+    pub(crate) fn is_over(&self, now: u64) -> bool {
+        self.until.is_some_and(|until| until <= now)
     }
 
     /// Bytes of the room that it lists. The newest version may use a part of them too.
@@ -276,6 +290,7 @@ mod tests {
             record: None,
             log_bytes: 99,
             tagged: 77,
+            until: None,
             runs: vec![(4608, 64), (4704, 32)],
             objects: vec![(Location::Log(3), 8), (Location::Pack([4; 16]), 0)],
         }
@@ -308,9 +323,22 @@ mod tests {
 
     #[test]
     fn entries_round_trip_and_hostile_ones_are_refused() {
-        let good = entry().encode();
-        assert_eq!(TagEntry::decode(&good), Ok(entry()));
-        assert_eq!(entry().bytes(), 104);
+        for until in [None, Some(0), Some(1 << 60)] {
+            hostile_ones_are_refused(&TagEntry { until, ..entry() });
+        }
+        let endless = TagEntry { runs: vec![(1 << 61, 1 << 62)], ..entry() };
+        assert!(TagEntry::decode(&endless.encode()).is_err());
+        let later = TagEntry { base_version: 13, ..entry() };
+        assert!(TagEntry::decode(&later.encode()).is_err());
+        let mut unknown = entry().encode();
+        unknown[0] = 3;
+        assert!(TagEntry::decode(&unknown).is_err());
+    }
+
+    fn hostile_ones_are_refused(entry: &TagEntry) {
+        let good = entry.encode();
+        assert_eq!(TagEntry::decode(&good).as_ref(), Ok(entry));
+        assert_eq!(entry.bytes(), 104);
         for n in 0..good.len() {
             assert!(TagEntry::decode(&good[..n]).is_err(), "cut at {n}");
             for bit in 0..8 {
@@ -323,10 +351,6 @@ mod tests {
                 }
             }
         }
-        let endless = TagEntry { runs: vec![(1 << 61, 1 << 62)], ..entry() };
-        assert!(TagEntry::decode(&endless.encode()).is_err());
-        let later = TagEntry { base_version: 13, ..entry() };
-        assert!(TagEntry::decode(&later.encode()).is_err());
     }
 
     #[test]

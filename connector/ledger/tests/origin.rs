@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Place, places};
-use h5lake_ledger::{Access, At, CopyState, Ledger, Options, Origin, Replace, TagName, Writers};
+use h5lake_ledger::{Access, At, CopyState, Ledger, Options, Origin, Replace, TagName, Tagging, Writers};
 
 fn opts() -> Options {
     Options { retention: Some(Duration::from_secs(3600)), ..Options::default() }
@@ -48,7 +48,7 @@ fn an_origin_counts_until_the_next_commit() {
         // Not by keeping it, nor by a tag, nor for one who opens it.
         l.keep_origin().unwrap();
         assert_eq!(l.staged_bytes(), 0);
-        l.tag(TagName::new("t").unwrap(), None, false).unwrap();
+        l.tag(TagName::new("t").unwrap(), None, Tagging::default()).unwrap();
         assert_eq!(l.copy_state().unwrap(), written);
         l.close().unwrap();
         assert_eq!(place.open(Access::ReadOnly, &opts()).copy_state().unwrap(), written);
@@ -63,10 +63,10 @@ fn tags_keep_an_origin_and_what_fails_stages_none() {
     for place in places() {
         let l = copy(&place);
         let name = TagName::new("t").unwrap();
-        l.tag(name, None, false).unwrap();
+        l.tag(name, None, Tagging::default()).unwrap();
         assert_eq!(l.copy_state().unwrap(), CopyState::Shows(origin()));
-        assert!(l.tag(name, None, false).is_err());
-        l.tag(name, None, true).unwrap();
+        assert!(l.tag(name, None, Tagging::default()).is_err());
+        l.tag(name, None, Tagging { replace: true, ..Tagging::default() }).unwrap();
         l.untag(name).unwrap();
         assert_eq!(l.copy_state().unwrap(), CopyState::Shows(origin()));
         assert!(l.untag(name).is_err());
@@ -82,7 +82,7 @@ fn many_writers_keep_no_origin() {
         let many = Options { writers: Writers::Many, ..opts() };
         let [a, b] = [(); 2].map(|()| place.open(Access::ReadWrite, &many));
         b.put(b"other", "x").unwrap();
-        a.tag(TagName::new("t").unwrap(), None, false).unwrap();
+        a.tag(TagName::new("t").unwrap(), None, Tagging::default()).unwrap();
         b.commit().unwrap();
         assert_eq!(b.copy_state().unwrap(), CopyState::Written { made });
         let reader = place.open(Access::ReadOnly, &opts());

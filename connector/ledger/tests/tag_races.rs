@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use h5lake_ledger::{Access, At, ErrorKind, Ledger, Options, Replace, TagName, Writers};
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, Options, Replace, TagName, Tagging, Writers};
 use object_stores::{
     Capabilities, Condition, GetResult, Key, ListPage, MemoryStore, ObjectMeta, ObjectStore, PutMode,
     PutPayload, PutResult, PutStream, Result,
@@ -129,7 +129,7 @@ fn two(times: u32) -> (Arc<Hooked>, Ledger) {
 fn a_tag_that_another_overtook_is_made_again() {
     for times in [1, 2, 7] {
         let (store, l) = two(times);
-        let tag = l.tag(name(), None, false).unwrap();
+        let tag = l.tag(name(), None, Tagging::default()).unwrap();
         assert!(store.left.load(Ordering::SeqCst) < times, "nobody came between");
         let version = tag.version.unwrap().number;
         overwrite(&l, 20);
@@ -144,7 +144,7 @@ fn a_tag_that_another_overtook_is_made_again() {
 #[test]
 fn a_tag_that_is_overtaken_each_time_is_a_conflict() {
     let (_store, l) = two(u32::MAX);
-    let e = l.tag(name(), None, false).unwrap_err();
+    let e = l.tag(name(), None, Tagging::default()).unwrap_err();
     assert_eq!(*e.kind(), ErrorKind::Conflict, "{e}");
     assert!(l.tags().unwrap().is_empty());
 }
@@ -154,7 +154,7 @@ fn a_tag_that_is_overtaken_each_time_is_a_conflict() {
 fn a_version_that_was_reclaimed_is_told() {
     let (_store, l) = two(1);
     let version = l.version();
-    let e = l.tag(name(), Some(At::Version(version - 1)), false).unwrap_err();
+    let e = l.tag(name(), Some(At::Version(version - 1)), Tagging::default()).unwrap_err();
     assert!(matches!(e.kind(), ErrorKind::NoSuchVersion { .. }), "{e}");
     assert!(l.tags().unwrap().is_empty());
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::work::{Map, content, stage};
 use common::{Place, places};
-use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, TagName, Writers};
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, TagName, Tagging, Writers};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +91,11 @@ impl Run {
             return;
         }
         let known: Vec<u64> = self.tags.values().copied().collect();
-        match self.writer().tag(name, Some(At::Version(number)), true) {
+        match self.writer().tag(
+            name,
+            Some(At::Version(number)),
+            Tagging { replace: true, ..Tagging::default() },
+        ) {
             Ok(tag) => {
                 assert_eq!(tag.version.unwrap().number, number);
                 self.tags.insert(name, number);
@@ -211,7 +215,7 @@ fn an_old_tag_holds_its_own_room_and_no_more() {
     for place in places() {
         let l = place.create(&eager());
         overwrite(&l, 3);
-        let tag = l.tag(name("paper"), None, false).unwrap();
+        let tag = l.tag(name("paper"), None, Tagging::default()).unwrap();
         let before = l.size().unwrap();
         overwrite(&l, 100);
         l.vacuum().unwrap();
@@ -241,7 +245,7 @@ fn one_of_many_writers_tags_the_newest_version() {
         let l = place.create(&opts);
         for n in 0..20 {
             overwrite(&l, 1);
-            let tag = l.tag(name("newest"), None, true).unwrap();
+            let tag = l.tag(name("newest"), None, Tagging { replace: true, ..Tagging::default() }).unwrap();
             assert_eq!(tag.version.unwrap().number, 2 * n + 1);
         }
     }
@@ -253,19 +257,22 @@ fn tags_are_refused_with_a_reason() {
         let l = place.create(&eager());
         overwrite(&l, 30);
         let kind = |e: h5lake_ledger::Error| e.kind().clone();
-        l.tag(name("a"), None, false).unwrap();
-        let taken = kind(l.tag(name("a"), None, false).unwrap_err());
+        l.tag(name("a"), None, Tagging::default()).unwrap();
+        let taken = kind(l.tag(name("a"), None, Tagging::default()).unwrap_err());
         assert!(matches!(taken, ErrorKind::TagExists { version: 30, .. }), "{taken:?}");
-        let gone = kind(l.tag(name("b"), Some(At::Version(99)), false).unwrap_err());
+        let gone = kind(l.tag(name("b"), Some(At::Version(99)), Tagging::default()).unwrap_err());
         assert!(matches!(gone, ErrorKind::NoSuchVersion { .. }), "{gone:?}");
         let missing = kind(l.untag(name("b")).unwrap_err());
         assert!(matches!(&missing, ErrorKind::NoSuchTag { tags, .. } if tags[..] == ["a"]), "{missing:?}");
         l.put(b"k", "staged").unwrap();
-        assert!(matches!(kind(l.tag(name("b"), None, false).unwrap_err()), ErrorKind::Invalid { .. }));
+        assert!(matches!(
+            kind(l.tag(name("b"), None, Tagging::default()).unwrap_err()),
+            ErrorKind::Invalid { .. }
+        ));
         l.rollback().unwrap();
         // A version that a tag alone keeps can have another name.
         overwrite(&l, 30);
-        l.tag(name("b"), Some(At::Version(30)), false).unwrap();
+        l.tag(name("b"), Some(At::Version(30)), Tagging::default()).unwrap();
         l.untag(name("a")).unwrap();
         overwrite(&l, 30);
         let at = Options { at: Some(At::Tag(name("b"))), ..eager() };
@@ -276,11 +283,44 @@ fn tags_are_refused_with_a_reason() {
 }
 
 #[test]
+fn a_tag_goes_when_its_time_is_over_and_not_before() {
+    let many = Options { writers: Writers::Many, ..eager() };
+    let both =
+        [eager(), many].into_iter().flat_map(|opts| places().into_iter().map(move |p| (p, opts.clone())));
+    for (place, opts) in both {
+        let l = place.create(&opts);
+        overwrite(&l, 3);
+        let keep = |seconds| Tagging { keep: Some(Duration::from_secs(seconds)), ..Tagging::default() };
+        let over = l.tag(name("over"), None, keep(0)).unwrap();
+        let later = l.tag(name("later"), Some(At::Version(3)), keep(3_600)).unwrap();
+        l.tag(name("for-ever"), Some(At::Tag(name("over"))), Tagging::default()).unwrap();
+        let lasts = |tag: &h5lake_ledger::Tag| tag.until.unwrap() - tag.tagged;
+        assert_eq!((lasts(&over), lasts(&later)), (0, 3_600_000_000));
+        overwrite(&l, 5);
+        assert_eq!(l.delete_ended_tags().unwrap(), [name("over")]);
+        let version = l.version();
+        assert!(l.delete_ended_tags().unwrap().is_empty());
+        assert_eq!(l.version(), version, "nothing is committed for nothing");
+        let left = l.tags().unwrap();
+        let left: Vec<_> = left.iter().map(|tag| (tag.name.as_str(), tag.until.is_some())).collect();
+        assert_eq!(left, [("for-ever", false), ("later", true)]);
+        let at = Options { at: Some(At::Tag(name("later"))), ..eager() };
+        assert_eq!(place.open(Access::ReadOnly, &at).version(), 3);
+        l.put(b"k", "staged").unwrap();
+        l.untag(name("later")).unwrap_err();
+        l.rollback().unwrap();
+        // A time without end is one.
+        let long = Tagging { replace: true, keep: Some(Duration::MAX) };
+        assert_eq!(l.tag(name("later"), None, long).unwrap().until, Some(1 << 61));
+    }
+}
+
+#[test]
 fn a_tag_that_cannot_be_read_holds_everything() {
     for place in places() {
         let l = place.create(&eager());
         overwrite(&l, 3);
-        l.tag(name("good"), None, false).unwrap();
+        l.tag(name("good"), None, Tagging::default()).unwrap();
         l.put(b"Tbad", &b"hostile bytes"[..]).unwrap();
         l.commit().unwrap();
         l.close().unwrap();
@@ -309,7 +349,7 @@ fn a_reader_keeps_a_version_whose_tag_is_deleted() {
     let place = Place::file();
     let l = place.create(&eager());
     overwrite(&l, 3);
-    l.tag(name("paper"), None, false).unwrap();
+    l.tag(name("paper"), None, Tagging::default()).unwrap();
     overwrite(&l, 10);
     let at = Options { at: Some(At::Tag(name("paper"))), cache_bytes: 0, ..eager() };
     let old = place.open(Access::ReadOnly, &at);

@@ -19,8 +19,9 @@ use h5lake_ledger::{At, SyncPolicy, TagName};
 pub use self::patterns::NamePatterns;
 pub use self::source::value_in;
 pub use self::table::{SETTINGS, Setting, keys};
+pub use self::values::duration;
 pub(crate) use self::values::version;
-use self::values::{absolute_path, absolute_paths, byte_count, duration, one_of, store_url, time_to_wait};
+use self::values::{absolute_path, absolute_paths, byte_count, one_of, store_url, time_to_wait};
 
 /// The name that `HDF5_VOL_CONNECTOR` chooses us by.
 pub const NAME: &CStr = c"h5lake";

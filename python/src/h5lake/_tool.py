@@ -62,6 +62,8 @@ class Tag:
     time: "str | None"
     #: When the tag was made, likewise.
     tagged: "str | None"
+    #: From when on `vacuum` deletes the tag, likewise; None if it stays until somebody deletes it.
+    until: "str | None"
     #: Bytes that it keeps from being used again. The newest version may use a part of them too.
     holds_bytes: int
 
@@ -137,10 +139,11 @@ def versions(name: Name, *, most: "int | None" = None, **settings) -> "list[Vers
     return [Version(**{field: entry[field] for field in fields}, tags=tuple(entry["tags"])) for entry in known]
 
 
-def tag(name: Name, tag: str, *, force: bool = False, **settings) -> Tag:
+def tag(name: Name, tag: str, *, force: bool = False, keep: "str | None" = None, **settings) -> Tag:
     """Keeps a version under the name `tag` until the tag is deleted: the newest one, or that of `NAME@v=3`. With `force`, a tag that
-    is there is moved. When this returns, the tag is committed."""
-    more = ["--force"] if force else []
+    is there is moved. `keep`, such as "30d", is how long the tag is to stay: then `vacuum` deletes it. When this returns, the tag is
+    committed."""
+    more = (["--force"] if force else []) + (["--keep", keep] if keep is not None else [])
     out, _ = _run("tag", "--json", *more, "--", name, tag, settings=settings)
     return _tag(json.loads(out))
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::record::{AttributeRecord, BlockRecord};
 use crate::repair::tests::{fill, told};
 use crate::verify::{Versions, verify};
-use h5lake_ledger::{At, Extent, Ledger, TagName};
+use h5lake_ledger::{At, Extent, Ledger, TagName, Tagging};
 use object_stores::{FaultStore, ObjectStore, Rule, Select, Timing};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -176,7 +176,7 @@ fn tend(place: &Place, dice: &mut Dice) {
         1 => {
             let c = Container::open(&place.target, Access::ReadWrite, options()).unwrap();
             let name = TagName::new(&format!("tag-{}", dice.roll(3))).unwrap();
-            c.ledger.tag(name, None, true).unwrap();
+            c.ledger.tag(name, None, Tagging { replace: true, ..Tagging::default() }).unwrap();
         }
         2 => drop(Container::open(&place.target, Access::ReadWrite, options()).unwrap()),
         _ => (),
@@ -323,7 +323,7 @@ fn a_version_that_the_source_lost_is_not_guessed() {
         // A tag keeps it.
         let c = Container::open(&source.target, Access::ReadWrite, o.clone()).unwrap();
         let (name, shown) = (TagName::new("copied").unwrap(), c.version());
-        c.ledger.tag(name, None, false).unwrap();
+        c.ledger.tag(name, None, Tagging::default()).unwrap();
         drop(c);
         lose();
         let kept = source.open(Access::ReadOnly).versions(usize::MAX).unwrap();

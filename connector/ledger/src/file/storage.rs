@@ -423,6 +423,10 @@ impl StorageTags for FileStorage {
         self.with_writer(|w, raw, locks| w.prepare_tag(raw, locks, version))
     }
 
+    fn present(&self) -> Result<u64> {
+        self.with_writer(|w, _, _| Ok(w.now()))
+    }
+
     fn held_bytes(&self) -> Result<u64> {
         self.with_writer(|w, raw, _| w.held_bytes(raw))
     }

@@ -102,6 +102,7 @@ impl FileWriter {
             record: slot.record,
             log_bytes: slot.log_bytes,
             tagged: self.now(),
+            until: None,
             runs,
             objects: Vec::new(),
         }))

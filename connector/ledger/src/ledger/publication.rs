@@ -1,6 +1,6 @@
 //! Publications: versions that stay because programs outside keep references to their bytes.
 
-use super::{Ledger, Tag};
+use super::{Ledger, Tag, Tagging};
 use crate::error::{ErrorKind, Result};
 use crate::options::At;
 use crate::tags::TagName;
@@ -15,7 +15,7 @@ impl Ledger {
     pub fn publish(&self, at: Option<At>) -> Result<Tag> {
         let version = self.version_of(at)?;
         let name = TagName::publication(version);
-        match self.tag(name, Some(At::Version(version)), false) {
+        match self.tag(name, Some(At::Version(version)), Tagging::default()) {
             Err(e) if matches!(e.kind(), ErrorKind::TagExists { .. }) => {
                 let there = self.tags()?.into_iter().find(|tag| tag.name == name);
                 there.ok_or(e)

@@ -1,8 +1,11 @@
 //! Tags: names under which versions stay, whatever the retention time says.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{Ledger, State};
+use crate::clock::micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::EMPTY;
 use crate::merged_view::Layers;
@@ -13,6 +16,8 @@ use crate::tags::{Held, MAX_TAGS, TAG, TagEntry, TagName};
 const MAX_OPENINGS: u32 = 16;
 /// How often a tag is made whose version others may have reclaimed before it was there.
 const MAX_TRIES: u32 = 16;
+/// No time of a tag is later than this, in microseconds since 1970: some 70,000 years.
+const MAX_TIME: u64 = 1 << 61;
 
 /// A version that has a name, and stays as long as it has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +28,19 @@ pub struct Tag {
     pub version: Option<Version>,
     /// When the tag was made, in microseconds since 1970-01-01 UTC.
     pub tagged: u64,
+    /// From when on the tag may be [deleted](Ledger::delete_ended_tags), likewise; `None` if it stays until somebody deletes it.
+    pub until: Option<u64>,
     /// Bytes of the room that it keeps from being used again. The newest version may use a part of them too.
     pub bytes: u64,
+}
+
+/// How a tag is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tagging {
+    /// A tag of that name is moved.
+    pub replace: bool,
+    /// How long the tag is to stay, from now on; `None` for until it is [deleted](Ledger::untag).
+    pub keep: Option<Duration>,
 }
 
 /// A tag's name, and what its entry says, or why it cannot be read.
@@ -32,11 +48,11 @@ type Found = (TagName, std::result::Result<TagEntry, &'static str>);
 
 impl Tag {
     fn of((name, entry): Found) -> Self {
-        let Ok(entry) = entry else { return Self { name, version: None, tagged: 0, bytes: 0 } };
-        let (m, tagged, bytes) = (&entry.mark, entry.tagged, entry.bytes());
+        let Ok(entry) = entry else { return Self { name, version: None, tagged: 0, until: None, bytes: 0 } };
+        let (m, tagged, until, bytes) = (&entry.mark, entry.tagged, entry.until, entry.bytes());
         let (host, pid) = (m.author.host.to_string(), m.author.pid);
         let version = Version { number: m.version, time: m.time, host, pid, bytes: m.bytes };
-        Self { name, version: Some(version), tagged, bytes }
+        Self { name, version: Some(version), tagged, until, bytes }
     }
 }
 
@@ -98,18 +114,18 @@ impl Ledger {
         }
     }
 
-    /// Keeps a version under a name, the newest one for `None`, in a commit of its own. A tag of that name is moved if `replace`
-    /// allows it. When this returns, the tag is committed, and the version stays until the tag is [deleted](Self::untag).
+    /// Keeps a version under a name, the newest one for `None`, in a commit of its own. When this returns, the tag is committed, and
+    /// the version stays until the tag is [deleted](Self::untag), or for as long as `how` says.
     ///
     /// # Errors
     /// `TagExists`; `NoSuchVersion` if the version is not kept; `Invalid` if something is staged; as for
     /// [`commit`](Ledger::commit). `Conflict` if another writer was faster: then nothing has changed.
-    pub fn tag(&self, name: TagName, at: Option<At>, replace: bool) -> Result<Tag> {
+    pub fn tag(&self, name: TagName, at: Option<At>, how: Tagging) -> Result<Tag> {
         self.check_nothing_is_staged()?;
         // In a file nobody else reclaims until this is done.
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
         self.see_newest()?;
-        let result = self.make_confirmed_tag(&name, at, replace);
+        let result = self.make_confirmed_tag(&name, at, how);
         let mut s = self.lock();
         s.knows_tags = true;
         self.hold_tags(&s);
@@ -118,9 +134,9 @@ impl Ledger {
 
     /// Makes a tag until it is known to hold its version. Another of many writers may have reclaimed something meanwhile: without
     /// knowing the tag, or knowing it, so that the version is whole. The head does not tell which.
-    fn make_confirmed_tag(&self, name: &TagName, at: Option<At>, replace: bool) -> Result<Tag> {
+    fn make_confirmed_tag(&self, name: &TagName, at: Option<At>, how: Tagging) -> Result<Tag> {
         for _ in 0..MAX_TRIES {
-            if let Some(tag) = self.make_tag(name, at, replace)? {
+            if let Some(tag) = self.make_tag(name, at, how)? {
                 return Ok(tag);
             }
             self.see_newest()?;
@@ -129,10 +145,10 @@ impl Ledger {
     }
 
     /// Makes a tag. `None` if others were faster: then it is deleted again.
-    fn make_tag(&self, name: &TagName, at: Option<At>, replace: bool) -> Result<Option<Tag>> {
+    fn make_tag(&self, name: &TagName, at: Option<At>, how: Tagging) -> Result<Option<Tag>> {
         let tags = self.found_tags(&self.lock())?;
         let there = tags.iter().find(|(n, _)| n == name);
-        if let Some((_, Ok(entry))) = there.filter(|_| !replace) {
+        if let Some((_, Ok(entry))) = there.filter(|_| !how.replace) {
             let (name, version) = (name.to_string(), entry.mark.version);
             return Err(self.fail(ErrorKind::TagExists { name, version }));
         }
@@ -140,7 +156,10 @@ impl Ledger {
             let why = format!("there are {MAX_TAGS} tags, and there can be no more; delete some first");
             return Err(Error::invalid(self.storage.target(), why));
         }
-        let entry = self.entry_for(at, &tags)?;
+        let mut entry = self.entry_for(at, &tags)?;
+        // A version that another tag keeps has its entry.
+        entry.tagged = self.storage.present()?;
+        entry.until = how.keep.map(|keep| entry.tagged.saturating_add(micros(keep)).min(MAX_TIME));
         self.keep_origin()?;
         self.put(&name.key(), entry.encode())?;
         if !self.commit_and_confirm(name, &entry)? {
@@ -201,6 +220,34 @@ impl Ledger {
         Ok(())
     }
 
+    /// Deletes the tags whose end has come, by the storage's clock, in a commit of its own; answers which. Their versions go as others
+    /// of their age do.
+    ///
+    /// # Errors
+    /// As [`untag`](Self::untag).
+    pub fn delete_ended_tags(&self) -> Result<Vec<TagName>> {
+        if !self.storage.may_have_tags() && !self.lock().knows_tags {
+            return Ok(Vec::new());
+        }
+        self.check_nothing_is_staged()?;
+        let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
+        self.see_newest()?;
+        let tags = self.found_tags(&self.lock())?;
+        if !tags.iter().any(|(_, entry)| entry.as_ref().is_ok_and(|entry| entry.until.is_some())) {
+            return Ok(Vec::new());
+        }
+        let now = self.storage.present()?;
+        let is_over = |(name, entry): &Found| entry.as_ref().is_ok_and(|e| e.is_over(now)).then_some(*name);
+        let over: Vec<TagName> = tags.iter().filter_map(is_over).collect();
+        if !over.is_empty() {
+            self.keep_origin()?;
+            over.iter().try_for_each(|name| self.delete(&name.key()))?;
+            self.commit_tags(&over)?;
+            self.hold_tags(&self.lock());
+        }
+        Ok(over)
+    }
+
     /// Bytes that nothing but tags needs: what deleting all tags would give back in time.
     ///
     /// # Errors
@@ -229,9 +276,15 @@ impl Ledger {
 
     /// Commits the one change to a tag. If another of many writers changed the same tag meanwhile, that is a conflict.
     fn commit_tag(&self, name: &TagName) -> Result<u64> {
+        self.commit_tags(std::slice::from_ref(name))
+    }
+
+    fn commit_tags(&self, names: &[TagName]) -> Result<u64> {
         let done = self.commit();
         if done.is_err() && self.is_multi_writer {
-            let _what_is_staged_is_this_alone = self.unstage(&name.key());
+            for name in names {
+                let _what_is_staged_are_these_alone = self.unstage(&name.key());
+            }
         } else if done.is_err() {
             let _what_is_staged_is_this_alone = self.rollback();
         }

@@ -326,6 +326,10 @@ impl StorageTags for ObjectStorage {
         self.check_tag(entry, version)
     }
 
+    fn present(&self) -> Result<u64> {
+        self.with_writer(|w| Ok(w.present()))
+    }
+
     fn held_bytes(&self) -> Result<u64> {
         self.with_writer(|w| w.held_bytes())
     }

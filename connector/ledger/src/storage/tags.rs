@@ -24,6 +24,9 @@ pub(crate) trait StorageTags: StorageReads {
         Ok(true)
     }
 
+    /// What time it is for versions and tags: microseconds since 1970, by the storage's clock where that is at hand.
+    fn present(&self) -> Result<u64>;
+
     /// Bytes that nothing but tags needs.
     fn held_bytes(&self) -> Result<u64>;
 }
