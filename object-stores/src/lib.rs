@@ -16,6 +16,8 @@ mod disk_cache;
 #[cfg(any(feature = "remote", feature = "rados", feature = "libraries"))]
 mod duration;
 mod error;
+#[cfg(any(feature = "rados", feature = "libraries"))]
+mod exit;
 pub mod fault;
 mod filter;
 mod latency;
@@ -42,6 +44,8 @@ mod trace;
 pub use dir::DirStore;
 pub use disk_cache::DiskCache;
 pub use error::{Error, ErrorKind, Operation, Result};
+#[cfg(any(feature = "rados", feature = "libraries"))]
+pub use exit::before_libraries_end;
 pub use fault::{Damage, Fault, FaultStore, Rule, Select, Timing};
 pub use filter::{Filter, FilterAsk, FilterComparison, FilterMatches, FilterOperand, FilteredKind};
 #[cfg(feature = "libraries")]

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Pool;
 use crate::library::{Functions, Raw, answered, functions};
@@ -18,6 +19,15 @@ pub struct Options {
     pub configuration: Option<CString>,
     /// Options by name, which win over the file and over `CEPH_ARGS`.
     pub settings: Vec<(CString, CString)>,
+}
+
+/// Connections are left as they are when they are dropped.
+static ARE_LEFT: AtomicBool = AtomicBool::new(false);
+
+/// From now on connections that are dropped are left as they are: librados's static objects end with the program, and its threads with
+/// the process.
+pub fn leave_connections() {
+    ARE_LEFT.store(true, Ordering::Relaxed);
 }
 
 /// A connection. It ends when the last pool of it is dropped, in the process that made it.
@@ -166,12 +176,16 @@ impl Cluster {
     pub fn is_own(&self) -> bool {
         self.process == std::process::id()
     }
+
+    /// Whether it can be ended: a forked child has none of the threads that an end would wait for.
+    pub(crate) fn can_end(&self) -> bool {
+        self.is_own() && !ARE_LEFT.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // A forked child has none of the threads that an end would wait for.
-        if self.is_own() {
+        if self.can_end() {
             // SAFETY: the handle is given back once, and all pools of it are.
             unsafe { (self.functions.shutdown)(self.raw) }
         }

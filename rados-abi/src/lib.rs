@@ -10,16 +10,14 @@
 
 mod cluster;
 mod completion;
-mod exit;
 mod library;
 mod listing;
 mod pool;
 mod read;
 mod write;
 
-pub use cluster::{Cluster, Options};
+pub use cluster::{Cluster, Options, leave_connections};
 pub use completion::Bound;
-pub use exit::at_exit;
 pub use library::{LIBRARY, is_available};
 pub use pool::Pool;
 pub use read::{Answer, Read};

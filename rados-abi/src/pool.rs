@@ -26,7 +26,7 @@ impl std::fmt::Debug for Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if self.cluster.is_own() {
+        if self.cluster.can_end() {
             // SAFETY: the handle is given back once. Operations under way hold what they need of it.
             unsafe { (self.functions.ioctx_destroy)(self.raw) }
         }

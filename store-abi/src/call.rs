@@ -11,7 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::answer::{Flow, Receiver};
-use crate::failure::{Asked, outcome};
+use crate::exit::is_over;
+use crate::failure::{Asked, Kind, outcome};
 use crate::{Failure, Library, check, library, raw};
 
 /// Bytes of a failure's detail that are kept.
@@ -97,6 +98,13 @@ pub(crate) fn make(
     act: impl FnOnce(*const raw::Call) -> i32,
 ) -> Result<bool, Failure> {
     library.check_trust()?;
+    if is_over() {
+        return Err(Failure {
+            kind: Kind::Failed,
+            may_be_repeated: false,
+            detail: "the program ends, and the store's library with it".to_owned(),
+        });
+    }
     let number = COUNT.fetch_add(1, Ordering::Relaxed) | (library.index() as u64) << COUNT_BITS;
     let outer = INNERMOST.get();
     // SAFETY: only the lifetime changes. The pointer is used while the call is in the list, which ends in this

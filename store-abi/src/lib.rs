@@ -13,6 +13,7 @@
 mod answer;
 mod call;
 mod check;
+mod exit;
 mod failure;
 mod library;
 pub mod raw;
@@ -20,6 +21,7 @@ mod store;
 
 pub use answer::Object;
 pub use call::running_library;
+pub use exit::{at_exit, is_over};
 pub use failure::{Failure, Kind};
 pub use library::{Library, MAX_SCHEMES};
 pub use store::{List, Mode, Opened, Payload, Read, Store, Write};

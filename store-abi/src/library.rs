@@ -28,6 +28,8 @@ pub struct Library {
     index: usize,
     /// It answered to a call that was over.
     is_distrusted: AtomicBool,
+    /// Somebody ends the use of it before its static objects end.
+    is_to_end: AtomicBool,
 }
 
 /// What a library has, all of it.
@@ -97,6 +99,14 @@ impl Library {
         Ok(library)
     }
 
+    /// Has `end` called when the program exits, before this library's static objects are destroyed ([`at_exit`]). Only the first call
+    /// counts.
+    pub fn at_exit(&self, end: fn()) {
+        if !self.is_to_end.swap(true, Ordering::Relaxed) {
+            crate::at_exit(end);
+        }
+    }
+
     /// Where it was loaded from.
     pub fn path(&self) -> &Path {
         &self.path
@@ -159,7 +169,15 @@ fn describe(path: PathBuf, entry: raw::LibraryOf) -> Result<Library, Failure> {
     };
     let name = check::c_text(table.name, MAX_LIBRARY_NAME, "its name")?;
     let schemes = schemes(table.schemes)?;
-    Ok(Library { path, name, schemes, functions, index: 0, is_distrusted: AtomicBool::new(false) })
+    Ok(Library {
+        path,
+        name,
+        schemes,
+        functions,
+        index: 0,
+        is_distrusted: AtomicBool::new(false),
+        is_to_end: AtomicBool::new(false),
+    })
 }
 
 fn schemes(at: *const *const c_char) -> Result<Vec<&'static str>, Failure> {

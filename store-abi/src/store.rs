@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::answer::{Flow, Object, Receiver};
+use crate::exit::is_over;
 use crate::failure::Asked;
 use crate::library::with_nul;
 use crate::{Failure, Library, call, check, raw};
@@ -34,7 +35,7 @@ impl fmt::Debug for Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if self.process == std::process::id() {
+        if self.process == std::process::id() && !is_over() {
             // SAFETY: the library gave the handle, which is closed once, and nobody has a call of it under way.
             unsafe { (self.library.functions.close)(self.handle) }
         }

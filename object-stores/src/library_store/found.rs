@@ -7,7 +7,7 @@ use h5lake_store_abi::Library;
 use parking_lot::Mutex;
 
 use crate::settings::is_scheme;
-use crate::{Error, ErrorKind, Operation};
+use crate::{Error, ErrorKind, Operation, exit};
 
 /// The variable that names libraries, and folders of them, separated by colons.
 const VARIABLE: &str = "H5LAKE_STORE_PATH";
@@ -60,7 +60,10 @@ fn look(known: &[&str]) -> Arc<Found> {
     for entry in &entries {
         for file in found.files(entry) {
             match Library::load(&file) {
-                Ok(library) => found.add(library, known),
+                Ok(library) => {
+                    library.at_exit(exit::end);
+                    found.add(library, known);
+                }
                 Err(why) => found.problem(&file, &why),
             }
         }

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Once, mpsc};
 use std::time::{Duration, Instant};
 
 use h5lake_rados_abi::{Bound, Cluster, Options, PendingWrite, Pool, WriteOperation};
@@ -12,7 +12,7 @@ use super::address::{Address, Identity};
 use super::clock::StoreClock;
 use crate::deadline::{self, Patience};
 use crate::per_process::PerProcess;
-use crate::{Error, ErrorKind, Operation, Result};
+use crate::{Error, ErrorKind, Operation, Result, exit};
 
 /// Connections that are kept for the next open.
 const MAX_IDLE_CLIENTS: usize = 4;
@@ -69,17 +69,23 @@ impl Client {
     fn cluster(&self) -> io::Result<&Arc<Cluster>> {
         self.connections.get_or_make(|| {
             let connected = Cluster::connect(&self.options())?;
-            h5lake_rados_abi::at_exit(end_idle);
+            AT_EXIT.call_once(|| h5lake_store_abi::at_exit(exit::end));
             Ok(connected)
         })
     }
 }
 
+/// For the exit of the program, and that of its children.
+static AT_EXIT: Once = Once::new();
 /// How long the end of a program waits for connections to end.
 const MAX_END: Duration = Duration::from_secs(2);
 
-/// Ends the connections that no store uses, at the end of a program. Those of containers that are still open stay: libhdf5 may
-/// close them later.
+/// Ends the connections that no store uses, at the end of a program. Others are left as they are.
+pub(crate) fn end_connections() {
+    end_idle();
+    h5lake_rados_abi::leave_connections();
+}
+
 fn end_idle() {
     let Some(mut open) = OPEN.try_lock_for(MAX_END) else { return };
     let idle = std::mem::take(&mut *open);
@@ -152,6 +158,9 @@ impl Namespace {
 
     /// What operations of this process go through.
     pub(super) fn pool(&self) -> io::Result<&Arc<Pool>> {
+        if exit::is_over() {
+            return Err(io::Error::other("the program ends, and Ceph's library with it"));
+        }
         self.pools.get_or_make(|| self.client.cluster()?.pool(&self.pool, &self.namespace))
     }
 

@@ -26,12 +26,22 @@ impl Library {
     pub fn tell_when_closing(self, then: fn(Self)) -> Result<()> {
         let Some(told) = TOLD.get(self.slot()) else { return Ok(()) };
         THEN.get_or_init(|| then);
+        object_stores::before_libraries_end(Self::close_all);
         if told.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
         // SAFETY: the callback lives as long as the process, and takes the slot's number for a pointer.
         let result = unsafe { (self.table().H5atclose)(Some(closing), self.slot() as *mut c_void) };
         check(result, "H5atclose").inspect_err(|_| told.store(false, Ordering::Relaxed))
+    }
+
+    /// Shuts down the libraries that would tell, as their own exit handlers do a moment later: their files are committed and closed.
+    pub fn close_all() {
+        let known = (0..MAX_LIBRARIES).filter_map(Self::in_slot).filter(|library| library.is_to_tell());
+        for library in known {
+            // SAFETY: it takes nothing, and is for any moment. No lock of this plugin is held.
+            let _nobody_is_left_to_be_told = unsafe { (library.table().H5close)() };
+        }
     }
 
     /// Whether it will be called: the library was not shut down since [`Self::tell_when_closing`].
