@@ -7,7 +7,8 @@ each program left.
 
 Lines at the head of a program: '# only: CONNECTOR', '# requires: FILE' in tests-py/requirements, '# needs: tool' for the
 tool h5lake, '# store: any' where it chooses its stores itself or tests what is the same in each. With --sample these are left
-out if the files are in a store: the run whose files are local has them."""
+out if the files are in a store: the run whose files are local has them. '# schemes: file,s3' leaves a program out whose files are
+in a store of another scheme."""
 
 import ast
 import concurrent.futures
@@ -49,8 +50,11 @@ class Program(pytest.File):
 
     def collect(self):
         text = self.path.read_text()
-        remarks = dict(re.findall(r"^# (only|requires|needs|store|run): (\S+)$", text, re.M))
+        remarks = dict(re.findall(r"^# (only|requires|needs|store|schemes|run): (\S+)$", text, re.M))
         if remarks.get("store") == "any" and self.config.suite.is_sample:
+            return
+        scheme = re.search(r"\bstore=(\w+(?:\+\w+)*):", self.config.suite.connector.string or "")
+        if scheme and "schemes" in remarks and scheme[1] not in remarks["schemes"].split(","):
             return
         if remarks.get("run") == "alone" and not any(arg.split("::")[0].endswith(self.path.name) for arg in self.config.args):
             return

@@ -37,6 +37,7 @@ FLUSHED = ([1] * 10, {"n": 1}, ["x"])
 def check_normal_end(folder):
     # HDF5 closes what is open when a program ends, also what is held by a global or a cycle.
     for ending in ("d[0] = 2; f.attrs['m'] = 3; g = f.create_group('g')", "d[0] = 2; f.attrs['m'] = 3; f['g'] = f['x']; sys.exit(0)",
+                   "d[0] = 2; f.attrs['m'] = 3; f.create_group('g'); h5py.h5i.inc_ref(f.id); h5py.h5i.inc_ref(d.id)",
                    "d[0] = 2; f.attrs['m'] = 3; cycle = [f]; cycle.append(cycle); f.create_group('g')"):
         assert left(ending) == (0, ([2] + [1] * 9, {"n": 1, "m": 3}, ["g", "x"])), ending
 

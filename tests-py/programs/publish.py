@@ -2,6 +2,7 @@
 closed and vacuumed later."""
 # requires: zarr.txt
 # only: h5lake
+# schemes: file,s3
 # needs: tool
 
 import json

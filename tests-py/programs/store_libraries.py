@@ -45,6 +45,7 @@ def run(code, connector, **variables):
     """A program's output and error."""
     env = {**os.environ, "HDF5_VOL_CONNECTOR": connector, **variables}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode >= 0, (done.returncode, done.stderr)
     return done.stdout.strip(), done.stderr
 
 
@@ -67,6 +68,34 @@ print(len(h5py.File('URL')), 'new' in h5py.File('URL@v=1'))"""
     assert out == "3 False", (out, err)
     out, err = run(deleting("x.h5"), store, **there)
     assert out == "0" and not Path("x.h5").exists(), err
+
+
+# As the static objects of C++: they are gone before libhdf5 closes what a program left open.
+ENDING = """
+static int is_over;
+static void end(void) { is_over = 1; }
+__attribute__((constructor)) static void begin(void) { atexit(end); }
+"""
+ENTERS = "static int32_t enter(const store *s, const h5lake_store_call *call, int writes, view *v)\n{\n"
+
+
+def check_a_file_that_is_left_open_is_closed_before_the_library_ends(folder):
+    source = (SOURCES / "examples/log_store.c").read_text()
+    assert ENTERS in source
+    Path("ending.c").write_text(source.replace(ENTERS, f"{ENDING}{ENTERS}    if (is_over)\n        abort();\n"))
+    there = {"H5LAKE_STORE_PATH": library(Path("ending.c").resolve())}
+    code = """
+import h5py, numpy as np
+f = h5py.File('x.h5', 'w')
+f['x'] = np.arange(1000)
+h5py.h5i.inc_ref(f.id)
+h5py.h5i.inc_ref(f['x'].id)
+print('done')"""
+    connector = f"h5lake store=logfile://{folder}/x.log"
+    out, err = run(code, connector, **there)
+    assert (out, err) == ("done", ""), (out, err)
+    out, err = run("import h5py; print(h5py.File('x.h5')['x'][999])", connector, **there)
+    assert out == "999", err
 
 
 def check_setting_names_libraries(folder):

@@ -123,8 +123,8 @@ def check_a_tag_for_a_time(folder):
     assert json.loads(run("vacuum", "--json", NAME))["deleted_tags"] == []
     look(1, f"{NAME}@tag=later")
     look(5)
-    assert "30s, 10m, 2h or 7d" in run("tag", NAME, "bad", "--keep", "soon", code=64)
-    assert "--keep" in run("tag", NAME, "--keep", "2h", code=64)
+    assert "30s, 10m, 2h or 7d" in run("tag", NAME, "bad", "--keep", "soon", code=1)
+    assert "--keep" in run("tag", NAME, "--keep", "2h", code=1)
     run("tag", NAME, "over", "--keep", "0s")
     assert "the time of the tag over was over" in run("vacuum", NAME)
 

@@ -1,6 +1,7 @@
 """xarray, Dask, Parquet references and Icechunk read published containers as netCDF4 and h5py read them."""
 # requires: zarr.txt
 # only: h5lake
+# schemes: file,s3
 # needs: tool
 
 import json
