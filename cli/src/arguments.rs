@@ -147,6 +147,7 @@ Examples:
     /// something does, 1 if something could not be compared and nothing differs.
     #[command(after_help = "Examples:
   h5lake diff run.h5@v=3 run.h5
+  h5lake diff --chunks run.h5@tag=paper run.h5
   h5lake diff --elements 5 run.h5 s3://lab/data/run.h5
   h5lake diff --json run.h5 other.h5 /detector")]
     Diff {
@@ -160,6 +161,9 @@ Examples:
         /// Show positions and values of so many elements that differ, of each dataset and attribute.
         #[arg(short, long, default_value_t = 0, hide_default_value = true)]
         elements: usize,
+        /// Name the chunks that hold elements which differ, by the coordinates of their first elements.
+        #[arg(short, long)]
+        chunks: bool,
         /// Compare layouts, chunks, filters and fill properties as well.
         #[arg(long)]
         storage: bool,

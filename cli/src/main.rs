@@ -104,9 +104,9 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let wanted = filter::Wanted { path: &path, expression: &expression, count, limit, local, form };
             filter::run(&name, &wanted)
         }
-        Command::Diff { first, second, path, elements, storage, json } => {
+        Command::Diff { first, second, path, elements, chunks, storage, json } => {
             let names = [&*first, &*second];
-            let wanted = diff::Wanted { names, path: &path, elements, storage, output: shown(json) };
+            let wanted = diff::Wanted { names, path: &path, elements, chunks, storage, output: shown(json) };
             return diff::run(&wanted).map(Outcome::of);
         }
         Command::Doctor { targets, python, json } => {

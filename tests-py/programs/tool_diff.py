@@ -180,5 +180,24 @@ def check_what_cannot_be_compared(folder):
     assert run("a.h5", "a.h5", "/missing")[0] == 1
 
 
+def check_chunks_are_named(folder):
+    fill("a.h5")
+    subprocess.run([os.environ["TOOL"], "tag", "a.h5", "first"], check=True, capture_output=True)
+    with h5py.File("a.h5", "r+") as f:
+        f["grid"][12, 3] = -1
+        f["grid"][19, 69] = -1
+        f["grid"][50:, 0] = -1
+        f["plain"][0, 0] = -1
+    for first in ("a.h5@tag=first", "b.h5"):
+        if first == "b.h5":
+            fill(first)
+        found = differences("--chunks", first, "a.h5")
+        grid = found["/grid", None, "elements"]
+        assert grid["chunks"] == [[10, 0], [50, 0]] and grid["more_chunks"] is False and grid["differing"] == 12
+        assert "chunks" not in found["/plain", None, "elements"]
+        assert "chunks" not in differences(first, "a.h5")["/grid", None, "elements"]
+        assert "12 of 4200 elements differ, in 2 chunks: [10, 0] [50, 0]" in run("--chunks", first, "a.h5")[1]
+
+
 if __name__ == "__main__":
     main(globals())

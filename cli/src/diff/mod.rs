@@ -1,5 +1,6 @@
 //! `h5lake diff`: what two containers, or two versions of one, differ in.
 
+mod chunks;
 mod values;
 
 use std::collections::HashSet;
@@ -13,6 +14,7 @@ use h5lake_container::{
 use h5lake_ledger::Access;
 use serde_json::{Value, json};
 
+use self::chunks::{DifferingChunks, position};
 use crate::Failure;
 use crate::elements::type_of;
 use crate::find::{find_version, open_at};
@@ -35,6 +37,8 @@ pub struct Wanted<'a> {
     pub path: &'a str,
     /// Positions of so many elements that differ are shown, of each dataset and attribute.
     pub elements: usize,
+    /// The chunks that differ are named.
+    pub chunks: bool,
     /// Layout, filters and fill properties count, too.
     pub storage: bool,
     pub output: Output,
@@ -56,7 +60,13 @@ enum What {
     /// Of another kind, shape or type, or a link to something else.
     Changed { what: &'static str, from: String, to: String },
     /// Elements.
-    Elements { differing: u64, of: u64, first: Vec<(Vec<u64>, Value, Value)> },
+    Elements {
+        differing: u64,
+        of: u64,
+        first: Vec<(Vec<u64>, Value, Value)>,
+        /// The first elements of the chunks that hold them, where they are asked for and known.
+        chunks: Option<DifferingChunks>,
+    },
     /// What cannot be compared here, and why.
     Unread(String),
 }
@@ -73,12 +83,11 @@ impl Difference {
             What::Removed(what) => format!("- {place}  {what}"),
             What::Changed { what, from, to } => format!("! {place}  {what}: {from} -> {to}"),
             What::Unread(why) => format!("? {place}  not compared: {why}"),
-            What::Elements { differing, of, first } => {
-                let first = first.iter().map(|(at, a, b)| {
-                    let at: Vec<_> = at.iter().map(u64::to_string).collect();
-                    format!("\n    [{}]  {a} -> {b}", at.join(", "))
-                });
-                format!("! {place}  {differing} of {of} elements differ{}", first.collect::<String>())
+            What::Elements { differing, of, first, chunks } => {
+                let first = first.iter().map(|(at, a, b)| format!("\n    {}  {a} -> {b}", position(at)));
+                let first: String = first.collect();
+                let chunks = chunks.as_ref().map_or_else(String::new, DifferingChunks::text);
+                format!("! {place}  {differing} of {of} elements differ{chunks}{first}")
             }
         }
     }
@@ -89,10 +98,16 @@ impl Difference {
             What::Removed(what) => json!({ "change": "removed", "from": what }),
             What::Changed { what, from, to } => json!({ "change": what, "from": from, "to": to }),
             What::Unread(why) => json!({ "change": "not compared", "why": why }),
-            What::Elements { differing, of, first } => {
+            What::Elements { differing, of, first, chunks } => {
                 let one = |(at, a, b): &(Vec<u64>, Value, Value)| json!({ "at": at, "from": a, "to": b });
                 let first: Value = first.iter().map(one).collect();
-                json!({ "change": "elements", "differing": differing, "elements": of, "first": first })
+                let mut made =
+                    json!({ "change": "elements", "differing": differing, "elements": of, "first": first });
+                if let Some(chunks) = chunks {
+                    made["chunks"] = json!(chunks.at);
+                    made["more_chunks"] = json!(chunks.has_more);
+                }
+                made
             }
         };
         made["path"] = json!(self.path);
@@ -107,6 +122,7 @@ struct Diff {
     /// Versions of one container: what is stored alike is equal, and need not be read.
     is_same_container: bool,
     elements: usize,
+    chunks: bool,
     storage: bool,
     paths: [Paths; 2],
     out: Sink,
@@ -139,9 +155,10 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let ids = [object(&both[0], wanted.path)?, object(&both[1], wanted.path)?];
     let mut out = Sink::new();
     let array = if wanted.output == Output::Json { Some(JsonArray::begin(&mut out)?) } else { None };
-    let (elements, storage, paths) = (wanted.elements, wanted.storage, Default::default());
+    let Wanted { elements, chunks, storage, .. } = *wanted;
+    let (paths, count, unread) = (Default::default(), 0, 0);
     let mut diff =
-        Diff { both, is_same_container, elements, storage, paths, out, array, count: 0, unread: 0 };
+        Diff { both, is_same_container, elements, chunks, storage, paths, out, array, count, unread };
     diff.all(&absolute(wanted.path), ids)?;
     let (count, unread) = (diff.count, diff.unread);
     diff.finish()?;

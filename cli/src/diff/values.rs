@@ -5,6 +5,7 @@ use std::sync::Arc;
 use h5lake_container::{Attribute, Dataset, Index, InlineHeap, Layout, ObjectId, Order, Run, Selection};
 use serde_json::Value;
 
+use super::chunks::DifferingChunks;
 use super::{Diff, What};
 use crate::Failure;
 use crate::cat::{check_readable, elements_per_read};
@@ -21,6 +22,7 @@ struct Tally {
     differing: u64,
     total: u64,
     first: Vec<(Vec<u64>, Value, Value)>,
+    chunks: Option<DifferingChunks>,
 }
 
 /// Which elements some bytes are.
@@ -81,14 +83,20 @@ impl Diff {
                 continue;
             }
             let wanted = tally.first.len() < self.elements;
-            if of.is_self_contained() && !wanted {
+            let differs = |tally: &mut Tally| {
                 tally.differing += 1;
+                if let Some(chunks) = &mut tally.chunks {
+                    chunks.add(place(number, numbers.dims));
+                }
+            };
+            if of.is_self_contained() && !wanted {
+                differs(tally);
                 continue;
             }
             let (a, b) = (first.decode(of, a)?, second.decode(of, b)?);
             let shown = wanted.then(|| (a.json(), b.json()));
             if of.is_self_contained() || comparable(a) != comparable(b) {
-                tally.differing += 1;
+                differs(tally);
                 tally.first.extend(shown.map(|(a, b)| (place(number, numbers.dims), a, b)));
             }
         }
@@ -96,11 +104,11 @@ impl Diff {
     }
 
     fn tell_elements(&mut self, path: &str, attribute: Option<&str>, tally: Tally) -> Result<(), Failure> {
-        let Tally { differing, total: of, first } = tally;
+        let Tally { differing, total: of, first, chunks } = tally;
         if differing == 0 {
             Ok(())
         } else {
-            self.tell(path, attribute, What::Elements { differing, of, first })
+            self.tell(path, attribute, What::Elements { differing, of, first, chunks })
         }
     }
 
@@ -151,6 +159,7 @@ impl Diff {
             return Ok(());
         }
         tally.total = space.points()?;
+        tally.chunks = DifferingChunks::of(a.layout()).filter(|_| self.chunks);
         match parts {
             Some(parts) => {
                 parts.iter().try_for_each(|part| self.part(&of, both, part, space.dims(), &mut tally))?

@@ -189,10 +189,12 @@ def restore(name: Name, id: str = "", *, version: "int | str | None" = None, **s
         _run("restore", "--", name, id, settings=settings)
 
 
-def diff(first: Name, second: Name, path: str = "/", *, elements: int = 0, storage: bool = False, **settings) -> "list[Difference]":
+def diff(first: Name, second: Name, path: str = "/", *, elements: int = 0, chunks: bool = False, storage: bool = False,
+         **settings) -> "list[Difference]":
     """What two containers, or two versions (`NAME@v=3`), differ in below `path`; nothing if they are equal. `elements` first elements
-    of each dataset and attribute are shown, and with `storage` layouts, chunks and filters are compared, too."""
-    more = ["--storage"] if storage else []
+    of each dataset and attribute are shown. With `chunks`, the detail "chunks" of a dataset has the coordinates of the first elements
+    of the chunks that differ. With `storage`, layouts, chunks and filters are compared, too."""
+    more = (["--chunks"] if chunks else []) + (["--storage"] if storage else [])
     out, _ = _run("diff", "--json", "--elements", str(elements), *more, "--", first, second, path, settings=settings, allowed=(DIFFERENT,))
     made = []
     for entry in json.loads(out):
