@@ -385,7 +385,7 @@ def check_scattered_slices_fetch_a_short_file_once(folder):
     lake = make("scattered")
     size = (lake / "scattered.h5").stat().st_size
     assert 40 * MIB < size < 48 * MIB
-    with Server(lake, delay=0.5) as server:
+    with Server(lake, delay=1.5) as server:
         with h5py.File(f"{server.url}/scattered.h5") as f, h5py.File(lake / "scattered.h5") as local:
             for n in range(100):
                 same(f[f"d{n}"][20:25, :100], local[f"d{n}"][20:25, :100])

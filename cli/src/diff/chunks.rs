@@ -29,6 +29,11 @@ impl DifferingChunks {
         Some(Self { shape: chunk.clone(), at: BTreeSet::new(), has_more: false })
     }
 
+    /// Elements of a chunk along the last dimension.
+    pub(super) fn row_elements(&self) -> u64 {
+        self.shape.last().copied().unwrap_or(1).max(1)
+    }
+
     /// Counts in the chunk of an element.
     pub(super) fn add(&mut self, mut element: Vec<u64>) {
         for (at, length) in element.iter_mut().zip(&self.shape) {

@@ -25,6 +25,33 @@ struct Tally {
     chunks: Option<DifferingChunks>,
 }
 
+impl Tally {
+    /// Counts the elements whose bytes differ, some of one chunk at a time.
+    fn count(&mut self, size: usize, [mut a, mut b]: [&[u8]; 2], numbers: Numbers<'_>) {
+        let row = numbers.dims.last().copied().unwrap_or(1).max(1);
+        let chunk = self.chunks.as_ref().map_or(u64::MAX, DifferingChunks::row_elements);
+        for run in numbers.runs {
+            let (mut number, end) = (run.offset, run.offset + run.count);
+            while number < end {
+                let column = number % row;
+                let length = (end - number).min(row - column).min(chunk - column % chunk);
+                let bytes = (length as usize).saturating_mul(size).min(a.len()).min(b.len());
+                let (one, other);
+                (one, a) = a.split_at(bytes);
+                (other, b) = b.split_at(bytes);
+                if one != other {
+                    let both = one.chunks_exact(size).zip(other.chunks_exact(size));
+                    self.differing += both.filter(|(one, other)| one != other).count() as u64;
+                    if let Some(chunks) = &mut self.chunks {
+                        chunks.add(place(number, numbers.dims));
+                    }
+                }
+                number += length;
+            }
+        }
+    }
+}
+
 /// Which elements some bytes are.
 #[derive(Clone, Copy)]
 struct Numbers<'a> {
@@ -77,27 +104,24 @@ impl Diff {
         let [of_a, of_b] = &mut self.paths;
         let mut first = Decoder::new(&self.both[0], heaps[0].clone(), of_a);
         let mut second = Decoder::new(&self.both[1], heaps[1].clone(), of_b);
+        if of.is_self_contained() && tally.first.len() >= self.elements {
+            tally.count(size, [a, b], numbers);
+            return Ok(());
+        }
         let all = numbers.runs.iter().flat_map(|run| run.offset..run.offset + run.count);
         for ((a, b), number) in a.chunks_exact(size).zip(b.chunks_exact(size)).zip(all) {
             if of.is_self_contained() && a == b {
                 continue;
             }
-            let wanted = tally.first.len() < self.elements;
-            let differs = |tally: &mut Tally| {
-                tally.differing += 1;
-                if let Some(chunks) = &mut tally.chunks {
-                    chunks.add(place(number, numbers.dims));
-                }
-            };
-            if of.is_self_contained() && !wanted {
-                differs(tally);
-                continue;
-            }
             let (a, b) = (first.decode(of, a)?, second.decode(of, b)?);
-            let shown = wanted.then(|| (a.json(), b.json()));
+            let shown = (tally.first.len() < self.elements).then(|| (a.json(), b.json()));
             if of.is_self_contained() || comparable(a) != comparable(b) {
-                differs(tally);
-                tally.first.extend(shown.map(|(a, b)| (place(number, numbers.dims), a, b)));
+                tally.differing += 1;
+                let at = place(number, numbers.dims);
+                if let Some(chunks) = &mut tally.chunks {
+                    chunks.add(at.clone());
+                }
+                tally.first.extend(shown.map(|(a, b)| (at, a, b)));
             }
         }
         Ok(())

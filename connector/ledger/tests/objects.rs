@@ -512,7 +512,7 @@ fn vacuum_takes_what_dead_writers_left_and_nothing_else() {
     let l = create(&store, &opts());
     let states = work(&l, &Map::new(), 10).1;
     let orphan = Key::new(format!("{KEY}.lake/{}/pack/{}", hex(&l.identity().id), "ab".repeat(16))).unwrap();
-    store.put(&orphan, vec![1; 100_000].into(), PutMode::Create).unwrap();
+    store.put(&orphan, vec![1; 100_000].into(), PutMode::Overwrite).unwrap();
     let freed = l.vacuum().unwrap();
     // The table that the checkpoint wrote takes a little of it.
     assert!(freed >= 90_000, "{freed}");
