@@ -15,7 +15,7 @@ from pathlib import Path
 
 class Server:
     """Serves `folder` at `url` until the end of a with statement. It is a process of its own: h5py keeps Python's lock while
-    HDF5 waits. Options: ranges, conditions (If-Match), etags ("strong", "weak", None), delay in seconds."""
+    HDF5 waits. Options: ranges, conditions (If-Match), etags ("strong", "weak", None), delay in seconds, rate: bytes a second of all answers together."""
 
     def __init__(self, folder, **options):
         command = [sys.executable, __file__, str(folder), json.dumps(options)]
@@ -58,9 +58,10 @@ class Server:
 class State:
     """What the handlers of a serving process share."""
 
-    def __init__(self, folder, ranges=True, conditions=True, etags="strong", delay=0.0):
-        self.folder, self.ranges, self.conditions, self.etags, self.delay = Path(folder), ranges, conditions, etags, delay
+    def __init__(self, folder, ranges=True, conditions=True, etags="strong", delay=0.0, rate=None):
+        self.folder, self.ranges, self.conditions, self.etags, self.delay, self.rate = Path(folder), ranges, conditions, etags, delay, rate
         self.files, self.asked, self.most, self.now, self.events, self.lock = {}, [], 0, 0, 0, threading.Lock()
+        self.free = 0.0
 
     def file(self, path):
         """The bytes of a file, their etag, the file's time. A file is read once for each time that it has."""
@@ -78,6 +79,14 @@ class State:
             self.events += 1
             self.most = max(self.most, self.now)
             return self.events
+
+    def wait_for_line(self, length):
+        """Waits until so many bytes have gone through a line that all answers share."""
+        if self.rate:
+            with self.lock:
+                self.free = max(self.free, time.monotonic()) + length / self.rate
+                free = self.free
+            time.sleep(max(0, free - time.monotonic()))
 
 
 def serve(state):
@@ -106,7 +115,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body)
+            step = 256 << 10 if self.of.rate else max(1, len(body))
+            for at in range(0, len(body), step):
+                self.of.wait_for_line(len(body[at:at + step]))
+                self.wfile.write(body[at:at + step])
 
     def do_GET(self):
         begun = self.of.change(1)
