@@ -296,6 +296,7 @@ impl Container {
             Target::Objects { store, .. } if store.capabilities().near => Latency::Memory,
             Target::Objects { .. } => Latency::Far,
         };
+        let distance = if has_remote_sources(&ledger)? { Latency::Far } else { distance };
         let takes_lent =
             matches!(target, Target::Objects { store, .. } if !store.capabilities().keeps_pieces);
         let statistics = Statistics::start(target, access == Access::ReadWrite, o);
@@ -601,6 +602,11 @@ impl Drop for Container {
 }
 
 /// Makes a ledger whose map holds `first`.
+/// Whether raw data lies in stores, so that it is asked for together.
+fn has_remote_sources(ledger: &Ledger) -> Result<bool> {
+    Ok(ledger.is_for_sources() && ledger.sources()?.iter().any(|(_, source)| source.is_remote()))
+}
+
 fn create_ledger(
     target: &Target,
     replace: Replace,

@@ -96,7 +96,9 @@ impl Container {
         let own = crate::container::read_record(&from, source)?;
         let (size, offset) = (from.size()?, from.offset_in_file());
         let user_block = offset.unwrap_or(own.user_block);
-        let ledger = h5lake_ledger::Options { user_block, at: None, ..target_options.ledger.clone() };
+        let sources = from.has_sources()?;
+        let ledger =
+            h5lake_ledger::Options { user_block, at: None, sources, ..target_options.ledger.clone() };
         let origin = match origin(source, options, &from) {
             // The versions of a damaged container cannot always be listed. What is copied is whole all the same.
             Err(e) if e.kind() == ErrorKind::Corrupt => None,

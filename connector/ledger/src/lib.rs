@@ -40,6 +40,8 @@ mod page;
 mod payload;
 pub mod process;
 mod signatures;
+mod source;
+mod sources;
 mod statistics;
 mod storage;
 mod tags;
@@ -76,5 +78,7 @@ pub use options::{
 };
 pub use origin::{CopyState, Origin};
 pub use payload::PayloadPart;
+pub use source::{SOURCE, Source};
+pub use sources::SourceOpener;
 pub use statistics::{CacheUse, Statistics};
 pub use tags::{MAX_TAG_NAME, TagName};
