@@ -3,8 +3,9 @@
 use super::Dataset;
 use crate::chunk::block_store::stored;
 use crate::chunk::fragments::Fragments;
-use crate::{Error, Layout, Result};
-use h5lake_ledger::Extent;
+use crate::record_conversion::buffer;
+use crate::{Container, Error, Layout, Result};
+use h5lake_ledger::{Extent, Source, buffers};
 use prost::Message;
 
 impl Dataset {
@@ -75,5 +76,59 @@ impl Dataset {
             at += step;
         }
         Ok(())
+    }
+}
+
+impl Container {
+    /// Stages the entry of a source, and gives its number.
+    ///
+    /// # Errors
+    /// `ReadOnly`; those of the ledger.
+    pub fn add_source(&self, source: &Source) -> Result<u32> {
+        self.check_writable("unable to refer to a file")?;
+        let last = self.ledger.sources()?.last().map(|(number, _)| *number);
+        let number = last.map_or(Some(0), |last| last.checked_add(1));
+        let number = number.ok_or_else(|| Error::range("a container has too many sources"))?;
+        self.ledger.put_source(number, source)?;
+        Ok(number)
+    }
+
+    /// The sources that it knows, by their numbers.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub fn sources(&self) -> Result<Vec<(u32, Source)>> {
+        Ok(self.ledger.sources()?)
+    }
+
+    /// How messages call a source: its path, or its URL.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub fn source_name(&self, number: u32) -> Result<String> {
+        Ok(self.ledger.source_name(number)?)
+    }
+
+    /// Bytes of a source as an extent; with their checksums, for which they are read.
+    ///
+    /// # Errors
+    /// `Corrupt` if they leave the source; those of reading it.
+    pub fn extent_in_source(
+        &self,
+        number: u32,
+        offset: u64,
+        length: u64,
+        with_checksums: bool,
+    ) -> Result<Extent> {
+        let extent = Extent::in_source(number, offset, length)?;
+        self.ledger.check_extent_in_source(&extent)?;
+        if !with_checksums {
+            return Ok(extent);
+        }
+        let mut bytes = buffer(usize::try_from(length).unwrap_or(usize::MAX))?;
+        self.ledger.read_payload(&extent, 0, &mut bytes)?;
+        let extent = extent.with_checksums(&bytes);
+        buffers::give(bytes);
+        Ok(extent)
     }
 }
