@@ -57,6 +57,10 @@ impl<'a> References<'a> {
 
     fn put(&mut self, place: RawPlace) -> Result<(), Failure> {
         match place {
+            RawPlace::Filters { dataset, filters } => {
+                self.open = None;
+                self.container.set_filter_parameters(ObjectId(dataset), &filters)?;
+            }
             RawPlace::Copied { path, reason } => self.summary.copied.push((path, reason)),
             RawPlace::Chunk { dataset, offset, mask, address, length } => {
                 let dataset = self.dataset(dataset)?;

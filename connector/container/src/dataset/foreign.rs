@@ -3,7 +3,10 @@
 use super::Dataset;
 use crate::chunk::block_store::stored;
 use crate::chunk::fragments::Fragments;
+use crate::filters::Pipeline;
+use crate::record::FilterRecord;
 use crate::record_conversion::buffer;
+use crate::types::{Filter, ObjectId};
 use crate::{Container, Error, Layout, Result};
 use h5lake_ledger::{Extent, Source, buffers};
 use prost::Message;
@@ -80,6 +83,24 @@ impl Dataset {
 }
 
 impl Container {
+    /// Stages that the chunks of a dataset went through these filters, where others were noted when it was made: a native file says with
+    /// which parameters its chunks were stored. Nobody has the dataset open, and it has no chunks yet.
+    ///
+    /// # Errors
+    /// `WrongKind` for other objects; `InvalidArgument` if it has other filters than in their parameters; `Unsupported`; `ReadOnly`.
+    pub fn set_filter_parameters(&self, id: ObjectId, filters: &[Filter]) -> Result<()> {
+        self.check_writable("unable to change filters")?;
+        Pipeline::new(filters)?;
+        self.change_header(&mut self.state(), id, |h| {
+            let d = h.dataset.as_mut().ok_or_else(|| Error::wrong_kind("only a dataset has filters"))?;
+            if !d.filters.iter().map(|f| f.id).eq(filters.iter().map(|f| f.id)) {
+                return Err(Error::invalid("a dataset has other filters than its chunks"));
+            }
+            d.filters = filters.iter().map(FilterRecord::from).collect();
+            Ok(())
+        })
+    }
+
     /// Stages the entry of a source, and gives its number.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use h5lake_container::Layout;
 use h5lake_container::encoded::check_datatype;
+use h5lake_container::{Filter, Layout};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::CrossCopier;
@@ -49,6 +49,13 @@ pub enum RawPlace {
         address: u64,
         /// Bytes.
         length: u64,
+    },
+    /// The chunks of a dataset went through these filters, and not those that it was made with: plugins may set other parameters.
+    Filters {
+        /// The dataset's id in the container.
+        dataset: u64,
+        /// As the native file has them.
+        filters: Vec<Filter>,
     },
     /// The elements were copied.
     Copied {
@@ -91,6 +98,17 @@ impl Places {
         self.put(&line)
     }
 
+    fn filters(&self, dataset: u64, filters: &[Filter]) -> io::Result<()> {
+        self.numbers(b'P', &[dataset, filters.len() as u64])?;
+        filters.iter().try_for_each(|filter| {
+            let Filter { id, flags, name, client_data } = filter;
+            let id = u64::from(id.cast_unsigned());
+            self.numbers(b'p', &[id, (*flags).into(), name.len() as u64, client_data.len() as u64])?;
+            self.put(name)?;
+            client_data.iter().try_for_each(|value| self.put(&value.to_le_bytes()))
+        })
+    }
+
     fn copied(&self, path: &str, reason: &str) -> io::Result<()> {
         self.numbers(b'X', &[path.len() as u64, reason.len() as u64])?;
         self.put(path.as_bytes())?;
@@ -120,12 +138,26 @@ impl<R: Read> RawPlaces<R> {
     }
 
     fn text(&mut self, length: u64) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&self.bytes(length)?).into_owned())
+    }
+
+    fn bytes(&mut self, length: u64) -> io::Result<Vec<u8>> {
         if length > MAX_TEXT {
             return Err(io::Error::other("a text is too long"));
         }
         let mut bytes = vec![0; length as usize];
         self.0.read_exact(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(bytes)
+    }
+
+    fn filter(&mut self) -> io::Result<Filter> {
+        self.bytes(1)?;
+        let (id, flags, name, count) = (self.number()?, self.number()?, self.number()?, self.number()?);
+        let name = self.bytes(name)?;
+        let values = self.bytes(count.saturating_mul(4))?;
+        let value = |bytes: &[u8]| bytes.iter().rev().fold(0, |n, byte| n << 8 | u32::from(*byte));
+        let client_data = values.chunks(4).map(value).collect();
+        Ok(Filter { id: (id as u32).cast_signed(), flags: flags as u32, name, client_data })
     }
 
     /// The next place; `None` behind the last.
@@ -152,6 +184,11 @@ impl<R: Read> RawPlaces<R> {
                 address: self.number()?,
                 length: self.number()?,
             },
+            b'P' => {
+                let (dataset, count) = (self.number()?, self.number()?);
+                let filters = (0..count).map(|_| self.filter()).collect::<io::Result<_>>()?;
+                RawPlace::Filters { dataset, filters }
+            }
             b'X' => {
                 let (path, reason) = (self.number()?, self.number()?);
                 RawPlace::Copied { path: self.text(path)?, reason: self.text(reason)? }
@@ -205,11 +242,11 @@ impl CrossCopier {
                 return Err(self.elsewhere(from, "external storage", files.first().map(|file| &*file.name)));
             }
             Layout::Virtual { mappings } => {
-                let other = mappings.iter().find(|mapping| mapping.file != b".");
-                return match other {
-                    Some(mapping) => Err(self.elsewhere(from, "a virtual layout", Some(&mapping.file))),
-                    None => Ok(Way::Listed),
-                };
+                return Err(self.elsewhere(
+                    from,
+                    "a virtual layout",
+                    mappings.first().map(|mapping| &*mapping.file),
+                ));
             }
             Layout::Contiguous => None,
             Layout::Chunked { chunk } => Some(chunk),
@@ -227,14 +264,15 @@ impl CrossCopier {
         if !library.types_equal(datatype.get(), made_type.get())? {
             return Ok(Way::Copied("a type that a new dataset has not alike"));
         }
-        let pipeline = |list: &Id| -> Result<Vec<_>> {
-            let filters = library.filters(list.get())?;
-            Ok(filters.into_iter().map(|filter| (filter.id, filter.client_data)).collect())
-        };
-        if pipeline(list)? != pipeline(&made)? || library.layout(list.get())? != library.layout(made.get())? {
-            return Ok(Way::Copied("filters that a new dataset has not alike"));
+        let (filters, made_filters) = (library.filters(list.get())?, library.filters(made.get())?);
+        let is_same = filters.iter().map(|filter| filter.id).eq(made_filters.iter().map(|filter| filter.id));
+        if !is_same || library.layout(list.get())? != library.layout(made.get())? {
+            return Ok(Way::Copied("filters or chunks that a new dataset has not alike"));
         }
         let id = u64::from_le_bytes(self.token(to)?);
+        if filters != made_filters {
+            places.filters(id, &filters).map_err(|error| io(&error))?;
+        }
         match chunk {
             Some(chunk) => self.list_chunks(places, from, id, &chunk),
             None => self.list_contiguous(places, from, id),
@@ -244,7 +282,7 @@ impl CrossCopier {
     fn elsewhere(&self, dataset: Hid, what: &str, file: Option<&[u8]>) -> Error {
         let file = String::from_utf8_lossy(file.unwrap_or_default()).escape_debug().to_string();
         let text = format!(
-            "{} has {what} over another file, '{file}', to which no reference can be made; copy the file instead (h5lake import)",
+            "{} has {what} over '{file}', to which no reference can be made; remove that dataset from a copy of the file, and adopt the copy",
             self.path_of(dataset)
         );
         Error::new(Minor::NotFollowed, text)
@@ -357,6 +395,8 @@ mod tests {
         places.numbers(b'C', &[7, 3, 4096, 100, 2, 10, 20]).unwrap();
         places.numbers(b'B', &[8, 5000, 80]).unwrap();
         places.copied("/a", "compact").unwrap();
+        let filter = Filter { id: -2, flags: 1, name: b"odd".to_vec(), client_data: vec![1, u32::MAX] };
+        places.filters(9, std::slice::from_ref(&filter)).unwrap();
         places.finish().unwrap();
         let mut read = RawPlaces::open(&path).unwrap();
         let mut all = Vec::new();
@@ -369,6 +409,7 @@ mod tests {
                 RawPlace::Chunk { dataset: 7, offset: vec![10, 20], mask: 3, address: 4096, length: 100 },
                 RawPlace::Contiguous { dataset: 8, address: 5000, length: 80 },
                 RawPlace::Copied { path: "/a".into(), reason: "compact".into() },
+                RawPlace::Filters { dataset: 9, filters: vec![filter] },
             ]
         );
         let bytes = std::fs::read(&path).unwrap();

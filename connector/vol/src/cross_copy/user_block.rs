@@ -1,7 +1,7 @@
 //! Whether a libhdf5 counts addresses of raw data from the file's first byte, or from behind the user block: releases differ. A small
 //! file of its own tells.
 
-use std::ffi::{CString, c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -55,7 +55,7 @@ fn probe(library: Library, scratch: &Path) -> Result<(bool, bool)> {
 }
 
 /// Makes the file; the addresses of a chunk and of contiguous data, as the library gives them.
-fn make(library: Library, name: &std::ffi::CStr) -> Result<(u64, u64)> {
+fn make(library: Library, name: &CStr) -> Result<(u64, u64)> {
     let table = library.table();
     let access = library.access_to_native(false)?;
     let id = |id, function| Id::from_call(library, id, function);
@@ -70,9 +70,10 @@ fn make(library: Library, name: &std::ffi::CStr) -> Result<(u64, u64)> {
         let file = id(make(name.as_ptr(), sys::H5F_ACC_TRUNC, creation.get(), access.get()), "H5Fcreate")?;
         let space = id((table.H5Screate_simple)(1, size.as_ptr(), std::ptr::null()), "H5Screate_simple")?;
         let byte = table.H5T_NATIVE_SCHAR_g();
-        let dataset = |list: Hid| -> Result<Id> {
-            let made = (table.H5Dcreate_anon)(file.get(), byte, space.get(), list, default);
-            let made = id(made, "H5Dcreate_anon")?;
+        let dataset = |name: &CStr, list: Hid| -> Result<Id> {
+            let create = table.H5Dcreate2;
+            let made = create(file.get(), name.as_ptr(), byte, space.get(), default, list, default);
+            let made = id(made, "H5Dcreate2")?;
             let all = sys::H5S_ALL as Hid;
             let data = PATTERN.as_ptr().cast::<c_void>();
             check((table.H5Dwrite)(made.get(), byte, all, all, default, data), "H5Dwrite")?;
@@ -80,9 +81,9 @@ fn make(library: Library, name: &std::ffi::CStr) -> Result<(u64, u64)> {
             Ok(made)
         };
         let list = id((table.H5Pcreate)(table.H5P_CLS_DATASET_CREATE_ID_g()), "H5Pcreate")?;
-        let contiguous = dataset(default)?;
+        let contiguous = dataset(c"contiguous", default)?;
         check((table.H5Pset_chunk)(list.get(), 1, size.as_ptr()), "H5Pset_chunk")?;
-        let chunked = dataset(list.get())?;
+        let chunked = dataset(c"chunked", list.get())?;
         let mut chunk = u64::MAX;
         let place: *mut u64 = &mut chunk;
         check((table.H5Dchunk_iter)(chunked.get(), default, Some(note), place.cast()), "H5Dchunk_iter")?;
