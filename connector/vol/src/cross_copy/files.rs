@@ -6,9 +6,9 @@ use std::path::Path;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::Refused;
+use super::address_probe::shifts;
 use super::places::Places;
 use super::referenced::{adopt_root, copy_root, try_root};
-use super::user_block::shifts;
 use crate::error::{Error, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;

@@ -18,6 +18,7 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::silently;
 
+mod address_probe;
 mod chunks;
 pub mod conversion;
 mod file_image;
@@ -26,7 +27,6 @@ mod links;
 mod numbers;
 pub mod places;
 mod referenced;
-mod user_block;
 mod values;
 
 use referenced::copy_root;

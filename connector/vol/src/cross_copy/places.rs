@@ -2,17 +2,18 @@
 //!
 //! The list is for this build alone, and passes between two processes of one tool. All numbers are little-endian.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::ffi::{c_int, c_uint, c_void};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use h5lake_container::encoded::check_datatype;
 use h5lake_container::{Filter, Layout};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::CrossCopier;
+use super::address_probe::swaps_coordinates;
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
@@ -71,6 +72,10 @@ pub(super) struct Places {
     out: RefCell<BufWriter<File>>,
     /// What has to be added to the addresses that libhdf5 gives of chunks, and of contiguous data.
     shift: (u64, u64),
+    /// A path for files that tell what libhdf5 does.
+    scratch: PathBuf,
+    /// Whether libhdf5 swaps coordinates of chunks in extensible arrays, once that was asked.
+    swaps: OnceCell<bool>,
 }
 
 fn io(error: &io::Error) -> Error {
@@ -80,7 +85,8 @@ fn io(error: &io::Error) -> Error {
 impl Places {
     pub(super) fn create(path: &Path, shift: (u64, u64)) -> Result<Self> {
         let file = File::create(path).map_err(|error| io(&error))?;
-        Ok(Self { out: RefCell::new(BufWriter::new(file)), shift })
+        let (out, scratch) = (RefCell::new(BufWriter::new(file)), path.with_extension("probe"));
+        Ok(Self { out, shift, scratch, swaps: OnceCell::new() })
     }
 
     fn put(&self, bytes: &[u8]) -> io::Result<()> {
@@ -314,14 +320,14 @@ impl CrossCopier {
             self.ok((table.H5Dget_chunk_index_type)(from, &mut index))?;
             self.id((table.H5Dget_space)(from))?
         };
+        let mut swapped = None;
         if index == sys::H5D_CHUNK_IDX_EARRAY
             && self.has_one_later_unlimited_dimension(&space, chunk.len())?
         {
-            // The index has its dimensions swapped, and libhdf5 lists coordinates in that order.
-            return Ok(Way::Copied("a chunk index with swapped dimensions"));
+            swapped = self.swapped(places, &space, chunk)?;
         }
         let extent = self.extent(&space)?;
-        let mut listing = Listing { places, dataset, extent: &extent, failed: None };
+        let mut listing = Listing { places, dataset, extent: &extent, swapped, failed: None };
         let place: *mut Listing<'_> = &mut listing;
         // SAFETY: the callback gets the place, which outlives the call.
         let done = unsafe { (table.H5Dchunk_iter)(from, sys::H5P_DEFAULT, Some(list_one), place.cast()) };
@@ -334,6 +340,63 @@ impl CrossCopier {
     }
 }
 
+impl CrossCopier {
+    /// How coordinates in an extensible array are to be read, which has an unlimited dimension that is not the first one.
+    fn swapped(&self, places: &Places, space: &Id, chunk: &[u64]) -> Result<Option<Swapped>> {
+        let swaps = match places.swaps.get() {
+            Some(swaps) => *swaps,
+            None => {
+                let found = swaps_coordinates(self.library, &places.scratch)?;
+                *places.swaps.get_or_init(|| found)
+            }
+        };
+        if !swaps {
+            return Ok(None);
+        }
+        let mut most = vec![0_u64; chunk.len()];
+        // SAFETY: the array has an entry for each dimension.
+        self.ok(unsafe {
+            (self.table().H5Sget_simple_extent_dims)(space.get(), std::ptr::null_mut(), most.as_mut_ptr())
+        })?;
+        let unlimited = most.iter().position(|size| *size == u64::MAX).unwrap_or(0);
+        let counts =
+            most.iter().zip(chunk).map(|(most, chunk)| most.div_ceil((*chunk).max(1)).max(1)).collect();
+        Ok(Some(Swapped { chunk: chunk.to_vec(), counts, unlimited }))
+    }
+}
+
+/// Coordinates that libhdf5 counts in the order of the dimensions, in an extensible array that has the unlimited dimension first
+/// (`H5D__earray_idx_iterate_cb` of releases up to 2.0). They tell a chunk's number in the array, and that its true coordinates.
+struct Swapped {
+    chunk: Vec<u64>,
+    /// Chunks along each dimension, at most.
+    counts: Vec<u64>,
+    unlimited: usize,
+}
+
+impl Swapped {
+    /// The element at which a chunk begins, of which libhdf5 says that it begins at `offset`; `None` for what it never says.
+    fn undo(&self, offset: &[u64]) -> Option<Vec<u64>> {
+        let at: Vec<u64> = offset.iter().zip(&self.chunk).map(|(offset, chunk)| offset / chunk).collect();
+        let (before, behind) = at.split_at(self.unlimited);
+        if before.iter().any(|at| *at != 0) {
+            return None;
+        }
+        let mut number = 0_u64;
+        for (n, at) in behind.iter().enumerate() {
+            let count = if n == 0 { 1 } else { self.counts[self.unlimited + n] };
+            number = number.checked_mul(count)?.checked_add(*at)?;
+        }
+        let mut real = vec![0; at.len()];
+        for n in (0..at.len()).rev().filter(|n| *n != self.unlimited) {
+            real[n] = number % self.counts[n];
+            number /= self.counts[n];
+        }
+        real[self.unlimited] = number;
+        real.iter().zip(&self.chunk).map(|(at, chunk)| at.checked_mul(*chunk)).collect()
+    }
+}
+
 fn beyond() -> Error {
     Error::new(Minor::BadRange, "an address beyond any file")
 }
@@ -342,11 +405,22 @@ struct Listing<'a> {
     places: &'a Places,
     dataset: u64,
     extent: &'a [u64],
+    swapped: Option<Swapped>,
     failed: Option<Error>,
 }
 
 impl Listing<'_> {
     fn add(&self, offset: &[u64], mask: u32, address: u64, length: u64) -> Result<()> {
+        let real = match &self.swapped {
+            None => None,
+            Some(swapped) => Some(swapped.undo(offset).ok_or_else(|| {
+                Error::new(
+                    Minor::BadRange,
+                    "libhdf5 lists a chunk where none can be; use another one (--library)",
+                )
+            })?),
+        };
+        let offset = real.as_deref().unwrap_or(offset);
         if offset.iter().zip(self.extent).any(|(at, size)| at >= size) {
             return Ok(());
         }
@@ -386,6 +460,23 @@ unsafe extern "C" fn list_one(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn swapped_coordinates_are_undone() {
+        // Dimensions of 2 × unlimited × 3 chunks, of 4 × 5 × 6 elements.
+        let swapped = Swapped { chunk: vec![4, 5, 6], counts: vec![2, u64::MAX, 3], unlimited: 1 };
+        let mut seen = std::collections::BTreeSet::new();
+        for number in 0..24 {
+            // libhdf5 counts the last dimension, then the unlimited one on and on.
+            let told = [0, number / 3 * 5, number % 3 * 6];
+            let real = swapped.undo(&told).unwrap();
+            // In the array: the unlimited dimension, the first, the last.
+            assert_eq!(number, (real[1] / 5 * 2 + real[0] / 4) * 3 + real[2] / 6);
+            seen.insert(real);
+        }
+        assert_eq!(seen.len(), 24);
+        assert_eq!(swapped.undo(&[4, 0, 0]), None);
+    }
 
     #[test]
     fn a_list_is_read_as_written_and_a_cut_one_refused() {
