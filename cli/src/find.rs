@@ -39,7 +39,7 @@ pub fn find_version(name: &Path, access: Access) -> Result<(Place, Options), Fai
         lock,
         at: place.at,
         salvage: config.salvage && access == Access::ReadOnly,
-        source_opener: Some(FollowedSources::new(&config, folder)),
+        source_opener: Some(FollowedSources::opener(&config, folder)),
         ..Options::default()
     };
     Ok((place, options))

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use h5lake_connector::config::Config;
 use h5lake_connector::names::{self, sources::FollowedSources};
 use h5lake_container::{Container, Options, Target};
-use h5lake_ledger::{Access, Ledger, Probe, Source};
+use h5lake_ledger::{Access, Ledger, NotFollowed, Probe, Source};
 use serde_json::json;
 
 use crate::Failure;
@@ -109,7 +109,7 @@ fn refer(
 /// What the user names may be followed, wherever it leads.
 fn opener(name: &Path, config: &Config) -> std::sync::Arc<dyn h5lake_ledger::SourceOpener> {
     use std::os::unix::ffi::OsStrExt;
-    FollowedSources::new(config, names::folder_of(name.as_os_str().as_bytes(), config))
+    FollowedSources::opener(config, names::folder_of(name.as_os_str().as_bytes(), config))
 }
 
 /// Looks at a native file. A local one that changed a moment ago is waited for.
@@ -118,7 +118,7 @@ fn describe(name: &Path) -> Result<Native, Failure> {
     let url = name.to_str().filter(|name| name.contains("://"));
     if let Some(url) = url {
         let config = Config::from_environment()?;
-        let failed = |(_, why): (Option<i32>, String)| Failure::from(format!("{shown}: {why}"));
+        let failed = |refused: NotFollowed| Failure::from(format!("{shown}: {}", refused.why));
         let (store, key) = opener(name, &config).open(url).map_err(failed)?;
         let meta = store.head(&key).map_err(|error| format!("{shown}: {error}"))?;
         return Ok(Native { name: name.to_owned(), source: Source::of_object(url, &meta) });

@@ -176,7 +176,8 @@ impl Extent {
             return Err("unknown extent version");
         }
         let block_power = r.u8()?;
-        if !(9..=20).contains(&block_power) && !(version == IN_SOURCE && block_power == 0) {
+        let has_no_checksums = version == IN_SOURCE && block_power == 0;
+        if !has_no_checksums && !(9..=20).contains(&block_power) {
             return Err("impossible block size of an extent");
         }
         let length = r.varint()?;

@@ -79,6 +79,6 @@ pub use options::{
 pub use origin::{CopyState, Origin};
 pub use payload::PayloadPart;
 pub use source::{SOURCE, Source};
-pub use sources::SourceOpener;
+pub use sources::{NotFollowed, SourceOpener};
 pub use statistics::{CacheUse, Statistics};
 pub use tags::{MAX_TAG_NAME, TagName};

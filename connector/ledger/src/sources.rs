@@ -33,13 +33,22 @@ const MAX_REQUEST_BYTES: u64 = 4 << 20;
 /// What changed so short a time ago may change again without getting another time: file systems count in ticks of a clock.
 const MIN_AGE: Duration = Duration::from_secs(2);
 
+/// Why a URL in a container is not followed.
+#[derive(Debug, Clone)]
+pub struct NotFollowed {
+    /// The error number, where there is one.
+    pub errno: Option<i32>,
+    /// What keeps from following it.
+    pub why: String,
+}
+
 /// Finds the stores of sources.
 pub trait SourceOpener: fmt::Debug + Send + Sync {
     /// The store and the key that a URL in a container names.
     ///
     /// # Errors
-    /// The error number, where there is one, and what keeps from following it.
-    fn open(&self, url: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key), (Option<i32>, String)>;
+    /// What keeps from following it.
+    fn open(&self, url: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key), NotFollowed>;
 }
 
 /// The sources that a container has open.
@@ -289,7 +298,7 @@ impl Ledger {
                 return Err(failed(Some(95), "is in a store, which this program does not open".into()));
             };
             let (store, key) =
-                opener.open(url).map_err(|(errno, why)| failed(errno, format!("is not opened: {why}")))?;
+                opener.open(url).map_err(|e| failed(e.errno, format!("is not opened: {}", e.why)))?;
             let meta = store.head(&key).map_err(|e| failed(e.errno(), format!("cannot be opened: {e}")))?;
             let etag = (!entry.etag.is_empty()).then(|| Etag::new(&entry.etag));
             let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(entry.modified);

@@ -230,7 +230,6 @@ impl<'a> Repair<'a> {
     }
 
     /// Notes that what a key held is lost.
-
     fn lose(&mut self, kind: &'static str, key: &[u8], why: impl Into<String>) {
         let found = Finding::new(Severity::Damage, kind, "", why);
         self.findings.add(Finding { key: Some(Bytes::copy_from_slice(key)), ..found });

@@ -21,7 +21,7 @@ struct Native {
 fn native() -> Native {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("native.h5");
-    let bytes: Vec<u8> = (0..SIZE).map(|n| (n * 31 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..SIZE).map(|n| ((n * 31) >> 3) as u8).collect();
     fs::write(&path, &bytes).unwrap();
     age(&path);
     Native { path, _dir: dir, bytes }

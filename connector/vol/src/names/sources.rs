@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use h5lake_container::Target;
-use h5lake_ledger::SourceOpener;
+use h5lake_ledger::{NotFollowed, SourceOpener};
 use object_stores::{Key, ObjectStore};
 
 use super::{in_store, split_key};
@@ -20,21 +20,23 @@ pub struct FollowedSources {
 
 impl FollowedSources {
     /// For a container in `folder`.
-    pub fn new(config: &Config, folder: Vec<u8>) -> Arc<dyn SourceOpener> {
+    pub fn opener(config: &Config, folder: Vec<u8>) -> Arc<dyn SourceOpener> {
         Arc::new(Self { config: config.clone(), folder })
     }
 }
 
 impl SourceOpener for FollowedSources {
-    fn open(&self, url: &str) -> Result<(Arc<dyn ObjectStore>, Key), (Option<i32>, String)> {
-        let refused = |error: crate::error::Error| (Some(libc::EACCES), error.to_string());
+    fn open(&self, url: &str) -> Result<(Arc<dyn ObjectStore>, Key), NotFollowed> {
+        let failed = |why: String| NotFollowed { errno: None, why };
+        let refused =
+            |error: crate::error::Error| NotFollowed { errno: Some(libc::EACCES), why: error.to_string() };
         trust::check_name(url.as_bytes(), &self.folder, &self.config).map_err(refused)?;
         let (store, key) = split_key(url);
-        let found = in_store(store, "", key, &self.config).map_err(|error| (None, error.to_string()))?;
+        let found = in_store(store, "", key, &self.config).map_err(|error| failed(error.to_string()))?;
         let Target::Objects { store, key, .. } = found else {
-            return Err((None, format!("'{url}' is no object of a store")));
+            return Err(failed(format!("'{url}' is no object of a store")));
         };
-        let key = Key::new(key).map_err(|error| (None, error.to_string()))?;
+        let key = Key::new(key).map_err(|error| failed(error.to_string()))?;
         Ok((store, key))
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
     options.on_conflict = if together { OnConflict::Last } else { config.on_conflict };
     options.ledger.sync = config.sync;
     options.ledger.lock = locking(library, access)?;
-    options.ledger.source_opener = Some(FollowedSources::new(config, names::folder_of(name, config)));
+    options.ledger.source_opener = Some(FollowedSources::opener(config, names::folder_of(name, config)));
     Ok(options)
 }
 
