@@ -102,6 +102,9 @@ def fill(name, seed, block=0, libver="earliest", count=30):
         f.attrs["title"] = "of random kinds"
         f["long"] = rng.normal(size=(3, 70_000))
         f.create_dataset("wide", data=rng.integers(0, 99, (900, 700)), chunks=(100, 300), compression="gzip", shuffle=True)
+        f["type"] = np.dtype([("x", "<f4"), ("name", "S5")])
+        typed = f.create_dataset("of type", (300,), f["type"], chunks=(100,), compression="gzip")
+        typed[:150] = elements(rng, typed.dtype, (150,))
         f["x axis"] = np.arange(900)
         f["x axis"].make_scale("x")
         f["wide"].dims[0].attach_scale(f["x axis"])
@@ -114,7 +117,8 @@ def form(made):
     """How a dataset was made."""
     plist = made.id.get_create_plist()
     kinds = [plist.get_filter(n)[:3] for n in range(plist.get_nfilters())]
-    return [str(made.dtype), made.shape, made.maxshape, made.chunks, plist.get_layout(), kinds, repr(made.fillvalue), plist.get_fill_time()]
+    committed = made.id.get_type().committed()
+    return [str(made.dtype), committed, made.shape, made.maxshape, made.chunks, plist.get_layout(), kinds, repr(made.fillvalue), plist.get_fill_time()]
 
 
 def seen(name):

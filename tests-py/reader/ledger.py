@@ -196,7 +196,7 @@ class Ledger:
             raise Damaged(f"bytes {offset} to {offset + length} of a source of {size}")
         with open(place, "rb") as file:
             now = os.fstat(file.fileno())
-            if now.st_size != size or changed and now.st_mtime_ns != changed:
+            if now.st_size != size or changed and max(1, now.st_mtime_ns) != changed:
                 raise Damaged(f"the source {place} was changed")
             file.seek(offset)
             return file.read(length)

@@ -604,7 +604,15 @@ impl Drop for Container {
 /// Makes a ledger whose map holds `first`.
 /// Whether raw data lies in stores, so that it is asked for together.
 fn has_remote_sources(ledger: &Ledger) -> Result<bool> {
-    Ok(ledger.is_for_sources() && ledger.sources()?.iter().any(|(_, source)| source.is_remote()))
+    if !ledger.is_for_sources() {
+        return Ok(false);
+    }
+    match ledger.sources() {
+        Ok(all) => Ok(all.iter().any(|(_, source)| source.is_remote())),
+        // What does not need them can be read all the same.
+        Err(e) if matches!(e.kind(), h5lake_ledger::ErrorKind::Corrupt { .. }) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn create_ledger(

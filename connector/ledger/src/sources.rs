@@ -80,11 +80,11 @@ enum SourceBytes {
     Object { store: Arc<dyn ObjectStore>, meta: ObjectMeta },
 }
 
-/// What a file says of itself: length, and time of the last change in nanoseconds since 1970.
+/// What a file says of itself: length, and time of the last change in nanoseconds since 1970, which is never 0: that is no time.
 fn stamp(file: &std::fs::Metadata) -> (u64, u64) {
     let seconds = u64::try_from(file.mtime()).unwrap_or(0);
     let nanos = u64::try_from(file.mtime_nsec()).unwrap_or(0);
-    (file.len(), seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    (file.len(), seconds.saturating_mul(1_000_000_000).saturating_add(nanos).max(1))
 }
 
 fn nanos(time: SystemTime) -> u64 {

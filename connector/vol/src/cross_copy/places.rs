@@ -281,7 +281,7 @@ impl CrossCopier {
         }
         match chunk {
             Some(chunk) => self.list_chunks(places, from, id, &chunk),
-            None => self.list_contiguous(places, from, id),
+            None => self.list_contiguous(places, from, id, datatype),
         }
     }
 
@@ -299,13 +299,20 @@ impl CrossCopier {
         Ok([a, b, c, d, e, f, g, h])
     }
 
-    fn list_contiguous(&self, places: &Places, from: Hid, dataset: u64) -> Result<Way> {
+    fn list_contiguous(&self, places: &Places, from: Hid, dataset: u64, datatype: &Id) -> Result<Way> {
+        // SAFETY: identifiers are checked by the library.
+        let space = self.id(unsafe { (self.table().H5Dget_space)(from) })?;
+        let points = self.library.extent_points(space.get())?;
+        let bytes = points.checked_mul(self.library.type_size(datatype.get())? as u64);
         // SAFETY: identifiers are checked by the library.
         let (address, length) =
             unsafe { ((self.table().H5Dget_offset)(from), (self.table().H5Dget_storage_size)(from)) };
         if address == NO_ADDRESS || length == 0 {
             // Never written, or without elements.
             return Ok(Way::Listed);
+        }
+        if bytes != Some(length) {
+            return Ok(Way::Copied("storage of another size than its elements"));
         }
         let place = address.checked_add(places.shift.1).ok_or_else(beyond)?;
         places.numbers(b'B', &[dataset, place, length]).map_err(|error| io(&error))?;
@@ -422,6 +429,10 @@ impl Listing<'_> {
         };
         let offset = real.as_deref().unwrap_or(offset);
         if offset.iter().zip(self.extent).any(|(at, size)| at >= size) {
+            return Ok(());
+        }
+        if address == NO_ADDRESS {
+            // It was never written.
             return Ok(());
         }
         let address = address.checked_add(self.places.shift.0).ok_or_else(beyond)?;
