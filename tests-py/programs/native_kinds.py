@@ -133,7 +133,8 @@ def seen(name):
 
         def note(path, one):
             attributes = {key: value(found) for key, found in one.attrs.items() if key not in ("DIMENSION_LIST", "REFERENCE_LIST")}
-            said[path] = [attributes, list(one)] if isinstance(one, h5py.Group) else [attributes, form(one)]
+            known = form(one) if isinstance(one, h5py.Dataset) else list(one) if isinstance(one, h5py.Group) else str(one.dtype)
+            said[path] = [attributes, known]
             if isinstance(one, h5py.Dataset):
                 if h5py.check_ref_dtype(one.dtype):
                     said[path].append([f[ref].name if ref else None for ref in one[()]])
