@@ -8,6 +8,7 @@ mod open;
 mod origin;
 mod payloads;
 mod publication;
+mod sources;
 mod tag;
 mod whole;
 

@@ -78,7 +78,6 @@ pub use options::{
 };
 pub use origin::{CopyState, Origin};
 pub use payload::PayloadPart;
-pub use source::{SOURCE, Source};
-pub use sources::{NotFollowed, SourceOpener};
+pub use source::{NotFollowed, SOURCE, Source, SourceOpener};
 pub use statistics::{CacheUse, Statistics};
 pub use tags::{MAX_TAG_NAME, TagName};

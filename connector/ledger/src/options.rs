@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::foreign::ForeignObject;
-use crate::sources::SourceOpener;
+use crate::source::SourceOpener;
 use crate::statistics::Statistics;
 use crate::tags::TagName;
 

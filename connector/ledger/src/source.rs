@@ -1,6 +1,10 @@
 //! What a container says of a source: a native file whose raw data it shows (docs/format.md, "Sources").
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use object_stores::{Key, ObjectStore};
 
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 
@@ -10,6 +14,24 @@ pub const SOURCE: u8 = b'F';
 const FORM: u8 = 1;
 /// The longest place, in bytes.
 const MAX_PLACE: usize = 65_536;
+
+/// Why a URL in a container is not followed.
+#[derive(Debug, Clone)]
+pub struct NotFollowed {
+    /// The error number, where there is one.
+    pub errno: Option<i32>,
+    /// What keeps from following it.
+    pub why: String,
+}
+
+/// Finds the stores of sources.
+pub trait SourceOpener: fmt::Debug + Send + Sync {
+    /// The store and the key that a URL in a container names.
+    ///
+    /// # Errors
+    /// What keeps from following it.
+    fn open(&self, url: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key), NotFollowed>;
+}
 
 /// A native file whose raw data a container shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
