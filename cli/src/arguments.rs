@@ -386,6 +386,53 @@ Examples:
         #[command(flatten)]
         conversion: Conversion,
     },
+    /// Makes a container that refers to the raw data of a native HDF5 file, local or in a store: in seconds, and without a copy. The
+    /// native file is never written. It must stay as it is: if it changes, reading that data is an error. Groups, attributes, types,
+    /// links, variable-length data and references are copied. Move both files together, or neither. 'h5lake materialize' copies the rest.
+    #[command(after_help = "Examples:
+  h5lake adopt old.h5 run.h5
+  h5lake adopt --checksums old.h5 s3://lab/data/run.h5
+  h5lake adopt s3://lab/archive/old.h5 run.h5
+
+Exit codes: 0 done; 1 not possible: nothing was made.")]
+    Adopt {
+        /// The native file's path or URL.
+        source: PathBuf,
+        /// The new container's path or URL, where nothing is yet.
+        target: PathBuf,
+        /// The libhdf5 to use, or a program that loads one.
+        #[arg(long, value_name = "PATH")]
+        library: Option<PathBuf>,
+        /// Read all data, and keep checksums of it: then a change that kept the file's length and time is found, too.
+        #[arg(long)]
+        checksums: bool,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Show no progress.
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Copies what a container refers to in native files (h5lake adopt), so that its newest version needs them no longer. Older versions
+    /// do. It commits every 256 MiB, and can be started again.
+    #[command(after_help = "Examples:
+  h5lake materialize --dry-run run.h5
+  h5lake materialize run.h5
+
+Exit codes: 0 done; 1 not possible: what was committed until then stays.")]
+    Materialize {
+        /// The container's path or URL.
+        name: PathBuf,
+        /// Copy nothing: show what there is.
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Show no progress.
+        #[arg(short, long)]
+        quiet: bool,
+    },
     /// Converts one file; for the tool itself.
     #[command(hide = true)]
     ConvertOne {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use h5lake_connector::config::Config;
+use h5lake_connector::names::sources::FollowedSources;
 use h5lake_connector::names::{self, Place};
 use h5lake_container::{Container, Target};
 use h5lake_ledger::{Access, Ledger, LockPolicy, Options, Probe};
@@ -31,12 +32,14 @@ pub fn find_version(name: &Path, access: Access) -> Result<(Place, Options), Fai
     let place = names::place_to_open(name.as_os_str().as_bytes(), &config, access);
     let place = place.map_err(|error| error.to_string())?;
     let lock = LockPolicy::from_environment().unwrap_or_default();
+    let folder = names::folder_of(name.as_os_str().as_bytes(), &config);
     let options = Options {
         retention: config.retention,
         sync: config.sync,
         lock,
         at: place.at,
         salvage: config.salvage && access == Access::ReadOnly,
+        source_opener: Some(FollowedSources::opener(&config, folder)),
         ..Options::default()
     };
     Ok((place, options))

@@ -67,6 +67,9 @@ fn container_lines(name: &Path, storage: &str, container: &Container) -> Result<
     add("attributes", total.attributes.to_string());
     add("bytes", total.size.to_string());
     add("  of data", total.payload_bytes.to_string());
+    if total.source_bytes > 0 {
+        add("  (in native files)", format!("{} ('h5lake materialize -n' lists them)", total.source_bytes));
+    }
     add("  of the map", total.entry_bytes.to_string());
     let room = "pages, log, old versions, free room; vacuum gives back so much at most";
     add("  of other things", format!("{} ({room})", total.other_bytes()));
@@ -88,7 +91,7 @@ fn container_json(name: &Path, storage: &str, container: &Container) -> Result<V
         "tags": container.tags()?.iter().map(crate::tag::object).collect::<Value>(),
         "oldest": version(kept.last()), "groups": total.groups, "datasets": total.datasets,
         "datatypes": total.datatypes, "links": total.links, "attributes": total.attributes, "bytes": total.size,
-        "data_bytes": total.payload_bytes, "map_bytes": total.entry_bytes, "other_bytes": total.other_bytes(),
+        "data_bytes": total.payload_bytes, "source_bytes": total.source_bytes, "map_bytes": total.entry_bytes, "other_bytes": total.other_bytes(),
         "user_block": container.user_block(),
     }))
 }

@@ -3,6 +3,7 @@
 //! Names and settings mean what they mean to HDF5 programs: a path, a URL, `NAME@v=12`, and the variables `H5LAKE_*`.
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod arguments;
 mod cat;
 mod check_store;
@@ -18,6 +19,7 @@ mod libhdf5;
 mod link;
 mod ls;
 mod manual;
+mod materialize;
 mod objects;
 mod output;
 mod publish;
@@ -137,6 +139,13 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         }
         Command::Import { conversion } => return convert(convert::Direction::Import, &conversion),
         Command::Export { conversion } => return convert(convert::Direction::Export, &conversion),
+        Command::Adopt { source, target, library, checksums, json, quiet } => {
+            let (library, output) = (library.as_deref(), Output::of(json, quiet));
+            adopt::run(&adopt::Wanted { source: &source, target: &target, library, checksums, output })
+        }
+        Command::Materialize { name, dry_run, json, quiet } => {
+            materialize::run(&name, dry_run, Output::of(json, quiet))
+        }
         Command::CheckStore { url, json } => return check_store::run(&url, shown(json)).map(Outcome::of),
         Command::CheckStorePart { arguments } => check_store::serve(&arguments),
         Command::ConvertOne { arguments } => convert::worker::serve(&arguments),

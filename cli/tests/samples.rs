@@ -8,7 +8,7 @@ mod sample;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{json, tool};
+use common::{json, settle, tool};
 use h5lake_ledger::{Access, Ledger, Options};
 use serde_json::Value;
 
@@ -19,6 +19,7 @@ fn samples() -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     for sample in fs::read_dir(folder).unwrap() {
         let sample = sample.unwrap().path();
+        settle(&sample);
         let (file, objects) = (sample.join("x.h5"), sample.join("objects/x.h5"));
         if file.exists() {
             found.push((file.display().to_string(), file));

@@ -85,6 +85,7 @@ fn all_kept_samples_are_whole() {
     let mut seen = 0;
     for sample in fs::read_dir(samples).unwrap() {
         let sample = sample.unwrap().path();
+        common::settle(&sample);
         let names =
             [sample.join("x.h5").display().to_string(), format!("file://{}/objects/x.h5", sample.display())];
         for (name, there) in names.iter().zip([sample.join("x.h5"), sample.join("objects/x.h5")]) {

@@ -283,6 +283,24 @@ for call in (h5lake.copy, h5lake.import_native, h5lake.export_native, h5lake.dif
 """)
 
 
+def check_native_files_by_reference(folder):
+    works(installed(folder), """
+import os, h5lake, h5py, numpy as np
+with h5py.File("native-a.h5", "w") as f:
+    f.create_dataset("x", data=np.arange(1000), chunks=(100,), compression="gzip")
+    f["y"], f["text"] = np.arange(500.0), "a"
+os.utime("native-a.h5", (1_700_000_000, 1_700_000_000))
+done = h5lake.adopt("native-a.h5", "a.h5", checksums=True)
+assert (done.chunks, done.datasets) == (10, 1) and done.copied[0]["path"] == "/text", done
+[reference] = h5lake.references("a.h5")
+assert reference.source == os.path.realpath("native-a.h5") and reference.bytes == done.referenced_bytes, reference
+assert h5lake.materialize("a.h5") == done.referenced_bytes and h5lake.references("a.h5") == []
+os.remove("native-a.h5")
+with h5lake.enabled(), h5py.File("a.h5") as f:
+    assert (f["x"][()] == np.arange(1000)).all() and f["y"][499] == 499
+""")
+
+
 def check_display_names_an_old_version(folder):
     works(installed(folder), """
 import os, h5lake, h5py

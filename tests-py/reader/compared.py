@@ -10,6 +10,9 @@ import numpy as np
 from h5lake_reader import Container, Object
 from new_references import NewReference
 
+# When the native file of a sample last changed: its container says so, and no archive keeps it.
+SOURCE_TIME = 1_577_836_800
+
 
 def plain(value):
     """A value without numpy: numbers, bytes, lists, tuples."""

@@ -6,9 +6,9 @@ import os
 import struct
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n\x4c"
-FILE, LOG, PACK, PAGE = range(4)
-EDITS, TAGS, CLOSED, TAGS_OF_HEAD = 1 << 1, 1 << 2, 1 << 0, 1 << 1
-KNOWN_FEATURES = {"files": EDITS | TAGS, "head objects": CLOSED | TAGS_OF_HEAD}  # as the page names them
+FILE, LOG, PACK, PAGE, SOURCE = range(5)
+EDITS, TAGS, SOURCES, CLOSED, TAGS_OF_HEAD, SOURCES_OF_HEAD = 1 << 1, 1 << 2, 1 << 3, 1 << 0, 1 << 1, 1 << 2
+KNOWN_FEATURES = {"files": EDITS | TAGS | SOURCES, "head objects": CLOSED | TAGS_OF_HEAD | SOURCES_OF_HEAD}  # as the page names them
 
 
 class Damaged(Exception):
@@ -84,7 +84,7 @@ class Bytes:
 
     def place(self):
         room = self.u8()
-        which = {FILE: lambda: None, LOG: self.varint, PACK: lambda: self.take(16), PAGE: lambda: self.take(16)}
+        which = {FILE: lambda: None, LOG: self.varint, PACK: lambda: self.take(16), PAGE: lambda: self.take(16), SOURCE: self.varint}
         if room not in which:
             raise Damaged(f"{self.what}: room {room}")
         return room, which[room](), self.varint(), self.varint()
@@ -157,10 +157,12 @@ class Ledger:
         b = Bytes(encoded, "an extent")
         version, power, whole = b.u8(), b.u8(), b.varint()
         room, which, offset, size = b.place()
-        if version != 1 or not 9 <= power <= 20 or size != whole:
+        in_source = version == 2
+        plain = in_source and power == 0 and whole > 0
+        if version not in (1, 2) or in_source != (room == SOURCE) or not (9 <= power <= 20 or plain) or size != whole:
             raise Damaged(f"extent of version {version}, blocks {power}, {whole} and {size} bytes")
-        block = 1 << power
-        sums = [b.u32() for _ in range(-(-whole // block))]
+        block = 1 << power if power else max(1, whole)
+        sums = [b.u32() for _ in range(-(-whole // block))] if power else [None]
         b.end()
         end = whole if length is None else begin + length
         if end > whole:
@@ -168,11 +170,36 @@ class Ledger:
         first, data = begin // block, b""
         for n in range(first, -(-end // block) if end > begin else first):
             size = min(block, whole - n * block)
-            part = self.read((room, which, offset + n * block, size))
-            if crc32c(part) != sums[n]:
+            part = self.source(which, offset + n * block, size) if in_source else self.read((room, which, offset + n * block, size))
+            if sums[n] is not None and crc32c(part) != sums[n]:
                 raise Damaged(f"checksum of block {n} of a payload")
             data += part
         return data[begin - first * block:end - first * block]
+
+    def source(self, number, offset, length):
+        """Bytes of a native file that the container refers to."""
+        entry = self.map.get(b"F" + struct.pack(">I", number))
+        if entry is None:
+            raise Damaged(f"there is no source {number}")
+        b = Bytes(entry, "a source")
+        if b.u8() != 1:
+            raise Damaged("a source of an unknown form")
+        place, size, changed, _ = b.string().decode(), b.varint(), b.varint(), b.string()
+        b.end()
+        if "://" in place:
+            raise Damaged(f"the source {place} is in a store, which this reader does not know")
+        if not place.startswith("/"):
+            if self.home is None:
+                raise Damaged("a relative place of a source, of a container in a store")
+            place = os.path.join(self.home, place)
+        if offset + length > size:
+            raise Damaged(f"bytes {offset} to {offset + length} of a source of {size}")
+        with open(place, "rb") as file:
+            now = os.fstat(file.fileno())
+            if now.st_size != size or changed and max(1, now.st_mtime_ns) != changed:
+                raise Damaged(f"the source {place} was changed")
+            file.seek(offset)
+            return file.read(length)
 
     def pages(self, pointer, level=None, above=None):
         """Entries of the base, beneath a pointer."""
@@ -290,6 +317,7 @@ class FileLedger(Ledger):
     def __init__(self, path, version=None):
         with open(path, "rb") as file:
             self.data = file.read()
+        self.home = os.path.dirname(os.path.realpath(path))
         self.begin = 0
         while self.data[self.begin:self.begin + 9] != SIGNATURE:
             self.begin = max(512, self.begin * 2)
@@ -373,7 +401,7 @@ class FileLedger(Ledger):
 class DirectoryLedger(Ledger):
     """A container among the objects of a directory."""
 
-    kind, has_edits = "head objects", False
+    kind, has_edits, home = "head objects", False, None
 
     def __init__(self, folder, name, version=None):
         self.folder, self.name, self.embedded = folder, name, {}

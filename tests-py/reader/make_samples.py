@@ -220,7 +220,39 @@ def statistics(_):
         f["large"].resize((7500,))
 
 
-SAMPLES = {"statistics": statistics, "closed": closed, "tagged": tagged, "copied": copied, "unclosed": unclosed, "based": based, "block": block,
+def adopted(tool):
+    """References to a native file, and changes over them. In a store, where no native file can be kept beside, all is copied again: the
+    feature stays."""
+    in_directory = "H5LAKE_STORE" in os.environ
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder if in_directory else ".") / "native.h5"
+        code = "import sys; sys.argv[1:] = []; import h5py, make_samples as m\nwith h5py.File({!r}, 'w') as f: m.native(f)"
+        env = {key: value for key, value in os.environ.items() if not key.startswith("H5LAKE_")}
+        native = {**env, "HDF5_VOL_CONNECTOR": "native", "PYTHONPATH": str(HERE)}
+        subprocess.run([sys.executable, "-c", code.format(str(source))], env=native, check=True)
+        os.utime(source, (compared.SOURCE_TIME, compared.SOURCE_TIME))
+        target = f"file://{os.getcwd()}/objects/{NAME}" if in_directory else NAME
+        more = ["--checksums"] if Path.cwd().name.endswith("checksums") else []
+        subprocess.run([tool, "adopt", *more, source, target], env=env, check=True)
+        if in_directory:
+            subprocess.run([tool, "materialize", target], env=env, check=True)
+            subprocess.run([tool, "link", target, NAME], env=env, check=True)
+    with h5py.File(NAME, "r+") as f:
+        f["line"][300:310] = -1
+        f["chunks"][0, :5] = -2
+        f.attrs["later"] = "written"
+
+
+def native(f):
+    data = np.arange(12_000, dtype="<i4").reshape(60, 200)
+    f.create_dataset("chunks", data=data, chunks=(16, 64), compression="gzip", shuffle=True, maxshape=(None, 200))
+    f.create_dataset("plain", data=data[:5], chunks=(2, 200), fillvalue=9)
+    f["line"], f["big-endian"] = np.arange(5000.0), np.arange(300, dtype=">i2")
+    f["texts"], f.attrs["title"] = ["a", "", "ü" * 9], "native"
+    f["group/soft"] = h5py.SoftLink("/line")
+
+
+SAMPLES = {"adopted": adopted, "adopted-checksums": adopted, "statistics": statistics, "closed": closed, "tagged": tagged, "copied": copied, "unclosed": unclosed, "based": based, "block": block,
            "many": many, "grouped": grouped, "references": references, "without-edits": without_edits, "without-claim": without_claim}
 
 

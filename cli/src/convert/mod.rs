@@ -4,7 +4,7 @@
 //! ends that process alone. The result is made under a hidden name and gets its own when it is whole.
 
 mod pairs;
-mod publish;
+pub mod publish;
 pub mod worker;
 
 use std::path::{Path, PathBuf};
@@ -58,19 +58,20 @@ struct Done {
 /// Converts a file, or all files of a folder. Whether all were converted.
 pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let pairs = pairs::of(wanted)?;
-    let library = match wanted.library {
-        Some(named) => {
-            let library = library_of(named).unwrap_or_else(|_| named.to_owned());
-            worker::probe(&library).map_err(|why| format!("{}: {why}", named.display()))?;
-            library
-        }
-        None => search()?,
-    };
+    let library = library(wanted.library)?;
     let bar = wanted.output.bar(wanted.direction.name());
     let jobs = wanted.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let done = convert_all(wanted.direction, pairs, &library, jobs.max(1), &bar);
     drop(bar);
     report(wanted, done)
+}
+
+/// The libhdf5 that was named, by itself or by a program that loads it; else the first that can be used.
+pub fn library(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    let Some(named) = named else { return search() };
+    let library = library_of(named).unwrap_or_else(|_| named.to_owned());
+    worker::probe(&library).map_err(|why| format!("{}: {why}", named.display()))?;
+    Ok(library)
 }
 
 /// Converts files, some at a time; what became of them, in their order.

@@ -48,7 +48,17 @@ fn convert_to_file(
     let temporary = Temporary(std::path::absolute(hidden(&folder, n))?);
     let user_block = worker::run(direction, library, &pair.source, &temporary.0)?;
     if user_block > 0 {
-        copy_user_block(direction, &pair.source, &temporary.0, user_block)?;
+        let local = match direction {
+            Direction::Import => Some(pair.source.clone()),
+            Direction::Export => match find(&pair.source, Access::ReadOnly)? {
+                (Target::File(path), _) => Some(path),
+                // A container in a store has none.
+                _ => None,
+            },
+        };
+        if let Some(local) = local {
+            copy_user_block(&local, &temporary.0, user_block)?;
+        }
     }
     File::open(&temporary.0)?.sync_all()?;
     give_name(&temporary.0, target)?;
@@ -71,17 +81,10 @@ fn hidden(folder: &Path, n: usize) -> PathBuf {
     folder.join(format!(".h5lake-conversion-{}-{n}.h5", std::process::id()))
 }
 
-/// Copies the bytes in front of a file that belong to the user. A container in a store has none.
-fn copy_user_block(direction: Direction, source: &Path, target: &Path, size: u64) -> Result<(), Failure> {
-    let local = match direction {
-        Direction::Import => source.to_owned(),
-        Direction::Export => match find(source, Access::ReadOnly)? {
-            (Target::File(path), _) => path,
-            _ => return Ok(()),
-        },
-    };
+/// Copies the bytes in front of a file that belong to the user.
+pub fn copy_user_block(from: &Path, target: &Path, size: u64) -> Result<(), Failure> {
     let mut bytes = Vec::new();
-    File::open(local)?.take(size).read_to_end(&mut bytes)?;
+    File::open(from)?.take(size).read_to_end(&mut bytes)?;
     fs::OpenOptions::new().write(true).open(target)?.write_all(&bytes)?;
     Ok(())
 }

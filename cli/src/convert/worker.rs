@@ -39,6 +39,27 @@ pub fn run(direction: Direction, library: &Path, source: &Path, target: &Path) -
     }
 }
 
+/// Makes a container with what is in a native file, local or in a store, in a process of its own. What can be referred to is listed, and
+/// not copied. Gives the size of the user block.
+pub fn adopt(library: &Path, source: &Path, target: &Path, list: &Path) -> Result<u64, Failure> {
+    let mut config = Config::from_environment()?;
+    (config.store, config.only) = (None, NamePatterns::default());
+    let arguments = [
+        "adopt".into(),
+        library.as_os_str().to_owned(),
+        source.as_os_str().to_owned(),
+        target.as_os_str().to_owned(),
+        config.to_info_string().into(),
+        list.as_os_str().to_owned(),
+    ];
+    let done = start(library, &arguments)?;
+    let said: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
+    match said["user_block"].as_u64() {
+        Some(size) if done.status.success() => Ok(size),
+        _ => Err(format!("{}: {}", source.display(), reason(&done)).into()),
+    }
+}
+
 /// Whether a libhdf5 can be loaded, and is new enough.
 pub fn probe(library: &Path) -> Result<(), String> {
     let done = start(library, &["probe".into(), library.as_os_str().to_owned()])
@@ -75,7 +96,8 @@ fn reason(done: &Output) -> String {
     }
 }
 
-/// What the worker's process does: `probe LIBRARY`, or `import|export LIBRARY SOURCE TARGET SETTINGS`.
+/// What the worker's process does: `probe LIBRARY`, `import|export LIBRARY SOURCE TARGET SETTINGS`, or
+/// `adopt LIBRARY SOURCE TARGET SETTINGS LIST`.
 pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
     let text = |n: usize| arguments.get(n).map(OsString::as_os_str).unwrap_or_default();
     let settings = text(4).to_str().unwrap_or_default();
@@ -84,6 +106,9 @@ pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
         Some("probe") => 0,
         Some("import") => converter.import(Path::new(text(2)), text(3)).map_err(|error| error.to_string())?,
         Some("export") => export(&converter, arguments)?,
+        Some("adopt") => {
+            converter.adopt(text(2), text(3), Path::new(text(5))).map_err(|error| error.to_string())?
+        }
         _ => return Err("this command is for the tool itself; use 'h5lake import' or 'h5lake export'".into()),
     };
     println!("{}", json!({ "user_block": user_block }));

@@ -194,9 +194,11 @@ fn make(
     let options = Options { at: place.at, ..options.clone() };
     let container = open_at(wanted.name, place, options)?;
     let about = json!({ "container": wanted.name.to_string_lossy(), "url": base, "version": version });
-    let url = |place: &PayloadPlace| match &place.object {
-        Some(key) => format!("{base}/{key}"),
-        None => base.to_owned(),
+    let url = |place: &PayloadPlace| match (&place.source, &place.object) {
+        (Some(source), _) if source.contains("://") => source.clone(),
+        (Some(source), _) => format!("file://{source}"),
+        (None, Some(key)) => format!("{base}/{key}"),
+        (None, None) => base.to_owned(),
     };
     // What Python makes, it makes of a file of references.
     let temporary = Temporary::beside(wanted)?;

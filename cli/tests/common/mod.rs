@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 #![allow(dead_code, reason = "each test uses its part")]
 
+use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use h5lake_ledger::{Extent, Ledger};
 use object_stores::registry::Registry;
@@ -24,6 +27,13 @@ pub fn json(args: &[&str]) -> Value {
     let (code, said) = tool(args);
     assert_eq!(code, 0, "{args:?}: {said}");
     serde_json::from_str(&said).unwrap()
+}
+
+/// Gives the native file of a kept sample the time that its container says; no archive keeps times.
+pub fn settle(sample: &Path) {
+    if let Ok(native) = File::options().write(true).open(sample.join("native.h5")) {
+        native.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800)).unwrap();
+    }
 }
 
 /// The root group's id.

@@ -296,6 +296,7 @@ impl Container {
             Target::Objects { store, .. } if store.capabilities().near => Latency::Memory,
             Target::Objects { .. } => Latency::Far,
         };
+        let distance = if has_remote_sources(&ledger)? { Latency::Far } else { distance };
         let takes_lent =
             matches!(target, Target::Objects { store, .. } if !store.capabilities().keeps_pieces);
         let statistics = Statistics::start(target, access == Access::ReadWrite, o);
@@ -601,6 +602,19 @@ impl Drop for Container {
 }
 
 /// Makes a ledger whose map holds `first`.
+/// Whether raw data lies in stores, so that it is asked for together.
+fn has_remote_sources(ledger: &Ledger) -> Result<bool> {
+    if !ledger.is_for_sources() {
+        return Ok(false);
+    }
+    match ledger.sources() {
+        Ok(all) => Ok(all.iter().any(|(_, source)| source.is_remote())),
+        // What does not need them can be read all the same.
+        Err(e) if matches!(e.kind(), h5lake_ledger::ErrorKind::Corrupt { .. }) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
 fn create_ledger(
     target: &Target,
     replace: Replace,

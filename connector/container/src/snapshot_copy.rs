@@ -74,6 +74,21 @@ fn newest(options: &Options) -> h5lake_ledger::Options {
 }
 
 impl Container {
+    /// As [`copy_to`](Self::copy_to), of a container that goes away: what is made remembers no origin, and nothing continues.
+    ///
+    /// # Errors
+    /// As for [`copy_to`](Self::copy_to).
+    pub fn move_to(
+        source: &Target,
+        options: &Options,
+        target: &Target,
+        target_options: &Options,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Copied> {
+        let from = open(source, Access::ReadOnly, options.ledger.clone())?;
+        Self::copy_ledger(source, &from, None, target, target_options, progress)
+    }
+
     /// Copies a container, or the version of it that `options` ask for, into a new one. Others may write to the source
     /// meanwhile. The target is found when it is whole, or never. When this returns, it is committed. `progress` is
     /// told how many bytes were copied, and how many there are at most. The copy remembers what it shows, for
@@ -93,20 +108,33 @@ impl Container {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Copied> {
         let from = open(source, Access::ReadOnly, options.ledger.clone())?;
-        let own = crate::container::read_record(&from, source)?;
-        let (size, offset) = (from.size()?, from.offset_in_file());
-        let user_block = offset.unwrap_or(own.user_block);
-        let ledger = h5lake_ledger::Options { user_block, at: None, ..target_options.ledger.clone() };
         let origin = match origin(source, options, &from) {
             // The versions of a damaged container cannot always be listed. What is copied is whole all the same.
             Err(e) if e.kind() == ErrorKind::Corrupt => None,
             found => found?,
         };
+        Self::copy_ledger(source, &from, origin, target, target_options, progress)
+    }
+
+    fn copy_ledger(
+        source: &Target,
+        from: &Ledger,
+        origin: Option<Origin>,
+        target: &Target,
+        target_options: &Options,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Copied> {
+        let own = crate::container::read_record(from, source)?;
+        let (size, offset) = (from.size()?, from.offset_in_file());
+        let user_block = offset.unwrap_or(own.user_block);
+        let sources = from.has_sources()?;
+        let ledger =
+            h5lake_ledger::Options { user_block, at: None, sources, ..target_options.ledger.clone() };
         let mut done = Copied { from: from.version(), ..Copied::default() };
         let set = origin.clone();
         let fill = |to: &Ledger, earlier: EarlierTry| -> Result<()> {
             let mut progress = |bytes| progress(bytes, size);
-            let mut mover = Mover::new(&from, to, done, &mut progress);
+            let mut mover = Mover::new(from, to, done, &mut progress);
             let moved = mover.all(earlier);
             done = mover.done;
             moved?;

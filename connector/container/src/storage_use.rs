@@ -19,6 +19,8 @@ pub struct StorageUse {
     pub size: u64,
     /// Bytes of the payloads that the snapshot holds.
     pub payload_bytes: u64,
+    /// Bytes that it shows of native files, which take no room here.
+    pub source_bytes: u64,
     /// Bytes of the keys and values of its map.
     pub entry_bytes: u64,
     /// Groups, the root group with them.
@@ -105,7 +107,11 @@ impl Container {
             total.count(key.first().copied().unwrap_or_default(), &value)?;
             // Several pieces of a value may be of one extent.
             let extents: HashSet<_> = extents_of(&key, value)?.into_iter().collect();
-            total.payload_bytes += extents.iter().map(h5lake_ledger::Extent::len).sum::<u64>();
+            for extent in &extents {
+                let sum =
+                    if extent.is_in_source() { &mut total.source_bytes } else { &mut total.payload_bytes };
+                *sum = sum.saturating_add(extent.len());
+            }
             Ok(())
         })?;
         Ok(total)

@@ -15,6 +15,8 @@ pub(crate) enum Location {
     Pack([u8; 16]),
     /// A page object, by its random id.
     Page([u8; 16]),
+    /// A source: a native file outside of the container, by its number.
+    Source(u32),
 }
 
 /// A run of bytes in a storage.
@@ -45,6 +47,10 @@ impl Address {
                 out.push(3);
                 out.extend_from_slice(&id);
             }
+            Location::Source(number) => {
+                out.push(4);
+                put_varint(out, number.into());
+            }
         }
         put_varint(out, self.offset);
         put_varint(out, self.length);
@@ -55,7 +61,7 @@ impl Address {
     pub(crate) fn skip(r: &mut Reader<'_>) -> Decoded<()> {
         match r.u8()? {
             0 => (),
-            1 => r.skip_varint()?,
+            1 | 4 => r.skip_varint()?,
             2 | 3 => drop(r.take(16)?),
             _ => return Err("unknown kind of place"),
         }
@@ -69,6 +75,7 @@ impl Address {
             1 => Location::Log(r.number()?),
             2 => Location::Pack(r.id()?),
             3 => Location::Page(r.id()?),
+            4 => Location::Source(u32::try_from(r.varint()?).map_err(|_| "impossible number of a source")?),
             _ => return Err("unknown kind of place"),
         };
         let place = Address { location, offset: r.varint()?, length: r.varint()? };

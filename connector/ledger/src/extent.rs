@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 
-use crate::address::Address;
+use crate::address::{Address, Location};
 use crate::checksum::{checksum, checksum_on};
 use crate::codec::{Reader, put_varint};
 use crate::error::{Error, Result};
 
 /// The version byte that an encoded extent begins with.
 const VERSION: u8 = 1;
+/// That of an extent in a source, which may have no checksums.
+const IN_SOURCE: u8 = 2;
 /// Blocks are 2^14 bytes: 16 KiB, so that a small read of a big payload verifies little more than it needs.
 const BLOCK_POWER: u8 = 14;
 
@@ -73,6 +75,43 @@ impl Extent {
         Self::of(Address::file(0, 0), &[])
     }
 
+    /// An extent in a source, without checksums: `length` bytes from `offset` on, a user block counted.
+    ///
+    /// # Errors
+    /// `Invalid` for no bytes, and beyond the end of any file.
+    pub fn in_source(number: u32, offset: u64, length: u64) -> Result<Self> {
+        let is_possible = length > 0 && offset.checked_add(length).is_some_and(|end| end <= i64::MAX as u64);
+        if !is_possible {
+            return Err(Error::invalid("a source", format!("{length} bytes from byte {offset} on")));
+        }
+        let place = Address { location: Location::Source(number), offset, length };
+        Ok(Self { place, length, block_power: 0, sums: Vec::new() })
+    }
+
+    /// The same extent in a source with the checksums of its bytes, which `data` are.
+    #[must_use]
+    pub fn with_checksums(&self, data: &[u8]) -> Self {
+        debug_assert_eq!(self.length, data.len() as u64);
+        Self::of(self.place, data)
+    }
+
+    /// Where in which source it lies; `None` for a payload of the container itself.
+    pub fn source(&self) -> Option<(u32, u64)> {
+        match self.place.location {
+            Location::Source(number) => Some((number, self.place.offset)),
+            _ => None,
+        }
+    }
+
+    /// Whether it lies in a source.
+    pub fn is_in_source(&self) -> bool {
+        self.source().is_some()
+    }
+
+    pub(crate) fn has_checksums(&self) -> bool {
+        self.block_power > 0
+    }
+
     /// Length of the payload in bytes.
     pub fn len(&self) -> u64 {
         self.length
@@ -104,7 +143,7 @@ impl Extent {
 
     /// Appends the encoded form to `out`. `docs/format.md` has the bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
+        out.push(if self.is_in_source() { IN_SOURCE } else { VERSION });
         out.push(self.block_power);
         put_varint(out, self.length);
         self.place.encode(out);
@@ -132,11 +171,13 @@ impl Extent {
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> std::result::Result<Self, &'static str> {
-        if r.u8()? != VERSION {
+        let version = r.u8()?;
+        if !matches!(version, VERSION | IN_SOURCE) {
             return Err("unknown extent version");
         }
         let block_power = r.u8()?;
-        if !(9..=20).contains(&block_power) {
+        let has_no_checksums = version == IN_SOURCE && block_power == 0;
+        if !has_no_checksums && !(9..=20).contains(&block_power) {
             return Err("impossible block size of an extent");
         }
         let length = r.varint()?;
@@ -144,7 +185,13 @@ impl Extent {
         if place.length != length || place.offset.checked_add(length).is_none() {
             return Err("an extent's length and place differ");
         }
-        let count = length.div_ceil(1 << block_power);
+        if (version == IN_SOURCE) != matches!(place.location, Location::Source(_)) {
+            return Err("an extent's version and place differ");
+        }
+        if version == IN_SOURCE && length == 0 {
+            return Err("an extent of no bytes in a source");
+        }
+        let count = if block_power == 0 { 0 } else { length.div_ceil(1 << block_power) };
         if count > (r.remaining() / 4) as u64 {
             return Err("an extent's checksums are cut short");
         }

@@ -8,6 +8,7 @@ mod open;
 mod origin;
 mod payloads;
 mod publication;
+mod sources;
 mod tag;
 mod whole;
 
@@ -33,6 +34,7 @@ use crate::locks::{Mutex, MutexGuard};
 use crate::memtable::{EMPTY, Memtable, value_in};
 use crate::merged_view::Layers;
 use crate::options::{Access, ContainerIdentity, Options, Version, Writers};
+use crate::sources::Sources;
 use crate::storage::{RemoteCommits, Snapshot, Storage};
 use crate::tags::TAG;
 use crate::tree::Tree;
@@ -59,6 +61,7 @@ pub struct Ledger {
     is_multi_writer: bool,
     /// Of a copy that is being made: the next part of its journal.
     part: Mutex<PartBuffer>,
+    sources: Sources,
 }
 
 #[derive(Debug, Default)]
@@ -139,6 +142,7 @@ impl Ledger {
             spill_bound: opts.spill_bytes,
             is_multi_writer: access == Access::ReadWrite && opts.writers == Writers::Many,
             part: Mutex::new(PartBuffer::new(opts.journal_bytes)),
+            sources: Sources::new(opts.source_opener.clone()),
         };
         let salvage = match (ledger.offset_in_file(), opts.salvage && access == Access::ReadOnly) {
             (None, _) => Salvage::Useless,
@@ -166,6 +170,10 @@ impl Ledger {
 
     pub(crate) fn storage(&self) -> &dyn Storage {
         self.storage.as_ref()
+    }
+
+    pub(crate) fn source_files(&self) -> &Sources {
+        &self.sources
     }
 
     fn may_write(&self) -> Result<()> {

@@ -40,6 +40,8 @@ mod page;
 mod payload;
 pub mod process;
 mod signatures;
+mod source;
+mod sources;
 mod statistics;
 mod storage;
 mod tags;
@@ -76,5 +78,6 @@ pub use options::{
 };
 pub use origin::{CopyState, Origin};
 pub use payload::PayloadPart;
+pub use source::{NotFollowed, SOURCE, Source, SourceOpener};
 pub use statistics::{CacheUse, Statistics};
 pub use tags::{MAX_TAG_NAME, TagName};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::foreign::ForeignObject;
+use crate::source::SourceOpener;
 use crate::statistics::Statistics;
 use crate::tags::TagName;
 
@@ -117,6 +118,10 @@ pub struct Options {
     /// A copy that can be continued notes what is there after so many bytes of payloads, and later after the 128th part of what is
     /// there, if that is more.
     pub journal_bytes: u64,
+    /// Whether a new container may have extents in sources. Older builds refuse it.
+    pub sources: bool,
+    /// Who finds the stores of sources; without it, sources in stores cannot be read.
+    pub source_opener: Option<Arc<dyn SourceOpener>>,
     /// Where the handle counts what it does. Handles whose options are clones count together.
     pub statistics: Arc<Statistics>,
 }
@@ -137,6 +142,8 @@ impl Default for Options {
             checkpoint_records: 4096,
             spill_bytes: 32 << 20,
             journal_bytes: 16 << 20,
+            sources: false,
+            source_opener: None,
             statistics: Arc::default(),
         }
     }

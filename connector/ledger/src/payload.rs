@@ -7,6 +7,7 @@ use bytes::Bytes;
 use object_stores::Filter;
 
 use crate::address::{Run, Wanted};
+use crate::audit::place_name;
 use crate::buffers::Scratch;
 use crate::checksum::checksum;
 use crate::error::{Error, Result};
@@ -32,6 +33,7 @@ pub(crate) fn read_all(storage: &dyn Storage, e: &Extent) -> Result<Vec<u8>> {
 
 /// Reads `buf.len()` bytes from `offset` on.
 pub(crate) fn read(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
+    check_own(storage, e)?;
     let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= e.len());
     let Some(end) = end else {
         let why = format!("{} bytes from {offset} are outside of a payload of {}", buf.len(), e.len());
@@ -93,6 +95,7 @@ pub(crate) fn view(
     range: Range<u64>,
     take: impl FnOnce(&[u8]),
 ) -> Result<()> {
+    check_own(storage, e)?;
     if range.start > range.end || range.end > e.len() {
         return Err(outside(storage, e, &range));
     }
@@ -126,6 +129,14 @@ fn outside(storage: &dyn Storage, e: &Extent, range: &Range<u64>) -> Error {
     Error::invalid(storage.target(), format!("the part {range:?} is outside of a payload of {}", e.len()))
 }
 
+/// What the container's own structure needs, and what is moved, lies in no source.
+fn check_own(storage: &dyn Storage, e: &Extent) -> Result<()> {
+    if !e.is_in_source() {
+        return Ok(());
+    }
+    Err(Error::corrupt(storage.target(), place_name(e.place()), "an extent in a source where none may be"))
+}
+
 /// A part of a payload to be read.
 #[derive(Debug)]
 pub struct PayloadPart<'a> {
@@ -145,6 +156,7 @@ pub(crate) fn filter_many(
 ) -> Result<Filtered> {
     for part in parts {
         let FilterPart { extent, range } = part;
+        check_own(storage, extent)?;
         if range.start > range.end || range.end > extent.len() {
             return Err(outside(storage, extent, range));
         }
@@ -227,6 +239,7 @@ impl<'a> ReadRuns<'a> {
 /// Reads several parts of payloads at once: what lies together comes in one request, the rest side by side. The answers
 /// are in the order asked, and empty for what has a place to go to.
 pub(crate) fn read_many(storage: &dyn Storage, parts: Vec<PayloadPart<'_>>) -> Result<Vec<Bytes>> {
+    parts.iter().try_for_each(|part| check_own(storage, part.extent))?;
     let mut out = vec![Bytes::new(); parts.len()];
     let mut runs = ReadRuns::default();
     for (n, part) in parts.into_iter().enumerate() {

@@ -37,6 +37,7 @@ pub mod trust;
 mod vol;
 
 pub use cross_copy::conversion::{Converter, NotHeld};
+pub use cross_copy::places::{RawPlace, RawPlaces};
 pub use vol::class::class_for;
 
 #[cfg(test)]

@@ -473,5 +473,6 @@ fn locally_kept(store: Arc<dyn ObjectStore>, url: &str, config: &Config) -> Arc<
     DiskCache::open_if_possible(store, path.as_ref(), bound, Ledger::is_immutable_object)
 }
 
+pub mod sources;
 #[cfg(test)]
 mod tests;

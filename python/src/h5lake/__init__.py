@@ -11,6 +11,7 @@
 `enable` takes the settings of the README's table. Errors of settings are `ValueError`; a libhdf5 that cannot use h5lake is a
 `LibraryError`."""
 
+from ._adopt import Adopted, Reference, adopt, materialize, references
 from ._display import display
 from ._enable import connector_string, disable, enable, enabled
 from ._errors import LibraryError, ToolError
@@ -23,9 +24,9 @@ from ._publish import Publication, Published, publications, publish, withdraw
 from ._tool import (Copied, Difference, Finding, Tag, Version, copy, diff, export_native, import_native, link, remove,
                     repair, restore, tag, tags, unlock, untag, vacuum, verify, versions)
 
-__all__ = ["Copied", "Difference", "Finding", "Library", "LibraryError", "Matches", "Publication", "Published", "Tag", "ToolError", "Version",
-           "connector_string", "copy", "diff", "disable", "display", "enable", "enabled", "export_native", "export_zarr", "filter",
-           "import_native", "import_zarr", "libraries", "link", "plugin_folder", "publications", "publish", "remove", "repair", "restore", "stats", "tag",
+__all__ = ["Adopted", "Copied", "Difference", "Finding", "Library", "LibraryError", "Matches", "Publication", "Published", "Reference", "Tag",
+           "ToolError", "Version", "adopt", "connector_string", "copy", "diff", "disable", "display", "enable", "enabled", "export_native", "export_zarr", "filter",
+           "import_native", "import_zarr", "libraries", "link", "materialize", "plugin_folder", "publications", "publish", "references", "remove", "repair", "restore", "stats", "tag",
            "tags", "unlock", "untag", "vacuum", "verify", "versions", "withdraw"]
 
 _install()

@@ -230,13 +230,17 @@ def export_native(source: Name, target: Name, **options) -> None:
 
 
 def _convert(way, source, target, *, library=None, jobs=None, **settings):
-    if library is None:
-        # One that this process has is there; the tool looks for another.
-        library = next((loaded.path for loaded in libraries() if loaded.version >= (1, 14, 0)), None)
-    more = [*(["--library", library] if library is not None else []), *(["--jobs", str(jobs)] if jobs is not None else [])]
+    more = [*_library(library), *(["--jobs", str(jobs)] if jobs is not None else [])]
     _, code = _run(way, "--quiet", *more, "--", source, target, settings=settings, allowed=(PARTIAL,))
     if code:
         raise ToolError(f"{os.fspath(source)}: some of its files could not be converted")
+
+
+def _library(library):
+    """The option for a libhdf5: the one that is named, or one that this process has; else the tool looks for one."""
+    if library is None:
+        library = next((loaded.path for loaded in libraries() if loaded.version >= (1, 14, 0)), None)
+    return ["--library", os.fspath(library)] if library is not None else []
 
 
 def link(url: str, path: Name, **settings) -> None:

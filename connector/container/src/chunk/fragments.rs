@@ -302,7 +302,7 @@ impl Fragments {
     pub(crate) fn in_one_extent(&self, len: usize) -> Option<(Extent, Range<u64>)> {
         match (self.encoded, self.list.as_slice()) {
             (None, [Piece { offset: 0, len: all, source: Source::Extent { extent, skip, .. } }])
-                if *all >= len =>
+                if *all >= len && !extent.is_in_source() =>
             {
                 Some((extent.clone(), *skip..skip + len as u64))
             }
@@ -625,11 +625,12 @@ impl Fragments {
         let bound = 2 * (to - from) as u64 + (64 << 10);
         let length = |p: &Piece| match &p.source {
             Source::Inline(_) | Source::Lost => 0,
+            // What a source has takes no room here.
+            Source::Extent { extent, .. } if extent.is_in_source() => 0,
             Source::Extent { extent, .. } => extent.len(),
         };
         let at_most: u64 = self.list.iter().map(length).sum();
-        if at_most <= bound || self.has_lost() || self.extents().iter().map(Extent::len).sum::<u64>() <= bound
-        {
+        if at_most <= bound || self.has_lost() || self.own_bytes() <= bound {
             return Ok(());
         }
         self.rewrite(ledger, shape, from..to)
@@ -647,6 +648,20 @@ impl Fragments {
             self.exchange(&was, &new);
         }
         Ok(bytes)
+    }
+
+    /// Bytes of the extents in use that the container has itself.
+    fn own_bytes(&self) -> u64 {
+        self.extents().iter().filter(|e| !e.is_in_source()).map(Extent::len).sum()
+    }
+
+    /// Puts an extent in place of what is at `offset`, and of nothing else.
+    pub(crate) fn put_extent(&mut self, offset: usize, extent: Extent) -> Result<()> {
+        let len =
+            usize::try_from(extent.len()).map_err(|_| Error::invalid("an extent is longer than a block"))?;
+        self.statistics = None;
+        self.insert(Piece::of(offset, len, extent));
+        Ok(())
     }
 
     /// The extents in use, each once. There are few.

@@ -6,6 +6,7 @@ pub(crate) mod chunk_decoder;
 pub(crate) mod chunk_statistics;
 mod chunks;
 mod codec;
+pub(crate) mod foreign;
 mod parallel_copy;
 mod parallel_filter;
 pub(crate) mod resize;

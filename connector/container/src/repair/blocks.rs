@@ -9,8 +9,8 @@ use crate::types::Layout;
 use crate::verify::{self, LOST, decoded};
 use crate::{Error, ErrorKind, Result, keys};
 use bytes::Bytes;
-use h5lake_ledger::Extent;
 use h5lake_ledger::verify::Item;
+use h5lake_ledger::{Extent, Source};
 use prost::Message;
 
 /// Of a dataset, the most blocks of which nobody knows whether they were there that are marked as lost.
@@ -48,6 +48,17 @@ impl Repair<'_> {
                 if p.length > 0 {
                     why = Some(LOST.to_owned());
                 }
+                continue;
+            }
+            if let Some((number, offset)) = extent.source() {
+                // What was adopted stays where it is, if the new container knows the source.
+                let known = self.to.get(&Source::key(number))?.map(|value| Source::decode(&value));
+                match known {
+                    Some(Ok(source)) if offset.saturating_add(extent.len()) <= source.length => continue,
+                    Some(Ok(_)) => why = Some("it lies behind the end of its source".to_owned()),
+                    _ => why = Some("the entry of its source is lost".to_owned()),
+                }
+                *p = lost_piece(p.offset, p.length);
                 continue;
             }
             match self.payload(&extent, p.skip, p.length)? {

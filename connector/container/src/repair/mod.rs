@@ -20,7 +20,7 @@ use crate::verify::{self, VerifyFinding, decoded};
 use crate::{Error, ErrorKind, Options, Result, Target, keys, registry};
 use bytes::Bytes;
 use h5lake_ledger::verify::{Finding, Findings, Item, Severity, Tally, Verifier, why_damaged};
-use h5lake_ledger::{Extent, Ledger};
+use h5lake_ledger::{Extent, Ledger, Source};
 use holes::Holes;
 use prost::Message;
 use std::collections::HashSet;
@@ -103,6 +103,7 @@ pub fn repair(
     let record = repaired_record(&verifier)?;
     let ledger = h5lake_ledger::Options {
         user_block: verifier.ledger().offset_in_file().unwrap_or(record.record.user_block),
+        sources: verifier.ledger().has_sources()?,
         ..target_options.ledger.clone()
     };
     let (mut made, mut findings) = (Repaired::default(), Findings::default());
@@ -195,6 +196,7 @@ impl<'a> Repair<'a> {
             self.lose("container record", keys::CONTAINER, why.clone());
         }
         self.to.put(keys::CONTAINER, own.value.clone())?;
+        self.sources()?;
         self.headers()?;
         self.entries()?;
         let found = self.counts()?;
@@ -202,6 +204,29 @@ impl<'a> Repair<'a> {
         self.lost_and_found(found, own.record.salt)?;
         self.put_counter()?;
         Ok((self.done, self.findings))
+    }
+
+    /// Copies the entries of sources. Whether they are there is of no account: the container refers to them as before.
+    fn sources(&mut self) -> Result<()> {
+        let v = self.v;
+        let (was, is) = (self.from.folder(), self.to.folder());
+        let mut scan = v.scan(&[keys::SOURCE], Some(&[keys::SOURCE + 1]));
+        while let Some(item) = scan.step()? {
+            match item {
+                Item::Entry(key, value) => {
+                    let source = Source::decode(&value);
+                    let source = source.and_then(|source| source.seen_from(was.as_deref(), is.as_deref()));
+                    match (source, Source::number(&key)) {
+                        (Ok(source), Some(number)) => self.to.put_source(number, &source)?,
+                        (Ok(_), None) => self.lose("source", &key, "an impossible key"),
+                        (Err(why), _) => self.lose("source", &key, why),
+                    }
+                }
+                Item::Unreadable(key) => self.lose("source", &key, "it cannot be read"),
+                Item::Lost(from, to) => self.lose_range(&from, &to),
+            }
+        }
+        Ok(())
     }
 
     /// Notes that what a key held is lost.

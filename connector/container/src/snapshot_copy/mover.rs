@@ -11,7 +11,7 @@ use crate::container::ENTRIES_PER_SCAN;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Error, Result, keys};
 use bytes::Bytes;
-use h5lake_ledger::{EarlierTry, Extent, Ledger, PayloadPart};
+use h5lake_ledger::{EarlierTry, Extent, Ledger, PayloadPart, Source};
 use prost::Message;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -122,7 +122,8 @@ impl Value {
             |place, encoded: &Bytes, (offset, skip): (u64, u64), length: Option<u64>| -> Result<()> {
                 let extent = Extent::decode(encoded)?.0;
                 let length = length.unwrap_or(extent.len());
-                if extent.is_empty() {
+                // What lies in a source stays there.
+                if extent.is_empty() || extent.is_in_source() {
                     return Ok(());
                 }
                 if skip.checked_add(length).is_none_or(|end| end > extent.len()) {
@@ -260,6 +261,7 @@ impl<'a> Mover<'a> {
 
     /// Puts a value with its payloads, but for those that are kept, in the place of what the target had under the key.
     fn put(&mut self, key: Bytes, value: Bytes, had: Vec<Extent>, kept: &[Kept]) -> Result<()> {
+        let value = if key.first() == Some(&keys::SOURCE) { self.source(&value)? } else { value };
         let entry = Pending::new(key, value, had, kept)?;
         self.pending_bytes = self.pending_bytes.saturating_add(entry.bytes());
         self.pending.push(entry);
@@ -267,6 +269,13 @@ impl<'a> Mover<'a> {
             self.put_pending()?;
         }
         Ok(())
+    }
+
+    /// The entry of a source for where the target lies.
+    fn source(&self, value: &Bytes) -> Result<Bytes> {
+        let (was, is) = (self.from.folder(), self.to.folder());
+        let source = Source::decode(value).and_then(|source| source.seen_from(was.as_deref(), is.as_deref()));
+        Ok(source.map_err(|why| Error::corrupt(format!("a source: {why}")))?.encode().into())
     }
 
     /// Copies the payloads of the entries that wait for that, and puts them.

@@ -12,6 +12,7 @@ mod damage;
 mod datasets;
 mod far;
 mod filters;
+mod foreign;
 mod group_commits;
 mod groups;
 mod heap_and_copy;

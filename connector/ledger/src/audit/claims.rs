@@ -28,6 +28,8 @@ impl SpillRecord<40> for Claim {
             }
             Location::Pack(id) => (2, id),
             Location::Page(id) => (3, id),
+            // Nobody claims bytes of a source.
+            Location::Source(_) => (4, [0; 16]),
         };
         let mut out = [0; 40];
         out[..8].copy_from_slice(&kind.to_le_bytes());

@@ -166,6 +166,7 @@ pub(crate) fn place_name(p: &Address) -> String {
         Location::Log(n) => within(format_args!("log/{n:016x}")),
         Location::Pack(id) => within(format_args!("pack/{}", hex(&id))),
         Location::Page(id) => within(format_args!("page/{}", hex(&id))),
+        Location::Source(number) => within(format_args!("source {number}")),
     }
 }
 

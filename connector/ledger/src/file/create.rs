@@ -38,9 +38,15 @@ pub(super) fn check_user_block(target: &str, bytes: u64) -> Result<()> {
 }
 
 /// The head of a new container.
-pub(crate) fn fresh(target: &str, user_block: u64, time: StorageClock) -> Result<(Fixed, Slot)> {
+pub(crate) fn fresh(
+    target: &str,
+    user_block: u64,
+    sources: bool,
+    time: StorageClock,
+) -> Result<(Fixed, Slot)> {
     let created = time.now();
-    let fixed = Fixed { id: clock::random(target)?, base: user_block, created, edits: true, tags: false };
+    let id = clock::random(target)?;
+    let fixed = Fixed { id, base: user_block, created, edits: true, tags: false, sources };
     let slot = Slot { time: created, end: superblock::DATA, base_end: superblock::DATA, ..Slot::default() };
     Ok((fixed, slot))
 }
@@ -235,7 +241,7 @@ pub(super) fn empty_in(
     target: &str,
 ) -> Result<FileStorage> {
     let time = storage_clock(&OsFile { file: file.clone(), base: 0 });
-    let (fixed, slot) = fresh(target, opts.user_block, time)?;
+    let (fixed, slot) = fresh(target, opts.user_block, opts.sources, time)?;
     write_new(&file, &fixed, &slot, target)?;
     let opened = OpenedFile { file, fixed, id, is_writable: true };
     Ok(storage(target.into(), opened, locks, Some(time), opts))

@@ -94,19 +94,19 @@ impl SimFile {
 
     /// A new container.
     pub(crate) fn container() -> Self {
-        let (fixed, slot) = fresh("fake", 0, StorageClock::default()).unwrap();
+        let (fixed, slot) = fresh("fake", 0, false, StorageClock::default()).unwrap();
         Self::of(new_head(&fixed, &slot))
     }
 
     /// One made before records could hold edits.
     pub(crate) fn container_without_edits() -> Self {
-        let (fixed, slot) = fresh("fake", 0, StorageClock::default()).unwrap();
+        let (fixed, slot) = fresh("fake", 0, false, StorageClock::default()).unwrap();
         Self::of(new_head(&Fixed { edits: false, ..fixed }, &slot))
     }
 
     /// One whose base has this root, and these bytes behind its head.
     pub(crate) fn with_base(root: PageRef, pages: &[u8]) -> Self {
-        let (fixed, slot) = fresh("fake", 0, StorageClock::default()).unwrap();
+        let (fixed, slot) = fresh("fake", 0, false, StorageClock::default()).unwrap();
         let end = DATA + pages.len() as u64;
         let slot = Slot { version: 1, base_version: 1, end, base_end: end, root: Some(root), ..slot };
         let mut bytes = new_head(&fixed, &slot);

@@ -2,7 +2,8 @@
 
 use std::io::IoSliceMut;
 use std::ops::Range;
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -122,6 +123,19 @@ impl StorageReads for FileStorage {
             let where_ = format!("bytes {at} to {}", at.saturating_add(length));
             self.classify_read_error(log::unreadable(&self.target, &where_, &e))
         })
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        let handle = lock(&self.handle).clone()?;
+        // Where the file lies now, whatever led to it and whatever the working folder is.
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", handle.as_raw_fd())).ok();
+        let path =
+            path.filter(|path| path.is_absolute()).or_else(|| std::path::absolute(&self.target).ok())?;
+        path.parent().map(Path::to_owned)
+    }
+
+    fn is_for_sources(&self) -> bool {
+        self.fixed.sources
     }
 
     fn versions(&self, most: usize) -> Result<Vec<Version>> {

@@ -40,6 +40,8 @@ pub(crate) const MIN_TELLING_BYTES: usize = SLOT_A as usize + SLOT_MAGIC.len();
 const EDITS: u32 = 2;
 /// The feature of a file that has, or had, tags.
 const TAGS: u32 = 4;
+/// The feature of a file that may have extents in sources.
+const SOURCES: u32 = 8;
 /// Where the features lie that whoever opens the container has to know.
 const FEATURES_AT: usize = 20;
 
@@ -53,11 +55,14 @@ pub(crate) struct Fixed {
     pub(crate) edits: bool,
     /// There are tags, or were; in a file.
     pub(crate) tags: bool,
+    /// There may be extents in sources.
+    pub(crate) sources: bool,
 }
 
 impl Fixed {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        self.encode_with(if self.edits { EDITS } else { 0 } | if self.tags { TAGS } else { 0 })
+        let features = [(self.edits, EDITS), (self.tags, TAGS), (self.sources, SOURCES)];
+        self.encode_with(features.iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, bit)| all | bit))
     }
 
     /// With features that whoever opens it has to know.
@@ -76,8 +81,9 @@ impl Fixed {
 
     /// Decodes the first [`FIXED`] bytes of a file that begins with our signature.
     pub(crate) fn decode(bytes: &[u8], target: &str) -> Result<Self> {
-        let (fixed, features) = Self::decode_with(bytes, EDITS | TAGS, target)?;
-        Ok(Self { edits: features & EDITS != 0, tags: features & TAGS != 0, ..fixed })
+        let (fixed, features) = Self::decode_with(bytes, EDITS | TAGS | SOURCES, target)?;
+        let has = |feature| features & feature != 0;
+        Ok(Self { edits: has(EDITS), tags: has(TAGS), sources: has(SOURCES), ..fixed })
     }
 
     /// The same, and those of the `known` features that it has.
@@ -105,7 +111,8 @@ impl Fixed {
             return Err(Error::new(target, ErrorKind::NewerFormat { found }));
         }
         let mut rest = || -> Decoded<Self> {
-            Ok(Self { id: r.id()?, base: r.number64()?, created: r.number64()?, edits: false, tags: false })
+            let (id, base, created) = (r.id()?, r.number64()?, r.number64()?);
+            Ok(Self { id, base, created, edits: false, tags: false, sources: false })
         };
         rest().map(|fixed| (fixed, needed)).map_err(bad)
     }
@@ -306,7 +313,7 @@ mod tests {
 
     #[test]
     fn the_newest_intact_slot_wins() {
-        let fixed = Fixed { id: [7; 16], base: 0, created: 9, edits: false, tags: false };
+        let fixed = Fixed { id: [7; 16], base: 0, created: 9, edits: false, tags: false, sources: false };
         let mut s = Slot { sequence: 4, version: 2, end: DATA + 64, base_end: DATA, ..Slot::default() };
         s.record = Some(PageRef { place: Address::file(DATA, 64), crc: 3 });
         let mut head = new_head(&fixed, &s);
@@ -348,7 +355,8 @@ mod tests {
 
     #[test]
     fn later_formats_are_refused_by_name() {
-        let mut bytes = Fixed { id: [0; 16], base: 0, created: 0, edits: false, tags: false }.encode();
+        let mut bytes =
+            Fixed { id: [0; 16], base: 0, created: 0, edits: false, tags: false, sources: false }.encode();
         bytes[16] = 9;
         let e = Fixed::decode(&bytes, "x").unwrap_err();
         assert!(matches!(e.kind(), ErrorKind::NewerFormat { .. }), "{e}");

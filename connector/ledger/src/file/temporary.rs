@@ -81,7 +81,7 @@ pub(super) struct Temporary {
     file: Arc<File>,
     id: (u64, u64),
     path: PathBuf,
-    options: Options,
+    options: Box<Options>,
     stays: bool,
 }
 
@@ -112,7 +112,7 @@ impl Temporary {
         };
         let meta = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?;
         let id = (meta.dev(), meta.ino());
-        let made = Self { file, id, path, options: opts.clone(), stays: false };
+        let made = Self { file, id, path, options: Box::new(opts.clone()), stays: false };
         // Locked before it has its name, so that nobody can come in between.
         match Locks::writer(&made.file, opts.lock, opts.writers, target)? {
             Some(locks) if is_at(&made.path, made.id) => {
@@ -135,7 +135,8 @@ impl Temporary {
             Err(_) => return Ok(None),
         };
         let Some(meta) = file.metadata().ok().filter(Metadata::is_file) else { return Ok(None) };
-        let left = Self { file, id: (meta.dev(), meta.ino()), path, options: opts.clone(), stays: true };
+        let left =
+            Self { file, id: (meta.dev(), meta.ino()), path, options: Box::new(opts.clone()), stays: true };
         Ok(match Locks::writer(&left.file, opts.lock, Writers::One, target)? {
             Some(locks) if locks.work() && is_at(&left.path, left.id) => Some(Turn::Ours(left, locks)),
             Some(_) => None,

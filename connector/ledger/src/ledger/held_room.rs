@@ -27,6 +27,8 @@ pub struct HeldRoom {
 pub struct PayloadPlace {
     /// The key of the object in its store; `None` in a file.
     pub object: Option<String>,
+    /// The path or the URL of the native file that has it, if the container refers to one. No publication holds that.
+    pub source: Option<String>,
     /// From the first byte of the file or the object, a user block counted.
     pub offset: u64,
     /// To where bytes are sure to be there, as long as the tag is: at or behind the payload's end. What lies behind the payload
@@ -76,6 +78,12 @@ impl Ledger {
     /// `Corrupt` if the tag does not hold it.
     pub fn payload_place(&self, e: &Extent, held: &HeldRoom) -> Result<PayloadPlace> {
         let place = e.place();
+        if let Location::Source(number) = place.location {
+            self.check_extent_in_source(e)?;
+            let source = Some(self.source_name(number)?);
+            let end = self.source(number)?.length;
+            return Ok(PayloadPlace { object: None, source, offset: place.offset, end });
+        }
         let end = held.end_of(e).ok_or_else(|| {
             let at = format!("payload at {:?} byte {}", place.location, place.offset);
             Error::corrupt(self.storage.target(), at, "the publication does not hold it")
@@ -85,6 +93,7 @@ impl Ledger {
         let shifted = |n| shifted(n).map_err(|why| Error::corrupt(self.storage.target(), "payload", why));
         Ok(PayloadPlace {
             object: self.storage.object_key(&place.location)?,
+            source: None,
             offset: shifted(place.offset)?,
             end: shifted(end)?,
         })

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use object_stores::Filter;
 
 use super::Ledger;
-use crate::error::Result;
+use crate::buffers::Scratch;
+use crate::error::{Error, Result};
 use crate::extent::{Extent, Sums};
 use crate::filtered::{FilterPart, Filtered};
 use crate::payload::{self, PayloadPart};
@@ -46,6 +47,9 @@ impl Ledger {
     /// As for [`write_payload`](Ledger::write_payload).
     pub fn grow_payload(&self, e: &Extent, data: &[u8]) -> Result<Option<Extent>> {
         drop(self.writable()?);
+        if e.is_in_source() {
+            return Ok(None);
+        }
         let grown = self.storage.grow_payload(e.place(), data)?;
         Ok(grown.then(|| e.with(data)))
     }
@@ -79,6 +83,9 @@ impl Ledger {
     /// # Errors
     /// `Invalid` if the range is not within the payload; those of reading.
     pub fn read_payload(&self, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if e.is_in_source() {
+            return self.read_source(e, offset, buf);
+        }
         payload::read(self.storage.as_ref(), e, offset, buf)
     }
 
@@ -88,6 +95,16 @@ impl Ledger {
     /// # Errors
     /// As for [`read_payload`](Ledger::read_payload).
     pub fn view_payload(&self, e: &Extent, range: Range<u64>, take: impl FnOnce(&[u8])) -> Result<()> {
+        if e.is_in_source() {
+            let length = range.end.checked_sub(range.start).filter(|_| range.end <= e.len());
+            let length = length.and_then(|length| usize::try_from(length).ok());
+            let length = length
+                .ok_or_else(|| Error::invalid(self.storage.target(), "a part is outside of its payload"))?;
+            let mut bytes = Scratch::new(length);
+            self.read_source(e, range.start, &mut bytes)?;
+            take(&bytes);
+            return Ok(());
+        }
         payload::view(self.storage.as_ref(), e, range, take)
     }
 
@@ -99,7 +116,18 @@ impl Ledger {
     /// `Invalid` if a part is not within its payload, or has other room than it needs; those of reading. What was given to
     /// be filled is then unspecified.
     pub fn read_payloads(&self, parts: Vec<PayloadPart<'_>>) -> Result<Vec<Bytes>> {
-        payload::read_many(self.storage.as_ref(), parts)
+        if !parts.iter().any(|part| part.extent.is_in_source()) {
+            return payload::read_many(self.storage.as_ref(), parts);
+        }
+        let mut out = vec![Bytes::new(); parts.len()];
+        let (far, own): (Vec<_>, Vec<_>) =
+            parts.into_iter().enumerate().partition(|(_, part)| part.extent.is_in_source());
+        let (far_numbers, far): (Vec<_>, Vec<_>) = far.into_iter().unzip();
+        let (own_numbers, own): (Vec<_>, Vec<_>) = own.into_iter().unzip();
+        let both = far_numbers.into_iter().zip(self.read_sources(far)?);
+        let own = own_numbers.into_iter().zip(payload::read_many(self.storage.as_ref(), own)?);
+        both.chain(own).for_each(|(n, bytes)| out[n] = bytes);
+        Ok(out)
     }
 
     /// Whether the store compares numbers where they are, so that [`filter_payloads`](Ledger::filter_payloads) is worth asking.
@@ -124,6 +152,6 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; `Invalid` if the extent is free already.
     pub fn free_payload(&self, e: &Extent) -> Result<()> {
         let _s = self.writable()?;
-        if e.is_empty() { Ok(()) } else { self.storage.free_payload(e.place()) }
+        if e.is_empty() || e.is_in_source() { Ok(()) } else { self.storage.free_payload(e.place()) }
     }
 }

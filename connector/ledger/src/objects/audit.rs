@@ -37,6 +37,7 @@ fn location_name(location: &Location) -> String {
         Location::Log(n) => format!("log/{n:016x}"),
         Location::Pack(id) => format!("pack/{}", hex(id)),
         Location::Page(id) => format!("page/{}", hex(id)),
+        Location::Source(number) => format!("source {number}"),
     }
 }
 

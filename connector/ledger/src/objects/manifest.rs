@@ -63,6 +63,9 @@ impl Names {
             Location::Page(id) => self.key(&format!("page/{}", hex(id)), target),
             Location::Pack(id) => self.key(&format!("pack/{}", hex(id)), target),
             Location::File => Err(Error::corrupt(target, "place", "a place in a file, in an object store")),
+            Location::Source(_) => {
+                Err(Error::corrupt(target, "place", "a place in a source is none of an object"))
+            }
         }
     }
 }
@@ -83,6 +86,8 @@ pub(crate) fn is_immutable(key: &Key) -> bool {
 const CLOSED: u32 = 1;
 /// Feature of a head: the container has tags, or had.
 const TAGS: u32 = 2;
+/// Feature of a head: there may be extents in sources.
+const SOURCES: u32 = 4;
 /// The fencing token of many writers.
 pub(crate) const MULTI_WRITER_TOKEN: u64 = 0;
 
@@ -124,7 +129,8 @@ impl Head {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let closed = if self.closed.is_some() { CLOSED } else { 0 };
         let tags = if self.tagged.is_some() { TAGS } else { 0 };
-        let mut out = self.fixed.encode_with(closed | tags);
+        let sources = if self.fixed.sources { SOURCES } else { 0 };
+        let mut out = self.fixed.encode_with(closed | tags | sources);
         for n in [self.version, self.base.version, self.retention, self.reclaim_epoch, self.lost] {
             out.extend_from_slice(&n.to_le_bytes());
         }
@@ -158,7 +164,8 @@ impl Head {
             return Err(Error::new(target, ErrorKind::NotAContainer { what: what.into() }));
         }
         let (fixed, features) =
-            Fixed::decode_with(bytes.get(..FIXED).unwrap_or(bytes), CLOSED | TAGS, target)?;
+            Fixed::decode_with(bytes.get(..FIXED).unwrap_or(bytes), CLOSED | TAGS | SOURCES, target)?;
+        let fixed = Fixed { sources: features & SOURCES != 0, ..fixed };
         let read = || -> Decoded<Self> {
             let (body, _) = unseal(bytes)?;
             let mut r = Reader::new(body);
@@ -294,7 +301,7 @@ mod tests {
     fn a_manifest_round_trips_and_damage_is_detected() {
         let place = Address { location: Location::Page([9; 16]), offset: 5, length: 6 };
         let head = Head {
-            fixed: Fixed { id: [1; 16], base: 0, created: 2, edits: false, tags: false },
+            fixed: Fixed { id: [1; 16], base: 0, created: 2, edits: false, tags: false, sources: false },
             version: 7,
             base: Checkpoint { version: 5, root: Some(PageRef { place, crc: 8 }) },
             table: None,

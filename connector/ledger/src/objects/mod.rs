@@ -128,6 +128,8 @@ pub(crate) struct ObjectStorage {
     store: Arc<dyn ObjectStore>,
     names: Names,
     id: [u8; 16],
+    /// It was made for extents in sources.
+    is_for_sources: bool,
     seen: Mutex<ReaderState>,
     /// What the snapshot in use stands on. Read while `seen` is locked, also by helper threads: nothing else is locked under it.
     basis: Mutex<Basis>,
@@ -302,9 +304,15 @@ pub(crate) fn fuzz(body: &[u8]) {
     let mut members = [b"h5lJ".as_slice(), body].concat();
     crate::checksum::seal(&mut members);
     let _ = joint::decode_members(&members);
-    let mut head =
-        crate::file::superblock::Fixed { id: [1; 16], base: 0, created: 0, edits: false, tags: false }
-            .encode();
+    let mut head = crate::file::superblock::Fixed {
+        id: [1; 16],
+        base: 0,
+        created: 0,
+        edits: false,
+        tags: false,
+        sources: false,
+    }
+    .encode();
     head.extend_from_slice(body);
     crate::checksum::seal(&mut head);
     let _ = Head::decode(&head, "x");

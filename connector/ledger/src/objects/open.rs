@@ -175,6 +175,7 @@ pub(super) fn storage(
         store,
         names,
         id: head.fixed.id,
+        is_for_sources: head.fixed.sources,
         basis: Mutex::new(Basis::new(&head)),
         seen: Mutex::new(ReaderState {
             head,
@@ -291,7 +292,7 @@ pub(super) fn new_head(store: &dyn ObjectStore, id: [u8; 16], opts: &Options, fe
     let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
     let created = store_clock::version_time(store);
     Head {
-        fixed: Fixed { id, base: 0, created, edits: false, tags: false },
+        fixed: Fixed { id, base: 0, created, edits: false, tags: false, sources: opts.sources },
         version: 0,
         base: Checkpoint::default(),
         table: None,

@@ -126,6 +126,10 @@ impl StorageReads for ObjectStorage {
         open::size(self.store.as_ref(), &self.names, &self.target)
     }
 
+    fn is_for_sources(&self) -> bool {
+        self.is_for_sources
+    }
+
     fn object_key(&self, location: &Location) -> Result<Option<String>> {
         self.names.object_key(location, &self.target).map(|key| Some(key.as_str().to_owned()))
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::io::IoSliceMut;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use object_stores::Filter;
@@ -101,6 +102,14 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
     fn offset_in_file(&self) -> Option<u64> {
         None
     }
+
+    /// The folder that it lies in; `None` for one that is no file of a file system.
+    fn folder(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// Whether it was made for extents in sources.
+    fn is_for_sources(&self) -> bool;
 
     /// The key of the object that a location is; `None` for a file.
     fn object_key(&self, _: &Location) -> Result<Option<String>> {

@@ -13,6 +13,7 @@ use crate::audit::{Claims, Epoch, HitVersions, Versions, claimed_twice, place_na
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::key::Key;
+use crate::ledger::Ledger;
 use crate::memtable::{Memtable, value_in};
 use crate::page::Stored;
 use crate::payload;
@@ -23,6 +24,9 @@ const STEP_BYTES: usize = 1 << 20;
 
 /// The parts of a [`Verifier`] that a walk changes, and what it needs beside.
 struct CheckWalk<'a> {
+    ledger: &'a Ledger,
+    /// Sources that were looked at, and whether they are what was adopted.
+    sources: BTreeMap<u32, bool>,
     storage: &'a dyn Storage,
     content: &'a dyn Content,
     progress: Progress<'a>,
@@ -74,6 +78,9 @@ impl CheckWalk<'_> {
         if e.is_empty() {
             return Ok(true);
         }
+        if let Some((number, _)) = e.source() {
+            return self.in_source(e, number, key, kind, hit);
+        }
         if hit.is_newest() {
             self.claim(e.place())?;
         }
@@ -84,6 +91,60 @@ impl CheckWalk<'_> {
         let found = Finding::damage(kind, place_name(e.place()), why).of(hit);
         self.findings.add(Finding { key: Some(key.clone()), ..found });
         Ok(false)
+    }
+
+    /// Checks an extent in a source: once whether the source is what was adopted, then that the extent lies within it, and its
+    /// checksums where it has any.
+    fn in_source(
+        &mut self,
+        e: &Extent,
+        number: u32,
+        key: &Bytes,
+        kind: &'static str,
+        hit: HitVersions,
+    ) -> Result<bool> {
+        if kind == "payload" && !self.sources.contains_key(&number) {
+            let checked = self.ledger.check_source(number);
+            self.sources.insert(number, checked.is_ok());
+            if let Err(error) = checked {
+                let found = Finding::damage("source", place_name(e.place()), error.to_string()).of(hit);
+                self.findings.add(Finding { key: Some(key.clone()), ..found });
+            }
+        }
+        if kind == "payload" && self.sources.get(&number) != Some(&true) {
+            return Ok(false);
+        }
+        if !self.seen.add(e) && !hit.is_newest() {
+            return Ok(true);
+        }
+        self.counts.payloads += 1;
+        let why = match self.checked_in_source(e, kind) {
+            Ok(()) => return Ok(true),
+            Err(error) => why_damaged(&error).unwrap_or_else(|| error.to_string()),
+        };
+        let found = Finding::damage(kind, place_name(e.place()), why).of(hit);
+        self.findings.add(Finding { key: Some(key.clone()), ..found });
+        Ok(false)
+    }
+
+    fn checked_in_source(&mut self, e: &Extent, kind: &str) -> Result<()> {
+        if kind != "payload" {
+            return Err(Error::corrupt(
+                self.storage.target(),
+                kind,
+                "an extent in a source where none may be",
+            ));
+        }
+        self.ledger.check_extent_in_source(e)?;
+        let mut at = 0;
+        let mut buf = vec![0; STEP_BYTES.min(usize::try_from(e.len()).unwrap_or(STEP_BYTES))];
+        while e.has_checksums() && at < e.len() {
+            let step = (e.len() - at).min(STEP_BYTES as u64);
+            self.ledger.read_payload(e, at, &mut buf[..step as usize])?;
+            self.came(step);
+            at += step;
+        }
+        Ok(())
     }
 
     /// Checks the payloads of a value.
@@ -225,7 +286,10 @@ impl Verifier {
     pub fn check(&mut self, content: &dyn Content, versions: Versions, progress: Progress<'_>) -> Result<()> {
         let Self { ledger, findings, counts, claims, seen, salvaged, log, root } = self;
         let storage = ledger.storage();
-        let mut walk = CheckWalk { storage, content, progress, findings, counts, claims, seen };
+        let ledger = &*ledger;
+        let sources = BTreeMap::new();
+        let mut walk =
+            CheckWalk { ledger, sources, storage, content, progress, findings, counts, claims, seen };
         if *salvaged {
             // What else the heads lead to is not known to belong together.
             let epoch =

@@ -73,7 +73,7 @@ impl CrossCopier {
         }
     }
 
-    fn has_one_later_unlimited_dimension(&self, space: &Id, rank: usize) -> Result<bool> {
+    pub(super) fn has_one_later_unlimited_dimension(&self, space: &Id, rank: usize) -> Result<bool> {
         let mut most = vec![0_u64; rank];
         // SAFETY: the array has an entry for each dimension.
         self.ok(unsafe {

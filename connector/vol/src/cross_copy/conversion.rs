@@ -7,7 +7,7 @@ use std::path::Path;
 
 use h5lake_plugin_abi::bindings as sys;
 
-use crate::cross_copy::files::{End, convert, not_held};
+use crate::cross_copy::files::{End, adopt, convert, not_held};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
@@ -75,6 +75,27 @@ impl Converter {
             let from = self.library.access_to_native(false)?;
             let to = self.library.access_through(&self.own, Some(&self.settings))?;
             convert(self.library, &End { name: &source, access: &from }, &End { name: &target, access: &to })
+        })
+    }
+
+    /// Makes a container with all that is in a native file, a local one or one in a store, but raw data that can be referred to.
+    /// `list` then says where that lies ([`RawPlaces`](super::places::RawPlaces)). Gives the size of the user block. When this returns,
+    /// the container is committed, and shows fill values for what is in the list.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import); for elements that lie in further files.
+    pub fn adopt(&self, native: &OsStr, container: &OsStr, list: &Path) -> Result<u64> {
+        self.library.explained(|| {
+            let source = strings::c_string(native.as_bytes(), "a file name")?;
+            let target = strings::c_string(container.as_bytes(), "a file name")?;
+            let to = self.library.access_through(&self.own, Some(&self.settings))?;
+            let is_url = native.to_str().is_some_and(|name| name.contains("://"));
+            let from = match is_url {
+                true => self.library.access_through(&self.own, Some(&self.settings))?,
+                false => self.library.access_to_settled_native()?,
+            };
+            let (source, target) = (End { name: &source, access: &from }, End { name: &target, access: &to });
+            adopt(self.library, &source, &target, list)
         })
     }
 

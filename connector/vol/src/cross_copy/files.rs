@@ -1,11 +1,14 @@
 //! Whole files: a native file as a container, and back.
 
 use std::ffi::CStr;
+use std::path::Path;
 
 use h5lake_plugin_abi::bindings as sys;
 
 use super::Refused;
-use super::referenced::{copy_root, try_root};
+use super::address_probe::shifts;
+use super::places::Places;
+use super::referenced::{adopt_root, copy_root, try_root};
 use crate::error::{Error, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
@@ -35,6 +38,23 @@ pub(crate) fn convert(library: Library, source: &End<'_>, target: &End<'_>) -> R
     // What is on its way is stored by the close, so its answer counts.
     to.close()?;
     let block = library.user_block(creation.get())?;
+    from.close()?;
+    Ok(block)
+}
+
+/// Makes a container with all that is in a native file but raw data that can be referred to: `list` then says where that lies. When
+/// this returns, both are closed. Gives the size of the user block, whose bytes are not copied.
+///
+/// # Errors
+/// That of the first call which failed; if something has the target's name, too.
+pub(crate) fn adopt(library: Library, source: &End<'_>, target: &End<'_>, list: &Path) -> Result<u64> {
+    let from = OpenFile::open(library, source)?;
+    let creation = from.creation()?;
+    let block = library.user_block(creation.get())?;
+    let places = Places::create(list, shifts(library, block, &list.with_extension("probe"))?)?;
+    let to = OpenFile::create(library, target, &creation)?;
+    adopt_root(library, from.root()?.get(), to.root()?.get(), places)?;
+    to.close()?;
     from.close()?;
     Ok(block)
 }
@@ -85,6 +105,15 @@ impl Library {
             let set = unsafe { (self.table().H5Pset_libver_bounds)(access.get(), bounds.0, bounds.1) };
             check(set, "H5Pset_libver_bounds")?;
         }
+        Ok(access)
+    }
+
+    /// The same for native files that are read, and that nobody may be writing: locked, where the file system has locks.
+    pub(super) fn access_to_settled_native(self) -> Result<Id> {
+        let access = self.access_to_native(false)?;
+        // SAFETY: identifiers are checked by the library.
+        let set = unsafe { (self.table().H5Pset_file_locking)(access.get(), true, true) };
+        check(set, "H5Pset_file_locking")?;
         Ok(access)
     }
 

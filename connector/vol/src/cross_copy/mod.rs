@@ -18,12 +18,14 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::silently;
 
+mod address_probe;
 mod chunks;
 pub mod conversion;
 mod file_image;
 mod files;
 mod links;
 mod numbers;
+pub mod places;
 mod referenced;
 mod values;
 
@@ -92,6 +94,8 @@ struct CrossCopier {
     flags: u32,
     /// Of a trial: what cannot be made. Datasets get no elements then.
     refused: Option<RefCell<Vec<Refused>>>,
+    /// Where elements are listed, and not copied.
+    places: Option<places::Places>,
 }
 
 /// An object or attribute that the destination cannot hold.
@@ -125,7 +129,7 @@ struct SourceGroup {
 
 impl CrossCopier {
     fn new(library: Library, destination: Hid, flags: u32) -> Self {
-        Self { library, destination, flags, refused: None }
+        Self { library, destination, flags, refused: None, places: None }
     }
 
     /// In a trial notes a failure and goes on.
@@ -256,7 +260,11 @@ impl CrossCopier {
             let copy = Rc::new(copy);
             // Its elements may be references to itself.
             made.objects.insert(key, copy.clone());
-            if self.refused.is_none() {
+            let is_listed = match &self.places {
+                Some(places) => self.refer(places, original, copy.get(), &datatype, &list)?,
+                None => false,
+            };
+            if self.refused.is_none() && !is_listed {
                 self.data(original, copy.get(), &datatype, &space, &list, made)?;
             }
             Ok(copy)

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use h5lake_plugin_abi::bindings as sys;
 
+use super::places::Places;
 use super::{CopiedObject, CrossCopier, Refused, SourceGroup};
 use crate::error::Result;
 use crate::hdf5::id::Id;
@@ -20,6 +21,17 @@ use crate::transfer::memory::references::{MemoryReferences, NewReference, Refere
 /// That of the first call which failed, as the library reported it.
 pub(in crate::cross_copy) fn copy_root(library: Library, from: Hid, to: Hid) -> Result<()> {
     copy_root_with(&CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG), from)
+}
+
+/// Copies everything in a file but elements that can be referred to, whose places are listed.
+///
+/// # Errors
+/// That of the first call which failed, as the library reported it.
+pub(in crate::cross_copy) fn adopt_root(library: Library, from: Hid, to: Hid, places: Places) -> Result<()> {
+    let mut copier = CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
+    copier.places = Some(places);
+    copy_root_with(&copier, from)?;
+    copier.places.map_or(Ok(()), Places::finish)
 }
 
 /// What of a file its copy in that of `to` cannot hold. Afterwards all but elements of datasets is there.

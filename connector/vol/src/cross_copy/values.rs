@@ -220,7 +220,7 @@ impl CrossCopier {
         Ok(self.library.has_extent(space.get())? && self.library.extent_points(space.get())? > 0)
     }
 
-    fn extent(&self, space: &Id) -> Result<Vec<u64>> {
+    pub(super) fn extent(&self, space: &Id) -> Result<Vec<u64>> {
         let table = self.table();
         // SAFETY: the array has an entry for each dimension.
         unsafe {

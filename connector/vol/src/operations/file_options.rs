@@ -5,6 +5,7 @@ use h5lake_ledger::{LockPolicy, Writers};
 
 use crate::error::Result;
 use crate::hdf5::library::{Hid, Library};
+use crate::names::{self, sources::FollowedSources};
 use crate::operations::file::OpenRequest;
 use crate::session::memory;
 
@@ -19,7 +20,7 @@ const FAR_CACHE_BYTES: usize = 256 << 20;
 /// # Errors
 /// What libhdf5 says about the list.
 pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
-    let OpenRequest { library, config, access, together, place, .. } = request;
+    let OpenRequest { library, config, access, together, place, name, .. } = request;
     let default = match place.target {
         Target::File(_) => NEAR_CACHE_BYTES,
         Target::Objects { .. } => FAR_CACHE_BYTES,
@@ -37,6 +38,7 @@ pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
     options.on_conflict = if together { OnConflict::Last } else { config.on_conflict };
     options.ledger.sync = config.sync;
     options.ledger.lock = locking(library, access)?;
+    options.ledger.source_opener = Some(FollowedSources::opener(config, names::folder_of(name, config)));
     Ok(options)
 }
 

@@ -1,0 +1,95 @@
+//! From a list of places in a native file to references in a container.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use h5lake_connector::{RawPlace, RawPlaces};
+use h5lake_container::{Container, Dataset, ObjectId};
+use h5lake_ledger::Source;
+
+use crate::Failure;
+
+/// Progress is told after so many references.
+const PER_STEP: u64 = 1024;
+
+/// What became of a native file's raw data.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Contiguous datasets that are referred to.
+    pub datasets: u64,
+    /// Chunks that are referred to.
+    pub chunks: u64,
+    /// Bytes of them all.
+    pub bytes: u64,
+    /// Datasets whose elements were copied, and why.
+    pub copied: Vec<(String, String)>,
+}
+
+/// Puts references to one source.
+pub struct References<'a> {
+    container: &'a Arc<Container>,
+    number: u32,
+    checksums: bool,
+    /// The dataset that the last place was of.
+    open: Option<Arc<Dataset>>,
+    summary: Summary,
+}
+
+impl<'a> References<'a> {
+    pub fn new(container: &'a Arc<Container>, source: &Source, checksums: bool) -> Result<Self, Failure> {
+        let number = container.add_source(source)?;
+        Ok(Self { container, number, checksums, open: None, summary: Summary::default() })
+    }
+
+    /// Puts all references of a list. Nothing is committed.
+    pub fn put_all(mut self, list: &Path, progress: &mut dyn FnMut(u64)) -> Result<Summary, Failure> {
+        let mut places = RawPlaces::open(list)?;
+        let mut count = 0_u64;
+        while let Some(place) = places.step()? {
+            self.put(place)?;
+            count += 1;
+            if count.is_multiple_of(PER_STEP) {
+                progress(self.summary.bytes);
+            }
+        }
+        Ok(self.summary)
+    }
+
+    fn put(&mut self, place: RawPlace) -> Result<(), Failure> {
+        match place {
+            RawPlace::Filters { dataset, filters } => {
+                self.open = None;
+                self.container.set_filter_parameters(ObjectId(dataset), &filters)?;
+            }
+            RawPlace::Copied { path, reason } => self.summary.copied.push((path, reason)),
+            RawPlace::Chunk { dataset, offset, mask, address, length } => {
+                let dataset = self.dataset(dataset)?;
+                let extent = self.container.extent_in_source(self.number, address, length, self.checksums)?;
+                dataset.refer_to_chunk(&offset, mask, &extent)?;
+                self.summary.chunks += 1;
+                self.summary.bytes += length;
+            }
+            RawPlace::Contiguous { dataset, address, length } => {
+                let dataset = self.dataset(dataset)?;
+                let (container, number, checksums) = (self.container, self.number, self.checksums);
+                dataset.refer_to_bytes(0, length, address, &mut |offset, length| {
+                    container.extent_in_source(number, offset, length, checksums)
+                })?;
+                self.summary.datasets += 1;
+                self.summary.bytes += length;
+            }
+        }
+        Ok(())
+    }
+
+    fn dataset(&mut self, id: u64) -> Result<Arc<Dataset>, Failure> {
+        match &self.open {
+            Some(dataset) if dataset.object().id() == ObjectId(id) => Ok(dataset.clone()),
+            _ => {
+                let dataset = self.container.dataset(ObjectId(id))?;
+                self.open = Some(dataset.clone());
+                Ok(dataset)
+            }
+        }
+    }
+}

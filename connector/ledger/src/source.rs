@@ -1,0 +1,188 @@
+//! What a container says of a source: a native file whose raw data it shows (docs/format.md, "Sources").
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use object_stores::{Key, ObjectStore};
+
+use crate::codec::{Decoded, Reader, put_string, put_varint};
+
+/// What the key of a source begins with; its number follows.
+pub const SOURCE: u8 = b'F';
+/// The form of the entries that this build writes and reads.
+const FORM: u8 = 1;
+/// The longest place, in bytes.
+const MAX_PLACE: usize = 65_536;
+
+/// Why a URL in a container is not followed.
+#[derive(Debug, Clone)]
+pub struct NotFollowed {
+    /// The error number, where there is one.
+    pub errno: Option<i32>,
+    /// What keeps from following it.
+    pub why: String,
+}
+
+/// Finds the stores of sources.
+pub trait SourceOpener: fmt::Debug + Send + Sync {
+    /// The store and the key that a URL in a container names.
+    ///
+    /// # Errors
+    /// What keeps from following it.
+    fn open(&self, url: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key), NotFollowed>;
+}
+
+/// A native file whose raw data a container shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Where it is: an absolute path, a URL, or a path relative to the folder of the container's file.
+    pub place: Vec<u8>,
+    /// Bytes.
+    pub length: u64,
+    /// When it last changed, in nanoseconds since 1970-01-01 UTC; 0 where nobody knows.
+    pub modified: u64,
+    /// The etag of an object of a store; empty where there is none.
+    pub etag: String,
+}
+
+impl Source {
+    /// The value of its entry.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![FORM];
+        put_string(&mut out, &self.place);
+        put_varint(&mut out, self.length);
+        put_varint(&mut out, self.modified);
+        put_string(&mut out, self.etag.as_bytes());
+        out
+    }
+
+    /// What the value of an entry says.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(value: &[u8]) -> std::result::Result<Self, &'static str> {
+        let mut r = Reader::new(value);
+        let source = Self::read(&mut r)?;
+        if r.remaining() > 0 { Err("more bytes than a source has") } else { Ok(source) }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        if r.u8()? != FORM {
+            return Err("an unknown form of a source");
+        }
+        let place = r.string()?.to_vec();
+        if place.is_empty() || place.len() > MAX_PLACE || place.contains(&0) {
+            return Err("an impossible place of a source");
+        }
+        let (length, modified) = (r.number()?, r.number()?);
+        let etag = String::from_utf8(r.string()?.to_vec()).map_err(|_| "an etag that is no text")?;
+        Ok(Self { place, length, modified, etag })
+    }
+
+    /// The key of the entry with this number.
+    pub fn key(number: u32) -> Vec<u8> {
+        let mut key = vec![SOURCE];
+        key.extend_from_slice(&number.to_be_bytes());
+        key
+    }
+
+    /// The number in a key, if it is that of a source.
+    pub fn number(key: &[u8]) -> Option<u32> {
+        let (letter, number) = key.split_first()?;
+        (*letter == SOURCE).then(|| number.try_into().ok().map(u32::from_be_bytes)).flatten()
+    }
+
+    /// The URL, of an object in a store.
+    pub fn url(&self) -> Option<&str> {
+        let text = std::str::from_utf8(&self.place).ok()?;
+        object_stores::registry::split_scheme(text).filter(|(_, rest)| rest.starts_with("//"))?;
+        Some(text)
+    }
+
+    /// Whether it is behind a network.
+    pub fn is_remote(&self) -> bool {
+        self.url().is_some_and(|url| !url.starts_with("file:") && !url.starts_with("memory:"))
+    }
+
+    /// The path, of a local file, where the container lies in `folder`; `None` of an object, and of a relative place without a folder.
+    pub fn path(&self, folder: Option<&Path>) -> Option<PathBuf> {
+        use std::os::unix::ffi::OsStrExt;
+        if self.url().is_some() {
+            return None;
+        }
+        let path = Path::new(std::ffi::OsStr::from_bytes(&self.place));
+        if path.is_absolute() { Some(path.to_owned()) } else { folder.map(|folder| folder.join(path)) }
+    }
+
+    /// The same source for a container whose file lies in `folder`: by a relative place, if it lies there or below, else by an
+    /// absolute one. `was` is the folder of the container that has it now.
+    ///
+    /// # Errors
+    /// What is wrong with its place.
+    pub fn seen_from(
+        &self,
+        was: Option<&Path>,
+        folder: Option<&Path>,
+    ) -> std::result::Result<Self, &'static str> {
+        use std::os::unix::ffi::OsStrExt;
+        if self.url().is_some() {
+            return Ok(self.clone());
+        }
+        let path = self.path(was).ok_or("a relative place in a container that lies in no folder")?;
+        let below = folder.and_then(|folder| path.strip_prefix(folder).ok()).filter(|below| {
+            let plain = |part| matches!(part, std::path::Component::Normal(_));
+            !below.as_os_str().is_empty() && below.components().all(plain)
+        });
+        let place = below.unwrap_or(&path).as_os_str().as_bytes().to_vec();
+        let new = Self { place, ..self.clone() };
+        // A name that looks like a URL stays absolute.
+        Ok(if new.url().is_some() {
+            Self { place: path.as_os_str().as_bytes().to_vec(), ..new }
+        } else {
+            new
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(place: &str) -> Source {
+        Source { place: place.into(), length: 5, modified: 7, etag: "e".into() }
+    }
+
+    #[test]
+    fn entries_are_read_as_written_and_others_refused() {
+        let source = at("/d/native.h5");
+        let bytes = source.encode();
+        assert_eq!(Source::decode(&bytes), Ok(source));
+        for cut in 0..bytes.len() {
+            assert!(Source::decode(&bytes[..cut]).is_err(), "{cut}");
+        }
+        assert!(Source::decode(&[&bytes[..], &[0]].concat()).is_err());
+        for place in ["", "a\0b"] {
+            assert!(Source::decode(&at(place).encode()).is_err(), "{place:?}");
+        }
+        assert!(Source::decode(&Source { place: vec![b'a'; MAX_PLACE + 1], ..at("") }.encode()).is_err());
+        assert!(Source::decode(&Source { length: u64::MAX, ..at("a") }.encode()).is_err());
+        assert_eq!(Source::number(&Source::key(7)), Some(7));
+        assert_eq!(Source::number(b"F123456"), None);
+    }
+
+    #[test]
+    fn places_move_with_their_container() {
+        let (was, new) = (Path::new("/a"), Path::new("/a/b"));
+        let seen = |place: &str, from: &Path, to: Option<&Path>| {
+            String::from_utf8(at(place).seen_from(Some(from), to).unwrap().place).unwrap()
+        };
+        assert_eq!(seen("n.h5", was, Some(was)), "n.h5");
+        assert_eq!(seen("b/n.h5", was, Some(new)), "n.h5");
+        assert_eq!(seen("n.h5", was, Some(new)), "/a/n.h5");
+        assert_eq!(seen("../n.h5", was, Some(Path::new("/a"))), "/a/../n.h5");
+        assert_eq!(seen("n.h5", was, None), "/a/n.h5");
+        assert_eq!(seen("s3://b/n.h5", was, Some(new)), "s3://b/n.h5");
+        assert!(at("n.h5").seen_from(None, None).is_err());
+    }
+}

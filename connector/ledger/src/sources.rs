@@ -1,0 +1,242 @@
+//! Reading sources: native files whose raw data a container shows. Each is checked when it is opened and after each read, so that
+//! bytes of a later state are an error, and never data.
+
+use std::fmt;
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use object_stores::{ObjectMeta, ObjectStore};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::locks::Mutex;
+use crate::source::{Source, SourceOpener};
+
+/// Sources that one container has open at once.
+pub(crate) const MAX_OPEN: usize = 64;
+/// Requests for parts of objects under way at once.
+const MAX_REQUESTS: usize = 16;
+/// Parts of one object with at most so many bytes between them come in one request, ...
+const MAX_GAP_BYTES: u64 = 64 << 10;
+/// ... which asks for at most so many.
+const MAX_REQUEST_BYTES: u64 = 4 << 20;
+/// What changed so short a time ago may change again without getting another time: file systems count in ticks of a clock.
+const MIN_AGE: Duration = Duration::from_secs(2);
+
+/// The sources that a container has open.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    pub(crate) opener: Option<Arc<dyn SourceOpener>>,
+    /// The one used last is the last.
+    pub(crate) open: Mutex<Vec<(u32, Arc<OpenSource>)>>,
+}
+
+impl Sources {
+    pub(crate) fn new(opener: Option<Arc<dyn SourceOpener>>) -> Self {
+        Self { opener, open: Mutex::default() }
+    }
+}
+
+/// A source that is what its entry says.
+#[derive(Debug)]
+pub(crate) struct OpenSource {
+    /// How messages call it.
+    pub(crate) name: String,
+    pub(crate) entry: Source,
+    pub(crate) bytes: SourceBytes,
+}
+
+#[derive(Debug)]
+pub(crate) enum SourceBytes {
+    File(File),
+    Object { store: Arc<dyn ObjectStore>, meta: ObjectMeta },
+}
+
+/// What a file says of itself: length, and time of the last change in nanoseconds since 1970, which is never 0: that is no time.
+pub(crate) fn stamp(file: &std::fs::Metadata) -> (u64, u64) {
+    let seconds = u64::try_from(file.mtime()).unwrap_or(0);
+    let nanos = u64::try_from(file.mtime_nsec()).unwrap_or(0);
+    (file.len(), seconds.saturating_mul(1_000_000_000).saturating_add(nanos).max(1))
+}
+
+fn nanos(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(0)
+}
+
+/// Opens a file to read, if it is a regular one. Nothing else is waited for.
+pub(crate) fn open_regular(path: &Path) -> std::io::Result<(File, std::fs::Metadata)> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() { Ok((file, meta)) } else { Err(std::io::Error::other("is no regular file")) }
+}
+
+impl Source {
+    /// Describes a local file as it is now. One that changed less than two seconds ago is waited for, because a change within a tick
+    /// of the clock would not be seen.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn of_file(path: &Path) -> std::io::Result<Self> {
+        use std::os::unix::ffi::OsStrExt;
+        loop {
+            let (length, modified) = stamp(&open_regular(path)?.1);
+            let age = nanos(SystemTime::now()).saturating_sub(modified);
+            let young = MIN_AGE.saturating_sub(Duration::from_nanos(age));
+            if young.is_zero() {
+                return Ok(Self {
+                    place: path.as_os_str().as_bytes().to_vec(),
+                    length,
+                    modified,
+                    etag: String::new(),
+                });
+            }
+            std::thread::sleep(young.min(MIN_AGE));
+        }
+    }
+
+    /// Describes an object of a store.
+    pub fn of_object(url: &str, meta: &ObjectMeta) -> Self {
+        let etag = meta.etag.as_ref().map_or_else(String::new, |etag| etag.as_str().to_owned());
+        Self { place: url.into(), length: meta.size, modified: nanos(meta.modified), etag }
+    }
+}
+
+impl OpenSource {
+    fn failed(&self, errno: Option<i32>, what: impl fmt::Display, target: &str) -> Error {
+        Error::new(target, ErrorKind::Io { errno, what: format!("the source '{}' {what}", self.name) })
+    }
+
+    pub(crate) fn changed(&self, what: &str, target: &str) -> Error {
+        let advice = "put it back as it was, or adopt it anew (h5lake adopt); its data in this container cannot be read";
+        self.failed(Some(libc::ESTALE), format!("{what}; {advice}"), target)
+    }
+
+    /// Whether a file still is what the entry says.
+    pub(crate) fn check(&self, now: (u64, u64), target: &str) -> Result<()> {
+        let entry = &self.entry;
+        if now.0 != entry.length {
+            let what = format!("has {} bytes, and had {} when it was adopted", now.0, entry.length);
+            return Err(self.changed(&what, target));
+        }
+        if entry.modified != 0 && now.1 != entry.modified {
+            return Err(self.changed("was changed after it was adopted", target));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read(&self, at: u64, buf: &mut [u8], target: &str) -> Result<()> {
+        match &self.bytes {
+            SourceBytes::File(file) => {
+                let read = file.read_exact_at(buf, at);
+                // Whatever was read: the file tells if it changed before that.
+                let now = file
+                    .metadata()
+                    .map_err(|e| self.failed(e.raw_os_error(), format!("cannot be read: {e}"), target))?;
+                self.check(stamp(&now), target)?;
+                read.map_err(|e| self.failed(e.raw_os_error(), format!("cannot be read: {e}"), target))
+            }
+            SourceBytes::Object { .. } => {
+                buf.copy_from_slice(&self.get(at..at + buf.len() as u64, target)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Bytes of an object.
+    fn get(&self, range: Range<u64>, target: &str) -> Result<Bytes> {
+        use object_stores::ErrorKind as E;
+        let SourceBytes::Object { store, meta } = &self.bytes else {
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            self.read(range.start, &mut bytes, target)?;
+            return Ok(bytes.into());
+        };
+        match store.get_unchanged(&meta.key, range.clone(), meta) {
+            Ok(got) if got.bytes.len() as u64 == range.end - range.start => Ok(got.bytes),
+            Ok(got) => {
+                Err(self.failed(Some(5), format!("gave {} bytes for {range:?}", got.bytes.len()), target))
+            }
+            Err(e) if matches!(e.kind(), E::PreconditionFailed | E::ShortRead) => {
+                Err(self.changed("was replaced after it was adopted", target))
+            }
+            Err(e) => Err(self.failed(e.errno(), format!("cannot be read: {e}"), target)),
+        }
+    }
+}
+
+/// A part of an object that is wanted, and where its bytes go.
+pub(crate) struct Far<'a> {
+    pub(crate) source: Arc<OpenSource>,
+    pub(crate) range: Range<u64>,
+    pub(crate) into: Option<&'a mut [u8]>,
+    /// Its number among the answers.
+    pub(crate) n: usize,
+}
+
+/// Parts of one object that come in one request.
+struct Request<'a> {
+    range: Range<u64>,
+    parts: Vec<Far<'a>>,
+}
+
+fn joined(mut far: Vec<Far<'_>>) -> Vec<Request<'_>> {
+    far.sort_by_key(|part| (Arc::as_ptr(&part.source) as usize, part.range.start));
+    let mut requests: Vec<Request<'_>> = Vec::new();
+    for part in far {
+        if let Some(last) = requests.last_mut()
+            && last.parts.first().is_some_and(|first| Arc::ptr_eq(&first.source, &part.source))
+            && part.range.start <= last.range.end.saturating_add(MAX_GAP_BYTES)
+            && part.range.end.saturating_sub(last.range.start) <= MAX_REQUEST_BYTES
+        {
+            last.range.end = last.range.end.max(part.range.end);
+            last.parts.push(part);
+            continue;
+        }
+        requests.push(Request { range: part.range.clone(), parts: vec![part] });
+    }
+    requests
+}
+
+/// Asks for parts of objects, side by side.
+pub(crate) fn fetch(far: Vec<Far<'_>>, out: &mut [Bytes], target: &str) -> Result<()> {
+    let requests: Vec<_> = joined(far).into_iter().map(|request| Mutex::new(Some(request))).collect();
+    let (next, failed, out) = (AtomicUsize::new(0), Mutex::new(None::<Error>), Mutex::new(out));
+    let one = || {
+        while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let Some(Request { range, parts }) = request.lock().take() else { return };
+            if failed.lock().is_some() {
+                return;
+            }
+            let Some(source) = parts.first().map(|part| part.source.clone()) else { return };
+            match source.get(range.clone(), target) {
+                Err(e) => drop(failed.lock().get_or_insert(e)),
+                Ok(bytes) => {
+                    for part in parts {
+                        let cut = (part.range.start - range.start) as usize
+                            ..(part.range.end - range.start) as usize;
+                        match part.into {
+                            Some(into) => into.copy_from_slice(&bytes[cut]),
+                            None => out.lock()[part.n] = bytes.slice(cut),
+                        }
+                    }
+                }
+            }
+        }
+    };
+    if requests.len() < 2 {
+        one();
+    } else {
+        std::thread::scope(|scope| {
+            let spawned = |_: &usize| std::thread::Builder::new().spawn_scoped(scope, one).is_ok();
+            if (0..MAX_REQUESTS.min(requests.len())).take_while(spawned).count() == 0 {
+                one();
+            }
+        });
+    }
+    failed.into_inner().map_or(Ok(()), Err)
+}

@@ -1,0 +1,418 @@
+"""The tool's commands adopt and materialize: containers that refer to the raw data of native files. They show what native HDF5 shows,
+also after changes; the files stay as they are; and a file that changed is an error that names it."""
+# store: any
+# only: h5lake
+# needs: tool
+# requires: filters.txt
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+if os.environ.get("HDF5_VOL_CONNECTOR") != "native":
+    os.environ["HDF5_VOL_CONNECTOR"] = "h5lake"
+
+import h5py  # noqa: E402
+import native_kinds  # noqa: E402
+import numpy as np  # noqa: E402
+from cases import main  # noqa: E402
+from web_server import Server  # noqa: E402
+
+OLD = (1_700_000_000, 1_700_000_000)
+
+
+def run(*arguments, code=0, **more):
+    """What the tool writes; to standard error if it is to fail."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
+    # The libhdf5 of this Python is to be found by itself.
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    done = subprocess.run([os.environ["TOOL"], *map(str, arguments)], env=env | more, capture_output=True, text=True, timeout=170)
+    assert done.returncode == code, (arguments, done.returncode, done.stdout[-900:], done.stderr)
+    return done.stderr if code == 1 else done.stdout
+
+
+def native(task, *arguments, **more):
+    """Runs a function of native_kinds where HDF5 is native; gives what it returns, as JSON."""
+    call = f"import json, native_kinds; print(json.dumps(native_kinds.{task}(*{arguments!r}, **{more!r})))"
+    env = dict(os.environ, HDF5_VOL_CONNECTOR="native", PYTHONPATH=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", call], env=env, capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def make(name, seed=1, **more):
+    """A native file that was left alone for long."""
+    native("fill", name, seed, **more)
+    os.utime(name, OLD)
+    return Path(name).read_bytes()
+
+
+def differences(name, wanted):
+    found = json.loads(json.dumps(native_kinds.seen(name)))
+    return [(key, wanted.get(key), found.get(key)) for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)]
+
+
+def fails(call, *words):
+    """The call fails as one whose source is not what it was, and says all the words."""
+    try:
+        got = call()
+    except OSError as error:
+        text = str(error)
+        assert all(word in text for word in words), text
+        return
+    raise AssertionError(f"no error: {got!r}")
+
+
+def check_random_files(_):
+    for seed in range(6):
+        block, libver = 512 * (seed % 3 == 1), ["earliest", "latest"][seed % 2]
+        name, there = f"native-{seed}.h5", f"there-{seed}.h5"
+        before = make(name, seed, block=block, libver=libver)
+        wanted = native("seen", name)
+        said = json.loads(run("adopt", name, there, "--json"))
+        assert said["chunks"] > 10 and said["datasets"] > 2 and said["referenced_bytes"] > 1_000_000, said
+        reasons = {one["path"]: one["reason"] for one in said["copied"]}
+        assert "variable-length" in reasons.get("/texts", reasons.get("/hard")) and "variable-length" in reasons["/references"], reasons
+        assert not differences(there, wanted), (seed, differences(there, wanted)[:2])
+        assert Path(there).stat().st_size < len(before) / 4, (Path(there).stat().st_size, len(before))
+        run("verify", there)
+        assert Path(name).read_bytes() == before
+        assert not list(Path().glob(".h5lake*")), list(Path().glob(".h5lake*"))
+
+
+def check_changes_stay_in_the_container(_):
+    before = make("native.h5")
+    run("adopt", "native.h5", "run.h5")
+    with h5py.File("run.h5") as f:
+        wide, long = f["wide"][()], f["long"][()]
+    with h5py.File("run.h5", "a") as f:
+        # A part of a chunk, whole chunks, a part of a segment, and one across segments.
+        f["wide"][5:7, 10:20] = wide[5:7, 10:20] = -1
+        f["wide"][100:200, :300] = wide[100:200, :300] = -2
+        f["long"][1, 100:105] = long[1, 100:105] = -3
+        f["long"][0, 69_000:] = long[0, 69_000:] = -4
+        f["long"].attrs["unit"] = "m"
+        f["new"] = np.arange(1000)
+        f.flush()
+        assert (f["wide"][()] == wide).all() and (f["long"][()] == long).all()
+    with h5py.File("run.h5") as f:
+        assert (f["wide"][()] == wide).all() and (f["long"][()] == long).all()
+        assert f["long"].attrs["unit"] == "m" and f["new"][999] == 999
+    run("verify", "run.h5")
+    with h5py.File("run.h5", "a") as f:
+        del f["wide"]
+    run("vacuum", "run.h5")
+    with h5py.File("run.h5") as f:
+        assert "wide" not in f and (f["long"][()] == long).all()
+    assert Path("native.h5").read_bytes() == before
+
+
+def check_datasets_grow_and_shrink(_):
+    code = """
+import h5py, numpy as np
+with h5py.File("native.h5", "w") as f:
+    f.create_dataset("x", data=np.arange(1000), chunks=(300,), maxshape=(None,), compression="gzip", fillvalue=9)
+    f.create_dataset("y", data=np.arange(1000), chunks=(300,), maxshape=(None,))
+"""
+    subprocess.run([sys.executable, "-c", code], env=dict(os.environ, HDF5_VOL_CONNECTOR="native"), check=True)
+    os.utime("native.h5", OLD)
+    run("adopt", "native.h5", "run.h5")
+    for name, more in (("x", 9), ("y", 0)):
+        with h5py.File("run.h5", "a") as f:
+            f[name].resize(1100, 0)
+            assert (f[name][()] == [*range(1000), *[more] * 100]).all()
+            f[name].resize(650, 0)
+            f[name].resize(900, 0)
+            wanted = [*range(650), *[more] * 250]
+            assert (f[name][()] == wanted).all()
+            f[name][899] = wanted[899] = 5
+        with h5py.File("run.h5") as f:
+            assert (f[name][()] == wanted).all()
+    run("verify", "run.h5")
+
+
+def check_versions_and_publications(_):
+    make("native.h5")
+    run("adopt", "native.h5", "run.h5", H5LAKE_RETENTION="7d")
+    with h5py.File("run.h5") as f:
+        first = f["wide"][()]
+    version = json.loads(run("versions", "run.h5", "--json"))["versions"][0]["number"]
+    run("tag", "run.h5", "first")
+    with h5py.File("run.h5", "a") as f:
+        f["wide"][...] = 3
+    with h5py.File("run.h5@tag=first") as f:
+        assert (f["wide"][()] == first).all()
+    run("restore", "run.h5", "--version", version)
+    with h5py.File("run.h5") as f:
+        assert (f["wide"][()] == first).all()
+    run("publish", "run.h5", "--kerchunk", "refs.json")
+    references = json.loads(Path("refs.json").read_text())["refs"]
+    url, offset, length = references["wide/0.0"]
+    source = Path("native.h5").resolve()
+    assert url == f"file://{source}", url
+    with h5py.File("run.h5") as f:
+        assert source.read_bytes()[offset:offset + length] == f["wide"].id.read_direct_chunk((0, 0))[1]
+
+
+def changed(name, how):
+    path = Path(name)
+    data = bytearray(path.read_bytes())
+    if how == "content":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif how == "cut":
+        os.truncate(path, len(data) - 10)
+        os.utime(path, OLD)
+    elif how == "longer":
+        path.write_bytes(data + b"more")
+        os.utime(path, OLD)
+    elif how == "replaced":
+        path.unlink()
+        path.write_bytes(data)
+    elif how == "deleted":
+        path.unlink()
+    elif how == "a folder":
+        path.unlink()
+        path.mkdir()
+    elif how == "a pipe":
+        path.unlink()
+        os.mkfifo(path)
+
+
+def check_a_source_that_changed(folder):
+    for n, how in enumerate(["content", "cut", "longer", "replaced", "deleted", "a folder", "a pipe"]):
+        place = folder / str(n)
+        place.mkdir()
+        os.chdir(place)
+        make("native.h5")
+        run("adopt", "native.h5", "run.h5")
+        changed("native.h5", how)
+        with h5py.File("run.h5") as f:
+            for name in ("wide", "long"):
+                fails(lambda f=f, name=name: f[name][()], "native.h5", *(["errno = 116"] if n < 4 else []))
+            assert f.attrs["title"] == "of random kinds" and f["texts"][1] == b"b"
+        said = run("verify", "run.h5", code=2)
+        assert "native.h5" in said, said
+        assert "native.h5" in run("materialize", "run.h5", code=1)
+        # What is written over it needs it no longer.
+        with h5py.File("run.h5", "a") as f:
+            f["wide"][:, :600] = np.full((900, 600), 4)
+        with h5py.File("run.h5") as f:
+            assert (f["wide"][:, :600] == 4).all()
+            fails(lambda f=f: f["long"][()], "native.h5")
+    os.chdir(folder)
+
+
+def check_a_source_that_changes_while_it_is_open(_):
+    data = make("native.h5")
+    run("adopt", "native.h5", "run.h5")
+    with h5py.File("run.h5") as f:
+        wanted = f["long"][1]
+        with open("native.h5", "r+b") as raw:
+            raw.seek(len(data) // 2)
+            raw.write(b"changed")
+        fails(lambda: f["long"][2], "native.h5", "errno = 116")
+        fails(lambda: f["wide"][()], "native.h5", "errno = 116")
+    Path("native.h5").write_bytes(data)
+    os.utime("native.h5", OLD)
+    with h5py.File("run.h5") as f:
+        assert (f["long"][1] == wanted).all()
+        # Another file takes the name: whoever has the old one open goes on with that.
+        os.rename("native.h5", "native-old.h5")
+        Path("native.h5").write_bytes(b"another")
+        assert (f["long"][1] == wanted).all()
+    with h5py.File("run.h5") as f:
+        fails(lambda: f["long"][1], "native.h5", "errno = 116")
+
+
+def check_checksums(_):
+    data = bytearray(make("native.h5"))
+    said = json.loads(run("adopt", "--checksums", "native.h5", "run.h5", "--json"))
+    assert said["checksums"]
+    wanted = native("seen", "native.h5")
+    assert not differences("run.h5", wanted)
+    with h5py.File("run.h5") as f:
+        place = data.find(f["long"][1, 40_000:40_010].tobytes())
+    assert place > 0
+    data[place] ^= 1
+    Path("native.h5").write_bytes(data)
+    os.utime("native.h5", OLD)
+    with h5py.File("run.h5") as f:
+        fails(lambda: f["long"][1, 40_000:40_010], "native.h5", "checksum")
+        assert f["wide"].shape == (900, 700) and f["wide"][0, 0] >= 0
+    said = run("verify", "run.h5", code=2)
+    assert "checksum" in said, said
+
+
+def check_materialize(_):
+    make("native.h5", block=512)
+    run("adopt", "native.h5", "run.h5")
+    wanted = native("seen", "native.h5")
+    told = json.loads(run("materialize", "--dry-run", "run.h5", "--json"))["sources"]
+    assert [one["source"] for one in told] == [str(Path("native.h5").resolve())] and told[0]["bytes"] > 1_000_000, told
+    assert str(Path("native.h5").resolve()) in run("materialize", "-n", "run.h5")
+    size = Path("run.h5").stat().st_size
+    done = json.loads(run("materialize", "run.h5", "--json"))
+    assert done["bytes"] == told[0]["bytes"] and Path("run.h5").stat().st_size > size + 1_000_000, done
+    os.remove("native.h5")
+    assert not differences("run.h5", wanted), differences("run.h5", wanted)[:2]
+    assert "refers to no other file" in run("materialize", "run.h5") and "refers to no" in run("materialize", "-n", "run.h5")
+    run("verify", "--newest", "run.h5")
+
+
+def check_copies(folder):
+    make("native.h5")
+    run("adopt", "native.h5", "run.h5")
+    wanted = native("seen", "native.h5")
+    (folder / "deep").mkdir()
+    # References go on, wherever the copy lies.
+    run("copy", "run.h5", "deep/copy.h5")
+    run("copy", "run.h5", f"file://{folder}/objects/copy.h5")
+    run("repair", "run.h5", "deep/repaired.h5")
+    for name in ("deep/copy.h5", "deep/repaired.h5", f"file://{folder}/objects/copy.h5"):
+        assert not differences(name, wanted), name
+        run("verify", name)
+    assert Path("deep/copy.h5").stat().st_size < 2_000_000
+    with h5py.File("run.h5", "a") as f:
+        f["long"][0, :10] = 7
+    run("copy", "--update", "run.h5", "deep/copy.h5")
+    with h5py.File("deep/copy.h5") as f:
+        assert (f["long"][0, :10] == 7).all() and f["long"][0, 10] != 7
+    # H5Ocopy into another container copies bytes.
+    with h5py.File("run.h5") as f, h5py.File("other.h5", "w") as g:
+        f.copy("wide", g)
+        f.copy("long", g)
+        wide = f["wide"][()]
+    # Both files move together.
+    os.mkdir("elsewhere")
+    os.rename("native.h5", "elsewhere/native.h5")
+    os.rename("run.h5", "elsewhere/run.h5")
+    with h5py.File("elsewhere/run.h5") as f:
+        assert (f["wide"][()] == wide).all()
+    with h5py.File("other.h5") as f:
+        assert (f["wide"][()] == wide).all() and (f["long"][0, :10] == 7).all()
+    with h5py.File("deep/copy.h5") as f:
+        fails(lambda: f["wide"][()], "native.h5")
+
+
+def check_stores(folder):
+    make("native.h5")
+    wanted = native("seen", "native.h5")
+    run("adopt", "native.h5", f"file://{folder}/objects/run.h5")
+    assert not differences(f"file://{folder}/objects/run.h5", wanted)
+    run("verify", f"file://{folder}/objects/run.h5")
+    # A source that is an object of a directory, by its URL.
+    run("adopt", f"file://{folder}/native.h5", "run.h5")
+    assert not differences("run.h5", wanted)
+    run("verify", "run.h5")
+    os.utime("native.h5")
+    with h5py.File("run.h5") as f:
+        fails(lambda: f["wide"][()], "native.h5")
+    run("adopt", f"file://{folder}/native.h5", "again.h5")
+    run("materialize", "again.h5")
+    os.remove("native.h5")
+    assert not differences("again.h5", wanted)
+
+
+def check_a_source_on_a_web_server(folder):
+    (folder / "www").mkdir()
+    data = make("www/native.h5")
+    wanted = native("seen", "www/native.h5")
+    with Server(folder / "www") as server:
+        url = f"{server.url}/native.h5"
+        more = {"HTTP_ALLOW_HTTP": "true", "H5LAKE_LINKS": "any"}
+        os.environ["H5LAKE_LINKS"] = "any"
+        said = json.loads(run("adopt", url, "run.h5", "--json", **more))
+        assert said["chunks"] > 10
+        server.take()
+        assert not differences("run.h5", wanted)
+        requests, _ = server.take()
+        assert requests < 400, requests
+        with h5py.File("run.h5") as f:
+            f["x axis"][()]
+            server.take()
+            f["wide"][()]
+            requests, length = server.take()
+            assert requests <= 6 and length < 2_000_000, (requests, length)
+        run("verify", "run.h5", **more)
+        # links= decides.
+        assert "links=any" in run("materialize", "run.h5", code=1, HTTP_ALLOW_HTTP="true", H5LAKE_LINKS="local")
+        with h5py.File("run.h5") as f:
+            assert f["long"][0, 0] == f["long"][0, 0]
+            (folder / "www/native.h5").write_bytes(data + b"x")
+            fails(lambda: f["wide"][()], "native.h5", "errno = 116")
+        (folder / "www/native.h5").write_bytes(data)
+        run("adopt", url, "again.h5", **more)
+        run("materialize", "again.h5", **more)
+    os.environ.pop("H5LAKE_LINKS")
+    assert not differences("again.h5", wanted)
+
+
+def check_refusals(folder):
+    before = make("native.h5")
+    run("adopt", "native.h5", "run.h5")
+    assert "something is there" in run("adopt", "native.h5", "run.h5", code=1)
+    assert "container already" in run("adopt", "run.h5", "two.h5", code=1)
+    assert "No such file" in run("adopt", "missing.h5", "two.h5", code=1)
+    Path("text.h5").write_text("no HDF5")
+    assert "no native HDF5 file" in run("adopt", "text.h5", "two.h5", code=1)
+    code = """
+import h5py, numpy as np, sys
+with h5py.File("native-external.h5", "w") as f:
+    f.create_dataset("g/raw", (10,), "i4", external=[("raw.bin", 0, 40)])[...] = 1
+layout = h5py.VirtualLayout((10,), "i4")
+layout[:] = h5py.VirtualSource("native-external.h5", "g/raw", (10,))
+with h5py.File("native-virtual.h5", "w") as f:
+    f.create_virtual_dataset("v", layout)
+"""
+    env = dict(os.environ, HDF5_VOL_CONNECTOR="native")
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+    told = run("adopt", "native-external.h5", "two.h5", code=1)
+    assert "/g/raw" in told and "raw.bin" in told, told
+    told = run("adopt", "native-virtual.h5", "two.h5", code=1)
+    assert "/v" in told and "native-external.h5" in told, told
+    # A file that is being written.
+    for swmr in ("False", "True"):
+        hold = f"""
+import h5py, sys
+f = h5py.File("native-held.h5", "w", libver="latest")
+f.create_dataset("x", (10,), "i4", chunks=(5,), maxshape=(None,))
+if {swmr}:
+    f.swmr_mode = True
+f.flush()
+print("held", flush=True)
+sys.stdin.read()
+"""
+        holder = subprocess.Popen([sys.executable, "-c", hold], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert holder.stdout.readline() == "held\n"
+        run("adopt", "native-held.h5", "two.h5", code=1)
+        holder.communicate()
+    assert not (folder / "two.h5").exists() and not list(folder.glob(".h5lake*"))
+    assert Path("native.h5").read_bytes() == before
+
+
+def check_a_file_that_was_just_written(_):
+    native("fill", "native.h5", 1)
+    begun = time.time()
+    os.utime("native.h5")
+    run("adopt", "native.h5", "run.h5")
+    assert Path("native.h5").stat().st_mtime >= begun - 1
+    wanted = native("seen", "native.h5")
+    assert not differences("run.h5", wanted)
+    assert time.time() - Path("native.h5").stat().st_mtime >= 2, "a change within a tick of the clock would not be seen"
+
+
+def check_an_older_build_refuses_it(_):
+    make("native.h5")
+    run("adopt", "native.h5", "run.h5")
+    head = Path("run.h5").read_bytes()[:64]
+    assert int.from_bytes(head[20:24], "little") & 8, "the feature bit"
+    assert hashlib.sha256(head).digest() != hashlib.sha256(Path("native.h5").read_bytes()[:64]).digest()
+
+
+if __name__ == "__main__":
+    main(globals())
