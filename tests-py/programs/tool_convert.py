@@ -142,6 +142,31 @@ def check_there_and_back(folder):
     assert not [path for path in folder.iterdir() if path.name.startswith(".h5lake-conv")], list(folder.iterdir())
 
 
+def fill_virtual(folder):
+    """A virtual dataset whose sources are shown whole, in part, and in another file; what it shows."""
+    with h5py.File(f"{folder}/v.h5", "w") as f, h5py.File(f"{folder}/source.h5", "w") as other:
+        f["whole"], other["other"], f["one"] = np.arange(12).reshape(3, 4), np.arange(8), 5
+        layout = h5py.VirtualLayout((5, 4), "i8")
+        layout[:3] = h5py.VirtualSource(".", "whole", (3, 4))
+        layout[3, :] = h5py.VirtualSource("source.h5", "other", (8,))[2:6]
+        f.create_virtual_dataset("v", layout, fillvalue=-1)
+        line = h5py.VirtualLayout((8,), "i8")
+        line[:] = h5py.VirtualSource("source.h5", "other", (8,))
+        f.create_virtual_dataset("line", line, fillvalue=-1)
+    with h5py.File(f"{folder}/v.h5") as f:
+        return f["v"][:].tolist(), f["line"][:].tolist()
+
+
+def check_virtual_datasets(folder):
+    (Path(folder) / "native").mkdir()
+    expected = native("fill_virtual", f"{folder}/native")
+    assert expected[0][:2] == [[0, 1, 2, 3], [4, 5, 6, 7]] and expected[1] == list(range(8))
+    run("import", f"{folder}/native", f"{folder}/lake")
+    with h5py.File(f"{folder}/lake/v.h5") as f:
+        assert [f["v"][:].tolist(), f["line"][:].tolist()] == expected
+        assert f["v"][2:4, 1].tolist() == [row[1] for row in expected[0][2:4]]
+
+
 def check_folders(folder):
     (folder / "in/deep").mkdir(parents=True)
     for n, name in enumerate(["native-a.h5", "native-b.hdf5", "deep/native-c.h5"]):

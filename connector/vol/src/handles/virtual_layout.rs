@@ -45,8 +45,8 @@ pub struct Mapping {
     pub place: KeptId,
     /// What shows.
     pub source: KeptId,
-    /// Dimensions that the source had when the mapping was made.
-    pub source_rank: usize,
+    /// Dimensions that the source had when the mapping was made, where that is known.
+    pub source_rank: Option<usize>,
     /// The parameters of `place`, if it has no end.
     pub endless_place: Option<Unlimited>,
     /// The parameters of `source`, if it has no end.
@@ -77,7 +77,9 @@ impl Mapping {
         };
         let (file, dataset) = (SourceName::parse(&stored.file)?, SourceName::parse(&stored.dataset)?);
         let source_extent = library.extent_of(source.get())?;
-        let source_rank = source_extent.dims().len();
+        // libhdf5 does not store the extent behind a selection of everything, and reads it as a scalar.
+        let is_unknown = library.selects_all(&source) && source_extent.dims().is_empty();
+        let source_rank = (!is_unknown).then(|| source_extent.dims().len());
         let source_dims = library.selects_all(&source).then(|| source_extent.dims().to_vec());
         let blocks = block_of(library, &place)?.zip(block_of(library, &source)?);
         let blocks = blocks.and_then(|(place, source)| BlockPair::new(place, source));

@@ -346,7 +346,8 @@ impl Shares<'_> {
     fn find(&mut self, mapping: &Mapping, number: u64) -> Result<Option<Source>> {
         let (file, dataset) = (mapping.file.of_block(number), mapping.dataset.of_block(number));
         let Some(found) = self.search.find(&file, &dataset)? else { return Ok(None) };
-        let is_as_it_was = found.extent()?.dims().len() == mapping.source_rank;
+        let rank = found.extent()?.dims().len();
+        let is_as_it_was = mapping.source_rank.is_none_or(|was| was == rank);
         Ok(is_as_it_was.then_some(found))
     }
 
