@@ -99,8 +99,8 @@ impl Library {
         Ok(library)
     }
 
-    /// Has `end` called when the program exits, before this library's static objects are destroyed ([`at_exit`](crate::at_exit)). Only the first call
-    /// counts.
+    /// Has `end` called when the program exits, before this library's static objects are destroyed
+    /// ([`at_exit`](crate::at_exit)). Only the first call counts.
     pub fn at_exit(&self, end: fn()) {
         if !self.is_to_end.swap(true, Ordering::Relaxed) {
             crate::at_exit(end);
