@@ -12,11 +12,9 @@ pub fn before_libraries_end(close: fn()) {
     BEFORE.get_or_init(|| close);
 }
 
-/// What is done at the exit for every library.
-pub(crate) fn end() {
+/// Closes what is open.
+pub(crate) fn close_all() {
     if let Some(close) = BEFORE.get() {
         close();
     }
-    #[cfg(feature = "rados")]
-    crate::rados::end_connections();
 }

@@ -25,7 +25,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use self::client::Namespace;
-pub(crate) use self::client::end_connections;
 use self::head::{Head, etag};
 use self::upload::Upload;
 use crate::settings::Settings;

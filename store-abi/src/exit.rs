@@ -5,24 +5,28 @@
 //! threads of it running, may crash after the program's last statement.
 
 use std::panic::catch_unwind;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-static END: OnceLock<fn()> = OnceLock::new();
+use parking_lot::Mutex;
+
+/// What is called.
+static ENDS: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
 /// A library's static objects may be gone.
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 
-/// Has `end` called when the program exits: before static objects are destroyed that are there now, and once for each call of this
-/// function. Of several functions the first counts. A forked child calls it at its exit, too.
+/// Has `end` called when the program exits, before static objects are destroyed that are there now. It may be called several times. A
+/// forked child calls it at its exit, too.
 pub fn at_exit(end: fn()) {
     extern "C" fn ending() {
-        if let Some(end) = END.get() {
+        // A forked child may not have the thread that holds the lock.
+        let ends = ENDS.try_lock().map(|ends| ends.clone()).unwrap_or_default();
+        for end in ends {
             // Nobody is left to be told of a panic.
             let _ = catch_unwind(end);
         }
         IS_OVER.store(true, Ordering::Relaxed);
     }
-    END.get_or_init(|| end);
+    ENDS.lock().push(end);
     // SAFETY: the function is one of this library, which is never unloaded. Handlers run in the reverse of the order in which they
     // were registered, and those of static objects are among them.
     unsafe { libc::atexit(ending) };

@@ -61,7 +61,7 @@ fn look(known: &[&str]) -> Arc<Found> {
         for file in found.files(entry) {
             match Library::load(&file) {
                 Ok(library) => {
-                    library.at_exit(exit::end);
+                    library.at_exit(exit::close_all);
                     found.add(library, known);
                 }
                 Err(why) => found.problem(&file, &why),

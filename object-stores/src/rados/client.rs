@@ -69,7 +69,7 @@ impl Client {
     fn cluster(&self) -> io::Result<&Arc<Cluster>> {
         self.connections.get_or_make(|| {
             let connected = Cluster::connect(&self.options())?;
-            AT_EXIT.call_once(|| h5lake_store_abi::at_exit(exit::end));
+            AT_EXIT.call_once(|| h5lake_store_abi::at_exit(end));
             Ok(connected)
         })
     }
@@ -80,8 +80,9 @@ static AT_EXIT: Once = Once::new();
 /// How long the end of a program waits for connections to end.
 const MAX_END: Duration = Duration::from_secs(2);
 
-/// Ends the connections that no store uses, at the end of a program. Others are left as they are.
-pub(crate) fn end_connections() {
+/// At the end of a program: closes what is open, and ends the connections that no store uses then. Others are left as they are.
+fn end() {
+    exit::close_all();
     end_idle();
     h5lake_rados_abi::leave_connections();
 }
