@@ -158,10 +158,10 @@ def fill_virtual(folder):
 
 
 def check_virtual_datasets(folder):
-    (Path(folder) / "native").mkdir()
-    expected = native("fill_virtual", f"{folder}/native")
+    (Path(folder) / "native-made").mkdir()
+    expected = native("fill_virtual", f"{folder}/native-made")
     assert expected[0][:2] == [[0, 1, 2, 3], [4, 5, 6, 7]] and expected[1] == list(range(8))
-    run("import", f"{folder}/native", f"{folder}/lake")
+    run("import", f"{folder}/native-made", f"{folder}/lake")
     with h5py.File(f"{folder}/lake/v.h5") as f:
         assert [f["v"][:].tolist(), f["line"][:].tolist()] == expected
         assert f["v"][2:4, 1].tolist() == [row[1] for row in expected[0][2:4]]
