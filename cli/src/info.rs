@@ -91,8 +91,8 @@ fn container_json(name: &Path, storage: &str, container: &Container) -> Result<V
         "tags": container.tags()?.iter().map(crate::tag::object).collect::<Value>(),
         "oldest": version(kept.last()), "groups": total.groups, "datasets": total.datasets,
         "datatypes": total.datatypes, "links": total.links, "attributes": total.attributes, "bytes": total.size,
-        "data_bytes": total.payload_bytes, "source_bytes": total.source_bytes, "map_bytes": total.entry_bytes, "other_bytes": total.other_bytes(),
-        "user_block": container.user_block(),
+        "data_bytes": total.payload_bytes, "source_bytes": total.source_bytes, "map_bytes": total.entry_bytes,
+        "other_bytes": total.other_bytes(), "user_block": container.user_block(),
     }))
 }
 

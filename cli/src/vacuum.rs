@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use h5lake_connector::names::Place;
 use h5lake_container::{Container, Target};
-use h5lake_ledger::{Access, Ledger, Tag, TagName};
+use h5lake_ledger::{Access, Ledger, TagName};
 use serde_json::json;
 
 use crate::output::print;
@@ -28,10 +28,14 @@ pub fn run(name: &Path, json: bool) -> Result<(), Failure> {
         // In a folder that may not be written nothing can be removed either.
         let _swept_by_another = Ledger::sweep_replaced_files(&path);
     }
-    let ended = delete_ended_tags(&target, &options.ledger)?;
+    let tags = tag::open(&target, Access::ReadOnly, &options.ledger)?.tags()?;
+    let ended = match tags.iter().any(|tag| tag.until.is_some()) {
+        true => tag::change(&target, &options.ledger, Ledger::delete_ended_tags)?,
+        false => Vec::new(),
+    };
     let freed = Container::vacuum_patiently(&target, &options, MAX_VACUUM_WAIT)?;
     let name = name.display().to_string();
-    let held = held_by_tags(&target, &options.ledger)?;
+    let held = if tags.len() > ended.len() { held_by_tags(&target, &options.ledger)? } else { 0 };
     if json {
         let ended: Vec<_> = ended.iter().map(TagName::as_str).collect();
         let told = json!({ "name": name, "freed_bytes": freed, "held_by_tags": held, "deleted_tags": ended });
@@ -46,20 +50,8 @@ pub fn run(name: &Path, json: bool) -> Result<(), Failure> {
     Ok(print(deleted.chain([format!("{name}: {freed} bytes given back{held}")]))?)
 }
 
-/// Deletes the tags whose time is over; answers which.
-fn delete_ended_tags(target: &Target, options: &h5lake_ledger::Options) -> Result<Vec<TagName>, Failure> {
-    let is_over = |tag: &Tag| tag.until.is_some();
-    if !tag::open(target, Access::ReadOnly, options)?.tags()?.iter().any(is_over) {
-        return Ok(Vec::new());
-    }
-    tag::change(target, options, Ledger::delete_ended_tags)
-}
-
 /// Bytes that nothing but tags needs.
 fn held_by_tags(target: &Target, options: &h5lake_ledger::Options) -> Result<u64, Failure> {
-    if tag::open(target, Access::ReadOnly, options)?.tags()?.is_empty() {
-        return Ok(0);
-    }
     let ledger = tag::open(target, Access::ReadWrite, options)?;
     let held = ledger.held_bytes()?;
     ledger.close()?;

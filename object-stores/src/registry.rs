@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use parking_lot::RwLock;
 use percent_encoding::percent_decode_str;
 
-pub use crate::settings::{Settings, check_settings, split_scheme};
+pub use crate::settings::{Settings, check_settings, is_url, split_scheme};
 use crate::settings::{is_scheme, refusal};
 use crate::{DirStore, ErrorKind, MemoryStore, ObjectStore, Result, dir};
 

@@ -19,6 +19,11 @@ pub fn split_scheme(url: &str) -> Option<(String, &str)> {
     is_scheme(&scheme).then_some((scheme, rest))
 }
 
+/// Whether a text is `SCHEME://…`: it asks for a store, whether that is known or not.
+pub fn is_url(text: &str) -> bool {
+    split_scheme(text).is_some_and(|(_, rest)| rest.starts_with("//"))
+}
+
 pub(crate) fn is_scheme(text: &str) -> bool {
     text.len() >= 2
         && text.starts_with(|c: char| c.is_ascii_lowercase())

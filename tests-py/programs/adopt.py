@@ -5,6 +5,7 @@ also after changes; the files stay as they are; and a file that changed is an er
 # needs: tool
 # requires: filters.txt
 
+import functools
 import hashlib
 import json
 import os
@@ -13,35 +14,17 @@ import sys
 import time
 from pathlib import Path
 
-if os.environ.get("HDF5_VOL_CONNECTOR") != "native":
-    os.environ["HDF5_VOL_CONNECTOR"] = "h5lake"
+os.environ["HDF5_VOL_CONNECTOR"] = "h5lake"
 
 import h5py  # noqa: E402
 import native_kinds  # noqa: E402
 import numpy as np  # noqa: E402
 from cases import main  # noqa: E402
+from tool import natively, run  # noqa: E402
 from web_server import Server  # noqa: E402
 
 OLD = (1_700_000_000, 1_700_000_000)
-
-
-def run(*arguments, code=0, **more):
-    """What the tool writes; to standard error if it is to fail."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
-    # The libhdf5 of this Python is to be found by itself.
-    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
-    done = subprocess.run([os.environ["TOOL"], *map(str, arguments)], env=env | more, capture_output=True, text=True, timeout=170)
-    assert done.returncode == code, (arguments, done.returncode, done.stdout[-900:], done.stderr)
-    return done.stderr if code == 1 else done.stdout
-
-
-def native(task, *arguments, **more):
-    """Runs a function of native_kinds where HDF5 is native; gives what it returns, as JSON."""
-    call = f"import json, native_kinds; print(json.dumps(native_kinds.{task}(*{arguments!r}, **{more!r})))"
-    env = dict(os.environ, HDF5_VOL_CONNECTOR="native", PYTHONPATH=str(Path(__file__).parent))
-    done = subprocess.run([sys.executable, "-c", call], env=env, capture_output=True, text=True, timeout=170)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+native = functools.partial(natively, "native_kinds")
 
 
 def make(name, seed=1, **more):

@@ -4,11 +4,10 @@
 # needs: tool
 # requires: filters.txt
 
+import functools
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 if os.environ.get("HDF5_VOL_CONNECTOR") != "native":
@@ -19,27 +18,10 @@ import hdf5plugin  # noqa: E402
 import numpy as np  # noqa: E402
 from cases import main  # noqa: E402
 from h5py import h5d, h5p  # noqa: E402
+from tool import natively, run  # noqa: E402
 
 CONTAINER = b"Lh5lake"
-
-
-def run(*arguments, code=0, **more):
-    """What the tool writes; to standard error if it is to fail."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
-    # The libhdf5 of this Python is to be found by itself.
-    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
-    done = subprocess.run([os.environ["TOOL"], *map(str, arguments)], env=env | more, capture_output=True, text=True, timeout=170)
-    assert done.returncode == code, (arguments, done.returncode, done.stdout[-500:], done.stderr)
-    return done.stderr if code == 1 else done.stdout
-
-
-def native(task, *arguments):
-    """Runs a function of this module where HDF5 is native; gives what it prints, as JSON."""
-    call = f"import json, tool_convert; print(json.dumps(tool_convert.{task}(*{arguments!r})))"
-    env = dict(os.environ, HDF5_VOL_CONNECTOR="native", PYTHONPATH=str(Path(__file__).parent))
-    done = subprocess.run([sys.executable, "-c", call], env=env, capture_output=True, text=True, timeout=170)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+native = functools.partial(natively, "tool_convert")
 
 
 def fill(name, block=0):

@@ -12,10 +12,12 @@ use h5lake_connector::config::Config;
 use h5lake_connector::names::{self, sources::FollowedSources};
 use h5lake_container::{Container, Options, Target};
 use h5lake_ledger::{Access, Ledger, NotFollowed, Probe, Source};
+use object_stores::registry::is_url;
 use serde_json::json;
 
 use crate::Failure;
-use crate::convert::{library, publish::copy_user_block, worker};
+use crate::convert::publish::{copy_user_block, folder_of};
+use crate::convert::{library, worker};
 use crate::find::{find, vacant};
 use crate::output::{Output, print};
 use references::{References, Summary};
@@ -44,10 +46,7 @@ impl Temporary {
     /// One beside a local target, else in the folder for temporary files.
     fn beside(target: &Target) -> Result<Self, Failure> {
         let folder = match target {
-            Target::File(path) => match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-                _ => PathBuf::from("."),
-            },
+            Target::File(path) => folder_of(path),
             Target::Objects { .. } => std::env::temp_dir(),
         };
         let path = std::path::absolute(folder.join(format!(".h5lake-adoption-{}", std::process::id())))?;
@@ -115,7 +114,7 @@ fn opener(name: &Path, config: &Config) -> std::sync::Arc<dyn h5lake_ledger::Sou
 /// Looks at a native file. A local one that changed a moment ago is waited for.
 fn describe(name: &Path) -> Result<Native, Failure> {
     let shown = name.display();
-    let url = name.to_str().filter(|name| name.contains("://"));
+    let url = name.to_str().filter(|name| is_url(name));
     if let Some(url) = url {
         let config = Config::from_environment()?;
         let failed = |refused: NotFollowed| Failure::from(format!("{shown}: {}", refused.why));

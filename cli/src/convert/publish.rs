@@ -40,10 +40,7 @@ fn convert_to_file(
     library: &Path,
     n: usize,
 ) -> Result<(), Failure> {
-    let folder = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
+    let folder = folder_of(target);
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let temporary = Temporary(std::path::absolute(hidden(&folder, n))?);
     let user_block = worker::run(direction, library, &pair.source, &temporary.0)?;
@@ -79,6 +76,14 @@ fn convert_to_store(pair: &Pair, target: &Target, library: &Path, n: usize) -> R
 
 fn hidden(folder: &Path, n: usize) -> PathBuf {
     folder.join(format!(".h5lake-conversion-{}-{n}.h5", std::process::id()))
+}
+
+/// The folder in which a path lies.
+pub fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
 }
 
 /// Copies the bytes in front of a file that belong to the user.

@@ -19,39 +19,32 @@ const MOST_NAMED: usize = 20;
 
 /// Converts one file in a process of its own, and gives the size of its user block.
 pub fn run(direction: Direction, library: &Path, source: &Path, target: &Path) -> Result<u64, Failure> {
-    let mut config = Config::from_environment()?;
-    if direction == Direction::Import {
-        // The target is a local file for now, and a container whatever its name.
-        (config.store, config.only) = (None, NamePatterns::default());
-    }
-    let arguments = [
-        direction.name().into(),
-        library.as_os_str().to_owned(),
-        source.as_os_str().to_owned(),
-        target.as_os_str().to_owned(),
-        config.to_info_string().into(),
-    ];
-    let done = start(library, &arguments)?;
-    let said: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
-    match said["user_block"].as_u64() {
-        Some(size) if done.status.success() => Ok(size),
-        _ => Err(format!("{}: {}", source.display(), reason(&done)).into()),
-    }
+    let makes_container = direction == Direction::Import;
+    convert(direction.name(), makes_container, library, [source, target], None)
 }
 
 /// Makes a container with what is in a native file, local or in a store, in a process of its own. What can be referred to is listed, and
 /// not copied. Gives the size of the user block.
 pub fn adopt(library: &Path, source: &Path, target: &Path, list: &Path) -> Result<u64, Failure> {
+    convert("adopt", true, library, [source, target], Some(list))
+}
+
+fn convert(
+    what: &str,
+    makes_container: bool,
+    library: &Path,
+    [source, target]: [&Path; 2],
+    list: Option<&Path>,
+) -> Result<u64, Failure> {
     let mut config = Config::from_environment()?;
-    (config.store, config.only) = (None, NamePatterns::default());
-    let arguments = [
-        "adopt".into(),
-        library.as_os_str().to_owned(),
-        source.as_os_str().to_owned(),
-        target.as_os_str().to_owned(),
-        config.to_info_string().into(),
-        list.as_os_str().to_owned(),
-    ];
+    if makes_container {
+        // The target is a local file for now, and a container whatever its name.
+        (config.store, config.only) = (None, NamePatterns::default());
+    }
+    let path = |path: &Path| path.as_os_str().to_owned();
+    let mut arguments =
+        vec![what.into(), path(library), path(source), path(target), config.to_info_string().into()];
+    arguments.extend(list.map(path));
     let done = start(library, &arguments)?;
     let said: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
     match said["user_block"].as_u64() {

@@ -101,13 +101,13 @@ impl Diff {
         if of.is_self_contained() && a == b {
             return Ok(());
         }
-        let [of_a, of_b] = &mut self.paths;
-        let mut first = Decoder::new(&self.both[0], heaps[0].clone(), of_a);
-        let mut second = Decoder::new(&self.both[1], heaps[1].clone(), of_b);
         if of.is_self_contained() && tally.first.len() >= self.elements {
             tally.count(size, [a, b], numbers);
             return Ok(());
         }
+        let [of_a, of_b] = &mut self.paths;
+        let mut first = Decoder::new(&self.both[0], heaps[0].clone(), of_a);
+        let mut second = Decoder::new(&self.both[1], heaps[1].clone(), of_b);
         let all = numbers.runs.iter().flat_map(|run| run.offset..run.offset + run.count);
         for ((a, b), number) in a.chunks_exact(size).zip(b.chunks_exact(size)).zip(all) {
             if of.is_self_contained() && a == b {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use h5lake_connector::names::Place;
 use h5lake_container::{Container, Target};
 use h5lake_ledger::{Access, At, HeldRoom, Options, PayloadPlace, Tag, TagName};
+use object_stores::registry::is_url;
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -195,7 +196,7 @@ fn make(
     let container = open_at(wanted.name, place, options)?;
     let about = json!({ "container": wanted.name.to_string_lossy(), "url": base, "version": version });
     let url = |place: &PayloadPlace| match (&place.source, &place.object) {
-        (Some(source), _) if source.contains("://") => source.clone(),
+        (Some(source), _) if is_url(source) => source.clone(),
         (Some(source), _) => format!("file://{source}"),
         (None, Some(key)) => format!("{base}/{key}"),
         (None, None) => base.to_owned(),

@@ -601,7 +601,6 @@ impl Drop for Container {
     }
 }
 
-/// Makes a ledger whose map holds `first`.
 /// Whether raw data lies in stores, so that it is asked for together.
 fn has_remote_sources(ledger: &Ledger) -> Result<bool> {
     if !ledger.is_for_sources() {
@@ -615,6 +614,7 @@ fn has_remote_sources(ledger: &Ledger) -> Result<bool> {
     }
 }
 
+/// Makes a ledger whose map holds `first`.
 fn create_ledger(
     target: &Target,
     replace: Replace,

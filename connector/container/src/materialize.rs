@@ -2,6 +2,7 @@
 
 use crate::chunk::fragments::Fragments;
 use crate::container::ENTRIES_PER_SCAN;
+use crate::dataset::{MAX_INLINE_BYTES, MAX_SMALL_DATASET_BYTES};
 use crate::record::{self, BlockRecord};
 use crate::{Container, Result, keys};
 use bytes::Bytes;
@@ -13,9 +14,6 @@ use std::collections::BTreeMap;
 const BYTES_PER_COMMIT: u64 = 256 << 20;
 /// Bytes that are read at once.
 const BYTES_PER_READ: u64 = 32 << 20;
-/// Blocks up to this many bytes lie in the map whole, and of larger ones so many (docs/format.md, "Blocks").
-const SMALL_BLOCK_BYTES: u64 = 16 << 10;
-const INLINE_BYTES: usize = 1 << 10;
 
 /// What the newest version has of one source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,7 +145,8 @@ impl Container {
             for (n, ..) in parts {
                 let (Some(bytes), Some(piece)) = (read.next(), r.pieces.get_mut(n)) else { continue };
                 copied += bytes.len() as u64;
-                let is_small = r.length <= SMALL_BLOCK_BYTES || (count == 1 && bytes.len() <= INLINE_BYTES);
+                let is_small =
+                    r.length <= MAX_SMALL_DATASET_BYTES || (count == 1 && bytes.len() <= MAX_INLINE_BYTES);
                 piece.skip = 0;
                 if is_small && self.ledger.takes_inline(bytes.len()) {
                     (piece.inline, piece.extent, piece.length) = (bytes, Bytes::new(), 0);

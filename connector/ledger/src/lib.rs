@@ -39,6 +39,7 @@ mod origin;
 mod page;
 mod payload;
 pub mod process;
+mod side_by_side;
 mod signatures;
 mod source;
 mod sources;

@@ -125,7 +125,8 @@ fn borrow_bytes(storage: &dyn Storage, e: &Extent, range: Range<u64>) -> Result<
     storage.borrow_bytes(&run, &|bytes| verify(storage, e, range.start, bytes))
 }
 
-fn outside(storage: &dyn Storage, e: &Extent, range: &Range<u64>) -> Error {
+/// The error for a part that is not within its payload.
+pub(crate) fn outside(storage: &dyn Storage, e: &Extent, range: &Range<u64>) -> Error {
     Error::invalid(storage.target(), format!("the part {range:?} is outside of a payload of {}", e.len()))
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use object_stores::registry::is_url;
 use object_stores::{Key, ObjectStore};
 
 use crate::codec::{Decoded, Reader, put_string, put_varint};
@@ -96,8 +97,7 @@ impl Source {
     /// The URL, of an object in a store.
     pub fn url(&self) -> Option<&str> {
         let text = std::str::from_utf8(&self.place).ok()?;
-        object_stores::registry::split_scheme(text).filter(|(_, rest)| rest.starts_with("//"))?;
-        Some(text)
+        is_url(text).then_some(text)
     }
 
     /// Whether it is behind a network.

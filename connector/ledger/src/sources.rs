@@ -7,7 +7,6 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use object_stores::{ObjectMeta, ObjectStore};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::Mutex;
+use crate::side_by_side::side_by_side;
 use crate::source::{Source, SourceOpener};
 
 /// Sources that one container has open at once.
@@ -204,39 +204,17 @@ fn joined(mut far: Vec<Far<'_>>) -> Vec<Request<'_>> {
 
 /// Asks for parts of objects, side by side.
 pub(crate) fn fetch(far: Vec<Far<'_>>, out: &mut [Bytes], target: &str) -> Result<()> {
-    let requests: Vec<_> = joined(far).into_iter().map(|request| Mutex::new(Some(request))).collect();
-    let (next, failed, out) = (AtomicUsize::new(0), Mutex::new(None::<Error>), Mutex::new(out));
-    let one = || {
-        while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let Some(Request { range, parts }) = request.lock().take() else { return };
-            if failed.lock().is_some() {
-                return;
-            }
-            let Some(source) = parts.first().map(|part| part.source.clone()) else { return };
-            match source.get(range.clone(), target) {
-                Err(e) => drop(failed.lock().get_or_insert(e)),
-                Ok(bytes) => {
-                    for part in parts {
-                        let cut = (part.range.start - range.start) as usize
-                            ..(part.range.end - range.start) as usize;
-                        match part.into {
-                            Some(into) => into.copy_from_slice(&bytes[cut]),
-                            None => out.lock()[part.n] = bytes.slice(cut),
-                        }
-                    }
-                }
+    let out = Mutex::new(out);
+    side_by_side(joined(far), MAX_REQUESTS, |Request { range, parts }| {
+        let Some(first) = parts.first() else { return Ok(()) };
+        let bytes = first.source.get(range.clone(), target)?;
+        for part in parts {
+            let cut = (part.range.start - range.start) as usize..(part.range.end - range.start) as usize;
+            match part.into {
+                Some(into) => into.copy_from_slice(&bytes[cut]),
+                None => out.lock()[part.n] = bytes.slice(cut),
             }
         }
-    };
-    if requests.len() < 2 {
-        one();
-    } else {
-        std::thread::scope(|scope| {
-            let spawned = |_: &usize| std::thread::Builder::new().spawn_scoped(scope, one).is_ok();
-            if (0..MAX_REQUESTS.min(requests.len())).take_while(spawned).count() == 0 {
-                one();
-            }
-        });
-    }
-    failed.into_inner().map_or(Ok(()), Err)
+        Ok(())
+    })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use h5lake_container::Target;
 use h5lake_ledger::{Access, At, ByteSource, ForeignObject, Ledger, OpenedFile, Probe, SyncPolicy, TagName};
-use object_stores::registry::{self, Registry, Settings, split_scheme};
+use object_stores::registry::{self, Registry, Settings, is_url, split_scheme};
 use object_stores::{DiskCache, ObjectStore, ObservedStore};
 
 use crate::config::{self, Config};
@@ -369,7 +369,7 @@ fn is_persistent(target: &Target) -> bool {
 
 /// Whether a name chooses a store itself. `://` asks for one even if it is not known, so that the error can say so.
 fn has_scheme(name: &str, config: &Config) -> bool {
-    split_scheme(name).is_some_and(|(scheme, rest)| rest.starts_with("//") || knows(&scheme, config))
+    is_url(name) || split_scheme(name).is_some_and(|(scheme, _)| knows(&scheme, config))
 }
 
 /// Whether stores have this scheme: ours, or those of libraries.

@@ -31,9 +31,9 @@ use h5lake_ledger::locks::{Mutex, RwLock};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Contiguous datasets up to this many bytes, and blocks up to it, lie in the map.
-const MAX_SMALL_DATASET_BYTES: u64 = 16 << 10;
+pub(crate) const MAX_SMALL_DATASET_BYTES: u64 = 16 << 10;
 /// Bytes of a larger block that may lie in the map.
-const MAX_INLINE_BYTES: usize = 1 << 10;
+pub(crate) const MAX_INLINE_BYTES: usize = 1 << 10;
 /// Contiguous datasets are cut into segments of about this many bytes.
 const SEGMENT_BYTES: u64 = 1 << 20;
 

@@ -101,10 +101,8 @@ impl FileWriter {
             root: slot.root,
             record: slot.record,
             log_bytes: slot.log_bytes,
-            tagged: self.now(),
-            until: None,
             runs,
-            objects: Vec::new(),
+            ..TagEntry::default()
         }))
     }
 

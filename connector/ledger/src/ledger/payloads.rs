@@ -7,7 +7,7 @@ use object_stores::Filter;
 
 use super::Ledger;
 use crate::buffers::Scratch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::extent::{Extent, Sums};
 use crate::filtered::{FilterPart, Filtered};
 use crate::payload::{self, PayloadPart};
@@ -98,8 +98,7 @@ impl Ledger {
         if e.is_in_source() {
             let length = range.end.checked_sub(range.start).filter(|_| range.end <= e.len());
             let length = length.and_then(|length| usize::try_from(length).ok());
-            let length = length
-                .ok_or_else(|| Error::invalid(self.storage.target(), "a part is outside of its payload"))?;
+            let length = length.ok_or_else(|| payload::outside(self.storage.as_ref(), e, &range))?;
             let mut bytes = Scratch::new(length);
             self.read_source(e, range.start, &mut bytes)?;
             take(&bytes);

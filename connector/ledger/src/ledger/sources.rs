@@ -8,10 +8,11 @@ use object_stores::{Etag, ObjectMeta};
 
 use super::Ledger;
 use crate::address::Location;
+use crate::buffers::Scratch;
 use crate::checksum::checksum;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
-use crate::payload::PayloadPart;
+use crate::payload::{self, PayloadPart};
 use crate::source::{SOURCE, Source};
 use crate::sources::{Far, MAX_OPEN, OpenSource, SourceBytes, fetch, open_regular, stamp};
 
@@ -173,13 +174,10 @@ impl Ledger {
     /// As [`read_payload`](Ledger::read_payload) of an extent in a source.
     pub(crate) fn read_source(&self, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
         let target = self.storage().target();
-        let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= e.len());
-        let Some(end) = end else {
-            return Err(Error::invalid(
-                target,
-                format!("bytes {offset} on are outside of a payload of {}", e.len()),
-            ));
-        };
+        let range = offset..offset.saturating_add(buf.len() as u64);
+        if range.end > e.len() {
+            return Err(payload::outside(self.storage(), e, &range));
+        }
         if buf.is_empty() {
             return Ok(());
         }
@@ -189,15 +187,26 @@ impl Ledger {
             return source.read(from + offset, buf, target);
         }
         let block = e.block();
-        let (low, high) = (offset / block * block, (end.div_ceil(block) * block).min(e.len()));
-        if (low, high) == (offset, end) {
-            source.read(from + low, buf, target)?;
-            return self.verify_source(&source, e, low, buf);
+        let (mut at, mut rest) = (range.start, buf);
+        while at < range.end {
+            let low = at / block * block;
+            let whole = if range.end == e.len() { range.end } else { range.end / block * block };
+            // Whole blocks come straight to their place, of others a part is copied.
+            let is_straight = at == low && at < whole;
+            let high = if is_straight { whole } else { (low + block).min(e.len()) };
+            let (now, later) = std::mem::take(&mut rest).split_at_mut((high.min(range.end) - at) as usize);
+            if is_straight {
+                source.read(from + at, now, target)?;
+                self.verify_source(&source, e, at, now)?;
+            } else {
+                let mut bytes = Scratch::new((high - low) as usize);
+                source.read(from + low, &mut bytes, target)?;
+                self.verify_source(&source, e, low, &bytes)?;
+                now.copy_from_slice(&bytes[(at - low) as usize..][..now.len()]);
+            }
+            at += now.len() as u64;
+            rest = later;
         }
-        let mut whole = vec![0; (high - low) as usize];
-        source.read(from + low, &mut whole, target)?;
-        self.verify_source(&source, e, low, &whole)?;
-        buf.copy_from_slice(&whole[(offset - low) as usize..(end - low) as usize]);
         Ok(())
     }
 
@@ -233,7 +242,7 @@ impl Ledger {
             let fits =
                 range.end <= extent.len() && into.as_ref().is_none_or(|into| Some(into.len()) == length);
             let Some(length) = length.filter(|_| fits) else {
-                return Err(Error::invalid(self.storage().target(), "a part is outside of its payload"));
+                return Err(payload::outside(self.storage(), extent, &range));
             };
             let source = self.source_of(extent)?;
             match source.bytes {

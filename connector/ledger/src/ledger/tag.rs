@@ -206,18 +206,11 @@ impl Ledger {
     /// `NoSuchTag`; `Invalid` if something is staged; as for [`commit`](Ledger::commit). `Conflict` if another writer was
     /// faster: then nothing has changed.
     pub fn untag(&self, name: TagName) -> Result<()> {
-        self.check_nothing_is_staged()?;
-        let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
-        self.see_newest()?;
-        let tags = self.found_tags(&self.lock())?;
-        if !tags.iter().any(|(n, _)| *n == name) {
-            return Err(self.no_such_tag(&name, &tags));
-        }
-        self.keep_origin()?;
-        self.delete(&name.key())?;
-        self.commit_tag(&name)?;
-        self.hold_tags(&self.lock());
-        Ok(())
+        let chosen = |tags: &[Found]| match tags.iter().any(|(n, _)| *n == name) {
+            true => Ok(vec![name]),
+            false => Err(self.no_such_tag(&name, tags)),
+        };
+        self.delete_tags(chosen).map(drop)
     }
 
     /// Deletes the tags whose end has come, by the storage's clock, in a commit of its own; answers which. Their versions go as others
@@ -229,23 +222,29 @@ impl Ledger {
         if !self.storage.may_have_tags() && !self.lock().knows_tags {
             return Ok(Vec::new());
         }
+        self.delete_tags(|tags| {
+            let now = self.storage.present()?;
+            let is_over =
+                |(name, entry): &Found| entry.as_ref().is_ok_and(|e| e.is_over(now)).then_some(*name);
+            Ok(tags.iter().filter_map(is_over).collect())
+        })
+    }
+
+    /// Deletes the tags that `choose` takes of all, in one commit; answers which. Without any, nothing is committed.
+    fn delete_tags(&self, choose: impl FnOnce(&[Found]) -> Result<Vec<TagName>>) -> Result<Vec<TagName>> {
         self.check_nothing_is_staged()?;
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
         self.see_newest()?;
         let tags = self.found_tags(&self.lock())?;
-        if !tags.iter().any(|(_, entry)| entry.as_ref().is_ok_and(|entry| entry.until.is_some())) {
-            return Ok(Vec::new());
+        let chosen = choose(&tags)?;
+        if chosen.is_empty() {
+            return Ok(chosen);
         }
-        let now = self.storage.present()?;
-        let is_over = |(name, entry): &Found| entry.as_ref().is_ok_and(|e| e.is_over(now)).then_some(*name);
-        let over: Vec<TagName> = tags.iter().filter_map(is_over).collect();
-        if !over.is_empty() {
-            self.keep_origin()?;
-            over.iter().try_for_each(|name| self.delete(&name.key()))?;
-            self.commit_tags(&over)?;
-            self.hold_tags(&self.lock());
-        }
-        Ok(over)
+        self.keep_origin()?;
+        chosen.iter().try_for_each(|name| self.delete(&name.key()))?;
+        self.commit_tags(&chosen)?;
+        self.hold_tags(&self.lock());
+        Ok(chosen)
     }
 
     /// Bytes that nothing but tags needs: what deleting all tags would give back in time.

@@ -1,15 +1,13 @@
 //! Reading many runs at once: neighbours in one request, requests side by side, with a bound to both. What has a place to
 //! go to is copied there piece by piece as it comes, and checked at once.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use bytes::Bytes;
 use object_stores::Key;
 
 use crate::address::{Location, Run, Wanted};
 use crate::error::{Error, Result};
-use crate::locks::Mutex;
 use crate::objects::{ObjectStorage, lock};
+use crate::side_by_side::side_by_side;
 use crate::storage::{Check, StorageReads};
 
 /// Runs with at most this many bytes between them come in one request: a round trip costs more than these bytes.
@@ -289,38 +287,6 @@ impl<'a, 'b> Sink<'a, 'b> {
     }
 }
 
-/// Does `work` for every item, up to `most` at once; the first error is returned.
-pub(super) fn side_by_side<T: Send>(
-    items: Vec<T>,
-    most: usize,
-    work: impl Fn(T) -> Result<()> + Sync,
-) -> Result<()> {
-    let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
-    let one = || {
-        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if lock(&failed).is_some() {
-                return;
-            }
-            let Some(item) = lock(item).take() else { return };
-            if let Err(e) = work(item) {
-                lock(&failed).get_or_insert(e);
-            }
-        }
-    };
-    std::thread::scope(|s| {
-        // The caller works too; where no thread can be had, it works alone.
-        for _ in 1..most.min(items.len()) {
-            if std::thread::Builder::new().spawn_scoped(s, one).is_err() {
-                break;
-            }
-        }
-        one();
-    });
-    let failed = lock(&failed).take();
-    failed.map_or(Ok(()), Err)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,24 +314,5 @@ mod tests {
             "no more than the bound"
         );
         assert_eq!(planned(&[run(1, 0, 100), run(1, 20, 10)]), [(0, 100, vec![0, 1])], "one within another");
-    }
-
-    #[test]
-    fn each_item_runs_once_and_an_error_is_returned() {
-        let done = AtomicUsize::new(0);
-        side_by_side((0..100).collect(), MAX_REQUESTS, |n: usize| {
-            done.fetch_add(n, Ordering::Relaxed);
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(done.into_inner(), 4950);
-        assert!(
-            side_by_side(vec![1, 2, 3], MAX_REQUESTS, |n| if n == 2 {
-                Err(Error::invalid("x", "y"))
-            } else {
-                Ok(())
-            })
-            .is_err()
-        );
     }
 }

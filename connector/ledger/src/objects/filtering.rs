@@ -4,12 +4,12 @@
 
 use object_stores::{ErrorKind as StoreKind, Filter, FilterAsk};
 
-use super::batch_read::side_by_side;
 use super::{ObjectStorage, lock};
 use crate::address::{Address, Location, Run};
 use crate::error::Result;
 use crate::filtered::{FilterPart, Filtered, PartMatches};
 use crate::locks::Mutex;
+use crate::side_by_side::side_by_side;
 
 /// Bytes that one request has compared, about: what a store does in a second.
 const MAX_FILTERED_BYTES: u64 = 16 << 20;

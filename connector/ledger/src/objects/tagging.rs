@@ -51,8 +51,8 @@ impl ObjectStorage {
         let listed = self.list_versions(usize::MAX)?.into_iter().find(|v| v.number == version);
         let mark = Mark { version, reclaim_epoch, ..listed.map(mark_of_version).unwrap_or_default() };
         let objects = self.with_writer(|w| w.objects_of(&mark, base.version))?;
-        let (base_version, root, tagged) = (base.version, base.root, self.with_writer(|w| Ok(w.present()))?);
-        Ok(Some(TagEntry { mark, base_version, root, tagged, objects, ..TagEntry::default() }))
+        let (base_version, root) = (base.version, base.root);
+        Ok(Some(TagEntry { mark, base_version, root, objects, ..TagEntry::default() }))
     }
 
     /// Whether no other writer deleted objects of a version before its tag was there. The head that this puts is later than

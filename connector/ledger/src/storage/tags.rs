@@ -15,7 +15,7 @@ pub(crate) trait StorageTags: StorageReads {
     /// The next look for what others committed is to find their newest base, too.
     fn look_for_base(&self) {}
 
-    /// Makes ready to tag a version: the way to it, and the room that it may need. `None` if the version is not kept. From then
+    /// Makes ready to tag a version: the way to it, and the room that it may need; the caller adds the times. `None` if the version is not kept. From then
     /// on older builds refuse the container, and this writer reclaims nothing until [`hold`](Self::hold) is called.
     fn prepare_tag(&self, version: u64) -> Result<Option<TagEntry>>;
 

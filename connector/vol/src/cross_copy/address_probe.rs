@@ -26,17 +26,31 @@ pub(super) fn shifts(library: Library, user_block: u64, scratch: &Path) -> Resul
     if user_block == 0 {
         return Ok((0, 0));
     }
-    let found = probe(library, scratch);
-    let _gone = std::fs::remove_file(scratch);
-    let (chunks, contiguous) = found?;
+    let (chunks, contiguous) = with_file(scratch, |name| probe(library, scratch, name))?;
     Ok((if chunks { user_block } else { 0 }, if contiguous { user_block } else { 0 }))
 }
 
-/// Whether the user block has to be added to addresses of chunks, and of contiguous data.
-fn probe(library: Library, scratch: &Path) -> Result<(bool, bool)> {
-    let name = CString::new(scratch.as_os_str().as_bytes())
+/// Whether `H5Dchunk_iter` counts the coordinates of chunks in an extensible array along the dimensions as they are, where the array has
+/// the unlimited one first. `scratch` is a path for a file, which is gone when this returns.
+///
+/// # Errors
+/// Those of the library and the file system.
+pub(super) fn swaps_coordinates(library: Library, scratch: &Path) -> Result<bool> {
+    with_file(scratch, |name| reaches_second_row(library, name)).map(|reaches| !reaches)
+}
+
+/// Does something with a file, and removes it.
+fn with_file<T>(path: &Path, work: impl FnOnce(&CStr) -> Result<T>) -> Result<T> {
+    let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::argument("the name of a temporary file has a zero byte"))?;
-    let (chunk, contiguous) = make(library, &name)?;
+    let done = work(&name);
+    let _gone = std::fs::remove_file(path);
+    done
+}
+
+/// Whether the user block has to be added to addresses of chunks, and of contiguous data.
+fn probe(library: Library, scratch: &Path, name: &CStr) -> Result<(bool, bool)> {
+    let (chunk, contiguous) = make(library, name)?;
     let bytes = std::fs::read(scratch)
         .map_err(|error| Error::new(Minor::CannotOperate, format!("{}: {error}", scratch.display())))?;
     let is_at = |address: u64| {
@@ -54,114 +68,116 @@ fn probe(library: Library, scratch: &Path) -> Result<(bool, bool)> {
     Ok((is_behind(chunk)?, is_behind(contiguous)?))
 }
 
-/// Makes the file; the addresses of a chunk and of contiguous data, as the library gives them.
-fn make(library: Library, name: &CStr) -> Result<(u64, u64)> {
-    let table = library.table();
-    let access = library.access_to_native(false)?;
-    let id = |id, function| Id::from_call(library, id, function);
-    let size = [PATTERN.len() as u64];
-    let default = sys::H5P_DEFAULT;
-    // SAFETY: names are terminated, arrays have an entry for the one dimension, the buffer holds all elements, identifiers are
-    // checked by the library.
-    unsafe {
-        let creation = id((table.H5Pcreate)(table.H5P_CLS_FILE_CREATE_ID_g()), "H5Pcreate")?;
-        library.set_user_block(creation.get(), USER_BLOCK)?;
-        let make = table.H5Fcreate;
-        let file = id(make(name.as_ptr(), sys::H5F_ACC_TRUNC, creation.get(), access.get()), "H5Fcreate")?;
-        let space = id((table.H5Screate_simple)(1, size.as_ptr(), std::ptr::null()), "H5Screate_simple")?;
-        let byte = table.H5T_NATIVE_SCHAR_g();
-        let dataset = |name: &CStr, list: Hid| -> Result<Id> {
+/// A new file that is made to look at what a library says of it.
+struct TestFile {
+    library: Library,
+    file: Id,
+}
+
+impl TestFile {
+    /// Makes it; lists of the library, or its default.
+    fn create(library: Library, name: &CStr, creation: Hid, access: &Id) -> Result<Self> {
+        // SAFETY: the name is terminated, identifiers are checked by the library.
+        let file =
+            unsafe { (library.table().H5Fcreate)(name.as_ptr(), sys::H5F_ACC_TRUNC, creation, access.get()) };
+        Ok(Self { library, file: Id::from_call(library, file, "H5Fcreate")? })
+    }
+
+    /// A written dataset of bytes, with chunks of `chunk` elements or contiguous: at most as many bytes as the pattern has.
+    fn dataset(&self, name: &CStr, size: &[u64], most: &[u64], chunk: Option<&[u64]>) -> Result<Id> {
+        let table = self.library.table();
+        let id = |id, function| Id::from_call(self.library, id, function);
+        let (default, all) = (sys::H5P_DEFAULT, sys::H5S_ALL as Hid);
+        let rank = size.len().min(most.len()) as c_int;
+        if size.iter().product::<u64>() > PATTERN.len() as u64
+            || chunk.is_some_and(|chunk| chunk.len() != size.len())
+        {
+            return Err(Error::argument("a dataset that no test file has"));
+        }
+        // SAFETY: names are terminated, arrays have an entry for each dimension, the buffer holds all elements, identifiers are
+        // checked by the library.
+        unsafe {
+            let space = id((table.H5Screate_simple)(rank, size.as_ptr(), most.as_ptr()), "H5Screate_simple")?;
+            let list = id((table.H5Pcreate)(table.H5P_CLS_DATASET_CREATE_ID_g()), "H5Pcreate")?;
+            if let Some(chunk) = chunk {
+                check((table.H5Pset_chunk)(list.get(), rank, chunk.as_ptr()), "H5Pset_chunk")?;
+            }
+            let byte = table.H5T_NATIVE_SCHAR_g();
             let create = table.H5Dcreate2;
-            let made = create(file.get(), name.as_ptr(), byte, space.get(), default, list, default);
+            let made =
+                create(self.file.get(), name.as_ptr(), byte, space.get(), default, list.get(), default);
             let made = id(made, "H5Dcreate2")?;
-            let all = sys::H5S_ALL as Hid;
             let data = PATTERN.as_ptr().cast::<c_void>();
             check((table.H5Dwrite)(made.get(), byte, all, all, default, data), "H5Dwrite")?;
-            check((table.H5Fflush)(file.get(), sys::H5F_SCOPE_GLOBAL), "H5Fflush")?;
+            check((table.H5Fflush)(self.file.get(), sys::H5F_SCOPE_GLOBAL), "H5Fflush")?;
             Ok(made)
-        };
-        let list = id((table.H5Pcreate)(table.H5P_CLS_DATASET_CREATE_ID_g()), "H5Pcreate")?;
-        let contiguous = dataset(c"contiguous", default)?;
-        check((table.H5Pset_chunk)(list.get(), 1, size.as_ptr()), "H5Pset_chunk")?;
-        let chunked = dataset(c"chunked", list.get())?;
-        let mut chunk = u64::MAX;
-        let place: *mut u64 = &mut chunk;
-        check((table.H5Dchunk_iter)(chunked.get(), default, Some(note), place.cast()), "H5Dchunk_iter")?;
-        Ok((chunk, (table.H5Dget_offset)(contiguous.get())))
+        }
     }
 }
 
-/// Whether `H5Dchunk_iter` counts the coordinates of chunks in an extensible array along the dimensions as they are, where the array has
-/// the unlimited one first. `scratch` is a path for a file, which is gone when this returns.
-///
-/// # Errors
-/// Those of the library and the file system.
-pub(super) fn swaps_coordinates(library: Library, scratch: &Path) -> Result<bool> {
-    let name = CString::new(scratch.as_os_str().as_bytes())
-        .map_err(|_| Error::argument("the name of a temporary file has a zero byte"))?;
-    let found = reaches_second_row(library, &name);
-    let _gone = std::fs::remove_file(scratch);
-    found.map(|reaches| !reaches)
+/// Makes a file with a user block; the addresses of a chunk and of contiguous data, as the library gives them.
+fn make(library: Library, name: &CStr) -> Result<(u64, u64)> {
+    let table = library.table();
+    // SAFETY: the class is one of the library's.
+    let creation = unsafe { (table.H5Pcreate)(table.H5P_CLS_FILE_CREATE_ID_g()) };
+    let creation = Id::from_call(library, creation, "H5Pcreate")?;
+    library.set_user_block(creation.get(), USER_BLOCK)?;
+    let file = TestFile::create(library, name, creation.get(), &library.access_to_native(false)?)?;
+    let size = [PATTERN.len() as u64];
+    let contiguous = file.dataset(c"contiguous", &size, &size, None)?;
+    let chunked = file.dataset(c"chunked", &size, &size, Some(&size))?;
+    let seen = Seen::of(library, &chunked)?;
+    // SAFETY: identifiers are checked by the library.
+    Ok((seen.address, unsafe { (table.H5Dget_offset)(contiguous.get()) }))
 }
 
 /// Makes a file with two rows of two chunks, of which there may be more along the second dimension. Whether a chunk is said to be in the
 /// second row.
 fn reaches_second_row(library: Library, name: &CStr) -> Result<bool> {
-    let table = library.table();
     let access = library.access_to_native(false)?;
-    let id = |id, function| Id::from_call(library, id, function);
-    let (size, most, chunk) = ([2, 2], [2, u64::MAX], [1, 1]);
-    let default = sys::H5P_DEFAULT;
-    // SAFETY: names are terminated, arrays have an entry for each of the two dimensions, the buffer holds all elements, identifiers are
-    // checked by the library.
-    unsafe {
-        let newest = table.newest_format();
-        check((table.H5Pset_libver_bounds)(access.get(), newest, newest), "H5Pset_libver_bounds")?;
-        let make = table.H5Fcreate;
-        let file = id(make(name.as_ptr(), sys::H5F_ACC_TRUNC, default, access.get()), "H5Fcreate")?;
-        let space = id((table.H5Screate_simple)(2, size.as_ptr(), most.as_ptr()), "H5Screate_simple")?;
-        let list = id((table.H5Pcreate)(table.H5P_CLS_DATASET_CREATE_ID_g()), "H5Pcreate")?;
-        check((table.H5Pset_chunk)(list.get(), 2, chunk.as_ptr()), "H5Pset_chunk")?;
-        let (byte, all) = (table.H5T_NATIVE_SCHAR_g(), sys::H5S_ALL as Hid);
-        let made =
-            (table.H5Dcreate2)(file.get(), c"x".as_ptr(), byte, space.get(), default, list.get(), default);
-        let made = id(made, "H5Dcreate2")?;
-        let data = PATTERN.as_ptr().cast::<c_void>();
-        check((table.H5Dwrite)(made.get(), byte, all, all, default, data), "H5Dwrite")?;
-        let mut most_row = 0_u64;
-        let place: *mut u64 = &mut most_row;
-        check((table.H5Dchunk_iter)(made.get(), default, Some(note_row), place.cast()), "H5Dchunk_iter")?;
-        Ok(most_row > 0)
+    let newest = library.table().newest_format();
+    // SAFETY: identifiers are checked by the library.
+    let set = unsafe { (library.table().H5Pset_libver_bounds)(access.get(), newest, newest) };
+    check(set, "H5Pset_libver_bounds")?;
+    let file = TestFile::create(library, name, sys::H5P_DEFAULT, &access)?;
+    let made = file.dataset(c"x", &[2, 2], &[2, u64::MAX], Some(&[1, 1]))?;
+    Ok(Seen::of(library, &made)?.last_row > 0)
+}
+
+/// What a library says of a dataset's chunks.
+struct Seen {
+    /// The address of the last one.
+    address: u64,
+    /// The largest coordinate along the first dimension.
+    last_row: u64,
+}
+
+impl Seen {
+    fn of(library: Library, dataset: &Id) -> Result<Self> {
+        let mut seen = Self { address: u64::MAX, last_row: 0 };
+        let place: *mut Self = &mut seen;
+        // SAFETY: the callback gets the place, which outlives the call.
+        let done = unsafe {
+            (library.table().H5Dchunk_iter)(dataset.get(), sys::H5P_DEFAULT, Some(note), place.cast())
+        };
+        check(done, "H5Dchunk_iter")?;
+        Ok(seen)
     }
 }
 
 /// # Safety
-/// `data` is a number, and `offset` has an entry.
-unsafe extern "C" fn note_row(
-    offset: *const sys::hsize_t,
-    _mask: c_uint,
-    _address: sys::haddr_t,
-    _length: sys::hsize_t,
-    data: *mut c_void,
-) -> c_int {
-    // SAFETY: as the function says.
-    unsafe {
-        let most = &mut *data.cast::<u64>();
-        *most = (*most).max(*offset);
-    }
-    0
-}
-
-/// # Safety
-/// `data` is a number.
+/// `data` is a [`Seen`], and `offset` has an entry.
 unsafe extern "C" fn note(
-    _offset: *const sys::hsize_t,
+    offset: *const sys::hsize_t,
     _mask: c_uint,
     address: sys::haddr_t,
     _length: sys::hsize_t,
     data: *mut c_void,
 ) -> c_int {
     // SAFETY: as the function says.
-    unsafe { *data.cast::<u64>() = address };
+    unsafe {
+        let seen = &mut *data.cast::<Seen>();
+        (seen.address, seen.last_row) = (address, seen.last_row.max(*offset));
+    }
     0
 }

@@ -32,7 +32,7 @@ impl CrossCopier {
         if written >= all {
             return Ok(None);
         }
-        if self.has_one_later_unlimited_dimension(space, extent.len())? {
+        if later_unlimited_dimension(self.library.extent_of(space.get())?.max_dims()).is_some() {
             // Natively an index whose dimensions are swapped, and which answers coordinates in that order.
             return if all <= MOST_ASKED {
                 self.ask_each(dataset, extent, chunk).map(Some)
@@ -72,16 +72,14 @@ impl CrossCopier {
             }
         }
     }
+}
 
-    pub(super) fn has_one_later_unlimited_dimension(&self, space: &Id, rank: usize) -> Result<bool> {
-        let mut most = vec![0_u64; rank];
-        // SAFETY: the array has an entry for each dimension.
-        self.ok(unsafe {
-            (self.table().H5Sget_simple_extent_dims)(space.get(), std::ptr::null_mut(), most.as_mut_ptr())
-        })?;
-        let unlimited = |size: &&u64| **size == u64::MAX;
-        Ok(most.iter().filter(unlimited).count() == 1 && most.first() != Some(&u64::MAX))
-    }
+/// The unlimited dimension, if there is one alone, and it is not the first: then an extensible array has its dimensions in another
+/// order.
+pub(super) fn later_unlimited_dimension(most: &[u64]) -> Option<usize> {
+    let mut unlimited = most.iter().enumerate().filter(|(_, size)| **size == u64::MAX);
+    let (n, _) = unlimited.next().filter(|(n, _)| *n > 0)?;
+    unlimited.next().is_none().then_some(n)
 }
 
 struct FoundChunks {

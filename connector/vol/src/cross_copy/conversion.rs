@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use h5lake_plugin_abi::bindings as sys;
+use object_stores::registry::is_url;
 
 use crate::cross_copy::files::{End, adopt, convert, not_held};
 use crate::error::{Error, Minor, Result};
@@ -89,8 +90,7 @@ impl Converter {
             let source = strings::c_string(native.as_bytes(), "a file name")?;
             let target = strings::c_string(container.as_bytes(), "a file name")?;
             let to = self.library.access_through(&self.own, Some(&self.settings))?;
-            let is_url = native.to_str().is_some_and(|name| name.contains("://"));
-            let from = match is_url {
+            let from = match native.to_str().is_some_and(is_url) {
                 true => self.library.access_through(&self.own, Some(&self.settings))?,
                 false => self.library.access_to_settled_native()?,
             };

@@ -27,6 +27,7 @@ mod links;
 mod numbers;
 pub mod places;
 mod referenced;
+mod swapped_coordinates;
 mod values;
 
 use referenced::copy_root;

@@ -14,9 +14,11 @@ use h5lake_plugin_abi::bindings as sys;
 
 use super::CrossCopier;
 use super::address_probe::swaps_coordinates;
+use super::chunks::later_unlimited_dimension;
+use super::swapped_coordinates::Swapped;
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::id::Id;
-use crate::hdf5::library::Hid;
+use crate::hdf5::library::{Hid, Library};
 use crate::transfer::memory::references::MemoryReferences;
 
 /// `HADDR_UNDEF`.
@@ -91,6 +93,15 @@ impl Places {
 
     fn put(&self, bytes: &[u8]) -> io::Result<()> {
         self.out.borrow_mut().write_all(bytes)
+    }
+
+    /// Whether libhdf5 swaps coordinates.
+    fn swaps(&self, library: Library) -> Result<bool> {
+        if let Some(swaps) = self.swaps.get() {
+            return Ok(*swaps);
+        }
+        let found = swaps_coordinates(library, &self.scratch)?;
+        Ok(*self.swaps.get_or_init(|| found))
     }
 
     pub(super) fn finish(self) -> Result<()> {
@@ -327,12 +338,13 @@ impl CrossCopier {
             self.ok((table.H5Dget_chunk_index_type)(from, &mut index))?;
             self.id((table.H5Dget_space)(from))?
         };
-        let mut swapped = None;
-        if index == sys::H5D_CHUNK_IDX_EARRAY
-            && self.has_one_later_unlimited_dimension(&space, chunk.len())?
-        {
-            swapped = self.swapped(places, &space, chunk)?;
-        }
+        let most = self.library.extent_of(space.get())?;
+        let swapped = match later_unlimited_dimension(most.max_dims()) {
+            Some(unlimited) if index == sys::H5D_CHUNK_IDX_EARRAY && places.swaps(self.library)? => {
+                Some(Swapped::new(most.max_dims(), chunk, unlimited))
+            }
+            _ => None,
+        };
         let extent = self.extent(&space)?;
         let mut listing = Listing { places, dataset, extent: &extent, swapped, failed: None };
         let place: *mut Listing<'_> = &mut listing;
@@ -344,63 +356,6 @@ impl CrossCopier {
         }
         self.ok(done)?;
         Ok(Way::Listed)
-    }
-}
-
-impl CrossCopier {
-    /// How coordinates in an extensible array are to be read, which has an unlimited dimension that is not the first one.
-    fn swapped(&self, places: &Places, space: &Id, chunk: &[u64]) -> Result<Option<Swapped>> {
-        let swaps = match places.swaps.get() {
-            Some(swaps) => *swaps,
-            None => {
-                let found = swaps_coordinates(self.library, &places.scratch)?;
-                *places.swaps.get_or_init(|| found)
-            }
-        };
-        if !swaps {
-            return Ok(None);
-        }
-        let mut most = vec![0_u64; chunk.len()];
-        // SAFETY: the array has an entry for each dimension.
-        self.ok(unsafe {
-            (self.table().H5Sget_simple_extent_dims)(space.get(), std::ptr::null_mut(), most.as_mut_ptr())
-        })?;
-        let unlimited = most.iter().position(|size| *size == u64::MAX).unwrap_or(0);
-        let counts =
-            most.iter().zip(chunk).map(|(most, chunk)| most.div_ceil((*chunk).max(1)).max(1)).collect();
-        Ok(Some(Swapped { chunk: chunk.to_vec(), counts, unlimited }))
-    }
-}
-
-/// Coordinates that libhdf5 counts in the order of the dimensions, in an extensible array that has the unlimited dimension first
-/// (`H5D__earray_idx_iterate_cb` of releases up to 2.0). They tell a chunk's number in the array, and that its true coordinates.
-struct Swapped {
-    chunk: Vec<u64>,
-    /// Chunks along each dimension, at most.
-    counts: Vec<u64>,
-    unlimited: usize,
-}
-
-impl Swapped {
-    /// The element at which a chunk begins, of which libhdf5 says that it begins at `offset`; `None` for what it never says.
-    fn undo(&self, offset: &[u64]) -> Option<Vec<u64>> {
-        let at: Vec<u64> = offset.iter().zip(&self.chunk).map(|(offset, chunk)| offset / chunk).collect();
-        let (before, behind) = at.split_at(self.unlimited);
-        if before.iter().any(|at| *at != 0) {
-            return None;
-        }
-        let mut number = 0_u64;
-        for (n, at) in behind.iter().enumerate() {
-            let count = if n == 0 { 1 } else { self.counts[self.unlimited + n] };
-            number = number.checked_mul(count)?.checked_add(*at)?;
-        }
-        let mut real = vec![0; at.len()];
-        for n in (0..at.len()).rev().filter(|n| *n != self.unlimited) {
-            real[n] = number % self.counts[n];
-            number /= self.counts[n];
-        }
-        real[self.unlimited] = number;
-        real.iter().zip(&self.chunk).map(|(at, chunk)| at.checked_mul(*chunk)).collect()
     }
 }
 
@@ -471,23 +426,6 @@ unsafe extern "C" fn list_one(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn swapped_coordinates_are_undone() {
-        // Dimensions of 2 × unlimited × 3 chunks, of 4 × 5 × 6 elements.
-        let swapped = Swapped { chunk: vec![4, 5, 6], counts: vec![2, u64::MAX, 3], unlimited: 1 };
-        let mut seen = std::collections::BTreeSet::new();
-        for number in 0..24 {
-            // libhdf5 counts the last dimension, then the unlimited one on and on.
-            let told = [0, number / 3 * 5, number % 3 * 6];
-            let real = swapped.undo(&told).unwrap();
-            // In the array: the unlimited dimension, the first, the last.
-            assert_eq!(number, (real[1] / 5 * 2 + real[0] / 4) * 3 + real[2] / 6);
-            seen.insert(real);
-        }
-        assert_eq!(seen.len(), 24);
-        assert_eq!(swapped.undo(&[4, 0, 0]), None);
-    }
 
     #[test]
     fn a_list_is_read_as_written_and_a_cut_one_refused() {

@@ -1,0 +1,21 @@
+"""Where benchmarks run: an environment of their own, and processes without the plugin's variables."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def enter(requirements):
+    """Goes on in the environment of a file of tests-py/requirements, where that can be made; else here."""
+    made = subprocess.run([ROOT / "tests-py/venv", ROOT / "tests-py/requirements" / requirements], stdout=subprocess.PIPE, text=True)
+    python = made.stdout.strip()
+    if made.returncode == 0 and Path(python) != Path(sys.executable):
+        os.execv(python, [python, *sys.argv])
+
+
+def plain(**more):
+    """The variables of a process without the plugin, and these."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))} | more

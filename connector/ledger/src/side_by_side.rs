@@ -1,0 +1,58 @@
+//! Requests side by side.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::Result;
+use crate::locks::Mutex;
+
+/// Does `work` for every item, up to `most` at once; the first error is returned.
+pub(crate) fn side_by_side<T: Send>(
+    items: Vec<T>,
+    most: usize,
+    work: impl Fn(T) -> Result<()> + Sync,
+) -> Result<()> {
+    let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+    let one = || {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if failed.lock().is_some() {
+                return;
+            }
+            let Some(item) = item.lock().take() else { return };
+            if let Err(e) = work(item) {
+                failed.lock().get_or_insert(e);
+            }
+        }
+    };
+    std::thread::scope(|s| {
+        // The caller works too; where no thread can be had, it works alone.
+        for _ in 1..most.min(items.len()) {
+            if std::thread::Builder::new().spawn_scoped(s, one).is_err() {
+                break;
+            }
+        }
+        one();
+    });
+    failed.into_inner().map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn each_item_runs_once_and_an_error_is_returned() {
+        let done = AtomicUsize::new(0);
+        side_by_side((0..100).collect(), 12, |n: usize| {
+            done.fetch_add(n, Ordering::Relaxed);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(done.into_inner(), 4950);
+        assert!(
+            side_by_side(vec![1, 2, 3], 12, |n| if n == 2 { Err(Error::invalid("x", "y")) } else { Ok(()) })
+                .is_err()
+        );
+    }
+}
