@@ -7,6 +7,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use h5lake_connector::config::duration;
+use h5lake_connector::{Along, Join};
+
+use crate::Failure;
 
 /// The table of exit codes, which docs/guide.md has too.
 const EXIT_CODES: &str = "\
@@ -386,20 +389,26 @@ Examples:
         #[command(flatten)]
         conversion: Conversion,
     },
-    /// Makes a container that refers to the raw data of a native HDF5 file, local or in a store: in seconds, and without a copy. The
-    /// native file is never written. It must stay as it is: if it changes, reading that data is an error. Groups, attributes, types,
-    /// links, variable-length data and references are copied. Move both files together, or neither. 'h5lake materialize' copies the rest.
+    /// Makes a container that refers to the raw data of native HDF5 files, local or in a store: in seconds, and without a copy. The
+    /// native files are never written. They must stay as they are: if one changes, reading its data is an error. Groups, attributes,
+    /// types, links, variable-length data and references are copied. Move all files together, or none. 'h5lake materialize' copies the
+    /// rest. Of several files, --concat and --stack say which datasets become one; all else is that of the first file.
     #[command(after_help = "Examples:
   h5lake adopt old.h5 run.h5
   h5lake adopt --checksums old.h5 s3://lab/data/run.h5
   h5lake adopt s3://lab/archive/old.h5 run.h5
+  h5lake adopt monday.h5 tuesday.h5 week.h5 --concat /time --concat /temperature
+  h5lake adopt shot-*.h5 shots.h5 --stack /detector
 
 Exit codes: 0 done; 1 not possible: nothing was made.")]
     Adopt {
-        /// The native file's path or URL.
-        source: PathBuf,
+        /// The paths or URLs of native files, in the order in which they are joined.
+        #[arg(required = true, value_name = "SOURCE")]
+        sources: Vec<PathBuf>,
         /// The new container's path or URL, where nothing is yet.
         target: PathBuf,
+        #[command(flatten)]
+        joins: Joins,
         /// The libhdf5 to use, or a program that loads one.
         #[arg(long, value_name = "PATH")]
         library: Option<PathBuf>,
@@ -533,6 +542,34 @@ Exit codes: 0 done; 1 not possible: what was committed until then stays.")]
 }
 
 /// What `import` and `export` are told.
+/// Which datasets of several files become one.
+#[derive(Args)]
+pub struct Joins {
+    /// Of several files: join this dataset, or all datasets in and below this group that have the dimension. May be given again.
+    #[arg(long, value_name = "PATH")]
+    concat: Vec<String>,
+    /// The same along a new first dimension, with one element for each file.
+    #[arg(long, value_name = "PATH")]
+    stack: Vec<String>,
+    /// The dimension of --concat, counted from 0.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "concat")]
+    dimension: usize,
+}
+
+impl Joins {
+    /// What is joined of so many files.
+    pub fn of(self, files: usize) -> Result<Vec<Join>, Failure> {
+        let along = Along::Existing(self.dimension);
+        let concat = self.concat.into_iter().map(|path| Join { path, along });
+        let stack = self.stack.into_iter().map(|path| Join { path, along: Along::New });
+        let joins: Vec<_> = concat.chain(stack).collect();
+        if files > 1 && joins.is_empty() {
+            return Err("several files become one container only with --concat PATH or --stack PATH, which say what is joined".into());
+        }
+        Ok(joins)
+    }
+}
+
 #[derive(Args)]
 pub struct Conversion {
     /// A file, or a folder; for an export also a part of a store, whose URL ends with a slash. Other files there are left out.

@@ -139,9 +139,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         }
         Command::Import { conversion } => return convert(convert::Direction::Import, &conversion),
         Command::Export { conversion } => return convert(convert::Direction::Export, &conversion),
-        Command::Adopt { source, target, library, checksums, json, quiet } => {
+        Command::Adopt { sources, target, joins, library, checksums, json, quiet } => {
             let (library, output) = (library.as_deref(), Output::of(json, quiet));
-            adopt::run(&adopt::Wanted { source: &source, target: &target, library, checksums, output })
+            let (sources, target, joins) = (&sources, &target, joins.of(sources.len())?);
+            adopt::run(&adopt::Wanted { sources, joins, target, library, checksums, output })
         }
         Command::Materialize { name, dry_run, json, quiet } => {
             materialize::run(&name, dry_run, Output::of(json, quiet))

@@ -301,6 +301,30 @@ with h5lake.enabled(), h5py.File("a.h5") as f:
 """)
 
 
+def check_native_files_that_are_joined(folder):
+    works(installed(folder), """
+import os, h5py, h5lake, numpy as np
+from pathlib import Path
+for day in range(2):
+    with h5py.File(f"native-{day}.h5", "w") as f:
+        f.create_dataset("t", data=np.arange(12).reshape(4, 3) + 100 * day, chunks=(2, 3), maxshape=(None, 3), compression="gzip")
+        f["lat"] = np.arange(3.0)
+    os.utime(f"native-{day}.h5", (1_700_000_000, 1_700_000_000))
+names = [Path("native-0.h5"), "native-1.h5"]
+done = h5lake.adopt(names, "a.h5", concat="/t")
+assert (done.chunks, done.not_joined) == (4, ["/lat"]), done
+h5lake.adopt(names, "b.h5", concat=["/t"], stack=["/lat"], dimension=1)
+with h5lake.enabled(), h5py.File("a.h5") as f, h5py.File("b.h5") as g:
+    assert f["t"].shape == (8, 3) and g["t"].shape == (4, 6) and g["lat"].shape == (2, 3)
+    assert (f["t"][4:] == np.arange(12).reshape(4, 3) + 100).all() and (g["t"][:, 3:] == f["t"][4:]).all()
+try:
+    h5lake.adopt(names, "c.h5")
+    raise AssertionError("several files without a word of what is joined")
+except OSError as error:
+    assert "--concat" in str(error), error
+""")
+
+
 def check_display_names_an_old_version(folder):
     works(installed(folder), """
 import os, h5lake, h5py

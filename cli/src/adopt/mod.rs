@@ -8,11 +8,13 @@ mod references;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use h5lake_connector::Join;
 use h5lake_connector::config::Config;
 use h5lake_connector::names::{self, sources::FollowedSources};
 use h5lake_container::{Container, Options, Target};
-use h5lake_ledger::{Access, Ledger, NotFollowed, Probe, Source};
+use h5lake_ledger::{Access, Ledger, NotFollowed, Probe, Source, SourceOpener};
 use object_stores::registry::is_url;
+use object_stores::{Key, ObjectStore};
 use serde_json::json;
 
 use crate::Failure;
@@ -24,7 +26,9 @@ use references::{References, Summary};
 
 /// What a command line asks for.
 pub struct Wanted<'a> {
-    pub source: &'a Path,
+    pub sources: &'a [PathBuf],
+    /// How datasets of several sources become one.
+    pub joins: Vec<Join>,
     pub target: &'a Path,
     /// A libhdf5, or a program that loads one.
     pub library: Option<&'a Path>,
@@ -64,20 +68,22 @@ impl Drop for Temporary {
 /// Makes a container of references. When this returns, it is on stable storage as the settings say.
 pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let target = vacant(wanted.target)?;
-    let native = describe(wanted.source)?;
+    let natives = wanted.sources.iter().map(|name| describe(name)).collect::<Result<Vec<_>, _>>()?;
     let library = library(wanted.library)?;
     let folder = Temporary::beside(&target)?;
     let (made, list) = (folder.0.join("made.h5"), folder.0.join("places"));
-    let user_block = worker::adopt(&library, &native.name, &made, &list)?;
-    if user_block > 0 && native.source.url().is_none() {
+    let names: Vec<_> = natives.iter().map(|native| &*native.name).collect();
+    let user_block = worker::adopt(&library, &names, &made, &list, &wanted.joins)?;
+    if let Some(native) = natives.first().filter(|native| user_block > 0 && native.source.url().is_none()) {
         copy_user_block(&native.name, &made, user_block)?;
     }
-    check_unchanged(wanted.source, &native)?;
+    check_unchanged(wanted.sources, &natives)?;
     let bar = wanted.output.bar("adopt");
     let made = Target::File(made);
-    let summary = refer(wanted, &made, &native, &list, &mut |done| bar.show(done, native.source.length))?;
-    // References are right only if nobody has changed the file while they were taken.
-    check_unchanged(wanted.source, &native)?;
+    let length = natives.iter().map(|native| native.source.length).sum();
+    let summary = refer(wanted, &made, &natives, &list, &mut |done| bar.show(done, length))?;
+    // References are right only if nobody has changed a file while they were taken.
+    check_unchanged(wanted.sources, &natives)?;
     let (_, ledger) = find(wanted.target, Access::ReadOnly)?;
     let options = Options { ledger, ..Options::default() };
     Container::move_to(&made, &options, &target, &options, &mut |_, _| ())?;
@@ -89,26 +95,31 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
 fn refer(
     wanted: &Wanted<'_>,
     made: &Target,
-    native: &Native,
+    natives: &[Native],
     list: &Path,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Summary, Failure> {
     let config = Config::from_environment()?;
     let ledger = h5lake_ledger::Options {
-        source_opener: Some(opener(wanted.source, &config)),
+        source_opener: Some(std::sync::Arc::new(Named(config))),
         ..h5lake_ledger::Options::default()
     };
     let options = Options { ledger, ..Options::default() };
     let container = Container::open(made, Access::ReadWrite, options)?;
-    let summary = References::new(&container, &native.source, wanted.checksums)?.put_all(list, progress)?;
+    let sources = natives.iter().map(|native| &native.source);
+    let summary = References::new(&container, sources, wanted.checksums)?.put_all(list, progress)?;
     container.flush()?;
     Ok(summary)
 }
 
-/// What the user names may be followed, wherever it leads.
-fn opener(name: &Path, config: &Config) -> std::sync::Arc<dyn h5lake_ledger::SourceOpener> {
-    use std::os::unix::ffi::OsStrExt;
-    FollowedSources::opener(config, names::folder_of(name.as_os_str().as_bytes(), config))
+/// Opens what the user names: that may be followed, wherever it leads.
+#[derive(Debug)]
+struct Named(Config);
+
+impl SourceOpener for Named {
+    fn open(&self, url: &str) -> Result<(std::sync::Arc<dyn ObjectStore>, Key), NotFollowed> {
+        FollowedSources::opener(&self.0, names::folder_of(url.as_bytes(), &self.0)).open(url)
+    }
 }
 
 /// Looks at a native file. A local one that changed a moment ago is waited for.
@@ -118,7 +129,7 @@ fn describe(name: &Path) -> Result<Native, Failure> {
     if let Some(url) = url {
         let config = Config::from_environment()?;
         let failed = |refused: NotFollowed| Failure::from(format!("{shown}: {}", refused.why));
-        let (store, key) = opener(name, &config).open(url).map_err(failed)?;
+        let (store, key) = Named(config).open(url).map_err(failed)?;
         let meta = store.head(&key).map_err(|error| format!("{shown}: {error}"))?;
         return Ok(Native { name: name.to_owned(), source: Source::of_object(url, &meta) });
     }
@@ -134,33 +145,54 @@ fn describe(name: &Path) -> Result<Native, Failure> {
     Ok(Native { name: path, source })
 }
 
-fn check_unchanged(name: &Path, native: &Native) -> Result<(), Failure> {
-    if describe(name)?.source == native.source {
-        return Ok(());
+fn check_unchanged(names: &[PathBuf], natives: &[Native]) -> Result<(), Failure> {
+    for (name, native) in names.iter().zip(natives) {
+        if describe(name)?.source != native.source {
+            return Err(format!(
+                "{}: was changed while it was adopted; close it in the program that writes it, and try again",
+                name.display()
+            )
+            .into());
+        }
     }
-    Err(format!(
-        "{}: was changed while it was adopted; close it in the program that writes it, and try again",
-        name.display()
-    )
-    .into())
+    Ok(())
+}
+
+/// The first few of some names.
+fn shortened(names: &[String]) -> String {
+    const MOST: usize = 5;
+    let shown = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 fn report(wanted: &Wanted<'_>, summary: &Summary) -> Result<(), Failure> {
-    let (source, target) = (wanted.source.display().to_string(), wanted.target.display().to_string());
-    let Summary { datasets, chunks, bytes, copied } = summary;
+    let sources: Vec<_> = wanted.sources.iter().map(|source| source.display().to_string()).collect();
+    let (source, target) =
+        (sources.first().cloned().unwrap_or_default(), wanted.target.display().to_string());
+    let Summary { datasets, chunks, bytes, copied, not_joined } = summary;
     if wanted.output == Output::Json {
         let copied: Vec<_> =
             copied.iter().map(|(path, reason)| json!({ "path": path, "reason": reason })).collect();
         let object = json!({
             "name": source, "target": target, "datasets": datasets, "chunks": chunks, "referenced_bytes": bytes,
-            "checksums": wanted.checksums, "copied": copied,
+            "checksums": wanted.checksums, "copied": copied, "sources": sources, "not_joined": not_joined,
         });
         print([object.to_string()])?;
         return Ok(());
     }
+    let more = match sources.len() {
+        1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    };
     let mut lines = vec![format!(
-        "{source} -> {target}: refers to {bytes} bytes, {chunks} chunks and {datasets} contiguous datasets"
+        "{source}{more} -> {target}: refers to {bytes} bytes, {chunks} chunks and {datasets} contiguous datasets"
     )];
+    if !not_joined.is_empty() {
+        lines.push(format!("  not joined, as in the first file: {}", shortened(not_joined)));
+    }
     let mut reasons = std::collections::BTreeMap::<&str, u64>::new();
     copied.iter().for_each(|(_, reason)| *reasons.entry(reason).or_default() += 1);
     lines.extend(reasons.iter().map(|(reason, count)| format!("  copied: {count} datasets ({reason})")));

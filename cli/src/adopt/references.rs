@@ -15,7 +15,7 @@ const PER_STEP: u64 = 1024;
 /// What became of a native file's raw data.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// Contiguous datasets that are referred to.
+    /// Contiguous datasets that are referred to, in each file.
     pub datasets: u64,
     /// Chunks that are referred to.
     pub chunks: u64,
@@ -23,11 +23,15 @@ pub struct Summary {
     pub bytes: u64,
     /// Datasets whose elements were copied, and why.
     pub copied: Vec<(String, String)>,
+    /// Datasets of joined files that are those of the first file alone.
+    pub not_joined: Vec<String>,
 }
 
-/// Puts references to one source.
+/// Puts references to sources.
 pub struct References<'a> {
     container: &'a Arc<Container>,
+    /// The numbers of all sources, and that of the present one.
+    numbers: Vec<u32>,
     number: u32,
     checksums: bool,
     /// The dataset that the last place was of.
@@ -36,9 +40,14 @@ pub struct References<'a> {
 }
 
 impl<'a> References<'a> {
-    pub fn new(container: &'a Arc<Container>, source: &Source, checksums: bool) -> Result<Self, Failure> {
-        let number = container.add_source(source)?;
-        Ok(Self { container, number, checksums, open: None, summary: Summary::default() })
+    pub fn new(
+        container: &'a Arc<Container>,
+        sources: impl Iterator<Item = &'a Source>,
+        checksums: bool,
+    ) -> Result<Self, Failure> {
+        let numbers = sources.map(|source| container.add_source(source)).collect::<Result<Vec<_>, _>>()?;
+        let number = *numbers.first().ok_or("there is no file to refer to")?;
+        Ok(Self { container, numbers, number, checksums, open: None, summary: Summary::default() })
     }
 
     /// Puts all references of a list. Nothing is committed.
@@ -62,6 +71,11 @@ impl<'a> References<'a> {
                 self.container.set_filter_parameters(ObjectId(dataset), &filters)?;
             }
             RawPlace::Copied { path, reason } => self.summary.copied.push((path, reason)),
+            RawPlace::NotJoined { path } => self.summary.not_joined.push(path),
+            RawPlace::File { number } => {
+                let found = usize::try_from(number).ok().and_then(|number| self.numbers.get(number));
+                self.number = *found.ok_or("a list of places names a file that is none")?;
+            }
             RawPlace::Chunk { dataset, offset, mask, address, length } => {
                 let dataset = self.dataset(dataset)?;
                 let extent = self.container.extent_in_source(self.number, address, length, self.checksums)?;
@@ -69,12 +83,13 @@ impl<'a> References<'a> {
                 self.summary.chunks += 1;
                 self.summary.bytes += length;
             }
-            RawPlace::Contiguous { dataset, address, length } => {
+            RawPlace::Contiguous { dataset, first, address, length } => {
                 let dataset = self.dataset(dataset)?;
                 let (container, number, checksums) = (self.container, self.number, self.checksums);
-                dataset.refer_to_bytes(0, length, address, &mut |offset, length| {
+                dataset.refer_to_bytes(first, length, address, &mut |offset, length| {
                     container.extent_in_source(number, offset, length, checksums)
                 })?;
+                // A joined one counts once for each file.
                 self.summary.datasets += 1;
                 self.summary.bytes += length;
             }

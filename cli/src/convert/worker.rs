@@ -1,12 +1,12 @@
 //! The process that has a libhdf5, and converts one file.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use h5lake_connector::config::{Config, NamePatterns};
-use h5lake_connector::{Converter, NotHeld};
+use h5lake_connector::{Along, Converter, Join, NotHeld};
 use serde_json::{Value, json};
 
 use super::Direction;
@@ -20,13 +20,33 @@ const MOST_NAMED: usize = 20;
 /// Converts one file in a process of its own, and gives the size of its user block.
 pub fn run(direction: Direction, library: &Path, source: &Path, target: &Path) -> Result<u64, Failure> {
     let makes_container = direction == Direction::Import;
-    convert(direction.name(), makes_container, library, [source, target], None)
+    convert(direction.name(), makes_container, library, [source, target], &[])
 }
 
-/// Makes a container with what is in a native file, local or in a store, in a process of its own. What can be referred to is listed, and
-/// not copied. Gives the size of the user block.
-pub fn adopt(library: &Path, source: &Path, target: &Path, list: &Path) -> Result<u64, Failure> {
-    convert("adopt", true, library, [source, target], Some(list))
+/// Makes a container with what is in native files, local or in a store, in a process of its own. What can be referred to is listed, and
+/// not copied. Gives the size of the first one's user block.
+pub fn adopt(
+    library: &Path,
+    sources: &[&Path],
+    target: &Path,
+    list: &Path,
+    joins: &[Join],
+) -> Result<u64, Failure> {
+    let (first, further) = sources.split_first().ok_or("there is no file to adopt")?;
+    let joins = joins.iter().map(|Join { path, along }| match along {
+        Along::New => json!([path, null]),
+        Along::Existing(dimension) => json!([path, dimension]),
+    });
+    let joins = Value::from_iter(joins).to_string();
+    let more: Vec<_> = [list, Path::new(&joins)].into_iter().chain(further.iter().copied()).collect();
+    convert("adopt", true, library, [first, target], &more)
+}
+
+/// The joins in a worker's argument.
+fn joins(text: &OsStr) -> Result<Vec<Join>, Failure> {
+    let given: Vec<(String, Option<usize>)> = serde_json::from_str(&text.to_string_lossy())?;
+    let along = |dimension: Option<usize>| dimension.map_or(Along::New, Along::Existing);
+    Ok(given.into_iter().map(|(path, dimension)| Join { path, along: along(dimension) }).collect())
 }
 
 fn convert(
@@ -34,7 +54,7 @@ fn convert(
     makes_container: bool,
     library: &Path,
     [source, target]: [&Path; 2],
-    list: Option<&Path>,
+    more: &[&Path],
 ) -> Result<u64, Failure> {
     let mut config = Config::from_environment()?;
     if makes_container {
@@ -44,7 +64,7 @@ fn convert(
     let path = |path: &Path| path.as_os_str().to_owned();
     let mut arguments =
         vec![what.into(), path(library), path(source), path(target), config.to_info_string().into()];
-    arguments.extend(list.map(path));
+    arguments.extend(more.iter().map(|one| path(one)));
     let done = start(library, &arguments)?;
     let said: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
     match said["user_block"].as_u64() {
@@ -90,7 +110,7 @@ fn reason(done: &Output) -> String {
 }
 
 /// What the worker's process does: `probe LIBRARY`, `import|export LIBRARY SOURCE TARGET SETTINGS`, or
-/// `adopt LIBRARY SOURCE TARGET SETTINGS LIST`.
+/// `adopt LIBRARY SOURCE TARGET SETTINGS LIST JOINS SOURCE…`.
 pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
     let text = |n: usize| arguments.get(n).map(OsString::as_os_str).unwrap_or_default();
     let settings = text(4).to_str().unwrap_or_default();
@@ -100,7 +120,10 @@ pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
         Some("import") => converter.import(Path::new(text(2)), text(3)).map_err(|error| error.to_string())?,
         Some("export") => export(&converter, arguments)?,
         Some("adopt") => {
-            converter.adopt(text(2), text(3), Path::new(text(5))).map_err(|error| error.to_string())?
+            let further = arguments.get(7..).unwrap_or_default().iter().map(OsString::as_os_str);
+            let sources: Vec<_> = [text(2)].into_iter().chain(further).collect();
+            let done = converter.adopt(&sources, text(3), Path::new(text(5)), &joins(text(6))?);
+            done.map_err(|error| error.to_string())?
         }
         _ => return Err("this command is for the tool itself; use 'h5lake import' or 'h5lake export'".into()),
     };

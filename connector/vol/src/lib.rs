@@ -37,7 +37,9 @@ pub mod trust;
 mod vol;
 
 pub use cross_copy::conversion::{Converter, NotHeld};
+pub use cross_copy::joined::Join;
 pub use cross_copy::places::{RawPlace, RawPlaces};
+pub use cross_copy::shapes::Along;
 pub use vol::class::class_for;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ._tool import Name, _library, _run
@@ -9,7 +10,7 @@ from ._tool import Name, _library, _run
 
 @dataclass(frozen=True)
 class Adopted:
-    """What became of a native file's raw data."""
+    """What became of native files' raw data."""
 
     #: Chunks and contiguous datasets that are referred to, and their bytes.
     chunks: int
@@ -17,6 +18,8 @@ class Adopted:
     referenced_bytes: int
     #: Datasets whose elements were copied: `path` and `reason` of each.
     copied: "list[dict]"
+    #: Of several files: datasets that were not joined, and are those of the first file.
+    not_joined: "list[str]"
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,29 @@ class Reference:
     bytes: int
 
 
-def adopt(source: Name, target: Name, *, checksums: bool = False, library: "Name | None" = None, **settings) -> Adopted:
-    """Makes a container that refers to the raw data of a native HDF5 file, a path or a URL, and copies the rest. The native file is never
-    written, and must stay as it is: if it changes, reading that data is an error. With `checksums` all of it is read once, and kept
-    checksums find every change. `library` is a libhdf5 or a program that loads one, if it is to be another one than this process has.
-    When this returns, the container is whole."""
+def adopt(
+    source: "Name | Sequence[Name]",
+    target: Name,
+    *,
+    concat: "str | Sequence[str]" = (),
+    stack: "str | Sequence[str]" = (),
+    dimension: int = 0,
+    checksums: bool = False,
+    library: "Name | None" = None,
+    **settings,
+) -> Adopted:
+    """Makes a container that refers to the raw data of native HDF5 files, paths or URLs, and copies the rest. The native files are never
+    written, and must stay as they are: if one changes, reading its data is an error. Of several files, the datasets `concat` become one
+    along `dimension`, and the datasets `stack` along a new first dimension; a group stands for all datasets below it. All else is that of
+    the first file. With `checksums` all data is read once, and kept checksums find every change. `library` is a libhdf5 or a program that
+    loads one, if it is to be another one than this process has. When this returns, the container is whole."""
+    sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     more = [*(["--checksums"] if checksums else []), *_library(library)]
-    done = json.loads(_run("adopt", "--json", *more, "--", os.fspath(source), target, settings=settings)[0])
+    for option, paths in (("concat", concat), ("stack", stack)):
+        more += [f"--{option}={path}" for path in ([paths] if isinstance(paths, str) else paths)]
+    if dimension:
+        more.append(f"--dimension={dimension}")
+    done = json.loads(_run("adopt", "--json", *more, "--", *map(os.fspath, sources), target, settings=settings)[0])
     return Adopted(**{field: done[field] for field in Adopted.__dataclass_fields__})
 
 

@@ -9,6 +9,7 @@ use h5lake_plugin_abi::bindings as sys;
 use object_stores::registry::is_url;
 
 use crate::cross_copy::files::{End, adopt, convert, not_held};
+use crate::cross_copy::joined::Join;
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
@@ -80,22 +81,25 @@ impl Converter {
     }
 
     /// Makes a container with all that is in a native file, a local one or one in a store, but raw data that can be referred to.
-    /// `list` then says where that lies ([`RawPlaces`](super::places::RawPlaces)). Gives the size of the user block. When this returns,
-    /// the container is committed, and shows fill values for what is in the list.
+    /// `list` then says where that lies ([`RawPlaces`](super::places::RawPlaces)). The datasets that `joins` names become one with those
+    /// of further files, in their order; all else is that of the first file. Gives the size of its user block. When this returns, the
+    /// container is committed, and shows fill values for what is in the list.
     ///
     /// # Errors
-    /// As [`import`](Self::import); for elements that lie in further files.
-    pub fn adopt(&self, native: &OsStr, container: &OsStr, list: &Path) -> Result<u64> {
+    /// As [`import`](Self::import); for elements that lie in other files; for datasets of further files that do not fit.
+    pub fn adopt(&self, natives: &[&OsStr], container: &OsStr, list: &Path, joins: &[Join]) -> Result<u64> {
         self.library.explained(|| {
-            let source = strings::c_string(native.as_bytes(), "a file name")?;
             let target = strings::c_string(container.as_bytes(), "a file name")?;
-            let to = self.library.access_through(&self.own, Some(&self.settings))?;
-            let from = match native.to_str().is_some_and(is_url) {
-                true => self.library.access_through(&self.own, Some(&self.settings))?,
-                false => self.library.access_to_settled_native()?,
-            };
-            let (source, target) = (End { name: &source, access: &from }, End { name: &target, access: &to });
-            adopt(self.library, &source, &target, list)
+            let ours = self.library.access_through(&self.own, Some(&self.settings))?;
+            let settled = self.library.access_to_settled_native()?;
+            let names = natives.iter().map(|name| strings::c_string(name.as_bytes(), "a file name"));
+            let names = names.collect::<Result<Vec<_>>>()?;
+            let access = |native: &OsStr| if native.to_str().is_some_and(is_url) { &ours } else { &settled };
+            let ends = names.iter().zip(natives);
+            let ends: Vec<_> = ends.map(|(name, native)| End { name, access: access(native) }).collect();
+            let (first, further) =
+                ends.split_first().ok_or_else(|| Error::argument("there is no file to adopt"))?;
+            adopt(self.library, first, further, &End { name: &target, access: &ours }, list, joins)
         })
     }
 

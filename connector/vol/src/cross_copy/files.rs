@@ -5,14 +5,16 @@ use std::path::Path;
 
 use h5lake_plugin_abi::bindings as sys;
 
-use super::Refused;
 use super::address_probe::shifts;
+use super::joined::{Join, Joins};
 use super::places::Places;
 use super::referenced::{adopt_root, copy_root, try_root};
+use super::{CrossCopier, Refused};
 use crate::error::{Error, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Library;
+use crate::hdf5::saved_errors::silently;
 
 /// By how much the memory of a native file in memory grows.
 const INCREMENT: usize = 1 << 20;
@@ -42,21 +44,64 @@ pub(crate) fn convert(library: Library, source: &End<'_>, target: &End<'_>) -> R
     Ok(block)
 }
 
-/// Makes a container with all that is in a native file but raw data that can be referred to: `list` then says where that lies. When
-/// this returns, both are closed. Gives the size of the user block, whose bytes are not copied.
+/// Makes a container with all that is in a native file but raw data that can be referred to: `list` then says where that lies.
+/// Datasets that `wanted` names become one with those of the further files. When this returns, all are closed. Gives the size of the
+/// first file's user block, whose bytes are not copied.
 ///
 /// # Errors
-/// That of the first call which failed; if something has the target's name, too.
-pub(crate) fn adopt(library: Library, source: &End<'_>, target: &End<'_>, list: &Path) -> Result<u64> {
-    let from = OpenFile::open(library, source)?;
+/// That of the first call which failed, with the name of a further file; if something has the target's name, too.
+pub(crate) fn adopt(
+    library: Library,
+    first: &End<'_>,
+    further: &[End<'_>],
+    target: &End<'_>,
+    list: &Path,
+    wanted: &[Join],
+) -> Result<u64> {
+    let joins = if wanted.is_empty() { Joins::default() } else { look_at(library, first, further, wanted)? };
+    let from = OpenFile::open(library, first)?;
     let creation = from.creation()?;
     let block = library.user_block(creation.get())?;
-    let places = Places::create(list, shifts(library, block, &list.with_extension("probe"))?)?;
+    let scratch = list.with_extension("probe");
+    let places = Places::create(list, shifts(library, block, &scratch)?)?;
     let to = OpenFile::create(library, target, &creation)?;
-    adopt_root(library, from.root()?.get(), to.root()?.get(), places)?;
-    to.close()?;
+    let mut copier = adopt_root(library, from.root()?.get(), to.root()?.get(), places, joins)?;
     from.close()?;
+    for (part, end) in (1..).zip(further) {
+        in_file(library, end, |file| {
+            let block = library.user_block(file.creation()?.get())?;
+            if let Some(places) = &copier.places {
+                places.begin_file(part as u64, shifts(library, block, &scratch)?)?;
+            }
+            copier.put_parts(part, file.root()?.get())
+        })?;
+    }
+    copier.places.take().map_or(Ok(()), Places::finish)?;
+    drop(copier);
+    to.close()?;
     Ok(block)
+}
+
+/// What each file has of the datasets that are joined.
+fn look_at(library: Library, first: &End<'_>, further: &[End<'_>], wanted: &[Join]) -> Result<Joins> {
+    let copier = CrossCopier::new(library, sys::H5I_INVALID_HID, 0);
+    let mut joins = in_file(library, first, |file| Joins::find(&copier, file.root()?.get(), wanted))?;
+    for end in further {
+        in_file(library, end, |file| joins.look_at_next(&copier, file.root()?.get()))?;
+    }
+    joins.decide();
+    Ok(joins)
+}
+
+/// Does something with an open file, and closes it. Errors name the file.
+fn in_file<T>(library: Library, end: &End<'_>, work: impl FnOnce(&OpenFile) -> Result<T>) -> Result<T> {
+    let done = library.explained(|| {
+        let file = OpenFile::open(library, end)?;
+        let done = silently(library, || work(&file))?;
+        file.close()?;
+        Ok(done)
+    });
+    done.map_err(|error| Error::new(error.minor(), format!("{}: {error}", end.name.to_string_lossy())))
 }
 
 /// What a native file could not hold of a file, found by making its structure in memory. `is_newer` is as for

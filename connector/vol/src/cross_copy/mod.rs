@@ -23,14 +23,19 @@ mod chunks;
 pub mod conversion;
 mod file_image;
 mod files;
+pub mod joined;
 mod links;
 mod numbers;
+mod parts;
 pub mod places;
 mod referenced;
+pub mod shapes;
 mod swapped_coordinates;
 mod values;
 
+use joined::Joins;
 use referenced::copy_root;
+use values::Elements;
 
 /// Copies the object `source` to the name `name` in `destination`.
 ///
@@ -97,6 +102,8 @@ struct CrossCopier {
     refused: Option<RefCell<Vec<Refused>>>,
     /// Where elements are listed, and not copied.
     places: Option<places::Places>,
+    /// Datasets that become one with those of further files.
+    joins: Joins,
 }
 
 /// An object or attribute that the destination cannot hold.
@@ -130,7 +137,7 @@ struct SourceGroup {
 
 impl CrossCopier {
     fn new(library: Library, destination: Hid, flags: u32) -> Self {
-        Self { library, destination, flags, refused: None, places: None }
+        Self { library, destination, flags, refused: None, places: None, joins: Joins::default() }
     }
 
     /// In a trial notes a failure and goes on.
@@ -251,6 +258,12 @@ impl CrossCopier {
             } else {
                 Rc::new(self.id((table.H5Tcopy)(datatype.get()))?)
             };
+            if let Some(joined) = self.joins.of(&key.1) {
+                let copy = self.make_whole(joined, &created_as, &list)?;
+                made.objects.insert(key, copy.clone());
+                self.put_part(joined, 0, original, made)?;
+                return Ok(copy);
+            }
             let copy = self.id((table.H5Dcreate_anon)(
                 self.destination,
                 created_as.get(),
@@ -261,12 +274,16 @@ impl CrossCopier {
             let copy = Rc::new(copy);
             // Its elements may be references to itself.
             made.objects.insert(key, copy.clone());
+            if let (Some(places), false) = (&self.places, self.joins.all().is_empty()) {
+                places.not_joined(&self.path_of(original))?;
+            }
             let is_listed = match &self.places {
                 Some(places) => self.refer(places, original, copy.get(), &datatype, &list)?,
                 None => false,
             };
             if self.refused.is_none() && !is_listed {
-                self.data(original, copy.get(), &datatype, &space, &list, made)?;
+                let (from, to, datatype, space, list) = (original, copy.get(), &datatype, &space, &list);
+                self.data(&Elements { from, to, datatype, space, list, shift: None }, made)?;
             }
             Ok(copy)
         }

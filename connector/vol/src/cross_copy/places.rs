@@ -2,7 +2,7 @@
 //!
 //! The list is for this build alone, and passes between two processes of one tool. All numbers are little-endian.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::{c_int, c_uint, c_void};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -15,6 +15,7 @@ use h5lake_plugin_abi::bindings as sys;
 use super::CrossCopier;
 use super::address_probe::swaps_coordinates;
 use super::chunks::later_unlimited_dimension;
+use super::shapes::Shift;
 use super::swapped_coordinates::Swapped;
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::id::Id;
@@ -44,10 +45,12 @@ pub enum RawPlace {
         /// Bytes.
         length: u64,
     },
-    /// All elements of a contiguous dataset.
+    /// Elements of a contiguous dataset.
     Contiguous {
         /// The dataset's id in the container.
         dataset: u64,
+        /// The first byte in the dataset.
+        first: u64,
         /// The first byte in the file.
         address: u64,
         /// Bytes.
@@ -67,13 +70,23 @@ pub enum RawPlace {
         /// Why.
         reason: String,
     },
+    /// Several files are joined, and this dataset is not: it is that of the first file.
+    NotJoined {
+        /// The dataset's path.
+        path: String,
+    },
+    /// What follows lies in that file, counted from 0.
+    File {
+        /// Its number.
+        number: u64,
+    },
 }
 
 /// The list while it is written.
 pub(super) struct Places {
     out: RefCell<BufWriter<File>>,
-    /// What has to be added to the addresses that libhdf5 gives of chunks, and of contiguous data.
-    shift: (u64, u64),
+    /// What has to be added to the addresses that libhdf5 gives of chunks, and of contiguous data, in the present file.
+    shift: Cell<(u64, u64)>,
     /// A path for files that tell what libhdf5 does.
     scratch: PathBuf,
     /// Whether libhdf5 swaps coordinates of chunks in extensible arrays, once that was asked.
@@ -88,11 +101,17 @@ impl Places {
     pub(super) fn create(path: &Path, shift: (u64, u64)) -> Result<Self> {
         let file = File::create(path).map_err(|error| io(&error))?;
         let (out, scratch) = (RefCell::new(BufWriter::new(file)), path.with_extension("probe"));
-        Ok(Self { out, shift, scratch, swaps: OnceCell::new() })
+        Ok(Self { out, shift: Cell::new(shift), scratch, swaps: OnceCell::new() })
     }
 
-    fn put(&self, bytes: &[u8]) -> io::Result<()> {
-        self.out.borrow_mut().write_all(bytes)
+    /// What follows lies in another file.
+    pub(super) fn begin_file(&self, number: u64, shift: (u64, u64)) -> Result<()> {
+        self.shift.set(shift);
+        self.numbers(b'F', &[number])
+    }
+
+    fn put(&self, bytes: &[u8]) -> Result<()> {
+        self.out.borrow_mut().write_all(bytes).map_err(|error| io(&error))
     }
 
     /// Whether libhdf5 swaps coordinates.
@@ -108,14 +127,14 @@ impl Places {
         self.out.into_inner().flush().map_err(|error| io(&error))
     }
 
-    fn numbers(&self, letter: u8, numbers: &[u64]) -> io::Result<()> {
+    fn numbers(&self, letter: u8, numbers: &[u64]) -> Result<()> {
         let mut line = Vec::with_capacity(1 + 8 * numbers.len());
         line.push(letter);
         numbers.iter().for_each(|n| line.extend_from_slice(&n.to_le_bytes()));
         self.put(&line)
     }
 
-    fn filters(&self, dataset: u64, filters: &[Filter]) -> io::Result<()> {
+    pub(super) fn filters(&self, dataset: u64, filters: &[Filter]) -> Result<()> {
         self.numbers(b'P', &[dataset, filters.len() as u64])?;
         filters.iter().try_for_each(|filter| {
             let Filter { id, flags, name, client_data } = filter;
@@ -126,10 +145,15 @@ impl Places {
         })
     }
 
-    fn copied(&self, path: &str, reason: &str) -> io::Result<()> {
+    pub(super) fn copied(&self, path: &str, reason: &str) -> Result<()> {
         self.numbers(b'X', &[path.len() as u64, reason.len() as u64])?;
         self.put(path.as_bytes())?;
         self.put(reason.as_bytes())
+    }
+
+    pub(super) fn not_joined(&self, path: &str) -> Result<()> {
+        self.numbers(b'N', &[path.len() as u64])?;
+        self.put(path.as_bytes())
     }
 }
 
@@ -198,6 +222,7 @@ impl<R: Read> RawPlaces<R> {
             }
             b'B' => RawPlace::Contiguous {
                 dataset: self.number()?,
+                first: self.number()?,
                 address: self.number()?,
                 length: self.number()?,
             },
@@ -210,6 +235,11 @@ impl<R: Read> RawPlaces<R> {
                 let (path, reason) = (self.number()?, self.number()?);
                 RawPlace::Copied { path: self.text(path)?, reason: self.text(reason)? }
             }
+            b'N' => {
+                let path = self.number()?;
+                RawPlace::NotJoined { path: self.text(path)? }
+            }
+            b'F' => RawPlace::File { number: self.number()? },
             _ => return Err(io::Error::other("it is no list of places")),
         }))
     }
@@ -239,13 +269,13 @@ impl CrossCopier {
         match self.way(places, from, to, datatype, list)? {
             Way::Listed => Ok(true),
             Way::Copied(reason) => {
-                places.copied(&self.path_of(from), reason).map_err(|error| io(&error))?;
+                places.copied(&self.path_of(from), reason)?;
                 Ok(false)
             }
         }
     }
 
-    fn path_of(&self, of: Hid) -> String {
+    pub(super) fn path_of(&self, of: Hid) -> String {
         // SAFETY: the buffer has the size given along.
         let path = self.name(|buffer, size| unsafe { (self.table().H5Iget_name)(of, buffer, size) });
         path.unwrap_or_default().to_string_lossy().into_owned()
@@ -253,20 +283,12 @@ impl CrossCopier {
 
     fn way(&self, places: &Places, from: Hid, to: Hid, datatype: &Id, list: &Id) -> Result<Way> {
         let library = self.library;
-        let chunk = match library.layout(list.get())? {
+        let layout = library.layout(list.get())?;
+        self.check_is_here(from, &layout)?;
+        let chunk = match layout {
             Layout::Compact => return Ok(Way::Copied("compact")),
-            Layout::External { files } => {
-                return Err(self.elsewhere(from, "external storage", files.first().map(|file| &*file.name)));
-            }
-            Layout::Virtual { mappings } => {
-                return Err(self.elsewhere(
-                    from,
-                    "a virtual layout",
-                    mappings.first().map(|mapping| &*mapping.file),
-                ));
-            }
-            Layout::Contiguous => None,
             Layout::Chunked { chunk } => Some(chunk),
+            _ => None,
         };
         let checked = check_datatype(&library.encode_type(datatype.get())?);
         let checked = checked.map_err(|error| Error::new(Minor::BadType, error.to_string()))?;
@@ -286,14 +308,30 @@ impl CrossCopier {
         if !is_same || library.layout(list.get())? != library.layout(made.get())? {
             return Ok(Way::Copied("filters or chunks that a new dataset has not alike"));
         }
-        let id = u64::from_le_bytes(self.token(to)?);
+        let id = self.number(to)?;
         if filters != made_filters {
-            places.filters(id, &filters).map_err(|error| io(&error))?;
+            places.filters(id, &filters)?;
         }
         match chunk {
-            Some(chunk) => self.list_chunks(places, from, id, &chunk),
-            None => self.list_contiguous(places, from, id, datatype),
+            Some(chunk) => self.list_chunks(places, from, id, &chunk, None)?,
+            None if matches!(self.contiguous_storage(from, datatype)?, ContiguousStorage::Other) => {
+                return Ok(Way::Copied("storage of another size than its elements"));
+            }
+            None => self.list_contiguous(places, from, id, datatype, None)?,
         }
+        Ok(Way::Listed)
+    }
+
+    /// That a dataset's elements lie in its file.
+    pub(super) fn check_is_here(&self, dataset: Hid, layout: &Layout) -> Result<()> {
+        let (what, file) = match layout {
+            Layout::External { files } => ("external storage", files.first().map(|file| &*file.name)),
+            Layout::Virtual { mappings } => {
+                ("a virtual layout", mappings.first().map(|mapping| &*mapping.file))
+            }
+            _ => return Ok(()),
+        };
+        Err(self.elsewhere(dataset, what, file))
     }
 
     fn elsewhere(&self, dataset: Hid, what: &str, file: Option<&[u8]>) -> Error {
@@ -305,12 +343,14 @@ impl CrossCopier {
         Error::new(Minor::NotFollowed, text)
     }
 
-    fn token(&self, object: Hid) -> Result<[u8; 8]> {
+    /// The id of an object in the container.
+    pub(super) fn number(&self, object: Hid) -> Result<u64> {
         let [a, b, c, d, e, f, g, h, ..] = self.info(object)?.token.__data;
-        Ok([a, b, c, d, e, f, g, h])
+        Ok(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
     }
 
-    fn list_contiguous(&self, places: &Places, from: Hid, dataset: u64, datatype: &Id) -> Result<Way> {
+    /// Where the elements of a contiguous dataset lie, as libhdf5 counts.
+    pub(super) fn contiguous_storage(&self, from: Hid, datatype: &Id) -> Result<ContiguousStorage> {
         // SAFETY: identifiers are checked by the library.
         let space = self.id(unsafe { (self.table().H5Dget_space)(from) })?;
         let points = self.library.extent_points(space.get())?;
@@ -318,19 +358,52 @@ impl CrossCopier {
         // SAFETY: identifiers are checked by the library.
         let (address, length) =
             unsafe { ((self.table().H5Dget_offset)(from), (self.table().H5Dget_storage_size)(from)) };
-        if address == NO_ADDRESS || length == 0 {
+        Ok(match bytes == Some(length) {
             // Never written, or without elements.
-            return Ok(Way::Listed);
-        }
-        if bytes != Some(length) {
-            return Ok(Way::Copied("storage of another size than its elements"));
-        }
-        let place = address.checked_add(places.shift.1).ok_or_else(beyond)?;
-        places.numbers(b'B', &[dataset, place, length]).map_err(|error| io(&error))?;
-        Ok(Way::Listed)
+            _ if address == NO_ADDRESS || length == 0 => ContiguousStorage::None,
+            true => ContiguousStorage::At { address, length },
+            false => ContiguousStorage::Other,
+        })
     }
 
-    fn list_chunks(&self, places: &Places, from: Hid, dataset: u64, chunk: &[u64]) -> Result<Way> {
+    /// Lists elements of a contiguous dataset; `shift` says where they lie in a joined one.
+    pub(super) fn list_contiguous(
+        &self,
+        places: &Places,
+        from: Hid,
+        dataset: u64,
+        datatype: &Id,
+        shift: Option<Shift>,
+    ) -> Result<()> {
+        let (address, length) = match self.contiguous_storage(from, datatype)? {
+            ContiguousStorage::None => return Ok(()),
+            ContiguousStorage::At { address, length } => (address, length),
+            ContiguousStorage::Other => {
+                return Err(Error::new(Minor::BadRange, "storage of another size than its elements"));
+            }
+        };
+        let mut first = Some(0);
+        if let Some(shift) = shift {
+            // SAFETY: identifiers are checked by the library.
+            let space = self.id(unsafe { (self.table().H5Dget_space)(from) })?;
+            let (before, size) =
+                (shift.elements_before(&self.extent(&space)?), self.library.type_size(datatype.get())?);
+            first = before.and_then(|before| before.checked_mul(size as u64));
+        }
+        let place = address.checked_add(places.shift.get().1);
+        let (first, place) = first.zip(place).ok_or_else(beyond)?;
+        places.numbers(b'B', &[dataset, first, place, length])
+    }
+
+    /// Lists the chunks of a dataset; `shift` says where they lie in a joined one.
+    pub(super) fn list_chunks(
+        &self,
+        places: &Places,
+        from: Hid,
+        dataset: u64,
+        chunk: &[u64],
+        shift: Option<Shift>,
+    ) -> Result<()> {
         let table = self.table();
         let mut index = sys::H5D_CHUNK_IDX_BTREE;
         // SAFETY: identifiers are checked by the library; the answer's place outlives the call.
@@ -346,7 +419,7 @@ impl CrossCopier {
             _ => None,
         };
         let extent = self.extent(&space)?;
-        let mut listing = Listing { places, dataset, extent: &extent, swapped, failed: None };
+        let mut listing = Listing { places, dataset, extent: &extent, swapped, shift, failed: None };
         let place: *mut Listing<'_> = &mut listing;
         // SAFETY: the callback gets the place, which outlives the call.
         let done = unsafe { (table.H5Dchunk_iter)(from, sys::H5P_DEFAULT, Some(list_one), place.cast()) };
@@ -354,9 +427,18 @@ impl CrossCopier {
             let _the_error_of_the_list_counts = self.failed();
             return Err(error);
         }
-        self.ok(done)?;
-        Ok(Way::Listed)
+        self.ok(done)
     }
+}
+
+/// Where the elements of a contiguous dataset lie.
+pub(super) enum ContiguousStorage {
+    /// There are none.
+    None,
+    /// All of them, here.
+    At { address: u64, length: u64 },
+    /// Storage of another size than theirs.
+    Other,
 }
 
 fn beyond() -> Error {
@@ -368,6 +450,7 @@ struct Listing<'a> {
     dataset: u64,
     extent: &'a [u64],
     swapped: Option<Swapped>,
+    shift: Option<Shift>,
     failed: Option<Error>,
 }
 
@@ -390,12 +473,14 @@ impl Listing<'_> {
             // It was never written.
             return Ok(());
         }
-        let address = address.checked_add(self.places.shift.0).ok_or_else(beyond)?;
+        let address = address.checked_add(self.places.shift.get().0).ok_or_else(beyond)?;
+        let moved = self.shift.map(|shift| shift.start(offset));
+        let offset = moved.as_deref().unwrap_or(offset);
         let mut numbers = [0; 5 + MAX_RANK];
         let rank = offset.len().min(MAX_RANK);
         numbers[..5].copy_from_slice(&[self.dataset, mask.into(), address, length, rank as u64]);
         numbers[5..5 + rank].copy_from_slice(&offset[..rank]);
-        self.places.numbers(b'C', &numbers[..5 + rank]).map_err(|error| io(&error))
+        self.places.numbers(b'C', &numbers[..5 + rank])
     }
 }
 
@@ -433,10 +518,12 @@ mod tests {
         let path = folder.path().join("list");
         let places = Places::create(&path, (0, 0)).unwrap();
         places.numbers(b'C', &[7, 3, 4096, 100, 2, 10, 20]).unwrap();
-        places.numbers(b'B', &[8, 5000, 80]).unwrap();
+        places.numbers(b'B', &[8, 16, 5000, 80]).unwrap();
         places.copied("/a", "compact").unwrap();
         let filter = Filter { id: -2, flags: 1, name: b"odd".to_vec(), client_data: vec![1, u32::MAX] };
         places.filters(9, std::slice::from_ref(&filter)).unwrap();
+        places.not_joined("/b").unwrap();
+        places.begin_file(3, (0, 0)).unwrap();
         places.finish().unwrap();
         let mut read = RawPlaces::open(&path).unwrap();
         let mut all = Vec::new();
@@ -447,9 +534,11 @@ mod tests {
             all,
             [
                 RawPlace::Chunk { dataset: 7, offset: vec![10, 20], mask: 3, address: 4096, length: 100 },
-                RawPlace::Contiguous { dataset: 8, address: 5000, length: 80 },
+                RawPlace::Contiguous { dataset: 8, first: 16, address: 5000, length: 80 },
                 RawPlace::Copied { path: "/a".into(), reason: "compact".into() },
                 RawPlace::Filters { dataset: 9, filters: vec![filter] },
+                RawPlace::NotJoined { path: "/b".into() },
+                RawPlace::File { number: 3 },
             ]
         );
         let bytes = std::fs::read(&path).unwrap();

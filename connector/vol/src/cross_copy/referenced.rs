@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use h5lake_plugin_abi::bindings as sys;
 
+use super::joined::Joins;
 use super::places::Places;
 use super::{CopiedObject, CrossCopier, Refused, SourceGroup};
 use crate::error::Result;
@@ -23,15 +24,22 @@ pub(in crate::cross_copy) fn copy_root(library: Library, from: Hid, to: Hid) -> 
     copy_root_with(&CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG), from)
 }
 
-/// Copies everything in a file but elements that can be referred to, whose places are listed.
+/// Copies everything in a file but elements that can be referred to, whose places are listed. Gives what then takes the parts of
+/// further files, and finishes the list.
 ///
 /// # Errors
 /// That of the first call which failed, as the library reported it.
-pub(in crate::cross_copy) fn adopt_root(library: Library, from: Hid, to: Hid, places: Places) -> Result<()> {
+pub(in crate::cross_copy) fn adopt_root(
+    library: Library,
+    from: Hid,
+    to: Hid,
+    places: Places,
+    joins: Joins,
+) -> Result<CrossCopier> {
     let mut copier = CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
-    copier.places = Some(places);
+    (copier.places, copier.joins) = (Some(places), joins);
     copy_root_with(&copier, from)?;
-    copier.places.map_or(Ok(()), Places::finish)
+    Ok(copier)
 }
 
 /// What of a file its copy in that of `to` cannot hold. Afterwards all but elements of datasets is there.

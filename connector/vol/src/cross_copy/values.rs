@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_void};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::numbers::Numbers;
+use super::shapes::Shift;
 use super::{CopiedObject, CrossCopier};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::id::Id;
@@ -13,17 +14,33 @@ use crate::hdf5::library::Hid;
 /// What is held in memory at a time.
 const BLOCK_BYTES: u64 = 16 << 20;
 
+/// Elements that go from one dataset into another.
+pub(super) struct Elements<'a> {
+    pub from: Hid,
+    pub to: Hid,
+    /// Of `from`, as its dataspace and creation list.
+    pub datatype: &'a Id,
+    pub space: &'a Id,
+    pub list: &'a Id,
+    /// Where they lie in `to`; nothing for the same place.
+    pub shift: Option<Shift>,
+}
+
+/// The same, with what is needed for each block.
+struct Blocks<'a> {
+    from: Hid,
+    to: Hid,
+    memory: &'a Id,
+    size: usize,
+    space: &'a Id,
+    target: &'a Id,
+    shift: Option<Shift>,
+}
+
 impl CrossCopier {
     /// Copies the elements of a dataset, block by block.
-    pub(super) fn data(
-        &self,
-        from: Hid,
-        to: Hid,
-        datatype: &Id,
-        space: &Id,
-        list: &Id,
-        made: &mut CopiedObject,
-    ) -> Result<()> {
+    pub(super) fn data(&self, elements: &Elements<'_>, made: &mut CopiedObject) -> Result<()> {
+        let Elements { from, to, datatype, space, list, shift } = *elements;
         let table = self.table();
         let mut status = sys::H5D_SPACE_STATUS_NOT_ALLOCATED;
         // SAFETY: the answer's place outlives the call.
@@ -38,12 +55,15 @@ impl CrossCopier {
         // SAFETY: identifiers are checked by the library.
         let memory = self.id(unsafe { (table.H5Tcopy)(datatype.get()) })?;
         let size = self.library.type_size(memory.get())?;
+        // SAFETY: identifiers are checked by the library.
+        let target = self.id(unsafe { (table.H5Dget_space)(to) })?;
+        let blocks = Blocks { from, to, memory: &memory, size, space, target: &target, shift };
         let extent = self.extent(space)?;
         let chunk = self.chunk(list)?;
         if let Some(chunks) = self.written_chunks(from, space, &extent, &chunk)? {
             for start in chunks {
                 let count = within(&extent, &start, &chunk);
-                self.block(from, to, &memory, space, size, &start, &count, made)?;
+                self.block(&blocks, &start, &count, made)?;
             }
             return Ok(());
         }
@@ -51,25 +71,21 @@ impl CrossCopier {
         let mut start = vec![0_u64; extent.len()];
         loop {
             let count = within(&extent, &start, &block);
-            self.block(from, to, &memory, space, size, &start, &count, made)?;
+            self.block(&blocks, &start, &count, made)?;
             if !advance(&mut start, &block, &extent) {
                 return Ok(());
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "two datasets, and what of them is copied")]
     fn block(
         &self,
-        from: Hid,
-        to: Hid,
-        memory: &Id,
-        space: &Id,
-        size: usize,
+        blocks: &Blocks<'_>,
         start: &[u64],
         count: &[u64],
         made: &mut CopiedObject,
     ) -> Result<()> {
+        let Blocks { from, to, memory, size, space, target, shift } = *blocks;
         let table = self.table();
         let points = count.iter().product::<u64>();
         let bytes = usize::try_from(points).ok().and_then(|points| points.checked_mul(size));
@@ -82,27 +98,35 @@ impl CrossCopier {
             let in_memory = if count.is_empty() {
                 self.library.scalar_space()?
             } else {
-                let none = std::ptr::null();
-                let select = table.H5Sselect_hyperslab;
-                self.ok(select(
-                    space.get(),
-                    sys::H5S_SELECT_SET,
-                    start.as_ptr(),
-                    none,
-                    count.as_ptr(),
-                    none,
-                ))?;
+                self.select(space, start, count)?;
                 let rank = i32::try_from(count.len()).map_err(|_| Error::argument("too many dimensions"))?;
-                self.id((table.H5Screate_simple)(rank, count.as_ptr(), none))?
+                self.id((table.H5Screate_simple)(rank, count.as_ptr(), std::ptr::null()))?
             };
+            let (start, count) = match shift {
+                Some(shift) => (shift.start(start), shift.count(count)),
+                None => (start.to_vec(), count.to_vec()),
+            };
+            self.select(target, &start, &count)?;
             self.ok((table.H5Dread)(from, memory.get(), in_memory.get(), space.get(), all, data))?;
             let written = self.translate(from, memory, &mut buffer, made).and_then(|()| {
-                self.ok((table.H5Dwrite)(to, memory.get(), in_memory.get(), space.get(), all, data))
+                self.ok((table.H5Dwrite)(to, memory.get(), in_memory.get(), target.get(), all, data))
             });
             // The elements were just read as that type.
             self.library.reclaim(memory.get(), in_memory.get(), &mut buffer);
             written
         }
+    }
+
+    /// Selects one block of a dataspace; all of a scalar one.
+    fn select(&self, space: &Id, start: &[u64], count: &[u64]) -> Result<()> {
+        if count.is_empty() {
+            return Ok(());
+        }
+        let none = std::ptr::null();
+        let (start, count) = (start.as_ptr(), count.as_ptr());
+        let select = self.table().H5Sselect_hyperslab;
+        // SAFETY: start and count have an entry for each dimension.
+        self.ok(unsafe { select(space.get(), sys::H5S_SELECT_SET, start, none, count, none) })
     }
 
     /// Copies all attributes of an object.

@@ -12,6 +12,7 @@ use crate::hdf5::library::Library;
 use crate::hdf5::native::open::NativeOpen;
 
 pub mod chunked_dataset;
+mod driver_class;
 pub mod filter_dataset;
 pub mod object_driver;
 pub mod open;

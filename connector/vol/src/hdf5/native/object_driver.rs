@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::driver_class::driver_class;
 use h5lake_container::{Content, ObjectFile};
 use h5lake_plugin_abi::{MAX_LIBRARIES, bindings as sys};
 use object_stores::deadline;
@@ -87,13 +88,7 @@ static OPENS: [Open; MAX_LIBRARIES] = [
 ];
 
 fn class(open: Open) -> sys::H5FD_class_t {
-    // SAFETY: all-zero is a valid value of this structure of numbers and optional functions.
-    let mut class: sys::H5FD_class_t = unsafe { std::mem::zeroed() };
-    class.version = sys::H5FD_CLASS_VERSION;
-    class.value = VALUE;
-    class.name = c"h5lake-object".as_ptr();
-    class.maxaddr = i64::MAX as u64;
-    class.fc_degree = sys::H5F_CLOSE_WEAK;
+    let mut class = driver_class(VALUE, c"h5lake-object", i64::MAX as u64);
     class.open = Some(open);
     class.close = Some(close);
     class.cmp = Some(compare);

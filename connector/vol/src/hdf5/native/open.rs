@@ -11,6 +11,7 @@
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
 
+use super::driver_class::driver_class;
 use h5lake_container::ObjectFile;
 use h5lake_plugin_abi::bindings as sys;
 
@@ -112,13 +113,7 @@ impl Waiting<'_> {
 
 /// The driver: it has what registration demands, and never opens a file that the rest could be called on.
 fn driver() -> sys::H5FD_class_t {
-    // SAFETY: all-zero is a valid value of this structure of numbers and optional functions.
-    let mut class: sys::H5FD_class_t = unsafe { std::mem::zeroed() };
-    class.version = sys::H5FD_CLASS_VERSION;
-    class.value = crate::hdf5::identity::VALUE;
-    class.name = c"h5lake-native".as_ptr();
-    class.maxaddr = sys::haddr_t::MAX / 2;
-    class.fc_degree = sys::H5F_CLOSE_WEAK;
+    let mut class = driver_class(crate::hdf5::identity::VALUE, c"h5lake-native", sys::haddr_t::MAX / 2);
     class.open = Some(open);
     class.close = Some(close);
     class.get_eoa = Some(size);

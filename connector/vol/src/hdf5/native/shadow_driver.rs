@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_uint, c_ulong, c_void};
 use std::sync::{LazyLock, Weak};
 
+use super::driver_class::driver_class;
 use h5lake_container::{Container, Dataspace, ObjectId};
 use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::bindings as sys;
@@ -83,13 +84,7 @@ unsafe impl Sync for ShadowDriver {}
 static DRIVER: ShadowDriver = ShadowDriver(driver());
 
 const fn driver() -> sys::H5FD_class_t {
-    // SAFETY: all-zero is a valid value of this structure of numbers and optional functions.
-    let mut class: sys::H5FD_class_t = unsafe { std::mem::zeroed() };
-    class.version = sys::H5FD_CLASS_VERSION;
-    class.value = VALUE;
-    class.name = c"h5lake-face".as_ptr();
-    class.maxaddr = MAXIMUM_ADDRESS;
-    class.fc_degree = sys::H5F_CLOSE_WEAK;
+    let mut class = driver_class(VALUE, c"h5lake-face", MAXIMUM_ADDRESS);
     class.open = Some(open);
     class.close = Some(close);
     class.cmp = Some(compare);

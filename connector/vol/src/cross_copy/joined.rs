@@ -1,0 +1,279 @@
+//! Datasets of several files that become one: which they are, and whether they fit.
+
+use std::cell::{Cell, OnceCell};
+use std::collections::HashSet;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::rc::Rc;
+
+use h5lake_container::encoded::check_datatype;
+use h5lake_container::{Dataspace, Filter, Layout};
+use h5lake_plugin_abi::bindings as sys;
+
+use super::CrossCopier;
+use super::places::ContiguousStorage;
+use super::shapes::{Along, Parts};
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::id::Id;
+use crate::hdf5::library::Hid;
+use crate::transfer::memory::references::MemoryReferences;
+
+/// What is joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// A dataset; or a group, for all datasets in it and below that have the dimension.
+    pub path: String,
+    /// How.
+    pub along: Along,
+}
+
+/// A dataset as one file has it.
+pub(super) struct Seen {
+    pub datatype: Id,
+    pub space: Dataspace,
+    pub layout: Layout,
+    pub filters: Vec<Filter>,
+}
+
+/// A dataset that is joined.
+pub(super) struct Joined {
+    /// Its path in each file.
+    path: CString,
+    token: [u8; 16],
+    first: Seen,
+    pub parts: Parts,
+    /// Why elements are copied; nothing where raw data is referred to.
+    pub copied: Cell<Option<&'static str>>,
+    /// The whole, once it is made.
+    pub whole: OnceCell<Rc<Id>>,
+}
+
+/// The datasets that are joined, as seen in one file after the other.
+#[derive(Default)]
+pub(super) struct Joins {
+    all: Vec<Joined>,
+    /// Groups all of whose datasets are joined, and the names of the datasets that the first file has there.
+    groups: Vec<(CString, HashSet<CString>)>,
+}
+
+fn path(of: &str) -> Result<CString> {
+    CString::new(of).map_err(|_| Error::argument(format!("{of:?} is no path")))
+}
+
+fn shown(path: &CStr) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+impl Joins {
+    /// The dataset of the first file that has the token, if it is joined.
+    pub fn of(&self, token: &[u8; 16]) -> Option<&Joined> {
+        self.all.iter().find(|one| one.token == *token)
+    }
+
+    pub fn all(&self) -> &[Joined] {
+        &self.all
+    }
+
+    /// What `wanted` names in the first file. Datasets that are named count before groups.
+    ///
+    /// # Errors
+    /// If something is not there, or cannot be joined; those of the library.
+    pub fn find(copier: &CrossCopier, root: Hid, wanted: &[Join]) -> Result<Self> {
+        let mut joins = Self::default();
+        let mut groups = Vec::new();
+        for join in wanted {
+            let name = path(&join.path)?;
+            let object = copier.open(root, &name)?;
+            match copier.info(object.get())?.type_ {
+                sys::H5O_TYPE_DATASET => {
+                    let fits = joins.add(copier, object.get(), name, join.along)?;
+                    if !fits {
+                        return Err(Error::argument(format!("{} has no such dimension", join.path)));
+                    }
+                }
+                sys::H5O_TYPE_GROUP => groups.push((name, object, join.along)),
+                _ => return Err(Error::argument(format!("{} is no dataset and no group", join.path))),
+            }
+        }
+        for (name, group, along) in groups {
+            let names = copier.datasets_in(group.get())?;
+            for below in &names {
+                let dataset = copier.open(group.get(), below)?;
+                let full = format!("{}/{}", shown(&name).trim_end_matches('/'), shown(below));
+                joins.add(copier, dataset.get(), path(&full)?, along)?;
+            }
+            joins.groups.push((name, names.into_iter().collect()));
+        }
+        if joins.all.is_empty() {
+            return Err(Error::argument("there is no dataset to join: name some that have the dimension"));
+        }
+        Ok(joins)
+    }
+
+    /// False if the dataset has no such dimension. One that is there already stays as it is.
+    fn add(&mut self, copier: &CrossCopier, dataset: Hid, path: CString, along: Along) -> Result<bool> {
+        let token = copier.info(dataset)?.token.__data;
+        if self.of(&token).is_some() {
+            return Ok(true);
+        }
+        let first = copier.seen(dataset)?;
+        let (extent, most) = match &first.space {
+            Dataspace::Null => return Ok(false),
+            Dataspace::Scalar => (Vec::new(), Vec::new()),
+            Dataspace::Simple { dims, max } => (dims.clone(), max.clone()),
+        };
+        let length = match along {
+            Along::New => Some(1),
+            Along::Existing(n) => extent.get(n).copied(),
+        };
+        let Some(length) = length else { return Ok(false) };
+        if along == Along::New && copier.has_attribute(dataset, c"DIMENSION_LIST")? {
+            let text = "has dimension scales, which would no longer fit in front of a new dimension; join along one that it has";
+            return Err(Error::argument(format!("{} {text}", shown(&path))));
+        }
+        if !MemoryReferences::of(copier.library, first.datatype.get())?.is_empty() {
+            let text = "has references, which lead to objects of one file; leave it out";
+            return Err(Error::argument(format!("{} {text}", shown(&path))));
+        }
+        let copied = Cell::new(copier.why_copied(dataset, &first)?);
+        let parts = Parts { along, extent, most, lengths: vec![length] };
+        self.all.push(Joined { path, token, first, parts, copied, whole: OnceCell::new() });
+        Ok(true)
+    }
+
+    /// Looks at the same datasets in the next file.
+    ///
+    /// # Errors
+    /// If one is not there or is another, or a joined group has more; those of the library.
+    pub fn look_at_next(&mut self, copier: &CrossCopier, root: Hid) -> Result<()> {
+        for joined in &mut self.all {
+            let dataset = copier.open(root, &joined.path)?;
+            let named = |error: Error| Error::new(error.minor(), format!("{}: {error}", shown(&joined.path)));
+            if copier.info(dataset.get())?.type_ != sys::H5O_TYPE_DATASET {
+                return Err(named(Error::new(Minor::BadType, "it is no dataset, as in the first file")));
+            }
+            let seen = copier.seen(dataset.get())?;
+            if !copier.library.types_equal(seen.datatype.get(), joined.first.datatype.get())? {
+                return Err(named(Error::new(Minor::BadType, "it has another type than in the first file")));
+            }
+            let extent = match &seen.space {
+                Dataspace::Simple { dims, .. } => dims.clone(),
+                Dataspace::Scalar => Vec::new(),
+                Dataspace::Null => {
+                    return Err(named(Error::argument("it has no elements, as in the first file")));
+                }
+            };
+            let length =
+                Parts::length_of(joined.parts.along, &joined.parts.extent, &extent).map_err(named)?;
+            joined.parts.lengths.push(length);
+            let mut reason = copier.why_copied(dataset.get(), &seen)?;
+            if seen.layout != joined.first.layout || seen.filters != joined.first.filters {
+                reason = Some("chunks or filters differ between the files");
+            }
+            joined.copied.set(joined.copied.get().or(reason));
+        }
+        for (name, known) in &self.groups {
+            let group = copier.open(root, name)?;
+            if let Some(more) = copier.datasets_in(group.get())?.iter().find(|name| !known.contains(*name)) {
+                let text =
+                    format!("{} has the dataset {}, and the first file has none", shown(name), shown(more));
+                return Err(Error::argument(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// All files were looked at: says of which datasets raw data does not fit together.
+    pub fn decide(&self) {
+        for joined in &self.all {
+            let obstacle = joined.parts.obstacle(&joined.first.layout);
+            joined.copied.set(joined.copied.get().or(obstacle));
+        }
+    }
+}
+
+impl Joined {
+    pub fn path(&self) -> &CStr {
+        &self.path
+    }
+
+    pub fn filters(&self) -> &[Filter] {
+        &self.first.filters
+    }
+
+    pub fn chunk(&self) -> Option<&[u64]> {
+        match &self.first.layout {
+            Layout::Chunked { chunk } => Some(chunk),
+            _ => None,
+        }
+    }
+}
+
+impl CrossCopier {
+    pub(super) fn open(&self, location: Hid, name: &CStr) -> Result<Id> {
+        // SAFETY: the name is terminated; identifiers are checked by the library.
+        self.id(unsafe { (self.table().H5Oopen)(location, name.as_ptr(), sys::H5P_DEFAULT) })
+    }
+
+    fn has_attribute(&self, object: Hid, name: &CStr) -> Result<bool> {
+        // SAFETY: as above.
+        let found = unsafe { (self.table().H5Aexists)(object, name.as_ptr()) };
+        self.ok(found)?;
+        Ok(found > 0)
+    }
+
+    fn seen(&self, dataset: Hid) -> Result<Seen> {
+        let table = self.table();
+        // SAFETY: identifiers are checked by the library. A copy of a type outlives its file.
+        unsafe {
+            let datatype = self.id((table.H5Dget_type)(dataset))?;
+            let datatype = self.id((table.H5Tcopy)(datatype.get()))?;
+            let space = self.id((table.H5Dget_space)(dataset))?;
+            let list = self.id((table.H5Dget_create_plist)(dataset))?;
+            let (layout, filters) = (self.library.layout(list.get())?, self.library.filters(list.get())?);
+            Ok(Seen { datatype, space: self.library.extent_of(space.get())?, layout, filters })
+        }
+    }
+
+    /// Why a file's part of a dataset has no raw data to refer to.
+    fn why_copied(&self, dataset: Hid, seen: &Seen) -> Result<Option<&'static str>> {
+        self.check_is_here(dataset, &seen.layout)?;
+        if seen.layout == Layout::Compact {
+            return Ok(Some("compact"));
+        }
+        if seen.layout == Layout::Contiguous
+            && matches!(self.contiguous_storage(dataset, &seen.datatype)?, ContiguousStorage::Other)
+        {
+            return Ok(Some("storage of another size than its elements"));
+        }
+        let checked = check_datatype(&self.library.encode_type(seen.datatype.get())?);
+        let checked = checked.map_err(|error| Error::new(Minor::BadType, error.to_string()))?;
+        Ok(checked.has_pointers.then_some("variable-length data"))
+    }
+
+    /// The names, from a group on, of all datasets in it and below.
+    fn datasets_in(&self, group: Hid) -> Result<Vec<CString>> {
+        let mut names: Vec<CString> = Vec::new();
+        let place = (&raw mut names).cast();
+        let (index, order, fields) = (sys::H5_INDEX_NAME, sys::H5_ITER_INC, sys::H5O_INFO_BASIC);
+        // SAFETY: the callback gets the list, which outlives the call.
+        self.ok(unsafe { (self.table().H5Ovisit3)(group, index, order, Some(note_dataset), place, fields) })?;
+        Ok(names)
+    }
+}
+
+/// # Safety
+/// `data` is a `Vec<CString>`; the others are as the library gives them.
+unsafe extern "C" fn note_dataset(
+    _group: Hid,
+    name: *const c_char,
+    info: *const sys::H5O_info2_t,
+    data: *mut c_void,
+) -> sys::herr_t {
+    // SAFETY: as the function says.
+    unsafe {
+        if (*info).type_ == sys::H5O_TYPE_DATASET {
+            (*data.cast::<Vec<CString>>()).push(CStr::from_ptr(name).to_owned());
+        }
+    }
+    0
+}

@@ -1,0 +1,166 @@
+"""The tool's command adopt with several files: their datasets become one, along a dimension or a new one, as NumPy joins what native HDF5
+reads; and what does not fit is an error that names the file and the dataset."""
+# store: any
+# only: h5lake
+# needs: tool
+# requires: filters.txt
+
+import functools
+import json
+import os
+from pathlib import Path
+
+os.environ["HDF5_VOL_CONNECTOR"] = "h5lake"
+
+import h5py  # noqa: E402
+import numpy as np  # noqa: E402
+from cases import main  # noqa: E402
+from tool import natively, run  # noqa: E402
+
+native = functools.partial(natively, "native_parts")
+
+
+def wanted(names, axis, paths):
+    native("together", names, axis, paths, "together.npz")
+    with np.load("together.npz") as found:
+        return {path: found[path] for path in paths}
+
+
+def same(found, data):
+    """Joined arrays of NumPy have other byte orders and padding."""
+    if data.dtype.names:
+        return all(same(found[name], data[name]) for name in data.dtype.names)
+    return found.shape == data.shape and np.array_equal(found, data)
+
+
+def is_equal(name, expected):
+    with h5py.File(name) as f:
+        for path, data in expected.items():
+            assert same(f[path][()], data), (path, f[path], data.shape)
+
+
+def check_random_files(folder):
+    listed = 0
+    for seed in range(12):
+        axis, fits = seed % 4 - 1, seed % 3 < 2
+        names, paths = native("random_parts", str(folder), seed, 2 + seed % 4, axis, fits)
+        before = [Path(name).read_bytes() for name in names]
+        expected, there = wanted(names, axis, paths), f"there-{seed}.h5"
+        how = ["--stack", "/g0", "--stack", "/g1"] if axis < 0 else ["--concat", "g0", "--concat", "/g1", "--dimension", axis]
+        said = json.loads(run("adopt", *names, there, *how, "--json"))
+        assert said["not_joined"] == ["/alone"] and said["sources"] == names, said
+        listed += said["chunks"] + said["datasets"]
+        is_equal(there, expected)
+        run("verify", there)
+        with h5py.File(there, "a") as f:
+            assert f.attrs["part"] == 0 and f["alone"][()] == 0 and f[paths[0]].attrs["part"] == 0
+            for path in paths:
+                made, data = f[path], expected[path]
+                if data.size:
+                    place = tuple(np.random.default_rng(seed).integers(0, size) for size in data.shape)
+                    made[place] = data[place] = data.reshape(-1)[0]
+        is_equal(there, expected)
+        run("materialize", there)
+        for name in names:
+            os.rename(name, name + ".away")
+        is_equal(there, expected)
+        assert [Path(name + ".away").read_bytes() for name in names] == before
+    assert listed > 200, listed
+
+
+def check_days_of_a_year(folder):
+    """As xarray would join them: the dimension's scale too, and what has no such dimension is that of the first file."""
+    names = native("climate", str(folder), 5)
+    said = json.loads(run("adopt", *names, "year.h5", "--concat", "/t", "--concat", "time", "--concat", "/notes", "--json"))
+    assert said["not_joined"] == ["/lat", "/places"] and said["chunks"] == 15, said
+    assert [one["path"] for one in said["copied"]] == ["/notes", "/places"], said
+    with h5py.File("year.h5") as f:
+        t = f["t"]
+        assert t.shape == (120, 19) and t.maxshape == (None, 19) and t.chunks == (12, 19) and t.attrs["units"] == "K"
+        expected = np.concatenate([np.arange(24 * 19).reshape(24, 19) + 1000 * day for day in range(5)])
+        assert (t[()] == expected).all() and (t[23:25, 3] == expected[23:25, 3]).all()
+        assert t.dims[0][0].name == "/time" and (t.dims[0][0][()] == np.arange(120)).all() and t.dims[1]["lat"].shape == (19,)
+        notes = [text for day in range(5) for text in (f"day {day}", "ä" * day)]
+        assert f["notes"].asstr()[()].tolist() == notes and f[f["places"][0]].name == "/t"
+    with h5py.File("year.h5", "a") as f:
+        f["t"].resize(130, 0)
+        f["t"][120:] = 7
+    with h5py.File("year.h5") as f:
+        assert (f["t"][:120] == expected).all() and (f["t"][120:] == 7).all()
+    # A file that changes is named.
+    with open(names[3], "ab") as f:
+        f.write(b"x")
+    with h5py.File("year.h5") as f:
+        assert (f["t"][:72] == expected[:72]).all() and (f["t"][96:120] == expected[96:]).all()
+        try:
+            f["t"][80]
+            raise AssertionError("a changed file was read")
+        except OSError as error:
+            assert "native-day-3.h5" in str(error), error
+
+
+def check_many_files(folder):
+    names = native("small", str(folder), 300)
+    run("adopt", *names, "all.h5", "--concat", "/x", "--stack", "/s", "--stack", "/z")
+    with h5py.File("all.h5") as f:
+        assert (f["x"][()].reshape(300, 10) == np.arange(10) + np.arange(300)[:, None]).all()
+        assert (f["s"][()] == np.arange(300)).all() and f["s"].shape == (300,)
+        assert f["z"].shape == (300, 4, 4) and f["z"].chunks == (1, 4, 4) and f["z"].maxshape == (None, 4, 4)
+        assert (f["z"][:, 1, 2] == np.arange(300)).all()
+    run("verify", "all.h5")
+    # One file alone gets the new dimension, too; and everything that has a dimension is joined below the root group.
+    run("adopt", names[7], "one.h5", "--stack", "/z")
+    run("adopt", *names[:3], "three.h5", "--concat", "/")
+    with h5py.File("one.h5") as f, h5py.File("three.h5") as g:
+        assert f["z"].shape == (1, 4, 4) and f["x"].shape == (10,)
+        assert g["z"].shape == (12, 4) and g["x"].shape == (30,) and g["s"][()] == 0
+
+
+def check_places_of_many_kinds(folder):
+    """Local files and objects of a store, in one container; a store as the target; references go on in a copy."""
+    names = native("climate", str(folder), 3)
+    sources = [names[0], f"file://{names[1]}", os.path.relpath(names[2])]
+    run("adopt", *sources, f"file://{folder}/objects/year.h5", "--concat", "/t")
+    run("copy", f"file://{folder}/objects/year.h5", "copy.h5")
+    for name in (f"file://{folder}/objects/year.h5", "copy.h5"):
+        with h5py.File(name) as f:
+            assert f["t"].shape == (72, 19) and (f["t"][::24, 0] == [0, 1000, 2000]).all()
+        run("verify", name)
+    told = json.loads(run("materialize", "--dry-run", "copy.h5", "--json"))["sources"]
+    assert len(told) == 3, told
+
+
+def check_refusals(_):
+    x = {"data": [1, 2, 3]}
+    native("odd", "native.h5", x=x, **{"g/y": x})
+    kinds = {
+        "other-type": ({"x": {"data": [1.0, 2.0]}}, "/x", "another type"),
+        "other-shape": ({"x": {"data": [[1], [2]]}}, "/x", "[2, 1]"),
+        "no-dataset": ({"g/y": x}, "/x", "x"),
+        "a-group": ({"x": None}, "/x", "no dataset"),
+        "more": ({"x": x, "g/y": x, "g/z": x}, "/g", "dataset z"),
+    }
+    for name, (datasets, path, words) in kinds.items():
+        native("odd", f"native-{name}.h5", **datasets)
+        said = run("adopt", "native.h5", f"native-{name}.h5", "run.h5", "--concat", path, code=1)
+        assert words in said and f"native-{name}.h5" in said, said
+    for kind in ("references", "scaled", "virtual"):
+        native("odd", f"native-{kind}.h5", x=kind)
+        how = "--stack" if kind == "scaled" else "--concat"
+        said = run("adopt", f"native-{kind}.h5", f"native-{kind}.h5", "run.h5", how, "/x", code=1)
+        assert "x" in said and {"references": "references", "scaled": "dimension scales", "virtual": "native-away.h5"}[kind] in said, said
+    two = ["native.h5", "native.h5", "run.h5"]
+    assert "--concat" in run("adopt", *two, code=1)
+    assert "no such dimension" in run("adopt", *two, "--concat", "/x", "--dimension", 1, code=1)
+    assert "no dataset to join" in run("adopt", *two, "--concat", "/", "--dimension", 3, code=1)
+    assert "nothing" in run("adopt", *two, "--concat", "/nothing", code=1)
+    assert "missing.h5" in run("adopt", "native.h5", "missing.h5", "run.h5", "--concat", "/x", code=1)
+    assert not Path("run.h5").exists() and not list(Path().glob(".h5lake*"))
+    # The same file twice is two parts.
+    run("adopt", *two, "--concat", "/x")
+    with h5py.File("run.h5") as f:
+        assert f["x"][()].tolist() == [1, 2, 3, 1, 2, 3]
+
+
+if __name__ == "__main__":
+    main(globals())
