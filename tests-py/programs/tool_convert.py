@@ -46,6 +46,9 @@ def fill(name, block=0):
         f.create_dataset("gzip", data=rng.integers(0, 9, (200, 300)), chunks=(60, 70), compression="gzip", shuffle=True)
         f.create_dataset("zstd", data=rng.random(5000), chunks=(700,), maxshape=(None,), **hdf5plugin.Zstd())
         f.create_dataset("blosc", data=np.arange(5000), chunks=(700,), **hdf5plugin.Blosc())
+        # h5py's own filter, which no libhdf5 has that the tool loads.
+        f.create_dataset("lzf", data=rng.integers(0, 9, (200, 300)), chunks=(60, 70), compression="lzf", shuffle=True)
+        f.create_dataset("lzf sparse", (90, 90), "f4", chunks=(20, 20), maxshape=(None, None), compression="lzf", fillvalue=3)[50, 50] = 1
         sparse = f.create_dataset("sparse", (1000, 1000), "f4", chunks=(10, 10), fillvalue=7)
         sparse[500, 500] = 1
         f.create_dataset("compact", data=[1, 2], dcpl=compact())
@@ -258,6 +261,24 @@ def check_the_library_that_is_named(_):
     assert kind("z.h5")
     told = run("import", "native-x.h5", "y.h5", code=1, PATH="/nowhere")
     assert kind("x.h5") and ("--library" in told or Path("y.h5").exists()), told
+
+
+def damaged(name):
+    """A file whose LZF chunk is no LZF any more."""
+    with h5py.File(name, "w") as f:
+        f.create_dataset("x", data=np.arange(10_000), chunks=(1000,), compression="lzf")
+    with h5py.File(name) as f:
+        place = f["x"].id.get_chunk_info(4).byte_offset
+    with open(name, "r+b") as raw:
+        raw.seek(place + 300)
+        raw.write(b"\xff" * 900)
+
+
+def check_damage_of_a_filter_that_libhdf5_lacks(folder):
+    native("damaged", "native.h5")
+    said = run("import", "native.h5", "run.h5", code=1)
+    assert "native.h5" in said and "lzf" in said, said
+    assert not list(folder.glob("*run.h5*")), list(folder.iterdir())
 
 
 if __name__ == "__main__":

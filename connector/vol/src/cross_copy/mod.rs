@@ -30,6 +30,7 @@ mod parts;
 pub mod places;
 mod referenced;
 pub mod shapes;
+mod stored_chunks;
 mod swapped_coordinates;
 mod values;
 

@@ -60,6 +60,9 @@ impl CrossCopier {
         let blocks = Blocks { from, to, memory: &memory, size, space, target: &target, shift };
         let extent = self.extent(space)?;
         let chunk = self.chunk(list)?;
+        if self.stored_chunks(elements, &extent, &chunk)? {
+            return Ok(());
+        }
         if let Some(chunks) = self.written_chunks(from, space, &extent, &chunk)? {
             for start in chunks {
                 let count = within(&extent, &start, &chunk);
@@ -118,7 +121,7 @@ impl CrossCopier {
     }
 
     /// Selects one block of a dataspace; all of a scalar one.
-    fn select(&self, space: &Id, start: &[u64], count: &[u64]) -> Result<()> {
+    pub(super) fn select(&self, space: &Id, start: &[u64], count: &[u64]) -> Result<()> {
         if count.is_empty() {
             return Ok(());
         }
@@ -271,7 +274,7 @@ impl CrossCopier {
 }
 
 /// How much of a block at `start` lies in the extent.
-fn within(extent: &[u64], start: &[u64], block: &[u64]) -> Vec<u64> {
+pub(super) fn within(extent: &[u64], start: &[u64], block: &[u64]) -> Vec<u64> {
     extent.iter().zip(start).zip(block).map(|((all, at), most)| all.saturating_sub(*at).min(*most)).collect()
 }
 

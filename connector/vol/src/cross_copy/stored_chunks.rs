@@ -1,0 +1,141 @@
+//! Chunks that are copied as they are stored: libhdf5 lacks a filter that the plugin has, such as h5py's LZF.
+
+use h5lake_container::Filter;
+use h5lake_container::encoded::check_datatype;
+use h5lake_plugin_abi::bindings as sys;
+
+use super::CrossCopier;
+use super::values::{Elements, advance, within};
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::id::Id;
+use crate::hdf5::identity::NAME;
+use crate::hdf5::library::Hid;
+use crate::transfer::memory::references::MemoryReferences;
+
+impl CrossCopier {
+    /// Copies the chunks of a dataset as they are stored, if that is how to copy it. False if it is not: libhdf5 has all filters, or the
+    /// copy has others, or elements refer to what lies elsewhere in their file. Each chunk is decoded once, from the container, so damage
+    /// is found.
+    ///
+    /// # Errors
+    /// Those of the library; for a chunk that no filter of the plugin decodes.
+    pub(super) fn stored_chunks(
+        &self,
+        elements: &Elements<'_>,
+        extent: &[u64],
+        chunk: &[u64],
+    ) -> Result<bool> {
+        let Elements { from, to, space, .. } = *elements;
+        if chunk.is_empty()
+            || chunk.len() != extent.len()
+            || chunk.contains(&0)
+            || !self.needs_stored(elements)?
+        {
+            return Ok(false);
+        }
+        // One of the two is a container, whose filters decode all that the plugin knows.
+        let container = if self.is_native(to)? { from } else { to };
+        if let Some(chunks) = self.written_chunks(from, space, extent, chunk)? {
+            for start in chunks {
+                self.stored_chunk(elements, container, &start, &within(extent, &start, chunk))?;
+            }
+            return Ok(true);
+        }
+        let mut start = vec![0_u64; extent.len()];
+        loop {
+            self.stored_chunk(elements, container, &start, &within(extent, &start, chunk))?;
+            if !advance(&mut start, chunk, extent) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Whether libhdf5 lacks a filter, and chunks mean the same in the copy.
+    fn needs_stored(&self, elements: &Elements<'_>) -> Result<bool> {
+        let Elements { from: _, to, datatype, list, ref shift, .. } = *elements;
+        let library = self.library;
+        let filters = library.filters(list.get())?;
+        if shift.is_some() || filters.iter().all(|filter| library.has_filter(filter.id)) {
+            return Ok(false);
+        }
+        // SAFETY: identifiers are checked by the library.
+        let (made, made_type) = unsafe {
+            let made = self.id((self.table().H5Dget_create_plist)(to))?;
+            (made, self.id((self.table().H5Dget_type)(to))?)
+        };
+        // Names of filters are not always kept.
+        let made_filters = library.filters(made.get())?;
+        let plain = |filter: &Filter| (filter.id, filter.client_data.clone());
+        let is_alike = made_filters.iter().map(plain).eq(filters.iter().map(plain))
+            && library.layout(made.get())? == library.layout(list.get())?
+            && library.types_equal(datatype.get(), made_type.get())?;
+        if !is_alike || !MemoryReferences::of(library, datatype.get())?.is_empty() {
+            return Ok(false);
+        }
+        let checked = check_datatype(&library.encode_type(datatype.get())?);
+        Ok(checked.is_ok_and(|checked| !checked.has_pointers))
+    }
+
+    /// Whether it lies in a native file. Below every connector of ours stands the native one, so only the name tells.
+    fn is_native(&self, object: Hid) -> Result<bool> {
+        let get = self.table().H5VLget_connector_name;
+        // SAFETY: the buffer has the size given along.
+        let name = self.name(|buffer, size| unsafe { get(object, buffer, size) })?;
+        Ok(name.as_c_str() != NAME)
+    }
+
+    fn stored_chunk(
+        &self,
+        elements: &Elements<'_>,
+        container: Hid,
+        start: &[u64],
+        count: &[u64],
+    ) -> Result<()> {
+        let (table, all) = (self.table(), sys::H5P_DEFAULT);
+        let mut size = 0;
+        // SAFETY: the offset has an entry for each dimension; the answer's place outlives the call.
+        self.ok(unsafe { (table.H5Dget_chunk_storage_size)(elements.from, start.as_ptr(), &mut size) })?;
+        if size == 0 {
+            return Ok(());
+        }
+        let mut bytes = room_for(size)?;
+        // SAFETY: the offset has an entry for each dimension.
+        let read = unsafe { table.read_chunk(elements.from, all, start, &mut bytes) };
+        let read = read.map_err(|_| self.failed())?;
+        let (offset, data) = (start.as_ptr(), bytes.as_ptr().cast());
+        // SAFETY: as above; the buffer has the bytes.
+        self.ok(unsafe { (table.H5Dwrite_chunk)(elements.to, all, read.filters, offset, read.size, data) })?;
+        self.check_decodes(elements, container, start, count)
+    }
+
+    /// Reads a chunk's elements, and drops them.
+    fn check_decodes(
+        &self,
+        elements: &Elements<'_>,
+        container: Hid,
+        start: &[u64],
+        count: &[u64],
+    ) -> Result<()> {
+        let (table, all) = (self.table(), sys::H5P_DEFAULT);
+        let size = self.library.type_size(elements.datatype.get())? as u64;
+        let mut scratch = room_for(count.iter().fold(size, |product, n| product.saturating_mul(*n)))?;
+        let rank = i32::try_from(count.len()).map_err(|_| Error::argument("too many dimensions"))?;
+        self.select(elements.space, start, count)?;
+        // SAFETY: the array has an entry for each dimension; the buffer holds the chunk's elements.
+        unsafe {
+            let memory: Id = self.id((table.H5Screate_simple)(rank, count.as_ptr(), std::ptr::null()))?;
+            let (of, space) = (elements.datatype.get(), elements.space.get());
+            self.ok((table.H5Dread)(container, of, memory.get(), space, all, scratch.as_mut_ptr().cast()))
+        }
+    }
+}
+
+/// A buffer of so many bytes, as a file says.
+fn room_for(bytes: u64) -> Result<Vec<u8>> {
+    let too_long = || Error::new(Minor::BadRange, format!("a chunk of {bytes} bytes is too long"));
+    let length = usize::try_from(bytes).map_err(|_| too_long())?;
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(length).map_err(|_| too_long())?;
+    buffer.resize(length, 0);
+    Ok(buffer)
+}
