@@ -149,6 +149,11 @@ def check_refusals(_):
         how = "--stack" if kind == "scaled" else "--concat"
         said = run("adopt", f"native-{kind}.h5", f"native-{kind}.h5", "run.h5", how, "/x", code=1)
         assert "x" in said and {"references": "references", "scaled": "dimension scales", "virtual": "native-away.h5"}[kind] in said, said
+    # An address in another file is none in this one.
+    native("odd", "native-link.h5", x="link")
+    for names in (["native.h5", "native-link.h5"], ["native-link.h5", "native.h5"]):
+        said = run("adopt", *names, "run.h5", "--concat", "/x", code=1)
+        assert "another file" in said and "native-link.h5" in said, said
     two = ["native.h5", "native.h5", "run.h5"]
     assert "--concat" in run("adopt", *two, code=1)
     assert "no such dimension" in run("adopt", *two, "--concat", "/x", "--dimension", 1, code=1)

@@ -17,20 +17,13 @@ import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
 from cases import bytes_in, files_in, is_container, killed_midway, main  # noqa: E402
+from tool import run  # noqa: E402
 
 MIB = 1 << 20
 #: Of the source, in chunks of a mebibyte.
 SIZE = 160 * MIB
 #: What a kill may cost: packs on their way, the part of the journal that is being filled, and what is read at once.
 MAX_LOSS = 8 * 8 * MIB + 2 * 16 * MIB
-
-
-def run(*arguments, code=0):
-    """What the tool writes: to its standard output, or where it fails to its standard error."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
-    done = subprocess.run([os.environ["TOOL"], *arguments], env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
-    return done.stdout if code == 0 else done.stderr
 
 
 def copy(*arguments):

@@ -5,6 +5,7 @@ written in one go, bit by bit, and by several writers."""
 # needs: tool
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -19,16 +20,13 @@ import numpy as np  # noqa: E402
 from cases import main, same  # noqa: E402
 from counting_socket import counting  # noqa: E402
 from packaged import installed, works  # noqa: E402
+from tool import run as run_tool  # noqa: E402
 
 SERVER = Path(__file__).resolve().parents[2] / "object-stores/examples/store_server.py"
 RNG = np.random.default_rng(7)
 
 
-def run(*arguments, code=0, **variables):
-    env = {**{k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}, **variables}
-    done = subprocess.run([os.environ["TOOL"], "filter", *arguments], env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == code, (arguments, done.returncode, done.stdout[-500:], done.stderr)
-    return done.stdout if code == 0 else done.stderr
+run = functools.partial(run_tool, "filter")
 
 
 def found(name, path, expression, *more, **variables):

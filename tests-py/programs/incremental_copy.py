@@ -14,18 +14,11 @@ import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
 from cases import bytes_in, killed_midway, main, same  # noqa: E402
+from tool import run  # noqa: E402
 
 ROWS, WIDTH = 4000, 250
 CHUNK = 100 * WIDTH * 8
 WITHOUT_RETENTION = {"HDF5_VOL_CONNECTOR": "h5lake retention=0s"}
-
-
-def run(*arguments, code=0, **more):
-    """What the tool writes: to its standard output, or where it fails to its standard error."""
-    env = {**{k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}, **more}
-    done = subprocess.run([os.environ["TOOL"], *arguments], env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
-    return done.stdout if code == 0 else done.stderr
 
 
 def copy(*arguments):

@@ -101,11 +101,13 @@ def small(folder, count):
 
 
 def odd(name, **datasets):
-    """A file with datasets of these arguments; `None` for a group."""
+    """A file with datasets of these arguments; `None` for a group, names for other kinds."""
     with h5py.File(name, "w") as f:
         for path, how in datasets.items():
             if how is None:
                 f.create_group(path)
+            elif how == "link":
+                f[path] = h5py.ExternalLink("native.h5", "/x")
             elif how == "references":
                 f.create_dataset(path, (3,), h5py.ref_dtype)
             elif how == "scaled":

@@ -15,17 +15,10 @@ os.environ["HDF5_VOL_CONNECTOR"] = os.environ.get("TAGS_CONNECTOR", "h5lake repl
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 from cases import main, raises, same  # noqa: E402
+from tool import run  # noqa: E402
 
 NAME = "a.h5"
 ROWS = 40
-
-
-def run(*arguments, code=0, **more):
-    """What the tool writes: to its standard output, or where it fails to its standard error."""
-    env = {**{k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}, **more}
-    done = subprocess.run([os.environ["TOOL"], *arguments], env=env, capture_output=True, text=True, timeout=240)
-    assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
-    return done.stdout if code == 0 else done.stderr
 
 
 def grid(n):

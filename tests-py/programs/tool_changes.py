@@ -15,17 +15,10 @@ import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
 from cases import is_container, killed_midway, main, raises, same  # noqa: E402
+from tool import run  # noqa: E402
 
 GRID = np.arange(200 * 300, dtype="f8").reshape(200, 300)
 TEXTS = [f"text {n} " * (n % 50) for n in range(2000)]
-
-
-def run(*arguments, code=0):
-    """What the tool writes: to its standard output, or where it fails to its standard error."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
-    done = subprocess.run([os.environ["TOOL"], *arguments], env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
-    return done.stdout if code == 0 else done.stderr
 
 
 def make(name, **more):

@@ -209,9 +209,18 @@ impl Joined {
 }
 
 impl CrossCopier {
+    /// Opens an object of the file in which `location` lies.
+    ///
+    /// # Errors
+    /// Those of the library; for a name that leads into another file, whose addresses mean nothing in this one.
     pub(super) fn open(&self, location: Hid, name: &CStr) -> Result<Id> {
         // SAFETY: the name is terminated; identifiers are checked by the library.
-        self.id(unsafe { (self.table().H5Oopen)(location, name.as_ptr(), sys::H5P_DEFAULT) })
+        let object = self.id(unsafe { (self.table().H5Oopen)(location, name.as_ptr(), sys::H5P_DEFAULT) })?;
+        if self.info(object.get())?.fileno != self.info(location)?.fileno {
+            let text = format!("{} leads into another file; name that file", shown(name));
+            return Err(Error::new(Minor::NotFollowed, text));
+        }
+        Ok(object)
     }
 
     fn has_attribute(&self, object: Hid, name: &CStr) -> Result<bool> {
