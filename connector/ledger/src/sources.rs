@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use object_stores::{ObjectMeta, ObjectStore};
 
+use crate::buffers::{MAX_POOLED_BYTES, Scratch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::Mutex;
 use crate::side_by_side::side_by_side;
@@ -21,10 +22,9 @@ use crate::source::{Source, SourceOpener};
 pub(crate) const MAX_OPEN: usize = 64;
 /// Requests for parts of objects under way at once.
 const MAX_REQUESTS: usize = 16;
-/// Parts of one object with at most so many bytes between them come in one request, ...
-const MAX_GAP_BYTES: u64 = 64 << 10;
-/// ... which asks for at most so many.
-const MAX_REQUEST_BYTES: u64 = 4 << 20;
+/// Threads that read local files at once, and the bytes from which on it is more than one.
+const MAX_READERS: usize = 4;
+const MIN_SHARED_BYTES: u64 = 4 << 20;
 /// What changed so short a time ago may change again without getting another time: file systems count in ticks of a clock.
 const MIN_AGE: Duration = Duration::from_secs(2);
 
@@ -148,13 +148,17 @@ impl OpenSource {
         }
     }
 
-    /// Bytes of an object.
+    fn is_local(&self) -> bool {
+        matches!(self.bytes, SourceBytes::File(_))
+    }
+
+    /// Bytes of it, all at once.
     fn get(&self, range: Range<u64>, target: &str) -> Result<Bytes> {
         use object_stores::ErrorKind as E;
         let SourceBytes::Object { store, meta } = &self.bytes else {
-            let mut bytes = vec![0; (range.end - range.start) as usize];
+            let mut bytes = room_for(range.end - range.start, target)?;
             self.read(range.start, &mut bytes, target)?;
-            return Ok(bytes.into());
+            return Ok(Bytes::from_owner(bytes));
         };
         match store.get_unchanged(&meta.key, range.clone(), meta) {
             Ok(got) if got.bytes.len() as u64 == range.end - range.start => Ok(got.bytes),
@@ -169,8 +173,21 @@ impl OpenSource {
     }
 }
 
-/// A part of an object that is wanted, and where its bytes go.
-pub(crate) struct Far<'a> {
+/// Room for a part whose length the container says.
+pub(crate) fn room_for(length: u64, target: &str) -> Result<Scratch> {
+    let none = || Error::invalid(target, format!("there is no memory for {length} bytes"));
+    let length = usize::try_from(length).map_err(|_| none())?;
+    if length <= MAX_POOLED_BYTES {
+        return Ok(Scratch::new(length));
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length).map_err(|_| none())?;
+    bytes.resize(length, 0);
+    Ok(bytes.into())
+}
+
+/// A part of a source that is wanted, and where its bytes go.
+pub(crate) struct Part<'a> {
     pub(crate) source: Arc<OpenSource>,
     pub(crate) range: Range<u64>,
     pub(crate) into: Option<&'a mut [u8]>,
@@ -178,20 +195,23 @@ pub(crate) struct Far<'a> {
     pub(crate) n: usize,
 }
 
-/// Parts of one object that come in one request.
+/// Parts of one source that come in one request.
 struct Request<'a> {
     range: Range<u64>,
-    parts: Vec<Far<'a>>,
+    parts: Vec<Part<'a>>,
 }
 
-fn joined(mut far: Vec<Far<'_>>) -> Vec<Request<'_>> {
-    far.sort_by_key(|part| (Arc::as_ptr(&part.source) as usize, part.range.start));
+fn joined(mut all: Vec<Part<'_>>) -> Vec<Request<'_>> {
+    all.sort_by_key(|part| (Arc::as_ptr(&part.source) as usize, part.range.start));
     let mut requests: Vec<Request<'_>> = Vec::new();
-    for part in far {
+    for part in all {
+        // Bytes between two parts, and of one request, at most: what is copied is more than a call of the system costs, and less than
+        // a request to a store.
+        let (gap, most) = if part.source.is_local() { (4 << 10, 1 << 20) } else { (64 << 10, 4 << 20) };
         if let Some(last) = requests.last_mut()
             && last.parts.first().is_some_and(|first| Arc::ptr_eq(&first.source, &part.source))
-            && part.range.start <= last.range.end.saturating_add(MAX_GAP_BYTES)
-            && part.range.end.saturating_sub(last.range.start) <= MAX_REQUEST_BYTES
+            && part.range.start <= last.range.end.saturating_add(gap)
+            && part.range.end.saturating_sub(last.range.start) <= most
         {
             last.range.end = last.range.end.max(part.range.end);
             last.parts.push(part);
@@ -202,10 +222,23 @@ fn joined(mut far: Vec<Far<'_>>) -> Vec<Request<'_>> {
     requests
 }
 
-/// Asks for parts of objects, side by side.
-pub(crate) fn fetch(far: Vec<Far<'_>>, out: &mut [Bytes], target: &str) -> Result<()> {
+/// Reads parts of sources, side by side. Where a part has no room of its own, its bytes go to its place in `out`.
+pub(crate) fn fetch(parts: Vec<Part<'_>>, out: &mut [Bytes], target: &str) -> Result<()> {
+    let requests = joined(parts);
+    let is_far = requests.iter().any(|request| request.parts.iter().any(|part| !part.source.is_local()));
+    let bytes = requests.iter().map(|request| request.range.end - request.range.start).sum::<u64>();
+    let most = match is_far {
+        true => MAX_REQUESTS,
+        false if bytes >= MIN_SHARED_BYTES => MAX_READERS,
+        false => 1,
+    };
     let out = Mutex::new(out);
-    side_by_side(joined(far), MAX_REQUESTS, |Request { range, parts }| {
+    side_by_side(requests, most, |Request { range, mut parts }| {
+        if let [Part { source, into: Some(into), .. }] = &mut parts[..]
+            && source.is_local()
+        {
+            return source.read(range.start, into, target);
+        }
         let Some(first) = parts.first() else { return Ok(()) };
         let bytes = first.source.get(range.clone(), target)?;
         for part in parts {

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::payload::{self, PayloadPart};
 use crate::source::{SOURCE, Source};
-use crate::sources::{Far, MAX_OPEN, OpenSource, SourceBytes, fetch, open_regular, stamp};
+use crate::sources::{MAX_OPEN, OpenSource, Part, SourceBytes, fetch, open_regular, room_for, stamp};
 
 impl Ledger {
     /// The folder of the container's file; `None` for one in a store.
@@ -221,21 +221,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// Zeros for a part whose length the container says.
-    fn room_for(&self, length: usize) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let room = bytes.try_reserve_exact(length);
-        room.map_err(|_| {
-            Error::invalid(self.storage().target(), format!("there is no memory for {length} bytes"))
-        })?;
-        bytes.resize(length, 0);
-        Ok(bytes)
-    }
-
-    /// As [`read_payloads`](Ledger::read_payloads) of extents in sources. Parts of objects come in few requests, side by side.
+    /// As [`read_payloads`](Ledger::read_payloads) of extents in sources. Neighbours come in one request, and requests side by side.
     pub(crate) fn read_sources(&self, parts: Vec<PayloadPart<'_>>) -> Result<Vec<Bytes>> {
         let mut out = vec![Bytes::new(); parts.len()];
-        let (mut far, mut near) = (Vec::new(), Vec::new());
+        let (mut plain, mut verified) = (Vec::new(), Vec::new());
         for (n, part) in parts.into_iter().enumerate() {
             let PayloadPart { extent, range, into } = part;
             let length = range.end.checked_sub(range.start).and_then(|length| usize::try_from(length).ok());
@@ -244,26 +233,25 @@ impl Ledger {
             let Some(length) = length.filter(|_| fits) else {
                 return Err(payload::outside(self.storage(), extent, &range));
             };
-            let source = self.source_of(extent)?;
-            match source.bytes {
-                SourceBytes::Object { .. } if !extent.has_checksums() && length > 0 => {
-                    let at = extent.place().offset + range.start;
-                    far.push(Far { source, range: at..at + length as u64, into, n });
-                }
-                _ => near.push((n, extent, range.start, length, into)),
+            if extent.has_checksums() || length == 0 {
+                verified.push((n, extent, range.start, length, into));
+                continue;
             }
+            let source = self.source_of(extent)?;
+            let at = extent.place().offset + range.start;
+            plain.push(Part { source, range: at..at + length as u64, into, n });
         }
-        for (n, extent, start, length, into) in near {
+        for (n, extent, start, length, into) in verified {
             match into {
                 Some(into) => self.read_source(extent, start, into)?,
                 None => {
-                    let mut bytes = self.room_for(length)?;
+                    let mut bytes = room_for(length as u64, self.storage().target())?;
                     self.read_source(extent, start, &mut bytes)?;
-                    out[n] = bytes.into();
+                    out[n] = Bytes::from_owner(bytes);
                 }
             }
         }
-        fetch(far, &mut out, self.storage().target())?;
+        fetch(plain, &mut out, self.storage().target())?;
         Ok(out)
     }
 }
