@@ -55,6 +55,14 @@ impl Bar {
             bar.set_position(done);
         }
     }
+
+    /// Writes something else to the terminal, as if there were no bar.
+    pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.0 {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
 }
 
 impl Drop for Bar {

@@ -21,7 +21,7 @@ use crate::find::{find_version, open_at};
 use crate::info::fill_text;
 use crate::ls::{absolute, below};
 use crate::objects::{DatasetFacts, kind_text, link_text, object, shape_json, shape_text, shown};
-use crate::output::{JsonArray, Output, Sink};
+use crate::output::{Bar, JsonArray, Output, Sink};
 use crate::walk::{Links, Paths, kind_of};
 
 /// Pairs of groups that are remembered, so that none is compared twice.
@@ -130,6 +130,10 @@ struct Diff {
     /// Differences so far, and things that could not be compared.
     count: u64,
     unread: u64,
+    /// Bytes of elements that were compared, of about so many.
+    compared: u64,
+    about: u64,
+    bar: Bar,
 }
 
 fn is_same(a: &Target, b: &Target) -> bool {
@@ -156,9 +160,22 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let mut out = Sink::new();
     let array = if wanted.output == Output::Json { Some(JsonArray::begin(&mut out)?) } else { None };
     let Wanted { elements, chunks, storage, .. } = *wanted;
-    let (paths, count, unread) = (Default::default(), 0, 0);
-    let mut diff =
-        Diff { both, is_same_container, elements, chunks, storage, paths, out, array, count, unread };
+    let about = both[0].size()?.saturating_add(both[1].size()?);
+    let mut diff = Diff {
+        both,
+        is_same_container,
+        elements,
+        chunks,
+        storage,
+        paths: Default::default(),
+        out,
+        array,
+        count: 0,
+        unread: 0,
+        compared: 0,
+        about,
+        bar: wanted.output.bar("diff"),
+    };
     diff.all(&absolute(wanted.path), ids)?;
     let (count, unread) = (diff.count, diff.unread);
     diff.finish()?;
@@ -185,10 +202,11 @@ impl Diff {
             _ => self.count += 1,
         }
         let difference = Difference { path: path.to_owned(), attribute: attribute.map(str::to_owned), what };
-        match &mut self.array {
-            Some(array) => array.add(&mut self.out, &difference.json()),
-            None => self.out.line(&difference.line()),
-        }
+        let (out, array) = (&mut self.out, &mut self.array);
+        self.bar.aside(|| match array {
+            Some(array) => array.add(out, &difference.json()),
+            None => out.line(&difference.line()),
+        })
     }
 
     fn changed(
@@ -212,6 +230,7 @@ impl Diff {
     }
 
     fn finish(mut self) -> Result<(), Failure> {
+        drop(self.bar);
         if let Some(array) = self.array {
             array.end(&mut self.out)?;
         }

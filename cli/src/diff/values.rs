@@ -150,6 +150,8 @@ impl Diff {
         for (dataset, data) in both.iter().zip(&mut data) {
             dataset.read(part, data)?;
         }
+        self.compared = self.compared.saturating_add(2 * length as u64);
+        self.bar.show(self.compared, self.about);
         let heap = InlineHeap::default();
         let runs = if dims.is_empty() { vec![Run { offset: 0, count: 1 }] } else { part.runs(dims)? };
         self.compare(of, [&data[0], &data[1]], [&heap, &heap], Numbers { runs: &runs, dims }, tally)

@@ -38,7 +38,7 @@ mod vol;
 
 pub use cross_copy::conversion::{Converter, NotHeld};
 pub use cross_copy::joined::Join;
-pub use cross_copy::places::{RawPlace, RawPlaces};
+pub use cross_copy::place_list::{RawPlace, RawPlaces};
 pub use cross_copy::shapes::Along;
 pub use vol::class::class_for;
 

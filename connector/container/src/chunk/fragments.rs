@@ -5,6 +5,8 @@
 //! of eight with the fewest bytes becomes one. A byte is so rewritten about log8 of the block's size over the
 //! write's size times.
 
+mod join;
+
 use crate::chunk::layout::BlockLayout;
 use crate::chunk::statistics::{Before, MIN_COUNTED_ENCODED_BYTES};
 use crate::record::{BlockRecord, PieceRecord, StatisticsRecord};
@@ -566,74 +568,6 @@ impl Fragments {
         }
         self.encoded = Some(mask);
         Ok(())
-    }
-
-    /// Joins neighbours in the map of which the first has fewer bytes than `settled`.
-    fn join_inline(&mut self, settled: usize) {
-        let mut out: Vec<Piece> = Vec::with_capacity(self.list.len());
-        for p in self.list.drain(..) {
-            if let Some(last) = out.last_mut()
-                && last.end() == p.offset
-                && last.len < settled
-                && let (Source::Inline(a), Source::Inline(b)) = (&last.source, &p.source)
-            {
-                let joined = [a.as_ref(), b.as_ref()].concat();
-                last.len = joined.len();
-                last.source = Source::Inline(joined.into());
-                continue;
-            }
-            out.push(p);
-        }
-        self.list = out;
-    }
-
-    /// Many small pieces of a block that lies in the map become one.
-    fn join_scattered(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
-        if self.list.len() <= MAX_FRAGMENTS || shape.len > shape.inline || self.has_lost() {
-            return Ok(());
-        }
-        let mut all = vec![0; shape.len];
-        self.read(ledger, shape, 0, &mut all)?;
-        self.list = vec![Piece { offset: 0, len: all.len(), source: Source::Inline(all.into()) }];
-        Ok(())
-    }
-
-    /// Makes one piece of the window of neighbours that spans the fewest bytes; false if there is none without lost bytes.
-    fn merge_cheapest(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<bool> {
-        let span = |w: &[Piece]| w[w.len() - 1].end() - w[0].offset;
-        let windows = self.list.windows(MERGED_FRAGMENTS.min(self.list.len())).enumerate();
-        let sound = windows.filter(|(_, w)| !w.iter().any(Piece::is_lost));
-        let Some((at, _)) = sound.min_by_key(|(_, w)| span(w)) else { return Ok(false) };
-        let window = &self.list[at..at + MERGED_FRAGMENTS.min(self.list.len() - at)];
-        let (from, to) = (window[0].offset, window[window.len() - 1].end());
-        self.rewrite(ledger, shape, from..to)?;
-        Ok(true)
-    }
-
-    fn rewrite(&mut self, ledger: &Ledger, shape: &BlockLayout, r: Range<usize>) -> Result<()> {
-        let mut data = vec![0; r.len()];
-        self.read(ledger, shape, r.start, &mut data)?;
-        self.insert_written(r.start, r.len(), ledger.write_payload(&data)?);
-        Ok(())
-    }
-
-    /// Rewrites the block when most of its extents' bytes are no longer of use.
-    fn drop_waste(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
-        let (Some(first), Some(last)) = (self.list.first(), self.list.last()) else { return Ok(()) };
-        let (from, to) = (first.offset, last.end());
-        // Twice the block, or what a few small writes into a big block leave.
-        let bound = 2 * (to - from) as u64 + (64 << 10);
-        let length = |p: &Piece| match &p.source {
-            Source::Inline(_) | Source::Lost => 0,
-            // What a source has takes no room here.
-            Source::Extent { extent, .. } if extent.is_in_source() => 0,
-            Source::Extent { extent, .. } => extent.len(),
-        };
-        let at_most: u64 = self.list.iter().map(length).sum();
-        if at_most <= bound || self.has_lost() || self.own_bytes() <= bound {
-            return Ok(());
-        }
-        self.rewrite(ledger, shape, from..to)
     }
 
     /// Lets each extent be moved, and returns the bytes of those that were.

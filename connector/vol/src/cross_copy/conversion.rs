@@ -81,7 +81,7 @@ impl Converter {
     }
 
     /// Makes a container with all that is in a native file, a local one or one in a store, but raw data that can be referred to.
-    /// `list` then says where that lies ([`RawPlaces`](super::places::RawPlaces)). The datasets that `joins` names become one with those
+    /// `list` then says where that lies ([`RawPlaces`](super::place_list::RawPlaces)). The datasets that `joins` names become one with those
     /// of further files, in their order; all else is that of the first file. Gives the size of its user block. When this returns, the
     /// container is committed, and shows fill values for what is in the list.
     ///

@@ -7,7 +7,7 @@ use h5lake_plugin_abi::bindings as sys;
 
 use super::address_probe::shifts;
 use super::joined::{Join, Joins};
-use super::places::Places;
+use super::place_list::Places;
 use super::referenced::{adopt_root, copy_root, try_root};
 use super::{CrossCopier, Refused};
 use crate::error::{Error, Result};

@@ -27,7 +27,8 @@ pub mod joined;
 mod links;
 mod numbers;
 mod parts;
-pub mod places;
+pub mod place_list;
+mod places;
 mod referenced;
 pub mod shapes;
 mod stored_chunks;
@@ -102,7 +103,7 @@ struct CrossCopier {
     /// Of a trial: what cannot be made. Datasets get no elements then.
     refused: Option<RefCell<Vec<Refused>>>,
     /// Where elements are listed, and not copied.
-    places: Option<places::Places>,
+    places: Option<place_list::Places>,
     /// Datasets that become one with those of further files.
     joins: Joins,
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::joined::Joins;
-use super::places::Places;
+use super::place_list::Places;
 use super::{CopiedObject, CrossCopier, Refused, SourceGroup};
 use crate::error::Result;
 use crate::hdf5::id::Id;

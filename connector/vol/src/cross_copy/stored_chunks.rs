@@ -35,15 +35,17 @@ impl CrossCopier {
         }
         // One of the two is a container, whose filters decode all that the plugin knows.
         let container = if self.is_native(to)? { from } else { to };
+        let copy = |start: &[u64]| {
+            let count = within(extent, start, chunk);
+            self.stored_chunk(&StoredChunk { elements, container, start, count: &count })
+        };
         if let Some(chunks) = self.written_chunks(from, space, extent, chunk)? {
-            for start in chunks {
-                self.stored_chunk(elements, container, &start, &within(extent, &start, chunk))?;
-            }
+            chunks.iter().try_for_each(|start| copy(start))?;
             return Ok(true);
         }
         let mut start = vec![0_u64; extent.len()];
         loop {
-            self.stored_chunk(elements, container, &start, &within(extent, &start, chunk))?;
+            copy(&start)?;
             if !advance(&mut start, chunk, extent) {
                 return Ok(true);
             }
@@ -84,13 +86,8 @@ impl CrossCopier {
         Ok(name.as_c_str() != NAME)
     }
 
-    fn stored_chunk(
-        &self,
-        elements: &Elements<'_>,
-        container: Hid,
-        start: &[u64],
-        count: &[u64],
-    ) -> Result<()> {
+    fn stored_chunk(&self, chunk: &StoredChunk<'_>) -> Result<()> {
+        let StoredChunk { elements, start, .. } = chunk;
         let (table, all) = (self.table(), sys::H5P_DEFAULT);
         let mut size = 0;
         // SAFETY: the offset has an entry for each dimension; the answer's place outlives the call.
@@ -105,17 +102,12 @@ impl CrossCopier {
         let (offset, data) = (start.as_ptr(), bytes.as_ptr().cast());
         // SAFETY: as above; the buffer has the bytes.
         self.ok(unsafe { (table.H5Dwrite_chunk)(elements.to, all, read.filters, offset, read.size, data) })?;
-        self.check_decodes(elements, container, start, count)
+        self.check_decodes(chunk)
     }
 
     /// Reads a chunk's elements, and drops them.
-    fn check_decodes(
-        &self,
-        elements: &Elements<'_>,
-        container: Hid,
-        start: &[u64],
-        count: &[u64],
-    ) -> Result<()> {
+    fn check_decodes(&self, chunk: &StoredChunk<'_>) -> Result<()> {
+        let StoredChunk { elements, container, start, count } = chunk;
         let (table, all) = (self.table(), sys::H5P_DEFAULT);
         let size = self.library.type_size(elements.datatype.get())? as u64;
         let mut scratch = room_for(count.iter().fold(size, |product, n| product.saturating_mul(*n)))?;
@@ -125,9 +117,19 @@ impl CrossCopier {
         unsafe {
             let memory: Id = self.id((table.H5Screate_simple)(rank, count.as_ptr(), std::ptr::null()))?;
             let (of, space) = (elements.datatype.get(), elements.space.get());
-            self.ok((table.H5Dread)(container, of, memory.get(), space, all, scratch.as_mut_ptr().cast()))
+            self.ok((table.H5Dread)(*container, of, memory.get(), space, all, scratch.as_mut_ptr().cast()))
         }
     }
+}
+
+/// One chunk on its way.
+struct StoredChunk<'a> {
+    elements: &'a Elements<'a>,
+    /// Which of the two datasets lies in a container.
+    container: Hid,
+    start: &'a [u64],
+    /// How much of the chunk lies in the extent.
+    count: &'a [u64],
 }
 
 /// A buffer of so many bytes, as a file says.

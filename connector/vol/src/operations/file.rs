@@ -1,4 +1,4 @@
-//! Files: containers opened, created, asked and closed.
+//! Files: containers created, opened, found and deleted.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -31,13 +31,8 @@ use crate::session::registry;
 use crate::session::{Session, SessionParts, Swmr};
 use crate::transfer::filter_pipeline;
 
-/// `H5F_OBJ_DATASET | H5F_OBJ_GROUP | H5F_OBJ_DATATYPE | H5F_OBJ_ATTR`
-const EVERYTHING_BUT_FILES: u32 = 0x1e;
-/// `H5F_OBJ_LOCAL`: only what was opened through this very file.
-const LOCAL: u32 = 0x20;
-
-const STRONG: u32 = 3;
-const SEMI: u32 = 2;
+pub(super) const STRONG: u32 = 3;
+pub(super) const SEMI: u32 = 2;
 const WEAK: u32 = 1;
 const DEFAULT: u32 = 0;
 
@@ -439,7 +434,7 @@ fn not_ours(name: &[u8]) -> Error {
     Error::file(Minor::CannotOpenFile, text, None)
 }
 
-fn file_handle(session: Arc<Session>) -> Handle {
+pub(super) fn file_handle(session: Arc<Session>) -> Handle {
     Handle::File(FileHandle::new(session))
 }
 
@@ -580,89 +575,4 @@ fn delete_container(config: &Config, place: Place, name: &[u8]) -> Result<()> {
     removed.map_err(|error| {
         Error::file(Minor::CannotOperate, format!("unable to delete file: {error}"), error.errno())
     })
-}
-
-/// `H5Freopen`: a file of its own on the same container.
-pub fn reopen(handle: &Handle) -> Result<Handle> {
-    let old = handle.session()?;
-    let library = old.library;
-    let parts = SessionParts {
-        library,
-        handles: &OwnHandles,
-        container: old.container.clone(),
-        together: old.together.clone(),
-        config: old.config.clone(),
-        name: old.name.clone(),
-        access_list: library.copy_list(old.access_list.get())?,
-        writable: old.writable,
-        swmr: *old.swmr.lock(),
-    };
-    Session::start(parts).map(file_handle)
-}
-
-/// Whether a file and another, given by what native code knows of it, are one container.
-pub fn is_same(handle: &Handle, other_native: usize) -> Result<bool> {
-    let session = handle.session()?;
-    Ok(registry::session_of(other_native)
-        .is_some_and(|other| Arc::ptr_eq(&other.container, &session.container)))
-}
-
-/// `H5Fget_access_plist`.
-pub fn access_list(handle: &Handle) -> Result<Id> {
-    let session = handle.session()?;
-    let list = session.library.copy_list(session.access_list.get())?;
-    session.library.set_close_degree(list.get(), degree_of(&session)?)?;
-    Ok(list)
-}
-
-/// `H5Fget_create_plist`.
-pub fn creation_list(handle: &Handle) -> Result<Id> {
-    let session = handle.session()?;
-    let list =
-        session.library.decode_list(&session.container.creation_properties(), ListClass::FileCreate)?;
-    session.library.set_user_block(list.get(), session.container.user_block())?;
-    Ok(list)
-}
-
-/// `H5Fclose`. When it returns everything is committed, even if objects of the file stay open. If it fails the file
-/// stays open, and can be closed again; what can never be committed is told once.
-pub fn close(handle: &Handle) -> Result<()> {
-    let session = handle.session()?;
-    let last = session.file_handles.load(Ordering::Relaxed) == 1;
-    if last { close_last(&session) } else { Ok(()) }
-}
-
-fn close_last(session: &Arc<Session>) -> Result<()> {
-    let library = session.library;
-    let open_objects = || identifiers_of(session, EVERYTHING_BUT_FILES);
-    match degree_of(session)? {
-        STRONG => {
-            for id in open_objects()? {
-                library.close_all_references(id);
-            }
-        }
-        SEMI if !open_objects()?.is_empty() => {
-            return Err(Error::new(Minor::CannotOperate, "can't close file, there are objects still open"));
-        }
-        _ => {}
-    }
-    session.commit_to_close()
-}
-
-/// `H5Fget_obj_count` and `H5Fget_obj_ids`: identifiers open on the container, or through this file alone.
-pub fn open_identifiers(handle: &Handle, types: u32) -> Result<Vec<Hid>> {
-    let session = handle.session()?;
-    if types & LOCAL != 0 {
-        return identifiers_of(&session, types);
-    }
-    session.library.identifiers(types, &mut |handle| {
-        handle.session().is_ok_and(|other| {
-            other.library == session.library && Arc::ptr_eq(&other.container, &session.container)
-        })
-    })
-}
-
-fn identifiers_of(session: &Arc<Session>, types: u32) -> Result<Vec<Hid>> {
-    let is_of_it = &mut |handle: &Handle| handle.session().is_ok_and(|other| Arc::ptr_eq(&other, session));
-    session.library.identifiers(types, is_of_it)
 }

@@ -18,6 +18,7 @@ pub mod group;
 pub mod link;
 pub mod object;
 mod object_file;
+pub mod open_file;
 pub mod path;
 pub mod pointer_files;
 pub mod storage;

@@ -22,6 +22,7 @@ use crate::log;
 use crate::operations::collective;
 use crate::operations::file;
 use crate::operations::file_optional;
+use crate::operations::open_file;
 use crate::statistics;
 use crate::vol::info::Info;
 use crate::vol::passthrough::{self, forward};
@@ -147,8 +148,10 @@ pub unsafe extern "C" fn get(
             }
             let session = handle.session()?;
             match (*arguments).op_type {
-                sys::H5VL_FILE_GET_FAPL => args.get_fapl.fapl_id = file::access_list(handle)?.into_raw(),
-                sys::H5VL_FILE_GET_FCPL => args.get_fcpl.fcpl_id = file::creation_list(handle)?.into_raw(),
+                sys::H5VL_FILE_GET_FAPL => args.get_fapl.fapl_id = open_file::access_list(handle)?.into_raw(),
+                sys::H5VL_FILE_GET_FCPL => {
+                    args.get_fcpl.fcpl_id = open_file::creation_list(handle)?.into_raw()
+                }
                 sys::H5VL_FILE_GET_FILENO => {
                     strings::answer(args.get_fileno.fileno, session.container.file_number() as _);
                 }
@@ -159,11 +162,11 @@ pub unsafe extern "C" fn get(
                 }
                 sys::H5VL_FILE_GET_OBJ_COUNT => {
                     let wanted = args.get_obj_count;
-                    strings::answer(wanted.count, file::open_identifiers(handle, wanted.types)?.len());
+                    strings::answer(wanted.count, open_file::open_identifiers(handle, wanted.types)?.len());
                 }
                 sys::H5VL_FILE_GET_OBJ_IDS => {
                     let wanted = args.get_obj_ids;
-                    let mut found = file::open_identifiers(handle, wanted.types)?;
+                    let mut found = open_file::open_identifiers(handle, wanted.types)?;
                     found.truncate(wanted.max_objs);
                     if !wanted.oid_list.is_null() {
                         std::ptr::copy_nonoverlapping(found.as_ptr(), wanted.oid_list, found.len());
@@ -272,13 +275,13 @@ unsafe fn specific_in(
                 |handle| match operation {
                     sys::H5VL_FILE_FLUSH => super::flush(handle, request),
                     sys::H5VL_FILE_REOPEN => {
-                        strings::answer(args.reopen.file, file::reopen(handle)?.into_pointer());
+                        strings::answer(args.reopen.file, open_file::reopen(handle)?.into_pointer());
                         Ok(())
                     }
                     sys::H5VL_FILE_IS_EQUAL => {
                         strings::answer(
                             args.is_equal.same_file,
-                            file::is_same(handle, args.is_equal.obj2 as usize)?,
+                            open_file::is_same(handle, args.is_equal.obj2 as usize)?,
                         );
                         Ok(())
                     }
@@ -407,7 +410,7 @@ pub unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Requ
     // SAFETY: one of our files, which is open.
     let together = unsafe { Handle::from_pointer(object) }.ok().and_then(collective::of_last);
     // SAFETY: one of our files, not used again once it is closed.
-    let done = unsafe { super::close_after(object, "h5lake_file_close", Major::File, file::close) };
+    let done = unsafe { super::close_after(object, "h5lake_file_close", Major::File, open_file::close) };
     if let Some(together) = together.filter(|_| done >= 0) {
         together.let_go();
     }
