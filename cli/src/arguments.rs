@@ -541,7 +541,6 @@ Exit codes: 0 done; 1 not possible: what was committed until then stays.")]
     },
 }
 
-/// What `import` and `export` are told.
 /// Which datasets of several files become one.
 #[derive(Args)]
 pub struct Joins {
@@ -570,6 +569,7 @@ impl Joins {
     }
 }
 
+/// What `import` and `export` are told.
 #[derive(Args)]
 pub struct Conversion {
     /// A file, or a folder; for an export also a part of a store, whose URL ends with a slash. Other files there are left out.

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::rc::Rc;
 
-use h5lake_container::encoded::check_datatype;
 use h5lake_container::{Dataspace, Filter, Layout};
 use h5lake_plugin_abi::bindings as sys;
 
@@ -254,9 +253,8 @@ impl CrossCopier {
         {
             return Ok(Some("storage of another size than its elements"));
         }
-        let checked = check_datatype(&self.library.encode_type(seen.datatype.get())?);
-        let checked = checked.map_err(|error| Error::new(Minor::BadType, error.to_string()))?;
-        Ok(checked.has_pointers.then_some("variable-length data"))
+        // References were refused before.
+        Ok((!self.is_plain(&seen.datatype)?).then_some("variable-length data"))
     }
 
     /// The names, from a group on, of all datasets in it and below.

@@ -64,9 +64,7 @@ impl CrossCopier {
             Layout::Chunked { chunk } => Some(chunk),
             _ => None,
         };
-        let checked = check_datatype(&library.encode_type(datatype.get())?);
-        let checked = checked.map_err(|error| Error::new(Minor::BadType, error.to_string()))?;
-        if checked.has_pointers || !MemoryReferences::of(library, datatype.get())?.is_empty() {
+        if !self.is_plain(datatype)? {
             return Ok(Way::Copied("variable-length data or references"));
         }
         // SAFETY: identifiers are checked by the library.
@@ -94,6 +92,16 @@ impl CrossCopier {
             None => self.list_contiguous(places, from, id, datatype, None)?,
         }
         Ok(Way::Listed)
+    }
+
+    /// Whether elements of a type are all there is of them: they refer to nothing else in their file.
+    ///
+    /// # Errors
+    /// For a type that no container holds; those of the library.
+    pub(super) fn is_plain(&self, datatype: &Id) -> Result<bool> {
+        let checked = check_datatype(&self.library.encode_type(datatype.get())?);
+        let checked = checked.map_err(|error| Error::new(Minor::BadType, error.to_string()))?;
+        Ok(!checked.has_pointers && MemoryReferences::of(self.library, datatype.get())?.is_empty())
     }
 
     /// That a dataset's elements lie in its file.

@@ -1,7 +1,6 @@
 //! Chunks that are copied as they are stored: libhdf5 lacks a filter that the plugin has, such as h5py's LZF.
 
 use h5lake_container::Filter;
-use h5lake_container::encoded::check_datatype;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::CrossCopier;
@@ -10,7 +9,6 @@ use crate::error::{Error, Minor, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::identity::NAME;
 use crate::hdf5::library::Hid;
-use crate::transfer::memory::references::MemoryReferences;
 
 impl CrossCopier {
     /// Copies the chunks of a dataset as they are stored, if that is how to copy it. False if it is not: libhdf5 has all filters, or the
@@ -54,7 +52,7 @@ impl CrossCopier {
 
     /// Whether libhdf5 lacks a filter, and chunks mean the same in the copy.
     fn needs_stored(&self, elements: &Elements<'_>) -> Result<bool> {
-        let Elements { from: _, to, datatype, list, ref shift, .. } = *elements;
+        let Elements { to, datatype, list, shift, .. } = *elements;
         let library = self.library;
         let filters = library.filters(list.get())?;
         if shift.is_some() || filters.iter().all(|filter| library.has_filter(filter.id)) {
@@ -71,11 +69,7 @@ impl CrossCopier {
         let is_alike = made_filters.iter().map(plain).eq(filters.iter().map(plain))
             && library.layout(made.get())? == library.layout(list.get())?
             && library.types_equal(datatype.get(), made_type.get())?;
-        if !is_alike || !MemoryReferences::of(library, datatype.get())?.is_empty() {
-            return Ok(false);
-        }
-        let checked = check_datatype(&library.encode_type(datatype.get())?);
-        Ok(checked.is_ok_and(|checked| !checked.has_pointers))
+        Ok(is_alike && self.is_plain(datatype)?)
     }
 
     /// Whether it lies in a native file. Below every connector of ours stands the native one, so only the name tells.
