@@ -144,6 +144,9 @@ Examples:
         /// Show one JSON object instead of text.
         #[arg(long)]
         json: bool,
+        /// Show no progress.
+        #[arg(short, long)]
+        quiet: bool,
     },
     /// Says what two containers, or two versions of one, differ in: objects, links, attributes, shapes, types, elements. Floats
     /// are equal if their bits are. Of versions of one container only what changed is read. Exit code: 0 if nothing differs, 2 if
@@ -218,6 +221,32 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Keeps changes beside the main line: begins a branch with the newest version, or with the one that NAME@v=12 names. Programs
+    /// open it, to read or to write, as NAME@branch=BRANCH; several branches can be written at the same time. --merge takes all of its
+    /// changes over in one commit, by the rules of many writers, or refuses and names what both changed. Without BRANCH, lists the
+    /// branches.
+    #[command(after_help = "Examples:
+  h5lake branch run.h5 fix
+  h5lake branch run.h5@v=12 other-calibration
+  h5lake branch run.h5 --json
+  h5lake diff run.h5 run.h5@branch=fix
+  h5lake branch --merge run.h5 fix
+  h5lake branch --delete run.h5 fix")]
+    Branch {
+        /// The container's path or URL; NAME@v=12 for a version to begin with.
+        name: PathBuf,
+        /// The branch: up to 57 letters, digits, '.', '_' and '-'.
+        branch: Option<String>,
+        /// Take the branch's changes over, and delete it.
+        #[arg(short, long, requires = "branch", conflicts_with = "delete")]
+        merge: bool,
+        /// Delete the branch, and what was written in it.
+        #[arg(short, long, requires = "branch")]
+        delete: bool,
+        /// Show JSON instead of text.
+        #[arg(long)]
+        json: bool,
+    },
     /// Publishes a version for readers of Zarr, which have no HDF5: writes references to its chunks, and keeps them right until the
     /// publication is withdrawn, whatever is written, vacuumed or reclaimed. No chunk is copied but those that cannot be
     /// referenced, and these are named. The newest version, or the one that NAME@v=12 names. Without a format, lists what is
@@ -246,6 +275,9 @@ Examples:
         /// Show JSON instead of text.
         #[arg(long)]
         json: bool,
+        /// Show no progress.
+        #[arg(short, long)]
+        quiet: bool,
     },
     /// Runs a program that need not know of it with h5lake as its HDF5 connector: sets HDF5_VOL_CONNECTOR, and joins the
     /// plugin's folder to HDF5_PLUGIN_PATH. Exit code: the program's.

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod arguments;
+mod branch;
 mod cat;
 mod check_store;
 mod convert;
@@ -101,9 +102,9 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let (slice, attribute) = (slice.as_deref(), attribute.as_deref());
             cat::run(&name, &Wanted { path: &path, slice, attribute, form })
         }
-        Command::Filter { name, path, expression, count, limit, local, json } => {
-            let form = if json { filter::Form::Json } else { filter::Form::Text };
-            let wanted = filter::Wanted { path: &path, expression: &expression, count, limit, local, form };
+        Command::Filter { name, path, expression, count, limit, local, json, quiet } => {
+            let output = Output::of(json, quiet);
+            let wanted = filter::Wanted { path: &path, expression: &expression, count, limit, local, output };
             filter::run(&name, &wanted)
         }
         Command::Diff { first, second, path, elements, chunks, storage, json } => {
@@ -118,9 +119,18 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Tag { name, tag, delete, force, keep, json } => {
             tag::run(&tag::Wanted { name: &name, tag: tag.as_deref(), delete, force, keep, json })
         }
-        Command::Publish { name, kerchunk, icechunk, url, withdraw, json } => {
+        Command::Branch { name, branch, merge, delete, json } => {
+            let change = match (merge, delete) {
+                (true, _) => branch::Change::Merge,
+                (false, true) => branch::Change::Delete,
+                (false, false) => branch::Change::Create,
+            };
+            branch::run(&branch::Wanted { name: &name, branch: branch.as_deref(), change, json })
+        }
+        Command::Publish { name, kerchunk, icechunk, url, withdraw, json, quiet } => {
             let (kerchunk, icechunk, url) = (kerchunk.as_deref(), icechunk.as_deref(), url.as_deref());
-            publish::run(&publish::Wanted { name: &name, kerchunk, icechunk, url, withdraw, json })
+            let output = Output::of(json, quiet);
+            publish::run(&publish::Wanted { name: &name, kerchunk, icechunk, url, withdraw, output })
         }
         Command::Versions { name, most, json } => versions::run(&name, most, json),
         Command::Run { settings, command } => match command.split_first() {

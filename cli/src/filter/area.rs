@@ -59,6 +59,10 @@ impl Grid {
         Self { chunk: chunk.to_vec(), dims: dims.to_vec(), next }
     }
 
+    pub fn dims(&self) -> &[u64] {
+        &self.dims
+    }
+
     pub fn is_next(&self, offset: &[u64]) -> bool {
         self.next.as_deref() == Some(offset)
     }

@@ -11,24 +11,17 @@ mod search;
 #[cfg(test)]
 mod tests;
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use crate::cat::readable;
 use crate::elements::type_of;
 use crate::objects::object;
+use crate::output::{Bar, Output};
 use crate::walk::Paths;
 use crate::{Failure, find};
 use report::Report;
 use search::Search;
-
-/// How matches are written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// A match on a line, and a line with what was read.
-    Text,
-    /// One JSON object.
-    Json,
-}
 
 /// What is wanted.
 pub struct Wanted<'a> {
@@ -40,7 +33,8 @@ pub struct Wanted<'a> {
     pub limit: Option<u64>,
     /// Read what can match, also where the store could look for it.
     pub local: bool,
-    pub form: Form,
+    /// A match on a line, and a line with what was read; or one JSON object.
+    pub output: Output,
 }
 
 /// Writes the matches.
@@ -54,7 +48,16 @@ pub fn run(name: &Path, wanted: &Wanted<'_>) -> Result<(), Failure> {
         .map_err(|mistake| format!("in the expression: {}", mistake.shown(wanted.expression)))?;
     let mut paths = Paths::default();
     let mut report = Report::begin(&container, &dataset, &of, wanted, &mut paths)?;
-    let search = Search::new(&dataset, &expression, parse::number_type(&of).is_some(), wanted);
+    let bar = bar(wanted);
+    let search = Search::new(&dataset, &expression, parse::number_type(&of).is_some(), wanted, &bar);
     let read = search.run(&mut report)?;
+    drop(bar);
     report.end(&read)
+}
+
+/// A progress bar, where no matches are written to the same terminal meanwhile.
+fn bar(wanted: &Wanted<'_>) -> Bar {
+    let is_shared = !wanted.count && io::stdout().is_terminal();
+    let output = if is_shared { Output::TextWithoutProgress } else { wanted.output };
+    output.bar("filter")
 }

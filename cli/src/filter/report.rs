@@ -3,14 +3,14 @@
 use h5lake_container::{Container, Dataset, InlineHeap};
 use serde_json::json;
 
+use super::Wanted;
 use super::search::{Found, Read};
-use super::{Form, Wanted};
 use crate::Failure;
 use crate::elements::Type;
 use crate::elements::value::Decoder;
 use crate::ls::absolute;
 use crate::objects::shape_json;
-use crate::output::Sink;
+use crate::output::{Output, Sink};
 use crate::walk::Paths;
 
 /// Writes matches as they are found.
@@ -18,7 +18,7 @@ pub struct Report<'a> {
     out: Sink,
     of: &'a Type,
     decoder: Decoder<'a>,
-    form: Form,
+    is_json: bool,
     shows: bool,
     written: u64,
 }
@@ -32,7 +32,8 @@ impl<'a> Report<'a> {
         paths: &'a mut Paths,
     ) -> Result<Self, Failure> {
         let mut out = Sink::new();
-        if wanted.form == Form::Json {
+        let is_json = wanted.output == Output::Json;
+        if is_json {
             let path = json!(absolute(wanted.path));
             let (expression, shape) = (json!(wanted.expression), shape_json(&dataset.space()).0);
             let head = format!("{{\"path\":{path},\"expression\":{expression},\"type\":{}", of.json());
@@ -42,14 +43,11 @@ impl<'a> Report<'a> {
             }
         }
         let decoder = Decoder::new(container, InlineHeap::default(), paths);
-        Ok(Self { out, of, decoder, form: wanted.form, shows: !wanted.count, written: 0 })
+        Ok(Self { out, of, decoder, is_json, shows: !wanted.count, written: 0 })
     }
 
     pub fn end(mut self, read: &Read) -> Result<(), Failure> {
-        let line = match self.form {
-            Form::Json => self.summary_json(read),
-            Form::Text => summary(read),
-        };
+        let line = if self.is_json { self.summary_json(read) } else { summary(read) };
         self.out.line(&line)?;
         self.out.finish()
     }
@@ -80,9 +78,9 @@ impl<'a> Report<'a> {
 impl Found for Report<'_> {
     fn found(&mut self, at: &[u64], element: &[u8]) -> Result<(), Failure> {
         let item = self.decoder.decode(self.of, element)?;
-        let text = match self.form {
-            Form::Text => format!("{at:?}: {}\n", item.text()),
-            Form::Json => {
+        let text = match self.is_json {
+            false => format!("{at:?}: {}\n", item.text()),
+            true => {
                 let before = if self.written == 0 { "\n" } else { ",\n" };
                 format!("{before}{}", json!({ "index": at, "value": item.json() }))
             }

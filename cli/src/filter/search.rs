@@ -10,6 +10,7 @@ use super::batch::{Batch, ChunkInStore};
 use super::expression::{Bounds, Expression, Outcomes};
 use crate::Failure;
 use crate::cat::elements_per_read;
+use crate::output::Bar;
 use crate::slice::{Parts, parse as parse_slice};
 
 /// What a search had to read.
@@ -45,6 +46,7 @@ pub struct Search<'a> {
     /// Chunks for the store, and the box that waits to be read; there never are both.
     batch: Batch,
     pending: Option<Area>,
+    bar: &'a Bar,
 }
 
 impl<'a> Search<'a> {
@@ -53,11 +55,12 @@ impl<'a> Search<'a> {
         expression: &'a Expression,
         are_numbers: bool,
         wanted: &Wanted<'_>,
+        bar: &'a Bar,
     ) -> Self {
         let limit = wanted.limit.unwrap_or(u64::MAX);
         let batch = Batch::new(dataset, expression, are_numbers && !wanted.local);
         let (count_alone, read) = (wanted.count, Read::default());
-        Self { dataset, expression, are_numbers, count_alone, limit, read, batch, pending: None }
+        Self { dataset, expression, are_numbers, count_alone, limit, read, batch, pending: None, bar }
     }
 
     /// Searches, and says what was read for it.
@@ -91,6 +94,7 @@ impl<'a> Search<'a> {
             let mut data = vec![0; usize::try_from(part.points.saturating_mul(size as u64))?];
             self.dataset.read(&part.selection, &mut data)?;
             self.read.bytes.1 = stored.min(self.read.bytes.1.saturating_add(data.len() as u64));
+            self.bar.show(self.read.bytes.1, stored);
             if self.look(&mut at, &all, &data, report)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -166,6 +170,13 @@ impl<'a> Search<'a> {
         if fill_matches { self.fill(&mut grid, None, &fill, report) } else { Ok(ControlFlow::Continue(())) }
     }
 
+    /// Shows how far the search is: how many bytes of elements lie in the rows before a chunk.
+    fn show(&self, chunk: &Area, dims: &[u64]) {
+        let (Some(row), Some((rows, others))) = (chunk.offset.first(), dims.split_first()) else { return };
+        let length = others.iter().fold(self.size() as u64, |bytes, side| bytes.saturating_mul(*side));
+        self.bar.show(row.saturating_mul(length), rows.saturating_mul(length));
+    }
+
     /// Takes the next chunk that was written: it is passed over, or read with those that follow it.
     fn chunk(
         &mut self,
@@ -175,6 +186,7 @@ impl<'a> Search<'a> {
         report: &mut dyn Found,
     ) -> Result<ControlFlow<()>, Failure> {
         let area = Area { offset: found.offset, shape: found.shape };
+        self.show(&area, grid.dims());
         let outcomes = self.outcomes(found.statistics);
         if let Some((all, _)) = &mut self.read.chunks {
             *all += 1;

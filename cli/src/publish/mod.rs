@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::find::{check_container, find_version, open_at};
-use crate::output::print;
+use crate::output::{Output, print};
 use crate::tag::{change, open};
 use hierarchy::{Hierarchy, Report};
 use references::References;
@@ -37,7 +37,7 @@ pub struct Wanted<'a> {
     /// What references say instead of the container's own URL.
     pub url: Option<&'a str>,
     pub withdraw: bool,
-    pub json: bool,
+    pub output: Output,
 }
 
 /// Publishes, withdraws or lists.
@@ -56,6 +56,10 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
 impl Wanted<'_> {
     fn is_change(&self) -> bool {
         self.withdraw || self.kerchunk.is_some() || self.icechunk.is_some()
+    }
+
+    fn is_json(&self) -> bool {
+        self.output == Output::Json
     }
 }
 
@@ -77,7 +81,7 @@ fn object(version: u64, tag: &Tag) -> Value {
 
 fn listing(wanted: &Wanted<'_>, place: &Place, options: &Options) -> Result<Vec<String>, Failure> {
     let found = publications(open(&place.target, Access::ReadOnly, options)?.tags()?);
-    if wanted.json {
+    if wanted.is_json() {
         let all: Value = found.iter().map(|(version, tag)| object(*version, tag)).collect();
         return Ok(vec![all.to_string()]);
     }
@@ -99,7 +103,9 @@ fn meant(wanted: &Wanted<'_>, at: Option<At>, found: &[(u64, Tag)]) -> Result<Ta
     let chosen = match at {
         Some(At::Version(version)) => found.iter().find(|(number, _)| *number == version),
         Some(At::Tag(name)) => found.iter().find(|(_, tag)| tag.name == name),
-        Some(At::Time(_)) => return Err(format!("{shown}: name the published version by its number").into()),
+        Some(At::Time(_) | At::Branch(_)) => {
+            return Err(format!("{shown}: name the published version by its number").into());
+        }
         None if found.len() > 1 => {
             let text = format!("{text} are published; name one: NAME@v={}", numbers[0]);
             return Err(format!("{shown}: {text}").into());
@@ -117,7 +123,7 @@ fn withdraw(wanted: &Wanted<'_>, place: &Place, options: &Options) -> Result<Vec
     let name = meant(wanted, place.at, &found)?;
     change(&place.target, options, |ledger| ledger.untag(name))?;
     let version = name.published_version();
-    Ok(vec![match wanted.json {
+    Ok(vec![match wanted.is_json() {
         true => json!({ "name": wanted.name.to_string_lossy(), "withdrawn": version }).to_string(),
         false => format!(
             "{}: version {} is withdrawn; references to it are no longer right",
@@ -205,10 +211,11 @@ fn make(
     let temporary = Temporary::beside(wanted)?;
     let file = temporary.as_ref().map(|temporary| &*temporary.0).or(wanted.kerchunk);
     let file = file.ok_or("nothing was asked for")?;
-    let report = write(&container, held, &url, file, &about)?;
+    let bar = wanted.output.bar("publish");
+    let report = write(&container, held, &url, References::begin(file, &about, container.size()?, bar)?)?;
     python::convert(wanted, file)?;
     drop(temporary);
-    if wanted.json {
+    if wanted.is_json() {
         let mut object = report.json();
         object["version"] = json!(version);
         object["holds_bytes"] = json!(tag.bytes);
@@ -223,10 +230,8 @@ fn write(
     container: &std::sync::Arc<Container>,
     held: &HeldRoom,
     url: &dyn Fn(&PayloadPlace) -> String,
-    file: &Path,
-    about: &Value,
+    mut out: References,
 ) -> Result<Report, Failure> {
-    let mut out = References::begin(file, about)?;
     let report = Hierarchy::new(container, held, url, &mut out)?.write()?;
     out.finish()?;
     Ok(report)

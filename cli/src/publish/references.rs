@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::Failure;
+use crate::output::Bar;
 
 /// Consolidated metadata is left out where it is longer: it is in memory until the end.
 const MAX_CONSOLIDATED_BYTES: usize = 64 << 20;
@@ -21,6 +22,10 @@ pub struct References {
     is_first: bool,
     /// All documents, by their keys: zarr-python lists groups in groups by them.
     consolidated: String,
+    bar: Bar,
+    /// Bytes of the chunks so far, of about so many.
+    done: u64,
+    about: u64,
 }
 
 /// Bytes as base64.
@@ -29,8 +34,8 @@ pub fn base64(bytes: &[u8]) -> String {
 }
 
 impl References {
-    /// Begins a file. `about` says for people what it shows.
-    pub fn begin(target: &Path, about: &Value) -> Result<Self, Failure> {
+    /// Begins a file. `shows` says for people what it shows; the bar shows how many of about `about` bytes were gone through.
+    pub fn begin(target: &Path, shows: &Value, about: u64, bar: Bar) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| format!("{}: {error}", target.display());
         let name = target.file_name().ok_or_else(|| format!("{}: names no file", target.display()))?;
         let mut hidden = std::ffi::OsString::from(".");
@@ -38,9 +43,9 @@ impl References {
         hidden.push(format!(".{}", std::process::id()));
         let unfinished = target.with_file_name(hidden);
         let out = BufWriter::new(File::create(&unfinished).map_err(failed)?);
-        let mut made =
-            Self { out, unfinished, target: target.to_owned(), is_first: true, consolidated: String::new() };
-        made.text(&format!("{{\"version\":1,\"h5lake\":{about},\"refs\":{{"))?;
+        let (target, consolidated) = (target.to_owned(), String::new());
+        let mut made = Self { out, unfinished, target, is_first: true, consolidated, bar, done: 0, about };
+        made.text(&format!("{{\"version\":1,\"h5lake\":{shows},\"refs\":{{"))?;
         Ok(made)
     }
 
@@ -63,13 +68,20 @@ impl References {
         self.entry(key, &json!(text).to_string())
     }
 
+    fn show(&mut self, length: u64) {
+        self.done = self.done.saturating_add(length);
+        self.bar.show(self.done, self.about);
+    }
+
     /// A chunk that is in the file itself.
     pub fn chunk(&mut self, key: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.show(bytes.len() as u64);
         self.entry(key, &format!("\"base64:{}\"", base64(bytes)))
     }
 
     /// A chunk that lies elsewhere.
     pub fn reference(&mut self, key: &str, url: &str, offset: u64, length: u64) -> Result<(), Failure> {
+        self.show(length);
         self.entry(key, &json!([url, offset, length]).to_string())
     }
 

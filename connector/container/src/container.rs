@@ -636,7 +636,12 @@ fn create_ledger(
     }
 }
 
-fn open_ledger(target: &Target, access: Access, opened: Option<OpenedFile>, o: &Options) -> Result<Ledger> {
+pub(crate) fn open_ledger(
+    target: &Target,
+    access: Access,
+    opened: Option<OpenedFile>,
+    o: &Options,
+) -> Result<Ledger> {
     Ok(match target {
         Target::File(path) => match opened {
             Some(opened) => Ledger::open_looked_at(path, opened, access, o.ledger.clone())?,

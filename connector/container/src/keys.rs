@@ -24,6 +24,8 @@ pub(crate) const USAGE: u8 = b'U';
 
 /// Tags, which are the ledger's.
 pub(crate) const TAG: u8 = b'T';
+/// Branches, which are the ledger's too.
+pub(crate) const BRANCH: u8 = h5lake_ledger::BRANCH;
 /// Sources, which are the ledger's too.
 pub(crate) const SOURCE: u8 = h5lake_ledger::SOURCE;
 /// What a copy shows, which is the ledger's too.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod attribute;
+mod branch;
 mod chunk;
 mod commit_outcome;
 mod compaction;
@@ -44,6 +45,7 @@ mod types;
 pub mod verify;
 
 pub use attribute::Attribute;
+pub use branch::MergedBranch;
 pub use chunk::memory_budget::MemoryBudget;
 pub use chunk::number::{Number, NumberKind, NumberType, half};
 pub use commit_outcome::Recoverability;

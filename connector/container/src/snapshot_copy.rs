@@ -64,6 +64,8 @@ fn origin(source: &Target, options: &Options, from: &Ledger) -> Result<Option<Or
     let version = from.version();
     Ok(match options.ledger.at {
         None => from.origin_of(version)?,
+        // What it shows is no version of the container.
+        Some(At::Branch(_)) => None,
         Some(_) => open(source, Access::ReadOnly, newest(options))?.origin_of(version)?,
     })
 }
@@ -71,6 +73,14 @@ fn origin(source: &Target, options: &Options, from: &Ledger) -> Result<Option<Or
 /// The options for the newest version.
 fn newest(options: &Options) -> h5lake_ledger::Options {
     h5lake_ledger::Options { at: None, salvage: false, ..options.ledger.clone() }
+}
+
+/// The error for a branch where a version is wanted.
+fn refuse_branch(at: Option<At>, instead: &str) -> Result<()> {
+    match at {
+        Some(at @ At::Branch(_)) => Err(Error::invalid(format!("{at} is no version of its own; {instead}"))),
+        _ => Ok(()),
+    }
 }
 
 impl Container {
@@ -169,6 +179,7 @@ impl Container {
         at: At,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Copied> {
+        refuse_branch(Some(at), "merge it with 'h5lake branch --merge'")?;
         let plain = newest(options);
         let to = open(target, Access::ReadWrite, plain.clone())?;
         let from = open(target, Access::ReadOnly, h5lake_ledger::Options { at: Some(at), ..plain })?;

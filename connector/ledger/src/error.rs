@@ -114,6 +114,23 @@ pub enum ErrorKind {
         /// The names of the tags that there are.
         tags: Vec<String>,
     },
+    /// There is no branch of the name that was asked for.
+    NoSuchBranch {
+        /// What was asked for.
+        name: String,
+        /// The names of the branches that there are.
+        branches: Vec<String>,
+    },
+    /// There is a branch of that name (errno 17).
+    BranchExists {
+        /// Its name.
+        name: String,
+    },
+    /// The branch that a handle shows was merged or deleted.
+    BranchGone {
+        /// Its name.
+        name: String,
+    },
     /// There is a tag of that name, and it was not to be moved.
     TagExists {
         /// Its name.
@@ -225,7 +242,9 @@ impl Error {
     pub fn errno(&self) -> Option<i32> {
         match *self.kind {
             ErrorKind::NotFound | ErrorKind::NoFolder { .. } => Some(2),
-            ErrorKind::AlreadyExists | ErrorKind::TagExists { .. } => Some(17),
+            ErrorKind::AlreadyExists | ErrorKind::TagExists { .. } | ErrorKind::BranchExists { .. } => {
+                Some(17)
+            }
             ErrorKind::IsADirectory => Some(21),
             ErrorKind::Locked { .. } | ErrorKind::Conflict => Some(11),
             ErrorKind::PermissionDenied { errno }
@@ -242,6 +261,8 @@ impl Error {
             | ErrorKind::Corrupt { .. }
             | ErrorKind::NoSuchVersion { .. }
             | ErrorKind::NoSuchTag { .. }
+            | ErrorKind::NoSuchBranch { .. }
+            | ErrorKind::BranchGone { .. }
             | ErrorKind::Gone
             | ErrorKind::Forked
             | ErrorKind::Broken { .. } => None,
@@ -308,6 +329,22 @@ impl fmt::Display for Error {
             ErrorKind::TagExists { name, version } => write!(
                 f,
                 "the tag '{name}' is there already, of version {version}; delete it first, or move it by --force"
+            ),
+            ErrorKind::NoSuchBranch { name, branches } if branches.is_empty() => {
+                write!(f, "there is no branch '{name}', nor any other; 'h5lake branch NAME BRANCH' makes one")
+            }
+            ErrorKind::NoSuchBranch { name, branches } => {
+                write!(f, "there is no branch '{name}'; there are {}", branches.join(", "))
+            }
+            ErrorKind::BranchExists { name } => {
+                write!(
+                    f,
+                    "the branch '{name}' is there already; merge or delete it first, or choose another name"
+                )
+            }
+            ErrorKind::BranchGone { name } => write!(
+                f,
+                "the branch '{name}' was merged or deleted meanwhile; what was not flushed is lost; open the container anew"
             ),
             ErrorKind::OldVersion { which } => {
                 write!(f, "{which} is past and can only be read; open it to read")

@@ -1,5 +1,7 @@
 //! The opened container.
 
+mod branch;
+mod branch_view;
 mod close;
 mod commit;
 mod continued;
@@ -18,6 +20,8 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+pub use self::branch::Branch;
+use self::branch_view::BranchView;
 pub(crate) use self::close::note_broken;
 pub(crate) use self::commit::After;
 use self::commit::SpilledBatch;
@@ -62,6 +66,8 @@ pub struct Ledger {
     /// Of a copy that is being made: the next part of its journal.
     part: Mutex<PartBuffer>,
     sources: Sources,
+    /// What it shows, if that is not the main line.
+    branch: Option<Box<BranchView>>,
 }
 
 #[derive(Debug, Default)]
@@ -143,6 +149,7 @@ impl Ledger {
             is_multi_writer: access == Access::ReadWrite && opts.writers == Writers::Many,
             part: Mutex::new(PartBuffer::new(opts.journal_bytes)),
             sources: Sources::new(opts.source_opener.clone()),
+            branch: None,
         };
         let salvage = match (ledger.offset_in_file(), opts.salvage && access == Access::ReadOnly) {
             (None, _) => Salvage::Useless,
@@ -252,7 +259,7 @@ impl Ledger {
     /// # Errors
     /// Those of reading: `Corrupt`, `Gone`, `Io`, `Store`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        self.layers(&self.lock()).get(key)
+        self.seen(&self.lock(), key)
     }
 
     /// The values under several keys, in their order. In a store the pages that hold them are read side by side, which makes
@@ -266,10 +273,9 @@ impl Ledger {
         let sorted: Vec<&[u8]> = order.iter().map(|n| keys[*n]).collect();
         let mut out = vec![None; keys.len()];
         let state = self.lock();
-        let layers = self.layers(&state);
         let mut places = order.iter();
         for some in sorted.chunks(MAX_VALUES_PER_LOOKUP) {
-            for (value, place) in layers.get_many(some)?.into_iter().zip(places.by_ref()) {
+            for (value, place) in self.seen_many(&state, some)?.into_iter().zip(places.by_ref()) {
                 out[*place] = value;
             }
         }
@@ -281,7 +287,7 @@ impl Ledger {
     /// # Errors
     /// Those of reading.
     pub fn next(&self, after: Bound<&[u8]>, end: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>> {
-        Ok(self.layers(&self.lock()).scan(after, end, 1)?.pop())
+        Ok(self.scan(&self.lock(), after, end, 1)?.pop())
     }
 
     /// The greatest entry in a range.
@@ -289,7 +295,7 @@ impl Ledger {
     /// # Errors
     /// Those of reading.
     pub fn prev(&self, start: Bound<&[u8]>, before: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>> {
-        self.layers(&self.lock()).last(start, before)
+        self.last(&self.lock(), start, before)
     }
 
     /// Up to `limit` entries whose keys begin with `prefix`, ascending, behind the key `after`.
@@ -308,7 +314,7 @@ impl Ledger {
         };
         let end = successor(prefix);
         let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.layers(&self.lock()).scan(lower, upper, limit)
+        self.scan(&self.lock(), lower, upper, limit)
     }
 
     /// Stages a put.
@@ -355,6 +361,14 @@ impl Ledger {
     ) -> Result<Option<Bytes>> {
         self.check_length(key, &value)?;
         let mut s = self.writable()?;
+        if self.branch_of(key).is_some() {
+            let before = self.seen(&s, key)?;
+            if may(&before) {
+                let stored = self.stored_value(key, Some(value))?;
+                self.stage_stored(&mut s, &self.stored_key(key), stored);
+            }
+            return Ok(before);
+        }
         let State { staged, log, root, spilled, .. } = &mut *s;
         let below = self.layers_under(&EMPTY, log, *root, spilled.as_ref());
         let weight = (key.len() + value.len()) as u64;
@@ -391,13 +405,19 @@ impl Ledger {
 
     fn stage(&self, key: &[u8], value: Option<Bytes>) -> Result<()> {
         let mut s = self.writable()?;
+        let stored = self.stored_value(key, value)?;
+        self.stage_stored(&mut s, &self.stored_key(key), stored);
+        self.spill_if_large(&mut s);
+        Ok(())
+    }
+
+    /// Stages what the map is to have under a key.
+    pub(crate) fn stage_stored(&self, s: &mut State, key: &[u8], value: Option<Bytes>) {
         let weight = |v: &Option<Bytes>| (key.len() + v.as_ref().map_or(0, Bytes::len)) as u64;
         s.staged_bytes += weight(&value);
         if let Some(old) = s.staged.insert(Key::from(Bytes::copy_from_slice(key)), value) {
             s.staged_bytes -= weight(&old);
         }
-        self.spill_if_large(&mut s);
-        Ok(())
     }
 
     /// Whether reading takes round trips to a store, so that asking for several things at once is worth while.
@@ -429,7 +449,9 @@ impl Ledger {
         let Some(commits) = s.unseen_commits.take() else { return Ok(false) };
         let changed = commits.version != s.version;
         // The storage tells once: what cannot be taken in stays to be.
-        self.apply(s, &commits).inspect_err(|_| s.unseen_commits = Some(commits))?;
+        self.check_branch(&commits)
+            .and_then(|()| self.apply(s, &commits))
+            .inspect_err(|_| s.unseen_commits = Some(commits))?;
         Ok(changed)
     }
 

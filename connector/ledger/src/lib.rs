@@ -8,8 +8,10 @@
 
 mod address;
 mod audit;
+mod branches;
 pub mod buffers;
 mod cache;
+mod changed_keys;
 mod checkpoint;
 pub mod checksum;
 mod clock;
@@ -62,6 +64,7 @@ mod tree_tests;
 #[path = "../tests/common/work.rs"]
 mod work;
 
+pub use branches::{BRANCH, BranchName, MAX_BRANCH_NAME};
 pub use compaction_plan::CompactionPlan;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
@@ -70,7 +73,7 @@ pub use file::{ByteSource, OpenedFile, Replacing};
 pub use filtered::{FilterPart, Filtered, PartMatches};
 pub use foreign::ForeignObject;
 pub use journal::EarlierTry;
-pub use ledger::{HeldRoom, Ledger, PayloadPlace, Tag, Tagging, WholeCopy};
+pub use ledger::{Branch, HeldRoom, Ledger, PayloadPlace, Tag, Tagging, WholeCopy};
 pub use limits::{MAX_KEY, MAX_VALUE};
 pub use multi_writer::{CommitLock, EntryChange};
 pub use options::{

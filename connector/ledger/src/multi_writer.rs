@@ -74,7 +74,7 @@ impl Ledger {
         let mut s = self.writable()?;
         self.take_commits(&mut s, wanted).inspect_err(|e| {
             // What this writer has to look at is gone for good.
-            if *e.kind() == ErrorKind::Gone {
+            if matches!(e.kind(), ErrorKind::Gone | ErrorKind::BranchGone { .. }) {
                 s.broken = Some(e.clone());
             }
         })
@@ -96,11 +96,13 @@ impl Ledger {
             }
             return Ok(Vec::new());
         };
-        let taken = self.take_in(s, &commits, wanted).and_then(|changes| {
-            self.apply(s, &commits)?;
-            s.own.clear();
-            Ok(changes)
-        });
+        let taken = self.check_branch(&commits).and_then(|()| self.take_in(s, &commits, wanted)).and_then(
+            |changes| {
+                self.apply(s, &commits)?;
+                s.own.clear();
+                Ok(changes)
+            },
+        );
         taken.inspect_err(|_| s.unseen_commits = Some(commits))
     }
 
@@ -122,11 +124,13 @@ impl Ledger {
         last.retain(|key, _| !s.own.contains(key));
         let mut out = Vec::with_capacity(last.len());
         let mut unmerged = Vec::new();
-        for (key, (version, by)) in last {
-            let staged = value_in(&s.staged, &key).is_some();
-            let before = if staged || wanted(&key) { self.below(s).get(&key)? } else { None };
+        for (stored, (version, by)) in last {
+            let staged = value_in(&s.staged, &stored).is_some();
+            let Some(key) = self.news_of(&stored, staged) else { continue };
+            let wanted = staged || wanted(&key);
+            let before = if wanted { self.shown(&key, self.below(s).get(&stored)?)? } else { None };
             if staged {
-                unmerged.push((key.clone(), before.clone()));
+                unmerged.push((stored, before.clone()));
             }
             out.push(EntryChange { key, before, version, host: by.host.to_string(), pid: by.pid });
         }
@@ -138,6 +142,15 @@ impl Ledger {
         Ok(out)
     }
 
+    /// What this handle calls a key that another writer changed. Entries of branches are nobody's here, but those of this handle's
+    /// branch, and those that who merges a branch has staged. The record of a branch is made anew at each commit.
+    fn news_of(&self, stored: &Bytes, is_staged: bool) -> Option<Bytes> {
+        match self.branch().is_none() && self.is_of_branches(stored) {
+            true => Some(stored.clone()).filter(|_| is_staged),
+            false => self.shown_key(stored),
+        }
+    }
+
     fn changes(&self, record: &CommitRecord) -> Result<Vec<record::RecordChange>> {
         record.changes().map_err(|why| self.damaged(why))
     }
@@ -146,13 +159,14 @@ impl Ledger {
         Error::corrupt(self.storage().target(), "record", why)
     }
 
-    fn below<'a>(&'a self, s: &'a State) -> Layers<'a> {
+    pub(crate) fn below<'a>(&'a self, s: &'a State) -> Layers<'a> {
         Layers { over: [&EMPTY, &s.log], tree: self.tree(s.root) }
     }
 
     /// The staged keys that others changed since they were staged, each with the value that both started from.
     pub fn unmerged(&self) -> Vec<(Bytes, Option<Bytes>)> {
-        self.lock().unmerged.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+        let s = self.lock();
+        s.unmerged.iter().filter_map(|(stored, v)| Some((self.shown_key(stored)?, v.clone()))).collect()
     }
 
     /// What a staged key started from: the value that both saw if it is [`unmerged`](Ledger::unmerged), else the committed one.
@@ -161,21 +175,29 @@ impl Ledger {
     /// Those of reading.
     pub fn base(&self, key: &[u8]) -> Result<Option<Bytes>> {
         let s = self.lock();
-        match s.unmerged.get(key) {
+        let stored = self.stored_key(key);
+        match s.unmerged.get(&*stored) {
             Some(base) => Ok(base.clone()),
-            None => self.below(&s).get(key),
+            None => self.shown(key, self.below(&s).get(&stored)?),
         }
     }
 
     /// Says that what is staged under a key has to be merged with what others committed there, and that both started from
     /// nothing: for what is staged under another key than it was made for.
     pub fn contest(&self, key: &[u8]) {
-        self.lock().unmerged.insert(Bytes::copy_from_slice(key), None);
+        self.contest_from(key, None);
+    }
+
+    /// The same where both started from `base`: for who merges a branch, which began with an earlier version.
+    pub fn contest_from(&self, key: &[u8], base: Option<Bytes>) {
+        let stored = self.stored_key(key).into_owned();
+        self.lock().unmerged.insert(stored.into(), base);
     }
 
     /// Says that what is staged under a key has taken in what others committed under it.
     pub fn merged(&self, key: &[u8]) {
-        self.lock().unmerged.remove(key);
+        let stored = self.stored_key(key);
+        self.lock().unmerged.remove(&*stored);
     }
 
     /// Gives up what one of many writers has staged under a key; the committed value counts again. Payloads are the caller's to
@@ -185,6 +207,7 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`.
     pub fn unstage(&self, key: &[u8]) -> Result<()> {
         let mut s = self.writable()?;
+        let key = &*self.stored_key(key);
         s.unmerged.remove(key);
         if let Some(old) = s.staged.remove(&Key::from(Bytes::copy_from_slice(key))) {
             s.staged_bytes -= (key.len() + old.map_or(0, |v| v.len())) as u64;
@@ -197,14 +220,19 @@ impl Ledger {
     /// # Errors
     /// Those of reading.
     pub fn committed(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        self.below(&self.lock()).get(key)
+        self.shown(key, self.below(&self.lock()).get(&self.stored_key(key))?)
     }
 
     /// What one of many writers has staged under keys that begin with `prefix`: the value, or `None` for a delete.
     pub fn staged(&self, prefix: &[u8]) -> Vec<(Bytes, Option<Bytes>)> {
         let s = self.lock();
+        let prefix = &*self.stored_prefix(prefix);
         let from = range_of(&s.staged, Bound::Included(prefix), Bound::Unbounded);
-        from.map(|(k, v)| (k.to_bytes(), v.clone())).take_while(|(k, _)| k.starts_with(prefix)).collect()
+        let staged = from.map(|(k, v)| (k.to_bytes(), v)).take_while(|(k, _)| k.starts_with(prefix));
+        // What this handle staged itself, it can read.
+        staged
+            .filter_map(|(k, v)| Some((self.shown_key(&k)?, self.staged_value(&k, v).unwrap_or_default())))
+            .collect()
     }
 
     /// Whether so many bytes are better put into a value than written as a payload. One of many writers that has staged much
@@ -217,7 +245,7 @@ impl Ledger {
 
     /// Whether this handle has staged a put or a delete of a key.
     pub fn is_staged(&self, key: &[u8]) -> bool {
-        value_in(&self.lock().staged, key).is_some()
+        value_in(&self.lock().staged, &self.stored_key(key)).is_some()
     }
 
     /// Takes back [`free_payload`](Ledger::free_payload) of a committed payload.
@@ -226,7 +254,9 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`.
     pub fn keep_payload(&self, e: &Extent) -> Result<()> {
         let _s = self.writable()?;
-        self.storage().keep_payload(e.place());
+        if !self.is_of_base(e) {
+            self.storage().keep_payload(e.place());
+        }
         Ok(())
     }
 
@@ -265,6 +295,7 @@ impl Ledger {
         if s.unseen_commits.is_some() {
             return Ok(None);
         }
+        self.note_branch_commit(&mut s)?;
         self.commit_staged(&mut s, After::More)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::branches::BranchName;
 use crate::foreign::ForeignObject;
 use crate::source::SourceOpener;
 use crate::statistics::Statistics;
@@ -100,7 +101,7 @@ pub struct Options {
     pub user_block: u64,
     /// Where an object is left that was to be opened and is no container.
     pub foreign: ForeignObject,
-    /// The version to open, where it is not to be the newest. To read only: it never moves.
+    /// The version to open, where it is not to be the newest. To read only: it never moves. Or a branch, to read or to write.
     pub at: Option<At>,
     /// For reading a damaged file: where the newest version cannot be read, open the newest one that can, be it the one
     /// before or the last checkpoint. Commits after it are lost to this handle; parts of what it shows may still be
@@ -158,6 +159,8 @@ pub enum At {
     Time(u64),
     /// The one that a tag names.
     Tag(TagName),
+    /// The newest state of a branch, which can be written.
+    Branch(BranchName),
 }
 
 impl At {
@@ -185,6 +188,7 @@ impl At {
         match self {
             Self::Version(v) => v.to_string(),
             Self::Tag(name) => name.to_string(),
+            Self::Branch(name) => name.to_string(),
             Self::Time(t) => crate::timestamp::text(*t),
         }
     }
@@ -196,6 +200,7 @@ impl std::fmt::Display for At {
             Self::Version(_) => write!(f, "version {}", self.setting_value()),
             Self::Time(_) => write!(f, "the version of {}", self.setting_value()),
             Self::Tag(name) => write!(f, "the version tagged {name}"),
+            Self::Branch(name) => write!(f, "the branch {name}"),
         }
     }
 }

@@ -251,6 +251,14 @@ impl Held {
         runs.get(behind).is_some_and(|(o, l)| *o <= offset && end.is_some_and(|end| end <= o + l))
     }
 
+    /// Whether all bytes of a place are known to be held.
+    pub(crate) fn has_place(&self, place: &Address) -> bool {
+        match place.location {
+            Location::File => self.covers(place.offset, place.length),
+            location => matches!(self, Self::Places { objects, .. } if objects.contains(&location)),
+        }
+    }
+
     /// Whether an object is held.
     pub(crate) fn has(&self, location: &Location) -> bool {
         match self {

@@ -119,7 +119,7 @@ impl Tree<'_> {
     }
 
     /// Pages, those that are not in memory read at once.
-    fn pages(&self, all: &[PageRef]) -> Result<Vec<Arc<Page>>> {
+    pub(crate) fn pages(&self, all: &[PageRef]) -> Result<Vec<Arc<Page>>> {
         let mut found: Vec<_> = all.iter().map(|p| self.cache.get(p)).collect();
         let missing: Vec<usize> = (0..all.len()).filter(|n| found[*n].is_none()).collect();
         let run = |n: &usize| {
@@ -183,7 +183,7 @@ impl Tree<'_> {
         Ok(())
     }
 
-    fn damaged(&self, why: &str) -> Error {
+    pub(crate) fn damaged(&self, why: &str) -> Error {
         Error::corrupt(self.storage.target(), "page", why)
     }
 
@@ -193,6 +193,12 @@ impl Tree<'_> {
 
     fn way(&self, page: &PageEntries<'_>, n: usize) -> Result<PageRef> {
         page.child(n).map_err(|why| self.damaged(why))
+    }
+
+    /// The children of a page that is no leaf.
+    pub(crate) fn children(&self, page: &Page) -> Result<Vec<PageRef>> {
+        let entries = self.entries(page)?;
+        (0..entries.len()).map(|n| self.way(&entries, n)).collect()
     }
 
     fn child(&self, page: &Page, child: &PageRef) -> Result<Arc<Page>> {

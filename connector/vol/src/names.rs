@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use h5lake_container::Target;
-use h5lake_ledger::{Access, At, ByteSource, ForeignObject, Ledger, OpenedFile, Probe, SyncPolicy, TagName};
+use h5lake_ledger::{
+    Access, At, BranchName, ByteSource, ForeignObject, Ledger, OpenedFile, Probe, SyncPolicy, TagName,
+};
 use object_stores::registry::{self, Registry, Settings, is_url, split_scheme};
 use object_stores::{DiskCache, ObjectStore, ObservedStore};
 
@@ -101,11 +103,11 @@ impl Place {
     }
 }
 
-/// What a version's number, time or tag stands behind in a name.
-const VERSION_MARKS: [&str; 3] = ["@v=", "@t=", "@tag="];
+/// What a version's number, time or tag stands behind in a name, or a branch's name.
+const VERSION_MARKS: [&str; 4] = ["@v=", "@t=", "@tag=", "@branch="];
 
 /// Where `name` lies under `config`, and which version it asks for: `NAME@v=12`, `NAME@t=2026-11-20T10:00:00Z`
-/// and `NAME@tag=paper` are old versions of `NAME`, unless something has that very name.
+/// and `NAME@tag=paper` are old versions of `NAME`, and `NAME@branch=fix` is a branch of it, unless something has that very name.
 ///
 /// # Errors
 /// Those of looking for the newest version; a version or a time that is none.
@@ -170,6 +172,7 @@ fn place_for(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     let at = match mark {
         "@v=" => config::version(text),
         "@t=" => At::time(text),
+        "@branch=" => BranchName::new(text).map(At::Branch),
         _ => TagName::new(text).map(At::Tag),
     };
     match at {
@@ -178,6 +181,9 @@ fn place_for(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
             Minor::CannotOpenFile,
             match mark {
                 "@tag=" => format!("unable to open file: '{text}' is no name of a tag; {}", TagName::RULE),
+                "@branch=" => {
+                    format!("unable to open file: '{text}' is no name of a branch; {}", BranchName::RULE)
+                }
                 _ => format!(
                     "unable to open file: '{text}' is no version; NAME{}12 or NAME{}2026-11-20T10:00:00Z is one",
                     VERSION_MARKS[0], VERSION_MARKS[1]

@@ -12,6 +12,7 @@
 `LibraryError`."""
 
 from ._adopt import Adopted, Reference, adopt, materialize, references
+from ._branch import Branch, branch, branches, delete_branch, merge
 from ._display import display
 from ._enable import connector_string, disable, enable, enabled
 from ._errors import LibraryError, ToolError
@@ -24,9 +25,11 @@ from ._publish import Publication, Published, publications, publish, withdraw
 from ._tool import (Copied, Difference, Finding, Tag, Version, copy, diff, export_native, import_native, link, remove,
                     repair, restore, tag, tags, unlock, untag, vacuum, verify, versions)
 
-__all__ = ["Adopted", "Copied", "Difference", "Finding", "Library", "LibraryError", "Matches", "Publication", "Published", "Reference", "Tag",
-           "ToolError", "Version", "adopt", "connector_string", "copy", "diff", "disable", "display", "enable", "enabled", "export_native", "export_zarr", "filter",
-           "import_native", "import_zarr", "libraries", "link", "materialize", "plugin_folder", "publications", "publish", "references", "remove", "repair", "restore", "stats", "tag",
-           "tags", "unlock", "untag", "vacuum", "verify", "versions", "withdraw"]
+__all__ = ["Adopted", "Branch", "Copied", "Difference", "Finding", "Library", "LibraryError", "Matches", "Publication", "Published",
+           "Reference", "Tag", "ToolError", "Version", "adopt", "branch", "branches", "connector_string", "copy",
+           "delete_branch", "diff", "disable", "display", "enable", "enabled", "export_native", "export_zarr", "filter",
+           "import_native", "import_zarr", "libraries", "link", "materialize", "merge", "plugin_folder", "publications",
+           "publish", "references", "remove", "repair", "restore", "stats", "tag", "tags", "unlock", "untag", "vacuum",
+           "verify", "versions", "withdraw"]
 
 _install()

@@ -86,6 +86,32 @@ impl Container {
         Ok(RemoteBlock { shape, unit, layout: form.layout, dims: form.space.dims().to_vec() })
     }
 
+    /// Notes as written which elements of a block differ from another state of it.
+    pub(crate) fn note_elements(
+        &self,
+        s: &mut State,
+        key: &Bytes,
+        before: Option<Bytes>,
+        ours: Bytes,
+    ) -> Result<()> {
+        let id = keys::id(key).unwrap_or_default();
+        let known = self.known(s, id)?;
+        self.with_foreign(s, id, &known, || {
+            let (before, ours) =
+                (self.load_block(&known, key, &before)?, self.load_block(&known, key, &Some(ours.clone()))?);
+            let unit = known.unit.max(1);
+            let mut spans = RangeSet::default();
+            for at in (0..ours.len()).step_by(unit) {
+                let element = at..(at + unit).min(ours.len());
+                if before.get(element.clone()) != ours.get(element.clone()) {
+                    spans.insert(element);
+                }
+            }
+            self.blocks.lock().set_touched(key, spans);
+            Ok(())
+        })
+    }
+
     pub(super) fn merge_block(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let id = keys::id(&c.key).unwrap_or_default();
         let known = self.known(s, id)?;

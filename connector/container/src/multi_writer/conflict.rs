@@ -25,8 +25,12 @@ pub(crate) struct Conflict {
 impl Conflict {
     /// `what` goes behind the object's path, as ", attribute x" or "/name".
     pub(crate) fn new(id: u64, what: String, their: Option<&RemoteChange>) -> Self {
-        let by = their.map_or_else(String::new, |t| {
-            format!(" by another writer (host {}, process {}) in version {}", t.host, t.pid, t.version)
+        let by = their.map_or_else(String::new, |t| match t.host.is_empty() {
+            // A merge compares two versions, and does not ask who made those between.
+            true => " in the main line too".to_owned(),
+            false => {
+                format!(" by another writer (host {}, process {}) in version {}", t.host, t.pid, t.version)
+            }
         });
         Self { id, what, by, is_whole: false }
     }

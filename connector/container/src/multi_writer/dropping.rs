@@ -22,12 +22,13 @@ impl Container {
     pub(super) fn drop_batch(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
         let s = &mut *state;
         let conflicts = std::mem::take(&mut s.others.conflicts);
-        let told = self.conflict_error(
-            s,
-            &conflicts,
-            "Nothing of this batch is committed: all changes since the last flush are dropped, and the file shows the \
-             newest version; read again and retry",
-        );
+        let then = match &s.others.branch {
+            Some((branch, _)) => format!("Nothing is merged; the branch '{branch}' stays as it is"),
+            None => "Nothing of this batch is committed: all changes since the last flush are dropped, and the file \
+                     shows the newest version; read again and retry"
+                .to_owned(),
+        };
+        let told = self.conflict_error(s, &conflicts, &then);
         self.ledger.rollback()?;
         self.blocks.lock().drop_all();
         self.reads.clear();

@@ -26,11 +26,12 @@ use crate::filters::unlocked::without_locks;
 use crate::{Container, ErrorKind, OnConflict, Result, keys};
 use batch::{Batch, Changed};
 use bytes::Bytes;
-use h5lake_ledger::EntryChange;
+use h5lake_ledger::{Branch, EntryChange};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Weak;
 
 pub(crate) use conflict::Conflict;
+pub(crate) use tree::hard;
 
 /// How often a commit is tried that others overtake.
 const MAX_COMMIT_ATTEMPTS: u32 = 500;
@@ -68,6 +69,15 @@ pub(crate) struct RemoteChanges {
     batch: Batch,
     /// Whether others commit all the time.
     contention: group::Contention,
+    /// The batch is a branch that is being merged: its name, and the version that it began with.
+    branch: Option<(String, u64)>,
+}
+
+impl RemoteChanges {
+    /// From now on the batch is this branch.
+    pub(crate) fn merges(&mut self, branch: &Branch) {
+        self.branch = Some((branch.name.to_string(), branch.base));
+    }
 }
 
 /// What is to be added to the counts of a header.
@@ -189,7 +199,7 @@ impl Container {
     }
 
     /// Forgets what is in memory of what others changed, and notes what may have to be merged with it.
-    fn note_changes(&self, s: &mut State, changes: Vec<EntryChange>) {
+    pub(crate) fn note_changes(&self, s: &mut State, changes: Vec<EntryChange>) {
         let headers: BTreeSet<_> =
             self.ledger.staged(&[keys::HEADER]).iter().filter_map(|(k, _)| keys::id(k)).collect();
         let contested: BTreeSet<_> = self.ledger.unmerged().into_iter().map(|(k, _)| k).collect();
@@ -229,6 +239,13 @@ impl Container {
 
     /// Merges what is staged with what others committed.
     fn merge(&self, s: &mut State) -> Result<()> {
+        if let Some((branch, _)) = s.others.branch.as_ref().filter(|_| self.ledger.is_branch_contested()) {
+            let text = format!(
+                "{}: the branch '{branch}' was committed to meanwhile; nothing is merged; close its writer and try again",
+                self.name()
+            );
+            return Err(crate::Error::new(ErrorKind::Conflict, text));
+        }
         let is_apart = s.others.changed.is_empty() || s.others.batch.is_empty();
         if s.others.theirs.is_empty() && self.ledger.unmerged().is_empty() && is_apart {
             s.others.blocks.clear();

@@ -15,7 +15,7 @@ fn links(value: &Bytes) -> Result<u32> {
     Ok(h.link_count)
 }
 
-pub(super) fn hard(value: Option<&Bytes>) -> Result<Option<u64>> {
+pub(crate) fn hard(value: Option<&Bytes>) -> Result<Option<u64>> {
     let Some(value) = value else { return Ok(None) };
     let r: LinkRecord = decode(value.clone(), || "a link".into())?;
     Ok(r.hard)

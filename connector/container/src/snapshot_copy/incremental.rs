@@ -4,7 +4,7 @@
 //! move.
 
 use super::mover::Mover;
-use super::{Copied, newest, open, origin};
+use super::{Copied, newest, open, origin, refuse_branch};
 use crate::repair::copy_user_block;
 use crate::{Access, Container, Error, ErrorKind, Options, Result, Target, registry};
 use h5lake_ledger::{At, CopyState, Ledger, Origin};
@@ -115,6 +115,7 @@ impl Container {
         target_options: &Options,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<UpdatedCopy> {
+        refuse_branch(options.ledger.at, "copy it anew")?;
         let newest_handle = open(source, Access::ReadOnly, newest(options))?;
         let at_version = match options.ledger.at {
             Some(_) => Some(open(source, Access::ReadOnly, options.ledger.clone())?),

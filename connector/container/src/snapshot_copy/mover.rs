@@ -428,10 +428,10 @@ impl<'a> Mover<'a> {
     }
 }
 
-/// Whether an entry belongs to a container, and not to one version of it: a tag leads to a version, and an origin is
-/// that of one container.
+/// Whether an entry belongs to a container, and not to one version of it: a tag leads to a version, an origin is that of one
+/// container, and a branch is beside its main line.
 fn is_of_container(key: &[u8]) -> bool {
-    matches!(key.first(), Some(&(keys::TAG | keys::ORIGIN)))
+    matches!(key.first(), Some(&(keys::TAG | keys::ORIGIN | keys::BRANCH)))
 }
 
 /// Calls `each` for every key whose entries differ, with the value of each map.

@@ -2,6 +2,7 @@
 
 mod appends;
 mod attributes;
+mod branches;
 mod chunk_decoder;
 mod chunk_positions;
 mod chunk_statistics;

@@ -13,7 +13,7 @@ pub(crate) use cursor::{Cursor, bounds};
 pub(crate) use names::named;
 pub(crate) use objects::{LOST, attribute, block, decoded};
 
-use crate::chunk::block_store::extents_of;
+use crate::branch::payloads_of;
 use crate::{Options, Result, Target};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
@@ -74,7 +74,7 @@ struct Values;
 
 impl Content for Values {
     fn payloads(&self, key: &[u8], value: &Bytes) -> std::result::Result<Vec<Extent>, String> {
-        let mut all = extents_of(key, value.clone()).map_err(|e| {
+        let mut all = payloads_of(key, value).map_err(|e| {
             // The key has a name of its own.
             let text = e.to_string();
             text.split_once("]: ").map_or_else(|| text.clone(), |(_, why)| why.to_owned())

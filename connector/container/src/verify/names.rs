@@ -142,6 +142,7 @@ fn name(
             keys::HEADER | keys::ORPHAN => object,
             keys::TAG => format!("the tag {}", String::from_utf8_lossy(key.get(1..).unwrap_or_default())),
             keys::ORIGIN => "the origin".into(),
+            keys::BRANCH => branch_of(&key),
             _ => "the container's record".into(),
         };
     } else if let Some((from, to)) = range {
@@ -160,6 +161,14 @@ fn name(
     Ok(found)
 }
 
+/// The branch that an entry is of.
+fn branch_of(key: &[u8]) -> String {
+    let name = key.get(1..).unwrap_or_default();
+    let name =
+        name.strip_prefix(&[0]).unwrap_or_else(|| name.split(|byte| *byte == 0).next().unwrap_or_default());
+    format!("the branch {}", String::from_utf8_lossy(name))
+}
+
 /// What entries of a letter are.
 fn kind_of(letter: u8) -> &'static str {
     match letter {
@@ -171,6 +180,7 @@ fn kind_of(letter: u8) -> &'static str {
         keys::ORPHAN => "mark",
         keys::TAG => "tags",
         keys::ORIGIN => "origin",
+        keys::BRANCH => "branches",
         _ => "container's record",
     }
 }

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use object_stores::{Key, ObjectStore};
 
 use super::Ledger;
+use super::branch::Opener;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{ByteSource, OpenedFile, Replacing};
 use crate::limits::{MAX_KEY, MAX_VALUE};
 use crate::objects::FirstHeadPut;
-use crate::options::{Access, LockHolder, Options, Probe, Replace, Replaced, ReplacedObject};
+use crate::options::{Access, At, LockHolder, Options, Probe, Replace, Replaced, ReplacedObject};
 use crate::storage::StorageReads;
-use crate::tags::TagEntry;
 use crate::wal::record;
 use crate::{file, objects};
 
@@ -67,7 +67,7 @@ impl Ledger {
     /// # Errors
     /// `NotFound`, `NotAContainer`, `NewerFormat`, `Corrupt`; for writers `Locked` and `PermissionDenied`.
     pub fn open_file(path: &Path, access: Access, opts: Options) -> Result<Self> {
-        Self::open_at(opts, access, &|opts, tagged| {
+        Self::open_at(opts, access, &|opts, access, tagged| {
             let mut storage = file::open(path, access, opts, None)?;
             storage.tagged = tagged.map(Box::new);
             Self::start(Box::new(storage), access, opts)
@@ -75,14 +75,11 @@ impl Ledger {
     }
 
     /// Opens the version that the options ask for; a writer opens the newest one, or is told why not.
-    fn open_at(
-        opts: Options,
-        access: Access,
-        open: &dyn Fn(&Options, Option<TagEntry>) -> Result<Self>,
-    ) -> Result<Self> {
+    fn open_at(opts: Options, access: Access, open: &Opener<'_>) -> Result<Self> {
         match opts.at {
+            Some(At::Branch(name)) => Self::open_branch(name, &opts, access, open),
             Some(at) if access == Access::ReadOnly => Self::open_past(at, &opts, open),
-            _ => open(&opts, None),
+            _ => open(&opts, access, None),
         }
     }
 
@@ -91,7 +88,7 @@ impl Ledger {
     /// # Errors
     /// `NotAContainer`, `NewerFormat`, `Corrupt`; the source's own.
     pub fn open_source(name: &str, source: Arc<dyn ByteSource>, opts: Options) -> Result<Self> {
-        Self::open_at(opts, Access::ReadOnly, &|opts, tagged| {
+        Self::open_at(opts, Access::ReadOnly, &|opts, _, tagged| {
             let mut storage = file::source::open(name, source.clone(), opts)?;
             storage.tagged = tagged.map(Box::new);
             Self::start(Box::new(storage), Access::ReadOnly, opts)
@@ -130,7 +127,8 @@ impl Ledger {
     /// As for [`open_file`](Self::open_file).
     pub fn open_looked_at(path: &Path, opened: OpenedFile, access: Access, opts: Options) -> Result<Self> {
         // Two handles of one open file would share its pins.
-        if access == Access::ReadOnly && opts.at.is_some() {
+        if (access == Access::ReadOnly && opts.at.is_some()) || matches!(opts.at, Some(At::Branch(_))) {
+            drop(opened);
             return Self::open_file(path, access, opts);
         }
         let storage = file::open(path, access, &opts, Some(opened))?;
@@ -242,7 +240,7 @@ impl Ledger {
         access: Access,
         opts: Options,
     ) -> Result<Self> {
-        Self::open_at(opts, access, &|opts, tagged| {
+        Self::open_at(opts, access, &|opts, access, tagged| {
             let mut storage = objects::open(store.clone(), key, access, opts)?;
             storage.tagged = tagged.map(Box::new);
             Self::start(Box::new(storage), access, opts)

@@ -47,7 +47,7 @@ impl Ledger {
     /// As for [`write_payload`](Ledger::write_payload).
     pub fn grow_payload(&self, e: &Extent, data: &[u8]) -> Result<Option<Extent>> {
         drop(self.writable()?);
-        if e.is_in_source() {
+        if e.is_in_source() || self.is_of_base(e) {
             return Ok(None);
         }
         let grown = self.storage.grow_payload(e.place(), data)?;
@@ -151,6 +151,10 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; `Invalid` if the extent is free already.
     pub fn free_payload(&self, e: &Extent) -> Result<()> {
         let _s = self.writable()?;
-        if e.is_empty() || e.is_in_source() { Ok(()) } else { self.storage.free_payload(e.place()) }
+        if e.is_empty() || e.is_in_source() || self.is_of_base(e) {
+            Ok(())
+        } else {
+            self.storage.free_payload(e.place())
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Publications: versions that stay because programs outside keep references to their bytes.
 
 use super::{Ledger, Tag, Tagging};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::options::At;
 use crate::tags::TagName;
 
@@ -33,6 +33,10 @@ impl Ledger {
             Some(At::Time(time)) => {
                 let found = self.versions(usize::MAX)?.into_iter().find(|version| version.time <= time);
                 found.map(|version| version.number).ok_or_else(|| self.not_kept(At::Time(time)))
+            }
+            Some(at @ At::Branch(_)) => {
+                let why = format!("{at} cannot be published; merge it first, or publish a copy");
+                Err(Error::invalid(self.storage().target(), why))
             }
             Some(At::Tag(name)) => {
                 let found = self.tags()?.into_iter().find(|tag| tag.name == name);

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::branch::Opener;
 use super::{Ledger, State};
 use crate::clock::micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::EMPTY;
 use crate::merged_view::Layers;
-use crate::options::{At, Options, Version};
+use crate::options::{Access, At, Options, Version};
 use crate::tags::{Held, MAX_TAGS, TAG, TagEntry, TagName};
 
 /// How often a tagged version is opened whose tag others move meanwhile.
@@ -152,6 +153,9 @@ impl Ledger {
             let (name, version) = (name.to_string(), entry.mark.version);
             return Err(self.fail(ErrorKind::TagExists { name, version }));
         }
+        if there.is_some() {
+            self.check_holds_no_branch(name)?;
+        }
         if there.is_none() && tags.len() >= MAX_TAGS {
             let why = format!("there are {MAX_TAGS} tags, and there can be no more; delete some first");
             return Err(Error::invalid(self.storage.target(), why));
@@ -187,6 +191,10 @@ impl Ledger {
             Some(At::Time(time)) => {
                 let found = self.storage.versions(usize::MAX)?.into_iter().find(|v| v.time <= time);
                 found.ok_or_else(|| self.not_kept(At::Time(time)))?.number
+            }
+            Some(at @ At::Branch(_)) => {
+                let why = format!("{at} is no version of its own; name a version of the main line");
+                return Err(Error::invalid(self.storage.target(), why));
             }
             Some(At::Tag(other)) => {
                 let entry = read().find(|(name, _)| **name == other).map(|(_, entry)| entry.clone());
@@ -240,6 +248,7 @@ impl Ledger {
         if chosen.is_empty() {
             return Ok(chosen);
         }
+        chosen.iter().try_for_each(|name| self.check_holds_no_branch(name))?;
         self.keep_origin()?;
         chosen.iter().try_for_each(|name| self.delete(&name.key()))?;
         self.commit_tags(&chosen)?;
@@ -316,12 +325,8 @@ impl Ledger {
 
     /// Opens the version that `at` names: by a tag where `at` is one, or where a tag alone keeps the version. `open` opens with
     /// these options, at the version of an entry if that is given.
-    pub(super) fn open_past(
-        at: At,
-        opts: &Options,
-        open: &dyn Fn(&Options, Option<TagEntry>) -> Result<Self>,
-    ) -> Result<Self> {
-        let newest = || open(&Options { at: None, salvage: false, ..opts.clone() }, None);
+    pub(super) fn open_past(at: At, opts: &Options, open: &Opener<'_>) -> Result<Self> {
+        let newest = || open(&Options { at: None, salvage: false, ..opts.clone() }, Access::ReadOnly, None);
         let lost = match at {
             At::Tag(name) => {
                 let newest = newest()?;
@@ -330,7 +335,7 @@ impl Ledger {
                     None => Err(newest.not_found(&name)),
                 };
             }
-            At::Version(_) | At::Time(_) => match open(opts, None) {
+            At::Version(_) | At::Time(_) | At::Branch(_) => match open(opts, Access::ReadOnly, None) {
                 Err(e) if matches!(e.kind(), ErrorKind::NoSuchVersion { .. }) => e,
                 opened => return opened,
             },
@@ -346,12 +351,12 @@ impl Ledger {
         &self,
         is_it: &dyn Fn(&TagName, &TagEntry) -> bool,
         opts: &Options,
-        open: &dyn Fn(&Options, Option<TagEntry>) -> Result<Self>,
+        open: &Opener<'_>,
     ) -> Result<Option<Self>> {
         let mut found = self.found_tag(is_it)?;
         for _ in 0..MAX_OPENINGS {
             let Some(entry) = found else { return Ok(None) };
-            let opened = open(opts, Some(entry.clone()));
+            let opened = open(opts, Access::ReadOnly, Some(entry.clone()));
             self.refresh()?;
             found = self.found_tag(is_it)?;
             let is_same = |old: &Self| old.identity() == self.identity();

@@ -14,7 +14,7 @@ use crate::wal::record::Entries;
 impl Ledger {
     /// Whether [`commit_in_group`](Ledger::commit_in_group) can be asked for: one of many writers of an object store.
     pub fn commits_in_groups(&self) -> bool {
-        self.is_one_of_many() && self.storage().takes_groups()
+        self.is_one_of_many() && self.branch().is_none() && self.storage().takes_groups()
     }
 
     /// Commits what is staged, perhaps in one version with what others commit at the same time. For one of many writers that

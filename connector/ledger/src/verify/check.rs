@@ -18,6 +18,7 @@ use crate::memtable::{Memtable, value_in};
 use crate::page::Stored;
 use crate::payload;
 use crate::storage::Storage;
+use crate::tags::Held;
 
 /// Bytes of a payload that are read at once.
 const STEP_BYTES: usize = 1 << 20;
@@ -25,6 +26,8 @@ const STEP_BYTES: usize = 1 << 20;
 /// The parts of a [`Verifier`] that a walk changes, and what it needs beside.
 struct CheckWalk<'a> {
     ledger: &'a Ledger,
+    /// What the keys of each branch's entries begin with, and the room of its base.
+    bases: Vec<(Vec<u8>, Held)>,
     /// Sources that were looked at, and whether they are what was adopted.
     sources: BTreeMap<u32, bool>,
     storage: &'a dyn Storage,
@@ -46,6 +49,10 @@ impl CheckWalk<'_> {
         let place = self.storage.allocation_of(place);
         let added = self.claims.add(&place, &mut |c| findings.add(claimed_twice(c)));
         added.map_err(|e| self.io(&e))
+    }
+
+    fn is_of_base(&self, key: &Bytes, e: &Extent) -> bool {
+        self.bases.iter().any(|(prefix, held)| key.starts_with(prefix) && held.has_place(e.place()))
     }
 
     fn came(&mut self, bytes: u64) {
@@ -81,7 +88,8 @@ impl CheckWalk<'_> {
         if let Some((number, _)) = e.source() {
             return self.in_source(e, number, key, kind, hit);
         }
-        if hit.is_newest() {
+        // What a branch shows of its base may be in the main line, too, or held by the base's tag alone.
+        if hit.is_newest() && !self.is_of_base(key, e) {
             self.claim(e.place())?;
         }
         if !self.seen.add(e) && !hit.is_newest() {
@@ -287,9 +295,9 @@ impl Verifier {
         let Self { ledger, findings, counts, claims, seen, salvaged, log, root } = self;
         let storage = ledger.storage();
         let ledger = &*ledger;
-        let sources = BTreeMap::new();
+        let (bases, sources) = (ledger.branch_bases(), BTreeMap::new());
         let mut walk =
-            CheckWalk { ledger, sources, storage, content, progress, findings, counts, claims, seen };
+            CheckWalk { ledger, bases, sources, storage, content, progress, findings, counts, claims, seen };
         if *salvaged {
             // What else the heads lead to is not known to belong together.
             let epoch =

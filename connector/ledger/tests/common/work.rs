@@ -28,10 +28,13 @@ pub fn data(seed: u64, len: u64) -> Vec<u8> {
     (0..len).map(|i| (i.wrapping_mul(31).wrapping_add(seed.wrapping_mul(77))) as u8).collect()
 }
 
-/// What a container holds beside tags, payloads read and verified.
+/// What a container holds beside tags and branches, payloads read and verified.
 pub fn content(l: &Ledger) -> Result<Map, Error> {
     let mut out = Map::new();
-    for (k, v) in l.scan_prefix(b"", None, usize::MAX)?.into_iter().filter(|(k, _)| k.first() != Some(&b'T'))
+    for (k, v) in l
+        .scan_prefix(b"", None, usize::MAX)?
+        .into_iter()
+        .filter(|(k, _)| !matches!(k.first(), Some(&(b'T' | b'V'))))
     {
         let value = if v[0] == 1 {
             let e = Extent::decode(&v[1..])?.0;

@@ -122,6 +122,8 @@ fn a_name_may_ask_for_a_version() {
     assert_eq!(at("a.h5@v=3").unwrap(), Some(At::Version(3)));
     assert_eq!(at("a.h5@t=1970-01-02").unwrap(), Some(At::Time(86_400_000_000)));
     assert_eq!(at("a.h5@tag=paper").unwrap(), TagName::new("paper").map(At::Tag));
+    assert_eq!(at("a.h5@branch=fix").unwrap(), BranchName::new("fix").map(At::Branch));
+    assert!(at("a.h5@branch=a b").is_err());
     assert!(at("a.h5@v=x").is_err() && at("a.h5@t=soon").is_err() && at("a.h5@tag=a b").is_err());
     std::fs::write(path("a.h5@v=3"), "x").unwrap();
     assert_eq!(at("a.h5@v=3").unwrap(), None, "a file has that very name");

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 
 use h5lake_container::{Access, Container, FileCreation, Replace, Target};
-use h5lake_ledger::Probe;
+use h5lake_ledger::{At, Probe};
 
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
@@ -221,11 +221,14 @@ fn reopen_made(request: OpenRequest<'_>) -> Result<Arc<Container>> {
         .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", request, &error))
 }
 
-/// Refuses to change an old version.
+/// Refuses to change an old version, and to make or delete one, or a branch.
 fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<()> {
     let Some(at) = place.at else { return Ok(()) };
     let text = format!("unable to {verb} file: name = '{}'", String::from_utf8_lossy(name));
-    let said = format!("{at} is past and can only be read");
+    let said = match at {
+        At::Branch(_) => format!("{at} is not made or deleted so; use 'h5lake branch'"),
+        _ => format!("{at} is past and can only be read"),
+    };
     Err(Error::file(minor, text, Some(libc::EROFS)).with_system_message(said, ""))
 }
 
@@ -364,11 +367,24 @@ fn open_container(request: OpenRequest<'_>, together: Option<Arc<CollectiveFile>
     start(library, config, name, access_list, Parts { container, together, writable: flags.write, swmr })
 }
 
+/// Refuses processes that want to write a branch together.
+fn check_one_process(request: OpenRequest<'_>) -> Result<()> {
+    let (Some(at @ At::Branch(_)), true, true) = (request.place.at, request.together, request.flags.write)
+    else {
+        return Ok(());
+    };
+    let text = format!(
+        "unable to open file: {at} is not written by processes together (MPI); let each open it for itself"
+    );
+    Err(Error::new(Minor::Unsupported, text))
+}
+
 fn open_one(request: OpenRequest<'_>) -> Result<Arc<Container>> {
     let OpenRequest { config, place, name, flags, .. } = request;
-    if flags.write {
+    if flags.write && !matches!(place.at, Some(At::Branch(_))) {
         check_newest(place, Minor::CannotOpenFile, "open", name)?;
     }
+    check_one_process(request)?;
     if let Some(path) = place.pointer.as_deref().filter(|_| flags.write) {
         pointer::check_writable(path)?;
     }

@@ -1,0 +1,114 @@
+//! `h5lake branch`: changes that are kept beside the main line, merged or thrown away.
+
+use std::path::Path;
+
+use h5lake_connector::names::Place;
+use h5lake_container::{Container, MergedBranch};
+use h5lake_ledger::{Access, At, Branch, BranchName};
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::find::{check_container, find_version};
+use crate::output::print;
+use crate::tag::{change, open};
+
+/// What is to be done with a branch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Begin it.
+    Create,
+    /// Take it over into the main line.
+    Merge,
+    /// Throw it away.
+    Delete,
+}
+
+/// What is to be done.
+pub struct Wanted<'a> {
+    pub name: &'a Path,
+    /// Without it the branches are listed.
+    pub branch: Option<&'a str>,
+    pub change: Change,
+    pub json: bool,
+}
+
+/// The branch of a name.
+fn branch_name(text: &str) -> Result<BranchName, Failure> {
+    Ok(BranchName::new(text)
+        .ok_or_else(|| format!("'{text}' is no name of a branch; {}", BranchName::RULE))?)
+}
+
+pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
+    let access = if wanted.branch.is_some() { Access::ReadWrite } else { Access::ReadOnly };
+    let (place, options) = find_version(wanted.name, access)?;
+    check_container(wanted.name, &place)?;
+    let Place { target, at, .. } = place;
+    let shown = wanted.name.display();
+    let all = h5lake_container::Options { ledger: options.clone(), ..Default::default() };
+    let branch = wanted.branch.map(branch_name).transpose()?;
+    if at.is_some() && (branch.is_none() || wanted.change != Change::Create) {
+        return Err(format!("{shown}: names one version; name the container").into());
+    }
+    let line = match (branch, wanted.change) {
+        (None, Change::Create) => {
+            let found = open(&target, Access::ReadOnly, &options)?.branches()?;
+            return Ok(print(listing(&found, wanted.json))?);
+        }
+        (None, _) => return Err("--merge and --delete take the name of a branch, too".into()),
+        (Some(branch), Change::Create) => {
+            let made = change(&target, &options, |ledger| ledger.create_branch(branch, at))?;
+            match wanted.json {
+                true => object(&made).to_string(),
+                false => format!(
+                    "{shown}: {branch} begins with version {}; open it as NAME@branch={branch}",
+                    made.base
+                ),
+            }
+        }
+        (Some(branch), Change::Merge) => merged(wanted, &Container::merge_branch(&target, branch, &all)?),
+        (Some(branch), Change::Delete) => {
+            Container::delete_branch(&target, branch, &all)?;
+            match wanted.json {
+                true => json!({ "name": shown.to_string(), "deleted": branch.as_str() }).to_string(),
+                false => format!("{shown}: the branch {branch} is deleted"),
+            }
+        }
+    };
+    Ok(print([line])?)
+}
+
+fn merged(wanted: &Wanted<'_>, done: &MergedBranch) -> String {
+    let (name, branch) = (wanted.name.display().to_string(), done.branch.name.as_str());
+    match wanted.json {
+        true => json!({ "name": name, "merged": branch, "version": done.version, "entries": done.entries })
+            .to_string(),
+        false => format!("{name}: {branch} is merged: {} entries, version {}", done.entries, done.version),
+    }
+}
+
+fn time(micros: u64) -> String {
+    At::Time(micros).setting_value()
+}
+
+/// One branch, for programs.
+fn object(branch: &Branch) -> Value {
+    json!({
+        "branch": branch.name.as_str(), "base": branch.base, "made": time(branch.made),
+        "changed": time(branch.changed), "commits": branch.commits, "host": branch.host, "pid": branch.pid,
+    })
+}
+
+fn listing(branches: &[Branch], json: bool) -> Vec<String> {
+    if json {
+        return vec![Value::Array(branches.iter().map(object).collect()).to_string()];
+    }
+    let line = |[branch, base, commits, made, changed]: [&str; 5]| {
+        format!("{branch:<24}  {base:>10}  {commits:>8}  {made:<27}  {changed:<27}")
+    };
+    let row = |branch: &Branch| {
+        let (base, commits) = (branch.base.to_string(), branch.commits.to_string());
+        line([branch.name.as_str(), &base, &commits, &time(branch.made), &time(branch.changed)])
+    };
+    let title = line(["branch", "base", "commits", "made", "changed"]);
+    std::iter::once(title).chain(branches.iter().map(row)).collect()
+}

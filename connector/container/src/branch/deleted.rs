@@ -1,0 +1,90 @@
+//! Objects that a branch deleted. A merge only unlinks them, as a writer among many does: so changes that the main line made
+//! in them are found, and they are deleted in a commit of their own.
+
+use super::BranchEntry;
+use crate::object::committed;
+use crate::record::{AttributeRecord, HeaderRecord, LinkRecord, decode};
+use crate::{Error, Result, keys};
+use bytes::Bytes;
+use h5lake_ledger::Ledger;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Entries that one scan asks for.
+const ENTRIES_PER_SCAN: usize = 1024;
+
+/// What a branch deleted, as its base has it.
+#[derive(Default)]
+pub(super) struct Deleted {
+    headers: BTreeMap<u64, HeaderRecord>,
+    /// Owners of heaps that go with them.
+    heaps: BTreeSet<u64>,
+    /// How often what goes refers to an object. Whoever deletes it takes so many from that object's count of links.
+    references: BTreeMap<u64, u32>,
+}
+
+fn each(base: &Ledger, prefix: &[u8], mut take: impl FnMut(Bytes) -> Result<()>) -> Result<()> {
+    let mut after: Option<Bytes> = None;
+    loop {
+        let page = base.scan_prefix(prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
+        after = page.last().map(|(key, _)| key.clone());
+        let is_last = page.len() < ENTRIES_PER_SCAN;
+        page.into_iter().try_for_each(|(_, value)| take(value))?;
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+impl Deleted {
+    pub(super) fn of(base: &Ledger, entries: &[BranchEntry]) -> Result<Self> {
+        let mut found = Self::default();
+        let gone = entries.iter().filter(|e| e.value.is_none() && e.key.first() == Some(&keys::HEADER));
+        for entry in gone {
+            let (Some(id), Some(header)) = (keys::id(&entry.key), base.get(&entry.key)?) else { continue };
+            let header: HeaderRecord = decode(header, || format!("the header of {id:#x}"))?;
+            found.add_references(base, id, &header)?;
+            found.headers.insert(id, header);
+        }
+        Ok(found)
+    }
+
+    fn add_references(&mut self, base: &Ledger, id: u64, header: &HeaderRecord) -> Result<()> {
+        let mut targets: Vec<u64> = committed(header).into_iter().collect();
+        let mut heaps = vec![id];
+        each(base, &keys::of(keys::ATTRIBUTE, id), |value| {
+            let a: AttributeRecord = decode(value, || format!("an attribute of {id:#x}"))?;
+            targets.extend(a.datatype.as_ref().and_then(|t| t.committed));
+            heaps.extend(Some(a.heap_owner).filter(|owner| *owner != 0));
+            Ok(())
+        })?;
+        if header.group.is_some() {
+            each(base, &keys::of(keys::LINK, id), |value| {
+                let l: LinkRecord = decode(value, || format!("a link in {id:#x}"))?;
+                targets.extend(l.hard);
+                Ok(())
+            })?;
+        }
+        self.heaps.extend(heaps);
+        for target in targets {
+            *self.references.entry(target).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether an entry goes with a deleted object.
+    pub(super) fn takes_along(&self, key: &[u8]) -> bool {
+        let Some(id) = keys::id(key) else { return false };
+        self.headers.contains_key(&id) || self.heaps.contains(&id)
+    }
+
+    /// The links that an object has until what was deleted is gone: those that the branch left it, and those in what goes.
+    pub(super) fn links(&self, id: u64, left: u32) -> Result<u32> {
+        let more = self.references.get(&id).copied().unwrap_or(0);
+        left.checked_add(more).ok_or_else(|| Error::corrupt(format!("the object {id:#x} has too many links")))
+    }
+
+    /// The deleted objects, with their headers in the base.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (u64, &HeaderRecord)> {
+        self.headers.iter().map(|(id, header)| (*id, header))
+    }
+}

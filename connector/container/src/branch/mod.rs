@@ -1,0 +1,152 @@
+//! Branches: merging one into the main line, and deleting one.
+
+mod deleted;
+mod staging;
+
+use crate::chunk::block_store::extents_of;
+use crate::container::{ENTRIES_PER_SCAN, open_ledger};
+use crate::{Access, Container, Error, ErrorKind, OnConflict, Options, Result, Target};
+use bytes::Bytes;
+use h5lake_ledger::{At, BRANCH, Branch, BranchName, Extent, Ledger, Writers};
+use std::sync::Arc;
+
+/// What a merge did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergedBranch {
+    /// The branch as it was.
+    pub branch: Branch,
+    /// The version of the main line that has it.
+    pub version: u64,
+    /// Entries in which the branch differed from its base.
+    pub entries: u64,
+}
+
+/// An entry of a branch.
+pub(crate) struct BranchEntry {
+    /// Where it lies in the map.
+    stored: Bytes,
+    /// Its key in the main line.
+    key: Bytes,
+    /// `None` where the branch has nothing under the key.
+    value: Option<Bytes>,
+}
+
+/// The payloads of an entry of the map, also of a branch's.
+///
+/// # Errors
+/// `Corrupt`.
+pub(crate) fn payloads_of(key: &[u8], value: &Bytes) -> Result<Vec<Extent>> {
+    let Some(rest) = key.strip_prefix(&[BRANCH]) else { return extents_of(key, value.clone()) };
+    // A record begins with the zero that ends the name of no branch.
+    match rest.iter().position(|byte| *byte == 0) {
+        None | Some(0) => Ok(Vec::new()),
+        Some(end) => match value.split_first() {
+            Some((0, [])) => Ok(Vec::new()),
+            Some((1, _)) => extents_of(&rest[end + 1..], value.slice(1..)),
+            _ => Err(Error::corrupt("an entry of a branch of a form that this h5lake does not know")),
+        },
+    }
+}
+
+/// Opens the main line beside whoever else has it open, as one of many writers.
+fn open_main(target: &Target, options: &Options) -> Result<Arc<Container>> {
+    let ledger =
+        h5lake_ledger::Options { at: None, salvage: false, writers: Writers::Many, ..options.ledger.clone() };
+    let options = Options { ledger, on_conflict: OnConflict::Fail, opened: None, ..options.clone() };
+    Container::open_apart(target, Access::ReadWrite, &options)
+}
+
+impl Container {
+    /// Merges a branch into the main line by the rules of many writers. When this returns, one commit has all of its changes,
+    /// and the branch is deleted. Objects that it deleted go in a commit behind that.
+    ///
+    /// # Errors
+    /// `NoSuchBranch`; `Conflict`, naming what both changed: then nothing is merged, and the branch stays; `Locked` while a
+    /// single writer has the container open; those of reading and of committing.
+    pub fn merge_branch(target: &Target, name: BranchName, options: &Options) -> Result<MergedBranch> {
+        let main = open_main(target, options)?;
+        let branch = main.ledger.branch_named(name)?;
+        let at = Some(At::Tag(name.tag()));
+        let of_base = Options {
+            ledger: h5lake_ledger::Options { at, salvage: false, ..options.ledger.clone() },
+            ..options.clone()
+        };
+        let base = open_ledger(target, Access::ReadOnly, None, &of_base)?;
+        if base.identity() != main.ledger.identity() {
+            let text = format!("{}: was replaced meanwhile; nothing is merged", main.name());
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+        let staged = main.stage_branch(&base, &branch);
+        drop(base);
+        let entries = main.all_or_nothing(staged.and_then(|entries| main.flush().map(|()| entries)))?;
+        let version = main.ledger.version();
+        main.ledger.untag(name.tag())?;
+        Ok(MergedBranch { branch, version, entries })
+    }
+
+    /// Deletes a branch, and gives back the room of what it wrote. When this returns, it is gone.
+    ///
+    /// # Errors
+    /// `NoSuchBranch`; `Conflict` if it was committed to meanwhile: then it stays; `Locked` while a single writer has the container
+    /// open; those of reading and of committing.
+    pub fn delete_branch(target: &Target, name: BranchName, options: &Options) -> Result<Branch> {
+        let main = open_main(target, options)?;
+        let branch = main.ledger.branch_named(name)?;
+        let is_of_base = main.ledger.base_holds(name)?;
+        let staged = main.each_of_branch(name, |entry| {
+            if let Some(value) = entry.value {
+                main.free_unless(&entry.key, value, &is_of_base)?;
+            }
+            Ok(main.ledger.delete(&entry.stored)?)
+        });
+        let staged = staged.and_then(|()| Ok(main.ledger.delete(&Ledger::branch_keys(name).0)?));
+        main.all_or_nothing(staged.and_then(|()| main.flush()))?;
+        main.ledger.untag(name.tag())?;
+        Ok(branch)
+    }
+
+    /// After a failure forgets what is staged: the end of this handle would commit it.
+    fn all_or_nothing<T>(&self, done: Result<T>) -> Result<T> {
+        if done.is_err()
+            && let Err(error) = self.ledger.rollback()
+        {
+            // Then it can commit nothing.
+            tracing::warn!("{}: what was staged could not be given up: {error}", self.name());
+        }
+        done
+    }
+
+    /// Gives back the payloads of a value, but for some.
+    fn free_unless(&self, key: &[u8], value: Bytes, is_kept: &dyn Fn(&Extent) -> bool) -> Result<()> {
+        let mut freed: Vec<Extent> = Vec::new();
+        for extent in extents_of(key, value)? {
+            if !is_kept(&extent) && !freed.contains(&extent) {
+                self.ledger.free_payload(&extent)?;
+                freed.push(extent);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every entry of a branch, in the order of their keys.
+    fn each_of_branch(
+        &self,
+        name: BranchName,
+        mut take: impl FnMut(BranchEntry) -> Result<()>,
+    ) -> Result<()> {
+        let (_, prefix) = Ledger::branch_keys(name);
+        let mut after: Option<Bytes> = None;
+        loop {
+            let page = self.ledger.scan_prefix(&prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
+            after = page.last().map(|(key, _)| key.clone());
+            let is_last = page.len() < ENTRIES_PER_SCAN;
+            for (stored, entry) in page {
+                let (key, value) = (stored.slice(prefix.len()..), self.ledger.branch_value(&entry)?);
+                take(BranchEntry { stored, key, value })?;
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What a branch changed, staged in the main line as one long batch of a writer among many.
+
+use super::BranchEntry;
+use super::deleted::Deleted;
+use crate::chunk::block_store::extents_of;
+use crate::container::State;
+use crate::multi_writer::hard;
+use crate::record::{HeaderRecord, decode};
+use crate::{Container, Result, keys};
+use bytes::Bytes;
+use h5lake_ledger::{Branch, EntryChange, Extent, Ledger};
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The letters of what the main line and a branch may both change.
+const LETTERS: [u8; 6] = [keys::HEADER, keys::LINK, keys::ATTRIBUTE, keys::BLOCK, keys::SEGMENT, keys::USAGE];
+
+/// What a merge is about.
+struct Merge<'b> {
+    base: &'b Ledger,
+    deleted: Deleted,
+    /// Keys that the main line changed since the base.
+    theirs: BTreeSet<Bytes>,
+    /// Payloads that the branch still names, perhaps under another key than its base: of an attribute that was renamed.
+    kept: BTreeSet<Bytes>,
+    /// By object: keys from which a link to it went, and keys to which one came.
+    links: BTreeMap<u64, [Vec<Bytes>; 2]>,
+}
+
+fn decoded_header(value: &Bytes) -> Result<HeaderRecord> {
+    decode(value.clone(), || "a header in a branch".into())
+}
+
+impl Container {
+    /// Stages a branch's changes and the end of the branch, and notes what the main line changed meanwhile. Answers how many
+    /// entries the branch has.
+    pub(super) fn stage_branch(&self, base: &Ledger, branch: &Branch) -> Result<u64> {
+        let mut entries = Vec::new();
+        self.each_of_branch(branch.name, |entry| {
+            entries.push(entry);
+            Ok(())
+        })?;
+        let is_shared =
+            |key: &Bytes| key.len() > 1 && key.first().is_some_and(|letter| LETTERS.contains(letter));
+        let theirs = self.ledger.keys_changed_since(base)?.into_iter().filter(is_shared).collect();
+        let deleted = Deleted::of(base, &entries)?;
+        let mut merge = Merge { base, deleted, theirs, kept: BTreeSet::new(), links: BTreeMap::new() };
+        for entry in entries.iter().filter(|entry| !merge.deleted.takes_along(&entry.key)) {
+            if let Some(value) = &entry.value {
+                merge.kept.extend(extents_of(&entry.key, value.clone())?.iter().map(Extent::to_bytes));
+            }
+        }
+        let mut state = self.state();
+        let s = &mut *state;
+        s.others.merges(branch);
+        for entry in &entries {
+            self.ledger.delete(&entry.stored)?;
+            self.stage_entry(s, &mut merge, entry)?;
+        }
+        self.ledger.delete(&Ledger::branch_keys(branch.name).0)?;
+        self.stage_deleted(s, &merge)?;
+        self.note_links(s, &merge)?;
+        self.note_written(s, &merge, &entries)?;
+        let version = self.ledger.version();
+        let mut changes = Vec::with_capacity(merge.theirs.len());
+        for key in &merge.theirs {
+            let before = base.get(key)?;
+            changes.push(EntryChange { key: key.clone(), before, version, host: String::new(), pid: 0 });
+        }
+        self.note_changes(s, changes);
+        Ok(entries.len() as u64)
+    }
+
+    fn stage_entry(&self, s: &mut State, merge: &mut Merge<'_>, entry: &BranchEntry) -> Result<()> {
+        let BranchEntry { key, value, .. } = entry;
+        let Some(&letter) = key.first().filter(|letter| LETTERS.contains(letter)) else {
+            // Marks follow from the headers.
+            return Ok(());
+        };
+        if merge.deleted.takes_along(key) {
+            return Ok(());
+        }
+        let before = merge.base.get(key)?;
+        let value = match (letter, value) {
+            (keys::HEADER, Some(value)) => self.header_until_deleted(s, merge, key, value)?,
+            _ => value.clone(),
+        };
+        if value == before {
+            return Ok(());
+        }
+        if letter == keys::LINK {
+            merge.note_link(key, before.as_ref(), value.as_ref())?;
+        }
+        if merge.theirs.contains(key) {
+            self.ledger.contest_from(key, before);
+        } else if let Some(before) = before {
+            self.free_unless(key, before, &|extent| merge.kept.contains(&extent.to_bytes()))?;
+        }
+        match value {
+            Some(value) => Ok(self.ledger.put(key, value)?),
+            None => Ok(self.ledger.delete(key)?),
+        }
+    }
+
+    /// A header as it is until what the branch deleted is gone: that still refers to the object.
+    fn header_until_deleted(
+        &self,
+        s: &mut State,
+        merge: &Merge<'_>,
+        key: &Bytes,
+        value: &Bytes,
+    ) -> Result<Option<Bytes>> {
+        let mut ours = decoded_header(value)?;
+        let id = keys::id(key).unwrap_or_default();
+        ours.link_count = merge.deleted.links(id, ours.link_count)?;
+        let before = merge.base.get(key)?;
+        if let Some(before) = &before {
+            let before = decoded_header(before)?;
+            self.note_dimensions(s, id, &before, &ours);
+            if before == ours {
+                return Ok(merge.base.get(key)?);
+            }
+        }
+        if ours.link_count == 0 {
+            self.unlink(id)?;
+        }
+        Ok(Some(ours.encode_to_vec().into()))
+    }
+
+    fn note_dimensions(&self, s: &mut State, id: u64, before: &HeaderRecord, ours: &HeaderRecord) {
+        let dims = |h: &HeaderRecord| {
+            h.dataset.as_ref().and_then(|d| d.space.as_ref()).map(|space| space.dims.clone())
+        };
+        if let (Some(old), Some(new)) = (dims(before), dims(ours))
+            && old != new
+        {
+            self.note_resized(s, id, &old, &new);
+        }
+    }
+
+    /// Marks an object without links: it goes when all is merged.
+    fn unlink(&self, id: u64) -> Result<()> {
+        self.ledger.put(&keys::of(keys::ORPHAN, id), Bytes::new())?;
+        self.handles.closed.lock().push(id);
+        Ok(())
+    }
+
+    /// Unlinks what the branch deleted.
+    fn stage_deleted(&self, s: &mut State, merge: &Merge<'_>) -> Result<()> {
+        for (id, header) in merge.deleted.headers() {
+            let links = merge.deleted.links(id, 0)?;
+            if links == header.link_count {
+                continue;
+            }
+            let key = Bytes::from(keys::of(keys::HEADER, id));
+            if merge.theirs.contains(&key) {
+                self.ledger.contest_from(&key, merge.base.get(&key)?);
+            }
+            let left = HeaderRecord { link_count: links, ..header.clone() };
+            self.ledger.put(&key, left.encode_to_vec())?;
+            s.headers.pop(&id);
+            if links == 0 {
+                self.unlink(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what lost a link, and what moved.
+    fn note_links(&self, s: &mut State, merge: &Merge<'_>) -> Result<()> {
+        for (id, [from, to]) in merge.links.iter().filter(|(_, [from, _])| !from.is_empty()) {
+            self.note_unlinked(s, *id);
+            for (from, to) in from.iter().zip(to) {
+                self.note_moved(s, from, to)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes which elements were written, where the main line changed the same chunks, or the extent.
+    fn note_written(&self, s: &mut State, merge: &Merge<'_>, entries: &[BranchEntry]) -> Result<()> {
+        for entry in entries {
+            let (Some(&keys::BLOCK), Some(id), Some(value)) =
+                (entry.key.first(), keys::id(&entry.key), &entry.value)
+            else {
+                continue;
+            };
+            let header = Bytes::from(keys::of(keys::HEADER, id));
+            let matters = merge.theirs.contains(&entry.key) || merge.theirs.contains(&header);
+            if matters && !merge.deleted.takes_along(&entry.key) && self.ledger.get(&header)?.is_some() {
+                self.note_elements(s, &entry.key, merge.base.get(&entry.key)?, value.clone())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Merge<'_> {
+    fn note_link(&mut self, key: &Bytes, before: Option<&Bytes>, now: Option<&Bytes>) -> Result<()> {
+        let (before, now) = (hard(before)?, hard(now)?);
+        if before != now {
+            for (id, which) in [(before, 0), (now, 1)] {
+                if let Some(id) = id {
+                    self.links.entry(id).or_default()[which].push(key.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+}

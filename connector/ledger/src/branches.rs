@@ -1,0 +1,187 @@
+//! Branches: how their names, records and entries stand in the map.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::codec::{Decoded, Reader, put_varint};
+use crate::source::SOURCE;
+use crate::tags::{MAX_TAG_NAME, TAG, TagName};
+use crate::wal::record::Author;
+
+/// What the keys of branches begin with.
+pub const BRANCH: u8 = b'V';
+/// What the name of a base's tag begins with; the branch's name follows.
+const TAGGED: &str = "branch-";
+/// The longest name of a branch, in bytes.
+pub const MAX_BRANCH_NAME: usize = MAX_TAG_NAME - TAGGED.len();
+/// The form of a record.
+const FORM: u8 = 1;
+/// What an entry begins with: nothing is under its key, or the value that follows.
+const NOTHING: u8 = 0;
+const VALUE: u8 = 1;
+
+/// The name of a branch: 1 to 57 letters and digits of ASCII, and `.`, `_`, `-` behind the first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BranchName(TagName);
+
+impl BranchName {
+    /// The name that a text is, or `None` for a text that is none.
+    pub fn new(text: &str) -> Option<Self> {
+        TagName::new(text).filter(|_| text.len() <= MAX_BRANCH_NAME).map(Self)
+    }
+
+    /// What names are, for people whose name is none.
+    pub const RULE: &'static str =
+        "a branch has 1 to 57 letters, digits, '.', '_' and '-', and begins with a letter or a digit";
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The name of the tag that holds the branch's base.
+    pub fn tag(&self) -> TagName {
+        // Never longer than a tag may be, see MAX_BRANCH_NAME.
+        TagName::new(&format!("{TAGGED}{self}")).unwrap_or(self.0)
+    }
+
+    /// The branch whose base has this tag, if there is such a branch.
+    pub fn of_tag(tag: &TagName) -> Option<Self> {
+        Self::new(tag.as_str().strip_prefix(TAGGED)?)
+    }
+
+    /// The key of the record.
+    pub(crate) fn record_key(&self) -> Vec<u8> {
+        [&[BRANCH, 0], self.as_str().as_bytes()].concat()
+    }
+
+    /// The name whose record is under a key.
+    pub(crate) fn of_record_key(key: &[u8]) -> Option<Self> {
+        Self::new(std::str::from_utf8(key.strip_prefix(&[BRANCH, 0])?).ok()?)
+    }
+
+    /// What the keys of entries begin with.
+    pub(crate) fn prefix(&self) -> Vec<u8> {
+        [&[BRANCH], self.as_str().as_bytes(), &[0]].concat()
+    }
+}
+
+impl fmt::Display for BranchName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for BranchName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+/// Whether a key is the container's own, the same in all branches.
+pub(crate) fn is_common(key: &[u8]) -> bool {
+    key.len() <= 1 || matches!(key.first(), Some(&(TAG | SOURCE | BRANCH)))
+}
+
+/// What a branch's entry holds: `None` for a key that has nothing in the branch.
+pub(crate) fn encode_entry(value: Option<&[u8]>) -> Bytes {
+    match value {
+        None => Bytes::from_static(&[NOTHING]),
+        Some(value) => {
+            let mut out = Vec::with_capacity(1 + value.len());
+            out.push(VALUE);
+            out.extend_from_slice(value);
+            out.into()
+        }
+    }
+}
+
+/// What [`encode_entry`] was given.
+pub(crate) fn decode_entry(entry: &Bytes) -> Decoded<Option<Bytes>> {
+    match entry.split_first() {
+        Some((&NOTHING, [])) => Ok(None),
+        Some((&VALUE, _)) => Ok(Some(entry.slice(1..))),
+        _ => Err("an entry of a form that this h5lake does not know"),
+    }
+}
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BranchRecord {
+    /// The version that it began with.
+    pub(crate) base: u64,
+    /// When it was made, microseconds since 1970.
+    pub(crate) made: u64,
+    /// When it was committed to last, likewise.
+    pub(crate) changed: u64,
+    /// How often it was committed to.
+    pub(crate) commits: u64,
+    /// Who made it.
+    pub(crate) author: Author,
+}
+
+impl BranchRecord {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![FORM];
+        for number in [self.base, self.made, self.changed, self.commits] {
+            put_varint(&mut out, number);
+        }
+        self.author.encode(&mut out);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut r = Reader::new(bytes);
+        if r.u8()? != FORM {
+            return Err("a branch of a form that this h5lake does not know");
+        }
+        let (base, made, changed, commits) = (r.number()?, r.number()?, r.number()?, r.number()?);
+        let author = Author::read(&mut r)?;
+        r.end()?;
+        Ok(Self { base, made, changed, commits, author })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keys_and_tags_lead_to_each_other() {
+        let long = "a".repeat(MAX_BRANCH_NAME);
+        for text in ["fix", "v1.2-rc_3", &long] {
+            let name = BranchName::new(text).unwrap();
+            assert_eq!(BranchName::of_tag(&name.tag()), Some(name));
+            assert_eq!(BranchName::of_record_key(&name.record_key()), Some(name));
+            assert!(is_common(&name.record_key()) && is_common(&name.prefix()));
+        }
+        for text in ["", "-a", "a b", "é", &"a".repeat(MAX_BRANCH_NAME + 1)] {
+            assert_eq!(BranchName::new(text), None, "{text}");
+        }
+        // No branch has keys among those of another.
+        assert!(
+            !BranchName::new("ab").unwrap().prefix().starts_with(&BranchName::new("a").unwrap().prefix())
+        );
+    }
+
+    #[test]
+    fn records_and_entries_are_read_as_written() {
+        let record = BranchRecord {
+            base: 7,
+            made: 1_795_168_800_000_000,
+            changed: 1_795_168_800_000_001,
+            commits: 3,
+            author: Author { host: "node".into(), pid: 42 },
+        };
+        let bytes = record.encode();
+        assert_eq!(BranchRecord::decode(&bytes), Ok(record));
+        assert!((0..bytes.len()).all(|n| BranchRecord::decode(&bytes[..n]).is_err()));
+        for value in [None, Some(&b""[..]), Some(b"x")] {
+            assert_eq!(decode_entry(&encode_entry(value)).unwrap().as_deref(), value);
+        }
+        for bad in [&b""[..], &[0, 1], &[2]] {
+            assert!(decode_entry(&Bytes::copy_from_slice(bad)).is_err());
+        }
+    }
+}

@@ -1,0 +1,213 @@
+"""Branches: h5py, the tool and the Python module write beside the main line; merges take all of it over, or refuse."""
+# only: h5lake
+# needs: tool
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+os.environ["HDF5_VOL_CONNECTOR"] = os.environ.get("BRANCHES_CONNECTOR", os.environ["HDF5_VOL_CONNECTOR"])
+
+import h5py  # noqa: E402
+import numpy as np  # noqa: E402
+from cases import main, raises, same  # noqa: E402
+from tool import run  # noqa: E402
+
+NAME = "a.h5"
+FIX = f"{NAME}@branch=fix"
+DATA = np.arange(4000, dtype="i4").reshape(40, 100)
+
+
+def make(name=NAME):
+    """A container with what people keep in one, and a branch."""
+    with h5py.File(name, "w") as f:
+        f.create_dataset("x", data=DATA, chunks=(10, 100), compression="gzip", maxshape=(None, 100))
+        f.create_dataset("plain", data=DATA)
+        f["g/below/deep"] = 1
+        f["names"] = np.array(["a", "bc", "def"], object)
+        f["x"].attrs["unit"] = "K"
+        f["link"] = h5py.SoftLink("/x")
+    run("branch", name, "fix")
+
+
+def change(f):
+    """What the branch is for."""
+    f["x"][5:15] = -1
+    f["x"].attrs["unit"] = "mK"
+    f["plain"][3] = 7
+    f["new/group/data"] = np.arange(5.0)
+    f["names"][1] = "changed in the branch"
+    f["more names"] = np.array(["x" * 5000, "y"], object)
+    f["points"] = f["new"].ref
+    del f["g/below"]
+    f.move("link", "moved")
+
+
+def is_changed(f):
+    same(f["x"][5:15], -np.ones((10, 100), "i4"))
+    same(f["x"][:5], DATA[:5])
+    assert f["x"].attrs["unit"] == "mK"
+    same(f["plain"][3], np.full(100, 7, "i4"))
+    same(f["new/group/data"][...], np.arange(5.0))
+    assert list(f["names"].asstr()) == ["a", "changed in the branch", "def"]
+    assert list(f["more names"].asstr()) == ["x" * 5000, "y"]
+    assert f[f["points"][()]].name == "/new" and f["moved"] == f["x"]
+    assert "below" not in f["g"] and "link" not in f
+
+
+def is_unchanged(f):
+    same(f["x"][...], DATA)
+    same(f["plain"][...], DATA)
+    assert f["x"].attrs["unit"] == "K" and f["g/below/deep"][()] == 1
+    assert list(f["names"].asstr()) == ["a", "bc", "def"]
+    assert "new" not in f and "moved" not in f and "link" in f
+
+
+def listed():
+    return {branch["branch"]: branch["commits"] for branch in json.loads(run("branch", "--json", NAME))}
+
+
+def check_a_branch_is_written_read_compared_and_merged(folder):
+    make()
+    with h5py.File(FIX, "r+") as f:
+        change(f)
+        is_changed(f)
+    for _ in range(2):
+        with h5py.File(NAME) as f, h5py.File(FIX) as g:
+            is_unchanged(f)
+            is_changed(g)
+        assert listed()["fix"] >= 1
+        # What the main line overwrites, the branch keeps.
+        with h5py.File(NAME, "r+") as f:
+            for n in range(5):
+                f["plain"][...] = n
+                f.flush()
+            f["plain"][...] = DATA
+            f["theirs"] = 1
+            del f["theirs"]
+        run("vacuum", NAME)
+    assert "/plain" in run("diff", NAME, FIX, code=2)
+    assert "new" in run("ls", FIX) and "new" not in run("ls", NAME)
+    with h5py.File(NAME, "r+") as f:
+        f["plain"][20] = 3
+        f["x"][14:16] = DATA[14:16] + 0
+        f["g"].attrs["theirs"] = 1
+    run("verify", NAME)
+    run("branch", "--merge", NAME, "fix")
+    with h5py.File(NAME) as f:
+        is_changed(f)
+        same(f["plain"][20], np.full(100, 3, "i4"))
+        assert f["g"].attrs["theirs"] == 1
+    assert listed() == {} and json.loads(run("tag", "--json", NAME)) == []
+    run("verify", NAME)
+    raises(OSError, h5py.File, FIX)
+
+
+def check_a_conflict_is_told_and_nothing_is_merged(folder):
+    make()
+    with h5py.File(FIX, "r+") as f:
+        change(f)
+    with h5py.File(NAME, "r+") as f:
+        f["x"][6, 50] = 12345
+        f["x"].attrs["unit"] = "C"
+    told = run("branch", "--merge", NAME, "fix", code=1)
+    for text in ("/x", "'unit'", "in the main line too", "Nothing is merged", "'fix' stays"):
+        assert text in told, told
+    with h5py.File(NAME) as f:
+        assert f["x"][6, 50] == 12345 and f["x"].attrs["unit"] == "C" and "new" not in f
+    with h5py.File(FIX) as f:
+        is_changed(f)
+    # Who settles it in the branch can merge: the same bytes by both are one change.
+    with h5py.File(FIX, "r+") as f:
+        f["x"][6, 50] = 12345
+        f["x"].attrs["unit"] = "C"
+    run("branch", "--merge", NAME, "fix")
+    with h5py.File(NAME) as f:
+        assert f["x"][6, 50] == 12345 and f["x"][6, 51] == -1
+    run("verify", NAME)
+
+
+def check_several_branches_and_the_main_line_are_written_at_once(folder):
+    make()
+    run("branch", NAME, "other")
+    many = {"HDF5_VOL_CONNECTOR": os.environ["HDF5_VOL_CONNECTOR"] + " writers=many"}
+    code = """
+import h5py, sys
+name, row = sys.argv[1], int(sys.argv[2])
+with h5py.File(name, "r+") as f:
+    for n in range(10):
+        f["x"][row, n] = -n
+        f[f"by {row}/{n}"] = [f"text {n}"]
+        f.flush()
+"""
+    names = [NAME, FIX, f"{NAME}@branch=other"]
+    jobs = [subprocess.Popen([sys.executable, "-c", code, name, str(n)], env={**os.environ, **many})
+            for n, name in enumerate(names)]
+    assert [job.wait() for job in jobs] == [0, 0, 0]
+    for branch in ("other", "fix"):
+        run("branch", "--merge", NAME, branch)
+    with h5py.File(NAME) as f:
+        for row in range(3):
+            same(f["x"][row, :10], -np.arange(10, dtype="i4"))
+            assert [f[f"by {row}/{n}"].asstr()[0] for n in range(10)] == [f"text {n}" for n in range(10)]
+    run("verify", NAME)
+
+
+def check_a_killed_writer_leaves_whole_commits(folder):
+    make()
+    code = """
+import h5py, sys
+with h5py.File(sys.argv[1], "r+") as f:
+    for n in range(10000):
+        f["plain"][...] = n
+        f["x"][...] = n
+        f.flush()
+        print(n, flush=True)
+"""
+    for _ in range(3):
+        job = subprocess.Popen([sys.executable, "-c", code, FIX], stdout=subprocess.PIPE, text=True)
+        for _ in range(5):
+            job.stdout.readline()
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+        with h5py.File(FIX) as f, h5py.File(NAME) as g:
+            n = f["plain"][0, 0]
+            assert n >= 4 and (f["plain"][...] == n).all() and (f["x"][...] == n).all()
+            is_unchanged(g)
+    run("verify", NAME)
+    run("branch", "--merge", NAME, "fix")
+    with h5py.File(NAME) as f:
+        assert (f["plain"][...] == f["x"][...]).all()
+
+
+def check_old_versions_deletion_and_bad_names(folder):
+    make()
+    with h5py.File(NAME, "r+") as f:
+        f["plain"][...] = 0
+    with h5py.File(FIX, "r+") as f:
+        change(f)
+    run("branch", "--delete", NAME, "fix")
+    run("verify", NAME)
+    raises(OSError, h5py.File, FIX)
+    raises(OSError, h5py.File, FIX, "r+")
+    assert "there is no branch 'fix', nor any other" in run("ls", FIX, code=1)
+    run("branch", NAME, "again")
+    assert "is there already" in run("branch", NAME, "again", code=1)
+    assert "no name of a branch" in run("branch", NAME, "a b", code=1)
+    assert "delete the branch" in run("tag", "--delete", NAME, "branch-again", code=1)
+    raises(OSError, h5py.File, f"{NAME}@branch=again", "w")
+    assert "names one version" in run("branch", f"{NAME}@v=1", "again", "--merge", code=1)
+    if "store=" not in os.environ["HDF5_VOL_CONNECTOR"]:
+        run("copy", "--quiet", f"{NAME}@branch=again", "copied.h5")
+        run("diff", NAME, "copied.h5")
+        assert "copy it anew" in run("copy", "--update", f"{NAME}@branch=again", "copied.h5", code=1)
+    assert "merge it" in run("restore", f"{NAME}@branch=again", code=1)
+    assert "no version of its own" in run("tag", f"{NAME}@branch=again", "kept", code=1)
+    assert "merge it first" in run("publish", f"{NAME}@branch=again", "--kerchunk", "refs.json", code=1)
+        assert json.loads(run("branch", "--json", "copied.h5")) == []
+
+
+if __name__ == "__main__":
+    main(globals())
