@@ -199,14 +199,14 @@ def check_old_versions_deletion_and_bad_names(folder):
     assert "delete the branch" in run("tag", "--delete", NAME, "branch-again", code=1)
     raises(OSError, h5py.File, f"{NAME}@branch=again", "w")
     assert "names one version" in run("branch", f"{NAME}@v=1", "again", "--merge", code=1)
-    if "store=" not in os.environ["HDF5_VOL_CONNECTOR"]:
-        run("copy", "--quiet", f"{NAME}@branch=again", "copied.h5")
-        run("diff", NAME, "copied.h5")
-        assert "copy it anew" in run("copy", "--update", f"{NAME}@branch=again", "copied.h5", code=1)
     assert "merge it" in run("restore", f"{NAME}@branch=again", code=1)
     assert "no version of its own" in run("tag", f"{NAME}@branch=again", "kept", code=1)
-    assert "merge it first" in run("publish", f"{NAME}@branch=again", "--kerchunk", "refs.json", code=1)
+    if "store=" not in os.environ["HDF5_VOL_CONNECTOR"]:
+        assert "merge it first" in run("publish", f"{NAME}@branch=again", "--kerchunk", "refs.json", code=1)
+        run("copy", "--quiet", f"{NAME}@branch=again", "copied.h5")
+        run("diff", NAME, "copied.h5")
         assert json.loads(run("branch", "--json", "copied.h5")) == []
+        assert "copy it anew" in run("copy", "--update", f"{NAME}@branch=again", "copied.h5", code=1)
 
 
 if __name__ == "__main__":

@@ -286,6 +286,25 @@ def change(f):
         f.flush()
 
 
+def agrees_on_branch(sample, name):
+    """The branch of a sample that has one means what it meant, is written, and leaves its main line as it is."""
+    expected = sample / "expected-branch.txt"
+    assert expected.exists() == sample.name.endswith("branched")
+    if not expected.exists():
+        return
+    main_line, branch = compared.by_reader(name), f"{name}@branch=fix"
+    read = compared.by_reader(name, branch=b"fix")
+    compared.agree(compared.without_selections(read), compared.without_selections(eval(expected.read_text())))  # noqa: S307
+    for _ in range(2):
+        with h5py.File(branch, "r") as f:
+            compared.agree(compared.by_h5py(f), read)
+        with h5py.File(branch, "r+") as f:
+            change(f)
+        read = compared.by_reader(name, branch=b"fix")
+        assert read != main_line
+    compared.agree(compared.by_reader(name), main_line)
+
+
 @local
 def check_samples(folder):
     """Containers that were kept are read by every later build, and mean what they meant. There are some with each feature, and some
@@ -314,6 +333,7 @@ def check_samples(folder):
             change(f)
             changed = compared.by_h5py(f)
         compared.agree(compared.by_reader(name), changed)
+        agrees_on_branch(sample, name)
         assert compared.Container(name).ledger.origin() is None, "what was written to is no copy"
         seen |= before
         (place / "x.h5").unlink(missing_ok=True)

@@ -102,9 +102,9 @@ def by_h5py(f):
     return found
 
 
-def by_reader(path, version=None):
+def by_reader(path, version=None, branch=None):
     """The same, read from the bytes."""
-    c = Container(path, version)
+    c = Container(path, version, branch)
     found, seen, names = {}, set(), names_of(c)
 
     def leads_to(v):

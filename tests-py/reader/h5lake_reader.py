@@ -298,8 +298,8 @@ class Object:
 
 
 class Container:
-    def __init__(self, path, version=None):
-        self.path, self.ledger = str(path), open_ledger(path, version)
+    def __init__(self, path, version=None, branch=None):
+        self.path, self.ledger = str(path), open_ledger(path, version, branch)
         self.map = self.ledger.map
         self.keys = sorted(self.map)
         described = fields(self.map[b"C"])

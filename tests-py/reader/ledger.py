@@ -274,7 +274,60 @@ class Ledger:
         return dict(sorted(found.items()))
 
     def build(self, root, records, base):
-        """The map of the base and the records behind it, oldest first."""
+        """The map is that of the base and the records behind it, oldest first."""
+        self.map = self.map_of(root, records, base)
+
+    def tagged(self, name):
+        """The map of a tagged version, and its number."""
+        entry = self.map.get(b"T" + name)
+        if entry is None:
+            raise Damaged(f"there is no tag {name}")
+        b = Bytes(entry, "a tag")
+        if b.u8() not in (1, 2):
+            raise Damaged("a tag of an unknown form")
+        version, _, _, _ = [b.varint() for _ in range(4)]
+        b.string(), b.varint()
+        base, root, newest = b.varint(), b.optional(), b.optional()
+        return self.map_of(root, self.records_between(base, newest, version), base), version
+
+    def branches(self):
+        """{name: the version that it began with} of the branches."""
+        found = {}
+        for key, record in self.map.items():
+            if key.startswith(b"V\0"):
+                b = Bytes(record, "a branch")
+                if b.u8() != 1:
+                    raise Damaged("a branch of an unknown form")
+                found[key[2:]] = b.varint()
+                b.varint(), b.varint(), b.varint(), b.string(), b.varint()
+                b.end()
+        return found
+
+    def show_branch(self, name):
+        """From now on the map is that of a branch."""
+        base = self.branches().get(name)
+        shown, version = self.tagged(b"branch-" + name)
+        if version != base:
+            raise Damaged(f"the branch {name} began with version {base}, and its tag leads to {version}")
+
+        def is_own(key):
+            return len(key) == 1 or key[:1] in (b"F", b"T", b"V")
+        shown = {key: value for key, value in shown.items() if not is_own(key)}
+        shown |= {key: value for key, value in self.map.items() if is_own(key)}
+        prefix = b"V" + name + b"\0"
+        for key, entry in self.map.items():
+            if not key.startswith(prefix):
+                continue
+            if entry[:1] == b"\1":
+                shown[key[len(prefix):]] = entry[1:]
+            elif entry == b"\0":
+                shown.pop(key[len(prefix):], None)
+            else:
+                raise Damaged("an entry of a branch of an unknown form")
+        self.map = shown
+
+    def map_of(self, root, records, base):
+        """The map of a base and the records behind it, oldest first."""
         if [r.version for r in records] != list(range(base + 1, base + 1 + len(records))):
             raise Damaged(f"records {[r.version for r in records]} behind base {base}")
         found = dict(self.pages(root)) if root else {}
@@ -296,7 +349,7 @@ class Ledger:
                     value = old[:first] + middle + old[len(old) - last:]
                 found[key] = value
                 in_log.add(key)
-        self.map = found
+        return found
 
 
 def fixed_head(data):
@@ -366,6 +419,10 @@ class FileLedger(Ledger):
         wanted = self.version if version is None else version
         base, root, newest = self.older(version, pointer(root)) if version is not None and version < self.base else (
             self.base, pointer(root), pointer(newest))
+        self.build(root, self.records_between(base, newest, wanted), base)
+
+    def records_between(self, base, newest, wanted):
+        """The records behind a base up to a version, oldest first."""
         records, at = [], newest
         while at:
             record = Record(self.follow(at, "a record"))
@@ -377,8 +434,7 @@ class FileLedger(Ledger):
         records.reverse()
         if base + len(records) != wanted:
             raise Damaged(f"version {wanted}, and {len(records)} records behind base {base}")
-        self.build(root, records, base)
-
+        return records
 
     def read_lost(self):
         mark = self.data[self.begin + 1536:self.begin + 1552]
@@ -430,6 +486,13 @@ class DirectoryLedger(Ledger):
         if self.version < (known if version is None else version):
             raise Damaged(f"the head has version {known}, and the log ends at {self.version}")
         self.build(root, records, base)
+
+    def records_between(self, base, _, wanted):
+        """The records behind a base up to a version, oldest first."""
+        logs = [self.log(version) for version in range(base + 1, wanted + 1)]
+        if None in logs:
+            raise Damaged(f"a log object between {base} and {wanted} is missing")
+        return [self.record_of(data) for data in logs]
 
     def behind(self, base, _, until):
         """(version, moment, time) of the log objects behind a base, up to the next one."""
@@ -513,8 +576,12 @@ def pointed_to(path):
     return url, key
 
 
-def open_ledger(path, version=None):
-    """The ledger of a container's file, of what a pointer file leads to, or of file:///FOLDER/NAME."""
+def open_ledger(path, version=None, branch=None):
+    """The ledger of a container's file, of what a pointer file leads to, or of file:///FOLDER/NAME: of a version, or of a branch."""
+    if branch is not None:
+        found = open_ledger(path)
+        found.show_branch(branch)
+        return found
     if not str(path).startswith("file:///"):
         leads = pointed_to(path)
         if leads is None:

@@ -202,6 +202,25 @@ def copied(tool):
         subprocess.run([tool, "link", target, NAME], check=True)
 
 
+def branched(tool):
+    """A branch over a version that the main line has left behind."""
+    with h5py.File(NAME, "w") as f:
+        small(f)
+        f["gone"], f["long"] = 1, np.arange(20_000)
+    subprocess.run([tool, "branch", NAME, "fix"], check=True)
+    with h5py.File(NAME, "r+") as f:
+        edit(f)
+        f["long"][...] = -1
+    with h5py.File(f"{NAME}@branch=fix", "r+") as f:
+        f["filtered"][3, :5] = -3
+        f["long"][5000:5010] = 7
+        f["new/group"] = ["three", "four"]
+        f["group/in/group"][1] = "changed in the branch"
+        f["long"].attrs["of"] = "the branch"
+        del f["gone"], f.attrs["number"]
+    subprocess.run([tool, "vacuum", NAME], check=True, stdout=subprocess.DEVNULL)
+
+
 def statistics(_):
     """Statistics of chunks: of every type of numbers, at edges, widened by parts, and chunks that have none."""
     with h5py.File(NAME, "w") as f:
@@ -252,7 +271,7 @@ def native(f):
     f["group/soft"] = h5py.SoftLink("/line")
 
 
-SAMPLES = {"adopted": adopted, "adopted-checksums": adopted, "statistics": statistics, "closed": closed, "tagged": tagged, "copied": copied, "unclosed": unclosed, "based": based, "block": block,
+SAMPLES = {"adopted": adopted, "adopted-checksums": adopted, "branched": branched, "statistics": statistics, "closed": closed, "tagged": tagged, "copied": copied, "unclosed": unclosed, "based": based, "block": block,
            "many": many, "grouped": grouped, "references": references, "without-edits": without_edits, "without-claim": without_claim}
 
 
@@ -275,10 +294,19 @@ def make(tool, name):
     with h5py.File(NAME, "r") as f:
         expected = compared.by_h5py(f)
     compared.agree(compared.by_reader(NAME), expected)
+    if name.endswith("branched"):
+        with h5py.File(f"{NAME}@branch=fix", "r") as f:
+            of_branch = compared.by_h5py(f)
+        compared.agree(compared.by_reader(NAME, branch=b"fix"), of_branch)
+        write(place / "expected-branch.txt", of_branch)
     if in_directory:
         (place / NAME).unlink()
         shutil.rmtree(place / "objects/.object-store")
-    (place / "expected.txt").write_text(pprint.pformat(expected, width=150, compact=True) + "\n")
+    write(place / "expected.txt", expected)
+
+
+def write(path, expected):
+    path.write_text(pprint.pformat(expected, width=150, compact=True) + "\n")
 
 
 if __name__ == "__main__":
