@@ -283,6 +283,34 @@ for call in (h5lake.copy, h5lake.import_native, h5lake.export_native, h5lake.dif
 """)
 
 
+def check_branches(folder):
+    works(installed(folder), FILES + """
+from pathlib import Path
+import h5py
+h5lake.enable()
+with h5py.File("a.h5", "w") as f: f["x"], f["y"] = range(100), 1
+made = h5lake.branch(Path("a.h5"), "fix")
+assert (made.branch, made.commits) == ("fix", 0) and made.base == h5lake.tags("a.h5")[0].version, made
+with h5py.File("a.h5@branch=fix", "r+") as f: f["x"][:10] = -1
+assert [(b.branch, b.commits > 0) for b in h5lake.branches("a.h5")] == [("fix", True)]
+(found,) = h5lake.diff("a.h5", "a.h5@branch=fix")
+assert (found.path, found.detail["differing"]) == ("/x", 10), found
+with h5py.File("a.h5", "r+") as f: f["x"][5] = 7
+try:
+    h5lake.merge("a.h5", "fix")
+    raise AssertionError("both changed an element")
+except h5lake.ToolError as error:
+    assert "/x" in str(error) and "Nothing is merged" in str(error), error
+with h5py.File("a.h5@branch=fix", "r+") as f: f["x"][5] = 7
+version = h5lake.merge("a.h5", "fix")
+assert version <= h5lake.versions("a.h5")[0].number and h5lake.branches("a.h5") == []
+with h5py.File("a.h5") as f: assert list(f["x"][4:7]) == [-1, 7, -1]
+h5lake.branch("a.h5", "other")
+h5lake.delete_branch("a.h5", "other")
+assert h5lake.branches("a.h5") == [] == h5lake.tags("a.h5") == h5lake.verify("a.h5")
+""")
+
+
 def check_native_files_by_reference(folder):
     works(installed(folder), """
 import os, h5lake, h5py, numpy as np

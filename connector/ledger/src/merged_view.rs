@@ -27,7 +27,7 @@ fn empty(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
     }
 }
 
-fn within(key: &[u8], upper: Bound<&[u8]>) -> bool {
+pub(crate) fn within(key: &[u8], upper: Bound<&[u8]>) -> bool {
     match upper {
         Bound::Unbounded => true,
         Bound::Included(b) => key <= b,
@@ -35,7 +35,7 @@ fn within(key: &[u8], upper: Bound<&[u8]>) -> bool {
     }
 }
 
-fn not_before(key: &[u8], lower: Bound<&[u8]>) -> bool {
+pub(crate) fn not_before(key: &[u8], lower: Bound<&[u8]>) -> bool {
     match lower {
         Bound::Unbounded => true,
         Bound::Included(b) => key >= b,

@@ -51,7 +51,7 @@ fn look_around(l: &Ledger, model: &Map) {
         let range = (Bound::Excluded(key.to_vec()), Bound::Excluded(b"zzz".to_vec()));
         assert_eq!(next, model.range(range).next().map(|(k, _)| k.clone()));
         let before = l.prev(Bound::Included(b"a"), Bound::Excluded(key)).unwrap().map(|(k, _)| k.to_vec());
-        let below = if key > &b"a"[..] {
+        let below = if *key > b"a"[..] {
             model.range(b"a".to_vec()..key.to_vec()).next_back().map(|(k, _)| k.clone())
         } else {
             None
@@ -62,19 +62,21 @@ fn look_around(l: &Ledger, model: &Map) {
     let asked: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     let there: Vec<bool> = l.get_many(&asked).unwrap().iter().map(Option::is_some).collect();
     assert_eq!(there, keys.iter().map(|key| model.contains_key(key)).collect::<Vec<_>>());
-    for limit in [1, 2, 7, 1000] {
-        let (mut all, mut after) = (Vec::new(), None::<Vec<u8>>);
-        loop {
-            let page = l.scan_prefix(b"key-", after.as_deref(), limit).unwrap();
-            let is_last = page.len() < limit;
-            after = page.last().map(|(k, _)| k.to_vec());
-            all.extend(page.into_iter().map(|(k, _)| k.to_vec()));
-            if is_last {
-                break;
+    for prefix in [&b"key-"[..], b"", b"F"] {
+        for limit in [1, 2, 7, 1000] {
+            let (mut all, mut after) = (Vec::new(), None::<Vec<u8>>);
+            loop {
+                let page = l.scan_prefix(prefix, after.as_deref(), limit).unwrap();
+                let is_last = page.len() < limit;
+                after = page.last().map(|(k, _)| k.to_vec());
+                all.extend(page.into_iter().map(|(k, _)| k.to_vec()));
+                if is_last {
+                    break;
+                }
             }
+            let wanted: Vec<_> = model.keys().filter(|key| key.starts_with(prefix)).cloned().collect();
+            assert_eq!(all, wanted, "{prefix:?} by {limit}");
         }
-        let wanted: Vec<_> = model.keys().filter(|key| key.starts_with(b"key-")).cloned().collect();
-        assert_eq!(all, wanted, "by {limit}");
     }
 }
 
@@ -91,7 +93,15 @@ impl Run {
     fn new(place: Place) -> Self {
         let opts = Options { writers: Writers::Many, retention: Some(Duration::ZERO), ..Options::default() };
         let main = place.create(&opts);
-        Run { place, opts, main, main_state: Map::new(), branches: BTreeMap::new(), turn: 0 }
+        // Of the container's own, which all branches show alike, in the midst of other keys.
+        let mut main_state = Map::new();
+        for n in 0..4 {
+            main.put(&[b'F', 0, 0, n], vec![0, n]).unwrap();
+            main.put(&[b'A' + n], vec![0, n]).unwrap();
+            main_state.extend([(vec![b'F', 0, 0, n], vec![n]), (vec![b'A' + n], vec![n])]);
+        }
+        main.commit().unwrap();
+        Run { place, opts, main, main_state, branches: BTreeMap::new(), turn: 0 }
     }
 
     fn on_branch(&self, n: u8, access: Access) -> Ledger {
@@ -194,6 +204,27 @@ impl Run {
             assert!(content(&l).unwrap() == *state, "branch {n}");
             look_around(&l, state);
         }
+    }
+}
+
+#[test]
+fn a_branch_shows_the_containers_own_entries_that_came_later() {
+    for place in places() {
+        let opts = Options { writers: Writers::Many, ..Options::default() };
+        let main = place.create(&opts);
+        main.put(b"key-1", vec![0, 1]).unwrap();
+        main.commit().unwrap();
+        main.create_branch(name(0), None).unwrap();
+        let branch =
+            place.open(Access::ReadWrite, &Options { at: Some(At::Branch(name(0))), ..opts.clone() });
+        assert_eq!(branch.take_numbers(b"N", 5, 1).unwrap(), 1);
+        branch.put(b"Z", vec![0, 7]).unwrap();
+        branch.put(b"key-2", vec![0, 2]).unwrap();
+        branch.commit().unwrap();
+        let keys: Vec<_> =
+            branch.scan_prefix(b"", None, 100).unwrap().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, [&b"N"[..], b"Z", b"key-1", b"key-2"]);
+        assert_eq!(main.take_numbers(b"N", 1, 1).unwrap(), 6, "the counter is that of the container");
     }
 }
 

@@ -1,17 +1,18 @@
 //! What a handle of a branch shows: the branch's entries in the newest map, over the version that it began with.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
 
 use super::{Ledger, State};
-use crate::branches::{BranchName, decode_entry, encode_entry, is_common};
+use crate::branches::{BRANCH, BranchName, decode_entry, encode_entry, is_common};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
-use crate::merged_view::Entry;
+use crate::merged_view::{Entry, not_before, within};
 use crate::source::SOURCE;
-use crate::tags::Held;
+use crate::tags::{Held, TAG};
 
 /// Entries that are merged at a time.
 const MAX_MERGED: usize = 512;
@@ -73,10 +74,15 @@ fn borrowed(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
     bound.as_ref().map(Vec::as_slice)
 }
 
-/// Whether a range is one of keys that all branches have alike.
-fn is_common_range(lower: Bound<&[u8]>) -> bool {
-    matches!(lower, Bound::Included(key) | Bound::Excluded(key) if !key.is_empty() && is_common(key) && key.len() > 1)
-        || matches!(lower, Bound::Included(key) if key == [SOURCE])
+/// Whether all keys of a range are such as all branches have alike, and begin with one letter.
+fn is_common_range(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
+    let (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) =
+        (lower, upper)
+    else {
+        return false;
+    };
+    let Some(&letter @ (TAG | SOURCE | BRANCH)) = from.first() else { return false };
+    to.first() == Some(&letter) || matches!((upper, to), (Bound::Excluded(_), [next]) if *next == letter + 1)
 }
 
 impl Ledger {
@@ -114,7 +120,7 @@ impl Ledger {
 
     /// Whether a key is that of a branch's record or entry.
     pub(crate) fn is_of_branches(&self, stored: &[u8]) -> bool {
-        stored.first() == Some(&crate::branches::BRANCH)
+        stored.first() == Some(&BRANCH)
     }
 
     /// The value of a key, from what the map has under its [stored key](Self::stored_key).
@@ -179,12 +185,12 @@ impl Ledger {
         limit: usize,
     ) -> Result<Vec<Entry>> {
         match &self.branch {
-            Some(branch) if !is_common_range(lower) => self.scan_both(s, branch, lower, upper, limit),
+            Some(branch) if !is_common_range(lower, upper) => self.scan_both(s, branch, lower, upper, limit),
             _ => self.layers(s).scan(lower, upper, limit),
         }
     }
 
-    /// Merges the entries of a branch with those of its base, part by part.
+    /// Merges the entries of a branch with those of its base, and with the container's own, part by part.
     fn scan_both(
         &self,
         s: &State,
@@ -200,12 +206,22 @@ impl Ledger {
             let (first, end) = branch.bounds(borrowed(&from), upper);
             let over = self.layers(s).scan(borrowed(&first), borrowed(&end), most)?;
             let below = branch.base.scan(&branch.base.lock(), borrowed(&from), upper, most)?;
-            // Behind the last key of a part that is full, the other one says nothing.
-            let ends = [(&over, branch.prefix.len()), (&below, 0)].map(|(part, cut)| {
-                part.last().filter(|_| part.len() == most).map(|(key, _)| key.slice(cut..))
+            let own = self.own_entries(s, borrowed(&from), upper, most)?;
+            // Behind the last key of a part that is full, it says nothing.
+            let ends = [(&over, branch.prefix.len()), (&below, 0), (&own, 0)].map(|(part, cut)| {
+                part.last().filter(|_| part.len() >= most).map(|(key, _)| key.slice(cut..))
             });
             let end = ends.into_iter().flatten().min();
-            self.merge(s, branch, [over, below], end.as_ref(), &mut out)?;
+            let mut part: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
+            part.extend(below.into_iter().filter(|(key, _)| !is_common(key)).map(|(key, v)| (key, Some(v))));
+            for (key, entry) in over {
+                part.insert(key.slice(branch.prefix.len()..), branch.decoded(&entry)?);
+            }
+            part.extend(own.into_iter().map(|(key, value)| (key, Some(value))));
+            let is_within = |key: &Bytes| end.as_ref().is_none_or(|end| key <= end);
+            out.extend(
+                part.into_iter().filter(|(key, _)| is_within(key)).filter_map(|(key, v)| Some((key, v?))),
+            );
             match end {
                 Some(end) => from = Bound::Excluded(end.to_vec()),
                 None => break,
@@ -215,45 +231,43 @@ impl Ledger {
         Ok(out)
     }
 
-    /// Adds what two parts show, up to a key.
-    fn merge(
+    /// The container's own entries in a range, but for tags and branches, which are none of a branch: ascending, and about as many as
+    /// are wanted.
+    fn own_entries(
         &self,
         s: &State,
-        branch: &BranchView,
-        [over, below]: [Vec<Entry>; 2],
-        end: Option<&Bytes>,
-        out: &mut Vec<Entry>,
-    ) -> Result<()> {
-        let is_within = |key: &Bytes| end.is_none_or(|end| key <= end);
-        let over = over.into_iter().map(|(key, entry)| (key.slice(branch.prefix.len()..), entry));
-        let mut over = over.filter(|(key, _)| is_within(key)).peekable();
-        let mut below = below.into_iter().filter(|(key, _)| is_within(key)).peekable();
-        loop {
-            let is_over = match (over.peek(), below.peek()) {
-                (None, None) => return Ok(()),
-                (Some((a, _)), Some((b, _))) if a == b => {
-                    below.next();
-                    true
-                }
-                (Some((a, _)), Some((b, _))) => a < b,
-                (a, _) => a.is_some(),
-            };
-            if is_over && let Some((key, entry)) = over.next() {
-                out.extend(branch.decoded(&entry)?.map(|value| (key, value)));
-            } else if let Some((key, value)) = below.next() {
-                match is_common(&key) {
-                    false => out.push((key, value)),
-                    // Of the container's own, the newest counts; tags and branches are none of a branch.
-                    true if matches!(key.first(), Some(&(crate::tags::TAG | crate::branches::BRANCH))) => (),
-                    true => out.extend(self.layers(s).get(&key)?.map(|value| (key, value))),
-                }
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>> {
+        let mut out = Vec::new();
+        let letter = |bound| match bound {
+            Bound::Included::<&[u8]>(key) | Bound::Excluded(key) => key.first().copied(),
+            Bound::Unbounded => None,
+        };
+        for letter in letter(lower).unwrap_or(0)..=letter(upper).unwrap_or(u8::MAX) {
+            let holds = |key: &[u8]| not_before(key, lower) && within(key, upper);
+            let key = [letter];
+            if holds(&key) && !matches!(letter, TAG | SOURCE | BRANCH) {
+                out.extend(self.layers(s).get(&key)?.map(|value| (Bytes::copy_from_slice(&key), value)));
+            }
+            if letter == SOURCE {
+                let (from, to) = ([SOURCE], [SOURCE + 1]);
+                let from = if holds(&from) { Bound::Included(&from[..]) } else { lower };
+                let to = if holds(&to) { Bound::Excluded(&to[..]) } else { upper };
+                let sources = self.layers(s).scan(from, to, limit)?;
+                out.extend(sources.into_iter().filter(|(key, _)| key.first() == Some(&SOURCE)));
+            }
+            if out.len() >= limit {
+                break;
             }
         }
+        Ok(out)
     }
 
     /// The greatest entry of a range.
     pub(super) fn last(&self, s: &State, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Result<Option<Entry>> {
-        let Some(branch) = self.branch.as_deref().filter(|_| !is_common_range(lower)) else {
+        let Some(branch) = self.branch.as_deref().filter(|_| !is_common_range(lower, upper)) else {
             return self.layers(s).last(lower, upper);
         };
         let mut upper = upper.map(<[u8]>::to_vec);
