@@ -298,6 +298,7 @@ class Ledger:
                 b = Bytes(record, "a branch")
                 if b.u8() != 1:
                     raise Damaged("a branch of an unknown form")
+                b.take(16)
                 found[key[2:]] = b.varint()
                 b.varint(), b.varint(), b.varint(), b.string(), b.varint()
                 b.end()

@@ -109,6 +109,8 @@ pub(crate) fn decode_entry(entry: &Bytes) -> Decoded<Option<Bytes>> {
 /// What a record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BranchRecord {
+    /// Random: another branch of the same name has another one.
+    pub(crate) id: [u8; 16],
     /// The version that it began with.
     pub(crate) base: u64,
     /// When it was made, microseconds since 1970.
@@ -124,6 +126,7 @@ pub(crate) struct BranchRecord {
 impl BranchRecord {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![FORM];
+        out.extend_from_slice(&self.id);
         for number in [self.base, self.made, self.changed, self.commits] {
             put_varint(&mut out, number);
         }
@@ -136,10 +139,11 @@ impl BranchRecord {
         if r.u8()? != FORM {
             return Err("a branch of a form that this h5lake does not know");
         }
+        let id = r.id()?;
         let (base, made, changed, commits) = (r.number()?, r.number()?, r.number()?, r.number()?);
         let author = Author::read(&mut r)?;
         r.end()?;
-        Ok(Self { base, made, changed, commits, author })
+        Ok(Self { id, base, made, changed, commits, author })
     }
 }
 
@@ -168,6 +172,7 @@ mod tests {
     #[test]
     fn records_and_entries_are_read_as_written() {
         let record = BranchRecord {
+            id: [5; 16],
             base: 7,
             made: 1_795_168_800_000_000,
             changed: 1_795_168_800_000_001,

@@ -79,8 +79,8 @@ impl Container {
         let staged = main.stage_branch(&base, &branch);
         drop(base);
         let entries = main.all_or_nothing(staged.and_then(|entries| main.flush().map(|()| entries)))?;
+        main.ledger.look_at_tags();
         let version = main.ledger.version();
-        main.ledger.untag(name.tag())?;
         Ok(MergedBranch { branch, version, entries })
     }
 
@@ -99,9 +99,9 @@ impl Container {
             }
             Ok(main.ledger.delete(&entry.stored)?)
         });
-        let staged = staged.and_then(|()| Ok(main.ledger.delete(&Ledger::branch_keys(name).0)?));
+        let staged = staged.and_then(|()| Ok(main.ledger.stage_end_of_branch(name)?));
         main.all_or_nothing(staged.and_then(|()| main.flush()))?;
-        main.ledger.untag(name.tag())?;
+        main.ledger.look_at_tags();
         Ok(branch)
     }
 
@@ -134,7 +134,7 @@ impl Container {
         name: BranchName,
         mut take: impl FnMut(BranchEntry) -> Result<()>,
     ) -> Result<()> {
-        let (_, prefix) = Ledger::branch_keys(name);
+        let prefix = Ledger::branch_prefix(name);
         let mut after: Option<Bytes> = None;
         loop {
             let page = self.ledger.scan_prefix(&prefix, after.as_deref(), ENTRIES_PER_SCAN)?;

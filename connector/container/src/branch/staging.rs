@@ -57,7 +57,7 @@ impl Container {
             self.ledger.delete(&entry.stored)?;
             self.stage_entry(s, &mut merge, entry)?;
         }
-        self.ledger.delete(&Ledger::branch_keys(branch.name).0)?;
+        self.ledger.stage_end_of_branch(branch.name)?;
         self.stage_deleted(s, &merge)?;
         self.note_links(s, &merge)?;
         self.note_written(s, &merge, &entries)?;
@@ -180,15 +180,16 @@ impl Container {
     /// Notes which elements were written, where the main line changed the same chunks, or the extent.
     fn note_written(&self, s: &mut State, merge: &Merge<'_>, entries: &[BranchEntry]) -> Result<()> {
         for entry in entries {
-            let (Some(&keys::BLOCK), Some(id), Some(value)) =
-                (entry.key.first(), keys::id(&entry.key), &entry.value)
-            else {
-                continue;
-            };
+            let (Some(&keys::BLOCK), Some(id)) = (entry.key.first(), keys::id(&entry.key)) else { continue };
             let header = Bytes::from(keys::of(keys::HEADER, id));
-            let matters = merge.theirs.contains(&entry.key) || merge.theirs.contains(&header);
+            let is_gone = merge.theirs.contains(&header) && self.ledger.committed(&header)?.is_none();
+            let matters = !is_gone && (merge.theirs.contains(&entry.key) || merge.theirs.contains(&header));
             if matters && !merge.deleted.takes_along(&entry.key) && self.ledger.get(&header)?.is_some() {
-                self.note_elements(s, &entry.key, merge.base.get(&entry.key)?, value.clone())?;
+                let before = merge.base.get(&entry.key)?;
+                match &entry.value {
+                    Some(value) => self.note_elements(s, &entry.key, before, value.clone())?,
+                    None => self.check_cut_off(s, &entry.key, before)?,
+                }
             }
         }
         Ok(())

@@ -97,19 +97,26 @@ impl Container {
         let id = keys::id(key).unwrap_or_default();
         let known = self.known(s, id)?;
         self.with_foreign(s, id, &known, || {
-            let (before, ours) =
-                (self.load_block(&known, key, &before)?, self.load_block(&known, key, &Some(ours.clone()))?);
-            let unit = known.unit.max(1);
-            let mut spans = RangeSet::default();
-            for at in (0..ours.len()).step_by(unit) {
-                let element = at..(at + unit).min(ours.len());
-                if before.get(element.clone()) != ours.get(element.clone()) {
-                    spans.insert(element);
-                }
-            }
-            self.blocks.lock().set_touched(key, spans);
+            let both =
+                [self.load_block(&known, key, &before)?, self.load_block(&known, key, &Some(ours.clone()))?];
+            self.blocks.lock().set_touched(key, differing(&both, known.unit.max(1)));
             Ok(())
         })
+    }
+
+    /// Notes a conflict if others changed elements of a block that this batch cut off, perhaps to grow again.
+    pub(crate) fn check_cut_off(&self, s: &mut State, key: &Bytes, before: Option<Bytes>) -> Result<()> {
+        let id = keys::id(key).unwrap_or_default();
+        let (known, theirs) = (self.known(s, id)?, self.ledger.committed(key)?);
+        let changed = self.with_foreign(s, id, &known, || {
+            let both = [self.load_block(&known, key, &before)?, self.load_block(&known, key, &theirs)?];
+            Ok(differing(&both, known.unit.max(1)).iter().collect::<Vec<_>>())
+        })?;
+        if !changed.is_empty() {
+            let what = format!(", {}, which this batch cuts off,", elements(&known, key, &changed));
+            self.whole_conflict(s, id, what, None);
+        }
+        Ok(())
     }
 
     pub(super) fn merge_block(&self, s: &mut State, c: ThreeWay) -> Result<()> {
@@ -177,7 +184,8 @@ impl Container {
             let Some(least) = least else { continue };
             let theirs: Vec<_> =
                 s.others.blocks.iter().filter(|k| keys::id(k) == Some(id)).cloned().collect();
-            if theirs.is_empty() {
+            // Changes of an object that others deleted were given up.
+            if theirs.is_empty() || self.ledger.get(&keys::of(keys::HEADER, id))?.is_none() {
                 continue;
             }
             let known = RemoteBlock { dims: least, ..self.known(s, id)? };
@@ -369,6 +377,18 @@ impl Container {
         codecs.remove(&codec);
         done
     }
+}
+
+/// The elements of `unit` bytes in which two states of a block differ.
+fn differing([before, now]: &[Vec<u8>; 2], unit: usize) -> RangeSet {
+    let mut spans = RangeSet::default();
+    for at in (0..now.len()).step_by(unit) {
+        let element = at..(at + unit).min(now.len());
+        if before.get(element.clone()) != now.get(element.clone()) {
+            spans.insert(element);
+        }
+    }
+    spans
 }
 
 /// Whether dimensions went down.

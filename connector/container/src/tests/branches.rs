@@ -123,7 +123,7 @@ fn a_merge_takes_over_everything_and_ends_the_branch() {
 #[test]
 fn conflicts_refuse_the_whole_merge_and_name_what_both_changed() {
     type Change = fn(&Arc<Container>);
-    let cases: [(Change, Change, &str); 6] = [
+    let cases: [(Change, Change, &str); 9] = [
         (
             |b| open(b, b"d").write(&part(5, 2), &[9; 8]).unwrap(),
             |c| open(c, b"d").write(&part(6, 2), &[6; 8]).unwrap(),
@@ -153,6 +153,21 @@ fn conflicts_refuse_the_whole_merge_and_name_what_both_changed() {
             |b| open(b, b"d").set_extent(&[50]).unwrap(),
             |c| open(c, b"d").write(&part(90, 2), &[6; 8]).unwrap(),
             "which this batch cuts off",
+        ),
+        (
+            |b| [50, 100].iter().for_each(|n| open(b, b"d").set_extent(&[*n]).unwrap()),
+            |c| open(c, b"d").write(&part(90, 2), &[6; 8]).unwrap(),
+            "which this batch cuts off",
+        ),
+        (
+            |b| [55, 100].iter().for_each(|n| open(b, b"d").set_extent(&[*n]).unwrap()),
+            |c| open(c, b"d").write(&part(57, 1), &[6; 4]).unwrap(),
+            "/d, 1 of the elements [57] to [57],",
+        ),
+        (
+            |b| open(b, b"d").set_extent(&[15]).unwrap(),
+            |c| c.link_delete(c.root(), b"d").unwrap(),
+            "/d, which was deleted,",
         ),
     ];
     for (ours, theirs, told) in cases {
@@ -356,6 +371,39 @@ fn a_renamed_attribute_keeps_its_payload() {
         }
         assert_eq!(c.attr_open(c.root(), b"renamed").unwrap().read().unwrap(), vec![5; 60_000]);
         drop(c);
+        is_whole(&p);
+    }
+}
+
+#[test]
+fn a_writer_of_a_branch_is_none_of_another_one_of_its_name() {
+    for p in prepared() {
+        let a = on_branch(&p, Access::ReadWrite);
+        dataset(&a, b"first", chunked(100, 10, false)).write(&Selection::All, &[4; 400]).unwrap();
+        a.flush().unwrap();
+        dataset(&a, b"lost", chunked(100, 10, false));
+        Container::delete_branch(&p.target, name(), &Options::default()).unwrap();
+        let main = super::many::apart(&p);
+        group(&main, main.root(), b"theirs", CreationOrder::default());
+        drop(main);
+        let ledger = h5lake_ledger::Options { writers: h5lake_ledger::Writers::Many, ..Default::default() };
+        let ledger = match &p.target {
+            Target::File(path) => Ledger::open_file(path, Access::ReadWrite, ledger),
+            Target::Objects { store, key, .. } => {
+                Ledger::open_objects(store.clone(), key, Access::ReadWrite, ledger)
+            }
+        };
+        let ledger = ledger.unwrap();
+        ledger.create_branch(name(), None).unwrap();
+        ledger.close().unwrap();
+        let e = a.flush().unwrap_err();
+        assert!(e.to_string().contains("the branch 'fix' was merged or deleted meanwhile"), "{e}");
+        drop(a);
+        let b = on_branch(&p, Access::ReadOnly);
+        assert!(there(&b, b"theirs") && !there(&b, b"first") && !there(&b, b"lost"));
+        drop(b);
+        merge(&p).unwrap();
+        check(&p);
         is_whole(&p);
     }
 }

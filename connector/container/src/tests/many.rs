@@ -503,3 +503,19 @@ fn what_several_writers_left_is_given_back_when_all_have_closed() {
     // Little is not worth an opening.
     Container::compact_left(target, &options(), 1).unwrap();
 }
+
+#[test]
+fn who_shrinks_what_another_deleted_is_told() {
+    for p in places() {
+        let [a, b] = writers(&p, |c| {
+            dataset(c, b"d", chunked(100, 10, false)).write(&Selection::All, &[7; 400]).unwrap();
+        });
+        open(&b, b"d").set_extent(&[15]).unwrap();
+        a.link_delete(a.root(), b"d").unwrap();
+        a.flush().unwrap();
+        let told = conflict(&b);
+        assert!(told.contains("/d, which was deleted,"), "{told}");
+        drop((a, b));
+        check(&p);
+    }
+}

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use super::branch_view::BranchView;
-use super::{Ledger, State, Tagging};
+use super::{Ledger, State};
 use crate::branches::{BRANCH, BranchName, BranchRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::{range_of, value_in};
@@ -36,7 +36,7 @@ pub struct Branch {
 
 impl Branch {
     fn of(name: BranchName, record: BranchRecord) -> Self {
-        let BranchRecord { base, made, changed, commits, author } = record;
+        let BranchRecord { base, made, changed, commits, author, .. } = record;
         Self { name, base, made, changed, commits, host: author.host.to_string(), pid: author.pid }
     }
 }
@@ -86,7 +86,7 @@ impl Ledger {
     }
 
     /// Begins a branch with a version, the newest one for `None`. When this returns, the branch is committed; the version stays as
-    /// long as the branch does. If this fails half-way, a tag is left, which holds the version and is deleted as other tags are.
+    /// long as the branch does.
     ///
     /// # Errors
     /// `BranchExists`; as for [`tag`](Ledger::tag).
@@ -94,24 +94,43 @@ impl Ledger {
         if self.get(&name.record_key())?.is_some() {
             return Err(self.fail(ErrorKind::BranchExists { name: name.to_string() }));
         }
-        let tag = self.tag(name.tag(), at, Tagging::default())?;
-        let base = tag.version.map_or(0, |version| version.number);
-        let record = BranchRecord {
-            base,
-            made: tag.tagged,
-            changed: tag.tagged,
-            commits: 0,
-            author: Author::myself(),
-        };
-        self.keep_origin()?;
-        self.put(&name.record_key(), record.encode())?;
-        self.commit()?;
-        Ok(Branch::of(name, record))
+        self.tag_for_branch(name, at).map_err(|error| match error.kind() {
+            ErrorKind::TagExists { name: tag, .. } => {
+                let why = format!(
+                    "the tag '{tag}' is there, and holds no branch; delete it with 'h5lake tag --delete', or choose another name"
+                );
+                Error::invalid(self.storage.target(), why)
+            }
+            _ => error,
+        })?;
+        self.branch_named(name)
     }
 
-    /// The key of a branch's record, and the prefix of the keys of its entries: for who merges or deletes the branch.
-    pub fn branch_keys(name: BranchName) -> (Vec<u8>, Vec<u8>) {
-        (name.record_key(), name.prefix())
+    /// Stages the record of a new branch, whose base a tag's entry leads to.
+    pub(super) fn stage_branch_record(&self, name: BranchName, entry: &TagEntry) -> Result<()> {
+        let id = crate::clock::random(self.storage.target())?;
+        let (base, made) = (entry.mark.version, entry.tagged);
+        let record = BranchRecord { id, base, made, changed: made, commits: 0, author: Author::myself() };
+        self.put(&name.record_key(), record.encode())
+    }
+
+    /// Stages the end of a branch without entries: its record goes, and the tag of its base.
+    ///
+    /// # Errors
+    /// As for [`delete`](Ledger::delete).
+    pub fn stage_end_of_branch(&self, name: BranchName) -> Result<()> {
+        self.delete(&name.record_key())?;
+        self.delete(&name.tag().key())
+    }
+
+    /// Lets go of the room that tags do not hold any more, when a [branch has ended](Self::stage_end_of_branch).
+    pub fn look_at_tags(&self) {
+        self.hold_tags_if_any(&self.lock());
+    }
+
+    /// What the keys of a branch's entries begin with: for who merges or deletes the branch.
+    pub fn branch_prefix(name: BranchName) -> Vec<u8> {
+        name.prefix()
     }
 
     /// What an entry of a branch gives its key: `None` where nothing is under it.
@@ -154,14 +173,15 @@ impl Ledger {
     ) -> Result<Self> {
         let opts = Options { at: None, salvage: false, writers: Writers::Many, ..opts.clone() };
         let mut ledger = open(&opts, access, None)?;
-        ledger.branch_named(name)?;
+        let record = ledger.get(&name.record_key())?.ok_or_else(|| ledger.no_such_branch(name))?;
+        let id = ledger.decoded_record(&record)?.id;
         let held = ledger.held_by_base(name)?;
         let base = Self::open_past(At::Tag(name.tag()), &opts, open)?;
         if base.identity() != ledger.identity() {
             return Err(ledger.fail(ErrorKind::Conflict));
         }
         ledger.branch =
-            Some(Box::new(BranchView { name, prefix: name.prefix(), base: Box::new(base), held }));
+            Some(Box::new(BranchView { name, id, prefix: name.prefix(), base: Box::new(base), held }));
         Ok(ledger)
     }
 
@@ -178,6 +198,9 @@ impl Ledger {
         let key = branch.name.record_key();
         let record = self.below(s).get(&key)?.ok_or_else(|| self.branch_is_gone(branch))?;
         let mut record = self.decoded_record(&record)?;
+        if record.id != branch.id {
+            return Err(self.branch_is_gone(branch));
+        }
         record.commits = record.commits.saturating_add(1).min(1 << 61);
         record.changed = self.storage.present()?;
         self.stage_stored(s, &key, Some(record.encode().into()));
@@ -195,16 +218,23 @@ impl Ledger {
         for record in commits.skipped.iter().chain(&commits.records) {
             for (changed, stored) in record.changes().map_err(|why| self.damaged(why))? {
                 if changed == key {
-                    last = Some(stored.over(None).is_ok_and(|value| value.is_none()));
+                    last = Some(stored.over(None).is_ok_and(|value| !self.is_of(branch, value.as_ref())));
                 }
             }
         }
         let is_gone = match (last, commits.restart) {
             (Some(is_gone), _) => is_gone,
-            (None, Some(base)) => self.tree(base.root).get(&key)?.is_none(),
+            (None, Some(base)) => !self.is_of(branch, self.tree(base.root).get(&key)?.as_ref()),
             (None, None) => false,
         };
         if is_gone { Err(self.branch_is_gone(branch)) } else { Ok(()) }
+    }
+
+    /// Whether a record is that of a branch, and not of another one of its name.
+    fn is_of(&self, branch: &BranchView, record: Option<&bytes::Bytes>) -> bool {
+        record
+            .and_then(|record| BranchRecord::decode(record).ok())
+            .is_some_and(|record| record.id == branch.id)
     }
 
     /// Refuses to delete or move the tag of a branch's base.

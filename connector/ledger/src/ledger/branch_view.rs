@@ -21,6 +21,8 @@ const MAX_MERGED: usize = 512;
 #[derive(Debug)]
 pub(super) struct BranchView {
     pub(super) name: BranchName,
+    /// Which branch of that name.
+    pub(super) id: [u8; 16],
     /// What the keys of its entries begin with.
     pub(super) prefix: Vec<u8>,
     /// The version that it began with.

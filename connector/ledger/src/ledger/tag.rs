@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::branch::Opener;
 use super::{Ledger, State};
+use crate::branches::BranchName;
 use crate::clock::micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::EMPTY;
@@ -122,11 +123,26 @@ impl Ledger {
     /// `TagExists`; `NoSuchVersion` if the version is not kept; `Invalid` if something is staged; as for
     /// [`commit`](Ledger::commit). `Conflict` if another writer was faster: then nothing has changed.
     pub fn tag(&self, name: TagName, at: Option<At>, how: Tagging) -> Result<Tag> {
+        self.tag_with(&name, at, how, None)
+    }
+
+    /// Keeps the version that a branch begins with, and makes the branch's record in the same commit.
+    pub(super) fn tag_for_branch(&self, branch: BranchName, at: Option<At>) -> Result<Tag> {
+        self.tag_with(&branch.tag(), at, Tagging::default(), Some(branch))
+    }
+
+    fn tag_with(
+        &self,
+        name: &TagName,
+        at: Option<At>,
+        how: Tagging,
+        branch: Option<BranchName>,
+    ) -> Result<Tag> {
         self.check_nothing_is_staged()?;
         // In a file nobody else reclaims until this is done.
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
         self.see_newest()?;
-        let result = self.make_confirmed_tag(&name, at, how);
+        let result = self.make_confirmed_tag(name, at, how, branch);
         let mut s = self.lock();
         s.knows_tags = true;
         self.hold_tags(&s);
@@ -135,9 +151,15 @@ impl Ledger {
 
     /// Makes a tag until it is known to hold its version. Another of many writers may have reclaimed something meanwhile: without
     /// knowing the tag, or knowing it, so that the version is whole. The head does not tell which.
-    fn make_confirmed_tag(&self, name: &TagName, at: Option<At>, how: Tagging) -> Result<Tag> {
+    fn make_confirmed_tag(
+        &self,
+        name: &TagName,
+        at: Option<At>,
+        how: Tagging,
+        branch: Option<BranchName>,
+    ) -> Result<Tag> {
         for _ in 0..MAX_TRIES {
-            if let Some(tag) = self.make_tag(name, at, how)? {
+            if let Some(tag) = self.make_tag(name, at, how, branch)? {
                 return Ok(tag);
             }
             self.see_newest()?;
@@ -146,7 +168,13 @@ impl Ledger {
     }
 
     /// Makes a tag. `None` if others were faster: then it is deleted again.
-    fn make_tag(&self, name: &TagName, at: Option<At>, how: Tagging) -> Result<Option<Tag>> {
+    fn make_tag(
+        &self,
+        name: &TagName,
+        at: Option<At>,
+        how: Tagging,
+        branch: Option<BranchName>,
+    ) -> Result<Option<Tag>> {
         let tags = self.found_tags(&self.lock())?;
         let there = tags.iter().find(|(n, _)| n == name);
         if let Some((_, Ok(entry))) = there.filter(|_| !how.replace) {
@@ -166,8 +194,10 @@ impl Ledger {
         entry.until = how.keep.map(|keep| entry.tagged.saturating_add(micros(keep)).min(MAX_TIME));
         self.keep_origin()?;
         self.put(&name.key(), entry.encode())?;
+        branch.map_or(Ok(()), |branch| self.stage_branch_record(branch, &entry))?;
         if !self.commit_and_confirm(name, &entry)? {
             self.delete(&name.key())?;
+            branch.map_or(Ok(()), |branch| self.delete(&branch.record_key()))?;
             self.commit_tag(name)?;
             return Ok(None);
         }
@@ -292,6 +322,9 @@ impl Ledger {
         if done.is_err() && self.is_multi_writer {
             for name in names {
                 let _what_is_staged_are_these_alone = self.unstage(&name.key());
+                if let Some(branch) = BranchName::of_tag(name) {
+                    let _and_this = self.unstage(&branch.record_key());
+                }
             }
         } else if done.is_err() {
             let _what_is_staged_is_this_alone = self.rollback();
