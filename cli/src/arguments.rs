@@ -555,6 +555,9 @@ Exit codes: 0 done; 1 not possible: what was committed until then stays.")]
         /// Show one JSON object instead of text.
         #[arg(long)]
         json: bool,
+        /// Show no progress.
+        #[arg(short, long)]
+        quiet: bool,
     },
     /// Writes a script that completes the tool's arguments in a shell.
     #[command(after_help = "Examples:

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::find::{check_container, find_version};
-use crate::output::print;
+use crate::output::{Output, print};
 use crate::tag::{change, open};
 
 /// What is to be done with a branch.
@@ -65,7 +65,12 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
                 ),
             }
         }
-        (Some(branch), Change::Merge) => merged(wanted, &Container::merge_branch(&target, branch, &all)?),
+        (Some(branch), Change::Merge) => {
+            let spinner = Output::of(wanted.json, false).spinner("merge");
+            let done = Container::merge_branch(&target, branch, &all);
+            drop(spinner);
+            merged(wanted, &done?)
+        }
         (Some(branch), Change::Delete) => {
             Container::delete_branch(&target, branch, &all)?;
             match wanted.json {

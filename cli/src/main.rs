@@ -169,7 +169,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Repair { source, target, json, quiet } => {
             return repair::run(&source, &target, Output::of(json, quiet)).map(Outcome::of);
         }
-        Command::Vacuum { name, json } => vacuum::run(&name, json),
+        Command::Vacuum { name, json, quiet } => vacuum::run(&name, Output::of(json, quiet)),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::man(&folder),
     }

@@ -1,6 +1,7 @@
 //! What the tool writes: lines, JSON that need not be in memory as a whole, colours, and progress.
 
 use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
@@ -35,7 +36,22 @@ impl Output {
             _ => Bar(None),
         }
     }
+
+    /// A sign of work whose length nobody knows, where one is wanted and there is a terminal.
+    pub fn spinner(self, what: &'static str) -> Bar {
+        match self {
+            Self::Text if io::stderr().is_terminal() => {
+                let spinner = ProgressBar::new_spinner().with_message(what);
+                spinner.enable_steady_tick(TURN);
+                Bar(Some(spinner))
+            }
+            _ => Bar(None),
+        }
+    }
 }
+
+/// How often a spinner turns.
+const TURN: Duration = Duration::from_millis(100);
 
 /// A bar on a terminal; nothing elsewhere.
 pub struct Bar(Option<ProgressBar>);

@@ -8,13 +8,13 @@ use h5lake_container::{Container, Target};
 use h5lake_ledger::{Access, Ledger, TagName};
 use serde_json::json;
 
-use crate::output::print;
+use crate::output::{Output, print};
 use crate::{Failure, find, tag};
 
 /// How long a vacuum waits for room that rests, in all.
 const MAX_VACUUM_WAIT: Duration = Duration::from_secs(12);
 
-pub fn run(name: &Path, json: bool) -> Result<(), Failure> {
+pub fn run(name: &Path, output: Output) -> Result<(), Failure> {
     let (Place { target, pointer, .. }, ledger) = find::find_place(name, Access::ReadWrite)?;
     let options = h5lake_container::Options { ledger, ..Default::default() };
     let local = match &target {
@@ -33,10 +33,13 @@ pub fn run(name: &Path, json: bool) -> Result<(), Failure> {
         true => tag::change(&target, &options.ledger, Ledger::delete_ended_tags)?,
         false => Vec::new(),
     };
-    let freed = Container::vacuum_patiently(&target, &options, MAX_VACUUM_WAIT)?;
+    let spinner = output.spinner("vacuum");
+    let freed = Container::vacuum_patiently(&target, &options, MAX_VACUUM_WAIT);
+    drop(spinner);
+    let freed = freed?;
     let name = name.display().to_string();
     let held = if tags.len() > ended.len() { held_by_tags(&target, &options.ledger)? } else { 0 };
-    if json {
+    if output == Output::Json {
         let ended: Vec<_> = ended.iter().map(TagName::as_str).collect();
         let told = json!({ "name": name, "freed_bytes": freed, "held_by_tags": held, "deleted_tags": ended });
         return Ok(print([told.to_string()])?);
