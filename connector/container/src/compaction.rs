@@ -2,6 +2,7 @@
 
 use crate::chunk::fragments::Fragments;
 use crate::container::State;
+use crate::entries::ENTRIES_PER_SCAN;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Access, Container, ErrorKind, Options, Result, Target, keys};
 use bytes::Bytes;
@@ -13,8 +14,6 @@ use std::time::Duration;
 
 /// How long a vacuum waits before it looks again whether another writer is done.
 const WRITER_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Entries that one look at the map asks for.
-const ENTRIES_PER_SCAN: usize = 1024;
 /// Payloads move, pages after them, and what led to them: each leaves room that rests. Two more, for what is in the way.
 const MAX_ROUNDS: usize = 5;
 /// Bytes that are moved between two commits.

@@ -6,6 +6,7 @@ use crate::chunk::cache::BlockCache;
 use crate::chunk::memory_budget::Claim;
 use crate::chunk::read_set::Reads;
 use crate::dataset::Dataset;
+use crate::entries::each_entry;
 use crate::filters::CodecProvider;
 use crate::filters::unlocked::without_locks;
 use crate::heap::HeapState;
@@ -38,8 +39,6 @@ pub(crate) const RECORDS_VERSION: u32 = LOCAL_HEAPS_VERSION;
 const LOCAL_HEAPS_VERSION: u32 = 2;
 /// Decoded headers that are kept.
 pub(crate) const MAX_CACHED_HEADERS: usize = 8192;
-/// Entries that one scan asks for.
-pub(crate) const ENTRIES_PER_SCAN: usize = 1024;
 
 /// What changes while a container is open; one lock for all of it. No lock is held while a caller's function
 /// runs, and no [`OpenObject`](crate::OpenObject) is dropped under it that could be the last.
@@ -547,20 +546,10 @@ impl Container {
     pub(crate) fn each_behind(
         &self,
         prefix: &[u8],
-        mut after: Option<Bytes>,
-        mut use_entry: impl FnMut(Bytes, Bytes) -> Result<()>,
+        after: Option<Bytes>,
+        use_entry: impl FnMut(Bytes, Bytes) -> Result<()>,
     ) -> Result<()> {
-        loop {
-            let page = self.ledger.scan_prefix(prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
-            let full = page.len() >= ENTRIES_PER_SCAN;
-            after = page.last().map(|(k, _)| k.clone());
-            for (key, value) in page {
-                use_entry(key, value)?;
-            }
-            if !full {
-                return Ok(());
-            }
-        }
+        each_entry(&self.ledger, prefix, after, use_entry)
     }
 
     fn remove_orphans(&self) -> Result<()> {

@@ -14,6 +14,7 @@ mod copy;
 mod corked;
 mod dataset;
 pub mod encoded;
+mod entries;
 mod error;
 mod filters;
 #[cfg(fuzzing)]

@@ -1,8 +1,8 @@
 //! Copying what a container has by reference: afterwards the sources may go away.
 
 use crate::chunk::fragments::Fragments;
-use crate::container::ENTRIES_PER_SCAN;
 use crate::dataset::{MAX_INLINE_BYTES, MAX_SMALL_DATASET_BYTES};
+use crate::entries::ENTRIES_PER_SCAN;
 use crate::record::{self, BlockRecord};
 use crate::{Container, Result, keys};
 use bytes::Bytes;

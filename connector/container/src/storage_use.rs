@@ -1,7 +1,7 @@
 //! What takes how much room, and what two versions of a container have in common: for tools that look at containers.
 
 use crate::chunk::block_store::extents_of;
-use crate::container::ENTRIES_PER_SCAN;
+use crate::entries::ENTRIES_PER_SCAN;
 use crate::record::{BlockRecord, HeaderRecord};
 use crate::{Container, Dataset, Link, ObjectId, ObjectKind, Result, Selection, keys, record};
 use bytes::Bytes;

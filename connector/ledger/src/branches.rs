@@ -79,6 +79,11 @@ impl fmt::Debug for BranchName {
     }
 }
 
+/// Whether a key is that of a branch's record or entry.
+pub(crate) fn is_of_branches(key: &[u8]) -> bool {
+    key.first() == Some(&BRANCH)
+}
+
 /// Whether a key is the container's own, the same in all branches.
 pub(crate) fn is_common(key: &[u8]) -> bool {
     key.len() <= 1 || matches!(key.first(), Some(&(TAG | SOURCE | BRANCH)))
@@ -103,6 +108,26 @@ pub(crate) fn decode_entry(entry: &Bytes) -> Decoded<Option<Bytes>> {
         Some((&NOTHING, [])) => Ok(None),
         Some((&VALUE, _)) => Ok(Some(entry.slice(1..))),
         _ => Err("an entry of a form that this h5lake does not know"),
+    }
+}
+
+/// A key, and its value in a branch: `None` for one that has nothing there.
+pub type ShownEntry<'k> = (&'k [u8], Option<Bytes>);
+
+/// The key and the value that an entry of the map gives a branch, `None` for one that has nothing there; nothing for the branch's
+/// record, and for what is no branch's.
+///
+/// # Errors
+/// Why the entry is damaged.
+pub fn branch_entry<'k>(
+    stored: &'k [u8],
+    entry: &Bytes,
+) -> std::result::Result<Option<ShownEntry<'k>>, &'static str> {
+    // The zero ends the name, which a record begins with none of.
+    let end = stored.strip_prefix(&[BRANCH]).and_then(|rest| rest.iter().position(|byte| *byte == 0));
+    match end.filter(|end| *end > 0) {
+        Some(end) => Ok(Some((&stored[end + 2..], decode_entry(entry)?))),
+        None => Ok(None),
     }
 }
 
@@ -184,6 +209,13 @@ mod tests {
         assert!((0..bytes.len()).all(|n| BranchRecord::decode(&bytes[..n]).is_err()));
         for value in [None, Some(&b""[..]), Some(b"x")] {
             assert_eq!(decode_entry(&encode_entry(value)).unwrap().as_deref(), value);
+        }
+        let name = BranchName::new("fix").unwrap();
+        let stored = [&name.prefix()[..], b"key\0"].concat();
+        let value = Some(Bytes::from_static(b"x"));
+        assert_eq!(branch_entry(&stored, &encode_entry(value.as_deref())), Ok(Some((&b"key\0"[..], value))));
+        for other in [&name.record_key()[..], b"key", b"V", b"Vfix"] {
+            assert_eq!(branch_entry(other, &encode_entry(None)), Ok(None));
         }
         for bad in [&b""[..], &[0, 1], &[2]] {
             assert!(decode_entry(&Bytes::copy_from_slice(bad)).is_err());

@@ -64,7 +64,7 @@ mod tree_tests;
 #[path = "../tests/common/work.rs"]
 mod work;
 
-pub use branches::{BRANCH, BranchName, MAX_BRANCH_NAME};
+pub use branches::{BRANCH, BranchName, MAX_BRANCH_NAME, ShownEntry, branch_entry};
 pub use compaction_plan::CompactionPlan;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;

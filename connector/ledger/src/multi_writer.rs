@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::branches::is_of_branches;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::key::Key;
@@ -145,7 +146,7 @@ impl Ledger {
     /// What this handle calls a key that another writer changed. Entries of branches are nobody's here, but those of this handle's
     /// branch, and those that who merges a branch has staged. The record of a branch is made anew at each commit.
     fn news_of(&self, stored: &Bytes, is_staged: bool) -> Option<Bytes> {
-        match self.branch().is_none() && self.is_of_branches(stored) {
+        match self.branch().is_none() && is_of_branches(stored) {
             true => Some(stored.clone()).filter(|_| is_staged),
             false => self.shown_key(stored),
         }

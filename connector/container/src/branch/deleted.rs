@@ -2,15 +2,12 @@
 //! in them are found, and they are deleted in a commit of their own.
 
 use super::BranchEntry;
+use crate::entries::each_entry;
 use crate::object::committed;
 use crate::record::{AttributeRecord, HeaderRecord, LinkRecord, decode};
 use crate::{Error, Result, keys};
-use bytes::Bytes;
 use h5lake_ledger::Ledger;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Entries that one scan asks for.
-const ENTRIES_PER_SCAN: usize = 1024;
 
 /// What a branch deleted, as its base has it.
 #[derive(Default)]
@@ -20,19 +17,6 @@ pub(super) struct Deleted {
     heaps: BTreeSet<u64>,
     /// How often what goes refers to an object. Whoever deletes it takes so many from that object's count of links.
     references: BTreeMap<u64, u32>,
-}
-
-fn each(base: &Ledger, prefix: &[u8], mut take: impl FnMut(Bytes) -> Result<()>) -> Result<()> {
-    let mut after: Option<Bytes> = None;
-    loop {
-        let page = base.scan_prefix(prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
-        after = page.last().map(|(key, _)| key.clone());
-        let is_last = page.len() < ENTRIES_PER_SCAN;
-        page.into_iter().try_for_each(|(_, value)| take(value))?;
-        if is_last {
-            return Ok(());
-        }
-    }
 }
 
 impl Deleted {
@@ -51,14 +35,14 @@ impl Deleted {
     fn add_references(&mut self, base: &Ledger, id: u64, header: &HeaderRecord) -> Result<()> {
         let mut targets: Vec<u64> = committed(header).into_iter().collect();
         let mut heaps = vec![id];
-        each(base, &keys::of(keys::ATTRIBUTE, id), |value| {
+        each_entry(base, &keys::of(keys::ATTRIBUTE, id), None, |_, value| {
             let a: AttributeRecord = decode(value, || format!("an attribute of {id:#x}"))?;
             targets.extend(a.datatype.as_ref().and_then(|t| t.committed));
             heaps.extend(Some(a.heap_owner).filter(|owner| *owner != 0));
             Ok(())
         })?;
         if header.group.is_some() {
-            each(base, &keys::of(keys::LINK, id), |value| {
+            each_entry(base, &keys::of(keys::LINK, id), None, |_, value| {
                 let l: LinkRecord = decode(value, || format!("a link in {id:#x}"))?;
                 targets.extend(l.hard);
                 Ok(())

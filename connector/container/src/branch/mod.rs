@@ -4,10 +4,10 @@ mod deleted;
 mod staging;
 
 use crate::chunk::block_store::extents_of;
-use crate::container::{ENTRIES_PER_SCAN, open_ledger};
+use crate::container::open_ledger;
 use crate::{Access, Container, Error, ErrorKind, OnConflict, Options, Result, Target};
 use bytes::Bytes;
-use h5lake_ledger::{At, BRANCH, Branch, BranchName, Extent, Ledger, Writers};
+use h5lake_ledger::{At, Branch, BranchName, Extent, Ledger, ShownEntry, Writers, branch_entry};
 use std::sync::Arc;
 
 /// What a merge did.
@@ -31,20 +31,20 @@ pub(crate) struct BranchEntry {
     value: Option<Bytes>,
 }
 
+/// What an entry of the map gives a branch.
+fn entry_of<'k>(stored: &'k [u8], entry: &Bytes) -> Result<Option<ShownEntry<'k>>> {
+    branch_entry(stored, entry).map_err(|why| Error::corrupt(format!("the entry {stored:02x?}: {why}")))
+}
+
 /// The payloads of an entry of the map, also of a branch's.
 ///
 /// # Errors
 /// `Corrupt`.
 pub(crate) fn payloads_of(key: &[u8], value: &Bytes) -> Result<Vec<Extent>> {
-    let Some(rest) = key.strip_prefix(&[BRANCH]) else { return extents_of(key, value.clone()) };
-    // A record begins with the zero that ends the name of no branch.
-    match rest.iter().position(|byte| *byte == 0) {
-        None | Some(0) => Ok(Vec::new()),
-        Some(end) => match value.split_first() {
-            Some((0, [])) => Ok(Vec::new()),
-            Some((1, _)) => extents_of(&rest[end + 1..], value.slice(1..)),
-            _ => Err(Error::corrupt("an entry of a branch of a form that this h5lake does not know")),
-        },
+    match entry_of(key, value)? {
+        Some((key, Some(value))) => extents_of(key, value),
+        Some((_, None)) => Ok(Vec::new()),
+        None => extents_of(key, value.clone()),
     }
 }
 
@@ -134,19 +134,10 @@ impl Container {
         name: BranchName,
         mut take: impl FnMut(BranchEntry) -> Result<()>,
     ) -> Result<()> {
-        let prefix = Ledger::branch_prefix(name);
-        let mut after: Option<Bytes> = None;
-        loop {
-            let page = self.ledger.scan_prefix(&prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
-            after = page.last().map(|(key, _)| key.clone());
-            let is_last = page.len() < ENTRIES_PER_SCAN;
-            for (stored, entry) in page {
-                let (key, value) = (stored.slice(prefix.len()..), self.ledger.branch_value(&entry)?);
-                take(BranchEntry { stored, key, value })?;
-            }
-            if is_last {
-                return Ok(());
-            }
-        }
+        self.each(&Ledger::branch_prefix(name), |stored, entry| {
+            let Some((key, value)) = entry_of(&stored, &entry)? else { return Ok(()) };
+            let key = stored.slice_ref(key);
+            take(BranchEntry { stored, key, value })
+        })
     }
 }

@@ -10,7 +10,7 @@ use crate::{Container, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::{Branch, EntryChange, Extent, Ledger};
 use prost::Message;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The letters of what the main line and a branch may both change.
 const LETTERS: [u8; 6] = [keys::HEADER, keys::LINK, keys::ATTRIBUTE, keys::BLOCK, keys::SEGMENT, keys::USAGE];
@@ -22,7 +22,7 @@ struct Merge<'b> {
     /// Keys that the main line changed since the base.
     theirs: BTreeSet<Bytes>,
     /// Payloads that the branch still names, perhaps under another key than its base: of an attribute that was renamed.
-    kept: BTreeSet<Bytes>,
+    kept: HashSet<Extent>,
     /// By object: keys from which a link to it went, and keys to which one came.
     links: BTreeMap<u64, [Vec<Bytes>; 2]>,
 }
@@ -44,10 +44,10 @@ impl Container {
             |key: &Bytes| key.len() > 1 && key.first().is_some_and(|letter| LETTERS.contains(letter));
         let theirs = self.ledger.keys_changed_since(base)?.into_iter().filter(is_shared).collect();
         let deleted = Deleted::of(base, &entries)?;
-        let mut merge = Merge { base, deleted, theirs, kept: BTreeSet::new(), links: BTreeMap::new() };
+        let mut merge = Merge { base, deleted, theirs, kept: HashSet::new(), links: BTreeMap::new() };
         for entry in entries.iter().filter(|entry| !merge.deleted.takes_along(&entry.key)) {
             if let Some(value) = &entry.value {
-                merge.kept.extend(extents_of(&entry.key, value.clone())?.iter().map(Extent::to_bytes));
+                merge.kept.extend(extents_of(&entry.key, value.clone())?);
             }
         }
         let mut state = self.state();
@@ -82,7 +82,9 @@ impl Container {
         }
         let before = merge.base.get(key)?;
         let value = match (letter, value) {
-            (keys::HEADER, Some(value)) => self.header_until_deleted(s, merge, key, value)?,
+            (keys::HEADER, Some(value)) => {
+                self.header_until_deleted(s, merge, key, before.as_ref(), value)?
+            }
             _ => value.clone(),
         };
         if value == before {
@@ -94,7 +96,7 @@ impl Container {
         if merge.theirs.contains(key) {
             self.ledger.contest_from(key, before);
         } else if let Some(before) = before {
-            self.free_unless(key, before, &|extent| merge.kept.contains(&extent.to_bytes()))?;
+            self.free_unless(key, before, &|extent| merge.kept.contains(extent))?;
         }
         match value {
             Some(value) => Ok(self.ledger.put(key, value)?),
@@ -108,17 +110,17 @@ impl Container {
         s: &mut State,
         merge: &Merge<'_>,
         key: &Bytes,
+        before: Option<&Bytes>,
         value: &Bytes,
     ) -> Result<Option<Bytes>> {
         let mut ours = decoded_header(value)?;
         let id = keys::id(key).unwrap_or_default();
         ours.link_count = merge.deleted.links(id, ours.link_count)?;
-        let before = merge.base.get(key)?;
-        if let Some(before) = &before {
-            let before = decoded_header(before)?;
+        if let Some(stored) = before {
+            let before = decoded_header(stored)?;
             self.note_dimensions(s, id, &before, &ours);
             if before == ours {
-                return Ok(merge.base.get(key)?);
+                return Ok(Some(stored.clone()));
             }
         }
         if ours.link_count == 0 {

@@ -2,7 +2,7 @@
 
 use super::Dataset;
 use crate::chunk::fragments::{Fragments, PieceBytes};
-use crate::container::ENTRIES_PER_SCAN;
+use crate::entries::ENTRIES_PER_SCAN;
 use crate::record::{self, BlockRecord};
 use crate::{Error, Layout, Result, keys};
 use bytes::Bytes;

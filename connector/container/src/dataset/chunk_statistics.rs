@@ -4,7 +4,7 @@ use super::Dataset;
 use super::stored_numbers::StoredNumbers;
 use crate::chunk::fragments::Fragments;
 use crate::chunk::number::{Number, NumberType};
-use crate::container::ENTRIES_PER_SCAN;
+use crate::entries::ENTRIES_PER_SCAN;
 use crate::record::{self, BlockRecord, StatisticsRecord};
 use crate::{Error, Result, keys};
 use bytes::Bytes;

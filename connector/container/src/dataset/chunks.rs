@@ -4,7 +4,7 @@ use super::Dataset;
 use crate::chunk::block_store::{change_stored, store_block, stored};
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::coordinates;
-use crate::container::ENTRIES_PER_SCAN;
+use crate::entries::ENTRIES_PER_SCAN;
 use crate::filters::unlocked::without_locks;
 use crate::types::{AllocTime, ChunkInfo, Layout, SpaceStatus};
 use crate::{Error, Result, keys};

@@ -7,7 +7,7 @@
 use super::Copied;
 use crate::chunk::block_store::extents_of;
 use crate::chunk::fragments::Fragments;
-use crate::container::ENTRIES_PER_SCAN;
+use crate::entries::ENTRIES_PER_SCAN;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Error, Result, keys};
 use bytes::Bytes;

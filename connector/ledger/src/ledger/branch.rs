@@ -2,11 +2,13 @@
 
 use std::ops::Bound;
 
+use bytes::Bytes;
+
 use super::branch_view::BranchView;
 use super::{Ledger, State};
-use crate::branches::{BRANCH, BranchName, BranchRecord};
+use crate::branches::{BRANCH, BranchName, BranchRecord, is_of_branches};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memtable::{range_of, value_in};
+use crate::memtable::range_of;
 use crate::options::{Access, At, Options, Writers};
 use crate::storage::RemoteCommits;
 use crate::tags::{Held, MAX_TAGS, TagEntry, TagName};
@@ -18,7 +20,7 @@ pub(super) type Opener<'o> = dyn Fn(&Options, Access, Option<TagEntry>) -> Resul
 /// A branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Branch {
-    /// The name; where its record is damaged, all that is known of it.
+    /// The name.
     pub name: BranchName,
     /// The version that it began with.
     pub base: u64,
@@ -50,7 +52,7 @@ impl Ledger {
         let (lower, upper) = ([BRANCH, 0], [BRANCH, 1]);
         let bounds = (Bound::Included(&lower[..]), Bound::Excluded(&upper[..]));
         let found = self.layers(&self.lock()).scan(bounds.0, bounds.1, MAX_TAGS + 1)?;
-        let read = |(key, value): &(bytes::Bytes, bytes::Bytes)| {
+        let read = |(key, value): &(Bytes, Bytes)| {
             let name =
                 BranchName::of_record_key(key).ok_or_else(|| self.damaged_branch("a name that is none"))?;
             Ok(Branch::of(name, self.decoded_record(value)?))
@@ -71,10 +73,12 @@ impl Ledger {
     /// # Errors
     /// `NoSuchBranch`; those of reading.
     pub fn branch_named(&self, name: BranchName) -> Result<Branch> {
-        match self.get(&name.record_key())? {
-            Some(record) => Ok(Branch::of(name, self.decoded_record(&record)?)),
-            None => Err(self.no_such_branch(name)),
-        }
+        self.record_of(name).map(|record| Branch::of(name, record))
+    }
+
+    fn record_of(&self, name: BranchName) -> Result<BranchRecord> {
+        let record = self.get(&name.record_key())?.ok_or_else(|| self.no_such_branch(name))?;
+        self.decoded_record(&record)
     }
 
     fn no_such_branch(&self, name: BranchName) -> Error {
@@ -133,14 +137,6 @@ impl Ledger {
         name.prefix()
     }
 
-    /// What an entry of a branch gives its key: `None` where nothing is under it.
-    ///
-    /// # Errors
-    /// `Corrupt`.
-    pub fn branch_value(&self, entry: &bytes::Bytes) -> Result<Option<bytes::Bytes>> {
-        crate::branches::decode_entry(entry).map_err(|why| self.damaged_branch(why))
-    }
-
     /// Whether a payload is held by the tag of a branch's base: then the branch has not written it.
     ///
     /// # Errors
@@ -173,8 +169,7 @@ impl Ledger {
     ) -> Result<Self> {
         let opts = Options { at: None, salvage: false, writers: Writers::Many, ..opts.clone() };
         let mut ledger = open(&opts, access, None)?;
-        let record = ledger.get(&name.record_key())?.ok_or_else(|| ledger.no_such_branch(name))?;
-        let id = ledger.decoded_record(&record)?.id;
+        let id = ledger.record_of(name)?.id;
         let held = ledger.held_by_base(name)?;
         let base = Self::open_past(At::Tag(name.tag()), &opts, open)?;
         if base.identity() != ledger.identity() {
@@ -231,7 +226,7 @@ impl Ledger {
     }
 
     /// Whether a record is that of a branch, and not of another one of its name.
-    fn is_of(&self, branch: &BranchView, record: Option<&bytes::Bytes>) -> bool {
+    fn is_of(&self, branch: &BranchView, record: Option<&Bytes>) -> bool {
         record
             .and_then(|record| BranchRecord::decode(record).ok())
             .is_some_and(|record| record.id == branch.id)
@@ -248,9 +243,8 @@ impl Ledger {
         Err(Error::invalid(self.storage.target(), why))
     }
 
-    /// Whether a branch's record or entry is staged that another writer changed meanwhile.
+    /// Whether another writer changed a branch's record or entry meanwhile that is staged here.
     pub fn is_branch_contested(&self) -> bool {
-        let s = self.lock();
-        s.unmerged.keys().any(|key| self.is_of_branches(key) && value_in(&s.staged, key).is_some())
+        self.lock().unmerged.keys().any(|key| is_of_branches(key))
     }
 }

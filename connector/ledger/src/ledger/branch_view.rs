@@ -7,7 +7,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::{Ledger, State};
-use crate::branches::{BRANCH, BranchName, decode_entry, encode_entry, is_common};
+use crate::branches::{BRANCH, BranchName, decode_entry, encode_entry, is_common, is_of_branches};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::merged_view::{Entry, not_before, within};
@@ -116,13 +116,8 @@ impl Ledger {
         match &self.branch {
             None => Some(stored.clone()),
             Some(branch) if stored.starts_with(&branch.prefix) => Some(stored.slice(branch.prefix.len()..)),
-            Some(_) => Some(stored.clone()).filter(|key| is_common(key) && !self.is_of_branches(key)),
+            Some(_) => Some(stored.clone()).filter(|key| is_common(key) && !is_of_branches(key)),
         }
-    }
-
-    /// Whether a key is that of a branch's record or entry.
-    pub(crate) fn is_of_branches(&self, stored: &[u8]) -> bool {
-        stored.first() == Some(&BRANCH)
     }
 
     /// The value of a key, from what the map has under its [stored key](Self::stored_key).

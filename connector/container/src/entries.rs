@@ -1,0 +1,28 @@
+//! Goes through the entries of a ledger.
+
+use crate::Result;
+use bytes::Bytes;
+use h5lake_ledger::Ledger;
+
+/// Entries that one scan asks for.
+pub(crate) const ENTRIES_PER_SCAN: usize = 1024;
+
+/// All entries under a prefix behind the key `after`, in order of their keys, one by one.
+pub(crate) fn each_entry(
+    ledger: &Ledger,
+    prefix: &[u8],
+    mut after: Option<Bytes>,
+    mut use_entry: impl FnMut(Bytes, Bytes) -> Result<()>,
+) -> Result<()> {
+    loop {
+        let page = ledger.scan_prefix(prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
+        let full = page.len() >= ENTRIES_PER_SCAN;
+        after = page.last().map(|(k, _)| k.clone());
+        for (key, value) in page {
+            use_entry(key, value)?;
+        }
+        if !full {
+            return Ok(());
+        }
+    }
+}
