@@ -46,6 +46,12 @@ def test_filters(r):
     r.ours(r.work / "filters.h5")
 
 
+def test_filter_room(r):
+    """More goes through a filter of the application's own than the native file beneath may hold, in bounded memory."""
+    print("  " + r.run(r.programs["filter_room"], "filter_room.h5").strip().replace("\n", "; "))
+    r.ours(r.work / "filter_room.h5")
+
+
 def test_closing(r):
     """Closes that are refused, and objects that are open when the library shuts down or the program ends."""
     for how in ("shut", "write"):

@@ -1,6 +1,7 @@
 //! Large buffers that are used again: fresh memory costs a page fault for every 4 KiB, which is more than to read the
 //! same bytes from the system's cache.
 
+use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 
 use crate::locks::Mutex;
@@ -14,11 +15,12 @@ const MAX_POOL_BYTES: usize = 32 << 20;
 
 #[derive(Default)]
 struct PooledBuffers {
-    buffers: Vec<Vec<u8>>,
+    /// Those that were given back last are at the end.
+    buffers: VecDeque<Vec<u8>>,
     bytes: usize,
 }
 
-static POOL: Mutex<PooledBuffers> = Mutex::new(PooledBuffers { buffers: Vec::new(), bytes: 0 });
+static POOL: Mutex<PooledBuffers> = Mutex::new(PooledBuffers { buffers: VecDeque::new(), bytes: 0 });
 
 /// Runs `f` on what is kept, unless another thread does so just now: that one may be a parent's that a forked child does
 /// not have, so nobody ever waits.
@@ -38,12 +40,31 @@ fn at_least(len: usize) -> Vec<u8> {
     if (MIN_POOLED_BYTES..=MAX_POOLED_BYTES).contains(&len)
         && let Some(Some(mut found)) = pool(|kept| kept.take(len))
     {
-        if found.len() < len {
-            found.resize(len, 0);
-        }
+        fill_to(&mut found, len);
         return found;
     }
-    vec![0; len]
+    let mut buffer = vec![0; pooled_capacity(len)];
+    buffer.truncate(len);
+    buffer
+}
+
+/// What is asked of the allocator for a buffer of `len` bytes that may be kept: an eighth more at most. Chunks of one
+/// dataset are stored in lengths that differ a little, and a buffer of one should do for the next.
+fn pooled_capacity(len: usize) -> usize {
+    match len {
+        MIN_POOLED_BYTES..=MAX_POOLED_BYTES => len.next_multiple_of(1 << (len.ilog2() - 3)),
+        _ => len,
+    }
+}
+
+/// Makes a buffer as long as `len`, if it is shorter: page by page, which is faster than byte by byte where the compiler
+/// optimizes for size.
+fn fill_to(buffer: &mut Vec<u8>, len: usize) {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    while buffer.len() < len {
+        let missing = (len - buffer.len()).min(ZEROS.len());
+        buffer.extend_from_slice(&ZEROS[..missing]);
+    }
 }
 
 /// Gives a buffer up; it is kept if it is worth it and there is room.
@@ -64,15 +85,20 @@ impl PooledBuffers {
         let fits = |b: &Vec<u8>| b.capacity() >= len && b.capacity() / 4 <= len;
         let found =
             self.buffers.iter().enumerate().filter(|(_, b)| fits(b)).min_by_key(|(_, b)| b.capacity())?.0;
-        let buffer = self.buffers.swap_remove(found);
+        let buffer = self.buffers.remove(found)?;
         self.bytes -= buffer.capacity();
         Some(buffer)
     }
 
+    /// What nobody has wanted for the longest time goes, where there is no room: a pool of lengths that are not asked for any
+    /// more would be full for ever.
     fn put(&mut self, buffer: Vec<u8>) {
-        if self.bytes + buffer.capacity() <= MAX_POOL_BYTES {
-            self.bytes += buffer.capacity();
-            self.buffers.push(buffer);
+        self.bytes += buffer.capacity();
+        self.buffers.push_back(buffer);
+        while self.bytes > MAX_POOL_BYTES
+            && let Some(oldest) = self.buffers.pop_front()
+        {
+            self.bytes -= oldest.capacity();
         }
     }
 }
@@ -139,6 +165,23 @@ mod tests {
         assert!(kept.take(100 << 10).is_none(), "far too large");
         let found = kept.take((1 << 20) - 5).unwrap();
         assert_eq!((found.capacity(), kept.bytes), (1 << 20, 31 << 20));
+        kept.put(vec![1; 3 << 20]);
+        assert_eq!((kept.buffers.len(), kept.bytes), (30, 32 << 20), "the oldest two made room");
+        assert_eq!(kept.take(3 << 20).unwrap().capacity(), 3 << 20);
+    }
+
+    #[test]
+    fn a_buffer_does_for_lengths_that_differ_a_little() {
+        for (len, capacity) in
+            [(10, 10), (MIN_POOLED_BYTES, 32 << 10), (780_001, 768 << 10), (900_000, 896 << 10)]
+        {
+            assert_eq!(pooled_capacity(len), capacity, "{len}");
+        }
+        assert_eq!(pooled_capacity(MAX_POOLED_BYTES - 1), MAX_POOLED_BYTES);
+        assert_eq!(pooled_capacity(MAX_POOLED_BYTES + 1), MAX_POOLED_BYTES + 1);
+        let mut short = Vec::with_capacity(10_000);
+        fill_to(&mut short, 10_000);
+        assert_eq!((short.len(), short.capacity()), (10_000, 10_000));
     }
 
     #[test]

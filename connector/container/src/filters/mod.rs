@@ -221,8 +221,13 @@ impl Pipeline {
             return Ok(data);
         }
         let mut out = buffers::take(len);
-        self.decode_into(data, mask, &mut out)?;
-        Ok(out)
+        match self.decode_into(data, mask, &mut out) {
+            Ok(()) => Ok(out),
+            Err(error) => {
+                buffers::give(out);
+                Err(error)
+            }
+        }
     }
 
     /// The same to where the chunk is wanted, of its length. After an error the content there is unspecified.
@@ -230,9 +235,9 @@ impl Pipeline {
     /// # Errors
     /// `Corrupt`, naming the filter.
     pub(crate) fn decode_into(&self, data: Vec<u8>, mask: u32, out: &mut [u8]) -> Result<()> {
-        self.decode_slice_into(&data, mask, out)?;
+        let done = self.decode_slice_into(&data, mask, out);
         buffers::give(data);
-        Ok(())
+        done
     }
 
     /// The same of stored bytes that are the caller's.
@@ -242,7 +247,10 @@ impl Pipeline {
     pub(crate) fn decode_slice_into(&self, stored: &[u8], mask: u32, out: &mut [u8]) -> Result<()> {
         let used = || self.steps.iter().enumerate().filter(|(n, _)| mask & (1 << n) == 0).map(|(_, s)| s);
         if used().any(|step| step.codec.is_none()) {
-            return put(&self.run_foreign(Work::Decode(stored, mask))?.1, out);
+            let (_, decoded) = self.run_foreign(Work::Decode(stored, mask))?;
+            let done = put(&decoded, out);
+            buffers::give(decoded);
+            return done;
         }
         let named =
             |step: &FilterStep, why: String| Error::corrupt(format!("the filter {}: {why}", step.name));

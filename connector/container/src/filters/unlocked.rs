@@ -15,9 +15,10 @@ use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-/// Chunks that one round of an operation asks for at most, and their bytes.
+/// Chunks that one round of an operation asks for at most.
 const MAX_ASKED: usize = 64;
-const MAX_ASKED_BYTES: usize = 16 << 20;
+/// Their bytes: with the answers, these stay within the pool of buffers.
+const MAX_ASKED_BYTES: usize = 4 << 20;
 /// Rounds of one operation. Each has a codec run for what other threads may change again meanwhile.
 const MAX_ROUNDS: usize = 1 << 20;
 

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::native::shadow_driver::MAXIMUM_BYTES;
 use crate::hdf5::native::{NativeKind, NativeObject, file_location};
 
 impl Library {
@@ -282,7 +283,7 @@ impl Scratch {
         if chunk.len() != self.bytes {
             return Err(Error::argument(format!("a chunk has {} bytes, not {}", self.bytes, chunk.len())));
         }
-        self.dataset.write_all(self.datatype.get(), chunk)?;
+        self.dataset.write_all(self.datatype.get(), chunk).map_err(|e| told_of_length(e, chunk.len()))?;
         self.dataset.stored_chunk(self.rank)
     }
 
@@ -291,9 +292,19 @@ impl Scratch {
         if stored.is_empty() {
             return Err(Error::argument("a stored chunk is empty"));
         }
-        self.dataset.store_chunk(self.rank, 0, stored)?;
+        self.dataset.store_chunk(self.rank, 0, stored).map_err(|e| told_of_length(e, stored.len()))?;
         let mut chunk = buffers::take(self.bytes);
         self.dataset.read_all(self.datatype.get(), &mut chunk)?;
         Ok(chunk)
     }
+}
+
+/// An error that says so where a chunk may be too long for the native file.
+fn told_of_length(error: Error, bytes: usize) -> Error {
+    if (bytes as u64) < MAXIMUM_BYTES / 2 {
+        return error;
+    }
+    Error::argument(format!(
+        "{error}; a chunk of {bytes} bytes: filters that are not built in store {MAXIMUM_BYTES} at most"
+    ))
 }

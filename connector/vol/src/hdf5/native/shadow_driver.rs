@@ -22,8 +22,11 @@ use crate::hdf5::library::Library;
 const VALUE: sys::H5FD_class_value_t = 704;
 /// Addresses end here; every object id lies below.
 const MAXIMUM_ADDRESS: u64 = i64::MAX as u64;
-/// What the native file itself may grow to. It holds dummies and region references.
-const MAXIMUM_BYTES: u64 = 1 << 30;
+/// What the native file itself may grow to. It holds dummies, region references, and a chunk for each dataset whose filters
+/// native code runs.
+pub const MAXIMUM_BYTES: u64 = 1 << 30;
+/// What stays in memory when the file has become shorter, for what is put there next.
+const KEPT_BYTES: usize = 16 << 20;
 /// The end of allocation for object headers: behind all object ids.
 const END_FOR_HEADERS: u64 = MAXIMUM_ADDRESS - 0xffff;
 
@@ -36,7 +39,7 @@ pub fn file_name(number: u64) -> String {
 #[derive(Default)]
 struct KnownFile {
     container: Weak<Container>,
-    /// Where its allocated bytes end.
+    /// The furthest that its allocated bytes have ended: what was freed may have made room for what stays.
     end: u64,
     /// Native code has read objects of the container there, and may remember them.
     was_asked: bool,
@@ -53,7 +56,7 @@ pub fn bind(number: u64, container: Weak<Container>) {
     with_known(number, |known| known.container = container);
 }
 
-/// Where the bytes end that native code has taken in a file, unless it has read objects of the container there: what it
+/// The furthest that the bytes have ended which native code took in a file, unless it has read objects of the container there: what it
 /// remembers of these is true for one session only.
 pub fn end_of(number: u64) -> Option<u64> {
     with_known(number, |known| (!known.was_asked).then_some(known.end))
@@ -110,7 +113,12 @@ struct FaceFile {
 impl FaceFile {
     fn move_end(&mut self, end: u64) {
         self.end = end;
-        with_known(self.number, |known| known.end = end);
+        let bytes = usize::try_from(end).unwrap_or(usize::MAX).max(KEPT_BYTES);
+        if self.bytes.len() > bytes {
+            self.bytes.truncate(bytes);
+            self.bytes.shrink_to_fit();
+        }
+        with_known(self.number, |known| known.end = known.end.max(end));
     }
 }
 
@@ -187,8 +195,9 @@ unsafe extern "C" fn set_end_of_allocation(
 ) -> i32 {
     // SAFETY: see `file`.
     let file = unsafe { file(pointer) };
-    // libhdf5 sets the end that it was told for headers, too.
-    if end <= MAXIMUM_BYTES && end > file.end {
+    // libhdf5 sets the end that it was told for headers, too. A lower one gives the room at the end back: a chunk that changes
+    // its length would else take new room each time.
+    if end <= MAXIMUM_BYTES {
         file.move_end(end);
     }
     0
@@ -209,21 +218,26 @@ unsafe extern "C" fn read(
 ) -> i32 {
     // SAFETY: see `file`; the buffer has `size` bytes.
     let (file, out) = unsafe { (file(pointer), std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size)) };
-    out.fill(0);
     if address >= MAXIMUM_BYTES {
         return match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| header(file.number, address))) {
             Ok(Some(header)) => {
-                let length = header.len().min(size);
-                out[..length].copy_from_slice(&header[..length]);
+                copy_padded(&header, out);
                 0
             }
             _ => -1,
         };
     }
     let start = usize::try_from(address).unwrap_or(usize::MAX).min(file.bytes.len());
-    let length = (file.bytes.len() - start).min(size);
-    out[..length].copy_from_slice(&file.bytes[start..start + length]);
+    copy_padded(&file.bytes[start..], out);
     0
+}
+
+/// Copies as much as there is of `from`, and zeros after it.
+fn copy_padded(from: &[u8], out: &mut [u8]) {
+    let length = from.len().min(out.len());
+    let (copied, padded) = out.split_at_mut(length);
+    copied.copy_from_slice(&from[..length]);
+    padded.fill(0);
 }
 
 unsafe extern "C" fn write(
@@ -238,10 +252,12 @@ unsafe extern "C" fn write(
     let (file, data) = unsafe { (file(pointer), std::slice::from_raw_parts(buffer.cast::<u8>(), size)) };
     let Some(end) = address.checked_add(size as u64).filter(|end| *end <= MAXIMUM_BYTES) else { return -1 };
     let (start, end) = (address as usize, end as usize);
-    if file.bytes.len() < end {
-        file.bytes.resize(end, 0);
+    if file.bytes.len() < start {
+        file.bytes.resize(start, 0);
     }
-    file.bytes[start..end].copy_from_slice(data);
+    let (over, behind) = data.split_at((file.bytes.len().min(end)) - start);
+    file.bytes[start..start + over.len()].copy_from_slice(over);
+    file.bytes.extend_from_slice(behind);
     0
 }
 
