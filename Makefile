@@ -16,7 +16,7 @@ on-s3 := stores ledger programs c-programs
 on-minio := $(foreach part,$(on-s3),s3-minio-$(part))
 on-rgw := $(foreach part,$(on-s3),s3-rgw-$(part)) s3-swift-s3-stores
 on-swift := $(foreach part,$(on-s3) crashes,swift-$(part)) $(foreach part,programs c-programs crashes,swift-3-$(part)) swift-disks
-on-ceph := ceph-stores ceph-ledger ceph-programs ceph-c-programs ceph-crashes ceph-stress
+on-ceph := ceph-stores ceph-ledger ceph-programs ceph-c-programs ceph-crashes ceph-stress workers-ceph
 on-dataclay := dataclay-stores dataclay-checks dataclay-ledger dataclay-programs dataclay-c-programs dataclay-crashes dataclay-stress
 target := $(or $(CARGO_TARGET_DIR),target)
 
