@@ -180,9 +180,14 @@ impl ObjectStorage {
     fn answer(
         &self,
         request: &Request,
-        runs: Vec<(usize, &mut Wanted<'_>)>,
+        mut runs: Vec<(usize, &mut Wanted<'_>)>,
         check: &Check<'_>,
     ) -> Result<()> {
+        if let [(n, wanted)] = runs.as_mut_slice()
+            && let Some(into) = wanted.into.as_deref_mut()
+        {
+            return self.fill(request, *n, into, check);
+        }
         if runs.iter().any(|(_, wanted)| wanted.into.is_some())
             && request.end - request.start <= MAX_REQUEST_BYTES
         {
@@ -199,6 +204,17 @@ impl ObjectStorage {
             check(n, wanted.read())?;
         }
         Ok(())
+    }
+
+    /// Has the store fill the place of the one run of a request: it may need no memory of its own for that.
+    fn fill(&self, request: &Request, n: usize, into: &mut [u8], check: &Check<'_>) -> Result<()> {
+        let key = self.names.object_key(&request.location, &self.target)?;
+        let parts: Vec<_> = into.chunks_mut(MAX_REQUEST_BYTES as usize).enumerate().collect();
+        side_by_side(parts, MAX_REQUESTS, |(part, bytes)| {
+            let at = request.start + part as u64 * MAX_REQUEST_BYTES;
+            self.store.get_into(&key, at, bytes).map(drop).map_err(|e| self.unread(&key, &e))
+        })?;
+        check(n, into)
     }
 
     /// Copies what comes to where it is wanted, while more is on its way.
