@@ -6,6 +6,7 @@
 //! write's size times.
 
 mod join;
+mod writes;
 
 use crate::chunk::layout::BlockLayout;
 use crate::chunk::statistics::{Before, MIN_COUNTED_ENCODED_BYTES};
@@ -21,14 +22,6 @@ use std::ops::Range;
 const MAX_FRAGMENTS: usize = 24;
 /// So many become one.
 const MERGED_FRAGMENTS: usize = 8;
-/// A piece in the map that has so many bytes, and this share of what may lie there, stays as it is when others follow it. A record
-/// of the log names what changed: it then has the last piece of a block that is filled by and by, and not all of it.
-const MIN_SETTLED_BYTES: usize = 256;
-const SETTLED_SHARE: usize = 16;
-/// Of what is added to a block in small steps, so many bytes or more move from the map into an extent at a time, in multiples of
-/// what extents are cut to, so that the extent can go on.
-const MIN_MOVED_BYTES: usize = 512;
-const MOVED_MULTIPLE: usize = 32;
 
 #[derive(Debug, Clone)]
 enum Source {
@@ -421,181 +414,14 @@ impl Fragments {
         inline.map(|p| p.len).sum()
     }
 
-    /// Puts bytes at `offset`: into the map while that stays small, else into an extent.
-    pub(crate) fn put(
-        &mut self,
-        ledger: &Ledger,
-        shape: &BlockLayout,
-        offset: usize,
-        data: &[u8],
-    ) -> Result<()> {
-        self.cut(offset..offset + data.len());
-        if data.len() * 4 <= shape.inline && self.inline_bytes() + data.len() > shape.inline {
-            self.move_tail(ledger, shape, offset)?;
-        }
-        if self.inline_bytes() + data.len() <= shape.inline && ledger.takes_inline(data.len()) {
-            let source = Source::Inline(Bytes::copy_from_slice(data));
-            self.insert(Piece { offset, len: data.len(), source });
-            self.join_inline(MIN_SETTLED_BYTES.max(shape.inline / SETTLED_SHARE));
-            return self.join_scattered(ledger, shape);
-        }
-        if self.go_on(ledger, offset, data)? {
-            return self.drop_waste(ledger, shape);
-        }
-        let extent = match self.grows(shape, offset, data.len()) {
-            true => ledger.write_to_grow(data, (shape.len - offset) as u64)?,
-            false => ledger.write_payload(data)?,
-        };
-        self.insert_written(offset, data.len(), extent);
-        while self.list.len() > MAX_FRAGMENTS {
-            if !self.merge_cheapest(ledger, shape)? {
-                break;
-            }
-        }
-        self.drop_waste(ledger, shape)
-    }
-
-    /// Moves what lies in the map up to `offset`, where the block ends so far, into an extent: then what is added in small steps
-    /// goes on in the map, and has no extent for each step.
-    fn move_tail(&mut self, ledger: &Ledger, shape: &BlockLayout, offset: usize) -> Result<()> {
-        let (mut begin, mut first) = (offset, self.list.len());
-        for p in self.list.iter().rev() {
-            if p.end() != begin || !matches!(p.source, Source::Inline(_)) {
-                break;
-            }
-            (begin, first) = (p.offset, first - 1);
-        }
-        let len = (offset - begin) / MOVED_MULTIPLE * MOVED_MULTIPLE;
-        if len < MIN_MOVED_BYTES {
-            return Ok(());
-        }
-        let mut data = vec![0; len];
-        self.read(ledger, shape, begin, &mut data)?;
-        let goes_on = self.go_on(ledger, begin, &data)?;
-        let extent = match goes_on {
-            true => None,
-            false if self.grows_from(shape, begin) => {
-                Some(ledger.write_to_grow(&data, (shape.len - begin) as u64)?)
-            }
-            false => Some(ledger.write_payload(&data)?),
-        };
-        let rest = self.list.split_off(first);
-        if let Some(extent) = extent {
-            self.insert_written(begin, len, extent);
-        }
-        let left = begin + len..offset;
-        let parts = rest.iter().filter(|p| p.end() > left.start);
-        self.list.extend(parts.map(|p| p.part(p.offset.max(left.start)..p.end())));
-        self.drop_waste(ledger, shape)
-    }
-
     fn insert_written(&mut self, offset: usize, len: usize, extent: Extent) {
         self.made.push(extent.clone());
         self.insert(Piece::of(offset, len, extent));
     }
 
-    /// Whether what is written at `offset` is likely to go on with the next write: the block is being filled from its begin, and
-    /// is not one that a short dataset has alone.
-    fn grows(&self, shape: &BlockLayout, offset: usize, len: usize) -> bool {
-        offset + len < shape.len
-            && self.grows_from(shape, offset)
-            && self.list.last().is_none_or(|p| p.end() <= offset)
-    }
-
-    fn grows_from(&self, shape: &BlockLayout, offset: usize) -> bool {
-        offset < shape.len && ((offset == 0 && self.is_later) || self.list.iter().any(|p| p.end() == offset))
-    }
-
-    /// Lets the piece that ends at `offset` go on with `data`, if its extent ends there too and can.
-    fn go_on(&mut self, ledger: &Ledger, offset: usize, data: &[u8]) -> Result<bool> {
-        let before = self.list.partition_point(|p| p.end() < offset);
-        let Some(piece) = self.list.get(before).filter(|p| p.end() == offset) else { return Ok(false) };
-        let Source::Extent { extent, skip, .. } = &piece.source else { return Ok(false) };
-        if skip + piece.len as u64 != extent.len() {
-            return Ok(false);
-        }
-        let was = extent.clone();
-        let Some(new) = ledger.grow_payload(&was, data)? else { return Ok(false) };
-        self.list[before].len += data.len();
-        self.exchange(&was, &new);
-        self.grown.push(was);
-        self.made.push(new);
-        Ok(true)
-    }
-
-    /// Puts one extent in the place of another.
-    fn exchange(&mut self, was: &Extent, new: &Extent) {
-        let now = new.to_bytes();
-        for p in &mut self.list {
-            if let Source::Extent { encoded, extent, .. } = &mut p.source
-                && extent == was
-            {
-                (*encoded, *extent) = (now.clone(), new.clone());
-            }
-        }
-    }
-
-    /// What nothing needs any more after a change: of the extents of before, and of those that the change wrote.
-    pub(crate) fn unneeded<'a>(&'a self, before: &'a [Extent]) -> impl Iterator<Item = &'a Extent> {
-        let all = before.iter().chain(&self.made).filter(|e| !self.grown.contains(e));
-        let needed = |e: &Extent| {
-            self.list.iter().any(|p| matches!(&p.source, Source::Extent { extent, .. } if extent == e))
-        };
-        all.filter(move |e| !needed(e))
-    }
-
-    /// Puts an extent of `len` bytes at `offset` in place of everything.
-    pub(crate) fn put_written(&mut self, offset: usize, len: usize, extent: Extent) {
-        (self.list, self.encoded) = (vec![Piece::of(offset, len, extent)], None);
-        self.statistics = None;
-    }
-
-    /// Puts the output of a pipeline in place of everything.
-    pub(crate) fn put_encoded(
-        &mut self,
-        ledger: &Ledger,
-        shape: &BlockLayout,
-        mask: u32,
-        data: &[u8],
-    ) -> Result<()> {
-        self.list.clear();
-        self.statistics = None;
-        if data.len() <= shape.inline && ledger.takes_inline(data.len()) {
-            let source = Source::Inline(Bytes::copy_from_slice(data));
-            self.list.push(Piece { offset: 0, len: data.len(), source });
-        } else {
-            self.insert_written(0, data.len(), ledger.write_payload(data)?);
-        }
-        self.encoded = Some(mask);
-        Ok(())
-    }
-
-    /// Lets each extent be moved, and returns the bytes of those that were.
-    pub(crate) fn relocate(
-        &mut self,
-        mut moved: impl FnMut(&Extent) -> Result<Option<Extent>>,
-    ) -> Result<u64> {
-        let mut bytes = 0;
-        for was in self.extents() {
-            let Some(new) = moved(&was)? else { continue };
-            bytes += was.len();
-            self.exchange(&was, &new);
-        }
-        Ok(bytes)
-    }
-
     /// Bytes of the extents in use that the container has itself.
     fn own_bytes(&self) -> u64 {
         self.extents().iter().filter(|e| !e.is_in_source()).map(Extent::len).sum()
-    }
-
-    /// Puts an extent in place of what is at `offset`, and of nothing else.
-    pub(crate) fn put_extent(&mut self, offset: usize, extent: Extent) -> Result<()> {
-        let len =
-            usize::try_from(extent.len()).map_err(|_| Error::invalid("an extent is longer than a block"))?;
-        self.statistics = None;
-        self.insert(Piece::of(offset, len, extent));
-        Ok(())
     }
 
     /// The extents in use, each once. There are few.

@@ -1,0 +1,124 @@
+//! Which blocks leave the cache, and when those with changes are stored.
+
+use h5lake_ledger::Ledger;
+
+use super::{BlockCache, ENTRY_OVERHEAD_BYTES};
+use crate::Result;
+use crate::chunk::layout::BlockLayout;
+use crate::filters::unlocked;
+
+impl BlockCache {
+    /// Makes room for a block of this shape.
+    pub(crate) fn make_room_for(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
+        self.make_room(ledger, shape.len + ENTRY_OVERHEAD_BYTES)
+    }
+
+    /// The keys of the blocks, those used longest ago first.
+    fn by_use(&self) -> impl Iterator<Item = Vec<u8>> + use<> {
+        let mut by_use: Vec<_> = self.blocks.iter().map(|(k, c)| (c.used, k.clone())).collect();
+        by_use.sort_unstable();
+        by_use.into_iter().map(|(_, key)| key)
+    }
+
+    /// Drops blocks without changes, those used longest ago first, until at most `keep` bytes are held.
+    pub(crate) fn give_back(&mut self, keep: usize) {
+        if self.claim.bytes() <= keep {
+            return;
+        }
+        for key in self.by_use() {
+            if self.claim.bytes() <= keep {
+                break;
+            }
+            if !self.dirty.contains(&key) {
+                self.remove(&key);
+            }
+        }
+    }
+
+    /// Drops the blocks used longest ago until `more` fit, and a quarter of the room beside.
+    pub(super) fn make_room(&mut self, ledger: &Ledger, more: usize) -> Result<()> {
+        if let Some(bound) = self.claim.clean_bound(more) {
+            self.give_back(bound / 4 * 3);
+        }
+        let excess = self.claim.excess(more);
+        if excess == 0 {
+            return Ok(());
+        }
+        let enough = (self.claim.bytes() + more).saturating_sub(excess) / 4 * 3;
+        let (mut waiting, mut later) = (Ok(()), 0);
+        for key in self.by_use() {
+            if self.claim.bytes() + more <= enough + later {
+                break;
+            }
+            if self.is_elsewhere(&key) || (self.needs_codec(&key) && !unlocked::can_wait()) {
+                continue;
+            }
+            match self.store(ledger, &key) {
+                Ok(()) => self.remove(&key),
+                Err(e) if unlocked::is_waiting() => {
+                    later += self.blocks.get(&key).map_or(0, |c| c.data.len() + ENTRY_OVERHEAD_BYTES);
+                    waiting = Err(e);
+                }
+                failed => return failed,
+            }
+        }
+        waiting
+    }
+
+    /// Stores blocks. Those that have yet to go through filters of others are asked for together.
+    fn store_all(&mut self, ledger: &Ledger, keys: &[Vec<u8>]) -> Result<()> {
+        let mut waiting = Ok(());
+        for key in keys {
+            match self.store(ledger, key) {
+                Ok(()) => (),
+                Err(e) if unlocked::is_waiting() => waiting = Err(e),
+                failed => return failed,
+            }
+        }
+        waiting
+    }
+
+    /// Stores the dirty blocks whose keys begin with `prefix`.
+    pub(crate) fn flush(&mut self, ledger: &Ledger, prefix: &[u8]) -> Result<()> {
+        let keys = self.dirty_keys(prefix);
+        self.store_all(ledger, &keys)
+    }
+
+    /// Stores all dirty blocks but those whose filters run only in another library: that one stores them, at the latest
+    /// when it closes their dataset.
+    pub(crate) fn flush_all(&mut self, ledger: &Ledger) -> Result<()> {
+        let waits = |key: &Vec<u8>| self.touched.is_none() && self.is_elsewhere(key);
+        let keys: Vec<_> = self.dirty.iter().filter(|key| !waits(key)).cloned().collect();
+        self.store_all(ledger, &keys)
+    }
+
+    /// Whether a block has changes that only a lent codec can encode.
+    fn needs_codec(&self, key: &[u8]) -> bool {
+        let block = self.blocks.get(key).filter(|block| !block.dirty.is_empty());
+        block.is_some_and(|block| block.shape.filters.is_foreign())
+    }
+
+    /// Whether a block has changes that only another library's filters can encode.
+    fn is_elsewhere(&self, key: &[u8]) -> bool {
+        self.needs_codec(key)
+            && self.blocks.get(key).is_some_and(|b| b.shape.filters.codecs().are_elsewhere())
+    }
+
+    pub(super) fn store(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
+        if let Some(c) = self.blocks.get_mut(key)
+            && !c.dirty.is_empty()
+        {
+            let before = c.data.len();
+            let stored = c.store(ledger, key);
+            self.claim.add(c.data.len() - before);
+            stored?;
+            c.dirty.clear();
+            // From now on everybody sees what is stored.
+            if c.shape.filters.may_lose() {
+                self.remove(key);
+            }
+        }
+        self.dirty.remove(key);
+        Ok(())
+    }
+}

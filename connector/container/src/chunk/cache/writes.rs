@@ -1,0 +1,240 @@
+//! Changes of blocks: in memory, or past the cache where they are long.
+
+use std::sync::Arc;
+
+use h5lake_ledger::Ledger;
+
+use super::BlockCache;
+use crate::Result;
+use crate::chunk::block_store::{change_stored, put_parts, replace_inline, store_block};
+use crate::chunk::cached_block::{CachedBlock, MAX_DIRTY_RANGES};
+use crate::chunk::copy_runs::scatter;
+use crate::chunk::grid::{CopyRun, Coverage};
+use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
+use crate::chunk::range_set::RangeSet;
+
+impl BlockCache {
+    /// Puts parts of `block` into a block, in memory and staged; what of it could not be staged is in memory, and staged
+    /// by the next flush.
+    pub(crate) fn overlay(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<BlockLayout>,
+        spans: &RangeSet,
+        block: &[u8],
+    ) -> Result<()> {
+        self.epoch += 1;
+        let runs: Vec<_> =
+            spans.iter().map(|r| CopyRun { block: r.start, buffer: r.start, len: r.len() }).collect();
+        if !runs.is_empty() {
+            self.write_cached(ledger, key, shape, &runs, block)?;
+        }
+        self.store(ledger, key)
+    }
+
+    /// Puts parts of `block` into a block that is not in memory, and for which there is room. They are in memory whatever
+    /// happens; where an error keeps them from being staged, the next flush does it.
+    pub(crate) fn put_back(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<BlockLayout>,
+        spans: &RangeSet,
+        block: Vec<u8>,
+    ) -> Result<()> {
+        self.epoch += 1;
+        if spans.is_empty() {
+            return Ok(());
+        }
+        self.remove(key);
+        self.insert(key, shape, block);
+        if let Some(c) = self.blocks.get_mut(key) {
+            for r in spans.iter() {
+                c.valid.insert(r.clone());
+                c.dirty.insert(r);
+            }
+        }
+        self.dirty.insert(key.to_vec());
+        self.store(ledger, key)
+    }
+
+    /// Writes runs of `data` into a block.
+    pub(crate) fn write(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<BlockLayout>,
+        runs: &[CopyRun],
+        data: &[u8],
+        coverage: Coverage,
+    ) -> Result<()> {
+        self.epoch += 1;
+        self.touch(key, runs.iter().map(|r| r.block..r.block + r.len));
+        let bytes: usize = runs.iter().map(|r| r.len).sum();
+        if coverage == Coverage::Whole
+            && bytes >= MIN_DIRECT_BYTES.min(self.claim.limit())
+            && bytes >= shape.len / 2
+        {
+            return self.replace(ledger, key, shape, runs, data);
+        }
+        // What is small and given whole is staged at once: it would be in the map a second time else.
+        if bytes == shape.len && shape.len <= shape.inline && shape.filters.is_empty() && runs.len() == 1 {
+            return self.replace(ledger, key, shape, runs, data);
+        }
+        if !shape.filters.is_empty() && coverage == Coverage::Whole {
+            let c = self.enter(ledger, key, shape, shape.len)?;
+            if c.valid.is_empty() {
+                c.data = shape.filled();
+                c.valid.insert(0..shape.len);
+            }
+        }
+        // In the order given: where runs overlap, the last one wins.
+        let long = |r: &CopyRun| r.len >= MIN_DIRECT_BYTES;
+        for group in runs.chunk_by(|a, b| long(a) == long(b)) {
+            let past = shape.filters.is_empty() && long(&group[0]) && group.len() <= MAX_DIRTY_RANGES;
+            if past && !self.blocks.contains_key(key) {
+                self.write_direct(ledger, key, shape, group, data)?;
+            } else {
+                self.write_cached(ledger, key, shape, group, data)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_cached(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<BlockLayout>,
+        runs: &[CopyRun],
+        data: &[u8],
+    ) -> Result<()> {
+        let scattered = |c: &CachedBlock| c.dirty.count() > MAX_DIRTY_RANGES * 16;
+        let whole = !shape.filters.is_empty()
+            || runs.len() > MAX_DIRTY_RANGES * 4
+            || self.blocks.get(key).is_some_and(scattered);
+        let end = runs.iter().map(|r| r.block + r.len).max().unwrap_or(0);
+        let c = self.enter(ledger, key, shape, if whole { shape.len } else { end })?;
+        if whole {
+            c.complete(ledger, key)?;
+        }
+        let was_clean = c.dirty.is_empty();
+        scatter(runs, data, &mut c.data);
+        for set in [&mut c.valid, &mut c.dirty] {
+            // A block that is written column by column is in both as a whole.
+            if !set.covers(&(0..end)) {
+                runs.iter().for_each(|r| set.insert(r.block..r.block + r.len));
+            }
+        }
+        if was_clean {
+            self.dirty.insert(key.to_vec());
+        }
+        if self.blocks.get(key).is_some_and(scattered) {
+            let c = self.enter(ledger, key, shape, shape.len)?;
+            c.complete(ledger, key)?;
+            c.dirty.fill_gaps_up_to(shape.len);
+        }
+        Ok(())
+    }
+
+    /// Replaces a whole block, past the cache.
+    fn replace(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<BlockLayout>,
+        runs: &[CopyRun],
+        data: &[u8],
+    ) -> Result<()> {
+        if shape.filters.is_empty()
+            && let [r] = runs
+        {
+            self.remove(key);
+            if r.len == shape.len && r.len <= shape.inline && ledger.takes_inline(r.len) {
+                return replace_inline(ledger, key, shape, &data[r.buffer..r.buffer + r.len]);
+            }
+            // The part outside of the dataset, if any, goes back to fill.
+            return put_parts(ledger, key, shape, &[(r.block, &data[r.buffer..r.buffer + r.len])], true);
+        }
+        let mut block = shape.filled();
+        for r in runs {
+            block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
+        }
+        // Until it has gone through its filters, the block is as it was.
+        store_block(ledger, key, shape, block)?;
+        self.remove(key);
+        Ok(())
+    }
+
+    fn write_direct(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<BlockLayout>,
+        runs: &[CopyRun],
+        data: &[u8],
+    ) -> Result<()> {
+        let parts: Vec<_> = runs.iter().map(|r| (r.block, &data[r.buffer..r.buffer + r.len])).collect();
+        put_parts(ledger, key, shape, &parts, false)
+    }
+
+    /// Makes everything of a block from byte `end` on fill.
+    pub(crate) fn trim(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<BlockLayout>,
+        end: usize,
+    ) -> Result<()> {
+        self.epoch += 1;
+        self.touch(key, std::iter::once(end..shape.len));
+        if !shape.filters.is_empty() {
+            return self.refill(
+                ledger,
+                key,
+                shape,
+                &[CopyRun { block: end, buffer: 0, len: shape.len - end }],
+            );
+        }
+        if let Some(c) = self.blocks.get_mut(key) {
+            c.dirty.truncate(end);
+            c.valid.truncate(end);
+        }
+        change_stored(ledger, key, shape, |p| {
+            let known = shape.statistics_up_to(end, p.statistics.take());
+            p.cut(end..shape.len);
+            p.statistics = known;
+            Ok(())
+        })
+    }
+
+    /// Makes parts of a block fill.
+    pub(crate) fn refill(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<BlockLayout>,
+        runs: &[CopyRun],
+    ) -> Result<()> {
+        self.epoch += 1;
+        self.touch(key, runs.iter().map(|r| r.block..r.block + r.len));
+        let c = self.enter(ledger, key, shape, shape.len)?;
+        c.complete(ledger, key)?;
+        for r in runs {
+            shape.fill(r.block, &mut c.data[r.block..r.block + r.len]);
+            c.dirty.insert(r.block..r.block + r.len);
+        }
+        self.dirty.insert(key.to_vec());
+        Ok(())
+    }
+
+    /// Has a block stored anew, as its shape now says.
+    pub(crate) fn restage(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<BlockLayout>) -> Result<()> {
+        let c = self.enter(ledger, key, shape, shape.len)?;
+        c.complete(ledger, key)?;
+        c.dirty.insert(0..shape.len);
+        self.dirty.insert(key.to_vec());
+        Ok(())
+    }
+}
