@@ -1,7 +1,9 @@
 //! How much memory the machine, or the process's control group, has and can spare (`proc(5)`; the kernel's
-//! documentation of control groups, version 2: `memory.max`, `memory.current`, `memory.stat`).
+//! documentation of control groups, version 2: `memory.max`, `memory.current`, `memory.stat`; version 1:
+//! `memory.limit_in_bytes`, `memory.usage_in_bytes`, `memory.stat`).
 
-use std::fs::read_to_string;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 /// Caches hold at most this part of all memory.
@@ -28,7 +30,7 @@ fn allowed(memory: Memory, held: usize) -> usize {
 }
 
 fn machine() -> Option<Memory> {
-    in_meminfo(&read_to_string("/proc/meminfo").ok()?)
+    in_meminfo(&read("/proc/meminfo")?)
 }
 
 fn in_meminfo(text: &str) -> Option<Memory> {
@@ -39,27 +41,75 @@ fn in_meminfo(text: &str) -> Option<Memory> {
     Some(Memory { all: field("MemTotal:")?, free: field("MemAvailable:")? })
 }
 
-/// The tightest limit of the process's control group and of those around it. A container sees its own as the outermost.
+/// No machine has so much memory: a limit of so many bytes is none.
+const MAX_LIMIT: u64 = 1 << 60;
+
+/// What a version of control groups calls its files, and where they are.
+struct Files {
+    root: &'static str,
+    /// How a line of `/proc/self/cgroup` begins, behind its number.
+    line: &'static str,
+    limit: &'static str,
+    used: &'static str,
+    inactive: &'static str,
+}
+
+const VERSION_2: Files = Files {
+    root: "/sys/fs/cgroup",
+    line: ":",
+    limit: "memory.max",
+    used: "memory.current",
+    inactive: "inactive_file ",
+};
+const VERSION_1: Files = Files {
+    root: "/sys/fs/cgroup/memory",
+    line: "memory:",
+    limit: "memory.limit_in_bytes",
+    used: "memory.usage_in_bytes",
+    inactive: "total_inactive_file ",
+};
+
+/// A short file of the kernel, which makes it anew for whoever asks: by one read.
+fn read(path: impl AsRef<Path>) -> Option<String> {
+    let mut text = String::with_capacity(4096);
+    File::open(path).ok()?.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// The tightest limit of the process's control groups.
 fn group() -> Option<Memory> {
-    let groups = read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let root = Path::new("/sys/fs/cgroup");
-    let folder = root.join(own);
-    let inside = folder.ancestors().take_while(|folder| folder.starts_with(root));
-    inside.filter_map(of_group).min_by_key(|m| m.free)
+    let groups = read("/proc/self/cgroup")?;
+    let limits = [VERSION_2, VERSION_1].into_iter().filter_map(|files| files.tightest(files.own(&groups)?));
+    limits.min_by_key(|m| m.free)
 }
 
-fn of_group(folder: &Path) -> Option<Memory> {
-    let number = |name: &str| read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
-    // "max" is no number, and no limit.
-    let (all, used) = (number("memory.max")?, number("memory.current")?);
-    let pages = read_to_string(folder.join("memory.stat")).ok().and_then(|text| inactive_file(&text));
-    Some(Memory { all, free: all.saturating_sub(used).saturating_add(pages.unwrap_or(0)).min(all) })
-}
+impl Files {
+    /// The process's group among those that `/proc/self/cgroup` lists.
+    fn own<'a>(&self, groups: &'a str) -> Option<&'a str> {
+        groups.lines().find_map(|line| line.split_once(':')?.1.strip_prefix(self.line))
+    }
 
-/// Pages of files that nobody has used for a while: the group counts them, and the kernel drops them first.
-fn inactive_file(stat: &str) -> Option<u64> {
-    stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse().ok()
+    /// The tightest limit of a group and of those around it. A container sees its own as the outermost.
+    fn tightest(&self, group: &str) -> Option<Memory> {
+        let root = Path::new(self.root);
+        let folder = root.join(group.trim_start_matches('/'));
+        let inside = folder.ancestors().take_while(|folder| folder.starts_with(root));
+        inside.filter_map(|folder| self.of_group(folder)).min_by_key(|m| m.free)
+    }
+
+    fn of_group(&self, folder: &Path) -> Option<Memory> {
+        let number = |name: &str| read(folder.join(name))?.trim().parse::<u64>().ok();
+        // "max" is no number, and no limit. Version 1 has a number for it that is beyond all memory.
+        let all = number(self.limit).filter(|all| *all < MAX_LIMIT)?;
+        let used = number(self.used)?;
+        let pages = read(folder.join("memory.stat")).and_then(|text| self.inactive_file(&text));
+        Some(Memory { all, free: all.saturating_sub(used).saturating_add(pages.unwrap_or(0)).min(all) })
+    }
+
+    /// Pages of files that nobody has used for a while: the group counts them, and the kernel drops them first.
+    fn inactive_file(&self, stat: &str) -> Option<u64> {
+        stat.lines().find_map(|line| line.strip_prefix(self.inactive))?.trim().parse().ok()
+    }
 }
 
 #[cfg(test)]
@@ -78,14 +128,27 @@ mod tests {
     fn a_groups_limit_counts_without_pages_that_can_be_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        assert_eq!(of_group(folder.path()), None);
+        assert_eq!(VERSION_2.of_group(folder.path()), None);
         write("memory.max", "max\n");
         write("memory.current", "300\n");
-        assert_eq!(of_group(folder.path()), None);
+        assert_eq!(VERSION_2.of_group(folder.path()), None);
         write("memory.max", "1000\n");
-        assert_eq!(of_group(folder.path()), Some(Memory { all: 1000, free: 700 }));
+        assert_eq!(VERSION_2.of_group(folder.path()), Some(Memory { all: 1000, free: 700 }));
         write("memory.stat", "anon 100\ninactive_file 120\nactive_file 80\n");
-        assert_eq!(of_group(folder.path()), Some(Memory { all: 1000, free: 820 }));
+        assert_eq!(VERSION_2.of_group(folder.path()), Some(Memory { all: 1000, free: 820 }));
+        assert_eq!(VERSION_1.of_group(folder.path()), None);
+        write("memory.limit_in_bytes", "2000\n");
+        write("memory.usage_in_bytes", "500\n");
+        write("memory.stat", "inactive_file 1\ntotal_inactive_file 50\n");
+        assert_eq!(VERSION_1.of_group(folder.path()), Some(Memory { all: 2000, free: 1550 }));
+    }
+
+    #[test]
+    fn the_groups_of_both_versions_are_found() {
+        let groups = "5:cpu,cpuacct:/a\n4:memory:/slurm/job_7\n1:name=systemd:/\n0::/user.slice\n";
+        assert_eq!(VERSION_1.own(groups), Some("/slurm/job_7"));
+        assert_eq!(VERSION_2.own(groups), Some("/user.slice"));
+        assert_eq!(VERSION_1.own("0::/\n"), None);
     }
 
     #[test]
