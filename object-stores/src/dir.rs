@@ -307,6 +307,22 @@ impl ObjectStore for DirStore {
         Ok(meta_of(key, &found))
     }
 
+    fn scatters(&self) -> bool {
+        true
+    }
+
+    fn get_scattered(&self, key: &Key, offset: u64, parts: &mut [&mut [u8]]) -> Result<ObjectMeta> {
+        let (file, found) = self.open_object(Operation::GetInto, key)?;
+        let length = parts.iter().map(|part| part.len() as u64).sum();
+        check_exact(offset, length, found.len()).map_err(|e| e.at(key).in_store(self.name()))?;
+        let mut at = offset;
+        for part in parts {
+            file.read_exact_at(part, at).map_err(|e| self.io_error(e, Operation::GetInto, key))?;
+            at += part.len() as u64;
+        }
+        Ok(meta_of(key, &found))
+    }
+
     fn head(&self, key: &Key) -> Result<ObjectMeta> {
         self.check_key(Operation::Head, key)?;
         match files::occupant(&self.shared.path, key) {

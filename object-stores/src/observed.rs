@@ -171,6 +171,16 @@ impl ObjectStore for ObservedStore {
         self.observed(RequestKind::Get, key.as_str(), |inner| inner.get_each(key, range, take), |_| len)
     }
 
+    fn scatters(&self) -> bool {
+        self.inner.scatters()
+    }
+
+    fn get_scattered(&self, key: &Key, offset: u64, parts: &mut [&mut [u8]]) -> Result<ObjectMeta> {
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        let get = |inner: &dyn ObjectStore| inner.get_scattered(key, offset, parts);
+        self.observed(RequestKind::Get, key.as_str(), get, |_| len)
+    }
+
     fn head(&self, key: &Key) -> Result<ObjectMeta> {
         self.observed(RequestKind::Head, key.as_str(), |inner| inner.head(key), |_| 0)
     }

@@ -89,6 +89,15 @@ impl ObjectStore for PrefixStore {
         self.inner_to_outer(meta, Operation::GetInto)
     }
 
+    fn scatters(&self) -> bool {
+        self.inner.scatters()
+    }
+
+    fn get_scattered(&self, key: &Key, offset: u64, parts: &mut [&mut [u8]]) -> Result<ObjectMeta> {
+        let key = self.outer_to_inner(Operation::GetInto, key)?;
+        self.inner_to_outer(self.inner.get_scattered(&key, offset, parts)?, Operation::GetInto)
+    }
+
     fn head(&self, key: &Key) -> Result<ObjectMeta> {
         let meta = self.inner.head(&self.outer_to_inner(Operation::Head, key)?)?;
         self.inner_to_outer(meta, Operation::Head)

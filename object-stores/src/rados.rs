@@ -28,7 +28,7 @@ use self::client::Namespace;
 use self::head::{Head, etag};
 use self::upload::Upload;
 use crate::settings::Settings;
-use crate::store::{check_exact, resolve_range};
+use crate::store::{Scatter, check_exact, resolve_range};
 use crate::{
     Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
     PrefixStore, PutMode, PutPayload, PutResult, PutStream, Result,
@@ -43,6 +43,8 @@ const MAX_WHOLE_BYTES: u64 = 32 << 20;
 const PART_BYTES: u64 = 8 << 20;
 /// How often something that somebody else changes meanwhile is tried.
 const MAX_TRIES: u32 = 8;
+/// Parts of a read that have a read of their own in its operation.
+const MAX_SCATTERED_PARTS: usize = 64;
 /// What a read asks for that does not know how much there is.
 const FIRST_BYTES: u64 = 1 << 20;
 
@@ -89,6 +91,17 @@ impl RadosStore {
     fn placed(&self, key: &Key) -> impl Fn(Error) -> Error {
         let (key, name) = (key.clone(), self.name());
         move |error| error.at(&key).in_store(&name)
+    }
+
+    /// The answer to a read of exactly so many bytes, of which `came` came.
+    fn filled(&self, key: &Key, offset: u64, length: u64, head: &Head, came: usize) -> Result<ObjectMeta> {
+        check_exact(offset, length, head.size).map_err(self.placed(key))?;
+        if (came as u64) < length {
+            let why = format!("{came} bytes came for {length}");
+            let error = Error::new(ErrorKind::Io, Operation::GetInto).because(why);
+            return Err(self.placed(key)(error));
+        }
+        Ok(meta(key, head))
     }
 
     fn replaced_again_and_again(&self, operation: Operation, key: &Key) -> Error {
@@ -149,13 +162,23 @@ impl ObjectStore for RadosStore {
         let length = buf.len() as u64;
         let (head, came) =
             self.space.read(key, offset, buf).map_err(|e| self.space.error(Operation::GetInto, e).at(key))?;
-        check_exact(offset, length, head.size).map_err(self.placed(key))?;
-        if (came as u64) < length {
-            let why = format!("{came} bytes came for {length}");
-            let error = Error::new(ErrorKind::Io, Operation::GetInto).because(why);
-            return Err(self.placed(key)(error));
+        self.filled(key, offset, length, &head, came)
+    }
+
+    fn scatters(&self) -> bool {
+        true
+    }
+
+    fn get_scattered(&self, key: &Key, offset: u64, parts: &mut [&mut [u8]]) -> Result<ObjectMeta> {
+        let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        if parts.len() > MAX_SCATTERED_PARTS {
+            let mut scatter = Scatter::new(parts);
+            return self
+                .get_each(key, offset..offset.saturating_add(length), &mut |piece| scatter.copy(piece));
         }
-        Ok(meta(key, &head))
+        let read = self.space.read_scattered(key, offset, parts);
+        let (head, came) = read.map_err(|e| self.space.error(Operation::GetInto, e).at(key))?;
+        self.filled(key, offset, length, &head, came)
     }
 
     fn get_each(&self, key: &Key, range: Range<u64>, take: &mut dyn FnMut(&[u8])) -> Result<ObjectMeta> {

@@ -224,6 +224,22 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         Ok(got.meta)
     }
 
+    /// Whether [`get_scattered`](Self::get_scattered) takes less than [`get_each`](Self::get_each) and a copy of each piece.
+    fn scatters(&self) -> bool {
+        false
+    }
+
+    /// Fills the parts, one behind the other, with the bytes from `offset` on: one read of one version of the object, whose
+    /// metadata is the answer. After an error the content of the parts is unspecified. Changes nothing in the store.
+    ///
+    /// # Errors
+    /// As for [`get_into`](Self::get_into).
+    fn get_scattered(&self, key: &Key, offset: u64, parts: &mut [&mut [u8]]) -> Result<ObjectMeta> {
+        let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        let mut scatter = Scatter::new(parts);
+        self.get_each(key, offset..offset.saturating_add(length), &mut |piece| scatter.copy(piece))
+    }
+
     /// Reads an object's metadata. Changes nothing.
     ///
     /// # Errors
@@ -307,6 +323,32 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// What was asked of the store, where somebody counts it.
     fn requests(&self) -> Option<Arc<Requests>> {
         None
+    }
+}
+
+/// Copies pieces that come one behind the other into parts.
+pub(crate) struct Scatter<'a, 'b> {
+    parts: &'a mut [&'b mut [u8]],
+    /// The part that is being filled, and how much of it is.
+    part: usize,
+    at: usize,
+}
+
+impl<'a, 'b> Scatter<'a, 'b> {
+    pub(crate) fn new(parts: &'a mut [&'b mut [u8]]) -> Self {
+        Self { parts, part: 0, at: 0 }
+    }
+
+    /// What is longer than all parts is left out.
+    pub(crate) fn copy(&mut self, mut piece: &[u8]) {
+        while let Some(part) = self.parts.get_mut(self.part).filter(|_| !piece.is_empty()) {
+            let length = piece.len().min(part.len() - self.at);
+            part[self.at..self.at + length].copy_from_slice(&piece[..length]);
+            (piece, self.at) = (&piece[length..], self.at + length);
+            if self.at == part.len() {
+                (self.part, self.at) = (self.part + 1, 0);
+            }
+        }
     }
 }
 

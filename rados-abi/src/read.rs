@@ -14,8 +14,8 @@ pub struct Read<'a> {
     pub name: &'a CStr,
     /// Where the bytes begin, from the object's start.
     pub offset: u64,
-    /// Where they go; fewer come if the object ends before. An empty one asks for none.
-    pub buffer: &'a mut [u8],
+    /// Where they go, one behind the other; fewer come if the object ends before. None, or empty ones, ask for none.
+    pub buffers: Vec<&'a mut [u8]>,
     /// The version that the object must have: otherwise the error number is that of `ERANGE` or `EOVERFLOW`.
     pub version: Option<u64>,
 }
@@ -40,9 +40,15 @@ pub struct Answer {
 struct Outputs {
     size: u64,
     modified: libc::time_t,
-    bytes: usize,
     attributes: Option<std::ptr::NonNull<std::ffi::c_void>>,
-    codes: [c_int; 3],
+    codes: [c_int; 2],
+}
+
+/// The same for the bytes of one buffer.
+#[derive(Clone, Default)]
+struct Came {
+    bytes: usize,
+    code: c_int,
 }
 
 /// A read under way. It ends at the latest when this is dropped, so that nothing writes to the buffer any more.
@@ -52,6 +58,8 @@ struct PendingRead<'a> {
     operation: Raw,
     completion: Option<Completion>,
     outputs: Box<Outputs>,
+    /// One for each buffer; its length does not change while the read is under way.
+    came: Box<[Came]>,
     /// Lent to librados until the completion.
     _buffer: std::marker::PhantomData<&'a mut [u8]>,
 }
@@ -78,12 +86,21 @@ impl<'a> PendingRead<'a> {
         if operation.is_null() {
             return Err(io::Error::from(io::ErrorKind::OutOfMemory));
         }
-        let outputs = Box::default();
-        Ok(PendingRead { functions, pool, operation, completion: None, outputs, _buffer: Default::default() })
+        let (outputs, came) = (Box::default(), Box::default());
+        Ok(PendingRead {
+            functions,
+            pool,
+            operation,
+            completion: None,
+            outputs,
+            came,
+            _buffer: Default::default(),
+        })
     }
 
     fn start(pool: &'a Pool, read: Read<'a>) -> io::Result<Self> {
         let mut pending = PendingRead::new(pool)?;
+        pending.came = vec![Came::default(); read.buffers.len()].into();
         let (functions, operation) = (pool.functions, pending.operation);
         let outputs: *mut Outputs = &mut *pending.outputs;
         // SAFETY: the outputs are boxed, and live until the operation is over. The iterator's place may hold null, which is `None`.
@@ -100,11 +117,16 @@ impl<'a> PendingRead<'a> {
                 code(0),
             );
             (functions.read_op_getxattrs)(operation, (&raw mut (*outputs).attributes).cast::<Raw>(), code(1));
-            if !read.buffer.is_empty() {
-                let (to, length) = (read.buffer.as_mut_ptr().cast::<c_char>(), read.buffer.len());
-                let came = &raw mut (*outputs).bytes;
-                (functions.read_op_read)(operation, read.offset, length, to, came, code(2));
+        }
+        let mut offset = read.offset;
+        let filled = read.buffers.into_iter().zip(&mut pending.came).filter(|(buffer, _)| !buffer.is_empty());
+        for (buffer, came) in filled {
+            let (to, length) = (buffer.as_mut_ptr().cast::<c_char>(), buffer.len());
+            // SAFETY: the buffer is lent to the read, and its place for the answer is boxed: both live until the operation is over.
+            unsafe {
+                (functions.read_op_read)(operation, offset, length, to, &mut came.bytes, &mut came.code);
             }
+            offset = offset.saturating_add(length as u64);
         }
         pending.submit(read.name)?;
         Ok(pending)
@@ -130,7 +152,8 @@ impl<'a> PendingRead<'a> {
     fn answer(mut self, attribute: &CStr, bound: &dyn Bound) -> io::Result<Answer> {
         let version = self.wait(bound)?;
         let attribute = self.attribute(attribute)?;
-        let Outputs { size, modified, bytes, .. } = *self.outputs;
+        let Outputs { size, modified, .. } = *self.outputs;
+        let bytes = self.came.iter().map(|came| came.bytes).sum();
         Ok(Answer { size, modified, version, bytes, attribute })
     }
 
@@ -194,7 +217,8 @@ impl Pool {
         }
         let mut output = vec![0_u8; most];
         let mut pending = PendingRead::new(self)?;
-        let outputs: *mut Outputs = &mut *pending.outputs;
+        pending.came = vec![Came::default()].into();
+        let came: *mut Came = &mut pending.came[0];
         // SAFETY: texts end with NUL, and the input is copied. The output outlives the operation, which ends in this function.
         unsafe {
             (self.functions.read_op_exec_user_buf)(
@@ -205,13 +229,13 @@ impl Pool {
                 input.len(),
                 output.as_mut_ptr().cast::<c_char>(),
                 output.len(),
-                &raw mut (*outputs).bytes,
-                (&raw mut (*outputs).codes).cast::<c_int>(),
+                &raw mut (*came).bytes,
+                &raw mut (*came).code,
             );
         }
         pending.submit(name)?;
         pending.wait(bound)?;
-        let came = pending.outputs.bytes.min(most);
+        let came = pending.came[0].bytes.min(most);
         drop(pending);
         output.truncate(came);
         Ok(output)

@@ -14,6 +14,7 @@ pub(super) const CHECKS: &[Check] = &[
     ("ranges at and beyond the end", ranges),
     ("get_into reads exactly or says so", exact_reads),
     ("get_each hands out exactly the range, in order", each_piece),
+    ("get_scattered fills parts one behind the other", scattered),
     ("the pieces of a payload follow each other", pieces),
     ("a put replaces the object whole", overwrite),
     ("create refuses what is there", create),
@@ -119,6 +120,29 @@ fn each_piece(store: &Shared) {
     let backwards = std::ops::Range { start: 5, end: 4 };
     assert_eq!(kind(each(backwards)), ErrorKind::InvalidArgument);
     assert_eq!(kind(store.get_each(&key("none"), 0..1, &mut |_| ())), ErrorKind::NotFound);
+}
+
+fn scattered(store: &Shared) {
+    let bytes = pattern((3 << 20) + 5);
+    put(store, "scattered", &bytes);
+    let at = key("scattered");
+    let scattered = |offset: u64, lengths: &[usize]| {
+        let mut parts: Vec<_> = lengths.iter().map(|length| vec![0_u8; *length]).collect();
+        let mut places: Vec<_> = parts.iter_mut().map(Vec::as_mut_slice).collect();
+        let meta = store.get_scattered(&at, offset, &mut places)?;
+        Ok((meta, parts.concat()))
+    };
+    let many = vec![1_000; 100];
+    for (offset, lengths) in [(0, &[3 << 20, 0, 5][..]), (7, &[1, 1 << 20, 9]), (1 << 20, &many), (9, &[])] {
+        let (meta, got) = scattered(offset, lengths).unwrap();
+        let end = offset as usize + lengths.iter().sum::<usize>();
+        assert!(got == bytes[offset as usize..end], "{lengths:?} from {offset} on");
+        assert_eq!(meta, store.head(&at).unwrap());
+    }
+    for (offset, lengths) in [(0, &[3 << 20, 6][..]), ((3 << 20) + 5, &[1]), (u64::MAX - 1, &[1, 1])] {
+        assert_eq!(kind(scattered(offset, lengths)), ErrorKind::ShortRead, "{lengths:?} from {offset} on");
+    }
+    assert_eq!(kind(store.get_scattered(&key("none"), 0, &mut [])), ErrorKind::NotFound);
 }
 
 fn pieces(store: &Shared) {

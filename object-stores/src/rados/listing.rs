@@ -65,7 +65,7 @@ fn describe(space: &Namespace, keys: &[Key]) -> io::Result<Vec<ObjectMeta>> {
     let mut objects = Vec::with_capacity(keys.len());
     for keys in keys.chunks(MAX_UNDER_WAY) {
         let names = keys.iter().map(|key| object_name(key.as_str())).collect::<io::Result<Vec<_>>>()?;
-        let reads = names.iter().map(|name| Read { name, offset: 0, buffer: &mut [], version: None });
+        let reads = names.iter().map(|name| Read { name, offset: 0, buffers: Vec::new(), version: None });
         let reads = reads.collect();
         let answers = space.ask(|pool, bound| Ok(pool.read_all(reads, PARTS, bound)), |_| 0)?;
         for (key, answer) in keys.iter().zip(answers) {

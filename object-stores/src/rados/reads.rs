@@ -46,8 +46,34 @@ impl Namespace {
                 return Ok((head, length));
             }
         }
-        let why = "parts of it are missing, or somebody replaced it each time it was looked at";
-        Err(io::Error::new(io::ErrorKind::InvalidData, why))
+        Err(missing_parts())
+    }
+
+    /// Fills buffers with what there is from `offset` on, as [`read`](Self::read) does.
+    pub(super) fn read_scattered(
+        &self,
+        key: &Key,
+        offset: u64,
+        buffers: &mut [&mut [u8]],
+    ) -> io::Result<(Head, usize)> {
+        for _ in 0..MAX_TRIES {
+            let reborrowed = buffers.iter_mut().map(|buffer| &mut **buffer).collect();
+            let (head, came) = self.read_some_of(key.as_str(), offset, reborrowed, None)?;
+            if head.parts.is_none() {
+                return Ok((head, came));
+            }
+            let (mut at, mut is_whole) = (offset, true);
+            for buffer in buffers.iter_mut() {
+                let length = (buffer.len() as u64).min(head.size.saturating_sub(at));
+                let wanted = &mut buffer[..usize::try_from(length).unwrap_or(usize::MAX)];
+                is_whole = is_whole && self.read_rest(key, &head, at, wanted)?;
+                at += length;
+            }
+            if is_whole {
+                return Ok((head, usize::try_from(at - offset).unwrap_or(usize::MAX)));
+            }
+        }
+        Err(missing_parts())
     }
 
     /// Reads the object under a name that must have a version, if one is given.
@@ -58,12 +84,21 @@ impl Namespace {
         buffer: &mut [u8],
         version: Option<u64>,
     ) -> io::Result<(Head, usize)> {
+        self.read_some_of(name, offset, vec![buffer], version)
+    }
+
+    fn read_some_of(
+        &self,
+        name: &str,
+        offset: u64,
+        buffers: Vec<&mut [u8]>,
+        version: Option<u64>,
+    ) -> io::Result<(Head, usize)> {
         let name = object_name(name)?;
         // No object reaches so far, and a server would take the sum for a negative number.
         let is_beyond = i64::try_from(offset).is_err();
-        let buffer = if is_beyond { &mut [] } else { buffer };
-        let offset = if is_beyond { 0 } else { offset };
-        let read = Read { name: &name, offset, buffer, version };
+        let (buffers, offset) = if is_beyond { (Vec::new(), 0) } else { (buffers, offset) };
+        let read = Read { name: &name, offset, buffers, version };
         let answer = self.ask(
             |pool, bound| {
                 pool.read_all(vec![read], PARTS, bound)
@@ -121,7 +156,7 @@ impl Namespace {
         let reads = wanted.iter_mut().map(|(name, offset, buffer)| Read {
             name: name.as_c_str(),
             offset: *offset,
-            buffer: &mut buffer[..],
+            buffers: vec![&mut buffer[..]],
             version: None,
         });
         let reads = reads.collect();
@@ -134,6 +169,11 @@ impl Namespace {
             None => Ok(()),
         }
     }
+}
+
+fn missing_parts() -> io::Error {
+    let why = "parts of it are missing, or somebody replaced it each time it was looked at";
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 fn short(came: usize, wanted: usize) -> io::Error {

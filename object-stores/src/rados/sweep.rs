@@ -54,7 +54,7 @@ impl Namespace {
     fn is_given_up(&self, upload: u128, age: i64) -> io::Result<bool> {
         let first = part_name(upload, 0);
         let name = object_name(&first)?;
-        let read = Read { name: &name, offset: 0, buffer: &mut [], version: None };
+        let read = Read { name: &name, offset: 0, buffers: Vec::new(), version: None };
         let looked = self.ask(
             |pool, bound| {
                 pool.read_all(vec![read], OF, bound)

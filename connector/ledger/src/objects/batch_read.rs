@@ -188,6 +188,9 @@ impl ObjectStorage {
         {
             return self.fill(request, *n, into, check);
         }
+        if self.store.scatters() && follow_each_other(request, &runs) {
+            return self.fill_all(request, &mut runs, check);
+        }
         if runs.iter().any(|(_, wanted)| wanted.into.is_some())
             && request.end - request.start <= MAX_REQUEST_BYTES
         {
@@ -215,6 +218,21 @@ impl ObjectStorage {
             self.store.get_into(&key, at, bytes).map(drop).map_err(|e| self.unread(&key, &e))
         })?;
         check(n, into)
+    }
+
+    /// Has the store fill the places of runs that follow each other, by one request.
+    fn fill_all(
+        &self,
+        request: &Request,
+        runs: &mut [(usize, &mut Wanted<'_>)],
+        check: &Check<'_>,
+    ) -> Result<()> {
+        let key = self.names.object_key(&request.location, &self.target)?;
+        let mut parts: Vec<_> =
+            runs.iter_mut().filter_map(|(_, wanted)| wanted.into.as_deref_mut()).collect();
+        let filled = self.store.get_scattered(&key, request.start, &mut parts);
+        filled.map_err(|e| self.unread(&key, &e))?;
+        runs.iter().try_for_each(|(n, wanted)| check(*n, wanted.read()))
     }
 
     /// Copies what comes to where it is wanted, while more is on its way.
@@ -258,6 +276,17 @@ impl ObjectStorage {
         let part = writer.as_ref()?.unput(&run.place, run.offset, length)?;
         Some(Bytes::copy_from_slice(part))
     }
+}
+
+/// Whether the runs of a request lie one behind the other, and each has a place of its own.
+fn follow_each_other(request: &Request, runs: &[(usize, &mut Wanted<'_>)]) -> bool {
+    let mut at = request.start;
+    runs.iter().all(|(_, wanted)| {
+        let begins = wanted.run.place.offset.saturating_add(wanted.run.offset);
+        let follows = begins == at && wanted.into.is_some();
+        at = begins.saturating_add(wanted.run.length);
+        follows
+    }) && at == request.end
 }
 
 /// A run that is being filled.
