@@ -22,7 +22,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-ceph test-dataclay test-stores test-docker test-differential \
     test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
-    test-faults test-power test-fuzz test-memory test-testpar soak bench bench-apps bench-scale bench-mpi bench-commits lint fmt clean
+    test-faults test-power test-fuzz test-memory test-testpar soak bench bench-apps bench-scale bench-mpi bench-commits bench-rados lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -63,6 +63,7 @@ help:
 	@echo "make bench-mpi RANKS=1,2 KERNELS='contiguous;deflate'"
 	@echo "                programs for MPI beside native parallel HDF5: time, memory and room; writes docs/performance-mpi.md"
 	@echo "make bench-commits  many writers of one container in a simulated distant store"
+	@echo "make bench-rados  256 MiB in and out of a cluster of Ceph, beside rados bench"
 	@echo "make lint       formatting, clippy, links of the documentation, import circles, dependencies"
 	@echo "make fmt        format the Rust sources"
 
@@ -170,6 +171,10 @@ bench-commits:
 	for regions in rows datasets same; do \
 	    cargo run --release --package h5lake-many-workers -- --workers 16,100 --regions $$regions; done
 	cargo run --release --package h5lake-many-workers -- --workers 100 --requests 3500
+
+# h5py beside `rados bench` on a cluster of Ceph on loopback, with Debian's packages.
+bench-rados: plugin
+	tests-ceph/on --step bench-rados benches/rados/run --rounds $(ROUNDS)
 
 # Programs for MPI, with HDF5, mpi4py and h5py built for it: made once, and kept in the cache.
 test-mpi: plugin
