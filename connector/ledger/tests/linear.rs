@@ -218,13 +218,19 @@ fn histories_are_linearizable() {
 
 #[test]
 fn histories_with_commits_in_groups_are_linearizable() {
-    let place = Place::objects();
-    let events = history(&place, true);
-    check(&events, true).unwrap();
-    let mut versions: Vec<u64> =
-        events.iter().filter(|e| matches!(e.what, What::Commit { .. })).map(|e| e.version).collect();
-    versions.sort_unstable();
-    assert!(versions.windows(2).any(|pair| pair[0] == pair[1]), "no commits went together");
+    // Which commits go together depends on how the threads take turns: on a busy machine none may meet.
+    for _ in 0..20 {
+        let place = Place::objects();
+        let events = history(&place, true);
+        check(&events, true).unwrap();
+        let mut versions: Vec<u64> =
+            events.iter().filter(|e| matches!(e.what, What::Commit { .. })).map(|e| e.version).collect();
+        versions.sort_unstable();
+        if versions.windows(2).any(|pair| pair[0] == pair[1]) {
+            return;
+        }
+    }
+    panic!("no commits went together");
 }
 
 #[test]
