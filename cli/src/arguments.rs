@@ -223,8 +223,8 @@ Examples:
     },
     /// Keeps changes beside the main line: begins a branch with the newest version, or with the one that NAME@v=12 names. Programs
     /// open it, to read or to write, as NAME@branch=BRANCH; several branches can be written at the same time. --merge takes all of its
-    /// changes over in one commit, by the rules of many writers, or refuses and names what both changed. Without BRANCH, lists the
-    /// branches.
+    /// changes over in one commit, by the rules of many writers, or refuses, names what both changed and says what to do. With
+    /// H5LAKE_CONFLICT=last the branch counts there. Without BRANCH, lists the branches.
     #[command(after_help = "Examples:
   h5lake branch run.h5 fix
   h5lake branch run.h5@v=12 other-calibration

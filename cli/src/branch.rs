@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use h5lake_connector::config::Config;
 use h5lake_connector::names::Place;
 use h5lake_container::{Container, MergedBranch};
 use h5lake_ledger::{Access, At, Branch, BranchName};
@@ -44,7 +45,8 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     check_container(wanted.name, &place)?;
     let Place { target, at, .. } = place;
     let shown = wanted.name.display();
-    let all = h5lake_container::Options { ledger: options.clone(), ..Default::default() };
+    let on_conflict = Config::from_environment()?.on_conflict;
+    let all = h5lake_container::Options { ledger: options.clone(), on_conflict, ..Default::default() };
     let branch = wanted.branch.map(branch_name).transpose()?;
     if at.is_some() && (branch.is_none() || wanted.change != Change::Create) {
         return Err(format!("{shown}: names one version; name the container").into());
@@ -96,7 +98,7 @@ fn time(micros: u64) -> String {
 }
 
 /// One branch, for programs.
-fn object(branch: &Branch) -> Value {
+pub fn object(branch: &Branch) -> Value {
     json!({
         "branch": branch.name.as_str(), "base": branch.base, "made": time(branch.made),
         "changed": time(branch.changed), "commits": branch.commits, "host": branch.host, "pid": branch.pid,

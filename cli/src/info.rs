@@ -7,7 +7,7 @@ use h5lake_container::{
     AllocTime, Attribute, Container, CreationOrder, Dataset, Dataspace, Fill, FillTime, FillValue, Index,
     InlineHeap, ObjectId, ObjectKind, Order, Target,
 };
-use h5lake_ledger::{Access, At, FORMAT_VERSION, Version};
+use h5lake_ledger::{Access, At, Branch, FORMAT_VERSION, Version};
 use serde_json::{Value, json};
 
 use crate::elements::type_of;
@@ -49,6 +49,10 @@ fn container_lines(name: &Path, storage: &str, container: &Container) -> Result<
     let mut lines = vec![format!("{}: an h5lake container", name.display())];
     let mut add = |label: &str, text: String| lines.push(format!("  {label:<22} {text}"));
     add("storage", storage.to_owned());
+    if let Some(branch) = container.branch()? {
+        let Branch { name, base, commits, .. } = branch;
+        add("branch", format!("{name}, which began with version {base}; {commits} commits"));
+    }
     add("version", total.version.to_string());
     add("format", format!("{FORMAT_VERSION}, records of version {}", total.records_version));
     add("versions kept", kept.len().to_string());
@@ -88,6 +92,7 @@ fn container_json(name: &Path, storage: &str, container: &Container) -> Result<V
     Ok(json!({
         "name": name.display().to_string(), "storage": storage, "version": total.version,
         "format": FORMAT_VERSION, "records_version": total.records_version, "versions_kept": kept.len(), "newest": version(kept.first()),
+        "branch": container.branch()?.as_ref().map(crate::branch::object),
         "tags": container.tags()?.iter().map(crate::tag::object).collect::<Value>(),
         "oldest": version(kept.last()), "groups": total.groups, "datasets": total.datasets,
         "datatypes": total.datatypes, "links": total.links, "attributes": total.attributes, "bytes": total.size,

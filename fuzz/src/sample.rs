@@ -50,6 +50,11 @@ fn spec(datatype: Datatype, space: Dataspace, layout: Layout) -> DatasetSpec {
     }
 }
 
+/// A dataset of integers.
+pub fn integers(dims: &[u64], max: &[u64], layout: Layout) -> DatasetSpec {
+    spec(integer(), simple(dims, max), layout)
+}
+
 fn attribute(
     c: &Arc<Container>,
     id: h5lake_container::ObjectId,
@@ -72,7 +77,20 @@ fn attribute(
 /// # Errors
 /// Those of containers.
 pub fn create(target: &Target) -> Result<()> {
-    let c = Container::create(target, Replace::Truncate, FileCreation::default(), Options::default())?;
+    create_with(target, Options::default())
+}
+
+/// Creates one that may have chunks in native files.
+///
+/// # Errors
+/// Those of containers.
+pub fn create_for_sources(target: &Target) -> Result<()> {
+    let ledger = h5lake_ledger::Options { sources: true, ..Default::default() };
+    create_with(target, Options { ledger, ..Options::default() })
+}
+
+fn create_with(target: &Target, options: Options) -> Result<()> {
+    let c = Container::create(target, Replace::Truncate, FileCreation::default(), options)?;
     let root = c.root();
     let tracked = CreationOrder { tracked: true, indexed: true };
     let group =

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use h5lake_container::{
-    Access, Container, CopyOptions, Dataset, Index, LinkTarget, ObjectId, ObjectKind, Options, Order, Result,
-    Run, Selection, Target,
+    Access, Container, CopyOptions, Dataset, Index, LinkTarget, ObjectId, ObjectKind, Order, Result, Run,
+    Selection, Target,
 };
+
+use crate::more;
 
 /// Objects that are looked at.
 const OBJECTS: usize = 64;
@@ -16,7 +18,7 @@ const WHOLE: u64 = 1 << 18;
 
 /// Opens a container, goes through it, and changes it if that is wanted.
 pub fn open_and_walk(target: &Target, access: Access) {
-    let Ok(c) = Container::open(target, access, Options::default()) else { return };
+    let Ok(c) = Container::open(target, access, more::options(None)) else { return };
     let ids = read(&c);
     if access == Access::ReadWrite {
         change(&c, &ids);

@@ -1,7 +1,9 @@
 //! The checks of HDF5's encodings: whatever the bytes, they end.
 #![no_main]
 
-use h5lake_container::encoded::{ListKind, check_dataspace, check_datatype, check_property_list};
+use h5lake_container::encoded::{
+    ListKind, check_dataspace, check_datatype, check_property_list, rename_sources, without_external_files,
+};
 use libfuzzer_sys::fuzz_target;
 
 const KINDS: [ListKind; 5] =
@@ -14,5 +16,10 @@ fuzz_target!(|bytes: &[u8]| {
     }
     for kind in KINDS {
         let _ = check_property_list(bytes, kind);
+    }
+    for changed in
+        [without_external_files(bytes), rename_sources(bytes, &mut <[u8]>::to_vec)].into_iter().flatten()
+    {
+        assert_eq!(check_property_list(&changed, ListKind::Dataset), Ok(()));
     }
 });

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use h5lake_container::{Access, Target};
-use h5lake_fuzz::{sample, seeds, walk};
+use h5lake_fuzz::{more, sample, seeds, walk};
 use h5lake_ledger::{Access as LedgerAccess, Ledger, Options};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,7 +14,9 @@ use libfuzzer_sys::fuzz_target;
 static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let shared = PathBuf::from("/dev/shm");
     let folder = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() };
-    folder.expect("no temporary folder")
+    let folder = folder.expect("no temporary folder");
+    std::fs::write(folder.path().join(more::FILE), &*more::NATIVE).expect("no native file");
+    folder
 });
 
 fn make_seeds() -> Vec<(String, Vec<u8>)> {
@@ -31,6 +33,13 @@ fn make_seeds() -> Vec<(String, Vec<u8>)> {
     l.put(b"Zfuzz", b"value".to_vec()).and_then(|()| l.commit()).expect("no commit");
     drop(l);
     all.push(("folded".to_owned(), std::fs::read(&path).expect("no sample")));
+    let target = Target::File(path.clone());
+    sample::create_for_sources(&target).expect("the sample cannot be made");
+    more::adopt(&target, more::FILE).expect("no native file");
+    all.push(("adopted".to_owned(), std::fs::read(&path).expect("no sample")));
+    sample::create(&target).expect("the sample cannot be made");
+    more::branch(&target).expect("no branch");
+    all.push(("branched".to_owned(), std::fs::read(&path).expect("no sample")));
     all
 }
 
@@ -48,6 +57,7 @@ fn use_file(path: &std::path::Path) -> h5lake_ledger::Result<()> {
     }
     let target = Target::File(path.to_owned());
     walk::open_and_walk(&target, Access::ReadOnly);
+    more::use_all(&target);
     walk::open_and_walk(&target, Access::ReadWrite);
     let l = Ledger::open_file(path, LedgerAccess::ReadWrite, Options::default())?;
     let _ = l.vacuum();

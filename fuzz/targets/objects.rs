@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use h5lake_container::Access;
-use h5lake_fuzz::{pairs, sample, seeds, walk};
+use h5lake_fuzz::{more, pairs, sample, seeds, walk};
 use h5lake_ledger::{Ledger, Options};
 use libfuzzer_sys::fuzz_target;
 use object_stores::{Key, MemoryStore, ObjectStore, ObjectStoreExt, PutMode};
@@ -29,6 +29,16 @@ fn make_seeds() -> Vec<(String, Vec<u8>)> {
     l.put(b"Zfuzz", b"value".to_vec()).and_then(|()| l.commit()).expect("no commit");
     l.close().expect("no close");
     all.push(("folded".to_owned(), pairs::encode(&objects(&store))));
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let target = seeds::in_memory(&store);
+    sample::create_for_sources(&target).expect("the sample cannot be made");
+    more::adopt(&target, more::URL).expect("no native file");
+    all.push(("adopted".to_owned(), pairs::encode(&objects(&store))));
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let target = seeds::in_memory(&store);
+    sample::create(&target).expect("the sample cannot be made");
+    more::branch(&target).expect("no branch");
+    all.push(("branched".to_owned(), pairs::encode(&objects(&store))));
     all
 }
 
@@ -41,6 +51,7 @@ fn use_objects(bytes: &[u8]) -> object_stores::Result<()> {
     }
     let target = seeds::in_memory(&store);
     walk::open_and_walk(&target, Access::ReadOnly);
+    more::use_all(&target);
     walk::open_and_walk(&target, Access::ReadWrite);
     if let Ok(l) =
         Ledger::open_objects(store, seeds::KEY, h5lake_ledger::Access::ReadWrite, Options::default())

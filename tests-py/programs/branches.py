@@ -129,6 +129,103 @@ def check_a_conflict_is_told_and_nothing_is_merged(folder):
     run("verify", NAME)
 
 
+def conflicts(branch, main, *words):
+    """Both lines change something; the merge names it and says what to do."""
+    run("branch", NAME, "fix")
+    with h5py.File(FIX, "r+") as f:
+        branch(f)
+    with h5py.File(NAME, "r+") as f:
+        main(f)
+    told = run("branch", "--merge", NAME, "fix", code=1)
+    assert all(word in told for word in ("in the main line too", "Nothing is merged", "merge again", *words)), told
+
+
+def settled(change):
+    """What settles it in the branch; then it is merged."""
+    with h5py.File(FIX, "r+") as f:
+        change(f)
+    run("branch", "--merge", NAME, "fix")
+    run("verify", NAME)
+    return h5py.File(NAME)
+
+
+def check_conflicts_are_settled_in_the_branch(folder):
+    make()
+    run("branch", "--delete", NAME, "fix")
+
+    # Variable-length elements: the same content is one change.
+    def text(f, *texts):
+        for n, text in enumerate(texts):
+            f["names"][n] = text
+    conflicts(lambda f: text(f, "ours"), lambda f: text(f, "theirs", "theirs too"), "/names, 1 of the elements 0 to 0",
+              "write in the branch what the main line has", "H5LAKE_CONFLICT=last")
+    with settled(lambda f: text(f, "theirs")) as f:
+        assert list(f["names"].asstr()) == ["theirs", "theirs too", "def"]
+
+    # Sequences, and an attribute of strings.
+    with h5py.File(NAME, "r+") as f:
+        f.create_dataset("ragged", (3,), h5py.vlen_dtype("i4"))[0] = [1]
+    def rows(f, row):
+        f["ragged"][1] = row
+        f["ragged"].attrs["rows"] = [str(row)]
+    conflicts(lambda f: rows(f, [2, 3]), lambda f: rows(f, [4, 5, 6]), "/ragged, 1 of the elements", "attribute 'rows'")
+    with settled(lambda f: rows(f, [4, 5, 6])) as f:
+        assert [list(row) for row in f["ragged"]] == [[1], [4, 5, 6], []] and f["ragged"].attrs["rows"][0] == "[4, 5, 6]"
+
+    # A link: another name.
+    conflicts(lambda f: f.__setitem__("made", 1), lambda f: f.__setitem__("made", 2), "link 'made'", "give it another name in the branch")
+    with settled(lambda f: f.move("made", "made in the branch")) as f:
+        assert f["made"][()] == 2 and f["made in the branch"][()] == 1
+
+    # Dimensions: those of the main line.
+    conflicts(lambda f: f["x"].resize(60, 0), lambda f: f["x"].resize(50, 0), "/x, its dimensions ([40, 100] to [50, 100])",
+              "set the dimensions that the main line has")
+    with settled(lambda f: f["x"].resize(50, 0)) as f:
+        assert f["x"].shape == (50, 100)
+
+    # A deletion by the main line: the branch deletes it, too.
+    conflicts(lambda f: f["g/below"].attrs.__setitem__("ours", 1), lambda f: f.__delitem__("g/below"), "/g/below, which was deleted",
+              "delete it in the branch, too")
+    def keep_elsewhere(f):
+        f.copy("g/below", "kept")
+        del f["g/below"]
+    with settled(keep_elsewhere) as f:
+        assert "below" not in f["g"] and f["kept"].attrs["ours"] == 1 and f["kept/deep"][()] == 1
+
+
+def check_a_branch_that_is_to_count_overrules_the_main_line(folder):
+    make()
+    with h5py.File(FIX, "r+") as f:
+        f["x"][0] = f["x"].attrs["unit"] = -7
+        f["names"][0] = "ours"
+        del f["g"]
+        f["x"].resize(20, 0)
+    with h5py.File(NAME, "r+") as f:
+        f["x"][:2] = f["x"].attrs["unit"] = -8
+        f["names"][:2] = "theirs"
+        f["g/below/more"] = 1
+        f["x"][30] = 9
+    # A deletion is overruled, too, and all or nothing is merged.
+    assert "which this batch deletes" in run("branch", "--merge", NAME, "fix", code=1)
+    assert "Nothing is merged" in run("branch", "--merge", NAME, "fix", code=1, H5LAKE_CONFLICT="merge")
+    run("branch", "--merge", NAME, "fix", H5LAKE_CONFLICT="last")
+    with h5py.File(NAME) as f:
+        assert f["x"].shape == (20, 100) and (f["x"][0] == -7).all() and (f["x"][1] == -8).all() and f["x"].attrs["unit"] == -7
+        assert list(f["names"].asstr()) == ["ours", "theirs", "def"] and "g" not in f
+    run("verify", NAME)
+
+
+def check_info_says_which_branch_it_shows(folder):
+    make()
+    with h5py.File(FIX, "r+") as f:
+        f["more"] = 1
+    told, plain = run("info", FIX), run("info", NAME)
+    assert "branch" in told and "fix, which began with version" in told and "began with" not in plain, told
+    said = json.loads(run("info", "--json", FIX))
+    assert said["branch"]["branch"] == "fix" and said["branch"]["commits"] == 1, said
+    assert json.loads(run("info", "--json", NAME))["branch"] is None
+
+
 def check_several_branches_and_the_main_line_are_written_at_once(folder):
     make()
     run("branch", NAME, "other")

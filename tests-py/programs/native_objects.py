@@ -23,6 +23,7 @@ import numpy as np  # noqa: E402
 import tables  # noqa: E402
 import xarray as xr  # noqa: E402
 from cases import main, same  # noqa: E402
+from s3_object import put  # noqa: E402
 from web_server import Server  # noqa: E402
 
 MIB = 1 << 20
@@ -223,31 +224,6 @@ def check_s3(folder):
         f["x"][0]  # It is all in memory.
     with h5py.File(url) as f:
         assert f.attrs["title"] == "native"
-
-
-def put(url, data):
-    """Puts an object, signed as S3 wants it."""
-    import hashlib
-    import hmac
-    import time
-    import urllib.parse
-    import urllib.request
-    endpoint, path = os.environ["AWS_ENDPOINT_URL"], "/" + url.removeprefix("s3://")
-    at = time.gmtime()
-    stamp, day = time.strftime("%Y%m%dT%H%M%SZ", at), time.strftime("%Y%m%d", at)
-    region, digest = os.environ.get("AWS_REGION", "us-east-1"), hashlib.sha256(data).hexdigest()
-    headers = {"host": urllib.parse.urlsplit(endpoint).netloc, "x-amz-content-sha256": digest, "x-amz-date": stamp}
-    names, lines = ";".join(sorted(headers)), "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
-    asked, scope = "\n".join(["PUT", path, "", lines, names, digest]), f"{day}/{region}/s3/aws4_request"
-    key = b"AWS4" + os.environ["AWS_SECRET_ACCESS_KEY"].encode()
-    for word in scope.split("/"):
-        key = hmac.new(key, word.encode(), hashlib.sha256).digest()
-    text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(asked.encode()).hexdigest()])
-    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    headers["authorization"] = (f"AWS4-HMAC-SHA256 Credential={os.environ['AWS_ACCESS_KEY_ID']}/{scope}, "
-                                f"SignedHeaders={names}, Signature={signature}")
-    request = urllib.request.Request(endpoint + path, data, headers, method="PUT")
-    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
 
 
 def check_pointer_files_serve_all_clients(folder):

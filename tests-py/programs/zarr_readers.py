@@ -19,6 +19,7 @@ import xarray as xr  # noqa: E402
 import zarr  # noqa: E402
 from cases import main  # noqa: E402
 from packaged import installed  # noqa: E402
+from s3_object import put  # noqa: E402
 from zarr_views import agrees, datasets, is_same, publish, remote, run, shown  # noqa: E402
 
 NAME = "a.nc"
@@ -176,6 +177,66 @@ def check_icechunk(folder):
     is_same(before["a/raw"][...], wanted_before, "the snapshot before")
     with xr.open_dataset(repository.readonly_session("main").store, engine="zarr", consolidated=False, group="a") as got:
         assert got.gzip.shape == (300, 300) and got.attrs["k"] == [1, 2]
+
+
+def shown_by_icechunk(name="ice"):
+    import icechunk
+
+    storage = icechunk.local_filesystem_storage(name)
+    prefixes = icechunk.Repository.fetch_config(storage).virtual_chunk_containers
+    access = {prefix: None if prefix.startswith("file") else icechunk.s3_credentials(from_env=True) for prefix in prefixes}
+    repository = icechunk.Repository.open(storage, authorize_virtual_chunk_access=icechunk.containers_credentials(access))
+    return zarr.open_group(repository.readonly_session("main").store, mode="r")
+
+
+def check_icechunk_refuses_an_object_that_changed(folder):
+    code = """
+import h5py, numpy as np
+with h5py.File("native.h5", "w") as f:
+    f.create_dataset("x", data=np.arange(5000), chunks=(1000,), compression="gzip")
+"""
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "HDF5_VOL_CONNECTOR": "native"}, check=True)
+    os.utime("native.h5", (1_700_000_000, 1_700_000_000))
+    is_folder = "store=file:" in os.environ["HDF5_VOL_CONNECTOR"]
+    env = {**packages(folder), "HDF5_VOL_CONNECTOR": "h5lake"}
+    is_stored = bool(os.environ.get("AWS_ENDPOINT_URL"))
+    place = f"s3://lake/ice-{os.getpid()}/" if is_stored else f"file://{folder.resolve()}/objects/" if is_folder else ""
+    native = f"{place}native.h5" if is_stored else "native.h5"
+    data = Path("native.h5").read_bytes()
+    if is_stored:
+        put(native, data)
+    # The container's own chunks, of which some lie in objects, and those of a native file.
+    run("adopt", native, place + "run.h5", **env)
+    with h5py.File(place + "run.h5", "r+") as f:
+        f.create_dataset("own", data=RNG.normal(size=(400, 500)), chunks=(100, 500))
+    for kind, made in (("--kerchunk", "refs.json"), ("--icechunk", "ice")):
+        run("publish", place + "run.h5", kind, made, **env)
+    objects = json.loads(Path("refs.json").read_text())["objects"]
+    [source] = [known for url, known in objects.items() if url.endswith("/native.h5")]
+    if is_stored:
+        assert len(objects) > 1 and all(known["etag"].startswith('"') and known["modified"] > 0 for known in objects.values()), objects
+    elif is_folder:
+        assert len(objects) > 1 and all(known["etag"] is None and known["modified"] > 0 for known in objects.values()), objects
+    else:
+        assert objects == {f"file://{folder.resolve()}/native.h5": {"etag": None, "modified": 1_700_000_000}}, objects
+    group = shown_by_icechunk()
+    with h5py.File(place + "run.h5") as f:
+        for name in ("x", "own"):
+            is_same(group[name][...], f[name][...], name)
+    changed = data[:-100] + bytes(100)
+    if is_stored:
+        put(native, changed)
+    else:
+        Path("native.h5").write_bytes(changed)
+    group = shown_by_icechunk()
+    try:
+        got = group["x"][...]
+    except Exception as error:  # Icechunk's own.
+        assert "changed" in str(error).lower() or "modified" in str(error).lower() or "precondition" in str(error).lower(), error
+    else:
+        raise AssertionError(f"no error: {got}")
+    with h5py.File(place + "run.h5") as f:
+        is_same(group["own"][...], f["own"][...], "own")
 
 
 def check_what_is_missing_is_named(folder):

@@ -160,6 +160,9 @@ impl S3 for Buckets {
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = req.input;
         let object = self.read(&input.bucket, &input.key, &req.headers)?;
+        if self.behaviour.conditions == Conditions::Honoured {
+            self.check(Some(&object), input.if_match.as_ref(), None, false)?;
+        }
         let whole = object.bytes.len();
         let mut output = GetObjectOutput {
             e_tag: Some(ETag::Strong(object.etag.clone())),

@@ -42,7 +42,7 @@ pub const BUCKET: &str = "lake";
 /// What a request's head may say of its body's length before memory of that size is asked for.
 const MAX_ALLOCATED_AHEAD: usize = 64 << 20;
 
-/// What the server does with `If-None-Match` and `If-Match` of puts.
+/// What the server does with `If-None-Match` and `If-Match` of puts, and, where it honours them, with `If-Match` of gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Conditions {
     /// As S3 documents.

@@ -3,14 +3,16 @@
 //! A libhdf5, in a process of its own, makes the structure in a temporary container and lists where raw data lies. This process
 //! puts the references and moves the whole to its name. docs/design/062.
 
+mod external_files;
 mod references;
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use h5lake_connector::Join;
 use h5lake_connector::config::Config;
 use h5lake_connector::names::{self, sources::FollowedSources};
+use h5lake_connector::{Adoption, Join};
 use h5lake_container::{Container, Options, Target};
 use h5lake_ledger::{Access, Ledger, NotFollowed, Probe, Source, SourceOpener};
 use object_stores::registry::is_url;
@@ -22,6 +24,7 @@ use crate::convert::publish::{copy_user_block, folder_of};
 use crate::convert::{library, worker};
 use crate::find::{find, vacant};
 use crate::output::{Output, print};
+use external_files::ExternalFiles;
 use references::{References, Summary};
 
 /// What a command line asks for.
@@ -73,7 +76,9 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let folder = Temporary::beside(&target)?;
     let (made, list) = (folder.0.join("made.h5"), folder.0.join("places"));
     let names: Vec<_> = natives.iter().map(|native| &*native.name).collect();
-    let user_block = worker::adopt(&library, &names, &made, &list, &wanted.joins)?;
+    let lies_in = folder_in_names(wanted.target, &target)?;
+    let adoption = Adoption { list: &list, folder: &lies_in, joins: &wanted.joins };
+    let user_block = worker::adopt(&library, &names, &made, &adoption)?;
     if let Some(native) = natives.first().filter(|native| user_block > 0 && native.source.url().is_none()) {
         copy_user_block(&native.name, &made, user_block)?;
     }
@@ -89,6 +94,19 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     Container::move_to(&made, &options, &target, &options, &mut |_, _| ())?;
     drop(bar);
     report(wanted, &summary)
+}
+
+/// The folder in which programs will look for what a container names, with a slash behind it.
+fn folder_in_names(name: &Path, target: &Target) -> Result<Vec<u8>, Failure> {
+    let Target::File(path) = target else {
+        return Ok(names::folder_of(name.as_os_str().as_bytes(), &Config::from_environment()?));
+    };
+    // Those of native files are without links, too.
+    let mut folder = folder_of(path).canonicalize()?.into_os_string().into_encoded_bytes();
+    if !folder.ends_with(b"/") {
+        folder.push(b'/');
+    }
+    Ok(folder)
 }
 
 /// Puts the references into the temporary container.
@@ -107,7 +125,10 @@ fn refer(
     let options = Options { ledger, ..Options::default() };
     let container = Container::open(made, Access::ReadWrite, options)?;
     let sources = natives.iter().map(|native| &native.source);
-    let summary = References::new(&container, sources, wanted.checksums)?.put_all(list, progress)?;
+    let first = natives.first().map(|native| folder_of(&native.name)).unwrap_or_default();
+    let external = ExternalFiles::of_native_in(first);
+    let summary =
+        References::new(&container, sources, wanted.checksums, external)?.put_all(list, progress)?;
     container.flush()?;
     Ok(summary)
 }
@@ -148,14 +169,15 @@ fn describe(name: &Path) -> Result<Native, Failure> {
 fn check_unchanged(names: &[PathBuf], natives: &[Native]) -> Result<(), Failure> {
     for (name, native) in names.iter().zip(natives) {
         if describe(name)?.source != native.source {
-            return Err(format!(
-                "{}: was changed while it was adopted; close it in the program that writes it, and try again",
-                name.display()
-            )
-            .into());
+            return Err(changed(name));
         }
     }
     Ok(())
+}
+
+fn changed(name: &Path) -> Failure {
+    let text = "was changed while it was adopted; close it in the program that writes it, and try again";
+    format!("{}: {text}", name.display()).into()
 }
 
 /// The first few of some names.

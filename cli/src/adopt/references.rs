@@ -7,6 +7,7 @@ use h5lake_connector::{RawPlace, RawPlaces};
 use h5lake_container::{Container, Dataset, ObjectId};
 use h5lake_ledger::Source;
 
+use super::external_files::ExternalFiles;
 use crate::Failure;
 
 /// Progress is told after so many references.
@@ -34,6 +35,8 @@ pub struct References<'a> {
     numbers: Vec<u32>,
     number: u32,
     checksums: bool,
+    /// What lies beside the native files.
+    external: ExternalFiles,
     /// The dataset that the last place was of.
     open: Option<Arc<Dataset>>,
     summary: Summary,
@@ -44,10 +47,11 @@ impl<'a> References<'a> {
         container: &'a Arc<Container>,
         sources: impl Iterator<Item = &'a Source>,
         checksums: bool,
+        external: ExternalFiles,
     ) -> Result<Self, Failure> {
         let numbers = sources.map(|source| container.add_source(source)).collect::<Result<Vec<_>, _>>()?;
         let number = *numbers.first().ok_or("there is no file to refer to")?;
-        Ok(Self { container, numbers, number, checksums, open: None, summary: Summary::default() })
+        Ok(Self { container, numbers, number, checksums, external, open: None, summary: Summary::default() })
     }
 
     /// Puts all references of a list. Nothing is committed.
@@ -61,6 +65,7 @@ impl<'a> References<'a> {
                 progress(self.summary.bytes);
             }
         }
+        self.external.check_unchanged()?;
         Ok(self.summary)
     }
 
@@ -72,6 +77,21 @@ impl<'a> References<'a> {
             }
             RawPlace::Copied { path, reason } => self.summary.copied.push((path, reason)),
             RawPlace::NotJoined { path } => self.summary.not_joined.push(path),
+            RawPlace::External { dataset, path, files } => {
+                let dataset = self.dataset(dataset)?;
+                let parts = self.external.parts(&dataset, &path, &files)?;
+                match parts.obstacle(&dataset) {
+                    Some(reason) => {
+                        parts.copy(&dataset)?;
+                        self.summary.copied.push((path, reason.to_owned()));
+                    }
+                    None => {
+                        self.external.refer(self.container, &dataset, &parts, self.checksums)?;
+                        self.summary.datasets += 1;
+                        self.summary.bytes += parts.bytes();
+                    }
+                }
+            }
             RawPlace::File { number } => {
                 let found = usize::try_from(number).ok().and_then(|number| self.numbers.get(number));
                 self.number = *found.ok_or("a list of places names a file that is none")?;

@@ -1,12 +1,13 @@
 //! The process that has a libhdf5, and converts one file.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use h5lake_connector::config::{Config, NamePatterns};
-use h5lake_connector::{Along, Converter, Join, NotHeld};
+use h5lake_connector::{Adoption, Along, Converter, Join, NotHeld};
 use serde_json::{Value, json};
 
 use super::Direction;
@@ -29,16 +30,17 @@ pub fn adopt(
     library: &Path,
     sources: &[&Path],
     target: &Path,
-    list: &Path,
-    joins: &[Join],
+    wanted: &Adoption<'_>,
 ) -> Result<u64, Failure> {
     let (first, further) = sources.split_first().ok_or("there is no file to adopt")?;
-    let joins = joins.iter().map(|Join { path, along }| match along {
+    let joins = wanted.joins.iter().map(|Join { path, along }| match along {
         Along::New => json!([path, null]),
         Along::Existing(dimension) => json!([path, dimension]),
     });
     let joins = Value::from_iter(joins).to_string();
-    let more: Vec<_> = [list, Path::new(&joins)].into_iter().chain(further.iter().copied()).collect();
+    let folder = Path::new(OsStr::from_bytes(wanted.folder));
+    let more: Vec<_> =
+        [wanted.list, Path::new(&joins), folder].into_iter().chain(further.iter().copied()).collect();
     convert("adopt", true, library, [first, target], &more)
 }
 
@@ -110,7 +112,7 @@ fn reason(done: &Output) -> String {
 }
 
 /// What the worker's process does: `probe LIBRARY`, `import|export LIBRARY SOURCE TARGET SETTINGS`, or
-/// `adopt LIBRARY SOURCE TARGET SETTINGS LIST JOINS SOURCE…`.
+/// `adopt LIBRARY SOURCE TARGET SETTINGS LIST JOINS FOLDER SOURCE…`.
 pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
     let text = |n: usize| arguments.get(n).map(OsString::as_os_str).unwrap_or_default();
     let settings = text(4).to_str().unwrap_or_default();
@@ -120,9 +122,10 @@ pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
         Some("import") => converter.import(Path::new(text(2)), text(3)).map_err(|error| error.to_string())?,
         Some("export") => export(&converter, arguments)?,
         Some("adopt") => {
-            let further = arguments.get(7..).unwrap_or_default().iter().map(OsString::as_os_str);
+            let further = arguments.get(8..).unwrap_or_default().iter().map(OsString::as_os_str);
             let sources: Vec<_> = [text(2)].into_iter().chain(further).collect();
-            let done = converter.adopt(&sources, text(3), Path::new(text(5)), &joins(text(6))?);
+            let (list, joins, folder) = (Path::new(text(5)), &joins(text(6))?, text(7).as_bytes());
+            let done = converter.adopt(&sources, text(3), &Adoption { list, folder, joins });
             done.map_err(|error| error.to_string())?
         }
         _ => return Err("this command is for the tool itself; use 'h5lake import' or 'h5lake export'".into()),

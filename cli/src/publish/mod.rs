@@ -5,6 +5,7 @@ mod attributes;
 mod chunks;
 mod dimensions;
 mod hierarchy;
+mod identity;
 pub mod python;
 mod references;
 mod zarr_type;
@@ -22,6 +23,7 @@ use crate::find::{check_container, find_version, open_at};
 use crate::output::{Output, print};
 use crate::tag::{change, open};
 use hierarchy::{Hierarchy, Report};
+use identity::Identities;
 use references::References;
 
 /// The schemes of URLs that fsspec knows under the same name.
@@ -196,7 +198,7 @@ fn make(
     held: &HeldRoom,
 ) -> Result<Vec<String>, Failure> {
     let version = tag.name.published_version().unwrap_or_default();
-    let mut place = place;
+    let (target, mut place) = (place.target.clone(), place);
     (place.at, place.opened) = (Some(At::Tag(tag.name)), None);
     let options = Options { at: place.at, ..options.clone() };
     let container = open_at(wanted.name, place, options)?;
@@ -212,7 +214,9 @@ fn make(
     let file = temporary.as_ref().map(|temporary| &*temporary.0).or(wanted.kerchunk);
     let file = file.ok_or("nothing was asked for")?;
     let bar = wanted.output.bar("publish");
-    let report = write(&container, held, &url, References::begin(file, &about, container.size()?, bar)?)?;
+    let identities = Identities::new(&container, &target, base, wanted.url.is_none())?;
+    let references = References::begin(file, &about, container.size()?, bar)?;
+    let report = write(&container, held, &url, references, &identities)?;
     python::convert(wanted, file)?;
     drop(temporary);
     if wanted.is_json() {
@@ -231,9 +235,10 @@ fn write(
     held: &HeldRoom,
     url: &dyn Fn(&PayloadPlace) -> String,
     mut out: References,
+    identities: &Identities,
 ) -> Result<Report, Failure> {
     let report = Hierarchy::new(container, held, url, &mut out)?.write()?;
-    out.finish()?;
+    out.finish(identities)?;
     Ok(report)
 }
 

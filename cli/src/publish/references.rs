@@ -1,5 +1,6 @@
 //! Files of references, version 1 of fsspec's format: JSON that is written as it comes, and is there when it is whole.
 
+use std::collections::BTreeSet;
 use std::fs::{File, rename};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::identity::Identities;
 use crate::Failure;
 use crate::output::Bar;
 
@@ -23,6 +25,8 @@ pub struct References {
     /// All documents, by their keys: zarr-python lists groups in groups by them.
     consolidated: String,
     bar: Bar,
+    /// What is referenced.
+    urls: BTreeSet<String>,
     /// Bytes of the chunks so far, of about so many.
     done: u64,
     about: u64,
@@ -43,8 +47,9 @@ impl References {
         hidden.push(format!(".{}", std::process::id()));
         let unfinished = target.with_file_name(hidden);
         let out = BufWriter::new(File::create(&unfinished).map_err(failed)?);
-        let (target, consolidated) = (target.to_owned(), String::new());
-        let mut made = Self { out, unfinished, target, is_first: true, consolidated, bar, done: 0, about };
+        let (target, consolidated, urls) = (target.to_owned(), String::new(), BTreeSet::new());
+        let mut made =
+            Self { out, unfinished, target, is_first: true, consolidated, bar, urls, done: 0, about };
         made.text(&format!("{{\"version\":1,\"h5lake\":{shows},\"refs\":{{"))?;
         Ok(made)
     }
@@ -82,17 +87,21 @@ impl References {
     /// A chunk that lies elsewhere.
     pub fn reference(&mut self, key: &str, url: &str, offset: u64, length: u64) -> Result<(), Failure> {
         self.show(length);
+        if !self.urls.contains(url) {
+            self.urls.insert(url.to_owned());
+        }
         self.entry(key, &json!([url, offset, length]).to_string())
     }
 
-    /// Ends the file. When this returns, it is at its place.
-    pub fn finish(mut self) -> Result<(), Failure> {
+    /// Ends the file. When this returns, it is at its place. `identify` says of URLs what they had: standard readers pass over that.
+    pub fn finish(mut self, identify: &Identities) -> Result<(), Failure> {
         if self.consolidated.len() <= MAX_CONSOLIDATED_BYTES {
             let all = std::mem::take(&mut self.consolidated);
             let text = format!("{{\"metadata\":{{{all}}},\"zarr_consolidated_format\":1}}");
             self.entry(".zmetadata", &json!(text).to_string())?;
         }
-        self.text("\n}}\n")?;
+        let objects = Value::Object(identify.of(&self.urls)?);
+        self.text(&format!("\n}},\"objects\":{objects}}}\n"))?;
         let ended = self.out.flush().and_then(|()| rename(&self.unfinished, &self.target));
         Ok(ended.map_err(|error| format!("{}: {error}", self.target.display()))?)
     }

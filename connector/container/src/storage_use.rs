@@ -5,7 +5,7 @@ use crate::entries::ENTRIES_PER_SCAN;
 use crate::record::{BlockRecord, HeaderRecord};
 use crate::{Container, Dataset, Link, ObjectId, ObjectKind, Result, Selection, keys, record};
 use bytes::Bytes;
-use h5lake_ledger::{Ledger, Tag, Version};
+use h5lake_ledger::{Branch, Ledger, Tag, Version};
 use std::collections::{HashSet, VecDeque};
 
 /// What a snapshot of a container consists of.
@@ -81,6 +81,14 @@ impl Container {
     /// Those of the ledger.
     pub fn versions(&self, most: usize) -> Result<Vec<Version>> {
         Ok(self.ledger.versions(most)?)
+    }
+
+    /// The branch that this handle shows; `None` for the main line.
+    ///
+    /// # Errors
+    /// `NoSuchBranch` if it was merged or deleted meanwhile; those of the ledger.
+    pub fn branch(&self) -> Result<Option<Branch>> {
+        Ok(self.ledger.branch().map(|name| self.ledger.branch_named(name)).transpose()?)
     }
 
     /// The tags of the version that this handle sees, in the order of their names.

@@ -2,17 +2,24 @@
 
 use bytes::Bytes;
 
+use crate::branches::{BranchRecord, branch_entry};
 use crate::extent::Extent;
 use crate::file::free_space::FreeSpace;
 use crate::file::{space_delta, superblock};
 use crate::history::History;
 use crate::objects;
 use crate::page::Page;
+use crate::source::Source;
 use crate::wal::record;
 
 /// Decodes some bytes; the first one says as what.
 pub fn decode(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
+    match which {
+        240 => return drop(Source::decode(body)),
+        241 => return branches(body),
+        _ => (),
+    }
     match which % 8 {
         0 => page(body),
         1 => changes(body),
@@ -45,6 +52,12 @@ fn changes(body: &[u8]) {
         let _ = stored.over(Some(&Bytes::from_static(b"the value before, which has some bytes")));
     }
     let _ = space_delta::SpaceDelta::decode(&record.notes);
+}
+
+fn branches(body: &[u8]) {
+    let _ = BranchRecord::decode(body);
+    let (key, entry) = body.split_at(body.len() / 2);
+    let _ = branch_entry(key, &Bytes::copy_from_slice(entry));
 }
 
 fn heads(body: &[u8]) {

@@ -37,6 +37,7 @@ pub mod trust;
 mod vol;
 
 pub use cross_copy::conversion::{Converter, NotHeld};
+pub use cross_copy::files::Adoption;
 pub use cross_copy::joined::Join;
 pub use cross_copy::place_list::{RawPlace, RawPlaces};
 pub use cross_copy::shapes::Along;

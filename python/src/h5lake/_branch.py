@@ -37,7 +37,8 @@ def branches(name: Name, **settings) -> "list[Branch]":
 
 def merge(name: Name, branch: str, **settings) -> int:
     """Takes over all changes of a branch in one commit, deletes the branch, and returns the new version. If the main line changed the
-    same things meanwhile, `ToolError` names them, nothing is merged, and the branch stays."""
+    same things meanwhile, `ToolError` names them and says what to do, nothing is merged, and the branch stays. With `conflict="last"` the
+    branch counts there."""
     return json.loads(_run("branch", "--merge", "--json", "--", name, branch, settings=settings)[0])["version"]
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections import defaultdict
+from datetime import datetime, timezone
 from pathlib import Path
 
 from ._references import _bytes, _is_there, _need
@@ -27,6 +28,13 @@ def _container(icechunk, url):
                                   allow_http=bool(endpoint and endpoint.startswith("http://")))
         return icechunk.VirtualChunkContainer(f"s3://{bucket}/", store), icechunk.s3_credentials(from_env=True)
     raise ValueError(f"Icechunk's virtual chunks cannot be at {scheme}://; files and S3 can")
+
+
+def _checksum(known):
+    """By what Icechunk finds that an object is another one: its etag, or the time of its last change."""
+    if known["etag"]:
+        return {"etag_checksum": known["etag"]}
+    return {"last_updated_at_checksum": datetime.fromtimestamp(known["modified"], timezone.utc)}
 
 
 def _array(zarr, codecs, group, path, document, attributes):
@@ -78,6 +86,7 @@ def to_icechunk(references: Path, target: Path) -> None:
             chunks[path].append((index, *value))
         else:
             copies["/".join([path, "c", *map(str, index)])] = _bytes(value)
+    checks = {url: _checksum(known) for url, known in whole.get("objects", {}).items()}
     containers, credentials = {}, {}
     for url in {chunk[1] for all_of in chunks.values() for chunk in all_of}:
         container, who = _container(icechunk, url)
@@ -96,7 +105,7 @@ def to_icechunk(references: Path, target: Path) -> None:
             root.create_group(path, attributes=attributes.get(path, {}), overwrite=False)
     for path, document in arrays.items():
         _array(zarr, codecs, root, path, document, dict(attributes.get(path, {})))
-        specs = [icechunk.VirtualChunkSpec(index, url, offset, length) for index, url, offset, length in chunks[path]]
+        specs = [icechunk.VirtualChunkSpec(index, url, offset, length, **checks.get(url, {})) for index, url, offset, length in chunks[path]]
         if specs:
             store.set_virtual_refs(f"/{path}", specs, validate_containers=True)
     _put(zarr, store, copies)

@@ -52,13 +52,19 @@ pub(crate) fn payloads_of(key: &[u8], value: &Bytes) -> Result<Vec<Extent>> {
 fn open_main(target: &Target, options: &Options) -> Result<Arc<Container>> {
     let ledger =
         h5lake_ledger::Options { at: None, salvage: false, writers: Writers::Many, ..options.ledger.clone() };
-    let options = Options { ledger, on_conflict: OnConflict::Fail, opened: None, ..options.clone() };
+    // A merge takes over all of a branch, or nothing: none of it stays behind.
+    let on_conflict = match options.on_conflict {
+        OnConflict::Last => OnConflict::Last,
+        OnConflict::Fail | OnConflict::Merge => OnConflict::Fail,
+    };
+    let options = Options { ledger, on_conflict, opened: None, ..options.clone() };
     Container::open_apart(target, Access::ReadWrite, &options)
 }
 
 impl Container {
-    /// Merges a branch into the main line by the rules of many writers. When this returns, one commit has all of its changes,
-    /// and the branch is deleted. Objects that it deleted go in a commit behind that.
+    /// Merges a branch into the main line by the rules of many writers. Of what both changed, the branch counts if the last one is to
+    /// win. When this returns, one commit has all of its changes, and the branch is deleted. Objects that it deleted go in a commit
+    /// behind that.
     ///
     /// # Errors
     /// `NoSuchBranch`; `Conflict`, naming what both changed: then nothing is merged, and the branch stays; `Locked` while a

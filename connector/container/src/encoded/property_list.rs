@@ -55,6 +55,15 @@ impl ListKind {
 /// # Errors
 /// What is wrong with it.
 pub fn check_property_list(encoded: &[u8], kind: ListKind) -> Checked<()> {
+    each_property(encoded, kind, &mut |_, _| Ok(()))
+}
+
+/// Hands the name of each property to `visit`, and all its bytes, of which the name is the first part.
+pub(super) fn each_property<'a>(
+    encoded: &'a [u8],
+    kind: ListKind,
+    visit: &mut dyn FnMut(&'a [u8], &'a [u8]) -> Checked<()>,
+) -> Checked<()> {
     let mut bytes = Bytes::new(encoded);
     if bytes.u8()? != ENCODING {
         return Err("it has an unknown version");
@@ -63,11 +72,13 @@ pub fn check_property_list(encoded: &[u8], kind: ListKind) -> Checked<()> {
         return Err("it is that of a list of another class");
     }
     loop {
+        let before = bytes.rest();
         let name = bytes.name()?;
         if name.is_empty() {
             return Ok(());
         }
         property(&mut bytes, name, kind)?;
+        visit(name, &before[..before.len() - bytes.rest().len()])?;
     }
 }
 

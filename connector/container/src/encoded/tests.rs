@@ -100,6 +100,27 @@ fn what_hdf5_writes_is_accepted() {
 }
 
 #[test]
+fn lists_say_otherwise_where_elements_lie() {
+    let list = list();
+    let shorter = without_external_files(&list).unwrap();
+    let efl = b"efl\0\x01\x01\x01\x02a\0\x01\0\x01\n";
+    assert_eq!([&list[..2], &efl[..], &shorter[2..]].concat(), list);
+    let renamed = |encoded: &[u8]| rename_sources(encoded, &mut |file| [b"/d/", file].concat());
+    assert_eq!(renamed(&list).unwrap(), list);
+    let of = |files: [&str; 2]| {
+        let mut virtual_list = b"\x00\x05layout\0\x03\x02\0\0\0\0\0\0\0".to_vec();
+        for file in files {
+            virtual_list.extend([file.as_bytes(), b"\0/a\0", &space(), &space()].concat());
+        }
+        virtual_list.extend(b"object header flags\0 \0");
+        virtual_list
+    };
+    let before = of(["f%b.h5", "x"]);
+    assert_eq!(renamed(&before).unwrap(), of(["/d/f%b.h5", "/d/x"]));
+    assert!(renamed(&before[..40]).is_err() && without_external_files(b"\0").is_err());
+}
+
+#[test]
 fn what_is_cut_short_is_refused() {
     for (encoded, _) in each_type() {
         for n in 0..encoded.len() {

@@ -1,16 +1,13 @@
 //! Attributes that both changed.
 
-use super::ThreeWay;
+use super::{Settle, ThreeWay};
 use crate::chunk::block_store::extents_of;
 use crate::container::State;
 use crate::record::{self, AttributeRecord, decode_extents};
 use crate::record_conversion::show;
-use crate::{Container, InlineHeap, OnConflict, Result, keys};
+use crate::{Container, OnConflict, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
-
-/// Bytes of an element of a variable-length type, as libhdf5 lays it out.
-const VARIABLE_LENGTH_ELEMENT_BYTES: usize = 20;
 
 fn decode(value: &Option<Bytes>) -> Result<Option<AttributeRecord>> {
     let what = || "an attribute that two writers changed".to_owned();
@@ -36,7 +33,10 @@ impl Container {
         let id = keys::id(&c.key).unwrap_or_default();
         let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);
         // A removal needs what it removes, and who has read a value has computed the next one from it.
-        let is_removal = base.is_some() && ours.is_none() && self.on_conflict == OnConflict::Fail;
+        let is_removal = base.is_some()
+            && ours.is_none()
+            && self.on_conflict == OnConflict::Fail
+            && !s.others.agrees_with_equals();
         let is_stale = is_removal || is_moved_away || self.reads.has_name(&c.key);
         let same = !is_stale && self.same_attribute(s, &theirs, &ours)?;
         let keep_ours = !same && self.last_wins();
@@ -54,7 +54,7 @@ impl Container {
         if !same && (!self.last_wins() || is_moved_away) {
             let long = [&ours, &theirs, &base].into_iter().flatten().map(|r| r.name.clone()).next();
             let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
-            self.conflict(s, &c.key, id, format!(", attribute {},", show(&name)));
+            self.conflict(s, &c.key, id, format!(", attribute {},", show(&name)), Settle::Write);
             if s.others.batch.moved.contains(&c.key) {
                 self.conflict_is_whole(s);
             }
@@ -179,43 +179,6 @@ impl Container {
             return Ok(x == y);
         }
         self.same_blobs(s, a, x, y)
-    }
-
-    /// Whether variable-length values are the same. An element of such a type, as libhdf5 lays it out, is a count of four
-    /// bytes and the id of a blob of bytes; of types that hold such elements beside others it is not known.
-    fn same_blobs(&self, s: &mut State, r: &AttributeRecord, x: Bytes, y: Bytes) -> Result<bool> {
-        /// `H5T_STRING`: the blobs of variable-length strings are their bytes; those of `H5T_VLEN` may hold ids again.
-        const STRING: u32 = 3;
-        let t = r.datatype.as_ref();
-        if t.is_none_or(|t| t.class != STRING || t.size != VARIABLE_LENGTH_ELEMENT_BYTES as u64) {
-            return Ok(false);
-        }
-        let [(x, in_x), (y, in_y)] = [x, y].map(|value| InlineHeap::split(value, r.data_size));
-        for (a, b) in x
-            .as_chunks::<VARIABLE_LENGTH_ELEMENT_BYTES>()
-            .0
-            .iter()
-            .zip(y.as_chunks::<VARIABLE_LENGTH_ELEMENT_BYTES>().0)
-        {
-            if a[..4] != b[..4] || self.string(s, a, &in_x)? != self.string(s, b, &in_y)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// The bytes of a string by the element that stands for it.
-    fn string(
-        &self,
-        s: &mut State,
-        element: &[u8; VARIABLE_LENGTH_ELEMENT_BYTES],
-        heap: &InlineHeap,
-    ) -> Result<Vec<u8>> {
-        let [a, b, c, d, id @ ..] = *element;
-        match InlineHeap::has(&id) {
-            true => Ok(heap.get(&id, u32::from_le_bytes([a, b, c, d]).into())?.to_vec()),
-            false => self.blob(s, &id),
-        }
     }
 
     /// The attribute's records under an object that is gone are given up with all that they own.

@@ -1,6 +1,7 @@
 //! Blocks that both changed: our elements go over theirs.
 
-use super::ThreeWay;
+use super::variable_length::blob_unit;
+use super::{RemoteChange, Settle, ThreeWay};
 use crate::chunk::block_store::{delete_stored, stored};
 use crate::chunk::fragments::Fragments;
 use crate::chunk::layout::BlockLayout;
@@ -17,12 +18,14 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 /// What is needed to merge the blocks of one dataset.
-struct RemoteBlock {
+pub(super) struct RemoteBlock {
     shape: Arc<BlockLayout>,
     /// Bytes of an element.
-    unit: usize,
+    pub(super) unit: usize,
     layout: Layout,
     dims: Vec<u64>,
+    /// Whether an element stands for a blob that refers to nothing else.
+    has_plain_blobs: bool,
 }
 
 impl RemoteBlock {
@@ -83,7 +86,9 @@ impl Container {
         let shape = open.map_or_else(|| Arc::new(form.shape), |d| d.shape_shared());
         shape.set_dims(form.space.dims());
         let unit = form.datatype.size as usize;
-        Ok(RemoteBlock { shape, unit, layout: form.layout, dims: form.space.dims().to_vec() })
+        let has_plain_blobs = blob_unit(&(&form.datatype).into()).is_some();
+        let (layout, dims) = (form.layout, form.space.dims().to_vec());
+        Ok(RemoteBlock { shape, unit, layout, dims, has_plain_blobs })
     }
 
     /// Notes as written which elements of a block differ from another state of it.
@@ -106,6 +111,9 @@ impl Container {
 
     /// Notes a conflict if others changed elements of a block that this batch cut off, perhaps to grow again.
     pub(crate) fn check_cut_off(&self, s: &mut State, key: &Bytes, before: Option<Bytes>) -> Result<()> {
+        if self.last_wins() {
+            return Ok(());
+        }
         let id = keys::id(key).unwrap_or_default();
         let (known, theirs) = (self.known(s, id)?, self.ledger.committed(key)?);
         let changed = self.with_foreign(s, id, &known, || {
@@ -114,7 +122,8 @@ impl Container {
         })?;
         if !changed.is_empty() {
             let what = format!(", {}, which this batch cuts off,", elements(&known, key, &changed));
-            self.whole_conflict(s, id, what, None);
+            let main = RemoteChange { before: None, version: 0, host: String::new(), pid: 0 };
+            self.whole_conflict(s, id, what, Some(&main), Settle::Overrule);
         }
         Ok(())
     }
@@ -131,12 +140,15 @@ impl Container {
             }
             return Ok(());
         };
-        let spans = self.blocks.lock().touched(&c.key);
+        let mut spans = self.blocks.lock().touched(&c.key);
+        if known.has_plain_blobs && self.leave_out_same(s, id, &known, &c, &mut spans)? && spans.is_empty() {
+            return self.give_up(s, &c.key);
+        }
         let (contested, done) =
             self.with_foreign(s, id, &known, || self.overlay_block(&known, &c, &ours, &spans))?;
         if !contested.is_empty() {
             let what = format!(", {},", elements(&known, &c.key, &contested));
-            self.conflict(s, &c.key, id, what);
+            self.conflict(s, &c.key, id, what, Settle::Write);
         }
         done
     }
@@ -194,7 +206,7 @@ impl Container {
                 if !cut.is_empty() {
                     let what = format!(", {}, which this batch cuts off,", elements(&known, &key, &cut));
                     let by = s.others.changed.by(id).cloned();
-                    self.whole_conflict(s, id, what, by.as_ref());
+                    self.whole_conflict(s, id, what, by.as_ref(), Settle::Overrule);
                 }
             }
         }
@@ -222,7 +234,12 @@ impl Container {
         Ok(cut.iter().collect())
     }
 
-    fn load_block(&self, known: &RemoteBlock, key: &[u8], value: &Option<Bytes>) -> Result<Vec<u8>> {
+    pub(super) fn load_block(
+        &self,
+        known: &RemoteBlock,
+        key: &[u8],
+        value: &Option<Bytes>,
+    ) -> Result<Vec<u8>> {
         let Some(value) = value else { return Ok(known.shape.filled()) };
         let r: BlockRecord = decode(value.clone(), || format!("the block {key:02x?}"))?;
         Fragments::decode(r, known.shape.len)?.load(&self.ledger, &known.shape)
@@ -304,7 +321,7 @@ impl Container {
                     .filter(|r| !r.is_empty())
                     .collect();
                 let what = format!(", {}, which lie outside since it", elements(known, &key, &lost));
-                self.conflict(s, &keys::of(keys::HEADER, id), id, what);
+                self.conflict(s, &keys::of(keys::HEADER, id), id, what, Settle::Write);
             }
             done?;
         }
@@ -346,7 +363,7 @@ impl Container {
     }
 
     /// Runs `body` with a codec, borrowed where the dataset needs one and nobody has it open.
-    fn with_foreign<T>(
+    pub(super) fn with_foreign<T>(
         &self,
         s: &mut State,
         id: u64,

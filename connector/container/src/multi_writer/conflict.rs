@@ -18,13 +18,50 @@ pub(crate) struct Conflict {
     id: u64,
     what: String,
     by: String,
+    settle: Settle,
     /// Nothing of the batch can be committed, whatever is to be done with the rest of others.
     pub(super) is_whole: bool,
 }
 
+/// How the author of a branch settles a conflict of its merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settle {
+    /// Elements, attributes and comments: the same content is one change.
+    Write,
+    /// A link: both may remove one, or have links of other names.
+    Rename,
+    /// Dimensions: equal ones are one change.
+    Resize,
+    /// What the main line deleted, the branch may delete, too.
+    Delete,
+    /// What moved can move back.
+    MoveBack,
+    /// Only the branch can count.
+    Overrule,
+}
+
+impl Settle {
+    /// What to do in the branch.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Write => " (write in the branch what the main line has)",
+            Self::Rename => " (give it another name in the branch, or undo its change there)",
+            Self::Resize => " (set the dimensions that the main line has in the branch)",
+            Self::Delete => " (delete it in the branch, too; a copy of it under another name stays)",
+            Self::MoveBack => " (move it back in the branch)",
+            Self::Overrule => "",
+        }
+    }
+
+    /// Whether `conflict=last` settles it.
+    fn can_overrule(self) -> bool {
+        !matches!(self, Self::Delete | Self::MoveBack)
+    }
+}
+
 impl Conflict {
     /// `what` goes behind the object's path, as ", attribute x" or "/name".
-    pub(crate) fn new(id: u64, what: String, their: Option<&RemoteChange>) -> Self {
+    fn new(id: u64, what: String, their: Option<&RemoteChange>, settle: Settle) -> Self {
         let by = their.map_or_else(String::new, |t| match t.host.is_empty() {
             // A merge compares two versions, and does not ask who made those between.
             true => " in the main line too".to_owned(),
@@ -32,7 +69,7 @@ impl Conflict {
                 format!(" by another writer (host {}, process {}) in version {}", t.host, t.pid, t.version)
             }
         });
-        Self { id, what, by, is_whole: false }
+        Self { id, what, by, settle, is_whole: false }
     }
 }
 
@@ -48,14 +85,31 @@ fn note(s: &mut State, conflict: Conflict) {
 }
 
 impl Container {
-    pub(super) fn conflict(&self, s: &mut State, key: &[u8], id: u64, what: String) {
-        let c = Conflict::new(id, what, s.others.theirs.get(key));
+    pub(super) fn conflict(&self, s: &mut State, key: &[u8], id: u64, what: String, settle: Settle) {
+        let c = Conflict::new(id, what, s.others.theirs.get(key), settle);
         note(s, c);
     }
 
     /// A conflict of which no half may be committed.
-    pub(super) fn whole_conflict(&self, s: &mut State, id: u64, what: String, their: Option<&RemoteChange>) {
-        note(s, Conflict { is_whole: true, ..Conflict::new(id, what, their) });
+    pub(super) fn whole_conflict(
+        &self,
+        s: &mut State,
+        id: u64,
+        what: String,
+        their: Option<&RemoteChange>,
+        settle: Settle,
+    ) {
+        note(s, Conflict { is_whole: true, ..Conflict::new(id, what, their, settle) });
+    }
+
+    /// What becomes of a branch that conflicts, and what to do.
+    pub(super) fn after_refused_merge(&self, branch: &str, conflicts: &[Conflict]) -> String {
+        let mut text = format!("Nothing is merged; the branch '{branch}' stays as it is. Settle it there");
+        if !self.last_wins() && conflicts.iter().all(|c| c.settle.can_overrule()) {
+            text.push_str(", or let the branch count (H5LAKE_CONFLICT=last)");
+        }
+        text.push_str(", and merge again");
+        text
     }
 
     /// Marks the conflict that was noted last as one of which no half may be committed.
@@ -71,11 +125,13 @@ impl Container {
             return Ok(());
         }
         let paths = self.paths(s, conflicts.iter().map(|c| c.id).collect());
+        let is_branch = s.others.branch.is_some();
         let named = conflicts.iter().take(MAX_NAMED_CONFLICTS).map(|c| {
             let path = paths.get(&c.id).cloned().unwrap_or_else(|| format!("object {:#x}", c.id));
             // What goes on with a name begins with a slash.
             let path = if path == "/" && c.what.starts_with('/') { "" } else { &path };
-            format!("{path}{} was changed{}", c.what, c.by)
+            let advice = if is_branch { c.settle.advice() } else { "" };
+            format!("{path}{} was changed{}{advice}", c.what, c.by)
         });
         let mut text = format!("{}: {}", self.name(), named.collect::<Vec<_>>().join("; "));
         if conflicts.len() > MAX_NAMED_CONFLICTS {

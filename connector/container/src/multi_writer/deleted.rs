@@ -1,5 +1,6 @@
 //! Objects that others deleted while we changed them, and giving up what is staged.
 
+use super::Settle;
 use crate::chunk::block_store::extents_of;
 use crate::chunk::range_set::RangeSet;
 use crate::container::State;
@@ -64,7 +65,7 @@ impl Container {
         matters |= self.give_up_links_to(s, id)?;
         if matters {
             let (id, name) = last_link(s, id).unwrap_or((id, String::new()));
-            self.conflict(s, header, id, format!("{name}, which was deleted,"));
+            self.conflict(s, header, id, format!("{name}, which was deleted,"), Settle::Delete);
             if is_half {
                 // What was moved there has lost its old place.
                 self.conflict_is_whole(s);
@@ -107,7 +108,8 @@ impl Container {
             if r.hard == Some(id) {
                 let group = keys::id(&key).unwrap_or_default();
                 let name = keys::name(&key, &r.name).to_vec();
-                self.conflict(s, &keys::of(keys::HEADER, id), group, format!(", link {},", show(&name)));
+                let what = format!(", link {},", show(&name));
+                self.conflict(s, &keys::of(keys::HEADER, id), group, what, Settle::Delete);
                 s.others.fixes.entry(group).or_default().entries -= 1;
                 self.give_up(s, &key)?;
                 s.lists.forget(group);

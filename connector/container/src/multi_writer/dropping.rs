@@ -14,7 +14,9 @@ impl Container {
         let may = !s.ids.are_shared();
         let conflicts = &s.others.conflicts;
         may && !conflicts.is_empty()
-            && (self.on_conflict == OnConflict::Fail || conflicts.iter().any(|c| c.is_whole))
+            && (self.on_conflict == OnConflict::Fail
+                || s.others.branch.is_some()
+                || conflicts.iter().any(|c| c.is_whole))
     }
 
     /// Drops what is staged and in memory, and says why. What was made in the batch is gone; whoever has it open is told
@@ -23,7 +25,7 @@ impl Container {
         let s = &mut *state;
         let conflicts = std::mem::take(&mut s.others.conflicts);
         let then = match &s.others.branch {
-            Some((branch, _)) => format!("Nothing is merged; the branch '{branch}' stays as it is"),
+            Some((branch, _)) => self.after_refused_merge(branch, &conflicts),
             None => "Nothing of this batch is committed: all changes since the last flush are dropped, and the file \
                      shows the newest version; read again and retry"
                 .to_owned(),

@@ -1,6 +1,6 @@
 //! Headers that both changed: counts add up, times are the latest, dimensions grow.
 
-use super::{CountDelta, ThreeWay};
+use super::{CountDelta, Settle, ThreeWay};
 use crate::container::State;
 use crate::record::{AttributeRecord, HeaderRecord, LinkRecord, SpaceRecord, decode};
 use crate::{Container, Error, OnConflict, Result, keys};
@@ -59,17 +59,20 @@ impl Container {
             return Err(Error::corrupt(format!("{}: the header of {id:#x} came or went", self.name())));
         };
         let mut h = theirs.clone();
-        let links = more(u64::from(ours.link_count), u64::from(base.link_count));
+        // What merging links and attributes changed comes in before a count could fall below 0.
+        let fix = s.others.fixes.remove(&id).unwrap_or_default();
+        let links = more(u64::from(ours.link_count), u64::from(base.link_count)) + fix.links;
         h.link_count = u32::try_from(added(u64::from(theirs.link_count), links)).unwrap_or(u32::MAX);
         h.access = theirs.access.max(ours.access);
         h.modify = theirs.modify.max(ours.modify);
         h.change = theirs.change.max(ours.change);
-        h.attribute_count = added(theirs.attribute_count, more(ours.attribute_count, base.attribute_count));
+        let attributes = more(ours.attribute_count, base.attribute_count) + fix.attributes;
+        h.attribute_count = added(theirs.attribute_count, attributes);
         let next =
             behind(theirs.next_attribute.into(), ours.next_attribute.into(), base.next_attribute.into());
         h.next_attribute = u32::try_from(next).unwrap_or(u32::MAX);
         if let (Some(g), Some(o), Some(b)) = (&mut h.group, &ours.group, &base.group) {
-            g.link_count = added(g.link_count, more(o.link_count, b.link_count));
+            g.link_count = added(g.link_count, more(o.link_count, b.link_count) + fix.entries);
             g.next_order = behind(g.next_order, o.next_order, b.next_order);
         }
         let is_stale = theirs.comment != base.comment && self.reads.has_name(&c.key);
@@ -77,7 +80,7 @@ impl Container {
             if theirs.comment == base.comment || self.last_wins() {
                 h.comment = ours.comment.clone();
             } else {
-                self.conflict(s, &c.key, id, ", its comment,".into());
+                self.conflict(s, &c.key, id, ", its comment,".into(), Settle::Write);
             }
         }
         self.merge_dimensions(s, &c.key, id, [&base, &theirs, &ours], &mut h);
@@ -100,15 +103,17 @@ impl Container {
         let (Some(b), Some(t), Some(o)) = (space(base), space(theirs), space(ours)) else { return };
         // Who sets dimensions has read them: of two that append, the second has counted from the wrong end.
         let is_stale = t != b && s.others.batch.resized.contains_key(&id);
+        let is_agreed = t == o && s.others.agrees_with_equals();
+        let what = format!(", its dimensions ({:?} to {:?}),", b.dims, t.dims);
         let merged = match dimensions(&b, &t, &o) {
-            _ if is_stale && self.on_conflict == OnConflict::Fail => {
-                self.conflict(s, key, id, format!(", its dimensions ({:?} to {:?}),", b.dims, t.dims));
+            _ if is_stale && !is_agreed && self.on_conflict == OnConflict::Fail => {
+                self.conflict(s, key, id, what, Settle::Resize);
                 t
             }
             Some(merged) => merged,
             None if self.last_wins() => o,
             None => {
-                self.conflict(s, key, id, format!(", its dimensions ({:?} to {:?}),", b.dims, t.dims));
+                self.conflict(s, key, id, what, Settle::Resize);
                 s.others.refused.insert(id, o.dims);
                 t
             }
@@ -184,6 +189,10 @@ impl Container {
             self.ledger.put(&key, h.encode_to_vec())?;
             s.headers.pop(&id);
             self.mark(id, h.link_count)?;
+            if h.link_count == 0 && s.others.branch.is_some() {
+                // A branch overruled the main line's link: nobody else would delete the object soon.
+                self.handles.closed.lock().push(id);
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Links that both changed.
 
-use super::ThreeWay;
 use super::tree::hard;
+use super::{Settle, ThreeWay};
 use crate::container::State;
 use crate::record::{self, LinkRecord};
 use crate::record_conversion::show;
@@ -19,7 +19,8 @@ impl Container {
         let [base, theirs, ours] = [decode(&c.base)?, decode(&c.theirs)?, decode(&c.ours)?];
         let content = |r: &Option<LinkRecord>| r.clone().map(|r| LinkRecord { creation_order: None, ..r });
         // A removal needs what it removes: two writers that remove one link, or make it anew, do not agree.
-        let is_removal = base.is_some() && self.on_conflict == OnConflict::Fail;
+        let is_removal =
+            base.is_some() && self.on_conflict == OnConflict::Fail && !s.others.agrees_with_equals();
         let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);
         let same = content(&theirs) == content(&ours) && !is_removal && !is_moved_away;
         let group = keys::id(&c.key).unwrap_or_default();
@@ -40,7 +41,7 @@ impl Container {
             let long = [&ours, &theirs, &base].into_iter().flatten().map(|r| r.name.clone()).next();
             let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
             if !self.last_wins() || is_moved_away {
-                self.conflict(s, &c.key, group, format!(", link {},", show(&name)));
+                self.conflict(s, &c.key, group, format!(", link {},", show(&name)), Settle::Rename);
                 let is_half = s.others.batch.moved.contains(&c.key)
                     || self.is_linked_anew(s, &c.key, c.ours.as_ref())?;
                 if is_half {

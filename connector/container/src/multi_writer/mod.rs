@@ -19,6 +19,7 @@ mod heap;
 mod links;
 mod orphans;
 mod tree;
+mod variable_length;
 
 use crate::container::State;
 use crate::dataset::Dataset;
@@ -31,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Weak;
 
 pub(crate) use conflict::Conflict;
+use conflict::Settle;
 pub(crate) use tree::hard;
 
 /// How often a commit is tried that others overtake.
@@ -77,6 +79,12 @@ impl RemoteChanges {
     /// From now on the batch is this branch.
     pub(crate) fn merges(&mut self, branch: &Branch) {
         self.branch = Some((branch.name.to_string(), branch.base));
+    }
+
+    /// Whether what both did alike is one change, although neither knew of the other. A writer may have counted on what it read; the
+    /// author of a branch has seen the main line, or asks for what the merge makes of both.
+    fn agrees_with_equals(&self) -> bool {
+        self.branch.is_some()
     }
 }
 

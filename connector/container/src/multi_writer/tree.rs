@@ -1,8 +1,8 @@
 //! What a merge must not do to the tree: delete what another writer has just changed, take in changes of what another
 //! writer deletes, or leave a group that no path leads to.
 
-use super::RemoteChange;
 use super::deleted::last_link;
+use super::{RemoteChange, Settle};
 use crate::container::State;
 use crate::ids::ROOT;
 use crate::record::{HeaderRecord, LinkRecord, decode};
@@ -48,7 +48,8 @@ impl Container {
             })?;
             if let Some(by) = by {
                 let (group, name) = self.removed_link(id)?;
-                self.whole_conflict(s, group, format!("{name}, which this batch deletes,"), Some(&by));
+                let what = format!("{name}, which this batch deletes,");
+                self.whole_conflict(s, group, what, Some(&by), Settle::Overrule);
             }
         }
         Ok(())
@@ -71,7 +72,8 @@ impl Container {
             })?;
             if ours {
                 let (group, name) = last_link(s, id).unwrap_or((id, String::new()));
-                self.whole_conflict(s, group, format!("{name}, which was deleted,"), Some(&their));
+                let what = format!("{name}, which was deleted,");
+                self.whole_conflict(s, group, what, Some(&their), Settle::Delete);
             }
         }
         Ok(())
@@ -108,7 +110,7 @@ impl Container {
         for id in wanted {
             let (group, name) = self.removed_link(id)?;
             let what = format!("{name}, which the moves of two writers would make unreachable,");
-            self.whole_conflict(s, group, what, Some(&their));
+            self.whole_conflict(s, group, what, Some(&their), Settle::MoveBack);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::many::{all, check, chunked, find, open, part, there};
 use super::*;
 use h5lake_ledger::{At, BranchName, Ledger, TagName, Tagging};
 
-fn name() -> BranchName {
+pub(super) fn name() -> BranchName {
     BranchName::new("fix").unwrap()
 }
 
@@ -18,23 +18,23 @@ fn main_ledger(p: &Place, access: Access) -> Ledger {
     .unwrap()
 }
 
-fn begin(p: &Place) {
+pub(super) fn begin(p: &Place) {
     let ledger = main_ledger(p, Access::ReadWrite);
     ledger.create_branch(name(), None).unwrap();
     ledger.close().unwrap();
 }
 
-fn on_branch(p: &Place, access: Access) -> Arc<Container> {
+pub(super) fn on_branch(p: &Place, access: Access) -> Arc<Container> {
     let ledger = h5lake_ledger::Options { at: Some(At::Branch(name())), ..Default::default() };
     Container::open(&p.target, access, Options { ledger, ..Options::default() }).unwrap()
 }
 
-fn merge(p: &Place) -> Result<MergedBranch> {
+pub(super) fn merge(p: &Place) -> Result<MergedBranch> {
     Container::merge_branch(&p.target, name(), &Options::default())
 }
 
 /// A container with a group, a chunked dataset of 100 numbers, a contiguous one, attributes and strings; and a branch.
-fn prepared() -> Vec<Place> {
+pub(super) fn prepared() -> Vec<Place> {
     let places = places();
     for p in &places {
         let c = p.create();
@@ -50,7 +50,7 @@ fn prepared() -> Vec<Place> {
     places.into()
 }
 
-fn is_whole(p: &Place) {
+pub(super) fn is_whole(p: &Place) {
     let report =
         crate::verify::verify(&p.target, &Options::default(), crate::verify::Versions::All, &mut |_, _| ())
             .unwrap();

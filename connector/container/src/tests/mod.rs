@@ -29,6 +29,7 @@ mod memory_budget;
 mod merge_faults;
 mod publications;
 mod scattered;
+mod settled_branches;
 mod sharing;
 mod snapshot_copy;
 mod source;

@@ -3,6 +3,7 @@
 //! What it does not look into: references and ids of blobs within elements of datasets, and the output of filters, whose
 //! checksums are right when they are as they were written.
 
+mod branches;
 mod cursor;
 mod names;
 mod objects;
@@ -125,6 +126,7 @@ pub fn verify(
     verifier.check(&Values, versions, &mut |done| progress(done, size))?;
     check_tags(&mut verifier)?;
     let objects = objects::check(&mut verifier)?;
+    branches::check(&mut verifier, target, options)?;
     let (list, more, damaged) = {
         let all = std::mem::take(&mut verifier.findings);
         (all.list, all.more, all.damaged)

@@ -77,7 +77,8 @@ fn keys_of(f: &Finding) -> impl Iterator<Item = &Bytes> {
 
 /// Names what findings hit.
 pub(crate) fn named(v: &Verifier, list: Vec<Finding>) -> Result<Vec<VerifyFinding>> {
-    let ids: HashSet<u64> = list.iter().flat_map(keys_of).filter_map(|key| keys::id(key)).collect();
+    let ids: HashSet<u64> =
+        list.iter().flat_map(keys_of).filter_map(|key| keys::id(without_branch(key))).collect();
     let parents = Parents::of(v, ids)?;
     let mut chunks = HashMap::new();
     list.into_iter().map(|f| name(v, &parents, &mut chunks, f)).collect()
@@ -108,7 +109,7 @@ fn name(
     let (key, range) = (f.key.clone(), f.keys.clone());
     let mut found = VerifyFinding::unnamed(f);
     if let Some(key) = key {
-        let id = keys::id(&key).filter(|_| key.len() >= 9);
+        let id = keys::id(without_branch(&key)).filter(|_| key.len() >= 9);
         let path = id.map(|id| parents.path(id));
         found.path = path.clone().and_then(std::result::Result::ok);
         let object = path.map(|p| p.unwrap_or_else(|other| other)).unwrap_or_default();
@@ -142,6 +143,7 @@ fn name(
             keys::HEADER | keys::ORPHAN => object,
             keys::TAG => format!("the tag {}", String::from_utf8_lossy(key.get(1..).unwrap_or_default())),
             keys::ORIGIN => "the origin".into(),
+            keys::BRANCH if id.is_some() => format!("{object} in {}", branch_of(&key)),
             keys::BRANCH => branch_of(&key),
             _ => "the container's record".into(),
         };
@@ -159,6 +161,14 @@ fn name(
         found.what = format!("all entries from {} to {to}", end(&from));
     }
     Ok(found)
+}
+
+/// A key in its branch, or in the main line.
+fn without_branch(key: &[u8]) -> &[u8] {
+    // The zero ends the name, which a record begins with none of.
+    let rest = key.strip_prefix(&[keys::BRANCH]);
+    let end = rest.and_then(|rest| rest.iter().position(|byte| *byte == 0)).filter(|end| *end > 0);
+    rest.zip(end).map_or(key, |(rest, end)| &rest[end + 1..])
 }
 
 /// The branch that an entry is of.

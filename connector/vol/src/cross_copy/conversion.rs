@@ -8,8 +8,7 @@ use std::path::Path;
 use h5lake_plugin_abi::bindings as sys;
 use object_stores::registry::is_url;
 
-use crate::cross_copy::files::{End, adopt, convert, not_held};
-use crate::cross_copy::joined::Join;
+use crate::cross_copy::files::{Adoption, End, adopt, convert, not_held};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
@@ -81,13 +80,13 @@ impl Converter {
     }
 
     /// Makes a container with all that is in a native file, a local one or one in a store, but raw data that can be referred to.
-    /// `list` then says where that lies ([`RawPlaces`](super::place_list::RawPlaces)). The datasets that `joins` names become one with those
+    /// A list then says where that lies ([`RawPlaces`](super::place_list::RawPlaces)). Datasets that are to be joined become one with those
     /// of further files, in their order; all else is that of the first file. Gives the size of its user block. When this returns, the
     /// container is committed, and shows fill values for what is in the list.
     ///
     /// # Errors
-    /// As [`import`](Self::import); for elements that lie in other files; for datasets of further files that do not fit.
-    pub fn adopt(&self, natives: &[&OsStr], container: &OsStr, list: &Path, joins: &[Join]) -> Result<u64> {
+    /// As [`import`](Self::import); for external files of a native file in a store; for datasets of further files that do not fit.
+    pub fn adopt(&self, natives: &[&OsStr], container: &OsStr, wanted: &Adoption<'_>) -> Result<u64> {
         self.library.explained(|| {
             let target = strings::c_string(container.as_bytes(), "a file name")?;
             let ours = self.library.access_through(&self.own, Some(&self.settings))?;
@@ -99,7 +98,7 @@ impl Converter {
             let ends: Vec<_> = ends.map(|(name, native)| End { name, access: access(native) }).collect();
             let (first, further) =
                 ends.split_first().ok_or_else(|| Error::argument("there is no file to adopt"))?;
-            adopt(self.library, first, further, &End { name: &target, access: &ours }, list, joins)
+            adopt(self.library, first, further, &End { name: &target, access: &ours }, wanted)
         })
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::address_probe::shifts;
+use super::elsewhere::Folders;
 use super::joined::{Join, Joins};
 use super::place_list::Places;
 use super::referenced::{adopt_root, copy_root, try_root};
@@ -44,8 +45,19 @@ pub(crate) fn convert(library: Library, source: &End<'_>, target: &End<'_>) -> R
     Ok(block)
 }
 
-/// Makes a container with all that is in a native file but raw data that can be referred to: `list` then says where that lies.
-/// Datasets that `wanted` names become one with those of the further files. When this returns, all are closed. Gives the size of the
+/// How a container refers to native files.
+#[derive(Debug)]
+pub struct Adoption<'a> {
+    /// The file that gets the list of places.
+    pub list: &'a Path,
+    /// The folder in which the container will lie, with a slash behind it; empty if that is not known.
+    pub folder: &'a [u8],
+    /// Datasets that become one with those of further files.
+    pub joins: &'a [Join],
+}
+
+/// Makes a container with all that is in a native file but raw data that can be referred to: a list then says where that lies.
+/// Datasets that are to be joined become one with those of the further files. When this returns, all are closed. Gives the size of the
 /// first file's user block, whose bytes are not copied.
 ///
 /// # Errors
@@ -55,17 +67,20 @@ pub(crate) fn adopt(
     first: &End<'_>,
     further: &[End<'_>],
     target: &End<'_>,
-    list: &Path,
-    wanted: &[Join],
+    wanted: &Adoption<'_>,
 ) -> Result<u64> {
-    let joins = if wanted.is_empty() { Joins::default() } else { look_at(library, first, further, wanted)? };
+    let joins = match wanted.joins {
+        [] => Joins::default(),
+        joins => look_at(library, first, further, joins)?,
+    };
     let from = OpenFile::open(library, first)?;
     let creation = from.creation()?;
     let block = library.user_block(creation.get())?;
-    let scratch = list.with_extension("probe");
-    let places = Places::create(list, shifts(library, block, &scratch)?)?;
+    let scratch = wanted.list.with_extension("probe");
+    let places = Places::create(wanted.list, shifts(library, block, &scratch)?)?;
+    let folders = Folders { native: Folders::of(first.name.to_bytes()), container: wanted.folder.to_vec() };
     let to = OpenFile::create(library, target, &creation)?;
-    let mut copier = adopt_root(library, from.root()?.get(), to.root()?.get(), places, joins)?;
+    let mut copier = adopt_root(library, from.root()?.get(), to.root()?.get(), places, folders, joins)?;
     from.close()?;
     for (part, end) in (1..).zip(further) {
         in_file(library, end, |file| {

@@ -21,8 +21,9 @@ use crate::hdf5::saved_errors::silently;
 mod address_probe;
 mod chunks;
 pub mod conversion;
+pub mod elsewhere;
 mod file_image;
-mod files;
+pub mod files;
 pub mod joined;
 mod links;
 mod numbers;
@@ -35,6 +36,7 @@ mod stored_chunks;
 mod swapped_coordinates;
 mod values;
 
+use elsewhere::Folders;
 use joined::Joins;
 use referenced::copy_root;
 use values::Elements;
@@ -104,6 +106,8 @@ struct CrossCopier {
     refused: Option<RefCell<Vec<Refused>>>,
     /// Where elements are listed, and not copied.
     places: Option<place_list::Places>,
+    /// Where names in the original and in the copy begin, if elements are listed.
+    folders: Folders,
     /// Datasets that become one with those of further files.
     joins: Joins,
 }
@@ -139,7 +143,8 @@ struct SourceGroup {
 
 impl CrossCopier {
     fn new(library: Library, destination: Hid, flags: u32) -> Self {
-        Self { library, destination, flags, refused: None, places: None, joins: Joins::default() }
+        let (folders, joins) = (Folders::default(), Joins::default());
+        Self { library, destination, flags, refused: None, places: None, folders, joins }
     }
 
     /// In a trial notes a failure and goes on.
@@ -266,13 +271,10 @@ impl CrossCopier {
                 self.put_part(joined, 0, original, made)?;
                 return Ok(copy);
             }
-            let copy = self.id((table.H5Dcreate_anon)(
-                self.destination,
-                created_as.get(),
-                space.get(),
-                list.get(),
-                sys::H5P_DEFAULT,
-            ))?;
+            let (other, default) = (self.adopted_list(original, &list, &datatype, &space)?, sys::H5P_DEFAULT);
+            let creation = other.as_ref().unwrap_or(&list).get();
+            let (to, of) = (self.destination, created_as.get());
+            let copy = self.id((table.H5Dcreate_anon)(to, of, space.get(), creation, default))?;
             let copy = Rc::new(copy);
             // Its elements may be references to itself.
             made.objects.insert(key, copy.clone());

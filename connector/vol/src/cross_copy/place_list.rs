@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use h5lake_container::Filter;
+use h5lake_container::{ExternalFile, Filter};
 
 use super::address_probe::swaps_coordinates;
 use crate::error::{Error, Minor, Result};
@@ -64,6 +64,15 @@ pub enum RawPlace {
     NotJoined {
         /// The dataset's path.
         path: String,
+    },
+    /// The elements lie in external files, one part after the other.
+    External {
+        /// The dataset's id in the container, where it is contiguous, or has chunks if it can grow.
+        dataset: u64,
+        /// Its path.
+        path: String,
+        /// The parts.
+        files: Vec<ExternalFile>,
     },
     /// What follows lies in that file, counted from 0.
     File {
@@ -135,6 +144,15 @@ impl Places {
         })
     }
 
+    pub(super) fn external(&self, dataset: u64, path: &str, files: &[ExternalFile]) -> Result<()> {
+        self.numbers(b'E', &[dataset, path.len() as u64, files.len() as u64])?;
+        self.put(path.as_bytes())?;
+        files.iter().try_for_each(|ExternalFile { name, offset, size }| {
+            self.numbers(b'e', &[*offset, *size, name.len() as u64])?;
+            self.put(name)
+        })
+    }
+
     pub(super) fn copied(&self, path: &str, reason: &str) -> Result<()> {
         self.numbers(b'X', &[path.len() as u64, reason.len() as u64])?;
         self.put(path.as_bytes())?;
@@ -191,6 +209,12 @@ impl<R: Read> RawPlaces<R> {
         Ok(Filter { id: (id as u32).cast_signed(), flags: flags as u32, name, client_data })
     }
 
+    fn external_file(&mut self) -> io::Result<ExternalFile> {
+        self.bytes(1)?;
+        let (offset, size, name) = (self.number()?, self.number()?, self.number()?);
+        Ok(ExternalFile { name: self.bytes(name)?, offset, size })
+    }
+
     /// The next place; `None` behind the last.
     ///
     /// # Errors
@@ -229,6 +253,12 @@ impl<R: Read> RawPlaces<R> {
                 let path = self.number()?;
                 RawPlace::NotJoined { path: self.text(path)? }
             }
+            b'E' => {
+                let (dataset, path, count) = (self.number()?, self.number()?, self.number()?);
+                let path = self.text(path)?;
+                let files = (0..count).map(|_| self.external_file()).collect::<io::Result<_>>()?;
+                RawPlace::External { dataset, path, files }
+            }
             b'F' => RawPlace::File { number: self.number()? },
             _ => return Err(io::Error::other("it is no list of places")),
         }))
@@ -250,6 +280,8 @@ mod tests {
         let filter = Filter { id: -2, flags: 1, name: b"odd".to_vec(), client_data: vec![1, u32::MAX] };
         places.filters(9, std::slice::from_ref(&filter)).unwrap();
         places.not_joined("/b").unwrap();
+        let raw = ExternalFile { name: b"raw.bin".to_vec(), offset: 16, size: u64::MAX };
+        places.external(10, "/c", std::slice::from_ref(&raw)).unwrap();
         places.begin_file(3, (0, 0)).unwrap();
         places.finish().unwrap();
         let mut read = RawPlaces::open(&path).unwrap();
@@ -265,6 +297,7 @@ mod tests {
                 RawPlace::Copied { path: "/a".into(), reason: "compact".into() },
                 RawPlace::Filters { dataset: 9, filters: vec![filter] },
                 RawPlace::NotJoined { path: "/b".into() },
+                RawPlace::External { dataset: 10, path: "/c".into(), files: vec![raw] },
                 RawPlace::File { number: 3 },
             ]
         );

@@ -57,12 +57,12 @@ impl CrossCopier {
 
     fn way(&self, places: &Places, from: Hid, to: Hid, datatype: &Id, list: &Id) -> Result<Way> {
         let library = self.library;
-        let layout = library.layout(list.get())?;
-        self.check_is_here(from, &layout)?;
-        let chunk = match layout {
+        let (chunk, files) = match library.layout(list.get())? {
+            Layout::Virtual { .. } => return Ok(Way::Listed),
             Layout::Compact => return Ok(Way::Copied("compact")),
-            Layout::Chunked { chunk } => Some(chunk),
-            _ => None,
+            Layout::Chunked { chunk } => (Some(chunk), None),
+            Layout::External { files } => (None, Some(files)),
+            Layout::Contiguous => (None, None),
         };
         if !self.is_plain(datatype)? {
             return Ok(Way::Copied("variable-length data or references"));
@@ -74,6 +74,10 @@ impl CrossCopier {
         };
         if !library.types_equal(datatype.get(), made_type.get())? {
             return Ok(Way::Copied("a type that a new dataset has not alike"));
+        }
+        if let Some(files) = files {
+            places.external(self.number(to)?, &self.path_of(from), &files)?;
+            return Ok(Way::Listed);
         }
         let (filters, made_filters) = (library.filters(list.get())?, library.filters(made.get())?);
         let is_same = filters.iter().map(|filter| filter.id).eq(made_filters.iter().map(|filter| filter.id));
@@ -104,7 +108,7 @@ impl CrossCopier {
         Ok(!checked.has_pointers && MemoryReferences::of(self.library, datatype.get())?.is_empty())
     }
 
-    /// That a dataset's elements lie in its file.
+    /// That a dataset's elements lie in its file, where nothing else can be joined.
     pub(super) fn check_is_here(&self, dataset: Hid, layout: &Layout) -> Result<()> {
         let (what, file) = match layout {
             Layout::External { files } => ("external storage", files.first().map(|file| &*file.name)),
@@ -116,7 +120,8 @@ impl CrossCopier {
         Err(self.elsewhere(dataset, what, file))
     }
 
-    fn elsewhere(&self, dataset: Hid, what: &str, file: Option<&[u8]>) -> Error {
+    /// That nothing is to be had of a dataset whose elements lie in another file.
+    pub(super) fn elsewhere(&self, dataset: Hid, what: &str, file: Option<&[u8]>) -> Error {
         let file = String::from_utf8_lossy(file.unwrap_or_default()).escape_debug().to_string();
         let text = format!(
             "{} has {what} over '{file}', to which no reference can be made; remove that dataset from a copy of the file, and adopt the copy",

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use h5lake_plugin_abi::bindings as sys;
 
+use super::elsewhere::Folders;
 use super::joined::Joins;
 use super::place_list::Places;
 use super::{CopiedObject, CrossCopier, Refused, SourceGroup};
@@ -34,10 +35,11 @@ pub(in crate::cross_copy) fn adopt_root(
     from: Hid,
     to: Hid,
     places: Places,
+    folders: Folders,
     joins: Joins,
 ) -> Result<CrossCopier> {
     let mut copier = CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
-    (copier.places, copier.joins) = (Some(places), joins);
+    (copier.places, copier.folders, copier.joins) = (Some(places), folders, joins);
     copy_root_with(&copier, from)?;
     Ok(copier)
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_void};
 
+use h5lake_container::Layout;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::numbers::Numbers;
@@ -10,6 +11,7 @@ use super::{CopiedObject, CrossCopier};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
+use crate::operations::path::external_link::variable;
 
 /// What is held in memory at a time.
 const BLOCK_BYTES: u64 = 16 << 20;
@@ -44,12 +46,12 @@ impl CrossCopier {
         let table = self.table();
         let mut status = sys::H5D_SPACE_STATUS_NOT_ALLOCATED;
         // SAFETY: the answer's place outlives the call.
-        let is_virtual = unsafe {
-            self.ok((table.H5Dget_space_status)(from, &mut status))?;
-            (table.H5Pget_layout)(list.get()) == sys::H5D_VIRTUAL
-        };
+        unsafe { self.ok((table.H5Dget_space_status)(from, &mut status))? };
         // What was never written is the fill value, which the creation list carries.
-        if is_virtual || status == sys::H5D_SPACE_STATUS_NOT_ALLOCATED || !self.has_elements(space)? {
+        if self.is_elsewhere(list)?
+            || status == sys::H5D_SPACE_STATUS_NOT_ALLOCATED
+            || !self.has_elements(space)?
+        {
             return Ok(());
         }
         // SAFETY: identifiers are checked by the library.
@@ -79,6 +81,17 @@ impl CrossCopier {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the copy has its elements where the original of this creation list has them: in sources, or in external files.
+    fn is_elsewhere(&self, list: &Id) -> Result<bool> {
+        Ok(match self.library.layout_elsewhere(list.get())? {
+            None => false,
+            Some(Layout::External { .. }) => {
+                self.places.is_none() && !variable("HDF5_EXTFILE_PREFIX").starts_with(b"${ORIGIN}")
+            }
+            Some(_) => true,
+        })
     }
 
     fn block(
@@ -267,7 +280,7 @@ impl CrossCopier {
 
     fn chunk(&self, list: &Id) -> Result<Vec<u64>> {
         Ok(match self.library.layout(list.get())? {
-            h5lake_container::Layout::Chunked { chunk } => chunk,
+            Layout::Chunked { chunk } => chunk,
             _ => Vec::new(),
         })
     }

@@ -134,7 +134,8 @@ pub fn variable(name: &str) -> Vec<u8> {
     std::os::unix::ffi::OsStringExt::into_vec(std::env::var_os(name).unwrap_or_default())
 }
 
-fn is_absolute(name: &[u8]) -> bool {
+/// Whether a name is a path from the root, or a URL: no folder goes before it.
+pub fn is_absolute(name: &[u8]) -> bool {
     let scheme = name.split(|byte| *byte == b':').next().unwrap_or_default();
     let has_scheme =
         scheme.len() < name.len() && scheme.len() > 1 && scheme.iter().all(u8::is_ascii_alphanumeric);

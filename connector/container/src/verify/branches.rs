@@ -1,0 +1,199 @@
+//! What the entries of branches say of each other, beside the versions that the branches began with: counts of links and attributes,
+//! and what leads where. Only entries of branches are gone through, and what they replace is looked up.
+
+use super::objects::{decoded, wrong};
+use crate::container::open_ledger;
+use crate::object::committed;
+use crate::record::{AttributeRecord, HeaderRecord, LinkRecord};
+use crate::{Options, Result, Target, keys};
+use bytes::Bytes;
+use h5lake_ledger::verify::{Finding, Item, Severity, Verifier};
+use h5lake_ledger::{Access, At, Branch, ErrorKind, Ledger, branch_entry};
+use std::collections::BTreeMap;
+
+/// Checks all branches of the newest version.
+///
+/// # Errors
+/// Those of reading, but for damage, which the ledger has told of.
+pub(super) fn check(verifier: &mut Verifier, target: &Target, options: &Options) -> Result<()> {
+    let branches = match verifier.ledger().branches() {
+        Ok(branches) => branches,
+        Err(e) if is_told(&e) => return Ok(()),
+        Err(e) => return Err(e.into()),
+    };
+    for branch in branches {
+        let at = Some(At::Tag(branch.name.tag()));
+        let ledger = h5lake_ledger::Options { at, salvage: false, ..options.ledger.clone() };
+        let checked = open_ledger(target, Access::ReadOnly, None, &Options { ledger, ..options.clone() })
+            .and_then(|base| BranchCheck::of(verifier, &base, &branch));
+        match checked {
+            Ok(found) => found.into_iter().for_each(|finding| verifier.findings.add(finding)),
+            // A base that is damaged was found before. One that is gone is that of a branch that was merged meanwhile.
+            Err(e) if matches!(e.kind(), crate::ErrorKind::Corrupt | crate::ErrorKind::OutOfRange) => (),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+fn is_told(e: &h5lake_ledger::Error) -> bool {
+    matches!(e.kind(), ErrorKind::Corrupt { .. })
+}
+
+/// What a branch changed of an object's counts.
+#[derive(Default)]
+struct Change {
+    /// Links and uses that lead to it: more than before, and those in the branch's own entries.
+    links: i64,
+    named: u64,
+    /// Links in it, and attributes.
+    members: i64,
+    attributes: i64,
+    /// Whether the branch has something that belongs to it.
+    is_owner: bool,
+    /// Its header, if the branch has one, or deleted it.
+    header: Option<Option<HeaderRecord>>,
+}
+
+/// The check of one branch.
+struct BranchCheck<'a> {
+    base: &'a Ledger,
+    prefix: Vec<u8>,
+    changes: BTreeMap<u64, Change>,
+    found: Vec<Finding>,
+}
+
+/// The objects that a value leads to: by a link, or as committed types.
+fn targets(letter: u8, value: Bytes) -> std::result::Result<Vec<u64>, String> {
+    Ok(match letter {
+        keys::LINK => decoded::<LinkRecord>(value)?.hard.into_iter().collect(),
+        keys::ATTRIBUTE => {
+            decoded::<AttributeRecord>(value)?.datatype.and_then(|t| t.committed).into_iter().collect()
+        }
+        keys::HEADER => committed(&decoded::<HeaderRecord>(value)?).into_iter().collect(),
+        _ => Vec::new(),
+    })
+}
+
+impl<'a> BranchCheck<'a> {
+    fn of(verifier: &Verifier, base: &'a Ledger, branch: &Branch) -> Result<Vec<Finding>> {
+        if base.version() != branch.base {
+            return Ok(Vec::new());
+        }
+        let prefix = Ledger::branch_prefix(branch.name);
+        let mut check = Self { base, prefix: prefix.clone(), changes: BTreeMap::new(), found: Vec::new() };
+        // The prefix ends with a zero.
+        let upper = [&prefix[..prefix.len() - 1], &[1]].concat();
+        let mut scan = verifier.scan(&prefix, Some(&upper));
+        while let Some(item) = scan.step()? {
+            // Of damage nothing can be judged, and the ledger has told of it.
+            let Item::Entry(stored, entry) = item else { return Ok(Vec::new()) };
+            let Ok(Some((key, value))) = branch_entry(&stored, &entry) else { return Ok(Vec::new()) };
+            if !check.add(key, value)? {
+                return Ok(check.found);
+            }
+        }
+        check.compare()?;
+        Ok(check.found)
+    }
+
+    fn bad(&mut self, severity: Severity, kind: &'static str, key: &[u8], why: String) {
+        self.found.push(wrong(severity, kind, &[&self.prefix, key].concat(), why));
+    }
+
+    /// Takes an entry in. False if it cannot be read.
+    fn add(&mut self, key: &[u8], value: Option<Bytes>) -> Result<bool> {
+        let (Some(&letter), Some(id)) = (key.first(), keys::id(key)) else { return Ok(true) };
+        let before = self.base.get(key)?;
+        let all = [(before.clone(), -1), (value.clone(), 1)];
+        for (value, step) in all.into_iter().filter_map(|(value, step)| Some((value?, step))) {
+            let found = match targets(letter, value) {
+                Ok(found) => found,
+                Err(why) => {
+                    self.bad(Severity::Damage, "entry of a branch", key, why);
+                    return Ok(false);
+                }
+            };
+            for target in found {
+                let change = self.changes.entry(target).or_default();
+                change.links += step;
+                change.named += u64::from(step > 0);
+            }
+        }
+        let more = i64::from(value.is_some()) - i64::from(before.is_some());
+        let change = self.changes.entry(id).or_default();
+        match letter {
+            keys::LINK => change.members += more,
+            keys::ATTRIBUTE => change.attributes += more,
+            keys::HEADER => change.header = Some(value.and_then(|value| decoded(value).ok())),
+            _ => (),
+        }
+        let is_owned = matches!(letter, keys::LINK | keys::ATTRIBUTE | keys::BLOCK);
+        self.changes.entry(id).or_default().is_owner |= is_owned && more >= 0;
+        Ok(true)
+    }
+
+    fn header_of_base(&self, id: u64) -> Result<Option<HeaderRecord>> {
+        Ok(self.base.get(&keys::of(keys::HEADER, id))?.and_then(|value| decoded(value).ok()))
+    }
+
+    fn compare(&mut self) -> Result<()> {
+        for (id, change) in std::mem::take(&mut self.changes) {
+            let before = self.header_of_base(id)?;
+            let now = change.header.clone().unwrap_or_else(|| before.clone());
+            let key = keys::of(keys::HEADER, id);
+            match now {
+                None if change.is_owner => {
+                    let why = "the object that something in the branch belongs to is missing there";
+                    self.bad(Severity::Damage, "object", &key, why.into());
+                }
+                None if change.named > 0 => {
+                    let why =
+                        format!("{} links or uses in the branch lead to it, and it is missing", change.named);
+                    self.bad(Severity::Damage, "reference", &key, why);
+                }
+                None => (),
+                Some(now) => self.compare_counts(&key, before.as_ref(), &now, &change),
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_counts(
+        &mut self,
+        key: &[u8],
+        before: Option<&HeaderRecord>,
+        now: &HeaderRecord,
+        change: &Change,
+    ) {
+        let added = |count: u64, more: i64| count.saturating_add_signed(more);
+        let had = before.map_or(0, |h| h.attribute_count);
+        let members = |h: &HeaderRecord| h.group.as_ref().map_or(0, |g| g.link_count);
+        let counts = [
+            ("attributes", added(had, change.attributes), now.attribute_count),
+            ("links", added(before.map_or(0, members), change.members), members(now)),
+        ];
+        for (what, has, says) in counts.into_iter().filter(|(_, has, says)| has != says) {
+            self.bad(
+                Severity::Damage,
+                "object",
+                key,
+                format!("it says that it has {says} {what}, and has {has}"),
+            );
+        }
+        let says = u64::from(now.link_count);
+        let has = added(before.map_or(0, |h| h.link_count.into()), change.links);
+        if change.named > says {
+            let why = format!(
+                "it says that {says} links and uses lead to it, and {} in the branch do",
+                change.named
+            );
+            self.bad(Severity::Damage, "object", key, why);
+        } else if has != says {
+            let why = format!(
+                "it says that {says} links and uses lead to it, and {has} do (H5Oincr_refcount does that, too)"
+            );
+            self.bad(Severity::Warning, "object", key, why);
+        }
+    }
+}
