@@ -1,6 +1,6 @@
 //! A store whose writes go to a local folder first, and are brought to the store in the background.
 //!
-//! Each change becomes a file of a [queue](queue), and is seen by this store's readers from then on. Threads bring the queue to
+//! Each change becomes a file of a queue, and is seen by this store's readers from then on. Threads bring the queue to
 //! the store beneath, so that its other readers see a beginning of the changes, never one of them without those before it.
 
 mod drain;
