@@ -17,8 +17,8 @@ Exit codes:
   0  done; nothing is damaged, nothing was lost, nothing differs
   1  it could not be done; wrong arguments and wrong settings, too
   2  done, and: something is damaged (verify), something was lost (repair), there are differences (diff),
-     a problem (doctor), a store that does not keep what it has to (check-store), or some files could not be converted
-     (import, export)
+     a problem (doctor), a store that does not keep what it has to (check-store), some files could not be converted
+     (import, export), or something stays in a stage (drain)
 `h5lake run` has the exit code of its program.";
 
 const NAMES: &str = "\
@@ -558,6 +558,29 @@ Exit codes: 0 done; 1 not possible: what was committed until then stays.")]
         /// Show no progress.
         #[arg(short, long)]
         quiet: bool,
+    },
+    /// Brings to their stores what writers with the setting stage= left in a folder when they died, and says for each container up to
+    /// which version. What another writer overtook stays, and is told.
+    #[command(after_help = "Examples:
+  h5lake drain /local/scratch
+  h5lake drain --dry-run --json /local/scratch
+  h5lake drain --discard /local/scratch s3://lab/data/run.h5
+
+Exit codes: 0 nothing is left but what living writers have there; 2 something stays; 1 the folder could not be read.")]
+    Drain {
+        /// The folder of the setting stage=, on this machine.
+        folder: PathBuf,
+        /// Only what is of these containers, as the tool names them; without it, all.
+        names: Vec<String>,
+        /// Throw away what is left of the named containers: their last commits are lost.
+        #[arg(long, requires = "names", conflicts_with = "dry_run")]
+        discard: bool,
+        /// Change nothing: show what there is.
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+        /// Show one JSON object for each leftover instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Writes a script that completes the tool's arguments in a shell.
     #[command(after_help = "Examples:

@@ -7,7 +7,7 @@ use h5lake_container::{
     AllocTime, Attribute, Container, CreationOrder, Dataset, Dataspace, Fill, FillTime, FillValue, Index,
     InlineHeap, ObjectId, ObjectKind, Order, Target,
 };
-use h5lake_ledger::{Access, At, Branch, FORMAT_VERSION, Version};
+use h5lake_ledger::{Access, At, Branch, FORMAT_VERSION, Holder, Ledger, Version};
 use serde_json::{Value, json};
 
 use crate::elements::type_of;
@@ -30,13 +30,51 @@ pub fn run(name: &Path, path: Option<&str>, output: Output) -> Result<(), Failur
         Target::File(path) => format!("file {}", path.display()),
         Target::Objects { store, key, url } => format!("objects at {} ({key} in {url})", store.place_of(key)),
     };
+    let stage = stage_of(&place.target);
     let container = find::open_at(name, place, options)?;
     match (path, output) {
-        (None, Output::Json) => Ok(print([container_json(name, &storage, &container)?.to_string()])?),
-        (None, _) => Ok(print(container_lines(name, &storage, &container)?)?),
+        (None, Output::Json) => {
+            let mut shown = container_json(name, &storage, &container)?;
+            if let Some((holder, folder, lives)) = &stage {
+                shown["stage"] = json!({
+                    "host": holder.host, "pid": holder.pid, "folder": folder, "writer_lives": lives,
+                });
+            }
+            Ok(print([shown.to_string()])?)
+        }
+        (None, _) => {
+            let mut lines = container_lines(name, &storage, &container)?;
+            lines.extend(stage.map(|stage| stage_line(&stage)));
+            Ok(print(lines)?)
+        }
         (Some(path), Output::Json) => Ok(print([of_object_json(&container, path)?.to_string()])?),
         (Some(path), _) => Ok(print(of_object_lines(&container, path)?)?),
     }
+}
+
+/// The writer that has a container's lock and stages its commits, the folder, and whether it lives.
+type Stage = (Holder, String, Option<bool>);
+
+/// What keeps it from being read is told by who opens the container.
+fn stage_of(target: &Target) -> Option<Stage> {
+    let Target::Objects { store, key, .. } = target else { return None };
+    let lock = Ledger::lock_holder(store.as_ref(), key).ok()??;
+    Some((lock.holder?, lock.stage?, lock.lives))
+}
+
+fn stage_line((holder, folder, lives): &Stage) -> String {
+    let Holder { host, pid, .. } = holder;
+    let said = match lives {
+        Some(true) => "writes it, and newer commits may be on their way from",
+        Some(false) => "is dead, and newer commits may be left in",
+        None => "cannot be seen from here, and newer commits may be in",
+    };
+    let hint = if *lives == Some(true) {
+        String::new()
+    } else {
+        format!(": 'h5lake drain {folder}' there brings them")
+    };
+    format!("  {:<22} process {pid} on {host} {said} {folder}{hint}", "stage")
 }
 
 fn version_text(version: &Version) -> String {

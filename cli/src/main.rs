@@ -12,6 +12,7 @@ mod convert;
 mod copy;
 mod diff;
 mod doctor;
+mod drain;
 mod elements;
 mod filter;
 mod find;
@@ -170,6 +171,15 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             return repair::run(&source, &target, Output::of(json, quiet)).map(Outcome::of);
         }
         Command::Vacuum { name, json, quiet } => vacuum::run(&name, Output::of(json, quiet)),
+        Command::Drain { folder, names, discard, dry_run, json } => {
+            let action = match (discard, dry_run) {
+                (true, _) => drain::Action::Discard,
+                (_, true) => drain::Action::Show,
+                _ => drain::Action::Drain,
+            };
+            let wanted = drain::Wanted { folder: &folder, names: &names, action, json };
+            return drain::run(&wanted).map(Outcome::of);
+        }
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::man(&folder),
     }

@@ -47,6 +47,13 @@ pub(crate) fn run(name: &Path, yes: bool, json: bool) -> Result<(), Failure> {
         return told(name, json, false);
     };
     eprintln!("h5lake: {}: {}", name.display(), describe(&lock));
+    if let Some(folder) = &lock.stage {
+        let host = lock.holder.as_ref().map_or("its machine", |holder| &holder.host);
+        eprintln!(
+            "h5lake: commits that it staged may not have arrived: 'h5lake drain {folder}' on {host} brings them, and no longer \
+             once somebody else has written"
+        );
+    }
     if lock.lives != Some(false) {
         eprintln!("h5lake: if that writer lives, it loses all that it has not committed");
     }

@@ -122,6 +122,8 @@ pub enum ErrorKind {
     ShortRead,
     /// The request makes no sense: a bad key, range or configuration.
     InvalidArgument,
+    /// What a [stage](crate::StagedStore) holds cannot arrive in the store: another writer was there.
+    StageBroken,
     /// Anything else the operating system or the transport reported.
     Io,
 }
@@ -172,6 +174,7 @@ impl ErrorKind {
             ErrorKind::Corrupt => "corrupt",
             ErrorKind::ShortRead => "fewer bytes than asked for",
             ErrorKind::InvalidArgument => "invalid argument",
+            ErrorKind::StageBroken => "what was staged cannot arrive",
             ErrorKind::Io => "input/output error",
         }
     }

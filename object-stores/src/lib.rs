@@ -29,7 +29,6 @@ mod monotonic;
 mod observed;
 mod path;
 mod payload;
-#[cfg(any(feature = "remote", feature = "rados", feature = "libraries"))]
 mod per_process;
 mod prefix;
 #[cfg(feature = "rados")]
@@ -38,6 +37,7 @@ pub mod registry;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod settings;
+pub mod staged;
 mod store;
 mod trace;
 
@@ -58,6 +58,7 @@ pub use path::Key;
 pub use payload::PutPayload;
 pub use prefix::PrefixStore;
 pub use registry::Registry;
+pub use staged::StagedStore;
 pub use store::{
     Capabilities, Condition, Etag, GetResult, ListPage, Listing, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMode, PutResult, PutStream, check_exact, resolve_range,

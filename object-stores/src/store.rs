@@ -7,7 +7,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::{Error, ErrorKind, FilterAsk, FilterMatches, Key, Operation, PutPayload, Requests, Result};
+use crate::{
+    Error, ErrorKind, FilterAsk, FilterMatches, Key, Operation, PutPayload, Requests, Result, StagedStore,
+};
 
 /// The version of an object's content: opaque, given by the store, compared for equality only.
 ///
@@ -322,6 +324,11 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
 
     /// What was asked of the store, where somebody counts it.
     fn requests(&self) -> Option<Arc<Requests>> {
+        None
+    }
+
+    /// The store as one whose changes wait in a local folder, if it is one: the outermost of several wrappers.
+    fn stage(&self) -> Option<&StagedStore> {
         None
     }
 }

@@ -241,6 +241,9 @@ except h5lake.ToolError as error:
 else:
     raise AssertionError
 with h5py.File("s.h5", "w", driver="h5lake", store=f"file://{Path.cwd()}/store") as f: f["x"] = 1
+Path("stage").mkdir()
+with h5py.File("s.h5", "a", driver="h5lake", store=f"file://{Path.cwd()}/store", stage=f"{Path.cwd()}/stage") as f: f["z"] = 1
+assert h5lake.drain("stage") == [] and not list(Path("stage").iterdir())
 Path("s.h5").rename("old")
 h5lake.link(f"file://{Path.cwd()}/store/s.h5", "s.h5")
 with h5py.File("s.h5") as f: assert f["x"][()] == 1

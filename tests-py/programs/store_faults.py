@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 from cases import main
 
@@ -77,9 +77,11 @@ class Handler(BaseHTTPRequestHandler):
                 objects.pop(key, None)
                 return self.answer(204)
             if self.command == "POST":
-                for part in sent.decode().split("<Key>")[1:]:
-                    objects.pop(part.split("</Key>")[0], None)
-                return self.answer(200, b"<DeleteResult></DeleteResult>")
+                gone = [part.split("</Key>")[0] for part in sent.decode().split("<Key>")[1:]]
+                for name in gone:
+                    objects.pop(unescape(name), None)
+                rows = "".join(f"<Deleted><Key>{name}</Key></Deleted>" for name in gone)
+                return self.answer(200, f"<DeleteResult>{rows}</DeleteResult>".encode())
             if not key:
                 prefix, after = query.get("prefix", [""])[0], query.get("start-after", [""])[0]
                 rows = "".join(

@@ -129,7 +129,7 @@ impl From<h5lake_ledger::Error> for Error {
             L::NotFound | L::NoFolder { .. } => ErrorKind::NotFound,
             L::AlreadyExists => ErrorKind::AlreadyExists,
             L::PermissionDenied { .. } | L::AccessDenied { .. } => ErrorKind::PermissionDenied,
-            L::Locked { .. } => ErrorKind::Locked,
+            L::Locked { .. } | L::Staged { .. } => ErrorKind::Locked,
             L::NoSpace { .. } => ErrorKind::NoSpace,
             L::NotAContainer { .. } | L::WrongStorage { .. } => ErrorKind::NotAContainer,
             L::NewerFormat { .. } => ErrorKind::Unsupported,

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use h5lake_ledger::locks::Mutex;
 use h5lake_ledger::{CacheUse, process};
-use object_stores::{Meter, Reading, RequestKind, Requests};
+use object_stores::staged::StageUse;
+use object_stores::{Meter, Reading, RequestKind, Requests, StagedStore};
 
 use crate::{Error, ErrorKind, Options, Result, Target, registry};
 
@@ -29,6 +30,8 @@ pub(crate) struct Statistics {
     ledger: Arc<h5lake_ledger::Statistics>,
     /// Those of the target's store.
     requests: Option<Arc<Requests>>,
+    /// What its stage holds, if it has one.
+    stage: Option<Arc<StageUse>>,
 }
 
 /// What one container cost since it was opened.
@@ -48,6 +51,8 @@ pub struct Summary {
     pub conflicts: u64,
     /// Requests by kind: of a store `get`, `put`, `head`, `list` and `delete`; of a file `read`, `write` and `sync`.
     pub requests: Vec<(&'static str, Reading)>,
+    /// Bytes of objects that were put into a stage, and those of them that arrived in the store; `None` without a stage.
+    pub staged: Option<(u64, u64)>,
     /// Requests of a store that were sent again.
     pub retries: u64,
     /// Looks into the cache of blocks that found something, and others.
@@ -122,6 +127,10 @@ impl Statistics {
                 Target::Objects { store, .. } => store.requests(),
                 Target::File(_) => None,
             },
+            stage: match target {
+                Target::Objects { store, .. } => store.stage().map(StagedStore::counts),
+                Target::File(_) => None,
+            },
         });
         let mut known = KNOWN.lock();
         known.forget_parents();
@@ -155,6 +164,7 @@ impl Statistics {
             commits: self.commits.read(),
             conflicts: self.conflicts.load(Ordering::Relaxed),
             requests,
+            staged: self.stage.as_ref().map(|stage| (stage.staged_bytes(), stage.drained_bytes())),
             retries: self.requests.as_ref().map_or(0, |requests| requests.retries()),
             block_cache: looks(&self.blocks),
             page_cache: looks(&self.ledger.pages),

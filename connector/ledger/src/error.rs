@@ -62,6 +62,15 @@ pub enum ErrorKind {
         /// The writer, when its note could be read.
         holder: Option<Holder>,
     },
+    /// The last writer staged its commits on its machine, and did not bring all of them to the store (errno 11).
+    Staged {
+        /// Host name of that machine.
+        host: String,
+        /// The folder of its stage there.
+        folder: String,
+        /// The newest version that arrived, where that is known.
+        arrived: Option<u64>,
+    },
     /// Locks are required but the file system has none.
     LocksUnsupported {
         /// The raw error number.
@@ -152,6 +161,11 @@ pub enum ErrorKind {
     /// An earlier failure left this writer unable to tell what is stored; reopen to go on.
     Broken {
         /// The earlier failure.
+        why: String,
+    },
+    /// What this writer has staged cannot arrive in its store; what had arrived is there.
+    Stranded {
+        /// Why, where it lies, and what to do.
         why: String,
     },
     /// An argument is out of bounds.
@@ -246,7 +260,7 @@ impl Error {
                 Some(17)
             }
             ErrorKind::IsADirectory => Some(21),
-            ErrorKind::Locked { .. } | ErrorKind::Conflict => Some(11),
+            ErrorKind::Locked { .. } | ErrorKind::Staged { .. } | ErrorKind::Conflict => Some(11),
             ErrorKind::PermissionDenied { errno }
             | ErrorKind::AccessDenied { errno, .. }
             | ErrorKind::LocksUnsupported { errno }
@@ -265,6 +279,7 @@ impl Error {
             | ErrorKind::BranchGone { .. }
             | ErrorKind::Gone
             | ErrorKind::Forked
+            | ErrorKind::Stranded { .. }
             | ErrorKind::Broken { .. } => None,
         }
     }
@@ -295,6 +310,19 @@ impl fmt::Display for Error {
             ),
             ErrorKind::Locked { holder: None } => {
                 f.write_str("is open for writing elsewhere; close it there, or open to read")
+            }
+            ErrorKind::Staged { host, folder, arrived } => {
+                f.write_str(
+                    "its last writer is gone, and had staged more than what has arrived in the store; ",
+                )?;
+                if let Some(version) = arrived {
+                    write!(f, "version {version} is the newest that arrived; ")?;
+                }
+                write!(
+                    f,
+                    "'h5lake drain {folder}' on {host} brings the rest, and 'h5lake unlock' of the container goes on without \
+                     it; or open to read"
+                )
             }
             ErrorKind::LocksUnsupported { errno } => write!(
                 f,
@@ -361,7 +389,7 @@ impl fmt::Display for Error {
             ErrorKind::Broken { why } => {
                 write!(f, "an earlier failure left this writer unusable ({why}); reopen to go on")
             }
-            ErrorKind::Invalid { why } => f.write_str(why),
+            ErrorKind::Invalid { why } | ErrorKind::Stranded { why } => f.write_str(why),
             ErrorKind::Io { what, .. } | ErrorKind::Store { what, .. } => f.write_str(what),
         }
     }

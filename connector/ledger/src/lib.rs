@@ -77,8 +77,8 @@ pub use ledger::{Branch, HeldRoom, Ledger, PayloadPlace, Tag, Tagging, WholeCopy
 pub use limits::{MAX_KEY, MAX_VALUE};
 pub use multi_writer::{CommitLock, EntryChange};
 pub use options::{
-    Access, At, ContainerIdentity, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
-    SyncPolicy, Version, Writers,
+    Access, At, ContainerIdentity, Drained, LockHolder, LockPolicy, Options, Probe, Replace, Replaced,
+    ReplacedObject, SyncPolicy, Version, Writers,
 };
 pub use origin::{CopyState, Origin};
 pub use payload::PayloadPart;

@@ -263,6 +263,21 @@ pub struct LockHolder {
     pub holder: Option<crate::Holder>,
     /// Whether that process lives; `None` where that cannot be seen from here.
     pub lives: Option<bool>,
+    /// The folder on its machine in which it stages its commits; some may not have arrived.
+    pub stage: Option<String>,
+}
+
+/// What a leftover of a stage brought to a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// The newest version that was there before.
+    pub from: u64,
+    /// The newest version that is there now.
+    pub to: u64,
+    /// Puts and deletions.
+    pub operations: u64,
+    /// Bytes of objects.
+    pub bytes: u64,
 }
 
 /// What a name holds, as far as the first bytes tell.

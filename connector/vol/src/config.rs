@@ -105,6 +105,10 @@ pub struct Config {
     pub disk_cache: Option<String>,
     /// Bound of that directory in bytes.
     pub disk_cache_size: Option<usize>,
+    /// A local folder in which writes to stores wait until they are there, or `None` to wait for the stores.
+    pub stage: Option<String>,
+    /// Bytes that one container may take there.
+    pub stage_size: Option<usize>,
     /// Whether several processes may have a container open for writing.
     pub many_writers: bool,
     /// What one of several writers does that changed the same thing as another.
@@ -237,6 +241,8 @@ impl Config {
             )?,
             "disk_cache" => self.disk_cache = Some(absolute_path(value)?),
             "disk_cache_size" => self.disk_cache_size = Some(byte_count(value)?),
+            "stage" => self.stage = Some(absolute_path(value)?),
+            "stage_size" => self.stage_size = Some(byte_count(value)?),
             "writers" => self.many_writers = one_of(value, &[("many", true), ("one", false)])?,
             "conflict" => self.on_conflict = one_of(value, &ON_CONFLICT)?,
             "replace" => {
@@ -307,6 +313,12 @@ impl Config {
         if let Some(bytes) = self.disk_cache_size {
             words.push(format!("disk_cache_size={bytes}"));
         }
+        if let Some(path) = &self.stage {
+            words.push(source::word("stage", path));
+        }
+        if let Some(bytes) = self.stage_size {
+            words.push(format!("stage_size={bytes}"));
+        }
         match self.at {
             Some(At::Version(number)) => words.push(format!("version={number}")),
             Some(at @ At::Time(_)) => words.push(format!("as_of={}", at.setting_value())),
@@ -361,7 +373,7 @@ mod tests {
     #[test]
     fn every_key_is_read_and_written_back() {
         let text = "store=memory:x store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse native_filters=library sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
-                    disk_cache=/var/tmp/lake disk_cache_size=1073741824 writers=many conflict=last replace=any links=any \
+                    disk_cache=/var/tmp/lake disk_cache_size=1073741824 stage='/local/a b' stage_size=2GiB writers=many conflict=last replace=any links=any \
                     async=on";
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));
@@ -463,6 +475,8 @@ mod tests {
             ("store=here", "store"),
             ("disk_cache=here", "disk_cache"),
             ("disk_cache_size=big", "disk_cache_size"),
+            ("stage=here", "stage"),
+            ("stage_size=much", "stage_size"),
             ("word", "word"),
             ("version=0", "version"),
             ("as_of=soon", "as_of"),

@@ -450,6 +450,14 @@ pub fn of_the_setting(config: &Config) -> String {
     format!(" of {}", config.store_origin.name_of("store"))
 }
 
+/// A key in the store of a URL, for what knows both.
+///
+/// # Errors
+/// A store that cannot be used.
+pub fn in_store_at(url: &str, key: &str, config: &Config) -> Result<Target> {
+    in_store(url, "", key, config)
+}
+
 /// A key in the store of a URL; `of` says whose store that is, where an error has to say it.
 fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
     let mut settings = Settings::new();

@@ -51,13 +51,17 @@ fn cache((hits, misses): (u64, u64)) -> Value {
 /// One summary. Times are in seconds.
 pub fn object(summary: &Summary) -> Value {
     let requests = summary.requests.iter().map(|(kind, shown)| ((*kind).to_owned(), transfers(shown)));
-    json!({
+    let mut shown = json!({
         "container": summary.container, "open": summary.is_open, "writable": summary.writable,
         "open_seconds": seconds(summary.open_for), "commits": calls(&summary.commits), "conflicts": summary.conflicts,
         "bytes_read": summary.bytes_read(), "bytes_written": summary.bytes_written(),
         "requests": Value::Object(requests.collect::<Map<_, _>>()), "retries": summary.retries,
         "block_cache": cache(summary.block_cache), "page_cache": cache(summary.page_cache),
-    })
+    });
+    if let Some((staged, drained)) = summary.staged {
+        shown["stage"] = json!({ "staged_bytes": staged, "drained_bytes": drained });
+    }
+    shown
 }
 
 /// The same as one line for people.
@@ -71,6 +75,9 @@ pub fn line(summary: &Summary) -> String {
     ];
     let used = summary.requests.iter().filter(|(_, shown)| shown.calls > 0);
     parts.extend(used.map(|(kind, shown)| format!("{kind}: {}", timed(shown))));
+    if let Some((staged, drained)) = summary.staged {
+        parts.push(format!("stage: {staged} bytes, {drained} of them arrived"));
+    }
     parts.push(format!("{} retries", summary.retries));
     for (name, (hits, misses)) in [("block", summary.block_cache), ("page", summary.page_cache)] {
         parts.push(format!("{name} cache: {hits} hits, {misses} misses"));
@@ -107,6 +114,7 @@ mod tests {
             commits: shown(2, 0),
             conflicts: 1,
             requests: vec![("get", shown(4, 100)), ("put", shown(2, 50)), ("list", Reading::default())],
+            staged: Some((50, 40)),
             retries: 3,
             block_cache: (5, 6),
             page_cache: (7, 8),
@@ -121,15 +129,24 @@ mod tests {
         assert_eq!(shown["requests"]["get"]["mean_seconds"], 0.01);
         assert_eq!(shown["requests"]["list"]["count"], 0);
         assert_eq!((&shown["commits"]["max_seconds"], &shown["retries"]), (&json!(0.03), &json!(3)));
+        assert_eq!(shown["stage"], json!({ "staged_bytes": 50, "drained_bytes": 40 }));
+        let without = object(&Summary { staged: None, ..summary() });
+        assert!(without.get("stage").is_none(), "{without}");
         assert_eq!(shown["page_cache"], json!({ "hits": 7, "misses": 8 }));
     }
 
     #[test]
     fn people_get_one_line() {
         let shown = line(&summary());
-        for part in
-            ["s3://bucket/a.h5: ", "commits: 2 in 40.000ms", "1 failed", "get: 4 ", "3 retries", "5 hits"]
-        {
+        for part in [
+            "s3://bucket/a.h5: ",
+            "commits: 2 in 40.000ms",
+            "1 failed",
+            "get: 4 ",
+            "3 retries",
+            "5 hits",
+            "50 bytes, 40",
+        ] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
         assert!(!shown.contains("list") && !shown.contains('\n'), "{shown}");

@@ -22,12 +22,12 @@ from ._libraries import Library, libraries, stats
 from ._plugin import folder as plugin_folder
 from ._zarr import export_zarr, import_zarr
 from ._publish import Publication, Published, publications, publish, withdraw
-from ._tool import (Copied, Difference, Finding, Tag, Version, copy, diff, export_native, import_native, link, remove,
-                    repair, restore, tag, tags, unlock, untag, vacuum, verify, versions)
+from ._tool import (Copied, Difference, Drained, Finding, Tag, Version, copy, diff, drain, export_native, import_native, link,
+                    remove, repair, restore, tag, tags, unlock, untag, vacuum, verify, versions)
 
-__all__ = ["Adopted", "Branch", "Copied", "Difference", "Finding", "Library", "LibraryError", "Matches", "Publication", "Published",
+__all__ = ["Adopted", "Branch", "Copied", "Difference", "Drained", "Finding", "Library", "LibraryError", "Matches", "Publication", "Published",
            "Reference", "Tag", "ToolError", "Version", "adopt", "branch", "branches", "connector_string", "copy",
-           "delete_branch", "diff", "disable", "display", "enable", "enabled", "export_native", "export_zarr", "filter",
+           "delete_branch", "diff", "disable", "display", "drain", "enable", "enabled", "export_native", "export_zarr", "filter",
            "import_native", "import_zarr", "libraries", "link", "materialize", "merge", "plugin_folder", "publications",
            "publish", "references", "remove", "repair", "restore", "stats", "tag", "tags", "unlock", "untag", "vacuum",
            "verify", "versions", "withdraw"]

@@ -52,6 +52,29 @@ class Copied:
 
 
 @dataclass(frozen=True)
+class Drained:
+    """What became of the stage of a writer that died."""
+
+    #: The container.
+    name: str
+    #: The folder in which the rest lies, or lay.
+    folder: str
+    #: The writer.
+    host: str
+    pid: int
+    #: "arrived", "stays", "waits" (it was only looked at), "discarded", or "in use": the writer lives.
+    outcome: str
+    #: Puts and deletions, and bytes of objects. None where a writer lives.
+    operations: "int | None" = None
+    bytes: "int | None" = None
+    #: The newest version in the store before, and now; None unless all arrived.
+    from_version: "int | None" = None
+    to_version: "int | None" = None
+    #: Why it stays.
+    error: "str | None" = None
+
+
+@dataclass(frozen=True)
 class Tag:
     """A name under which a version stays: `NAME@tag=TAG`."""
 
@@ -178,6 +201,16 @@ def repair(source: Name, target: Name, **settings) -> bool:
 def vacuum(name: Name, **settings) -> None:
     """Gives back room that nobody needs. When this returns, it is given back."""
     _run("vacuum", "--", name, settings=settings)
+
+
+def drain(folder: Name, *names: str, discard: bool = False, dry_run: bool = False, **settings) -> "list[Drained]":
+    """Brings to their stores what writers with the setting `stage` left in a folder of this machine when they died: of the named
+    containers, or of all. What another writer overtook stays, and its `outcome` is "stays". `discard` throws away what is left of the
+    named containers, and `dry_run` changes nothing."""
+    more = (["--discard"] if discard else []) + (["--dry-run"] if dry_run else [])
+    out, _ = _run("drain", "--json", *more, "--", folder, *names, settings=settings, allowed=(PARTIAL,))
+    entries = map(json.loads, out.splitlines())
+    return [Drained(**{field: entry.get(field) for field in Drained.__dataclass_fields__}) for entry in entries]
 
 
 def restore(name: Name, id: str = "", *, version: "int | str | None" = None, **settings) -> None:

@@ -103,7 +103,7 @@ impl Drop for Ledger {
 
 /// Remembers an error after which this handle can never commit again.
 pub(crate) fn note_broken(s: &mut State, e: Error) -> Error {
-    if matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Conflict) {
+    if matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Stranded { .. } | ErrorKind::Conflict) {
         s.broken = Some(e.clone());
     }
     e

@@ -74,6 +74,11 @@ impl Ledger {
         let version = s.version;
         let version = self.commit_staged(&mut s, after)?.unwrap_or(version);
         self.storage.make_durable()?;
+        drop(s);
+        if after == After::Close {
+            // Not under the lock: it may take as long as the store does.
+            self.storage.arrive().map_err(|e| note_broken(&mut self.lock(), e))?;
+        }
         Ok(version)
     }
 
@@ -386,7 +391,7 @@ impl Ledger {
 
 /// After these nothing else is tried.
 fn is_final(e: &Error) -> bool {
-    matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Conflict)
+    matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Stranded { .. } | ErrorKind::Conflict)
 }
 
 fn set_base(s: &mut State, root: Option<PageRef>) {

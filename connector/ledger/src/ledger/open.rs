@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use object_stores::staged::{Leftover, Role};
 use object_stores::{Key, ObjectStore};
 
 use super::Ledger;
@@ -13,7 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::{ByteSource, OpenedFile, Replacing};
 use crate::limits::{MAX_KEY, MAX_VALUE};
 use crate::objects::FirstHeadPut;
-use crate::options::{Access, At, LockHolder, Options, Probe, Replace, Replaced, ReplacedObject};
+use crate::options::{
+    Access, At, Drained, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
+};
 use crate::storage::StorageReads;
 use crate::wal::record;
 use crate::{file, objects};
@@ -251,6 +255,25 @@ impl Ledger {
     /// that whoever has a copy needs no other.
     pub fn is_immutable_object(key: &Key) -> bool {
         objects::is_immutable(key)
+    }
+
+    /// What an object is to the container whose key is `container`, for a store that [stages](object_stores::StagedStore) changes.
+    pub fn role_of_object(container: &str, key: &Key) -> Role {
+        objects::role_of(container, key)
+    }
+
+    /// Brings to a store what a dead writer of one of its containers had staged, under that container's lock.
+    ///
+    /// # Errors
+    /// `NotFound` if the container is gone; `Locked` while another writer has it open; `Stranded` for what cannot arrive, which stays
+    /// where it is; `Store`.
+    pub fn drain_leftover(
+        store: &Arc<dyn ObjectStore>,
+        leftover: Leftover,
+        lock: LockPolicy,
+        patience: Duration,
+    ) -> Result<Drained> {
+        objects::drain(store, leftover, lock, patience)
     }
 
     /// Says what a key holds from its first bytes.

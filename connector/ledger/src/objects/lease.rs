@@ -5,20 +5,24 @@
 //! process that can be seen to live loses it to nobody.
 
 mod keeper;
+mod note;
+mod rest;
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use object_stores::{Condition, Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use bytes::Bytes;
+use object_stores::{
+    Condition, Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload, StagedStore,
+};
 
-use crate::checksum::{seal, unseal};
 use crate::clock;
-use crate::codec::{Decoded, Reader, put_string, put_varint};
-use crate::error::{Error, ErrorKind, Holder, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file::superblock::myself;
 use crate::liveness::{Life, ProcessIdentity};
 use crate::locks::Mutex;
+use crate::objects::lease::note::Note;
 use crate::objects::manifest::{MAX_LOCK_OBJECT_BYTES, Names, put_over, store_error};
 use crate::objects::{lock, store_clock};
 use crate::options::LockHolder;
@@ -33,60 +37,17 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 /// without returning it.
 static LIVE: LazyLock<Mutex<HashSet<[u8; 16]>>> = LazyLock::new(Mutex::default);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Note {
-    holder: Holder,
-    nonce: [u8; 16],
-    /// Seconds since 1970 by the holder's clock. Earlier versions of h5lake go by it.
-    until: u64,
-    /// Earlier versions do not say it.
-    identity: Option<ProcessIdentity>,
-}
-
-impl Note {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = b"h5lW".to_vec();
-        put_string(&mut out, self.holder.host.as_bytes());
-        put_varint(&mut out, u64::from(self.holder.pid));
-        put_varint(&mut out, self.holder.since);
-        out.extend_from_slice(&self.nonce);
-        put_varint(&mut out, self.until);
-        if let Some(identity) = &self.identity {
-            identity.encode(&mut out);
-        }
-        seal(&mut out);
-        out
-    }
-
-    fn decode(bytes: &[u8]) -> Decoded<Self> {
-        let mut r = Reader::new(unseal(bytes)?.0);
-        if r.take(4)? != b"h5lW" {
-            return Err("not a lock");
-        }
-        let host = String::from_utf8_lossy(r.string()?).into_owned();
-        let pid = u32::try_from(r.varint()?).map_err(|_| "no pid")?;
-        let holder = Holder { host, pid, since: r.number()? };
-        let (nonce, until) = (r.id()?, r.number()?);
-        let identity = if r.remaining() == 0 { None } else { Some(ProcessIdentity::read(&mut r)?) };
-        Ok(Self { holder, nonce, until, identity })
-    }
-
-    /// Whether whoever wrote this can still be writing.
-    fn life(&self) -> Life {
-        if lock(&LIVE).contains(&self.nonce) {
-            return Life::Alive;
-        }
-        let Some(identity) = &self.identity else { return Life::Unknown };
-        match identity.life(self.holder.pid) {
-            // This very process, and no handle of it has the lease.
-            Life::Alive if self.holder.pid == process::id() => Life::Dead,
-            life => life,
-        }
-    }
-}
-
 fn seconds() -> u64 {
     clock::now() / 1_000_000
+}
+
+/// What a lease is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To go on writing: behind all that the writer before has committed.
+    Write,
+    /// To bring what that one staged to the store.
+    Drain,
 }
 
 /// What a lease that is held is.
@@ -100,6 +61,8 @@ struct HeldLease {
     /// When it was last put; and the same by the wall clock, which goes on while the machine sleeps.
     renewed: (Instant, u64),
     released: bool,
+    /// The lock object of a dead writer that tells where the rest of its versions lies.
+    before: Option<Bytes>,
 }
 
 /// A lease that this handle holds.
@@ -123,6 +86,13 @@ pub(crate) fn check_free(store: &dyn ObjectStore, names: &Names, target: &str) -
         Some(found) => stale_or_locked(store, names, &found, target),
         None => Ok(()),
     }
+}
+
+/// The same for who opens it for writing: neither may a dead writer have left a rest elsewhere.
+pub(crate) fn check_free_to_write(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<()> {
+    let Some(found) = find(store, names, target)? else { return Ok(()) };
+    stale_or_locked(store, names, &found, target)?;
+    rest::check(store, names, &found.bytes, target).map(drop)
 }
 
 /// Whether a container's lock object is there, and its writer is dead.
@@ -176,6 +146,7 @@ pub(crate) fn holder(store: &dyn ObjectStore, names: &Names, target: &str) -> Re
             Life::Dead => Some(false),
             Life::Unknown => None,
         }),
+        stage: note.as_ref().and_then(|note| note.stage.clone()),
         holder: note.map(|note| note.holder),
     }))
 }
@@ -187,11 +158,20 @@ pub(crate) fn take_away(store: &dyn ObjectStore, names: &Names, target: &str) ->
 
 impl Lease {
     pub(crate) fn take(store: &Arc<dyn ObjectStore>, names: &Names, target: &str) -> Result<Self> {
+        Self::take_for(store, names, target, Purpose::Write)
+    }
+
+    /// Takes the lease to bring to the store what a dead writer staged.
+    pub(crate) fn take_to_drain(store: &Arc<dyn ObjectStore>, names: &Names, target: &str) -> Result<Self> {
+        Self::take_for(store, names, target, Purpose::Drain)
+    }
+
+    fn take_for(store: &Arc<dyn ObjectStore>, names: &Names, target: &str, purpose: Purpose) -> Result<Self> {
         let mut held = HeldLease::new(store, names, target)?;
-        match held.put_first(names) {
+        match held.put_first(names, purpose) {
             // Who opens a container in a full store may be about to delete from it.
             Err(e) if matches!(e.kind(), ErrorKind::NoSpace { .. }) && store.spend_reserve() => {
-                held.put_first(names)?;
+                held.put_first(names, purpose)?;
             }
             done => done?,
         }
@@ -221,9 +201,28 @@ impl Lease {
         lock(&self.held).renew_if_due()
     }
 
-    /// Gives the lease back.
+    /// Gives the lease back, when all that the writer staged has arrived. It is renewed until then.
     pub(crate) fn release(self) -> Result<()> {
+        let (store, target) = {
+            let held = lock(&self.held);
+            (held.store.clone(), held.target.clone())
+        };
+        if let Some(Err(e)) = store.stage().map(StagedStore::drain) {
+            self.leave()?;
+            return Err(store_error(&target, &e));
+        }
         lock(&self.held).release()
+    }
+
+    /// Leaves the lock object where it is: it tells that the writer's stage holds more than what arrived.
+    pub(crate) fn leave(self) -> Result<()> {
+        lock(&self.held).released = true;
+        Ok(())
+    }
+
+    /// Gives the lease back as it was taken: to a dead writer whose rest did not arrive.
+    pub(crate) fn put_back(self) -> Result<()> {
+        lock(&self.held).put_back()
     }
 }
 
@@ -233,9 +232,14 @@ impl Drop for Lease {
         if self.owner != process::id() {
             return;
         }
-        if let Err(e) = lock(&self.held).release() {
+        let mut held = lock(&self.held);
+        // Whoever did not wait for what is staged does not wait now.
+        let is_stuck = held.store.stage().is_some_and(StagedStore::is_stuck);
+        held.released |= is_stuck;
+        if let Err(e) = held.release() {
             tracing::debug!(error = %e, "a lease was not given back");
         }
+        drop(held);
         lock(&LIVE).remove(&self.nonce);
     }
 }
@@ -248,14 +252,15 @@ impl HeldLease {
             store: store.clone(),
             key: names.key("lock", target)?,
             target: target.into(),
-            note: Note { holder: myself(), nonce, until, identity },
+            note: Note { holder: myself(), nonce, until, identity, stage: rest::stage_of(store.as_ref()) },
             etag: None,
             renewed: (Instant::now(), seconds()),
             released: false,
+            before: None,
         })
     }
 
-    fn put_first(&mut self, names: &Names) -> Result<()> {
+    fn put_first(&mut self, names: &Names, purpose: Purpose) -> Result<()> {
         let bytes = self.note.encode();
         if self.store.honours(Condition::Create) {
             let payload = PutPayload::from(bytes.clone());
@@ -275,6 +280,11 @@ impl HeldLease {
             // A repeated put may have met its own effect.
             if found.bytes != bytes {
                 stale_or_locked(self.store.as_ref(), names, &found, &self.target)?;
+                let has_rest = match purpose {
+                    Purpose::Write => rest::check(self.store.as_ref(), names, &found.bytes, &self.target)?,
+                    Purpose::Drain => rest::is_told(&found.bytes),
+                };
+                self.before = has_rest.then(|| found.bytes.clone());
             }
             old = found.meta.etag;
         }
@@ -322,6 +332,13 @@ impl HeldLease {
             self.etag = found.meta.etag;
         }
         Ok(is_ours)
+    }
+
+    fn put_back(&mut self) -> Result<()> {
+        let Some(before) = self.before.clone() else { return self.release() };
+        self.released = true;
+        let put = put_over(self.store.as_ref(), &self.key, before, self.etag.as_ref());
+        put.map(drop).map_err(|e| store_error(&self.target, &e))
     }
 
     fn release(&mut self) -> Result<()> {

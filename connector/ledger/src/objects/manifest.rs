@@ -1,6 +1,7 @@
 //! The head object of a container and the names of its other objects.
 
 use bytes::Bytes;
+use object_stores::staged::Role;
 use object_stores::{Condition, Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::address::{Location, PageRef};
@@ -30,6 +31,7 @@ pub(crate) fn store_error(target: &str, e: &object_stores::Error) -> Error {
         K::PermissionDenied => ErrorKind::AccessDenied { errno: errno(13), what: e.to_string() },
         K::NoSpace => ErrorKind::NoSpace { errno: errno(28) },
         K::PreconditionFailed => ErrorKind::Conflict,
+        K::StageBroken => ErrorKind::Stranded { why: e.to_string() },
         _ => ErrorKind::Store { errno: e.errno(), what: e.to_string() },
     };
     Error::new(target, kind)
@@ -57,6 +59,13 @@ impl Names {
         self.key("queue", target)
     }
 
+    /// Whether an object is this container's: its head, one under its id, or what says that it was replaced.
+    pub(crate) fn holds(&self, key: &Key) -> bool {
+        let is_below =
+            |folder: &str| key.as_str().strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        *key == self.head || is_below(self.lake.as_str()) || is_below(&format!("{}.lake/replaced", self.head))
+    }
+
     pub(crate) fn object_key(&self, location: &Location, target: &str) -> Result<Key> {
         match location {
             Location::Log(n) => self.key(&format!("log/{n:016x}"), target),
@@ -80,6 +89,21 @@ pub(crate) fn is_immutable(key: &Key) -> bool {
     let mut segments = key.as_str().rsplit('/');
     let mut next = || segments.next().unwrap_or_default();
     is_id(next()) && matches!(next(), "pack" | "page") && is_id(next()) && next().ends_with(".lake")
+}
+
+/// What an object is to the container whose head is `head`, for a store that brings changes in an order.
+pub(crate) fn role_of(head: &str, key: &Key) -> Role {
+    let Some(rest) = key.as_str().strip_prefix(head) else { return Role::Other };
+    if rest.is_empty() {
+        return Role::Head;
+    }
+    match rest.strip_prefix(".lake/").and_then(|rest| rest.split_once('/')) {
+        Some(("clock", _)) => Role::Straight,
+        Some((id, "lock")) if is_id(id) => Role::Lock,
+        Some((id, rest)) if is_id(id) && rest.starts_with("log/") => Role::Record,
+        Some((id, _)) if is_id(id) && is_immutable(key) => Role::Immutable,
+        _ => Role::Other,
+    }
 }
 
 /// Feature of a head: it is closed, so who commits has to put another head before.
@@ -295,6 +319,37 @@ mod tests {
         );
         let foreign = format!("dir/c.h5/{}/pack/{}", hex(&[1; 16]), hex(&[2; 16]));
         assert!(!is_immutable(&Key::new(foreign).unwrap()));
+    }
+
+    #[test]
+    fn each_object_has_its_role() {
+        let names = Names::new(Key::new("dir/c.h5").unwrap(), &[7; 16], "x").unwrap();
+        let role = |key: &Key| role_of("dir/c.h5", key);
+        let at = |location| role(&names.object_key(&location, "x").unwrap());
+        assert_eq!(at(Location::Pack([1; 16])), Role::Immutable);
+        assert_eq!(at(Location::Page([2; 16])), Role::Immutable);
+        assert_eq!(at(Location::Log(5)), Role::Record);
+        assert_eq!(role(&names.head), Role::Head);
+        assert_eq!(role(&names.key("lock", "x").unwrap()), Role::Lock);
+        for (text, expected) in [
+            ("dir/c.h5.lake/clock/0011", Role::Straight),
+            ("dir/c.h5.lake/replaced/0011", Role::Other),
+            ("dir/c.h5x", Role::Other),
+            ("dir/c.h5x.lake/clock/0011", Role::Other),
+            ("another", Role::Other),
+        ] {
+            assert_eq!(role(&Key::new(text).unwrap()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_container_holds_its_own_objects() {
+        let names = |id| Names::new(Key::new("c.h5").unwrap(), &[id; 16], "x").unwrap();
+        let (one, other) = (names(1), names(2));
+        assert!(one.holds(&one.head) && one.holds(&one.key("log/1", "x").unwrap()));
+        assert!(one.holds(&Key::new("c.h5.lake/replaced/00").unwrap()));
+        assert!(!one.holds(&other.key("log/1", "x").unwrap()) && !one.holds(&Key::new("d.h5").unwrap()));
+        assert!(!one.holds(&one.lake) && !one.holds(&one.lake.append("x/log/1").unwrap()));
     }
 
     #[test]

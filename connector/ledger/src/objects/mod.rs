@@ -11,6 +11,7 @@ mod inline_log;
 mod joint;
 mod journal;
 mod lease;
+mod leftovers;
 mod listing;
 mod manifest;
 mod multi_writer;
@@ -37,8 +38,9 @@ use bytes::Bytes;
 use object_stores::{Etag, ObjectStore, PutMode, PutPayload};
 
 pub(crate) use continued::{BegunCopy, create_copy};
+pub(crate) use leftovers::drain;
 pub(crate) use listing::containers;
-pub(crate) use manifest::is_immutable;
+pub(crate) use manifest::{is_immutable, role_of};
 pub(crate) use open::{break_lock, create, lock_holder, open, probe, remove};
 pub(crate) use replaced::{list as replaced_of, restore, sweep_name};
 

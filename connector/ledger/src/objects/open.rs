@@ -16,6 +16,7 @@ use crate::locks::Mutex;
 use crate::objects::basis::Basis;
 use crate::objects::initial_manifest::{self, FirstHeadPut, InitialManifest};
 use crate::objects::lease::{self, Lease};
+use crate::objects::leftovers;
 use crate::objects::manifest::{Head, MULTI_WRITER_TOKEN, Names, look_at_head, read_head, store_error};
 use crate::objects::object_usage::UsageDelta;
 use crate::objects::replaced::{End, Opened, Outgoing};
@@ -91,10 +92,14 @@ pub(crate) fn open(
     if access == Access::ReadWrite {
         if opts.writers == Writers::Many {
             check_conditions(store.as_ref(), &target)?;
-            lease::check_free(store.as_ref(), &names, &target)?;
+            let free = lease::check_free_to_write(store.as_ref(), &names, &target);
+            free.map_err(|e| leftovers::with_arrived(e, store.as_ref(), &names, found.0.version))?;
         } else if opts.lock != LockPolicy::Off {
-            held = Some(Lease::take(&store, &names, &target)?);
+            let taken = Lease::take(&store, &names, &target);
+            held =
+                Some(taken.map_err(|e| leftovers::with_arrived(e, store.as_ref(), &names, found.0.version))?);
         }
+        held = leftovers::recover(store.as_ref(), &names, held, &target)?;
         // The writer before may have put another head between our look at it and the lease.
         let stray = || is_behind(store.as_ref(), &names, found.0.version, &target);
         let (stray, again) = match found.0.closed {
@@ -123,7 +128,7 @@ pub(crate) fn open(
 
 /// Whether there is a record behind a version. Behind a closed head there is none, but in a copy that was made object by object of a
 /// container in use: a reader has the version of the head, and a writer has to go on behind all that is there.
-fn is_behind(store: &dyn ObjectStore, names: &Names, version: u64, target: &str) -> Result<bool> {
+pub(super) fn is_behind(store: &dyn ObjectStore, names: &Names, version: u64, target: &str) -> Result<bool> {
     let key = names.object_key(&Location::Log(version + 1), target)?;
     store.head_opt(&key).map(|there| there.is_some()).map_err(|e| store_error(target, &e))
 }

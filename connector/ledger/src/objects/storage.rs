@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use object_stores::{Condition, Filter};
 
+use super::manifest::store_error;
 use super::writer::ObjectWriter;
 use super::{ObjectStorage, audit, lock, open, replaced, writer};
 use crate::address::{Address, Location, Run, Wanted};
@@ -217,10 +218,17 @@ impl StorageCommits for ObjectStorage {
         self.with_writer(ObjectWriter::discard)
     }
 
+    fn arrive(&self) -> Result<()> {
+        match self.store.stage() {
+            Some(stage) => stage.drain().map_err(|e| store_error(&self.target, &e)),
+            None => Ok(()),
+        }
+    }
+
     fn close(&self) -> Result<()> {
         match &self.writer {
             Some(w) => match lock(w).as_mut() {
-                Some(w) => w.close(),
+                Some(w) => w.close().and_then(|()| self.arrive()),
                 None => Ok(()),
             },
             None => Ok(()),

@@ -39,6 +39,11 @@ pub(crate) trait StorageCommits: StorageReads {
         Ok(())
     }
 
+    /// Returns when every version is where other processes see it.
+    fn arrive(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Deletes what there is of a new container that nobody can find yet. Does nothing with another one.
     fn discard(&self) -> Result<()> {
         Ok(())

@@ -14,7 +14,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 20] = [
+pub const SETTINGS: [Setting; 22] = [
     Setting {
         key: "store",
         values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX, swift://CONTAINER/PREFIX, rados://POOL/NAMESPACE",
@@ -93,6 +93,18 @@ pub const SETTINGS: [Setting; 20] = [
         values: "10GiB, a number of bytes",
         default: "10GiB",
         meaning: "bound of that directory",
+    },
+    Setting {
+        key: "stage",
+        values: "an absolute path",
+        default: "none",
+        meaning: "a local folder where writes to stores wait, readable, until they have arrived there in the background",
+    },
+    Setting {
+        key: "stage_size",
+        values: "16GiB, a number of bytes",
+        default: "16GiB",
+        meaning: "bound of what one container keeps there; who writes more waits",
     },
     Setting {
         key: "writers",

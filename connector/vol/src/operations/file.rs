@@ -24,6 +24,7 @@ use crate::operations::group;
 use crate::operations::object::OwnHandles;
 use crate::operations::object_file;
 use crate::operations::pointer_files;
+use crate::operations::staging;
 use crate::operations::storage::{self as native, NamedFile};
 use crate::pointer::{self, Prepared};
 use crate::session::collective::{self, CollectiveFile};
@@ -184,12 +185,14 @@ fn make(request: OpenRequest<'_>, creation: Hid) -> Result<Arc<Container>> {
         failed(Minor::CannotCreateFile, "unable to create file", request, &error)
     };
     let replaced = pointer_files::replaced(place, &options).map_err(refused)?;
-    let container = Container::create(&place.target, replace, new, options).map_err(|error| {
-        match pointer_files::is_unlinked(replace, &error) {
-            true => pointer_files::unlinked(place, request.name),
-            false => refused(error),
-        }
-    })?;
+    let target = staging::target(request)?;
+    let container =
+        Container::create(&target, replace, new, options).map_err(
+            |error| match pointer_files::is_unlinked(replace, &error) {
+                true => pointer_files::unlinked(place, request.name),
+                false => refused(error),
+            },
+        )?;
     if let Some(Err(error)) = pointer.map(Prepared::put) {
         // Nothing was replaced. Without its pointer file the container would keep the next creation away.
         if replace != Replace::Truncate {
@@ -393,10 +396,11 @@ fn open_one(request: OpenRequest<'_>) -> Result<Arc<Container>> {
     options.opened.clone_from(&place.opened);
     // A setting for all files means those that are read; what is written is always the newest version.
     options.ledger.at = place.at.or(config.at.filter(|_| !flags.write));
+    let target = if flags.write { staging::target(request)? } else { place.target.clone() };
     let opened = match &place.source {
         Some(_) if flags.write => return Err(source_is_read_only(name)),
         Some(source) => Container::open_source(&String::from_utf8_lossy(name), source.clone(), options),
-        None => Container::open(&place.target, mode, options),
+        None => Container::open(&target, mode, options),
     };
     let opened = opened.map_err(|error| {
         if is_foreign(place, &error) {

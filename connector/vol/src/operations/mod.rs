@@ -21,6 +21,7 @@ mod object_file;
 pub mod open_file;
 pub mod path;
 pub mod pointer_files;
+mod staging;
 pub mod storage;
 pub mod transfer_report;
 pub mod virtual_dataset;

@@ -40,6 +40,7 @@ pub fn object() -> Option<Value> {
         commits: Reading::default(),
         conflicts: 0,
         requests: Vec::new(),
+        staged: None,
         retries: 0,
         block_cache: (0, 0),
         page_cache: (0, 0),

@@ -60,7 +60,9 @@ impl ObjectWriter {
         let now = self.present().max(self.last_time + 1);
         let before = self
             .earliest_present(base.version)?
-            .saturating_sub(self.manifest.head.retention.saturating_mul(1000));
+            .saturating_sub(self.manifest.head.retention.saturating_mul(1000))
+            // What is staged went out of use for others when it arrived.
+            .saturating_sub(self.store.stage().map_or(0, |stage| clock::micros(stage.lag())));
         // Others may have committed more: then the base is whole until its own time only, for all that is known here.
         let reclaim_epoch = if self.shared { self.last_time } else { now };
         let (past, history) = self.write_history(base.version, reclaim_epoch, before)?;

@@ -1,6 +1,6 @@
 //! The heads that a writer puts: its container's first, its fence, hints on the way, and the one that it leaves.
 
-use object_stores::Condition;
+use object_stores::{Condition, StagedStore};
 
 use super::ObjectWriter;
 use crate::address::Location;
@@ -80,6 +80,10 @@ impl ObjectWriter {
             || !(self.manifest.head.closed.is_some() || self.closes())
         {
             return Ok(());
+        }
+        if let Some(stage) = self.store.stage() {
+            // It names what the one before it names.
+            stage.next_head_goes_ahead();
         }
         self.put_head(self.manifest.head.clone())
     }
@@ -188,6 +192,12 @@ impl ObjectWriter {
             && self.closes()
             && self.manifest.etag.is_some();
         let hints = self.version > self.manifest.head.version && (!self.shared || self.wrote);
+        let stage = self.store.stage();
+        if stage.is_some_and(StagedStore::is_stuck) {
+            // What is left is told by the lock object.
+            return self.lease.take().map_or(Ok(()), Lease::leave);
+        }
+        let is_staged = stage.is_some();
         let lease = self.lease.take();
         if !closes && !hints {
             return lease.map_or(Ok(()), Lease::release);
@@ -197,8 +207,9 @@ impl ObjectWriter {
             last();
             return Ok(());
         };
-        // A head that comes late is refused if the next writer has put one: then both need not follow upon each other.
-        if !closes {
+        // A head that comes late is refused if the next writer has put one: then both need not follow upon each other. One that
+        // is staged comes before the lease is given back.
+        if !closes || is_staged {
             last();
             return lease.release();
         }

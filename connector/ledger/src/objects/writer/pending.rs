@@ -171,6 +171,8 @@ impl ObjectWriter {
         loop {
             let e = match self.store.put(&key, PutPayload::from(bytes.clone()), mode.clone()) {
                 Ok(_) => return CreateOutcome::Ours,
+                // Nothing of this writer arrives any more, whatever is there.
+                Err(e) if e.kind() == StoreKind::StageBroken => return CreateOutcome::Failed(self.fail(&e)),
                 Err(e) => e,
             };
             // Whether the store refused it because of what is there: perhaps because of its own earlier try.

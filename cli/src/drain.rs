@@ -1,0 +1,150 @@
+//! `h5lake drain`: brings to their stores what dead writers left in a stage.
+
+use std::path::Path;
+
+use h5lake_connector::config::Config;
+use h5lake_connector::names;
+use h5lake_container::Target;
+use h5lake_ledger::{Drained, Ledger, LockPolicy};
+use object_stores::staged::{About, DEFAULT_PATIENCE, Leftover, leftovers};
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::output::print;
+
+/// What is done with what is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Drain,
+    Show,
+    Discard,
+}
+
+/// What is asked for.
+pub struct Wanted<'a> {
+    pub folder: &'a Path,
+    /// The containers; none for all.
+    pub names: &'a [String],
+    pub action: Action,
+    pub json: bool,
+}
+
+/// What became of one leftover.
+enum End {
+    /// Its writer lives.
+    InUse,
+    Arrived(Drained),
+    /// It was only looked at, or thrown away.
+    Left(&'static str),
+    /// It stays, for this reason.
+    Stays(String),
+}
+
+/// Goes through the leftovers of a folder. Says whether nothing stays that should not.
+pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
+    let config = Config::from_environment()?;
+    if !wanted.folder.is_dir() {
+        return Err(format!("{}: is no folder", wanted.folder.display()).into());
+    }
+    let unread = |error| format!("{}: cannot be read: {error}", wanted.folder.display());
+    let mut found = leftovers(wanted.folder, None).map_err(unread)?;
+    found.retain(|(_, about)| wanted.names.is_empty() || wanted.names.contains(&name_of(about)));
+    if let Some(missing) =
+        wanted.names.iter().find(|name| !found.iter().any(|(_, about)| name_of(about) == **name))
+    {
+        return Err(format!("{}: nothing is left of {missing}", wanted.folder.display()).into());
+    }
+    let mut is_well = true;
+    for (path, about) in found {
+        let (waiting, end) = match Leftover::open(&path, about.clone()) {
+            Err(error) => (None, End::Stays(format!("{} cannot be read: {error}", path.display()))),
+            Ok(None) => (None, End::InUse),
+            Ok(Some(leftover)) => {
+                let waiting = leftover.waiting();
+                (Some((waiting.operations, waiting.bytes)), handle(leftover, wanted.action, &config))
+            }
+        };
+        is_well &= !matches!(end, End::Stays(_));
+        let shown = if wanted.json {
+            object(&path, &about, waiting, &end).to_string()
+        } else {
+            text(&about, waiting, &end)
+        };
+        print([shown])?;
+    }
+    Ok(is_well)
+}
+
+/// A container as the tool names it.
+fn name_of(about: &About) -> String {
+    format!("{}/{}", about.url.trim_end_matches('/'), about.key)
+}
+
+fn handle(leftover: Leftover, action: Action, config: &Config) -> End {
+    match action {
+        Action::Show => match leftover.damage() {
+            Some(damage) => End::Stays(damage.to_owned()),
+            None => End::Left("waits"),
+        },
+        Action::Discard => match leftover.discard() {
+            Ok(()) => End::Left("discarded"),
+            Err(error) => End::Stays(error.to_string()),
+        },
+        Action::Drain => {
+            drain(leftover, config).map_or_else(|error| End::Stays(error.to_string()), End::Arrived)
+        }
+    }
+}
+
+fn drain(leftover: Leftover, config: &Config) -> Result<Drained, Failure> {
+    let About { url, key, .. } = leftover.about();
+    let target = names::in_store_at(url, key, config).map_err(|error| error.to_string())?;
+    let Target::Objects { store, .. } = target else { return Err("it is of no store".into()) };
+    let lock = LockPolicy::from_environment().unwrap_or_default();
+    let patience = config.timeout.unwrap_or(DEFAULT_PATIENCE);
+    Ok(Ledger::drain_leftover(&store, leftover, lock, patience)?)
+}
+
+fn text(about: &About, waiting: Option<(u64, u64)>, end: &End) -> String {
+    let (name, About { host, pid, .. }) = (name_of(about), about);
+    let (operations, bytes) = waiting.unwrap_or_default();
+    match end {
+        End::InUse => format!("{name}: process {pid} on {host} lives and writes it"),
+        End::Arrived(Drained { from, to, .. }) if from == to => {
+            format!("{name}: {operations} operations ({bytes} bytes) arrived; version {to} is the newest")
+        }
+        End::Arrived(Drained { from, to, .. }) => {
+            let first = from + 1;
+            format!("{name}: versions {first} to {to} arrived ({operations} operations, {bytes} bytes)")
+        }
+        End::Left(what) => {
+            format!("{name}: {operations} operations ({bytes} bytes) of process {pid} on {host}: {what}")
+        }
+        End::Stays(why) => format!("{name}: {operations} operations ({bytes} bytes) stay: {why}"),
+    }
+}
+
+fn object(path: &Path, about: &About, waiting: Option<(u64, u64)>, end: &End) -> Value {
+    let mut shown = json!({
+        "name": name_of(about), "folder": path.display().to_string(), "host": about.host, "pid": about.pid,
+    });
+    if let Some((operations, bytes)) = waiting {
+        shown["operations"] = operations.into();
+        shown["bytes"] = bytes.into();
+    }
+    let outcome = match end {
+        End::InUse => "in use",
+        End::Arrived(Drained { from, to, .. }) => {
+            shown["from_version"] = (*from).into();
+            shown["to_version"] = (*to).into();
+            "arrived"
+        }
+        End::Left(what) => what,
+        End::Stays(why) => {
+            shown["error"] = why.as_str().into();
+            "stays"
+        }
+    };
+    shown["outcome"] = outcome.into();
+    shown
+}

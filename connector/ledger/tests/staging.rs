@@ -1,0 +1,301 @@
+//! Containers whose writes wait in a local folder: what others see meanwhile, and what is left when the writer dies.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::work::{Map, content, work};
+use h5lake_ledger::{Access, Drained, Error, ErrorKind, Ledger, LockPolicy, Options, Replace};
+use object_stores::staged::{Leftover, StageOptions, leftovers};
+use object_stores::{
+    FaultStore, Key, LatencyStore, ObjectStore, ObjectStoreExt, Operation, Pace, Registry, StagedStore,
+    Timing, TraceStore,
+};
+use tempfile::TempDir;
+
+const KEY: &str = "dir/name.h5";
+
+/// A store that outlives a handle, and a folder for stages.
+struct Places {
+    store: Arc<dyn ObjectStore>,
+    folder: TempDir,
+    _objects: TempDir,
+}
+
+impl Places {
+    fn new() -> Self {
+        let objects = tempfile::tempdir().unwrap();
+        let store = Registry::new().open(&format!("file://{}", objects.path().display())).unwrap();
+        Places { store, folder: tempfile::tempdir().unwrap(), _objects: objects }
+    }
+
+    /// `inner` behind a stage.
+    fn staged(&self, inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+        self.staged_for(inner, Duration::from_secs(20))
+    }
+
+    /// The same, with so much patience.
+    fn staged_for(&self, inner: Arc<dyn ObjectStore>, patience: Duration) -> Arc<dyn ObjectStore> {
+        let options = StageOptions {
+            dir: self.folder.path().to_owned(),
+            bound: 1 << 30,
+            sync: false,
+            patience,
+            url: self.store.name(),
+            key: KEY.into(),
+        };
+        Arc::new(StagedStore::open(inner, options, |key| Ledger::role_of_object(KEY, key)).unwrap())
+    }
+
+    fn leftovers(&self) -> usize {
+        leftovers(self.folder.path(), None).unwrap().len()
+    }
+
+    /// Makes a container, and closes it.
+    fn create(&self) {
+        let l = Ledger::create_objects(self.store.clone(), KEY, Replace::Fail, Options::default()).unwrap();
+        work(&l, &Map::new(), 1).2.unwrap();
+        l.close().unwrap();
+    }
+
+    fn content(&self) -> (u64, Map) {
+        let l = open(&self.store, Access::ReadOnly).unwrap();
+        (l.version(), content(&l).unwrap())
+    }
+}
+
+fn open(store: &Arc<dyn ObjectStore>, access: Access) -> Result<Ledger, Error> {
+    // Checkpoints come early, so that pages and heads go through the stage, too.
+    let opts = Options { checkpoint_records: 5, ..Options::default() };
+    Ledger::open_objects(store.clone(), KEY, access, opts)
+}
+
+fn create(store: &Arc<dyn ObjectStore>) -> Ledger {
+    let opts = Options { checkpoint_records: 5, ..Options::default() };
+    Ledger::create_objects(store.clone(), KEY, Replace::Fail, opts).unwrap()
+}
+
+/// While a slow store drains, its readers see whole versions, one after the other, and the writer its newest.
+#[test]
+fn readers_elsewhere_see_whole_versions() {
+    let places = Places::new();
+    let pace = Pace { per_request: Duration::from_millis(3), bytes_per_second: None };
+    let store = places.staged(Arc::new(LatencyStore::new(places.store.clone(), pace)));
+    let l = create(&store);
+    let (_, states, done) = work(&l, &Map::new(), 40);
+    done.unwrap();
+    assert!(content(&l).unwrap() == states[40], "the writer reads what has not arrived");
+    let reader = open(&places.store, Access::ReadOnly).unwrap();
+    let mut seen = vec![reader.version()];
+    std::thread::scope(|s| {
+        let closing = s.spawn(|| l.close());
+        while !closing.is_finished() {
+            // A reader that stays where it is while versions pass by, and a new one.
+            reader.refresh().unwrap();
+            for r in [&reader, &open(&places.store, Access::ReadOnly).unwrap()] {
+                assert!(content(r).unwrap() == states[r.version() as usize], "version {}", r.version());
+            }
+            seen.push(reader.version());
+        }
+        closing.join().unwrap().unwrap();
+    });
+    assert!(seen.is_sorted(), "{seen:?}");
+    assert!(seen[0] < 40, "all had arrived before anybody looked");
+    assert!(places.content() == (40, states[40].clone()));
+    drop(store);
+    assert_eq!(places.leftovers(), 0);
+}
+
+/// A commit is in the folder when it returns, and asks the store for nothing.
+#[test]
+fn a_commit_does_not_wait_for_the_store() {
+    let places = Places::new();
+    let trace = TraceStore::new(places.store.clone());
+    let faults = FaultStore::new(Arc::new(trace.clone()));
+    let store = places.staged(Arc::new(faults.clone()));
+    let l = create(&store);
+    l.put(b"a", "a").unwrap();
+    l.commit().unwrap();
+    store.stage().unwrap().drain().unwrap();
+    // From here on nothing arrives.
+    faults.crash_at(0, Timing::Before);
+    trace.reset();
+    for n in 0..4u8 {
+        l.put(b"a", vec![n; 1000]).unwrap();
+        l.commit().unwrap();
+    }
+    assert_eq!(l.get(b"a").unwrap().unwrap(), vec![3; 1000]);
+    assert_eq!(trace.requests(), 0, "{:?}", trace.count(Operation::Put));
+    faults.clear();
+    l.close().unwrap();
+    let reader = open(&places.store, Access::ReadOnly).unwrap();
+    assert_eq!((reader.version(), reader.get(b"a").unwrap().unwrap()), (5, vec![3; 1000].into()));
+    assert_eq!(
+        places.store.list("", None).filter(|meta| meta.as_ref().unwrap().key.file_name() == "lock").count(),
+        0
+    );
+}
+
+/// Does all that the writer of the tests below does: the commits that returned, and the state after each.
+fn scenario(places: &Places, faults: &FaultStore) -> (u64, Vec<Map>) {
+    let store = places.staged_for(Arc::new(faults.clone()), Duration::from_millis(100));
+    let l = open(&store, Access::ReadWrite).unwrap();
+    let start = content(&l).unwrap();
+    let (done, states, _) = work(&l, &start, 8);
+    let _it_may_be_dead = l.close();
+    (done, states)
+}
+
+/// The process dies at any request: readers see a whole version, writers without the stage are told, and the next one with it
+/// brings every commit that had returned.
+#[test]
+fn after_a_death_the_next_writer_brings_the_rest() {
+    let places = Places::new();
+    places.create();
+    let counted = FaultStore::new(places.store.clone());
+    scenario(&places, &counted);
+    let (all, mut with_rest) = (counted.mutations(), 0);
+    for n in 0..all {
+        let places = Places::new();
+        places.create();
+        let faults = FaultStore::new(places.store.clone());
+        // The first two are the lease and the fence: then nothing is staged.
+        faults.crash_at(n, Timing::ALL[n as usize % 3]);
+        let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scenario(&places, &faults)));
+        let Ok((done, states)) = tried else { continue };
+        let (version, seen) = places.content();
+        assert!(seen == states[version as usize - 1], "request {n}: version {version}");
+        if places.leftovers() > 0 && version < 1 + done {
+            with_rest += 1;
+            let told = open(&places.store, Access::ReadWrite).unwrap_err();
+            let ErrorKind::Staged { folder, arrived, .. } = told.kind() else {
+                panic!("request {n}: {told}")
+            };
+            assert_eq!(
+                (Path::new(folder), *arrived),
+                (&*places.folder.path().canonicalize().unwrap(), Some(version))
+            );
+            let text = told.to_string();
+            for part in ["h5lake drain", "h5lake unlock", &format!("version {version}")] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+        }
+        let next = places.staged(places.store.clone());
+        let l = open(&next, Access::ReadWrite).unwrap();
+        // A commit whose answer was lost may be there, too.
+        assert!(l.version() > done, "request {n}: {} of {done} commits", l.version() - 1);
+        assert!(content(&l).unwrap() == states[l.version() as usize - 1], "request {n}");
+        l.put(b"key-last", vec![0, 1]).unwrap();
+        l.commit().unwrap();
+        l.close().unwrap();
+        drop(next);
+        assert_eq!(places.leftovers(), 0, "request {n}");
+        open(&places.store, Access::ReadWrite).unwrap().close().unwrap();
+    }
+    assert!(with_rest > all / 3, "{with_rest} of {all}");
+}
+
+/// A writer that dies in the middle, with the state after each of its commits.
+fn left(places: &Places) -> Vec<Map> {
+    places.create();
+    let faults = FaultStore::new(places.store.clone());
+    faults.crash_at(6, Timing::Before);
+    let (done, states) = scenario(places, &faults);
+    assert!(done == 8 && places.leftovers() == 1);
+    states
+}
+
+fn drain(places: &Places) -> Result<Drained, Error> {
+    let (path, about) = leftovers(places.folder.path(), None).unwrap().pop().unwrap();
+    let mut leftover = None;
+    for _ in 0..1000 {
+        leftover = Leftover::open(&path, about.clone()).unwrap();
+        if leftover.is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ledger::drain_leftover(&places.store, leftover.unwrap(), LockPolicy::default(), Duration::from_secs(20))
+}
+
+#[test]
+fn a_leftover_is_drained_without_a_writer() {
+    let places = Places::new();
+    let states = left(&places);
+    let (before, _) = places.content();
+    let drained = drain(&places).unwrap();
+    assert_eq!((drained.from, drained.to), (before, 9));
+    assert!(drained.operations >= 9 - before && drained.bytes > 0);
+    assert!(places.content() == (9, states[8].clone()));
+    assert_eq!(places.leftovers(), 0);
+    open(&places.store, Access::ReadWrite).unwrap().close().unwrap();
+}
+
+/// Who goes on without the rest gets the lock; the rest conflicts then, and says so, and harms nothing.
+#[test]
+fn a_rest_that_was_given_up_harms_nothing() {
+    let places = Places::new();
+    left(&places);
+    let told =
+        |l: &Arc<dyn ObjectStore>| Ledger::lock_holder(l.as_ref(), KEY).unwrap().and_then(|lock| lock.stage);
+    assert!(told(&places.store).is_some());
+    Ledger::break_lock(places.store.as_ref(), KEY).unwrap();
+    let l = open(&places.store, Access::ReadWrite).unwrap();
+    l.put(b"mine", vec![0, 7]).unwrap();
+    l.commit().unwrap();
+    let locked = drain(&places).unwrap_err();
+    assert!(matches!(locked.kind(), ErrorKind::Locked { .. }), "{locked}");
+    l.close().unwrap();
+    let (version, content) = places.content();
+    let conflict = drain(&places).unwrap_err();
+    assert!(matches!(conflict.kind(), ErrorKind::Stranded { .. }), "{conflict}");
+    assert!(conflict.to_string().contains("another writer"), "{conflict}");
+    assert!(places.content() == (version, content));
+    // A writer with the stage is told the same, and the container is as it was.
+    let next = places.staged(places.store.clone());
+    assert!(matches!(open(&next, Access::ReadWrite).unwrap_err().kind(), ErrorKind::Stranded { .. }));
+    open(&places.store, Access::ReadWrite).unwrap().close().unwrap();
+}
+
+/// A drain that fails leaves the lock object as it was: it still tells where the rest lies.
+#[test]
+fn a_drain_that_fails_goes_on_telling() {
+    let places = Places::new();
+    left(&places);
+    let told = || Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
+    let before = told();
+    // The next record is another's.
+    let (version, _) = places.content();
+    let log = places.store.list("", None).map(|meta| meta.unwrap().key);
+    let log = log.filter(|key| key.as_str().contains("/log/")).max().unwrap();
+    let folder = log.as_str().rsplit_once('/').unwrap().0;
+    let foreign = Key::new(format!("{folder}/{:016x}", version + 1)).unwrap();
+    places.store.put(&foreign, "another's".into(), object_stores::PutMode::Overwrite).unwrap();
+    let next = places.staged(places.store.clone());
+    assert!(open(&next, Access::ReadWrite).is_err());
+    drop(next);
+    assert_eq!((told(), places.leftovers()), (before, 1));
+}
+
+/// What replaces the container does not meet what was left of it.
+#[test]
+fn a_replaced_container_leaves_its_rest() {
+    let places = Places::new();
+    left(&places);
+    let next = places.staged(places.store.clone());
+    let l = Ledger::create_objects(next.clone(), KEY, Replace::Atomically, Options::default()).unwrap();
+    l.put(b"new", vec![0]).unwrap();
+    l.commit().unwrap();
+    l.close().unwrap();
+    drop(next);
+    let next = places.staged(places.store.clone());
+    let l = open(&next, Access::ReadWrite).unwrap();
+    assert_eq!(l.get(b"new").unwrap().unwrap(), vec![0]);
+    l.close().unwrap();
+    drop(next);
+    let told = drain(&places).unwrap_err();
+    assert!(told.to_string().contains("replaced since"), "{told}");
+}

@@ -1,0 +1,397 @@
+//! A store whose writes go to a local folder first, and are brought to the store in the background.
+//!
+//! Each change becomes a file of a queue, and is seen by this store's readers from then on. Threads bring the queue to
+//! the store beneath, so that its other readers see a beginning of the changes, never one of them without those before it.
+
+mod drain;
+mod folder;
+mod inherited;
+mod leftovers;
+mod operation;
+mod queue;
+mod state;
+#[cfg(test)]
+mod tests;
+mod writes;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+pub use self::folder::About;
+use self::inherited::Inherited;
+pub use self::leftovers::{Arrival, Leftover, has_operations, leftovers};
+use self::operation::{Action, Content, Queued};
+use self::queue::Queue;
+pub use self::queue::StageUse;
+use self::writes::Heads;
+use crate::store::{check_exact, resolve_range};
+use crate::{
+    Capabilities, Condition, Error, ErrorKind, FilterAsk, FilterMatches, GetResult, Key, ListPage,
+    ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Requests, Result,
+};
+
+/// How long is waited for a store in which nothing arrives, where no other time is set.
+pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(600);
+/// How often a read looks for a queued object again whose file is gone: it has arrived then.
+const MAX_LOOKS: u32 = 3;
+
+/// What an object is to its container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is nobody's but the moment's: changes pass straight through.
+    Straight,
+    /// It says who writes. Changes pass straight through, and it is deleted when all that is queued has arrived.
+    Lock,
+    /// It leads to the others. The first put passes straight through, behind all that is queued.
+    Head,
+    /// It is created once, and its name says its place in an order. Whether another has created it is found out on arrival.
+    Record,
+    /// Its name is random and new, and it never changes: it may arrive beside its like.
+    Immutable,
+    /// Anything else. A put with a condition passes straight through, behind all that is queued.
+    Other,
+}
+
+/// Says the role of each object.
+type Roles = dyn Fn(&Key) -> Role + Send + Sync;
+
+/// How a stage is made.
+#[derive(Clone, Debug)]
+pub struct StageOptions {
+    /// The folder in which stages lie.
+    pub dir: PathBuf,
+    /// Bytes that this stage may take there.
+    pub bound: u64,
+    /// Whether what is queued survives a loss of power.
+    pub sync: bool,
+    /// How long is waited while nothing arrives.
+    pub patience: Duration,
+    /// The store's URL, for whoever drains what is left.
+    pub url: String,
+    /// The container's key.
+    pub key: String,
+}
+
+/// A store behind a stage, for one writer of one container. See the [module](self).
+pub struct StagedStore {
+    inner: Arc<dyn ObjectStore>,
+    queue: Arc<Queue>,
+    dir: PathBuf,
+    about: About,
+    bound: u64,
+    roles: Box<Roles>,
+    heads: Mutex<Heads>,
+    /// The process that opened it.
+    owner: u32,
+    inherited: Inherited,
+}
+
+impl std::fmt::Debug for StagedStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StagedStore")
+            .field("inner", &self.inner)
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is known of an object here.
+enum Look {
+    /// The store beneath knows.
+    Beneath,
+    /// It is being deleted.
+    Deleted,
+    /// It is queued, with this content.
+    Queued(Arc<Queued>, Content),
+}
+
+impl StagedStore {
+    /// `inner` behind a new stage. `roles` says what the objects are.
+    ///
+    /// # Errors
+    /// If the folder cannot be used.
+    pub fn open(
+        inner: Arc<dyn ObjectStore>,
+        options: StageOptions,
+        roles: impl Fn(&Key) -> Role + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let StageOptions { dir, bound, sync, patience, url, key } = options;
+        let failed =
+            |e| Error::io(Operation::Open, e).because(format!("the stage {} cannot be used", dir.display()));
+        let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+        let about = About { url, place: inner.place_of(&key), key, host, pid: std::process::id() };
+        let real = folder::make(&dir).map_err(failed)?;
+        let folder = folder::Folder::create(&real, &about, sync).map_err(failed)?;
+        Ok(StagedStore {
+            queue: Queue::new(inner.clone(), folder, Vec::new(), patience),
+            inner,
+            dir: real,
+            about,
+            bound,
+            roles: Box::new(roles),
+            heads: Mutex::default(),
+            owner: std::process::id(),
+            inherited: Inherited::new(),
+        })
+    }
+
+    /// The folder in which its stage lies with others.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Waits until all that was changed by now has arrived in the store beneath.
+    ///
+    /// # Errors
+    /// If it cannot arrive, or nothing does for a long time. Then it stays in the stage, and another call waits again.
+    pub fn drain(&self) -> Result<()> {
+        if self.is_own() { self.queue.drain() } else { Ok(()) }
+    }
+
+    /// For how long a change waits at most until others see it: the longest time until now.
+    pub fn lag(&self) -> Duration {
+        self.queue.lag()
+    }
+
+    /// What went through it.
+    pub fn counts(&self) -> Arc<StageUse> {
+        self.queue.counts.clone()
+    }
+
+    /// Whether something waits for which somebody has waited in vain.
+    pub fn is_stuck(&self) -> bool {
+        self.is_own() && self.queue.state.lock().is_stuck()
+    }
+
+    /// Has the next put of a head pass ahead of all that is queued: it names nothing of that.
+    pub fn next_head_goes_ahead(&self) {
+        self.heads.lock().goes_ahead = true;
+    }
+
+    /// A forked child reads, and has none of the threads.
+    fn is_own(&self) -> bool {
+        self.owner == std::process::id()
+    }
+
+    fn error(&self, kind: ErrorKind, operation: Operation, key: &Key) -> Error {
+        Error::new(kind, operation).at(key).in_store(self.name())
+    }
+
+    fn look(&self, key: &Key) -> Result<Look> {
+        let newest = match self.is_own() {
+            true => self.queue.state.lock().newest(key).cloned(),
+            false => self.inherited.newest(&self.queue, key)?,
+        };
+        Ok(match newest {
+            None => Look::Beneath,
+            Some(queued) => match queued.action {
+                Action::Put { content, .. } => Look::Queued(queued, content),
+                Action::Delete(_) => Look::Deleted,
+            },
+        })
+    }
+
+    /// Reads what is queued with `read`, which gets the file; otherwise asks the store beneath.
+    fn either<T>(
+        &self,
+        operation: Operation,
+        key: &Key,
+        read: &mut dyn FnMut(&Path, ObjectMeta) -> Result<Option<T>>,
+        beneath: &mut dyn FnMut() -> Result<T>,
+    ) -> Result<T> {
+        for _ in 0..MAX_LOOKS {
+            match self.look(key)? {
+                Look::Beneath => return beneath(),
+                Look::Deleted => return Err(self.error(ErrorKind::NotFound, operation, key)),
+                Look::Queued(queued, content) => {
+                    let meta = ObjectMeta {
+                        key: key.clone(),
+                        size: content.length,
+                        modified: queued.time,
+                        etag: Some(self.queue.etag(queued.number)),
+                    };
+                    if let Some(done) = read(&self.queue.folder.file(queued.number), meta)? {
+                        return Ok(done);
+                    }
+                }
+            }
+        }
+        // A child looks where its parent's queue was when it first looked: the rest has arrived.
+        if self.is_own() {
+            let why = format!("a file is missing in {}", self.queue.folder.path().display());
+            return Err(self.error(ErrorKind::Corrupt, operation, key).because(why));
+        }
+        beneath()
+    }
+
+    /// An object's metadata as this store shows it: its etag does not change by its arrival.
+    fn shown(&self, meta: ObjectMeta) -> ObjectMeta {
+        if !self.is_own() {
+            return meta;
+        }
+        let number = self.queue.state.lock().number_of(&meta.key, meta.etag.as_ref());
+        match number {
+            Some(number) => ObjectMeta { etag: Some(self.queue.etag(number)), ..meta },
+            None => meta,
+        }
+    }
+
+    /// The bytes of a range of a queued object; `None` if its file is gone.
+    fn read_queued(
+        &self,
+        operation: Operation,
+        key: &Key,
+        path: &Path,
+        range: Range<u64>,
+    ) -> Result<Option<Bytes>> {
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let mut bytes = Vec::new();
+        let whole = inherited::read_at(path, range.start, |file| {
+            bytes.try_reserve_exact(length).map_err(|_| std::io::ErrorKind::OutOfMemory)?;
+            std::io::Read::read_to_end(&mut std::io::Read::take(file, length as u64), &mut bytes)
+        });
+        match whole {
+            Ok(Some(read)) if read == length => Ok(Some(Bytes::from(bytes))),
+            Ok(Some(_)) => {
+                Err(self.error(ErrorKind::Corrupt, operation, key).because("its file in the stage was cut"))
+            }
+            Ok(None) => Ok(None),
+            Err(e) => Err(self.queue.io(e).at(key)),
+        }
+    }
+}
+
+impl ObjectStore for StagedStore {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    fn place_of(&self, key: &str) -> String {
+        self.inner.place_of(key)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        // What passes straight through is kept as the store beneath keeps it.
+        Capabilities { near: false, ..self.inner.capabilities() }
+    }
+
+    fn honours(&self, condition: Condition) -> bool {
+        self.inner.honours(condition)
+    }
+
+    fn why_not(&self, condition: Condition) -> Option<String> {
+        self.inner.why_not(condition)
+    }
+
+    fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
+        let read = &mut |path: &Path, meta: ObjectMeta| {
+            let within = resolve_range(range.clone(), meta.size);
+            let within = within.map_err(|e| e.at(key).in_store(self.name()))?;
+            let bytes = self.read_queued(Operation::Get, key, path, within)?;
+            Ok(bytes.map(|bytes| GetResult { meta, bytes }))
+        };
+        self.either(Operation::Get, key, read, &mut || {
+            let got = self.inner.get(key, range.clone())?;
+            Ok(GetResult { meta: self.shown(got.meta), bytes: got.bytes })
+        })
+    }
+
+    fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
+        let length = buf.len() as u64;
+        let into = std::cell::RefCell::new(buf);
+        let read = &mut |path: &Path, meta: ObjectMeta| {
+            check_exact(offset, length, meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
+            let filled = inherited::read_at(path, offset, |file| {
+                std::io::Read::read_exact(file, &mut into.borrow_mut())
+            });
+            match filled {
+                Ok(filled) => Ok(filled.map(|()| meta)),
+                Err(e) => Err(self.queue.io(e).at(key)),
+            }
+        };
+        self.either(Operation::GetInto, key, read, &mut || {
+            self.inner.get_into(key, offset, &mut into.borrow_mut()).map(|meta| self.shown(meta))
+        })
+    }
+
+    fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        self.either(Operation::Head, key, &mut |_, meta| Ok(Some(meta)), &mut || {
+            self.inner.head(key).map(|meta| self.shown(meta))
+        })
+    }
+
+    fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        self.put_by_role(key, payload, mode)
+    }
+
+    fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {
+        self.start_stream(key)
+    }
+
+    fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage> {
+        if self.is_own() && self.queue.state.lock().touches(prefix) {
+            self.drain()?;
+        }
+        let ListPage { objects, more } = self.inner.list_page(prefix, start_after, limit)?;
+        Ok(ListPage { objects: objects.into_iter().map(|meta| self.shown(meta)).collect(), more })
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.delete_by_role(std::slice::from_ref(key))
+    }
+
+    fn delete_many(&self, keys: &[Key]) -> Result<()> {
+        self.delete_by_role(keys)
+    }
+
+    fn clock(&self) -> Option<SystemTime> {
+        self.inner.clock()
+    }
+
+    fn spend_reserve(&self) -> bool {
+        self.inner.spend_reserve()
+    }
+
+    fn filters(&self) -> bool {
+        self.inner.filters()
+    }
+
+    fn filter(&self, key: &Key, asked: &FilterAsk) -> Result<FilterMatches> {
+        match self.look(key)? {
+            Look::Beneath => self.inner.filter(key, asked),
+            _ => Err(self
+                .error(ErrorKind::Unsupported, Operation::Get, key)
+                .because("the object has not arrived")),
+        }
+    }
+
+    fn requests(&self) -> Option<Arc<Requests>> {
+        self.inner.requests()
+    }
+
+    fn stage(&self) -> Option<&StagedStore> {
+        Some(self)
+    }
+}
+
+impl Drop for StagedStore {
+    fn drop(&mut self) {
+        if !self.is_own() {
+            return;
+        }
+        if !self.is_stuck() && !self.queue.has_ended() {
+            let _what_is_left_is_told_by_who_drains_it = self.queue.drain();
+        }
+        self.queue.end();
+        if self.queue.state.lock().is_empty()
+            && let Err(e) = self.queue.folder.remove()
+        {
+            tracing::warn!(error = %e, "an empty stage was not removed");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Brings queued operations to the store, in an order of which every beginning makes sense.
+
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::operation::{Action, Content, Guard, Queued, read_content};
+use super::queue::Queue;
+use super::state::Failure;
+use crate::{Condition, Error, ErrorKind, Etag, Key, ObjectStoreExt, Operation, PutMode, PutPayload, Result};
+
+/// Operations under way at the same time.
+const MAX_WORKERS: usize = 8;
+/// Objects that are longer go to the store piece by piece.
+const LONG_BYTES: u64 = 64 << 20;
+/// The pieces.
+const PIECE_BYTES: usize = 8 << 20;
+/// The first pause after a failure, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
+
+/// Has threads drain a queue, as many as have something to do.
+///
+/// # Errors
+/// If not even one thread can be had.
+pub(super) fn start(queue: &Arc<Queue>) -> std::io::Result<()> {
+    let mut state = queue.state.lock();
+    while state.workers < MAX_WORKERS.min(state.len()) {
+        let shared = queue.clone();
+        let begun = std::thread::Builder::new().name("h5lake-stage".into()).spawn(move || work(&shared));
+        match begun {
+            Ok(_) => state.workers += 1,
+            Err(e) if state.workers == 0 => return Err(e),
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
+/// One thread: takes what has its turn, until the queue has ended or is broken.
+fn work(queue: &Queue) {
+    loop {
+        let mut state = queue.state.lock();
+        let queued = loop {
+            if state.has_ended || state.broken.is_some() {
+                state.workers -= 1;
+                return;
+            }
+            match state.take() {
+                Some(queued) => break queued,
+                None => queue.changed.wait(&mut state),
+            }
+        };
+        drop(state);
+        match bring(queue, &queued) {
+            Some(Ok(etag)) => queue.arrived(&queued, etag),
+            Some(Err(e)) => {
+                let mut state = queue.state.lock();
+                state.give_up();
+                tracing::error!(error = %e, "what was staged does not arrive");
+                state.broken.get_or_insert(e.to_string());
+            }
+            None => queue.state.lock().give_up(),
+        }
+        queue.changed.notify_all();
+    }
+}
+
+/// Tries until the operation has arrived, or never will; `None` if the queue ends before.
+fn bring(queue: &Queue, queued: &Queued) -> Option<Result<Option<Etag>>> {
+    let mut pause = PAUSES.0.min(queue.patience / 8);
+    loop {
+        let e = match perform(queue, queued) {
+            Ok(etag) => return Some(Ok(etag)),
+            Err(e) if is_final(e.kind()) => return Some(Err(e)),
+            Err(e) => e,
+        };
+        tracing::warn!(error = %e, "what was staged does not arrive yet");
+        if e.kind() == ErrorKind::NoSpace {
+            queue.inner.spend_reserve();
+        }
+        let failure = Failure { text: e.to_string(), at: Instant::now(), may_pass: e.kind().is_ambiguous() };
+        if !rest(queue, failure, pause) {
+            return None;
+        }
+        // Whoever waits sees several tries.
+        pause = (pause * 2).min(PAUSES.1).min(queue.patience / 8);
+    }
+}
+
+/// Tells of a failure and pauses, unless somebody waits; false if the queue ends meanwhile.
+fn rest(queue: &Queue, failure: Failure, pause: Duration) -> bool {
+    let (since, until) = (failure.at, failure.at + pause);
+    let mut state = queue.state.lock();
+    state.failure = Some(failure);
+    queue.changed.notify_all();
+    while Instant::now() < until && !state.has_ended && state.asked.is_none_or(|asked| asked < since) {
+        queue.changed.wait_until(&mut state, until);
+    }
+    !state.has_ended
+}
+
+/// Whether trying again is of no use.
+fn is_final(kind: ErrorKind) -> bool {
+    use ErrorKind as K;
+    matches!(
+        kind,
+        K::AlreadyExists
+            | K::PreconditionFailed
+            | K::InvalidArgument
+            | K::Unsupported
+            | K::Corrupt
+            | K::StageBroken
+    )
+}
+
+/// Does what an operation says, once; answers with the object's etag.
+fn perform(queue: &Queue, queued: &Queued) -> Result<Option<Etag>> {
+    match &queued.action {
+        Action::Delete(keys) => queue.inner.delete_many(keys).map(|()| None),
+        Action::Put { key, guard: Guard::Any, content, .. } if content.length > LONG_BYTES => {
+            put_long(queue, queued.number, key, *content)
+        }
+        Action::Put { key, guard, content, over, .. } => {
+            let bytes = content_of(queue, queued.number, *content)?;
+            put(queue, key, bytes, guard, *over)
+        }
+    }
+}
+
+/// The bytes of a queued object.
+fn content_of(queue: &Queue, number: u64, content: Content) -> Result<Bytes> {
+    read_content(&queue.folder.file(number), content).map_err(|e| damaged(queue, e))
+}
+
+fn damaged(queue: &Queue, e: std::io::Error) -> Error {
+    let kind = match e.kind() {
+        std::io::ErrorKind::InvalidData | std::io::ErrorKind::NotFound => ErrorKind::Corrupt,
+        _ => ErrorKind::Io,
+    };
+    Error::new(kind, Operation::Put)
+        .in_store(queue.inner.name())
+        .because(format!("the stage's own file: {e}"))
+}
+
+fn put(queue: &Queue, key: &Key, bytes: Bytes, guard: &Guard, over: Option<Content>) -> Result<Option<Etag>> {
+    let mode = match guard {
+        Guard::Any => PutMode::Overwrite,
+        Guard::Absent if queue.inner.honours(Condition::Create) => PutMode::Create,
+        Guard::Absent => return put_if(queue, key, bytes, None),
+        Guard::Etag(etag) => PutMode::Update(etag.clone()),
+        Guard::Staged(number) => {
+            let known = queue.state.lock().translated(key, *number);
+            match known {
+                Some(etag) => PutMode::Update(etag),
+                None => return put_if(queue, key, bytes, over),
+            }
+        }
+    };
+    match queue.inner.put(key, PutPayload::from(bytes.clone()), mode) {
+        Ok(done) => Ok(done.etag),
+        Err(e) if matches!(e.kind(), ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed) => {
+            match find(queue, key, bytes.len())? {
+                // Its own put, whose answer was lost.
+                Some((found, etag)) if found == bytes => Ok(etag),
+                _ => Err(taken(queue, key)),
+            }
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Puts an object after a look at what is there: nothing, or what is known. For a store without the condition, and for an etag
+/// that only a process knew which has died. A lock keeps others from the time between.
+fn put_if(queue: &Queue, key: &Key, bytes: Bytes, over: Option<Content>) -> Result<Option<Etag>> {
+    let most = bytes.len().max(over.map_or(0, |over| over.length as usize));
+    let found = find(queue, key, most)?;
+    let mode = match (found, over) {
+        (Some((found, etag)), _) if found == bytes => return Ok(etag),
+        (None, None) => PutMode::Overwrite,
+        (Some((found, etag)), Some(over)) if Content::of(&found) == over => match etag {
+            Some(etag) if queue.inner.honours(Condition::Update) => PutMode::Update(etag),
+            _ => PutMode::Overwrite,
+        },
+        _ => return Err(taken(queue, key)),
+    };
+    queue.inner.put(key, PutPayload::from(bytes), mode).map(|done| done.etag)
+}
+
+/// An object that may be ours: no longer than `most`.
+fn find(queue: &Queue, key: &Key, most: usize) -> Result<Option<(Bytes, Option<Etag>)>> {
+    match queue.inner.get_whole_opt(key, most as u64) {
+        Ok(found) => Ok(found.map(|found| (found.bytes, found.meta.etag))),
+        Err(e) if e.kind() == ErrorKind::Corrupt => Err(taken(queue, key)),
+        Err(e) => Err(e),
+    }
+}
+
+/// The error for a key that holds another's object.
+fn taken(queue: &Queue, key: &Key) -> Error {
+    Error::new(ErrorKind::StageBroken, Operation::Put).at(key).in_store(queue.inner.name()).because(
+        "another writer has put its own there, so that this writer's versions from there on cannot follow",
+    )
+}
+
+fn put_long(queue: &Queue, number: u64, key: &Key, content: Content) -> Result<Option<Etag>> {
+    let mut file = File::open(queue.folder.file(number)).map_err(|e| damaged(queue, e))?.take(content.length);
+    let mut stream = queue.inner.put_stream(key)?;
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    let mut length = 0;
+    loop {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece).map_err(|e| damaged(queue, e))?;
+        if piece.is_empty() {
+            break;
+        }
+        length += piece.len() as u64;
+        digest.update(&piece);
+        stream.write_bytes(Bytes::from(piece))?;
+    }
+    if (Content { length, sum: digest.finalize() as u32 }) != content {
+        stream.abort()?;
+        return Err(damaged(
+            queue,
+            std::io::Error::new(std::io::ErrorKind::InvalidData, "its bytes are damaged"),
+        ));
+    }
+    stream.finish().map(|done| done.etag)
+}

@@ -1,0 +1,325 @@
+//! The folder of one writer's queue: `about.json`, `lock`, `arrived`, and a file for each operation.
+//!
+//! Who writes to the folder holds a record lock on `lock`. It ends with the process, and a forked child does not inherit it.
+//! Files are removed in the order of their numbers, and `arrived` says up to which: so a gap is a loss, and is noticed.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::operation::Queued;
+
+const ABOUT: &str = "about.json";
+const LOCK: &str = "lock";
+const ARRIVED: &str = "arrived";
+/// The end of the names of operations' files.
+const SUFFIX: &str = ".op";
+/// How the name of a file begins that is being written.
+const NEW: &str = ".new-";
+const FORMAT: u64 = 1;
+/// Bytes of a description that make sense.
+const MAX_ABOUT_BYTES: u64 = 64 << 10;
+
+/// What a queue is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The store's URL. It holds no credentials.
+    pub url: String,
+    /// The container's key in it.
+    pub key: String,
+    /// What the container is called among all stores ([`place_of`](crate::ObjectStore::place_of)).
+    pub place: String,
+    /// The machine that it was written on.
+    pub host: String,
+    /// The writer's process id.
+    pub pid: u32,
+}
+
+impl About {
+    fn encode(&self) -> String {
+        let About { url, key, place, host, pid } = self;
+        json!({ "format": FORMAT, "url": url, "key": key, "place": place, "host": host, "pid": pid })
+            .to_string()
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        let text = |name: &str| value.get(name)?.as_str().map(str::to_owned);
+        if value.get("format")?.as_u64()? != FORMAT {
+            return None;
+        }
+        let pid = u32::try_from(value.get("pid")?.as_u64()?).ok()?;
+        Some(About { url: text("url")?, key: text("key")?, place: text("place")?, host: text("host")?, pid })
+    }
+}
+
+/// The folders that this process writes to. A record lock does not tell them from others: it is the process's.
+static OURS: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+
+/// Whether this process writes to a folder.
+pub(super) fn is_ours(path: &Path) -> bool {
+    OURS.lock().contains(path)
+}
+
+/// A queue's folder, held by this process until it is dropped.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    arrived: File,
+    _lock: File,
+    /// Whether what is written is synced.
+    sync: bool,
+    owner: u32,
+}
+
+/// The folder that stages lie in, made if it is missing, by its real name.
+///
+/// # Errors
+/// The system's.
+pub(super) fn make(dir: &Path) -> io::Result<PathBuf> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    fs::canonicalize(dir)
+}
+
+/// A number for a name: FNV-1a. That a folder is the right one its description says, not its name.
+fn hash(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+fn prefix_of(place: &str) -> String {
+    format!("{:016x}-", hash(place))
+}
+
+impl Folder {
+    /// A new, empty one in the folder `dir`.
+    pub(super) fn create(dir: &Path, about: &About, sync: bool) -> io::Result<Self> {
+        let made = tempfile::Builder::new()
+            .prefix(&prefix_of(&about.place))
+            .rand_bytes(12)
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(dir)?;
+        let path = made.path().to_owned();
+        let lock = new_file(&path.join(LOCK))?;
+        if !OURS.lock().insert(path.clone()) || !try_lock(&lock)? {
+            return Err(io::Error::other("a new folder is in use"));
+        }
+        let arrived = new_file(&path.join(ARRIVED))?;
+        let folder = Folder { path, arrived, _lock: lock, sync, owner: std::process::id() };
+        folder.note_arrived(0)?;
+        let mut file = folder.new_file()?;
+        file.write_all(about.encode().as_bytes())?;
+        folder.sync_bytes(file.as_file())?;
+        file.persist(folder.path.join(ABOUT)).map_err(|e| e.error)?;
+        folder.sync_names()?;
+        if sync {
+            File::open(dir)?.sync_all()?;
+        }
+        let _it_stays = made.keep();
+        Ok(folder)
+    }
+
+    /// One that an earlier writer left; `None` while it is in use.
+    pub(super) fn adopt(path: &Path) -> io::Result<Option<Self>> {
+        let path = path.to_owned();
+        // Another descriptor's end would end the lock of this process.
+        if !OURS.lock().insert(path.clone()) {
+            return Ok(None);
+        }
+        let opened = open_existing(&path);
+        if !matches!(opened, Ok(Some(_))) {
+            OURS.lock().remove(&path);
+        }
+        let Some((lock, arrived)) = opened? else { return Ok(None) };
+        Ok(Some(Folder { path, arrived, _lock: lock, sync: true, owner: std::process::id() }))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file of an operation.
+    pub(super) fn file(&self, number: u64) -> PathBuf {
+        file_of(&self.path, number)
+    }
+
+    /// A new file without a name that counts.
+    pub(super) fn new_file(&self) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new().prefix(NEW).tempfile_in(&self.path)
+    }
+
+    /// Sees to it that a file's bytes outlive a loss of power, where that was asked for.
+    pub(super) fn sync_bytes(&self, file: &File) -> io::Result<()> {
+        if self.sync { file.sync_data() } else { Ok(()) }
+    }
+
+    /// Sees to it that names outlive a loss of power, where that was asked for.
+    pub(super) fn sync_names(&self) -> io::Result<()> {
+        if self.sync { File::open(&self.path)?.sync_all() } else { Ok(()) }
+    }
+
+    /// Notes that the operations up to a number are in the store.
+    pub(super) fn note_arrived(&self, number: u64) -> io::Result<()> {
+        let mut bytes = number.to_le_bytes().to_vec();
+        let sum = crc_fast::crc32_iscsi(&bytes);
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        self.arrived.write_all_at(&bytes, 0)?;
+        // Before the files are gone: a note that is lost would make their want a loss.
+        if self.sync { self.arrived.sync_data() } else { Ok(()) }
+    }
+
+    fn arrived(&self) -> io::Result<u64> {
+        let mut bytes = [0; 12];
+        self.arrived.read_exact_at(&mut bytes, 0)?;
+        let (number, sum) = bytes.split_at(8);
+        match crc_fast::crc32_iscsi(number).to_le_bytes() == sum {
+            true => Ok(number.try_into().map_or(0, u64::from_le_bytes)),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "the note of what arrived is damaged")),
+        }
+    }
+
+    /// The operations that wait here, in their order, up to the first that is lost or damaged; and what is wrong with that one.
+    pub(super) fn operations(&self) -> io::Result<(Vec<Queued>, Option<String>)> {
+        let arrived = self.arrived()?;
+        let mut found = Vec::new();
+        for number in numbers(&self.path)? {
+            if number <= arrived {
+                continue;
+            }
+            if number != arrived + 1 + found.len() as u64 {
+                return Ok((found, Some(format!("operations before {number:016x}{SUFFIX} are missing"))));
+            }
+            match Queued::read(&self.file(number), number) {
+                Ok(queued) => found.push(queued),
+                Err(e) => return Ok((found, Some(format!("{number:016x}{SUFFIX} cannot be used: {e}")))),
+            }
+        }
+        Ok((found, None))
+    }
+
+    /// Deletes the folder with all that is in it.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        remove(&self.path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.owner == std::process::id() {
+            OURS.lock().remove(&self.path);
+        }
+    }
+}
+
+pub(super) fn file_of(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:016x}{SUFFIX}"))
+}
+
+/// The numbers of the operations in a folder, in their order.
+pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).filter(|text| text.len() == 16);
+        numbers.extend(number.and_then(|text| u64::from_str_radix(text, 16).ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Deletes a queue's folder. The description goes first: without it nobody takes the rest for a queue.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let gone = |done: io::Result<()>| match done {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    gone(fs::remove_file(path.join(ABOUT)))?;
+    gone(fs::remove_dir_all(path))
+}
+
+/// The folders in `dir` that hold queues, of one container or of all, with their descriptions.
+pub(super) fn list(dir: &Path, place: Option<&str>) -> io::Result<Vec<(PathBuf, About)>> {
+    let mut found = Vec::new();
+    let prefix = place.map_or_else(String::new, prefix_of);
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let is_named = entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix));
+        if !is_named || !entry.file_type()?.is_dir() {
+            continue;
+        }
+        if let Some(about) = describe(&entry.path())?
+            && place.is_none_or(|place| place == about.place)
+        {
+            found.push((entry.path(), about));
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+/// What a folder says that it is of; `None` if it is no queue, or somebody else's.
+fn describe(path: &Path) -> io::Result<Option<About>> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path.join(ABOUT));
+    let file = match file {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    let found = file.metadata()?;
+    // Nobody else can have put anything there.
+    let is_mine =
+        |found: &fs::Metadata| found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o022 == 0;
+    if !is_mine(&found)
+        || !is_mine(&fs::symlink_metadata(path)?)
+        || !found.is_file()
+        || found.len() > MAX_ABOUT_BYTES
+    {
+        return Ok(None);
+    }
+    Ok(About::decode(&io::read_to_string(file)?))
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// The lock, taken, and the note of what arrived; `None` while another process has the lock.
+fn open_existing(path: &Path) -> io::Result<Option<(File, File)>> {
+    let open =
+        |name| OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path.join(name));
+    let lock = open(LOCK)?;
+    if !try_lock(&lock)? {
+        return Ok(None);
+    }
+    Ok(Some((lock, open(ARRIVED)?)))
+}
+
+/// Takes the record lock of a file, if no other process has it.
+fn try_lock(file: &File) -> io::Result<bool> {
+    let all = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_SETLK(&all)) {
+        Ok(_) => Ok(true),
+        Err(nix::errno::Errno::EACCES | nix::errno::Errno::EAGAIN) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,210 @@
+//! What writers left that died: found, brought to the store, or thrown away.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::folder::{self, About, Folder};
+use super::operation::Queued;
+use super::queue::Queue;
+use super::{StagedStore, drain};
+use crate::{Error, ErrorKind, Key, ObjectStore, Operation, Result};
+
+/// How long a stage of this process is waited for that ends.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// What a leftover brought to the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// Operations: puts and deletions.
+    pub operations: u64,
+    /// Bytes of objects.
+    pub bytes: u64,
+}
+
+/// The queue of a writer that is gone. No other process touches it while this is held.
+#[derive(Debug)]
+pub struct Leftover {
+    about: About,
+    folder: Folder,
+    waiting: Vec<Queued>,
+    damage: Option<String>,
+}
+
+/// The folders of queues in `dir`, of the container at a place or of all. Some may be of writers that live.
+///
+/// # Errors
+/// Those of reading the folder.
+pub fn leftovers(dir: &Path, place: Option<&str>) -> io::Result<Vec<(PathBuf, About)>> {
+    // Without links in its name: the folders of this process are known by such names.
+    match std::fs::canonicalize(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        dir => folder::list(&dir?, place),
+    }
+}
+
+/// An object that operations change, and that does not belong to their container.
+fn foreign_key<'a>(waiting: &'a [Queued], belongs: &dyn Fn(&Key) -> bool) -> Option<&'a Key> {
+    waiting.iter().flat_map(Queued::keys).find(|key| !belongs(key))
+}
+
+/// The error of a queue that cannot arrive.
+fn stuck(store: String, why: String) -> Error {
+    Error::new(ErrorKind::StageBroken, Operation::Put).in_store(store).because(why)
+}
+
+/// Whether operations wait in the folder of a queue.
+pub fn has_operations(path: &Path) -> bool {
+    folder::numbers(path).is_ok_and(|numbers| !numbers.is_empty())
+}
+
+impl Leftover {
+    /// Takes one over; `None` while its writer lives.
+    ///
+    /// # Errors
+    /// What keeps the folder from being read.
+    pub fn open(path: &Path, about: About) -> io::Result<Option<Self>> {
+        let Some(folder) = Folder::adopt(path)? else { return Ok(None) };
+        let (waiting, damage) = folder.operations()?;
+        Ok(Some(Leftover { about, folder, waiting, damage }))
+    }
+
+    /// Whose it is.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// What waits in it.
+    pub fn waiting(&self) -> Arrival {
+        let bytes = self.waiting.iter().map(Queued::length).sum();
+        Arrival { operations: self.waiting.len() as u64, bytes }
+    }
+
+    /// What is wrong with its files, if anything is.
+    pub fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
+    }
+
+    /// Brings all that is whole to the store of its container, and removes the folder when nothing is left. `belongs` says
+    /// whether an object is the container's. Whoever calls this holds the container's lock.
+    ///
+    /// # Errors
+    /// If something is another writer's by now, or damaged, or does not arrive. Then the folder stays with what did not.
+    pub fn drain(
+        self,
+        inner: Arc<dyn ObjectStore>,
+        patience: Duration,
+        belongs: &dyn Fn(&Key) -> bool,
+    ) -> Result<Arrival> {
+        let Leftover { about, folder, waiting, damage } = self;
+        let path = folder.path().to_owned();
+        if inner.place_of(&about.key) != about.place {
+            return Err(stuck(inner.name(), format!("{} is of another container", path.display())));
+        }
+        let arrival =
+            Arrival { operations: waiting.len() as u64, bytes: waiting.iter().map(Queued::length).sum() };
+        if let Some(key) = foreign_key(&waiting, belongs) {
+            let why = format!(
+                "{} holds {key}, which is no object of the container that lies there now: it was replaced since. The {} \
+                 operations ({} bytes) in it stay; 'h5lake drain --discard' throws them away",
+                path.display(),
+                arrival.operations,
+                arrival.bytes,
+            );
+            return Err(stuck(inner.name(), why));
+        }
+        let is_needless = waiting.iter().all(Queued::only_leads_on);
+        let queue = Queue::new(inner, folder, waiting, patience);
+        let drained = drain::start(&queue).map_err(|e| queue.io(e)).and_then(|()| queue.drain());
+        queue.end();
+        match drained {
+            // All that it led to has arrived, and another leads on by now.
+            Err(e) if is_needless && e.kind() == ErrorKind::StageBroken => {
+                tracing::info!(error = %e, "a head that was staged is not needed any more");
+            }
+            drained => drained?,
+        }
+        if let Some(damage) = damage {
+            let why = format!(
+                "all before it arrived, and {}: {damage}. What follows stays there; 'h5lake drain --discard' throws it away",
+                path.display()
+            );
+            return Err(stuck(queue.inner.name(), why));
+        }
+        queue.folder.remove().map_err(|e| queue.io(e))?;
+        Ok(arrival)
+    }
+
+    /// Throws it away.
+    ///
+    /// # Errors
+    /// Those of deleting files.
+    pub fn discard(self) -> io::Result<()> {
+        self.folder.remove()
+    }
+}
+
+impl StagedStore {
+    /// Whether an earlier writer of the container left something in the folder of stages.
+    ///
+    /// # Errors
+    /// Those of reading the folder.
+    pub fn has_leftovers(&self) -> io::Result<bool> {
+        let found = folder::list(&self.dir, Some(&self.about.place))?;
+        Ok(found.iter().any(|(path, _)| path != self.queue.folder.path()))
+    }
+
+    /// A leftover, if its writer is gone. A stage of this process that has just ended is waited for.
+    fn adopt(&self, path: &Path, about: About) -> io::Result<Option<Leftover>> {
+        if path == self.queue.folder.path() {
+            return Ok(None);
+        }
+        let until = Instant::now() + MAX_WAIT;
+        while folder::is_ours(path) {
+            if Instant::now() > until {
+                let why = format!(
+                    "a file that this process has open still uses {}; close it first",
+                    path.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Leftover::open(path, about)
+    }
+
+    /// Brings to the store what earlier writers of the container left here. Whoever calls this holds the container's lock.
+    ///
+    /// # Errors
+    /// As for [`Leftover::drain`].
+    pub fn recover(&self, belongs: &dyn Fn(&Key) -> bool) -> Result<Arrival> {
+        let failed = |e| {
+            Error::io(Operation::Open, e)
+                .in_store(self.inner.name())
+                .because(format!("the stage {} cannot be read", self.dir.display()))
+        };
+        let mut all = Arrival::default();
+        for (path, about) in folder::list(&self.dir, Some(&self.about.place)).map_err(failed)? {
+            let Some(leftover) = self.adopt(&path, about).map_err(failed)? else { continue };
+            if let Some(key) = foreign_key(&leftover.waiting, belongs) {
+                // Whoever replaced the container did not want it.
+                tracing::warn!(path = %path.display(), %key, "the stage holds what belongs to a container that was replaced");
+                continue;
+            }
+            let (host, pid) = (leftover.about.host.clone(), leftover.about.pid);
+            let arrival = leftover.drain(self.inner.clone(), self.queue.patience, belongs)?;
+            let (operations, bytes) = (arrival.operations, arrival.bytes);
+            tracing::info!(
+                host,
+                pid,
+                operations,
+                bytes,
+                "brought to the store what an earlier writer had staged"
+            );
+            all.operations += operations;
+            all.bytes += bytes;
+        }
+        Ok(all)
+    }
+}

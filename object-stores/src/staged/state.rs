@@ -1,0 +1,209 @@
+//! What waits in a queue, in which order, and what is known of its end.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::operation::{Action, Guard, Queued};
+use crate::{Etag, Key};
+
+/// Translations of etags that are kept: of so many keys.
+const MAX_TRANSLATIONS: usize = 1024;
+
+/// What the etag of a queued object became when the object arrived.
+#[derive(Debug)]
+struct Translation {
+    number: u64,
+    etag: Option<Etag>,
+}
+
+/// The last failure of an operation that is tried again.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) text: String,
+    pub(super) at: Instant,
+    /// Whether a later try may well succeed by itself.
+    pub(super) may_pass: bool,
+}
+
+/// One operation of the queue.
+#[derive(Debug)]
+struct Entry {
+    queued: Arc<Queued>,
+    begun: Instant,
+    has_arrived: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    entries: VecDeque<Entry>,
+    /// The number of the first entry.
+    first: u64,
+    /// How many entries, the first ones, are under way or have arrived.
+    taken: usize,
+    /// How many operations are under way.
+    running: usize,
+    /// One that has to be alone is.
+    is_exclusive: bool,
+    /// The newest queued operation of each key.
+    newest: HashMap<Key, Arc<Queued>>,
+    translations: HashMap<Key, Translation>,
+    /// Bytes of files that are there, or are being written.
+    pub(super) bytes: u64,
+    pub(super) workers: usize,
+    pub(super) failure: Option<Failure>,
+    /// Why nothing more will arrive.
+    pub(super) broken: Option<String>,
+    /// When somebody began to wait for arrivals.
+    pub(super) asked: Option<Instant>,
+    /// Whoever waited last gave up, and nothing has arrived since.
+    pub(super) was_late: bool,
+    /// When something arrived last.
+    pub(super) progress: Option<Instant>,
+    /// The longest time between an operation's queueing and its arrival.
+    lag: Duration,
+    /// Nobody will queue more, and what waits stays where it is.
+    pub(super) has_ended: bool,
+}
+
+impl State {
+    pub(super) fn new(waiting: Vec<Queued>) -> Self {
+        let mut state =
+            State { first: waiting.first().map_or(1, |queued| queued.number), ..State::default() };
+        state.bytes = waiting.iter().map(Queued::length).sum();
+        waiting.into_iter().for_each(|queued| state.push(Arc::new(queued)));
+        state
+    }
+
+    /// Whether all operations with lower numbers have arrived.
+    pub(super) fn has_arrived_before(&self, number: u64) -> bool {
+        self.first >= number
+    }
+
+    /// The longest time until now that an operation waits, or waited, for its arrival.
+    pub(super) fn lag(&self) -> Duration {
+        self.entries.front().map_or(self.lag, |oldest| self.lag.max(oldest.begun.elapsed()))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether something waits, and somebody has waited for it in vain.
+    pub(super) fn is_stuck(&self) -> bool {
+        !self.is_empty() && (self.broken.is_some() || self.was_late)
+    }
+
+    /// The number that the next operation gets.
+    pub(super) fn next(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// The newest queued operation of a key.
+    pub(super) fn newest(&self, key: &Key) -> Option<&Arc<Queued>> {
+        self.newest.get(key)
+    }
+
+    /// Whether something is queued whose key begins with `prefix`.
+    pub(super) fn touches(&self, prefix: &str) -> bool {
+        self.newest.keys().any(|key| key.as_str().starts_with(prefix))
+    }
+
+    /// The operations that have not arrived.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Queued> {
+        self.entries.iter().filter(|entry| !entry.has_arrived).map(|entry| &*entry.queued)
+    }
+
+    pub(super) fn push(&mut self, queued: Arc<Queued>) {
+        for key in queued.keys() {
+            self.newest.insert(key.clone(), queued.clone());
+        }
+        self.entries.push_back(Entry { queued, begun: Instant::now(), has_arrived: false });
+    }
+
+    /// The next operation whose turn has come. What is free of order goes beside its like, all else alone.
+    pub(super) fn take(&mut self) -> Option<Arc<Queued>> {
+        let next = &self.entries.get(self.taken)?.queued;
+        if self.broken.is_some() || self.is_exclusive || (self.running > 0 && !next.is_free()) {
+            return None;
+        }
+        let next = next.clone();
+        self.taken += 1;
+        self.running += 1;
+        self.is_exclusive = !next.is_free();
+        Some(next)
+    }
+
+    /// An operation that was under way is not any more, and did not arrive.
+    pub(super) fn give_up(&mut self) {
+        self.running -= 1;
+        self.is_exclusive = false;
+    }
+
+    /// An operation has arrived. Answers up to which number all have, and their files.
+    pub(super) fn arrive(&mut self, queued: &Queued, etag: Option<Etag>) -> (u64, Vec<Arc<Queued>>) {
+        self.give_up();
+        let now = Instant::now();
+        self.progress = Some(now);
+        self.failure = None;
+        self.was_late = false;
+        let at = (queued.number - self.first) as usize;
+        if let Some(entry) = self.entries.get_mut(at) {
+            entry.has_arrived = true;
+            self.lag = self.lag.max(now - entry.begun);
+        }
+        // Nobody replaces a record, nor what is free.
+        if !queued.is_free() && !matches!(queued.action, Action::Put { guard: Guard::Absent, .. }) {
+            self.translate(queued, etag);
+        }
+        let mut gone = Vec::new();
+        while self.entries.front().is_some_and(|entry| entry.has_arrived) {
+            gone.extend(self.entries.pop_front().map(|entry| entry.queued));
+            self.first += 1;
+            self.taken -= 1;
+        }
+        for queued in &gone {
+            for key in queued.keys() {
+                if self.newest.get(key).is_some_and(|newest| newest.number == queued.number) {
+                    self.newest.remove(key);
+                }
+            }
+        }
+        (self.first - 1, gone)
+    }
+
+    fn translate(&mut self, queued: &Queued, etag: Option<Etag>) {
+        if self.translations.len() >= MAX_TRANSLATIONS {
+            let oldest = self.translations.iter().min_by_key(|(_, known)| known.number);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                self.translations.remove(&oldest);
+            }
+        }
+        for key in queued.keys() {
+            match &queued.action {
+                Action::Put { .. } => {
+                    let known = Translation { number: queued.number, etag: etag.clone() };
+                    self.translations.insert(key.clone(), known);
+                }
+                Action::Delete(_) => {
+                    self.translations.remove(key);
+                }
+            }
+        }
+    }
+
+    /// The store's etag of the object that an operation put, if it is known.
+    pub(super) fn translated(&self, key: &Key, number: u64) -> Option<Etag> {
+        self.translations.get(key).filter(|known| known.number == number)?.etag.clone()
+    }
+
+    /// The number of the operation that put the object which has this etag of the store.
+    pub(super) fn number_of(&self, key: &Key, etag: Option<&Etag>) -> Option<u64> {
+        let known = self.translations.get(key).filter(|known| known.etag.is_some())?;
+        (known.etag.as_ref() == etag).then_some(known.number)
+    }
+}

@@ -1,0 +1,135 @@
+//! What lies in a folder is believed only as far as it is checked.
+
+use super::*;
+
+/// A stage with three operations whose process is gone; and its folder.
+fn left() -> (Gate, PathBuf) {
+    let gate = Gate::new().shut();
+    let store = gate.staged();
+    for n in 1..=3 {
+        put(&store, &format!("log/{n}"), &format!("log {n}"), PutMode::Create).unwrap();
+    }
+    let path = die(store);
+    gate.open();
+    (gate, path)
+}
+
+fn open(gate: &Gate) -> Leftover {
+    let (path, about) = leftovers(gate.dir.path(), None).unwrap().pop().unwrap();
+    Leftover::open(&path, about).unwrap().unwrap()
+}
+
+fn drain(gate: &Gate, left: Leftover) -> Result<Arrival> {
+    left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true)
+}
+
+#[test]
+fn what_is_left_tells_whose_it_is() {
+    let (gate, path) = left();
+    let left = open(&gate);
+    let about = left.about().clone();
+    assert_eq!(
+        (about.url.as_str(), about.key.as_str(), about.pid),
+        ("memory://x", "head", std::process::id())
+    );
+    assert_eq!(left.waiting(), Arrival { operations: 3, bytes: 15 });
+    assert!(left.damage().is_none() && has_operations(&path));
+    assert!(Leftover::open(&path, about).unwrap().is_none(), "it is in use");
+    assert_eq!(drain(&gate, left).unwrap(), Arrival { operations: 3, bytes: 15 });
+    assert_eq!(gate.there("log/3").unwrap(), "log 3");
+    assert!(gate.folders().is_empty() && leftovers(gate.dir.path(), None).unwrap().is_empty());
+}
+
+/// What comes before the damage arrives, and the rest stays.
+#[test]
+fn damage_ends_what_arrives() {
+    type Damage = fn(&std::path::Path);
+    let damages: [(&str, Damage, Option<u32>); 6] = [
+        ("cut", |file| fs::write(file, &fs::read(file).unwrap()[..9]).unwrap(), Some(1)),
+        ("emptied", |file| fs::write(file, "").unwrap(), Some(1)),
+        ("gone", |file| fs::remove_file(file).unwrap(), Some(1)),
+        ("its bytes", |file| flip(file, 0), Some(1)),
+        ("its footer", |file| flip(file, 20), Some(1)),
+        (
+            "a link",
+            |file| {
+                fs::remove_file(file).unwrap();
+                std::os::unix::fs::symlink("/etc/hostname", file).unwrap();
+            },
+            Some(1),
+        ),
+    ];
+    for (what, damage, arrives) in damages {
+        let (gate, path) = left();
+        damage(&folder::file_of(&path, 2));
+        let told = drain(&gate, open(&gate)).unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::StageBroken, "{what}: {told}");
+        let there = (1..=3).filter(|n| gate.there(&format!("log/{n}")).is_some()).count() as u32;
+        assert_eq!(Some(there), arrives, "{what}");
+        assert!(path.exists(), "{what}");
+    }
+}
+
+fn flip(file: &std::path::Path, at: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_folder_that_is_none_of_ours_is_left_alone() {
+    for (name, text) in [
+        ("about.json", "{}"),
+        ("about.json", "not JSON"),
+        ("about.json", r#"{"format":2,"url":"u","key":"k","place":"p","host":"h","pid":1}"#),
+        ("about.json", r#"{"format":1,"url":"u","key":"k","place":"p","host":"h","pid":99999999999}"#),
+    ] {
+        let (gate, path) = left();
+        fs::write(path.join(name), text).unwrap();
+        assert!(leftovers(gate.dir.path(), None).unwrap().is_empty(), "{text}");
+    }
+    let (gate, path) = left();
+    fs::write(path.join("arrived"), [0; 12]).unwrap();
+    let (at, about) = leftovers(gate.dir.path(), None).unwrap().pop().unwrap();
+    assert!(Leftover::open(&at, about).is_err(), "what arrived is not known");
+    fs::create_dir(gate.dir.path().join("empty")).unwrap();
+    fs::write(gate.dir.path().join("file"), "x").unwrap();
+    assert_eq!(leftovers(gate.dir.path(), None).unwrap().len(), 1);
+    assert!(leftovers(&gate.dir.path().join("none"), None).unwrap().is_empty());
+    // Others may have written to it.
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(leftovers(gate.dir.path(), None).unwrap().is_empty());
+}
+
+#[test]
+fn objects_of_another_container_are_not_touched() {
+    let (gate, _) = left();
+    let refused =
+        open(&gate).drain(gate.store.clone(), Duration::from_secs(5), &|key| key.as_str() != "log/2");
+    assert!(refused.unwrap_err().to_string().contains("log/2"));
+    assert_eq!(gate.there("log/1"), None);
+    let elsewhere: Arc<dyn ObjectStore> = Arc::new(MemoryStore::named("stage-elsewhere"));
+    assert!(open(&gate).drain(elsewhere.clone(), Duration::from_secs(5), &|_| true).is_err());
+    assert_eq!(elsewhere.list("", None).count(), 0);
+    // Who replaced the container goes on without what was left of the one before.
+    let next = gate.staged();
+    next.recover(&|_| false).unwrap();
+    assert_eq!((gate.there("log/1"), next.has_leftovers().unwrap()), (None, true));
+}
+
+/// A head that the next writer has replaced meanwhile is not needed: all that it led to has arrived.
+#[test]
+fn a_head_alone_is_no_conflict() {
+    let gate = Gate::new();
+    let store = gate.staged();
+    let etag = overwrite(&store, "head/x", "0").unwrap();
+    let gate = gate.shut();
+    put(&store, "head/x", "1", PutMode::Update(etag)).unwrap();
+    let path = die(store);
+    gate.open();
+    overwrite(&*gate.memory, "head/x", "theirs");
+    drain(&gate, open(&gate)).unwrap();
+    assert_eq!(gate.there("head/x").unwrap(), "theirs");
+    assert!(!path.exists());
+}

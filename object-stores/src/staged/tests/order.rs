@@ -1,0 +1,153 @@
+//! In which order changes arrive.
+
+use super::*;
+
+fn head_of(store: &dyn ObjectStore) -> u32 {
+    String::from_utf8(read(store, "head/x").unwrap().to_vec()).unwrap().parse().unwrap()
+}
+
+/// Whatever a reader of the store beneath finds, what it needs is there: the packs of a record, the records of a head.
+#[test]
+fn every_beginning_makes_sense() {
+    let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let pace = Pace { per_request: Duration::from_millis(2), bytes_per_second: None };
+    let slow: Arc<dyn ObjectStore> = Arc::new(LatencyStore::new(memory.clone(), pace));
+    let dir = tempfile::tempdir().unwrap();
+    let store = staged(&slow, &dir);
+    let mut etag = overwrite(&store, "head/x", "0").unwrap();
+    std::thread::scope(|s| {
+        let drained = s.spawn(|| {
+            for n in 1..=30u32 {
+                for part in 0..5 {
+                    overwrite(&store, &format!("pack/{n}-{part}"), &"x".repeat(part * 100));
+                }
+                put(&store, &format!("log/{n}"), "l", PutMode::Create).unwrap();
+                if n % 4 == 0 {
+                    etag = put(&store, "head/x", &n.to_string(), PutMode::Update(etag.clone()))
+                        .unwrap()
+                        .unwrap();
+                    store.delete(&key(&format!("pack/{}-0", n - 3))).unwrap();
+                }
+            }
+            store.drain()
+        });
+        let mut seen = 0;
+        while !drained.is_finished() {
+            // The last first: what it needs was there before it.
+            let is_there = |at: &str| read(&*memory, at).is_some();
+            let newest = (1..=30).rev().find(|n| is_there(&format!("log/{n}"))).unwrap_or(0);
+            let gone = (1..=newest).filter(|n| !is_there(&format!("pack/{n}-0"))).max().unwrap_or(0);
+            let head = head_of(&*memory);
+            assert!(gone == 0 || head >= gone + 3, "pack {gone}-0 is gone before head {head}");
+            assert!((1..=newest).all(|n| is_there(&format!("log/{n}"))), "a gap before {newest}");
+            for n in 1..=newest {
+                let parts = (1..5).filter(|part| is_there(&format!("pack/{n}-{part}"))).count();
+                assert_eq!(parts, 4, "record {n} of {newest}");
+            }
+            let head = head_of(&*memory);
+            assert!((1..=head).all(|n| is_there(&format!("log/{n}"))), "the head says {head}");
+            assert!(seen <= newest);
+            seen = newest;
+        }
+        drained.join().unwrap().unwrap();
+    });
+    assert_eq!(read(&*memory, "head/x").unwrap(), "28");
+    assert!(store.lag() > Duration::ZERO);
+}
+
+#[test]
+fn new_objects_arrive_beside_each_other_and_all_else_alone() {
+    let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let trace = TraceStore::new(memory);
+    let most = crate::at_longer_latencies(
+        Duration::from_millis(20),
+        |most: &usize| *most > 4,
+        |per_request| {
+            let pace = Pace { per_request, bytes_per_second: None };
+            // The trace is outside: it sees how long each call takes.
+            let slow: Arc<dyn ObjectStore> = Arc::new(TraceStore::clone(&trace));
+            let slow: Arc<dyn ObjectStore> = Arc::new(LatencyStore::new(slow, pace));
+            let outside = TraceStore::new(slow);
+            let dir = tempfile::tempdir().unwrap();
+            let store = staged(&(Arc::new(outside.clone()) as Arc<dyn ObjectStore>), &dir);
+            outside.start_journal();
+            for n in 0..16 {
+                overwrite(&store, &format!("pack/{n}"), "x");
+            }
+            overwrite(&store, "other", "y");
+            overwrite(&store, "pack/last", "x");
+            store.drain().unwrap();
+            let calls = outside.take_journal();
+            let alone = calls.iter().find(|call| call.key == "other").unwrap();
+            for call in calls.iter().filter(|call| call.key != "other") {
+                let before = call.time.end < alone.time.start;
+                assert_eq!(before, call.key != "pack/last", "{} is on the wrong side", call.key);
+                assert!(before || call.time.start > alone.time.end, "{} is beside it", call.key);
+            }
+            crate::most_at_once(&calls)
+        },
+    );
+    assert!((5..=8).contains(&most), "{most} at once");
+}
+
+/// What nobody may see late passes straight through; a lock is given back when all else has arrived.
+#[test]
+fn a_lock_is_deleted_last() {
+    let gate = Gate::new();
+    let store = gate.staged();
+    put(&store, "lock/x", "me", PutMode::Create).unwrap();
+    assert_eq!(
+        put(&store, "lock/x", "me too", PutMode::Create).unwrap_err().kind(),
+        ErrorKind::AlreadyExists
+    );
+    let gate = gate.shut();
+    overwrite(&store, "pack/a", "x");
+    std::thread::scope(|s| {
+        let released = s.spawn(|| store.delete(&key("lock/x")));
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!released.is_finished() && gate.there("lock/x").is_some());
+        gate.open();
+        released.join().unwrap().unwrap();
+    });
+    assert_eq!((gate.there("lock/x"), gate.there("pack/a").unwrap()), (None, "x".into()));
+    let gate = gate.shut();
+    assert!(put(&store, "clock/1", "now", PutMode::Overwrite).is_err(), "it is not queued");
+    overwrite(&store, "log/1", "x");
+    assert!(store.list_page("pack/", None, 9).is_ok(), "a listing of what is not queued does not wait");
+    gate.open();
+    assert_eq!(store.list("log/", None).count(), 1, "one of what is queued does");
+}
+
+/// A head that leads to what is queued waits for it; a fence does not have to.
+#[test]
+fn the_first_head_follows_what_is_queued() {
+    for goes_ahead in [false, true] {
+        let gate = Gate::new();
+        let store = gate.staged();
+        gate.trace.start_journal();
+        overwrite(&store, "log/1", "x");
+        if goes_ahead {
+            store.next_head_goes_ahead();
+        }
+        overwrite(&store, "head/x", "1");
+        if !goes_ahead {
+            let keys: Vec<_> = gate.trace.take_journal().into_iter().map(|call| call.key).collect();
+            assert_eq!(keys, ["log/1", "head/x"]);
+        }
+        store.drain().unwrap();
+        assert_eq!((gate.there("log/1").unwrap(), gate.there("head/x").unwrap()), ("x".into(), "1".into()));
+    }
+    let gate = Gate::new();
+    let store = gate.staged();
+    let fence = Rule {
+        times: 1,
+        ..Rule::fail_nth(Select::Mutating, 0, Timing::Before, ErrorKind::PreconditionFailed)
+    };
+    gate.faults.inject(fence);
+    assert!(put(&store, "head/x", "1", PutMode::Overwrite).is_err());
+    let _gate = gate.shut();
+    assert!(
+        put(&store, "head/x", "1", PutMode::Overwrite).is_err(),
+        "one that was refused is asked for again"
+    );
+}

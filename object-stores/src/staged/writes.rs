@@ -1,0 +1,301 @@
+//! What changes objects: which changes are queued, and which pass straight through.
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tempfile::NamedTempFile;
+
+use super::operation::{Action, Content, Guard, Queued};
+use super::state::State;
+use super::{Role, StagedStore, drain};
+use crate::{Condition, ErrorKind, Etag, Key, Operation, PutMode, PutPayload, PutResult, PutStream, Result};
+
+/// What is known of the objects that are put again and again.
+#[derive(Debug, Default)]
+pub(super) struct Heads {
+    /// A head was put, or may have been: later ones are queued.
+    was_put: bool,
+    /// The next head need not wait for what is queued.
+    pub(super) goes_ahead: bool,
+    /// What the last head put was, where that is known.
+    head: Option<(Key, Content)>,
+    /// The same of the last record, in a store that cannot create conditionally.
+    record: Option<(Key, Content)>,
+}
+
+/// What was put last under a key.
+fn known(last: &Option<(Key, Content)>, key: &Key) -> Option<Content> {
+    last.as_ref().filter(|(of, _)| of == key).map(|(_, content)| *content)
+}
+
+impl StagedStore {
+    pub(super) fn put_by_role(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        self.check_owner(Operation::Put, key)?;
+        match ((self.roles)(key), &mode) {
+            (Role::Straight | Role::Lock, _) => self.inner.put(key, payload, mode),
+            (Role::Head, _) => self.put_head(key, payload, mode),
+            (Role::Record, PutMode::Create | PutMode::Overwrite) => self.put_record(key, payload, mode),
+            (Role::Immutable, PutMode::Create | PutMode::Overwrite) => {
+                self.put_queued(key, payload, mode, (Guard::Any, None), true)
+            }
+            (Role::Other, PutMode::Overwrite) => {
+                self.put_queued(key, payload, mode, (Guard::Any, None), false)
+            }
+            _ => self.put_direct(key, payload, mode),
+        }
+    }
+
+    /// The first head decides who writes, so the store beneath answers. Those after it follow in the order of all else.
+    fn put_head(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        let mut heads = self.heads.lock();
+        let bytes = payload.into_bytes();
+        let content = Content::of(&bytes);
+        let over = known(&heads.head, key);
+        let goes_ahead = std::mem::take(&mut heads.goes_ahead);
+        let put = if heads.was_put {
+            let guard = self.guard(&mode, over.is_some());
+            self.put_queued(key, bytes.into(), mode, (guard, over), false)
+        } else {
+            if !goes_ahead {
+                self.drain()?;
+            }
+            let put = self.put_now(key, bytes.into(), mode);
+            // One that was refused is not there, and nothing can build on it.
+            heads.was_put = put.as_ref().map_or_else(|e| e.kind().is_ambiguous(), |_| true);
+            put
+        };
+        match &put {
+            Ok(_) => heads.head = Some((key.clone(), content)),
+            Err(e) if e.kind().is_ambiguous() => heads.head = None,
+            Err(_) => (),
+        }
+        put
+    }
+
+    /// A record is created once. Where the store cannot do that, it is looked at on arrival.
+    fn put_record(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        if self.inner.honours(Condition::Create) {
+            let guard = if mode == PutMode::Create { Guard::Absent } else { Guard::Any };
+            return self.put_queued(key, payload, mode, (guard, None), false);
+        }
+        let mut heads = self.heads.lock();
+        let bytes = payload.into_bytes();
+        let content = Content::of(&bytes);
+        let over = known(&heads.record, key);
+        let guard = if over.is_some() { Guard::Staged(0) } else { Guard::Absent };
+        let put = self.put_queued(key, bytes.into(), mode, (guard, over), false)?;
+        heads.record = Some((key.clone(), content));
+        Ok(put)
+    }
+
+    /// The condition of a put as it is queued.
+    fn guard(&self, mode: &PutMode, is_known: bool) -> Guard {
+        match mode {
+            PutMode::Create => Guard::Absent,
+            PutMode::Update(etag) => match self.queue.number_in(etag) {
+                Some(number) => Guard::Staged(number),
+                None => Guard::Etag(etag.clone()),
+            },
+            // No operation has this number: what is there is looked at.
+            PutMode::Overwrite if is_known && !self.inner.honours(Condition::Update) => Guard::Staged(0),
+            PutMode::Overwrite => Guard::Any,
+        }
+    }
+
+    fn put_queued(
+        &self,
+        key: &Key,
+        payload: PutPayload,
+        mode: PutMode,
+        (guard, over): (Guard, Option<Content>),
+        is_free: bool,
+    ) -> Result<PutResult> {
+        let action = |content| Action::Put { key: key.clone(), guard: guard.clone(), content, over, is_free };
+        let check = |state: &State| self.check_condition(state, key, &mode);
+        match self.enqueue(&payload, &action, &check)? {
+            Some(put) => Ok(put),
+            None => self.put_direct(key, payload, mode),
+        }
+    }
+
+    /// Refuses a put whose condition what is queued breaks.
+    fn check_condition(&self, state: &State, key: &Key, mode: &PutMode) -> Result<()> {
+        let newest = state.newest(key);
+        let is_there = newest.map(|queued| matches!(queued.action, Action::Put { .. }));
+        let kind = match mode {
+            PutMode::Overwrite => return Ok(()),
+            PutMode::Create if is_there == Some(true) => ErrorKind::AlreadyExists,
+            PutMode::Create => return Ok(()),
+            PutMode::Update(etag) => {
+                let number = self.queue.number_in(etag);
+                let holds = match newest {
+                    Some(queued) => is_there == Some(true) && number == Some(queued.number),
+                    None => number.is_none_or(|number| state.translated(key, number).is_some()),
+                };
+                if holds {
+                    return Ok(());
+                }
+                ErrorKind::PreconditionFailed
+            }
+        };
+        Err(self.error(kind, Operation::Put, key))
+    }
+
+    /// Puts an object behind all that is queued, and not through the queue.
+    fn put_direct(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        self.drain()?;
+        self.put_now(key, payload, mode)
+    }
+
+    fn put_now(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        let mode = match mode {
+            PutMode::Update(etag) => PutMode::Update(self.of_store(key, etag)?),
+            mode => mode,
+        };
+        self.inner.put(key, payload, mode)
+    }
+
+    /// The store's etag for one that may be of this stage.
+    fn of_store(&self, key: &Key, etag: Etag) -> Result<Etag> {
+        let Some(number) = self.queue.number_in(&etag) else { return Ok(etag) };
+        let known = self.queue.state.lock().translated(key, number);
+        known.ok_or_else(|| self.error(ErrorKind::PreconditionFailed, Operation::Put, key))
+    }
+
+    pub(super) fn delete_by_role(&self, keys: &[Key]) -> Result<()> {
+        let Some(first) = keys.first() else { return Ok(()) };
+        self.check_owner(Operation::Delete, first)?;
+        let roles = || keys.iter().map(|key| (self.roles)(key));
+        if roles().any(|role| role == Role::Lock) {
+            self.drain()?;
+            return self.delete_now(keys);
+        }
+        if roles().all(|role| role == Role::Straight) {
+            return self.delete_now(keys);
+        }
+        let action = |_| Action::Delete(keys.to_vec());
+        match self.enqueue(&PutPayload::new(), &action, &|_| Ok(()))? {
+            Some(_) => Ok(()),
+            None => {
+                self.drain()?;
+                self.delete_now(keys)
+            }
+        }
+    }
+
+    fn delete_now(&self, keys: &[Key]) -> Result<()> {
+        match keys {
+            [key] => self.inner.delete(key),
+            keys => self.inner.delete_many(keys),
+        }
+    }
+
+    /// Queues an operation with an object's bytes; `None` if there is no room for it even when all else has arrived.
+    fn enqueue(
+        &self,
+        payload: &PutPayload,
+        action: &dyn Fn(Content) -> Action,
+        check: &dyn Fn(&State) -> Result<()>,
+    ) -> Result<Option<PutResult>> {
+        let (queue, length) = (&self.queue, payload.len());
+        if length > self.bound {
+            return Ok(None);
+        }
+        loop {
+            let mut state = queue.wait(|state| state.bytes == 0 || state.bytes + length <= self.bound)?;
+            state.bytes += length;
+            drop(state);
+            let time = self.inner.clock().unwrap_or_else(SystemTime::now);
+            let put = match self.write(payload, action, time) {
+                Ok((file, action)) => queue.publish(file, time, action, check),
+                Err(e) => Err(queue.io(e)),
+            };
+            let e = match put {
+                Ok(put) => {
+                    let kept = drain::start(queue).and_then(|()| queue.folder.sync_names());
+                    kept.map_err(|e| queue.io(e))?;
+                    return Ok(Some(put));
+                }
+                Err(e) => e,
+            };
+            queue.uncount(length);
+            if e.kind() != ErrorKind::NoSpace {
+                return Err(e);
+            }
+            if !self.wait_for_room()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits until something has arrived; false if nothing is on its way.
+    fn wait_for_room(&self) -> Result<bool> {
+        let state = self.queue.state.lock();
+        if state.is_empty() {
+            return Ok(false);
+        }
+        let before = state.progress;
+        drop(state);
+        self.queue.wait(|state| state.is_empty() || state.progress != before).map(|_| true)
+    }
+
+    /// The file of an operation, without its name yet.
+    fn write(
+        &self,
+        payload: &PutPayload,
+        action: &dyn Fn(Content) -> Action,
+        time: SystemTime,
+    ) -> std::io::Result<(NamedTempFile, Action)> {
+        let mut file = self.queue.folder.new_file()?;
+        let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+        for piece in payload.pieces() {
+            digest.update(piece);
+            file.write_all(piece)?;
+        }
+        let action = action(Content { length: payload.len(), sum: digest.finalize() as u32 });
+        file.write_all(&Queued::footer(time, &action))?;
+        self.queue.folder.sync_bytes(file.as_file())?;
+        Ok((file, action))
+    }
+
+    fn check_owner(&self, operation: Operation, key: &Key) -> Result<()> {
+        if self.is_own() {
+            return Ok(());
+        }
+        let why = "the stage is that of the parent process, which alone may write to it";
+        Err(self.error(ErrorKind::Unsupported, operation, key).because(why))
+    }
+
+    /// A stream goes to the store beneath, and takes effect behind all that is queued.
+    pub(super) fn start_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {
+        self.check_owner(Operation::StreamStart, key)?;
+        let inner = self.inner.put_stream(key)?;
+        Ok(Box::new(Stream { inner, queue: self.queue.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct Stream {
+    inner: Box<dyn PutStream>,
+    queue: std::sync::Arc<super::Queue>,
+}
+
+impl PutStream for Stream {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.inner.write(bytes)
+    }
+
+    fn write_bytes(&mut self, bytes: Bytes) -> Result<()> {
+        self.inner.write_bytes(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<PutResult> {
+        self.queue.drain()?;
+        self.inner.finish()
+    }
+
+    fn abort(self: Box<Self>) -> Result<()> {
+        self.inner.abort()
+    }
+}
