@@ -1,6 +1,6 @@
 //! Time and chance.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -25,6 +25,25 @@ pub(crate) mod wrong {
     thread_local! {
         /// Microseconds by which the clock is ahead.
         pub(crate) static BY: Cell<i64> = const { Cell::new(0) };
+    }
+}
+
+/// A moment of this process, of which it can be told how long ago it was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    monotonic: Instant,
+    wall: u64,
+}
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self { monotonic: Instant::now(), wall: now() }
+    }
+
+    /// How long ago it was, by the clock that says more: the monotonic one stands still while a machine sleeps, and the other may be
+    /// set back.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.monotonic.elapsed().max(Duration::from_micros(now().saturating_sub(self.wall)))
     }
 }
 

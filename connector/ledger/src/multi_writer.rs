@@ -88,8 +88,9 @@ impl Ledger {
     ) -> Result<Vec<EntryChange>> {
         // Else an own record would be news.
         self.settle(s)?;
-        if s.unseen_commits.is_none() {
-            s.unseen_commits = self.storage().poll_commits()?;
+        match s.unseen_commits {
+            Some(_) => self.look_ahead(s)?,
+            None => s.unseen_commits = self.storage().poll_commits()?,
         }
         let Some(commits) = s.unseen_commits.take() else {
             if s.unmerged.is_empty() {
@@ -105,6 +106,17 @@ impl Ledger {
             },
         );
         taken.inspect_err(|_| s.unseen_commits = Some(commits))
+    }
+
+    /// Asks what others committed where it is time to: a handle that was idle for long may not commit over what it does not know.
+    pub(crate) fn look_ahead(&self, s: &mut State) -> Result<()> {
+        if let Some(news) = self.storage().look_ahead()? {
+            s.unseen_commits = Some(match s.unseen_commits.take() {
+                Some(before) => before.followed_by(news),
+                None => news,
+            });
+        }
+        Ok(())
     }
 
     fn take_in(
@@ -293,6 +305,7 @@ impl Ledger {
             tracing::debug!(?key, "a staged key was changed by another writer");
             return Err(self.fail(ErrorKind::Conflict));
         }
+        self.look_ahead(&mut s)?;
         if s.unseen_commits.is_some() {
             return Ok(None);
         }
@@ -325,6 +338,7 @@ impl Ledger {
     pub fn take_numbers(&self, key: &[u8], by: u64, initial: u64) -> Result<u64> {
         let mut s = self.writable()?;
         self.settle(&mut s)?;
+        self.look_ahead(&mut s)?;
         let mut seen = self.below(&s).get(key)?;
         if let Some(commits) = &s.unseen_commits {
             self.find(key, commits.skipped.iter().chain(&commits.records), &mut seen)?;

@@ -53,6 +53,27 @@ pub(crate) struct RemoteCommits {
     pub(crate) skipped: Vec<CommitRecord>,
 }
 
+impl RemoteCommits {
+    /// Both, where `later` begins where this ends.
+    pub(crate) fn followed_by(self, later: Self) -> Self {
+        let (mut skipped, mut records) = (self.skipped, self.records);
+        let restart = match later.restart {
+            // What this had to be laid over its base is in the later one.
+            Some(base) => {
+                skipped.append(&mut records);
+                skipped.extend(later.skipped);
+                records = later.records;
+                Some(base)
+            }
+            None => {
+                records.extend(later.records);
+                self.restart
+            }
+        };
+        Self { version: later.version, restart, records, root: later.root.or(self.root), skipped }
+    }
+}
+
 /// What a reader knows of a container.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {

@@ -283,3 +283,25 @@ fn keys_that_changed_are_found_in_logs_and_pages() {
         }
     }
 }
+
+/// A vacuum that keeps nothing says so in the head. Writers that ask for an hour relied on their own word, and committed over
+/// records that were gone.
+#[test]
+fn branches_outlast_a_vacuum_that_keeps_nothing() {
+    use Op::{Begin, Branch, Main, Vacuum};
+    let mut first =
+        vec![Begin(1), Main(12), Begin(0), Vacuum, Branch(0, 3, false), Main(2), Branch(0, 5, false)];
+    first.extend([Main(19), Branch(0, 4, false), Main(4), Branch(0, 7, false), Main(5), Branch(0, 5, false)]);
+    first.extend([Main(1), Branch(0, 5, false), Main(5), Branch(0, 1, false)]);
+    let mut second =
+        vec![Main(4), Vacuum, Main(9), Begin(1), Branch(1, 8, false), Main(3), Begin(0), Main(9)];
+    second.extend([Branch(0, 5, false), Main(9), Branch(0, 4, false), Main(7), Branch(0, 7, false), Main(2)]);
+    second.extend([Branch(0, 2, false), Main(1)]);
+    for ops in [first, second] {
+        for place in places() {
+            let mut run = Run::new(place);
+            ops.iter().for_each(|op| run.step(*op));
+            run.look();
+        }
+    }
+}

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use object_stores::{Condition, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::address::Location;
-use crate::clock::Nonces;
+use crate::clock::{Moment, Nonces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
     EarlierTry, JournalHeader, JournalPart, MAX_HEADER_BYTES, MAX_JOURNAL_BYTES, MAX_PART_BYTES,
@@ -358,8 +358,8 @@ impl Tries<'_> {
         lease: Lease,
         journal: Journal,
     ) -> Result<ObjectStorage> {
-        let now = Instant::now();
-        let (token, target) = (fencing_token(self.opts.writers, self.target)?, self.target.to_owned());
+        let now = Moment::now();
+        let (token, target) = (fencing_token(self.opts.writers, None, self.target)?, self.target.to_owned());
         let head = Head {
             version,
             base: Checkpoint { version: base, root: None },

@@ -330,6 +330,7 @@ impl ObjectWriter {
             return Err(Error::invalid(&self.target, "a commit is pending; settle it first"));
         }
         self.finish_packs()?;
+        self.check_staged_packs()?;
         self.await_first_head()?;
         // Others have to tell it from everything that was ever queued.
         let nonce = u64::from_le_bytes(clock::random(&self.target)?);
@@ -377,6 +378,7 @@ impl ObjectWriter {
     fn joined(&mut self, records: &[FetchedRecord], leads: bool) -> Result<()> {
         self.queued = None;
         self.wrote = true;
+        self.forget_since();
         self.apply(records)?;
         if leads && self.version.is_multiple_of(super::writer::COMMITS_PER_HEAD) {
             self.hint();

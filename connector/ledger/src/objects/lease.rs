@@ -29,7 +29,7 @@ use crate::options::LockHolder;
 use crate::process;
 
 /// For how long a writer that nobody can see has the container without saying so again.
-const TERM: Duration = Duration::from_secs(60);
+pub(super) const TERM: Duration = Duration::from_secs(60);
 /// It says so again after this.
 const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 

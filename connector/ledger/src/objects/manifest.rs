@@ -114,6 +114,9 @@ const TAGS: u32 = 2;
 const SOURCES: u32 = 4;
 /// The fencing token of many writers.
 pub(crate) const MULTI_WRITER_TOKEN: u64 = 0;
+/// In the fencing token of a single writer: many writers wrote before, and one of them may not have noticed yet that it is not
+/// alone with its like any more.
+const AFTER_MANY_WRITERS: u64 = 1 << 63;
 
 /// The head: what a container is, and a hint of where its newest version is.
 ///
@@ -144,7 +147,20 @@ pub(crate) struct Head {
     pub(crate) tagged: Option<u64>,
 }
 
+/// A fencing token of a single writer, who found `before`: another one than all others'.
+pub(crate) fn single_writer_token(random: u64, before: Option<&Head>) -> u64 {
+    match before.is_some_and(Head::is_after_many_writers) {
+        true => random | AFTER_MANY_WRITERS,
+        false => (random & !AFTER_MANY_WRITERS).max(MULTI_WRITER_TOKEN + 1),
+    }
+}
+
 impl Head {
+    /// Whether many writers have the container open, or had.
+    pub(crate) fn is_after_many_writers(&self) -> bool {
+        self.fencing_token == MULTI_WRITER_TOKEN || self.fencing_token & AFTER_MANY_WRITERS != 0
+    }
+
     /// The same head as whoever goes on committing puts it.
     pub(crate) fn fenced_by(self, fencing_token: u64) -> Self {
         Self { fencing_token, closed: None, ..self }

@@ -32,7 +32,7 @@ mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_stores::{Etag, ObjectStore, PutMode, PutPayload};
@@ -41,12 +41,13 @@ pub(crate) use continued::{BegunCopy, create_copy};
 pub(crate) use leftovers::drain;
 pub(crate) use listing::containers;
 pub(crate) use manifest::{is_immutable, role_of};
+use open::usual_retention;
 pub(crate) use open::{break_lock, create, lock_holder, open, probe, remove};
 pub(crate) use replaced::{list as replaced_of, restore, sweep_name};
 
 use crate::address::{Address, Location, Run};
 use crate::buffers::{self, Scratch};
-use crate::clock::{self, Nonces};
+use crate::clock::{self, Moment, Nonces};
 use crate::codec::{Decoded, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::{Mutex, MutexGuard};
@@ -113,7 +114,7 @@ struct ReaderState {
     head: Head,
     etag: Option<Etag>,
     /// When the head was read: records that it does not cover cannot have been deleted for the retention time after.
-    read: Instant,
+    read: Moment,
     version: Option<u64>,
     /// Of an old version: when it began, which says whether it is still whole.
     reclaim_epoch: Option<u64>,
@@ -157,6 +158,8 @@ pub(crate) struct ObjectStorage {
     /// The version to show, if not the newest.
     at: Option<At>,
     writers: Writers,
+    /// The retention time that was asked for.
+    retention: Option<Duration>,
     /// Of a container in memory: it is not deleted before this is dropped.
     _opened: Option<replaced::Opened>,
     /// For a store in this process's memory: what is known to be right of what lies there.
@@ -212,13 +215,16 @@ impl ObjectStorage {
     }
 
     /// Whether the head in hand is too old to be relied on.
-    fn is_old(seen: &ReaderState) -> bool {
-        seen.read.elapsed() >= Duration::from_millis(seen.head.retention / 2)
+    fn is_old(&self, seen: &ReaderState) -> bool {
+        let asked = Duration::from_millis(seen.head.retention);
+        // Another writer may have asked for less; records stay for the usual time all the same.
+        let sure = if self.is_shared() { asked.min(usual_retention(self.store.as_ref())) } else { asked };
+        seen.read.elapsed() >= sure / 2
     }
 
     /// What is known once the head is read again, the base's records aside.
     fn look_again(&self, seen: &ReaderState) -> Result<ReaderState> {
-        let read = Instant::now();
+        let read = Moment::now();
         let found = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
         let (bytes, etag) = found.ok_or_else(|| self.gone())?;
         let head = Head::decode(&bytes, &self.target)?;
@@ -272,6 +278,7 @@ impl ObjectStorage {
             let mut writer = ObjectWriter::new(target, store, names, head, &records, lease, nonces);
             writer.shared = self.writers == Writers::Many;
             writer.manifest.fencing_token = self.fencing_token;
+            writer.manifest.retention = self.retention.map(|asked| clock::micros(asked) / 1000);
             writer.manifest.first = lock(&self.first_head).take();
             writer.manifest.first_is_held = self.head_last;
             writer.journal = lock(&self.journal).take();
@@ -322,3 +329,5 @@ pub(crate) fn fuzz(body: &[u8]) {
 
 #[cfg(test)]
 mod clock_tests;
+#[cfg(test)]
+mod held_up_tests;

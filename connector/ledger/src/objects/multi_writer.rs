@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 use crate::address::Location;
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::manifest::{Head, MULTI_WRITER_TOKEN, put_over, read_head, store_error};
+use crate::objects::open::usual_retention;
 use crate::objects::{FetchedRecord, ObjectStorage, ReaderState};
 use crate::options::Writers;
-use crate::storage::{Commit, RemoteCommits};
+use crate::storage::{Checkpoint, Commit, RemoteCommits};
 use crate::wal::record::CommitRecord;
 
 /// How often a commit beside what is staged is tried.
@@ -20,7 +22,11 @@ const VERSIONS_PER_HEAD_CHECK: u64 = 16;
 
 /// Where a container's head was.
 enum There {
-    This,
+    /// With its base, and whether another than one of many put the head.
+    This {
+        base: Checkpoint,
+        is_taken_over: bool,
+    },
     Another,
     Nothing,
 }
@@ -30,13 +36,27 @@ impl ObjectStorage {
         self.writer.is_some() && self.writers == Writers::Many
     }
 
+    /// What the others committed, if what is known is so old that records behind it may be deleted soon.
+    pub(super) fn look_ahead_if_old(&self) -> Result<Option<RemoteCommits>> {
+        let mut seen = super::lock(&self.seen);
+        let is_old = self.is_shared() && seen.read.elapsed() >= usual_retention(self.store.as_ref()) / 2;
+        let Some(version) = seen.version.filter(|_| is_old) else { return Ok(None) };
+        seen.looks_for_base = true;
+        let basis = *super::lock(&self.basis);
+        let news = self.poll_shared(&mut seen, version)?;
+        // The snapshot in use stands on what it stood on. When that moves on, the head says on what.
+        *super::lock(&self.basis) = basis;
+        seen.looks_for_base = news.is_some();
+        Ok(news)
+    }
+
     /// What the others committed since `version`.
     pub(super) fn poll_shared(&self, seen: &mut ReaderState, version: u64) -> Result<Option<RemoteCommits>> {
         let records = self.after(version, version)?;
         let newest = version + records.len() as u64;
         let long = newest >= seen.head.base.version + LONG_LOG_RECORDS
             && newest >= seen.looked + VERSIONS_PER_HEAD_CHECK;
-        if long || std::mem::take(&mut seen.looks_for_base) || Self::is_old(seen) {
+        if long || std::mem::take(&mut seen.looks_for_base) || self.is_old(seen) {
             let fresh = self.look_again(seen)?;
             if fresh.head.base != seen.head.base {
                 return self.rebased(seen, fresh, version).map(Some);
@@ -126,8 +146,11 @@ impl ObjectStorage {
     /// Nobody keeps others from replacing or deleting the container: a commit counts only if the head names this one after it.
     /// Who replaces puts the new head first, so nothing that was reported as committed goes unseen.
     pub(super) fn check_named(&self, version: u64) -> Result<()> {
+        let looked = Moment::now();
         let what = match self.keep_open()? {
-            There::This => return Ok(()),
+            There::This { base, is_taken_over } => {
+                return self.check_follows(version, (base, looked), is_taken_over);
+            }
             There::Another => "replaced",
             There::Nothing => "deleted",
         };
@@ -138,24 +161,51 @@ impl ObjectStorage {
         Err(Error::new(&self.target, ErrorKind::Broken { why }))
     }
 
+    /// A record counts if it follows the base, or if the base took it in. It did not if the record that had this number was deleted
+    /// before this one was created. That needs a base of others, and the time for which they keep records: then nobody can tell.
+    fn check_follows(
+        &self,
+        version: u64,
+        (base, looked): (Checkpoint, Moment),
+        is_taken_over: bool,
+    ) -> Result<()> {
+        let mut seen = super::lock(&self.seen);
+        if base == seen.head.base {
+            seen.read = looked;
+        }
+        let away = seen.read.elapsed();
+        if base.version < version || !(is_taken_over || away >= usual_retention(self.store.as_ref())) {
+            return Ok(());
+        }
+        let why = format!(
+            "this writer was held up for {} s while others committed and reclaimed what it builds on, so its commit may be \
+             missing; open the container again and look",
+            away.as_secs()
+        );
+        Err(Error::new(&self.target, ErrorKind::Broken { why }))
+    }
+
     /// After a commit: who is alone must not close over what it does not know of, nor has a closed head to stay. Tells what the
     /// head is of.
     fn keep_open(&self) -> Result<There> {
+        let mut is_taken_over = false;
         for _ in 0..MAX_ATTEMPTS {
             let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
             let Some((bytes, etag)) = there else { return Ok(There::Nothing) };
             let head = Head::decode(&bytes, &self.target).ok().filter(|head| head.fixed.id == self.id);
             let Some(head) = head else { return Ok(There::Another) };
+            let base = head.base;
             if head.fencing_token == MULTI_WRITER_TOKEN && head.closed.is_none() {
-                return Ok(There::This);
+                return Ok(There::This { base, is_taken_over });
             }
+            is_taken_over = true;
             match put_over(
                 self.store.as_ref(),
                 &self.names.head,
                 head.fenced_by(MULTI_WRITER_TOKEN).encode(),
                 etag.as_ref(),
             ) {
-                Ok(_) => return Ok(There::This),
+                Ok(_) => return Ok(There::This { base, is_taken_over }),
                 Err(e) if e.kind() == object_stores::ErrorKind::PreconditionFailed => (),
                 Err(e) => return Err(store_error(&self.target, &e)),
             }
@@ -178,7 +228,7 @@ impl ObjectStorage {
             let entries = make(&unseen_commits)?;
             let version = view + unseen_commits.len() as u64 + 1;
             match self.with_writer(|w| w.commit_independent(version, time, &entries)) {
-                Ok(()) => return self.keep_open().map(drop),
+                Ok(()) => return self.check_named(version),
                 Err(e) if *e.kind() == ErrorKind::Conflict => {
                     std::thread::sleep(Duration::from_millis(u64::from(attempt.min(20))));
                 }

@@ -105,13 +105,20 @@ impl UsageTable {
         notes.freed.iter().try_for_each(|p| self.lose(p, time))
     }
 
-    /// Takes out the objects in which nothing has been in use since `before` or longer; with them, when the last of their
-    /// bytes went out of use.
-    /// What tags hold stays.
-    pub(crate) fn take_dead(&mut self, before: u64, base: u64, held: &Held) -> (Vec<Location>, u64) {
+    /// Takes out the objects in which nothing has been in use since a time or longer, which is another one for log objects; with
+    /// them, when the last of their bytes went out of use. What tags hold stays.
+    pub(crate) fn take_dead(
+        &mut self,
+        (before, records_before): (u64, u64),
+        base: u64,
+        held: &Held,
+    ) -> (Vec<Location>, u64) {
         let dead = |location: &Location, u: &Use| {
-            let in_log = matches!(location, Location::Log(n) if *n > base);
-            u.live == 0 && u.since <= before && !in_log && !held.has(location)
+            let is_over = match location {
+                Location::Log(n) => *n <= base && u.since <= records_before,
+                _ => u.since <= before,
+            };
+            u.live == 0 && is_over && !held.has(location)
         };
         let latest = self.locations.iter().filter(|(r, u)| dead(r, u)).map(|(_, u)| u.since).max();
         let gone: Vec<Location> =
@@ -221,9 +228,9 @@ mod tests {
         assert_eq!((bytes.len(), UsageTable::decode(&bytes, crc)), (300, Ok(t.clone())));
         let none = Held::default();
         let tag = TagEntry { objects: vec![(pack, 30)], ..TagEntry::default() };
-        assert_eq!(t.clone().take_dead(102, 3, &Held::by([&tag])), (vec![], 0), "a tag holds it");
-        assert_eq!(t.take_dead(101, 3, &none), (vec![], 0));
-        assert_eq!(t.take_dead(101, 4, &none), (vec![Location::Log(4)], 100));
-        assert_eq!(t.take_dead(102, 4, &none), (vec![pack], 102));
+        assert_eq!(t.clone().take_dead((102, 102), 3, &Held::by([&tag])), (vec![], 0), "a tag holds it");
+        assert_eq!(t.take_dead((101, 101), 3, &none), (vec![], 0));
+        assert_eq!(t.take_dead((101, 101), 4, &none), (vec![Location::Log(4)], 100));
+        assert_eq!(t.take_dead((102, 102), 4, &none), (vec![pack], 102));
     }
 }

@@ -1,13 +1,13 @@
 //! Creating, opening, recognising and removing a container in an object store.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_stores::{Condition, Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::address::Location;
-use crate::clock::{self, Nonces};
+use crate::clock::{self, Moment, Nonces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::old_is_read_only;
 use crate::file::superblock::{Fixed, MIN_TELLING_BYTES, has_slots};
@@ -17,7 +17,9 @@ use crate::objects::basis::Basis;
 use crate::objects::initial_manifest::{self, FirstHeadPut, InitialManifest};
 use crate::objects::lease::{self, Lease};
 use crate::objects::leftovers;
-use crate::objects::manifest::{Head, MULTI_WRITER_TOKEN, Names, look_at_head, read_head, store_error};
+use crate::objects::manifest::{
+    Head, MULTI_WRITER_TOKEN, Names, look_at_head, read_head, single_writer_token, store_error,
+};
 use crate::objects::object_usage::UsageDelta;
 use crate::objects::replaced::{End, Opened, Outgoing};
 use crate::objects::{FetchedRecord, ObjectStorage, ReaderState, log_object, parse_log, store_clock};
@@ -80,7 +82,7 @@ pub(crate) fn open(
         return Err(old_is_read_only(&target, at));
     }
     let read = || -> Result<_> {
-        let now = Instant::now();
+        let now = Moment::now();
         let found = look_at_head(store.as_ref(), &key, &target)?;
         let found = found.ok_or_else(|| Error::new(&target, ErrorKind::NotFound))?;
         let head = Head::decode(&found.bytes, &target).inspect_err(|_| opts.foreign.keep(&found))?;
@@ -119,10 +121,11 @@ pub(crate) fn open(
         }
     }
     let (head, etag, read) = found;
-    let fencing_token = fencing_token(opts.writers, &target)?;
+    let fencing_token = fencing_token(opts.writers, Some(&head), &target)?;
     let mut storage =
         storage(target, store, names, head, etag, read, access, held, opts.writers, fencing_token, None);
     storage.at = opts.at;
+    storage.retention = opts.retention;
     Ok(storage)
 }
 
@@ -134,10 +137,11 @@ pub(super) fn is_behind(store: &dyn ObjectStore, names: &Names, version: u64, ta
 }
 
 /// What the heads of a writer have to tell them from another's.
-pub(super) fn fencing_token(writers: Writers, target: &str) -> Result<u64> {
+/// The fencing token of a writer that finds `before`.
+pub(super) fn fencing_token(writers: Writers, before: Option<&Head>, target: &str) -> Result<u64> {
     match writers {
         Writers::Many => Ok(MULTI_WRITER_TOKEN),
-        Writers::One => Ok(Nonces::new(target)?.next().max(MULTI_WRITER_TOKEN + 1)),
+        Writers::One => Ok(single_writer_token(Nonces::new(target)?.next(), before)),
     }
 }
 
@@ -164,7 +168,7 @@ pub(super) fn storage(
     names: Names,
     head: Head,
     etag: Option<Etag>,
-    read: Instant,
+    read: Moment,
     access: Access,
     held: Option<Lease>,
     writers: Writers,
@@ -204,6 +208,7 @@ pub(super) fn storage(
         at: None,
         tagged: None,
         writers,
+        retention: None,
     }
 }
 
@@ -234,14 +239,14 @@ pub(crate) fn create(
     let key = head_key(key, &target)?;
     initial_manifest::wait_for(&target);
     let head_last = head == FirstHeadPut::AfterTheFirstCommit;
-    let now = Instant::now();
+    let now = Moment::now();
     let prepared = std::thread::scope(|s| {
         // To find out what a store can do may take requests of their own, which only the head has to wait for.
         let _it_remembers = std::thread::Builder::new().spawn_scoped(s, || store.honours(Condition::Create));
         prepare(&store, &key, replace, opts, first, &target)
     });
     let Prepared { old, outgoing, id, names, record, held } = prepared?;
-    let fencing_token = fencing_token(opts.writers, &target)?;
+    let fencing_token = fencing_token(opts.writers, None, &target)?;
     let head =
         Head { version: u64::from(first.is_some()), ..new_head(store.as_ref(), id, opts, fencing_token) };
     let first_head = InitialManifest {
@@ -287,21 +292,26 @@ pub(crate) fn create(
         fencing_token,
         born,
     );
+    storage.retention = opts.retention;
     storage.first_head = Mutex::new(under_way);
     storage.head_last = head_last;
     Ok(storage)
 }
 
+/// The retention time where nobody asks for another one. Records of many writers stay for it whatever is asked for.
+pub(super) fn usual_retention(store: &dyn ObjectStore) -> Duration {
+    if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY }
+}
+
 /// The head of an empty container.
 pub(super) fn new_head(store: &dyn ObjectStore, id: [u8; 16], opts: &Options, fencing_token: u64) -> Head {
-    let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
     let created = store_clock::version_time(store);
     Head {
         fixed: Fixed { id, base: 0, created, edits: false, tags: false, sources: opts.sources },
         version: 0,
         base: Checkpoint::default(),
         table: None,
-        retention: clock::micros(opts.retention.unwrap_or(usual)) / 1000,
+        retention: clock::micros(opts.retention.unwrap_or_else(|| usual_retention(store))) / 1000,
         reclaim_epoch: 0,
         lost: 0,
         history: None,

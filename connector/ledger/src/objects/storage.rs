@@ -1,7 +1,6 @@
 //! What the map asks of this storage.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use bytes::Bytes;
 use object_stores::{Condition, Filter};
@@ -11,6 +10,7 @@ use super::writer::ObjectWriter;
 use super::{ObjectStorage, audit, lock, open, replaced, writer};
 use crate::address::{Address, Location, Run, Wanted};
 use crate::audit::Audit;
+use crate::clock::Moment;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filtered::{FilterPart, Filtered};
@@ -52,11 +52,11 @@ impl StorageReads for ObjectStorage {
             return self.poll_shared(&mut seen, version);
         }
         let mut records = self.records(version, version)?;
-        if Self::is_old(&seen) {
+        if self.is_old(&seen) {
             let known = seen.head.base;
             match self.reread(&mut seen) {
                 // It was replaced or deleted: a reader keeps what it has as long as that is there.
-                Err(e) if *e.kind() == ErrorKind::Gone && self.writer.is_none() => seen.read = Instant::now(),
+                Err(e) if *e.kind() == ErrorKind::Gone && self.writer.is_none() => seen.read = Moment::now(),
                 other => other?,
             }
             if seen.version.is_none() {
@@ -239,6 +239,10 @@ impl StorageCommits for ObjectStorage {
 impl StorageSharing for ObjectStorage {
     fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
         self.put_independent(make)
+    }
+
+    fn look_ahead(&self) -> Result<Option<RemoteCommits>> {
+        self.look_ahead_if_old()
     }
 
     fn takes_groups(&self) -> bool {

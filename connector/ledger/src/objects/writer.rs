@@ -9,13 +9,14 @@ use pending::{CreateOutcome, Pending};
 use state::{ManifestState, PackBuffer, StagedCheckpoint, StagedPayloads, UsageState, fill};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
 
 use crate::address::{Address, Location};
 use crate::buffers::{self, Scratch};
-use crate::clock::Nonces;
+use crate::clock::{Moment, Nonces};
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
@@ -25,6 +26,7 @@ use crate::objects::journal::Journal;
 use crate::objects::lease::Lease;
 use crate::objects::manifest::{Head, Names, store_error};
 use crate::objects::object_usage::{UsageDelta, UsageTable};
+use crate::objects::orphans::MIN_IDLE_TIME;
 use crate::objects::verified_ranges::VerifiedRanges;
 use crate::objects::{FetchedRecord, lock, store_clock, version_lookup};
 use crate::storage::Commit;
@@ -226,6 +228,7 @@ impl ObjectWriter {
 
     /// Counts what was put in an object of its own.
     pub(super) fn gain(&mut self, location: Location, bytes: u64) {
+        self.payloads.since.get_or_insert_with(Moment::now);
         *self.payloads.notes.gained.entry(location).or_default() += bytes;
     }
 
@@ -266,6 +269,37 @@ impl ObjectWriter {
         let mut arrived = arrived(self.proven.as_deref());
         let finished = self.payloads.uploads.finish(self.store.as_ref(), &mut arrived);
         finished.map_err(|e| store_error(&self.target, &e))
+    }
+
+    /// What was staged is committed. What was written since then is not as old.
+    pub(super) fn forget_since(&mut self) {
+        if self.payloads.notes.gained.is_empty() {
+            self.payloads.since = None;
+        }
+    }
+
+    /// Before a commit of one of many: whether what it put long ago is still there. A vacuum takes objects that no version names
+    /// for a dead writer's, when they are [old](MIN_IDLE_TIME).
+    pub(super) fn check_staged_packs(&self) -> Result<()> {
+        let age = self.payloads.since.map_or(Duration::ZERO, |since| since.elapsed());
+        if !self.shared || age < MIN_IDLE_TIME / 2 {
+            return Ok(());
+        }
+        for location in self.payloads.notes.gained.keys() {
+            let key = self.names.object_key(location, &self.target)?;
+            match self.store.head(&key) {
+                Ok(_) => (),
+                Err(e) if e.kind() == object_stores::ErrorKind::NotFound => {
+                    let why = format!(
+                        "a vacuum deleted what was written up to {} hours ago and never flushed; write it again, and flush more often",
+                        age.as_secs() / 3600
+                    );
+                    return Err(Error::new(&self.target, ErrorKind::Broken { why }));
+                }
+                Err(e) => return Err(self.fail(&e)),
+            }
+        }
+        Ok(())
     }
 
     /// A part of what is not in the store yet.
@@ -362,7 +396,7 @@ impl ObjectWriter {
     /// Starts from another's base, with the records behind it.
     pub(super) fn rebase(&mut self, head: Head, behind: &[&FetchedRecord]) {
         self.last_time = self.last_time.max(head.reclaim_epoch);
-        self.manifest.head = head;
+        self.manifest.take_over(head);
         self.usage.table = None;
         self.history = None;
         self.newest = behind.last().map(|l| version_lookup::mark_of(l));
@@ -444,10 +478,12 @@ impl ObjectWriter {
         if self.is_pending() {
             return Err(Error::invalid(&self.target, "a commit is pending; settle it first"));
         }
+        let since = Moment::now();
         if let Some(lease) = &mut self.lease {
             lease.renew()?;
         }
         self.finish_packs()?;
+        self.check_staged_packs()?;
         if let Some(journal) = &mut self.journal {
             journal.note_commit();
         }
@@ -463,7 +499,8 @@ impl ObjectWriter {
         let bytes = super::log_object(&header, &notes, &self.payloads.inline, entries);
         let record_length = (bytes.len() - super::AREA_AT - self.payloads.inline.len()) as u64;
         let (bytes, notes) = (bytes.into(), std::mem::take(&mut self.payloads.notes));
-        self.pending = Some(Pending { version, nonce, time, bytes, record_length, notes, in_doubt: false });
+        self.pending =
+            Some(Pending { version, nonce, time, bytes, record_length, notes, in_doubt: false, since });
         let done = self.settle()?;
         if head_last {
             self.put_held_head()?;

@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 use crate::history::{History, Mark};
 use crate::objects::manifest::Head;
 use crate::objects::object_usage::{UsageTable, Use};
+use crate::objects::open::usual_retention;
+use crate::objects::orphans::MIN_IDLE_TIME;
 use crate::objects::{replaced, store_clock, version_lookup};
 use crate::storage::Checkpoint;
 
@@ -58,11 +60,12 @@ impl ObjectWriter {
         }
         self.check_tags()?;
         let now = self.present().max(self.last_time + 1);
-        let before = self
+        let present = self
             .earliest_present(base.version)?
-            .saturating_sub(self.manifest.head.retention.saturating_mul(1000))
             // What is staged went out of use for others when it arrived.
             .saturating_sub(self.store.stage().map_or(0, |stage| clock::micros(stage.lag())));
+        let before = present.saturating_sub(self.manifest.head.retention.saturating_mul(1000));
+        let records_before = before.min(present.saturating_sub(self.record_lifetime()));
         // Others may have committed more: then the base is whole until its own time only, for all that is known here.
         let reclaim_epoch = if self.shared { self.last_time } else { now };
         let (past, history) = self.write_history(base.version, reclaim_epoch, before)?;
@@ -85,7 +88,7 @@ impl ObjectWriter {
         for place in self.checkpoint.freed.iter().chain(old) {
             table.lose(place, now).map_err(|why| Error::corrupt(&self.target, "room table", why))?;
         }
-        let (doomed, since) = table.take_dead(before, base.version, &self.held);
+        let (doomed, since) = table.take_dead((before, records_before), base.version, &self.held);
         let at = self.write_table(&mut table)?;
         let lost = self.manifest.head.lost.max(since);
         let (table_at, history) = (Some(at), Some(history));
@@ -104,11 +107,21 @@ impl ObjectWriter {
         Ok(())
     }
 
+    /// How long records behind the base stay at least, in microseconds, whatever retention time was asked for. One of many writers
+    /// that is at an older version needs them to go on. Were they gone, it would take its own for the next one.
+    fn record_lifetime(&self) -> u64 {
+        match self.manifest.is_after_many_writers {
+            true => clock::micros(usual_retention(self.store.as_ref())),
+            false => 0,
+        }
+    }
+
     /// What time it is, for telling what nobody needs any more: not later than the store's clock says, whatever this process's says.
     fn earliest_present(&self, version: u64) -> Result<u64> {
         let here = self.present();
         // Without a retention time nothing waits for a clock, and S3 tells times in whole seconds.
-        if self.manifest.head.retention == 0 || self.store.capabilities().near {
+        let waits = self.manifest.head.retention > 0 || self.record_lifetime() > 0;
+        if !waits || self.store.capabilities().near {
             return Ok(here);
         }
         // The newest record has been put a moment ago, or long ago: then less is deleted than could be.
@@ -176,7 +189,8 @@ impl ObjectWriter {
     }
 
     /// Deletes those of the container's objects that the table does not know: a writer that died made them and never
-    /// committed. They have to be older than the retention time, by the store's clock.
+    /// committed. They have to be older than the retention time, by the store's clock. Those that one of many writers has put and
+    /// not committed yet look the same, so they have a day where there are many, or were.
     pub(crate) fn sweep(&mut self, all: Vec<ObjectMeta>) -> Result<()> {
         self.await_first_head()?;
         let (names, target) = (self.names.clone(), self.target.clone());
@@ -188,7 +202,8 @@ impl ObjectWriter {
         }
         known.extend(self.load()?.locations.keys().filter_map(|r| names.object_key(r, &target).ok()));
         known.insert(names.key("lock", &target)?);
-        let age = Duration::from_millis(self.manifest.head.retention);
+        let asked = Duration::from_millis(self.manifest.head.retention);
+        let age = if self.manifest.is_after_many_writers { asked.max(MIN_IDLE_TIME) } else { asked };
         let now = store_clock::now(self.store.as_ref(), &names.head, &target)?;
         let old = |m: &ObjectMeta| now.duration_since(m.modified).is_ok_and(|e| e >= age);
         let orphans: Vec<Key> =

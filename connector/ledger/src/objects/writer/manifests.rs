@@ -141,7 +141,8 @@ impl ObjectWriter {
         if head.fixed.id != self.manifest.head.fixed.id || head.base != self.manifest.head.base || ahead {
             return Err(conflict());
         }
-        (self.manifest.head, self.manifest.etag) = (head, etag);
+        self.manifest.take_over(head);
+        self.manifest.etag = etag;
         Ok(())
     }
 

@@ -11,9 +11,11 @@ use object_stores::{Condition, ErrorKind as StoreKind, ObjectStoreExt, PutMode, 
 
 use super::ObjectWriter;
 use crate::address::Location;
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::Mark;
-use crate::objects::manifest::{MAX_LOG_OBJECT_BYTES, store_error};
+use crate::objects::lease::TERM;
+use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, read_head, store_error};
 use crate::objects::object_usage::UsageDelta;
 use crate::objects::parse_log;
 use crate::storage::Commit;
@@ -36,6 +38,8 @@ pub(super) struct Pending {
     pub(super) notes: UsageDelta,
     /// An earlier try may arrive yet.
     pub(super) in_doubt: bool,
+    /// When it was known to be the next one.
+    pub(super) since: Moment,
 }
 
 /// What became of a log object that was to be created.
@@ -75,7 +79,12 @@ impl ObjectWriter {
             return Err(Error::invalid(&self.target, "no commit is pending"));
         };
         let (version, nonce, bytes, doubted) = (p.version, p.nonce, p.bytes.clone(), p.in_doubt);
-        match self.create_log(version, nonce, bytes) {
+        let since = p.since;
+        let created = match self.create_log(version, nonce, bytes) {
+            CreateOutcome::Ours if since.elapsed() > TERM && !self.shared => self.check_in_time(version),
+            created => created,
+        };
+        match created {
             CreateOutcome::Ours => Ok(Commit::Done(self.take_in_pending())),
             CreateOutcome::Failed(e) if !doubted => {
                 self.take_back_pending();
@@ -95,6 +104,22 @@ impl ObjectWriter {
         }
     }
 
+    /// Whose the version is when its log object was created only after the lease may have ended. Another writer's may have been
+    /// there, which is in the base by now and deleted.
+    fn check_in_time(&self, version: u64) -> CreateOutcome {
+        let base = |(bytes, _): (Bytes, _)| {
+            let head = Head::decode(&bytes, &self.target).ok()?;
+            (head.fixed.id == self.manifest.head.fixed.id).then_some(head.base.version)
+        };
+        match read_head(self.store.as_ref(), &self.names.head, &self.target) {
+            Ok(there) => match there.and_then(base).is_some_and(|base| base >= version) {
+                true => CreateOutcome::Others,
+                false => CreateOutcome::Ours,
+            },
+            Err(e) => CreateOutcome::Unknown(e),
+        }
+    }
+
     /// The record is in the log: its version is the newest. Returns the log object's bytes.
     fn take_in_pending(&mut self) -> u64 {
         let Some(p) = self.pending.take() else { return 0 };
@@ -102,6 +127,7 @@ impl ObjectWriter {
         self.manifest.tail.add(p.version, p.bytes);
         (self.version, self.last_time) = (p.version, p.time);
         self.wrote = true;
+        self.forget_since();
         self.payloads.inline.clear();
         self.payloads.inline_gaps.clear();
         let bytes = p.record_length + p.notes.gained.values().sum::<u64>();

@@ -5,7 +5,7 @@ use object_stores::Etag;
 
 use super::PACK_BYTES;
 use crate::address::{Address, Location};
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::error::Result;
 use crate::objects::initial_manifest::PendingPut;
 use crate::objects::inline_log::InlineLog;
@@ -77,6 +77,10 @@ pub(super) fn fill(holes: &mut PackGaps, bytes: &mut [u8], data: &[u8]) -> Optio
 pub(in crate::objects) struct ManifestState {
     pub(in crate::objects) head: Head,
     pub(super) etag: Option<Etag>,
+    /// The retention time that this writer was asked for, in milliseconds, whatever other writers' heads say.
+    pub(in crate::objects) retention: Option<u64>,
+    /// Many writers have the container open, or had when this one opened it.
+    pub(super) is_after_many_writers: bool,
     /// What this writer's heads have to tell them from another's. Who wrote before gives its lease back beside its last head,
     /// which may come late.
     pub(in crate::objects) fencing_token: u64,
@@ -90,7 +94,21 @@ pub(in crate::objects) struct ManifestState {
 
 impl ManifestState {
     pub(super) fn new(head: Head, etag: Option<Etag>, tail: InlineLog) -> Self {
-        Self { head, etag, fencing_token: MULTI_WRITER_TOKEN, tail, first: None, first_is_held: false }
+        Self {
+            is_after_many_writers: head.is_after_many_writers(),
+            head,
+            etag,
+            retention: None,
+            fencing_token: MULTI_WRITER_TOKEN,
+            tail,
+            first: None,
+            first_is_held: false,
+        }
+    }
+
+    /// Takes over a head that another writer put, but for what this writer was asked for.
+    pub(in crate::objects) fn take_over(&mut self, head: Head) {
+        self.head = Head { retention: self.retention.unwrap_or(head.retention), ..head };
     }
 }
 
@@ -115,6 +133,8 @@ pub(in crate::objects) struct StagedPayloads {
     pub(in crate::objects) uploads: Uploads,
     /// What the coming record will say of room.
     pub(in crate::objects) notes: UsageDelta,
+    /// When the oldest of it may have been written.
+    pub(super) since: Option<Moment>,
 }
 
 /// The pages of the checkpoint being made.
