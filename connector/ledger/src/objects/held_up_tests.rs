@@ -209,7 +209,7 @@ fn numbers_are_given_once_to_a_long_batch() {
         next += 20;
     }
     assert!(is_told(&w, b"staged", batch.commit()));
-    assert_eq!(batch.get(b"n").unwrap().unwrap()[..], (next as u64).to_be_bytes());
+    assert_eq!(batch.get(b"n").unwrap().unwrap()[..], next.to_be_bytes());
 }
 
 #[test]

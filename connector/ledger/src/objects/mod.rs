@@ -218,7 +218,10 @@ impl ObjectStorage {
     fn is_old(&self, seen: &ReaderState) -> bool {
         let asked = Duration::from_millis(seen.head.retention);
         // Another writer may have asked for less; records stay for the usual time all the same.
-        let sure = if self.is_shared() { asked.min(usual_retention(self.store.as_ref())) } else { asked };
+        let sure = match self.is_shared() || seen.head.is_after_many_writers() {
+            true => asked.min(usual_retention(self.store.as_ref())),
+            false => asked,
+        };
         seen.read.elapsed() >= sure / 2
     }
 

@@ -161,6 +161,15 @@ impl ObjectStorage {
         Err(Error::new(&self.target, ErrorKind::Broken { why }))
     }
 
+    /// The same of a commit beside what is staged, but for containers that are gone.
+    fn check_independent(&self, version: u64) -> Result<()> {
+        let looked = Moment::now();
+        match self.keep_open()? {
+            There::This { base, is_taken_over } => self.check_follows(version, (base, looked), is_taken_over),
+            There::Another | There::Nothing => Ok(()),
+        }
+    }
+
     /// A record counts if it follows the base, or if the base took it in. It did not if the record that had this number was deleted
     /// before this one was created. That needs a base of others, and the time for which they keep records: then nobody can tell.
     fn check_follows(
@@ -177,12 +186,9 @@ impl ObjectStorage {
         if base.version < version || !(is_taken_over || away >= usual_retention(self.store.as_ref())) {
             return Ok(());
         }
-        let why = format!(
-            "this writer was held up for {} s while others committed and reclaimed what it builds on, so its commit may be \
-             missing; open the container again and look",
-            away.as_secs()
-        );
-        Err(Error::new(&self.target, ErrorKind::Broken { why }))
+        drop(seen);
+        // It stays: were it in the base after all, others would miss it.
+        self.with_writer(|w| Err(w.doubt(away)))
     }
 
     /// After a commit: who is alone must not close over what it does not know of, nor has a closed head to stay. Tells what the
@@ -228,7 +234,8 @@ impl ObjectStorage {
             let entries = make(&unseen_commits)?;
             let version = view + unseen_commits.len() as u64 + 1;
             match self.with_writer(|w| w.commit_independent(version, time, &entries)) {
-                Ok(()) => return self.check_named(version),
+                // That the container was replaced or deleted, the next commit of what is staged tells.
+                Ok(()) => return self.check_independent(version),
                 Err(e) if *e.kind() == ErrorKind::Conflict => {
                     std::thread::sleep(Duration::from_millis(u64::from(attempt.min(20))));
                 }

@@ -81,7 +81,9 @@ impl ObjectWriter {
         let (version, nonce, bytes, doubted) = (p.version, p.nonce, p.bytes.clone(), p.in_doubt);
         let since = p.since;
         let created = match self.create_log(version, nonce, bytes) {
-            CreateOutcome::Ours if since.elapsed() > TERM && !self.shared => self.check_in_time(version),
+            CreateOutcome::Ours if since.elapsed() > TERM && !self.shared => {
+                self.check_in_time(version, since)
+            }
             created => created,
         };
         match created {
@@ -104,20 +106,30 @@ impl ObjectWriter {
         }
     }
 
-    /// Whose the version is when its log object was created only after the lease may have ended. Another writer's may have been
-    /// there, which is in the base by now and deleted.
-    fn check_in_time(&self, version: u64) -> CreateOutcome {
+    /// What to think of a log object that was created only after the lease may have ended. Another writer may have taken it into its
+    /// base; or its own was there, is in the base, and deleted.
+    fn check_in_time(&self, version: u64, since: Moment) -> CreateOutcome {
         let base = |(bytes, _): (Bytes, _)| {
             let head = Head::decode(&bytes, &self.target).ok()?;
             (head.fixed.id == self.manifest.head.fixed.id).then_some(head.base.version)
         };
         match read_head(self.store.as_ref(), &self.names.head, &self.target) {
             Ok(there) => match there.and_then(base).is_some_and(|base| base >= version) {
-                true => CreateOutcome::Others,
+                true => CreateOutcome::Unknown(self.doubt(since.elapsed())),
                 false => CreateOutcome::Ours,
             },
             Err(e) => CreateOutcome::Unknown(e),
         }
+    }
+
+    /// The error for a record of which nobody can tell any more whether others took it in.
+    pub(in crate::objects) fn doubt(&self, away: Duration) -> Error {
+        let why = format!(
+            "this writer was held up for {} s while another one committed and reclaimed what it builds on, so its commit \
+             may be missing; open the container again and look",
+            away.as_secs()
+        );
+        Error::new(&self.target, ErrorKind::Broken { why })
     }
 
     /// The record is in the log: its version is the newest. Returns the log object's bytes.
