@@ -507,6 +507,8 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
     pub fn has_unseen_commits(&self) -> Result<bool> {
         let mut s = self.writable()?;
+        // Else an own record would be news.
+        self.settle(&mut s)?;
         s.unseen_commits =
             s.unseen_commits.take().map_or_else(|| self.storage().poll_commits(), |known| Ok(Some(known)))?;
         Ok(s.unseen_commits.is_some())

@@ -305,6 +305,7 @@ impl Ledger {
             tracing::debug!(?key, "a staged key was changed by another writer");
             return Err(self.fail(ErrorKind::Conflict));
         }
+        self.settle(&mut s)?;
         self.look_ahead(&mut s)?;
         if s.unseen_commits.is_some() {
             return Ok(None);

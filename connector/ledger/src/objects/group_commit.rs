@@ -45,6 +45,8 @@ pub(super) struct Queue {
     /// The version that took it in.
     version: Option<u64>,
     leads: bool,
+    /// Whether its record was the first of its number.
+    is_first: Option<bool>,
 }
 
 /// A record, and which keys it changed.
@@ -84,6 +86,7 @@ impl ObjectStorage {
         let Some(mut queue) = lock(&self.queue).take() else {
             return Err(Error::invalid(&self.target, "no commit is queued"));
         };
+        self.with_writer(|w| w.check_staged_packs())?;
         match self.wait_in(&mut queue) {
             Ok(true) => self.taken_in(queue).map(|(commits, led)| GroupCommit::Joined { commits, led }),
             Ok(false) => {
@@ -145,7 +148,9 @@ impl ObjectStorage {
             }
         }
         // A commit counts only in a container that is still there.
-        self.check_named(q.version.unwrap_or_default()).map(|()| true)
+        let version = q.version.unwrap_or_default();
+        let is_first = *q.is_first.get_or_insert_with(|| self.is_first(version));
+        self.check_named(version, is_first).map(|()| true)
     }
 
     fn store_gave_up(&self) -> Error {
@@ -347,7 +352,16 @@ impl ObjectWriter {
         let key = self.names.queue(&self.target)?.join(queued_name(time, nonce));
         let key = key.map_err(|e| Error::invalid(&self.target, e.to_string()))?;
         self.queued = Some(std::mem::take(&mut self.payloads.notes));
-        Ok(Some(Queue { key, object, commit, is_put: false, since: Vec::new(), version: None, leads: false }))
+        Ok(Some(Queue {
+            key,
+            object,
+            commit,
+            is_put: false,
+            since: Vec::new(),
+            version: None,
+            leads: false,
+            is_first: None,
+        }))
     }
 
     /// The queued commit will never be in the log.

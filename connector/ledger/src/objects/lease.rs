@@ -31,7 +31,7 @@ use crate::process;
 /// For how long a writer that nobody can see has the container without saying so again.
 pub(super) const TERM: Duration = Duration::from_secs(60);
 /// It says so again after this.
-const RENEW_INTERVAL: Duration = Duration::from_secs(20);
+pub(super) const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 
 /// The leases that live handles of this process hold: one of this process that is not here belongs to a handle that died
 /// without returning it.

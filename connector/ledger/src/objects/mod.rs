@@ -151,8 +151,9 @@ pub(crate) struct ObjectStorage {
     head_last: bool,
     /// What a writer's heads have to say whose they are.
     fencing_token: u64,
-    /// Of one of many: the version and length of a record of its own of which it is not known whether the head names its container.
-    unnamed: Mutex<Option<(u64, u64)>>,
+    /// Of one of many: the version and length of a record of its own of which it is not known whether the head names its container,
+    /// and whether it was the first of its number.
+    unnamed: Mutex<Option<(u64, u64, bool)>>,
     /// A commit of one of many that waits to be taken in with others.
     queue: Mutex<Option<group_commit::Queue>>,
     /// The version to show, if not the newest.
@@ -280,6 +281,7 @@ impl ObjectStorage {
             let (target, store, names) = (self.target.clone(), self.store.clone(), self.names.clone());
             let mut writer = ObjectWriter::new(target, store, names, head, &records, lease, nonces);
             writer.shared = self.writers == Writers::Many;
+            writer.manifest.is_after_many_writers |= writer.shared;
             writer.manifest.fencing_token = self.fencing_token;
             writer.manifest.retention = self.retention.map(|asked| clock::micros(asked) / 1000);
             writer.manifest.first = lock(&self.first_head).take();

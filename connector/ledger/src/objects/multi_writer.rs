@@ -43,11 +43,11 @@ impl ObjectStorage {
         let Some(version) = seen.version.filter(|_| is_old) else { return Ok(None) };
         seen.looks_for_base = true;
         let basis = *super::lock(&self.basis);
-        let news = self.poll_shared(&mut seen, version)?;
+        let news = self.poll_shared(&mut seen, version);
         // The snapshot in use stands on what it stood on. When that moves on, the head says on what.
         *super::lock(&self.basis) = basis;
-        seen.looks_for_base = news.is_some();
-        Ok(news)
+        seen.looks_for_base = !matches!(news, Ok(None));
+        news
     }
 
     /// What the others committed since `version`.
@@ -56,8 +56,8 @@ impl ObjectStorage {
         let newest = version + records.len() as u64;
         let long = newest >= seen.head.base.version + LONG_LOG_RECORDS
             && newest >= seen.looked + VERSIONS_PER_HEAD_CHECK;
-        if long || std::mem::take(&mut seen.looks_for_base) || self.is_old(seen) {
-            let fresh = self.look_again(seen)?;
+        if long || seen.looks_for_base || self.is_old(seen) {
+            let fresh = ReaderState { looks_for_base: false, ..self.look_again(seen)? };
             if fresh.head.base != seen.head.base {
                 return self.rebased(seen, fresh, version).map(Some);
             }
@@ -77,6 +77,15 @@ impl ObjectStorage {
     /// After an error nothing is known that was not known before.
     fn rebased(&self, seen: &mut ReaderState, fresh: ReaderState, view: u64) -> Result<RemoteCommits> {
         let base = fresh.head.base;
+        // A record that was behind the base when it was looked at last goes with those before it, or later. If the own one is gone,
+        // what is there in place of the next may be one that came late.
+        if view > seen.head.base.version
+            && base.version > view
+            && seen.read.elapsed() >= usual_retention(self.store.as_ref())
+            && self.record(view)?.is_none()
+        {
+            return Err(Error::new(&self.target, ErrorKind::Gone));
+        }
         let from = view.min(base.version);
         let all = self.after(from, fresh.head.version.max(view))?;
         let newest = from + all.len() as u64;
@@ -107,35 +116,46 @@ impl ObjectStorage {
 
     pub(super) fn commit_shared(&self, version: u64, entries: &[u8]) -> Result<Commit> {
         let done = self.with_writer(|w| w.commit(version, &entries));
-        self.named(done, version)
+        let is_first = self.is_first(version);
+        self.named(done, version, is_first)
+    }
+
+    /// Whether a record that has just been created is known to be the first of its number: a base of many writers that is older was
+    /// seen not long ago.
+    pub(super) fn is_first(&self, version: u64) -> bool {
+        let seen = super::lock(&self.seen);
+        seen.head.base.version < version
+            && seen.head.is_after_many_writers()
+            && seen.read.elapsed() < usual_retention(self.store.as_ref())
     }
 
     /// The same of a commit that was in doubt.
     pub(super) fn settle_shared(&self) -> Result<Commit> {
         let unnamed = *super::lock(&self.unnamed);
         match unnamed {
-            Some((version, length)) => self.named(Ok(Commit::Done(length)), version),
+            Some((version, length, is_first)) => self.named(Ok(Commit::Done(length)), version, is_first),
             None => {
                 let done = self.with_writer(|w| w.settle());
                 let version = self.with_writer(|w| Ok(w.version))?;
-                self.named(done, version)
+                let is_first = self.is_first(version);
+                self.named(done, version, is_first)
             }
         }
     }
 
     /// A commit is done when the head is known to name the container.
-    fn named(&self, done: Result<Commit>, version: u64) -> Result<Commit> {
+    fn named(&self, done: Result<Commit>, version: u64, is_first: bool) -> Result<Commit> {
         let length = match done {
             Ok(Commit::Done(length)) => length,
             Err(e) if *e.kind() == ErrorKind::Conflict => return Ok(Commit::Behind),
             other => return other,
         };
-        let checked = self.check_named(version);
+        let checked = self.check_named(version, is_first);
         if let Err(e) = checked {
             if matches!(e.kind(), ErrorKind::Broken { .. }) {
                 return Err(e);
             }
-            *super::lock(&self.unnamed) = Some((version, length));
+            *super::lock(&self.unnamed) = Some((version, length, is_first));
             return Ok(Commit::InDoubt(e));
         }
         *super::lock(&self.unnamed) = None;
@@ -145,11 +165,11 @@ impl ObjectStorage {
 
     /// Nobody keeps others from replacing or deleting the container: a commit counts only if the head names this one after it.
     /// Who replaces puts the new head first, so nothing that was reported as committed goes unseen.
-    pub(super) fn check_named(&self, version: u64) -> Result<()> {
+    pub(super) fn check_named(&self, version: u64, is_first: bool) -> Result<()> {
         let looked = Moment::now();
         let what = match self.keep_open()? {
             There::This { base, is_taken_over } => {
-                return self.check_follows(version, (base, looked), is_taken_over);
+                return self.check_follows(version, (base, looked), is_first && !is_taken_over);
             }
             There::Another => "replaced",
             There::Nothing => "deleted",
@@ -163,9 +183,11 @@ impl ObjectStorage {
 
     /// The same of a commit beside what is staged, but for containers that are gone.
     fn check_independent(&self, version: u64) -> Result<()> {
-        let looked = Moment::now();
+        let (is_first, looked) = (self.is_first(version), Moment::now());
         match self.keep_open()? {
-            There::This { base, is_taken_over } => self.check_follows(version, (base, looked), is_taken_over),
+            There::This { base, is_taken_over } => {
+                self.check_follows(version, (base, looked), is_first && !is_taken_over)
+            }
             There::Another | There::Nothing => Ok(()),
         }
     }
@@ -176,14 +198,14 @@ impl ObjectStorage {
         &self,
         version: u64,
         (base, looked): (Checkpoint, Moment),
-        is_taken_over: bool,
+        is_first: bool,
     ) -> Result<()> {
         let mut seen = super::lock(&self.seen);
         if base == seen.head.base {
             seen.read = looked;
         }
         let away = seen.read.elapsed();
-        if base.version < version || !(is_taken_over || away >= usual_retention(self.store.as_ref())) {
+        if base.version < version || is_first {
             return Ok(());
         }
         drop(seen);
@@ -204,7 +226,8 @@ impl ObjectStorage {
             if head.fencing_token == MULTI_WRITER_TOKEN && head.closed.is_none() {
                 return Ok(There::This { base, is_taken_over });
             }
-            is_taken_over = true;
+            // Who knew of many keeps their records as they do.
+            is_taken_over |= !head.is_after_many_writers();
             match put_over(
                 self.store.as_ref(),
                 &self.names.head,

@@ -18,7 +18,7 @@ use crate::objects::initial_manifest::{self, FirstHeadPut, InitialManifest};
 use crate::objects::lease::{self, Lease};
 use crate::objects::leftovers;
 use crate::objects::manifest::{
-    Head, MULTI_WRITER_TOKEN, Names, look_at_head, read_head, single_writer_token, store_error,
+    Head, MULTI_WRITER_TOKEN, Names, look_at_head, put_over, read_head, single_writer_token, store_error,
 };
 use crate::objects::object_usage::UsageDelta;
 use crate::objects::replaced::{End, Opened, Outgoing};
@@ -116,6 +116,22 @@ pub(crate) fn open(
             again.0.closed = None;
         }
         found = again;
+        // Before one of many relies on what it sees, the head tells that there are many: then a single writer that comes later keeps
+        // their records, and what they have put.
+        while opts.writers == Writers::Many && !found.0.is_after_many_writers() {
+            let told = Head { fencing_token: MULTI_WRITER_TOKEN, closed: None, ..found.0.clone() };
+            match put_over(store.as_ref(), &key, told.encode(), found.1.as_ref()) {
+                Ok(etag) => (found.0.fencing_token, found.1) = (MULTI_WRITER_TOKEN, etag),
+                Err(e) if e.kind() == object_stores::ErrorKind::PreconditionFailed => {
+                    let again = read()?;
+                    if again.0.fixed.id != found.0.fixed.id {
+                        return Err(Error::new(&target, ErrorKind::Conflict));
+                    }
+                    found = (Head { closed: None, ..again.0 }, again.1, again.2);
+                }
+                Err(e) => return Err(store_error(&target, &e)),
+            }
+        }
         if let Some(asked) = opts.retention {
             found.0.retention = clock::micros(asked) / 1000;
         }

@@ -285,7 +285,8 @@ impl ObjectWriter {
         if !self.shared || age < MIN_IDLE_TIME / 2 {
             return Ok(());
         }
-        for location in self.payloads.notes.gained.keys() {
+        let under_way = self.pending.iter().map(|p| &p.notes).chain(&self.queued);
+        for location in under_way.chain([&self.payloads.notes]).flat_map(|notes| notes.gained.keys()) {
             let key = self.names.object_key(location, &self.target)?;
             match self.store.head(&key) {
                 Ok(_) => (),

@@ -8,8 +8,8 @@ use object_stores::{Key, ObjectMeta};
 
 use super::{ObjectWriter, PackBuffer};
 use crate::address::{Address, Location, PageRef};
-use crate::clock;
-use crate::error::{Error, Result};
+use crate::clock::{self, Moment};
+use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
 use crate::objects::manifest::Head;
 use crate::objects::object_usage::{UsageTable, Use};
@@ -59,6 +59,7 @@ impl ObjectWriter {
             self.check_head()?;
         }
         self.check_tags()?;
+        let begun = Moment::now();
         let now = self.present().max(self.last_time + 1);
         let present = self
             .earliest_present(base.version)?
@@ -91,6 +92,7 @@ impl ObjectWriter {
         let (doomed, since) = table.take_dead((before, records_before), base.version, &self.held);
         let at = self.write_table(&mut table)?;
         let lost = self.manifest.head.lost.max(since);
+        self.check_not_held_up(begun)?;
         let (table_at, history) = (Some(at), Some(history));
         let (version, old) = (self.version.max(self.manifest.head.version), self.manifest.head.clone());
         self.put_head(Head { version, base, table: table_at, reclaim_epoch, lost, history, ..old })?;
@@ -111,9 +113,20 @@ impl ObjectWriter {
     /// that is at an older version needs them to go on. Were they gone, it would take its own for the next one.
     fn record_lifetime(&self) -> u64 {
         match self.manifest.is_after_many_writers {
-            true => clock::micros(usual_retention(self.store.as_ref())),
+            // Others rely on what they saw for half of that. The other half is for a head that takes long to arrive, and for clocks.
+            true => clock::micros(2 * usual_retention(self.store.as_ref())),
             false => 0,
         }
+    }
+
+    /// A base that comes late would be deleted behind too early: others rely on an older head that they saw meanwhile.
+    fn check_not_held_up(&self, begun: Moment) -> Result<()> {
+        let is_late = begun.elapsed() > usual_retention(self.store.as_ref()) / 2;
+        if !is_late || !self.manifest.is_after_many_writers {
+            return Ok(());
+        }
+        let what = "a checkpoint was held up, and is given up".into();
+        Err(Error::new(&self.target, ErrorKind::Store { errno: Some(nix::libc::EAGAIN), what }))
     }
 
     /// What time it is, for telling what nobody needs any more: not later than the store's clock says, whatever this process's says.

@@ -147,11 +147,13 @@ impl ObjectWriter {
     }
 
     pub(in crate::objects) fn put_head(&mut self, head: Head) -> Result<()> {
-        let head = head.fenced_by(self.manifest.fencing_token);
+        let mut head = head.fenced_by(self.manifest.fencing_token);
         let mut put =
             put_over(self.store.as_ref(), &self.names.head, head.encode(), self.manifest.etag.as_ref());
         let changed = |e: &object_stores::Error| e.kind() == object_stores::ErrorKind::PreconditionFailed;
         if put.as_ref().is_err_and(changed) && self.may_replace()? {
+            // What is there may tell of many writers.
+            head = head.fenced_by(self.manifest.fencing_token);
             put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.manifest.etag.as_ref());
         }
         self.manifest.etag = put.map_err(|e| self.fail(&e))?;

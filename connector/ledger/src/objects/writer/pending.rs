@@ -14,7 +14,7 @@ use crate::address::Location;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::Mark;
-use crate::objects::lease::TERM;
+use crate::objects::lease::{RENEW_INTERVAL, TERM};
 use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, read_head, store_error};
 use crate::objects::object_usage::UsageDelta;
 use crate::objects::parse_log;
@@ -24,6 +24,8 @@ use crate::wal::record::Author;
 /// How often a record is put that the store says is there and does not show.
 const MAX_ATTEMPTS: u32 = 5;
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(20);
+/// For so long after a look at its lease nobody can have taken it: one that is young is not renewed.
+const SURE_TIME: Duration = TERM.saturating_sub(RENEW_INTERVAL);
 
 /// A commit whose end is not known.
 #[derive(Debug)]
@@ -80,8 +82,12 @@ impl ObjectWriter {
         };
         let (version, nonce, bytes, doubted) = (p.version, p.nonce, p.bytes.clone(), p.in_doubt);
         let since = p.since;
+        if doubted {
+            self.check_staged_packs()?;
+        }
         let created = match self.create_log(version, nonce, bytes) {
-            CreateOutcome::Ours if since.elapsed() > TERM && !self.shared => {
+            // Without a lease somebody else may write all the time.
+            CreateOutcome::Ours if !self.shared && (self.lease.is_none() || since.elapsed() > SURE_TIME) => {
                 self.check_in_time(version, since)
             }
             created => created,

@@ -9,7 +9,7 @@ use crate::clock::{self, Moment};
 use crate::error::Result;
 use crate::objects::initial_manifest::PendingPut;
 use crate::objects::inline_log::InlineLog;
-use crate::objects::manifest::{Head, MULTI_WRITER_TOKEN};
+use crate::objects::manifest::{Head, MULTI_WRITER_TOKEN, single_writer_token};
 use crate::objects::object_usage::{UsageDelta, UsageTable};
 use crate::objects::pack_gaps::PackGaps;
 use crate::objects::uploads::Uploads;
@@ -80,7 +80,7 @@ pub(in crate::objects) struct ManifestState {
     /// The retention time that this writer was asked for, in milliseconds, whatever other writers' heads say.
     pub(in crate::objects) retention: Option<u64>,
     /// Many writers have the container open, or had when this one opened it.
-    pub(super) is_after_many_writers: bool,
+    pub(in crate::objects) is_after_many_writers: bool,
     /// What this writer's heads have to tell them from another's. Who wrote before gives its lease back beside its last head,
     /// which may come late.
     pub(in crate::objects) fencing_token: u64,
@@ -108,6 +108,10 @@ impl ManifestState {
 
     /// Takes over a head that another writer put, but for what this writer was asked for.
     pub(in crate::objects) fn take_over(&mut self, head: Head) {
+        if head.is_after_many_writers() && self.fencing_token != MULTI_WRITER_TOKEN {
+            self.is_after_many_writers = true;
+            self.fencing_token = single_writer_token(self.fencing_token, Some(&head));
+        }
         self.head = Head { retention: self.retention.unwrap_or(head.retention), ..head };
     }
 }
