@@ -370,6 +370,32 @@ def told_once(peer, words, file="f"):
     assert not peer(f"bool({file})")
 
 
+def check_nothing_is_lost_beside_a_writer_that_keeps_nothing(folder):
+    """It reclaims what it commits over at once, and others that looked before go on."""
+    maker = Peer("beside.h5", "w", H5LAKE_WRITERS="one")
+    maker("f.create_dataset('shared', (1000,), 'i4', chunks=(100,))")
+    maker.end()
+    slow, fast = Peer("beside.h5"), Peer("beside.h5", H5LAKE_RETENTION="0s")
+    for turn in range(3):
+        fast(f"for n in range(100):\n f.attrs['turn {turn}'] = n\n f.flush()")
+        slow(f"f.create_dataset('slow {turn}', data=np.full(5000, {turn}))")
+        fast(f"f.create_dataset('fast {turn}', data=np.full(5000, -{turn}))")
+        slow(f"f['shared'][{turn}:500:7] = 1")
+        fast(f"f['shared'][{turn} + 501::7] = 2")
+        slow("f.flush()")
+        fast("f.flush()")
+    slow.end()
+    fast.end()
+    with h5py.File("beside.h5", "r") as f:
+        assert sorted(f) == sorted([f"{who} {n}" for who in ("slow", "fast") for n in range(3)] + ["shared"])
+        for turn in range(3):
+            same(f[f"slow {turn}"][:], np.full(5000, turn))
+            same(f[f"fast {turn}"][:], np.full(5000, -turn))
+            assert f.attrs[f"turn {turn}"] == 99
+        assert (f["shared"][:500].sum(), f["shared"][501:].sum()) == (sum(len(range(n, 500, 7)) for n in range(3)),
+                                                                      2 * sum(len(range(n + 501, 1000, 7)) for n in range(3)))
+
+
 def check_what_was_replaced_is_told_once(folder):
     with h5py.File("replaced.h5", "w") as f:
         f["x"] = 0
