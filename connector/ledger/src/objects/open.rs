@@ -116,21 +116,8 @@ pub(crate) fn open(
             again.0.closed = None;
         }
         found = again;
-        // Before one of many relies on what it sees, the head tells that there are many: then a single writer that comes later keeps
-        // their records, and what they have put.
-        while opts.writers == Writers::Many && !found.0.is_after_many_writers() {
-            let told = Head { fencing_token: MULTI_WRITER_TOKEN, closed: None, ..found.0.clone() };
-            match put_over(store.as_ref(), &key, told.encode(), found.1.as_ref()) {
-                Ok(etag) => (found.0.fencing_token, found.1) = (MULTI_WRITER_TOKEN, etag),
-                Err(e) if e.kind() == object_stores::ErrorKind::PreconditionFailed => {
-                    let again = read()?;
-                    if again.0.fixed.id != found.0.fixed.id {
-                        return Err(Error::new(&target, ErrorKind::Conflict));
-                    }
-                    found = (Head { closed: None, ..again.0 }, again.1, again.2);
-                }
-                Err(e) => return Err(store_error(&target, &e)),
-            }
+        if opts.writers == Writers::Many {
+            found = tell_of_many(store.as_ref(), &key, found, &target, &read)?;
         }
         if let Some(asked) = opts.retention {
             found.0.retention = clock::micros(asked) / 1000;
@@ -143,6 +130,36 @@ pub(crate) fn open(
     storage.at = opts.at;
     storage.retention = opts.retention;
     Ok(storage)
+}
+
+/// A head, its etag, and when it was read.
+type FoundHead = (Head, Option<Etag>, Moment);
+
+/// Before one of many relies on what it sees, the head has to tell that there are many. A single writer that comes later keeps their
+/// records then, and what they have put. One request, once in a container's life.
+fn tell_of_many(
+    store: &dyn ObjectStore,
+    key: &Key,
+    mut found: FoundHead,
+    target: &str,
+    read: &dyn Fn() -> Result<FoundHead>,
+) -> Result<FoundHead> {
+    while !found.0.is_after_many_writers() {
+        let told = found.0.clone().fenced_by(MULTI_WRITER_TOKEN);
+        match put_over(store, key, told.encode(), found.1.as_ref()) {
+            // The log objects in a closed one are what there was.
+            Ok(etag) => (found.0.fencing_token, found.1) = (MULTI_WRITER_TOKEN, etag),
+            Err(e) if e.kind() == object_stores::ErrorKind::PreconditionFailed => {
+                let again = read()?;
+                if again.0.fixed.id != found.0.fixed.id {
+                    return Err(Error::new(target, ErrorKind::Conflict));
+                }
+                found = (Head { closed: None, ..again.0 }, again.1, again.2);
+            }
+            Err(e) => return Err(store_error(target, &e)),
+        }
+    }
+    Ok(found)
 }
 
 /// Whether there is a record behind a version. Behind a closed head there is none, but in a copy that was made object by object of a
