@@ -14,8 +14,8 @@ mod sources;
 mod tag;
 mod whole;
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -84,8 +84,8 @@ pub(crate) struct State {
     pub(crate) in_doubt: Option<Memtable>,
     /// The same of a commit that may go together with others'.
     pub(crate) in_group: Option<Memtable>,
-    /// Keys of the commits that are not taken in yet that this writer changed itself.
-    pub(crate) own: BTreeSet<Bytes>,
+    /// What this writer committed together with others in a version, and that version, until it is taken in.
+    pub(crate) joined: Option<(Memtable, u64)>,
     /// This writer led the last group commit.
     pub(crate) leads: bool,
     /// What was staged before, and did not stay in memory.

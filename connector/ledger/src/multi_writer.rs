@@ -101,7 +101,7 @@ impl Ledger {
         let taken = self.check_branch(&commits).and_then(|()| self.take_in(s, &commits, wanted)).and_then(
             |changes| {
                 self.apply(s, &commits)?;
-                s.own.clear();
+                self.unstage_joined(s);
                 Ok(changes)
             },
         );
@@ -134,14 +134,23 @@ impl Ledger {
             }
         }
         // Nobody else changed what a group commit took in of this writer.
-        last.retain(|key, _| !s.own.contains(key));
+        // What is later than that is theirs.
+        if let Some((own, until)) = &s.joined {
+            last.retain(|key, (version, _)| *version > *until || value_in(own, key).is_none());
+        }
         let mut out = Vec::with_capacity(last.len());
         let mut unmerged = Vec::new();
         for (stored, (version, by)) in last {
-            let staged = value_in(&s.staged, &stored).is_some();
+            // What is staged as it was committed leaves when that is taken in.
+            let own = s.joined.as_ref().and_then(|(own, _)| value_in(own, &stored));
+            let staged = value_in(&s.staged, &stored).is_some_and(|value| own != Some(value));
             let Some(key) = self.news_of(&stored, staged) else { continue };
             let wanted = staged || wanted(&key);
-            let before = if wanted { self.shown(&key, self.below(s).get(&stored)?)? } else { None };
+            let before = match (wanted, own) {
+                (false, _) => None,
+                (true, Some(own)) => self.shown(&key, own.clone())?,
+                (true, None) => self.shown(&key, self.below(s).get(&stored)?)?,
+            };
             if staged {
                 unmerged.push((stored, before.clone()));
             }

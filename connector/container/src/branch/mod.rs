@@ -114,7 +114,7 @@ impl Container {
     /// After a failure forgets what is staged: the end of this handle would commit it.
     fn all_or_nothing<T>(&self, done: Result<T>) -> Result<T> {
         if done.is_err()
-            && let Err(error) = self.ledger.rollback()
+            && let Err(error) = self.forget_batch(&mut self.state())
         {
             // Then it can commit nothing.
             tracing::warn!("{}: what was staged could not be given up: {error}", self.name());

@@ -41,16 +41,10 @@ impl Container {
         let same = !is_stale && self.same_attribute(s, &theirs, &ours)?;
         let keep_ours = !same && self.last_wins();
         let last = if keep_ours { &ours } else { &theirs };
-        for (t, count) in
-            [(committed(&theirs), -1), (committed(last), 1), (committed(&base), 1), (committed(&ours), -1)]
-        {
-            if let Some(t) = t {
-                s.others.fixes.entry(t).or_default().links += count;
-            }
-        }
+        let links =
+            [(committed(&theirs), -1), (committed(last), 1), (committed(&base), 1), (committed(&ours), -1)];
         let there = |r: &Option<AttributeRecord>| i64::from(r.is_some());
-        s.others.fixes.entry(id).or_default().attributes +=
-            (there(last) - there(&theirs)) - (there(&ours) - there(&base));
+        let attributes = (there(last) - there(&theirs)) - (there(&ours) - there(&base));
         if !same && (!self.last_wins() || is_moved_away) {
             let long = [&ours, &theirs, &base].into_iter().flatten().map(|r| r.name.clone()).next();
             let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
@@ -60,12 +54,20 @@ impl Container {
             }
         }
         s.lists.forget(id);
-        if keep_ours {
-            self.replace_theirs(s, &base, &theirs, &ours)?;
-            self.ledger.merged(&c.key);
-        } else {
-            self.give_up_attribute(s, &c.key, &base, &theirs, &ours)?;
-            self.drop_moved(s, &c, &base)?;
+        match keep_ours {
+            true => self.replace_theirs(s, &base, &theirs, &ours)?,
+            false => self.give_up_attribute(s, &c.key, &base, &theirs, &ours)?,
+        }
+        // Only now: after an error all of this is done again.
+        for (t, count) in links {
+            if let Some(t) = t {
+                s.others.fixes.entry(t).or_default().links += count;
+            }
+        }
+        s.others.fixes.entry(id).or_default().attributes += attributes;
+        match keep_ours {
+            true => self.ledger.merged(&c.key),
+            false => self.drop_moved(s, &c, &base)?,
         }
         Ok(())
     }

@@ -19,6 +19,22 @@ impl Container {
                 || conflicts.iter().any(|c| c.is_whole))
     }
 
+    /// Forgets what is staged and in memory, and what was found out for merging it.
+    pub(crate) fn forget_batch(&self, s: &mut State) -> Result<()> {
+        self.ledger.rollback()?;
+        self.blocks.lock().drop_all();
+        self.reads.clear();
+        s.headers.clear();
+        s.unstored.clear();
+        s.unmarked.clear();
+        s.unstored_attribute = None;
+        s.edition += 1;
+        s.lists.forget_all();
+        s.heap = HeapState::default();
+        s.others = RemoteChanges::default();
+        Ok(())
+    }
+
     /// Drops what is staged and in memory, and says why. What was made in the batch is gone; whoever has it open is told
     /// that it is not there.
     pub(super) fn drop_batch(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
@@ -31,20 +47,12 @@ impl Container {
                 .to_owned(),
         };
         let told = self.conflict_error(s, &conflicts, &then);
-        self.ledger.rollback()?;
-        self.blocks.lock().drop_all();
-        self.reads.clear();
-        s.headers.clear();
-        s.unstored.clear();
-        s.unmarked.clear();
-        s.unstored_attribute = None;
-        s.edition += 1;
-        s.lists.forget_all();
-        s.heap = HeapState::default();
-        s.others = RemoteChanges::default();
+        self.forget_batch(s)?;
         let open: Vec<_> = s.datasets.values().filter_map(Weak::upgrade).collect();
         drop(state);
-        reload_all(&open)?;
-        told
+        let reloaded = reload_all(&open);
+        // Nothing is staged any more: the next flush would succeed, so this is the time to tell.
+        told?;
+        reloaded
     }
 }

@@ -10,6 +10,12 @@ use crate::{Container, Result, keys};
 use bytes::Bytes;
 use prost::Message;
 
+/// What is staged under a key, and where it goes: the key, the value, and whether there is one committed.
+struct Move {
+    from: Bytes,
+    to: Option<(Vec<u8>, Vec<u8>, bool)>,
+}
+
 /// A link of the same name in the same group that leads to a new group of theirs and to one of ours.
 struct Pair {
     /// The link.
@@ -81,14 +87,17 @@ impl Container {
         let (Some(mut theirs), Some(ours)) = (self.header_of(to)?, self.header_of(from)?) else {
             return Ok(());
         };
+        // All is read before anything moves: an error in the midst would leave a link nowhere.
+        let links = self.moves_of_links(from, to, theirs.group.as_ref())?;
+        let attributes = self.moves_of_attributes(from, to, theirs.next_attribute)?;
+        let author = s.others.theirs.get(keys::of(keys::HEADER, to).as_slice()).cloned();
         // One link less than our count of the group above says.
         let above = keys::id(&pair.key).unwrap_or_default();
         s.others.fixes.entry(above).or_default().entries -= 1;
         self.ledger.unstage(&pair.key)?;
         s.lists.forget(above);
-        let author = s.others.theirs.get(keys::of(keys::HEADER, to).as_slice()).cloned();
-        let links = self.move_links(from, to, theirs.group.as_ref(), author.as_ref(), s)?;
-        let attributes = self.move_attributes(from, to, theirs.next_attribute, author.as_ref(), s)?;
+        let links = self.carry_out(s, links, author.as_ref())?;
+        let attributes = self.carry_out(s, attributes, author.as_ref())?;
         let fix = s.others.fixes.entry(to).or_default();
         fix.entries += links;
         fix.attributes += attributes;
@@ -100,76 +109,66 @@ impl Container {
         theirs.modify = theirs.modify.max(ours.modify);
         theirs.change = theirs.change.max(ours.change);
         self.ledger.put(&keys::of(keys::HEADER, to), theirs.encode_to_vec())?;
-        self.give_up(s, &keys::of(keys::HEADER, from))?;
+        // New in this batch, and without payloads.
+        self.ledger.unstage(&keys::of(keys::HEADER, from))?;
         self.ledger.unstage(&keys::of(keys::ORPHAN, from))?;
         self.become_one(s, from, to);
         Ok(())
     }
 
-    /// Moves our links to the other group, behind those that are there; returns how many.
-    fn move_links(
-        &self,
-        from: u64,
-        to: u64,
-        group: Option<&GroupRecord>,
-        author: Option<&RemoteChange>,
-        s: &mut State,
-    ) -> Result<i64> {
+    /// Where our links of one group go in the other, behind those that are there.
+    fn moves_of_links(&self, from: u64, to: u64, group: Option<&GroupRecord>) -> Result<Vec<Move>> {
         let behind = group.map_or(0, |g| g.next_order);
-        let mut moved = 0;
-        for (key, value) in self.ledger.staged(&keys::of(keys::LINK, from)) {
-            self.ledger.unstage(&key)?;
-            let Some(value) = value else { continue };
+        self.moves(keys::LINK, from, to, |value| {
             let mut r: LinkRecord = decode(value, || "a new link".into())?;
             r.creation_order = r.creation_order.map(|order| order.saturating_add(behind));
-            self.restage(s, &key, to, r.encode_to_vec(), author)?;
-            moved += 1;
-        }
-        Ok(moved)
+            Ok(r.encode_to_vec())
+        })
     }
 
-    /// Moves our attributes to the other group; returns how many.
-    fn move_attributes(
-        &self,
-        from: u64,
-        to: u64,
-        behind: u32,
-        author: Option<&RemoteChange>,
-        s: &mut State,
-    ) -> Result<i64> {
-        let mut moved = 0;
-        for (key, value) in self.ledger.staged(&keys::of(keys::ATTRIBUTE, from)) {
-            self.ledger.unstage(&key)?;
-            let Some(value) = value else { continue };
+    /// Where our attributes of one group go in the other.
+    fn moves_of_attributes(&self, from: u64, to: u64, behind: u32) -> Result<Vec<Move>> {
+        self.moves(keys::ATTRIBUTE, from, to, |value| {
             let mut r: AttributeRecord = decode(value, || "a new attribute".into())?;
             r.creation_order = r.creation_order.saturating_add(behind);
-            self.restage(s, &key, to, r.encode_to_vec(), author)?;
-            moved += 1;
-        }
-        Ok(moved)
+            Ok(r.encode_to_vec())
+        })
     }
 
-    /// Stages under another owner what was staged under `key`; if there is one of that name, both have made it.
-    fn restage(
+    fn moves(
         &self,
-        s: &mut State,
-        key: &[u8],
-        owner: u64,
-        value: Vec<u8>,
-        author: Option<&RemoteChange>,
-    ) -> Result<()> {
-        let letter = key.first().copied().unwrap_or_default();
-        let key = [&keys::of(letter, owner), keys::rest(key)].concat();
-        let there = self.ledger.committed(&key)?.is_some();
-        self.ledger.put(&key, value)?;
-        if there {
-            self.ledger.contest(&key);
-            if let Some(author) = author {
-                let author = RemoteChange { before: None, ..author.clone() };
-                s.others.theirs.entry(key.into()).or_insert(author);
+        letter: u8,
+        from: u64,
+        to: u64,
+        renewed: impl Fn(Bytes) -> Result<Vec<u8>>,
+    ) -> Result<Vec<Move>> {
+        let staged = self.ledger.staged(&keys::of(letter, from));
+        let one = |(key, value): (Bytes, Option<Bytes>)| {
+            let Some(value) = value else { return Ok(Move { from: key, to: None }) };
+            let there = [&keys::of(letter, to), keys::rest(&key)].concat();
+            let is_there = self.ledger.committed(&there)?.is_some();
+            Ok(Move { from: key, to: Some((there, renewed(value)?, is_there)) })
+        };
+        staged.into_iter().map(one).collect()
+    }
+
+    /// Stages under other keys what was staged; returns how much. If there is one of that name, both have made it.
+    fn carry_out(&self, s: &mut State, moves: Vec<Move>, author: Option<&RemoteChange>) -> Result<i64> {
+        let mut moved = 0;
+        for Move { from, to } in moves {
+            self.ledger.unstage(&from)?;
+            let Some((key, value, is_there)) = to else { continue };
+            self.ledger.put(&key, value)?;
+            moved += 1;
+            if is_there {
+                self.ledger.contest(&key);
+                if let Some(author) = author {
+                    let author = RemoteChange { before: None, ..author.clone() };
+                    s.others.theirs.entry(key.into()).or_insert(author);
+                }
             }
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// From now on who has the one open has the other.

@@ -176,17 +176,24 @@ impl Container {
 
     /// Adds to counts what merging links and attributes changed of them.
     pub(super) fn fix_headers(&self, s: &mut State) -> Result<()> {
-        let fixes: Vec<(u64, CountDelta)> = s.others.fixes.drain().collect();
+        let fixes: Vec<(u64, CountDelta)> =
+            s.others.fixes.iter().map(|(id, fix)| (*id, fix.clone())).collect();
         for (id, fix) in fixes {
             let nothing = fix.links == 0 && fix.entries == 0 && fix.attributes == 0;
             let key = keys::of(keys::HEADER, id);
-            let Some(mut h) = header(&self.ledger.get(&key)?)?.filter(|_| !nothing) else { continue };
+            let found = header(&self.ledger.get(&key)?)?;
+            let Some(mut h) = found.filter(|_| !nothing) else {
+                s.others.fixes.remove(&id);
+                continue;
+            };
             h.link_count = u32::try_from(added(u64::from(h.link_count), fix.links)).unwrap_or(u32::MAX);
             h.attribute_count = added(h.attribute_count, fix.attributes);
             if let Some(g) = &mut h.group {
                 g.link_count = added(g.link_count, fix.entries);
             }
             self.ledger.put(&key, h.encode_to_vec())?;
+            // After an error the rest is added by the next flush, and this not again. Marks follow from headers.
+            s.others.fixes.remove(&id);
             s.headers.pop(&id);
             self.mark(id, h.link_count)?;
             if h.link_count == 0 && s.others.branch.is_some() {

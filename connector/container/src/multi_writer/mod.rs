@@ -153,8 +153,10 @@ impl Container {
         let open: Vec<_> =
             reload.iter().filter_map(|id| s.datasets.get(id).and_then(Weak::upgrade)).collect();
         drop(state);
-        reload_all(&open)?;
-        told
+        let reloaded = reload_all(&open);
+        // All else is committed: no later flush tells it.
+        told?;
+        reloaded
     }
 
     /// Moves to the newest version under what is not flushed.

@@ -23,11 +23,13 @@ impl Container {
             match done {
                 Ok(Some(_)) => return Ok(()),
                 other => {
-                    self.take_back(s, &before)?;
-                    other?;
+                    let again = self.take_back(s, &before).and_then(|()| Ok(other.map(drop)?));
+                    if let Err(e) = again.and_then(|()| self.learn(s)) {
+                        self.handles.closed.lock().extend(ids);
+                        return Err(e);
+                    }
                 }
             }
-            self.learn(s)?;
             self.ledger.wait_before_retry(attempt);
         }
         self.handles.closed.lock().extend(ids);

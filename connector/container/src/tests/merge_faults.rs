@@ -1,6 +1,6 @@
 //! Errors of the store while the batches of two writers are merged: no change is lost.
 
-use super::many::{all, check, chunked, open, options, part};
+use super::many::{all, check, chunked, find, open, options, part};
 use super::*;
 use object_stores::{FaultStore, ObjectStore, Rule, Select, Timing};
 
@@ -74,4 +74,104 @@ fn an_error_while_blocks_are_merged_loses_no_change() {
             with_faults(Select::Mutating, gzip, shrinks);
         }
     }
+}
+
+/// A container in memory, and the same behind faults.
+fn places() -> (Place, Place, FaultStore) {
+    let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let faults = FaultStore::new(memory.clone());
+    (place(memory), place(Arc::new(faults.clone())), faults)
+}
+
+/// Such a writer reads every page anew.
+fn forgetful() -> Options {
+    let mut options = options();
+    options.ledger.cache_bytes = 0;
+    options
+}
+
+/// A writer that has the container for itself moves all into new pages, which others have to read anew.
+fn rebase(p: &Place) {
+    Container::open_apart(&p.target, Access::ReadWrite, &Options::default()).unwrap().vacuum().unwrap();
+}
+
+#[test]
+fn a_conflict_is_told_whatever_fails_behind_it() {
+    let mut errors = 0;
+    for n in 0.. {
+        let (p, of_b, faults) = places();
+        let c = p.create_with(options());
+        for name in [b"d", b"e", b"f"] {
+            dataset(&c, name, chunked(N, CHUNK, true)).write(&Selection::All, &noise(N, 1)).unwrap();
+        }
+        drop(c);
+        let a = Container::open_apart(&p.target, Access::ReadWrite, &options()).unwrap();
+        let b = Container::open_apart(&of_b.target, Access::ReadWrite, &forgetful()).unwrap();
+        let held = [&b"d"[..], b"e", b"f"].map(|name| open(&b, name));
+        open(&a, b"d").write(&part(5, 10), &noise(10, 2)).unwrap();
+        held[0].write(&part(5, 10), &noise(10, 3)).unwrap();
+        a.flush().unwrap();
+        drop(a);
+        rebase(&p);
+        faults.inject(Rule::fail_nth(Select::Reading, n, Timing::Before, object_stores::ErrorKind::Io));
+        let flushed = b.flush();
+        let struck = faults.struck();
+        faults.clear();
+        let e = flushed.unwrap_err();
+        if e.kind() != ErrorKind::Conflict {
+            errors += 1;
+            assert!(e.to_string().contains("injected fault"), "{n}: {e}");
+            assert_eq!(b.flush().unwrap_err().kind(), ErrorKind::Conflict, "{n}: dropped in silence");
+        }
+        if struck == 0 {
+            break;
+        }
+    }
+    assert!(errors > 0, "no call failed");
+}
+
+#[test]
+fn an_error_while_groups_are_joined_loses_nothing() {
+    let mut errors = 0;
+    for select in [Select::Reading, Select::Mutating] {
+        for n in 0.. {
+            let (p, of_b, faults) = places();
+            let c = p.create_with(options());
+            for n in 0..300 {
+                group(&c, c.root(), format!("other {n}").as_bytes(), CreationOrder::default());
+            }
+            drop(c);
+            let a = Container::open_apart(&p.target, Access::ReadWrite, &options()).unwrap();
+            let b = Container::open_apart(&of_b.target, Access::ReadWrite, &forgetful()).unwrap();
+            for (writer, name) in [(&a, "a"), (&b, "b")] {
+                let run = group(writer, writer.root(), b"run", CreationOrder::default());
+                let day = group(writer, run, b"day", CreationOrder::default());
+                group(writer, day, name.as_bytes(), CreationOrder::default());
+                writer.attr_create(day, name.as_bytes(), attr_spec(1, 1)).unwrap().write(&[7]).unwrap();
+            }
+            a.flush().unwrap();
+            drop(a);
+            rebase(&p);
+            faults.inject(Rule::fail_nth(select, n, Timing::Before, object_stores::ErrorKind::Io));
+            let flushed = b.flush();
+            let struck = faults.struck();
+            faults.clear();
+            if let Err(e) = flushed {
+                assert!(e.to_string().contains("injected fault"), "{n}: {e}");
+                errors += 1;
+                b.flush().unwrap();
+            }
+            drop(b);
+            let c = check(&p);
+            let day = find(&c, b"run/day");
+            for name in [b"a", b"b"] {
+                c.attr_open(day, name).unwrap();
+                find(&c, &[b"run/day/", &name[..]].concat());
+            }
+            if struck == 0 {
+                break;
+            }
+        }
+    }
+    assert!(errors > 0, "no call failed");
 }

@@ -275,7 +275,7 @@ fn keep_permissions(was: &Metadata, new: &File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::open::{find, is_still_there, open};
+    use crate::file::open::{find, open, still_there};
     use crate::options::{Access, LockPolicy};
 
     /// Where a folder cannot be written, a new container comes into the file of the old one.
@@ -285,14 +285,14 @@ mod tests {
         let path = dir.path().join("a.h5");
         create(&path, Replace::Fail, &Options::default(), &Ok).unwrap();
         let opened = find(&path, Access::ReadWrite, "x").unwrap();
-        assert!(is_still_there(&path, &opened));
+        assert!(still_there(&path, &opened).is_some());
         for user_block in [0, 2048] {
             let opts = Options { user_block, ..Options::default() };
             let (replace, fill) = (Replace::Atomically, &Ok);
             let creation = Creation { path: &path, replace, opts: &opts, target: "x", fill };
             let old = Old { file: opened.file.clone(), meta: opened.file.metadata().unwrap() };
             creation.in_place(old).unwrap();
-            assert!(!is_still_there(&path, &opened), "{user_block}");
+            assert!(still_there(&path, &opened).is_none(), "{user_block}");
         }
         let unlocked = Options { lock: LockPolicy::Off, ..Options::default() };
         assert_eq!(open(&path, Access::ReadWrite, &unlocked, Some(opened)).unwrap().fixed.base, 2048);

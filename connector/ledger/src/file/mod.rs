@@ -50,6 +50,8 @@ mod pin_tests;
 mod reopening_tests;
 #[cfg(test)]
 pub(crate) mod sim_file;
+#[cfg(test)]
+mod undercut_tests;
 
 use std::fs::File;
 use std::sync::Arc;

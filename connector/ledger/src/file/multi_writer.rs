@@ -6,6 +6,7 @@
 
 use crate::address::PageRef;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::ReclaimRule;
 use crate::file::file_io::FileIo;
 use crate::file::free_space::{FreeRuns, FreeSpace};
 use crate::file::locks::Locks;
@@ -109,7 +110,7 @@ impl FileWriter {
         if slot == self.head {
             return Ok(());
         }
-        if slot.sequence < self.head.sequence {
+        if slot.sequence < self.head.sequence || slot.version < self.head.version {
             return Err(Error::corrupt(
                 &self.target,
                 "head slot",
@@ -124,6 +125,7 @@ impl FileWriter {
             (self.free_space, self.history) = (None, None);
         }
         self.head = slot;
+        self.heed_retention(slot.retention);
         self.learn_tags(&records);
         for logged in &records {
             let noted = Noted::from(logged);
@@ -137,6 +139,15 @@ impl FileWriter {
             free_space.replay_end(slot.end).map_err(damaged)?;
         }
         Ok(())
+    }
+
+    /// What another one asked for counts where it is longer, as long as both write.
+    fn heed_retention(&mut self, theirs: u64) {
+        if theirs > self.reclaim.retention {
+            self.reclaim.retention = theirs;
+            let least = self.reclaim.rule.least.max((theirs - 1).saturating_mul(1000));
+            self.reclaim.rule = ReclaimRule { least, courtesy: 0 };
+        }
     }
 
     fn take_note(&mut self, noted: &Noted) -> Result<()> {

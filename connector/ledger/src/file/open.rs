@@ -288,17 +288,19 @@ fn try_open(
     target: &str,
     looked: Option<OpenedFile>,
 ) -> Result<Option<FileStorage>> {
-    let opened = looked.map_or_else(|| find(path, access, target), Ok)?;
+    let mut opened = looked.map_or_else(|| find(path, access, target), Ok)?;
     let (mut locks, mut clock) = (Locks::none(), None);
     if access == Access::ReadWrite {
         let raw = OsFile { file: opened.file.clone(), base: opened.fixed.base };
         let taken = Locks::writer(&opened.file, opts.lock, opts.writers, target)?;
         locks = taken.ok_or_else(|| locked(target, &raw))?;
         // Until it was locked it could be replaced. What is written to a file that has lost its name is lost.
-        if !is_still_there(path, &opened) {
+        let Some(fixed) = still_there(path, &opened) else {
             locks.release_writer();
             return Ok(None);
-        }
+        };
+        // Who had the lock before may have made the first tag.
+        opened.fixed = Fixed { base: opened.fixed.base, ..fixed };
         sweep_beside(path, opts, target);
         let noted = FileWriter::leave_note(&raw);
         let storage = if noted { storage_clock(&raw) } else { StorageClock::default() };
@@ -308,12 +310,12 @@ fn try_open(
     Ok(Some(storage(target.into(), opened, locks, clock, opts)))
 }
 
-/// Whether what was opened is what a path leads to, and the same container is in it.
-pub(super) fn is_still_there(path: &Path, opened: &OpenedFile) -> bool {
+/// The first bytes of what was opened as they are now, if it is what a path leads to, and the same container is in it.
+pub(super) fn still_there(path: &Path, opened: &OpenedFile) -> Option<Fixed> {
     let mut head = [0; superblock::FIXED];
-    let found = opened.file.read_exact_at(&mut head, opened.fixed.base);
-    let same = || Fixed::decode(&head, "").is_ok_and(|found| found.id == opened.fixed.id);
-    found.is_ok() && same() && is_at(path, opened.id)
+    opened.file.read_exact_at(&mut head, opened.fixed.base).ok()?;
+    let found = Fixed::decode(&head, "").ok()?;
+    (found.id == opened.fixed.id && is_at(path, opened.id)).then_some(found)
 }
 
 /// Whether a path leads to the file of this device and inode.

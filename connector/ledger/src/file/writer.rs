@@ -285,6 +285,10 @@ impl FileWriter {
     }
 
     fn wake_by(&mut self, raw: &dyn FileIo, locks: &Locks, rule: ReclaimRule) -> Result<()> {
+        if self.owes_sync {
+            // After a loss of power the head before may be the newest, which needs what it freed.
+            return Ok(());
+        }
         let (sequence, now) = (self.head.sequence, self.now());
         let rule = self.doubting(rule, now);
         // Asking for pins is a system call; time is asked first.
@@ -419,7 +423,7 @@ impl FileWriter {
         version: u64,
         entries: &dyn Entries,
     ) -> Result<u64> {
-        self.check_alone(raw, locks)?;
+        self.check_alone(raw)?;
         let used = self.staged.fresh.iter().map(|(o, l)| (*o, *l)).collect();
         let freed = self.freed_extents();
         let length = self.append(raw, locks, version, entries, (used, freed.clone()))?;
@@ -510,9 +514,10 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Without a working lock another writer may have been here.
-    fn check_alone(&self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
-        if self.shared.is_none() && !locks.work() && log::newest_slot(raw, &self.target)? != self.head {
+    /// Another writer may have been here: one that heeds no lock, or a program that put an older copy into the file. So may be,
+    /// where a file system forgets locks.
+    fn check_alone(&self, raw: &dyn FileIo) -> Result<()> {
+        if self.shared.is_none() && log::newest_slot(raw, &self.target)? != self.head {
             return Err(Error::new(&self.target, ErrorKind::Conflict));
         }
         Ok(())

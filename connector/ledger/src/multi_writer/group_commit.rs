@@ -1,7 +1,5 @@
 //! A commit that may go together with those of other writers.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use super::EntryChange;
@@ -66,7 +64,7 @@ impl Ledger {
     fn conclude(&self, s: &mut State, layer: Memtable, done: Result<GroupCommit>) -> Result<bool> {
         match done {
             Ok(GroupCommit::Joined { commits, led }) => {
-                self.take_joined(s, &layer, commits);
+                self.take_joined(s, layer, commits);
                 s.leads = led;
                 Ok(true)
             }
@@ -79,17 +77,21 @@ impl Ledger {
         }
     }
 
-    /// What was committed is staged no more, unless it was staged anew; the records are news.
-    fn take_joined(&self, s: &mut State, layer: &Memtable, commits: RemoteCommits) {
-        let mut own = BTreeSet::new();
-        for (key, value) in layer {
-            own.insert(key.to_bytes());
+    /// The records are news, one of which is this commit. Until they are taken in, what was committed stays staged: else nobody would
+    /// see it here.
+    fn take_joined(&self, s: &mut State, layer: Memtable, commits: RemoteCommits) {
+        s.joined = Some((layer, commits.version));
+        s.unseen_commits = Some(commits);
+    }
+
+    /// What was committed in a group is staged no more, unless it was staged anew. The records are taken in.
+    pub(crate) fn unstage_joined(&self, s: &mut State) {
+        let Some((layer, _)) = s.joined.take() else { return };
+        for (key, value) in &layer {
             if s.staged.get(key) == Some(value) {
                 s.staged.remove(key);
                 s.staged_bytes -= (key.as_ref().len() + value.as_ref().map_or(0, Bytes::len)) as u64;
             }
         }
-        s.own = own;
-        s.unseen_commits = Some(commits);
     }
 }

@@ -370,6 +370,10 @@ impl ObjectWriter {
     /// Takes back that a payload is given back: somebody needs it after all.
     pub(crate) fn keep(&mut self, place: &Address) {
         self.payloads.notes.freed.retain(|p| p != place);
+        // A commit in doubt may say so yet; if another takes its place, its notes are said again, but for this.
+        if let Some(pending) = &mut self.pending {
+            pending.kept.push(*place);
+        }
     }
 
     /// Takes in the notes of another's record, whole or not at all; nothing of one that is known.
@@ -500,8 +504,17 @@ impl ObjectWriter {
         let bytes = super::log_object(&header, &notes, &self.payloads.inline, entries);
         let record_length = (bytes.len() - super::AREA_AT - self.payloads.inline.len()) as u64;
         let (bytes, notes) = (bytes.into(), std::mem::take(&mut self.payloads.notes));
-        self.pending =
-            Some(Pending { version, nonce, time, bytes, record_length, notes, in_doubt: false, since });
+        self.pending = Some(Pending {
+            version,
+            nonce,
+            time,
+            bytes,
+            record_length,
+            notes,
+            kept: Vec::new(),
+            in_doubt: false,
+            since,
+        });
         let done = self.settle()?;
         if head_last {
             self.put_held_head()?;

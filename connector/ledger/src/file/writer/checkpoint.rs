@@ -70,7 +70,7 @@ impl FileWriter {
         locks: &Locks,
         base: Checkpoint,
     ) -> Result<()> {
-        self.check_alone(raw, locks)?;
+        self.check_alone(raw)?;
         // The room follows from the log, of which the checkpointed part is about to go. A checkpoint that wrote no page did not need it.
         self.load(raw)?;
         let gone = std::mem::take(&mut self.checkpoint.freed);
@@ -225,7 +225,7 @@ impl FileWriter {
     /// Cuts off what lies behind the end. Failing is harmless: those bytes belong to nobody.
     fn shorten(&mut self, raw: &dyn FileIo) {
         let end = self.head.end;
-        if raw.len().is_ok_and(|len| len > end) {
+        if !self.owes_sync && raw.len().is_ok_and(|len| len > end) {
             let _harmless = raw.set_len(end);
             self.pending.forget_length();
             self.growth.reached = 0;

@@ -66,7 +66,7 @@ impl FileWriter {
         locks: &Locks,
         base: Checkpoint,
     ) -> Result<()> {
-        self.check_alone(raw, locks)?;
+        self.check_alone(raw)?;
         self.load(raw)?;
         let time = self.next_time();
         let done = self.write_stub(raw, locks, base.version, time).and_then(|stub| {

@@ -48,7 +48,7 @@ pub(in crate::file) struct Growth {
 pub(in crate::file) struct Reclaim {
     pub(in crate::file) rule: ReclaimRule,
     /// For the heads to come; see [`Slot`](crate::file::superblock::Slot).
-    pub(super) retention: u64,
+    pub(in crate::file) retention: u64,
     /// The sequence before which no version is whole, once it is read.
     pub(in crate::file) horizon: Option<u64>,
     /// The readers' pins were asked for in vain since this sequence. It is not worth asking again before the next.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use object_stores::{Condition, ErrorKind as StoreKind, ObjectStoreExt, PutMode, PutPayload};
 
 use super::ObjectWriter;
-use crate::address::Location;
+use crate::address::{Address, Location};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::Mark;
@@ -38,6 +38,8 @@ pub(super) struct Pending {
     /// Bytes of the record in it.
     pub(super) record_length: u64,
     pub(super) notes: UsageDelta,
+    /// What it gives back and is needed after all, should it not be made.
+    pub(super) kept: Vec<Address>,
     /// An earlier try may arrive yet.
     pub(super) in_doubt: bool,
     /// When it was known to be the next one.
@@ -176,7 +178,8 @@ impl ObjectWriter {
 
     /// The record will never be in the log: what it would have said is for the next one to say.
     fn take_back_pending(&mut self) {
-        if let Some(p) = self.pending.take() {
+        if let Some(mut p) = self.pending.take() {
+            p.notes.freed.retain(|place| !p.kept.contains(place));
             self.take_back(p.notes);
         }
     }

@@ -1,0 +1,133 @@
+//! Writers of a file that others wrote meanwhile, heeding no lock; what one asked for and another did not; a sync that failed.
+
+use std::time::Duration;
+
+use crate::error::ErrorKind;
+use crate::extent::Extent;
+use crate::file::sim_file::SimFile;
+use crate::ledger::Ledger;
+use crate::options::{Access, At, LockPolicy, Options, Replace, SyncPolicy, Writers};
+use crate::tags::TagName;
+use crate::work::data;
+
+fn open(path: &std::path::Path, opts: Options) -> Ledger {
+    Ledger::open_file(path, Access::ReadWrite, opts).unwrap()
+}
+
+fn value(path: &std::path::Path, key: &[u8]) -> Option<Vec<u8>> {
+    let l = Ledger::open_file(path, Access::ReadOnly, Options::default()).unwrap();
+    l.get(key).unwrap().map(|v| v.to_vec())
+}
+
+fn put(l: &Ledger, key: &[u8], value: &'static str) {
+    l.put(key, value).unwrap();
+    l.commit().unwrap();
+}
+
+#[test]
+fn a_commit_of_a_writer_without_locks_is_not_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.h5");
+    let a = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
+    put(&a, b"a", "1");
+    let b = open(&path, Options { lock: LockPolicy::Off, ..Options::default() });
+    put(&b, b"b", "1");
+    b.close().unwrap();
+    a.put(b"a", "2").unwrap();
+    assert_eq!(*a.commit().unwrap_err().kind(), ErrorKind::Conflict);
+    drop(a);
+    assert_eq!((value(&path, b"a").unwrap(), value(&path, b"b").unwrap()), (b"1".to_vec(), b"1".to_vec()));
+}
+
+#[test]
+fn an_older_copy_that_was_put_into_the_file_is_not_written_over() {
+    for writers in [Writers::One, Writers::Many] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.h5");
+        let opts = || Options { writers, ..Options::default() };
+        let a = Ledger::create_file(&path, Replace::Fail, opts()).unwrap();
+        put(&a, b"a", "1");
+        let copy = std::fs::read(&path).unwrap();
+        put(&a, b"a", "2");
+        put(&a, b"a", "3");
+        std::fs::write(&path, &copy).unwrap();
+        a.put(b"a", "4").unwrap();
+        a.commit().unwrap_err();
+        drop(a);
+        assert_eq!(value(&path, b"a").unwrap(), b"1".to_vec(), "{writers:?}");
+    }
+}
+
+#[test]
+fn a_retention_time_that_one_of_many_asked_for_is_heeded_by_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.h5");
+    let opts = |retention| Options { writers: Writers::Many, retention, ..Options::default() };
+    let a = Ledger::create_file(&path, Replace::Fail, opts(None)).unwrap();
+    put(&a, b"a", "1");
+    let b = open(&path, opts(Some(Duration::from_secs(86_400))));
+    put(&b, b"b", "1");
+    for _ in 0..3 {
+        a.advance(&|_| false).unwrap();
+        put(&a, b"a", "2");
+    }
+    a.close().unwrap();
+    b.close().unwrap();
+    let raw = std::fs::read(&path).unwrap();
+    let l = SimFile::of(raw).open(Access::ReadWrite, &Options::default()).unwrap();
+    drop(l);
+    let kept = Ledger::open_file(&path, Access::ReadOnly, Options::default()).unwrap();
+    let versions = kept.versions(usize::MAX).unwrap();
+    assert!(versions.iter().any(|v| v.number <= 2), "{versions:?}");
+}
+
+/// Who looked before the first tag was made, and got the lock after.
+#[test]
+fn a_tag_that_was_made_between_look_and_lock_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.h5");
+    let name = TagName::new("paper").unwrap();
+    let l = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
+    let extent = l.write_payload(&data(1, 300_000)).unwrap();
+    l.put(b"k", extent.to_bytes()).unwrap();
+    l.commit().unwrap();
+    l.close().unwrap();
+    let (_, looked) = Ledger::look_at_file(&path, Access::ReadWrite).unwrap();
+    let other = open(&path, Options::default());
+    other.tag(name, None, crate::Tagging::default()).unwrap();
+    other.close().unwrap();
+    let opts = Options { retention: Some(Duration::ZERO), ..Options::default() };
+    let late = Ledger::open_looked_at(&path, looked.unwrap(), Access::ReadWrite, opts).unwrap();
+    late.free_payload(&extent).unwrap();
+    for n in 0..4 {
+        let extent = late.write_payload(&data(n + 2, 300_000)).unwrap();
+        late.put(b"k", extent.to_bytes()).unwrap();
+        late.commit().unwrap();
+        late.free_payload(&extent).unwrap();
+    }
+    late.close().unwrap();
+    let tagged =
+        Ledger::open_file(&path, Access::ReadOnly, Options { at: Some(At::Tag(name)), ..Options::default() })
+            .unwrap();
+    let found = Extent::decode(&tagged.get(b"k").unwrap().unwrap()).unwrap().0;
+    tagged.read_payload(&found, 0, &mut vec![0; 300_000]).unwrap();
+}
+
+#[test]
+fn room_is_not_used_again_while_a_sync_is_owed() {
+    let f = SimFile::container();
+    let opts = Options { sync: SyncPolicy::Commit, retention: Some(Duration::ZERO), ..Options::default() };
+    let l = f.open(Access::ReadWrite, &opts).unwrap();
+    let old = l.write_payload(&data(1, 300_000)).unwrap();
+    l.put(b"k", old.to_bytes()).unwrap();
+    l.commit().unwrap();
+    let new = l.write_payload(&data(2, 300_000)).unwrap();
+    l.put(b"k", new.to_bytes()).unwrap();
+    l.free_payload(&old).unwrap();
+    f.fail_syncs(2, u64::MAX, false);
+    l.commit().unwrap_err();
+    l.write_payload(&data(3, 300_000)).unwrap();
+    let left = SimFile::of(f.after_power_loss(|| true)).open(Access::ReadOnly, &Options::default()).unwrap();
+    let found = Extent::decode(&left.get(b"k").unwrap().unwrap()).unwrap().0;
+    left.read_payload(&found, 0, &mut vec![0; 300_000]).unwrap();
+}
