@@ -23,7 +23,7 @@ impl Container {
             match done {
                 Ok(Some(_)) => return Ok(()),
                 other => {
-                    let again = self.take_back(s, &before).and_then(|()| Ok(other.map(drop)?));
+                    let again = self.take_back(s, &before).and_then(|()| other.map(drop));
                     if let Err(e) = again.and_then(|()| self.learn(s)) {
                         self.handles.closed.lock().extend(ids);
                         return Err(e);
