@@ -176,8 +176,7 @@ impl Container {
 
     /// Adds to counts what merging links and attributes changed of them.
     pub(super) fn fix_headers(&self, s: &mut State) -> Result<()> {
-        let fixes: Vec<(u64, CountDelta)> =
-            s.others.fixes.iter().map(|(id, fix)| (*id, *fix)).collect();
+        let fixes: Vec<(u64, CountDelta)> = s.others.fixes.iter().map(|(id, fix)| (*id, *fix)).collect();
         for (id, fix) in fixes {
             let nothing = fix.links == 0 && fix.entries == 0 && fix.attributes == 0;
             let key = keys::of(keys::HEADER, id);
