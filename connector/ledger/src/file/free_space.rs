@@ -168,6 +168,13 @@ pub(crate) struct ReclaimRule {
     pub(crate) courtesy: u64,
 }
 
+impl ReclaimRule {
+    /// The same where a container keeps what is obsolete for so many milliseconds.
+    pub(crate) fn with_retention(self, ms: u64) -> Self {
+        Self { least: self.least.max(ms.saturating_mul(1000)), courtesy: 0 }
+    }
+}
+
 /// What is free in a file whose used part ends at `end`.
 #[derive(Debug, Clone)]
 pub(crate) struct FreeSpace {

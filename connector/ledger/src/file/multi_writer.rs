@@ -6,7 +6,6 @@
 
 use crate::address::PageRef;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::ReclaimRule;
 use crate::file::file_io::FileIo;
 use crate::file::free_space::{FreeRuns, FreeSpace};
 use crate::file::locks::Locks;
@@ -145,8 +144,7 @@ impl FileWriter {
     fn heed_retention(&mut self, theirs: u64) {
         if theirs > self.reclaim.retention {
             self.reclaim.retention = theirs;
-            let least = self.reclaim.rule.least.max((theirs - 1).saturating_mul(1000));
-            self.reclaim.rule = ReclaimRule { least, courtesy: 0 };
+            self.reclaim.rule = self.reclaim.rule.with_retention(theirs - 1);
         }
     }
 

@@ -71,10 +71,7 @@ impl FileStorage {
         }
         match slot.retention.checked_sub(1) {
             None => (self.rule, 0),
-            Some(ms) => {
-                let least = self.rule.least.max(ms.saturating_mul(1000));
-                (ReclaimRule { least, courtesy: 0 }, slot.retention)
-            }
+            Some(ms) => (self.rule.with_retention(ms), slot.retention),
         }
     }
 

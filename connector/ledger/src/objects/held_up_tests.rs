@@ -157,6 +157,15 @@ impl World {
         Ledger::open_objects(self.hooked.clone(), KEY, Access::ReadWrite, options(retention)).unwrap()
     }
 
+    /// What a vacuum does to packs that no version names.
+    fn delete_packs(&self) {
+        let key = |meta: &ObjectMeta| meta.key.as_str().contains("/pack/").then(|| meta.key.clone());
+        let packs: Vec<Key> =
+            self.store.list_page("", None, 1000).unwrap().objects.iter().filter_map(key).collect();
+        assert!(!packs.is_empty());
+        packs.iter().for_each(|key| self.store.delete(key).unwrap());
+    }
+
     fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
         let l = Ledger::open_objects(self.store.clone(), KEY, Access::ReadOnly, Options::default()).unwrap();
         l.get(key).unwrap().map(|v| v.to_vec())

@@ -281,7 +281,6 @@ impl ObjectStorage {
             let (target, store, names) = (self.target.clone(), self.store.clone(), self.names.clone());
             let mut writer = ObjectWriter::new(target, store, names, head, &records, lease, nonces);
             writer.shared = self.writers == Writers::Many;
-            writer.manifest.is_after_many_writers |= writer.shared;
             writer.manifest.fencing_token = self.fencing_token;
             writer.manifest.retention = self.retention.map(|asked| clock::micros(asked) / 1000);
             writer.manifest.first = lock(&self.first_head).take();

@@ -166,14 +166,7 @@ impl ObjectStorage {
     /// Nobody keeps others from replacing or deleting the container: a commit counts only if the head names this one after it.
     /// Who replaces puts the new head first, so nothing that was reported as committed goes unseen.
     pub(super) fn check_named(&self, version: u64, is_first: bool) -> Result<()> {
-        let looked = Moment::now();
-        let what = match self.keep_open()? {
-            There::This { base, is_taken_over } => {
-                return self.check_follows(version, (base, looked), is_first && !is_taken_over);
-            }
-            There::Another => "replaced",
-            There::Nothing => "deleted",
-        };
+        let Some(what) = self.check_in_log(version, is_first)? else { return Ok(()) };
         if let Ok(key) = self.names.object_key(&Location::Log(version), &self.target) {
             let _garbage_at_worst = self.store.delete(&key);
         }
@@ -181,14 +174,16 @@ impl ObjectStorage {
         Err(Error::new(&self.target, ErrorKind::Broken { why }))
     }
 
-    /// The same of a commit beside what is staged, but for containers that are gone.
-    fn check_independent(&self, version: u64) -> Result<()> {
-        let (is_first, looked) = (self.is_first(version), Moment::now());
+    /// Looks at the head after a record, and whether the record counts. What became of the container, if it is gone.
+    fn check_in_log(&self, version: u64, is_first: bool) -> Result<Option<&'static str>> {
+        let looked = Moment::now();
         match self.keep_open()? {
             There::This { base, is_taken_over } => {
-                self.check_follows(version, (base, looked), is_first && !is_taken_over)
+                self.check_follows(version, (base, looked), is_first && !is_taken_over)?;
+                Ok(None)
             }
-            There::Another | There::Nothing => Ok(()),
+            There::Another => Ok(Some("replaced")),
+            There::Nothing => Ok(Some("deleted")),
         }
     }
 
@@ -258,7 +253,7 @@ impl ObjectStorage {
             let version = view + unseen_commits.len() as u64 + 1;
             match self.with_writer(|w| w.commit_independent(version, time, &entries)) {
                 // That the container was replaced or deleted, the next commit of what is staged tells.
-                Ok(()) => return self.check_independent(version),
+                Ok(()) => return self.check_in_log(version, self.is_first(version)).map(drop),
                 Err(e) if *e.kind() == ErrorKind::Conflict => {
                     std::thread::sleep(Duration::from_millis(u64::from(attempt.min(20))));
                 }

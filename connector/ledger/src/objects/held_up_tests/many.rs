@@ -98,10 +98,7 @@ fn who_has_not_flushed_for_days_is_told_that_a_vacuum_took_what_it_put() {
     slow.write_payload(&vec![7; 300_000]).unwrap().encode(&mut value);
     slow.send_payloads().unwrap();
     slow.put(b"slow", value).unwrap();
-    let key = |meta: &ObjectMeta| meta.key.as_str().contains("/pack/").then(|| meta.key.clone());
-    let packs: Vec<Key> = w.store.list_page("", None, 1000).unwrap().objects.iter().filter_map(key).collect();
-    assert!(!packs.is_empty());
-    packs.iter().for_each(|key| w.store.delete(key).unwrap());
+    w.delete_packs();
     wrong::BY.set(30 * HOUR);
     let e = slow.commit().unwrap_err();
     assert!(matches!(e.kind(), ErrorKind::Broken { why } if why.contains("vacuum")), "{e}");

@@ -50,9 +50,9 @@ fn a_commit_in_doubt_is_settled_after_a_look() {
     is_told(&w, b"slow", done);
 }
 
-/// What a held up writer left under a number that was deleted is news to another one.
-#[test]
-fn numbers_are_given_once_beside_a_record_that_came_late() {
+/// What a held up writer left under a number that was deleted is news to another one. Its record comes after two pauses of so many
+/// seconds, each with commits behind it.
+fn beside_a_record_that_comes_after(pauses: [i64; 2]) {
     let w = World::new();
     let (held, idle, busy) = (w.writer(0), w.writer(0), w.writer(0));
     while busy.version() % 8 != 7 {
@@ -69,9 +69,9 @@ fn numbers_are_given_once_beside_a_record_that_came_late() {
         // A number's record makes no checkpoint: look for a base of version 8 by other means.
         busy.vacuum().unwrap_err();
         busy.give_back().unwrap();
-        wrong::BY.set(wrong::BY.get() + 6 * SECOND);
+        wrong::BY.set(wrong::BY.get() + pauses[0] * SECOND);
         commits(&busy, 8);
-        wrong::BY.set(wrong::BY.get() + 5 * SECOND);
+        wrong::BY.set(wrong::BY.get() + pauses[1] * SECOND);
         commits(&busy, 8);
     }));
     let _told = held.commit();
@@ -81,35 +81,14 @@ fn numbers_are_given_once_beside_a_record_that_came_late() {
     }
 }
 
-/// What a held up writer left under a number that was deleted is news to another one.
+#[test]
+fn numbers_are_given_once_beside_a_record_that_came_late() {
+    beside_a_record_that_comes_after([6, 5]);
+}
+
 #[test]
 fn numbers_are_given_once_beside_a_record_that_came_very_late() {
-    let w = World::new();
-    let (held, idle, busy) = (w.writer(0), w.writer(0), w.writer(0));
-    while busy.version() % 8 != 7 {
-        commits(&busy, 1);
-    }
-    held.advance(&|_| false).unwrap();
-    idle.advance(&|_| false).unwrap();
-    held.put(b"held", "x").unwrap();
-    let given = Arc::new(Mutex::new(0));
-    let to = given.clone();
-    *w.hooked.before_record.lock() = Some(Box::new(move || {
-        *to.lock() = busy.take_numbers(b"n", 10, 1).unwrap();
-        busy.advance(&|_| false).unwrap();
-        // A number's record makes no checkpoint: look for a base of version 8 by other means.
-        busy.vacuum().unwrap_err();
-        busy.give_back().unwrap();
-        wrong::BY.set(wrong::BY.get() + 12 * SECOND);
-        commits(&busy, 8);
-        wrong::BY.set(wrong::BY.get() + 11 * SECOND);
-        commits(&busy, 8);
-    }));
-    let _told = held.commit();
-    let again = idle.take_numbers(b"n", 10, 1);
-    if let Ok(again) = again {
-        assert_eq!(again, *given.lock() + 10);
-    }
+    beside_a_record_that_comes_after([12, 11]);
 }
 
 /// A commit that was in time, and of which the head could not be asked at once.
@@ -157,10 +136,7 @@ fn a_commit_in_doubt_for_days_is_not_made_without_its_payload() {
     slow.put(b"slow", value).unwrap();
     *w.hooked.lose_record.lock() = 1;
     slow.commit().unwrap_err();
-    let key = |meta: &ObjectMeta| meta.key.as_str().contains("/pack/").then(|| meta.key.clone());
-    let packs: Vec<Key> = w.store.list_page("", None, 1000).unwrap().objects.iter().filter_map(key).collect();
-    assert!(!packs.is_empty());
-    packs.iter().for_each(|key| w.store.delete(key).unwrap());
+    w.delete_packs();
     wrong::BY.set(30 * HOUR);
     let done = slow.commit();
     assert!(done.is_err());

@@ -87,20 +87,24 @@ fn numbers_in_a_container_that_one_made() {
     }
 }
 
+/// One of many commits after a single writer that keeps nothing has come and gone, and another of many has come.
+fn behind_a_single_writer_and_another(w: &World, single: Ledger, idle: &Ledger) {
+    commits(&single, 200);
+    single.vacuum().unwrap();
+    single.close().unwrap();
+    let other = w.writer(3600);
+    commits(&other, 1);
+    idle.put(b"idle", "x").unwrap();
+    is_told(w, b"idle", idle.commit());
+}
+
 /// An idle writer, a single one, another of many: no clock is moved.
 #[test]
 fn one_of_many_that_left_no_trace() {
     let w = World::made_by(alone(600));
     let idle = w.writer(3600);
     let l = Ledger::open_objects(w.store.clone(), KEY, Access::ReadWrite, alone(0)).unwrap();
-    commits(&l, 200);
-    l.vacuum().unwrap();
-    l.close().unwrap();
-    let other = w.writer(3600);
-    commits(&other, 1);
-    idle.put(b"idle", "x").unwrap();
-    let done = idle.commit();
-    is_told(&w, b"idle", done);
+    behind_a_single_writer_and_another(&w, l, &idle);
 }
 
 /// The vacuum of a single writer deletes a record that was reported.
@@ -153,13 +157,13 @@ fn a_vacuum_beside_payloads_of_one_that_left_no_trace() {
 /// Without a lease, and without an hour.
 #[test]
 fn a_single_writer_without_a_lock() {
-    f(0, crate::options::LockPolicy::Off);
+    beside_another_single_writer(0, crate::options::LockPolicy::Off);
 }
 
 /// 50 s: a lease that was put up to 20 s before the commit has ended after 40 s.
 #[test]
 fn a_single_writer_whose_lease_ended() {
-    f(50, crate::options::LockPolicy::Off);
+    beside_another_single_writer(50, crate::options::LockPolicy::Off);
 }
 
 /// A single writer that closes and checkpoints over the record of one of many, while that looks.
@@ -202,18 +206,12 @@ fn a_fence_that_comes_late_keeps_the_trace_of_many() {
     let head = store.get(&Key::new(KEY).unwrap(), None).unwrap().bytes;
     let told = crate::objects::manifest::Head::decode(&head, KEY).unwrap().is_after_many_writers();
     let l = open(off(0));
-    commits(&l, 200);
-    l.vacuum().unwrap();
-    l.close().unwrap();
-    let other = w.writer(3600);
-    commits(&other, 1);
-    idle.put(b"idle", "x").unwrap();
-    let done = idle.commit();
-    is_told(&w, b"idle", done);
+    behind_a_single_writer_and_another(&w, l, &idle);
     assert!(told);
 }
 
-fn f(seconds: i64, lock: crate::options::LockPolicy) {
+/// Held up for so long, while another single writer commits and reclaims.
+fn beside_another_single_writer(seconds: i64, lock: crate::options::LockPolicy) {
     let w = World::made_by(alone(0));
     let opts = || Options { lock, ..alone(0) };
     let slow = Ledger::open_objects(w.hooked.clone(), KEY, Access::ReadWrite, opts()).unwrap();

@@ -80,7 +80,7 @@ pub(in crate::objects) struct ManifestState {
     /// The retention time that this writer was asked for, in milliseconds, whatever other writers' heads say.
     pub(in crate::objects) retention: Option<u64>,
     /// Many writers have the container open, or had when this one opened it.
-    pub(in crate::objects) is_after_many_writers: bool,
+    pub(super) is_after_many_writers: bool,
     /// What this writer's heads have to tell them from another's. Who wrote before gives its lease back beside its last head,
     /// which may come late.
     pub(in crate::objects) fencing_token: u64,
