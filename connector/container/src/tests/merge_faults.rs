@@ -12,6 +12,13 @@ fn place(store: Arc<dyn ObjectStore>) -> Place {
     Place { target: Target::Objects { store, key: "c.h5".into(), url }, _dir: None }
 }
 
+/// A container in memory, and the same behind faults.
+fn places() -> (Place, Place, FaultStore) {
+    let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let faults = FaultStore::new(memory.clone());
+    (place(memory), place(Arc::new(faults.clone())), faults)
+}
+
 /// Bytes of which filters make no less, so that blocks are payloads.
 fn noise(count: u64, salt: u64) -> Vec<u8> {
     (0..count * 4).map(|i| ((i + salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
@@ -21,13 +28,20 @@ fn put(wanted: &mut [u8], start: u64, data: &[u8]) {
     wanted[start as usize * 4..][..data.len()].copy_from_slice(data);
 }
 
+/// A flush whose nth call of a kind fails, and whether there was such a call.
+fn flush_with_fault(c: &Container, faults: &FaultStore, (select, n): (Select, u64)) -> (Result<()>, bool) {
+    faults.inject(Rule::fail_nth(select, n, Timing::Before, object_stores::ErrorKind::Io));
+    let flushed = c.flush();
+    let is_struck = faults.struck() > 0;
+    faults.clear();
+    (flushed, is_struck)
+}
+
 /// The nth call that a flush makes of the store fails, for each n: that is told, and the next flush commits all.
 fn with_faults(select: Select, gzip: bool, shrinks: bool) {
     let mut errors = 0;
     for n in 0.. {
-        let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
-        let faults = FaultStore::new(memory.clone());
-        let (p, of_b) = (place(memory), place(Arc::new(faults.clone())));
+        let (p, of_b, faults) = places();
         let mut wanted = noise(N, 1);
         let c = p.create_with(options());
         dataset(&c, b"d", chunked(N, CHUNK, gzip)).write(&Selection::All, &wanted).unwrap();
@@ -47,10 +61,7 @@ fn with_faults(select: Select, gzip: bool, shrinks: bool) {
             wanted.truncate((N - 500) as usize * 4);
         }
         a.flush().unwrap();
-        faults.inject(Rule::fail_nth(select, n, Timing::Before, object_stores::ErrorKind::Io));
-        let flushed = b.flush();
-        let struck = faults.struck();
-        faults.clear();
+        let (flushed, is_struck) = flush_with_fault(&b, &faults, (select, n));
         if let Err(e) = flushed {
             assert!(e.to_string().contains("injected fault"), "{n}: {e}");
             errors += 1;
@@ -59,7 +70,7 @@ fn with_faults(select: Select, gzip: bool, shrinks: bool) {
         drop((a, b));
         let c = check(&p);
         assert!(all(&open(&c, b"d")) == wanted, "{select:?} {n}, gzip {gzip}, shrinks {shrinks}");
-        if struck == 0 {
+        if !is_struck {
             break;
         }
     }
@@ -74,13 +85,6 @@ fn an_error_while_blocks_are_merged_loses_no_change() {
             with_faults(Select::Mutating, gzip, shrinks);
         }
     }
-}
-
-/// A container in memory, and the same behind faults.
-fn places() -> (Place, Place, FaultStore) {
-    let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
-    let faults = FaultStore::new(memory.clone());
-    (place(memory), place(Arc::new(faults.clone())), faults)
 }
 
 /// Such a writer reads every page anew.
@@ -113,17 +117,14 @@ fn a_conflict_is_told_whatever_fails_behind_it() {
         a.flush().unwrap();
         drop(a);
         rebase(&p);
-        faults.inject(Rule::fail_nth(Select::Reading, n, Timing::Before, object_stores::ErrorKind::Io));
-        let flushed = b.flush();
-        let struck = faults.struck();
-        faults.clear();
+        let (flushed, is_struck) = flush_with_fault(&b, &faults, (Select::Reading, n));
         let e = flushed.unwrap_err();
         if e.kind() != ErrorKind::Conflict {
             errors += 1;
             assert!(e.to_string().contains("injected fault"), "{n}: {e}");
             assert_eq!(b.flush().unwrap_err().kind(), ErrorKind::Conflict, "{n}: dropped in silence");
         }
-        if struck == 0 {
+        if !is_struck {
             break;
         }
     }
@@ -152,10 +153,7 @@ fn an_error_while_groups_are_joined_loses_nothing() {
             a.flush().unwrap();
             drop(a);
             rebase(&p);
-            faults.inject(Rule::fail_nth(select, n, Timing::Before, object_stores::ErrorKind::Io));
-            let flushed = b.flush();
-            let struck = faults.struck();
-            faults.clear();
+            let (flushed, is_struck) = flush_with_fault(&b, &faults, (select, n));
             if let Err(e) = flushed {
                 assert!(e.to_string().contains("injected fault"), "{n}: {e}");
                 errors += 1;
@@ -168,7 +166,7 @@ fn an_error_while_groups_are_joined_loses_nothing() {
                 c.attr_open(day, name).unwrap();
                 find(&c, &[b"run/day/", &name[..]].concat());
             }
-            if struck == 0 {
+            if !is_struck {
                 break;
             }
         }
