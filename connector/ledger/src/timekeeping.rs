@@ -1,12 +1,14 @@
 //! Times of versions, and of room that rests, although clocks are wrong.
 //!
 //! One process whose clock is days or years ahead must not lose the versions that a retention time protects, nor make the
-//! times of later versions wrong. One that is behind must not either. Four rules see to that:
+//! times of later versions wrong. One that is behind must not either. These rules see to that:
 //!
 //! 1. The storage's clock decides. A process whose own clock differs from it by more than [`CLOCK_TOLERANCE_MICROS`] goes by the storage's.
 //! 2. Room that a retention time protects is given back when two witnesses agree that the time is over: the clock, and the time
 //!    that the newest version had when this writer opened, plus what has passed since ([`Witness`]). A vacuum, which
-//!    somebody asked for, believes the clock.
+//!    somebody asked for, believes the clock. Both witnesses are wrong where the clock was wrong already when that version was
+//!    written. So of a time in which nothing happened no more than half of the retention time counts
+//!    (`FreeSpace::date`): a clock that went ahead looks like that.
 //! 3. A writer does not repeat a time far in the future, but goes on with the right one ([`version_time`]).
 //! 4. Whoever looks for a version by its time takes no version to be later than one that came after it ([`NotLater`]).
 
@@ -15,7 +17,7 @@ use std::time::Instant;
 use crate::clock;
 
 /// Clocks that differ by less agree. File systems keep times to two seconds.
-const CLOCK_TOLERANCE_MICROS: u64 = 60_000_000;
+pub(crate) const CLOCK_TOLERANCE_MICROS: u64 = 60_000_000;
 /// No file system's clock has been here since h5lake exists: 2020-01-01, in microseconds since 1970.
 const EARLIEST: u64 = 1_577_836_800_000_000;
 
@@ -71,6 +73,16 @@ impl Witness {
     pub(crate) fn doubt(&self, now: u64) -> u64 {
         now.saturating_sub(self.time.saturating_add(clock::micros(self.since.elapsed())))
     }
+
+    /// From now on it doubts no more than that.
+    pub(crate) fn doubt_at_most(&mut self, most: u64, now: u64) {
+        self.time = self.time.saturating_add(self.doubt(now).saturating_sub(most));
+    }
+}
+
+/// How late it is for all that two witnesses say, with what clocks may differ by: the clock, and a version that was there before.
+pub(crate) fn at_most(now: u64, newest: u64) -> u64 {
+    now.min(newest.saturating_add(CLOCK_TOLERANCE_MICROS))
 }
 
 /// The time of the next version. `newest` is the time of the newest version, `created` that of the container.

@@ -22,7 +22,7 @@ use crate::file::superblock::{self, Fixed, Slot};
 use crate::file::temporary::{Rename, Temporary, Turn};
 use crate::file::{FileStorage, replaced};
 use crate::options::{Options, Replace, Writers};
-use crate::timekeeping::StorageClock;
+use crate::timekeeping::{StorageClock, at_most};
 
 /// How often a creator looks again when others create and replace under the same name.
 const MAX_ATTEMPTS: u32 = 200;
@@ -79,6 +79,7 @@ pub(crate) fn create<T>(
         match creation.attempt()? {
             Attempt::Done(made) => return Ok(made),
             Attempt::Changed => (),
+            Attempt::Barred(e) => return Err(e),
             Attempt::Busy(e) => {
                 holder = Some(e);
                 std::thread::sleep(MAX_PAUSE.min(Duration::from_micros(100 << n.min(10))));
@@ -95,6 +96,18 @@ enum Attempt<T> {
     Changed,
     /// Another creator is making a container for this name.
     Busy(Error),
+    /// Nothing can be made in the folder, or get a name there.
+    Barred(Error),
+}
+
+impl<T> Attempt<T> {
+    /// What becomes of an error of making a file in the folder.
+    fn barred(e: Error) -> Result<Self> {
+        match e.kind() {
+            ErrorKind::PermissionDenied { .. } => Ok(Self::Barred(e)),
+            _ => Err(e),
+        }
+    }
 }
 
 /// The file that lies under the name of a new container.
@@ -151,9 +164,11 @@ impl<T> Creation<'_, T> {
         let guard = self.lock_replaceable(real, &old)?;
         let made = if is_at(real, old.id()) { self.beside(real, Some(&old)) } else { Ok(Attempt::Changed) };
         match made {
-            Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied { .. }) => {
-                self.in_place(old).map(Attempt::Done)
+            Ok(Attempt::Barred(e)) if replaced::is_to_stay(&old.file, self.opts) => {
+                guard.release_writer();
+                Err(replaced::cannot_stay(self.target, &e))
             }
+            Ok(Attempt::Barred(_)) => self.in_place(old).map(Attempt::Done),
             other => {
                 guard.release_writer();
                 other
@@ -182,9 +197,10 @@ impl<T> Creation<'_, T> {
     /// Makes the container in a file beside, whole, and gives it the name in one step.
     fn beside(&self, real: &Path, old: Option<&Old>) -> Result<Attempt<T>> {
         check_user_block(self.target, self.opts.user_block)?;
-        let (temporary, locks) = match Temporary::make(real, self.opts, self.target)? {
-            Turn::Ours(temporary, locks) => (temporary, locks),
-            Turn::Anothers(e) => return Ok(Attempt::Busy(e)),
+        let (temporary, locks) = match Temporary::make(real, self.opts, self.target) {
+            Ok(Turn::Ours(temporary, locks)) => (temporary, locks),
+            Ok(Turn::Anothers(e)) => return Ok(Attempt::Busy(e)),
+            Err(e) => return Attempt::barred(e),
         };
         if let Some(old) = old {
             keep_permissions(&old.meta, temporary.file()).map_err(|e| self.fail(&e))?;
@@ -203,10 +219,10 @@ impl<T> Creation<'_, T> {
             if kept.is_some() {
                 replaced::forget(real);
             }
-            return Err(self.fail(&e));
+            return Attempt::barred(self.fail(&e));
         }
-        if let Some(now) = kept {
-            replaced::sweep(real, now);
+        if let (Some(now), Some(old)) = (kept, old) {
+            replaced::sweep(real, at_most(now, replaced::newest_time(&old.file)));
         }
         Ok(Attempt::Done(made))
     }

@@ -13,9 +13,9 @@ use crate::file::create::followed;
 use crate::file::file_io::OsFile;
 use crate::file::open::{container, name, storage_clock};
 use crate::file::replaced::parse;
-use crate::file::temporary::{folder, sweep_copy};
+use crate::file::temporary::{folder, is_unshared, sweep_copy, sweep_unshared};
 use crate::locks::Mutex;
-use crate::timekeeping::StorageClock;
+use crate::timekeeping::{StorageClock, at_most};
 
 /// Entries of a folder that are looked at where a program waits for something else.
 const MAX_ENTRIES: usize = 4096;
@@ -26,8 +26,8 @@ const MAX_FOLDERS: usize = 64;
 
 /// What the name of the journal of a copy ends with.
 const COPY: &[u8] = b".h5lake-copy";
-/// What a killed copy left stays so long, in microseconds.
-const COPY_LIFETIME: u64 = 86_400_000_000;
+/// What a killed copy left, or a killed creator that used no locks, stays so long, in microseconds.
+const LEFTOVER_LIFETIME: u64 = 86_400_000_000;
 
 static LOOKED: LazyLock<Mutex<HashMap<PathBuf, Instant>>> = LazyLock::new(Mutex::default);
 
@@ -45,12 +45,18 @@ fn is_time(folder: &Path) -> bool {
     true
 }
 
-/// Removes some of them beside a container that is opened for writing, from time to time.
-pub(super) fn sweep_sometimes(path: &Path, clock: StorageClock) {
-    if is_time(folder(path))
-        && let Ok(real) = followed(path)
-    {
-        sweep(folder(&real), clock.now(), MAX_ENTRIES);
+/// Removes some of them beside a container that is opened for writing, from time to time. `newest` answers the time of its newest
+/// version.
+pub(super) fn sweep_sometimes(path: &Path, clock: StorageClock, newest: impl FnOnce() -> u64) {
+    if is_time(folder(path)) {
+        sweep_at(path, clock.now(), newest);
+    }
+}
+
+/// Removes some of them whose time is over as the clock and the newest version say.
+pub(super) fn sweep_at(path: &Path, now: u64, newest: impl FnOnce() -> u64) {
+    if let Ok(real) = followed(path) {
+        sweep(folder(&real), at_most(now, newest()), MAX_ENTRIES);
     }
 }
 
@@ -71,7 +77,15 @@ pub(super) fn sweep(folder: &Path, now: u64, most: usize) {
     for entry in entries.take(most).flatten() {
         let file_name = entry.file_name();
         if file_name.as_bytes().starts_with(b".") && file_name.as_bytes().ends_with(COPY) {
-            sweep_old_copy(&entry.path(), now);
+            if is_a_day_old(&entry.path(), now) {
+                sweep_copy(&entry.path());
+            }
+            continue;
+        }
+        if is_unshared(file_name.as_bytes()) {
+            if is_a_day_old(&entry.path(), now) {
+                sweep_unshared(&entry.path());
+            }
             continue;
         }
         let Some((id, until)) = said(file_name.as_bytes()) else { continue };
@@ -82,13 +96,11 @@ pub(super) fn sweep(folder: &Path, now: u64, most: usize) {
     }
 }
 
-/// Removes what a copy left that was killed a day ago.
-fn sweep_old_copy(journal: &Path, now: u64) {
-    let Ok(meta) = journal.symlink_metadata() else { return };
+/// Whether a regular file was written last a day ago.
+fn is_a_day_old(path: &Path, now: u64) -> bool {
+    let Ok(meta) = path.symlink_metadata() else { return false };
     let written = meta.modified().map_or(u64::MAX, clock::since_1970);
-    if meta.is_file() && written.saturating_add(COPY_LIFETIME) <= now {
-        sweep_copy(journal);
-    }
+    meta.is_file() && written.saturating_add(LEFTOVER_LIFETIME) <= now
 }
 
 /// What a hidden name says.

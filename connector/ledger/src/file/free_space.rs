@@ -48,6 +48,14 @@ pub(crate) struct PendingFree {
     pub(crate) sequence: u64,
     /// When that was, microseconds.
     pub(crate) time: u64,
+    /// The same, as far as the clocks can be believed that told it; see [`FreeSpace::date`]. No file holds it.
+    pub(crate) since: u64,
+}
+
+impl PendingFree {
+    pub(crate) fn new((offset, length): (u64, u64), sequence: u64, time: u64) -> Self {
+        Self { offset, length, sequence, time, since: time }
+    }
 }
 
 /// A run is where it cannot be; the reason says so.
@@ -292,7 +300,7 @@ impl FreeSpace {
 
     /// Bytes that rest, and when the last of them began to.
     pub(crate) fn rests(&self) -> (u64, u64) {
-        (self.resting_bytes, self.resting.iter().map(|r| r.time).max().unwrap_or(0))
+        (self.resting_bytes, self.resting.iter().map(|r| r.since).max().unwrap_or(0))
     }
 
     /// Room behind the end, beginning in a free run that touches it.
@@ -379,13 +387,27 @@ impl FreeSpace {
         }
     }
 
-    /// What began to rest later did so at no earlier time, and nothing began after `now`. Both can seem so where the clock of
-    /// one writer was wrong.
-    pub(crate) fn order_times(&mut self, now: u64) {
+    /// Says since when each run has rested, although clocks were wrong. `newest` is the time of the newest version, `now` the present.
+    ///
+    /// What went out of use later did so at no earlier time, and nothing did later than now. Of a time in which nothing went out of
+    /// use no more than `most_idle` counts, if that is given: nobody can tell whether a container was left alone, or a clock went
+    /// ahead.
+    pub(crate) fn date(&mut self, newest: u64, now: u64, most_idle: Option<u64>) {
+        let now = now.max(newest);
+        let mut all: Vec<&mut PendingFree> = self.kept.iter_mut().chain(&mut self.resting).collect();
+        all.sort_by_key(|r| r.sequence);
         let mut last = 0;
-        for r in &mut self.resting {
-            r.time = r.time.max(last).min(now);
-            last = r.time;
+        for r in &mut all {
+            last = r.time.max(last).min(now);
+            r.since = last;
+        }
+        let Some(most_idle) = most_idle else { return };
+        let (mut next, mut rested) = (now, 0);
+        for since in std::iter::once(&mut newest.max(last)).chain(all.into_iter().rev().map(|r| &mut r.since))
+        {
+            rested += (next - *since).min(most_idle);
+            next = *since;
+            *since = now - rested;
         }
     }
 
@@ -438,7 +460,7 @@ impl FreeSpace {
 
     /// Whether the first of so many runs and bytes that rest has rested enough.
     fn has_rested(&self, r: &PendingFree, (runs, bytes): (usize, u64), now: u64, rule: ReclaimRule) -> bool {
-        let age = now.saturating_sub(r.time);
+        let age = now.saturating_sub(r.since);
         let ends_early = runs > MAX_COURTESY_RUNS || self.is_much(bytes);
         age >= rule.least && (age >= rule.courtesy || ends_early)
     }
@@ -522,7 +544,7 @@ mod tests {
     const NONE: ReclaimRule = ReclaimRule { least: 0, courtesy: 0 };
 
     fn resting(offset: u64, length: u64, sequence: u64) -> PendingFree {
-        PendingFree { offset, length, sequence, time: 0 }
+        PendingFree::new((offset, length), sequence, 0)
     }
 
     #[test]
@@ -577,7 +599,7 @@ mod tests {
         let count = MAX_COURTESY_RUNS as u64 + 5;
         let begin = f.extend(count * 64).unwrap();
         for n in 0..count {
-            f.rest(PendingFree { offset: begin + n * 64, length: 32, sequence: n, time: 10 }).unwrap();
+            f.rest(PendingFree::new((begin + n * 64, 32), n, 10)).unwrap();
         }
         assert_eq!(f.last_ripe(u64::MAX, 20, rule), Some(4));
         f.wake(u64::MAX, 20, rule);

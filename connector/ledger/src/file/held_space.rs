@@ -83,7 +83,7 @@ mod tests {
     const NONE: ReclaimRule = ReclaimRule { least: 0, courtesy: 0 };
 
     fn resting(offset: u64, length: u64, sequence: u64) -> PendingFree {
-        PendingFree { offset, length, sequence, time: 0 }
+        PendingFree::new((offset, length), sequence, 0)
     }
 
     fn by(runs: Vec<(u64, u64)>) -> Arc<Held> {

@@ -117,6 +117,11 @@ impl FileWriter {
             ));
         }
         let records = log::records(raw, &slot, self.head.version, &self.target)?;
+        let reached = records.first().map_or(slot.record, |first| first.record.header.previous);
+        if reached != self.head.record {
+            let why = "its versions do not follow those that were there before";
+            return Err(Error::corrupt(&self.target, "head slot", why));
+        }
         let checkpointed = (slot.base_version, slot.root, slot.free)
             != (self.head.base_version, self.head.root, self.head.free);
         // A checkpoint uses and frees room of which its free list alone tells.
@@ -145,6 +150,7 @@ impl FileWriter {
         if theirs > self.reclaim.retention {
             self.reclaim.retention = theirs;
             self.reclaim.rule = self.reclaim.rule.with_retention(theirs - 1);
+            self.date_again();
         }
     }
 

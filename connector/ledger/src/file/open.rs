@@ -304,7 +304,8 @@ fn try_open(
         sweep_beside(path, opts, target);
         let noted = FileWriter::leave_note(&raw);
         let storage = if noted { storage_clock(&raw) } else { StorageClock::default() };
-        expired::sweep_sometimes(path, storage);
+        let newest = || log::newest_slot(&raw, target).map_or(0, |slot| slot.time);
+        expired::sweep_sometimes(path, storage, newest);
         clock = Some(storage);
     }
     Ok(Some(storage(target.into(), opened, locks, clock, opts)))

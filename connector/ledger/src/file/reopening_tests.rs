@@ -83,7 +83,7 @@ fn a_list_is_taken_as_a_whole_only_if_its_runs_are_disjoint() {
         FreeRuns::ascending(&[(DATA, unit), (DATA + unit, unit), (DATA + 4 * unit, 2 * unit)]).unwrap();
     assert_eq!(runs.iter().collect::<Vec<_>>(), [(DATA, 2 * unit), (DATA + 4 * unit, 2 * unit)]);
     assert!(FreeRuns::ascending(&[(DATA, 2 * unit), (DATA + unit, unit)]).is_err());
-    let rests = |offset, length| PendingFree { offset, length, sequence: 4, time: 0 };
+    let rests = |offset, length| PendingFree::new((offset, length), 4, 0);
     let with = |resting: Vec<PendingFree>| {
         let mut f = FreeSpace::new(DATA + 20 * unit);
         f.runs = FreeRuns::ascending(&[(DATA + 4 * unit, 2 * unit)]).unwrap();

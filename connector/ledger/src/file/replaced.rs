@@ -18,10 +18,11 @@ use crate::file::create::followed;
 use crate::file::file_io::{FileIo, OsFile};
 use crate::file::locks::Locks;
 use crate::file::log;
-use crate::file::open::{container, is_at, locked, name};
+use crate::file::open::{container, is_at, locked, name, not_ours};
 use crate::file::superblock::Fixed;
 use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix};
 use crate::options::{Options, Replace, Replaced, Writers};
+use crate::timekeeping::at_most;
 
 const MARK: &[u8] = b"replaced-";
 /// How long the container stays that a restored one replaces, where nobody asked for a time.
@@ -59,12 +60,53 @@ pub(super) fn keep(real: &Path, file: &Arc<File>, opts: &Options, now: u64, targ
     // What is no container is replaced as ever, and so is a damaged one.
     let Ok(fixed) = container(file, length, target) else { return Ok(false) };
     let Some(time) = retention(opts.retention, file, &fixed) else { return Ok(false) };
-    let hidden = hidden_name(real, &fixed.id, now / 1_000_000 + seconds(time));
-    match std::fs::hard_link(real, &hidden) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(true),
-        Err(e) => Err(Error::io(target, "keeping the container that is replaced", &e)),
+    let until = now / 1_000_000 + seconds(time);
+    link_hidden(real, file, &fixed.id, until).map(|()| true).map_err(|e| cannot_stay(target, &e))
+}
+
+/// The error for a container that is to stay for its retention time, and cannot. It is neither replaced nor removed.
+pub(super) fn cannot_stay(target: &str, e: &dyn std::fmt::Display) -> Error {
+    let what = format!(
+        "the container is to stay for its retention time, which needs a hard link in its folder: {e}; \
+         with retention=0s it does not stay"
+    );
+    Error::new(target, ErrorKind::Io { errno: Some(1), what })
+}
+
+/// A copy of a container has its id, and so may have its hidden name in the same second.
+const MAX_NAMESAKES: u64 = 1000;
+
+/// Gives the file a hidden name that says `until`, or a little later.
+fn link_hidden(real: &Path, file: &File, id: &[u8; 16], until: u64) -> io::Result<()> {
+    let meta = file.metadata()?;
+    for later in 0..MAX_NAMESAKES {
+        let hidden = hidden_name(real, id, until + later);
+        let linked = std::fs::hard_link(real, &hidden);
+        let is_taken = linked.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::AlreadyExists);
+        if (linked.is_ok() || is_taken) && is_at(&hidden, (meta.dev(), meta.ino())) {
+            return Ok(());
+        }
+        if !is_taken {
+            // Another file has the name by now: nothing of that one is to be kept.
+            linked.and_then(|()| std::fs::remove_file(&hidden))?;
+            return Err(io::ErrorKind::NotFound.into());
+        }
     }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// The time of the newest version of a container's file; 0 for what is none.
+pub(super) fn newest_time(file: &Arc<File>) -> u64 {
+    let Ok(meta) = file.metadata() else { return 0 };
+    let newest = container(file, meta.len(), "")
+        .and_then(|fixed| log::newest_slot(&OsFile { file: file.clone(), base: fixed.base }, ""));
+    newest.map_or(0, |slot| slot.time)
+}
+
+/// Whether a container would have to stay for a time if it were replaced now.
+pub(super) fn is_to_stay(file: &Arc<File>, opts: &Options) -> bool {
+    let Ok(meta) = file.metadata() else { return false };
+    container(file, meta.len(), "").is_ok_and(|fixed| retention(opts.retention, file, &fixed).is_some())
 }
 
 /// Takes back what [`keep`] did: the container keeps its own name.
@@ -142,12 +184,34 @@ pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
     if path.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) {
         return std::fs::remove_file(path).map_err(fail);
     }
-    let file = Arc::new(File::open(path).map_err(fail)?);
+    // Who may not write the file may remove it all the same, and cannot lock it.
+    let Ok(file) = File::options().read(true).write(true).open(path).map(Arc::new) else {
+        return remove_kept(path, &Arc::new(File::open(path).map_err(fail)?), opts, &target);
+    };
+    let Some(guard) = lock_to_replace(&file, opts, &target)? else {
+        return Err(not_ours(&target, "no container any more"));
+    };
+    let done = remove_kept(path, &file, opts, &target);
+    guard.release_writer();
+    done
+}
+
+/// Removes the name of a container's file, which stays under a hidden one if it is to.
+fn remove_kept(path: &Path, file: &Arc<File>, opts: &Options, target: &str) -> Result<()> {
+    let fail = |e: io::Error| Error::io(target, "removing", &e);
     let meta = file.metadata().map_err(fail)?;
-    if !keep(path, &file, opts, storage_now(&file), &target)? {
-        return std::fs::remove_file(path).map_err(fail);
-    }
+    keep(path, file, opts, storage_now(file), target)?;
+    // Else somebody has put another one there.
     if is_at(path, (meta.dev(), meta.ino())) { std::fs::remove_file(path).map_err(fail) } else { Ok(()) }
+}
+
+/// Keeps writers away from a container that is about to lose its name; an error if one has it open. `None` if it is no container.
+fn lock_to_replace(file: &Arc<File>, opts: &Options, target: &str) -> Result<Option<Locks>> {
+    let length = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?.len();
+    let Ok(fixed) = container(file, length, target) else { return Ok(None) };
+    let guard = Locks::writer(file, opts.lock, Writers::One, target)?;
+    let raw = OsFile { file: file.clone(), base: fixed.base };
+    guard.map(Some).ok_or_else(|| locked(target, &raw))
 }
 
 /// How often one looks again whose path leads to another file by the time that file is locked.
@@ -167,7 +231,7 @@ impl Replacing {
     /// The name leads to something else now.
     pub fn done(mut self) {
         if std::mem::take(&mut self.kept) {
-            sweep(&self.real, storage_now(&self.file));
+            sweep(&self.real, at_most(storage_now(&self.file), newest_time(&self.file)));
         }
     }
 }
@@ -193,9 +257,7 @@ pub(crate) fn begin(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
             other => Arc::new(other.map_err(fail)?),
         };
         let meta = file.metadata().map_err(fail)?;
-        let Ok(fixed) = container(&file, meta.len(), &target) else { return Ok(None) };
-        let guard = Locks::writer(&file, opts.lock, Writers::One, &target)?;
-        let guard = guard.ok_or_else(|| locked(&target, &OsFile { file: file.clone(), base: fixed.base }))?;
+        let Some(guard) = lock_to_replace(&file, opts, &target)? else { return Ok(None) };
         let mut replacing = Replacing { real: real.clone(), file, guard, kept: false };
         if is_at(&real, (meta.dev(), meta.ino())) {
             let now = storage_now(&replacing.file);
@@ -221,28 +283,54 @@ pub(crate) fn restore(path: &Path, id: &[u8; 16], replace: Replace, opts: &Optio
     let Some((hidden, ..)) = hidden.max_by_key(|(.., until)| *until) else {
         return Err(Error::new(&target, ErrorKind::NotFound));
     };
-    let present = match File::options().read(true).write(true).open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return rename_new(&hidden, path).map_err(fail),
-        Ok(_) if replace != Replace::Atomically => return Err(Error::new(&target, ErrorKind::AlreadyExists)),
-        other => Arc::new(other.map_err(fail)?),
-    };
-    let length = present.metadata().map_err(fail)?.len();
-    let fixed = container(&present, length, &target)?;
-    let guard = Locks::writer(&present, opts.lock, Writers::One, &target)?;
-    let guard = guard.ok_or_else(|| locked(&target, &OsFile { file: present.clone(), base: fixed.base }))?;
-    let kept = Options {
-        retention: retention(opts.retention, &present, &fixed).or(Some(AFTER_RESTORE)),
-        ..opts.clone()
-    };
-    let done = keep(path, &present, &kept, storage_now(&present), &target)
-        .and_then(|_| std::fs::rename(&hidden, path).map_err(fail));
-    guard.release_writer();
-    done
+    for _ in 0..MAX_ATTEMPTS {
+        let present = match File::options().read(true).write(true).open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return rename_new(&hidden, path).map_err(fail);
+            }
+            Ok(_) if replace != Replace::Atomically => {
+                return Err(Error::new(&target, ErrorKind::AlreadyExists));
+            }
+            other => Arc::new(other.map_err(fail)?),
+        };
+        let Some(guard) = lock_to_replace(&present, opts, &target)? else {
+            return Err(not_ours(&target, "no container; it stays"));
+        };
+        let done = restore_over(path, &hidden, &present, opts, &target);
+        guard.release_writer();
+        if done? {
+            return Ok(());
+        }
+    }
+    Err(Error::new(&target, ErrorKind::Locked { holder: None }))
+}
+
+/// Lets a hidden container take the place of the one at a path, which is locked and is kept. False if another one is there by now.
+fn restore_over(
+    path: &Path,
+    hidden: &Path,
+    present: &Arc<File>,
+    opts: &Options,
+    target: &str,
+) -> Result<bool> {
+    let fail = |e: io::Error| Error::io(target, "restoring", &e);
+    let meta = present.metadata().map_err(fail)?;
+    if !is_at(path, (meta.dev(), meta.ino())) {
+        return Ok(false);
+    }
+    let fixed = container(present, meta.len(), target)?;
+    let time = retention(opts.retention, present, &fixed).or(Some(AFTER_RESTORE));
+    let kept = Options { retention: time, ..opts.clone() };
+    keep(path, present, &kept, storage_now(present), target)?;
+    std::fs::rename(hidden, path).map_err(fail)?;
+    Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::expired;
+    use crate::options::LockPolicy;
     use crate::{Access, Ledger};
 
     fn opts(retention: Option<u64>) -> Options {
@@ -336,6 +424,66 @@ mod tests {
         Ledger::remove_file(&path, &opts(Some(0))).unwrap();
         assert!(ids(&path).is_empty());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    /// The clock of the machine is wrong, and so the file system's: the container that is replaced can tell.
+    #[test]
+    fn a_clock_that_is_ahead_removes_nothing_that_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let first = make(&path, "first", &opts(Some(86_400)));
+        let second = make(&path, "second", &opts(None));
+        let file = Arc::new(File::open(&path).unwrap());
+        let ahead = clock::now() + 3650 * 86_400_000_000;
+        sweep(&path, at_most(ahead, newest_time(&file)));
+        let newest = || newest_time(&file);
+        expired::sweep_at(&path, ahead, newest);
+        assert_eq!(ids(&path), [first]);
+        assert_ne!(first, second);
+        sweep(&path, ahead);
+        assert!(ids(&path).is_empty());
+    }
+
+    #[test]
+    fn a_copy_with_the_same_id_does_not_stand_for_what_is_to_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let first = make(&path, "first", &opts(Some(50)));
+        std::fs::copy(&path, dir.path().join("copy")).unwrap();
+        let file = Arc::new(File::open(&path).unwrap());
+        let copy = Arc::new(File::open(dir.path().join("copy")).unwrap());
+        let now = clock::now();
+        assert!(keep(&path, &file, &opts(None), now, "x").unwrap());
+        assert!(keep(&path, &file, &opts(None), now, "x").unwrap(), "it is kept already");
+        std::fs::rename(dir.path().join("copy"), &path).unwrap();
+        let refused = keep(&path, &file, &opts(None), now + 3_000_000, "x").unwrap_err();
+        assert!(refused.to_string().contains("retention=0s"), "another file has the name: {refused}");
+        assert!(keep(&path, &copy, &opts(None), now, "x").unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(ids(&path), [first, first]);
+    }
+
+    #[test]
+    fn what_a_writer_has_open_is_not_removed() {
+        for (lock, writers) in [(LockPolicy::BestEffort, Writers::One), (LockPolicy::Required, Writers::Many)]
+        {
+            for retention in [None, Some(50)] {
+                let dir = tempfile::tempdir().unwrap();
+                let path = dir.path().join("a.h5");
+                make(&path, "first", &opts(None));
+                let o = Options { lock, writers, ..opts(retention) };
+                let open = Ledger::open_file(&path, Access::ReadWrite, o).unwrap();
+                let refused = Ledger::remove_file(&path, &opts(retention)).unwrap_err();
+                assert!(matches!(refused.kind(), ErrorKind::Locked { .. }), "{refused}");
+                open.put(b"k", "second").unwrap();
+                open.commit().unwrap();
+                open.close().unwrap();
+                assert_eq!((value(&path), ids(&path).len()), ("second".into(), 0));
+                let read = Ledger::open_file(&path, Access::ReadOnly, Options::default()).unwrap();
+                Ledger::remove_file(&path, &opts(retention)).unwrap();
+                assert_eq!(&read.get(b"k").unwrap().unwrap()[..], b"second");
+            }
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ struct Unsynced {
     /// Length and checksum by offset. They do not overlap.
     runs: BTreeMap<u64, (u64, u32)>,
     has_failed: bool,
+    /// The system dropped some of it, as was found out when it was written over.
+    has_lost: bool,
 }
 
 fn dropped() -> io::Error {
@@ -59,16 +61,32 @@ impl Unsynced {
             .map(|(o, (l, _))| (*o, *l))
             .collect();
         for (o, l) in touched {
+            if at <= o && o + l <= end {
+                self.runs.remove(&o);
+                continue;
+            }
+            let whole = self.read_back(file, o)?;
             self.runs.remove(&o);
             for (from, to) in [(o, at.max(o)), (end.min(o + l), o + l)] {
                 if from < to {
-                    let mut left = vec![0; (to - from) as usize];
-                    file.read_at(&mut left, from)?;
-                    self.runs.insert(from, (to - from, checksum(&left)));
+                    let left = &whole[(from - o) as usize..(to - o) as usize];
+                    self.runs.insert(from, (to - from, checksum(left)));
                 }
             }
         }
         Ok(())
+    }
+
+    /// The bytes of the run at an offset, and notes if they are not those that were written.
+    fn read_back(&mut self, file: &dyn FileIo, at: u64) -> io::Result<Vec<u8>> {
+        let Some(&(length, sum)) = self.runs.get(&at) else { return Ok(Vec::new()) };
+        let mut bytes = vec![0; length as usize];
+        match file.read_at(&mut bytes, at) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => self.has_lost = true,
+            other => other?,
+        }
+        self.has_lost |= checksum(&bytes) != sum;
+        Ok(bytes)
     }
 
     fn note(&mut self, at: u64, data: &[u8]) {
@@ -78,17 +96,14 @@ impl Unsynced {
     }
 
     /// Writes all of it again, as it is in the system's cache.
-    fn write_again(&self, file: &dyn FileIo) -> io::Result<()> {
-        for (at, (length, sum)) in &self.runs {
-            let mut bytes = vec![0; *length as usize];
-            file.read_at(&mut bytes, *at).map_err(|e| match e.kind() {
-                io::ErrorKind::UnexpectedEof => dropped(),
-                _ => e,
-            })?;
-            if checksum(&bytes) != *sum {
+    fn write_again(&mut self, file: &dyn FileIo) -> io::Result<()> {
+        let places: Vec<u64> = self.runs.keys().copied().collect();
+        for at in places {
+            let bytes = self.read_back(file, at)?;
+            if self.has_lost {
                 return Err(dropped());
             }
-            file.write_at(&bytes, *at)?;
+            file.write_at(&bytes, at)?;
         }
         Ok(())
     }
@@ -100,6 +115,10 @@ impl Resyncing {
     }
 
     fn try_sync(&self, unsynced: &mut Unsynced) -> io::Result<()> {
+        // Of many writers another one may have changed it.
+        if unsynced.has_lost && self.writers == Writers::One {
+            return Err(dropped());
+        }
         if unsynced.has_failed {
             unsynced.write_again(self.file.as_ref())?;
         }
@@ -235,6 +254,20 @@ mod tests {
                 assert!(bytes == data(3, 300_000));
                 l.close().unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn bytes_that_the_system_dropped_before_they_were_written_over_are_lost() {
+        for (over, is_lost_by_it) in [(0_u64..200, false), (100..150, true), (0..10, true), (190..250, true)]
+        {
+            let sim = Arc::new(SimFile::container());
+            let file = resyncing(sim.clone(), SyncPolicy::Commit, Writers::One);
+            let at = sim.len().unwrap();
+            file.write_at(&[1; 200], at).unwrap();
+            sim.write_at(&[0; 5], at + 40).unwrap();
+            file.write_at(&vec![2; (over.end - over.start) as usize], at + over.start).unwrap();
+            assert_eq!(file.sync().is_err_and(|e| is_lost(&e)), is_lost_by_it, "{over:?}");
         }
     }
 

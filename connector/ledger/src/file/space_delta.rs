@@ -102,7 +102,7 @@ impl SpaceDelta {
             free.replay_use(*o, *l)?;
         }
         for (offset, length) in self.freed.iter().copied() {
-            free.rest(PendingFree { offset, length, sequence: self.sequence, time })?;
+            free.rest(PendingFree::new((offset, length), self.sequence, time))?;
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
     for _ in 0..count {
         let (offset, length) = pair(&mut r, &mut last)?;
         check((offset, length))?;
-        resting.push(PendingFree { offset, length, sequence: r.number()?, time: r.number()? });
+        resting.push(PendingFree::new((offset, length), r.number()?, r.number()?));
     }
     free.rest_ascending(resting)?;
     Ok((version, free))
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(notes.used.len(), 2);
         assert_eq!(SpaceDelta::decode(&notes.encode()), Ok(notes));
         let free = [(DATA, 64), (DATA + 640, 64)];
-        let resting = [PendingFree { offset: DATA + 320, length: 32, sequence: 8, time: 77 }];
+        let resting = [PendingFree::new((DATA + 320, 32), 8, 77)];
         for pad in [None, Some(200)] {
             let (bytes, crc) = encode_list(5, &free, &resting, pad);
             let (version, back) = decode_list(&bytes, crc, DATA + 704).unwrap();

@@ -263,19 +263,18 @@ impl StorageCommits for FileStorage {
     }
 
     fn close(&self) -> Result<()> {
-        if self.is_shared() {
-            self.with_writer(|w, _, locks| {
-                w.give_up(locks);
-                Ok(())
-            })?;
-        }
-        if self.writer.is_some() {
+        // Where the file could not be read, nothing was written, and the lock is given up all the same.
+        let shared = self.is_shared();
+        let _nothing_was_written = self.writer.as_ref().map(|_| {
             self.with_writer(|w, raw, locks| {
+                if shared {
+                    w.give_up(locks);
+                }
                 w.leave_copy(raw, locks);
                 w.give_back_blocks(raw);
                 Ok(())
-            })?;
-        }
+            })
+        });
         let locks = lock(&self.locks);
         if self.writer.is_some() {
             locks.release_writer();

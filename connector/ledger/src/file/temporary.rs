@@ -89,14 +89,17 @@ impl Temporary {
     /// Makes and locks the temporary file for `real`, after it removed what a dead creator left.
     pub(super) fn make(real: &Path, opts: &Options, target: &str) -> Result<Turn> {
         let fail = |e: io::Error| Error::io(target, "creating", &e);
-        let mut path = sibling(real, NEW);
+        let mut path = match opts.lock {
+            // Whoever locks would take it for one that a dead creator left.
+            LockPolicy::Off => unshared_name(real, target)?,
+            _ => sibling(real, NEW),
+        };
         let file = match new_file(&path) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match sweep(&path, opts, target) {
                 Leftover::Swept => new_file(&path),
                 Leftover::InUse(e) => return Ok(Turn::Anothers(e)),
                 Leftover::Unknown => {
-                    let random: [u8; 8] = clock::random(target)?;
-                    path = sibling(real, &format!("new-{:016x}", u64::from_le_bytes(random)));
+                    path = unshared_name(real, target)?;
                     new_file(&path)
                 }
             },
@@ -167,6 +170,12 @@ impl Temporary {
 
     /// Gives the file its name in one step. After an error the name leads to what it led to before.
     pub(super) fn publish(self, real: &Path, rename: Rename, sync: SyncPolicy) -> io::Result<()> {
+        if !is_at(&self.path, self.id) {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "somebody removed the new file before it had its name",
+            ));
+        }
         match (sync, rename) {
             (SyncPolicy::Process, Rename::Replace) => std::fs::rename(&self.path, real),
             (SyncPolicy::Process, Rename::New) => rename_new(&self.path, real),
@@ -218,6 +227,19 @@ impl Drop for Temporary {
             let _swept_later = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// A name that no other creator uses, and none looks for.
+fn unshared_name(real: &Path, target: &str) -> Result<PathBuf> {
+    let random: [u8; 8] = clock::random(target)?;
+    Ok(sibling(real, &format!("{NEW}-{:016x}", u64::from_le_bytes(random))))
+}
+
+/// Whether a file name is one of those.
+pub(super) fn is_unshared(name: &[u8]) -> bool {
+    let hidden = std::str::from_utf8(name).ok().filter(|name| name.starts_with('.'));
+    let random = hidden.and_then(|name| name.rsplit_once(".h5lake-new-")).map(|(_, random)| random);
+    random.is_some_and(|random| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn new_file(path: &Path) -> io::Result<File> {
@@ -277,6 +299,11 @@ fn journal_of(path: &Path) -> Option<PathBuf> {
     Some(path.with_file_name(OsStr::from_bytes(&[name, JOURNAL.as_bytes()].concat())))
 }
 
+/// Removes a file that a creator without locks left.
+pub(super) fn sweep_unshared(path: &Path) {
+    let _by_the_next = sweep(path, &Options::default(), "");
+}
+
 /// Removes what a killed copy left, by the path of its journal. What a live one has stays.
 pub(super) fn sweep_copy(journal: &Path) {
     let Some(name) = journal.file_name().and_then(|name| name.as_bytes().strip_suffix(JOURNAL.as_bytes()))
@@ -317,6 +344,7 @@ mod tests {
     use super::*;
     use crate::Replace;
     use crate::file::create::create;
+    use crate::file::expired;
     use crate::file::open::open;
     use crate::options::Access;
 
@@ -376,6 +404,61 @@ mod tests {
         let unlocked = Options { lock: LockPolicy::Off, ..Options::default() };
         create(&path, Replace::Atomically, &unlocked, &|_| Ok(())).unwrap();
         assert_eq!(std::fs::read(&left).unwrap(), b"cut off");
+    }
+
+    /// A creator that heeds no lock, and one that does, at the same time.
+    #[test]
+    fn creators_without_locks_share_no_hidden_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let unlocked = Options { lock: LockPolicy::Off, ..Options::default() };
+        create(&path, Replace::Fail, &unlocked, &|first| {
+            for opts in [Options::default(), unlocked.clone()] {
+                create(&path, Replace::Atomically, &opts, &|_| {
+                    let names = names(dir.path());
+                    assert!(
+                        names.iter().filter(|name| name.contains("h5lake-new")).count() == 2,
+                        "{names:?}"
+                    );
+                    Ok(())
+                })
+                .unwrap();
+            }
+            std::fs::remove_file(&path).unwrap();
+            let made = Temporary::make(&path, &unlocked, "x").unwrap();
+            let Turn::Ours(gone, _) = made else { panic!("nobody else uses its name") };
+            std::fs::rename(&gone.path, dir.path().join("elsewhere")).unwrap();
+            std::fs::write(&gone.path, "another's").unwrap();
+            let hidden = gone.path.clone();
+            gone.publish(&path, Rename::New, SyncPolicy::Process).unwrap_err();
+            assert!(hidden.exists() && !path.exists());
+            std::fs::remove_file(hidden).unwrap();
+            std::fs::remove_file(dir.path().join("elsewhere")).unwrap();
+            Ok(first)
+        })
+        .unwrap();
+        assert_eq!(names(dir.path()), ["a.h5"]);
+    }
+
+    #[test]
+    fn what_a_creator_without_locks_left_goes_after_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let left = unshared_name(&path, "x").unwrap();
+        assert!(is_unshared(left.file_name().unwrap().as_bytes()));
+        for other in ["a.h5lake-new-0123456789abcdef", ".a.h5lake-new", ".a.h5lake-new-0123456789abcdeg"] {
+            assert!(!is_unshared(other.as_bytes()), "{other}");
+        }
+        std::fs::write(&left, "cut off").unwrap();
+        let sweep = |hours: u64| expired::sweep(dir.path(), clock::now() + hours * 3_600_000_000, usize::MAX);
+        sweep(23);
+        let creator =
+            Locks::writer(&Arc::new(to_write(&left)), LockPolicy::BestEffort, Writers::One, "x").unwrap();
+        sweep(25);
+        assert!(left.exists());
+        drop(creator);
+        sweep(25);
+        assert!(!left.exists());
     }
 
     #[test]

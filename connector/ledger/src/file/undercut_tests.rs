@@ -130,3 +130,27 @@ fn room_is_not_used_again_while_a_sync_is_owed() {
     let found = Extent::decode(&left.get(b"k").unwrap().unwrap()).unwrap().0;
     left.read_payload(&found, 0, &mut vec![0; 300_000]).unwrap();
 }
+
+/// The number of its newest version is the same, and what leads there is not.
+#[test]
+fn versions_that_do_not_follow_what_was_there_are_not_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.h5");
+    let opts = || Options { writers: Writers::Many, ..Options::default() };
+    let a = Ledger::create_file(&path, Replace::Fail, opts()).unwrap();
+    put(&a, b"a", "1");
+    let copy = std::fs::read(&path).unwrap();
+    put(&a, b"a", "2");
+    let other = dir.path().join("other.h5");
+    std::fs::write(&other, &copy).unwrap();
+    for more in 0..2 {
+        let b = open(&other, opts());
+        put(&b, b"b", "another's");
+        b.close().unwrap();
+        std::fs::write(&path, std::fs::read(&other).unwrap()).unwrap();
+        a.put(b"a", "3").unwrap();
+        a.commit().unwrap_err();
+        assert_eq!(value(&path, b"b").unwrap(), b"another's".to_vec(), "{more}");
+        assert_eq!(value(&path, b"a").unwrap(), b"1".to_vec(), "{more}");
+    }
+}

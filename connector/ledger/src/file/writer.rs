@@ -174,8 +174,8 @@ impl FileWriter {
             if self.head.end > free_space.end {
                 free_space.replay_end(self.head.end).map_err(damaged)?;
             }
-            free_space.order_times(self.now().max(self.head.time));
             free_space.hold(self.tags.held.clone());
+            self.date(&mut free_space);
             if self.shared.is_some() {
                 self.claim(&mut free_space)?;
             } else {
@@ -500,14 +500,15 @@ impl FileWriter {
         runs: impl IntoIterator<Item = (u64, u64)>,
         time: u64,
     ) -> Result<()> {
-        let sequence = self.head.sequence;
+        let (sequence, now) = (self.head.sequence, self.now());
         let free_space = self.load(raw)?;
         let mut freed = 0_u64;
-        for (offset, length) in runs {
-            freed = freed.saturating_add(length);
+        for run in runs {
+            freed = freed.saturating_add(run.1);
+            let resting = PendingFree { since: now, ..PendingFree::new(run, sequence, time) };
             // Checked when it was freed; were it wrong all the same, the run is lost and not used twice.
-            if let Err(why) = free_space.rest(PendingFree { offset, length, sequence, time }) {
-                tracing::warn!(offset, length, why, "a freed run is not given back");
+            if let Err(why) = free_space.rest(resting) {
+                tracing::warn!(offset = run.0, length = run.1, why, "a freed run is not given back");
             }
         }
         self.reclaim.freed = self.reclaim.freed.saturating_add(freed);

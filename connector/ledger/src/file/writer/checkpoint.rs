@@ -217,7 +217,7 @@ impl FileWriter {
         runs.extend(free_space.runs.iter());
         runs.retain(|(o, _)| *o < end);
         runs.iter_mut().for_each(|(o, l)| *l = (*l).min(end - *o));
-        let rest = |&(offset, length): &(u64, u64)| PendingFree { offset, length, sequence, time };
+        let rest = |run: &(u64, u64)| PendingFree::new(*run, sequence, time);
         let gone = coming.gone.iter().map(rest);
         Ok((space_delta::joined(runs), free_space.waiting().chain(gone).collect()))
     }

@@ -1,8 +1,8 @@
 //! What a writer knows of the time; see [`timekeeping`](crate::timekeeping).
 
 use super::FileWriter;
-use crate::file::free_space::ReclaimRule;
-use crate::timekeeping::{StorageClock, Witness, version_time};
+use crate::file::free_space::{FreeSpace, ReclaimRule};
+use crate::timekeeping::{CLOCK_TOLERANCE_MICROS, StorageClock, Witness, version_time};
 
 /// What a writer knows of the time.
 #[derive(Debug)]
@@ -28,6 +28,28 @@ impl FileWriter {
 
     pub(crate) fn trust_clock(&mut self) {
         self.timekeeper.witness = None;
+        self.date_again();
+    }
+
+    /// Says of what rests since when it does. That a container was left alone for long, no more than half of the retention time
+    /// counts: the clock may be wrong, and may have been so already when the newest version was written.
+    pub(super) fn date(&mut self, free_space: &mut FreeSpace) {
+        let (now, retention) = (self.now(), self.reclaim.retention);
+        let witness = self.timekeeper.witness.as_mut().filter(|_| retention > 1);
+        let most_idle = retention.saturating_mul(1000 / 2).max(CLOCK_TOLERANCE_MICROS);
+        free_space.date(self.head.time, now, witness.is_some().then_some(most_idle));
+        if let Some(witness) = witness {
+            // What was left out there is not doubted once more.
+            witness.doubt_at_most(most_idle, now);
+        }
+    }
+
+    /// The same, when something changed of what it follows from.
+    pub(in crate::file) fn date_again(&mut self) {
+        if let Some(mut free_space) = self.free_space.take() {
+            self.date(&mut free_space);
+            self.free_space = Some(free_space);
+        }
     }
 
     /// Microseconds since 1970, by the storage's clock.
