@@ -229,50 +229,77 @@ impl Container {
         value: Bytes,
         compaction_plan: &CompactionPlan,
     ) -> Result<u64> {
-        let what = || format!("{}: the entry {key:02x?}", self.name());
-        if letter == keys::ATTRIBUTE {
-            let mut r: AttributeRecord = record::decode(value, what)?;
-            let moved = self.move_parts(&mut r.extents, compaction_plan)?;
-            if moved > 0 {
-                self.ledger.put(key, r.encode_to_vec())?;
-                s.edition += 1;
-            }
-            return Ok(moved);
-        }
         // Blocks change under this lock.
         let _blocks = self.blocks.lock();
-        let Some(value) = self.ledger.get(key)? else { return Ok(0) };
-        let r: BlockRecord = record::decode(value, what)?;
-        let length = r.length;
-        let mut pieces = Fragments::decode(r, usize::MAX)?;
-        let moved = pieces.relocate(|e| self.moved(e, compaction_plan))?;
-        if moved > 0 {
-            self.ledger
-                .put(key, pieces.record(usize::try_from(length).unwrap_or(usize::MAX)).encode_to_vec())?;
+        let mut moves = Moves { ledger: &self.ledger, compaction_plan, old: Vec::new(), new: Vec::new() };
+        let moved = match letter {
+            keys::ATTRIBUTE => self.move_attribute(key, value, &mut moves),
+            _ => self.move_block(key, &mut moves),
+        };
+        if letter == keys::ATTRIBUTE && !moves.old.is_empty() {
+            s.edition += 1;
         }
+        // While the entry leads to them, old places are not given back: an error may end the vacuum, and a commit still follows.
+        let unneeded = if moved.is_ok() { moves.old } else { moves.new };
+        let given_back = unneeded.iter().try_for_each(|extent| self.ledger.free_payload(extent));
+        let moved = moved?;
+        given_back?;
         Ok(moved)
     }
 
-    fn move_parts(&self, extents: &mut [Bytes], compaction_plan: &CompactionPlan) -> Result<u64> {
+    fn move_attribute(&self, key: &[u8], value: Bytes, moves: &mut Moves<'_>) -> Result<u64> {
+        let mut r: AttributeRecord = record::decode(value, || self.entry(key))?;
         let mut moved = 0;
-        for encoded in extents {
+        for encoded in &mut r.extents {
             let extent = Extent::decode(encoded)?.0;
-            if let Some(new) = self.moved(&extent, compaction_plan)? {
+            if let Some(new) = moves.moved(&extent)? {
                 moved += extent.len();
                 *encoded = new.to_bytes();
             }
         }
+        if moved > 0 {
+            self.ledger.put(key, r.encode_to_vec())?;
+        }
         Ok(moved)
     }
 
-    /// The payload in its new place, the old one given back; nothing if it stays.
-    fn moved(&self, e: &Extent, compaction_plan: &CompactionPlan) -> Result<Option<Extent>> {
-        if !compaction_plan.holds(e) {
+    fn move_block(&self, key: &[u8], moves: &mut Moves<'_>) -> Result<u64> {
+        let Some(value) = self.ledger.get(key)? else { return Ok(0) };
+        let r: BlockRecord = record::decode(value, || self.entry(key))?;
+        let length = usize::try_from(r.length).unwrap_or(usize::MAX);
+        let mut pieces = Fragments::decode(r, usize::MAX)?;
+        let moved = pieces.relocate(|e| moves.moved(e))?;
+        if moved > 0 {
+            self.ledger.put(key, pieces.record(length).encode_to_vec())?;
+        }
+        Ok(moved)
+    }
+
+    fn entry(&self, key: &[u8]) -> String {
+        format!("{}: the entry {key:02x?}", self.name())
+    }
+}
+
+/// Payloads of one entry that are moved.
+struct Moves<'a> {
+    ledger: &'a Ledger,
+    compaction_plan: &'a CompactionPlan,
+    /// Where they were.
+    old: Vec<Extent>,
+    /// Where they are.
+    new: Vec<Extent>,
+}
+
+impl Moves<'_> {
+    /// The payload in its new place; nothing if it stays.
+    fn moved(&mut self, e: &Extent) -> Result<Option<Extent>> {
+        if !self.compaction_plan.holds(e) {
             return Ok(None);
         }
         let new = self.ledger.move_payload(e)?;
-        if new.is_some() {
-            self.ledger.free_payload(e)?;
+        if let Some(new) = &new {
+            self.old.push(e.clone());
+            self.new.push(new.clone());
         }
         Ok(new)
     }

@@ -64,7 +64,9 @@ impl BlobAddress {
 }
 
 pub(crate) fn shape(length: u64) -> Result<Arc<BlockLayout>> {
-    let len = usize::try_from(length).map_err(|_| Error::corrupt("a heap segment's length is impossible"))?;
+    // Places in it are kept in four bytes.
+    let len =
+        u32::try_from(length).map_err(|_| Error::corrupt("a heap segment's length is impossible"))? as usize;
     let inline = if len <= MAX_SMALL_SEGMENT_BYTES { len } else { MAX_INLINE_BYTES };
     Ok(Arc::new(BlockLayout {
         len,
@@ -156,7 +158,12 @@ impl Container {
             || Error::not_found(format!("{}: there is no heap segment {number} of {owner:#x}", self.name()));
         if s.heap.usage((owner, number)).is_none() {
             let value = self.ledger.get(&keys::segment(keys::USAGE, owner, number))?.ok_or_else(missing)?;
-            let record = record::decode(value, || format!("{}: usage of a heap segment", self.name()))?;
+            let record: UsageRecord =
+                record::decode(value, || format!("{}: usage of a heap segment", self.name()))?;
+            if record.live > record.used || record.used > record.length {
+                let why = format!("{}: a heap segment has more in use than it is long", self.name());
+                return Err(Error::corrupt(why));
+            }
             s.heap.keep(&self.ledger, (owner, number), record)?;
         }
         s.heap.usage((owner, number)).ok_or_else(missing)

@@ -5,8 +5,8 @@ mod mover;
 
 pub use self::incremental::UpdatedCopy;
 use self::mover::Mover;
-use crate::repair::copy_user_block;
-use crate::{Access, Container, Error, ErrorKind, Options, Result, Target, registry};
+use crate::repair::fill_user_block;
+use crate::{Access, Container, Error, ErrorKind, Options, Result, Target};
 use h5lake_ledger::{At, EarlierTry, Ledger, Origin, WholeCopy};
 
 /// What a copy did.
@@ -143,6 +143,7 @@ impl Container {
         let mut done = Copied { from: from.version(), ..Copied::default() };
         let set = origin.clone();
         let fill = |to: &Ledger, earlier: EarlierTry| -> Result<()> {
+            fill_user_block(source, offset.unwrap_or(0), to)?;
             let mut progress = |bytes| progress(bytes, size);
             let mut mover = Mover::new(from, to, done, &mut progress);
             let moved = mover.all(earlier);
@@ -156,13 +157,6 @@ impl Container {
         }
         done.to = made.version();
         made.close()?;
-        if let (Target::File(from), Target::File(to)) = (source, target)
-            && let Err(e) = copy_user_block(from, to, offset.unwrap_or(0))
-        {
-            Ledger::remove_file(to, &target_options.ledger)?;
-            let text = format!("{}: unable to copy the user block: {e}", registry::name(target));
-            return Err(Error::new(ErrorKind::Io, text).with_errno(e.raw_os_error()));
-        }
         Ok(done)
     }
 

@@ -534,6 +534,15 @@ impl Ledger {
         self.storage.offset_in_file()
     }
 
+    /// Writes to the user block of a container in a file, from byte `at` on. It is as durable as the next commit. In an
+    /// object store there is none, and nothing happens.
+    ///
+    /// # Errors
+    /// For more bytes than there is room for; those of the file system.
+    pub fn write_user_block(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        self.storage.write_user_block(at, bytes)
+    }
+
     /// What makes this container the same as another opened one.
     pub fn identity(&self) -> ContainerIdentity {
         self.storage.identity()

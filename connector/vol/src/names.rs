@@ -67,6 +67,11 @@ impl Place {
         }
     }
 
+    /// Whether it is an object of a store, by whatever name.
+    pub fn is_in_store(&self) -> bool {
+        matches!(self.target, Target::Objects { .. })
+    }
+
     /// What lies at the local path itself, for a name that has one.
     pub fn local_target(&self) -> Target {
         match &self.pointer {

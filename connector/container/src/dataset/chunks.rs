@@ -348,13 +348,16 @@ impl Dataset {
                     format!("an unfiltered chunk of {} bytes is written with {}", self.shape.len, data.len());
                 return Err(Error::invalid(text));
             }
-            blocks.supersede(&key);
             blocks.touch(&key, std::iter::once(0..self.shape.len));
-            return store_block(&c.ledger, &key, &self.shape, data.to_vec());
+            store_block(&c.ledger, &key, &self.shape, data.to_vec())?;
+        } else {
+            blocks.touch(&key, std::iter::once(0..self.shape.len));
+            change_stored(&c.ledger, &key, &self.shape, |p| {
+                p.put_encoded(&c.ledger, &self.shape, mask, data)
+            })?;
         }
         blocks.supersede(&key);
-        blocks.touch(&key, std::iter::once(0..self.shape.len));
-        change_stored(&c.ledger, &key, &self.shape, |p| p.put_encoded(&c.ledger, &self.shape, mask, data))
+        Ok(())
     }
 }
 

@@ -119,9 +119,10 @@ impl Dataset {
     ) -> Result<()> {
         let c = self.container();
         let mut blocks = c.blocks.lock();
-        blocks.supersede(key);
         blocks.touch(key, runs.iter().map(|r| r.block..r.block + r.len));
-        change_stored(&c.ledger, key, &self.shape, change)
+        change_stored(&c.ledger, key, &self.shape, change)?;
+        blocks.supersede(key);
+        Ok(())
     }
 
     /// A chunk through the pipeline, from where it is in the caller's buffer: the mask of skipped filters, its bytes, and what to

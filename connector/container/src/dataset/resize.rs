@@ -2,6 +2,7 @@
 
 use super::Dataset;
 use crate::chunk::block_store::delete_stored;
+use crate::chunk::cache::BlockCache;
 use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::{Edges, is_partial};
 use crate::chunk::range_set::RangeSet;
@@ -14,6 +15,7 @@ use std::collections::BTreeSet;
 /// Chunks that a change of the extent has dealt with before it was started again.
 #[derive(Default)]
 struct Done {
+    looked_at: BTreeSet<Vec<u8>>,
     cut: BTreeSet<Vec<u8>>,
     restaged: BTreeSet<Vec<u64>>,
 }
@@ -44,7 +46,7 @@ impl Dataset {
         if let Layout::Chunked { chunk } = &self.layout
             && dims.iter().zip(&old).any(|(n, o)| n < o)
         {
-            self.prune(chunk, &old, dims, &mut done.cut)?;
+            self.prune(chunk, &old, dims, done)?;
         }
         self.put_space(&mut c.state(), &new)?;
         self.shape.set_dims(dims);
@@ -129,8 +131,9 @@ impl Dataset {
         Some(key)
     }
 
-    /// Removes chunks that fall outside, and clears the outside of those that are cut.
-    fn prune(&self, chunk: &[u64], old: &[u64], new: &[u64], done: &mut BTreeSet<Vec<u8>>) -> Result<()> {
+    /// Removes chunks that fall outside, and clears the outside of those that are cut. What cannot be read is found out before
+    /// anything changes.
+    fn prune(&self, chunk: &[u64], old: &[u64], new: &[u64], done: &mut Done) -> Result<()> {
         let c = self.container();
         let mut blocks = c.blocks.lock();
         let prefix = self.prefix();
@@ -141,7 +144,7 @@ impl Dataset {
             present.insert(key.to_vec());
             Ok(())
         })?;
-        let mut waiting = Ok(());
+        let (mut outside, mut cut) = (Vec::new(), Vec::new());
         for key in present {
             let coords = keys::coords(&key);
             if keys::rest(&key).len() != 8 * chunk.len() {
@@ -149,26 +152,71 @@ impl Dataset {
             }
             let first = |d: usize| coords[d].saturating_mul(chunk[d]);
             if (0..chunk.len()).any(|d| first(d) >= new[d]) {
-                blocks.supersede(&key);
-                blocks.set_touched(&key, RangeSet::default());
-                if let Some(value) = c.ledger.get(&key)? {
-                    delete_stored(&c.ledger, &key, value)?;
-                }
+                outside.push(key);
                 continue;
             }
             // What was inside and is not any more.
             let was: Vec<u64> =
                 (0..chunk.len()).map(|d| chunk[d].min(old[d].saturating_sub(first(d)))).collect();
             let is: Vec<u64> = (0..chunk.len()).map(|d| chunk[d].min(new[d] - first(d))).collect();
-            if (0..chunk.len()).all(|d| is[d] >= was[d]) || done.contains(&key) {
+            if (0..chunk.len()).any(|d| is[d] < was[d]) && !done.cut.contains(&key) {
+                cut.push((key, Cut::of(chunk, &was, is)));
+            }
+        }
+        self.look_at(&mut blocks, &cut, &mut done.looked_at)?;
+        self.cut(&mut blocks, chunk, cut, &mut done.cut)?;
+        for key in outside {
+            let value = c.ledger.get(&key)?;
+            blocks.supersede(&key);
+            blocks.set_touched(&key, RangeSet::default());
+            value.map_or(Ok(()), |value| delete_stored(&c.ledger, &key, value))?;
+        }
+        Ok(())
+    }
+
+    /// Reads what cutting chunks needs of them.
+    fn look_at(
+        &self,
+        blocks: &mut BlockCache,
+        cut: &[(Vec<u8>, Cut)],
+        looked_at: &mut BTreeSet<Vec<u8>>,
+    ) -> Result<()> {
+        let ledger = &self.container().ledger;
+        let mut waiting = Ok(());
+        for (key, how) in cut {
+            if looked_at.contains(key) {
                 continue;
             }
-            let size = self.datatype.size as usize;
-            let cut = if is[1..].iter().zip(&was[1..]).all(|(i, w)| i >= w) {
-                let row: u64 = chunk[1..].iter().product();
-                blocks.trim(&c.ledger, &key, &self.shape, (is[0] * row) as usize * size)
-            } else {
-                blocks.refill(&c.ledger, &key, &self.shape, &outside(chunk, &is, size))
+            let is_rest_unread = matches!(how, Cut::Trim { .. }) && self.shape.filters.is_empty();
+            let read = match is_rest_unread {
+                true => ledger.get(key).map(drop).map_err(Error::from),
+                false => blocks.load(ledger, key, &self.shape),
+            };
+            match read {
+                Err(e) if unlocked::is_waiting() => waiting = Err(e),
+                Err(e) => return Err(e),
+                Ok(()) if self.needs_codec() => _ = looked_at.insert(key.clone()),
+                Ok(()) => (),
+            }
+        }
+        waiting
+    }
+
+    fn cut(
+        &self,
+        blocks: &mut BlockCache,
+        chunk: &[u64],
+        cut: Vec<(Vec<u8>, Cut)>,
+        done: &mut BTreeSet<Vec<u8>>,
+    ) -> Result<()> {
+        let (ledger, size) = (&self.container().ledger, self.datatype.size as usize);
+        let mut waiting = Ok(());
+        for (key, how) in cut {
+            let cut = match how {
+                Cut::Trim { elements } => blocks.trim(ledger, &key, &self.shape, elements as usize * size),
+                Cut::Refill { inside } => {
+                    blocks.refill(ledger, &key, &self.shape, &outside(chunk, &inside, size))
+                }
             };
             match cut {
                 Err(e) if unlocked::is_waiting() => waiting = Err(e),
@@ -178,6 +226,24 @@ impl Dataset {
             }
         }
         waiting
+    }
+}
+
+/// How a chunk is cut.
+enum Cut {
+    /// So many elements at its begin stay.
+    Trim { elements: u64 },
+    /// A box at its origin stays.
+    Refill { inside: Vec<u64> },
+}
+
+impl Cut {
+    /// Of a chunk of which `was` was inside of the dataset, and `is` stays.
+    fn of(chunk: &[u64], was: &[u64], is: Vec<u64>) -> Self {
+        match is[1..].iter().zip(&was[1..]).all(|(i, w)| i >= w) {
+            true => Self::Trim { elements: is[0] * chunk[1..].iter().product::<u64>() },
+            false => Self::Refill { inside: is },
+        }
     }
 }
 

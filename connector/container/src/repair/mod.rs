@@ -24,6 +24,7 @@ use h5lake_ledger::{Extent, Ledger, Source};
 use holes::Holes;
 use prost::Message;
 use std::collections::HashSet;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Where the counter of ids is lost, so many numbers are passed over: ids of lost objects may stand in elements, as references.
@@ -108,6 +109,7 @@ pub fn repair(
     };
     let (mut made, mut findings) = (Repaired::default(), Findings::default());
     let fill = |to: &Ledger| -> Result<()> {
+        fill_user_block(source, verifier.ledger().offset_in_file().unwrap_or(0), to)?;
         let mut copied = |done| progress(done, size);
         let (done, found) = Repair::new(&verifier, to, &record, &mut copied).run(&record)?;
         (made, findings) = (done, found);
@@ -118,13 +120,6 @@ pub fn repair(
         Target::Objects { store, key, .. } => Ledger::create_whole_objects(store.clone(), key, ledger, fill)?,
     };
     ledger.close()?;
-    if let (Target::File(from), Target::File(to)) = (source, target)
-        && let Err(e) = copy_user_block(from, to, verifier.ledger().offset_in_file().unwrap_or(0))
-    {
-        Ledger::remove_file(to, &target_options.ledger)?;
-        let text = format!("{}: unable to copy the user block: {e}", registry::name(target));
-        return Err(Error::new(ErrorKind::Io, text).with_errno(e.raw_os_error()));
-    }
     let salvaged = verifier.findings.list.clone();
     made.lost = verify::named(&verifier, salvaged.into_iter().chain(findings.list).collect())?;
     (made.more, made.version) = (findings.more, verifier.ledger().version());
@@ -132,7 +127,27 @@ pub fn repair(
     Ok(made)
 }
 
-/// What is in front of a container in its file.
+/// Bytes of a user block that are copied at a time.
+const USER_BLOCK_STEP: u64 = 1 << 20;
+
+/// Gives a container in a file, which is being made, the user block of another one.
+pub(crate) fn fill_user_block(from: &Target, length: u64, to: &Ledger) -> Result<()> {
+    let Target::File(path) = from else { return Ok(()) };
+    let failed = |e: std::io::Error| {
+        let text = format!("{}: unable to copy the user block: {e}", registry::name(from));
+        Error::new(ErrorKind::Io, text).with_errno(e.raw_os_error())
+    };
+    let mut at = 0;
+    while at < length {
+        let mut part = vec![0; USER_BLOCK_STEP.min(length - at) as usize];
+        std::fs::File::open(path).and_then(|file| file.read_exact_at(&mut part, at)).map_err(failed)?;
+        to.write_user_block(at, &part)?;
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// Copies what is in front of a container in its file.
 pub(crate) fn copy_user_block(from: &Path, to: &Path, length: u64) -> std::io::Result<()> {
     if length == 0 {
         return Ok(());

@@ -25,7 +25,7 @@ use crate::options::{Options, Replace, Replaced, Writers};
 use crate::timekeeping::at_most;
 
 const MARK: &[u8] = b"replaced-";
-/// How long the container stays that a restored one replaces, where nobody asked for a time.
+/// How long the container stays at least that a restored one replaces.
 const AFTER_RESTORE: Duration = Duration::from_secs(86_400);
 
 fn hidden_name(path: &Path, id: &[u8; 16], until: u64) -> PathBuf {
@@ -319,8 +319,8 @@ fn restore_over(
         return Ok(false);
     }
     let fixed = container(present, meta.len(), target)?;
-    let time = retention(opts.retention, present, &fixed).or(Some(AFTER_RESTORE));
-    let kept = Options { retention: time, ..opts.clone() };
+    let time = retention(opts.retention, present, &fixed).unwrap_or_default().max(AFTER_RESTORE);
+    let kept = Options { retention: Some(time), ..opts.clone() };
     keep(path, present, &kept, storage_now(present), target)?;
     std::fs::rename(hidden, path).map_err(fail)?;
     Ok(true)

@@ -3,6 +3,7 @@
 use std::io::IoSliceMut;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -220,6 +221,18 @@ impl StoragePayloads for FileStorage {
 
     fn free_payload(&self, place: &Address) -> Result<()> {
         self.with_writer(|w, raw, _| w.free(raw, place))
+    }
+
+    fn write_user_block(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        if self.writer.is_none() || at.saturating_add(bytes.len() as u64) > self.fixed.base {
+            return Err(Error::invalid(
+                &self.target,
+                "a user block is longer than its room, or cannot be written",
+            ));
+        }
+        let handle = lock(&self.handle).clone();
+        let written = handle.map_or(Ok(()), |file| file.write_all_at(bytes, at));
+        written.map_err(|e| Error::io(&self.target, "writing the user block", &e))
     }
 
     fn has_freed(&self) -> bool {

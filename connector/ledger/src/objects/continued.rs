@@ -24,6 +24,7 @@ use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, Names, read_head, sto
 use crate::objects::object_usage::UsageDelta;
 use crate::objects::open::{create, delete_lake, fencing_token, head_key, lake, name, new_head, storage};
 use crate::objects::orphans::{MIN_IDLE_TIME, id_bytes};
+use crate::objects::replaced;
 use crate::objects::{FetchedRecord, ObjectStorage, log_object, parse_log, store_clock};
 use crate::options::{Access, Options, Replace};
 use crate::origin::Origin;
@@ -149,6 +150,12 @@ impl Tries<'_> {
     fn look(&self, meta: &ObjectMeta, now: SystemTime) -> Result<Option<Try>> {
         let Some(id) = meta.key.as_str().rsplit('/').next().and_then(id_bytes) else { return Ok(None) };
         let names = Names::new(self.head.clone(), &id, self.target)?;
+        let named = names.lake.as_str().rsplit('/').next().unwrap_or_default();
+        if replaced::is_kept(self.store.as_ref(), &self.head, named, self.target)? {
+            // It became a container, which somebody may bring back. Its journal alone was not deleted.
+            self.store.delete(&meta.key).map_err(|e| self.fail(&e))?;
+            return Ok(None);
+        }
         let objects = lake(self.store.as_ref(), &names, self.target)?;
         let newest = objects.iter().map(|object| object.modified).max();
         let age = newest.map(|newest| now.duration_since(newest).unwrap_or_default());

@@ -80,6 +80,15 @@ pub(crate) struct Outgoing {
     pub(crate) retention: u64,
 }
 
+/// The container that a restored one replaces stays for a day at least, in milliseconds.
+const AFTER_RESTORE: u64 = 86_400_000;
+
+/// Whether a container of an id was replaced or deleted, and is kept.
+pub(super) fn is_kept(store: &dyn ObjectStore, head: &Key, id: &str, target: &str) -> Result<bool> {
+    let found = store.get_whole_opt(&key_of(head, id, target)?, MAX_HEAD_BYTES);
+    Ok(found.map_err(|e| store_error(target, &e))?.is_some())
+}
+
 fn folder(head: &Key) -> String {
     format!("{head}.lake/replaced/")
 }
@@ -277,7 +286,8 @@ pub(crate) fn restore(store: &dyn ObjectStore, key: &str, id: &str) -> Result<Re
             let now = Head::decode(bytes, &target)?;
             let names = Names::new(head.clone(), &now.fixed.id, &target)?;
             lease::check_free(store, &names, &target)?;
-            let outgoing = Outgoing { names, head: bytes.clone(), retention: now.retention };
+            let outgoing =
+                Outgoing { names, head: bytes.clone(), retention: now.retention.max(AFTER_RESTORE) };
             outgoing.bury(store, End::Replaced, &target).map_err(|e| store_error(&target, &e))?;
             put_over(store, &head, stone.head.clone(), etag.as_ref())
         }

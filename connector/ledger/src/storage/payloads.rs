@@ -39,6 +39,11 @@ pub(crate) trait StoragePayloads: StorageReads {
         Ok(())
     }
 
+    /// Writes what is in front of the container in its file, from byte `at` on; nothing where there is no file.
+    fn write_user_block(&self, _at: u64, _bytes: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
     /// Staged, or done at once if the place was written since the last commit.
     fn free_payload(&self, place: &Address) -> Result<()>;
 

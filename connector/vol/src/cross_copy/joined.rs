@@ -14,6 +14,7 @@ use super::shapes::{Along, Parts};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
+use crate::hdf5::plist::FillDefined;
 use crate::transfer::memory::references::MemoryReferences;
 
 /// What is joined.
@@ -31,6 +32,8 @@ pub(super) struct Seen {
     pub space: Dataspace,
     pub layout: Layout,
     pub filters: Vec<Filter>,
+    /// What an element shows that was never written; nothing where nobody can tell.
+    pub fill: Option<Vec<u8>>,
 }
 
 /// A dataset that is joined.
@@ -164,6 +167,11 @@ impl Joins {
             let length =
                 Parts::length_of(joined.parts.along, &joined.parts.extent, &extent).map_err(named)?;
             joined.parts.lengths.push(length);
+            if seen.fill != joined.first.fill && !copier.is_all_written(dataset.get())? {
+                let text =
+                    "it has another fill value than in the first file, and elements that were never written";
+                return Err(named(Error::argument(text)));
+            }
             let mut reason = copier.why_copied(dataset.get(), &seen)?;
             if seen.layout != joined.first.layout || seen.filters != joined.first.filters {
                 reason = Some("chunks or filters differ between the files");
@@ -238,8 +246,32 @@ impl CrossCopier {
             let space = self.id((table.H5Dget_space)(dataset))?;
             let list = self.id((table.H5Dget_create_plist)(dataset))?;
             let (layout, filters) = (self.library.layout(list.get())?, self.library.filters(list.get())?);
-            Ok(Seen { datatype, space: self.library.extent_of(space.get())?, layout, filters })
+            let fill = self.shown_fill(&list, &datatype)?;
+            Ok(Seen { datatype, space: self.library.extent_of(space.get())?, layout, filters, fill })
         }
+    }
+
+    /// What elements show that were never written, if that is told by bytes.
+    fn shown_fill(&self, list: &Id, datatype: &Id) -> Result<Option<Vec<u8>>> {
+        let defined = self.library.fill_defined(list.get())?;
+        if defined == FillDefined::Undefined || !self.is_plain(datatype)? {
+            return Ok(None);
+        }
+        let mut value = vec![0_u8; self.library.type_size(datatype.get())?];
+        if defined == FillDefined::User {
+            let place = value.as_mut_ptr().cast();
+            // SAFETY: the buffer has the size of the type.
+            self.ok(unsafe { (self.table().H5Pget_fill_value)(list.get(), datatype.get(), place) })?;
+        }
+        Ok(Some(value))
+    }
+
+    /// Whether no element shows the fill value.
+    fn is_all_written(&self, dataset: Hid) -> Result<bool> {
+        let mut status = sys::H5D_SPACE_STATUS_NOT_ALLOCATED;
+        // SAFETY: the answer's place outlives the call.
+        self.ok(unsafe { (self.table().H5Dget_space_status)(dataset, &mut status) })?;
+        Ok(status == sys::H5D_SPACE_STATUS_ALLOCATED)
     }
 
     /// Why a file's part of a dataset has no raw data to refer to.

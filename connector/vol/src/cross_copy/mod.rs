@@ -68,7 +68,9 @@ pub(crate) fn copy(
                 sys::H5P_DEFAULT,
             )
         })?;
-        copier.link_referenced(&made)
+        copier.link_referenced(&made)?;
+        drop(copied);
+        made.close()
     })
 }
 
@@ -129,6 +131,18 @@ struct CopiedObject {
     groups: VecDeque<SourceGroup>,
     /// Copies that references lead to.
     referenced: Vec<Rc<Id>>,
+}
+
+impl CopiedObject {
+    /// Closes what was made. What waits in caches is written then.
+    ///
+    /// # Errors
+    /// Of the first object that could not be closed: its copy lacks something.
+    fn close(self) -> Result<()> {
+        let Self { objects, groups, referenced } = self;
+        drop((groups, referenced));
+        objects.into_values().filter_map(Rc::into_inner).map(Id::close).fold(Ok(()), Result::and)
+    }
 }
 
 /// What tells objects apart: the number of their file, and their token.

@@ -108,6 +108,6 @@ impl CrossCopier {
             let dataset = self.open(root, joined.path())?;
             self.put_part(joined, part, dataset.get(), &mut made)?;
         }
-        Ok(())
+        made.close()
     }
 }

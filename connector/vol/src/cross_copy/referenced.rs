@@ -66,7 +66,8 @@ fn copy_root_with(copier: &CrossCopier, from: Hid) -> Result<()> {
         copier.attributes(from, to, info.num_attrs, &mut made)?;
         copier.comment(from, to)?;
         copier.all_links(&mut made)?;
-        copier.link_referenced(&made)
+        copier.link_referenced(&made)?;
+        made.close()
     })
 }
 

@@ -1,6 +1,7 @@
 //! Data of datasets and attributes, read and written by public calls.
 
 use std::ffi::{CStr, CString, c_void};
+use std::rc::Rc;
 
 use h5lake_container::Layout;
 use h5lake_plugin_abi::bindings as sys;
@@ -220,11 +221,14 @@ impl CrossCopier {
             let datatype = self.id((table.H5Aget_type)(from.get()))?;
             let space = self.id((table.H5Aget_space)(from.get()))?;
             let list = self.id((table.H5Aget_create_plist)(from.get()))?;
-            let transient = self.id((table.H5Tcopy)(datatype.get()))?;
+            let created_as = match (table.H5Tcommitted)(datatype.get()) > 0 {
+                true => self.object(datatype.get(), 0, made)?,
+                false => Rc::new(self.id((table.H5Tcopy)(datatype.get()))?),
+            };
             let copy = self.id((table.H5Acreate2)(
                 to,
                 name.as_ptr(),
-                transient.get(),
+                created_as.get(),
                 space.get(),
                 list.get(),
                 sys::H5P_DEFAULT,

@@ -157,8 +157,17 @@ impl Library {
 
     /// What is selected in a dataspace of the extent `dims`, as the container takes it, and how many elements: regular
     /// hyperslabs by their parameters, everything else as runs of elements.
+    ///
+    /// # Errors
+    /// For a dataspace of another rank; for a selection that leaves the extent.
     pub fn selection_of(self, id: Hid, dims: &[u64]) -> Result<(Selection, u64)> {
         use h5lake_plugin_abi::bindings as sys;
+        // libhdf5 writes coordinates by the dataspace's own rank.
+        if self.dims_of(id)?.len() != dims.len() {
+            return Err(
+                Error::new(Minor::BadValue, "the dataspace has another rank").in_class(Major::Dataspace)
+            );
+        }
         // SAFETY: any value may be given; a bad one is an error.
         let kind = unsafe { (self.table().H5Sget_select_type)(id) };
         let points = self.selected_points(id)?;

@@ -52,6 +52,16 @@ impl Id {
         id
     }
 
+    /// Releases the identifier, and says if what it stands for could not be closed.
+    ///
+    /// # Errors
+    /// Those of the close, such as of writing what waits in caches.
+    pub fn close(self) -> Result<()> {
+        let (library, id) = (self.library, self.into_raw());
+        // SAFETY: the identifier is owned.
+        if unsafe { (library.table().H5Idec_ref)(id) } < 0 { Err(Error::call("H5Idec_ref")) } else { Ok(()) }
+    }
+
     /// The identifier for an object that other threads may see and drop.
     pub fn kept(self) -> KeptId {
         KeptId(ManuallyDrop::new(self))
@@ -143,16 +153,19 @@ impl Library {
     }
 
     /// Releases an application's references to an identifier until it is gone (a file closed with
-    /// `H5F_CLOSE_STRONG` takes its open objects along).
-    pub fn close_all_references(self, id: Hid) {
+    /// `H5F_CLOSE_STRONG` takes its open objects along). False if its object could not be closed.
+    pub fn close_all_references(self, id: Hid) -> bool {
         // SAFETY: any value may be given; a bad one is an error and ends the loop.
         unsafe {
             while (self.table().H5Iis_valid)(id) > 0 {
-                if (self.table().H5Idec_ref)(id) <= 0 {
-                    break;
+                match (self.table().H5Idec_ref)(id) {
+                    ..0 => return false,
+                    0 => break,
+                    _ => {}
                 }
             }
         }
+        true
     }
 }
 

@@ -205,8 +205,10 @@ fn info_of(container: &Container, owner: ObjectId, attribute: &Attribute) -> Res
 
 /// `H5Adelete`.
 pub fn delete(handle: &Handle, location: &Location<'_>, name: &[u8]) -> Result<()> {
-    let found = Base::of(handle)?.find(location)?;
-    Ok(found.session.container.attr_delete(found.id, name)?)
+    let base = Base::of(handle)?;
+    let found = base.find(location)?;
+    found.session.container.attr_delete(found.id, name)?;
+    base.finish_change(&found.session)
 }
 
 /// `H5Adelete_by_idx`.
@@ -217,9 +219,11 @@ pub fn delete_by_index(
     order: Order,
     n: u64,
 ) -> Result<()> {
-    let found = Base::of(handle)?.find(location)?;
+    let base = Base::of(handle)?;
+    let found = base.find(location)?;
     let attribute = found.session.container.attr_at(found.id, index, order, n)?;
-    Ok(found.session.container.attr_delete(found.id, &attribute.name)?)
+    found.session.container.attr_delete(found.id, &attribute.name)?;
+    base.finish_change(&found.session)
 }
 
 /// `H5Aexists`.
@@ -230,10 +234,12 @@ pub fn exists(handle: &Handle, location: &Location<'_>, name: &[u8]) -> Result<b
 
 /// `H5Arename`.
 pub fn rename(handle: &Handle, location: &Location<'_>, old: &[u8], new: &[u8]) -> Result<()> {
-    let found = Base::of(handle)?.find(location)?;
+    let base = Base::of(handle)?;
+    let found = base.find(location)?;
     if old == new {
         let there = found.session.container.attr_exists(found.id, old)?;
         return if there { Ok(()) } else { Err(Error::new(Minor::NotFound, "no such attribute to rename")) };
     }
-    Ok(found.session.container.attr_rename(found.id, old, new)?)
+    found.session.container.attr_rename(found.id, old, new)?;
+    base.finish_change(&found.session)
 }

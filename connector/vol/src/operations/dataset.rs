@@ -352,9 +352,11 @@ pub fn write(
         return io::write(dataset, &layout, memory_type, region, what.space, transfer_list);
     }
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
-    if session.together.is_some() && types.has_heap {
+    if session.together.is_some() && types.has_data_elsewhere() {
         // As natively: each process would keep the data behind the elements elsewhere.
-        return Err(Error::unsupported("parallel writing of variable-length data or region references"));
+        return Err(Error::unsupported(
+            "parallel writing of variable-length data, region references or new references (H5R_ref_t)",
+        ));
     }
     // An element that is selected twice holds, the second time, what was written the first time: libhdf5 gives that
     // variable-length data back, and may not give back the older data twice.
@@ -365,7 +367,7 @@ pub fn write(
     let space = || dataset.dataset.space();
     vlen_context::writing(HeapPlace::Owner(dataset.base.id()), || {
         region.in_parts(&what.selection, space, limit, |region, selection| {
-            let part = Part { dataset, types: &types, selection };
+            let part = Part { dataset, selection };
             let (existing, store) =
                 (|buffer: &mut [u8]| part.existing(buffer), |data: &[u8]| part.store(data));
             transfer::write(session, &types, memory_type, region, transfer_list, existing, store)
@@ -377,18 +379,13 @@ pub fn write(
 /// A part of a dataset that is being written.
 struct Part<'a> {
     dataset: &'a DatasetHandle,
-    types: &'a FileType,
     selection: &'a Selection,
 }
 
 impl Part<'_> {
     /// What its elements held before.
     fn existing(&self, buffer: &mut [u8]) -> Result<()> {
-        fetch(self.dataset, self.selection, buffer)?;
-        if self.types.has_heap {
-            forget_fill(&self.dataset.dataset.fill().value, self.types.size, buffer);
-        }
-        Ok(())
+        fetch(self.dataset, self.selection, buffer)
     }
 
     /// Takes its elements, where the dataset keeps them.
@@ -408,15 +405,6 @@ pub(super) fn store(dataset: &Dataset, selection: &Selection, data: &[u8]) -> Re
     match dataset.is_better_lent(data.len()) {
         true => Ok(lend(data, |data| dataset.write_bytes(selection, data))?),
         false => Ok(dataset.write(selection, data)?),
-    }
-}
-
-/// Elements that were never written show the fill value, whose variable-length data is not theirs to free.
-fn forget_fill(fill: &FillValue, size: usize, elements: &mut [u8]) {
-    if let FillValue::User(value) = fill {
-        for element in elements.chunks_exact_mut(size).filter(|element| *element == &value[..]) {
-            element.fill(0);
-        }
     }
 }
 

@@ -55,13 +55,9 @@ pub fn create(
         }
     };
     let place = base.link_place(location, missing_groups(library, link_creation)?.as_ref())?;
-    place.session.container.link_create(
-        place.group,
-        &place.name,
-        target,
-        library.character_set(link_creation)?,
-    )?;
-    Ok(())
+    let charset = library.character_set(link_creation)?;
+    place.session.container.link_create(place.group, &place.name, target, charset)?;
+    base.finish_change(&place.session)
 }
 
 fn hard_target(base: &Base, object: Option<&Handle>, location: &Location<'_>) -> Result<LinkTarget> {
@@ -118,8 +114,10 @@ pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
 
 /// `H5Ldelete`.
 pub fn delete(handle: &Handle, location: &Location<'_>) -> Result<()> {
-    let place = Base::of(handle)?.link_place(location, None)?;
-    Ok(place.session.container.link_delete(place.group, &place.name)?)
+    let base = Base::of(handle)?;
+    let place = base.link_place(location, None)?;
+    place.session.container.link_delete(place.group, &place.name)?;
+    base.finish_change(&place.session)
 }
 
 /// What becomes of the link that was there.
@@ -150,20 +148,20 @@ pub fn transfer(
     let new = to_base.link_place(to, missing_groups(library, link_creation)?.as_ref())?;
     let container = &old.session.container;
     if !std::sync::Arc::ptr_eq(container, &new.session.container) {
-        return transfer_across_files(transfer, &old, &new, link, charset);
+        return transfer_across_files(transfer, (&from_base, &old), (&to_base, &new), link, charset);
     }
     match transfer {
         LinkTransfer::Copy => container.link_copy(old.group, &old.name, new.group, &new.name, charset)?,
         LinkTransfer::Move => container.link_move(old.group, &old.name, new.group, &new.name, charset)?,
     }
-    Ok(())
+    from_base.finish_change(&old.session)
 }
 
-/// A link that is no hard link may go to another file: what it leads to is looked up there.
+/// A link that is no hard link may go to another file: what it leads to is looked up there. The old one goes when the new one is there.
 fn transfer_across_files(
     transfer: LinkTransfer,
-    old: &LinkPlace,
-    new: &LinkPlace,
+    (from, old): (&Base, &LinkPlace),
+    (to, new): (&Base, &LinkPlace),
     link: Link,
     charset: Option<CharSet>,
 ) -> Result<()> {
@@ -171,8 +169,10 @@ fn transfer_across_files(
         return Err(Error::new(Minor::BadValue, "a hard link cannot be moved or copied to another file"));
     }
     new.session.container.link_create(new.group, &new.name, link.target, charset.unwrap_or(link.cset))?;
+    to.finish_change(&new.session)?;
     if transfer == LinkTransfer::Move {
         old.session.container.link_delete(old.group, &old.name)?;
+        from.finish_change(&old.session)?;
     }
     Ok(())
 }

@@ -138,9 +138,10 @@ pub fn info(handle: &Handle, location: &Location<'_>) -> Result<Resolved<(Object
 
 /// `H5Oincr_refcount`, `H5Odecr_refcount`.
 pub fn change_link_count(handle: &Handle, location: &Location<'_>, delta: i32) -> Result<()> {
-    let found = Base::of(handle)?.find(location)?;
+    let base = Base::of(handle)?;
+    let found = base.find(location)?;
     found.session.container.change_link_count(found.id, delta)?;
-    Ok(())
+    base.finish_change(&found.session)
 }
 
 /// `H5Oexists_by_name`: whether the path leads to an object.
@@ -216,8 +217,10 @@ pub fn comment(handle: &Handle, location: &Location<'_>) -> Result<Vec<u8>> {
 
 /// `H5Oset_comment`.
 pub fn set_comment(handle: &Handle, location: &Location<'_>, comment: Option<&[u8]>) -> Result<()> {
-    let found = Base::of(handle)?.find(location)?;
-    Ok(found.session.container.set_comment(found.id, comment.filter(|text| !text.is_empty()))?)
+    let base = Base::of(handle)?;
+    let found = base.find(location)?;
+    found.session.container.set_comment(found.id, comment.filter(|text| !text.is_empty()))?;
+    base.finish_change(&found.session)
 }
 
 /// Whether `H5Ocopy` of an object, which is to expand external links, meets any.
@@ -261,19 +264,19 @@ pub fn copy(
                             elements: Elements,
                             resolve: &mut h5lake_container::Resolve<'_>| {
             let resolve = &mut |id| Ok(Some(resolve(id)?));
-            copy_elements(from, &to, datatype, place, elements, resolve).map_err(failed)
+            copy_elements(from, &to, datatype, place, elements, Some(resolve)).map_err(failed)
         };
         from.container.copy_object_expanding(found.id, &to.container, options, convert)?
     } else {
         let same_file = Arc::ptr_eq(&from.container, &to.container);
         let convert = &mut |datatype: &Datatype, place: HeapPlace, elements: Elements| {
             let resolve = &mut |id| Ok(same_file.then_some(id));
-            copy_elements(from, &to, datatype, place, elements, resolve).map_err(failed)
+            copy_elements(from, &to, datatype, place, elements, Some(resolve)).map_err(failed)
         };
         from.container.copy_object(found.id, &to.container, options, convert)?
     };
     target.link(&copied)?;
-    Ok(())
+    Base::of(destination)?.finish_change(&to)
 }
 
 fn copy_options(flags: u32) -> Result<CopyOptions> {
@@ -291,32 +294,35 @@ fn copy_options(flags: u32) -> Result<CopyOptions> {
 
 /// The value of an attribute with just the variable-length data that it names.
 pub fn packed_anew(session: &Arc<Session>, datatype: &Datatype, elements: Elements) -> Result<Elements> {
-    copy_elements(session, session, datatype, HeapPlace::Local, elements, &mut |id| Ok(Some(id)))
+    copy_elements(session, session, datatype, HeapPlace::Local, elements, None)
 }
 
 /// Elements of a dataset or attribute for a copy of it: variable-length data is copied into the heap of the new
-/// one, references become those to what `resolve` gives, or null.
+/// one, references become those to what `resolve` gives, or null. Without `resolve` they stay as they are.
 fn copy_elements(
     source: &Arc<Session>,
     destination: &Arc<Session>,
     datatype: &Datatype,
     to: HeapPlace,
     elements: Elements,
-    resolve: &mut dyn FnMut(ObjectId) -> Result<Option<ObjectId>>,
+    resolve: Option<&mut dyn FnMut(ObjectId) -> Result<Option<ObjectId>>>,
 ) -> Result<Elements> {
     let old = FileType::of_datatype(source, datatype)?;
     let Elements { mut data, heap: local } = elements;
     if !old.is_located {
-        old.slots.rewrite(&source.container, &destination.container, old.size, &mut data, resolve)?;
+        if let Some(resolve) = resolve {
+            old.slots.rewrite(&source.container, &destination.container, old.size, &mut data, resolve)?;
+        }
         return Ok(data.into());
     }
     let library = destination.library;
     let memory = old.for_copies()?;
     let mut elements =
         vlen_context::reading(local, || MemoryElements::of_stored(source, &old, memory, &data))?;
-    library.change_references(&mut elements, &mut |reference| {
-        copy_reference(source, destination, reference, resolve)
-    })?;
+    if let Some(resolve) = resolve {
+        let copied = &mut |reference: Reference<'_>| copy_reference(source, destination, reference, resolve);
+        library.change_references(&mut elements, copied)?;
+    }
     let new = FileType::of_datatype(destination, datatype)?;
     let count = data.len() / old.size;
     let mut background = buffer_of(count, new.size)?;

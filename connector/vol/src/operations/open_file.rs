@@ -10,6 +10,7 @@ use crate::hdf5::library::Hid;
 use crate::hdf5::plist::ListClass;
 use crate::operations::file::{SEMI, STRONG, degree_of, file_handle};
 use crate::operations::object::OwnHandles;
+use crate::operations::path::mount;
 use crate::session::registry;
 use crate::session::{Session, SessionParts};
 
@@ -73,14 +74,22 @@ fn close_last(session: &Arc<Session>) -> Result<()> {
     let open_objects = || identifiers_of(session, EVERYTHING_BUT_FILES);
     match degree_of(session)? {
         STRONG => {
-            for id in open_objects()? {
-                library.close_all_references(id);
+            let all_closed =
+                open_objects()?.into_iter().fold(true, |all, id| library.close_all_references(id) && all);
+            if !all_closed {
+                let text =
+                    "can't close file, an object of it can't be closed; what it could not write is lost";
+                return Err(Error::new(Minor::CannotOperate, text));
             }
         }
         SEMI if !open_objects()?.is_empty() => {
             return Err(Error::new(Minor::CannotOperate, "can't close file, there are objects still open"));
         }
         _ => {}
+    }
+    // Nobody can close what is mounted and has no identifier.
+    for mounted in mount::mounted_on(session).iter().filter(|mounted| !mounted.has_file_open()) {
+        mounted.commit_to_close()?;
     }
     session.commit_to_close()
 }

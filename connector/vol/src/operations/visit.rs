@@ -112,12 +112,20 @@ fn members(
     seen: &mut HashSet<ObjectId>,
 ) -> Result<Option<Vec<Arc<Link>>>> {
     let container = &session.container;
-    // An object that the application deleted while visiting is passed over.
-    let Ok(info) = container.object_info(id) else { return Ok(None) };
+    let Some(info) = info_if_there(session, id)? else { return Ok(None) };
     if info.kind != ObjectKind::Group || !seen.insert(id) {
         return Ok(None);
     }
     Ok(Some(container.links(id, index_of(session, id, index)?, order)?))
+}
+
+/// What is known of an object. One that the application deleted while visiting is passed over.
+fn info_if_there(session: &Session, id: ObjectId) -> Result<Option<ObjectInfo>> {
+    match session.container.object_info(id) {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if error.kind() == h5lake_container::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The index to visit a group by: one that does not keep creation order is visited by name, as native files do.
@@ -178,8 +186,7 @@ impl ObjectVisit<'_> {
             if !self.shown.insert(id) {
                 continue;
             }
-            // An object that the application deleted while visiting is passed over.
-            let Ok(info) = self.session.container.object_info(id) else { continue };
+            let Some(info) = info_if_there(self.session, id)? else { continue };
             let name = [prefix, &link.name].concat();
             let answer = (self.each)(self.start, self.session, &name, id, &info);
             if answer != 0 {

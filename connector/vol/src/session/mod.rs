@@ -286,7 +286,8 @@ impl Session {
         if told != Recoverability::Open && recoverability == told { Ok(()) } else { done }
     }
 
-    fn has_file_open(&self) -> bool {
+    /// Whether the application has an identifier of this file.
+    pub fn has_file_open(&self) -> bool {
         self.file_handles.load(Ordering::Relaxed) > 0
     }
 

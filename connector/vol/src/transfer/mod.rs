@@ -70,9 +70,12 @@ pub fn read(
     let mut background = None;
     if types.needs_background {
         let kept = background.insert(scratch_of(count, size)?);
-        // Variable-length data that the application left in its buffer is not ours to free: zeros there.
-        match !types.has_heap && library.needs_existing(source, memory_type, transfer)? {
-            true => region.gather(0, kept),
+        match library.needs_existing(source, memory_type, transfer)? {
+            true => {
+                region.gather(0, kept);
+                // Variable-length data that the application left in its buffer is not ours to free: zeros there.
+                library.forget_pointers(memory_type, size, kept)?;
+            }
             false => kept.fill(0),
         }
     }

@@ -328,6 +328,11 @@ impl FileType {
         made(&self.carried, || carrying(self.library, self.stored()?))
     }
 
+    /// Whether elements name data that lies elsewhere in the container.
+    pub fn has_data_elsewhere(&self) -> bool {
+        self.has_heap || self.is_located || !self.slots.regions.is_empty()
+    }
+
     /// Checks what libhdf5 would believe in elements of the container. Before each conversion of such elements.
     ///
     /// # Errors

@@ -72,13 +72,17 @@ pub fn note_kept(id: [u8; ID_BYTES]) {
 pub fn is_deleted_later(id: &[u8; ID_BYTES]) -> bool {
     CONVERSION.with_borrow_mut(|conversion| {
         let Some(conversion) = conversion else { return false };
-        let owner = Container::heap_owner(id);
-        let is_ours = HOME.with_borrow(|home| matches!(home, VlenOwner::Owner(home) if *home == owner));
-        if is_ours && !conversion.kept.contains(id) {
+        if is_own(id) && !conversion.kept.contains(id) {
             conversion.obsolete.insert(*id);
         }
         true
     })
+}
+
+/// Whether a blob belongs to the object that is being written.
+pub fn is_own(id: &[u8; ID_BYTES]) -> bool {
+    let owner = Container::heap_owner(id);
+    HOME.with_borrow(|home| matches!(home, VlenOwner::Owner(home) if *home == owner))
 }
 
 /// Whether the data that is being written goes into a inline heap: then nothing has to be given back for it.

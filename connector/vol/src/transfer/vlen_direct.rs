@@ -73,7 +73,8 @@ pub fn write(
     store(&stored)?;
     for element in before.as_chunks::<STORED>().0 {
         let (_, id) = taken_apart(element);
-        if !blob_id::is_null(&id) {
+        // Elements that were never written show the fill value, whose data is not theirs.
+        if !blob_id::is_null(&id) && vlen_context::is_own(&id) {
             session.container.heap_delete(&id).map_err(vlen_context::in_heap)?;
         }
     }

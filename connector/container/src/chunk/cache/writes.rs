@@ -150,18 +150,21 @@ impl BlockCache {
         if shape.filters.is_empty()
             && let [r] = runs
         {
-            self.remove(key);
+            let given = &data[r.buffer..r.buffer + r.len];
             if r.len == shape.len && r.len <= shape.inline && ledger.takes_inline(r.len) {
-                return replace_inline(ledger, key, shape, &data[r.buffer..r.buffer + r.len]);
+                replace_inline(ledger, key, shape, given)?;
+            } else {
+                // The part outside of the dataset, if any, goes back to fill.
+                put_parts(ledger, key, shape, &[(r.block, given)], true)?;
             }
-            // The part outside of the dataset, if any, goes back to fill.
-            return put_parts(ledger, key, shape, &[(r.block, &data[r.buffer..r.buffer + r.len])], true);
+            self.remove(key);
+            return Ok(());
         }
         let mut block = shape.filled();
         for r in runs {
             block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
         }
-        // Until it has gone through its filters, the block is as it was.
+        // Until it is stored, the block is as it was.
         store_block(ledger, key, shape, block)?;
         self.remove(key);
         Ok(())
@@ -197,16 +200,22 @@ impl BlockCache {
                 &[CopyRun { block: end, buffer: 0, len: shape.len - end }],
             );
         }
-        if let Some(c) = self.blocks.get_mut(key) {
-            c.dirty.truncate(end);
-            c.valid.truncate(end);
-        }
         change_stored(ledger, key, shape, |p| {
             let known = shape.statistics_up_to(end, p.statistics.take());
             p.cut(end..shape.len);
             p.statistics = known;
             Ok(())
-        })
+        })?;
+        if let Some(c) = self.blocks.get_mut(key) {
+            c.dirty.truncate(end);
+            c.valid.truncate(end);
+        }
+        Ok(())
+    }
+
+    /// Reads a whole block, so that it is known to be there.
+    pub(crate) fn load(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<BlockLayout>) -> Result<()> {
+        self.enter(ledger, key, shape, shape.len)?.complete(ledger, key)
     }
 
     /// Makes parts of a block fill.

@@ -10,7 +10,7 @@ use crate::handles::Handle;
 use crate::handles::native_path::NativePath;
 use crate::hdf5::library::Hid;
 use crate::operations::path::external_link::External;
-use crate::session::Session;
+use crate::session::{Session, registry};
 
 pub mod external_link;
 pub mod mount;
@@ -243,6 +243,17 @@ impl Base {
             return self.walk_mounts(name, how)?.and_then(|end| end.found(end.id, end.path.clone()));
         }
         self.find_in_file(name, how)
+    }
+
+    /// After a change in a file that a path has led to. Where no file of that container is open, no later close of the program's would
+    /// tell that the change could not be committed: it is committed now.
+    ///
+    /// # Errors
+    /// Those of the commit.
+    pub fn finish_change(&self, session: &Arc<Session>) -> Result<()> {
+        let is_own = Arc::ptr_eq(&self.session.container, &session.container);
+        let is_watched = || registry::sessions_on(&session.container).iter().any(|s| s.has_file_open());
+        if is_own || session.together.is_some() || is_watched() { Ok(()) } else { session.commit_to_close() }
     }
 
     /// Whether a path may lead into a mounted file.

@@ -57,6 +57,30 @@ pub fn unmount(handle: &Handle, name: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// The files that are mounted on one, and on those.
+pub fn mounted_on(session: &Session) -> Vec<Arc<Session>> {
+    let children: Vec<_> = session.mounts.children.lock().values().cloned().collect();
+    children.into_iter().flat_map(|child| [mounted_on(&child), vec![child]].concat()).collect()
+}
+
+/// `H5Fflush` with `H5F_SCOPE_GLOBAL`: commits the other files of the hierarchy that a file is mounted in.
+///
+/// # Errors
+/// Those of the commits.
+pub fn flush_others(handle: &Handle) -> Result<()> {
+    let session = handle.session()?;
+    let mut top = session.clone();
+    while let Some(below) = parent_of(&top) {
+        top = below;
+    }
+    let others = [mounted_on(&top), vec![top]].concat();
+    others.iter().filter(|other| !Arc::ptr_eq(other, &session)).try_for_each(|other| other.commit())
+}
+
+fn parent_of(session: &Session) -> Option<Arc<Session>> {
+    session.mounts.parent.lock().as_ref().and_then(|(below, _)| below.upgrade())
+}
+
 /// The path at which a file is mounted, seen from the file at the bottom; nothing for one that is not.
 ///
 /// # Errors

@@ -167,18 +167,21 @@ pub fn write(
     if points == 0 {
         return Ok(());
     }
-    let mut mapped = 0_u64;
+    let mut mapped = Vec::new();
     each_share(dataset, layout, points, file_space, &mut |share| {
-        mapped += share.runs.iter().map(|run| run.count).sum::<u64>();
+        mapped.extend(share.runs);
         Ok(())
     })?;
-    if mapped != points {
+    let expected = mapped.len();
+    if !holes(mapped, points).is_empty() {
         let text = "write requested to unmapped portion of virtual dataset";
         return Err(Error::new(Minor::BadValue, text).in_class(Major::Dataspace));
     }
     let mut row = region.copied()?;
+    let mut written = 0;
     each_share(dataset, layout, points, file_space, &mut |share| {
         let Share { source, part, runs } = share;
+        written += runs.len();
         row.with_part(runs, |region| match &source {
             Source::Ours(dataset) => part.in_dataset(dataset, &source, |what| {
                 dataset::write(dataset, memory_type, region, what, transfer)
@@ -189,6 +192,10 @@ pub fn write(
             }
         })
     })?;
+    if written != expected {
+        let text = "a source of a virtual dataset went away while it was written";
+        return Err(Error::new(Minor::WriteError, text));
+    }
     layout.sources.commit()
 }
 

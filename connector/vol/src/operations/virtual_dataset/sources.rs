@@ -79,10 +79,10 @@ impl<'a> Search<'a> {
         self.dataset.base.session.library
     }
 
-    /// A source, if it is there. One that is there but does not open counts as missing, as in native files.
+    /// A source, if it is there. A file that is there but does not open counts as missing, as in native files.
     ///
     /// # Errors
-    /// A native file as a source where the settings refuse native files; a name that is not followed, where nothing else is found.
+    /// A store that does not answer; a damaged object of a container; a native file as a source where the settings refuse native files; a name that is not followed, where nothing else is found.
     pub fn find(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
         let key = (file.to_vec(), dataset.to_vec());
         let known = self.layout.sources.dataset(&key);
@@ -105,14 +105,14 @@ impl<'a> Search<'a> {
 
     fn open(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
         if file == b"." {
-            return Ok(self.in_session(&self.dataset.base.session, dataset).map(Source::Ours));
+            return Ok(self.in_session(&self.dataset.base.session, dataset)?.map(Source::Ours));
         }
         if let Some(native) = self.native_files.get(file) {
             return Ok(self.in_native(native, dataset));
         }
         let known = self.layout.sources.file(file);
         if let Some(session) = known {
-            return Ok(self.in_session(&session, dataset).map(Source::Ours));
+            return Ok(self.in_session(&session, dataset)?.map(Source::Ours));
         }
         let mut refused = Ok(None);
         for candidate in self.candidates(file) {
@@ -122,7 +122,7 @@ impl<'a> Search<'a> {
                 Ok(None) => {}
                 Ok(Some(File::Ours(session))) => {
                     self.layout.sources.keep_file(file, session.clone())?;
-                    return Ok(self.in_session(&session, dataset).map(Source::Ours));
+                    return Ok(self.in_session(&session, dataset)?.map(Source::Ours));
                 }
                 Ok(Some(File::Native(id))) => {
                     let found = self.in_native(&id, dataset);
@@ -163,8 +163,11 @@ impl<'a> Search<'a> {
                 Ok(library.open_source_file(name, session.access()).ok().map(File::Native))
             }
             Ok(NamedFile::Container(place)) => {
+                let is_in_store = place.is_in_store();
                 let opened = file::open_source(library, &session.config, (name, *place), flags, list.get());
-                Ok(opened.ok().map(|opened| match opened {
+                // A store does not answer now and then, and what it has is not missing then.
+                let opened = if is_in_store { unless_missing(opened)? } else { opened.ok() };
+                Ok(opened.map(|opened| match opened {
                     OpenedSource::Container(session) => File::Ours(session),
                     OpenedSource::Native(id) => File::Native(id),
                 }))
@@ -174,18 +177,19 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn in_session(&self, session: &Arc<Session>, path: &[u8]) -> Option<Arc<DatasetHandle>> {
+    fn in_session(&self, session: &Arc<Session>, path: &[u8]) -> Result<Option<Arc<DatasetHandle>>> {
         let root = session.container.root();
         let base = Base { session: session.clone(), id: root, path: Some(root_path()) };
-        let found = base.find(&Location::ByName { name: path, access: 0 }).ok()?;
-        match handle_of(&found.session, found.id, found.path).ok()? {
-            Handle::Dataset(mut dataset) => {
+        let found = base.find(&Location::ByName { name: path, access: 0 });
+        let opened = found.and_then(|found| handle_of(&found.session, found.id, found.path));
+        match unless_missing(opened)? {
+            Some(Handle::Dataset(mut dataset)) => {
                 let access = self.dataset.access_list.as_ref();
                 dataset.access_list =
                     access.and_then(|list| self.library().copy_list(list.get()).ok().map(Id::kept));
-                Some(Arc::new(dataset))
+                Ok(Some(Arc::new(dataset)))
             }
-            _ => None,
+            _ => Ok(None),
         }
     }
 
@@ -193,6 +197,15 @@ impl<'a> Search<'a> {
         let access = self.dataset.access_list.as_ref().map_or(0, |list| list.get());
         let opened = self.library().open_source_dataset(file, path, access);
         opened.ok().map(|id| Source::Native(Arc::new(id.kept())))
+    }
+}
+
+/// `None` for what is not there or is something else; an error for what cannot be read just now.
+fn unless_missing<T>(opened: Result<T>) -> Result<Option<T>> {
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if matches!(error.minor(), Minor::ReadError | Minor::CannotOperate) => Err(error),
+        Err(_) => Ok(None),
     }
 }
 

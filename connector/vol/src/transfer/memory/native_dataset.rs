@@ -126,7 +126,11 @@ impl Library {
                 buffer.as_ptr().cast(),
             )
         };
-        check(result, "H5Dwrite of a native source")
+        check(result, "H5Dwrite of a native source")?;
+        // Its file is closed with the callback, and nobody could be told then that what waits in caches cannot be written.
+        // SAFETY: identifiers are checked by libhdf5.
+        let flushed = unsafe { (self.table().H5Fflush)(dataset.get(), sys::H5F_SCOPE_LOCAL) };
+        check(flushed, "H5Fflush of a native source")
     }
 
     fn row_of(self, memory_type: Hid, selection: &Id, bytes: usize) -> Result<Id> {

@@ -368,8 +368,14 @@ struct Allocations {
 unsafe extern "C" fn counted_allocation(size: usize, info: *mut c_void) -> *mut c_void {
     // SAFETY: `info` is the count that was given along.
     let count = unsafe { &mut *info.cast::<Allocations>() };
+    let (mut block, words) = (Vec::new(), size.div_ceil(8).max(1));
+    // Of a damaged container any length can be asked for.
+    if block.try_reserve_exact(words).is_err() || count.blocks.try_reserve(1).is_err() {
+        return std::ptr::null_mut();
+    }
+    block.resize(words, 0_u64);
     count.bytes += size as u64;
-    count.blocks.push(vec![0_u64; size.div_ceil(8).max(1)].into_boxed_slice());
+    count.blocks.push(block.into_boxed_slice());
     count.blocks.last_mut().map_or(std::ptr::null_mut(), |block| block.as_mut_ptr().cast())
 }
 

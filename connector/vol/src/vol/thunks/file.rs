@@ -23,6 +23,7 @@ use crate::operations::collective;
 use crate::operations::file;
 use crate::operations::file_optional;
 use crate::operations::open_file;
+use crate::operations::path::mount;
 use crate::statistics;
 use crate::vol::info::Info;
 use crate::vol::passthrough::{self, forward};
@@ -273,7 +274,12 @@ unsafe fn specific_in(
                 "h5lake_file_specific",
                 Major::File,
                 |handle| match operation {
-                    sys::H5VL_FILE_FLUSH => super::flush(handle, request),
+                    sys::H5VL_FILE_FLUSH => {
+                        if args.flush.scope == sys::H5F_SCOPE_GLOBAL {
+                            mount::flush_others(handle)?;
+                        }
+                        super::flush(handle, request)
+                    }
                     sys::H5VL_FILE_REOPEN => {
                         strings::answer(args.reopen.file, open_file::reopen(handle)?.into_pointer());
                         Ok(())
