@@ -74,6 +74,12 @@ def test_values(r):
     r.ours(r.work / "values.h5")
 
 
+def test_members(r):
+    """Some members of records with variable-length data, written and read without the others."""
+    r.run(r.programs["members"], "members.h5")
+    r.ours(r.work / "members.h5")
+
+
 def test_points(r):
     """Selections of points."""
     r.run(r.programs["points"], "points.h5")

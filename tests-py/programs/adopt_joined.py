@@ -149,6 +149,19 @@ def check_refusals(_):
         how = "--stack" if kind == "scaled" else "--concat"
         said = run("adopt", f"native-{kind}.h5", f"native-{kind}.h5", "run.h5", how, "/x", code=1)
         assert "x" in said and {"references": "references", "scaled": "dimension scales", "virtual": "native-away.h5"}[kind] in said, said
+    # Elements that were never written show the fill value of their own file.
+    for part in ({"chunks": (5,)}, {}):
+        for number in (1, 2):
+            native("odd", f"native-fill-{number}.h5", x={"shape": (10,), "dtype": "i4", "fillvalue": number, **part})
+        names = ["native-fill-1.h5", "native-fill-2.h5"]
+        said = run("adopt", *names, "run.h5", "--concat", "/x", code=1)
+        assert "fill value" in said and names[1] in said, said
+    native("odd", "native-fill-2.h5", x={"data": np.full(10, 3, "i4").tolist(), "dtype": "i4", "fillvalue": 2})
+    native("odd", "native-fill-1.h5", x={"shape": (10,), "dtype": "i4", "fillvalue": 1})
+    run("adopt", *names, "run.h5", "--concat", "/x")
+    with h5py.File("run.h5") as f:
+        assert f["x"][()].tolist() == [1] * 10 + [3] * 10
+    os.remove("run.h5")
     # An address in another file is none in this one.
     native("odd", "native-link.h5", x="link")
     for names in (["native.h5", "native-link.h5"], ["native-link.h5", "native.h5"]):

@@ -1,6 +1,9 @@
 """Groups: iteration, visiting, links of every kind, moving, copying, deleting, creation order."""
 
 import os
+import resource
+import signal
+import sys
 
 import h5py
 import numpy as np
@@ -290,6 +293,82 @@ def check_working_folder(folder):
         finally:
             os.chdir("..")
     assert [len(files) for _, _, files in os.walk("elsewhere")] == [0]
+
+
+def changed(f, via):
+    """Changes by a name that leads into another file, of which no program has an object open; each by itself."""
+    x = via + "/x"
+    return {
+        "a deletion": lambda: f.__delitem__(x),
+        "a soft link": lambda: f.__setitem__(via + "/soft", h5py.SoftLink("/x")),
+        "a move": lambda: f.id.links.move(x.encode(), f.id, (via + "/y").encode()),
+        "an attribute": lambda: h5py.h5a.delete(f.id, b"a", obj_name=x.encode()),
+        "a renamed one": lambda: h5py.h5a.rename(f.id, b"a", b"b", obj_name=x.encode()),
+        "a copy": lambda: f.copy("own", via + "/copy"),
+    }
+
+
+def new_target(name):
+    with h5py.File(name, "w") as f:
+        f.create_dataset("x", data=np.arange(4)).attrs["a"] = 1
+
+
+def whole(name):
+    """What a file has of all that may be changed."""
+    with h5py.File(name, "r") as f:
+        paths = sorted(f)
+        x = next(f[p] for p in ("x", "y") if p in f) if {"x", "y"} & set(paths) else None
+        return paths, x is not None and sorted(x.attrs)
+
+
+def check_changes_through_links_are_committed_or_fail(folder):
+    """When a call returns that changed another file by a path through an external link, the change is there; one that cannot be
+    committed is an error, as nothing would tell later."""
+    with h5py.File("linking.h5", "w") as f:
+        f["out"], f["own"] = h5py.ExternalLink("target.h5", "/"), np.arange(1000)
+        for name, change in changed(f, "out").items():
+            new_target("target.h5")
+            before = whole("target.h5")
+            change()
+            assert whole("target.h5") != before, name
+    if os.environ.get("HDF5_VOL_CONNECTOR") != "h5lake":
+        return
+    with h5py.File("linking.h5", "r+") as f:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        for name, change in changed(f, "out").items():
+            new_target("target.h5")
+            before = whole("target.h5")
+            # As on a full disk: nothing may be written behind the first bytes.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+            try:
+                failed = fails(change)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            assert "errno" in str(failed), (name, failed)
+            assert whole("target.h5") == before, name
+
+
+def check_what_is_mounted_is_flushed_and_closed_too(_):
+    """A flush of all files of a hierarchy, and a close of the lowest one, commit those that are mounted and closed by the program."""
+    for how in ("flush", "close"):
+        new_target("child.h5")
+        parent, child = h5py.File("parent.h5", "w"), h5py.File("child.h5", "r+")
+        parent.create_group("here")
+        h5py.h5f.mount(parent.id, b"here", child.id)
+        child.id.close()
+        parent["here/soft"] = h5py.SoftLink("/x")
+        if how == "flush":
+            h5py.h5f.flush(parent.id, h5py.h5f.SCOPE_GLOBAL)
+        else:
+            parent.id.close()
+        pid = os.fork()
+        if pid == 0:
+            os.execvp(sys.executable, [sys.executable, "-c", "import h5py; assert sorted(h5py.File('child.h5', 'r')) == ['soft', 'x']"])
+        assert os.waitpid(pid, 0)[1] == 0, how
+        if how == "flush":
+            h5py.h5f.unmount(parent.id, b"here")
+            parent.id.close()
 
 
 main(globals())

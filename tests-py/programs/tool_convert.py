@@ -35,6 +35,7 @@ def fill(name, block=0):
         f["again"], f["soft"], f["external"] = f["z"], h5py.SoftLink("/a/scalar"), h5py.ExternalLink("other.h5", "/x")
         f["type"] = np.dtype([("x", "<f4"), ("name", "S5")])
         f.create_dataset("of type", (3,), f["type"])[1] = (2.5, b"abc")
+        f["a"].attrs.create("of type", np.array((2.5, b"abc"), f["type"].dtype), dtype=f["type"])
         f.create_dataset("texts", data=["", "b", "ccc"], dtype=h5py.string_dtype())
         ragged = f.create_dataset("ragged", (3,), h5py.vlen_dtype("i4"))
         ragged[0], ragged[2] = [1, 2, 3], [4]
@@ -85,6 +86,7 @@ def content(name):
 
         def note(path, one):
             attributes = {key: value(f, found) for key, found in one.attrs.items()}
+            attributes |= {f"{key} is of a committed type": h5py.h5a.open(one.id, key.encode()).get_type().committed() for key in one.attrs}
             line = [path, type(one).__name__, attributes]
             if isinstance(one, h5py.Dataset):
                 list_ = one.id.get_create_plist()

@@ -219,3 +219,51 @@ fn another_creator_removes_what_a_copy_left_beside_a_file() {
     l.close().unwrap();
     assert!(to.beside().is_empty());
 }
+
+/// The journal's header of a copy that is whole was not deleted, and the container was deleted and is kept since.
+#[test]
+fn a_container_that_is_kept_is_no_try() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = directory(dir.path());
+    let to = To::Objects(store.clone());
+    give_up(&to, &origin(3));
+    let [header] = &to.beside().into_iter().filter(|key| !key.contains("/copy/part")).collect::<Vec<_>>()[..]
+    else {
+        panic!("{:?}", to.beside())
+    };
+    let header = object_stores::Key::new(header.clone()).unwrap();
+    let kept = store.get_whole_opt(&header, 1 << 20).unwrap().unwrap().bytes;
+    let made = to.copy(&origin(3), &mut |l, earlier| {
+        let EarlierTry::Continues(values) = earlier else { panic!("{earlier:?}") };
+        let had = taken_over(l, &values)?;
+        put(l, had, 24)
+    });
+    let first = made.unwrap();
+    let id = first.ledger.identity().id;
+    first.ledger.close().unwrap();
+    let again = Ledger::open_objects(store.clone(), "c", Access::ReadWrite, options()).unwrap();
+    again.put(b"later", "1").unwrap();
+    again.commit().unwrap();
+    again.close().unwrap();
+    Ledger::remove_objects(store.as_ref(), "c").unwrap();
+    store.put(&header, kept.into(), object_stores::PutMode::Overwrite).unwrap();
+    let made = to.copy(&origin(3), &mut |l, earlier| {
+        assert!(matches!(earlier, EarlierTry::None), "{earlier:?}");
+        put(l, 0, 24)
+    });
+    let made = made.unwrap();
+    assert!(!made.was_whole);
+    made.ledger.close().unwrap();
+    check(&to, 24);
+    let [replaced] = &Ledger::replaced_objects(store.as_ref(), "c").unwrap()[..] else {
+        panic!("one is kept")
+    };
+    assert_eq!(replaced.id, hex(&id));
+    Ledger::restore_objects(store.as_ref(), "c", &hex(&id)).unwrap();
+    let l = to.open();
+    assert_eq!(l.get(b"later").unwrap().unwrap(), "1");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

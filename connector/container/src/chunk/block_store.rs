@@ -88,6 +88,9 @@ pub(crate) fn change_stored(
 ) -> Result<()> {
     let mut p = stored(ledger, key, shape)?;
     let before = p.extents();
+    if !before.is_empty() {
+        ledger.prepare_to_free()?;
+    }
     change(&mut p)?;
     ledger.put(key, p.record(shape.len).encode_to_vec())?;
     p.unneeded(&before).try_for_each(|extent| Ok(ledger.free_payload(extent)?))
@@ -95,9 +98,21 @@ pub(crate) fn change_stored(
 
 /// Puts a whole block into the map, in place of all that is stored of it.
 pub(crate) fn replace_inline(ledger: &Ledger, key: &[u8], shape: &BlockLayout, block: &[u8]) -> Result<()> {
-    let before = ledger.replace(key, record::inline_block(block, shape.statistics(key, block)))?;
-    let before = before.map(|value| extents_of(key, value)).transpose()?;
-    before.iter().flatten().try_for_each(|extent| Ok(ledger.free_payload(extent)?))
+    let new = record::inline_block(block, shape.statistics(key, block));
+    let Some(before) = ledger.replace(key, new)? else { return Ok(()) };
+    let prepared = extents_of(key, before.clone()).and_then(|extents| {
+        if !extents.is_empty() {
+            ledger.prepare_to_free()?;
+        }
+        Ok(extents)
+    });
+    match prepared {
+        Ok(extents) => extents.iter().try_for_each(|extent| Ok(ledger.free_payload(extent)?)),
+        Err(e) => {
+            ledger.put(key, before)?;
+            Err(e)
+        }
+    }
 }
 
 /// Stores a whole block, through the pipeline if there is one.
@@ -230,10 +245,12 @@ pub(crate) fn extents_of(key: &[u8], value: bytes::Bytes) -> Result<Vec<Extent>>
 /// Removes a stored block.
 pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: Bytes) -> Result<()> {
     let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
-    for extent in Fragments::decode(r, usize::MAX)?.extents() {
-        ledger.free_payload(&extent)?;
+    let extents = Fragments::decode(r, usize::MAX)?.extents();
+    if !extents.is_empty() {
+        ledger.prepare_to_free()?;
     }
-    Ok(ledger.delete(key)?)
+    ledger.delete(key)?;
+    extents.iter().try_for_each(|extent| Ok(ledger.free_payload(extent)?))
 }
 
 impl crate::Container {

@@ -19,6 +19,7 @@ mod groups;
 mod heap_and_copy;
 mod heap_bounds;
 mod incremental_copy;
+mod interrupted;
 mod joined;
 mod killed;
 mod leaks;

@@ -219,6 +219,10 @@ impl StoragePayloads for FileStorage {
         });
     }
 
+    fn prepare_to_free(&self) -> Result<()> {
+        self.with_writer(|w, raw, _| w.load(raw).map(drop))
+    }
+
     fn free_payload(&self, place: &Address) -> Result<()> {
         self.with_writer(|w, raw, _| w.free(raw, place))
     }

@@ -144,6 +144,16 @@ impl Ledger {
         payload::filter_many(self.storage.as_ref(), parts, filter)
     }
 
+    /// Reads what [`free_payload`](Self::free_payload) needs. Who names other payloads under a key, and then gives the old ones back,
+    /// asks for this first: an error in between would leave the key changed, and the caller told that nothing is.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`; those of reading.
+    pub fn prepare_to_free(&self) -> Result<()> {
+        let _s = self.writable()?;
+        self.storage.prepare_to_free()
+    }
+
     /// Stages the return of a payload's space. Readers of older snapshots keep the bytes. A payload written since the last
     /// commit is given back at once.
     ///

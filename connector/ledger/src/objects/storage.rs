@@ -171,6 +171,10 @@ impl StoragePayloads for ObjectStorage {
         self.with_writer(|w| w.send_pack())
     }
 
+    fn prepare_to_free(&self) -> Result<()> {
+        self.with_writer(|w| w.load().map(drop))
+    }
+
     fn free_payload(&self, place: &Address) -> Result<()> {
         self.with_writer(|w| w.free(place))
     }

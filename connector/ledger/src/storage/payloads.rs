@@ -44,6 +44,9 @@ pub(crate) trait StoragePayloads: StorageReads {
         Ok(())
     }
 
+    /// Reads what [`free_payload`](Self::free_payload) needs, so that this does not fail for want of it.
+    fn prepare_to_free(&self) -> Result<()>;
+
     /// Staged, or done at once if the place was written since the last commit.
     fn free_payload(&self, place: &Address) -> Result<()>;
 
