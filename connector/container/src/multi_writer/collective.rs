@@ -2,12 +2,14 @@
 //! them change in the same way, in the same order. So the first one's changes stand for all, and the others commit the
 //! elements that they wrote.
 
+use crate::chunk::block_store::extents_of;
 use crate::container::State;
 use crate::filters::unlocked::without_locks;
 use crate::ids::NumberSource;
 use crate::record::{self, HeaderRecord};
 use crate::{Container, ObjectId, Result, keys};
 use bytes::Bytes;
+use h5lake_ledger::Extent;
 use std::collections::BTreeSet;
 
 fn is_element(key: &[u8], value: Option<&Bytes>) -> bool {
@@ -67,13 +69,16 @@ impl Container {
         })?;
         let done = self.flush_with_others();
         self.handles.closed.lock().extend(closed);
-        for (key, value) in aside {
-            match value {
-                Some(value) => self.ledger.put(&key, value)?,
-                None => self.ledger.delete(&key)?,
-            }
+        // All of them, whatever fails.
+        aside.into_iter().fold(done, |done, one| done.and(self.stage_again(one)))
+    }
+
+    fn stage_again(&self, one: SetAside) -> Result<()> {
+        match one.value {
+            Some(value) => self.ledger.put(&one.key, value)?,
+            None => self.ledger.delete(&one.key)?,
         }
-        done
+        one.freed.iter().try_for_each(|extent| Ok(self.ledger.free_payload(extent)?))
     }
 
     /// Commits the elements that were written here, as [`commit_elements`](Self::commit_elements) does, if the datasets that they
@@ -130,12 +135,32 @@ impl Container {
         Ok(())
     }
 
-    fn set_aside(&self) -> Result<Vec<(Bytes, Option<Bytes>)>> {
-        let mut aside = self.ledger.staged(&[]);
-        aside.retain(|(key, value)| !is_element(key, value.as_ref()));
-        for (key, _) in &aside {
-            self.ledger.unstage(key)?;
+    /// Takes out all changes but those of elements. What they give back is in use until they are committed themselves.
+    fn set_aside(&self) -> Result<Vec<SetAside>> {
+        let list = |key: &[u8], value: Option<Bytes>| {
+            value.map_or_else(|| Ok(Vec::new()), |value| extents_of(key, value))
+        };
+        let mut aside = Vec::new();
+        for (key, value) in self.ledger.staged(&[]) {
+            if !is_element(&key, value.as_ref()) {
+                let new = list(&key, value.clone())?;
+                let mut freed = list(&key, self.ledger.committed(&key)?)?;
+                freed.retain(|extent| !new.contains(extent));
+                aside.push(SetAside { key, value, freed });
+            }
+        }
+        for one in &aside {
+            one.freed.iter().try_for_each(|extent| self.ledger.keep_payload(extent))?;
+            self.ledger.unstage(&one.key)?;
         }
         Ok(aside)
     }
+}
+
+/// A change that is not committed yet.
+struct SetAside {
+    key: Bytes,
+    value: Option<Bytes>,
+    /// What it gives back.
+    freed: Vec<Extent>,
 }

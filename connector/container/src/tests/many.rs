@@ -519,3 +519,42 @@ fn who_shrinks_what_another_deleted_is_told() {
         check(&p);
     }
 }
+
+/// What changes the structure waits for a commit of all. What it gives back is in use until then.
+#[test]
+fn elements_that_are_committed_alone_give_nothing_back_for_what_waits() {
+    let noise = |salt: u64| -> Vec<u8> {
+        (0..400_000u64).map(|i| ((i + salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+    };
+    let mut options = options();
+    options.ledger.retention = Some(std::time::Duration::ZERO);
+    for place in places() {
+        for is_abandoned in [true, false] {
+            let c = place.create_with(options.clone());
+            for name in [b"d", b"e"] {
+                dataset(&c, name, chunked(100_000, 50_000, false)).write(&Selection::All, &noise(1)).unwrap();
+            }
+            c.flush().unwrap();
+            open(&c, b"d").set_extent(&[50_000]).unwrap();
+            for salt in 2..6 {
+                open(&c, b"e").write(&Selection::All, &noise(salt)).unwrap();
+                c.commit_elements().unwrap();
+            }
+            if is_abandoned {
+                c.abandon("the program ends");
+            } else {
+                c.flush().unwrap();
+            }
+            drop(c);
+            let alone = Options {
+                ledger: h5lake_ledger::Options { writers: Writers::One, ..options.ledger.clone() },
+                ..options.clone()
+            };
+            Container::open(&place.target, Access::ReadWrite, alone).unwrap().vacuum().unwrap();
+            let c = check(&place);
+            let wanted = if is_abandoned { noise(1) } else { noise(1)[..200_000].to_vec() };
+            assert!(all(&open(&c, b"d")) == wanted, "abandoned: {is_abandoned}");
+            assert!(all(&open(&c, b"e")) == noise(5), "abandoned: {is_abandoned}");
+        }
+    }
+}
