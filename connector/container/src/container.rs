@@ -92,6 +92,8 @@ pub struct Container {
     pub(crate) joined: RwLock<HashMap<u64, u64>>,
     /// Who lends codecs for datasets that nobody has open.
     pub(crate) lenders: Mutex<Vec<Weak<dyn CodecProvider>>>,
+    /// What was lost when nobody could be told.
+    untold: Mutex<Option<Error>>,
     record: ContainerRecord,
     place: Mutex<Option<RegistryKey>>,
     /// This container, for those who have to hold it.
@@ -311,6 +313,7 @@ impl Container {
             handles: OpenObjects::default(),
             joined: RwLock::default(),
             lenders: Mutex::default(),
+            untold: Mutex::default(),
             record,
             place: Mutex::new(None),
             me: OnceLock::new(),
@@ -378,6 +381,11 @@ impl Container {
         self.flush_by(|_, _, header| drop(header), Ledger::commit_to_close)
     }
 
+    /// Has the next flush fail once with an error of which nobody could be told. The one after commits what there is.
+    pub fn tell_later(&self, lost: Error) {
+        self.untold.lock().get_or_insert(lost);
+    }
+
     fn flush_by(
         &self,
         then: fn(&mut State, u64, Arc<HeaderRecord>),
@@ -389,6 +397,9 @@ impl Container {
         if !self.is_ours() {
             let text = format!("{}: was opened by the parent process; reopen it in this one", self.name);
             return Err(Error::new(ErrorKind::Forked, text));
+        }
+        if let Some(lost) = self.untold.lock().take() {
+            return Err(lost);
         }
         let (begun, version) = (Instant::now(), self.ledger.version());
         let flushed = if self.ledger.is_one_of_many() {

@@ -135,6 +135,9 @@ pub(crate) fn open(
 /// A head, its etag, and when it was read.
 type FoundHead = (Head, Option<Etag>, Moment);
 
+/// How often one of many tries to have the head tell of many.
+const MAX_TELLINGS: u32 = 100;
+
 /// Before one of many relies on what it sees, the head has to tell that there are many. A single writer that comes later keeps their
 /// records then, and what they have put. One request, once in a container's life.
 fn tell_of_many(
@@ -144,7 +147,10 @@ fn tell_of_many(
     target: &str,
     read: &dyn Fn() -> Result<FoundHead>,
 ) -> Result<FoundHead> {
-    while !found.0.is_after_many_writers() {
+    for _ in 0..MAX_TELLINGS {
+        if found.0.is_after_many_writers() {
+            return Ok(found);
+        }
         let told = found.0.clone().fenced_by(MULTI_WRITER_TOKEN);
         match put_over(store, key, told.encode(), found.1.as_ref()) {
             // The log objects in a closed one are what there was.
@@ -159,7 +165,8 @@ fn tell_of_many(
             Err(e) => return Err(store_error(target, &e)),
         }
     }
-    Ok(found)
+    // Somebody puts heads all the time that forget it: no writer of this build does.
+    if found.0.is_after_many_writers() { Ok(found) } else { Err(Error::new(target, ErrorKind::Conflict)) }
 }
 
 /// Whether there is a record behind a version. Behind a closed head there is none, but in a copy that was made object by object of a

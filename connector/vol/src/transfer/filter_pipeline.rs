@@ -297,15 +297,15 @@ impl LentDataset {
     /// # Errors
     /// A chunk that cannot be encoded; it is lost.
     pub fn take_back(mut self) -> Result<()> {
-        self.detach()
+        Ok(self.detach()?)
     }
 
-    fn detach(&mut self) -> Result<()> {
+    fn detach(&mut self) -> h5lake_container::Result<()> {
         match self.codec.take() {
             Some(codec) => {
                 let detached = self.dataset.detach_codec(&codec);
                 self.session.lent_codecs.fetch_sub(1, Ordering::Relaxed);
-                Ok(detached?)
+                detached
             }
             None => Ok(()),
         }
@@ -314,7 +314,9 @@ impl LentDataset {
 
 impl Drop for LentDataset {
     fn drop(&mut self) {
-        // The container has noted what was lost; nobody is there to be told.
-        let _ = self.detach();
+        // Nobody is there to be told: the next flush or close is.
+        if let Err(lost) = self.detach() {
+            self.session.container.tell_later(lost);
+        }
     }
 }
