@@ -5,7 +5,7 @@ use std::path::Path;
 use h5lake_connector::config::Config;
 use h5lake_connector::names;
 use h5lake_container::Target;
-use h5lake_ledger::{Drained, Ledger, LockPolicy};
+use h5lake_ledger::{Drained, Ledger, LockPolicy, SyncPolicy};
 use object_stores::staged::{About, DEFAULT_PATIENCE, Leftover, leftovers};
 use serde_json::{Value, json};
 
@@ -97,8 +97,11 @@ fn handle(leftover: Leftover, action: Action, config: &Config) -> End {
 }
 
 fn drain(leftover: Leftover, config: &Config) -> Result<Drained, Failure> {
-    let About { url, key, .. } = leftover.about();
-    let target = names::in_store_at(url, key, config).map_err(|error| error.to_string())?;
+    let About { url, key, sync, .. } = leftover.about();
+    // What was to outlive a loss of power in the stage has to in the store.
+    let synced = if *sync { SyncPolicy::Commit } else { config.sync };
+    let target = names::in_store_at(url, key, &Config { sync: synced, ..config.clone() })
+        .map_err(|error| error.to_string())?;
     let Target::Objects { store, .. } = target else { return Err("it is of no store".into()) };
     let lock = LockPolicy::from_environment().unwrap_or_default();
     let patience = config.timeout.unwrap_or(DEFAULT_PATIENCE);

@@ -120,14 +120,24 @@ fn restore_over(pointer: &Path, id: &[u8; 16], options: &Options) -> Result<(), 
         // What else is there stays.
         return Ok(Ledger::restore_file(pointer, id, Replace::Fail, options)?);
     };
-    std::fs::remove_file(pointer)?;
-    Ledger::restore_file(pointer, id, Replace::Fail, options).map_err(|error| {
-        let sync = options.sync;
-        match pointer::link(pointer, &found.pointer, sync) {
-            Ok(()) => error.into(),
-            Err(_) => format!("{error}; the pointer file to {} is gone", found.pointer.url()).into(),
+    // Kept beside until the container has the name: a kill in between leaves what says where the other one lies.
+    let mut aside = pointer.as_os_str().to_owned();
+    aside.push(format!(".{}.h5lake-pointer", std::process::id()));
+    std::fs::rename(pointer, &aside)?;
+    let done = Ledger::restore_file(pointer, id, Replace::Fail, options);
+    let cleared = match &done {
+        Ok(()) => std::fs::remove_file(&aside),
+        Err(_) => std::fs::hard_link(&aside, pointer).and_then(|()| std::fs::remove_file(&aside)),
+    };
+    match (done, cleared) {
+        (Ok(()), Ok(())) => Ok(()),
+        (Err(error), Ok(())) => Err(error.into()),
+        (done, Err(error)) => {
+            let done = done.err().map_or_else(|| "restored".to_owned(), |error| error.to_string());
+            let (aside, url) = (Path::new(&aside).display(), found.pointer.url());
+            Err(format!("{done}; the pointer file to {url} is now {aside}: {error}").into())
         }
-    })
+    }
 }
 
 pub(crate) fn run(name: &Path, id: &str, output: Output) -> Result<(), Failure> {

@@ -15,17 +15,14 @@ use crate::{Failure, restore};
 pub fn run(name: &Path, json: bool) -> Result<(), Failure> {
     let (place, options) = find_place(name, Access::ReadWrite)?;
     check_container(name, &place)?;
+    place.check_removable().map_err(|error| format!("{}: {error}", name.display()))?;
     let before = kept_of(&place);
     match &place.target {
         Target::File(path) => Ledger::remove_file(path, &options)?,
-        Target::Objects { store, key, .. } => Ledger::remove_objects(store.as_ref(), key)?,
+        Target::Objects { store, key, .. } => Ledger::remove_objects(store, key)?,
     }
-    let left = match &place {
-        // It may never have been there: the container was made without it.
-        Place { pointer: Some(path), .. } => std::fs::remove_file(path).err(),
-        _ => None,
-    };
-    if let Some(error) = left.filter(|error| error.kind() != std::io::ErrorKind::NotFound) {
+    let left = place.remove_pointer().err().filter(|error| error.kind() != std::io::ErrorKind::NotFound);
+    if let Some(error) = left {
         let text =
             format!("the container is deleted, and its pointer file is not: {error}; remove that file");
         return Err(format!("{}: {text}", name.display()).into());

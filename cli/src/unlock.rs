@@ -60,7 +60,7 @@ pub(crate) fn run(name: &Path, yes: bool, json: bool) -> Result<(), Failure> {
     if !yes && !confirmed()? {
         return Err("nothing was changed".into());
     }
-    Ledger::break_lock(store.as_ref(), &key)?;
+    Ledger::break_lock(store.as_ref(), &key, &lock)?;
     told(name, json, true)
 }
 

@@ -55,7 +55,7 @@ fn what_was_replaced_or_deleted_is_listed_and_comes_back() {
     let (done, text) = place.tool(&["restore", &id[..8]]);
     assert!(done.status.success(), "{text}");
     assert_eq!(place.value(), "one");
-    Ledger::remove_objects(place.store.as_ref(), "a.h5").unwrap();
+    Ledger::remove_objects(&place.store, "a.h5").unwrap();
     let (listed, text) = place.tool(&["versions"]);
     assert!(listed.status.success() && text.contains("(deleted)"), "{text}");
     let (done, text) = place.tool(&["restore"]);

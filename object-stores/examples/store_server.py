@@ -72,6 +72,10 @@ class Handler(BaseHTTPRequestHandler):
             why = {"error": f"a body says its length, which is at most {MAX_BODY} bytes"}
             return self.answer(413, json.dumps(why).encode())
         body = self.rfile.read(length)
+        if len(body) < length:
+            # The client has gone in the middle: nothing of it counts.
+            self.close_connection = True
+            return self.answer(400, b'{"error": "the body is shorter than it says"}')
         path = unquote(url.path)
         try:
             if path == "/v1":

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 
 pub use self::folder::About;
 use self::inherited::Inherited;
-pub use self::leftovers::{Arrival, Leftover, has_operations, leftovers};
+pub use self::leftovers::{Arrival, Leftover, has_operations, leftovers, needs_sync};
 use self::operation::{Action, Content, Queued};
 use self::queue::Queue;
 pub use self::queue::StageUse;
@@ -124,7 +124,8 @@ impl StagedStore {
         let failed =
             |e| Error::io(Operation::Open, e).because(format!("the stage {} cannot be used", dir.display()));
         let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
-        let about = About { url, place: inner.place_of(&key), key, host, pid: std::process::id() };
+        let (place, pid) = (inner.place_of(&key), std::process::id());
+        let about = About { url, place, key, host, pid, sync };
         let real = folder::make(&dir).map_err(failed)?;
         let folder = folder::Folder::create(&real, &about, sync).map_err(failed)?;
         Ok(StagedStore {

@@ -129,6 +129,21 @@ def check_deleted_containers(folder):
     assert Path("native.h5").exists() and Path("text.h5").exists()
 
 
+def check_what_lies_at_the_path_of_another_stays(folder):
+    """A container of the store that the settings name, and something else at the local path: a deletion takes neither."""
+    make(f"file://{folder}/elsewhere/a.h5")
+    set_ = {"HDF5_VOL_CONNECTOR": f"h5lake store=file://{folder}/elsewhere"}
+    for content in (b"a text", b"\x89HDF\r\n\x1a\nnative"):
+        Path("a.h5").write_bytes(content)
+        said = run("rm", "a.h5", code=1, **set_)
+        assert "no pointer file" in said, said
+        assert Path("a.h5").read_bytes() == content
+        look(f"file://{folder}/elsewhere/a.h5")
+    os.remove("a.h5")
+    run("rm", "a.h5", **set_)
+    raises(FileNotFoundError, h5py.File, f"file://{folder}/elsewhere/a.h5")
+
+
 def check_old_versions_come_back(folder):
     for name in ("a.h5", f"file://{folder}/store/a.h5"):
         make(name)

@@ -97,12 +97,15 @@ fn walk(folder: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<(), Fai
     Ok(())
 }
 
+/// Whether a file of a folder is what can be converted. One that cannot be looked at is taken for such: its conversion then fails, and
+/// says why.
 fn is_source(direction: Direction, path: &Path) -> bool {
+    let is = |wanted: Probe| Ledger::probe_file(path).map_or(true, |found| found == wanted);
     match direction {
-        Direction::Import => matches!(Ledger::probe_file(path), Ok(Probe::NativeHdf5)),
+        Direction::Import => is(Probe::NativeHdf5),
         Direction::Export => match find_version(path, Access::ReadOnly) {
-            Ok((Place { target: Target::Objects { .. }, .. }, _)) => true,
-            _ => matches!(Ledger::probe_file(path), Ok(Probe::Container)),
+            Ok((Place { target: Target::Objects { .. }, .. }, _)) | Err(_) => true,
+            Ok(_) => is(Probe::Container),
         },
     }
 }

@@ -42,7 +42,7 @@ fn convert_to_file(
 ) -> Result<(), Failure> {
     let folder = folder_of(target);
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let temporary = Temporary(std::path::absolute(hidden(&folder, n))?);
+    let temporary = Temporary(std::path::absolute(hidden(&folder, n)?)?);
     let user_block = worker::run(direction, library, &pair.source, &temporary.0)?;
     if user_block > 0 {
         let local = match direction {
@@ -66,7 +66,7 @@ fn convert_to_file(
 /// A store gets a copy of a container in a temporary folder: its name leads to the whole container, or to nothing. There is no
 /// user block in a store.
 fn convert_to_store(pair: &Pair, target: &Target, library: &Path, n: usize) -> Result<(), Failure> {
-    let temporary = Temporary(hidden(&std::env::temp_dir(), n));
+    let temporary = Temporary(hidden(&std::env::temp_dir(), n)?);
     worker::run(Direction::Import, library, &pair.source, &temporary.0)?;
     let (_, ledger) = find(&pair.target, Access::ReadOnly)?;
     let options = Options { ledger, ..Options::default() };
@@ -74,8 +74,12 @@ fn convert_to_store(pair: &Pair, target: &Target, library: &Path, n: usize) -> R
     Ok(())
 }
 
-fn hidden(folder: &Path, n: usize) -> PathBuf {
-    folder.join(format!(".h5lake-conversion-{}-{n}.h5", std::process::id()))
+/// A name that no other conversion has: processes of several machines, and of containers, may have one process id.
+fn hidden(folder: &Path, n: usize) -> Result<PathBuf, Failure> {
+    let mut random = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let random = u64::from_le_bytes(random);
+    Ok(folder.join(format!(".h5lake-conversion-{}-{n}-{random:016x}.h5", std::process::id())))
 }
 
 /// The folder in which a path lies.

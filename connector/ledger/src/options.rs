@@ -265,6 +265,8 @@ pub struct LockHolder {
     pub lives: Option<bool>,
     /// The folder on its machine in which it stages its commits; some may not have arrived.
     pub stage: Option<String>,
+    /// What no other lock has; `None` where the lock is damaged.
+    pub nonce: Option<[u8; 16]>,
 }
 
 /// What a leftover of a stage brought to a store.

@@ -242,7 +242,7 @@ fn a_container_that_is_kept_is_no_try() {
     again.put(b"later", "1").unwrap();
     again.commit().unwrap();
     again.close().unwrap();
-    Ledger::remove_objects(store.as_ref(), "c").unwrap();
+    Ledger::remove_objects(&store, "c").unwrap();
     store.put(&header, kept.into(), object_stores::PutMode::Overwrite).unwrap();
     let made = to.copy(&origin(3), &mut |l, earlier| {
         assert!(matches!(earlier, EarlierTry::None), "{earlier:?}");

@@ -84,7 +84,7 @@ fn who_asks_for_it_in_the_same_process_waits() {
     let again = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, options());
     assert!(matches!(again.unwrap_err().kind(), ErrorKind::Locked { .. }));
     l.close().unwrap();
-    Ledger::remove_objects(store.as_ref(), KEY).unwrap();
+    Ledger::remove_objects(&store, KEY).unwrap();
     assert_eq!(objects(&store), [""; 0]);
 }
 

@@ -124,7 +124,7 @@ fn a_container_that_was_replaced_or_deleted_takes_no_commits() {
     let r = Ledger::open_objects(store.clone(), "c", Access::ReadOnly, Options::default()).unwrap();
     assert_eq!(r.get(b"k").unwrap().unwrap(), Bytes::from("\0of b"));
     assert_eq!(r.get(b"lost").unwrap(), None);
-    Ledger::remove_objects(store.as_ref(), "c").unwrap();
+    Ledger::remove_objects(&store, "c").unwrap();
     put(&b, b"k", b"lost too");
     let e = b.commit().unwrap_err();
     assert!(matches!(e.kind(), ErrorKind::Broken { why } if why.contains("deleted")), "{e}");

@@ -138,10 +138,7 @@ fn a_second_writer_is_told_who_has_the_container() {
     }
     let refused = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, Options::default());
     assert!(matches!(refused.unwrap_err().kind(), ErrorKind::Locked { .. }));
-    assert!(matches!(
-        Ledger::remove_objects(store.as_ref(), KEY).unwrap_err().kind(),
-        ErrorKind::Locked { .. }
-    ));
+    assert!(matches!(Ledger::remove_objects(&store, KEY).unwrap_err().kind(), ErrorKind::Locked { .. }));
     l.close().unwrap();
     drop(open(&store, Access::ReadWrite, &Options::default()));
 }
@@ -334,7 +331,7 @@ fn what_is_not_ours_stays() {
     for (bytes, probe) in [("", Probe::Other), ("text", Probe::Other), ("\u{89}", Probe::Other)] {
         store.put(&key, bytes.into(), PutMode::Overwrite).unwrap();
         assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), probe);
-        let e = Ledger::remove_objects(store.as_ref(), KEY).unwrap_err();
+        let e = Ledger::remove_objects(&store, KEY).unwrap_err();
         assert!(matches!(e.kind(), ErrorKind::NotAContainer { .. }), "{e}");
         let e = Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, opts()).unwrap_err();
         assert!(matches!(e.kind(), ErrorKind::NotAContainer { .. }), "{e}");
@@ -352,7 +349,7 @@ fn what_is_not_ours_stays() {
     store.put(&key, "".into(), PutMode::Overwrite).unwrap();
     drop(Ledger::create_objects(store.clone(), KEY, Replace::Atomically, opts()).unwrap());
     assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), Probe::Container);
-    Ledger::remove_objects(store.as_ref(), KEY).unwrap();
+    Ledger::remove_objects(&store, KEY).unwrap();
     assert_eq!(store.list("", None).count(), 0);
     let e = Ledger::open_objects(store, KEY, Access::ReadOnly, opts()).unwrap_err();
     assert_eq!((e.kind(), e.errno()), (&ErrorKind::NotFound, Some(2)));

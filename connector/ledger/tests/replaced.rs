@@ -51,7 +51,7 @@ fn readers_of_what_was_replaced_or_deleted_go_on() {
         let of_second = open(&store, Access::ReadOnly);
         assert!(content(&of_first).unwrap() == first);
         assert!(!of_first.refresh().unwrap(), "there is nothing newer of it");
-        Ledger::remove_objects(store.as_ref(), KEY).unwrap();
+        Ledger::remove_objects(&store, KEY).unwrap();
         let gone = Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, opts()).unwrap_err();
         assert_eq!(*gone.kind(), ErrorKind::NotFound);
         assert!(content(&of_first).unwrap() == first);
@@ -86,7 +86,7 @@ fn what_was_replaced_can_be_brought_back() {
     let replaced = listed();
     assert_eq!((replaced.len(), replaced[0].version, replaced[0].deleted), (1, 12, false));
     assert_eq!(replaced[0].until - replaced[0].time, 600_000_000, "ten minutes");
-    Ledger::remove_objects(store.as_ref(), KEY).unwrap();
+    Ledger::remove_objects(&store, KEY).unwrap();
     let all = listed();
     assert_eq!(all.iter().map(|r| (r.version, r.deleted)).collect::<Vec<_>>(), [(3, true), (12, false)]);
     // The last one first, then the one before it over that.
@@ -122,14 +122,14 @@ fn what_was_replaced_long_ago_is_swept() {
     open(&store, Access::ReadWrite).vacuum().unwrap();
     assert!(Ledger::replaced_objects(store.as_ref(), KEY).unwrap().is_empty());
     // and where nothing is left, by whoever looks after the name.
-    Ledger::remove_objects(store.as_ref(), KEY).unwrap();
+    Ledger::remove_objects(&store, KEY).unwrap();
     std::thread::sleep(Duration::from_millis(400));
     Ledger::sweep_replaced_objects(store.as_ref(), KEY).unwrap();
     assert_eq!(keys(&store), 0);
     // Without retention, at once.
     let o = Options { retention: Some(Duration::ZERO), ..opts() };
     make(&store, &o, 5);
-    Ledger::remove_objects(store.as_ref(), KEY).unwrap();
+    Ledger::remove_objects(&store, KEY).unwrap();
     assert_eq!(keys(&store), 0);
 }
 

@@ -242,7 +242,8 @@ fn a_rest_that_was_given_up_harms_nothing() {
     let told =
         |l: &Arc<dyn ObjectStore>| Ledger::lock_holder(l.as_ref(), KEY).unwrap().and_then(|lock| lock.stage);
     assert!(told(&places.store).is_some());
-    Ledger::break_lock(places.store.as_ref(), KEY).unwrap();
+    let lock = Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
+    Ledger::break_lock(places.store.as_ref(), KEY, &lock).unwrap();
     let l = open(&places.store, Access::ReadWrite).unwrap();
     l.put(b"mine", vec![0, 7]).unwrap();
     l.commit().unwrap();

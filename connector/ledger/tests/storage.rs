@@ -51,7 +51,7 @@ fn a_file_is_no_head_of_a_store() {
             }
             let replaced = Ledger::create_objects(store.clone(), "a.h5", Replace::Atomically, opts());
             is_wrong_storage(replaced, "local path");
-            is_wrong_storage(Ledger::remove_objects(&*store, "a.h5"), "local path");
+            is_wrong_storage(Ledger::remove_objects(&store, "a.h5"), "local path");
             assert_eq!(fs::read(&path).unwrap(), before);
             assert_eq!(Ledger::probe_file(&path).unwrap(), Probe::Container);
             Ledger::open_file(&path, Access::ReadWrite, opts()).unwrap();

@@ -11,6 +11,7 @@ use h5lake_ledger::{
     Access, At, BranchName, ByteSource, ForeignObject, Ledger, OpenedFile, Probe, SyncPolicy, TagName,
 };
 use object_stores::registry::{self, Registry, Settings, is_url, split_scheme};
+use object_stores::staged;
 use object_stores::{DiskCache, ObjectStore, ObservedStore};
 
 use crate::config::{self, Config};
@@ -99,6 +100,36 @@ impl Place {
                     matches!(Ledger::probe_objects(&**store, key), Ok(Probe::NotFound))
                 }
             }
+    }
+
+    /// Checks that deleting the container leaves nothing else without a name.
+    ///
+    /// # Errors
+    /// If something that is no pointer file lies where one belongs.
+    pub fn check_removable(&self) -> Result<()> {
+        match &self.pointer {
+            Some(path) if self.is_taken_locally() => {
+                let text = format!(
+                    "'{}' is no pointer file, and the container that the settings name is another one; name it by its URL",
+                    path.display()
+                );
+                Err(Error::file(Minor::CannotOperate, text, Some(nix::libc::EEXIST)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the pointer file of a container that is deleted, if there is one by now, and nothing else.
+    ///
+    /// # Errors
+    /// Those of removing it.
+    pub fn remove_pointer(&self) -> std::io::Result<()> {
+        match &self.pointer {
+            Some(path) if pointer::read(path).is_ok_and(|found| found.is_some()) => {
+                std::fs::remove_file(path)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether something that is no pointer file lies where one belongs.
@@ -468,7 +499,9 @@ fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
     let mut settings = Settings::new();
     let scheme = split_scheme(url).map(|(scheme, _)| scheme).filter(|scheme| knows(scheme, config));
     // The other stores either sync always or have nothing to sync.
-    if config.sync == SyncPolicy::Commit && scheme.as_deref().is_some_and(registry::has_sync) {
+    let is_synced = config.sync == SyncPolicy::Commit
+        || config.stage.as_deref().is_some_and(|dir| staged::needs_sync(Path::new(dir), url));
+    if is_synced && scheme.as_deref().is_some_and(registry::has_sync) {
         settings.insert("sync".to_owned(), "power".to_owned());
     }
     if let Some(timeout) = config.timeout

@@ -42,13 +42,17 @@ pub struct About {
     pub host: String,
     /// The writer's process id.
     pub pid: u32,
+    /// What was put into it was to outlive a loss of power, and so has to in the store.
+    pub sync: bool,
 }
 
 impl About {
     fn encode(&self) -> String {
-        let About { url, key, place, host, pid } = self;
-        json!({ "format": FORMAT, "url": url, "key": key, "place": place, "host": host, "pid": pid })
-            .to_string()
+        let About { url, key, place, host, pid, sync } = self;
+        json!({
+            "format": FORMAT, "url": url, "key": key, "place": place, "host": host, "pid": pid, "sync": sync
+        })
+        .to_string()
     }
 
     fn decode(text: &str) -> Option<Self> {
@@ -58,7 +62,10 @@ impl About {
             return None;
         }
         let pid = u32::try_from(value.get("pid")?.as_u64()?).ok()?;
-        Some(About { url: text("url")?, key: text("key")?, place: text("place")?, host: text("host")?, pid })
+        let (url, key, place, host) = (text("url")?, text("key")?, text("place")?, text("host")?);
+        // Earlier builds did not say it.
+        let sync = value.get("sync").and_then(Value::as_bool).unwrap_or(true);
+        Some(About { url, key, place, host, pid, sync })
     }
 }
 

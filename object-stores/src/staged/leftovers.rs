@@ -44,6 +44,12 @@ pub fn leftovers(dir: &Path, place: Option<&str>) -> io::Result<Vec<(PathBuf, Ab
     }
 }
 
+/// Whether a queue in `dir` that is of a store holds what was to outlive a loss of power. Then the store that it is brought to has to
+/// sync, whatever its opener asked for.
+pub fn needs_sync(dir: &Path, url: &str) -> bool {
+    leftovers(dir, None).is_ok_and(|all| all.iter().any(|(_, about)| about.sync && about.url == url))
+}
+
 /// An object that operations change, and that does not belong to their container.
 fn foreign_key<'a>(waiting: &'a [Queued], belongs: &dyn Fn(&Key) -> bool) -> Option<&'a Key> {
     waiting.iter().flat_map(Queued::keys).find(|key| !belongs(key))

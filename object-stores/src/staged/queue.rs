@@ -37,8 +37,8 @@ pub(super) struct Queue {
     pub(super) inner: Arc<dyn ObjectStore>,
     pub(super) folder: Folder,
     pub(super) state: Mutex<State>,
-    /// Up to which number the folder says that all have arrived.
-    noted: Mutex<u64>,
+    /// Up to which number the folder says that all have arrived, and what has arrived and is not noted: its files stay.
+    noted: Mutex<(u64, Vec<Arc<Queued>>)>,
     /// Something arrived, failed or was queued, or the queue has ended.
     pub(super) changed: Condvar,
     pub(super) counts: Arc<StageUse>,
@@ -110,14 +110,17 @@ impl Queue {
             return;
         }
         let mut noted = self.noted.lock();
-        if number > *noted {
-            *noted = number;
+        let (up_to, unnoted) = &mut *noted;
+        unnoted.extend(gone);
+        if number > *up_to {
+            // Without the note files that are gone would be missing. What is replayed for want of it finds itself in the store.
             if let Err(e) = self.folder.note_arrived(number) {
-                // What is replayed for want of the note finds itself in the store.
-                tracing::warn!(error = %e, "the stage does not note what arrived");
+                tracing::warn!(error = %e, "the stage does not note what arrived; the next arrival tries again");
+                return;
             }
+            *up_to = number;
         }
-        for queued in gone {
+        for queued in unnoted.drain(..) {
             let file = self.folder.file(queued.number);
             if let Err(e) = std::fs::remove_file(&file)
                 // Whoever closed the stage has removed it.

@@ -14,8 +14,10 @@ from ._references import _need
 from ._tool import Name
 
 #: Attributes by which HDF5 keeps dimension scales.
-HIDDEN = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_nc3_strict",
+HIDDEN = {"DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_nc3_strict",
           "_NCProperties", "_ARRAY_DIMENSIONS"}
+#: The same, of scales alone: others may have attributes of these names.
+OF_SCALES = {"CLASS", "NAME"}
 #: Bytes that are copied at once, about.
 STEP = 64 << 20
 
@@ -48,12 +50,17 @@ def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "
     return left_out
 
 
+def _is_of_scale(h5py, object, name):
+    """Whether an attribute is one by which HDF5 marks a dimension scale."""
+    return name in OF_SCALES and isinstance(object, h5py.Dataset) and h5py.h5ds.is_scale(object.id)
+
+
 def _export_attributes(h5py, source, target, left_out):
     import numpy as np
 
     made = {}
     for name in source.attrs:
-        if name in HIDDEN:
+        if name in HIDDEN or _is_of_scale(h5py, source, name):
             continue
         try:
             value = source.attrs[name]
@@ -158,27 +165,27 @@ def _parts(shape, chunks, itemsize):
 def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]]":
     """Makes a new container of a Zarr hierarchy of version 2 or 3, in a folder or at a URL that zarr-python opens. Arrays keep their
     chunks; compressed ones become gzip with shuffle. Named dimensions become dimension scales where an array has their name. Returns
-    the paths of what HDF5 cannot have, each with a reason. When this returns, the container is whole."""
+    the paths of what HDF5 cannot have, each with a reason. When this returns, the container is whole; after an
+    error there is none. A process that is killed meanwhile leaves a part of it."""
     h5py, zarr = _need("h5py", "zarr")
     root = zarr.open(os.fspath(source), mode="r")
     left_out = []
-    # A container that is there is an error; one that fails is never there.
-    with _switched(settings), h5py.File(target, "w-") as file:
+    with _switched(settings):
+        # A container that is there is an error; one that fails is never there.
+        file = h5py.File(target, "w-")
         try:
-            if isinstance(root, zarr.Array):
-                named = {"data": _import_array(h5py, root, file, "data", left_out)}
-            else:
-                named = _import_group(h5py, zarr, root, file, left_out)
-            _attach(file, named)
-        except BaseException:
-            failed = True
-            raise
-        else:
-            failed = False
-        finally:
-            if failed:
+            try:
+                if isinstance(root, zarr.Array):
+                    named = {"data": _import_array(h5py, root, file, "data", left_out)}
+                else:
+                    named = _import_group(h5py, zarr, root, file, left_out)
+                _attach(file, named)
+            finally:
+                # What is not committed before is committed here, and may fail.
                 file.close()
-                _remove(target, settings)
+        except BaseException:
+            _remove(target, settings)
+            raise
     return left_out
 
 

@@ -297,7 +297,7 @@ impl Ledger {
     ///
     /// # Errors
     /// `NotFound`; `NotAContainer` for anything else, which stays; `Locked` while a writer has it open; `Store`.
-    pub fn remove_objects(store: &dyn ObjectStore, key: &str) -> Result<()> {
+    pub fn remove_objects(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
         objects::remove(store, key)
     }
 
@@ -336,12 +336,12 @@ impl Ledger {
         objects::lock_holder(store, key)
     }
 
-    /// Takes the lock of a container in an object store away from whoever has it. What that writer has not committed is lost to
+    /// Takes the lock of a container in an object store away from who was [found](Self::lock_holder) to have it. What that writer has not committed is lost to
     /// it when another one commits: its next commit fails, and says so.
     ///
     /// # Errors
-    /// `NotFound`, `NotAContainer`, `Store`.
-    pub fn break_lock(store: &dyn ObjectStore, key: &str) -> Result<()> {
-        objects::break_lock(store, key)
+    /// `NotFound`, `NotAContainer`, `Store`; `Locked` if somebody else has it by now.
+    pub fn break_lock(store: &dyn ObjectStore, key: &str, found: &LockHolder) -> Result<()> {
+        objects::break_lock(store, key, found)
     }
 }

@@ -147,12 +147,23 @@ pub(crate) fn holder(store: &dyn ObjectStore, names: &Names, target: &str) -> Re
             Life::Unknown => None,
         }),
         stage: note.as_ref().and_then(|note| note.stage.clone()),
+        nonce: note.as_ref().map(|note| note.nonce),
         holder: note.map(|note| note.holder),
     }))
 }
 
-/// Takes a lease away from whoever has it.
-pub(crate) fn take_away(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<()> {
+/// Takes a lease away from the one that was found; another one's stays.
+pub(crate) fn take_away(
+    store: &dyn ObjectStore,
+    names: &Names,
+    found: &LockHolder,
+    target: &str,
+) -> Result<()> {
+    match holder(store, names, target)? {
+        None => return Ok(()),
+        Some(now) if now.nonce == found.nonce => (),
+        Some(now) => return Err(Error::new(target, ErrorKind::Locked { holder: now.holder })),
+    }
     store.delete(&names.key("lock", target)?).map_err(|e| store_error(target, &e))
 }
 
@@ -345,8 +356,10 @@ impl HeldLease {
         if std::mem::replace(&mut self.released, true) {
             return Ok(());
         }
-        // Somebody else may have taken it meanwhile, and it is not ours to delete.
-        if self.age() + RENEW_INTERVAL >= TERM && !self.is_ours()? {
+        // Somebody else may have taken it meanwhile, and it is not ours to delete. Where no condition guards the head, the lock alone
+        // keeps two writers apart, and is looked at always: a user may have taken it away.
+        let may_be_anothers = self.age() + RENEW_INTERVAL >= TERM || !self.store.honours(Condition::Update);
+        if may_be_anothers && !self.is_ours()? {
             return Ok(());
         }
         self.store.delete(&self.key).map_err(|e| store_error(&self.target, &e))

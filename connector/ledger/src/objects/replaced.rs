@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::checksum::{seal, unseal};
 use crate::clock;
@@ -129,9 +129,14 @@ pub(super) fn tombstones(store: &dyn ObjectStore, head: &Key, target: &str) -> R
 }
 
 fn read(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<Tombstone>> {
+    Ok(look(store, key, target)?.map(|(stone, _)| stone))
+}
+
+/// A tombstone, and what the store says of it now.
+fn look(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<(Tombstone, ObjectMeta)>> {
     let found = store.get_whole_opt(key, MAX_HEAD_BYTES).map_err(|e| store_error(target, &e))?;
     let damaged = |why| Error::corrupt(target, format!("tombstone {key}"), why);
-    found.map(|found| Tombstone::decode(&found.bytes).map_err(damaged)).transpose()
+    found.map(|found| Ok((Tombstone::decode(&found.bytes).map_err(damaged)?, found.meta))).transpose()
 }
 
 pub(super) fn id_of(key: &Key) -> &str {
@@ -174,6 +179,23 @@ pub(crate) fn sweep(store: &dyn ObjectStore, head: &Key, target: &str) -> Result
     stones.iter().try_for_each(|meta| sweep_one(store, head, meta, now, target))
 }
 
+/// Keeps a container that is about to be swept from being brought back meanwhile: its tombstone says from now on that it stays for
+/// no time. False if somebody else has put the tombstone anew.
+fn claim(
+    store: &dyn ObjectStore,
+    key: &Key,
+    stone: &Tombstone,
+    etag: Option<&Etag>,
+    target: &str,
+) -> Result<bool> {
+    let claimed = Tombstone { retention: 0, by: Author::myself(), ..stone.clone() };
+    match put_over(store, key, claimed.encode(), etag) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == object_stores::ErrorKind::PreconditionFailed => Ok(false),
+        Err(e) => Err(store_error(target, &e)),
+    }
+}
+
 fn sweep_one(
     store: &dyn ObjectStore,
     head: &Key,
@@ -182,8 +204,8 @@ fn sweep_one(
     target: &str,
 ) -> Result<()> {
     // One that cannot be read leads nowhere, and its container stays: nobody knows for how long.
-    let Ok(Some(stone)) = read(store, &meta.key, target) else { return Ok(()) };
-    let age = now.duration_since(meta.modified).unwrap_or_default();
+    let Ok(Some((stone, there))) = look(store, &meta.key, target) else { return Ok(()) };
+    let (age, etag) = (now.duration_since(there.modified).unwrap_or_default(), there.etag);
     if age < Duration::from_millis(stone.retention).min(VOID_TOMBSTONE_LIFETIME) {
         return Ok(());
     }
@@ -203,6 +225,9 @@ fn sweep_one(
             let Some(old) = old.filter(|_| age >= Duration::from_millis(stone.retention)) else {
                 return Ok(());
             };
+            if !claim(store, &meta.key, &stone, etag.as_ref(), target)? {
+                return Ok(());
+            }
             delete_lake(store, &Names::new(head.clone(), &old.fixed.id, target)?, target)?;
         }
     }
@@ -276,10 +301,16 @@ pub(crate) fn restore(store: &dyn ObjectStore, key: &str, id: &str) -> Result<Re
     let none = || Error::new(&target, ErrorKind::NotFound);
     let found = found.pop().ok_or_else(none)?;
     let tombstone = key_of(&head, &found.id, &target)?;
-    let stone = read(store, &tombstone, &target)?.ok_or_else(none)?;
-    // Anew, so that nobody sweeps meanwhile what comes back.
-    let again = PutPayload::from(stone.encode());
-    store.put(&tombstone, again, PutMode::Overwrite).map_err(|e| store_error(&target, &e))?;
+    let (stone, there) = look(store, &tombstone, &target)?.ok_or_else(none)?;
+    if stone.retention == 0 {
+        // It is being swept.
+        return Err(none());
+    }
+    // Anew, so that nobody sweeps meanwhile what comes back; unless somebody has begun to.
+    put_over(store, &tombstone, stone.encode(), there.etag.as_ref()).map_err(|e| match e.kind() {
+        object_stores::ErrorKind::PreconditionFailed => none(),
+        _ => store_error(&target, &e),
+    })?;
     let there = read_head(store, &head, &target)?;
     let put = match &there {
         Some((bytes, etag)) => {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub mod files;
+pub mod hooked;
 pub mod work;
 
 use std::path::PathBuf;

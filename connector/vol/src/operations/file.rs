@@ -581,16 +581,16 @@ fn delete_container(config: &Config, place: Place, name: &[u8]) -> Result<()> {
         let text = "a container behind a file driver is not deleted; delete it without the driver";
         return Err(Error::new(Minor::Unsupported, text));
     }
-    let removed = match place.target {
+    place.check_removable()?;
+    let removed = match &place.target {
         Target::File(path) => {
             let options = h5lake_ledger::Options { retention: config.retention, ..Default::default() };
-            h5lake_ledger::Ledger::remove_file(&path, &options)
+            h5lake_ledger::Ledger::remove_file(path, &options)
         }
-        Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(&*store, &key),
+        Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(store, key),
     };
-    if let (Ok(()), Some(pointer)) = (&removed, &place.pointer) {
-        // It may never have been there: the container was made without it.
-        let _ = std::fs::remove_file(pointer);
+    if removed.is_ok() {
+        let _it_leads_nowhere_then = place.remove_pointer();
     }
     removed.map_err(|error| {
         Error::file(Minor::CannotOperate, format!("unable to delete file: {error}"), error.errno())

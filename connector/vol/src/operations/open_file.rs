@@ -74,9 +74,10 @@ fn close_last(session: &Arc<Session>) -> Result<()> {
     let open_objects = || identifiers_of(session, EVERYTHING_BUT_FILES);
     match degree_of(session)? {
         STRONG => {
-            let all_closed =
-                open_objects()?.into_iter().fold(true, |all, id| library.close_all_references(id) && all);
-            if !all_closed {
+            // All of them, also if one cannot be closed.
+            let mut stay = open_objects()?;
+            stay.retain(|id| !library.close_all_references(*id));
+            if !stay.is_empty() {
                 let text =
                     "can't close file, an object of it can't be closed; what it could not write is lost";
                 return Err(Error::new(Minor::CannotOperate, text));

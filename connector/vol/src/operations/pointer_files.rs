@@ -62,7 +62,7 @@ pub fn take_back(container: Arc<Container>, place: &Place) {
     // It gives its lease back first.
     drop(container);
     if let Target::Objects { store, key, .. } = &place.target {
-        let _the_next_creator_is_told = Ledger::remove_objects(&**store, key);
+        let _the_next_creator_is_told = Ledger::remove_objects(store, key);
     }
 }
 

@@ -1,0 +1,123 @@
+//! Deleting, sweeping and bringing back containers of a store, while others do the same.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::hooked::{Hooked, When};
+use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Replace};
+use object_stores::{Key, ObjectStore, Registry};
+
+const KEY: &str = "c.h5";
+
+fn directory() -> (tempfile::TempDir, Arc<dyn ObjectStore>) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Registry::global().open(&format!("file://{}", dir.path().display())).unwrap();
+    (dir, store)
+}
+
+fn make(store: &Arc<dyn ObjectStore>, value: &'static str, retention: Duration) -> h5lake_ledger::Result<()> {
+    let o = Options { retention: Some(retention), ..Options::default() };
+    let l = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, o)?;
+    let payload = l.write_payload(&[value.as_bytes()[0]; 100_000])?;
+    l.put(b"payload", payload.to_bytes())?;
+    l.put(b"k", value)?;
+    l.commit_to_close()?;
+    l.close()
+}
+
+fn value(store: &Arc<dyn ObjectStore>) -> Option<String> {
+    let l = Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, Options::default()).ok()?;
+    let payload = h5lake_ledger::Extent::decode(&l.get(b"payload").unwrap().unwrap()).unwrap().0;
+    let mut bytes = vec![0; 100_000];
+    l.read_payload(&payload, 0, &mut bytes).unwrap();
+    let value = String::from_utf8(l.get(b"k").unwrap().unwrap().to_vec()).unwrap();
+    assert_eq!(bytes, [value.as_bytes()[0]; 100_000]);
+    Some(value)
+}
+
+/// Runs `call` on a store where `other` comes in once, at the nth request, for each of them.
+fn at_each_request(
+    prepare: &dyn Fn(&Arc<dyn ObjectStore>),
+    call: &dyn Fn(&Arc<dyn ObjectStore>) -> h5lake_ledger::Result<()>,
+    other: fn(&Arc<dyn ObjectStore>) -> bool,
+    check: &dyn Fn(&Arc<dyn ObjectStore>, h5lake_ledger::Result<()>, bool),
+) {
+    for n in 0.. {
+        let (_dir, inner) = directory();
+        prepare(&inner);
+        let (at, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, flag, beneath) = (at.clone(), done.clone(), inner.clone());
+        let hook = Box::new(move |_: When, _: &Key| {
+            if count.fetch_add(1, Ordering::SeqCst) == n {
+                flag.store(1 + usize::from(other(&beneath)), Ordering::SeqCst);
+            }
+        });
+        let store: Arc<dyn ObjectStore> = Arc::new(Hooked { inner: inner.clone(), hook });
+        let result = call(&store);
+        check(&inner, result, done.load(Ordering::SeqCst) == 2);
+        if at.load(Ordering::SeqCst) <= n {
+            assert!(n > 5, "{n} requests");
+            return;
+        }
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn who_deletes_a_container_deletes_no_other_one() {
+    at_each_request(
+        &|store| make(store, "old", HOUR).unwrap(),
+        &|store| Ledger::remove_objects(store, KEY),
+        |store| make(store, "new", HOUR).is_ok(),
+        &|store, removed, is_replaced| {
+            // What was put in its place is there, or is kept as what was deleted.
+            let kept = || Ledger::replaced_objects(store.as_ref(), KEY).unwrap();
+            if is_replaced && value(store).is_none() {
+                let newest = kept().into_iter().next().expect("the new one is kept");
+                Ledger::restore_objects(store.as_ref(), KEY, &newest.id).unwrap();
+                assert_eq!(value(store).as_deref(), Some("new"), "{removed:?}");
+            } else {
+                assert_eq!(value(store).as_deref(), is_replaced.then_some("new"), "{removed:?}");
+            }
+        },
+    );
+}
+
+#[test]
+fn what_is_brought_back_is_not_swept() {
+    at_each_request(
+        &|store| {
+            make(store, "old", Duration::from_millis(200)).unwrap();
+            Ledger::remove_objects(store, KEY).unwrap();
+            std::thread::sleep(Duration::from_millis(250));
+        },
+        &|store| Ledger::sweep_replaced_objects(store.as_ref(), KEY),
+        |store| Ledger::restore_objects(store.as_ref(), KEY, "").is_ok(),
+        &|store, swept, is_restored| {
+            swept.unwrap();
+            assert_eq!(value(store).as_deref(), is_restored.then_some("old"));
+        },
+    );
+}
+
+#[test]
+fn a_lock_that_another_has_by_now_is_not_taken_away() {
+    let (_dir, store) = directory();
+    make(&store, "old", HOUR).unwrap();
+    let open = || Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, Options::default()).unwrap();
+    let first = open();
+    let shown = Ledger::lock_holder(store.as_ref(), KEY).unwrap().unwrap();
+    first.close().unwrap();
+    let second = open();
+    let refused = Ledger::break_lock(store.as_ref(), KEY, &shown).unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::Locked { .. }), "{refused}");
+    let shown = Ledger::lock_holder(store.as_ref(), KEY).unwrap().unwrap();
+    Ledger::break_lock(store.as_ref(), KEY, &shown).unwrap();
+    Ledger::break_lock(store.as_ref(), KEY, &shown).unwrap();
+    drop(second);
+}
