@@ -128,7 +128,8 @@ impl Container {
             }
         }
         let full = || Error::range("an object has too many heap segments");
-        let (next, before) = if many {
+        // A branch began with segments that may be gone here by now, and merges what it knows by their numbers: none is given again.
+        let (next, before) = if many || !self.ledger.branches()?.is_empty() {
             let number = u32::try_from(s.ids.number(&self.ledger)?).ok().filter(|n| *n < OF_MANY);
             (OF_MANY | number.ok_or_else(full)?, going.begun)
         } else {

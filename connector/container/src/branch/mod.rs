@@ -70,6 +70,16 @@ impl Container {
     /// `NoSuchBranch`; `Conflict`, naming what both changed: then nothing is merged, and the branch stays; `Locked` while a
     /// single writer has the container open; those of reading and of committing.
     pub fn merge_branch(target: &Target, name: BranchName, options: &Options) -> Result<MergedBranch> {
+        Self::merge_branch_after(target, name, options, || ())
+    }
+
+    /// The same; `is_staged` is called when all is staged and nothing committed.
+    pub(crate) fn merge_branch_after(
+        target: &Target,
+        name: BranchName,
+        options: &Options,
+        is_staged: impl FnOnce(),
+    ) -> Result<MergedBranch> {
         let main = open_main(target, options)?;
         let branch = main.ledger.branch_named(name)?;
         let at = Some(At::Tag(name.tag()));
@@ -84,7 +94,9 @@ impl Container {
         }
         let staged = main.stage_branch(&base, &branch);
         drop(base);
-        let entries = main.all_or_nothing(staged.and_then(|entries| main.flush().map(|()| entries)))?;
+        is_staged();
+        let entries =
+            main.all_or_nothing(staged.and_then(|entries| main.flush_settled().map(|()| entries)))?;
         main.ledger.look_at_tags();
         let version = main.ledger.version();
         Ok(MergedBranch { branch, version, entries })
@@ -96,9 +108,21 @@ impl Container {
     /// `NoSuchBranch`; `Conflict` if it was committed to meanwhile: then it stays; `Locked` while a single writer has the container
     /// open; those of reading and of committing.
     pub fn delete_branch(target: &Target, name: BranchName, options: &Options) -> Result<Branch> {
+        Self::delete_branch_after(target, name, options, || ())
+    }
+
+    /// The same; `is_staged` is called when all is staged and nothing committed.
+    pub(crate) fn delete_branch_after(
+        target: &Target,
+        name: BranchName,
+        options: &Options,
+        is_staged: impl FnOnce(),
+    ) -> Result<Branch> {
         let main = open_main(target, options)?;
         let branch = main.ledger.branch_named(name)?;
         let is_of_base = main.ledger.base_holds(name)?;
+        // Who commits to it meanwhile is met as by a merge.
+        main.state().others.merges(&branch);
         let staged = main.each_of_branch(name, |entry| {
             if let Some(value) = entry.value {
                 main.free_unless(&entry.key, value, &is_of_base)?;
@@ -106,18 +130,30 @@ impl Container {
             Ok(main.ledger.delete(&entry.stored)?)
         });
         let staged = staged.and_then(|()| Ok(main.ledger.stage_end_of_branch(name)?));
-        main.all_or_nothing(staged.and_then(|()| main.flush()))?;
+        is_staged();
+        main.all_or_nothing(staged.and_then(|()| main.flush_settled()))?;
         main.ledger.look_at_tags();
         Ok(branch)
     }
 
-    /// After a failure forgets what is staged: the end of this handle would commit it.
+    /// Flushes. If the store gives no answer, asks once more what became of the commit.
+    fn flush_settled(&self) -> Result<()> {
+        match self.flush() {
+            // After a conflict nothing is staged any more.
+            Err(error) if error.kind() == ErrorKind::Io && self.has_changes() => self.flush(),
+            done => done,
+        }
+    }
+
+    /// After a failure forgets what is staged: the end of this handle would commit it, or would settle a commit that got no answer by
+    /// making it.
     fn all_or_nothing<T>(&self, done: Result<T>) -> Result<T> {
-        if done.is_err()
-            && let Err(error) = self.forget_batch(&mut self.state())
-        {
-            // Then it can commit nothing.
-            tracing::warn!("{}: what was staged could not be given up: {error}", self.name());
+        if done.is_err() {
+            if let Err(error) = self.forget_batch(&mut self.state()) {
+                // Then it can commit nothing.
+                tracing::warn!("{}: what was staged could not be given up: {error}", self.name());
+            }
+            self.abandon("the branch could not be merged or deleted");
         }
         done
     }

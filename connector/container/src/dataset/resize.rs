@@ -169,7 +169,9 @@ impl Dataset {
         for key in outside {
             let value = c.ledger.get(&key)?;
             blocks.supersede(&key);
+            // All of it is fill, also if it grows again before the commit.
             blocks.set_touched(&key, RangeSet::default());
+            blocks.touch(&key, std::iter::once(0..self.shape.len));
             value.map_or(Ok(()), |value| delete_stored(&c.ledger, &key, value))?;
         }
         Ok(())

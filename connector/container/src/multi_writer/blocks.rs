@@ -132,7 +132,13 @@ impl Container {
         let id = keys::id(&c.key).unwrap_or_default();
         let known = self.known(s, id)?;
         let Some(ours) = c.ours.clone() else {
-            // We cut it off. What they wrote there meanwhile is cut off too.
+            // We cut it off. What they wrote there meanwhile is cut off too; a branch has not seen it.
+            if s.others.branch.is_some() {
+                self.check_cut_off(s, &c.key, c.base.clone())?;
+            }
+            if c.theirs.is_some() {
+                self.ledger.prepare_to_free()?;
+            }
             self.exchange(&c.key, c.base.clone(), None)?;
             self.ledger.unstage(&c.key)?;
             if let Some(theirs) = c.theirs {
@@ -140,7 +146,7 @@ impl Container {
             }
             return Ok(());
         };
-        let mut spans = self.blocks.lock().touched(&c.key);
+        let mut spans = self.written_of(s, &known, &c)?;
         if known.has_plain_blobs && self.leave_out_same(s, id, &known, &c, &mut spans)? && spans.is_empty() {
             return self.give_up(s, &c.key);
         }
@@ -151,6 +157,19 @@ impl Container {
             self.conflict(s, &c.key, id, what, Settle::Write);
         }
         done
+    }
+
+    /// What this batch has written of a block. Of a branch that is merged only states are known, and which chunks the main line changes
+    /// meanwhile shows when it has.
+    fn written_of(&self, s: &mut State, known: &RemoteBlock, c: &ThreeWay) -> Result<RangeSet> {
+        let spans = self.blocks.lock().touched(&c.key);
+        if !spans.is_empty() || s.others.branch.is_none() {
+            return Ok(spans);
+        }
+        self.with_foreign(s, keys::id(&c.key).unwrap_or_default(), known, || {
+            let both = [self.load_block(known, &c.key, &c.base)?, self.load_block(known, &c.key, &c.ours)?];
+            Ok(differing(&both, known.unit.max(1)))
+        })
     }
 
     /// Puts what we wrote in `spans` over theirs; returns what both had written, and theirs stays of that. Where the merged
@@ -277,14 +296,14 @@ impl Container {
                 self.give_up(s, &key)?;
                 continue;
             };
-            let mut spans = self.blocks.lock().touched(&key);
+            let (base, theirs) = (self.ledger.base(&key)?, self.ledger.committed(&key)?);
+            let c = ThreeWay { key: key.clone(), base, theirs, ours: Some(ours.clone()) };
+            let mut spans = self.written_of(s, &known, &c)?;
             let before = spans.clone();
             known.outside(&keys::coords(&key)).iter().for_each(|r| spans.remove(r));
             if spans.is_empty() {
                 self.give_up(s, &key)?;
             } else if spans != before {
-                let (base, theirs) = (self.ledger.base(&key)?, self.ledger.committed(&key)?);
-                let c = ThreeWay { key, base, theirs, ours: Some(ours.clone()) };
                 self.overlay_block(&known, &c, &ours, &spans)?.1?;
             }
         }
@@ -300,15 +319,17 @@ impl Container {
                 none => none.insert(self.known(s, id)?),
             };
             let out = known.outside(&keys::coords(&key));
-            let before = self.blocks.lock().touched(&key);
+            if out.is_empty() {
+                continue;
+            }
+            let (base, theirs) = (self.ledger.base(&key)?, self.ledger.committed(&key)?);
+            let c = ThreeWay { key: key.clone(), base, theirs, ours: Some(ours.clone()) };
+            let before = self.written_of(s, known, &c)?;
             let mut spans = before.clone();
             out.iter().for_each(|r| spans.remove(r));
             if spans == before {
                 continue;
             }
-            let base = self.ledger.base(&key)?;
-            let theirs = self.ledger.committed(&key)?;
-            let c = ThreeWay { key: key.clone(), base, theirs, ours: Some(ours.clone()) };
             let done = if spans.is_empty() {
                 self.give_up(s, &key)
             } else {

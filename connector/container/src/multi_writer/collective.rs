@@ -6,11 +6,12 @@ use crate::chunk::block_store::extents_of;
 use crate::container::State;
 use crate::filters::unlocked::without_locks;
 use crate::ids::NumberSource;
+use crate::multi_writer::RemoteChange;
 use crate::record::{self, HeaderRecord};
 use crate::{Container, ObjectId, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn is_element(key: &[u8], value: Option<&Bytes>) -> bool {
     key.first() == Some(&keys::BLOCK) && value.is_some()
@@ -63,20 +64,28 @@ impl Container {
         let (aside, closed) = without_locks(|| {
             let mut state = self.state();
             self.stage_all(&mut state)?;
-            let aside = self.set_aside()?;
+            let aside = self.set_aside(&mut state)?;
             // Objects whose last link went go when the loss of the link is committed.
             Ok((aside, std::mem::take(&mut *self.handles.closed.lock())))
         })?;
         let done = self.flush_with_others();
         self.handles.closed.lock().extend(closed);
         // All of them, whatever fails.
-        aside.into_iter().fold(done, |done, one| done.and(self.stage_again(one)))
+        let mut state = self.state();
+        aside.into_iter().fold(done, |done, one| done.and(self.stage_again(&mut state, one)))
     }
 
-    fn stage_again(&self, one: SetAside) -> Result<()> {
+    fn stage_again(&self, s: &mut State, one: SetAside) -> Result<()> {
         match one.value {
             Some(value) => self.ledger.put(&one.key, value)?,
             None => self.ledger.delete(&one.key)?,
+        }
+        // Others have changed it, too, and that is still to be merged.
+        if let Some(base) = one.base {
+            self.ledger.contest_from(&one.key, base);
+        }
+        if let Some(theirs) = one.theirs {
+            s.others.theirs.entry(one.key).or_insert(theirs);
         }
         one.freed.iter().try_for_each(|extent| Ok(self.ledger.free_payload(extent)?))
     }
@@ -136,17 +145,19 @@ impl Container {
     }
 
     /// Takes out all changes but those of elements. What they give back is in use until they are committed themselves.
-    fn set_aside(&self) -> Result<Vec<SetAside>> {
+    fn set_aside(&self, s: &mut State) -> Result<Vec<SetAside>> {
         let list = |key: &[u8], value: Option<Bytes>| {
             value.map_or_else(|| Ok(Vec::new()), |value| extents_of(key, value))
         };
         let mut aside = Vec::new();
+        let mut contested: BTreeMap<Bytes, Option<Bytes>> = self.ledger.unmerged().into_iter().collect();
         for (key, value) in self.ledger.staged(&[]) {
             if !is_element(&key, value.as_ref()) {
                 let new = list(&key, value.clone())?;
-                let mut freed = list(&key, self.ledger.committed(&key)?)?;
+                let mut freed = list(&key, self.ledger.base(&key)?)?;
                 freed.retain(|extent| !new.contains(extent));
-                aside.push(SetAside { key, value, freed });
+                let (base, theirs) = (contested.remove(&key), s.others.theirs.remove(&key));
+                aside.push(SetAside { key, value, freed, base, theirs });
             }
         }
         for one in &aside {
@@ -163,4 +174,7 @@ struct SetAside {
     value: Option<Bytes>,
     /// What it gives back.
     freed: Vec<Extent>,
+    /// Where others have changed it, too: what both started from.
+    base: Option<Option<Bytes>>,
+    theirs: Option<RemoteChange>,
 }

@@ -40,6 +40,7 @@ impl Container {
 
     fn give_up_object(&self, s: &mut State, id: u64, header: &[u8], before: Bytes) -> Result<()> {
         let (mut matters, mut is_half) = (false, false);
+        // What can fail comes first, and what is found out is noted, before anything is given up.
         for letter in OWNED {
             for (key, value) in self.ledger.staged(&keys::of(letter, id)) {
                 matters |= match letter {
@@ -49,6 +50,15 @@ impl Container {
                 };
                 is_half |=
                     s.others.batch.moved.contains(&key) || self.is_linked_anew(s, &key, value.as_ref())?;
+                self.ledger.base(&key)?;
+            }
+        }
+        let links = self.new_links_to(s, id)?;
+        if matters || !links.is_empty() {
+            self.tell_of_deleted(s, id, header, is_half);
+        }
+        for letter in OWNED {
+            for (key, value) in self.ledger.staged(&keys::of(letter, id)) {
                 if letter == keys::LINK {
                     // What we linked there, or took out, counts no longer.
                     self.uncount(s, &key, &value)?;
@@ -62,20 +72,29 @@ impl Container {
         s.headers.pop(&id);
         s.lists.forget(id);
         s.others.fixes.remove(&id);
-        matters |= self.give_up_links_to(s, id)?;
-        if matters {
-            let (id, name) = last_link(s, id).unwrap_or((id, String::new()));
-            self.conflict(s, header, id, format!("{name}, which was deleted,"), Settle::Delete);
-            if is_half {
-                // What was moved there has lost its old place.
-                self.conflict_is_whole(s);
+        for (key, group) in links {
+            // One of the object's own went with it.
+            if !self.ledger.is_staged(&key) {
+                continue;
             }
+            s.others.fixes.entry(group).or_default().entries -= 1;
+            self.give_up(s, &key)?;
+            s.lists.forget(group);
         }
         Ok(())
     }
 
+    fn tell_of_deleted(&self, s: &mut State, id: u64, header: &[u8], is_half: bool) {
+        let (id, name) = last_link(s, id).unwrap_or((id, String::new()));
+        self.conflict(s, header, id, format!("{name}, which was deleted,"), Settle::Delete);
+        if is_half {
+            // What was moved there has lost its old place.
+            self.conflict_is_whole(s);
+        }
+    }
+
     /// Whether we changed more of a header than times and the number of links downwards.
-    fn differs(&self, before: &Bytes, ours: Option<&Bytes>) -> Result<bool> {
+    pub(super) fn differs(&self, before: &Bytes, ours: Option<&Bytes>) -> Result<bool> {
         let what = || "the header of a deleted object".to_owned();
         let Some(ours) = ours else { return Ok(false) };
         let before: HeaderRecord = record::decode(before.clone(), what)?;
@@ -99,9 +118,9 @@ impl Container {
         Ok(())
     }
 
-    /// New links of ours to an object that is gone stay out.
-    fn give_up_links_to(&self, s: &mut State, id: u64) -> Result<bool> {
-        let mut any = false;
+    /// New links of ours to an object that is gone, and their groups. They stay out, which is noted.
+    fn new_links_to(&self, s: &mut State, id: u64) -> Result<Vec<(Bytes, u64)>> {
+        let mut found = Vec::new();
         for (key, value) in self.ledger.staged(&[keys::LINK]) {
             let Some(value) = value else { continue };
             let r: LinkRecord = record::decode(value, || "a new link".into())?;
@@ -110,13 +129,10 @@ impl Container {
                 let name = keys::name(&key, &r.name).to_vec();
                 let what = format!(", link {},", show(&name));
                 self.conflict(s, &keys::of(keys::HEADER, id), group, what, Settle::Delete);
-                s.others.fixes.entry(group).or_default().entries -= 1;
-                self.give_up(s, &key)?;
-                s.lists.forget(group);
-                any = true;
+                found.push((key, group));
             }
         }
-        Ok(any)
+        Ok(found)
     }
 
     /// Gives up all that is staged under a prefix.

@@ -159,6 +159,9 @@ impl Container {
             self.ledger.unstage(&from)?;
             let Some((key, value, is_there)) = to else { continue };
             self.ledger.put(&key, value)?;
+            if s.others.batch.moved.remove(&from) {
+                s.others.batch.moved.insert(key.clone().into());
+            }
             moved += 1;
             if is_there {
                 self.ledger.contest(&key);

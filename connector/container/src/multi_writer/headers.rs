@@ -86,6 +86,7 @@ impl Container {
         self.merge_dimensions(s, &c.key, id, [&base, &theirs, &ours], &mut h);
         self.ledger.put(&c.key, h.encode_to_vec())?;
         self.ledger.merged(&c.key);
+        s.others.shifted.remove(&c.key);
         s.headers.pop(&id);
         s.others.reload.insert(id);
         Ok(())
@@ -124,7 +125,9 @@ impl Container {
     }
 
     /// Gives our new links and attributes numbers behind those that others gave meanwhile.
-    pub(super) fn shift_orders(&self, _: &mut State) -> Result<()> {
+    pub(super) fn shift_orders(&self, s: &mut State) -> Result<()> {
+        let mut puts = Vec::new();
+        let mut shifted = Vec::new();
         for (key, base) in self.ledger.unmerged() {
             let (Some(&keys::HEADER), Some(id)) = (key.first(), keys::id(&key)) else { continue };
             let all = [base, self.ledger.committed(&key)?, self.ledger.get(&key)?];
@@ -132,35 +135,46 @@ impl Container {
             else {
                 continue;
             };
-            let first = began(ours.next_attribute.into(), base.next_attribute.into());
-            let by = i64::from(theirs.next_attribute) - first;
-            if by != 0 && i64::from(ours.next_attribute) > first {
-                self.shift_attributes(id, first, by)?;
+            // An error may have come between, after which they begin where they were shifted to.
+            let before = s.others.shifted.get(&key).copied();
+            let next = i64::from(theirs.next_attribute);
+            let began_at = began(ours.next_attribute.into(), base.next_attribute.into());
+            let first = before.map_or(began_at, |(attributes, _)| attributes);
+            if next != first && i64::from(ours.next_attribute) > began_at {
+                self.shift_attributes(id, first, next - first, &mut puts)?;
             }
+            let mut now = (next, 0);
             if let (Some(b), Some(t), Some(o)) = (&base.group, &theirs.group, &ours.group) {
-                let first = began(o.next_order, b.next_order);
-                let by = t.next_order - first;
-                if by != 0 && o.next_order > first {
-                    self.shift_links(id, first, by)?;
+                let began_at = began(o.next_order, b.next_order);
+                let first = before.map_or(began_at, |(_, links)| links);
+                if t.next_order != first && o.next_order > began_at {
+                    self.shift_links(id, first, t.next_order - first, &mut puts)?;
                 }
+                now.1 = t.next_order;
             }
+            shifted.push((key, now));
         }
+        // All was read.
+        for (key, value) in puts {
+            self.ledger.put(&key, value)?;
+        }
+        s.others.shifted.extend(shifted);
         Ok(())
     }
 
-    fn shift_attributes(&self, id: u64, first: i64, by: i64) -> Result<()> {
+    fn shift_attributes(&self, id: u64, first: i64, by: i64, puts: &mut Vec<(Bytes, Vec<u8>)>) -> Result<()> {
         for (key, value) in self.ledger.staged(&keys::of(keys::ATTRIBUTE, id)) {
             let Some(value) = value else { continue };
             let mut r: AttributeRecord = decode(value, || "a new attribute".into())?;
             if i64::from(r.creation_order) >= first && self.ledger.base(&key)?.is_none() {
                 r.creation_order = u32::try_from(i64::from(r.creation_order) + by).unwrap_or(u32::MAX);
-                self.ledger.put(&key, r.encode_to_vec())?;
+                puts.push((key, r.encode_to_vec()));
             }
         }
         Ok(())
     }
 
-    fn shift_links(&self, id: u64, first: i64, by: i64) -> Result<()> {
+    fn shift_links(&self, id: u64, first: i64, by: i64, puts: &mut Vec<(Bytes, Vec<u8>)>) -> Result<()> {
         for (key, value) in self.ledger.staged(&keys::of(keys::LINK, id)) {
             let Some(value) = value else { continue };
             let mut r: LinkRecord = decode(value, || "a new link".into())?;
@@ -168,7 +182,7 @@ impl Container {
                 && self.ledger.base(&key)?.is_none()
             {
                 r.creation_order = Some(order.saturating_add(by));
-                self.ledger.put(&key, r.encode_to_vec())?;
+                puts.push((key, r.encode_to_vec()));
             }
         }
         Ok(())

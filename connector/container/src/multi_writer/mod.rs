@@ -69,6 +69,8 @@ pub(crate) struct RemoteChanges {
     changed: Changed,
     /// What this batch did.
     batch: Batch,
+    /// Of headers that are not merged yet, where the orders of our new attributes and links begin since they were shifted.
+    shifted: BTreeMap<Bytes, (i64, i64)>,
     /// Whether others commit all the time.
     contention: group::Contention,
     /// The batch is a branch that is being merged: its name, and the version that it began with.
@@ -173,6 +175,7 @@ impl Container {
         if self.ledger.staged_bytes() == 0 {
             // The next batch begins at this version.
             self.reads.clear();
+            self.blocks.lock().forget_touched();
             (s.others.changed, s.others.batch) = Default::default();
         }
         let reload = std::mem::take(&mut s.others.reload);
@@ -251,7 +254,7 @@ impl Container {
     fn merge(&self, s: &mut State) -> Result<()> {
         if let Some((branch, _)) = s.others.branch.as_ref().filter(|_| self.ledger.is_branch_contested()) {
             let text = format!(
-                "{}: the branch '{branch}' was committed to meanwhile; nothing is merged; close its writer and try again",
+                "{}: the branch '{branch}' was committed to meanwhile; nothing is changed; close its writer and try again",
                 self.name()
             );
             return Err(crate::Error::new(ErrorKind::Conflict, text));

@@ -67,7 +67,7 @@ impl Container {
             }
             let mut ours = false;
             self.visit_deleted(s, id, &mut |_, id| {
-                ours = self.is_changed_here(id);
+                ours = self.is_changed_here(id)?;
                 Ok(ours)
             })?;
             if ours {
@@ -85,9 +85,18 @@ impl Container {
         Ok(s.others.batch.unlinked.contains(&id) && committed.map_or(Ok(0), |h| links(&h))? > 0)
     }
 
-    fn is_changed_here(&self, id: u64) -> bool {
+    fn is_changed_here(&self, id: u64) -> Result<bool> {
         let letters = [keys::LINK, keys::ATTRIBUTE, keys::BLOCK];
-        letters.iter().any(|l| self.ledger.staged(&keys::of(*l, id)).iter().any(|(_, v)| v.is_some()))
+        if letters.iter().any(|l| self.ledger.staged(&keys::of(*l, id)).iter().any(|(_, v)| v.is_some())) {
+            return Ok(true);
+        }
+        let key = keys::of(keys::HEADER, id);
+        match self.ledger.committed(&key)? {
+            Some(theirs) if self.ledger.is_staged(&key) => {
+                self.differs(&theirs, self.ledger.get(&key)?.as_ref())
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Groups that lost a link here while others took links away, too, must still be reached from the root: one writer may

@@ -28,6 +28,7 @@ mod loss;
 mod many;
 mod memory_budget;
 mod merge_faults;
+mod overtaken;
 mod publications;
 mod scattered;
 mod settled_branches;
