@@ -39,12 +39,15 @@ fn value(store: &Arc<dyn ObjectStore>) -> Option<String> {
     Some(value)
 }
 
+/// Looks at a store after a call that ended so, and after another one, if that succeeded.
+type Check<'a> = &'a dyn Fn(&Arc<dyn ObjectStore>, h5lake_ledger::Result<()>, bool);
+
 /// Runs `call` on a store where `other` comes in once, at the nth request, for each of them.
 fn at_each_request(
     prepare: &dyn Fn(&Arc<dyn ObjectStore>),
     call: &dyn Fn(&Arc<dyn ObjectStore>) -> h5lake_ledger::Result<()>,
     other: fn(&Arc<dyn ObjectStore>) -> bool,
-    check: &dyn Fn(&Arc<dyn ObjectStore>, h5lake_ledger::Result<()>, bool),
+    check: Check<'_>,
 ) {
     for n in 0.. {
         let (_dir, inner) = directory();
