@@ -14,7 +14,7 @@ fn what_was_replaced_is_lost_and_opens_anew() {
     group(&mine, mine.root(), b"kept by nobody", CreationOrder::default());
     assert!(!mine.is_lost());
     let Target::Objects { store, key, .. } = &p.target else { panic!() };
-    h5lake_ledger::Ledger::remove_objects(&store, key).unwrap();
+    h5lake_ledger::Ledger::remove_objects(store, key).unwrap();
     let e = mine.flush().unwrap_err();
     assert!(e.to_string().contains("another process deleted the container"), "{e}");
     assert_eq!((mine.recoverability(&e), mine.is_lost()), (Recoverability::Lost, true));

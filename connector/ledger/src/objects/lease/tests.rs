@@ -92,7 +92,8 @@ fn a_lost_lease_is_noticed_when_it_is_renewed() {
     // It is taken away while the holder sleeps.
     let sleep = |lease: &Lease| lock(&lease.held).renewed.1 -= 100;
     sleep(&first);
-    take_away(store.as_ref(), &names, "x").unwrap();
+    let found = holder(store.as_ref(), &names, "x").unwrap().unwrap();
+    take_away(store.as_ref(), &names, &found, "x").unwrap();
     let second = take().unwrap();
     assert_eq!(*first.renew().unwrap_err().kind(), ErrorKind::Conflict);
     // Nor does it give back what is another's.
