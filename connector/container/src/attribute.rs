@@ -212,9 +212,7 @@ impl Attribute {
             AttributePlace::Named { key, record, .. } => (self.key_now(key, record), record),
         };
         c.make_way(&mut s, &key)?;
-        if !record.extents.is_empty() {
-            c.ledger.prepare_to_free()?;
-        }
+        c.ledger.prepare_to_free(&record.extents)?;
         let (inline, mut extents) = c.store_value(value.concat())?;
         // With two owners the record would be copied to be changed.
         c.take_unstored(&mut s, &key);

@@ -6,8 +6,8 @@ use crate::record::{
     LinkRecord, TIMES_TRACKED,
 };
 use crate::{
-    Container, CreationOrder, Datatype, DatatypeSpec, Error, GroupSpec, ObjectId, ObjectInfo, ObjectKind,
-    Result, keys, record, record_conversion,
+    Container, CreationOrder, Datatype, DatatypeSpec, Error, ErrorKind, GroupSpec, ObjectId, ObjectInfo,
+    ObjectKind, Result, keys, record, record_conversion,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -298,6 +298,17 @@ impl Container {
         let mut h = HeaderRecord::new(spec.attribute_order, times, &spec.creation_properties);
         h.datatype = Some(DatatypeRecord { committed: None, ..DatatypeRecord::from(&spec.datatype) });
         self.add_object(&mut self.state(), h)
+    }
+
+    /// What an object says of itself; `None` where there is none, as after a deletion. What cannot be read is not gone.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn object_info_if_there(&self, id: ObjectId) -> Result<Option<ObjectInfo>> {
+        match self.object_info(id) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     /// What an object says of itself.

@@ -145,9 +145,6 @@ impl Container {
         r: &AttributeRecord,
         heap_owner: u64,
     ) -> Result<Option<u64>> {
-        if !r.extents.is_empty() {
-            self.ledger.prepare_to_free()?;
-        }
         self.free_value(&r.extents)?;
         if heap_owner != 0 {
             self.heap_drop(s, heap_owner)?;

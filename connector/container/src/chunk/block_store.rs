@@ -88,9 +88,7 @@ pub(crate) fn change_stored(
 ) -> Result<()> {
     let mut p = stored(ledger, key, shape)?;
     let before = p.extents();
-    if !before.is_empty() {
-        ledger.prepare_to_free()?;
-    }
+    ledger.prepare_to_free(&before)?;
     change(&mut p)?;
     ledger.put(key, p.record(shape.len).encode_to_vec())?;
     p.unneeded(&before).try_for_each(|extent| Ok(ledger.free_payload(extent)?))
@@ -101,9 +99,7 @@ pub(crate) fn replace_inline(ledger: &Ledger, key: &[u8], shape: &BlockLayout, b
     let new = record::inline_block(block, shape.statistics(key, block));
     let Some(before) = ledger.replace(key, new)? else { return Ok(()) };
     let prepared = extents_of(key, before.clone()).and_then(|extents| {
-        if !extents.is_empty() {
-            ledger.prepare_to_free()?;
-        }
+        ledger.prepare_to_free(&extents)?;
         Ok(extents)
     });
     match prepared {
@@ -246,9 +242,7 @@ pub(crate) fn extents_of(key: &[u8], value: bytes::Bytes) -> Result<Vec<Extent>>
 pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: Bytes) -> Result<()> {
     let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
     let extents = Fragments::decode(r, usize::MAX)?.extents();
-    if !extents.is_empty() {
-        ledger.prepare_to_free()?;
-    }
+    ledger.prepare_to_free(&extents)?;
     ledger.delete(key)?;
     extents.iter().try_for_each(|extent| Ok(ledger.free_payload(extent)?))
 }

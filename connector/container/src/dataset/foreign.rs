@@ -73,9 +73,7 @@ impl Dataset {
             blocks.flush(&c.ledger, &key)?;
             let mut pieces = stored(&c.ledger, &key, &self.shape)?;
             let before = pieces.extents();
-            if !before.is_empty() {
-                c.ledger.prepare_to_free()?;
-            }
+            c.ledger.prepare_to_free(&before)?;
             pieces.put_extent(usize::try_from(within).unwrap_or(usize::MAX), piece)?;
             c.ledger.put(&key, pieces.record(self.shape.len).encode_to_vec())?;
             pieces.unneeded(&before).try_for_each(|extent| c.ledger.free_payload(extent))?;

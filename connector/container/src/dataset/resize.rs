@@ -164,7 +164,7 @@ impl Dataset {
             }
         }
         self.look_at(&mut blocks, &cut, &mut done.looked_at)?;
-        c.ledger.prepare_to_free()?;
+        c.ledger.prepare_to_free(&outside)?;
         self.cut(&mut blocks, chunk, cut, &mut done.cut)?;
         for key in outside {
             let value = c.ledger.get(&key)?;

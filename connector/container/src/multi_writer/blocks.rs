@@ -136,9 +136,7 @@ impl Container {
             if s.others.branch.is_some() {
                 self.check_cut_off(s, &c.key, c.base.clone())?;
             }
-            if c.theirs.is_some() {
-                self.ledger.prepare_to_free()?;
-            }
+            self.ledger.prepare_to_free(c.theirs.as_slice())?;
             self.exchange(&c.key, c.base.clone(), None)?;
             self.ledger.unstage(&c.key)?;
             if let Some(theirs) = c.theirs {

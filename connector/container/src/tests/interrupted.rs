@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::record::UsageRecord;
-use object_stores::{ErrorKind as StoreError, FaultStore, ObjectStore, Rule, Select, Timing};
+use object_stores::{ErrorKind as StoreError, FaultStore, Rule, Select, Timing};
 use std::time::Duration;
 
 fn options() -> Options {
@@ -24,13 +24,8 @@ struct Stores {
 
 impl Stores {
     fn new() -> Self {
-        let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
-        let faults = FaultStore::new(memory.clone());
-        let place = |store: Arc<dyn ObjectStore>| {
-            let url = format!("interrupted in {}", store.place_of("c.h5"));
-            Place { target: Target::Objects { store, key: "c.h5".into(), url }, _dir: None }
-        };
-        Self { place: place(memory), faulty: place(Arc::new(faults.clone())), faults }
+        let (place, faulty, faults) = super::merge_faults::places();
+        Self { place, faulty, faults }
     }
 
     /// Runs a call of which the nth read from the store fails; whether there was such a read.

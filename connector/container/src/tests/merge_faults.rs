@@ -13,7 +13,7 @@ fn place(store: Arc<dyn ObjectStore>) -> Place {
 }
 
 /// A container in memory, and the same behind faults.
-fn places() -> (Place, Place, FaultStore) {
+pub(super) fn places() -> (Place, Place, FaultStore) {
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
     let faults = FaultStore::new(memory.clone());
     (place(memory), place(Arc::new(faults.clone())), faults)

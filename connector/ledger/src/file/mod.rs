@@ -5,6 +5,7 @@ mod compaction;
 mod copying;
 mod counted;
 mod create;
+mod dating;
 pub(crate) mod expired;
 mod file_io;
 pub(crate) mod free_space;

@@ -144,14 +144,14 @@ impl Ledger {
         payload::filter_many(self.storage.as_ref(), parts, filter)
     }
 
-    /// Reads what [`free_payload`](Self::free_payload) needs. Who names other payloads under a key, and then gives the old ones back,
+    /// Reads what [`free_payload`](Self::free_payload) needs, if there are any extents. Who names other payloads under a key, and then gives the old ones back,
     /// asks for this first: an error in between would leave the key changed, and the caller told that nothing is.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
-    pub fn prepare_to_free(&self) -> Result<()> {
+    pub fn prepare_to_free<T>(&self, extents: &[T]) -> Result<()> {
         let _s = self.writable()?;
-        self.storage.prepare_to_free()
+        if extents.is_empty() { Ok(()) } else { self.storage.prepare_to_free() }
     }
 
     /// Stages the return of a payload's space. Readers of older snapshots keep the bytes. A payload written since the last

@@ -21,6 +21,7 @@ mod orphans;
 mod pack_gaps;
 mod queue_turn;
 mod records;
+mod removal;
 mod replaced;
 mod storage;
 mod store_clock;
@@ -42,7 +43,8 @@ pub(crate) use leftovers::drain;
 pub(crate) use listing::containers;
 pub(crate) use manifest::{is_immutable, role_of};
 use open::usual_retention;
-pub(crate) use open::{break_lock, create, lock_holder, open, probe, remove};
+pub(crate) use open::{break_lock, create, lock_holder, open, probe};
+pub(crate) use removal::remove;
 pub(crate) use replaced::{list as replaced_of, restore, sweep_name};
 
 use crate::address::{Address, Location, Run};

@@ -112,20 +112,12 @@ fn members(
     seen: &mut HashSet<ObjectId>,
 ) -> Result<Option<Vec<Arc<Link>>>> {
     let container = &session.container;
-    let Some(info) = info_if_there(session, id)? else { return Ok(None) };
+    // An object that the application deleted while visiting is passed over.
+    let Some(info) = session.container.object_info_if_there(id)? else { return Ok(None) };
     if info.kind != ObjectKind::Group || !seen.insert(id) {
         return Ok(None);
     }
     Ok(Some(container.links(id, index_of(session, id, index)?, order)?))
-}
-
-/// What is known of an object. One that the application deleted while visiting is passed over.
-fn info_if_there(session: &Session, id: ObjectId) -> Result<Option<ObjectInfo>> {
-    match session.container.object_info(id) {
-        Ok(info) => Ok(Some(info)),
-        Err(error) if error.kind() == h5lake_container::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The index to visit a group by: one that does not keep creation order is visited by name, as native files do.
@@ -186,7 +178,8 @@ impl ObjectVisit<'_> {
             if !self.shown.insert(id) {
                 continue;
             }
-            let Some(info) = info_if_there(self.session, id)? else { continue };
+            // An object that the application deleted while visiting is passed over.
+            let Some(info) = self.session.container.object_info_if_there(id)? else { continue };
             let name = [prefix, &link.name].concat();
             let answer = (self.each)(self.start, self.session, &name, id, &info);
             if answer != 0 {

@@ -66,7 +66,7 @@ fn in_memory(
     open: impl FnOnce(ObjectId) -> Result<Id>,
 ) -> Result<[u8; REGION_BYTES]> {
     let region = load(&session.container, stored)?;
-    if is_gone(&session.container, region.object)? {
+    if session.container.object_info_if_there(region.object)?.is_none() {
         return Ok([0; REGION_BYTES]);
     }
     session.shadow.region_reference(&region.to_entry(), || {
@@ -212,15 +212,6 @@ fn each<const BYTES: usize>(
         }
     }
     Ok(())
-}
-
-/// Whether there is no such object any more. What cannot be read is not gone.
-fn is_gone(container: &Container, id: ObjectId) -> Result<bool> {
-    match container.object_info(id) {
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == h5lake_container::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn store(container: &Container, region: &Region) -> Result<[u8; REGION_BYTES]> {
