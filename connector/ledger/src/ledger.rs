@@ -70,6 +70,15 @@ pub struct Ledger {
     branch: Option<Box<BranchView>>,
 }
 
+/// What became of a commit that was in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is a version.
+    Committed,
+    /// It will never be one. What it held is staged.
+    NotCommitted,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) version: u64,
@@ -86,6 +95,8 @@ pub(crate) struct State {
     pub(crate) in_group: Option<Memtable>,
     /// What this writer committed together with others in a version, and that version, until it is taken in.
     pub(crate) joined: Option<(Memtable, u64)>,
+    /// What became of the last commit that was in doubt, until somebody asks.
+    pub(crate) settled: Option<Settled>,
     /// This writer led the last group commit.
     pub(crate) leads: bool,
     /// What was staged before, and did not stay in memory.

@@ -73,7 +73,7 @@ pub use file::{ByteSource, OpenedFile, Replacing};
 pub use filtered::{FilterPart, Filtered, PartMatches};
 pub use foreign::ForeignObject;
 pub use journal::EarlierTry;
-pub use ledger::{Branch, HeldRoom, Ledger, PayloadPlace, Tag, Tagging, WholeCopy};
+pub use ledger::{Branch, HeldRoom, Ledger, PayloadPlace, Settled, Tag, Tagging, WholeCopy};
 pub use limits::{MAX_KEY, MAX_VALUE};
 pub use multi_writer::{CommitLock, EntryChange};
 pub use options::{

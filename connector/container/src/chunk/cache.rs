@@ -13,6 +13,7 @@ use crate::chunk::layout::BlockLayout;
 use crate::chunk::memory_budget::{Claim, GivesBack};
 use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::Reads;
+use crate::chunk::written::WrittenSpans;
 use h5lake_ledger::locks::Mutex;
 use h5lake_ledger::{CacheUse, Ledger, Writers};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,13 +35,13 @@ pub(crate) struct BlockCache {
     epoch: u64,
     uses: Arc<CacheUse>,
     /// What was written of each block since the last commit, where others write too and that has to be merged.
-    touched: Option<BTreeMap<Vec<u8>, RangeSet>>,
+    touched: Option<WrittenSpans>,
 }
 
 impl BlockCache {
     pub(crate) fn new(claim: Claim, distance: Latency, writers: Writers) -> Self {
         Self {
-            touched: (writers == Writers::Many).then(BTreeMap::new),
+            touched: (writers == Writers::Many).then(WrittenSpans::default),
             blocks: BTreeMap::new(),
             dirty: BTreeSet::new(),
             keeping: AdmissionPolicy::new(claim.limit(), distance),
@@ -60,14 +61,13 @@ impl BlockCache {
     /// Notes what is written of a block.
     pub(crate) fn touch(&mut self, key: &[u8], runs: impl IntoIterator<Item = Range<usize>>) {
         if let Some(touched) = &mut self.touched {
-            let spans = touched.entry(key.to_vec()).or_default();
-            runs.into_iter().for_each(|r| spans.insert(r));
+            touched.insert(key, runs);
         }
     }
 
     /// Notes what is read of a block, but for what this batch has written itself.
     pub(crate) fn note_read(&self, reads: &Reads, key: &[u8], runs: &[CopyRun]) {
-        let Some(written) = self.touched.as_ref().and_then(|t| t.get(key)) else {
+        let Some(written) = self.touched.as_ref().and_then(|t| t.of(key)) else {
             return reads.of_block(key, runs);
         };
         let others = runs.iter().filter(|r| !written.covers(&(r.block..r.block + r.len)));
@@ -76,23 +76,34 @@ impl BlockCache {
 
     /// What was written of a block since the last commit.
     pub(crate) fn touched(&self, key: &[u8]) -> RangeSet {
-        self.touched.as_ref().and_then(|t| t.get(key)).cloned().unwrap_or_default()
+        self.touched.as_ref().and_then(|t| t.of(key)).cloned().unwrap_or_default()
     }
 
     /// Says what of a block is to be thought of as written.
     pub(crate) fn set_touched(&mut self, key: &[u8], spans: RangeSet) {
         if let Some(touched) = &mut self.touched {
-            match spans.is_empty() {
-                true => touched.remove(key),
-                false => touched.insert(key.to_vec(), spans),
-            };
+            touched.set(key, spans);
         }
     }
 
     /// Everything was committed.
     pub(crate) fn forget_touched(&mut self) {
         if let Some(touched) = &mut self.touched {
-            touched.clear();
+            *touched = WrittenSpans::default();
+        }
+    }
+
+    /// Sets aside what a commit in doubt holds: what is written from now on is not in it.
+    pub(crate) fn set_touched_aside(&mut self) {
+        if let Some(touched) = &mut self.touched {
+            touched.set_aside();
+        }
+    }
+
+    /// Forgets what was set aside, if that was committed; else it counts again.
+    pub(crate) fn settle_touched(&mut self, is_committed: bool) {
+        if let Some(touched) = &mut self.touched {
+            touched.settle(is_committed);
         }
     }
 
@@ -179,7 +190,7 @@ impl BlockCache {
     pub(crate) fn discard(&mut self, prefix: &[u8]) {
         self.epoch += 1;
         if let Some(touched) = &mut self.touched {
-            touched.retain(|k, _| !k.starts_with(prefix));
+            touched.forget_under(prefix);
         }
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let keys = self.blocks.range::<[u8], _>(from).map(|(k, _)| k);

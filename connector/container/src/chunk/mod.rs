@@ -15,3 +15,4 @@ pub(crate) mod range_set;
 pub(crate) mod read_set;
 pub(crate) mod statistics;
 pub(crate) mod system_memory;
+mod written;

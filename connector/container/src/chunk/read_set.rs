@@ -21,7 +21,14 @@ const MAX_RANGES: usize = 1 << 14;
 const MAX_IDS: usize = 1 << 14;
 
 /// The set, or nothing where it is not needed.
-pub(crate) struct Reads(Option<Mutex<ReadSet>>);
+pub(crate) struct Reads(Option<Mutex<ReadSets>>);
+
+#[derive(Default)]
+struct ReadSets {
+    since: ReadSet,
+    /// What was read before a commit of which nobody knows whether it was made.
+    in_doubt: ReadSet,
+}
 
 #[derive(Default)]
 struct ReadSet {
@@ -36,9 +43,9 @@ struct ReadSet {
 }
 
 impl ReadSet {
-    fn insert(&mut self, key: &[u8], runs: &[CopyRun]) {
+    fn insert(&mut self, key: &[u8], runs: impl ExactSizeIterator<Item = Range<usize>> + Clone) {
         let id = keys::id(key).unwrap_or_default();
-        if runs.is_empty() || self.everything || self.datasets.contains(&id) {
+        if runs.len() == 0 || self.everything || self.datasets.contains(&id) {
             return;
         }
         if !self.blocks.contains_key(key) {
@@ -47,10 +54,10 @@ impl ReadSet {
         let Some(spans) = self.blocks.get_mut(key) else { return };
         let before = spans.count();
         if runs.len() > MAX_RANGES_OF_BLOCK {
-            let start = runs.iter().map(|r| r.block).min().unwrap_or(0);
-            spans.insert(start..runs.iter().map(|r| r.block + r.len).max().unwrap_or(start));
+            let start = runs.clone().map(|r| r.start).min().unwrap_or(0);
+            spans.insert(start..runs.map(|r| r.end).max().unwrap_or(start));
         } else {
-            runs.iter().for_each(|r| spans.insert(r.block..r.block + r.len));
+            runs.for_each(|r| spans.insert(r));
         }
         if spans.count() > MAX_RANGES_OF_BLOCK {
             spans.fill_gaps();
@@ -70,9 +77,37 @@ impl ReadSet {
             self.datasets.extend(self.blocks.drain().filter_map(|(key, _)| keys::id(&key)));
             self.ranges = 0;
         }
+        self.bound_datasets();
+    }
+
+    fn bound_datasets(&mut self) {
         if self.datasets.len() > MAX_IDS {
             *self = Self { everything: true, ..Self::default() };
         }
+    }
+
+    fn insert_name(&mut self, key: &[u8]) {
+        if self.everything || self.names.contains(key) {
+            return;
+        }
+        if self.names.len() >= MAX_IDS {
+            *self = Self { everything: true, ..Self::default() };
+        } else {
+            self.names.insert(key.to_vec());
+        }
+    }
+
+    /// Takes in all that another set holds.
+    fn join(&mut self, other: Self) {
+        self.everything |= other.everything;
+        self.datasets.extend(other.datasets);
+        self.blocks.retain(|key, _| keys::id(key).is_none_or(|id| !self.datasets.contains(&id)));
+        self.ranges = self.blocks.values().map(RangeSet::count).sum();
+        self.bound_datasets();
+        for (key, spans) in other.blocks {
+            self.insert(&key, spans.iter().collect::<Vec<_>>().into_iter());
+        }
+        other.names.iter().for_each(|key| self.insert_name(key));
     }
 
     fn has(&self, key: &[u8]) -> bool {
@@ -110,28 +145,21 @@ impl Reads {
     /// Notes that runs of a block are read.
     pub(crate) fn of_block(&self, key: &[u8], runs: &[CopyRun]) {
         if let Some(set) = &self.0 {
-            set.lock().insert(key, runs);
+            set.lock().since.insert(key, runs.iter().map(|r| r.block..r.block + r.len));
         }
     }
 
     /// Notes that an attribute's value, or the comment of a header, is read.
     pub(crate) fn of_name(&self, key: &[u8]) {
-        let Some(set) = &self.0 else { return };
-        let mut set = set.lock();
-        if set.everything || set.names.contains(key) {
-            return;
-        }
-        if set.names.len() >= MAX_IDS {
-            *set = ReadSet { everything: true, ..ReadSet::default() };
-        } else {
-            set.names.insert(key.to_vec());
+        if let Some(set) = &self.0 {
+            set.lock().since.insert_name(key);
         }
     }
 
     /// What was read of a block.
     pub(crate) fn block(&self, key: &[u8]) -> ReadOf {
         let Some(set) = &self.0 else { return ReadOf::Parts(RangeSet::default()) };
-        let set = set.lock();
+        let set = &set.lock().since;
         match set.has(key) {
             true => ReadOf::All,
             false => ReadOf::Parts(set.blocks.get(key).cloned().unwrap_or_default()),
@@ -140,13 +168,32 @@ impl Reads {
 
     /// Whether an attribute's value, or the comment of a header, was read.
     pub(crate) fn has_name(&self, key: &[u8]) -> bool {
-        self.0.as_ref().map(Mutex::lock).is_some_and(|set| set.everything || set.names.contains(key))
+        let is_in = |set: &ReadSet| set.everything || set.names.contains(key);
+        self.0.as_ref().is_some_and(|sets| is_in(&sets.lock().since))
     }
 
     /// A new batch begins.
     pub(crate) fn clear(&self) {
         if let Some(set) = &self.0 {
-            *set.lock() = ReadSet::default();
+            *set.lock() = ReadSets::default();
+        }
+    }
+
+    /// Sets aside what was read before a commit in doubt.
+    pub(crate) fn set_aside(&self) {
+        if let Some(sets) = &self.0 {
+            let mut sets = sets.lock();
+            sets.in_doubt = std::mem::take(&mut sets.since);
+        }
+    }
+
+    /// Forgets what was set aside, if what came of it was committed; else it counts again.
+    pub(crate) fn settle(&self, is_committed: bool) {
+        let Some(sets) = &self.0 else { return };
+        let mut sets = sets.lock();
+        let before = std::mem::take(&mut sets.in_doubt);
+        if !is_committed {
+            sets.since.join(before);
         }
     }
 }
@@ -184,7 +231,7 @@ mod tests {
             for n in 0..1000 {
                 reads.of_block(&keys::block(id, &[n]), &[run(0, 4)]);
             }
-            let set = reads.0.as_ref().unwrap().lock();
+            let set = &reads.0.as_ref().unwrap().lock().since;
             assert!(set.ranges <= MAX_RANGES && set.blocks.len() <= MAX_RANGES);
         }
         assert!(reads.block(&keys::block(1, &[999])).overlaps(&(0..1)), "nothing is forgotten");
@@ -192,7 +239,45 @@ mod tests {
         for id in 0..2 * MAX_IDS as u64 {
             reads.of_name(&keys::of(keys::ATTRIBUTE, id));
         }
-        assert!(reads.0.as_ref().unwrap().lock().names.len() <= MAX_IDS);
+        assert!(reads.0.as_ref().unwrap().lock().since.names.len() <= MAX_IDS);
         assert!(reads.has_name(&keys::of(keys::ATTRIBUTE, 1)));
+    }
+
+    #[test]
+    fn what_was_read_before_a_commit_in_doubt_counts_again_unless_that_was_made() {
+        for is_committed in [false, true] {
+            let reads = Reads::new(Writers::Many, OnConflict::Fail);
+            let (old, new) = (keys::block(1, &[0]), keys::block(2, &[0]));
+            reads.of_block(&old, &[run(0, 4)]);
+            reads.of_name(b"old");
+            reads.set_aside();
+            reads.of_block(&new, &[run(0, 4)]);
+            assert!(!reads.block(&old).overlaps(&(0..4)) && !reads.has_name(b"old"));
+            reads.settle(is_committed);
+            assert_eq!(reads.block(&old).overlaps(&(0..4)), !is_committed);
+            assert_eq!(reads.has_name(b"old"), !is_committed);
+            assert!(reads.block(&new).overlaps(&(0..4)));
+        }
+    }
+
+    #[test]
+    fn joined_read_sets_forget_nothing_and_stay_bounded() {
+        let reads = Reads::new(Writers::Many, OnConflict::Fail);
+        let fill = |ids: Range<u64>| {
+            for (id, n) in ids.flat_map(|id| (0..1000).map(move |n| (id, n))) {
+                reads.of_block(&keys::block(id, &[n]), &[run(0, 4)]);
+            }
+        };
+        fill(1..20);
+        reads.set_aside();
+        fill(15..40);
+        reads.settle(false);
+        let set = &reads.0.as_ref().unwrap().lock().since;
+        assert!(
+            set.ranges <= MAX_RANGES && set.ranges == set.blocks.values().map(RangeSet::count).sum::<usize>()
+        );
+        let is_read =
+            |id| set.has(&keys::block(id, &[999])) || set.blocks.contains_key(&keys::block(id, &[999]));
+        assert!((1..40).all(is_read) && !is_read(40));
     }
 }

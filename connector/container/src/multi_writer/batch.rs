@@ -25,6 +25,19 @@ impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.unlinked.is_empty() && self.resized.is_empty() && self.moved.is_empty()
     }
+
+    /// Puts what was done before in front of this.
+    pub(super) fn follows(&mut self, before: Self) {
+        self.unlinked.extend(before.unlinked);
+        self.moved.extend(before.moved);
+        for (id, least) in before.resized {
+            let now = self.resized.entry(id).or_default();
+            *now = match (now.take(), least) {
+                (Some(a), Some(b)) => Some(a.iter().zip(&b).map(|(a, b)| *a.min(b)).collect()),
+                (a, b) => a.or(b),
+            };
+        }
+    }
 }
 
 /// Objects that others changed: past a bound, any object may be one.

@@ -86,10 +86,12 @@ impl Container {
         let mut blocks = self.blocks.lock();
         let spans = blocks.touched(&c.key);
         let whole = stored(&self.ledger, &c.key, &shape)?.load(&self.ledger, &shape)?;
+        // What can fail comes before anything is changed.
+        blocks.make_room_for(&self.ledger, &shape)?;
         self.exchange(&c.key, c.base.clone(), Some(ours.clone()))?;
         blocks.supersede(&c.key);
         self.ledger.unstage(&c.key)?;
-        blocks.overlay(&self.ledger, &c.key, &shape, &spans, &whole)
+        blocks.put_back(&self.ledger, &c.key, &shape, &spans, whole)
     }
 }
 

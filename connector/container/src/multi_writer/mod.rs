@@ -11,6 +11,7 @@ mod blocks;
 mod collective;
 mod conflict;
 mod deleted;
+mod doubt;
 mod dropping;
 mod group;
 mod groups;
@@ -39,6 +40,9 @@ pub(crate) use tree::hard;
 const MAX_COMMIT_ATTEMPTS: u32 = 500;
 /// After so many tries the others are kept from committing, where that is possible.
 const ATTEMPTS_BEFORE_LOCK: u32 = 3;
+
+/// What is merged, by the letters of keys.
+const MERGED: [u8; 6] = [keys::LINK, keys::ATTRIBUTE, keys::USAGE, keys::HEADER, keys::SEGMENT, keys::BLOCK];
 
 /// Who changed a key, and what it held before.
 #[derive(Debug, Clone)]
@@ -69,6 +73,8 @@ pub(crate) struct RemoteChanges {
     changed: Changed,
     /// What this batch did.
     batch: Batch,
+    /// The same of a commit of which nobody knows whether it was made.
+    in_doubt: Option<Batch>,
     /// Of headers that are not merged yet, where the orders of our new attributes and links begin since they were shifted.
     shifted: BTreeMap<Bytes, (i64, i64)>,
     /// Whether others commit all the time.
@@ -128,7 +134,7 @@ impl Container {
                 drop(hold);
                 return self.drop_batch(state);
             }
-            if self.commit_merged(s)? {
+            if self.commit_merged(s).inspect_err(|_| self.note_doubt(s))? {
                 break;
             }
             s.others.contention.met();
@@ -143,9 +149,7 @@ impl Container {
             }
         }
         drop(hold);
-        self.blocks.lock().forget_touched();
-        self.reads.clear();
-        s.others.batch = Batch::default();
+        self.begin_batch(s);
         if let Err(e) = self.reap_apart(s) {
             tracing::warn!("{}: objects without links were not deleted: {e}", self.name());
         }
@@ -174,9 +178,8 @@ impl Container {
         self.learn(s)?;
         if self.ledger.staged_bytes() == 0 {
             // The next batch begins at this version.
-            self.reads.clear();
-            self.blocks.lock().forget_touched();
-            (s.others.changed, s.others.batch) = Default::default();
+            self.begin_batch(s);
+            s.others.changed = Changed::default();
         }
         let reload = std::mem::take(&mut s.others.reload);
         let open: Vec<_> =
@@ -184,6 +187,13 @@ impl Container {
         drop(state);
         reload_all(&open)?;
         Ok(self.ledger.version() != before)
+    }
+
+    /// All that was changed is committed.
+    fn begin_batch(&self, s: &mut State) {
+        self.blocks.lock().forget_touched();
+        self.reads.clear();
+        (s.others.batch, s.others.in_doubt) = Default::default();
     }
 
     /// Whether of two changes of the same thing the later one stays.
@@ -252,6 +262,7 @@ impl Container {
 
     /// Merges what is staged with what others committed.
     fn merge(&self, s: &mut State) -> Result<()> {
+        self.settle_doubt(s);
         if let Some((branch, _)) = s.others.branch.as_ref().filter(|_| self.ledger.is_branch_contested()) {
             let text = format!(
                 "{}: the branch '{branch}' was committed to meanwhile; nothing is changed; close its writer and try again",
@@ -279,13 +290,23 @@ impl Container {
         self.each_contest(s, keys::SEGMENT, Self::merge_segment)?;
         self.each_contest(s, keys::BLOCK, Self::merge_block)?;
         self.mark_unlinked(s)?;
-        // The rest are counters that nobody stages; theirs count.
-        for (key, _) in self.ledger.unmerged() {
-            self.ledger.unstage(&key)?;
-        }
+        self.give_up_counters()?;
         s.others.theirs.clear();
         s.others.blocks.clear();
         s.others.changed = Changed::default();
+        Ok(())
+    }
+
+    /// What is left are counters and marks; theirs count. A change of anything else would be lost so.
+    fn give_up_counters(&self) -> Result<()> {
+        for (key, _) in self.ledger.unmerged() {
+            if key.first().is_some_and(|letter| MERGED.contains(letter)) {
+                let text =
+                    format!("{}: the change of {key:?} was not merged with another writer's", self.name());
+                return Err(crate::Error::new(ErrorKind::Conflict, text));
+            }
+            self.ledger.unstage(&key)?;
+        }
         Ok(())
     }
 

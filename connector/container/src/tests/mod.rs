@@ -11,6 +11,7 @@ mod conflicts;
 mod continued_copy;
 mod damage;
 mod datasets;
+mod doubt;
 mod far;
 mod filters;
 mod foreign;

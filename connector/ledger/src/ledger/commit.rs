@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::close::note_broken;
-use super::{Ledger, State, lay_over};
+use super::{Ledger, Settled, State, lay_over};
 use bytes::Bytes;
 
 use crate::address::PageRef;
@@ -142,6 +142,17 @@ impl Ledger {
         Ok(true)
     }
 
+    /// Whether a commit was tried of which this handle does not know what became of it, or has not taken that in.
+    pub fn is_in_doubt(&self) -> bool {
+        let s = self.lock();
+        s.in_doubt.is_some() || s.in_group.is_some() || s.joined.is_some()
+    }
+
+    /// What became of a commit that was [in doubt](Ledger::is_in_doubt), once it is known: told once.
+    pub fn take_settled(&self) -> Option<Settled> {
+        self.lock().settled.take()
+    }
+
     /// Finds out what became of a commit that is in doubt. What of it is staged unchanged since is no longer.
     pub(crate) fn settle(&self, s: &mut State) -> Result<()> {
         self.settle_group(s)?;
@@ -158,9 +169,13 @@ impl Ledger {
                 lay_layer_over(&mut s.log, layer);
                 s.log_bytes += bytes;
                 s.log_records += 1;
+                s.settled = Some(Settled::Committed);
                 Ok(())
             }
-            Ok(Commit::Behind) => Ok(()),
+            Ok(Commit::Behind) => {
+                s.settled = Some(Settled::NotCommitted);
+                Ok(())
+            }
             Ok(Commit::InDoubt(e)) => {
                 s.in_doubt = Some(layer);
                 Err(e)

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::EntryChange;
 use crate::error::{ErrorKind, Result};
-use crate::ledger::{Ledger, State, note_broken};
+use crate::ledger::{Ledger, Settled, State, note_broken};
 use crate::memtable::Memtable;
 use crate::storage::{GroupCommit, RemoteCommits};
 use crate::wal::record::Entries;
@@ -48,6 +48,8 @@ impl Ledger {
             return Ok(None);
         }
         let changes = self.take_commits(&mut s, wanted)?;
+        // The caller hears it.
+        s.settled = None;
         if std::mem::take(&mut s.leads) {
             self.checkpoint_if_long(&mut s);
         }
@@ -58,7 +60,10 @@ impl Ledger {
     pub(crate) fn settle_group(&self, s: &mut State) -> Result<()> {
         let Some(layer) = s.in_group.take() else { return Ok(()) };
         let done = self.storage().settle_group();
-        self.conclude(s, layer, done).map(drop)
+        if !self.conclude(s, layer, done)? {
+            s.settled = Some(Settled::NotCommitted);
+        }
+        Ok(())
     }
 
     fn conclude(&self, s: &mut State, layer: Memtable, done: Result<GroupCommit>) -> Result<bool> {
@@ -87,6 +92,7 @@ impl Ledger {
     /// What was committed in a group is staged no more, unless it was staged anew. The records are taken in.
     pub(crate) fn unstage_joined(&self, s: &mut State) {
         let Some((layer, _)) = s.joined.take() else { return };
+        s.settled = Some(Settled::Committed);
         for (key, value) in &layer {
             if s.staged.get(key) == Some(value) {
                 s.staged.remove(key);
