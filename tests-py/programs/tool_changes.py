@@ -6,6 +6,7 @@
 import json
 import os
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -142,6 +143,21 @@ def check_what_lies_at_the_path_of_another_stays(folder):
     os.remove("a.h5")
     run("rm", "a.h5", **set_)
     raises(FileNotFoundError, h5py.File, f"file://{folder}/elsewhere/a.h5")
+
+
+def check_a_local_container_comes_back_over_a_pointer(folder):
+    """What a pointer file took the place of: it has its name again, and the container in the store stays."""
+    store = {"HDF5_VOL_CONNECTOR": f"h5lake store=file://{folder}/store"}
+    url = f"file://{folder}/store/a.h5"
+    make("a.h5")
+    script = "import h5py\nwith h5py.File('a.h5', 'w') as f: f['in the store'] = 1"
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, **store}, check=True, timeout=170)
+    [before] = json.loads(run("versions", "--json", "a.h5"))["replaced"]
+    run("restore", "a.h5", "0000", code=1)
+    assert "in the store" in run("ls", "a.h5")
+    run("restore", "a.h5", before["id"])
+    look("a.h5")
+    assert "in the store" in run("ls", url) and sorted(os.listdir(".")) == ["a.h5", "store"], os.listdir(".")
 
 
 def check_old_versions_come_back(folder):

@@ -288,7 +288,11 @@ fn a_forked_child_reads_what_is_queued() {
     drop(locked);
     gate.open();
     store.drain().unwrap();
-    // It has arrived meanwhile.
+    // It has arrived meanwhile. The file goes after that has been noted.
     let file = store.queue.folder.file(found.number);
+    let until = Instant::now() + Duration::from_secs(20);
+    while file.exists() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     assert_eq!(store.read_queued(Operation::Get, &key("pack/a"), &file, 0..5).unwrap(), None);
 }
