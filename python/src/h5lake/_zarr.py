@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shlex
 import shutil
 import sys
@@ -10,14 +11,19 @@ from math import prod
 from pathlib import Path
 
 from ._enable import enabled
+from . import _zarr_dimensions, _zarr_fill
 from ._references import _need
 from ._tool import Name
 
 #: Attributes by which HDF5 keeps dimension scales.
-HIDDEN = {"DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_nc3_strict",
-          "_NCProperties", "_ARRAY_DIMENSIONS"}
+HIDDEN = {"DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_nc3_strict", "_NCProperties",
+          "_ARRAY_DIMENSIONS"}
 #: The same, of scales alone: others may have attributes of these names.
 OF_SCALES = {"CLASS", "NAME"}
+#: What Zarr keeps its metadata under.
+METADATA = {".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
+#: The longest name in a folder.
+MAX_NAME_BYTES = 255
 #: Bytes that are copied at once, about.
 STEP = 64 << 20
 
@@ -36,13 +42,15 @@ def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "
     is whole; after an error nothing is at `target`."""
     h5py, zarr = _need("h5py", "zarr")
     target = Path(target)
-    if target.exists():
+    if os.path.lexists(target):
         raise FileExistsError(f"{target}: something is there; name a target that is not there yet")
-    new = target.with_name(f".{target.name}.{os.getpid()}")
+    # No other process has this name, so what is there at the end is ours to remove.
+    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     left_out = []
     try:
         with _switched(settings), h5py.File(source, "r") as file:
-            root = zarr.open_group(str(new), mode="w", zarr_format=format)
+            # A store, for zarr-python takes `#`, `?` and `;` in a string for parts of a URL. No mode that clears what is there.
+            root = zarr.open_group(zarr.storage.LocalStore(new), mode="w-", zarr_format=format)
             _export_group(h5py, zarr, file, root, left_out, {file.id})
         new.rename(target)
     finally:
@@ -55,14 +63,21 @@ def _is_of_scale(h5py, object, name):
     return name in OF_SCALES and isinstance(object, h5py.Dataset) and h5py.h5ds.is_scale(object.id)
 
 
-def _export_attributes(h5py, source, target, left_out):
+def _is_hidden(h5py, object, name):
+    """Whether Zarr has something else in the place of an attribute."""
+    is_labels = name == _zarr_dimensions.LABELS and isinstance(object, h5py.Dataset) and _zarr_dimensions.labels(object) is not None
+    return name in HIDDEN or is_labels or _is_of_scale(h5py, object, name)
+
+
+def _export_attributes(h5py, source, target, left_out, but=()):
     import numpy as np
 
     made = {}
     for name in source.attrs:
-        if name in HIDDEN or _is_of_scale(h5py, source, name):
+        if name in but or _is_hidden(h5py, source, name):
             continue
         try:
+            name.encode()
             value = source.attrs[name]
             if isinstance(value, h5py.Empty):
                 raise ValueError("it has no elements")
@@ -80,19 +95,32 @@ def _refuse(item):
     raise TypeError(f"JSON has no values of the type {type(item).__name__}")
 
 
-def _dimensions(dataset):
-    """The names of a dataset's dimensions, where scales give them."""
-    last = dataset.name.rsplit("/", 1)[-1]
-    if dataset.is_scale and dataset.ndim == 1:
-        return (last,)
-    names = [dimension[0].name.rsplit("/", 1)[-1] if len(dimension) else None for dimension in dataset.dims]
-    return tuple(names) if any(names) else None
+def _zarr_name(name):
+    """Why Zarr cannot have something of a name; None if it can. zarr-python takes a backslash for a slash."""
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    if not name.strip("."):
+        return "Zarr has no such names"
+    if "\\" in name:
+        return "Zarr has no backslash in names"
+    if name in METADATA:
+        return "Zarr keeps its metadata under this name"
+    if len(encoded) > MAX_NAME_BYTES:
+        return f"a folder has no names of more than {MAX_NAME_BYTES} bytes"
+    return None
 
 
 def _export_group(h5py, zarr, source, target, left_out, seen):
     _export_attributes(h5py, source, target, left_out)
+    sizes = {}
     for name in source:
         path = f"{source.name.rstrip('/')}/{name}"
+        why = _zarr_name(name)
+        if why:
+            left_out.append((path, why))
+            continue
         if not isinstance(source.get(name, getlink=True), h5py.HardLink):
             left_out.append((path, "a soft or external link"))
             continue
@@ -105,16 +133,14 @@ def _export_group(h5py, zarr, source, target, left_out, seen):
             _export_group(h5py, zarr, member, target.create_group(name), left_out, seen)
         elif isinstance(member, h5py.Dataset):
             try:
-                _export_dataset(h5py, zarr, member, target, name, left_out)
+                _export_dataset(h5py, member, target, name, source, sizes, left_out)
             except (TypeError, ValueError, KeyError, NotImplementedError) as error:
                 left_out.append((path, " ".join(str(error).split())))
-                if name in target:
-                    del target[name]
         else:
             left_out.append((path, "a committed datatype"))
 
 
-def _export_dataset(h5py, zarr, source, target, name, left_out):
+def _export_dataset(h5py, source, target, name, group, sizes, left_out):
     import numpy as np
 
     if source.shape is None:
@@ -125,17 +151,66 @@ def _export_dataset(h5py, zarr, source, target, name, left_out):
         raise ValueError("Zarr has no references and no sequences of variable length")
     read = source.asstr() if is_text else source
     dtype = "string" if is_text else np.dtype(source.dtype.str if not source.dtype.names else source.dtype)
-    shape = source.shape
+    shape, is_old = source.shape, target.metadata.zarr_format == 2
     chunks = source.chunks or _steps(shape, source.dtype.itemsize)
     chunks = tuple(max(1, side) for side in chunks)
-    fill = "" if is_text else source.fillvalue
-    more = {"dimension_names": _dimensions(source)} if target.metadata.zarr_format == 3 else {}
-    array = target.create_array(name, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill, **more)
-    _export_attributes(h5py, source, array, left_out)
-    if target.metadata.zarr_format == 2 and _dimensions(source):
-        array.attrs["_ARRAY_DIMENSIONS"] = [part or f"dim_{n}" for n, part in enumerate(_dimensions(source))]
-    for part in _parts(shape, chunks, source.dtype.itemsize):
-        array[part] = read[part]
+    names = _zarr_dimensions.names(source, group, sizes, left_out)
+    fill, missing = (_fill_of_version_2 if is_old else _fill_of_version_3)(h5py, source, dtype, left_out)
+    array = target.create_array(name, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill,
+                                **({} if is_old else {"dimension_names": names}))
+    try:
+        _export_attributes(h5py, source, array, left_out, but={_zarr_fill.MISSING})
+        array.attrs.update(missing)
+        if is_old and names:
+            array.attrs["_ARRAY_DIMENSIONS"] = list(names)
+        for part in _parts(shape, chunks, source.dtype.itemsize):
+            array[part] = read[part]
+    except BaseException:
+        del target[name]
+        raise
+
+
+def _fill_of_hdf5(h5py, dataset, dtype):
+    """The fill value of a dataset; zero where it is undefined."""
+    import numpy as np
+
+    if dtype == "string":
+        return ""
+    is_defined = dataset.id.get_create_plist().fill_value_defined() != h5py.h5d.FILL_VALUE_UNDEFINED
+    return dataset.fillvalue if is_defined else np.zeros((), dtype)[()]
+
+
+def _fill_of_version_3(h5py, dataset, dtype, left_out):
+    """The fill value of an array of Zarr 3, and the attribute that names the missing value."""
+    fill, missing = _fill_of_hdf5(h5py, dataset, dtype), {}
+    if _zarr_fill.MISSING in dataset.attrs:
+        try:
+            missing[_zarr_fill.MISSING] = _zarr_fill.encoded(dataset.attrs[_zarr_fill.MISSING], dtype)
+        except (TypeError, ValueError, OSError, AttributeError) as error:
+            left_out.append((f"{dataset.name}@{_zarr_fill.MISSING}", str(error)))
+    return fill, missing
+
+
+def _fill_of_version_2(h5py, dataset, dtype, left_out):
+    """The same of Zarr 2, where xarray takes each fill value for missing data: it is null unless HDF5 names a missing value."""
+    import numpy as np
+
+    path = f"{dataset.name}@{_zarr_fill.MISSING}"
+    if _zarr_fill.MISSING in dataset.attrs:
+        try:
+            value = dataset.attrs[_zarr_fill.MISSING]
+            if dtype == "string":
+                return _zarr_fill.encoded(value, dtype), {}
+            return _zarr_fill.decoded(value, dtype)[()], {}
+        except (TypeError, ValueError, OSError, AttributeError) as error:
+            left_out.append((path, str(error)))
+            return None, {}
+    fill = _fill_of_hdf5(h5py, dataset, dtype)
+    if dtype != "string" and dtype.kind in "fcMm" and fill != fill:
+        return fill, {}
+    if dtype != "string" and np.asarray(fill).tobytes().strip(b"\0"):
+        left_out.append((f"{dataset.name} (fill value)", f"{fill}: readers of Zarr 2 would take it for missing data"))
+    return None, {}
 
 
 def _steps(shape, itemsize):
@@ -168,7 +243,7 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
     the paths of what HDF5 cannot have, each with a reason. When this returns, the container is whole; after an
     error there is none. A process that is killed meanwhile leaves a part of it."""
     h5py, zarr = _need("h5py", "zarr")
-    root = zarr.open(os.fspath(source), mode="r")
+    root = zarr.open(_opened(source), mode="r")
     left_out = []
     with _switched(settings):
         # A container that is there is an error; one that fails is never there.
@@ -176,10 +251,10 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
         try:
             try:
                 if isinstance(root, zarr.Array):
-                    named = {"data": _import_array(h5py, root, file, "data", left_out)}
+                    named = {"/data": _import_array(h5py, root, file, "data", left_out)}
                 else:
                     named = _import_group(h5py, zarr, root, file, left_out)
-                _attach(file, named)
+                _zarr_dimensions.attach(h5py, file, named)
             finally:
                 # What is not committed before is committed here, and may fail.
                 file.close()
@@ -189,15 +264,21 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
     return left_out
 
 
+def _opened(source):
+    """What zarr-python opens: a URL, or a path, which in a string would end at `#`, `?` or `;`."""
+    name = os.fsdecode(source)
+    return name if "://" in name else Path(name)
+
+
 def _remove(target, settings):
     from ._tool import remove
 
     remove(target, **settings)
 
 
-def _import_attributes(source, target, left_out):
+def _import_attributes(source, target, left_out, but=()):
     for name, value in source.attrs.items():
-        if name in HIDDEN:
+        if name in HIDDEN or name in but:
             continue
         try:
             if value is None or isinstance(value, dict):
@@ -220,8 +301,6 @@ def _import_group(h5py, zarr, source, target, left_out):
             named[path] = _import_array(h5py, member, target, name, left_out)
         except (TypeError, ValueError) as error:
             left_out.append((path, " ".join(str(error).split())))
-            if name in target:
-                del target[name]
     return named
 
 
@@ -242,35 +321,33 @@ def _import_array(h5py, source, target, name, left_out):
     if not is_text and dtype.kind not in "Mm" and fill is not None and not dtype.names:
         more["fillvalue"] = fill
     made = target.create_dataset(name, source.shape, stored, **more)
-    _import_attributes(source, made, left_out)
-    for part in _parts(source.shape, source.chunks, dtype.itemsize):
-        data = np.asarray(source[part])
-        made[part] = data.astype(object) if is_text else data.astype(stored) if dtype.kind in "Mm" else data
+    try:
+        _import_attributes(source, made, left_out, but=() if is_text else {_zarr_fill.MISSING})
+        if not is_text:
+            _import_missing(source, made, left_out)
+        for part in _parts(source.shape, source.chunks, dtype.itemsize):
+            data = np.asarray(source[part])
+            made[part] = data.astype(object) if is_text else data.astype(stored) if dtype.kind in "Mm" else data
+    except BaseException:
+        del target[name]
+        raise
     names = getattr(source.metadata, "dimension_names", None) or source.attrs.get("_ARRAY_DIMENSIONS")
     return tuple(names) if names else ()
 
 
-def _attach(file, named):
-    """Makes dimension scales of arrays that have the name of their own dimension, and attaches them."""
-    def scale(path, name, size):
-        group = path.rsplit("/", 1)[0]
-        while True:
-            found = file.get(f"{group}/{name}")
-            if found is not None and found.shape == (size,) and named.get(found.name) == (name,):
-                return found
-            if not group:
-                return None
-            group = group.rsplit("/", 1)[0]
+def _import_missing(source, made, left_out):
+    """Gives a dataset the attribute `_FillValue`, of the dataset's type as netCDF has it, where xarray masks elements of the array."""
+    import numpy as np
 
-    for path, names in named.items():
-        if len(names) == 1 and path.rsplit("/", 1)[-1] == names[0]:
-            file[path].make_scale(names[0])
-    for path, names in named.items():
-        dataset = file[path]
-        for n, name in enumerate(names if not dataset.is_scale else ()):
-            found = name and scale(path, name, dataset.shape[n])
-            if found:
-                dataset.dims[n].attach_scale(found)
+    value = source.attrs.get(_zarr_fill.MISSING)
+    meant = _zarr_fill.of_version_2(source) if source.metadata.zarr_format == 2 else None
+    try:
+        if meant is not None:
+            made.attrs[_zarr_fill.MISSING] = np.array(meant, source.dtype)
+        elif value is not None:
+            made.attrs[_zarr_fill.MISSING] = _zarr_fill.decoded(value, source.dtype)
+    except (TypeError, ValueError) as error:
+        left_out.append((f"{made.name}@{_zarr_fill.MISSING}", str(error)))
 
 
 def main(way, source, target) -> int:

@@ -1,0 +1,82 @@
+"""Names of dimensions between HDF5 and Zarr: scales where there are some, and labels elsewhere."""
+
+import re
+
+LABELS = "DIMENSION_LABELS"
+#: Names that stand where a dimension has none: ours, and xarray's.
+NAMELESS = re.compile(r"(phony_)?dim_\d+")
+
+
+def labels(dataset):
+    """The labels of a dataset's dimensions, empty where there is none; None if its attribute of their name has another form."""
+    if LABELS not in dataset.attrs:
+        return [""] * dataset.ndim
+    found = dataset.attrs[LABELS]
+    if getattr(found, "shape", None) != (dataset.ndim,) or found.dtype.kind not in "OSUT":
+        return None
+    return [label.decode(errors="replace") if isinstance(label, bytes) else str(label) for label in found]
+
+
+def names(dataset, group, sizes, left_out):
+    """The names of a dataset's dimensions, or None without any. `sizes` has those of its group: xarray refuses a name of two sizes,
+    or of a dataset that is no scale of it. What gives no name goes to `left_out`."""
+    path, own = dataset.name, dataset.name.rsplit("/", 1)[-1]
+    if dataset.is_scale and dataset.ndim == 1:
+        sizes[own] = dataset.shape[0]
+        return (own,)
+    found = []
+    for n, (size, label) in enumerate(zip(dataset.shape, labels(dataset) or [""] * dataset.ndim)):
+        scale = (dataset.dims[n][0].name or "").rsplit("/", 1)[-1] if len(dataset.dims[n]) else ""
+        name = scale or label
+        if scale and sizes.get(scale, size) != size:
+            left_out.append((f"{path}@DIMENSION_LIST", f"the name {scale} has another size in this group"))
+            name = ""
+        if label and label != name:
+            left_out.append((f"{path}@{LABELS}", f"the label {label}: the dimension has the name of its scale"))
+        elif label and not scale and (label in group and (label, dataset.ndim) != (own, 1) or label in found or sizes.get(label, size) != size):
+            left_out.append((f"{path}@{LABELS}", f"the label {label}: it names something else in this group"))
+            name = ""
+        found.append(name or None)
+        if name:
+            sizes[name] = size
+    return _all_named(found, dataset.shape, sizes) if any(found) else None
+
+
+def _all_named(found, shape, sizes):
+    """The same with a name for each dimension: xarray takes all without one for the same."""
+    made = []
+    for n, (name, size) in enumerate(zip(found, shape)):
+        while name is None:
+            name, n = _free(f"dim_{n}", size, sizes, made), n + 1
+        sizes[name] = size
+        made.append(name)
+    return tuple(made)
+
+
+def _free(name, size, sizes, made):
+    return name if sizes.get(name, size) == size and name not in made else None
+
+
+def attach(h5py, file, named):
+    """Makes dimension scales of arrays that have the name of their own dimension, and attaches them. Other names become labels."""
+    def scale(path, name, size):
+        group = path.rsplit("/", 1)[0]
+        while True:
+            found = file.get(f"{group}/{name}")
+            if isinstance(found, h5py.Dataset) and found.shape == (size,) and named.get(found.name) == (name,):
+                return found
+            if not group:
+                return None
+            group = group.rsplit("/", 1)[0]
+
+    for path, given in named.items():
+        if len(given) == 1 and path.rsplit("/", 1)[-1] == given[0]:
+            file[path].make_scale(given[0])
+    for path, given in named.items():
+        dataset = file[path]
+        for n, name in enumerate(given if not dataset.is_scale else ()):
+            found = scale(path, name, dataset.shape[n]) if name else None
+            if found:
+                dataset.dims[n].attach_scale(found)
+            elif name and not NAMELESS.fullmatch(name):
+                dataset.dims[n].label = name
