@@ -80,6 +80,12 @@ def test_members(r):
     r.ours(r.work / "members.h5")
 
 
+def test_wider(r):
+    """Records read into larger ones, whose other members keep the program's pointers and references."""
+    r.run(r.programs["wider"], "wider.h5")
+    r.ours(r.work / "wider.h5")
+
+
 def test_points(r):
     """Selections of points."""
     r.run(r.programs["points"], "points.h5")

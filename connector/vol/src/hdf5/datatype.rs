@@ -1,7 +1,6 @@
 //! Datatypes: encoding, comparing, converting.
 
 use std::ffi::c_void;
-use std::ops::Range;
 
 use h5lake_container::encoded::check_datatype;
 use h5lake_ledger::locks::assert_none_held;
@@ -11,7 +10,6 @@ use crate::error::{Error, Minor, Result};
 use crate::hdf5::anchor::Anchor;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
-use crate::hdf5::references::NEW_BYTES;
 use crate::hdf5::saved_errors::silently;
 use crate::hdf5::token;
 
@@ -237,45 +235,6 @@ impl Library {
         }
         // SAFETY: null or what the library knows of the conversion, which lives until it is asked for something else.
         Ok(unsafe { known.as_ref() }.is_none_or(|known| known.need_bkg == sys::H5T_BKG_YES))
-    }
-
-    /// Puts zeros where elements of a datatype in memory hold pointers and new references.
-    ///
-    /// # Errors
-    /// If the library does not know the datatype.
-    pub fn forget_pointers(self, datatype: Hid, size: usize, elements: &mut [u8]) -> Result<()> {
-        let mut places = Vec::new();
-        self.pointers_of(datatype, 0, &mut places)?;
-        for element in elements.chunks_exact_mut(size).filter(|_| !places.is_empty()) {
-            places.iter().filter_map(|place| element.get_mut(place.clone()).map(|at| at.fill(0))).count();
-        }
-        Ok(())
-    }
-
-    /// Where an element of a datatype in memory that begins at byte `at` holds pointers and new references.
-    fn pointers_of(self, datatype: Hid, at: usize, places: &mut Vec<Range<usize>>) -> Result<()> {
-        match self.type_class(datatype)? {
-            COMPOUND => {
-                for (index, member) in self.member_types(datatype)?.iter().enumerate() {
-                    self.pointers_of(member.get(), at + self.member_offset(datatype, index)?, places)?;
-                }
-            }
-            ARRAY => {
-                let base = self.base_type(datatype)?;
-                let (whole, one) = (self.type_size(datatype)?, self.type_size(base.get())?);
-                for offset in (0..whole).step_by(one.max(1)) {
-                    self.pointers_of(base.get(), at + offset, places)?;
-                }
-            }
-            class => {
-                let size = self.type_size(datatype)?;
-                let is_new_reference = class == REFERENCE && size == NEW_BYTES;
-                if class == VARIABLE_LENGTH || is_new_reference || self.is_variable_string(datatype)? {
-                    places.push(at..at + size);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Converts `count` elements in place, from `source` to `destination` type. `buffer` has room for the larger

@@ -71,11 +71,9 @@ pub fn read(
     if types.needs_background {
         let kept = background.insert(scratch_of(count, size)?);
         match library.needs_existing(source, memory_type, transfer)? {
-            true => {
-                region.gather(0, kept);
-                // Variable-length data that the application left in its buffer is not ours to free: zeros there.
-                library.forget_pointers(memory_type, size, kept)?;
-            }
+            // Pointers and new references of the program's among that, too: what the file does not have stays, and where it
+            // has something, libhdf5 follows a background only into a file (H5T__vlen_mem_seq_write, H5T__ref_mem_write).
+            true => region.gather(0, kept),
             false => kept.fill(0),
         }
     }
