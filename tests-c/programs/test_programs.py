@@ -26,6 +26,12 @@ def test_many(r):
     r.ours(r.work / "many.h5")
 
 
+def test_many_wrong(r):
+    """Several datasets in one call with something wrong about one: nothing is done."""
+    r.run(r.programs["many_wrong"], r.work / "many_wrong.h5")
+    r.ours(r.work / "many_wrong.h5")
+
+
 def test_sessions(r):
     """What one opening of a file leaves to the next ones: nothing."""
     r.run(r.programs["sessions"], r.work / "sessions.h5")

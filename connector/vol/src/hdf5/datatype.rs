@@ -227,14 +227,24 @@ impl Library {
         if !is_default && truth(unsafe { (table.H5Pget_preserve)(transfer) }, "H5Pget_preserve")? {
             return Ok(true);
         }
-        let mut known = std::ptr::null_mut();
-        // SAFETY: the answer's place outlives the call.
-        let found = silently(self, || unsafe { (table.H5Tfind)(source, destination, &mut known) });
-        if found.is_none() {
-            return Err(no_conversion());
-        }
+        let known = self.find_conversion(source, destination)?;
         // SAFETY: null or what the library knows of the conversion, which lives until it is asked for something else.
         Ok(unsafe { known.as_ref() }.is_none_or(|known| known.need_bkg == sys::H5T_BKG_YES))
+    }
+
+    /// Checks that the library converts between two datatypes.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn check_conversion(self, source: Hid, destination: Hid) -> Result<()> {
+        self.find_conversion(source, destination).map(drop)
+    }
+
+    fn find_conversion(self, source: Hid, destination: Hid) -> Result<*mut sys::H5T_cdata_t> {
+        let mut known = std::ptr::null_mut();
+        // SAFETY: the answer's place outlives the call.
+        let found = silently(self, || unsafe { (self.table().H5Tfind)(source, destination, &mut known) });
+        if found.is_none() { Err(no_conversion()) } else { Ok(known) }
     }
 
     /// Converts `count` elements in place, from `source` to `destination` type. `buffer` has room for the larger

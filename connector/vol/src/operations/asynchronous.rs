@@ -78,6 +78,18 @@ struct Pieces {
 }
 
 impl Transfer {
+    /// Checks that it can be done as far as that is seen without doing it: one of several must not be done in vain.
+    ///
+    /// # Errors
+    /// If the elements do not convert.
+    pub fn check(&self, dataset: &DatasetHandle, direction: Direction) -> Result<()> {
+        let (session, types) = (&dataset.base.session, types_of(dataset)?);
+        match direction {
+            Direction::Read => transfer::check_read(session, &types, self.memory_type),
+            Direction::Write => transfer::check_write(session, &types, self.memory_type),
+        }
+    }
+
     /// Does it.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::hdf5::library::Hid;
+use crate::hdf5::located_types::Located;
 use crate::session::Session;
 use crate::transfer::buffers::scratch_of;
 use crate::transfer::memory::element_conversion::MemoryElements;
@@ -56,16 +57,7 @@ pub fn read(
     let mut packed = scratch_of(count, types.size.max(size))?;
     fetch(&mut packed[..count * types.size])?;
     types.slots.to_memory(session, types.size, &mut packed[..count * types.size])?;
-    // Only from a type located in the file does libhdf5 make new references (`H5R_ref_t`) of old ones.
-    let located = match makes_new_references(types, memory_type)? {
-        true if types.carries_regions => {
-            return Err(Error::unsupported(
-                "reading old references beside region references and variable-length data as new ones (H5R_ref_t)",
-            ));
-        }
-        true => Some(session.located_type(&types.encoded, types.stored()?)?),
-        false => None,
-    };
+    let located = located_for_reading(session, types, memory_type)?;
     let source = located.as_ref().map_or_else(|| types.in_file(session), |id| Ok(id.get()))?;
     let mut background = None;
     if types.needs_background {
@@ -109,9 +101,7 @@ pub fn write(
     if let Some(kind) = types.pointers_in(memory_type)? {
         return vlen_direct::write(session, kind, region, existing, store);
     }
-    if makes_new_references(types, memory_type)? {
-        return Err(Error::unsupported("writing new references (H5R_ref_t) as old ones"));
-    }
+    check_references_to_write(types, memory_type)?;
     let library = types.library();
     let elements = MemoryElements::gathered(region, types, memory_type)?;
     let mut background = None;
@@ -134,6 +124,58 @@ pub fn write(
         types.slots.to_file(session, types.size, packed)?;
         store(packed)
     })
+}
+
+/// Checks that elements of the container can be converted to a datatype in memory, before any are.
+///
+/// # Errors
+/// As for [`read`], where it is the datatypes that are wrong.
+pub fn check_read(session: &Arc<Session>, types: &FileType, memory_type: Hid) -> Result<()> {
+    if goes_as_it_is(types, memory_type)? {
+        return Ok(());
+    }
+    let located = located_for_reading(session, types, memory_type)?;
+    let source = located.as_ref().map_or_else(|| types.in_file(session), |id| Ok(id.get()))?;
+    types.library().check_conversion(source, memory_type)
+}
+
+/// The same the other way.
+///
+/// # Errors
+/// As for [`write`], where it is the datatypes that are wrong.
+pub fn check_write(session: &Arc<Session>, types: &FileType, memory_type: Hid) -> Result<()> {
+    if goes_as_it_is(types, memory_type)? {
+        return Ok(());
+    }
+    check_references_to_write(types, memory_type)?;
+    types.library().check_conversion(memory_type, types.in_file(session)?)
+}
+
+fn goes_as_it_is(types: &FileType, memory_type: Hid) -> Result<bool> {
+    Ok(types.is_same_in_memory(memory_type)? || types.pointers_in(memory_type)?.is_some())
+}
+
+/// The type located in the file that elements are read from where libhdf5 makes new references (`H5R_ref_t`) of old ones: it does
+/// only from such a type. None where those in the container are read as they are.
+fn located_for_reading(
+    session: &Arc<Session>,
+    types: &FileType,
+    memory_type: Hid,
+) -> Result<Option<Located>> {
+    match makes_new_references(types, memory_type)? {
+        true if types.carries_regions => Err(Error::unsupported(
+            "reading old references beside region references and variable-length data as new ones (H5R_ref_t)",
+        )),
+        true => session.located_type(&types.encoded, types.stored()?).map(Some),
+        false => Ok(None),
+    }
+}
+
+fn check_references_to_write(types: &FileType, memory_type: Hid) -> Result<()> {
+    match makes_new_references(types, memory_type)? {
+        true => Err(Error::unsupported("writing new references (H5R_ref_t) as old ones")),
+        false => Ok(()),
+    }
 }
 
 /// Whether the stored references are old ones and those in memory new ones.

@@ -274,6 +274,13 @@ unsafe fn each(
             // SAFETY: as the caller says.
             Ok((dataset::of(handle)?, unsafe { arrays.plan(index, handle, direction) }?))
         };
+        let planned_all = || -> Result<Vec<(&DatasetHandle, Transfer)>> {
+            let planned = (0..count).map(plan).collect::<Result<Vec<_>>>()?;
+            if count > 1 {
+                planned.iter().try_for_each(|(dataset, transfer)| transfer.check(dataset, direction))?;
+            }
+            Ok(planned)
+        };
         if count == 0 {
             return Ok(OK);
         }
@@ -297,7 +304,7 @@ unsafe fn each(
         // SAFETY: as the caller says.
         let done = match unsafe { request.as_mut() } {
             Some(place) if asynchronous::may_go_on(first) && !is_transforming => {
-                let planned = (0..count).map(plan).collect::<Result<Vec<_>>>()?;
+                let planned = planned_all()?;
                 let points = planned.iter().map(|(_, transfer)| transfer.region.points()).sum();
                 match asynchronous::transfer(planned, list, direction)? {
                     Begun::GoesOn(request) => {
@@ -314,8 +321,13 @@ unsafe fn each(
             }
             _ => {
                 first.complete(CallOrder::Behind);
-                // All are in one file: libhdf5 sees to it.
-                let all = || (0..count).try_for_each(|index| run(plan(index)?));
+                // All are in one file: libhdf5 sees to it. As natively, all are checked before the first is transferred.
+                let all = || {
+                    if count == 1 {
+                        return run(plan(0)?);
+                    }
+                    planned_all()?.into_iter().try_for_each(run)
+                };
                 let cause = report.as_ref().map_or(0, Report::local_cause);
                 collective::transfer(first, list, direction, cause, all)
             }
