@@ -32,6 +32,12 @@ def test_many_wrong(r):
     r.ours(r.work / "many_wrong.h5")
 
 
+def test_chunk_queries(r):
+    """What is asked of chunks is answered of all of them."""
+    r.run(r.programs["chunk_queries"], "chunk_queries.h5")
+    r.ours(r.work / "chunk_queries.h5")
+
+
 def test_sessions(r):
     """What one opening of a file leaves to the next ones: nothing."""
     r.run(r.programs["sessions"], r.work / "sessions.h5")

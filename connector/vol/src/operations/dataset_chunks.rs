@@ -6,42 +6,20 @@ use h5lake_container::{ChunkInfo, Layout, Selection, SpaceStatus, StoredChunk};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
-use crate::handles::open_objects::DatasetHandle;
 use crate::hdf5::library::Hid;
 use crate::operations::dataset::{file_selection, of, types_of};
 use crate::transfer::buffers::buffer_of;
 
-/// The offsets of the chunks that have storage and that a selection touches, in their order.
-fn in_selection(dataset: &DatasetHandle, shape: &[u64], selection: &Selection) -> Result<Vec<Vec<u64>>> {
-    let mut found = dataset.dataset.chunk_offsets()?;
-    let space = dataset.dataset.space();
-    found.retain(|offset| touches(selection, offset, shape, space.dims()));
-    Ok(found)
+/// How many chunks have storage.
+pub fn count(handle: &Handle) -> Result<u64> {
+    chunk_shape(handle)?;
+    Ok(of(handle)?.dataset.chunk_count()?)
 }
 
-/// How many chunks have storage and are touched by a selection.
-pub fn count(handle: &Handle, space: Option<Hid>) -> Result<u64> {
-    let dataset = of(handle)?;
-    let shape = chunk_shape(handle)?;
-    match file_selection(dataset, space)?.0 {
-        Selection::All => Ok(dataset.dataset.chunk_count()?),
-        selection => Ok(in_selection(dataset, &shape, &selection)?.len() as u64),
-    }
-}
-
-/// The chunk at a position among those that have storage and are touched by a selection.
-pub fn at_position(handle: &Handle, space: Option<Hid>, position: u64) -> Result<ChunkInfo> {
-    let dataset = of(handle)?;
-    let shape = chunk_shape(handle)?;
-    let selection = match file_selection(dataset, space)?.0 {
-        Selection::All => return Ok(dataset.dataset.chunk_at(position)?),
-        selection => selection,
-    };
-    let found = in_selection(dataset, &shape, &selection)?;
-    let offset = usize::try_from(position).ok().and_then(|n| found.get(n));
-    let offset = offset.ok_or_else(|| Error::new(Minor::BadRange, "chunk index is out of range"))?;
-    let chunk = dataset.dataset.chunk_at_coords(offset)?;
-    chunk.ok_or_else(|| Error::new(Minor::NotFound, "the chunk is gone"))
+/// The chunk at a position among those that have storage.
+pub fn at_position(handle: &Handle, position: u64) -> Result<ChunkInfo> {
+    chunk_shape(handle)?;
+    Ok(of(handle)?.dataset.chunk_at(position)?)
 }
 
 /// Shows each chunk that has storage, until `show` answers something else than 0. What is shown to may close the
@@ -124,45 +102,6 @@ fn check_origin(coordinates: &[u64], shape: &[u64]) -> Result<()> {
     Err(Error::new(Minor::BadValue, "the offset is not the first element of a chunk"))
 }
 
-/// Whether any selected element lies in the chunk at `offset`.
-fn touches(selection: &Selection, offset: &[u64], shape: &[u64], dims: &[u64]) -> bool {
-    match selection {
-        Selection::All => true,
-        Selection::None => false,
-        Selection::Hyperslab { start, stride, count, block } => {
-            offset.iter().enumerate().all(|(d, first)| {
-                let (first, last) = (*first, first + shape[d] - 1);
-                // The first block that ends at or behind the chunk's first element must begin before its last.
-                let skip = first.saturating_sub(start[d] + block[d] - 1).div_ceil(stride[d].max(1));
-                skip < count[d] && start[d] + skip * stride[d] <= last
-            })
-        }
-        Selection::Runs(runs) => {
-            runs.iter().any(|run| run_touches(run.offset, run.count, offset, shape, dims))
-        }
-    }
-}
-
-fn run_touches(mut element: u64, mut left: u64, offset: &[u64], shape: &[u64], dims: &[u64]) -> bool {
-    let Some(row) = dims.last().copied().filter(|row| *row > 0) else { return false };
-    while left > 0 {
-        let count = left.min(row - element % row);
-        let mut rest = element;
-        let inside = (0..dims.len()).rev().all(|d| {
-            let coordinate = rest % dims[d];
-            rest /= dims[d];
-            let span = if d + 1 == dims.len() { count } else { 1 };
-            coordinate < offset[d] + shape[d] && coordinate + span > offset[d]
-        });
-        if inside {
-            return true;
-        }
-        element += count;
-        left -= count;
-    }
-    false
-}
-
 /// Bytes that the variable-length data of the selected elements takes in memory (`H5Dvlen_get_buf_size`): found
 /// by converting the elements and counting what libhdf5 allocates.
 pub fn variable_length_bytes(handle: &Handle, memory_type: Hid, space: Hid) -> Result<u64> {
@@ -179,29 +118,4 @@ pub fn variable_length_bytes(handle: &Handle, memory_type: Hid, space: Hid) -> R
         let session = &dataset.base.session;
         types.to_memory(session, None, memory_type, count, &mut packed, Some(&mut background), transfer)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use h5lake_container::Run;
-
-    #[test]
-    fn a_strided_selection_can_pass_between_chunks() {
-        let slab = Selection::Hyperslab { start: vec![0], stride: vec![10], count: vec![3], block: vec![2] };
-        let touched = |first: u64| touches(&slab, &[first], &[4], &[40]);
-        assert_eq!(
-            (0..10).map(|n| touched(4 * n)).collect::<Vec<_>>(),
-            [true, false, true, false, false, true, false, false, false, false]
-        );
-    }
-
-    #[test]
-    fn runs_cross_rows() {
-        let runs = Selection::Runs(vec![Run { offset: 9, count: 2 }]);
-        assert!(touches(&runs, &[0, 8], &[4, 4], &[10, 10]));
-        assert!(touches(&runs, &[0, 0], &[4, 4], &[10, 10]));
-        assert!(!touches(&runs, &[0, 4], &[4, 4], &[10, 10]));
-        assert!(!touches(&runs, &[4, 0], &[4, 4], &[10, 10]));
-    }
 }

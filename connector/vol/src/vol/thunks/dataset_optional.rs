@@ -60,11 +60,13 @@ unsafe fn query(
             }
             sys::H5VL_NATIVE_DATASET_GET_NUM_CHUNKS => {
                 let wanted = args.get_num_chunks;
-                strings::answer(wanted.nchunks, chunks::count(handle, space(wanted.space_id))?);
+                check_space(handle, wanted.space_id)?;
+                strings::answer(wanted.nchunks, chunks::count(handle)?);
             }
             sys::H5VL_NATIVE_DATASET_GET_CHUNK_INFO_BY_IDX => {
                 let wanted = args.get_chunk_info_by_idx;
-                let chunk = chunks::at_position(handle, space(wanted.space_id), wanted.chk_index)?;
+                check_space(handle, wanted.space_id)?;
+                let chunk = chunks::at_position(handle, wanted.chk_index)?;
                 if !wanted.offset.is_null() {
                     std::ptr::copy_nonoverlapping(chunk.offset.as_ptr(), wanted.offset, chunk.offset.len());
                 }
@@ -99,9 +101,13 @@ unsafe fn query(
     Ok(OK)
 }
 
-/// A dataspace that selects, or `None` for everything.
-fn space(id: Hid) -> Option<Hid> {
-    (id != sys::H5S_ALL as Hid).then_some(id)
+/// Checks that chunks are asked for by a dataspace. As natively, what is selected in it does not matter: the answers are of all
+/// chunks (`H5D__get_num_chunks`, `H5D__get_chunk_info`).
+fn check_space(handle: &Handle, id: Hid) -> Result<()> {
+    if id == sys::H5S_ALL as Hid {
+        return Ok(());
+    }
+    handle.session()?.library.selected_points(id).map(drop)
 }
 
 unsafe fn answer_chunk(chunk: Option<&ChunkInfo>, mask: *mut u32, address: *mut u64, size: *mut u64) {
