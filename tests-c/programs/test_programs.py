@@ -134,6 +134,12 @@ def test_hostile_refs(r):
     r.ours(r.work / "hostile_refs.h5")
 
 
+def test_vlen_size(r):
+    """The memory that variable-length data takes, of virtual datasets too."""
+    r.run(r.programs["vlen_size"], "vlen_size.h5")
+    r.ours(r.work / "vlen_size.h5")
+
+
 def test_calls(r):
     """Calls that few programs make, and the deprecated ones."""
     r.run(r.programs["calls"], "calls.h5", "mounted.h5", *(["ours"] if r.connector.is_ours else []))

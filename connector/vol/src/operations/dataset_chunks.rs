@@ -2,13 +2,14 @@
 
 use std::ffi::c_int;
 
-use h5lake_container::{ChunkInfo, Layout, Selection, SpaceStatus, StoredChunk};
+use h5lake_container::{ChunkInfo, Layout, Run, Selection, SpaceStatus, StoredChunk};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
 use crate::hdf5::library::Hid;
-use crate::operations::dataset::{file_selection, of, types_of};
+use crate::operations::dataset::{self, FileSelection, file_selection, of};
 use crate::transfer::buffers::buffer_of;
+use crate::transfer::memory::region::MemoryRegion;
 
 /// How many chunks have storage.
 pub fn count(handle: &Handle) -> Result<u64> {
@@ -102,20 +103,18 @@ fn check_origin(coordinates: &[u64], shape: &[u64]) -> Result<()> {
     Err(Error::new(Minor::BadValue, "the offset is not the first element of a chunk"))
 }
 
-/// Bytes that the variable-length data of the selected elements takes in memory (`H5Dvlen_get_buf_size`): found
-/// by converting the elements and counting what libhdf5 allocates.
+/// Bytes that the variable-length data of the selected elements takes in memory (`H5Dvlen_get_buf_size`): found by reading the
+/// elements, wherever they lie, and counting what is allocated for that.
 pub fn variable_length_bytes(handle: &Handle, memory_type: Hid, space: Hid) -> Result<u64> {
     let dataset = of(handle)?;
-    let types = types_of(dataset)?;
     let library = dataset.base.session.library;
-    let (selection, points) = file_selection(dataset, Some(space).filter(|space| *space != 0))?;
+    let space = Some(space).filter(|space| *space != 0);
+    let (selection, points) = file_selection(dataset, space)?;
     let count = usize::try_from(points).map_err(|_| Error::argument("too many elements"))?;
     let size = library.type_size(memory_type)?;
-    let mut packed = buffer_of(count, types.size.max(size))?;
-    dataset.dataset.read(&selection, &mut packed[..count * types.size])?;
-    let mut background = buffer_of(count, size)?;
-    library.count_allocations(|transfer| {
-        let session = &dataset.base.session;
-        types.to_memory(session, None, memory_type, count, &mut packed, Some(&mut background), transfer)
+    let mut elements = buffer_of(count, size)?;
+    let (all, what) = (vec![Run { offset: 0, count: points }], FileSelection { selection, space });
+    MemoryRegion::within(&mut elements, size, all, |region| {
+        library.count_allocations(|transfer| dataset::read(dataset, memory_type, region, &what, transfer))
     })
 }
