@@ -354,7 +354,8 @@ impl ObjectCopier<'_, '_> {
         })
     }
 
-    /// A fill value with heap ids or references needs ids of its own.
+    /// A fill value with heap ids or references needs ids of its own. Its data lies with the root's, as that of a new dataset: what
+    /// elements show that were never written is none of theirs.
     fn fill(&mut self, copy: &OpenObject) -> Result<()> {
         let h = self.plan.to.header(&mut self.plan.to.state(), copy.id())?;
         let Some(d) = &h.dataset else { return Ok(()) };
@@ -362,7 +363,8 @@ impl ObjectCopier<'_, '_> {
         if d.fill_value.is_empty() || !needs_convert(&t) {
             return Ok(());
         }
-        let value = self.convert(&t, HeapPlace::Owner(copy.id()), d.fill_value.to_vec().into())?.data;
+        let value =
+            self.convert(&t, HeapPlace::Owner(self.plan.to.root()), d.fill_value.to_vec().into())?.data;
         self.plan.to.change_header(&mut self.plan.to.state(), copy.id(), |h| {
             if let Some(d) = &mut h.dataset {
                 d.fill_value = value.into();

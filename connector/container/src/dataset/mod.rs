@@ -284,6 +284,15 @@ impl Dataset {
         &self.fill
     }
 
+    /// Whether variable-length data of the fill value may lie with the dataset's own: copies that earlier builds made have it there.
+    /// Elements that were never written all show it, so overwriting one must not give it back. An id begins with its owner; bytes
+    /// that only look like one count, too.
+    pub fn owns_data_of_fill(&self) -> bool {
+        let FillValue::User(value) = &self.fill.value else { return false };
+        let owner = self.object.id().0.to_be_bytes();
+        self.datatype.has_heap && value.windows(owner.len()).any(|bytes| bytes == owner)
+    }
+
     /// The filters.
     pub fn filters(&self) -> &[Filter] {
         &self.filters

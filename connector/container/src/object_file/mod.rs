@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::{Arc, LazyLock, Weak};
 
 use h5lake_ledger::locks::Mutex;
-use object_stores::{GetResult, Key, ObjectMeta, ObjectStore};
+use object_stores::{Etag, GetResult, Key, ObjectMeta, ObjectStore};
 
 use self::ahead::Ahead;
 use self::extents::Extents;
@@ -64,7 +64,8 @@ impl std::fmt::Debug for ObjectFile {
     }
 }
 
-/// What tells versions of objects from one another: the object's place, its etag (or time), its length.
+/// What tells versions of objects from one another: the object's place, its etag (and its time, where that is weak or missing), its
+/// length.
 type Identity = (String, String, u64);
 
 /// The objects that are open in this process.
@@ -81,10 +82,11 @@ impl ObjectFile {
         };
         let key = Key::new(key).map_err(|e| Error::invalid(e.to_string()))?;
         let version = front.meta.clone();
-        let said = version
-            .etag
-            .as_ref()
-            .map_or_else(|| format!("{:?}", version.modified), |etag| etag.as_str().to_owned());
+        let said = match &version.etag {
+            Some(etag) if !etag.is_weak() => etag.as_str().to_owned(),
+            // A weak one does not tell bytes from others that mean the same.
+            etag => format!("{:?} {:?}", etag.as_ref().map(Etag::as_str), version.modified),
+        };
         let identity = (store.place_of(key.as_str()), said, version.size);
         let mut open = OPEN.lock();
         if let Some(found) = open.get(&identity).and_then(Weak::upgrade) {

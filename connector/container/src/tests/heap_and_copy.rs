@@ -353,3 +353,44 @@ fn beginnings_of_blobs_and_forged_ids_are_told_apart() {
         assert!(c.heap_get_all::<Error>([(forged, 4)].into_iter(), |_, _| Ok(())).is_err());
     }
 }
+
+#[test]
+fn what_is_deleted_twice_takes_nothing_else_along() {
+    let c = memory().create();
+    let owner = group(&c, c.root(), b"g", CreationOrder::default());
+    let (long, short) = (c.heap_put(owner, &[7; 40]).unwrap(), c.heap_put(owner, b"stays").unwrap());
+    for _ in 0..3 {
+        c.heap_delete(&long).unwrap();
+    }
+    let mut out = [0; 5];
+    c.heap_get(&short, &mut out).unwrap();
+    assert_eq!(&out, b"stays");
+}
+
+#[test]
+fn the_data_of_a_copied_fill_value_is_none_of_the_copys_elements() {
+    let c = memory().create();
+    let mut spec = dataset_spec(16, simple(&[20], &[20]), Layout::Chunked { chunk: vec![10] });
+    spec.datatype.has_heap = true;
+    let id = c.heap_put(c.root(), b"fill").unwrap();
+    spec.fill.value = FillValue::User(id.to_vec().into());
+    let d = dataset(&c, b"d", spec);
+    assert!(!d.owns_data_of_fill());
+    let inner = c.clone();
+    let convert = &mut |_: &Datatype, to: HeapPlace, _: Elements| {
+        let HeapPlace::Owner(to) = to else { panic!("a dataset has no inline heap") };
+        Ok(inner.heap_put(to, b"fill")?.to_vec().into())
+    };
+    let copy = c.copy_object(d.object().id(), &c, CopyOptions::default(), convert).unwrap();
+    assert!(!c.dataset(copy.id()).unwrap().owns_data_of_fill());
+    let FillValue::User(value) = c.dataset(copy.id()).unwrap().fill().value.clone() else { panic!() };
+    assert_eq!(c.heap_len(&value[..].try_into().unwrap()).unwrap(), 4);
+    // A dataset whose fill value lies with its own data, as copies of earlier builds have it.
+    let own = c.heap_put(copy.id(), b"fill").unwrap().to_vec();
+    let change = |header: &mut crate::record::HeaderRecord| {
+        header.dataset.as_mut().unwrap().fill_value = own.into();
+        Ok(())
+    };
+    c.change_header(&mut c.state(), copy.id(), change).unwrap();
+    assert!(c.dataset(copy.id()).unwrap().owns_data_of_fill());
+}
