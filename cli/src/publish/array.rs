@@ -83,9 +83,14 @@ fn rows(dims: &[u64], segment: u64) -> Vec<u64> {
     chunk
 }
 
+/// Whether a fill value equals nothing, so that nobody takes a measured value for it.
+fn is_nan(value: &Value) -> bool {
+    *value == json!("NaN") || value.as_array().is_some_and(|parts| parts.contains(&json!("NaN")))
+}
+
 /// Whether two elements are the same number.
 fn is_same(of: &Type, fill: &[u8], other: Option<&[Value]>) -> bool {
-    matches!(other, Some([value]) if fill_value(of, fill) == *value)
+    matches!(other, Some([value]) if fill_value(of, fill).as_ref() == Some(value))
 }
 
 impl Array {
@@ -144,12 +149,18 @@ impl Array {
             fill: Value::Null,
             copies_missing: false,
         };
-        array.choose_fill(dataset, missing, written);
+        array.choose_fill(dataset, missing, written)?;
         Ok(array)
     }
 
-    /// Zarr's fill value. xarray takes it for missing data, so it is null where that reads as what HDF5 shows.
-    fn choose_fill(&mut self, dataset: &Dataset, missing: Option<&[Value]>, written: u64) {
+    /// Zarr's fill value. xarray takes it for missing data, so it is null where that reads as what HDF5 shows. An
+    /// error if elements are arrays of different numbers, which Zarr cannot fill with, and too many for copies are missing.
+    fn choose_fill(
+        &mut self,
+        dataset: &Dataset,
+        missing: Option<&[Value]>,
+        written: u64,
+    ) -> Result<(), String> {
         let filling = dataset.filling();
         let zero = self.zarr.zero.clone();
         let is_time = zero == Some(json!(0));
@@ -163,13 +174,19 @@ impl Array {
             None => (zero.unwrap_or(Value::Null), false),
             Some(fill) => {
                 let value = fill_value(&self.of, &fill);
-                let says_it = value == json!("NaN") || is_same(&self.of, &fill, missing);
-                match can_copy && !says_it {
-                    true => (if is_time { Value::Null } else { zero.unwrap_or(Value::Null) }, true),
-                    false => (value, false),
+                let says_it = value.as_ref().is_some_and(is_nan) || is_same(&self.of, &fill, missing);
+                match value {
+                    Some(value) if says_it || !can_copy => (value, false),
+                    _ if can_copy => (if is_time { Value::Null } else { zero.unwrap_or(Value::Null) }, true),
+                    _ => {
+                        let text =
+                            "Zarr fills with one number, its elements with several, and too many are missing";
+                        return Err(format!("{text} for copies ({copied} bytes)"));
+                    }
                 }
             }
         };
+        Ok(())
     }
 
     /// How many chunks there may be.
@@ -194,7 +211,7 @@ impl Array {
 
     /// Whether xarray takes elements for missing that HDF5 shows.
     pub fn is_masked(&self) -> bool {
-        !self.fill.is_null() && self.zarr.zero.as_ref() != Some(&self.fill) && self.fill != json!("NaN")
+        !self.fill.is_null() && self.zarr.zero.as_ref() != Some(&self.fill) && !is_nan(&self.fill)
     }
 
     /// The document `.zarray`. `strings` is the codec of strings of variable length.

@@ -6,19 +6,18 @@ use std::sync::Arc;
 use h5lake_container::{Attribute, Container, Dataspace, Index, ObjectId, Order};
 use serde_json::json;
 
+use super::dimensions::Named;
 use super::zarr_type::is_boolean;
 use crate::Failure;
 use crate::elements::value::{Decoder, Item, plain};
 use crate::elements::{Type, type_of};
 use crate::walk::Paths;
 
-/// Attributes by which HDF5 and netCDF keep dimension scales, and their own business. Zarr's dimensions take their place.
-const HIDDEN: [&str; 10] = [
-    "CLASS",
-    "NAME",
+/// Attributes by which HDF5 and netCDF keep dimension scales, and their own business. Zarr's dimensions take their place. What only
+/// some objects have for that, others for their own purposes, is in [`Named`].
+const HIDDEN: [&str; 7] = [
     "DIMENSION_LIST",
     "REFERENCE_LIST",
-    "DIMENSION_LABELS",
     "_Netcdf4Dimid",
     "_Netcdf4Coordinates",
     "_nc3_strict",
@@ -26,7 +25,7 @@ const HIDDEN: [&str; 10] = [
     "_ARRAY_DIMENSIONS",
 ];
 /// What only a dimension scale's `CLASS` says.
-pub const SCALE: &[u8] = b"DIMENSION_SCALE";
+const SCALE: &[u8] = b"DIMENSION_SCALE";
 
 /// Reads attributes of one container.
 pub struct Attributes<'a> {
@@ -77,16 +76,26 @@ impl<'a> Attributes<'a> {
         }))
     }
 
+    /// Whether an object is a dimension scale. An attribute that cannot be read says nothing of that.
+    pub fn is_scale(&mut self, id: ObjectId) -> bool {
+        self.text(id, "CLASS").unwrap_or_default().is_some_and(|text| text == SCALE)
+    }
+
+    /// Whether a group has something of a name.
+    pub fn is_taken(&self, group: ObjectId, name: &str) -> Result<bool, Failure> {
+        Ok(self.container.link(group, name.as_bytes())?.is_some())
+    }
+
     /// The document `.zattrs`, with the names of dimensions if there are some. What cannot be shown goes to `left_out`, with why.
     pub fn document(
         &mut self,
         id: ObjectId,
-        dimensions: Option<&[String]>,
+        dimensions: Option<&Named>,
         left_out: &mut dyn FnMut(String, String),
     ) -> Result<String, Failure> {
         let mut entries = Vec::new();
         if let Some(dimensions) = dimensions {
-            entries.push(format!("\"_ARRAY_DIMENSIONS\":{}", json!(dimensions)));
+            entries.push(format!("\"_ARRAY_DIMENSIONS\":{}", json!(dimensions.names)));
         }
         for info in self.container.attrs(id, Index::Name, Order::Increasing)? {
             let shown = String::from_utf8_lossy(&info.name).into_owned();
@@ -94,7 +103,7 @@ impl<'a> Attributes<'a> {
                 left_out(shown, "its name is not UTF-8".into());
                 continue;
             };
-            if HIDDEN.contains(&name) {
+            if HIDDEN.contains(&name) || dimensions.is_some_and(|dimensions| dimensions.stands_for(name)) {
                 continue;
             }
             let attribute = self.container.attr_open(id, &info.name)?;

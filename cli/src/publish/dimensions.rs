@@ -1,19 +1,43 @@
-//! Dimensions: scales become names, and other dimensions get some, which xarray needs.
+//! Dimensions: scales become names, or else labels do, and other dimensions get some, which xarray needs.
 
 use std::collections::HashMap;
 
-use h5lake_container::{Dataset, ObjectId};
+use h5lake_container::{Dataset, Dataspace, ObjectId};
 
-use super::attributes::{Attributes, SCALE};
+use super::attributes::Attributes;
 use crate::Failure;
+use crate::elements::Type;
 use crate::elements::value::Item;
 
 /// What a netCDF dimension without a variable says in its `NAME`.
 const NO_VARIABLE: &[u8] = b"This is a netCDF dimension but not a netCDF variable";
 
+/// Where HDF5 keeps the labels of dimensions.
+const LABELS: &str = "DIMENSION_LABELS";
+
+/// The names of an array's dimensions.
+pub struct Named {
+    pub names: Vec<String>,
+    /// Whether the dataset is a dimension scale itself.
+    is_scale: bool,
+    /// Whether it has labels, as HDF5 keeps them.
+    has_labels: bool,
+}
+
+impl Named {
+    /// Whether the names take the place of an attribute, which may be anything on other objects.
+    pub fn stands_for(&self, attribute: &str) -> bool {
+        match attribute {
+            "CLASS" | "NAME" => self.is_scale,
+            LABELS => self.has_labels,
+            _ => false,
+        }
+    }
+}
+
 /// The dimensions of one group: a name has one size there.
-#[derive(Default)]
 pub struct Dimensions {
+    group: ObjectId,
     sizes: HashMap<String, u64>,
     /// Names of dimensions without scale, by size and by how many of that size an array has before.
     unnamed: HashMap<(u64, usize), String>,
@@ -21,8 +45,8 @@ pub struct Dimensions {
 
 /// Whether an object is a dimension of netCDF that is no variable: its elements mean nothing.
 pub fn is_no_variable(attributes: &mut Attributes<'_>, id: ObjectId) -> Result<bool, Failure> {
-    let is_scale = attributes.text(id, "CLASS")?.is_some_and(|text| text == SCALE);
-    Ok(is_scale && attributes.text(id, "NAME")?.is_some_and(|text| text.starts_with(NO_VARIABLE)))
+    Ok(attributes.is_scale(id)
+        && attributes.text(id, "NAME")?.is_some_and(|text| text.starts_with(NO_VARIABLE)))
 }
 
 /// The last part of a path.
@@ -31,35 +55,53 @@ fn last(path: &str) -> &str {
 }
 
 impl Dimensions {
-    /// Names for the dimensions of the dataset at a path, whose array has this shape.
+    /// Those of a group.
+    pub fn new(group: ObjectId) -> Self {
+        Self { group, sizes: HashMap::new(), unnamed: HashMap::new() }
+    }
+
+    /// Names for the dimensions of the dataset at a path, whose array has this shape. Labels that are none go to `left_out`, with why.
     pub fn of(
         &mut self,
         attributes: &mut Attributes<'_>,
         dataset: &Dataset,
         path: &str,
         shape: &[u64],
-    ) -> Result<Vec<String>, Failure> {
+        left_out: &mut dyn FnMut(String, String),
+    ) -> Result<Named, Failure> {
         let id = dataset.object().id();
+        let (rank, is_scale) = (dataset.space().dims().len(), attributes.is_scale(id));
+        let labels = labels(attributes, id, rank);
         let wanted = match scales(attributes, id)? {
             Some(scales) => scales,
-            None if attributes.text(id, "CLASS")?.is_some_and(|text| text == SCALE) => {
-                vec![Some(last(path).to_owned())]
-            }
+            None if is_scale => vec![Some(last(path).to_owned())],
             None => Vec::new(),
         };
         let mut names: Vec<String> = Vec::with_capacity(shape.len());
         for (n, size) in shape.iter().enumerate() {
             let scale = wanted.get(n).cloned().flatten();
-            let scale =
-                scale.filter(|name| !names.contains(name) && *self.sizes.get(name).unwrap_or(size) == *size);
-            let name = match scale {
-                Some(name) => name,
-                None => self.unnamed(*size, &names),
-            };
+            let label = labels.as_ref().and_then(|labels| labels.get(n)).filter(|label| !label.is_empty());
+            let is_free =
+                |name: &String| !names.contains(name) && self.sizes.get(name).unwrap_or(size) == size;
+            let mut name = scale.clone().filter(is_free);
+            if let (None, Some(label)) = (&scale, label) {
+                // xarray opens no group where a scalar has the name of a dimension.
+                let is_own = rank == 1 && last(path) == label;
+                let is_taken = !is_own && attributes.is_taken(self.group, label)?;
+                name = Some(label.clone()).filter(is_free).filter(|_| !is_taken);
+            }
+            if let Some(label) = label.filter(|label| name.as_ref() != Some(*label)) {
+                let why = match scale {
+                    Some(_) => "the dimension has the name of its scale",
+                    None => "it names something else in this group",
+                };
+                left_out(LABELS.to_owned(), format!("the label {label}: {why}"));
+            }
+            let name = name.unwrap_or_else(|| self.unnamed(*size, &names));
             self.sizes.insert(name.clone(), *size);
             names.push(name);
         }
-        Ok(names)
+        Ok(Named { names, is_scale, has_labels: labels.is_some() })
     }
 
     /// The name of a dimension without scale: the same for the same size, as far as one array has it once.
@@ -79,6 +121,18 @@ impl Dimensions {
         self.unnamed.insert((size, before), name.clone());
         name
     }
+}
+
+/// The labels of a dataset's dimensions, empty where there is none; `None` without an attribute of HDF5's form.
+fn labels(attributes: &mut Attributes<'_>, id: ObjectId, rank: usize) -> Option<Vec<String>> {
+    let found = attributes.values(id, LABELS).unwrap_or_default()?;
+    let is_text = matches!(found.of, Type::VariableText { .. } | Type::Text { .. });
+    let is_list = matches!(&found.space, Dataspace::Simple { dims, .. } if dims[..] == [rank as u64]);
+    let text = |item: &Item| match item {
+        Item::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        _ => String::new(),
+    };
+    (is_text && is_list).then(|| found.items.iter().map(text).collect())
 }
 
 /// The names of the scales of a dataset's dimensions, the first of each.

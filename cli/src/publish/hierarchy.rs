@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::array::Array;
 use super::attributes::Attributes;
 use super::chunks::{Chunks, Counts, UTF8};
-use super::dimensions::{Dimensions, is_no_variable};
+use super::dimensions::{Dimensions, Named, is_no_variable};
 use super::references::References;
 use super::zarr_type::Elements;
 use crate::Failure;
@@ -101,7 +101,7 @@ impl<'a> Hierarchy<'a> {
         &mut self,
         id: ObjectId,
         path: &str,
-        dimensions: Option<&[String]>,
+        dimensions: Option<&Named>,
     ) -> Result<String, Failure> {
         let report = &mut self.report;
         self.attributes.document(id, dimensions, &mut |name, why| {
@@ -115,7 +115,7 @@ impl<'a> Hierarchy<'a> {
         self.out.document(&format!("{path}.zgroup"), r#"{"zarr_format":2}"#)?;
         let attributes = self.attributes(group, &format!("/{path}"), None)?;
         self.out.document(&format!("{path}.zattrs"), &attributes)?;
-        let (mut links, mut dimensions) = (Links::of(group), Dimensions::default());
+        let (mut links, mut dimensions) = (Links::of(group), Dimensions::new(group));
         while let Some(link) = links.next(self.container)? {
             let full = format!("{path}{}", shown(&link.name));
             match zarr_name(&link.name) {
@@ -196,7 +196,11 @@ impl<'a> Hierarchy<'a> {
             }
         };
         let failed = |error: Failure| format!("{full}: {error}");
-        let names = dimensions.of(&mut self.attributes, &dataset, path, &array.shape())?;
+        let report = &mut self.report;
+        let names =
+            dimensions.of(&mut self.attributes, &dataset, path, &array.shape(), &mut |name, why| {
+                report.left_out.push((format!("{full}@{name}"), why));
+            })?;
         let attributes = self.attributes(id, &full, Some(&names))?;
         let prefix = format!("{path}/");
         let chunks = Chunks {

@@ -9,6 +9,9 @@ use crate::elements::{Bits, ByteOrder, Member, Padding, Type};
 /// What an opaque type's tag begins with in which h5py keeps one of numpy's.
 const NUMPY_TAG: &str = "NUMPY:";
 
+/// Bytes of numpy's times.
+const TIME_BYTES: usize = 8;
+
 /// Longer elements are not shown: their fill value would be as long.
 const MAX_COMPOUND_BYTES: usize = 1 << 20;
 
@@ -111,9 +114,10 @@ pub fn zarr_type(of: &Type) -> Result<ZarrType, String> {
             return Ok(ZarrType { elements: Elements::Blanks, ..ZarrType::plain(format!("|S{size}")) });
         }
         Type::Text { size, .. } => format!("|S{size}"),
-        Type::Opaque { tag, .. } if tag.starts_with(NUMPY_TAG) => {
+        Type::Opaque { tag, size } if tag.starts_with(NUMPY_TAG) => {
             let dtype = &tag[NUMPY_TAG.len()..];
-            if !dtype.trim_start_matches(['<', '>', '|', '=']).starts_with(['M', 'm']) {
+            let is_time = dtype.trim_start_matches(['<', '>', '|', '=']).starts_with(['M', 'm']);
+            if !is_time || *size != TIME_BYTES {
                 return Err(format!("Zarr has no type for the opaque type {tag}"));
             }
             return Ok(ZarrType { zero: Some(json!(0)), ..ZarrType::plain(dtype.to_owned()) });
@@ -146,17 +150,44 @@ pub fn zarr_type(of: &Type) -> Result<ZarrType, String> {
     Ok(ZarrType::plain(dtype))
 }
 
-/// A fill value, of an element in file form; `None` if it is no number that equals itself.
-pub fn fill_value(of: &Type, bytes: &[u8]) -> Value {
+/// A fill value, of an element in file form, as zarr-python reads it; `None` if the element is an array of different values.
+pub fn fill_value(of: &Type, bytes: &[u8]) -> Option<Value> {
     let float = |n: f64| match n {
         n if n.is_nan() => json!("NaN"),
         n if n.is_infinite() => json!(if n > 0.0 { "Infinity" } else { "-Infinity" }),
         n => json!(n),
     };
-    match of {
+    // The real and the imaginary part.
+    let parts = |of: &Type| {
+        let (real, imaginary) = bytes.split_at_checked(of.size())?;
+        Some(json!([fill_value(of, real)?, fill_value(of, imaginary)?]))
+    };
+    Some(match of {
         Type::Enum { base, names } if is_boolean(base, names) => json!(bytes.iter().any(|byte| *byte != 0)),
-        Type::Enum { base, .. } => fill_value(base, bytes),
-        Type::Array { base, .. } => fill_value(base, bytes.get(..base.size()).unwrap_or(bytes)),
+        Type::Enum { base, .. } => return fill_value(base, bytes),
+        Type::Array { base, .. } => {
+            let mut all = bytes.chunks_exact(base.size().max(1));
+            let first = all.next()?;
+            return if all.all(|other| other == first) { fill_value(base, first) } else { None };
+        }
+        Type::Compound { size, members } if complex(*size, members).is_some() => {
+            return parts(&members.first()?.of);
+        }
+        Type::Complex(base) => return parts(base),
+        // In the order that the tag names, as the elements are.
+        Type::Opaque { tag, size: TIME_BYTES } if tag.starts_with(NUMPY_TAG) => {
+            let is_big = tag[NUMPY_TAG.len()..].starts_with('>');
+            let order = if is_big { ByteOrder::Big } else { ByteOrder::Little };
+            let bits = Bits { order, size: TIME_BYTES, offset: 0, precision: 64 };
+            return fill_value(&Type::Integer { bits, signed: true }, bytes);
+        }
+        // With NULs, as the chunks have them.
+        Type::Text { padding: Padding::Blanks, .. } => {
+            let end = bytes.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+            let mut shown = bytes.to_vec();
+            shown[end..].fill(0);
+            json!(base64(&shown))
+        }
         _ => match plain(of, bytes) {
             Item::Integer(n) => i64::try_from(n).map(|n| json!(n)).or(u64::try_from(n).map(|n| json!(n))),
             Item::Bits(n) => u64::try_from(n).map(|n| json!(n)),
@@ -165,7 +196,7 @@ pub fn fill_value(of: &Type, bytes: &[u8]) -> Value {
             _ => Ok(json!(base64(bytes))),
         }
         .unwrap_or_else(|_| json!(base64(bytes))),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -193,7 +224,30 @@ mod tests {
         assert_eq!((array.dtype, array.dims), (json!("<i4"), vec![2, 3]));
         let odd = Type::Integer { bits: Bits { precision: 20, ..BITS }, signed: true };
         assert!(zarr_type(&odd).is_err() && zarr_type(&Type::Sequence(Box::new(int.clone()))).is_err());
-        assert_eq!(fill_value(&int, &[255; 4]), json!(-1));
-        assert_eq!(fill_value(&double, &f64::NAN.to_be_bytes()), json!("NaN"));
+        assert_eq!(fill_value(&int, &[255; 4]), Some(json!(-1)));
+        assert_eq!(fill_value(&double, &f64::NAN.to_be_bytes()), Some(json!("NaN")));
+    }
+
+    #[test]
+    fn fill_values_are_those_of_zarr() {
+        let double = Type::Float { size: 8, order: ByteOrder::Big };
+        let bytes = [f64::NEG_INFINITY.to_be_bytes(), 2.5f64.to_be_bytes()].concat();
+        let members = vec![member("r", 0, double.clone()), member("i", 8, double.clone())];
+        for complex in [Type::Compound { size: 16, members }, Type::Complex(Box::new(double))] {
+            assert_eq!(fill_value(&complex, &bytes), Some(json!(["-Infinity", 2.5])));
+        }
+        for (order, bytes) in [('<', 5i64.to_le_bytes()), ('>', 5i64.to_be_bytes())] {
+            let time = Type::Opaque { size: 8, tag: format!("NUMPY:{order}M8[ns]") };
+            assert_eq!(fill_value(&time, &bytes), Some(json!(5)));
+        }
+        let short = Type::Opaque { size: 4, tag: "NUMPY:<M8[ns]".into() };
+        assert!(zarr_type(&short).is_err(), "no time of numpy's");
+        let int = Type::Integer { bits: BITS, signed: true };
+        let array = Type::Array { dims: vec![2], base: Box::new(int) };
+        let array = Type::Array { dims: vec![2], base: Box::new(array) };
+        assert_eq!(fill_value(&array, &[255; 16]), Some(json!(-1)));
+        assert_eq!(fill_value(&array, &[[255; 8], [0; 8]].concat()), None);
+        let blanks = Type::Text { size: 3, padding: Padding::Blanks, utf8: false };
+        assert_eq!(fill_value(&blanks, b"a  "), Some(json!(base64(b"a\0\0"))));
     }
 }
