@@ -48,7 +48,7 @@ def call(folder, code):
     return done.stdout.strip()
 
 
-def check_masks(got, where):
+def masks_are_right(got, where):
     """Asserts that xarray masks the missing values of all kinds that it knows, and no measured zero."""
     for kind, (_, missing) in KINDS.items():
         if kind not in got:
@@ -78,7 +78,7 @@ def check_round_trips(folder):
     call(folder, "for v in (2, 3): h5lake.export_zarr('a.h5', f'a{v}.zarr', format=v); h5lake.import_zarr(f'a{v}.zarr', f'b{v}.h5')")
     for version in (2, 3):
         with xr.open_zarr(f"a{version}.zarr", consolidated=False) as got:
-            check_masks(got, version)
+            masks_are_right(got, version)
         hdf5_masks(f"b{version}.h5", version)
 
 
@@ -122,11 +122,16 @@ def check_icechunk(folder):
     from zarr_readers import shown_by_icechunk
 
     made("a.h5")
+    with h5py.File("a.h5", "r+") as f:
+        # So many missing chunks are not copied: the fill value says what is in them.
+        for name, dtype, fill in (("parts", "c16", 1 + 2j), ("times", h5py.opaque_dtype(np.dtype(">M8[s]")), np.datetime64(5, "s"))):
+            f.create_dataset(name, (3_000_000,), dtype, chunks=(300_000,), fillvalue=np.array(fill, dtype))
     env = {"PYTHONPATH": str(installed(folder)), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     told = run("publish", "a.h5", "--icechunk", "ice", **env)
     assert "not shown: /complex@_FillValue" in told, told
     with xr.open_dataset(shown_by_icechunk().store, engine="zarr", consolidated=False) as got:
-        check_masks(got.drop_vars("complex"), "Icechunk")
+        masks_are_right(got.drop_vars("complex"), "Icechunk")
+        assert got.parts.values[-1] == 1 + 2j and got.times.values[-1] == np.datetime64(5, "s")
 
 
 def check_icechunk_shows_no_compound_in_a_wrong_order(folder):

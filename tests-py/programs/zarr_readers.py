@@ -172,6 +172,10 @@ def check_icechunk(folder):
     with h5py.File(NAME) as f:
         for path, dataset in datasets(f).items():
             is_same(group[path[1:]][...], shown(dataset), path)
+    Path("mine").mkdir()
+    Path("mine/precious").touch()
+    assert "something else is there" in run("publish", NAME, "--icechunk", "mine", code=1, **env)
+    assert [path.name for path in Path("mine").iterdir()] == ["precious"]
     snapshots = list(repository.ancestry(branch="main"))
     before = zarr.open_group(repository.readonly_session(snapshot_id=snapshots[1].id).store, mode="r")
     is_same(before["a/raw"][...], wanted_before, "the snapshot before")
@@ -183,7 +187,7 @@ def shown_by_icechunk(name="ice"):
     import icechunk
 
     storage = icechunk.local_filesystem_storage(name)
-    prefixes = icechunk.Repository.fetch_config(storage).virtual_chunk_containers
+    prefixes = icechunk.Repository.fetch_config(storage).virtual_chunk_containers or {}
     access = {prefix: None if prefix.startswith("file") else icechunk.s3_credentials(from_env=True) for prefix in prefixes}
     repository = icechunk.Repository.open(storage, authorize_virtual_chunk_access=icechunk.containers_credentials(access))
     return zarr.open_group(repository.readonly_session("main").store, mode="r")

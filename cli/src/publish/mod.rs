@@ -24,7 +24,7 @@ use crate::output::{Output, print};
 use crate::tag::{change, open};
 use hierarchy::{Hierarchy, Report};
 use identity::Identities;
-use references::References;
+use references::{References, check_target};
 
 /// The schemes of URLs that fsspec knows under the same name.
 const SCHEMES: [&str; 8] = ["file", "s3", "gs", "az", "abfs", "abfss", "http", "https"];
@@ -175,6 +175,9 @@ fn as_stored(url: &str) -> String {
 
 /// Holds a version, and makes what was asked for. If nothing can be made, the version is not held any longer than before.
 fn publish(wanted: &Wanted<'_>, place: Place, options: &Options) -> Result<Vec<String>, Failure> {
+    if let Some(file) = wanted.kerchunk.filter(|path| !python::is_parquet(path)) {
+        check_target(file)?;
+    }
     let target = place.target.clone();
     let base = base_url(&target, wanted.url)?;
     let before = publications(open(&target, Access::ReadOnly, options)?.tags()?);
@@ -216,8 +219,8 @@ fn make(
     let bar = wanted.output.bar("publish");
     let identities = Identities::new(&container, &target, base, wanted.url.is_none())?;
     let references = References::begin(file, &about, container.size()?, bar)?;
-    let report = write(&container, held, &url, references, &identities)?;
-    python::convert(wanted, file)?;
+    let mut report = write(&container, held, &url, references, &identities)?;
+    report.left_out.extend(python::convert(wanted, file)?);
     drop(temporary);
     if wanted.is_json() {
         let mut object = report.json();

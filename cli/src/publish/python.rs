@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 use super::Wanted;
 use crate::Failure;
 
@@ -39,14 +41,19 @@ pub fn run(kind: &str, arguments: &[&OsStr]) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// Makes what was asked for of a file of references, if it is not that file.
+/// Makes what was asked for of a file of references, if it is not that file. Returns the paths of what it does not show, and why.
 ///
 /// # Errors
 /// As for [`run`].
-pub fn convert(wanted: &Wanted<'_>, references: &Path) -> Result<(), Failure> {
+pub fn convert(wanted: &Wanted<'_>, references: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let mut left_out = Vec::new();
     let parquet = wanted.kerchunk.filter(|path| is_parquet(path)).map(|path| ("parquet", path));
     for (kind, target) in parquet.into_iter().chain(wanted.icechunk.map(|path| ("icechunk", path))) {
-        run(kind, &["references".as_ref(), kind.as_ref(), references.as_ref(), target.as_ref()])?;
+        let said = run(kind, &["references".as_ref(), kind.as_ref(), references.as_ref(), target.as_ref()])?;
+        let found: Value = serde_json::from_str(said.lines().last().unwrap_or("[]"))?;
+        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+        let entries = found.as_array().into_iter().flatten();
+        left_out.extend(entries.map(|entry| (text(entry, "path"), text(entry, "reason"))));
     }
-    Ok(())
+    Ok(left_out)
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, rename};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,8 @@ use crate::output::Bar;
 
 /// Consolidated metadata is left out where it is longer: it is in memory until the end.
 const MAX_CONSOLIDATED_BYTES: usize = 64 << 20;
+/// What each file of references begins with that this tool writes.
+const BEGINNING: &str = "{\"version\":1,\"h5lake\":";
 
 /// A file of references that is being written.
 pub struct References {
@@ -37,6 +40,28 @@ pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Whether references may go to a path: nothing is there, or a file of references that this tool wrote.
+///
+/// # Errors
+/// If anything else is there: what would take its place may be all that is left of it.
+pub fn check_target(target: &Path) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| format!("{}: {error}", target.display());
+    let found = match target.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(failed)?,
+    };
+    let mut head = Vec::new();
+    if found.is_file() {
+        let mut start = File::open(target).map_err(failed)?.take(BEGINNING.len() as u64);
+        start.read_to_end(&mut head).map_err(failed)?;
+    }
+    if head != BEGINNING.as_bytes() {
+        let text = "something is there that is no file of h5lake's references; name another file";
+        return Err(format!("{}: {text}", target.display()).into());
+    }
+    Ok(())
+}
+
 impl References {
     /// Begins a file. `shows` says for people what it shows; the bar shows how many of about `about` bytes were gone through.
     pub fn begin(target: &Path, shows: &Value, about: u64, bar: Bar) -> Result<Self, Failure> {
@@ -44,13 +69,14 @@ impl References {
         let name = target.file_name().ok_or_else(|| format!("{}: names no file", target.display()))?;
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
-        hidden.push(format!(".{}", std::process::id()));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        hidden.push(format!(".{}-{now:x}", std::process::id()));
         let unfinished = target.with_file_name(hidden);
-        let out = BufWriter::new(File::create(&unfinished).map_err(failed)?);
+        let out = BufWriter::new(File::create_new(&unfinished).map_err(failed)?);
         let (target, consolidated, urls) = (target.to_owned(), String::new(), BTreeSet::new());
         let mut made =
             Self { out, unfinished, target, is_first: true, consolidated, bar, urls, done: 0, about };
-        made.text(&format!("{{\"version\":1,\"h5lake\":{shows},\"refs\":{{"))?;
+        made.text(&format!("{BEGINNING}{shows},\"refs\":{{"))?;
         Ok(made)
     }
 
@@ -102,6 +128,8 @@ impl References {
         }
         let objects = Value::Object(identify.of(&self.urls)?);
         self.text(&format!("\n}},\"objects\":{objects}}}\n"))?;
+        // Something may have come there since the beginning.
+        check_target(&self.target)?;
         let ended = self.out.flush().and_then(|()| rename(&self.unfinished, &self.target));
         Ok(ended.map_err(|error| format!("{}: {error}", self.target.display()))?)
     }

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import sys
 from collections import defaultdict
@@ -10,6 +11,8 @@ from pathlib import Path
 
 #: Rows of a Parquet file. Readers take the number from the metadata, and a file has all of them.
 ROWS = 10_000
+#: The files of a folder of Parquet files.
+PARQUET_FILE = re.compile(r"\.zmetadata|refs\.\d+\.parq")
 
 
 def _need(*names):
@@ -23,21 +26,12 @@ def _need(*names):
     return found
 
 
-def _is_there(target, sign):
-    """Whether something made by us may be replaced at a path."""
-    if not target.exists():
-        return False
-    if not (target / sign).exists():
-        raise FileExistsError(f"{target}: something else is there; name another folder")
-    return True
-
-
 def to_parquet(references: Path, target: Path) -> None:
     """A folder of Parquet files, as kerchunk and fsspec read it: `.zmetadata`, and for each array files of `ROWS` chunks in C order.
     When this returns it is whole. An earlier one is replaced."""
     pyarrow, parquet = _need("pyarrow", "pyarrow.parquet")
     refs = json.loads(references.read_text())["refs"]
-    is_old = _is_there(target, ".zmetadata")
+    is_old = _is_parquet(target)
     metadata, chunks = {}, defaultdict(dict)
     for key, value in refs.items():
         path, _, name = key.rpartition("/")
@@ -61,6 +55,18 @@ def to_parquet(references: Path, target: Path) -> None:
         new.rename(target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _is_parquet(target):
+    """Whether a folder of references in Parquet is at a path; another thing is an error. Hierarchies of Zarr 2 have a `.zmetadata`, too."""
+    if not os.path.lexists(target):
+        return False
+    files = [name for _, _, names in os.walk(target) for name in names]
+    about = target / ".zmetadata"
+    is_ours = about.is_file() and "record_size" in json.loads(about.read_text()) and all(PARQUET_FILE.fullmatch(name) for name in files)
+    if not is_ours:
+        raise FileExistsError(f"{target}: something else is there; name another folder")
+    return True
 
 
 def _records(array, found):
@@ -95,13 +101,14 @@ def _bytes(value):
 
 
 def main(arguments) -> int:
-    """`references KIND FILE TARGET`: what the tool starts. An error is one line."""
+    """`references KIND FILE TARGET`: what the tool starts. What is not shown goes to standard output, as JSON; an error is one line."""
     from . import _icechunk
 
     kind, source, target = arguments
     made = {"parquet": to_parquet, "icechunk": _icechunk.to_icechunk}[kind]
     try:
-        made(Path(source), Path(target))
+        left_out = made(Path(source), Path(target)) or []
+        print(json.dumps([{"path": path, "reason": why} for path, why in left_out]))
     except Exception as error:  # Whatever it is, the tool says it in one line.
         print(f"{error or type(error).__name__}".replace("\n", " "), file=sys.stderr)
         return 1
