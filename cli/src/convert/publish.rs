@@ -10,7 +10,7 @@ use h5lake_ledger::Access;
 use super::pairs::Pair;
 use super::{Direction, worker};
 use crate::Failure;
-use crate::find::{find, vacant};
+use crate::find::{find, find_version, vacant};
 
 /// A file that goes when this is dropped.
 struct Temporary(PathBuf);
@@ -47,8 +47,9 @@ fn convert_to_file(
     if user_block > 0 {
         let local = match direction {
             Direction::Import => Some(pair.source.clone()),
-            Direction::Export => match find(&pair.source, Access::ReadOnly)? {
-                (Target::File(path), _) => Some(path),
+            // The name may ask for a version.
+            Direction::Export => match find_version(&pair.source, Access::ReadOnly)?.0.target {
+                Target::File(path) => Some(path),
                 // A container in a store has none.
                 _ => None,
             },
