@@ -282,7 +282,12 @@ impl ObjectStore for DirStore {
     }
 
     fn place_of(&self, key: &str) -> String {
-        format!("file:{}", self.shared.path.join(key).display())
+        let path = self.shared.path.join(key);
+        match path.to_str() {
+            Some(path) => format!("file:{path}"),
+            // As it is shown, bytes that are no text would all look alike.
+            None => format!("file:{:?}", path.as_os_str()),
+        }
     }
 
     fn capabilities(&self) -> Capabilities {

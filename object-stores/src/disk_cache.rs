@@ -5,16 +5,19 @@ mod blocks;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
+use std::time::UNIX_EPOCH;
 
 use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use self::blocks::{Block, Folder};
+use crate::per_process::PerProcess;
 use crate::store::{check_exact, resolve_range};
 use crate::{
     Capabilities, Condition, Error, ErrorKind, FilterAsk, FilterMatches, GetResult, Key, ListPage,
@@ -42,8 +45,22 @@ pub struct DiskCache {
     inner: Arc<dyn ObjectStore>,
     folder: Arc<Folder>,
     immutable: Arc<Immutable>,
-    /// Counts changes of objects through this store, begun and ended: what was read meanwhile is not kept.
-    changes: Arc<AtomicU64>,
+    changes: Arc<Changes>,
+}
+
+/// Counts changes of objects through a store: what was read meanwhile is not kept.
+#[derive(Debug, Default)]
+struct Changes {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Changes {
+    /// How many have begun, if all of them have ended.
+    fn settled(&self) -> Option<u64> {
+        let ended = self.ended.load(Ordering::SeqCst);
+        Some(self.begun.load(Ordering::SeqCst)).filter(|begun| *begun == ended)
+    }
 }
 
 impl std::fmt::Debug for DiskCache {
@@ -55,8 +72,15 @@ impl std::fmt::Debug for DiskCache {
     }
 }
 
+type Folders = Mutex<HashMap<PathBuf, Weak<Folder>>>;
+
 /// The folders in use: stores of one process share what is known of them.
-static FOLDERS: LazyLock<Mutex<HashMap<PathBuf, Weak<Folder>>>> = LazyLock::new(Mutex::default);
+static FOLDERS: PerProcess<Folders> = PerProcess::new();
+
+fn folders() -> MutexGuard<'static, HashMap<PathBuf, Weak<Folder>>> {
+    let Ok(folders) = FOLDERS.get_or_make(|| Ok::<_, Infallible>(Mutex::default()));
+    folders.lock()
+}
 
 impl DiskCache {
     /// `inner`, with what `immutable` holds for kept in the directory `path`, which is made if it is missing, for this user
@@ -70,7 +94,7 @@ impl DiskCache {
         bound: u64,
         immutable: impl Fn(&Key) -> bool + Send + Sync + 'static,
     ) -> Result<DiskCache> {
-        let mut folders = FOLDERS.lock();
+        let mut folders = folders();
         let failed = |e| {
             Error::io(Operation::Open, e)
                 .because(format!("the local cache {} cannot be used", path.display()))
@@ -88,8 +112,8 @@ impl DiskCache {
         Ok(DiskCache { inner, folder, immutable: Arc::new(immutable), changes: Arc::default() })
     }
 
-    /// As [`open`](Self::open); without a cache, and a warning once, where the directory cannot be used: what is kept saves time
-    /// and nothing else.
+    /// As [`open`](Self::open); without a cache for a store that is gone with its process, and with a warning once where the
+    /// directory cannot be used: what is kept saves time and nothing else.
     pub fn open_if_possible(
         inner: Arc<dyn ObjectStore>,
         path: &Path,
@@ -97,6 +121,10 @@ impl DiskCache {
         immutable: impl Fn(&Key) -> bool + Send + Sync + 'static,
     ) -> Arc<dyn ObjectStore> {
         static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        // What ends with the process has other objects under the same names the next time.
+        if !inner.capabilities().persistent {
+            return inner;
+        }
         match DiskCache::open(inner.clone(), path, bound, immutable) {
             Ok(cached) => Arc::new(cached),
             Err(e) => {
@@ -117,9 +145,10 @@ impl DiskCache {
         version: Option<&ObjectMeta>,
     ) -> Result<(ObjectMeta, Bytes)> {
         let mut name = self.inner.place_of(key.as_str());
-        if let Some(etag) = version.and_then(|version| version.etag.as_ref()) {
-            // No key has a line feed.
-            name = format!("{name}\n{etag}");
+        if let Some(ObjectMeta { etag: Some(etag), size, modified, .. }) = version {
+            // No key has a line feed. Some stores count their etags, and begin anew when they are made anew. All tell the second.
+            let seconds = modified.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+            name = format!("{name}\n{etag} {size} {seconds}");
         }
         let blocks = range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES);
         let mut found: Vec<Option<Block>> = blocks.clone().map(|n| self.folder.read(&name, n)).collect();
@@ -156,7 +185,7 @@ impl DiskCache {
         range: Range<u64>,
         version: Option<&ObjectMeta>,
     ) -> Result<(ObjectMeta, Vec<Block>)> {
-        let before = self.changes.load(Ordering::SeqCst);
+        let before = self.changes.settled();
         let got = match version {
             Some(version) => self.inner.get_unchanged(key, range.clone(), version)?,
             None => self.inner.get(key, Some(range.clone()))?,
@@ -167,11 +196,15 @@ impl DiskCache {
         while !rest.is_empty() {
             let bytes = rest.split_to(rest.len().min(BLOCK_BYTES as usize));
             let block = Block::new(&got.meta, bytes);
-            if before.is_multiple_of(2) && self.changes.load(Ordering::SeqCst) == before {
+            if before.is_some() && self.changes.settled() == before {
                 self.folder.keep(name, n, &block);
             }
             blocks.push(block);
             n += 1;
+        }
+        // A change that came between the look and the keeping has forgotten the object before.
+        if before.is_some() && self.changes.settled() != before {
+            self.folder.forget(name);
         }
         Ok((got.meta, blocks))
     }
@@ -187,12 +220,11 @@ impl DiskCache {
         if kept.is_empty() {
             return act();
         }
-        // While one change is under way the counter is odd; beside each other they wait.
-        let _one_at_a_time = self.folder.changing.lock();
-        self.changes.fetch_add(1, Ordering::SeqCst);
+        // No lock is held while the store works: others' changes go beside this one, and a child may be forked.
+        self.changes.begun.fetch_add(1, Ordering::SeqCst);
         let answer = act();
         kept.iter().for_each(|key| self.folder.forget(&self.inner.place_of(key.as_str())));
-        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.changes.ended.fetch_add(1, Ordering::SeqCst);
         answer
     }
 }

@@ -17,6 +17,7 @@ mod pages;
 mod parts;
 mod probe;
 mod profile;
+mod ranges;
 mod runtime;
 mod s3;
 mod server;

@@ -68,6 +68,12 @@ pub struct State {
     pub refuses_tokens: bool,
     /// Bulk deletes are not known.
     pub no_bulk: bool,
+    /// Whoever would change an object is sent to a page of this server that all may see.
+    pub wants_login: bool,
+    /// Manifests are put, and nobody hears of it.
+    pub hides_manifests: bool,
+    /// A part of an object is given from its beginning, whichever was asked for.
+    pub gives_first_parts: bool,
 }
 
 /// A server that runs until it is dropped.
@@ -222,6 +228,7 @@ fn answered(state: &mut State, address: SocketAddr, request: &Request<Bytes>) ->
             }
             return answer(401, &[], "");
         }
+        "/login" => return answer(200, &[], "log in here"),
         _ => (),
     }
     if header(request, "x-auth-token") != token || state.refuses_tokens {
@@ -229,6 +236,9 @@ fn answered(state: &mut State, address: SocketAddr, request: &Request<Bytes>) ->
     }
     if !state.failures.is_empty() {
         return answer(state.failures.remove(0), &[], "what the server says");
+    }
+    if state.wants_login && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return answer(303, &[("location", "/login".to_owned())], "");
     }
     let path = decoded(uri.path().strip_prefix("/v1/AUTH_test").unwrap_or_default().trim_start_matches('/'));
     let query = |name: &str| {
@@ -320,6 +330,9 @@ fn put(state: &mut State, request: &Request<Bytes>, path: &str, is_manifest: boo
     if let Some(earlier) = state.objects.insert(path.to_owned(), object) {
         state.earlier.insert(path.to_owned(), earlier);
     }
+    if is_manifest && state.hides_manifests {
+        return answer(503, &[], "");
+    }
     answer(201, &[("etag", etag)], "")
 }
 
@@ -341,7 +354,10 @@ fn read(state: &mut State, request: &Request<Bytes>, path: &str, wants_manifest:
         return answer(200, &headers, Value::from(entries.collect::<Vec<_>>()).to_string());
     }
     let whole = object.bytes.len();
-    let Some(range) = range(header(request, "range"), whole) else { return answer(416, &[], "") };
+    let Some(mut range) = range(header(request, "range"), whole) else { return answer(416, &[], "") };
+    if state.gives_first_parts {
+        range = 0..range.len();
+    }
     if range.len() < whole {
         headers.push(("content-range", format!("bytes {}-{}/{whole}", range.start, range.end - 1)));
     }

@@ -124,6 +124,52 @@ fn large_objects_have_segments_which_go_with_them() {
     }
 }
 
+/// A store that tries each request twice.
+fn hasty(server: &SwiftServer, name: &str) -> Arc<dyn ObjectStore> {
+    let settings = Settings::from([("segment-size".to_owned(), (1 << 20).to_string())]);
+    let variables = server.variables().into_iter().chain([("AWS_MAX_ATTEMPTS", "2".to_owned())]).collect();
+    open_in(&format!("swift://{CONTAINER}/{name}"), &settings, &environment(variables)).unwrap()
+}
+
+#[test]
+fn a_change_that_is_sent_elsewhere_is_not_taken_for_done() {
+    let server = SwiftServer::start().unwrap();
+    let store = hasty(&server, "elsewhere");
+    store.put(&key("there"), "1".into(), PutMode::Overwrite).unwrap();
+    server.state().wants_login = true;
+    store.put(&key("a"), "x".into(), PutMode::Overwrite).unwrap_err();
+    store.put(&key("large"), vec![1; 3 << 20].into(), PutMode::Overwrite).unwrap_err();
+    store.delete(&key("there")).unwrap_err();
+    server.state().wants_login = false;
+    assert_eq!(store.get(&key("there"), None).unwrap().bytes, "1");
+    assert_eq!(store.head(&key("a")).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn segments_of_a_manifest_that_may_be_there_stay() {
+    let server = SwiftServer::start().unwrap();
+    let store = hasty(&server, "hidden");
+    let content: Vec<u8> = (0..(5_u32 << 19) + 7).map(|n| (n >> 3) as u8).collect();
+    server.state().hides_manifests = true;
+    store.put(&key("large"), content.clone().into(), PutMode::Overwrite).unwrap_err();
+    assert_eq!(server.state().names("lake_segments").len(), 3);
+    let mut stream = store.put_stream(&key("streamed")).unwrap();
+    (0..9).for_each(|_| stream.write(&content).unwrap());
+    stream.finish().unwrap_err();
+    assert_eq!(server.state().names("lake_segments").len(), 3 + 3);
+    assert_eq!(store.get(&key("large"), None).unwrap().bytes, content);
+}
+
+#[test]
+fn another_part_than_was_asked_for_is_an_error() {
+    let server = SwiftServer::start().unwrap();
+    let store = fresh(&server);
+    store.put(&key("a"), "0123456789".into(), PutMode::Overwrite).unwrap();
+    server.state().gives_first_parts = true;
+    store.get(&key("a"), Some(5..8)).unwrap_err();
+    assert_eq!(store.get(&key("a"), Some(0..3)).unwrap().bytes, "012");
+}
+
 #[test]
 fn errors_say_where_and_what_to_do_and_hold_no_secret() {
     let server = SwiftServer::start().unwrap();

@@ -29,6 +29,7 @@ pub mod names;
 mod native;
 mod operations;
 pub mod pointer;
+mod schemes;
 mod session;
 mod statistics;
 mod thread_state;

@@ -17,6 +17,7 @@ use object_stores::{DiskCache, ObjectStore, ObservedStore};
 use crate::config::{self, Config};
 use crate::error::{Error, Minor, Result};
 use crate::pointer::{self, Pointer};
+use crate::schemes::knows;
 use crate::trust;
 
 /// Bound of the local cache where none is given.
@@ -412,14 +413,6 @@ fn is_persistent(target: &Target) -> bool {
 /// Whether a name chooses a store itself. `://` asks for one even if it is not known, so that the error can say so.
 fn has_scheme(name: &str, config: &Config) -> bool {
     is_url(name) || split_scheme(name).is_some_and(|(scheme, _)| knows(&scheme, config))
-}
-
-/// Whether stores have this scheme: ours, or those of libraries.
-fn knows(scheme: &str, config: &Config) -> bool {
-    if let Some(paths) = &config.store_path {
-        registry::add_store_path(paths);
-    }
-    Registry::global().knows(scheme)
 }
 
 /// The folder that a name lies in, with the slash behind it, from the root as long as the name is one of local paths: who changes the

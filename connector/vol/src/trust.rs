@@ -9,6 +9,7 @@ use object_stores::registry::split_scheme;
 use crate::config::{Config, Links};
 use crate::error::{Error, Minor, Result};
 use crate::pointer::{FoundPointer, Pointer};
+use crate::schemes::knows;
 
 /// Schemes of stores that are on this machine, or reached as its files are.
 const LOCAL_SCHEMES: [&str; 2] = ["file", "memory"];
@@ -42,7 +43,7 @@ pub fn check_pointer(path: &Path, found: &FoundPointer, access: Access, config: 
             "make a pointer file of your own (h5lake link URL PATH), or set store= to its store",
         );
     }
-    if is_local(store) {
+    if is_local(store, config) {
         return Ok(());
     }
     let what = "open the container by its URL, set store= to its store, or set links=any";
@@ -65,7 +66,7 @@ pub fn check_name(name: &[u8], folder: &[u8], config: &Config) -> Result<()> {
     let Some(url) = std::str::from_utf8(name).ok().filter(|name| split_scheme(name).is_some()) else {
         return Ok(());
     };
-    if is_local(url) {
+    if is_local(url, config) {
         return Ok(());
     }
     let refused = |why: &str, what: &str| {
@@ -83,22 +84,27 @@ pub fn check_name(name: &[u8], folder: &[u8], config: &Config) -> Result<()> {
     }
 }
 
-/// Whether a URL is reached without the network. A drive letter or an unknown word before a colon is no URL.
-fn is_local(url: &str) -> bool {
-    split_scheme(url)
-        .is_none_or(|(scheme, rest)| LOCAL_SCHEMES.contains(&scheme.as_str()) || !rest.starts_with("//"))
+/// Whether a URL is reached without the network. A drive letter or an unknown word before a colon is no URL; what stores have it
+/// as a scheme, those of libraries among them, is one without slashes, too.
+fn is_local(url: &str, config: &Config) -> bool {
+    split_scheme(url).is_none_or(|(scheme, rest)| {
+        LOCAL_SCHEMES.contains(&scheme.as_str()) || !(rest.starts_with("//") || knows(&scheme, config))
+    })
 }
 
-/// The scheme of a URL, and its bucket or host in lower case.
+/// The scheme of a URL, and its bucket or host in lower case. A URL that begins with a path, as that of a socket does, has neither.
 fn place_of(url: &str) -> Option<(String, String)> {
     let (scheme, rest) = split_scheme(url)?;
-    let rest = rest.strip_prefix("//")?;
-    Some((scheme, rest.split('/').next().unwrap_or_default().to_ascii_lowercase()))
+    let host = rest.strip_prefix("//")?.split('/').next().filter(|host| !host.is_empty())?;
+    Some((scheme, host.to_ascii_lowercase()))
 }
 
-/// Whether two URLs have one bucket or host.
+/// Whether two URLs have one bucket or host; without those, whether the first lies in the other.
 fn is_beside(url: &str, other: &str) -> bool {
-    place_of(url).is_some_and(|place| place_of(other) == Some(place))
+    match place_of(url) {
+        Some(place) => place_of(other) == Some(place),
+        None => split_scheme(other).is_some() && is_inside(url, other),
+    }
 }
 
 /// Whether a store is another one, or a part of it. A name with `..`, plain or encoded, is no part of anything.
@@ -216,6 +222,20 @@ mod tests {
             }
             assert!(!may("http://host/x", "/d/", links, None));
             assert!(!may("http://host/x", "https://host/", links, None));
+            // Sockets are as many servers.
+            let socket = "h5store+unix:///run/lab.sock";
+            for (name, is_inside) in [
+                (format!("{socket}/data/x.h5"), true),
+                (format!("{socket}/data/../other/x.h5"), false),
+                ("h5store+unix:///run/other.sock/data/x.h5".to_owned(), false),
+                ("h5store+unix:///run/lab.sock2/x.h5".to_owned(), false),
+            ] {
+                let wanted = links == Links::Any || (links == Links::Store && is_inside);
+                assert_eq!(may(&name, "/d/", links, Some(&format!("{socket}/data"))), wanted, "{name}");
+                assert_eq!(may(&name, &format!("{socket}/data/"), links, None), wanted, "{name}");
+            }
+            // What stores have as a scheme needs no slashes.
+            assert_eq!(may("s3:b/x", "/d/", links, None), links == Links::Any);
         }
     }
 }

@@ -124,20 +124,12 @@ pub(super) struct Folder {
     /// Bytes added since the directory was last looked through.
     added: AtomicU64,
     looking: Mutex<()>,
-    /// Held by a change of an object that is kept.
-    pub(super) changing: Mutex<()>,
 }
 
 impl Folder {
     pub(super) fn new(path: PathBuf, bound: u64) -> Self {
         // The first file that is kept makes us look what is there.
-        Folder {
-            path,
-            bound,
-            added: AtomicU64::new(bound),
-            looking: Mutex::default(),
-            changing: Mutex::default(),
-        }
+        Folder { path, bound, added: AtomicU64::new(bound), looking: Mutex::default() }
     }
 
     fn file(&self, name: &str, block: u64) -> PathBuf {

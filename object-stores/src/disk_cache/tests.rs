@@ -79,7 +79,7 @@ fn a_second_read_is_local_in_another_process_too() {
     assert!(c.trace.sum(|_| true).bytes < 2 << 20, "what is not touched is not fetched");
     c.trace.reset();
     // As another process would: nothing is known but the directory.
-    FOLDERS.lock().clear();
+    folders().clear();
     let other = again(&c.trace, c.dir.path(), 1 << 30);
     for store in [&c.store, &other] {
         for part in &parts {
@@ -97,6 +97,57 @@ fn a_second_read_is_local_in_another_process_too() {
     assert_eq!(c.store.get(&key("head"), Some(0..1)).unwrap().bytes, "1");
     c.trace.put(&key("head"), "2".into(), PutMode::Overwrite).unwrap();
     assert_eq!(c.store.get(&key("head"), Some(0..1)).unwrap().bytes, "2");
+}
+
+#[test]
+fn a_block_of_another_version_with_an_equal_etag_is_not_taken() {
+    let c = cached(1 << 30);
+    let version = c.store.head(&key("pack/a")).unwrap();
+    let later =
+        ObjectMeta { modified: version.modified + std::time::Duration::from_secs(5), ..version.clone() };
+    let longer = ObjectMeta { size: version.size + 1, ..version.clone() };
+    for version in [version, later, longer] {
+        for fetched in [1, 1] {
+            c.store.get_unchanged(&key("pack/a"), 0..10, &version).unwrap();
+            assert_eq!(gets(&c.trace), fetched, "{version:?}");
+        }
+        c.trace.reset();
+    }
+}
+
+#[test]
+fn changes_go_beside_each_other() {
+    let at_once = crate::at_longer_latencies(
+        std::time::Duration::from_millis(20),
+        |most| *most > 2,
+        |per_request| {
+            let dir = tempfile::tempdir().unwrap();
+            let pace = crate::Pace { per_request, ..crate::Pace::default() };
+            let far = crate::LatencyStore::new(Arc::new(MemoryStore::new()), pace);
+            let trace = TraceStore::new(Arc::new(far));
+            let store = again(&trace, dir.path(), 1 << 30);
+            std::thread::scope(|s| {
+                for n in 0..4 {
+                    let store = &store;
+                    s.spawn(move || {
+                        store.put(&key(&format!("pack/{n}")), "x".into(), PutMode::Create).unwrap()
+                    });
+                }
+            });
+            crate::most_at_once(&trace.take_journal())
+        },
+    );
+    assert!(at_once > 2, "{at_once}");
+}
+
+#[test]
+fn a_store_of_this_process_alone_has_no_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = Arc::new(MemoryStore::new());
+    let store = DiskCache::open_if_possible(memory, dir.path(), 1 << 30, |_| true);
+    store.put(&key("a"), "x".into(), PutMode::Create).unwrap();
+    assert_eq!(store.get(&key("a"), Some(0..1)).unwrap().bytes, "x");
+    assert!(files(dir.path()).is_empty());
 }
 
 #[test]
@@ -181,7 +232,7 @@ fn threads_and_directories_are_shared() {
         for n in 0..6 {
             let (c, whole) = (&c, &whole);
             s.spawn(move || {
-                FOLDERS.lock().clear();
+                folders().clear();
                 let store = again(&c.trace, c.dir.path(), 2 << 20);
                 for step in 0..60u64 {
                     let from = (step * 977_777 + n * 13) % (3 << 20);

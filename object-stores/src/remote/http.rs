@@ -183,7 +183,7 @@ fn bounded_client(client: Result<reqwest::Client, BoxError>, server: Server) -> 
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The client that the options mean. `object_store` has one, too, which follows every redirect.
+/// The client that the options mean. `object_store` has one, too, which follows every redirect; here [`follow`] does.
 fn builder(
     options: &ClientOptions,
     certificates: &[reqwest::Certificate],
@@ -194,7 +194,7 @@ fn builder(
     let time = |key| text(key).map(|value| duration::parse(&value).ok_or(value)).transpose();
     let number = |key| text(key).map(|value| value.parse::<usize>()).transpose();
     let mut builder = reqwest::Client::builder()
-        .redirect(same_server())
+        .redirect(redirect::Policy::none())
         .user_agent(
             text(Key::UserAgent).unwrap_or_else(|| concat!("h5lake/", env!("CARGO_PKG_VERSION")).into()),
         )
@@ -237,15 +237,39 @@ fn builder(
     Ok(builder)
 }
 
-/// A redirect to the same server is followed. Any other host is one that nobody named, and signed requests are not for it.
-fn same_server() -> redirect::Policy {
-    redirect::Policy::custom(|attempt| {
-        let origin = |url: &url::Url| {
-            (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default())
-        };
-        let is_same = attempt.previous().last().is_some_and(|from| origin(from) == origin(attempt.url()));
-        if is_same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
-    })
+/// Sends a request. A redirect of one that reads is followed where it leads to the same server; signed requests are for no other host.
+/// One that changes something is not sent elsewhere than it was meant for, nor turned into another request: what
+/// that one answers would be taken for this one's success.
+async fn follow(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let mut next = reads.then(|| request.clone());
+    let mut answer = client.execute(request).await?;
+    for _ in 0..MAX_REDIRECTS {
+        let Some(mut again) = next.filter(|_| is_redirect(answer.status())) else { break };
+        let Some(to) = redirected(&again, &answer) else { break };
+        let Ok(to) = to.parse() else { break };
+        *again.uri_mut() = to;
+        next = Some(again.clone());
+        answer = client.execute(again).await?;
+    }
+    Ok(answer)
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Where an answer says that what was asked for is, if that is at the same server.
+fn redirected(asked: &HttpRequest, answer: &HttpResponse) -> Option<String> {
+    let from = url::Url::parse(&asked.uri().to_string()).ok()?;
+    let to = from.join(answer.headers().get("location")?.to_str().ok()?).ok()?;
+    let origin = |url: &url::Url| {
+        (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default())
+    };
+    if origin(&from) != origin(&to) {
+        return None;
+    }
+    Some(to.into())
 }
 
 /// A connection that was tried for long enough: it is not tried again.
@@ -329,7 +353,7 @@ impl HttpService for Bounded {
         Box::pin(async {
             // Credentials are asked for without limits of ours; their client has its own.
             let Ok(limits) = LIMITS.try_with(Limits::clone) else {
-                return self.client.execute(request).await;
+                return follow(&self.client, request).await;
             };
             if let Some(kind) = limits.given_up.get() {
                 return Err(GivenUp::at(*kind, HttpError::new(*kind, BrokenOff)));
@@ -339,13 +363,13 @@ impl HttpService for Bounded {
             let method = request.method().clone();
             limits.tries.begin();
             let again = limits.maker.ask_for_newest(&mut request);
-            let mut answer = self.client.execute(request).await;
+            let mut answer = follow(&self.client, request).await;
             if let Ok(response) = &answer
                 && self.server == Server::Store
             {
                 limits.maker.see(response);
                 if let Some(again) = again.filter(|_| limits.maker.is_swift()) {
-                    answer = self.client.execute(again).await;
+                    answer = follow(&self.client, again).await;
                 }
             }
             match answer {

@@ -365,7 +365,7 @@ pub fn write(
         false => part_limit(dataset, &types, memory_type, region)?,
     };
     let space = || dataset.dataset.space();
-    vlen_context::writing(HeapPlace::Owner(dataset.base.id()), || {
+    vlen_context::writing_elements(&dataset.dataset, dataset.base.id(), || {
         region.in_parts(&what.selection, space, limit, |region, selection| {
             let part = Part { dataset, selection };
             let (existing, store) =

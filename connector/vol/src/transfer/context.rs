@@ -24,6 +24,9 @@ pub(super) enum VlenOwner {
     Unknown,
     /// An object's, or an attribute's, in the heap of the container.
     Owner(ObjectId),
+    /// The same of a dataset whose fill value has its data there, too. Which of the elements before show that is not known, so
+    /// nothing is given back.
+    OwnerWithFill(ObjectId),
     /// An attribute's, with its value.
     Local(InlineHeap),
 }

@@ -11,14 +11,15 @@ use object_store::client::{HttpRequestBody, HttpResponse};
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 use reqwest::Method;
 use reqwest::header::{IF_MATCH, IF_NONE_MATCH, RANGE};
 use serde_json::Value;
 
 use super::super::StoreResult;
+use super::super::ranges::{is_wanted, written};
 use super::client::{Ask, ServerClient, broken, nonsense};
 use super::upload::Upload;
 
@@ -84,23 +85,6 @@ fn part(answer: &HttpResponse) -> Option<(Range<u64>, u64)> {
     let (first, last) = range.split_once('-')?;
     let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
     (first <= last && last < size).then(|| (first..last + 1, size))
-}
-
-/// Whether an answer has the part that was asked for.
-fn is_wanted(range: &GetRange, came: &Range<u64>, size: u64) -> bool {
-    match range {
-        GetRange::Bounded(wanted) => *came == (wanted.start..wanted.end.min(size)),
-        GetRange::Offset(from) => *came == (*from..size),
-        GetRange::Suffix(last) => *came == (size.saturating_sub(*last)..size),
-    }
-}
-
-fn written(range: &GetRange) -> String {
-    match range {
-        GetRange::Bounded(range) => format!("bytes={}-{}", range.start, range.end.saturating_sub(1)),
-        GetRange::Offset(from) => format!("bytes={from}-"),
-        GetRange::Suffix(last) => format!("bytes=-{last}"),
-    }
 }
 
 fn not_there(operation: &str) -> Error {
@@ -262,13 +246,5 @@ mod tests {
         ] {
             assert!(page(bad.as_bytes()).is_none(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_part_is_the_one_that_was_asked_for() {
-        let bounded = |start, end| GetRange::Bounded(start..end);
-        assert!(is_wanted(&bounded(2, 9), &(2..5), 5) && is_wanted(&GetRange::Offset(2), &(2..5), 5));
-        assert!(!is_wanted(&bounded(2, 4), &(0..5), 5) && !is_wanted(&bounded(2, 4), &(2..5), 5));
-        assert!(!is_wanted(&GetRange::Offset(2), &(2..4), 5));
     }
 }

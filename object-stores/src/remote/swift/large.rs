@@ -18,6 +18,7 @@ use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
 use super::super::StoreResult;
+use super::super::failure::Failure;
 use super::client::{Ask, SwiftClient, broken, generic};
 use super::objects::{SwiftContainer, header};
 use super::refusal::What;
@@ -52,6 +53,8 @@ pub(super) struct Segments {
     there: Arc<Mutex<Vec<Segment>>>,
     /// What parts that are still under way look at: they take themselves away.
     given_up: Arc<AtomicBool>,
+    /// The manifest was put, and no answer says that it is not there. Then the segments are those of what readers may see.
+    is_in_doubt: bool,
 }
 
 impl SwiftContainer {
@@ -80,7 +83,7 @@ impl Segments {
         getrandom::fill(&mut random).map_err(|e| generic(e.to_string().into()))?;
         let base = format!("{beside}/{:032x}", u128::from_be_bytes(random));
         let (there, given_up) = Default::default();
-        Ok(Segments { container, object, base, begun: 0, there, given_up })
+        Ok(Segments { container, object, base, begun: 0, there, given_up, is_in_doubt: false })
     }
 
     /// Puts manifests of the segments, as many as one manifest can name: the entries of that one.
@@ -98,7 +101,7 @@ impl Segments {
         Ok(entries)
     }
 
-    async fn finish(&self, made: &mut Vec<String>) -> StoreResult<PutResult> {
+    async fn finish(&mut self, made: &mut Vec<String>) -> StoreResult<PutResult> {
         let mut there = self.there.lock().clone();
         there.sort_by_key(|segment| segment.number);
         if there.len() != self.begun {
@@ -111,7 +114,10 @@ impl Segments {
         let entries = self.entries(entries, made).await?;
         let replaced = self.container.segments_of(&self.object).await?;
         let path = format!("{}/{}", self.container.name, self.object);
-        let answer = put_manifest(&self.container.client, path, &entries).await?;
+        self.is_in_doubt = true;
+        let answer = put_manifest(&self.container.client, path, &entries).await.inspect_err(|e| {
+            self.is_in_doubt = Failure::of(e, &self.container.name).kind.is_ambiguous();
+        })?;
         let e_tag = header(&answer, "etag").map(str::to_owned);
         // The new object is there: what the old one leaves behind is no failure of this one.
         let _garbage_at_worst = self.container.delete_all(replaced).await;
@@ -146,13 +152,16 @@ impl MultipartUpload for Segments {
     async fn complete(&mut self) -> StoreResult<PutResult> {
         let mut made = Vec::new();
         let put = self.finish(&mut made).await;
-        if put.is_err() {
+        if put.is_err() && !self.is_in_doubt {
             let _garbage_at_worst = self.container.delete_all(made).await;
         }
         put
     }
 
     async fn abort(&mut self) -> StoreResult<()> {
+        if self.is_in_doubt {
+            return Ok(());
+        }
         self.given_up.store(true, Ordering::Relaxed);
         let there = std::mem::take(&mut *self.there.lock());
         for some in there.chunks(MAX_ENTRIES) {

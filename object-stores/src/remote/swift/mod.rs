@@ -72,7 +72,8 @@ pub(super) fn plan(
     identity.insert(SEGMENT_SIZE.into(), segment.to_string());
     let account = ["ST_USER", "OS_PROJECT_ID", "OS_PROJECT_NAME", "OS_STORAGE_URL", "OS_REGION_NAME"];
     let account = account.into_iter().filter_map(|name| environment.get(name).map(String::as_str));
-    let at = std::iter::once(credentials.url().as_str()).chain(account).collect::<Vec<_>>().join(" ");
+    let at = std::iter::once(credentials.url().as_str()).chain(account).collect::<Vec<_>>().join(" ")
+        + &others(environment);
     let name = container.to_owned();
     let connect = move || {
         let client = SwiftClient::new(credentials.clone(), retry.clone(), &options, certificates.clone());
@@ -90,6 +91,27 @@ pub(super) fn plan(
         identity,
         endpoint: None,
     })
+}
+
+/// What else tells accounts apart: two of them may have containers of one name.
+fn others(environment: &Environment) -> String {
+    const DOMAINS: [&str; 2] = ["OS_PROJECT_DOMAIN_ID", "OS_PROJECT_DOMAIN_NAME"];
+    // Where no project is named, the credentials choose it.
+    const CHOOSING: [&str; 6] = [
+        "OS_TENANT_ID",
+        "OS_TENANT_NAME",
+        "OS_APPLICATION_CREDENTIAL_ID",
+        "OS_APPLICATION_CREDENTIAL_NAME",
+        "OS_USERNAME",
+        "OS_USER_DOMAIN_NAME",
+    ];
+    let is_named = ["OS_PROJECT_ID", "OS_PROJECT_NAME", "OS_STORAGE_URL"]
+        .iter()
+        .any(|name| environment.contains_key(*name));
+    let said = |name: &str| environment.get(name).map(|value| format!(" {name}={value}"));
+    let domains = DOMAINS.iter().filter_map(|name| said(name));
+    let domains = domains.filter(|said| !said.to_ascii_lowercase().ends_with("=default"));
+    domains.chain(CHOOSING.iter().filter(|_| !is_named).filter_map(|name| said(name))).collect()
 }
 
 fn segment_bytes(settings: &Settings) -> Result<usize> {

@@ -19,6 +19,7 @@ use reqwest::Method;
 use reqwest::header::HeaderValue;
 
 use super::super::StoreResult;
+use super::super::ranges::{is_wanted, written};
 use super::client::{Ask, RESUME_PAUSE, SwiftClient, broken, generic};
 use super::large::{self, Segments};
 use super::refusal::What;
@@ -78,7 +79,12 @@ impl SwiftContainer {
     pub(super) async fn put_piece(&self, path: String, payload: PutPayload) -> StoreResult<String> {
         let digest = digest(&payload);
         let ask = Ask::new(Method::PUT, path, What::Container);
-        self.client.ask(ask.header("etag", value(&digest)?).body(HttpRequestBody::from(payload))).await?;
+        let ask = ask.header("etag", value(&digest)?).body(HttpRequestBody::from(payload));
+        let answer = self.client.ask(ask).await?;
+        // Whoever answers otherwise is no object server: a page that wants a login, say.
+        if header(&answer, "etag").is_none_or(|etag| etag.trim_matches('"') != digest) {
+            return Err(generic("the answer to a put does not name what was put by its digest".into()));
+        }
         Ok(digest)
     }
 
@@ -158,14 +164,6 @@ fn part(answer: &HttpResponse) -> Option<(Range<u64>, u64)> {
     (first <= last && last < size).then(|| (first..last + 1, size))
 }
 
-fn written(range: &GetRange) -> String {
-    match range {
-        GetRange::Bounded(range) => format!("bytes={}-{}", range.start, range.end.saturating_sub(1)),
-        GetRange::Offset(from) => format!("bytes={from}-"),
-        GetRange::Suffix(last) => format!("bytes=-{last}"),
-    }
-}
-
 /// An answer's body under way.
 struct Body {
     container: SwiftContainer,
@@ -193,7 +191,8 @@ impl Body {
                     format!("the answer ended {} bytes early", self.left.end - self.left.start).into(),
                 ),
             };
-            if self.resumes == MAX_RESUMES {
+            // Without an etag the rest may be another version's.
+            if self.resumes == MAX_RESUMES || self.etag.is_none() {
                 return Err(error);
             }
             self.resumes += 1;
@@ -277,6 +276,9 @@ impl ObjectStore for SwiftContainer {
         let answer = self.read(path, options.range.as_ref(), options.if_match.as_deref()).await?;
         let (range, size) =
             part(&answer).ok_or_else(|| generic("the answer does not say which part it has".into()))?;
+        if options.range.as_ref().is_some_and(|wanted| !is_wanted(wanted, &range, size)) {
+            return Err(generic("the answer has another part of the object than was asked for".into()));
+        }
         let meta = meta(path, &answer, Some(size))?;
         let body = Body {
             container: self.clone(),
