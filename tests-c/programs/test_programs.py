@@ -134,6 +134,14 @@ def test_hostile_refs(r):
     r.ours(r.work / "hostile_refs.h5")
 
 
+def test_hostile_sequences(r):
+    """Stored sequences of sequences that somebody forged, read and written over."""
+    if not r.connector.is_ours:
+        pytest.skip("native HDF5 believes what it reads")
+    r.run(r.programs["hostile_sequences"], "hostile_sequences.h5")
+    r.ours(r.work / "hostile_sequences.h5")
+
+
 def test_vlen_size(r):
     """The memory that variable-length data takes, of virtual datasets too."""
     r.run(r.programs["vlen_size"], "vlen_size.h5")

@@ -2,9 +2,10 @@
 
 use h5lake_container::InlineHeap;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handles::Handle;
 use crate::hdf5::blob_id::{ID_BYTES, is_null, null};
+use crate::transfer::is_replacing;
 use crate::transfer::vlen_context::{self, in_heap};
 
 /// Keeps `data` in the heap of the object that is being written.
@@ -16,14 +17,25 @@ pub fn put(handle: &Handle, data: &[u8]) -> Result<[u8; ID_BYTES]> {
     Ok(id)
 }
 
-/// Fills `data` with what `id` stands for.
+/// Fills `data` with what `id` stands for; with zeros if that cannot be had of elements that are written over.
 pub fn get(handle: &Handle, id: &[u8; ID_BYTES], data: &mut [u8]) -> Result<()> {
-    vlen_context::get(&*handle.session()?, id, data)
+    vlen_context::get(&*handle.session()?, id, data).or_else(|error| {
+        data.fill(0);
+        fail_once_converted(error)
+    })
 }
 
-/// Checks that `id` stands for so many bytes, before a buffer for them is touched.
-pub fn check(handle: &Handle, id: &[u8; ID_BYTES], length: usize) -> Result<()> {
-    vlen_context::check_length(&*handle.session()?, id, length as u64)
+/// Checks that `id` stands for so many bytes, before a buffer for them is touched. Otherwise it stands for zeros if that is of
+/// elements which are written over.
+pub fn stands_for(handle: &Handle, id: &[u8; ID_BYTES], length: usize) -> Result<bool> {
+    let checked = vlen_context::check_length(&*handle.session()?, id, length as u64);
+    checked.map(|()| true).or_else(|error| fail_once_converted(error).map(|()| false))
+}
+
+/// Keeps an error for the end of a write, whose conversion libhdf5 must not break off. Reads end with it at once: what libhdf5
+/// frees then is what it has put into memory itself.
+fn fail_once_converted(error: Error) -> Result<()> {
+    if is_replacing() { vlen_context::fail_later(error) } else { Err(error) }
 }
 
 /// Gives the data of `id` back. That of an attribute goes with its value.

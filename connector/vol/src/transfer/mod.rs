@@ -6,7 +6,9 @@ use crate::error::{Error, Result};
 use crate::hdf5::library::Hid;
 use crate::hdf5::located_types::Located;
 use crate::session::Session;
+use crate::thread_state::OfThisThread;
 use crate::transfer::buffers::scratch_of;
+use crate::transfer::context::CONVERSION;
 use crate::transfer::memory::element_conversion::MemoryElements;
 use crate::transfer::memory::region::MemoryRegion;
 use crate::transfer::references::Slots;
@@ -21,6 +23,7 @@ pub mod object_chunks;
 pub mod references;
 pub mod split;
 pub mod stored_references;
+pub mod stored_sequences;
 pub mod stored_type;
 pub mod vlen_context;
 pub mod vlen_direct;
@@ -110,6 +113,7 @@ pub fn write(
         let gives_back = types.has_heap && !vlen_context::is_local();
         if gives_back || library.needs_existing(memory_type, types.in_file(session)?, transfer)? {
             existing(before)?;
+            types.check_replaced(session, before)?;
             types.slots.to_memory(session, types.size, before)?;
         } else {
             before.fill(0);
@@ -124,6 +128,11 @@ pub fn write(
         types.slots.to_file(session, types.size, packed)?;
         store(packed)
     })
+}
+
+/// Whether this thread converts elements that are being written: what it reads then is what they replace.
+pub fn is_replacing() -> bool {
+    CONVERSION.with_borrow(Option::is_some)
 }
 
 /// Checks that elements of the container can be converted to a datatype in memory, before any are.

@@ -26,9 +26,9 @@ const HEADER: usize = 2;
 /// Bytes of a length.
 const LENGTH: usize = 4;
 /// Bytes of a new reference in an element of a container.
-const REFERENCE_BYTES: usize = HEADER + LENGTH + ID_BYTES;
+pub(super) const REFERENCE_BYTES: usize = HEADER + LENGTH + ID_BYTES;
 /// Bytes of a sequence in an element of a container.
-const SEQUENCE_BYTES: usize = LENGTH + ID_BYTES;
+pub(super) const SEQUENCE_BYTES: usize = LENGTH + ID_BYTES;
 
 /// Where the new references of an element of a container lie, in bytes from its beginning.
 #[derive(Debug, Default)]
@@ -133,7 +133,7 @@ fn first<const BYTES: usize>(bytes: &[u8]) -> Result<&[u8; BYTES]> {
 }
 
 /// A count and the id of a blob.
-fn counted(bytes: &[u8; SEQUENCE_BYTES]) -> (u64, [u8; ID_BYTES]) {
+pub(super) fn counted(bytes: &[u8; SEQUENCE_BYTES]) -> (u64, [u8; ID_BYTES]) {
     let (mut count, mut id) = ([0; LENGTH], [0; ID_BYTES]);
     count.copy_from_slice(&bytes[..LENGTH]);
     id.copy_from_slice(&bytes[LENGTH..]);
@@ -141,7 +141,7 @@ fn counted(bytes: &[u8; SEQUENCE_BYTES]) -> (u64, [u8; ID_BYTES]) {
 }
 
 /// So many bytes of a blob; none of no blob.
-fn fetch(session: &Session, id: &[u8; ID_BYTES], length: u64) -> Result<Vec<u8>> {
+pub(super) fn fetch(session: &Session, id: &[u8; ID_BYTES], length: u64) -> Result<Vec<u8>> {
     if blob_id::is_null(id) {
         return Ok(Vec::new());
     }

@@ -20,6 +20,7 @@ use crate::session::Session;
 use crate::transfer::memory::vlen::Pointers;
 use crate::transfer::references::{Slots, converting};
 use crate::transfer::stored_references::StoredReferences;
+use crate::transfer::stored_sequences::{Purpose, StoredSequences};
 use crate::transfer::vlen_context;
 
 /// What is known of a stored datatype whatever identifiers it has: it follows from the encoding.
@@ -48,6 +49,8 @@ pub struct Facts {
     pub slots: Slots,
     /// Where new references lie in an element of the container.
     pub stored_references: StoredReferences,
+    /// Where sequences and strings of variable length lie in an element of the container.
+    pub stored_sequences: StoredSequences,
 }
 
 /// Both faces of a stored datatype. Made for one callback and not kept longer, unless it holds no identifier of
@@ -220,6 +223,7 @@ impl FileType {
                 pointers: None,
                 slots: Slots::default(),
                 stored_references: StoredReferences::default(),
+                stored_sequences: StoredSequences::default(),
             }),
             stored: StoredForm::Predefined(id),
             carried: OnceLock::new(),
@@ -279,10 +283,19 @@ impl FileType {
             true => StoredReferences::of(library, in_file)?,
             false => StoredReferences::default(),
         };
+        let size = library.type_size(in_file)?;
+        let stored_sequences = match has_heap {
+            true => match StoredSequences::of(library, in_memory)? {
+                (bytes, sequences) if bytes == size => sequences,
+                // Where members lie is not known then: each piece of data is checked when libhdf5 asks for it.
+                _ => StoredSequences::default(),
+            },
+            false => StoredSequences::default(),
+        };
         let facts = Facts {
             encoded,
             class: library.type_class(stored.get())?,
-            size: library.type_size(in_file)?,
+            size,
             needs_background: has_heap || library.type_contains(stored.get(), TypeClass::Compound)?,
             has_heap,
             has_references,
@@ -291,6 +304,7 @@ impl FileType {
             pointers: if has_heap { plainest_kind(library, stored.get(), in_file)? } else { None },
             slots,
             stored_references,
+            stored_sequences,
         };
         let place = |id: Option<Id>| id.map_or_else(OnceLock::new, |id| OnceLock::from(id.kept()));
         Ok(Self {
@@ -336,9 +350,18 @@ impl FileType {
     /// Checks what libhdf5 would believe in elements of the container. Before each conversion of such elements.
     ///
     /// # Errors
-    /// For a damaged reference.
+    /// For a damaged reference; for variable-length data that is not as long as an element says.
     pub fn check_stored(&self, session: &Arc<Session>, elements: &[u8]) -> Result<()> {
-        self.stored_references.check(session, self.size, elements)
+        self.stored_references.check(session, self.size, elements)?;
+        self.stored_sequences.check(session, self.size, elements, Purpose::Read)
+    }
+
+    /// The same of elements that are written over.
+    ///
+    /// # Errors
+    /// For variable-length data that is not as long as an element says.
+    pub fn check_replaced(&self, session: &Session, elements: &[u8]) -> Result<()> {
+        self.stored_sequences.check(session, self.size, elements, Purpose::Replace)
     }
 
     /// Runs a conversion between memory and the container.

@@ -9,8 +9,9 @@ use crate::error::{Error, Minor, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::session::Session;
+use crate::thread_state::ThreadValue;
 use crate::transfer::buffers::scratch_of;
-use crate::transfer::context;
+use crate::transfer::context::{self, CONVERSION};
 use crate::transfer::memory::region::MemoryRegion;
 use crate::transfer::memory::vlen::MemoryPointers;
 use crate::transfer::stored_type::FileType;
@@ -193,6 +194,8 @@ impl FileType {
         let stored = stored.ok_or_else(|| Error::new(Minor::Internal, "a buffer is too small"))?;
         self.check_stored(session, stored)?;
         let source = source.map_or_else(|| self.in_file(session), |id| Ok(id.get()))?;
+        // A function of the program's may read while libhdf5 converts what is being written: the errors are this read's own.
+        let _reading = CONVERSION.scoped(None);
         self.converting(session, || {
             context::converting_elements_of(session, || {
                 // SAFETY: elements of a container hold no pointers, and what libhdf5 would believe of them was checked.
