@@ -110,6 +110,26 @@ def check_copies_keep_numbers_and_holes(_):
                     assert orders(copy)[1][-1] == 8
 
 
+def check_copies_with_fill_values_are_written(folder):
+    """Elements that were never written all show the fill value: what is written over them takes none of its text away."""
+    pair = np.dtype([("n", "i4"), ("text", h5py.string_dtype())])
+    kinds = {"texts": (h5py.string_dtype(), "not measured", "v"), "pairs": (pair, (1, "not measured"), (2, "v"))}
+    with h5py.File(folder / "fill.h5", "w") as f, h5py.File(folder / "fill2.h5", "w") as other:
+        for name, (dtype, fill, value) in kinds.items():
+            fill, value = np.array(fill, dtype)[()], np.array(value, dtype)[()]
+            d = f.create_dataset(name, (40,), dtype=dtype, chunks=(10,), fillvalue=fill)
+            d[3] = value
+            f.copy(d, f"copy of {name}")
+            f.copy(d, other, name)
+            for copy in (f[f"copy of {name}"], other[name]):
+                shown = copy[30]
+                for n in range(8):
+                    copy[n] = value
+                copy[20:30] = np.array([value] * 10, dtype)
+                assert copy[3] == copy[0] == copy[25] == d[3], copy[:8]
+                assert copy[30] == copy[9] == shown == d[0], (copy[30], shown)
+
+
 def check_soft_links_without_a_way(_):
     """Expanding soft links, one that leads nowhere stays; where a group on the way is missing, the copy fails."""
     for one, how in KINDS.items():

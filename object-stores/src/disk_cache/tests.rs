@@ -126,6 +126,7 @@ fn changes_go_beside_each_other() {
             let far = crate::LatencyStore::new(Arc::new(MemoryStore::new()), pace);
             let trace = TraceStore::new(Arc::new(far));
             let store = again(&trace, dir.path(), 1 << 30);
+            trace.start_journal();
             std::thread::scope(|s| {
                 for n in 0..4 {
                     let store = &store;

@@ -23,17 +23,15 @@ fn rename(c: &Container, from: &[u8], to: &[u8]) {
     c.link_move(c.root(), from, c.root(), to, None).unwrap();
 }
 
-/// What `a` does after `b` got no answer.
+/// What `b` does first.
+type Step = fn(&Arc<Container>);
+/// What the writers do after `b` got no answer.
 type Answer = fn(&Arc<Container>, is_committed: bool);
 /// What has to be there in the end.
 type Check = fn(&Arc<Container>, is_committed: bool);
 
 /// From the nth call on, the store answers to none of the first flush of `b`, for each n.
-fn at_each_call(
-    on_conflict: OnConflict,
-    (first, theirs, second): (fn(&Arc<Container>), Answer, fn(&Arc<Container>, bool)),
-    is_right: Check,
-) {
+fn at_each_call(on_conflict: OnConflict, (first, theirs, second): (Step, Answer, Answer), is_right: Check) {
     let mut seen = std::collections::BTreeSet::new();
     for timing in Timing::ALL {
         // Commits go alone and in groups by turns.
