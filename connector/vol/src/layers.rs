@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// All layers, each of which may import those behind it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "vol",
     "cross_copy",
     "operations",
@@ -17,6 +17,7 @@ const ORDER: [&str; 17] = [
     "names",
     "trust",
     "pointer",
+    "schemes",
     "config",
     "log",
     "statistics",

@@ -11,7 +11,7 @@
 //! - `native`: the shadow native file beneath each of them.
 //! - `hdf5`: safe wrappers of libhdf5.
 //! - `background`: work that goes on beside the program.
-//! - `names`, `trust`, `pointer`, `config`, `log`, `statistics`, `error`: names of files, settings, the log, what containers cost,
+//! - `names`, `trust`, `pointer`, `schemes`, `config`, `log`, `statistics`, `error`: names of files, settings, the log, what containers cost,
 //!   errors.
 //!
 //! Below lies `h5lake-container` (the HDF5 data model), below that `h5lake-ledger` (versions), and a file or `object-stores`.

@@ -151,7 +151,7 @@ pub fn check_read(session: &Arc<Session>, types: &FileType, memory_type: Hid) ->
 /// The same the other way.
 ///
 /// # Errors
-/// As for [`write`], where it is the datatypes that are wrong.
+/// As for [`write`](fn@write), where it is the datatypes that are wrong.
 pub fn check_write(session: &Arc<Session>, types: &FileType, memory_type: Hid) -> Result<()> {
     if goes_as_it_is(types, memory_type)? {
         return Ok(());
