@@ -159,12 +159,7 @@ impl Ledger {
         let Some(layer) = s.in_doubt.take() else { return Ok(()) };
         match self.storage.settle_commit() {
             Ok(Commit::Done(bytes)) => {
-                for (key, value) in &layer {
-                    if s.staged.get(key) == Some(value) {
-                        s.staged.remove(key);
-                        s.staged_bytes -= (key.as_ref().len() + value.as_ref().map_or(0, Bytes::len)) as u64;
-                    }
-                }
+                unstage_committed(s, &layer);
                 s.version += 1;
                 lay_layer_over(&mut s.log, layer);
                 s.log_bytes += bytes;
@@ -407,6 +402,16 @@ impl Ledger {
 /// After these nothing else is tried.
 fn is_final(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Stranded { .. } | ErrorKind::Conflict)
+}
+
+/// What was committed is staged no more, unless it was staged anew.
+pub(crate) fn unstage_committed(s: &mut State, layer: &Memtable) {
+    for (key, value) in layer {
+        if s.staged.get(key) == Some(value) {
+            s.staged.remove(key);
+            s.staged_bytes -= (key.as_ref().len() + value.as_ref().map_or(0, Bytes::len)) as u64;
+        }
+    }
 }
 
 fn set_base(s: &mut State, root: Option<PageRef>) {

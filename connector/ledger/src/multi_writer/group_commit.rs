@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::EntryChange;
 use crate::error::{ErrorKind, Result};
-use crate::ledger::{Ledger, Settled, State, note_broken};
+use crate::ledger::{Ledger, Settled, State, note_broken, unstage_committed};
 use crate::memtable::Memtable;
 use crate::storage::{GroupCommit, RemoteCommits};
 use crate::wal::record::Entries;
@@ -93,11 +93,6 @@ impl Ledger {
     pub(crate) fn unstage_joined(&self, s: &mut State) {
         let Some((layer, _)) = s.joined.take() else { return };
         s.settled = Some(Settled::Committed);
-        for (key, value) in &layer {
-            if s.staged.get(key) == Some(value) {
-                s.staged.remove(key);
-                s.staged_bytes -= (key.as_ref().len() + value.as_ref().map_or(0, Bytes::len)) as u64;
-            }
-        }
+        unstage_committed(s, &layer);
     }
 }
