@@ -1,4 +1,5 @@
-"""The programs for MPI need an h5py and an HDF5 that are built for it."""
+"""The programs for MPI need an h5py and an HDF5 that are built for it. With --sample no more than two processes run at a time: more
+of them poll on the same cores."""
 
 import subprocess
 import sys
@@ -22,11 +23,24 @@ class MPISuite(Suite):
 
     def __init__(self, config):
         super().__init__(config, "mpi", "programs for MPI ({connector})", "h5py", HERE, limit=120)
-        self.ranks, self.sightings = config.option.ranks, []
+        self.part |= config.option.sample
+        self.ranks, self.sightings = 2 if config.option.sample else config.option.ranks, []
         self.logs = RESULTS / self.step
         self.logs.mkdir(parents=True, exist_ok=True)
         for log in self.logs.glob("*.log"):
             log.unlink()
+
+    def is_selected(self):
+        return super().is_selected() or self.config.option.sample
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items):
+        if self.config.option.sample:
+            is_few = lambda item: getattr(item, "callspec", None) is None or item.callspec.params.get("ranks", 2) <= 2  # noqa: E731
+            left_out = [item for item in items if not is_few(item)]
+            self.config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if is_few(item)]
+        super().pytest_collection_modifyitems(items)
 
     def pytest_collection_finish(self):
         if self.config.option.collectonly:

@@ -1,6 +1,6 @@
 /* Stored references (H5R_ref_t) that somebody forged: their encodings are put together as variable-length bytes, and elements that
- * name these are written as raw chunks. Reading them is an error, alone and in arrays and sequences, and never a crash. A sound
- * one is read. */
+ * name these are written as raw chunks. Reading them is an error, alone, in arrays, sequences and compounds of compounds, and never a
+ * crash. A sound one is read. */
 #include "check.h"
 
 #define ELEMENT 22
@@ -73,7 +73,50 @@ static int reads(hid_t set, const void *raw, size_t length, hid_t type, void *va
     return result >= 0;
 }
 
-/* Whether a reference of a kind can be read: alone, as the second of an array, and in a sequence. All have to agree. */
+/* A compound of a reference between two numbers, in a compound behind a string. */
+typedef struct {
+    char *text;
+    struct {
+        int64_t before;
+        H5R_ref_t reference;
+        int64_t after;
+    } row;
+} nested_t;
+
+static hid_t nested_type(void)
+{
+    size_t row_size = sizeof((nested_t *)0)->row;
+    hid_t text = H5Tcopy(H5T_C_S1), row = H5Tcreate(H5T_COMPOUND, row_size), nested = H5Tcreate(H5T_COMPOUND, sizeof(nested_t));
+    size_t start = HOFFSET(nested_t, row);
+    CHECK(H5Tset_size(text, H5T_VARIABLE) >= 0);
+    CHECK(H5Tinsert(row, "before", 0, H5T_NATIVE_INT64) >= 0);
+    CHECK(H5Tinsert(row, "reference", HOFFSET(nested_t, row.reference) - start, H5T_STD_REF) >= 0);
+    CHECK(H5Tinsert(row, "after", HOFFSET(nested_t, row.after) - start, H5T_NATIVE_INT64) >= 0);
+    CHECK(H5Tinsert(nested, "text", 0, text) >= 0 && H5Tinsert(nested, "row", start, row) >= 0);
+    CHECK(H5Tclose(text) >= 0 && H5Tclose(row) >= 0);
+    return nested;
+}
+
+/* Whether a stored reference can be read as a member of a compound within a compound. */
+static int is_read_nested(hid_t file, const unsigned char reference[ELEMENT])
+{
+    /* No text, and numbers of eight bytes on both sides. */
+    unsigned char raw[20 + 8 + ELEMENT + 8] = {0};
+    hid_t set = H5Dopen2(file, "nested", H5P_DEFAULT), type = nested_type(), scalar = H5Screate(H5S_SCALAR);
+    nested_t value = {0};
+    raw[20] = 7;
+    memcpy(raw + 28, reference, ELEMENT);
+    raw[28 + ELEMENT] = 9;
+    int is_read = reads(set, raw, sizeof raw, type, &value);
+    if (is_read) {
+        CHECK(value.text == NULL && value.row.before == 7 && value.row.after == 9);
+        CHECK(H5Treclaim(type, scalar, H5P_DEFAULT, &value) >= 0);
+    }
+    CHECK(H5Dclose(set) >= 0 && H5Tclose(type) >= 0 && H5Sclose(scalar) >= 0);
+    return is_read;
+}
+
+/* Whether a reference of a kind can be read: alone, as the second of an array, in a sequence and in compounds. All have to agree. */
 static int is_read(hid_t file, int kind, int flags, const blob_t *blob, const unsigned *size)
 {
     hsize_t two = 2;
@@ -102,7 +145,7 @@ static int is_read(hid_t file, int kind, int flags, const blob_t *blob, const un
     keep(more, &items, element);
     /* One reference, not 64 bytes. */
     memcpy(element, (unsigned char[4]){1, 0, 0, 0}, 4);
-    int in_list = reads(lists, element, sizeof element, list, &sequence);
+    int in_list = reads(lists, element, sizeof element, list, &sequence), nested = is_read_nested(file, reference);
     if (alone && kind == REGION) {
         hid_t space = H5Ropen_region(&value, H5P_DEFAULT, H5P_DEFAULT);
         CHECK(space >= 0 && H5Sget_select_npoints(space) == 12 && H5Sclose(space) >= 0);
@@ -115,7 +158,7 @@ static int is_read(hid_t file, int kind, int flags, const blob_t *blob, const un
         CHECK(sequence.len == 1 && H5Treclaim(list, scalar, H5P_DEFAULT, &sequence) >= 0);
     CHECK(H5Dclose(bytes) >= 0 && H5Dclose(more) >= 0 && H5Dclose(refs) >= 0 && H5Dclose(pairs) >= 0);
     CHECK(H5Dclose(lists) >= 0 && H5Sclose(scalar) >= 0 && H5Tclose(pair) >= 0 && H5Tclose(list) >= 0);
-    CHECK(alone == in_pair && alone == in_list);
+    CHECK(alone == in_pair && alone == in_list && alone == nested);
     return alone;
 }
 
@@ -143,7 +186,8 @@ static void make(const char *name)
     hsize_t size[2] = {3, 4}, two = 2;
     hid_t file = H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), grid = H5Screate_simple(2, size, NULL);
     hid_t bytes = H5Tvlen_create(H5T_NATIVE_UCHAR), list = H5Tvlen_create(H5T_STD_REF);
-    hid_t pair = H5Tarray_create2(H5T_STD_REF, 1, &two);
+    hid_t pair = H5Tarray_create2(H5T_STD_REF, 1, &two), nested = nested_type();
+    CHECK(H5Dclose(one_chunk(file, "nested", nested)) >= 0 && H5Tclose(nested) >= 0);
     CHECK(H5Dclose(H5Dcreate2(file, "grid", H5T_NATIVE_INT, grid, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT)) >= 0);
     CHECK(H5Dclose(one_chunk(file, "bytes", bytes)) >= 0 && H5Dclose(one_chunk(file, "more", bytes)) >= 0);
     CHECK(H5Dclose(one_chunk(file, "refs", H5T_STD_REF)) >= 0 && H5Dclose(one_chunk(file, "pairs", pair)) >= 0);

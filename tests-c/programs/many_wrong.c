@@ -10,11 +10,11 @@ static hid_t sets[SETS], number, text, whole, half;
 /* Whether the call with something wrong about the last dataset fails and leaves everything as it was. */
 static void fails(const hid_t *types, const hid_t *memory, const hid_t *spaces, int no_buffer)
 {
-    int values[SETS][N], back[N];
+    int values[SETS][2 * N], back[N];
     void *into[SETS];
     const void *from[SETS];
     for (int k = 0; k < SETS; k++) {
-        for (int i = 0; i < N; i++)
+        for (int i = 0; i < 2 * N; i++)
             values[k][i] = 77;
         from[k] = into[k] = k + 1 == SETS && no_buffer ? NULL : values[k];
     }
@@ -75,6 +75,20 @@ int main(int argc, char **argv)
     hid_t row = H5Screate_simple(1, &count, NULL), rows[SETS] = {whole, whole, row};
     fails(right_types, rows, both, 0);
     fails(right_types, both, rows, 0);
+    /* A hyperslab, and everything, of an extent that the set had before it was cut. */
+    hsize_t larger = 2 * N;
+    hid_t large = H5Screate_simple(1, &larger, NULL);
+    hid_t cut = H5Dcreate2(file, "cut", H5T_STD_I32LE, large, H5P_DEFAULT, list, H5P_DEFAULT);
+    hid_t old = H5Dget_space(cut), all_of_old = H5Scopy(old), wide = H5Scopy(old), last = sets[SETS - 1];
+    start = N;
+    n = N;
+    CHECK(H5Sselect_hyperslab(old, H5S_SELECT_SET, &start, NULL, &n, NULL) >= 0 && H5Dset_extent(cut, &n) >= 0);
+    sets[SETS - 1] = cut;
+    hid_t cut_file[SETS] = {whole, whole, old}, wide_file[SETS] = {whole, whole, all_of_old}, wide_memory[SETS] = {whole, whole, wide};
+    fails(right_types, wholes, cut_file, 0);
+    fails(right_types, wide_memory, wide_file, 0);
+    sets[SETS - 1] = last;
+    CHECK(H5Dclose(cut) >= 0 && H5Sclose(large) >= 0 && H5Sclose(old) >= 0 && H5Sclose(all_of_old) >= 0 && H5Sclose(wide) >= 0);
     for (int k = 0; k < SETS; k++)
         CHECK(H5Dclose(sets[k]) >= 0);
     CHECK(H5Sclose(row) >= 0 && H5Sclose(half) >= 0 && H5Sclose(whole) >= 0 && H5Tclose(text) >= 0 && H5Pclose(list) >= 0);

@@ -14,9 +14,8 @@ import h5py  # noqa: E402
 import netCDF4  # noqa: E402
 import numpy as np  # noqa: E402
 import tables  # noqa: E402
-from cases import main, same  # noqa: E402
+from cases import OURS, main, same  # noqa: E402
 
-OURS = os.environ.get("HDF5_VOL_CONNECTOR", "").startswith("h5lake")
 ALL, DEFAULT, TRUNCATE, FOREVER = 0, 0, 2, 2**64 - 1
 HERE = (b"client_event_sets.py", b"check", 1)  # the caller's file, function and line
 ID, SIZE, POINTER, TEXT = ctypes.c_int64, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_char_p

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from cases import main, raises, same
+from cases import OURS, main, raises, same
 from h5py import h5a
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -111,7 +111,10 @@ def check_copies_keep_numbers_and_holes(_):
 
 
 def check_copies_with_fill_values_are_written(folder):
-    """Elements that were never written all show the fill value: what is written over them takes none of its text away."""
+    """Elements that were never written all show the fill value: what is written over them takes none of its text away.
+    Native HDF5 1.14 cannot read its own copies of such datasets: "bad global heap collection signature"."""
+    if not OURS:
+        return
     pair = np.dtype([("n", "i4"), ("text", h5py.string_dtype())])
     kinds = {"texts": (h5py.string_dtype(), "not measured", "v"), "pairs": (pair, (1, "not measured"), (2, "v"))}
     with h5py.File(folder / "fill.h5", "w") as f, h5py.File(folder / "fill2.h5", "w") as other:

@@ -12,10 +12,9 @@ import sys  # noqa: E402
 
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
-from cases import main, same  # noqa: E402
+from cases import OURS, main, same  # noqa: E402
 
 ALL, DEFAULT, FOREVER = 0, 0, 2**64 - 1
-OURS = os.environ.get("HDF5_VOL_CONNECTOR", "").startswith("h5lake")
 ID, SIZE, POINTER = ctypes.c_int64, ctypes.c_size_t, ctypes.c_void_p
 PLACE = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint]  # the caller's file, function and line
 

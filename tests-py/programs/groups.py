@@ -7,7 +7,7 @@ import sys
 
 import h5py
 import numpy as np
-from cases import main, raises, same
+from cases import OURS, main, raises, same
 
 NAMES = ["alpha", "beta", "gamma", "ünïcode ☃", "with space", "0", "Z" * 300]
 
@@ -327,6 +327,8 @@ def check_changes_through_links_are_committed_or_fail(folder):
     with h5py.File("linking.h5", "w") as f:
         f["out"], f["own"] = h5py.ExternalLink("target.h5", "/"), np.arange(1000)
         for name, change in changed(f, "out").items():
+            if name == "a copy" and not OURS:
+                continue  # HDF5 1.14 fails: "address undefined"
             new_target("target.h5")
             before = whole("target.h5")
             change()
@@ -362,11 +364,15 @@ def check_what_is_mounted_is_flushed_and_closed_too(_):
             h5py.h5f.flush(parent.id, h5py.h5f.SCOPE_GLOBAL)
         else:
             parent.id.close()
+        if how == "flush" and not OURS:
+            # Natively no other process may read what is open for writing.
+            h5py.h5f.unmount(parent.id, b"here")
+            parent.id.close()
         pid = os.fork()
         if pid == 0:
             os.execvp(sys.executable, [sys.executable, "-c", "import h5py; assert sorted(h5py.File('child.h5', 'r')) == ['soft', 'x']"])
         assert os.waitpid(pid, 0)[1] == 0, how
-        if how == "flush":
+        if how == "flush" and OURS:
             h5py.h5f.unmount(parent.id, b"here")
             parent.id.close()
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from cases import main, raises, same
+from cases import OURS, main, raises, same
 
-OURS = os.environ.get("HDF5_VOL_CONNECTOR", "").split(" ")[0] == "h5lake"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 

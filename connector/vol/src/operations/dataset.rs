@@ -239,20 +239,29 @@ pub fn file_selection(dataset: &DatasetHandle, space: Option<Hid>) -> Result<(Se
 /// A selection made in an extent of other sizes than the dataset has now (it was resized since).
 fn in_extent(selection: Selection, from: &[u64], to: &[u64]) -> Result<Selection> {
     match selection {
-        Selection::All => Ok(Selection::Hyperslab {
-            start: vec![0; from.len()],
-            stride: vec![1; from.len()],
-            count: from.to_vec(),
-            block: vec![1; from.len()],
-        }),
+        Selection::All => within(to, [&vec![0; from.len()], &vec![1; from.len()], from, &vec![1; from.len()]]),
+        Selection::Hyperslab { start, stride, count, block } => within(to, [&start, &stride, &count, &block]),
         Selection::Runs(runs) => Ok(Selection::Runs(relinearised(&runs, from, to)?)),
-        other => Ok(other),
+        Selection::None => Ok(Selection::None),
     }
 }
 
+/// A hyperslab, of which each block has to lie in the extent. Its start, strides, counts and blocks are given.
+fn within(extent: &[u64], [start, stride, count, block]: [&[u64]; 4]) -> Result<Selection> {
+    let end = |n: usize| (count[n] - 1).checked_mul(stride[n])?.checked_add(start[n])?.checked_add(block[n]);
+    let is_empty = count.contains(&0);
+    if !is_empty && (0..extent.len()).any(|n| end(n).is_none_or(|end| end > extent[n])) {
+        return Err(outside());
+    }
+    let [start, stride, count, block] = [start, stride, count, block].map(<[u64]>::to_vec);
+    Ok(Selection::Hyperslab { start, stride, count, block })
+}
+
+fn outside() -> Error {
+    Error::new(Minor::BadRange, "the selection lies outside the dataset").in_class(Major::Dataspace)
+}
+
 fn relinearised(runs: &[Run], from: &[u64], to: &[u64]) -> Result<Vec<Run>> {
-    let outside =
-        || Error::new(Minor::BadRange, "the selection lies outside the dataset").in_class(Major::Dataspace);
     let row = from.last().copied().filter(|row| *row > 0).ok_or_else(outside)?;
     let mut moved = Vec::with_capacity(runs.len());
     for run in runs {

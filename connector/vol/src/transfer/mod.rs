@@ -22,6 +22,7 @@ pub mod native_chunks;
 pub mod object_chunks;
 pub mod references;
 pub mod split;
+mod stored_places;
 pub mod stored_references;
 pub mod stored_sequences;
 pub mod stored_type;

@@ -13,78 +13,20 @@ use h5lake_container::{Dataspace, ObjectKind};
 
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::blob_id::{self, ID_BYTES};
-use crate::hdf5::datatype::{ARRAY, COMPOUND, REFERENCE, VARIABLE_LENGTH};
-use crate::hdf5::library::{Hid, Library};
-use crate::hdf5::references::NEW_BYTES;
 use crate::hdf5::token;
 use crate::session::Session;
 use crate::transfer::buffers::buffer_of;
+use crate::transfer::stored_places::{Items, LENGTH, Place, Places, REFERENCE_BYTES, SEQUENCE_BYTES};
 use crate::transfer::vlen_context;
 
-/// Bytes of a kind and flags (`H5R_ENCODE_HEADER_SIZE`).
-const HEADER: usize = 2;
-/// Bytes of a length.
-const LENGTH: usize = 4;
-/// Bytes of a new reference in an element of a container.
-pub(super) const REFERENCE_BYTES: usize = HEADER + LENGTH + ID_BYTES;
-/// Bytes of a sequence in an element of a container.
-pub(super) const SEQUENCE_BYTES: usize = LENGTH + ID_BYTES;
-
-/// Where the new references of an element of a container lie, in bytes from its beginning.
+/// Where the new references of an element of a container lie, and what leads to them.
 #[derive(Debug, Default)]
-pub struct StoredReferences(Vec<(usize, ReferencePlace)>);
-
-#[derive(Debug)]
-enum ReferencePlace {
-    Reference,
-    /// So many items, of a size, one behind the other.
-    Array(usize, usize, StoredReferences),
-    /// A sequence of items of a size.
-    Sequence(usize, StoredReferences),
-}
+pub struct StoredReferences(Places);
 
 impl StoredReferences {
-    /// The places in a datatype that is located in a file.
-    ///
-    /// # Errors
-    /// If the library refuses the datatype.
-    pub fn of(library: Library, located: Hid) -> Result<Self> {
-        let mut places = Vec::new();
-        let of_items = |id: Hid| -> Result<(usize, Self)> {
-            let items = library.base_type(id)?;
-            Ok((library.type_size(items.get())?, Self::of(library, items.get())?))
-        };
-        match library.type_class(located)? {
-            REFERENCE if library.type_size(located)? == REFERENCE_BYTES => {
-                places.push((0, ReferencePlace::Reference))
-            }
-            COMPOUND => {
-                for (index, member) in library.member_types(located)?.iter().enumerate() {
-                    let offset = library.member_offset(located, index)?;
-                    let inner = Self::of(library, member.get())?;
-                    places.extend(inner.0.into_iter().map(|(at, place)| (offset + at, place)));
-                }
-            }
-            ARRAY => {
-                let (size, inner) = of_items(located)?;
-                if !inner.is_empty() {
-                    places.push((0, ReferencePlace::Array(library.type_size(located)? / size, size, inner)));
-                }
-            }
-            VARIABLE_LENGTH => {
-                let (mut size, mut inner) = of_items(located)?;
-                // libhdf5 leaves references that are items where they are (H5T_set_loc), until it converts (H5T__conv_vlen).
-                // It stores as many bytes as they take in memory, and packs them at the front.
-                if size == NEW_BYTES && library.type_class(library.base_type(located)?.get())? == REFERENCE {
-                    (size, inner) = (REFERENCE_BYTES, Self(vec![(0, ReferencePlace::Reference)]));
-                }
-                if !inner.is_empty() {
-                    places.push((0, ReferencePlace::Sequence(size, inner)));
-                }
-            }
-            _ => {}
-        }
-        Ok(Self(places))
+    /// The references among the places of an element.
+    pub(super) fn of(places: &Places) -> Self {
+        Self(places.with_references())
     }
 
     /// Whether there are none.
@@ -100,26 +42,29 @@ impl StoredReferences {
         if self.is_empty() {
             return Ok(());
         }
-        for element in elements.chunks_exact(size) {
-            for (at, place) in &self.0 {
-                let bytes = element.get(*at..).unwrap_or_default();
-                match place {
-                    ReferencePlace::Reference => check_one(session, first(bytes)?)?,
-                    ReferencePlace::Array(count, size, inner) => {
-                        let items = bytes.get(..count * size).ok_or_else(|| damaged(OUTSIDE))?;
-                        inner.check(session, *size, items)?;
-                    }
-                    ReferencePlace::Sequence(size, inner) => {
-                        let sequence = first::<SEQUENCE_BYTES>(bytes)?;
-                        let (count, id) = counted(sequence);
-                        let bytes = count.checked_mul(*size as u64).ok_or_else(|| damaged(OUTSIDE))?;
-                        inner.check(session, *size, &fetch(session, &id, bytes)?)?;
-                    }
+        check_all(session, &self.0, size, elements)
+    }
+}
+
+fn check_all(session: &Arc<Session>, places: &Places, size: usize, elements: &[u8]) -> Result<()> {
+    for element in elements.chunks_exact(size) {
+        for (at, place) in &places.0 {
+            let bytes = element.get(*at..).unwrap_or_default();
+            match place {
+                Place::Reference => check_one(session, first(bytes)?)?,
+                Place::Array(count, size, inner) => {
+                    let items = bytes.get(..count.saturating_mul(*size)).ok_or_else(|| damaged(OUTSIDE))?;
+                    check_all(session, inner, *size, items)?;
+                }
+                Place::Sequence(Items { stride, places, .. }) => {
+                    let (count, id) = counted(first(bytes)?);
+                    let bytes = count.checked_mul(*stride as u64).ok_or_else(|| damaged(OUTSIDE))?;
+                    check_all(session, places, *stride, &fetch(session, &id, bytes)?)?;
                 }
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 const OUTSIDE: &str = "it lies outside of its element";

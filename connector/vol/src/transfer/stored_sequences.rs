@@ -7,24 +7,14 @@
 
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::blob_id;
-use crate::hdf5::datatype::{ARRAY, COMPOUND, REFERENCE, VARIABLE_LENGTH};
-use crate::hdf5::library::{Hid, Library};
-use crate::hdf5::references::NEW_BYTES;
 use crate::session::Session;
-use crate::transfer::stored_references::{REFERENCE_BYTES, SEQUENCE_BYTES, counted, fetch};
+use crate::transfer::stored_places::{Items, Place, Places, SEQUENCE_BYTES};
+use crate::transfer::stored_references::{counted, fetch};
 use crate::transfer::vlen_context;
 
-/// Where the sequences and strings of variable length of an element of a container lie, in bytes from its beginning.
+/// Where the sequences and strings of variable length of an element of a container lie, and what leads to them.
 #[derive(Debug, Default)]
-pub struct StoredSequences(Vec<(usize, SequencePlace)>);
-
-#[derive(Debug)]
-enum SequencePlace {
-    /// So many items, of a size, one behind the other.
-    Array(usize, usize, StoredSequences),
-    /// A sequence of items of a size.
-    Sequence(usize, StoredSequences),
-}
+pub struct StoredSequences(Places);
 
 /// What libhdf5 does with elements of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,60 +26,9 @@ pub enum Purpose {
 }
 
 impl StoredSequences {
-    /// The bytes and the places of an element of the container, given its datatype in memory. libhdf5 moves members apart for what
-    /// is larger in a file (H5T_set_loc); of a type that lies there it gives members as they are in memory (H5Tget_member_type).
-    ///
-    /// # Errors
-    /// If the library refuses the datatype.
-    pub fn of(library: Library, datatype: Hid) -> Result<(usize, Self)> {
-        let size = library.type_size(datatype)?;
-        let one = |size, inner| (SEQUENCE_BYTES, Self(vec![(0, SequencePlace::Sequence(size, inner))]));
-        Ok(match library.type_class(datatype)? {
-            COMPOUND => {
-                let mut members = Vec::new();
-                for (index, member) in library.member_types(datatype)?.into_iter().enumerate() {
-                    members.push((library.member_offset(datatype, index)?, member));
-                }
-                members.sort_by_key(|(offset, _)| *offset);
-                let (mut places, mut moved) = (Vec::new(), 0);
-                for (offset, member) in members {
-                    let (stored, inner) = Self::of(library, member.get())?;
-                    places.extend(inner.0.into_iter().map(|(at, place)| (offset + moved + at, place)));
-                    moved = (moved + stored).saturating_sub(library.type_size(member.get())?);
-                }
-                (size + moved, Self(places))
-            }
-            ARRAY => {
-                let items = library.base_type(datatype)?;
-                let count = size / library.type_size(items.get())?.max(1);
-                let (stored, inner) = Self::of(library, items.get())?;
-                let has_any = !inner.0.is_empty();
-                let array = has_any.then_some((0, SequencePlace::Array(count, stored, inner)));
-                (count * stored, Self(array.into_iter().collect()))
-            }
-            VARIABLE_LENGTH => {
-                let items = library.base_type(datatype)?;
-                match library.type_class(items.get())? {
-                    // Items that are references stay as they are in memory.
-                    REFERENCE => one(library.type_size(items.get())?, Self::default()),
-                    _ => {
-                        let (stored, inner) = Self::of(library, items.get())?;
-                        one(stored, inner)
-                    }
-                }
-            }
-            REFERENCE if size == NEW_BYTES => (REFERENCE_BYTES, Self::default()),
-            _ if library.is_variable_string(datatype)? => one(1, Self::default()),
-            _ => (size, Self::default()),
-        })
-    }
-
-    /// Whether any is a sequence of items that hold sequences or strings in turn.
-    fn has_nested(&self) -> bool {
-        self.0.iter().any(|(_, place)| match place {
-            SequencePlace::Array(_, _, inner) => inner.has_nested(),
-            SequencePlace::Sequence(_, inner) => !inner.0.is_empty(),
-        })
+    /// The sequences among the places of an element.
+    pub(super) fn of(places: &Places) -> Self {
+        Self(places.with_sequences())
     }
 
     /// Checks that the data of elements of a size is as long as they say, as far as libhdf5 makes buffers for it: for all that it
@@ -98,47 +37,55 @@ impl StoredSequences {
     /// # Errors
     /// For a length that somebody forged; those of the heap.
     pub fn check(&self, session: &Session, size: usize, elements: &[u8], purpose: Purpose) -> Result<()> {
-        if self.0.is_empty() || (purpose == Purpose::Replace && !self.has_nested()) {
+        if self.0.is_empty() || (purpose == Purpose::Replace && !has_nested(&self.0)) {
             return Ok(());
         }
-        for element in elements.chunks_exact(size) {
-            for (at, place) in &self.0 {
-                let bytes = element.get(*at..).unwrap_or_default();
-                match place {
-                    SequencePlace::Array(count, size, inner) => {
-                        let items = bytes.get(..count * size).ok_or_else(damaged)?;
-                        inner.check(session, *size, items, purpose)?;
-                    }
-                    SequencePlace::Sequence(size, inner) => {
-                        let sequence = bytes.first_chunk().ok_or_else(damaged)?;
-                        check_sequence(session, sequence, *size, inner, purpose)?;
-                    }
-                }
-            }
-        }
-        Ok(())
+        check_all(session, &self.0, size, elements, purpose)
     }
 }
 
-fn check_sequence(
-    session: &Session,
-    sequence: &[u8; SEQUENCE_BYTES],
-    size: usize,
-    inner: &StoredSequences,
-    purpose: Purpose,
-) -> Result<()> {
+/// Whether any is a sequence of items that hold sequences or strings in turn.
+fn has_nested(places: &Places) -> bool {
+    places.0.iter().any(|(_, place)| match place {
+        Place::Reference => false,
+        Place::Array(_, _, inner) => has_nested(inner),
+        Place::Sequence(items) => !items.places.is_empty(),
+    })
+}
+
+fn check_all(session: &Session, places: &Places, size: usize, elements: &[u8], purpose: Purpose) -> Result<()> {
+    for element in elements.chunks_exact(size) {
+        for (at, place) in &places.0 {
+            let bytes = element.get(*at..).unwrap_or_default();
+            match place {
+                Place::Reference => {}
+                Place::Array(count, size, inner) => {
+                    let items = bytes.get(..count.saturating_mul(*size)).ok_or_else(damaged)?;
+                    check_all(session, inner, *size, items, purpose)?;
+                }
+                Place::Sequence(items) => {
+                    check_sequence(session, bytes.first_chunk().ok_or_else(damaged)?, items, purpose)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_sequence(session: &Session, sequence: &[u8; SEQUENCE_BYTES], items: &Items, purpose: Purpose) -> Result<()> {
     let (count, id) = counted(sequence);
+    let inner = &items.places;
     // Of no items nothing is read, and what kept nothing may be gone.
-    if count == 0 || blob_id::is_null(&id) || (purpose == Purpose::Replace && inner.0.is_empty()) {
+    if count == 0 || blob_id::is_null(&id) || (purpose == Purpose::Replace && inner.is_empty()) {
         return Ok(());
     }
-    let length = count.checked_mul(size as u64).ok_or_else(damaged)?;
+    let length = count.checked_mul(items.kept as u64).ok_or_else(damaged)?;
     let is_looked_into = match purpose {
-        Purpose::Read => !inner.0.is_empty(),
-        Purpose::Replace => inner.has_nested(),
+        Purpose::Read => !inner.is_empty(),
+        Purpose::Replace => has_nested(inner),
     };
     if is_looked_into {
-        return inner.check(session, size, &fetch(session, &id, length)?, purpose);
+        return check_all(session, inner, items.stride, &fetch(session, &id, length)?, purpose);
     }
     vlen_context::check_length(session, &id, length)
 }

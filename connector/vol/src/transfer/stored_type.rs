@@ -19,6 +19,7 @@ use crate::hdf5::references::OBJECT_BYTES;
 use crate::session::Session;
 use crate::transfer::memory::vlen::Pointers;
 use crate::transfer::references::{Slots, converting};
+use crate::transfer::stored_places::Places;
 use crate::transfer::stored_references::StoredReferences;
 use crate::transfer::stored_sequences::{Purpose, StoredSequences};
 use crate::transfer::vlen_context;
@@ -279,19 +280,8 @@ impl FileType {
         if carries_regions {
             slots.regions.clear();
         }
-        let stored_references = match is_located && has_references {
-            true => StoredReferences::of(library, in_file)?,
-            false => StoredReferences::default(),
-        };
         let size = library.type_size(in_file)?;
-        let stored_sequences = match has_heap {
-            true => match StoredSequences::of(library, in_memory)? {
-                (bytes, sequences) if bytes == size => sequences,
-                // Where members lie is not known then: each piece of data is checked when libhdf5 asks for it.
-                _ => StoredSequences::default(),
-            },
-            false => StoredSequences::default(),
-        };
+        let places = if is_located { known_places(library, in_memory, size)? } else { Places::default() };
         let facts = Facts {
             encoded,
             class: library.type_class(stored.get())?,
@@ -303,8 +293,8 @@ impl FileType {
             carries_regions,
             pointers: if has_heap { plainest_kind(library, stored.get(), in_file)? } else { None },
             slots,
-            stored_references,
-            stored_sequences,
+            stored_references: StoredReferences::of(&places),
+            stored_sequences: StoredSequences::of(&places),
         };
         let place = |id: Option<Id>| id.map_or_else(OnceLock::new, |id| OnceLock::from(id.kept()));
         Ok(Self {
@@ -412,6 +402,23 @@ impl FileType {
             committed,
         }
     }
+}
+
+/// The places in an element of a size whose datatype in memory is given. Where they are not known, each piece of variable-length
+/// data is checked when libhdf5 asks for it.
+///
+/// # Errors
+/// For references at places that are not known; if the library refuses the datatype.
+fn known_places(library: Library, in_memory: Hid, size: usize) -> Result<Places> {
+    let (bytes, places) = Places::of(library, in_memory)?;
+    if bytes == size {
+        return Ok(places);
+    }
+    if places.with_references().is_empty() {
+        return Ok(Places::default());
+    }
+    let why = format!("an element of {size} bytes in a file is expected to have {bytes}");
+    Err(Error::new(Minor::Unsupported, format!("references of this datatype cannot be stored: {why}")))
 }
 
 /// What was found out about datatypes, by their encodings: programs use a few again and again, and it takes ten calls of the
