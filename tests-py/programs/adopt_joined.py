@@ -6,6 +6,7 @@ reads; and what does not fit is an error that names the file and the dataset."""
 # requires: filters.txt
 
 import functools
+import itertools
 import json
 import os
 from pathlib import Path
@@ -116,6 +117,23 @@ def check_many_files(folder):
         assert g["z"].shape == (12, 4) and g["x"].shape == (30,) and g["s"][()] == 0
 
 
+def check_edges_with_and_without_filters(_):
+    """Chunks that reach beyond the extent are filtered in one file, and not in the other."""
+    data = np.arange(70, dtype="i4").reshape(10, 7).tolist()
+    native("odd", "native-filtered.h5", x={"data": data, "dtype": "i4", "chunks": (5, 4), "shuffle": True})
+    native("odd", "native-plain.h5", x={"data": data, "dtype": "i4", "chunks": (5, 4), "plain_edges": True})
+    for names in itertools.product(["native-filtered.h5", "native-plain.h5"], repeat=2):
+        run("adopt", *names, "run.h5", "--concat", "/x")
+        with h5py.File("run.h5") as f:
+            assert f["x"][()].tolist() == data * 2, names
+        os.remove("run.h5")
+    for name in ("native-filtered.h5", "native-plain.h5"):
+        run("adopt", name, "run.h5")
+        with h5py.File("run.h5") as f:
+            assert f["x"][()].tolist() == data, name
+        os.remove("run.h5")
+
+
 def check_places_of_many_kinds(folder):
     """Local files and objects of a store, in one container; a store as the target; references go on in a copy."""
     names = native("climate", str(folder), 3)
@@ -161,6 +179,17 @@ def check_refusals(_):
     run("adopt", *names, "run.h5", "--concat", "/x")
     with h5py.File("run.h5") as f:
         assert f["x"][()].tolist() == [1] * 10 + [3] * 10
+    os.remove("run.h5")
+    # Names of one dataset in the first file, and of two in the second.
+    native("odd", "native-one.h5", x=x, y="/x")
+    native("odd", "native-two.h5", x=x, y={"data": [4, 5, 6]})
+    one_and_two = ["native-one.h5", "native-two.h5", "run.h5"]
+    for how, words in ((["--concat", "/x", "--concat", "/y"], "one dataset in the first file"), (["--concat", "/"], "dataset y")):
+        said = run("adopt", *one_and_two, *how, code=1)
+        assert words in said and "native-two.h5" in said, said
+    run("adopt", "native-one.h5", *one_and_two[::2], "--concat", "/")
+    with h5py.File("run.h5") as f:
+        assert f["x"] == f["y"] and f["y"][()].tolist() == [1, 2, 3] * 2
     os.remove("run.h5")
     # An address in another file is none in this one.
     native("odd", "native-link.h5", x="link")

@@ -9,14 +9,13 @@ import functools
 import itertools
 import os
 import pickle
-import re
 import subprocess
 import sys
 
 import h5py
 import hdf5plugin  # noqa: F401 - registers its filters
 import numpy as np
-from cases import PART, main, part_of, same
+from cases import PART, hdf5_path, main, part_of, same
 from h5py import h5d, h5p, h5s, h5t
 
 SZIP, NBIT, SCALEOFFSET, BZIP2, BLOSC, LZ4, BITSHUFFLE, ZSTD, BLOSC2 = 4, 5, 6, 307, 32001, 32004, 32008, 32015, 32026
@@ -29,9 +28,7 @@ UNDEFINED = "undefined"
 @functools.cache
 def hdf5():
     """The libhdf5 that h5py has loaded, for what h5py lacks."""
-    with open("/proc/self/maps") as maps:
-        mapped = {line.split()[-1] for line in maps if re.search(r"/libhdf5[-.][^/]*$", line)}
-    return ctypes.CDLL(next(path for path in mapped if "_hl" not in path))
+    return ctypes.CDLL(hdf5_path())
 
 
 def creation(chunk, filters, fill=None):

@@ -6,13 +6,12 @@ os.environ["H5LAKE_ASYNC"] = "on"  # before the library starts
 
 import ctypes  # noqa: E402
 import random  # noqa: E402
-import re  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
-from cases import OURS, main, same  # noqa: E402
+from cases import OURS, hdf5_path, main, same  # noqa: E402
 
 ALL, DEFAULT, FOREVER = 0, 0, 2**64 - 1
 ID, SIZE, POINTER = ctypes.c_int64, ctypes.c_size_t, ctypes.c_void_p
@@ -21,9 +20,7 @@ PLACE = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint]  # the caller's file, 
 
 def library():
     """The libhdf5 of h5py. Its wheels are not made for threads: the interpreter's lock is kept during calls."""
-    h5py.h5.get_libversion()
-    mapped = {line.split()[-1] for line in open("/proc/self/maps") if re.search(r"/libhdf5[-.][^/]*$", line)}
-    found = ctypes.PyDLL(next(path for path in mapped if "_hl" not in path))
+    found = ctypes.PyDLL(hdf5_path())
     for name, arguments, result in (
             ("H5EScreate", [], ID), ("H5ESclose", [ID], ctypes.c_int), ("H5ESget_count", [ID, POINTER], ctypes.c_int),
             ("H5ESwait", [ID, ctypes.c_uint64, POINTER, POINTER], ctypes.c_int),

@@ -71,6 +71,12 @@ elif what == "links":
         layout[:] = h5py.VirtualSource(".", "own", (10,))
         f.create_virtual_dataset("inner", layout)
         f.create_dataset("raw", (3,), "i4", external=[("raw.bin", 0, 12)])
+        for name, source, shape, kind in (("inner of inner", "inner", 10, "i8"), ("inner of none", "none", 10, "i8"),
+                                          ("inner of raw", "raw", 3, "i4"), ("inner of out", "out", 10, "i8"),
+                                          ("inner of virtual", "virtual", 10, "i8"), ("inner of inner of raw", "inner of raw", 3, "i4")):
+            layout = h5py.VirtualLayout((shape,), kind)
+            layout[:] = h5py.VirtualSource(".", source, (shape,))
+            f.create_virtual_dataset(name, layout, fillvalue=-1)
 elif what == "netcdf":
     import netCDF4
     with netCDF4.Dataset(path, "w") as f:
@@ -282,6 +288,12 @@ def check_names_in_such_files_are_not_followed(folder):
         fails(lambda: f["virtual"][:], "mixed.h5", "another file")
         fails(lambda: f["raw"][:], "raw.bin", "another file")
         assert f["inner"][3] == 3 and f["own"][4] == 4
+        # By way of another dataset of the file, too.
+        fails(lambda: f["inner of raw"][:], "raw.bin", "another file")
+        fails(lambda: f["inner of inner of raw"][:], "raw.bin", "another file")
+        fails(lambda: f["inner of virtual"][:], "mixed.h5", "another file")
+        fails(lambda: f["inner of out"][:], "mixed.h5", "not followed")
+        assert f["inner of inner"][3] == 3 and f["inner of none"][3] == -1
         assert "out" in f.keys() and f.get("out", getlink=True).filename == "mixed.h5"
 
 

@@ -1,11 +1,13 @@
 """Native files whose datasets fit together, and what they are together: for tests that join them."""
 
+import ctypes
 import os
 
 import h5py
 import hdf5plugin
 import native_kinds
 import numpy as np
+from cases import hdf5_path
 
 OLD = (1_700_000_000, 1_700_000_000)
 
@@ -119,6 +121,18 @@ def odd(name, **datasets):
                 layout = h5py.VirtualLayout((3,), "i4")
                 layout[:] = h5py.VirtualSource("native-away.h5", "x", (3,))
                 f.create_virtual_dataset(path, layout)
+            elif isinstance(how, str) and how.startswith("/"):
+                f[path] = f[how]
+            elif how.pop("plain_edges", False):
+                plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+                plist.set_chunk(how["chunks"])
+                plist.set_shuffle()
+                hdf5 = ctypes.CDLL(hdf5_path())
+                hdf5.H5Pset_chunk_opts.argtypes = [ctypes.c_int64, ctypes.c_uint]
+                assert hdf5.H5Pset_chunk_opts(plist.id, 2) >= 0  # H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS
+                data = np.array(how["data"], how["dtype"])
+                space = h5py.h5s.create_simple(data.shape)
+                h5py.Dataset(h5py.h5d.create(f.id, path.encode(), h5py.h5t.py_create(data.dtype), space, plist))[...] = data
             else:
                 f.create_dataset(path, **how)
     os.utime(name, OLD)

@@ -126,7 +126,9 @@ class Program:
         shape = tuple(int(n) for n in self.rng.integers(longest // 2 if is_long else 1, longest, rank))
         chunks = tuple(int(self.rng.integers(max(1, n // 10), n // 2 + 2)) for n in shape)
         # hdf5plugin gives its own words, h5py's own are passed as they are.
-        options = {"maxshape": (None,) * len(shape), "chunks": chunks, **filters}
+        grows = self.rng.integers(len(shape) + 1)  # one dimension alone is unlimited, or all of them are
+        most = [None if n == grows or grows == len(shape) else 2 * size + 1 for n, size in enumerate(shape)]
+        options = {"maxshape": tuple(most), "chunks": chunks, **filters}
         if self.rng.random() < 0.3 and np.dtype(dtype).kind in "iuf" and not h5py.check_enum_dtype(np.dtype(dtype)):
             options["fillvalue"] = 7
         if self.rng.random() < 0.3:

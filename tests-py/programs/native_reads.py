@@ -111,6 +111,24 @@ def check_chunks_without_storage_are_fill_values(folder):
     assert (reads["count"], reads["chunks"]) == (3, 12), reads
 
 
+def check_sparse_chunks_behind_every_index(folder):
+    """libhdf5 tells of chunks at other coordinates than theirs, where the unlimited dimension is not the first."""
+    run(HEAD + """
+for libver in ("earliest", "latest"):
+    with h5py.File(f"native-{libver}.h5", "w", libver=libver) as f:
+        for name, most in (("none", (1024, 4096)), ("first", (None, 4096)), ("last", (1024, None)), ("wider", (2048, None)), ("both", (None, None))):
+            x = f.create_dataset(name, (1024, 4096), "f8", chunks=(256, 256), maxshape=most, compression="gzip", fillvalue=-1)
+            x[:, :256], x[512:768, 1024:1280] = 1, 2
+""", ours=False)
+    wanted = np.full((1024, 4096), -1.0)
+    wanted[:, :256], wanted[512:768, 1024:1280] = 1, 2
+    for libver in ("earliest", "latest"):
+        for name in ("none", "first", "last", "wider", "both"):
+            with h5py.File(f"native-{libver}.h5", rdcc_nbytes=1 << 20) as f:
+                for part in (np.s_[256:], np.s_[256:], np.s_[256:512], np.s_[:, 256:], np.s_[:]):
+                    assert np.array_equal(f[name][part], wanted[part]), (libver, name, part)
+
+
 DAMAGE = HEAD + """
 with h5py.File("native.h5") as f:
     place = f["gzip"].id.get_chunk_info(9)

@@ -87,6 +87,8 @@ impl Extents {
     pub(super) fn insert(&mut self, at: u64, bytes: &Bytes) {
         for gap in self.missing(at..at + bytes.len() as u64) {
             let part = bytes.slice((gap.start - at) as usize..(gap.end - at) as usize);
+            // A short part must not keep the whole answer in memory.
+            let part = if part.len() <= bytes.len() / 2 { Bytes::copy_from_slice(&part) } else { part };
             let cost = part.len() + OVERHEAD_BYTES;
             let excess = self.claim.excess(cost);
             if excess > 0 {

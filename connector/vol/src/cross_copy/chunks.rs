@@ -7,6 +7,7 @@ use h5lake_plugin_abi::bindings as sys;
 use super::CrossCopier;
 use super::values::advance;
 use crate::error::Result;
+use crate::hdf5::dataspace::later_unlimited_dimension;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
 
@@ -72,14 +73,6 @@ impl CrossCopier {
             }
         }
     }
-}
-
-/// The unlimited dimension, if there is one alone, and it is not the first: then an extensible array has its dimensions in another
-/// order.
-pub(super) fn later_unlimited_dimension(most: &[u64]) -> Option<usize> {
-    let mut unlimited = most.iter().enumerate().filter(|(_, size)| **size == u64::MAX);
-    let (n, _) = unlimited.next().filter(|(n, _)| *n > 0)?;
-    unlimited.next().is_none().then_some(n)
 }
 
 struct FoundChunks {

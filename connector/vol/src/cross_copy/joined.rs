@@ -32,6 +32,8 @@ pub(super) struct Seen {
     pub space: Dataspace,
     pub layout: Layout,
     pub filters: Vec<Filter>,
+    /// Whether chunks that reach beyond the extent go without filters.
+    unfiltered_edges: bool,
     /// What an element shows that was never written; nothing where nobody can tell.
     pub fill: Option<Vec<u8>>,
 }
@@ -40,6 +42,8 @@ pub(super) struct Seen {
 pub(super) struct Joined {
     /// Its path in each file.
     path: CString,
+    /// Other names that were asked for, which lead to the same dataset in the first file.
+    aliases: Vec<CString>,
     token: [u8; 16],
     first: Seen,
     pub parts: Parts,
@@ -114,7 +118,8 @@ impl Joins {
     /// False if the dataset has no such dimension. One that is there already stays as it is.
     fn add(&mut self, copier: &CrossCopier, dataset: Hid, path: CString, along: Along) -> Result<bool> {
         let token = copier.info(dataset)?.token.__data;
-        if self.of(&token).is_some() {
+        if let Some(known) = self.all.iter_mut().find(|one| one.token == token) {
+            known.aliases.push(path);
             return Ok(true);
         }
         let first = copier.seen(dataset)?;
@@ -138,7 +143,7 @@ impl Joins {
         }
         let copied = Cell::new(copier.why_copied(dataset, &first)?);
         let parts = Parts { along, extent, most, lengths: vec![length] };
-        self.all.push(Joined { path, token, first, parts, copied, whole: OnceCell::new() });
+        self.all.push(Joined { path, aliases: Vec::new(), token, first, parts, copied, whole: OnceCell::new() });
         Ok(true)
     }
 
@@ -153,6 +158,7 @@ impl Joins {
             if copier.info(dataset.get())?.type_ != sys::H5O_TYPE_DATASET {
                 return Err(named(Error::new(Minor::BadType, "it is no dataset, as in the first file")));
             }
+            joined.check_aliases(copier, root, dataset.get())?;
             let seen = copier.seen(dataset.get())?;
             if !copier.library.types_equal(seen.datatype.get(), joined.first.datatype.get())? {
                 return Err(named(Error::new(Minor::BadType, "it has another type than in the first file")));
@@ -173,7 +179,8 @@ impl Joins {
                 return Err(named(Error::argument(text)));
             }
             let mut reason = copier.why_copied(dataset.get(), &seen)?;
-            if seen.layout != joined.first.layout || seen.filters != joined.first.filters {
+            let (way, first) = (seen.way_of_chunks(), joined.first.way_of_chunks());
+            if way != first {
                 reason = Some("chunks or filters differ between the files");
             }
             joined.copied.set(joined.copied.get().or(reason));
@@ -198,13 +205,38 @@ impl Joins {
     }
 }
 
+impl Seen {
+    /// What tells how its chunks are to be read.
+    fn way_of_chunks(&self) -> (&Layout, &[Filter], bool) {
+        (&self.layout, &self.filters, self.unfiltered_edges)
+    }
+}
+
 impl Joined {
     pub fn path(&self) -> &CStr {
         &self.path
     }
 
+    /// That its other names lead to it in the next file, too: the whole has one dataset for all of them.
+    fn check_aliases(&self, copier: &CrossCopier, root: Hid, dataset: Hid) -> Result<()> {
+        let token = copier.info(dataset)?.token.__data;
+        for alias in &self.aliases {
+            let object = copier.open(root, alias)?;
+            if copier.info(object.get())?.token.__data != token {
+                let (path, alias) = (shown(&self.path), shown(alias));
+                let text = format!("{path} and {alias} are one dataset in the first file, and two in another");
+                return Err(Error::argument(format!("{text}; leave one of them out")));
+            }
+        }
+        Ok(())
+    }
+
     pub fn filters(&self) -> &[Filter] {
         &self.first.filters
+    }
+
+    pub fn has_unfiltered_edges(&self) -> bool {
+        self.first.unfiltered_edges
     }
 
     pub fn chunk(&self) -> Option<&[u64]> {
@@ -246,8 +278,10 @@ impl CrossCopier {
             let space = self.id((table.H5Dget_space)(dataset))?;
             let list = self.id((table.H5Dget_create_plist)(dataset))?;
             let (layout, filters) = (self.library.layout(list.get())?, self.library.filters(list.get())?);
-            let fill = self.shown_fill(&list, &datatype)?;
-            Ok(Seen { datatype, space: self.library.extent_of(space.get())?, layout, filters, fill })
+            let (library, list, fill) = (self.library, list.get(), self.shown_fill(&list, &datatype)?);
+            let is_chunked = matches!(layout, Layout::Chunked { .. });
+            let unfiltered_edges = is_chunked && library.has_unfiltered_edges(list)?;
+            Ok(Seen { datatype, space: library.extent_of(space.get())?, layout, filters, unfiltered_edges, fill })
         }
     }
 

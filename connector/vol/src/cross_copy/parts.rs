@@ -45,7 +45,9 @@ impl CrossCopier {
         let list = self.id(unsafe { (self.table().H5Dget_create_plist)(made.get()) })?;
         let has = self.library.filters(list.get())?;
         let wanted = joined.filters();
-        let is_same = has.iter().map(|filter| filter.id).eq(wanted.iter().map(|filter| filter.id));
+        let is_same = has.iter().map(|filter| filter.id).eq(wanted.iter().map(|filter| filter.id))
+            && (joined.chunk().is_none()
+                || self.library.has_unfiltered_edges(list.get())? == joined.has_unfiltered_edges());
         let is_alike = match (self.library.layout(list.get())?, joined.chunk()) {
             (Layout::Chunked { chunk }, Some(wanted)) => chunk == joined.parts.shift(0).count(wanted),
             (Layout::Contiguous, None) => true,

@@ -7,11 +7,11 @@ use h5lake_container::encoded::check_datatype;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::CrossCopier;
-use super::chunks::later_unlimited_dimension;
 use super::place_list::{MAX_RANK, Places};
 use super::shapes::Shift;
 use super::swapped_coordinates::Swapped;
 use crate::error::{Error, Minor, Result};
+use crate::hdf5::dataspace::later_unlimited_dimension;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
 use crate::transfer::memory::references::MemoryReferences;
@@ -80,7 +80,9 @@ impl CrossCopier {
             return Ok(Way::Listed);
         }
         let (filters, made_filters) = (library.filters(list.get())?, library.filters(made.get())?);
-        let is_same = filters.iter().map(|filter| filter.id).eq(made_filters.iter().map(|filter| filter.id));
+        let is_same = filters.iter().map(|filter| filter.id).eq(made_filters.iter().map(|filter| filter.id))
+            && (chunk.is_none()
+                || library.has_unfiltered_edges(list.get())? == library.has_unfiltered_edges(made.get())?);
         if !is_same || library.layout(list.get())? != library.layout(made.get())? {
             return Ok(Way::Copied("filters or chunks that a new dataset has not alike"));
         }

@@ -335,3 +335,11 @@ impl Library {
         Ok(last + 1)
     }
 }
+
+/// The unlimited dimension, if there is one alone, and it is not the first: then an extensible array has its dimensions in another
+/// order.
+pub fn later_unlimited_dimension(most: &[u64]) -> Option<usize> {
+    let mut unlimited = most.iter().enumerate().filter(|(_, size)| **size == u64::MAX);
+    let (n, _) = unlimited.next().filter(|(n, _)| *n > 0)?;
+    unlimited.next().is_none().then_some(n)
+}

@@ -305,11 +305,14 @@ impl Source<'_> {
             return Ok(false);
         }
         let mut present = Vec::new();
-        dataset.each_chunk(dims.len(), &mut |offset, _| {
+        let is_listed = dataset.each_chunk(dims.len(), &mut |offset, _| {
             let coords = offset.iter().zip(chunk).map(|(at, chunk)| at / chunk);
             present.push(self.number(coords));
             present.len() as u64 <= MAX_LISTED
         })?;
+        if !is_listed {
+            return Ok(false);
+        }
         present.sort_unstable();
         self.present = Some(present);
         Ok(true)

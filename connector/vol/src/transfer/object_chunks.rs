@@ -2,6 +2,8 @@
 //! Such a file never changes while it is open.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -11,6 +13,7 @@ use h5lake_plugin_abi::bindings as sys;
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::library::Hid;
 use crate::hdf5::native::chunked_dataset::BorrowedDataset;
+use crate::hdf5::native::object_driver::take_refused;
 
 const ALL: Hid = sys::H5S_ALL as Hid;
 const BLOCK: Hid = sys::H5S_BLOCK as Hid;
@@ -20,6 +23,9 @@ const MAX_LISTED_AT_ONCE: u64 = 8 << 10;
 const LISTED_CHUNKS_PER_READ: u64 = 8;
 /// Chunks that are listed at most.
 const MAX_LISTED: u64 = 4 << 20;
+
+/// Sources of a virtual dataset that are looked at, at most.
+const MAX_SOURCES: usize = 64 << 10;
 
 /// What is known of one open dataset.
 #[derive(Debug, Default)]
@@ -109,23 +115,81 @@ impl ObjectChunks {
         if let Some(known) = self.0.get() {
             return Ok(known);
         }
-        let library = dataset.library();
-        let list = dataset.creation_list()?;
-        let known = match library.layout(list.get())? {
-            Layout::Chunked { chunk } => Known::Chunked { chunk, chunks: OnceLock::new() },
-            Layout::Virtual { mappings } => {
-                let elsewhere = mappings.iter().find(|mapping| mapping.file != b".");
-                elsewhere.map_or(Known::Unchunked, |mapping| {
-                    Known::Elsewhere(not_read("a virtual dataset", &mapping.file))
-                })
-            }
-            Layout::External { files } => files.first().map_or(Known::Unchunked, |file| {
-                Known::Elsewhere(not_read("a dataset with external storage", &file.name))
-            }),
-            Layout::Compact | Layout::Contiguous => Known::Unchunked,
+        let layout = layout_of(dataset)?;
+        let known = match elsewhere(dataset, &layout)? {
+            Some(error) => Known::Elsewhere(error),
+            None => match layout {
+                Layout::Chunked { chunk } => Known::Chunked { chunk, chunks: OnceLock::new() },
+                _ => Known::Unchunked,
+            },
         };
         Ok(self.0.get_or_init(|| known))
     }
+}
+
+fn layout_of(dataset: BorrowedDataset<'_>) -> Result<Layout> {
+    let list = dataset.creation_list()?;
+    dataset.library().layout(list.get())
+}
+
+/// Which elements of a dataset lie in another file, if any do. libhdf5 opens such files by itself, those of external storage not
+/// even by our driver. A virtual dataset shows what others of its file have, which may be virtual in turn.
+fn elsewhere(dataset: BorrowedDataset<'_>, layout: &Layout) -> Result<Option<Error>> {
+    let mut seen = HashSet::new();
+    let mut waiting = sources(layout, &mut seen);
+    if let Some(error) = named(layout) {
+        return Ok(Some(error));
+    }
+    while let Some(path) = waiting.pop() {
+        if seen.len() > MAX_SOURCES || path.as_bytes().contains(&b'%') {
+            return Ok(Some(not_followed(&path)));
+        }
+        drop(take_refused());
+        let Ok(source) = dataset.open_other(&path) else {
+            // What is not there shows fill values. A link into another file was refused.
+            match take_refused() {
+                Some(refused) => return Ok(Some(refused)),
+                None => continue,
+            }
+        };
+        let layout = layout_of(source.dataset())?;
+        if let Some(error) = named(&layout) {
+            return Ok(Some(error));
+        }
+        waiting.extend(sources(&layout, &mut seen));
+    }
+    Ok(None)
+}
+
+/// The error for a file that a layout names.
+fn named(layout: &Layout) -> Option<Error> {
+    match layout {
+        Layout::Virtual { mappings } => {
+            let mapping = mappings.iter().find(|mapping| mapping.file != b".")?;
+            Some(not_read("a virtual dataset", &mapping.file))
+        }
+        Layout::External { files } => {
+            files.first().map(|file| not_read("a dataset with external storage", &file.name))
+        }
+        Layout::Compact | Layout::Contiguous | Layout::Chunked { .. } => None,
+    }
+}
+
+/// The paths, from the root, of the sources of a virtual dataset that were not seen yet.
+fn sources(layout: &Layout, seen: &mut HashSet<CString>) -> Vec<CString> {
+    let Layout::Virtual { mappings } = layout else { return Vec::new() };
+    let paths = mappings.iter().filter_map(|mapping| CString::new([b"/", &*mapping.dataset].concat()).ok());
+    paths.filter(|path| seen.insert(path.clone())).collect()
+}
+
+/// A source whose path is not looked up: there are too many, or it has the number of a block in it.
+fn not_followed(path: &CStr) -> Error {
+    let text = format!(
+        "a virtual dataset of a native file in a store has more than {MAX_SOURCES} sources, or one whose name has a number of \
+         blocks, '{}'; copy the file to a local folder, or import it (h5lake import)",
+        path.to_string_lossy().escape_debug()
+    );
+    Error::new(Minor::NotFollowed, text)
 }
 
 /// libhdf5 looks for such files by itself, among local ones, and shows fill values for virtual sources that it does not find.
@@ -142,6 +206,7 @@ fn not_read(what: &str, file: &[u8]) -> Error {
 /// All chunks with storage, by their numbers.
 fn list(dataset: BorrowedDataset<'_>, chunk: &[u64], counts: &[u64]) -> Result<Vec<Chunk>> {
     let mut chunks = Vec::new();
+    // Where the library does not tell the truth, nothing is fetched ahead.
     dataset.each_chunk(counts.len(), &mut |offset, place| {
         let coords = offset.iter().zip(chunk).map(|(at, chunk)| at / chunk);
         let number =

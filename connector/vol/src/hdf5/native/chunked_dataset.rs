@@ -1,13 +1,13 @@
 //! Datasets of native files that are open for the application: what they are, and their chunks as they are stored.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::marker::PhantomData;
 
 use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Result};
-use crate::hdf5::dataspace::Dims;
+use crate::hdf5::dataspace::{Dims, later_unlimited_dimension};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
@@ -243,9 +243,18 @@ impl<'a> BorrowedDataset<'a> {
     /// Calls `each` with the coordinates, in elements, of every chunk that has storage, until it answers `false`. Chunks that were
     /// changed in the library's cache are written to the file first. It must not call the library, nor panic.
     ///
+    /// Answers `false`, and calls nothing, where the library tells coordinates in the order of an index: releases up to 2.0 do so
+    /// of extensible arrays whose unlimited dimension is not the first (`H5D__earray_idx_iterate_cb`).
+    ///
     /// # Errors
     /// Those of the library.
-    pub fn each_chunk(&self, rank: usize, each: &mut EachChunk<'_>) -> Result<()> {
+    pub fn each_chunk(&self, rank: usize, each: &mut EachChunk<'_>) -> Result<bool> {
+        let most = self.library.extent_of(self.space()?.get())?;
+        if later_unlimited_dimension(most.max_dims()).is_some()
+            && self.chunk_index()? == sys::H5D_CHUNK_IDX_EARRAY
+        {
+            return Ok(false);
+        }
         let mut listing = Listing { each, rank };
         // SAFETY: all-zero is a valid value of this union of plain structures.
         let mut wanted: sys::H5VL_native_dataset_optional_args_t = unsafe { std::mem::zeroed() };
@@ -253,7 +262,67 @@ impl<'a> BorrowedDataset<'a> {
         wanted.chunk_iter.op_data = (&raw mut listing).cast();
         assert_none_held("native code");
         let listed = self.optional(sys::H5VL_NATIVE_DATASET_CHUNK_ITER, (&raw mut wanted).cast());
-        check(listed, "H5Dchunk_iter")
+        check(listed, "H5Dchunk_iter")?;
+        Ok(true)
+    }
+
+    /// The kind of index that finds its chunks.
+    fn chunk_index(&self) -> Result<sys::H5D_chunk_index_t> {
+        let mut index = sys::H5D_CHUNK_IDX_BTREE;
+        // SAFETY: all-zero is a valid value of this union of plain structures; the answer's place outlives the call.
+        let mut wanted: sys::H5VL_native_dataset_optional_args_t = unsafe { std::mem::zeroed() };
+        wanted.get_chunk_idx_type.idx_type = &mut index;
+        assert_none_held("native code");
+        let asked = self.optional(sys::H5VL_NATIVE_DATASET_GET_CHUNK_INDEX_TYPE, (&raw mut wanted).cast());
+        check(asked, "H5Dget_chunk_index_type")?;
+        Ok(index)
+    }
+
+    /// Opens another dataset of its file, by a path from the root.
+    ///
+    /// # Errors
+    /// Those of the library, of which nothing stays on its error stack.
+    pub fn open_other(&self, path: &CStr) -> Result<OtherDataset<'a>> {
+        let table = self.library.table();
+        // SAFETY: all-zero is a valid value of this plain structure.
+        let mut location: sys::H5VL_loc_params_t = unsafe { std::mem::zeroed() };
+        (location.type_, location.obj_type) = (sys::H5VL_OBJECT_BY_SELF, sys::H5I_DATASET);
+        assert_none_held("native code");
+        // SAFETY: the dataset is native and open, the path terminated.
+        let other = unsafe {
+            (table.H5VLdataset_open)(
+                self.object,
+                &location,
+                self.connector,
+                path.as_ptr(),
+                table.H5P_LST_DATASET_ACCESS_ID_g(),
+                self.library.transfer_default(),
+                std::ptr::null_mut(),
+            )
+        };
+        if other.is_null() {
+            drop(self.library.take_errors());
+            return Err(Error::call("H5Dopen"));
+        }
+        Ok(OtherDataset(Self { object: other, ..*self }))
+    }
+}
+
+/// A dataset that was opened beside another one, closed when it is dropped.
+pub struct OtherDataset<'a>(BorrowedDataset<'a>);
+
+impl<'a> OtherDataset<'a> {
+    /// The dataset, which must not be used after this is dropped.
+    pub fn dataset(&self) -> BorrowedDataset<'_> {
+        self.0
+    }
+}
+
+impl Drop for OtherDataset<'_> {
+    fn drop(&mut self) {
+        let (close, transfer) = (self.0.library.table().H5VLdataset_close, self.0.library.transfer_default());
+        // SAFETY: the dataset is native, was opened by `open_other`, and is closed once.
+        unsafe { close(self.0.object, self.0.connector, transfer, std::ptr::null_mut()) };
     }
 }
 

@@ -164,6 +164,11 @@ unsafe fn open_in(slot: usize, name: *const c_char) -> *mut sys::H5FD_t {
     opened
 }
 
+/// Takes why the driver did not open a file, in a call of this thread that went on without it.
+pub(crate) fn take_refused() -> Option<Error> {
+    REFUSED.put(None)
+}
+
 /// The error for a file that a native file in a store names, and that libhdf5 opens by itself.
 fn not_followed(name: &str) -> Error {
     let text = format!(
