@@ -126,20 +126,13 @@ def test_copied_refs(r):
     r.ours(r.work / "other.h5")
 
 
-def test_hostile_refs(r):
-    """New references that somebody forged."""
+@pytest.mark.parametrize("name", ["refs", "sequences"])
+def test_hostile(r, name):
+    """New references, and sequences of sequences, that somebody forged: read, and the latter written over."""
     if not r.connector.is_ours:
         pytest.skip("native HDF5 believes what it reads")
-    r.run(r.programs["hostile_refs"], "hostile_refs.h5")
-    r.ours(r.work / "hostile_refs.h5")
-
-
-def test_hostile_sequences(r):
-    """Stored sequences of sequences that somebody forged, read and written over."""
-    if not r.connector.is_ours:
-        pytest.skip("native HDF5 believes what it reads")
-    r.run(r.programs["hostile_sequences"], "hostile_sequences.h5")
-    r.ours(r.work / "hostile_sequences.h5")
+    r.run(r.programs[f"hostile_{name}"], f"{name}.h5")
+    r.ours(r.work / f"{name}.h5")
 
 
 def test_vlen_size(r):

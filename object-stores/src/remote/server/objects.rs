@@ -1,7 +1,6 @@
 //! A store server as the crate `object_store` sees stores.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,7 +18,7 @@ use reqwest::header::{IF_MATCH, IF_NONE_MATCH, RANGE};
 use serde_json::Value;
 
 use super::super::StoreResult;
-use super::super::ranges::{is_wanted, written};
+use super::super::ranges::{header, is_wanted, part, written};
 use super::client::{Ask, ServerClient, broken, nonsense};
 use super::upload::Upload;
 
@@ -43,10 +42,6 @@ impl fmt::Display for ServerObjects {
 /// Where an object is, below the version.
 pub(super) fn place(key: &Path) -> String {
     format!("/objects/{key}")
-}
-
-pub(super) fn header<'a>(answer: &'a HttpResponse, name: &str) -> Option<&'a str> {
-    answer.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// The etag of what was put.
@@ -73,18 +68,6 @@ fn meta(key: &Path, answer: &HttpResponse, size: Option<u64>) -> StoreResult<Obj
         e_tag: Some(etag.ok_or_else(|| missing("ETag"))?.to_owned()),
         version: None,
     })
-}
-
-/// The part that an answer has, and the whole object's size (RFC 9110, section 14.4).
-fn part(answer: &HttpResponse) -> Option<(Range<u64>, u64)> {
-    if answer.status() != 206 {
-        let size = header(answer, "content-length")?.parse().ok()?;
-        return Some((0..size, size));
-    }
-    let (range, size) = header(answer, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
-    (first <= last && last < size).then(|| (first..last + 1, size))
 }
 
 fn not_there(operation: &str) -> Error {

@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 use super::super::StoreResult;
 use super::super::failure::Failure;
 use super::client::{Ask, SwiftClient, broken, generic};
-use super::objects::{SwiftContainer, header};
+use super::super::ranges::header;
+use super::objects::SwiftContainer;
 use super::refusal::What;
 
 /// Entries of a manifest that every Swift takes.

@@ -19,7 +19,7 @@ use reqwest::Method;
 use reqwest::header::HeaderValue;
 
 use super::super::StoreResult;
-use super::super::ranges::{is_wanted, written};
+use super::super::ranges::{header, is_wanted, part, written};
 use super::client::{Ask, RESUME_PAUSE, SwiftClient, broken, generic};
 use super::large::{self, Segments};
 use super::refusal::What;
@@ -49,10 +49,6 @@ impl fmt::Display for SwiftContainer {
 /// A value of a header that this crate wrote.
 pub(super) fn value(text: &str) -> StoreResult<HeaderValue> {
     HeaderValue::from_str(text).map_err(|e| generic(Box::new(e)))
-}
-
-pub(super) fn header<'a>(answer: &'a HttpResponse, name: &str) -> Option<&'a str> {
-    answer.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// What Swift compares with the bytes that arrive.
@@ -150,18 +146,6 @@ fn meta(path: &Path, answer: &HttpResponse, size: Option<u64>) -> StoreResult<Ob
         e_tag: header(answer, "etag").map(str::to_owned),
         version: None,
     })
-}
-
-/// The part that an answer has, and the whole object's size (RFC 9110, section 14.4).
-fn part(answer: &HttpResponse) -> Option<(Range<u64>, u64)> {
-    let Some(said) = header(answer, "content-range") else {
-        let size = header(answer, "content-length")?.parse().ok()?;
-        return Some((0..size, size));
-    };
-    let (range, size) = said.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
-    (first <= last && last < size).then(|| (first..last + 1, size))
 }
 
 /// An answer's body under way.
@@ -317,25 +301,7 @@ impl ObjectStore for SwiftContainer {
 
 #[cfg(test)]
 mod tests {
-    use object_store::client::HttpResponseBody;
-
     use super::*;
-
-    #[test]
-    fn an_answer_says_which_part_it_has() {
-        let told = |name: &'static str, said: &'static str| {
-            let mut answer = HttpResponse::new(HttpResponseBody::from(String::new()));
-            answer.headers_mut().insert(name, HeaderValue::from_static(said));
-            part(&answer)
-        };
-        assert_eq!(told("content-range", "bytes 2-5/10"), Some((2..6, 10)));
-        assert_eq!(told("content-length", "7"), Some((0..7, 7)));
-        for bad in
-            ["bytes 5-2/10", "bytes 2-10/10", "bytes */10", "2-5/10", "bytes 2-18446744073709551615/9", ""]
-        {
-            assert_eq!(told("content-range", bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn payloads_have_md5_as_swift_computes_it() {
