@@ -8,7 +8,7 @@ use crate::filters::unlocked::without_locks;
 use crate::ids::NumberSource;
 use crate::multi_writer::RemoteChange;
 use crate::record::{self, HeaderRecord};
-use crate::{Container, ObjectId, Result, keys};
+use crate::{Access, Container, Error, ErrorKind, ObjectId, Result, Together, keys};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,42 @@ impl Container {
         self.writable()
             && (self.ledger.staged_bytes() > 0
                 || self.blocks.lock().dirty_between(&[], None, None).next().is_some())
+    }
+
+    /// Whether other processes change the structure as this one does.
+    pub(crate) fn has_sharers(&self) -> bool {
+        self.together.is_some_and(|together| together.processes > 1)
+    }
+
+    /// Refuses to open what is open to write with other processes: their structure would differ, or messages go unanswered. One that
+    /// reads alone sees what this process has.
+    pub(crate) fn check_sharers(&self, access: Access, together: Option<Together>) -> Result<()> {
+        let reads_alone = access == Access::ReadOnly && together.is_none();
+        if self.together == together || !self.writable() || reads_alone {
+            return Ok(());
+        }
+        let text = format!(
+            "{}: unable to open file: this process has it open to write with other processes (MPI) than it is opened with now; \
+             close it first, or open it to read without the MPI driver",
+            self.name()
+        );
+        Err(Error::new(ErrorKind::Busy, text))
+    }
+
+    /// Commits everything that was changed, for all processes: the first one calls it when each of them has made the same changes.
+    ///
+    /// # Errors
+    /// Those of a flush.
+    pub fn flush_for_all(&self) -> Result<()> {
+        self.flush_with(|| self.flush_with_others())
+    }
+
+    /// The last flush, after which no process will ask this one to commit what all have changed.
+    pub(crate) fn flush_at_drop(&self) -> Result<()> {
+        match self.together {
+            Some(Together { rank: 0, .. }) => self.flush_for_all(),
+            _ => self.flush_to_close(),
+        }
     }
 
     /// Commits the elements that were written here, and gives up all other changes: the first process has committed them.

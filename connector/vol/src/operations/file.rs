@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 
-use h5lake_container::{Access, Container, FileCreation, Replace, Target};
+use h5lake_container::{Access, Container, FileCreation, Replace, Target, Together};
 use h5lake_ledger::{At, Probe};
 
 use crate::config::{Config, NativeFiles};
@@ -46,8 +46,8 @@ pub(super) struct OpenRequest<'a> {
     pub(super) name: &'a [u8],
     pub(super) flags: OpenFlags,
     pub(super) access: Hid,
-    /// Whether processes open it together.
-    pub(super) together: bool,
+    /// The processes that open it together.
+    pub(super) together: Option<Together>,
 }
 
 /// `H5Fcreate`. When this returns an empty container lies at the name; what lay there is gone.
@@ -74,7 +74,7 @@ pub fn create(
         }),
     )?;
     let request =
-        OpenRequest { library, config, place: &place, name, flags, access, together: together.is_some() };
+        OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
     let make = || make(request, creation);
     let container = match &together {
         None => make()?,
@@ -151,6 +151,10 @@ fn agreed<T>(together: &Option<Arc<CollectiveFile>>, done: Result<T>) -> Result<
         Some(all) => all.agree(done),
         None => done,
     }
+}
+
+fn part(together: &Option<Arc<CollectiveFile>>) -> Option<Together> {
+    together.as_ref().map(|all| all.part())
 }
 
 /// A store in memory is seen by one process alone.
@@ -260,7 +264,7 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
                 name,
                 flags,
                 access,
-                together: together.is_some(),
+                together: part(&together),
             };
             let session = match open_container(request, together) {
                 Ok(session) => session,
@@ -307,7 +311,7 @@ pub fn open_named(
 ) -> Result<Opened> {
     let together = together(library, access)?;
     let request =
-        OpenRequest { library, config, place: &place, name, flags, access, together: together.is_some() };
+        OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
     match open_container(request, together) {
         Ok(session) => Ok(Opened::Container(session)),
         Err(error) => object_file::open_instead(to_read(request), error).map(Opened::Native),
@@ -337,7 +341,7 @@ pub fn open_source(
 ) -> Result<OpenedSource> {
     let together = together(library, access)?;
     let request =
-        OpenRequest { library, config, place: &place, name, flags, access, together: together.is_some() };
+        OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
     match open_container(request, together) {
         Ok(session) => Ok(OpenedSource::Container(session)),
         Err(error) => {
@@ -372,7 +376,8 @@ fn open_container(request: OpenRequest<'_>, together: Option<Arc<CollectiveFile>
 
 /// Refuses processes that want to write a branch together.
 fn check_one_process(request: OpenRequest<'_>) -> Result<()> {
-    let (Some(at @ At::Branch(_)), true, true) = (request.place.at, request.together, request.flags.write)
+    let (Some(at @ At::Branch(_)), true, true) =
+        (request.place.at, request.together.is_some(), request.flags.write)
     else {
         return Ok(());
     };

@@ -12,7 +12,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use h5lake_container::{Container, Dataset, ObjectId, Options, Recoverability, Selection, Target};
+use h5lake_container::{
+    Container, Dataset, ObjectId, Options, Recoverability, Selection, Target, Together,
+};
 use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Minor, Result};
@@ -116,6 +118,11 @@ impl CollectiveFile {
         self.processes.rank() == 0
     }
 
+    /// This process, as a container that all open knows it.
+    pub fn part(&self) -> Together {
+        Together { processes: self.processes.size(), rank: self.processes.rank() }
+    }
+
     /// See [`Processes::agree`].
     ///
     /// # Errors
@@ -173,7 +180,7 @@ impl CollectiveFile {
     /// The same when all are known to be here, because each of them has just told something. Collective.
     fn commit(&self, container: &Container) -> Result<()> {
         let first = self.is_first();
-        self.agree(if first { container.flush().map_err(Error::from) } else { Ok(()) })?;
+        self.agree(if first { container.flush_for_all().map_err(Error::from) } else { Ok(()) })?;
         self.agree(if first { Ok(()) } else { container.flush_elements().map_err(Error::from) })?;
         self.agree(container.refresh().map_err(Error::from))?;
         self.left.lock().clear();

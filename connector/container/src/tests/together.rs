@@ -1,0 +1,120 @@
+//! Processes that write one container together: each is played by a container of its own, and one thread does in turn what all do.
+
+use super::many::{all, check, chunked, find, open, options, part, there};
+use super::*;
+use std::collections::HashMap;
+
+/// Numbers of new objects: who asks first for a range takes it, and the others get the same.
+#[derive(Default)]
+struct Numbers {
+    taken: h5lake_ledger::locks::Mutex<HashMap<usize, u64>>,
+}
+
+impl Numbers {
+    /// The source of one process.
+    fn source(self: &Arc<Self>) -> crate::ids::NumberSource {
+        let (numbers, asked) = (self.clone(), std::sync::atomic::AtomicUsize::new(0));
+        Arc::new(move |count, take| {
+            let turn = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let mut taken = numbers.taken.lock();
+            if let Some(first) = taken.get(&turn) {
+                return Ok(*first);
+            }
+            let first = take(count)?;
+            taken.insert(turn, first);
+            Ok(first)
+        })
+    }
+}
+
+fn as_process(rank: usize) -> Options {
+    let together = Some(Together { processes: 2, rank });
+    Options { together, on_conflict: OnConflict::Last, ..options() }
+}
+
+/// Two processes that have a container open.
+fn processes(p: &Place) -> [Arc<Container>; 2] {
+    drop(p.create_with(options()));
+    let numbers = Arc::new(Numbers::default());
+    std::array::from_fn(|rank| {
+        let c = Container::open_apart(&p.target, Access::ReadWrite, &as_process(rank)).unwrap();
+        c.number_together(numbers.source());
+        c
+    })
+}
+
+/// What all do at a flush.
+fn flush(processes: &[Arc<Container>; 2]) {
+    processes[0].flush_for_all().unwrap();
+    processes[1].flush_elements().unwrap();
+    processes.iter().for_each(|c| _ = c.refresh().unwrap());
+}
+
+fn write(c: &Arc<Container>, path: &[u8], start: u64, count: u64, value: u8) {
+    open(c, path).write(&part(start, count), &vec![value; count as usize * 4]).unwrap();
+}
+
+fn make(processes: &[Arc<Container>; 2], name: &[u8]) {
+    processes.iter().for_each(|c| drop(dataset(c, name, chunked(8, 8, false))));
+}
+
+/// An unlinked dataset that somebody has open has its elements: it may get a link again.
+/// What a process stages alone would be committed before others have made it, or twice.
+#[test]
+fn a_flush_of_one_commits_elements_and_no_structure() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make(&all_of_them, b"d");
+        flush(&all_of_them);
+        make(&all_of_them, b"later");
+        let [first, second] = &all_of_them;
+        write(second, b"d", 0, 8, 7);
+        second.flush().unwrap();
+        second.flush_to_close().unwrap();
+        first.flush().unwrap();
+        let reader = p.open(Access::ReadOnly);
+        assert!(all(&open(&reader, b"d")) == [7; 32] && !there(&reader, b"later"));
+        drop(reader);
+        flush(&all_of_them);
+        drop(all_of_them);
+        assert!(there(&check(&p), b"later"));
+    }
+}
+
+/// After the last flush nobody asks the processes any more. What was changed since is committed once.
+#[test]
+fn what_comes_after_the_last_flush_is_committed_by_the_first() {
+    for p in places() {
+        let [first, second] = processes(&p);
+        make(&[first.clone(), second.clone()], b"d");
+        drop(second);
+        drop(first);
+        assert!(there(&check(&p), b"d"));
+    }
+}
+
+#[test]
+fn who_is_together_with_others_does_not_write_beside_them() {
+    for p in places() {
+        drop(p.create_with(options()));
+        let open_as =
+            |access, together| Container::open(&p.target, access, Options { together, ..as_process(0) });
+        let two = Some(Together { processes: 2, rank: 0 });
+        let one = Some(Together { processes: 1, rank: 0 });
+        let c = open_as(Access::ReadWrite, two).unwrap();
+        assert!(Arc::ptr_eq(&c, &open_as(Access::ReadWrite, two).unwrap()));
+        assert!(Arc::ptr_eq(&c, &open_as(Access::ReadOnly, two).unwrap()));
+        assert!(Arc::ptr_eq(&c, &open_as(Access::ReadOnly, None).unwrap()));
+        for (access, together) in
+            [(Access::ReadWrite, None), (Access::ReadWrite, one), (Access::ReadOnly, one)]
+        {
+            assert_eq!(open_as(access, together).unwrap_err().kind(), ErrorKind::Busy);
+        }
+        drop(c);
+        let c = open_as(Access::ReadWrite, None).unwrap();
+        assert_eq!(open_as(Access::ReadOnly, two).unwrap_err().kind(), ErrorKind::Busy);
+        drop(c);
+    }
+}
+
+/// After a failure of one, processes may stand at different numbers; they go on with others.
