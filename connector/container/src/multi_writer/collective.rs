@@ -5,7 +5,7 @@
 use crate::chunk::block_store::extents_of;
 use crate::container::State;
 use crate::filters::unlocked::without_locks;
-use crate::ids::NumberSource;
+use crate::ids::{NumberSource, take_from};
 use crate::multi_writer::RemoteChange;
 use crate::record::{self, HeaderRecord};
 use crate::{Access, Container, Error, ErrorKind, ObjectId, Result, Together, keys};
@@ -20,7 +20,32 @@ fn is_element(key: &[u8], value: Option<&Bytes>) -> bool {
 impl Container {
     /// From now on numbers for new objects come from `source`, which all processes ask in the same order.
     pub fn number_together(&self, source: NumberSource) {
-        self.state().ids.share(source);
+        // It may end with the last one that holds it: not while anything is locked.
+        let before = self.state().ids.share(source);
+        drop(before);
+    }
+
+    /// Gets numbers for new objects, if there are none left here. Processes that make an object together call it first: nobody's
+    /// failure can come before it, and no lock is held while they talk.
+    ///
+    /// # Errors
+    /// Those of the source of numbers.
+    pub fn prepare_number(&self) -> Result<()> {
+        let shortage = self.state().ids.shortage();
+        let Some((source, length)) = shortage else { return Ok(()) };
+        let first = source(length, &|count| take_from(&self.ledger, count))?;
+        self.state().ids.go_on_from(first, length);
+        Ok(())
+    }
+
+    /// The number of the next object, which processes compare; 0 where they have yet to ask for one.
+    pub fn next_number(&self) -> u64 {
+        self.state().ids.position()
+    }
+
+    /// Forgets the numbers at hand, after processes may have taken different ones.
+    pub fn forget_numbers(&self) {
+        self.state().ids.begin_anew();
     }
 
     /// Whether anything was changed here that is not committed.

@@ -39,6 +39,7 @@ fn processes(p: &Place) -> [Arc<Container>; 2] {
     std::array::from_fn(|rank| {
         let c = Container::open_apart(&p.target, Access::ReadWrite, &as_process(rank)).unwrap();
         c.number_together(numbers.source());
+        c.forget_numbers();
         c
     })
 }
@@ -118,3 +119,17 @@ fn who_is_together_with_others_does_not_write_beside_them() {
 }
 
 /// After a failure of one, processes may stand at different numbers; they go on with others.
+#[test]
+fn numbers_are_the_same_again_once_they_are_forgotten() {
+    let p = memory();
+    let all_of_them = processes(&p);
+    make(&all_of_them, b"a");
+    dataset(&all_of_them[0], b"only here", chunked(8, 8, false));
+    assert_ne!(all_of_them[0].next_number(), all_of_them[1].next_number());
+    all_of_them.iter().for_each(|c| c.forget_numbers());
+    all_of_them.iter().for_each(|c| c.prepare_number().unwrap());
+    assert!(all_of_them[0].next_number() > 0);
+    assert_eq!(all_of_them[0].next_number(), all_of_them[1].next_number());
+    make(&all_of_them, b"b");
+    assert_eq!(find(&all_of_them[0], b"b"), find(&all_of_them[1], b"b"));
+}

@@ -65,14 +65,12 @@ pub fn create(
     }
     let together = together(library, access)?;
     // A process that looked later could already see what another has made.
-    let place = agreed(
-        &together,
-        names::place_of_new(name, config).and_then(|place| {
-            check_newest(&place, Minor::CannotCreateFile, "create", name)?;
-            check_replaceable(library, &place, name, flags, access)?;
-            shareable(&together, place)
-        }),
-    )?;
+    let place = agreed(&together, || {
+        let place = names::place_of_new(name, config)?;
+        check_newest(&place, Minor::CannotCreateFile, "create", name)?;
+        check_replaceable(library, &place, name, flags, access)?;
+        shareable(&together, place)
+    })?;
     let request =
         OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
     let make = || make(request, creation);
@@ -140,16 +138,16 @@ fn tell_of_driver(driver: &str) {
 /// What is wrong with the settings.
 pub fn settings(library: Library, access: Hid, read: Result<Config>) -> Result<Config> {
     match read {
-        Err(error) => agreed(&together(library, access)?, Err(error)),
+        Err(error) => agreed(&together(library, access)?, || Err(error)),
         settings => settings,
     }
 }
 
 /// Told to all who open a file together, if it failed.
-fn agreed<T>(together: &Option<Arc<CollectiveFile>>, done: Result<T>) -> Result<T> {
+fn agreed<T>(together: &Option<Arc<CollectiveFile>>, body: impl FnOnce() -> Result<T>) -> Result<T> {
     match together {
-        Some(all) => all.agree(done),
-        None => done,
+        Some(all) => all.agree(body),
+        None => body(),
     }
 }
 
@@ -244,7 +242,7 @@ fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<
 /// programs reserve names with temporary files.
 pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
     let together = together(library, access)?;
-    match agreed(&together, native::storage(library, config, name, access, flags.access()))? {
+    match agreed(&together, || native::storage(library, config, name, access, flags.access()))? {
         NamedFile::Native => {
             native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
             library.open_native_file(name, flags, access, config.native_filters)
@@ -569,7 +567,8 @@ fn lies_locally(name: &[u8]) -> bool {
 pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<()> {
     let together = together(library, access)?;
     // A process that looked later could already miss what another has deleted.
-    let place = match agreed(&together, native::storage(library, config, name, access, Access::ReadWrite))? {
+    let place = match agreed(&together, || native::storage(library, config, name, access, Access::ReadWrite))?
+    {
         NamedFile::Native => {
             native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
             return library.delete_native_file(name, access);
@@ -577,7 +576,7 @@ pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Re
         NamedFile::Container(place) => *place,
     };
     let is_mine = together.as_ref().is_none_or(|all| all.is_first());
-    agreed(&together, if is_mine { delete_container(config, place, name) } else { Ok(()) })
+    agreed(&together, || if is_mine { delete_container(config, place, name) } else { Ok(()) })
 }
 
 fn delete_container(config: &Config, place: Place, name: &[u8]) -> Result<()> {

@@ -244,7 +244,21 @@ pub fn copy(
     link_creation: Hid,
 ) -> Result<()> {
     // A copy of what one process wrote must not lack what another wrote.
-    source.session()?.settle()?;
+    let settled = source.session()?.settle();
+    destination.session()?.make_together(|| {
+        settled?;
+        let names = (source_name, destination_name);
+        copy_here((source, from), (destination, to), names, copy_list, link_creation)
+    })
+}
+
+fn copy_here(
+    (source, from): (&Handle, &Location<'_>),
+    (destination, to): (&Handle, &Location<'_>),
+    (source_name, destination_name): (&[u8], &[u8]),
+    copy_list: Hid,
+    link_creation: Hid,
+) -> Result<()> {
     let from_base = group::located(source, from)?;
     let found = from_base.find(&Location::ByName { name: source_name, access: 0 })?;
     let to_base = group::located(destination, to)?;
