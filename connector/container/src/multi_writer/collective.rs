@@ -55,6 +55,12 @@ impl Container {
                 || self.blocks.lock().dirty_between(&[], None, None).next().is_some())
     }
 
+    /// Whether a dataset shrank in what is not committed. What is cut off counts as written in every process. Who writes there before
+    /// the commit would lose it to another's fill.
+    pub fn has_cut(&self) -> bool {
+        self.state().others.batch.has_cut()
+    }
+
     /// Whether other processes change the structure as this one does.
     pub(crate) fn has_sharers(&self) -> bool {
         self.together.is_some_and(|together| together.processes > 1)

@@ -60,6 +60,46 @@ fn make(processes: &[Arc<Container>; 2], name: &[u8]) {
 }
 
 /// An unlinked dataset that somebody has open has its elements: it may get a link again.
+#[test]
+fn a_cut_is_known_until_it_is_committed() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make(&all_of_them, b"d");
+        flush(&all_of_them);
+        for c in &all_of_them {
+            open(c, b"d").set_extent(&[16]).unwrap();
+            assert!(!c.has_cut());
+            open(c, b"d").set_extent(&[0]).unwrap();
+            open(c, b"d").set_extent(&[8]).unwrap();
+            assert!(c.has_cut());
+        }
+        flush(&all_of_them);
+        assert!(all_of_them.iter().all(|c| !c.has_cut()));
+        write(&all_of_them[0], b"d", 0, 4, 1);
+        write(&all_of_them[1], b"d", 4, 4, 2);
+        flush(&all_of_them);
+        drop(all_of_them);
+        assert!(all(&open(&check(&p), b"d")) == [[1; 16], [2; 16]].concat());
+    }
+}
+
+#[test]
+fn a_part_that_all_cut_off_is_no_conflict() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make(&all_of_them, b"d");
+        flush(&all_of_them);
+        write(&all_of_them[0], b"d", 0, 4, 1);
+        write(&all_of_them[1], b"d", 4, 4, 2);
+        all_of_them.iter().for_each(|c| open(c, b"d").set_extent(&[6]).unwrap());
+        flush(&all_of_them);
+        all_of_them.iter().for_each(|c| open(c, b"d").set_extent(&[8]).unwrap());
+        flush(&all_of_them);
+        drop(all_of_them);
+        assert!(all(&open(&check(&p), b"d")) == [&[1; 16][..], &[2; 8], &[0; 8]].concat());
+    }
+}
+
 /// What a process stages alone would be committed before others have made it, or twice.
 #[test]
 fn a_flush_of_one_commits_elements_and_no_structure() {

@@ -79,6 +79,9 @@ const READ: u32 = 4;
 const LEFT: u32 = 8;
 /// Told to all: this process has read by itself.
 const LOOKED: u32 = 16;
+/// Told to all: a dataset has shrunk since the last commit.
+const CUT: u32 = 32;
+
 /// From this bit on each process tells why it would not take part in a collective transfer natively.
 const CAUSES: u32 = 8;
 
@@ -275,7 +278,7 @@ impl CollectiveFile {
         let wanted = pace.lock().is_turn(told & READ != 0) || told & DUE != 0 || self.is_eager();
         let commits = match self.is_atomic() {
             true => is_structure,
-            false => wanted && told & CHANGED != 0,
+            false => (wanted && told & CHANGED != 0) || (is_structure && told & CUT != 0),
         };
         if commits {
             let started = std::time::Instant::now();
@@ -349,6 +352,7 @@ impl CollectiveFile {
         flag(container.has_changes(), CHANGED)
             | flag(!self.left.lock().is_empty(), LEFT)
             | flag(!self.looked.lock().is_empty(), LOOKED)
+            | flag(container.has_cut(), CUT)
     }
 
     /// Talks to all others. If there is reason to, all find out whether anybody has read what another had not committed.
