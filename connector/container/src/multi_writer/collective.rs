@@ -102,14 +102,16 @@ impl Container {
     /// # Errors
     /// Those of a flush.
     pub fn flush_elements(&self) -> Result<()> {
-        without_locks(|| self.give_up_all_but_elements())?;
-        self.flush_with_others()
+        let unlinked = without_locks(|| self.give_up_all_but_elements())?;
+        without_locks(|| self.commit_with_others(&|s| self.give_up_reaped(s, &unlinked)))
     }
 
-    fn give_up_all_but_elements(&self) -> Result<()> {
+    /// The objects with elements that have no link here, or are gone: the first process may have deleted them.
+    fn give_up_all_but_elements(&self) -> Result<BTreeSet<u64>> {
         let mut state = self.state();
         let s = &mut *state;
         self.stage_all(s)?;
+        let unlinked = self.unlinked_with_elements(s)?;
         for (key, value) in self.ledger.staged(&[]) {
             if !is_element(&key, value.as_ref()) {
                 self.give_up(s, &key)?;
@@ -120,7 +122,34 @@ impl Container {
         s.heap.forget_all();
         // The first one deletes what has no link any more.
         self.handles.closed.lock().clear();
+        Ok(unlinked)
+    }
+
+    fn unlinked_with_elements(&self, s: &mut State) -> Result<BTreeSet<u64>> {
+        let mut unlinked = BTreeSet::new();
+        for id in self.with_staged_elements() {
+            match self.header(s, ObjectId(id)) {
+                Ok(header) if header.link_count > 0 => {}
+                Ok(_) => _ = unlinked.insert(id),
+                Err(e) if e.kind() == ErrorKind::NotFound => _ = unlinked.insert(id),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(unlinked)
+    }
+
+    /// Gives up elements of what all have deleted: that is no conflict, and they would belong to nothing.
+    fn give_up_reaped(&self, s: &mut State, unlinked: &BTreeSet<u64>) -> Result<()> {
+        for id in unlinked {
+            if self.ledger.committed(&keys::of(keys::HEADER, *id))?.is_none() {
+                self.give_up_all(s, &keys::of(keys::BLOCK, *id))?;
+            }
+        }
         Ok(())
+    }
+
+    fn with_staged_elements(&self) -> BTreeSet<u64> {
+        self.ledger.staged(&[keys::BLOCK]).iter().filter_map(|(key, _)| keys::id(key)).collect()
     }
 
     /// Commits the elements that were written here, while all other changes stay staged.
@@ -173,9 +202,7 @@ impl Container {
         let mut state = self.state();
         let s = &mut *state;
         self.stage_all(s)?;
-        let staged = self.ledger.staged(&[keys::BLOCK]);
-        let datasets: BTreeSet<_> = staged.iter().filter_map(|(key, _)| keys::id(key)).collect();
-        for id in datasets {
+        for id in self.with_staged_elements() {
             if !self.is_settled(s, id)? {
                 return Ok(false);
             }

@@ -59,7 +59,70 @@ fn make(processes: &[Arc<Container>; 2], name: &[u8]) {
     processes.iter().for_each(|c| drop(dataset(c, name, chunked(8, 8, false))));
 }
 
+#[test]
+fn elements_of_what_all_deleted_are_given_up() {
+    for p in places() {
+        for is_committed in [true, false] {
+            let all_of_them = processes(&p);
+            make(&all_of_them, b"kept");
+            make(&all_of_them, b"d");
+            if is_committed {
+                flush(&all_of_them);
+            }
+            let [first, second] = &all_of_them;
+            write(second, b"kept", 0, 8, 5);
+            write(second, b"d", 0, 8, 7);
+            for c in [first, second] {
+                c.link_delete(c.root(), b"d").unwrap();
+            }
+            flush(&all_of_them);
+            drop(all_of_them);
+            let c = check(&p);
+            assert!(all(&open(&c, b"kept")) == [5; 32] && !there(&c, b"d"), "committed: {is_committed}");
+            drop(c);
+        }
+    }
+}
+
+#[test]
+fn elements_of_what_another_program_deleted_are_told() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make(&all_of_them, b"d");
+        flush(&all_of_them);
+        let other = super::many::apart(&p);
+        other.link_delete(other.root(), b"d").unwrap();
+        other.flush().unwrap();
+        write(&all_of_them[1], b"d", 0, 8, 7);
+        all_of_them[0].flush_for_all().unwrap();
+        let told = all_of_them[1].flush_elements().unwrap_err();
+        assert!(told.to_string().contains("/d, which was deleted,"), "{told}");
+        drop((all_of_them, other));
+        check(&p);
+    }
+}
+
 /// An unlinked dataset that somebody has open has its elements: it may get a link again.
+#[test]
+fn elements_of_what_is_open_without_a_link_stay() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make(&all_of_them, b"d");
+        let id = find(&all_of_them[0], b"d");
+        let opened: Vec<_> = all_of_them.iter().map(|c| c.dataset(id).unwrap()).collect();
+        flush(&all_of_them);
+        all_of_them.iter().for_each(|c| c.link_delete(c.root(), b"d").unwrap());
+        opened[1].write(&Selection::All, &[7; 32]).unwrap();
+        flush(&all_of_them);
+        for c in &all_of_them {
+            c.link_create(c.root(), b"e", LinkTarget::Hard(id), CharSet::Ascii).unwrap();
+        }
+        flush(&all_of_them);
+        drop((opened, all_of_them));
+        assert!(all(&open(&check(&p), b"e")) == [7; 32]);
+    }
+}
+
 #[test]
 fn a_cut_is_known_until_it_is_committed() {
     for p in places() {
