@@ -8,11 +8,6 @@ enum { EACH = 40, COLUMNS = 6 };
 
 static hid_t all_list, own_list;
 
-static int is_ours(void) {
-    const char *connector = getenv("HDF5_VOL_CONNECTOR");
-    return connector && strstr(connector, "h5lake");
-}
-
 /* Native HDF5 needs a flush here. */
 static void flush_native(hid_t file) {
     CHECK(is_ours() || H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0);

@@ -155,6 +155,7 @@ impl Container {
         }
         let mut options = options.clone();
         options.ledger.writers = Writers::One;
+        options.together = None;
         let container = match Self::open_apart(target, Access::ReadWrite, &options) {
             Err(e) if matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy) => return Ok(()),
             opened => opened?,

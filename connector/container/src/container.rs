@@ -19,8 +19,8 @@ use crate::record::{ContainerRecord, HeaderRecord};
 use crate::registry::{self, RegistryKey};
 use crate::statistics::{Statistics, TellAtClose};
 use crate::{
-    Access, Error, ErrorKind, FileCreation, ObjectId, OnConflict, Options, Replace, Result, Target, keys,
-    record,
+    Access, Error, ErrorKind, FileCreation, ObjectId, OnConflict, Options, Replace, Result, Target, Together,
+    keys, record,
 };
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, MutexGuard, RwLock};
@@ -107,6 +107,8 @@ pub struct Container {
     /// It is in a store that keeps nothing of what it is given: that may be lent to a put.
     pub(crate) takes_lent: bool,
     lock: LockPolicy,
+    /// The processes that opened it together with this one.
+    pub(crate) together: Option<Together>,
     /// What a flush does that meets a conflict.
     pub(crate) on_conflict: OnConflict,
     /// What this writer has read since its last flush, where others write too.
@@ -194,7 +196,7 @@ impl Container {
     ///
     /// # Errors
     /// `NotFound` (errno 2), `NotAContainer`, `Locked` (errno 11) when another process writes it, `Busy` when
-    /// this process has it open to read and it is opened to write, or with another use of locks.
+    /// this process has it open to read and it is opened to write, with another use of locks, or to write with other processes.
     pub fn open(target: &Target, access: Access, mut options: Options) -> Result<Arc<Container>> {
         let mut open = registry::lock();
         let at = options.ledger.at;
@@ -211,6 +213,7 @@ impl Container {
                     format!("{}: unable to open file: file locking flag values don't match", found.name),
                 ));
             }
+            found.check_sharers(access, options.together)?;
             return Ok(found);
         }
         let opened = options.opened.take();
@@ -324,6 +327,7 @@ impl Container {
             reads_in_caller: false,
             takes_lent,
             lock: o.ledger.lock,
+            together: o.together,
             on_conflict: o.on_conflict,
             reads: Reads::new(writers, o.on_conflict),
             is_vacuumed: AtomicBool::new(false),
@@ -363,7 +367,8 @@ impl Container {
     }
 
     /// Makes everything that was changed one commit. When this returns, the commit is durable as the ledger's
-    /// options say: against the death of the process always. Does nothing in a container opened to read.
+    /// options say: against the death of the process always. Does nothing in a container opened to read. Where processes write
+    /// together, only elements are committed, and only [if they can be](Self::try_commit_elements).
     ///
     /// # Errors
     /// Those of the ledger; nothing is lost, and a later flush tries again. With many writers `Conflict`, naming what
@@ -391,6 +396,19 @@ impl Container {
         then: fn(&mut State, u64, Arc<HeaderRecord>),
         commit: fn(&Ledger) -> h5lake_ledger::Result<u64>,
     ) -> Result<()> {
+        self.flush_with(|| {
+            if self.has_sharers() {
+                self.try_commit_elements().map(drop)
+            } else if self.ledger.is_one_of_many() {
+                self.flush_with_others()
+            } else {
+                without_locks(|| self.flush_alone(then, commit))
+            }
+        })
+    }
+
+    /// Flushes by `flush`, where this process may, and tells of it.
+    pub(crate) fn flush_with(&self, flush: impl FnOnce() -> Result<()>) -> Result<()> {
         if !self.writable {
             return Ok(());
         }
@@ -402,11 +420,7 @@ impl Container {
             return Err(lost);
         }
         let (begun, version) = (Instant::now(), self.ledger.version());
-        let flushed = if self.ledger.is_one_of_many() {
-            self.flush_with_others()
-        } else {
-            without_locks(|| self.flush_alone(then, commit))
-        };
+        let flushed = flush();
         self.tell_of_flush(begun, version, &flushed);
         flushed
     }
@@ -590,7 +604,7 @@ impl Drop for Container {
         if self.is_lost() {
             return;
         }
-        if let Err(e) = self.flush_to_close() {
+        if let Err(e) = self.flush_at_drop() {
             tracing::error!("{}: the last changes could not be committed: {e}", self.name);
         } else if self.writable
             && let Err(e) = self.compact_at_close()

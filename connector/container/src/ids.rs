@@ -32,6 +32,11 @@ pub(crate) fn of(salt: u32, number: u64) -> u64 {
 const MIN_RANGE: u64 = 32;
 const MAX_RANGE: u64 = 4096;
 
+/// Takes so many numbers, in a commit of their own; returns the first.
+pub(crate) fn take_from(ledger: &Ledger, count: u64) -> Result<u64> {
+    Ok(ledger.take_numbers(keys::NEXT_OBJECT, count, 1)?)
+}
+
 /// Gives out ids.
 pub(crate) struct Ids {
     salt: u64,
@@ -59,10 +64,33 @@ impl Ids {
         Ok(Self { salt, next, stored: next, range, source: None })
     }
 
-    /// From now on takes ranges from `source`.
-    pub(crate) fn share(&mut self, source: NumberSource) {
-        self.range = Some((self.next, MIN_RANGE));
-        self.source = Some(source);
+    /// From now on takes ranges from `source`; returns the one before.
+    pub(crate) fn share(&mut self, source: NumberSource) -> Option<NumberSource> {
+        self.source.replace(source)
+    }
+
+    /// Gives no number of the present range any more: processes may have taken different ones of it.
+    pub(crate) fn begin_anew(&mut self) {
+        if self.source.is_some() {
+            self.range = Some((self.next, MIN_RANGE));
+        }
+    }
+
+    /// Where processes get a range together that this one needs, and of how many numbers.
+    pub(crate) fn shortage(&self) -> Option<(NumberSource, u64)> {
+        let (end, length) = self.range?;
+        self.source.clone().filter(|_| self.next >= end).map(|source| (source, length))
+    }
+
+    /// Takes numbers from a range that begins with `first`, and was asked for with this length.
+    pub(crate) fn go_on_from(&mut self, first: u64, length: u64) {
+        self.next = first;
+        self.range = Some((first + length, (length * 4).min(MAX_RANGE)));
+    }
+
+    /// The next number of the present range, the same in all processes; 0 where a range has yet to be taken.
+    pub(crate) fn position(&self) -> u64 {
+        self.range.filter(|(end, _)| self.next < *end).map_or(0, |_| self.next)
     }
 
     /// Whether several processes give the same numbers to the same objects.
@@ -75,12 +103,12 @@ impl Ids {
         if let Some((end, length)) = self.range
             && self.next >= end
         {
-            let take = |count| Ok(ledger.take_numbers(keys::NEXT_OBJECT, count, 1)?);
-            self.next = match &self.source {
+            let take = |count| take_from(ledger, count);
+            let first = match &self.source {
                 Some(source) => source(length, &take)?,
                 None => take(length)?,
             };
-            self.range = Some((self.next + length, (length * 4).min(MAX_RANGE)));
+            self.go_on_from(first, length);
         }
         if self.next > MAX_COUNT {
             return Err(Error::new(ErrorKind::OutOfRange, "the container has used up its object ids"));

@@ -71,7 +71,7 @@ pub use selection::{Run, Selection};
 pub use snapshot_copy::{Copied, UpdatedCopy};
 pub use spec::{
     AttrSpec, CopyOptions, DatasetSpec, DatatypeSpec, FileCreation, GroupSpec, LastLink, OnConflict, Options,
-    Replace, Target,
+    Replace, Target, Together,
 };
 pub use storage_use::{StorageUse, StoredSize};
 pub use types::{

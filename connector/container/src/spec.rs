@@ -62,6 +62,17 @@ pub struct Options {
     pub on_conflict: OnConflict,
     /// The target's file, for whoever has looked at it; it is then read without looking for it again.
     pub opened: Option<OpenedFile>,
+    /// The processes that open the container together, if it is not opened for this one alone.
+    pub together: Option<Together>,
+}
+
+/// One of the processes of a program that have a container open together, and change its structure alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Together {
+    /// How many there are.
+    pub processes: usize,
+    /// This one's number, from 0 on. The first one commits what all have changed alike.
+    pub rank: usize,
 }
 
 impl Default for Options {
@@ -72,6 +83,7 @@ impl Default for Options {
             memory: Arc::default(),
             on_conflict: OnConflict::default(),
             opened: None,
+            together: None,
         }
     }
 }

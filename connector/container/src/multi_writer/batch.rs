@@ -26,6 +26,16 @@ impl Batch {
         self.unlinked.is_empty() && self.resized.is_empty() && self.moved.is_empty()
     }
 
+    /// Whether a dimension of a dataset shrank.
+    pub(super) fn has_cut(&self) -> bool {
+        self.resized.values().any(Option::is_some)
+    }
+
+    /// Whether a dimension of this dataset shrank.
+    pub(super) fn has_cut_of(&self, id: u64) -> bool {
+        self.resized.get(&id).is_some_and(Option::is_some)
+    }
+
     /// Puts what was done before in front of this.
     pub(super) fn follows(&mut self, before: Self) {
         self.unlinked.extend(before.unlinked);

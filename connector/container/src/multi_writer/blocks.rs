@@ -333,7 +333,7 @@ impl Container {
             } else {
                 self.overlay_block(known, &c, &ours, &spans)?.1
             };
-            if !self.cut_by_us(id)? {
+            if !self.cut_by_us(s, id)? {
                 let lost: Vec<_> = before
                     .iter()
                     .flat_map(|b| out.iter().map(move |o| o.start.max(b.start)..o.end.min(b.end)))
@@ -348,7 +348,11 @@ impl Container {
     }
 
     /// Whether the present dimensions are ours.
-    fn cut_by_us(&self, id: u64) -> Result<bool> {
+    fn cut_by_us(&self, s: &State, id: u64) -> Result<bool> {
+        if s.ids.are_shared() && s.others.batch.has_cut_of(id) {
+            // The first process has committed what all of them cut off.
+            return Ok(true);
+        }
         let key = keys::of(keys::HEADER, id);
         let (Some(now), Some(theirs)) = (self.ledger.get(&key)?, self.ledger.committed(&key)?) else {
             return Ok(false);

@@ -5,10 +5,10 @@
 use crate::chunk::block_store::extents_of;
 use crate::container::State;
 use crate::filters::unlocked::without_locks;
-use crate::ids::NumberSource;
+use crate::ids::{NumberSource, take_from};
 use crate::multi_writer::RemoteChange;
 use crate::record::{self, HeaderRecord};
-use crate::{Container, ObjectId, Result, keys};
+use crate::{Access, Container, Error, ErrorKind, ObjectId, Result, Together, keys};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,32 @@ fn is_element(key: &[u8], value: Option<&Bytes>) -> bool {
 impl Container {
     /// From now on numbers for new objects come from `source`, which all processes ask in the same order.
     pub fn number_together(&self, source: NumberSource) {
-        self.state().ids.share(source);
+        // It may end with the last one that holds it: not while anything is locked.
+        let before = self.state().ids.share(source);
+        drop(before);
+    }
+
+    /// Gets numbers for new objects, if there are none left here. Processes that make an object together call it first: nobody's
+    /// failure can come before it, and no lock is held while they talk.
+    ///
+    /// # Errors
+    /// Those of the source of numbers.
+    pub fn prepare_number(&self) -> Result<()> {
+        let shortage = self.state().ids.shortage();
+        let Some((source, length)) = shortage else { return Ok(()) };
+        let first = source(length, &|count| take_from(&self.ledger, count))?;
+        self.state().ids.go_on_from(first, length);
+        Ok(())
+    }
+
+    /// The number of the next object, which processes compare; 0 where they have yet to ask for one.
+    pub fn next_number(&self) -> u64 {
+        self.state().ids.position()
+    }
+
+    /// Forgets the numbers at hand, after processes may have taken different ones.
+    pub fn forget_numbers(&self) {
+        self.state().ids.begin_anew();
     }
 
     /// Whether anything was changed here that is not committed.
@@ -30,19 +55,63 @@ impl Container {
                 || self.blocks.lock().dirty_between(&[], None, None).next().is_some())
     }
 
+    /// Whether a dataset shrank in what is not committed. What is cut off counts as written in every process. Who writes there before
+    /// the commit would lose it to another's fill.
+    pub fn has_cut(&self) -> bool {
+        self.state().others.batch.has_cut()
+    }
+
+    /// Whether other processes change the structure as this one does.
+    pub(crate) fn has_sharers(&self) -> bool {
+        self.together.is_some_and(|together| together.processes > 1)
+    }
+
+    /// Refuses to open what is open to write with other processes: their structure would differ, or messages go unanswered. One that
+    /// reads alone sees what this process has.
+    pub(crate) fn check_sharers(&self, access: Access, together: Option<Together>) -> Result<()> {
+        let reads_alone = access == Access::ReadOnly && together.is_none();
+        if self.together == together || !self.writable() || reads_alone {
+            return Ok(());
+        }
+        let text = format!(
+            "{}: unable to open file: this process has it open to write with other processes (MPI) than it is opened with now; \
+             close it first, or open it to read without the MPI driver",
+            self.name()
+        );
+        Err(Error::new(ErrorKind::Busy, text))
+    }
+
+    /// Commits everything that was changed, for all processes: the first one calls it when each of them has made the same changes.
+    ///
+    /// # Errors
+    /// Those of a flush.
+    pub fn flush_for_all(&self) -> Result<()> {
+        self.flush_with(|| self.flush_with_others())
+    }
+
+    /// The last flush, after which no process will ask this one to commit what all have changed.
+    pub(crate) fn flush_at_drop(&self) -> Result<()> {
+        match self.together {
+            Some(Together { rank: 0, .. }) => self.flush_for_all(),
+            _ => self.flush_to_close(),
+        }
+    }
+
     /// Commits the elements that were written here, and gives up all other changes: the first process has committed them.
     ///
     /// # Errors
     /// Those of a flush.
     pub fn flush_elements(&self) -> Result<()> {
-        without_locks(|| self.give_up_all_but_elements())?;
-        self.flush_with_others()
+        let unlinked = without_locks(|| self.give_up_all_but_elements())?;
+        without_locks(|| self.commit_with_others(&|s| self.give_up_reaped(s, &unlinked)))
     }
 
-    fn give_up_all_but_elements(&self) -> Result<()> {
+    /// The objects with elements that have no link here, or are gone: the first process may have deleted them.
+    fn give_up_all_but_elements(&self) -> Result<BTreeSet<u64>> {
         let mut state = self.state();
         let s = &mut *state;
         self.stage_all(s)?;
+        let unlinked = self.unlinked_with_elements(s)?;
         for (key, value) in self.ledger.staged(&[]) {
             if !is_element(&key, value.as_ref()) {
                 self.give_up(s, &key)?;
@@ -53,7 +122,34 @@ impl Container {
         s.heap.forget_all();
         // The first one deletes what has no link any more.
         self.handles.closed.lock().clear();
+        Ok(unlinked)
+    }
+
+    fn unlinked_with_elements(&self, s: &mut State) -> Result<BTreeSet<u64>> {
+        let mut unlinked = BTreeSet::new();
+        for id in self.with_staged_elements() {
+            match self.header(s, ObjectId(id)) {
+                Ok(header) if header.link_count > 0 => {}
+                Ok(_) => _ = unlinked.insert(id),
+                Err(e) if e.kind() == ErrorKind::NotFound => _ = unlinked.insert(id),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(unlinked)
+    }
+
+    /// Gives up elements of what all have deleted: that is no conflict, and they would belong to nothing.
+    fn give_up_reaped(&self, s: &mut State, unlinked: &BTreeSet<u64>) -> Result<()> {
+        for id in unlinked {
+            if self.ledger.committed(&keys::of(keys::HEADER, *id))?.is_none() {
+                self.give_up_all(s, &keys::of(keys::BLOCK, *id))?;
+            }
+        }
         Ok(())
+    }
+
+    fn with_staged_elements(&self) -> BTreeSet<u64> {
+        self.ledger.staged(&[keys::BLOCK]).iter().filter_map(|(key, _)| keys::id(key)).collect()
     }
 
     /// Commits the elements that were written here, while all other changes stay staged.
@@ -106,9 +202,7 @@ impl Container {
         let mut state = self.state();
         let s = &mut *state;
         self.stage_all(s)?;
-        let staged = self.ledger.staged(&[keys::BLOCK]);
-        let datasets: BTreeSet<_> = staged.iter().filter_map(|(key, _)| keys::id(key)).collect();
-        for id in datasets {
+        for id in self.with_staged_elements() {
             if !self.is_settled(s, id)? {
                 return Ok(false);
             }

@@ -117,10 +117,11 @@ struct ThreeWay {
 impl Container {
     /// Like a flush, where others write too.
     pub(crate) fn flush_with_others(&self) -> Result<()> {
-        without_locks(|| self.commit_with_others())
+        without_locks(|| self.commit_with_others(&|_| Ok(())))
     }
 
-    fn commit_with_others(&self) -> Result<()> {
+    /// Commits on top of what others committed. `prepare` comes between learning of that and merging with it.
+    fn commit_with_others(&self, prepare: &dyn Fn(&mut State) -> Result<()>) -> Result<()> {
         let mut state = self.state();
         let s = &mut *state;
         let mut hold = None;
@@ -129,6 +130,7 @@ impl Container {
             // While one looks for news, what has to be there before the commit is on its way.
             self.ledger.send_payloads()?;
             self.learn(s)?;
+            prepare(s)?;
             self.merge(s)?;
             if self.drops_batch(s) {
                 drop(hold);

@@ -38,6 +38,7 @@ mod snapshot_copy;
 mod source;
 mod statistics;
 mod storage_use;
+mod together;
 mod unlocked;
 
 use crate::*;

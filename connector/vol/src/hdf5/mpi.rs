@@ -19,6 +19,14 @@ const PROPERTY: &CStr = c"mpi_params_comm";
 /// The most bytes of an error's text that are told to the other processes.
 const TEXT: usize = 4096;
 
+/// Where a message has what all have to tell alike, behind the length of an error's text,
+const ALIKE: u32 = 16;
+/// and where it has flags.
+const FLAGS: u32 = 32;
+/// What is said where messages differ that have to be alike.
+const APART: &str = "the processes of the MPI program make different calls for a file that they have open together, or made a \
+                     different number of objects before, because a call failed in some of them";
+
 /// `MPI_Comm_rank` and `MPI_Comm_size`.
 type Ask<H> = unsafe extern "C" fn(H, *mut c_int) -> c_int;
 /// `MPI_Bcast`: buffer, count, type, root, communicator.
@@ -236,8 +244,13 @@ impl Processes {
         Ok(mode == COLLECTIVE)
     }
 
+    /// Whether MPI has ended: nobody waits for a message any more.
+    pub fn are_over(&self) -> bool {
+        self.messages.is_over()
+    }
+
     fn check(&self) -> Result<()> {
-        match self.messages.is_over() {
+        match self.are_over() {
             true => {
                 Err(Error::new(Minor::CannotOperate, "the file is used after the end of MPI (MPI_Finalize)"))
             }
@@ -272,24 +285,29 @@ impl Processes {
     /// # Errors
     /// Its own in a process that failed; else one that names the first such process and what it says.
     pub fn agree<T>(&self, done: Result<T>) -> Result<T> {
-        self.exchange(done, 0).map(|(done, _)| done)
+        self.exchange(done, 0, 0).map(|(done, _)| done)
     }
 
-    /// As [`agree`](Self::agree), and tells all some flags: the answer has those that anybody told.
+    /// As [`agree`](Self::agree), and tells all some flags: the answer has those that anybody told. `alike` has to be the same in
+    /// all: else they do different things, and none must take another's message for an answer.
     ///
     /// # Errors
-    /// As for [`agree`](Self::agree).
-    pub fn exchange<T>(&self, done: Result<T>, flags: u32) -> Result<(T, u32)> {
+    /// As for [`agree`](Self::agree), and if `alike` differs.
+    pub fn exchange<T>(&self, done: Result<T>, flags: u32, alike: u16) -> Result<(T, u32)> {
         let text = done.as_ref().err().map(|error| error.to_string()).unwrap_or_default();
         let text = &text.as_bytes()[..text.len().min(TEXT)];
         // One more than the text's length: 0 is success.
         let mine = if done.is_err() { text.len() as u64 + 1 } else { 0 };
-        let all = self.gather(&(mine | u64::from(flags) << 32).to_le_bytes())?;
+        let mine = mine | u64::from(alike) << ALIKE | u64::from(flags) << FLAGS;
+        let all = self.gather(&mine.to_le_bytes())?;
         let told = || all.as_chunks::<8>().0.iter().map(|entry| u64::from_le_bytes(*entry));
-        let flags = told().fold(0, |flags, entry| flags | (entry >> 32) as u32);
-        let lengths = told().map(|entry| entry & u64::from(u32::MAX));
+        let flags = told().fold(0, |flags, entry| flags | (entry >> FLAGS) as u32);
+        let lengths = told().map(|entry| entry & u64::from(u16::MAX));
         let Some((first, length)) = lengths.enumerate().find(|(_, length)| *length > 0) else {
-            return done.map(|done| (done, flags));
+            return match told().all(|entry| (entry >> ALIKE) as u16 == alike) {
+                true => done.map(|done| (done, flags)),
+                false => Err(Error::new(Minor::CannotOperate, APART)),
+            };
         };
         let mut said = text.to_vec();
         said.resize(usize::try_from(length - 1).unwrap_or(TEXT).min(TEXT), 0);

@@ -28,6 +28,7 @@ use crate::operations::virtual_dataset::extent;
 use crate::operations::virtual_dataset::io;
 use crate::operations::virtual_dataset::layout;
 use crate::session::Session;
+use crate::session::collective::CollectiveChange;
 use crate::transfer;
 use crate::transfer::filter_pipeline::{self, LentDataset};
 use crate::transfer::memory::borrowed::lend;
@@ -58,7 +59,8 @@ pub fn create(
     name: Option<&[u8]>,
     new: &NewDataset,
 ) -> Result<Handle> {
-    handle.session()?.change_structure(|| make(handle, location, name, new)).map(Handle::Dataset)
+    let make = || make(handle, location, name, new);
+    handle.session()?.change_structure(CollectiveChange::Made, make).map(Handle::Dataset)
 }
 
 fn make(
@@ -467,7 +469,7 @@ pub fn access_list(handle: &Handle) -> Result<Id> {
 /// `H5Dset_extent`.
 pub fn set_extent(handle: &Handle, read_sizes: impl FnOnce(usize) -> Result<Vec<u64>>) -> Result<()> {
     let dataset = of(handle)?;
-    dataset.base.session.change_structure(|| resize(dataset, read_sizes))
+    dataset.base.session.change_structure(CollectiveChange::Resized, || resize(dataset, read_sizes))
 }
 
 fn resize(dataset: &DatasetHandle, read_sizes: impl FnOnce(usize) -> Result<Vec<u64>>) -> Result<()> {

@@ -25,6 +25,18 @@ pub fn commit(
     link_creation: Hid,
     creation: Hid,
 ) -> Result<Handle> {
+    let make = || make(handle, location, name, datatype, link_creation, creation);
+    handle.session()?.make_together(make).map(Handle::Datatype)
+}
+
+fn make(
+    handle: &Handle,
+    location: &Location<'_>,
+    name: Option<&[u8]>,
+    datatype: Hid,
+    link_creation: Hid,
+    creation: Hid,
+) -> Result<DatatypeHandle> {
     let base = located(handle, location)?;
     let library = base.session.library;
     if library.is_immutable(datatype)? {
@@ -43,7 +55,7 @@ pub fn commit(
     };
     let object = session.container.create_datatype(spec)?;
     let path = place.link(&object)?;
-    Ok(Handle::Datatype(DatatypeHandle { native, base: ObjectHandle { session, object, path } }))
+    Ok(DatatypeHandle { native, base: ObjectHandle { session, object, path } })
 }
 
 /// `H5Topen`.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 
-use h5lake_container::{Access, Container, FileCreation, Replace, Target};
+use h5lake_container::{Access, Container, FileCreation, Replace, Target, Together};
 use h5lake_ledger::{At, Probe};
 
 use crate::config::{Config, NativeFiles};
@@ -46,8 +46,8 @@ pub(super) struct OpenRequest<'a> {
     pub(super) name: &'a [u8],
     pub(super) flags: OpenFlags,
     pub(super) access: Hid,
-    /// Whether processes open it together.
-    pub(super) together: bool,
+    /// The processes that open it together.
+    pub(super) together: Option<Together>,
 }
 
 /// `H5Fcreate`. When this returns an empty container lies at the name; what lay there is gone.
@@ -65,16 +65,14 @@ pub fn create(
     }
     let together = together(library, access)?;
     // A process that looked later could already see what another has made.
-    let place = agreed(
-        &together,
-        names::place_of_new(name, config).and_then(|place| {
-            check_newest(&place, Minor::CannotCreateFile, "create", name)?;
-            check_replaceable(library, &place, name, flags, access)?;
-            shareable(&together, place)
-        }),
-    )?;
+    let place = agreed(&together, || {
+        let place = names::place_of_new(name, config)?;
+        check_newest(&place, Minor::CannotCreateFile, "create", name)?;
+        check_replaceable(library, &place, name, flags, access)?;
+        shareable(&together, place)
+    })?;
     let request =
-        OpenRequest { library, config, place: &place, name, flags, access, together: together.is_some() };
+        OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
     let make = || make(request, creation);
     let container = match &together {
         None => make()?,
@@ -140,17 +138,21 @@ fn tell_of_driver(driver: &str) {
 /// What is wrong with the settings.
 pub fn settings(library: Library, access: Hid, read: Result<Config>) -> Result<Config> {
     match read {
-        Err(error) => agreed(&together(library, access)?, Err(error)),
+        Err(error) => agreed(&together(library, access)?, || Err(error)),
         settings => settings,
     }
 }
 
 /// Told to all who open a file together, if it failed.
-fn agreed<T>(together: &Option<Arc<CollectiveFile>>, done: Result<T>) -> Result<T> {
+fn agreed<T>(together: &Option<Arc<CollectiveFile>>, body: impl FnOnce() -> Result<T>) -> Result<T> {
     match together {
-        Some(all) => all.agree(done),
-        None => done,
+        Some(all) => all.agree(body),
+        None => body(),
     }
+}
+
+fn part(together: &Option<Arc<CollectiveFile>>) -> Option<Together> {
+    together.as_ref().map(|all| all.part())
 }
 
 /// A store in memory is seen by one process alone.
@@ -240,7 +242,7 @@ fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<
 /// programs reserve names with temporary files.
 pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
     let together = together(library, access)?;
-    match agreed(&together, native::storage(library, config, name, access, flags.access()))? {
+    match agreed(&together, || native::storage(library, config, name, access, flags.access()))? {
         NamedFile::Native => {
             native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
             library.open_native_file(name, flags, access, config.native_filters)
@@ -260,7 +262,7 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
                 name,
                 flags,
                 access,
-                together: together.is_some(),
+                together: part(&together),
             };
             let session = match open_container(request, together) {
                 Ok(session) => session,
@@ -307,7 +309,7 @@ pub fn open_named(
 ) -> Result<Opened> {
     let together = together(library, access)?;
     let request =
-        OpenRequest { library, config, place: &place, name, flags, access, together: together.is_some() };
+        OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
     match open_container(request, together) {
         Ok(session) => Ok(Opened::Container(session)),
         Err(error) => object_file::open_instead(to_read(request), error).map(Opened::Native),
@@ -337,7 +339,7 @@ pub fn open_source(
 ) -> Result<OpenedSource> {
     let together = together(library, access)?;
     let request =
-        OpenRequest { library, config, place: &place, name, flags, access, together: together.is_some() };
+        OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
     match open_container(request, together) {
         Ok(session) => Ok(OpenedSource::Container(session)),
         Err(error) => {
@@ -372,7 +374,8 @@ fn open_container(request: OpenRequest<'_>, together: Option<Arc<CollectiveFile>
 
 /// Refuses processes that want to write a branch together.
 fn check_one_process(request: OpenRequest<'_>) -> Result<()> {
-    let (Some(at @ At::Branch(_)), true, true) = (request.place.at, request.together, request.flags.write)
+    let (Some(at @ At::Branch(_)), true, true) =
+        (request.place.at, request.together.is_some(), request.flags.write)
     else {
         return Ok(());
     };
@@ -564,7 +567,8 @@ fn lies_locally(name: &[u8]) -> bool {
 pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<()> {
     let together = together(library, access)?;
     // A process that looked later could already miss what another has deleted.
-    let place = match agreed(&together, native::storage(library, config, name, access, Access::ReadWrite))? {
+    let place = match agreed(&together, || native::storage(library, config, name, access, Access::ReadWrite))?
+    {
         NamedFile::Native => {
             native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
             return library.delete_native_file(name, access);
@@ -572,7 +576,7 @@ pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Re
         NamedFile::Container(place) => *place,
     };
     let is_mine = together.as_ref().is_none_or(|all| all.is_first());
-    agreed(&together, if is_mine { delete_container(config, place, name) } else { Ok(()) })
+    agreed(&together, || if is_mine { delete_container(config, place, name) } else { Ok(()) })
 }
 
 fn delete_container(config: &Config, place: Place, name: &[u8]) -> Result<()> {

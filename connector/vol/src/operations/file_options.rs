@@ -33,9 +33,11 @@ pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
     options.ledger.foreign = place.foreign.clone();
     options.ledger.retention = config.retention;
     options.ledger.salvage = config.salvage;
-    options.ledger.writers = if config.many_writers || together { Writers::Many } else { Writers::One };
+    options.ledger.writers =
+        if config.many_writers || together.is_some() { Writers::Many } else { Writers::One };
     // What two processes of an MPI program write to the same elements is for them to agree on; MPI does not say who wins.
-    options.on_conflict = if together { OnConflict::Last } else { config.on_conflict };
+    options.on_conflict = if together.is_some() { OnConflict::Last } else { config.on_conflict };
+    options.together = together;
     options.ledger.sync = config.sync;
     options.ledger.lock = locking(library, access)?;
     options.ledger.source_opener = Some(FollowedSources::opener(config, names::folder_of(name, config)));

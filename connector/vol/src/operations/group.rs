@@ -24,13 +24,24 @@ pub fn create(
     link_creation: Hid,
     creation: Hid,
 ) -> Result<Handle> {
+    let make = || make(handle, location, name, link_creation, creation);
+    handle.session()?.make_together(make).map(Handle::Group)
+}
+
+fn make(
+    handle: &Handle,
+    location: &Location<'_>,
+    name: Option<&[u8]>,
+    link_creation: Hid,
+    creation: Hid,
+) -> Result<ObjectHandle> {
     let base = located(handle, location)?;
     let spec = spec_of(base.session.library, creation)?;
     let place = NewPlace::find_like(base, name, link_creation, creation)?;
     let session = place.session.clone();
     let object = session.container.create_group(spec)?;
     let path = place.link(&object)?;
-    Ok(Handle::Group(ObjectHandle { session, object, path }))
+    Ok(ObjectHandle { session, object, path })
 }
 
 /// `H5Gopen`.

@@ -192,14 +192,14 @@ fn open_object(handle: &Handle) -> Result<(Arc<Session>, ObjectId)> {
 }
 
 /// `H5Oflush`, `H5Dflush`, `H5Gflush`, `H5Tflush`: a commit of everything that is staged. When it returns the
-/// data is as durable as the file's settings ask.
-pub fn flush(handle: &Handle) -> Result<()> {
+/// data is as durable as the file's settings ask. If something has failed `before`, nothing is committed.
+pub fn flush(handle: &Handle, before: Result<()>) -> Result<()> {
     let session = handle.session()?;
-    session.complete_and_tell()?;
-    match &session.together {
-        Some(_) => session.commit(),
-        None => Ok(session.container.flush()?),
+    if session.together.is_some() {
+        return session.commit(before);
     }
+    before.and(session.complete_and_tell())?;
+    Ok(session.container.flush()?)
 }
 
 /// `H5Orefresh` and its kin: a reader moves to the newest snapshot.
@@ -244,7 +244,21 @@ pub fn copy(
     link_creation: Hid,
 ) -> Result<()> {
     // A copy of what one process wrote must not lack what another wrote.
-    source.session()?.settle()?;
+    let settled = source.session()?.settle();
+    destination.session()?.make_together(|| {
+        settled?;
+        let names = (source_name, destination_name);
+        copy_here((source, from), (destination, to), names, copy_list, link_creation)
+    })
+}
+
+fn copy_here(
+    (source, from): (&Handle, &Location<'_>),
+    (destination, to): (&Handle, &Location<'_>),
+    (source_name, destination_name): (&[u8], &[u8]),
+    copy_list: Hid,
+    link_creation: Hid,
+) -> Result<()> {
     let from_base = group::located(source, from)?;
     let found = from_base.find(&Location::ByName { name: source_name, access: 0 })?;
     let to_base = group::located(destination, to)?;

@@ -29,7 +29,7 @@ pub(super) fn open_instead(request: OpenRequest<'_>, error: Error) -> Result<Han
 /// What forbids opening it.
 pub(super) fn find(request: OpenRequest<'_>) -> Result<Option<Arc<ObjectFile>>> {
     let OpenRequest { library, config, place, name, flags, together, .. } = request;
-    if together && place.foreign.native_hdf5().is_none() {
+    if together.is_some() && place.foreign.native_hdf5().is_none() {
         // Of processes that open a file together the first one has looked.
         let _looked = Container::open(&place.target, Access::ReadOnly, options(request)?);
     }

@@ -35,7 +35,7 @@ pub(super) fn target(request: OpenRequest<'_>) -> Result<Target> {
         )
     };
     let others = match (together, config.many_writers) {
-        (true, _) => Some("the MPI driver has several"),
+        (Some(_), _) => Some("the MPI driver has several"),
         (_, true) => Some("writers=many asks for several"),
         _ => None,
     };

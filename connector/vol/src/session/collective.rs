@@ -7,12 +7,15 @@
 //! A transfer that all take part in, and a call that makes or resizes a dataset, tells all processes in one message each whether
 //! it failed and who has something to commit. So a collective read first commits what any process has written.
 
+use std::any::Any;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use h5lake_container::{Container, Dataset, ObjectId, Options, Recoverability, Selection, Target};
+use h5lake_container::{
+    Container, Dataset, NumberSource, ObjectId, Options, Recoverability, Selection, Target, Together,
+};
 use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Minor, Result};
@@ -28,8 +31,10 @@ pub struct CollectiveFile {
     processes: Processes,
     /// Whether every write is seen by all at once (`H5Fset_mpi_atomicity`).
     atomic: AtomicBool,
-    /// Whether this process is in a transfer that all take part in.
+    /// Whether this process is in a call that all take part in.
     in_collective: AtomicBool,
+    /// Whether all have heard within such a call that it failed.
+    is_told: AtomicBool,
     /// When datasets that all made or resized are committed before a flush.
     structure: Mutex<Pace>,
     /// When elements that all wrote are committed before a flush.
@@ -74,17 +79,37 @@ const READ: u32 = 4;
 const LEFT: u32 = 8;
 /// Told to all: this process has read by itself.
 const LOOKED: u32 = 16;
+/// Told to all: a dataset has shrunk since the last commit.
+const CUT: u32 = 32;
 
 /// From this bit on each process tells why it would not take part in a collective transfer natively.
 const CAUSES: u32 = 8;
+
+/// Told alike by all who take numbers for new objects,
+const NUMBERS: u16 = 1;
+/// and by all who have made or resized an object, with the lowest bits of the next number.
+const NEXT: u16 = 0x8000;
+
+/// What is said in a process that has heard of another's failure before.
+const FAILED: &str = "another process of the MPI program failed";
 
 /// What all change in one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CollectiveChange {
     /// Elements of datasets.
     Elements,
-    /// A dataset is made or resized.
-    Structure,
+    /// An object is made.
+    Made,
+    /// A dataset is resized.
+    Resized,
+}
+
+/// What was done, and the panic that ended it: the others wait for a message all the same.
+fn outcome<T>(done: std::thread::Result<Result<T>>) -> (Result<T>, Option<Box<dyn Any + Send>>) {
+    match done {
+        Ok(done) => (done, None),
+        Err(panic) => (Err(Error::new(Minor::Internal, "a panic")), Some(panic)),
+    }
 }
 
 fn bit(id: ObjectId) -> u64 {
@@ -98,6 +123,7 @@ impl CollectiveFile {
             processes,
             atomic: AtomicBool::default(),
             in_collective: AtomicBool::default(),
+            is_told: AtomicBool::default(),
             structure: Mutex::default(),
             elements: Mutex::default(),
             own: Mutex::default(),
@@ -116,12 +142,27 @@ impl CollectiveFile {
         self.processes.rank() == 0
     }
 
-    /// See [`Processes::agree`].
+    /// This process, as a container that all open knows it.
+    pub fn part(&self) -> Together {
+        Together { processes: self.processes.size(), rank: self.processes.rank() }
+    }
+
+    /// Does a part of what all do; if it fails in one, by a panic too, it fails in all. See [`Processes::agree`].
     ///
     /// # Errors
     /// If any process failed.
-    pub fn agree<T>(&self, done: Result<T>) -> Result<T> {
-        self.processes.agree(done)
+    pub fn agree<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let (done, panic) = outcome(catch_unwind(AssertUnwindSafe(body)));
+        let told = self.processes.agree(done);
+        panic.map_or(told, |panic| resume_unwind(panic))
+    }
+
+    /// As [`agree`](Self::agree) for what another part has done, as long as there is somebody to tell.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn agree_if_any(&self, done: Result<()>) -> Result<()> {
+        if self.processes.are_over() { done } else { self.agree(|| done) }
     }
 
     /// Opens a container in all processes: where `make` is given, the first one makes it, and the others then open it.
@@ -136,16 +177,22 @@ impl CollectiveFile {
     ) -> Result<Arc<Container>> {
         let container = match make {
             Some(make) => {
-                let made = self.agree(if self.is_first() { make().map(Some) } else { Ok(None) })?;
-                self.agree(made.map_or_else(open, Ok))?
+                let made = self.agree(|| if self.is_first() { make().map(Some) } else { Ok(None) })?;
+                self.agree(|| made.map_or_else(open, Ok))?
             }
-            None => self.agree(open())?,
+            None => self.agree(open)?,
         };
         if container.writable() {
-            let together = self.clone();
-            container.number_together(Arc::new(move |count, take| together.number(count, take)));
+            container.number_together(self.numbers());
+            // One process may have given more of them than another, as long as it had the container alone.
+            container.forget_numbers();
         }
         Ok(container)
+    }
+
+    fn numbers(self: &Arc<Self>) -> NumberSource {
+        let together = self.clone();
+        Arc::new(move |count, take| together.number(count, take))
     }
 
     /// Numbers for new objects, the same in all processes: the first one takes them. Collective, as making objects is.
@@ -154,41 +201,52 @@ impl CollectiveFile {
         count: u64,
         take: &dyn Fn(u64) -> h5lake_container::Result<u64>,
     ) -> h5lake_container::Result<u64> {
-        let taken = if self.is_first() { take(count).map_err(Error::from) } else { Ok(0) };
-        let told = self.agree(taken).and_then(|first| self.processes.number_of_first(first));
-        told.map_err(|error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string()))
+        let failed = |text: String| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, text);
+        if self.is_told.load(Ordering::Relaxed) {
+            return Err(failed(FAILED.into()));
+        }
+        let take = || if self.is_first() { take(count).map_err(Error::from) } else { Ok(0) };
+        let (taken, panic) = outcome(catch_unwind(AssertUnwindSafe(take)));
+        let told = self.processes.exchange(taken, 0, NUMBERS);
+        // Whose call has failed tells it in its last message, which the others get here: it has no other for them.
+        self.is_told.store(told.is_err() && self.is_collective(), Ordering::Relaxed);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+        told.and_then(|(first, _)| self.processes.number_of_first(first)).map_err(|e| failed(e.to_string()))
     }
 
-    /// Commits what all have written, and moves all to the version that has it. Collective.
+    /// Commits what all have written, and moves all to the version that has it. If what comes `before` it has failed in one,
+    /// nothing is committed. Collective.
     ///
     /// # Errors
     /// If any process failed.
-    pub fn flush(&self, container: &Container) -> Result<()> {
+    pub fn flush(&self, container: &Container, before: Result<()>) -> Result<()> {
         // Only when all are here: one that comes later may look at the newest version before, and would then find there what
         // it has yet to make itself.
-        self.tell(container, Ok(()), self.flags(container))?;
+        self.tell(container, before, self.flags(container), 0)?;
         self.commit(container)
     }
 
     /// The same when all are known to be here, because each of them has just told something. Collective.
     fn commit(&self, container: &Container) -> Result<()> {
         let first = self.is_first();
-        self.agree(if first { container.flush().map_err(Error::from) } else { Ok(()) })?;
-        self.agree(if first { Ok(()) } else { container.flush_elements().map_err(Error::from) })?;
-        self.agree(container.refresh().map_err(Error::from))?;
+        self.agree(|| if first { Ok(container.flush_for_all()?) } else { Ok(()) })?;
+        self.agree(|| if first { Ok(()) } else { Ok(container.flush_elements()?) })?;
+        self.agree(|| Ok(container.refresh()?))?;
         self.left.lock().clear();
         Ok(())
     }
 
     /// The same at a close, and what all processes then expect of another try. Collective.
-    pub fn last_flush(&self, container: &Container) -> (Result<()>, Recoverability) {
-        let done = self.flush(container);
+    pub fn last_flush(&self, container: &Container, before: Result<()>) -> (Result<()>, Recoverability) {
+        let done = self.flush(container, before);
         // It failed in all if it failed in one.
         if done.is_ok() {
             self.left_room.store(container.room_left_to_others(), Ordering::Relaxed);
             return (done, Recoverability::Open);
         }
-        let lost = if container.is_lost() { Err(Error::argument("lost")) } else { Ok(()) };
+        let lost = || if container.is_lost() { Err(Error::argument("lost")) } else { Ok(()) };
         let recoverability =
             if self.agree(lost).is_err() { Recoverability::Lost } else { Recoverability::Open };
         (done, recoverability)
@@ -201,33 +259,35 @@ impl CollectiveFile {
     /// # Errors
     /// If any process failed.
     pub fn change<T>(
-        &self,
+        self: &Arc<Self>,
         container: &Container,
         kind: CollectiveChange,
         cause: u32,
         body: impl FnOnce() -> Result<T>,
     ) -> Result<(T, u32)> {
-        let pace = if kind == CollectiveChange::Structure { &self.structure } else { &self.elements };
-        let done = self.during(body);
-        let (done, panic) = match done {
-            Ok(done) => (done, None),
-            // The others wait for this one's message.
-            Err(panic) => (Err(Error::new(Minor::Internal, "a panic")), Some(panic)),
+        let is_structure = kind != CollectiveChange::Elements;
+        let pace = if is_structure { &self.structure } else { &self.elements };
+        let flags = || {
+            let is_due = self.is_first() && pace.lock().is_due();
+            self.flags(container)
+                | flag(is_due, DUE)
+                | flag(self.has_read.swap(false, Ordering::Relaxed), READ)
+                | cause << CAUSES
         };
-        let is_due = self.is_first() && pace.lock().is_due();
-        let flags = self.flags(container)
-            | flag(is_due, DUE)
-            | flag(self.has_read.swap(false, Ordering::Relaxed), READ)
-            | cause << CAUSES;
-        let told = self.tell(container, done, flags);
-        if let Some(panic) = panic {
-            resume_unwind(panic);
-        }
-        let (done, told) = told?;
+        let (done, told) = match kind {
+            CollectiveChange::Made | CollectiveChange::Resized => {
+                self.make_telling(container, kind, flags, body)?
+            }
+            CollectiveChange::Elements => {
+                let (done, panic) = outcome(self.during(body));
+                let told = self.tell(container, done, flags(), 0);
+                panic.map_or(told, |panic| resume_unwind(panic))?
+            }
+        };
         let wanted = pace.lock().is_turn(told & READ != 0) || told & DUE != 0 || self.is_eager();
-        let commits = match (self.is_atomic(), kind) {
-            (true, kind) => kind == CollectiveChange::Structure,
-            (false, _) => wanted && told & CHANGED != 0,
+        let commits = match self.is_atomic() {
+            true => is_structure,
+            false => (wanted && told & CHANGED != 0) || (is_structure && told & CUT != 0),
         };
         if commits {
             let started = std::time::Instant::now();
@@ -237,13 +297,49 @@ impl CollectiveFile {
         Ok((done, told >> CAUSES))
     }
 
+    /// What all make in a call that all take part in: if it fails in one, it fails in all.
+    ///
+    /// # Errors
+    /// If any process failed, or the processes have made different numbers of objects before.
+    pub fn make<T>(self: &Arc<Self>, container: &Container, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let flags = || self.flags(container);
+        self.make_telling(container, CollectiveChange::Made, flags, body).map(|(done, _)| done)
+    }
+
+    fn make_telling<T>(
+        self: &Arc<Self>,
+        container: &Container,
+        kind: CollectiveChange,
+        flags: impl FnOnce() -> u32,
+        body: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, u32)> {
+        // Of those who opened the container together, these hear of a failure.
+        container.number_together(self.numbers());
+        self.is_told.store(false, Ordering::Relaxed);
+        let (done, panic) = outcome(self.during(|| {
+            if kind == CollectiveChange::Made {
+                container.prepare_number()?;
+            }
+            body()
+        }));
+        let told = match self.is_told.swap(false, Ordering::Relaxed) {
+            true => done.and_then(|_| Err(Error::new(Minor::CannotOperate, FAILED))),
+            false => self.tell(container, done, flags(), NEXT | container.next_number() as u16),
+        };
+        if told.is_err() {
+            // Some may have given a number to what others have not made.
+            container.forget_numbers();
+        }
+        panic.map_or(told, |panic| resume_unwind(panic))
+    }
+
     /// Begins what all do with what was written: commits whatever any process has changed, and moves all to the version that has
     /// it. Without changes it costs one message. `cause` is told to all, and the answer has what anybody told. Collective.
     ///
     /// # Errors
     /// If any process failed.
     pub fn settle(&self, container: &Container, cause: u32) -> Result<u32> {
-        let ((), told) = self.tell(container, Ok(()), self.flags(container) | cause << CAUSES)?;
+        let ((), told) = self.tell(container, Ok(()), self.flags(container) | cause << CAUSES, 0)?;
         self.elements.lock().was_read();
         match told & CHANGED {
             0 => container.look_at_others()?,
@@ -257,7 +353,7 @@ impl CollectiveFile {
     /// # Errors
     /// Those of MPI.
     pub fn tell_causes(&self, cause: u32) -> Result<u32> {
-        self.processes.exchange(Ok(()), cause << CAUSES).map(|((), told)| told >> CAUSES)
+        self.processes.exchange(Ok(()), cause << CAUSES, 0).map(|((), told)| told >> CAUSES)
     }
 
     /// What is to be told of this process.
@@ -265,11 +361,12 @@ impl CollectiveFile {
         flag(container.has_changes(), CHANGED)
             | flag(!self.left.lock().is_empty(), LEFT)
             | flag(!self.looked.lock().is_empty(), LOOKED)
+            | flag(container.has_cut(), CUT)
     }
 
     /// Talks to all others. If there is reason to, all find out whether anybody has read what another had not committed.
-    fn tell<T>(&self, container: &Container, done: Result<T>, flags: u32) -> Result<(T, u32)> {
-        let told = self.processes.exchange(done, flags)?;
+    fn tell<T>(&self, container: &Container, done: Result<T>, flags: u32, alike: u16) -> Result<(T, u32)> {
+        let told = self.processes.exchange(done, flags, alike)?;
         if told.1 & LEFT != 0 && told.1 & LOOKED != 0 && !self.is_eager() {
             self.compare(container)?;
         }
@@ -337,7 +434,7 @@ impl CollectiveFile {
         if self.is_first() {
             self.give_back(left);
         }
-        self.agree(Ok(())).ok();
+        self.agree(|| Ok(())).ok();
     }
 
     fn give_back(&self, left: u64) {

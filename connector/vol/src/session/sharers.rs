@@ -40,11 +40,20 @@ impl Session {
     ///
     /// # Errors
     /// If any process failed.
-    pub fn change_structure<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn change_structure<T>(&self, kind: CollectiveChange, body: impl FnOnce() -> Result<T>) -> Result<T> {
         match self.sharers().filter(|_| self.container.writable()) {
-            Some(together) => {
-                together.change(&self.container, CollectiveChange::Structure, 0, body).map(|(done, _)| done)
-            }
+            Some(together) => together.change(&self.container, kind, 0, body).map(|(done, _)| done),
+            None => body(),
+        }
+    }
+
+    /// Makes an object that is no dataset, which all processes do; see [`CollectiveFile::make`].
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn make_together<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.sharers().filter(|_| self.container.writable()) {
+            Some(together) => together.make(&self.container, body),
             None => body(),
         }
     }

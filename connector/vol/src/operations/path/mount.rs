@@ -74,7 +74,11 @@ pub fn flush_others(handle: &Handle) -> Result<()> {
         top = below;
     }
     let others = [mounted_on(&top), vec![top]].concat();
-    others.iter().filter(|other| !Arc::ptr_eq(other, &session)).try_for_each(|other| other.commit())
+    // All of them: other processes wait in what they have open together with this one.
+    others
+        .iter()
+        .filter(|other| !Arc::ptr_eq(other, &session))
+        .fold(Ok(()), |done, other| done.and(other.commit(Ok(()))))
 }
 
 fn parent_of(session: &Session) -> Option<Arc<Session>> {

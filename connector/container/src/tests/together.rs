@@ -1,0 +1,238 @@
+//! Processes that write one container together: each is played by a container of its own, and one thread does in turn what all do.
+
+use super::many::{all, check, chunked, find, open, options, part, there};
+use super::*;
+use std::collections::HashMap;
+
+/// Numbers of new objects: who asks first for a range takes it, and the others get the same.
+#[derive(Default)]
+struct Numbers {
+    taken: h5lake_ledger::locks::Mutex<HashMap<usize, u64>>,
+}
+
+impl Numbers {
+    /// The source of one process.
+    fn source(self: &Arc<Self>) -> crate::ids::NumberSource {
+        let (numbers, asked) = (self.clone(), std::sync::atomic::AtomicUsize::new(0));
+        Arc::new(move |count, take| {
+            let turn = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let mut taken = numbers.taken.lock();
+            if let Some(first) = taken.get(&turn) {
+                return Ok(*first);
+            }
+            let first = take(count)?;
+            taken.insert(turn, first);
+            Ok(first)
+        })
+    }
+}
+
+fn as_process(rank: usize) -> Options {
+    let together = Some(Together { processes: 2, rank });
+    Options { together, on_conflict: OnConflict::Last, ..options() }
+}
+
+/// Two processes that have a container open.
+fn processes(p: &Place) -> [Arc<Container>; 2] {
+    drop(p.create_with(options()));
+    let numbers = Arc::new(Numbers::default());
+    std::array::from_fn(|rank| {
+        let c = Container::open_apart(&p.target, Access::ReadWrite, &as_process(rank)).unwrap();
+        c.number_together(numbers.source());
+        c.forget_numbers();
+        c
+    })
+}
+
+/// What all do at a flush.
+fn flush(processes: &[Arc<Container>; 2]) {
+    processes[0].flush_for_all().unwrap();
+    processes[1].flush_elements().unwrap();
+    processes.iter().for_each(|c| _ = c.refresh().unwrap());
+}
+
+fn write(c: &Arc<Container>, path: &[u8], start: u64, count: u64, value: u8) {
+    open(c, path).write(&part(start, count), &vec![value; count as usize * 4]).unwrap();
+}
+
+fn make(processes: &[Arc<Container>; 2], name: &[u8]) {
+    processes.iter().for_each(|c| drop(dataset(c, name, chunked(8, 8, false))));
+}
+
+#[test]
+fn elements_of_what_all_deleted_are_given_up() {
+    for p in places() {
+        for is_committed in [true, false] {
+            let all_of_them = processes(&p);
+            make(&all_of_them, b"kept");
+            make(&all_of_them, b"d");
+            if is_committed {
+                flush(&all_of_them);
+            }
+            let [first, second] = &all_of_them;
+            write(second, b"kept", 0, 8, 5);
+            write(second, b"d", 0, 8, 7);
+            for c in [first, second] {
+                c.link_delete(c.root(), b"d").unwrap();
+            }
+            flush(&all_of_them);
+            drop(all_of_them);
+            let c = check(&p);
+            assert!(all(&open(&c, b"kept")) == [5; 32] && !there(&c, b"d"), "committed: {is_committed}");
+            drop(c);
+        }
+    }
+}
+
+#[test]
+fn elements_of_what_another_program_deleted_are_told() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make(&all_of_them, b"d");
+        flush(&all_of_them);
+        let other = super::many::apart(&p);
+        other.link_delete(other.root(), b"d").unwrap();
+        other.flush().unwrap();
+        write(&all_of_them[1], b"d", 0, 8, 7);
+        all_of_them[0].flush_for_all().unwrap();
+        let told = all_of_them[1].flush_elements().unwrap_err();
+        assert!(told.to_string().contains("/d, which was deleted,"), "{told}");
+        drop((all_of_them, other));
+        check(&p);
+    }
+}
+
+/// An unlinked dataset that somebody has open has its elements: it may get a link again.
+#[test]
+fn elements_of_what_is_open_without_a_link_stay() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make(&all_of_them, b"d");
+        let id = find(&all_of_them[0], b"d");
+        let opened: Vec<_> = all_of_them.iter().map(|c| c.dataset(id).unwrap()).collect();
+        flush(&all_of_them);
+        all_of_them.iter().for_each(|c| c.link_delete(c.root(), b"d").unwrap());
+        opened[1].write(&Selection::All, &[7; 32]).unwrap();
+        flush(&all_of_them);
+        for c in &all_of_them {
+            c.link_create(c.root(), b"e", LinkTarget::Hard(id), CharSet::Ascii).unwrap();
+        }
+        flush(&all_of_them);
+        drop((opened, all_of_them));
+        assert!(all(&open(&check(&p), b"e")) == [7; 32]);
+    }
+}
+
+#[test]
+fn a_cut_is_known_until_it_is_committed() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make(&all_of_them, b"d");
+        flush(&all_of_them);
+        for c in &all_of_them {
+            open(c, b"d").set_extent(&[16]).unwrap();
+            assert!(!c.has_cut());
+            open(c, b"d").set_extent(&[0]).unwrap();
+            open(c, b"d").set_extent(&[8]).unwrap();
+            assert!(c.has_cut());
+        }
+        flush(&all_of_them);
+        assert!(all_of_them.iter().all(|c| !c.has_cut()));
+        write(&all_of_them[0], b"d", 0, 4, 1);
+        write(&all_of_them[1], b"d", 4, 4, 2);
+        flush(&all_of_them);
+        drop(all_of_them);
+        assert!(all(&open(&check(&p), b"d")) == [[1; 16], [2; 16]].concat());
+    }
+}
+
+#[test]
+fn a_part_that_all_cut_off_is_no_conflict() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make(&all_of_them, b"d");
+        flush(&all_of_them);
+        write(&all_of_them[0], b"d", 0, 4, 1);
+        write(&all_of_them[1], b"d", 4, 4, 2);
+        all_of_them.iter().for_each(|c| open(c, b"d").set_extent(&[6]).unwrap());
+        flush(&all_of_them);
+        all_of_them.iter().for_each(|c| open(c, b"d").set_extent(&[8]).unwrap());
+        flush(&all_of_them);
+        drop(all_of_them);
+        assert!(all(&open(&check(&p), b"d")) == [&[1; 16][..], &[2; 8], &[0; 8]].concat());
+    }
+}
+
+/// What a process stages alone would be committed before others have made it, or twice.
+#[test]
+fn a_flush_of_one_commits_elements_and_no_structure() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make(&all_of_them, b"d");
+        flush(&all_of_them);
+        make(&all_of_them, b"later");
+        let [first, second] = &all_of_them;
+        write(second, b"d", 0, 8, 7);
+        second.flush().unwrap();
+        second.flush_to_close().unwrap();
+        first.flush().unwrap();
+        let reader = p.open(Access::ReadOnly);
+        assert!(all(&open(&reader, b"d")) == [7; 32] && !there(&reader, b"later"));
+        drop(reader);
+        flush(&all_of_them);
+        drop(all_of_them);
+        assert!(there(&check(&p), b"later"));
+    }
+}
+
+/// After the last flush nobody asks the processes any more. What was changed since is committed once.
+#[test]
+fn what_comes_after_the_last_flush_is_committed_by_the_first() {
+    for p in places() {
+        let [first, second] = processes(&p);
+        make(&[first.clone(), second.clone()], b"d");
+        drop(second);
+        drop(first);
+        assert!(there(&check(&p), b"d"));
+    }
+}
+
+#[test]
+fn who_is_together_with_others_does_not_write_beside_them() {
+    for p in places() {
+        drop(p.create_with(options()));
+        let open_as =
+            |access, together| Container::open(&p.target, access, Options { together, ..as_process(0) });
+        let two = Some(Together { processes: 2, rank: 0 });
+        let one = Some(Together { processes: 1, rank: 0 });
+        let c = open_as(Access::ReadWrite, two).unwrap();
+        assert!(Arc::ptr_eq(&c, &open_as(Access::ReadWrite, two).unwrap()));
+        assert!(Arc::ptr_eq(&c, &open_as(Access::ReadOnly, two).unwrap()));
+        assert!(Arc::ptr_eq(&c, &open_as(Access::ReadOnly, None).unwrap()));
+        for (access, together) in
+            [(Access::ReadWrite, None), (Access::ReadWrite, one), (Access::ReadOnly, one)]
+        {
+            assert_eq!(open_as(access, together).unwrap_err().kind(), ErrorKind::Busy);
+        }
+        drop(c);
+        let c = open_as(Access::ReadWrite, None).unwrap();
+        assert_eq!(open_as(Access::ReadOnly, two).unwrap_err().kind(), ErrorKind::Busy);
+        drop(c);
+    }
+}
+
+/// After a failure of one, processes may stand at different numbers; they go on with others.
+#[test]
+fn numbers_are_the_same_again_once_they_are_forgotten() {
+    let p = memory();
+    let all_of_them = processes(&p);
+    make(&all_of_them, b"a");
+    dataset(&all_of_them[0], b"only here", chunked(8, 8, false));
+    assert_ne!(all_of_them[0].next_number(), all_of_them[1].next_number());
+    all_of_them.iter().for_each(|c| c.forget_numbers());
+    all_of_them.iter().for_each(|c| c.prepare_number().unwrap());
+    assert!(all_of_them[0].next_number() > 0);
+    assert_eq!(all_of_them[0].next_number(), all_of_them[1].next_number());
+    make(&all_of_them, b"b");
+    assert_eq!(find(&all_of_them[0], b"b"), find(&all_of_them[1], b"b"));
+}
