@@ -232,3 +232,47 @@ fn a_head_whose_sync_fails_is_not_written_over() {
         }
     }
 }
+
+/// One of many writers that syncs reads what another committed without a sync. It must not use the room that this freed.
+#[test]
+fn a_writer_that_syncs_does_not_use_what_anothers_unsynced_head_frees() {
+    let file = SimFile::container();
+    let locks_on = tempfile::NamedTempFile::new().unwrap();
+    let open = |sync| {
+        let options = Options { writers: Writers::Many, sync, ..Options::default() };
+        let raw = resyncing(Arc::new(file.clone()), sync, Writers::Many);
+        open_with(&file, locks_on.path(), raw, options)
+    };
+    let sectors = || {
+        let mut sectors = 0;
+        file.after_power_loss(|| {
+            sectors += 1;
+            false
+        });
+        sectors
+    };
+    let first = open(SyncPolicy::Commit);
+    let old = first.write_payload(&data(1, 300_000)).unwrap();
+    first.put(b"k", [&[1], &old.to_bytes()[..]].concat()).unwrap();
+    first.commit().unwrap();
+    let second = open(SyncPolicy::Process);
+    second.free_payload(&old).unwrap();
+    second.put(b"k", [&[0], &data(2, 20)[..]].concat()).unwrap();
+    second.commit().unwrap();
+    drop(second);
+    (0..2).for_each(|_| drop(first.advance(&|_| false).unwrap()));
+    let mut others = sectors();
+    first.write_payload(&data(3, 300_000)).unwrap();
+    // Of what was not synced, the payload alone arrives.
+    let left = file.after_power_loss(|| {
+        others -= 1;
+        others < 0
+    });
+    let left = SimFile::of(left).open(Access::ReadOnly, &Options::default()).unwrap();
+    let value = [data(1, 300_000), data(2, 20)][left.version() as usize - 1].clone();
+    assert_eq!(content(&left).unwrap(), Map::from([(b"k".to_vec(), value)]));
+    // It is told that its version is durable, though it staged nothing itself.
+    assert_eq!(first.commit().unwrap(), 2);
+    let left = SimFile::of(file.after_power_loss(|| false));
+    assert_eq!(left.open(Access::ReadOnly, &Options::default()).unwrap().version(), 2);
+}

@@ -61,8 +61,8 @@ pub(crate) struct FileWriter {
     /// Since this one began to write.
     has_written_head: bool,
     timekeeper: Timekeeper,
-    /// The head in force is not synced, and should be.
-    owes_sync: bool,
+    /// The highest sequence whose head is known to survive a loss of power; 0 before this one has synced anything.
+    durable: u64,
     /// Why nothing may be written any more.
     broken: Option<Error>,
 }
@@ -145,7 +145,7 @@ impl FileWriter {
             shared,
             has_written_head: false,
             timekeeper: Timekeeper::new(head.time),
-            owes_sync: false,
+            durable: 0,
             broken: None,
         }
     }
@@ -285,10 +285,6 @@ impl FileWriter {
     }
 
     fn wake_by(&mut self, raw: &dyn FileIo, locks: &Locks, rule: ReclaimRule) -> Result<()> {
-        if self.owes_sync {
-            // After a loss of power the head before may be the newest, which needs what it freed.
-            return Ok(());
-        }
         let (sequence, now) = (self.head.sequence, self.now());
         let rule = self.doubting(rule, now);
         // Asking for pins is a system call; time is asked first.
@@ -298,6 +294,9 @@ impl FileWriter {
         let own = self.shared.as_ref().and_then(Shared::oldest_pin).unwrap_or(sequence);
         let limit = |locks: &Locks| locks.lowest_pin(sequence).unwrap_or(sequence).min(own);
         let Some(last) = self.load(raw)?.last_ripe(limit(locks), now, rule) else { return Ok(()) };
+        if !self.is_freed_durably(raw, last) {
+            return Ok(());
+        }
         let mut until = last;
         if self.shared.is_some() {
             // Others write it too.

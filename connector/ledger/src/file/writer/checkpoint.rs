@@ -225,7 +225,7 @@ impl FileWriter {
     /// Cuts off what lies behind the end. Failing is harmless: those bytes belong to nobody.
     fn shorten(&mut self, raw: &dyn FileIo) {
         let end = self.head.end;
-        if !self.owes_sync && raw.len().is_ok_and(|len| len > end) {
+        if !self.owes_sync() && raw.len().is_ok_and(|len| len > end) {
             let _harmless = raw.set_len(end);
             self.pending.forget_length();
             self.growth.reached = 0;
