@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
 use crate::file::multi_writer::Shared;
-use crate::file::superblock::Slot;
+use crate::file::superblock::{FIXED, Fixed, Slot};
 use crate::file::version_lookup::OldVersions;
 use crate::file::writer::FileWriter;
 use crate::file::{FileStorage, lock, log, reclaim_horizon};
@@ -136,7 +136,8 @@ impl FileStorage {
             let mut fresh = FileWriter::new(self.target.clone(), *slot, &records, rule, sync, nonces, shared);
             fresh.take_blocks_ahead(&lock(&self.locks));
             fresh.keep_time(self.clock, self.fixed.created);
-            if self.fixed.tags {
+            fresh.tags.may_exist = self.fixed.tags || self.is_shared() && self.has_tags_by_now()?;
+            if fresh.tags.may_exist {
                 fresh.hold_runs(Held::Everything);
             }
             if let (Some(end), Some(journal)) = (self.earlier_end, lock(&self.journal).as_mut()) {
@@ -150,6 +151,16 @@ impl FileStorage {
         };
         let records = records.into_iter().map(|r| r.record).collect();
         Ok(RemoteCommits { version: slot.version, restart, records, root: None, skipped: Vec::new() })
+    }
+
+    /// Whether the head says by now that there may be tags. Between this writer's first look at the head and its first look at the
+    /// slots, another of many may have made the first tag and a checkpoint: then no record tells of it. The head says so before the
+    /// tag is committed, so it does when a slot is read that has the tag.
+    fn has_tags_by_now(&self) -> Result<bool> {
+        let mut head = [0; FIXED];
+        let read = self.raw.read_at(&mut head, 0);
+        read.map_err(|e| log::unreadable(&self.target, "head", &e))?;
+        Ok(Fixed::decode(&head, &self.target)?.tags)
     }
 
     /// Reads what `slot` has that an earlier reader of this process did not know. `None` if that one's log is not the

@@ -439,7 +439,7 @@ impl StorageCompaction for FileStorage {
 
 impl StorageTags for FileStorage {
     fn may_have_tags(&self) -> bool {
-        self.fixed.tags
+        self.fixed.tags || self.with_writer(|w, _, _| Ok(w.tags.may_exist)).unwrap_or(false)
     }
 
     fn hold(&self, held: Held, version: u64) {
