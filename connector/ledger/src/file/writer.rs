@@ -454,7 +454,8 @@ impl FileWriter {
         let end = self.used_end(raw)?;
         let notes =
             SpaceDelta { sequence: self.head.sequence + 1, end, used: space_delta::joined(used), freed };
-        let notes_bytes = notes.encode();
+        let damaged = |why: &str| Error::corrupt(&self.target, "notes of a record", why);
+        let notes_bytes = notes.encode().map_err(damaged)?;
         let time = self.next_time();
         let nonce = self.nonces.next();
         let by = Author::myself();

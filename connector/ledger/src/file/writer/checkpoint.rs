@@ -187,18 +187,28 @@ impl FileWriter {
         if runs.is_empty() && resting.is_empty() {
             return Ok(None);
         }
-        let bound = round(
-            space_delta::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_RESERVE_BYTES,
-        );
+        let (bytes, _) = self.encode_list(version, &runs, &resting, None)?;
+        let bound = round(bytes.len() as u64 + LIST_RESERVE_BYTES);
         let at = self.allocate(raw, locks, bound)?;
         self.checkpoint.fresh.insert(at, bound);
         let (runs, resting) = self.free_at_death(raw, coming)?;
-        let (bytes, crc) = space_delta::encode_list(version, &runs, &resting, Some(bound as usize));
+        let (bytes, crc) = self.encode_list(version, &runs, &resting, Some(bound as usize))?;
         if bytes.len() as u64 > bound {
             return Err(Error::invalid(&self.target, "a free list outgrew its room; commit again"));
         }
         self.put(raw, at, &bytes, "writing a free list")?;
         Ok(Some(PageRef { place: Address::file(at, bytes.len() as u64), crc }))
+    }
+
+    fn encode_list(
+        &self,
+        version: u64,
+        runs: &[(u64, u64)],
+        resting: &[PendingFree],
+        length: Option<usize>,
+    ) -> Result<(Vec<u8>, u32)> {
+        let encoded = space_delta::encode_list(version, runs, resting, length);
+        encoded.map_err(|why| Error::corrupt(&self.target, "free list", why))
     }
 
     /// What is free, and what rests, once the coming base counts, if this process dies then.
