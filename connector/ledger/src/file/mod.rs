@@ -50,6 +50,8 @@ mod pin_tests;
 #[cfg(test)]
 mod reopening_tests;
 #[cfg(test)]
+mod replaced_tests;
+#[cfg(test)]
 pub(crate) mod sim_file;
 #[cfg(test)]
 mod undercut_tests;
