@@ -44,6 +44,8 @@ mod end_of_file_tests;
 #[cfg(test)]
 mod full_tests;
 #[cfg(test)]
+mod length_tests;
+#[cfg(test)]
 mod multi_writer_crash_tests;
 #[cfg(test)]
 mod pin_tests;

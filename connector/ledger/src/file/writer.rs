@@ -161,9 +161,7 @@ impl FileWriter {
             let (of, mut free_space) = match self.head.free {
                 None => (self.head.base_version, FreeSpace::new(self.head.base_end)),
                 Some(p) => {
-                    let mut bytes = vec![0; p.place.length as usize];
-                    raw.read_at(&mut bytes, p.place.offset)
-                        .map_err(|e| log::unreadable(&self.target, "free list", &e))?;
+                    let bytes = log::read_block(raw, &p.place, "free list", &self.target)?;
                     space_delta::decode_list(&bytes, p.crc, self.head.base_end).map_err(damaged)?
                 }
             };
@@ -462,6 +460,13 @@ impl FileWriter {
         let header = Header { version, nonce, time, by, previous: self.head.record };
         let (bytes, crc) = record::encode(&header, &notes_bytes, entries);
         let length = bytes.len() as u64;
+        if length > log::MAX_BLOCK_BYTES {
+            let why = format!(
+                "a commit has a record of {length} bytes, and {} are possible; commit more often",
+                log::MAX_BLOCK_BYTES
+            );
+            return Err(Error::invalid(&self.target, why));
+        }
         let at = match self.kept_for_record(length) {
             Some(at) => at,
             None => self.allocate_record(raw, locks, length)?,

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::file::file_io::FileIo;
 use crate::file::free_space::{PendingFree, round, run_of};
 use crate::file::locks::Locks;
+use crate::file::log;
 use crate::file::space_delta::{self, Pairs};
 use crate::file::superblock::Slot;
 use crate::file::version_lookup;
@@ -189,6 +190,13 @@ impl FileWriter {
         }
         let (bytes, _) = self.encode_list(version, &runs, &resting, None)?;
         let bound = round(bytes.len() as u64 + LIST_RESERVE_BYTES);
+        if bound > log::MAX_BLOCK_BYTES {
+            let why = format!(
+                "the free list has {bound} bytes, and {} are possible; copy the container with 'h5lake copy'",
+                log::MAX_BLOCK_BYTES
+            );
+            return Err(Error::invalid(&self.target, why));
+        }
         let at = self.allocate(raw, locks, bound)?;
         self.checkpoint.fresh.insert(at, bound);
         let (runs, resting) = self.free_at_death(raw, coming)?;
