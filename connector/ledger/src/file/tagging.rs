@@ -142,7 +142,7 @@ impl FileStorage {
         let locks = lock(&self.locks);
         locks.pin(slot.sequence, &self.target)?;
         if slot.sequence != newest.sequence {
-            locks.unpin(newest.sequence);
+            locks.unpin_own(newest.sequence);
         }
         drop(locks);
         *seen = Some(slot);
