@@ -19,8 +19,8 @@ use crate::file::file_io::{FileIo, OsFile};
 use crate::file::locks::Locks;
 use crate::file::log;
 use crate::file::open::{container, is_at, locked, name, not_ours, unchecked_head};
-use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix};
-use crate::options::{Options, Replace, Replaced, Writers};
+use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix, sync_folder};
+use crate::options::{Options, Replace, Replaced, SyncPolicy, Writers};
 use crate::timekeeping::at_most;
 
 const MARK: &[u8] = b"replaced-";
@@ -227,7 +227,8 @@ pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
     let fail = |e: io::Error| Error::io(&target, "removing", &e);
     // Of a symbolic link the container stays.
     if path.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) {
-        return std::fs::remove_file(path).map_err(fail);
+        std::fs::remove_file(path).map_err(fail)?;
+        return sync_name(path, opts, &target);
     }
     // Who may not write the file may remove it all the same, and cannot lock it.
     let Ok(file) = File::options().read(true).write(true).open(path).map(Arc::new) else {
@@ -247,7 +248,20 @@ fn remove_kept(path: &Path, file: &Arc<File>, opts: &Options, target: &str) -> R
     let meta = file.metadata().map_err(fail)?;
     keep(path, file, opts, storage_now(file), target)?;
     // Else somebody has put another one there.
-    if is_at(path, (meta.dev(), meta.ino())) { std::fs::remove_file(path).map_err(fail) } else { Ok(()) }
+    if !is_at(path, (meta.dev(), meta.ino())) {
+        return Ok(());
+    }
+    std::fs::remove_file(path).map_err(fail)?;
+    sync_name(path, opts, target)
+}
+
+/// Makes it durable what a name leads to, where commits are.
+fn sync_name(path: &Path, opts: &Options, target: &str) -> Result<()> {
+    if opts.sync == SyncPolicy::Process {
+        return Ok(());
+    }
+    let what = "syncing the folder; after a loss of power the name may lead to what it led to before";
+    sync_folder(path).map_err(|e| Error::io(target, what, &e))
 }
 
 /// Keeps writers away from a container, damaged or not, that is about to lose its name; an error if one has it open. `None` if it is
@@ -337,7 +351,8 @@ pub(crate) fn restore(path: &Path, id: &[u8; 16], replace: Replace, opts: &Optio
     for _ in 0..MAX_ATTEMPTS {
         let present = match File::options().read(true).write(true).open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return rename_new(&hidden, path).map_err(fail);
+                rename_new(&hidden, path).map_err(fail)?;
+                return sync_name(path, opts, &target);
             }
             Ok(_) if replace != Replace::Atomically => {
                 return Err(Error::new(&target, ErrorKind::AlreadyExists));
@@ -374,6 +389,7 @@ fn restore_over(
     let kept = Options { retention: Some(time), ..opts.clone() };
     keep(path, present, &kept, storage_now(present), target)?;
     std::fs::rename(hidden, path).map_err(fail)?;
+    sync_name(path, opts, target)?;
     Ok(true)
 }
 

@@ -1,4 +1,4 @@
-//! Containers that cannot be read and lose their name.
+//! Containers that cannot be read and lose their name; and the folder's sync behind a removal and a restoration.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,9 +7,9 @@ use crate::checksum::seal;
 use crate::clock;
 use crate::error::ErrorKind;
 use crate::file::superblock::{FIXED, SLOT_PLACES};
-use crate::file::{expired, replaced};
+use crate::file::{expired, replaced, temporary};
 use crate::ledger::Ledger;
-use crate::options::{Options, Replace};
+use crate::options::{Options, Replace, SyncPolicy};
 
 const DAY: u64 = 86_400;
 const HEAD: [usize; 1] = [40];
@@ -123,4 +123,35 @@ fn a_damaged_container_is_not_replaced_while_a_writer_has_it_open() {
         assert!(matches!(refused.kind(), ErrorKind::Locked { .. }), "{refused}");
     }
     drop(open);
+}
+
+/// How often a folder was synced in `body`.
+fn folder_syncs(body: impl FnOnce()) -> u32 {
+    temporary::SYNCED_FOLDERS.set(0);
+    body();
+    temporary::SYNCED_FOLDERS.get()
+}
+
+#[test]
+fn a_removal_and_a_restoration_sync_the_folder_where_commits_are_synced() {
+    for (sync, syncs) in [(SyncPolicy::Commit, 1), (SyncPolicy::Process, 0)] {
+        for retention in [0, 50] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("a.h5");
+            let o = Options { sync, ..opts(Some(retention)) };
+            make(&path, &o);
+            assert_eq!(folder_syncs(|| Ledger::remove_file(&path, &o).unwrap()), syncs, "{o:?}");
+            let link = dir.path().join("link.h5");
+            std::os::unix::fs::symlink(&path, &link).unwrap();
+            make(&path, &o);
+            assert_eq!(folder_syncs(|| Ledger::remove_file(&link, &o).unwrap()), syncs, "a link: {o:?}");
+            let kept = |n: usize| Ledger::replaced_files(&path).unwrap().get(n).map(|r| r.id);
+            let Some(id) = kept(0) else { continue };
+            let restore = |id| Ledger::restore_file(&path, &id, Replace::Atomically, &o).unwrap();
+            assert_eq!(folder_syncs(|| restore(id)), syncs, "over another: {o:?}");
+            std::fs::remove_file(&path).unwrap();
+            let id = kept(0).unwrap();
+            assert_eq!(folder_syncs(|| restore(id)), syncs, "to a free name: {o:?}");
+        }
+    }
 }
