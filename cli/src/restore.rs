@@ -18,7 +18,7 @@ pub(crate) struct Before {
     version: u64,
     replaced: u64,
     until: u64,
-    /// Who replaced or deleted it, where that is known.
+    /// Who replaced or deleted it, where that is known; or that it is damaged.
     by: String,
 }
 
@@ -31,7 +31,8 @@ impl Before {
 
 impl From<Replaced> for Before {
     fn from(r: Replaced) -> Self {
-        Self { id: hex(&r.id), version: r.version, replaced: r.replaced, until: r.until, by: String::new() }
+        let by = if r.is_damaged { "(damaged)".to_owned() } else { String::new() };
+        Self { id: hex(&r.id), version: r.version, replaced: r.replaced, until: r.until, by }
     }
 }
 

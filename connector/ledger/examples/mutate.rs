@@ -1,9 +1,24 @@
 //! Changes bytes in the values of a container's map, under right checksums: `mutate FILE SEED LETTER [TEXT]` changes one to
-//! four bytes of one entry whose key begins with LETTER, at or behind TEXT in its value if that is there.
+//! four bytes of one entry whose key begins with LETTER, at or behind TEXT in its value if that is there. `mutate FILE SEED
+//! slots` makes the file a sparse one of terabytes, and has one pointer of the slots name most of it.
 //! What reads the container then has to refuse what is wrong with it by itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a tool for tests")]
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use h5lake_ledger::checksum::seal;
 use h5lake_ledger::{Access, Ledger, LockPolicy, Options};
+
+/// Where slots and their copies are, what each begins with, and how long it is (docs/format.md, "Slot").
+const SLOTS: [u64; 4] = [512, 768, 4096, 4352];
+const SLOT_MAGIC: &[u8] = b"h5lS";
+const SLOT_BYTES: usize = 152;
+/// Where in a slot the end of the container is, and its pointers: record, root, free list, history.
+const END_AT: usize = 28;
+const POINTERS_AT: [usize; 4] = [60, 80, 100, 120];
+const FIRST_EXTENT: u64 = 4608;
+const TIB: u64 = 1 << 40;
 
 /// Numbers that look random, always the same for one seed.
 struct Dice(u64);
@@ -37,13 +52,36 @@ fn find(value: &[u8], text: &[u8]) -> Option<usize> {
     value.windows(text.len().max(1)).position(|w| w == text)
 }
 
+/// Has each slot say that one of its pointers leads to terabytes, in a file that is that long.
+fn lie(path: &str, dice: &mut Dice) {
+    let file = File::options().read(true).write(true).open(path).expect("the file cannot be opened");
+    let (pointer, length) = (POINTERS_AT[dice.roll(POINTERS_AT.len())], TIB * (1 + dice.roll(7) as u64));
+    for at in SLOTS {
+        let mut slot = vec![0; SLOT_BYTES - 4];
+        file.read_exact_at(&mut slot, at).expect("the slots cannot be read");
+        if !slot.starts_with(SLOT_MAGIC) {
+            continue;
+        }
+        let numbers = [(END_AT, 8 * TIB), (pointer, FIRST_EXTENT), (pointer + 8, length)];
+        for (at, n) in numbers {
+            slot[at..at + 8].copy_from_slice(&n.to_le_bytes());
+        }
+        seal(&mut slot);
+        file.write_all_at(&slot, at).expect("the slots cannot be written");
+    }
+    file.set_len(8 * TIB).expect("the file cannot be lengthened");
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [path, seed, letter, rest @ ..] = &arguments[..] else {
-        eprintln!("usage: mutate FILE SEED LETTER [TEXT]");
+        eprintln!("usage: mutate FILE SEED LETTER [TEXT] | mutate FILE SEED slots");
         std::process::exit(2);
     };
     let mut dice = Dice(seed.parse().expect("SEED is a number"));
+    if letter == "slots" {
+        return lie(path, &mut dice);
+    }
     let text = rest.first().map_or(&[][..], |t| t.as_bytes());
     let options = Options { lock: LockPolicy::Off, ..Options::default() };
     let l =

@@ -67,6 +67,15 @@ fn fill_to(buffer: &mut Vec<u8>, len: usize) {
     }
 }
 
+/// So many zeros, whose number comes from a container; `None` where there is no memory for them.
+pub(crate) fn try_zeroed(len: u64) -> Option<Vec<u8>> {
+    let len = usize::try_from(len).ok()?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).ok()?;
+    bytes.resize(len, 0);
+    Some(bytes)
+}
+
 /// Gives a buffer up; it is kept if it is worth it and there is room.
 pub fn give(buffer: Vec<u8>) {
     if (MIN_POOLED_BYTES..=MAX_POOLED_BYTES).contains(&buffer.capacity()) {

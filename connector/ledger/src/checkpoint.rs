@@ -157,9 +157,7 @@ impl CheckpointWriter<'_> {
 
     fn moved_value(&self, e: &Extent) -> Result<Extent> {
         let storage = self.tree.storage;
-        let length = usize::try_from(e.len()).map_err(|_| self.damaged("an impossible length of a value"))?;
-        let mut value = vec![0; length];
-        payload::read(storage, e, 0, &mut value)?;
+        let value = payload::read_all(storage, e)?;
         let place = storage.checkpoint_write(&value)?;
         storage.checkpoint_free(e.place())?;
         Ok(Extent::of(place, &value))

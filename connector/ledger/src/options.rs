@@ -229,12 +229,14 @@ pub struct Replaced {
     pub replaced: u64,
     /// Until when it stays.
     pub until: u64,
-    /// Its newest version, and when that was committed.
+    /// Its newest version, and when that was committed; 0 where its head cannot be read.
     pub version: u64,
     /// In microseconds since 1970-01-01 UTC.
     pub time: u64,
     /// Bytes that it takes.
     pub bytes: u64,
+    /// Its head is damaged.
+    pub is_damaged: bool,
 }
 
 /// A container in a store that was replaced or deleted, and is kept for the retention time.

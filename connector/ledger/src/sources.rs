@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use object_stores::{ObjectMeta, ObjectStore};
 
-use crate::buffers::{MAX_POOLED_BYTES, Scratch};
+use crate::buffers::{MAX_POOLED_BYTES, Scratch, try_zeroed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::Mutex;
 use crate::side_by_side::side_by_side;
@@ -175,15 +175,11 @@ impl OpenSource {
 
 /// Room for a part whose length the container says.
 pub(crate) fn room_for(length: u64, target: &str) -> Result<Scratch> {
-    let none = || Error::invalid(target, format!("there is no memory for {length} bytes"));
-    let length = usize::try_from(length).map_err(|_| none())?;
-    if length <= MAX_POOLED_BYTES {
-        return Ok(Scratch::new(length));
+    if length <= MAX_POOLED_BYTES as u64 {
+        return Ok(Scratch::new(length as usize));
     }
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(length).map_err(|_| none())?;
-    bytes.resize(length, 0);
-    Ok(bytes.into())
+    let none = || Error::invalid(target, format!("there is no memory for {length} bytes"));
+    try_zeroed(length).map(Scratch::from).ok_or_else(none)
 }
 
 /// A part of a source that is wanted, and where its bytes go.

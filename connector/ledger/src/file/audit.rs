@@ -178,10 +178,9 @@ impl<'a> FileAudit<'a> {
         if p.place.offset.saturating_add(p.place.length) > length {
             return Ok(Err("the file ends before it".into()));
         }
-        let mut bytes = vec![0; usize::try_from(p.place.length).unwrap_or(usize::MAX)];
-        match raw.read_at(&mut bytes, p.place.offset) {
-            Ok(()) => Ok(Ok(bytes)),
-            Err(e) => Err(self.io(&e)),
+        match log::read_block(raw, &p.place, "free list", &self.storage.target) {
+            Ok(bytes) => Ok(Ok(bytes)),
+            Err(e) => why_damaged(&e).map(Err).ok_or(e),
         }
     }
 }

@@ -83,6 +83,82 @@ fn a_machine_that_dies_at_any_write_leaves_one_version_whole() {
     }
 }
 
+/// Dies at change `n` of a commit that follows an acknowledged version. Another process opens what is left, writes
+/// payloads, and the machine dies before it commits: the acknowledged version or a later one is whole.
+fn dies_after_a_dead_writer(o: &Options, n: u64) {
+    let f = SimFile::container();
+    let l = f.open(Access::ReadWrite, o).unwrap();
+    let (_, mut states, result) = work(&l, &Map::new(), COMMITS);
+    result.unwrap();
+    drop(l);
+    f.fail_at(n, Fault::Die);
+    if let Ok(l) = f.open(Access::ReadWrite, o) {
+        states.extend(work(&l, &states[COMMITS as usize], 1).1.into_iter().skip(1));
+    }
+    f.revive();
+    let l = f.open(Access::ReadWrite, o).unwrap();
+    for seed in 0..20 {
+        l.write_payload(&data(seed, [90_000, 40_000, 5000, 300][seed as usize % 4])).unwrap();
+    }
+    for seed in 0..6 {
+        let mut c = Chance::new(n * 31 + seed);
+        let left = f.after_power_loss(|| c.below(2) == 0);
+        check(left, COMMITS, &states, &format!("power lost after a death at change {n}, seed {seed}, {o:?}"));
+    }
+}
+
+#[test]
+fn a_writer_that_syncs_does_not_use_what_only_an_unsynced_head_frees() {
+    for o in ways(SyncPolicy::Commit) {
+        let f = SimFile::container();
+        let l = f.open(Access::ReadWrite, &o).unwrap();
+        let (_, states, result) = work(&l, &Map::new(), COMMITS);
+        result.unwrap();
+        drop(l);
+        f.fail_at(0, Fault::Die);
+        work(&f.open(Access::ReadWrite, &o).unwrap(), &states[COMMITS as usize], 1).2.unwrap();
+        let changes = f.changes();
+        assert!(changes > 4, "{changes} changes are too few to prove much");
+        (1..=changes).for_each(|n| dies_after_a_dead_writer(&o, n));
+    }
+}
+
+/// A container whose newest version was committed without a sync.
+fn with_an_unsynced_head() -> SimFile {
+    let f = SimFile::container();
+    for sync in [SyncPolicy::Commit, SyncPolicy::Process] {
+        let l = f.open(Access::ReadWrite, &opts(sync)).unwrap();
+        l.put(b"k", format!("{sync:?}")).unwrap();
+        l.commit().unwrap();
+    }
+    f.take_counts();
+    f
+}
+
+#[test]
+fn a_commit_of_nothing_makes_the_version_durable_that_was_found() {
+    let f = with_an_unsynced_head();
+    let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Commit)).unwrap();
+    assert_eq!(l.commit().unwrap(), 2);
+    let left = SimFile::of(f.after_power_loss(|| false));
+    assert_eq!(left.open(Access::ReadOnly, &Options::default()).unwrap().version(), 2);
+    (0..3).for_each(|_| assert_eq!(l.commit().unwrap(), 2));
+    l.close().unwrap();
+    assert_eq!(f.take_counts().syncs, 1);
+}
+
+#[test]
+fn a_found_head_costs_no_sync_that_a_commit_does_not_do() {
+    for (sync, syncs) in [(SyncPolicy::Commit, 2), (SyncPolicy::Process, 0)] {
+        let f = with_an_unsynced_head();
+        let l = f.open(Access::ReadWrite, &opts(sync)).unwrap();
+        l.put(b"k", "third").unwrap();
+        l.commit().unwrap();
+        l.close().unwrap();
+        assert_eq!(f.take_counts().syncs, syncs, "{sync:?}");
+    }
+}
+
 #[test]
 fn a_full_disk_fails_a_commit_and_nothing_else() {
     for o in ways(SyncPolicy::Process) {

@@ -11,8 +11,8 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::file::create::followed;
 use crate::file::file_io::OsFile;
-use crate::file::open::{container, name, storage_clock};
-use crate::file::replaced::parse;
+use crate::file::open::{name, storage_clock};
+use crate::file::replaced::{self, parse};
 use crate::file::temporary::{folder, is_unshared, sweep_copy, sweep_unshared};
 use crate::locks::Mutex;
 use crate::timekeeping::{StorageClock, at_most};
@@ -112,8 +112,7 @@ fn said(name: &[u8]) -> Option<([u8; 16], u64)> {
 
 /// Whether the container with an id is there: anybody can give a file any name.
 fn holds(path: &Path, id: &[u8; 16]) -> bool {
-    let Ok(file) = File::open(path).map(Arc::new) else { return false };
-    file.metadata().is_ok_and(|meta| container(&file, meta.len(), "").is_ok_and(|fixed| fixed.id == *id))
+    File::open(path).is_ok_and(|file| replaced::holds(&file, id))
 }
 
 #[cfg(test)]

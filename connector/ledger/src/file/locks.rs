@@ -11,6 +11,7 @@ use nix::errno::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{LockPolicy, Writers};
+use crate::process;
 
 /// Exclusive for the one writer, shared for each of many.
 const WRITER: u64 = (1 << 62) - 1;
@@ -38,6 +39,8 @@ enum Need {
 #[derive(Debug)]
 pub(crate) struct Locks {
     file: Option<Arc<File>>,
+    /// Forks of this process before they were taken.
+    forks: u64,
 }
 
 #[cfg(target_os = "linux")]
@@ -134,7 +137,7 @@ fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> 
 
 impl Locks {
     pub(crate) fn none() -> Self {
-        Self { file: None }
+        Self { file: None, forks: process::forks() }
     }
 
     /// Takes the lock of the one writer, or of one of many. `Ok(None)`: somebody else has it.
@@ -185,8 +188,9 @@ impl Locks {
         if policy == LockPolicy::Off {
             return Ok(Some(Self::none()));
         }
+        let forks = process::forks();
         match uninterrupted(|| sys::set(file, kind, at)) {
-            Ok(()) => Ok(Some(Self { file: Some(file.clone()) })),
+            Ok(()) => Ok(Some(Self { file: Some(file.clone()), forks })),
             Err(e) if is_taken(e) => Ok(None),
             Err(e) if is_unsupported(e) && need == Need::Optional => Ok(Some(Self::none())),
             Err(e) => Err(failed(target, e)),
@@ -222,6 +226,19 @@ impl Locks {
 
     pub(crate) fn unpin(&self, sequence: u64) {
         self.release(PINS + sequence.min(MAX_PINNED_SEQUENCE), 1);
+    }
+
+    /// Whether a child that was forked since shares the open file, and so these locks.
+    pub(crate) fn may_be_a_childs(&self) -> bool {
+        self.forks != process::forks()
+    }
+
+    /// Lets go of a reader's pin, unless a forked child may share it: nothing else protects what that reads. Then the pin goes when
+    /// both have closed the file.
+    pub(crate) fn unpin_own(&self, sequence: u64) {
+        if !self.may_be_a_childs() {
+            self.unpin(sequence);
+        }
     }
 
     pub(crate) fn release_writer(&self) {

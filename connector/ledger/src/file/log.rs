@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::address::PageRef;
+use crate::address::{Address, PageRef};
+use crate::buffers::try_zeroed;
 use crate::checksum;
 use crate::error::{Error, Result};
 use crate::file::file_io::FileIo;
 use crate::file::free_space::ALLOC_UNIT;
 use crate::file::superblock::{self, Slot};
 use crate::wal::record::{self, CommitRecord};
+
+/// The longest record, free list or history of a file. A length comes from the file, and a sparse file is as long as it says.
+pub(crate) const MAX_BLOCK_BYTES: u64 = 1 << 30;
 
 /// A record as it was read.
 #[derive(Debug)]
@@ -40,6 +44,28 @@ pub(crate) fn unreadable(target: &str, at: &str, e: &std::io::Error) -> Error {
         return Error::corrupt(target, at, "the file ends before; it was cut off or is being replaced");
     }
     Error::io(target, &format!("reading {at}"), e)
+}
+
+/// Checks a length that a file says before memory is taken for it.
+fn check_block(place: &Address, at: &str, target: &str) -> Result<()> {
+    match place.length > MAX_BLOCK_BYTES {
+        true => Err(Error::corrupt(target, at, format!("it is longer than {MAX_BLOCK_BYTES} bytes"))),
+        false => Ok(()),
+    }
+}
+
+/// The bytes of a free list or a history.
+pub(crate) fn read_block(raw: &dyn FileIo, place: &Address, at: &str, target: &str) -> Result<Vec<u8>> {
+    check_block(place, at, target)?;
+    let read = zeroed(place.length).and_then(|mut bytes| {
+        raw.read_at(&mut bytes, place.offset)?;
+        Ok(bytes)
+    });
+    read.map_err(|e| unreadable(target, at, &e))
+}
+
+fn zeroed(length: u64) -> std::io::Result<Vec<u8>> {
+    try_zeroed(length).ok_or_else(|| std::io::ErrorKind::OutOfMemory.into())
 }
 
 /// Whether the file has all the bytes that its head speaks of.
@@ -94,6 +120,7 @@ pub(crate) fn records(raw: &dyn FileIo, slot: &Slot, after: u64, target: &str) -
         if at.place.offset < superblock::DATA || at.place.offset + at.place.length > slot.end {
             return Err(damaged("it lies outside of the container"));
         }
+        check_block(&at.place, &name(), target)?;
         let bytes = fetch(raw, &at, window, &mut kept).map_err(|e| unreadable(target, &name(), &e))?;
         let record = record::decode_as(&bytes, at.crc).map_err(damaged)?;
         if record.header.version != version {
@@ -120,7 +147,7 @@ fn fetch(raw: &dyn FileIo, at: &PageRef, window: u64, kept: &mut (u64, Bytes)) -
     let (start, bytes) = kept;
     if offset < *start || offset + length > *start + bytes.len() as u64 {
         let from = (offset + length).saturating_sub(window).clamp(superblock::DATA, offset);
-        let mut fresh = vec![0; (offset + length - from) as usize];
+        let mut fresh = zeroed(offset + length - from)?;
         raw.read_at(&mut fresh, from)?;
         *kept = (from, fresh.into());
     }

@@ -44,11 +44,15 @@ mod end_of_file_tests;
 #[cfg(test)]
 mod full_tests;
 #[cfg(test)]
+mod length_tests;
+#[cfg(test)]
 mod multi_writer_crash_tests;
 #[cfg(test)]
 mod pin_tests;
 #[cfg(test)]
 mod reopening_tests;
+#[cfg(test)]
+mod replaced_tests;
 #[cfg(test)]
 pub(crate) mod sim_file;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::FileIo;
 use crate::file::free_space::{FreeRuns, FreeSpace};
 use crate::file::locks::Locks;
-use crate::file::log;
+use crate::file::log::{self, LoggedRecord};
 use crate::file::superblock::{DATA, Slot};
 use crate::file::writer::{FileWriter, Noted};
 use crate::storage::{Checkpoint, Commit, RemoteCommits};
@@ -128,19 +128,33 @@ impl FileWriter {
         if checkpointed {
             (self.free_space, self.history) = (None, None);
         }
+        let (known, noted) = (self.head, self.log.len());
         self.head = slot;
         self.heed_retention(slot.retention);
         self.learn_tags(&records);
-        for logged in &records {
+        let taken = self.take_notes(&records);
+        if taken.is_err() {
+            // Else the next look would find nothing new, and what is in use would count as free.
+            self.head = known;
+            self.log.truncate(noted);
+            self.free_space = None;
+        } else if checkpointed {
+            self.log.retain(|n| n.version > slot.base_version);
+        }
+        taken
+    }
+
+    /// Brings room and log to the head in force. After an error they are half way there.
+    fn take_notes(&mut self, records: &[LoggedRecord]) -> Result<()> {
+        for logged in records {
             let noted = Noted::from(logged);
             self.take_note(&noted)?;
             self.log.push(noted);
         }
-        if checkpointed {
-            self.log.retain(|n| n.version > slot.base_version);
-        } else if let Some(free_space) = self.free_space.as_mut().filter(|r| r.end < slot.end) {
+        let end = self.head.end;
+        if let Some(free_space) = self.free_space.as_mut().filter(|r| r.end < end) {
             let damaged = |why: &str| Error::corrupt(&self.target, "head slot", why);
-            free_space.replay_end(slot.end).map_err(damaged)?;
+            free_space.replay_end(end).map_err(damaged)?;
         }
         Ok(())
     }

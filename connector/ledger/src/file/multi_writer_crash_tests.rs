@@ -11,13 +11,16 @@ use crate::extent::Extent;
 use crate::file::file_io::FileIo;
 use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
+use crate::file::log::{LoggedRecord, newest_slot, records};
 use crate::file::resync::resyncing;
 use crate::file::sim_file::SimFile;
+use crate::file::space_delta::SpaceDelta;
 use crate::file::superblock::{FIXED, Fixed};
 use crate::file::{FileStorage, lock};
 use crate::ledger::Ledger;
 use crate::locks::Mutex;
 use crate::options::{Access, LockPolicy, Options, SyncPolicy, Writers};
+use crate::storage::StorageReads;
 use crate::work::{Map, content, data};
 
 /// A writer's way to a file that others have too: it ends at a given write.
@@ -78,6 +81,11 @@ fn open(file: &SimFile, locks_on: &Path, left: i64, torn: bool) -> Ledger {
 }
 
 fn open_with(file: &SimFile, locks_on: &Path, raw: Arc<dyn FileIo>, options: Options) -> Ledger {
+    let storage = storage_with(file, locks_on, raw, options.clone());
+    Ledger::start(Box::new(storage), Access::ReadWrite, &options).unwrap()
+}
+
+fn storage_with(file: &SimFile, locks_on: &Path, raw: Arc<dyn FileIo>, options: Options) -> FileStorage {
     let mut head = [0; FIXED];
     file.read_at(&mut head, 0).unwrap();
     let fixed = Fixed::decode(&head, "fake").unwrap();
@@ -94,7 +102,7 @@ fn open_with(file: &SimFile, locks_on: &Path, raw: Arc<dyn FileIo>, options: Opt
         opener: std::process::id().into(),
         writer: Some(Mutex::default()),
         rule: ReclaimRule { least: 0, courtesy: 0 },
-        options: options.clone(),
+        options,
         seen: Mutex::default(),
         known: Mutex::default(),
         clock: Default::default(),
@@ -104,7 +112,7 @@ fn open_with(file: &SimFile, locks_on: &Path, raw: Arc<dyn FileIo>, options: Opt
         gone: Default::default(),
     };
     assert!(lock(&storage.seen).is_none());
-    Ledger::start(Box::new(storage), Access::ReadWrite, &options).unwrap()
+    storage
 }
 
 /// Stages a commit's worth under the writer's own keys.
@@ -230,5 +238,80 @@ fn a_head_whose_sync_fails_is_not_written_over() {
             let reader = file.open(Access::ReadOnly, &Options::default()).unwrap();
             assert!(content(&reader).unwrap() == found);
         }
+    }
+}
+
+/// One of many writers that syncs reads what another committed without a sync. It must not use the room that this freed.
+#[test]
+fn a_writer_that_syncs_does_not_use_what_anothers_unsynced_head_frees() {
+    let file = SimFile::container();
+    let locks_on = tempfile::NamedTempFile::new().unwrap();
+    let open = |sync| {
+        let options = Options { writers: Writers::Many, sync, ..Options::default() };
+        let raw = resyncing(Arc::new(file.clone()), sync, Writers::Many);
+        open_with(&file, locks_on.path(), raw, options)
+    };
+    let sectors = || {
+        let mut sectors = 0;
+        file.after_power_loss(|| {
+            sectors += 1;
+            false
+        });
+        sectors
+    };
+    let first = open(SyncPolicy::Commit);
+    let old = first.write_payload(&data(1, 300_000)).unwrap();
+    first.put(b"k", [&[1], &old.to_bytes()[..]].concat()).unwrap();
+    first.commit().unwrap();
+    let second = open(SyncPolicy::Process);
+    second.free_payload(&old).unwrap();
+    second.put(b"k", [&[0], &data(2, 20)[..]].concat()).unwrap();
+    second.commit().unwrap();
+    drop(second);
+    (0..2).for_each(|_| drop(first.advance(&|_| false).unwrap()));
+    let mut others = sectors();
+    first.write_payload(&data(3, 300_000)).unwrap();
+    // Of what was not synced, the payload alone arrives.
+    let left = file.after_power_loss(|| {
+        others -= 1;
+        others < 0
+    });
+    let left = SimFile::of(left).open(Access::ReadOnly, &Options::default()).unwrap();
+    let value = [data(1, 300_000), data(2, 20)][left.version() as usize - 1].clone();
+    assert_eq!(content(&left).unwrap(), Map::from([(b"k".to_vec(), value)]));
+    // It is told that its version is durable, though it staged nothing itself.
+    assert_eq!(first.commit().unwrap(), 2);
+    let left = SimFile::of(file.after_power_loss(|| false));
+    assert_eq!(left.open(Access::ReadOnly, &Options::default()).unwrap().version(), 2);
+}
+
+/// Half of what others committed is no room: a look that fails in between leaves what was known, and the next looks again.
+#[test]
+fn a_look_at_others_commits_that_fails_is_made_again() {
+    let file = SimFile::container();
+    let locks_on = tempfile::NamedTempFile::new().unwrap();
+    let options = Options { writers: Writers::Many, ..Options::default() };
+    let first = storage_with(&file, locks_on.path(), Arc::new(file.clone()), options);
+    first.poll_commits().unwrap().unwrap();
+    first.with_writer(|w, raw, _| w.load(raw).map(drop)).unwrap();
+    let second = open(&file, locks_on.path(), i64::MAX, false);
+    for n in 0..3 {
+        second.put(b"k", second.write_payload(&data(n, 20_000)).unwrap().to_bytes()).unwrap();
+        second.commit().unwrap();
+    }
+    let slot = newest_slot(&file, "fake").unwrap();
+    let records = records(&file, &slot, slot.base_version, "fake").unwrap();
+    let used = |l: &LoggedRecord| SpaceDelta::decode(&l.record.notes).unwrap().used;
+    // What the second record brings into use is in use already, as far as the first writer knows.
+    let spoilt = used(&records[1])[0];
+    let spoil = first.with_writer(|w, raw, _| Ok(w.load(raw)?.replay_use(spoilt.0, spoilt.1)));
+    spoil.unwrap().unwrap();
+    let e = first.poll_commits().unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::Corrupt { .. }), "{e}");
+    let commits = first.poll_commits().unwrap().unwrap();
+    assert_eq!((commits.version, commits.records.len()), (3, 3));
+    for (offset, length) in records.iter().flat_map(used) {
+        let is_in_use = first.with_writer(|w, raw, _| Ok(w.load(raw)?.in_use(offset, length)));
+        assert!(is_in_use.unwrap(), "another's payload at {offset} counts as free");
     }
 }

@@ -75,6 +75,26 @@ pub(super) fn is_head_of_store(file: &File, len: u64, target: &str) -> bool {
     matches!(recognise_file(file, len, target), Ok(FoundFile::StoreHead))
 }
 
+/// The id that a file's head says and where the head begins, whatever its checksum says; `None` where our signature is not.
+pub(super) fn unchecked_head(file: &File, len: u64) -> Option<([u8; 16], u64)> {
+    let mut at = 0u64;
+    while at + 16 <= len {
+        let mut head = [0; superblock::FIXED];
+        let there = head.len().min(usize::try_from(len - at).unwrap_or(usize::MAX));
+        file.read_exact_at(&mut head[..there], at).ok()?;
+        if head.starts_with(signatures::SIGNATURE) {
+            return Some((superblock::unchecked_id(&head), at));
+        }
+        at = next_place(at);
+    }
+    None
+}
+
+/// Where a signature may be behind a place where none is.
+fn next_place(at: u64) -> u64 {
+    if at == 0 { 512 } else { at * 2 }
+}
+
 /// Looks for our signature where HDF5 looks for its own: at 0, 512, 1024 … (H5FD_locate_signature).
 pub(super) fn recognise(read: ReadAt<'_>, len: u64, target: &str) -> Result<FoundFile> {
     let mut at = 0u64;
@@ -101,7 +121,7 @@ pub(super) fn recognise(read: ReadAt<'_>, len: u64, target: &str) -> Result<Foun
         if first.starts_with(signatures::HDF5) {
             return Ok(FoundFile::NativeHdf5);
         }
-        at = if at == 0 { 512 } else { at * 2 };
+        at = next_place(at);
     }
     Ok(FoundFile::Other)
 }

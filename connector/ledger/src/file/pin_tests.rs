@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::error::ErrorKind;
 use crate::file::file_io::FileIo;
 use crate::file::locks::Locks;
-use crate::file::{lock, open, superblock};
+use crate::file::{FileStorage, lock, open, superblock};
 use crate::ledger::Ledger;
 use crate::options::{Access, Options, Replace};
 use crate::storage::{StorageCommits, StorageReads};
@@ -120,4 +121,66 @@ fn a_forked_child_that_refreshes_leaves_its_parents_pin() {
     child.close().unwrap();
     drop(child);
     assert_eq!(lowest_pin(&path), None);
+}
+
+/// A reader, and the open file that it shares with a child that was forked.
+fn forked(path: &Path) -> (FileStorage, Arc<File>) {
+    let parent = open(path, Access::ReadOnly, &opts(), None).unwrap();
+    parent.poll_commits().unwrap().unwrap();
+    crate::process::forks_now();
+    let childs = lock(&parent.handle).clone().unwrap();
+    (parent, childs)
+}
+
+#[test]
+fn a_parent_that_closes_leaves_its_forked_childs_pin() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let _writer = Ledger::create_file(&path, Replace::Fail, opts()).unwrap();
+    let (parent, childs) = forked(&path);
+    let pinned = lowest_pin(&path).unwrap();
+    parent.close().unwrap();
+    drop(parent);
+    assert_eq!(lowest_pin(&path), Some(pinned));
+    drop(childs);
+    assert_eq!(lowest_pin(&path), None);
+}
+
+#[test]
+fn a_parent_that_refreshes_leaves_its_forked_childs_pin() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let writer = Ledger::create_file(&path, Replace::Fail, opts()).unwrap();
+    let (parent, childs) = forked(&path);
+    let pinned = lowest_pin(&path).unwrap();
+    let mut newest = Map::new();
+    for _ in 0..3 {
+        newest = work(&writer, &newest, 2).1[2].clone();
+        assert!(parent.poll_commits().unwrap().is_some());
+        assert_eq!(lowest_pin(&path), Some(pinned), "the child's");
+    }
+    let newest_pinned = lock(&parent.seen).unwrap().sequence;
+    parent.close().unwrap();
+    assert_eq!(lowest_pin(&path), Some(pinned), "the child's");
+    drop((parent, childs));
+    assert_eq!(lowest_pin(&path), None);
+    assert!(newest_pinned > pinned);
+}
+
+#[test]
+fn a_reader_whose_pin_was_lost_is_told_that_its_version_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let writer = Ledger::create_file(&path, Replace::Fail, opts()).unwrap();
+    let first = work(&writer, &Map::new(), 10).1[10].clone();
+    let storage = open(&path, Access::ReadOnly, &opts(), None).unwrap();
+    let shared = lock(&storage.handle).clone().unwrap();
+    let r = Ledger::start(Box::new(storage), Access::ReadOnly, &opts()).unwrap();
+    let pinned = lowest_pin(&path).unwrap();
+    // An earlier build's parent closes, and lets go of what its child needs.
+    Locks::reader(&shared, opts().lock, "x", pinned).unwrap().unpin(pinned);
+    work(&writer, &first, 60).2.unwrap();
+    let e = content(&r).unwrap_err();
+    assert_eq!(*e.kind(), ErrorKind::Gone, "{e}");
+    assert!(r.is_gone());
 }

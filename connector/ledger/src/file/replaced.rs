@@ -18,15 +18,14 @@ use crate::file::create::followed;
 use crate::file::file_io::{FileIo, OsFile};
 use crate::file::locks::Locks;
 use crate::file::log;
-use crate::file::open::{container, is_at, locked, name, not_ours};
-use crate::file::superblock::Fixed;
-use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix};
-use crate::options::{Options, Replace, Replaced, Writers};
+use crate::file::open::{container, is_at, locked, name, not_ours, unchecked_head};
+use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix, sync_folder};
+use crate::options::{Options, Replace, Replaced, SyncPolicy, Writers};
 use crate::timekeeping::at_most;
 
 const MARK: &[u8] = b"replaced-";
-/// How long the container stays at least that a restored one replaces.
-const AFTER_RESTORE: Duration = Duration::from_secs(86_400);
+/// How long a container stays at least that is damaged, or that a restored one replaces.
+const MIN_STAY: Duration = Duration::from_secs(86_400);
 
 fn hidden_name(path: &Path, id: &[u8; 16], until: u64) -> PathBuf {
     sibling(path, &format!("replaced-{}-{until:x}", hex(id)))
@@ -40,14 +39,63 @@ pub(super) fn parse(text: &[u8]) -> Option<([u8; 16], u64)> {
     Some((id.to_be_bytes(), u64::from_str_radix(until, 16).ok()?))
 }
 
-/// For how long a container is to stay: what was asked for now, else what it says itself. `None` where nobody asked for a time.
-fn retention(asked: Option<Duration>, file: &Arc<File>, fixed: &Fixed) -> Option<Duration> {
-    let kept = || {
-        let raw = OsFile { file: file.clone(), base: fixed.base };
-        let slot = log::newest_slot(&raw, "").ok()?;
-        slot.retention.checked_sub(1).map(Duration::from_millis)
-    };
-    asked.or_else(kept).filter(|time| !time.is_zero())
+/// What a container is to stay by and for how long, if it loses its name.
+type Stay = ([u8; 16], Duration);
+
+/// Whether an error says that a file holds something else than a container with its objects in it.
+fn is_of_another(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::NotAContainer { .. } | ErrorKind::WrongStorage { .. })
+}
+
+fn is_damage(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::Corrupt { .. })
+}
+
+/// For how long what a file holds is to stay: what was asked for now, else what the container says itself. `None` where nobody asked
+/// for a time, and for what is no container. A damaged one stays for a day at least: `h5lake repair` may bring back what it holds.
+///
+/// # Errors
+/// Those of reading; `NewerFormat`, unless no time is asked for: nobody can tell what such a container says.
+fn stay(file: &Arc<File>, asked: Option<Duration>, target: &str) -> Result<Option<Stay>> {
+    if asked.is_some_and(|time| time.is_zero()) {
+        return Ok(None);
+    }
+    let length = length_of(file, target)?;
+    match container(file, length, target) {
+        Ok(fixed) => Ok(retention(asked, file, fixed.base, target)?.map(|time| (fixed.id, time))),
+        Err(e) if is_of_another(&e) => Ok(None),
+        Err(e) if is_damage(&e) => {
+            let (id, base) = unchecked_head(file, length).ok_or(e)?;
+            let time = retention(asked, file, base, target)?;
+            Ok(time.map(|time| (id, time.max(MIN_STAY))))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+fn retention(asked: Option<Duration>, file: &Arc<File>, base: u64, target: &str) -> Result<Option<Duration>> {
+    if asked.is_some() {
+        return Ok(asked);
+    }
+    match log::newest_slot(&OsFile { file: file.clone(), base }, target) {
+        Ok(slot) => Ok(slot.retention.checked_sub(1).filter(|ms| *ms > 0).map(Duration::from_millis)),
+        // It may have said so.
+        Err(e) if is_damage(&e) => Ok(Some(MIN_STAY)),
+        Err(e) => Err(e),
+    }
+}
+
+fn length_of(file: &File, target: &str) -> Result<u64> {
+    Ok(file.metadata().map_err(|e| Error::io(target, "identifying", &e))?.len())
+}
+
+/// Whether a file holds the container with an id, damaged or not.
+pub(super) fn holds(file: &File, id: &[u8; 16]) -> bool {
+    let Ok(length) = length_of(file, "") else { return false };
+    match container(file, length, "") {
+        Ok(fixed) => fixed.id == *id,
+        Err(e) => is_damage(&e) && unchecked_head(file, length).is_some_and(|(found, _)| found == *id),
+    }
 }
 
 fn seconds(time: Duration) -> u64 {
@@ -56,12 +104,9 @@ fn seconds(time: Duration) -> u64 {
 
 /// Gives the container under a name a hidden name, too, if it is to stay; `now` is in microseconds. Whether it is.
 pub(super) fn keep(real: &Path, file: &Arc<File>, opts: &Options, now: u64, target: &str) -> Result<bool> {
-    let length = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?.len();
-    // What is no container is replaced as ever, and so is a damaged one.
-    let Ok(fixed) = container(file, length, target) else { return Ok(false) };
-    let Some(time) = retention(opts.retention, file, &fixed) else { return Ok(false) };
+    let Some((id, time)) = stay(file, opts.retention, target)? else { return Ok(false) };
     let until = now / 1_000_000 + seconds(time);
-    link_hidden(real, file, &fixed.id, until).map(|()| true).map_err(|e| cannot_stay(target, &e))
+    link_hidden(real, file, &id, until).map(|()| true).map_err(|e| cannot_stay(target, &e))
 }
 
 /// The error for a container that is to stay for its retention time, and cannot. It is neither replaced nor removed.
@@ -103,10 +148,9 @@ pub(super) fn newest_time(file: &Arc<File>) -> u64 {
     newest.map_or(0, |slot| slot.time)
 }
 
-/// Whether a container would have to stay for a time if it were replaced now.
+/// Whether a container would have to stay for a time if it were replaced now, as far as anybody can tell.
 pub(super) fn is_to_stay(file: &Arc<File>, opts: &Options) -> bool {
-    let Ok(meta) = file.metadata() else { return false };
-    container(file, meta.len(), "").is_ok_and(|fixed| retention(opts.retention, file, &fixed).is_some())
+    !matches!(stay(file, opts.retention, ""), Ok(None))
 }
 
 /// Takes back what [`keep`] did: the container keeps its own name.
@@ -157,22 +201,23 @@ pub(crate) fn list(path: &Path) -> Result<Vec<Replaced>> {
 
 /// `None` for what is none any more, or is the container that has the name.
 fn describe(path: &Path, (hidden, id, until): Hidden) -> Option<Replaced> {
-    let file = Arc::new(File::open(&hidden).ok()?);
+    let file = Arc::new(File::open(&hidden).ok().filter(|file| holds(file, &id))?);
     let meta = file.metadata().ok()?;
-    let fixed = container(&file, meta.len(), "").ok().filter(|f| f.id == id)?;
     if is_at(path, (meta.dev(), meta.ino())) {
         return None;
     }
-    let raw = OsFile { file, base: fixed.base };
-    let slot = log::newest_slot(&raw, "").ok()?;
+    let newest = container(&file, meta.len(), "")
+        .and_then(|fixed| log::newest_slot(&OsFile { file: file.clone(), base: fixed.base }, ""));
+    let (version, time) = newest.as_ref().map_or((0, 0), |slot| (slot.version, slot.time));
     Some(Replaced {
         id,
         // Since then it has one name less.
         replaced: u64::try_from(meta.ctime()).unwrap_or(0).saturating_mul(1_000_000),
         until: until.saturating_mul(1_000_000),
-        version: slot.version,
-        time: slot.time,
+        version,
+        time,
         bytes: meta.len(),
+        is_damaged: newest.is_err(),
     })
 }
 
@@ -182,7 +227,8 @@ pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
     let fail = |e: io::Error| Error::io(&target, "removing", &e);
     // Of a symbolic link the container stays.
     if path.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) {
-        return std::fs::remove_file(path).map_err(fail);
+        std::fs::remove_file(path).map_err(fail)?;
+        return sync_name(path, opts, &target);
     }
     // Who may not write the file may remove it all the same, and cannot lock it.
     let Ok(file) = File::options().read(true).write(true).open(path).map(Arc::new) else {
@@ -202,15 +248,34 @@ fn remove_kept(path: &Path, file: &Arc<File>, opts: &Options, target: &str) -> R
     let meta = file.metadata().map_err(fail)?;
     keep(path, file, opts, storage_now(file), target)?;
     // Else somebody has put another one there.
-    if is_at(path, (meta.dev(), meta.ino())) { std::fs::remove_file(path).map_err(fail) } else { Ok(()) }
+    if !is_at(path, (meta.dev(), meta.ino())) {
+        return Ok(());
+    }
+    std::fs::remove_file(path).map_err(fail)?;
+    sync_name(path, opts, target)
 }
 
-/// Keeps writers away from a container that is about to lose its name; an error if one has it open. `None` if it is no container.
+/// Makes it durable what a name leads to, where commits are.
+fn sync_name(path: &Path, opts: &Options, target: &str) -> Result<()> {
+    if opts.sync == SyncPolicy::Process {
+        return Ok(());
+    }
+    let what = "syncing the folder; after a loss of power the name may lead to what it led to before";
+    sync_folder(path).map_err(|e| Error::io(target, what, &e))
+}
+
+/// Keeps writers away from a container, damaged or not, that is about to lose its name; an error if one has it open. `None` if it is
+/// no container.
 fn lock_to_replace(file: &Arc<File>, opts: &Options, target: &str) -> Result<Option<Locks>> {
-    let length = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?.len();
-    let Ok(fixed) = container(file, length, target) else { return Ok(None) };
+    let length = length_of(file, target)?;
+    let base = match container(file, length, target) {
+        Ok(fixed) => fixed.base,
+        Err(e) if is_of_another(&e) => return Ok(None),
+        Err(e) if is_damage(&e) => unchecked_head(file, length).map_or(0, |(_, base)| base),
+        Err(e) => return Err(e),
+    };
     let guard = Locks::writer(file, opts.lock, Writers::One, target)?;
-    let raw = OsFile { file: file.clone(), base: fixed.base };
+    let raw = OsFile { file: file.clone(), base };
     guard.map(Some).ok_or_else(|| locked(target, &raw))
 }
 
@@ -286,7 +351,8 @@ pub(crate) fn restore(path: &Path, id: &[u8; 16], replace: Replace, opts: &Optio
     for _ in 0..MAX_ATTEMPTS {
         let present = match File::options().read(true).write(true).open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return rename_new(&hidden, path).map_err(fail);
+                rename_new(&hidden, path).map_err(fail)?;
+                return sync_name(path, opts, &target);
             }
             Ok(_) if replace != Replace::Atomically => {
                 return Err(Error::new(&target, ErrorKind::AlreadyExists));
@@ -318,11 +384,12 @@ fn restore_over(
     if !is_at(path, (meta.dev(), meta.ino())) {
         return Ok(false);
     }
-    let fixed = container(present, meta.len(), target)?;
-    let time = retention(opts.retention, present, &fixed).unwrap_or_default().max(AFTER_RESTORE);
+    let asked = stay(present, opts.retention, target)?.map(|(_, time)| time);
+    let time = asked.unwrap_or_default().max(MIN_STAY);
     let kept = Options { retention: Some(time), ..opts.clone() };
     keep(path, present, &kept, storage_now(present), target)?;
     std::fs::rename(hidden, path).map_err(fail)?;
+    sync_name(path, opts, target)?;
     Ok(true)
 }
 

@@ -125,6 +125,12 @@ impl SimFile {
         d.fault = Some((n, fault));
     }
 
+    /// Another process goes on after one that died: what that one wrote is in the cache.
+    pub(crate) fn revive(&self) {
+        let mut d = self.disk();
+        (d.dead, d.fault) = (false, None);
+    }
+
     /// From now on the disk has room for so many bytes of the file alone.
     pub(crate) fn leave_room(&self, bytes: u64) {
         self.disk().free_space = Some(bytes);

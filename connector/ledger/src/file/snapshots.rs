@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
 use crate::file::multi_writer::Shared;
-use crate::file::superblock::Slot;
+use crate::file::superblock::{FIXED, Fixed, Slot};
 use crate::file::version_lookup::OldVersions;
 use crate::file::writer::FileWriter;
 use crate::file::{FileStorage, lock, log, reclaim_horizon};
@@ -38,20 +38,22 @@ impl FileStorage {
         let second = log::newest_slot(self.raw.as_ref(), &self.target)?;
         if second.sequence != first.sequence {
             locks.pin(second.sequence, &self.target)?;
-            locks.unpin(first.sequence);
+            locks.unpin_own(first.sequence);
         }
         Ok(second)
     }
 
-    /// After a fork, child and parent share the open file and so its pins: whoever moved one would move the other's. The
-    /// child opens the file anew, for pins of its own. Reads go on through the shared one, which does no harm.
+    /// After a fork, child and parent share the open file and so its pins: whoever moved one would move the other's. Each of
+    /// them opens the file anew when it next looks for commits, for pins of its own. Reads go on through the shared one, whose
+    /// pin stays until both have closed it.
     pub(super) fn adopt(&self, seen: Option<&Slot>) -> Result<()> {
         let me = crate::process::id();
-        if self.opener.swap(me, Ordering::Relaxed) == me {
-            return Ok(());
-        }
+        let is_child = self.opener.swap(me, Ordering::Relaxed) != me;
         let mut handle = lock(&self.handle);
         let mut locks = lock(&self.locks);
+        if !is_child && !locks.may_be_a_childs() {
+            return Ok(());
+        }
         let Some(old) = handle.as_ref().filter(|_| locks.work()) else { return Ok(()) };
         // Not by its name, which may name another file by now.
         let again = File::open(format!("/proc/self/fd/{}", old.as_raw_fd()));
@@ -62,6 +64,18 @@ impl FileStorage {
         }
         *handle = Some(file);
         Ok(())
+    }
+
+    /// Whether a writer may have used room of a reader's version again. A pin keeps it from that, unless the pin was lost: a parent
+    /// with an earlier build lets go of its forked child's.
+    pub(super) fn is_reclaimed(&self) -> bool {
+        let (raw, seen) = (self.raw.as_ref(), lock(&self.seen).map(|s| s.sequence));
+        if !lock(&self.locks).work() {
+            return log::newest_slot(raw, &self.target).is_ok_and(|newest| Some(newest.sequence) != seen);
+        }
+        let lost = || reclaim_horizon::read(raw, &self.target).unwrap_or_default();
+        // What a tag needs is whole, however old it is.
+        self.tagged.is_none() && seen.is_some_and(|seen| lost() > seen)
     }
 
     /// How long freed room rests, and what later writers are told of it. The container remembers what was asked for last.
@@ -90,15 +104,15 @@ impl FileStorage {
             // The pin of the newest version protects nothing that an older one has beyond it.
             if reclaim_horizon::read(raw, &self.target)? <= slot.sequence {
                 if slot.sequence != newest.sequence {
-                    locks.unpin(newest.sequence);
+                    locks.unpin_own(newest.sequence);
                 }
                 drop(locks);
                 *seen = found;
                 return self.read_commits(slot, None).map(Some);
             }
-            locks.unpin(slot.sequence);
+            locks.unpin_own(slot.sequence);
         }
-        locks.unpin(newest.sequence);
+        locks.unpin_own(newest.sequence);
         Err(past.not_kept(at))
     }
 
@@ -136,7 +150,8 @@ impl FileStorage {
             let mut fresh = FileWriter::new(self.target.clone(), *slot, &records, rule, sync, nonces, shared);
             fresh.take_blocks_ahead(&lock(&self.locks));
             fresh.keep_time(self.clock, self.fixed.created);
-            if self.fixed.tags {
+            fresh.tags.may_exist = self.fixed.tags || self.is_shared() && self.has_tags_by_now()?;
+            if fresh.tags.may_exist {
                 fresh.hold_runs(Held::Everything);
             }
             if let (Some(end), Some(journal)) = (self.earlier_end, lock(&self.journal).as_mut()) {
@@ -150,6 +165,16 @@ impl FileStorage {
         };
         let records = records.into_iter().map(|r| r.record).collect();
         Ok(RemoteCommits { version: slot.version, restart, records, root: None, skipped: Vec::new() })
+    }
+
+    /// Whether the head says by now that there may be tags. Between this writer's first look at the head and its first look at the
+    /// slots, another of many may have made the first tag and a checkpoint: then no record tells of it. The head says so before the
+    /// tag is committed, so it does when a slot is read that has the tag.
+    fn has_tags_by_now(&self) -> Result<bool> {
+        let mut head = [0; FIXED];
+        let read = self.raw.read_at(&mut head, 0);
+        read.map_err(|e| log::unreadable(&self.target, "head", &e))?;
+        Ok(Fixed::decode(&head, &self.target)?.tags)
     }
 
     /// Reads what `slot` has that an earlier reader of this process did not know. `None` if that one's log is not the

@@ -16,10 +16,13 @@ pub(crate) struct SpaceDelta {
     pub(crate) freed: Pairs,
 }
 
-fn put_pair(out: &mut Vec<u8>, last: &mut u64, (offset, length): (u64, u64)) {
-    put_varint(out, offset.saturating_sub(*last) / ALLOC_UNIT);
+/// Each run is written as its distance from the one before: one that begins before that ends would become another run.
+fn put_pair(out: &mut Vec<u8>, last: &mut u64, (offset, length): (u64, u64)) -> Decoded<()> {
+    let gap = offset.checked_sub(*last).ok_or("a run is counted twice; nothing of it was written")?;
+    put_varint(out, gap / ALLOC_UNIT);
     put_varint(out, length / ALLOC_UNIT);
     *last = offset + length;
+    Ok(())
 }
 
 fn pair(r: &mut Reader<'_>, last: &mut u64) -> Decoded<(u64, u64)> {
@@ -30,12 +33,10 @@ fn pair(r: &mut Reader<'_>, last: &mut u64) -> Decoded<(u64, u64)> {
     Ok((offset, length))
 }
 
-fn put_pairs(out: &mut Vec<u8>, pairs: &[(u64, u64)]) {
+fn put_pairs(out: &mut Vec<u8>, pairs: &[(u64, u64)]) -> Decoded<()> {
     put_varint(out, pairs.len() as u64);
     let mut last = 0;
-    for p in pairs {
-        put_pair(out, &mut last, *p);
-    }
+    pairs.iter().try_for_each(|p| put_pair(out, &mut last, *p))
 }
 
 fn count(r: &mut Reader<'_>, least: usize) -> Decoded<usize> {
@@ -62,13 +63,14 @@ pub(crate) fn joined(mut all: Pairs) -> Pairs {
 }
 
 impl SpaceDelta {
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// An error for runs that overlap, or do not ascend.
+    pub(crate) fn encode(&self) -> Decoded<Vec<u8>> {
         let mut out = Vec::new();
         put_varint(&mut out, self.sequence);
         put_varint(&mut out, self.end);
-        put_pairs(&mut out, &self.used);
-        put_pairs(&mut out, &self.freed);
-        out
+        put_pairs(&mut out, &self.used)?;
+        put_pairs(&mut out, &self.freed)?;
+        Ok(out)
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
@@ -108,22 +110,22 @@ impl SpaceDelta {
     }
 }
 
-/// Encodes what is free at a version, filled up with zeros to `length` if that is given.
+/// Encodes what is free at a version, filled up with zeros to `length` if that is given. An error for runs that overlap.
 pub(crate) fn encode_list(
     version: u64,
     free: &[(u64, u64)],
     resting: &[PendingFree],
     length: Option<usize>,
-) -> (Vec<u8>, u32) {
+) -> Decoded<(Vec<u8>, u32)> {
     let mut out = b"h5lF".to_vec();
     put_varint(&mut out, version);
-    put_pairs(&mut out, free);
+    put_pairs(&mut out, free)?;
     let mut sorted: Vec<&PendingFree> = resting.iter().collect();
     sorted.sort_unstable_by_key(|r| r.offset);
     put_varint(&mut out, sorted.len() as u64);
     let mut last = 0;
     for r in sorted {
-        put_pair(&mut out, &mut last, (r.offset, r.length));
+        put_pair(&mut out, &mut last, (r.offset, r.length))?;
         put_varint(&mut out, r.sequence);
         put_varint(&mut out, r.time);
     }
@@ -131,7 +133,7 @@ pub(crate) fn encode_list(
         out.resize(n.saturating_sub(4).max(out.len()), 0);
     }
     let crc = seal(&mut out);
-    (out, crc)
+    Ok((out, crc))
 }
 
 /// Decodes a free list of a file whose used part ends at `end`, and the version that it is of.
@@ -170,6 +172,21 @@ mod tests {
     use crate::file::superblock::DATA;
 
     #[test]
+    fn runs_that_overlap_are_not_written_as_others() {
+        for used in [
+            vec![(DATA, 64), (DATA, 64)],
+            vec![(DATA, 64), (DATA + 32, 64)],
+            vec![(DATA + 64, 32), (DATA, 32)],
+        ] {
+            let notes = SpaceDelta { sequence: 9, end: DATA + 640, used, freed: Vec::new() };
+            assert!(notes.encode().is_err(), "{notes:?}");
+            assert!(encode_list(5, &notes.used, &[], None).is_err(), "{notes:?}");
+        }
+        let resting = [PendingFree::new((DATA, 64), 8, 77), PendingFree::new((DATA + 32, 64), 8, 77)];
+        assert!(encode_list(5, &[], &resting, None).is_err());
+    }
+
+    #[test]
     fn space_deltas_and_free_lists_round_trip() {
         let notes = SpaceDelta {
             sequence: 9,
@@ -178,11 +195,11 @@ mod tests {
             freed: vec![(DATA + 960, 32)],
         };
         assert_eq!(notes.used.len(), 2);
-        assert_eq!(SpaceDelta::decode(&notes.encode()), Ok(notes));
+        assert_eq!(SpaceDelta::decode(&notes.encode().unwrap()), Ok(notes));
         let free = [(DATA, 64), (DATA + 640, 64)];
         let resting = [PendingFree::new((DATA + 320, 32), 8, 77)];
         for pad in [None, Some(200)] {
-            let (bytes, crc) = encode_list(5, &free, &resting, pad);
+            let (bytes, crc) = encode_list(5, &free, &resting, pad).unwrap();
             let (version, back) = decode_list(&bytes, crc, DATA + 704).unwrap();
             assert_eq!(version, 5);
             assert_eq!(back.runs.iter().collect::<Vec<_>>(), free);

@@ -75,7 +75,7 @@ impl StorageReads for FileStorage {
         if self.writer.is_none()
             && let Some(out) = if commits.is_ok() { *seen } else { Some(slot) }
         {
-            lock(&self.locks).unpin(out.sequence);
+            lock(&self.locks).unpin_own(out.sequence);
         }
         let commits = commits?;
         self.gone.store(false, Ordering::Relaxed);
@@ -172,13 +172,7 @@ impl StorageReads for FileStorage {
     }
 
     fn classify_read_error(&self, e: Error) -> Error {
-        // A pinned snapshot cannot have been reclaimed, nor can a writer's.
-        if self.writer.is_some() || lock(&self.locks).work() {
-            return e;
-        }
-        let newest = log::newest_slot(self.raw.as_ref(), &self.target);
-        let seen = lock(&self.seen).map(|s| s.sequence);
-        if newest.is_ok_and(|n| Some(n.sequence) != seen) {
+        if self.writer.is_none() && self.is_reclaimed() {
             self.gone.store(true, Ordering::Relaxed);
             return Error::new(&self.target, ErrorKind::Gone);
         }
@@ -296,7 +290,7 @@ impl StorageCommits for FileStorage {
         if self.writer.is_some() {
             locks.release_writer();
         } else if let Some(s) = *lock(&self.seen) {
-            locks.unpin(s.sequence);
+            locks.unpin_own(s.sequence);
         }
         Ok(())
     }
@@ -439,7 +433,7 @@ impl StorageCompaction for FileStorage {
 
 impl StorageTags for FileStorage {
     fn may_have_tags(&self) -> bool {
-        self.fixed.tags
+        self.fixed.tags || self.with_writer(|w, _, _| Ok(w.tags.may_exist)).unwrap_or(false)
     }
 
     fn hold(&self, held: Held, version: u64) {

@@ -45,6 +45,17 @@ const SOURCES: u32 = 8;
 /// Where the features lie that whoever opens the container has to know.
 const FEATURES_AT: usize = 20;
 
+/// Where the container's id lies.
+const ID_AT: usize = 28;
+
+/// The id in the fixed part of a head whose checksum may be wrong; zeros in place of what is cut off.
+pub(crate) fn unchecked_id(bytes: &[u8]) -> [u8; 16] {
+    let mut id = [0; 16];
+    let there = bytes.iter().skip(ID_AT);
+    id.iter_mut().zip(there).for_each(|(to, from)| *to = *from);
+    id
+}
+
 /// What never changes in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fixed {

@@ -142,10 +142,70 @@ impl FileStorage {
         let locks = lock(&self.locks);
         locks.pin(slot.sequence, &self.target)?;
         if slot.sequence != newest.sequence {
-            locks.unpin(newest.sequence);
+            locks.unpin_own(newest.sequence);
         }
         drop(locks);
         *seen = Some(slot);
         self.read_commits(&slot, None).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Tagging;
+    use crate::file::open::{find, storage};
+    use crate::ledger::Ledger;
+    use crate::options::{Access, LockPolicy, Options, Replace, Writers};
+    use crate::tags::TagName;
+    use crate::timekeeping::StorageClock;
+    use crate::work::data;
+
+    /// Writes a checkpoint at each close, and keeps nothing that is obsolete.
+    fn options() -> Options {
+        Options {
+            writers: Writers::Many,
+            retention: Some(Duration::ZERO),
+            checkpoint_bytes: 0,
+            ..Options::default()
+        }
+    }
+
+    /// Replaces the payload, and uses the room of the earlier ones.
+    fn replace_payload(l: &Ledger, times: u64) {
+        for n in 0..times {
+            let old = l.get(b"k").unwrap().map(|value| crate::Extent::decode(&value).unwrap().0);
+            l.put(b"k", l.write_payload(&data(n, 100_000)).unwrap().to_bytes()).unwrap();
+            old.iter().for_each(|old| l.free_payload(old).unwrap());
+            l.commit().unwrap();
+            l.advance(&|_| false).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_writer_heeds_a_tag_that_another_made_while_it_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let l = Ledger::create_file(&path, Replace::Fail, options()).unwrap();
+        replace_payload(&l, 1);
+        l.close().unwrap();
+        let opened = find(&path, Access::ReadWrite, "x").unwrap();
+        let locks = Locks::writer(&opened.file, LockPolicy::Required, Writers::Many, "x").unwrap().unwrap();
+        // It has looked at the head, and no slot is read yet.
+        let other = Ledger::open_file(&path, Access::ReadWrite, options()).unwrap();
+        let name = TagName::new("paper").unwrap();
+        other.tag(name, None, Tagging::default()).unwrap();
+        other.close().unwrap();
+        let storage = storage("x".into(), opened, locks, Some(StorageClock::default()), &options());
+        let l = Ledger::start(Box::new(storage), Access::ReadWrite, &options()).unwrap();
+        replace_payload(&l, 6);
+        let tagged = Options { at: Some(At::Tag(name)), ..Options::default() };
+        let r = Ledger::open_file(&path, Access::ReadOnly, tagged).unwrap();
+        let payload = crate::Extent::decode(&r.get(b"k").unwrap().unwrap()).unwrap().0;
+        let mut bytes = vec![0; 100_000];
+        r.read_payload(&payload, 0, &mut bytes).unwrap();
+        assert!(bytes == data(0, 100_000));
     }
 }

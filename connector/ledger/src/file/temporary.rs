@@ -336,7 +336,15 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    SYNCED_FOLDERS.set(SYNCED_FOLDERS.get() + 1);
     File::open(folder(path))?.sync_all()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often this thread synced a folder.
+    pub(super) static SYNCED_FOLDERS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::FileIo;
-use crate::file::log::{self, LoggedRecord, unreadable};
+use crate::file::log::{self, LoggedRecord, read_block};
 use crate::file::reclaim_horizon;
 use crate::file::space_delta::SpaceDelta;
 use crate::file::superblock::{DATA, Slot};
@@ -20,8 +20,7 @@ pub(crate) fn history(raw: &dyn FileIo, head: &Slot, target: &str) -> Result<His
     if p.place.offset + p.place.length > length {
         return Err(Error::corrupt(target, "history", "the file ends before it"));
     }
-    let mut bytes = vec![0; p.place.length as usize];
-    raw.read_at(&mut bytes, p.place.offset).map_err(|e| unreadable(target, "history", &e))?;
+    let bytes = read_block(raw, &p.place, "history", target)?;
     let history = History::decode(&bytes, p.crc).map_err(|why| Error::corrupt(target, "history", why))?;
     let places = history.past.iter().flat_map(|p| p.root.iter().chain(&p.record)).map(|p| p.place);
     // The file may have got shorter since: what lay behind its end is lost, and that is found out by reading.

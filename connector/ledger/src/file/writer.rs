@@ -61,8 +61,8 @@ pub(crate) struct FileWriter {
     /// Since this one began to write.
     has_written_head: bool,
     timekeeper: Timekeeper,
-    /// The head in force is not synced, and should be.
-    owes_sync: bool,
+    /// The highest sequence whose head is known to survive a loss of power; 0 before this one has synced anything.
+    durable: u64,
     /// Why nothing may be written any more.
     broken: Option<Error>,
 }
@@ -145,7 +145,7 @@ impl FileWriter {
             shared,
             has_written_head: false,
             timekeeper: Timekeeper::new(head.time),
-            owes_sync: false,
+            durable: 0,
             broken: None,
         }
     }
@@ -161,9 +161,7 @@ impl FileWriter {
             let (of, mut free_space) = match self.head.free {
                 None => (self.head.base_version, FreeSpace::new(self.head.base_end)),
                 Some(p) => {
-                    let mut bytes = vec![0; p.place.length as usize];
-                    raw.read_at(&mut bytes, p.place.offset)
-                        .map_err(|e| log::unreadable(&self.target, "free list", &e))?;
+                    let bytes = log::read_block(raw, &p.place, "free list", &self.target)?;
                     space_delta::decode_list(&bytes, p.crc, self.head.base_end).map_err(damaged)?
                 }
             };
@@ -285,10 +283,6 @@ impl FileWriter {
     }
 
     fn wake_by(&mut self, raw: &dyn FileIo, locks: &Locks, rule: ReclaimRule) -> Result<()> {
-        if self.owes_sync {
-            // After a loss of power the head before may be the newest, which needs what it freed.
-            return Ok(());
-        }
         let (sequence, now) = (self.head.sequence, self.now());
         let rule = self.doubting(rule, now);
         // Asking for pins is a system call; time is asked first.
@@ -298,6 +292,9 @@ impl FileWriter {
         let own = self.shared.as_ref().and_then(Shared::oldest_pin).unwrap_or(sequence);
         let limit = |locks: &Locks| locks.lowest_pin(sequence).unwrap_or(sequence).min(own);
         let Some(last) = self.load(raw)?.last_ripe(limit(locks), now, rule) else { return Ok(()) };
+        if !self.is_freed_durably(raw, last) {
+            return Ok(());
+        }
         let mut until = last;
         if self.shared.is_some() {
             // Others write it too.
@@ -455,13 +452,21 @@ impl FileWriter {
         let end = self.used_end(raw)?;
         let notes =
             SpaceDelta { sequence: self.head.sequence + 1, end, used: space_delta::joined(used), freed };
-        let notes_bytes = notes.encode();
+        let damaged = |why: &str| Error::corrupt(&self.target, "notes of a record", why);
+        let notes_bytes = notes.encode().map_err(damaged)?;
         let time = self.next_time();
         let nonce = self.nonces.next();
         let by = Author::myself();
         let header = Header { version, nonce, time, by, previous: self.head.record };
         let (bytes, crc) = record::encode(&header, &notes_bytes, entries);
         let length = bytes.len() as u64;
+        if length > log::MAX_BLOCK_BYTES {
+            let why = format!(
+                "a commit has a record of {length} bytes, and {} are possible; commit more often",
+                log::MAX_BLOCK_BYTES
+            );
+            return Err(Error::invalid(&self.target, why));
+        }
         let at = match self.kept_for_record(length) {
             Some(at) => at,
             None => self.allocate_record(raw, locks, length)?,

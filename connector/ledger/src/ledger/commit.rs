@@ -88,6 +88,8 @@ impl Ledger {
         if s.staged.is_empty() && s.spilled.is_none() && !self.storage.has_freed() {
             // Nothing is on its way that would wait for the name of a new container.
             self.storage.ensure_published()?;
+            // What was found may be of a writer that did not sync it.
+            self.storage.make_durable().map_err(|e| note_broken(s, e))?;
             return Ok(Some(s.version));
         }
         let as_base = s.spilled.is_some() || (self.commits_as_checkpoints() && self.will_be_long(s, after));

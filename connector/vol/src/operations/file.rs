@@ -588,7 +588,8 @@ fn delete_container(config: &Config, place: Place, name: &[u8]) -> Result<()> {
     place.check_removable()?;
     let removed = match &place.target {
         Target::File(path) => {
-            let options = h5lake_ledger::Options { retention: config.retention, ..Default::default() };
+            let (retention, sync) = (config.retention, config.sync);
+            let options = h5lake_ledger::Options { retention, sync, ..Default::default() };
             h5lake_ledger::Ledger::remove_file(path, &options)
         }
         Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(store, key),

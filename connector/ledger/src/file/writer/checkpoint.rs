@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::file::file_io::FileIo;
 use crate::file::free_space::{PendingFree, round, run_of};
 use crate::file::locks::Locks;
+use crate::file::log;
 use crate::file::space_delta::{self, Pairs};
 use crate::file::superblock::Slot;
 use crate::file::version_lookup;
@@ -187,18 +188,35 @@ impl FileWriter {
         if runs.is_empty() && resting.is_empty() {
             return Ok(None);
         }
-        let bound = round(
-            space_delta::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_RESERVE_BYTES,
-        );
+        let (bytes, _) = self.encode_list(version, &runs, &resting, None)?;
+        let bound = round(bytes.len() as u64 + LIST_RESERVE_BYTES);
+        if bound > log::MAX_BLOCK_BYTES {
+            let why = format!(
+                "the free list has {bound} bytes, and {} are possible; copy the container with 'h5lake copy'",
+                log::MAX_BLOCK_BYTES
+            );
+            return Err(Error::invalid(&self.target, why));
+        }
         let at = self.allocate(raw, locks, bound)?;
         self.checkpoint.fresh.insert(at, bound);
         let (runs, resting) = self.free_at_death(raw, coming)?;
-        let (bytes, crc) = space_delta::encode_list(version, &runs, &resting, Some(bound as usize));
+        let (bytes, crc) = self.encode_list(version, &runs, &resting, Some(bound as usize))?;
         if bytes.len() as u64 > bound {
             return Err(Error::invalid(&self.target, "a free list outgrew its room; commit again"));
         }
         self.put(raw, at, &bytes, "writing a free list")?;
         Ok(Some(PageRef { place: Address::file(at, bytes.len() as u64), crc }))
+    }
+
+    fn encode_list(
+        &self,
+        version: u64,
+        runs: &[(u64, u64)],
+        resting: &[PendingFree],
+        length: Option<usize>,
+    ) -> Result<(Vec<u8>, u32)> {
+        let encoded = space_delta::encode_list(version, runs, resting, length);
+        encoded.map_err(|why| Error::corrupt(&self.target, "free list", why))
     }
 
     /// What is free, and what rests, once the coming base counts, if this process dies then.
@@ -225,7 +243,7 @@ impl FileWriter {
     /// Cuts off what lies behind the end. Failing is harmless: those bytes belong to nobody.
     fn shorten(&mut self, raw: &dyn FileIo) {
         let end = self.head.end;
-        if !self.owes_sync && raw.len().is_ok_and(|len| len > end) {
+        if !self.owes_sync() && raw.len().is_ok_and(|len| len > end) {
             let _harmless = raw.set_len(end);
             self.pending.forget_length();
             self.growth.reached = 0;

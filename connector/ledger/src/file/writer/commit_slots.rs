@@ -53,7 +53,8 @@ impl FileWriter {
                 false => self.io("syncing data", &e),
             });
         }
-        self.owes_sync = false;
+        // The head before was there when that began, whoever wrote it.
+        self.durable = self.head.sequence;
         if let Err(e) = raw.write_at(&next.encode(), next.position()) {
             // Did it arrive all the same? If the head in force is still the old one, nothing happened.
             return match log::newest_slot(raw, &self.target) {
@@ -61,33 +62,48 @@ impl FileWriter {
                 _ => Err(self.break_off("writing the head", &e)),
             };
         }
-        if self.sync == SyncPolicy::Commit
-            && let Err(e) = raw.sync()
-        {
-            // Readers see it. It is told that it is not durable.
-            self.owes_sync = true;
-            if resync::is_lost(&e) {
-                self.break_off(
-                    "whether the last commit survives a loss of power is unknown, syncing the head",
-                    &e,
-                );
-            }
-        }
         self.head = next;
         self.has_written_head = true;
+        // Readers see it. It is told that it is not durable.
+        let _told_by_who_asks_for_that = self.make_durable(raw);
         Ok(())
     }
 
-    /// Syncs the head, if that failed when it was written.
+    /// The head in force may not survive a loss of power, and should: its sync failed, or another session wrote it. That one may
+    /// have died before it synced it, or syncs nothing.
+    pub(super) fn owes_sync(&self) -> bool {
+        self.sync == SyncPolicy::Commit && self.durable < self.head.sequence
+    }
+
+    /// Syncs the head in force, if that is owed.
     pub(crate) fn make_durable(&mut self, raw: &dyn FileIo) -> Result<()> {
-        if self.owes_sync {
-            self.check_sound()?;
-            raw.sync().map_err(|e| {
-                self.io("syncing the head; the last commit may not survive a loss of power", &e)
-            })?;
-            self.owes_sync = false;
+        if !self.owes_sync() {
+            return Ok(());
         }
-        Ok(())
+        self.check_sound()?;
+        match raw.sync() {
+            Ok(()) => {
+                self.durable = self.head.sequence;
+                Ok(())
+            }
+            Err(e) if resync::is_lost(&e) => Err(self.break_off(
+                "whether the last commit survives a loss of power is unknown, syncing the head",
+                &e,
+            )),
+            Err(e) => Err(self.io("syncing the head; the last commit may not survive a loss of power", &e)),
+        }
+    }
+
+    /// Whether what the heads up to a sequence freed is free after a loss of power, too. Else an older head may be the newest
+    /// then, which needs that room.
+    pub(super) fn is_freed_durably(&mut self, raw: &dyn FileIo, sequence: u64) -> bool {
+        if self.sync == SyncPolicy::Process || sequence <= self.durable {
+            return true;
+        }
+        if let Err(e) = self.make_durable(raw) {
+            tracing::warn!(error = %e, "the head cannot be synced, so no room is reclaimed");
+        }
+        sequence <= self.durable
     }
 
     /// At the end: leaves a copy of the newest head beside the slot that it is not in, so that no damage to one block can make

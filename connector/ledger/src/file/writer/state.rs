@@ -62,6 +62,8 @@ pub(in crate::file) struct Reclaim {
 /// What a writer knows of tags.
 #[derive(Debug, Default)]
 pub(in crate::file) struct KnownTags {
+    /// The head says that there may be some.
+    pub(in crate::file) may_exist: bool,
     /// The room that they hold.
     pub(in crate::file) held: Arc<Held>,
     /// The newest version of another writer that changed tags.
