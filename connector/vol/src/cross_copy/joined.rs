@@ -143,7 +143,15 @@ impl Joins {
         }
         let copied = Cell::new(copier.why_copied(dataset, &first)?);
         let parts = Parts { along, extent, most, lengths: vec![length] };
-        self.all.push(Joined { path, aliases: Vec::new(), token, first, parts, copied, whole: OnceCell::new() });
+        self.all.push(Joined {
+            path,
+            aliases: Vec::new(),
+            token,
+            first,
+            parts,
+            copied,
+            whole: OnceCell::new(),
+        });
         Ok(true)
     }
 
@@ -224,7 +232,8 @@ impl Joined {
             let object = copier.open(root, alias)?;
             if copier.info(object.get())?.token.__data != token {
                 let (path, alias) = (shown(&self.path), shown(alias));
-                let text = format!("{path} and {alias} are one dataset in the first file, and two in another");
+                let text =
+                    format!("{path} and {alias} are one dataset in the first file, and two in another");
                 return Err(Error::argument(format!("{text}; leave one of them out")));
             }
         }
@@ -281,7 +290,14 @@ impl CrossCopier {
             let (library, list, fill) = (self.library, list.get(), self.shown_fill(&list, &datatype)?);
             let is_chunked = matches!(layout, Layout::Chunked { .. });
             let unfiltered_edges = is_chunked && library.has_unfiltered_edges(list)?;
-            Ok(Seen { datatype, space: library.extent_of(space.get())?, layout, filters, unfiltered_edges, fill })
+            Ok(Seen {
+                datatype,
+                space: library.extent_of(space.get())?,
+                layout,
+                filters,
+                unfiltered_edges,
+                fill,
+            })
         }
     }
 

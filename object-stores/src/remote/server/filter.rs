@@ -7,8 +7,8 @@ use reqwest::Method;
 use reqwest::header::RANGE;
 
 use super::super::StoreResult;
-use super::client::{Ask, ServerClient, broken, nonsense};
 use super::super::ranges::header;
+use super::client::{Ask, ServerClient, broken, nonsense};
 use super::objects::is_etag;
 use crate::filter::numbers;
 use crate::{Filter, FilterAsk, FilterComparison, FilterMatches, FilteredKind};

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use super::super::StoreResult;
 use super::super::failure::Failure;
-use super::client::{Ask, SwiftClient, broken, generic};
 use super::super::ranges::header;
+use super::client::{Ask, SwiftClient, broken, generic};
 use super::objects::SwiftContainer;
 use super::refusal::What;
 
