@@ -117,6 +117,23 @@ static void test_opened_twice(hid_t file) {
     check(file, "ninth", 90);
 }
 
+/* A process that has an object open cannot close the file, and all are told. */
+static void test_close(const char *name) {
+    begin("a close fails");
+    hid_t access = mpio();
+    CHECK(H5Pset_fclose_degree(access, H5F_CLOSE_SEMI) >= 0);
+    hid_t file = H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, access), dataset = make(file, "x");
+    CHECK(file >= 0 && dataset >= 0 && (rank == size - 1 || H5Dclose(dataset) >= 0));
+    herr_t closed;
+    H5E_BEGIN_TRY { closed = H5Fclose(file); }
+    H5E_END_TRY
+    CHECK(closed < 0);
+    CHECK(rank < size - 1 || H5Dclose(dataset) >= 0);
+    CHECK(H5Fclose(file) >= 0 && H5Pclose(access) >= 0);
+    file = H5Fopen(name, H5F_ACC_RDONLY, H5P_DEFAULT);
+    CHECK(file >= 0 && H5Lexists(file, "x", H5P_DEFAULT) == 1 && H5Fclose(file) >= 0);
+}
+
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -131,6 +148,8 @@ int main(int argc, char **argv) {
     } else
         check(file, "first", 10);
     CHECK(H5Pclose(all_list) >= 0 && H5Fclose(file) >= 0);
+    if (is_ours())
+        test_close("closing.h5");
     MPI_Finalize();
     return 0;
 }

@@ -1,7 +1,7 @@
 //! What a virtual dataset is made of.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use h5lake_container::VirtualMapping;
@@ -195,12 +195,13 @@ pub struct Sources {
     open: Mutex<OpenSource>,
 }
 
+/// In an order that is the same in all processes of an MPI program, which commit files together.
 #[derive(Default)]
 struct OpenSource {
     /// By the name that the mapping gives.
-    files: HashMap<Vec<u8>, Arc<Session>>,
+    files: BTreeMap<Vec<u8>, Arc<Session>>,
     /// By file and path.
-    datasets: HashMap<(Vec<u8>, Vec<u8>), Arc<DatasetHandle>>,
+    datasets: BTreeMap<(Vec<u8>, Vec<u8>), Arc<DatasetHandle>>,
 }
 
 impl Sources {
@@ -241,7 +242,12 @@ impl Sources {
     /// Those of the commits.
     pub fn commit(&self) -> Result<()> {
         let files: Vec<_> = self.open.lock().files.values().cloned().collect();
-        files.iter().try_for_each(commit_alone)
+        // All of them: other processes wait in what they have open together with this one.
+        let mut done = Ok(());
+        for file in &files {
+            done = done.and(commit_alone(file));
+        }
+        done
     }
 
     /// Closes all, with what was written to them.
@@ -264,5 +270,9 @@ impl Sources {
 }
 
 fn commit_alone(session: &Arc<Session>) -> Result<()> {
-    if session.writable && registry::sessions_beside(session).len() == 1 { session.commit() } else { Ok(()) }
+    if session.writable && registry::sessions_beside(session).len() == 1 {
+        session.commit(Ok(()))
+    } else {
+        Ok(())
+    }
 }

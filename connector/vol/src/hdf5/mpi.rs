@@ -244,8 +244,13 @@ impl Processes {
         Ok(mode == COLLECTIVE)
     }
 
+    /// Whether MPI has ended: nobody waits for a message any more.
+    pub fn are_over(&self) -> bool {
+        self.messages.is_over()
+    }
+
     fn check(&self) -> Result<()> {
-        match self.messages.is_over() {
+        match self.are_over() {
             true => {
                 Err(Error::new(Minor::CannotOperate, "the file is used after the end of MPI (MPI_Finalize)"))
             }

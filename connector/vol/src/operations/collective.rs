@@ -76,7 +76,7 @@ pub fn set_atomicity(handle: &Handle, atomic: bool) -> Result<()> {
     let session = handle.session()?;
     let together = of(&session)?;
     if session.container.writable() {
-        together.flush(&session.container)?;
+        together.flush(&session.container, Ok(()))?;
     }
     together.set_atomic(atomic);
     Ok(())

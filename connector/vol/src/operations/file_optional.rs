@@ -22,7 +22,7 @@ pub fn start_swmr_write(handle: &Handle) -> Result<()> {
     if *session.swmr.lock() == Swmr::Write {
         return Err(Error::new(Minor::BadValue, "file already in SWMR writing mode"));
     }
-    session.container.flush()?;
+    session.commit(Ok(()))?;
     *session.swmr.lock() = Swmr::Write;
     Ok(())
 }

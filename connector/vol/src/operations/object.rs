@@ -192,14 +192,14 @@ fn open_object(handle: &Handle) -> Result<(Arc<Session>, ObjectId)> {
 }
 
 /// `H5Oflush`, `H5Dflush`, `H5Gflush`, `H5Tflush`: a commit of everything that is staged. When it returns the
-/// data is as durable as the file's settings ask.
-pub fn flush(handle: &Handle) -> Result<()> {
+/// data is as durable as the file's settings ask. If something has failed `before`, nothing is committed.
+pub fn flush(handle: &Handle, before: Result<()>) -> Result<()> {
     let session = handle.session()?;
-    session.complete_and_tell()?;
-    match &session.together {
-        Some(_) => session.commit(),
-        None => Ok(session.container.flush()?),
+    if session.together.is_some() {
+        return session.commit(before);
     }
+    before.and(session.complete_and_tell())?;
+    Ok(session.container.flush()?)
 }
 
 /// `H5Orefresh` and its kin: a reader moves to the newest snapshot.

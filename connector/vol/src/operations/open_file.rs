@@ -70,6 +70,20 @@ pub fn close(handle: &Handle) -> Result<()> {
 }
 
 fn close_last(session: &Arc<Session>) -> Result<()> {
+    // Processes that close a file together do the same, also where it cannot be closed: those that can wait for the others.
+    let ready = make_ready(session);
+    // Nobody can close what is mounted and has no identifier.
+    let mounted = mount::mounted_on(session);
+    let alone = mounted.iter().filter(|mounted| !mounted.has_file_open());
+    let ready = alone.fold(ready, |done, mounted| match done {
+        Err(_) if mounted.together.is_none() => done,
+        done => done.and(mounted.commit_to_close(Ok(()))),
+    });
+    session.commit_to_close(ready)
+}
+
+/// Does what the file's close degree says with its open objects.
+fn make_ready(session: &Arc<Session>) -> Result<()> {
     let library = session.library;
     let open_objects = || identifiers_of(session, EVERYTHING_BUT_FILES);
     match degree_of(session)? {
@@ -88,11 +102,7 @@ fn close_last(session: &Arc<Session>) -> Result<()> {
         }
         _ => {}
     }
-    // Nobody can close what is mounted and has no identifier.
-    for mounted in mount::mounted_on(session).iter().filter(|mounted| !mounted.has_file_open()) {
-        mounted.commit_to_close()?;
-    }
-    session.commit_to_close()
+    Ok(())
 }
 
 /// `H5Fget_obj_count` and `H5Fget_obj_ids`: identifiers open on the container, or through this file alone.

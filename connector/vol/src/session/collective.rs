@@ -157,6 +157,14 @@ impl CollectiveFile {
         panic.map_or(told, |panic| resume_unwind(panic))
     }
 
+    /// As [`agree`](Self::agree) for what another part has done, as long as there is somebody to tell.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn agree_if_any(&self, done: Result<()>) -> Result<()> {
+        if self.processes.are_over() { done } else { self.agree(|| done) }
+    }
+
     /// Opens a container in all processes: where `make` is given, the first one makes it, and the others then open it.
     /// Collective.
     ///
@@ -208,14 +216,15 @@ impl CollectiveFile {
         told.and_then(|(first, _)| self.processes.number_of_first(first)).map_err(|e| failed(e.to_string()))
     }
 
-    /// Commits what all have written, and moves all to the version that has it. Collective.
+    /// Commits what all have written, and moves all to the version that has it. If what comes `before` it has failed in one,
+    /// nothing is committed. Collective.
     ///
     /// # Errors
     /// If any process failed.
-    pub fn flush(&self, container: &Container) -> Result<()> {
+    pub fn flush(&self, container: &Container, before: Result<()>) -> Result<()> {
         // Only when all are here: one that comes later may look at the newest version before, and would then find there what
         // it has yet to make itself.
-        self.tell(container, Ok(()), self.flags(container), 0)?;
+        self.tell(container, before, self.flags(container), 0)?;
         self.commit(container)
     }
 
@@ -230,8 +239,8 @@ impl CollectiveFile {
     }
 
     /// The same at a close, and what all processes then expect of another try. Collective.
-    pub fn last_flush(&self, container: &Container) -> (Result<()>, Recoverability) {
-        let done = self.flush(container);
+    pub fn last_flush(&self, container: &Container, before: Result<()>) -> (Result<()>, Recoverability) {
+        let done = self.flush(container, before);
         // It failed in all if it failed in one.
         if done.is_ok() {
             self.left_room.store(container.room_left_to_others(), Ordering::Relaxed);

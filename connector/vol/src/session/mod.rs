@@ -1,7 +1,7 @@
 //! One opened file in one libhdf5.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -110,8 +110,8 @@ pub trait Handles: Sync {
 /// How a file and those mounted on it hold each other.
 #[derive(Default)]
 pub struct Mounts {
-    /// Files mounted on groups of this one.
-    pub children: Mutex<HashMap<ObjectId, Arc<Session>>>,
+    /// Files mounted on groups of this one, in an order that is the same in all processes of an MPI program.
+    pub children: Mutex<BTreeMap<ObjectId, Arc<Session>>>,
     /// The session that has this one mounted, and on which group.
     pub parent: Mutex<Option<(Weak<Session>, ObjectId)>>,
 }
@@ -222,34 +222,34 @@ impl Session {
         if self.writable { Access::ReadWrite } else { Access::ReadOnly }
     }
 
-    /// Commits what is staged, if this process may write the container at all. Collective where processes have the file open
-    /// together.
+    /// Commits what is staged, if this process may write the container at all, and if all has gone well `before`. Collective where
+    /// processes have the file open together: all are told of what failed before in one.
     ///
     /// # Errors
-    /// Those of the commit; then nothing of it is in the container.
-    pub fn commit(&self) -> Result<()> {
-        self.complete_and_tell()?;
+    /// What came before; those of the commit. Then nothing of it is in the container.
+    pub fn commit(&self, before: Result<()>) -> Result<()> {
+        let before = before.and(self.complete_and_tell());
         if !self.container.writable() || self.is_inherited() {
-            return Ok(());
+            return before;
         }
         match &self.together {
-            Some(together) => together.flush(&self.container),
-            None => Ok(self.container.flush()?),
+            Some(together) => together.flush(&self.container, before),
+            None => before.and_then(|()| Ok(self.container.flush()?)),
         }
     }
 
     /// Commits at a close. What can never be committed is told by the first close that meets it: the next one, of whatever is
     /// still open, succeeds without. For libhdf5 keeps the identifier of what could not be closed, and a program would never
     /// get rid of it. When the library shuts down, the first try is the last one, and a failure is told on stderr. Collective
-    /// where processes have the file open together.
+    /// where processes have the file open together: all are told of what failed `before` in one.
     ///
     /// # Errors
-    /// Those of the commit, as long as another try may succeed, and once if none will.
-    pub fn commit_to_close(&self) -> Result<()> {
-        self.complete_and_tell()?;
+    /// What came before. Those of the commit, as long as another try may succeed, and once if none will.
+    pub fn commit_to_close(&self, before: Result<()>) -> Result<()> {
+        let before = before.and(self.complete_and_tell());
         let told = *self.failed_close.told.lock();
         if !self.container.writable() || self.is_inherited() {
-            return Ok(());
+            return before;
         }
         if told == Recoverability::Lost {
             // Garbage collectors close what nobody closed, and tell nobody of errors. Who was told closes again.
@@ -257,11 +257,12 @@ impl Session {
             if let Some(why) = loss.filter(|_| !self.library.is_to_tell() && self.has_file_open()) {
                 self.report_loss(&why);
             }
-            return Ok(());
+            return self.together.as_ref().map_or(before.clone(), |together| together.agree_if_any(before));
         }
         let (done, recoverability) = match &self.together {
-            Some(together) => together.last_flush(&self.container),
+            Some(together) => together.last_flush(&self.container, before),
             None => {
+                before?;
                 let done = self.container.flush_to_close();
                 let recoverability = done
                     .as_ref()

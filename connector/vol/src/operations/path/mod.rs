@@ -253,7 +253,11 @@ impl Base {
     pub fn finish_change(&self, session: &Arc<Session>) -> Result<()> {
         let is_own = Arc::ptr_eq(&self.session.container, &session.container);
         let is_watched = || registry::sessions_on(&session.container).iter().any(|s| s.has_file_open());
-        if is_own || session.together.is_some() || is_watched() { Ok(()) } else { session.commit_to_close() }
+        if is_own || session.together.is_some() || is_watched() {
+            Ok(())
+        } else {
+            session.commit_to_close(Ok(()))
+        }
     }
 
     /// Whether a path may lead into a mounted file.

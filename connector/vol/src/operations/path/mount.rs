@@ -74,7 +74,12 @@ pub fn flush_others(handle: &Handle) -> Result<()> {
         top = below;
     }
     let others = [mounted_on(&top), vec![top]].concat();
-    others.iter().filter(|other| !Arc::ptr_eq(other, &session)).try_for_each(|other| other.commit())
+    // All of them: other processes wait in what they have open together with this one.
+    let mut done = Ok(());
+    for other in others.iter().filter(|other| !Arc::ptr_eq(other, &session)) {
+        done = done.and(other.commit(Ok(())));
+    }
+    done
 }
 
 fn parent_of(session: &Session) -> Option<Arc<Session>> {

@@ -435,8 +435,8 @@ unsafe extern "C" fn specific(
                 Ok(std::slice::from_raw_parts(sizes, rank).to_vec())
             }),
             sys::H5VL_DATASET_FLUSH => {
-                dataset::of(handle)?.commit_sources()?;
-                super::flush(handle, request)
+                let sources = dataset::of(handle)?.commit_sources();
+                super::flush(handle, request, sources)
             }
             sys::H5VL_DATASET_REFRESH => {
                 crate::operations::object::refresh(handle)?;

@@ -275,10 +275,9 @@ unsafe fn specific_in(
                 Major::File,
                 |handle| match operation {
                     sys::H5VL_FILE_FLUSH => {
-                        if args.flush.scope == sys::H5F_SCOPE_GLOBAL {
-                            mount::flush_others(handle)?;
-                        }
-                        super::flush(handle, request)
+                        let is_global = args.flush.scope == sys::H5F_SCOPE_GLOBAL;
+                        let others = if is_global { mount::flush_others(handle) } else { Ok(()) };
+                        super::flush(handle, request, others)
                     }
                     sys::H5VL_FILE_REOPEN => {
                         strings::answer(args.reopen.file, open_file::reopen(handle)?.into_pointer());

@@ -122,7 +122,7 @@ unsafe extern "C" fn specific(
             return specific_of_native(native, arguments, transfer, request);
         }
         status(object, "h5lake_group_specific", Major::Group, |handle| match (*arguments).op_type {
-            sys::H5VL_GROUP_FLUSH => object::flush(handle),
+            sys::H5VL_GROUP_FLUSH => object::flush(handle, Ok(())),
             sys::H5VL_GROUP_REFRESH => object::refresh(handle),
             sys::H5VL_GROUP_MOUNT => {
                 let wanted = (*arguments).args.mount;

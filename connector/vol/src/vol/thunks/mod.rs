@@ -82,16 +82,18 @@ pub fn flushing(object: *mut c_void, flushes: bool, request: Request) -> Target 
     if flushes { beside(object, request) } else { object.into() }
 }
 
-/// Flushes the file of an object: beside the program, if an event set waits for it and libhdf5 is not needed.
+/// Flushes the file of an object, if all has gone well `before`: beside the program, if an event set waits for it and libhdf5 is not
+/// needed.
 ///
 /// # Safety
 /// `request` is null or writable.
-pub unsafe fn flush(handle: &Handle, request: Request) -> Result<()> {
+pub unsafe fn flush(handle: &Handle, request: Request, before: Result<()>) -> Result<()> {
     // SAFETY: as the caller says.
-    let Some(place) = (unsafe { request.as_mut() }) else { return object_operations::flush(handle) };
+    let place = unsafe { request.as_mut() }.filter(|_| before.is_ok());
+    let Some(place) = place else { return object_operations::flush(handle, before) };
     match asynchronous::flush(handle)? {
         Some(going_on) => *place = Handle::Request(going_on).into_pointer(),
-        None => object_operations::flush(handle)?,
+        None => object_operations::flush(handle, Ok(()))?,
     }
     Ok(())
 }
@@ -199,7 +201,7 @@ pub unsafe fn close_after(
         let session = handle.session()?;
         // Processes that have the file open together need not close its objects in the same order.
         if session.together.is_none() && session.file_handles.load(Ordering::Relaxed) == 0 {
-            session.commit_to_close()?;
+            session.commit_to_close(Ok(()))?;
         }
         drop(session);
         // SAFETY: as the caller says.
