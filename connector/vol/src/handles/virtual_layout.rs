@@ -242,7 +242,12 @@ impl Sources {
     /// Those of the commits.
     pub fn commit(&self) -> Result<()> {
         let files: Vec<_> = self.open.lock().files.values().cloned().collect();
-        files.iter().fold(Ok(()), |done, file| done.and(commit_alone(file)))
+        // All of them: other processes wait in what they have open together with this one.
+        let mut done = Ok(());
+        for file in &files {
+            done = done.and(commit_alone(file));
+        }
+        done
     }
 
     /// Closes all, with what was written to them.

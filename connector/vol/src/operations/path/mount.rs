@@ -75,10 +75,11 @@ pub fn flush_others(handle: &Handle) -> Result<()> {
     }
     let others = [mounted_on(&top), vec![top]].concat();
     // All of them: other processes wait in what they have open together with this one.
-    others
-        .iter()
-        .filter(|other| !Arc::ptr_eq(other, &session))
-        .fold(Ok(()), |done, other| done.and(other.commit(Ok(()))))
+    let mut done = Ok(());
+    for other in others.iter().filter(|other| !Arc::ptr_eq(other, &session)) {
+        done = done.and(other.commit(Ok(())));
+    }
+    done
 }
 
 fn parent_of(session: &Session) -> Option<Arc<Session>> {
