@@ -131,7 +131,7 @@ fn what_is_whole_is_copied_as_it_is() {
 }
 
 /// Changes a byte behind the first `n` of the longest run of `byte`.
-fn spoil(place: &Place, byte: u8, run: usize) {
+pub(crate) fn spoil(place: &Place, byte: u8, run: usize) {
     let change = |all: &mut Vec<u8>| match all.windows(run).position(|w| w.iter().all(|b| *b == byte)) {
         Some(at) => {
             all[at + run / 2] ^= 1;

@@ -1,7 +1,7 @@
 //! What a check of a whole container asks of an object store: the log, the history, the room table, and that the objects are
 //! there with what is said to be in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use object_stores::ObjectStoreExt;
 
@@ -16,6 +16,7 @@ use crate::objects::manifest::{Head, read_head, store_error};
 use crate::objects::object_usage::{UsageDelta, UsageTable};
 use crate::objects::version_lookup::history;
 use crate::objects::{AREA_AT, FetchedRecord, MAX_RECORDS_PER_FETCH, ObjectStorage, lock};
+use crate::tags::{TagEntry, TagName};
 
 /// A check of one container.
 pub(super) struct ObjectAudit<'a> {
@@ -167,6 +168,24 @@ impl<'a> ObjectAudit<'a> {
     }
 }
 
+/// Tells of objects that tags list and that are missing, but for those of the newest version.
+fn check_held(
+    tags: &[(TagName, TagEntry)],
+    there: &BTreeMap<Location, u64>,
+    needed: &BTreeSet<Location>,
+    out: &mut Findings,
+) {
+    for (name, entry) in tags {
+        let listed = entry.objects.iter().map(|(location, _)| location);
+        for location in listed.filter(|location| !there.contains_key(location) && !needed.contains(location))
+        {
+            let why = format!("it is missing, and the tag '{name}' lists it");
+            let found = Finding::damage("object", location_name(location), why);
+            out.add(found.of(HitVersions::Tagged(*name)));
+        }
+    }
+}
+
 impl Audit for ObjectAudit<'_> {
     fn begin(&mut self, versions: Versions, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
         self.all = versions == Versions::All;
@@ -245,7 +264,12 @@ impl Audit for ObjectAudit<'_> {
         Ok(head.fixed.id != self.storage.id || head.lost > self.head.lost)
     }
 
-    fn unclaimed(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
+    fn unclaimed(
+        &mut self,
+        claims: &mut Claims,
+        tags: &[(TagName, TagEntry)],
+        out: &mut Findings,
+    ) -> Result<()> {
         let there = self.list(out)?;
         let Some(table) = self.table(out)? else { return Ok(()) };
         let mut live: BTreeMap<Location, u64> = BTreeMap::new();
@@ -261,7 +285,7 @@ impl Audit for ObjectAudit<'_> {
         let needed = ends
             .keys()
             .chain(table.locations.iter().filter(|(_, u)| u.live > 0).map(|(location, _)| location));
-        let needed: std::collections::BTreeSet<Location> = needed.copied().collect();
+        let needed: BTreeSet<Location> = needed.copied().collect();
         for location in &needed {
             let end = ends.get(location).copied().unwrap_or(0);
             match there.get(location) {
@@ -273,6 +297,7 @@ impl Audit for ObjectAudit<'_> {
                 Some(_) => (),
             }
         }
+        check_held(tags, &there, &needed, out);
         let is_complete =
             !out.list.iter().any(|f| f.hit.is_newest() && (f.keys.is_some() || f.key.is_some()));
         for (location, u) in table
@@ -289,7 +314,7 @@ impl Audit for ObjectAudit<'_> {
                 out.add(Finding::warning("room table", location_name(location), why));
             }
         }
-        let older: std::collections::BTreeSet<Location> = self.older.iter().copied().collect();
+        let older: BTreeSet<Location> = self.older.iter().copied().collect();
         let is_known = |location: &Location| {
             let in_log = matches!(location, Location::Log(n) if *n > self.head.base.version);
             needed.contains(location)

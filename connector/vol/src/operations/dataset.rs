@@ -239,7 +239,9 @@ pub fn file_selection(dataset: &DatasetHandle, space: Option<Hid>) -> Result<(Se
 /// A selection made in an extent of other sizes than the dataset has now (it was resized since).
 fn in_extent(selection: Selection, from: &[u64], to: &[u64]) -> Result<Selection> {
     match selection {
-        Selection::All => within(to, [&vec![0; from.len()], &vec![1; from.len()], from, &vec![1; from.len()]]),
+        Selection::All => {
+            within(to, [&vec![0; from.len()], &vec![1; from.len()], from, &vec![1; from.len()]])
+        }
         Selection::Hyperslab { start, stride, count, block } => within(to, [&start, &stride, &count, &block]),
         Selection::Runs(runs) => Ok(Selection::Runs(relinearised(&runs, from, to)?)),
         Selection::None => Ok(Selection::None),

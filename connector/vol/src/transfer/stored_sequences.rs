@@ -53,7 +53,13 @@ fn has_nested(places: &Places) -> bool {
     })
 }
 
-fn check_all(session: &Session, places: &Places, size: usize, elements: &[u8], purpose: Purpose) -> Result<()> {
+fn check_all(
+    session: &Session,
+    places: &Places,
+    size: usize,
+    elements: &[u8],
+    purpose: Purpose,
+) -> Result<()> {
     for element in elements.chunks_exact(size) {
         for (at, place) in &places.0 {
             let bytes = element.get(*at..).unwrap_or_default();
@@ -72,7 +78,12 @@ fn check_all(session: &Session, places: &Places, size: usize, elements: &[u8], p
     Ok(())
 }
 
-fn check_sequence(session: &Session, sequence: &[u8; SEQUENCE_BYTES], items: &Items, purpose: Purpose) -> Result<()> {
+fn check_sequence(
+    session: &Session,
+    sequence: &[u8; SEQUENCE_BYTES],
+    items: &Items,
+    purpose: Purpose,
+) -> Result<()> {
     let (count, id) = counted(sequence);
     let inner = &items.places;
     // Of no items nothing is read, and what kept nothing may be gone.
