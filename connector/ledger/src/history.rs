@@ -11,8 +11,8 @@ use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::wal::record::Author;
 
-/// The longest history that is kept, in checkpoints. Older versions cannot be reached any more. Builds that are there take a longer
-/// one for damage.
+/// The longest history that is kept, in checkpoints. Older versions cannot be reached any more. Earlier builds take a longer one for
+/// damage.
 const MAX_CHECKPOINTS: usize = if cfg!(test) { 256 } else { 4096 };
 /// A history of fewer checkpoints is not crowded. The other half is for a whole retention time.
 const MANY_CHECKPOINTS: usize = MAX_CHECKPOINTS / 2;
