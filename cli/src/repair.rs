@@ -12,6 +12,18 @@ use crate::find::{find, vacant};
 use crate::output::{Output, print};
 use crate::verify::{line, object};
 
+/// Says which tags and branches stay behind in the source.
+fn left_out(name: &Path, done: &Repaired) -> Vec<String> {
+    let told = |kind: &str, names: &[String]| {
+        let first = names.first()?;
+        let (all, source) = (names.join(", "), name.display());
+        Some(format!(
+            "left out: {kind} {all}; to keep one, copy it: h5lake copy {source}@{kind}={first} TARGET"
+        ))
+    };
+    [told("branch", &done.branches), told("tag", &done.tags)].into_iter().flatten().collect()
+}
+
 fn summary(name: &Path, new: &Path, done: &Repaired) -> Vec<String> {
     let mut lines: Vec<String> =
         done.lost.iter().map(|found| line(found).replacen("damage: ", "lost: ", 1)).collect();
@@ -24,9 +36,11 @@ fn summary(name: &Path, new: &Path, done: &Repaired) -> Vec<String> {
     if done.found > 0 {
         lines.push(format!("{} objects that no link leads to any more are in /lost+found", done.found));
     }
+    lines.extend(left_out(name, done));
     lines.push(format!("{} objects, {} bytes of payloads copied", done.objects, done.bytes));
     let state = match done.lost.len() as u64 + done.more {
-        0 => "nothing was lost".to_owned(),
+        0 if done.is_whole() => "nothing was lost".to_owned(),
+        0 => "nothing of the main line's newest version was lost; tags and branches were left out".to_owned(),
         n => format!("{n} losses; all else is copied; restore what is named from a copy"),
     };
     lines.push(format!("{} -> {}: {state}", name.display(), new.display()));
@@ -38,11 +52,12 @@ fn for_programs(name: &Path, new: &Path, done: &Repaired) -> Value {
         "name": name.display().to_string(), "target": new.display().to_string(), "whole": done.is_whole(),
         "version": done.version, "salvaged": done.is_salvaged, "objects": done.objects,
         "lost_and_found": done.found, "bytes": done.bytes, "more": done.more,
+        "tags": done.tags, "branches": done.branches,
         "lost": done.lost.iter().map(object).collect::<Vec<_>>(),
     })
 }
 
-/// Repairs a container; says whether nothing was lost.
+/// Repairs a container; says whether nothing was lost or left out.
 pub fn run(name: &Path, new: &Path, output: Output) -> Result<bool, Failure> {
     let (source, ledger) = find(name, Access::ReadOnly)?;
     let target = vacant(new)?;

@@ -14,13 +14,22 @@ fn severity(found: &VerifyFinding) -> &'static str {
     if found.severity == Severity::Damage { "damage" } else { "warning" }
 }
 
+/// Which versions a finding hits, where that is not the newest.
+fn versions_hit(found: &VerifyFinding) -> String {
+    match &found.tag {
+        _ if found.newest => String::new(),
+        Some(tag) => format!(" (in the version of the tag '{tag}')"),
+        None => " (in older versions only)".into(),
+    }
+}
+
 /// One finding, as a line.
 pub fn line(found: &VerifyFinding) -> String {
-    let VerifyFinding { kind, at, why, what, newest, .. } = found;
-    let older = if *newest { "" } else { " (in older versions only)" };
+    let VerifyFinding { kind, at, why, what, .. } = found;
+    let versions = versions_hit(found);
     let place =
         [what, at].into_iter().filter(|text| !text.is_empty()).map(String::as_str).collect::<Vec<_>>();
-    format!("{}: {kind}, {}: {why}{older}", severity(found), place.join(", "))
+    format!("{}: {kind}, {}: {why}{versions}", severity(found), place.join(", "))
 }
 
 /// One finding, for programs.
@@ -28,6 +37,7 @@ pub fn object(found: &VerifyFinding) -> Value {
     json!({
         "severity": severity(found), "kind": found.kind, "at": found.at, "why": found.why, "what": found.what,
         "path": found.path, "chunk": found.chunk, "attribute": found.attribute, "newest": found.newest,
+        "tag": found.tag,
     })
 }
 
@@ -41,8 +51,8 @@ fn summary(name: &Path, report: &Report) -> Vec<String> {
         lines.push(format!("version {} was checked, because the newest cannot be opened", report.version));
     }
     lines.push(format!(
-        "{} objects, {} entries, {} payloads, {} pages, {} records, {} versions, {} bytes read",
-        report.objects, c.entries, c.payloads, c.pages, c.records, c.versions, c.bytes
+        "{} objects, {} entries, {} payloads, {} pages, {} records, {} versions, {} tags, {} bytes read",
+        report.objects, c.entries, c.payloads, c.pages, c.records, c.versions, c.tags, c.bytes
     ));
     let state = match report.damaged {
         0 => "whole".to_owned(),
@@ -58,7 +68,8 @@ fn for_programs(name: &Path, report: &Report) -> Value {
         "name": name.display().to_string(), "whole": report.is_whole(), "version": report.version,
         "salvaged": report.is_salvaged, "damaged": report.damaged, "more": report.more,
         "objects": report.objects, "entries": c.entries, "payloads": c.payloads, "pages": c.pages,
-        "records": c.records, "versions": c.versions, "bytes": c.bytes,
+        "records": c.records, "versions": c.versions, "tags": c.tags,
+        "bytes": c.bytes,
         "found": report.found.iter().map(object).collect::<Vec<_>>(),
     })
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use common::{Store, tool};
-use h5lake_ledger::{Ledger, Options, Replace};
+use h5lake_ledger::{BranchName, Ledger, Options, Replace, TagName, Tagging};
 
 /// Makes a container whole and closes it.
 fn fill(ledger: Ledger) {
@@ -63,6 +63,23 @@ fn losses_are_listed_and_the_source_stays() {
     assert!(code == 0 && said.contains("warning: lost data"), "{code} {said}");
     let (code, said) = tool(&["repair", name, &at.url_of("c.h5")]);
     assert!(code == 2 && said.contains("lost: heap segment"), "{code} {said}");
+}
+
+#[test]
+fn tags_and_branches_are_named_that_stay_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let ledger = Ledger::create_file(Path::new(&at("a.h5")), Replace::Fail, Options::default()).unwrap();
+    common::fill(&ledger);
+    ledger.tag(TagName::new("paper").unwrap(), None, Tagging::default()).unwrap();
+    ledger.create_branch(BranchName::new("fix").unwrap(), None).unwrap();
+    ledger.close().unwrap();
+    let (code, said) = tool(&["repair", &at("a.h5"), &at("b.h5")]);
+    assert!(code == 2 && !said.contains(": nothing was lost"), "{code} {said}");
+    assert!(said.contains("left out: branch fix;") && said.contains("left out: tag paper;"), "{said}");
+    let (code, said) = tool(&["repair", "--json", &at("a.h5"), &at("c.h5")]);
+    assert!(code == 2 && said.contains(r#""whole":false"#), "{code} {said}");
+    assert!(said.contains(r#""tags":["paper"]"#) && said.contains(r#""branches":["fix"]"#), "{said}");
 }
 
 #[test]

@@ -5,9 +5,10 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use common::{Store, fill, tool};
-use h5lake_ledger::{Ledger, Options, Replace};
+use h5lake_ledger::{Ledger, Options, Replace, TagName, Tagging};
 use object_stores::Key;
 
 fn verify(args: &[&str], name: &str) -> (i32, String) {
@@ -48,6 +49,33 @@ fn files_are_told_apart_by_the_exit_code() {
     fs::write(&path, b"no container at all").unwrap();
     assert_eq!(verify(&[], name).0, 1);
     assert_eq!(verify(&[], "/nowhere/at/all.h5").0, 1);
+}
+
+#[test]
+fn damage_to_the_version_of_a_tag_is_named_with_the_tag() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let name = path.to_str().unwrap();
+    let options = Options { retention: Some(Duration::ZERO), ..Options::default() };
+    let ledger = Ledger::create_file(&path, Replace::Fail, options).unwrap();
+    let extent = fill(&ledger);
+    ledger.tag(TagName::new("paper").unwrap(), None, Tagging::default()).unwrap();
+    let (key, _) = ledger.scan_prefix(b"H", None, 1).unwrap().remove(0);
+    ledger.delete(&key).unwrap();
+    ledger.free_payload(&extent).unwrap();
+    ledger.commit().unwrap();
+    ledger.close().unwrap();
+    // Nothing but the tag keeps the version any more.
+    let (code, said) = tool(&["vacuum", name]);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = verify(&[], name);
+    assert!(code == 0 && said.contains(" 1 tags, "), "{code} {said}");
+    damage(&path);
+    let (code, said) = verify(&[], name);
+    assert!(code == 2 && said.contains("(in the version of the tag 'paper')"), "{code} {said}");
+    let (code, said) = verify(&["--json"], name);
+    assert!(code == 2 && said.contains(r#""newest":false"#) && said.contains(r#""tag":"paper""#), "{said}");
+    assert_eq!(verify(&["--newest"], name).0, 0);
 }
 
 #[test]

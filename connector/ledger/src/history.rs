@@ -4,13 +4,20 @@
 //! microseconds. Room that went out of use at epoch m is needed by versions of epochs below m only. So once room of epoch
 //! m was used again, the versions of epochs from m on are whole, and the others are not: one number says what is kept.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::address::PageRef;
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::wal::record::Author;
 
-/// The longest history that is kept, in checkpoints. Older versions cannot be reached any more.
-const MAX_CHECKPOINTS: usize = 4096;
+/// The longest history that is kept, in checkpoints. Older versions cannot be reached any more. Earlier builds take a longer one for
+/// damage.
+const MAX_CHECKPOINTS: usize = if cfg!(test) { 256 } else { 4096 };
+/// A history of fewer checkpoints is not crowded. The other half is for a whole retention time.
+const MANY_CHECKPOINTS: usize = MAX_CHECKPOINTS / 2;
+/// Bytes of a checkpoint in a history, at least: four numbers of its mark, an author, two pointers and three numbers.
+const MIN_CHECKPOINT_BYTES: u64 = 11;
 
 /// The version of a base, and what its record said, for that record may be gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,15 +89,27 @@ impl PastCheckpoint {
 }
 
 impl History {
+    /// Whether a history of so many bytes may be [crowded](Self::is_crowded).
+    pub(crate) fn may_be_crowded(bytes: u64) -> bool {
+        bytes >= MANY_CHECKPOINTS as u64 * MIN_CHECKPOINT_BYTES
+    }
+
+    /// Whether checkpoints as soon after one another as one now would fill the history before a retention time is over.
+    pub(crate) fn is_crowded(&self, now: u64, retention: u64) -> bool {
+        let since = now.saturating_sub(self.base.time);
+        self.past.len() >= MANY_CHECKPOINTS && since < retention / MANY_CHECKPOINTS as u64
+    }
+
     /// Moves to a new base. What the present one leads to joins the past, unless nothing followed it; `log` is the newest
-    /// record and the bytes of all, `lost` the epoch before which nothing is whole.
+    /// record and the bytes of all, `lost` the epoch before which nothing is whole. Returns the time up to which versions cannot be
+    /// reached any more although they are whole, if there are such.
     pub(crate) fn advance(
         &mut self,
         base: Mark,
         root: Option<PageRef>,
         log: (Option<PageRef>, u64),
         lost: u64,
-    ) {
+    ) -> Option<u64> {
         let (record, log_bytes) = log;
         let (last, until) = (base.version, base.reclaim_epoch);
         let old = std::mem::replace(&mut self.base, base);
@@ -101,6 +120,7 @@ impl History {
         self.past.retain(|p| p.until > lost);
         let excess = self.past.len().saturating_sub(MAX_CHECKPOINTS);
         self.past.drain(..excess);
+        self.past.first().filter(|_| excess > 0).map(|oldest| oldest.base.time)
     }
 
     /// Encodes it; returns the bytes and their checksum.
@@ -138,6 +158,20 @@ impl History {
             return Err("versions out of order");
         }
         Ok(Self { base, past })
+    }
+}
+
+/// Says once in a process that versions cannot be reached any more before the retention time is over. `given_up` is what
+/// [`History::advance`] returned.
+pub(crate) fn tell_of_given_up(target: &str, given_up: Option<u64>, now: u64, retention: u64) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let is_early = given_up.is_some_and(|time| time.saturating_add(retention) > now);
+    if is_early && !TOLD.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            container = target,
+            "versions go before the retention time is over, because there are more than {MAX_CHECKPOINTS} checkpoints; \
+             commit less often, or keep versions with 'h5lake tag'"
+        );
     }
 }
 

@@ -57,6 +57,8 @@ mod wal;
 #[cfg(test)]
 extern crate self as h5lake_ledger;
 #[cfg(test)]
+mod crowded_history_tests;
+#[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
 mod tree_tests;

@@ -102,6 +102,8 @@ class Finding:
     path: "str | None"
     #: Whether the newest version is hit; else only older ones are.
     newest: bool
+    #: The tag whose version is hit, where none of the newer ones is.
+    tag: "str | None" = None
 
 
 @dataclass(frozen=True)

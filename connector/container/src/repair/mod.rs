@@ -12,6 +12,7 @@ mod counts;
 mod entries;
 mod heap;
 mod holes;
+mod left_out;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -47,12 +48,16 @@ pub struct Repaired {
     pub version: u64,
     /// The newest version cannot be opened; this is an older one.
     pub is_salvaged: bool,
+    /// Tags of the source, which stay behind with their versions; but for those of branches.
+    pub tags: Vec<String>,
+    /// Branches of the source, which stay behind: nothing of them is merged.
+    pub branches: Vec<String>,
 }
 
 impl Repaired {
-    /// Whether nothing was lost.
+    /// Whether nothing was lost, and nothing but versions without a name was left out.
     pub fn is_whole(&self) -> bool {
-        self.lost.is_empty() && self.more == 0
+        self.lost.is_empty() && self.more == 0 && self.tags.is_empty() && self.branches.is_empty()
     }
 }
 
@@ -218,6 +223,7 @@ impl<'a> Repair<'a> {
         self.counter()?;
         self.lost_and_found(found, own.record.salt)?;
         self.put_counter()?;
+        self.left_out()?;
         Ok((self.done, self.findings))
     }
 

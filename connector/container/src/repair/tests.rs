@@ -130,8 +130,24 @@ fn what_is_whole_is_copied_as_it_is() {
     }
 }
 
+#[test]
+fn tags_and_branches_that_stay_behind_are_told() {
+    for place in [file(), memory()] {
+        fill(&place);
+        let opened =
+            crate::container::open_ledger(&place.target, Access::ReadWrite, None, &Options::default());
+        let ledger = opened.unwrap();
+        ledger.tag(h5lake_ledger::TagName::new("paper").unwrap(), None, Default::default()).unwrap();
+        ledger.create_branch(h5lake_ledger::BranchName::new("fix").unwrap(), None).unwrap();
+        ledger.close().unwrap();
+        let done = mend(&place, &file());
+        assert!(!done.is_whole() && done.lost.is_empty(), "{done:?}");
+        assert_eq!((done.tags, done.branches), (vec!["paper".to_owned()], vec!["fix".to_owned()]));
+    }
+}
+
 /// Changes a byte behind the first `n` of the longest run of `byte`.
-fn spoil(place: &Place, byte: u8, run: usize) {
+pub(crate) fn spoil(place: &Place, byte: u8, run: usize) {
     let change = |all: &mut Vec<u8>| match all.windows(run).position(|w| w.iter().all(|b| *b == byte)) {
         Some(at) => {
             all[at + run / 2] ^= 1;

@@ -2,38 +2,80 @@
 //! and what leads where. Only entries of branches are gone through, and what they replace is looked up.
 
 use super::objects::{decoded, wrong};
+use super::tags;
 use crate::container::open_ledger;
 use crate::object::committed;
 use crate::record::{AttributeRecord, HeaderRecord, LinkRecord};
 use crate::{Options, Result, Target, keys};
 use bytes::Bytes;
-use h5lake_ledger::verify::{Finding, Item, Severity, Verifier};
-use h5lake_ledger::{Access, At, Branch, ErrorKind, Ledger, branch_entry};
+use h5lake_ledger::verify::{Finding, Item, Severity, Verifier, Versions};
+use h5lake_ledger::{Access, At, Branch, ErrorKind, Ledger, Tag, branch_entry};
 use std::collections::BTreeMap;
+
+/// The kind of findings in what a branch began with.
+const BASE: &str = "base of a branch";
 
 /// Checks all branches of the newest version.
 ///
 /// # Errors
-/// Those of reading, but for damage, which the ledger has told of.
-pub(super) fn check(verifier: &mut Verifier, target: &Target, options: &Options) -> Result<()> {
+/// Those of reading, but for damage.
+pub(super) fn check(
+    verifier: &mut Verifier,
+    target: &Target,
+    options: &Options,
+    versions: Versions,
+) -> Result<()> {
     let branches = match verifier.ledger().branches() {
         Ok(branches) => branches,
         Err(e) if is_told(&e) => return Ok(()),
         Err(e) => return Err(e.into()),
     };
+    let tags = tags::all(verifier)?;
     for branch in branches {
-        let at = Some(At::Tag(branch.name.tag()));
-        let ledger = h5lake_ledger::Options { at, salvage: false, ..options.ledger.clone() };
-        let checked = open_ledger(target, Access::ReadOnly, None, &Options { ledger, ..options.clone() })
-            .and_then(|base| BranchCheck::of(verifier, &base, &branch));
-        match checked {
-            Ok(found) => found.into_iter().for_each(|finding| verifier.findings.add(finding)),
-            // A base that is damaged was found before. One that is gone is that of a branch that was merged meanwhile.
-            Err(e) if matches!(e.kind(), crate::ErrorKind::Corrupt | crate::ErrorKind::OutOfRange) => (),
-            Err(e) => return Err(e),
+        match tags.iter().find(|tag| tag.name == branch.name.tag()) {
+            // Its entry is damaged, which was found before.
+            Some(Tag { version: None, .. }) => (),
+            Some(Tag { version: Some(version), .. }) if version.number == branch.base => {
+                check_one(verifier, target, options, versions, &branch)?;
+            }
+            _ => verifier.findings.add(baseless(&branch)),
         }
     }
     Ok(())
+}
+
+/// Checks one branch beside its base. Damage to the base was found with its tag, unless only the newest version is checked.
+fn check_one(
+    verifier: &mut Verifier,
+    target: &Target,
+    options: &Options,
+    versions: Versions,
+    branch: &Branch,
+) -> Result<()> {
+    let at = Some(At::Tag(branch.name.tag()));
+    let ledger = h5lake_ledger::Options { at, salvage: false, ..options.ledger.clone() };
+    let checked = open_ledger(target, Access::ReadOnly, None, &Options { ledger, ..options.clone() })
+        .and_then(|base| BranchCheck::of(verifier, &base, branch));
+    match checked {
+        Ok(found) => found.into_iter().for_each(|finding| verifier.findings.add(finding)),
+        Err(e) if e.kind() == crate::ErrorKind::Corrupt => {
+            if versions == Versions::Newest {
+                let why = format!("{e}; so the branch '{}' is not checked", branch.name);
+                verifier.findings.add(Finding::new(Severity::Damage, BASE, "", why));
+            }
+        }
+        // The branch was merged or deleted meanwhile.
+        Err(e) if e.kind() == crate::ErrorKind::OutOfRange => (),
+        Err(e) => return Err(e),
+    }
+    Ok(())
+}
+
+/// The finding for a branch whose tag is missing or names another version.
+fn baseless(branch: &Branch) -> Finding {
+    let (name, tag) = (branch.name, branch.name.tag());
+    let why = format!("the branch '{name}' began with version {}, which no tag '{tag}' keeps", branch.base);
+    Finding::new(Severity::Damage, BASE, "", why)
 }
 
 fn is_told(e: &h5lake_ledger::Error) -> bool {

@@ -8,6 +8,9 @@ mod cursor;
 mod names;
 mod objects;
 #[cfg(test)]
+mod tag_tests;
+mod tags;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use cursor::{Cursor, bounds};
@@ -42,6 +45,9 @@ pub struct VerifyFinding {
     pub attribute: Option<String>,
     /// Whether the newest version is hit; else only older ones are.
     pub newest: bool,
+    /// The tag whose version is hit, where no other version that was checked before is. `branch-` and a name for what a branch
+    /// began with.
+    pub tag: Option<String>,
 }
 
 /// What a check has found.
@@ -124,9 +130,9 @@ pub fn verify(
     };
     let size = verifier.size()?;
     verifier.check(&Values, versions, &mut |done| progress(done, size))?;
-    check_tags(&mut verifier)?;
+    tags::check(&mut verifier, target, options, versions, &mut |done| progress(done, size))?;
     let objects = objects::check(&mut verifier)?;
-    branches::check(&mut verifier, target, options)?;
+    branches::check(&mut verifier, target, options, versions)?;
     let (list, more, damaged) = {
         let all = std::mem::take(&mut verifier.findings);
         (all.list, all.more, all.damaged)
@@ -142,20 +148,6 @@ pub fn verify(
     })
 }
 
-/// Finds tags whose entries are damaged. A page of the map that is damaged was found before.
-fn check_tags(verifier: &mut Verifier) -> Result<()> {
-    let tags = match verifier.ledger().tags() {
-        Ok(tags) => tags,
-        Err(e) if matches!(e.kind(), h5lake_ledger::ErrorKind::Corrupt { .. }) => return Ok(()),
-        Err(e) => return Err(e.into()),
-    };
-    for tag in tags.into_iter().filter(|tag| tag.version.is_none()) {
-        let why = "its entry is none, so no room is reclaimed; delete the tag with 'h5lake tag --delete'";
-        verifier.findings.add(Finding::new(Severity::Damage, "tag", format!("tag {}", tag.name), why));
-    }
-    Ok(())
-}
-
 impl VerifyFinding {
     fn unnamed(f: Finding) -> Self {
         let Finding { severity, kind, at, why, hit, .. } = f;
@@ -165,6 +157,7 @@ impl VerifyFinding {
             at,
             why,
             newest: hit.is_newest(),
+            tag: hit.tag().map(|name| name.to_string()),
             what: String::new(),
             path: None,
             chunk: None,

@@ -12,6 +12,7 @@ pub(crate) use self::claims::Claims;
 use crate::address::{Address, Location, PageRef};
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
+use crate::tags::{TagEntry, TagName};
 use crate::wal::record::CommitRecord;
 
 /// Findings that are kept; more are counted.
@@ -33,12 +34,22 @@ pub enum HitVersions {
     Newest,
     /// Older ones alone.
     OlderOnly,
+    /// That which a tag keeps, and no other that was checked before.
+    Tagged(TagName),
 }
 
 impl HitVersions {
     /// Whether the newest version is among them.
     pub fn is_newest(self) -> bool {
         self == Self::Newest
+    }
+
+    /// The tag that keeps the version that is hit.
+    pub fn tag(self) -> Option<TagName> {
+        match self {
+            Self::Tagged(name) => Some(name),
+            Self::Newest | Self::OlderOnly => None,
+        }
     }
 }
 
@@ -153,8 +164,13 @@ pub(crate) trait Audit {
     fn epoch(&mut self, n: usize, out: &mut Findings) -> Result<Option<Epoch>>;
     /// Whether what an epoch needs was used again meanwhile.
     fn is_overtaken(&self, n: usize) -> Result<bool>;
-    /// Compares what is in use with what should be.
-    fn unclaimed(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()>;
+    /// Compares what is in use, and what tags list, with what should be.
+    fn unclaimed(
+        &mut self,
+        claims: &mut Claims,
+        tags: &[(TagName, TagEntry)],
+        out: &mut Findings,
+    ) -> Result<()>;
 }
 
 /// Where a place is, for people.

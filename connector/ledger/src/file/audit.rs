@@ -11,6 +11,7 @@ use crate::file::free_space::{FreeSpace, run_of};
 use crate::file::superblock::{self, DATA, FIXED, Slot};
 use crate::file::version_lookup::{FileHistorySegment, OldVersions};
 use crate::file::{FileStorage, lock, log, reclaim_horizon, space_delta};
+use crate::tags::{TagEntry, TagName};
 
 /// A check of one file.
 pub(super) struct FileAudit<'a> {
@@ -185,6 +186,22 @@ impl<'a> FileAudit<'a> {
     }
 }
 
+/// Tells of what tags list and a writer would use again.
+fn check_held(tags: &[(TagName, TagEntry)], free_space: &FreeSpace, out: &mut Findings) {
+    for (name, entry) in tags {
+        for (from, length) in &entry.runs {
+            let free = free_space.free_in(*from, from + length);
+            if free > 0 {
+                let why = format!(
+                    "the tag '{name}' lists these bytes, and {free} of them are said to be free or beyond the end"
+                );
+                let found = Finding::damage("room", place_name(&Address::file(*from, *length)), why);
+                out.add(found.of(HitVersions::Tagged(*name)));
+            }
+        }
+    }
+}
+
 impl Audit for FileAudit<'_> {
     fn begin(&mut self, versions: Versions, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
         self.check_slots(out)?;
@@ -263,8 +280,14 @@ impl Audit for FileAudit<'_> {
         Ok(lost > self.lost || self.segments.get(n).is_some_and(|s| !s.is_whole(lost)))
     }
 
-    fn unclaimed(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
+    fn unclaimed(
+        &mut self,
+        claims: &mut Claims,
+        tags: &[(TagName, TagEntry)],
+        out: &mut Findings,
+    ) -> Result<()> {
         let Some(free_space) = self.free(out)? else { return Ok(()) };
+        check_held(tags, &free_space, out);
         let length = self.storage.raw.len().map_err(|e| self.io(&e))?;
         if length + crate::file::free_space::ALLOC_UNIT <= self.head.end {
             let why = format!("the file has {length} bytes of {}; it was cut off", self.head.end);

@@ -225,6 +225,14 @@ impl FreeSpace {
             && !rests(offset, length)
     }
 
+    /// How many bytes of a range are free or beyond the end. What rests is neither.
+    pub(crate) fn free_in(&self, from: u64, to: u64) -> u64 {
+        let all = &self.runs.by_offset;
+        let near = all.range(..from).next_back().into_iter().chain(all.range(from..to));
+        let free: u64 = near.map(|(o, l)| (o + l).min(to).saturating_sub((*o).max(from))).sum();
+        free + to.saturating_sub(self.end.max(from))
+    }
+
     /// The runs from one byte to another that are neither free nor resting, nor behind the end.
     pub(crate) fn used_in(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> {
         let to = to.min(self.end);

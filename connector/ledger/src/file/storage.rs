@@ -329,6 +329,10 @@ impl StorageSharing for FileStorage {
 }
 
 impl StorageCheckpoints for FileStorage {
+    fn spares_checkpoints(&self) -> bool {
+        self.with_writer(|w, raw, _| w.spares_checkpoints(raw)).unwrap_or(false)
+    }
+
     fn checkpoint_write(&self, data: &[u8]) -> Result<Address> {
         self.with_writer(|w, raw, locks| w.checkpoint_write(raw, locks, data))
     }

@@ -65,7 +65,8 @@ impl Ledger {
                 && records > MAX_RECORDS_AT_CLOSE
                 && keys() <= MAX_KEYS_LEFT_AT_CLOSE
         };
-        bytes > left.min(self.bytes_bound) || many_records()
+        let is_long = bytes > left.min(self.bytes_bound) || many_records();
+        is_long && !self.spares_checkpoint(bytes, records)
     }
 
     pub(super) fn finish(&self) -> Result<()> {

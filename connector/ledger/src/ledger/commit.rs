@@ -16,6 +16,8 @@ use crate::wal::record::Entries;
 
 /// Logs up to this many bytes are read at once, in no time.
 const MIN_CHECKPOINT_LOG_BYTES: u64 = 64 << 10;
+/// A log may be so many times as long where the history has room for few more checkpoints.
+const SPARING_LOG_FACTOR: u64 = 16;
 /// Memory that a staged key takes beside its own bytes and its value's, about.
 const KEY_MEMORY_BYTES: u64 = 190;
 /// Bytes that a key takes in a record beside its own and its value's, about.
@@ -207,7 +209,15 @@ impl Ledger {
     fn is_long(&self, bytes: u64, records: u64, keys: impl Fn() -> usize) -> bool {
         let may = !self.is_multi_writer && !self.storage.is_remote();
         let few_keys = || may && bytes > MIN_CHECKPOINT_LOG_BYTES && bytes > self.bytes_of_pages(keys());
-        bytes > self.bytes_bound || records > self.records_bound || few_keys()
+        let is_long = bytes > self.bytes_bound || records > self.records_bound || few_keys();
+        is_long && !self.spares_checkpoint(bytes, records)
+    }
+
+    /// Whether a long log stays as it is, because many more checkpoints would let go of versions before their time.
+    pub(super) fn spares_checkpoint(&self, bytes: u64, records: u64) -> bool {
+        bytes <= self.bytes_bound.saturating_mul(SPARING_LOG_FACTOR)
+            && records <= self.records_bound.saturating_mul(SPARING_LOG_FACTOR)
+            && self.storage.spares_checkpoints()
     }
 
     /// What a checkpoint of so many keys writes at most.

@@ -86,6 +86,12 @@ impl Ledger {
         Ok(tags)
     }
 
+    /// The committed tags whose entries can be read.
+    pub(crate) fn readable_tags(&self) -> Vec<(TagName, TagEntry)> {
+        let found = self.found_tags(&self.lock()).unwrap_or_default();
+        found.into_iter().filter_map(|(name, entry)| Some((name, entry.ok()?))).collect()
+    }
+
     pub(super) fn found_tag(&self, is_it: &dyn Fn(&TagName, &TagEntry) -> bool) -> Result<Option<TagEntry>> {
         let found = self.found_tags(&self.lock())?;
         Ok(found

@@ -1,7 +1,7 @@
 //! What a check of a whole container asks of an object store: the log, the history, the room table, and that the objects are
 //! there with what is said to be in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use object_stores::ObjectStoreExt;
 
@@ -16,6 +16,7 @@ use crate::objects::manifest::{Head, read_head, store_error};
 use crate::objects::object_usage::{UsageDelta, UsageTable};
 use crate::objects::version_lookup::history;
 use crate::objects::{AREA_AT, FetchedRecord, MAX_RECORDS_PER_FETCH, ObjectStorage, lock};
+use crate::tags::{TagEntry, TagName};
 
 /// A check of one container.
 pub(super) struct ObjectAudit<'a> {
@@ -245,7 +246,13 @@ impl Audit for ObjectAudit<'_> {
         Ok(head.fixed.id != self.storage.id || head.lost > self.head.lost)
     }
 
-    fn unclaimed(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
+    fn unclaimed(
+        &mut self,
+        claims: &mut Claims,
+        // A tag that was deleted meanwhile holds no object. What its version needs is missed where it is read.
+        _: &[(TagName, TagEntry)],
+        out: &mut Findings,
+    ) -> Result<()> {
         let there = self.list(out)?;
         let Some(table) = self.table(out)? else { return Ok(()) };
         let mut live: BTreeMap<Location, u64> = BTreeMap::new();
@@ -261,7 +268,7 @@ impl Audit for ObjectAudit<'_> {
         let needed = ends
             .keys()
             .chain(table.locations.iter().filter(|(_, u)| u.live > 0).map(|(location, _)| location));
-        let needed: std::collections::BTreeSet<Location> = needed.copied().collect();
+        let needed: BTreeSet<Location> = needed.copied().collect();
         for location in &needed {
             let end = ends.get(location).copied().unwrap_or(0);
             match there.get(location) {
@@ -289,7 +296,7 @@ impl Audit for ObjectAudit<'_> {
                 out.add(Finding::warning("room table", location_name(location), why));
             }
         }
-        let older: std::collections::BTreeSet<Location> = self.older.iter().copied().collect();
+        let older: BTreeSet<Location> = self.older.iter().copied().collect();
         let is_known = |location: &Location| {
             let in_log = matches!(location, Location::Log(n) if *n > self.head.base.version);
             needed.contains(location)

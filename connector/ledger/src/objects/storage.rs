@@ -272,6 +272,10 @@ impl StorageCheckpoints for ObjectStorage {
         self.with_writer(|w| Ok(w.wants_checkpoint())).unwrap_or(false)
     }
 
+    fn spares_checkpoints(&self) -> bool {
+        self.with_writer(ObjectWriter::spares_checkpoints).unwrap_or(false)
+    }
+
     fn checkpoint_write(&self, data: &[u8]) -> Result<Address> {
         self.with_writer(|w| w.checkpoint_write(data))
     }

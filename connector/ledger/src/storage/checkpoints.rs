@@ -11,6 +11,12 @@ pub(crate) trait StorageCheckpoints: StorageReads {
         false
     }
 
+    /// Whether the history has room for few checkpoints until the retention time is over: then a long log is better than one
+    /// more.
+    fn spares_checkpoints(&self) -> bool {
+        false
+    }
+
     /// Writes a page or a spilled value of a coming base.
     fn checkpoint_write(&self, data: &[u8]) -> Result<Address>;
 

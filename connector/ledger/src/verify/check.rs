@@ -24,19 +24,19 @@ use crate::tags::Held;
 const STEP_BYTES: usize = 1 << 20;
 
 /// The parts of a [`Verifier`] that a walk changes, and what it needs beside.
-struct CheckWalk<'a> {
-    ledger: &'a Ledger,
+pub(super) struct CheckWalk<'a> {
+    pub(super) ledger: &'a Ledger,
     /// What the keys of each branch's entries begin with, and the room of its base.
-    bases: Vec<(Vec<u8>, Held)>,
+    pub(super) bases: Vec<(Vec<u8>, Held)>,
     /// Sources that were looked at, and whether they are what was adopted.
-    sources: BTreeMap<u32, bool>,
-    storage: &'a dyn Storage,
-    content: &'a dyn Content,
-    progress: Progress<'a>,
-    findings: &'a mut Findings,
-    counts: &'a mut Counts,
-    claims: &'a mut Claims,
-    seen: &'a mut CheckedExtents,
+    pub(super) sources: BTreeMap<u32, bool>,
+    pub(super) storage: &'a dyn Storage,
+    pub(super) content: &'a dyn Content,
+    pub(super) progress: Progress<'a>,
+    pub(super) findings: &'a mut Findings,
+    pub(super) counts: &'a mut Counts,
+    pub(super) claims: &'a mut Claims,
+    pub(super) seen: &'a mut CheckedExtents,
 }
 
 impl CheckWalk<'_> {
@@ -161,8 +161,10 @@ impl CheckWalk<'_> {
         match self.content.payloads(key, value) {
             Ok(all) => all.iter().try_for_each(|e| self.extent(e, key, "payload", hit).map(drop)),
             Err(why) => {
-                let found = Finding::damage("value", String::new(), why).of(hit);
-                self.findings.add(Finding { key: Some(key.clone()), ..found });
+                if self.seen.add(&(key, value)) || hit.is_newest() {
+                    let found = Finding::damage("value", String::new(), why).of(hit);
+                    self.findings.add(Finding { key: Some(key.clone()), ..found });
+                }
                 Ok(())
             }
         }
@@ -184,7 +186,7 @@ impl CheckWalk<'_> {
 
     /// Checks the pages of a base. Of its entries, those in `before` are in no version that can be opened; those in `log` are
     /// not in the newest.
-    fn base(&mut self, epoch: &Epoch, before: &Memtable, log: &Memtable) -> Result<()> {
+    pub(super) fn base(&mut self, epoch: &Epoch, before: &Memtable, log: &Memtable) -> Result<()> {
         let mut pages = Pages::new(self.storage, epoch.root, &[], None);
         while let Some(met) = pages.next()? {
             match met {
@@ -210,6 +212,9 @@ impl CheckWalk<'_> {
                     self.findings.add(Finding { keys: Some((from, to)), ..found });
                 }
                 Met::BadEntry(key, why) => {
+                    if !self.seen.add(&(&key, why)) && !epoch.hit.is_newest() {
+                        continue;
+                    }
                     let found = Finding::damage("entry of a page", String::new(), why).of(epoch.hit);
                     self.findings.add(Finding { key: Some(key), ..found });
                 }
@@ -217,6 +222,9 @@ impl CheckWalk<'_> {
                     let hit = if value_in(log, &key).is_none() { epoch.hit } else { HitVersions::OlderOnly };
                     if hit.is_newest() || value_in(before, &key).is_none() {
                         self.stored(&key, &stored, hit)?;
+                    } else {
+                        // A tag may keep a version that needs this entry.
+                        pages.way().for_each(|page| self.seen.forget(page));
                     }
                     if epoch.hit.is_newest()
                         && !hit.is_newest()
@@ -276,7 +284,7 @@ impl CheckWalk<'_> {
         if epoch.hit.is_newest() { self.layer(log, HitVersions::Newest) } else { Ok(()) }
     }
 
-    fn layer(&mut self, layer: &Memtable, hit: HitVersions) -> Result<()> {
+    pub(super) fn layer(&mut self, layer: &Memtable, hit: HitVersions) -> Result<()> {
         for (key, value) in layer {
             if let Some(value) = value {
                 self.value(&key.to_bytes(), value, hit)?;
@@ -326,7 +334,7 @@ impl Verifier {
             }
         }
         let CheckWalk { claims, findings, .. } = walk;
-        audit.unclaimed(claims, findings)
+        audit.unclaimed(claims, &ledger.readable_tags(), findings)
     }
 
     /// The entries of the newest version in a range of keys.

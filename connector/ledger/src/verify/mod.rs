@@ -7,6 +7,7 @@
 //! runs (more go to a temporary file), at most `MAX_SEEN` fingerprints of what was checked, and [`MAX_FINDINGS`] findings.
 
 mod check;
+mod tagged;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -41,6 +42,8 @@ const MAX_SEEN: usize = 1 << 22;
 pub struct Counts {
     /// Versions that can be opened.
     pub versions: u64,
+    /// Tags whose versions were checked, those of branches' bases too.
+    pub tags: u64,
     /// Records.
     pub records: u64,
     /// Pages of the map.
@@ -94,6 +97,17 @@ impl CheckedExtents {
         let hash = self.hashes.hash_one(thing);
         if self.all.len() >= MAX_SEEN { !self.all.contains(&hash) } else { self.all.insert(hash) }
     }
+
+    /// Takes a thing out: not all of it was checked.
+    fn forget(&mut self, thing: &impl Hash) {
+        self.all.remove(&self.hashes.hash_one(thing));
+    }
+}
+
+/// The log of a handle, and the root of the base below it.
+fn shown(ledger: &Ledger) -> (Memtable, Option<PageRef>) {
+    let state = ledger.lock();
+    (state.log.clone(), state.root)
 }
 
 impl Verifier {
@@ -141,10 +155,7 @@ impl Verifier {
             }
         };
         let (counts, seen) = (Counts::default(), CheckedExtents::default());
-        let (log, root) = {
-            let state = ledger.lock();
-            (state.log.clone(), state.root)
-        };
+        let (log, root) = shown(&ledger);
         Ok(Ok(Self { ledger, findings, counts, claims: Claims::default(), seen, salvaged, log, root }))
     }
 

@@ -5,15 +5,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::file::superblock::DATA;
 use crate::options::{Replace, Writers};
+use crate::tags::{TAG, TagEntry, TagName};
 
-/// Values that begin with 1 hold an extent.
+/// Values that begin with 1 hold an extent, but for tags.
 struct Plain;
 
 impl Content for Plain {
-    fn payloads(&self, _: &[u8], value: &Bytes) -> std::result::Result<Vec<Extent>, String> {
+    fn payloads(&self, key: &[u8], value: &Bytes) -> std::result::Result<Vec<Extent>, String> {
         match value.split_first() {
-            Some((1, encoded)) => Extent::decode(encoded).map(|(e, _)| vec![e]).map_err(|e| e.to_string()),
+            Some((1, encoded)) if key.first() != Some(&TAG) => {
+                Extent::decode(encoded).map(|(e, _)| vec![e]).map_err(|e| e.to_string())
+            }
             _ => Ok(Vec::new()),
         }
     }
@@ -82,6 +86,26 @@ fn a_whole_file_has_nothing_to_be_found() {
             l = None;
         }
     }
+}
+
+/// A writer may use again what counts as free, and what a tag lists must stay.
+#[test]
+fn a_tag_that_lists_free_room_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let l = filled(&path, Options::default());
+    let name = TagName::new("paper").unwrap();
+    l.tag(name, None, crate::Tagging::default()).unwrap();
+    let (found, _) = check_file(&path, Versions::All);
+    assert!(whole(&found), "{:#?}", found.list);
+    let (_, entry) = l.readable_tags().pop().unwrap();
+    let beyond = vec![(DATA, 1 << 40)];
+    l.put(&name.key(), TagEntry { runs: beyond, ..entry }.encode()).unwrap();
+    l.commit().unwrap();
+    drop(l);
+    let (found, _) = check_file(&path, Versions::All);
+    let told: Vec<_> = found.list.iter().map(|f| (f.kind, f.hit)).collect();
+    assert_eq!(told, [("room", HitVersions::Tagged(name))], "{:#?}", found.list);
 }
 
 /// The bytes that a file keeps and nobody uses: what is behind each slot, what is free.

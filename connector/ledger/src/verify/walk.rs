@@ -43,9 +43,9 @@ pub(crate) struct Pages<'a> {
     lower: Bytes,
     upper: Option<Bytes>,
     first: Option<PageRef>,
-    stack: Vec<(Arc<Page>, usize, KeyRange)>,
+    stack: Vec<(PageRef, Arc<Page>, usize, KeyRange)>,
     /// A page that was read and is not yet gone into.
-    waiting: Option<(Arc<Page>, KeyRange)>,
+    waiting: Option<(PageRef, Arc<Page>, KeyRange)>,
 }
 
 impl<'a> Pages<'a> {
@@ -63,6 +63,11 @@ impl<'a> Pages<'a> {
             stack: Vec::new(),
             waiting: None,
         }
+    }
+
+    /// The pages from the root to that of the entry that was met last.
+    pub(crate) fn way(&self) -> impl Iterator<Item = &PageRef> {
+        self.stack.iter().map(|(at, ..)| at)
     }
 
     /// Does not go into the page that was met last.
@@ -103,7 +108,7 @@ impl<'a> Pages<'a> {
     fn descend(&mut self, p: PageRef, level: Option<u8>, range: KeyRange) -> Result<Met> {
         match self.read(&p, level, &range)? {
             Ok(page) => {
-                self.waiting = Some((Arc::new(page), range));
+                self.waiting = Some((p, Arc::new(page), range));
                 Ok(Met::Page(p, p.place.length))
             }
             Err(why) => {
@@ -123,15 +128,15 @@ impl<'a> Pages<'a> {
         if let Some(root) = self.first.take() {
             return self.descend(root, None, KeyRange::default()).map(Some);
         }
-        if let Some((page, range)) = self.waiting.take() {
+        if let Some((place, page, range)) = self.waiting.take() {
             let start = page.entries().map_or(0, |all| match page.level {
                 0 => all.first_from(Bound::Included(&self.lower)),
                 _ => all.branch_for(&self.lower),
             });
-            self.stack.push((page, start, range));
+            self.stack.push((place, page, start, range));
         }
         loop {
-            let Some((page, n, range)) = self.stack.last_mut() else { return Ok(None) };
+            let Some((_, page, n, range)) = self.stack.last_mut() else { return Ok(None) };
             let at = *n;
             *n += 1;
             let page = page.clone();

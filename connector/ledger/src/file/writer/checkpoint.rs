@@ -10,7 +10,7 @@ use crate::file::log;
 use crate::file::space_delta::{self, Pairs};
 use crate::file::superblock::Slot;
 use crate::file::version_lookup;
-use crate::history::{History, Mark};
+use crate::history::{History, Mark, tell_of_given_up};
 use crate::storage::Checkpoint;
 
 /// Slack for what taking its own room changes in a free list: one run more, and longer integers.
@@ -149,6 +149,26 @@ impl FileWriter {
         Ok(())
     }
 
+    /// What the head's history says.
+    fn known_history(&mut self, raw: &dyn FileIo) -> Result<&History> {
+        if self.history.is_none() {
+            self.history = Some(version_lookup::history(raw, &self.head, &self.target)?);
+        }
+        Ok(self.history.get_or_insert_default())
+    }
+
+    /// The retention time that somebody asked for, in microseconds.
+    fn asked_retention(&self) -> u64 {
+        self.reclaim.retention.saturating_sub(1).saturating_mul(1000)
+    }
+
+    /// Whether the next checkpoint should wait until the log is very long, for the history's sake.
+    pub(crate) fn spares_checkpoints(&mut self, raw: &dyn FileIo) -> Result<bool> {
+        let (now, retention) = (self.now(), self.asked_retention());
+        let is_long = self.head.history.is_some_and(|p| History::may_be_crowded(p.place.length));
+        Ok(retention > 0 && is_long && self.known_history(raw)?.is_crowded(now, retention))
+    }
+
     /// Writes what will lead to the versions before the base that is coming.
     fn write_history(
         &mut self,
@@ -157,11 +177,7 @@ impl FileWriter {
         version: u64,
         checkpointed: &[Noted],
     ) -> Result<(History, PageRef)> {
-        let mut history = match self.history.take() {
-            Some(history) => history,
-            None => version_lookup::history(raw, &self.head, &self.target)?,
-        };
-        self.history = Some(history.clone());
+        let mut history = self.known_history(raw)?.clone();
         // The base is whole until something of it goes out of use: with this head, or with the version after it.
         let reclaim_epoch = self.log.first().map_or(self.head.sequence + 1, |next| next.sequence - 1);
         let base = match checkpointed.last() {
@@ -170,7 +186,8 @@ impl FileWriter {
         };
         let log = (checkpointed.last().map(|n| n.at), checkpointed.iter().map(|n| n.at.place.length).sum());
         let lost = self.lost(raw)?;
-        history.advance(base, self.head.root, log, lost);
+        let given_up = history.advance(base, self.head.root, log, lost);
+        tell_of_given_up(&self.target, given_up, self.now(), self.asked_retention());
         let (bytes, crc) = history.encode();
         let place = self.checkpoint_write(raw, locks, &bytes)?;
         Ok((history, PageRef { place, crc }))

@@ -10,7 +10,7 @@ use super::{ObjectWriter, PackBuffer};
 use crate::address::{Address, Location, PageRef};
 use crate::clock::{self, Moment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::history::{History, Mark};
+use crate::history::{History, Mark, tell_of_given_up};
 use crate::objects::manifest::Head;
 use crate::objects::object_usage::{UsageTable, Use};
 use crate::objects::open::usual_retention;
@@ -159,22 +159,38 @@ impl ObjectWriter {
         }
     }
 
+    /// What the head's history says.
+    fn known_history(&mut self) -> Result<&History> {
+        if self.history.is_none() {
+            let (store, head) = (self.store.as_ref(), &self.manifest.head);
+            self.history = Some(version_lookup::history(store, &self.names, head, &self.target)?);
+        }
+        Ok(self.history.get_or_insert_default())
+    }
+
+    /// The retention time of the container, in microseconds.
+    fn asked_retention(&self) -> u64 {
+        self.manifest.head.retention.saturating_mul(1000)
+    }
+
+    /// Whether the next checkpoint should wait until the log is very long, for the history's sake.
+    pub(crate) fn spares_checkpoints(&mut self) -> Result<bool> {
+        let (now, retention) = (self.present(), self.asked_retention());
+        let is_long = self.manifest.head.history.is_some_and(|p| History::may_be_crowded(p.place.length));
+        Ok(retention > 0 && is_long && self.known_history()?.is_crowded(now, retention))
+    }
+
     /// Writes what will lead to the versions before the base that is coming.
     fn write_history(&mut self, version: u64, reclaim_epoch: u64, before: u64) -> Result<(History, PageRef)> {
-        let mut history = match self.history.take() {
-            Some(history) => history,
-            None => {
-                version_lookup::history(self.store.as_ref(), &self.names, &self.manifest.head, &self.target)?
-            }
-        };
-        self.history = Some(history.clone());
+        let mut history = self.known_history()?.clone();
         let base = self.newest.clone().unwrap_or_else(|| history.base.clone());
-        history.advance(
+        let given_up = history.advance(
             Mark { version, reclaim_epoch, ..base },
             self.manifest.head.base.root,
             (None, 0),
             before,
         );
+        tell_of_given_up(&self.target, given_up, self.present(), self.asked_retention());
         let (bytes, crc) = history.encode();
         let place = self.checkpoint_write(&bytes)?;
         Ok((history, PageRef { place, crc }))

@@ -1,0 +1,35 @@
+//! What a repair leaves out: tags and branches, whose versions and entries it does not copy. It names them, so that nobody takes the
+//! new container for all that there was.
+
+use super::Repair;
+use crate::{Result, keys};
+use h5lake_ledger::verify::Item;
+
+impl Repair<'_> {
+    /// Takes note of the tags and branches of the source.
+    pub(super) fn left_out(&mut self) -> Result<()> {
+        let branches = self.names(&[keys::BRANCH, 0], &[keys::BRANCH, 1])?;
+        let mut tags = self.names(&[keys::TAG], &[keys::TAG + 1])?;
+        tags.retain(|tag| {
+            !tag.strip_prefix("branch-").is_some_and(|name| branches.iter().any(|b| b == name))
+        });
+        (self.done.tags, self.done.branches) = (tags, branches);
+        Ok(())
+    }
+
+    /// The names behind what keys begin with, up to other keys.
+    fn names(&mut self, prefix: &[u8], end: &[u8]) -> Result<Vec<String>> {
+        let v = self.v;
+        let mut scan = v.scan(prefix, Some(end));
+        let mut names = Vec::new();
+        while let Some(item) = scan.step()? {
+            match item {
+                Item::Entry(key, _) | Item::Unreadable(key) => {
+                    names.push(String::from_utf8_lossy(&key[prefix.len()..]).into_owned());
+                }
+                Item::Lost(from, to) => self.lose_range(&from, &to),
+            }
+        }
+        Ok(names)
+    }
+}
