@@ -19,6 +19,58 @@ static int opens(const char *name, unsigned flags, hid_t access) {
     return file >= 0;
 }
 
+/* The shared file's dataset, by a virtual dataset and an external link of a file of this process alone. */
+static void show(const char *name) {
+    hsize_t count = (hsize_t)size;
+    hid_t space = H5Screate_simple(1, &count, NULL), list = H5Pcreate(H5P_DATASET_CREATE);
+    hid_t view = H5Fcreate("view.h5", H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    CHECK(view >= 0 && H5Pset_virtual(list, space, name, "x", space) >= 0);
+    CHECK(H5Lcreate_external(name, "x", view, "linked", H5P_DEFAULT, H5P_DEFAULT) >= 0);
+    CHECK(H5Dclose(H5Dcreate2(view, "virtual", H5T_STD_I32LE, space, H5P_DEFAULT, list, H5P_DEFAULT)) >= 0);
+    int *data = malloc(sizeof(int) * (size_t)size);
+    const char *names[] = {"virtual", "linked"};
+    for (int k = 0; k < 2; k++) {
+        hid_t dataset = H5Dopen2(view, names[k], H5P_DEFAULT);
+        memset(data, 0xff, sizeof(int) * (size_t)size);
+        CHECK(dataset >= 0 && H5Dread(dataset, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
+        for (int n = 0; n < size; n++)
+            CHECK(data[n] == n);
+        CHECK(H5Dclose(dataset) >= 0);
+    }
+    free(data);
+    CHECK(H5Fclose(view) >= 0 && H5Sclose(space) >= 0 && H5Pclose(list) >= 0);
+}
+
+/* Closes the file while its dataset is open, after which each process may open it by itself, and all may open it anew. */
+static void close_before(hid_t file, hid_t dataset, const char *name) {
+    begin("all close it");
+    CHECK(H5Fclose(file) >= 0);
+    for (int opener = 0; opener < size; opener++) {
+        begin("one opens it by itself");
+        if (rank == opener) {
+            char group[64];
+            hid_t again = H5Fopen(name, H5F_ACC_RDWR, H5P_DEFAULT);
+            snprintf(group, sizeof group, "alone %d", opener);
+            CHECK(again >= 0);
+            make_group(again, group);
+            CHECK(H5Fclose(again) >= 0);
+        }
+    }
+    begin("all open it anew");
+    hid_t access = mpio(), again = H5Fopen(name, H5F_ACC_RDWR, access);
+    CHECK(again >= 0);
+    make_group(again, "again");
+    CHECK(H5Dclose(dataset) >= 0 && H5Fclose(again) >= 0 && H5Pclose(access) >= 0);
+    begin("all is there");
+    if (rank == 0) {
+        hid_t read = H5Fopen(name, H5F_ACC_RDONLY, H5P_DEFAULT);
+        H5G_info_t info;
+        CHECK(read >= 0 && H5Gget_info(read, &info) >= 0 && info.nlinks == (hsize_t)(3 * size + 2));
+        dataset = H5Dopen2(read, "x", H5P_DEFAULT);
+        CHECK(H5Dclose(dataset) >= 0 && H5Fclose(read) >= 0);
+    }
+}
+
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -52,8 +104,15 @@ int main(int argc, char **argv) {
     for (int n = 0; n < size; n++)
         CHECK(data[n] == n);
     free(data);
-    CHECK(H5Sclose(memory) >= 0 && H5Sclose(space) >= 0 && H5Dclose(dataset) >= 0 && H5Pclose(own) >= 0);
-    CHECK(H5Pclose(all_list) >= 0 && H5Fclose(file) >= 0);
+    begin("one shows it");
+    if (rank == size - 1 && is_ours())
+        show(name);
+    barrier();
+    CHECK(H5Sclose(memory) >= 0 && H5Sclose(space) >= 0 && H5Pclose(own) >= 0 && H5Pclose(all_list) >= 0);
+    if (is_ours())
+        close_before(file, dataset, name);
+    else
+        CHECK(H5Dclose(dataset) >= 0 && H5Fclose(file) >= 0);
     MPI_Finalize();
     return 0;
 }

@@ -109,6 +109,8 @@ pub struct Container {
     lock: LockPolicy,
     /// The processes that opened it together with this one.
     pub(crate) together: Option<Together>,
+    /// They have closed it since, all of them.
+    pub(crate) has_parted: AtomicBool,
     /// What a flush does that meets a conflict.
     pub(crate) on_conflict: OnConflict,
     /// What this writer has read since its last flush, where others write too.
@@ -328,6 +330,7 @@ impl Container {
             takes_lent,
             lock: o.ledger.lock,
             together: o.together,
+            has_parted: AtomicBool::new(false),
             on_conflict: o.on_conflict,
             reads: Reads::new(writers, o.on_conflict),
             is_vacuumed: AtomicBool::new(false),

@@ -69,6 +69,12 @@ impl Ids {
         self.source.replace(source)
     }
 
+    /// From now on takes ranges of its own; returns where they came from.
+    pub(crate) fn number_alone(&mut self) -> Option<NumberSource> {
+        self.begin_anew();
+        self.source.take()
+    }
+
     /// Gives no number of the present range any more: processes may have taken different ones of it.
     pub(crate) fn begin_anew(&mut self) {
         if self.source.is_some() {

@@ -8,13 +8,20 @@ use crate::filters::unlocked::without_locks;
 use crate::ids::{NumberSource, take_from};
 use crate::multi_writer::RemoteChange;
 use crate::record::{self, HeaderRecord};
-use crate::{Access, Container, Error, ErrorKind, ObjectId, Result, Together, keys};
+use crate::registry;
+use crate::{Access, Container, Error, ErrorKind, ObjectId, Result, Target, Together, keys};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 fn is_element(key: &[u8], value: Option<&Bytes>) -> bool {
     key.first() == Some(&keys::BLOCK) && value.is_some()
+}
+
+/// The processes, if there are several.
+fn several(together: Option<Together>) -> Option<Together> {
+    together.filter(|together| together.processes > 1)
 }
 
 impl Container {
@@ -63,14 +70,40 @@ impl Container {
 
     /// Whether other processes change the structure as this one does.
     pub(crate) fn has_sharers(&self) -> bool {
-        self.together.is_some_and(|together| together.processes > 1)
+        self.sharers().is_some()
+    }
+
+    /// The processes that share it at present.
+    fn sharers(&self) -> Option<Together> {
+        several(self.together).filter(|_| !self.has_parted.load(Ordering::Relaxed))
+    }
+
+    /// All processes have closed the container together. What this one still has open of it is its own from now on, as with any of
+    /// many writers.
+    pub fn part_from_others(&self) {
+        if self.has_sharers() {
+            self.has_parted.store(true, Ordering::Relaxed);
+            let source = self.state().ids.number_alone();
+            drop(source);
+        }
+    }
+
+    /// Whether this process has a container open to write together with others.
+    pub fn is_open_with_others(target: &Target) -> bool {
+        let found = registry::lock().find(target, None, None);
+        found.is_some_and(|container| container.writable() && container.has_sharers())
     }
 
     /// Refuses to open what is open to write with other processes: their structure would differ, or messages go unanswered. One that
     /// reads alone sees what this process has.
     pub(crate) fn check_sharers(&self, access: Access, together: Option<Together>) -> Result<()> {
-        let reads_alone = access == Access::ReadOnly && together.is_none();
-        if self.together == together || !self.writable() || reads_alone {
+        let wanted = several(together);
+        let reads_alone = access == Access::ReadOnly && wanted.is_none();
+        if self.sharers() == wanted || !self.writable() || reads_alone {
+            return Ok(());
+        }
+        // They open it anew, while one of them has something of it open still.
+        if several(self.together) == wanted && self.has_parted.swap(false, Ordering::Relaxed) {
             return Ok(());
         }
         let text = format!(
@@ -86,12 +119,15 @@ impl Container {
     /// # Errors
     /// Those of a flush.
     pub fn flush_for_all(&self) -> Result<()> {
+        if !self.ledger.is_one_of_many() {
+            return self.flush();
+        }
         self.flush_with(|| self.flush_with_others())
     }
 
     /// The last flush, after which no process will ask this one to commit what all have changed.
     pub(crate) fn flush_at_drop(&self) -> Result<()> {
-        match self.together {
+        match self.sharers() {
             Some(Together { rank: 0, .. }) => self.flush_for_all(),
             _ => self.flush_to_close(),
         }

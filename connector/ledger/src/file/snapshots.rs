@@ -48,7 +48,8 @@ impl FileStorage {
     /// pin stays until both have closed it.
     pub(super) fn adopt(&self, seen: Option<&Slot>) -> Result<()> {
         let me = crate::process::id();
-        let is_child = self.opener.swap(me, Ordering::Relaxed) != me;
+        // Until it has pins of its own: another look tries again.
+        let is_child = self.opener.load(Ordering::Relaxed) != me;
         let mut handle = lock(&self.handle);
         let mut locks = lock(&self.locks);
         if !is_child && !locks.may_be_a_childs() {
@@ -58,10 +59,9 @@ impl FileStorage {
         // Not by its name, which may name another file by now.
         let again = File::open(format!("/proc/self/fd/{}", old.as_raw_fd()));
         let file = Arc::new(again.map_err(|e| Error::io(&self.target, "opening again after a fork", &e))?);
-        *locks = Locks::none();
-        if let Some(s) = seen {
-            *locks = Locks::reader(&file, self.lock_policy, &self.target, s.sequence)?;
-        }
+        let pinned = |s: &Slot| Locks::reader(&file, self.lock_policy, &self.target, s.sequence);
+        *locks = seen.map(pinned).transpose()?.unwrap_or_else(Locks::none);
+        self.opener.store(me, Ordering::Relaxed);
         *handle = Some(file);
         Ok(())
     }

@@ -44,6 +44,11 @@ impl Verifier {
             // Another container is there by now.
             Ok(_) => return Ok(()),
             Err(e) if matches!(e.kind(), ErrorKind::NoSuchTag { .. }) => return Ok(()),
+            Err(e) if self.has_moved(&e) => {
+                let why = "the container was moved, deleted or replaced meanwhile";
+                self.findings.add(Finding::warning("tag", format!("tag {name}, not checked"), why));
+                return Ok(());
+            }
             Err(e) => return self.unopened(name, e),
         };
         let before = self.findings.list.len();
@@ -55,6 +60,15 @@ impl Verifier {
             self.findings.add(Finding::warning("tag", format!("tag {name}, not checked"), why));
         }
         Ok(())
+    }
+
+    /// Whether what is being checked does not lie under its name any more. In a store an object of the version may be missing.
+    fn has_moved(&self, e: &Error) -> bool {
+        match e.kind() {
+            ErrorKind::NotAContainer { .. } | ErrorKind::WrongStorage { .. } => true,
+            ErrorKind::NotFound => !self.ledger.storage().is_remote(),
+            _ => false,
+        }
     }
 
     fn unopened(&mut self, name: TagName, e: Error) -> Result<()> {

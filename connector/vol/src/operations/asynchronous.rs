@@ -81,8 +81,9 @@ impl Transfer {
     /// Checks that it can be done as far as that is seen without doing it: one of several must not be done in vain.
     ///
     /// # Errors
-    /// If the elements do not convert.
+    /// If the elements do not convert, or lie outside of the dataset.
     pub fn check(&self, dataset: &DatasetHandle, direction: Direction) -> Result<()> {
+        dataset::check_within(dataset, &self.what.selection)?;
         let (session, types) = (&dataset.base.session, types_of(dataset)?);
         match direction {
             Direction::Read => transfer::check_read(session, &types, self.memory_type),

@@ -241,24 +241,32 @@ pub fn file_selection(dataset: &DatasetHandle, space: Option<Hid>) -> Result<(Se
 /// A selection made in an extent of other sizes than the dataset has now (it was resized since).
 fn in_extent(selection: Selection, from: &[u64], to: &[u64]) -> Result<Selection> {
     match selection {
-        Selection::All => {
-            within(to, [&vec![0; from.len()], &vec![1; from.len()], from, &vec![1; from.len()]])
-        }
-        Selection::Hyperslab { start, stride, count, block } => within(to, [&start, &stride, &count, &block]),
+        Selection::All => Ok(Selection::Hyperslab {
+            start: vec![0; from.len()],
+            stride: vec![1; from.len()],
+            count: from.to_vec(),
+            block: vec![1; from.len()],
+        }),
         Selection::Runs(runs) => Ok(Selection::Runs(relinearised(&runs, from, to)?)),
-        Selection::None => Ok(Selection::None),
+        other => Ok(other),
     }
 }
 
-/// A hyperslab, of which each block has to lie in the extent. Its start, strides, counts and blocks are given.
-fn within(extent: &[u64], [start, stride, count, block]: [&[u64]; 4]) -> Result<Selection> {
-    let end = |n: usize| (count[n] - 1).checked_mul(stride[n])?.checked_add(start[n])?.checked_add(block[n]);
-    let is_empty = count.contains(&0);
-    if !is_empty && (0..extent.len()).any(|n| end(n).is_none_or(|end| end > extent[n])) {
-        return Err(outside());
+/// Checks that a hyperslab, which may be of an extent that the dataset had once, lies in the present one.
+///
+/// # Errors
+/// If a block does not.
+pub(super) fn check_within(dataset: &DatasetHandle, selection: &Selection) -> Result<()> {
+    let Selection::Hyperslab { start, stride, count, block } = selection else { return Ok(()) };
+    if count.contains(&0) {
+        return Ok(());
     }
-    let [start, stride, count, block] = [start, stride, count, block].map(<[u64]>::to_vec);
-    Ok(Selection::Hyperslab { start, stride, count, block })
+    let end = |n: usize| (count[n] - 1).checked_mul(stride[n])?.checked_add(start[n])?.checked_add(block[n]);
+    let lies_within = |space: &Dataspace| {
+        space.dims().len() == count.len()
+            && space.dims().iter().enumerate().all(|(n, size)| end(n).is_some_and(|end| end <= *size))
+    };
+    if dataset.dataset.with_space(lies_within) { Ok(()) } else { Err(outside()) }
 }
 
 fn outside() -> Error {

@@ -310,10 +310,17 @@ pub fn open_named(
     let together = together(library, access)?;
     let request =
         OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
-    match open_container(request, together) {
+    match open_container(led_to(request), together) {
         Ok(session) => Ok(Opened::Container(session)),
         Err(error) => object_file::open_instead(to_read(request), error).map(Opened::Native),
     }
+}
+
+/// A request for a file that another one leads to. Natively that is opened for what the other one is open for. What this process
+/// has open to write with others is only read so, as they do not hear of it.
+fn led_to(request: OpenRequest<'_>) -> OpenRequest<'_> {
+    let is_alone = request.flags.write && request.together.is_none();
+    if is_alone && Container::is_open_with_others(&request.place.target) { to_read(request) } else { request }
 }
 
 /// The same request to read, whatever the file was opened for that has the name.
@@ -340,7 +347,7 @@ pub fn open_source(
     let together = together(library, access)?;
     let request =
         OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
-    match open_container(request, together) {
+    match open_container(led_to(request), together) {
         Ok(session) => Ok(OpenedSource::Container(session)),
         Err(error) => {
             let object = object_file::find(to_read(request))?.ok_or(error)?;
