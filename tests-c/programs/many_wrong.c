@@ -1,5 +1,5 @@
 /* Several datasets in one call, one of which is given wrong arguments: nothing is transferred, not to those before it either:
- * many_wrong FILE. */
+ * many_wrong FILE [ours]. Native HDF5 writes into chunks that a set no longer has. */
 #include "check.h"
 
 #define N 8
@@ -44,7 +44,7 @@ static void fails(const hid_t *types, const hid_t *memory, const hid_t *spaces, 
 
 int main(int argc, char **argv)
 {
-    CHECK(argc == 2);
+    CHECK(argc >= 2);
     hsize_t n = N, chunk = 3, start = 0, count = N / 2;
     int values[N];
     for (int i = 0; i < N; i++)
@@ -85,8 +85,10 @@ int main(int argc, char **argv)
     CHECK(H5Sselect_hyperslab(old, H5S_SELECT_SET, &start, NULL, &n, NULL) >= 0 && H5Dset_extent(cut, &n) >= 0);
     sets[SETS - 1] = cut;
     hid_t cut_file[SETS] = {whole, whole, old}, wide_file[SETS] = {whole, whole, all_of_old}, wide_memory[SETS] = {whole, whole, wide};
-    fails(right_types, wholes, cut_file, 0);
-    fails(right_types, wide_memory, wide_file, 0);
+    if (argc > 2) {
+        fails(right_types, wholes, cut_file, 0);
+        fails(right_types, wide_memory, wide_file, 0);
+    }
     sets[SETS - 1] = last;
     CHECK(H5Dclose(cut) >= 0 && H5Sclose(large) >= 0 && H5Sclose(old) >= 0 && H5Sclose(all_of_old) >= 0 && H5Sclose(wide) >= 0);
     for (int k = 0; k < SETS; k++)

@@ -28,7 +28,7 @@ def test_many(r):
 
 def test_many_wrong(r):
     """Several datasets in one call with something wrong about one: nothing is done."""
-    r.run(r.programs["many_wrong"], r.work / "many_wrong.h5")
+    r.run(r.programs["many_wrong"], r.work / "many_wrong.h5", *ours(r))
     r.ours(r.work / "many_wrong.h5")
 
 
@@ -193,7 +193,7 @@ def test_resident_size(r):
 
 
 def ours(r):
-    """What tells a program that its connector gives tokens."""
+    """What tells a program that its connector is h5lake."""
     return ["ours"] if r.connector.is_ours else []
 
 
