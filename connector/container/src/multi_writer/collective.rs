@@ -98,7 +98,8 @@ impl Container {
     /// reads alone sees what this process has.
     pub(crate) fn check_sharers(&self, access: Access, together: Option<Together>) -> Result<()> {
         let wanted = several(together);
-        let reads_alone = access == Access::ReadOnly && wanted.is_none();
+        // By MPI's driver even one process would bring a source of numbers of its own.
+        let reads_alone = access == Access::ReadOnly && together.is_none();
         if self.sharers() == wanted || !self.writable() || reads_alone {
             return Ok(());
         }

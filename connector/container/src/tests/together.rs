@@ -217,7 +217,31 @@ fn who_is_together_with_others_does_not_write_beside_them() {
         drop(c);
         let c = open_as(Access::ReadWrite, None).unwrap();
         assert_eq!(open_as(Access::ReadOnly, two).unwrap_err().kind(), ErrorKind::Busy);
+        // One process is nobody beside this one.
+        assert!(Arc::ptr_eq(&c, &open_as(Access::ReadWrite, one).unwrap()));
         drop(c);
+    }
+}
+
+#[test]
+fn what_is_left_open_of_a_closed_container_is_this_processs_own() {
+    for p in places() {
+        drop(p.create_with(options()));
+        let open_as =
+            |together| Container::open(&p.target, Access::ReadWrite, Options { together, ..as_process(0) });
+        let two = Some(Together { processes: 2, rank: 0 });
+        let left = open_as(two).unwrap();
+        assert!(Container::is_open_with_others(&p.target));
+        left.part_from_others();
+        assert!(!Container::is_open_with_others(&p.target));
+        let alone = open_as(None).unwrap();
+        dataset(&alone, b"alone", chunked(8, 8, false));
+        alone.flush().unwrap();
+        drop(alone);
+        assert!(there(&check(&p), b"alone"));
+        // All may open it anew, while it is left open still.
+        assert!(Arc::ptr_eq(&left, &open_as(two).unwrap()));
+        assert_eq!(open_as(None).unwrap_err().kind(), ErrorKind::Busy);
     }
 }
 
