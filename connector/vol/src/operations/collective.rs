@@ -1,8 +1,10 @@
 //! What the processes of an MPI program do together: transfers, the last close of a file, atomicity.
 
 use std::panic::resume_unwind;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use h5lake_container::Container;
 
 use crate::error::{Error, Result};
 use crate::handles::Handle;
@@ -52,12 +54,13 @@ pub fn transfer(
     }
 }
 
-/// The processes that close a file for writing together, if this is its last identifier here.
-pub fn of_last(handle: &Handle) -> Option<Arc<CollectiveFile>> {
+/// The processes that close a file for writing together, if this is its last identifier here, and its container.
+pub fn of_last(handle: &Handle) -> Option<(Arc<CollectiveFile>, Weak<Container>)> {
     let session = handle.session().ok()?;
     let is_last = session.file_handles.load(Ordering::Relaxed) == 1;
     let is_ours = session.container.writable() && !session.is_inherited();
-    session.together.as_ref().filter(|_| is_last && is_ours).cloned()
+    let together = session.together.clone().filter(|_| is_last && is_ours)?;
+    Some((together, Arc::downgrade(&session.container)))
 }
 
 /// `H5Fget_mpi_atomicity`.

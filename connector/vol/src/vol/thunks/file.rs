@@ -1,7 +1,6 @@
 //! File callbacks.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
-use std::sync::{Arc, Weak};
 
 use h5lake_plugin_abi::{
     H5VL_NATIVE_FILE_GET_MPI_ATOMICITY, H5VL_NATIVE_FILE_SET_MPI_ATOMICITY, bindings as sys,
@@ -415,14 +414,11 @@ pub unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Requ
     }
     // SAFETY: one of our files, which is open.
     let together = unsafe { Handle::from_pointer(object) }.ok().and_then(collective::of_last);
-    // SAFETY: as above.
-    let session = unsafe { Handle::from_pointer(object) }.ok().and_then(|handle| handle.session().ok());
-    let container = session.map(|session| Arc::downgrade(&session.container));
     // SAFETY: one of our files, not used again once it is closed.
     let done = unsafe { super::close_after(object, "h5lake_file_close", Major::File, open_file::close) };
-    if let Some(together) = together.filter(|_| done >= 0) {
+    if let Some((together, container)) = together.filter(|_| done >= 0) {
         together.let_go();
-        if let Some(container) = container.as_ref().and_then(Weak::upgrade) {
+        if let Some(container) = container.upgrade() {
             container.part_from_others();
         }
     }
