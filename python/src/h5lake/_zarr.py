@@ -1,6 +1,5 @@
 """Copies between containers and Zarr: into version 3 or 2, and out of both. h5py and zarr-python do the work."""
 
-import json
 import os
 import secrets
 import shlex
@@ -11,15 +10,10 @@ from math import prod
 from pathlib import Path
 
 from ._enable import enabled
-from . import _zarr_dimensions, _zarr_fill
+from . import _zarr_attributes, _zarr_dimensions, _zarr_fill
 from ._references import _need
 from ._tool import Name
 
-#: Attributes by which HDF5 keeps dimension scales.
-HIDDEN = {"DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_nc3_strict", "_NCProperties",
-          "_ARRAY_DIMENSIONS"}
-#: The same, of scales alone: others may have attributes of these names.
-OF_SCALES = {"CLASS", "NAME"}
 #: What Zarr keeps its metadata under.
 METADATA = {".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
 #: The longest name in a folder.
@@ -58,43 +52,6 @@ def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "
     return left_out
 
 
-def _is_of_scale(h5py, object, name):
-    """Whether an attribute is one by which HDF5 marks a dimension scale."""
-    return name in OF_SCALES and isinstance(object, h5py.Dataset) and h5py.h5ds.is_scale(object.id)
-
-
-def _is_hidden(h5py, object, name):
-    """Whether Zarr has something else in the place of an attribute."""
-    is_labels = name == _zarr_dimensions.LABELS and isinstance(object, h5py.Dataset) and _zarr_dimensions.labels(object) is not None
-    return name in HIDDEN or is_labels or _is_of_scale(h5py, object, name)
-
-
-def _export_attributes(h5py, source, target, left_out, but=()):
-    import numpy as np
-
-    made = {}
-    for name in source.attrs:
-        if name in but or _is_hidden(h5py, source, name):
-            continue
-        try:
-            name.encode()
-            value = source.attrs[name]
-            if isinstance(value, h5py.Empty):
-                raise ValueError("it has no elements")
-            value = value.decode() if isinstance(value, bytes) else np.asarray(value).tolist() if not isinstance(value, str) else value
-            if isinstance(value, list):
-                value = json.loads(json.dumps(value, default=lambda item: item.decode() if isinstance(item, bytes) else _refuse(item)))
-            json.dumps(value)
-            made[name] = value
-        except (TypeError, ValueError, OSError) as error:
-            left_out.append((f"{source.name}@{name}", str(error)))
-    target.attrs.update(made)
-
-
-def _refuse(item):
-    raise TypeError(f"JSON has no values of the type {type(item).__name__}")
-
-
 def _zarr_name(name):
     """Why Zarr cannot have something of a name; None if it can. zarr-python takes a backslash for a slash."""
     try:
@@ -113,7 +70,7 @@ def _zarr_name(name):
 
 
 def _export_group(h5py, zarr, source, target, left_out, seen):
-    _export_attributes(h5py, source, target, left_out)
+    _zarr_attributes.to_zarr(h5py, source, target, left_out)
     sizes = {}
     for name in source:
         path = f"{source.name.rstrip('/')}/{name}"
@@ -159,7 +116,7 @@ def _export_dataset(h5py, source, target, name, group, sizes, left_out):
     array = target.create_array(name, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill,
                                 **({} if is_old else {"dimension_names": names}))
     try:
-        _export_attributes(h5py, source, array, left_out, but={_zarr_fill.MISSING})
+        _zarr_attributes.to_zarr(h5py, source, array, left_out, but={_zarr_fill.MISSING})
         array.attrs.update(missing)
         if is_old and names:
             array.attrs["_ARRAY_DIMENSIONS"] = list(names)
@@ -276,21 +233,9 @@ def _remove(target, settings):
     remove(target, **settings)
 
 
-def _import_attributes(source, target, left_out, but=()):
-    for name, value in source.attrs.items():
-        if name in HIDDEN or name in but:
-            continue
-        try:
-            if value is None or isinstance(value, dict):
-                raise TypeError("HDF5 has no such values")
-            target.attrs[name] = value
-        except (TypeError, ValueError) as error:
-            left_out.append((f"{target.name}@{name}", str(error)))
-
-
 def _import_group(h5py, zarr, source, target, left_out):
     """Copies a group. Returns the names of dimensions of each array, by path."""
-    _import_attributes(source, target, left_out)
+    _zarr_attributes.to_hdf5(source, target, left_out)
     named = {}
     for name, member in source.members():
         if isinstance(member, zarr.Group):
@@ -322,7 +267,7 @@ def _import_array(h5py, source, target, name, left_out):
         more["fillvalue"] = fill
     made = target.create_dataset(name, source.shape, stored, **more)
     try:
-        _import_attributes(source, made, left_out, but=() if is_text else {_zarr_fill.MISSING})
+        _zarr_attributes.to_hdf5(source, made, left_out, but=() if is_text else {_zarr_fill.MISSING})
         if not is_text:
             _import_missing(source, made, left_out)
         for part in _parts(source.shape, source.chunks, dtype.itemsize):
