@@ -118,6 +118,28 @@ def check_fill_values_of_zarr_itself(folder):
     assert set(left) == {"/wrong@_FillValue", "/list@_FillValue"}, left
 
 
+def check_missing_values_that_no_element_can_have(folder):
+    #: By dataset: its elements, and what its attribute says.
+    wrong = {"infinite": (np.arange(3), np.inf), "nan": (np.arange(3), np.nan), "part": (np.arange(3), 0.5), "word": (np.arange(3), "none"),
+             "flag": (np.array([True, False]), 255), "flagged": (np.array([True, False]), np.int8(-1)), "flags": (np.array([True, False]), "yes")}
+    kept = {"one": (np.array([True, False]), 1), "yes": (np.array([True, False]), True), "no": (np.array([True, False]), np.uint8(0)), "float": (np.arange(3), -1.0)}
+    with h5py.File("a.h5", "w") as f:
+        for name, (data, missing) in {**wrong, **kept}.items():
+            f[name] = data
+            f[name].attrs["_FillValue"] = missing
+    for version in (2, 3):
+        left = dict(eval(call(folder, f"print(h5lake.export_zarr('a.h5', 'a{version}.zarr', format={version}))")))
+        assert set(left) == {f"/{name}@_FillValue" for name in wrong}, left
+        group = zarr.open_group(zarr.storage.LocalStore(f"a{version}.zarr"), mode="r")
+        for name, (data, missing) in {**wrong, **kept}.items():
+            assert group[name][...].tolist() == data.tolist() and group[name].attrs.get("_FillValue") == (missing if version == 3 and name in kept else None), name
+    root = zarr.open_group(zarr.storage.LocalStore("b.zarr"), mode="w", zarr_format=3)
+    for name, (data, missing) in {**wrong, **kept}.items():
+        root.create_array(name, data=data, attributes={"_FillValue": missing.item() if isinstance(missing, np.generic) else missing})
+    left = dict(eval(call(folder, "print(h5lake.import_zarr('b.zarr', 'b.h5'))")))
+    assert set(left) == {f"/{name}@_FillValue" for name in wrong}, left
+
+
 def check_icechunk(folder):
     from zarr_readers import shown_by_icechunk
 
@@ -132,6 +154,20 @@ def check_icechunk(folder):
     with xr.open_dataset(shown_by_icechunk().store, engine="zarr", consolidated=False) as got:
         masks_are_right(got.drop_vars("complex"), "Icechunk")
         assert got.parts.values[-1] == 1 + 2j and got.times.values[-1] == np.datetime64(5, "s")
+
+
+def check_icechunk_lists_missing_values_that_are_none(folder):
+    from zarr_readers import shown_by_icechunk
+
+    with h5py.File("a.h5", "w") as f:
+        for name, data, missing in (("infinite", np.arange(3), np.inf), ("flag", np.array([True, False]), 255), ("right", np.arange(3), -1)):
+            f[name] = data
+            f[name].attrs["_FillValue"] = missing
+    env = {"PYTHONPATH": str(installed(folder)), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    told = run("publish", "a.h5", "--icechunk", "ice", **env)
+    assert "not shown: /infinite@_FillValue" in told and "not shown: /flag@_FillValue" in told and "/right" not in told.split("not shown", 1)[1], told
+    group = shown_by_icechunk()
+    assert sorted(group) == ["flag", "infinite", "right"] and group["right"].attrs["_FillValue"] == -1 and group["flag"][...].tolist() == [True, False]
 
 
 def check_icechunk_shows_no_compound_in_a_wrong_order(folder):

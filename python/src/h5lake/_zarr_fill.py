@@ -16,17 +16,23 @@ def _one(value):
     return np.reshape(value, -1)[0]
 
 
+def _integer(value, is_boolean):
+    """A number as an integer, or as a boolean. Only 0 and 1 are booleans: a flag that says 255 is no missing True."""
+    import numpy as np
+
+    is_number = isinstance(value, (int, float, np.number, np.bool_))
+    if not is_number or not np.isfinite(value) or int(value) != value or is_boolean and value not in (0, 1):
+        raise ValueError(f"{value} is no {'boolean' if is_boolean else 'integer'}, as the elements are")
+    return bool(value) if is_boolean else int(value)
+
+
 def encoded(value, dtype):
     """A missing value as xarray keeps it in an attribute of Zarr 3: an integer is a number, a float is base64 of a double."""
     value, kind = _one(value), "T" if dtype == "string" else dtype.kind
     if kind == "T":
         return value.decode() if isinstance(value, bytes) else str(value)
-    if kind == "b":
-        return bool(value)
-    if kind in "iu":
-        if int(value) != value:
-            raise ValueError(f"{value} is no integer, as the elements are")
-        return int(value)
+    if kind in "iub":
+        return _integer(value, kind == "b")
     if kind == "f":
         return _double(value)
     if kind == "c":
@@ -47,11 +53,11 @@ def decoded(value, dtype):
     if dtype.kind == "f":
         return np.array(_number(_one(value)), dtype)
     if dtype.kind in "iub":
-        value, made = _one(value), np.zeros((), dtype)
+        value, made = _integer(_one(value), dtype.kind == "b"), np.zeros((), dtype)
         # Not by assignment alone, which cuts off what does not fit.
-        if isinstance(value, str) or int(value) != value or dtype.kind != "b" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+        if dtype.kind != "b" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
             raise ValueError(f"{value} is no number of the type {dtype}")
-        made[()] = int(value)
+        made[()] = value
         return made
     raise TypeError(f"a missing value of the type {dtype} is not known")
 
