@@ -7,3 +7,7 @@ class LibraryError(ImportError):
 
 class ToolError(OSError):
     """The tool h5lake failed; the text is what it said."""
+
+
+#: What h5py, numpy and zarr-python raise for a value that they cannot have. A file or store that fails raises others.
+REFUSALS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, NotImplementedError)

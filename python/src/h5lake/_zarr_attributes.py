@@ -3,6 +3,7 @@
 import json
 
 from . import _zarr_dimensions
+from ._errors import REFUSALS
 
 #: Attributes by which HDF5 keeps dimension scales.
 HIDDEN = {"DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_nc3_strict", "_NCProperties",
@@ -23,38 +24,76 @@ def _is_hidden(h5py, object, name):
 
 
 def to_zarr(h5py, source, target, left_out, but=()):
-    import numpy as np
-
+    """Copies the attributes of an object of HDF5 to one of Zarr. What JSON does not have goes to `left_out`."""
     made = {}
     for name in source.attrs:
         if name in but or _is_hidden(h5py, source, name):
             continue
         try:
             name.encode()
-            value = source.attrs[name]
-            if isinstance(value, h5py.Empty):
-                raise ValueError("it has no elements")
-            value = value.decode() if isinstance(value, bytes) else np.asarray(value).tolist() if not isinstance(value, str) else value
-            if isinstance(value, list):
-                value = json.loads(json.dumps(value, default=lambda item: item.decode() if isinstance(item, bytes) else _refuse(item)))
-            json.dumps(value)
-            made[name] = value
-        except (TypeError, ValueError, OSError) as error:
+            made[name] = _as_json(h5py, source.attrs[name])
+        except (*REFUSALS, OSError, RuntimeError) as error:
             left_out.append((f"{source.name}@{name}", str(error)))
     target.attrs.update(made)
 
 
-def _refuse(item):
-    raise TypeError(f"JSON has no values of the type {type(item).__name__}")
+def _as_json(h5py, value):
+    """An attribute's value of JSON's types. Compounds and times are none: numpy makes lists and integers of them."""
+    import numpy as np
+
+    if isinstance(value, h5py.Empty):
+        raise ValueError("it has no elements")
+    dtype = np.asarray(value).dtype
+    if dtype.names or dtype.kind in "mMV":
+        raise TypeError(f"JSON has no values of the type {dtype}")
+    if not isinstance(value, (str, bytes)):
+        value = np.asarray(value).tolist()
+    text = json.dumps(value, default=_as_text, ensure_ascii=False)
+    # What is no UTF-8 has no bytes.
+    text.encode()
+    return json.loads(text)
+
+
+def _as_text(value):
+    if isinstance(value, bytes):
+        return value.decode()
+    raise TypeError(f"JSON has no values of the type {type(value).__name__}")
 
 
 def to_hdf5(source, target, left_out, but=()):
+    """The same the other way: what HDF5 does not have, or not without a change, goes to `left_out`."""
     for name, value in source.attrs.items():
         if name in HIDDEN or name in but:
             continue
         try:
-            if value is None or isinstance(value, dict):
-                raise TypeError("HDF5 has no such values")
-            target.attrs[name] = value
-        except (TypeError, ValueError) as error:
+            if not name or "\0" in name:
+                raise ValueError("HDF5 has no such names of attributes")
+            target.attrs[name] = _as_hdf5(value)
+        except REFUSALS as error:
             left_out.append((f"{target.name}@{name}", str(error)))
+
+
+def _as_hdf5(value):
+    """A value of JSON's as h5py takes it. Integers stay integers, and are what they were."""
+    import numpy as np
+
+    if value is None or isinstance(value, dict):
+        raise TypeError("HDF5 has no such values")
+    numbers = list(_leaves(value))
+    if not isinstance(value, list) or not any(type(number) is int for number in numbers):
+        return value
+    if all(type(number) is int for number in numbers):
+        return np.array(value, "i8" if min(numbers) < 0 or max(numbers) < 1 << 63 else "u8")
+    for number in numbers:
+        if type(number) is int and any(type(other) is float for other in numbers) and float(number) != number:
+            raise ValueError(f"{number} stands beside floats, and is none")
+    return value
+
+
+def _leaves(value):
+    """What is in lists of lists."""
+    if not isinstance(value, list):
+        yield value
+        return
+    for part in value:
+        yield from _leaves(part)
