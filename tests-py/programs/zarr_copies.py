@@ -18,7 +18,7 @@ import xarray as xr  # noqa: E402
 import zarr  # noqa: E402
 from cases import main  # noqa: E402
 from packaged import fails, installed, works  # noqa: E402
-from zarr_views import datasets, is_same, run, shown  # noqa: E402
+from zarr_views import datasets, is_same, opened, publish, run, shown  # noqa: E402
 
 RNG = np.random.default_rng(3)
 
@@ -192,6 +192,57 @@ def check_labels_of_dimensions(folder):
         with h5py.File(f"b{version}.h5", "r") as f:
             assert [d.label for d in f["a"].dims] == ["", "band"] and f["a"].dims[0][0].name == "/x" and f["b"].dims[0].label == "rows"
             assert f["g/other"].attrs["DIMENSION_LABELS"] == "mine"
+
+
+def check_scales_that_were_deleted(folder):
+    with h5py.File("a.h5", "w") as f:
+        f["x"], f["y"] = np.arange(4.0), np.arange(3)
+        for name in "xy":
+            f[name].make_scale(name)
+        for name in ("a", "b"):
+            f[name] = np.ones((4, 3))
+            f[name].dims[0].attach_scale(f["x"])
+            f[name].dims[1].attach_scale(f["y"])
+        f["b"].dims[0].label = "row"
+        del f["x"]
+    for version in (2, 3):
+        left = dict(eval(call(folder, f"print(h5lake.export_zarr('a.h5', 'a{version}.zarr', format={version}))")))
+        assert set(left) == {"/a@DIMENSION_LIST", "/b@DIMENSION_LIST"} and "dimension 0" in left["/a@DIMENSION_LIST"], left
+        group = zarr.open_group(f"a{version}.zarr", mode="r")
+        named = {name: list(group[name].attrs["_ARRAY_DIMENSIONS"] if version == 2 else group[name].metadata.dimension_names) for name in "ab"}
+        assert named["a"][1] == "y" and named["b"] == ["row", "y"], named
+        assert group["a"][...].tolist() == np.ones((4, 3)).tolist()
+    # The publisher names the dimensions alike.
+    publish("a.h5")
+    group = opened()
+    assert group["a"].attrs["_ARRAY_DIMENSIONS"][1] == "y" and group["b"].attrs["_ARRAY_DIMENSIONS"] == ["row", "y"]
+
+
+def check_names_of_dimensions_that_are_none(folder):
+    wrong = {"long": ["x", "y", "z"], "short": [], "text": "xy", "number": 3, "mixed": ["x", 1], "nul": ["a\0b", "c"], "object": {"x": 1}}
+    root = zarr.open_group(zarr.storage.LocalStore("a.zarr"), mode="w", zarr_format=2)
+    root.create_array("x", data=np.arange(2), attributes={"_ARRAY_DIMENSIONS": ["x"]})
+    for name, given in wrong.items():
+        root.create_array(name, data=np.ones((2, 2)), attributes={"_ARRAY_DIMENSIONS": given})
+    root.create_array("right", data=np.ones((2, 2)), attributes={"_ARRAY_DIMENSIONS": ["x", "y"]})
+    left = dict(eval(call(folder, "print(h5lake.import_zarr('a.zarr', 'b.h5'))")))
+    assert set(left) == {f"/{name}@_ARRAY_DIMENSIONS" for name in set(wrong) - {"short"}}, left
+    with h5py.File("b.h5", "r") as f:
+        assert set(f) == {*wrong, "right", "x"} and f["right"].dims[0][0].name == "/x" and f["right"].dims[1].label == "y"
+
+
+def check_the_error_of_a_file_names_the_object(folder):
+    container()
+    # What zarr-python raises when the disk is full.
+    full = """
+import errno, zarr
+def put(self, part, value): raise OSError(errno.ENOSPC, "No space left on device")
+zarr.Array.__setitem__ = put
+try: h5lake.export_zarr("a.h5", "a.zarr")
+except OSError as error: print(error.errno == errno.ENOSPC, error)
+"""
+    said = call(folder, full)
+    assert said.startswith("True") and "/a/gzip: No space left" in said and not Path("a.zarr").exists(), said
 
 
 def check_the_tool(folder):

@@ -5,12 +5,14 @@ import secrets
 import shlex
 import shutil
 import sys
+from contextlib import contextmanager
 from itertools import product
 from math import prod
 from pathlib import Path
 
 from ._enable import enabled
-from . import _zarr_attributes, _zarr_dimensions, _zarr_fill
+from . import _zarr_attributes, _zarr_dimensions, _zarr_fill, _zarr_types
+from ._errors import REFUSALS
 from ._references import _need
 from ._tool import Name
 
@@ -52,6 +54,25 @@ def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "
     return left_out
 
 
+@contextmanager
+def _naming(path):
+    """Names an object in the error of a file or store that ends a copy. It keeps its number."""
+    try:
+        yield
+    except REFUSALS:
+        raise
+    except OSError as error:
+        number = [error.errno] if error.errno is not None else []
+        raise OSError(*number, f"{path}: {error.strerror or error}") from error
+    except RuntimeError as error:
+        raise RuntimeError(f"{path}: {error}") from error
+
+
+def _line(error):
+    """What an error says, as one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _zarr_name(name):
     """Why Zarr cannot have something of a name; None if it can. zarr-python takes a backslash for a slash."""
     try:
@@ -81,7 +102,8 @@ def _export_group(h5py, zarr, source, target, left_out, seen):
         if not isinstance(source.get(name, getlink=True), h5py.HardLink):
             left_out.append((path, "a soft or external link"))
             continue
-        member = source[name]
+        with _naming(path):
+            member = source[name]
         if isinstance(member, h5py.Group):
             if member.id in seen:
                 left_out.append((path, "another link to a group"))
@@ -90,60 +112,70 @@ def _export_group(h5py, zarr, source, target, left_out, seen):
             _export_group(h5py, zarr, member, target.create_group(name), left_out, seen)
         elif isinstance(member, h5py.Dataset):
             try:
-                _export_dataset(h5py, member, target, name, source, sizes, left_out)
-            except (TypeError, ValueError, KeyError, NotImplementedError) as error:
-                left_out.append((path, " ".join(str(error).split())))
+                with _naming(path):
+                    _export_dataset(h5py, member, target, name, source, sizes, left_out)
+            except REFUSALS as error:
+                left_out.append((path, _line(error)))
         else:
             left_out.append((path, "a committed datatype"))
 
 
 def _export_dataset(h5py, source, target, name, group, sizes, left_out):
-    import numpy as np
-
     if source.shape is None:
         raise ValueError("it has no dataspace")
-    text = h5py.check_string_dtype(source.dtype)
-    is_text = text is not None and source.dtype.kind == "O"
-    if source.dtype.kind == "O" and not is_text:
-        raise ValueError("Zarr has no references and no sequences of variable length")
-    read = source.asstr() if is_text else source
-    dtype = "string" if is_text else np.dtype(source.dtype.str if not source.dtype.names else source.dtype)
-    shape, is_old = source.shape, target.metadata.zarr_format == 2
-    chunks = source.chunks or _steps(shape, source.dtype.itemsize)
-    chunks = tuple(max(1, side) for side in chunks)
-    names = _zarr_dimensions.names(source, group, sizes, left_out)
+    is_old = target.metadata.zarr_format == 2
+    dtype, inner = _zarr_types.of_dataset(h5py, source.dtype, target.metadata.zarr_format)
+    chunks = tuple(max(1, side) for side in source.chunks or _steps(source.shape, source.dtype.itemsize))
+    names = _zarr_dimensions.names(source, inner, group, sizes, left_out)
     fill, missing = (_fill_of_version_2 if is_old else _fill_of_version_3)(h5py, source, dtype, left_out)
-    array = target.create_array(name, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill,
-                                **({} if is_old else {"dimension_names": names}))
+    target.create_array(name, shape=(*source.shape, *inner), chunks=(*chunks, *inner), dtype=dtype, fill_value=fill,
+                        **({} if is_old else {"dimension_names": names}))
     try:
+        # zarr-python may write what it cannot read, and then lists nothing of the group.
+        array = target[name]
         _zarr_attributes.to_zarr(h5py, source, array, left_out, but={_zarr_fill.MISSING})
         array.attrs.update(missing)
         if is_old and names:
             array.attrs["_ARRAY_DIMENSIONS"] = list(names)
-        for part in _parts(shape, chunks, source.dtype.itemsize):
-            array[part] = read[part]
+        _export_elements(source, array, dtype, chunks)
     except BaseException:
         del target[name]
         raise
 
 
-def _fill_of_hdf5(h5py, dataset, dtype):
-    """The fill value of a dataset; zero where it is undefined."""
+def _export_elements(source, array, dtype, chunks):
     import numpy as np
 
-    if dtype == "string":
+    read = source.asstr() if dtype == _zarr_types.STRING else source
+    for part in _parts(source.shape, chunks, source.dtype.itemsize):
+        # zarr-python takes the bytes of compounds as they are.
+        array[part] = read[part] if dtype == _zarr_types.STRING else np.asarray(read[part]).astype(dtype, copy=False)
+
+
+def _fill_of_hdf5(h5py, dataset, dtype, left_out):
+    """The fill value of a dataset; zero where it is undefined, or an array of several values: Zarr has one, and all elements are
+    copied."""
+    import numpy as np
+
+    if dtype == _zarr_types.STRING:
         return ""
-    is_defined = dataset.id.get_create_plist().fill_value_defined() != h5py.h5d.FILL_VALUE_UNDEFINED
-    return dataset.fillvalue if is_defined else np.zeros((), dtype)[()]
+    zero = np.zeros((), dtype)[()]
+    if dataset.id.get_create_plist().fill_value_defined() == h5py.h5d.FILL_VALUE_UNDEFINED:
+        return zero
+    all_of = np.reshape(dataset.fillvalue, -1).astype(dtype)
+    if len({one.tobytes() for one in all_of}) > 1:
+        left_out.append((f"{dataset.name} (fill value)", "its elements are arrays, and it has several values"))
+        return zero
+    return all_of[0]
 
 
 def _fill_of_version_3(h5py, dataset, dtype, left_out):
     """The fill value of an array of Zarr 3, and the attribute that names the missing value."""
-    fill, missing = _fill_of_hdf5(h5py, dataset, dtype), {}
+    fill, missing = _fill_of_hdf5(h5py, dataset, dtype, left_out), {}
     if _zarr_fill.MISSING in dataset.attrs:
         try:
             missing[_zarr_fill.MISSING] = _zarr_fill.encoded(dataset.attrs[_zarr_fill.MISSING], dtype)
-        except (TypeError, ValueError, OSError, AttributeError) as error:
+        except (*REFUSALS, OSError, RuntimeError) as error:
             left_out.append((f"{dataset.name}@{_zarr_fill.MISSING}", str(error)))
     return fill, missing
 
@@ -156,16 +188,16 @@ def _fill_of_version_2(h5py, dataset, dtype, left_out):
     if _zarr_fill.MISSING in dataset.attrs:
         try:
             value = dataset.attrs[_zarr_fill.MISSING]
-            if dtype == "string":
+            if dtype == _zarr_types.STRING:
                 return _zarr_fill.encoded(value, dtype), {}
             return _zarr_fill.decoded(value, dtype)[()], {}
-        except (TypeError, ValueError, OSError, AttributeError) as error:
+        except (*REFUSALS, OSError, RuntimeError) as error:
             left_out.append((path, str(error)))
             return None, {}
-    fill = _fill_of_hdf5(h5py, dataset, dtype)
-    if dtype != "string" and dtype.kind in "fcMm" and fill != fill:
+    fill = _fill_of_hdf5(h5py, dataset, dtype, left_out)
+    if dtype != _zarr_types.STRING and dtype.kind in "fcMm" and fill != fill:
         return fill, {}
-    if dtype != "string" and np.asarray(fill).tobytes().strip(b"\0"):
+    if dtype != _zarr_types.STRING and np.asarray(fill).tobytes().strip(b"\0"):
         left_out.append((f"{dataset.name} (fill value)", f"{fill}: readers of Zarr 2 would take it for missing data"))
     return None, {}
 
@@ -243,9 +275,10 @@ def _import_group(h5py, zarr, source, target, left_out):
             continue
         path = f"{target.name.rstrip('/')}/{name}"
         try:
-            named[path] = _import_array(h5py, member, target, name, left_out)
-        except (TypeError, ValueError) as error:
-            left_out.append((path, " ".join(str(error).split())))
+            with _naming(path):
+                named[path] = _import_array(h5py, member, target, name, left_out)
+        except REFUSALS as error:
+            left_out.append((path, _line(error)))
     return named
 
 
@@ -276,8 +309,7 @@ def _import_array(h5py, source, target, name, left_out):
     except BaseException:
         del target[name]
         raise
-    names = getattr(source.metadata, "dimension_names", None) or source.attrs.get("_ARRAY_DIMENSIONS")
-    return tuple(names) if names else ()
+    return _zarr_dimensions.of_array(source, made.name, left_out)
 
 
 def _import_missing(source, made, left_out):
@@ -291,7 +323,7 @@ def _import_missing(source, made, left_out):
             made.attrs[_zarr_fill.MISSING] = np.array(meant, source.dtype)
         elif value is not None:
             made.attrs[_zarr_fill.MISSING] = _zarr_fill.decoded(value, source.dtype)
-    except (TypeError, ValueError) as error:
+    except REFUSALS as error:
         left_out.append((f"{made.name}@{_zarr_fill.MISSING}", str(error)))
 
 

@@ -2,6 +2,8 @@
 
 import re
 
+from ._errors import REFUSALS
+
 LABELS = "DIMENSION_LABELS"
 #: Names that stand where a dimension has none: ours, and xarray's.
 NAMELESS = re.compile(r"(phony_)?dim_\d+")
@@ -17,16 +19,26 @@ def labels(dataset):
     return [label.decode(errors="replace") if isinstance(label, bytes) else str(label) for label in found]
 
 
-def names(dataset, group, sizes, left_out):
-    """The names of a dataset's dimensions, or None without any. `sizes` has those of its group: xarray refuses a name of two sizes,
-    or of a dataset that is no scale of it. What gives no name goes to `left_out`."""
-    path, own = dataset.name, dataset.name.rsplit("/", 1)[-1]
+def _scale(dataset, n, left_out):
+    """The name of the first scale of a dimension; empty without one. HDF5 leaves an attached scale that was deleted in the list."""
+    try:
+        return (dataset.dims[n][0].name or "").rsplit("/", 1)[-1] if len(dataset.dims[n]) else ""
+    except (*REFUSALS, OSError, RuntimeError):
+        left_out.append((f"{dataset.name}@DIMENSION_LIST", f"the scale of dimension {n} cannot be opened; it may have been deleted"))
+        return ""
+
+
+def names(dataset, inner, group, sizes, left_out):
+    """The names of a dataset's dimensions, or None without any. `inner` are the dimensions of elements that are arrays. `sizes` has the
+    names of its group: xarray refuses a name of two sizes, or of a dataset that is no scale of it. What gives no name goes to
+    `left_out`."""
+    path, own, shape = dataset.name, dataset.name.rsplit("/", 1)[-1], (*dataset.shape, *inner)
     if dataset.is_scale and dataset.ndim == 1:
         sizes[own] = dataset.shape[0]
-        return (own,)
+        return _all_named([own] + [None] * len(inner), shape, sizes)
     found = []
     for n, (size, label) in enumerate(zip(dataset.shape, labels(dataset) or [""] * dataset.ndim)):
-        scale = (dataset.dims[n][0].name or "").rsplit("/", 1)[-1] if len(dataset.dims[n]) else ""
+        scale = _scale(dataset, n, left_out)
         name = scale or label
         if scale and sizes.get(scale, size) != size:
             left_out.append((f"{path}@DIMENSION_LIST", f"the name {scale} has another size in this group"))
@@ -39,7 +51,7 @@ def names(dataset, group, sizes, left_out):
         found.append(name or None)
         if name:
             sizes[name] = size
-    return _all_named(found, dataset.shape, sizes) if any(found) else None
+    return _all_named(found + [None] * len(inner), shape, sizes) if any(found) else None
 
 
 def _all_named(found, shape, sizes):
@@ -55,6 +67,19 @@ def _all_named(found, shape, sizes):
 
 def _free(name, size, sizes, made):
     return name if sizes.get(name, size) == size and name not in made else None
+
+
+def of_array(array, path, left_out):
+    """The names of the dimensions of an array of Zarr, empty without any. `_ARRAY_DIMENSIONS` may be any JSON: what is no list of a
+    name for each dimension goes to `left_out`."""
+    given = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    if not given:
+        return ()
+    is_name = lambda name: name is None or isinstance(name, str) and "\0" not in name  # noqa: E731
+    if not isinstance(given, (list, tuple)) or len(given) != array.ndim or not all(map(is_name, given)):
+        left_out.append((f"{path}@_ARRAY_DIMENSIONS", "it is no list of a name for each dimension"))
+        return ()
+    return tuple(given)
 
 
 def attach(h5py, file, named):
