@@ -124,7 +124,7 @@ impl Copying<'_> {
         if found.header.origin != *self.origin {
             return Ok(Err(Some("an earlier try was of another version or container")));
         }
-        let raw = OsFile { file: file.clone(), base };
+        let raw = OsFile::new(file.clone(), base);
         let slot = log::newest_slot(&raw, self.target);
         let (true, Ok(slot)) = (found.header.copy == fixed.id, slot) else { return Ok(Err(damaged)) };
         let Ok((journal, end)) = FileJournal::behind(path, &found) else { return Ok(Err(damaged)) };

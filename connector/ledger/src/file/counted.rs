@@ -1,5 +1,6 @@
 //! A file whose reads, writes and syncs are counted.
 
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::time::Instant;
@@ -68,6 +69,10 @@ impl FileIo for Counted {
 
     fn modified(&self) -> io::Result<u64> {
         self.file.modified()
+    }
+
+    fn exchange(&self, file: &Arc<File>) {
+        self.file.exchange(file);
     }
 
     fn sync(&self) -> io::Result<()> {

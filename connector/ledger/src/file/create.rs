@@ -189,7 +189,7 @@ impl<T> Creation<'_, T> {
             Some(locks) => Ok(locks),
             None => {
                 let base = recognised_base(file, meta.len(), self.target);
-                Err(locked(self.target, &OsFile { file: file.clone(), base }))
+                Err(locked(self.target, &OsFile::new(file.clone(), base)))
             }
         }
     }
@@ -239,7 +239,7 @@ impl<T> Creation<'_, T> {
 
     /// The clock of what a file lies on that was changed just now.
     fn clock_of(&self, file: &Arc<File>) -> StorageClock {
-        storage_clock(&OsFile { file: file.clone(), base: 0 })
+        storage_clock(&OsFile::new(file.clone(), 0))
     }
 
     /// Writes the head of an empty container into a file that was changed just now.
@@ -256,7 +256,7 @@ pub(super) fn empty_in(
     opts: &Options,
     target: &str,
 ) -> Result<FileStorage> {
-    let time = storage_clock(&OsFile { file: file.clone(), base: 0 });
+    let time = storage_clock(&OsFile::new(file.clone(), 0));
     let (fixed, slot) = fresh(target, opts.user_block, opts.sources, time)?;
     write_new(&file, &fixed, &slot, target)?;
     let opened = OpenedFile { file, fixed, id, is_writable: true };
@@ -265,7 +265,7 @@ pub(super) fn empty_in(
 
 /// Writes the head of a new container, behind its user block.
 fn write_new(file: &Arc<File>, fixed: &Fixed, slot: &Slot, target: &str) -> Result<()> {
-    let raw = OsFile { file: file.clone(), base: fixed.base };
+    let raw = OsFile::new(file.clone(), fixed.base);
     let mut bytes = superblock::new_head(fixed, slot);
     let note = superblock::encode_note(&superblock::myself());
     bytes[superblock::NOTE as usize..superblock::NOTE as usize + note.len()].copy_from_slice(&note);

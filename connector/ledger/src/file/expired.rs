@@ -67,7 +67,7 @@ pub(crate) fn sweep_beside(path: &Path) -> Result<()> {
     let real = followed(path).map_err(fail)?;
     let folder = folder(&real);
     let file = Arc::new(tempfile::tempfile_in(folder).map_err(fail)?);
-    sweep(folder, storage_clock(&OsFile { file, base: 0 }).now(), usize::MAX);
+    sweep(folder, storage_clock(&OsFile::new(file, 0)).now(), usize::MAX);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, Statfs, fstatfs};
@@ -55,6 +56,8 @@ pub(crate) trait FileIo: Debug + Send + Sync {
     }
     /// When this returns, everything written survives a loss of power.
     fn sync(&self) -> io::Result<()>;
+    /// Goes on with the same file, opened anew: after a fork, a child shares the open file of its parent, and its locks.
+    fn exchange(&self, _: &Arc<File>) {}
 }
 
 /// Blocks behind a file's end, and those that say where its blocks are, are worth giving back from so many bytes on.
@@ -70,31 +73,36 @@ fn left_of(disk: &Statfs) -> u64 {
 /// A file of the operating system, behind a user block of `base` bytes.
 #[derive(Debug)]
 pub(crate) struct OsFile {
-    pub(crate) file: Arc<File>,
-    pub(crate) base: u64,
+    // Without a lock: a fork would leave the child one that is held for ever.
+    file: ArcSwap<File>,
+    base: u64,
 }
 
 impl OsFile {
+    pub(crate) fn new(file: Arc<File>, base: u64) -> Self {
+        Self { file: ArcSwap::new(file), base }
+    }
+
     fn position(&self, at: u64) -> io::Result<u64> {
         self.base.checked_add(at).ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
     /// Others have other ways: xfs reserves by itself, and on a network each question takes a round trip.
     fn is_on_ext4(&self) -> io::Result<bool> {
-        Ok(fstatfs(&*self.file)?.filesystem_type() == EXT4_SUPER_MAGIC)
+        Ok(fstatfs(&**self.file.load())?.filesystem_type() == EXT4_SUPER_MAGIC)
     }
 }
 
 impl FileIo for OsFile {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
-        self.file.read_exact_at(buf, self.position(at)?)
+        self.file.load().read_exact_at(buf, self.position(at)?)
     }
 
     fn read_parts_at(&self, mut parts: &mut [IoSliceMut<'_>], at: u64) -> io::Result<()> {
         let mut at = self.position(at)?;
         while parts.iter().any(|part| !part.is_empty()) {
             let from = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
-            match preadv(&*self.file, parts, from) {
+            match preadv(&**self.file.load(), parts, from) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => {
                     IoSliceMut::advance_slices(&mut parts, n);
@@ -108,14 +116,14 @@ impl FileIo for OsFile {
     }
 
     fn write_at(&self, data: &[u8], at: u64) -> io::Result<()> {
-        self.file.write_all_at(data, self.position(at)?)
+        self.file.load().write_all_at(data, self.position(at)?)
     }
 
     fn write_parts_at(&self, mut parts: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
         let mut at = self.position(at)?;
         while parts.iter().any(|part| !part.is_empty()) {
             let to = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
-            match pwritev(&*self.file, parts, to) {
+            match pwritev(&**self.file.load(), parts, to) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
                     IoSlice::advance_slices(&mut parts, n);
@@ -129,11 +137,11 @@ impl FileIo for OsFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(self.position(len)?)
+        self.file.load().set_len(self.position(len)?)
     }
 
     fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
-        let disk = fstatfs(&*self.file)?;
+        let disk = fstatfs(&**self.file.load())?;
         if disk.filesystem_type() != EXT4_SUPER_MAGIC {
             return Err(io::ErrorKind::Unsupported.into());
         }
@@ -142,28 +150,32 @@ impl FileIo for OsFile {
         }
         let signed = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
         let (at, len) = (signed(self.position(at)?)?, signed(len)?);
-        Ok(fallocate(&*self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, at, len)?)
+        Ok(fallocate(&**self.file.load(), FallocateFlags::FALLOC_FL_KEEP_SIZE, at, len)?)
     }
 
     fn has_spare(&self) -> io::Result<bool> {
-        let about = self.file.metadata()?;
+        let about = self.file.load().metadata()?;
         Ok(about.blocks().saturating_mul(512) > about.len() + MIN_SPARE_BYTES && self.is_on_ext4()?)
     }
 
     fn available(&self) -> io::Result<u64> {
-        Ok(left_of(&fstatfs(&*self.file)?))
+        Ok(left_of(&fstatfs(&**self.file.load())?))
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len().saturating_sub(self.base))
+        Ok(self.file.load().metadata()?.len().saturating_sub(self.base))
     }
 
     fn modified(&self) -> io::Result<u64> {
-        Ok(clock::since_1970(self.file.metadata()?.modified()?))
+        Ok(clock::since_1970(self.file.load().metadata()?.modified()?))
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.load().sync_data()
+    }
+
+    fn exchange(&self, file: &Arc<File>) {
+        self.file.store(file.clone());
     }
 }
 
@@ -174,11 +186,11 @@ mod tests {
     #[test]
     fn others_find_room_on_the_disk() {
         let file = tempfile::tempfile().unwrap();
-        let raw = OsFile { file: Arc::new(file), base: 0 };
-        let about = fstatfs(&*raw.file).unwrap();
+        let raw = OsFile::new(Arc::new(file), 0);
+        let about = fstatfs(&**raw.file.load()).unwrap();
         let free = about.blocks_available() * about.block_size() as u64;
         assert!(raw.reserve(0, free / 4).is_err());
-        assert_eq!(raw.file.metadata().unwrap().blocks(), 0);
+        assert_eq!(raw.file.load().metadata().unwrap().blocks(), 0);
     }
 
     #[test]
@@ -186,7 +198,7 @@ mod tests {
         let data: Vec<u8> = (0..100_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, &data).unwrap();
-        let raw = OsFile { file: Arc::new(file), base: 7 };
+        let raw = OsFile::new(Arc::new(file), 7);
         for lens in [[0usize, 0, 0], [1, 0, 5], [0, 70_000, 3], [16_384, 65_536, 10_000]] {
             let mut all = lens.map(|n| vec![0; n]);
             let mut parts = all.each_mut().map(|part| IoSliceMut::new(part));

@@ -25,7 +25,7 @@ fn lying(dir: &tempfile::TempDir, lie: &dyn Fn(Option<PageRef>, &mut Slot)) -> P
     }
     l.close().unwrap();
     let file = File::options().read(true).write(true).open(&path).unwrap();
-    let raw = OsFile { file: Arc::new(file), base: 0 };
+    let raw = OsFile::new(Arc::new(file), 0);
     let mut slot = newest_slot(&raw, "x").unwrap();
     slot.end = 8 * TIB;
     lie(Some(PageRef { place: Address::file(DATA, 7 * TIB), crc: 7 }), &mut slot);

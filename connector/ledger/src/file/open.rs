@@ -311,7 +311,7 @@ fn try_open(
     let mut opened = looked.map_or_else(|| find(path, access, target), Ok)?;
     let (mut locks, mut clock) = (Locks::none(), None);
     if access == Access::ReadWrite {
-        let raw = OsFile { file: opened.file.clone(), base: opened.fixed.base };
+        let raw = OsFile::new(opened.file.clone(), opened.fixed.base);
         let taken = Locks::writer(&opened.file, opts.lock, opts.writers, target)?;
         locks = taken.ok_or_else(|| locked(target, &raw))?;
         // Until it was locked it could be replaced. What is written to a file that has lost its name is lost.
@@ -369,7 +369,7 @@ pub(super) fn storage(
     opts: &Options,
 ) -> FileStorage {
     let OpenedFile { file, fixed, id, .. } = opened;
-    let raw = counted(Arc::new(OsFile { file: file.clone(), base: fixed.base }), &opts.statistics);
+    let raw = counted(Arc::new(OsFile::new(file.clone(), fixed.base)), &opts.statistics);
     FileStorage {
         rule: rest_rule(opts, &locks),
         target,

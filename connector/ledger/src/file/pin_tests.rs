@@ -168,6 +168,20 @@ fn a_parent_that_refreshes_leaves_its_forked_childs_pin() {
 }
 
 #[test]
+fn a_forked_reader_that_has_moved_on_needs_no_more_than_its_own_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let writer = Ledger::create_file(&path, Replace::Fail, opts()).unwrap();
+    let (parent, childs) = forked(&path);
+    let pinned = lowest_pin(&path).unwrap();
+    work(&writer, &Map::new(), 2).2.unwrap();
+    assert!(parent.poll_commits().unwrap().is_some());
+    drop(childs);
+    assert_eq!(lowest_pin(&path), Some(lock(&parent.seen).unwrap().sequence), "the parent's");
+    assert!(lowest_pin(&path).unwrap() > pinned);
+}
+
+#[test]
 fn a_reader_whose_pin_was_lost_is_told_that_its_version_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");

@@ -77,7 +77,7 @@ fn retention(asked: Option<Duration>, file: &Arc<File>, base: u64, target: &str)
     if asked.is_some() {
         return Ok(asked);
     }
-    match log::newest_slot(&OsFile { file: file.clone(), base }, target) {
+    match log::newest_slot(&OsFile::new(file.clone(), base), target) {
         Ok(slot) => Ok(slot.retention.checked_sub(1).filter(|ms| *ms > 0).map(Duration::from_millis)),
         // It may have said so.
         Err(e) if is_damage(&e) => Ok(Some(MIN_STAY)),
@@ -144,7 +144,7 @@ fn link_hidden(real: &Path, file: &File, id: &[u8; 16], until: u64) -> io::Resul
 pub(super) fn newest_time(file: &Arc<File>) -> u64 {
     let Ok(meta) = file.metadata() else { return 0 };
     let newest = container(file, meta.len(), "")
-        .and_then(|fixed| log::newest_slot(&OsFile { file: file.clone(), base: fixed.base }, ""));
+        .and_then(|fixed| log::newest_slot(&OsFile::new(file.clone(), fixed.base), ""));
     newest.map_or(0, |slot| slot.time)
 }
 
@@ -195,7 +195,7 @@ pub(crate) fn list(path: &Path) -> Result<Vec<Replaced>> {
     let real = followed(path).map_err(fail)?;
     let hidden = hidden_names(&real).map_err(fail)?;
     let mut listed: Vec<Replaced> = hidden.into_iter().filter_map(|h| describe(&real, h)).collect();
-    listed.sort_by_key(|r| std::cmp::Reverse((r.until, r.id)));
+    listed.sort_unstable_by_key(|r| std::cmp::Reverse((r.until, r.id)));
     Ok(listed)
 }
 
@@ -207,7 +207,7 @@ fn describe(path: &Path, (hidden, id, until): Hidden) -> Option<Replaced> {
         return None;
     }
     let newest = container(&file, meta.len(), "")
-        .and_then(|fixed| log::newest_slot(&OsFile { file: file.clone(), base: fixed.base }, ""));
+        .and_then(|fixed| log::newest_slot(&OsFile::new(file.clone(), fixed.base), ""));
     let (version, time) = newest.as_ref().map_or((0, 0), |slot| (slot.version, slot.time));
     Some(Replaced {
         id,
@@ -277,7 +277,7 @@ fn lock_to_replace(file: &Arc<File>, opts: &Options, target: &str) -> Result<Opt
         Err(e) => return Err(e),
     };
     let guard = Locks::writer(file, opts.lock, Writers::One, target)?;
-    let raw = OsFile { file: file.clone(), base };
+    let raw = OsFile::new(file.clone(), base);
     guard.map(Some).ok_or_else(|| locked(target, &raw))
 }
 
@@ -337,7 +337,7 @@ pub(crate) fn begin(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
 
 /// The time by which names are made and swept. A file that was changed lately may know better than this process.
 fn storage_now(file: &Arc<File>) -> u64 {
-    let raw = OsFile { file: file.clone(), base: 0 };
+    let raw = OsFile::new(file.clone(), 0);
     clock::now().max(raw.modified().unwrap_or(0))
 }
 

@@ -44,8 +44,8 @@ impl FileStorage {
     }
 
     /// After a fork, child and parent share the open file and so its pins: whoever moved one would move the other's. Each of
-    /// them opens the file anew when it next looks for commits, for pins of its own. Reads go on through the shared one, whose
-    /// pin stays until both have closed it.
+    /// them opens the file anew when it next looks for commits, for pins of its own. The shared one is closed here: its pins stay
+    /// for as long as another process has it open.
     pub(super) fn adopt(&self, seen: Option<&Slot>) -> Result<()> {
         let me = crate::process::id();
         // Until it has pins of its own: another look tries again.
@@ -62,6 +62,8 @@ impl FileStorage {
         let pinned = |s: &Slot| Locks::reader(&file, self.lock_policy, &self.target, s.sequence);
         *locks = seen.map(pinned).transpose()?.unwrap_or_else(Locks::none);
         self.opener.store(me, Ordering::Relaxed);
+        // The snapshot in use is pinned anew by now.
+        self.raw.exchange(&file);
         *handle = Some(file);
         Ok(())
     }

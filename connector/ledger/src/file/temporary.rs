@@ -144,7 +144,7 @@ impl Temporary {
             Some(locks) if locks.work() && is_at(&left.path, left.id) => Some(Turn::Ours(left, locks)),
             Some(_) => None,
             None => {
-                let raw = OsFile { file: left.file.clone(), base: opts.user_block };
+                let raw = OsFile::new(left.file.clone(), opts.user_block);
                 Some(Turn::Anothers(locked(target, &raw)))
             }
         })
@@ -281,7 +281,7 @@ fn sweep(path: &Path, opts: &Options, target: &str) -> Leftover {
     let Ok(meta) = file.metadata() else { return Leftover::Unknown };
     let locks = match Locks::writer(&file, opts.lock, Writers::One, target) {
         Ok(Some(locks)) if locks.work() && meta.is_file() => locks,
-        Ok(None) => return Leftover::InUse(locked(target, &OsFile { file, base: opts.user_block })),
+        Ok(None) => return Leftover::InUse(locked(target, &OsFile::new(file, opts.user_block))),
         _ => return Leftover::Unknown,
     };
     // It has another name by now, or none, if its creator was done meanwhile.
