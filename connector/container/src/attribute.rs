@@ -497,7 +497,7 @@ impl Container {
             }
         }
         // They are in order already, but for names too long for a key.
-        all.sort_by(|a, b| a.1.name.cmp(&b.1.name));
+        all.sort_unstable_by(|a, b| a.1.name.cmp(&b.1.name));
         Ok(all)
     }
 }

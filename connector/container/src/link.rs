@@ -216,7 +216,7 @@ impl Container {
             match index {
                 Index::CreationOrder => all.sort_by_key(|l| l.creation_order),
                 // They are in order already, but for names too long for a key.
-                Index::Name => all.sort_by(|a, b| a.name.cmp(&b.name)),
+                Index::Name => all.sort_unstable_by(|a, b| a.name.cmp(&b.name)),
             }
             s.lists.keep_links(group.0, index, all);
         }

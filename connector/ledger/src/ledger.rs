@@ -280,7 +280,7 @@ impl Ledger {
     /// Those of [`get`](Ledger::get).
     pub fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
         let mut order: Vec<usize> = (0..keys.len()).collect();
-        order.sort_by_key(|n| keys[*n]);
+        order.sort_unstable_by_key(|n| keys[*n]);
         let sorted: Vec<&[u8]> = order.iter().map(|n| keys[*n]).collect();
         let mut out = vec![None; keys.len()];
         let state = self.lock();

@@ -198,7 +198,7 @@ struct Request<'a> {
 }
 
 fn joined(mut all: Vec<Part<'_>>) -> Vec<Request<'_>> {
-    all.sort_by_key(|part| (Arc::as_ptr(&part.source) as usize, part.range.start));
+    all.sort_unstable_by_key(|part| (Arc::as_ptr(&part.source) as usize, part.range.start));
     let mut requests: Vec<Request<'_>> = Vec::new();
     for part in all {
         // Bytes between two parts, and of one request, at most: what is copied is more than a call of the system costs, and less than

@@ -91,7 +91,7 @@ impl Bucket {
     }
 
     /// Waits for work.
-    pub(super) fn wait<T>(&self, asked: PendingRequest<T>) -> std::result::Result<T, Failure> {
+    pub(super) fn wait<T: 'static>(&self, asked: PendingRequest<T>) -> std::result::Result<T, Failure> {
         let PendingRequest { started, budget, tries, since } = asked;
         let outcome = started.wait();
         add_retries(tries.retries());

@@ -3,7 +3,10 @@
 //! The runtime starts with the first request and is never stopped: at exit its threads end with the process. A forked
 //! child has none of its parent's threads, so what belongs to a runtime is kept per process ([`PerProcess`]).
 
+use std::any::Any;
 use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::mpsc;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -54,23 +57,32 @@ pub(super) fn start_and_go_on<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
     rest: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<Started<T>> {
-    let (answer, waiting) = mpsc::sync_channel(1);
-    runtime()?.spawn(async move {
+    let (answer, waiting) = mpsc::sync_channel::<Answer>(1);
+    let task: Task = Box::pin(async move {
         // Whoever asked may have given up.
-        let _nobody_waits = answer.send(work.await);
+        let _nobody_waits = answer.send(Box::new(work.await));
         rest.await;
     });
-    Ok(Started(waiting))
+    runtime()?.spawn(task);
+    Ok(Started { waiting, gives: PhantomData })
 }
+
+/// All tasks and all answers are of one type each: the code for them, which is large, exists once.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Answer = Box<dyn Any + Send>;
 
 /// Work under way.
 #[derive(Debug)]
-pub(super) struct Started<T>(mpsc::Receiver<T>);
+pub(super) struct Started<T> {
+    waiting: mpsc::Receiver<Answer>,
+    gives: PhantomData<fn() -> T>,
+}
 
-impl<T> Started<T> {
+impl<T: 'static> Started<T> {
     /// Waits for it.
     pub(super) fn wait(self) -> std::io::Result<T> {
-        self.0.recv().map_err(|_| std::io::Error::other("the request's task ended without an answer"))
+        let answer = self.waiting.recv().ok().and_then(|answer| answer.downcast::<T>().ok());
+        answer.map(|t| *t).ok_or_else(|| std::io::Error::other("the request's task ended without an answer"))
     }
 }
 

@@ -186,7 +186,7 @@ pub(crate) fn read_pieces(
             return read_scattered(p, ledger, shape, runs, out);
         }
         let mut sorted = runs.to_vec();
-        sorted.sort_by_key(|r| r.block);
+        sorted.sort_unstable_by_key(|r| r.block);
         return read_scattered(p, ledger, shape, &sorted, out);
     }
     runs.iter().try_for_each(|r| p.read(ledger, shape, r.block, &mut out[r.buffer..r.buffer + r.len]))

@@ -153,7 +153,7 @@ impl Ledger {
         let Some(branch) = &self.branch else { return self.layers(s).get_many(keys) };
         let stored: Vec<_> = keys.iter().map(|key| self.stored_key(key)).collect();
         let mut order: Vec<usize> = (0..stored.len()).collect();
-        order.sort_by(|a, b| stored[*a].cmp(&stored[*b]));
+        order.sort_unstable_by(|a, b| stored[*a].cmp(&stored[*b]));
         let sorted: Vec<&[u8]> = order.iter().map(|n| &*stored[*n]).collect();
         let mut out = vec![None; keys.len()];
         let mut of_base = Vec::new();

@@ -278,7 +278,7 @@ pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObj
             pid: stone.by.pid,
         });
     }
-    all.sort_by_key(|b| std::cmp::Reverse(b.time));
+    all.sort_unstable_by_key(|b| std::cmp::Reverse(b.time));
     Ok(all)
 }
 

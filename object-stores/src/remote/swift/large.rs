@@ -104,7 +104,7 @@ impl Segments {
 
     async fn finish(&mut self, made: &mut Vec<String>) -> StoreResult<PutResult> {
         let mut there = self.there.lock().clone();
-        there.sort_by_key(|segment| segment.number);
+        there.sort_unstable_by_key(|segment| segment.number);
         if there.len() != self.begun {
             return Err(generic("a segment was not put".into()));
         }
