@@ -1,11 +1,13 @@
 //! `h5lake drain`: brings to their stores what dead writers left in a stage.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use h5lake_connector::config::Config;
 use h5lake_connector::names;
 use h5lake_container::Target;
 use h5lake_ledger::{Drained, Ledger, LockPolicy, SyncPolicy};
+use object_stores::ObjectStore;
 use object_stores::staged::{About, DEFAULT_PATIENCE, Leftover, leftovers};
 use serde_json::{Value, json};
 
@@ -86,23 +88,42 @@ fn handle(leftover: Leftover, action: Action, config: &Config) -> End {
             Some(damage) => End::Stays(damage.to_owned()),
             None => End::Left("waits"),
         },
-        Action::Discard => match leftover.discard() {
-            Ok(()) => End::Left("discarded"),
-            Err(error) => End::Stays(error.to_string()),
-        },
+        Action::Discard => discard(leftover, config)
+            .map_or_else(|error| End::Stays(error.to_string()), |()| End::Left("discarded")),
         Action::Drain => {
             drain(leftover, config).map_or_else(|error| End::Stays(error.to_string()), End::Arrived)
         }
     }
 }
 
-fn drain(leftover: Leftover, config: &Config) -> Result<Drained, Failure> {
-    let About { url, key, sync, .. } = leftover.about();
+/// Throws a leftover away. The lock object of its container, where it is within reach, does not name it any more.
+fn discard(leftover: Leftover, config: &Config) -> Result<(), Failure> {
+    let (about, queue) = (leftover.about().clone(), leftover.queue().to_owned());
+    leftover.discard().map_err(|error| error.to_string())?;
+    let forgotten =
+        store_of(&about, config).and_then(|store| Ok(Ledger::forget_leftover(&store, &about, &queue)?));
+    if let Err(error) = forgotten {
+        let name = name_of(&about);
+        eprintln!(
+            "h5lake: {error}. If writers are told that something is left of {name}, 'h5lake unlock' lets them go on"
+        );
+    }
+    Ok(())
+}
+
+/// The store that a leftover's container is in.
+fn store_of(about: &About, config: &Config) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let About { url, key, sync, .. } = about;
     // What was to outlive a loss of power in the stage has to in the store.
     let synced = if *sync { SyncPolicy::Commit } else { config.sync };
     let target = names::in_store_at(url, key, &Config { sync: synced, ..config.clone() })
         .map_err(|error| error.to_string())?;
     let Target::Objects { store, .. } = target else { return Err("it is of no store".into()) };
+    Ok(store)
+}
+
+fn drain(leftover: Leftover, config: &Config) -> Result<Drained, Failure> {
+    let store = store_of(leftover.about(), config)?;
     let lock = LockPolicy::from_environment().unwrap_or_default();
     let patience = config.timeout.unwrap_or(DEFAULT_PATIENCE);
     Ok(Ledger::drain_leftover(&store, leftover, lock, patience)?)

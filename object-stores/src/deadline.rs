@@ -28,6 +28,8 @@ const REQUEST_CREDIT: Duration = Duration::from_secs(1);
 thread_local! {
     /// The number of this thread's operation; 0 without one. It has no destructor: exit handlers use it.
     static OPERATION: Cell<u64> = const { Cell::new(0) };
+    /// The longest budget that a thread's operations have.
+    static LONGEST: Cell<Duration> = const { Cell::new(Duration::MAX) };
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -58,12 +60,19 @@ pub fn begin() -> TimedOperation {
     TimedOperation { number, thread: PhantomData }
 }
 
+/// Begins an operation of a helper thread, which has so much time at most, whatever the store's timeout is.
+pub fn begin_within(longest: Duration) -> TimedOperation {
+    LONGEST.set(longest);
+    begin()
+}
+
 impl Drop for TimedOperation {
     fn drop(&mut self) {
         if self.number == 0 {
             return;
         }
         OPERATION.set(0);
+        LONGEST.set(Duration::MAX);
         if STARTED.load(Ordering::Relaxed) > 0 {
             let mut budgets = BUDGETS.lock();
             budgets.retain(|(number, _)| *number != self.number);
@@ -82,7 +91,7 @@ pub fn budget(timeout: impl FnOnce() -> Duration) -> Arc<Budget> {
     if let Some((_, budget)) = budgets.iter().find(|(of, _)| *of == number) {
         return budget.clone();
     }
-    let budget = Arc::new(Budget::new(timeout()));
+    let budget = Arc::new(Budget::new(timeout().min(LONGEST.get())));
     budgets.push((number, budget.clone()));
     STARTED.store(budgets.len(), Ordering::Relaxed);
     budget
@@ -255,6 +264,16 @@ mod tests {
         drop(operation);
         let _next = begin();
         assert!(!Arc::ptr_eq(&first, &budget(|| LONG)));
+    }
+
+    #[test]
+    fn a_helpers_operation_is_no_longer_than_it_says() {
+        let short = Duration::from_secs(3);
+        let operation = begin_within(short);
+        assert_eq!(budget(|| LONG).timeout(), short);
+        drop(operation);
+        let _next = begin();
+        assert_eq!(budget(|| LONG).timeout(), LONG);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod writes;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use parking_lot::Mutex;
 
 pub use self::folder::About;
 use self::inherited::Inherited;
-pub use self::leftovers::{Arrival, Leftover, has_operations, leftovers, needs_sync};
+pub use self::leftovers::{Arrival, Brought, Leftover, has_operations, is_drained, leftovers, needs_sync};
 use self::operation::{Action, Content, Queued};
 use self::queue::Queue;
 pub use self::queue::StageUse;
@@ -86,6 +87,8 @@ pub struct StagedStore {
     bound: u64,
     roles: Box<Roles>,
     heads: Mutex<Heads>,
+    /// Whether the lock object names the queue: then its folder stays, which tells, when it is empty, that all has arrived.
+    is_named: AtomicBool,
     /// The process that opened it.
     owner: u32,
     inherited: Inherited,
@@ -136,6 +139,7 @@ impl StagedStore {
             bound,
             roles: Box::new(roles),
             heads: Mutex::default(),
+            is_named: AtomicBool::new(false),
             owner: std::process::id(),
             inherited: Inherited::new(),
         })
@@ -144,6 +148,11 @@ impl StagedStore {
     /// The folder in which its stage lies with others.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The name of its queue among the others.
+    pub fn queue(&self) -> &str {
+        self.queue.folder.name()
     }
 
     /// Waits until all that was changed by now has arrived in the store beneath.
@@ -390,6 +399,7 @@ impl Drop for StagedStore {
         }
         self.queue.end();
         if self.queue.state.lock().is_empty()
+            && !self.is_named.load(Ordering::Relaxed)
             && let Err(e) = self.queue.folder.remove()
         {
             tracing::warn!(error = %e, "an empty stage was not removed");

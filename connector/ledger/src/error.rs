@@ -313,7 +313,7 @@ impl fmt::Display for Error {
             }
             ErrorKind::Staged { host, folder, arrived } => {
                 f.write_str(
-                    "its last writer is gone, and had staged more than what has arrived in the store; ",
+                    "its last writer is gone, and may have staged more than what has arrived in the store; ",
                 )?;
                 if let Some(version) = arrived {
                     write!(f, "version {version} is the newest that arrived; ")?;

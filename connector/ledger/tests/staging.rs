@@ -216,6 +216,11 @@ fn left(places: &Places) -> Vec<Map> {
 }
 
 fn drain(places: &Places) -> Result<Drained, Error> {
+    drain_for(places, Duration::from_secs(20))
+}
+
+/// The same, with so much patience.
+fn drain_for(places: &Places, patience: Duration) -> Result<Drained, Error> {
     let (path, about) = leftovers(places.folder.path(), None).unwrap().pop().unwrap();
     let mut leftover = None;
     for _ in 0..1000 {
@@ -225,7 +230,7 @@ fn drain(places: &Places) -> Result<Drained, Error> {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ledger::drain_leftover(&places.store, leftover.unwrap(), LockPolicy::default(), Duration::from_secs(20))
+    Ledger::drain_leftover(&places.store, leftover.unwrap(), LockPolicy::default(), patience)
 }
 
 #[test]
@@ -306,4 +311,71 @@ fn a_replaced_container_leaves_its_rest() {
     drop(next);
     let told = drain(&places).unwrap_err();
     assert!(told.to_string().contains("replaced since"), "{told}");
+}
+
+/// A stage that cannot be seen is not drained: its disk may not be mounted.
+#[test]
+fn a_stage_out_of_sight_keeps_writers_away() {
+    let places = Places::new();
+    left(&places);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let hidden = elsewhere.path().join("stage");
+    std::fs::rename(places.folder.path(), &hidden).unwrap();
+    for is_there in [false, true] {
+        if is_there {
+            std::fs::create_dir(places.folder.path()).unwrap();
+        }
+        let next = places.staged(places.store.clone());
+        for store in [&places.store, &next] {
+            let told = open(store, Access::ReadWrite).unwrap_err();
+            assert!(matches!(told.kind(), ErrorKind::Staged { .. }), "{told}");
+        }
+        drop(next);
+        let _it_was_made = std::fs::remove_dir(places.folder.path());
+    }
+    std::fs::rename(&hidden, places.folder.path()).unwrap();
+    let next = places.staged(places.store.clone());
+    let l = open(&next, Access::ReadWrite).unwrap();
+    assert_eq!(l.version(), 9);
+    l.close().unwrap();
+}
+
+/// The process that brings a rest dies at any request: no writer goes on without the rest, and the next one brings it.
+#[test]
+fn a_death_while_a_rest_is_brought_loses_nothing() {
+    for by_tool in [false, true] {
+        for n in 0.. {
+            let places = Places::new();
+            let states = left(&places);
+            let faults = FaultStore::new(places.store.clone());
+            faults.crash_at(n, Timing::ALL[n as usize % 3]);
+            let dying =
+                Places { store: Arc::new(faults.clone()), folder: places.folder, _objects: places._objects };
+            let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match by_tool {
+                true => drain_for(&dying, Duration::from_millis(100)).map(drop),
+                false => {
+                    let next = dying.staged_for(dying.store.clone(), Duration::from_millis(100));
+                    open(&next, Access::ReadWrite).and_then(|l| l.close())
+                }
+            }));
+            let is_done = matches!(tried, Ok(Ok(())));
+            let places = Places { store: places.store, folder: dying.folder, _objects: dying._objects };
+            if let Ok(l) = open(&places.store, Access::ReadWrite) {
+                assert_eq!(l.version(), 9, "request {n}, by the tool: {by_tool}");
+                l.close().unwrap();
+            }
+            let next = places.staged(places.store.clone());
+            let l = open(&next, Access::ReadWrite).unwrap();
+            assert!(
+                l.version() == 9 && content(&l).unwrap() == states[8],
+                "request {n}, by the tool: {by_tool}"
+            );
+            l.close().unwrap();
+            drop(next);
+            if is_done {
+                assert!(n > 3);
+                break;
+            }
+        }
+    }
 }

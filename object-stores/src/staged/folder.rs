@@ -154,6 +154,11 @@ impl Folder {
         &self.path
     }
 
+    /// Its name among the queues beside it.
+    pub(super) fn name(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
     /// The file of an operation.
     pub(super) fn file(&self, number: u64) -> PathBuf {
         file_of(&self.path, number)
@@ -273,7 +278,7 @@ pub(super) fn list(dir: &Path, place: Option<&str>) -> io::Result<Vec<(PathBuf, 
             found.push((entry.path(), about));
         }
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
 }
 

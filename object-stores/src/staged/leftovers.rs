@@ -60,9 +60,39 @@ fn stuck(store: String, why: String) -> Error {
     Error::new(ErrorKind::StageBroken, Operation::Put).in_store(store).because(why)
 }
 
-/// Whether operations wait in the folder of a queue.
+/// Whether operations wait in the folder of a queue; one that cannot be read may have some.
 pub fn has_operations(path: &Path) -> bool {
-    folder::numbers(path).is_ok_and(|numbers| !numbers.is_empty())
+    folder::numbers(path).map_or(true, |numbers| !numbers.is_empty())
+}
+
+/// Whether a queue of a name lies in `dir` and holds nothing: all that was put into it has arrived, or was thrown away. A queue that
+/// cannot be found proves nothing: the folder may be hidden from this process, or on a disk that is not mounted.
+pub fn is_drained(dir: &Path, queue: &str) -> bool {
+    let is_name = !queue.is_empty() && queue.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_name && folder::numbers(&dir.join(queue)).is_ok_and(|numbers| numbers.is_empty())
+}
+
+/// What a leftover brought to the store, and its folder. It is removed when nothing names it any more: until then it tells, because it
+/// is there and empty, that all has arrived.
+#[derive(Debug)]
+pub struct Brought {
+    /// Operations and bytes.
+    pub arrival: Arrival,
+    queue: Arc<Queue>,
+}
+
+impl Brought {
+    /// The name of its queue.
+    pub fn queue(&self) -> &str {
+        self.queue.folder.name()
+    }
+
+    /// Removes the folder.
+    pub fn remove(self) {
+        if let Err(e) = self.queue.folder.remove() {
+            tracing::warn!(error = %e, folder = %self.queue.folder.path().display(), "an empty stage was not removed");
+        }
+    }
 }
 
 impl Leftover {
@@ -81,6 +111,11 @@ impl Leftover {
         &self.about
     }
 
+    /// The name of its queue.
+    pub fn queue(&self) -> &str {
+        self.folder.name()
+    }
+
     /// What waits in it.
     pub fn waiting(&self) -> Arrival {
         let bytes = self.waiting.iter().map(Queued::length).sum();
@@ -92,8 +127,8 @@ impl Leftover {
         self.damage.as_deref()
     }
 
-    /// Brings all that is whole to the store of its container, and removes the folder when nothing is left. `belongs` says
-    /// whether an object is the container's. Whoever calls this holds the container's lock.
+    /// Brings all that is whole to the store of its container. `belongs` says whether an object is the container's. Whoever calls this
+    /// holds the container's lock, and [removes](Brought::remove) the folder once no lock object names it.
     ///
     /// # Errors
     /// If something is another writer's by now, or damaged, or does not arrive. Then the folder stays with what did not.
@@ -102,7 +137,7 @@ impl Leftover {
         inner: Arc<dyn ObjectStore>,
         patience: Duration,
         belongs: &dyn Fn(&Key) -> bool,
-    ) -> Result<Arrival> {
+    ) -> Result<Brought> {
         let Leftover { about, folder, waiting, damage } = self;
         let path = folder.path().to_owned();
         if inner.place_of(&about.key) != about.place {
@@ -138,8 +173,7 @@ impl Leftover {
             );
             return Err(stuck(queue.inner.name(), why));
         }
-        queue.folder.remove().map_err(|e| queue.io(e))?;
-        Ok(arrival)
+        Ok(Brought { arrival, queue })
     }
 
     /// Throws it away.
@@ -180,17 +214,24 @@ impl StagedStore {
         Leftover::open(path, about)
     }
 
-    /// Brings to the store what earlier writers of the container left here. Whoever calls this holds the container's lock.
+    /// Whether a queue of a name is an earlier writer's of this very container.
+    pub fn has_queue(&self, queue: &str) -> bool {
+        let all = folder::list(&self.dir, Some(&self.about.place)).unwrap_or_default();
+        all.iter().any(|(path, _)| path.file_name().is_some_and(|name| name == queue))
+    }
+
+    /// Brings to the store what earlier writers of the container left here. Whoever calls this holds the container's lock, and
+    /// [removes](Brought::remove) the folders once no lock object names them.
     ///
     /// # Errors
     /// As for [`Leftover::drain`].
-    pub fn recover(&self, belongs: &dyn Fn(&Key) -> bool) -> Result<Arrival> {
+    pub fn recover(&self, belongs: &dyn Fn(&Key) -> bool) -> Result<Vec<Brought>> {
         let failed = |e| {
             Error::io(Operation::Open, e)
                 .in_store(self.inner.name())
                 .because(format!("the stage {} cannot be read", self.dir.display()))
         };
-        let mut all = Arrival::default();
+        let mut all = Vec::new();
         for (path, about) in folder::list(&self.dir, Some(&self.about.place)).map_err(failed)? {
             let Some(leftover) = self.adopt(&path, about).map_err(failed)? else { continue };
             if let Some(key) = foreign_key(&leftover.waiting, belongs) {
@@ -199,8 +240,8 @@ impl StagedStore {
                 continue;
             }
             let (host, pid) = (leftover.about.host.clone(), leftover.about.pid);
-            let arrival = leftover.drain(self.inner.clone(), self.queue.patience, belongs)?;
-            let (operations, bytes) = (arrival.operations, arrival.bytes);
+            let brought = leftover.drain(self.inner.clone(), self.queue.patience, belongs)?;
+            let Arrival { operations, bytes } = brought.arrival;
             tracing::info!(
                 host,
                 pid,
@@ -208,8 +249,7 @@ impl StagedStore {
                 bytes,
                 "brought to the store what an earlier writer had staged"
             );
-            all.operations += operations;
-            all.bytes += bytes;
+            all.push(brought);
         }
         Ok(all)
     }

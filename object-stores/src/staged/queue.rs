@@ -85,7 +85,7 @@ impl Queue {
     }
 
     fn etag_prefix(&self) -> String {
-        format!("stage:{}:", self.folder.path().file_name().unwrap_or_default().to_string_lossy())
+        format!("stage:{}:", self.folder.name())
     }
 
     /// The number of the operation that an etag of this queue is of.

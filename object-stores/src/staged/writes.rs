@@ -1,6 +1,7 @@
 //! What changes objects: which changes are queued, and which pass straight through.
 
 use std::io::Write;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -9,7 +10,9 @@ use tempfile::NamedTempFile;
 use super::operation::{Action, Content, Guard, Queued};
 use super::state::State;
 use super::{Role, StagedStore, drain};
-use crate::{Condition, ErrorKind, Etag, Key, Operation, PutMode, PutPayload, PutResult, PutStream, Result};
+use crate::{
+    Condition, Error, ErrorKind, Etag, Key, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
+};
 
 /// What is known of the objects that are put again and again.
 #[derive(Debug, Default)]
@@ -30,10 +33,28 @@ fn known(last: &Option<(Key, Content)>, key: &Key) -> Option<Content> {
 }
 
 impl StagedStore {
+    /// Notes whether the lock object names the queue from now on, also if the answer is lost.
+    fn put_lock(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        let text = payload.clone().into_bytes();
+        let is_named = text.windows(self.queue().len()).any(|part| part == self.queue().as_bytes());
+        let put = self.inner.put(key, payload, mode);
+        let is_refused =
+            |e: &Error| matches!(e.kind(), ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed);
+        match &put {
+            Ok(_) => self.is_named.store(is_named, Ordering::Relaxed),
+            Err(e) if is_refused(e) => (),
+            Err(_) => {
+                self.is_named.fetch_or(is_named, Ordering::Relaxed);
+            }
+        }
+        put
+    }
+
     pub(super) fn put_by_role(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
         self.check_owner(Operation::Put, key)?;
         match ((self.roles)(key), &mode) {
-            (Role::Straight | Role::Lock, _) => self.inner.put(key, payload, mode),
+            (Role::Straight, _) => self.inner.put(key, payload, mode),
+            (Role::Lock, _) => self.put_lock(key, payload, mode),
             (Role::Head, _) => self.put_head(key, payload, mode),
             (Role::Record, PutMode::Create | PutMode::Overwrite) => self.put_record(key, payload, mode),
             (Role::Immutable, PutMode::Create | PutMode::Overwrite) => {
@@ -169,7 +190,9 @@ impl StagedStore {
         let roles = || keys.iter().map(|key| (self.roles)(key));
         if roles().any(|role| role == Role::Lock) {
             self.drain()?;
-            return self.delete_now(keys);
+            self.delete_now(keys)?;
+            self.is_named.store(false, Ordering::Relaxed);
+            return Ok(());
         }
         if roles().all(|role| role == Role::Straight) {
             return self.delete_now(keys);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_stores::staged::{Leftover, Role};
+use object_stores::staged::{About, Leftover, Role};
 use object_stores::{Key, ObjectStore};
 
 use super::Ledger;
@@ -274,6 +274,14 @@ impl Ledger {
         patience: Duration,
     ) -> Result<Drained> {
         objects::drain(store, leftover, lock, patience)
+    }
+
+    /// Has the lock object of a container not tell any more of a queue that was thrown away: it keeps writers away who look for that.
+    ///
+    /// # Errors
+    /// `Locked` while a writer has the container open; `Store`.
+    pub fn forget_leftover(store: &Arc<dyn ObjectStore>, about: &About, queue: &str) -> Result<()> {
+        objects::forget(store, about, queue)
     }
 
     /// Says what a key holds from its first bytes.

@@ -146,10 +146,16 @@ pub(crate) fn holder(store: &dyn ObjectStore, names: &Names, target: &str) -> Re
             Life::Dead => Some(false),
             Life::Unknown => None,
         }),
-        stage: note.as_ref().and_then(|note| note.stage.clone()),
+        stage: note.as_ref().and_then(|note| note.rests.first()).map(|rest| rest.folder.clone()),
         nonce: note.as_ref().map(|note| note.nonce),
         holder: note.map(|note| note.holder),
     }))
+}
+
+/// Whether a container's lock object tells that operations may wait in a queue.
+pub(crate) fn tells_of(store: &dyn ObjectStore, names: &Names, queue: &str, target: &str) -> Result<bool> {
+    let rests = find(store, names, target)?.map(|found| rest::told(&found.bytes)).unwrap_or_default();
+    Ok(rests.iter().any(|rest| rest.queue.as_deref() == Some(queue)))
 }
 
 /// Takes a lease away from the one that was found; another one's stays.
@@ -231,6 +237,16 @@ impl Lease {
         Ok(())
     }
 
+    /// Has the lock object tell of the writer's own stage alone: what dead writers left has arrived.
+    pub(crate) fn forget_rests(&self) -> Result<()> {
+        lock(&self.held).forget_rests()
+    }
+
+    /// Gives the lease back after a queue was drained: to the dead writer, if its lock object tells of other queues, too.
+    pub(crate) fn release_drained(self, queue: &str) -> Result<()> {
+        lock(&self.held).release_drained(queue)
+    }
+
     /// Gives the lease back as it was taken: to a dead writer whose rest did not arrive.
     pub(crate) fn put_back(self) -> Result<()> {
         lock(&self.held).put_back()
@@ -263,7 +279,7 @@ impl HeldLease {
             store: store.clone(),
             key: names.key("lock", target)?,
             target: target.into(),
-            note: Note { holder: myself(), nonce, until, identity, stage: rest::stage_of(store.as_ref()) },
+            note: Note { holder: myself(), nonce, until, identity, rests: rest::own(store.as_ref()) },
             etag: None,
             renewed: (Instant::now(), seconds()),
             released: false,
@@ -272,7 +288,7 @@ impl HeldLease {
     }
 
     fn put_first(&mut self, names: &Names, purpose: Purpose) -> Result<()> {
-        let bytes = self.note.encode();
+        let mut bytes = self.note.encode();
         if self.store.honours(Condition::Create) {
             let payload = PutPayload::from(bytes.clone());
             match self.store.put(&self.key, payload, PutMode::Create) {
@@ -291,11 +307,14 @@ impl HeldLease {
             // A repeated put may have met its own effect.
             if found.bytes != bytes {
                 stale_or_locked(self.store.as_ref(), names, &found, &self.target)?;
-                let has_rest = match purpose {
+                let rests = match purpose {
                     Purpose::Write => rest::check(self.store.as_ref(), names, &found.bytes, &self.target)?,
-                    Purpose::Drain => rest::is_told(&found.bytes),
+                    Purpose::Drain => rest::told(&found.bytes),
                 };
-                self.before = has_rest.then(|| found.bytes.clone());
+                self.before = (!rests.is_empty()).then(|| found.bytes.clone());
+                // Who dies before they have arrived leaves a lock object that tells of them.
+                self.note.rests = rest::own(self.store.as_ref()).into_iter().chain(rests).collect();
+                bytes = self.note.encode();
             }
             old = found.meta.etag;
         }
@@ -315,8 +334,12 @@ impl HeldLease {
         since.elapsed().max(Duration::from_secs(seconds().abs_diff(then)))
     }
 
+    fn is_due(&self) -> bool {
+        !self.released && self.age() >= RENEW_INTERVAL
+    }
+
     fn renew_if_due(&mut self) -> Result<()> {
-        if self.released || self.age() < RENEW_INTERVAL {
+        if !self.is_due() {
             return Ok(());
         }
         let now = (Instant::now(), seconds());
@@ -343,6 +366,28 @@ impl HeldLease {
             self.etag = found.meta.etag;
         }
         Ok(is_ours)
+    }
+
+    fn forget_rests(&mut self) -> Result<()> {
+        let note = Note { rests: rest::own(self.store.as_ref()), ..self.note.clone() };
+        if note != self.note {
+            let put = put_over(self.store.as_ref(), &self.key, note.encode(), self.etag.as_ref());
+            self.etag = put.map_err(|e| store_error(&self.target, &e))?;
+            (self.note, self.before) = (note, None);
+        }
+        Ok(())
+    }
+
+    fn release_drained(&mut self, queue: &str) -> Result<()> {
+        let before = self.before.as_ref().and_then(|bytes| Note::decode(bytes).ok());
+        let Some(mut before) = before else { return self.release() };
+        // What earlier builds do not name is all that was in the folder.
+        before.rests.retain(|rest| rest.queue.as_deref().is_some_and(|told| told != queue));
+        if before.rests.is_empty() {
+            return self.release();
+        }
+        self.before = Some(before.encode().into());
+        self.put_back()
     }
 
     fn put_back(&mut self) -> Result<()> {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_stores::ObjectStore;
-use object_stores::staged::Leftover;
+use object_stores::staged::{About, Arrival, Brought, Leftover};
 
-use super::lease::Lease;
+use super::lease::{self, Lease};
 use super::manifest::{Head, Names, read_head, store_error};
 use super::open::{head_key, is_behind, name};
 use crate::error::{Error, ErrorKind, Result};
@@ -37,13 +37,19 @@ pub(super) fn recover(
     target: &str,
 ) -> Result<Option<Lease>> {
     let Some(stage) = store.stage() else { return Ok(held) };
-    match stage.recover(&|key| names.holds(key)) {
-        Ok(_) => Ok(held),
+    let brought = stage.recover(&|key| names.holds(key)).map_err(|e| store_error(target, &e));
+    let forgotten = brought.and_then(|brought| {
+        held.as_ref().map_or(Ok(()), Lease::forget_rests)?;
+        Ok(brought)
+    });
+    match forgotten {
+        Ok(brought) => brought.into_iter().for_each(Brought::remove),
         Err(e) => {
             give_back(held, target);
-            Err(store_error(target, &e))
+            return Err(e);
         }
     }
+    Ok(held)
 }
 
 /// Has the lock object tell again where the rest lies.
@@ -51,6 +57,18 @@ fn give_back(held: Option<Lease>, target: &str) {
     if let Some(Err(e)) = held.map(Lease::put_back) {
         tracing::warn!(target_container = target, error = %e, "a lock object does not tell any more what is staged");
     }
+}
+
+/// Has a container's lock object not tell any more of a queue that was thrown away.
+pub(crate) fn forget(store: &Arc<dyn ObjectStore>, about: &About, queue: &str) -> Result<()> {
+    let target = name(store.as_ref(), &about.key);
+    let key = head_key(&about.key, &target)?;
+    let Some((bytes, _)) = read_head(store.as_ref(), &key, &target)? else { return Ok(()) };
+    let names = Names::new(key, &Head::decode(&bytes, &target)?.fixed.id, &target)?;
+    if !lease::tells_of(store.as_ref(), &names, queue, &target)? {
+        return Ok(());
+    }
+    Lease::take_to_drain(store, &names, &target)?.release_drained(queue)
 }
 
 /// Takes the lease of a leftover's container, and brings the leftover to its store.
@@ -75,10 +93,12 @@ pub(crate) fn drain(
     };
     let from = newest(store.as_ref(), &names, head.version, &target)?;
     match leftover.drain(store.clone(), patience, &|key| names.holds(key)) {
-        Ok(arrival) => {
+        Ok(brought) => {
             let to = newest(store.as_ref(), &names, read()?.version.max(from), &target)?;
-            held.map_or(Ok(()), Lease::release)?;
-            Ok(Drained { from, to, operations: arrival.operations, bytes: arrival.bytes })
+            held.map_or(Ok(()), |lease| lease.release_drained(brought.queue()))?;
+            let Arrival { operations, bytes } = brought.arrival;
+            brought.remove();
+            Ok(Drained { from, to, operations, bytes })
         }
         Err(e) => {
             give_back(held, &target);

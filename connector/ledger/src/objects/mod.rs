@@ -39,7 +39,7 @@ use bytes::Bytes;
 use object_stores::{Etag, ObjectStore, PutMode, PutPayload};
 
 pub(crate) use continued::{BegunCopy, create_copy};
-pub(crate) use leftovers::drain;
+pub(crate) use leftovers::{drain, forget};
 pub(crate) use listing::containers;
 pub(crate) use manifest::{is_immutable, role_of};
 use open::usual_retention;

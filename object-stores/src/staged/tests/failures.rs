@@ -59,7 +59,7 @@ fn after_a_crash_the_rest_is_brought() {
             gate.open();
             let next = gate.staged();
             assert!(next.has_leftovers().unwrap());
-            next.recover(&|_| true).unwrap();
+            next.recover(&|_| true).unwrap().into_iter().for_each(Brought::remove);
             assert!(is_whole(&*gate.memory), "died at request {nth}, {timing:?}");
             assert!(!next.has_leftovers().unwrap());
             drop(next);

@@ -20,7 +20,10 @@ fn open(gate: &Gate) -> Leftover {
 }
 
 fn drain(gate: &Gate, left: Leftover) -> Result<Arrival> {
-    left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true)
+    let brought = left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true)?;
+    let arrival = brought.arrival;
+    brought.remove();
+    Ok(arrival)
 }
 
 #[test]

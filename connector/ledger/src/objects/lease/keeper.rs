@@ -1,48 +1,66 @@
-//! Renews the leases of writers that are idle: one thread a process, which waits as long as there is none.
+//! Renews the leases of writers that are idle: one thread a process looks which are due, as long as there are any, and one for each
+//! store with due ones renews them. So a store that does not answer keeps nobody from renewing what is in another one.
 //!
 //! A forked child has no such thread, and none of its parent's leases: it may not commit to what its parent opened. The first
-//! lease of its own starts another thread. At exit the thread ends with the process, whatever it waits for; a renewal that is cut
+//! lease of its own starts another thread. At exit the threads end with the process, whatever they wait for; a renewal that is cut
 //! off then leaves a lease that the process's death frees.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::HeldLease;
+use object_stores::deadline;
+
+use super::{HeldLease, RENEW_INTERVAL, TERM};
 use crate::locks::Mutex;
 use crate::objects::lock;
 use crate::process;
 
 /// How often it looks which leases are due.
 const PERIOD: Duration = Duration::from_secs(5);
+/// How long one renewal may take, whatever the store's timeout is: several tries fit between the time that it is due and the end of
+/// the lease.
+const MAX_RENEWAL: Duration = Duration::from_secs((TERM.as_secs() - RENEW_INTERVAL.as_secs()) / 4);
 
 type WeakLease = Weak<Mutex<HeldLease>>;
 
+/// A lease, and its store by name.
+struct Kept {
+    store: String,
+    lease: WeakLease,
+}
+
+/// The stores that a thread renews leases in.
+type Busy = Arc<Mutex<HashSet<String>>>;
+
 /// The process whose thread it is, and how to reach it.
-static KEEPER: Mutex<Option<(u32, Sender<WeakLease>)>> = Mutex::new(None);
+static KEEPER: Mutex<Option<(u32, Sender<Kept>)>> = Mutex::new(None);
 
 /// Has a lease renewed until it is dropped. Where no thread can be had, commits alone renew it.
 pub(super) fn keep(held: &Arc<Mutex<HeldLease>>) {
+    let kept = Kept { store: lock(held).store.name(), lease: Arc::downgrade(held) };
     let mut keeper = lock(&KEEPER);
-    if let Some((owner, thread)) = &*keeper
-        && *owner == process::id()
-        && thread.send(Arc::downgrade(held)).is_ok()
-    {
-        return;
-    }
+    let kept = match &*keeper {
+        Some((owner, thread)) if *owner == process::id() => match thread.send(kept) {
+            Ok(()) => return,
+            Err(unsent) => unsent.0,
+        },
+        _ => kept,
+    };
     let (thread, leases) = channel();
     let begun = std::thread::Builder::new().name("h5lake-lease".into()).spawn(move || run(&leases));
     match begun {
         Ok(_) => {
-            let _it_listens = thread.send(Arc::downgrade(held));
+            let _it_listens = thread.send(kept);
             *keeper = Some((process::id(), thread));
         }
         Err(e) => tracing::debug!(error = %e, "no thread to renew leases"),
     }
 }
 
-fn run(leases: &Receiver<WeakLease>) {
-    let mut all: Vec<WeakLease> = Vec::new();
+fn run(leases: &Receiver<Kept>) {
+    let (mut all, busy): (Vec<Kept>, Busy) = Default::default();
     loop {
         let next = match all.is_empty() {
             true => leases.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -53,17 +71,46 @@ fn run(leases: &Receiver<WeakLease>) {
             Err(RecvTimeoutError::Timeout) => (),
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        all.retain(renew);
+        all.retain(|kept| is_held(&kept.lease));
+        let mut due: HashMap<&str, Vec<WeakLease>> = HashMap::new();
+        for kept in all.iter().filter(|kept| is_due(&kept.lease)) {
+            due.entry(&kept.store).or_default().push(kept.lease.clone());
+        }
+        due.into_iter().for_each(|(store, leases)| renew_in(store, leases, &busy));
     }
 }
 
-/// Renews one if it is due; false once it is given back.
-fn renew(lease: &WeakLease) -> bool {
-    let Some(held) = lease.upgrade() else { return false };
-    let mut held = lock(&held);
-    if let Err(e) = held.renew_if_due() {
+/// Renews leases in one store, in a thread of its own, unless the one before is still at it.
+fn renew_in(store: &str, leases: Vec<WeakLease>, busy: &Busy) {
+    if !lock(busy).insert(store.to_owned()) {
+        return;
+    }
+    let (ends, name) = (busy.clone(), store.to_owned());
+    let work = move || {
+        leases.iter().for_each(renew);
+        lock(&ends).remove(&name);
+    };
+    if let Err(e) = std::thread::Builder::new().name("h5lake-renew".into()).spawn(work) {
+        lock(busy).remove(store);
+        tracing::warn!(error = %e, "no thread to renew leases; it is tried again");
+    }
+}
+
+/// Whether a lease has not been given back. One that is in use is held.
+fn is_held(lease: &WeakLease) -> bool {
+    lease.upgrade().is_some_and(|held| held.try_lock().is_none_or(|held| !held.released))
+}
+
+/// One that is in use is being renewed, or was just now.
+fn is_due(lease: &WeakLease) -> bool {
+    lease.upgrade().is_some_and(|held| held.try_lock().is_some_and(|held| held.is_due()))
+}
+
+fn renew(lease: &WeakLease) {
+    let Some(held) = lease.upgrade() else { return };
+    let _operation = deadline::begin_within(MAX_RENEWAL);
+    if let Err(e) = lock(&held).renew_if_due() {
         // The next commit meets the same, and tells.
         tracing::warn!(error = %e, "the lease of an idle writer was not renewed");
     }
-    !held.released
 }

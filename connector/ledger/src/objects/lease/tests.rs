@@ -2,6 +2,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::note::Rest;
 use super::*;
 use crate::codec::{Reader, put_string, put_varint};
 
@@ -15,7 +16,7 @@ fn memory() -> Arc<dyn ObjectStore> {
 
 fn note() -> Note {
     let identity = ProcessIdentity::myself();
-    Note { holder: myself(), nonce: [5; 16], until: seconds() + 50, identity, stage: None }
+    Note { holder: myself(), nonce: [5; 16], until: seconds() + 50, identity, rests: Vec::new() }
 }
 
 fn put(store: &Arc<dyn ObjectStore>, note: &Note) -> Option<Etag> {
@@ -132,6 +133,39 @@ fn a_renewal_without_an_answer_costs_nothing() {
     lease.renew().unwrap();
 }
 
+/// A store that does not answer costs writers in other stores nothing.
+#[test]
+fn a_store_that_hangs_keeps_no_other_lease_from_renewal() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let open = |dir: &tempfile::TempDir| {
+        object_stores::Registry::global().open(&format!("file://{}", dir.path().display()))
+    };
+    let well = open(&dirs[1]).unwrap();
+    let stuck = Lease::take(&open(&dirs[0]).unwrap(), &names(), "x").unwrap();
+    let lease = Lease::take(&well, &names(), "x").unwrap();
+    let etag = || find(well.as_ref(), &names(), "x").unwrap().unwrap().meta.etag;
+    let hangs = object_stores::Pace { per_request: Duration::from_secs(30), bytes_per_second: None };
+    let inner = lock(&stuck.held).store.clone();
+    lock(&stuck.held).store = Arc::new(object_stores::LatencyStore::new(inner, hangs));
+    lock(&stuck.held).renewed.1 -= 100;
+    let other = Names::new(Key::new("d").unwrap(), &[2; 16], "x").unwrap();
+    let _wakes = Lease::take(&well, &other, "x").unwrap();
+    while stuck.held.try_lock().is_some() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let before = etag();
+    lock(&lease.held).renewed.1 -= 100;
+    let another = Names::new(Key::new("e").unwrap(), &[3; 16], "x").unwrap();
+    let _wakes_again = Lease::take(&well, &another, "x").unwrap();
+    let is_renewed = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        etag() != before
+    });
+    assert!(is_renewed);
+    // It does not end: the thread waits for the store.
+    std::mem::forget(stuck);
+}
+
 /// An idle writer's lease is renewed by the thread that looks after them.
 #[test]
 fn an_idle_writer_keeps_its_lease() {
@@ -153,31 +187,36 @@ fn an_idle_writer_keeps_its_lease() {
     panic!("not renewed");
 }
 
+fn rest(folder: &std::path::Path, queue: Option<&str>) -> Rest {
+    let (host, folder) = (myself().host, folder.display().to_string());
+    Rest { host, folder, queue: queue.map(str::to_owned) }
+}
+
 /// The rest of a dead writer's commits may lie where only its machine sees it. Earlier versions write and read notes without that.
 #[test]
 fn a_stage_is_told_to_whoever_wants_to_write() {
     let (store, names) = (memory(), names());
     let folder = tempfile::tempdir().unwrap();
-    let stage = Some(folder.path().display().to_string());
-    let staged = Note { stage, ..note() };
+    let earlier = rest(folder.path(), None);
+    let staged = Note { rests: vec![earlier.clone()], ..note() };
     let bytes = staged.encode();
     assert_eq!(Note::decode(&bytes), Ok(staged.clone()));
     assert!(bytes.starts_with(&note().encode()[..20]), "what comes before is as it was");
     let check = |note: &Note| rest::check(store.as_ref(), &names, &note.encode(), "x");
-    assert_eq!(
-        (check(&staged).unwrap(), check(&note()).unwrap()),
-        (false, false),
+    assert!(
+        check(&staged).unwrap().is_empty() && check(&note()).unwrap().is_empty(),
         "nothing lies in the folder"
     );
-    let mut far = Note { identity: Some(elsewhere()), ..staged.clone() };
-    let rebooted = check(&far).unwrap_err();
+    let rebooted = check(&Note { identity: Some(elsewhere()), ..staged.clone() }).unwrap_err();
     assert!(
         matches!(rebooted.kind(), ErrorKind::Staged { .. }),
         "the folder may have been cleared: {rebooted}"
     );
-    far.holder.host = "node17".into();
+    let hidden = Note { rests: vec![rest(&folder.path().join("hidden"), None)], ..note() };
+    assert!(matches!(check(&hidden).unwrap_err().kind(), ErrorKind::Staged { .. }));
     put(&store, &staged);
     Lease::take(&store, &names, "x").unwrap().release().unwrap();
+    let far = Note { rests: vec![Rest { host: "node17".into(), ..earlier }], ..note() };
     let refused = check(&far).unwrap_err();
     let text = refused.to_string();
     assert!(text.contains("node17") && text.contains(&folder.path().display().to_string()), "{text}");
@@ -188,4 +227,58 @@ fn a_stage_is_told_to_whoever_wants_to_write() {
     lease.put_back().unwrap();
     let again = find(store.as_ref(), &names, "x").unwrap().unwrap();
     assert_eq!(Note::decode(&again.bytes), Ok(staged));
+}
+
+/// A note of an earlier version, which says a folder and no queue.
+#[test]
+fn an_earlier_versions_note_is_read() {
+    let staged = Note { rests: vec![rest(std::path::Path::new("/scratch"), None)], ..note() };
+    let mut earlier = b"h5lW".to_vec();
+    put_string(&mut earlier, staged.holder.host.as_bytes());
+    put_varint(&mut earlier, u64::from(staged.holder.pid));
+    put_varint(&mut earlier, staged.holder.since);
+    earlier.extend_from_slice(&staged.nonce);
+    put_varint(&mut earlier, staged.until);
+    staged.identity.as_ref().unwrap().encode(&mut earlier);
+    put_string(&mut earlier, b"/scratch");
+    crate::checksum::seal(&mut earlier);
+    assert_eq!(Note::decode(&earlier), Ok(staged));
+}
+
+/// A queue that is there and empty is drained, whatever else is so. One that cannot be seen is not.
+#[test]
+fn only_an_empty_queue_is_drained() {
+    let (store, names) = (memory(), names());
+    let folder = tempfile::tempdir().unwrap();
+    let check = |rest: Rest| {
+        let note = Note { rests: vec![rest], identity: Some(elsewhere()), ..note() };
+        rest::check(store.as_ref(), &names, &note.encode(), "x")
+    };
+    let queue = "0123456789abcdef-a";
+    let path = folder.path().join(queue);
+    assert!(check(rest(folder.path(), Some(queue))).is_err(), "it is not there");
+    std::fs::create_dir(&path).unwrap();
+    assert!(check(rest(folder.path(), Some(queue))).unwrap().is_empty());
+    std::fs::write(path.join("0000000000000001.op"), "").unwrap();
+    assert!(check(rest(folder.path(), Some(queue))).is_err(), "an operation waits");
+    for lie in ["../x", "", ".", "a/b", "x\0"] {
+        assert!(!object_stores::staged::is_drained(folder.path(), lie), "{lie:?}");
+    }
+}
+
+/// Whoever dies while it brings what a dead writer left leaves a lock object that tells of it.
+#[test]
+fn who_brings_a_rest_goes_on_telling_of_it() {
+    let (store, names) = (memory(), names());
+    let folder = tempfile::tempdir().unwrap();
+    let rests: Vec<Rest> = ["a", "b"].map(|queue| rest(folder.path(), Some(queue))).into();
+    let dead = Note { rests: rests.clone(), ..note() };
+    let told = || find(store.as_ref(), &names, "x").unwrap().map(|found| Note::decode(&found.bytes).unwrap());
+    put(&store, &dead);
+    let lease = Lease::take_to_drain(&store, &names, "x").unwrap();
+    assert_eq!(told().unwrap().rests, rests, "while it is brought");
+    lease.release_drained("a").unwrap();
+    assert_eq!(told(), Some(Note { rests: rests[1..].to_vec(), ..dead }), "the other one waits");
+    Lease::take_to_drain(&store, &names, "x").unwrap().release_drained("b").unwrap();
+    assert_eq!(told(), None);
 }
