@@ -1,42 +1,19 @@
 """Virtual chunks of Icechunk, of a file of references."""
 
+import asyncio
 import base64
 import json
-import os
 from collections import defaultdict
-from datetime import datetime, timezone
 from pathlib import Path
 
-from . import _zarr_fill
+from . import _icechunk_repository, _icechunk_urls, _zarr_fill
+from ._errors import REFUSALS
 from ._references import _bytes, _need
 
 
 def _documents(refs, end):
     """Paths and documents of metadata whose keys end so."""
     return {key[: -len(end)].strip("/"): json.loads(refs[key]) for key in refs if key == end or key.endswith("/" + end)}
-
-
-def _container(icechunk, url):
-    """The virtual chunk container for the URL of a file or object, and who may read it."""
-    scheme, _, rest = url.partition("://")
-    if scheme == "file":
-        folder = os.path.dirname(rest) + "/"
-        return icechunk.VirtualChunkContainer(f"file://{folder}", icechunk.local_filesystem_store(folder)), None
-    if scheme == "s3":
-        bucket = rest.split("/")[0]
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-        store = icechunk.s3_store(region=region, endpoint_url=endpoint, s3_compatible=bool(endpoint), force_path_style=bool(endpoint),
-                                  allow_http=bool(endpoint and endpoint.startswith("http://")))
-        return icechunk.VirtualChunkContainer(f"s3://{bucket}/", store), icechunk.s3_credentials(from_env=True)
-    raise ValueError(f"Icechunk's virtual chunks cannot be at {scheme}://; files and S3 can")
-
-
-def _checksum(known):
-    """By what Icechunk finds that an object is another one: its etag, or the time of its last change."""
-    if known["etag"]:
-        return {"etag_checksum": known["etag"]}
-    return {"last_updated_at_checksum": datetime.fromtimestamp(known["modified"], timezone.utc)}
 
 
 def _why_not(document):
@@ -83,76 +60,100 @@ def _array(zarr, codecs, group, path, document, attributes, left_out):
     if _zarr_fill.MISSING in attributes:
         try:
             attributes[_zarr_fill.MISSING] = _zarr_fill.encoded(attributes[_zarr_fill.MISSING], dtype)
-        except (TypeError, ValueError) as error:
+        except REFUSALS as error:
             del attributes[_zarr_fill.MISSING]
             left_out.append((f"/{path}@{_zarr_fill.MISSING}", str(error)))
     dimensions = attributes.pop("_ARRAY_DIMENSIONS", None)
     group.create_array(path, shape=tuple(document["shape"]), chunks=tuple(document["chunks"]), dtype=dtype, compressors=made or None,
-                       filters=None, fill_value=_fill(document, dtype), dimension_names=dimensions, attributes=attributes, **more)
+                       filters=None, fill_value=_fill(document, dtype), dimension_names=dimensions,
+                       attributes=_shown(path, attributes, left_out), **more)
 
 
-def to_icechunk(references: Path, target: Path) -> "list[tuple[str, str]]":
-    """A repository in a folder, whose branch `main` shows the references. When this returns, that is committed. In a repository that
-    is there, it is one more snapshot. Returns the paths of what Zarr 3 cannot show, each with a reason."""
-    icechunk, zarr, codecs = _need("icechunk", "zarr", "numcodecs.zarr3")
-    whole = json.loads(references.read_text())
-    refs = whole["refs"]
-    is_there = target.exists()
-    storage = icechunk.local_filesystem_storage(str(target))
-    # Not by the name of a file in it: the versions of Icechunk have others.
-    if is_there and not icechunk.Repository.exists(storage):
-        raise FileExistsError(f"{target}: something else is there; name another folder")
-    arrays, groups, attributes = (_documents(refs, end) for end in (".zarray", ".zgroup", ".zattrs"))
-    left_out = [(f"/{path}", _why_not(document)) for path, document in arrays.items() if _why_not(document)]
-    arrays = {path: document for path, document in arrays.items() if not _why_not(document)}
-    chunks, copies = defaultdict(list), {}
+def _shown(path, attributes, left_out):
+    """The attributes of a group or array that Icechunk can have. zarr-python and references have Python's words for NaN and infinities,
+    which are no JSON; texts in their place would be other values."""
+    shown = {}
+    for name, value in attributes.items():
+        try:
+            json.dumps(value, allow_nan=False)
+            shown[name] = value
+        except ValueError:
+            left_out.append((f"/{path}@{name}", "Icechunk has no NaN and no infinity in attributes"))
+    return shown
+
+
+def _chunks(refs, arrays):
+    """What references say of the chunks of arrays, by path: index, URL, offset and length of each, and the bytes of copies by key."""
+    virtual, copies = defaultdict(list), defaultdict(dict)
     for key, value in refs.items():
         path, _, name = key.rpartition("/")
         if path not in arrays or name.startswith("."):
             continue
-        shape = arrays[path]["shape"]
-        index = [int(n) for n in name.split(".")] if shape else []
+        index = [int(n) for n in name.split(".")] if arrays[path]["shape"] else []
         if isinstance(value, list):
-            chunks[path].append((index, *value))
+            virtual[path].append((index, *value))
         else:
-            copies["/".join([path, "c", *map(str, index)])] = _bytes(value)
-    checks = {url: _checksum(known) for url, known in whole.get("objects", {}).items()}
-    containers, credentials = {}, {}
-    for url in {chunk[1] for all_of in chunks.values() for chunk in all_of}:
-        container, who = _container(icechunk, url)
-        containers[container.url_prefix], credentials[container.url_prefix] = container, who
-    config = icechunk.RepositoryConfig.default()
-    for container in containers.values():
-        config.set_virtual_chunk_container(container)
-    repository = icechunk.Repository.open_or_create(storage, config, authorize_virtual_chunk_access=icechunk.containers_credentials(credentials))
-    repository.save_config()
-    session = repository.writable_session("main")
-    store = session.store
-    root = zarr.open_group(store, mode="w", zarr_format=3, attributes=attributes.get("", {}))
-    for path in groups:
-        if path:
-            root.create_group(path, attributes=attributes.get(path, {}), overwrite=False)
-    for path, document in arrays.items():
-        _array(zarr, codecs, root, path, document, dict(attributes.get(path, {})), left_out)
-        specs = [icechunk.VirtualChunkSpec(index, url, offset, length, **checks.get(url, {})) for index, url, offset, length in chunks[path]]
-        if specs:
-            store.set_virtual_refs(f"/{path}", specs, validate_containers=True)
-    _put(zarr, store, copies)
-    about = whole.get("h5lake", {})
-    session.commit(f"{about.get('container')}, version {about.get('version')}", allow_empty=True) if _takes_empty(session) else session.commit(
-        f"{about.get('container')}, version {about.get('version')}")
+            copies[path][_key(path, index)] = _bytes(value)
+    return virtual, copies
+
+
+def _key(path, index):
+    return "/".join([path, "c", *map(str, index)])
+
+
+def to_icechunk(references: Path, target: Path) -> "list[tuple[str, str]]":
+    """A repository in a folder, whose branch `main` shows the references. When this returns, that is committed. In a repository of
+    h5lake's that is there, it is one more snapshot. Returns the paths of what Zarr 3 cannot show, each with a reason. After an error
+    nothing is changed."""
+    icechunk, zarr, codecs = _need("icechunk", "zarr", "numcodecs.zarr3")
+    whole = json.loads(references.read_text())
+    refs = whole["refs"]
+    arrays, groups, attributes = (_documents(refs, end) for end in (".zarray", ".zgroup", ".zattrs"))
+    left_out = [(f"/{path}", _why_not(document)) for path, document in arrays.items() if _why_not(document)]
+    arrays = {path: document for path, document in arrays.items() if not _why_not(document)}
+    virtual, copies = _chunks(refs, arrays)
+    urls = {chunk[1] for chunks in virtual.values() for chunk in chunks}
+    containers = {container.url_prefix: (container, reader) for container, reader in (_icechunk_urls.container(icechunk, url) for url in urls)}
+    objects = whole.get("objects", {})
+    places = {url: (_icechunk_urls.encoded(url), _icechunk_urls.checksum(objects.get(url, {}))) for url in urls}
+    with _icechunk_repository.committing(icechunk, target, containers.values(), whole.get("h5lake", {})) as session:
+        root = zarr.open_group(session.store, mode="w", zarr_format=3, attributes=_shown("", attributes.get("", {}), left_out))
+        for path in filter(None, groups):
+            root.create_group(path, attributes=_shown(path, attributes.get(path, {}), left_out), overwrite=False)
+        shown = []
+        for path, document in arrays.items():
+            try:
+                _array(zarr, codecs, root, path, document, dict(attributes.get(path, {})), left_out)
+                shown.append(path)
+            except REFUSALS as error:
+                left_out.append((f"/{path}", " ".join(str(error).split())))
+        for path in shown:
+            _refer(icechunk, session.store, path, virtual[path], places)
+        _put(zarr, session.store, {key: data for path in shown for key, data in copies[path].items()})
+        _icechunk_urls.check([(_key(path, index), *place) for path in shown for index, *place in virtual[path]], _reader(zarr, session.store))
     return left_out
 
 
-def _takes_empty(session):
-    import inspect
+def _refer(icechunk, store, path, chunks, places):
+    """Gives an array its virtual chunks. `places` has the encoded URL of each URL, and the checksum. Icechunk compares containers with
+    encoded URLs here, and with decoded ones when it reads: its check would refuse folders whose names need an encoding."""
+    specs = [icechunk.VirtualChunkSpec(index, places[url][0], offset, length, **places[url][1]) for index, url, offset, length in chunks]
+    if specs:
+        store.set_virtual_refs(f"/{path}", specs, validate_containers=False)
 
-    return "allow_empty" in inspect.signature(session.commit).parameters
+
+def _reader(zarr, store):
+    """Reads the bytes of a key."""
+    prototype = zarr.core.buffer.default_buffer_prototype()
+
+    async def read(key):
+        found = await store.get(key, prototype)
+        return found and found.to_bytes()
+
+    return lambda key: asyncio.run(read(key))
 
 
 def _put(zarr, store, copies):
-    import asyncio
-
     prototype = zarr.core.buffer.default_buffer_prototype()
 
     async def put():

@@ -1,0 +1,76 @@
+"""Repositories of Icechunk in folders: those that h5lake makes and recognises."""
+
+import inspect
+import os
+import re
+import secrets
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+from ._names import without_version
+
+#: The key in the metadata of h5lake's snapshots.
+MARK = "h5lake"
+
+
+@contextmanager
+def committing(icechunk, target, containers, about):
+    """A session on the branch `main` of a repository in a folder, a new one or one of h5lake's. When the block ends, it is one more
+    snapshot. After an error the repository is as it was before, or there is none. `containers` are virtual chunk containers, each with
+    who may read it; `about` says what is published."""
+    if not os.path.lexists(target):
+        with _made(target) as folder:
+            yield from _committed(_opened(icechunk, folder, containers, is_there=False), about)
+        return
+    # Not by the name of a file in it: the versions of Icechunk have others. It panics where there is no folder.
+    if not target.is_dir() or not icechunk.Repository.exists(icechunk.local_filesystem_storage(str(target))):
+        raise FileExistsError(f"{target}: something else is there; name another folder")
+    repository = _opened(icechunk, target, containers, is_there=True)
+    _check_is_ours(repository, target, about)
+    yield from _committed(repository, about)
+
+
+@contextmanager
+def _made(target):
+    """A folder of a hidden name that becomes `target` when the block ends, and goes after an error."""
+    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    try:
+        yield new
+        new.rename(target)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _opened(icechunk, folder, containers, is_there):
+    """A repository, with these virtual chunk containers beside those that earlier snapshots need."""
+    storage, readers, kind = icechunk.local_filesystem_storage(str(folder)), {}, icechunk.Repository
+    config = (kind.fetch_config(storage) if is_there else None) or icechunk.RepositoryConfig.default()
+    for container, reader in containers:
+        config.set_virtual_chunk_container(container)
+        readers[container.url_prefix] = reader
+    return (kind.open if is_there else kind.create)(storage, config, authorize_virtual_chunk_access=icechunk.containers_credentials(readers))
+
+
+def _check_is_ours(repository, target, about):
+    """Only a snapshot of h5lake's is replaced, or the first one, in which there is nothing."""
+    newest = next(iter(repository.ancestry(branch="main")))
+    if newest.parent_id is None or MARK in (newest.metadata or {}):
+        return
+    # Snapshots had no mark at first. Their messages name the container.
+    before = re.fullmatch(r"(.+), version \d+", newest.message)
+    if not before or _last(before[1]) != _last(str(about.get("container"))):
+        raise FileExistsError(f"{target}: the newest snapshot of its branch main ({newest.message!r}) is not h5lake's; name another folder")
+
+
+def _last(name):
+    return Path(without_version(name)).name
+
+
+def _committed(repository, about):
+    session = repository.writable_session("main")
+    yield session
+    # First, for readers of the snapshot need it.
+    repository.save_config()
+    more = {"allow_empty": True} if "allow_empty" in inspect.signature(session.commit).parameters else {}
+    session.commit(f"{about.get('container')}, version {about.get('version')}", metadata={MARK: about}, **more)

@@ -1,0 +1,10 @@
+"""Names of containers, which may ask for a version or a branch of one."""
+
+#: What stands between a container's name and a version's number, time or tag, or a branch's name: the list of `names.rs`.
+VERSION_MARKS = ("@v=", "@t=", "@tag=", "@branch=")
+
+
+def without_version(name: str) -> str:
+    """The name of a container, of a name that may ask for a version or a branch of it."""
+    at = max(name.rfind(mark) for mark in VERSION_MARKS)
+    return name[:at] if at > 0 and "/" not in name[at:] else name
