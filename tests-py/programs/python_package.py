@@ -5,12 +5,13 @@
 # needs: tool
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
 from cases import main
-from packaged import FILES, fails, installed, run, works
+from packaged import FILES, ROOT, fails, installed, run, works
 
 EARLY, LATE = "", "import h5py, netCDF4, tables\nh5py.File('early', 'w', driver='core', backing_store=False).close()\n"
 
@@ -361,16 +362,25 @@ def check_display_names_an_old_version(folder):
 import os, h5lake, h5py
 with h5lake.enabled(retention="1h"):
     h5py.File("run.h5", "w").close()
-for name in ("run.h5", "run.h5@v=2", "run.h5@t=2026-11-20T10:00:00Z", os.path.abspath("run.h5@v=2")):
+h5lake.tag("run.h5", "p1")
+h5lake.branch("run.h5", "fix")
+h5py.File("literal@v=.h5", "w").close()
+for name in ("run.h5", "run.h5@v=2", "run.h5@t=2026-11-20T10:00:00Z", "run.h5@tag=p1", "run.h5@branch=fix", "literal@v=.h5", os.path.abspath("run.h5@v=2")):
     shown = h5lake.display(name)._repr_mimebundle_()
     assert shown["application/x-hdf5"] == os.path.abspath(name) and name.split("/")[-1] in shown["text/plain"], shown
-for name, error in (("other.h5", FileNotFoundError), ("other.h5@v=2", FileNotFoundError), ("s3://lab/run.h5", ValueError)):
+missing = [(name, FileNotFoundError) for name in ("other.h5", "other.h5@v=2", "other.h5@tag=p1", "run.h5@none=1")]
+for name, error in (*missing, ("s3://lab/run.h5", ValueError)):
     try:
         h5lake.display(name)
         raise SystemExit(f"{name} is shown")
     except error as found:
         assert name in str(found), found
 """)
+
+
+def check_the_marks_of_versions_are_those_of_the_connector(folder):
+    [marks] = re.findall(r"const VERSION_MARKS.*= \[(.*)\];", (ROOT / "connector/vol/src/names.rs").read_text())
+    works(installed(folder), f"from h5lake import _names\nassert _names.VERSION_MARKS == ({marks})")
 
 
 main(globals())

@@ -1,22 +1,23 @@
-"""A container, or an old version of one, in a notebook: H5Web's viewer in JupyterLab shows it."""
+"""A container, an old version or a branch of one, in a notebook: H5Web's viewer in JupyterLab shows it."""
 
 import os
 import re
 from pathlib import Path
 
+from ._names import without_version
+
 MIME_TYPE = "application/x-hdf5"
-_VERSION = re.compile(r"@[vt]=[^@/]+$")
 
 
 class Display:
-    """What a notebook's cell gives to show a container. `name` is its absolute name, with its version."""
+    """What a notebook's cell gives to show a container. `name` is its absolute name, with its version or branch."""
 
     def __init__(self, name: "str | os.PathLike[str]"):
-        """`FileNotFoundError` if there is no file of that name, without its version; `ValueError` for a URL."""
+        """`FileNotFoundError` if there is no file of that name, without its version or branch; `ValueError` for a URL."""
         text = os.fspath(name)
         if re.match(r"\w+://", text):
             raise ValueError(f"{text}: the viewer takes local names; 'h5lake link' makes one for a container in a store")
-        if not Path(text).is_file() and not Path(_VERSION.sub("", text)).is_file():
+        if not Path(text).is_file() and not Path(without_version(text)).is_file():
             raise FileNotFoundError(f"{text} is no file")
         self.name = os.path.abspath(text)
 
@@ -29,6 +30,6 @@ class Display:
 
 def display(name: "str | os.PathLike[str]") -> Display:
     """Shows a container in a notebook of JupyterLab, by the extension jupyterlab-h5web: `h5lake.display("run.h5@v=2")`. H5Web's
-    own object refuses the names of old versions. The server must have the connector switched on, as the kernel does not read
-    the file. Raises `FileNotFoundError` and, for a URL, `ValueError`."""
+    own object refuses the names of old versions and of branches. The server must have the connector switched on, as the kernel
+    does not read the file. Raises `FileNotFoundError` and, for a URL, `ValueError`."""
     return Display(name)
