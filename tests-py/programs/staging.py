@@ -274,6 +274,50 @@ def check_the_next_writer_brings_the_rest(folder):
             store.objects.clear()
 
 
+def check_a_rest_is_seen_by_any_name_of_the_server(folder):
+    """Whoever calls the server by another name, or does not see the folder, does not go on without the rest."""
+    with places(folder) as (store, stage):
+        assert killed(store, folder, stage, passes=4) < 5
+        other = store.endpoint.replace("127.0.0.1", "localhost")
+        hidden = Path(folder) / "hidden"
+        hidden.mkdir()
+        program = "import h5py; h5py.File('x.h5', 'r+')"
+        for more in (dict(H5LAKE_STAGE=str(stage)), {}, dict(H5LAKE_STAGE=str(hidden))):
+            code, _, err, _ = store.run(program, folder, AWS_ENDPOINT_URL=other, **more)
+            assert code and all(word in err for word in ("BlockingIOError", "h5lake drain", str(stage))), (more, err)
+        stage.rename(Path(folder) / "away")
+        for more in ({}, dict(H5LAKE_STAGE=str(stage))):
+            code, _, err, _ = store.run(program, folder, **more)
+            assert code and "BlockingIOError" in err and str(stage) in err, (more, err)
+        if stage.exists():
+            stage.rmdir()
+        (Path(folder) / "away").rename(stage)
+        assert "arrived" in tool(store, folder, "drain", stage)
+        assert look(store, folder) == 5 and not list(stage.iterdir())
+
+
+def check_a_killed_drain_is_told(folder):
+    """The lock object tells of the rest while it is brought, and after whoever brought it was killed."""
+    with places(folder) as (store, stage):
+        arrived = killed(store, folder, stage, passes=4)
+        held = Held(store)
+        drain = subprocess.Popen([os.environ["TOOL"], "drain", str(stage)], env=store.env(H5LAKE_TIMEOUT="60s"), cwd=folder,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: held.waiting > 0)
+        drain.kill()
+        drain.wait()
+        held.let_go(drop=True)
+        code, _, err, _ = store.run("import h5py; h5py.File('x.h5', 'r+')", folder)
+        assert code and "h5lake drain" in err and str(stage) in err, err
+        assert look(store, folder) == arrived
+        # Thrown away, it keeps nobody from writing.
+        name = json.loads(tool(store, folder, "drain", "--dry-run", "--json", stage))["name"]
+        assert "discarded" in tool(store, folder, "drain", "--discard", stage, name)
+        code, _, err, _ = store.run("import h5py; h5py.File('x.h5', 'r+').close()", folder)
+        assert code == 0, err
+        assert look(store, folder) == arrived and not list(stage.iterdir())
+
+
 def check_who_goes_on_without_the_rest(folder):
     """The rest conflicts then: it says so, and is kept until somebody throws it away by name."""
     with places(folder) as (store, stage):
