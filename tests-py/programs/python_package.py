@@ -287,6 +287,34 @@ for call in (h5lake.copy, h5lake.import_native, h5lake.export_native, h5lake.dif
 """)
 
 
+def check_conversions_name_the_files_that_fail(folder):
+    works(installed(folder), """
+from pathlib import Path
+import h5py
+for way in ("native", "h5lake"):
+    Path(f"native-{way}").mkdir()
+for name in "abc":
+    h5py.File(f"native-native/{name}.h5", "w").create_dataset("x", data=1).file.close()
+    with h5lake.enabled(): h5py.File(f"native-h5lake/{name}.h5", "w").close()
+def fails(call, *arguments):
+    try: call(*arguments, jobs=1)
+    except h5lake.ToolError as error: return str(error)
+    raise AssertionError(arguments)
+for way, call in (("native", h5lake.import_native), ("h5lake", h5lake.export_native)):
+    source, target = f"native-{way}", f"native-out-{way}"
+    call(source, f"native-all-{way}")
+    for name in "bc":
+        Path(source, f"{name}.h5").write_bytes(Path(source, f"{name}.h5").read_bytes()[:100])
+    said = fails(call, source, target)
+    assert said.startswith(f"{source}: 2 of 3 files could not be converted\\n"), said
+    assert all(f"\\n  {source}/{name}.h5: " in said for name in "bc") and "a.h5" not in said, said
+    assert Path(target, "a.h5").exists() and len(said.splitlines()) >= 3, said
+    Path(source, "a.h5").unlink()
+    assert "2 of 2 files could not be converted" in fails(call, source, target + "-none")
+    assert "nothing.h5" in fails(call, "nothing.h5", "d.h5")
+""".replace("import h5py", "import h5lake, h5py", 1))
+
+
 def check_branches(folder):
     works(installed(folder), FILES + """
 from pathlib import Path

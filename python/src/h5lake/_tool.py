@@ -136,15 +136,23 @@ def find() -> str:
 
 
 def _run(*arguments, settings=None, connector=None, allowed=()) -> "tuple[str, int]":
+    done = _finished(*arguments, settings=settings, connector=connector)
+    if done.returncode and done.returncode not in allowed:
+        raise ToolError(_said(done))
+    return done.stdout, done.returncode
+
+
+def _finished(*arguments, settings=None, connector=None) -> "subprocess.CompletedProcess[str]":
     env = dict(os.environ)
     if connector is None and settings:
         connector = connector_string(**settings)
     if connector is not None:
         env["HDF5_VOL_CONNECTOR"] = connector
-    done = subprocess.run([find(), *map(os.fspath, arguments)], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode and done.returncode not in allowed:
-        raise ToolError(done.stderr.strip().removeprefix("h5lake: ") or f"h5lake ended with {done.returncode}")
-    return done.stdout, done.returncode
+    return subprocess.run([find(), *map(os.fspath, arguments)], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+def _said(done) -> str:
+    return done.stderr.strip().removeprefix("h5lake: ") or f"h5lake ended with {done.returncode}"
 
 
 def check_settings(connector: str) -> None:
@@ -255,7 +263,8 @@ def remove(*names: Name, **settings) -> None:
 
 def import_native(source: Name, target: Name, **options) -> None:
     """Makes containers of a native HDF5 file, or of all in a folder. Options: `library`, a libhdf5 or a program that loads one, if it
-    is to be another one than this process has; `jobs`, how many files at a time; and settings."""
+    is to be another one than this process has; `jobs`, how many files at a time; and settings. The files that can be converted are, and
+    `ToolError` names each of the others with the reason."""
     _convert("import", source, target, **options)
 
 
@@ -266,9 +275,19 @@ def export_native(source: Name, target: Name, **options) -> None:
 
 def _convert(way, source, target, *, library=None, jobs=None, **settings):
     more = [*_library(library), *(["--jobs", str(jobs)] if jobs is not None else [])]
-    _, code = _run(way, "--quiet", *more, "--", source, target, settings=settings, allowed=(PARTIAL,))
-    if code:
-        raise ToolError(f"{os.fspath(source)}: some of its files could not be converted")
+    done = _finished(way, "--json", *more, "--", source, target, settings=settings)
+    if done.returncode:
+        raise ToolError(_failures(source, done.stdout) or _said(done))
+
+
+def _failures(source, out) -> str:
+    """Which files of a folder could not be converted, and why; nothing of what is no folder, or was not begun."""
+    files = list(map(json.loads, out.splitlines()))
+    # Most reasons begin with the file.
+    failed = [f"{name}: {why.removeprefix(f'{name}: ')}" for name, why in ((file["name"], file["error"]) for file in files) if why is not None]
+    if not failed:
+        return ""
+    return "\n  ".join([f"{os.fspath(source)}: {len(failed)} of {len(files)} files could not be converted", *failed])
 
 
 def _library(library):
