@@ -31,6 +31,7 @@ mod path;
 mod payload;
 mod per_process;
 mod prefix;
+mod private_files;
 #[cfg(feature = "rados")]
 mod rados;
 pub mod registry;

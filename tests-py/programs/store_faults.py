@@ -2,6 +2,7 @@
 program that loses changes says so and fails."""
 # store: any
 # only: h5lake
+# needs: tool
 
 import os
 import socket
@@ -384,6 +385,26 @@ def check_a_denied_read_says_what(folder):
         code, _, err, _ = store.run(READ, folder)
         assert code == 1 and "PermissionError" in err and "s3://lake" in err and 'a.h5"' in err, err
         assert "AccessDenied" in err, err
+
+
+def check_a_listing_without_end_is_an_error(folder):
+    """A server that gives the same token again is told; an empty one ends the listing."""
+    for token, is_told in (("", False), ("again", True)):
+        with Store() as store:
+            def listing(handler, _, token=token):
+                is_listing = handler.command == "GET" and "list-type" in handler.path
+                if is_listing:
+                    handler.answer(200, "<ListBucketResult><IsTruncated>false</IsTruncated><NextContinuationToken>"
+                                   f"{token}</NextContinuationToken></ListBucketResult>".encode())
+                return is_listing
+            code, _, err, _ = store.run("import h5py; h5py.File('x.h5', 'w').close()", folder, H5LAKE_REPLACE="any")
+            assert code == 0, err
+            store.fault = listing
+            done = subprocess.run([os.environ["TOOL"], "ls", "s3://lake/x/"], env=store.env(), cwd=folder, capture_output=True,
+                                  text=True, timeout=60)
+            lists = sum("list-type" in path for _, path in store.requests)
+            assert 0 < lists < 20, lists
+            assert (done.returncode != 0 and "circle" in done.stderr) == is_told, (done.returncode, done.stdout, done.stderr)
 
 
 if __name__ == "__main__":

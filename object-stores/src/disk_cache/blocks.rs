@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::private_files::is_private;
 use crate::{Etag, Key, ObjectMeta};
 
 const MAGIC: &[u8] = b"h5lC2";
@@ -22,11 +23,29 @@ const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 /// When files are removed, so many sixteenths of the bound are left.
 const SIXTEENTHS_LEFT: u64 = 14;
 
-/// The directory `path`, made if it is missing, by its real name.
+/// The directory `path`, made if it is missing, by its real name. Where others may write to it, it is one in it that is this user's
+/// alone: their blocks would be believed.
 pub(super) fn make(path: &Path) -> io::Result<PathBuf> {
     // What is kept was fetched with somebody's credentials.
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    fs::canonicalize(path)
+    let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    private(path)?;
+    let shared = fs::canonicalize(path)?;
+    if is_private(&fs::symlink_metadata(&shared)?) {
+        return Ok(shared);
+    }
+    let own = shared.join(format!("h5lake-{}", nix::unistd::geteuid()));
+    private(&own)?;
+    match fs::symlink_metadata(&own)? {
+        found if found.is_dir() && is_private(&found) => Ok(own),
+        _ => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "others may write to {}, and {} is not this user's alone",
+                shared.display(),
+                own.display()
+            ),
+        )),
+    }
 }
 
 /// A part of an object, and what is known of the object.

@@ -42,6 +42,26 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
     below(dir).iter().flat_map(|folder| below(folder)).collect()
 }
 
+/// Blocks that others may have put there are not believed.
+#[test]
+fn a_directory_of_others_holds_one_of_its_user() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let shared = tempfile::tempdir().unwrap();
+    let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    assert_eq!(blocks::make(shared.path()).unwrap(), shared.path().canonicalize().unwrap());
+    allow(shared.path(), 0o1777);
+    let own = blocks::make(shared.path()).unwrap();
+    assert_eq!(own.parent().unwrap(), shared.path().canonicalize().unwrap());
+    assert_eq!(fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(blocks::make(shared.path()).unwrap(), own);
+    allow(&own, 0o777);
+    assert_eq!(blocks::make(shared.path()).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    fs::remove_dir(&own).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    symlink(elsewhere.path(), &own).unwrap();
+    assert!(blocks::make(shared.path()).is_err(), "a link leads elsewhere");
+}
+
 #[test]
 fn conforms_whether_objects_are_kept_or_pass() {
     for keeps in [false, true] {

@@ -8,6 +8,8 @@ use crate::{ErrorKind, ListPage};
 
 /// What S3 gives at most (ListObjectsV2, `max-keys`).
 const MAX_KEYS_PER_PAGE: usize = 1000;
+/// Pages in a row that hold nothing asked for. Stores give some where many objects were deleted.
+const MAX_EMPTY_PAGES: usize = 10_000;
 
 /// One page; see [`crate::ObjectStore::list_page`].
 pub(super) fn list(
@@ -23,13 +25,13 @@ pub(super) fn list(
     let offset = start_after.map(|text| without_dots(without_controls(text)));
     let offset = offset.filter(|offset| !offset.is_empty()).map(str::to_owned);
     let asked = without_dots(prefix);
-    let mut token = None;
-    loop {
+    let mut token: Option<String> = None;
+    for _ in 0..MAX_EMPTY_PAGES {
         let options = PaginatedListOptions {
             // A token goes on where it was given; with it some stores refuse an offset.
             offset: offset.clone().filter(|_| token.is_none()),
             max_keys: Some(limit),
-            page_token: token.take(),
+            page_token: token.clone(),
             ..PaginatedListOptions::default()
         };
         let prefix_asked = asked.to_owned();
@@ -52,11 +54,20 @@ pub(super) fn list(
         if !objects.is_sorted_by(|a, b| a.key < b.key) {
             return Err(Failure::new(ErrorKind::Corrupt, "the store lists keys out of order"));
         }
-        token = page.page_token;
+        // Some servers end a listing with an empty token.
+        let next = page.page_token.filter(|next| !next.is_empty());
+        if next.is_some() && next == token {
+            return Err(Failure::new(ErrorKind::Corrupt, "the store's listing goes round in a circle"));
+        }
+        token = next;
         if !objects.is_empty() || token.is_none() {
             return Ok(ListPage { objects, more: token.is_some() });
         }
     }
+    Err(Failure::new(
+        ErrorKind::Corrupt,
+        format!("the store lists {MAX_EMPTY_PAGES} pages without a key, and no end"),
+    ))
 }
 
 /// Whether a key can begin with `prefix`. What cannot is not asked for: servers differ in what they make of it.

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use super::operation::Queued;
+use crate::private_files::is_private;
 
 const ABOUT: &str = "about.json";
 const LOCK: &str = "lock";
@@ -292,11 +293,8 @@ fn describe(path: &Path) -> io::Result<Option<About>> {
         other => other?,
     };
     let found = file.metadata()?;
-    // Nobody else can have put anything there.
-    let is_mine =
-        |found: &fs::Metadata| found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o022 == 0;
-    if !is_mine(&found)
-        || !is_mine(&fs::symlink_metadata(path)?)
+    if !is_private(&found)
+        || !is_private(&fs::symlink_metadata(path)?)
         || !found.is_file()
         || found.len() > MAX_ABOUT_BYTES
     {

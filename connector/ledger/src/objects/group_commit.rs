@@ -112,10 +112,14 @@ impl ObjectStorage {
             match put {
                 Ok(_) => q.is_put = true,
                 Err(e) if e.kind().is_ambiguous() => return Err(store_error(&self.target, &e)),
-                Err(e) => {
-                    tracing::warn!(error = %e, "a commit could not be queued");
-                    return Ok(false);
-                }
+                // A refusal may be of a second try, after one that was broken off and had its effect.
+                Err(e) => match self.store.head_opt(&q.key).map_err(|_| store_error(&self.target, &e))? {
+                    Some(_) => q.is_put = true,
+                    None => {
+                        tracing::warn!(error = %e, "a commit could not be queued");
+                        return Ok(false);
+                    }
+                },
             }
         }
         let (begun, mut turn) = (Instant::now(), Turn::default());

@@ -23,8 +23,6 @@ use crate::options::ReplacedObject;
 use crate::wal::record::Author;
 
 const MAGIC: &[u8; 4] = b"h5lD";
-/// A tombstone that is void stays so long: who put it may be about to replace the head.
-const VOID_TOMBSTONE_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// What became of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,25 +204,20 @@ fn sweep_one(
     // One that cannot be read leads nowhere, and its container stays: nobody knows for how long.
     let Ok(Some((stone, there))) = look(store, &meta.key, target) else { return Ok(()) };
     let (age, etag) = (now.duration_since(there.modified).unwrap_or_default(), there.etag);
-    if age < Duration::from_millis(stone.retention).min(VOID_TOMBSTONE_LIFETIME) {
+    if age < Duration::from_millis(stone.retention) {
         return Ok(());
     }
     // Only now: somebody may have brought the container back since the listing.
     let id = id_of(&meta.key);
     match Current::read(store, head, target)? {
         Current::Unknown => return Ok(()),
-        // It is void: whoever put it may be about to replace the head.
-        current if current.is(id) => {
-            if age < VOID_TOMBSTONE_LIFETIME {
-                return Ok(());
-            }
-        }
+        // It is void. Whoever put it may be about to replace the head, and another replaces it in the end: to delete it could meet
+        // the tombstone that this one puts in its place.
+        current if current.is(id) => return Ok(()),
         _ => {
             // What it says of another container counts for nothing.
             let old = Head::decode(&stone.head, target).ok().filter(|old| hex(&old.fixed.id) == id);
-            let Some(old) = old.filter(|_| age >= Duration::from_millis(stone.retention)) else {
-                return Ok(());
-            };
+            let Some(old) = old else { return Ok(()) };
             if !claim(store, &meta.key, &stone, etag.as_ref(), target)? {
                 return Ok(());
             }
