@@ -121,7 +121,7 @@ impl Container {
     }
 
     /// Commits on top of what others committed. `prepare` comes between learning of that and merging with it.
-    fn commit_with_others(&self, prepare: &dyn Fn(&mut State) -> Result<()>) -> Result<()> {
+    pub(crate) fn commit_with_others(&self, prepare: &dyn Fn(&mut State) -> Result<()>) -> Result<()> {
         let mut state = self.state();
         let s = &mut *state;
         let mut hold = None;
