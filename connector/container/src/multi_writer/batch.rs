@@ -1,6 +1,7 @@
 //! What a batch did that a merge has to judge as a whole, and which objects others changed meanwhile.
 
 use super::RemoteChange;
+use super::deleted_blobs::DeletedBlobs;
 use crate::container::State;
 use crate::{Container, Result};
 use bytes::Bytes;
@@ -19,6 +20,8 @@ pub(crate) struct Batch {
     pub(super) resized: BTreeMap<u64, Option<Vec<u64>>>,
     /// The two keys of each move of a link or an attribute.
     pub(super) moved: BTreeSet<Bytes>,
+    /// Variable-length data that was deleted.
+    pub(super) blobs: DeletedBlobs,
 }
 
 impl Batch {
@@ -40,6 +43,7 @@ impl Batch {
     pub(super) fn follows(&mut self, before: Self) {
         self.unlinked.extend(before.unlinked);
         self.moved.extend(before.moved);
+        self.blobs.follows(before.blobs);
         for (id, least) in before.resized {
             let now = self.resized.entry(id).or_default();
             *now = match (now.take(), least) {
@@ -91,6 +95,13 @@ impl Container {
         if new.iter().zip(old).any(|(n, o)| n < o) {
             let before = least.take().unwrap_or_else(|| old.to_vec());
             *least = Some(before.iter().zip(new).map(|(b, n)| *b.min(n)).collect());
+        }
+    }
+
+    /// Notes that a blob was deleted in this batch: so many bytes of a segment.
+    pub(crate) fn note_deleted_blob(&self, s: &mut State, owner: u64, place: (u32, u32), bytes: u64) {
+        if self.ledger.is_one_of_many() {
+            s.others.batch.blobs.note(owner, place, bytes);
         }
     }
 

@@ -29,6 +29,11 @@ pub(super) struct RemoteBlock {
 }
 
 impl RemoteBlock {
+    /// Whether an element stands for a blob that refers to nothing else.
+    pub(super) fn has_plain_blobs(&self) -> bool {
+        self.has_plain_blobs
+    }
+
     /// How much of a chunk lies within the extent, per dimension; `None` for other layouts.
     fn inside(&self, coords: &[u64]) -> Option<Vec<u64>> {
         let Layout::Chunked { chunk } = &self.layout else { return None };
@@ -78,7 +83,7 @@ fn sort_out(
 }
 
 impl Container {
-    fn known(&self, s: &mut State, id: u64) -> Result<RemoteBlock> {
+    pub(super) fn known(&self, s: &mut State, id: u64) -> Result<RemoteBlock> {
         let h = self.header(s, ObjectId(id))?;
         let form = Form::of(&h, || format!("{}: dataset {id:#x}", self.name()))?;
         let open = s.datasets.get(&id).and_then(Weak::upgrade);

@@ -11,6 +11,7 @@ mod blocks;
 mod collective;
 mod conflict;
 mod deleted;
+mod deleted_blobs;
 mod doubt;
 mod dropping;
 mod group;
@@ -283,6 +284,7 @@ impl Container {
         self.shift_orders(s)?;
         self.each_contest(s, keys::LINK, Self::merge_link)?;
         self.each_contest(s, keys::ATTRIBUTE, Self::merge_attribute)?;
+        self.meet_deleted_blobs(s)?;
         self.each_contest(s, keys::USAGE, Self::merge_usage)?;
         self.each_contest(s, keys::HEADER, Self::merge_header)?;
         self.fix_headers(s)?;

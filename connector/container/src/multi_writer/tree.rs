@@ -176,7 +176,11 @@ impl Container {
         Ok(all)
     }
 
-    fn header_if_there(&self, s: &mut State, id: u64) -> Result<Option<std::sync::Arc<HeaderRecord>>> {
+    pub(super) fn header_if_there(
+        &self,
+        s: &mut State,
+        id: u64,
+    ) -> Result<Option<std::sync::Arc<HeaderRecord>>> {
         match self.header(s, ObjectId(id)) {
             Ok(h) => Ok(Some(h)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),

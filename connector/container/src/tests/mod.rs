@@ -19,6 +19,7 @@ mod group_commits;
 mod groups;
 mod heap_and_copy;
 mod heap_bounds;
+mod heap_merges;
 mod incremental_copy;
 mod interrupted;
 mod joined;
