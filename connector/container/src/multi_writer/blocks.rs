@@ -216,8 +216,7 @@ impl Container {
         }
         for (id, least) in s.others.batch.resized.clone() {
             let Some(least) = least else { continue };
-            let theirs: Vec<_> =
-                s.others.blocks.iter().filter(|k| keys::id(k) == Some(id)).cloned().collect();
+            let theirs = s.others.blocks_of(id);
             // Changes of an object that others deleted were given up.
             if theirs.is_empty() || self.ledger.get(&keys::of(keys::HEADER, id))?.is_none() {
                 continue;
@@ -241,7 +240,7 @@ impl Container {
         if out.is_empty() {
             return Ok(out);
         }
-        let merged = self.ledger.unmerged().into_iter().find(|(k, _)| k == key);
+        let merged = self.ledger.unmerged_under(key).into_iter().find(|(k, _)| k == key);
         let base = self.load_block(known, key, &merged.and_then(|(_, base)| base))?;
         let theirs = self.load_block(known, key, &self.ledger.committed(key)?)?;
         let unit = known.unit.max(1);
@@ -366,7 +365,7 @@ impl Container {
     }
 
     fn cut_theirs(&self, s: &mut State, id: u64) -> Result<()> {
-        let theirs: Vec<_> = s.others.blocks.iter().filter(|k| keys::id(k) == Some(id)).cloned().collect();
+        let theirs = s.others.blocks_of(id);
         if theirs.is_empty() {
             return Ok(());
         }

@@ -18,6 +18,7 @@ mod group;
 mod groups;
 mod headers;
 mod heap;
+mod link_index;
 mod links;
 mod orphans;
 mod tree;
@@ -30,7 +31,9 @@ use crate::{Container, ErrorKind, OnConflict, Result, keys};
 use batch::{Batch, Changed};
 use bytes::Bytes;
 use h5lake_ledger::{Branch, EntryChange};
+use link_index::LinkIndex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Weak;
 
 pub(crate) use conflict::Conflict;
@@ -78,6 +81,11 @@ pub(crate) struct RemoteChanges {
     in_doubt: Option<Batch>,
     /// Of headers that are not merged yet, where the orders of our new attributes and links begin since they were shifted.
     shifted: BTreeMap<Bytes, (i64, i64)>,
+    /// What links lead to, while a merge asks.
+    links: LinkIndex,
+    /// How often merges looked at a link.
+    #[cfg(test)]
+    looks: usize,
     /// Whether others commit all the time.
     contention: group::Contention,
     /// The batch is a branch that is being merged: its name, and the version that it began with.
@@ -88,6 +96,19 @@ impl RemoteChanges {
     /// From now on the batch is this branch.
     pub(crate) fn merges(&mut self, branch: &Branch) {
         self.branch = Some((branch.name.to_string(), branch.base));
+    }
+
+    /// How often merges looked at a link.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> usize {
+        self.looks
+    }
+
+    /// The blocks of a dataset that they changed.
+    fn blocks_of(&self, id: u64) -> Vec<Bytes> {
+        let prefix = keys::of(keys::BLOCK, id);
+        let from = self.blocks.range::<[u8], _>((Bound::Included(&prefix[..]), Bound::Unbounded));
+        from.take_while(|key| key.starts_with(&prefix)).cloned().collect()
     }
 
     /// Whether what both did alike is one change, although neither knew of the other. A writer may have counted on what it read; the
@@ -279,6 +300,7 @@ impl Container {
             s.others.changed = Changed::default();
             return Ok(());
         }
+        self.forget_links(s);
         self.give_up_deleted(s)?;
         self.join_groups(s)?;
         self.shift_orders(s)?;
@@ -295,6 +317,7 @@ impl Container {
         self.each_contest(s, keys::BLOCK, Self::merge_block)?;
         self.mark_unlinked(s)?;
         self.give_up_counters()?;
+        self.forget_links(s);
         s.others.theirs.clear();
         s.others.blocks.clear();
         s.others.changed = Changed::default();
@@ -320,11 +343,9 @@ impl Container {
         letter: u8,
         merge: fn(&Self, &mut State, ThreeWay) -> Result<()>,
     ) -> Result<()> {
-        for (key, base) in self.ledger.unmerged() {
-            if key.first() == Some(&letter) {
-                let (theirs, ours) = (self.ledger.committed(&key)?, self.ledger.get(&key)?);
-                merge(self, s, ThreeWay { key, base, theirs, ours })?;
-            }
+        for (key, base) in self.ledger.unmerged_under(&[letter]) {
+            let (theirs, ours) = (self.ledger.committed(&key)?, self.ledger.get(&key)?);
+            merge(self, s, ThreeWay { key, base, theirs, ours })?;
         }
         Ok(())
     }

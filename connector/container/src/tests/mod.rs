@@ -30,6 +30,7 @@ mod loss;
 mod many;
 mod memory_budget;
 mod merge_faults;
+mod merge_work;
 mod overtaken;
 mod publications;
 mod scattered;
