@@ -31,6 +31,7 @@ mod many;
 mod memory_budget;
 mod merge_faults;
 mod merge_work;
+mod orders;
 mod overtaken;
 mod publications;
 mod scattered;
