@@ -214,6 +214,29 @@ fn a_move_is_done_whole_or_not_at_all() {
     }
 }
 
+/// More objects than a writer keeps the authors of.
+#[test]
+fn what_nobody_changed_is_deleted_however_much_others_did() {
+    let p = memory();
+    let [a, b] = writers_that(&p, OnConflict::Merge, |c| {
+        group(c, c.root(), b"g", CreationOrder::default());
+        group(c, c.root(), b"h", CreationOrder::default());
+        group(c, c.root(), b"many", CreationOrder::default());
+    });
+    let many = find(&a, b"many");
+    for n in 0..17_000 {
+        group(&a, many, format!("{n}").as_bytes(), CreationOrder::default());
+    }
+    a.set_comment(find(&a, b"h"), Some(b"new")).unwrap();
+    a.flush().unwrap();
+    b.link_delete(b.root(), b"g").unwrap();
+    b.flush().unwrap();
+    b.link_delete(b.root(), b"h").unwrap();
+    b.flush().unwrap();
+    drop((a, b));
+    assert!(!there(&check(&p), b"g"));
+}
+
 #[test]
 fn a_hard_link_and_a_deletion_are_a_move_too() {
     for p in places() {
