@@ -98,10 +98,26 @@ impl RemoteChanges {
         self.branch = Some((branch.name.to_string(), branch.base));
     }
 
+    /// With nothing staged there is nothing to merge.
+    fn forget_unmerged(&mut self) {
+        self.theirs.clear();
+        self.blocks.clear();
+        self.fixes.clear();
+        self.refused.clear();
+        self.shifted.clear();
+        self.changed = Changed::default();
+    }
+
     /// How often merges looked at a link.
     #[cfg(test)]
     pub(crate) fn looks(&self) -> usize {
         self.looks
+    }
+
+    /// How much is known of others' commits.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.theirs.len() + self.blocks.len() + self.fixes.len() + self.shifted.len()
     }
 
     /// The blocks of a dataset that they changed.
@@ -203,7 +219,7 @@ impl Container {
         if self.ledger.staged_bytes() == 0 {
             // The next batch begins at this version.
             self.begin_batch(s);
-            s.others.changed = Changed::default();
+            s.others.forget_unmerged();
         }
         let reload = std::mem::take(&mut s.others.reload);
         let open: Vec<_> =
