@@ -27,6 +27,7 @@ mod variable_length;
 use crate::container::State;
 use crate::dataset::Dataset;
 use crate::filters::unlocked::without_locks;
+use crate::record::{LinkRecord, decode};
 use crate::{Container, ErrorKind, OnConflict, Result, keys};
 use batch::{Batch, Changed};
 use bytes::Bytes;
@@ -276,7 +277,11 @@ impl Container {
                 s.others.blocks.insert(c.key.clone());
             }
             let gone = c.key.first() == Some(&keys::LINK) && c.before.is_some();
-            if c.key.first() == Some(&keys::HEADER) || gone || contested.contains(&c.key) {
+            if gone {
+                note_lost_link(s, &c);
+            }
+            let is_structure = c.key.first() == Some(&keys::HEADER) || gone;
+            if is_structure || contested.contains(&c.key) {
                 note(&mut s.others.theirs, c);
             }
         }
@@ -378,13 +383,15 @@ fn note(theirs: &mut BTreeMap<Bytes, RemoteChange>, c: EntryChange) {
     theirs.insert(c.key, RemoteChange { before, version: c.version, host: c.host, pid: c.pid });
 }
 
-fn reload_all(open: &[std::sync::Arc<Dataset>]) -> Result<()> {
-    for dataset in open {
-        // One that was deleted meanwhile keeps its last shape.
-        match dataset.reload() {
-            Err(e) if e.kind() == ErrorKind::NotFound => (),
-            other => other?,
-        }
+/// An open dataset that goes with this link is called by its name.
+fn note_lost_link(s: &State, c: &EntryChange) {
+    let before = c.before.clone().and_then(|before| decode::<LinkRecord>(before, String::new).ok());
+    let Some(before) = before else { return };
+    if let Some(open) = before.hard.and_then(|id| s.datasets.get(&id)).and_then(Weak::upgrade) {
+        open.note_lost_link(String::from_utf8_lossy(keys::name(&c.key, &before.name)).into_owned());
     }
-    Ok(())
+}
+
+fn reload_all(open: &[std::sync::Arc<Dataset>]) -> Result<()> {
+    open.iter().try_for_each(|dataset| dataset.reload_if_there())
 }

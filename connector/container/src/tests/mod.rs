@@ -15,6 +15,7 @@ mod doubt;
 mod far;
 mod filters;
 mod foreign;
+mod gone;
 mod group_commits;
 mod groups;
 mod heap_and_copy;
