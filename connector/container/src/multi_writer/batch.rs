@@ -2,6 +2,7 @@
 
 use super::RemoteChange;
 use super::deleted_blobs::DeletedBlobs;
+use crate::attribute::EarlierPlace;
 use crate::container::State;
 use crate::{Container, Result};
 use bytes::Bytes;
@@ -20,6 +21,8 @@ pub(crate) struct Batch {
     pub(super) resized: BTreeMap<u64, Option<Vec<u64>>>,
     /// The two keys of each move of a link or an attribute.
     pub(super) moved: BTreeSet<Bytes>,
+    /// Open attributes that were deleted or renamed.
+    pub(super) attributes: Vec<EarlierPlace>,
     /// Variable-length data that was deleted.
     pub(super) blobs: DeletedBlobs,
 }
@@ -44,6 +47,7 @@ impl Batch {
         self.unlinked.extend(before.unlinked);
         self.moved.extend(before.moved);
         self.blobs.follows(before.blobs);
+        self.attributes.splice(..0, before.attributes);
         for (id, least) in before.resized {
             let now = self.resized.entry(id).or_default();
             *now = match (now.take(), least) {

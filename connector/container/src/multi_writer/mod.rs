@@ -24,6 +24,7 @@ mod orphans;
 mod tree;
 mod variable_length;
 
+use crate::attribute::EarlierPlace;
 use crate::container::State;
 use crate::dataset::Dataset;
 use crate::filters::unlocked::without_locks;
@@ -126,6 +127,11 @@ impl RemoteChanges {
         let prefix = keys::of(keys::BLOCK, id);
         let from = self.blocks.range::<[u8], _>((Bound::Included(&prefix[..]), Bound::Unbounded));
         from.take_while(|key| key.starts_with(&prefix)).cloned().collect()
+    }
+
+    /// Where open attributes were before this batch.
+    pub(crate) fn earlier_places(&mut self) -> &mut Vec<EarlierPlace> {
+        &mut self.batch.attributes
     }
 
     /// Whether what both did alike is one change, although neither knew of the other. A writer may have counted on what it read; the

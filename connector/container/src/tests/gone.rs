@@ -1,6 +1,6 @@
 //! Handles of what another writer deleted, or what was dropped with its batch: an error, never made-up data or lost writes.
 
-use super::many::{all, check, chunked, conflict, open, there, writers};
+use super::many::{all, apart, check, chunked, conflict, find, open, there, writers};
 use super::*;
 
 fn read(d: &Dataset) -> Result<Vec<u8>> {
@@ -105,5 +105,81 @@ fn a_dataset_of_a_dropped_batch_answers_errors() {
         assert_eq!(read(&old).unwrap(), [7; 40]);
         drop((made, old, a, b));
         check(&p);
+    }
+}
+
+fn number(c: &Arc<Container>, name: &[u8]) -> u8 {
+    c.attr_open(c.root(), name).unwrap().read().unwrap()[0]
+}
+
+fn drop_batch(a: &Arc<Container>, b: &Arc<Container>) {
+    let version = a.ledger.version();
+    b.set_comment(b.root(), Some(b"b")).unwrap();
+    a.set_comment(a.root(), Some(version.to_string().as_bytes())).unwrap();
+    a.flush().unwrap();
+    conflict(b);
+}
+
+#[test]
+fn an_attribute_whose_deletion_was_dropped_is_written_again() {
+    for p in places() {
+        let [a, b] = writers(&p, |c| {
+            c.attr_create(c.root(), b"x", attr_spec(1, 1)).unwrap().write(&[5]).unwrap();
+            c.attr_create(c.root(), b"y", attr_spec(1, 1)).unwrap().write(&[6]).unwrap();
+        });
+        let [x, y] = [b"x", b"y"].map(|name| b.attr_open(b.root(), name).unwrap());
+        b.attr_delete(b.root(), b"x").unwrap();
+        x.write(&[9]).unwrap();
+        b.attr_rename(b.root(), b"y", b"x").unwrap();
+        b.attr_rename(b.root(), b"x", b"w").unwrap();
+        drop_batch(&a, &b);
+        assert_eq!([x.read().unwrap()[0], y.read().unwrap()[0]], [5, 6]);
+        assert_eq!([x.name(), y.name()], [b"x".to_vec(), b"y".to_vec()]);
+        assert!(Arc::ptr_eq(&x, &b.attr_open(b.root(), b"x").unwrap()));
+        x.write(&[15]).unwrap();
+        y.write(&[16]).unwrap();
+        b.flush().unwrap();
+        // What was committed is deleted.
+        b.attr_delete(b.root(), b"x").unwrap();
+        b.flush().unwrap();
+        drop_batch(&a, &b);
+        assert_eq!(x.read().unwrap()[0], 15);
+        x.write(&[3]).unwrap();
+        assert!(!b.attr_exists(b.root(), b"x").unwrap());
+        drop((x, y, a, b));
+        assert_eq!(number(&check(&p), b"y"), 16);
+    }
+}
+
+/// One of the same name that was made in its place has another form.
+#[test]
+fn a_handle_of_another_attribute_of_that_name_writes_nothing_into_it() {
+    for p in places() {
+        let [a, b] = writers(&p, |c| {
+            c.attr_create(c.root(), b"x", attr_spec(1, 1)).unwrap().write(&[5]).unwrap();
+        });
+        // Dropped with its batch, where the old one is again.
+        b.attr_delete(b.root(), b"x").unwrap();
+        let made = b.attr_create(b.root(), b"x", attr_spec(1, 7)).unwrap();
+        drop_batch(&a, &b);
+        for done in [made.read().map(drop), made.write(&[1; 7])] {
+            assert_eq!(done.unwrap_err().kind(), ErrorKind::NotFound);
+        }
+        // Made anew by another writer.
+        let old = b.attr_open(b.root(), b"x").unwrap();
+        assert_eq!(old.read().unwrap(), vec![5]);
+        a.attr_delete(a.root(), b"x").unwrap();
+        a.attr_create(a.root(), b"x", attr_spec(1, 9)).unwrap().write(&[2; 9]).unwrap();
+        a.flush().unwrap();
+        b.refresh().unwrap();
+        for done in [old.read().map(drop), old.write(&[1])] {
+            assert_eq!(done.unwrap_err().kind(), ErrorKind::NotFound);
+        }
+        assert_eq!(b.attr_open(b.root(), b"x").unwrap().read().unwrap(), vec![2; 9]);
+        b.flush().unwrap();
+        drop((made, old, a, b));
+        let c = check(&p);
+        assert_eq!(c.attr_open(find(&c, b"/"), b"x").unwrap().read().unwrap(), vec![2; 9]);
+        drop((c, apart(&p)));
     }
 }
