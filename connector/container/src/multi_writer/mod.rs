@@ -83,6 +83,8 @@ pub(crate) struct RemoteChanges {
     in_doubt: Option<Batch>,
     /// Of headers that are not merged yet, where the orders of our new attributes and links begin since they were shifted.
     shifted: BTreeMap<Bytes, (i64, i64)>,
+    /// What others do while changes are set aside.
+    aside: Option<collective::Aside>,
     /// What links lead to, while a merge asks.
     links: LinkIndex,
     /// How often merges looked at a link.
@@ -287,6 +289,9 @@ impl Container {
                 note_lost_link(s, &c);
             }
             let is_structure = c.key.first() == Some(&keys::HEADER) || gone;
+            if let Some(aside) = s.others.aside.as_mut().filter(|a| is_structure || a.keys.contains(&c.key)) {
+                note(&mut aside.theirs, c.clone());
+            }
             if is_structure || contested.contains(&c.key) {
                 note(&mut s.others.theirs, c);
             }
