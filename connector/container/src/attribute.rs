@@ -1,8 +1,10 @@
 //! Attributes.
 
+mod earlier_place;
 mod open;
 mod stored;
 
+pub(crate) use self::earlier_place::{EarlierPlace, take_back};
 pub(crate) use self::open::OpenAttributes;
 pub(crate) use self::stored::Unstored;
 use crate::container::State;
@@ -55,6 +57,11 @@ impl Owner {
     fn of(id: ObjectId, h: &HeaderRecord) -> Self {
         Self { id, kind: h.kind(), tracked: h.flags & ATTRIBUTES_TRACKED != 0 }
     }
+}
+
+/// Whether values of one attribute are such of the other.
+fn is_alike(a: &AttributeRecord, b: &AttributeRecord) -> bool {
+    (&a.datatype, &a.space, a.data_size, a.heap_owner) == (&b.datatype, &b.space, b.data_size, b.heap_owner)
 }
 
 /// Where an open attribute is.
@@ -163,7 +170,13 @@ impl Attribute {
         if let AttributePlace::Named { key, record, edition } = place
             && (*edition != s.edition || c.ledger.is_one_of_many())
         {
-            let now = c.attribute_record(s, &self.key_now(key, record), keys::name(key, &record.name))?;
+            let name = keys::name(key, &record.name);
+            let now = c.attribute_record(s, &self.key_now(key, record), name)?;
+            if !is_alike(&now, record) {
+                let text =
+                    format!("attribute {} was deleted, and another one has its name; open that", show(name));
+                return Err(Error::not_found(text));
+            }
             (*record, *edition) = (now, s.edition);
         }
         Ok(())
@@ -289,11 +302,11 @@ impl Container {
     pub fn attr_open(self: &Arc<Self>, id: ObjectId, name: &[u8]) -> Result<Arc<Attribute>> {
         let mut s = self.state();
         let key = keys::attribute(id.0, name);
-        // A long name is in its key only in part.
-        if let Some(open) =
-            s.attributes.get(&key).filter(|a| name.len() <= keys::MAX_PLAIN_NAME || a.name() == name)
-        {
-            return Ok(open);
+        // A long name is in its key only in part. Another writer may have made another one in its place.
+        let is_it = |a: &Arc<Attribute>| name.len() <= keys::MAX_PLAIN_NAME || a.name() == name;
+        let open = s.attributes.get(&key);
+        if let Some(open) = open.as_ref().filter(|a| is_it(a) && a.renew(&s, &mut a.place.lock()).is_ok()) {
+            return Ok(open.clone());
         }
         let owner = Owner::of(id, &*self.header(&mut s, id)?);
         let r = self.attribute_record(&s, &key, name)?;
@@ -367,6 +380,7 @@ impl Container {
         let open = s.attributes.remove(&key);
         if let Some(open) = &open {
             let value = self.attribute_value(&r)?;
+            self.note_earlier_place(&mut s, open);
             *open.place.lock() = AttributePlace::Deleted { name: name.to_vec(), value };
         }
         if open.is_some() && r.heap_owner != 0 {
@@ -425,12 +439,20 @@ impl Container {
         s.lists.attributes_changed(id.0);
         let open = s.attributes.remove(&from);
         if let Some(open) = &open {
+            self.note_earlier_place(&mut s, open);
             *open.place.lock() = AttributePlace::Named { key: to.clone(), record: r, edition: s.edition };
             s.attributes.insert(to, open);
         }
         drop(s);
         drop(open);
         Ok(())
+    }
+
+    /// What one of many writers deletes or renames may be there again, if its batch is dropped.
+    fn note_earlier_place(&self, s: &mut State, open: &Arc<Attribute>) {
+        if self.ledger.is_one_of_many() {
+            earlier_place::note(s.others.earlier_places(), open);
+        }
     }
 
     /// Number of attributes of an object.

@@ -481,11 +481,7 @@ impl Container {
         let open: Vec<_> = state.datasets.values().filter_map(Weak::upgrade).collect();
         drop(state);
         for dataset in open {
-            // A dataset that was deleted meanwhile keeps its last shape.
-            match dataset.reload() {
-                Err(e) if e.kind() == ErrorKind::NotFound => (),
-                other => other?,
-            }
+            dataset.reload_if_there()?;
         }
         Ok(true)
     }

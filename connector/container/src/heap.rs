@@ -302,6 +302,7 @@ impl Container {
             return Ok(());
         };
         record.live = live;
+        self.note_deleted_blob(&mut s, p.owner, (p.number, p.offset), len + taken);
         if live == 0 {
             s.heap.forget(p.owner, p.number);
             s.heap.leave(p.owner, p.number);

@@ -131,11 +131,11 @@ impl Container {
     ) -> Result<()> {
         self.check_writable("unable to move link")?;
         let mut s = self.state();
+        let link = self.transfer(&mut s, (src_group, src_name), (dst_group, dst_name), cset)?;
         if self.ledger.is_one_of_many() {
             let from = keys::named(keys::LINK, src_group.0, src_name);
             self.note_moved(&mut s, &from, &keys::named(keys::LINK, dst_group.0, dst_name))?;
         }
-        let link = self.transfer(&mut s, (src_group, src_name), (dst_group, dst_name), cset)?;
         self.remove_link(&mut s, src_group, src_name)?;
         if let LinkTarget::Hard(id) = link.target {
             self.change_links(&mut s, id, -1)?;

@@ -363,7 +363,16 @@ impl Container {
 
     /// Takes the mark of an object without links away.
     fn unmark(&self, s: &mut State, id: u64) -> Result<()> {
-        if s.unmarked.remove(&id) { Ok(()) } else { Ok(self.ledger.delete(&keys::of(keys::ORPHAN, id))?) }
+        if s.unmarked.remove(&id) {
+            return Ok(());
+        }
+        let mark = keys::of(keys::ORPHAN, id);
+        // A record with a mark is news of a deletion to all that queue their commits. That a new object has none is none.
+        let is_new = self.ledger.is_one_of_many()
+            && !self.ledger.is_in_doubt()
+            && self.ledger.is_staged(&mark)
+            && self.ledger.base(&mark)?.is_none();
+        if is_new { Ok(self.ledger.unstage(&mark)?) } else { Ok(self.ledger.delete(&mark)?) }
     }
 
     /// Stages the marks of new objects that nothing links to yet.

@@ -191,6 +191,15 @@ impl Ledger {
         s.unmerged.iter().filter_map(|(stored, v)| Some((self.shown_key(stored)?, v.clone()))).collect()
     }
 
+    /// Those of them that begin with `prefix`.
+    pub fn unmerged_under(&self, prefix: &[u8]) -> Vec<(Bytes, Option<Bytes>)> {
+        let s = self.lock();
+        let prefix = &*self.stored_prefix(prefix);
+        let from = s.unmerged.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+        let under = from.take_while(|(stored, _)| stored.starts_with(prefix));
+        under.filter_map(|(stored, v)| Some((self.shown_key(stored)?, v.clone()))).collect()
+    }
+
     /// What a staged key started from: the value that both saw if it is [`unmerged`](Ledger::unmerged), else the committed one.
     ///
     /// # Errors

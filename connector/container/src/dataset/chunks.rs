@@ -27,6 +27,7 @@ pub(super) struct Positions {
 impl Dataset {
     /// Whether anything was written.
     fn touched(&self) -> Result<bool> {
+        self.check_there()?;
         let c = self.container();
         let prefix = self.prefix();
         if c.blocks.lock().dirty_between(&prefix, None, None).next().is_some() {
@@ -53,6 +54,7 @@ impl Dataset {
     /// # Errors
     /// Those of the ledger.
     pub fn storage_size(&self) -> Result<u64> {
+        self.check_there()?;
         if matches!(self.layout, Layout::Virtual { .. }) {
             return Ok(0);
         }
@@ -97,6 +99,7 @@ impl Dataset {
     }
 
     pub(super) fn chunk(&self) -> Result<&[u64]> {
+        self.check_there()?;
         match &self.layout {
             Layout::Chunked { chunk } => Ok(chunk),
             _ => Err(Error::invalid("not a chunked dataset")),
@@ -105,6 +108,7 @@ impl Dataset {
 
     /// The chunks that were written, by their coordinates in chunks, in order.
     pub(super) fn written(&self) -> Result<BTreeSet<Vec<u64>>> {
+        self.check_there()?;
         let c = self.container();
         let prefix = self.prefix();
         let dirty = c.blocks.lock().dirty_keys(&prefix);

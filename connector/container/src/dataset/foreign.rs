@@ -56,6 +56,7 @@ impl Dataset {
     ) -> Result<()> {
         let c = self.container();
         c.check_writable("unable to refer to data")?;
+        self.check_there()?;
         if self.layout != Layout::Contiguous {
             return Err(Error::invalid("a dataset that is not contiguous refers to bytes"));
         }

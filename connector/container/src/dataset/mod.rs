@@ -25,9 +25,12 @@ use crate::filters::unlocked::without_locks;
 use crate::object::{check_order, now};
 use crate::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
 use crate::types::{Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product};
-use crate::{Container, DatasetSpec, Error, OpenObject, Result, Run, Selection, keys, record_conversion};
+use crate::{
+    Container, DatasetSpec, Error, ErrorKind, OpenObject, Result, Run, Selection, keys, record_conversion,
+};
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Contiguous datasets up to this many bytes, and blocks up to it, lie in the map.
@@ -54,6 +57,10 @@ pub struct Dataset {
     /// Mask and length of a chunk of fill values behind the filters, once it was needed.
     encoded_fill: OnceLock<(u32, u64)>,
     positions: Mutex<chunks::Positions>,
+    /// Another writer deleted it, or the batch that made it was dropped: its blocks are gone, and would read as fill values.
+    is_gone: AtomicBool,
+    /// The name of the last link to it that another writer took away.
+    lost_name: Mutex<Option<String>>,
 }
 
 impl Container {
@@ -130,6 +137,8 @@ impl Container {
             space: RwLock::new(f.space),
             encoded_fill: OnceLock::new(),
             positions: Mutex::default(),
+            is_gone: AtomicBool::new(false),
+            lost_name: Mutex::default(),
         })
     }
 }
@@ -432,6 +441,7 @@ impl Dataset {
 
     /// Checks that a buffer fits a selection; gives the size of an element.
     fn check(&self, space: &Dataspace, selection: &Selection, len: usize) -> Result<usize> {
+        self.check_there()?;
         if self.is_elsewhere() {
             return Err(Error::wrong_kind("the elements of this dataset do not lie in the container"));
         }
@@ -470,15 +480,46 @@ impl Dataset {
         self.reload()
     }
 
-    /// Takes the shape from the header anew.
-    pub(crate) fn reload(&self) -> Result<()> {
+    /// Takes the shape from the header anew. A dataset that is gone keeps its last shape, and has no elements from then on.
+    pub(crate) fn reload_if_there(&self) -> Result<()> {
+        match self.reload() {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn reload(&self) -> Result<()> {
         let c = self.container();
-        let h = c.header(&mut c.state(), self.object.id())?;
+        // What this process unlinked has its header as long as it is open here.
+        let found = c.header(&mut c.state(), self.object.id());
+        let is_gone = matches!(&found, Err(e) if e.kind() == ErrorKind::NotFound);
+        self.is_gone.store(is_gone, Ordering::Relaxed);
+        let h = found?;
         let record = h.dataset.as_ref().ok_or_else(|| Error::corrupt("a dataset became something else"))?;
         let space = record_conversion::space(&record.space)?;
         self.shape.set_dims(space.dims());
         *self.space.write() = space;
         Ok(())
+    }
+
+    /// Notes under which name another writer unlinked it.
+    pub(crate) fn note_lost_link(&self, name: String) {
+        *self.lost_name.lock() = Some(name);
+    }
+
+    /// The error for a dataset that is gone.
+    fn check_there(&self) -> Result<()> {
+        if !self.is_gone.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (file, id) = (self.container().name(), self.object.id().0);
+        let text = match &*self.lost_name.lock() {
+            Some(name) => {
+                format!("{file}: dataset '{name}' (object {id:#x}) was deleted by another writer; close it")
+            }
+            None => format!("{file}: dataset {id:#x} is gone: it was deleted, or never committed; close it"),
+        };
+        Err(Error::not_found(text))
     }
 
     fn put_space(&self, s: &mut State, space: &Dataspace) -> Result<()> {

@@ -94,6 +94,7 @@ impl Dataset {
     }
 
     fn check_extent(&self, space: &Dataspace, dims: &[u64]) -> Result<Dataspace> {
+        self.check_there()?;
         let Dataspace::Simple { dims: old, max } = space else {
             return Err(Error::invalid("dataspace of the dataset has no dimensions to change"));
         };

@@ -143,6 +143,9 @@ impl Container {
         let id = keys::id(&c.key).unwrap_or_default();
         let (Some(_), None) = (base, &c.ours) else { return Ok(()) };
         let (heap, old) = (owner(base), extents(base)?);
+        if heap == 0 && old.is_empty() {
+            return Ok(());
+        }
         for (key, value) in self.ledger.staged(&keys::of(keys::ATTRIBUTE, id)) {
             let moved = decode(&value)?;
             let shares =

@@ -1,14 +1,16 @@
 //! What a batch did that a merge has to judge as a whole, and which objects others changed meanwhile.
 
 use super::RemoteChange;
+use super::deleted_blobs::DeletedBlobs;
+use crate::attribute::EarlierPlace;
 use crate::container::State;
 use crate::{Container, Result};
 use bytes::Bytes;
 use h5lake_ledger::EntryChange;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Objects of which a writer remembers that others changed them.
-const MAX_CHANGED: usize = 1 << 14;
+/// Authors of changes that a writer tells apart. A change of a later one is told as the last one's.
+const MAX_AUTHORS: usize = 1 << 12;
 
 /// What was done since the last flush.
 #[derive(Default)]
@@ -19,6 +21,10 @@ pub(crate) struct Batch {
     pub(super) resized: BTreeMap<u64, Option<Vec<u64>>>,
     /// The two keys of each move of a link or an attribute.
     pub(super) moved: BTreeSet<Bytes>,
+    /// Open attributes that were deleted or renamed.
+    pub(super) attributes: Vec<EarlierPlace>,
+    /// Variable-length data that was deleted.
+    pub(super) blobs: DeletedBlobs,
 }
 
 impl Batch {
@@ -40,6 +46,8 @@ impl Batch {
     pub(super) fn follows(&mut self, before: Self) {
         self.unlinked.extend(before.unlinked);
         self.moved.extend(before.moved);
+        self.blobs.follows(before.blobs);
+        self.attributes.splice(..0, before.attributes);
         for (id, least) in before.resized {
             let now = self.resized.entry(id).or_default();
             *now = match (now.take(), least) {
@@ -50,30 +58,49 @@ impl Batch {
     }
 }
 
-/// Objects that others changed: past a bound, any object may be one.
+/// Objects that others changed. All of them: of one that is missing here, deletions would be conflicts, or go unseen.
 #[derive(Default)]
 pub(super) struct Changed {
-    ids: BTreeMap<u64, RemoteChange>,
-    any: Option<RemoteChange>,
+    /// Each with the number of its author: some bytes an object.
+    ids: BTreeMap<u64, u32>,
+    authors: Vec<RemoteChange>,
+    /// The numbers of authors, by version and process: a version may be of several.
+    numbers: HashMap<(u64, u32), u32>,
 }
 
 impl Changed {
     pub(super) fn insert(&mut self, id: u64, c: &EntryChange) {
-        let author = || RemoteChange { before: None, version: c.version, host: c.host.clone(), pid: c.pid };
-        if self.ids.len() < MAX_CHANGED {
-            self.ids.entry(id).or_insert_with(author);
-        } else if !self.ids.contains_key(&id) && self.any.is_none() {
-            self.any = Some(author());
+        if !self.ids.contains_key(&id) {
+            let author = self.author(c);
+            self.ids.insert(id, author);
         }
+    }
+
+    fn author(&mut self, c: &EntryChange) -> u32 {
+        if let Some(known) = self.numbers.get(&(c.version, c.pid)) {
+            return *known;
+        }
+        let next = self.authors.len();
+        if next == MAX_AUTHORS {
+            return next as u32 - 1;
+        }
+        self.authors.push(RemoteChange {
+            before: None,
+            version: c.version,
+            host: c.host.clone(),
+            pid: c.pid,
+        });
+        self.numbers.insert((c.version, c.pid), next as u32);
+        next as u32
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// Who changed an object, or may have.
+    /// Who changed an object.
     pub(super) fn by(&self, id: u64) -> Option<&RemoteChange> {
-        self.ids.get(&id).or(self.any.as_ref())
+        self.authors.get(*self.ids.get(&id)? as usize)
     }
 }
 
@@ -94,6 +121,13 @@ impl Container {
         }
     }
 
+    /// Notes that a blob was deleted in this batch: so many bytes of a segment.
+    pub(crate) fn note_deleted_blob(&self, s: &mut State, owner: u64, place: (u32, u32), bytes: u64) {
+        if self.ledger.is_one_of_many() {
+            s.others.batch.blobs.note(owner, place, bytes);
+        }
+    }
+
     /// Notes that what others may change was moved from one key to another.
     pub(crate) fn note_moved(&self, s: &mut State, from: &[u8], to: &[u8]) -> Result<()> {
         // No other writer knows what this batch made.
@@ -101,5 +135,24 @@ impl Container {
             s.others.batch.moved.extend([from, to].map(Bytes::copy_from_slice));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_changed_object_is_known_however_many_there_are() {
+        let mut changed = Changed::default();
+        let most = 3 * MAX_AUTHORS as u64;
+        for id in 0..most {
+            let (key, host) = (Bytes::new(), "h".to_owned());
+            let c = EntryChange { key, before: None, version: id / 2, host, pid: id as u32 % 2 };
+            changed.insert(2 * id, &c);
+        }
+        assert!((0..most).all(|id| changed.by(2 * id).is_some() && changed.by(2 * id + 1).is_none()));
+        assert_eq!(changed.by(10).map(|by| (by.version, by.pid)), Some((2, 1)));
+        assert_eq!(changed.authors.len(), MAX_AUTHORS);
     }
 }

@@ -29,6 +29,11 @@ pub(super) struct RemoteBlock {
 }
 
 impl RemoteBlock {
+    /// Whether an element stands for a blob that refers to nothing else.
+    pub(super) fn has_plain_blobs(&self) -> bool {
+        self.has_plain_blobs
+    }
+
     /// How much of a chunk lies within the extent, per dimension; `None` for other layouts.
     fn inside(&self, coords: &[u64]) -> Option<Vec<u64>> {
         let Layout::Chunked { chunk } = &self.layout else { return None };
@@ -78,7 +83,7 @@ fn sort_out(
 }
 
 impl Container {
-    fn known(&self, s: &mut State, id: u64) -> Result<RemoteBlock> {
+    pub(super) fn known(&self, s: &mut State, id: u64) -> Result<RemoteBlock> {
         let h = self.header(s, ObjectId(id))?;
         let form = Form::of(&h, || format!("{}: dataset {id:#x}", self.name()))?;
         let open = s.datasets.get(&id).and_then(Weak::upgrade);
@@ -211,8 +216,7 @@ impl Container {
         }
         for (id, least) in s.others.batch.resized.clone() {
             let Some(least) = least else { continue };
-            let theirs: Vec<_> =
-                s.others.blocks.iter().filter(|k| keys::id(k) == Some(id)).cloned().collect();
+            let theirs = s.others.blocks_of(id);
             // Changes of an object that others deleted were given up.
             if theirs.is_empty() || self.ledger.get(&keys::of(keys::HEADER, id))?.is_none() {
                 continue;
@@ -236,7 +240,7 @@ impl Container {
         if out.is_empty() {
             return Ok(out);
         }
-        let merged = self.ledger.unmerged().into_iter().find(|(k, _)| k == key);
+        let merged = self.ledger.unmerged_under(key).into_iter().find(|(k, _)| k == key);
         let base = self.load_block(known, key, &merged.and_then(|(_, base)| base))?;
         let theirs = self.load_block(known, key, &self.ledger.committed(key)?)?;
         let unit = known.unit.max(1);
@@ -361,7 +365,7 @@ impl Container {
     }
 
     fn cut_theirs(&self, s: &mut State, id: u64) -> Result<()> {
-        let theirs: Vec<_> = s.others.blocks.iter().filter(|k| keys::id(k) == Some(id)).cloned().collect();
+        let theirs = s.others.blocks_of(id);
         if theirs.is_empty() {
             return Ok(());
         }

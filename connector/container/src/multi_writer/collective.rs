@@ -205,17 +205,24 @@ impl Container {
         self.handles.closed.lock().extend(closed);
         // All of them, whatever fails.
         let mut state = self.state();
-        aside.into_iter().fold(done, |done, one| done.and(self.stage_again(&mut state, one)))
+        let s = &mut *state;
+        let theirs = s.others.aside.take().map(|aside| aside.theirs).filter(|_| !aside.is_empty());
+        let done = aside.into_iter().fold(done, |done, one| done.and(self.stage_again(s, one)));
+        for (key, their) in theirs.into_iter().flatten() {
+            s.others.theirs.entry(key).or_insert(their);
+        }
+        done
     }
 
     fn stage_again(&self, s: &mut State, one: SetAside) -> Result<()> {
+        // Others have changed it, too, before or meanwhile, and that is still to be merged.
+        let is_contested = one.is_contested || self.ledger.committed(&one.key)? != one.base;
         match one.value {
             Some(value) => self.ledger.put(&one.key, value)?,
             None => self.ledger.delete(&one.key)?,
         }
-        // Others have changed it, too, and that is still to be merged.
-        if let Some(base) = one.base {
-            self.ledger.contest_from(&one.key, base);
+        if is_contested {
+            self.ledger.contest_from(&one.key, one.base);
         }
         if let Some(theirs) = one.theirs {
             s.others.theirs.entry(one.key).or_insert(theirs);
@@ -281,16 +288,19 @@ impl Container {
             value.map_or_else(|| Ok(Vec::new()), |value| extents_of(key, value))
         };
         let mut aside = Vec::new();
-        let mut contested: BTreeMap<Bytes, Option<Bytes>> = self.ledger.unmerged().into_iter().collect();
+        let contested: BTreeSet<Bytes> = self.ledger.unmerged().into_iter().map(|(key, _)| key).collect();
         for (key, value) in self.ledger.staged(&[]) {
             if !is_element(&key, value.as_ref()) {
                 let new = list(&key, value.clone())?;
-                let mut freed = list(&key, self.ledger.base(&key)?)?;
+                let base = self.ledger.base(&key)?;
+                let mut freed = list(&key, base.clone())?;
                 freed.retain(|extent| !new.contains(extent));
-                let (base, theirs) = (contested.remove(&key), s.others.theirs.remove(&key));
-                aside.push(SetAside { key, value, freed, base, theirs });
+                let (is_contested, theirs) = (contested.contains(&key), s.others.theirs.remove(&key));
+                aside.push(SetAside { key, value, freed, base, is_contested, theirs });
             }
         }
+        let keys = aside.iter().map(|one| one.key.clone()).collect();
+        s.others.aside = Some(Aside { keys, theirs: BTreeMap::new() });
         for one in &aside {
             one.freed.iter().try_for_each(|extent| self.ledger.keep_payload(extent))?;
             self.ledger.unstage(&one.key)?;
@@ -305,7 +315,15 @@ struct SetAside {
     value: Option<Bytes>,
     /// What it gives back.
     freed: Vec<Extent>,
-    /// Where others have changed it, too: what both started from.
-    base: Option<Option<Bytes>>,
+    /// What it started from.
+    base: Option<Bytes>,
+    /// Others have changed it, too.
+    is_contested: bool,
     theirs: Option<RemoteChange>,
+}
+
+/// Which keys are set aside, and what others committed meanwhile that concerns them.
+pub(super) struct Aside {
+    pub(super) keys: BTreeSet<Bytes>,
+    pub(super) theirs: BTreeMap<Bytes, RemoteChange>,
 }

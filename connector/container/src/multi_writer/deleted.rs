@@ -13,16 +13,6 @@ use bytes::Bytes;
 const OWNED: [u8; 7] =
     [keys::HEADER, keys::LINK, keys::ATTRIBUTE, keys::BLOCK, keys::SEGMENT, keys::USAGE, keys::ORPHAN];
 
-/// The group and the name of a link to an object that others took away.
-pub(super) fn last_link(s: &State, id: u64) -> Option<(u64, String)> {
-    s.others.theirs.iter().find_map(|(key, their)| {
-        let before = their.before.clone().filter(|_| key.first() == Some(&keys::LINK))?;
-        let r: LinkRecord = record::decode(before, String::new).ok()?;
-        let name = String::from_utf8_lossy(keys::name(key, &r.name)).into_owned();
-        (r.hard == Some(id)).then_some((keys::id(key)?, format!("/{name}")))
-    })
-}
-
 impl Container {
     /// Who deletes an object does not look at what others are about to write into it: their changes of it stay out.
     pub(super) fn give_up_deleted(&self, s: &mut State) -> Result<()> {
@@ -85,7 +75,7 @@ impl Container {
     }
 
     fn tell_of_deleted(&self, s: &mut State, id: u64, header: &[u8], is_half: bool) {
-        let (id, name) = last_link(s, id).unwrap_or((id, String::new()));
+        let (id, name) = self.lost_link(s, id).unwrap_or((id, String::new()));
         self.conflict(s, header, id, format!("{name}, which was deleted,"), Settle::Delete);
         if is_half {
             // What was moved there has lost its old place.
@@ -121,16 +111,14 @@ impl Container {
     /// New links of ours to an object that is gone, and their groups. They stay out, which is noted.
     fn new_links_to(&self, s: &mut State, id: u64) -> Result<Vec<(Bytes, u64)>> {
         let mut found = Vec::new();
-        for (key, value) in self.ledger.staged(&[keys::LINK]) {
-            let Some(value) = value else { continue };
+        for key in self.staged_links_to(s, id)? {
+            let Some(value) = self.ledger.get(&key)? else { continue };
             let r: LinkRecord = record::decode(value, || "a new link".into())?;
-            if r.hard == Some(id) {
-                let group = keys::id(&key).unwrap_or_default();
-                let name = keys::name(&key, &r.name).to_vec();
-                let what = format!(", link {},", show(&name));
-                self.conflict(s, &keys::of(keys::HEADER, id), group, what, Settle::Delete);
-                found.push((key, group));
-            }
+            let group = keys::id(&key).unwrap_or_default();
+            let name = keys::name(&key, &r.name).to_vec();
+            let what = format!(", link {},", show(&name));
+            self.conflict(s, &keys::of(keys::HEADER, id), group, what, Settle::Delete);
+            found.push((key, group));
         }
         Ok(found)
     }
@@ -146,7 +134,7 @@ impl Container {
     /// Gives up what is staged under a key: what it brought is given back, what it gave back is kept.
     pub(super) fn give_up(&self, s: &mut State, key: &[u8]) -> Result<()> {
         let base = self.ledger.base(key)?;
-        let ours = self.ledger.staged(key).into_iter().find(|(k, _)| k == key).and_then(|(_, v)| v);
+        let ours = if self.ledger.is_staged(key) { self.ledger.get(key)? } else { None };
         self.exchange(key, base, ours)?;
         self.ledger.unstage(key)?;
         let mut blocks = self.blocks.lock();

@@ -1,6 +1,7 @@
 //! A batch that meets a conflict and is dropped: nothing of it is committed, and the writer sees the newest version.
 
-use super::{RemoteChanges, reload_all};
+use super::reload_all;
+use crate::attribute::take_back;
 use crate::container::State;
 use crate::heap::HeapState;
 use crate::{Container, OnConflict, Result};
@@ -31,7 +32,8 @@ impl Container {
         s.edition += 1;
         s.lists.forget_all();
         s.heap = HeapState::default();
-        s.others = RemoteChanges::default();
+        let dropped = std::mem::take(&mut s.others);
+        take_back(s, dropped.batch.attributes);
         Ok(())
     }
 

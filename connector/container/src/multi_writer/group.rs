@@ -67,8 +67,11 @@ impl Container {
 
 /// Blocks depend on their dataset's header: its dimensions, and that it is there. An object whose header or attributes are
 /// changed depends on all that belongs to it. Of other keys, several depend on each other: links, heaps, marks of deletion.
+///
+/// Everything depends on all marks: what goes with a group that lost its last link has a record of its own only when it is deleted,
+/// and which groups lead to an object, by how many links, shows no key of the object.
 fn conditions_of<'a>(staged: impl Iterator<Item = &'a Bytes>) -> Option<Vec<Bytes>> {
-    let mut conditions = BTreeSet::new();
+    let mut conditions = BTreeSet::from([Bytes::from_static(&[keys::ORPHAN])]);
     for key in staged {
         let (letter, id) = (*key.first()?, keys::id(key)?);
         let of = |letter| Bytes::from(keys::of(letter, id));
@@ -90,10 +93,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_depend_on_themselves_and_their_header() {
+    fn blocks_depend_on_themselves_their_header_and_marks() {
         let block = Bytes::from(keys::block(7, &[1, 2]));
         let header = Bytes::from(keys::of(keys::HEADER, 7));
-        assert_eq!(conditions_of([&block].into_iter()), Some(vec![block.clone(), header]));
+        let marks = Bytes::from_static(&[keys::ORPHAN]);
+        assert_eq!(conditions_of([&block].into_iter()), Some(vec![block.clone(), header, marks]));
     }
 
     #[test]

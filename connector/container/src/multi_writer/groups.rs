@@ -50,8 +50,8 @@ impl Container {
         }
         loop {
             let mut pairs = Vec::new();
-            for (key, base) in self.ledger.unmerged() {
-                if base.is_none() && key.first() == Some(&keys::LINK) {
+            for (key, base) in self.ledger.unmerged_under(&[keys::LINK]) {
+                if base.is_none() {
                     pairs.extend(self.pair(key)?);
                 }
             }
@@ -61,6 +61,7 @@ impl Container {
             for pair in pairs {
                 self.join(s, &pair)?;
             }
+            self.forget_links(s);
         }
     }
 

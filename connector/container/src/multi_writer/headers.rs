@@ -166,8 +166,10 @@ impl Container {
         for (key, value) in self.ledger.staged(&keys::of(keys::ATTRIBUTE, id)) {
             let Some(value) = value else { continue };
             let mut r: AttributeRecord = decode(value, || "a new attribute".into())?;
-            if i64::from(r.creation_order) >= first && self.ledger.base(&key)?.is_none() {
-                r.creation_order = u32::try_from(i64::from(r.creation_order) + by).unwrap_or(u32::MAX);
+            let order = i64::from(r.creation_order);
+            let of = |r: AttributeRecord| Some(i64::from(r.creation_order));
+            if order >= first && self.is_new_order(&key, Some(order), of)? {
+                r.creation_order = u32::try_from(order + by).unwrap_or(u32::MAX);
                 puts.push((key, r.encode_to_vec()));
             }
         }
@@ -179,13 +181,24 @@ impl Container {
             let Some(value) = value else { continue };
             let mut r: LinkRecord = decode(value, || "a new link".into())?;
             if let Some(order) = r.creation_order.filter(|o| *o >= first)
-                && self.ledger.base(&key)?.is_none()
+                && self.is_new_order(&key, r.creation_order, |r: LinkRecord| r.creation_order)?
             {
                 r.creation_order = Some(order.saturating_add(by));
                 puts.push((key, r.encode_to_vec()));
             }
         }
         Ok(())
+    }
+
+    /// Whether this batch gave an order: to something new, or to what it made anew under a name that was there.
+    fn is_new_order<R: Message + Default>(
+        &self,
+        key: &[u8],
+        now: Option<i64>,
+        order: impl Fn(R) -> Option<i64>,
+    ) -> Result<bool> {
+        let Some(base) = self.ledger.base(key)? else { return Ok(true) };
+        Ok(order(decode(base, || "what two writers made anew".into())?) != now)
     }
 
     /// Adds to counts what merging links and attributes changed of them.

@@ -42,9 +42,17 @@ impl Container {
         };
         let ((a, x), (b, y)) = (done(&base, &theirs), done(&base, &ours));
         // Both may have deleted the same blobs: so many are gone at least, and what lives is never taken for dead.
-        let live = (base.live + a + b).saturating_sub(x.max(y));
+        let gone = y.max(x + self.deleted_apart_of(s, &c.key, y)?);
+        let live = (base.live + a + b).saturating_sub(gone);
         let both = UsageRecord { length: theirs.length, used: theirs.used.max(ours.used), live };
         self.settle_usage(s, &c.key, (live > 0).then_some(both))
+    }
+
+    fn deleted_apart_of(&self, s: &mut State, key: &[u8], all: u64) -> Result<u64> {
+        match (keys::id(key), keys::rest(key).try_into()) {
+            (Some(owner), Ok(number)) => self.deleted_apart(s, owner, u32::from_be_bytes(number), all),
+            _ => Ok(0),
+        }
     }
 
     /// Stages the usage that both agree on; without one, the segment goes.

@@ -59,7 +59,7 @@ impl Container {
     }
 
     /// Whether a changed link is half of what this batch did to an object: it loses one link and gets another.
-    pub(super) fn is_linked_anew(&self, s: &State, key: &[u8], ours: Option<&Bytes>) -> Result<bool> {
+    pub(super) fn is_linked_anew(&self, s: &mut State, key: &[u8], ours: Option<&Bytes>) -> Result<bool> {
         if key.first() != Some(&keys::LINK) {
             return Ok(false);
         }
@@ -67,11 +67,6 @@ impl Container {
             return Ok(s.others.batch.unlinked.contains(&id));
         }
         let Some(id) = hard(self.ledger.base(key)?.as_ref())? else { return Ok(false) };
-        for (_, value) in self.ledger.staged(&[keys::LINK]) {
-            if hard(value.as_ref())? == Some(id) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(!self.staged_links_to(s, id)?.is_empty())
     }
 }

@@ -11,25 +11,31 @@ mod blocks;
 mod collective;
 mod conflict;
 mod deleted;
+mod deleted_blobs;
 mod doubt;
 mod dropping;
 mod group;
 mod groups;
 mod headers;
 mod heap;
+mod link_index;
 mod links;
 mod orphans;
 mod tree;
 mod variable_length;
 
+use crate::attribute::EarlierPlace;
 use crate::container::State;
 use crate::dataset::Dataset;
 use crate::filters::unlocked::without_locks;
+use crate::record::{LinkRecord, decode};
 use crate::{Container, ErrorKind, OnConflict, Result, keys};
 use batch::{Batch, Changed};
 use bytes::Bytes;
 use h5lake_ledger::{Branch, EntryChange};
+use link_index::LinkIndex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Weak;
 
 pub(crate) use conflict::Conflict;
@@ -77,6 +83,13 @@ pub(crate) struct RemoteChanges {
     in_doubt: Option<Batch>,
     /// Of headers that are not merged yet, where the orders of our new attributes and links begin since they were shifted.
     shifted: BTreeMap<Bytes, (i64, i64)>,
+    /// What others do while changes are set aside.
+    aside: Option<collective::Aside>,
+    /// What links lead to, while a merge asks.
+    links: LinkIndex,
+    /// How often merges looked at a link.
+    #[cfg(test)]
+    looks: usize,
     /// Whether others commit all the time.
     contention: group::Contention,
     /// The batch is a branch that is being merged: its name, and the version that it began with.
@@ -87,6 +100,40 @@ impl RemoteChanges {
     /// From now on the batch is this branch.
     pub(crate) fn merges(&mut self, branch: &Branch) {
         self.branch = Some((branch.name.to_string(), branch.base));
+    }
+
+    /// With nothing staged there is nothing to merge.
+    fn forget_unmerged(&mut self) {
+        self.theirs.clear();
+        self.blocks.clear();
+        self.fixes.clear();
+        self.refused.clear();
+        self.shifted.clear();
+        self.changed = Changed::default();
+    }
+
+    /// How often merges looked at a link.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> usize {
+        self.looks
+    }
+
+    /// How much is known of others' commits.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.theirs.len() + self.blocks.len() + self.fixes.len() + self.shifted.len()
+    }
+
+    /// The blocks of a dataset that they changed.
+    fn blocks_of(&self, id: u64) -> Vec<Bytes> {
+        let prefix = keys::of(keys::BLOCK, id);
+        let from = self.blocks.range::<[u8], _>((Bound::Included(&prefix[..]), Bound::Unbounded));
+        from.take_while(|key| key.starts_with(&prefix)).cloned().collect()
+    }
+
+    /// Where open attributes were before this batch.
+    pub(crate) fn earlier_places(&mut self) -> &mut Vec<EarlierPlace> {
+        &mut self.batch.attributes
     }
 
     /// Whether what both did alike is one change, although neither knew of the other. A writer may have counted on what it read; the
@@ -121,7 +168,7 @@ impl Container {
     }
 
     /// Commits on top of what others committed. `prepare` comes between learning of that and merging with it.
-    fn commit_with_others(&self, prepare: &dyn Fn(&mut State) -> Result<()>) -> Result<()> {
+    pub(crate) fn commit_with_others(&self, prepare: &dyn Fn(&mut State) -> Result<()>) -> Result<()> {
         let mut state = self.state();
         let s = &mut *state;
         let mut hold = None;
@@ -181,7 +228,7 @@ impl Container {
         if self.ledger.staged_bytes() == 0 {
             // The next batch begins at this version.
             self.begin_batch(s);
-            s.others.changed = Changed::default();
+            s.others.forget_unmerged();
         }
         let reload = std::mem::take(&mut s.others.reload);
         let open: Vec<_> =
@@ -238,7 +285,14 @@ impl Container {
                 s.others.blocks.insert(c.key.clone());
             }
             let gone = c.key.first() == Some(&keys::LINK) && c.before.is_some();
-            if c.key.first() == Some(&keys::HEADER) || gone || contested.contains(&c.key) {
+            if gone {
+                note_lost_link(s, &c);
+            }
+            let is_structure = c.key.first() == Some(&keys::HEADER) || gone;
+            if let Some(aside) = s.others.aside.as_mut().filter(|a| is_structure || a.keys.contains(&c.key)) {
+                note(&mut aside.theirs, c.clone());
+            }
+            if is_structure || contested.contains(&c.key) {
                 note(&mut s.others.theirs, c);
             }
         }
@@ -278,11 +332,13 @@ impl Container {
             s.others.changed = Changed::default();
             return Ok(());
         }
+        self.forget_links(s);
         self.give_up_deleted(s)?;
         self.join_groups(s)?;
         self.shift_orders(s)?;
         self.each_contest(s, keys::LINK, Self::merge_link)?;
         self.each_contest(s, keys::ATTRIBUTE, Self::merge_attribute)?;
+        self.meet_deleted_blobs(s)?;
         self.each_contest(s, keys::USAGE, Self::merge_usage)?;
         self.each_contest(s, keys::HEADER, Self::merge_header)?;
         self.fix_headers(s)?;
@@ -293,6 +349,7 @@ impl Container {
         self.each_contest(s, keys::BLOCK, Self::merge_block)?;
         self.mark_unlinked(s)?;
         self.give_up_counters()?;
+        self.forget_links(s);
         s.others.theirs.clear();
         s.others.blocks.clear();
         s.others.changed = Changed::default();
@@ -318,11 +375,9 @@ impl Container {
         letter: u8,
         merge: fn(&Self, &mut State, ThreeWay) -> Result<()>,
     ) -> Result<()> {
-        for (key, base) in self.ledger.unmerged() {
-            if key.first() == Some(&letter) {
-                let (theirs, ours) = (self.ledger.committed(&key)?, self.ledger.get(&key)?);
-                merge(self, s, ThreeWay { key, base, theirs, ours })?;
-            }
+        for (key, base) in self.ledger.unmerged_under(&[letter]) {
+            let (theirs, ours) = (self.ledger.committed(&key)?, self.ledger.get(&key)?);
+            merge(self, s, ThreeWay { key, base, theirs, ours })?;
         }
         Ok(())
     }
@@ -339,13 +394,15 @@ fn note(theirs: &mut BTreeMap<Bytes, RemoteChange>, c: EntryChange) {
     theirs.insert(c.key, RemoteChange { before, version: c.version, host: c.host, pid: c.pid });
 }
 
-fn reload_all(open: &[std::sync::Arc<Dataset>]) -> Result<()> {
-    for dataset in open {
-        // One that was deleted meanwhile keeps its last shape.
-        match dataset.reload() {
-            Err(e) if e.kind() == ErrorKind::NotFound => (),
-            other => other?,
-        }
+/// An open dataset that goes with this link is called by its name.
+fn note_lost_link(s: &State, c: &EntryChange) {
+    let before = c.before.clone().and_then(|before| decode::<LinkRecord>(before, String::new).ok());
+    let Some(before) = before else { return };
+    if let Some(open) = before.hard.and_then(|id| s.datasets.get(&id)).and_then(Weak::upgrade) {
+        open.note_lost_link(String::from_utf8_lossy(keys::name(&c.key, &before.name)).into_owned());
     }
-    Ok(())
+}
+
+fn reload_all(open: &[std::sync::Arc<Dataset>]) -> Result<()> {
+    open.iter().try_for_each(|dataset| dataset.reload_if_there())
 }

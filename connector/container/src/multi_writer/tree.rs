@@ -1,7 +1,6 @@
 //! What a merge must not do to the tree: delete what another writer has just changed, take in changes of what another
 //! writer deletes, or leave a group that no path leads to.
 
-use super::deleted::last_link;
 use super::{RemoteChange, Settle};
 use crate::container::State;
 use crate::ids::ROOT;
@@ -47,7 +46,7 @@ impl Container {
                 Ok(by.is_some())
             })?;
             if let Some(by) = by {
-                let (group, name) = self.removed_link(id)?;
+                let (group, name) = self.removed_link(s, id)?;
                 let what = format!("{name}, which this batch deletes,");
                 self.whole_conflict(s, group, what, Some(&by), Settle::Overrule);
             }
@@ -71,7 +70,7 @@ impl Container {
                 Ok(ours)
             })?;
             if ours {
-                let (group, name) = last_link(s, id).unwrap_or((id, String::new()));
+                let (group, name) = self.lost_link(s, id).unwrap_or((id, String::new()));
                 let what = format!("{name}, which was deleted,");
                 self.whole_conflict(s, group, what, Some(&their), Settle::Delete);
             }
@@ -117,7 +116,7 @@ impl Container {
         }
         self.reach(s, &mut wanted)?;
         for id in wanted {
-            let (group, name) = self.removed_link(id)?;
+            let (group, name) = self.removed_link(s, id)?;
             let what = format!("{name}, which the moves of two writers would make unreachable,");
             self.whole_conflict(s, group, what, Some(&their), Settle::MoveBack);
         }
@@ -176,24 +175,15 @@ impl Container {
         Ok(all)
     }
 
-    fn header_if_there(&self, s: &mut State, id: u64) -> Result<Option<std::sync::Arc<HeaderRecord>>> {
+    pub(super) fn header_if_there(
+        &self,
+        s: &mut State,
+        id: u64,
+    ) -> Result<Option<std::sync::Arc<HeaderRecord>>> {
         match self.header(s, ObjectId(id)) {
             Ok(h) => Ok(Some(h)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }
-    }
-
-    /// The group and the name of a link to an object that this batch takes away.
-    fn removed_link(&self, id: u64) -> Result<(u64, String)> {
-        for (key, value) in self.ledger.staged(&[keys::LINK]) {
-            let Some(before) = self.ledger.base(&key)? else { continue };
-            if hard(value.as_ref())? != Some(id) && hard(Some(&before))? == Some(id) {
-                let r: LinkRecord = decode(before, || "a link".into())?;
-                let name = String::from_utf8_lossy(keys::name(&key, &r.name)).into_owned();
-                return Ok((keys::id(&key).unwrap_or_default(), format!("/{name}")));
-            }
-        }
-        Ok((id, String::new()))
     }
 }

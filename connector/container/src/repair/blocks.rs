@@ -38,7 +38,7 @@ impl Repair<'_> {
         if let Err(e) = Fragments::decode(r.clone(), usize::MAX) {
             return Ok((lost_block(length), Some(e.to_string())));
         }
-        let mut why = None;
+        let (mut why, mut written) = (None, Vec::new());
         for p in &mut r.pieces {
             if p.extent.is_empty() {
                 continue;
@@ -62,7 +62,11 @@ impl Repair<'_> {
                 continue;
             }
             match self.payload(&extent, p.skip, p.length)? {
-                Ok(bytes) => (p.extent, p.skip) = (self.to.write_payload(&bytes)?.to_bytes(), 0),
+                Ok(bytes) => {
+                    let anew = self.to.write_payload(&bytes)?;
+                    (p.extent, p.skip) = (anew.to_bytes(), 0);
+                    written.push(anew);
+                }
                 Err(lost) => {
                     *p = lost_piece(p.offset, p.length);
                     why = Some(lost);
@@ -70,6 +74,10 @@ impl Repair<'_> {
             }
         }
         if r.encoded && why.is_some() {
+            // What was written of it is of no use without the rest.
+            for extent in written {
+                self.to.free_payload(&extent)?;
+            }
             return Ok((lost_block(length), why));
         }
         if why.is_some() {
@@ -126,8 +134,6 @@ impl Repair<'_> {
             Some(why) => (lost_block(length), Some(why)),
             None => self.block_anew(value, length)?,
         };
-        // A chunk is lost as a whole.
-        let value = if why.is_some() { lost_block(length) } else { value };
         self.to.put(key, value)?;
         if let Some(why) = why {
             self.lose("block", key, why);

@@ -217,6 +217,45 @@ fn a_lost_chunk_answers_an_error_until_it_is_written_whole() {
     }
 }
 
+/// A chunk that was written in parts has several payloads.
+#[test]
+fn what_is_whole_of_a_damaged_chunk_is_kept_and_nothing_is_written_for_nothing() {
+    const ROWS: u64 = 40_000;
+    for (from, to) in [(file(), memory()), (memory(), file())] {
+        let c = from.create();
+        let spec = dataset_spec(1, simple(&[ROWS], &[ROWS]), Layout::Chunked { chunk: vec![ROWS] });
+        let d = dataset(&c, b"plain", spec);
+        let part = |start: u64, n: u64| Selection::Hyperslab {
+            start: vec![start],
+            stride: vec![1],
+            count: vec![n],
+            block: vec![1],
+        };
+        let data = noise(ROWS as usize, 5);
+        for (start, n) in [(0, 15_000), (25_000, 15_000)] {
+            d.write(&part(start, n), &data[start as usize..(start + n) as usize]).unwrap();
+            c.flush().unwrap();
+        }
+        d.write(&part(16_000, 8000), &[PLAIN; 8000]).unwrap();
+        c.flush().unwrap();
+        drop((d, c));
+        spoil(&from, PLAIN, 7000);
+        let done = mend(&from, &to);
+        let lost: Vec<_> = done.lost.iter().map(|f| f.what.as_str()).collect();
+        assert_eq!(lost, ["chunk [0] of /plain"], "{:#?}", done.lost);
+        assert_eq!(check(&to), 1);
+        let c = to.open(Access::ReadOnly);
+        let d = c.dataset(id(&c, c.root(), b"plain")).unwrap();
+        let mut out = vec![0; 15_000];
+        for start in [0, 25_000] {
+            d.read(&part(start, 15_000), &mut out).unwrap();
+            assert!(out == data[start as usize..][..15_000]);
+        }
+        d.read(&part(16_000, 10), &mut out[..10]).unwrap_err();
+        drop((d, c));
+    }
+}
+
 #[test]
 fn a_lost_chunk_can_be_deleted_and_copied_again() {
     let (from, to, third) = (file(), memory(), file());

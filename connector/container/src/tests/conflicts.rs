@@ -214,6 +214,49 @@ fn a_move_is_done_whole_or_not_at_all() {
     }
 }
 
+/// Nothing was moved, so nothing of a move can be lost.
+#[test]
+fn a_move_that_failed_is_no_move() {
+    for p in places() {
+        let [a, b] = writers_that(&p, OnConflict::Last, |c| {
+            c.link_create(c.root(), b"s", soft(b"d"), CharSet::Utf8).unwrap();
+            c.link_create(c.root(), b"taken", soft(b"e"), CharSet::Utf8).unwrap();
+        });
+        let e = b.link_move(b.root(), b"s", b.root(), b"taken", None).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::AlreadyExists, "{e}");
+        for c in [&a, &b] {
+            c.link_delete(c.root(), b"s").unwrap();
+            c.flush().unwrap();
+        }
+        drop((a, b));
+        let c = check(&p);
+        assert_eq!(c.links(c.root(), Index::Name, Order::Native).unwrap().len(), 1);
+    }
+}
+
+/// More objects than a writer keeps the authors of.
+#[test]
+fn what_nobody_changed_is_deleted_however_much_others_did() {
+    let p = memory();
+    let [a, b] = writers_that(&p, OnConflict::Merge, |c| {
+        group(c, c.root(), b"g", CreationOrder::default());
+        group(c, c.root(), b"h", CreationOrder::default());
+        group(c, c.root(), b"many", CreationOrder::default());
+    });
+    let many = find(&a, b"many");
+    for n in 0..17_000 {
+        group(&a, many, format!("{n}").as_bytes(), CreationOrder::default());
+    }
+    a.set_comment(find(&a, b"h"), Some(b"new")).unwrap();
+    a.flush().unwrap();
+    b.link_delete(b.root(), b"g").unwrap();
+    b.flush().unwrap();
+    b.link_delete(b.root(), b"h").unwrap();
+    b.flush().unwrap();
+    drop((a, b));
+    assert!(!there(&check(&p), b"g"));
+}
+
 #[test]
 fn a_hard_link_and_a_deletion_are_a_move_too() {
     for p in places() {

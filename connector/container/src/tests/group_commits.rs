@@ -1,8 +1,9 @@
 //! Writers of a distant store whose commits go together.
 
-use super::many::{all, check, chunked, find, open, options, part};
+use super::many::{all, apart, check, chunked, find, open, options, part, there, writers_that};
 use super::*;
 use object_stores::{LatencyStore, MemoryStore, ObjectStoreExt, Pace};
+use std::cell::Cell;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -81,4 +82,101 @@ fn commits_that_are_apart_go_together_and_others_are_merged_or_told() {
     assert!(versions < WRITERS * COMMITS, "{versions} versions");
     assert!(conflicts.into_inner() > 0, "the element of all was fought for");
     assert_eq!(queued(&store), 0, "nothing is left in the queue");
+}
+
+/// Between the look of a writer at others' commits and its own, which is queued, another one commits `between`.
+fn queue_around(p: &Place, b: &Container, between: impl Fn()) -> Result<()> {
+    // Commits on even versions are queued in tests.
+    while !b.ledger.version().is_multiple_of(2) {
+        let other = apart(p);
+        other.set_comment(other.root(), Some(&[b'0' + b.ledger.version() as u8 % 10])).unwrap();
+        other.flush().unwrap();
+        b.ledger.advance(&|_| false).unwrap();
+    }
+    let is_first = Cell::new(true);
+    b.commit_with_others(&|_| {
+        if is_first.replace(false) {
+            between();
+        }
+        Ok(())
+    })
+}
+
+fn deep(c: &Arc<Container>) {
+    let above = group(c, c.root(), b"g0", CreationOrder::default());
+    let g = group(c, above, b"in", CreationOrder::default());
+    let d = c.create_dataset(chunked(10, 10, false)).unwrap();
+    c.link_create(g, b"d", LinkTarget::Hard(d.id()), CharSet::Utf8).unwrap();
+    d.container().dataset(d.id()).unwrap().write(&Selection::All, &[1; 40]).unwrap();
+    group(c, c.root(), b"other", CreationOrder::default());
+}
+
+/// The record of the deletion names neither the dataset nor the group that it is in.
+#[test]
+fn what_is_written_below_a_group_that_is_deleted_meanwhile_is_told() {
+    for is_open in [true, false] {
+        for is_moved in [true, false] {
+            let p = memory();
+            let [a, b] = writers_that(&p, OnConflict::Merge, deep);
+            if is_moved {
+                a.link_move(a.root(), b"g0", find(&a, b"other"), b"moved", None).unwrap();
+                a.flush().unwrap();
+                b.refresh().unwrap();
+            }
+            let path: &[u8] = if is_moved { b"other/moved" } else { b"g0" };
+            let d = open(&b, &[path, b"/in/d"].concat());
+            d.write(&Selection::All, &[2; 40]).unwrap();
+            let held = is_open.then(|| a.open_object(find(&a, path)).unwrap());
+            let e = queue_around(&p, &b, || {
+                let name: &[u8] = if is_moved { b"other" } else { b"g0" };
+                a.link_delete(a.root(), name).unwrap();
+                a.flush().unwrap();
+            });
+            let e = e.unwrap_err();
+            assert!(e.kind() == ErrorKind::Conflict && e.to_string().contains("which was deleted"), "{e}");
+            drop((d, held));
+            a.flush().unwrap();
+            drop((a, b));
+            assert!(!there(&check(&p), path));
+        }
+    }
+}
+
+/// One link of several goes: what is below it stays, and so does what is written there.
+#[test]
+fn what_is_written_below_a_group_that_lost_one_of_two_links_stays() {
+    let p = memory();
+    let [a, b] = writers_that(&p, OnConflict::Fail, |c| {
+        deep(c);
+        let g = LinkTarget::Hard(find(c, b"g0/in"));
+        c.link_create(find(c, b"other"), b"again", g, CharSet::Utf8).unwrap();
+    });
+    open(&b, b"g0/in/d").write(&Selection::All, &[2; 40]).unwrap();
+    queue_around(&p, &b, || {
+        a.link_delete(a.root(), b"g0").unwrap();
+        a.flush().unwrap();
+    })
+    .unwrap();
+    drop((a, b));
+    assert_eq!(all(&open(&check(&p), b"other/again/d")), [2; 40]);
+}
+
+/// Else each object that somebody makes would break all commits that wait.
+#[test]
+fn who_makes_objects_marks_no_deletion() {
+    for p in places() {
+        let [a, b] = writers_that(&p, OnConflict::Fail, deep);
+        group(&a, a.root(), b"new", CreationOrder::default());
+        dataset(&a, b"set", chunked(10, 10, false));
+        assert!(a.ledger.staged(&[keys::ORPHAN]).is_empty());
+        a.flush().unwrap();
+        // A mark that was committed goes with a link.
+        let unlinked = b.create_group(GroupSpec::default()).unwrap();
+        b.flush().unwrap();
+        b.link_create(b.root(), b"late", LinkTarget::Hard(unlinked.id()), CharSet::Utf8).unwrap();
+        b.flush().unwrap();
+        drop((unlinked, a, b));
+        let c = check(&p);
+        assert!(there(&c, b"new") && there(&c, b"set") && there(&c, b"late"));
+    }
 }

@@ -558,3 +558,29 @@ fn elements_that_are_committed_alone_give_nothing_back_for_what_waits() {
         }
     }
 }
+
+#[test]
+fn who_only_refreshes_remembers_nothing_of_others() {
+    for p in places() {
+        let [a, b] = writers(&p, |c| drop(dataset(c, b"d", chunked(100, 10, false))));
+        for n in 0..20u8 {
+            let name = [b'g', n + 1];
+            group(&a, a.root(), &name, CreationOrder::default());
+            open(&a, b"d").write(&part(u64::from(n), 1), &[n; 4]).unwrap();
+            a.flush().unwrap();
+            a.link_delete(a.root(), &name).unwrap();
+            a.flush().unwrap();
+            b.refresh().unwrap();
+            assert_eq!(b.state().others.remembered(), 0);
+        }
+        // What is staged is merged with all that came since.
+        b.attr_create(b.root(), b"x", attr_spec(1, 1)).unwrap();
+        a.attr_create(a.root(), b"y", attr_spec(1, 1)).unwrap();
+        a.flush().unwrap();
+        b.refresh().unwrap();
+        assert!(b.state().others.remembered() > 0);
+        b.flush().unwrap();
+        drop((a, b));
+        check(&p);
+    }
+}

@@ -260,3 +260,40 @@ fn numbers_are_the_same_again_once_they_are_forgotten() {
     make(&all_of_them, b"b");
     assert_eq!(find(&all_of_them[0], b"b"), find(&all_of_them[1], b"b"));
 }
+
+/// What waits to be committed by all is merged with what another program did meanwhile.
+#[test]
+fn what_is_set_aside_keeps_what_another_program_did() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make(&all_of_them, b"d");
+        make(&all_of_them, b"gone");
+        all_of_them.iter().for_each(|c| c.set_comment(find(c, b"d"), Some(b"old")).unwrap());
+        flush(&all_of_them);
+        let other = super::many::apart(&p);
+        for c in &all_of_them {
+            group(c, c.root(), b"ours", CreationOrder::default());
+            c.attr_create(c.root(), b"ours", attr_spec(1, 1)).unwrap();
+            c.set_comment(find(c, b"d"), Some(b"ours")).unwrap();
+            c.set_comment(find(c, b"gone"), Some(b"ours")).unwrap();
+        }
+        group(&other, other.root(), b"theirs", CreationOrder::default());
+        other.attr_create(other.root(), b"theirs", attr_spec(1, 1)).unwrap();
+        other.attr_create(find(&other, b"d"), b"theirs", attr_spec(1, 1)).unwrap();
+        other.link_delete(other.root(), b"gone").unwrap();
+        other.flush().unwrap();
+        write(&all_of_them[0], b"d", 0, 4, 1);
+        write(&all_of_them[1], b"d", 4, 4, 2);
+        all_of_them.iter().for_each(|c| c.commit_elements().unwrap());
+        let told = all_of_them[0].flush_for_all().unwrap_err();
+        assert!(told.to_string().contains("/gone, which was deleted,"), "{told}");
+        all_of_them[1].flush_elements().unwrap();
+        drop((all_of_them, other));
+        let c = check(&p);
+        assert!(there(&c, b"ours") && there(&c, b"theirs") && !there(&c, b"gone"));
+        assert_eq!(c.attr_count(c.root()).unwrap(), 2);
+        assert_eq!(c.comment(find(&c, b"d")).unwrap().unwrap(), b"ours");
+        assert!(all(&open(&c, b"d")) == [[1; 16], [2; 16]].concat());
+        drop(c);
+    }
+}

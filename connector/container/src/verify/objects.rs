@@ -5,7 +5,9 @@ use crate::chunk::fragments::Fragments;
 use crate::chunk::layout::is_partial;
 use crate::dataset::Form;
 use crate::ids::ROOT;
-use crate::record::{AttributeRecord, BlockRecord, ContainerRecord, HeaderRecord, LinkRecord, UsageRecord};
+use crate::record::{
+    ATTRIBUTES_TRACKED, AttributeRecord, BlockRecord, ContainerRecord, HeaderRecord, LinkRecord, UsageRecord,
+};
 use crate::types::Layout;
 use crate::{Error, ErrorKind, Result, keys, object, record, record_conversion};
 use bytes::Bytes;
@@ -106,6 +108,35 @@ fn container_record(v: &Verifier, found: &mut Vec<Finding>) -> Result<u32> {
             found.push(bad("container record", key, why));
             Ok(crate::container::RECORDS_VERSION)
         }
+    }
+}
+
+/// The orders of creation of an object's links or attributes, where they are tracked.
+struct Orders(Option<Tally>);
+
+impl Orders {
+    fn of(is_tracked: bool) -> Self {
+        Self(is_tracked.then(Tally::default))
+    }
+
+    fn add(&mut self, order: Option<i64>) -> Result<()> {
+        match (&mut self.0, order.and_then(|order| u64::try_from(order).ok())) {
+            (Some(all), Some(order)) => all.add(order).map_err(io),
+            _ => Ok(()),
+        }
+    }
+
+    /// What to say of the first order that several have. Nothing is lost by that, but which of them came first.
+    fn given_twice(self, of: &str, key: &[u8]) -> Result<Option<Finding>> {
+        let (Some(mut all), mut twice) = (self.0, None) else { return Ok(None) };
+        let each = |order, count| {
+            if count > 1 && twice.is_none() {
+                twice = Some(format!("{count} of its {of} have the creation order {order}"));
+            }
+            Ok(())
+        };
+        all.each(each).map_err(io)?;
+        Ok(twice.map(|why| wrong(Severity::Warning, "creation order", key, why)))
     }
 }
 
@@ -213,6 +244,7 @@ impl ObjectCheck<'_> {
 
     fn attributes_of(&mut self, id: u64, key: &[u8], h: &HeaderRecord) -> Result<()> {
         let mut count = 0;
+        let mut orders = Orders::of(h.flags & ATTRIBUTES_TRACKED != 0);
         while self.attributes.id() == Some(id) {
             let Some(item) = self.attributes.take()? else { break };
             count += u64::from(!matches!(item, Item::Lost(..)));
@@ -230,7 +262,9 @@ impl ObjectCheck<'_> {
             if let Err(why) = attribute(&r) {
                 self.found.push(bad("attribute", &key, why));
             }
+            orders.add(Some(i64::from(r.creation_order)))?;
         }
+        self.found.extend(orders.given_twice("attributes", key)?);
         if count != h.attribute_count && !self.attributes.may_have_lost(id) {
             let why = format!("it says that it has {} attributes, and has {count}", h.attribute_count);
             self.found.push(bad("object", key, why));
@@ -240,6 +274,7 @@ impl ObjectCheck<'_> {
 
     fn links_of(&mut self, id: u64, key: &[u8], h: &HeaderRecord) -> Result<()> {
         let mut count = 0;
+        let mut orders = Orders::of(h.group.as_ref().is_some_and(|g| g.order_tracked));
         while self.links.id() == Some(id) {
             let Some(item) = self.links.take()? else { break };
             count += u64::from(!matches!(item, Item::Lost(..)));
@@ -253,10 +288,12 @@ impl ObjectCheck<'_> {
                     if let Some(target) = l.hard {
                         self.tally.add(target).map_err(io)?;
                     }
+                    orders.add(l.creation_order)?;
                 }
                 Err(why) => self.found.push(bad("link", &key, why)),
             }
         }
+        self.found.extend(orders.given_twice("links", key)?);
         match &h.group {
             Some(g) if g.link_count != count && !self.links.may_have_lost(id) => {
                 let why = format!("it says that it has {} links, and has {count}", g.link_count);

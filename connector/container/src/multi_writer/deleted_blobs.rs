@@ -1,0 +1,206 @@
+//! Which blobs a batch deleted, and which of them others deleted too, so that usage of heap segments is merged without counting
+//! living bytes as dead, nor dead ones as living.
+//!
+//! Usage says how many bytes of a segment live, not which. A blob is that of one element. So both have deleted it only if both have
+//! overwritten the element, and then both have changed its block.
+
+use super::blocks::RemoteBlock;
+use crate::container::State;
+use crate::{Container, Result, keys};
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashSet};
+
+/// Deleted blobs that a batch remembers. Of more, those in blocks that others changed count as living.
+const MAX_REMEMBERED: usize = 1 << 17;
+/// Bytes of a blob's id: its owner, the number of its segment, and where it begins there.
+const ID_BYTES: usize = 16;
+
+/// A blob by the number of its segment and where it begins there.
+type Place = (u32, u32);
+
+/// The blobs that a batch deleted, by their owners.
+#[derive(Default)]
+pub(crate) struct DeletedBlobs {
+    owners: BTreeMap<u64, Owned>,
+    count: usize,
+}
+
+/// Deleted blobs of one owner.
+#[derive(Default)]
+struct Owned {
+    /// With the bytes that each takes in its segment.
+    blobs: BTreeMap<Place, u64>,
+    /// Others changed blocks that this batch changed, too: from then on only `blobs` were deleted by nobody else.
+    is_met: bool,
+}
+
+impl DeletedBlobs {
+    /// Notes that a blob was deleted.
+    pub(crate) fn note(&mut self, owner: u64, place: Place, bytes: u64) {
+        if self.count < MAX_REMEMBERED {
+            let is_new = self.owners.entry(owner).or_default().blobs.insert(place, bytes).is_none();
+            self.count += usize::from(is_new);
+        }
+    }
+
+    /// Puts what was deleted before in front of this.
+    pub(super) fn follows(&mut self, before: Self) {
+        for (owner, before) in before.owners {
+            let now = self.owners.entry(owner).or_default();
+            now.is_met |= before.is_met;
+            now.blobs.extend(before.blobs);
+        }
+        self.count = self.owners.values().map(|owned| owned.blobs.len()).sum();
+    }
+
+    fn owners(&self) -> Vec<u64> {
+        self.owners.keys().copied().collect()
+    }
+
+    /// Keeps those that others did not delete, now that they have changed the same blocks.
+    fn meet(&mut self, owner: u64, left: impl Fn(&Place) -> bool) {
+        let Some(owned) = self.owners.get_mut(&owner) else { return };
+        owned.is_met = true;
+        let before = owned.blobs.len();
+        owned.blobs.retain(|place, _| left(place));
+        self.count -= before - owned.blobs.len();
+    }
+
+    /// Bytes of a segment, of the `all` that this batch deleted, that nobody else has deleted: at least so many.
+    fn apart(&self, owner: u64, number: u32, all: u64) -> u64 {
+        match self.owners.get(&owner) {
+            Some(owned) if owned.is_met => owned
+                .blobs
+                .range((number, 0)..=(number, u32::MAX))
+                .map(|(_, bytes)| bytes)
+                .sum::<u64>()
+                .min(all),
+            _ => all,
+        }
+    }
+}
+
+/// Blobs in blocks that both changed: in elements that others left as they were, and in those that they changed.
+#[derive(Default)]
+struct Found {
+    left: HashSet<Place>,
+    changed: HashSet<Place>,
+}
+
+impl Found {
+    fn look_at(&mut self, owner: u64, unit: usize, base: &[u8], theirs: &[u8]) {
+        let owner = owner.to_be_bytes();
+        for (before, now) in base.chunks(unit).zip(theirs.chunks(unit)) {
+            let ids = before.windows(ID_BYTES).filter(|id| id.starts_with(&owner));
+            let places = ids.filter_map(|id| {
+                let number = |at: usize| Some(u32::from_be_bytes(id.get(at..at + 4)?.try_into().ok()?));
+                Some((number(8)?, number(12)?))
+            });
+            if before == now { self.left.extend(places) } else { self.changed.extend(places) }
+        }
+    }
+}
+
+impl Container {
+    /// Sorts out which of the blobs that this batch deleted others have deleted, too: before blocks are merged, after which it does
+    /// not show any more.
+    pub(super) fn meet_deleted_blobs(&self, s: &mut State) -> Result<()> {
+        for owner in s.others.batch.blobs.owners() {
+            let contested = self.ledger.unmerged_under(&keys::of(keys::BLOCK, owner));
+            if !contested.is_empty() && self.ledger.get(&keys::of(keys::HEADER, owner))?.is_some() {
+                self.meet_blobs_of(s, owner, &contested)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn meet_blobs_of(&self, s: &mut State, owner: u64, contested: &[(Bytes, Option<Bytes>)]) -> Result<()> {
+        let known = self.known(s, owner)?;
+        let mut found = Found::default();
+        self.with_foreign(s, owner, &known, || self.find_blobs(owner, &known, contested, &mut found))?;
+        let is_left = |place: &Place| match known.has_plain_blobs() {
+            // It is in an element of another block, or was made by this batch.
+            true => !found.changed.contains(place),
+            // Or in another blob: nobody knows.
+            false => found.left.contains(place) && !found.changed.contains(place),
+        };
+        s.others.batch.blobs.meet(owner, is_left);
+        Ok(())
+    }
+
+    fn find_blobs(
+        &self,
+        owner: u64,
+        known: &RemoteBlock,
+        contested: &[(Bytes, Option<Bytes>)],
+        found: &mut Found,
+    ) -> Result<()> {
+        for (key, base) in contested.iter().filter(|(_, base)| base.is_some()) {
+            let base = self.load_block(known, key, base)?;
+            let theirs = self.load_block(known, key, &self.ledger.committed(key)?)?;
+            found.look_at(owner, known.unit.max(1), &base, &theirs);
+        }
+        Ok(())
+    }
+
+    /// How many of the `all` bytes of a segment that this batch deleted nobody else has deleted, at least.
+    pub(super) fn deleted_apart(&self, s: &mut State, owner: u64, number: u32, all: u64) -> Result<u64> {
+        // Of a branch only states are known. Processes of an MPI program commit elements and usage one after the other.
+        if s.others.branch.is_some() || s.ids.are_shared() {
+            return Ok(0);
+        }
+        // Attributes, too, have blobs that others own.
+        let header = self.header_if_there(s, owner)?;
+        let is_dataset = header.is_some_and(|h| h.dataset.is_some());
+        Ok(if is_dataset { s.others.batch.blobs.apart(owner, number, all) } else { 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted() -> DeletedBlobs {
+        let mut blobs = DeletedBlobs::default();
+        for (owner, place, bytes) in [(1, (5, 0), 10), (1, (5, 10), 20), (1, (6, 0), 40), (2, (5, 0), 80)] {
+            blobs.note(owner, place, bytes);
+            // What is deleted twice is one blob.
+            blobs.note(owner, place, bytes);
+        }
+        blobs
+    }
+
+    #[test]
+    fn all_is_apart_until_others_change_the_same_blocks() {
+        let mut blobs = noted();
+        assert_eq!([blobs.apart(1, 5, 30), blobs.apart(1, 7, 9), blobs.apart(3, 1, 4)], [30, 9, 4]);
+        blobs.meet(1, |place| *place != (5, 10));
+        assert_eq!([blobs.apart(1, 5, 30), blobs.apart(1, 6, 40), blobs.apart(1, 7, 9)], [10, 40, 0]);
+        assert_eq!([blobs.apart(1, 6, 30), blobs.apart(2, 5, 80)], [30, 80]);
+        blobs.meet(1, |_| false);
+        assert_eq!((blobs.apart(1, 6, 30), blobs.count), (0, 1));
+    }
+
+    #[test]
+    fn what_was_deleted_for_a_commit_that_was_not_made_counts_again() {
+        let (mut before, mut now) = (noted(), DeletedBlobs::default());
+        before.meet(1, |place| place.0 == 5);
+        now.note(1, (9, 0), 7);
+        now.follows(before);
+        assert_eq!([now.apart(1, 5, 99), now.apart(1, 6, 99), now.apart(1, 9, 99)], [30, 0, 7]);
+        assert_eq!(now.count, 4);
+    }
+
+    #[test]
+    fn blobs_of_changed_elements_are_told_from_others() {
+        let id = |number: u32, offset: u32| {
+            [&7u64.to_be_bytes()[..], &number.to_be_bytes(), &offset.to_be_bytes()].concat()
+        };
+        let element = |number, offset| [&[1, 0, 0, 0][..], &id(number, offset)].concat();
+        let base = [element(1, 0), element(1, 50), element(2, 0)].concat();
+        let theirs = [element(1, 0), element(3, 0), element(2, 0)].concat();
+        let mut found = Found::default();
+        found.look_at(7, 20, &base, &theirs);
+        assert_eq!((found.left, found.changed), (HashSet::from([(1, 0), (2, 0)]), HashSet::from([(1, 50)])));
+    }
+}

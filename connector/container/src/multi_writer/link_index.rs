@@ -1,0 +1,100 @@
+//! What links lead to, made once for a merge: it asks for each object that others deleted, and for each link that both changed.
+
+use super::RemoteChanges;
+use super::tree::hard;
+use crate::container::State;
+use crate::record::{LinkRecord, decode};
+use crate::{Container, Result, keys};
+use bytes::Bytes;
+use std::collections::HashMap;
+
+/// A group, and the name of a link in it.
+type NamedLink = (u64, String);
+
+/// Links by the objects that they lead to; each list is made when it is first asked for.
+#[derive(Default)]
+pub(super) struct LinkIndex {
+    /// The keys of staged links.
+    staged: Option<HashMap<u64, Vec<Bytes>>>,
+    /// A link that this batch takes away.
+    removed: Option<HashMap<u64, NamedLink>>,
+    /// A link that others took away.
+    lost: Option<HashMap<u64, NamedLink>>,
+}
+
+fn named(key: &[u8], r: &LinkRecord) -> Option<NamedLink> {
+    let name = String::from_utf8_lossy(keys::name(key, &r.name)).into_owned();
+    Some((keys::id(key)?, format!("/{name}")))
+}
+
+fn lost_links(others: &RemoteChanges) -> HashMap<u64, NamedLink> {
+    let mut lost = HashMap::new();
+    for (key, their) in others.theirs.iter().filter(|(key, _)| key.first() == Some(&keys::LINK)) {
+        let before = their.before.clone().and_then(|before| decode::<LinkRecord>(before, String::new).ok());
+        let Some(before) = before else { continue };
+        if let (Some(id), Some(link)) = (before.hard, named(key, &before)) {
+            lost.entry(id).or_insert(link);
+        }
+    }
+    lost
+}
+
+impl Container {
+    /// The keys of staged links that lead to an object.
+    pub(super) fn staged_links_to(&self, s: &mut State, id: u64) -> Result<Vec<Bytes>> {
+        if s.others.links.staged.is_none() {
+            let mut all = HashMap::<u64, Vec<Bytes>>::new();
+            for (key, value) in self.ledger.staged(&[keys::LINK]) {
+                look_at(&mut s.others);
+                if let Some(target) = hard(value.as_ref())? {
+                    all.entry(target).or_default().push(key);
+                }
+            }
+            s.others.links.staged = Some(all);
+        }
+        let all = s.others.links.staged.as_ref().and_then(|all| all.get(&id)).cloned().unwrap_or_default();
+        // Others were given up since.
+        Ok(all.into_iter().filter(|key| self.ledger.is_staged(key)).collect())
+    }
+
+    /// The group and the name of a link to an object that this batch takes away.
+    pub(super) fn removed_link(&self, s: &mut State, id: u64) -> Result<NamedLink> {
+        if s.others.links.removed.is_none() {
+            let mut all = HashMap::new();
+            for (key, value) in self.ledger.staged(&[keys::LINK]) {
+                look_at(&mut s.others);
+                let Some(before) = self.ledger.base(&key)? else { continue };
+                let before: LinkRecord = decode(before, || "a link".into())?;
+                let now = hard(value.as_ref())?;
+                let Some(target) = before.hard.filter(|target| now != Some(*target)) else { continue };
+                if let Some(link) = named(&key, &before) {
+                    all.entry(target).or_insert(link);
+                }
+            }
+            s.others.links.removed = Some(all);
+        }
+        let all = s.others.links.removed.as_ref();
+        Ok(all.and_then(|all| all.get(&id)).cloned().unwrap_or((id, String::new())))
+    }
+
+    /// The group and the name of a link to an object that others took away.
+    pub(super) fn lost_link(&self, s: &mut State, id: u64) -> Option<NamedLink> {
+        if s.others.links.lost.is_none() {
+            s.others.links.lost = Some(lost_links(&s.others));
+        }
+        s.others.links.lost.as_ref()?.get(&id).cloned()
+    }
+
+    /// Links move to other keys.
+    pub(super) fn forget_links(&self, s: &mut State) {
+        s.others.links = LinkIndex::default();
+    }
+}
+
+/// Says that a link is looked at: tests count.
+fn look_at(_others: &mut RemoteChanges) {
+    #[cfg(test)]
+    {
+        _others.looks += 1;
+    }
+}
