@@ -181,7 +181,7 @@ impl<'a> Writer<'a> {
             if matches!(space, Dataspace::Null) {
                 out.text("null")?;
             } else if points(axes) == 0 {
-                out.text("[]")?;
+                out.text(&empty_lists(&shape))?;
             }
         }
         let total = points(axes);
@@ -240,4 +240,17 @@ impl<'a> Writer<'a> {
     fn end(self) -> Result<(), Failure> {
         if self.form == Form::Json { self.out.line("}") } else { Ok(()) }
     }
+}
+
+/// Lists of a shape without elements, nested as it is: `[[],[]]` for 2 × 0. Very many lists are one.
+fn empty_lists(shape: &[u64]) -> String {
+    const MOST: u64 = 1 << 16;
+    let outer: Vec<u64> = shape.iter().copied().take_while(|count| *count > 0).collect();
+    if outer.iter().fold(1, |n: u64, count| n.saturating_mul(*count)) > MOST {
+        return "[]".into();
+    }
+    outer
+        .iter()
+        .rev()
+        .fold("[]".to_owned(), |inner, count| format!("[{}]", vec![inner; *count as usize].join(",")))
 }

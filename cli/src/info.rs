@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::elements::type_of;
 use crate::elements::value::{Decoder, Item};
 use crate::ls::absolute;
-use crate::objects::{object, object_json, object_text, shape_json, shape_text, shown, token};
+use crate::objects::{name_text, object, object_json, object_text, shape_json, shape_text, shown, token};
 use crate::output::{Output, print};
 use crate::walk::{Paths, kind_of};
 use crate::{Failure, find};
@@ -235,7 +235,7 @@ fn of_dataset(
 
 fn path_or_token(container: &Container, id: ObjectId) -> Result<Value, Failure> {
     let path = container.find_path(id)?;
-    Ok(path.map_or_else(|| json!(token(id)), |path| json!(String::from_utf8_lossy(&path))))
+    Ok(path.map_or_else(|| json!(token(id)), |path| json!(name_text(&path))))
 }
 
 /// The value of an attribute: nested as its shape, or nothing if it has more elements than `most`.
@@ -305,10 +305,7 @@ fn of_object_json(container: &Arc<Container>, path: &str) -> Result<Value, Failu
     }
     let mut all = serde_json::Map::new();
     for attribute in attributes(container, id)? {
-        all.insert(
-            String::from_utf8_lossy(&attribute.name()).into_owned(),
-            attribute_json(container, &attribute)?,
-        );
+        all.insert(name_text(&attribute.name()), attribute_json(container, &attribute)?);
     }
     made["attributes"] = Value::Object(all);
     Ok(made)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use h5lake_container::{Container, Link, LinkTarget, ObjectId, ObjectKind};
 use serde_json::{Value, json};
 
-use crate::objects::{Found, entry_json, find, link_text, object_json, object_text, shown};
+use crate::objects::{Found, entry_json, find, link_text, name_text, object_json, object_text, shown};
 use crate::output::{JsonArray, Output, Sink};
 use crate::walk::{Links, kind_of};
 use crate::{Failure, find as containers};
@@ -20,7 +20,7 @@ const MAX_GROUPS: usize = 1 << 22;
 
 /// The path of a member of a group.
 pub fn below(group: &str, name: &[u8]) -> String {
-    format!("{}/{}", group.trim_end_matches('/'), String::from_utf8_lossy(name))
+    format!("{}/{}", group.trim_end_matches('/'), name_text(name))
 }
 
 /// A path as it is shown: from the root, and without slashes at its end.

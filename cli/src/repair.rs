@@ -36,10 +36,16 @@ fn summary(name: &Path, new: &Path, done: &Repaired) -> Vec<String> {
     if done.found > 0 {
         lines.push(format!("{} objects that no link leads to any more are in /lost+found", done.found));
     }
+    lines.extend(done.sources.iter().map(|why| format!("not looked at: data in a native file: {why}")));
     lines.extend(left_out(name, done));
     lines.push(format!("{} objects, {} bytes of payloads copied", done.objects, done.bytes));
     let state = match done.lost.len() as u64 + done.more {
         0 if done.is_whole() => "nothing was lost".to_owned(),
+        0 if !done.sources.is_empty() => {
+            let text = "nothing was lost of what lies in the container itself; data in native files could not be looked at. Bring them \
+                        back, and keep the container until 'h5lake verify' calls the new one whole";
+            text.to_owned()
+        }
         0 => "nothing of the main line's newest version was lost; tags and branches were left out".to_owned(),
         n => format!("{n} losses; all else is copied; restore what is named from a copy"),
     };
@@ -52,7 +58,7 @@ fn for_programs(name: &Path, new: &Path, done: &Repaired) -> Value {
         "name": name.display().to_string(), "target": new.display().to_string(), "whole": done.is_whole(),
         "version": done.version, "salvaged": done.is_salvaged, "objects": done.objects,
         "lost_and_found": done.found, "bytes": done.bytes, "more": done.more,
-        "tags": done.tags, "branches": done.branches,
+        "tags": done.tags, "branches": done.branches, "sources": done.sources,
         "lost": done.lost.iter().map(object).collect::<Vec<_>>(),
     })
 }

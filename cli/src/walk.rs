@@ -6,6 +6,7 @@ use std::rc::Rc;
 use h5lake_container::{Container, Link, LinkTarget, ObjectId, ObjectKind};
 
 use crate::Failure;
+use crate::objects::name_text;
 
 /// Objects whose paths are kept for references. Of others the token is shown.
 const MAX_PATHS: usize = 1 << 18;
@@ -37,7 +38,7 @@ impl Paths {
                 if all.contains_key(&id.0) {
                     continue;
                 }
-                let below: Rc<str> = format!("{path}/{}", String::from_utf8_lossy(&link.name)).into();
+                let below: Rc<str> = format!("{path}/{}", name_text(&link.name)).into();
                 all.insert(id.0, below.clone());
                 if kind_of(container, id)? == Some(ObjectKind::Group) {
                     groups.push_back((id, below));

@@ -247,6 +247,21 @@ def check_materialize(_):
     run("verify", "--newest", "run.h5")
 
 
+def check_a_repair_tells_of_sources_that_are_away(_):
+    make("native.h5")
+    run("adopt", "native.h5", "run.h5")
+    assert "nothing was lost" in run("repair", "run.h5", "whole.h5")
+    os.rename("native.h5", "away.h5")
+    said = run("repair", "run.h5", "repaired.h5", code=2)
+    assert "native.h5" in said and "could not be looked at" in said and "nothing was lost\n" not in said, said
+    told = json.loads(run("repair", "run.h5", "again.h5", "--json", code=2))
+    assert not told["whole"] and len(told["sources"]) == 1 and "native.h5" in told["sources"][0], told
+    os.rename("away.h5", "native.h5")
+    for name in ("repaired.h5", "again.h5"):
+        assert not differences(name, native("seen", "native.h5")), name
+    run("verify", "repaired.h5")
+
+
 def check_copies(folder):
     make("native.h5")
     run("adopt", "native.h5", "run.h5")

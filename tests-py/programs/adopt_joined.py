@@ -148,6 +148,41 @@ def check_places_of_many_kinds(folder):
     assert len(told) == 3, told
 
 
+def check_numbers_that_mean_other_things(_):
+    """Packed data of another scale, and times since another day, are no data of one dataset."""
+    def made(name, **attributes):
+        native("odd", name, x={"data": [1, 2, 3], "dtype": "i2", "attrs": attributes})
+        return name
+
+    first = {"scale_factor": 0.5, "units": "days since 2020-01-01", "note": "first", "flag": [1, 2]}
+    one, same = made("native-one.h5", **first), made("native-same.h5", **{**first, "note": "second", "flag": [3, 4]})
+    others = {"scale_factor": 0.25, "units": "days since 2020-02-01", "add_offset": 1.0, "calendar": "noleap", "_FillValue": -1}
+    for name, value in others.items():
+        other = made("native-other.h5", **{**first, name: value})
+        for names in ([one, other], [other, one], [one, same, other]):
+            said = run("adopt", *names, "run.h5", "--concat", "/x", code=1)
+            assert f"attribute {name}" in said and names[-1] in said, said
+    said = run("adopt", one, other, "run.h5", "--concat", "/x", code=1)
+    other = made("native-other.h5", **{**first, "units": "K"})
+    said = run("adopt", one, other, "run.h5", "--concat", "/x", code=1)
+    assert "'K'" in said and "'days since 2020-01-01'" in said, said
+    run("adopt", one, same, "run.h5", "--concat", "/x")
+    with h5py.File("run.h5") as f:
+        assert f["x"][()].tolist() == [1, 2, 3] * 2 and f["x"].attrs["note"] == "first"
+
+
+def check_what_later_files_have_alone_is_listed(_):
+    x = {"data": [1, 2, 3]}
+    native("odd", "native-one.h5", x=x)
+    native("odd", "native-more.h5", x=x, **{"g/more": x})
+    said = json.loads(run("adopt", "native-one.h5", "native-more.h5", "run.h5", "--concat", "/x", "--json"))
+    assert said["left_out"] == ["/g/more"] and said["not_joined"] == [], said
+    os.remove("run.h5")
+    assert "/g/more" in run("adopt", "native-one.h5", "native-more.h5", "run.h5", "--concat", "/x")
+    said = run("adopt", "native-one.h5", "native-one.h5", "two.h5", "--concat", "/x", "--stack", "/x", code=1)
+    assert "two ways" in said, said
+
+
 def check_refusals(_):
     x = {"data": [1, 2, 3]}
     native("odd", "native.h5", x=x, **{"g/y": x})

@@ -134,5 +134,6 @@ def odd(name, **datasets):
                 space = h5py.h5s.create_simple(data.shape)
                 h5py.Dataset(h5py.h5d.create(f.id, path.encode(), h5py.h5t.py_create(data.dtype), space, plist))[...] = data
             else:
-                f.create_dataset(path, **how)
+                attributes = how.pop("attrs", {})
+                f.create_dataset(path, **how).attrs.update(attributes)
     os.utime(name, OLD)

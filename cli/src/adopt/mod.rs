@@ -194,13 +194,14 @@ fn report(wanted: &Wanted<'_>, summary: &Summary) -> Result<(), Failure> {
     let sources: Vec<_> = wanted.sources.iter().map(|source| source.display().to_string()).collect();
     let (source, target) =
         (sources.first().cloned().unwrap_or_default(), wanted.target.display().to_string());
-    let Summary { datasets, chunks, bytes, copied, not_joined } = summary;
+    let Summary { datasets, chunks, bytes, copied, not_joined, left_out } = summary;
     if wanted.output == Output::Json {
         let copied: Vec<_> =
             copied.iter().map(|(path, reason)| json!({ "path": path, "reason": reason })).collect();
         let object = json!({
             "name": source, "target": target, "datasets": datasets, "chunks": chunks, "referenced_bytes": bytes,
             "checksums": wanted.checksums, "copied": copied, "sources": sources, "not_joined": not_joined,
+            "left_out": left_out,
         });
         print([object.to_string()])?;
         return Ok(());
@@ -214,6 +215,9 @@ fn report(wanted: &Wanted<'_>, summary: &Summary) -> Result<(), Failure> {
     )];
     if !not_joined.is_empty() {
         lines.push(format!("  not joined, as in the first file: {}", shortened(not_joined)));
+    }
+    if !left_out.is_empty() {
+        lines.push(format!("  left out, as the first file has none: {}", shortened(left_out)));
     }
     let mut reasons = std::collections::BTreeMap::<&str, u64>::new();
     copied.iter().for_each(|(_, reason)| *reasons.entry(reason).or_default() += 1);

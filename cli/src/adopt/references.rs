@@ -26,6 +26,8 @@ pub struct Summary {
     pub copied: Vec<(String, String)>,
     /// Datasets of joined files that are those of the first file alone.
     pub not_joined: Vec<String>,
+    /// Datasets of later files that the first one has not: nothing of them is adopted.
+    pub left_out: Vec<String>,
 }
 
 /// Puts references to sources.
@@ -76,6 +78,7 @@ impl<'a> References<'a> {
                 self.container.set_filter_parameters(ObjectId(dataset), &filters)?;
             }
             RawPlace::Copied { path, reason } => self.summary.copied.push((path, reason)),
+            RawPlace::LeftOut { path } => self.summary.left_out.push(path),
             RawPlace::NotJoined { path } => self.summary.not_joined.push(path),
             RawPlace::External { dataset, path, files } => {
                 let dataset = self.dataset(dataset)?;

@@ -11,6 +11,7 @@ use super::zarr_type::is_boolean;
 use crate::Failure;
 use crate::elements::value::{Decoder, Item, plain};
 use crate::elements::{Type, type_of};
+use crate::objects::name_text;
 use crate::walk::Paths;
 
 /// Attributes by which HDF5 and netCDF keep dimension scales, and their own business. Zarr's dimensions take their place. What only
@@ -98,7 +99,7 @@ impl<'a> Attributes<'a> {
             entries.push(format!("\"_ARRAY_DIMENSIONS\":{}", json!(dimensions.names)));
         }
         for info in self.container.attrs(id, Index::Name, Order::Increasing)? {
-            let shown = String::from_utf8_lossy(&info.name).into_owned();
+            let shown = name_text(&info.name);
             let Ok(name) = std::str::from_utf8(&info.name) else {
                 left_out(shown, "its name is not UTF-8".into());
                 continue;

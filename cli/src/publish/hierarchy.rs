@@ -64,6 +64,14 @@ fn zarr_name(name: &[u8]) -> Result<&str, &'static str> {
     }
 }
 
+/// A value as fill values are: all digits of what an element of four bytes is.
+fn in_full(item: &Item) -> Value {
+    match item {
+        Item::Single(n) if n.is_finite() => json!(f64::from(*n)),
+        other => other.json(),
+    }
+}
+
 impl<'a> Hierarchy<'a> {
     pub fn new(
         container: &'a Arc<Container>,
@@ -225,7 +233,7 @@ impl<'a> Hierarchy<'a> {
     fn array(&mut self, dataset: &Dataset) -> Result<Array, String> {
         // Of no use where the values cannot be read.
         let missing = self.attributes.values(dataset.object().id(), "_FillValue").unwrap_or_default();
-        let missing = missing.map(|values| values.items.iter().map(Item::json).collect::<Vec<Value>>());
+        let missing = missing.map(|values| values.items.iter().map(in_full).collect::<Vec<Value>>());
         // Times and fill values other than zero have to know how many chunks are missing.
         let is_opaque = dataset.datatype().class == 5;
         let written = match dataset.filling().is_some() || is_opaque {

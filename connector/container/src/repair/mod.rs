@@ -20,7 +20,7 @@ use crate::record::{ContainerRecord, HeaderRecord};
 use crate::verify::{self, VerifyFinding, decoded};
 use crate::{Error, ErrorKind, Options, Result, Target, keys, registry};
 use bytes::Bytes;
-use h5lake_ledger::verify::{Finding, Findings, Item, Severity, Tally, Verifier, why_damaged};
+use h5lake_ledger::verify::{Finding, Findings, Item, MAX_FINDINGS, Severity, Tally, Verifier, why_damaged};
 use h5lake_ledger::{Extent, Ledger, Source};
 use holes::Holes;
 use prost::Message;
@@ -52,12 +52,20 @@ pub struct Repaired {
     pub tags: Vec<String>,
     /// Branches of the source, which stay behind: nothing of them is merged.
     pub branches: Vec<String>,
+    /// What is wrong with native files that hold data of it: that data could not be looked at. At most
+    /// [`MAX_FINDINGS`](h5lake_ledger::verify::MAX_FINDINGS).
+    pub sources: Vec<String>,
 }
 
 impl Repaired {
-    /// Whether nothing was lost, and nothing but versions without a name was left out.
+    /// Whether nothing was lost, nothing but versions without a name was left out, and all native files that hold data of it are
+    /// there, and as they were.
     pub fn is_whole(&self) -> bool {
-        self.lost.is_empty() && self.more == 0 && self.tags.is_empty() && self.branches.is_empty()
+        self.lost.is_empty()
+            && self.more == 0
+            && self.tags.is_empty()
+            && self.branches.is_empty()
+            && self.sources.is_empty()
     }
 }
 
@@ -227,7 +235,7 @@ impl<'a> Repair<'a> {
         Ok((self.done, self.findings))
     }
 
-    /// Copies the entries of sources. Whether they are there is of no account: the container refers to them as before.
+    /// Copies the entries of sources. The container refers to them as before, also to one that is not there: it may come back.
     fn sources(&mut self) -> Result<()> {
         let v = self.v;
         let (was, is) = (self.from.folder(), self.to.folder());
@@ -238,7 +246,10 @@ impl<'a> Repair<'a> {
                     let source = Source::decode(&value);
                     let source = source.and_then(|source| source.seen_from(was.as_deref(), is.as_deref()));
                     match (source, Source::number(&key)) {
-                        (Ok(source), Some(number)) => self.to.put_source(number, &source)?,
+                        (Ok(source), Some(number)) => {
+                            self.to.put_source(number, &source)?;
+                            self.look_at_source(number);
+                        }
                         (Ok(_), None) => self.lose("source", &key, "an impossible key"),
                         (Err(why), _) => self.lose("source", &key, why),
                     }
@@ -248,6 +259,15 @@ impl<'a> Repair<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Notes what is wrong with a source: nobody can tell what its data would have been.
+    fn look_at_source(&mut self, number: u32) {
+        if let Err(e) = self.from.check_source(number)
+            && self.done.sources.len() < MAX_FINDINGS
+        {
+            self.done.sources.push(e.to_string());
+        }
     }
 
     /// Notes that what a key held is lost.

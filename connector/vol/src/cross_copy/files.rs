@@ -78,6 +78,7 @@ pub(crate) fn adopt(
     let block = library.user_block(creation.get())?;
     let scratch = wanted.list.with_extension("probe");
     let places = Places::create(wanted.list, shifts(library, block, &scratch)?)?;
+    joins.left_out().try_for_each(|path| places.left_out(&path))?;
     let folders = Folders { native: Folders::of(first.name.to_bytes()), container: wanted.folder.to_vec() };
     let to = OpenFile::create(library, target, &creation)?;
     let mut copier = adopt_root(library, from.root()?.get(), to.root()?.get(), places, folders, joins)?;

@@ -1,7 +1,7 @@
 //! Datasets of several files that become one: which they are, and whether they fit.
 
 use std::cell::{Cell, OnceCell};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::rc::Rc;
 
@@ -9,6 +9,7 @@ use h5lake_container::{Dataspace, Filter, Layout};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::CrossCopier;
+use super::meanings::Meanings;
 use super::places::ContiguousStorage;
 use super::shapes::{Along, Parts};
 use crate::error::{Error, Minor, Result};
@@ -36,6 +37,7 @@ pub(super) struct Seen {
     unfiltered_edges: bool,
     /// What an element shows that was never written; nothing where nobody can tell.
     pub fill: Option<Vec<u8>>,
+    meanings: Meanings,
 }
 
 /// A dataset that is joined.
@@ -59,6 +61,9 @@ pub(super) struct Joins {
     all: Vec<Joined>,
     /// Groups all of whose datasets are joined, and the names of the datasets that the first file has there.
     groups: Vec<(CString, HashSet<CString>)>,
+    /// All datasets of the first file, and those of later files that it has not.
+    known: HashSet<CString>,
+    left_out: BTreeSet<CString>,
 }
 
 fn path(of: &str) -> Result<CString> {
@@ -79,19 +84,25 @@ impl Joins {
         &self.all
     }
 
+    /// The datasets that later files have and the first has not, by their paths: nothing of them is in the whole.
+    pub fn left_out(&self) -> impl Iterator<Item = String> {
+        self.left_out.iter().map(|name| format!("/{}", shown(name)))
+    }
+
     /// What `wanted` names in the first file. Datasets that are named count before groups.
     ///
     /// # Errors
     /// If something is not there, or cannot be joined; those of the library.
     pub fn find(copier: &CrossCopier, root: Hid, wanted: &[Join]) -> Result<Self> {
-        let mut joins = Self::default();
+        let known = copier.datasets_in(root)?.into_iter().collect();
+        let mut joins = Self { known, ..Self::default() };
         let mut groups = Vec::new();
         for join in wanted {
             let name = path(&join.path)?;
             let object = copier.open(root, &name)?;
             match copier.info(object.get())?.type_ {
                 sys::H5O_TYPE_DATASET => {
-                    let fits = joins.add(copier, object.get(), name, join.along)?;
+                    let fits = joins.add(copier, object.get(), name, join.along, true)?;
                     if !fits {
                         return Err(Error::argument(format!("{} has no such dimension", join.path)));
                     }
@@ -105,7 +116,7 @@ impl Joins {
             for below in &names {
                 let dataset = copier.open(group.get(), below)?;
                 let full = format!("{}/{}", shown(&name).trim_end_matches('/'), shown(below));
-                joins.add(copier, dataset.get(), path(&full)?, along)?;
+                joins.add(copier, dataset.get(), path(&full)?, along, false)?;
             }
             joins.groups.push((name, names.into_iter().collect()));
         }
@@ -116,9 +127,19 @@ impl Joins {
     }
 
     /// False if the dataset has no such dimension. One that is there already stays as it is.
-    fn add(&mut self, copier: &CrossCopier, dataset: Hid, path: CString, along: Along) -> Result<bool> {
+    fn add(
+        &mut self,
+        copier: &CrossCopier,
+        dataset: Hid,
+        path: CString,
+        along: Along,
+        is_named: bool,
+    ) -> Result<bool> {
         let token = copier.info(dataset)?.token.__data;
         if let Some(known) = self.all.iter_mut().find(|one| one.token == token) {
+            if known.parts.along != along && is_named {
+                return Err(Error::argument(format!("{} is to be joined in two ways", shown(&path))));
+            }
             known.aliases.push(path);
             return Ok(true);
         }
@@ -171,6 +192,9 @@ impl Joins {
             if !copier.library.types_equal(seen.datatype.get(), joined.first.datatype.get())? {
                 return Err(named(Error::new(Minor::BadType, "it has another type than in the first file")));
             }
+            if let Some(text) = joined.first.meanings.difference(copier, &seen.meanings)? {
+                return Err(named(Error::argument(text)));
+            }
             let extent = match &seen.space {
                 Dataspace::Simple { dims, .. } => dims.clone(),
                 Dataspace::Scalar => Vec::new(),
@@ -193,6 +217,8 @@ impl Joins {
             }
             joined.copied.set(joined.copied.get().or(reason));
         }
+        let more = copier.datasets_in(root)?.into_iter().filter(|name| !self.known.contains(name));
+        self.left_out.extend(more);
         for (name, known) in &self.groups {
             let group = copier.open(root, name)?;
             if let Some(more) = copier.datasets_in(group.get())?.iter().find(|name| !known.contains(*name)) {
@@ -271,7 +297,7 @@ impl CrossCopier {
         Ok(object)
     }
 
-    fn has_attribute(&self, object: Hid, name: &CStr) -> Result<bool> {
+    pub(super) fn has_attribute(&self, object: Hid, name: &CStr) -> Result<bool> {
         // SAFETY: as above.
         let found = unsafe { (self.table().H5Aexists)(object, name.as_ptr()) };
         self.ok(found)?;
@@ -297,6 +323,7 @@ impl CrossCopier {
                 filters,
                 unfiltered_edges,
                 fill,
+                meanings: Meanings::of(self, dataset)?,
             })
         }
     }

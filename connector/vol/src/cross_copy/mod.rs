@@ -26,6 +26,7 @@ mod file_image;
 pub mod files;
 pub mod joined;
 mod links;
+mod meanings;
 mod numbers;
 mod parts;
 pub mod place_list;

@@ -60,6 +60,11 @@ pub enum RawPlace {
         /// Why.
         reason: String,
     },
+    /// A dataset of a later file, which the first one has not.
+    LeftOut {
+        /// The dataset's path.
+        path: String,
+    },
     /// Several files are joined, and this dataset is not: it is that of the first file.
     NotJoined {
         /// The dataset's path.
@@ -159,6 +164,11 @@ impl Places {
         self.put(reason.as_bytes())
     }
 
+    pub(super) fn left_out(&self, path: &str) -> Result<()> {
+        self.numbers(b'L', &[path.len() as u64])?;
+        self.put(path.as_bytes())
+    }
+
     pub(super) fn not_joined(&self, path: &str) -> Result<()> {
         self.numbers(b'N', &[path.len() as u64])?;
         self.put(path.as_bytes())
@@ -252,6 +262,10 @@ impl<R: Read> RawPlaces<R> {
             b'N' => {
                 let path = self.number()?;
                 RawPlace::NotJoined { path: self.text(path)? }
+            }
+            b'L' => {
+                let path = self.number()?;
+                RawPlace::LeftOut { path: self.text(path)? }
             }
             b'E' => {
                 let (dataset, path, count) = (self.number()?, self.number()?, self.number()?);
