@@ -116,14 +116,18 @@ pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Bytes>> {
     {
         return Ok(found.path);
     }
+    if let Some(path) = &found.path
+        && Base::from_bottom(&found.session).leads_to(path, &found.session, found.id)
+    {
+        return Ok(found.path);
+    }
     let own = container.find_path(found.id)?;
     // Reached through a file that this one is mounted in.
     if let (Some(path), Some(own)) = (&found.path, &own)
         && let Some(way) = mount::path_of(&found.session)?
-        && path.starts_with(&way)
+        && mount::path_behind(&way, path).is_some()
     {
-        let whole = if own == b"/" { way } else { [&way, own.as_slice()].concat() };
-        return Ok(Some(whole.into()));
+        return Ok(Some(mount::joined(&way, own)));
     }
     Ok(own.map(Bytes::from))
 }

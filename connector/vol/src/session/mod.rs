@@ -112,8 +112,19 @@ pub trait Handles: Sync {
 pub struct Mounts {
     /// Files mounted on groups of this one, in an order that is the same in all processes of an MPI program.
     pub children: Mutex<BTreeMap<ObjectId, Arc<Session>>>,
-    /// The session that has this one mounted, and on which group.
-    pub parent: Mutex<Option<(Weak<Session>, ObjectId)>>,
+    /// Where this one is mounted.
+    pub parent: Mutex<Option<MountedOn>>,
+}
+
+/// A mount point.
+#[derive(Clone)]
+pub struct MountedOn {
+    /// The session of its file.
+    pub session: Weak<Session>,
+    /// The group.
+    pub group: ObjectId,
+    /// The path from the file at the bottom by which it was mounted.
+    pub path: Option<bytes::Bytes>,
 }
 
 /// What a close that failed left behind.
