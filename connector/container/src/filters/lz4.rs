@@ -112,22 +112,14 @@ impl FilterCodec for Lz4 {
         Some(out)
     }
 
-    fn decode(&self, mut data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
-        let (len, block) = header(&mut data)?;
-        if len > limit {
-            return Err(format!("damaged data: {len} bytes, more than {limit}"));
-        }
-        let mut out = buffers::take(len);
-        decode_blocks(data, block, &mut out)?;
-        Ok(out)
+    fn decoded_len(&self, mut data: &[u8]) -> Result<Option<usize>, String> {
+        header(&mut data).map(|(len, _)| Some(len))
     }
 
-    fn decode_into(&self, mut data: &[u8], out: &mut [u8]) -> Result<(), String> {
-        let (len, block) = header(&mut data)?;
-        if len != out.len() {
-            return Err(format!("{len} bytes come out where {} are to be", out.len()));
-        }
-        decode_blocks(data, block, out)
+    fn decode_into(&self, mut data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
+        let (_, block) = header(&mut data)?;
+        decode_blocks(data, block, out)?;
+        Ok(Some(out.len()))
     }
 
     fn max_encoded_bytes(&self, len: usize) -> usize {

@@ -10,6 +10,7 @@ mod blosc;
 mod blosc2;
 mod bzip2;
 mod decimals;
+mod decoding;
 mod deflate;
 mod fletcher32;
 mod foreign;
@@ -29,7 +30,7 @@ pub use foreign::{ChunkCodec, CodecProvider};
 
 use crate::types::Filter;
 use crate::{Error, ErrorKind, Result};
-use h5lake_ledger::buffers;
+use h5lake_ledger::buffers::{self, Scratch};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,17 +45,18 @@ const MAX_OVERHEAD_BYTES: usize = 4096;
 trait FilterCodec: fmt::Debug + Send + Sync {
     /// Encodes; `None` when it cannot or would gain nothing, in the filter's own judgement.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>>;
-    /// Decodes to `limit` bytes at most; what has more is damaged.
-    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String>;
-    /// Decodes to where it is wanted; what does not have that length is an error.
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {
-        let decoded = self.decode(data, out.len())?;
-        if decoded.len() != out.len() {
-            return Err(format!("{} bytes were to be {}", decoded.len(), out.len()));
-        }
-        out.copy_from_slice(&decoded);
-        buffers::give(decoded);
-        Ok(())
+    /// How many bytes `data` decode to; `None` if that shows when they are decoded.
+    fn decoded_len(&self, data: &[u8]) -> std::result::Result<Option<usize>, String>;
+    /// Decodes to `out`, which has the length that [`Self::decoded_len`] gave. Where that gave none: to the start of `out`, and
+    /// returns how many bytes that are, or `None` if there is not enough room.
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String>;
+    /// What data decode to, up to `limit` bytes.
+    #[cfg(test)]
+    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String>
+    where
+        Self: Sized,
+    {
+        decoding::decoded(self, data, limit).map_err(|error| error.to_string())
     }
     /// Whether other data may come back than were encoded.
     fn may_lose(&self) -> bool {
@@ -78,6 +80,11 @@ fn read_u64(data: &mut &[u8]) -> Option<u64> {
     let (number, rest) = data.split_first_chunk()?;
     *data = rest;
     Some(u64::from_be_bytes(*number))
+}
+
+/// Room for a decoder whose length comes from a chunk.
+fn scratch(len: usize) -> std::result::Result<Scratch, String> {
+    Scratch::try_new(len).ok_or_else(|| format!("there is no memory for {len} bytes"))
 }
 
 /// The same bytes, for a filter that finds nothing to do.
@@ -212,70 +219,6 @@ impl Pipeline {
         Ok((mask, so_far.unwrap_or_else(|| copy(chunk))))
     }
 
-    /// Decodes a stored chunk of `len` bytes.
-    ///
-    /// # Errors
-    /// `Corrupt`, naming the filter.
-    pub(crate) fn decode(&self, data: Vec<u8>, mask: u32, len: usize) -> Result<Vec<u8>> {
-        if self.skips_all(mask) && data.len() == len {
-            return Ok(data);
-        }
-        let mut out = buffers::take(len);
-        match self.decode_into(data, mask, &mut out) {
-            Ok(()) => Ok(out),
-            Err(error) => {
-                buffers::give(out);
-                Err(error)
-            }
-        }
-    }
-
-    /// The same to where the chunk is wanted, of its length. After an error the content there is unspecified.
-    ///
-    /// # Errors
-    /// `Corrupt`, naming the filter.
-    pub(crate) fn decode_into(&self, data: Vec<u8>, mask: u32, out: &mut [u8]) -> Result<()> {
-        let done = self.decode_slice_into(&data, mask, out);
-        buffers::give(data);
-        done
-    }
-
-    /// The same of stored bytes that are the caller's.
-    ///
-    /// # Errors
-    /// `Corrupt`, naming the filter.
-    pub(crate) fn decode_slice_into(&self, stored: &[u8], mask: u32, out: &mut [u8]) -> Result<()> {
-        let used = || self.steps.iter().enumerate().filter(|(n, _)| mask & (1 << n) == 0).map(|(_, s)| s);
-        if used().any(|step| step.codec.is_none()) {
-            let (_, decoded) = self.run_foreign(Work::Decode(stored, mask))?;
-            let done = put(&decoded, out);
-            buffers::give(decoded);
-            return done;
-        }
-        let named =
-            |step: &FilterStep, why: String| Error::corrupt(format!("the filter {}: {why}", step.name));
-        // With each the most that it may decode to.
-        let mut limit = out.len();
-        let mut steps: Vec<_> = Vec::with_capacity(self.steps.len());
-        for (step, codec) in used().filter_map(|step| Some((step, step.codec.as_ref()?))) {
-            steps.push((step, codec, limit));
-            limit = codec.max_encoded_bytes(limit);
-        }
-        let mut so_far = None::<Vec<u8>>;
-        for (step, codec, limit) in steps.drain(steps.len().min(1)..).rev() {
-            let data = so_far.as_deref().unwrap_or(stored);
-            let decoded = codec.decode(data, limit).map_err(|why| named(step, why))?;
-            so_far.replace(decoded).into_iter().for_each(buffers::give);
-        }
-        let data = so_far.as_deref().unwrap_or(stored);
-        match steps.pop() {
-            Some((step, codec, _)) => codec.decode_into(data, out).map_err(|why| named(step, why))?,
-            None => put(data, out)?,
-        }
-        so_far.into_iter().for_each(buffers::give);
-        Ok(())
-    }
-
     /// The most bytes that any writer stores of a chunk of `len` bytes.
     pub(crate) fn max_stored_bytes(&self, len: usize) -> usize {
         self.steps
@@ -283,19 +226,6 @@ impl Pipeline {
             .filter_map(|step| step.codec.as_ref())
             .fold(len, |n, codec| codec.max_encoded_bytes(n))
     }
-
-    fn skips_all(&self, mask: u32) -> bool {
-        (0..self.steps.len()).all(|n| mask & (1 << n) != 0)
-    }
-}
-
-/// Puts a decoded chunk to where it is wanted.
-fn put(data: &[u8], out: &mut [u8]) -> Result<()> {
-    if data.len() != out.len() {
-        return Err(Error::corrupt(format!("a chunk of {} bytes decodes to {}", out.len(), data.len())));
-    }
-    out.copy_from_slice(data);
-    Ok(())
 }
 
 fn step(f: &Filter) -> Result<FilterStep> {

@@ -253,29 +253,20 @@ impl FilterCodec for NBit {
         Some(out)
     }
 
-    fn decode(&self, data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
+    fn decoded_len(&self, data: &[u8]) -> Result<Option<usize>, String> {
         let len = match self.parameters()? {
             Parameters::Nothing => Some(data.len()),
             Parameters::Elements { count, size, .. } => count.checked_mul(*size),
         };
-        let len =
-            len.filter(|len| *len <= limit).ok_or_else(|| format!("more than {limit} bytes come out"))?;
-        let mut out = buffers::take(len);
-        self.decode_into(data, &mut out)?;
-        Ok(out)
+        len.map(Some).ok_or_else(|| "invalid nbit parameters".into())
     }
 
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
         match self.parameters()? {
-            Parameters::Elements { count, size, of } => decode(data, *count, *size, of, out),
-            Parameters::Nothing if data.len() != out.len() => {
-                Err(format!("{} bytes come out where {} are to be", data.len(), out.len()))
-            }
-            Parameters::Nothing => {
-                out.copy_from_slice(data);
-                Ok(())
-            }
+            Parameters::Elements { count, size, of } => decode(data, *count, *size, of, out)?,
+            Parameters::Nothing => out.copy_from_slice(data),
         }
+        Ok(Some(out.len()))
     }
 
     /// Bits that mean nothing may be set.

@@ -295,27 +295,21 @@ impl FilterCodec for ScaleOffset {
         }
     }
 
-    fn decode(&self, data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
+    fn decoded_len(&self, data: &[u8]) -> Result<Option<usize>, String> {
         let given = self.parameters()?;
-        let len = if given.does_nothing() { Some(data.len()) } else { given.bytes() };
-        let len =
-            len.filter(|len| *len <= limit).ok_or_else(|| format!("more than {limit} bytes come out"))?;
-        let mut out = buffers::take(len);
-        self.decode_into(data, &mut out)?;
-        Ok(out)
+        match if given.does_nothing() { Some(data.len()) } else { given.bytes() } {
+            Some(len) => Ok(Some(len)),
+            None => Err("invalid scaleoffset parameters".into()),
+        }
     }
 
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
         let given = self.parameters()?;
-        let len = if given.does_nothing() { Some(data.len()) } else { given.bytes() };
-        if len != Some(out.len()) {
-            return Err(format!("a chunk of other than {} bytes comes out", out.len()));
+        match given.does_nothing() {
+            true => out.copy_from_slice(data),
+            false => given.decode(data, out)?,
         }
-        if given.does_nothing() {
-            out.copy_from_slice(data);
-            return Ok(());
-        }
-        given.decode(data, out)
+        Ok(Some(out.len()))
     }
 
     /// Floats are rounded, and integers may need more bits than were chosen.
