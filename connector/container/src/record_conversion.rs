@@ -21,13 +21,20 @@ pub(crate) fn zeros(n: usize) -> Result<Vec<u8>> {
     buffers::try_zeroed(n as u64).ok_or_else(|| no_memory(n))
 }
 
-fn no_memory(n: usize) -> Error {
+pub(crate) fn no_memory(n: usize) -> Error {
     Error::range(format!("there is no memory for {n} bytes"))
 }
 
 /// Any `n` bytes, from those that are used again if it is not too many: to be given back with [`buffers::give`].
 pub(crate) fn buffer(n: usize) -> Result<Vec<u8>> {
     buffers::try_take(n).ok_or_else(|| no_memory(n))
+}
+
+/// The same bytes in a buffer that is to be given back.
+pub(crate) fn copied(data: &[u8]) -> Result<Vec<u8>> {
+    let mut out = buffer(data.len())?;
+    out.copy_from_slice(data);
+    Ok(out)
 }
 
 impl From<&Datatype> for DatatypeRecord {

@@ -126,7 +126,7 @@ impl Bitshuffle {
         let (blocks, rest) = data.split_at(in_blocks);
         let bound = |len| self.compression.bound(len)?.checked_add(LENGTH_BYTES);
         let whole = bound(block.min(in_blocks))?.checked_mul(in_blocks.div_ceil(block))?;
-        let mut out = buffers::take(whole.checked_add(HEADER_BYTES + rest.len())?);
+        let mut out = buffers::try_take(whole.checked_add(HEADER_BYTES + rest.len())?)?;
         out[..8].copy_from_slice(&(data.len() as u64).to_be_bytes());
         out[8..HEADER_BYTES].copy_from_slice(&u32::try_from(block).ok()?.to_be_bytes());
         let mut rows = Scratch::new(block.min(in_blocks));
@@ -160,7 +160,7 @@ impl FilterCodec for Bitshuffle {
         if self.compression != Compression::None {
             return self.encode_blocks(data);
         }
-        let mut out = buffers::take(data.len());
+        let mut out = buffers::try_take(data.len())?;
         self.turn(data, &mut out, bits_of).ok()?;
         Some(out)
     }

@@ -44,7 +44,7 @@ fn decode(data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
 impl FilterCodec for Bzip2 {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         // The most that it becomes, says the manual of bzip2.
-        let mut out = buffers::take(data.len() + data.len() / 100 + 600);
+        let mut out = buffers::try_take(data.len() + data.len() / 100 + 600)?;
         let mut stream = Compress::new(Compression::new(self.block?), 0);
         let status = stream.compress(data, &mut out, Action::Finish).ok()?;
         out.truncate(usize::try_from(stream.total_out()).ok()?);

@@ -23,7 +23,7 @@ impl Deflate {
 impl FilterCodec for Deflate {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let mut c = Compressor::new(self.level);
-        let mut out = buffers::take(c.zlib_compress_bound(data.len()));
+        let mut out = buffers::try_take(c.zlib_compress_bound(data.len()))?;
         let n = c.zlib_compress(data, &mut out).ok()?;
         out.truncate(n);
         Some(out)

@@ -60,7 +60,7 @@ fn group_sums(group: &[u8; GROUP_BYTES]) -> (u32, u32) {
 
 impl FilterCodec for Fletcher32 {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
-        let mut out = buffers::take(data.len() + CHECKSUM_BYTES);
+        let mut out = buffers::try_take(data.len() + CHECKSUM_BYTES)?;
         let (copy, sum) = out.split_last_chunk_mut()?;
         copy.copy_from_slice(data);
         *sum = checksum(data).to_le_bytes();

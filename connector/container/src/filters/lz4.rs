@@ -94,7 +94,7 @@ impl FilterCodec for Lz4 {
         }
         let block = self.block.min(data.len());
         // No block becomes longer than it is, but the encoder wants room to try.
-        let mut out = buffers::take(self.max_encoded_bytes(data.len()) + encoded_bound(block)?);
+        let mut out = buffers::try_take(self.max_encoded_bytes(data.len()) + encoded_bound(block)?)?;
         out[..8].copy_from_slice(&(data.len() as u64).to_be_bytes());
         out[8..HEADER_BYTES].copy_from_slice(&u32::try_from(block).ok()?.to_be_bytes());
         let mut at = HEADER_BYTES;

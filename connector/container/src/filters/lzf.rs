@@ -29,7 +29,7 @@ impl FilterCodec for Lzf {
         // The table's positions have 32 bits; HDF5's chunks are below 4 GiB.
         u32::try_from(data.len()).ok()?;
         let mut seen = Seen::default();
-        let mut out = Encoded { bytes: buffers::take(data.len()), at: 0 };
+        let mut out = Encoded { bytes: buffers::try_take(data.len())?, at: 0 };
         let (mut at, mut literal, mut misses) = (0, 0, 0);
         while let Some(three) = three_at(data, at) {
             let from = seen.replace(three, at);

@@ -28,6 +28,7 @@ pub(crate) use foreign::Codecs;
 use foreign::Work;
 pub use foreign::{ChunkCodec, CodecProvider};
 
+use crate::record_conversion::copied;
 use crate::types::Filter;
 use crate::{Error, ErrorKind, Result};
 use h5lake_ledger::buffers::{self, Scratch};
@@ -88,10 +89,10 @@ fn scratch(len: usize) -> std::result::Result<Scratch, String> {
 }
 
 /// The same bytes, for a filter that finds nothing to do.
-fn copy(data: &[u8]) -> Vec<u8> {
-    let mut out = buffers::take(data.len());
+fn copy(data: &[u8]) -> Option<Vec<u8>> {
+    let mut out = buffers::try_take(data.len())?;
     out.copy_from_slice(data);
-    out
+    Some(out)
 }
 
 /// Encodes a chunk by all of these filters, also by those that would gain nothing: these store it as it is, in a form that their
@@ -100,7 +101,7 @@ fn copy(data: &[u8]) -> Vec<u8> {
 /// # Errors
 /// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
 pub fn encode_with_all(filters: &[Filter], chunk: &[u8]) -> Result<Option<Vec<u8>>> {
-    let mut data = copy(chunk);
+    let mut data = copied(chunk)?;
     for (filter, step) in filters.iter().zip(Pipeline::new(filters)?.steps) {
         let encoded = step.codec.and_then(|codec| codec.encode(&data));
         let Some(encoded) = encoded.or_else(|| stored_form::encode(filter, &data)) else { return Ok(None) };
@@ -164,6 +165,18 @@ impl Pipeline {
         Ok(Self { steps, codecs: Codecs::default(), left_out: AtomicU32::new(0), filters })
     }
 
+    /// The same for chunks of a container whose elements have references.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub(crate) fn with_references(filters: &[Filter]) -> Result<Self> {
+        let mut pipeline = Self::new(filters)?;
+        for (step, filter) in pipeline.steps.iter_mut().zip(filters).filter(|(_, filter)| filter.id == 5) {
+            step.codec = Some(Box::new(nbit::NBit::or_plain(&filter.client_data)));
+        }
+        Ok(pipeline)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
@@ -216,7 +229,7 @@ impl Pipeline {
                 }
             }
         }
-        Ok((mask, so_far.unwrap_or_else(|| copy(chunk))))
+        Ok((mask, so_far.map_or_else(|| copied(chunk), Ok)?))
     }
 
     /// The most bytes that any writer stores of a chunk of `len` bytes.

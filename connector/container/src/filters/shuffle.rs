@@ -30,8 +30,8 @@ impl FilterCodec for Shuffle {
         if self.size == 0 {
             return None;
         }
-        let Some(n) = self.whole(data.len()) else { return Some(super::copy(data)) };
-        let mut out = buffers::take(data.len());
+        let Some(n) = self.whole(data.len()) else { return super::copy(data) };
+        let mut out = buffers::try_take(data.len())?;
         let (elements, rest) = data.split_at(n * self.size);
         let (planes, left) = out.split_at_mut(n * self.size);
         planes_of(elements, self.size, planes);

@@ -35,7 +35,7 @@ fn damage(code: zstd_safe::ErrorCode) -> String {
 
 impl FilterCodec for Zstd {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
-        let mut out = buffers::take(zstd_safe::compress_bound(data.len()));
+        let mut out = buffers::try_take(zstd_safe::compress_bound(data.len()))?;
         let n = encode_block(data, &mut out, self.level)?;
         out.truncate(n);
         Some(out)

@@ -234,7 +234,7 @@ impl FilterCodec for Blosc {
         if self.size == 0 || !(MIN_PART_BYTES..=MAX_BYTES).contains(&data.len()) {
             return None;
         }
-        let mut out = buffers::take(data.len());
+        let mut out = buffers::try_take(data.len())?;
         let Some(encoded) = self.encode_to(data, &mut out) else {
             buffers::give(out);
             return None;

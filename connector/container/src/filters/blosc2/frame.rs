@@ -282,7 +282,7 @@ pub(super) fn write(parameters: &Parameters, size: usize, source: &Source<'_>) -
     let header_bytes = METALAYERS + layers.len();
     let room =
         source.len().checked_add(header_bytes + EXTENDED_HEADER_BYTES + INDEX_BYTES + TRAILER.len())?;
-    let mut out = buffers::take(room);
+    let mut out = buffers::try_take(room)?;
     let Some(end) = write_to(parameters, size, source, &layers, &mut out) else {
         buffers::give(out);
         return None;

@@ -148,7 +148,7 @@ impl FilterCodec for Szip {
     /// Nothing for what would become longer.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let coding = self.coding(data.len())?;
-        let mut out = buffers::take(LENGTH_BYTES.checked_add(data.len())?);
+        let mut out = buffers::try_take(LENGTH_BYTES.checked_add(data.len())?)?;
         let (length, room) = out.split_first_chunk_mut::<LENGTH_BYTES>()?;
         *length = u32::try_from(data.len()).ok()?.to_le_bytes();
         let encoded = match self.apart {
