@@ -91,12 +91,12 @@ impl Base {
             ends_in_dot: ends_in_dot(name),
             how: Traversal { ..*how },
         };
-        walk.to_the_end()
+        walk.finish()
     }
 }
 
 impl Walk {
-    fn to_the_end(mut self) -> Result<Resolved<Walked>> {
+    fn finish(mut self) -> Result<Resolved<Walked>> {
         while let Some(component) = self.pending.pop_front() {
             let Some(link) = self.at.session.container.link(self.at.id, &component.name)? else {
                 return Ok(Resolved::Here(Walked::Missing(self.gap(&component))));
