@@ -328,6 +328,13 @@ impl Container {
             return Ok(Some(b"/".to_vec()));
         }
         let mut s = self.state();
+        if let Some(path) = s.lists.path_of(id.0) {
+            return Ok(Some(path));
+        }
+        // No link leads to it.
+        if self.header(&mut s, id)?.link_count == 0 {
+            return Ok(None);
+        }
         let mut seen = HashSet::from([ROOT]);
         let mut level = VecDeque::from([(ROOT, Vec::new())]);
         while let Some((group, path)) = level.pop_front() {
@@ -338,6 +345,8 @@ impl Container {
                 below.push(b'/');
                 below.extend_from_slice(&link.name);
                 if target == id {
+                    let removals = s.lists.removals();
+                    s.lists.keep_path(&Bytes::copy_from_slice(&below), id.0, removals);
                     return Ok(Some(below));
                 }
                 if seen.insert(target) && self.header(&mut s, target)?.kind() == ObjectKind::Group {

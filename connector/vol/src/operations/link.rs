@@ -55,6 +55,7 @@ pub fn create(
         }
         NewLink::Soft(path) => LinkTarget::Soft(path.to_vec()),
         NewLink::UserDefined { class, data } => {
+            library.check_link_class(*class)?;
             let external = if *class == EXTERNAL { external_target(data) } else { None };
             // As in native files, bad data of an external link is found when it is followed.
             external.unwrap_or_else(|| LinkTarget::UserDefined { class: *class, data: data.to_vec() })
@@ -159,6 +160,9 @@ pub fn transfer(
     let charset: Option<CharSet> = Some(library.character_set(link_creation)?);
     let old = from_base.link_place(from, None)?;
     let link = old.session.container.link(old.group, &old.name)?.ok_or_else(|| absent(&old.name))?;
+    if let LinkTarget::UserDefined { class, .. } = &link.target {
+        library.check_link_class(*class)?;
+    }
     let new = to_base.link_place(to, missing_groups(library, link_creation)?.as_ref())?;
     let container = &old.session.container;
     if !std::sync::Arc::ptr_eq(container, &new.session.container) {
@@ -166,7 +170,12 @@ pub fn transfer(
     }
     match transfer {
         LinkTransfer::Copy => container.link_copy(old.group, &old.name, new.group, &new.name, charset)?,
-        LinkTransfer::Move => container.link_move(old.group, &old.name, new.group, &new.name, charset)?,
+        LinkTransfer::Move => {
+            container.link_move(old.group, &old.name, new.group, &new.name, charset)?;
+            if let (Some(from), Some(to)) = (old.path, new.path) {
+                old.session.moves.lock().add(from, to);
+            }
+        }
     }
     from_base.finish_change(&old.session)
 }

@@ -24,6 +24,7 @@ use crate::session::collective::CollectiveFile;
 
 pub mod collective;
 pub mod memory;
+pub mod moves;
 pub mod pace;
 pub mod registry;
 mod sharers;
@@ -62,6 +63,8 @@ pub struct Session {
     pub image: Mutex<Option<Vec<u8>>>,
     /// The files mounted on this one, and where it is mounted itself.
     pub mounts: Mounts,
+    /// Links that were moved: names of open objects follow them.
+    pub moves: Mutex<moves::Moves>,
     /// The native objects that answer for ours.
     pub shadow: ShadowFile,
     /// Our connector in this library.
@@ -182,6 +185,7 @@ impl Session {
             descriptor: OnceLock::new(),
             image: Mutex::default(),
             mounts: Mounts::default(),
+            moves: Mutex::default(),
             shadow,
             connector,
             anchor: parts.handles.anchor(weak.clone()),
