@@ -159,6 +159,12 @@ def test_paths(r):
     r.ours(r.work / "paths.h5")
 
 
+def test_answers(r):
+    """What calls answer that few programs make."""
+    r.run(r.programs["answers"], "answers.h5", "answers-other.h5", *ours(r))
+    r.ours(r.work / "answers.h5")
+
+
 def reported(r, connector, name, *arguments):
     """The calls whose failures a program's library reports on stderr, in their order."""
     done = subprocess.run([r.programs[name], *arguments], env=connector.env(), cwd=r.work, capture_output=True, text=True)
