@@ -153,6 +153,18 @@ def test_links(r):
     r.ours(r.work / "links.h5")
 
 
+def test_paths(r):
+    """The ends of paths, mounted files, hard links where a path leads into another file, and how many links are followed."""
+    r.run(r.programs["paths"], "paths.h5", "paths-other.h5", "paths-third.h5")
+    r.ours(r.work / "paths.h5")
+
+
+def test_answers(r):
+    """What calls answer that few programs make."""
+    r.run(r.programs["answers"], "answers.h5", "answers-other.h5", *ours(r))
+    r.ours(r.work / "answers.h5")
+
+
 def reported(r, connector, name, *arguments):
     """The calls whose failures a program's library reports on stderr, in their order."""
     done = subprocess.run([r.programs[name], *arguments], env=connector.env(), cwd=r.work, capture_output=True, text=True)

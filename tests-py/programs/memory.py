@@ -2,6 +2,8 @@
 
 import os
 import resource
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -60,6 +62,36 @@ def check_written_datasets_leave_no_memory_behind(folder):
     assert left <= BESIDE, f"{left >> 20} MiB are left"
     with h5py.File("w.h5", "r") as f:
         same(f["d7"][:], data)
+
+
+# Little memory is left when it uses a chunk of nearly 4 GiB. Whether a call fails is up to who does it; none may end the process.
+CAREFUL = """
+import resource, sys
+import h5py
+with h5py.File(sys.argv[1], "r+") as f:
+    for name in ("plain", "gzip"):
+        d = f[name]
+        resource.setrlimit(resource.RLIMIT_AS, (2 << 30, resource.RLIM_INFINITY))
+        for use in (lambda: d[5], lambda: d.__setitem__(5, 1), lambda: d[7:70000:3], f.flush):
+            try:
+                use()
+            except (OSError, RuntimeError, MemoryError):
+                print("refused")
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    f["small"][:] = 3
+"""
+
+
+def check_a_chunk_that_memory_has_no_room_for_is_an_error(folder):
+    chunk = (1 << 32) - 8
+    with h5py.File("huge.h5", "w") as f:
+        f.create_dataset("plain", (chunk,), "u1", chunks=(chunk,))
+        f.create_dataset("gzip", (chunk,), "u1", chunks=(chunk,), compression="gzip")
+        f.create_dataset("small", (10,), "i4")
+    done = subprocess.run([sys.executable, "-c", CAREFUL, "huge.h5"], capture_output=True, text=True)
+    assert done.returncode == 0 and "refused" in done.stdout, (done.returncode, done.stderr[-600:])
+    with h5py.File("huge.h5", "r") as f:
+        same(f["small"][:], np.full(10, 3, "i4"))
 
 
 if __name__ == "__main__":

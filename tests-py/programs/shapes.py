@@ -1,5 +1,7 @@
 """Chunked and resizable datasets: growing, shrinking, fill values and fill times, sparse ones."""
 
+import zlib
+
 import h5py
 import numpy as np
 from cases import main, raises, same
@@ -21,6 +23,23 @@ def read_resizing(f):
     wanted[:2, :3] = np.arange(16).reshape(4, 4)[:2, :3]
     same(f["d"][:], wanted)
     assert f["d"].maxshape == (None, 40) and f["d"].chunks == (3, 5)
+
+
+def check_what_was_outside_is_cleared_by_shrinking(folder):
+    """A chunk that was written directly may have anything there."""
+    for filters in ({}, {"compression": "gzip"}):
+        with h5py.File("outside.h5", "w") as f:
+            d = f.create_dataset("d", (4, 3), "i4", maxshape=(8, 8), chunks=(4, 4), fillvalue=9, **filters)
+            chunk = np.arange(1, 17, dtype="i4").reshape(4, 4)
+            stored = zlib.compress(chunk.tobytes()) if filters else chunk.tobytes()
+            d.id.write_direct_chunk((0, 0), stored)
+            d.resize((2, 3))
+            d.resize((4, 4))
+            wanted = np.full((4, 4), 9, "i4")
+            wanted[:2, :3] = chunk[:2, :3]
+            same(d[:], wanted)
+        with h5py.File("outside.h5", "r") as f:
+            same(f["d"][:], wanted)
 
 
 def write_random(f):

@@ -193,7 +193,7 @@ impl Attribute {
     /// Replaces the value; `data` is all elements in file form.
     ///
     /// # Errors
-    /// `InvalidArgument` for another length, `ReadOnly`.
+    /// `InvalidArgument` for another length, `ReadOnly`; `NotFound` if the attribute was deleted.
     pub fn write(&self, data: &[u8]) -> Result<()> {
         self.write_with_heap(data, &InlineHeap::default())
     }
@@ -218,10 +218,8 @@ impl Attribute {
         let mut place = self.place.lock();
         self.renew(&s, &mut place)?;
         let (key, record) = match &mut *place {
-            AttributePlace::Deleted { value: whole, .. } => {
-                *whole = value.concat().into();
-                return Ok(());
-            }
+            // By whichever handle: nobody would ever see the value (`H5O__attr_write`).
+            AttributePlace::Deleted { .. } => return Err(Error::not_found("the attribute was deleted")),
             AttributePlace::Named { key, record, .. } => (self.key_now(key, record), record),
         };
         c.make_way(&mut s, &key)?;

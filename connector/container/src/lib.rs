@@ -66,7 +66,7 @@ pub use inline_heap::InlineHeap;
 pub use materialize::{Materialized, Referenced};
 pub use object::OpenObject;
 pub use object_file::{Content, ObjectFile, touched_chunks};
-pub use path::{Parent, Resolution};
+pub use path::{Parent, Resolution, ends_in_dot};
 pub use selection::{Run, Selection};
 pub use snapshot_copy::{Copied, UpdatedCopy};
 pub use spec::{

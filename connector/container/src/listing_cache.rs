@@ -66,6 +66,11 @@ impl ListingCache {
         self.paths.iter().any(|(leads_to, known)| *leads_to == id && known == path)
     }
 
+    /// A path that is known to lead to an object.
+    pub(crate) fn path_of(&self, id: u64) -> Option<Vec<u8>> {
+        self.paths.iter().find(|(leads_to, _)| *leads_to == id).map(|(_, path)| path.to_vec())
+    }
+
     /// Keeps that a path leads to an object, as it did when so many links had gone.
     pub(crate) fn keep_path(&mut self, path: &Bytes, id: u64, removals: u64) {
         if removals == self.removals {

@@ -43,6 +43,8 @@ pub enum Resolution {
         link: Link,
         /// The path behind it, relative to what it leads to; may be empty.
         rest: Vec<u8>,
+        /// How many more links may be followed.
+        links_left: usize,
     },
 }
 
@@ -56,7 +58,7 @@ pub enum Parent {
         /// The last component.
         name: Vec<u8>,
     },
-    /// The path names its starting point (`.` or `/`).
+    /// The path names an object and no link of a group (`.`, `/`, `a/.`).
     ItSelf(ObjectId),
     /// Out of the container; see [`Resolution::Leaves`].
     Leaves {
@@ -66,6 +68,8 @@ pub enum Parent {
         link: Link,
         /// The path behind it, ending in the last component.
         rest: Vec<u8>,
+        /// See [`Resolution::Leaves`].
+        links_left: usize,
     },
 }
 
@@ -89,6 +93,8 @@ struct PathWalk {
     /// The component that led there, if one did.
     by: Option<Vec<u8>>,
     pending: VecDeque<Component>,
+    /// Whether the path names an object and no link.
+    ends_in_dot: bool,
     soft: usize,
     max_soft: usize,
 }
@@ -110,21 +116,32 @@ fn is_one_name(path: &[u8]) -> bool {
     !path.is_empty() && path != b"." && !path.contains(&b'/')
 }
 
-/// Whether something other than slashes follows the last component that counts, as in `a/.`: its link is
-/// then followed even when the last link is to be kept.
-fn goes_on(path: &[u8]) -> bool {
+/// Whether a path ends in the component `.`, as `a/.` and `./` do. It names an object and no link: all links before it are followed,
+/// and there is none to look at, to move or to delete (`H5G__traverse_real`).
+pub fn ends_in_dot(path: &[u8]) -> bool {
     path.split(|&b| b == b'/').rfind(|c| !c.is_empty()) == Some(b".".as_slice())
 }
 
 impl PathWalk {
     fn new(base: ObjectId, path: &[u8], max_soft: usize) -> Self {
         let at = if path.first() == Some(&b'/') { ROOT } else { base };
-        Self { at, by: None, pending: components(path, Origin::Path).collect(), soft: 0, max_soft }
+        let pending = components(path, Origin::Path).collect();
+        Self { at, by: None, pending, ends_in_dot: ends_in_dot(path), soft: 0, max_soft }
+    }
+
+    fn links_left(&self) -> usize {
+        self.max_soft - self.soft
     }
 
     fn rest(&self) -> Vec<u8> {
-        let names: Vec<_> = self.pending.iter().map(|c| c.name.as_slice()).collect();
+        let dot = self.ends_in_dot.then_some(b".".as_slice());
+        let names: Vec<_> = self.pending.iter().map(|c| c.name.as_slice()).chain(dot).collect();
         names.join(&b'/')
+    }
+
+    /// Whether the component that was taken last is the path's own last one, and names a link.
+    fn is_at_last_link(&self, component: &Component) -> bool {
+        self.pending.is_empty() && component.origin == Origin::Path && !self.ends_in_dot
     }
 
     /// Follows the link of one component.
@@ -174,13 +191,13 @@ impl Container {
         max_soft_links: usize,
     ) -> Result<Resolution> {
         let mut s = self.state();
-        let keep = last == LastLink::Keep && !goes_on(path);
+        let keep = last == LastLink::Keep;
         let mut w = PathWalk::new(base, path, max_soft_links);
         while let Some(c) = w.pending.pop_front() {
             self.need_group(&mut s, w.at, w.by.as_deref(), &c.name)?;
-            let end = w.pending.is_empty();
+            let end = w.pending.is_empty() && !w.ends_in_dot;
             let group = w.at;
-            if end && c.origin == Origin::Path && keep {
+            if keep && w.is_at_last_link(&c) {
                 return Ok(match self.find_link(group, &c.name)? {
                     Some(link) => Resolution::Link { group, link },
                     None => Resolution::Missing { group: Some(group), name: c.name },
@@ -188,7 +205,10 @@ impl Container {
             }
             match w.step(self, &c.name)? {
                 PathStep::Moved => (),
-                PathStep::Leaves(link) => return Ok(Resolution::Leaves { group, link, rest: w.rest() }),
+                PathStep::Leaves(link) => {
+                    let links_left = w.links_left();
+                    return Ok(Resolution::Leaves { group, link, rest: w.rest(), links_left });
+                }
                 PathStep::Missing if end => {
                     let group = (c.origin == Origin::Path).then_some(group);
                     return Ok(Resolution::Missing { group, name: c.name });
@@ -263,12 +283,15 @@ impl Container {
         while let Some(c) = w.pending.pop_front() {
             self.need_group(&mut s, w.at, w.by.as_deref(), &c.name)?;
             let group = w.at;
-            if w.pending.is_empty() && c.origin == Origin::Path {
+            if w.is_at_last_link(&c) {
                 return Ok(Parent::In { group, name: c.name });
             }
             match (w.step(self, &c.name)?, create_missing) {
                 (PathStep::Moved, _) => (),
-                (PathStep::Leaves(link), _) => return Ok(Parent::Leaves { group, link, rest: w.rest() }),
+                (PathStep::Leaves(link), _) => {
+                    let links_left = w.links_left();
+                    return Ok(Parent::Leaves { group, link, rest: w.rest(), links_left });
+                }
                 (PathStep::Missing, Some(spec)) if c.origin == Origin::Path => {
                     self.check_writable("unable to create group")?;
                     let spec = self.inherited(&mut s, spec, group)?;
@@ -305,6 +328,13 @@ impl Container {
             return Ok(Some(b"/".to_vec()));
         }
         let mut s = self.state();
+        if let Some(path) = s.lists.path_of(id.0) {
+            return Ok(Some(path));
+        }
+        // No link leads to it.
+        if self.header(&mut s, id)?.link_count == 0 {
+            return Ok(None);
+        }
         let mut seen = HashSet::from([ROOT]);
         let mut level = VecDeque::from([(ROOT, Vec::new())]);
         while let Some((group, path)) = level.pop_front() {
@@ -315,6 +345,8 @@ impl Container {
                 below.push(b'/');
                 below.extend_from_slice(&link.name);
                 if target == id {
+                    let removals = s.lists.removals();
+                    s.lists.keep_path(&Bytes::copy_from_slice(&below), id.0, removals);
                     return Ok(Some(below));
                 }
                 if seen.insert(target) && self.header(&mut s, target)?.kind() == ObjectKind::Group {

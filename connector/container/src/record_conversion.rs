@@ -18,16 +18,23 @@ pub(crate) const MAX_ELEMENT: u64 = u32::MAX as u64;
 
 /// So many zeros, or an error where memory has no room for them.
 pub(crate) fn zeros(n: usize) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    let room = out.try_reserve_exact(n);
-    room.map_err(|_| Error::range(format!("there is no memory for {n} bytes")))?;
-    out.resize(n, 0);
-    Ok(out)
+    buffers::try_zeroed(n as u64).ok_or_else(|| no_memory(n))
+}
+
+pub(crate) fn no_memory(n: usize) -> Error {
+    Error::range(format!("there is no memory for {n} bytes"))
 }
 
 /// Any `n` bytes, from those that are used again if it is not too many: to be given back with [`buffers::give`].
 pub(crate) fn buffer(n: usize) -> Result<Vec<u8>> {
-    if n > buffers::MAX_POOLED_BYTES { zeros(n) } else { Ok(buffers::take(n)) }
+    buffers::try_take(n).ok_or_else(|| no_memory(n))
+}
+
+/// The same bytes in a buffer that is to be given back.
+pub(crate) fn copied(data: &[u8]) -> Result<Vec<u8>> {
+    let mut out = buffer(data.len())?;
+    out.copy_from_slice(data);
+    Ok(out)
 }
 
 impl From<&Datatype> for DatatypeRecord {

@@ -35,17 +35,43 @@ pub fn take(len: usize) -> Vec<u8> {
     buffer
 }
 
+/// The same where `len` is a chunk's length, or comes from a container: `None` if there is no memory for it.
+pub fn try_take(len: usize) -> Option<Vec<u8>> {
+    let mut buffer = pooled(len).or_else(|| has_memory(len).then(|| fresh(len)))?;
+    buffer.truncate(len);
+    Some(buffer)
+}
+
 /// A buffer of `len` bytes or more, with any content.
 fn at_least(len: usize) -> Vec<u8> {
-    if (MIN_POOLED_BYTES..=MAX_POOLED_BYTES).contains(&len)
-        && let Some(Some(mut found)) = pool(|kept| kept.take(len))
-    {
-        fill_to(&mut found, len);
-        return found;
+    pooled(len).unwrap_or_else(|| fresh(len))
+}
+
+fn pooled(len: usize) -> Option<Vec<u8>> {
+    if !(MIN_POOLED_BYTES..=MAX_POOLED_BYTES).contains(&len) {
+        return None;
     }
+    let mut found = pool(|kept| kept.take(len))??;
+    fill_to(&mut found, len);
+    Some(found)
+}
+
+fn fresh(len: usize) -> Vec<u8> {
     let mut buffer = vec![0; pooled_capacity(len)];
     buffer.truncate(len);
     buffer
+}
+
+/// Whether the allocator has so many bytes just now: a `Vec` that cannot be made ends the process. It is asked before zeros are
+/// allocated, not by filling what it gave: of a large chunk with few elements the system then keeps no more than these.
+fn has_memory(len: usize) -> bool {
+    let mut probe = Vec::<u8>::new();
+    len < MIN_POOLED_BYTES || {
+        let has_it = probe.try_reserve_exact(pooled_capacity(len)).is_ok();
+        // Else the compiler may leave the allocation out.
+        std::hint::black_box(&mut probe);
+        has_it
+    }
 }
 
 /// What is asked of the allocator for a buffer of `len` bytes that may be kept: an eighth more at most. Chunks of one
@@ -68,12 +94,9 @@ fn fill_to(buffer: &mut Vec<u8>, len: usize) {
 }
 
 /// So many zeros, whose number comes from a container; `None` where there is no memory for them.
-pub(crate) fn try_zeroed(len: u64) -> Option<Vec<u8>> {
-    let len = usize::try_from(len).ok()?;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).ok()?;
-    bytes.resize(len, 0);
-    Some(bytes)
+pub fn try_zeroed(len: u64) -> Option<Vec<u8>> {
+    let len = usize::try_from(len).ok().filter(|len| has_memory(*len))?;
+    Some(vec![0; len])
 }
 
 /// Gives a buffer up; it is kept if it is worth it and there is room.
@@ -124,6 +147,11 @@ impl Scratch {
     /// A buffer of `len` bytes.
     pub fn new(len: usize) -> Self {
         Self { buffer: at_least(len), len }
+    }
+
+    /// The same of a length that comes from a container: `None` if there is no memory for it.
+    pub fn try_new(len: usize) -> Option<Self> {
+        Some(Self { buffer: try_take(len)?, len })
     }
 }
 
@@ -191,6 +219,19 @@ mod tests {
         let mut short = Vec::with_capacity(10_000);
         fill_to(&mut short, 10_000);
         assert_eq!((short.len(), short.capacity()), (10_000, 10_000));
+    }
+
+    #[test]
+    fn a_length_without_memory_is_no_buffer() {
+        let much = isize::MAX as usize;
+        assert!(
+            try_take(much).is_none() && try_zeroed(much as u64).is_none() && Scratch::try_new(much).is_none()
+        );
+        assert!(try_zeroed(u64::MAX).is_none());
+        for len in [0, 10, 40 << 10, 17 << 20] {
+            assert_eq!(try_take(len).unwrap().len(), len);
+            assert_eq!(try_zeroed(len as u64).unwrap(), vec![0; len]);
+        }
     }
 
     #[test]

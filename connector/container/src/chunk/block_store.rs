@@ -6,6 +6,7 @@ use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
 use crate::record::{self, AttributeRecord, BlockRecord, decode_extents};
+use crate::record_conversion::buffer;
 use crate::{Error, ErrorKind, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::{Extent, Ledger, buffers};
@@ -30,7 +31,7 @@ impl Fragments {
         if let Some(mask) = self.encoded {
             return shape.filters.decode(self.encoded_bytes(ledger)?, mask, shape.len);
         }
-        let mut block = buffers::take(shape.len);
+        let mut block = buffer(shape.len)?;
         self.read(ledger, shape, 0, &mut block)?;
         Ok(block)
     }

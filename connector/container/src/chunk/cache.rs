@@ -14,6 +14,7 @@ use crate::chunk::memory_budget::{Claim, GivesBack};
 use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::Reads;
 use crate::chunk::written::WrittenSpans;
+use crate::record_conversion::zeros;
 use h5lake_ledger::locks::Mutex;
 use h5lake_ledger::{CacheUse, Ledger, Writers};
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,8 +129,8 @@ impl BlockCache {
             // This may put out the block itself.
             self.make_room(ledger, room + ENTRY_OVERHEAD_BYTES)?;
             match self.blocks.get_mut(key) {
-                Some(c) => self.claim.add(c.grow(room)),
-                None => self.insert(key, shape, vec![0; room]),
+                Some(c) => self.claim.add(c.grow(room)?),
+                None => self.insert(key, shape, zeros(room)?),
             }
         }
         self.tick += 1;

@@ -5,6 +5,7 @@ use crate::chunk::block_store::{change_stored, store_block, stored};
 use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::BlockLayout;
 use crate::chunk::range_set::RangeSet;
+use crate::record_conversion::{copied, no_memory};
 use h5lake_ledger::{Ledger, buffers};
 use std::sync::Arc;
 
@@ -52,11 +53,11 @@ impl CachedBlock {
     }
 
     /// Makes room for the first `room` bytes; returns how many are new.
-    pub(crate) fn grow(&mut self, room: usize) -> usize {
+    pub(crate) fn grow(&mut self, room: usize) -> Result<usize> {
         let more = room.saturating_sub(self.data.len());
-        self.data.reserve_exact(more);
+        self.data.try_reserve_exact(more).map_err(|_| no_memory(more))?;
         self.data.resize(self.data.len() + more, 0);
-        more
+        Ok(more)
     }
 
     /// Whether all that is wanted is here.
@@ -85,7 +86,7 @@ impl CachedBlock {
         let shape = self.shape.clone();
         if !shape.filters.is_empty() {
             self.complete(ledger, key)?;
-            return store_block(ledger, key, &shape, self.data.clone());
+            return store_block(ledger, key, &shape, copied(&self.data)?);
         }
         // Few ranges: join over small gaps first, then over larger ones.
         let mut gap = 256;

@@ -2,7 +2,8 @@
 
 use crate::chunk::statistics::CountedChunks;
 use crate::filters::Pipeline;
-use crate::keys;
+use crate::record_conversion::zeros;
+use crate::{Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::locks::RwLock;
 
@@ -58,7 +59,15 @@ impl BlockLayout {
 
     /// A block of fill.
     pub(crate) fn filled(&self) -> Vec<u8> {
-        let mut block = vec![0; self.len];
+        self.with_fill(vec![0; self.len])
+    }
+
+    /// The same where the block may be too long for the memory that there is.
+    pub(crate) fn try_filled(&self) -> Result<Vec<u8>> {
+        Ok(self.with_fill(zeros(self.len)?))
+    }
+
+    fn with_fill(&self, mut block: Vec<u8>) -> Vec<u8> {
         if self.fill.is_some() {
             self.fill(0, &mut block);
         }

@@ -9,6 +9,7 @@ use crate::chunk::fragments::{Direct, Fragments};
 use crate::chunk::grid::{CopyRun, Part};
 use crate::chunk::layout::MIN_DIRECT_BYTES;
 use crate::filters::unlocked::without_locks;
+use crate::record_conversion::zeros;
 use crate::{Error, ErrorKind, Result, Selection};
 use h5lake_ledger::buffers;
 use h5lake_ledger::locks::Mutex;
@@ -84,7 +85,7 @@ impl ReadJob {
             self.data = pieces.load(ledger, &d.shape)?;
             return Ok(());
         }
-        self.data = vec![0; self.bytes()];
+        self.data = zeros(self.bytes())?;
         let mut at = 0;
         let packed: Vec<_> = self
             .runs

@@ -9,6 +9,7 @@ use super::parallel_filter::{MIN_BYTES_PER_THREAD, cores};
 use crate::chunk::copy_runs::gather;
 use crate::chunk::grid::{CopyRun, Grid};
 use crate::filters::Pipeline;
+use crate::record_conversion::buffer;
 use crate::types::{Filter, product};
 use crate::{Error, Result, Selection};
 use h5lake_ledger::buffers::{self, Scratch};
@@ -241,7 +242,7 @@ impl ChunkDecoder {
         done: &mut Decoded,
     ) -> Result<()> {
         for some in batch.chunks((MAX_REUSED_BYTES / self.len).max(1)) {
-            let mut whole: Vec<_> = some.iter().map(|_| buffers::take(self.len)).collect();
+            let mut whole: Vec<_> = some.iter().map(|_| buffer(self.len)).collect::<Result<_>>()?;
             let all = CopyRun { block: 0, buffer: 0, len: self.len };
             let jobs = some.iter().zip(&mut whole);
             let jobs = jobs.map(|(w, chunk)| (w.coords.clone(), vec![all], vec![&mut chunk[..]]));
@@ -317,17 +318,17 @@ impl ChunkDecoder {
     /// Decodes a chunk to where it is wanted.
     fn finish(&self, job: Job<'_>) -> Result<()> {
         let Job { runs, mut places, chunk } = job;
-        let (mask, buffer, len) = match chunk {
+        let (mask, stored, len) = match chunk {
             SourceChunk::Stored { mask, buffer, len } => (mask, buffer, len),
             SourceChunk::Missing => return self.fill(places),
         };
-        let stored = buffer.get(..len).ok_or_else(|| Error::invalid("a chunk is longer than its buffer"))?;
+        let stored = stored.get(..len).ok_or_else(|| Error::invalid("a chunk is longer than its buffer"))?;
         if let ([run], [place]) = (&runs[..], &mut places[..])
             && run.len == self.len
         {
             return self.pipeline.decode_slice_into(stored, mask, place);
         }
-        let mut chunk = buffers::take(self.len);
+        let mut chunk = buffer(self.len)?;
         self.pipeline.decode_slice_into(stored, mask, &mut chunk)?;
         for (run, place) in runs.iter().zip(places) {
             place.copy_from_slice(&chunk[run.block..run.block + run.len]);

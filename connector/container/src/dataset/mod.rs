@@ -178,7 +178,11 @@ impl Form {
             }
             _ => None,
         };
-        let pipeline = Pipeline::new(&filters).map_err(|e| e.context(what()))?;
+        let pipeline = match datatype.has_references {
+            true => Pipeline::with_references(&filters),
+            false => Pipeline::new(&filters),
+        };
+        let pipeline = pipeline.map_err(|e| e.context(what()))?;
         let edges = match &layout {
             Layout::Chunked { chunk } if r.unfiltered_edges => {
                 Some(Edges { chunk: chunk.clone(), dims: RwLock::new(space.dims().to_vec()) })

@@ -5,6 +5,7 @@ use crate::chunk::block_store::change_stored;
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::{CopyRun, Coverage, Part};
 use crate::record::StatisticsRecord;
+use crate::record_conversion::buffer;
 use crate::{Result, Selection};
 use h5lake_ledger::buffers;
 #[cfg(target_os = "linux")]
@@ -145,7 +146,7 @@ impl Dataset {
         }
         // With all of it given there is nothing to fill.
         let given: usize = runs.iter().map(|r| r.len).sum();
-        let mut block = if given == self.shape.len { buffers::take(given) } else { self.shape.filled() };
+        let mut block = if given == self.shape.len { buffer(given)? } else { self.shape.try_filled()? };
         for r in runs {
             block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
         }

@@ -161,7 +161,7 @@ impl Dataset {
                 (0..chunk.len()).map(|d| chunk[d].min(old[d].saturating_sub(first(d)))).collect();
             let is: Vec<u64> = (0..chunk.len()).map(|d| chunk[d].min(new[d] - first(d))).collect();
             if (0..chunk.len()).any(|d| is[d] < was[d]) && !done.cut.contains(&key) {
-                cut.push((key, Cut::of(chunk, &was, is)));
+                cut.push((key, Cut::of(chunk, is)));
             }
         }
         self.look_at(&mut blocks, &cut, &mut done.looked_at)?;
@@ -242,9 +242,10 @@ enum Cut {
 }
 
 impl Cut {
-    /// Of a chunk of which `was` was inside of the dataset, and `is` stays.
-    fn of(chunk: &[u64], was: &[u64], is: Vec<u64>) -> Self {
-        match is[1..].iter().zip(&was[1..]).all(|(i, w)| i >= w) {
+    /// Of a chunk of which `is` stays. What was outside before may be anything where chunks were written directly, or are those of a
+    /// native file: all of the outside becomes fill (`H5D__chunk_prune_fill`).
+    fn of(chunk: &[u64], is: Vec<u64>) -> Self {
+        match is[1..] == chunk[1..] {
             true => Self::Trim { elements: is[0] * chunk[1..].iter().product::<u64>() },
             false => Self::Refill { inside: is },
         }

@@ -6,7 +6,7 @@
 //! its length and that of a block, in bytes, big-endian, and has a length before each block (bshuf_h5filter.c, bitshuffle.c).
 
 use super::bit_matrix::{bits_of, elements_of};
-use super::{FilterCodec, lz4, read_u32, read_u64, zstd};
+use super::{FilterCodec, lz4, read_u32, read_u64, scratch, zstd};
 use h5lake_ledger::buffers::{self, Scratch};
 
 /// Blocks have a multiple of this many elements.
@@ -108,7 +108,7 @@ impl Bitshuffle {
     fn decode_blocks(&self, mut input: &[u8], block: usize, out: &mut [u8]) -> Result<(), String> {
         let (block, in_blocks) = self.shape(out.len(), block)?;
         let (blocks, rest) = out.split_at_mut(in_blocks);
-        let mut rows = Scratch::new(block.min(in_blocks));
+        let mut rows = scratch(block.min(in_blocks))?;
         for part in blocks.chunks_mut(block) {
             let rows = &mut rows[..part.len()];
             let encoded = lz4::next_block(&mut input)?;
@@ -126,7 +126,7 @@ impl Bitshuffle {
         let (blocks, rest) = data.split_at(in_blocks);
         let bound = |len| self.compression.bound(len)?.checked_add(LENGTH_BYTES);
         let whole = bound(block.min(in_blocks))?.checked_mul(in_blocks.div_ceil(block))?;
-        let mut out = buffers::take(whole.checked_add(HEADER_BYTES + rest.len())?);
+        let mut out = buffers::try_take(whole.checked_add(HEADER_BYTES + rest.len())?)?;
         out[..8].copy_from_slice(&(data.len() as u64).to_be_bytes());
         out[8..HEADER_BYTES].copy_from_slice(&u32::try_from(block).ok()?.to_be_bytes());
         let mut rows = Scratch::new(block.min(in_blocks));
@@ -160,39 +160,27 @@ impl FilterCodec for Bitshuffle {
         if self.compression != Compression::None {
             return self.encode_blocks(data);
         }
-        let mut out = buffers::take(data.len());
+        let mut out = buffers::try_take(data.len())?;
         self.turn(data, &mut out, bits_of).ok()?;
         Some(out)
     }
 
-    fn decode(&self, mut data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
-        let (len, block) = match self.compression {
-            Compression::None => (data.len(), 0),
-            _ => self.header(&mut data)?,
-        };
-        if len > limit {
-            return Err(format!("damaged data: {len} bytes, more than {limit}"));
-        }
-        let mut out = buffers::take(len);
+    fn decoded_len(&self, mut data: &[u8]) -> Result<Option<usize>, String> {
         match self.compression {
-            Compression::None => self.turn(data, &mut out, elements_of)?,
-            _ => self.decode_blocks(data, block, &mut out)?,
+            Compression::None => Ok(Some(data.len())),
+            _ => self.header(&mut data).map(|(len, _)| Some(len)),
         }
-        Ok(out)
     }
 
-    fn decode_into(&self, mut data: &[u8], out: &mut [u8]) -> Result<(), String> {
-        let (len, block) = match self.compression {
-            Compression::None => (data.len(), 0),
-            _ => self.header(&mut data)?,
-        };
-        if len != out.len() {
-            return Err(format!("{len} bytes come out where {} are to be", out.len()));
-        }
+    fn decode_into(&self, mut data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
         match self.compression {
-            Compression::None => self.turn(data, out, elements_of),
-            _ => self.decode_blocks(data, block, out),
+            Compression::None => self.turn(data, out, elements_of)?,
+            _ => {
+                let (_, block) = self.header(&mut data)?;
+                self.decode_blocks(data, block, out)?;
+            }
         }
+        Ok(Some(out.len()))
     }
 
     fn max_encoded_bytes(&self, len: usize) -> usize {

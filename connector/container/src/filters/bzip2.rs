@@ -20,8 +20,8 @@ impl Bzip2 {
     }
 }
 
-/// The decoded length; an error if there was no room for all.
-fn decode(data: &[u8], out: &mut [u8]) -> Result<usize, String> {
+/// The decoded length; `None` if there was no room for all.
+fn decode(data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
     let mut stream = Decompress::new(false);
     let position = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     loop {
@@ -30,13 +30,13 @@ fn decode(data: &[u8], out: &mut [u8]) -> Result<usize, String> {
             (data.get(read..).unwrap_or_default(), out.get_mut(written..).unwrap_or_default());
         let status = stream.decompress(input, room).map_err(|e| format!("damaged data: {e}"))?;
         if status == Status::StreamEnd {
-            return Ok(position(stream.total_out()));
+            return Ok(Some(position(stream.total_out())));
         }
         if (position(stream.total_in()), position(stream.total_out())) == (read, written) {
-            return Err(match written == out.len() {
-                true => format!("more than {} bytes come out", out.len()),
-                false => "damaged data: cut short".into(),
-            });
+            return match written == out.len() {
+                true => Ok(None),
+                false => Err("damaged data: cut short".into()),
+            };
         }
     }
 }
@@ -44,25 +44,19 @@ fn decode(data: &[u8], out: &mut [u8]) -> Result<usize, String> {
 impl FilterCodec for Bzip2 {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         // The most that it becomes, says the manual of bzip2.
-        let mut out = buffers::take(data.len() + data.len() / 100 + 600);
+        let mut out = buffers::try_take(data.len() + data.len() / 100 + 600)?;
         let mut stream = Compress::new(Compression::new(self.block?), 0);
         let status = stream.compress(data, &mut out, Action::Finish).ok()?;
         out.truncate(usize::try_from(stream.total_out()).ok()?);
         (status == Status::StreamEnd).then_some(out)
     }
 
-    fn decode(&self, data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
-        let mut out = buffers::take(limit);
-        let n = decode(data, &mut out)?;
-        out.truncate(n);
-        Ok(out)
+    fn decoded_len(&self, _: &[u8]) -> Result<Option<usize>, String> {
+        Ok(None)
     }
 
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
-        match decode(data, out)? {
-            n if n == out.len() => Ok(()),
-            n => Err(format!("{n} bytes come out where {} are to be", out.len())),
-        }
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
+        decode(data, out)
     }
 }
 

@@ -20,36 +20,24 @@ impl Deflate {
     }
 }
 
-/// The length of what came out; `None` if there was no room for it.
-fn inflate(data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String> {
-    match Decompressor::new().zlib_decompress(data, out) {
-        Ok(n) => Ok(Some(n)),
-        Err(DecompressionError::InsufficientSpace) => Ok(None),
-        Err(e) => Err(format!("damaged data: {e}")),
-    }
-}
-
 impl FilterCodec for Deflate {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let mut c = Compressor::new(self.level);
-        let mut out = buffers::take(c.zlib_compress_bound(data.len()));
+        let mut out = buffers::try_take(c.zlib_compress_bound(data.len()))?;
         let n = c.zlib_compress(data, &mut out).ok()?;
         out.truncate(n);
         Some(out)
     }
 
-    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String> {
-        let mut out = buffers::take(limit);
-        let n = inflate(data, &mut out)?.ok_or_else(|| format!("more than {limit} bytes come out"))?;
-        out.truncate(n);
-        Ok(out)
+    fn decoded_len(&self, _: &[u8]) -> std::result::Result<Option<usize>, String> {
+        Ok(None)
     }
 
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {
-        match inflate(data, out)? {
-            Some(n) if n == out.len() => Ok(()),
-            Some(n) => Err(format!("{n} bytes come out where {} are to be", out.len())),
-            None => Err(format!("more than {} bytes come out", out.len())),
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String> {
+        match Decompressor::new().zlib_decompress(data, out) {
+            Ok(n) => Ok(Some(n)),
+            Err(DecompressionError::InsufficientSpace) => Ok(None),
+            Err(e) => Err(format!("damaged data: {e}")),
         }
     }
 }

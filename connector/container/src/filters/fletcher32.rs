@@ -60,30 +60,21 @@ fn group_sums(group: &[u8; GROUP_BYTES]) -> (u32, u32) {
 
 impl FilterCodec for Fletcher32 {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
-        let mut out = buffers::take(data.len() + CHECKSUM_BYTES);
+        let mut out = buffers::try_take(data.len() + CHECKSUM_BYTES)?;
         let (copy, sum) = out.split_last_chunk_mut()?;
         copy.copy_from_slice(data);
         *sum = checksum(data).to_le_bytes();
         Some(out)
     }
 
-    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String> {
-        let data = checked(data)?;
-        if data.len() > limit {
-            return Err(format!("{} bytes come out, more than {limit}", data.len()));
-        }
-        let mut out = buffers::take(data.len());
-        out.copy_from_slice(data);
-        Ok(out)
+    fn decoded_len(&self, data: &[u8]) -> std::result::Result<Option<usize>, String> {
+        let len = data.len().checked_sub(CHECKSUM_BYTES);
+        len.map(Some).ok_or_else(|| "a chunk is shorter than its checksum".into())
     }
 
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {
-        let data = checked(data)?;
-        if data.len() != out.len() {
-            return Err(format!("{} bytes come out where {} are to be", data.len(), out.len()));
-        }
-        out.copy_from_slice(data);
-        Ok(())
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String> {
+        out.copy_from_slice(checked(data)?);
+        Ok(Some(out.len()))
     }
 
     fn max_encoded_bytes(&self, len: usize) -> usize {

@@ -94,7 +94,7 @@ impl FilterCodec for Lz4 {
         }
         let block = self.block.min(data.len());
         // No block becomes longer than it is, but the encoder wants room to try.
-        let mut out = buffers::take(self.max_encoded_bytes(data.len()) + encoded_bound(block)?);
+        let mut out = buffers::try_take(self.max_encoded_bytes(data.len()) + encoded_bound(block)?)?;
         out[..8].copy_from_slice(&(data.len() as u64).to_be_bytes());
         out[8..HEADER_BYTES].copy_from_slice(&u32::try_from(block).ok()?.to_be_bytes());
         let mut at = HEADER_BYTES;
@@ -112,22 +112,14 @@ impl FilterCodec for Lz4 {
         Some(out)
     }
 
-    fn decode(&self, mut data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
-        let (len, block) = header(&mut data)?;
-        if len > limit {
-            return Err(format!("damaged data: {len} bytes, more than {limit}"));
-        }
-        let mut out = buffers::take(len);
-        decode_blocks(data, block, &mut out)?;
-        Ok(out)
+    fn decoded_len(&self, mut data: &[u8]) -> Result<Option<usize>, String> {
+        header(&mut data).map(|(len, _)| Some(len))
     }
 
-    fn decode_into(&self, mut data: &[u8], out: &mut [u8]) -> Result<(), String> {
-        let (len, block) = header(&mut data)?;
-        if len != out.len() {
-            return Err(format!("{len} bytes come out where {} are to be", out.len()));
-        }
-        decode_blocks(data, block, out)
+    fn decode_into(&self, mut data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
+        let (_, block) = header(&mut data)?;
+        decode_blocks(data, block, out)?;
+        Ok(Some(out.len()))
     }
 
     fn max_encoded_bytes(&self, len: usize) -> usize {

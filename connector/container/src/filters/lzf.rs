@@ -29,7 +29,7 @@ impl FilterCodec for Lzf {
         // The table's positions have 32 bits; HDF5's chunks are below 4 GiB.
         u32::try_from(data.len()).ok()?;
         let mut seen = Seen::default();
-        let mut out = Encoded { bytes: buffers::take(data.len()), at: 0 };
+        let mut out = Encoded { bytes: buffers::try_take(data.len())?, at: 0 };
         let (mut at, mut literal, mut misses) = (0, 0, 0);
         while let Some(three) = three_at(data, at) {
             let from = seen.replace(three, at);
@@ -54,18 +54,12 @@ impl FilterCodec for Lzf {
         out.finished()
     }
 
-    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String> {
-        let mut out = buffers::take(limit);
-        let n = decode(data, &mut out)?;
-        out.truncate(n);
-        Ok(out)
+    fn decoded_len(&self, _: &[u8]) -> std::result::Result<Option<usize>, String> {
+        Ok(None)
     }
 
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {
-        match decode(data, out)? {
-            n if n == out.len() => Ok(()),
-            n => Err(format!("{n} bytes come out where {} are to be", out.len())),
-        }
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String> {
+        decode(data, out)
     }
 }
 
@@ -170,10 +164,9 @@ impl Encoded {
     }
 }
 
-/// Decodes to the start of `out`: the decoded length.
-fn decode(data: &[u8], out: &mut [u8]) -> std::result::Result<usize, String> {
+/// Decodes to the start of `out`: the decoded length; `None` if there is no room for it.
+fn decode(data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String> {
     let cut = || "damaged data: cut short".to_owned();
-    let long = || "damaged data: it gets too long".to_owned();
     let (mut input, mut at) = (data, 0);
     while let Some(control) = next(&mut input) {
         if control < 32 {
@@ -181,7 +174,10 @@ fn decode(data: &[u8], out: &mut [u8]) -> std::result::Result<usize, String> {
             let (run, rest) = input.split_at_checked(n).ok_or_else(cut)?;
             match (out.get_mut(at..).and_then(<[u8]>::first_chunk_mut), input.first_chunk::<MAX_LITERALS>()) {
                 (Some(room), Some(from)) => *room = *from,
-                _ => out.get_mut(at..at + n).ok_or_else(long)?.copy_from_slice(run),
+                _ => match out.get_mut(at..at + n) {
+                    Some(room) => room.copy_from_slice(run),
+                    None => return Ok(None),
+                },
             }
             input = rest;
             at += n;
@@ -193,10 +189,12 @@ fn decode(data: &[u8], out: &mut [u8]) -> std::result::Result<usize, String> {
         }
         let far = usize::from(control & 31) << 8 | usize::from(next(&mut input).ok_or_else(cut)?);
         let from = at.checked_sub(far + 1).ok_or("damaged data: a reference before the start")?;
-        repeat(out.get_mut(from..).ok_or_else(long)?, far + 1, len).ok_or_else(long)?;
+        let Some(()) = out.get_mut(from..).and_then(|room| repeat(room, far + 1, len)) else {
+            return Ok(None);
+        };
         at += len;
     }
-    Ok(at)
+    Ok(Some(at))
 }
 
 /// Copies of most references have this length at most, and end before it is reached again.

@@ -10,6 +10,7 @@ mod blosc;
 mod blosc2;
 mod bzip2;
 mod decimals;
+mod decoding;
 mod deflate;
 mod fletcher32;
 mod foreign;
@@ -27,9 +28,10 @@ pub(crate) use foreign::Codecs;
 use foreign::Work;
 pub use foreign::{ChunkCodec, CodecProvider};
 
+use crate::record_conversion::copied;
 use crate::types::Filter;
 use crate::{Error, ErrorKind, Result};
-use h5lake_ledger::buffers;
+use h5lake_ledger::buffers::{self, Scratch};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,17 +46,18 @@ const MAX_OVERHEAD_BYTES: usize = 4096;
 trait FilterCodec: fmt::Debug + Send + Sync {
     /// Encodes; `None` when it cannot or would gain nothing, in the filter's own judgement.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>>;
-    /// Decodes to `limit` bytes at most; what has more is damaged.
-    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String>;
-    /// Decodes to where it is wanted; what does not have that length is an error.
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {
-        let decoded = self.decode(data, out.len())?;
-        if decoded.len() != out.len() {
-            return Err(format!("{} bytes were to be {}", decoded.len(), out.len()));
-        }
-        out.copy_from_slice(&decoded);
-        buffers::give(decoded);
-        Ok(())
+    /// How many bytes `data` decode to; `None` if that shows when they are decoded.
+    fn decoded_len(&self, data: &[u8]) -> std::result::Result<Option<usize>, String>;
+    /// Decodes to `out`, which has the length that [`Self::decoded_len`] gave. Where that gave none: to the start of `out`, and
+    /// returns how many bytes that are, or `None` if there is not enough room.
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String>;
+    /// What data decode to, up to `limit` bytes.
+    #[cfg(test)]
+    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String>
+    where
+        Self: Sized,
+    {
+        decoding::decoded(self, data, limit).map_err(|error| error.to_string())
     }
     /// Whether other data may come back than were encoded.
     fn may_lose(&self) -> bool {
@@ -80,11 +83,16 @@ fn read_u64(data: &mut &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*number))
 }
 
+/// Room for a decoder whose length comes from a chunk.
+fn scratch(len: usize) -> std::result::Result<Scratch, String> {
+    Scratch::try_new(len).ok_or_else(|| format!("there is no memory for {len} bytes"))
+}
+
 /// The same bytes, for a filter that finds nothing to do.
-fn copy(data: &[u8]) -> Vec<u8> {
-    let mut out = buffers::take(data.len());
+fn copy(data: &[u8]) -> Option<Vec<u8>> {
+    let mut out = buffers::try_take(data.len())?;
     out.copy_from_slice(data);
-    out
+    Some(out)
 }
 
 /// Encodes a chunk by all of these filters, also by those that would gain nothing: these store it as it is, in a form that their
@@ -93,7 +101,7 @@ fn copy(data: &[u8]) -> Vec<u8> {
 /// # Errors
 /// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
 pub fn encode_with_all(filters: &[Filter], chunk: &[u8]) -> Result<Option<Vec<u8>>> {
-    let mut data = copy(chunk);
+    let mut data = copied(chunk)?;
     for (filter, step) in filters.iter().zip(Pipeline::new(filters)?.steps) {
         let encoded = step.codec.and_then(|codec| codec.encode(&data));
         let Some(encoded) = encoded.or_else(|| stored_form::encode(filter, &data)) else { return Ok(None) };
@@ -157,6 +165,18 @@ impl Pipeline {
         Ok(Self { steps, codecs: Codecs::default(), left_out: AtomicU32::new(0), filters })
     }
 
+    /// The same for chunks of a container whose elements have references.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub(crate) fn with_references(filters: &[Filter]) -> Result<Self> {
+        let mut pipeline = Self::new(filters)?;
+        for (step, filter) in pipeline.steps.iter_mut().zip(filters).filter(|(_, filter)| filter.id == 5) {
+            step.codec = Some(Box::new(nbit::NBit::or_plain(&filter.client_data)));
+        }
+        Ok(pipeline)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
@@ -209,71 +229,7 @@ impl Pipeline {
                 }
             }
         }
-        Ok((mask, so_far.unwrap_or_else(|| copy(chunk))))
-    }
-
-    /// Decodes a stored chunk of `len` bytes.
-    ///
-    /// # Errors
-    /// `Corrupt`, naming the filter.
-    pub(crate) fn decode(&self, data: Vec<u8>, mask: u32, len: usize) -> Result<Vec<u8>> {
-        if self.skips_all(mask) && data.len() == len {
-            return Ok(data);
-        }
-        let mut out = buffers::take(len);
-        match self.decode_into(data, mask, &mut out) {
-            Ok(()) => Ok(out),
-            Err(error) => {
-                buffers::give(out);
-                Err(error)
-            }
-        }
-    }
-
-    /// The same to where the chunk is wanted, of its length. After an error the content there is unspecified.
-    ///
-    /// # Errors
-    /// `Corrupt`, naming the filter.
-    pub(crate) fn decode_into(&self, data: Vec<u8>, mask: u32, out: &mut [u8]) -> Result<()> {
-        let done = self.decode_slice_into(&data, mask, out);
-        buffers::give(data);
-        done
-    }
-
-    /// The same of stored bytes that are the caller's.
-    ///
-    /// # Errors
-    /// `Corrupt`, naming the filter.
-    pub(crate) fn decode_slice_into(&self, stored: &[u8], mask: u32, out: &mut [u8]) -> Result<()> {
-        let used = || self.steps.iter().enumerate().filter(|(n, _)| mask & (1 << n) == 0).map(|(_, s)| s);
-        if used().any(|step| step.codec.is_none()) {
-            let (_, decoded) = self.run_foreign(Work::Decode(stored, mask))?;
-            let done = put(&decoded, out);
-            buffers::give(decoded);
-            return done;
-        }
-        let named =
-            |step: &FilterStep, why: String| Error::corrupt(format!("the filter {}: {why}", step.name));
-        // With each the most that it may decode to.
-        let mut limit = out.len();
-        let mut steps: Vec<_> = Vec::with_capacity(self.steps.len());
-        for (step, codec) in used().filter_map(|step| Some((step, step.codec.as_ref()?))) {
-            steps.push((step, codec, limit));
-            limit = codec.max_encoded_bytes(limit);
-        }
-        let mut so_far = None::<Vec<u8>>;
-        for (step, codec, limit) in steps.drain(steps.len().min(1)..).rev() {
-            let data = so_far.as_deref().unwrap_or(stored);
-            let decoded = codec.decode(data, limit).map_err(|why| named(step, why))?;
-            so_far.replace(decoded).into_iter().for_each(buffers::give);
-        }
-        let data = so_far.as_deref().unwrap_or(stored);
-        match steps.pop() {
-            Some((step, codec, _)) => codec.decode_into(data, out).map_err(|why| named(step, why))?,
-            None => put(data, out)?,
-        }
-        so_far.into_iter().for_each(buffers::give);
-        Ok(())
+        Ok((mask, so_far.map_or_else(|| copied(chunk), Ok)?))
     }
 
     /// The most bytes that any writer stores of a chunk of `len` bytes.
@@ -283,19 +239,6 @@ impl Pipeline {
             .filter_map(|step| step.codec.as_ref())
             .fold(len, |n, codec| codec.max_encoded_bytes(n))
     }
-
-    fn skips_all(&self, mask: u32) -> bool {
-        (0..self.steps.len()).all(|n| mask & (1 << n) != 0)
-    }
-}
-
-/// Puts a decoded chunk to where it is wanted.
-fn put(data: &[u8], out: &mut [u8]) -> Result<()> {
-    if data.len() != out.len() {
-        return Err(Error::corrupt(format!("a chunk of {} bytes decodes to {}", out.len(), data.len())));
-    }
-    out.copy_from_slice(data);
-    Ok(())
 }
 
 fn step(f: &Filter) -> Result<FilterStep> {

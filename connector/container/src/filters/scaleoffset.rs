@@ -138,7 +138,7 @@ impl Parameters {
             let all = code_of_fill(packing.bits);
             let code =
                 |value| if Some(value) == self.fill { all } else { value.wrapping_sub(packing.minimum) };
-            return Some(self.pack(&packing, data, values().map(code)));
+            return self.pack(&packing, data, values().map(code));
         }
         let digits = f64::from(self.factor);
         if SIZE == 4 {
@@ -146,20 +146,20 @@ impl Parameters {
             let fill = self.fill.map(|fill| f32::from_bits(fill as u32));
             let packing = decimals::packing_f32(numbers(), fill, digits)?;
             let codes = decimals::codes_f32(&packing, fill, digits);
-            Some(self.pack(&packing, data, numbers().map(codes)))
+            self.pack(&packing, data, numbers().map(codes))
         } else {
             let numbers = || values().map(f64::from_bits);
             let fill = self.fill.map(f64::from_bits);
             let packing = decimals::packing_f64(numbers(), fill, digits)?;
             let codes = decimals::codes_f64(&packing, fill, digits);
-            Some(self.pack(&packing, data, numbers().map(codes)))
+            self.pack(&packing, data, numbers().map(codes))
         }
     }
 
-    fn pack(&self, packing: &Packing, data: &[u8], codes: impl Iterator<Item = u64>) -> Vec<u8> {
+    fn pack(&self, packing: &Packing, data: &[u8], codes: impl Iterator<Item = u64>) -> Option<Vec<u8>> {
         let is_raw = packing.bits == self.bits();
         let packed = if is_raw { data.len() } else { bytes_of(self.elements * packing.bits as usize) };
-        let mut out = buffers::take(HEADER_BYTES + packed);
+        let mut out = buffers::try_take(HEADER_BYTES + packed)?;
         let (header, elements) = out.split_at_mut(HEADER_BYTES);
         header[..4].copy_from_slice(&packing.bits.to_le_bytes());
         header[4] = MINIMUM_BYTES as u8;
@@ -168,14 +168,14 @@ impl Parameters {
         if is_raw {
             elements.copy_from_slice(data);
             self.swap(elements);
-            return out;
+            return Some(out);
         }
         let mut writer = BitWriter::new(elements);
         for code in codes {
             writer.push(code, packing.bits);
         }
         writer.finish();
-        out
+        Some(out)
     }
 
     /// From the stored order to the dataset's, or back.
@@ -282,7 +282,7 @@ impl FilterCodec for ScaleOffset {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let given = self.parameters.as_ref()?;
         if given.does_nothing() {
-            return Some(super::copy(data));
+            return super::copy(data);
         }
         if data.is_empty() || given.bytes() != Some(data.len()) {
             return None;
@@ -295,27 +295,21 @@ impl FilterCodec for ScaleOffset {
         }
     }
 
-    fn decode(&self, data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
+    fn decoded_len(&self, data: &[u8]) -> Result<Option<usize>, String> {
         let given = self.parameters()?;
-        let len = if given.does_nothing() { Some(data.len()) } else { given.bytes() };
-        let len =
-            len.filter(|len| *len <= limit).ok_or_else(|| format!("more than {limit} bytes come out"))?;
-        let mut out = buffers::take(len);
-        self.decode_into(data, &mut out)?;
-        Ok(out)
+        match if given.does_nothing() { Some(data.len()) } else { given.bytes() } {
+            Some(len) => Ok(Some(len)),
+            None => Err("invalid scaleoffset parameters".into()),
+        }
     }
 
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
         let given = self.parameters()?;
-        let len = if given.does_nothing() { Some(data.len()) } else { given.bytes() };
-        if len != Some(out.len()) {
-            return Err(format!("a chunk of other than {} bytes comes out", out.len()));
+        match given.does_nothing() {
+            true => out.copy_from_slice(data),
+            false => given.decode(data, out)?,
         }
-        if given.does_nothing() {
-            out.copy_from_slice(data);
-            return Ok(());
-        }
-        given.decode(data, out)
+        Ok(Some(out.len()))
     }
 
     /// Floats are rounded, and integers may need more bits than were chosen.

@@ -30,8 +30,8 @@ impl FilterCodec for Shuffle {
         if self.size == 0 {
             return None;
         }
-        let Some(n) = self.whole(data.len()) else { return Some(super::copy(data)) };
-        let mut out = buffers::take(data.len());
+        let Some(n) = self.whole(data.len()) else { return super::copy(data) };
+        let mut out = buffers::try_take(data.len())?;
         let (elements, rest) = data.split_at(n * self.size);
         let (planes, left) = out.split_at_mut(n * self.size);
         planes_of(elements, self.size, planes);
@@ -39,31 +39,23 @@ impl FilterCodec for Shuffle {
         Some(out)
     }
 
-    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String> {
-        if data.len() > limit {
-            return Err(format!("{} bytes, more than {limit}", data.len()));
-        }
-        let mut out = buffers::take(data.len());
-        self.decode_into(data, &mut out)?;
-        Ok(out)
+    fn decoded_len(&self, data: &[u8]) -> std::result::Result<Option<usize>, String> {
+        Ok(Some(data.len()))
     }
 
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String> {
         if self.size == 0 {
             return Err("invalid shuffle parameters".into());
         }
-        if data.len() != out.len() {
-            return Err(format!("{} bytes were to be {}", data.len(), out.len()));
-        }
         let Some(n) = self.whole(data.len()) else {
             out.copy_from_slice(data);
-            return Ok(());
+            return Ok(Some(out.len()));
         };
         let (planes, rest) = data.split_at(n * self.size);
         let (elements, left) = out.split_at_mut(n * self.size);
         elements_of_planes(planes, self.size, elements);
         left.copy_from_slice(rest);
-        Ok(())
+        Ok(Some(out.len()))
     }
 
     fn max_encoded_bytes(&self, len: usize) -> usize {

@@ -6,8 +6,9 @@
 //! any read or write of theirs may fail there, too. One that goes through many chunks remembers which are done, or leaves them
 //! so that it need not look at them again.
 
+use super::ChunkCodec;
 use super::foreign::{Work, run};
-use super::{ChunkCodec, copy};
+use crate::record_conversion::copied;
 use crate::types::Filter;
 use crate::{Error, ErrorKind, Result};
 use h5lake_ledger::buffers;
@@ -54,7 +55,7 @@ impl Answered {
     /// The answer in a buffer that was in use before: fresh memory costs more than the copy.
     fn answer(&self) -> Result<(u32, Vec<u8>)> {
         match &self.result {
-            Ok((mask, bytes)) => Ok((*mask, copy(bytes))),
+            Ok((mask, bytes)) => Ok((*mask, copied(bytes)?)),
             Err(e) => Err(e.clone()),
         }
     }
@@ -97,7 +98,7 @@ impl FilterOperation {
         if self.asked.is_empty() || self.takes_more() {
             self.asked_bytes += bytes.len();
             let (codec, filters) = (codec.clone(), filters.clone());
-            self.asked.push(FilterRequest { codec, filters, decode, bytes: copy(bytes) });
+            self.asked.push(FilterRequest { codec, filters, decode, bytes: copied(bytes)? });
         }
         Err(Error::new(ErrorKind::Busy, "a chunk has yet to go through its filters; try again"))
     }

@@ -3,6 +3,9 @@
 use super::FilterCodec;
 use h5lake_ledger::buffers;
 
+/// `ZSTD_error_dstSize_tooSmall`: more comes out than there is room for. The library gives error numbers as negative sizes.
+const NO_ROOM: zstd_safe::ErrorCode = 0_usize.wrapping_sub(70);
+
 #[derive(Debug)]
 pub(super) struct Zstd {
     level: i32,
@@ -23,29 +26,30 @@ pub(super) fn encode_block(data: &[u8], out: &mut [u8], level: i32) -> Option<us
 
 /// Decodes a block to the start of `out`: its decoded length.
 pub(super) fn decode_block(data: &[u8], out: &mut [u8]) -> Result<usize, String> {
-    zstd_safe::decompress(out, data)
-        .map_err(|code| format!("damaged data: {}", zstd_safe::get_error_name(code)))
+    zstd_safe::decompress(out, data).map_err(damage)
+}
+
+fn damage(code: zstd_safe::ErrorCode) -> String {
+    format!("damaged data: {}", zstd_safe::get_error_name(code))
 }
 
 impl FilterCodec for Zstd {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
-        let mut out = buffers::take(zstd_safe::compress_bound(data.len()));
+        let mut out = buffers::try_take(zstd_safe::compress_bound(data.len()))?;
         let n = encode_block(data, &mut out, self.level)?;
         out.truncate(n);
         Some(out)
     }
 
-    fn decode(&self, data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
-        let mut out = buffers::take(limit);
-        let n = decode_block(data, &mut out)?;
-        out.truncate(n);
-        Ok(out)
+    fn decoded_len(&self, _: &[u8]) -> Result<Option<usize>, String> {
+        Ok(None)
     }
 
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
-        match decode_block(data, out)? {
-            n if n == out.len() => Ok(()),
-            n => Err(format!("{n} bytes come out where {} are to be", out.len())),
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
+        match zstd_safe::decompress(out, data) {
+            Ok(n) => Ok(Some(n)),
+            Err(NO_ROOM) => Ok(None),
+            Err(code) => Err(damage(code)),
         }
     }
 }

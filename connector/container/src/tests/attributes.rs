@@ -143,7 +143,7 @@ fn the_last_change_counts_wherever_it_is() {
         assert!(!c.attr_exists(root, b"d").unwrap());
         made(&c, root, b"d", b"6");
         assert_eq!((last.read().unwrap()[0], value_of(&c, root, b"d")), (b'5', b"6".to_vec()));
-        last.write(b"7").unwrap();
+        assert_eq!(last.write(b"7").unwrap_err().kind(), ErrorKind::NotFound);
         c.attr_delete(root, b"b").unwrap();
         assert_eq!(c.attr_count(root).unwrap(), 2);
         drop((a, b, last));

@@ -90,7 +90,7 @@ impl CrossCopier {
         }
         let size = self.library.type_size(memory.get())?;
         let follows = self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
-        if !follows && self.file_number(from)? == self.file_number(self.destination)? {
+        if self.file_number(from)? == self.file_number(self.destination)? {
             return Ok(());
         }
         let mut one = |reference: Reference<'_>| match reference {

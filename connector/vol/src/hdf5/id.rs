@@ -45,6 +45,12 @@ impl Id {
         self.library
     }
 
+    /// Whether it is one still: a program may close what it was shown.
+    pub fn is_valid(&self) -> bool {
+        // SAFETY: any number may be asked for.
+        unsafe { (self.library.table().H5Iis_valid)(self.id) > 0 }
+    }
+
     /// Gives the identifier away: the receiver releases it.
     pub fn into_raw(self) -> Hid {
         let id = self.id;

@@ -5,7 +5,8 @@ use h5lake_container::{CharSet, GroupSpec, Link, LinkTarget};
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
 use crate::hdf5::library::{Hid, Library};
-use crate::operations::path::{Base, LinkPlace, Location};
+use crate::operations::path::{Base, LinkPlace, Location, ResolvedObject};
+use crate::session::Session;
 
 /// What a new link leads to.
 pub enum NewLink<'a> {
@@ -45,30 +46,44 @@ pub fn create(
     let other = if let NewLink::Hard { object, .. } = link { *object } else { None };
     let base = Base::of(handle.or(other).ok_or_else(|| Error::argument("a link without a file"))?)?;
     let library = base.session.library;
+    let mut target_file = None;
     let target = match link {
-        NewLink::Hard { object, location } => hard_target(&base, *object, location)?,
+        NewLink::Hard { object, location } => {
+            let found = hard_target(&base, *object, location)?;
+            target_file = Some(found.session);
+            LinkTarget::Hard(found.id)
+        }
         NewLink::Soft(path) => LinkTarget::Soft(path.to_vec()),
         NewLink::UserDefined { class, data } => {
+            library.check_link_class(*class)?;
             let external = if *class == EXTERNAL { external_target(data) } else { None };
             // As in native files, bad data of an external link is found when it is followed.
             external.unwrap_or_else(|| LinkTarget::UserDefined { class: *class, data: data.to_vec() })
         }
     };
     let place = base.link_place(location, missing_groups(library, link_creation)?.as_ref())?;
+    if let Some(file) = target_file {
+        check_same_file(&file, &place.session)?;
+    }
     let charset = library.character_set(link_creation)?;
     place.session.container.link_create(place.group, &place.name, target, charset)?;
     base.finish_change(&place.session)
 }
 
-fn hard_target(base: &Base, object: Option<&Handle>, location: &Location<'_>) -> Result<LinkTarget> {
-    let found = match object {
-        Some(object) => Base::of(object)?.find(location)?,
-        None => base.find(location)?,
-    };
-    if !std::sync::Arc::ptr_eq(&found.session.container, &base.session.container) {
-        return Err(Error::new(Minor::BadValue, "a hard link cannot lead to an object of another file"));
+fn hard_target(base: &Base, object: Option<&Handle>, location: &Location<'_>) -> Result<ResolvedObject> {
+    match object {
+        Some(object) => Base::of(object)?.find(location),
+        None => base.find(location),
     }
-    Ok(LinkTarget::Hard(found.id))
+}
+
+/// Object ids mean something in their own container alone, and those of a copy are the same: what counts is the file in which the
+/// link is made, wherever the call started (`H5G_obj_insert`).
+fn check_same_file(target: &Session, place: &Session) -> Result<()> {
+    if std::sync::Arc::ptr_eq(&target.container, &place.container) {
+        return Ok(());
+    }
+    Err(Error::new(Minor::BadValue, "a hard link cannot lead to an object of another file"))
 }
 
 /// External link data as `H5Lcreate_external` packs it: a byte with version and flags, file name, NUL, path, NUL.
@@ -145,6 +160,9 @@ pub fn transfer(
     let charset: Option<CharSet> = Some(library.character_set(link_creation)?);
     let old = from_base.link_place(from, None)?;
     let link = old.session.container.link(old.group, &old.name)?.ok_or_else(|| absent(&old.name))?;
+    if let LinkTarget::UserDefined { class, .. } = &link.target {
+        library.check_link_class(*class)?;
+    }
     let new = to_base.link_place(to, missing_groups(library, link_creation)?.as_ref())?;
     let container = &old.session.container;
     if !std::sync::Arc::ptr_eq(container, &new.session.container) {
@@ -152,7 +170,12 @@ pub fn transfer(
     }
     match transfer {
         LinkTransfer::Copy => container.link_copy(old.group, &old.name, new.group, &new.name, charset)?,
-        LinkTransfer::Move => container.link_move(old.group, &old.name, new.group, &new.name, charset)?,
+        LinkTransfer::Move => {
+            container.link_move(old.group, &old.name, new.group, &new.name, charset)?;
+            if let (Some(from), Some(to)) = (old.path, new.path) {
+                old.session.moves.lock().add(from, to);
+            }
+        }
     }
     from_base.finish_change(&old.session)
 }

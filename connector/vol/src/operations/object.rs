@@ -116,14 +116,23 @@ pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Bytes>> {
     {
         return Ok(found.path);
     }
+    if let Some(path) = &found.path
+        && Base::from_bottom(&found.session).leads_to(path, &found.session, found.id)
+    {
+        return Ok(found.path);
+    }
+    if let Some(path) = found.path.as_ref().and_then(|path| found.session.moves.lock().applied_to(path))
+        && container.leads_to(&path, found.id)
+    {
+        return Ok(Some(path));
+    }
     let own = container.find_path(found.id)?;
     // Reached through a file that this one is mounted in.
     if let (Some(path), Some(own)) = (&found.path, &own)
         && let Some(way) = mount::path_of(&found.session)?
-        && path.starts_with(&way)
+        && mount::path_behind(&way, path).is_some()
     {
-        let whole = if own == b"/" { way } else { [&way, own.as_slice()].concat() };
-        return Ok(Some(whole.into()));
+        return Ok(Some(mount::joined(&way, own)));
     }
     Ok(own.map(Bytes::from))
 }
@@ -263,6 +272,9 @@ fn copy_here(
     let found = from_base.find(&Location::ByName { name: source_name, access: 0 })?;
     let to_base = group::located(destination, to)?;
     let options = copy_options(to_base.session.library.copy_flags(copy_list)?)?;
+    if options.merge_committed {
+        to_base.session.library.check_merging(copy_list)?;
+    }
     let target = NewPlace::find(to_base, Some(destination_name), link_creation)?;
     let to = target.session.clone();
     if target.is_taken()? {
@@ -272,6 +284,9 @@ fn copy_here(
     let from = &found.session;
     let failed =
         |error: Error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string());
+    let same_file = Arc::ptr_eq(&from.container, &to.container);
+    // Within a file references lead where they led, whatever the flag says (H5Dcontig.c, H5Dchunk.c).
+    let options = CopyOptions { expand_references: options.expand_references && !same_file, ..options };
     let copied = if options.expand_references {
         let convert = &mut |datatype: &Datatype,
                             place: HeapPlace,
@@ -282,7 +297,6 @@ fn copy_here(
         };
         from.container.copy_object_expanding(found.id, &to.container, options, convert)?
     } else {
-        let same_file = Arc::ptr_eq(&from.container, &to.container);
         let convert = &mut |datatype: &Datatype, place: HeapPlace, elements: Elements| {
             let resolve = &mut |id| Ok(same_file.then_some(id));
             copy_elements(from, &to, datatype, place, elements, Some(resolve)).map_err(failed)

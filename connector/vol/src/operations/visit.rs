@@ -39,28 +39,37 @@ pub fn links(
     let links = container.links(top, index, walk.order)?;
     let group = object::identifier_of(&session, top, found.path)?;
     if !recursive {
-        return plain(links.iter(), walk.position, |link| each(&group, &link.name, link));
+        return shown(group, |group| {
+            let mut unused = 0;
+            let position = walk.position.unwrap_or(&mut unused);
+            let begin = *position;
+            let answer = plain(links.iter(), position, |link| each(group, &link.name, link));
+            // After an error the position is where it was, as natively for links, and not for attributes.
+            if !matches!(answer, Ok(0..)) || !group.is_valid() {
+                *position = begin;
+            }
+            answer
+        });
     }
-    let mut visit = LinkVisit {
-        session: &session,
-        group: &group,
-        index: walk.index,
-        order: walk.order,
-        seen: HashSet::from([top]),
-        each,
-    };
-    visit.below(&links, b"")
+    shown(group, |group| {
+        let (index, order, seen) = (walk.index, walk.order, HashSet::from([top]));
+        LinkVisit { session: &session, group, index, order, seen, each }.below(&links, b"")
+    })
+}
+
+/// Shows an application the identifier of what it goes through. It is an error if the application has closed it.
+fn shown(identifier: Id, walk: impl FnOnce(&Id) -> Result<i32>) -> Result<i32> {
+    let answer = walk(&identifier)?;
+    identifier.close().map(|()| answer)
 }
 
 /// Goes on from the position, counting on; stops where `each` answers something other than 0. To go on behind the last
 /// item is an error (`H5G__obj_iterate`, `H5A__attr_iterate_table`).
 fn plain<T>(
     items: impl ExactSizeIterator<Item = T>,
-    position: Option<&mut u64>,
+    position: &mut u64,
     mut each: impl FnMut(T) -> i32,
 ) -> Result<i32> {
-    let mut unused = 0;
-    let position = position.unwrap_or(&mut unused);
     if *position > 0 && *position >= items.len() as u64 {
         return Err(Error::new(Minor::BadValue, "index out of bound"));
     }
@@ -204,7 +213,11 @@ pub fn attributes(
     each: &mut dyn FnMut(&Id, &AttrInfo) -> i32,
 ) -> Result<i32> {
     let found = Base::of(handle)?.find(location)?;
+    let mut unused = 0;
     let attributes = found.session.container.attrs(found.id, walk.index, walk.order)?;
     let identifier = object::identifier_of(&found.session, found.id, found.path)?;
-    plain(attributes.iter(), walk.position, |attribute| each(&identifier, attribute))
+    shown(identifier, |identifier| {
+        let position = walk.position.unwrap_or(&mut unused);
+        plain(attributes.iter(), position, |attribute| each(identifier, attribute))
+    })
 }

@@ -24,6 +24,7 @@ use crate::session::collective::CollectiveFile;
 
 pub mod collective;
 pub mod memory;
+pub mod moves;
 pub mod pace;
 pub mod registry;
 mod sharers;
@@ -62,6 +63,8 @@ pub struct Session {
     pub image: Mutex<Option<Vec<u8>>>,
     /// The files mounted on this one, and where it is mounted itself.
     pub mounts: Mounts,
+    /// Links that were moved: names of open objects follow them.
+    pub moves: Mutex<moves::Moves>,
     /// The native objects that answer for ours.
     pub shadow: ShadowFile,
     /// Our connector in this library.
@@ -112,8 +115,19 @@ pub trait Handles: Sync {
 pub struct Mounts {
     /// Files mounted on groups of this one, in an order that is the same in all processes of an MPI program.
     pub children: Mutex<BTreeMap<ObjectId, Arc<Session>>>,
-    /// The session that has this one mounted, and on which group.
-    pub parent: Mutex<Option<(Weak<Session>, ObjectId)>>,
+    /// Where this one is mounted.
+    pub parent: Mutex<Option<MountedOn>>,
+}
+
+/// A mount point.
+#[derive(Clone)]
+pub struct MountedOn {
+    /// The session of its file.
+    pub session: Weak<Session>,
+    /// The group.
+    pub group: ObjectId,
+    /// The path from the file at the bottom by which it was mounted.
+    pub path: Option<bytes::Bytes>,
 }
 
 /// What a close that failed left behind.
@@ -171,6 +185,7 @@ impl Session {
             descriptor: OnceLock::new(),
             image: Mutex::default(),
             mounts: Mounts::default(),
+            moves: Mutex::default(),
             shadow,
             connector,
             anchor: parts.handles.anchor(weak.clone()),

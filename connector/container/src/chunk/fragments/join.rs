@@ -7,6 +7,7 @@ use h5lake_ledger::Ledger;
 use super::{Fragments, MAX_FRAGMENTS, MERGED_FRAGMENTS, Piece, Source};
 use crate::Result;
 use crate::chunk::layout::BlockLayout;
+use crate::record_conversion::zeros;
 
 impl Fragments {
     /// Joins neighbours in the map of which the first has fewer bytes than `settled`.
@@ -52,7 +53,7 @@ impl Fragments {
     }
 
     fn rewrite(&mut self, ledger: &Ledger, shape: &BlockLayout, r: Range<usize>) -> Result<()> {
-        let mut data = vec![0; r.len()];
+        let mut data = zeros(r.len())?;
         self.read(ledger, shape, r.start, &mut data)?;
         self.insert_written(r.start, r.len(), ledger.write_payload(&data)?);
         Ok(())

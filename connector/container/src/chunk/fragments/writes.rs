@@ -5,6 +5,7 @@ use h5lake_ledger::{Extent, Ledger};
 
 use super::{Fragments, MAX_FRAGMENTS, Piece, Source};
 use crate::chunk::layout::BlockLayout;
+use crate::record_conversion::zeros;
 use crate::{Error, Result};
 
 /// A piece in the map that has so many bytes, and this share of what may lie there, stays as it is when others follow it. A record
@@ -65,7 +66,7 @@ impl Fragments {
         if len < MIN_MOVED_BYTES {
             return Ok(());
         }
-        let mut data = vec![0; len];
+        let mut data = zeros(len)?;
         self.read(ledger, shape, begin, &mut data)?;
         let goes_on = self.go_on(ledger, begin, &data)?;
         let extent = match goes_on {

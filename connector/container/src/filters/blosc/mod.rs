@@ -8,7 +8,7 @@
 mod blosclz;
 pub(super) mod compression;
 
-use super::FilterCodec;
+use super::{FilterCodec, scratch};
 use compression::{Arrangement, Codec, Decoder, Encoder, whole_elements};
 use h5lake_ledger::buffers::{self, Scratch};
 
@@ -192,7 +192,7 @@ impl Header {
         let version = self.codec_version;
         let mut decoder = Decoder::new(codec.ok_or_else(|| format!("codec {format} of version {version}"))?)?;
         let arrangement = self.arrangement();
-        let mut arranged = Scratch::new(self.block);
+        let mut arranged = scratch(self.block)?;
         for (n, block) in out.chunks_mut(self.block).enumerate() {
             let start = number(data, HEADER_BYTES + NUMBER_BYTES * n).and_then(|start| data.get(start..));
             let input = start.ok_or("damaged data: a block that is not there")?;
@@ -234,7 +234,7 @@ impl FilterCodec for Blosc {
         if self.size == 0 || !(MIN_PART_BYTES..=MAX_BYTES).contains(&data.len()) {
             return None;
         }
-        let mut out = buffers::take(data.len());
+        let mut out = buffers::try_take(data.len())?;
         let Some(encoded) = self.encode_to(data, &mut out) else {
             buffers::give(out);
             return None;
@@ -243,22 +243,14 @@ impl FilterCodec for Blosc {
         Some(out)
     }
 
-    fn decode(&self, data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
-        let (header, data) = Header::read(data)?;
-        if header.len > limit {
-            return Err(format!("damaged data: {} bytes, more than {limit}", header.len));
-        }
-        let mut out = buffers::take(header.len);
-        header.decode_to(data, &mut out)?;
-        Ok(out)
+    fn decoded_len(&self, data: &[u8]) -> Result<Option<usize>, String> {
+        Header::read(data).map(|(header, _)| Some(header.len))
     }
 
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
         let (header, data) = Header::read(data)?;
-        if header.len != out.len() {
-            return Err(format!("{} bytes come out where {} are to be", header.len, out.len()));
-        }
-        header.decode_to(data, out)
+        header.decode_to(data, out)?;
+        Ok(Some(out.len()))
     }
 }
 

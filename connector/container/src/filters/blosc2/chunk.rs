@@ -3,6 +3,7 @@
 
 use super::stages::Stages;
 use crate::filters::blosc::compression::{Codec, Decoder};
+use crate::filters::scratch;
 use h5lake_ledger::buffers::Scratch;
 
 /// Versions, flags, element size, and the lengths of the chunk, of a block and of what is encoded.
@@ -192,7 +193,7 @@ impl<'a> Chunk<'a> {
     pub(super) fn reader(self) -> Result<Reader<'a>, String> {
         let decoder = self.decoder()?;
         let work = if decoder.is_some() { self.stages.buffers() } else { 0 };
-        let work = (0..work).map(|_| Scratch::new(self.block)).collect();
+        let work = (0..work).map(|_| scratch(self.block)).collect::<Result<_, _>>()?;
         Ok(Reader { decoder, work, first: Vec::new(), chunk: self })
     }
 }

@@ -6,7 +6,8 @@ use super::chunk::{Chunk, EXTENDED, EXTENDED_HEADER_BYTES, PLAIN, Special, VERSI
 use super::encode::{self, Encoded, Parameters, Source};
 use super::geometry::Geometry;
 use super::metalayer;
-use h5lake_ledger::buffers::{self, Scratch};
+use crate::filters::scratch;
+use h5lake_ledger::buffers;
 
 /// MessagePack's marks of the fields, with the frame's name.
 const NAME: &[u8; 10] = b"\x9e\xa8b2frame\0";
@@ -166,7 +167,7 @@ impl<'a> Frame<'a> {
         if chunks.checked_mul(OFFSET_BYTES) != Some(index.len) {
             return Err(format!("damaged data: an index of {} bytes for {chunks} chunks", index.len));
         }
-        let mut bytes = vec![0; index.len];
+        let mut bytes = scratch(index.len)?;
         decode_in_order(index, &mut bytes)?;
         Ok(bytes.as_chunks().0.iter().map(|offset| u64::from_le_bytes(*offset)).collect())
     }
@@ -194,7 +195,7 @@ impl<'a> Frame<'a> {
     /// Decodes all chunks of an array.
     pub(super) fn decode_array(&self, geometry: &Geometry, out: &mut [u8]) -> Result<(), String> {
         let (len, block) = (geometry.chunk_bytes(), geometry.block_bytes());
-        let mut room = Scratch::new(block);
+        let mut room = scratch(block)?;
         for (n, offset) in self.offsets(geometry.chunks())?.into_iter().enumerate() {
             let chunk = self.chunk(offset)?;
             if (chunk.len, chunk.block) != (len, block) {
@@ -281,7 +282,7 @@ pub(super) fn write(parameters: &Parameters, size: usize, source: &Source<'_>) -
     let header_bytes = METALAYERS + layers.len();
     let room =
         source.len().checked_add(header_bytes + EXTENDED_HEADER_BYTES + INDEX_BYTES + TRAILER.len())?;
-    let mut out = buffers::take(room);
+    let mut out = buffers::try_take(room)?;
     let Some(end) = write_to(parameters, size, source, &layers, &mut out) else {
         buffers::give(out);
         return None;

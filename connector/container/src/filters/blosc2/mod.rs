@@ -19,7 +19,6 @@ use super::FilterCodec;
 use super::blosc::compression::Codec;
 use encode::{Parameters, Source};
 use geometry::Geometry;
-use h5lake_ledger::buffers;
 use stages::Stage;
 
 /// c-blosc2 refuses longer chunks, as its lengths are signed.
@@ -116,24 +115,13 @@ impl FilterCodec for Blosc2 {
         frame::write(&parameters, self.size, &source)
     }
 
-    fn decode(&self, data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
-        let frame = frame::Frame::read(data, limit)?;
-        let len = frame.len()?;
-        if len > limit {
-            return Err(format!("damaged data: {len} bytes, more than {limit}"));
-        }
-        let mut out = buffers::take(len);
-        self.decode_frame(&frame, &mut out)?;
-        Ok(out)
+    fn decoded_len(&self, data: &[u8]) -> Result<Option<usize>, String> {
+        frame::Frame::read(data, MAX_BYTES)?.len().map(Some)
     }
 
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
-        let frame = frame::Frame::read(data, out.len())?;
-        let len = frame.len()?;
-        if len != out.len() {
-            return Err(format!("{len} bytes come out where {} are to be", out.len()));
-        }
-        self.decode_frame(&frame, out)
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
+        self.decode_frame(&frame::Frame::read(data, out.len())?, out)?;
+        Ok(Some(out.len()))
     }
 
     /// Blocks at the end of a dimension are filled up, which may nearly double it.

@@ -130,7 +130,6 @@ fn the_limit_is_kept() {
         let data = smooth(4, 4000);
         let encoded = blosc.encode(&data).unwrap();
         assert!(blosc.decode(&encoded, 3999).unwrap_err().contains("more than 3999"));
-        assert!(blosc.decode_into(&encoded, &mut [0; 4001]).is_err());
         for cut in 0..encoded.len() {
             assert!(blosc.decode(&encoded[..cut], 4000).is_err(), "{cut}");
         }
@@ -227,7 +226,12 @@ fn special_chunks_are_filled() {
     assert_eq!(with_chunk(4, &chunk(5, 5, 4, &extended(2), &[])).unwrap(), f32::NAN.to_le_bytes().repeat(40));
     assert_eq!(with_chunk(8, &chunk(5, 5, 8, &extended(2), &[])).unwrap(), f64::NAN.to_le_bytes().repeat(40));
     assert_eq!(with_chunk(3, &chunk(5, 5, 3, &extended(3), b"abc")).unwrap(), b"abc".repeat(40));
-    assert!(with_chunk(2, &chunk(5, 5, 2, &extended(2), &[])).unwrap_err().contains("floats of 2 bytes"));
+    assert!(
+        with_chunk(2, &chunk(5, 5, 2, &extended(2), &[]))
+            .unwrap_err()
+            .to_string()
+            .contains("floats of 2 bytes")
+    );
     assert!(with_chunk(3, &chunk(5, 5, 3, &extended(3), b"ab")).unwrap_err().contains("cut short"));
 }
 

@@ -8,8 +8,8 @@ mod bit_stream;
 mod decode;
 mod encode;
 
-use super::FilterCodec;
 use super::shuffle::{elements_of_planes, planes_of};
+use super::{FilterCodec, scratch};
 use h5lake_ledger::buffers::{self, Scratch};
 
 /// The length before what is encoded.
@@ -129,7 +129,7 @@ impl Szip {
     fn decode_to(&self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
         let coding = self.coding(out.len()).ok_or("invalid szip parameters")?;
         let Some(size) = self.apart else { return decode::decode(coding, data, out) };
-        let mut planes = Scratch::new(out.len());
+        let mut planes = scratch(out.len())?;
         decode::decode(coding, data, &mut planes)?;
         if !out.is_empty() {
             elements_of_planes(&planes, size, out);
@@ -148,7 +148,7 @@ impl FilterCodec for Szip {
     /// Nothing for what would become longer.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let coding = self.coding(data.len())?;
-        let mut out = buffers::take(LENGTH_BYTES.checked_add(data.len())?);
+        let mut out = buffers::try_take(LENGTH_BYTES.checked_add(data.len())?)?;
         let (length, room) = out.split_first_chunk_mut::<LENGTH_BYTES>()?;
         *length = u32::try_from(data.len()).ok()?.to_le_bytes();
         let encoded = match self.apart {
@@ -167,22 +167,14 @@ impl FilterCodec for Szip {
         Some(out)
     }
 
-    fn decode(&self, data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
-        let (len, data) = read_length(data)?;
-        if len > limit {
-            return Err(format!("damaged data: {len} bytes, more than {limit}"));
-        }
-        let mut out = buffers::take(len);
-        self.decode_to(data, &mut out)?;
-        Ok(out)
+    fn decoded_len(&self, data: &[u8]) -> Result<Option<usize>, String> {
+        read_length(data).map(|(len, _)| Some(len))
     }
 
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
-        let (len, data) = read_length(data)?;
-        if len != out.len() {
-            return Err(format!("{len} bytes come out where {} are to be", out.len()));
-        }
-        self.decode_to(data, out)
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
+        let (_, data) = read_length(data)?;
+        self.decode_to(data, out)?;
+        Ok(Some(out.len()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Properties of external links.
 
-use std::ffi::{CString, c_uint};
+use std::ffi::{CString, c_int, c_uint};
 
 use h5lake_plugin_abi::bindings as sys;
 
@@ -12,6 +12,19 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings::c_string;
 
 impl Library {
+    /// Refuses a class of links that the program has not registered. External links are registered always.
+    ///
+    /// # Errors
+    /// If it is not registered.
+    pub fn check_link_class(self, class: c_int) -> Result<()> {
+        // SAFETY: any number may be asked for.
+        let answer = unsafe { (self.table().H5Lis_registered)(sys::H5L_type_t(class)) };
+        match answer > 0 {
+            true => Ok(()),
+            false => Err(Error::new(Minor::BadValue, format!("link class {class} has not been registered"))),
+        }
+    }
+
     /// Whether a list is a default one of those with properties for following links.
     pub(in crate::hdf5) fn is_default_link_access(self, list: Hid) -> bool {
         let table = self.table();

@@ -12,6 +12,7 @@ use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
+mod copy;
 pub mod creation;
 pub mod drivers;
 pub mod external_link;

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use h5lake_container::{GroupSpec, Index, LastLink, LinkTarget, ObjectId, Order, Parent, Resolution};
+use h5lake_container::{
+    GroupSpec, Index, LastLink, LinkTarget, ObjectId, Order, Parent, Resolution, ends_in_dot,
+};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
 use crate::handles::native_path::NativePath;
 use crate::hdf5::library::Hid;
 use crate::operations::path::external_link::External;
+use crate::operations::path::hierarchy::{Gap, Walked};
 use crate::session::{Session, registry};
 
 pub mod external_link;
+mod hierarchy;
 pub mod mount;
 pub mod prefix;
 
@@ -131,9 +135,12 @@ pub struct LinkPlace {
 }
 
 impl Base {
-    /// The object behind a handle.
+    /// The object behind a handle. For a file that is mounted, this is the root of the file at the bottom (`H5G_rootof`).
     pub fn of(handle: &Handle) -> Result<Self> {
-        let session = handle.session()?;
+        let mut session = handle.session()?;
+        if let Handle::File(_) = handle {
+            session = mount::bottom_of(&session);
+        }
         let root = session.container.root();
         let (id, path) = match handle {
             Handle::Anchor(_)
@@ -202,25 +209,27 @@ impl Base {
     }
 
     fn is_path_there(&self, name: &[u8], how: &Traversal) -> Result<Resolved<bool>> {
-        if self.has_mounts()
-            && let Some((folder, last)) = split_last(name)
-        {
-            let folder = self.walk_mounts(folder, how)?.further(last);
-            return folder.and_then(|folder| folder.is_in_file(last, how));
+        if !self.is_in_hierarchy() {
+            return self.is_in_file(name, how);
         }
-        self.is_in_file(name, how)
+        self.walk(name, how)?.and_then(|end| match end {
+            Walked::Object(_) => Ok(Resolved::Here(true)),
+            Walked::Dangling(_) | Walked::Missing(Gap { is_end: true, .. }) => Ok(Resolved::Here(false)),
+            Walked::Missing(_) => Err(missing(name)),
+        })
     }
 
     fn is_in_file(&self, name: &[u8], how: &Traversal) -> Result<Resolved<bool>> {
         match self.session.container.resolve(self.id, name, LastLink::Follow, how.maximum_links)? {
             Resolution::Object { .. } => Ok(Resolved::Here(true)),
             Resolution::Missing { .. } | Resolution::Link { .. } => Ok(Resolved::Here(false)),
-            Resolution::Leaves { group, link, rest } => {
+            Resolution::Leaves { group, link, rest, links_left } => {
+                let how = how.with_left(links_left);
                 how.one_less()?;
-                match self.follow(group, &link.target, how) {
+                match self.follow(group, &link.target, &how) {
                     Ok(there) => there.further(&rest).and_then(|there| match rest.is_empty() {
                         true => Ok(Resolved::Here(true)),
-                        false => there.is_path_there(&rest, how),
+                        false => there.is_path_there(&rest, &how.one_less()?),
                     }),
                     // What an external link leads to cannot be opened: a link to nothing.
                     Err(_) if rest.is_empty() => Ok(Resolved::Here(false)),
@@ -239,10 +248,14 @@ impl Base {
     }
 
     fn find_by_path(&self, name: &[u8], how: &Traversal) -> Result<Resolved<ResolvedObject>> {
-        if self.has_mounts() {
-            return self.walk_mounts(name, how)?.and_then(|end| end.found(end.id, end.path.clone()));
+        if !self.is_in_hierarchy() {
+            return self.find_in_file(name, how);
         }
-        self.find_in_file(name, how)
+        self.walk(name, how)?.and_then(|end| match end {
+            Walked::Object(end) => end.found(end.id, end.path.clone()),
+            Walked::Missing(_) => Err(missing(name)),
+            Walked::Dangling(error) => Err(error),
+        })
     }
 
     /// After a change in a file that a path has led to. Where no file of that container is open, no later close of the program's would
@@ -260,50 +273,13 @@ impl Base {
         }
     }
 
-    /// Whether a path may lead into a mounted file.
-    fn has_mounts(&self) -> bool {
-        !self.session.mounts.children.lock().is_empty()
-    }
-
-    /// The root of the file that is mounted here, or the object itself.
-    fn entered(self) -> Self {
-        let child = self.session.mounts.children.lock().get(&self.id).cloned();
-        match child {
-            Some(session) => Self { id: session.container.root(), session, path: self.path }.entered(),
-            None => self,
-        }
-    }
-
-    /// The object that one link leads to, whatever is mounted there.
-    pub fn find_without_mounts(&self, name: &[u8]) -> Result<Self> {
-        let found = self.find_in_file(name, &self.traversal(0)?)?.here()?;
-        Ok(found.into())
-    }
-
-    /// Follows a path link by link, into the files that are mounted on its way.
-    fn walk_mounts(&self, name: &[u8], how: &Traversal) -> Result<Resolved<Self>> {
-        let start = if name.first() == Some(&b'/') {
-            Self { session: self.session.clone(), id: self.session.container.root(), path: Some(root_path()) }
-        } else {
-            Self { session: self.session.clone(), id: self.id, path: self.path.clone() }
-        };
-        components(name).try_fold(Resolved::Here(start.entered()), |at, component| {
-            at.further(component).and_then(|at| {
-                let path = at.path.as_deref().map(|path| join(path, component));
-                at.find_in_file(component, how)?.and_then(|found| {
-                    let found = Self { session: found.session, id: found.id, path };
-                    Ok(Resolved::Here(found.entered()))
-                })
-            })
-        })
-    }
-
     fn find_in_file(&self, name: &[u8], how: &Traversal) -> Result<Resolved<ResolvedObject>> {
         match self.session.container.resolve(self.id, name, LastLink::Follow, how.maximum_links)? {
             Resolution::Object { id } => self.found(id, self.path.as_deref().map(|path| join(path, name))),
-            Resolution::Leaves { group, link, rest } => {
-                let there = self.follow(group, &link.target, how)?;
-                there.further(&rest).and_then(|there| there.at_rest(&rest, how))
+            Resolution::Leaves { group, link, rest, links_left } => {
+                let how = how.with_left(links_left);
+                let there = self.follow(group, &link.target, &how)?;
+                there.further(&rest).and_then(|there| there.at_rest(&rest, &how.one_less()?))
             }
             Resolution::Missing { .. } | Resolution::Link { .. } => Err(missing(name)),
         }
@@ -334,20 +310,33 @@ impl Base {
 
     /// Whether a path's last link is there, wherever it leads.
     pub fn has_link(&self, name: &[u8], access: Hid) -> Result<bool> {
-        let how = self.traversal(access)?;
-        if self.has_mounts()
+        self.has_link_by(name, &self.traversal(access)?)
+    }
+
+    fn has_link_by(&self, name: &[u8], how: &Traversal) -> Result<bool> {
+        if self.is_in_hierarchy()
             && let Some((folder, last)) = split_last(name)
         {
-            return self.walk_mounts(folder, &how)?.here()?.has_link(last, access);
+            return match self.walk(folder, how)?.here()? {
+                Walked::Object(_) if last == b"." => Ok(false),
+                Walked::Object(group) => group.has_link_in_file(last, how),
+                Walked::Missing(_) => Err(missing(name)),
+                Walked::Dangling(error) => Err(error),
+            };
         }
+        self.has_link_in_file(name, how)
+    }
+
+    fn has_link_in_file(&self, name: &[u8], how: &Traversal) -> Result<bool> {
         match self.session.container.resolve(self.id, name, LastLink::Keep, how.maximum_links)? {
             // `.` names no link; the root counts as one.
-            Resolution::Object { .. } => Ok(name != b"." && !name.ends_with(b"/.")),
+            Resolution::Object { .. } => Ok(!ends_in_dot(name)),
             Resolution::Link { .. } => Ok(true),
             Resolution::Missing { group: Some(_), .. } => Ok(false),
             Resolution::Missing { .. } => Err(missing(name)),
-            Resolution::Leaves { group, link, rest } => {
-                self.follow(group, &link.target, &how)?.here()?.has_link(&rest, access)
+            Resolution::Leaves { group, link, rest, links_left } => {
+                let how = how.with_left(links_left);
+                self.follow(group, &link.target, &how)?.here()?.has_link_by(&rest, &how.one_less()?)
             }
         }
     }
@@ -355,7 +344,9 @@ impl Base {
     /// The place of the link that `location` names. Missing groups on the way are made like `missing`, or are an error.
     pub fn link_place(&self, location: &Location<'_>, missing: Option<&GroupSpec>) -> Result<LinkPlace> {
         match *location {
-            Location::ByName { name, access } => self.link_place_by_path(name, missing, access),
+            Location::ByName { name, access } => {
+                self.link_place_by_path(name, missing, &self.traversal(access)?)
+            }
             Location::ByIndex { name, index, order, n, access } => {
                 let group = self.find_by_path(name, &self.traversal(access)?)?.here()?;
                 let link = group.session.container.link_at(group.id, index, order, n)?;
@@ -368,15 +359,33 @@ impl Base {
         }
     }
 
-    fn link_place_by_path(&self, name: &[u8], missing: Option<&GroupSpec>, access: Hid) -> Result<LinkPlace> {
-        let how = self.traversal(access)?;
-        if self.has_mounts()
-            && let Some((folder, last)) = split_last(name)
-            && let Ok(Resolved::Here(parent)) = self.walk_mounts(folder, &how)
-        {
-            return parent.link_place_by_path(last, missing, access);
+    fn link_place_by_path(
+        &self,
+        name: &[u8],
+        missing_groups: Option<&GroupSpec>,
+        how: &Traversal,
+    ) -> Result<LinkPlace> {
+        let Some((folder, last)) = split_last(name).filter(|_| self.is_in_hierarchy()) else {
+            return self.link_place_in_file(name, missing_groups, how);
+        };
+        match self.walk(folder, how)?.here()? {
+            Walked::Object(group) => group.link_place_in_file(last, missing_groups, how),
+            // Nothing is mounted behind what is not there.
+            Walked::Missing(Gap { at, rest: Some(rest), .. }) if missing_groups.is_some() => {
+                at.link_place_in_file(&[&rest, last].join(&b'/'), missing_groups, how)
+            }
+            Walked::Missing(_) => Err(missing(folder)),
+            Walked::Dangling(error) => Err(error),
         }
-        match self.session.container.resolve_parent(self.id, name, missing, how.maximum_links)? {
+    }
+
+    fn link_place_in_file(
+        &self,
+        name: &[u8],
+        missing_groups: Option<&GroupSpec>,
+        how: &Traversal,
+    ) -> Result<LinkPlace> {
+        match self.session.container.resolve_parent(self.id, name, missing_groups, how.maximum_links)? {
             Parent::In { group, name: last } => {
                 let path = self.path.as_deref().map(|path| join(path, name));
                 Ok(LinkPlace { session: self.session.clone(), group, name: last, path })
@@ -385,9 +394,10 @@ impl Base {
                 "'{}' names an object and not a link of a group",
                 String::from_utf8_lossy(name)
             ))),
-            Parent::Leaves { group, link, rest } => {
+            Parent::Leaves { group, link, rest, links_left } => {
+                let how = how.with_left(links_left);
                 let there = self.follow(group, &link.target, &how)?.here()?;
-                there.link_place_by_path(&rest, missing, access)
+                there.link_place_by_path(&rest, missing_groups, &how.one_less()?)
             }
         }
     }
@@ -402,6 +412,11 @@ struct Traversal {
 }
 
 impl Traversal {
+    /// The same after soft links: they count as the external link behind them does.
+    fn with_left(&self, maximum_links: usize) -> Self {
+        Self { access: self.access, maximum_links }
+    }
+
     fn one_less(&self) -> Result<Self> {
         match self.maximum_links.checked_sub(1) {
             Some(maximum_links) => Ok(Self { access: self.access, maximum_links }),
@@ -414,15 +429,16 @@ fn missing(name: &[u8]) -> Error {
     Error::new(Minor::NotFound, format!("object '{}' doesn't exist", String::from_utf8_lossy(name)))
 }
 
-fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".")
 }
 
-/// A path of several components as the way and the last of them.
+/// A path of several components as the way and the last of them, which may be `.`.
 fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    let last = components(path).last()?;
-    let at = path.windows(last.len()).rposition(|part| part == last)?;
-    (components(&path[..at]).next().is_some() || path.first() == Some(&b'/')).then_some((&path[..at], last))
+    let end = path.iter().rposition(|byte| *byte != b'/')? + 1;
+    let start = path[..end].iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let is_several = components(&path[..start]).next().is_some() || path.first() == Some(&b'/');
+    is_several.then_some((&path[..start], &path[start..end]))
 }
 
 /// The path of `name` seen from `base`, without `.` and empty components.
@@ -450,7 +466,9 @@ mod tests {
     #[test]
     fn a_path_is_split_before_its_last_component() {
         assert_eq!(super::split_last(b"/a/b/"), Some((&b"/a/"[..], &b"b"[..])));
-        assert_eq!(super::split_last(b"a/b/."), Some((&b"a/"[..], &b"b"[..])));
+        assert_eq!(super::split_last(b"a/b/."), Some((&b"a/b/"[..], &b"."[..])));
+        assert_eq!(super::split_last(b"a//b"), Some((&b"a//"[..], &b"b"[..])));
+        assert_eq!(super::split_last(b"./a"), None);
         assert_eq!(super::split_last(b"/a"), Some((&b"/"[..], &b"a"[..])));
         assert_eq!(super::split_last(b"a"), None);
         assert_eq!(super::split_last(b"/"), None);

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use h5lake_container::ObjectKind;
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
 use crate::operations::file;
-use crate::operations::path::{Base, Location};
-use crate::session::Session;
+use crate::operations::path::{Base, Location, root_path};
+use crate::session::{MountedOn, Session};
 
 /// `H5Fmount`: from now on the group at `name` stands for the child's root group.
 pub fn mount(handle: &Handle, name: &[u8], child: &Handle) -> Result<()> {
     let point = mount_point(handle, name)?;
     let child = child.session()?;
-    if child.mounts.parent.lock().as_ref().is_some_and(|(below, _)| below.strong_count() > 0) {
+    if parent_of(&child).is_some() {
         return Err(Error::new(Minor::BadValue, "file is already mounted"));
     }
     if is_above(&point.session, &child) {
@@ -31,7 +32,8 @@ pub fn mount(handle: &Handle, name: &[u8], child: &Handle) -> Result<()> {
     if mounts.contains_key(&point.id) {
         return Err(Error::new(Minor::BadValue, "mount point is already in use"));
     }
-    *child.mounts.parent.lock() = Some((Arc::downgrade(&point.session), point.id));
+    let session = Arc::downgrade(&point.session);
+    *child.mounts.parent.lock() = Some(MountedOn { session, group: point.id, path: point.path.clone() });
     mounts.insert(point.id, child);
     Ok(())
 }
@@ -43,15 +45,19 @@ fn is_above(session: &Arc<Session>, child: &Session) -> bool {
         if Arc::ptr_eq(&session.container, &child.container) {
             return true;
         }
-        above = session.mounts.parent.lock().as_ref().and_then(|(below, _)| below.upgrade());
+        above = parent_of(&session);
     }
     false
 }
 
-/// `H5Funmount`: the group at `name` is itself again.
+/// `H5Funmount`: the group at `name` is itself again. The name leads to the root of what is mounted there.
 pub fn unmount(handle: &Handle, name: &[u8]) -> Result<()> {
     let point = mount_point(handle, name)?;
-    let child = point.session.mounts.children.lock().remove(&point.id);
+    let is_root = point.id == point.session.container.root();
+    let mounted_on = point.session.mounts.parent.lock().clone().filter(|_| is_root);
+    let below = mounted_on.and_then(|on| Some((on.session.upgrade()?, on.group)));
+    let (below, group) = below.unwrap_or((point.session, point.id));
+    let child = below.mounts.children.lock().remove(&group);
     let child = child.ok_or_else(|| Error::new(Minor::NotFound, "not a mount point"))?;
     child.mounts.parent.lock().take();
     Ok(())
@@ -69,11 +75,8 @@ pub fn mounted_on(session: &Session) -> Vec<Arc<Session>> {
 /// Those of the commits.
 pub fn flush_others(handle: &Handle) -> Result<()> {
     let session = handle.session()?;
-    let mut top = session.clone();
-    while let Some(below) = parent_of(&top) {
-        top = below;
-    }
-    let others = [mounted_on(&top), vec![top]].concat();
+    let bottom = bottom_of(&session);
+    let others = [mounted_on(&bottom), vec![bottom]].concat();
     // All of them: other processes wait in what they have open together with this one.
     let mut done = Ok(());
     for other in others.iter().filter(|other| !Arc::ptr_eq(other, &session)) {
@@ -83,30 +86,58 @@ pub fn flush_others(handle: &Handle) -> Result<()> {
 }
 
 fn parent_of(session: &Session) -> Option<Arc<Session>> {
-    session.mounts.parent.lock().as_ref().and_then(|(below, _)| below.upgrade())
+    session.mounts.parent.lock().as_ref().and_then(|on| on.session.upgrade())
+}
+
+/// The file at the bottom of the hierarchy that a file is mounted in, or the file itself.
+pub fn bottom_of(session: &Arc<Session>) -> Arc<Session> {
+    let mut bottom = session.clone();
+    while let Some(below) = parent_of(&bottom) {
+        bottom = below;
+    }
+    bottom
 }
 
 /// The path at which a file is mounted, seen from the file at the bottom; nothing for one that is not.
 ///
 /// # Errors
 /// Those of looking for the path.
-pub fn path_of(session: &Session) -> Result<Option<Vec<u8>>> {
-    let Some((below, group)) = session.mounts.parent.lock().clone() else { return Ok(None) };
-    let Some(below) = below.upgrade() else { return Ok(None) };
-    let Some(path) = below.container.find_path(group)? else { return Ok(None) };
-    Ok(Some(match path_of(&below)? {
-        Some(way) => [way, path].concat(),
-        None => path,
-    }))
+pub fn path_of(session: &Session) -> Result<Option<Bytes>> {
+    let Some(on) = session.mounts.parent.lock().clone() else { return Ok(None) };
+    let Some(below) = on.session.upgrade() else { return Ok(None) };
+    let way = path_of(&below)?.unwrap_or_default();
+    // The mount point may have other names.
+    if let Some(path) = on.path
+        && let Some(own) = path_behind(&way, &path)
+        && below.container.leads_to(&own, on.group)
+    {
+        return Ok(Some(path));
+    }
+    let own = below.container.find_path(on.group)?;
+    Ok(own.map(|own| joined(&way, &own)))
 }
 
-/// The group at `name`, whatever is mounted there.
+/// What follows the path of a mount point in another one, as a path in the file that is mounted there.
+pub fn path_behind(way: &Bytes, path: &Bytes) -> Option<Bytes> {
+    match path.strip_prefix(&way[..])? {
+        b"" => Some(root_path()),
+        rest if rest[0] == b'/' => Some(path.slice(way.len()..)),
+        _ => None,
+    }
+}
+
+/// A path in a mounted file, seen from the file at the bottom.
+pub fn joined(way: &Bytes, own: &[u8]) -> Bytes {
+    if own == b"/" && !way.is_empty() { way.clone() } else { [way, own].concat().into() }
+}
+
+/// The group at `name`, or the root of the file that is mounted there: then the new one is mounted on that.
 fn mount_point(handle: &Handle, name: &[u8]) -> Result<Base> {
     let base = Base::of(handle)?;
-    let place = match name.strip_suffix(b"/.").unwrap_or(name) {
-        b"." | b"/" => return Ok(base),
-        name => base.link_place(&Location::ByName { name, access: 0 }, None)?,
-    };
-    let holder = Base { session: place.session, id: place.group, path: None };
-    holder.find_without_mounts(&place.name)
+    let point = Base::from(base.find(&Location::ByName { name, access: 0 })?);
+    // The file would close with this call.
+    if !Arc::ptr_eq(&bottom_of(&point.session), &bottom_of(&base.session)) {
+        return Err(Error::new(Minor::BadValue, "mount path cannot contain links to external files"));
+    }
+    Ok(point)
 }

@@ -24,6 +24,7 @@ use crate::operations::file;
 use crate::operations::file_optional;
 use crate::operations::open_file;
 use crate::operations::path::mount;
+use crate::session::{Swmr, registry};
 use crate::statistics;
 use crate::vol::info::Info;
 use crate::vol::passthrough::{self, forward};
@@ -202,17 +203,16 @@ unsafe fn reopen_native(
     }
 }
 
-/// What the file was opened for (`H5Fget_intent`).
+/// What the file is open for, by whichever identifier (`H5F_INTENT`, `H5Fget_intent`).
 fn intent(handle: &Handle) -> Result<c_uint> {
-    use crate::session::Swmr;
     let session = handle.session()?;
-    let write = if session.writable { sys::H5F_ACC_RDWR } else { sys::H5F_ACC_RDONLY };
-    let swmr = match *session.swmr.lock() {
-        Swmr::Off => 0,
-        Swmr::Write => sys::H5F_ACC_SWMR_WRITE,
-        Swmr::Read => sys::H5F_ACC_SWMR_READ,
-    };
-    Ok(write | swmr)
+    let is_open_to = |swmr| registry::sessions_on(&session.container).iter().any(|s| *s.swmr.lock() == swmr);
+    Ok(match session.container.writable() {
+        true if is_open_to(Swmr::Write) => sys::H5F_ACC_RDWR | sys::H5F_ACC_SWMR_WRITE,
+        true => sys::H5F_ACC_RDWR,
+        false if *session.swmr.lock() == Swmr::Read => sys::H5F_ACC_RDONLY | sys::H5F_ACC_SWMR_READ,
+        false => sys::H5F_ACC_RDONLY,
+    })
 }
 
 pub unsafe extern "C" fn specific<const SLOT: usize>(

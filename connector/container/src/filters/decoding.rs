@@ -1,0 +1,265 @@
+//! Decodes chunks. Lengths within are from a file: no step takes memory for more than its data can mean, nor ends the process where
+//! there is none.
+
+use super::foreign::Work;
+use super::{FilterCodec, FilterStep, Pipeline};
+use crate::record_conversion::buffer;
+use crate::{Error, Result};
+use h5lake_ledger::buffers;
+
+/// A step may give so many times as many bytes as the chunk has. No sensible pipeline comes near; one that somebody forged could else
+/// multiply its output by each of its 32 filters.
+const MAX_GROWTH: usize = 16;
+/// Short chunks may grow more: filters add headers and tables.
+const MIN_LIMIT_BYTES: usize = 1 << 20;
+/// What is tried first where the length shows when data are decoded: so many times as long as they are.
+const FIRST_RATIO: usize = 4;
+const FIRST_ROOM_BYTES: usize = 4096;
+
+impl Pipeline {
+    /// Decodes a stored chunk of `len` bytes.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the filter; `OutOfRange` where there is no memory.
+    pub(crate) fn decode(&self, data: Vec<u8>, mask: u32, len: usize) -> Result<Vec<u8>> {
+        if self.skips_all(mask) && data.len() == len {
+            return Ok(data);
+        }
+        let mut out = buffer(len)?;
+        match self.decode_into(data, mask, &mut out) {
+            Ok(()) => Ok(out),
+            Err(error) => {
+                buffers::give(out);
+                Err(error)
+            }
+        }
+    }
+
+    /// The same to where the chunk is wanted, of its length. After an error the content there is unspecified.
+    ///
+    /// # Errors
+    /// As for [`Self::decode`].
+    pub(crate) fn decode_into(&self, data: Vec<u8>, mask: u32, out: &mut [u8]) -> Result<()> {
+        let done = self.decode_slice_into(&data, mask, out);
+        buffers::give(data);
+        done
+    }
+
+    /// The same of stored bytes that are the caller's.
+    ///
+    /// # Errors
+    /// As for [`Self::decode`].
+    pub(crate) fn decode_slice_into(&self, stored: &[u8], mask: u32, out: &mut [u8]) -> Result<()> {
+        let used = || self.steps.iter().enumerate().filter(|(n, _)| mask & (1 << n) == 0).map(|(_, s)| s);
+        if used().any(|step| step.codec.is_none()) {
+            let (_, decoded) = self.run_foreign(Work::Decode(stored, mask))?;
+            let done = put(&decoded, out);
+            buffers::give(decoded);
+            return done;
+        }
+        let most = out.len().saturating_mul(MAX_GROWTH).max(MIN_LIMIT_BYTES);
+        // With each the most that it may decode to.
+        let mut limit = out.len();
+        let mut steps: Vec<_> = Vec::with_capacity(self.steps.len());
+        for (step, codec) in used().filter_map(|step| Some((step, step.codec.as_deref()?))) {
+            steps.push((step, codec, limit));
+            limit = codec.max_encoded_bytes(limit).min(most);
+        }
+        let mut so_far = None::<Vec<u8>>;
+        for (step, codec, limit) in steps.drain(steps.len().min(1)..).rev() {
+            let data = so_far.as_deref().unwrap_or(stored);
+            // What gets no longer by decoding takes no more memory than there was for it.
+            let decoded = decoded(codec, data, limit.max(data.len())).map_err(|error| error.of(step))?;
+            so_far.replace(decoded).into_iter().for_each(buffers::give);
+        }
+        let data = so_far.as_deref().unwrap_or(stored);
+        match steps.pop() {
+            Some((step, codec, _)) => {
+                decode_chunk(codec, data, out, most).map_err(|error| error.of(step))?;
+            }
+            None => put(data, out)?,
+        }
+        so_far.into_iter().for_each(buffers::give);
+        Ok(())
+    }
+
+    fn skips_all(&self, mask: u32) -> bool {
+        (0..self.steps.len()).all(|n| mask & (1 << n) != 0)
+    }
+}
+
+/// Why a step does not decode.
+#[derive(Debug)]
+pub(super) enum Undecodable {
+    /// What the filter says.
+    Damage(String),
+    /// There is no memory.
+    Memory(Error),
+}
+
+impl From<String> for Undecodable {
+    fn from(text: String) -> Self {
+        Self::Damage(text)
+    }
+}
+
+#[cfg(test)]
+impl std::fmt::Display for Undecodable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Damage(text) => f.write_str(text),
+            Self::Memory(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Undecodable {
+    fn of(self, step: &FilterStep) -> Error {
+        match self {
+            Self::Damage(text) => Error::corrupt(format!("the filter {}: {text}", step.name)),
+            Self::Memory(error) => error.context(format!("the filter {}", step.name)),
+        }
+    }
+}
+
+/// What data decode to, up to `limit` bytes; what has more is damaged.
+pub(super) fn decoded(
+    codec: &dyn FilterCodec,
+    data: &[u8],
+    limit: usize,
+) -> std::result::Result<Vec<u8>, Undecodable> {
+    let Some(len) = codec.decoded_len(data)? else { return grown(codec, data, limit) };
+    if len > limit {
+        return Err(Undecodable::Damage(format!("{len} bytes come out, more than {limit}")));
+    }
+    let mut out = buffer(len).map_err(Undecodable::Memory)?;
+    codec.decode_into(data, &mut out)?;
+    Ok(out)
+}
+
+/// The same where the length is not known before: with more room each time.
+fn grown(codec: &dyn FilterCodec, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, Undecodable> {
+    let mut room = data.len().saturating_mul(FIRST_RATIO).max(FIRST_ROOM_BYTES).min(limit);
+    loop {
+        let mut out = buffer(room).map_err(Undecodable::Memory)?;
+        if let Some(len) = codec.decode_into(data, &mut out)? {
+            out.truncate(len);
+            return Ok(out);
+        }
+        buffers::give(out);
+        if room == limit {
+            return Err(Undecodable::Damage(format!("more than {limit} bytes come out")));
+        }
+        room = room.saturating_mul(2).min(limit);
+    }
+}
+
+/// The last step. Of data that are longer than the chunk the beginning counts, as in native HDF5 (`H5D__chunk_lock`): programs may
+/// write such chunks directly.
+fn decode_chunk(
+    codec: &dyn FilterCodec,
+    data: &[u8],
+    out: &mut [u8],
+    most: usize,
+) -> std::result::Result<(), Undecodable> {
+    let wanted = out.len();
+    let short = |len| Undecodable::Damage(format!("{len} bytes come out where {wanted} are to be"));
+    let is_longer = match codec.decoded_len(data)? {
+        Some(len) if len < out.len() => return Err(short(len)),
+        Some(len) => len > out.len(),
+        None => false,
+    };
+    if !is_longer {
+        match codec.decode_into(data, out)? {
+            Some(len) if len < out.len() => return Err(short(len)),
+            Some(_) => return Ok(()),
+            None => {}
+        }
+    }
+    let longer = decoded(codec, data, most)?;
+    out.copy_from_slice(&longer[..out.len()]);
+    buffers::give(longer);
+    Ok(())
+}
+
+/// Puts a decoded chunk to where it is wanted; see [`decode_chunk`].
+fn put(data: &[u8], out: &mut [u8]) -> Result<()> {
+    let Some(chunk) = data.get(..out.len()) else {
+        return Err(Error::corrupt(format!("a chunk of {} bytes decodes to {}", out.len(), data.len())));
+    };
+    out.copy_from_slice(chunk);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Pipeline;
+    use crate::types::Filter;
+
+    fn pipeline(filters: &[(i32, &[u32])]) -> Pipeline {
+        let of = |(id, values): &(i32, &[u32])| Filter {
+            id: *id,
+            flags: 0,
+            name: Vec::new(),
+            client_data: values.to_vec(),
+        };
+        Pipeline::new(&filters.iter().map(of).collect::<Vec<_>>()).unwrap()
+    }
+
+    const DEFLATE: (i32, &[u32]) = (1, &[6]);
+    /// Rank 8.
+    const BLOSC2: (i32, &[u32]) = (32026, &[1, 0, 1, 0, 5, 1, 0, 8, 2, 2, 2, 2, 2, 2, 2, 2]);
+
+    #[test]
+    fn many_filters_need_no_more_memory_than_their_data() {
+        let data = vec![7; 1 << 20];
+        for n in [1, 2, 16, 31, 32] {
+            let p = pipeline(&vec![DEFLATE; n]);
+            let (mask, stored) = p.encode(&data).unwrap();
+            assert!(p.decode(stored, mask, data.len()).unwrap() == data, "{n} filters");
+        }
+        for n in [4, 31] {
+            let p = pipeline(&[vec![BLOSC2; n], vec![DEFLATE]].concat());
+            assert!(p.decode(vec![1; 18], 0, 1 << 20).is_err());
+            let p = pipeline(&[vec![DEFLATE], vec![BLOSC2; n]].concat());
+            assert!(p.decode(vec![1; 18], 0, 1 << 20).is_err());
+        }
+    }
+
+    #[test]
+    fn what_a_step_gives_is_bounded() {
+        let zeros = vec![0; 64 << 20];
+        let (_, once) = pipeline(&[DEFLATE]).encode(&zeros).unwrap();
+        let (_, twice) = pipeline(&[DEFLATE]).encode(&once).unwrap();
+        let error = pipeline(&[DEFLATE, DEFLATE]).decode(twice, 0, 1000).unwrap_err().to_string();
+        assert!(error.contains("more than"), "{error}");
+        let error = pipeline(&[DEFLATE]).decode(once, 0, 1000).unwrap_err().to_string();
+        assert!(error.contains("more than 1048576 bytes"), "{error}");
+    }
+
+    #[test]
+    fn of_longer_chunks_the_beginning_counts_and_shorter_ones_are_damaged() {
+        let data: Vec<u8> = (0..4000u32).map(|n| (n / 7) as u8).collect();
+        let all: [(i32, &[u32]); 9] = [
+            DEFLATE,
+            (2, &[1]),
+            (3, &[]),
+            (307, &[9]),
+            (32000, &[]),
+            (32001, &[2, 2, 4, 4000, 5, 1, 1]),
+            (32004, &[]),
+            (32008, &[0, 4, 4, 0, 2]),
+            (32015, &[3]),
+        ];
+        for filter in all {
+            let p = pipeline(&[filter]);
+            let (mask, stored) = p.encode(&data).unwrap();
+            assert_eq!(mask, 0, "{filter:?}");
+            assert!(p.decode(stored.clone(), 0, 3000).unwrap() == data[..3000], "{filter:?}");
+            assert!(p.decode(stored.clone(), 0, 4000).unwrap() == data, "{filter:?}");
+            assert!(p.decode(stored, 0, 4001).is_err(), "{filter:?}");
+        }
+        assert!(pipeline(&[DEFLATE]).decode(data.clone(), 1, 3000).unwrap() == data[..3000]);
+        assert!(pipeline(&[DEFLATE]).decode(data, 1, 4001).is_err());
+    }
+}
