@@ -32,14 +32,13 @@ use crate::record::{LinkRecord, decode};
 use crate::{Container, ErrorKind, OnConflict, Result, keys};
 use batch::{Batch, Changed};
 use bytes::Bytes;
+use conflict::{Conflicts, Settle};
 use h5lake_ledger::{Branch, EntryChange};
 use link_index::LinkIndex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Weak;
 
-pub(crate) use conflict::Conflict;
-use conflict::Settle;
 pub(crate) use tree::hard;
 
 /// How often a commit is tried that others overtake.
@@ -72,7 +71,7 @@ pub(crate) struct RemoteChanges {
     /// Datasets that we shrank and that keep their dimensions, with those that we wanted.
     refused: BTreeMap<u64, Vec<u64>>,
     /// What could not be merged since the last flush that told.
-    conflicts: Vec<Conflict>,
+    conflicts: Conflicts,
     /// Objects whose headers are new, for those who have them open.
     reload: BTreeSet<u64>,
     /// Objects that they changed.
