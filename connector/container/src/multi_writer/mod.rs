@@ -18,6 +18,7 @@ mod group;
 mod groups;
 mod headers;
 mod heap;
+mod kept_blobs;
 mod link_index;
 mod links;
 mod orphans;
@@ -32,13 +33,14 @@ use crate::record::{LinkRecord, decode};
 use crate::{Container, ErrorKind, OnConflict, Result, keys};
 use batch::{Batch, Changed};
 use bytes::Bytes;
-use conflict::{Conflicts, Settle};
+use deleted_blobs::Place;
 use h5lake_ledger::{Branch, EntryChange};
 use link_index::LinkIndex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Weak;
 
+use conflict::{Conflicts, Settle};
 pub(crate) use tree::hard;
 
 /// How often a commit is tried that others overtake.
@@ -78,6 +80,8 @@ pub(crate) struct RemoteChanges {
     changed: Changed,
     /// What this batch did.
     batch: Batch,
+    /// Blobs that this batch deleted and that are to stay.
+    kept: BTreeSet<(u64, Place)>,
     /// The same of a commit of which nobody knows whether it was made.
     in_doubt: Option<Batch>,
     /// Of headers that are not merged yet, where the orders of our new attributes and links begin since they were shifted.
@@ -108,6 +112,7 @@ impl RemoteChanges {
         self.fixes.clear();
         self.refused.clear();
         self.shifted.clear();
+        self.kept.clear();
         self.changed = Changed::default();
     }
 
@@ -326,7 +331,8 @@ impl Container {
             return Err(crate::Error::new(ErrorKind::Conflict, text));
         }
         let is_apart = s.others.changed.is_empty() || s.others.batch.is_empty();
-        if s.others.theirs.is_empty() && self.ledger.unmerged().is_empty() && is_apart {
+        let is_merged = s.others.theirs.is_empty() && s.others.kept.is_empty();
+        if is_merged && self.ledger.unmerged().is_empty() && is_apart {
             s.others.blocks.clear();
             s.others.changed = Changed::default();
             return Ok(());
@@ -346,6 +352,7 @@ impl Container {
         self.cut_blocks(s)?;
         self.each_contest(s, keys::SEGMENT, Self::merge_segment)?;
         self.each_contest(s, keys::BLOCK, Self::merge_block)?;
+        self.keep_blobs(s)?;
         self.mark_unlinked(s)?;
         self.give_up_counters()?;
         self.forget_links(s);
