@@ -38,10 +38,10 @@ const MAX_BLOB_BYTES_WITH_PREFIX: usize = 246;
 
 /// Where a blob is.
 #[derive(Debug, Clone, Copy)]
-struct BlobAddress {
-    owner: u64,
-    number: u32,
-    offset: u32,
+pub(crate) struct BlobAddress {
+    pub owner: u64,
+    pub number: u32,
+    pub offset: u32,
 }
 
 impl BlobAddress {
@@ -54,7 +54,12 @@ impl BlobAddress {
         }
     }
 
-    fn id(self) -> [u8; 16] {
+    /// Bytes that a blob takes, with its prefix.
+    pub(crate) fn stored(length: usize) -> u64 {
+        (prost::encoding::encoded_len_varint(length as u64) + length) as u64
+    }
+
+    pub(crate) fn id(self) -> [u8; 16] {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.owner.to_be_bytes());
         id[8..12].copy_from_slice(&self.number.to_be_bytes());

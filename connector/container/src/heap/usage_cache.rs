@@ -92,7 +92,7 @@ impl HeapState {
     }
 
     /// An owner is gone.
-    pub(super) fn forget_owner(&mut self, owner: u64) {
+    pub(crate) fn forget_owner(&mut self, owner: u64) {
         self.owners.pop(&owner);
         while let Some((&(_, number), _)) = self.segments.range((owner, 0)..=(owner, u32::MAX)).next() {
             self.forget(owner, number);

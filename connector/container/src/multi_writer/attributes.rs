@@ -1,7 +1,7 @@
 //! Attributes that both changed.
 
+use super::kept_blobs::has_deleted_by_others;
 use super::{Settle, ThreeWay};
-use crate::chunk::block_store::extents_of;
 use crate::container::State;
 use crate::record::{self, AttributeRecord, decode_extents};
 use crate::record_conversion::show;
@@ -39,13 +39,13 @@ impl Container {
             && !s.others.agrees_with_equals();
         let is_stale = is_removal || is_moved_away || self.reads.has_name(&c.key);
         let same = !is_stale && self.same_attribute(s, &theirs, &ours)?;
-        let keep_ours = !same && self.last_wins();
+        let keep_ours = !same && self.last_wins() && self.can_overrule(&base, &theirs, &ours)?;
         let last = if keep_ours { &ours } else { &theirs };
         let links =
             [(committed(&theirs), -1), (committed(last), 1), (committed(&base), 1), (committed(&ours), -1)];
         let there = |r: &Option<AttributeRecord>| i64::from(r.is_some());
         let attributes = (there(last) - there(&theirs)) - (there(&ours) - there(&base));
-        if !same && (!self.last_wins() || is_moved_away) {
+        if !same && (!keep_ours || is_moved_away) {
             let long = [&ours, &theirs, &base].into_iter().flatten().map(|r| r.name.clone()).next();
             let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
             self.conflict(s, &c.key, id, format!(", attribute {},", show(&name)), Settle::Write);
@@ -86,6 +86,14 @@ impl Container {
                 self.ledger.free_payload(&e)?;
             }
         }
+        let left = extents(theirs)?;
+        for e in old.iter().filter(|e| !left.contains(e) && !kept.contains(e)) {
+            // They have given it back, or it is that of another name.
+            self.ledger.keep_payload(e)?;
+        }
+        if owner(base) != owner(theirs) {
+            self.give_up_heap(s, owner(base))?;
+        }
         let heap = owner(theirs);
         if heap != 0 && heap != owner(base) && heap != owner(ours) {
             self.heap_drop(s, heap)?;
@@ -109,33 +117,45 @@ impl Container {
         for e in new.iter().filter(|e| !old.contains(e)) {
             self.ledger.free_payload(e)?;
         }
+        self.give_up_heap(s, owner(base))?;
         self.ledger.unstage(key)?;
         let mine = owner(ours);
         if mine != 0 && mine != owner(base) && mine != owner(theirs) {
             self.heap_drop(s, mine)?;
         }
-        let kept = owner(theirs);
-        if kept != 0 && kept == owner(base) && ours.is_none() {
-            for letter in [keys::SEGMENT, keys::USAGE] {
-                self.undelete(&keys::of(letter, kept))?;
+        Ok(())
+    }
+
+    /// Gives up what is staged of the heap of an attribute that is theirs, perhaps under another name. Nothing else has blobs
+    /// there.
+    fn give_up_heap(&self, s: &mut State, heap: u64) -> Result<()> {
+        if heap != 0 {
+            for letter in [keys::SEGMENT, keys::USAGE, keys::ORPHAN] {
+                self.give_up_all(s, &keys::of(letter, heap))?;
             }
+            s.heap.forget_owner(heap);
         }
         Ok(())
     }
 
-    /// Takes back what is staged as deleted under a prefix.
-    fn undelete(&self, prefix: &[u8]) -> Result<()> {
-        for (key, value) in self.ledger.staged(prefix) {
-            if value.is_none() {
-                if let Some(there) = self.ledger.committed(&key)? {
-                    for e in extents_of(&key, there)? {
-                        self.ledger.keep_payload(&e)?;
-                    }
-                }
-                self.ledger.unstage(&key)?;
-            }
+    /// Whether ours may count: not if it lies in a heap that others have under another name, or have deleted, nor with a blob that
+    /// they deleted.
+    fn can_overrule(
+        &self,
+        base: &Option<AttributeRecord>,
+        theirs: &Option<AttributeRecord>,
+        ours: &Option<AttributeRecord>,
+    ) -> Result<bool> {
+        let heap = owner(ours);
+        let (Some(base), Some(ours)) = (base, ours) else { return Ok(true) };
+        if heap == 0 || base.heap_owner != heap {
+            return Ok(true);
         }
-        Ok(())
+        let Some(theirs) = theirs.as_ref().filter(|theirs| theirs.heap_owner == heap) else {
+            return Ok(false);
+        };
+        let all = [self.attribute_value(base)?, self.attribute_value(theirs)?, self.attribute_value(ours)?];
+        Ok(!has_deleted_by_others(heap, [&all[0], &all[1], &all[2]]))
     }
 
     /// What we had moved the attribute to by renaming it goes too: it would share what the old name keeps.

@@ -1,5 +1,7 @@
 //! Blocks that both changed: our elements go over theirs.
 
+use super::deleted_blobs::Place;
+use super::kept_blobs::{has_deleted_by_others, only_theirs};
 use super::variable_length::blob_unit;
 use super::{RemoteChange, Settle, ThreeWay};
 use crate::chunk::block_store::{delete_stored, stored};
@@ -26,6 +28,18 @@ pub(super) struct RemoteBlock {
     dims: Vec<u64>,
     /// Whether an element stands for a blob that refers to nothing else.
     has_plain_blobs: bool,
+    /// Whether elements have blobs.
+    pub(super) has_heap: bool,
+}
+
+/// What became of a block of ours that was put over theirs.
+struct Overlaid {
+    /// What both had written, and theirs stays of that.
+    told: Vec<Range<usize>>,
+    /// Blobs that are in theirs where ours does not stand.
+    kept: Vec<Place>,
+    /// Where the merged block is in memory and cannot be staged yet, the error.
+    staged: Result<()>,
 }
 
 impl RemoteBlock {
@@ -93,7 +107,8 @@ impl Container {
         let unit = form.datatype.size as usize;
         let has_plain_blobs = blob_unit(&(&form.datatype).into()).is_some();
         let (layout, dims) = (form.layout, form.space.dims().to_vec());
-        Ok(RemoteBlock { shape, unit, layout, dims, has_plain_blobs })
+        let has_heap = form.datatype.has_heap;
+        Ok(RemoteBlock { shape, unit, layout, dims, has_plain_blobs, has_heap })
     }
 
     /// Notes as written which elements of a block differ from another state of it.
@@ -151,15 +166,20 @@ impl Container {
         };
         let mut spans = self.written_of(s, &known, &c)?;
         if known.has_plain_blobs && self.leave_out_same(s, id, &known, &c, &mut spans)? && spans.is_empty() {
-            return self.give_up(s, &c.key);
+            return self.give_up_block(s, &known, &c.key);
         }
-        let (contested, done) =
-            self.with_foreign(s, id, &known, || self.overlay_block(&known, &c, &ours, &spans))?;
-        if !contested.is_empty() {
-            let what = format!(", {},", elements(&known, &c.key, &contested));
-            self.conflict(s, &c.key, id, what, Settle::Write);
+        let done = self.with_foreign(s, id, &known, || self.overlay_block(&known, &c, &ours, &spans))?;
+        self.note_overlaid(s, &known, &c.key, done)
+    }
+
+    fn note_overlaid(&self, s: &mut State, known: &RemoteBlock, key: &Bytes, done: Overlaid) -> Result<()> {
+        let id = keys::id(key).unwrap_or_default();
+        self.note_kept(s, id, done.kept);
+        if !done.told.is_empty() {
+            let what = format!(", {},", elements(known, key, &done.told));
+            self.conflict(s, key, id, what, Settle::Write);
         }
-        done
+        done.staged
     }
 
     /// What this batch has written of a block. Of a branch that is merged only states are known, and which chunks the main line changes
@@ -175,27 +195,29 @@ impl Container {
         })
     }
 
-    /// Puts what we wrote in `spans` over theirs; returns what both had written, and theirs stays of that. Where the merged
-    /// block is in memory and cannot be staged yet, the error comes beside.
+    /// Puts what we wrote in `spans` over theirs.
     fn overlay_block(
         &self,
         known: &RemoteBlock,
         c: &ThreeWay,
         ours: &Bytes,
         spans: &RangeSet,
-    ) -> Result<(Vec<Range<usize>>, Result<()>)> {
+    ) -> Result<Overlaid> {
         let shape = &known.shape;
         let load = |value: &Option<Bytes>| self.load_block(known, &c.key, value);
         let mut blocks = self.blocks.lock();
         // What can fail comes before anything is changed.
         blocks.make_room_for(&self.ledger, shape)?;
         let (whole, mut theirs) = (load(&Some(ours.clone()))?, load(&c.theirs)?);
-        let (mut free, contested) =
-            sort_out(spans, &self.reads.block(&c.key), known.unit.max(1), [&load(&c.base)?, &theirs, &whole]);
-        let mut told = contested;
+        let (base, unit, id) = (load(&c.base)?, known.unit.max(1), keys::id(&c.key).unwrap_or_default());
+        let (mut free, mut told) = sort_out(spans, &self.reads.block(&c.key), unit, [&base, &theirs, &whole]);
         if self.last_wins() {
-            told.drain(..).for_each(|r| free.insert(r));
+            told = self.overrule(known, id, told, &mut free, [&base, &theirs, &whole]);
         }
+        let kept = match known.has_heap {
+            true => only_theirs(id, unit, [&base, &theirs, &whole], &free),
+            false => Vec::new(),
+        };
         if shape.filters.is_foreign() && !free.is_empty() {
             // So does what the filters make of it.
             free.iter().for_each(|r| theirs[r.clone()].copy_from_slice(&whole[r]));
@@ -206,7 +228,29 @@ impl Container {
         self.ledger.unstage(&c.key)?;
         blocks.set_touched(&c.key, free.clone());
         let staged = blocks.put_back(&self.ledger, &c.key, shape, &free, whole);
-        Ok((told, staged))
+        Ok(Overlaid { told, kept, staged })
+    }
+
+    /// Lets ours count of what both wrote, but for elements with blobs that others deleted: those would lead nowhere. Answers
+    /// these.
+    fn overrule(
+        &self,
+        known: &RemoteBlock,
+        id: u64,
+        contested: Vec<Range<usize>>,
+        free: &mut RangeSet,
+        all: [&[u8]; 3],
+    ) -> Vec<Range<usize>> {
+        let (unit, mut left) = (known.unit.max(1), RangeSet::default());
+        for r in contested {
+            for e in r.clone().step_by(unit).map(|at| at..(at + unit).min(r.end)) {
+                match known.has_heap && has_deleted_by_others(id, all.map(|block| &block[e.clone()])) {
+                    true => left.insert(e),
+                    false => free.insert(e),
+                }
+            }
+        }
+        left.iter().collect()
     }
 
     /// What this batch cut off must not have been written by others, who cannot be asked.
@@ -295,7 +339,7 @@ impl Container {
         let known = RemoteBlock { dims, ..self.known(s, id)? };
         for (key, value) in self.ledger.staged(&keys::of(keys::BLOCK, id)) {
             let Some(ours) = value else {
-                self.give_up(s, &key)?;
+                self.give_up_block(s, &known, &key)?;
                 continue;
             };
             let (base, theirs) = (self.ledger.base(&key)?, self.ledger.committed(&key)?);
@@ -304,9 +348,10 @@ impl Container {
             let before = spans.clone();
             known.outside(&keys::coords(&key)).iter().for_each(|r| spans.remove(r));
             if spans.is_empty() {
-                self.give_up(s, &key)?;
+                self.give_up_block(s, &known, &key)?;
             } else if spans != before {
-                self.overlay_block(&known, &c, &ours, &spans)?.1?;
+                let done = self.overlay_block(&known, &c, &ours, &spans)?;
+                self.note_overlaid(s, &known, &key, done)?;
             }
         }
         Ok(())
@@ -333,9 +378,10 @@ impl Container {
                 continue;
             }
             let done = if spans.is_empty() {
-                self.give_up(s, &key)
+                self.give_up_block(s, known, &key)
             } else {
-                self.overlay_block(known, &c, &ours, &spans)?.1
+                let done = self.overlay_block(known, &c, &ours, &spans)?;
+                self.note_overlaid(s, known, &key, done)
             };
             if !self.cut_by_us(s, id)? {
                 let lost: Vec<_> = before

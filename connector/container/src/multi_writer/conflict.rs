@@ -6,6 +6,7 @@ use crate::ids::ROOT;
 use crate::record::{self, LinkRecord};
 use crate::{Container, Error, ErrorKind, Result, keys};
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Deref;
 
 /// Conflicts that an error names; of more it gives the number.
 const MAX_NAMED_CONFLICTS: usize = 8;
@@ -73,21 +74,41 @@ impl Conflict {
     }
 }
 
-/// Notes a conflict. One that a merge found that failed and was started again is noted already, and becomes the last one.
-fn note(s: &mut State, conflict: Conflict) {
-    let is_other = |c: &Conflict| (c.id, &c.what, &c.by) != (conflict.id, &conflict.what, &conflict.by);
-    let mut is_whole = conflict.is_whole;
-    s.others.conflicts.retain(|c| {
-        is_whole |= !is_other(c) && c.is_whole;
-        is_other(c)
-    });
-    s.others.conflicts.push(Conflict { is_whole, ..conflict });
+/// The conflicts of a batch, each of them once.
+#[derive(Default)]
+pub(crate) struct Conflicts {
+    all: Vec<Conflict>,
+    known: HashSet<(u64, String, String)>,
+}
+
+impl Deref for Conflicts {
+    type Target = [Conflict];
+
+    fn deref(&self) -> &[Conflict] {
+        &self.all
+    }
+}
+
+impl Conflicts {
+    /// Notes a conflict. One that a merge found that failed and was started again is noted already, and becomes the last one.
+    fn note(&mut self, conflict: Conflict) {
+        let mut is_whole = conflict.is_whole;
+        if !self.known.insert((conflict.id, conflict.what.clone(), conflict.by.clone())) {
+            let is_other =
+                |c: &Conflict| (c.id, &c.what, &c.by) != (conflict.id, &conflict.what, &conflict.by);
+            self.all.retain(|c| {
+                is_whole |= !is_other(c) && c.is_whole;
+                is_other(c)
+            });
+        }
+        self.all.push(Conflict { is_whole, ..conflict });
+    }
 }
 
 impl Container {
     pub(super) fn conflict(&self, s: &mut State, key: &[u8], id: u64, what: String, settle: Settle) {
         let c = Conflict::new(id, what, s.others.theirs.get(key), settle);
-        note(s, c);
+        s.others.conflicts.note(c);
     }
 
     /// A conflict of which no half may be committed.
@@ -99,7 +120,7 @@ impl Container {
         their: Option<&RemoteChange>,
         settle: Settle,
     ) {
-        note(s, Conflict { is_whole: true, ..Conflict::new(id, what, their, settle) });
+        s.others.conflicts.note(Conflict { is_whole: true, ..Conflict::new(id, what, their, settle) });
     }
 
     /// What becomes of a branch that conflicts, and what to do.
@@ -114,7 +135,7 @@ impl Container {
 
     /// Marks the conflict that was noted last as one of which no half may be committed.
     pub(super) fn conflict_is_whole(&self, s: &mut State) {
-        if let Some(last) = s.others.conflicts.last_mut() {
+        if let Some(last) = s.others.conflicts.all.last_mut() {
             last.is_whole = true;
         }
     }
@@ -178,5 +199,18 @@ impl Container {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_that_is_found_again_is_told_once_and_is_the_last() {
+        let of = |id, is_whole| Conflict { is_whole, ..Conflict::new(id, "x".into(), None, Settle::Write) };
+        let mut conflicts = Conflicts::default();
+        [of(1, true), of(2, false), of(1, false)].into_iter().for_each(|c| conflicts.note(c));
+        assert_eq!(conflicts[..], [of(2, false), of(1, true)]);
     }
 }

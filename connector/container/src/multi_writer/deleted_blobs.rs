@@ -16,31 +16,55 @@ const MAX_REMEMBERED: usize = 1 << 17;
 const ID_BYTES: usize = 16;
 
 /// A blob by the number of its segment and where it begins there.
-type Place = (u32, u32);
+pub(super) type Place = (u32, u32);
 
 /// The blobs that a batch deleted, by their owners.
 #[derive(Default)]
 pub(crate) struct DeletedBlobs {
     owners: BTreeMap<u64, Owned>,
     count: usize,
+    /// There were more than are remembered.
+    has_more: bool,
 }
 
 /// Deleted blobs of one owner.
 #[derive(Default)]
 struct Owned {
-    /// With the bytes that each takes in its segment.
-    blobs: BTreeMap<Place, u64>,
-    /// Others changed blocks that this batch changed, too: from then on only `blobs` were deleted by nobody else.
+    blobs: BTreeMap<Place, Deleted>,
+    /// Others changed blocks that this batch changed, too.
     is_met: bool,
+}
+
+/// A deleted blob.
+#[derive(Clone, Copy)]
+struct Deleted {
+    /// That it takes in its segment.
+    bytes: u64,
+    /// Nobody else has deleted it.
+    is_apart: bool,
 }
 
 impl DeletedBlobs {
     /// Notes that a blob was deleted.
     pub(crate) fn note(&mut self, owner: u64, place: Place, bytes: u64) {
         if self.count < MAX_REMEMBERED {
-            let is_new = self.owners.entry(owner).or_default().blobs.insert(place, bytes).is_none();
+            let deleted = Deleted { bytes, is_apart: true };
+            let is_new = self.owners.entry(owner).or_default().blobs.insert(place, deleted).is_none();
             self.count += usize::from(is_new);
+        } else {
+            self.has_more = true;
         }
+    }
+
+    /// Whether a blob was deleted, as far as it is known: too often yes.
+    pub(super) fn may_have(&self, owner: u64, place: Place) -> bool {
+        self.has_more || self.owners.get(&owner).is_some_and(|owned| owned.blobs.contains_key(&place))
+    }
+
+    /// Forgets that a blob was deleted.
+    pub(super) fn forget(&mut self, owner: u64, place: Place) {
+        let gone = self.owners.get_mut(&owner).and_then(|owned| owned.blobs.remove(&place));
+        self.count -= usize::from(gone.is_some());
     }
 
     /// Puts what was deleted before in front of this.
@@ -50,6 +74,7 @@ impl DeletedBlobs {
             now.is_met |= before.is_met;
             now.blobs.extend(before.blobs);
         }
+        self.has_more |= before.has_more;
         self.count = self.owners.values().map(|owned| owned.blobs.len()).sum();
     }
 
@@ -57,13 +82,11 @@ impl DeletedBlobs {
         self.owners.keys().copied().collect()
     }
 
-    /// Keeps those that others did not delete, now that they have changed the same blocks.
+    /// Marks those that others may have deleted, now that they have changed the same blocks.
     fn meet(&mut self, owner: u64, left: impl Fn(&Place) -> bool) {
         let Some(owned) = self.owners.get_mut(&owner) else { return };
         owned.is_met = true;
-        let before = owned.blobs.len();
-        owned.blobs.retain(|place, _| left(place));
-        self.count -= before - owned.blobs.len();
+        owned.blobs.iter_mut().for_each(|(place, deleted)| deleted.is_apart &= left(place));
     }
 
     /// Bytes of a segment, of the `all` that this batch deleted, that nobody else has deleted: at least so many.
@@ -72,12 +95,22 @@ impl DeletedBlobs {
             Some(owned) if owned.is_met => owned
                 .blobs
                 .range((number, 0)..=(number, u32::MAX))
-                .map(|(_, bytes)| bytes)
+                .filter_map(|(_, deleted)| deleted.is_apart.then_some(deleted.bytes))
                 .sum::<u64>()
                 .min(all),
             _ => all,
         }
     }
+}
+
+/// Where bytes have the id of a blob of this owner, the blob's place.
+pub(super) fn places_in(owner: u64, bytes: &[u8]) -> impl Iterator<Item = Place> {
+    let owner = owner.to_be_bytes();
+    let ids = bytes.windows(ID_BYTES).filter(move |id| id.starts_with(&owner));
+    ids.filter_map(|id| {
+        let number = |at: usize| Some(u32::from_be_bytes(id.get(at..at + 4)?.try_into().ok()?));
+        Some((number(8)?, number(12)?))
+    })
 }
 
 /// Blobs in blocks that both changed: in elements that others left as they were, and in those that they changed.
@@ -89,13 +122,8 @@ struct Found {
 
 impl Found {
     fn look_at(&mut self, owner: u64, unit: usize, base: &[u8], theirs: &[u8]) {
-        let owner = owner.to_be_bytes();
         for (before, now) in base.chunks(unit).zip(theirs.chunks(unit)) {
-            let ids = before.windows(ID_BYTES).filter(|id| id.starts_with(&owner));
-            let places = ids.filter_map(|id| {
-                let number = |at: usize| Some(u32::from_be_bytes(id.get(at..at + 4)?.try_into().ok()?));
-                Some((number(8)?, number(12)?))
-            });
+            let places = places_in(owner, before);
             if before == now { self.left.extend(places) } else { self.changed.extend(places) }
         }
     }
@@ -178,7 +206,10 @@ mod tests {
         assert_eq!([blobs.apart(1, 5, 30), blobs.apart(1, 6, 40), blobs.apart(1, 7, 9)], [10, 40, 0]);
         assert_eq!([blobs.apart(1, 6, 30), blobs.apart(2, 5, 80)], [30, 80]);
         blobs.meet(1, |_| false);
-        assert_eq!((blobs.apart(1, 6, 30), blobs.count), (0, 1));
+        assert_eq!((blobs.apart(1, 6, 30), blobs.apart(2, 5, 80), blobs.count), (0, 80, 4));
+        assert!(blobs.may_have(1, (6, 0)) && !blobs.may_have(1, (6, 1)) && !blobs.may_have(2, (6, 0)));
+        blobs.forget(1, (6, 0));
+        assert!((blobs.may_have(1, (6, 0)), blobs.count) == (false, 3));
     }
 
     #[test]
@@ -188,7 +219,7 @@ mod tests {
         now.note(1, (9, 0), 7);
         now.follows(before);
         assert_eq!([now.apart(1, 5, 99), now.apart(1, 6, 99), now.apart(1, 9, 99)], [30, 0, 7]);
-        assert_eq!(now.count, 4);
+        assert_eq!(now.count, 5);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{Container, Result, heap, keys};
 use bytes::Bytes;
 use prost::Message;
 
-fn usage(value: &Option<Bytes>) -> Result<Option<UsageRecord>> {
+pub(super) fn usage(value: &Option<Bytes>) -> Result<Option<UsageRecord>> {
     value.as_ref().map(|v| decode(v.clone(), || "usage of a heap segment".into())).transpose()
 }
 
@@ -103,7 +103,7 @@ impl Container {
     }
 }
 
-fn segment_of(usage: &[u8]) -> Vec<u8> {
+pub(super) fn segment_of(usage: &[u8]) -> Vec<u8> {
     let mut key = usage.to_vec();
     key[0] = keys::SEGMENT;
     key

@@ -18,6 +18,7 @@ mod group;
 mod groups;
 mod headers;
 mod heap;
+mod kept_blobs;
 mod link_index;
 mod links;
 mod orphans;
@@ -32,14 +33,14 @@ use crate::record::{LinkRecord, decode};
 use crate::{Container, ErrorKind, OnConflict, Result, keys};
 use batch::{Batch, Changed};
 use bytes::Bytes;
+use deleted_blobs::Place;
 use h5lake_ledger::{Branch, EntryChange};
 use link_index::LinkIndex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Weak;
 
-pub(crate) use conflict::Conflict;
-use conflict::Settle;
+use conflict::{Conflicts, Settle};
 pub(crate) use tree::hard;
 
 /// How often a commit is tried that others overtake.
@@ -72,13 +73,15 @@ pub(crate) struct RemoteChanges {
     /// Datasets that we shrank and that keep their dimensions, with those that we wanted.
     refused: BTreeMap<u64, Vec<u64>>,
     /// What could not be merged since the last flush that told.
-    conflicts: Vec<Conflict>,
+    conflicts: Conflicts,
     /// Objects whose headers are new, for those who have them open.
     reload: BTreeSet<u64>,
     /// Objects that they changed.
     changed: Changed,
     /// What this batch did.
     batch: Batch,
+    /// Blobs that this batch deleted and that are to stay.
+    kept: BTreeSet<(u64, Place)>,
     /// The same of a commit of which nobody knows whether it was made.
     in_doubt: Option<Batch>,
     /// Of headers that are not merged yet, where the orders of our new attributes and links begin since they were shifted.
@@ -109,6 +112,7 @@ impl RemoteChanges {
         self.fixes.clear();
         self.refused.clear();
         self.shifted.clear();
+        self.kept.clear();
         self.changed = Changed::default();
     }
 
@@ -327,7 +331,8 @@ impl Container {
             return Err(crate::Error::new(ErrorKind::Conflict, text));
         }
         let is_apart = s.others.changed.is_empty() || s.others.batch.is_empty();
-        if s.others.theirs.is_empty() && self.ledger.unmerged().is_empty() && is_apart {
+        let is_merged = s.others.theirs.is_empty() && s.others.kept.is_empty();
+        if is_merged && self.ledger.unmerged().is_empty() && is_apart {
             s.others.blocks.clear();
             s.others.changed = Changed::default();
             return Ok(());
@@ -347,6 +352,7 @@ impl Container {
         self.cut_blocks(s)?;
         self.each_contest(s, keys::SEGMENT, Self::merge_segment)?;
         self.each_contest(s, keys::BLOCK, Self::merge_block)?;
+        self.keep_blobs(s)?;
         self.mark_unlinked(s)?;
         self.give_up_counters()?;
         self.forget_links(s);

@@ -24,6 +24,7 @@ mod heap_merges;
 mod incremental_copy;
 mod interrupted;
 mod joined;
+mod kept_blobs;
 mod killed;
 mod leaks;
 mod lending;

@@ -84,7 +84,7 @@ fn what_is_only_written_keeps_its_order() {
         b.flush().unwrap();
         drop((a, b));
         let c = check(&p);
-        assert_eq!(orders(&c)[0], [3, 4, before[0] as i64, before[1], before[2]].map(|n| n));
+        assert_eq!(orders(&c)[0], [3, 4, before[0], before[1], before[2]].map(|n| n));
     }
 }
 
