@@ -58,20 +58,15 @@ impl BlockLayout {
     }
 
     /// A block of fill.
-    pub(crate) fn filled(&self) -> Vec<u8> {
-        self.with_fill(vec![0; self.len])
-    }
-
-    /// The same where the block may be too long for the memory that there is.
-    pub(crate) fn try_filled(&self) -> Result<Vec<u8>> {
-        Ok(self.with_fill(zeros(self.len)?))
-    }
-
-    fn with_fill(&self, mut block: Vec<u8>) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// If there is not so much memory.
+    pub(crate) fn filled(&self) -> Result<Vec<u8>> {
+        let mut block = zeros(self.len)?;
         if self.fill.is_some() {
             self.fill(0, &mut block);
         }
-        block
+        Ok(block)
     }
 }
 

@@ -146,7 +146,7 @@ impl Dataset {
         }
         // With all of it given there is nothing to fill.
         let given: usize = runs.iter().map(|r| r.len).sum();
-        let mut block = if given == self.shape.len { buffer(given)? } else { self.shape.try_filled()? };
+        let mut block = if given == self.shape.len { buffer(given)? } else { self.shape.filled()? };
         for r in runs {
             block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
         }

@@ -85,7 +85,7 @@ impl BlockCache {
         if !shape.filters.is_empty() && coverage == Coverage::Whole {
             let c = self.enter(ledger, key, shape, shape.len)?;
             if c.valid.is_empty() {
-                c.data = shape.try_filled()?;
+                c.data = shape.filled()?;
                 c.valid.insert(0..shape.len);
             }
         }
@@ -160,7 +160,7 @@ impl BlockCache {
             self.remove(key);
             return Ok(());
         }
-        let mut block = shape.try_filled()?;
+        let mut block = shape.filled()?;
         for r in runs {
             block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
         }
