@@ -305,7 +305,7 @@ impl Container {
         key: &[u8],
         value: &Option<Bytes>,
     ) -> Result<Vec<u8>> {
-        let Some(value) = value else { return Ok(known.shape.filled()?) };
+        let Some(value) = value else { return known.shape.filled() };
         let r: BlockRecord = decode(value.clone(), || format!("the block {key:02x?}"))?;
         Fragments::decode(r, known.shape.len)?.load(&self.ledger, &known.shape)
     }
