@@ -7,7 +7,8 @@ use std::sync::Arc;
 use h5lake_container::{Container, Link, LinkTarget, ObjectId, ObjectKind};
 use serde_json::{Value, json};
 
-use crate::objects::{Found, entry_json, find, link_text, name_text, object_json, object_text, shown};
+use crate::name_text::name_text;
+use crate::objects::{Found, entry_json, find, link_text, object_json, object_text, shown};
 use crate::output::{JsonArray, Output, Sink};
 use crate::walk::{Links, kind_of};
 use crate::{Failure, find as containers};

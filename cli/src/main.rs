@@ -22,6 +22,7 @@ mod link;
 mod ls;
 mod manual;
 mod materialize;
+mod name_text;
 mod objects;
 mod output;
 mod publish;

@@ -11,17 +11,8 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::elements::show::escaped;
 use crate::elements::{Type, type_of};
+use crate::name_text::name_text;
 use crate::walk::kind_of;
-
-/// A name as text: bytes that are no UTF-8 are `\xNN`, so that two names are never one.
-pub fn name_text(name: &[u8]) -> String {
-    let mut text = String::new();
-    for part in name.utf8_chunks() {
-        text.push_str(part.valid());
-        part.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
-    }
-    text
-}
 
 /// Soft links that a path may pass, as HDF5 has it (`H5L_NUM_LINKS`).
 const MAX_SOFT_LINKS: usize = 16;

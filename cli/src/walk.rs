@@ -6,7 +6,7 @@ use std::rc::Rc;
 use h5lake_container::{Container, Link, LinkTarget, ObjectId, ObjectKind};
 
 use crate::Failure;
-use crate::objects::name_text;
+use crate::name_text::name_text;
 
 /// Objects whose paths are kept for references. Of others the token is shown.
 const MAX_PATHS: usize = 1 << 18;

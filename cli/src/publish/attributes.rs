@@ -11,7 +11,7 @@ use super::zarr_type::is_boolean;
 use crate::Failure;
 use crate::elements::value::{Decoder, Item, plain};
 use crate::elements::{Type, type_of};
-use crate::objects::name_text;
+use crate::name_text::name_text;
 use crate::walk::Paths;
 
 /// Attributes by which HDF5 and netCDF keep dimension scales, and their own business. Zarr's dimensions take their place. What only

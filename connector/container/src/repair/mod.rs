@@ -4,7 +4,7 @@
 //! counted again. Objects that no link leads to any more get one in `/lost+found`.
 //!
 //! Memory: the log of the source, as every reader has it; the pieces of one block; tallies that go to a temporary file; at most
-//! [`MAX_FINDINGS`](h5lake_ledger::verify::MAX_FINDINGS) losses. A target in a store keeps its entries, without payloads, until its one
+//! [`MAX_FINDINGS`] losses. A target in a store keeps its entries, without payloads, until its one
 //! commit.
 
 mod blocks;
@@ -34,7 +34,7 @@ const SKIPPED_IDS: u64 = 1 << 20;
 /// What a repair did.
 #[derive(Debug, Clone, Default)]
 pub struct Repaired {
-    /// What is lost, at most [`MAX_FINDINGS`](h5lake_ledger::verify::MAX_FINDINGS).
+    /// What is lost, at most [`MAX_FINDINGS`].
     pub lost: Vec<VerifyFinding>,
     /// How much more is lost.
     pub more: u64,
@@ -53,7 +53,7 @@ pub struct Repaired {
     /// Branches of the source, which stay behind: nothing of them is merged.
     pub branches: Vec<String>,
     /// What is wrong with native files that hold data of it: that data could not be looked at. At most
-    /// [`MAX_FINDINGS`](h5lake_ledger::verify::MAX_FINDINGS).
+    /// [`MAX_FINDINGS`].
     pub sources: Vec<String>,
 }
 
