@@ -15,6 +15,8 @@ const MIN_LIMIT_BYTES: usize = 1 << 20;
 /// What is tried first where the length shows when data are decoded: so many times as long as they are.
 const FIRST_RATIO: usize = 4;
 const FIRST_ROOM_BYTES: usize = 4096;
+/// And as much as a chunk takes, with what another filter adds to it: most steps give just that, and one try is enough.
+const SPARE_PART: usize = 8;
 
 impl Pipeline {
     /// Decodes a stored chunk of `len` bytes.
@@ -69,7 +71,8 @@ impl Pipeline {
         for (step, codec, limit) in steps.drain(steps.len().min(1)..).rev() {
             let data = so_far.as_deref().unwrap_or(stored);
             // What gets no longer by decoding takes no more memory than there was for it.
-            let decoded = decoded(codec, data, limit.max(data.len())).map_err(|error| error.of(step))?;
+            let limit = limit.max(data.len());
+            let decoded = decoded(codec, data, out.len(), limit).map_err(|error| error.of(step))?;
             so_far.replace(decoded).into_iter().for_each(buffers::give);
         }
         let data = so_far.as_deref().unwrap_or(stored);
@@ -122,13 +125,14 @@ impl Undecodable {
     }
 }
 
-/// What data decode to, up to `limit` bytes; what has more is damaged.
+/// What data of a chunk of `chunk` bytes decode to, up to `limit` bytes; what has more is damaged.
 pub(super) fn decoded(
     codec: &dyn FilterCodec,
     data: &[u8],
+    chunk: usize,
     limit: usize,
 ) -> std::result::Result<Vec<u8>, Undecodable> {
-    let Some(len) = codec.decoded_len(data)? else { return grown(codec, data, limit) };
+    let Some(len) = codec.decoded_len(data)? else { return grown(codec, data, chunk, limit) };
     if len > limit {
         return Err(Undecodable::Damage(format!("{len} bytes come out, more than {limit}")));
     }
@@ -138,8 +142,14 @@ pub(super) fn decoded(
 }
 
 /// The same where the length is not known before: with more room each time.
-fn grown(codec: &dyn FilterCodec, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, Undecodable> {
-    let mut room = data.len().saturating_mul(FIRST_RATIO).max(FIRST_ROOM_BYTES).min(limit);
+fn grown(
+    codec: &dyn FilterCodec,
+    data: &[u8],
+    chunk: usize,
+    limit: usize,
+) -> std::result::Result<Vec<u8>, Undecodable> {
+    let usual = chunk.saturating_add(chunk / SPARE_PART);
+    let mut room = data.len().saturating_mul(FIRST_RATIO).max(FIRST_ROOM_BYTES).max(usual).min(limit);
     loop {
         let mut out = buffer(room).map_err(Undecodable::Memory)?;
         if let Some(len) = codec.decode_into(data, &mut out)? {
@@ -176,7 +186,7 @@ fn decode_chunk(
             None => {}
         }
     }
-    let longer = decoded(codec, data, most)?;
+    let longer = decoded(codec, data, out.len(), most)?;
     out.copy_from_slice(&longer[..out.len()]);
     buffers::give(longer);
     Ok(())
@@ -193,7 +203,11 @@ fn put(data: &[u8], out: &mut [u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Pipeline;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::deflate::Deflate;
+    use super::super::{FilterCodec, Pipeline};
+    use super::decoded;
     use crate::types::Filter;
 
     fn pipeline(filters: &[(i32, &[u32])]) -> Pipeline {
@@ -209,6 +223,36 @@ mod tests {
     const DEFLATE: (i32, &[u32]) = (1, &[6]);
     /// Rank 8.
     const BLOSC2: (i32, &[u32]) = (32026, &[1, 0, 1, 0, 5, 1, 0, 8, 2, 2, 2, 2, 2, 2, 2, 2]);
+
+    /// Counts how often it is asked to decode.
+    #[derive(Debug)]
+    struct Counted(Deflate, AtomicUsize);
+
+    impl FilterCodec for Counted {
+        fn max_encoded_bytes(&self, len: usize) -> usize {
+            self.0.max_encoded_bytes(len)
+        }
+        fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
+            self.0.encode(data)
+        }
+        fn decoded_len(&self, _: &[u8]) -> Result<Option<usize>, String> {
+            Ok(None)
+        }
+        fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.decode_into(data, out)
+        }
+    }
+
+    /// Data that compress a thousandfold beneath another filter are decoded once.
+    #[test]
+    fn a_step_that_gives_a_chunk_is_tried_once() {
+        let codec = Counted(Deflate::new(Some(6)).unwrap(), AtomicUsize::new(0));
+        let chunk = vec![7; 1 << 20];
+        let stored = codec.encode(&chunk).unwrap();
+        assert!(decoded(&codec, &stored, chunk.len(), chunk.len() + 4).unwrap() == chunk);
+        assert_eq!(codec.1.load(Ordering::Relaxed), 1);
+    }
 
     #[test]
     fn many_filters_need_no_more_memory_than_their_data() {

@@ -57,7 +57,7 @@ trait FilterCodec: fmt::Debug + Send + Sync {
     where
         Self: Sized,
     {
-        decoding::decoded(self, data, limit).map_err(|error| error.to_string())
+        decoding::decoded(self, data, 0, limit).map_err(|error| error.to_string())
     }
     /// Whether other data may come back than were encoded.
     fn may_lose(&self) -> bool {
