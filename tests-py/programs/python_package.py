@@ -396,6 +396,8 @@ h5py.File("literal@v=.h5", "w").close()
 for name in ("run.h5", "run.h5@v=2", "run.h5@t=2026-11-20T10:00:00Z", "run.h5@tag=p1", "run.h5@branch=fix", "literal@v=.h5", os.path.abspath("run.h5@v=2")):
     shown = h5lake.display(name)._repr_mimebundle_()
     assert shown["application/x-hdf5"] == os.path.abspath(name) and name.split("/")[-1] in shown["text/plain"], shown
+# It is native, as its name says no version of a container.
+os.remove("literal@v=.h5")
 missing = [(name, FileNotFoundError) for name in ("other.h5", "other.h5@v=2", "other.h5@tag=p1", "run.h5@none=1")]
 for name, error in (*missing, ("s3://lab/run.h5", ValueError)):
     try:

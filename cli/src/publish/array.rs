@@ -42,8 +42,6 @@ pub struct Array {
     fill: Value,
     /// Whether missing chunks are copied, because the fill value does not say what is in them.
     pub copies_missing: bool,
-    /// Whether the dataset says itself that its fill value stands for missing data.
-    says_missing: bool,
 }
 
 /// A filter as numcodecs has it; `None` for one that it has not.
@@ -150,7 +148,6 @@ impl Array {
             referenced,
             fill: Value::Null,
             copies_missing: false,
-            says_missing: false,
         };
         array.choose_fill(dataset, missing, written)?;
         Ok(array)
@@ -178,7 +175,6 @@ impl Array {
             Some(fill) => {
                 let value = fill_value(&self.of, &fill);
                 let says_it = value.as_ref().is_some_and(is_nan) || is_same(&self.of, &fill, missing);
-                self.says_missing = says_it;
                 match value {
                     Some(value) if says_it || !can_copy => (value, false),
                     _ if can_copy => (if is_time { Value::Null } else { zero.unwrap_or(Value::Null) }, true),
@@ -216,7 +212,7 @@ impl Array {
     /// Whether xarray takes elements for missing that HDF5 shows.
     pub fn is_masked(&self) -> bool {
         !self.fill.is_null()
-            && !self.says_missing
+           
             && self.zarr.zero.as_ref() != Some(&self.fill)
             && !is_nan(&self.fill)
     }
