@@ -211,10 +211,7 @@ impl Array {
 
     /// Whether xarray takes elements for missing that HDF5 shows.
     pub fn is_masked(&self) -> bool {
-        !self.fill.is_null()
-           
-            && self.zarr.zero.as_ref() != Some(&self.fill)
-            && !is_nan(&self.fill)
+        !self.fill.is_null() && self.zarr.zero.as_ref() != Some(&self.fill) && !is_nan(&self.fill)
     }
 
     /// The document `.zarray`. `strings` is the codec of strings of variable length.
