@@ -1,23 +1,13 @@
 /* What calls answer that few programs make: copies of references, names of moved objects, deleted attributes, classes of links,
  * intents, iterations that end badly: answers FILE OTHER [ours]. */
-#include "check.h"
+#include "quiet.h"
 
 #define DEF H5P_DEFAULT
-#define QUIET(what)                                                                                                          \
-    do {                                                                                                                     \
-        H5E_BEGIN_TRY                                                                                                        \
-        {                                                                                                                    \
-            result = (long long)(what);                                                                                      \
-        }                                                                                                                    \
-        H5E_END_TRY                                                                                                          \
-    } while (0)
 #define FAILS(what)                                                                                                          \
     do {                                                                                                                     \
         QUIET(what);                                                                                                         \
         CHECK(result < 0);                                                                                                   \
     } while (0)
-
-static long long result;
 
 static int is_named(hid_t object, const char *wanted)
 {

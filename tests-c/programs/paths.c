@@ -1,18 +1,8 @@
 /* Paths: their end, files that are mounted on each other, links to other files: paths FILE OTHER THIRD. */
-#include "check.h"
+#include "quiet.h"
 
 #define DEF H5P_DEFAULT
 #define FAILS(what) CHECK(failed((long long)(what)))
-#define QUIET(what)                                                                                                          \
-    do {                                                                                                                     \
-        H5E_BEGIN_TRY                                                                                                        \
-        {                                                                                                                    \
-            result = (long long)(what);                                                                                      \
-        }                                                                                                                    \
-        H5E_END_TRY                                                                                                          \
-    } while (0)
-
-static long long result;
 
 static int failed(long long answer)
 {

@@ -11,3 +11,8 @@ class ToolError(OSError):
 
 #: What h5py, numpy and zarr-python raise for a value that they cannot have. A file or store that fails raises others.
 REFUSALS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, NotImplementedError)
+
+
+def line(error: BaseException) -> str:
+    """What an error says, as one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from . import _icechunk_repository, _icechunk_urls, _zarr_fill
-from ._errors import REFUSALS
+from ._errors import REFUSALS, line
 from ._references import _bytes, _need
 
 
@@ -126,7 +126,7 @@ def to_icechunk(references: Path, target: Path) -> "list[tuple[str, str]]":
                 _array(zarr, codecs, root, path, document, dict(attributes.get(path, {})), left_out)
                 shown.append(path)
             except REFUSALS as error:
-                left_out.append((f"/{path}", " ".join(str(error).split())))
+                left_out.append((f"/{path}", line(error)))
         for path in shown:
             _refer(icechunk, session.store, path, virtual[path], places)
         _put(zarr, session.store, {key: data for path in shown for key, data in copies[path].items()})

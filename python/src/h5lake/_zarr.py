@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ._enable import enabled
 from . import _zarr_attributes, _zarr_dimensions, _zarr_fill, _zarr_types
-from ._errors import REFUSALS
+from ._errors import REFUSALS, line
 from ._references import _need
 from ._tool import Name
 
@@ -68,11 +68,6 @@ def _naming(path):
         raise RuntimeError(f"{path}: {error}") from error
 
 
-def _line(error):
-    """What an error says, as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _zarr_name(name):
     """Why Zarr cannot have something of a name; None if it can. zarr-python takes a backslash for a slash."""
     try:
@@ -115,7 +110,7 @@ def _export_group(h5py, zarr, source, target, left_out, seen):
                 with _naming(path):
                     _export_dataset(h5py, member, target, name, source, sizes, left_out)
             except REFUSALS as error:
-                left_out.append((path, _line(error)))
+                left_out.append((path, line(error)))
         else:
             left_out.append((path, "a committed datatype"))
 
@@ -278,7 +273,7 @@ def _import_group(h5py, zarr, source, target, left_out):
             with _naming(path):
                 named[path] = _import_array(h5py, member, target, name, left_out)
         except REFUSALS as error:
-            left_out.append((path, _line(error)))
+            left_out.append((path, line(error)))
     return named
 
 

@@ -88,13 +88,6 @@ fn scratch(len: usize) -> std::result::Result<Scratch, String> {
     Scratch::try_new(len).ok_or_else(|| format!("there is no memory for {len} bytes"))
 }
 
-/// The same bytes, for a filter that finds nothing to do.
-fn copy(data: &[u8]) -> Option<Vec<u8>> {
-    let mut out = buffers::try_take(data.len())?;
-    out.copy_from_slice(data);
-    Some(out)
-}
-
 /// Encodes a chunk by all of these filters, also by those that would gain nothing: these store it as it is, in a form that their
 /// decoders know. `None` if a filter cannot.
 ///

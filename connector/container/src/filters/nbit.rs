@@ -5,8 +5,9 @@
 //! count of its bits and that of the bits below them; an array (2) its base type; a compound (3) the count of its members, and
 //! each one's offset and type. Of any other (4) all bytes are stored.
 
+use super::FilterCodec;
 use super::bits::{BitReader, BitWriter, bytes_of};
-use super::{FilterCodec, copy};
+use crate::record_conversion::copied;
 use h5lake_ledger::buffers;
 
 /// The most client data that the filter makes (`H5Z_NBIT_MAX_NPARMS`).
@@ -251,7 +252,7 @@ fn decode(data: &[u8], count: usize, size: usize, of: &Type, out: &mut [u8]) -> 
 impl FilterCodec for NBit {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let Parameters::Elements { count, size, of } = self.parameters.as_ref()? else {
-            return copy(data);
+            return copied(data).ok();
         };
         let (len, bits) = lengths(*count, *size, of)?;
         if len != data.len() {

@@ -2,6 +2,7 @@
 //! of an element stays at the end.
 
 use super::FilterCodec;
+use crate::record_conversion::copied;
 use h5lake_ledger::buffers;
 use wide::u8x16;
 
@@ -30,7 +31,7 @@ impl FilterCodec for Shuffle {
         if self.size == 0 {
             return None;
         }
-        let Some(n) = self.whole(data.len()) else { return super::copy(data) };
+        let Some(n) = self.whole(data.len()) else { return copied(data).ok() };
         let mut out = buffers::try_take(data.len())?;
         let (elements, rest) = data.split_at(n * self.size);
         let (planes, left) = out.split_at_mut(n * self.size);

@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::CrossCopier;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
 
@@ -92,14 +92,10 @@ impl CrossCopier {
             (attribute, datatype, space)
         };
         let (library, of) = (self.library, datatype.get());
-        let (size, points) = (library.type_size(of)?, library.extent_points(space.get())?);
-        let bytes = usize::try_from(points).ok().and_then(|points| points.checked_mul(size));
-        let mut buffer = vec![0_u8; bytes.ok_or_else(|| Error::argument("an attribute is too large"))?];
+        let mut buffer = self.attribute_value(&attribute, &datatype, &space)?;
         if buffer.is_empty() {
             return Ok(Some(Meaning::Elements { datatype, bytes: buffer }));
         }
-        // SAFETY: the buffer holds the whole value.
-        self.ok(unsafe { (table.H5Aread)(attribute.get(), of, buffer.as_mut_ptr().cast()) })?;
         if library.is_variable_string(of)? {
             // SAFETY: the library has just put texts, or null, into the buffer; they are given back once.
             let text = unsafe {

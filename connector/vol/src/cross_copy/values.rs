@@ -240,19 +240,29 @@ impl CrossCopier {
         }
         // SAFETY: as above.
         let memory = self.id(unsafe { (table.H5Tcopy)(datatype.get()) })?;
-        let points = self.library.extent_points(space.get())?;
-        let size = self.library.type_size(memory.get())?;
-        let bytes = usize::try_from(points).ok().and_then(|points| points.checked_mul(size));
-        let mut buffer = vec![0_u8; bytes.ok_or_else(|| Error::argument("an attribute is too large"))?];
+        let mut buffer = self.attribute_value(from, &memory, &space)?;
         // SAFETY: the buffer holds the whole value.
         unsafe {
-            self.ok((table.H5Aread)(from.get(), memory.get(), buffer.as_mut_ptr().cast()))?;
             let written = self
                 .translate(from.get(), &memory, &mut buffer, made)
                 .and_then(|()| self.ok((table.H5Awrite)(copy.get(), memory.get(), buffer.as_ptr().cast())));
             self.library.reclaim(memory.get(), space.get(), &mut buffer);
             written
         }
+    }
+
+    /// All elements of an attribute, as `memory` lays them out. Whoever asks gives back what elements of variable length point to.
+    pub(super) fn attribute_value(&self, attribute: &Id, memory: &Id, space: &Id) -> Result<Vec<u8>> {
+        let points = self.library.extent_points(space.get())?;
+        let size = self.library.type_size(memory.get())?;
+        let bytes = usize::try_from(points).ok().and_then(|points| points.checked_mul(size));
+        let mut buffer = vec![0_u8; bytes.ok_or_else(|| Error::argument("an attribute is too large"))?];
+        if !buffer.is_empty() {
+            let to = buffer.as_mut_ptr().cast();
+            // SAFETY: the buffer holds the whole value.
+            self.ok(unsafe { (self.table().H5Aread)(attribute.get(), memory.get(), to) })?;
+        }
+        Ok(buffer)
     }
 
     fn attribute_name(&self, attribute: &Id) -> Result<CString> {

@@ -1,0 +1,18 @@
+/* Calls that may fail: what they answer, without HDF5's error stack on stderr. */
+#ifndef QUIET_H
+#define QUIET_H
+
+#include "check.h"
+
+static long long result;
+
+#define QUIET(what)                                                                                                          \
+    do {                                                                                                                     \
+        H5E_BEGIN_TRY                                                                                                        \
+        {                                                                                                                    \
+            result = (long long)(what);                                                                                      \
+        }                                                                                                                    \
+        H5E_END_TRY                                                                                                          \
+    } while (0)
+
+#endif
