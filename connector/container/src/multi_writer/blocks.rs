@@ -1,7 +1,7 @@
 //! Blocks that both changed: our elements go over theirs.
 
 use super::deleted_blobs::Place;
-use super::kept_blobs::{has_deleted_by_others, only_theirs};
+use super::kept_blobs::{elements_in, has_deleted_by_others, only_theirs};
 use super::variable_length::blob_unit;
 use super::{RemoteChange, Settle, ThreeWay};
 use crate::chunk::block_store::{delete_stored, stored};
@@ -241,9 +241,9 @@ impl Container {
         free: &mut RangeSet,
         all: [&[u8]; 3],
     ) -> Vec<Range<usize>> {
-        let (unit, mut left) = (known.unit.max(1), RangeSet::default());
+        let mut left = RangeSet::default();
         for r in contested {
-            for e in r.clone().step_by(unit).map(|at| at..(at + unit).min(r.end)) {
+            for e in elements_in(r, known.unit) {
                 match known.has_heap && has_deleted_by_others(id, all.map(|block| &block[e.clone()])) {
                     true => left.insert(e),
                     false => free.insert(e),

@@ -16,9 +16,10 @@ use prost::Message;
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// The elements of a block, of so many bytes.
-fn elements(length: usize, unit: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..length).step_by(unit.max(1)).map(move |at| at..(at + unit.max(1)).min(length))
+/// The elements in bytes of a block that begin with a whole one, of so many bytes each.
+pub(super) fn elements_in(bytes: Range<usize>, unit: usize) -> impl Iterator<Item = Range<usize>> {
+    let (unit, end) = (unit.max(1), bytes.end);
+    bytes.step_by(unit).map(move |at| at..(at + unit).min(end))
 }
 
 /// Blobs that only theirs has of elements that we overwrote, and that are not among what `stands`.
@@ -29,7 +30,7 @@ pub(super) fn only_theirs(
     stands: &RangeSet,
 ) -> Vec<Place> {
     let mut found = Vec::new();
-    for e in elements(ours.len().min(theirs.len()).min(base.len()), unit) {
+    for e in elements_in(0..ours.len().min(theirs.len()).min(base.len()), unit) {
         if base[e.clone()] != ours[e.clone()] && !stands.covers(&e) {
             let ours: HashSet<_> = places_in(owner, &ours[e.clone()]).collect();
             found.extend(places_in(owner, &theirs[e]).filter(|place| !ours.contains(place)));
