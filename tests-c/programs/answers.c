@@ -52,6 +52,46 @@ static void references(hid_t file)
     CHECK(H5Sclose(space) >= 0 && H5Pclose(copy) >= 0);
 }
 
+/* Those of an attribute of references lead to copies where a copy is to expand them, as natively. In a compound they do not. */
+static void references_of_attributes(hid_t file, int ours)
+{
+    hsize_t two = 2;
+    hobj_ref_t references[2];
+    hid_t space = H5Screate_simple(1, &two, NULL), of, attribute, copy = H5Pcreate(H5P_OBJECT_COPY), target, compound;
+    char name[64];
+    H5G_info_t before, after;
+    group(file, "of"), group(file, "of/in"), group(file, "near");
+    of = H5Gopen2(file, "of", DEF);
+    CHECK(H5Rcreate(&references[0], file, "of/in", H5R_OBJECT, -1) >= 0);
+    CHECK(H5Rcreate(&references[1], file, "near", H5R_OBJECT, -1) >= 0);
+    compound = H5Tcreate(H5T_COMPOUND, sizeof(hobj_ref_t));
+    CHECK(H5Tinsert(compound, "reference", 0, H5T_STD_REF_OBJ) >= 0);
+    CHECK((attribute = H5Acreate2(of, "plain", H5T_STD_REF_OBJ, space, DEF, DEF)) >= 0);
+    CHECK(H5Awrite(attribute, H5T_STD_REF_OBJ, references) >= 0 && H5Aclose(attribute) >= 0);
+    CHECK((attribute = H5Acreate2(of, "compound", compound, space, DEF, DEF)) >= 0);
+    CHECK(H5Awrite(attribute, compound, references) >= 0 && H5Aclose(attribute) >= 0 && H5Gclose(of) >= 0);
+    /* A copy that is to expand external links goes another way. */
+    CHECK(H5Lcreate_external("none.h5", "/", file, "of/out", DEF, DEF) >= 0);
+    const unsigned flags[] = {H5O_COPY_EXPAND_REFERENCE_FLAG, H5O_COPY_EXPAND_REFERENCE_FLAG | H5O_COPY_EXPAND_EXT_LINK_FLAG};
+    for (size_t n = 0; n < 2; n++) {
+        CHECK(H5Pset_copy_object(copy, flags[n]) >= 0 && H5Gget_info(file, &before) >= 0);
+        CHECK(H5Ocopy(file, "of", file, n ? "at2" : "at1", copy, DEF) >= 0 && H5Gget_info(file, &after) >= 0);
+        /* Native HDF5 gives the copy of "in" a second link in the root group. */
+        CHECK(after.nlinks == before.nlinks + 2 + !ours);
+        CHECK((attribute = H5Aopen_by_name(file, n ? "at2" : "at1", "plain", DEF, DEF)) >= 0);
+        CHECK(H5Aread(attribute, H5T_STD_REF_OBJ, references) >= 0);
+        CHECK((target = H5Rdereference2(file, DEF, H5R_OBJECT, &references[0])) >= 0 && (!ours || is_named(target, n ? "/at2/in" : "/at1/in")));
+        CHECK(H5Oclose(target) >= 0 && (target = H5Rdereference2(file, DEF, H5R_OBJECT, &references[1])) >= 0);
+        CHECK(H5Iget_name(target, name, sizeof name) > 0 && strncmp(name, "/~obj_pointed_by_", 17) == 0);
+        CHECK(H5Oclose(target) >= 0 && H5Aclose(attribute) >= 0);
+        CHECK((attribute = H5Aopen_by_name(file, n ? "at2" : "at1", "compound", DEF, DEF)) >= 0);
+        CHECK(H5Aread(attribute, compound, references) >= 0 && H5Aclose(attribute) >= 0);
+        CHECK((target = H5Rdereference2(file, DEF, H5R_OBJECT, &references[1])) >= 0 && is_named(target, "/near"));
+        CHECK(H5Oclose(target) >= 0);
+    }
+    CHECK(H5Sclose(space) >= 0 && H5Pclose(copy) >= 0 && H5Tclose(compound) >= 0);
+}
+
 /* Names follow the links that are moved. */
 static void names(hid_t file)
 {
@@ -155,6 +195,7 @@ int main(int argc, char **argv)
     CHECK(argc >= 3);
     hid_t file = H5Fcreate(argv[1], H5F_ACC_TRUNC, DEF, DEF);
     references(file);
+    references_of_attributes(file, argc > 3);
     names(file);
     deleted_attribute(file);
     link_class(file);

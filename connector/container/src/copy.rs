@@ -1,6 +1,7 @@
 //! Copying objects (`H5Ocopy`), within a container or into another.
 
 use crate::chunk::block_store::{change_stored, store_block, stored};
+use crate::encoded::REFERENCE;
 use crate::object::OpenObject;
 use crate::path::MAX_SOFT;
 use crate::record::{DatatypeRecord, HeaderRecord};
@@ -55,6 +56,22 @@ struct Plan<'a> {
     referenced: Vec<ObjectId>,
     /// Committed types of the destination, when they are to be reused.
     types: Option<HashMap<Bytes, ObjectId>>,
+}
+
+/// What has the elements that are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Value {
+    Attribute,
+    /// A dataset: a block of it, or its fill value.
+    Dataset,
+}
+
+impl Value {
+    /// Whether references lead to copies even in a copy within one file, as native HDF5 has it: those in attributes whose elements
+    /// are references themselves (`H5A__attr_post_copy_file`). The others lead where they led (`H5Dcontig.c`, `H5Dchunk.c`).
+    fn is_expanded_within_file(self, datatype: &Datatype) -> bool {
+        self == Self::Attribute && datatype.class == REFERENCE
+    }
 }
 
 struct ObjectCopier<'a, 'c> {
@@ -300,9 +317,15 @@ impl ObjectCopier<'_, '_> {
         }
     }
 
-    fn convert(&mut self, t: &Datatype, to: HeapPlace, elements: Elements) -> Result<Elements> {
+    fn convert(
+        &mut self,
+        t: &Datatype,
+        (value, to): (Value, HeapPlace),
+        elements: Elements,
+    ) -> Result<Elements> {
         let (len, plan) = (elements.data.len(), &mut self.plan);
-        let out = (self.convert)(t, to, elements, &mut |id| plan.reference(id))?;
+        let keeps = Arc::ptr_eq(plan.from, plan.to) && !value.is_expanded_within_file(t);
+        let out = (self.convert)(t, to, elements, &mut |id| if keeps { Ok(id) } else { plan.reference(id) })?;
         if out.data.len() != len {
             let text = format!("{len} bytes of elements were converted to {}", out.data.len());
             return Err(Error::invalid(text));
@@ -327,7 +350,7 @@ impl ObjectCopier<'_, '_> {
                 && !source.datatype().has_references;
             if needs_convert(source.datatype()) && !stays {
                 let elements = Elements { data: value.to_vec(), heap };
-                let new = self.convert(source.datatype(), copy.heap_place(), elements)?;
+                let new = self.convert(source.datatype(), (Value::Attribute, copy.heap_place()), elements)?;
                 copy.write_with_heap(&new.data, &new.heap)?;
             } else {
                 copy.write_with_heap(&value, &heap)?;
@@ -363,8 +386,8 @@ impl ObjectCopier<'_, '_> {
         if d.fill_value.is_empty() || !needs_convert(&t) {
             return Ok(());
         }
-        let value =
-            self.convert(&t, HeapPlace::Owner(self.plan.to.root()), d.fill_value.to_vec().into())?.data;
+        let place = (Value::Dataset, HeapPlace::Owner(self.plan.to.root()));
+        let value = self.convert(&t, place, d.fill_value.to_vec().into())?.data;
         self.plan.to.change_header(&mut self.plan.to.state(), copy.id(), |h| {
             if let Some(d) = &mut h.dataset {
                 d.fill_value = value.into();
@@ -404,7 +427,8 @@ impl ObjectCopier<'_, '_> {
                 _ => {
                     let mut block = p.load(&self.plan.from.ledger, shape)?;
                     if convert {
-                        block = self.convert(datatype, HeapPlace::Owner(to), block.into())?.data;
+                        let place = (Value::Dataset, HeapPlace::Owner(to));
+                        block = self.convert(datatype, place, block.into())?.data;
                     }
                     store_block(ledger, &new, shape, block)?;
                 }

@@ -27,7 +27,8 @@ const STRING: u8 = 3;
 const BITFIELD: u8 = 4;
 const OPAQUE: u8 = 5;
 const COMPOUND: u8 = 6;
-const REFERENCE: u8 = 7;
+/// `H5T_REFERENCE`.
+pub const REFERENCE: u8 = 7;
 const ENUM: u8 = 8;
 const VARIABLE_LENGTH: u8 = 9;
 const ARRAY: u8 = 10;

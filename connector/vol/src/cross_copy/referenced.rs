@@ -73,7 +73,8 @@ fn copy_root_with(copier: &CrossCopier, from: Hid) -> Result<()> {
 
 impl CrossCopier {
     /// Makes references in elements that were read from `from` lead to copies, or null if what they lead to is not
-    /// copied. Within a file they stay as they are. One that leads nowhere becomes null.
+    /// copied. Within a file those of datasets stay as they are, and so do those of attributes whose elements are no references
+    /// themselves (`H5A__attr_post_copy_file`, `H5Dcontig.c`). One that leads nowhere becomes null.
     ///
     /// # Safety
     /// The library has just read `data` as elements of the type.
@@ -91,7 +92,11 @@ impl CrossCopier {
         let size = self.library.type_size(memory.get())?;
         let follows = self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
         if self.file_number(from)? == self.file_number(self.destination)? {
-            return Ok(());
+            // SAFETY: any value may be given.
+            let is_attribute = unsafe { (self.table().H5Iget_type)(from) } == sys::H5I_ATTR;
+            if !(follows && is_attribute && self.library.is_reference(memory.get())?) {
+                return Ok(());
+            }
         }
         let mut one = |reference: Reference<'_>| match reference {
             Reference::Object(slot) if follows => self.reference(from, slot, sys::H5R_OBJECT1, made),

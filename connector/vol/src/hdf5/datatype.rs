@@ -98,6 +98,11 @@ impl Library {
         u8::try_from(class.0).map_err(|_| Error::call("H5Tget_class"))
     }
 
+    /// Whether the elements of a datatype are references themselves.
+    pub fn is_reference(self, id: Hid) -> Result<bool> {
+        Ok(i32::from(self.type_class(id)?) == TypeClass::Reference.number())
+    }
+
     /// Whether a class occurs anywhere in a datatype. A variable-length string is a `String` here.
     pub fn type_contains(self, id: Hid, class: TypeClass) -> Result<bool> {
         // SAFETY: any value may be given; a bad one is an error.

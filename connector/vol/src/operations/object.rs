@@ -284,9 +284,6 @@ fn copy_here(
     let from = &found.session;
     let failed =
         |error: Error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string());
-    let same_file = Arc::ptr_eq(&from.container, &to.container);
-    // Within a file references lead where they led, whatever the flag says (H5Dcontig.c, H5Dchunk.c).
-    let options = CopyOptions { expand_references: options.expand_references && !same_file, ..options };
     let copied = if options.expand_references {
         let convert = &mut |datatype: &Datatype,
                             place: HeapPlace,
@@ -297,6 +294,7 @@ fn copy_here(
         };
         from.container.copy_object_expanding(found.id, &to.container, options, convert)?
     } else {
+        let same_file = Arc::ptr_eq(&from.container, &to.container);
         let convert = &mut |datatype: &Datatype, place: HeapPlace, elements: Elements| {
             let resolve = &mut |id| Ok(same_file.then_some(id));
             copy_elements(from, &to, datatype, place, elements, Some(resolve)).map_err(failed)
