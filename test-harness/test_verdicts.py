@@ -56,6 +56,12 @@ def test_a_bad_case_fails_alone(project, body, reason):
     assert reason in said and "FAILED tests-py/programs/made.py::check_bad" in said, said
 
 
+def test_a_short_run_reaches_the_cases(project, monkeypatch):
+    monkeypatch.setenv("H5LAKE_TEST_PART", "7")
+    code, said, total = step(project, "def check_part(folder):\n    import cases\n    assert cases.PART == 7")
+    assert (code, total) == (0, "3 passed, 0 failed, 0 skipped"), said
+
+
 def test_a_bad_end_of_a_process_fails_the_run(project):
     bad = "def check_end(folder):\n    import atexit\n    atexit.register(os._exit, 7)"
     code, said, total = step(project, bad)

@@ -54,8 +54,9 @@ class Connector:
         return self.like(self.string and self.string.replace("{work}", str(folder)))
 
     def env(self, **more):
-        """A process environment with this connector chosen and no other HDF5 setting left over."""
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))}
+        """A process environment with this connector chosen and no other HDF5 setting left over. It still says whether the run
+        is a short one (tests-py/programs/cases.py)."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_")) or k == "H5LAKE_TEST_PART"}
         if self.string:
             env["HDF5_VOL_CONNECTOR"] = self.string
         if self.plugin_path:

@@ -374,7 +374,7 @@ def check_scaleoffset(_):
 
 def check_nbit(_):
     count, _ = compare("nbit")
-    assert count > 200 / PART, count
+    assert count > 150 / PART, count
 
 
 def check_szip(_):

@@ -145,7 +145,7 @@ def check_few_bytes_come(folder):
 
 
 def check_results_are_those_of_a_search_that_reads(folder):
-    types = ["i1", ">i2", "<u8", ">f2", ">f4", "<f8"][::PART]
+    types = ["i1", ">i2", "<u8", ">f2", ">f4", "<f8"]
     arrays = {}
     for n, name in enumerate(types):
         dtype = np.dtype(name)
@@ -160,8 +160,10 @@ def check_results_are_those_of_a_search_that_reads(folder):
         for n, name in enumerate(types):
             data = arrays[f"a{n}"]
             with np.errstate(invalid="ignore"):
-                for expression, wanted in [("x > 97", data > 97), ("x == 50", data == 50), ("x < 1 or x >= 98.5", (data < 1) | (data >= 98.5)),
-                                           ("10 < x <= 11", (data > 10) & (data <= 11)), ("not x <= 98", ~(data <= 98))]:
+                every = [("x > 97", data > 97), ("x == 50", data == 50), ("x < 1 or x >= 98.5", (data < 1) | (data >= 98.5)),
+                         ("10 < x <= 11", (data > 10) & (data <= 11)), ("not x <= 98", ~(data <= 98))]
+                # In a short run each expression meets some of the types.
+                for expression, wanted in [one for m, one in enumerate(every) if (m + n) % PART == 0]:
                     told = agrees(url, f"a{n}", expression, wanted)
                     if name[-2] != "f" or not expression.startswith("not"):
                         assert told["chunks"]["searched"] == 6, (name, expression, told["chunks"])
