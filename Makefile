@@ -227,6 +227,8 @@ soak: plugin
 
 lint:
 	cargo fmt --all --check
+	@for each in . fuzz plugin-abi/regenerate; do \
+	    cargo metadata --locked --format-version 1 --manifest-path $$each/Cargo.toml > /dev/null || exit 1; done
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 	tools/import-circles
