@@ -106,6 +106,14 @@ impl Buckets {
         self.state.lock()
     }
 
+    /// Puts an object, whatever its key.
+    pub(crate) fn put(&self, bucket: &str, key: &str, bytes: &[u8]) {
+        let object = Object::new(Bytes::copy_from_slice(bytes), SystemTime::now());
+        if let Ok(bucket) = self.state().bucket(bucket) {
+            bucket.insert(key.to_owned(), object);
+        }
+    }
+
     /// Whether any object's key has `part` in it.
     pub(crate) fn holds(&self, part: &str) -> bool {
         self.state().buckets.values().any(|bucket| bucket.keys().any(|key| key.contains(part)))

@@ -144,6 +144,11 @@ impl Server {
         self.faults.take_requests()
     }
 
+    /// Puts an object into the bucket that another program made, under any key.
+    pub fn put(&self, key: &str, bytes: &[u8]) {
+        self.buckets.put(BUCKET, key, bytes);
+    }
+
     /// The variables by which AWS's tools find the server.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         vec![

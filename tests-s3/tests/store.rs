@@ -57,6 +57,36 @@ fn conditions_are_probed_once_and_the_probe_is_taken_away() {
     assert!(all.list("", None).all(|meta| !meta.unwrap().key.as_str().contains("probe")));
 }
 
+#[test]
+fn keys_that_other_programs_made_are_left_out_of_listings() {
+    let server = server();
+    let store = open(&format!("s3://{BUCKET}"), &environment(&server)).unwrap();
+    let mut wanted = Vec::new();
+    for n in 0..40 {
+        let name = format!("a/{n:02}");
+        store.put(&key(&name), "x".into(), PutMode::Create).unwrap();
+        wanted.push(name);
+    }
+    for foreign in ["a//", "a/00//x", "a/17//x", "a/17//y", "a/17/../z", "a/39//x", "b//"] {
+        server.put(foreign, b"x");
+    }
+    for limit in [1, 3, 1000] {
+        let (mut found, mut after) = (Vec::new(), None::<String>);
+        loop {
+            server.take_requests();
+            let page = store.list_page("a/", after.as_deref(), limit).unwrap();
+            assert!(server.take_requests().len() < 60);
+            found.extend(page.objects.iter().map(|object| object.key.as_str().to_owned()));
+            if !page.more {
+                break;
+            }
+            after = Some(found.last().unwrap().clone());
+        }
+        assert_eq!(found, wanted, "{limit} at a time");
+    }
+    assert!(store.list("b", None).next().is_none());
+}
+
 /// A server of each kind: what it honours, what the store says of it, and what the probe costs at most.
 #[test]
 fn the_probe_tells_servers_apart() {

@@ -1,6 +1,7 @@
 //! Listings by text, page by page.
 
-use object_store::list::PaginatedListOptions;
+use object_store::list::{PaginatedListOptions, PaginatedListResult};
+use object_store::path::Error as PathError;
 
 use super::Bucket;
 use super::failure::Failure;
@@ -21,10 +22,10 @@ pub(super) fn list(
     if !begins_a_key(prefix) {
         return Ok(ListPage::default());
     }
-    let limit = limit.clamp(1, MAX_KEYS_PER_PAGE);
+    let most = limit.clamp(1, MAX_KEYS_PER_PAGE);
+    let mut limit = most;
     let offset = start_after.map(|text| without_dots(without_controls(text)));
-    let offset = offset.filter(|offset| !offset.is_empty()).map(str::to_owned);
-    let asked = without_dots(prefix);
+    let mut offset = offset.filter(|offset| !offset.is_empty()).map(str::to_owned);
     let mut token: Option<String> = None;
     for _ in 0..MAX_EMPTY_PAGES {
         let options = PaginatedListOptions {
@@ -34,15 +35,19 @@ pub(super) fn list(
             page_token: token.clone(),
             ..PaginatedListOptions::default()
         };
-        let prefix_asked = asked.to_owned();
-        let page = bucket.ask(|client| async move {
-            let Some(pages) = client.pages else {
-                let operation = "a listing".to_owned();
-                let implementer = "a web server".to_owned();
-                return Err(object_store::Error::NotImplemented { operation, implementer });
-            };
-            pages.list_paginated(Some(&prefix_asked), options).await
-        })?;
+        let page = match ask(bucket, without_dots(prefix), options)? {
+            Listed::Page(page) => page,
+            // The page is asked for in parts, until one has nothing but that key, which then is left out.
+            Listed::Foreign(key) if limit == 1 => {
+                (offset, token) = (Some(key), None);
+                continue;
+            }
+            Listed::Foreign(_) => {
+                limit /= 2;
+                continue;
+            }
+        };
+        limit = most.min(limit.saturating_mul(2));
         let mut objects = Vec::with_capacity(page.result.objects.len());
         for found in page.result.objects {
             let key = found.location.as_ref();
@@ -68,6 +73,31 @@ pub(super) fn list(
         ErrorKind::Corrupt,
         format!("the store lists {MAX_EMPTY_PAGES} pages without a key, and no end"),
     ))
+}
+
+/// What a store answers.
+enum Listed {
+    Page(PaginatedListResult),
+    /// A key in the page that no key of ours can be, such as one with an empty segment. The client gives nothing of such a page.
+    Foreign(String),
+}
+
+fn ask(bucket: &Bucket, prefix: &str, options: PaginatedListOptions) -> Result<Listed, Failure> {
+    let prefix = prefix.to_owned();
+    bucket.ask(|client| async move {
+        let Some(pages) = client.pages else {
+            let operation = "a listing".to_owned();
+            let implementer = "a web server".to_owned();
+            return Err(object_store::Error::NotImplemented { operation, implementer });
+        };
+        match pages.list_paginated(Some(&prefix), options).await {
+            Ok(page) => Ok(Listed::Page(page)),
+            Err(object_store::Error::InvalidPath {
+                source: PathError::EmptySegment { path } | PathError::BadSegment { path, .. },
+            }) => Ok(Listed::Foreign(path)),
+            Err(other) => Err(other),
+        }
+    })
 }
 
 /// Whether a key can begin with `prefix`. What cannot is not asked for: servers differ in what they make of it.
