@@ -69,5 +69,18 @@ def check_only_folders_of_references_are_replaced(folder):
     assert told["left_out"] == []
 
 
+def check_names_that_no_folder_can_have(folder):
+    env = {"PYTHONPATH": str(installed(folder)), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    long, longest = "n" * 256, "m" * 255
+    with h5py.File(NAME, "w") as f:
+        for name in ("x", f"g/{long}/x", f"g/{long}/y", f"g/{longest}"):
+            f[name] = np.arange(5)
+    told = json.loads(run("publish", "--json", NAME, "--kerchunk", "refs.parquet", **env))
+    assert [(one["path"], "255 bytes" in one["reason"]) for one in told["left_out"]] == [(f"/g/{long}", True)], told
+    shown = json.loads(Path("refs.parquet/.zmetadata").read_text())["metadata"]
+    assert {key for key in shown if key.endswith(".zarray")} == {"x/.zarray", f"g/{longest}/.zarray"}, sorted(shown)
+    assert Path(f"refs.parquet/g/{longest}/refs.0.parq").exists()
+
+
 if __name__ == "__main__":
     main(globals())

@@ -11,6 +11,8 @@ from pathlib import Path
 
 #: Rows of a Parquet file. Readers take the number from the metadata, and a file has all of them.
 ROWS = 10_000
+#: The longest name in a folder.
+MAX_NAME_BYTES = 255
 #: The files of a folder of Parquet files.
 PARQUET_FILE = re.compile(r"\.zmetadata|refs\.\d+\.parq")
 
@@ -26,16 +28,20 @@ def _need(*names):
     return found
 
 
-def to_parquet(references: Path, target: Path) -> None:
+def to_parquet(references: Path, target: Path) -> list:
     """A folder of Parquet files, as kerchunk and fsspec read it: `.zmetadata`, and for each array files of `ROWS` chunks in C order.
-    When this returns it is whole. An earlier one is replaced."""
+    When this returns it is whole. An earlier one is replaced. Returns what is left out, with reasons: arrays are folders, whose names
+    have a bound."""
     pyarrow, parquet = _need("pyarrow", "pyarrow.parquet")
     refs = json.loads(references.read_text())["refs"]
     is_old = _is_parquet(target)
-    metadata, chunks = {}, defaultdict(dict)
+    metadata, chunks, too_long = {}, defaultdict(dict), set()
     for key, value in refs.items():
         path, _, name = key.rpartition("/")
         if key == ".zmetadata":
+            continue
+        if long := _beyond_bound(path):
+            too_long.add(long)
             continue
         if name.startswith(".z"):
             metadata[key] = json.loads(value)
@@ -55,6 +61,14 @@ def to_parquet(references: Path, target: Path) -> None:
         new.rename(target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+    return [(f"/{path}", f"a folder has no names of more than {MAX_NAME_BYTES} bytes") for path in sorted(too_long)]
+
+
+def _beyond_bound(path):
+    """A path up to its first name that no folder can have, or nothing."""
+    names = path.split("/")
+    long = (n for n, name in enumerate(names, 1) if len(os.fsencode(name)) > MAX_NAME_BYTES)
+    return "/".join(names[:next(long, 0)])
 
 
 def _is_parquet(target):

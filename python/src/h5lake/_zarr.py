@@ -13,13 +13,11 @@ from pathlib import Path
 from ._enable import enabled
 from . import _zarr_attributes, _zarr_dimensions, _zarr_fill, _zarr_types
 from ._errors import REFUSALS, line
-from ._references import _need
+from ._references import MAX_NAME_BYTES, _need
 from ._tool import Name
 
 #: What Zarr keeps its metadata under.
 METADATA = {".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
-#: The longest name in a folder.
-MAX_NAME_BYTES = 255
 #: Bytes that are copied at once, about.
 STEP = 64 << 20
 
