@@ -1,0 +1,129 @@
+//! Flushing: everything that was changed becomes one commit; and moving to the newest one.
+
+use super::{Container, State};
+use crate::filters::unlocked::without_locks;
+use crate::heap::HeapState;
+use crate::record::HeaderRecord;
+use crate::{Error, ErrorKind, Result};
+use h5lake_ledger::Ledger;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+impl Container {
+    /// Makes everything that was changed one commit. When this returns, the commit is durable as the ledger's
+    /// options say: against the death of the process always. Does nothing in a container opened to read. Where processes write
+    /// together, only elements are committed, and only [if they can be](Self::try_commit_elements).
+    ///
+    /// # Errors
+    /// Those of the ledger; nothing is lost, and a later flush tries again. With many writers `Conflict`, naming what
+    /// another writer changed first: all the rest is committed, and what is named is as that one left it.
+    pub fn flush(&self) -> Result<()> {
+        self.flush_by(State::keep_header, Ledger::commit)
+    }
+
+    /// Flushes as [`flush`](Self::flush) does, where a close is likely to follow: what that would tidy up is not written twice.
+    ///
+    /// # Errors
+    /// As for [`flush`](Self::flush).
+    pub fn flush_to_close(&self) -> Result<()> {
+        // Headers are hardly looked at again.
+        self.flush_by(|_, _, header| drop(header), Ledger::commit_to_close)
+    }
+
+    /// Has the next flush fail once with an error of which nobody could be told. The one after commits what there is.
+    pub fn tell_later(&self, lost: Error) {
+        self.untold.lock().get_or_insert(lost);
+    }
+
+    fn flush_by(
+        &self,
+        then: fn(&mut State, u64, Arc<HeaderRecord>),
+        commit: fn(&Ledger) -> h5lake_ledger::Result<u64>,
+    ) -> Result<()> {
+        self.flush_with(|| {
+            if self.has_sharers() {
+                self.try_commit_elements().map(drop)
+            } else if self.ledger.is_one_of_many() {
+                self.flush_with_others()
+            } else {
+                without_locks(|| self.flush_alone(then, commit))
+            }
+        })
+    }
+
+    /// Flushes by `flush`, where this process may, and tells of it.
+    pub(crate) fn flush_with(&self, flush: impl FnOnce() -> Result<()>) -> Result<()> {
+        if !self.writable {
+            return Ok(());
+        }
+        if !self.is_ours() {
+            let text = format!("{}: was opened by the parent process; reopen it in this one", self.name);
+            return Err(Error::new(ErrorKind::Forked, text));
+        }
+        if let Some(lost) = self.untold.lock().take() {
+            return Err(lost);
+        }
+        let (begun, version) = (Instant::now(), self.ledger.version());
+        let flushed = flush();
+        self.tell_of_flush(begun, version, &flushed);
+        flushed
+    }
+
+    fn tell_of_flush(&self, begun: Instant, before: u64, flushed: &Result<()>) {
+        let (container, version) = (&self.name, self.ledger.version());
+        let time = begun.elapsed();
+        if flushed.is_err() || version != before {
+            self.statistics.note_commit(flushed, time);
+        }
+        let microseconds = time.as_micros() as u64;
+        match flushed {
+            Ok(()) if version == before => {
+                tracing::trace!(container, version, microseconds, "nothing to commit")
+            }
+            Ok(()) => tracing::debug!(container, version, microseconds, "committed"),
+            Err(error) => tracing::warn!(container, version, microseconds, %error, "a flush failed"),
+        }
+    }
+
+    fn flush_alone(
+        &self,
+        then: fn(&mut State, u64, Arc<HeaderRecord>),
+        commit: fn(&Ledger) -> h5lake_ledger::Result<u64>,
+    ) -> Result<()> {
+        let mut state = self.state();
+        state.ids.store(&self.ledger)?;
+        self.store_headers_and(&mut state, then)?;
+        self.store_attribute(&mut state)?;
+        self.mark_new(&mut state)?;
+        self.heap_store(&mut state)?;
+        self.blocks.lock().flush_all(&self.ledger)?;
+        commit(&self.ledger)?;
+        Ok(())
+    }
+
+    /// Moves a container opened to read to the newest version; true if that is another one. A writer is
+    /// always at the newest; one of many goes there, and keeps what it has not flushed.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub fn refresh(&self) -> Result<bool> {
+        if self.writable {
+            return if self.ledger.is_one_of_many() { self.refresh_with_others() } else { Ok(false) };
+        }
+        let mut state = self.state();
+        if !self.ledger.refresh()? {
+            return Ok(false);
+        }
+        state.headers.clear();
+        state.edition += 1;
+        state.lists.forget_all();
+        state.heap = HeapState::default();
+        self.blocks.lock().drop_all();
+        let open: Vec<_> = state.datasets.values().filter_map(Weak::upgrade).collect();
+        drop(state);
+        for dataset in open {
+            dataset.reload_if_there()?;
+        }
+        Ok(true)
+    }
+}
