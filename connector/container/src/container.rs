@@ -16,6 +16,7 @@ use crate::heap::HeapState;
 use crate::id_map::{IdHashes, IdMap};
 use crate::ids::{Ids, ROOT};
 use crate::listing_cache::ListingCache;
+use crate::loss;
 use crate::multi_writer::RemoteChanges;
 use crate::record::{ContainerRecord, HeaderRecord};
 use crate::registry::RegistryKey;
@@ -187,6 +188,11 @@ impl Container {
         Ok(self.ledger.size()?)
     }
 
+    /// Its file, opened anew to read, also if it was renamed or replaced since. `None` for one that is no file of the file system.
+    pub fn reopened_file(&self) -> Option<std::io::Result<std::fs::File>> {
+        self.ledger.reopened_file()
+    }
+
     /// The root group.
     pub fn root(&self) -> ObjectId {
         ROOT
@@ -270,6 +276,10 @@ impl Drop for Container {
         }
         if let Err(e) = self.flush_at_drop() {
             tracing::error!("{}: the last changes could not be committed: {e}", self.name);
+            loss::tell(&format!(
+                "what was changed in {} since its last commit is lost, because its last user ended and the commit failed: {e}",
+                self.name
+            ));
         } else if self.writable
             && let Err(e) = self.compact_at_close()
         {

@@ -545,6 +545,11 @@ impl Ledger {
         self.storage.offset_in_file()
     }
 
+    /// Its file, opened anew to read, also if it was renamed or replaced since. `None` for one that is no file of the file system.
+    pub fn reopened_file(&self) -> Option<std::io::Result<std::fs::File>> {
+        self.storage.reopened()
+    }
+
     /// Writes to the user block of a container in a file, from byte `at` on. It is as durable as the next commit. In an
     /// object store there is none, and nothing happens.
     ///

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
@@ -58,6 +59,10 @@ pub(crate) trait FileIo: Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Goes on with the same file, opened anew: after a fork, a child shares the open file of its parent, and its locks.
     fn exchange(&self, _: &Arc<File>) {}
+    /// The same file, opened anew to read, wherever it is by now.
+    fn reopened(&self) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Blocks behind a file's end, and those that say where its blocks are, are worth giving back from so many bytes on.
@@ -176,6 +181,10 @@ impl FileIo for OsFile {
 
     fn exchange(&self, file: &Arc<File>) {
         self.file.store(file.clone());
+    }
+
+    fn reopened(&self) -> io::Result<File> {
+        File::open(format!("/proc/self/fd/{}", self.file.load().as_raw_fd()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the map asks of this storage.
 
-use std::io::IoSliceMut;
+use std::fs::File;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -160,6 +161,11 @@ impl StorageReads for FileStorage {
 
     fn offset_in_file(&self) -> Option<u64> {
         Some(self.fixed.base)
+    }
+
+    fn reopened(&self) -> Option<io::Result<File>> {
+        let is_none = |e: &io::Error| e.kind() == io::ErrorKind::Unsupported;
+        Some(self.raw.reopened()).filter(|file| !file.as_ref().is_err_and(is_none))
     }
 
     fn audit(&self) -> Option<Box<dyn Audit + '_>> {

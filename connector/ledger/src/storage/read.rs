@@ -1,7 +1,8 @@
 //! Reading: what is committed, where it lies, and its bytes.
 
 use std::fmt::Debug;
-use std::io::IoSliceMut;
+use std::fs::File;
+use std::io::{self, IoSliceMut};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -100,6 +101,11 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
 
     /// Where in a file it begins; `None` for one that is no file.
     fn offset_in_file(&self) -> Option<u64> {
+        None
+    }
+
+    /// Its file, opened anew to read, also if it was renamed since; `None` for one that is no file of a file system.
+    fn reopened(&self) -> Option<io::Result<File>> {
         None
     }
 

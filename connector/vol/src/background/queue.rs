@@ -1,5 +1,6 @@
 //! The tasks of one container, which run one after another.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -10,11 +11,11 @@ use crate::background::pool;
 use crate::background::task::{Ended, Kind, Task, Work};
 use crate::error::{Error, SentError};
 
-/// Failed tasks that are kept until somebody is told. More are counted as told: one of them is what a program hears of.
+/// Failed tasks of one queue that are kept until somebody is told. More are counted as told: one of them is what a program hears of.
 const MAX_UNTOLD: usize = 64;
 
-/// Failed tasks of which nobody was told yet.
-static UNTOLD: Mutex<Vec<Arc<Task>>> = Mutex::new(Vec::new());
+/// Failed tasks of which nobody was told yet, by their queues: failures in one container hide none in another.
+static UNTOLD: Mutex<BTreeMap<u64, Vec<Arc<Task>>>> = Mutex::new(BTreeMap::new());
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
@@ -84,12 +85,8 @@ impl Queue {
 
     /// The failure of tasks that nobody was told of, once.
     pub fn untold(&self) -> Option<Error> {
-        let mine = |task: &Arc<Task>| task.queue == self.id && !task.is_inherited();
-        let failed: Vec<_> = {
-            let mut all = UNTOLD.lock();
-            all.retain(|task| !task.is_told());
-            all.extract_if(.., |task| mine(task)).collect()
-        };
+        let mut failed = UNTOLD.lock().remove(&self.id)?;
+        failed.retain(|task| !task.is_told() && !task.is_inherited());
         first_of(&failed).map(SentError::into_error)
     }
 
@@ -100,18 +97,19 @@ impl Queue {
 
 /// Keeps a task that failed until somebody is told.
 pub(super) fn keep_untold(task: &Arc<Task>) {
-    let mut all = UNTOLD.lock();
-    all.retain(|task| !task.is_told());
-    if all.len() < MAX_UNTOLD {
-        all.push(task.clone());
+    let mut untold = UNTOLD.lock();
+    let of_queue = untold.entry(task.queue).or_default();
+    of_queue.retain(|task| !task.is_told());
+    if of_queue.len() < MAX_UNTOLD {
+        of_queue.push(task.clone());
     }
 }
 
 /// Hands the failures of a library's tasks that nobody was told of to `report`: it shuts down, and nobody will ask.
 pub fn report_untold(slot: usize, report: impl Fn(&str)) {
     let failed: Vec<_> = {
-        let mut all = UNTOLD.lock();
-        all.extract_if(.., |task| task.slot == slot).collect()
+        let mut untold = UNTOLD.lock();
+        untold.values_mut().flat_map(|tasks| tasks.extract_if(.., |task| task.slot == slot)).collect()
     };
     let own: Vec<_> = failed.into_iter().filter(|task| !task.is_told() && !task.is_inherited()).collect();
     if let Some(error) = first_of(&own) {

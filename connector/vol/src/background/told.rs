@@ -19,6 +19,9 @@ struct Told {
     numbers: AtomicU64,
 }
 
+/// Nanoseconds that may be left of a walk's time behind a task that stayed: libhdf5 counts whole microseconds.
+const MAX_REMAINDER: u64 = 100_000;
+
 /// The walk over an event set that goes on: sets are walked in the order of their operations.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
@@ -27,9 +30,10 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Whether this walk may still tell that tasks have ended, once it has come to the task of a number.
-    pub(super) fn comes_to(&mut self, number: u64) -> bool {
-        if number <= self.last {
+    /// Whether this walk may still tell that tasks have ended, once it has come to the task of a number, for which it waits some
+    /// nanoseconds at most. A task that stayed has used up the time of its walk (`H5ES__wait_cb`, H5ESint.c): who waits is another one.
+    pub(super) fn comes_to(&mut self, number: u64, timeout: u64) -> bool {
+        if number <= self.last || timeout > MAX_REMAINDER {
             self.is_blocked = false;
         }
         self.last = number;
@@ -55,9 +59,9 @@ pub fn next_number(slot: usize) -> u64 {
     TOLD[slot].numbers.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Whether a walk over an event set of the library that has come to this task may tell that it ended.
-pub fn may_tell(slot: usize, number: u64) -> bool {
-    TOLD[slot].walk.lock().comes_to(number)
+/// Whether a walk over an event set of the library that has come to this task may tell that it ended. It waits some nanoseconds.
+pub fn may_tell(slot: usize, number: u64, timeout: u64) -> bool {
+    TOLD[slot].walk.lock().comes_to(number, timeout)
 }
 
 /// The task that the walk came to last stays in the set: nothing behind it is told finished.
@@ -87,24 +91,33 @@ mod tests {
     #[test]
     fn nothing_is_told_finished_behind_what_stays() {
         let mut walk = Walk::default();
-        assert!(walk.comes_to(1));
+        assert!(walk.comes_to(1, 0));
         walk.block();
-        assert!(!walk.comes_to(2) && !walk.comes_to(5));
+        assert!(!walk.comes_to(2, 0) && !walk.comes_to(5, 0));
         // The next walk begins again, and finds the first one finished meanwhile.
-        assert!(walk.comes_to(1) && walk.comes_to(2));
+        assert!(walk.comes_to(1, 0) && walk.comes_to(2, 0));
         walk.block();
-        assert!(!walk.comes_to(5));
+        assert!(!walk.comes_to(5, 0));
     }
 
     #[test]
     fn a_walk_over_another_set_is_another_one() {
         let mut walk = Walk::default();
-        assert!(walk.comes_to(4));
+        assert!(walk.comes_to(4, 0));
         walk.block();
-        assert!(walk.comes_to(3), "its first number is behind the last one");
+        assert!(walk.comes_to(3, 0), "its first number is behind the last one");
         // It is not seen where it is not: then one more walk finds what has ended.
         walk.block();
-        assert!(!walk.comes_to(9));
-        assert!(walk.comes_to(9));
+        assert!(!walk.comes_to(9, 0));
+        assert!(walk.comes_to(9, 0));
+    }
+
+    #[test]
+    fn who_waits_is_another_walk() {
+        let mut walk = Walk::default();
+        assert!(walk.comes_to(1, 5_000_000));
+        walk.block();
+        assert!(!walk.comes_to(2, 0) && !walk.comes_to(3, 1000), "what is left of the time");
+        assert!(walk.comes_to(4, 5_000_000));
     }
 }

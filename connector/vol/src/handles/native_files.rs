@@ -164,7 +164,8 @@ impl Library {
     pub fn is_chosen(self, access: Hid) -> Result<bool> {
         let info = self.connector_info(access)?;
         if !info.is_null() {
-            self.free_connector_info(info);
+            // SAFETY: it was just given, and is not used again.
+            unsafe { self.free_connector_info(info) };
             return Ok(true);
         }
         self.names_our_connector(self.table().H5P_LST_FILE_ACCESS_ID_g())

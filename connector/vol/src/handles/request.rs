@@ -53,7 +53,7 @@ impl RequestHandle {
         let slot = self.library.slot();
         if timeout == FOREVER {
             background::wait_until(|| self.task.has_ended());
-        } else if !told::may_tell(slot, self.number) {
+        } else if !told::may_tell(slot, self.number, timeout) {
             return Status::InProgress;
         } else if !self.task.has_ended()
             && !background::wait_for(Duration::from_nanos(timeout), || self.task.has_ended())
@@ -67,7 +67,7 @@ impl RequestHandle {
     /// Takes it back if it has not begun. What stays in the event set keeps what is behind it from being taken back.
     pub fn cancel(&self) -> Status {
         let slot = self.library.slot();
-        if !told::may_tell(slot, self.number) {
+        if !told::may_tell(slot, self.number, 0) {
             return Status::InProgress;
         }
         if self.task.has_ended() || background::cancel(&self.task) {

@@ -236,7 +236,7 @@ impl Sources {
         Ok(())
     }
 
-    /// Commits what was written to files that nobody else has open to write: nobody else would.
+    /// Commits what was written to files that the program has not open to write itself: none of its flushes would.
     ///
     /// # Errors
     /// Those of the commits.
@@ -270,9 +270,5 @@ impl Sources {
 }
 
 fn commit_alone(session: &Arc<Session>) -> Result<()> {
-    if session.writable && registry::sessions_beside(session).len() == 1 {
-        session.commit(Ok(()))
-    } else {
-        Ok(())
-    }
+    if registry::has_writing_file(session) { Ok(()) } else { session.commit(Ok(())) }
 }

@@ -1,11 +1,15 @@
 //! What the native connector's own functions ask of a file.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use h5lake_container::Target;
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
+use crate::hdf5::guard;
 use crate::hdf5::plist::ListClass;
 use crate::names;
 use crate::operations::object;
@@ -47,6 +51,21 @@ pub fn descriptor(session: &Session) -> Result<usize> {
     if let Some((_, number)) = session.descriptor.get() {
         return Ok(std::ptr::from_ref(&**number) as usize);
     }
+    let failed = |error: std::io::Error| {
+        let name = String::from_utf8_lossy(&session.name);
+        Error::file(Minor::CannotOpenFile, format!("'{name}': {error}"), error.raw_os_error())
+    };
+    let file = match session.container.reopened_file() {
+        Some(file) => file.map_err(failed)?,
+        None => pointer_file(session)?.map_err(failed)?,
+    };
+    let number = Box::new([std::os::fd::AsRawFd::as_raw_fd(&file), 0]);
+    let (_, number) = session.descriptor.get_or_init(|| (file, number));
+    Ok(std::ptr::from_ref(&**number) as usize)
+}
+
+/// The pointer file of a container that is kept elsewhere, found from the folder that it was opened in.
+fn pointer_file(session: &Session) -> Result<std::io::Result<std::fs::File>> {
     let place = names::place(&session.name, &session.config)?;
     let Target::File(path) = place.local_target() else {
         return Err(Error::new(
@@ -54,26 +73,23 @@ pub fn descriptor(session: &Session) -> Result<usize> {
             "a container in an object store, without a local file that names it, has no file descriptor",
         ));
     };
-    let file = std::fs::File::open(&path).map_err(|error| {
-        Error::file(Minor::CannotOpenFile, format!("'{}': {error}", path.display()), error.raw_os_error())
-    })?;
-    let number = Box::new([std::os::fd::AsRawFd::as_raw_fd(&file), 0]);
-    let (_, number) = session.descriptor.get_or_init(|| (file, number));
-    Ok(std::ptr::from_ref(&**number) as usize)
+    let folder = Path::new(OsStr::from_bytes(&session.folder));
+    Ok(std::fs::File::open(path.file_name().map_or_else(|| path.clone(), |name| folder.join(name))))
 }
 
 /// `H5Fget_file_image`: a native file of the same content. It is made when its size is asked for and handed out by the next
-/// call, so that both are of one image. Returns the size; `fill` gets the bytes if the caller has room for `room` of them.
+/// call, so that both are of one image; if there was another call between, which may have changed something, it is made anew. Returns the size; `fill` gets the bytes if the caller has room for `room` of them.
 pub fn image(handle: &Handle, room: Option<usize>, fill: impl FnOnce(&[u8])) -> Result<usize> {
     let session = handle.session()?;
     let kept = session.image.lock().take();
+    let this_call = guard::calls();
     let image = match (kept, room) {
-        (Some(image), Some(_)) => image,
+        (Some((call, image)), Some(_)) if call + 1 == this_call => image,
         _ => native_image(&session)?,
     };
     let size = image.len();
     match room {
-        None => *session.image.lock() = Some(image),
+        None => *session.image.lock() = Some((this_call, image)),
         Some(room) if room < size => {
             return Err(Error::argument(format!(
                 "supplied buffer too small: {room} bytes, the image has {size}"

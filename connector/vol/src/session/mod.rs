@@ -59,8 +59,8 @@ pub struct Session {
     /// A descriptor of the container's file, for an application that asked for one. PyTables reads its number as a
     /// `uintptr_t`, which finds zero after it in native files: hence the second one.
     pub descriptor: OnceLock<(std::fs::File, Box<[i32; 2]>)>,
-    /// What `H5Fget_file_image` has told the size of and not handed out yet.
-    pub image: Mutex<Option<Vec<u8>>>,
+    /// What `H5Fget_file_image` has told the size of and not handed out yet, and in which call.
+    pub image: Mutex<Option<(u64, Vec<u8>)>>,
     /// The files mounted on this one, and where it is mounted itself.
     pub mounts: Mounts,
     /// Links that were moved: names of open objects follow them.
@@ -196,6 +196,7 @@ impl Session {
             lent_codecs: AtomicUsize::new(0),
             _memory: memory::GiveBack,
         });
+        h5lake_container::tell_losses_by(exit::report_loss);
         registry::add(&session);
         tasks::join(&session);
         let lender: Weak<dyn CodecProvider> = Arc::downgrade(&(session.clone() as Arc<dyn CodecProvider>));

@@ -51,6 +51,12 @@ pub fn sessions_on(container: &Arc<Container>) -> Vec<Arc<Session>> {
     all
 }
 
+/// Whether the program has a file of the container open to write, in whatever library: its flushes and closes commit, and tell what
+/// could not be. What else holds the container (a virtual dataset, an object behind an external link) tells nobody.
+pub fn has_writing_file(session: &Session) -> bool {
+    sessions_on(&session.container).iter().any(|other| other.writable && other.has_file_open())
+}
+
 /// Lets go of what keeps native files open, for a library that shuts down.
 pub fn library_closes(library: Library) {
     tasks::library_closes(library);

@@ -37,12 +37,16 @@ pub(in crate::vol) unsafe fn wrap(
     if stays {
         return object;
     }
-    boxed(connector, object)
+    // SAFETY: as the caller says.
+    unsafe { boxed(connector, object) }
 }
 
 /// Boxes a native object that nobody else closes, for libhdf5.
-pub(in crate::vol) fn boxed(connector: Arc<NativeConnector>, object: *mut c_void) -> *mut c_void {
-    // SAFETY: whoever calls this in this folder has just got the object from the native connector.
+///
+/// # Safety
+/// `object` is an open object of the native connector.
+pub(in crate::vol) unsafe fn boxed(connector: Arc<NativeConnector>, object: *mut c_void) -> *mut c_void {
+    // SAFETY: as the caller says.
     let native = unsafe { NativeHandle::new(connector, object) };
     Handle::Native(native).into_pointer()
 }
@@ -54,7 +58,8 @@ pub(in crate::vol) fn open(
 ) -> *mut c_void {
     let connector = native.connector();
     let opened = native.call(call);
-    if opened.is_null() { opened } else { boxed(connector, opened) }
+    // SAFETY: the native connector has just opened the object.
+    if opened.is_null() { opened } else { unsafe { boxed(connector, opened) } }
 }
 
 /// The native object behind a pointer of ours, if there is one.

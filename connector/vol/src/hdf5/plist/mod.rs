@@ -458,9 +458,12 @@ impl Library {
 
 impl Library {
     /// Frees a copy of a connector info that [`Library::connector_info`] gave.
-    pub fn free_connector_info(self, info: *const c_void) {
+    ///
+    /// # Safety
+    /// `info` is such a copy, and is not used again.
+    pub unsafe fn free_connector_info(self, info: *const c_void) {
         if let Ok(connector) = self.own_connector() {
-            // SAFETY: the info is a copy of our connector's, freed once.
+            // SAFETY: as the caller says.
             unsafe { (self.table().H5VLfree_connector_info)(connector.get(), info.cast_mut()) };
         }
     }

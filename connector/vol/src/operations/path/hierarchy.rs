@@ -68,7 +68,11 @@ impl Base {
     fn entered(self) -> Self {
         let child = self.session.mounts.children.lock().get(&self.id).cloned();
         match child {
-            Some(session) => Self { id: session.container.root(), session, path: self.path }.entered(),
+            Some(session) => {
+                // As where an external link leads.
+                session.complete();
+                Self { id: session.container.root(), session, path: self.path }.entered()
+            }
             None => self,
         }
     }

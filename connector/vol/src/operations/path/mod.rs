@@ -258,15 +258,14 @@ impl Base {
         })
     }
 
-    /// After a change in a file that a path has led to. Where no file of that container is open, no later close of the program's would
-    /// tell that the change could not be committed: it is committed now.
+    /// After a change in a file that a path has led to. Where no file of that container is open to write, no later close of the
+    /// program's would tell that the change could not be committed: it is committed now.
     ///
     /// # Errors
     /// Those of the commit.
     pub fn finish_change(&self, session: &Arc<Session>) -> Result<()> {
         let is_own = Arc::ptr_eq(&self.session.container, &session.container);
-        let is_watched = || registry::sessions_on(&session.container).iter().any(|s| s.has_file_open());
-        if is_own || session.together.is_some() || is_watched() {
+        if is_own || session.together.is_some() || registry::has_writing_file(session) {
             Ok(())
         } else {
             session.commit_to_close(Ok(()))
@@ -291,7 +290,11 @@ impl Base {
         match target {
             LinkTarget::External { file, path, .. } => {
                 let session = match external_link::open(&self.session, group, file, path, how.access)? {
-                    External::Container(session) => session,
+                    External::Container(session) => {
+                        // The call has waited for what goes on beside it on its own object's container alone.
+                        session.complete();
+                        session
+                    }
                     External::Native(file) => {
                         return Ok(Resolved::Native(NativePath::new(self.session.library, file, path)?));
                     }

@@ -118,6 +118,8 @@ impl Reading<'_> {
     fn share(&self, source: &Source, part: Part, region: &mut MemoryRegion) -> Result<()> {
         match source {
             Source::Ours(dataset) => part.in_dataset(dataset, source, |what| {
+                // The call has waited for what goes on beside it on the virtual dataset's own container alone.
+                dataset.base.session.complete();
                 dataset::read(dataset, self.memory_type, region, what, self.transfer)
             }),
             Source::Native(id) => {
@@ -184,6 +186,7 @@ pub fn write(
         written += runs.len();
         row.with_part(runs, |region| match &source {
             Source::Ours(dataset) => part.in_dataset(dataset, &source, |what| {
+                dataset.base.session.complete();
                 dataset::write(dataset, memory_type, region, what, transfer)
             }),
             Source::Native(id) => {

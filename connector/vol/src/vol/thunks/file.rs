@@ -41,9 +41,11 @@ fn config_of(library: Library, access: Hid) -> Result<Config> {
         info if info.is_null() => Config::parse(""),
         info => {
             // SAFETY: an info of our connector's, a copy that is ours to free.
-            let config = unsafe { (*info.cast::<Info>()).config.clone() };
-            library.free_connector_info(info);
-            config
+            unsafe {
+                let config = (*info.cast::<Info>()).config.clone();
+                library.free_connector_info(info);
+                config
+            }
         }
     };
     config.map_err(|text| Error::file(Minor::BadValue, text, None))
