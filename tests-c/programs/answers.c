@@ -1,6 +1,8 @@
 /* What calls answer that few programs make: copies of references, names of moved objects, deleted attributes, classes of links,
  * intents, iterations that end badly: answers FILE OTHER [ours]. */
 #include "quiet.h"
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define DEF H5P_DEFAULT
 #define FAILS(what)                                                                                                          \
@@ -145,6 +147,30 @@ static void intents(hid_t file, const char *name)
     CHECK(H5Fget_intent(file, &intent) >= 0 && intent == H5F_ACC_RDWR && H5Fclose(again) >= 0);
 }
 
+/* The descriptor and the image of a file are of what was opened, and as it is now. */
+static void descriptor_and_image(const char *name)
+{
+    hid_t file = H5Fcreate(name, H5F_ACC_TRUNC, DEF, DEF), image, list = H5Pcreate(H5P_FILE_ACCESS);
+    int *number = NULL, value = 1;
+    struct stat opened, found;
+    char before[4096], *bytes;
+    hid_t space = H5Screate(H5S_SCALAR), set = H5Dcreate2(file, "x", H5T_NATIVE_INT, space, DEF, DEF, DEF);
+    CHECK(H5Dwrite(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, DEF, &value) >= 0 && H5Fflush(file, H5F_SCOPE_LOCAL) >= 0);
+    CHECK(stat(name, &opened) == 0 && getcwd(before, sizeof before) && chdir("/") == 0);
+    CHECK(H5Fget_vfd_handle(file, DEF, (void **)&number) >= 0 && fstat(*number, &found) == 0);
+    CHECK(opened.st_dev == found.st_dev && opened.st_ino == found.st_ino && chdir(before) == 0);
+    ssize_t size = H5Fget_file_image(file, NULL, 0);
+    value = 2;
+    CHECK(H5Dwrite(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, DEF, &value) >= 0 && H5Fflush(file, H5F_SCOPE_LOCAL) >= 0);
+    CHECK(size > 0 && (bytes = malloc((size_t)size + 65536)) && (size = H5Fget_file_image(file, bytes, (size_t)size + 65536)) > 0);
+    CHECK(H5Pset_fapl_core(list, 65536, 0) >= 0 && H5Pset_file_image(list, bytes, (size_t)size) >= 0);
+    CHECK((image = H5Fopen("image", H5F_ACC_RDONLY, list)) >= 0);
+    CHECK(H5Dclose(set) >= 0 && (set = H5Dopen2(image, "x", DEF)) >= 0);
+    CHECK(H5Dread(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, DEF, &value) >= 0 && value == 2);
+    CHECK(H5Dclose(set) >= 0 && H5Fclose(image) >= 0 && H5Pclose(list) >= 0 && H5Sclose(space) >= 0 && H5Fclose(file) >= 0);
+    free(bytes);
+}
+
 static herr_t end(hid_t at, const char *name, const H5L_info2_t *info, void *how)
 {
     (void)name, (void)info;
@@ -203,5 +229,6 @@ int main(int argc, char **argv)
     iterations(file);
     merging(file, argv[2], argc > 3);
     CHECK(H5Fclose(file) >= 0);
+    descriptor_and_image(argv[2]);
     return 0;
 }

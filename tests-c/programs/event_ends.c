@@ -315,9 +315,30 @@ static void threads(const char *name)
         CHECK(pthread_join(other, NULL) == 0);
 }
 
+/* What nobody was told of in one file, however much it is, hides nothing in another. */
+static void many_untold(const char *name)
+{
+    char second[200];
+    snprintf(second, sizeof second, "%.100s-second.h5", name);
+    hid_t file = made(name), other = made(second), events = H5EScreate(), set = make(file, "x", LONG, 1), beside = make(other, "x", LONG, 1);
+    int64_t *values = noisy(LONG);
+    if (!ours)
+        return;
+    for (int n = 0; n < 100; n++)
+        CHECK(fails(set, values, events) >= 0);
+    CHECK(fails(beside, values, events) >= 0);
+    H5E_BEGIN_TRY
+    {
+        CHECK(H5Fflush(other, H5F_SCOPE_LOCAL) < 0);
+        CHECK(H5Fflush(file, H5F_SCOPE_LOCAL) < 0);
+    }
+    H5E_END_TRY
+    CHECK(H5Dclose(set) >= 0 && H5Dclose(beside) >= 0 && H5Fclose(file) >= 0 && H5Fclose(other) >= 0);
+}
+
 int main(int argc, char **argv)
 {
-    static const struct named_case CASES[] = {{"failure", failure}, {"untold", untold}, {"number", number}, {"lost", lost}, {"shut", shut}, {"end", end},
+    static const struct named_case CASES[] = {{"failure", failure}, {"untold", untold}, {"many-untold", many_untold}, {"number", number}, {"lost", lost}, {"shut", shut}, {"end", end},
                  {"stop", stop}, {"failing-end", failing_end}, {"read", read_left}, {"forked", forked}, {"threads", threads}};
     return run_case(CASES, sizeof CASES / sizeof *CASES, argc, argv);
 }

@@ -257,9 +257,56 @@ static void many(const char *name)
     CHECK(H5Dclose(slow) >= 0 && H5Dclose(set) >= 0 && H5Fclose(file) >= 0 && H5ESclose(events) >= 0);
 }
 
+/* What is written in one file is seen through another that leads to it, and in the order of the calls. */
+static void elsewhere(const char *name)
+{
+    char source[200];
+    snprintf(source, sizeof source, "%.100s-source.h5", name);
+    hsize_t count = LONG;
+    hid_t file = made(name), other = made(source), events = H5EScreate(), set = make(other, "x", LONG, 9), virtual, copy;
+    hid_t list = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(1, &count, NULL);
+    int64_t *first = noisy(LONG), *second = noisy(LONG), *seen = take(LONG);
+    CHECK(H5Pset_virtual(list, space, source, "x", space) >= 0);
+    CHECK((virtual = H5Dcreate2(file, "v", H5T_NATIVE_INT64, space, H5P_DEFAULT, list, H5P_DEFAULT)) >= 0);
+    CHECK(H5Lcreate_external(source, "/", file, "link", H5P_DEFAULT, H5P_DEFAULT) >= 0);
+    write_all(set, first, events);
+    CHECK(H5Dread(virtual, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, seen) >= 0 && same(seen, first, LONG));
+    write_all(set, first, events);
+    write_all(virtual, second, events);
+    wait_all(events);
+    check_values(other, "x", second, LONG);
+    write_all(set, first, events);
+    CHECK(H5Ocopy(file, "link/x", file, "copy", H5P_DEFAULT, H5P_DEFAULT) >= 0);
+    check_values(file, "copy", first, LONG);
+    wait_all(events);
+    CHECK((copy = H5Gcreate2(file, "mounted", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT)) >= 0 && H5Gclose(copy) >= 0);
+    CHECK(H5Fmount(file, "mounted", other, H5P_DEFAULT) >= 0);
+    write_all(set, second, events);
+    CHECK(H5Ocopy(file, "mounted/x", file, "copy2", H5P_DEFAULT, H5P_DEFAULT) >= 0);
+    check_values(file, "copy2", second, LONG);
+    wait_all(events);
+    CHECK(H5Funmount(file, "mounted") >= 0 && H5Dclose(set) >= 0 && H5Dclose(virtual) >= 0 && H5ESclose(events) >= 0);
+    CHECK(H5Sclose(space) >= 0 && H5Pclose(list) >= 0 && H5Fclose(other) >= 0 && H5Fclose(file) >= 0);
+}
+
+/* Waiting for one set is not taken for more of another's wait. */
+static void sets(const char *name)
+{
+    hid_t file = made(name), one = H5EScreate(), two = H5EScreate(), set = make(file, "x", LONG, 9), other = make(file, "y", LONG, 9);
+    int64_t *values = noisy(LONG);
+    size_t left = 1;
+    hbool_t failed = 1;
+    write_all(set, values, one);
+    write_all(other, values, two);
+    CHECK(H5ESwait(one, 0, &left, &failed) >= 0 && !failed);
+    CHECK(H5ESwait(two, UINT64_C(600000000000), &left, &failed) >= 0 && left == 0 && !failed);
+    wait_all(one);
+    CHECK(H5Dclose(set) >= 0 && H5Dclose(other) >= 0 && H5Fclose(file) >= 0 && H5ESclose(one) >= 0 && H5ESclose(two) >= 0);
+}
+
 int main(int argc, char **argv)
 {
     static const struct named_case CASES[] = {{"order", order}, {"scattered", scattered}, {"random", random_ends}, {"waits", waits},
-                 {"closes", closes}, {"at-once", at_once}, {"many", many}};
+                 {"closes", closes}, {"at-once", at_once}, {"many", many}, {"elsewhere", elsewhere}, {"sets", sets}};
     return run_case(CASES, sizeof CASES / sizeof *CASES, argc, argv);
 }

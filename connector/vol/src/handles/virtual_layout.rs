@@ -250,10 +250,10 @@ impl Sources {
         done
     }
 
-    /// Closes all, with what was written to them.
+    /// Closes all, with what was written to them. What cannot be committed is kept for another try, see [`Session::keep_unclosed`].
     ///
     /// # Errors
-    /// Those of encoding chunks, and of the commits.
+    /// Those of encoding chunks.
     pub fn close(&self) -> Result<()> {
         let open = std::mem::take(&mut *self.open.lock());
         let mut closed = Ok(());
@@ -263,7 +263,9 @@ impl Sources {
             }
         }
         for session in open.files.into_values() {
-            closed = closed.and(commit_alone(&session));
+            if let Err(error) = commit_alone(&session) {
+                session.keep_unclosed(&error);
+            }
         }
         closed
     }

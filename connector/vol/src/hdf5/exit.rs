@@ -14,12 +14,17 @@ static LOSER: AtomicU32 = AtomicU32::new(0);
 ///
 /// libhdf5 closes files in an exit handler, which has no way to say that one of them could not be closed.
 pub fn report_loss(text: &str) {
-    // A closed stderr is no reason to fail.
-    writeln!(std::io::stderr(), "h5lake: {text}").ok();
+    warn(text);
     let process = std::process::id();
     if LOSER.swap(process, Ordering::Relaxed) != process {
         register();
     }
+}
+
+/// Says on stderr what no call can tell.
+pub fn warn(text: &str) {
+    // A closed stderr is no reason to fail.
+    writeln!(std::io::stderr(), "h5lake: {text}").ok();
 }
 
 /// Whether this process is to end with a failure, though it asked for `status`.

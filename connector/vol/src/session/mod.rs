@@ -30,6 +30,7 @@ pub mod registry;
 mod sharers;
 pub mod tasks;
 pub mod trace;
+mod unclosed;
 
 /// One `H5Fopen` or `H5Fcreate`: the container it reached, and its shadow native file. It lives until the file and every
 /// object opened through it are closed.
@@ -248,10 +249,11 @@ impl Session {
         if !self.container.writable() || self.is_inherited() {
             return before;
         }
-        match &self.together {
+        let done = match &self.together {
             Some(together) => together.flush(&self.container, before),
             None => before.and_then(|()| Ok(self.container.flush()?)),
-        }
+        };
+        done.inspect(|()| unclosed::committed(&self.container))
     }
 
     /// Commits at a close. What can never be committed is told by the first close that meets it: the next one, of whatever is
@@ -292,6 +294,9 @@ impl Session {
             self.report_loss(&error.to_string());
             self.container.abandon("its last changes could not be committed when the program ended");
             return Ok(());
+        }
+        if done.is_ok() {
+            unclosed::committed(&self.container);
         }
         *self.failed_close.told.lock() = recoverability;
         *self.failed_close.loss.lock() = done.as_ref().err().map(ToString::to_string);

@@ -9,7 +9,7 @@ use h5lake_ledger::locks::Mutex;
 use crate::hdf5::library::Library;
 use crate::hdf5::native::NativeKind;
 use crate::native::shadow_file;
-use crate::session::{Session, tasks};
+use crate::session::{Session, tasks, unclosed};
 
 /// All sessions, by their addresses.
 static SESSIONS: LazyLock<Mutex<HashMap<usize, Weak<Session>>>> = LazyLock::new(Default::default);
@@ -60,6 +60,7 @@ pub fn has_writing_file(session: &Session) -> bool {
 /// Lets go of what keeps native files open, for a library that shuts down.
 pub fn library_closes(library: Library) {
     tasks::library_closes(library);
+    unclosed::library_closes(library);
     shadow_file::let_go_of_idle(library);
     for session in sessions().iter().filter(|session| session.library == library) {
         session.shadow.let_go();
