@@ -458,7 +458,7 @@ impl Ledger {
             s.unseen_commits = self.storage.poll_commits()?;
         }
         let Some(commits) = s.unseen_commits.take() else { return Ok(false) };
-        let changed = commits.version != s.version;
+        let changed = commits.version != s.version || commits.is_other;
         // The storage tells once: what cannot be taken in stays to be.
         self.check_branch(&commits)
             .and_then(|()| self.apply(s, &commits))

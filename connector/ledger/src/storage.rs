@@ -40,7 +40,7 @@ pub(crate) struct Checkpoint {
 }
 
 /// What a reader has to do to see the newest version.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RemoteCommits {
     pub(crate) version: u64,
     /// When set: forget everything, start from this base.
@@ -51,6 +51,8 @@ pub(crate) struct RemoteCommits {
     pub(crate) root: Option<Bytes>,
     /// With a restart, for one of many writers: the records between what it has and the base, oldest first.
     pub(crate) skipped: Vec<CommitRecord>,
+    /// With a restart: what the reader has is another state, though the number of its version may be the same.
+    pub(crate) is_other: bool,
 }
 
 impl RemoteCommits {
@@ -70,7 +72,8 @@ impl RemoteCommits {
                 self.restart
             }
         };
-        Self { version: later.version, restart, records, root: later.root.or(self.root), skipped }
+        let is_other = self.is_other || later.is_other;
+        Self { version: later.version, restart, records, root: later.root.or(self.root), skipped, is_other }
     }
 }
 

@@ -50,6 +50,8 @@ mod multi_writer_crash_tests;
 #[cfg(test)]
 mod pin_tests;
 #[cfg(test)]
+mod put_back_tests;
+#[cfg(test)]
 mod reopening_tests;
 #[cfg(test)]
 mod replaced_tests;

@@ -360,8 +360,8 @@ impl FileWriter {
             version: head.version,
             restart,
             records: rest,
-            root: None,
             skipped: records,
+            ..RemoteCommits::default()
         }))
     }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::{self, Nonces};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
+use crate::file::log::LoggedRecord;
 use crate::file::multi_writer::Shared;
 use crate::file::superblock::{FIXED, Fixed, Slot};
 use crate::file::version_lookup::OldVersions;
@@ -27,18 +28,22 @@ impl FileStorage {
             return Ok(first);
         }
         let mut locks = lock(&self.locks);
-        if seen.is_some() {
-            // The pin in use is older, so it protects every later version while this one is taken.
+        if let Some(seen) = seen {
             locks.pin(first.sequence, &self.target)?;
-            return Ok(first);
-        }
-        if let Some(file) = lock(&self.handle).as_ref() {
+            // The pin in use is older, so it protects every later version while this one is taken. Only an older copy that was put
+            // into the file has an older one.
+            if seen.sequence < first.sequence {
+                return Ok(first);
+            }
+        } else if let Some(file) = lock(&self.handle).as_ref() {
             *locks = Locks::reader(file, self.lock_policy, &self.target, first.sequence)?;
         }
         let second = log::newest_slot(self.raw.as_ref(), &self.target)?;
         if second.sequence != first.sequence {
             locks.pin(second.sequence, &self.target)?;
-            locks.unpin_own(first.sequence);
+            if seen.is_none_or(|seen| seen.sequence != first.sequence) {
+                locks.unpin_own(first.sequence);
+            }
         }
         Ok(second)
     }
@@ -126,25 +131,24 @@ impl FileStorage {
                 tracing::warn!(error = %e, version = slot.version, "an older version is opened");
                 let restart = Some(Checkpoint { version: slot.base_version, root: slot.root });
                 let records = records.into_iter().map(|r| r.record).collect();
-                return Ok(RemoteCommits {
-                    version: slot.version,
-                    restart,
-                    records,
-                    root: None,
-                    skipped: Vec::new(),
-                });
+                let version = slot.version;
+                return Ok(RemoteCommits { version, restart, records, ..RemoteCommits::default() });
             }
         }
         Err(e)
     }
 
-    /// Reads what `slot` has that the snapshot in use has not.
+    /// Reads what `slot` has that the snapshot in use has not: all of it, where a program put another history into the file, such as
+    /// an older copy.
     pub(super) fn read_commits(&self, slot: &Slot, seen: Option<&Slot>) -> Result<RemoteCommits> {
         let raw = self.raw.as_ref();
         log::check_length(raw, slot, &self.target)?;
-        let same_base = |s: &&Slot| (s.base_version, s.root) == (slot.base_version, slot.root);
-        let after = seen.filter(same_base).map(|s| s.version);
-        let records = log::records(raw, slot, after.unwrap_or(slot.base_version), &self.target)?;
+        let later = seen.and_then(|seen| self.records_behind(seen, slot));
+        let goes_on = later.is_some();
+        let records = match later {
+            Some(records) => records,
+            None => log::records(raw, slot, slot.base_version, &self.target)?,
+        };
         if let Some(w) = &self.writer {
             let (nonces, sync) = (Nonces::new(&self.target)?, self.options.sync);
             let rule = self.rule_for(slot);
@@ -161,42 +165,57 @@ impl FileStorage {
             }
             *lock(w) = Some(fresh);
         }
-        let restart = match after {
-            Some(_) => None,
-            None => Some(Checkpoint { version: slot.base_version, root: slot.root }),
-        };
+        let restart = (!goes_on).then_some(Checkpoint { version: slot.base_version, root: slot.root });
         let records = records.into_iter().map(|r| r.record).collect();
-        Ok(RemoteCommits { version: slot.version, restart, records, root: None, skipped: Vec::new() })
+        // A checkpoint keeps version and time.
+        let is_other = seen.is_some_and(|seen| (seen.version, seen.time) != (slot.version, slot.time));
+        Ok(RemoteCommits { version: slot.version, restart, records, is_other, ..RemoteCommits::default() })
+    }
+
+    /// The records of `slot` that follow what `known` shows. `None` if what `known` shows is not the beginning of it, or anything is
+    /// wrong, which reading all will tell.
+    fn records_behind(&self, known: &Slot, slot: &Slot) -> Option<Vec<LoggedRecord>> {
+        let same_base = (known.base_version, known.root) == (slot.base_version, slot.root);
+        if !same_base || known.version > slot.version {
+            return None;
+        }
+        let records = log::records(self.raw.as_ref(), slot, known.version, &self.target).ok()?;
+        // Its checksum covers the nonce of a record: the same pointer is the same record, and so all before it are the same.
+        let reached = records.first().map_or(slot.record, |first| first.record.header.previous);
+        (reached == known.record).then_some(records)
+    }
+
+    /// Whether the container that was opened is still in the file: a program may have put another one there.
+    pub(super) fn check_is_there(&self) -> Result<()> {
+        if self.read_fixed()?.id == self.fixed.id {
+            return Ok(());
+        }
+        self.gone.store(true, Ordering::Relaxed);
+        Err(Error::new(&self.target, ErrorKind::Gone))
+    }
+
+    /// The fixed part of the head as it is now.
+    fn read_fixed(&self) -> Result<Fixed> {
+        let mut head = [0; FIXED];
+        let read = self.raw.read_at(&mut head, 0);
+        read.map_err(|e| log::unreadable(&self.target, "head", &e))?;
+        Fixed::decode(&head, &self.target)
     }
 
     /// Whether the head says by now that there may be tags. Between this writer's first look at the head and its first look at the
     /// slots, another of many may have made the first tag and a checkpoint: then no record tells of it. The head says so before the
     /// tag is committed, so it does when a slot is read that has the tag.
     fn has_tags_by_now(&self) -> Result<bool> {
-        let mut head = [0; FIXED];
-        let read = self.raw.read_at(&mut head, 0);
-        read.map_err(|e| log::unreadable(&self.target, "head", &e))?;
-        Ok(Fixed::decode(&head, &self.target)?.tags)
+        Ok(self.read_fixed()?.tags)
     }
 
     /// Reads what `slot` has that an earlier reader of this process did not know. `None` if that one's log is not the
     /// beginning of this one, or anything is wrong, which reading all will tell.
     pub(super) fn read_on(&self, slot: &Slot) -> Option<RemoteCommits> {
         let known = lock(&self.known).take()?;
-        let raw = self.raw.as_ref();
-        log::check_length(raw, slot, &self.target).ok()?;
-        if (known.base_version, known.root) != (slot.base_version, slot.root) || known.version > slot.version
-        {
-            return None;
-        }
-        let records = log::records(raw, slot, known.version, &self.target).ok()?;
-        // Its checksum covers the nonce of a record: the same pointer is the same record, and so all before it are the same.
-        let reached = records.first().map_or(slot.record, |first| first.record.header.previous);
-        if reached != known.record {
-            return None;
-        }
-        let records = records.into_iter().map(|r| r.record).collect();
-        Some(RemoteCommits { version: slot.version, restart: None, records, root: None, skipped: Vec::new() })
+        log::check_length(self.raw.as_ref(), slot, &self.target).ok()?;
+        let records = self.records_behind(&known, slot)?.into_iter().map(|r| r.record).collect();
+        Some(RemoteCommits { version: slot.version, records, ..RemoteCommits::default() })
     }
 
     pub(super) fn is_shared(&self) -> bool {

@@ -67,7 +67,9 @@ impl StorageReads for FileStorage {
         }
         let mut commits = match self.read_on(&slot) {
             Some(commits) => Ok(commits),
-            None => self.read_commits(&slot, seen.as_ref()),
+            None => seen
+                .map_or(Ok(()), |_| self.check_is_there())
+                .and_then(|()| self.read_commits(&slot, seen.as_ref())),
         };
         if salvaging && let Err(e) = commits {
             commits = self.salvage(e);
@@ -75,6 +77,7 @@ impl StorageReads for FileStorage {
         // One pin is let go: the older one, or after an error the newer one, as the snapshot in use stays.
         if self.writer.is_none()
             && let Some(out) = if commits.is_ok() { *seen } else { Some(slot) }
+            && seen.is_none_or(|seen| seen.sequence != slot.sequence)
         {
             lock(&self.locks).unpin_own(out.sequence);
         }

@@ -295,7 +295,7 @@ impl ObjectStorage {
         self.with_writer(|w| w.joined(&fetched, leads))?;
         lock(&self.seen).version = Some(version);
         let records = fetched.into_iter().map(|fetched| fetched.record).collect();
-        let commits = RemoteCommits { version, restart: None, records, root: None, skipped: Vec::new() };
+        let commits = RemoteCommits { version, records, ..RemoteCommits::default() };
         Ok((commits, leads))
     }
 }

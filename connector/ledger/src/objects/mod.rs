@@ -118,6 +118,8 @@ struct ReaderState {
     /// When the head was read: records that it does not cover cannot have been deleted for the retention time after.
     read: Moment,
     version: Option<u64>,
+    /// The nonce of that version's record, if it lies behind the base.
+    nonce: Option<u64>,
     /// Of an old version: when it began, which says whether it is still whole.
     reclaim_epoch: Option<u64>,
     /// The version at which one of many writers last looked for a newer base.
@@ -250,6 +252,13 @@ impl ObjectStorage {
         Ok(())
     }
 
+    /// Whether the newest version that a reader knows is still one of this container: a program may have put older objects back.
+    /// `None` where no record says so.
+    fn is_still_there(&self, seen: &ReaderState) -> Result<Option<bool>> {
+        let (Some(version), Some(nonce)) = (seen.version, seen.nonce) else { return Ok(Some(true)) };
+        Ok(self.record(version)?.map(|found| found.record.header.nonce == nonce))
+    }
+
     fn root(&self, place: &Address) -> Result<Bytes> {
         let run = Run { place: *place, offset: 0, length: place.length.min(crate::page::MAX_PAGE_BYTES) };
         self.get(&run)
@@ -291,9 +300,9 @@ impl ObjectStorage {
             writer.proven = self.proven.clone();
             *lock(w) = Some(writer);
         }
-        seen.version = Some(version);
+        (seen.version, seen.nonce) = (Some(version), records.last().map(|l| l.record.header.nonce));
         let records = records.into_iter().map(|l| l.record).collect();
-        Ok(RemoteCommits { version, restart: Some(base), records, root, skipped: Vec::new() })
+        Ok(RemoteCommits { version, restart: Some(base), records, root, ..RemoteCommits::default() })
     }
 }
 

@@ -70,7 +70,7 @@ impl ObjectStorage {
         self.with_writer(|w| w.apply(&records))?;
         seen.version = Some(newest);
         let records = records.into_iter().map(|l| l.record).collect();
-        Ok(Some(RemoteCommits { version: newest, restart: None, records, root: None, skipped: Vec::new() }))
+        Ok(Some(RemoteCommits { version: newest, records, ..RemoteCommits::default() }))
     }
 
     /// The news after somebody checkpointed: everything behind the new base, and what lies between this one's version and it.
@@ -103,7 +103,13 @@ impl ObjectStorage {
         let mut skipped: Vec<_> = all.into_iter().map(|l| l.record).collect();
         let records = skipped.split_off(split);
         skipped.drain(..(view - from).min(skipped.len() as u64) as usize);
-        Ok(RemoteCommits { version: newest, restart: Some(base), records, root: None, skipped })
+        Ok(RemoteCommits {
+            version: newest,
+            restart: Some(base),
+            records,
+            skipped,
+            ..RemoteCommits::default()
+        })
     }
 
     /// Records that are gone were needed by a writer that looked away for longer than the retention time.

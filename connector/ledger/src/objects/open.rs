@@ -231,6 +231,7 @@ pub(super) fn storage(
             etag,
             read,
             version: None,
+            nonce: None,
             reclaim_epoch: None,
             looked: 0,
             looks_for_base: false,

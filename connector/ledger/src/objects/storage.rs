@@ -52,16 +52,25 @@ impl StorageReads for ObjectStorage {
             return self.poll_shared(&mut seen, version);
         }
         let mut records = self.records(version, version)?;
-        if self.is_old(&seen) {
-            let known = seen.head.base;
+        // In a directory a program can put older objects back, and a look at the head is cheap there.
+        let may_be_put_back = self.writer.is_none() && !self.store.capabilities().remote;
+        let mut is_other = false;
+        if self.is_old(&seen) || may_be_put_back && !records.is_empty() {
+            let (known, etag) = (seen.head.base, seen.etag.clone());
             match self.reread(&mut seen) {
                 // It was replaced or deleted: a reader keeps what it has as long as that is there.
                 Err(e) if *e.kind() == ErrorKind::Gone && self.writer.is_none() => seen.read = Moment::now(),
                 other => other?,
             }
+            if seen.etag != etag && self.writer.is_none() {
+                let is_there = self.is_still_there(&seen)?;
+                is_other = is_there == Some(false);
+                seen.version = seen.version.filter(|_| is_there == Some(true));
+            }
             if seen.version.is_none() {
-                tracing::debug!(from = known.version, to = seen.head.base.version, "a newer base");
-                return self.first_commits(&mut seen).map(Some);
+                tracing::debug!(from = known.version, to = seen.head.base.version, "another base");
+                let commits = self.first_commits(&mut seen)?;
+                return Ok(Some(RemoteCommits { is_other, ..commits }));
             }
             let now = version + records.len() as u64;
             if seen.head.version > now {
@@ -70,9 +79,9 @@ impl StorageReads for ObjectStorage {
         }
         let Some(last) = records.last() else { return Ok(None) };
         let version = last.record.header.version;
-        seen.version = Some(version);
+        (seen.version, seen.nonce) = (Some(version), Some(last.record.header.nonce));
         let records = records.into_iter().map(|l| l.record).collect();
-        Ok(Some(RemoteCommits { version, restart: None, records, root: None, skipped: Vec::new() }))
+        Ok(Some(RemoteCommits { version, records, ..RemoteCommits::default() }))
     }
 
     fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()> {
