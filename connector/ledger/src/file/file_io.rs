@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, Statfs, fstatfs};
 use nix::sys::uio::{preadv, pwritev};
+use nix::unistd::{Whence, lseek64};
 
 use crate::clock;
 
@@ -48,6 +49,10 @@ pub(crate) trait FileIo: Debug + Send + Sync {
     fn has_spare(&self) -> io::Result<bool> {
         Ok(false)
     }
+    /// The runs of it that have no blocks, ascending: a write there may find no room. None where the file system cannot tell.
+    fn holes(&self) -> io::Result<Vec<(u64, u64)>> {
+        Ok(Vec::new())
+    }
     /// Bytes that the disk has left for longer files.
     fn available(&self) -> io::Result<u64>;
     fn len(&self) -> io::Result<u64>;
@@ -69,6 +74,18 @@ pub(crate) trait FileIo: Debug + Send + Sync {
 const MIN_SPARE_BYTES: u64 = 1 << 20;
 /// What is given ahead is this part of what the disk has left at most: until it is given back, all others are without it.
 const MAX_SHARE_OF_FREE_DISK: u64 = 16;
+
+/// No more holes of a file are told.
+const MAX_HOLES: usize = 1 << 12;
+
+/// Where the next hole or the next data of a file begins, from `at` on.
+fn next_place(file: &File, at: u64, what: Whence) -> io::Result<Option<u64>> {
+    match lseek64(file, i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?, what) {
+        Ok(found) => Ok(u64::try_from(found).ok()),
+        Err(Errno::ENXIO) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
 
 /// What a disk has left, in bytes.
 fn left_of(disk: &Statfs) -> u64 {
@@ -163,6 +180,18 @@ impl FileIo for OsFile {
         Ok(about.blocks().saturating_mul(512) > about.len() + MIN_SPARE_BYTES && self.is_on_ext4()?)
     }
 
+    fn holes(&self) -> io::Result<Vec<(u64, u64)>> {
+        let file = self.file.load();
+        let (mut at, end, mut found) = (self.base, file.metadata()?.len(), Vec::new());
+        while found.len() < MAX_HOLES
+            && let Some(from) = next_place(&file, at, Whence::SeekHole)?.filter(|from| *from < end)
+        {
+            at = next_place(&file, from, Whence::SeekData)?.unwrap_or(end);
+            found.push((from - self.base, at.saturating_sub(from)));
+        }
+        Ok(found)
+    }
+
     fn available(&self) -> io::Result<u64> {
         Ok(left_of(&fstatfs(&**self.file.load())?))
     }
@@ -200,6 +229,17 @@ mod tests {
         let free = about.blocks_available() * about.block_size() as u64;
         assert!(raw.reserve(0, free / 4).is_err());
         assert_eq!(raw.file.load().metadata().unwrap().blocks(), 0);
+    }
+
+    #[test]
+    fn holes_are_where_nothing_was_written() {
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        let raw = OsFile::new(file.clone(), 4096);
+        assert_eq!(raw.holes().unwrap(), []);
+        raw.write_at(&[1; 1 << 16], 0).unwrap();
+        raw.write_at(&[1; 1 << 16], 1 << 20).unwrap();
+        raw.set_len(1 << 21).unwrap();
+        assert_eq!(raw.holes().unwrap(), [(1 << 16, 15 << 16), (17 << 16, 15 << 16)]);
     }
 
     #[test]

@@ -99,6 +99,75 @@ fn what_rests_makes_room_on_a_full_disk() {
     }
 }
 
+fn is_over_quota<T>(done: &Result<T>) -> bool {
+    done.as_ref().is_err_and(|e| matches!(e.kind(), ErrorKind::NoSpace { errno: 122 }))
+}
+
+/// Neither a quota nor the longest file is in what a disk says that it has left.
+#[test]
+fn what_rests_makes_room_at_a_quota() {
+    for (least, fits) in [(0, true), (60_000_000, false)] {
+        let f = SimFile::container();
+        let rule = ReclaimRule { least, courtesy: 60_000_000 };
+        let w = f.open_resting(Access::ReadWrite, &Options::default(), rule).unwrap();
+        let mut live = w.write_payload(&data(1, 300_000)).unwrap();
+        w.put(b"key", live.to_bytes()).unwrap();
+        w.commit().unwrap();
+        f.set_quota(f.bytes().len() as u64 + 400_000);
+        let mut overwrite = |n| {
+            let fresh = w.write_payload(&data(n, 300_000))?;
+            w.free_payload(&live)?;
+            w.put(b"key", fresh.to_bytes())?;
+            live = fresh;
+            w.commit()
+        };
+        overwrite(2).unwrap();
+        assert!(is_over_quota(&overwrite(3)), "the first write tells of the quota");
+        for n in 4..12 {
+            let done = overwrite(n);
+            assert_eq!((done.is_ok(), is_over_quota(&done)), (fits, !fits), "kept for {least}, {n}");
+        }
+        if fits {
+            f.set_quota(u64::MAX / 2);
+            let (a, b) =
+                (w.write_payload(&data(1, 300_000)).unwrap(), w.write_payload(&data(2, 300_000)).unwrap());
+            w.put(b"more", [a.to_bytes(), b.to_bytes()].concat()).unwrap();
+            w.commit().unwrap();
+            overwrite(13).unwrap();
+            let length = f.bytes().len();
+            overwrite(14).unwrap();
+            assert!(f.bytes().len() > length + 200_000, "what rests for copies rests again");
+        }
+    }
+}
+
+/// A region that one of many reserved has no blocks yet. It is given up where the disk has none to give.
+#[test]
+fn one_of_many_writers_uses_what_rests_on_a_full_disk() {
+    let f = SimFile::container();
+    let rule = ReclaimRule { least: 0, courtesy: 60_000_000 };
+    let opts = Options { writers: Writers::Many, ..Options::default() };
+    let w = f.open_resting(Access::ReadWrite, &opts, rule).unwrap();
+    let mut live = w.write_payload(&data(1, 300_000)).unwrap();
+    w.put(b"key", live.to_bytes()).unwrap();
+    w.commit().unwrap();
+    f.leave_room(f.bytes().len() as u64 + 400_000);
+    let mut failed = 0;
+    for n in 2..30 {
+        let written = w.write_payload(&data(n, 300_000)).and_then(|fresh| {
+            w.free_payload(&live)?;
+            w.put(b"key", fresh.to_bytes())?;
+            live = fresh;
+            w.commit()
+        });
+        if let Err(e) = written {
+            assert!(matches!(e.kind(), ErrorKind::NoSpace { errno: 28 }), "{e}");
+            failed += 1;
+        }
+    }
+    assert!((1..=3).contains(&failed), "{failed} of 28 found no room");
+}
+
 /// What is staged, and the payloads that it names, by key.
 #[derive(Clone, Default)]
 struct Staged {

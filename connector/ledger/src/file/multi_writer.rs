@@ -58,6 +58,19 @@ impl Shared {
     }
 }
 
+/// The runs, ascending, with none that touches another.
+fn merged(mut runs: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    runs.sort_unstable();
+    runs.dedup_by(|(offset, length), (before, reach)| {
+        let touches = *offset <= *before + *reach;
+        if touches {
+            *reach = (*offset + *length - *before).max(*reach);
+        }
+        touches
+    });
+    runs
+}
+
 impl FileWriter {
     fn shared(&mut self) -> Result<&mut Shared> {
         match &mut self.shared {
@@ -193,6 +206,9 @@ impl FileWriter {
     }
 
     pub(super) fn allocate_shared(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<u64> {
+        if self.growth.is_full {
+            self.give_up_holes(raw, locks)?;
+        }
         if let Some(at) = self.shared()?.reserved.take(length) {
             return Ok(at);
         }
@@ -203,20 +219,48 @@ impl FileWriter {
         })
     }
 
+    /// Gives up reserved room that has no blocks: a full disk has none to give.
+    fn give_up_holes(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
+        let holes = raw.holes().unwrap_or_default();
+        let reserved = &mut self.shared()?.reserved;
+        let hollow: Vec<(u64, u64)> =
+            reserved.iter().filter(|(o, l)| holes.iter().any(|(h, n)| *h < o + l && *o < h + n)).collect();
+        if hollow.is_empty() {
+            return Ok(());
+        }
+        for (offset, length) in hollow {
+            reserved.carve(offset, length);
+        }
+        self.shared()?.next_region = MIN_REGION_BYTES;
+        // All that nobody has is free again.
+        self.free_space = None;
+        self.alone(raw, locks, |w| w.let_go(locks))
+    }
+
     /// Reserves room for at least one write of `length` bytes.
     fn reserve(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<()> {
         self.let_go(locks)?;
-        self.wake_once(raw, locks)?;
+        let is_full = self.growth.is_full;
+        if is_full {
+            self.wake_without_courtesy(raw, locks)?;
+        } else {
+            self.wake_once(raw, locks)?;
+        }
         let want = self.shared()?.next_region.max(length);
+        let least = if is_full { length } else { length.max(want / 16) };
         let mut taken = locks.reserved(&self.target)?;
         taken.extend(&self.shared()?.regions);
         taken.sort_unstable();
+        let holes = if is_full { raw.holes().unwrap_or_default() } else { Vec::new() };
+        let unfit = merged(taken.iter().chain(&holes).copied().collect());
         let free_space = self.load(raw)?;
-        let (at, length) = match free_space.find_clear(length.max(want / 16), want, &taken) {
+        let (at, length) = match free_space.find_clear(least, want, &unfit) {
             Some(found) => found,
             None => {
                 let behind = taken.last().map_or(0, |(o, l)| o + l).max(free_space.end).max(DATA);
-                (behind.next_multiple_of(super::free_space::ALLOC_UNIT), want)
+                let at = behind.next_multiple_of(super::free_space::ALLOC_UNIT);
+                self.growth.lengthened_at = self.growth.lengthened_at.or(Some(at));
+                (at, want)
             }
         };
         if !locks.reserve(at, length, &self.target)? {

@@ -56,6 +56,8 @@ struct Disk {
     fault: Option<(u64, Fault)>,
     /// No write may go beyond this byte.
     free_space: Option<u64>,
+    /// The disk has more: a quota has not.
+    is_quota: bool,
     dead: bool,
     /// After so many syncs, so many fail; whether the system then drops what it could not write.
     failing_syncs: (u64, u64, bool),
@@ -136,6 +138,12 @@ impl SimFile {
         self.disk().free_space = Some(bytes);
     }
 
+    /// From now on no write may go beyond this byte, of which nothing tells.
+    pub(crate) fn set_quota(&self, bytes: u64) {
+        self.leave_room(bytes);
+        self.disk().is_quota = true;
+    }
+
     /// Sync number `from`, counted from now on, and those after it fail, `count` of them. What they should have written counts as
     /// written, as on Linux; if it `drops`, it is gone from the cache, too.
     pub(crate) fn fail_syncs(&self, from: u64, count: u64, drops: bool) {
@@ -203,7 +211,7 @@ impl SimFile {
         if let (SimChange::Write(at, data), Some(free_space)) = (&c, d.free_space)
             && *at + data.len() as u64 > free_space
         {
-            return Err(io::Error::from_raw_os_error(28));
+            return Err(io::Error::from_raw_os_error(if d.is_quota { 122 } else { 28 }));
         }
         let fault = d.fault.filter(|(n, _)| *n == d.changes).map(|(_, f)| f);
         if matches!(fault, Some(Fault::DieTorn | Fault::FullTorn))
@@ -307,8 +315,17 @@ impl FileIo for SimFile {
         Ok(d.reserved > d.now.len() as u64)
     }
 
+    fn holes(&self) -> io::Result<Vec<(u64, u64)>> {
+        let d = self.disk();
+        let (length, from) = (d.now.len() as u64, d.free_space.unwrap_or(u64::MAX));
+        Ok(if from < length { vec![(from, length - from)] } else { Vec::new() })
+    }
+
     fn available(&self) -> io::Result<u64> {
         let d = self.disk();
+        if d.is_quota {
+            return Ok(u64::MAX);
+        }
         Ok(d.free_space.map_or(u64::MAX, |free_space| free_space.saturating_sub(d.now.len() as u64)))
     }
 

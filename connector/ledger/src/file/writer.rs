@@ -154,6 +154,15 @@ impl FileWriter {
         Error::io(&self.target, what, e)
     }
 
+    /// The error of a write, which may have found no room: on a full disk, at a quota, or beyond the longest file.
+    pub(super) fn unwritten(&mut self, what: &str, e: &std::io::Error) -> Error {
+        let error = self.io(what, e);
+        if matches!(error.kind(), ErrorKind::NoSpace { .. }) {
+            (self.growth.is_full, self.growth.lengthened_at) = (true, None);
+        }
+        error
+    }
+
     /// Reads the free list of the base and the notes since.
     pub(super) fn load(&mut self, raw: &dyn FileIo) -> Result<&mut FreeSpace> {
         if self.free_space.is_none() {
@@ -199,6 +208,11 @@ impl FileWriter {
                 return Ok(at);
             }
         }
+        if self.growth.is_full
+            && let Some(at) = self.take_within(raw, locks, length)?
+        {
+            return Ok(at);
+        }
         if let Some(at) = self.load(raw)?.take(length) {
             return Ok(at);
         }
@@ -207,15 +221,25 @@ impl FileWriter {
             return Ok(at);
         }
         if self.is_disk_short(raw, length)? {
-            // Courtesy to who copies ends where there is no other room.
-            self.wake_by(raw, locks, ReclaimRule { courtesy: 0, ..self.reclaim.rule })?;
+            self.wake_without_courtesy(raw, locks)?;
             if let Some(at) = self.load(raw)?.take(length) {
                 return Ok(at);
             }
         }
         let free_space = self.load(raw)?;
         let grown = free_space.extend(length);
+        self.growth.lengthened_at = self.growth.lengthened_at.or(grown);
         grown.ok_or_else(|| self.too_long())
+    }
+
+    /// Room that the file has, as it cannot be lengthened. What a disk has left does not tell of a quota or of the longest file.
+    fn take_within(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<Option<u64>> {
+        let counted = self.head.end;
+        if let Some(at) = self.load(raw)?.take_before(length, counted) {
+            return Ok(Some(at));
+        }
+        self.wake_without_courtesy(raw, locks)?;
+        Ok(self.load(raw)?.take_before(length, counted))
     }
 
     /// Room for a record, beside the one before it if that can be.
@@ -282,6 +306,11 @@ impl FileWriter {
         self.wake_by(raw, locks, self.reclaim.rule)
     }
 
+    /// Courtesy to who copies ends where there is no other room.
+    pub(super) fn wake_without_courtesy(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
+        self.wake_by(raw, locks, ReclaimRule { courtesy: 0, ..self.reclaim.rule })
+    }
+
     fn wake_by(&mut self, raw: &dyn FileIo, locks: &Locks, rule: ReclaimRule) -> Result<()> {
         let (sequence, now) = (self.head.sequence, self.now());
         let rule = self.doubting(rule, now);
@@ -339,10 +368,14 @@ impl FileWriter {
         let (len, shift) = (data.len() as u64, free_space::shift(data.len() as u64));
         let place = Address::file(self.allocate(raw, locks, shift + len)? + shift, len);
         self.staged.fresh.extend([run_of(&place)]);
-        let written = self.pending.push(raw, place.offset, data, on_bytes);
+        let mut written = self.pending.push(raw, place.offset, data, on_bytes);
+        if self.growth.is_full {
+            // While it can be given back.
+            written = written.and_then(|()| self.pending.flush(raw));
+        }
         written.map_err(|e| {
             self.give_back(&place);
-            self.io("writing a payload", &e)
+            self.unwritten("writing a payload", &e)
         })?;
         Ok(place)
     }
@@ -353,7 +386,7 @@ impl FileWriter {
     }
 
     pub(super) fn put(&mut self, raw: &dyn FileIo, at: u64, data: &[u8], what: &str) -> Result<()> {
-        self.pending.push(raw, at, data, &mut |_| ()).map_err(|e| self.io(what, &e))
+        self.pending.push(raw, at, data, &mut |_| ()).map_err(|e| self.unwritten(what, &e))
     }
 
     /// Takes back that a payload is given back: somebody needs it after all.
@@ -424,10 +457,19 @@ impl FileWriter {
         let used = self.staged.fresh.iter().map(|(o, l)| (*o, *l)).collect();
         let freed = self.freed_extents();
         let length = self.append(raw, locks, version, entries, (used, freed.clone()))?;
+        self.note_growth();
         self.staged.fresh.clear();
         self.staged.freed.clear();
         self.lay_to_rest(raw, freed, self.now().max(self.head.time))?;
         Ok(length)
+    }
+
+    /// A file that was lengthened by what is committed is not full any more.
+    fn note_growth(&mut self) {
+        let lengthened_at = self.growth.lengthened_at.take().filter(|_| self.growth.is_full);
+        if lengthened_at.is_some_and(|at| self.staged.fresh.range(at..).next().is_some()) {
+            self.growth.is_full = false;
+        }
     }
 
     /// What the next commit gives back. A replay frees a resting run as a whole, so one writer cuts what a tag holds a part of.

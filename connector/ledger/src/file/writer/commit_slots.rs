@@ -43,7 +43,7 @@ impl FileWriter {
     /// good: then [`check_sound`](Self::check_sound) says so from now on.
     pub(super) fn write_head(&mut self, raw: &dyn FileIo, next: Slot) -> Result<()> {
         self.check_sound()?;
-        self.pending.flush(raw).map_err(|e| self.io("writing", &e))?;
+        self.pending.flush(raw).map_err(|e| self.unwritten("writing", &e))?;
         self.fill(raw, next.end)?;
         if self.sync == SyncPolicy::Commit
             && let Err(e) = raw.sync()

@@ -41,6 +41,10 @@ pub(in crate::file) struct Growth {
     pub(super) reached: u64,
     /// Of what the disk had left when it was asked last, what may be taken until it is asked again.
     pub(super) disk_left: u64,
+    /// A write found no room, and none behind the end found any since: what the file has is used before it grows.
+    pub(in crate::file) is_full: bool,
+    /// Where it was lengthened since.
+    pub(in crate::file) lengthened_at: Option<u64>,
 }
 
 /// When freed extents may be used again.
