@@ -33,6 +33,11 @@ impl Block {
         Some(Self { start: slab.start.clone(), shape })
     }
 
+    /// Its size in each dimension.
+    pub fn shape(&self) -> &[u64] {
+        &self.shape
+    }
+
     /// Whether the block lies within an extent.
     pub fn is_within(&self, dims: &[u64]) -> bool {
         let ends = self.start.iter().zip(&self.shape).map(|(first, size)| first.saturating_add(*size));

@@ -55,6 +55,8 @@ pub struct Mapping {
     pub bounds: Option<(Vec<u64>, Vec<u64>)>,
     /// The source's dimensions when the mapping was made, if all of it shows.
     pub source_dims: Option<Vec<u64>>,
+    /// `place`, if it is one block.
+    place_block: Option<Block>,
     /// `place` and `source`, if each is one block.
     pub blocks: Option<BlockPair>,
 }
@@ -81,7 +83,8 @@ impl Mapping {
         let is_unknown = library.selects_all(&source) && source_extent.dims().is_empty();
         let source_rank = (!is_unknown).then(|| source_extent.dims().len());
         let source_dims = library.selects_all(&source).then(|| source_extent.dims().to_vec());
-        let blocks = block_of(library, &place)?.zip(block_of(library, &source)?);
+        let place_block = block_of(library, &place)?;
+        let blocks = place_block.clone().zip(block_of(library, &source)?);
         let blocks = blocks.and_then(|(place, source)| BlockPair::new(place, source));
         Ok(Self {
             file,
@@ -93,6 +96,7 @@ impl Mapping {
             endless_source,
             bounds,
             source_dims,
+            place_block,
             blocks,
         })
     }
@@ -109,6 +113,17 @@ impl Mapping {
             Some(all) => all == dims,
             None => blocks.source.is_within(dims),
         })
+    }
+
+    /// Where all of a source of `rank` dimensions is mapped, what all of it was when the mapping was made: as it says, or as much as
+    /// the block that shows it.
+    pub fn all_of_source(&self, rank: usize) -> Option<Block> {
+        let was = self.source_dims.as_deref()?;
+        let block = match was.is_empty() {
+            true => self.place_block.as_ref().map(|block| Block::all(block.shape()))?,
+            false => Block::all(was),
+        };
+        Some(block).filter(|block| block.shape().len() == rank && !block.shape().contains(&0))
     }
 
     /// The smallest dimensions that a virtual dataset with this mapping can have.

@@ -13,6 +13,7 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::selection::Unlimited;
 use crate::operations::dataset::{self, FileSelection, types_of};
+use crate::operations::virtual_dataset::short_source::{Clipped, clipped};
 use crate::operations::virtual_dataset::sources::{Search, Source};
 use crate::transfer;
 use crate::transfer::buffers::buffer_of;
@@ -25,6 +26,8 @@ struct Share {
     part: Part,
     /// Which elements of the transfer, in its order, these are.
     runs: Vec<Run>,
+    /// Those that the mapping takes from the source, and the source does not have.
+    missing: Vec<Run>,
 }
 
 /// Some of a source's elements.
@@ -104,15 +107,37 @@ impl Reading<'_> {
     fn row(&self, row: &mut [u8], points: u64, file_space: Option<Hid>) -> Result<()> {
         let mut covered: Vec<Run> = Vec::new();
         each_share(self.dataset, self.layout, points, file_space, &mut |share| {
-            covered.extend(&share.runs);
-            let Share { source, part, runs } = share;
-            MemoryRegion::within(row, self.element, runs, |region| self.share(&source, part, region))
+            covered.extend(share.runs.iter().chain(&share.missing));
+            let Share { source, part, runs, missing } = share;
+            if !missing.is_empty() {
+                MemoryRegion::within(row, self.element, missing, |region| self.fill_of(&source, region))?;
+            }
+            match runs.is_empty() {
+                true => Ok(()),
+                false => {
+                    MemoryRegion::within(row, self.element, runs, |region| self.share(&source, part, region))
+                }
+            }
         })?;
         let holes = holes(covered, points);
-        if holes.is_empty() || self.dataset.dataset.fill().value == FillValue::Undefined {
+        if holes.is_empty() {
             return Ok(());
         }
-        MemoryRegion::within(row, self.element, holes, |region| self.fill(region))
+        MemoryRegion::within(row, self.element, holes, |region| self.fill(self.dataset, region))
+    }
+
+    /// Fills in what a source says unwritten elements are.
+    fn fill_of(&self, source: &Source, region: &mut MemoryRegion) -> Result<()> {
+        match source {
+            Source::Ours(dataset) => self.fill(dataset, region),
+            Source::Native(id) => {
+                let mut elements = buffer_of(region.points() as usize, self.element)?;
+                region.gather(0, &mut elements);
+                id.library().fill_native(id, self.memory_type, self.element, &mut elements)?;
+                region.scatter(0, &elements);
+                Ok(())
+            }
+        }
     }
 
     fn share(&self, source: &Source, part: Part, region: &mut MemoryRegion) -> Result<()> {
@@ -133,26 +158,21 @@ impl Reading<'_> {
         }
     }
 
-    fn fill(&self, region: &mut MemoryRegion) -> Result<()> {
-        let types = types_of(self.dataset)?;
-        transfer::read(
-            &self.dataset.base.session,
-            &types,
-            self.memory_type,
-            region,
-            self.transfer,
-            |buffer| {
-                match &self.dataset.dataset.fill().value {
-                    FillValue::User(value) if !value.is_empty() => {
-                        buffer
-                            .chunks_exact_mut(value.len())
-                            .for_each(|element| element.copy_from_slice(value));
-                    }
-                    _ => buffer.fill(0),
+    fn fill(&self, dataset: &DatasetHandle, region: &mut MemoryRegion) -> Result<()> {
+        let value = &dataset.dataset.fill().value;
+        if *value == FillValue::Undefined {
+            return Ok(());
+        }
+        let types = types_of(dataset)?;
+        transfer::read(&dataset.base.session, &types, self.memory_type, region, self.transfer, |buffer| {
+            match value {
+                FillValue::User(value) if !value.is_empty() => {
+                    buffer.chunks_exact_mut(value.len()).for_each(|element| element.copy_from_slice(value));
                 }
-                Ok(())
-            },
-        )
+                _ => buffer.fill(0),
+            }
+            Ok(())
+        })
     }
 }
 
@@ -171,6 +191,7 @@ pub fn write(
     }
     let mut mapped = Vec::new();
     each_share(dataset, layout, points, file_space, &mut |share| {
+        check_room(&share)?;
         mapped.extend(share.runs);
         Ok(())
     })?;
@@ -179,12 +200,12 @@ pub fn write(
         let text = "write requested to unmapped portion of virtual dataset";
         return Err(Error::new(Minor::BadValue, text).in_class(Major::Dataspace));
     }
-    let mut row = region.copied()?;
     let mut written = 0;
     each_share(dataset, layout, points, file_space, &mut |share| {
-        let Share { source, part, runs } = share;
+        check_room(&share)?;
+        let Share { source, part, runs, .. } = share;
         written += runs.len();
-        row.with_part(runs, |region| match &source {
+        region.with_elements(&runs, |region| match &source {
             Source::Ours(dataset) => part.in_dataset(dataset, &source, |what| {
                 dataset.base.session.complete();
                 dataset::write(dataset, memory_type, region, what, transfer)
@@ -200,6 +221,20 @@ pub fn write(
         return Err(Error::new(Minor::WriteError, text));
     }
     layout.sources.commit()
+}
+
+/// Refuses to write where a source has no elements: natively they are lost without a word.
+fn check_room(share: &Share) -> Result<()> {
+    if share.missing.is_empty() {
+        return Ok(());
+    }
+    let (dims, count) = (share.source.extent()?, share.missing.iter().map(|run| run.count).sum::<u64>());
+    let text = format!(
+        "{count} of the elements to be written lie outside of their source, {}, which has dimensions {:?} now; extend it first",
+        share.source.name(),
+        dims.dims()
+    );
+    Err(Error::new(Minor::BadRange, text).in_class(Major::Dataspace))
 }
 
 /// Visits the shares of all sources that are there in a transfer of `points` elements.
@@ -284,7 +319,7 @@ impl Shares<'_> {
         if !mapping.fits(source.extent()?.dims()) {
             return Ok(false);
         }
-        (self.visit)(Share { source, part: Part::Block(part), runs })?;
+        (self.visit)(Share { source, part: Part::Block(part), runs, missing: Vec::new() })?;
         Ok(true)
     }
 
@@ -364,8 +399,14 @@ impl Shares<'_> {
     /// What a mapping takes of a source, in the source's extent.
     fn of_source(&self, mapping: &Mapping, found: &Source) -> Result<Id> {
         let source = self.library.copy_space(mapping.source.get())?;
-        let extent = self.library.space_of(&found.extent()?)?;
-        self.library.set_extent_of(&source, extent.get())?;
+        let extent = found.extent()?;
+        self.library.set_extent_of(&source, self.library.space_of(&extent)?.get())?;
+        // All of a source is what was all of it.
+        if let Some(was) =
+            mapping.all_of_source(extent.dims().len()).filter(|was| was.shape() != extent.dims())
+        {
+            self.library.select_hyperslab(&source, &was.hyperslab())?;
+        }
         Ok(source)
     }
 
@@ -398,8 +439,9 @@ impl Shares<'_> {
             return Ok(());
         }
         let selection = library.project(place.get(), taken.get(), self.wanted.get())?;
-        let runs = library.runs_of(touched.get())?;
-        (self.visit)(Share { source, part: Part::Space(selection), runs })
+        let Clipped { selection, runs, missing } =
+            clipped(library, selection, &touched, source.extent()?.dims())?;
+        (self.visit)(Share { source, part: Part::Space(selection), runs, missing })
     }
 }
 

@@ -3,4 +3,5 @@
 pub mod extent;
 pub mod io;
 pub mod layout;
+mod short_source;
 pub mod sources;

@@ -36,6 +36,17 @@ pub enum Source {
 }
 
 impl Source {
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Ours(dataset) => {
+                let path = dataset.base.path.as_deref().unwrap_or(b"a dataset");
+                format!("{} of {}", String::from_utf8_lossy(path), dataset.base.session.container.name())
+            }
+            Self::Native(_) => "a dataset of a native file".to_owned(),
+        }
+    }
+
     /// Its present extent.
     pub fn extent(&self) -> Result<Dataspace> {
         match self {

@@ -8,7 +8,7 @@ use h5lake_container::{Access, ObjectFile};
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Result};
-use crate::hdf5::datatype::check;
+use crate::hdf5::datatype::{TypeClass, check};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings::c_string;
@@ -102,6 +102,43 @@ impl Library {
             )
         };
         check(result, "H5Dread of a native source")
+    }
+
+    /// Fills packed elements of `memory_type`, of so many bytes each, with what a dataset says unwritten ones are. They stay as they are
+    /// if it says nothing, or if they hold data of variable length.
+    ///
+    /// # Errors
+    /// If the library cannot convert the fill value.
+    pub fn fill_native(
+        self,
+        dataset: &Id,
+        memory_type: Hid,
+        element: usize,
+        elements: &mut [u8],
+    ) -> Result<()> {
+        let table = self.table();
+        // SAFETY: identifiers are checked by libhdf5.
+        let list = Id::from_call(
+            self,
+            unsafe { (table.H5Dget_create_plist)(dataset.get()) },
+            "H5Dget_create_plist",
+        )?;
+        let mut defined = sys::H5D_FILL_VALUE_UNDEFINED;
+        // SAFETY: the answer's place outlives the call.
+        check(unsafe { (table.H5Pfill_value_defined)(list.get(), &mut defined) }, "H5Pfill_value_defined")?;
+        let has_pointers = self.type_contains(memory_type, TypeClass::VariableLength)?
+            || self.type_contains(memory_type, TypeClass::Reference)?
+            || self.is_variable_string(memory_type)?;
+        if defined == sys::H5D_FILL_VALUE_UNDEFINED || has_pointers || self.type_size(memory_type)? != element
+        {
+            return Ok(());
+        }
+        let mut value = vec![0_u8; element];
+        // SAFETY: the buffer holds one element of the type.
+        let result = unsafe { (table.H5Pget_fill_value)(list.get(), memory_type, value.as_mut_ptr().cast()) };
+        check(result, "H5Pget_fill_value")?;
+        elements.chunks_exact_mut(element.max(1)).for_each(|one| one.copy_from_slice(&value));
+        Ok(())
     }
 
     /// Writes elements of a program's to the elements that `selection` selects.

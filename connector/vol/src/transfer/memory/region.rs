@@ -128,6 +128,32 @@ impl MemoryRegion {
         body(&mut Self::checked(base, given, element, Runs::Many(runs), points, spanned)?)
     }
 
+    /// Runs `body` on some of the elements, which are to be written: `wanted` are their places in selection order, ascending.
+    ///
+    /// # Errors
+    /// Those of `body`; if there is no such element.
+    pub fn with_elements<T>(&self, wanted: &[Run], body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let outside = || Error::new(Minor::Internal, "elements of a transfer that it does not have");
+        let (mut mine, mut points) = (Vec::with_capacity(wanted.len()), 0_u64);
+        let (mut runs, mut first) = (self.runs.iter().peekable(), 0_u64);
+        for Run { offset, count } in wanted {
+            let (mut at, end) = (*offset, offset.saturating_add(*count));
+            while at < end {
+                let run = runs.peek().filter(|_| at >= first).ok_or_else(outside)?;
+                let behind = first + run.count;
+                if behind <= at {
+                    (first, _) = (behind, runs.next());
+                    continue;
+                }
+                let count = end.min(behind) - at;
+                mine.push(Run { offset: run.offset + (at - first), count });
+                (at, points) = (at + count, points + count);
+            }
+        }
+        let (base, given, element) = (self.base, self.given, self.element);
+        body(&mut Self { base, given, element, runs: Runs::Many(mine), points })
+    }
+
     /// Number of elements.
     pub fn points(&self) -> u64 {
         self.points
@@ -244,7 +270,7 @@ impl MemoryRegion {
     pub fn copied(&self) -> Result<CopiedElements> {
         let mut elements = buffer_of(self.points as usize, self.element)?;
         self.gather(0, &mut elements);
-        Ok(CopiedElements { elements, element: self.element, given: Some(self.datatype()?) })
+        Ok(CopiedElements { elements, given: Some(self.datatype()?) })
     }
 
     /// Runs `body` with the variable-length data of the elements to be written, in selection order.
@@ -326,29 +352,11 @@ fn none_of_a_program() -> Error {
 /// Elements of a program's that were copied, one behind the other.
 pub struct CopiedElements {
     elements: Vec<u8>,
-    element: usize,
     /// The datatype; none any more once something was read into them.
     given: Option<Hid>,
 }
 
 impl CopiedElements {
-    /// Runs `body` on some of them, which are to be written.
-    ///
-    /// # Errors
-    /// Those of `body`; if a run lies outside of them.
-    pub fn with_part<T>(
-        &mut self,
-        runs: Vec<Run>,
-        body: impl FnOnce(&mut MemoryRegion) -> Result<T>,
-    ) -> Result<T> {
-        let given = self.given.take();
-        MemoryRegion::part_of(&mut self.elements, given, self.element, runs, |region| {
-            let done = body(region);
-            self.given = region.given;
-            done
-        })
-    }
-
     /// The datatype of the elements, and their bytes.
     ///
     /// # Errors

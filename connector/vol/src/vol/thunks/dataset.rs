@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use h5lake_container::SpaceStatus;
+use h5lake_container::{Layout, SpaceStatus};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::{FAIL, OK, location, new_object, status, unknown_operation};
@@ -16,6 +16,7 @@ use crate::operations::asynchronous::{self, Begun, Transfer};
 use crate::operations::collective::{self, Direction};
 use crate::operations::dataset::{self, FileSelection, NewDataset};
 use crate::operations::transfer_report::{Moved, Report};
+use crate::transfer::buffers::buffer_of;
 use crate::transfer::memory::region::MemoryRegion;
 use crate::vol::passthrough::{self, forward};
 use crate::vol::thunks::Request;
@@ -341,6 +342,9 @@ unsafe fn each(
     })
 }
 
+/// Bytes of elements that a transform is applied to at once.
+const TRANSFORMED_BYTES: usize = 8 << 20;
+
 /// Runs a transfer whose list has an expression: on a copy of what is written, or on what was read (`H5Pset_data_transform`).
 fn run_transforming(
     dataset: &DatasetHandle,
@@ -349,28 +353,42 @@ fn run_transforming(
     direction: Direction,
 ) -> Result<()> {
     let Transfer { memory_type, mut region, what } = transfer;
-    let (element, points) = (region.element(), region.points());
-    let mut data = vec![0; region.bytes()];
-    let place = data.as_mut_ptr().cast();
+    let element = region.element();
     let library = dataset.base.session.library;
     let plain = library.without_transform(list)?;
-    match direction {
-        Direction::Write => {
-            region.gather(0, &mut data);
-            library.transform(memory_type, &mut data, list)?;
-            // SAFETY: the buffer has so many elements, which libhdf5 left there as such of the type, and outlives the region.
-            let region = unsafe { MemoryRegion::packed(place, element, points, Some(memory_type)) }?;
-            Transfer { memory_type, region, what }.run(dataset, plain.get(), direction)
-        }
-        Direction::Read => {
-            // SAFETY: the buffer has room for so many elements, and outlives the region.
-            let packed = unsafe { MemoryRegion::packed(place, element, points, None) }?;
-            Transfer { memory_type, region: packed, what }.run(dataset, plain.get(), direction)?;
-            library.transform(memory_type, &mut data, list)?;
-            region.scatter(0, &data);
-            Ok(())
-        }
-    }
+    // A virtual dataset takes the dataspace, which is of the whole.
+    let limit = match dataset.dataset.layout() {
+        Layout::Virtual { .. } => u64::MAX,
+        _ => (TRANSFORMED_BYTES / element.max(1)).max(1) as u64,
+    };
+    region.in_parts(
+        &what.selection,
+        || dataset.dataset.space(),
+        limit,
+        |region, selection| {
+            let points = region.points();
+            let mut data = buffer_of(points as usize, element)?;
+            let place = data.as_mut_ptr().cast();
+            let what = FileSelection { selection: selection.clone(), space: what.space };
+            match direction {
+                Direction::Write => {
+                    region.gather(0, &mut data);
+                    library.transform(memory_type, &mut data, list)?;
+                    // SAFETY: the buffer has so many elements, which libhdf5 left there as such of the type, and outlives the region.
+                    let region = unsafe { MemoryRegion::packed(place, element, points, Some(memory_type)) }?;
+                    Transfer { memory_type, region, what }.run(dataset, plain.get(), direction)
+                }
+                Direction::Read => {
+                    // SAFETY: the buffer has room for so many elements, and outlives the region.
+                    let packed = unsafe { MemoryRegion::packed(place, element, points, None) }?;
+                    Transfer { memory_type, region: packed, what }.run(dataset, plain.get(), direction)?;
+                    library.transform(memory_type, &mut data, list)?;
+                    region.scatter(0, &data);
+                    Ok(())
+                }
+            }
+        },
+    )
 }
 
 unsafe extern "C" fn get(
