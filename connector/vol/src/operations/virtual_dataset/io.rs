@@ -181,7 +181,7 @@ pub fn write(
     dataset: &DatasetHandle,
     layout: &VirtualLayout,
     memory_type: Hid,
-    region: &MemoryRegion,
+    region: &mut MemoryRegion,
     file_space: Option<Hid>,
     transfer: Hid,
 ) -> Result<()> {

@@ -132,7 +132,11 @@ impl MemoryRegion {
     ///
     /// # Errors
     /// Those of `body`; if there is no such element.
-    pub fn with_elements<T>(&self, wanted: &[Run], body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    pub fn with_elements<T>(
+        &mut self,
+        wanted: &[Run],
+        body: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
         let outside = || Error::new(Minor::Internal, "elements of a transfer that it does not have");
         let (mut mine, mut points) = (Vec::with_capacity(wanted.len()), 0_u64);
         let (mut runs, mut first) = (self.runs.iter().peekable(), 0_u64);
@@ -151,7 +155,10 @@ impl MemoryRegion {
             }
         }
         let (base, given, element) = (self.base, self.given, self.element);
-        body(&mut Self { base, given, element, runs: Runs::Many(mine), points })
+        let mut part = Self { base, given, element, runs: Runs::Many(mine), points };
+        let done = body(&mut part);
+        self.given = self.given.and(part.given);
+        done
     }
 
     /// Number of elements.
@@ -432,16 +439,34 @@ mod tests {
         // SAFETY: the buffer has room for two elements, and nothing is followed that is in it.
         let region = unsafe { MemoryRegion::packed(bytes.as_mut_ptr().cast(), 8, 2, Some(7)) };
         let Ok(mut region) = region else { panic!("the elements fit") };
-        let Ok(mut copied) = region.copied() else { panic!("they are a program's") };
+        assert!(region.copied().is_ok_and(|copied| copied.parts().is_ok()));
         let overwrite = |part: &mut MemoryRegion| {
             assert_eq!(part.datatype().ok(), Some(7));
             part.scatter(0, &[0; 8]);
             assert!(part.datatype().is_err());
             Ok(())
         };
-        assert!(copied.with_part(one(), overwrite).is_ok());
-        assert!(copied.parts().is_err());
-        region.scatter(0, &[1; 16]);
+        assert!(region.with_elements(&one(), overwrite).is_ok());
         assert!(region.datatype().is_err());
+    }
+
+    #[test]
+    fn elements_are_found_in_selection_order() {
+        let mut bytes: Vec<u8> = (0..20).collect();
+        let run = |offset, count| Run { offset, count };
+        let mut found = |wanted: &[Run]| {
+            let runs = vec![run(2, 3), run(10, 1), run(12, 4)];
+            MemoryRegion::within(&mut bytes, 1, runs, |region| {
+                region.with_elements(wanted, |part| {
+                    let mut packed = vec![0; part.bytes()];
+                    part.gather(0, &mut packed);
+                    Ok(packed)
+                })
+            })
+        };
+        assert_eq!(found(&[run(0, 8)]).ok(), Some(vec![2, 3, 4, 10, 12, 13, 14, 15]));
+        assert_eq!(found(&[run(1, 1), run(2, 3), run(7, 1)]).ok(), Some(vec![3, 4, 10, 12, 15]));
+        assert_eq!(found(&[]).ok(), Some(vec![]));
+        assert!(found(&[run(7, 2)]).is_err() && found(&[run(4, 1), run(0, 1)]).is_err());
     }
 }
