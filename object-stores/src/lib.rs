@@ -35,6 +35,7 @@ mod private_files;
 #[cfg(feature = "rados")]
 mod rados;
 pub mod registry;
+mod regular_file;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod settings;
@@ -59,6 +60,7 @@ pub use path::Key;
 pub use payload::PutPayload;
 pub use prefix::PrefixStore;
 pub use registry::Registry;
+pub use regular_file::open_regular;
 pub use staged::StagedStore;
 pub use store::{
     Capabilities, Condition, Etag, GetResult, ListPage, Listing, ObjectMeta, ObjectStore, ObjectStoreExt,

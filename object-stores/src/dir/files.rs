@@ -3,13 +3,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use tempfile::NamedTempFile;
 
 use super::Sync;
@@ -63,16 +62,10 @@ pub(super) fn open_regular(root: &Path, key: &Key) -> io::Result<Option<(File, f
             Err(e) => return Err(e),
         }
     }
-    // NOFOLLOW for the last part, NONBLOCK so that a named pipe does not hold the caller up.
-    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(parent.join(name));
-    let file = match opened {
-        Ok(file) => file,
-        Err(e) if is_no_object(&e) => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    let found = file.metadata()?;
-    Ok(found.is_file().then_some((file, found)))
+    match crate::open_regular(&parent.join(name), OpenOptions::new().read(true)) {
+        Err(e) if is_no_object(&e) => Ok(None),
+        opened => opened,
+    }
 }
 
 /// Whether opening failed because what is there, if anything, is no ordinary file.

@@ -166,11 +166,12 @@ fn sweep(files: &Path, older_than: impl Fn(&OsStr) -> Duration) -> io::Result<us
 fn remove_abandoned(path: &Path, older_than: Duration) -> io::Result<bool> {
     // Gone meanwhile: published or removed by its writer, or by another sweep.
     let gone = |e: io::Error| if e.kind() == io::ErrorKind::NotFound { Ok(false) } else { Err(e) };
-    let file = match File::open(path) {
-        Ok(file) => file,
+    let (file, found) = match crate::open_regular(path, OpenOptions::new().read(true)) {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return Ok(false),
         Err(e) => return gone(e),
     };
-    let age = SystemTime::now().duration_since(file.metadata()?.modified()?).unwrap_or_default();
+    let age = SystemTime::now().duration_since(found.modified()?).unwrap_or_default();
     if age < older_than {
         return Ok(false);
     }

@@ -285,19 +285,14 @@ pub(super) fn list(dir: &Path, place: Option<&str>) -> io::Result<Vec<(PathBuf, 
 
 /// What a folder says that it is of; `None` if it is no queue, or somebody else's.
 fn describe(path: &Path) -> io::Result<Option<About>> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path.join(ABOUT));
-    let file = match file {
+    let opened = match crate::open_regular(&path.join(ABOUT), OpenOptions::new().read(true)) {
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
             return Ok(None);
         }
         other => other?,
     };
-    let found = file.metadata()?;
-    if !is_private(&found)
-        || !is_private(&fs::symlink_metadata(path)?)
-        || !found.is_file()
-        || found.len() > MAX_ABOUT_BYTES
-    {
+    let Some((file, found)) = opened else { return Ok(None) };
+    if !is_private(&found) || !is_private(&fs::symlink_metadata(path)?) || found.len() > MAX_ABOUT_BYTES {
         return Ok(None);
     }
     Ok(About::decode(&io::read_to_string(file)?))

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use object_stores::open_regular;
+
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::file::create::followed;
@@ -112,7 +114,8 @@ fn said(name: &[u8]) -> Option<([u8; 16], u64)> {
 
 /// Whether the container with an id is there: anybody can give a file any name.
 fn holds(path: &Path, id: &[u8; 16]) -> bool {
-    File::open(path).is_ok_and(|file| replaced::holds(&file, id))
+    let opened = open_regular(path, File::options().read(true));
+    opened.is_ok_and(|opened| opened.is_some_and(|(file, _)| replaced::holds(&file, id)))
 }
 
 #[cfg(test)]
@@ -175,6 +178,30 @@ mod tests {
         sweep(dir.path(), clock::now() + 60 * SECOND, usize::MAX);
         assert_eq!(count(dir.path()), 2);
         assert!(like_one.exists());
+    }
+
+    /// A pipe under a hidden name, and one under the name of a journal.
+    #[test]
+    fn nothing_waits_for_the_other_end_of_a_pipe() {
+        let (dir, path) = folder_with_some();
+        let pipe = |name: &str| {
+            nix::unistd::mkfifo(&dir.path().join(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        };
+        let hidden = format!(".{}.h5lake-replaced-{:032x}-1", path.file_name().unwrap().display(), 7);
+        pipe(&hidden);
+        sweep(dir.path(), clock::now() + 60 * SECOND, usize::MAX);
+        assert!(dir.path().join(&hidden).exists());
+        assert!(replaced::list(&path).unwrap().iter().all(|found| found.id != 7u128.to_be_bytes()));
+        pipe(".new.h5.h5lake-copy");
+        pipe(".new.h5.h5lake-new");
+        use crate::origin::Origin;
+        let origin = Origin { id: [1; 16], version: 1, time: 1, host: "node".into(), pid: 1 };
+        let opts = Options { journal_bytes: 1, ..Options::default() };
+        let copied = Ledger::create_copy_file(&dir.path().join("new.h5"), opts, &origin, |l, _| {
+            let value = l.write_payload(&[7; 400_000])?.to_bytes();
+            l.note_copied(b"k", &value, 400_000)
+        });
+        copied.unwrap().ledger.close().unwrap();
     }
 
     /// The clock of the file system decides.

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_stores::open_regular;
+
 use crate::clock;
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
@@ -201,8 +203,8 @@ pub(crate) fn list(path: &Path) -> Result<Vec<Replaced>> {
 
 /// `None` for what is none any more, or is the container that has the name.
 fn describe(path: &Path, (hidden, id, until): Hidden) -> Option<Replaced> {
-    let file = Arc::new(File::open(&hidden).ok().filter(|file| holds(file, &id))?);
-    let meta = file.metadata().ok()?;
+    let (file, meta) = open_regular(&hidden, File::options().read(true)).ok()??;
+    let file = Arc::new(Some(file).filter(|file| holds(file, &id))?);
     if is_at(path, (meta.dev(), meta.ino())) {
         return None;
     }
