@@ -69,7 +69,7 @@ pub fn change<T>(
     loop {
         let ledger = open_to_change(target, options, many)?;
         let done = body(&ledger);
-        let closed = ledger.close();
+        let closed = if done.is_ok() { ledger.close_committed() } else { ledger.close() };
         attempt += 1;
         match done {
             Err(e) if *e.kind() == ErrorKind::Conflict && attempt < MAX_ATTEMPTS => (),

@@ -51,6 +51,24 @@ fn seen(store: &Arc<dyn ObjectStore>) -> u64 {
     open(store, Access::ReadOnly, &Options::default()).version()
 }
 
+/// What is told of a commit is not told of the tidying behind it.
+#[test]
+fn a_close_that_fails_is_no_failure_of_what_is_committed() {
+    for is_committed in [false, true] {
+        let faulty = FaultStore::new(common::store());
+        let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+        let l = create(&store, &Options::default());
+        commit(&l, "key").unwrap();
+        let fails =
+            Rule::fail_nth(Select::Mutating, 0, Timing::Before, object_stores::ErrorKind::PermissionDenied);
+        faulty.inject(Rule { times: 1000, ..fails });
+        let closed = if is_committed { l.close_committed() } else { l.close() };
+        assert_eq!(closed.is_ok(), is_committed, "{closed:?}");
+        faulty.clear();
+        assert_eq!(seen(&store), 1);
+    }
+}
+
 #[test]
 fn a_closed_container_comes_with_its_head() {
     let (store, trace) = far();

@@ -55,6 +55,21 @@ impl Ledger {
         self.finish()
     }
 
+    /// As [`close`](Self::close) of a handle whose changes are committed: what fails of the tidying is no failure of theirs, and a
+    /// warning tells of it.
+    ///
+    /// # Errors
+    /// `Stranded` if what is committed cannot arrive in its store.
+    pub fn close_committed(self) -> Result<()> {
+        match self.finish() {
+            Err(error) if !matches!(error.kind(), ErrorKind::Stranded { .. }) => {
+                tracing::warn!(%error, "the changes are committed, but closing the container failed");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// Whether a log is not left as it is at close.
     pub(super) fn is_long_at_close(&self, bytes: u64, records: u64, keys: impl FnOnce() -> usize) -> bool {
         let remote = self.storage.is_remote();
