@@ -8,6 +8,7 @@ use self::mover::Mover;
 use crate::repair::fill_user_block;
 use crate::{Access, Container, Error, ErrorKind, Options, Result, Target};
 use h5lake_ledger::{At, EarlierTry, Ledger, Origin, WholeCopy};
+use std::os::unix::fs::MetadataExt;
 
 /// What a copy did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,6 +51,13 @@ fn make(
         }
     };
     Ok((ledger, was_whole))
+}
+
+/// For a copy of a container in a file: who may not read that may not read its copy. The owner may go on with it.
+pub(crate) fn with_mode_of(source: &Target, options: h5lake_ledger::Options) -> h5lake_ledger::Options {
+    let Target::File(path) = source else { return options };
+    let Ok(meta) = path.metadata() else { return options };
+    h5lake_ledger::Options { file_mode: meta.mode() & 0o666 | 0o600, ..options }
 }
 
 fn open(target: &Target, access: Access, options: h5lake_ledger::Options) -> Result<Ledger> {
@@ -138,8 +146,8 @@ impl Container {
         let (size, offset) = (from.size()?, from.offset_in_file());
         let user_block = offset.unwrap_or(own.user_block);
         let sources = from.has_sources()?;
-        let ledger =
-            h5lake_ledger::Options { user_block, at: None, sources, ..target_options.ledger.clone() };
+        let target_ledger = with_mode_of(source, target_options.ledger.clone());
+        let ledger = h5lake_ledger::Options { user_block, at: None, sources, ..target_ledger };
         let mut done = Copied { from: from.version(), ..Copied::default() };
         let set = origin.clone();
         let fill = |to: &Ledger, earlier: EarlierTry| -> Result<()> {
@@ -156,7 +164,7 @@ impl Container {
             done.continued = made.size()?;
         }
         done.to = made.version();
-        made.close()?;
+        made.close_committed()?;
         Ok(done)
     }
 
@@ -180,7 +188,7 @@ impl Container {
         let size = from.size()?;
         let mut done = Copied { from: from.version(), to: to.version(), ..Copied::default() };
         if done.from == done.to {
-            to.close()?;
+            to.close_committed()?;
             return Ok(done);
         }
         let mut progress = |bytes| progress(bytes, size);
@@ -191,7 +199,7 @@ impl Container {
         }
         done = mover.done;
         done.to = to.commit()?;
-        to.close()?;
+        to.close_committed()?;
         Ok(done)
     }
 }

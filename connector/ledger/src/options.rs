@@ -119,6 +119,8 @@ pub struct Options {
     /// A copy that can be continued notes what is there after so many bytes of payloads, and later after the 128th part of what is
     /// there, if that is more.
     pub journal_bytes: u64,
+    /// Permission bits of a new file, of which the umask takes its part.
+    pub file_mode: u32,
     /// Whether a new container may have extents in sources. Older builds refuse it.
     pub sources: bool,
     /// Who finds the stores of sources; without it, sources in stores cannot be read.
@@ -143,6 +145,7 @@ impl Default for Options {
             checkpoint_records: 4096,
             spill_bytes: 32 << 20,
             journal_bytes: 16 << 20,
+            file_mode: 0o666,
             sources: false,
             source_opener: None,
             statistics: Arc::default(),

@@ -264,3 +264,35 @@ fn a_container_that_is_kept_is_no_try() {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
+
+/// Who may put files into the folder could have made what is there, and may go on writing it.
+#[test]
+fn what_another_may_have_made_is_not_taken_over() {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    type Spoil = fn(&Path);
+    let linked: Spoil = |path| std::fs::hard_link(path, path.with_extension("link")).unwrap();
+    let anothers: Spoil = |path| {
+        // Root alone can give a file away.
+        let _stays_own = chown(path, Some(65_534), None);
+    };
+    for (spoil, of) in [(linked, "new"), (linked, "copy"), (anothers, "new"), (anothers, "copy")] {
+        let dir = tempfile::tempdir().unwrap();
+        let to = To::File(dir.path().join("c"));
+        give_up(&to, &origin(3));
+        let left = dir.path().join(format!(".c.h5lake-{of}"));
+        spoil(&left);
+        let meta = left.metadata().unwrap();
+        let is_own = meta.uid() == dir.path().metadata().unwrap().uid() && meta.nlink() == 1;
+        let mut was_taken = false;
+        let copied = to.copy(&origin(3), &mut |l, earlier| {
+            was_taken = matches!(earlier, EarlierTry::Continues(_));
+            put(l, 0, 20)
+        });
+        let copied = copied.unwrap();
+        assert_eq!(was_taken, is_own, "{of}");
+        copied.ledger.close().unwrap();
+        let made = dir.path().join("c").metadata().unwrap();
+        assert_eq!((made.uid(), made.nlink()), (dir.path().metadata().unwrap().uid(), 1));
+    }
+}

@@ -17,6 +17,7 @@ mod left_out;
 pub(crate) mod tests;
 
 use crate::record::{ContainerRecord, HeaderRecord};
+use crate::snapshot_copy::with_mode_of;
 use crate::verify::{self, VerifyFinding, decoded};
 use crate::{Error, ErrorKind, Options, Result, Target, keys, registry};
 use bytes::Bytes;
@@ -117,8 +118,8 @@ pub fn repair(
     let record = repaired_record(&verifier)?;
     let ledger = h5lake_ledger::Options {
         user_block: verifier.ledger().offset_in_file().unwrap_or(record.record.user_block),
-        sources: verifier.ledger().has_sources()?,
-        ..target_options.ledger.clone()
+        sources: may_have_sources(&verifier)?,
+        ..with_mode_of(source, target_options.ledger.clone())
     };
     let (mut made, mut findings) = (Repaired::default(), Findings::default());
     let fill = |to: &Ledger| -> Result<()> {
@@ -132,12 +133,18 @@ pub fn repair(
         Target::File(path) => Ledger::create_whole_file(path, ledger, fill)?,
         Target::Objects { store, key, .. } => Ledger::create_whole_objects(store.clone(), key, ledger, fill)?,
     };
-    ledger.close()?;
+    ledger.close_committed()?;
     let salvaged = verifier.findings.list.clone();
     made.lost = verify::named(&verifier, salvaged.into_iter().chain(findings.list).collect())?;
     (made.more, made.version) = (findings.more, verifier.ledger().version());
     made.is_salvaged = verifier.is_salvaged();
     Ok(made)
+}
+
+/// Whether a container has entries of sources, or may have some among what is lost.
+fn may_have_sources(v: &Verifier) -> Result<bool> {
+    let met = v.scan(&[keys::SOURCE], Some(&[keys::SOURCE + 1])).step()?;
+    Ok(met.is_some() || v.ledger().has_sources()?)
 }
 
 /// Bytes of a user block that are copied at a time.

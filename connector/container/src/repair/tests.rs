@@ -396,3 +396,29 @@ fn no_damaged_page_makes_data_up() {
     }
     assert!(repaired > 3, "{repaired} of {}", starts.len());
 }
+
+/// Sources are looked for before anything is copied. A page that may name some is as lost as any other.
+#[test]
+fn no_damaged_page_makes_it_give_up() {
+    let from = file();
+    let c = from.create();
+    for n in 0..1200u32 {
+        group(&c, c.root(), format!("a group with a name of some length {n}").as_bytes(), tracked());
+    }
+    c.flush().unwrap();
+    drop(c);
+    let Target::File(path) = &from.target else { panic!() };
+    let whole = std::fs::read(path).unwrap();
+    let mut lossy = 0;
+    for at in (4608..whole.len()).step_by(2048) {
+        let mut damaged = whole.clone();
+        damaged[at..(at + 64).min(whole.len())].fill(0x55);
+        std::fs::write(path, damaged).unwrap();
+        let to = file();
+        match repair(&from.target, &Options::default(), &to.target, &Options::default(), &mut |_, _| ()) {
+            Ok(done) => lossy += usize::from(!done.is_whole()),
+            Err(e) => assert!(e.to_string().contains("no version of it can be opened"), "byte {at}: {e}"),
+        }
+    }
+    assert!(lossy > 20, "{lossy}");
+}

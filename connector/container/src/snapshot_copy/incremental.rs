@@ -169,7 +169,7 @@ impl Update<'_> {
             return Err(e);
         }
         copied.to = to.commit()?;
-        to.close()?;
+        to.close_committed()?;
         Ok(UpdatedCopy { before: shown.version, copied })
     }
 }

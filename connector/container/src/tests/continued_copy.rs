@@ -498,3 +498,33 @@ fn damage_of_what_a_copy_into_a_file_left_harms_nothing() {
     assert_eq!(seen["data damaged"].continued, 0, "each payload is read");
     assert!(seen[&format!("journal cut at {}", journal.len() / 2)].continued > 0);
 }
+
+/// Who may not read a container may not read its copy, nor what is there of it before it is whole.
+#[test]
+fn a_copy_of_a_file_has_its_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let (source, _) = source();
+    let Target::File(path) = &source.target else { panic!() };
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    for (bits, expected) in [(0o600, 0o600), (0o640, 0o640), (0o400, 0o600)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(bits)).unwrap();
+        for is_repair in [false, true] {
+            let to = file();
+            let Target::File(copy) = &to.target else { panic!() };
+            let folder = copy.parent().unwrap().to_owned();
+            let mut beside = Vec::new();
+            let mut look = |_, _| {
+                let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+                beside.extend(entries.map(|path| mode(&path)));
+            };
+            if is_repair {
+                crate::repair::repair(&source.target, &options(), &to.target, &options(), &mut look).unwrap();
+            } else {
+                Container::copy_to(&source.target, &options(), &to.target, &options(), &mut look).unwrap();
+            }
+            assert_eq!(mode(copy), expected, "{bits:o}, a repair: {is_repair}");
+            assert!(!beside.is_empty() && beside.iter().all(|found| *found == expected), "{beside:?}");
+        }
+    }
+}

@@ -98,7 +98,8 @@ impl Copying<'_> {
         let storage = empty_in(temporary.file().clone(), temporary.id(), locks, self.opts, self.target)?;
         if is_found_again {
             let header = JournalHeader { copy: storage.fixed.id, origin: self.origin.clone() };
-            *lock(&storage.journal) = Some(FileJournal::new(self.journal_path(), header));
+            *lock(&storage.journal) =
+                Some(FileJournal::new(self.journal_path(), header, self.opts.file_mode));
         }
         Ok(storage)
     }

@@ -8,12 +8,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use object_stores::open_regular;
 
 use crate::address::{Address, Location};
 use crate::error::{Error, Result};
 use crate::file::file_io::FileIo;
 use crate::file::free_space::{FreeRuns, run_of};
 use crate::file::superblock::DATA;
+use crate::file::temporary::is_own;
 use crate::file::writer::FileWriter;
 use crate::file::{FileStorage, lock};
 use crate::journal::{
@@ -29,6 +31,8 @@ const MIN_FREE_BYTES: u64 = 64 << 20;
 pub(crate) struct FileJournal {
     path: PathBuf,
     header: JournalHeader,
+    /// Permission bits of a new one.
+    mode: u32,
     /// `None` before the first part.
     file: Option<File>,
     next: u64,
@@ -70,8 +74,10 @@ impl FoundJournal {
     /// Reads the journal at a path, of a temporary file that is `there` bytes long, up to the first part that is damaged, or needs
     /// more. `None` if there is none, or its header is damaged.
     pub(super) fn read(path: &Path, there: u64) -> Option<Self> {
-        let options = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path);
-        let mut file = options.ok().filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()))?;
+        let (mut file, meta) = open_regular(path, File::options().read(true)).ok()??;
+        if !is_own(&meta) {
+            return None;
+        }
         let header = JournalHeader::decode(&frame(&mut file, MAX_HEADER_BYTES)?).ok()?;
         let mut found = Self { header, values: Vec::new(), length: 0, next: 0, end: DATA };
         loop {
@@ -91,17 +97,18 @@ impl FoundJournal {
 }
 
 impl FileJournal {
-    pub(super) fn new(path: PathBuf, header: JournalHeader) -> Self {
-        Self { path, header, file: None, next: 0, earlier: FreeRuns::default() }
+    pub(super) fn new(path: PathBuf, header: JournalHeader, mode: u32) -> Self {
+        Self { path, header, mode, file: None, next: 0, earlier: FreeRuns::default() }
     }
 
     /// Goes on behind what was found. Returns the journal, and where the room begins that the earlier try did not use.
     pub(super) fn behind(path: PathBuf, found: &FoundJournal) -> io::Result<(Self, u64)> {
-        let mut file = File::options().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(&path)?;
+        let opened = open_regular(&path, File::options().write(true))?.filter(|(_, meta)| is_own(meta));
+        let (mut file, _) = opened.ok_or(io::ErrorKind::NotFound)?;
         file.set_len(found.length)?;
         file.seek(SeekFrom::End(0))?;
         let (header, next) = (found.header.clone(), found.next);
-        Ok((Self { file: Some(file), next, ..Self::new(path, header) }, found.end))
+        Ok((Self { file: Some(file), next, ..Self::new(path, header, 0o600) }, found.end))
     }
 
     /// Whether there is something for the next try.
@@ -113,9 +120,8 @@ impl FileJournal {
         let place = Address { location: Location::File, offset: 0, length: end };
         let bytes = framed(&encode_part(&self.header.copy, self.next, &[place], entries));
         if self.file.is_none() {
-            let mut options = File::options();
-            let options = options.write(true).create(true).truncate(true).custom_flags(nix::libc::O_NOFOLLOW);
-            let mut file = options.open(&self.path)?;
+            // What had the name was removed; what has it now is another's.
+            let mut file = File::options().write(true).create_new(true).mode(self.mode).open(&self.path)?;
             file.write_all(&framed(&self.header.encode()))?;
             self.file = Some(file);
         }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
+use object_stores::open_regular;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::clock;
@@ -94,13 +95,13 @@ impl Temporary {
             LockPolicy::Off => unshared_name(real, target)?,
             _ => sibling(real, NEW),
         };
-        let file = match new_file(&path) {
+        let file = match new_file(&path, opts) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match sweep(&path, opts, target) {
-                Leftover::Swept => new_file(&path),
+                Leftover::Swept => new_file(&path, opts),
                 Leftover::InUse(e) => return Ok(Turn::Anothers(e)),
                 Leftover::Unknown => {
                     path = unshared_name(real, target)?;
-                    new_file(&path)
+                    new_file(&path, opts)
                 }
             },
             other => other,
@@ -133,11 +134,8 @@ impl Temporary {
     /// Locks the temporary file that a dead creator left for `real`, as it is. `None` if there is none, or nobody can tell.
     pub(super) fn take_over(real: &Path, opts: &Options, target: &str) -> Result<Option<Turn>> {
         let path = sibling(real, NEW);
-        let file = match open_left(&path) {
-            Ok(file) => Arc::new(file),
-            Err(_) => return Ok(None),
-        };
-        let Some(meta) = file.metadata().ok().filter(Metadata::is_file) else { return Ok(None) };
+        let Ok(Some(file)) = open_left(&path).map(|file| file.map(Arc::new)) else { return Ok(None) };
+        let Some(meta) = file.metadata().ok().filter(is_own) else { return Ok(None) };
         let left =
             Self { file, id: (meta.dev(), meta.ino()), path, options: Box::new(opts.clone()), stays: true };
         Ok(match Locks::writer(&left.file, opts.lock, Writers::One, target)? {
@@ -242,14 +240,20 @@ pub(super) fn is_unshared(name: &[u8]) -> bool {
     random.is_some_and(|random| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-fn new_file(path: &Path) -> io::Result<File> {
-    // With what open(2) is given for a new file; the umask takes its part.
-    File::options().read(true).write(true).create_new(true).mode(0o666).open(path)
+fn new_file(path: &Path, opts: &Options) -> io::Result<File> {
+    // The umask takes its part.
+    File::options().read(true).write(true).create_new(true).mode(opts.file_mode).open(path)
 }
 
-/// Opens what a creator left.
-fn open_left(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)
+/// Opens what a creator left; `None` if it is no regular file.
+fn open_left(path: &Path) -> io::Result<Option<File>> {
+    Ok(open_regular(path, OpenOptions::new().read(true).write(true))?.map(|(file, _)| file))
+}
+
+/// Whether a file is this user's, under this name alone: in a folder of several users, anybody can make a file of any name, or a
+/// link to one.
+pub(super) fn is_own(meta: &Metadata) -> bool {
+    meta.is_file() && meta.uid() == nix::unistd::geteuid().as_raw() && meta.nlink() == 1
 }
 
 /// What is the matter with a temporary file that is there.
@@ -274,9 +278,9 @@ pub(super) fn sweep_beside(path: &Path, opts: &Options, target: &str) {
 /// Removes a temporary file whose creator is dead.
 fn sweep(path: &Path, opts: &Options, target: &str) -> Leftover {
     let file = match open_left(path) {
-        Ok(file) => Arc::new(file),
+        Ok(Some(file)) => Arc::new(file),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Leftover::Swept,
-        Err(_) => return Leftover::Unknown,
+        _ => return Leftover::Unknown,
     };
     let Ok(meta) = file.metadata() else { return Leftover::Unknown };
     let locks = match Locks::writer(&file, opts.lock, Writers::One, target) {
