@@ -13,7 +13,7 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::selection::Unlimited;
 use crate::operations::dataset::{self, FileSelection, types_of};
-use crate::operations::virtual_dataset::short_source::{Clipped, clipped};
+use crate::operations::virtual_dataset::short_source::{Clipped, clipped, without};
 use crate::operations::virtual_dataset::sources::{Search, Source};
 use crate::transfer;
 use crate::transfer::buffers::buffer_of;
@@ -453,17 +453,7 @@ fn overlap(first: &(Vec<u64>, Vec<u64>), second: &(Vec<u64>, Vec<u64>)) -> bool 
 /// What of `points` elements no run covers.
 fn holes(mut covered: Vec<Run>, points: u64) -> Vec<Run> {
     covered.sort_unstable_by_key(|run| run.offset);
-    let (mut found, mut at) = (Vec::new(), 0);
-    for run in covered {
-        if run.offset > at {
-            found.push(Run { offset: at, count: run.offset - at });
-        }
-        at = at.max(run.offset + run.count);
-    }
-    if at < points {
-        found.push(Run { offset: at, count: points - at });
-    }
-    found
+    without(&[Run { offset: 0, count: points }], &covered)
 }
 
 #[cfg(test)]

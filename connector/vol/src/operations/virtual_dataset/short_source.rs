@@ -41,8 +41,8 @@ fn is_within(library: Library, selection: &Id, dims: &[u64]) -> Result<bool> {
     Ok(last.len() == dims.len() && last.iter().zip(dims).all(|(last, size)| last < size))
 }
 
-/// The elements of ascending runs that others, which lie within them, do not have.
-fn without(runs: &[Run], others: &[Run]) -> Vec<Run> {
+/// The elements of ascending runs that others do not have, which begin within them in ascending order.
+pub fn without(runs: &[Run], others: &[Run]) -> Vec<Run> {
     let mut left = Vec::new();
     let mut others = others.iter().peekable();
     for run in runs {
@@ -51,7 +51,7 @@ fn without(runs: &[Run], others: &[Run]) -> Vec<Run> {
             if other.offset > at {
                 left.push(Run { offset: at, count: other.offset - at });
             }
-            at = other.offset + other.count;
+            at = at.max(other.offset + other.count);
         }
         if at < end {
             left.push(Run { offset: at, count: end - at });
