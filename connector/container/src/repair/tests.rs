@@ -422,3 +422,29 @@ fn no_damaged_page_makes_it_give_up() {
     }
     assert!(lossy > 20, "{lossy}");
 }
+
+/// The slots lead to all that a container holds.
+#[test]
+fn a_damaged_head_costs_nothing_behind_the_signature() {
+    let from = file();
+    let blob = fill(&from);
+    let was = told(&from, &blob);
+    let Target::File(path) = &from.target else { panic!() };
+    let whole = std::fs::read(path).unwrap();
+    for at in [16, 20, 24, 28, 36, 44, 52, 60, 63] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        std::fs::write(path, damaged).unwrap();
+        let to = file();
+        let done = mend(&from, &to);
+        assert!(!done.is_whole(), "byte {at}");
+        assert_eq!(check(&to), 0);
+        assert!(told(&to, &blob) == was, "byte {at}");
+    }
+    let other = file();
+    let Target::File(path) = &other.target else { panic!() };
+    std::fs::write(path, &whole[..64]).unwrap();
+    let none =
+        repair(&other.target, &Options::default(), &file().target, &Options::default(), &mut |_, _| ());
+    assert!(none.is_err());
+}

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use object_stores::open_regular;
+
 use crate::checksum::unseal;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -300,6 +302,22 @@ pub(super) fn find(path: &Path, access: Access, target: &str) -> Result<OpenedFi
     Ok(OpenedFile { file, fixed, id: (meta.dev(), meta.ino()), is_writable })
 }
 
+/// The container's file at a path whose head is damaged as `e` says, behind the signature: the slots lead to what it holds. What the
+/// head said is guessed, so nothing may be written by it.
+fn find_damaged(path: &Path, e: Error) -> Result<OpenedFile> {
+    if !matches!(e.kind(), ErrorKind::Corrupt { .. }) {
+        return Err(e);
+    }
+    let Ok(Some((file, meta))) =
+        open_regular(&path.canonicalize().unwrap_or_default(), File::options().read(true))
+    else {
+        return Err(e);
+    };
+    let (id, base) = unchecked_head(&file, meta.len()).ok_or(e)?;
+    let fixed = Fixed { id, base, created: 0, edits: true, tags: true, sources: false };
+    Ok(OpenedFile { file: Arc::new(file), fixed, id: (meta.dev(), meta.ino()), is_writable: false })
+}
+
 /// Opens, or answers `None` to a writer when somebody else put another container there meanwhile.
 fn try_open(
     path: &Path,
@@ -308,7 +326,10 @@ fn try_open(
     target: &str,
     looked: Option<OpenedFile>,
 ) -> Result<Option<FileStorage>> {
-    let mut opened = looked.map_or_else(|| find(path, access, target), Ok)?;
+    let mut opened = match looked.map_or_else(|| find(path, access, target), Ok) {
+        Err(e) if opts.salvage && access == Access::ReadOnly => find_damaged(path, e)?,
+        found => found?,
+    };
     let (mut locks, mut clock) = (Locks::none(), None);
     if access == Access::ReadWrite {
         let raw = OsFile::new(opened.file.clone(), opened.fixed.base);
