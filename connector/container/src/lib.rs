@@ -16,6 +16,7 @@ mod dataset;
 pub mod encoded;
 mod entries;
 mod error;
+mod file_mode;
 mod filters;
 #[cfg(fuzzing)]
 pub mod fuzz;

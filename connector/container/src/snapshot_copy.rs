@@ -5,10 +5,10 @@ mod mover;
 
 pub use self::incremental::UpdatedCopy;
 use self::mover::Mover;
+use crate::file_mode::with_mode_of;
 use crate::repair::fill_user_block;
 use crate::{Access, Container, Error, ErrorKind, Options, Result, Target};
 use h5lake_ledger::{At, EarlierTry, Ledger, Origin, WholeCopy};
-use std::os::unix::fs::MetadataExt;
 
 /// What a copy did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,13 +51,6 @@ fn make(
         }
     };
     Ok((ledger, was_whole))
-}
-
-/// For a copy of a container in a file: who may not read that may not read its copy. The owner may go on with it.
-pub(crate) fn with_mode_of(source: &Target, options: h5lake_ledger::Options) -> h5lake_ledger::Options {
-    let Target::File(path) = source else { return options };
-    let Ok(meta) = path.metadata() else { return options };
-    h5lake_ledger::Options { file_mode: meta.mode() & 0o666 | 0o600, ..options }
 }
 
 fn open(target: &Target, access: Access, options: h5lake_ledger::Options) -> Result<Ledger> {

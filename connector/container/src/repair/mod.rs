@@ -16,8 +16,8 @@ mod left_out;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use crate::file_mode::with_mode_of;
 use crate::record::{ContainerRecord, HeaderRecord};
-use crate::snapshot_copy::with_mode_of;
 use crate::verify::{self, VerifyFinding, decoded};
 use crate::{Error, ErrorKind, Options, Result, Target, keys, registry};
 use bytes::Bytes;
