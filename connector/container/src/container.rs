@@ -27,7 +27,7 @@ use h5lake_ledger::locks::{Mutex, MutexGuard, RwLock};
 use h5lake_ledger::{Ledger, LockPolicy};
 use lru::LruCache;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// The version of the records of new containers. Later ones are refused; older ones stay as they are.
@@ -91,6 +91,10 @@ pub struct Container {
     pub(crate) lenders: Mutex<Vec<Weak<dyn CodecProvider>>>,
     /// What was lost when nobody could be told.
     untold: Mutex<Option<Error>>,
+    /// Counts up with each change.
+    changes: AtomicU64,
+    /// How far that was when a flush failed, which told its caller.
+    told_changes: AtomicU64,
     record: ContainerRecord,
     place: Mutex<Option<RegistryKey>>,
     /// This container, for those who have to hold it.
@@ -234,6 +238,7 @@ impl Container {
 
     pub(crate) fn check_writable(&self, what: &str) -> Result<()> {
         if self.writable {
+            self.changes.fetch_add(1, Ordering::Relaxed);
             // What a forked child changed would stay in its memory, and be lost with it.
             return Ok(self.ledger.check_opener()?);
         }
@@ -274,12 +279,19 @@ impl Drop for Container {
         if self.is_lost() {
             return;
         }
+        // What no flush has told is no reason to lose the rest.
+        if let Some(lost) = self.untold.get_mut().take() {
+            loss::tell(&lost.to_string());
+        }
+        let is_told = self.changes.load(Ordering::Relaxed) == self.told_changes.load(Ordering::Relaxed);
         if let Err(e) = self.flush_at_drop() {
             tracing::error!("{}: the last changes could not be committed: {e}", self.name);
-            loss::tell(&format!(
-                "what was changed in {} since its last commit is lost, because its last user ended and the commit failed: {e}",
-                self.name
-            ));
+            if !is_told {
+                let name = &self.name;
+                loss::tell(&format!(
+                    "what was changed in {name} since its last commit is lost: its last user ended, and the commit failed: {e}"
+                ));
+            }
         } else if self.writable
             && let Err(e) = self.compact_at_close()
         {

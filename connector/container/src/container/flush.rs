@@ -6,6 +6,7 @@ use crate::heap::HeapState;
 use crate::record::HeaderRecord;
 use crate::{Error, ErrorKind, Result};
 use h5lake_ledger::Ledger;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -65,6 +66,9 @@ impl Container {
         }
         let (begun, version) = (Instant::now(), self.ledger.version());
         let flushed = flush();
+        if flushed.is_err() {
+            self.told_changes.store(self.changes.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         self.tell_of_flush(begun, version, &flushed);
         flushed
     }

@@ -24,7 +24,7 @@ use lru::LruCache;
 use prost::Message;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 impl Container {
@@ -194,6 +194,8 @@ impl Container {
             joined: RwLock::default(),
             lenders: Mutex::default(),
             untold: Mutex::default(),
+            changes: AtomicU64::new(0),
+            told_changes: AtomicU64::new(u64::MAX),
             record,
             place: Mutex::new(None),
             me: OnceLock::new(),

@@ -1,7 +1,8 @@
 //! Containers that others replaced or deleted while they were written.
 
-use super::many::{apart, find, options, there};
+use super::many::{apart, chunked, find, open, options, part, there, writers};
 use super::*;
+use h5lake_ledger::locks::Mutex;
 
 fn new() -> FileCreation {
     FileCreation::default()
@@ -70,4 +71,32 @@ fn a_reader_whose_snapshot_was_reclaimed_is_opened_anew() {
     let again = place.open(Access::ReadOnly);
     again.dataset(find(&again, b"d")).unwrap().read(&Selection::All, &mut data).unwrap();
     assert!(data.iter().all(|b| *b == 2));
+}
+
+/// What the last user of a container left is committed as it goes, and told if it cannot be: once.
+#[test]
+fn what_nobody_was_told_of_is_told_at_the_end() {
+    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    crate::tell_losses_by(|text| TOLD.lock().push(text.to_owned()));
+    let told =
+        |p: &Place| TOLD.lock().extract_if(.., |text| text.contains(&registry::name(&p.target))).count();
+    let p = file();
+    let c = p.create();
+    group(&c, c.root(), b"kept", CreationOrder::default());
+    c.tell_later(Error::new(ErrorKind::Io, format!("{}: a chunk is lost", registry::name(&p.target))));
+    drop(c);
+    assert_eq!(told(&p), 1);
+    find(&p.open(Access::ReadOnly), b"kept");
+    for was_told in [false, true] {
+        let p = file();
+        let [a, b] = writers(&p, |c| drop(dataset(c, b"d", chunked(100, 50, false))));
+        for (c, value) in [(&a, 1), (&b, 2)] {
+            open(c, b"d").write(&part(10, 10), &[value; 40]).unwrap();
+        }
+        a.flush().unwrap();
+        // A conflict drops the batch: it is not met again.
+        assert!(!was_told || b.flush().is_err());
+        drop(b);
+        assert_eq!(told(&p), usize::from(!was_told));
+    }
 }
