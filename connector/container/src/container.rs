@@ -79,6 +79,13 @@ pub(crate) struct OpenObjects {
     pub(crate) corked: Mutex<HashSet<u64, IdHashes>>,
 }
 
+/// A mark of what a container shows: another one once anything was changed here, or another version is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edition {
+    changes: u64,
+    version: u64,
+}
+
 /// An opened container: what HDF5 calls a file. Opened once per process and shared.
 pub struct Container {
     pub(crate) ledger: Ledger,
@@ -172,6 +179,11 @@ impl Container {
     /// Whether other processes may have it open for writing, too.
     pub fn has_many_writers(&self) -> bool {
         self.ledger.is_one_of_many()
+    }
+
+    /// What is shown now.
+    pub fn edition(&self) -> Edition {
+        Edition { changes: self.changes.load(Ordering::Relaxed), version: self.ledger.version() }
     }
 
     /// Whether changes are allowed.

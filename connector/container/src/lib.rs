@@ -52,7 +52,7 @@ pub use branch::MergedBranch;
 pub use chunk::memory_budget::MemoryBudget;
 pub use chunk::number::{Number, NumberKind, NumberType, half};
 pub use commit_outcome::Recoverability;
-pub use container::Container;
+pub use container::{Container, Edition};
 pub use copy::{Convert, ConvertReferences, Elements, Resolve};
 pub use dataset::Dataset;
 pub use dataset::block_places::{BlockPlace, PiecePlace};

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use object_stores::deadline::{self, TimedOperation};
 
@@ -35,22 +34,11 @@ pub fn guard<T>(
 
 // What follows is no part of `guard` itself, of which each callback has a copy.
 
-/// Calls of libraries since the process began, the present one included. Calls within calls of ours do not count.
-static CALLS: AtomicU64 = AtomicU64::new(0);
-
-/// The number of the present call of a library, or of the last one.
-pub fn calls() -> u64 {
-    CALLS.load(Ordering::Relaxed)
-}
-
 #[inline(never)]
 fn begin(library: Option<Library>) -> (Option<usize>, TimedOperation) {
     unwrapping::forget();
     let operation = deadline::begin();
     let outer = caller::enter(library);
-    if outer.is_none() {
-        CALLS.fetch_add(1, Ordering::Relaxed);
-    }
     if let Some(library) = library {
         id::release_left(library);
     }

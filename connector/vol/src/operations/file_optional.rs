@@ -9,7 +9,6 @@ use h5lake_container::Target;
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
-use crate::hdf5::guard;
 use crate::hdf5::plist::ListClass;
 use crate::names;
 use crate::operations::object;
@@ -78,18 +77,18 @@ fn pointer_file(session: &Session) -> Result<std::io::Result<std::fs::File>> {
 }
 
 /// `H5Fget_file_image`: a native file of the same content. It is made when its size is asked for and handed out by the next
-/// call, so that both are of one image; if there was another call between, which may have changed something, it is made anew. Returns the size; `fill` gets the bytes if the caller has room for `room` of them.
+/// call, so that both are of one image; if anything changed between, it is made anew. Returns the size; `fill` gets the bytes if the caller has room for `room` of them.
 pub fn image(handle: &Handle, room: Option<usize>, fill: impl FnOnce(&[u8])) -> Result<usize> {
     let session = handle.session()?;
     let kept = session.image.lock().take();
-    let this_call = guard::calls();
+    let edition = session.container.edition();
     let image = match (kept, room) {
-        (Some((call, image)), Some(_)) if call + 1 == this_call => image,
+        (Some((of, image)), Some(_)) if of == edition => image,
         _ => native_image(&session)?,
     };
     let size = image.len();
     match room {
-        None => *session.image.lock() = Some((this_call, image)),
+        None => *session.image.lock() = Some((edition, image)),
         Some(room) if room < size => {
             return Err(Error::argument(format!(
                 "supplied buffer too small: {room} bytes, the image has {size}"

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use h5lake_container::{Access, CodecProvider, Container, ObjectId, Recoverability};
+use h5lake_container::{Access, CodecProvider, Container, Edition, ObjectId, Recoverability};
 use h5lake_ledger::locks::Mutex;
 
 use crate::background::Queue;
@@ -60,8 +60,8 @@ pub struct Session {
     /// A descriptor of the container's file, for an application that asked for one. PyTables reads its number as a
     /// `uintptr_t`, which finds zero after it in native files: hence the second one.
     pub descriptor: OnceLock<(std::fs::File, Box<[i32; 2]>)>,
-    /// What `H5Fget_file_image` has told the size of and not handed out yet, and in which call.
-    pub image: Mutex<Option<(u64, Vec<u8>)>>,
+    /// What `H5Fget_file_image` has told the size of and not handed out yet, and of which edition that is.
+    pub image: Mutex<Option<(Edition, Vec<u8>)>>,
     /// The files mounted on this one, and where it is mounted itself.
     pub mounts: Mounts,
     /// Links that were moved: names of open objects follow them.
