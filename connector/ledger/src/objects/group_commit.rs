@@ -86,9 +86,9 @@ impl ObjectStorage {
         let Some(mut queue) = lock(&self.queue).take() else {
             return Err(Error::invalid(&self.target, "no commit is queued"));
         };
-        self.with_writer(|w| w.check_staged_packs())?;
-        match self.wait_in(&mut queue) {
-            Ok(true) => self.taken_in(queue).map(|(commits, led)| GroupCommit::Joined { commits, led }),
+        // Whatever fails before it is known what became of it leaves it queued: its notes of room are with it.
+        match self.settle_in(&mut queue) {
+            Ok(true) => Ok(queue.into()),
             Ok(false) => {
                 let _garbage_at_worst = self.store.delete(&queue.key);
                 self.with_writer(|w| {
@@ -103,6 +103,16 @@ impl ObjectStorage {
                 Ok(GroupCommit::InDoubt(e))
             }
         }
+    }
+
+    /// Whether it was taken in, and what else was committed is known here; if not, nobody will take it in any more.
+    fn settle_in(&self, q: &mut Queue) -> Result<bool> {
+        self.with_writer(|w| w.check_staged_packs())?;
+        let is_in = self.wait_in(q)?;
+        if is_in {
+            self.take_in(q)?;
+        }
+        Ok(is_in)
     }
 
     /// Whether it was taken in; if not, others changed what it depends on, and nobody will take it in any more.
@@ -288,15 +298,12 @@ impl ObjectStorage {
         Ok(older)
     }
 
-    /// Learns what was committed up to the version that took the commit in.
-    fn taken_in(&self, q: Queue) -> Result<(RemoteCommits, bool)> {
-        let version = q.newest();
-        let (leads, fetched) = (q.leads, q.since.into_iter().map(|seen| seen.fetched).collect::<Vec<_>>());
-        self.with_writer(|w| w.joined(&fetched, leads))?;
-        lock(&self.seen).version = Some(version);
-        let records = fetched.into_iter().map(|fetched| fetched.record).collect();
-        let commits = RemoteCommits { version, records, ..RemoteCommits::default() };
-        Ok((commits, leads))
+    /// Learns what was committed up to the version that took the commit in. After a failure it is tried again.
+    fn take_in(&self, q: &Queue) -> Result<()> {
+        let records: Vec<_> = q.since.iter().map(|seen| &seen.fetched).collect();
+        self.with_writer(|w| w.joined(&records, q.leads))?;
+        lock(&self.seen).version = Some(q.newest());
+        Ok(())
     }
 }
 
@@ -318,6 +325,15 @@ fn is_open(c: &QueuedCommit, older: &HashMap<u64, SeenRecord>, since: &[SeenReco
     c.view <= newest
         && newest - c.view <= MAX_VERSIONS_BEHIND
         && (c.view + 1..=newest).all(|version| record(version).is_some_and(allows))
+}
+
+impl From<Queue> for GroupCommit {
+    /// What became of a commit that was taken in.
+    fn from(q: Queue) -> Self {
+        let (version, led) = (q.newest(), q.leads);
+        let records = q.since.into_iter().map(|seen| seen.fetched.record).collect();
+        Self::Joined { commits: RemoteCommits { version, records, ..RemoteCommits::default() }, led }
+    }
 }
 
 impl Queue {
@@ -393,11 +409,11 @@ impl ObjectWriter {
     }
 
     /// Takes in the records up to the one that has the queued commit.
-    fn joined(&mut self, records: &[FetchedRecord], leads: bool) -> Result<()> {
+    fn joined(&mut self, records: &[&FetchedRecord], leads: bool) -> Result<()> {
+        self.learn_refs(records)?;
         self.queued = None;
         self.wrote = true;
         self.forget_since();
-        self.apply(records)?;
         if leads && self.version.is_multiple_of(super::writer::COMMITS_PER_HEAD) {
             self.hint();
         }

@@ -35,6 +35,8 @@ struct Hooked {
     before_head_get: Mutex<Option<Hook>>,
     lose_record: Mutex<u32>,
     lose_head_get: Mutex<u32>,
+    /// Looks at packs that succeed before one fails.
+    lose_pack_look: Mutex<Option<u32>>,
     remote: bool,
 }
 
@@ -74,6 +76,12 @@ impl ObjectStore for Hooked {
     }
 
     fn head(&self, key: &Key) -> object_stores::Result<ObjectMeta> {
+        let mut left = self.lose_pack_look.lock();
+        if key.as_str().contains("/pack/") && left.is_some_and(|left| left == 0) {
+            *left = None;
+            return Err(object_stores::Error::new(object_stores::ErrorKind::Unavailable, Operation::Head));
+        }
+        *left = left.map(|left| left - u32::from(key.as_str().contains("/pack/")));
         self.inner.head(key)
     }
 
@@ -137,6 +145,7 @@ impl World {
             before_head_get: Mutex::default(),
             lose_record: Mutex::default(),
             lose_head_get: Mutex::default(),
+            lose_pack_look: Mutex::default(),
             remote,
         })
     }

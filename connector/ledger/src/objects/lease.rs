@@ -33,6 +33,9 @@ pub(super) const TERM: Duration = Duration::from_secs(60);
 /// It says so again after this.
 pub(super) const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 
+/// So often a lock object is created that others give back at that very moment.
+const MAX_CREATES: u32 = 3;
+
 /// The leases that live handles of this process hold: one of this process that is not here belongs to a handle that died
 /// without returning it.
 static LIVE: LazyLock<Mutex<HashSet<[u8; 16]>>> = LazyLock::new(Mutex::default);
@@ -218,6 +221,19 @@ impl Lease {
         lock(&self.held).renew_if_due()
     }
 
+    /// Before a head that no condition guards: renews the lease if it runs out, and fails if it is another's. Tells how long nobody
+    /// else can take it from now on; `None` where the store refuses a head that comes late.
+    pub(crate) fn check_unguarded(&self) -> Result<Option<Duration>> {
+        let mut held = lock(&self.held);
+        if held.store.honours(Condition::Update) {
+            return Ok(None);
+        }
+        held.renew_if_due()?;
+        let left = TERM.saturating_sub(held.age());
+        held.check_unguarded()?;
+        Ok(Some(left))
+    }
+
     /// Gives the lease back, when all that the writer staged has arrived. It is renewed until then.
     pub(crate) fn release(self) -> Result<()> {
         let (store, target) = {
@@ -289,19 +305,24 @@ impl HeldLease {
 
     fn put_first(&mut self, names: &Names, purpose: Purpose) -> Result<()> {
         let mut bytes = self.note.encode();
+        let mut found = None;
         if self.store.honours(Condition::Create) {
-            let payload = PutPayload::from(bytes.clone());
-            match self.store.put(&self.key, payload, PutMode::Create) {
-                Ok(r) => {
-                    self.etag = r.etag;
+            for _ in 0..MAX_CREATES {
+                if self.create(&bytes)? {
                     return Ok(());
                 }
-                Err(e) if e.kind() == object_stores::ErrorKind::AlreadyExists => (),
-                Err(e) => return Err(store_error(&self.target, &e)),
+                found = self.look()?;
+                if found.is_some() {
+                    break;
+                }
+                // It was given back meanwhile: who creates it next has it, and nobody else.
             }
+            if found.is_none() {
+                return Err(Error::new(&self.target, ErrorKind::Locked { holder: None }));
+            }
+        } else {
+            found = self.look()?;
         }
-        let found = self.store.get_whole_opt(&self.key, MAX_LOCK_OBJECT_BYTES);
-        let found = found.map_err(|e| store_error(&self.target, &e))?;
         let mut old = None;
         if let Some(found) = found {
             // A repeated put may have met its own effect.
@@ -328,6 +349,24 @@ impl HeldLease {
         Ok(())
     }
 
+    /// Creates the lock object; false if there is one.
+    fn create(&mut self, bytes: &[u8]) -> Result<bool> {
+        let payload = PutPayload::copy_from(bytes);
+        match self.store.put(&self.key, payload, PutMode::Create) {
+            Ok(r) => {
+                self.etag = r.etag;
+                Ok(true)
+            }
+            Err(e) if e.kind() == object_stores::ErrorKind::AlreadyExists => Ok(false),
+            Err(e) => Err(store_error(&self.target, &e)),
+        }
+    }
+
+    fn look(&self) -> Result<Option<GetResult>> {
+        let found = self.store.get_whole_opt(&self.key, MAX_LOCK_OBJECT_BYTES);
+        found.map_err(|e| store_error(&self.target, &e))
+    }
+
     /// How long ago it was put, by the clock that says more.
     fn age(&self) -> Duration {
         let (since, then) = self.renewed;
@@ -344,7 +383,7 @@ impl HeldLease {
         }
         let now = (Instant::now(), seconds());
         let note = Note { until: now.1 + TERM.as_secs(), ..self.note.clone() };
-        let mut put = put_over(self.store.as_ref(), &self.key, note.encode(), self.etag.as_ref());
+        let mut put = self.put_over_own(note.encode().into())?;
         let changed = |e: &object_stores::Error| e.kind() == object_stores::ErrorKind::PreconditionFailed;
         if put.as_ref().is_err_and(changed) && self.is_ours()? {
             put = put_over(self.store.as_ref(), &self.key, note.encode(), self.etag.as_ref());
@@ -354,13 +393,24 @@ impl HeldLease {
         Ok(())
     }
 
+    /// Puts the lock object over what this lease put. Where the store does not refuse one that comes late, it looks before: somebody
+    /// else may have taken the lease of a process that slept.
+    fn put_over_own(&mut self, bytes: Bytes) -> Result<object_stores::Result<Option<Etag>>> {
+        self.check_unguarded()?;
+        Ok(put_over(self.store.as_ref(), &self.key, bytes, self.etag.as_ref()))
+    }
+
+    /// Where no condition guards what is put, the lock alone keeps two writers apart. Fails if it is not this one's any more.
+    fn check_unguarded(&mut self) -> Result<()> {
+        match self.store.honours(Condition::Update) || self.is_ours()? {
+            true => Ok(()),
+            false => Err(Error::new(&self.target, ErrorKind::Conflict)),
+        }
+    }
+
     /// Whether the lease that is there is this one: an earlier renewal may have arrived and seemed to have failed.
     fn is_ours(&mut self) -> Result<bool> {
-        let found = self
-            .store
-            .get_whole_opt(&self.key, MAX_LOCK_OBJECT_BYTES)
-            .map_err(|e| store_error(&self.target, &e))?;
-        let Some(found) = found else { return Ok(false) };
+        let Some(found) = self.look()? else { return Ok(false) };
         let is_ours = Note::decode(&found.bytes).is_ok_and(|note| note.nonce == self.note.nonce);
         if is_ours {
             self.etag = found.meta.etag;
@@ -371,7 +421,7 @@ impl HeldLease {
     fn forget_rests(&mut self) -> Result<()> {
         let note = Note { rests: rest::own(self.store.as_ref()), ..self.note.clone() };
         if note != self.note {
-            let put = put_over(self.store.as_ref(), &self.key, note.encode(), self.etag.as_ref());
+            let put = self.put_over_own(note.encode().into())?;
             self.etag = put.map_err(|e| store_error(&self.target, &e))?;
             (self.note, self.before) = (note, None);
         }
@@ -393,7 +443,7 @@ impl HeldLease {
     fn put_back(&mut self) -> Result<()> {
         let Some(before) = self.before.clone() else { return self.release() };
         self.released = true;
-        let put = put_over(self.store.as_ref(), &self.key, before, self.etag.as_ref());
+        let put = self.put_over_own(before)?;
         put.map(drop).map_err(|e| store_error(&self.target, &e))
     }
 

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use object_stores::staged::Role;
-use object_stores::{Condition, Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{
+    Condition, Etag, GetResult, Key, ObjectStore, ObjectStoreExt, Operation, PutMode, PutPayload,
+};
 
 use crate::address::{Location, PageRef};
 use crate::checksum::{seal, unseal};
@@ -313,9 +315,27 @@ pub(crate) fn put_or_find(
         // The answer to a try that had its effect may have been lost, and a repetition then finds the etag changed.
         Err(e) => match store.get_whole_opt(key, bytes.len() as u64) {
             Ok(Some(g)) if g.bytes == bytes => Ok(g.meta.etag),
+            // It is longer than ours.
+            Err(look) if look.kind() == object_stores::ErrorKind::Corrupt => Err(e),
+            Err(look) if !e.kind().is_ambiguous() => Err(unseen(store, key, &e, &look)),
             _ => Err(e),
         },
     }
+}
+
+/// The error of a put that was refused, perhaps because of its own earlier try: nobody could look.
+fn unseen(
+    store: &dyn ObjectStore,
+    key: &Key,
+    refused: &object_stores::Error,
+    look: &object_stores::Error,
+) -> object_stores::Error {
+    object_stores::Error::new(object_stores::ErrorKind::Unavailable, Operation::Put)
+        .at(key)
+        .in_store(store.name())
+        .because(format!(
+            "{refused}; an earlier try may have taken effect, and what is there cannot be read: {look}"
+        ))
 }
 
 #[cfg(test)]

@@ -276,7 +276,7 @@ impl super::writer::ObjectWriter {
         self.learn_refs(&records.iter().collect::<Vec<_>>())
     }
 
-    fn learn_refs(&mut self, records: &[&FetchedRecord]) -> Result<()> {
+    pub(super) fn learn_refs(&mut self, records: &[&FetchedRecord]) -> Result<()> {
         records.iter().try_for_each(|logged| self.take_note(logged))
     }
 }

@@ -480,7 +480,8 @@ impl ObjectWriter {
     }
 
     fn commit_once(&mut self, version: u64, entries: &dyn Entries) -> Result<Commit> {
-        if self.is_pending() {
+        // What a queued commit says of room is not in the notes that this one would take along.
+        if self.is_pending() || self.queued.is_some() {
             return Err(Error::invalid(&self.target, "a commit is pending; settle it first"));
         }
         let since = Moment::now();

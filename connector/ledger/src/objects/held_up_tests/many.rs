@@ -104,3 +104,26 @@ fn who_has_not_flushed_for_days_is_told_that_a_vacuum_took_what_it_put() {
     assert!(matches!(e.kind(), ErrorKind::Broken { why } if why.contains("vacuum")), "{e}");
     assert_eq!(w.value(b"slow"), None);
 }
+
+/// What a queued commit says of room stays with it, whatever fails while it waits: a vacuum deletes packs that no version tells of.
+#[test]
+fn a_commit_that_could_not_be_settled_in_a_group_keeps_its_room() {
+    let w = World::new();
+    let slow = w.writer(3600);
+    let payload = slow.write_payload(&vec![7; 300_000]).unwrap();
+    let mut value = Vec::new();
+    payload.encode(&mut value);
+    slow.send_payloads().unwrap();
+    slow.put(b"slow", value).unwrap();
+    wrong::BY.set(13 * HOUR);
+    // The first look is before the commit is queued.
+    *w.hooked.lose_pack_look.lock() = Some(1);
+    let e = slow.commit_in_group(&[], &|_| false).unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::Store { .. }), "{e}");
+    assert_eq!(*w.hooked.lose_pack_look.lock(), None);
+    slow.commit().unwrap();
+    assert!(w.value(b"slow").is_some());
+    commits(&slow, 1);
+    let l = Ledger::open_objects(w.store.clone(), KEY, Access::ReadWrite, alone(3600)).unwrap();
+    l.storage().free_payload(&payload.place()).expect("its room is known");
+}

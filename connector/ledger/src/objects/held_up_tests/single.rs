@@ -1,7 +1,16 @@
 //! Single writers, beside many and beside each other.
 
+use object_stores::FaultStore;
+
 use super::*;
 use crate::extent::Extent;
+
+fn commits_to(l: &Ledger, times: u64) -> Result<()> {
+    (0..times).try_for_each(|n| {
+        l.put(b"slow", format!("{n}"))?;
+        l.commit().map(drop)
+    })
+}
 
 #[test]
 fn a_single_writer_keeps_the_records_of_many() {
@@ -59,6 +68,40 @@ fn a_commit_of_a_single_writer_that_is_held_up_is_there_or_told() {
     let l = Ledger::open_objects(w.store.clone(), key, Access::ReadOnly, Options::default()).unwrap();
     assert!(done.is_err() || l.get(b"slow").unwrap().is_some());
     assert!(done.is_err());
+}
+
+/// Where the store refuses no head that comes late, a writer that slept past its lease looks before it puts one: over a newer base,
+/// behind which records are gone, an older one would lead nowhere.
+#[test]
+fn a_writer_that_slept_puts_no_head_over_anothers_in_a_store_without_conditions() {
+    type End = fn(Ledger) -> Result<()>;
+    let ends: [End; 3] = [
+        Ledger::close,
+        |l| {
+            commits_to(&l, 100)?;
+            l.close()
+        },
+        |l| l.vacuum().map(drop),
+    ];
+    for (n, end) in ends.into_iter().enumerate() {
+        let memory = Arc::new(MemoryStore::new());
+        let store = Arc::new(FaultStore::new(memory).without_create().without_update());
+        let one = || Options { writers: Writers::One, ..options(0) };
+        let slow = Ledger::create_objects(store.clone(), KEY, Replace::Fail, one()).unwrap();
+        commits(&slow, 3);
+        // As if the lease had ended.
+        let found = crate::objects::open::lock_holder(store.as_ref(), KEY).unwrap().unwrap();
+        crate::objects::open::break_lock(store.as_ref(), KEY, &found).unwrap();
+        let other = Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, one()).unwrap();
+        commit_and_reclaim(&other);
+        let version = other.version();
+        let told = end(slow);
+        assert_eq!(told.is_err(), n > 0, "{n}: {told:?}");
+        commits(&other, 20);
+        other.close().unwrap();
+        let l = Ledger::open_objects(store, KEY, Access::ReadOnly, Options::default()).unwrap();
+        assert_eq!((l.version(), l.get(b"other").unwrap().unwrap()), (version + 20, "19".into()), "{n}");
+    }
 }
 
 /// Made by a single writer, which is the default, then opened by many.

@@ -25,7 +25,7 @@ const MAX_RENEWAL: Duration = Duration::from_secs((TERM.as_secs() - RENEW_INTERV
 
 type WeakLease = Weak<Mutex<HeldLease>>;
 
-/// A lease, and its store by name.
+/// A lease, and its store: by what its objects are called among all, since endpoints have buckets of the same name.
 struct Kept {
     store: String,
     lease: WeakLease,
@@ -39,7 +39,7 @@ static KEEPER: Mutex<Option<(u32, Sender<Kept>)>> = Mutex::new(None);
 
 /// Has a lease renewed until it is dropped. Where no thread can be had, commits alone renew it.
 pub(super) fn keep(held: &Arc<Mutex<HeldLease>>) {
-    let kept = Kept { store: lock(held).store.name(), lease: Arc::downgrade(held) };
+    let kept = Kept { store: lock(held).store.place_of(""), lease: Arc::downgrade(held) };
     let mut keeper = lock(&KEEPER);
     let kept = match &*keeper {
         Some((owner, thread)) if *owner == process::id() => match thread.send(kept) {

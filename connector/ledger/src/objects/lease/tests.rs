@@ -84,7 +84,13 @@ fn the_stores_clock_decides() {
 /// Who slept past its lease finds out before it commits that somebody else has taken it.
 #[test]
 fn a_lost_lease_is_noticed_when_it_is_renewed() {
-    let (store, names) = (memory(), names());
+    let unguarded = object_stores::FaultStore::new(memory()).without_create().without_update();
+    is_noticed_when_it_is_renewed(memory());
+    is_noticed_when_it_is_renewed(Arc::new(unguarded));
+}
+
+fn is_noticed_when_it_is_renewed(store: Arc<dyn ObjectStore>) {
+    let names = names();
     let key = names.key("lock", "x").unwrap();
     let take = || Lease::take(&store, &names, "x");
     let mut first = take().unwrap();
@@ -109,6 +115,28 @@ fn a_lost_lease_is_noticed_when_it_is_renewed() {
     assert!(lock(&third.held).age() < RENEW_INTERVAL);
     third.release().unwrap();
     assert!(store.get_opt(&key, None).unwrap().is_none());
+}
+
+/// Who is refused and then finds the lease given back creates it, and does not put it over another's who did the same.
+#[test]
+fn a_lease_that_is_given_back_meanwhile_is_created() {
+    for (times, is_taken) in [(1, true), (u64::MAX, false)] {
+        let faulty = object_stores::FaultStore::new(memory());
+        faulty.inject(object_stores::Rule {
+            select: object_stores::Select::Mutating,
+            skip: 0,
+            times,
+            fault: object_stores::Fault::Fail(
+                object_stores::Timing::Before,
+                object_stores::ErrorKind::AlreadyExists,
+            ),
+        });
+        let store: Arc<dyn ObjectStore> = Arc::new(faulty);
+        match Lease::take(&store, &names(), "x") {
+            Ok(_) => assert!(is_taken),
+            Err(e) => assert!(!is_taken && matches!(e.kind(), ErrorKind::Locked { holder: None }), "{e}"),
+        }
+    }
 }
 
 /// A renewal whose answer was lost is no other writer's lease.

@@ -1,5 +1,6 @@
 //! The heads that a writer puts: its container's first, its fence, hints on the way, and the one that it leaves.
 
+use object_stores::deadline::{self, TimedOperation};
 use object_stores::{Condition, StagedStore};
 
 use super::ObjectWriter;
@@ -148,6 +149,7 @@ impl ObjectWriter {
 
     pub(in crate::objects) fn put_head(&mut self, head: Head) -> Result<()> {
         let mut head = head.fenced_by(self.manifest.fencing_token);
+        let _in_time = self.check_unguarded()?;
         let mut put =
             put_over(self.store.as_ref(), &self.names.head, head.encode(), self.manifest.etag.as_ref());
         let changed = |e: &object_stores::Error| e.kind() == object_stores::ErrorKind::PreconditionFailed;
@@ -161,6 +163,21 @@ impl ObjectWriter {
         Ok(())
     }
 
+    /// Before a head is put over the one that is known. Where the store does not refuse one that comes late, this looks at the lock
+    /// and at the head: a writer that was held up would otherwise put an old base over a newer one, behind which records are gone.
+    /// What is put then has to arrive before anybody else can take the lease.
+    fn check_unguarded(&mut self) -> Result<Option<TimedOperation>> {
+        if self.shared || self.store.capabilities().near || self.store.honours(Condition::Update) {
+            return Ok(None);
+        }
+        let left = self.lease.as_ref().map(Lease::check_unguarded).transpose()?.flatten();
+        // The first head of a container has nothing before it.
+        if self.manifest.first.is_none() && !self.may_replace()? {
+            return Err(Error::new(&self.target, ErrorKind::Conflict));
+        }
+        Ok(left.map(deadline::begin_within))
+    }
+
     /// Whether the head that is there, and not the one that was expected, may be replaced all the same. Before a fence that is
     /// a hint of the writer before, which came late. After it, it is an own head whose put seemed to have failed: nobody else
     /// has fenced the container since.
@@ -170,7 +187,11 @@ impl ObjectWriter {
             let what = |head: &Head| (head.tagged, head.lost, head.table);
             let before = what(&self.manifest.head);
             // Over what others said of room meanwhile, nothing is put that was found out before.
-            return Ok(self.check_head().is_ok() && (!self.shared || what(&self.manifest.head) == before));
+            return match self.check_head() {
+                Err(e) if matches!(e.kind(), ErrorKind::Conflict) => Ok(false),
+                Err(e) => Err(e),
+                Ok(()) => Ok(!self.shared || what(&self.manifest.head) == before),
+            };
         }
         let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
         let Some((bytes, etag)) = there else { return Ok(false) };
@@ -201,21 +222,21 @@ impl ObjectWriter {
             return self.lease.take().map_or(Ok(()), Lease::leave);
         }
         let is_staged = stage.is_some();
-        let lease = self.lease.take();
-        if !closes && !hints {
-            return lease.map_or(Ok(()), Lease::release);
+        // A head that comes late is refused if the next writer has put one: then both need not follow upon each other. One that
+        // is staged, or that nothing refuses, comes before the lease is given back.
+        if !closes || is_staged {
+            match (closes, hints) {
+                (true, _) => self.put_closed(),
+                (false, true) => self.hint(),
+                (false, false) => (),
+            }
+            return self.lease.take().map_or(Ok(()), Lease::release);
         }
-        let mut last = || if closes { self.put_closed() } else { self.hint() };
-        let Some(lease) = lease else {
-            last();
+        let Some(lease) = self.lease.take() else {
+            self.put_closed();
             return Ok(());
         };
-        // A head that comes late is refused if the next writer has put one: then both need not follow upon each other. One that
-        // is staged comes before the lease is given back.
-        if !closes || is_staged {
-            last();
-            return lease.release();
-        }
+        let last = || self.put_closed();
         std::thread::scope(|s| {
             let hinting = std::thread::Builder::new().spawn_scoped(s, last);
             let released = lease.release();
