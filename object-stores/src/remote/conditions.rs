@@ -193,6 +193,12 @@ impl Probed {
         };
         let answer = answer.map_err(|e| Failure::of(&e, &bucket.bucket))?;
         let verdict = answer.verdict(&bucket.bucket)?;
+        if let Some(why) = verdict.why_not() {
+            tracing::warn!(
+                bucket = %bucket.bucket,
+                "If-Match is not used: {why}; the lock object alone keeps a second writer away"
+            );
+        }
         Ok(*self.updates.get_or_init(|| verdict))
     }
 }

@@ -6,6 +6,7 @@
 //! | beside the first round a damaged payload | it is refused for that | compares checksums ([`integrity`](super::integrity)) |
 //! | an update from an etag that no version has, and beside it [`RACERS`] racing updates from the right one | only one of the race wins | honours `If-Match` |
 //! | where none of these wins, the same with etags without quotes | only one of the race wins | compares etags without their quotes (Ceph's gateway, RFC 9110 section 13.1.1 has quotes) |
+//! | where none of these wins, a look at what lies there: an answer to the winner may have been lost | | |
 //! | deletes | | |
 //!
 //! A first sign that a condition is not kept ends its part. Nobody waits for the updates and deletes who only creates.
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, future, stream};
-use object_store::{PutMode, PutOptions, UpdateVersion};
+use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
 
 use super::asking::limited;
 use super::failure::Failure;
@@ -199,6 +200,8 @@ fn race_creates(
 pub(super) struct UpdateRace {
     wrong: StoreResult<()>,
     right: Vec<StoreResult<()>>,
+    /// Nobody was told that it won, but the object holds what one of them put: the answer to that one was lost.
+    won_unseen: bool,
 }
 
 impl UpdateRace {
@@ -208,13 +211,16 @@ impl UpdateRace {
         match told(self.wrong) {
             Ok(()) => Ok(Verdict::Ignored),
             Err(f) if f.kind == ErrorKind::Unsupported => Ok(Verdict::Refused),
-            Err(f) if is_refused(&f) => Verdict::of_race(&right),
+            Err(f) if is_refused(&f) => match Verdict::of_race(&right)? {
+                Verdict::NeverTrue if self.won_unseen => Ok(Verdict::Honoured),
+                told => Ok(told),
+            },
             Err(f) => Err(f),
         }
     }
 
     fn has_winner(&self) -> bool {
-        self.right.iter().any(Result::is_ok)
+        self.won_unseen || self.right.iter().any(Result::is_ok)
     }
 }
 
@@ -258,12 +264,12 @@ pub(super) async fn ask_updates(
         None => version(&client, raced).await?,
     };
     // There may be no such object: then the wrong update would be refused for that.
-    let quoted = race_updates(&client, raced, other, format!("\"{}\"", bare(&etag)), "\"").await;
+    let quoted = race_updates(&client, raced, other, format!("\"{}\"", bare(&etag)), "\"").await?;
     if quoted.has_winner() {
         return Ok(UpdateAnswer { quoted, unquoted: None });
     }
     let etag = version(&client, raced).await?;
-    let unquoted = race_updates(&client, raced, other, bare(&etag).to_owned(), "").await;
+    let unquoted = race_updates(&client, raced, other, bare(&etag).to_owned(), "").await?;
     Ok(UpdateAnswer { quoted, unquoted: Some(unquoted) })
 }
 
@@ -278,15 +284,31 @@ async fn version(client: &Client, at: &Path) -> StoreResult<String> {
     Ok(etag.unwrap_or_default())
 }
 
-async fn race_updates(client: &Client, raced: &Path, other: &Path, etag: String, quote: &str) -> UpdateRace {
+/// What the updates put, by their number.
+fn replacement(n: usize) -> String {
+    format!("probe {n} of a conditional replacement")
+}
+
+async fn race_updates(
+    client: &Client,
+    raced: &Path,
+    other: &Path,
+    etag: String,
+    quote: &str,
+) -> StoreResult<UpdateRace> {
     let update = |at, etag: String, n: usize| async move {
         let mode = PutMode::Update(UpdateVersion { e_tag: Some(etag), version: None });
-        put(client, at, mode, format!("probe {n} of a conditional replacement")).await.map(drop)
+        put(client, at, mode, replacement(n)).await.map(drop)
     };
     let wrong = update(other, format!("{quote}{NO_VERSION}{quote}"), 0);
     let right = future::join_all((1..=RACERS).map(|n| update(raced, etag.clone(), n)));
     let (wrong, right) = future::join(wrong, right).await;
-    UpdateRace { wrong, right }
+    // A client that repeats a put whose answer was lost is refused for what the first one did.
+    let won_unseen = right.iter().all(Result::is_err) && {
+        let there = client.objects.get(raced).await?.bytes().await?;
+        (1..=RACERS).any(|n| there == replacement(n))
+    };
+    Ok(UpdateRace { wrong, right, won_unseen })
 }
 
 /// The same with objects of its own: the answer to the first probe was lost.

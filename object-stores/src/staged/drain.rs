@@ -125,7 +125,13 @@ fn perform(queue: &Queue, queued: &Queued) -> Result<Option<Etag>> {
         }
         Action::Put { key, guard, content, over, .. } => {
             let bytes = content_of(queue, queued.number, *content)?;
-            put(queue, key, bytes, guard, *over)
+            match put(queue, key, bytes, guard, *over)? {
+                Put::Done(etag) => Ok(etag),
+                Put::Refused if *guard != Guard::Absent && was_followed(queue, key, queued.number)? => {
+                    Ok(None)
+                }
+                Put::Refused => Err(taken(queue, key)),
+            }
         }
     }
 }
@@ -145,7 +151,14 @@ fn damaged(queue: &Queue, e: std::io::Error) -> Error {
         .because(format!("the stage's own file: {e}"))
 }
 
-fn put(queue: &Queue, key: &Key, bytes: Bytes, guard: &Guard, over: Option<Content>) -> Result<Option<Etag>> {
+/// What became of a put with a guard.
+enum Put {
+    Done(Option<Etag>),
+    /// The key holds something else than what the operation may replace.
+    Refused,
+}
+
+fn put(queue: &Queue, key: &Key, bytes: Bytes, guard: &Guard, over: Option<Content>) -> Result<Put> {
     let mode = match guard {
         Guard::Any => PutMode::Overwrite,
         Guard::Absent if queue.inner.honours(Condition::Create) => PutMode::Create,
@@ -160,40 +173,50 @@ fn put(queue: &Queue, key: &Key, bytes: Bytes, guard: &Guard, over: Option<Conte
         }
     };
     match queue.inner.put(key, PutPayload::from(bytes.clone()), mode) {
-        Ok(done) => Ok(done.etag),
+        Ok(done) => Ok(Put::Done(done.etag)),
         Err(e) if matches!(e.kind(), ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed) => {
-            match find(queue, key, bytes.len())? {
+            Ok(match find(queue, key, bytes.len())? {
                 // Its own put, whose answer was lost.
-                Some((found, etag)) if found == bytes => Ok(etag),
-                _ => Err(taken(queue, key)),
-            }
+                Some((found, etag)) if found.as_ref() == Some(&bytes) => Put::Done(etag),
+                _ => Put::Refused,
+            })
         }
         Err(e) => Err(e),
     }
 }
 
+/// Whether the key holds what a later operation of this queue put there: then all before it had arrived, too,
+/// and the process died before it could note that.
+fn was_followed(queue: &Queue, key: &Key, number: u64) -> Result<bool> {
+    let later: Vec<Content> = queue.state.lock().later_puts(key, number).collect();
+    let Some(most) = later.iter().map(|content| content.length).max() else { return Ok(false) };
+    let found = find(queue, key, most as usize)?;
+    let found = found.and_then(|(found, _)| found);
+    Ok(found.is_some_and(|found| later.contains(&Content::of(&found))))
+}
+
 /// Puts an object after a look at what is there: nothing, or what is known. For a store without the condition, and for an etag
 /// that only a process knew which has died. A lock keeps others from the time between.
-fn put_if(queue: &Queue, key: &Key, bytes: Bytes, over: Option<Content>) -> Result<Option<Etag>> {
+fn put_if(queue: &Queue, key: &Key, bytes: Bytes, over: Option<Content>) -> Result<Put> {
     let most = bytes.len().max(over.map_or(0, |over| over.length as usize));
     let found = find(queue, key, most)?;
     let mode = match (found, over) {
-        (Some((found, etag)), _) if found == bytes => return Ok(etag),
+        (Some((Some(found), etag)), _) if found == bytes => return Ok(Put::Done(etag)),
         (None, None) => PutMode::Overwrite,
-        (Some((found, etag)), Some(over)) if Content::of(&found) == over => match etag {
+        (Some((Some(found), etag)), Some(over)) if Content::of(&found) == over => match etag {
             Some(etag) if queue.inner.honours(Condition::Update) => PutMode::Update(etag),
             _ => PutMode::Overwrite,
         },
-        _ => return Err(taken(queue, key)),
+        _ => return Ok(Put::Refused),
     };
-    queue.inner.put(key, PutPayload::from(bytes), mode).map(|done| done.etag)
+    queue.inner.put(key, PutPayload::from(bytes), mode).map(|done| Put::Done(done.etag))
 }
 
-/// An object that may be ours: no longer than `most`.
-fn find(queue: &Queue, key: &Key, most: usize) -> Result<Option<(Bytes, Option<Etag>)>> {
+/// What lies under a key, and its etag. It may be ours if it is no longer than `most`; of a longer one the bytes are not shown.
+fn find(queue: &Queue, key: &Key, most: usize) -> Result<Option<(Option<Bytes>, Option<Etag>)>> {
     match queue.inner.get_whole_opt(key, most as u64) {
-        Ok(found) => Ok(found.map(|found| (found.bytes, found.meta.etag))),
-        Err(e) if e.kind() == ErrorKind::Corrupt => Err(taken(queue, key)),
+        Ok(found) => Ok(found.map(|found| (Some(found.bytes), found.meta.etag))),
+        Err(e) if e.kind() == ErrorKind::Corrupt => Ok(Some((None, None))),
         Err(e) => Err(e),
     }
 }

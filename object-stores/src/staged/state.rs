@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::operation::{Action, Guard, Queued};
+use super::operation::{Action, Content, Guard, Queued};
 use crate::{Etag, Key};
 
 /// Translations of etags that are kept: of so many keys.
@@ -116,6 +116,16 @@ impl State {
     /// The operations that have not arrived.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Queued> {
         self.entries.iter().filter(|entry| !entry.has_arrived).map(|entry| &*entry.queued)
+    }
+
+    /// What later operations than `number` put under a key.
+    pub(super) fn later_puts<'a>(&'a self, key: &'a Key, number: u64) -> impl Iterator<Item = Content> + 'a {
+        let later =
+            self.entries.iter().map(|entry| &entry.queued).filter(move |queued| queued.number > number);
+        later.filter_map(move |queued| match &queued.action {
+            Action::Put { key: at, content, .. } if at == key => Some(*content),
+            _ => None,
+        })
     }
 
     pub(super) fn push(&mut self, queued: Arc<Queued>) {

@@ -1,7 +1,7 @@
 //! What goes through a stage, and what becomes of it when something fails.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,13 @@ impl Gate {
         Gate { faults, memory, store, trace, dir: tempfile::tempdir().unwrap() }
     }
 
+    /// The same in front of a store that honours no condition.
+    fn without_conditions() -> Self {
+        let gate = Self::new();
+        let store = Arc::new(gate.faults.clone().without_create().without_update());
+        Gate { store, ..gate }
+    }
+
     fn shut(self) -> Self {
         let fault = Fault::Fail(Timing::Before, ErrorKind::Unavailable);
         self.faults.inject(Rule { select: Select::Mutating, skip: 0, times: u64::MAX, fault });
@@ -96,12 +103,17 @@ fn die(store: StagedStore) -> PathBuf {
     let path = store.queue.folder.path().to_owned();
     store.queue.end();
     drop(store);
+    await_end(&path);
+    path
+}
+
+/// Waits until no thread has a hand on a stage.
+fn await_end(path: &Path) {
     let until = Instant::now() + Duration::from_secs(10);
-    while folder::is_ours(&path) {
+    while folder::is_ours(path) {
         assert!(Instant::now() < until, "a thread of the stage does not end");
         std::thread::sleep(Duration::from_millis(2));
     }
-    path
 }
 
 fn put(store: &dyn ObjectStore, at: &str, text: &str, mode: PutMode) -> Result<Option<Etag>> {

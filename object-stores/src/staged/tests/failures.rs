@@ -4,14 +4,22 @@ use super::*;
 
 /// Puts what a small container would, and answers with the number of changes.
 fn work(store: &StagedStore) -> Result<u32> {
-    let mut etag = put(store, "head/x", "0", PutMode::Create)?.unwrap();
+    let etag = put(store, "head/x", "0", PutMode::Create)?.unwrap();
+    commit(store, Some(etag))?;
+    Ok(11)
+}
+
+/// What follows the first head, which has an etag where the store takes one for a condition.
+fn commit(store: &StagedStore, mut etag: Option<Etag>) -> Result<()> {
+    let create = if etag.is_some() { PutMode::Create } else { PutMode::Overwrite };
     for n in 1..=3u32 {
         put(store, &format!("pack/{n}"), &format!("pack {n}"), PutMode::Overwrite)?;
-        put(store, &format!("log/{n}"), &format!("log {n}"), PutMode::Create)?;
-        etag = put(store, "head/x", &n.to_string(), PutMode::Update(etag))?.unwrap();
+        put(store, &format!("log/{n}"), &format!("log {n}"), create.clone())?;
+        let update = etag.clone().map_or(PutMode::Overwrite, PutMode::Update);
+        let told = put(store, "head/x", &n.to_string(), update)?;
+        etag = etag.and(told);
     }
-    store.delete(&key("pack/1"))?;
-    Ok(11)
+    store.delete(&key("pack/1"))
 }
 
 fn is_whole(store: &dyn ObjectStore) -> bool {
@@ -65,6 +73,43 @@ fn after_a_crash_the_rest_is_brought() {
             drop(next);
             assert!(gate.folders().is_empty(), "{:?}", gate.folders());
         }
+    }
+}
+
+/// The note of what arrived may be behind by any number: all of it is brought again, and nothing is taken for another's.
+#[test]
+fn what_has_arrived_may_be_brought_again() {
+    let copy = |from: &Path, to: &Path| {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    for (conditional, nth) in [true, false].into_iter().flat_map(|c| (0..=10).map(move |nth| (c, nth))) {
+        let gate = if conditional { Gate::new() } else { Gate::without_conditions() };
+        let store = gate.staged();
+        let mode = if conditional { PutMode::Create } else { PutMode::Overwrite };
+        let etag = put(&store, "head/x", "0", mode).unwrap();
+        store.drain().unwrap();
+        let gate = gate.shut();
+        commit(&store, etag.filter(|_| conditional)).unwrap();
+        let (path, kept) = (die(store), tempfile::tempdir().unwrap());
+        copy(&path, kept.path());
+        gate.open();
+        gate.faults.crash_at(nth, Timing::After);
+        let drain = |within| {
+            let (path, about) = leftovers(gate.dir.path(), None).unwrap().pop().unwrap();
+            Leftover::open(&path, about).unwrap().unwrap().drain(gate.store.clone(), within, &|_| true)
+        };
+        let first = drain(Duration::from_millis(100));
+        assert_eq!(first.is_ok(), nth == 10, "request {nth}");
+        drop(first);
+        await_end(&path);
+        gate.open();
+        let _some_is_left = fs::remove_dir_all(&path);
+        copy(kept.path(), &path);
+        drain(Duration::from_secs(5)).unwrap().remove();
+        assert!(is_whole(&*gate.memory), "request {nth}");
     }
 }
 
