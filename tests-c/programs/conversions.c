@@ -84,7 +84,92 @@ static void impossible(hid_t file)
     CHECK(H5Dread(set, text, H5S_ALL, H5S_ALL, H5P_DEFAULT, texts) < 0);
     CHECK(H5Awrite(attribute, text, texts) < 0);
     CHECK(H5Aread(attribute, text, texts) < 0);
+    /* Of no elements either. */
+    hid_t none = H5Scopy(space);
+    CHECK(H5Sselect_none(none) >= 0);
+    CHECK(H5Dwrite(set, text, none, none, H5P_DEFAULT, texts) < 0);
+    CHECK(H5Dread(set, text, none, none, H5P_DEFAULT, texts) < 0);
+    CHECK(H5Dwrite(set, H5T_NATIVE_SHORT, none, none, H5P_DEFAULT, data) >= 0 && H5Sclose(none) >= 0);
     CHECK(H5Aclose(attribute) >= 0 && H5Dclose(set) >= 0 && H5Tclose(text) >= 0 && H5Sclose(space) >= 0);
+}
+
+/* Conversions of the program's own rely on the background that they asked for: the low byte comes from the source, the next one
+ * from what the destination held. */
+static H5T_bkg_t asked;
+
+static herr_t low_bytes(hid_t source, hid_t destination, H5T_cdata_t *known, size_t count, size_t stride, size_t other,
+                        void *elements, void *background, hid_t list)
+{
+    (void)stride, (void)other, (void)list;
+    unsigned *found = elements, *before = background;
+    if (known->command == H5T_CONV_INIT) {
+        known->need_bkg = asked;
+        return H5Tget_size(source) == 4 && H5Tget_size(destination) == 4 ? 0 : -1;
+    }
+    if (known->command == H5T_CONV_CONV)
+        for (size_t n = 0; n < count; n++) {
+            CHECK(before != NULL);
+            unsigned kept = asked == H5T_BKG_YES ? before[n] & 0xff00 : 0;
+            before[n] = 0;
+            found[n] = (found[n] & 0xff) | kept;
+        }
+    return 0;
+}
+
+static void registered(hid_t file, const char *name, H5T_bkg_t background)
+{
+    asked = background;
+    hsize_t count = 4;
+    unsigned stored[4] = {0x1101, 0x2202, 0x3303, 0x4404}, given[4] = {0x9911, 0x9922, 0x9933, 0x9944};
+    unsigned high = background == H5T_BKG_YES ? 0xff00 : 0, found[4];
+    hid_t space = H5Screate_simple(1, &count, NULL), opaque = H5Tcreate(H5T_OPAQUE, 4);
+    CHECK(H5Tset_tag(opaque, name) >= 0);
+    CHECK(H5Tregister(H5T_PERS_SOFT, "in", H5T_NATIVE_UINT, opaque, low_bytes) >= 0);
+    CHECK(H5Tregister(H5T_PERS_SOFT, "out", opaque, H5T_NATIVE_UINT, low_bytes) >= 0);
+    hid_t set = H5Dcreate2(file, name, opaque, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t attribute = H5Acreate2(set, "attribute", opaque, space, H5P_DEFAULT, H5P_DEFAULT);
+    CHECK(H5Dwrite(set, opaque, H5S_ALL, H5S_ALL, H5P_DEFAULT, stored) >= 0 && H5Awrite(attribute, opaque, stored) >= 0);
+    CHECK(H5Dwrite(set, H5T_NATIVE_UINT, H5S_ALL, H5S_ALL, H5P_DEFAULT, given) >= 0);
+    CHECK(H5Dread(set, opaque, H5S_ALL, H5S_ALL, H5P_DEFAULT, found) >= 0);
+    for (int n = 0; n < 4; n++)
+        CHECK(found[n] == ((given[n] & 0xff) | (stored[n] & high)));
+    for (int n = 0; n < 4; n++)
+        found[n] = 0x5500;
+    CHECK(H5Dread(set, H5T_NATIVE_UINT, H5S_ALL, H5S_ALL, H5P_DEFAULT, found) >= 0);
+    for (int n = 0; n < 4; n++)
+        CHECK(found[n] == ((given[n] & 0xff) | (0x5500 & high)));
+    /* What an attribute held is no background of native HDF5's (H5A__write). */
+    CHECK(H5Awrite(attribute, H5T_NATIVE_UINT, given) >= 0 && H5Aread(attribute, H5T_NATIVE_UINT, found) >= 0);
+    CHECK((found[3] & 0xff) == 0x44);
+    CHECK(H5Tunregister(H5T_PERS_SOFT, "in", -1, -1, low_bytes) >= 0);
+    CHECK(H5Tunregister(H5T_PERS_SOFT, "out", -1, -1, low_bytes) >= 0);
+    CHECK(H5Aclose(attribute) >= 0 && H5Dclose(set) >= 0 && H5Tclose(opaque) >= 0 && H5Sclose(space) >= 0);
+}
+
+/* The function for elements that cannot be converted gets the types of members. */
+static H5T_conv_ret_t seven(H5T_conv_except_t what, hid_t source, hid_t destination, void *from, void *to, void *calls)
+{
+    (void)what, (void)source, (void)from;
+    ++*(int *)calls;
+    CHECK(H5Tget_size(destination) == 1);
+    memset(to, 7, H5Tget_size(destination));
+    return H5T_CONV_HANDLED;
+}
+
+static void exceptions(hid_t file)
+{
+    hsize_t count = 2;
+    int given[2] = {-1, 5}, calls = 0;
+    unsigned char found[2];
+    hid_t space = H5Screate_simple(1, &count, NULL), list = H5Pcreate(H5P_DATASET_XFER);
+    hid_t stored = H5Tcreate(H5T_COMPOUND, 1), wide = H5Tcreate(H5T_COMPOUND, sizeof(int));
+    CHECK(H5Tinsert(stored, "n", 0, H5T_STD_U8LE) >= 0 && H5Tinsert(wide, "n", 0, H5T_NATIVE_INT) >= 0);
+    CHECK(H5Pset_type_conv_cb(list, seven, &calls) >= 0);
+    hid_t set = H5Dcreate2(file, "exceptions", stored, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    CHECK(H5Dwrite(set, wide, H5S_ALL, H5S_ALL, list, given) >= 0);
+    CHECK(H5Dread(set, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, found) >= 0);
+    CHECK(calls == 1 && found[0] == 7 && found[1] == 5);
+    CHECK(H5Dclose(set) >= 0 && H5Tclose(stored) >= 0 && H5Tclose(wide) >= 0 && H5Pclose(list) >= 0 && H5Sclose(space) >= 0);
 }
 
 int main(int argc, char **argv)
@@ -94,6 +179,9 @@ int main(int argc, char **argv)
     CHECK(file >= 0);
     transforms(file);
     reports(file);
+    exceptions(file);
+    registered(file, "existing", H5T_BKG_YES);
+    registered(file, "temporary", H5T_BKG_TEMP);
     impossible(file);
     CHECK(H5Fclose(file) >= 0);
     return 0;

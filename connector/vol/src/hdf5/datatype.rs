@@ -53,6 +53,17 @@ impl TypeClass {
     }
 }
 
+/// What a conversion needs beside its buffer: as many elements of the destination's type (`H5T_bkg_t`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Background {
+    /// Nothing.
+    None,
+    /// Room to work in.
+    Temporary,
+    /// What the destination's elements held before: of compounds whose members are not all given something stays.
+    Existing,
+}
+
 impl Library {
     /// A transient copy of a datatype.
     pub fn copy_type(self, id: Hid) -> Result<Id> {
@@ -223,18 +234,37 @@ impl Library {
         Id::from_call(self, file, "H5VLget_file_type")
     }
 
-    /// Whether a conversion keeps something of what the destination's elements held before: compounds do whose members are
-    /// not all given. Others have the background to work in.
-    pub fn needs_existing(self, source: Hid, destination: Hid, transfer: Hid) -> Result<bool> {
-        let table = self.table();
+    /// What a conversion needs of a background. Functions that a program registers (`H5Tregister`) rely on what they asked for,
+    /// between any types.
+    ///
+    /// # Errors
+    /// If the library has no such conversion.
+    pub fn background(self, source: Hid, destination: Hid, transfer: Hid) -> Result<Background> {
         let is_default = transfer == sys::H5P_DEFAULT || transfer == self.transfer_default();
-        // SAFETY: any value may be given; a bad one is an error.
-        if !is_default && truth(unsafe { (table.H5Pget_preserve)(transfer) }, "H5Pget_preserve")? {
-            return Ok(true);
+        if !is_default && self.has_conversion_callback(transfer)? {
+            // To ask for the conversion without that list would make it one whose callback gets no types of members.
+            return Ok(Background::Existing);
         }
         let known = self.find_conversion(source, destination)?;
         // SAFETY: null or what the library knows of the conversion, which lives until it is asked for something else.
-        Ok(unsafe { known.as_ref() }.is_none_or(|known| known.need_bkg == sys::H5T_BKG_YES))
+        let asked = match unsafe { known.as_ref() }.map(|known| known.need_bkg) {
+            Some(sys::H5T_BKG_NO) => return Ok(Background::None),
+            Some(sys::H5T_BKG_TEMP) => Background::Temporary,
+            _ => Background::Existing,
+        };
+        // SAFETY: any value may be given; a bad one is an error.
+        match !is_default && truth(unsafe { (self.table().H5Pget_preserve)(transfer) }, "H5Pget_preserve")? {
+            true => Ok(Background::Existing),
+            false => Ok(asked),
+        }
+    }
+
+    /// Whether a transfer list has a function for elements that cannot be converted (`H5Pset_type_conv_cb`).
+    fn has_conversion_callback(self, transfer: Hid) -> Result<bool> {
+        let (mut function, mut data) = (None, std::ptr::null_mut());
+        // SAFETY: the answers' places outlive the call; a bad list is an error.
+        let result = unsafe { (self.table().H5Pget_type_conv_cb)(transfer, &mut function, &mut data) };
+        check(result, "H5Pget_type_conv_cb").map(|()| function.is_some())
     }
 
     /// Checks that the library converts between two datatypes.

@@ -13,6 +13,7 @@ use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
 use crate::handles::open_objects::DatasetHandle;
 use crate::handles::request::RequestHandle;
+use crate::hdf5::datatype::Background;
 use crate::hdf5::library::Hid;
 use crate::operations::collective::Direction;
 use crate::operations::dataset::{self, FileSelection, part_limit, store, types_of};
@@ -127,7 +128,7 @@ pub fn transfer<'a>(planned: Planned<'a>, list: Hid, direction: Direction) -> Re
     let session = first.base.session.clone();
     let mut pieces = Pieces::default();
     for (dataset, transfer) in &planned {
-        if !pieces.reserve(dataset, transfer, direction)? {
+        if !pieces.reserve(dataset, transfer, list, direction)? {
             return Ok(Begun::Refused(planned));
         }
     }
@@ -174,6 +175,7 @@ impl Pieces {
         &mut self,
         dataset: &DatasetHandle,
         transfer: &Transfer,
+        list: Hid,
         direction: Direction,
     ) -> Result<bool> {
         let is_write = direction == Direction::Write;
@@ -188,8 +190,16 @@ impl Pieces {
         if is_same && (!is_write || transfer.region.bytes() >= MIN_LENT_BYTES) {
             return Ok(true);
         }
-        if !is_write || (!is_same && types.needs_background) {
+        if !is_write {
             return Ok(false);
+        }
+        if !is_same {
+            let both = (transfer.memory_type, types.in_file(&dataset.base.session)?);
+            // A conversion that the library does not have is told by the call that waits.
+            match transfer::background_of(&types, both, list) {
+                Ok(Background::None) => (),
+                Ok(_) | Err(_) => return Ok(false),
+            }
         }
         let bytes = usize::try_from(transfer.region.points()).ok().and_then(|n| n.checked_mul(types.size));
         let copied = bytes.and_then(Copied::reserve);

@@ -11,10 +11,12 @@ use h5lake_container::{Dataspace, Layout};
 
 use crate::error::Result;
 use crate::handles::open_objects::DatasetHandle;
+use crate::hdf5::datatype::Background;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::plist::transfer::{ChunkTransfers, MpiReport, SelectionIo, TransferReport};
 use crate::operations::collective::Direction;
 use crate::operations::dataset::types_of;
+use crate::transfer;
 use crate::transfer::stored_type::FileType;
 
 /// Causes that selection I/O was not done (`H5D_SEL_IO_…`).
@@ -181,7 +183,14 @@ impl Report {
             false => count.saturating_mul(in_memory.max(in_file) as u64),
         };
         let target = if direction == Direction::Read { in_memory } else { in_file };
-        let before = if types.needs_background { count.saturating_mul(target as u64) } else { 0 };
+        let stored = types.in_file(&moved.dataset.base.session)?;
+        let both = match direction {
+            Direction::Read => (stored, moved.memory_type),
+            Direction::Write => (moved.memory_type, stored),
+        };
+        // Without a conversion the transfer itself fails, and tells.
+        let needed = transfer::background_of(types, both, self.list).unwrap_or(Background::None);
+        let before = if needed > Background::None { count.saturating_mul(target as u64) } else { 0 };
         Ok((converted, before))
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::hdf5::datatype::Background;
 use crate::hdf5::library::Hid;
 use crate::hdf5::located_types::Located;
 use crate::session::Session;
@@ -40,7 +41,8 @@ pub fn read(
 ) -> Result<()> {
     let count = region.points() as usize;
     if count == 0 {
-        return Ok(());
+        // The types have to fit all the same, as for native HDF5 (H5D__typeinfo_init).
+        return check_read(session, types, memory_type);
     }
     if types.is_same_in_memory(memory_type)? {
         if let Some(buffer) = region.contiguous_mut() {
@@ -64,13 +66,14 @@ pub fn read(
     let located = located_for_reading(session, types, memory_type)?;
     let source = located.as_ref().map_or_else(|| types.in_file(session), |id| Ok(id.get()))?;
     let mut background = None;
-    if types.needs_background {
+    let needed = background_of(types, (source, memory_type), transfer)?;
+    if needed > Background::None {
         let kept = background.insert(scratch_of(count, size)?);
-        match library.needs_existing(source, memory_type, transfer)? {
+        match needed {
             // Pointers and new references of the program's among that, too: what the file does not have stays, and where it
             // has something, libhdf5 follows a background only into a file (H5T__vlen_mem_seq_write, H5T__ref_mem_write).
-            true => region.gather(0, kept),
-            false => kept.fill(0),
+            Background::Existing => region.gather(0, kept),
+            _ => kept.fill(0),
         }
     }
     let background = background.as_deref_mut();
@@ -92,7 +95,7 @@ pub fn write(
 ) -> Result<()> {
     let count = region.points() as usize;
     if count == 0 {
-        return Ok(());
+        return check_write(session, types, memory_type);
     }
     if types.is_same_in_memory(memory_type)? {
         if let Some(buffer) = region.contiguous() {
@@ -106,13 +109,13 @@ pub fn write(
         return vlen_direct::write(session, kind, region, existing, store);
     }
     check_references_to_write(types, memory_type)?;
-    let library = types.library();
     let elements = MemoryElements::gathered(region, types, memory_type)?;
     let mut background = None;
-    if types.needs_background {
+    let needed = background_of(types, (memory_type, types.in_file(session)?), transfer)?;
+    if needed > Background::None {
         let before = background.insert(scratch_of(count, types.size)?);
         let gives_back = types.has_heap && !vlen_context::is_local();
-        if gives_back || library.needs_existing(memory_type, types.in_file(session)?, transfer)? {
+        if gives_back || needed == Background::Existing {
             existing(before)?;
             types.check_replaced(session, before)?;
             types.slots.to_memory(session, types.size, before)?;
@@ -129,6 +132,15 @@ pub fn write(
         types.slots.to_file(session, types.size, packed)?;
         store(packed)
     })
+}
+
+/// What the conversion of elements from one type to the other needs of a background: some types have one whatever the library says.
+///
+/// # Errors
+/// If the library has no such conversion.
+pub fn background_of(types: &FileType, (from, to): (Hid, Hid), transfer: Hid) -> Result<Background> {
+    let asked = types.library().background(from, to, transfer)?;
+    Ok(if types.needs_background { asked.max(Background::Temporary) } else { asked })
 }
 
 /// Whether this thread converts elements that are being written: what it reads then is what they replace.
