@@ -139,7 +139,7 @@ impl Container {
         let (size, offset) = (from.size()?, from.offset_in_file());
         let user_block = offset.unwrap_or(own.user_block);
         let sources = from.has_sources()?;
-        let target_ledger = with_mode_of(source, target_options.ledger.clone());
+        let target_ledger = with_mode_of(source, target, target_options.ledger.clone());
         let ledger = h5lake_ledger::Options { user_block, at: None, sources, ..target_ledger };
         let mut done = Copied { from: from.version(), ..Copied::default() };
         let set = origin.clone();

@@ -71,7 +71,7 @@ pub use compaction_plan::CompactionPlan;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
 pub use file::superblock::FORMAT as FORMAT_VERSION;
-pub use file::{ByteSource, OpenedFile, Replacing};
+pub use file::{ByteSource, OpenedFile, Replacing, mode_of_copy};
 pub use filtered::{FilterPart, Filtered, PartMatches};
 pub use foreign::ForeignObject;
 pub use journal::EarlierTry;

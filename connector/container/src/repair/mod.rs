@@ -119,7 +119,7 @@ pub fn repair(
     let ledger = h5lake_ledger::Options {
         user_block: verifier.ledger().offset_in_file().unwrap_or(record.record.user_block),
         sources: may_have_sources(&verifier)?,
-        ..with_mode_of(source, target_options.ledger.clone())
+        ..with_mode_of(source, target, target_options.ledger.clone())
     };
     let (mut made, mut findings) = (Repaired::default(), Findings::default());
     let fill = |to: &Ledger| -> Result<()> {

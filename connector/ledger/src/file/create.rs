@@ -20,7 +20,7 @@ use crate::file::open::{
 };
 use crate::file::superblock::{self, Fixed, Slot};
 use crate::file::temporary::{Rename, Temporary, Turn};
-use crate::file::{FileStorage, replaced};
+use crate::file::{FileStorage, permissions, replaced};
 use crate::options::{Options, Replace, Writers};
 use crate::timekeeping::{StorageClock, at_most};
 
@@ -203,7 +203,7 @@ impl<T> Creation<'_, T> {
             Err(e) => return Attempt::barred(e),
         };
         if let Some(old) = old {
-            keep_permissions(&old.meta, temporary.file()).map_err(|e| self.fail(&e))?;
+            permissions::keep(&old.file, &old.meta, temporary.file()).map_err(|e| self.fail(&e))?;
         }
         let (file, id) = (temporary.file().clone(), temporary.id());
         let made = (self.fill)(self.empty(file, id, locks)?)?;
@@ -270,22 +270,6 @@ fn write_new(file: &Arc<File>, fixed: &Fixed, slot: &Slot, target: &str) -> Resu
     let note = superblock::encode_note(&superblock::myself());
     bytes[superblock::NOTE as usize..superblock::NOTE as usize + note.len()].copy_from_slice(&note);
     raw.write_at(&bytes, 0).map_err(|e| Error::io(target, "writing the head", &e))
-}
-
-/// To run as the owner or the group, and to keep others from deleting.
-const SPECIAL_BITS: u32 = 0o7000;
-
-fn keep_permissions(was: &Metadata, new: &File) -> io::Result<()> {
-    let is = new.metadata()?;
-    if (was.uid(), was.gid()) != (is.uid(), is.gid()) {
-        // Only a privileged process can; for others the file becomes theirs, as if they had made it.
-        let _best_effort = std::os::unix::fs::fchown(new, Some(was.uid()), Some(was.gid()));
-    }
-    // After a change of owner bits may be gone that both had.
-    if was.mode() == is.mode() && was.mode() & SPECIAL_BITS == 0 {
-        return Ok(());
-    }
-    new.set_permissions(was.permissions())
 }
 
 #[cfg(test)]

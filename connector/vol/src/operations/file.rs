@@ -66,7 +66,7 @@ pub fn create(
     let together = together(library, access)?;
     // A process that looked later could already see what another has made.
     let place = agreed(&together, || {
-        let place = names::place_of_new(name, config)?;
+        let place = names::place_of_new(name, config).map_err(|error| in_the_way(name, flags, error))?;
         check_newest(&place, Minor::CannotCreateFile, "create", name)?;
         check_replaceable(library, &place, name, flags, access)?;
         shareable(&together, place)
@@ -84,6 +84,17 @@ pub fn create(
     let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
     let parts = Parts { container, together, writable: true, swmr };
     start(library, config, name, access_list, parts).map(file_handle)
+}
+
+/// Who asks for a new file alone is told that something is there, also where it may not be read (`open(2)`, `O_EXCL`).
+fn in_the_way(name: &[u8], flags: OpenFlags, error: Error) -> Error {
+    let is_unreadable = error.errno() == Some(libc::EACCES);
+    if !(flags.exclusive && is_unreadable && Path::new(OsStr::from_bytes(name)).is_file()) {
+        return error;
+    }
+    let name = String::from_utf8_lossy(name);
+    let text = format!("unable to create file: name = '{name}', error message = 'File exists'");
+    Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST))
 }
 
 /// Refuses to replace a native file that is open in this library, as native HDF5 does.
