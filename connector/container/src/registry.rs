@@ -4,6 +4,7 @@ use crate::{Container, Target};
 use h5lake_ledger::locks::{Mutex, MutexGuard};
 use h5lake_ledger::{At, OpenedFile};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Weak};
@@ -23,8 +24,9 @@ enum RegistryTarget {
     Key(String),
 }
 
+/// What is open of each place, the newest last: who reads keeps the version that it opened, and another opening may show a later one.
 #[derive(Default)]
-pub(crate) struct OpenContainers(HashMap<RegistryKey, Weak<Container>>);
+pub(crate) struct OpenContainers(HashMap<RegistryKey, Vec<Weak<Container>>>);
 
 static OPEN: LazyLock<Mutex<OpenContainers>> = LazyLock::new(Mutex::default);
 /// Places whose containers were dropped while `OPEN` was locked.
@@ -48,8 +50,11 @@ pub(crate) fn remove(place: &RegistryKey) {
 impl OpenContainers {
     fn sweep(&mut self) {
         for place in std::mem::take(&mut *GONE.lock()) {
-            if self.0.get(&place).is_some_and(|c| c.strong_count() == 0) {
-                self.0.remove(&place);
+            if let Entry::Occupied(mut open) = self.0.entry(place) {
+                open.get_mut().retain(|c| c.strong_count() > 0);
+                if open.get().is_empty() {
+                    open.remove();
+                }
             }
         }
     }
@@ -64,10 +69,9 @@ impl OpenContainers {
     ) -> Option<Arc<Container>> {
         let place =
             opened.map_or_else(|| place(target), |file| RegistryTarget::File(file.id().0, file.id().1));
-        self.0
-            .get(&RegistryKey(place, at))
-            .and_then(Weak::upgrade)
-            .filter(|c| c.is_ours() && !c.is_lost() && !c.ledger.is_gone())
+        let open = self.0.get(&RegistryKey(place, at))?;
+        let mut usable = open.iter().rev().filter_map(Weak::upgrade);
+        usable.find(|c| c.is_ours() && !c.is_lost() && !c.ledger.is_gone())
     }
 
     pub(crate) fn add(&mut self, target: &Target, at: Option<At>, container: &Arc<Container>) {
@@ -77,7 +81,9 @@ impl OpenContainers {
             None => place(target),
         };
         let place = RegistryKey(place, at);
-        self.0.insert(place.clone(), Arc::downgrade(container));
+        let open = self.0.entry(place.clone()).or_default();
+        open.retain(|c| c.strong_count() > 0);
+        open.push(Arc::downgrade(container));
         container.set_place(place);
     }
 }
