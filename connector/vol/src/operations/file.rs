@@ -1,16 +1,16 @@
 //! Files: containers created, opened, found and deleted.
 
-use std::ffi::OsStr;
+mod by_name;
+mod create;
+
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 
-use h5lake_container::{Access, Container, FileCreation, Replace, Target, Together};
-use h5lake_ledger::{At, Probe};
+use h5lake_container::{Container, Target, Together};
+use h5lake_ledger::At;
 
-use crate::config::{Config, NativeFiles};
+use crate::config::Config;
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
 use crate::handles::open_objects::FileHandle;
@@ -20,17 +20,19 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::plist::{Driver, ListClass};
 use crate::names::{self, Place};
 use crate::operations::file_options::options;
-use crate::operations::group;
 use crate::operations::object::OwnHandles;
 use crate::operations::object_file;
 use crate::operations::pointer_files;
 use crate::operations::staging;
 use crate::operations::storage::{self as native, NamedFile};
-use crate::pointer::{self, Prepared};
+use crate::pointer;
 use crate::session::collective::{self, CollectiveFile};
 use crate::session::registry;
 use crate::session::{Session, SessionParts, Swmr};
 use crate::transfer::filter_pipeline;
+
+pub use self::by_name::{delete, is_accessible};
+pub use self::create::create;
 
 pub(super) const STRONG: u32 = 3;
 pub(super) const SEMI: u32 = 2;
@@ -48,72 +50,6 @@ pub(super) struct OpenRequest<'a> {
     pub(super) access: Hid,
     /// The processes that open it together.
     pub(super) together: Option<Together>,
-}
-
-/// `H5Fcreate`. When this returns an empty container lies at the name; what lay there is gone.
-pub fn create(
-    library: Library,
-    config: &Config,
-    name: &[u8],
-    flags: OpenFlags,
-    creation: Hid,
-    access: Hid,
-) -> Result<Handle> {
-    if native::is_new_native(library, config, name, flags, access)? {
-        native::check_allowed(config, Minor::CannotCreateFile, "create", name)?;
-        return library.create_native_file(name, flags, creation, access, config.native_filters);
-    }
-    let together = together(library, access)?;
-    // A process that looked later could already see what another has made.
-    let place = agreed(&together, || {
-        let place = names::place_of_new(name, config).map_err(|error| in_the_way(name, flags, error))?;
-        check_newest(&place, Minor::CannotCreateFile, "create", name)?;
-        check_replaceable(library, &place, name, flags, access)?;
-        shareable(&together, place)
-    })?;
-    let request =
-        OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
-    let make = || make(request, creation);
-    let container = match &together {
-        None => make()?,
-        Some(all) => all.open(Some(&make), &|| reopen_made(request))?,
-    };
-    keep_place(together.as_ref(), &container, request)?;
-    let access_list = library.copy_list(access)?;
-    library.fit_page_buffer(access_list.get(), || library.page_size(creation), true)?;
-    let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
-    let parts = Parts { container, together, writable: true, swmr };
-    start(library, config, name, access_list, parts).map(file_handle)
-}
-
-/// Who asks for a new file alone is told that something is there, also where it may not be read (`open(2)`, `O_EXCL`).
-fn in_the_way(name: &[u8], flags: OpenFlags, error: Error) -> Error {
-    let is_unreadable = error.errno() == Some(libc::EACCES);
-    if !(flags.exclusive && is_unreadable && Path::new(OsStr::from_bytes(name)).is_file()) {
-        return error;
-    }
-    let name = String::from_utf8_lossy(name);
-    let text = format!("unable to create file: name = '{name}', error message = 'File exists'");
-    Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST))
-}
-
-/// Refuses to replace a native file that is open in this library, as native HDF5 does.
-fn check_replaceable(
-    library: Library,
-    place: &Place,
-    name: &[u8],
-    flags: OpenFlags,
-    access: Hid,
-) -> Result<()> {
-    // With MPI's driver it would have to be opened by all.
-    let alone = library.driver(access)? != Driver::Mpi;
-    if flags.exclusive || !alone || !native::is_native(place) || !library.is_native_open(name, access)? {
-        return Ok(());
-    }
-    let name = String::from_utf8_lossy(name);
-    let text =
-        format!("unable to create file: name = '{name}': unable to truncate a file which is already open");
-    Err(Error::file(Minor::CannotCreateFile, text, None))
 }
 
 /// The processes that open a file together, if the access list has MPI's driver. Collective.
@@ -177,48 +113,6 @@ fn shareable(together: &Option<Arc<CollectiveFile>>, place: Place) -> Result<Pla
     Ok(place)
 }
 
-/// Makes an empty container.
-fn make(request: OpenRequest<'_>, creation: Hid) -> Result<Arc<Container>> {
-    let OpenRequest { library, place, flags, access, .. } = request;
-    let options = options(request)?;
-    let pointer = pointer_files::prepare(place, request.config, flags)?;
-    let replace = match flags.exclusive {
-        true => Replace::Never,
-        false => pointer_files::replacement(place, request.config),
-    };
-    library.check_user_block(creation, access)?;
-    library.check_shared_messages(creation)?;
-    let user_block = library.user_block(creation)?;
-    let root = h5lake_container::GroupSpec {
-        creation_properties: Vec::new().into(),
-        ..group::spec_of(library, creation)?
-    };
-    let new = FileCreation { properties: library.encode_list(creation)?.into(), root, user_block };
-    let refused = |error: h5lake_container::Error| {
-        failed(Minor::CannotCreateFile, "unable to create file", request, &error)
-    };
-    let replaced = pointer_files::replaced(place, &options).map_err(refused)?;
-    let target = staging::target(request)?;
-    let container =
-        Container::create(&target, replace, new, options).map_err(
-            |error| match pointer_files::is_unlinked(replace, &error) {
-                true => pointer_files::unlinked(place, request.name),
-                false => refused(error),
-            },
-        )?;
-    if let Some(Err(error)) = pointer.map(Prepared::put) {
-        // Nothing was replaced. Without its pointer file the container would keep the next creation away.
-        if replace != Replace::Truncate {
-            pointer_files::take_back(container, place);
-        }
-        return Err(error);
-    }
-    if let Some(replaced) = replaced {
-        replaced.done();
-    }
-    Ok(container)
-}
-
 /// Says where a container is that processes write together: one of them gives its room back when all have closed it.
 fn keep_place(
     together: Option<&Arc<CollectiveFile>>,
@@ -229,12 +123,6 @@ fn keep_place(
         together.set_place(&request.place.target, options(request)?);
     }
     Ok(())
-}
-
-/// Opens what another process has made.
-fn reopen_made(request: OpenRequest<'_>) -> Result<Arc<Container>> {
-    Container::open(&request.place.target, Access::ReadWrite, options(request)?)
-        .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", request, &error))
 }
 
 /// Refuses to change an old version, and to make or delete one, or a branch.
@@ -526,96 +414,4 @@ fn is_of_the_setting(request: OpenRequest<'_>, error: &h5lake_container::Error) 
     let Target::Objects { url, .. } = &request.place.target else { return false };
     let failed = matches!(error.kind(), ErrorKind::Io | ErrorKind::PermissionDenied | ErrorKind::NoSpace);
     failed && request.config.store.as_ref() == Some(url)
-}
-
-/// Whether `H5Fopen` of this library may find a connector by asking those on the plugin path. HDF5 2.0 to 2.2
-/// ask, but then take what the connector opened for a native file, and crash (`H5F__open_api_common` registers it
-/// with the connector of the access list).
-fn finds_connectors(library: Library) -> bool {
-    library.version().0 < 2
-}
-
-/// Whether a container or a native file lies at the name (`H5Fis_accessible`). Something else is `false`, a missing
-/// file an error, as native files answer.
-pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<bool> {
-    let chosen = library.is_chosen(access)?;
-    if !finds_connectors(library) && !chosen {
-        return Ok(false);
-    }
-    let missing = || {
-        Error::file(
-            Minor::CannotOpenFile,
-            format!("unable to open file: name = '{}'", String::from_utf8_lossy(name)),
-            Some(2),
-        )
-    };
-    let place = match native::storage(library, config, name, access, Access::ReadOnly)? {
-        NamedFile::Native if chosen && config.native == NativeFiles::Pass => {
-            return library.is_native_file(name, access);
-        }
-        NamedFile::Native => return Ok(false),
-        NamedFile::Container(place) => *place,
-    };
-    if place.source.is_some() {
-        return Ok(true);
-    }
-    if place.is_taken_locally() {
-        return Ok(false);
-    }
-    let probe = match place.target {
-        Target::File(path) => h5lake_ledger::Ledger::probe_file(&path),
-        Target::Objects { store, key, .. } => h5lake_ledger::Ledger::probe_objects(&*store, &key),
-    };
-    match probe.map_err(|error| Error::file(Minor::CannotOpenFile, error.to_string(), error.errno()))? {
-        Probe::Container => Ok(true),
-        Probe::NotFound if lies_locally(name) => Ok(false),
-        Probe::NotFound => Err(missing()),
-        Probe::NativeHdf5 => Ok(chosen && config.native == NativeFiles::Pass),
-        _ => Ok(false),
-    }
-}
-
-/// Whether a local file has the name, be it in a store's way or not: to who looks at the path it is not missing.
-fn lies_locally(name: &[u8]) -> bool {
-    Path::new(OsStr::from_bytes(name)).is_file()
-}
-
-/// `H5Fdelete`: a container or a native file and all it is made of. Anything else is refused. With MPI's driver all processes
-/// call it, as natively: the first one deletes, and all have the same answer.
-pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<()> {
-    let together = together(library, access)?;
-    // A process that looked later could already miss what another has deleted.
-    let place = match agreed(&together, || native::storage(library, config, name, access, Access::ReadWrite))?
-    {
-        NamedFile::Native => {
-            native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
-            return library.delete_native_file(name, access);
-        }
-        NamedFile::Container(place) => *place,
-    };
-    let is_mine = together.as_ref().is_none_or(|all| all.is_first());
-    agreed(&together, || if is_mine { delete_container(config, place, name) } else { Ok(()) })
-}
-
-fn delete_container(config: &Config, place: Place, name: &[u8]) -> Result<()> {
-    check_newest(&place, Minor::CannotOperate, "delete", name)?;
-    if place.source.is_some() {
-        let text = "a container behind a file driver is not deleted; delete it without the driver";
-        return Err(Error::new(Minor::Unsupported, text));
-    }
-    place.check_removable()?;
-    let removed = match &place.target {
-        Target::File(path) => {
-            let (retention, sync) = (config.retention, config.sync);
-            let options = h5lake_ledger::Options { retention, sync, ..Default::default() };
-            h5lake_ledger::Ledger::remove_file(path, &options)
-        }
-        Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(store, key),
-    };
-    if removed.is_ok() {
-        let _it_leads_nowhere_then = place.remove_pointer();
-    }
-    removed.map_err(|error| {
-        Error::file(Minor::CannotOperate, format!("unable to delete file: {error}"), error.errno())
-    })
 }
