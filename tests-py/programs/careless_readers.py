@@ -1,6 +1,7 @@
 """Readers that take no care at all while a file is written: no SWMR mode, no switching off of locks. emcee's pages say
 that this makes readers fail and kills the chain with native files; of a container every reader sees a whole state."""
 # requires: science.txt
+# store: any
 # only: h5lake
 
 import time

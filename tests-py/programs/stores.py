@@ -1,4 +1,5 @@
 """What a program sees of a container that is kept in a store: the pointer at its path, and errors that say what is missing."""
+# store: any
 # only: h5lake
 
 import os
