@@ -132,6 +132,11 @@ impl Error {
         Self { major: Some(Major::File), errno, ..Self::new(minor, message) }
     }
 
+    /// Whether nothing lies at the name of a file, and not something that does not open.
+    pub fn is_of_nothing_there(&self) -> bool {
+        matches!(self.errno, Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG))
+    }
+
     /// A call of the native connector failed, and the library said why: the application gets its frames and none of
     /// ours.
     pub fn reported(frames: impl Frames + 'static) -> Self {

@@ -216,10 +216,14 @@ pub fn open_named(
 }
 
 /// A request for a file that another one leads to. Natively that is opened for what the other one is open for. What this process
-/// has open to write with others is only read so, as they do not hear of it.
+/// has open to write with others is only read so, as they do not hear of it. So is an old version, which nobody writes.
 fn led_to(request: OpenRequest<'_>) -> OpenRequest<'_> {
+    let is_past = request.place.at.is_some_and(|at| !matches!(at, At::Branch(_)));
     let is_alone = request.flags.write && request.together.is_none();
-    if is_alone && Container::is_open_with_others(&request.place.target) { to_read(request) } else { request }
+    match is_past || is_alone && Container::is_open_with_others(&request.place.target) {
+        true => to_read(request),
+        false => request,
+    }
 }
 
 /// The same request to read, whatever the file was opened for that has the name.
@@ -235,7 +239,8 @@ pub enum OpenedSource {
     Native(Id),
 }
 
-/// Opens what lies at a place to read elements of a virtual dataset from it.
+/// Opens what lies at a place to move elements of a virtual dataset: to read alone, where it cannot be opened to write, because another
+/// process has it open for that, say.
 pub fn open_source(
     library: Library,
     config: &Config,
@@ -246,7 +251,13 @@ pub fn open_source(
     let together = together(library, access)?;
     let request =
         OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
-    match open_container(led_to(request), together) {
+    let opened = open_container(led_to(request), together.clone()).or_else(|error| {
+        match flags.write && !error.is_of_nothing_there() {
+            true => open_container(to_read(request), together).map_err(|_| error),
+            false => Err(error),
+        }
+    });
+    match opened {
         Ok(session) => Ok(OpenedSource::Container(session)),
         Err(error) => {
             let object = object_file::find(to_read(request))?.ok_or(error)?;

@@ -27,7 +27,7 @@ pub enum External {
 /// its own name. It stays open as long as an object of it does.
 ///
 /// # Errors
-/// That of the last place, if the file opens nowhere.
+/// If the file opens nowhere: that of the first place where something lies, or else of the last one.
 pub fn open(
     from: &Arc<Session>,
     group: ObjectId,
@@ -50,8 +50,8 @@ pub fn open(
             .and_then(|()| open_at(from, &candidate, flags, list.get()));
         match opened {
             Ok(opened) => return Ok(opened),
-            // What was refused is told, and not that nothing lies where it was looked for next.
-            Err(_) if last.as_ref().is_some_and(|last| last.minor() == Minor::NotFollowed) => {}
+            // What was refused or does not open is told, and not that nothing lies where it was looked for next.
+            Err(_) if last.as_ref().is_some_and(|last| !last.is_of_nothing_there()) => {}
             Err(error) => last = Some(error),
         }
     }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use h5lake_container::Dataspace;
+use h5lake_container::{Access, Dataspace};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
@@ -90,10 +90,12 @@ impl<'a> Search<'a> {
         self.dataset.base.session.library
     }
 
-    /// A source, if it is there. A file that is there but does not open counts as missing, as in native files.
+    /// A source, if it is there. A file that is there but does not open is none that is missing, as since HDF5 2.0: its elements
+    /// would be fill values that nobody wrote.
     ///
     /// # Errors
-    /// A store that does not answer; a damaged object of a container; a native file as a source where the settings refuse native files; a name that is not followed, where nothing else is found.
+    /// Whatever keeps a file that is there from being read; a damaged object of a container; a native file as a source where the
+    /// settings refuse native files; a name that is not followed, where nothing else is found.
     pub fn find(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
         let key = (file.to_vec(), dataset.to_vec());
         let known = self.layout.sources.dataset(&key);
@@ -171,20 +173,32 @@ impl<'a> Search<'a> {
         match storage::storage(library, &session.config, name, list.get(), flags.access()) {
             Ok(NamedFile::Native) => {
                 storage::check_allowed(&session.config, Minor::CannotOpenFile, "open", name)?;
-                Ok(library.open_source_file(name, session.access()).ok().map(File::Native))
+                self.open_native(name)
             }
             Ok(NamedFile::Container(place)) => {
-                let is_in_store = place.is_in_store();
-                let opened = file::open_source(library, &session.config, (name, *place), flags, list.get());
-                // A store does not answer now and then, and what it has is not missing then.
-                let opened = if is_in_store { unless_missing(opened)? } else { opened.ok() };
-                Ok(opened.map(|opened| match opened {
-                    OpenedSource::Container(session) => File::Ours(session),
-                    OpenedSource::Native(id) => File::Native(id),
-                }))
+                match file::open_source(library, &session.config, (name, *place), flags, list.get()) {
+                    Ok(OpenedSource::Container(session)) => Ok(Some(File::Ours(session))),
+                    Ok(OpenedSource::Native(id)) => Ok(Some(File::Native(id))),
+                    Err(error) if error.is_of_nothing_there() => Ok(None),
+                    Err(error) => Err(error),
+                }
             }
-            Err(error) if error.minor() == Minor::NotFollowed => Err(error),
-            Err(_) => Ok(None),
+            Err(error) if error.is_of_nothing_there() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a native file: to read alone, where it cannot be opened to write.
+    fn open_native(&self, name: &[u8]) -> Result<Option<File>> {
+        let (library, access) = (self.library(), self.dataset.base.session.access());
+        let opened = library.open_source_file(name, access).or_else(|error| match access {
+            Access::ReadWrite => library.open_source_file(name, Access::ReadOnly).map_err(|_| error),
+            Access::ReadOnly => Err(error),
+        });
+        match opened {
+            Ok(id) => Ok(Some(File::Native(id))),
+            Err(_) if !Path::new(OsStr::from_bytes(name)).exists() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

@@ -1,0 +1,117 @@
+"""Sources of virtual datasets, and files of external links, that are there and do not open for what the program wants."""
+# only: h5lake
+
+from multiprocessing import get_context
+from pathlib import Path
+
+import h5py
+import numpy as np
+from cases import main
+
+SPAWN = get_context("spawn")
+
+
+def make(source, master="master.h5", rows=4):
+    layout = h5py.VirtualLayout((rows,), "i4")
+    layout[:] = h5py.VirtualSource(source, "x", shape=(rows,))
+    with h5py.File(master, "w") as f:
+        f.create_virtual_dataset("v", layout, fillvalue=-1)
+        f["link"] = h5py.ExternalLink(source, "/x")
+
+
+def write(path, value):
+    with h5py.File(path, "a") as f:
+        f["x"][...] = value if "x" in f else f.create_dataset("x", data=np.full(4, value, "i4"))
+
+
+def elements(mode, master="master.h5"):
+    """What the virtual dataset shows, or why it does not; and what the link says."""
+    found = []
+    with h5py.File(master, mode) as f:
+        for name in ("v", "link"):
+            try:
+                found.append(sorted(set(f[name][:].tolist())))
+            except (OSError, KeyError) as e:
+                found.append(str(e))
+    return found
+
+
+def check_old_versions_are_read_whatever_the_master_is_open_for(folder):
+    with h5py.File("src.h5", "w") as f:
+        f["x"] = np.full(4, 7, "i4")
+        f.flush()
+        f["x"][:] = 8
+    version = next(n for n in range(1, 20) if seen(f"src.h5@v={n}") == 7)
+    make(f"src.h5@v={version}")
+    for mode in ("r", "r+", "a"):
+        assert elements(mode) == [[7], [7]], mode
+    with h5py.File("master.h5", "r+") as f:
+        try:
+            f["v"][:] = 1
+        except OSError as e:
+            assert "read" in str(e) or "write" in str(e), e
+        else:
+            raise AssertionError("an old version was written")
+    assert seen("src.h5") == 8
+
+
+def seen(name):
+    try:
+        with h5py.File(name, "r") as f:
+            return int(f["x"][0])
+    except (OSError, KeyError):
+        return None
+
+
+def holds(path, ready, go):
+    with h5py.File(path, "r+") as f:
+        f["x"][:] = 3
+        f.flush()
+        ready.set()
+        go.wait(60)
+
+
+def check_what_another_process_writes_is_read(folder):
+    with h5py.File("src.h5", "w") as f:
+        f["x"] = np.full(4, 2, "i4")
+    make("src.h5")
+    ready, go = SPAWN.Event(), SPAWN.Event()
+    writer = SPAWN.Process(target=holds, args=("src.h5", ready, go))
+    writer.start()
+    assert ready.wait(30)
+    try:
+        assert elements("r") == [[3], [3]]
+        found, link = elements("r+")
+        assert found == [3], found
+        assert "errno = 11" in link and "errno = 2," not in link, link
+    finally:
+        go.set()
+        writer.join(30)
+    with h5py.File("master.h5", "r+") as f:
+        f["v"][:] = 5
+    assert seen("src.h5") == 5
+
+
+def check_what_this_process_reads_is_read(folder):
+    with h5py.File("src.h5", "w") as f:
+        f["x"] = np.full(4, 2, "i4")
+    make("src.h5")
+    with h5py.File("src.h5", "r"):
+        assert elements("r+")[0] == [2]
+
+
+def check_what_does_not_open_is_no_source_that_is_missing(folder):
+    make("src.h5")
+    for mode in ("r", "r+"):
+        assert elements(mode)[0] == [-1], "nothing is there"
+    Path("src.h5").write_bytes(b"this is no file of HDF5" * 100)
+    Path("native-cut.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(5))
+    make("native-cut.h5", "other.h5")
+    for mode in ("r", "r+"):
+        for master in ("master.h5", "other.h5"):
+            found, link = elements(mode, master)
+            assert isinstance(found, str) and "errno = 2," not in link, (mode, master, found, link)
+
+
+if __name__ == "__main__":
+    main(globals())
