@@ -328,6 +328,10 @@ impl fmt::Display for Error {
                 f,
                 "the file system has no locks (errno {errno}); set HDF5_USE_FILE_LOCKING=BEST_EFFORT to go without"
             ),
+            ErrorKind::NoSpace { errno: 27 } => f.write_str(
+                "the file may not grow any more (ulimit -f, or a limit of the file system); raise the limit and flush again",
+            ),
+            ErrorKind::NoSpace { errno: 122 } => f.write_str("the quota is used up; free some of it and flush again"),
             ErrorKind::NoSpace { .. } => f.write_str("no space left; make some and flush again"),
             ErrorKind::NotAContainer { what } => write!(f, "is not an h5lake container but {what}"),
             ErrorKind::WrongStorage { what } => f.write_str(what),
