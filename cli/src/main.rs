@@ -16,6 +16,8 @@ mod drain;
 mod elements;
 mod filter;
 mod find;
+mod helper;
+mod hidden;
 mod info;
 mod libhdf5;
 mod link;
@@ -25,6 +27,7 @@ mod materialize;
 mod name_text;
 mod objects;
 mod output;
+mod permissions;
 mod publish;
 mod repair;
 mod restore;
@@ -56,7 +59,7 @@ type Failure = Box<dyn std::error::Error>;
 enum Outcome {
     /// All is well.
     Well,
-    /// Something is damaged, was lost, differs, or does not hold.
+    /// Something is damaged, was lost or left out, differs, or does not hold.
     Found,
 }
 
@@ -157,7 +160,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             adopt::run(&adopt::Wanted { sources, joins, target, library, checksums, output })
         }
         Command::Materialize { name, dry_run, json, quiet } => {
-            materialize::run(&name, dry_run, Output::of(json, quiet))
+            return materialize::run(&name, dry_run, Output::of(json, quiet)).map(Outcome::of);
         }
         Command::CheckStore { url, json } => return check_store::run(&url, shown(json)).map(Outcome::of),
         Command::CheckStorePart { arguments } => check_store::serve(&arguments),
@@ -191,10 +194,10 @@ fn convert(direction: convert::Direction, asked: &Conversion) -> Result<Outcome,
     let Conversion { source, target, library, jobs, zarr, json, quiet } = asked;
     if *zarr {
         let way = if direction == convert::Direction::Import { "import" } else { "export" };
-        let said =
+        let left_out =
             publish::python::run("Zarr", &["zarr".as_ref(), way.as_ref(), source.as_ref(), target.as_ref()])?;
-        output::print(said.lines().map(str::to_owned))?;
-        return Ok(Outcome::Well);
+        output::print(left_out.iter().map(|one| format!("not copied: {}: {}", one.path, one.reason)))?;
+        return Ok(Outcome::of(!left_out.iter().any(|one| one.is_object)));
     }
     let wanted = convert::Wanted {
         direction,

@@ -1,17 +1,41 @@
 //! `h5lake materialize`: copies what a container refers to, so that the native files may go away.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use h5lake_container::{Container, Options, Referenced};
+use h5lake_container::{Container, Options, Referenced, Target};
 use h5lake_ledger::Access;
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::find::{check_container, find_place, open};
+use crate::convert::publish::folder_of;
+use crate::find::{check_container, find_place, find_version, open_at};
+use crate::objects::shown;
 use crate::output::{Output, print};
 
-/// Copies what the newest version refers to; with `dry_run` only tells what there is.
-pub fn run(name: &Path, dry_run: bool, output: Output) -> Result<(), Failure> {
+/// A file beside a container that its datasets need, and of which nothing is copied.
+struct Needed {
+    file: Vec<u8>,
+    /// What kind of datasets, and how many.
+    kind: &'static str,
+    datasets: u64,
+}
+
+impl Needed {
+    fn json(&self) -> Value {
+        json!({ "file": String::from_utf8_lossy(&self.file), "kind": self.kind, "datasets": self.datasets })
+    }
+
+    fn line(&self) -> String {
+        let Self { file, kind, datasets } = self;
+        format!("  {}: {datasets} {kind} datasets", shown(file))
+    }
+}
+
+/// Copies what the newest version refers to; with `dry_run` only tells what there is. Whether no other file is needed then, apart from
+/// what is by reference.
+pub fn run(name: &Path, dry_run: bool, output: Output) -> Result<bool, Failure> {
     if dry_run {
         return show(name, output);
     }
@@ -24,21 +48,53 @@ pub fn run(name: &Path, dry_run: bool, output: Output) -> Result<(), Failure> {
     let done = container.materialize(&mut |done| bar.show(done, all));
     drop(bar);
     let done = done?;
+    let needed = needed(&container, &place.target)?;
     let shown = name.display().to_string();
-    print([match output {
-        Output::Json => json!({ "name": shown, "blocks": done.blocks, "bytes": done.bytes }).to_string(),
-        _ if done.bytes == 0 => format!("{shown}: refers to no other file"),
-        _ => format!(
-            "{shown}: {} bytes in {} blocks were copied; the newest version needs no other file",
-            done.bytes, done.blocks
-        ),
-    }])?;
-    Ok(())
+    if output == Output::Json {
+        let needed: Value = needed.iter().map(Needed::json).collect();
+        let object = json!({ "name": shown, "blocks": done.blocks, "bytes": done.bytes, "needed": needed });
+        print([object.to_string()])?;
+        return Ok(object["needed"] == json!([]));
+    }
+    let end = if needed.is_empty() { "; the newest version needs no other file" } else { "" };
+    let first = match (done.bytes, needed.is_empty()) {
+        (0, true) => format!("{shown}: refers to no other file"),
+        (0, false) => format!("{shown}: nothing is by reference"),
+        (bytes, _) => format!("{shown}: {bytes} bytes in {} blocks were copied{end}", done.blocks),
+    };
+    print(std::iter::once(first).chain(lines(&needed)))?;
+    Ok(needed.is_empty())
 }
 
-fn show(name: &Path, output: Output) -> Result<(), Failure> {
-    let container = open(name)?;
-    let all = container.referenced()?;
+/// The files that virtual datasets and external storage need. A virtual dataset may call its own container by its name.
+fn needed(container: &Container, target: &Target) -> Result<Vec<Needed>, Failure> {
+    let found = container.needed_files()?;
+    let needed = |kind, files: std::collections::BTreeMap<Vec<u8>, u64>| {
+        files.into_iter().map(move |(file, datasets)| Needed { file, kind, datasets })
+    };
+    let others = needed("virtual", found.of_virtual).filter(|one| !is_own_name(&one.file, target));
+    Ok(others.chain(needed("external", found.of_external)).collect())
+}
+
+fn is_own_name(file: &[u8], target: &Target) -> bool {
+    let Target::File(own) = target else { return false };
+    let named = folder_of(own).join(OsStr::from_bytes(file)).canonicalize();
+    named.is_ok_and(|named| own.canonicalize().is_ok_and(|own| own == named))
+}
+
+fn lines(needed: &[Needed]) -> Vec<String> {
+    if needed.is_empty() {
+        return Vec::new();
+    }
+    let first = format!("needs {} other files, of which nothing is copied:", needed.len());
+    std::iter::once(first).chain(needed.iter().map(Needed::line)).collect()
+}
+
+fn show(name: &Path, output: Output) -> Result<bool, Failure> {
+    let (place, ledger) = find_version(name, Access::ReadOnly)?;
+    let target = place.target.clone();
+    let container = open_at(name, place, ledger)?;
+    let (all, needed) = (container.referenced()?, needed(&container, &target)?);
     let shown = name.display().to_string();
     let named = |number: u32| container.source_name(number);
     if output == Output::Json {
@@ -46,17 +102,20 @@ fn show(name: &Path, output: Output) -> Result<(), Failure> {
         for (number, Referenced { blocks, bytes }) in &all {
             sources.push(json!({ "source": named(*number)?, "blocks": blocks, "bytes": bytes }));
         }
-        print([json!({ "name": shown, "sources": Value::Array(sources) }).to_string()])?;
-        return Ok(());
+        let needs: Value = needed.iter().map(Needed::json).collect();
+        print([json!({ "name": shown, "sources": sources, "needed": needs }).to_string()])?;
+        return Ok(needed.is_empty());
     }
-    if all.is_empty() {
-        print([format!("{shown}: refers to no other file")])?;
-        return Ok(());
+    let mut told = Vec::new();
+    match (all.is_empty(), needed.is_empty()) {
+        (true, true) => told.push(format!("{shown}: refers to no other file")),
+        (true, false) => told.push(format!("{shown}: nothing is by reference")),
+        _ => told.push(format!("{:>15}  {:>10}  source", "bytes", "blocks")),
     }
-    let mut lines = vec![format!("{:>15}  {:>10}  source", "bytes", "blocks")];
     for (number, Referenced { blocks, bytes }) in &all {
-        lines.push(format!("{bytes:>15}  {blocks:>10}  {}", named(*number)?));
+        told.push(format!("{bytes:>15}  {blocks:>10}  {}", named(*number)?));
     }
-    print(lines)?;
-    Ok(())
+    told.extend(lines(&needed));
+    print(told)?;
+    Ok(needed.is_empty())
 }

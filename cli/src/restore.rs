@@ -123,7 +123,7 @@ fn restore_over(pointer: &Path, id: &[u8; 16], options: &Options) -> Result<(), 
     };
     // Kept beside until the container has the name: a kill in between leaves what says where the other one lies.
     let mut aside = pointer.as_os_str().to_owned();
-    aside.push(format!(".{}.h5lake-pointer", std::process::id()));
+    aside.push(format!(".{}.h5lake-pointer", crate::hidden::random()?));
     std::fs::rename(pointer, &aside)?;
     let done = Ledger::restore_file(pointer, id, Replace::Fail, options);
     let cleared = match &done {

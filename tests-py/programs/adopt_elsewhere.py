@@ -197,6 +197,29 @@ def check_external_files_are_looked_for_as_natively(folder):
         assert f["g/two"].external[0][0] == "a.raw"
 
 
+def check_files_that_stay_needed_are_named(_):
+    natively(VIRTUAL, ".")
+    os.utime("native.h5", OLD)
+    run("adopt", "native.h5", "run.h5")
+    part = {"kind": "virtual", "datasets": 1}
+    for more in (["--dry-run"], []):
+        said = run("materialize", *more, "run.h5", code=2)
+        assert "refers to no other file" not in said and "needs no other file" not in said, said
+        assert "  native-part1.h5: 1 virtual datasets" in said and "of which nothing is copied" in said, said
+        needed = json.loads(run("materialize", *more, "--json", "run.h5", code=2))["needed"]
+        assert part | {"file": "missing.h5"} in needed and not [one for one in needed if one["file"] == "."], needed
+    with h5py.File("external.h5", "w") as f:
+        f.create_dataset("x", (3,), "f8", external=[("raw.bin", 0, 24)])
+    assert "raw.bin: 1 external datasets" in run("materialize", "external.h5", code=2)
+    # A virtual dataset may name its own file.
+    with h5py.File("own.h5", "w") as f:
+        f["x"] = DATA
+        layout = h5py.VirtualLayout((4, 6), "i4")
+        layout[:] = h5py.VirtualSource("own.h5", "x", (4, 6))
+        f.create_virtual_dataset("v", layout)
+    assert "refers to no other file" in run("materialize", "own.h5")
+
+
 def check_what_cannot_be_joined_or_reached_is_refused(folder):
     natively(EXTERNAL)
     natively(VIRTUAL, ".")

@@ -8,6 +8,9 @@ import functools
 import json
 import os
 import re
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 if os.environ.get("HDF5_VOL_CONNECTOR") != "native":
@@ -282,6 +285,71 @@ def check_damage_of_a_filter_that_libhdf5_lacks(folder):
     assert "native.h5" in said and "lzf" in said, said
     assert not list(folder.glob("*run.h5*")), list(folder.iterdir())
 
+
+
+def check_hidden_files_of_h5lake_are_no_sources(folder):
+    Path("in").mkdir()
+    for number in range(2):
+        with h5py.File("in/a.h5", "w", libver="latest") as f:
+            f["x"] = number
+    replaced = subprocess.run([os.environ["TOOL"], "rm", "in/a.h5"], env=os.environ | {"H5LAKE_RETENTION": "1h"}, capture_output=True)
+    assert replaced.returncode == 0 and any(".h5lake-replaced-" in path.name for path in Path("in").iterdir())
+    with h5py.File("in/b.h5", "w") as f:
+        f["x"] = 1
+    whole = Path("in/b.h5").read_bytes()
+    Path("in/.h5lake-adoption-1").mkdir()
+    for name in (".h5lake-adoption-1/made.h5", ".h5lake-conversion-1-0-0123.h5", ".b.h5.h5lake-new", ".mine.h5"):
+        Path("in", name).write_bytes(whole)
+    run("export", "in", "out")
+    assert sorted(path.name for path in Path("out").iterdir()) == [".mine.h5", "b.h5"]
+
+
+def check_who_may_not_read_the_source_may_not_read_the_result(_):
+    os.umask(0o022)
+    native("fill", "native.h5")
+    for mode in (0o600, 0o640, 0o644):
+        os.chmod("native.h5", mode)
+        run("import", "native.h5", f"{mode:o}.h5")
+        run("export", f"{mode:o}.h5", f"native-{mode:o}.h5")
+        os.utime("native.h5", (1_700_000_000, 1_700_000_000))
+        run("adopt", "native.h5", f"adopted-{mode:o}.h5")
+        for name in (f"{mode:o}.h5", f"native-{mode:o}.h5", f"adopted-{mode:o}.h5"):
+            assert os.stat(name).st_mode & 0o777 == mode, (name, oct(os.stat(name).st_mode))
+
+
+def wide(name):
+    with h5py.File(name, "w") as f:
+        for n in range(20):
+            f.create_dataset(f"{n}", data=np.random.default_rng(n).normal(size=500_000), chunks=(5_000,), compression="gzip")
+
+
+def check_a_killed_tool_leaves_nothing(folder):
+    native("wide", "native.h5")
+    os.utime("native.h5", (1_700_000_000, 1_700_000_000))
+    made = lambda: list(folder.glob(".h5lake-*"))  # noqa: E731
+    for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+        for command in ("import", "adopt"):
+            tool = subprocess.Popen([os.environ["TOOL"], command, "native.h5", "a.h5"])
+            end = time.monotonic() + 60
+            # Its helper has begun.
+            while not list(folder.glob(".h5lake-*/*")) and tool.poll() is None:
+                assert time.monotonic() < end
+            assert made() and tool.poll() is None, "it was killed too late"
+            tool.send_signal(how)
+            tool.wait()
+            while made():
+                assert time.monotonic() < end, made()
+                time.sleep(0.01)
+            assert not Path("a.h5").exists()
+
+
+def check_old_leftovers_go(_):
+    native("fill", "native.h5")
+    for name in (".h5lake-conversion-1-0-0123.h5", ".h5lake-conversion-new"):
+        Path(name).touch()
+    os.utime(".h5lake-conversion-1-0-0123.h5", (1_600_000_000, 1_600_000_000))
+    run("import", "native.h5", "a.h5")
+    assert [path.name for path in Path(".").glob(".h5lake-*")] == [".h5lake-conversion-new"]
 
 if __name__ == "__main__":
     main(globals())

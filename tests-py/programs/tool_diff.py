@@ -199,5 +199,59 @@ def check_chunks_are_named(folder):
         assert "12 of 4200 elements differ, in 2 chunks: [10, 0] [50, 0]" in run("--chunks", first, "a.h5")[1]
 
 
+
+def virtual(name, source):
+    with h5py.File(name, "w") as f:
+        layout = h5py.VirtualLayout((3,), "f8")
+        layout[:] = h5py.VirtualSource(source, "x", (3,))
+        f.create_virtual_dataset("v", layout)
+
+
+def check_other_files_are_one_file_or_are_not_compared(folder):
+    for place in ("a", "b"):
+        Path(place).mkdir()
+        with h5py.File(f"{place}/source.h5", "w") as f:
+            f["x"] = [1.0, 2, len(place) + ord(place)]
+        virtual(f"{place}/relative.h5", "source.h5")
+        virtual(f"{place}/absolute.h5", f"{folder}/a/source.h5")
+        with h5py.File(f"{place}/external.h5", "w") as f:
+            f.create_dataset("v", (3,), "f8", external=[("raw", 0, 24)])
+    assert differences("a/absolute.h5", "b/absolute.h5") == {}
+    for name in ("relative.h5", "external.h5"):
+        code, said = run(f"a/{name}", f"b/{name}")
+        assert code == 1 and "? /v  not compared" in said, said
+        Path(f"a/second-{name}").write_bytes(Path(f"a/{name}").read_bytes())
+        assert differences(f"a/{name}", f"a/second-{name}") == {}, "both lead to one file"
+    # A version shows what it has itself.
+    with h5py.File("own.h5", "w") as f:
+        f["x"] = [1.0, 2, 3]
+        layout = h5py.VirtualLayout((3,), "f8")
+        layout[:] = h5py.VirtualSource(".", "x", (3,))
+        f.create_virtual_dataset("v", layout)
+    subprocess.run([os.environ["TOOL"], "tag", "own.h5", "first"], check=True, capture_output=True)
+    with h5py.File("own.h5", "r+") as f:
+        f["x"][0] = 7
+    code, said = run("own.h5@tag=first", "own.h5")
+    assert code == 2 and "! /x" in said and "? /v" in said, said
+
+
+def check_bytes_that_mean_nothing_do_not_count(folder):
+    padded = np.dtype([("a", "u1"), ("b", "f8"), ("c", "c16")], align=True)
+    for name, gap in (("a.h5", 0), ("b.h5", 255)):
+        with h5py.File(name, "w") as f:
+            rows = np.full(3 * padded.itemsize, gap, "u1").view(padded)
+            rows["a"], rows["b"], rows["c"] = 1, np.nan, complex(np.nan, 1)
+            f.create_dataset("padded", data=rows, dtype=padded)
+            of = h5py.h5t.C_S1.copy()
+            of.set_size(8)
+            text = h5py.h5d.create(f.id, b"text", of, h5py.h5s.create_simple((2,)))
+            text.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([b"ab\0" + bytes([gap or 1] * 4), b"abcdefg"], "S8"), mtype=of)
+            f.attrs["padded"] = rows
+    for arguments in ((), ("--elements", "2"), ("--elements", "0")):
+        assert differences(*arguments, "a.h5", "b.h5") == {}
+    with h5py.File("b.h5", "r+") as f:
+        f["padded"][1] = (2, 0, 0)
+    assert differences("a.h5", "b.h5")["/padded", None, "elements"]["differing"] == 1
+
 if __name__ == "__main__":
     main(globals())

@@ -6,7 +6,6 @@
 mod external_files;
 mod references;
 
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +13,7 @@ use h5lake_connector::config::Config;
 use h5lake_connector::names::{self, sources::FollowedSources};
 use h5lake_connector::{Adoption, Join};
 use h5lake_container::{Container, Options, Target};
-use h5lake_ledger::{Access, Ledger, NotFollowed, Probe, Source, SourceOpener};
+use h5lake_ledger::{Access, Ledger, NotFollowed, Probe, Source, SourceOpener, mode_of_copy};
 use object_stores::registry::is_url;
 use object_stores::{Key, ObjectStore};
 use serde_json::json;
@@ -23,7 +22,9 @@ use crate::Failure;
 use crate::convert::publish::{copy_user_block, folder_of};
 use crate::convert::{library, worker};
 use crate::find::{find, vacant};
+use crate::hidden::TemporaryFolder;
 use crate::output::{Output, print};
+use crate::permissions;
 use external_files::ExternalFiles;
 use references::{References, Summary};
 
@@ -46,25 +47,10 @@ struct Native {
     source: Source,
 }
 
-/// A folder that goes when this is dropped, with what is in it.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    /// One beside a local target, else in the folder for temporary files.
-    fn beside(target: &Target) -> Result<Self, Failure> {
-        let folder = match target {
-            Target::File(path) => folder_of(path),
-            Target::Objects { .. } => std::env::temp_dir(),
-        };
-        let path = std::path::absolute(folder.join(format!(".h5lake-adoption-{}", std::process::id())))?;
-        fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _what_is_left_is_hidden = fs::remove_dir_all(&self.0);
+fn local_path(target: &Target) -> Option<&Path> {
+    match target {
+        Target::File(path) => Some(path),
+        Target::Objects { .. } => None,
     }
 }
 
@@ -73,8 +59,9 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let target = vacant(wanted.target)?;
     let natives = wanted.sources.iter().map(|name| describe(name)).collect::<Result<Vec<_>, _>>()?;
     let library = library(wanted.library)?;
-    let folder = Temporary::beside(&target)?;
-    let (made, list) = (folder.0.join("made.h5"), folder.0.join("places"));
+    let beside = local_path(&target).map_or_else(std::env::temp_dir, folder_of);
+    let folder = TemporaryFolder::make(&beside, "adoption", wanted.target)?;
+    let (made, list) = (folder.join("made.h5"), folder.join("places"));
     let names: Vec<_> = natives.iter().map(|native| &*native.name).collect();
     let lies_in = folder_in_names(wanted.target, &target)?;
     let adoption = Adoption { list: &list, folder: &lies_in, joins: &wanted.joins };
@@ -82,6 +69,10 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     if let Some(native) = natives.first().filter(|native| user_block > 0 && native.source.url().is_none()) {
         copy_user_block(&native.name, &made, user_block)?;
     }
+    // The container takes the permissions of what it is moved from.
+    let modes = natives.iter().filter(|native| native.source.url().is_none());
+    let modes = modes.map(|native| mode_of_copy(&native.name, local_path(&target).unwrap_or(&made)));
+    permissions::restrict(&made, modes.fold(permissions::ANY, |all, mode| all & mode))?;
     check_unchanged(wanted.sources, &natives)?;
     let bar = wanted.output.bar("adopt");
     let made = Target::File(made);

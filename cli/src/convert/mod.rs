@@ -86,7 +86,7 @@ fn convert_all(direction: Direction, pairs: Vec<Pair>, library: &Path, jobs: usi
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     let (Some(pair), Some(place)) = (pairs.get(n), results.get(n)) else { break };
                     place.get_or_init(|| {
-                        publish::convert(direction, pair, library, n).map_err(|error| error.to_string())
+                        publish::convert(direction, pair, library).map_err(|error| error.to_string())
                     });
                     bar.show(bytes.fetch_add(pair.bytes, Ordering::Relaxed) + pair.bytes, all);
                 }

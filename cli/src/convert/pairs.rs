@@ -11,6 +11,7 @@ use h5lake_ledger::{Access, Ledger, Probe};
 use super::{Direction, Wanted};
 use crate::Failure;
 use crate::find::{find_version, taken, vacant};
+use crate::hidden;
 
 /// A file to convert.
 pub struct Pair {
@@ -80,13 +81,14 @@ fn joined(target: &Path, name: &Path) -> PathBuf {
     }
 }
 
-/// All files below a folder, in the order of their names. Links to folders are not followed, for they may lead in circles.
+/// All files of the user's below a folder, in the order of their names. Links to folders are not followed, for they may lead in
+/// circles.
 fn walk(folder: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let named = |error| format!("{}: {error}", folder.join(below).display());
     let mut entries =
         fs::read_dir(folder.join(below)).map_err(named)?.collect::<Result<Vec<_>, _>>().map_err(named)?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
+    for entry in entries.into_iter().filter(|entry| !hidden::is_of_h5lake(&entry.file_name())) {
         let name = below.join(entry.file_name());
         if entry.file_type().map_err(named)?.is_dir() {
             walk(folder, &name, found)?;

@@ -5,82 +5,68 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use h5lake_container::{Container, Options, Target};
-use h5lake_ledger::Access;
+use h5lake_ledger::{Access, mode_of_copy};
 
 use super::pairs::Pair;
 use super::{Direction, worker};
 use crate::Failure;
 use crate::find::{find, find_version, vacant};
+use crate::hidden::TemporaryFolder;
+use crate::permissions;
 
-/// A file that goes when this is dropped.
-struct Temporary(PathBuf);
+/// The kind of a conversion's temporary folder, and the name of what is made in it.
+const KIND: &str = "conversion";
+const MADE: &str = "made.h5";
 
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // What is not there any more was given its own name.
-        let _gone = fs::remove_file(&self.0);
-    }
-}
-
-/// Converts one file; `n` tells it from others of this process. When this returns, the result is on stable storage.
-pub fn convert(direction: Direction, pair: &Pair, library: &Path, n: usize) -> Result<(), Failure> {
+/// Converts one file. When this returns, the result is on stable storage.
+pub fn convert(direction: Direction, pair: &Pair, library: &Path) -> Result<(), Failure> {
     if direction == Direction::Export {
-        return convert_to_file(direction, pair, &pair.target, library, n);
+        return convert_to_file(direction, pair, &pair.target, library);
     }
     match vacant(&pair.target)? {
-        Target::File(path) => convert_to_file(direction, pair, &path, library, n),
-        target @ Target::Objects { .. } => convert_to_store(pair, &target, library, n),
+        Target::File(path) => convert_to_file(direction, pair, &path, library),
+        target @ Target::Objects { .. } => convert_to_store(pair, &target, library),
     }
 }
 
-fn convert_to_file(
-    direction: Direction,
-    pair: &Pair,
-    target: &Path,
-    library: &Path,
-    n: usize,
-) -> Result<(), Failure> {
+fn convert_to_file(direction: Direction, pair: &Pair, target: &Path, library: &Path) -> Result<(), Failure> {
     let folder = folder_of(target);
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let temporary = Temporary(std::path::absolute(hidden(&folder, n)?)?);
-    let user_block = worker::run(direction, library, &pair.source, &temporary.0)?;
-    if user_block > 0 {
-        let local = match direction {
-            Direction::Import => Some(pair.source.clone()),
-            // The name may ask for a version.
-            Direction::Export => match find_version(&pair.source, Access::ReadOnly)?.0.target {
-                Target::File(path) => Some(path),
-                // A container in a store has none.
-                _ => None,
-            },
-        };
-        if let Some(local) = local {
-            copy_user_block(&local, &temporary.0, user_block)?;
-        }
+    let temporary = TemporaryFolder::make(&folder, KIND, target)?;
+    let made = temporary.join(MADE);
+    let user_block = worker::run(direction, library, &pair.source, &made)?;
+    let local = local(direction, &pair.source)?;
+    if let Some(local) = &local {
+        permissions::restrict(&made, mode_of_copy(local, target))?;
+        copy_user_block(local, &made, user_block)?;
     }
-    File::open(&temporary.0)?.sync_all()?;
-    give_name(&temporary.0, target)?;
+    File::open(&made)?.sync_all()?;
+    give_name(&made, target)?;
     File::open(&folder)?.sync_all()?;
     Ok(())
 }
 
 /// A store gets a copy of a container in a temporary folder: its name leads to the whole container, or to nothing. There is no
 /// user block in a store.
-fn convert_to_store(pair: &Pair, target: &Target, library: &Path, n: usize) -> Result<(), Failure> {
-    let temporary = Temporary(hidden(&std::env::temp_dir(), n)?);
-    worker::run(Direction::Import, library, &pair.source, &temporary.0)?;
+fn convert_to_store(pair: &Pair, target: &Target, library: &Path) -> Result<(), Failure> {
+    let temporary = TemporaryFolder::make(&std::env::temp_dir(), KIND, &pair.target)?;
+    let made = temporary.join(MADE);
+    worker::run(Direction::Import, library, &pair.source, &made)?;
     let (_, ledger) = find(&pair.target, Access::ReadOnly)?;
     let options = Options { ledger, ..Options::default() };
-    Container::copy_to(&Target::File(temporary.0.clone()), &options, target, &options, &mut |_, _| ())?;
+    Container::copy_to(&Target::File(made), &options, target, &options, &mut |_, _| ())?;
     Ok(())
 }
 
-/// A name that no other conversion has: processes of several machines, and of containers, may have one process id.
-fn hidden(folder: &Path, n: usize) -> Result<PathBuf, Failure> {
-    let mut random = [0; 8];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    let random = u64::from_le_bytes(random);
-    Ok(folder.join(format!(".h5lake-conversion-{}-{n}-{random:016x}.h5", std::process::id())))
+/// The local file of a source; a container in a store has none. The name may ask for a version.
+fn local(direction: Direction, source: &Path) -> Result<Option<PathBuf>, Failure> {
+    if direction == Direction::Import {
+        return Ok(Some(source.to_owned()));
+    }
+    Ok(match find_version(source, Access::ReadOnly)?.0.target {
+        Target::File(path) => Some(path),
+        Target::Objects { .. } => None,
+    })
 }
 
 /// The folder in which a path lies.
@@ -93,6 +79,9 @@ pub fn folder_of(path: &Path) -> PathBuf {
 
 /// Copies the bytes in front of a file that belong to the user.
 pub fn copy_user_block(from: &Path, target: &Path, size: u64) -> Result<(), Failure> {
+    if size == 0 {
+        return Ok(());
+    }
     let mut bytes = Vec::new();
     File::open(from)?.take(size).read_to_end(&mut bytes)?;
     fs::OpenOptions::new().write(true).open(target)?.write_all(&bytes)?;

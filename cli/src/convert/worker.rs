@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use h5lake_connector::config::{Config, NamePatterns};
 use h5lake_connector::{Adoption, Along, Converter, Join, NotHeld};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Direction;
 use crate::Failure;
+use crate::helper;
 use crate::libhdf5::filter_folders;
 use crate::run::plugin_path;
 
@@ -89,7 +90,7 @@ fn start(library: &Path, arguments: &[OsString]) -> Result<Output, Failure> {
     let folders = std::env::split_paths(&named).chain(filter_folders(library));
     let folders = std::env::join_paths(folders.filter(|folder| folder.is_dir()))?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("convert-one").arg("--").args(arguments).stdin(Stdio::null());
+    command.arg("convert-one").arg("--").args(arguments);
     command.env_remove("HDF5_VOL_CONNECTOR").env("HDF5_PLUGIN_PATH", folders);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -97,7 +98,7 @@ fn start(library: &Path, arguments: &[OsString]) -> Result<Output, Failure> {
             command.env_remove(name);
         }
     }
-    Ok(command.output()?)
+    Ok(helper::output(&mut command)?)
 }
 
 /// Why a worker ended badly.
@@ -115,6 +116,7 @@ fn reason(done: &Output) -> String {
 /// `adopt LIBRARY SOURCE TARGET SETTINGS LIST JOINS FOLDER SOURCE…`.
 pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
     let text = |n: usize| arguments.get(n).map(OsString::as_os_str).unwrap_or_default();
+    helper::end_with_starter(text(3).into());
     let settings = text(4).to_str().unwrap_or_default();
     let converter = Converter::load(Path::new(text(1)), settings).map_err(|error| error.to_string())?;
     let user_block = match text(0).to_str() {

@@ -1,6 +1,7 @@
 //! `h5lake diff`: what two containers, or two versions of one, differ in.
 
 mod chunks;
+mod elsewhere;
 mod values;
 
 use std::collections::HashSet;
@@ -15,6 +16,7 @@ use h5lake_ledger::Access;
 use serde_json::{Value, json};
 
 use self::chunks::{DifferingChunks, position};
+use self::elsewhere::Elsewhere;
 use crate::Failure;
 use crate::elements::type_of;
 use crate::find::{find_version, open_at};
@@ -121,6 +123,7 @@ struct Diff {
     both: [Arc<Container>; 2],
     /// Versions of one container: what is stored alike is equal, and need not be read.
     is_same_container: bool,
+    elsewhere: Elsewhere,
     elements: usize,
     chunks: bool,
     storage: bool,
@@ -154,6 +157,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let [a, b] = wanted.names;
     let (first, second) = (find_version(a, Access::ReadOnly)?, find_version(b, Access::ReadOnly)?);
     let is_same_container = is_same(&first.0.target, &second.0.target);
+    let elsewhere = Elsewhere::of([&first.0.target, &second.0.target]);
     let opened = |name, (place, options): (Place, _)| open_at(name, place, options);
     let both = [opened(a, first)?, opened(b, second)?];
     let ids = [object(&both[0], wanted.path)?, object(&both[1], wanted.path)?];
@@ -164,6 +168,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let mut diff = Diff {
         both,
         is_same_container,
+        elsewhere,
         elements,
         chunks,
         storage,

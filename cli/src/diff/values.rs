@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use h5lake_container::{Attribute, Dataset, Index, InlineHeap, Layout, ObjectId, Order, Run, Selection};
+use h5lake_container::{Attribute, Dataset, Index, InlineHeap, ObjectId, Order, Run, Selection};
 use serde_json::Value;
 
 use super::chunks::DifferingChunks;
@@ -79,6 +79,7 @@ fn comparable(item: Item) -> Item {
         // The bits count, so that what is no number equals itself.
         Item::Single(n) => Item::Bits(n.to_bits().into()),
         Item::Double(n) => Item::Bits(n.to_bits().into()),
+        Item::Complex(parts) => Item::Complex(Box::new((*parts).map(comparable))),
         Item::List(items) => Item::List(items.into_iter().map(comparable).collect()),
         Item::Compound(items) => {
             Item::Compound(items.into_iter().map(|(name, item)| (name, comparable(item))).collect())
@@ -88,7 +89,7 @@ fn comparable(item: Item) -> Item {
 }
 
 impl Diff {
-    /// Compares the bytes of some elements. Floats are equal if their bits are.
+    /// Compares some elements: their bytes, and what these mean where not every bit counts. Floats are equal if their bits are.
     fn compare(
         &mut self,
         of: &Type,
@@ -101,7 +102,8 @@ impl Diff {
         if of.is_self_contained() && a == b {
             return Ok(());
         }
-        if of.is_self_contained() && tally.first.len() >= self.elements {
+        let bytes_decide = of.has_only_what_counts();
+        if bytes_decide && tally.first.len() >= self.elements {
             tally.count(size, [a, b], numbers);
             return Ok(());
         }
@@ -115,7 +117,7 @@ impl Diff {
             }
             let (a, b) = (first.decode(of, a)?, second.decode(of, b)?);
             let shown = (tally.first.len() < self.elements).then(|| (a.json(), b.json()));
-            if of.is_self_contained() || comparable(a) != comparable(b) {
+            if bytes_decide || comparable(a) != comparable(b) {
                 tally.differing += 1;
                 let at = place(number, numbers.dims);
                 if let Some(chunks) = &mut tally.chunks {
@@ -160,11 +162,15 @@ impl Diff {
     /// Compares the elements of two datasets of one shape and type.
     pub(super) fn elements_of(&mut self, path: &str, both: [&Arc<Dataset>; 2]) -> Result<(), Failure> {
         let [a, b] = both;
-        if let (Layout::Virtual { .. } | Layout::External { .. }, _) = (a.layout(), b.layout())
-            && a.layout() == b.layout()
-        {
-            // They name the same elements of other files.
+        if self.elsewhere.show_the_same([a, b]) {
             return Ok(());
+        }
+        if let Some(why) = both
+            .into_iter()
+            .filter(|dataset| dataset.is_elsewhere())
+            .find_map(|dataset| check_readable(dataset).err())
+        {
+            return self.tell(path, None, What::Unread(why));
         }
         // Blobs of region references are the root group's.
         let parts = match self.is_same_container && !a.datatype().has_references {

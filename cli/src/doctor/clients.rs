@@ -73,7 +73,7 @@ impl Facts {
 
 /// Looks at all clients.
 pub fn all(wanted: &Wanted<'_>, config: Option<&Config>, report: &mut Report) -> Result<(), Failure> {
-    let folder = std::env::temp_dir().join(format!("h5lake-doctor-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("h5lake-doctor-{}", crate::hidden::random()?));
     std::fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut seen = 0;
     if wanted.targets.is_empty() {

@@ -169,6 +169,25 @@ impl Type {
     }
 }
 
+impl Type {
+    /// Whether every bit of an element counts: no gaps between members, no unused bits, and nothing behind a NUL.
+    pub fn has_only_what_counts(&self) -> bool {
+        match self {
+            Self::Integer { bits, .. } | Self::Bitfield(bits) => bits.is_whole(),
+            Self::Text { padding, .. } => *padding != Padding::Nul,
+            Self::Compound { size, members } => {
+                let covered: usize = members.iter().map(|member| member.of.size()).sum();
+                covered == *size && members.iter().all(|member| member.of.has_only_what_counts())
+            }
+            Self::Enum { base, .. } | Self::Array { base, .. } | Self::Complex(base) => {
+                base.has_only_what_counts()
+            }
+            Self::Reference(_) | Self::Sequence(_) | Self::VariableText { .. } => false,
+            Self::Float { .. } | Self::OtherFloat { .. } | Self::Time { .. } | Self::Opaque { .. } => true,
+        }
+    }
+}
+
 /// The type of a dataset or an attribute.
 ///
 /// # Errors

@@ -78,7 +78,7 @@ pub fn plain(of: &Type, bytes: &[u8]) -> Item {
         }
         Type::Float { size, order } => float(bytes, *size, *order),
         Type::Text { padding, .. } => Item::Text(text(bytes, *padding).to_vec()),
-        Type::Enum { base, names } => match names.iter().find(|(_, value)| value == bytes) {
+        Type::Enum { base, names } => match names.iter().find(|(_, value)| is_value(base, value, bytes)) {
             Some((name, _)) => Item::Name(name.clone()),
             None => plain(base, bytes),
         },
@@ -88,6 +88,11 @@ pub fn plain(of: &Type, bytes: &[u8]) -> Item {
         }
         _ => Item::Bytes(bytes.to_vec()),
     }
+}
+
+/// Whether bytes are a value of an integer; bits that are not used do not count.
+fn is_value(of: &Type, value: &[u8], bytes: &[u8]) -> bool {
+    value == bytes || !of.has_only_what_counts() && plain(of, value) == plain(of, bytes)
 }
 
 /// The bits of a number of at most 16 bytes.

@@ -10,17 +10,20 @@ pub mod python;
 mod references;
 mod zarr_type;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use h5lake_connector::names::Place;
 use h5lake_container::{Container, Target};
-use h5lake_ledger::{Access, At, HeldRoom, Options, PayloadPlace, Tag, TagName};
+use h5lake_ledger::{Access, At, HeldRoom, Options, PayloadPlace, Tag, TagName, mode_of_copy};
 use object_stores::registry::is_url;
 use serde_json::{Value, json};
 
 use crate::Failure;
+use crate::convert::publish::folder_of;
 use crate::find::{check_container, find_version, open_at};
+use crate::hidden::TemporaryFolder;
 use crate::output::{Output, print};
+use crate::permissions;
 use crate::tag::{change, open};
 use hierarchy::{Hierarchy, Report};
 use identity::Identities;
@@ -213,12 +216,13 @@ fn make(
         (None, None) => base.to_owned(),
     };
     // What Python makes, it makes of a file of references.
-    let temporary = Temporary::beside(wanted)?;
-    let file = temporary.as_ref().map(|temporary| &*temporary.0).or(wanted.kerchunk);
+    let temporary = temporary(wanted)?;
+    let made = temporary.as_ref().map(|folder| folder.join("references.json"));
+    let file = made.as_deref().or(wanted.kerchunk);
     let file = file.ok_or("nothing was asked for")?;
     let bar = wanted.output.bar("publish");
     let identities = Identities::new(&container, &target, base, wanted.url.is_none())?;
-    let references = References::begin(file, &about, container.size()?, bar)?;
+    let references = References::begin(file, mode(&target, file), &about, container.size()?, bar)?;
     let mut report = write(&container, held, &url, references, &identities)?;
     report.left_out.extend(python::convert(wanted, file)?);
     drop(temporary);
@@ -245,25 +249,20 @@ fn write(
     Ok(report)
 }
 
-/// A file of references that goes when it was used.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    /// One, if what was asked for is not such a file itself.
-    fn beside(wanted: &Wanted<'_>) -> Result<Option<Self>, Failure> {
-        let Some(target) = wanted.icechunk.or(wanted.kerchunk.filter(|path| python::is_parquet(path))) else {
-            return Ok(None);
-        };
-        let mut name = target.file_name().ok_or("the target has no name")?.to_owned();
-        name.push(format!(".{}.json", std::process::id()));
-        Ok(Some(Self(target.with_file_name(name))))
-    }
+/// A folder for a file of references that goes when it was used, if what was asked for is not such a file itself.
+fn temporary(wanted: &Wanted<'_>) -> Result<Option<TemporaryFolder>, Failure> {
+    let Some(target) = wanted.icechunk.or(wanted.kerchunk.filter(|path| python::is_parquet(path))) else {
+        return Ok(None);
+    };
+    target.file_name().ok_or("the target has no name")?;
+    TemporaryFolder::make(&folder_of(target), references::KIND, target).map(Some)
 }
 
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // If it was not made, there is none.
-        let _is_gone = std::fs::remove_file(&self.0);
+/// The permissions of a file that shows a container.
+fn mode(container: &Target, file: &Path) -> u32 {
+    match container {
+        Target::File(path) => mode_of_copy(path, file),
+        Target::Objects { .. } => permissions::ANY,
     }
 }
 

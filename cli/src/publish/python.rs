@@ -1,16 +1,27 @@
-//! What the Python package makes of a file of references: Parquet, and repositories of Icechunk.
+//! What the Python package makes: references in Parquet, repositories of Icechunk, and copies to Zarr and from it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
 use super::Wanted;
-use crate::Failure;
+use crate::{Failure, helper};
 
 /// The interpreters that are tried: beside the tool, where a wheel puts it, and then by the path.
 const NAMES: [&str; 2] = ["python3", "python"];
+/// What Python runs. Before 3.11, it puts the working folder first among the places of modules: a `secrets.py` among a user's data
+/// would be run.
+const START: &str = "import sys; sys.path[:] = filter(None, sys.path); from h5lake import _helper; sys.exit(_helper.main(sys.argv[1:]))";
+
+/// Something that was not taken over.
+pub struct LeftOut {
+    pub path: String,
+    pub reason: String,
+    /// Whether it is a dataset or a group with all that is below it.
+    pub is_object: bool,
+}
 
 /// Whether references are to be in Parquet.
 pub fn is_parquet(path: &Path) -> bool {
@@ -24,21 +35,52 @@ fn interpreter() -> PathBuf {
     found.unwrap_or_else(|| NAMES[0].into())
 }
 
-/// Runs a command of the Python package, which makes something of this kind; returns what it writes.
+/// The places of modules that `PYTHONPATH` names, without the working folder: an empty place means that, too, and is often there by
+/// mistake.
+fn places_of_modules(named: &OsStr, working: &Path) -> Option<OsString> {
+    let is_working = |place: &PathBuf| {
+        place.as_os_str().is_empty() || place.canonicalize().is_ok_and(|place| place == working)
+    };
+    let places: Vec<_> = std::env::split_paths(named).filter(|place| !is_working(place)).collect();
+    std::env::join_paths(places).ok().filter(|places| !places.is_empty())
+}
+
+/// Runs a command of the Python package, which makes something of this kind; returns what is left out.
 ///
 /// # Errors
 /// What Python says, or that it cannot be started.
-pub fn run(kind: &str, arguments: &[&OsStr]) -> Result<String, Failure> {
+pub fn run(kind: &str, arguments: &[&OsStr]) -> Result<Vec<LeftOut>, Failure> {
     let python = interpreter();
     let made = format!("{kind} is made by h5lake's Python package");
-    let done = Command::new(&python).args(["-m", "h5lake"]).args(arguments).output();
+    let mut command = Command::new(&python);
+    command.args(["-c", START]).args(arguments).env("PYTHONSAFEPATH", "1");
+    if let Some(named) = std::env::var_os("PYTHONPATH") {
+        command.env_remove("PYTHONPATH");
+        let places = places_of_modules(&named, &std::env::current_dir()?.canonicalize()?);
+        command.envs(places.map(|places| ("PYTHONPATH", places)));
+    }
+    let done = helper::output(&mut command);
     let done = done.map_err(|error| format!("{made}, and {} does not start: {error}", python.display()))?;
+    Ok(answer(&done).map_err(|said| format!("{made} ({}): {said}", python.display()))?)
+}
+
+/// What Python's last line says: what ends without it has not done its work, whatever its exit code.
+fn answer(done: &Output) -> Result<Vec<LeftOut>, String> {
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);
-        let said = said.trim().lines().last().unwrap_or("it ended without a word").to_owned();
-        return Err(format!("{made} ({}): {said}", python.display()).into());
+        return Err(said.trim().lines().last().unwrap_or("it ended without a word").to_owned());
     }
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    let said = String::from_utf8_lossy(&done.stdout);
+    let answer: Value = serde_json::from_str(said.lines().last().unwrap_or_default()).unwrap_or_default();
+    let without = || "it ended without an answer; is the package of the same version as the tool?".to_owned();
+    let entries = answer["left_out"].as_array().filter(|_| answer["done"] == true).ok_or_else(without)?;
+    let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+    let one = |entry| LeftOut {
+        path: text(entry, "path"),
+        reason: text(entry, "reason"),
+        is_object: entry["is_object"] == true,
+    };
+    Ok(entries.iter().map(one).collect())
 }
 
 /// Makes what was asked for of a file of references, if it is not that file. Returns the paths of what it does not show, and why.
@@ -49,11 +91,40 @@ pub fn convert(wanted: &Wanted<'_>, references: &Path) -> Result<Vec<(String, St
     let mut left_out = Vec::new();
     let parquet = wanted.kerchunk.filter(|path| is_parquet(path)).map(|path| ("parquet", path));
     for (kind, target) in parquet.into_iter().chain(wanted.icechunk.map(|path| ("icechunk", path))) {
-        let said = run(kind, &["references".as_ref(), kind.as_ref(), references.as_ref(), target.as_ref()])?;
-        let found: Value = serde_json::from_str(said.lines().last().unwrap_or("[]"))?;
-        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
-        let entries = found.as_array().into_iter().flatten();
-        left_out.extend(entries.map(|entry| (text(entry, "path"), text(entry, "reason"))));
+        let found = run(kind, &["references".as_ref(), kind.as_ref(), references.as_ref(), target.as_ref()])?;
+        left_out.extend(found.into_iter().map(|LeftOut { path, reason, .. }| (path, reason)));
     }
     Ok(left_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn the_working_folder_is_no_place_of_modules() {
+        let dir = tempfile::tempdir().unwrap();
+        let working = dir.path().canonicalize().unwrap();
+        let of = |named: String| places_of_modules(OsStr::new(&named), &working);
+        let own = working.display();
+        assert_eq!(of(format!(":/a:{own}:{own}/:/b:")), Some("/a:/b".into()));
+        assert_eq!(of(format!(":{own}")), None);
+    }
+
+    #[test]
+    fn only_what_ends_with_an_answer_is_done() {
+        let done = |code, stdout: &str| Output {
+            status: std::process::ExitStatus::from_raw(code << 8),
+            stdout: stdout.into(),
+            stderr: "a\nwhy\n".into(),
+        };
+        for said in ["", "[]", "x\n", "{\"done\": true}", "{\"left_out\": []}\nmore"] {
+            assert!(answer(&done(0, said)).is_err(), "{said}");
+        }
+        assert_eq!(answer(&done(1, "{\"done\": true, \"left_out\": []}")).err().as_deref(), Some("why"));
+        let one = r#"{"path": "/x", "reason": "no", "is_object": true}"#;
+        let found = answer(&done(0, &format!("noise\n{{\"done\": true, \"left_out\": [{one}]}}\n"))).unwrap();
+        assert!(found.len() == 1 && found[0].path == "/x" && found[0].reason == "no" && found[0].is_object);
+    }
 }

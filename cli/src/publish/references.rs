@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs::{File, rename};
 use std::io::{BufWriter, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,10 +12,14 @@ use serde_json::{Value, json};
 
 use super::identity::Identities;
 use crate::Failure;
+use crate::convert::publish::folder_of;
+use crate::hidden::TemporaryFolder;
 use crate::output::Bar;
 
 /// Consolidated metadata is left out where it is longer: it is in memory until the end.
 const MAX_CONSOLIDATED_BYTES: usize = 64 << 20;
+/// The kind of the temporaries of references.
+pub const KIND: &str = "references";
 /// What each file of references begins with that this tool writes.
 const BEGINNING: &str = "{\"version\":1,\"h5lake\":";
 
@@ -23,6 +27,7 @@ const BEGINNING: &str = "{\"version\":1,\"h5lake\":";
 pub struct References {
     out: BufWriter<File>,
     unfinished: PathBuf,
+    _temporaries: TemporaryFolder,
     target: PathBuf,
     is_first: bool,
     /// All documents, by their keys: zarr-python lists groups in groups by them.
@@ -63,19 +68,30 @@ pub fn check_target(target: &Path) -> Result<(), Failure> {
 }
 
 impl References {
-    /// Begins a file. `shows` says for people what it shows; the bar shows how many of about `about` bytes were gone through.
-    pub fn begin(target: &Path, shows: &Value, about: u64, bar: Bar) -> Result<Self, Failure> {
+    /// Begins a file with permissions as a container's file has them (`mode`). `shows` says for people what it shows; the bar shows how
+    /// many of about `about` bytes were gone through.
+    pub fn begin(target: &Path, mode: u32, shows: &Value, about: u64, bar: Bar) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| format!("{}: {error}", target.display());
-        let name = target.file_name().ok_or_else(|| format!("{}: names no file", target.display()))?;
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        hidden.push(format!(".{}-{now:x}", std::process::id()));
-        let unfinished = target.with_file_name(hidden);
-        let out = BufWriter::new(File::create_new(&unfinished).map_err(failed)?);
+        target.file_name().ok_or_else(|| format!("{}: names no file", target.display()))?;
+        let folder = folder_of(target);
+        let temporaries = TemporaryFolder::make(&folder, KIND, target)?;
+        let unfinished = temporaries.join("made.json");
+        let mut options = File::options();
+        let options = options.write(true).create_new(true).mode(mode);
+        let out = BufWriter::new(options.open(&unfinished).map_err(failed)?);
         let (target, consolidated, urls) = (target.to_owned(), String::new(), BTreeSet::new());
-        let mut made =
-            Self { out, unfinished, target, is_first: true, consolidated, bar, urls, done: 0, about };
+        let mut made = Self {
+            out,
+            unfinished,
+            _temporaries: temporaries,
+            target,
+            is_first: true,
+            consolidated,
+            bar,
+            urls,
+            done: 0,
+            about,
+        };
         made.text(&format!("{BEGINNING}{shows},\"refs\":{{"))?;
         Ok(made)
     }
@@ -119,7 +135,8 @@ impl References {
         self.entry(key, &json!([url, offset, length]).to_string())
     }
 
-    /// Ends the file. When this returns, it is at its place. `identify` says of URLs what they had: standard readers pass over that.
+    /// Ends the file. When this returns, it is at its place on stable storage. `identify` says of URLs what they had: standard readers
+    /// pass over that.
     pub fn finish(mut self, identify: &Identities) -> Result<(), Failure> {
         if self.consolidated.len() <= MAX_CONSOLIDATED_BYTES {
             let all = std::mem::take(&mut self.consolidated);
@@ -130,14 +147,9 @@ impl References {
         self.text(&format!("\n}},\"objects\":{objects}}}\n"))?;
         // Something may have come there since the beginning.
         check_target(&self.target)?;
-        let ended = self.out.flush().and_then(|()| rename(&self.unfinished, &self.target));
+        let ended = self.out.flush().and_then(|()| self.out.get_ref().sync_all());
+        let ended = ended.and_then(|()| rename(&self.unfinished, &self.target));
+        let ended = ended.and_then(|()| File::open(folder_of(&self.target))?.sync_all());
         Ok(ended.map_err(|error| format!("{}: {error}", self.target.display()))?)
-    }
-}
-
-impl Drop for References {
-    fn drop(&mut self) {
-        // After the end there is none.
-        let _is_gone = std::fs::remove_file(&self.unfinished);
     }
 }

@@ -3,8 +3,8 @@
 use crate::chunk::fragments::Fragments;
 use crate::dataset::{MAX_INLINE_BYTES, MAX_SMALL_DATASET_BYTES};
 use crate::entries::ENTRIES_PER_SCAN;
-use crate::record::{self, BlockRecord};
-use crate::{Container, Result, keys};
+use crate::record::{self, BlockRecord, HeaderRecord};
+use crate::{Container, Layout, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::{Extent, PayloadPart};
 use prost::Message;
@@ -22,6 +22,36 @@ pub struct Referenced {
     pub blocks: u64,
     /// Their bytes there.
     pub bytes: u64,
+}
+
+/// Files beside the container in which datasets have their elements, and how many datasets each: by the name that the datasets have
+/// for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NeededFiles {
+    /// Sources of virtual datasets; a name may hold `%b`. The container itself (`.`) is none.
+    pub of_virtual: BTreeMap<Vec<u8>, u64>,
+    /// Parts of external storage.
+    pub of_external: BTreeMap<Vec<u8>, u64>,
+}
+
+impl NeededFiles {
+    /// Counts a dataset of this layout.
+    fn add(&mut self, layout: &Layout) {
+        let (place, mut names) = match layout {
+            Layout::Virtual { mappings } => {
+                (&mut self.of_virtual, mappings.iter().map(|from| &from.file).collect::<Vec<_>>())
+            }
+            Layout::External { files } => {
+                (&mut self.of_external, files.iter().map(|file| &file.name).collect())
+            }
+            Layout::Compact | Layout::Contiguous | Layout::Chunked { .. } => return,
+        };
+        names.sort_unstable();
+        names.dedup();
+        for name in names.into_iter().filter(|name| *name != b".") {
+            *place.entry(name.clone()).or_default() += 1;
+        }
+    }
 }
 
 /// What was copied.
@@ -77,8 +107,25 @@ impl Container {
         Ok(all)
     }
 
+    /// The files that virtual datasets and external storage of this version need. [`materialize`](Self::materialize) copies nothing of
+    /// them. No file is looked at.
+    ///
+    /// # Errors
+    /// `Corrupt` for a damaged header; those of the ledger.
+    pub fn needed_files(&self) -> Result<NeededFiles> {
+        let mut all = NeededFiles::default();
+        self.each(&[keys::HEADER], |key, value| {
+            let header: HeaderRecord = record::decode(value, || format!("the header {key:02x?}"))?;
+            if let Some(dataset) = header.dataset {
+                all.add(&dataset.layout()?);
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
     /// Copies what the newest version has by reference, in commits of 256 MiB. When this returns, the version is committed as the
-    /// options say, and needs no source. Older versions still do. `progress` is told how many bytes were copied.
+    /// options say, and needs no source. Older versions still do, and [`needed_files`](Self::needed_files) stay needed. `progress` is told how many bytes were copied.
     ///
     /// # Errors
     /// `ReadOnly`; `Io` (errno 116) if a source is not what was adopted; `NoSpace`; those of the ledger. What was committed until then

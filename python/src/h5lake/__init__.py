@@ -11,7 +11,7 @@
 `enable` takes the settings of the README's table. Errors of settings are `ValueError`; a libhdf5 that cannot use h5lake is a
 `LibraryError`."""
 
-from ._adopt import Adopted, Reference, adopt, materialize, references
+from ._adopt import Adopted, NeededFile, Reference, adopt, materialize, needed_files, references
 from ._branch import Branch, branch, branches, delete_branch, merge
 from ._display import display
 from ._enable import connector_string, disable, enable, enabled
@@ -25,10 +25,10 @@ from ._publish import Publication, Published, publications, publish, withdraw
 from ._tool import (Copied, Difference, Drained, Finding, Tag, Version, copy, diff, drain, export_native, import_native, link,
                     remove, repair, restore, tag, tags, unlock, untag, vacuum, verify, versions)
 
-__all__ = ["Adopted", "Branch", "Copied", "Difference", "Drained", "Finding", "Library", "LibraryError", "Matches", "Publication", "Published",
+__all__ = ["Adopted", "Branch", "Copied", "Difference", "Drained", "Finding", "Library", "LibraryError", "Matches", "NeededFile", "Publication", "Published",
            "Reference", "Tag", "ToolError", "Version", "adopt", "branch", "branches", "connector_string", "copy",
            "delete_branch", "diff", "disable", "display", "drain", "enable", "enabled", "export_native", "export_zarr", "filter",
-           "import_native", "import_zarr", "libraries", "link", "materialize", "merge", "plugin_folder", "publications",
+           "import_native", "import_zarr", "libraries", "link", "materialize", "merge", "needed_files", "plugin_folder", "publications",
            "publish", "references", "remove", "repair", "restore", "stats", "tag", "tags", "unlock", "untag", "vacuum",
            "verify", "versions", "withdraw"]
 

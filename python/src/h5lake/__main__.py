@@ -11,14 +11,6 @@ USAGE = "usage: python -m h5lake run [KEY=VALUEâ€¦] SCRIPT|-m MODULE [ARGUMENTâ€
 
 def main() -> None:
     arguments = sys.argv[1:]
-    if arguments[:1] == ["zarr"] and len(arguments) == 4:
-        from . import _zarr
-
-        sys.exit(_zarr.main(*arguments[1:]))
-    if arguments[:1] == ["references"] and len(arguments) == 4:
-        from . import _references
-
-        sys.exit(_references.main(arguments[1:]))
     if arguments[:1] != ["run"]:
         tool = _tool.find()
         os.execv(tool, [tool, *arguments])

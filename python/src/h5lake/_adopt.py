@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from ._tool import Name, _library, _run
 
 
+#: The tool's exit code where other files stay needed.
+FOUND = 2
+
+
 @dataclass(frozen=True)
 class Adopted:
     """What became of native files' raw data."""
@@ -31,6 +35,18 @@ class Reference:
     #: Chunks, and segments of contiguous datasets, that have bytes there.
     blocks: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class NeededFile:
+    """A file beside a container in which datasets have their elements."""
+
+    #: Its name, as the datasets have it.
+    file: str
+    #: `virtual` or `external`.
+    kind: str
+    #: How many datasets of this kind need it.
+    datasets: int
 
 
 def adopt(
@@ -61,10 +77,17 @@ def adopt(
 
 def references(name: Name, **settings) -> "list[Reference]":
     """What a container refers to in native files; nothing if it needs none."""
-    done = json.loads(_run("materialize", "--dry-run", "--json", "--", name, settings=settings)[0])
+    done = json.loads(_run("materialize", "--dry-run", "--json", "--", name, settings=settings, allowed=(FOUND,))[0])
     return [Reference(**entry) for entry in done["sources"]]
 
 
+def needed_files(name: Name, **settings) -> "list[NeededFile]":
+    """The files that virtual datasets and external storage of a container need, of which `materialize` copies nothing."""
+    done = json.loads(_run("materialize", "--dry-run", "--json", "--", name, settings=settings, allowed=(FOUND,))[0])
+    return [NeededFile(**entry) for entry in done["needed"]]
+
+
 def materialize(name: Name, **settings) -> int:
-    """Copies what the newest version refers to, and returns how many bytes. When this returns, that version needs no other file."""
-    return json.loads(_run("materialize", "--json", "--", name, settings=settings)[0])["bytes"]
+    """Copies what the newest version refers to, and returns how many bytes. When this returns, that version needs no other file but
+    those of `needed_files`."""
+    return json.loads(_run("materialize", "--json", "--", name, settings=settings, allowed=(FOUND,))[0])["bytes"]

@@ -114,9 +114,9 @@ def to_icechunk(references: Path, target: Path) -> "list[tuple[str, str]]":
     virtual, copies = _chunks(refs, arrays)
     urls = {chunk[1] for chunks in virtual.values() for chunk in chunks}
     containers = {container.url_prefix: (container, reader) for container, reader in (_icechunk_urls.container(icechunk, url) for url in urls)}
-    objects = whole.get("objects", {})
+    objects, mode = whole.get("objects", {}), references.stat().st_mode & 0o666
     places = {url: (_icechunk_urls.encoded(url), _icechunk_urls.checksum(objects.get(url, {}))) for url in urls}
-    with _icechunk_repository.committing(icechunk, target, containers.values(), whole.get("h5lake", {})) as session:
+    with _icechunk_repository.committing(icechunk, target, containers.values(), whole.get("h5lake", {}), mode) as session:
         root = zarr.open_group(session.store, mode="w", zarr_format=3, attributes=_shown("", attributes.get("", {}), left_out))
         for path in filter(None, groups):
             root.create_group(path, attributes=_shown(path, attributes.get(path, {}), left_out), overwrite=False)

@@ -3,11 +3,10 @@
 import inspect
 import os
 import re
-import secrets
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+from . import _temporary
 from ._names import without_version
 
 #: The key in the metadata of h5lake's snapshots.
@@ -15,12 +14,12 @@ MARK = "h5lake"
 
 
 @contextmanager
-def committing(icechunk, target, containers, about):
-    """A session on the branch `main` of a repository in a folder, a new one or one of h5lake's. When the block ends, it is one more
+def committing(icechunk, target, containers, about, mode):
+    """A session on the branch `main` of a repository in a folder, one of h5lake's or a new one whose files have a mode. When the block ends, it is one more
     snapshot. After an error the repository is as it was before, or there is none. `containers` are virtual chunk containers, each with
     who may read it; `about` says what is published."""
     if not os.path.lexists(target):
-        with _made(target) as folder:
+        with _made(target, mode) as folder:
             yield from _committed(_opened(icechunk, folder, containers, is_there=False), about)
         return
     # Not by the name of a file in it: the versions of Icechunk have others. It panics where there is no folder.
@@ -32,14 +31,12 @@ def committing(icechunk, target, containers, about):
 
 
 @contextmanager
-def _made(target):
+def _made(target, mode):
     """A folder of a hidden name that becomes `target` when the block ends, and goes after an error."""
-    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    try:
+    with _temporary.folder(target, "icechunk") as new:
         yield new
+        _temporary.restrict(new, mode)
         new.rename(target)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def _opened(icechunk, folder, containers, is_there):

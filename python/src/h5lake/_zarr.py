@@ -1,25 +1,21 @@
 """Copies between containers and Zarr: into version 3 or 2, and out of both. h5py and zarr-python do the work."""
 
 import os
-import secrets
 import shlex
-import shutil
-import sys
 from contextlib import contextmanager
-from itertools import product
 from math import prod
 from pathlib import Path
 
 from ._enable import enabled
-from . import _zarr_attributes, _zarr_dimensions, _zarr_fill, _zarr_types
+from . import _temporary, _zarr_attributes, _zarr_chunks, _zarr_dimensions, _zarr_fill, _zarr_types
 from ._errors import REFUSALS, line
-from ._references import MAX_NAME_BYTES, _need
+from ._left_out import LeftOut
+from ._names import MAX_NAME_BYTES, TOO_LONG, without_version
+from ._references import _need
 from ._tool import Name
 
 #: What Zarr keeps its metadata under.
 METADATA = {".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
-#: Bytes that are copied at once, about.
-STEP = 64 << 20
 
 
 def _switched(settings):
@@ -38,17 +34,14 @@ def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "
     target = Path(target)
     if os.path.lexists(target):
         raise FileExistsError(f"{target}: something is there; name a target that is not there yet")
-    # No other process has this name, so what is there at the end is ours to remove.
-    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    left_out = []
-    try:
+    left_out = LeftOut()
+    with _temporary.folder(target, "zarr") as new:
         with _switched(settings), h5py.File(source, "r") as file:
             # A store, for zarr-python takes `#`, `?` and `;` in a string for parts of a URL. No mode that clears what is there.
             root = zarr.open_group(zarr.storage.LocalStore(new), mode="w-", zarr_format=format)
             _export_group(h5py, zarr, file, root, left_out, {file.id})
+        _temporary.restrict(new, _temporary.mode_of_copy(without_version(os.fsdecode(source)), target))
         new.rename(target)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     return left_out
 
 
@@ -79,7 +72,7 @@ def _zarr_name(name):
     if name in METADATA:
         return "Zarr keeps its metadata under this name"
     if len(encoded) > MAX_NAME_BYTES:
-        return f"a folder has no names of more than {MAX_NAME_BYTES} bytes"
+        return TOO_LONG
     return None
 
 
@@ -89,10 +82,11 @@ def _export_group(h5py, zarr, source, target, left_out, seen):
     for name in source:
         path = f"{source.name.rstrip('/')}/{name}"
         why = _zarr_name(name)
+        is_object = isinstance(source.get(name, getlink=True), h5py.HardLink)
         if why:
-            left_out.append((path, why))
+            left_out.add_object(path, why) if is_object else left_out.append((path, why))
             continue
-        if not isinstance(source.get(name, getlink=True), h5py.HardLink):
+        if not is_object:
             left_out.append((path, "a soft or external link"))
             continue
         with _naming(path):
@@ -108,7 +102,7 @@ def _export_group(h5py, zarr, source, target, left_out, seen):
                 with _naming(path):
                     _export_dataset(h5py, member, target, name, source, sizes, left_out)
             except REFUSALS as error:
-                left_out.append((path, line(error)))
+                left_out.add_object(path, line(error))
         else:
             left_out.append((path, "a committed datatype"))
 
@@ -118,7 +112,7 @@ def _export_dataset(h5py, source, target, name, group, sizes, left_out):
         raise ValueError("it has no dataspace")
     is_old = target.metadata.zarr_format == 2
     dtype, inner = _zarr_types.of_dataset(h5py, source.dtype, target.metadata.zarr_format)
-    chunks = tuple(max(1, side) for side in source.chunks or _steps(source.shape, source.dtype.itemsize))
+    chunks = tuple(max(1, side) for side in source.chunks or _zarr_chunks.chosen(source.shape, source.dtype.itemsize))
     names = _zarr_dimensions.names(source, inner, group, sizes, left_out)
     fill, missing = (_fill_of_version_2 if is_old else _fill_of_version_3)(h5py, source, dtype, left_out)
     target.create_array(name, shape=(*source.shape, *inner), chunks=(*chunks, *inner), dtype=dtype, fill_value=fill,
@@ -130,17 +124,18 @@ def _export_dataset(h5py, source, target, name, group, sizes, left_out):
         array.attrs.update(missing)
         if is_old and names:
             array.attrs["_ARRAY_DIMENSIONS"] = list(names)
-        _export_elements(source, array, dtype, chunks)
+        _export_elements(h5py, source, array, dtype, chunks)
     except BaseException:
         del target[name]
         raise
 
 
-def _export_elements(source, array, dtype, chunks):
+def _export_elements(h5py, source, array, dtype, chunks):
     import numpy as np
 
     read = source.asstr() if dtype == _zarr_types.STRING else source
-    for part in _parts(source.shape, chunks, source.dtype.itemsize):
+    parts = _zarr_chunks.stored_parts if _has_fill_of(h5py, source, array, dtype) else _zarr_chunks.parts_of
+    for part in parts(source, chunks):
         # zarr-python takes the bytes of compounds as they are.
         array[part] = read[part] if dtype == _zarr_types.STRING else np.asarray(read[part]).astype(dtype, copy=False)
 
@@ -160,6 +155,17 @@ def _fill_of_hdf5(h5py, dataset, dtype, left_out):
         left_out.append((f"{dataset.name} (fill value)", "its elements are arrays, and it has several values"))
         return zero
     return all_of[0]
+
+
+def _has_fill_of(h5py, source, array, dtype):
+    """Whether an array shows what a dataset shows where nothing was written."""
+    import numpy as np
+
+    if dtype == _zarr_types.STRING or array.fill_value is None:
+        return False
+    left_out = []
+    fill = _fill_of_hdf5(h5py, source, dtype, left_out)
+    return not left_out and np.asarray(array.fill_value, dtype).tobytes() == np.asarray(fill, dtype).tobytes()
 
 
 def _fill_of_version_3(h5py, dataset, dtype, left_out):
@@ -195,30 +201,6 @@ def _fill_of_version_2(h5py, dataset, dtype, left_out):
     return None, {}
 
 
-def _steps(shape, itemsize):
-    """Chunks for what has none: rows of about a megabyte."""
-    row = prod(shape[1:]) * itemsize
-    return (max(1, min(shape[0], (1 << 20) // max(1, row))), *shape[1:]) if shape else ()
-
-
-def _parts(shape, chunks, itemsize):
-    """Slices that cover a shape, each of whole chunks along the first dimension."""
-    if not shape:
-        yield ()
-        return
-    row = max(1, prod(shape[1:]) * itemsize)
-    rows = max(chunks[0], STEP // row // chunks[0] * chunks[0])
-    others = [slice(None)] if rows * row <= 2 * STEP else None
-    for begin in range(0, shape[0], rows):
-        first = slice(begin, min(begin + rows, shape[0]))
-        if others:
-            yield (first, ...)
-        else:
-            sides = [range(0, side, chunk) for side, chunk in zip(shape[1:], chunks[1:])]
-            for corner in product(*sides):
-                yield (first, *(slice(at, at + chunk) for at, chunk in zip(corner, chunks[1:])))
-
-
 def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]]":
     """Makes a new container of a Zarr hierarchy of version 2 or 3, in a folder or at a URL that zarr-python opens. Arrays keep their
     chunks; compressed ones become gzip with shuffle. Named dimensions become dimension scales where an array has their name. Returns
@@ -226,10 +208,11 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
     error there is none. A process that is killed meanwhile leaves a part of it."""
     h5py, zarr = _need("h5py", "zarr")
     root = zarr.open(_opened(source), mode="r")
-    left_out = []
+    left_out = LeftOut()
     with _switched(settings):
         # A container that is there is an error; one that fails is never there.
-        file = h5py.File(target, "w-")
+        with _temporary.creating(_mode_of(source, target)):
+            file = h5py.File(target, "w-")
         try:
             try:
                 if isinstance(root, zarr.Array):
@@ -252,6 +235,15 @@ def _opened(source):
     return name if "://" in name else Path(name)
 
 
+def _mode_of(source, target):
+    """The mode of a container: who may not read the hierarchy, or its metadata, may not read the container."""
+    name, mode = os.fsdecode(source), 0o666
+    if "://" not in name:
+        for place in (Path(name), *(Path(name, document) for document in METADATA)):
+            mode &= _temporary.mode_of_copy(place, Path(os.fsdecode(target)))
+    return mode
+
+
 def _remove(target, settings):
     from ._tool import remove
 
@@ -271,7 +263,7 @@ def _import_group(h5py, zarr, source, target, left_out):
             with _naming(path):
                 named[path] = _import_array(h5py, member, target, name, left_out)
         except REFUSALS as error:
-            left_out.append((path, line(error)))
+            left_out.add_object(path, line(error))
     return named
 
 
@@ -296,7 +288,7 @@ def _import_array(h5py, source, target, name, left_out):
         _zarr_attributes.to_hdf5(source, made, left_out, but=() if is_text else {_zarr_fill.MISSING})
         if not is_text:
             _import_missing(source, made, left_out)
-        for part in _parts(source.shape, source.chunks, dtype.itemsize):
+        for part in _zarr_chunks.parts(source.shape, source.chunks, dtype.itemsize):
             data = np.asarray(source[part])
             made[part] = data.astype(object) if is_text else data.astype(stored) if dtype.kind in "Mm" else data
     except BaseException:
@@ -318,14 +310,3 @@ def _import_missing(source, made, left_out):
             made.attrs[_zarr_fill.MISSING] = _zarr_fill.decoded(value, source.dtype)
     except REFUSALS as error:
         left_out.append((f"{made.name}@{_zarr_fill.MISSING}", str(error)))
-
-
-def main(way, source, target) -> int:
-    """`zarr export|import SOURCE TARGET`: what the tool starts. What is left out goes to standard output; an error is one line."""
-    try:
-        for path, why in {"export": export_zarr, "import": import_zarr}[way](source, target):
-            print(f"not copied: {path}: {why}")
-    except Exception as error:  # Whatever it is, the tool says it in one line.
-        print(f"{error or type(error).__name__}".replace("\n", " "), file=sys.stderr)
-        return 1
-    return 0

@@ -1,0 +1,238 @@
+//! Hidden names: what stands under them, the tool's temporary folders, and what becomes of those that a killed tool left.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::Failure;
+
+/// What all of h5lake's hidden names have.
+const MARK: &[u8] = b".h5lake-";
+/// What stands behind the mark beside a container `NAME`, as `.NAME.h5lake-new`: the names of the ledger's `temporary.rs` and
+/// `replaced.rs`.
+const BESIDE_A_CONTAINER: [&[u8]; 3] = [b"new", b"copy", b"replaced"];
+/// The same of what [`restore`](crate::restore) sets aside.
+const POINTER: &[u8] = b"pointer";
+/// What stands behind the mark in temporaries of the tool and of its Python package (`_temporary.py`), before a `-`.
+const TEMPORARIES: [&str; 6] = ["conversion", "adoption", "references", "zarr", "parquet", "icechunk"];
+/// A leftover stays so long, as one of the ledger's does.
+const LEFTOVER_LIFETIME: Duration = Duration::from_secs(86_400);
+/// Entries of a folder that are looked at for leftovers.
+const MAX_ENTRIES: usize = 4096;
+
+/// Whether a name is one under which h5lake keeps things beside a user's files: it is no file of the user's.
+pub fn is_of_h5lake(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let Some(at) = name.windows(MARK.len()).rposition(|part| part == MARK) else { return false };
+    let what = &name[at + MARK.len()..];
+    // A pointer that is set aside is to be seen.
+    let beside = || name.starts_with(b".") && BESIDE_A_CONTAINER.iter().any(|known| is_kind(what, known));
+    at == 0 || is_kind(what, POINTER) || beside()
+}
+
+/// Whether a text is a word, alone or before a `-`.
+fn is_kind(text: &[u8], word: &[u8]) -> bool {
+    text.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest[0] == b'-')
+}
+
+/// Whether a name is that of a temporary which the tool or its Python package makes.
+fn is_temporary(name: &OsStr) -> bool {
+    let what = name.as_bytes().strip_prefix(MARK);
+    what.is_some_and(|what| TEMPORARIES.iter().any(|kind| is_kind(what, kind.as_bytes())))
+}
+
+/// 16 digits that no other name has: processes of several machines, and of containers, may have one process id.
+pub fn random() -> io::Result<String> {
+    let mut random = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(format!("{:016x}", u64::from_le_bytes(random)))
+}
+
+/// A new name for a temporary of a kind in a folder.
+pub fn temporary_name(folder: &Path, kind: &str) -> io::Result<PathBuf> {
+    debug_assert!(TEMPORARIES.contains(&kind), "{kind} is not swept");
+    std::path::absolute(folder.join(format!(".h5lake-{kind}-{}", random()?)))
+}
+
+/// A folder that goes when this is dropped, with what is in it. Only its owner can look into it.
+pub struct TemporaryFolder(PathBuf);
+
+impl TemporaryFolder {
+    /// Makes one, and removes what was left of others in the same folder long ago. An error names what is to be made, `of`.
+    pub fn make(folder: &Path, kind: &str, of: &Path) -> Result<Self, Failure> {
+        let create = |path: PathBuf| DirBuilder::new().mode(0o700).create(&path).map(|()| Self(path));
+        let made = temporary_name(folder, kind).and_then(create);
+        let made = made.map_err(|error| format!("{}: {error}", of.display()))?;
+        made.sweep_beside();
+        Ok(made)
+    }
+
+    /// The path of something in it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Removes leftovers of this user beside it. Its own time is that of the file system's clock.
+    fn sweep_beside(&self) {
+        let (Ok(own), Some(folder)) = (self.0.metadata(), self.0.parent()) else { return };
+        let now = own.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        sweep(folder, own.uid(), now);
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        let _what_is_left_is_swept_later = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes the temporary in which a path lies, or that it is, and nothing else.
+pub fn remove_temporary_of(path: &Path) {
+    for place in path.ancestors().take(2) {
+        if place.file_name().is_some_and(is_temporary) {
+            remove(place);
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
+    // What is left goes with the next sweep.
+    let _left = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+}
+
+fn sweep(folder: &Path, owner: u32, now: SystemTime) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.take(MAX_ENTRIES).flatten() {
+        let path = entry.path();
+        if is_temporary(&entry.file_name()) && is_leftover(&path, owner, now, &mut { MAX_ENTRIES }) {
+            remove(&path);
+        }
+    }
+}
+
+/// Whether a file of an owner, or all of a folder, was changed last a day ago. Of a folder with more than `most` entries nobody knows.
+fn is_leftover(path: &Path, owner: u32, now: SystemTime, most: &mut usize) -> bool {
+    let Ok(found) = path.symlink_metadata() else { return false };
+    let is_old = |changed: SystemTime| now.duration_since(changed).is_ok_and(|age| age >= LEFTOVER_LIFETIME);
+    if found.uid() != owner || !found.modified().is_ok_and(is_old) {
+        return false;
+    }
+    if !found.is_dir() {
+        return true;
+    }
+    let Ok(mut entries) = fs::read_dir(path) else { return false };
+    entries.all(|entry| {
+        *most = most.saturating_sub(1);
+        *most > 0 && entry.is_ok_and(|entry| is_leftover(&entry.path(), owner, now, most))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use h5lake_ledger::{Ledger, Options, Origin, Replace};
+
+    fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn names_of_users_are_not_those_of_h5lake() {
+        for name in [
+            ".a.h5",
+            "a.h5",
+            ".h5lake",
+            "a.h5lake-data.h5",
+            "a.h5.h5lake-new",
+            ".my.h5lake-news",
+            "h5lake-conversion-1",
+        ] {
+            assert!(!is_of_h5lake(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            ".a.h5.h5lake-new-0123",
+            "..h5lake-conversion-1.h5.h5lake-new",
+            ".h5lake-zarr-1",
+            "a.h5.0123.h5lake-pointer",
+        ] {
+            assert!(is_of_h5lake(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_ledger_hides_is_known_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let options = Options { retention: Some(Duration::from_secs(50)), ..Options::default() };
+        for _ in 0..2 {
+            Ledger::create_file(&path, Replace::Atomically, options.clone()).unwrap().close().unwrap();
+        }
+        Ledger::remove_file(&path, &options).unwrap();
+        let all_hidden = |count: usize| {
+            let left = names(dir.path());
+            assert!(left.len() == count && left.iter().all(|name| is_of_h5lake(name)), "{left:?}");
+        };
+        all_hidden(2);
+        let origin = Origin { id: [1; 16], version: 1, time: 1, host: "node".into(), pid: 1 };
+        let of_copy = Options { journal_bytes: 1, ..Options::default() };
+        let copied =
+            Ledger::create_copy_file(&path, of_copy, &origin, |to, _| -> h5lake_ledger::Result<()> {
+                let value = to.write_payload(&[7; 400_000])?.to_bytes();
+                to.note_copied(b"k", &value, 400_000)?;
+                all_hidden(4);
+                Ok(())
+            });
+        copied.unwrap().ledger.close().unwrap();
+    }
+
+    #[test]
+    fn leftovers_go_after_a_day_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        for kind in TEMPORARIES {
+            let left = temporary_name(dir.path(), kind).unwrap();
+            fs::create_dir(&left).unwrap();
+            fs::write(left.join("made.h5"), "half").unwrap();
+        }
+        fs::write(dir.path().join(".h5lake-conversion-1-0-0123.h5"), "of an earlier build").unwrap();
+        fs::write(dir.path().join(".h5lake-mine"), "precious").unwrap();
+        let owner = dir.path().metadata().unwrap().uid();
+        sweep(dir.path(), owner, SystemTime::now() + LEFTOVER_LIFETIME - Duration::from_secs(60));
+        sweep(dir.path(), owner + 1, SystemTime::now() + 2 * LEFTOVER_LIFETIME);
+        assert_eq!(names(dir.path()).len(), TEMPORARIES.len() + 2);
+        sweep(dir.path(), owner, SystemTime::now() + LEFTOVER_LIFETIME + Duration::from_secs(60));
+        assert_eq!(names(dir.path()), [".h5lake-mine"]);
+    }
+
+    #[test]
+    fn a_folder_in_which_something_is_new_is_no_leftover() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = temporary_name(dir.path(), "zarr").unwrap();
+        fs::create_dir_all(left.join("x")).unwrap();
+        let owner = dir.path().metadata().unwrap().uid();
+        let later = SystemTime::now() + 2 * LEFTOVER_LIFETIME;
+        File::create(left.join("x/0")).unwrap().set_modified(later).unwrap();
+        sweep(dir.path(), owner, later);
+        assert!(left.exists());
+    }
+
+    #[test]
+    fn only_temporaries_are_removed_with_their_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = TemporaryFolder::make(dir.path(), "adoption", Path::new("a.h5")).unwrap();
+        let (made, users) = (folder.join("made.h5"), dir.path().join("a.h5"));
+        fs::write(&made, "half").unwrap();
+        fs::write(&users, "whole").unwrap();
+        remove_temporary_of(&users);
+        assert!(users.exists() && made.exists());
+        remove_temporary_of(&made);
+        assert_eq!(names(dir.path()), ["a.h5"]);
+    }
+}

@@ -1,0 +1,21 @@
+"""What a copy leaves out."""
+
+
+class LeftOut(list):
+    """Paths, each with a reason. Some are those of whole datasets or groups, the others of attributes, links and the like."""
+
+    def __init__(self):
+        super().__init__()
+        self._objects = set()
+
+    def add_object(self, path: str, why: str) -> None:
+        """Adds a dataset, or a group with all that is below it."""
+        self._objects.add(len(self))
+        self.append((path, why))
+
+    def entries(self) -> "list[dict]":
+        """All of them for JSON, which has no names that are not UTF-8."""
+        def text(value):
+            return value.encode("utf-8", "backslashreplace").decode()
+
+        return [{"path": text(path), "reason": text(why), "is_object": n in self._objects} for n, (path, why) in enumerate(self)]
