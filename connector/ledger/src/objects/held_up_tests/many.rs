@@ -125,5 +125,5 @@ fn a_commit_that_could_not_be_settled_in_a_group_keeps_its_room() {
     assert!(w.value(b"slow").is_some());
     commits(&slow, 1);
     let l = Ledger::open_objects(w.store.clone(), KEY, Access::ReadWrite, alone(3600)).unwrap();
-    l.storage().free_payload(&payload.place()).expect("its room is known");
+    l.storage().free_payload(payload.place()).expect("its room is known");
 }
