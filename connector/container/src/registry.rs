@@ -4,7 +4,6 @@ use crate::{Container, Target};
 use h5lake_ledger::locks::{Mutex, MutexGuard};
 use h5lake_ledger::{At, OpenedFile};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Weak};
@@ -24,9 +23,8 @@ enum RegistryTarget {
     Key(String),
 }
 
-/// What is open of each place, the newest last: who reads keeps the version that it opened, and another opening may show a later one.
 #[derive(Default)]
-pub(crate) struct OpenContainers(HashMap<RegistryKey, Vec<Weak<Container>>>);
+pub(crate) struct OpenContainers(HashMap<RegistryKey, Weak<Container>>);
 
 static OPEN: LazyLock<Mutex<OpenContainers>> = LazyLock::new(Mutex::default);
 /// Places whose containers were dropped while `OPEN` was locked.
@@ -50,11 +48,8 @@ pub(crate) fn remove(place: &RegistryKey) {
 impl OpenContainers {
     fn sweep(&mut self) {
         for place in std::mem::take(&mut *GONE.lock()) {
-            if let Entry::Occupied(mut open) = self.0.entry(place) {
-                open.get_mut().retain(|c| c.strong_count() > 0);
-                if open.get().is_empty() {
-                    open.remove();
-                }
+            if self.0.get(&place).is_some_and(|c| c.strong_count() == 0) {
+                self.0.remove(&place);
             }
         }
     }
@@ -69,9 +64,10 @@ impl OpenContainers {
     ) -> Option<Arc<Container>> {
         let place =
             opened.map_or_else(|| place(target), |file| RegistryTarget::File(file.id().0, file.id().1));
-        let open = self.0.get(&RegistryKey(place, at))?;
-        let mut usable = open.iter().rev().filter_map(Weak::upgrade);
-        usable.find(|c| c.is_ours() && !c.is_lost() && !c.ledger.is_gone())
+        self.0
+            .get(&RegistryKey(place, at))
+            .and_then(Weak::upgrade)
+            .filter(|c| c.is_ours() && !c.is_lost() && !c.ledger.is_gone())
     }
 
     pub(crate) fn add(&mut self, target: &Target, at: Option<At>, container: &Arc<Container>) {
@@ -81,9 +77,7 @@ impl OpenContainers {
             None => place(target),
         };
         let place = RegistryKey(place, at);
-        let open = self.0.entry(place.clone()).or_default();
-        open.retain(|c| c.strong_count() > 0);
-        open.push(Arc::downgrade(container));
+        self.0.insert(place.clone(), Arc::downgrade(container));
         container.set_place(place);
     }
 }

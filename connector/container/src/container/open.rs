@@ -69,8 +69,7 @@ impl Container {
     }
 
     /// Opens a container, or shares it if this process has it open. A container that is open for writing is
-    /// shared with those who only read, who then see what is not yet flushed. One that is open to read is shared if it shows the
-    /// newest version. Otherwise the newest is opened beside it: the older one stays as it is for those who have it.
+    /// shared with those who only read, who then see what is not yet flushed.
     ///
     /// # Errors
     /// `NotFound` (errno 2), `NotAContainer`, `Locked` (errno 11) when another process writes it, `Busy` when
@@ -92,18 +91,7 @@ impl Container {
                 ));
             }
             found.check_sharers(access, options.together)?;
-            // Processes that open it together have one snapshot.
-            if found.writable || at.is_some() || options.together.is_some() {
-                return Ok(found);
-            }
-            let newest = open_ledger(target, access, options.opened.take(), &options)?;
-            // A file may have been overwritten in place with another container.
-            if (newest.identity(), newest.version()) == (found.ledger.identity(), found.ledger.version()) {
-                return Ok(found);
-            }
-            let newest = Arc::new(Self::of_ledger(newest, target, access, &options)?);
-            open.add(target, at, &newest);
-            return Ok(newest);
+            return Ok(found);
         }
         let opened = options.opened.take();
         let container = Arc::new(Self::opened(target, access, opened, &options)?);
@@ -151,10 +139,7 @@ impl Container {
         opened: Option<OpenedFile>,
         options: &Options,
     ) -> Result<Self> {
-        Self::of_ledger(open_ledger(target, access, opened, options)?, target, access, options)
-    }
-
-    fn of_ledger(ledger: Ledger, target: &Target, access: Access, options: &Options) -> Result<Self> {
+        let ledger = open_ledger(target, access, opened, options)?;
         let record = read_record(&ledger, target)?;
         Self::new(ledger, record, target, access, options)
     }
