@@ -268,7 +268,8 @@ def check_s3(folder):
     assert "native.h5" in run("verify", f"{mine}/run.h5", code=2)
     put(f"{mine}/native.h5", Path("native.h5").read_bytes())
     run("adopt", f"{mine}/native.h5", f"{mine}/again.h5")
-    run("materialize", f"{mine}/again.h5")
+    # Its virtual and external datasets go on needing their own files.
+    run("materialize", f"{mine}/again.h5", code=2)
     put(f"{mine}/native.h5", b"another")
     with h5py.File(f"{mine}/again.h5") as f:
         same(f["chunked"][...], DATA)

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -300,8 +301,8 @@ def check_hidden_files_of_h5lake_are_no_sources(folder):
     Path("in/.h5lake-adoption-1").mkdir()
     for name in (".h5lake-adoption-1/made.h5", ".h5lake-conversion-1-0-0123.h5", ".b.h5.h5lake-new", ".mine.h5"):
         Path("in", name).write_bytes(whole)
-    run("export", "in", "out")
-    assert sorted(path.name for path in Path("out").iterdir()) == [".mine.h5", "b.h5"]
+    run("export", "in", "native-out")
+    assert sorted(path.name for path in Path("native-out").iterdir()) == [".mine.h5", "b.h5"]
 
 
 def check_who_may_not_read_the_source_may_not_read_the_result(_):
@@ -329,7 +330,8 @@ def check_a_killed_tool_leaves_nothing(folder):
     made = lambda: list(folder.glob(".h5lake-*"))  # noqa: E731
     for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
         for command in ("import", "adopt"):
-            tool = subprocess.Popen([os.environ["TOOL"], command, "native.h5", "a.h5"])
+            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+            tool = subprocess.Popen([os.environ["TOOL"], command, "native.h5", "a.h5"], env=dict(os.environ, PATH=path))
             end = time.monotonic() + 60
             # Its helper has begun.
             while not list(folder.glob(".h5lake-*/*")) and tool.poll() is None:

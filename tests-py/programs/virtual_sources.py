@@ -101,10 +101,10 @@ def check_what_this_process_reads_is_read(folder):
 
 
 def check_what_does_not_open_is_no_source_that_is_missing(folder):
-    make("src.h5")
+    make("native-src.h5")
     for mode in ("r", "r+"):
-        assert elements(mode)[0] == [-1], "nothing is there"
-    Path("src.h5").write_bytes(b"this is no file of HDF5" * 100)
+        assert elements(mode)[0] == [-1], elements(mode)
+    Path("native-src.h5").write_bytes(b"this is no file of HDF5" * 100)
     Path("native-cut.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(5))
     make("native-cut.h5", "other.h5")
     for mode in ("r", "r+"):
