@@ -125,7 +125,8 @@ impl Container {
     }
 
     /// Copies what the newest version has by reference, in commits of 256 MiB. When this returns, the version is committed as the
-    /// options say, and needs no source. Older versions still do, and [`needed_files`](Self::needed_files) stay needed. `progress` is told how many bytes were copied.
+    /// options say, and needs no source. Older versions still do, and [`needed_files`](Self::needed_files) stay needed. `progress` is
+    /// told how many bytes were copied.
     ///
     /// # Errors
     /// `ReadOnly`; `Io` (errno 116) if a source is not what was adopted; `NoSpace`; those of the ledger. What was committed until then

@@ -125,6 +125,11 @@ fn keep_place(
     Ok(())
 }
 
+/// Whether a name asks for an old version, which nobody writes: a branch goes on.
+fn is_past(place: &Place) -> bool {
+    place.at.is_some_and(|at| !matches!(at, At::Branch(_)))
+}
+
 /// Refuses to change an old version, and to make or delete one, or a branch.
 fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<()> {
     let Some(at) = place.at else { return Ok(()) };
@@ -218,9 +223,8 @@ pub fn open_named(
 /// A request for a file that another one leads to. Natively that is opened for what the other one is open for. What this process
 /// has open to write with others is only read so, as they do not hear of it. So is an old version, which nobody writes.
 fn led_to(request: OpenRequest<'_>) -> OpenRequest<'_> {
-    let is_past = request.place.at.is_some_and(|at| !matches!(at, At::Branch(_)));
     let is_alone = request.flags.write && request.together.is_none();
-    match is_past || is_alone && Container::is_open_with_others(&request.place.target) {
+    match is_past(request.place) || is_alone && Container::is_open_with_others(&request.place.target) {
         true => to_read(request),
         false => request,
     }
@@ -304,7 +308,7 @@ fn check_one_process(request: OpenRequest<'_>) -> Result<()> {
 
 fn open_one(request: OpenRequest<'_>) -> Result<Arc<Container>> {
     let OpenRequest { config, place, name, flags, .. } = request;
-    if flags.write && !matches!(place.at, Some(At::Branch(_))) {
+    if flags.write && is_past(place) {
         check_newest(place, Minor::CannotOpenFile, "open", name)?;
     }
     check_one_process(request)?;
