@@ -77,6 +77,8 @@ pub struct Behaviour {
     /// Has the headers of OpenStack Swift in its answers, and reads that do not ask for the newest copy of an object get the
     /// one before it, as if it lay on a disk that was away during the last put.
     pub swift: bool,
+    /// Has MinIO's name in its answers.
+    pub minio: bool,
     /// Answers every request that the clocks differ too much.
     pub skewed: bool,
     /// What the server's clock shows more than this process's, in seconds.
@@ -202,6 +204,9 @@ async fn connection(stream: TcpStream, service: S3Service, faults: Faults, behav
                 let id = HeaderValue::from_static("tx4eb0cc56b3d046a985071-006b042de1");
                 response.headers_mut().insert("x-trans-id", id.clone());
                 response.headers_mut().insert("x-openstack-request-id", id);
+            }
+            if behaviour.minio {
+                response.headers_mut().insert("server", HeaderValue::from_static("MinIO"));
             }
             Ok::<_, Cut>(response)
         }

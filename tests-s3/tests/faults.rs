@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::{changed, fresh, fresh_within, key, open, server};
 use h5lake_ledger::{Access, Ledger, Options, PayloadPart, Replace};
-use h5lake_tests_s3::{BUCKET, Server, faults::Outcome};
+use h5lake_tests_s3::{BUCKET, Behaviour, Server, faults::Outcome};
 use object_stores::{ErrorKind, ObjectStore, ObjectStoreExt, PutMode, deadline};
 use work::{Map, content, work};
 
@@ -309,4 +309,47 @@ fn a_stream_whose_parts_fail_is_not_seen() {
     assert_eq!(server.faults().clear(), 0);
     let whole = store.get(&key("s"), None).unwrap().bytes;
     assert!(whole.len() == 20 << 20 && whole.iter().enumerate().all(|(at, byte)| *byte == (at >> 20) as u8));
+}
+
+/// MinIO denies a put whose folder another request removes meanwhile.
+#[test]
+fn a_put_that_minio_denies_in_error_is_sent_again() {
+    let server = Server::start(Behaviour { minio: true, ..Behaviour::default() }).unwrap();
+    let store = fresh(&server);
+    let denied = |times| vec![Outcome::Instead(403, "AccessDenied"); times];
+    let deny = |method: &'static str, times| server.faults().add(move |m, _| m == method, 0, denied(times));
+    store.put(&key("before"), "x".into(), PutMode::Create).unwrap();
+    for mode in [PutMode::Overwrite, PutMode::Create] {
+        let at = key(&format!("{mode:?}"));
+        deny("PUT", 4);
+        store.put(&at, "x".into(), mode).unwrap();
+        assert_eq!(server.faults().clear(), 0);
+        assert_eq!(store.get(&at, None).unwrap().bytes, "x");
+    }
+    let error = store.put(&key("before"), "y".into(), PutMode::Create).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    // The start of an upload, its parts and its end.
+    deny("POST", 2);
+    deny("PUT", 2);
+    let mut stream = store.put_stream(&key("s")).unwrap();
+    (0..20).for_each(|n| stream.write(&[n; 1 << 20]).unwrap());
+    deny("POST", 2);
+    stream.finish().unwrap();
+    assert_eq!(server.faults().clear(), 0);
+    assert_eq!(store.get(&key("s"), None).unwrap().bytes.len(), 20 << 20);
+    // What stays denied is told, in bounded time.
+    deny("PUT", 100);
+    let error = store.put(&key("never"), "x".into(), PutMode::Overwrite).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    assert_eq!(server.faults().clear(), 100 - 6);
+}
+
+#[test]
+fn a_put_that_another_server_denies_is_not_sent_again() {
+    let server = server();
+    let store = fresh(&server);
+    server.faults().add(|m, _| m == "PUT", 0, vec![Outcome::Instead(403, "AccessDenied"); 2]);
+    let error = store.put(&key("a"), "x".into(), PutMode::Overwrite).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    assert_eq!(server.faults().clear(), 1);
 }

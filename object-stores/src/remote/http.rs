@@ -36,6 +36,8 @@ pub(super) const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
 const MAX_ERROR_BYTES: u64 = 256 << 10;
 /// Redirects within one server that are followed.
 const MAX_REDIRECTS: usize = 5;
+/// Tries that follow a put which a server denies that may do so in error; pauses of 20, 40, 80, 160 and 320 ms are between them.
+const MAX_TRIES_AFTER_DENIAL: u32 = 5;
 
 /// What the requests of a piece of work share.
 #[derive(Clone, Debug)]
@@ -345,7 +347,7 @@ struct Bounded {
 pub(super) type Called<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
 
 impl HttpService for Bounded {
-    fn call<'s, 'a>(&'s self, mut request: HttpRequest) -> Called<'a>
+    fn call<'s, 'a>(&'s self, request: HttpRequest) -> Called<'a>
     where
         's: 'a,
         Self: 'a,
@@ -362,16 +364,10 @@ impl HttpService for Bounded {
             let asked = Sent::now(request.method());
             let method = request.method().clone();
             limits.tries.begin();
-            let again = limits.maker.ask_for_newest(&mut request);
-            let mut answer = follow(&self.client, request).await;
-            if let Ok(response) = &answer
-                && self.server == Server::Store
-            {
-                limits.maker.see(response);
-                if let Some(again) = again.filter(|_| limits.maker.is_swift()) {
-                    answer = follow(&self.client, again).await;
-                }
-            }
+            let answer = match self.server {
+                Server::Store => heard(&self.client, request, &limits).await,
+                Server::Credentials => follow(&self.client, request).await,
+            };
             match answer {
                 // The crate would ask again and again for what the server says it will never do (RFC 9110, section 15.6.2).
                 Ok(response) if response.status() == StatusCode::NOT_IMPLEMENTED => {
@@ -395,6 +391,50 @@ impl HttpService for Bounded {
             }
         })
     }
+}
+
+/// Sends a request to a store, and again where the first answer tells that this server wants to be asked in another way, or
+/// denies what it may allow a moment later.
+async fn heard(
+    client: &HttpClient,
+    mut request: HttpRequest,
+    limits: &Limits,
+) -> Result<HttpResponse, HttpError> {
+    let newest = limits.maker.ask_for_newest(&mut request);
+    let puts = matches!(*request.method(), Method::PUT | Method::POST).then(|| request.clone());
+    let answer = follow(client, request).await?;
+    limits.maker.see(&answer);
+    match (newest, puts) {
+        (Some(newest), _) if limits.maker.is_swift() => follow(client, newest).await,
+        (_, Some(put)) if is_denied(&answer) && limits.maker.may_deny_in_error() => {
+            put_again(client, &put, answer, limits).await
+        }
+        _ => Ok(answer),
+    }
+}
+
+fn is_denied(answer: &HttpResponse) -> bool {
+    answer.status() == StatusCode::FORBIDDEN
+}
+
+/// Sends a put that was denied again, until it is not or that was tried often enough. What is denied has no effect, so a condition
+/// means the same each time.
+async fn put_again(
+    client: &HttpClient,
+    put: &HttpRequest,
+    mut answer: HttpResponse,
+    limits: &Limits,
+) -> Result<HttpResponse, HttpError> {
+    for attempt in 0..MAX_TRIES_AFTER_DENIAL {
+        if !is_denied(&answer) {
+            break;
+        }
+        limits.tries.fail(put.method(), &"the put was denied");
+        tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
+        limits.tries.begin();
+        answer = follow(client, put.clone()).await?;
+    }
+    Ok(answer)
 }
 
 /// Whether an answer says that the server may do later what it was asked for.

@@ -1,4 +1,4 @@
-//! What a server's answers say of who made it, where its word on conditions or on freshness is known not to hold.
+//! What a server's answers say of who made it, where its word on conditions, freshness or permission is known not to hold.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -16,8 +16,12 @@ const TRANSACTION_DIGITS: [usize; 2] = [21, 10];
 const UNKNOWN: u8 = 0;
 const OTHER: u8 = 1;
 const SWIFT: u8 = 2;
+const MINIO: u8 = 3;
 
-/// Whether a server is OpenStack Swift, as far as its answers told. No lock guards it.
+/// Hexadecimal digits of what MinIO says of the host that answered, in `x-amz-id-2`.
+const MINIO_HOST_DIGITS: usize = 64;
+
+/// Whether a server is OpenStack Swift or MinIO, as far as its answers told. No lock guards it.
 #[derive(Debug, Default)]
 pub(super) struct Maker(AtomicU8);
 
@@ -26,10 +30,18 @@ impl Maker {
         self.0.load(Ordering::Relaxed) == SWIFT
     }
 
+    /// Whether a put that the server denies may be allowed a moment later. MinIO denies one whose folder another request removes
+    /// meanwhile, because its last object went (<https://github.com/minio/minio/issues/15157>, with that of issue 12914).
+    pub(super) fn may_deny_in_error(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == MINIO
+    }
+
     /// Takes note of an answer.
     pub(super) fn see(&self, answer: &HttpResponse) {
         if is_of_swift(answer.headers()) {
             self.0.store(SWIFT, Ordering::Relaxed);
+        } else if is_of_minio(answer.headers()) {
+            self.0.store(MINIO, Ordering::Relaxed);
         } else if !answer.status().is_server_error() {
             // A proxy may answer in a server's place, but then with a failure.
             let _known = self.0.compare_exchange(UNKNOWN, OTHER, Ordering::Relaxed, Ordering::Relaxed);
@@ -72,6 +84,15 @@ fn is_of_swift(headers: &HeaderMap) -> bool {
         || has("x-trans-id")
         || is_transaction("x-amz-id-2")
         || is_transaction("x-amz-request-id")
+}
+
+/// Whether an answer came from MinIO, also through a proxy that puts its own name into `Server`.
+fn is_of_minio(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    text("server").is_some_and(|server| server.starts_with("MinIO"))
+        || text("x-amz-id-2").is_some_and(|host| {
+            host.len() == MINIO_HOST_DIGITS && host.bytes().all(|digit| digit.is_ascii_hexdigit())
+        })
 }
 
 fn is_transaction_of_swift(id: &str) -> bool {
@@ -122,6 +143,16 @@ mod tests {
             assert!(!told(200, &[("x-amz-request-id", id)]).is_swift(), "{id}");
         }
         assert!(!told(200, &[("x-amz-id-2", "eftixk72aD6Ap51TnqcoF8eFidJG9Z/2")]).is_swift());
+    }
+
+    #[test]
+    fn minio_is_known_by_its_name_or_its_host() {
+        assert!(told(200, &[("server", "MinIO")]).may_deny_in_error());
+        let host = "dd9025bab4ad464b049177c95eb6ebf374d3b3fd1af9251148b658df7ac2e3e8";
+        assert!(told(403, &[("server", "nginx"), ("x-amz-id-2", host)]).may_deny_in_error());
+        for id in ["eftixk72aD6Ap51TnqcoF8eFidJG9Z/2", "tx4eb0cc56b3d046a985071-006b042de1", ""] {
+            assert!(!told(200, &[("server", "AmazonS3"), ("x-amz-id-2", id)]).may_deny_in_error(), "{id}");
+        }
     }
 
     #[test]
