@@ -14,22 +14,30 @@ use crate::find::{check_container, find_place, find_version, open_at};
 use crate::objects::shown;
 use crate::output::{Output, print};
 
-/// A file beside a container that its datasets need, and of which nothing is copied.
+/// The kind of files that external links lead to.
+const LINK: &str = "link";
+
+/// A file beside a container that its datasets or external links need, and of which nothing is copied.
 struct Needed {
     file: Vec<u8>,
-    /// What kind of datasets, and how many.
+    /// What kind of datasets, or [`LINK`].
     kind: &'static str,
-    datasets: u64,
+    /// How many datasets or links.
+    count: u64,
 }
 
 impl Needed {
     fn json(&self) -> Value {
-        json!({ "file": String::from_utf8_lossy(&self.file), "kind": self.kind, "datasets": self.datasets })
+        json!({ "file": String::from_utf8_lossy(&self.file), "kind": self.kind, "datasets": self.count })
     }
 
     fn line(&self) -> String {
-        let Self { file, kind, datasets } = self;
-        format!("  {}: {datasets} {kind} datasets", shown(file))
+        let Self { file, kind, count } = self;
+        let what = match *kind {
+            LINK => "external links".to_owned(),
+            kind => format!("{kind} datasets"),
+        };
+        format!("  {}: {count} {what}", shown(file))
     }
 }
 
@@ -66,13 +74,15 @@ pub fn run(name: &Path, dry_run: bool, output: Output) -> Result<bool, Failure> 
     Ok(needed.is_empty())
 }
 
-/// The files that virtual datasets and external storage need. A virtual dataset may call its own container by its name.
+/// The files that virtual datasets, external storage and external links need. A virtual dataset or a link may call its own container by
+/// its name.
 fn needed(container: &Container, target: &Target) -> Result<Vec<Needed>, Failure> {
     let found = container.needed_files()?;
     let needed = |kind, files: std::collections::BTreeMap<Vec<u8>, u64>| {
-        files.into_iter().map(move |(file, datasets)| Needed { file, kind, datasets })
+        files.into_iter().map(move |(file, count)| Needed { file, kind, count })
     };
-    let others = needed("virtual", found.of_virtual).filter(|one| !is_own_name(&one.file, target));
+    let named = needed("virtual", found.of_virtual).chain(needed(LINK, found.of_links));
+    let others = named.filter(|one| !is_own_name(&one.file, target));
     Ok(others.chain(needed("external", found.of_external)).collect())
 }
 

@@ -8,6 +8,8 @@
 //! The budget grows with the bytes that are transferred and with each request that is answered, so that a long
 //! transfer and a long row of requests are no timeout. It never reaches further than the timeout from now. A store that
 //! stops to answer is an error within the timeout, and so is one whose answers trickle.
+//!
+//! Within an operation, [`begin_within`] bounds what has to arrive in time or not at all. Nothing prolongs that bound.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -28,8 +30,8 @@ const REQUEST_CREDIT: Duration = Duration::from_secs(1);
 thread_local! {
     /// The number of this thread's operation; 0 without one. It has no destructor: exit handlers use it.
     static OPERATION: Cell<u64> = const { Cell::new(0) };
-    /// The longest budget that a thread's operations have.
-    static LONGEST: Cell<Duration> = const { Cell::new(Duration::MAX) };
+    /// What bounds this thread's requests beside the operation's budget.
+    static BOUND: Cell<Option<Bound>> = const { Cell::new(None) };
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -37,12 +39,30 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 static BUDGETS: Mutex<Vec<(u64, Arc<Budget>)>> = Mutex::new(Vec::new());
 static STARTED: AtomicUsize = AtomicUsize::new(0);
 
-/// An operation under way in this thread. It ends when this is dropped.
+/// A moment by which all is over, whatever the progress.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    until: Instant,
+    /// How long that was when it began.
+    longest: Duration,
+}
+
+impl Bound {
+    /// The one that ends first: the one around, or so much time from now on.
+    fn tighter(outer: Option<Bound>, longest: Duration) -> Option<Bound> {
+        let Some(until) = Instant::now().checked_add(longest) else { return outer };
+        outer.filter(|outer| outer.until <= until).or(Some(Bound { until, longest }))
+    }
+}
+
+/// An operation under way in this thread, or a part of one. It ends when this is dropped.
 #[derive(Debug)]
 #[must_use = "the operation ends when this is dropped"]
 pub struct TimedOperation {
     /// 0 within an operation that goes on.
     number: u64,
+    /// What bounded this thread's requests before.
+    outer: Option<Bound>,
     /// It belongs to this thread.
     thread: PhantomData<*const ()>,
 }
@@ -57,22 +77,24 @@ pub fn begin() -> TimedOperation {
         }
         _ => 0,
     };
-    TimedOperation { number, thread: PhantomData }
+    TimedOperation { number, outer: BOUND.get(), thread: PhantomData }
 }
 
-/// Begins an operation of a helper thread, which has so much time at most, whatever the store's timeout is.
+/// Begins an operation, or a part of the one that this thread is within, that is over after so much time from now on at most:
+/// whatever the store's timeout is, and whatever progress there is.
 pub fn begin_within(longest: Duration) -> TimedOperation {
-    LONGEST.set(longest);
-    begin()
+    let operation = begin();
+    BOUND.set(Bound::tighter(operation.outer, longest));
+    operation
 }
 
 impl Drop for TimedOperation {
     fn drop(&mut self) {
+        BOUND.set(self.outer);
         if self.number == 0 {
             return;
         }
         OPERATION.set(0);
-        LONGEST.set(Duration::MAX);
         if STARTED.load(Ordering::Relaxed) > 0 {
             let mut budgets = BUDGETS.lock();
             budgets.retain(|(number, _)| *number != self.number);
@@ -81,8 +103,17 @@ impl Drop for TimedOperation {
     }
 }
 
-/// The budget of the operation that this thread works for. `timeout` says how long it is if it starts now.
+/// The budget that this thread's next request has. `timeout` says how long that of its operation is if it starts now.
 pub fn budget(timeout: impl FnOnce() -> Duration) -> Arc<Budget> {
+    let whole = whole_budget(timeout);
+    match BOUND.get() {
+        Some(bound) => Arc::new(Budget { shared: whole.shared.clone(), bound: Some(bound) }),
+        None => whole,
+    }
+}
+
+/// The budget of the operation that this thread works for.
+fn whole_budget(timeout: impl FnOnce() -> Duration) -> Arc<Budget> {
     let number = OPERATION.get();
     if number == 0 {
         return Arc::new(Budget::new(timeout()));
@@ -91,15 +122,22 @@ pub fn budget(timeout: impl FnOnce() -> Duration) -> Arc<Budget> {
     if let Some((_, budget)) = budgets.iter().find(|(of, _)| *of == number) {
         return budget.clone();
     }
-    let budget = Arc::new(Budget::new(timeout().min(LONGEST.get())));
+    let budget = Arc::new(Budget::new(timeout()));
     budgets.push((number, budget.clone()));
     STARTED.store(budgets.len(), Ordering::Relaxed);
     budget
 }
 
-/// The time that an operation has left.
+/// The time that an operation has left, or a bounded part of it.
 #[derive(Debug)]
 pub struct Budget {
+    shared: Arc<Shared>,
+    bound: Option<Bound>,
+}
+
+/// What an operation and its bounded parts have together.
+#[derive(Debug)]
+struct Shared {
     began: Instant,
     timeout: Duration,
     /// Nanoseconds after the begin.
@@ -124,22 +162,24 @@ fn nanoseconds(time: Duration) -> u64 {
 impl Budget {
     /// A budget that starts now.
     pub fn new(timeout: Duration) -> Budget {
-        Budget {
+        let shared = Shared {
             began: Instant::now(),
             timeout,
             ends: AtomicU64::new(nanoseconds(timeout)),
             state: Mutex::default(),
-        }
+        };
+        Budget { shared: Arc::new(shared), bound: None }
     }
 
     /// What it was at its begin.
     pub fn timeout(&self) -> Duration {
-        self.timeout
+        self.bound.map_or(self.shared.timeout, |bound| bound.longest.min(self.shared.timeout))
     }
 
     /// When it is used up, unless there is progress until then.
     pub fn ends(&self) -> Instant {
-        self.began + Duration::from_nanos(self.ends.load(Ordering::Relaxed))
+        let ends = self.shared.began + Duration::from_nanos(self.shared.ends.load(Ordering::Relaxed));
+        self.bound.map_or(ends, |bound| bound.until.min(ends))
     }
 
     /// What is left of it.
@@ -158,44 +198,44 @@ impl Budget {
     }
 
     fn prolong(&self, more: Duration) {
-        let most = nanoseconds(self.began.elapsed() + self.timeout);
+        let most = nanoseconds(self.shared.began.elapsed() + self.shared.timeout);
         let longer = |ends: u64| {
             let longer = ends.saturating_add(nanoseconds(more)).min(most);
             (longer > ends).then_some(longer)
         };
-        let _at_its_most = self.ends.fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
+        let _at_its_most = self.shared.ends.fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
     }
 
     /// A request was answered, and its answer came whole.
     pub fn succeeded(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.shared.state.lock();
         state.breaking = None;
         state.last = None;
     }
 
     /// The store answered `why` instead of what it was asked for: it is there, and may be tried again.
     pub fn refused(&self, why: String) {
-        let mut state = self.state.lock();
+        let mut state = self.shared.state.lock();
         state.breaking = None;
         state.last = Some(why);
     }
 
     /// A connection broke or was not made, `why`; says since when none comes to an answer.
     pub fn broke(&self, why: String) -> Instant {
-        let mut state = self.state.lock();
+        let mut state = self.shared.state.lock();
         state.last = Some(why);
         *state.breaking.get_or_insert_with(Instant::now)
     }
 
     /// What the last try that failed met, if none succeeded since.
     pub fn last_failure(&self) -> Option<String> {
-        self.state.lock().last.clone()
+        self.shared.state.lock().last.clone()
     }
 
     /// The time since `since`, in which nothing came of a request; what was counted before is not counted again.
     pub fn charge(&self, since: Instant) -> Duration {
         let now = Instant::now();
-        let from = self.state.lock().charged.replace(now).map_or(since, |until| until.max(since));
+        let from = self.shared.state.lock().charged.replace(now).map_or(since, |until| until.max(since));
         now.saturating_duration_since(from)
     }
 }
@@ -274,6 +314,43 @@ mod tests {
         drop(operation);
         let _next = begin();
         assert_eq!(budget(|| LONG).timeout(), LONG);
+    }
+
+    #[test]
+    fn a_part_of_an_operation_is_no_longer_than_it_says() {
+        let (short, shorter) = (Duration::from_secs(3), Duration::from_secs(1));
+        let _operation = begin();
+        let whole = budget(|| LONG);
+        {
+            let _part = begin_within(short);
+            // As guards do that stand within each other.
+            let _within = begin();
+            let part = budget(|| LONG);
+            assert!(part.timeout() == short && part.remaining() <= short);
+            {
+                let _longer = begin_within(LONG);
+                assert!(budget(|| LONG).remaining() <= short);
+                let _shorter = begin_within(shorter);
+                assert!(budget(|| LONG).remaining() <= shorter);
+            }
+            assert!(budget(|| LONG).remaining() > shorter);
+            // No progress prolongs a part. What failed is the operation's.
+            part.progressed(1 << 30);
+            part.answered();
+            assert!(part.remaining() <= short);
+            part.refused("busy".to_owned());
+        }
+        assert!(Arc::ptr_eq(&whole, &budget(|| LONG)) && whole.remaining() > short);
+        assert_eq!(whole.last_failure().as_deref(), Some("busy"));
+    }
+
+    #[test]
+    fn a_part_is_no_longer_than_its_operation() {
+        let _operation = begin();
+        let short = Duration::from_secs(3);
+        let _part = begin_within(LONG);
+        let part = budget(|| short);
+        assert!(part.timeout() == short && part.remaining() <= short);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod parts;
 mod probe;
 mod profile;
 mod ranges;
+mod resume;
 mod runtime;
 mod s3;
 mod server;

@@ -8,6 +8,7 @@ mod folder;
 mod inherited;
 mod leftovers;
 mod operation;
+mod overtaking;
 mod queue;
 mod state;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use self::folder::About;
 use self::inherited::Inherited;
 pub use self::leftovers::{Arrival, Brought, Leftover, has_operations, is_drained, leftovers, needs_sync};
 use self::operation::{Action, Content, Queued};
+use self::overtaking::Overtaking;
 use self::queue::Queue;
 pub use self::queue::StageUse;
 use self::writes::Heads;
@@ -61,6 +63,10 @@ pub enum Role {
 /// Says the role of each object.
 type Roles = dyn Fn(&Key) -> Role + Send + Sync;
 
+/// Whether what these bytes of a [`Role::Head`] lead to is past a [`Role::Record`]: its place in the order was given, and what had it may
+/// be gone by now. Never for other objects.
+pub type IsPast = fn(&[u8], &Key) -> bool;
+
 /// How a stage is made.
 #[derive(Clone, Debug)]
 pub struct StageOptions {
@@ -76,6 +82,8 @@ pub struct StageOptions {
     pub url: String,
     /// The container's key.
     pub key: String,
+    /// Tells of records that came too late.
+    pub is_past: IsPast,
 }
 
 /// A store behind a stage, for one writer of one container. See the [module](self).
@@ -123,16 +131,17 @@ impl StagedStore {
         options: StageOptions,
         roles: impl Fn(&Key) -> Role + Send + Sync + 'static,
     ) -> Result<Self> {
-        let StageOptions { dir, bound, sync, patience, url, key } = options;
+        let StageOptions { dir, bound, sync, patience, url, key, is_past } = options;
         let failed =
             |e| Error::io(Operation::Open, e).because(format!("the stage {} cannot be used", dir.display()));
         let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
         let (place, pid) = (inner.place_of(&key), std::process::id());
+        let overtaking = Overtaking::while_alive(&key, is_past);
         let about = About { url, place, key, host, pid, sync };
         let real = folder::make(&dir).map_err(failed)?;
         let folder = folder::Folder::create(&real, &about, sync).map_err(failed)?;
         Ok(StagedStore {
-            queue: Queue::new(inner.clone(), folder, Vec::new(), patience),
+            queue: Queue::new(inner.clone(), folder, Vec::new(), patience, overtaking),
             inner,
             dir: real,
             about,

@@ -14,6 +14,9 @@ use crate::library::{Functions, Raw, answered};
 pub trait Bound {
     /// The moment.
     fn ends(&self) -> Instant;
+
+    /// A part of the answer to a long operation came in time.
+    fn progressed(&self) {}
 }
 
 impl<F: Fn() -> Instant> Bound for F {

@@ -2,10 +2,14 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
-use crate::Pool;
 use crate::library::{Functions, Raw, answered};
 use crate::read::not_own;
+use crate::{Bound, Pool};
+
+/// The next name of a batch is in memory. A call for it that takes longer has asked the cluster for a batch.
+const MIN_REQUEST_TIME: Duration = Duration::from_micros(50);
 
 /// An open listing.
 struct Names {
@@ -22,11 +26,17 @@ impl Drop for Names {
 
 impl Pool {
     /// Hands the names of all objects to `take`, in the order of their hashes, until it breaks or there are no more. `from` is
-    /// the hash to begin at, or one shortly before. The option `rados_osd_op_timeout` bounds the wait for each batch of them.
+    /// the hash to begin at, or one shortly before. `bound` is looked at after each batch of names, and told of those that came
+    /// in time. The option `rados_osd_op_timeout` bounds the wait for a batch.
     ///
     /// # Errors
-    /// Those of librados.
-    pub fn names(&self, from: Option<u32>, take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
+    /// Those of librados; `TimedOut` if the bound is reached.
+    pub fn names(
+        &self,
+        from: Option<u32>,
+        bound: &dyn Bound,
+        take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> io::Result<()> {
         if !self.cluster.is_own() {
             return Err(not_own());
         }
@@ -38,34 +48,109 @@ impl Pool {
             // SAFETY: the handle is alive.
             unsafe { (self.functions.nobjects_list_seek)(names.raw, hash) };
         }
-        loop {
-            let (mut name, mut locator, mut space) = (std::ptr::null(), std::ptr::null(), std::ptr::null());
-            let mut lengths = [0_usize; 3];
-            let [length, of_locator, of_space] = &mut lengths;
-            // SAFETY: the handle is alive, and all outputs are there to be written.
-            let code = unsafe {
-                (self.functions.nobjects_list_next2)(
-                    names.raw,
-                    &mut name,
-                    &mut locator,
-                    &mut space,
-                    length,
-                    of_locator,
-                    of_space,
-                )
-            };
-            match answered(code) {
-                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
-                answer => answer?,
-            };
-            if name.is_null() {
-                continue;
-            }
-            // SAFETY: librados says that so many bytes are there; they live until the next call.
-            let name = unsafe { std::slice::from_raw_parts(name.cast::<u8>(), lengths[0]) };
-            if take(name).is_break() {
-                return Ok(());
-            }
+        walk(bound, || names.next(take))
+    }
+}
+
+/// Does steps until one breaks. Those that took so long that they asked the cluster have to end within the bound.
+fn walk(bound: &dyn Bound, mut step: impl FnMut() -> io::Result<ControlFlow<()>>) -> io::Result<()> {
+    loop {
+        let begun = Instant::now();
+        if step()?.is_break() {
+            return Ok(());
         }
+        if begun.elapsed() < MIN_REQUEST_TIME {
+            continue;
+        }
+        if Instant::now() >= bound.ends() {
+            return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+        }
+        bound.progressed();
+    }
+}
+
+impl Names {
+    /// Hands the next name to `take`; breaks if that does, and behind the last name.
+    fn next(&self, take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
+        let (mut name, mut locator, mut space) = (std::ptr::null(), std::ptr::null(), std::ptr::null());
+        let mut lengths = [0_usize; 3];
+        let [length, of_locator, of_space] = &mut lengths;
+        // SAFETY: the handle is alive, and all outputs are there to be written.
+        let code = unsafe {
+            (self.functions.nobjects_list_next2)(
+                self.raw,
+                &mut name,
+                &mut locator,
+                &mut space,
+                length,
+                of_locator,
+                of_space,
+            )
+        };
+        match answered(code) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(ControlFlow::Break(())),
+            answer => answer?,
+        };
+        if name.is_null() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        // SAFETY: librados says that so many bytes are there; they live until the next call.
+        let name = unsafe { std::slice::from_raw_parts(name.cast::<u8>(), lengths[0]) };
+        Ok(take(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::thread::sleep;
+
+    use super::*;
+
+    /// A bound that ends after so long, and counts what came in time.
+    struct Counted {
+        ends: Instant,
+        progress: Cell<usize>,
+    }
+
+    impl Bound for Counted {
+        fn ends(&self) -> Instant {
+            self.ends
+        }
+
+        fn progressed(&self) {
+            self.progress.set(self.progress.get() + 1);
+        }
+    }
+
+    fn within(time: Duration) -> Counted {
+        Counted { ends: Instant::now() + time, progress: Cell::new(0) }
+    }
+
+    #[test]
+    fn names_that_come_without_end_are_given_up() {
+        let (bound, begun) = (within(Duration::from_millis(100)), Instant::now());
+        let step = || {
+            sleep(Duration::from_millis(5));
+            Ok(ControlFlow::Continue(()))
+        };
+        let error = walk(&bound, step).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT));
+        assert!(begun.elapsed() < Duration::from_secs(5) && bound.progress.get() <= 20);
+    }
+
+    #[test]
+    fn a_batch_is_progress_and_the_names_in_it_are_none() {
+        let (bound, mut n) = (within(Duration::from_secs(100)), 0);
+        let step = || {
+            n += 1;
+            if n % 1000 == 1 {
+                sleep(Duration::from_millis(1));
+            }
+            Ok(if n > 5000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        };
+        walk(&bound, step).unwrap();
+        // A thread that waits for a processor looks like a request now and then.
+        assert!((5..2500).contains(&bound.progress.get()), "{}", bound.progress.get());
     }
 }

@@ -44,7 +44,7 @@ static int32_t leave(view *v, int32_t code)
     return code;
 }
 
-/* Maps the records; a writer locks the file before. Where there is no file there are none, and a writer makes it. */
+/* Maps the records; none where there is no file. A writer makes and locks it before. After an error all is left. */
 static int32_t enter(const store *s, const h5lake_store_call *call, int writes, view *v)
 {
     char head[HEADER] = { 0 };
@@ -140,8 +140,8 @@ static int32_t open_store(const h5lake_store_call *call, const h5lake_store_open
         .capabilities = H5LAKE_STORE_ATOMIC_CREATE | H5LAKE_STORE_ATOMIC_UPDATE | H5LAKE_STORE_RANGES
                       | H5LAKE_STORE_ORDERED_LIST | H5LAKE_STORE_NESTED_KEYS | H5LAKE_STORE_PERSISTENT,
         .prefix = path + length + (length < whole), .prefix_length = whole - length - (length < whole) };
-    call->host->opened(call->number, &opened);
-    return H5LAKE_STORE_OK;
+    if (call->host->opened(call->number, &opened) != H5LAKE_STORE_REFUSED) return H5LAKE_STORE_OK;
+    return free(s), H5LAKE_STORE_FAILED; /* what is refused stays ours */
 }
 
 static int32_t read_object(void *s, const h5lake_store_call *call, const h5lake_store_read *request)
@@ -177,9 +177,9 @@ static int32_t remove_object(void *s, const h5lake_store_call *call, const h5lak
 {
     view v;
     int32_t code = enter(s, call, 1, &v);
-    if (!code && find(&v, request->key, request->key_length))
-        code = append(s, call, &v, request->key, request->key_length, REMOVED);
-    return v.file < 0 ? code : leave(&v, code);
+    if (code) return code;
+    if (!find(&v, request->key, request->key_length)) return leave(&v, H5LAKE_STORE_OK);
+    return leave(&v, append(s, call, &v, request->key, request->key_length, REMOVED));
 }
 
 static int compare(const char *one, uint64_t one_length, const char *other, uint64_t other_length)

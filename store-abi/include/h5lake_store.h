@@ -7,8 +7,8 @@
  * A store maps keys to objects. A key is UTF-8 of 1 to 1024 bytes: segments of 1 to 255 bytes, separated by '/'. None
  * is "." or "..", and none has control characters. An object is written whole, replaced whole, and read in ranges.
  *
- * Memory. Nothing changes its owner. What a call is given is valid until that call returns. The library answers by the
- * functions of h5lake_store_host, which copy what they are given before they return.
+ * Memory. Nothing but an opened store changes its owner. What a call is given is valid until that call returns. The
+ * library answers by the functions of h5lake_store_host, which copy what they are given before they return.
  *
  * Threads. Any function may be called from any thread, and several at the same time for one store. A library answers a
  * call from the thread that was called, before it returns. It ends neither by a C++ exception nor by longjmp. It calls
@@ -113,7 +113,8 @@ typedef struct h5lake_store_opened {
  * `payload` copy what they are given. */
 typedef struct h5lake_store_host {
     uint32_t size, version;
-    /* open: once. */
+    /* open: once. If this returns H5LAKE_STORE_REFUSED, the store stays the library's, which ends it. Otherwise it is
+     * h5lake's from then on: h5lake closes it once, never before open has returned, and also if open then fails. */
     int32_t (*opened)(uint64_t call, const h5lake_store_opened *opened);
     /* read: once, before any bytes. write: once, what was written. list: once for each object. */
     int32_t (*object)(uint64_t call, const h5lake_store_object *object);
@@ -187,7 +188,7 @@ typedef struct h5lake_store_library {
     const char *name;           /* name and version, for messages; at most 255 bytes and a NUL */
     const char *const *schemes; /* 1 to 16 schemes of URLs, in lower case, and a NULL */
     int32_t (*open)(const h5lake_store_call *call, const h5lake_store_open *request);
-    void (*close)(void *store); /* once for each opened store, in its process, when no call of it is under way */
+    void (*close)(void *store); /* once for each store that h5lake took, in its process, with no call of it under way */
     int32_t (*read)(void *store, const h5lake_store_call *call, const h5lake_store_read *request);
     int32_t (*write)(void *store, const h5lake_store_call *call, const h5lake_store_write *request);
     int32_t (*remove)(void *store, const h5lake_store_call *call, const h5lake_store_remove *request);

@@ -122,6 +122,7 @@ impl Library {
     }
 }
 
+/// An `open` under way. It is dropped when the library has returned, with the store that it took.
 struct Opening {
     library: &'static Library,
     opened: Option<Opened>,
@@ -129,22 +130,23 @@ struct Opening {
 
 impl Receiver for Opening {
     fn opened(&mut self, raw: raw::Opened) -> Result<Flow, Failure> {
+        // What is refused stays the library's. It waits in a call of ours, so it is not called back to close a store.
         if self.opened.is_some() {
             return Err(Failure::misuse("it gave a second store to one call"));
         }
-        // From here on it is closed, whatever else is wrong with it.
-        let (library, process) = (self.library, std::process::id());
-        let store = Store { library, handle: raw.store, capabilities: raw.capabilities, process };
         let unknown = raw.capabilities & !raw::ALL_CAPABILITIES;
         if unknown != 0 {
             return Err(Failure::misuse(format!("it promises {unknown:#x}, which version 1 does not have")));
         }
-        let name = check::text(raw.name, raw.name_length, check::MAX_NAME, "a store's name")?;
+        let name = check::text(raw.name, raw.name_length, check::MAX_NAME, "a store's name")?.to_owned();
         if name.is_empty() {
             return Err(Failure::misuse("it gave a store without a name"));
         }
-        let prefix = check::text(raw.prefix, raw.prefix_length, check::MAX_NAME, "a prefix")?;
-        self.opened = Some(Opened { store, name: name.to_owned(), prefix: prefix.to_owned() });
+        let prefix = check::text(raw.prefix, raw.prefix_length, check::MAX_NAME, "a prefix")?.to_owned();
+        // From here on it is ours, and closed once the call has returned, whatever that returns.
+        let (library, process) = (self.library, std::process::id());
+        let store = Store { library, handle: raw.store, capabilities: raw.capabilities, process };
+        self.opened = Some(Opened { store, name, prefix });
         Ok(Flow::Enough)
     }
 }

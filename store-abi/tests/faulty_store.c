@@ -12,6 +12,9 @@ static _Thread_local const char *last_fault;
 static const h5lake_store_host *last_host;
 static uint64_t last_call;
 static int tries;
+/* Stores that were closed, and those of them that were closed while h5lake was told of a store. */
+static int closed, closed_within;
+static _Thread_local int is_telling;
 
 static int is(const char *fault) { return last_fault && !strcmp(last_fault, fault); }
 static passing *of(uint64_t number) { return (passing *)(uintptr_t)number; }
@@ -33,8 +36,18 @@ static int32_t pass_opened(uint64_t number, const h5lake_store_opened *opened)
     if (is("bad-prefix")) told.prefix = "../x", told.prefix_length = 4;
     if (is("unordered")) told.capabilities &= ~(uint64_t)(H5LAKE_STORE_ORDERED_LIST | H5LAKE_STORE_RANGES);
     if (is("plain")) told.capabilities = 0;
+    is_telling = 1;
     if (is("opened-twice")) call->host->opened(call->number, &told);
-    return call->host->opened(call->number, &told);
+    int32_t answer = call->host->opened(call->number, &told);
+    is_telling = 0;
+    return answer;
+}
+
+static void faulty_close(void *store)
+{
+    (void)store;
+    closed++;
+    closed_within += is_telling;
 }
 
 static int32_t pass_object(uint64_t number, const h5lake_store_object *object)
@@ -121,6 +134,12 @@ static int32_t before(const h5lake_store_call *call)
         pthread_join(thread, NULL);
     }
     if (is("crash")) abort();
+    if (is("closes")) {
+        char text[80];
+        int length = snprintf(text, sizeof text, "%d closed, %d within a call", closed, closed_within);
+        call->host->detail(call->number, text, (uint64_t)length);
+        return H5LAKE_STORE_UNAVAILABLE;
+    }
     if (is("detail")) call->host->detail(call->number, "the disk is on\nfire", 19);
     if (is("long-detail")) call->host->detail(call->number, "short", 1ull << 50);
     if (is("flaky") && ++tries % 3) return H5LAKE_STORE_UNAVAILABLE | H5LAKE_STORE_RETRY;
@@ -149,7 +168,9 @@ static int32_t faulty_open(const h5lake_store_call *call, const h5lake_store_ope
     h5lake_store_call own = *call;
     own.host = &evil, own.number = (uint64_t)(uintptr_t)&passed;
     last_fault = store;
-    return is("open-99") ? 99 : open_store(&own, &other);
+    if (is("open-99")) return 99;
+    int32_t code = open_store(&own, &other);
+    return is("fails-behind-opened") ? H5LAKE_STORE_FAILED : code;
 }
 
 static int32_t faulty_read(void *store, const h5lake_store_call *call, const h5lake_store_read *request)
@@ -230,7 +251,7 @@ const h5lake_store_library *h5lake_store_library_of(uint32_t version)
                                         "nn", "oo", "pp", "qq", NULL };
     static const char *const none[] = { NULL };
     static char endless[1000];
-    static h5lake_store_library library = { VERSION(library), "faulty_store 1", schemes, faulty_open, close_store,
+    static h5lake_store_library library = { VERSION(library), "faulty_store 1", schemes, faulty_open, faulty_close,
                                             faulty_read, faulty_write, faulty_remove, faulty_list };
     memset(endless, 'e', sizeof endless - 1);
     (void)version;

@@ -235,14 +235,20 @@ def check_materialize(_):
     make("native.h5", block=512)
     run("adopt", "native.h5", "run.h5")
     wanted = native("seen", "native.h5")
-    told = json.loads(run("materialize", "--dry-run", "run.h5", "--json"))["sources"]
+    # Its external link goes on needing a file.
+    told = json.loads(run("materialize", "--dry-run", "run.h5", "--json", code=2))["sources"]
     assert [one["source"] for one in told] == [str(Path("native.h5").resolve())] and told[0]["bytes"] > 1_000_000, told
-    assert str(Path("native.h5").resolve()) in run("materialize", "-n", "run.h5")
+    assert str(Path("native.h5").resolve()) in run("materialize", "-n", "run.h5", code=2)
     size = Path("run.h5").stat().st_size
-    done = json.loads(run("materialize", "run.h5", "--json"))
+    done = json.loads(run("materialize", "run.h5", "--json", code=2))
     assert done["bytes"] == told[0]["bytes"] and Path("run.h5").stat().st_size > size + 1_000_000, done
     os.remove("native.h5")
     assert not differences("run.h5", wanted), differences("run.h5", wanted)[:2]
+    for more in ([], ["-n"]):
+        said = run("materialize", *more, "run.h5", code=2)
+        assert "nothing is by reference" in said and "  other.h5: 1 external links" in said, said
+    with h5py.File("run.h5", "a") as f:
+        del f["external"]
     assert "refers to no other file" in run("materialize", "run.h5") and "refers to no" in run("materialize", "-n", "run.h5")
     run("verify", "--newest", "run.h5")
 
@@ -311,7 +317,7 @@ def check_stores(folder):
     with h5py.File("run.h5") as f:
         fails(lambda: f["wide"][()], "native.h5")
     run("adopt", f"file://{folder}/native.h5", "again.h5")
-    run("materialize", "again.h5")
+    run("materialize", "again.h5", code=2)
     os.remove("native.h5")
     assert not differences("again.h5", wanted)
 
@@ -345,7 +351,7 @@ def check_a_source_on_a_web_server(folder):
             fails(lambda: f["wide"][()], "native.h5", "errno = 116")
         (folder / "www/native.h5").write_bytes(data)
         run("adopt", url, "again.h5", **more)
-        run("materialize", "again.h5", **more)
+        run("materialize", "again.h5", code=2, **more)
     os.environ.pop("H5LAKE_LINKS")
     assert not differences("again.h5", wanted)
 
@@ -388,6 +394,23 @@ def check_a_file_that_was_just_written(_):
     wanted = native("seen", "native.h5")
     assert not differences("run.h5", wanted)
     assert time.time() - Path("native.h5").stat().st_mtime >= 2, "a change within a tick of the clock would not be seen"
+
+
+def check_a_file_whose_time_lies_in_the_future(_):
+    make("native.h5")
+    later = time.time() + 86_400
+    os.utime("native.h5", (later, later))
+    run("adopt", "native.h5", "run.h5")
+    assert not differences("run.h5", native("seen", "native.h5"))
+    run("verify", "run.h5")
+    # What changes all the time is an error, and not waited for without an end.
+    touch = "import os, time\nwhile True:\n    os.utime('native.h5')\n    time.sleep(0.2)"
+    with subprocess.Popen([sys.executable, "-c", touch]) as toucher:
+        try:
+            said = run("adopt", "native.h5", "two.h5", code=1)
+        finally:
+            toucher.kill()
+    assert "native.h5" in said and "again and again" in said and not Path("two.h5").exists(), said
 
 
 def check_an_older_build_refuses_it(_):

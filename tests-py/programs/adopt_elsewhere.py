@@ -131,6 +131,60 @@ def check_virtual_datasets_stay_virtual_and_mean_the_same_files(folder):
         same(f["beside"][:8], np.concatenate([DATA + 100, DATA]))
 
 
+LINKS = """
+import h5py, sys
+folder = sys.argv[1]
+for name in ("native-90%.h5", "deep/native-two.h5", "native-far.h5"):
+    with h5py.File(f"{folder}/{name}", "w") as f:
+        f["x"] = name
+with h5py.File(f"{folder}/native.h5", "w") as f:
+    f["x"] = "own"
+    f["g/beside"], f["deep"] = h5py.ExternalLink("native-90%.h5", "/x"), h5py.ExternalLink("deep/native-two.h5", "/x")
+    f["absolute"], f["gone"] = h5py.ExternalLink(f"{folder}/native-far.h5", "/x"), h5py.ExternalLink("missing.h5", "/x")
+"""
+
+
+def check_external_links_lead_to_the_same_files(folder):
+    place = folder / "50%"
+    (place / "deep").mkdir(parents=True)
+    natively(LINKS, str(place))
+    os.utime(place / "native.h5", OLD)
+    beside, below, above, stored = place / "beside.h5", place / "deep/below.h5", folder / "above.h5", f"file://{folder}/objects/in.h5"
+    # Files of the same names in the containers' own folders are others.
+    for decoy in (folder, place / "deep", folder / "deep"):
+        decoy.mkdir(exist_ok=True)
+        with h5py.File(decoy / "native-90%.h5", "w") as f:
+            f["x"] = "decoy"
+    natively("import h5py, sys\nwith h5py.File(sys.argv[1], 'w') as f: f['x'] = 'decoy'", str(folder / "deep/native-two.h5"))
+    for target, names in [
+        (beside, ["native-90%.h5", "deep/native-two.h5", "missing.h5"]),
+        (above, ["50%/native-90%.h5", "50%/deep/native-two.h5", "50%/missing.h5"]),
+        (below, [f"{place}/native-90%.h5", "native-two.h5", f"{place}/missing.h5"]),
+        (stored, [f"{place}/native-90%.h5", f"{place}/deep/native-two.h5", f"{place}/missing.h5"]),
+    ]:
+        run("adopt", place / "native.h5", target)
+        names.insert(2, f"{place}/native-far.h5")
+        with h5py.File(target) as f:
+            assert [f.get(link, getlink=True).filename for link in ("g/beside", "deep", "absolute", "gone")] == names, target
+            found = [f[link].asstr()[()] for link in ("g/beside", "deep", "absolute")]
+            assert found == ["native-90%.h5", "deep/native-two.h5", "native-far.h5"], (target, found)
+        run("verify", target)
+        for more in (["--dry-run"], []):
+            said = run("materialize", *more, target, code=2)
+            assert "refers to no other file" not in said and "needs no other file" not in said, said
+            assert f"  {names[0]}: 1 external links" in said and "needs 4 other files" in said, said
+            needed = json.loads(run("materialize", *more, "--json", target, code=2))["needed"]
+            assert sorted(one["file"] for one in needed) == sorted(names) and {one["kind"] for one in needed} == {"link"}, needed
+    # An import keeps the names, as those of virtual sources: a whole folder is imported.
+    run("import", place / "native.h5", folder / "imported.h5")
+    with h5py.File(folder / "imported.h5") as f:
+        assert f.get("g/beside", getlink=True).filename == "native-90%.h5"
+    # A link may name its own container.
+    with h5py.File("own.h5", "w") as f:
+        f["x"], f["link"] = 1, h5py.ExternalLink("own.h5", "/x")
+    assert "refers to no other file" in run("materialize", "own.h5")
+
+
 def check_external_storage_is_referred_to(folder):
     natively(EXTERNAL)
     for name in ["native.h5", *RAW]:

@@ -215,6 +215,25 @@ def check_refusals(_):
     with h5py.File("run.h5") as f:
         assert f["x"][()].tolist() == [1] * 10 + [3] * 10
     os.remove("run.h5")
+    # So it is with texts of variable length, whose fill values are compared by what they say.
+    for part in ({"chunks": (5,)}, {}):
+        names = [f"native-text-{number}.h5" for number in range(4)]
+        for name, fill in zip(names, ("none", "none", "other", None)):
+            more = {} if fill is None else {"fillvalue": fill}
+            native("odd", name, x={"shape": (10,), "texts": True, **more, **part})
+        for first, second in ((0, 2), (0, 3), (3, 0)):
+            said = run("adopt", names[first], names[second], "run.h5", "--concat", "/x", code=1)
+            assert "fill value" in said and names[second] in said, said
+        native("odd", names[2], x={"data": ["a"] * 10, "texts": True, "fillvalue": "other", **part})
+        for second, there in ((1, "none"), (2, "a")):
+            run("adopt", names[0], names[second], "run.h5", "--concat", "/x")
+            with h5py.File("run.h5") as f:
+                assert f["x"].asstr()[()].tolist() == ["none"] * 10 + [there] * 10
+            os.remove("run.h5")
+        run("adopt", names[3], names[3], "run.h5", "--concat", "/x")
+        with h5py.File("run.h5") as f:
+            assert f["x"].asstr()[()].tolist() == [""] * 20
+        os.remove("run.h5")
     # Names of one dataset in the first file, and of two in the second.
     native("odd", "native-one.h5", x=x, y="/x")
     native("odd", "native-two.h5", x=x, y={"data": [4, 5, 6]})

@@ -155,6 +155,17 @@ def check_fill_edges_and_resizing(folder):
         assert [m["index"] for m in told["matches"]] == [[0], [1], [2]] and not told["complete"]
 
 
+def check_what_was_never_written_is_counted_at_once(folder):
+    """There are 2^40 chunks: whoever looks at each does not end."""
+    with h5py.File("x.h5", "w") as f:
+        f.create_dataset("wide", (1 << 50,), "i8", chunks=(1 << 10,))[12345] = 7
+        f.create_dataset("plane", (1 << 25, (1 << 25) + 1), "u1", chunks=(32, 32))[-1, -1] = 1
+    for path, elements in (("wide", 1 << 50), ("plane", (1 << 50) + (1 << 25))):
+        for expression, count in (("x == 0", elements - 1), ("x >= 0", elements), ("x > 0", 1), ("x < 0", 0)):
+            told = found("x.h5", path, expression, "--count")
+            assert told["count"] == count and told["complete"] and told["chunks"]["written"] == 1, (path, expression, told)
+
+
 def check_random_histories(folder):
     """Writes, resizes, direct chunks, flushes, copies, and a vacuum now and then; numpy knows what is there."""
     os.environ["H5LAKE_RETENTION"] = "1h"  # for copies that are brought up to date
@@ -255,6 +266,13 @@ def check_from_python(folder):
         f.create_dataset("b", data=[True, False, True])
         f.create_dataset("rows", data=np.array([(1, 2.5), (3, 4.5)], [("n", "u1"), ("v", "<f8")]), chunks=(2,))
         f.create_dataset("names", data=np.array([(1, b"ab")], [("n", "u1"), ("s", "S3")]))
+        level = h5py.enum_dtype({"LOW": 0, "HIGH": 1}, "u1")
+        parts = np.zeros(2, [("n", "u1"), ("a", "<f4", (2,)), ("level", level, (2,)), ("long", np.longdouble)])
+        parts[0] = (1, (np.nan, np.inf), (0, 1), 2.5)
+        f.create_dataset("parts", data=parts)
+        lists = np.empty(1, [("n", "u1"), ("v", h5py.vlen_dtype("f8"))])
+        lists["n"], lists["v"][0] = 1, np.array([1.5, -np.inf])
+        f.create_dataset("lists", data=lists)
     works(site, """
 import h5lake, numpy as np
 m = h5lake.filter("x.h5", "x", "150 <= x < 153")
@@ -273,6 +291,9 @@ assert b.tolist() == [True, True] and b.dtype == bool
 rows = h5lake.filter("x.h5", "rows", "v > 3").values
 assert rows.dtype.names == ("n", "v") and rows.tolist() == [(3, 4.5)]
 assert h5lake.filter("x.h5", "names", "n == 1").values == [(1, "ab")]
+(n, floats, levels, long), = h5lake.filter("x.h5", "parts", "n == 1").values
+assert np.isnan(floats[0]) and floats[1] == np.inf and levels == [0, 1] and long.startswith("0x"), (floats, levels, long)
+assert h5lake.filter("x.h5", "lists", "n == 1").values == [(1, [1.5, -np.inf])]
 try:
     h5lake.filter("x.h5", "x", "x >> 1")
 except h5lake.ToolError as error:

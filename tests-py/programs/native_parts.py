@@ -135,5 +135,7 @@ def odd(name, **datasets):
                 h5py.Dataset(h5py.h5d.create(f.id, path.encode(), h5py.h5t.py_create(data.dtype), space, plist))[...] = data
             else:
                 attributes = how.pop("attrs", {})
+                if how.pop("texts", False):
+                    how["dtype"] = h5py.string_dtype()
                 f.create_dataset(path, **how).attrs.update(attributes)
     os.utime(name, OLD)

@@ -72,6 +72,27 @@ def check_fill_values_of_arrays(folder):
         assert f[f"unequal{FEW}"][-1].tolist() == [1, 2] and sorted(group) == sorted(set(f) - {f"unequal{MANY}"})
 
 
+def check_fill_values_of_texts(folder):
+    """Missing chunks are copied, up to a bound; the codec is one that their fill value has, too."""
+    with h5py.File(NAME, "w") as f:
+        for name, count, fill in (("few", FEW, "none"), ("many", MANY, "none"), ("empty", MANY, ""), ("long", 1_000, "x" * 50_000), ("bytes", FEW, b"\xff\xfe")):
+            f.create_dataset(name, (count,), h5py.string_dtype(), chunks=(max(10, count // 10),), fillvalue=fill)[0] = "a"
+        full = f.create_dataset("full", (FEW,), h5py.string_dtype(), chunks=(10,), fillvalue=b"\xff")
+        full[...] = ["a"] * FEW
+    told = publish(NAME)
+    left = {entry["path"]: entry["reason"] for entry in told["left_out"]}
+    assert set(left) == {"/many", "/long"} and all("too many are missing" in reason for reason in left.values()), left
+    documents = json.loads(Path("refs.json").read_text())["refs"]
+    codecs = {name: json.loads(documents[f"{name}/.zarray"])["filters"][0]["id"] for name in ("few", "empty", "bytes", "full")}
+    assert codecs == {"few": "vlen-utf8", "empty": "vlen-utf8", "bytes": "vlen-bytes", "full": "vlen-utf8"}, codecs
+    assert not [key for key in documents if key.startswith("empty/") and key.split("/")[1] not in ("0", ".zarray", ".zattrs")]
+    group = opened()
+    assert sorted(group) == ["bytes", "empty", "few", "full"]
+    assert group["few"][...].tolist() == ["a"] + ["none"] * (FEW - 1) and group["full"][...].tolist() == ["a"] * FEW
+    assert group["bytes"][...].tolist() == [b"a"] + [b"\xff\xfe"] * (FEW - 1)
+    assert group["empty"][:8].tolist() == ["a"] + [""] * 7 and group["empty"][-8:].tolist() == [""] * 8
+
+
 def set_fill(plist, of, data):
     """Sets a fill value of an array type, which h5py has no call for: by libhdf5 as h5py has loaded it."""
     import ctypes

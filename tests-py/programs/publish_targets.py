@@ -17,7 +17,7 @@ import numpy as np  # noqa: E402
 import zarr  # noqa: E402
 from cases import main  # noqa: E402
 from packaged import installed  # noqa: E402
-from zarr_views import agrees, publish, run  # noqa: E402
+from zarr_views import agrees, opened, publish, run  # noqa: E402
 
 NAME = "a.h5"
 
@@ -67,6 +67,31 @@ def check_only_folders_of_references_are_replaced(folder):
     Path("refs.parquet/x/mine.parq").unlink()
     told = json.loads(run("publish", "--json", NAME, "--kerchunk", "refs.parquet", **env))
     assert told["left_out"] == []
+
+
+def check_a_publication_that_fails_withdraws_none_of_another(folder):
+    container()
+    version = json.loads(run("versions", "--json", NAME))["versions"][0]["number"]
+    name = f"{NAME}@v={version}"
+    env = {"PYTHONPATH": str(installed(folder)), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    package, published = folder / "site/h5lake/__init__.py", lambda: [one["version"] for one in json.loads(run("publish", "--json", NAME))]
+    # While the package makes a folder for one publication, another process publishes the same version.
+    other = f"import os, subprocess\nsubprocess.run([os.environ['TOOL'], 'publish', {name!r}, '--kerchunk', 'other.json'], check=True, capture_output=True)\n"
+    failing = "raise SystemExit('it fails here')\n"
+    package.write_text(other + failing)
+    assert "it fails here" in run("publish", name, "--kerchunk", "refs.parquet", code=1, **env)
+    assert published() == [version]
+    # One that was there before stays, too; and what nobody else needs goes.
+    package.write_text(failing)
+    run("publish", name, "--kerchunk", "refs.parquet", code=1, **env)
+    assert published() == [version]
+    with h5py.File(NAME, "r+") as f:
+        f["x"][...] = 0
+    assert opened("other.json")["x"][...].tolist() == list(range(1000))
+    run("publish", "--withdraw", name)
+    version = json.loads(run("versions", "--json", NAME))["versions"][0]["number"]
+    run("publish", f"{NAME}@v={version}", "--kerchunk", "refs.parquet", code=1, **env)
+    assert published() == []
 
 
 def check_names_that_no_folder_can_have(folder):

@@ -152,6 +152,24 @@ fn a_flush_and_a_close_share_one_bound() {
     assert_eq!(store.get(&key("a"), None).unwrap().bytes, "x");
 }
 
+/// What has to arrive in time or not at all, as a head that no condition guards, is given up in time within a call that has longer.
+#[test]
+fn a_part_of_a_call_has_a_bound_of_its_own() {
+    let server = server();
+    let store = fresh_within(&server, "30s");
+    let _call = deadline::begin();
+    store.put(&key("a"), "x".into(), PutMode::Overwrite).unwrap();
+    server.faults().add(|_, _| true, 0, vec![Outcome::Delay(Duration::from_secs(60)); 100]);
+    let begun = Instant::now();
+    let in_time = deadline::begin_within(Duration::from_secs(1));
+    let error = store.put(&key("a"), "late".into(), PutMode::Overwrite).unwrap_err();
+    drop(in_time);
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    server.faults().clear();
+    assert_eq!(store.get(&key("a"), None).unwrap().bytes, "x");
+}
+
 /// What nobody has said the length of is read no further than the caller says.
 #[test]
 fn a_long_object_is_refused_before_it_is_read() {

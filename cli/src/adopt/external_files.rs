@@ -105,7 +105,8 @@ impl ExternalFiles {
     /// That no file was changed meanwhile.
     pub fn check_unchanged(&self) -> Result<(), Failure> {
         for Known { path, source, .. } in &self.known {
-            if Source::of_file(path)? != *source {
+            let now = Source::of_file_at_once(path);
+            if now.map_err(|error| format!("{}: {error}", path.display()))? != *source {
                 return Err(changed(path));
             }
         }

@@ -159,11 +159,20 @@ fn describe(name: &Path) -> Result<Native, Failure> {
 
 fn check_unchanged(names: &[PathBuf], natives: &[Native]) -> Result<(), Failure> {
     for (name, native) in names.iter().zip(natives) {
-        if describe(name)?.source != native.source {
+        if present(name, native)? != native.source {
             return Err(changed(name));
         }
     }
     Ok(())
+}
+
+/// What a native file is now. A local one was waited for when it was described.
+fn present(name: &Path, native: &Native) -> Result<Source, Failure> {
+    if native.source.url().is_some() {
+        return Ok(describe(name)?.source);
+    }
+    let now = Source::of_file_at_once(&native.name);
+    Ok(now.map_err(|error| format!("{}: {error}", name.display()))?)
 }
 
 fn changed(name: &Path) -> Failure {

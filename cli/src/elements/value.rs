@@ -54,6 +54,18 @@ pub enum Item {
     Null,
 }
 
+/// An element takes more than so many bytes with its variable-length data. Nothing is wrong with it but that.
+#[derive(Debug)]
+pub struct TooLarge(u64);
+
+impl std::fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "an element takes more than {} bytes with its variable-length data", self.0)
+    }
+}
+
+impl std::error::Error for TooLarge {}
+
 /// What is needed beside the bytes of an element: blobs, and the paths of objects.
 pub struct Decoder<'a> {
     container: &'a Container,
@@ -191,7 +203,7 @@ impl<'a> Decoder<'a> {
     /// The value of an element.
     ///
     /// # Errors
-    /// Those of reading variable-length data; what is wrong with the bytes.
+    /// Those of reading variable-length data; what is wrong with the bytes; [`TooLarge`].
     pub fn decode(&mut self, of: &Type, bytes: &[u8]) -> Result<Item, Failure> {
         self.budget = self.bound;
         self.item(of, bytes)
@@ -199,9 +211,7 @@ impl<'a> Decoder<'a> {
 
     fn spend(&mut self, bytes: usize) -> Result<(), Failure> {
         let left = self.budget.checked_sub((bytes + size_of::<Item>()) as u64);
-        self.budget = left.ok_or_else(|| {
-            format!("an element takes more than {} bytes with its variable-length data", self.bound)
-        })?;
+        self.budget = left.ok_or(TooLarge(self.bound))?;
         Ok(())
     }
 

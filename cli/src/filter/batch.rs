@@ -1,8 +1,8 @@
 //! Chunks that wait for the store to look for matches in them.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
-use h5lake_container::{Dataset, StoredNumbers};
+use h5lake_container::{Dataset, PartMatches, StoredNumbers};
 
 use super::area::Area;
 use super::expression::Expression;
@@ -23,8 +23,8 @@ pub struct ChunkInStore {
     pub numbers: StoredNumbers,
 }
 
-/// What a store found in a chunk: indices and elements; `None` for one that has to be read.
-pub type FoundInStore = Option<Vec<(u64, Vec<u8>)>>;
+/// What a store found in a chunk; `None` for one that has to be read. It is kept as it came: there may be millions of matches.
+pub type FoundInStore = Option<PartMatches>;
 
 /// Chunks that follow each other, and what is asked of them.
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl Batch {
         (self.bytes, self.most) = (0, (2 * self.most).min(BATCH_BYTES.1));
         let places: Vec<_> = chunks.iter().map(|chunk| &chunk.numbers).collect();
         let size = usize::try_from(dataset.datatype().size)?;
-        let mut all: Vec<Option<BTreeMap<u64, Vec<u8>>>> = vec![Some(BTreeMap::new()); chunks.len()];
+        let mut all: Vec<FoundInStore> = vec![Some(PartMatches::default()); chunks.len()];
         let (mut came, mut is_refused) = (0_u64, false);
         for tests in &self.questions {
             let found = dataset.matches_in_store(&places, tests)?;
@@ -75,13 +75,7 @@ impl Batch {
             self.wasted = self.wasted.saturating_add(found.wasted);
             is_refused |= found.is_refused;
             for (known, more) in all.iter_mut().zip(found.chunks) {
-                match (known.as_mut(), more) {
-                    (Some(known), Some(more)) => {
-                        let values = more.values.chunks_exact(size).map(<[u8]>::to_vec);
-                        known.extend(more.indices.into_iter().zip(values));
-                    }
-                    _ => *known = None,
-                }
+                *known = known.take().zip(more).map(|(known, more)| joined(known, more, size));
             }
         }
         if is_refused {
@@ -90,7 +84,69 @@ impl Batch {
         let answered = chunks.iter().zip(&all).filter(|(_, found)| found.is_some());
         let spared: u64 = answered.map(|(chunk, _)| chunk.stored).sum();
         self.saved = self.saved.saturating_add(spared.saturating_sub(came));
-        let in_order = |found: Option<BTreeMap<u64, Vec<u8>>>| found.map(|found| found.into_iter().collect());
-        Ok((chunks.into_iter().zip(all.into_iter().map(in_order)).collect(), came))
+        Ok((chunks.into_iter().zip(all).collect(), came))
+    }
+}
+
+/// What two questions found in a chunk, each element once and in order. Both have elements of so many bytes.
+fn joined(a: PartMatches, b: PartMatches, size: usize) -> PartMatches {
+    if a.indices.is_empty() {
+        return b;
+    }
+    if b.indices.is_empty() {
+        return a;
+    }
+    let mut all = PartMatches {
+        indices: Vec::with_capacity(a.indices.len() + b.indices.len()),
+        values: Vec::with_capacity(a.values.len() + b.values.len()),
+    };
+    let (mut from_a, mut from_b) = (elements(&a, size).peekable(), elements(&b, size).peekable());
+    loop {
+        let order = match (from_a.peek(), from_b.peek()) {
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return all,
+        };
+        let next = if order.is_le() { from_a.next() } else { from_b.next() };
+        if order.is_eq() {
+            from_b.next();
+        }
+        if let Some((index, element)) = next {
+            all.indices.push(index);
+            all.values.extend_from_slice(element);
+        }
+    }
+}
+
+/// The elements that were found, each of so many bytes, with their indices in the chunk.
+pub fn elements(found: &PartMatches, size: usize) -> impl Iterator<Item = (u64, &[u8])> {
+    found.indices.iter().copied().zip(found.values.chunks_exact(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(indices: &[u64]) -> PartMatches {
+        let values = indices.iter().flat_map(|index| (*index as u16).to_le_bytes()).collect();
+        PartMatches { indices: indices.to_vec(), values }
+    }
+
+    #[test]
+    fn answers_are_joined_in_order_and_each_element_comes_once() {
+        for (a, b, all) in [
+            (&[1, 5, 9][..], &[2, 5, 6][..], &[1, 2, 5, 6, 9][..]),
+            (&[1, 2], &[7, 8], &[1, 2, 7, 8]),
+            (&[7, 8], &[1, 2], &[1, 2, 7, 8]),
+            (&[3], &[], &[3]),
+            (&[], &[], &[]),
+            (&[4, 5], &[4, 5], &[4, 5]),
+        ] {
+            assert_eq!(joined(found(a), found(b), 2), found(all));
+            assert_eq!(joined(found(b), found(a), 2), found(all));
+        }
+        let both = joined(found(&[300]), found(&[7]), 2);
+        assert_eq!(elements(&both, 2).collect::<Vec<_>>(), [(7_u64, &[7_u8, 0][..]), (300, &[44, 1])]);
     }
 }

@@ -6,7 +6,7 @@ use h5lake_container::{ChunkStatistics, Dataset, Dataspace, Layout, WrittenChunk
 
 use super::Wanted;
 use super::area::{Area, Grid, advance};
-use super::batch::{Batch, ChunkInStore};
+use super::batch::{Batch, ChunkInStore, elements};
 use super::expression::{Bounds, Expression, Outcomes};
 use crate::Failure;
 use crate::cat::elements_per_read;
@@ -32,6 +32,11 @@ pub struct Read {
 pub trait Found {
     /// An element that matches: its coordinates, and its bytes in file form.
     fn found(&mut self, at: &[u64], element: &[u8]) -> Result<(), Failure>;
+}
+
+/// The elements of a box.
+fn product(shape: &[u64]) -> u128 {
+    shape.iter().fold(1, |n: u128, side| n.saturating_mul(u128::from(*side)))
 }
 
 /// A search for what matches.
@@ -150,10 +155,13 @@ impl<'a> Search<'a> {
         let fill = self.dataset.fill_element()?;
         let mut grid = Grid::new(chunk, dims);
         let fill_matches = self.expression.matches(&fill);
-        let (mut failed, mut is_over) = (None, false);
+        // Where matches are only counted, those outside of written chunks are what is left of the extent.
+        let shown = Some(&fill).filter(|_| fill_matches && !self.only_counts());
+        let (mut failed, mut is_over, mut written) = (None, false, 0_u128);
         let dataset = self.dataset;
         dataset.each_written_chunk(|found| {
-            let step = self.chunk(found, &mut grid, fill_matches.then_some(&fill), report);
+            written = written.saturating_add(product(&found.shape));
+            let step = self.chunk(found, &mut grid, shown, report);
             let flow = step.unwrap_or_else(|failure| {
                 failed = Some(failure);
                 ControlFlow::Break(())
@@ -167,7 +175,19 @@ impl<'a> Search<'a> {
         if is_over || self.flush(report)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        if fill_matches { self.fill(&mut grid, None, &fill, report) } else { Ok(ControlFlow::Continue(())) }
+        match shown {
+            Some(fill) => self.fill(&mut grid, None, fill, report),
+            None => {
+                let rest = if fill_matches { product(dims).saturating_sub(written) } else { 0 };
+                self.read.count = self.read.count.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX));
+                Ok(ControlFlow::Continue(()))
+            }
+        }
+    }
+
+    /// Whether all that is wanted is how many match, in the whole dataset.
+    fn only_counts(&self) -> bool {
+        self.count_alone && self.limit == u64::MAX
     }
 
     /// Shows how far the search is: how many bytes of elements lie in the rows before a chunk.
@@ -206,7 +226,7 @@ impl<'a> Search<'a> {
         if !outcomes.may_match {
             return Ok(ControlFlow::Continue(()));
         }
-        if !outcomes.may_fail && self.count_alone && self.limit == u64::MAX {
+        if !outcomes.may_fail && self.only_counts() {
             self.read.count = self.read.count.saturating_add(area.elements());
             return Ok(ControlFlow::Continue(()));
         }
@@ -268,9 +288,9 @@ impl<'a> Search<'a> {
                         return Ok(ControlFlow::Break(()));
                     }
                     let mut done = ControlFlow::Continue(());
-                    for (index, element) in found {
+                    for (index, element) in elements(&found, self.size()) {
                         let Some((mut at, area)) = self.place(index, &chunk.area) else { continue };
-                        done = self.look(&mut at, &area, &element, report)?;
+                        done = self.look(&mut at, &area, element, report)?;
                         if done.is_break() {
                             break;
                         }
@@ -328,10 +348,6 @@ impl<'a> Search<'a> {
     ) -> Result<ControlFlow<()>, Failure> {
         while let Some(area) = grid.area().filter(|area| end != Some(&area.offset)) {
             grid.skip();
-            if self.count_alone && self.limit == u64::MAX {
-                self.read.count = self.read.count.saturating_add(area.elements());
-                continue;
-            }
             let mut at = area.offset.clone();
             loop {
                 if self.look(&mut at.clone(), &area, fill, report)?.is_break() {

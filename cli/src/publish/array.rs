@@ -40,6 +40,8 @@ pub struct Array {
     /// Whether chunks are referenced where they can be. Else why all are copied.
     pub referenced: Result<(), &'static str>,
     fill: Value,
+    /// What strings of variable length show that were never written.
+    fill_text: Vec<u8>,
     /// Whether missing chunks are copied, because the fill value does not say what is in them.
     pub copies_missing: bool,
 }
@@ -94,9 +96,14 @@ fn is_same(of: &Type, fill: &[u8], other: Option<&[Value]>) -> bool {
 }
 
 impl Array {
-    /// The array of a dataset, or why it has none. `missing` has the values of the attribute `_FillValue`, and `written` is
-    /// the number of stored blocks.
-    pub fn of(dataset: &Dataset, missing: Option<&[Value]>, written: u64) -> Result<Self, String> {
+    /// The array of a dataset, or why it has none. `missing` has the values of the attribute `_FillValue`, `written` is
+    /// the number of stored blocks, and `fill_text` the fill value of strings of variable length.
+    pub fn of(
+        dataset: &Dataset,
+        missing: Option<&[Value]>,
+        written: u64,
+        fill_text: Vec<u8>,
+    ) -> Result<Self, String> {
         let of = type_of(dataset.datatype())?;
         let zarr = zarr_type(&of)?;
         let space = dataset.space();
@@ -147,6 +154,7 @@ impl Array {
             codecs,
             referenced,
             fill: Value::Null,
+            fill_text,
             copies_missing: false,
         };
         array.choose_fill(dataset, missing, written)?;
@@ -154,7 +162,8 @@ impl Array {
     }
 
     /// Zarr's fill value. xarray takes it for missing data, so it is null where that reads as what HDF5 shows. An
-    /// error if elements are arrays of different numbers, which Zarr cannot fill with, and too many for copies are missing.
+    /// error if too many for copies are missing, and elements are what Zarr cannot fill with: arrays of different numbers, or strings
+    /// of variable length that are not empty.
     fn choose_fill(
         &mut self,
         dataset: &Dataset,
@@ -164,11 +173,19 @@ impl Array {
         let filling = dataset.filling();
         let zero = self.zarr.zero.clone();
         let is_time = zero == Some(json!(0));
-        let stored = written.saturating_mul(dataset.block_elements()).saturating_mul(self.of.size() as u64);
-        let copied = self.chunks().saturating_mul(self.chunk_bytes()).saturating_sub(stored);
+        let stored = written.saturating_mul(dataset.block_elements());
+        let unwritten = self.chunks().saturating_mul(self.chunk_elements()).saturating_sub(stored);
+        let copied = unwritten.saturating_mul(self.copied_bytes());
         let can_copy = copied <= MAX_COPIED_FILL_BYTES;
         (self.fill, self.copies_missing) = match filling {
-            _ if self.zarr.elements == Elements::Strings => (Value::Null, filling.is_some()),
+            _ if self.zarr.elements == Elements::Strings => {
+                let copies = unwritten > 0 && !self.fill_text.is_empty();
+                if copies && !can_copy {
+                    let text = "Zarr does not fill with strings of variable length, and too many are missing";
+                    return Err(format!("{text} for copies ({copied} bytes)"));
+                }
+                (Value::Null, copies)
+            }
             // Null is not a time.
             None if is_time && can_copy => (Value::Null, true),
             None => (zero.unwrap_or(Value::Null), false),
@@ -201,7 +218,21 @@ impl Array {
 
     /// Bytes of a chunk without filters.
     pub fn chunk_bytes(&self) -> u64 {
-        self.chunk.iter().fold(self.of.size() as u64, |n, count| n.saturating_mul(*count))
+        self.chunk_elements().saturating_mul(self.of.size() as u64)
+    }
+
+    fn chunk_elements(&self) -> u64 {
+        self.chunk.iter().fold(1, |n, count| n.saturating_mul(*count))
+    }
+
+    /// Bytes of a missing element in a copied chunk, and in the memory that this takes.
+    fn copied_bytes(&self) -> u64 {
+        (self.of.size() as u64).max(self.fill_text.len() as u64)
+    }
+
+    /// Whether missing chunks that are copied have strings of variable length that are no UTF-8.
+    pub fn copies_other_than_utf8(&self) -> bool {
+        self.copies_missing && std::str::from_utf8(&self.fill_text).is_err()
     }
 
     /// The shape that Zarr's readers see.

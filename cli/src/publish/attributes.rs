@@ -9,7 +9,7 @@ use serde_json::json;
 use super::dimensions::Named;
 use super::zarr_type::is_boolean;
 use crate::Failure;
-use crate::elements::value::{Decoder, Item, plain};
+use crate::elements::value::{Decoder, Item, TooLarge, plain};
 use crate::elements::{Type, type_of};
 use crate::name_text::name_text;
 use crate::walk::Paths;
@@ -25,6 +25,8 @@ const HIDDEN: [&str; 7] = [
     "_NCProperties",
     "_ARRAY_DIMENSIONS",
 ];
+/// Why references are not shown.
+const REFERENCES: &str = "references mean nothing outside of the container";
 /// What only a dimension scale's `CLASS` says.
 const SCALE: &[u8] = b"DIMENSION_SCALE";
 
@@ -49,23 +51,35 @@ impl<'a> Attributes<'a> {
         Ok(Self { container, paths: Paths::default(), is_netcdf })
     }
 
-    /// The elements of an attribute, if there is one.
+    /// The elements of an attribute, if there is one, and of a type that this tool knows.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub fn values(&mut self, id: ObjectId, name: &str) -> Result<Option<Values>, Failure> {
         if !self.container.attr_exists(id, name.as_bytes())? {
             return Ok(None);
         }
         let attribute = self.container.attr_open(id, name.as_bytes())?;
-        self.decoded(&attribute).map(Some)
+        let Ok(of) = type_of(attribute.datatype()) else { return Ok(None) };
+        let values = self.decoded(&attribute, of).map_err(|error| failed(name, &error))?;
+        Ok(values.ok())
     }
 
-    fn decoded(&mut self, attribute: &Attribute) -> Result<Values, Failure> {
-        let of = type_of(attribute.datatype())?;
+    /// An attribute's elements, or why a sound one cannot be shown.
+    ///
+    /// # Errors
+    /// Those of reading.
+    fn decoded(&mut self, attribute: &Attribute, of: Type) -> Result<Result<Values, String>, Failure> {
         let space = attribute.space().clone();
         let (data, heap) = attribute.read_with_heap()?;
         let mut decoder = Decoder::new(self.container, heap, &mut self.paths);
         let elements = data.chunks_exact(of.size().max(1)).take(usize::try_from(space.points()?)?);
-        let items = elements.map(|bytes| decoder.decode(&of, bytes)).collect::<Result<_, _>>()?;
-        Ok(Values { of, space, items })
+        let items: Result<Vec<Item>, Failure> = elements.map(|bytes| decoder.decode(&of, bytes)).collect();
+        match items {
+            Ok(items) => Ok(Ok(Values { of, space, items })),
+            Err(error) if error.is::<TooLarge>() => Ok(Err(error.to_string())),
+            Err(error) => Err(error),
+        }
     }
 
     /// The text of an attribute that is one string.
@@ -77,9 +91,9 @@ impl<'a> Attributes<'a> {
         }))
     }
 
-    /// Whether an object is a dimension scale. An attribute that cannot be read says nothing of that.
-    pub fn is_scale(&mut self, id: ObjectId) -> bool {
-        self.text(id, "CLASS").unwrap_or_default().is_some_and(|text| text == SCALE)
+    /// Whether an object is a dimension scale.
+    pub fn is_scale(&mut self, id: ObjectId) -> Result<bool, Failure> {
+        Ok(self.text(id, "CLASS")?.is_some_and(|text| text == SCALE))
     }
 
     /// Whether a group has something of a name.
@@ -88,6 +102,9 @@ impl<'a> Attributes<'a> {
     }
 
     /// The document `.zattrs`, with the names of dimensions if there are some. What cannot be shown goes to `left_out`, with why.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub fn document(
         &mut self,
         id: ObjectId,
@@ -108,8 +125,11 @@ impl<'a> Attributes<'a> {
                 continue;
             }
             let attribute = self.container.attr_open(id, &info.name)?;
-            let text = self.decoded(&attribute).map_err(|error| error.to_string());
-            match text.and_then(|values| self.json(&values)) {
+            let values = match showable(&attribute) {
+                Ok(of) => self.decoded(&attribute, of).map_err(|error| failed(&shown, &error))?,
+                Err(why) => Err(why),
+            };
+            match values.and_then(|values| self.json(&values)) {
                 Ok(text) => entries.push(format!("{}:{text}", json!(name))),
                 Err(why) => left_out(shown, why),
             }
@@ -129,6 +149,32 @@ impl<'a> Attributes<'a> {
         }
         Ok(out)
     }
+}
+
+fn failed(attribute: &str, error: &Failure) -> String {
+    format!("the attribute {attribute}: {error}")
+}
+
+/// The type of an attribute that may have JSON, or why it has none whatever its elements are: these are not read then.
+fn showable(attribute: &Attribute) -> Result<Type, String> {
+    fn obstacle(of: &Type) -> Option<String> {
+        match of {
+            Type::Reference(_) => Some(REFERENCES.into()),
+            Type::Compound { .. } => Some(no_json(of)),
+            Type::Array { base, .. } => obstacle(base),
+            _ => None,
+        }
+    }
+    let of = type_of(attribute.datatype())?;
+    let has_elements = attribute.space().points().is_ok_and(|points| points > 0);
+    match obstacle(&of).filter(|_| has_elements) {
+        Some(why) => Err(why),
+        None => Ok(of),
+    }
+}
+
+fn no_json(of: &Type) -> String {
+    format!("JSON has no values of the type {of}")
 }
 
 /// Nested lists of an attribute's elements.
@@ -202,12 +248,8 @@ fn write_item(of: &Type, item: &Item, out: &mut String) -> Result<(), String> {
             }
             out.push(']');
         }
-        Item::Reference(_) | Item::Null => {
-            return Err("references mean nothing outside of the container".into());
-        }
-        Item::Compound(_) | Item::Complex(_) | Item::Bytes(_) => {
-            return Err(format!("JSON has no values of the type {of}"));
-        }
+        Item::Reference(_) | Item::Null => return Err(REFERENCES.into()),
+        Item::Compound(_) | Item::Complex(_) | Item::Bytes(_) => return Err(no_json(of)),
     }
     Ok(())
 }

@@ -66,6 +66,9 @@ impl Chunks<'_> {
         if self.array.zarr.elements != Elements::Strings {
             return Ok(UTF8);
         }
+        if self.array.copies_other_than_utf8() {
+            return Ok(BYTES);
+        }
         let grid = self.array.grid();
         let is_utf8 = |coords: &[u64]| -> Result<bool, Failure> {
             Ok(self.texts(coords)?.iter().all(|text| std::str::from_utf8(text).is_ok()))

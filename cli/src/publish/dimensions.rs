@@ -45,7 +45,7 @@ pub struct Dimensions {
 
 /// Whether an object is a dimension of netCDF that is no variable: its elements mean nothing.
 pub fn is_no_variable(attributes: &mut Attributes<'_>, id: ObjectId) -> Result<bool, Failure> {
-    Ok(attributes.is_scale(id)
+    Ok(attributes.is_scale(id)?
         && attributes.text(id, "NAME")?.is_some_and(|text| text.starts_with(NO_VARIABLE)))
 }
 
@@ -70,8 +70,8 @@ impl Dimensions {
         left_out: &mut dyn FnMut(String, String),
     ) -> Result<Named, Failure> {
         let id = dataset.object().id();
-        let (rank, is_scale) = (dataset.space().dims().len(), attributes.is_scale(id));
-        let labels = labels(attributes, id, rank);
+        let (rank, is_scale) = (dataset.space().dims().len(), attributes.is_scale(id)?);
+        let labels = labels(attributes, id, rank)?;
         let wanted = match scales(attributes, id)? {
             Some(scales) => scales,
             None if is_scale => vec![Some(last(path).to_owned())],
@@ -124,21 +124,24 @@ impl Dimensions {
 }
 
 /// The labels of a dataset's dimensions, empty where there is none; `None` without an attribute of HDF5's form.
-fn labels(attributes: &mut Attributes<'_>, id: ObjectId, rank: usize) -> Option<Vec<String>> {
-    let found = attributes.values(id, LABELS).unwrap_or_default()?;
+fn labels(
+    attributes: &mut Attributes<'_>,
+    id: ObjectId,
+    rank: usize,
+) -> Result<Option<Vec<String>>, Failure> {
+    let Some(found) = attributes.values(id, LABELS)? else { return Ok(None) };
     let is_text = matches!(found.of, Type::VariableText { .. } | Type::Text { .. });
     let is_list = matches!(&found.space, Dataspace::Simple { dims, .. } if dims[..] == [rank as u64]);
     let text = |item: &Item| match item {
         Item::Text(text) => String::from_utf8_lossy(text).into_owned(),
         _ => String::new(),
     };
-    (is_text && is_list).then(|| found.items.iter().map(text).collect())
+    Ok((is_text && is_list).then(|| found.items.iter().map(text).collect()))
 }
 
 /// The names of the scales of a dataset's dimensions, the first of each.
 fn scales(attributes: &mut Attributes<'_>, id: ObjectId) -> Result<Option<Vec<Option<String>>>, Failure> {
-    // One that cannot be read names no scales.
-    let Ok(Some(found)) = attributes.values(id, "DIMENSION_LIST") else { return Ok(None) };
+    let Some(found) = attributes.values(id, "DIMENSION_LIST")? else { return Ok(None) };
     let first = |item: &Item| match item {
         Item::List(scales) => match scales.first() {
             Some(Item::Reference(scale)) => scale.path.as_deref().map(|path| last(path).to_owned()),

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use h5lake_container::{Container, Dataset, LastLink, Link, LinkTarget, ObjectId, ObjectKind, Resolution};
+use h5lake_container::{
+    Container, Dataset, ErrorKind, InlineHeap, LastLink, Link, LinkTarget, ObjectId, ObjectKind, Resolution,
+};
 use h5lake_ledger::{HeldRoom, PayloadPlace};
 use serde_json::{Value, json};
 
@@ -14,9 +16,10 @@ use super::dimensions::{Dimensions, Named, is_no_variable};
 use super::references::References;
 use super::zarr_type::Elements;
 use crate::Failure;
-use crate::elements::value::Item;
+use crate::elements::value::{Decoder, Item};
+use crate::elements::{Type, type_of};
 use crate::objects::{link_text, shown};
-use crate::walk::{Links, kind_of};
+use crate::walk::{Links, Paths, kind_of};
 
 /// Soft links that a path may pass, as HDF5 has it (`H5L_NUM_LINKS`).
 const MAX_SOFT_LINKS: usize = 16;
@@ -62,6 +65,16 @@ fn zarr_name(name: &[u8]) -> Result<&str, &'static str> {
         }
         Ok(name) => Ok(name),
     }
+}
+
+/// An error of reading an object, with its path.
+fn failed(path: &str, error: &dyn std::fmt::Display) -> String {
+    format!("{path}: {error}")
+}
+
+/// Whether a path was refused for what it is, and nothing failed.
+fn leads_nowhere(error: &h5lake_container::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WrongKind | ErrorKind::TooManyLinks)
 }
 
 /// A value as fill values are: all digits of what an element of four bytes is.
@@ -120,11 +133,12 @@ impl<'a> Hierarchy<'a> {
     /// A group, whose path ends with a slash below the root, and what is in it.
     fn group(&mut self, group: ObjectId, path: &str) -> Result<(), Failure> {
         self.report.groups += 1;
+        let own = format!("/{path}");
         self.out.document(&format!("{path}.zgroup"), r#"{"zarr_format":2}"#)?;
-        let attributes = self.attributes(group, &format!("/{path}"), None)?;
+        let attributes = self.attributes(group, &own, None).map_err(|error| failed(&own, &error))?;
         self.out.document(&format!("{path}.zattrs"), &attributes)?;
         let (mut links, mut dimensions) = (Links::of(group), Dimensions::new(group));
-        while let Some(link) = links.next(self.container)? {
+        while let Some(link) = links.next(self.container).map_err(|error| failed(&own, &error))? {
             let full = format!("{path}{}", shown(&link.name));
             match zarr_name(&link.name) {
                 Ok(name) => self.link(group, &link, &format!("{path}{name}"), &mut dimensions)?,
@@ -148,6 +162,7 @@ impl<'a> Hierarchy<'a> {
                 let found = self.container.resolve(group, target, LastLink::Follow, MAX_SOFT_LINKS);
                 match found {
                     Ok(Resolution::Object { id }) => id,
+                    Err(error) if !leads_nowhere(&error) => return Err(failed(&full, &error).into()),
                     _ => {
                         self.leave_out(&full, "a soft link that leads to no object of the container");
                         return Ok(());
@@ -159,8 +174,10 @@ impl<'a> Hierarchy<'a> {
                 return Ok(());
             }
         };
-        match kind_of(self.container, id)? {
-            Some(ObjectKind::Dataset) => self.dataset(id, path, dimensions),
+        match kind_of(self.container, id).map_err(|error| failed(&full, &error))? {
+            Some(ObjectKind::Dataset) => {
+                Ok(self.dataset(id, path, dimensions).map_err(|error| failed(&full, &error))?)
+            }
             Some(ObjectKind::Group) => {
                 match self.groups.get(&id.0) {
                     Some(there) => {
@@ -196,14 +213,13 @@ impl<'a> Hierarchy<'a> {
             self.leave_out(&full, "a dimension of netCDF that is no variable");
             return Ok(());
         }
-        let array = match self.array(&dataset) {
+        let array = match self.array(&dataset)? {
             Ok(array) => array,
             Err(why) => {
                 self.leave_out(&full, why);
                 return Ok(());
             }
         };
-        let failed = |error: Failure| format!("{full}: {error}");
         let report = &mut self.report;
         let names =
             dimensions.of(&mut self.attributes, &dataset, path, &array.shape(), &mut |name, why| {
@@ -221,26 +237,40 @@ impl<'a> Hierarchy<'a> {
             out: self.out,
             counts: Counts::default(),
         };
-        let strings =
-            if array.zarr.elements == Elements::Strings { chunks.strings().map_err(failed)? } else { UTF8 };
+        let strings = if array.zarr.elements == Elements::Strings { chunks.strings()? } else { UTF8 };
         chunks.out.document(&format!("{path}/.zarray"), &array.document(strings))?;
         chunks.out.document(&format!("{path}/.zattrs"), &attributes)?;
-        let counts = chunks.write().map_err(failed)?;
+        let counts = chunks.write()?;
         self.report.datasets.push(Shown { path: full, counts, is_masked: array.is_masked() });
         Ok(())
     }
 
-    fn array(&mut self, dataset: &Dataset) -> Result<Array, String> {
-        // Of no use where the values cannot be read.
-        let missing = self.attributes.values(dataset.object().id(), "_FillValue").unwrap_or_default();
+    /// The array that shows a dataset, or why none does.
+    ///
+    /// # Errors
+    /// Those of reading.
+    fn array(&mut self, dataset: &Dataset) -> Result<Result<Array, String>, Failure> {
+        let missing = self.attributes.values(dataset.object().id(), "_FillValue")?;
         let missing = missing.map(|values| values.items.iter().map(in_full).collect::<Vec<Value>>());
         // Times and fill values other than zero have to know how many chunks are missing.
         let is_opaque = dataset.datatype().class == 5;
         let written = match dataset.filling().is_some() || is_opaque {
-            true => dataset.stored_size().map_err(|error| error.to_string())?.blocks,
+            true => dataset.stored_size()?.blocks,
             false => 0,
         };
-        Array::of(dataset, missing.as_deref(), written)
+        let text = self.fill_text(dataset)?;
+        Ok(Array::of(dataset, missing.as_deref(), written, text))
+    }
+
+    /// The fill value of strings of variable length; empty if there is none.
+    fn fill_text(&self, dataset: &Dataset) -> Result<Vec<u8>, Failure> {
+        let Some(fill) = dataset.filling() else { return Ok(Vec::new()) };
+        let Ok(of @ Type::VariableText { .. }) = type_of(dataset.datatype()) else { return Ok(Vec::new()) };
+        let mut paths = Paths::default();
+        match Decoder::new(self.container, InlineHeap::default(), &mut paths).decode(&of, &fill)? {
+            Item::Text(text) => Ok(text),
+            _ => Ok(Vec::new()),
+        }
     }
 }
 

@@ -7,6 +7,8 @@ mod dimensions;
 mod hierarchy;
 mod identity;
 pub mod python;
+#[cfg(test)]
+mod reading_tests;
 mod references;
 mod zarr_type;
 
@@ -14,7 +16,7 @@ use std::path::Path;
 
 use h5lake_connector::names::Place;
 use h5lake_container::{Container, Target};
-use h5lake_ledger::{Access, At, HeldRoom, Options, PayloadPlace, Tag, TagName, mode_of_copy};
+use h5lake_ledger::{Access, At, HeldRoom, Options, PayloadPlace, Publication, Tag, TagName, mode_of_copy};
 use object_stores::registry::is_url;
 use serde_json::{Value, json};
 
@@ -176,21 +178,22 @@ fn as_stored(url: &str) -> String {
     }
 }
 
-/// Holds a version, and makes what was asked for. If nothing can be made, the version is not held any longer than before.
+/// Holds a version, and makes what was asked for. If nothing can be made, the version is not held any longer than before. But it stays
+/// held if another process published it meanwhile: that one keeps references to it.
 fn publish(wanted: &Wanted<'_>, place: Place, options: &Options) -> Result<Vec<String>, Failure> {
     if let Some(file) = wanted.kerchunk.filter(|path| !python::is_parquet(path)) {
         check_target(file)?;
     }
     let target = place.target.clone();
     let base = base_url(&target, wanted.url)?;
-    let before = publications(open(&target, Access::ReadOnly, options)?.tags()?);
-    let (tag, held) = change(&target, options, |ledger| {
-        let tag = ledger.publish(place.at)?;
-        Ok((tag.clone(), ledger.held_room(&tag.name)?))
+    let (Publication { tag, is_new }, held) = change(&target, options, |ledger| {
+        let publication = ledger.publish(place.at)?;
+        let held = ledger.held_room(&publication.tag.name)?;
+        Ok((publication, held))
     })?;
     let made = make(wanted, place, options, &base, &tag, &held);
-    if made.is_err() && before.iter().all(|(_, other)| other.name != tag.name) {
-        change(&target, options, |ledger| ledger.untag(tag.name))?;
+    if made.is_err() && is_new {
+        change(&target, options, |ledger| ledger.untag_if_unchanged(&tag))?;
     }
     made
 }

@@ -2,10 +2,15 @@
 
 use crate::Result;
 use bytes::Bytes;
-use h5lake_ledger::Ledger;
+use h5lake_ledger::{Ledger, MAX_SCAN_BYTES};
 
 /// Entries that one scan asks for.
 pub(crate) const ENTRIES_PER_SCAN: usize = 1024;
+
+/// Whether nothing is behind a page of a scan for `limit` entries.
+pub(crate) fn is_last_page(page: &[(Bytes, Bytes)], limit: usize) -> bool {
+    page.len() < limit && page.iter().map(|(_, value)| value.len()).sum::<usize>() < MAX_SCAN_BYTES
+}
 
 /// All entries under a prefix behind the key `after`, in order of their keys, one by one.
 pub(crate) fn each_entry(
@@ -16,12 +21,12 @@ pub(crate) fn each_entry(
 ) -> Result<()> {
     loop {
         let page = ledger.scan_prefix(prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
-        let full = page.len() >= ENTRIES_PER_SCAN;
+        let is_last = is_last_page(&page, ENTRIES_PER_SCAN);
         after = page.last().map(|(k, _)| k.clone());
         for (key, value) in page {
             use_entry(key, value)?;
         }
-        if !full {
+        if is_last {
             return Ok(());
         }
     }

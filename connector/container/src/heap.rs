@@ -68,6 +68,16 @@ impl BlobAddress {
     }
 }
 
+/// Places in a segment are kept in four bytes.
+fn check_blob_length(length: u64) -> Result<()> {
+    if length <= u64::from(u32::MAX) {
+        return Ok(());
+    }
+    Err(Error::range(format!(
+        "{length} bytes of one variable-length element are more than a container takes (4 GiB - 1)"
+    )))
+}
+
 pub(crate) fn shape(length: u64) -> Result<Arc<BlockLayout>> {
     // Places in it are kept in four bytes.
     let len =
@@ -127,8 +137,8 @@ impl Container {
                     s.heap.go_on(owner, OpenSegment { number: last, ..going });
                     return Ok(n);
                 }
-                // Another writer saw its last blob go.
-                Err(e) if !(many && e.kind() == ErrorKind::NotFound) => return Err(e),
+                // Another writer saw its last blob go, or it was never begun.
+                Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
                 _ => (),
             }
         }
@@ -142,6 +152,7 @@ impl Container {
                 last.map_or(Some(0), |n| n.checked_add(1)).filter(|n| *n < OF_MANY).ok_or_else(full)?;
             (next, next as usize)
         };
+        check_blob_length(size)?;
         let usual = SEGMENT_LENGTHS[before.min(SEGMENT_LENGTHS.len() - 1)];
         let record = UsageRecord { length: usual.max(size), used: 0, live: 0 };
         // Staged at once, so that the last segment is always found in the map.
@@ -166,6 +177,10 @@ impl Container {
             let value = self.ledger.get(&keys::segment(keys::USAGE, owner, number))?.ok_or_else(missing)?;
             let record: UsageRecord =
                 record::decode(value, || format!("{}: usage of a heap segment", self.name()))?;
+            // Earlier builds staged it for a blob that they refused.
+            if record.used == 0 && check_blob_length(record.length).is_err() {
+                return Err(missing());
+            }
             if record.live > record.used || record.used > record.length {
                 let why = format!("{}: a heap segment has more in use than it is long", self.name());
                 return Err(Error::corrupt(why));

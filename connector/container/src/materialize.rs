@@ -4,7 +4,7 @@ use crate::chunk::fragments::Fragments;
 use crate::dataset::{MAX_INLINE_BYTES, MAX_SMALL_DATASET_BYTES};
 use crate::entries::ENTRIES_PER_SCAN;
 use crate::record::{self, BlockRecord, HeaderRecord};
-use crate::{Container, Layout, Result, keys};
+use crate::{Container, Layout, LinkTarget, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::{Extent, PayloadPart};
 use prost::Message;
@@ -24,14 +24,16 @@ pub struct Referenced {
     pub bytes: u64,
 }
 
-/// Files beside the container in which datasets have their elements, and how many datasets each: by the name that the datasets have
-/// for it.
+/// Files beside the container in which datasets have their elements, or to which external links lead, and how many datasets or links
+/// each: by the name that these have for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NeededFiles {
     /// Sources of virtual datasets; a name may hold `%b`. The container itself (`.`) is none.
     pub of_virtual: BTreeMap<Vec<u8>, u64>,
     /// Parts of external storage.
     pub of_external: BTreeMap<Vec<u8>, u64>,
+    /// Files of external links.
+    pub of_links: BTreeMap<Vec<u8>, u64>,
 }
 
 impl NeededFiles {
@@ -107,17 +109,23 @@ impl Container {
         Ok(all)
     }
 
-    /// The files that virtual datasets and external storage of this version need. [`materialize`](Self::materialize) copies nothing of
-    /// them. No file is looked at.
+    /// The files that virtual datasets, external storage and external links of this version need. [`materialize`](Self::materialize)
+    /// copies nothing of them. No file is looked at.
     ///
     /// # Errors
-    /// `Corrupt` for a damaged header; those of the ledger.
+    /// `Corrupt` for a damaged header or link; those of the ledger.
     pub fn needed_files(&self) -> Result<NeededFiles> {
         let mut all = NeededFiles::default();
         self.each(&[keys::HEADER], |key, value| {
             let header: HeaderRecord = record::decode(value, || format!("the header {key:02x?}"))?;
             if let Some(dataset) = header.dataset {
                 all.add(&dataset.layout()?);
+            }
+            Ok(())
+        })?;
+        self.each(&[keys::LINK], |key, value| {
+            if let LinkTarget::External { file, .. } = self.decode_link(&key, value)?.target {
+                *all.of_links.entry(file).or_default() += 1;
             }
             Ok(())
         })?;

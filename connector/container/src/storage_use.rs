@@ -1,7 +1,7 @@
 //! What takes how much room, and what two versions of a container have in common: for tools that look at containers.
 
 use crate::chunk::block_store::extents_of;
-use crate::entries::ENTRIES_PER_SCAN;
+use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
 use crate::record::{BlockRecord, HeaderRecord};
 use crate::{Container, Dataset, Link, ObjectId, ObjectKind, Result, Selection, keys, record};
 use bytes::Bytes;
@@ -157,7 +157,7 @@ impl<'a> Pairs<'a> {
         if self.pages[n].is_empty() && !self.are_done[n] {
             let page =
                 self.ledgers[n].scan_prefix(&self.prefix, self.after[n].as_deref(), ENTRIES_PER_SCAN)?;
-            self.are_done[n] = page.len() < ENTRIES_PER_SCAN;
+            self.are_done[n] = is_last_page(&page, ENTRIES_PER_SCAN);
             self.after[n] = page.last().map(|(key, _)| key.clone());
             self.pages[n] = page.into();
         }

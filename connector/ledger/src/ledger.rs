@@ -27,13 +27,14 @@ use self::commit::SpilledBatch;
 pub(crate) use self::commit::{After, unstage_committed};
 pub use self::continued::WholeCopy;
 pub use self::held_room::{HeldRoom, PayloadPlace};
+pub use self::publication::Publication;
 pub use self::tag::{Tag, Tagging};
 use crate::address::PageRef;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};
 use crate::journal::PartBuffer;
 use crate::key::Key;
-use crate::limits::{MAX_KEY, MAX_VALUE};
+use crate::limits::{MAX_KEY, MAX_SCAN_BYTES, MAX_VALUE};
 use crate::locks::{Mutex, MutexGuard};
 use crate::memtable::{EMPTY, Memtable, value_in};
 use crate::merged_view::Layers;
@@ -309,7 +310,8 @@ impl Ledger {
         self.last(&self.lock(), start, before)
     }
 
-    /// Up to `limit` entries whose keys begin with `prefix`, ascending, behind the key `after`.
+    /// Up to `limit` entries whose keys begin with `prefix`, ascending, behind the key `after`. There are fewer at the end, and where
+    /// their values have [`MAX_SCAN_BYTES`](crate::MAX_SCAN_BYTES).
     ///
     /// # Errors
     /// Those of reading.
@@ -325,7 +327,7 @@ impl Ledger {
         };
         let end = successor(prefix);
         let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.scan(&self.lock(), lower, upper, limit)
+        self.scan_bytes(&self.lock(), lower, upper, limit, MAX_SCAN_BYTES)
     }
 
     /// Stages a put.

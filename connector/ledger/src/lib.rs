@@ -75,8 +75,8 @@ pub use file::{ByteSource, OpenedFile, Replacing, mode_of_copy};
 pub use filtered::{FilterPart, Filtered, PartMatches};
 pub use foreign::ForeignObject;
 pub use journal::EarlierTry;
-pub use ledger::{Branch, HeldRoom, Ledger, PayloadPlace, Settled, Tag, Tagging, WholeCopy};
-pub use limits::{MAX_KEY, MAX_VALUE};
+pub use ledger::{Branch, HeldRoom, Ledger, PayloadPlace, Publication, Settled, Tag, Tagging, WholeCopy};
+pub use limits::{MAX_KEY, MAX_SCAN_BYTES, MAX_VALUE};
 pub use multi_writer::{CommitLock, EntryChange};
 pub use options::{
     Access, At, ContainerIdentity, Drained, LockHolder, LockPolicy, Options, Probe, Replace, Replaced,

@@ -69,7 +69,18 @@ impl Layers<'_> {
 
     /// Up to `limit` entries of a range, ascending.
     pub(crate) fn scan(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
-        let mut out = Vec::new();
+        self.scan_bytes(lower, upper, limit, usize::MAX)
+    }
+
+    /// The same, up to the entry with which their values have `most` bytes: many entries may name the same long value.
+    pub(crate) fn scan_bytes(
+        &self,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        limit: usize,
+        most: usize,
+    ) -> Result<Vec<Entry>> {
+        let (mut out, mut bytes) = (Vec::new(), 0_usize);
         if limit == 0 || empty(lower, upper) {
             return Ok(out);
         }
@@ -91,7 +102,8 @@ impl Layers<'_> {
                 (None, Some(f)) => out.push((f.key_bytes(), self.tree.value(f)?)),
                 (None, None) => break,
             }
-            if out.len() >= limit {
+            bytes = bytes.saturating_add(out.last().map_or(0, |(_, value)| value.len()));
+            if out.len() >= limit || bytes >= most {
                 break;
             }
             if in_base {

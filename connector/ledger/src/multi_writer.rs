@@ -28,6 +28,8 @@ const MAX_COMMIT_ATTEMPTS: u32 = 1000;
 /// Bytes of staged values up to which one of many writers takes payloads into them. What it stages stays in memory until it
 /// has seen what the others changed of it.
 const MAX_INLINE_STAGED_BYTES: u64 = 4 << 20;
+/// The same of a writer that is alone in a store.
+const MAX_INLINE_STAGED_BYTES_ALONE: u64 = 64 << 20;
 /// Payloads that take less room in a value than the extent of a payload of its own.
 const MAX_TINY_PAYLOAD: usize = 64;
 
@@ -266,12 +268,12 @@ impl Ledger {
             .collect()
     }
 
-    /// Whether so many bytes are better put into a value than written as a payload. One of many writers that has staged much
-    /// keeps no more than extents in memory.
+    /// Whether so many bytes are better put into a value than written as a payload. A writer that has staged much keeps no more than
+    /// extents in memory, unless it can [spill](crate::Options::spill_bytes) the rest: so a commit's record stays short, too.
     pub fn takes_inline(&self, bytes: usize) -> bool {
-        !self.is_one_of_many()
-            || bytes <= MAX_TINY_PAYLOAD
-            || self.lock().staged_bytes < MAX_INLINE_STAGED_BYTES
+        let most =
+            if self.is_one_of_many() { MAX_INLINE_STAGED_BYTES } else { MAX_INLINE_STAGED_BYTES_ALONE };
+        self.commits_as_checkpoints() || bytes <= MAX_TINY_PAYLOAD || self.lock().staged_bytes < most
     }
 
     /// Whether this handle has staged a put or a delete of a key.

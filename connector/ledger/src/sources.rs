@@ -4,10 +4,11 @@
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use object_stores::{ObjectMeta, ObjectStore};
@@ -27,6 +28,8 @@ const MAX_READERS: usize = 4;
 const MIN_SHARED_BYTES: u64 = 4 << 20;
 /// What changed so short a time ago may change again without getting another time: file systems count in ticks of a clock.
 const MIN_AGE: Duration = Duration::from_secs(2);
+/// What goes on changing for so long is not waited for any more.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The sources that a container has open.
 #[derive(Debug, Default)]
@@ -64,6 +67,9 @@ pub(crate) fn stamp(file: &std::fs::Metadata) -> (u64, u64) {
     (file.len(), seconds.saturating_mul(1_000_000_000).saturating_add(nanos).max(1))
 }
 
+/// Its [`stamp`], and when anything of it changed, even its times: seconds, and nanoseconds.
+type FileState = ((u64, u64), i64, i64);
+
 fn nanos(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(0)
@@ -78,26 +84,53 @@ pub(crate) fn open_regular(path: &Path) -> std::io::Result<(File, std::fs::Metad
 
 impl Source {
     /// Describes a local file as it is now. One that changed less than two seconds ago is waited for, because a change within a tick
-    /// of the clock would not be seen.
+    /// of the clock would not be seen. A time in the future does not say when the file changed: such a file is taken when its length
+    /// and its times stayed the same for two seconds.
+    ///
+    /// # Errors
+    /// What the system says; `TimedOut` for a file that still changes after ten seconds. The caller names the file.
+    pub fn of_file(path: &Path) -> std::io::Result<Self> {
+        Self::of_settled_file(path, MIN_AGE, MAX_WAIT)
+    }
+
+    fn of_settled_file(path: &Path, min_age: Duration, max_wait: Duration) -> std::io::Result<Self> {
+        let begun = Instant::now();
+        let mut before = None::<(FileState, Instant)>;
+        loop {
+            let now = Instant::now();
+            let file = open_regular(path)?.1;
+            let state = (stamp(&file), file.ctime(), file.ctime_nsec());
+            let since = match before {
+                Some((known, since)) if known == state => since,
+                // It may have changed until the system answered.
+                _ => Instant::now(),
+            };
+            before = Some((state, since));
+            let by_its_time = Duration::from_nanos(nanos(SystemTime::now()).saturating_sub(state.0.1));
+            let young = min_age.saturating_sub(by_its_time.max(now.duration_since(since)));
+            if young.is_zero() {
+                return Ok(Self::with_stamp(path, state.0));
+            }
+            if begun.elapsed() >= max_wait {
+                let text =
+                    "it is changed again and again; close it in the program that writes it, and try again";
+                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
+            }
+            std::thread::sleep(young);
+        }
+    }
+
+    /// Describes a local file as it is now, and waits for nothing. For one that [`of_file`](Self::of_file) described before: what
+    /// changed it since then gave it another time.
     ///
     /// # Errors
     /// What the system says.
-    pub fn of_file(path: &Path) -> std::io::Result<Self> {
-        use std::os::unix::ffi::OsStrExt;
-        loop {
-            let (length, modified) = stamp(&open_regular(path)?.1);
-            let age = nanos(SystemTime::now()).saturating_sub(modified);
-            let young = MIN_AGE.saturating_sub(Duration::from_nanos(age));
-            if young.is_zero() {
-                return Ok(Self {
-                    place: path.as_os_str().as_bytes().to_vec(),
-                    length,
-                    modified,
-                    etag: String::new(),
-                });
-            }
-            std::thread::sleep(young.min(MIN_AGE));
-        }
+    pub fn of_file_at_once(path: &Path) -> std::io::Result<Self> {
+        Ok(Self::with_stamp(path, stamp(&open_regular(path)?.1)))
+    }
+
+    fn with_stamp(path: &Path, (length, modified): (u64, u64)) -> Self {
+        Self { place: path.as_os_str().as_bytes().to_vec(), length, modified, etag: String::new() }
     }
 
     /// Describes an object of a store.
@@ -246,4 +279,52 @@ pub(crate) fn fetch(parts: Vec<Part<'_>>, out: &mut [Bytes], target: &str) -> Re
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn changed_at(path: &Path, time: SystemTime) {
+        File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    #[test]
+    fn a_time_in_the_future_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("native.h5");
+        std::fs::write(&path, b"bytes").unwrap();
+        let later = SystemTime::now() + LONG;
+        changed_at(&path, later);
+        let source = Source::of_settled_file(&path, Duration::from_millis(20), LONG).unwrap();
+        assert_eq!((source.length, source.modified), (5, nanos(later)));
+        assert_eq!(Source::of_file_at_once(&path).unwrap(), source);
+    }
+
+    #[test]
+    fn a_file_that_changes_again_and_again_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("native.h5");
+        std::fs::write(&path, b"bytes").unwrap();
+        let is_over = AtomicBool::new(false);
+        let error = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    changed_at(&path, SystemTime::now() + LONG);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            let found = Source::of_settled_file(&path, Duration::from_secs(1), Duration::from_millis(10));
+            is_over.store(true, Ordering::Relaxed);
+            found.unwrap_err()
+        });
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "{error}");
+        // Left alone for long, it is taken at once.
+        changed_at(&path, SystemTime::now() - LONG);
+        Source::of_settled_file(&path, Duration::from_secs(1), Duration::ZERO).unwrap();
+    }
 }

@@ -108,6 +108,8 @@ pub(crate) enum GroupCommit {
     Joined { commits: RemoteCommits, led: bool },
     /// Others changed what it depends on: it is not done, and will not be.
     Behind,
+    /// It is too long to wait in the queue: it is not done, and has to go alone.
+    TooLong,
     /// The store gave this error: [`settle_group`](StorageSharing::settle_group) has to find out, before anything else is
     /// committed or learnt.
     InDoubt(Error),

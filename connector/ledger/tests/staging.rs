@@ -46,6 +46,7 @@ impl Places {
             patience,
             url: self.store.name(),
             key: KEY.into(),
+            is_past: Ledger::is_past_record,
         };
         Arc::new(StagedStore::open(inner, options, |key| Ledger::role_of_object(KEY, key)).unwrap())
     }
@@ -271,6 +272,42 @@ fn a_rest_that_was_given_up_harms_nothing() {
     let next = places.staged(places.store.clone());
     assert!(matches!(open(&next, Access::ReadWrite).unwrap_err().kind(), ErrorKind::Stranded { .. }));
     open(&places.store, Access::ReadWrite).unwrap().close().unwrap();
+}
+
+/// The same where the other writer's records are gone: their names are free again, and would be taken.
+#[test]
+fn a_rest_whose_places_were_given_to_others_is_refused_though_they_are_free() {
+    let places = Places::new();
+    left(&places);
+    let first = places.content().0 + 1;
+    let lock = Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
+    Ledger::break_lock(places.store.as_ref(), KEY, &lock).unwrap();
+    let opts = Options { checkpoint_records: 1, retention: Some(Duration::ZERO), ..Options::default() };
+    let l = Ledger::open_objects(places.store.clone(), KEY, Access::ReadWrite, opts).unwrap();
+    for n in 0..10 {
+        l.put(b"mine", vec![0, n]).unwrap();
+        l.commit().unwrap();
+    }
+    l.close().unwrap();
+    let (version, content) = places.content();
+    let is_given = |key: &Key| {
+        let number =
+            key.as_str().rsplit_once("/log/").map(|(_, number)| u64::from_str_radix(number, 16).unwrap());
+        number.is_some_and(|number| number >= first)
+    };
+    let given = || {
+        let keys = places.store.list("", None).map(|meta| meta.unwrap().key);
+        keys.filter(is_given).collect::<Vec<_>>()
+    };
+    places.store.delete_many(&given()).unwrap();
+    assert!(places.content() == (version, content.clone()), "the base has all");
+    let conflict = drain(&places).unwrap_err();
+    assert!(matches!(conflict.kind(), ErrorKind::Stranded { .. }), "{conflict}");
+    assert!(places.content() == (version, content.clone()));
+    let next = places.staged(places.store.clone());
+    assert!(matches!(open(&next, Access::ReadWrite).unwrap_err().kind(), ErrorKind::Stranded { .. }));
+    assert!(places.content() == (version, content));
+    assert!(given().is_empty());
 }
 
 /// A drain that fails leaves the lock object as it was: it still tells where the rest lies.

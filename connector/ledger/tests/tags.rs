@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::work::{Map, content, stage};
 use common::{Place, places};
-use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, TagName, Tagging, Writers};
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Tag, TagName, Tagging, Writers};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -312,6 +312,40 @@ fn a_tag_goes_when_its_time_is_over_and_not_before() {
         // A time without end is one.
         let long = Tagging { replace: true, keep: Some(Duration::MAX) };
         assert_eq!(l.tag(name("later"), None, long).unwrap().until, Some(1 << 61));
+    }
+}
+
+/// Who made a publication in vain withdraws it, unless another has published the version since.
+#[test]
+fn a_publication_is_withdrawn_by_its_maker_only_while_nobody_else_needs_it() {
+    for writers in [Writers::One, Writers::Many] {
+        for place in places() {
+            let opts = Options { writers, ..eager() };
+            let l = place.create(&opts);
+            overwrite(&l, 3);
+            let made = l.publish(None).unwrap();
+            let version = made.tag.version.as_ref().unwrap().number;
+            assert_eq!((made.is_new, version), (true, 3));
+            let another = (writers == Writers::Many).then(|| place.open(Access::ReadWrite, &opts));
+            let again = another.as_ref().unwrap_or(&l).publish(Some(At::Version(version))).unwrap();
+            assert!(!again.is_new && again.tag.tagged > made.tag.tagged, "{again:?} after {made:?}");
+            assert_eq!(
+                Tag { tagged: made.tag.tagged, ..again.tag.clone() },
+                made.tag,
+                "nothing else changes"
+            );
+            let before = place.open(Access::ReadOnly, &opts).version();
+            assert!(!l.untag_if_unchanged(&made.tag).unwrap(), "the other one needs it");
+            let r = place.open(Access::ReadOnly, &opts);
+            assert_eq!((r.version(), r.tags().unwrap()), (before, vec![again.tag.clone()]));
+            // What is overwritten stays as long as the later publication does.
+            overwrite(&l, 20);
+            let old = Options { at: Some(At::Version(version)), ..opts.clone() };
+            let payload = content(&place.open(Access::ReadOnly, &old)).unwrap()[&b"payload"[..]].clone();
+            assert_eq!(payload, common::work::data(2, 100_000));
+            assert!(l.untag_if_unchanged(&again.tag).unwrap());
+            assert!(l.tags().unwrap().is_empty() && !l.untag_if_unchanged(&again.tag).unwrap());
+        }
     }
 }
 

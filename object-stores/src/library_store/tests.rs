@@ -147,6 +147,36 @@ fn a_store_that_is_opened_against_the_rules_is_an_error() {
     assert!(error.to_string().contains("no object key"), "{error}");
 }
 
+/// A library waits within its call while it is told that a store is refused, and ends that store itself.
+#[test]
+fn a_store_that_is_refused_stays_the_librarys() {
+    let library = compiled("tests/faulty_store.c", &[]);
+    let closes = || {
+        let store = opened(&library, "faulty:closes").unwrap();
+        store.head(&key("a")).unwrap_err().to_string()
+    };
+    for refused in ["opened-small", "unknown-capability", "no-name", "name-control", "long-name"] {
+        assert!(opened(&library, &format!("faulty:{refused}")).is_err());
+    }
+    assert!(closes().contains("0 closed, 0 within a call"), "{}", closes());
+    // That one was closed. So are those that were taken before their call failed, once it has returned.
+    for taken in ["opened-twice", "fails-behind-opened"] {
+        assert!(opened(&library, &format!("faulty:{taken}")).is_err());
+    }
+    assert!(closes().contains("3 closed, 0 within a call"), "{}", closes());
+}
+
+#[test]
+fn the_example_in_a_file_closes_each_descriptor_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let damaged = folder.path().join("damaged.log");
+    std::fs::write(&damaged, [b'x'; 64]).unwrap();
+    let library = compiled("tests/strict_log_store.c", &[]);
+    let store = opened(&library, &format!("logfile://{}", damaged.display())).unwrap();
+    let error = store.delete(&key("a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+}
+
 #[test]
 fn a_read_against_the_rules_is_an_error() {
     for (fault, words) in [

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::address::{Address, Identity};
 use super::clock::StoreClock;
-use crate::deadline::{self, Patience};
+use crate::deadline::{self, Budget, Patience};
 use crate::per_process::PerProcess;
 use crate::{Error, ErrorKind, Operation, Result, exit};
 
@@ -72,6 +72,19 @@ impl Client {
             AT_EXIT.call_once(|| h5lake_store_abi::at_exit(end));
             Ok(connected)
         })
+    }
+}
+
+/// The time that an operation has left. A part of an answer is as good as an answer.
+struct Within<'a>(&'a Budget);
+
+impl Bound for Within<'_> {
+    fn ends(&self) -> Instant {
+        self.0.ends()
+    }
+
+    fn progressed(&self) {
+        self.0.answered();
     }
 }
 
@@ -176,8 +189,7 @@ impl Namespace {
             return Err(late(budget.timeout(), budget.last_failure()));
         }
         let since = Instant::now();
-        let ends = || budget.ends();
-        let answer = self.pool().and_then(|pool| work(pool, &ends));
+        let answer = self.pool().and_then(|pool| work(pool, &Within(&budget)));
         match &answer {
             Err(e) if matches!(kind_of(e), ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Io) => {
                 self.client.patience.spend(budget.charge(since));

@@ -56,7 +56,7 @@ fn lowest(space: &Namespace, prefix: &str, after: Option<&str>, count: usize) ->
         }
         ControlFlow::Continue(())
     };
-    space.ask(|pool, _| pool.names(None, &mut take), |()| 0)?;
+    space.ask(|pool, bound| pool.names(None, bound, &mut take), |()| 0)?;
     Ok(lowest.into_sorted_vec())
 }
 

@@ -8,7 +8,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use h5lake_rados_abi::Read;
 
@@ -21,6 +21,8 @@ pub(super) const MIN_AGE: i64 = 24 * 3600;
 const MAX_NAMES: usize = 10_000;
 /// Uploads that one process looks at.
 const MAX_UPLOADS: usize = 64;
+/// How long a put that has succeeded waits for a sweep.
+pub(super) const MAX_SWEEP_TIME: Duration = Duration::from_secs(10);
 
 impl Namespace {
     /// Removes parts of uploads that were given up, `age` seconds ago at least; gives how many uploads.
@@ -39,7 +41,7 @@ impl Namespace {
                 ControlFlow::Break(())
             }
         };
-        self.ask(|pool, _| pool.names(Some(from), &mut take), |()| 0)?;
+        self.ask(|pool, bound| pool.names(Some(from), bound, &mut take), |()| 0)?;
         let mut swept = 0;
         for upload in uploads {
             if self.is_given_up(upload, age)? {

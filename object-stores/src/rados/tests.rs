@@ -31,7 +31,7 @@ fn hidden(store: &RadosStore) -> Vec<String> {
         names.extend(Some(name).filter(|name| name.starts_with("//part/")));
         std::ops::ControlFlow::Continue(())
     };
-    store.space.ask(|pool, _| pool.names(None, &mut take), |()| 0).unwrap();
+    store.space.ask(|pool, bound| pool.names(None, bound, &mut take), |()| 0).unwrap();
     names.sort_unstable();
     names
 }
@@ -191,6 +191,20 @@ fn uploads_that_nobody_finishes_are_swept_and_others_are_not() {
     assert!(late.finish().unwrap_err().to_string().contains("more than a day"));
     assert_eq!(hidden(&store), own);
     assert!(store.get(&kept, None).unwrap().bytes == long(1));
+}
+
+#[test]
+#[ignore = "needs a cluster: tests-ceph/on"]
+fn a_listing_ends_with_its_bound() {
+    let store = store();
+    for n in 0..50 {
+        store.put(&key(&format!("{n}")), "x".into(), PutMode::Overwrite).unwrap();
+    }
+    let over = std::time::Instant::now();
+    let mut take = |_: &[u8]| std::ops::ControlFlow::Continue(());
+    let error = store.space.pool().unwrap().names(None, &|| over, &mut take).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT));
+    assert_eq!(store.list("", None).count(), 50);
 }
 
 #[test]

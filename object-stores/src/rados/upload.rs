@@ -11,9 +11,9 @@ use h5lake_rados_abi::PendingWrite;
 use super::client::Namespace;
 use super::head::Content;
 use super::parts::{Manifest, OF, SWEPT, part_name};
-use super::sweep::MIN_AGE;
+use super::sweep::{MAX_SWEEP_TIME, MIN_AGE};
 use super::{MAX_WHOLE_BYTES, PART_BYTES};
-use crate::{Key, Operation, PutMode, PutResult, PutStream, Result};
+use crate::{Key, Operation, PutMode, PutResult, PutStream, Result, deadline};
 
 /// Parts under way at the same time.
 const MAX_PARTS_UNDER_WAY: usize = 4;
@@ -164,6 +164,7 @@ impl Upload {
         if SWEPT_BY.swap(process, Ordering::Relaxed) == process {
             return;
         }
+        let _in_time = deadline::begin_within(MAX_SWEEP_TIME);
         let swept = random().and_then(|from| self.space.sweep((from & u128::from(u32::MAX)) as u32, MIN_AGE));
         match swept {
             Ok(0) => (),

@@ -169,6 +169,21 @@ pub(super) fn client_options() -> ClientOptions {
     ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout(REQUEST_TIMEOUT)
 }
 
+/// Variables that name a proxy for plain http.
+const PROXIES: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+
+/// Whether a client that asks these URLs alone needs no certificates: neither they nor a proxy on the way are encrypted. Loading
+/// the system's takes time, and a slim image has none.
+pub(super) fn needs_no_certificates<'a>(
+    urls: impl IntoIterator<Item = &'a str>,
+    environment: &Environment,
+) -> bool {
+    let begins =
+        |url: &str, with: &str| url.get(..with.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(with));
+    let mut proxies = PROXIES.iter().filter_map(|name| environment.get(*name));
+    urls.into_iter().all(|url| begins(url, "http:")) && !proxies.any(|proxy| begins(proxy, "https:"))
+}
+
 /// Options whose values are times, by the crate's names.
 const TIMES: [&str; 4] = ["timeout", "connect_timeout", "read_timeout", "pool_idle_timeout"];
 
@@ -220,5 +235,16 @@ mod tests {
             let error = split("s3", bad).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn certificates_are_needed_where_anything_is_encrypted() {
+        let (none, mut proxied) = (Environment::new(), Environment::new());
+        assert!(needs_no_certificates(["http://a", "HTTP://b:1"], &none) && needs_no_certificates([], &none));
+        assert!(!needs_no_certificates(["http://a", "https://b"], &none));
+        proxied.insert("http_proxy".into(), "http://proxy:1".into());
+        assert!(needs_no_certificates(["http://a"], &proxied));
+        proxied.insert("ALL_PROXY".into(), "https://proxy:1".into());
+        assert!(!needs_no_certificates(["http://a"], &proxied));
     }
 }

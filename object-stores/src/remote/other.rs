@@ -12,7 +12,8 @@ use super::conditions::Conditions;
 use super::failure::Failure;
 use super::http::{Separate, Server};
 use super::options::{
-    ConnectionPlan, Environment, client_options, is_yes, refusal, refused, retries, with_unit,
+    ConnectionPlan, Environment, client_options, is_yes, needs_no_certificates, refusal, refused, retries,
+    with_unit,
 };
 use super::{Client, Connect};
 use crate::Result;
@@ -120,9 +121,10 @@ pub(super) fn web(
         if !allows("HTTP_ALLOW_HTTP")? && !allows("AWS_ALLOW_HTTP")? {
             return Err(refusal("plain http is not encrypted; HTTP_ALLOW_HTTP=true allows it"));
         }
+        let spared = needs_no_certificates(["http:"], environment).to_string();
         client = client
             .with_config(ClientConfigKey::AllowHttp, "true")
-            .with_config(ClientConfigKey::NoSystemCertificates, "true");
+            .with_config(ClientConfigKey::NoSystemCertificates, spared);
     }
     let retry = retries(environment)?;
     let url = format!("{scheme}://{host}");

@@ -15,7 +15,8 @@ use super::failure::{Failure, NoCredentials};
 use super::http::{Connections, Separate, Server};
 use super::integrity::Unsigned;
 use super::options::{
-    ConnectionPlan, Environment, client_options, is_yes, refusal, refused, retries, with_unit,
+    ConnectionPlan, Environment, client_options, is_yes, needs_no_certificates, refusal, refused, retries,
+    with_unit,
 };
 use super::{Client, StoreResult, profile};
 use crate::settings::{Settings, check_settings};
@@ -73,6 +74,7 @@ impl S3Settings {
 
 const ALLOW_HTTP: ConfigKey = ConfigKey::Client(ClientConfigKey::AllowHttp);
 const NO_SYSTEM_CERTIFICATES: ConfigKey = ConfigKey::Client(ClientConfigKey::NoSystemCertificates);
+const PROXY: ConfigKey = ConfigKey::Client(ClientConfigKey::ProxyUrl);
 
 /// How the bucket is reached.
 pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings) -> Result<ConnectionPlan> {
@@ -104,7 +106,8 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
         false => Conditions::remembered(&at, bucket, signs_all(&options)),
     };
     let endpoint = options.endpoint().filter(|_| !is_amazon(&options)).and_then(origin);
-    let connect = move || connect(&name, &options, &retry, &certificates, metadata);
+    let spared = Spared::of(&options, environment);
+    let connect = move || connect(&name, &options, &retry, &certificates, metadata, spared);
     Ok(ConnectionPlan {
         name: format!("s3://{bucket}"),
         bucket: bucket.to_owned(),
@@ -245,8 +248,6 @@ fn check_endpoint(options: &mut S3Settings, bucket: &str) -> Result<()> {
                 "the endpoint of S3 is plain http, which is not encrypted; AWS_ALLOW_HTTP=true allows it",
             ));
         }
-        // A slim image has no certificates, and needs none for this.
-        options.set_if_none(&NO_SYSTEM_CERTIFICATES, Some("true"));
     }
     // The crate wants the bucket in the endpoint's host; AWS's tools put it there themselves.
     if options.is_yes(&ConfigKey::VirtualHostedStyleRequest)? && !host.starts_with(&format!("{bucket}.")) {
@@ -255,6 +256,35 @@ fn check_endpoint(options: &mut S3Settings, bucket: &str) -> Result<()> {
     let text = url.as_str().trim_end_matches('/').to_owned();
     options.set(&ConfigKey::S3Endpoint, text);
     Ok(())
+}
+
+/// Which clients do without the system's certificates: those of whose URLs none is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spared {
+    store: bool,
+    credentials: bool,
+}
+
+impl Spared {
+    fn of(options: &S3Settings, environment: &Environment) -> Spared {
+        if options.get(&NO_SYSTEM_CERTIFICATES).is_some() {
+            // It is said for all.
+            return Spared { store: false, credentials: false };
+        }
+        let is_spared =
+            |urls: &[Option<&str>]| needs_no_certificates(urls.iter().flatten().copied(), environment);
+        let proxy = options.get(&PROXY);
+        // Sessions of directory buckets, and tokens for a role, are had of Amazon by https alone.
+        let is_express = options.is_yes(&ConfigKey::S3Express).unwrap_or(false);
+        let session = is_express.then_some("https:");
+        let role = options.get(&ConfigKey::WebIdentityTokenFile).map(|_| "https:");
+        let (container, instance) =
+            (options.get(&ConfigKey::ContainerCredentialsFullUri), options.get(&ConfigKey::MetadataEndpoint));
+        Spared {
+            store: is_spared(&[Some(options.endpoint().unwrap_or("https:")), session, proxy]),
+            credentials: is_spared(&[role, container, instance, proxy]),
+        }
+    }
 }
 
 /// `AWS_CA_BUNDLE`: certificates besides the system's.
@@ -272,19 +302,24 @@ fn connect(
     retry: &RetryConfig,
     certificates: &[reqwest::Certificate],
     metadata: bool,
+    spared: Spared,
 ) -> std::result::Result<Client, Failure> {
-    let fill = |mut builder: AmazonS3Builder| {
+    let fill = |mut builder: AmazonS3Builder, is_spared: bool| {
         for (name, value) in &options.0 {
             if let Ok(key) = name.parse() {
                 builder = builder.with_config(key, value);
             }
         }
+        if is_spared {
+            builder = builder.with_config(NO_SYSTEM_CERTIFICATES, "true");
+        }
         builder.with_bucket_name(bucket)
     };
-    let mut builder =
-        fill(AmazonS3Builder::new().with_client_options(client_options()).with_retry(retry.clone()));
+    let builder = AmazonS3Builder::new().with_client_options(client_options()).with_retry(retry.clone());
+    let mut builder = fill(builder, spared.store);
     let is_anonymous = options.is_yes(&ConfigKey::SkipSignature).unwrap_or(false);
     if !is_anonymous && !options.has_keys() {
+        let fill = |builder| fill(builder, spared.credentials);
         builder = builder.with_credentials(searched(bucket, options, fill, metadata)?);
     }
     let connections = Connections::with_certificates(certificates.to_vec());
@@ -365,6 +400,38 @@ mod tests {
             ("AWS_SKIP_SIGNATURE", "true"),
         ] {
             assert!(signs(&[(name, value)]), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn certificates_are_spared_where_nothing_is_encrypted() {
+        let spared = |pairs: &[(&str, &str)]| {
+            let all = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let environment: Environment = all.collect();
+            let Spared { store, credentials } = Spared::of(&from_environment(&environment), &environment);
+            (store, credentials)
+        };
+        let plain = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000");
+        // An instance's role, and that of a container by a path, are asked for in plain.
+        assert_eq!(spared(&[plain]), (true, true));
+        assert_eq!(spared(&[]), (false, true));
+        assert_eq!(spared(&[("AWS_ENDPOINT_URL", "https://127.0.0.1:9000")]), (false, true));
+        for (name, value) in [
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "https://169.254.170.23/v1"),
+            ("AWS_METADATA_ENDPOINT", "https://metadata"),
+        ] {
+            assert_eq!(spared(&[plain, (name, value)]), (true, false), "{name}");
+        }
+        let container = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1");
+        assert_eq!(spared(&[plain, container]), (true, true));
+        assert_eq!(spared(&[plain, ("AWS_S3_EXPRESS", "true")]), (false, true));
+        for (name, value) in [
+            ("AWS_PROXY_URL", "https://proxy"),
+            ("http_proxy", "https://proxy"),
+            ("AWS_DISABLE_SYSTEM_CERTIFICATES", "false"),
+        ] {
+            assert_eq!(spared(&[plain, (name, value)]), (false, false), "{name}");
         }
     }
 }

@@ -18,6 +18,8 @@ const MAX_WORKERS: usize = 8;
 const LONG_BYTES: u64 = 64 << 20;
 /// The pieces.
 const PIECE_BYTES: usize = 8 << 20;
+/// Bytes that a head has at most.
+const MAX_HEAD_BYTES: u64 = 64 << 20;
 /// The first pause after a failure, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
 
@@ -123,6 +125,9 @@ fn perform(queue: &Queue, queued: &Queued) -> Result<Option<Etag>> {
         Action::Put { key, guard: Guard::Any, content, .. } if content.length > LONG_BYTES => {
             put_long(queue, queued.number, key, *content)
         }
+        Action::Put { key, guard: Guard::Absent, .. } if is_overtaken(queue, key, queued.number)? => {
+            Err(taken(queue, key))
+        }
         Action::Put { key, guard, content, over, .. } => {
             let bytes = content_of(queue, queued.number, *content)?;
             match put(queue, key, bytes, guard, *over)? {
@@ -193,6 +198,19 @@ fn was_followed(queue: &Queue, key: &Key, number: u64) -> Result<bool> {
     let found = find(queue, key, most as usize)?;
     let found = found.and_then(|(found, _)| found);
     Ok(found.is_some_and(|found| later.contains(&Content::of(&found))))
+}
+
+/// Whether another writer has given the name of an object already, and what had it is gone: it is absent, and yet comes too late. A head
+/// that a later operation of this queue put says that all has arrived.
+fn is_overtaken(queue: &Queue, key: &Key, number: u64) -> Result<bool> {
+    let Some(head) = queue.overtaking.head_to_look_at() else { return Ok(false) };
+    let Some(found) = queue.inner.get_whole_opt(&head, MAX_HEAD_BYTES)? else { return Ok(false) };
+    queue.overtaking.looked();
+    if !(queue.overtaking.is_past)(&found.bytes, key) {
+        return Ok(false);
+    }
+    let is_own = queue.state.lock().later_puts(&head, number).any(|own| own == Content::of(&found.bytes));
+    Ok(!is_own)
 }
 
 /// Puts an object after a look at what is there: nothing, or what is known. For a store without the condition, and for an etag

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::folder::{self, About, Folder};
 use super::operation::Queued;
+use super::overtaking::Overtaking;
 use super::queue::Queue;
-use super::{StagedStore, drain};
+use super::{IsPast, StagedStore, drain};
 use crate::{Error, ErrorKind, Key, ObjectStore, Operation, Result};
 
 /// How long a stage of this process is waited for that ends.
@@ -127,8 +128,8 @@ impl Leftover {
         self.damage.as_deref()
     }
 
-    /// Brings all that is whole to the store of its container. `belongs` says whether an object is the container's. Whoever calls this
-    /// holds the container's lock, and [removes](Brought::remove) the folder once no lock object names it.
+    /// Brings all that is whole to the store of its container. `belongs` says whether an object is the container's, and `is_past` which
+    /// records come too late. Whoever calls this holds the container's lock, and [removes](Brought::remove) the folder once no lock object names it.
     ///
     /// # Errors
     /// If something is another writer's by now, or damaged, or does not arrive. Then the folder stays with what did not.
@@ -137,6 +138,7 @@ impl Leftover {
         inner: Arc<dyn ObjectStore>,
         patience: Duration,
         belongs: &dyn Fn(&Key) -> bool,
+        is_past: IsPast,
     ) -> Result<Brought> {
         let Leftover { about, folder, waiting, damage } = self;
         let path = folder.path().to_owned();
@@ -156,7 +158,8 @@ impl Leftover {
             return Err(stuck(inner.name(), why));
         }
         let is_needless = waiting.iter().all(Queued::only_leads_on);
-        let queue = Queue::new(inner, folder, waiting, patience);
+        let overtaking = Overtaking::of_leftover(&about.key, is_past);
+        let queue = Queue::new(inner, folder, waiting, patience, overtaking);
         let drained = drain::start(&queue).map_err(|e| queue.io(e)).and_then(|()| queue.drain());
         queue.end();
         match drained {
@@ -240,7 +243,8 @@ impl StagedStore {
                 continue;
             }
             let (host, pid) = (leftover.about.host.clone(), leftover.about.pid);
-            let brought = leftover.drain(self.inner.clone(), self.queue.patience, belongs)?;
+            let is_past = self.queue.overtaking.is_past;
+            let brought = leftover.drain(self.inner.clone(), self.queue.patience, belongs, is_past)?;
             let Arrival { operations, bytes } = brought.arrival;
             tracing::info!(
                 host,

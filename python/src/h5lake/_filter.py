@@ -1,6 +1,7 @@
 """Searches of datasets, with the tool that the wheel brings."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ class Matches:
 
     #: Coordinates in the dataset, an array (matches, dimensions) of uint64, or a list of tuples. Empty if only counted.
     indices: Any
-    #: The elements, in the type that h5py reads; a list if they are of a type that has text, references or the like.
+    #: The elements, in the type that h5py reads. A list if their type has other parts than numbers: text, references, arrays and
+    #: the like, or floats that are not of IEEE 754, whose bytes are a text `0x…`.
     values: Any
     #: How many match; with a limit, at most so many.
     count: int
@@ -56,15 +58,30 @@ def _arrays(of, rank, matches):
     return indices, (values if dtype is None else numpy.array(values, dtype))
 
 
+#: Floats that JSON does not have, as the tool writes them.
+_FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
 def _value(of, value):
-    """A value from the tool's JSON: floats that JSON does not have, and names of enumerations, become numbers."""
-    if of["class"] == "float" and isinstance(value, str):
-        return float(value.replace("Infinity", "inf"))
-    if of["class"] == "enum":
-        return of["values"].get(value, value) if isinstance(value, str) else value
-    if of["class"] == "compound" and isinstance(value, dict):
+    """A value from the tool's JSON: floats that JSON does not have, integers beyond 64 bits and names of enumerations become
+    numbers. Bytes of numbers that have no such form, `0x…`, stay as they are."""
+    kind = of["class"]
+    if kind == "float":
+        return _FLOATS.get(value, value) if isinstance(value, str) else value
+    if kind in ("integer", "time"):
+        return int(value) if isinstance(value, str) and re.fullmatch("-?[0-9]+", value) else value
+    if kind == "enum":
+        return _value(of["base"], of["values"].get(value, value)) if isinstance(value, str) else value
+    if kind == "compound" and isinstance(value, dict):
         return tuple(_value(member["type"], value[member["name"]]) for member in of["members"])
+    if kind in ("array", "vlen", "complex"):
+        return _nested(of["base"], len(of["shape"]) if kind == "array" else 1, value)
     return value
+
+
+def _nested(of, depth, value):
+    """The elements of lists within lists."""
+    return [_nested(of, depth - 1, part) for part in value] if depth else _value(of, value)
 
 
 def _dtype(numpy, of):

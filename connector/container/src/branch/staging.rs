@@ -5,7 +5,7 @@ use super::deleted::Deleted;
 use crate::chunk::block_store::extents_of;
 use crate::container::State;
 use crate::multi_writer::hard;
-use crate::record::{HeaderRecord, decode};
+use crate::record::{AttributeRecord, HeaderRecord, decode};
 use crate::{Container, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::{Branch, EntryChange, Extent, Ledger};
@@ -25,6 +25,8 @@ struct Merge<'b> {
     kept: HashSet<Extent>,
     /// By object: keys from which a link to it went, and keys to which one came.
     links: BTreeMap<u64, [Vec<Bytes>; 2]>,
+    /// By object: attributes that went, and those that came.
+    attributes: BTreeMap<u64, [Vec<(Bytes, AttributeRecord)>; 2]>,
 }
 
 fn decoded_header(value: &Bytes) -> Result<HeaderRecord> {
@@ -44,7 +46,14 @@ impl Container {
             |key: &Bytes| key.len() > 1 && key.first().is_some_and(|letter| LETTERS.contains(letter));
         let theirs = self.ledger.keys_changed_since(base)?.into_iter().filter(is_shared).collect();
         let deleted = Deleted::of(base, &entries)?;
-        let mut merge = Merge { base, deleted, theirs, kept: HashSet::new(), links: BTreeMap::new() };
+        let mut merge = Merge {
+            base,
+            deleted,
+            theirs,
+            kept: HashSet::new(),
+            links: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+        };
         for entry in entries.iter().filter(|entry| !merge.deleted.takes_along(&entry.key)) {
             if let Some(value) = &entry.value {
                 merge.kept.extend(extents_of(&entry.key, value.clone())?);
@@ -60,6 +69,7 @@ impl Container {
         self.ledger.stage_end_of_branch(branch.name)?;
         self.stage_deleted(s, &merge)?;
         self.note_links(s, &merge)?;
+        self.note_attributes(s, &merge)?;
         self.note_written(s, &merge, &entries)?;
         let version = self.ledger.version();
         let mut changes = Vec::with_capacity(merge.theirs.len());
@@ -92,6 +102,9 @@ impl Container {
         }
         if letter == keys::LINK {
             merge.note_link(key, before.as_ref(), value.as_ref())?;
+        }
+        if letter == keys::ATTRIBUTE {
+            merge.note_attribute(key, before.as_ref(), value.as_ref())?;
         }
         if merge.theirs.contains(key) {
             self.ledger.contest_from(key, before);
@@ -179,6 +192,19 @@ impl Container {
         Ok(())
     }
 
+    /// Notes which attributes were renamed. One that went and came with the same value counts as such: then both names conflict or
+    /// neither.
+    fn note_attributes(&self, s: &mut State, merge: &Merge<'_>) -> Result<()> {
+        for [gone, new] in merge.attributes.values() {
+            for (from, before) in gone {
+                for (to, _) in new.iter().filter(|(_, now)| is_renamed(before, now)) {
+                    self.note_moved(s, from, to)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Notes which elements were written, where the main line changed the same chunks, or the extent.
     fn note_written(&self, s: &mut State, merge: &Merge<'_>, entries: &[BranchEntry]) -> Result<()> {
         for entry in entries {
@@ -198,7 +224,27 @@ impl Container {
     }
 }
 
+/// Whether a rename would make the second attribute of the first: it has a payload or a heap of it, or the same value.
+fn is_renamed(before: &AttributeRecord, now: &AttributeRecord) -> bool {
+    let nameless = |r: &AttributeRecord| AttributeRecord { name: Vec::new(), ..r.clone() };
+    before.extents.iter().any(|extent| now.extents.contains(extent))
+        || before.heap_owner != 0 && before.heap_owner == now.heap_owner
+        || nameless(before) == nameless(now)
+}
+
 impl Merge<'_> {
+    fn note_attribute(&mut self, key: &Bytes, before: Option<&Bytes>, now: Option<&Bytes>) -> Result<()> {
+        let (record, which) = match (before, now) {
+            (Some(gone), None) => (gone, 0),
+            (None, Some(new)) => (new, 1),
+            _ => return Ok(()),
+        };
+        let record = decode(record.clone(), || "an attribute in a branch".into())?;
+        self.attributes.entry(keys::id(key).unwrap_or_default()).or_default()[which]
+            .push((key.clone(), record));
+        Ok(())
+    }
+
     fn note_link(&mut self, key: &Bytes, before: Option<&Bytes>, now: Option<&Bytes>) -> Result<()> {
         let (before, now) = (hard(before)?, hard(now)?);
         if before != now {

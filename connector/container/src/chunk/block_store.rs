@@ -80,7 +80,8 @@ pub(crate) fn several(
     Ok(all)
 }
 
-/// Changes the stored state of a block and gives back the extents that it no longer needs.
+/// Changes the stored state of a block and gives back the extents that it no longer needs; after an error those that were written for
+/// it.
 pub(crate) fn change_stored(
     ledger: &Ledger,
     key: &[u8],
@@ -90,8 +91,13 @@ pub(crate) fn change_stored(
     let mut p = stored(ledger, key, shape)?;
     let before = p.extents();
     ledger.prepare_to_free(&before)?;
-    change(&mut p)?;
-    ledger.put(key, p.record(shape.len).encode_to_vec())?;
+    let changed = change(&mut p).and_then(|()| Ok(ledger.put(key, p.record(shape.len).encode_to_vec())?));
+    if let Err(e) = changed {
+        for extent in p.given_up(&before) {
+            let _the_first_error_is_told = ledger.free_payload(extent);
+        }
+        return Err(e);
+    }
     p.unneeded(&before).try_for_each(|extent| Ok(ledger.free_payload(extent)?))
 }
 

@@ -80,12 +80,22 @@ impl CountedChunks {
         })
     }
 
+    /// Whether no build makes such a record. Earlier ones left out the count, too, where they knew of NaN alone; then nothing is known.
+    pub(crate) fn is_wrong(&self, r: &StatisticsRecord) -> bool {
+        let mut r = r.clone();
+        if (r.minimum, r.maximum, r.count) == (None, None, None) {
+            r.count = Some(0);
+        }
+        self.described(&r).is_none()
+    }
+
+    /// A box of NaN alone has a count, which tells it from one of which nothing is known.
     fn record(&self, d: Described) -> StatisticsRecord {
         let bits = |n: Option<Number>| n.map(NumberType::to_bits);
         StatisticsRecord {
             minimum: bits(d.range.least),
             maximum: bits(d.range.greatest),
-            count: d.is_counted.then_some(d.range.count),
+            count: if d.range.least.is_none() { Some(0) } else { d.is_counted.then_some(d.range.count) },
             within: if d.within == self.chunk { Vec::new() } else { d.within },
         }
     }

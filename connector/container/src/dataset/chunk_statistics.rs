@@ -4,7 +4,7 @@ use super::Dataset;
 use super::stored_numbers::StoredNumbers;
 use crate::chunk::fragments::Fragments;
 use crate::chunk::number::{Number, NumberType};
-use crate::entries::ENTRIES_PER_SCAN;
+use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
 use crate::record::{self, BlockRecord, StatisticsRecord};
 use crate::{Error, Result, keys};
 use bytes::Bytes;
@@ -62,7 +62,7 @@ impl Dataset {
         let (prefix, mut after) = (self.prefix(), None);
         loop {
             let page = self.container().ledger.scan_prefix(&prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
-            let is_last = page.len() < ENTRIES_PER_SCAN;
+            let is_last = is_last_page(&page, ENTRIES_PER_SCAN);
             after = page.last().map(|(key, _)| key.clone());
             for (key, value) in page {
                 let found = self.written_chunk(&key, value, chunk, &dims)?;

@@ -4,7 +4,7 @@ use super::Dataset;
 use crate::chunk::block_store::{change_stored, store_block, stored};
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::coordinates;
-use crate::entries::ENTRIES_PER_SCAN;
+use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
 use crate::filters::unlocked::without_locks;
 use crate::types::{AllocTime, ChunkInfo, Layout, SpaceStatus};
 use crate::{Error, Result, keys};
@@ -141,7 +141,7 @@ impl Dataset {
         let c = self.container();
         let prefix = self.prefix();
         let stored = c.ledger.scan_prefix(&prefix, after, most)?;
-        let last = stored.last().filter(|_| stored.len() == most).map(|(key, _)| &key[..]);
+        let last = stored.last().filter(|_| !is_last_page(&stored, most)).map(|(key, _)| &key[..]);
         let mut all: BTreeSet<_> = c.blocks.lock().dirty_between(&prefix, after, last).cloned().collect();
         all.extend(stored.iter().map(|(key, _)| key.to_vec()));
         Ok(all)

@@ -7,7 +7,7 @@ use crate::dataset::Form;
 use crate::record::{BlockRecord, HeaderRecord};
 use crate::types::Layout;
 use crate::verify::{self, LOST, decoded};
-use crate::{Error, ErrorKind, Result, keys};
+use crate::{Error, ErrorKind, Result, keys, record};
 use bytes::Bytes;
 use h5lake_ledger::verify::Item;
 use h5lake_ledger::{Extent, Source};
@@ -119,6 +119,7 @@ impl Repair<'_> {
     }
 
     fn block(&mut self, key: &[u8], value: Bytes, form: Option<&Form>, length: u64) -> Result<()> {
+        let value = form.map_or_else(|| value.clone(), |form| without_wrong_statistics(form, value.clone()));
         let wrong = form.and_then(|form| verify::block(form, key, value.clone()).err());
         let rank = match form.map(|form| &form.layout) {
             Some(Layout::Chunked { chunk }) => Some(chunk.len()),
@@ -209,6 +210,17 @@ fn carry(counts: &[u64], mut at: Vec<u64>, n: usize) -> Option<Vec<u64>> {
 /// The block behind this one.
 fn next(counts: &[u64], at: Vec<u64>) -> Option<Vec<u64>> {
     carry(counts, at, counts.len())
+}
+
+/// A block's record without statistics that are those of no chunk: its data is read without them.
+fn without_wrong_statistics(form: &Form, value: Bytes) -> Bytes {
+    let Ok(mut r) = record::decode::<BlockRecord>(value.clone(), String::new) else { return value };
+    match (&form.shape.counted, &r.statistics) {
+        (Some(counted), Some(known)) if counted.is_wrong(known) => (),
+        _ => return value,
+    }
+    r.statistics = None;
+    r.encode_to_vec().into()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use super::Copied;
 use crate::chunk::block_store::extents_of;
 use crate::chunk::fragments::Fragments;
-use crate::entries::ENTRIES_PER_SCAN;
+use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Error, Result, keys};
 use bytes::Bytes;
@@ -35,8 +35,9 @@ impl<'a> Entries<'a> {
     /// The next entry, which stays the next one.
     fn peek(&mut self) -> Result<Option<&(Bytes, Bytes)>> {
         if self.page.is_empty() && !self.is_done {
-            self.page = self.ledger.scan_prefix(b"", self.after.as_deref(), ENTRIES_PER_SCAN)?.into();
-            self.is_done = self.page.len() < ENTRIES_PER_SCAN;
+            let page = self.ledger.scan_prefix(b"", self.after.as_deref(), ENTRIES_PER_SCAN)?;
+            self.is_done = is_last_page(&page, ENTRIES_PER_SCAN);
+            self.page = page.into();
             if let Some((last, _)) = self.page.back() {
                 self.after = Some(last.clone());
             }

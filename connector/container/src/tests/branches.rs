@@ -375,6 +375,43 @@ fn a_renamed_attribute_keeps_its_payload() {
     }
 }
 
+/// What the branch renamed and the main line changed is a conflict of both names: nothing of the branch is taken over, and nothing
+/// is lost.
+#[test]
+fn an_attribute_that_was_renamed_in_the_branch_and_changed_beside_it_is_a_conflict() {
+    for (length, deletes, last) in [
+        (60_000, true, false),
+        (60_000, false, false),
+        (60_000, false, true),
+        (60_000, true, true),
+        (100, true, false),
+    ] {
+        for p in places() {
+            let c = p.create();
+            let value = vec![5; length as usize];
+            c.attr_create(c.root(), b"a", attr_spec(1, length)).unwrap().write(&value).unwrap();
+            drop(c);
+            begin(&p);
+            let b = on_branch(&p, Access::ReadWrite);
+            b.attr_rename(b.root(), b"a", b"b").unwrap();
+            drop(b);
+            let main = p.open(Access::ReadWrite);
+            match deletes {
+                true => main.attr_delete(main.root(), b"a").map(drop).unwrap(),
+                false => main.attr_open(main.root(), b"a").unwrap().write(&vec![6; length as usize]).unwrap(),
+            }
+            drop(main);
+            let on_conflict = if last { OnConflict::Last } else { OnConflict::Fail };
+            let options = Options { on_conflict, ..Options::default() };
+            let e = Container::merge_branch(&p.target, name(), &options).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+            is_whole(&p);
+            let b = on_branch(&p, Access::ReadOnly);
+            assert_eq!(b.attr_open(b.root(), b"b").unwrap().read().unwrap(), value);
+        }
+    }
+}
+
 #[test]
 fn a_writer_of_a_branch_is_none_of_another_one_of_its_name() {
     for p in prepared() {

@@ -169,7 +169,46 @@ proptest! {
         }
         c.flush().unwrap();
         check(&many::open(&p.open(Access::ReadOnly), b"d"));
+        assert_sound(&p);
     }
+}
+
+fn assert_sound(p: &Place) {
+    let report = verify::verify(&p.target, &Options::default(), verify::Versions::Newest, &mut |_, _| ());
+    let report = report.unwrap();
+    assert!(report.damaged == 0, "{report:?}");
+}
+
+/// Of NaN alone there is no range.
+#[test]
+fn chunks_of_nan_are_sound_whatever_was_done_to_them() {
+    let p = memory();
+    let c = p.create();
+    let nan = |n: usize| doubles(std::iter::repeat_n(f64::NAN, n));
+    let mut of_nan = spec(&DOUBLE, &[1000], &[1000], &[]);
+    of_nan.fill.value = FillValue::User(nan(1).into());
+    let filled = dataset(&c, b"filled", of_nan);
+    filled.write(&slab(&[0], &[10]), &nan(10)).unwrap();
+    let written_over = dataset(&c, b"over", spec(&DOUBLE, &[1000], &[1000], &[]));
+    let cut = dataset(&c, b"cut", spec(&DOUBLE, &[1000], &[1000], &[]));
+    for d in [&written_over, &cut] {
+        d.write(&Selection::All, &nan(1000)).unwrap();
+    }
+    c.flush().unwrap();
+    cut.set_extent(&[500]).unwrap();
+    c.flush().unwrap();
+    let c = {
+        drop((c, filled, written_over, cut));
+        p.open(Access::ReadWrite)
+    };
+    many::open(&c, b"over").write(&slab(&[5], &[3]), &nan(3)).unwrap();
+    c.flush().unwrap();
+    for name in [&b"filled"[..], b"over", b"cut"] {
+        let d = many::open(&c, name);
+        assert_eq!(check(&d), 1);
+        assert_eq!(written(&d)[0].statistics.unwrap().count, Some(0));
+    }
+    assert_sound(&p);
 }
 
 #[test]
@@ -297,8 +336,8 @@ fn a_record_that_no_writer_makes_is_ignored_and_told() {
         record::StatisticsRecord { count: Some(11), ..known.clone() },
         record::StatisticsRecord { within: vec![11], ..known.clone() },
         record::StatisticsRecord { within: vec![0], ..known.clone() },
-        record::StatisticsRecord { within: vec![1, 10], ..known.clone() },
         record::StatisticsRecord::default(),
+        record::StatisticsRecord { within: vec![1, 10], ..known.clone() },
     ];
     for statistics in bad {
         let block = record::BlockRecord { statistics: Some(statistics.clone()), ..good.clone() };

@@ -278,6 +278,24 @@ fn a_copy_refers_and_a_materialized_container_needs_nothing() {
 }
 
 #[test]
+fn external_links_need_the_files_that_they_lead_to() {
+    for place in places() {
+        let c = place.create();
+        let inner = group(&c, c.root(), b"g", CreationOrder::default());
+        for (holder, name, file) in [(c.root(), "a", "b.h5"), (inner, "a", "b.h5"), (inner, "c", "d/e.h5")] {
+            let file = file.as_bytes().to_vec();
+            let target = LinkTarget::External { file, path: b"/x".to_vec(), flags: 0 };
+            c.link_create(holder, name.as_bytes(), target, CharSet::Utf8).unwrap();
+        }
+        c.link_create(c.root(), b"soft", LinkTarget::Soft(b"/g/a".to_vec()), CharSet::Utf8).unwrap();
+        let needed = c.needed_files().unwrap();
+        let links: Vec<_> = needed.of_links.into_iter().collect();
+        assert_eq!(links, [(b"b.h5".to_vec(), 2), (b"d/e.h5".to_vec(), 1)]);
+        assert!(needed.of_virtual.is_empty() && needed.of_external.is_empty());
+    }
+}
+
+#[test]
 fn few_sources_are_open_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let place = file();

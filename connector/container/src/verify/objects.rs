@@ -488,7 +488,7 @@ pub(crate) fn block(form: &Form, key: &[u8], value: Bytes) -> std::result::Resul
     let r: BlockRecord = record::decode(value, String::new).map_err(|e| e.to_string())?;
     let encoded = r.encoded;
     if let (Some(counted), Some(known)) = (&form.shape.counted, &r.statistics)
-        && counted.described(known).is_none()
+        && counted.is_wrong(known)
     {
         return Err("its statistics are those of no chunk".into());
     }

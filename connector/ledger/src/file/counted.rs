@@ -59,6 +59,10 @@ impl FileIo for Counted {
         self.file.has_spare()
     }
 
+    fn holes(&self) -> io::Result<Vec<(u64, u64)>> {
+        self.file.holes()
+    }
+
     fn available(&self) -> io::Result<u64> {
         self.file.available()
     }
@@ -69,6 +73,10 @@ impl FileIo for Counted {
 
     fn modified(&self) -> io::Result<u64> {
         self.file.modified()
+    }
+
+    fn reopened(&self) -> io::Result<File> {
+        self.file.reopened()
     }
 
     fn exchange(&self, file: &Arc<File>) {

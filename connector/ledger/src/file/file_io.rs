@@ -16,7 +16,8 @@ use nix::unistd::{Whence, lseek64};
 
 use crate::clock;
 
-/// A file, with positions that count from the container's first byte.
+/// A file, with positions that count from the container's first byte. What wraps one has to hand on each method: only those that
+/// are made of others have a body here.
 pub(crate) trait FileIo: Debug + Send + Sync {
     /// Fills `buf`; a file that ends before gives `UnexpectedEof`.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
@@ -42,33 +43,53 @@ pub(crate) trait FileIo: Debug + Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Gives the file blocks for what is to be written from `at` on, where that makes writing faster; its length stays. An error
     /// says that there is none to be had, or no use in it.
-    fn reserve(&self, _at: u64, _len: u64) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
+    fn reserve(&self, at: u64, len: u64) -> io::Result<()>;
     /// Whether the file has blocks behind its end that [`set_len`](FileIo::set_len) to the length that it has would give back.
-    fn has_spare(&self) -> io::Result<bool> {
-        Ok(false)
-    }
+    fn has_spare(&self) -> io::Result<bool>;
     /// The runs of it that have no blocks, ascending: a write there may find no room. None where the file system cannot tell.
-    fn holes(&self) -> io::Result<Vec<(u64, u64)>> {
-        Ok(Vec::new())
-    }
+    fn holes(&self) -> io::Result<Vec<(u64, u64)>>;
     /// Bytes that the disk has left for longer files.
     fn available(&self) -> io::Result<u64>;
     fn len(&self) -> io::Result<u64>;
     /// When the file was changed last, by the clock of what it lies on: microseconds since 1970.
-    fn modified(&self) -> io::Result<u64> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
+    fn modified(&self) -> io::Result<u64>;
     /// When this returns, everything written survives a loss of power.
     fn sync(&self) -> io::Result<()>;
     /// Goes on with the same file, opened anew: after a fork, a child shares the open file of its parent, and its locks.
-    fn exchange(&self, _: &Arc<File>) {}
+    fn exchange(&self, file: &Arc<File>);
     /// The same file, opened anew to read, wherever it is by now.
-    fn reopened(&self) -> io::Result<File> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
+    fn reopened(&self) -> io::Result<File>;
 }
+
+/// What files of tests do not have, which lie on no disk.
+#[cfg(test)]
+macro_rules! on_no_disk {
+    () => {
+        fn reserve(&self, _: u64, _: u64) -> std::io::Result<()> {
+            Err(std::io::ErrorKind::Unsupported.into())
+        }
+
+        fn has_spare(&self) -> std::io::Result<bool> {
+            Ok(false)
+        }
+
+        fn holes(&self) -> std::io::Result<Vec<(u64, u64)>> {
+            Ok(Vec::new())
+        }
+
+        fn modified(&self) -> std::io::Result<u64> {
+            Err(std::io::ErrorKind::Unsupported.into())
+        }
+
+        fn exchange(&self, _: &std::sync::Arc<std::fs::File>) {}
+
+        fn reopened(&self) -> std::io::Result<std::fs::File> {
+            Err(std::io::ErrorKind::Unsupported.into())
+        }
+    };
+}
+#[cfg(test)]
+pub(crate) use on_no_disk;
 
 /// Blocks behind a file's end, and those that say where its blocks are, are worth giving back from so many bytes on.
 const MIN_SPARE_BYTES: u64 = 1 << 20;

@@ -113,6 +113,8 @@ pub(crate) fn records(raw: &dyn FileIo, slot: &Slot, after: u64, target: &str) -
     // Records that lie next to one another are fetched together.
     let mut window = 0;
     let mut kept = (0, Bytes::new());
+    // Records do not overlap: all together they are no longer than the file.
+    let mut room = slot.end.saturating_sub(superblock::DATA);
     while version > after {
         let name = || format!("record of version {version}");
         let damaged = |why: &str| Error::corrupt(target, name(), why);
@@ -120,6 +122,7 @@ pub(crate) fn records(raw: &dyn FileIo, slot: &Slot, after: u64, target: &str) -
         if at.place.offset < superblock::DATA || at.place.offset + at.place.length > slot.end {
             return Err(damaged("it lies outside of the container"));
         }
+        room = room.checked_sub(at.place.length).ok_or_else(|| damaged("records overlap"))?;
         check_block(&at.place, &name(), target)?;
         let bytes = fetch(raw, &at, window, &mut kept).map_err(|e| unreadable(target, &name(), &e))?;
         let record = record::decode_as(&bytes, at.crc).map_err(damaged)?;

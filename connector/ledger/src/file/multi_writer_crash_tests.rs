@@ -65,6 +65,30 @@ impl FileIo for Mortal {
         Ok(u64::MAX)
     }
 
+    fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
+        self.file.reserve(at, len)
+    }
+
+    fn has_spare(&self) -> io::Result<bool> {
+        self.file.has_spare()
+    }
+
+    fn holes(&self) -> io::Result<Vec<(u64, u64)>> {
+        self.file.holes()
+    }
+
+    fn modified(&self) -> io::Result<u64> {
+        self.file.modified()
+    }
+
+    fn exchange(&self, file: &Arc<File>) {
+        self.file.exchange(file);
+    }
+
+    fn reopened(&self) -> io::Result<File> {
+        self.file.reopened()
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }

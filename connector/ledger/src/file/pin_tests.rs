@@ -54,6 +54,8 @@ impl<F: Fn() + Send + Sync> FileIo for Interrupted<Call<F>> {
         self.file.available()
     }
 
+    crate::file::file_io::on_no_disk!();
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }

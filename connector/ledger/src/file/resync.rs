@@ -5,6 +5,7 @@
 //! again before the file is synced again. Where it does not compare, the system has dropped it, and it is lost.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
@@ -176,6 +177,10 @@ impl FileIo for Resyncing {
         self.file.has_spare()
     }
 
+    fn holes(&self) -> io::Result<Vec<(u64, u64)>> {
+        self.file.holes()
+    }
+
     fn available(&self) -> io::Result<u64> {
         self.file.available()
     }
@@ -186,6 +191,14 @@ impl FileIo for Resyncing {
 
     fn modified(&self) -> io::Result<u64> {
         self.file.modified()
+    }
+
+    fn reopened(&self) -> io::Result<File> {
+        self.file.reopened()
+    }
+
+    fn exchange(&self, file: &Arc<File>) {
+        self.file.exchange(file);
     }
 
     /// Tries twice. After an error another call tries again, unless [`is_lost`].

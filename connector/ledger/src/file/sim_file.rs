@@ -1,11 +1,13 @@
 //! A file in memory that can tear a write, fail, die, and forget what was not synced.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use crate::address::PageRef;
 use crate::error::Result;
+use crate::file::counted::counted;
 use crate::file::create::fresh;
 use crate::file::file_io::FileIo;
 use crate::file::free_space::ReclaimRule;
@@ -251,7 +253,7 @@ impl SimFile {
         let fixed = Fixed::decode(&head, "fake")?;
         let storage = FileStorage {
             target: "fake".into(),
-            raw: resyncing(Arc::new(self.clone()), opts.sync, opts.writers),
+            raw: resyncing(counted(Arc::new(self.clone()), &opts.statistics), opts.sync, opts.writers),
             fixed,
             file: None,
             locks: Mutex::new(Locks::none()),
@@ -319,6 +321,16 @@ impl FileIo for SimFile {
         let d = self.disk();
         let (length, from) = (d.now.len() as u64, d.free_space.unwrap_or(u64::MAX));
         Ok(if from < length { vec![(from, length - from)] } else { Vec::new() })
+    }
+
+    fn modified(&self) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn exchange(&self, _: &Arc<File>) {}
+
+    fn reopened(&self) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn available(&self) -> io::Result<u64> {

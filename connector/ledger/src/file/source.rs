@@ -1,6 +1,7 @@
 //! Containers behind something that can only be read: a file driver of libhdf5, for one.
 
 use std::fmt::Debug;
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -75,6 +76,28 @@ impl FileIo for SourceFile {
 
     fn available(&self) -> io::Result<u64> {
         read_only()
+    }
+
+    fn reserve(&self, _: u64, _: u64) -> io::Result<()> {
+        read_only()
+    }
+
+    fn has_spare(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn holes(&self) -> io::Result<Vec<(u64, u64)>> {
+        Ok(Vec::new())
+    }
+
+    fn modified(&self) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn exchange(&self, _: &Arc<File>) {}
+
+    fn reopened(&self) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -273,6 +273,8 @@ mod tests {
             Ok(u64::MAX)
         }
 
+        crate::file::file_io::on_no_disk!();
+
         fn len(&self) -> io::Result<u64> {
             Ok(0)
         }

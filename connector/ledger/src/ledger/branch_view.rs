@@ -181,9 +181,21 @@ impl Ledger {
         upper: Bound<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Entry>> {
+        self.scan_bytes(s, lower, upper, limit, usize::MAX)
+    }
+
+    /// The same, up to the entry with which their values have `most` bytes. A branch has all that there are.
+    pub(super) fn scan_bytes(
+        &self,
+        s: &State,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        limit: usize,
+        most: usize,
+    ) -> Result<Vec<Entry>> {
         match &self.branch {
             Some(branch) if !is_common_range(lower, upper) => self.scan_both(s, branch, lower, upper, limit),
-            _ => self.layers(s).scan(lower, upper, limit),
+            _ => self.layers(s).scan_bytes(lower, upper, limit, most),
         }
     }
 

@@ -186,7 +186,7 @@ impl Ledger {
         }
     }
 
-    fn commits_as_checkpoints(&self) -> bool {
+    pub(crate) fn commits_as_checkpoints(&self) -> bool {
         !self.is_multi_writer && self.storage.commits_as_checkpoints()
     }
 

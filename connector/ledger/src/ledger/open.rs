@@ -262,6 +262,11 @@ impl Ledger {
         objects::role_of(container, key)
     }
 
+    /// Whether a record of a stage comes too late, by the bytes of the container's head; see [`IsPast`](object_stores::staged::IsPast).
+    pub fn is_past_record(head: &[u8], record: &Key) -> bool {
+        objects::is_past(head, record)
+    }
+
     /// Brings to a store what a dead writer of one of its containers had staged, under that container's lock.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::tags::{Held, MAX_TAGS, TAG, TagEntry, TagName};
 /// How often a tagged version is opened whose tag others move meanwhile.
 const MAX_OPENINGS: u32 = 16;
 /// How often a tag is made whose version others may have reclaimed before it was there.
-const MAX_TRIES: u32 = 16;
+pub(super) const MAX_TRIES: u32 = 16;
 /// No time of a tag is later than this, in microseconds since 1970: some 70,000 years.
 const MAX_TIME: u64 = 1 << 61;
 
@@ -28,7 +28,7 @@ pub struct Tag {
     pub name: TagName,
     /// The version that it names; `None` if the entry is damaged.
     pub version: Option<Version>,
-    /// When the tag was made, in microseconds since 1970-01-01 UTC.
+    /// When the tag was made, or its version was published last, in microseconds since 1970-01-01 UTC.
     pub tagged: u64,
     /// From when on the tag may be [deleted](Ledger::delete_ended_tags), likewise; `None` if it stays until somebody deletes it.
     pub until: Option<u64>,
@@ -255,6 +255,39 @@ impl Ledger {
             false => Err(self.no_such_tag(&name, tags)),
         };
         self.delete_tags(chosen).map(drop)
+    }
+
+    /// Deletes a tag if it still is the very one that was made, in a commit of its own; answers whether it was. One that was
+    /// deleted since, moved, or [published again](Self::publish), has another time: then it stays, and nothing is committed. It is
+    /// compared in the version that the commit follows, so that nobody can come between.
+    ///
+    /// # Errors
+    /// As [`untag`](Self::untag), but for `NoSuchTag`.
+    pub fn untag_if_unchanged(&self, made: &Tag) -> Result<bool> {
+        let is_same = |(name, entry): &Found| {
+            *name == made.name && entry.as_ref().is_ok_and(|entry| entry.tagged == made.tagged)
+        };
+        let deleted = self.delete_tags(|tags| {
+            Ok(tags.iter().filter(|tag| is_same(tag)).map(|(name, _)| *name).collect())
+        })?;
+        Ok(!deleted.is_empty())
+    }
+
+    /// Gives a tag that is there a later time, in a commit of its own; `None` if there is none, or it is damaged. Nothing else of it
+    /// changes. Who made it before can see that by its time.
+    pub(super) fn renew_tag(&self, name: &TagName) -> Result<Option<Tag>> {
+        self.check_nothing_is_staged()?;
+        let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
+        self.see_newest()?;
+        let tags = self.found_tags(&self.lock())?;
+        let Some((_, Ok(mut entry))) = tags.into_iter().find(|(n, _)| n == name) else { return Ok(None) };
+        // Whatever the clock says, it is another time.
+        entry.tagged = self.storage.present()?.max(entry.tagged.saturating_add(1));
+        self.keep_origin()?;
+        self.put(&name.key(), entry.encode())?;
+        self.commit_tag(name)?;
+        self.hold_tags(&self.lock());
+        Ok(Some(Tag::of((*name, Ok(entry)))))
     }
 
     /// Deletes the tags whose end has come, by the storage's clock, in a commit of its own; answers which. Their versions go as others

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::EntryChange;
 use crate::error::{ErrorKind, Result};
-use crate::ledger::{Ledger, Settled, State, note_broken, unstage_committed};
+use crate::ledger::{After, Ledger, Settled, State, note_broken, unstage_committed};
 use crate::memtable::Memtable;
 use crate::storage::{GroupCommit, RemoteCommits};
 use crate::wal::record::Entries;
@@ -16,7 +16,7 @@ impl Ledger {
     }
 
     /// Commits what is staged, perhaps in one version with what others commit at the same time. For one of many writers that
-    /// others overtook. It waits until that is done, up to a minute, or until another commit changes a key that begins with one
+    /// others overtook; a long one goes alone. It waits until that is done, up to a minute, or until another commit changes a key that begins with one
     /// of `conditions`: then `None`, and [`advance`](Ledger::advance) tells what. The conditions have to name everything with
     /// which what is staged would have to be merged.
     ///
@@ -44,6 +44,9 @@ impl Ledger {
         }
         let layer = s.staged.clone();
         let done = self.storage().commit_in_group(s.version, &layer.encoded(), conditions);
+        if matches!(done, Ok(GroupCommit::TooLong)) {
+            return Ok(self.commit_staged(&mut s, After::More)?.map(|_| Vec::new()));
+        }
         if !self.conclude(&mut s, layer, done)? {
             return Ok(None);
         }
@@ -73,7 +76,7 @@ impl Ledger {
                 s.leads = led;
                 Ok(true)
             }
-            Ok(GroupCommit::Behind) => Ok(false),
+            Ok(GroupCommit::Behind | GroupCommit::TooLong) => Ok(false),
             Ok(GroupCommit::InDoubt(e)) => {
                 s.in_group = Some(layer);
                 Err(e)

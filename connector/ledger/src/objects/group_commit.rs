@@ -75,7 +75,7 @@ impl ObjectStorage {
         conditions: &[Bytes],
     ) -> Result<GroupCommit> {
         let Some(queue) = self.with_writer(|w| w.queue(view, entries, conditions))? else {
-            return Ok(GroupCommit::Behind);
+            return Ok(GroupCommit::TooLong);
         };
         *lock(&self.queue) = Some(queue);
         self.settle_queued()

@@ -166,6 +166,11 @@ impl World {
         Ledger::open_objects(self.hooked.clone(), KEY, Access::ReadWrite, options(retention)).unwrap()
     }
 
+    /// A writer that is alone.
+    fn alone(&self) -> Ledger {
+        Ledger::open_objects(self.store.clone(), KEY, Access::ReadWrite, alone(0)).unwrap()
+    }
+
     /// What a vacuum does to packs that no version names.
     fn delete_packs(&self) {
         let key = |meta: &ObjectMeta| meta.key.as_str().contains("/pack/").then(|| meta.key.clone());

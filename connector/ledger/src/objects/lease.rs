@@ -221,17 +221,17 @@ impl Lease {
         lock(&self.held).renew_if_due()
     }
 
-    /// Before a head that no condition guards: renews the lease if it runs out, and fails if it is another's. Tells how long nobody
-    /// else can take it from now on; `None` where the store refuses a head that comes late.
-    pub(crate) fn check_unguarded(&self) -> Result<Option<Duration>> {
+    /// Before a head that no condition guards: renews the lease if it runs out, and fails if it is another's. Tells until
+    /// when nobody else can take it; `None` where the store refuses a head that comes late.
+    pub(crate) fn check_unguarded(&self) -> Result<Option<Instant>> {
         let mut held = lock(&self.held);
         if held.store.honours(Condition::Update) {
             return Ok(None);
         }
         held.renew_if_due()?;
-        let left = TERM.saturating_sub(held.age());
+        let until = Instant::now() + TERM.saturating_sub(held.age());
         held.check_unguarded()?;
-        Ok(Some(left))
+        Ok(Some(until))
     }
 
     /// Gives the lease back, when all that the writer staged has arrived. It is renewed until then.

@@ -7,7 +7,7 @@ use object_stores::ObjectStore;
 use object_stores::staged::{About, Arrival, Brought, Leftover};
 
 use super::lease::{self, Lease};
-use super::manifest::{Head, Names, read_head, store_error};
+use super::manifest::{Head, Names, is_past, read_head, store_error};
 use super::open::{head_key, is_behind, name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Drained, LockPolicy};
@@ -92,7 +92,7 @@ pub(crate) fn drain(
         _ => Some(Lease::take_to_drain(store, &names, &target)?),
     };
     let from = newest(store.as_ref(), &names, head.version, &target)?;
-    match leftover.drain(store.clone(), patience, &|key| names.holds(key)) {
+    match leftover.drain(store.clone(), patience, &|key| names.holds(key), is_past) {
         Ok(brought) => {
             let to = newest(store.as_ref(), &names, read()?.version.max(from), &target)?;
             held.map_or(Ok(()), |lease| lease.release_drained(brought.queue()))?;

@@ -41,7 +41,7 @@ use object_stores::{Etag, ObjectStore, PutMode, PutPayload};
 pub(crate) use continued::{BegunCopy, create_copy};
 pub(crate) use leftovers::{drain, forget};
 pub(crate) use listing::containers;
-pub(crate) use manifest::{is_immutable, role_of};
+pub(crate) use manifest::{is_immutable, is_past, role_of};
 use open::usual_retention;
 pub(crate) use open::{break_lock, create, lock_holder, open, probe};
 pub(crate) use removal::remove;
@@ -250,6 +250,26 @@ impl ObjectStorage {
         *seen = ReaderState { version, ..fresh };
         self.stand_on(seen);
         Ok(())
+    }
+
+    /// The news where the records behind a version cannot be read: those of a newer base, which does without them.
+    ///
+    /// # Errors
+    /// The one given, if there is no such base.
+    fn past_unreadable(
+        &self,
+        seen: &mut ReaderState,
+        version: u64,
+        error: Error,
+    ) -> Result<Option<RemoteCommits>> {
+        if self.writer.is_some() || !matches!(error.kind(), ErrorKind::Corrupt { .. }) {
+            return Err(error);
+        }
+        self.reread(seen)?;
+        if seen.head.base.version <= version {
+            return Err(error);
+        }
+        self.first_commits(seen).map(Some)
     }
 
     /// Whether the newest version that a reader knows is still one of this container: a program may have put older objects back.

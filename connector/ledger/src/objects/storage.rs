@@ -51,7 +51,10 @@ impl StorageReads for ObjectStorage {
         if self.is_shared() {
             return self.poll_shared(&mut seen, version);
         }
-        let mut records = self.records(version, version)?;
+        let mut records = match self.records(version, version) {
+            Err(e) => return self.past_unreadable(&mut seen, version, e),
+            found => found?,
+        };
         // In a directory a program can put older objects back, and a look at the head is cheap there.
         let may_be_put_back = self.writer.is_none() && !self.store.capabilities().remote;
         let mut is_other = false;

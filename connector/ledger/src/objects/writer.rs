@@ -24,7 +24,7 @@ use crate::locks::Mutex;
 use crate::objects::inline_log::InlineLog;
 use crate::objects::journal::Journal;
 use crate::objects::lease::Lease;
-use crate::objects::manifest::{Head, Names, store_error};
+use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, Names, store_error};
 use crate::objects::object_usage::{UsageDelta, UsageTable};
 use crate::objects::orphans::MIN_IDLE_TIME;
 use crate::objects::verified_ranges::VerifiedRanges;
@@ -503,6 +503,14 @@ impl ObjectWriter {
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
         let notes = self.payloads.notes.encode();
         let bytes = super::log_object(&header, &notes, &self.payloads.inline, entries);
+        // No reader takes a longer one.
+        if bytes.len() as u64 > MAX_LOG_OBJECT_BYTES {
+            let why = format!(
+                "a commit has a record of {} bytes, and {MAX_LOG_OBJECT_BYTES} are possible; commit more often",
+                bytes.len()
+            );
+            return Err(Error::invalid(&self.target, why));
+        }
         let record_length = (bytes.len() - super::AREA_AT - self.payloads.inline.len()) as u64;
         let (bytes, notes) = (bytes.into(), std::mem::take(&mut self.payloads.notes));
         self.pending = Some(Pending {

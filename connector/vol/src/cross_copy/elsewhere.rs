@@ -1,5 +1,5 @@
-//! Datasets of native files whose elements lie elsewhere, as a container has them that refers to the file: virtual datasets with
-//! names that lead to the same files, and datasets in external files without these.
+//! What of native files lies elsewhere, as a container has it that refers to the file: virtual datasets and external links with names
+//! that lead to the same files, and datasets in external files without these.
 
 use std::ffi::c_void;
 
@@ -35,14 +35,23 @@ impl Folders {
 
     /// The name of a virtual source for the container: as it is where that means the same file, else with the native file's folder in
     /// front of it. In names of sources a percent sign counts as a pair of them.
-    fn renamed(&self, name: &[u8]) -> Vec<u8> {
-        if name == b"." || is_absolute(name) || self.native == self.container {
+    fn renamed_source(&self, name: &[u8]) -> Vec<u8> {
+        if name == b"." {
             return name.to_vec();
         }
-        let full = [escaped(&self.native), name.to_vec()].concat();
+        let in_names = Self { native: escaped(&self.native), container: escaped(&self.container) };
+        in_names.renamed(name)
+    }
+
+    /// The same for the file of an external link, in whose name a percent sign is one, and a dot no file.
+    pub(super) fn renamed(&self, name: &[u8]) -> Vec<u8> {
+        if is_absolute(name) || self.native == self.container {
+            return name.to_vec();
+        }
+        let full = [&self.native[..], name].concat();
         let is_plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..");
-        let container = Some(escaped(&self.container)).filter(|folder| !folder.is_empty());
-        let below = container.and_then(|folder| full.strip_prefix(&folder[..]));
+        let container = Some(&self.container[..]).filter(|folder| !folder.is_empty());
+        let below = container.and_then(|folder| full.strip_prefix(folder));
         let below =
             below.filter(|below| below.split(|byte| *byte == b'/').all(is_plain) && !is_absolute(below));
         below.map_or_else(|| full.clone(), <[u8]>::to_vec)
@@ -75,7 +84,8 @@ impl CrossCopier {
         let library = self.library;
         match library.layout(list.get())? {
             Layout::Virtual { .. } => {
-                let change = |encoded: &[u8]| rename_sources(encoded, &mut |name| self.folders.renamed(name));
+                let change =
+                    |encoded: &[u8]| rename_sources(encoded, &mut |name| self.folders.renamed_source(name));
                 self.changed_list(list, datatype, change).map(Some)
             }
             Layout::External { files } => {
@@ -156,9 +166,12 @@ impl CrossCopier {
 mod tests {
     use super::*;
 
+    fn folders(native: &str, container: &str) -> Folders {
+        Folders { native: native.into(), container: container.into() }
+    }
+
     fn renamed(native: &str, container: &str, name: &str) -> String {
-        let folders = Folders { native: native.into(), container: container.into() };
-        String::from_utf8(folders.renamed(name.as_bytes())).unwrap()
+        String::from_utf8(folders(native, container).renamed_source(name.as_bytes())).unwrap()
     }
 
     #[test]
@@ -176,5 +189,22 @@ mod tests {
         assert_eq!(renamed("/a/", "", "s.h5"), "/a/s.h5");
         assert_eq!(Folders::of(b"/a/b.h5"), b"/a/");
         assert_eq!(Folders::of(b"b.h5"), b"");
+    }
+
+    #[test]
+    fn external_links_stay_links_to_the_same_files() {
+        let link = |native, container, name: &str| {
+            String::from_utf8(folders(native, container).renamed(name.as_bytes())).unwrap()
+        };
+        assert_eq!(link("/a/", "/a/", "../s.h5"), "../s.h5");
+        assert_eq!(link("/a/", "/b/", "/c/s.h5"), "/c/s.h5");
+        assert_eq!(link("/a/", "/b/", "s3://c/s.h5"), "s3://c/s.h5");
+        assert_eq!(link("/a/", "/b/", "d/s.h5"), "/a/d/s.h5");
+        assert_eq!(link("/a/50%/", "/a/", "90%.h5"), "50%/90%.h5");
+        assert_eq!(link("/a/50%/", "/b/", "90%.h5"), "/a/50%/90%.h5");
+        assert_eq!(link("/a/b/", "/a/", "../s.h5"), "/a/b/../s.h5");
+        assert_eq!(link("s3://l/a/", "/a/", "s.h5"), "s3://l/a/s.h5");
+        // A copy whose folders nobody knows has the names of the original.
+        assert_eq!(link("", "", "s.h5"), "s.h5");
     }
 }

@@ -35,9 +35,33 @@ pub(super) struct Seen {
     pub filters: Vec<Filter>,
     /// Whether chunks that reach beyond the extent go without filters.
     unfiltered_edges: bool,
-    /// What an element shows that was never written; nothing where nobody can tell.
-    pub fill: Option<Vec<u8>>,
+    fill: ShownFill,
     meanings: Meanings,
+}
+
+/// What an element shows that was never written.
+#[derive(Debug, PartialEq, Eq)]
+enum ShownFill {
+    /// Nobody can tell: it is not defined.
+    Anything,
+    /// These bytes: of a plain type an element's. Of a text of variable length its own with the zero behind it. Without any, nothing: no
+    /// text, no elements.
+    Bytes(Vec<u8>),
+    /// A value that the application chose for a type with variable-length data in it. It is not compared with another one.
+    WithPointers,
+}
+
+impl ShownFill {
+    /// In what it differs from that of the first file, in words.
+    fn difference(&self, first: &Self) -> Option<&'static str> {
+        match (self, first) {
+            (Self::WithPointers, _) | (_, Self::WithPointers) => Some(
+                "it has a fill value with variable-length data, which cannot be compared with that of the first file,",
+            ),
+            _ if self == first => None,
+            _ => Some("it has another fill value than in the first file,"),
+        }
+    }
 }
 
 /// A dataset that is joined.
@@ -205,9 +229,10 @@ impl Joins {
             let length =
                 Parts::length_of(joined.parts.along, &joined.parts.extent, &extent).map_err(named)?;
             joined.parts.lengths.push(length);
-            if seen.fill != joined.first.fill && !copier.is_all_written(dataset.get())? {
-                let text =
-                    "it has another fill value than in the first file, and elements that were never written";
+            if let Some(what) = seen.fill.difference(&joined.first.fill)
+                && !copier.is_all_written(dataset.get())?
+            {
+                let text = format!("{what} and elements that were never written");
                 return Err(named(Error::argument(text)));
             }
             let mut reason = copier.why_copied(dataset.get(), &seen)?;
@@ -328,11 +353,14 @@ impl CrossCopier {
         }
     }
 
-    /// What elements show that were never written, if that is told by bytes.
-    fn shown_fill(&self, list: &Id, datatype: &Id) -> Result<Option<Vec<u8>>> {
+    /// What elements show that were never written.
+    fn shown_fill(&self, list: &Id, datatype: &Id) -> Result<ShownFill> {
         let defined = self.library.fill_defined(list.get())?;
-        if defined == FillDefined::Undefined || !self.is_plain(datatype)? {
-            return Ok(None);
+        if !self.is_plain(datatype)? {
+            return self.shown_variable_fill(defined, list, datatype);
+        }
+        if defined == FillDefined::Undefined {
+            return Ok(ShownFill::Anything);
         }
         let mut value = vec![0_u8; self.library.type_size(datatype.get())?];
         if defined == FillDefined::User {
@@ -340,7 +368,29 @@ impl CrossCopier {
             // SAFETY: the buffer has the size of the type.
             self.ok(unsafe { (self.table().H5Pget_fill_value)(list.get(), datatype.get(), place) })?;
         }
-        Ok(Some(value))
+        Ok(ShownFill::Bytes(value))
+    }
+
+    /// The same of a type that is not plain.
+    fn shown_variable_fill(&self, defined: FillDefined, list: &Id, datatype: &Id) -> Result<ShownFill> {
+        if defined != FillDefined::User {
+            return Ok(ShownFill::Bytes(Vec::new()));
+        }
+        let (library, of) = (self.library, datatype.get());
+        let mut value = vec![0_u8; library.type_size(of)?];
+        if !library.is_variable_string(of)? || value.len() != size_of::<*const c_char>() {
+            return Ok(ShownFill::WithPointers);
+        }
+        let one = library.scalar_space()?;
+        // SAFETY: the buffer has the size of the type. The library puts a text, or null, into it, which is given back once.
+        unsafe {
+            self.ok((self.table().H5Pget_fill_value)(list.get(), of, value.as_mut_ptr().cast()))?;
+            let text = value.as_ptr().cast::<*const c_char>().read_unaligned();
+            let bytes =
+                if text.is_null() { Vec::new() } else { CStr::from_ptr(text).to_bytes_with_nul().to_vec() };
+            library.reclaim(of, one.get(), &mut value);
+            Ok(ShownFill::Bytes(bytes))
+        }
     }
 
     /// Whether no element shows the fill value.

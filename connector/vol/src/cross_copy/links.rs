@@ -1,6 +1,6 @@
 //! The links of a copied group.
 
-use std::ffi::{CStr, c_uint};
+use std::ffi::{CStr, CString, c_uint};
 use std::rc::Rc;
 
 use h5lake_plugin_abi::bindings as sys;
@@ -111,7 +111,8 @@ impl CrossCopier {
         self.value_link(from, name, info, to, name, creation.get())
     }
 
-    /// Copies a link that has a value: a soft or an external one.
+    /// Copies a link that has a value: a soft or an external one. In a container that refers to a native file an external one leads to
+    /// the same file.
     pub(super) fn value_link(
         &self,
         from: Hid,
@@ -149,7 +150,11 @@ impl CrossCopier {
                     &mut file,
                     &mut object,
                 ))?;
-                (table.H5Lcreate_external)(file, object, to, new_name.as_ptr(), creation, sys::H5P_DEFAULT)
+                let renamed = self.folders.renamed(CStr::from_ptr(file).to_bytes());
+                let renamed = CString::new(renamed)
+                    .map_err(|_| Error::argument("a folder has a zero byte in its name"))?;
+                let (file, name) = (renamed.as_ptr(), new_name.as_ptr());
+                (table.H5Lcreate_external)(file, object, to, name, creation, sys::H5P_DEFAULT)
             }
         })
     }

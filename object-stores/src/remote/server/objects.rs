@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use object_store::client::{HttpRequestBody, HttpResponse};
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 use reqwest::Method;
 use reqwest::header::{IF_MATCH, IF_NONE_MATCH, RANGE};
@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::super::StoreResult;
 use super::super::ranges::{header, is_wanted, part, written};
+use super::super::resume::{self, Source};
 use super::client::{Ask, ServerClient, broken, nonsense};
 use super::upload::Upload;
 
@@ -87,6 +88,22 @@ impl ServerObjects {
     }
 }
 
+/// An object whose parts are asked for while its body breaks off.
+struct ServerObject {
+    client: Arc<ServerClient>,
+    key: Path,
+}
+
+#[async_trait]
+impl Source for ServerObject {
+    const STORE: &'static str = "store server";
+
+    async fn read(&self, range: GetRange, _: &str) -> StoreResult<HttpResponse> {
+        let ask = Ask::new(Method::GET, &place(&self.key)).header(RANGE, &written(&range))?;
+        self.client.ask(ask).await
+    }
+}
+
 #[async_trait]
 impl ObjectStore for ServerObjects {
     async fn put_opts(&self, key: &Path, payload: PutPayload, options: PutOptions) -> StoreResult<PutResult> {
@@ -125,7 +142,10 @@ impl ObjectStore for ServerObjects {
         }
         let payload = match options.head {
             true => stream::empty().boxed(),
-            false => answer.into_body().bytes_stream().map_err(broken).boxed(),
+            false => {
+                let object = ServerObject { client: self.client.clone(), key: key.clone() };
+                resume::body(object, answer, range.clone())
+            }
         };
         let (attributes, extensions) = Default::default();
         Ok(GetResult { payload: GetResultPayload::Stream(payload), meta, range, attributes, extensions })

@@ -1,13 +1,12 @@
 //! Requests to Swift: with a token that is renewed, and tried again within bounds.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::RetryConfig;
 use object_store::client::{
     HttpClient, HttpConnector as _, HttpError, HttpRequest, HttpRequestBody, HttpResponse,
 };
+use object_store::{ClientOptions, RetryConfig};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -75,10 +74,31 @@ impl Ask {
     }
 }
 
+/// Options of clients: for URLs that are encrypted, and for others, which need no certificates.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) encrypted: ClientOptions,
+    pub(super) plain: ClientOptions,
+}
+
+impl Options {
+    /// Those of a client that asks this server.
+    pub(super) fn to(&self, server: &Url) -> &ClientOptions {
+        if is_plain(server) { &self.plain } else { &self.encrypted }
+    }
+}
+
+fn is_plain(server: &Url) -> bool {
+    server.scheme() == "http"
+}
+
 /// A client of one account.
 #[derive(Debug)]
 pub(super) struct SwiftClient {
-    store: HttpClient,
+    /// Connections to an account that is plain http, and to another one. Tokens say which it is.
+    plain: Connections,
+    encrypted: Connections,
+    options: Options,
     authentication: HttpClient,
     credentials: Credentials,
     retry: RetryConfig,
@@ -95,15 +115,24 @@ impl SwiftClient {
     pub(super) fn new(
         credentials: Credentials,
         retry: RetryConfig,
-        options: &object_store::ClientOptions,
+        options: Options,
         certificates: Vec<reqwest::Certificate>,
     ) -> StoreResult<SwiftClient> {
-        let store = Connections::with_certificates(certificates.clone()).connect(options)?;
+        let plain = Connections::with_certificates(certificates.clone());
+        let encrypted = Connections::with_certificates(certificates.clone());
+        let of_tokens = options.to(credentials.url());
         let authentication = match certificates.is_empty() {
-            true => Separate { server: Server::Credentials }.connect(options)?,
-            false => Connections::for_credentials(certificates).connect(options)?,
+            true => Separate { server: Server::Credentials }.connect(of_tokens)?,
+            false => Connections::for_credentials(certificates).connect(of_tokens)?,
         };
-        Ok(SwiftClient { store, authentication, credentials, retry, session: Mutex::new(None) })
+        let session = Mutex::new(None);
+        Ok(SwiftClient { plain, encrypted, options, authentication, credentials, retry, session })
+    }
+
+    /// The client of an account, which is made when it is first asked for.
+    fn store(&self, account: &Url) -> StoreResult<HttpClient> {
+        let connections = if is_plain(account) { &self.plain } else { &self.encrypted };
+        connections.connect(self.options.to(account))
     }
 
     /// Asks, and hands on an answer that is no failure.
@@ -122,7 +151,8 @@ impl SwiftClient {
             *request.uri_mut() = url.as_str().parse().map_err(|e| generic(Box::new(e)))?;
             *request.headers_mut() = ask.headers.clone();
             request.headers_mut().insert("x-auth-token", session.token.clone());
-            let answer = self.tried(&self.store, request).await?;
+            let store = self.store(&session.account)?;
+            let answer = self.tried(&store, request).await?;
             match answer.status().as_u16() {
                 200..=299 => return Ok(answer),
                 401 if !renewed => {
@@ -180,6 +210,3 @@ pub(in super::super) fn failure(refusal: &Refusal) -> Failure {
     let detail = if refusal.kind() == ErrorKind::NotFound { String::new() } else { refusal.to_string() };
     Failure::new(refusal.kind(), detail)
 }
-
-/// Between two tries of what broke off in the middle of an answer.
-pub(super) const RESUME_PAUSE: Duration = Duration::from_millis(100);

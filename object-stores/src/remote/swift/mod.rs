@@ -24,11 +24,13 @@ pub(super) use client::failure;
 pub(super) use refusal::Refusal;
 
 use self::auth::Credentials;
-use self::client::SwiftClient;
+use self::client::{Options, SwiftClient};
 use self::objects::SwiftContainer;
 use super::Client;
 use super::conditions::Conditions;
-use super::options::{ConnectionPlan, Environment, client_options, is_yes, refusal, refused, retries};
+use super::options::{
+    ConnectionPlan, Environment, client_options, is_yes, needs_no_certificates, refusal, refused, retries,
+};
 use super::probe::Verdict;
 use crate::Result;
 use crate::settings::{Settings, check_settings};
@@ -49,18 +51,7 @@ pub(super) fn plan(
     check_settings("swift", settings, &[SEGMENT_SIZE])?;
     let segment = segment_bytes(settings)?;
     let credentials = Credentials::of(environment)?;
-    let mut options = client_options();
-    if credentials.is_plain() {
-        let allows = |name| is_yes(name, environment.get(name).map_or("", String::as_str));
-        if !allows("SWIFT_ALLOW_HTTP")? && !allows("HTTP_ALLOW_HTTP")? {
-            return Err(refusal(
-                "Swift's URL is plain http, which encrypts neither the key nor the data; SWIFT_ALLOW_HTTP=true allows it",
-            ));
-        }
-        options = options
-            .with_config(ClientConfigKey::AllowHttp, "true")
-            .with_config(ClientConfigKey::NoSystemCertificates, "true");
-    }
+    let options = options(&credentials, environment)?;
     let certificates = certificates(environment)?;
     let retry = retries(environment)?;
     let ours = |name: &str| ["OS_", "ST_", "SWIFT_"].iter().any(|prefix| name.starts_with(prefix));
@@ -76,7 +67,8 @@ pub(super) fn plan(
         + &others(environment);
     let name = container.to_owned();
     let connect = move || {
-        let client = SwiftClient::new(credentials.clone(), retry.clone(), &options, certificates.clone());
+        let client =
+            SwiftClient::new(credentials.clone(), retry.clone(), options.clone(), certificates.clone());
         let client = Arc::new(client.map_err(|e| refused(e, &name))?);
         let objects = Arc::new(SwiftContainer::new(client, &name, segment));
         Ok(Client { objects: objects.clone(), unsigned: None, pages: Some(objects), server: None })
@@ -91,6 +83,23 @@ pub(super) fn plan(
         identity,
         endpoint: None,
     })
+}
+
+/// Options of clients for the servers of tokens and of the account.
+fn options(credentials: &Credentials, environment: &Environment) -> Result<Options> {
+    let mut encrypted = client_options();
+    if credentials.is_plain() {
+        let allows = |name| is_yes(name, environment.get(name).map_or("", String::as_str));
+        if !allows("SWIFT_ALLOW_HTTP")? && !allows("HTTP_ALLOW_HTTP")? {
+            return Err(refusal(
+                "Swift's URL is plain http, which encrypts neither the key nor the data; SWIFT_ALLOW_HTTP=true allows it",
+            ));
+        }
+        encrypted = encrypted.with_config(ClientConfigKey::AllowHttp, "true");
+    }
+    let spared = needs_no_certificates(["http:"], environment).to_string();
+    let plain = encrypted.clone().with_config(ClientConfigKey::NoSystemCertificates, spared);
+    Ok(Options { encrypted, plain })
 }
 
 /// What else tells accounts apart: two of them may have containers of one name.
@@ -131,4 +140,25 @@ fn certificates(environment: &Environment) -> Result<Vec<Certificate>> {
     };
     let pem = std::fs::read(path).map_err(|e| refusal(format!("OS_CACERT cannot be read: {e}")))?;
     Certificate::from_pem_bundle(&pem).map_err(|_| refusal("OS_CACERT holds no certificates"))
+}
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::*;
+
+    #[test]
+    fn an_encrypted_account_is_known_by_certificates_whoever_gives_the_tokens() {
+        let variables =
+            [("ST_AUTH", "http://h/auth"), ("ST_USER", "u"), ("ST_KEY", "k"), ("SWIFT_ALLOW_HTTP", "true")];
+        let environment: Environment =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let options = options(&Credentials::of(&environment).unwrap(), &environment).unwrap();
+        let spared = |url: &str| {
+            let key = ClientConfigKey::NoSystemCertificates;
+            options.to(&Url::parse(url).unwrap()).get_config_value(&key).is_some_and(|said| said == "true")
+        };
+        assert!(spared("http://h/v1/A") && !spared("https://h/v1/A"));
+    }
 }

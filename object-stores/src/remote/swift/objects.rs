@@ -1,11 +1,9 @@
 //! A container of Swift as the crate `object_store` sees stores.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use md5::{Digest as _, Md5};
@@ -20,7 +18,8 @@ use reqwest::header::HeaderValue;
 
 use super::super::StoreResult;
 use super::super::ranges::{header, is_wanted, part, written};
-use super::client::{Ask, RESUME_PAUSE, SwiftClient, broken, generic};
+use super::super::resume::{self, Source};
+use super::client::{Ask, SwiftClient, generic};
 use super::large::{self, Segments};
 use super::refusal::What;
 
@@ -28,8 +27,6 @@ use super::refusal::What;
 const DELETES_AT_ONCE: usize = 1000;
 /// Objects that are looked at side by side before they are deleted.
 const LOOKS_AT_ONCE: usize = 16;
-/// How often an answer that broke off is asked for again, from there on.
-const MAX_RESUMES: usize = 10;
 
 /// A container, and the one beside it that has the segments of its large objects.
 #[derive(Clone, Debug)]
@@ -148,46 +145,18 @@ fn meta(path: &Path, answer: &HttpResponse, size: Option<u64>) -> StoreResult<Ob
     })
 }
 
-/// An answer's body under way.
-struct Body {
+/// An object whose parts are asked for while its body breaks off.
+struct SwiftObject {
     container: SwiftContainer,
     path: Path,
-    etag: Option<String>,
-    pieces: BoxStream<'static, Result<Bytes, object_store::client::HttpError>>,
-    left: Range<u64>,
-    resumes: usize,
 }
 
-impl Body {
-    /// The next piece; what broke off is asked for again, of the same version.
-    async fn next(mut self) -> StoreResult<Option<(Bytes, Body)>> {
-        loop {
-            if self.left.is_empty() {
-                return Ok(None);
-            }
-            let error = match self.pieces.next().await {
-                Some(Ok(piece)) => {
-                    self.left.start += piece.len() as u64;
-                    return Ok(Some((piece, self)));
-                }
-                Some(Err(e)) => broken(e),
-                None => generic(
-                    format!("the answer ended {} bytes early", self.left.end - self.left.start).into(),
-                ),
-            };
-            // Without an etag the rest may be another version's.
-            if self.resumes == MAX_RESUMES || self.etag.is_none() {
-                return Err(error);
-            }
-            self.resumes += 1;
-            tokio::time::sleep(RESUME_PAUSE).await;
-            let range = GetRange::Bounded(self.left.clone());
-            let answer = self.container.read(&self.path, Some(&range), self.etag.as_deref()).await?;
-            if part(&answer).is_none_or(|(came, _)| came != self.left) {
-                return Err(error);
-            }
-            self.pieces = answer.into_body().bytes_stream();
-        }
+#[async_trait]
+impl Source for SwiftObject {
+    const STORE: &'static str = "Swift";
+
+    async fn read(&self, range: GetRange, etag: &str) -> StoreResult<HttpResponse> {
+        self.container.read(&self.path, Some(&range), Some(etag)).await
     }
 }
 
@@ -264,15 +233,8 @@ impl ObjectStore for SwiftContainer {
             return Err(generic("the answer has another part of the object than was asked for".into()));
         }
         let meta = meta(path, &answer, Some(size))?;
-        let body = Body {
-            container: self.clone(),
-            path: path.clone(),
-            etag: meta.e_tag.clone(),
-            pieces: answer.into_body().bytes_stream(),
-            left: range.clone(),
-            resumes: 0,
-        };
-        let payload = GetResultPayload::Stream(stream::try_unfold(body, Body::next).boxed());
+        let object = SwiftObject { container: self.clone(), path: path.clone() };
+        let payload = GetResultPayload::Stream(resume::body(object, answer, range.clone()));
         let (attributes, extensions) = Default::default();
         Ok(GetResult { payload, meta, range, attributes, extensions })
     }
@@ -301,6 +263,8 @@ impl ObjectStore for SwiftContainer {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]

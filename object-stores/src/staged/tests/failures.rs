@@ -99,7 +99,12 @@ fn what_has_arrived_may_be_brought_again() {
         gate.faults.crash_at(nth, Timing::After);
         let drain = |within| {
             let (path, about) = leftovers(gate.dir.path(), None).unwrap().pop().unwrap();
-            Leftover::open(&path, about).unwrap().unwrap().drain(gate.store.clone(), within, &|_| true)
+            Leftover::open(&path, about).unwrap().unwrap().drain(
+                gate.store.clone(),
+                within,
+                &|_| true,
+                is_past,
+            )
         };
         let first = drain(Duration::from_millis(100));
         assert_eq!(first.is_ok(), nth == 10, "request {nth}");
@@ -151,7 +156,7 @@ fn a_conflict_is_told_and_keeps_what_did_not_arrive() {
         let path = die(store);
         let (_, about) = leftovers(gate.dir.path(), None).unwrap().pop().unwrap();
         let left = Leftover::open(&path, about.clone()).unwrap().unwrap();
-        let refused = left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true).unwrap_err();
+        let refused = left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true, is_past).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::StageBroken);
         assert!(path.exists());
         while folder::is_ours(&path) {

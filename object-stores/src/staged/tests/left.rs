@@ -20,7 +20,7 @@ fn open(gate: &Gate) -> Leftover {
 }
 
 fn drain(gate: &Gate, left: Leftover) -> Result<Arrival> {
-    let brought = left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true)?;
+    let brought = left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true, is_past)?;
     let arrival = brought.arrival;
     brought.remove();
     Ok(arrival)
@@ -108,12 +108,16 @@ fn a_folder_that_is_none_of_ours_is_left_alone() {
 #[test]
 fn objects_of_another_container_are_not_touched() {
     let (gate, _) = left();
-    let refused =
-        open(&gate).drain(gate.store.clone(), Duration::from_secs(5), &|key| key.as_str() != "log/2");
+    let refused = open(&gate).drain(
+        gate.store.clone(),
+        Duration::from_secs(5),
+        &|key| key.as_str() != "log/2",
+        is_past,
+    );
     assert!(refused.unwrap_err().to_string().contains("log/2"));
     assert_eq!(gate.there("log/1"), None);
     let elsewhere: Arc<dyn ObjectStore> = Arc::new(MemoryStore::named("stage-elsewhere"));
-    assert!(open(&gate).drain(elsewhere.clone(), Duration::from_secs(5), &|_| true).is_err());
+    assert!(open(&gate).drain(elsewhere.clone(), Duration::from_secs(5), &|_| true, is_past).is_err());
     assert_eq!(elsewhere.list("", None).count(), 0);
     // Who replaced the container goes on without what was left of the one before.
     let next = gate.staged();

@@ -136,6 +136,13 @@ impl Fragments {
         all.filter(move |e| !needed(e))
     }
 
+    /// Extents that were written for a change that failed: nobody needs them. None where one of `before` grew, for they may be a part of
+    /// what that became.
+    pub(crate) fn given_up(&self, before: &[Extent]) -> impl Iterator<Item = &Extent> {
+        let has_grown = self.grown.iter().any(|extent| before.contains(extent));
+        self.made.iter().filter(move |extent| !has_grown && !self.grown.contains(extent))
+    }
+
     /// Puts an extent of `len` bytes at `offset` in place of everything.
     pub(crate) fn put_written(&mut self, offset: usize, len: usize, extent: Extent) {
         (self.list, self.encoded) = (vec![Piece::of(offset, len, extent)], None);

@@ -127,3 +127,16 @@ fn a_commit_that_could_not_be_settled_in_a_group_keeps_its_room() {
     let l = Ledger::open_objects(w.store.clone(), KEY, Access::ReadWrite, alone(3600)).unwrap();
     l.storage().free_payload(payload.place()).expect("its room is known");
 }
+
+/// The queue takes no long commits. One that is overtaken all the time gets in all the same.
+#[test]
+fn a_commit_that_is_too_long_for_the_queue_goes_alone() {
+    let w = World::new();
+    let long = w.writer(3600);
+    for n in 0..6 {
+        long.put(&[b'l', n], vec![n; 200_000]).unwrap();
+    }
+    assert!(long.commit_in_group(&[], &|_| false).unwrap().is_some());
+    assert_eq!(w.value(b"l\x05").unwrap(), vec![5; 200_000]);
+    commits(&long, 1);
+}

@@ -268,3 +268,32 @@ fn beside_another_single_writer(seconds: i64, lock: crate::options::LockPolicy) 
     let done = slow.commit();
     is_told(&w, b"slow", done);
 }
+
+/// No reader takes a record that is longer: it would make the container unreadable.
+#[test]
+fn a_record_that_nobody_could_read_is_not_put() {
+    let w = World::new();
+    let l = w.alone();
+    for n in 0..20 {
+        l.put(&[b'x', n], vec![n; 1 << 20]).unwrap();
+    }
+    let e = l.commit().unwrap_err();
+    assert!(e.to_string().contains("commit more often"), "{e}");
+    l.rollback().unwrap();
+    commits(&l, 1);
+    assert_eq!(w.value(b"x\x00"), None);
+}
+
+/// What is staged of a store stays in memory.
+#[test]
+fn a_writer_that_has_staged_much_takes_nothing_more_inline() {
+    let w = World::new();
+    let l = w.alone();
+    assert!(l.takes_inline(1000));
+    for n in 0..64 {
+        l.put(&[b'x', n], vec![n; 1 << 20]).unwrap();
+    }
+    assert!(!l.takes_inline(1000) && l.takes_inline(10));
+    l.rollback().unwrap();
+    assert!(l.takes_inline(1000));
+}
