@@ -43,6 +43,94 @@ def check_attributes_that_zarr_cannot_have(folder):
         np.testing.assert_equal(dict(group["x"].attrs), kept)
 
 
+def check_what_h5py_has_no_conversion_for_is_listed(folder):
+    # h5py wants the order of bytes in the tag, and says what it says of damage: OSError.
+    times = h5py.h5t.create(h5py.h5t.OPAQUE, 8)
+    times.set_tag(b"NUMPY:datetime64[s]")
+    with h5py.File("a.h5", "w") as f:
+        f["x"] = [1, 2]
+        for name in (b"times", b"_FillValue", b"DIMENSION_LABELS"):
+            h5py.h5a.create(f["x"].id, name, times, h5py.h5s.create_simple((1,)))
+        h5py.h5a.create(f.id, b"times", times, h5py.h5s.create_simple((1,)))
+        h5py.h5d.create(f.id, b"data", times, h5py.h5s.create_simple((1,)))
+    for version in (2, 3):
+        left, group = exported(version)
+        assert set(left) == {"/@times", "/x@times", "/x@_FillValue", "/x@DIMENSION_LABELS", "/data"}, left
+        assert "conversion" in left["/x@times"] and "conversion" in left["/data"] and group["x"][...].tolist() == [1, 2], left
+
+
+#: Says how exports to both versions of Zarr fail.
+FAILS = """
+def fails():
+    for version in (2, 3):
+        try: print("left out", h5lake.export_zarr("a.h5", "f.zarr", format=version))
+        except Exception as error: print(type(error).__name__, error)
+"""
+
+
+def check_damaged_attributes_end_a_copy(folder):
+    if "store=" in os.environ["HDF5_VOL_CONNECTOR"]:
+        return
+    value = np.random.default_rng(5).integers(0, 255, 40_000).astype("u1")
+    for owner, name in (("/x", "big"), ("/x", "_FillValue"), ("/x", "DIMENSION_LABELS"), ("/g", "big"), ("/", "big")):
+        with h5py.File("a.h5", "w") as f:
+            f["x"] = [1, 2]
+            f.create_group("g")
+            f[owner].attrs[name] = value
+        with open("a.h5", "r+b") as file:
+            whole = file.read()
+            file.seek(whole.index(value.tobytes()[:64]) + 100)
+            file.write(b"damage")
+        lines = call(folder, f"{FAILS}fails()").splitlines()
+        assert len(lines) == 2 and not Path("f.zarr").exists(), lines
+        for said in lines:
+            assert said.startswith("OSError") and f" {owner}" in said and "checksum" in said and said.count(f"{name}: ") <= 1, said
+
+
+def check_a_store_that_fails_ends_a_copy(folder):
+    with h5py.File("a.h5", "w") as f:
+        f["x"], f["y"] = np.arange(3), np.arange(3)
+        f["x"].make_scale("x")
+        f["y"].dims[0].attach_scale(f["x"])
+        f["y"].attrs["units"] = "K"
+    # As h5lake says it through h5py. The kind of error is that of what HDF5 was doing.
+    code = """
+import h5py
+def failing(kind, where, real):
+    def fails(self, key, *rest):
+        if where(key): raise kind("Unable to synchronously open (h5lake: s3://b/a: the store did not answer, errno = 110)")
+        return real(self, key, *rest)
+    return fails
+places = (h5py.AttributeManager, lambda key: key == "units"), (h5py.Group, lambda key: isinstance(key, h5py.Reference)), (h5py.Group, lambda key: key == "y")
+for of, where in places:
+    real = of.__getitem__
+    for kind in (OSError, RuntimeError, KeyError, ValueError):
+        of.__getitem__ = failing(kind, where, real)
+        fails()
+    of.__getitem__ = real
+"""
+    lines = call(folder, f"{FAILS}{code}").splitlines()
+    assert len(lines) == 3 * 4 * 2 and not Path("f.zarr").exists(), lines
+    for said in lines:
+        assert said.startswith(("OSError /y", "RuntimeError /y")) and "errno = 110" in said, said
+
+
+def check_attributes_with_which_hdf5_marks_scales(folder):
+    of_16 = h5py.h5t.C_S1.copy()
+    of_16.set_size(16)
+    with h5py.File("a.h5", "w") as f:
+        for name, count in (("one", ()), ("many", (500,))):
+            f[name] = np.arange(2)
+            made = h5py.h5a.create(f[name].id, b"CLASS", of_16, h5py.h5s.create_simple(count) if count else h5py.h5s.create(h5py.h5s.SCALAR))
+            made.write(np.full(count, b"DIMENSION_SCALE", "S16"), mtype=of_16)
+        f["listed"] = np.ones((2, 2))
+        f["listed"].attrs["DIMENSION_LIST"] = np.arange(64.0)
+    for version in (2, 3):
+        left, group = exported(version)
+        assert set(left) == {"/listed@DIMENSION_LIST"}, left
+        assert "CLASS" not in group["one"].attrs and group["many"].attrs["CLASS"] == ["DIMENSION_SCALE"] * 500
+
+
 def check_integers_of_attributes(folder):
     kept = {"big": [3, 2**64 - 1], "low": [-(2**63), 2**63 - 1], "nested": [[1, 2], [3, 2**63]], "mixed": [1, 2.5], "flags": [True, False], "one": 2**64 - 1,
             "half": [2**53, 0.5], "words": ["a", "b"], "empty": []}

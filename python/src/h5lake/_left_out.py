@@ -1,5 +1,9 @@
 """What a copy leaves out."""
 
+from contextlib import contextmanager
+
+from ._errors import is_refusal, line, naming
+
 
 class LeftOut(list):
     """Paths, each with a reason. Some are those of whole datasets or groups, the others of attributes, links and the like."""
@@ -12,6 +16,21 @@ class LeftOut(list):
         """Adds a dataset, or a group with all that is below it."""
         self._objects.add(len(self))
         self.append((path, why))
+
+    @contextmanager
+    def refusals_of(self, path: str, is_object: bool = False):
+        """A block that copies what is at a path, and ends where that is refused: then it is left out. An error of a file or store
+        names the path and ends the copy."""
+        try:
+            with naming(path):
+                yield
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            if is_object:
+                self.add_object(path, line(error))
+            else:
+                self.append((path, line(error)))
 
     def entries(self) -> "list[dict]":
         """All of them for JSON, which has no names that are not UTF-8."""

@@ -2,13 +2,12 @@
 
 import os
 import shlex
-from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 
 from ._enable import enabled
 from . import _temporary, _zarr_attributes, _zarr_chunks, _zarr_dimensions, _zarr_fill, _zarr_types
-from ._errors import REFUSALS, line
+from ._errors import naming
 from ._left_out import LeftOut
 from ._names import MAX_NAME_BYTES, TOO_LONG, without_version
 from ._references import _need
@@ -45,20 +44,6 @@ def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "
     return left_out
 
 
-@contextmanager
-def _naming(path):
-    """Names an object in the error of a file or store that ends a copy. It keeps its number."""
-    try:
-        yield
-    except REFUSALS:
-        raise
-    except OSError as error:
-        number = [error.errno] if error.errno is not None else []
-        raise OSError(*number, f"{path}: {error.strerror or error}") from error
-    except RuntimeError as error:
-        raise RuntimeError(f"{path}: {error}") from error
-
-
 def _zarr_name(name):
     """Why Zarr cannot have something of a name; None if it can. zarr-python takes a backslash for a slash."""
     try:
@@ -77,32 +62,34 @@ def _zarr_name(name):
 
 
 def _export_group(h5py, zarr, source, target, left_out, seen):
-    _zarr_attributes.to_zarr(h5py, source, target, left_out)
+    with naming(source.name):
+        _zarr_attributes.to_zarr(h5py, source, target, left_out)
+        names = list(source)
     sizes = {}
-    for name in source:
+    for name in names:
         path = f"{source.name.rstrip('/')}/{name}"
         why = _zarr_name(name)
-        is_object = isinstance(source.get(name, getlink=True), h5py.HardLink)
+        with naming(path):
+            is_object = isinstance(source.get(name, getlink=True), h5py.HardLink)
         if why:
             left_out.add_object(path, why) if is_object else left_out.append((path, why))
             continue
         if not is_object:
             left_out.append((path, "a soft or external link"))
             continue
-        with _naming(path):
+        with naming(path):
             member = source[name]
         if isinstance(member, h5py.Group):
             if member.id in seen:
                 left_out.append((path, "another link to a group"))
                 continue
             seen.add(member.id)
-            _export_group(h5py, zarr, member, target.create_group(name), left_out, seen)
+            with naming(path):
+                made = target.create_group(name)
+            _export_group(h5py, zarr, member, made, left_out, seen)
         elif isinstance(member, h5py.Dataset):
-            try:
-                with _naming(path):
-                    _export_dataset(h5py, member, target, name, source, sizes, left_out)
-            except REFUSALS as error:
-                left_out.add_object(path, line(error))
+            with left_out.refusals_of(path, is_object=True):
+                _export_dataset(h5py, member, target, name, source, sizes, left_out)
         else:
             left_out.append((path, "a committed datatype"))
 
@@ -113,7 +100,7 @@ def _export_dataset(h5py, source, target, name, group, sizes, left_out):
     is_old = target.metadata.zarr_format == 2
     dtype, inner = _zarr_types.of_dataset(h5py, source.dtype, target.metadata.zarr_format)
     chunks = tuple(max(1, side) for side in source.chunks or _zarr_chunks.chosen(source.shape, source.dtype.itemsize))
-    names = _zarr_dimensions.names(source, inner, group, sizes, left_out)
+    names = _zarr_dimensions.names(h5py, source, inner, group, sizes, left_out)
     fill, missing = (_fill_of_version_2 if is_old else _fill_of_version_3)(h5py, source, dtype, left_out)
     target.create_array(name, shape=(*source.shape, *inner), chunks=(*chunks, *inner), dtype=dtype, fill_value=fill,
                         **({} if is_old else {"dimension_names": names}))
@@ -172,10 +159,8 @@ def _fill_of_version_3(h5py, dataset, dtype, left_out):
     """The fill value of an array of Zarr 3, and the attribute that names the missing value."""
     fill, missing = _fill_of_hdf5(h5py, dataset, dtype, left_out), {}
     if _zarr_fill.MISSING in dataset.attrs:
-        try:
+        with left_out.refusals_of(f"{dataset.name}@{_zarr_fill.MISSING}"):
             missing[_zarr_fill.MISSING] = _zarr_fill.encoded(dataset.attrs[_zarr_fill.MISSING], dtype)
-        except (*REFUSALS, OSError, RuntimeError) as error:
-            left_out.append((f"{dataset.name}@{_zarr_fill.MISSING}", str(error)))
     return fill, missing
 
 
@@ -183,16 +168,13 @@ def _fill_of_version_2(h5py, dataset, dtype, left_out):
     """The same of Zarr 2, where xarray takes each fill value for missing data: it is null unless HDF5 names a missing value."""
     import numpy as np
 
-    path = f"{dataset.name}@{_zarr_fill.MISSING}"
     if _zarr_fill.MISSING in dataset.attrs:
-        try:
+        with left_out.refusals_of(f"{dataset.name}@{_zarr_fill.MISSING}"):
             value = dataset.attrs[_zarr_fill.MISSING]
             if dtype == _zarr_types.STRING:
                 return _zarr_fill.encoded(value, dtype), {}
             return _zarr_fill.decoded(value, dtype)[()], {}
-        except (*REFUSALS, OSError, RuntimeError) as error:
-            left_out.append((path, str(error)))
-            return None, {}
+        return None, {}
     fill = _fill_of_hdf5(h5py, dataset, dtype, left_out)
     if dtype != _zarr_types.STRING and dtype.kind in "fcMm" and fill != fill:
         return fill, {}
@@ -252,18 +234,16 @@ def _remove(target, settings):
 
 def _import_group(h5py, zarr, source, target, left_out):
     """Copies a group. Returns the names of dimensions of each array, by path."""
-    _zarr_attributes.to_hdf5(source, target, left_out)
+    with naming(target.name):
+        _zarr_attributes.to_hdf5(source, target, left_out)
     named = {}
     for name, member in source.members():
         if isinstance(member, zarr.Group):
             named.update(_import_group(h5py, zarr, member, target.create_group(name), left_out))
             continue
         path = f"{target.name.rstrip('/')}/{name}"
-        try:
-            with _naming(path):
-                named[path] = _import_array(h5py, member, target, name, left_out)
-        except REFUSALS as error:
-            left_out.add_object(path, line(error))
+        with left_out.refusals_of(path, is_object=True):
+            named[path] = _import_array(h5py, member, target, name, left_out)
     return named
 
 
@@ -303,10 +283,8 @@ def _import_missing(source, made, left_out):
 
     value = source.attrs.get(_zarr_fill.MISSING)
     meant = _zarr_fill.of_version_2(source) if source.metadata.zarr_format == 2 else None
-    try:
+    with left_out.refusals_of(f"{made.name}@{_zarr_fill.MISSING}"):
         if meant is not None:
             made.attrs[_zarr_fill.MISSING] = np.array(meant, source.dtype)
         elif value is not None:
             made.attrs[_zarr_fill.MISSING] = _zarr_fill.decoded(value, source.dtype)
-    except REFUSALS as error:
-        left_out.append((f"{made.name}@{_zarr_fill.MISSING}", str(error)))

@@ -3,7 +3,6 @@
 import json
 
 from . import _zarr_dimensions
-from ._errors import REFUSALS
 
 #: Attributes by which HDF5 keeps dimension scales.
 HIDDEN = {"DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_nc3_strict", "_NCProperties",
@@ -14,7 +13,7 @@ OF_SCALES = {"CLASS", "NAME"}
 
 def _is_of_scale(h5py, object, name):
     """Whether an attribute is one by which HDF5 marks a dimension scale."""
-    return name in OF_SCALES and isinstance(object, h5py.Dataset) and h5py.h5ds.is_scale(object.id)
+    return name in OF_SCALES and isinstance(object, h5py.Dataset) and _zarr_dimensions.is_scale(h5py, object)
 
 
 def _is_hidden(h5py, object, name):
@@ -29,11 +28,9 @@ def to_zarr(h5py, source, target, left_out, but=()):
     for name in source.attrs:
         if name in but or _is_hidden(h5py, source, name):
             continue
-        try:
+        with left_out.refusals_of(f"{source.name}@{name}"):
             name.encode()
             made[name] = _as_json(h5py, source.attrs[name])
-        except (*REFUSALS, OSError, RuntimeError) as error:
-            left_out.append((f"{source.name}@{name}", str(error)))
     target.attrs.update(made)
 
 
@@ -65,12 +62,10 @@ def to_hdf5(source, target, left_out, but=()):
     for name, value in source.attrs.items():
         if name in HIDDEN or name in but:
             continue
-        try:
+        with left_out.refusals_of(f"{target.name}@{name}"):
             if not name or "\0" in name:
                 raise ValueError("HDF5 has no such names of attributes")
             target.attrs[name] = _as_hdf5(value)
-        except REFUSALS as error:
-            left_out.append((f"{target.name}@{name}", str(error)))
 
 
 def _as_hdf5(value):

@@ -2,9 +2,10 @@
 
 import re
 
-from ._errors import REFUSALS
+from ._errors import is_refusal
 
-LABELS = "DIMENSION_LABELS"
+#: The attributes in which HDF5 keeps the labels of a dataset's dimensions, and references to their scales.
+LABELS, LIST = "DIMENSION_LABELS", "DIMENSION_LIST"
 #: Names that stand where a dimension has none: ours, and xarray's.
 NAMELESS = re.compile(r"(phony_)?dim_\d+")
 
@@ -13,35 +14,59 @@ def labels(dataset):
     """The labels of a dataset's dimensions, empty where there is none; None if its attribute of their name has another form."""
     if LABELS not in dataset.attrs:
         return [""] * dataset.ndim
-    found = dataset.attrs[LABELS]
+    try:
+        found = dataset.attrs[LABELS]
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        return None
     if getattr(found, "shape", None) != (dataset.ndim,) or found.dtype.kind not in "OSUT":
         return None
     return [label.decode(errors="replace") if isinstance(label, bytes) else str(label) for label in found]
 
 
-def _scale(dataset, n, left_out):
-    """The name of the first scale of a dimension; empty without one. HDF5 leaves an attached scale that was deleted in the list."""
+def is_scale(h5py, dataset):
+    """Whether HDF5 takes a dataset for a scale. HDF5's own function reads an attribute of any number of texts into the room for one."""
+    if "CLASS" not in dataset.attrs:
+        return False
+    found = dataset.attrs.get_id("CLASS")
+    of = found.get_type()
+    is_text = isinstance(of, h5py.h5t.TypeStringID) and not of.is_variable_str() and of.get_strpad() == h5py.h5t.STR_NULLTERM
+    return is_text and of.get_size() == 16 and found.shape == () and dataset.attrs["CLASS"] == b"DIMENSION_SCALE"
+
+
+def _scale(h5py, dataset, n, left_out):
+    """The name of the first scale of a dimension; empty without one. It is looked for here, because HDF5's own function gives no reason
+    where it fails."""
     try:
-        return (dataset.dims[n][0].name or "").rsplit("/", 1)[-1] if len(dataset.dims[n]) else ""
-    except (*REFUSALS, OSError, RuntimeError):
-        left_out.append((f"{dataset.name}@DIMENSION_LIST", f"the scale of dimension {n} cannot be opened; it may have been deleted"))
+        references = dataset.attrs[LIST][n] if LIST in dataset.attrs else ()
+        if not len(references):
+            return ""
+        if not isinstance(references[0], h5py.Reference):
+            raise TypeError("it is no reference")
+        return (dataset.file[references[0]].name or "").rsplit("/", 1)[-1]
+    except Exception as error:
+        # HDF5 leaves an attached scale that was deleted in the list.
+        if not is_refusal(error) and "there is no object" not in str(error):
+            raise
+        left_out.append((f"{dataset.name}@{LIST}", f"the scale of dimension {n} cannot be opened; it may have been deleted"))
         return ""
 
 
-def names(dataset, inner, group, sizes, left_out):
+def names(h5py, dataset, inner, group, sizes, left_out):
     """The names of a dataset's dimensions, or None without any. `inner` are the dimensions of elements that are arrays. `sizes` has the
     names of its group: xarray refuses a name of two sizes, or of a dataset that is no scale of it. What gives no name goes to
     `left_out`."""
     path, own, shape = dataset.name, dataset.name.rsplit("/", 1)[-1], (*dataset.shape, *inner)
-    if dataset.is_scale and dataset.ndim == 1:
+    if dataset.ndim == 1 and is_scale(h5py, dataset):
         sizes[own] = dataset.shape[0]
         return _all_named([own] + [None] * len(inner), shape, sizes)
     found = []
     for n, (size, label) in enumerate(zip(dataset.shape, labels(dataset) or [""] * dataset.ndim)):
-        scale = _scale(dataset, n, left_out)
+        scale = _scale(h5py, dataset, n, left_out)
         name = scale or label
         if scale and sizes.get(scale, size) != size:
-            left_out.append((f"{path}@DIMENSION_LIST", f"the name {scale} has another size in this group"))
+            left_out.append((f"{path}@{LIST}", f"the name {scale} has another size in this group"))
             name = ""
         if label and label != name:
             left_out.append((f"{path}@{LABELS}", f"the label {label}: the dimension has the name of its scale"))
