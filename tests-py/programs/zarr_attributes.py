@@ -43,6 +43,35 @@ def check_attributes_that_zarr_cannot_have(folder):
         np.testing.assert_equal(dict(group["x"].attrs), kept)
 
 
+def check_attributes_that_hdf5_would_take_for_its_own(folder):
+    # HDF5 reads each of these into the room for its own form.
+    texts = [f"text {n}" for n in range(500)]
+    for version in (2, 3):
+        root = zarr.open_group(zarr.storage.LocalStore("a.zarr"), mode="w", zarr_format=version, attributes={"DIMENSION_LABELS": texts, "CLASS": "mine"})
+
+        def array(name, dimensions, **attributes):
+            named = {"dimension_names": dimensions} if version == 3 else {"attributes": {"_ARRAY_DIMENSIONS": dimensions}}
+            made = root.create_array(name, data=np.ones((3, 2)[: len(dimensions)]), **(named if dimensions[0] else {}))
+            made.attrs.update(attributes)
+
+        array("x", ["x"], CLASS="mine", NAME="mine", REFERENCE_LIST=texts)
+        array("labels", ["x", "band"], DIMENSION_LABELS=texts)
+        array("text", ["row", "band"], DIMENSION_LABELS="mine", DIMENSION_LIST=[1, 2])
+        array("nameless", [None, None], DIMENSION_LABELS=["a", "b"], CLASS="mine", NAME="mine")
+        array("classes", ["x", "band"], CLASS=texts, NAME=7)
+        array("image", ["x", "band"], CLASS="IMAGE", NAME="mine")
+        left = dict(eval(call(folder, f"print(h5lake.import_zarr('a.zarr', 'b{version}.h5'))")))
+        wanted = {"x": ["CLASS", "NAME", "REFERENCE_LIST"], "labels": ["DIMENSION_LABELS"], "text": ["DIMENSION_LABELS", "DIMENSION_LIST"],
+                  "nameless": ["DIMENSION_LABELS"], "classes": ["CLASS", "NAME"], "image": ["CLASS"]}
+        assert set(left) == {f"/{name}@{attribute}" for name, attributes in wanted.items() for attribute in attributes}, left
+        with h5py.File(f"b{version}.h5", "r") as f:
+            for name in ("labels", "classes", "image"):
+                assert f[name].dims[0][0].name == "/x" and f[name].dims[1].label == "band", name
+            assert [d.label for d in f["text"].dims] == ["row", "band"] and f["x"].is_scale and f["x"].attrs["NAME"] == b"x"
+            assert f["nameless"].attrs["CLASS"] == f["nameless"].attrs["NAME"] == f["image"].attrs["NAME"] == "mine"
+            assert f.attrs["DIMENSION_LABELS"].tolist() == texts and f.attrs["CLASS"] == "mine"
+
+
 def check_what_h5py_has_no_conversion_for_is_listed(folder):
     # h5py wants the order of bytes in the tag, and says what it says of damage: OSError.
     times = h5py.h5t.create(h5py.h5t.OPAQUE, 8)

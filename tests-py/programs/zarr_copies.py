@@ -4,7 +4,6 @@
 # only: h5lake
 # needs: tool
 
-import json
 import os
 import subprocess
 import sys
@@ -188,10 +187,12 @@ def check_labels_of_dimensions(folder):
         assert group.attrs["DIMENSION_LABELS"] == ["of", "a group"]
         with xr.open_zarr(zarr.storage.LocalStore(f"a{version}.zarr"), consolidated=False) as got:
             assert got.a.dims == ("x", "band") and got.b.shape == (4, 5) and set(got.coords) == {"x"}
-        call(folder, f"h5lake.import_zarr('a{version}.zarr', 'b{version}.h5')")
+        left = dict(eval(call(folder, f"print(h5lake.import_zarr('a{version}.zarr', 'b{version}.h5'))")))
+        assert set(left) == {"/g/other@DIMENSION_LABELS"}, left
         with h5py.File(f"b{version}.h5", "r") as f:
             assert [d.label for d in f["a"].dims] == ["", "band"] and f["a"].dims[0][0].name == "/x" and f["b"].dims[0].label == "rows"
-            assert f["g/other"].attrs["DIMENSION_LABELS"] == "mine"
+            # HDF5 itself would read it as labels.
+            assert "DIMENSION_LABELS" not in f["g/other"].attrs and f["g/other"].attrs["NAME"] == "n"
 
 
 def check_scales_that_were_deleted(folder):
@@ -219,16 +220,19 @@ def check_scales_that_were_deleted(folder):
 
 
 def check_names_of_dimensions_that_are_none(folder):
-    wrong = {"long": ["x", "y", "z"], "short": [], "text": "xy", "number": 3, "mixed": ["x", 1], "nul": ["a\0b", "c"], "object": {"x": 1}}
+    wrong = {"long": ["x", "y", "z"], "short": [], "text": "xy", "number": 3, "mixed": ["x", 1], "nul": ["a\0b", "c"], "object": {"x": 1},
+             "surrogate": ["\ud800", "c"]}
     root = zarr.open_group(zarr.storage.LocalStore("a.zarr"), mode="w", zarr_format=2)
     root.create_array("x", data=np.arange(2), attributes={"_ARRAY_DIMENSIONS": ["x"]})
     for name, given in wrong.items():
         root.create_array(name, data=np.ones((2, 2)), attributes={"_ARRAY_DIMENSIONS": given})
     root.create_array("right", data=np.ones((2, 2)), attributes={"_ARRAY_DIMENSIONS": ["x", "y"]})
+    # A name that leads to itself.
+    root.create_array("a/b", data=np.arange(2), attributes={"_ARRAY_DIMENSIONS": ["a/b"]})
     left = dict(eval(call(folder, "print(h5lake.import_zarr('a.zarr', 'b.h5'))")))
     assert set(left) == {f"/{name}@_ARRAY_DIMENSIONS" for name in set(wrong) - {"short"}}, left
     with h5py.File("b.h5", "r") as f:
-        assert set(f) == {*wrong, "right", "x"} and f["right"].dims[0][0].name == "/x" and f["right"].dims[1].label == "y"
+        assert set(f) == {*wrong, "right", "x", "a"} and f["a/b"].dims[0].label == "a/b" and f["right"].dims[0][0].name == "/x" and f["right"].dims[1].label == "y"
 
 
 def check_the_error_of_a_file_names_the_object(folder):

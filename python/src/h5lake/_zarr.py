@@ -201,7 +201,7 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
                     named = {"/data": _import_array(h5py, root, file, "data", left_out)}
                 else:
                     named = _import_group(h5py, zarr, root, file, left_out)
-                _zarr_dimensions.attach(h5py, file, named)
+                _zarr_dimensions.attach(file, named, left_out)
             finally:
                 # What is not committed before is committed here, and may fail.
                 file.close()

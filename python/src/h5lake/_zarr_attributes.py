@@ -59,13 +59,23 @@ def _as_text(value):
 
 def to_hdf5(source, target, left_out, but=()):
     """The same the other way: what HDF5 does not have, or not without a change, goes to `left_out`."""
+    is_array = hasattr(target, "shape")
     for name, value in source.attrs.items():
-        if name in HIDDEN or name in but:
-            continue
-        with left_out.refusals_of(f"{target.name}@{name}"):
-            if not name or "\0" in name:
-                raise ValueError("HDF5 has no such names of attributes")
-            target.attrs[name] = _as_hdf5(value)
+        path = f"{target.name}@{name}"
+        if is_array and _is_state(name, value):
+            left_out.append((path, _zarr_dimensions.STATE))
+        elif name not in HIDDEN and name not in but:
+            with left_out.refusals_of(path):
+                if not name or "\0" in name:
+                    raise ValueError("HDF5 has no such names of attributes")
+                target.attrs[name] = _as_hdf5(value)
+
+
+def _is_state(name, value):
+    """Whether HDF5 would take an array's attribute for its own. It reads the attribute into the room for its own form, whatever the
+    form is: several texts overwrite what lies behind that for one."""
+    is_of_lists = name in (_zarr_dimensions.LABELS, _zarr_dimensions.LIST, "REFERENCE_LIST")
+    return is_of_lists or name in OF_SCALES and not isinstance(value, str)
 
 
 def _as_hdf5(value):

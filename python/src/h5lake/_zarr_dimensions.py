@@ -2,10 +2,12 @@
 
 import re
 
-from ._errors import is_refusal
+from ._errors import is_refusal, naming
 
 #: The attributes in which HDF5 keeps the labels of a dataset's dimensions, and references to their scales.
 LABELS, LIST = "DIMENSION_LABELS", "DIMENSION_LIST"
+#: Why an array does not keep such an attribute.
+STATE = "HDF5 keeps scales and labels of dimensions under this name"
 #: Names that stand where a dimension has none: ours, and xarray's.
 NAMELESS = re.compile(r"(phony_)?dim_\d+")
 
@@ -100,33 +102,57 @@ def of_array(array, path, left_out):
     given = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     if not given:
         return ()
-    is_name = lambda name: name is None or isinstance(name, str) and "\0" not in name  # noqa: E731
-    if not isinstance(given, (list, tuple)) or len(given) != array.ndim or not all(map(is_name, given)):
+    if not isinstance(given, (list, tuple)) or len(given) != array.ndim or not all(map(_is_name, given)):
         left_out.append((f"{path}@_ARRAY_DIMENSIONS", "it is no list of a name for each dimension"))
         return ()
     return tuple(given)
 
 
-def attach(h5py, file, named):
-    """Makes dimension scales of arrays that have the name of their own dimension, and attaches them. Other names become labels."""
-    def scale(path, name, size):
-        group = path.rsplit("/", 1)[0]
-        while True:
-            found = file.get(f"{group}/{name}")
-            if isinstance(found, h5py.Dataset) and found.shape == (size,) and named.get(found.name) == (name,):
-                return found
-            if not group:
-                return None
-            group = group.rsplit("/", 1)[0]
+def _is_name(name):
+    """Whether HDF5 can have a name of a dimension. JSON has texts that are not UTF-8."""
+    return name is None or isinstance(name, str) and "\0" not in name and not re.search("[\ud800-\udfff]", name)
 
-    for path, given in named.items():
-        if len(given) == 1 and path.rsplit("/", 1)[-1] == given[0]:
-            file[path].make_scale(given[0])
-    for path, given in named.items():
-        dataset = file[path]
-        for n, name in enumerate(given if not dataset.is_scale else ()):
-            found = scale(path, name, dataset.shape[n]) if name else None
-            if found:
-                dataset.dims[n].attach_scale(found)
-            elif name and not NAMELESS.fullmatch(name):
-                dataset.dims[n].label = name
+
+def attach(file, named, left_out):
+    """Makes dimension scales of arrays that have the name of their own dimension, and attaches them. Other names become labels."""
+    scales = {path for path, given in named.items() if len(given) == 1 and path.rsplit("/", 1)[-1] == given[0]}
+    for path in sorted(scales):
+        with naming(path):
+            _make_room(file[path], ("CLASS", "NAME"), left_out)
+            file[path].make_scale(named[path][0])
+    for path in (path for path, given in named.items() if any(given) and path not in scales):
+        with naming(path):
+            _attach_to(file, path, named[path], scales, left_out)
+
+
+def _attach_to(file, path, given, scales, left_out):
+    """Gives the dimensions of an array their scales, or labels."""
+    dataset = file[path]
+    for n, name in enumerate(given):
+        found = _nearest(file, path, name, dataset.shape[n], scales) if name else None
+        if found:
+            # HDF5 gives no scale to what is of some classes, or of none that it can read.
+            _make_room(dataset, ("CLASS",), left_out)
+            dataset.dims[n].attach_scale(found)
+        elif name and not NAMELESS.fullmatch(name):
+            dataset.dims[n].label = name
+
+
+def _nearest(file, path, name, size, scales):
+    """The scale of a name and size in the group of an array, or in the nearest one above."""
+    group = path.rsplit("/", 1)[0]
+    while "/" not in name:
+        if f"{group}/{name}" in scales and file[f"{group}/{name}"].shape == (size,):
+            return file[f"{group}/{name}"]
+        if not group:
+            break
+        group = group.rsplit("/", 1)[0]
+    return None
+
+
+def _make_room(dataset, names, left_out):
+    """Removes attributes that stand where HDF5 puts its own."""
+    for name in names:
+        if name in dataset.attrs:
+            del dataset.attrs[name]
+            left_out.append((f"{dataset.name}@{name}", STATE))
