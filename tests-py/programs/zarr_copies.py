@@ -5,6 +5,7 @@
 # needs: tool
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
 import zarr  # noqa: E402
-from cases import main  # noqa: E402
+from cases import is_container, main  # noqa: E402
 from packaged import fails, installed, works  # noqa: E402
 from zarr_views import datasets, is_same, opened, publish, run, shown  # noqa: E402
 
@@ -45,9 +46,17 @@ def container(name="a.h5"):
         f["soft"] = h5py.SoftLink("/x")
 
 
+def site(folder):
+    return installed(folder) if not (folder / "site").exists() else folder / "site"
+
+
+def settings_of(**more):
+    """This process's variables for stores and settings, and some in the place of theirs."""
+    return {key: value for key, value in os.environ.items() if key.startswith(("AWS_", "H5LAKE_", "HDF5_VOL"))} | more
+
+
 def call(folder, code):
-    site = installed(folder) if not (folder / "site").exists() else folder / "site"
-    return works(site, f"import h5lake\n{code}", **{key: value for key, value in os.environ.items() if key.startswith(("AWS_", "H5LAKE_", "HDF5_VOL"))})
+    return works(site(folder), f"import h5lake\n{code}", **settings_of())
 
 
 def check_out_and_back(folder):
@@ -233,6 +242,25 @@ def check_names_of_dimensions_that_are_none(folder):
     assert set(left) == {f"/{name}@_ARRAY_DIMENSIONS" for name in set(wrong) - {"short"}}, left
     with h5py.File("b.h5", "r") as f:
         assert set(f) == {*wrong, "right", "x", "a"} and f["a/b"].dims[0].label == "a/b" and f["right"].dims[0][0].name == "/x" and f["right"].dims[1].label == "y"
+
+
+def check_an_import_is_a_container_whatever_the_name(folder):
+    zarr.open_group(zarr.storage.LocalStore("a.zarr"), mode="w").create_array("x", data=np.arange(3))
+    failing = "def fails(*_): raise OSError(5, 'it fails here')\nh5lake._zarr._zarr_dimensions.attach = fails"
+    ours = os.environ["HDF5_VOL_CONNECTOR"]
+    for connector, only in ((ours, "*.h5l"), (f"{ours} only=*.h5l", "")):
+        # Settings that are given take the place of all others: in a store it would be another container.
+        for settings in ("", ", only='*.h5l'")[: 1 if "store=" in ours else 2]:
+            env = {"H5LAKE_ONLY": only} if only else {}
+            code = f"h5lake.import_zarr('a.zarr', 'a.h5'{settings})"
+            works(site(folder), f"import h5lake\n{code}", **env, **settings_of(HDF5_VOL_CONNECTOR=connector))
+            assert is_container("a.h5"), (connector, only, settings)
+            works(site(folder), "import h5lake\nh5lake.export_zarr('a.h5', 'b.zarr')", **env, **settings_of(HDF5_VOL_CONNECTOR=connector))
+            assert zarr.open_group(zarr.storage.LocalStore("b.zarr"), mode="r")["x"][...].tolist() == [0, 1, 2]
+            shutil.rmtree("b.zarr")
+            run("rm", "a.h5")
+            fails(["it fails here"], site(folder), f"import h5lake\n{failing}\n{code}", **env, **settings_of(HDF5_VOL_CONNECTOR=connector))
+            assert not Path("a.h5").exists(), (connector, only, settings)
 
 
 def check_the_error_of_a_file_names_the_object(folder):

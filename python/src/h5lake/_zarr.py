@@ -17,12 +17,12 @@ from ._tool import Name
 METADATA = {".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
 
 
-def _switched(settings):
-    """h5lake for a block: with these settings, or with those of HDF5_VOL_CONNECTOR."""
+def _switched(settings, **more):
+    """h5lake for a block: with these settings, or with those of HDF5_VOL_CONNECTOR; and with some more."""
     name, *pairs = shlex.split(os.environ.get("HDF5_VOL_CONNECTOR", "")) or [""]
     if name == "h5lake" and not settings:
         settings = dict(pair.partition("=")[::2] for pair in pairs)
-    return enabled(**settings)
+    return enabled(**{**settings, **more})
 
 
 def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "list[tuple[str, str]]":
@@ -191,7 +191,8 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
     h5py, zarr = _need("h5py", "zarr")
     root = zarr.open(_opened(source), mode="r")
     left_out = LeftOut()
-    with _switched(settings):
+    # The target is a container whatever its name.
+    with _switched(settings, only="*"):
         # A container that is there is an error; one that fails is never there.
         with _temporary.creating(_mode_of(source, target)):
             file = h5py.File(target, "w-")
@@ -206,7 +207,7 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
                 # What is not committed before is committed here, and may fail.
                 file.close()
         except BaseException:
-            _remove(target, settings)
+            _remove(target)
             raise
     return left_out
 
@@ -226,10 +227,11 @@ def _mode_of(source, target):
     return mode
 
 
-def _remove(target, settings):
+def _remove(target):
     from ._tool import remove
 
-    remove(target, **settings)
+    # With the settings of the block.
+    remove(target)
 
 
 def _import_group(h5py, zarr, source, target, left_out):
