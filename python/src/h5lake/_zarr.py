@@ -6,15 +6,13 @@ from math import prod
 from pathlib import Path
 
 from ._enable import enabled
-from . import _temporary, _zarr_attributes, _zarr_chunks, _zarr_dimensions, _zarr_fill, _zarr_types
+from . import _temporary, _zarr_attributes, _zarr_chunks, _zarr_dimensions, _zarr_fill, _zarr_members, _zarr_types
 from ._errors import naming
 from ._left_out import LeftOut
 from ._names import MAX_NAME_BYTES, TOO_LONG, without_version
 from ._references import _need
 from ._tool import Name
-
-#: What Zarr keeps its metadata under.
-METADATA = {".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
+from ._zarr_members import METADATA, Members
 
 
 def _switched(settings, **more):
@@ -189,7 +187,7 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
     the paths of what HDF5 cannot have, each with a reason. When this returns, the container is whole; after an
     error there is none. A process that is killed meanwhile leaves a part of it."""
     h5py, zarr = _need("h5py", "zarr")
-    root = zarr.open(_opened(source), mode="r")
+    root = _zarr_members.opened(zarr, _place(source))
     left_out = LeftOut()
     # The target is a container whatever its name.
     with _switched(settings, only="*"):
@@ -201,7 +199,7 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
                 if isinstance(root, zarr.Array):
                     named = {"/data": _import_array(h5py, root, file, "data", left_out)}
                 else:
-                    named = _import_group(h5py, zarr, root, file, left_out)
+                    named = _import_group(h5py, zarr, Members(root, os.fsdecode(source)), root, file, left_out)
                 _zarr_dimensions.attach(file, named, left_out)
             finally:
                 # What is not committed before is committed here, and may fail.
@@ -212,7 +210,7 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
     return left_out
 
 
-def _opened(source):
+def _place(source):
     """What zarr-python opens: a URL, or a path, which in a string would end at `#`, `?` or `;`."""
     name = os.fsdecode(source)
     return name if "://" in name else Path(name)
@@ -234,19 +232,33 @@ def _remove(target):
     remove(target)
 
 
-def _import_group(h5py, zarr, source, target, left_out):
+def _import_group(h5py, zarr, members, source, target, left_out):
     """Copies a group. Returns the names of dimensions of each array, by path."""
     with naming(target.name):
         _zarr_attributes.to_hdf5(source, target, left_out)
     named = {}
-    for name, member in source.members():
-        if isinstance(member, zarr.Group):
-            named.update(_import_group(h5py, zarr, member, target.create_group(name), left_out))
-            continue
-        path = f"{target.name.rstrip('/')}/{name}"
+    for name in members.names(source):
+        path, made = f"{target.name.rstrip('/')}/{name}", None
         with left_out.refusals_of(path, is_object=True):
-            named[path] = _import_array(h5py, member, target, name, left_out)
+            member = _member(zarr, members, source, name, path, left_out)
+            if isinstance(member, zarr.Group):
+                made = target.create_group(name)
+            elif member is not None:
+                named[path] = _import_array(h5py, member, target, name, left_out)
+        if made is not None:
+            named.update(_import_group(h5py, zarr, members, member, made, left_out))
     return named
+
+
+def _member(zarr, members, group, name, path, left_out):
+    """What a group has under a name; None if it is nothing of Zarr, which then is left out."""
+    try:
+        return members.opened(zarr, group, name)
+    except FileNotFoundError:
+        if members.is_folder(group, name):
+            raise ValueError(f"it has no metadata of Zarr {group.metadata.zarr_format}") from None
+        left_out.append((path, "it is nothing of Zarr"))
+        return None
 
 
 def _import_array(h5py, source, target, name, left_out):
