@@ -1,5 +1,5 @@
-/* Several datasets in one call, one of which is given wrong arguments: nothing is transferred, not to those before it either:
- * many_wrong FILE [ours]. Native HDF5 writes into chunks that a set no longer has. */
+/* Several datasets in one call, one of which is given wrong arguments or lies in another file: nothing is transferred, not to those
+ * before it either: many_wrong FILE [ours]. Native HDF5 writes into chunks that a set no longer has. */
 #include "check.h"
 
 #define N 8
@@ -89,6 +89,14 @@ int main(int argc, char **argv)
         fails(right_types, wholes, cut_file, 0);
         fails(right_types, wide_memory, wide_file, 0);
     }
+    char name[500];
+    snprintf(name, sizeof name, "%s-other.h5", argv[1]);
+    hid_t other = H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    CHECK(other >= 0);
+    sets[SETS - 1] = H5Dcreate2(other, "last", H5T_STD_I32LE, whole, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    CHECK(sets[SETS - 1] >= 0);
+    fails(right_types, right, right, 0);
+    CHECK(H5Dclose(sets[SETS - 1]) >= 0 && H5Fclose(other) >= 0);
     sets[SETS - 1] = last;
     CHECK(H5Dclose(cut) >= 0 && H5Sclose(large) >= 0 && H5Sclose(old) >= 0 && H5Sclose(all_of_old) >= 0 && H5Sclose(wide) >= 0);
     for (int k = 0; k < SETS; k++)

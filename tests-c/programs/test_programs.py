@@ -165,6 +165,18 @@ def test_answers(r):
     r.ours(r.work / "answers.h5")
 
 
+def test_indexed(r):
+    """Objects by their index in other files, mount points, and the group of an external link."""
+    r.run(r.programs["indexed"], "indexed.h5", "indexed-other.h5")
+    r.ours(r.work / "indexed.h5")
+
+
+def test_properties(r):
+    """What property lists ask for, and lists that are given out; writes to files that are open to read."""
+    r.run(r.programs["properties"], "properties.h5", "properties-other.h5")
+    r.ours(r.work / "properties.h5")
+
+
 @pytest.mark.parametrize("how", ["second", "read-only", "link", "names"])
 def test_sources_are_committed(r, how):
     """What is written through a virtual dataset is there once a flush has said so, whoever else has its source open."""
@@ -227,7 +239,7 @@ def ours(r):
     return ["ours"] if r.connector.is_ours else []
 
 
-@pytest.mark.parametrize("case", ["order", "scattered", "random", "waits", "closes", "at-once", "many", "elsewhere", "sets"])
+@pytest.mark.parametrize("case", ["order", "scattered", "random", "waits", "closes", "at-once", "many", "elsewhere", "sets", "files"])
 def test_events(r, case):
     """Transfers and flushes that an event set waits for."""
     r.run(r.programs["events"], case, f"{case}.h5", *ours(r))

@@ -153,6 +153,12 @@ impl Error {
         self
     }
 
+    /// Whether a store did not answer. Of a store's error, only the text comes as far as this.
+    pub fn is_of_silent_store(&self) -> bool {
+        use object_stores::ErrorKind::{Timeout, Unavailable};
+        [Timeout, Unavailable].iter().any(|kind| self.message.contains(&format!(": {kind}")))
+    }
+
     /// The library's own frames, if the error is one that it reported.
     pub fn frames(&self) -> Option<&dyn Frames> {
         self.reported.as_deref()
@@ -251,6 +257,18 @@ impl From<h5lake_container::Error> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_that_does_not_answer_is_known_by_its_error() {
+        use object_stores::{ErrorKind, Operation};
+        let error = |kind| {
+            let failed = object_stores::Error::new(kind, Operation::Put).in_store("s3://b").because("no");
+            Error::new(Minor::CannotOperate, format!("c.h5: {failed}"))
+        };
+        assert!(error(ErrorKind::Timeout).is_of_silent_store());
+        assert!(error(ErrorKind::Unavailable).is_of_silent_store());
+        assert!(!error(ErrorKind::PermissionDenied).is_of_silent_store());
+    }
 
     #[test]
     fn the_number_is_told_once_and_whatever_the_text_is() {

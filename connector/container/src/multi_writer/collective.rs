@@ -127,11 +127,68 @@ impl Container {
     }
 
     /// The last flush, after which no process will ask this one to commit what all have changed.
+    ///
+    /// # Errors
+    /// Those of a flush. For elements of what nobody has committed as it is here; all others are committed then.
     pub(crate) fn flush_at_drop(&self) -> Result<()> {
         match self.sharers() {
             Some(Together { rank: 0, .. }) => self.flush_for_all(),
-            _ => self.flush_to_close(),
+            Some(_) => self.flush_with(|| self.flush_last_elements()),
+            None => self.flush_to_close(),
         }
+    }
+
+    fn flush_last_elements(&self) -> Result<()> {
+        if self.try_commit_elements()? {
+            return Ok(());
+        }
+        // The first process may have committed meanwhile what they belong to.
+        self.refresh_with_others()?;
+        let unsettled = without_locks(|| self.unsettled())?;
+        let lost = self.give_up_elements(&unsettled)?;
+        self.commit_elements()?;
+        let Some(first) = lost.first() else { return Ok(()) };
+        let path = self.find_path(ObjectId(*first)).ok().flatten().unwrap_or_default();
+        let more = match lost.len() - 1 {
+            0 => String::new(),
+            more => format!(" and of {more} other datasets"),
+        };
+        let text = format!(
+            "{}: the elements of {}{more} that this process wrote are given up: nobody has committed that it was made or resized",
+            self.name(),
+            String::from_utf8_lossy(&path)
+        );
+        Err(Error::new(ErrorKind::Conflict, text))
+    }
+
+    /// The datasets whose elements cannot be committed.
+    fn unsettled(&self) -> Result<Vec<u64>> {
+        let mut state = self.state();
+        let s = &mut *state;
+        self.stage_all(s)?;
+        let mut unsettled = Vec::new();
+        for id in self.with_staged_elements() {
+            if !self.is_settled(s, id)? {
+                unsettled.push(id);
+            }
+        }
+        Ok(unsettled)
+    }
+
+    /// Gives up the elements of datasets, and answers of which of them that is a loss: one without a link is to be deleted.
+    fn give_up_elements(&self, datasets: &[u64]) -> Result<Vec<u64>> {
+        let mut state = self.state();
+        let s = &mut *state;
+        let mut lost = Vec::new();
+        for id in datasets {
+            let prefix = keys::of(keys::BLOCK, *id);
+            let has_any = self.ledger.staged(&prefix).iter().any(|(_, value)| value.is_some());
+            if has_any && !self.header(s, ObjectId(*id)).is_ok_and(|header| header.link_count == 0) {
+                lost.push(*id);
+            }
+            self.give_up_all(s, &prefix)?;
+        }
+        Ok(lost)
     }
 
     /// Commits the elements that were written here, and gives up all other changes: the first process has committed them.

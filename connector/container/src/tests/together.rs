@@ -197,6 +197,30 @@ fn what_comes_after_the_last_flush_is_committed_by_the_first() {
     }
 }
 
+/// Such elements were lost in silence, and those of other datasets with them.
+#[test]
+fn elements_of_what_nobody_has_committed_are_told_at_the_end() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make(&all_of_them, b"kept");
+        flush(&all_of_them);
+        make(&all_of_them, b"d");
+        let [first, second] = &all_of_them;
+        write(second, b"kept", 0, 8, 5);
+        write(second, b"d", 0, 8, 7);
+        let told = second.flush_at_drop().unwrap_err();
+        assert!(told.to_string().contains("the elements of /d that this process wrote"), "{told}");
+        write(second, b"d", 0, 8, 7);
+        // It looks whether the first process has committed the dataset meanwhile.
+        first.flush_for_all().unwrap();
+        second.flush_at_drop().unwrap();
+        drop(all_of_them);
+        let c = check(&p);
+        assert!(all(&open(&c, b"kept")) == [5; 32] && all(&open(&c, b"d")) == [7; 32]);
+        drop(c);
+    }
+}
+
 #[test]
 fn who_is_together_with_others_does_not_write_beside_them() {
     for p in places() {

@@ -16,6 +16,7 @@ use h5lake_ledger::process;
 
 use crate::background::queue::{Queue, keep_untold};
 use crate::background::task::{Task, Work};
+use crate::error::SentError;
 
 /// Tasks that wait or run in the whole process. One more is done by its caller.
 const MAX_PENDING: usize = 1024;
@@ -36,6 +37,18 @@ thread_local! {
 struct Waiting {
     queue: Arc<Queue>,
     tasks: VecDeque<(Arc<Task>, Work)>,
+    /// Why a task has failed whose store did not answer: those that waited behind it fail alike. Each would wait for the store again,
+    /// and who waits for the queue for all of them.
+    silence: Option<SentError>,
+}
+
+/// A task whose turn it is.
+struct Turn {
+    queue: Arc<Queue>,
+    task: Arc<Task>,
+    work: Work,
+    /// Why it fails without being tried.
+    silence: Option<SentError>,
 }
 
 struct State {
@@ -87,11 +100,12 @@ impl State {
     }
 
     /// The next task of a queue of which none runs.
-    fn next(&mut self) -> Option<(Arc<Queue>, Arc<Task>, Work)> {
+    fn next(&mut self) -> Option<Turn> {
         while let Some(id) = self.ready.pop_front() {
             let Some(waiting) = self.queues.get_mut(&id) else { continue };
             if let Some((task, work)) = waiting.tasks.pop_front() {
-                return Some((waiting.queue.clone(), task, work));
+                let (queue, silence) = (waiting.queue.clone(), waiting.silence.clone());
+                return Some(Turn { queue, task, work, silence });
             }
             self.queues.remove(&id);
         }
@@ -99,10 +113,13 @@ impl State {
     }
 
     /// A task of a queue has ended: the next one may run.
-    fn ended(&mut self, queue: &Queue, task: &Task) {
+    fn ended(&mut self, queue: &Queue, task: &Task, silence: Option<SentError>) {
         self.forget(queue, task);
-        match self.queues.get(&queue.id) {
-            Some(waiting) if !waiting.tasks.is_empty() => self.ready.push_back(queue.id),
+        match self.queues.get_mut(&queue.id) {
+            Some(waiting) if !waiting.tasks.is_empty() => {
+                waiting.silence = silence;
+                self.ready.push_back(queue.id);
+            }
             _ => drop(self.queues.remove(&queue.id)),
         }
     }
@@ -157,7 +174,7 @@ pub(super) fn submit(queue: &Arc<Queue>, task: &Arc<Task>, work: Work) -> Result
                 return Err(work);
             }
             let tasks = VecDeque::from([(task.clone(), work)]);
-            state.queues.insert(queue.id, Waiting { queue: queue.clone(), tasks });
+            state.queues.insert(queue.id, Waiting { queue: queue.clone(), tasks, silence: None });
             state.ready.push_back(queue.id);
         }
     }
@@ -239,17 +256,34 @@ fn run() {
     let mut state = POOL.lock();
     loop {
         let next = if state.forks > 0 { None } else { state.next() };
-        let Some((queue, task, work)) = next else {
+        let Some(turn) = next else {
             state = sleep(state);
             continue;
         };
         drop(state);
-        if task.run(work) {
-            keep_untold(&task);
-        }
+        let (queue, task) = (turn.queue.clone(), turn.task.clone());
+        let silence = take(turn);
         state = POOL.lock();
-        state.ended(&queue, &task);
+        state.ended(&queue, &task, silence);
     }
+}
+
+/// Runs a task, or has it fail like one before it. Answers why those behind it are to fail.
+fn take(turn: Turn) -> Option<SentError> {
+    let Turn { task, work, silence, .. } = turn;
+    let failed = match silence {
+        Some(why) => {
+            // What it holds may lock.
+            drop(work);
+            task.fail(why.clone());
+            Some(why)
+        }
+        None => task.run(work),
+    };
+    if failed.is_some() {
+        keep_untold(&task);
+    }
+    failed.filter(|why| why.clone().into_error().is_of_silent_store())
 }
 
 /// Sleeps until somebody wakes this worker.

@@ -44,7 +44,7 @@ impl Queue {
         let task = Arc::new(Task::new(kind, slot, self.id));
         if let Err(work) = pool::submit(self, &task, work) {
             self.complete();
-            if task.run(work) {
+            if task.run(work).is_some() {
                 keep_untold(&task);
             }
         }

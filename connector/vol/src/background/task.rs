@@ -110,8 +110,8 @@ impl Task {
         self.process != process::id()
     }
 
-    /// Does the work, and answers whether that failed. A panic is a failure.
-    pub(super) fn run(&self, work: Work) -> bool {
+    /// Does the work, and answers why that failed, if it did. A panic is a failure.
+    pub(super) fn run(&self, work: Work) -> Option<SentError> {
         let (begun, clock) = (SystemTime::now(), Instant::now());
         let result = {
             let _operation = object_stores::deadline::begin();
@@ -124,13 +124,22 @@ impl Task {
         });
         let took = u64::try_from(clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let _once = self.times.set((begun, took));
-        let ended = match done {
-            Ok(()) => Ended::Done,
-            Err(error) => Ended::Failed(self.explained(error).into_sent()),
-        };
-        let failed = matches!(ended, Ended::Failed(_));
-        let _once = self.ended.set(ended);
-        failed
+        match done {
+            Ok(()) => {
+                let _once = self.ended.set(Ended::Done);
+                None
+            }
+            Err(error) => {
+                let why = error.into_sent();
+                self.fail(why.clone());
+                Some(why)
+            }
+        }
+    }
+
+    /// It has failed.
+    pub(super) fn fail(&self, why: SentError) {
+        let _once = self.ended.set(Ended::Failed(self.explained(why.into_error()).into_sent()));
     }
 
     pub(super) fn cancel(&self) {

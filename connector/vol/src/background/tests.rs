@@ -165,3 +165,32 @@ fn a_fork_waits_for_what_runs_and_nothing_begins_before_it_is_over() {
     queue.complete();
     assert_eq!(done.load(Ordering::SeqCst), 5);
 }
+
+#[test]
+fn what_waits_behind_a_store_that_does_not_answer_fails_with_it() {
+    let _alone = alone();
+    let queue = queue();
+    let done = Arc::new(AtomicUsize::new(0));
+    for (said, others) in [("timed out", 0), ("permission denied", 2)] {
+        let (sender, receiver) = channel::<()>();
+        let fails: Work = Box::new(move || {
+            receiver.recv().map_err(|_| Error::call("recv"))?;
+            Err(Error::new(Minor::CannotOperate, format!("put in s3://b: {said}: no answer")))
+        });
+        queue.submit(Kind::Write, 0, fails);
+        let behind = [Kind::Write, Kind::Flush].map(|kind| queue.submit(kind, 0, counting(done.clone())));
+        sender.send(()).unwrap();
+        queue.complete();
+        assert_eq!(done.swap(0, Ordering::SeqCst), others, "{said}");
+        if others == 0 {
+            let failure =
+                "a flush that went on beside the program failed: put in s3://b: timed out: no answer";
+            assert_eq!(text(&behind[1]), failure);
+        }
+        assert!(queue.untold().is_some());
+        // The queue was empty: what comes now is tried.
+        let again = queue.submit(Kind::Write, 0, counting(done.clone()));
+        queue.complete();
+        assert!(matches!(again.ended(), Some(Ended::Done)) && done.swap(0, Ordering::SeqCst) == 1);
+    }
+}

@@ -51,10 +51,13 @@ impl Library {
         self,
         name: &[u8],
         object: Arc<ObjectFile>,
+        flags: OpenFlags,
         access: Hid,
         filters: NativeFilters,
     ) -> Result<Handle> {
-        self.native_file(name, sys::H5F_ACC_RDONLY, None, (access, filters), Some(object))
+        // A file that was copied while a writer had it open (SWMR) is read as such only with this flag.
+        let read = OpenFlags { write: false, exclusive: false, swmr_write: false, ..flags };
+        self.native_file(name, read.to_bits(), None, (access, filters), Some(object))
     }
 
     /// `H5Fcreate` of a native file.

@@ -205,6 +205,11 @@ impl NativeHandle {
         self.connector.object.as_deref().map(|object| (object, &self.chunks))
     }
 
+    /// What is known of the dataset's chunks, if its file is an object of a store.
+    pub(crate) fn chunks(&self) -> &ObjectChunks {
+        &self.chunks
+    }
+
     /// The native object itself.
     pub(crate) fn object(&self) -> *mut c_void {
         self.object

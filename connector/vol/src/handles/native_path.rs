@@ -1,6 +1,7 @@
 //! A path into a native file, to which an external link of a container leads.
 
 use std::ffi::{CString, c_uint, c_void};
+use std::sync::Arc;
 
 use h5lake_plugin_abi::bindings as sys;
 
@@ -12,11 +13,33 @@ use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::Library;
 use crate::hdf5::strings;
 
+/// Gives a native file that has just been opened an identifier of ours, and tells it that it is open.
+///
+/// # Errors
+/// If the library does not do it.
+pub fn identifier_of(library: Library, file: Handle) -> Result<Id> {
+    if let Handle::Native(native) = &file {
+        let mut told = sys::H5VL_optional_args_t {
+            op_type: sys::H5VL_NATIVE_FILE_POST_OPEN,
+            args: std::ptr::null_mut(),
+        };
+        let result = native.call(|hdf5, object, connector| {
+            let transfer = hdf5.H5P_LST_DATASET_XFER_ID_g();
+            // SAFETY: the object is a native file; the operation takes no arguments.
+            unsafe { (hdf5.H5VLfile_optional)(object, connector, &mut told, transfer, std::ptr::null_mut()) }
+        });
+        check(result, "H5VLfile_optional")?;
+    }
+    // SAFETY: the handle is a file's, and nobody else has it.
+    unsafe { library.register_as_is(file.into_pointer(), sys::H5I_FILE) }
+}
+
 /// A path in a native file that was opened because an external link names it. The file stays open with this, and with
 /// each object that is opened in it.
-#[derive(Debug)]
 pub struct NativePath {
     file: KeptId,
+    /// That of the file, so that its objects are read as those that a program opens in it: above all, in a store.
+    connector: Arc<NativeConnector>,
     path: Vec<u8>,
 }
 
@@ -26,23 +49,11 @@ impl NativePath {
     /// # Errors
     /// If the library gives the file no identifier.
     pub fn new(library: Library, file: Handle, path: &[u8]) -> Result<Self> {
-        if let Handle::Native(native) = &file {
-            let mut told = sys::H5VL_optional_args_t {
-                op_type: sys::H5VL_NATIVE_FILE_POST_OPEN,
-                args: std::ptr::null_mut(),
-            };
-            let result = native.call(|hdf5, object, connector| {
-                let transfer = hdf5.H5P_LST_DATASET_XFER_ID_g();
-                // SAFETY: the object is a native file; the operation takes no arguments.
-                unsafe {
-                    (hdf5.H5VLfile_optional)(object, connector, &mut told, transfer, std::ptr::null_mut())
-                }
-            });
-            check(result, "H5VLfile_optional")?;
-        }
-        // SAFETY: the handle is a file's, and nobody else has it.
-        let file = unsafe { library.register_as_is(file.into_pointer(), sys::H5I_FILE)? };
-        Ok(Self { file: file.kept(), path: path.to_vec() })
+        let connector = match &file {
+            Handle::Native(native) => native.connector(),
+            _ => NativeConnector::of(library)?,
+        };
+        Ok(Self { file: identifier_of(library, file)?.kept(), connector, path: path.to_vec() })
     }
 
     /// What a further path leads to from here.
@@ -80,8 +91,7 @@ impl NativePath {
     pub fn open(&self) -> Result<Handle> {
         let library = self.file.library();
         let table = library.table();
-        let opened = self.open_id()?;
-        let connector = NativeConnector::of(library)?;
+        let (opened, connector) = (self.open_id()?, self.connector.clone());
         // SAFETY: all-zero is a valid value of these plain structures; the identifier is an open native object's, and
         // the path names that object itself.
         unsafe {

@@ -38,6 +38,8 @@ thread_local! {
     pub(in crate::hdf5) static TELLING: Cell<bool> = const { Cell::new(false) };
     /// Why that driver did not open a file that a native file in a store names.
     pub(in crate::hdf5) static REFUSED: ThreadState<Option<Error>> = const { ThreadState::new(None) };
+    /// Why that driver could not read. libhdf5 passes over it where a source of a virtual dataset does not open.
+    pub(in crate::hdf5) static UNREAD: ThreadState<Option<Error>> = const { ThreadState::new(None) };
     /// The library whose conversion paths this thread looks through.
     pub(in crate::hdf5) static FORGETTING: Cell<Option<Library>> = const { Cell::new(None) };
 }

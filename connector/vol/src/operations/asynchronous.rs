@@ -17,6 +17,7 @@ use crate::hdf5::datatype::Background;
 use crate::hdf5::library::Hid;
 use crate::operations::collective::Direction;
 use crate::operations::dataset::{self, FileSelection, part_limit, store, types_of};
+use crate::operations::dataset_checks;
 use crate::transfer;
 use crate::transfer::buffers::{buffer_of, scratch_of};
 use crate::transfer::memory::region::{LentRegion, MemoryRegion};
@@ -84,6 +85,9 @@ impl Transfer {
     /// # Errors
     /// If the elements do not convert, or lie outside of the dataset.
     pub fn check(&self, dataset: &DatasetHandle, direction: Direction) -> Result<()> {
+        if direction == Direction::Write {
+            dataset_checks::check_writable(dataset)?;
+        }
         dataset::check_within(dataset, &self.what.selection)?;
         let (session, types) = (&dataset.base.session, types_of(dataset)?);
         match direction {
@@ -180,6 +184,10 @@ impl Pieces {
     ) -> Result<bool> {
         let is_write = direction == Direction::Write;
         if (is_write && !dataset.base.session.container.writable()) || !is_in_container(dataset) {
+            return Ok(false);
+        }
+        // Whether there is anything to read is seen when it is read.
+        if !is_write && dataset_checks::has_no_fill(dataset) {
             return Ok(false);
         }
         let types = types_of(dataset)?;

@@ -207,8 +207,8 @@ fn info_of(container: &Container, owner: ObjectId, attribute: &Attribute) -> Res
 pub fn delete(handle: &Handle, location: &Location<'_>, name: &[u8]) -> Result<()> {
     let base = Base::of(handle)?;
     let found = base.find(location)?;
-    found.session.container.attr_delete(found.id, name)?;
-    base.finish_change(&found.session)
+    let deleted = found.session.container.attr_delete(found.id, name);
+    base.finish_change(&found.session, deleted.map_err(Error::from))
 }
 
 /// `H5Adelete_by_idx`.
@@ -221,9 +221,10 @@ pub fn delete_by_index(
 ) -> Result<()> {
     let base = Base::of(handle)?;
     let found = base.find(location)?;
-    let attribute = found.session.container.attr_at(found.id, index, order, n)?;
-    found.session.container.attr_delete(found.id, &attribute.name)?;
-    base.finish_change(&found.session)
+    let container = &found.session.container;
+    let delete = |attribute: AttrInfo| container.attr_delete(found.id, &attribute.name);
+    let deleted = container.attr_at(found.id, index, order, n).and_then(delete);
+    base.finish_change(&found.session, deleted.map_err(Error::from))
 }
 
 /// `H5Aexists`.
@@ -240,6 +241,6 @@ pub fn rename(handle: &Handle, location: &Location<'_>, old: &[u8], new: &[u8]) 
         let there = found.session.container.attr_exists(found.id, old)?;
         return if there { Ok(()) } else { Err(Error::new(Minor::NotFound, "no such attribute to rename")) };
     }
-    found.session.container.attr_rename(found.id, old, new)?;
-    base.finish_change(&found.session)
+    let renamed = found.session.container.attr_rename(found.id, old, new);
+    base.finish_change(&found.session, renamed.map_err(Error::from))
 }

@@ -8,9 +8,13 @@ use h5lake_container::Container;
 
 use crate::error::{Error, Result};
 use crate::handles::Handle;
+use crate::handles::open_objects::DatasetHandle;
+use crate::hdf5::datatype::Background;
 use crate::hdf5::library::Hid;
+use crate::operations::dataset::{file_selection, types_of};
 use crate::session::Session;
-use crate::session::collective::{CollectiveChange, CollectiveFile};
+use crate::session::collective::{CollectiveFile, Writing};
+use crate::transfer;
 
 /// Which way elements go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +26,7 @@ pub enum Direction {
 }
 
 /// Runs a transfer, with all other processes where its list says so. `cause` says why this process would not take part natively,
-/// in HDF5's bits; the answer has the causes of all processes.
+/// in HDF5's bits; the answer has the causes of all processes. `writing` says what a write is about.
 ///
 /// # Errors
 /// Its own; with all others, if a write failed in any process.
@@ -31,6 +35,7 @@ pub fn transfer(
     list: Hid,
     direction: Direction,
     cause: u32,
+    writing: impl FnOnce() -> Writing,
     body: impl FnOnce() -> Result<()>,
 ) -> Result<u32> {
     let session = first.session()?;
@@ -40,7 +45,7 @@ pub fn transfer(
     }
     match direction {
         Direction::Write if session.container.writable() => {
-            together.change(&session.container, CollectiveChange::Elements, cause, body).map(|(_, all)| all)
+            together.write(&session.container, cause, &writing(), body)
         }
         // It fails in this process alone: nobody waits in it.
         Direction::Write => body().map(|()| cause),
@@ -52,6 +57,29 @@ pub fn transfer(
             together.during(body).unwrap_or_else(|panic| resume_unwind(panic)).map(|()| all)
         }
     }
+}
+
+/// Adds what this process writes to one dataset. What is wrong about the arguments the transfer tells.
+pub fn add_write(
+    writing: &mut Writing,
+    dataset: &DatasetHandle,
+    (memory_type, space): (Hid, Option<Hid>),
+    list: Hid,
+) {
+    if let Ok((selection, _)) = file_selection(dataset, space) {
+        let keeps_some = keeps_some(dataset, memory_type, list).unwrap_or(false);
+        writing.add(&dataset.dataset, &selection, keeps_some);
+    }
+}
+
+/// Whether elements that are written keep something of what they were: members of a compound that are not given.
+fn keeps_some(dataset: &DatasetHandle, memory_type: Hid, list: Hid) -> Result<bool> {
+    let types = types_of(dataset)?;
+    if types.is_same_in_memory(memory_type)? {
+        return Ok(false);
+    }
+    let both = (memory_type, types.in_file(&dataset.base.session)?);
+    Ok(transfer::background_of(&types, both, list)? == Background::Existing)
 }
 
 /// The processes that close a file for writing together, if this is its last identifier here, and its container.

@@ -1,5 +1,6 @@
 //! Datasets.
 
+use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 
 use h5lake_container::{
@@ -16,6 +17,7 @@ use crate::hdf5::library::Hid;
 use crate::hdf5::native::filter_dataset::Scratch;
 use crate::hdf5::plist::creation::DatasetCreation;
 use crate::hdf5::plist::{FillDefined, ListClass, ListOnWrite};
+use crate::operations::dataset_checks;
 use crate::operations::datatype::{committed_id, identifier};
 use crate::operations::external_data;
 use crate::operations::filter_setup;
@@ -59,17 +61,19 @@ pub fn create(
     name: Option<&[u8]>,
     new: &NewDataset,
 ) -> Result<Handle> {
-    let make = || make(handle, location, name, new);
-    handle.session()?.change_structure(CollectiveChange::Made, make).map(Handle::Dataset)
+    let session = handle.session()?;
+    let find_and_make = || {
+        let base = located(handle, location)?;
+        let place = NewPlace::find_like(base, name, new.link_creation, new.creation)?;
+        match place.other_file(&session) {
+            Some(other) => other.change_structure(CollectiveChange::Made, || make(place, new)),
+            None => make(place, new),
+        }
+    };
+    session.change_structure(CollectiveChange::Made, find_and_make).map(Handle::Dataset)
 }
 
-fn make(
-    handle: &Handle,
-    location: &Location<'_>,
-    name: Option<&[u8]>,
-    new: &NewDataset,
-) -> Result<DatasetHandle> {
-    let place = NewPlace::find_like(located(handle, location)?, name, new.link_creation, new.creation)?;
+fn make(place: NewPlace, new: &NewDataset) -> Result<DatasetHandle> {
     let session = place.session.clone();
     let types = FileType::of_new(&session, new.datatype)?;
     let (spec, scratch) = spec_of(&session, &types, new)?;
@@ -167,6 +171,10 @@ fn fill_of(
             time = FillTime::Alloc;
             library.set_fill_time_alloc(list.for_change()?)?;
         }
+    }
+    if time == FillTime::Alloc && matches!(value, FillValue::Undefined) {
+        let text = "fill value writing on allocation set, but no fill value defined";
+        return Err(Error::new(Minor::BadValue, text));
     }
     Ok(Fill { value, time, allocate: given.allocation_time })
 }
@@ -320,6 +328,7 @@ pub fn read(
     if let Some(layout) = layout::of(dataset)? {
         return io::read(dataset, &layout, memory_type, region, what.space, transfer_list);
     }
+    dataset_checks::check_there_is_data(dataset, region.points())?;
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
     let limit = part_limit(dataset, &types, memory_type, region)?;
     region.in_parts(
@@ -369,6 +378,7 @@ pub fn write(
     what: &FileSelection,
     transfer_list: Hid,
 ) -> Result<()> {
+    dataset_checks::check_writable(dataset)?;
     if let Some(layout) = layout::of(dataset)? {
         return io::write(dataset, &layout, memory_type, region, what.space, transfer_list);
     }
@@ -386,9 +396,10 @@ pub fn write(
         false => part_limit(dataset, &types, memory_type, region)?,
     };
     let space = || dataset.dataset.space();
+    let has_looked = Cell::new(false);
     vlen_context::writing_elements(&dataset.dataset, dataset.base.id(), || {
         region.in_parts(&what.selection, space, limit, |region, selection| {
-            let part = Part { dataset, selection };
+            let part = Part { dataset, selection, whole: &what.selection, has_looked: &has_looked };
             let (existing, store) =
                 (|buffer: &mut [u8]| part.existing(buffer), |data: &[u8]| part.store(data));
             transfer::write(session, &types, memory_type, region, transfer_list, existing, store)
@@ -401,11 +412,18 @@ pub fn write(
 struct Part<'a> {
     dataset: &'a DatasetHandle,
     selection: &'a Selection,
+    /// All that the call writes.
+    whole: &'a Selection,
+    /// Whether the call has looked for what other processes wrote.
+    has_looked: &'a Cell<bool>,
 }
 
 impl Part<'_> {
-    /// What its elements held before.
+    /// What its elements held before. Something of that may stay: it is to be the newest.
     fn existing(&self, buffer: &mut [u8]) -> Result<()> {
+        if !self.has_looked.replace(true) {
+            self.dataset.base.session.before_read(&self.dataset.dataset, self.whole)?;
+        }
         fetch(self.dataset, self.selection, buffer)
     }
 
@@ -471,6 +489,9 @@ pub fn access_list(handle: &Handle) -> Result<Id> {
         None => library.default_list(ListClass::DatasetAccess)?,
     };
     // As native files give them, with what they stand for (H5Dint.c, H5D_get_access_plist).
+    let is_chunked = matches!(dataset.dataset.layout(), Layout::Chunked { .. });
+    let of_file = is_chunked.then(|| dataset.base.session.access_list.get());
+    library.set_chunk_cache_of(list.get(), of_file)?;
     let (files, sources) = (prefix::of_external_files(dataset)?, prefix::of_virtual_sources(dataset)?);
     library.set_prefixes(&list, &files, &sources)?;
     Ok(list)

@@ -25,25 +25,25 @@ pub fn commit(
     link_creation: Hid,
     creation: Hid,
 ) -> Result<Handle> {
-    let make = || make(handle, location, name, datatype, link_creation, creation);
-    handle.session()?.make_together(make).map(Handle::Datatype)
+    let session = handle.session()?;
+    let find_and_make = || {
+        let base = located(handle, location)?;
+        if base.session.library.is_immutable(datatype)? {
+            let text = "the datatype is immutable: commit a copy of it (H5Tcopy)";
+            return Err(Error::new(Minor::BadValue, text));
+        }
+        let place = NewPlace::find(base, name, link_creation)?;
+        match place.other_file(&session) {
+            Some(other) => other.make_together(|| make(place, datatype, creation)),
+            None => make(place, datatype, creation),
+        }
+    };
+    session.make_together(find_and_make).map(Handle::Datatype)
 }
 
-fn make(
-    handle: &Handle,
-    location: &Location<'_>,
-    name: Option<&[u8]>,
-    datatype: Hid,
-    link_creation: Hid,
-    creation: Hid,
-) -> Result<DatatypeHandle> {
-    let base = located(handle, location)?;
-    let library = base.session.library;
-    if library.is_immutable(datatype)? {
-        return Err(Error::new(Minor::BadValue, "the datatype is immutable: commit a copy of it (H5Tcopy)"));
-    }
-    let place = NewPlace::find(base, name, link_creation)?;
+fn make(place: NewPlace, datatype: Hid, creation: Hid) -> Result<DatatypeHandle> {
     let session = place.session.clone();
+    let library = session.library;
     let stored = FileType::of_new(&session, datatype)?.to_datatype(None);
     let native = session.shadow.datatype(&stored.encoded)?;
     let given = library.object_creation(creation)?;

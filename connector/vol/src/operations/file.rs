@@ -263,10 +263,7 @@ pub fn open_source(
     });
     match opened {
         Ok(session) => Ok(OpenedSource::Container(session)),
-        Err(error) => {
-            let object = object_file::find(to_read(request))?.ok_or(error)?;
-            library.open_source_object(name, object).map(OpenedSource::Native)
-        }
+        Err(error) => object_file::open_source(to_read(request), error).map(OpenedSource::Native),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::plist::ListClass;
 use crate::hdf5::plist::creation::ObjectCreation;
 use crate::operations::path::external_link::open_native;
+use crate::operations::path::mount;
 use crate::operations::path::{Base, LinkPlace, Location, Resolved};
 use crate::session::Session;
 
@@ -24,22 +25,20 @@ pub fn create(
     link_creation: Hid,
     creation: Hid,
 ) -> Result<Handle> {
-    let make = || make(handle, location, name, link_creation, creation);
-    handle.session()?.make_together(make).map(Handle::Group)
+    let session = handle.session()?;
+    let find_and_make = || {
+        let place = NewPlace::find_like(located(handle, location)?, name, link_creation, creation)?;
+        match place.other_file(&session) {
+            Some(other) => other.make_together(|| make(place, creation)),
+            None => make(place, creation),
+        }
+    };
+    session.make_together(find_and_make).map(Handle::Group)
 }
 
-fn make(
-    handle: &Handle,
-    location: &Location<'_>,
-    name: Option<&[u8]>,
-    link_creation: Hid,
-    creation: Hid,
-) -> Result<ObjectHandle> {
-    let base = located(handle, location)?;
-    let spec = spec_of(base.session.library, creation)?;
-    let place = NewPlace::find_like(base, name, link_creation, creation)?;
+fn make(place: NewPlace, creation: Hid) -> Result<ObjectHandle> {
     let session = place.session.clone();
-    let object = session.container.create_group(spec)?;
+    let object = session.container.create_group(spec_of(session.library, creation)?)?;
     let path = place.link(&object)?;
     Ok(ObjectHandle { session, object, path })
 }
@@ -111,6 +110,13 @@ impl NewPlace {
         Ok(Self { session: place.session.clone(), link: Some((place, charset)) })
     }
 
+    /// The file's session, if a call on another file has led there: processes that have it open together talk to each other there,
+    /// too.
+    pub fn other_file(&self, from: &Session) -> Option<Arc<Session>> {
+        let is_other = !Arc::ptr_eq(&self.session.container, &from.container);
+        is_other.then(|| self.session.clone())
+    }
+
     /// Whether there is a link already.
     pub fn is_taken(&self) -> Result<bool> {
         match &self.link {
@@ -151,6 +157,10 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
     }
     // A root group, a copy of one, or a group that was made on the way to another object.
     let list = library.default_list(ListClass::GroupCreate)?;
+    if base.id == container.root() {
+        let of_file = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
+        library.copy_group_properties(of_file.get(), list.get())?;
+    }
     let (links, attributes) =
         (container.group_info(base.id)?.link_order, container.attribute_order(base.id)?);
     library.set_orders(list.get(), links, attributes)?;
@@ -158,8 +168,9 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
     Ok(list)
 }
 
-/// `H5Gget_info` and its variants.
-pub fn info(handle: &Handle, location: &Location<'_>) -> Result<GroupInfo> {
+/// `H5Gget_info` and its variants. Says, too, whether a file is mounted on the group.
+pub fn info(handle: &Handle, location: &Location<'_>) -> Result<(GroupInfo, bool)> {
     let found = Base::of(handle)?.find(location)?;
-    Ok(found.session.container.group_info(found.id)?)
+    let info = found.session.container.group_info(found.id)?;
+    Ok((info, mount::is_mount_point(&found.session, found.id)))
 }

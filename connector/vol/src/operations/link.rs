@@ -62,12 +62,14 @@ pub fn create(
         }
     };
     let place = base.link_place(location, missing_groups(library, link_creation)?.as_ref())?;
-    if let Some(file) = target_file {
-        check_same_file(&file, &place.session)?;
-    }
-    let charset = library.character_set(link_creation)?;
-    place.session.container.link_create(place.group, &place.name, target, charset)?;
-    base.finish_change(&place.session)
+    let make = || {
+        if let Some(file) = target_file {
+            check_same_file(&file, &place.session)?;
+        }
+        let charset = library.character_set(link_creation)?;
+        Ok(place.session.container.link_create(place.group, &place.name, target, charset)?)
+    };
+    base.finish_change(&place.session, make())
 }
 
 fn hard_target(base: &Base, object: Option<&Handle>, location: &Location<'_>) -> Result<ResolvedObject> {
@@ -131,8 +133,8 @@ pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
 pub fn delete(handle: &Handle, location: &Location<'_>) -> Result<()> {
     let base = Base::of(handle)?;
     let place = base.link_place(location, None)?;
-    place.session.container.link_delete(place.group, &place.name)?;
-    base.finish_change(&place.session)
+    let deleted = place.session.container.link_delete(place.group, &place.name);
+    base.finish_change(&place.session, deleted.map_err(Error::from))
 }
 
 /// What becomes of the link that was there.
@@ -168,16 +170,17 @@ pub fn transfer(
     if !std::sync::Arc::ptr_eq(container, &new.session.container) {
         return transfer_across_files(transfer, (&from_base, &old), (&to_base, &new), link, charset);
     }
-    match transfer {
-        LinkTransfer::Copy => container.link_copy(old.group, &old.name, new.group, &new.name, charset)?,
-        LinkTransfer::Move => {
-            container.link_move(old.group, &old.name, new.group, &new.name, charset)?;
-            if let (Some(from), Some(to)) = (old.path, new.path) {
-                old.session.moves.lock().add(from, to);
-            }
-        }
+    let done = match transfer {
+        LinkTransfer::Copy => container.link_copy(old.group, &old.name, new.group, &new.name, charset),
+        LinkTransfer::Move => container.link_move(old.group, &old.name, new.group, &new.name, charset),
+    };
+    if transfer == LinkTransfer::Move
+        && done.is_ok()
+        && let (Some(from), Some(to)) = (old.path, new.path)
+    {
+        old.session.moves.lock().add(from, to);
     }
-    from_base.finish_change(&old.session)
+    from_base.finish_change(&old.session, done.map_err(Error::from))
 }
 
 /// A link that is no hard link may go to another file: what it leads to is looked up there. The old one goes when the new one is there.
@@ -191,13 +194,14 @@ fn transfer_across_files(
     if let LinkTarget::Hard(_) = link.target {
         return Err(Error::new(Minor::BadValue, "a hard link cannot be moved or copied to another file"));
     }
-    new.session.container.link_create(new.group, &new.name, link.target, charset.unwrap_or(link.cset))?;
-    to.finish_change(&new.session)?;
-    if transfer == LinkTransfer::Move {
-        old.session.container.link_delete(old.group, &old.name)?;
-        from.finish_change(&old.session)?;
+    let charset = charset.unwrap_or(link.cset);
+    let made = new.session.container.link_create(new.group, &new.name, link.target, charset);
+    let made = to.finish_change(&new.session, made.map_err(Error::from));
+    if transfer == LinkTransfer::Copy {
+        return made;
     }
-    Ok(())
+    let delete = |()| Ok(old.session.container.link_delete(old.group, &old.name)?);
+    from.finish_change(&old.session, made.and_then(delete))
 }
 
 fn absent(name: &[u8]) -> Error {

@@ -7,6 +7,7 @@ pub mod attribute;
 pub mod blob;
 pub mod collective;
 pub mod dataset;
+pub mod dataset_checks;
 pub mod dataset_chunks;
 pub mod datatype;
 pub mod external_data;

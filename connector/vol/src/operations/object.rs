@@ -149,8 +149,8 @@ pub fn info(handle: &Handle, location: &Location<'_>) -> Result<Resolved<(Object
 pub fn change_link_count(handle: &Handle, location: &Location<'_>, delta: i32) -> Result<()> {
     let base = Base::of(handle)?;
     let found = base.find(location)?;
-    found.session.container.change_link_count(found.id, delta)?;
-    base.finish_change(&found.session)
+    let changed = found.session.container.change_link_count(found.id, delta);
+    base.finish_change(&found.session, changed.map(drop).map_err(Error::from))
 }
 
 /// `H5Oexists_by_name`: whether the path leads to an object.
@@ -228,8 +228,8 @@ pub fn comment(handle: &Handle, location: &Location<'_>) -> Result<Vec<u8>> {
 pub fn set_comment(handle: &Handle, location: &Location<'_>, comment: Option<&[u8]>) -> Result<()> {
     let base = Base::of(handle)?;
     let found = base.find(location)?;
-    found.session.container.set_comment(found.id, comment.filter(|text| !text.is_empty()))?;
-    base.finish_change(&found.session)
+    let changed = found.session.container.set_comment(found.id, comment.filter(|text| !text.is_empty()));
+    base.finish_change(&found.session, changed.map_err(Error::from))
 }
 
 /// Whether `H5Ocopy` of an object, which is to expand external links, meets any.
@@ -252,36 +252,41 @@ pub fn copy(
     copy_list: Hid,
     link_creation: Hid,
 ) -> Result<()> {
+    let (source_file, destination_file) = (source.session()?, destination.session()?);
     // A copy of what one process wrote must not lack what another wrote.
-    let settled = source.session()?.settle();
-    destination.session()?.make_together(|| {
+    let settled = source_file.settle();
+    destination_file.make_together(|| {
         settled?;
-        let names = (source_name, destination_name);
-        copy_here((source, from), (destination, to), names, copy_list, link_creation)
+        let found = group::located(source, from)?.find(&Location::ByName { name: source_name, access: 0 })?;
+        if !Arc::ptr_eq(&found.session.container, &source_file.container) {
+            found.session.settle()?;
+        }
+        let to_base = group::located(destination, to)?;
+        let options = options_of(to_base.session.library, copy_list)?;
+        let target = NewPlace::find(to_base, Some(destination_name), link_creation)?;
+        let to = target.session.clone();
+        let copy = || copy_to(&found, target, destination_name, options);
+        match to.sharers() {
+            Some(_) if !Arc::ptr_eq(&to.container, &destination_file.container) => to.make_together(copy),
+            _ => Base::of(destination)?.finish_change(&to, copy()),
+        }
     })
 }
 
-fn copy_here(
-    (source, from): (&Handle, &Location<'_>),
-    (destination, to): (&Handle, &Location<'_>),
-    (source_name, destination_name): (&[u8], &[u8]),
-    copy_list: Hid,
-    link_creation: Hid,
-) -> Result<()> {
-    let from_base = group::located(source, from)?;
-    let found = from_base.find(&Location::ByName { name: source_name, access: 0 })?;
-    let to_base = group::located(destination, to)?;
-    let options = copy_options(to_base.session.library.copy_flags(copy_list)?)?;
+fn options_of(library: Library, copy_list: Hid) -> Result<CopyOptions> {
+    let options = copy_options(library.copy_flags(copy_list)?)?;
     if options.merge_committed {
-        to_base.session.library.check_merging(copy_list)?;
+        library.check_merging(copy_list)?;
     }
-    let target = NewPlace::find(to_base, Some(destination_name), link_creation)?;
-    let to = target.session.clone();
+    Ok(options)
+}
+
+fn copy_to(found: &ResolvedObject, target: NewPlace, name: &[u8], options: CopyOptions) -> Result<()> {
+    let (from, to) = (&found.session, target.session.clone());
     if target.is_taken()? {
-        let name = String::from_utf8_lossy(destination_name);
+        let name = String::from_utf8_lossy(name);
         return Err(Error::new(Minor::Exists, format!("destination object '{name}' already exists")));
     }
-    let from = &found.session;
     let failed =
         |error: Error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string());
     let copied = if options.expand_references {
@@ -301,8 +306,7 @@ fn copy_here(
         };
         from.container.copy_object(found.id, &to.container, options, convert)?
     };
-    target.link(&copied)?;
-    Base::of(destination)?.finish_change(&to)
+    target.link(&copied).map(drop)
 }
 
 fn copy_options(flags: u32) -> Result<CopyOptions> {

@@ -6,6 +6,8 @@ use h5lake_container::{Access, Container, ObjectFile};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
+use crate::handles::native_path::identifier_of;
+use crate::hdf5::id::Id;
 use crate::operations::file::OpenRequest;
 use crate::operations::file_options::options;
 use crate::operations::storage;
@@ -16,18 +18,31 @@ use crate::session::registry;
 /// # Errors
 /// `error`, where no native file is there either; what forbids opening it, or keeps the native connector from it.
 pub(super) fn open_instead(request: OpenRequest<'_>, error: Error) -> Result<Handle> {
-    let OpenRequest { library, config, name, access, .. } = request;
+    let OpenRequest { library, config, name, flags, access, .. } = request;
     match find(request)? {
-        Some(object) => library.open_native_object_file(name, object, access, config.native_filters),
+        Some(object) => library.open_native_object_file(name, object, flags, access, config.native_filters),
         None => Err(error),
     }
+}
+
+/// Opens the native file that lies where no container could be opened, for `error`, as the file of a source of a virtual dataset. Its
+/// identifier is of our connector: what the file names is not followed by way of that either.
+///
+/// # Errors
+/// As [`open_instead`].
+pub(super) fn open_source(request: OpenRequest<'_>, error: Error) -> Result<Id> {
+    let library = request.library;
+    let (object, list) = (find(request)?.ok_or(error)?, library.source_access()?);
+    let OpenRequest { config, name, flags, .. } = request;
+    let file = library.open_native_object_file(name, object, flags, list.get(), config.native_filters)?;
+    identifier_of(library, file)
 }
 
 /// The native file that lies where no container could be opened.
 ///
 /// # Errors
 /// What forbids opening it.
-pub(super) fn find(request: OpenRequest<'_>) -> Result<Option<Arc<ObjectFile>>> {
+fn find(request: OpenRequest<'_>) -> Result<Option<Arc<ObjectFile>>> {
     let OpenRequest { library, config, place, name, flags, together, .. } = request;
     if together.is_some() && place.foreign.native_hdf5().is_none() {
         // Of processes that open a file together the first one has looked.

@@ -119,6 +119,16 @@ pub struct Moved<'a> {
     pub selected: &'a dyn Fn() -> Result<(u64, bool)>,
 }
 
+/// Tells a list of a read of one native dataset with filters, which was done here, what native HDF5 tells it
+/// (`H5D__chunk_may_use_select_io`).
+pub fn tell_of_filtered_read(library: Library, list: Hid) {
+    if library.is_own_transfer_list(list) {
+        let is_off = library.selection_io(list) == SelectionIo::Off;
+        let no_selection_io = if is_off { not_selected::BY_CALLER } else { not_selected::FILTER };
+        library.report(list, &TransferReport { no_selection_io, selection_io: SCALAR, mpi: None });
+    }
+}
+
 impl Report {
     /// Begins the report of a transfer, for a list of the program's own: nobody could ask another one. `first` is the first
     /// dataset of the call.

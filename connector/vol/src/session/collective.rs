@@ -7,15 +7,15 @@
 //! A transfer that all take part in, and a call that makes or resizes a dataset, tells all processes in one message each whether
 //! it failed and who has something to commit. So a collective read first commits what any process has written.
 
+mod elements;
+
 use std::any::Any;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use h5lake_container::{
-    Container, Dataset, NumberSource, ObjectId, Options, Recoverability, Selection, Target, Together,
-};
+use h5lake_container::{Container, NumberSource, ObjectId, Options, Recoverability, Target, Together};
 use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Minor, Result};
@@ -23,7 +23,10 @@ use crate::hdf5::library::Hid;
 use crate::hdf5::mpi::Processes;
 use crate::names::Place;
 use crate::session::pace::Pace;
-use crate::session::trace::{self, Trace, Traces};
+use crate::session::trace::{self, Traces};
+use crate::session::uncommitted::Uncommitted;
+
+pub use self::elements::Writing;
 
 /// What the processes share that have a file open together.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub struct CollectiveFile {
     left: Mutex<Traces>,
     /// What this process read by itself since the last message.
     looked: Mutex<Traces>,
+    /// What processes wrote and did not commit, as far as this one knows.
+    uncommitted: Mutex<Uncommitted>,
     /// Whether a process read what another had left: from then on everything is committed at once.
     is_eager: AtomicBool,
     /// Bytes that this process leaves to whoever has the file alone, from its last flush on.
@@ -81,9 +86,15 @@ const LEFT: u32 = 8;
 const LOOKED: u32 = 16;
 /// Told to all: a dataset has shrunk since the last commit.
 const CUT: u32 = 32;
+/// Told to all: the program has no file of the container open here, whose flush or close would commit what this call changes.
+const ALONE: u32 = 64;
+/// Told to all: this process writes when what others have left is committed.
+const WAITS: u32 = 128;
+/// Told to all: one box does not tell what this process wrote.
+const SEVERAL: u32 = 256;
 
 /// From this bit on each process tells why it would not take part in a collective transfer natively.
-const CAUSES: u32 = 8;
+const CAUSES: u32 = 16;
 
 /// Told alike by all who take numbers for new objects,
 const NUMBERS: u16 = 1;
@@ -93,11 +104,9 @@ const NEXT: u16 = 0x8000;
 /// What is said in a process that has heard of another's failure before.
 const FAILED: &str = "another process of the MPI program failed";
 
-/// What all change in one call.
+/// What all change of the structure in one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CollectiveChange {
-    /// Elements of datasets.
-    Elements,
     /// An object is made.
     Made,
     /// A dataset is resized.
@@ -131,6 +140,7 @@ impl CollectiveFile {
             has_read: AtomicBool::default(),
             left: Mutex::default(),
             looked: Mutex::default(),
+            uncommitted: Mutex::default(),
             is_eager: AtomicBool::default(),
             left_room: AtomicU64::default(),
             place: OnceLock::new(),
@@ -235,6 +245,7 @@ impl CollectiveFile {
         self.agree(|| if first { Ok(()) } else { Ok(container.flush_elements()?) })?;
         self.agree(|| Ok(container.refresh()?))?;
         self.left.lock().clear();
+        self.uncommitted.lock().clear();
         Ok(())
     }
 
@@ -252,9 +263,9 @@ impl CollectiveFile {
         (done, recoverability)
     }
 
-    /// What all changed in a call that all take part in, also a process whose part is empty or fails: then it fails in all. Now
-    /// and then, as [`Pace`] says, what was changed is committed, so that it is visible without a flush. `cause` is told to all,
-    /// and the answer has what anybody told.
+    /// What all make or resize in one call, also a process whose part fails: then it fails in all. Now and then, as [`Pace`] says,
+    /// what was changed is committed, so that it is visible without a flush. Where the container `is_alone` in any process, it always
+    /// is: no flush or close of a file would do it.
     ///
     /// # Errors
     /// If any process failed.
@@ -262,48 +273,58 @@ impl CollectiveFile {
         self: &Arc<Self>,
         container: &Container,
         kind: CollectiveChange,
-        cause: u32,
+        is_alone: bool,
         body: impl FnOnce() -> Result<T>,
-    ) -> Result<(T, u32)> {
-        let is_structure = kind != CollectiveChange::Elements;
-        let pace = if is_structure { &self.structure } else { &self.elements };
+    ) -> Result<T> {
         let flags = || {
-            let is_due = self.is_first() && pace.lock().is_due();
+            let is_due = self.is_first() && self.structure.lock().is_due();
             self.flags(container)
                 | flag(is_due, DUE)
                 | flag(self.has_read.swap(false, Ordering::Relaxed), READ)
-                | cause << CAUSES
+                | flag(is_alone, ALONE)
         };
-        let (done, told) = match kind {
-            CollectiveChange::Made | CollectiveChange::Resized => {
-                self.make_telling(container, kind, flags, body)?
-            }
-            CollectiveChange::Elements => {
-                let (done, panic) = outcome(self.during(body));
-                let told = self.tell(container, done, flags(), 0);
-                panic.map_or(told, |panic| resume_unwind(panic))?
-            }
-        };
-        let wanted = pace.lock().is_turn(told & READ != 0) || told & DUE != 0 || self.is_eager();
-        let commits = match self.is_atomic() {
-            true => is_structure,
-            false => (wanted && told & CHANGED != 0) || (is_structure && told & CUT != 0),
-        };
+        let (done, told) = self.make_telling(container, kind, flags, body)?;
+        let wanted = self.structure.lock().is_turn(told & READ != 0) || told & DUE != 0 || self.is_eager();
+        let commits = (wanted && told & CHANGED != 0) || told & (CUT | ALONE) != 0 || self.is_atomic();
         if commits {
             let started = std::time::Instant::now();
             self.commit(container)?;
-            pace.lock().took(started);
+            self.structure.lock().took(started);
         }
-        Ok((done, told >> CAUSES))
+        Ok(done)
     }
 
-    /// What all make in a call that all take part in: if it fails in one, it fails in all.
+    /// What all make in a call that all take part in: if it fails in one, it fails in all. It is committed where the container
+    /// `is_alone` in any process.
     ///
     /// # Errors
     /// If any process failed, or the processes have made different numbers of objects before.
-    pub fn make<T>(self: &Arc<Self>, container: &Container, body: impl FnOnce() -> Result<T>) -> Result<T> {
-        let flags = || self.flags(container);
-        self.make_telling(container, CollectiveChange::Made, flags, body).map(|(done, _)| done)
+    pub fn make<T>(
+        self: &Arc<Self>,
+        container: &Container,
+        is_alone: bool,
+        body: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let flags = || self.flags(container) | flag(is_alone, ALONE);
+        let (done, told) = self.make_telling(container, CollectiveChange::Made, flags, body)?;
+        self.commit_if_alone(container, told)?;
+        Ok(done)
+    }
+
+    /// The end of a change that all have made by a path into the container from another file, and that came to `done` here: if it
+    /// failed in one, it fails in all. It is committed where the container `is_alone` in any process. Collective.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn finish<T>(&self, container: &Container, is_alone: bool, done: Result<T>) -> Result<T> {
+        let flags = self.flags(container) | flag(is_alone, ALONE);
+        let (done, told) = self.tell(container, done, flags, 0)?;
+        self.commit_if_alone(container, told)?;
+        Ok(done)
+    }
+
+    fn commit_if_alone(&self, container: &Container, told: u32) -> Result<()> {
+        if told & ALONE != 0 { self.commit(container) } else { Ok(()) }
     }
 
     fn make_telling<T>(
@@ -366,12 +387,17 @@ impl CollectiveFile {
 
     /// Talks to all others. If there is reason to, all find out whether anybody has read what another had not committed.
     fn tell<T>(&self, container: &Container, done: Result<T>, flags: u32, alike: u16) -> Result<(T, u32)> {
-        let told = self.processes.exchange(done, flags, alike)?;
-        if told.1 & LEFT != 0 && told.1 & LOOKED != 0 && !self.is_eager() {
+        let (done, told) = self.processes.exchange(done, flags, alike)?;
+        self.heard(container, told)?;
+        Ok((done, told))
+    }
+
+    fn heard(&self, container: &Container, told: u32) -> Result<()> {
+        if told & LEFT != 0 && told & LOOKED != 0 && !self.is_eager() {
             self.compare(container)?;
         }
         self.looked.lock().clear();
-        Ok(told)
+        Ok(())
     }
 
     /// Says it on stderr, once, if a process has read what another had written and not committed. From then on all commit at
@@ -466,50 +492,6 @@ impl CollectiveFile {
     pub fn has_others(&self) -> bool {
         self.processes.size() > 1
     }
-
-    /// Before this process reads elements by itself: moves to what the others have committed.
-    ///
-    /// # Errors
-    /// Those of the container.
-    pub fn before_read(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
-        if self.is_atomic() {
-            return container.refresh().map(drop).map_err(Error::from);
-        }
-        if !self.has_others() || !container.writable() || self.is_collective() {
-            return Ok(());
-        }
-        if self.written.load(Ordering::Relaxed) & bit(dataset.object().id()) != 0 {
-            self.has_read.store(true, Ordering::Relaxed);
-            self.own.lock().was_read();
-        }
-        if let Some(trace) = trace_of(dataset, selection) {
-            self.looked.lock().add_read(trace);
-        }
-        Ok(container.look_at_others()?)
-    }
-
-    /// After this process wrote elements: lets the others see them, in atomic mode always, else now and then.
-    ///
-    /// # Errors
-    /// Those of the container.
-    pub fn after_write(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
-        if self.is_atomic() {
-            return Ok(container.commit_elements()?);
-        }
-        if !self.has_others() {
-            return Ok(());
-        }
-        self.written.fetch_or(bit(dataset.object().id()), Ordering::Relaxed);
-        let commits = !self.is_collective() && (self.own.lock().is_now() || self.is_eager());
-        let started = std::time::Instant::now();
-        if commits && container.try_commit_elements()? {
-            self.own.lock().took(started);
-            self.left.lock().clear();
-        } else if let Some(trace) = trace_of(dataset, selection) {
-            self.left.lock().add_written(trace);
-        }
-        Ok(())
-    }
 }
 
 fn warn_of_older(name: &str, reader: usize, writer: usize) {
@@ -537,8 +519,4 @@ pub fn check_shared(place: &Place) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn trace_of(dataset: &Dataset, selection: &Selection) -> Option<Trace> {
-    dataset.with_space(|space| Trace::of(dataset.object().id(), selection, space.dims()))
 }

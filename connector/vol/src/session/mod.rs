@@ -31,6 +31,7 @@ mod sharers;
 pub mod tasks;
 pub mod trace;
 mod unclosed;
+pub mod uncommitted;
 
 /// One `H5Fopen` or `H5Fcreate`: the container it reached, and its shadow native file. It lives until the file and every
 /// object opened through it are closed.

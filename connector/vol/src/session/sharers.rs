@@ -1,12 +1,13 @@
 //! What a session does with the other processes that have its file open.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use h5lake_container::{Dataset, Selection};
 
 use crate::error::Result;
-use crate::session::Session;
 use crate::session::collective::{CollectiveChange, CollectiveFile};
+use crate::session::{Session, registry};
 
 impl Session {
     /// The processes that have the file open with this one, if there are others.
@@ -41,8 +42,8 @@ impl Session {
     /// # Errors
     /// If any process failed.
     pub fn change_structure<T>(&self, kind: CollectiveChange, body: impl FnOnce() -> Result<T>) -> Result<T> {
-        match self.sharers().filter(|_| self.container.writable()) {
-            Some(together) => together.change(&self.container, kind, 0, body).map(|(done, _)| done),
+        match self.writing_sharers() {
+            Some(together) => together.change(&self.container, kind, self.is_alone(), body),
             None => body(),
         }
     }
@@ -52,9 +53,20 @@ impl Session {
     /// # Errors
     /// If any process failed.
     pub fn make_together<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
-        match self.sharers().filter(|_| self.container.writable()) {
-            Some(together) => together.make(&self.container, body),
+        match self.writing_sharers() {
+            Some(together) => together.make(&self.container, self.is_alone(), body),
             None => body(),
+        }
+    }
+
+    /// Ends a change that all processes have made by a path from another file; see [`CollectiveFile::finish`].
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn finish_together<T>(&self, done: Result<T>) -> Result<T> {
+        match self.writing_sharers() {
+            Some(together) => together.finish(&self.container, self.is_alone(), done),
+            None => done,
         }
     }
 
@@ -63,9 +75,19 @@ impl Session {
     /// # Errors
     /// If any process failed.
     pub fn settle(&self) -> Result<()> {
-        match self.sharers().filter(|_| self.container.writable()) {
+        match self.writing_sharers() {
             Some(together) => together.settle(&self.container, 0).map(drop),
             None => Ok(()),
         }
+    }
+
+    fn writing_sharers(&self) -> Option<&Arc<CollectiveFile>> {
+        self.sharers().filter(|_| self.container.writable())
+    }
+
+    /// Whether the file was opened for an external link, and the program has none of the container open to write: no flush or close of a
+    /// file commits what is changed.
+    fn is_alone(&self) -> bool {
+        !self.is_applications.load(Ordering::Relaxed) && !registry::has_writing_file(self)
     }
 }

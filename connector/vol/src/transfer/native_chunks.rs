@@ -79,6 +79,8 @@ pub struct NativeRead<'a> {
     selection: Selection,
     /// Number of elements that are selected.
     pub points: u64,
+    /// The library's cache may have chunks that were changed.
+    may_change: bool,
 }
 
 impl NativeReads {
@@ -130,9 +132,11 @@ impl NativeReads {
         if file_space != ALL && *library.dims_of(file_space)? != *dims {
             return Ok(None);
         }
+        let flags = dataset.file_flags()?;
         let is_unusual = !library.types_equal(memory_type, dataset.datatype()?.get())?
             || library.transforms_data(transfer)
-            || dataset.is_swmr()?;
+            || flags.swmr_read
+            || flags.swmr_write;
         if is_unusual || (file_space != ALL && !plan.may_touch_enough(library, file_space)?) {
             return Ok(None);
         }
@@ -143,7 +147,8 @@ impl NativeReads {
         if points == 0 || !plan.decoder.touches(&dims, &selection, plan.least)? {
             return self.too_short(file_space);
         }
-        Ok(Some(NativeRead { dataset, reads: self, plan, dims, selection, points }))
+        let may_change = flags.write;
+        Ok(Some(NativeRead { dataset, reads: self, plan, dims, selection, points, may_change }))
     }
 
     /// The next reads of all elements are not looked at: the dataset is hardly longer then.
@@ -256,6 +261,15 @@ impl NativeRead<'_> {
         if is_scattered && region.bytes() > MAX_SCATTERED_BYTES {
             return Ok(false);
         }
+        if self.may_change
+            && let Err(error) = self.dataset.write_changed_chunks()
+        {
+            // To read such a chunk as it is stored would drop it. The library reads what it has in its cache.
+            tracing::debug!(
+                "a native dataset is read by the library, which cannot write its chunks: {error}"
+            );
+            return Ok(false);
+        }
         let mut source = Source { read: self, present: None };
         if self.plan.is_sparse.load(Relaxed) && (!self.plan.decoder.has_fill() || !source.list()?) {
             return Ok(false);
@@ -337,11 +351,10 @@ impl Source<'_> {
         self.present.as_ref().is_some_and(|present| present.binary_search(&number).is_err())
     }
 
-    fn stored(&self, coords: &[u64]) -> Result<SourceChunk> {
+    fn stored(&self, coords: &[u64], mut buffer: Scratch) -> Result<SourceChunk> {
         let NativeRead { dataset, plan, .. } = self.read;
         let offset: Vec<u64> =
             coords.iter().zip(plan.decoder.chunk()).map(|(at, chunk)| at * chunk).collect();
-        let mut buffer = Scratch::new(plan.decoder.max_stored_bytes());
         let (mask, len) = dataset.stored_chunk(&offset, &mut buffer)?;
         Ok(SourceChunk::Stored { mask, buffer, len })
     }
@@ -350,11 +363,14 @@ impl Source<'_> {
         if self.is_missing(coords) {
             return Ok(SourceChunk::Missing);
         }
-        let failed = match self.stored(coords) {
+        let buffer = Scratch::try_new(self.read.plan.decoder.max_stored_bytes());
+        let buffer =
+            buffer.ok_or_else(|| Error::new(Minor::CannotOperate, "there is no memory for a chunk"))?;
+        let failed = match self.stored(coords, buffer) {
             Ok(chunk) => return Ok(chunk),
             Err(error) => error,
         };
-        // It may have no storage. Only a list of all chunks tells that from a failure.
+        // It may have no storage. Only a list of all chunks tells that from a failure, because no chunk is dropped that was not written.
         if self.present.is_none() {
             self.read.plan.is_sparse.store(true, Relaxed);
             if !self.list()? {

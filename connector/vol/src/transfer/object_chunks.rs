@@ -3,17 +3,18 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_int};
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use h5lake_container::{Layout, ObjectFile, Selection, touched_chunks};
+use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::library::Hid;
 use crate::hdf5::native::chunked_dataset::BorrowedDataset;
-use crate::hdf5::native::object_driver::take_refused;
+use crate::hdf5::native::object_driver::{take_refused, take_unread};
 
 const ALL: Hid = sys::H5S_ALL as Hid;
 const BLOCK: Hid = sys::H5S_BLOCK as Hid;
@@ -29,7 +30,15 @@ const MAX_SOURCES: usize = 64 << 10;
 
 /// What is known of one open dataset.
 #[derive(Debug, Default)]
-pub struct ObjectChunks(OnceLock<Known>);
+pub struct ObjectChunks {
+    known: OnceLock<Known>,
+    /// Whether its file is an object of a store: asked where the handle does not say so.
+    is_in_store: OnceLock<bool>,
+    /// Why the extent that libhdf5 has for it is not what its sources say. It asks them again when it is asked for the extent.
+    unread_extent: Mutex<Option<Error>>,
+    /// Why libhdf5 shows fill values for a source of it. It does not look for that again while the dataset is open.
+    spoilt: OnceLock<Error>,
+}
 
 #[derive(Debug)]
 enum Known {
@@ -39,6 +48,14 @@ enum Known {
     Elsewhere(Error),
     /// It has chunks of these dimensions. They are listed when that is first worth it.
     Chunked { chunk: Vec<u64>, chunks: OnceLock<Vec<Chunk>> },
+}
+
+/// Where the elements of one dataset lie.
+enum Place {
+    /// In its own file, or those of its sources do.
+    Here(Layout),
+    /// In files that it names.
+    Elsewhere(Error),
 }
 
 /// A chunk with storage, by its number (C order).
@@ -51,7 +68,7 @@ struct Chunk {
 
 impl ObjectChunks {
     /// The places in the object of the chunks that a read of `file_space` touches, in the order in which it comes to them; none where the
-    /// read can do without.
+    /// read can do without. The dataset was checked ([`Self::check`]).
     ///
     /// # Errors
     /// For elements in other files; those of the library, which the read has, too.
@@ -100,79 +117,115 @@ impl ObjectChunks {
         Ok(touched.iter().filter_map(place).collect())
     }
 
-    /// Checks that the dataset has its elements itself.
+    /// Checks that the dataset has its elements itself, and that libhdf5 shows those of its sources.
     ///
     /// # Errors
-    /// For elements in other files.
+    /// For elements in other files; what kept the store from answering, which is not remembered here.
     pub fn check(&self, dataset: BorrowedDataset<'_>) -> Result<()> {
+        let failed = self.spoilt.get().cloned().or_else(|| self.unread_extent.lock().clone());
+        if let Some(error) = failed {
+            return Err(error);
+        }
         match self.known(dataset)? {
             Known::Elsewhere(error) => Err(error.clone()),
             Known::Unchunked | Known::Chunked { .. } => Ok(()),
         }
     }
 
+    /// Whether the dataset's file is an object of a store.
+    ///
+    /// # Errors
+    /// Those of the library.
+    pub fn is_in_store(&self, dataset: BorrowedDataset<'_>) -> Result<bool> {
+        if let Some(known) = self.is_in_store.get() {
+            return Ok(*known);
+        }
+        let found = dataset.is_in_store()?;
+        Ok(*self.is_in_store.get_or_init(|| found))
+    }
+
+    /// Notes that a read showed fill values for what the store could not read.
+    pub fn spoil(&self, error: &Error) {
+        self.spoilt.get_or_init(|| error.clone());
+    }
+
+    /// What `H5Dget_space` answered, or why that is not the extent.
+    ///
+    /// # Errors
+    /// What kept the store from answering.
+    pub fn extent_told(&self, answer: c_int) -> Result<c_int> {
+        if answer < 0 {
+            return Ok(answer);
+        }
+        let unread = take_unread();
+        let before = std::mem::replace(&mut *self.unread_extent.lock(), unread.clone());
+        drop(before);
+        unread.map_or(Ok(answer), Err)
+    }
+
     fn known(&self, dataset: BorrowedDataset<'_>) -> Result<&Known> {
-        if let Some(known) = self.0.get() {
+        if let Some(known) = self.known.get() {
             return Ok(known);
         }
-        let layout = layout_of(dataset)?;
-        let known = match elsewhere(dataset, &layout)? {
-            Some(error) => Known::Elsewhere(error),
-            None => match layout {
-                Layout::Chunked { chunk } => Known::Chunked { chunk, chunks: OnceLock::new() },
-                _ => Known::Unchunked,
-            },
+        let known = match place_of(dataset)? {
+            Place::Elsewhere(error) => Known::Elsewhere(error),
+            Place::Here(Layout::Chunked { chunk }) => Known::Chunked { chunk, chunks: OnceLock::new() },
+            Place::Here(_) => Known::Unchunked,
         };
-        Ok(self.0.get_or_init(|| known))
+        Ok(self.known.get_or_init(|| known))
     }
 }
 
-fn layout_of(dataset: BorrowedDataset<'_>) -> Result<Layout> {
-    let list = dataset.creation_list()?;
-    dataset.library().layout(list.get())
+/// Why a read that libhdf5 answered so, and calls done, is not: it passes over sources of virtual datasets that it cannot open, and shows
+/// fill values.
+pub fn passed_over(answer: c_int) -> Option<Error> {
+    let unread = take_unread().filter(|_| answer >= 0);
+    unread.map(|error| error.followed_by("; open the dataset again"))
 }
 
-/// Which elements of a dataset lie in another file, if any do. libhdf5 opens such files by itself, those of external storage not
-/// even by our driver. A virtual dataset shows what others of its file have, which may be virtual in turn.
-fn elsewhere(dataset: BorrowedDataset<'_>, layout: &Layout) -> Result<Option<Error>> {
+/// Where the elements of a dataset lie. libhdf5 opens files that it names by itself, those of external storage not even by our driver. A
+/// virtual dataset shows what others of its file have, which may be virtual in turn.
+fn place_of(dataset: BorrowedDataset<'_>) -> Result<Place> {
+    let layout = match own_place(dataset)? {
+        Place::Here(layout) => layout,
+        elsewhere => return Ok(elsewhere),
+    };
     let mut seen = HashSet::new();
-    let mut waiting = sources(layout, &mut seen);
-    if let Some(error) = named(layout) {
-        return Ok(Some(error));
-    }
+    let mut waiting = sources(&layout, &mut seen);
     while let Some(path) = waiting.pop() {
         if seen.len() > MAX_SOURCES || path.as_bytes().contains(&b'%') {
-            return Ok(Some(not_followed(&path)));
+            return Ok(Place::Elsewhere(not_followed(&path)));
         }
-        drop(take_refused());
+        drop((take_unread(), take_refused()));
         let Ok(source) = dataset.open_other(&path) else {
-            // What is not there shows fill values. A link into another file was refused.
-            match take_refused() {
-                Some(refused) => return Ok(Some(refused)),
-                None => continue,
+            // What is not there shows fill values. What the store could not read may be there, and a link into another file was refused.
+            match (take_unread(), take_refused()) {
+                (Some(unread), _) => return Err(unread),
+                (None, Some(refused)) => return Ok(Place::Elsewhere(refused)),
+                (None, None) => continue,
             }
         };
-        let layout = layout_of(source.dataset())?;
-        if let Some(error) = named(&layout) {
-            return Ok(Some(error));
+        match own_place(source.dataset())? {
+            Place::Here(layout) => waiting.extend(sources(&layout, &mut seen)),
+            elsewhere => return Ok(elsewhere),
         }
-        waiting.extend(sources(&layout, &mut seen));
     }
-    Ok(None)
+    Ok(Place::Here(layout))
 }
 
-/// The error for a file that a layout names.
-fn named(layout: &Layout) -> Option<Error> {
-    match layout {
-        Layout::Virtual { mappings } => {
-            let mapping = mappings.iter().find(|mapping| mapping.file != b".")?;
-            Some(not_read("a virtual dataset", &mapping.file))
-        }
-        Layout::External { files } => {
-            files.first().map(|file| not_read("a dataset with external storage", &file.name))
-        }
-        Layout::Compact | Layout::Contiguous | Layout::Chunked { .. } => None,
+/// Where the elements of a dataset lie, but for those of its sources.
+fn own_place(dataset: BorrowedDataset<'_>) -> Result<Place> {
+    let (library, list) = (dataset.library(), dataset.creation_list()?);
+    if let Some(file) = library.first_external_file(list.get())? {
+        return Ok(Place::Elsewhere(not_read("a dataset with external storage", &file)));
     }
+    let layout = library.layout(list.get())?;
+    if let Layout::Virtual { mappings } = &layout
+        && let Some(mapping) = mappings.iter().find(|mapping| mapping.file != b".")
+    {
+        return Ok(Place::Elsewhere(not_read("a virtual dataset", &mapping.file)));
+    }
+    Ok(Place::Here(layout))
 }
 
 /// The paths, from the root, of the sources of a virtual dataset that were not seen yet.
@@ -216,4 +269,31 @@ fn list(dataset: BorrowedDataset<'_>, chunk: &[u64], counts: &[u64]) -> Result<V
     })?;
     chunks.sort_unstable();
     Ok(chunks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hdf5::native::object_driver::note_unread;
+
+    #[test]
+    fn a_read_that_passed_over_a_failed_one_is_an_error() {
+        let failed = || Error::new(Minor::CannotOperate, "the store does not answer");
+        note_unread(&failed());
+        note_unread(&Error::new(Minor::CannotOperate, "nor now"));
+        let told = passed_over(0).map(|error| error.to_string());
+        assert_eq!(told.as_deref(), Some("the store does not answer; open the dataset again"));
+        assert!(passed_over(0).is_none(), "it was told");
+        note_unread(&failed());
+        assert!(passed_over(-1).is_none(), "the library tells by itself");
+    }
+
+    #[test]
+    fn an_extent_is_known_again_when_its_sources_are_read() {
+        let chunks = ObjectChunks::default();
+        note_unread(&Error::new(Minor::CannotOperate, "the store does not answer"));
+        assert!(chunks.extent_told(0).is_err() && chunks.unread_extent.lock().is_some());
+        assert!(chunks.extent_told(-1).is_ok() && chunks.unread_extent.lock().is_some());
+        assert!(chunks.extent_told(0).is_ok() && chunks.unread_extent.lock().is_none());
+    }
 }

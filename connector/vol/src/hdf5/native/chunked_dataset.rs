@@ -9,6 +9,7 @@ use h5lake_plugin_abi::bindings as sys;
 use crate::error::{Error, Result};
 use crate::hdf5::dataspace::{Dims, later_unlimited_dimension};
 use crate::hdf5::datatype::check;
+use crate::hdf5::file_flags::OpenFlags;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::plist::Driver;
@@ -169,27 +170,38 @@ impl<'a> BorrowedDataset<'a> {
         check(result, "H5VLfile_get")
     }
 
-    /// Whether the file is in the mode in which one process writes and others read (SWMR), on either side.
-    pub fn is_swmr(&self) -> Result<bool> {
+    /// What the file is open for.
+    pub fn file_flags(&self) -> Result<OpenFlags> {
         let mut flags: c_uint = 0;
         // SAFETY: all-zero is a valid value of this plain structure; the answer's place outlives the call.
         let mut arguments: sys::H5VL_file_get_args_t = unsafe { std::mem::zeroed() };
         arguments.op_type = sys::H5VL_FILE_GET_INTENT;
         arguments.args.get_intent.flags = &mut flags;
         self.file_get(&mut arguments)?;
-        Ok(flags & (sys::H5F_ACC_SWMR_READ | sys::H5F_ACC_SWMR_WRITE) != 0)
+        Ok(OpenFlags::from_bits(flags))
     }
 
     /// The driver of the file.
     pub fn driver(&self) -> Result<Driver> {
+        self.library.driver(self.file_access()?.get())
+    }
+
+    /// Whether the file is an object of a store. It may be mounted in another file, which the dataset was opened by way of.
+    pub fn is_in_store(&self) -> Result<bool> {
+        let access = self.file_access()?;
+        // SAFETY: any value may be given; a bad one is negative.
+        let driver = unsafe { (self.library.table().H5Pget_driver)(access.get()) };
+        if driver < 0 { Err(Error::call("H5Pget_driver")) } else { Ok(self.library.is_object_driver(driver)) }
+    }
+
+    fn file_access(&self) -> Result<Id> {
         // SAFETY: all-zero is a valid value of this plain structure.
         let mut arguments: sys::H5VL_file_get_args_t = unsafe { std::mem::zeroed() };
         arguments.op_type = sys::H5VL_FILE_GET_FAPL;
         self.file_get(&mut arguments)?;
         // SAFETY: the operation fills this member.
         let id = unsafe { arguments.args.get_fapl.fapl_id };
-        let list = Id::from_call(self.library, id, "H5Fget_access_plist")?;
-        self.library.driver(list.get())
+        Id::from_call(self.library, id, "H5Fget_access_plist")
     }
 
     fn optional(&self, operation: c_int, args: *mut c_void) -> c_int {
@@ -212,7 +224,8 @@ impl<'a> BorrowedDataset<'a> {
     }
 
     /// Reads the chunk at these coordinates, in elements, as it is stored, to the beginning of `buffer`: the mask of skipped
-    /// filters, and how many bytes it has. The library drops the chunk from its own cache, and writes it first if it was changed.
+    /// filters, and how many bytes it has. The library drops the chunk from its own cache, and writes it first if it was changed: what it
+    /// cannot write is lost, so [`Self::write_changed_chunks`] comes before this.
     ///
     /// `buffer` has room for the most that any writer stores of a chunk: HDF5 1.14 is not told how much room there is. So it
     /// is asked for the size right before, which is that of the read, unless another process writes to the file
@@ -255,6 +268,21 @@ impl<'a> BorrowedDataset<'a> {
         {
             return Ok(false);
         }
+        self.iterate_chunks(rank, each)?;
+        Ok(true)
+    }
+
+    /// Writes the chunks that were changed in the library's cache to the file. All stay in the cache, those too that cannot be written.
+    ///
+    /// # Errors
+    /// If one cannot be written.
+    pub fn write_changed_chunks(&self) -> Result<()> {
+        // Before it tells of any chunk it writes all (`H5D__chunk_iter`), and the first answer ends it.
+        self.iterate_chunks(0, &mut |_, _| false)
+    }
+
+    /// `H5Dchunk_iter`, with the first `rank` coordinates of each chunk.
+    fn iterate_chunks(&self, rank: usize, each: &mut EachChunk<'_>) -> Result<()> {
         let mut listing = Listing { each, rank };
         // SAFETY: all-zero is a valid value of this union of plain structures.
         let mut wanted: sys::H5VL_native_dataset_optional_args_t = unsafe { std::mem::zeroed() };
@@ -262,8 +290,7 @@ impl<'a> BorrowedDataset<'a> {
         wanted.chunk_iter.op_data = (&raw mut listing).cast();
         assert_none_held("native code");
         let listed = self.optional(sys::H5VL_NATIVE_DATASET_CHUNK_ITER, (&raw mut wanted).cast());
-        check(listed, "H5Dchunk_iter")?;
-        Ok(true)
+        check(listed, "H5Dchunk_iter")
     }
 
     /// The kind of index that finds its chunks.

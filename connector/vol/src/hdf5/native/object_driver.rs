@@ -12,7 +12,7 @@ use h5lake_plugin_abi::{MAX_LIBRARIES, bindings as sys};
 use object_stores::deadline;
 
 use crate::error::{Error, Major, Minor, Result};
-use crate::hdf5::call_context::{OFFERED, REFUSED, TELLING};
+use crate::hdf5::call_context::{OFFERED, REFUSED, TELLING, UNREAD};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
@@ -22,6 +22,9 @@ use crate::thread_state::{OfThisThread, ThreadValue};
 
 /// Our driver's number: those below 512 are reserved.
 const VALUE: sys::H5FD_class_value_t = 705;
+
+/// One version of an object is read, so readers of a file that a writer has open (SWMR) see what it was then.
+const FEATURES: u32 = sys::H5FD_FEAT_DATA_SIEVE | sys::H5FD_FEAT_SUPPORTS_SWMR_IO;
 
 /// The driver's identifier in each library; 0 where it is not registered. It stays registered until the library shuts down: `H5FD_close`
 /// gives up the file's own reference before it calls the driver.
@@ -54,6 +57,7 @@ impl Library {
         let _told_once = TELLING.scoped(true);
         REFUSED.put(None);
         let answer = call();
+        drop(take_unread());
         if let Some(error) = REFUSED.put(None).filter(|_| answer.failed()) {
             // Programs show the innermost frame.
             drop(self.take_errors());
@@ -62,10 +66,9 @@ impl Library {
         answer
     }
 
-    /// Makes a call that opens a file, for which the driver opens `object`.
-    pub(crate) fn offering<T>(self, object: Arc<ObjectFile>, open: impl FnOnce() -> T) -> T {
-        let _offered = OFFERED.scoped(Some(object));
-        open()
+    /// Whether a native file in a store was opened by this library.
+    pub(crate) fn has_object_driver(self) -> bool {
+        DRIVERS[self.slot()].load(Ordering::Relaxed) != 0
     }
 
     /// Whether a driver's identifier is that of ours. The name of a file says then what to open.
@@ -169,6 +172,27 @@ pub(crate) fn take_refused() -> Option<Error> {
     REFUSED.put(None)
 }
 
+/// Takes why the driver could not read, in a call of this thread that went on without the bytes.
+pub(crate) fn take_unread() -> Option<Error> {
+    UNREAD.put(None)
+}
+
+/// Makes calls, and answers as well why the driver could not read meanwhile, or did not open a file. None of the calls tells that itself.
+pub(crate) fn noting<T>(calls: impl FnOnce() -> T) -> (T, Option<Error>) {
+    let _not_told = TELLING.scoped(true);
+    drop((take_unread(), take_refused()));
+    let answer = calls();
+    let (unread, refused) = (take_unread(), take_refused());
+    (answer, unread.or(refused))
+}
+
+/// Notes why the driver could not read; the first time counts.
+pub(crate) fn note_unread(error: &Error) {
+    UNREAD.with_borrow_mut(|noted| {
+        noted.get_or_insert_with(|| error.clone());
+    });
+}
+
 /// The error for a file that a native file in a store names, and that libhdf5 opens by itself.
 fn not_followed(name: &str) -> Error {
     let text = format!(
@@ -197,7 +221,7 @@ unsafe extern "C" fn compare(first: *const sys::H5FD_t, second: *const sys::H5FD
 
 unsafe extern "C" fn query(_file: *const sys::H5FD_t, flags: *mut c_ulong) -> c_int {
     // SAFETY: null or writable.
-    unsafe { strings::answer(flags, c_ulong::from(sys::H5FD_FEAT_DATA_SIEVE)) };
+    unsafe { strings::answer(flags, c_ulong::from(FEATURES)) };
     0
 }
 
@@ -236,7 +260,10 @@ unsafe extern "C" fn read(
     let (file, buffer) =
         unsafe { (file(pointer), std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size)) };
     let content = if kind == sys::H5FD_MEM_DRAW { Content::Raw } else { Content::Metadata };
-    told(file.library, "h5lake_object_read", || Ok(file.object.read(address, buffer, content)?))
+    told(file.library, "h5lake_object_read", || {
+        let read = file.object.read(address, buffer, content).map_err(Error::from);
+        read.inspect_err(note_unread)
+    })
 }
 
 unsafe extern "C" fn write(

@@ -7,6 +7,7 @@ use h5lake_container::{AllocTime, CreationOrder, FillTime, Filter, Layout};
 use h5lake_plugin_abi::MAX_LIBRARIES as SLOTS;
 
 use crate::error::Result;
+use crate::hdf5::datatype::check;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::plist::FillDefined;
 
@@ -106,6 +107,33 @@ impl Library {
             }))
         };
         if list == self.table().H5P_LST_DATASET_CREATE_ID_g() { kept(&DATASETS, self, read) } else { read() }
+    }
+}
+
+impl Library {
+    /// Gives a group creation list what another one says of groups: when attributes and links are stored in another way, how many
+    /// links are expected and how long their names are, and the order of links. A file creation list is one, too: it speaks of the root.
+    ///
+    /// # Errors
+    /// What are no such lists.
+    pub fn copy_group_properties(self, from: Hid, to: Hid) -> Result<()> {
+        let table = self.table();
+        let (mut first, mut second) = (0, 0);
+        // SAFETY: the answers' places outlive the calls; any value may be given.
+        unsafe {
+            let got = (table.H5Pget_attr_phase_change)(from, &mut first, &mut second);
+            check(got, "H5Pget_attr_phase_change")?;
+            let set = (table.H5Pset_attr_phase_change)(to, first, second);
+            check(set, "H5Pset_attr_phase_change")?;
+            let got = (table.H5Pget_link_phase_change)(from, &mut first, &mut second);
+            check(got, "H5Pget_link_phase_change")?;
+            let set = (table.H5Pset_link_phase_change)(to, first, second);
+            check(set, "H5Pset_link_phase_change")?;
+            let got = (table.H5Pget_est_link_info)(from, &mut first, &mut second);
+            check(got, "H5Pget_est_link_info")?;
+            let set = (table.H5Pset_est_link_info)(to, first, second);
+            check(set, "H5Pset_est_link_info")
+        }
     }
 }
 

@@ -93,13 +93,13 @@ impl Library {
     }
 
     /// Asks the application's callback (`H5Pset_elink_cb`) before an external link is followed. It may change the
-    /// access flags and the access list.
+    /// access flags and the access list. The path of the `group` is looked for if there is such a callback.
     #[expect(clippy::too_many_arguments, reason = "they are the callback's own")]
     pub fn ask_external_callback(
         self,
         access: Hid,
         file: &[u8],
-        group: &[u8],
+        group: impl FnOnce() -> Result<Vec<u8>>,
         external_file: &[u8],
         object: &[u8],
         flags: &mut OpenFlags,
@@ -116,7 +116,7 @@ impl Library {
         )?;
         let Some(callback) = callback else { return Ok(()) };
         let text = |bytes: &[u8]| -> Result<CString> { c_string(bytes, "a name") };
-        let (file, group) = (text(file)?, text(group)?);
+        let (file, group) = (text(file)?, text(&group()?)?);
         let (external_file, object) = (text(external_file)?, text(object)?);
         let mut bits = flags.to_bits();
         // SAFETY: the application's callback, called as H5Pset_elink_cb describes.

@@ -1,5 +1,7 @@
 //! Lists that files are created and opened with.
 
+use std::ffi::{c_int, c_void};
+
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Minor, Result};
@@ -76,6 +78,25 @@ impl Library {
             "H5Pget_fclose_degree",
         )?;
         Ok(degree.0)
+    }
+
+    /// The function that a file access list has called with an object's identifier when that was flushed (`H5Pset_object_flush_cb`).
+    ///
+    /// # Errors
+    /// What is no such list. The call fails if the function says so.
+    pub fn object_flush_callback(self, file_access: Hid) -> Result<Option<impl FnOnce(Hid) -> Result<()>>> {
+        let (mut function, mut data): (sys::H5F_flush_cb_t, _) = (None, std::ptr::null_mut());
+        // SAFETY: the answers' places outlive the call.
+        let result = unsafe { (self.table().H5Pget_object_flush_cb)(file_access, &mut function, &mut data) };
+        check(result, "H5Pget_object_flush_cb")?;
+        let call = |function: unsafe extern "C" fn(Hid, *mut c_void) -> c_int| {
+            // SAFETY: the application's function, called as H5Pset_object_flush_cb describes.
+            move |object| match unsafe { function(object, data) } {
+                0.. => Ok(()),
+                _ => Err(Error::new(Minor::CannotOperate, "object flush callback returns error")),
+            }
+        };
+        Ok(function.map(call))
     }
 
     /// Sets what closing a file does to its objects on a list that is given out.

@@ -14,6 +14,7 @@ use crate::hdf5::library::{Hid, Library};
 
 mod copy;
 pub mod creation;
+mod dataset_access;
 pub mod drivers;
 pub mod external_link;
 pub mod file;

@@ -43,11 +43,27 @@ impl Library {
             .map_err(|_| Error::call("H5Pget_external_count"))
     }
 
+    /// The first file that a dataset has its elements in, if it has them in such files: where a list names any, native HDF5 reads no
+    /// other storage, whatever the layout is (`H5D__layout_oh_read`).
+    pub fn first_external_file(self, creation: Hid) -> Result<Option<Vec<u8>>> {
+        match self.external_file_count(creation)? {
+            0 => Ok(None),
+            _ => self.external_slot(creation, 0).map(|(name, ..)| Some(name)),
+        }
+    }
+
     fn external_files(self, creation: Hid) -> Result<Vec<ExternalFile>> {
         (0..self.external_file_count(creation)?).map(|index| self.external_file(creation, index)).collect()
     }
 
     fn external_file(self, creation: Hid, index: c_uint) -> Result<ExternalFile> {
+        let (name, offset, size) = self.external_slot(creation, index)?;
+        let offset = u64::try_from(offset).map_err(|_| Error::call("H5Pget_external"))?;
+        Ok(ExternalFile { name, offset, size })
+    }
+
+    /// A file's name, where in it elements begin, and how many bytes of it are for them.
+    fn external_slot(self, creation: Hid, index: c_uint) -> Result<(Vec<u8>, sys::off_t, u64)> {
         let mut room = 256;
         loop {
             let mut name = vec![0_u8; room];
@@ -67,8 +83,7 @@ impl Library {
             // A name that does not fit is cut without a terminator.
             if let Some(end) = name.iter().position(|byte| *byte == 0) {
                 name.truncate(end);
-                let offset = u64::try_from(offset).map_err(|_| Error::call("H5Pget_external"))?;
-                return Ok(ExternalFile { name, offset, size });
+                return Ok((name, offset, size));
             }
             room *= 2;
         }

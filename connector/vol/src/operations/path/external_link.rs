@@ -1,5 +1,8 @@
 //! External links: the file that one leads to.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use h5lake_container::{ObjectId, ObjectKind};
@@ -10,6 +13,7 @@ use crate::handles::native_path::NativePath;
 use crate::hdf5::file_flags::OpenFlags;
 use crate::hdf5::library::Hid;
 use crate::operations::file::{self, Opened};
+use crate::operations::path::Base;
 use crate::operations::storage::{self, NamedFile};
 use crate::session::{Session, Swmr};
 use crate::trust;
@@ -22,30 +26,25 @@ pub enum External {
     Native(Handle),
 }
 
-/// Opens the file of an external link that `group` of a file holds, as `H5Lcreate_external` describes: under the
-/// folders of `HDF5_EXT_PREFIX`, under the link access list's prefix, in the folder of the linking file, and by
-/// its own name. It stays open as long as an object of it does.
+/// Opens the file of an external link that `group` holds, on a path that starts from an object of its file, as
+/// `H5Lcreate_external` describes: under the folders of `HDF5_EXT_PREFIX`, under the link access list's prefix, in the
+/// folder of the linking file, by its own name, and where the linking file really lies. It stays open as long as an object
+/// of it does.
 ///
 /// # Errors
 /// If the file opens nowhere: that of the first place where something lies, or else of the last one.
-pub fn open(
-    from: &Arc<Session>,
-    group: ObjectId,
-    name: &[u8],
-    object: &[u8],
-    access: Hid,
-) -> Result<External> {
-    let library = from.library;
+pub fn open(start: &Base, group: ObjectId, name: &[u8], object: &[u8], access: Hid) -> Result<External> {
+    let (from, library) = (&start.session, start.session.library);
     let list = library.external_access_list(access, from.access_list.get())?;
     let mut flags = match library.external_access_flags(access)? {
         Some(given) => given,
         None => flags_of(from),
     };
-    let group_path = from.container.find_path(group)?.unwrap_or_default();
-    library.ask_external_callback(access, &from.name, &group_path, name, object, &mut flags, list.get())?;
+    let group = || path_of(start, group);
+    library.ask_external_callback(access, &from.name, group, name, object, &mut flags, list.get())?;
     let prefix = library.external_prefix(access)?;
     let mut last: Option<Error> = None;
-    for candidate in candidates(&from.folder, name, &variable("HDF5_EXT_PREFIX"), prefix.as_deref()) {
+    for candidate in all_candidates(from, name, &variable("HDF5_EXT_PREFIX"), prefix.as_deref()) {
         let opened = check_candidate(from, &candidate, name)
             .and_then(|()| open_at(from, &candidate, flags, list.get()));
         match opened {
@@ -58,6 +57,15 @@ pub fn open(
     let reason = last.map(|error| error.to_string()).unwrap_or_default();
     let name = String::from_utf8_lossy(name);
     Err(Error::new(Minor::CannotOpenFile, format!("unable to open external file '{name}': {reason}")))
+}
+
+/// A path of a group: the one that an object is known by, if it leads there, or any other.
+fn path_of(start: &Base, group: ObjectId) -> Result<Vec<u8>> {
+    let container = &start.session.container;
+    match &start.path {
+        Some(path) if container.leads_to(path, group) => Ok(path.to_vec()),
+        _ => Ok(container.find_path(group)?.unwrap_or_default()),
+    }
 }
 
 fn open_at(from: &Session, name: &[u8], flags: OpenFlags, access: Hid) -> Result<External> {
@@ -103,15 +111,36 @@ pub fn flags_of(from: &Session) -> OpenFlags {
     }
 }
 
-/// The names under which a file that another one names is looked for, in order. `folder` is that other one's, `listed` are the folders of
-/// an environment variable.
-pub fn candidates(folder: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
+/// The names under which a file that another one names is looked for, in order (H5Fint.c, `H5F_prefix_open_file`). `listed` are the
+/// folders of an environment variable.
+pub fn all_candidates(from: &Session, name: &[u8], listed: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
+    let mut found = candidates(&from.folder, name, listed, prefix);
+    if let Some(last) = beside_real_file(from, name)
+        && !found.contains(&last)
+    {
+        found.push(last);
+    }
+    found
+}
+
+/// The name in the folder in which a local file really lies, symbolic links followed.
+fn beside_real_file(from: &Session, name: &[u8]) -> Option<Vec<u8>> {
+    // The folder of what lies in a store is no path from the root.
+    if !from.folder.starts_with(b"/") {
+        return None;
+    }
+    let path = Path::new(OsStr::from_bytes(&from.folder)).join(OsStr::from_bytes(last_component(&from.name)));
+    let path = std::fs::canonicalize(path).ok()?;
+    Some(under(path.parent()?.as_os_str().as_bytes(), relative(name)))
+}
+
+/// Those that do not depend on what lies there. `folder` is that of the file that names the other one.
+fn candidates(folder: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
-    let mut relative = name;
     if is_absolute(name) {
         found.push(name.to_vec());
-        relative = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
     }
+    let relative = relative(name);
     let folders = listed.split(|byte| *byte == b':').chain(prefix).filter(|folder| !folder.is_empty());
     found.extend(folders.map(|prefix| under(&from_origin(prefix, folder), relative)));
     if !folder.is_empty() {
@@ -140,6 +169,15 @@ pub fn is_absolute(name: &[u8]) -> bool {
     let has_scheme =
         scheme.len() < name.len() && scheme.len() > 1 && scheme.iter().all(u8::is_ascii_alphanumeric);
     name.first() == Some(&b'/') || has_scheme
+}
+
+/// What is looked for in folders: of an absolute name only its end.
+fn relative(name: &[u8]) -> &[u8] {
+    if is_absolute(name) { last_component(name) } else { name }
+}
+
+fn last_component(name: &[u8]) -> &[u8] {
+    name.rsplit(|byte| *byte == b'/').next().unwrap_or(name)
 }
 
 fn under(folder: &[u8], name: &[u8]) -> Vec<u8> {

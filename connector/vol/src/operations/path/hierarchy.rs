@@ -65,7 +65,7 @@ impl Base {
     }
 
     /// The root of the file that is mounted here, or the object itself.
-    fn entered(self) -> Self {
+    pub(super) fn entered(self) -> Self {
         let child = self.session.mounts.children.lock().get(&self.id).cloned();
         match child {
             Some(session) => {

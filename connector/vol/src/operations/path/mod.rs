@@ -175,15 +175,16 @@ impl Base {
             Location::ByToken(id) => self.found(id, None),
             Location::ByName { name, access } => self.find_by_path(name, &self.traversal(access)?),
             Location::ByIndex { name, index, order, n, access } => {
-                let group = self.find_by_path(name, &self.traversal(access)?)?.here()?;
+                // It may lie in another file than the one that the call starts from.
+                let group = Self::from(self.find_by_path(name, &self.traversal(access)?)?.here()?);
                 let link = group.session.container.link_at(group.id, index, order, n)?;
-                let path = group.path.as_deref().map(|path| join(path, &link.name));
                 match link.target {
-                    LinkTarget::Hard(id) => self.found(id, path),
-                    _ => {
-                        let base = Self::from(group);
-                        base.find_by_path(&link.name, &self.traversal(access)?)
+                    LinkTarget::Hard(id) => {
+                        let path = group.path.as_deref().map(|path| join(path, &link.name));
+                        let end = Self { id, path, ..group }.entered();
+                        end.found(end.id, end.path.clone())
                     }
+                    _ => group.find_by_path(&link.name, &self.traversal(access)?),
                 }
             }
         }
@@ -258,18 +259,26 @@ impl Base {
         })
     }
 
-    /// After a change in a file that a path has led to. Where no file of that container is open to write, no later close of the
-    /// program's would tell that the change could not be committed: it is committed now.
+    /// After a change in a file that a path has led to, and that came to `done`. Where no file of that container is open to write, no
+    /// later close of the program's would tell that the change could not be committed: it is committed now. Processes that have the
+    /// file open together do that together, so it fails in all if it failed in one.
     ///
     /// # Errors
-    /// Those of the commit.
-    pub fn finish_change(&self, session: &Arc<Session>) -> Result<()> {
-        let is_own = Arc::ptr_eq(&self.session.container, &session.container);
-        if is_own || session.together.is_some() || registry::has_writing_file(session) {
-            Ok(())
-        } else {
-            session.commit_to_close(Ok(()))
+    /// What the change came to; those of the commit.
+    pub fn finish_change<T>(&self, session: &Arc<Session>, done: Result<T>) -> Result<T> {
+        if Arc::ptr_eq(&self.session.container, &session.container) {
+            return done;
         }
+        if session.sharers().is_some() {
+            // What is mounted is committed with the file at the bottom.
+            let is_mounted = session.mounts.parent.lock().is_some();
+            return if is_mounted { done } else { session.finish_together(done) };
+        }
+        let done = done?;
+        if !registry::has_writing_file(session) {
+            session.commit_to_close(Ok(()))?;
+        }
+        Ok(done)
     }
 
     fn find_in_file(&self, name: &[u8], how: &Traversal) -> Result<Resolved<ResolvedObject>> {
@@ -289,7 +298,7 @@ impl Base {
         let how = how.one_less()?;
         match target {
             LinkTarget::External { file, path, .. } => {
-                let session = match external_link::open(&self.session, group, file, path, how.access)? {
+                let session = match external_link::open(self, group, file, path, how.access)? {
                     External::Container(session) => {
                         // The call has waited for what goes on beside it on its own object's container alone.
                         session.complete();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use h5lake_container::ObjectKind;
+use h5lake_container::{ObjectId, ObjectKind};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
@@ -61,6 +61,11 @@ pub fn unmount(handle: &Handle, name: &[u8]) -> Result<()> {
     let child = child.ok_or_else(|| Error::new(Minor::NotFound, "not a mount point"))?;
     child.mounts.parent.lock().take();
     Ok(())
+}
+
+/// Whether a file is mounted on a group of this one. A path leads on into that file: only who opened the group before asks.
+pub fn is_mount_point(session: &Session, group: ObjectId) -> bool {
+    session.mounts.children.lock().contains_key(&group)
 }
 
 /// The files that are mounted on one, and on those.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::Library;
 use crate::operations::file::{self, OpenedSource};
 use crate::operations::object::handle_of;
-use crate::operations::path::external_link::{candidates, check_candidate, flags_of, variable};
+use crate::operations::path::external_link::{all_candidates, check_candidate, flags_of, variable};
 use crate::operations::path::{Base, Location, root_path};
 use crate::operations::storage::{self, NamedFile};
 use crate::operations::virtual_dataset::extent;
@@ -94,8 +94,8 @@ impl<'a> Search<'a> {
     /// would be fill values that nobody wrote.
     ///
     /// # Errors
-    /// Whatever keeps a file that is there from being read; a damaged object of a container; a native file as a source where the
-    /// settings refuse native files; a name that is not followed, where nothing else is found.
+    /// Whatever keeps a file that is there from being read; a dataset that is there and does not open; a native file as a source where
+    /// the settings refuse native files; a name that is not followed, where nothing else is found.
     pub fn find(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
         let key = (file.to_vec(), dataset.to_vec());
         let known = self.layout.sources.dataset(&key);
@@ -121,7 +121,7 @@ impl<'a> Search<'a> {
             return Ok(self.in_session(&self.dataset.base.session, dataset)?.map(Source::Ours));
         }
         if let Some(native) = self.native_files.get(file) {
-            return Ok(self.in_native(native, dataset));
+            return self.in_native(native, dataset);
         }
         let known = self.layout.sources.file(file);
         if let Some(session) = known {
@@ -140,7 +140,7 @@ impl<'a> Search<'a> {
                 Ok(Some(File::Native(id))) => {
                     let found = self.in_native(&id, dataset);
                     self.native_files.insert(file.to_vec(), id);
-                    return Ok(found);
+                    return found;
                 }
             }
         }
@@ -151,16 +151,7 @@ impl<'a> Search<'a> {
     fn candidates(&self, file: &[u8]) -> Vec<Vec<u8>> {
         let session = &self.dataset.base.session;
         let prefix = Some(self.layout.prefix.as_slice()).filter(|prefix| !prefix.is_empty());
-        let mut found = candidates(&session.folder, file, &variable("HDF5_VDS_PREFIX"), prefix);
-        // At last the folder in which the virtual dataset's file really lies, links followed.
-        let own = session.name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let path = Path::new(OsStr::from_bytes(&session.folder)).join(OsStr::from_bytes(own));
-        let last = file.rsplit(|byte| *byte == b'/').next().unwrap_or(file);
-        let relative = if file.starts_with(b"/") { last } else { file };
-        if let Some(folder) = std::fs::canonicalize(path).ok().as_deref().and_then(Path::parent) {
-            found.push(folder.join(OsStr::from_bytes(relative)).into_os_string().into_vec());
-        }
-        found
+        all_candidates(session, file, &variable("HDF5_VDS_PREFIX"), prefix)
     }
 
     /// Opens a candidate for the file of that name.
@@ -218,10 +209,10 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn in_native(&self, file: &Id, path: &[u8]) -> Option<Source> {
+    fn in_native(&self, file: &Id, path: &[u8]) -> Result<Option<Source>> {
         let access = self.dataset.access_list.as_ref().map_or(0, |list| list.get());
-        let opened = self.library().open_source_dataset(file, path, access);
-        opened.ok().map(|id| Source::Native(Arc::new(id.kept())))
+        let opened = self.library().open_source_dataset(file, path, access)?;
+        Ok(opened.map(|id| Source::Native(Arc::new(id.kept()))))
     }
 }
 

@@ -1,18 +1,21 @@
 //! Datasets of native files, reached by public calls. Their identifiers are closed before a callback returns: as
 //! long as they are open, an application could count them.
 
-use std::ffi::c_uint;
-use std::sync::Arc;
+use std::ffi::{CStr, c_uint};
 
-use h5lake_container::{Access, ObjectFile};
+use h5lake_container::Access;
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Result};
 use crate::hdf5::datatype::{TypeClass, check};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::native::object_driver::noting;
 use crate::hdf5::strings::c_string;
 use crate::transfer::memory::region::MemoryRegion;
+
+/// No identifier: there is no dataset.
+const NOTHING: Hid = 0;
 
 impl Library {
     /// Opens a native file for the time of one callback.
@@ -28,18 +31,11 @@ impl Library {
         self.open_source(name, flags, &list)
     }
 
-    /// Opens a native file that is an object of a store, for the time of one callback.
+    /// The access list of such files.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
-    pub fn open_source_object(self, name: &[u8], object: Arc<ObjectFile>) -> Result<Id> {
-        let list = self.source_access()?;
-        self.set_object_driver(&list)?;
-        self.offering(object, || self.open_source(name, sys::H5F_ACC_RDONLY, &list))
-    }
-
-    /// The access list of such files.
-    fn source_access(self) -> Result<Id> {
+    /// A call of libhdf5 that fails.
+    pub fn source_access(self) -> Result<Id> {
         let table = self.table();
         let connector = self.native_connector()?;
         // SAFETY: the class is the library's own.
@@ -62,25 +58,82 @@ impl Library {
         Id::from_call(self, id, "H5Fopen")
     }
 
-    /// Opens a dataset of a native file.
+    /// Opens a dataset of a native file; `None` if nothing lies at its path, or something else than a dataset.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
-    pub fn open_source_dataset(self, file: &Id, name: &[u8], access: Hid) -> Result<Id> {
-        let name = c_string(name, "a dataset name")?;
+    /// The native connector's own, as it reported it, for a dataset that does not open; what kept a store from answering.
+    pub fn open_source_dataset(self, file: &Id, path: &[u8], access: Hid) -> Result<Option<Id>> {
+        let name = c_string(path, "a dataset name")?;
         // SAFETY: identifiers are checked by libhdf5; the name is terminated.
         let open = || unsafe { (self.table().H5Dopen2)(file.get(), name.as_ptr(), access) };
-        let id = self.quietly(open, |id| *id < 0).map_err(Error::reported)?;
-        Id::from_call(self, id, "H5Dopen2")
+        let (opened, failed) = noting(|| {
+            let opened = self.quietly(open, |id| *id < 0).map_err(Error::reported);
+            opened.or_else(|error| match self.is_dataset_there(file, path) {
+                Ok(false) => Ok(NOTHING),
+                _ => Err(error),
+            })
+        });
+        match (opened, failed) {
+            (Ok(NOTHING), None) => Ok(None),
+            (Ok(NOTHING) | Err(_), Some(failed)) => Err(failed),
+            (opened, _) => Id::from_call(self, opened?, "H5Dopen2").map(Some),
+        }
+    }
+
+    /// Whether a path leads to a dataset. Each part of it is looked at, because libhdf5 answers for the last one alone whether it is there.
+    fn is_dataset_there(self, file: &Id, path: &[u8]) -> Result<bool> {
+        let slashes = (0..path.len()).filter(|end| path[*end] == b'/');
+        for end in slashes.chain([path.len()]) {
+            let part = path[..end].rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            let kind = match part {
+                b"" | b"." => Some(sys::H5O_TYPE_GROUP),
+                _ => self.kind_at(file, &c_string(&path[..end], "a dataset name")?)?,
+            };
+            let wanted = if end == path.len() { sys::H5O_TYPE_DATASET } else { sys::H5O_TYPE_GROUP };
+            if kind != Some(wanted) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What lies at a path, if anything does.
+    fn kind_at(self, file: &Id, path: &CStr) -> Result<Option<sys::H5O_type_t>> {
+        let (table, access) = (self.table(), sys::H5P_DEFAULT);
+        // HDF5 2.0 answers for links alone that they are not there, and of a link whether it leads to anything.
+        for exists in [table.H5Lexists, table.H5Oexists_by_name] {
+            // SAFETY: identifiers are checked by libhdf5; the path is terminated.
+            let ask = || unsafe { exists(file.get(), path.as_ptr(), access) };
+            if self.quietly(ask, |answer| *answer < 0).map_err(Error::reported)? == 0 {
+                return Ok(None);
+            }
+        }
+        // SAFETY: all-zero is a valid value of this plain structure.
+        let mut info: sys::H5O_info2_t = unsafe { std::mem::zeroed() };
+        // SAFETY: identifiers are checked by libhdf5; the path is terminated, and the answer's place outlives the call.
+        let get = || unsafe {
+            let basic = sys::H5O_INFO_BASIC;
+            (table.H5Oget_info_by_name3)(file.get(), path.as_ptr(), &mut info, basic, access)
+        };
+        self.quietly(get, |answer| *answer < 0).map_err(Error::reported)?;
+        Ok(Some(info.type_))
     }
 
     /// The dataspace of an open dataset.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
     pub fn native_space(self, dataset: &Id) -> Result<Id> {
         // SAFETY: identifiers are checked by libhdf5.
-        Id::from_call(self, unsafe { (self.table().H5Dget_space)(dataset.get()) }, "H5Dget_space")
+        let get = || unsafe { (self.table().H5Dget_space)(dataset.get()) };
+        let id = self.quietly(get, |id| *id < 0).map_err(Error::reported)?;
+        Id::from_call(self, id, "H5Dget_space")
     }
 
     /// Reads the elements that `selection` selects into `buffer`, packed, as `memory_type`.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
     pub fn read_native(
         self,
         dataset: &Id,
@@ -91,7 +144,7 @@ impl Library {
     ) -> Result<()> {
         let memory = self.row_of(memory_type, selection, buffer.len())?;
         // SAFETY: the buffer holds as many elements as are selected.
-        let result = unsafe {
+        let read = || unsafe {
             (self.table().H5Dread)(
                 dataset.get(),
                 memory_type,
@@ -101,7 +154,7 @@ impl Library {
                 buffer.as_mut_ptr().cast(),
             )
         };
-        check(result, "H5Dread of a native source")
+        self.quietly(read, |result| *result < 0).map_err(Error::reported).map(drop)
     }
 
     /// Fills packed elements of `memory_type`, of so many bytes each, with what a dataset says unwritten ones are. They stay as they are

@@ -6,7 +6,7 @@ use h5lake_container::{Layout, SpaceStatus};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::{FAIL, OK, location, new_object, status, unknown_operation};
-use crate::error::{Error, Major, Minor, Result};
+use crate::error::{Error, Major, Result};
 use crate::handles::open_objects::DatasetHandle;
 use crate::handles::{CallOrder, Handle};
 use crate::hdf5::guard::guard;
@@ -15,12 +15,13 @@ use crate::hdf5::strings;
 use crate::operations::asynchronous::{self, Begun, Transfer};
 use crate::operations::collective::{self, Direction};
 use crate::operations::dataset::{self, FileSelection, NewDataset};
-use crate::operations::transfer_report::{Moved, Report};
+use crate::operations::transfer_report::Report;
 use crate::transfer::buffers::buffer_of;
 use crate::transfer::memory::region::MemoryRegion;
 use crate::vol::passthrough::{self, forward};
 use crate::vol::thunks::Request;
 use crate::vol::thunks::native_read::{self, NativeCall};
+use crate::vol::thunks::transfer_arrays::Arrays;
 
 /// The class.
 pub const CLASS: sys::H5VL_dataset_class_t = sys::H5VL_dataset_class_t {
@@ -72,105 +73,6 @@ unsafe extern "C" fn open(
             dataset::open(handle, &location(parameters)?, strings::bytes(name, "a dataset name")?, access)
         })
     }
-}
-
-/// The arguments of a transfer on several datasets: arrays of as many entries.
-struct Arrays {
-    count: usize,
-    datasets: *mut *mut c_void,
-    memory_types: *mut Hid,
-    memory_spaces: *mut Hid,
-    file_spaces: *mut Hid,
-    buffers: *mut *mut c_void,
-}
-
-impl Arrays {
-    /// What the transfer on one dataset touches.
-    ///
-    /// # Safety
-    /// All arrays have their entries, and each buffer holds what is selected in it; with a request, until that has ended.
-    unsafe fn plan(&self, index: usize, handle: &Handle, direction: Direction) -> Result<Transfer> {
-        // SAFETY: as the caller says.
-        unsafe {
-            let memory_type = *self.memory_types.add(index);
-            let given = (direction == Direction::Write).then_some(memory_type);
-            let spaces = (*self.memory_spaces.add(index), *self.file_spaces.add(index));
-            let (region, what) = plan(handle, memory_type, spaces, given, *self.buffers.add(index))?;
-            Ok(Transfer { memory_type, region, what })
-        }
-    }
-
-    /// What the transfer list will be told. None if nobody can ask it, or the arguments are wrong, which the transfer tells.
-    ///
-    /// # Safety
-    /// As for [`Arrays::plan`].
-    unsafe fn report(&self, list: Hid, direction: Direction) -> Option<Report> {
-        let first = dataset::of(self.handle(0).ok()?).ok()?;
-        let mut report = Report::begin(first, list).ok()??;
-        for index in 0..self.count {
-            let handle = self.handle(index).ok()?;
-            // SAFETY: the array has `count` entries.
-            let memory_type = unsafe { *self.memory_types.add(index) };
-            let selected = || {
-                // SAFETY: as the caller says.
-                let region = unsafe { self.plan(index, handle, direction) }?.region;
-                Ok((region.points(), region.is_contiguous()))
-            };
-            report
-                .add(
-                    &Moved { dataset: dataset::of(handle).ok()?, memory_type, selected: &selected },
-                    direction,
-                )
-                .ok()?;
-        }
-        Some(report)
-    }
-
-    fn handle<'a>(&self, index: usize) -> Result<&'a Handle> {
-        // SAFETY: the array has `count` entries, each one of our objects.
-        unsafe { Handle::from_pointer(*self.datasets.add(index)) }
-    }
-}
-
-/// What one transfer touches, in memory and in the file. `given` is the memory type, if elements of it are there.
-unsafe fn plan(
-    handle: &Handle,
-    memory_type: Hid,
-    (memory_space, file_space): (Hid, Hid),
-    given: Option<Hid>,
-    buffer: *mut c_void,
-) -> Result<(MemoryRegion, FileSelection)> {
-    const ALL: Hid = sys::H5S_ALL as Hid;
-    const BLOCK: Hid = sys::H5S_BLOCK as Hid;
-    const LISTED: Hid = sys::H5S_PLIST as Hid;
-    if file_space == LISTED {
-        return Err(Error::unsupported("a selection given by H5Pset_dataset_io_hyperslab_selection"));
-    }
-    if file_space == BLOCK {
-        return Err(Error::argument("H5S_BLOCK selects in memory only"));
-    }
-    let open = dataset::of(handle)?;
-    let library = open.base.session.library;
-    let size = library.type_size(memory_type)?;
-    let space = (file_space != ALL).then_some(file_space);
-    let (selection, points) = dataset::file_selection(open, space)?;
-    // SAFETY: H5Dread and H5Dwrite demand a buffer that holds all that is selected in memory.
-    let region = unsafe {
-        match memory_space {
-            ALL if file_space == ALL => MemoryRegion::packed(buffer, size, points, given)?,
-            ALL => MemoryRegion::selected(library, buffer, size, file_space, given)?,
-            BLOCK => MemoryRegion::packed(buffer, size, points, given)?,
-            space => MemoryRegion::selected(library, buffer, size, space, given)?,
-        }
-    };
-    if region.points() != points {
-        let text = format!(
-            "{} elements are selected in memory and {points} in the file: they must be as many",
-            region.points()
-        );
-        return Err(Error::new(Minor::BadValue, text).in_class(Major::Argument));
-    }
-    Ok((region, FileSelection { selection, space }))
 }
 
 unsafe extern "C" fn read(
@@ -276,6 +178,7 @@ unsafe fn each(
             Ok((dataset::of(handle)?, unsafe { arrays.plan(index, handle, direction) }?))
         };
         let planned_all = || -> Result<Vec<(&DatasetHandle, Transfer)>> {
+            arrays.check_file()?;
             let planned = (0..count).map(plan).collect::<Result<Vec<_>>>()?;
             if count > 1 {
                 planned.iter().try_for_each(|(dataset, transfer)| transfer.check(dataset, direction))?;
@@ -322,7 +225,7 @@ unsafe fn each(
             }
             _ => {
                 first.complete(CallOrder::Behind);
-                // All are in one file: libhdf5 sees to it. As natively, all are checked before the first is transferred.
+                // As natively, all are checked before the first is transferred.
                 let all = || {
                     if count == 1 {
                         return run(plan(0)?);
@@ -330,7 +233,9 @@ unsafe fn each(
                     planned_all()?.into_iter().try_for_each(run)
                 };
                 let cause = report.as_ref().map_or(0, Report::local_cause);
-                collective::transfer(first, list, direction, cause, all)
+                // SAFETY: as the caller says.
+                let writing = || unsafe { arrays.writing(list) };
+                collective::transfer(first, list, direction, cause, writing, all)
             }
         };
         match (&report, &done) {
@@ -399,7 +304,17 @@ unsafe extern "C" fn get(
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
-        forward!(call H5VLdataset_get(object; arguments, transfer, request));
+        if let Some(native) = passthrough::of(object) {
+            return native.call(|hdf5, object, connector| {
+                let get = || (hdf5.H5VLdataset_get)(object, connector, arguments, transfer, request);
+                match (*arguments).op_type {
+                    sys::H5VL_DATASET_GET_SPACE => {
+                        native_read::with_extent(native, connector, arguments, get)
+                    }
+                    _ => get(),
+                }
+            });
+        }
         let target = match (*arguments).op_type {
             sys::H5VL_DATASET_GET_STORAGE_SIZE | sys::H5VL_DATASET_GET_SPACE_STATUS => object.into(),
             _ => super::beside(object, request),
@@ -454,7 +369,7 @@ unsafe extern "C" fn specific(
             }),
             sys::H5VL_DATASET_FLUSH => {
                 let sources = dataset::of(handle)?.commit_sources();
-                super::flush(handle, request, sources)
+                super::flush_object(handle, (*arguments).args.flush.dset_id, request, sources)
             }
             sys::H5VL_DATASET_REFRESH => {
                 crate::operations::object::refresh(handle)?;

@@ -12,7 +12,8 @@ use crate::hdf5::library::Hid;
 use crate::hdf5::strings;
 use crate::operations::dataset;
 use crate::operations::dataset_chunks as chunks;
-use crate::vol::passthrough::forward;
+use crate::vol::passthrough::{self, forward};
+use crate::vol::thunks::native_read;
 
 /// "No address" (`HADDR_UNDEF`), of what has no storage.
 const NO_ADDRESS: u64 = u64::MAX;
@@ -32,6 +33,16 @@ pub unsafe extern "C" fn optional(
 ) -> c_int {
     // SAFETY: see the module; the operation says which structure the arguments are.
     unsafe {
+        if let Some(native) = passthrough::of(object)
+            && (*arguments).op_type == sys::H5VL_NATIVE_DATASET_GET_VLEN_BUF_SIZE
+        {
+            // It reads all elements.
+            return native.call_back(|hdf5, object, connector| {
+                native_read::checked(&[native], connector, || {
+                    (hdf5.H5VLdataset_optional)(object, connector, arguments, transfer, request)
+                })
+            });
+        }
         forward!(call_back H5VLdataset_optional(object; arguments, transfer, request));
         on_object(object, "h5lake_dataset_optional", Major::Dataset, super::FAIL, |handle| {
             if (*arguments).args.is_null() {

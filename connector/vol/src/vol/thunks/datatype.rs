@@ -104,7 +104,10 @@ unsafe extern "C" fn specific(
     unsafe {
         forward!(call H5VLdatatype_specific(object; arguments, transfer, request));
         status(object, "h5lake_datatype_specific", Major::Datatype, |handle| match (*arguments).op_type {
-            sys::H5VL_DATATYPE_FLUSH => object::flush(handle, Ok(())),
+            sys::H5VL_DATATYPE_FLUSH => {
+                let id = (*arguments).args.flush.type_id;
+                super::flush_object(handle, id, std::ptr::null_mut(), Ok(()))
+            }
             sys::H5VL_DATATYPE_REFRESH => object::refresh(handle),
             other => unknown_operation("datatype specific", other.0),
         })

@@ -87,7 +87,7 @@ unsafe extern "C" fn get(
                 sys::H5VL_GROUP_GET_GCPL => args.get_gcpl.gcpl_id = group::creation_list(handle)?.into_raw(),
                 sys::H5VL_GROUP_GET_INFO => {
                     let wanted = args.get_info;
-                    let info = group::info(handle, &location(&wanted.loc_params)?)?;
+                    let (info, mounted) = group::info(handle, &location(&wanted.loc_params)?)?;
                     let storage_type = if info.link_order.tracked {
                         sys::H5G_STORAGE_TYPE_COMPACT
                     } else {
@@ -99,7 +99,7 @@ unsafe extern "C" fn get(
                             storage_type,
                             nlinks: info.link_count,
                             max_corder: info.max_creation_order,
-                            mounted: false,
+                            mounted,
                         },
                     );
                 }
@@ -122,7 +122,10 @@ unsafe extern "C" fn specific(
             return specific_of_native(native, arguments, transfer, request);
         }
         status(object, "h5lake_group_specific", Major::Group, |handle| match (*arguments).op_type {
-            sys::H5VL_GROUP_FLUSH => object::flush(handle, Ok(())),
+            sys::H5VL_GROUP_FLUSH => {
+                let id = (*arguments).args.flush.grp_id;
+                super::flush_object(handle, id, std::ptr::null_mut(), Ok(()))
+            }
             sys::H5VL_GROUP_REFRESH => object::refresh(handle),
             sys::H5VL_GROUP_MOUNT => {
                 let wanted = (*arguments).args.mount;

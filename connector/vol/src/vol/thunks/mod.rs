@@ -13,7 +13,7 @@ use h5lake_plugin_abi::bindings as sys;
 use crate::error::{Error, Major, Result};
 use crate::handles::{CallOrder, Handle};
 use crate::hdf5::guard::guard;
-use crate::hdf5::library::Library;
+use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings;
 use crate::hdf5::token as tokens;
 use crate::operations::asynchronous;
@@ -35,6 +35,7 @@ pub mod object;
 pub mod object_optional;
 pub mod request;
 pub mod token;
+mod transfer_arrays;
 pub mod wrap;
 
 /// Where a callback that goes on beside the program puts its request; null without an event set. What is done when the
@@ -80,6 +81,23 @@ pub fn calling_back<T>(call: impl FnOnce() -> T) -> T {
 /// As [`beside`], for a callback that flushes or does something else.
 pub fn flushing(object: *mut c_void, flushes: bool, request: Request) -> Target {
     if flushes { beside(object, request) } else { object.into() }
+}
+
+/// Flushes the file of an object, then calls the function that the program wants called after that (`H5Pset_object_flush_cb`) with the
+/// object's identifier. Such a flush does not go on beside the program.
+///
+/// # Safety
+/// `request` is null or writable.
+pub unsafe fn flush_object(handle: &Handle, id: Hid, request: Request, before: Result<()>) -> Result<()> {
+    let session = handle.session()?;
+    let Some(call) = session.library.object_flush_callback(session.access_list.get())? else {
+        // SAFETY: as the caller says.
+        return unsafe { flush(handle, request, before) };
+    };
+    object_operations::flush(handle, before)?;
+    // The function may close the object and its file.
+    drop(session);
+    calling_back(|| call(id))
 }
 
 /// Flushes the file of an object, if all has gone well `before`: beside the program, if an event set waits for it and libhdf5 is not

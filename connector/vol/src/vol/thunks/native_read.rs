@@ -2,15 +2,20 @@
 
 use std::ffi::{c_int, c_void};
 
+use h5lake_container::ObjectFile;
 use h5lake_plugin_abi::bindings as sys;
 
-use crate::error::{Major, Minor, Result};
+use crate::error::{Major, Result};
 use crate::handles::native_handle::NativeHandle;
 use crate::hdf5::guard::guard;
+use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
 use crate::hdf5::native::chunked_dataset::BorrowedDataset;
+use crate::hdf5::native::object_driver::take_unread;
+use crate::operations::transfer_report;
 use crate::transfer::memory::region::MemoryRegion;
 use crate::transfer::native_chunks::NativeReads;
+use crate::transfer::object_chunks::{ObjectChunks, passed_over};
 use crate::vol::thunks::FAIL;
 
 /// What `H5Dread` is given beside the selection in the file and the buffer.
@@ -43,7 +48,11 @@ pub(super) unsafe fn read(
             let dataset = BorrowedDataset::new(library, connector, native.object());
             attempt(reads, dataset, call, file_space, buffer)
         };
-        Ok(done.unwrap_or(false))
+        let done = done.unwrap_or(false);
+        if done {
+            transfer_report::tell_of_filtered_read(library, call.transfer);
+        }
+        Ok(done)
     })
 }
 
@@ -72,7 +81,28 @@ unsafe fn attempt(
             space => MemoryRegion::selected(library, buffer, size, space, None)?,
         }
     };
-    read.read(&mut region)
+    let done = read.read(&mut region);
+    // It has its elements itself. What could not be read of them is asked for again by the native connector.
+    drop(take_unread());
+    done
+}
+
+/// Whether a dataset may lie in a store: in the file that it was opened by way of, or in one that is mounted there.
+fn may_be_in_store(native: &NativeHandle) -> bool {
+    native.object_file().is_some() || native.library().has_object_driver()
+}
+
+/// What is known of the chunks of a dataset in a store, and the object that they are fetched from. That is not known where the file is
+/// mounted in another one.
+fn in_store<'a>(
+    native: &'a NativeHandle,
+    dataset: BorrowedDataset<'_>,
+) -> Result<Option<(Option<&'a ObjectFile>, &'a ObjectChunks)>> {
+    if let Some((object, chunks)) = native.object_file() {
+        return Ok(Some((Some(object), chunks)));
+    }
+    let chunks = native.chunks();
+    Ok(chunks.is_in_store(dataset)?.then_some((None, chunks)))
 }
 
 /// Makes a read of a dataset. If its file is an object of a store, the chunks that it touches are fetched meanwhile, side by side.
@@ -85,17 +115,39 @@ pub(super) unsafe fn with_chunks(
     file_space: Hid,
     read: impl FnOnce() -> c_int,
 ) -> c_int {
-    let (Some((object, chunks)), library) = (native.object_file(), native.library()) else { return read() };
+    if !may_be_in_store(native) {
+        return read();
+    }
+    let library = native.library();
     guard(Some(library), "h5lake_dataset_read", Major::Dataset, FAIL, || {
         // SAFETY: as the caller says.
         let dataset = unsafe { BorrowedDataset::new(library, connector, native.object()) };
-        match chunks.places(dataset, object, file_space) {
-            Ok(places) => Ok(object.reading_ahead(&places, read)),
-            Err(error) if error.minor() == Minor::NotFollowed => Err(error),
-            // The library says in its own words what is wrong.
-            Err(_) => Ok(read()),
-        }
+        let Some((object, chunks)) = in_store(native, dataset)? else { return Ok(read()) };
+        chunks.check(dataset)?;
+        let answer = match object {
+            Some(object) => {
+                // Where chunks cannot be listed, none is fetched ahead. The library says in its own words what is wrong.
+                let places = chunks.places(dataset, object, file_space).unwrap_or_default();
+                drop(take_unread());
+                object.reading_ahead(&places, read)
+            }
+            None => {
+                drop(take_unread());
+                read()
+            }
+        };
+        told(answer, &[chunks])
     })
+}
+
+/// What a read of datasets in stores answered.
+///
+/// # Errors
+/// If libhdf5 passed over what the store could not read.
+fn told(answer: c_int, chunks: &[&ObjectChunks]) -> Result<c_int> {
+    let Some(error) = passed_over(answer) else { return Ok(answer) };
+    chunks.iter().for_each(|chunks| chunks.spoil(&error));
+    Err(error)
 }
 
 /// Makes a read of several datasets, if none of them has its elements in files that its own file, in a store, names.
@@ -107,17 +159,48 @@ pub(super) unsafe fn checked(
     connector: Hid,
     read: impl FnOnce() -> c_int,
 ) -> c_int {
-    let Some(library) = natives.iter().find(|native| native.object_file().is_some()).map(|n| n.library())
-    else {
+    let Some(library) = natives.iter().find(|native| may_be_in_store(native)).map(|n| n.library()) else {
         return read();
     };
     guard(Some(library), "h5lake_dataset_read", Major::Dataset, FAIL, || {
+        let mut in_stores = Vec::new();
         for native in natives {
-            let Some((_, chunks)) = native.object_file() else { continue };
             // SAFETY: as the caller says.
             let dataset = unsafe { BorrowedDataset::new(library, connector, native.object()) };
+            let Some((_, chunks)) = in_store(native, dataset)? else { continue };
             chunks.check(dataset)?;
+            in_stores.push(chunks);
         }
-        Ok(read())
+        drop(take_unread());
+        told(read(), &in_stores)
+    })
+}
+
+/// Makes `H5Dget_space` of a dataset. In a store a virtual one is as large as its sources say, if all of them could be read.
+///
+/// # Safety
+/// The dataset is open, `arguments` are those of the call, and the library reports no errors meanwhile.
+pub(super) unsafe fn with_extent(
+    native: &NativeHandle,
+    connector: Hid,
+    arguments: *mut sys::H5VL_dataset_get_args_t,
+    get: impl FnOnce() -> c_int,
+) -> c_int {
+    if !may_be_in_store(native) {
+        return get();
+    }
+    let library = native.library();
+    guard(Some(library), "h5lake_dataset_get", Major::Dataset, FAIL, || {
+        // SAFETY: as the caller says.
+        let dataset = unsafe { BorrowedDataset::new(library, connector, native.object()) };
+        let Some((_, chunks)) = in_store(native, dataset)? else { return Ok(get()) };
+        drop(take_unread());
+        let answer = get();
+        chunks.extent_told(answer).inspect_err(|_| {
+            // SAFETY: as the caller says, and the call has filled this member.
+            let space = unsafe { &mut (*arguments).args.get_space.space_id };
+            let wrong = std::mem::replace(space, sys::H5I_INVALID_HID as Hid);
+            drop(Id::from_call(library, wrong, "H5Dget_space"));
+        })
     })
 }

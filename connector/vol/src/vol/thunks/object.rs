@@ -281,7 +281,7 @@ unsafe extern "C" fn specific(
                 sys::H5VL_OBJECT_LOOKUP => {
                     strings::answer(args.lookup.token_ptr, token_of(object::lookup(handle, &place)?));
                 }
-                sys::H5VL_OBJECT_FLUSH => super::flush(handle, request, Ok(()))?,
+                sys::H5VL_OBJECT_FLUSH => super::flush_object(handle, args.flush.obj_id, request, Ok(()))?,
                 sys::H5VL_OBJECT_REFRESH => object::refresh(handle)?,
                 sys::H5VL_OBJECT_VISIT => return visit_objects(handle, &place, &args.visit),
                 other => return unknown_operation("object specific", other.0),

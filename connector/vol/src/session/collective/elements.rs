@@ -1,0 +1,230 @@
+//! Elements of a file that processes have open together: what all write in one call, and what each reads and writes by itself.
+
+use std::panic::resume_unwind;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use h5lake_container::{Container, Dataset, Selection};
+
+use super::{CAUSES, CHANGED, CollectiveFile, DUE, READ, SEVERAL, WAITS, bit, flag, outcome};
+use crate::error::{Error, Result};
+use crate::session::trace::Trace;
+use crate::session::uncommitted::{BOX_BYTES, BYTES, Bounds, Written};
+
+/// What this process writes in a call of all.
+#[derive(Debug, Default)]
+pub struct Writing {
+    bounds: Vec<Bounds>,
+    keeps_some: bool,
+}
+
+impl Writing {
+    /// Adds elements of a dataset. `keeps_some` says whether they keep something of what they were, as members of a compound that
+    /// are not given.
+    pub fn add(&mut self, dataset: &Dataset, selection: &Selection, keeps_some: bool) {
+        let bounds = bounds_of(dataset, selection);
+        self.keeps_some |= keeps_some && !bounds.is_empty();
+        self.bounds.push(bounds);
+    }
+}
+
+impl CollectiveFile {
+    /// What all write in one call, also a process whose part is empty or fails: then it fails in all. Now and then, as the
+    /// [pace](crate::session::pace) says, what was written is committed, so that it is visible without a flush. `cause` is told to all,
+    /// and the answer has what anybody told.
+    ///
+    /// Before a process writes what another may have left, all commit what they have: what is committed later would replace it. The
+    /// same goes for elements that keep something of what they were.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn write(
+        &self,
+        container: &Container,
+        cause: u32,
+        writing: &Writing,
+        body: impl FnOnce() -> Result<()>,
+    ) -> Result<u32> {
+        let waits = writing.keeps_some || self.uncommitted.lock().others_meet(&writing.bounds);
+        let body = || {
+            self.commit_own_of(container, &writing.bounds)?;
+            body()
+        };
+        let (now, later) = if waits { (None, Some(body)) } else { (Some(body), None) };
+        let flags = || {
+            let is_due = self.is_first() && self.elements.lock().is_due();
+            self.flags(container)
+                | flag(is_due, DUE)
+                | flag(self.has_read.swap(false, Ordering::Relaxed), READ)
+                | flag(waits, WAITS)
+                | cause << CAUSES
+        };
+        let told = self.write_now(container, now, writing, flags)?;
+        let wanted = self.elements.lock().is_turn(told & READ != 0) || told & DUE != 0 || self.is_eager();
+        let mut is_changed = told & CHANGED != 0;
+        if told & WAITS != 0 {
+            if is_changed {
+                self.commit(container)?;
+            }
+            is_changed = self.write_later(container, later, writing)? & CHANGED != 0;
+        }
+        if wanted && is_changed && !self.is_atomic() {
+            let started = Instant::now();
+            self.commit(container)?;
+            self.elements.lock().took(started);
+        }
+        Ok(told >> CAUSES)
+    }
+
+    /// The part of those who have waited.
+    fn write_later(
+        &self,
+        container: &Container,
+        body: Option<impl FnOnce() -> Result<()>>,
+        writing: &Writing,
+    ) -> Result<u32> {
+        let body = body.map(|body| {
+            move || {
+                container.look_at_others()?;
+                body()
+            }
+        });
+        self.write_now(container, body, writing, || self.flags(container))
+    }
+
+    /// Does this process's part of a write, if it has one now, and tells all.
+    fn write_now(
+        &self,
+        container: &Container,
+        body: Option<impl FnOnce() -> Result<()>>,
+        writing: &Writing,
+        flags: impl FnOnce() -> u32,
+    ) -> Result<u32> {
+        let mut written = Written::default();
+        let (done, panic) = match body {
+            Some(body) => {
+                // In atomic mode nothing is left.
+                let left = writing.bounds.iter().filter(|_| !self.is_atomic());
+                left.for_each(|bounds| written.add(*bounds));
+                outcome(self.during(body))
+            }
+            None => (Ok(()), None),
+        };
+        let told = self.tell_written(container, done, flags(), &written);
+        if told.is_err() {
+            self.uncommitted.lock().lose_track();
+        }
+        panic.map_or(told, |panic| resume_unwind(panic))
+    }
+
+    /// Tells all what came of a write here, and what it wrote: in one message, as long as nobody failed.
+    fn tell_written(
+        &self,
+        container: &Container,
+        done: Result<()>,
+        flags: u32,
+        written: &Written,
+    ) -> Result<u32> {
+        let flags = flags | flag(written.is_several(), SEVERAL);
+        let encoded = written.encoded();
+        let mut mine = [0; 8 + BOX_BYTES];
+        mine[0] = u8::from(done.is_err());
+        mine[4..8].copy_from_slice(&flags.to_le_bytes());
+        mine[8..].copy_from_slice(&encoded[..BOX_BYTES]);
+        let all = self.processes.gather(&mine)?;
+        let (of_each, _) = all.as_chunks::<{ 8 + BOX_BYTES }>();
+        let flags_of = |each: &[u8; 8 + BOX_BYTES]| u32::from_le_bytes([each[4], each[5], each[6], each[7]]);
+        let told = of_each.iter().fold(0, |told, each| told | flags_of(each));
+        if of_each.iter().any(|each| each[0] != 0) {
+            // All know that, and hear why.
+            return self.processes.agree(done).map(|()| told);
+        }
+        if told & SEVERAL != 0 {
+            let all = self.processes.gather(&encoded)?;
+            self.note_written(all.as_chunks::<BYTES>().0.iter().map(|each| &each[..]));
+        } else {
+            self.note_written(of_each.iter().map(|each| &each[8..]));
+        }
+        self.heard(container, told)?;
+        Ok(told)
+    }
+
+    /// Notes what each process has told of its writes.
+    fn note_written<'a>(&self, of_each: impl Iterator<Item = &'a [u8]>) {
+        let mut uncommitted = self.uncommitted.lock();
+        let others = of_each.enumerate().filter(|(process, _)| *process != self.processes.rank());
+        others.for_each(|(process, told)| uncommitted.other_wrote(process, Written::decoded(told)));
+    }
+
+    /// Commits what this process wrote by itself to datasets that all write now: it is older than what the others write.
+    fn commit_own_of(&self, container: &Container, bounds: &[Bounds]) -> Result<()> {
+        let has_any = self.uncommitted.lock().has_own_of(bounds);
+        if has_any && container.try_commit_elements()? {
+            self.committed_own();
+        }
+        Ok(())
+    }
+
+    /// This process has committed what it wrote.
+    fn committed_own(&self) {
+        self.left.lock().clear();
+        self.uncommitted.lock().forget_own();
+    }
+
+    /// Before this process reads elements by itself: moves to what the others have committed.
+    ///
+    /// # Errors
+    /// Those of the container.
+    pub fn before_read(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
+        if self.is_atomic() {
+            return container.refresh().map(drop).map_err(Error::from);
+        }
+        if !self.has_others() || !container.writable() || self.is_collective() {
+            return Ok(());
+        }
+        if self.written.load(Ordering::Relaxed) & bit(dataset.object().id()) != 0 {
+            self.has_read.store(true, Ordering::Relaxed);
+            self.own.lock().was_read();
+        }
+        if let Some(trace) = trace_of(dataset, selection) {
+            self.looked.lock().add_read(trace);
+        }
+        Ok(container.look_at_others()?)
+    }
+
+    /// After this process wrote elements: lets the others see them, in atomic mode always, else now and then.
+    ///
+    /// # Errors
+    /// Those of the container.
+    pub fn after_write(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
+        if self.is_atomic() {
+            return Ok(container.commit_elements()?);
+        }
+        if !self.has_others() {
+            return Ok(());
+        }
+        self.written.fetch_or(bit(dataset.object().id()), Ordering::Relaxed);
+        let commits = !self.is_collective() && (self.own.lock().is_now() || self.is_eager());
+        let started = Instant::now();
+        if commits && container.try_commit_elements()? {
+            self.own.lock().took(started);
+            self.committed_own();
+            return Ok(());
+        }
+        if let Some(trace) = trace_of(dataset, selection) {
+            self.left.lock().add_written(trace);
+        }
+        if !self.is_collective() {
+            self.uncommitted.lock().wrote(bounds_of(dataset, selection));
+        }
+        Ok(())
+    }
+}
+
+fn trace_of(dataset: &Dataset, selection: &Selection) -> Option<Trace> {
+    dataset.with_space(|space| Trace::of(dataset.object().id(), selection, space.dims()))
+}
+
+fn bounds_of(dataset: &Dataset, selection: &Selection) -> Bounds {
+    dataset.with_space(|space| Bounds::of(dataset.object().id(), selection, space.dims()))
+}

@@ -1,0 +1,309 @@
+//! Which elements each process of an MPI program has written and not committed.
+//!
+//! Of elements that several have, those stay that are committed last. So what a process writes in a call of all must not meet what
+//! another has left from an earlier one: all commit that first. Each tells what it wrote in the message that such a call sends
+//! anyway. What is known of that is never too little; it may be too much.
+
+use h5lake_container::{ObjectId, Selection};
+
+/// So many dimensions have bounds. Of further ones all counts.
+const DIMENSIONS: usize = 4;
+/// So many boxes of one process are kept apart.
+const MOST: usize = 8;
+/// Stands for any dataset.
+const ANY: u64 = u64::MAX;
+const WORDS: usize = 1 + 2 * DIMENSIONS;
+/// Bytes of one box in a message,
+pub const BOX_BYTES: usize = 8 * WORDS;
+/// and of all boxes of a process.
+pub const BYTES: usize = MOST * BOX_BYTES;
+
+/// A box that holds elements of a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    dataset: u64,
+    start: [u64; DIMENSIONS],
+    /// Behind the last one; zeros where there is no element.
+    end: [u64; DIMENSIONS],
+}
+
+impl Bounds {
+    /// Those of a selection in a dataset of these dimensions.
+    pub fn of(dataset: ObjectId, selection: &Selection, dims: &[u64]) -> Self {
+        let mut bounds = Self { dataset: dataset.0, ..Self::anything() };
+        match selection {
+            Selection::All => bounds,
+            Selection::None => bounds.without_elements(),
+            Selection::Hyperslab { start, stride, count, block } => {
+                if count.iter().chain(block).any(|n| *n == 0) {
+                    return bounds.without_elements();
+                }
+                let rank = start.len().min(DIMENSIONS);
+                let end = |d: usize| {
+                    let blocks = (count[d] - 1).saturating_mul(stride[d]);
+                    start[d].saturating_add(blocks).saturating_add(block[d])
+                };
+                bounds.start[..rank].copy_from_slice(&start[..rank]);
+                (0..rank).for_each(|d| bounds.end[d] = end(d));
+                bounds
+            }
+            Selection::Runs(runs) => {
+                let runs = || runs.iter().filter(|run| run.count > 0);
+                let first = runs().map(|run| run.offset).min();
+                let last = runs().map(|run| run.offset.saturating_add(run.count - 1)).max();
+                match first.zip(last) {
+                    Some((first, last)) => bounds.between(first, last, dims),
+                    None => bounds.without_elements(),
+                }
+            }
+        }
+    }
+
+    fn anything() -> Self {
+        Self { dataset: ANY, start: [0; DIMENSIONS], end: [u64::MAX; DIMENSIONS] }
+    }
+
+    fn without_elements(self) -> Self {
+        Self { start: [0; DIMENSIONS], end: [0; DIMENSIONS], ..self }
+    }
+
+    /// Those of the elements from one position in C order to another.
+    fn between(mut self, mut first: u64, mut last: u64, dims: &[u64]) -> Self {
+        for d in 0..dims.len().min(DIMENSIONS) {
+            let below = dims[d + 1..].iter().fold(1_u64, |all, dim| all.saturating_mul(*dim)).max(1);
+            (self.start[d], self.end[d]) = (first / below, (last / below).saturating_add(1));
+            if first / below != last / below {
+                break;
+            }
+            (first, last) = (first % below, last % below);
+        }
+        self
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.end[0] == 0
+    }
+
+    fn is_of_one_dataset(&self, other: &Self) -> bool {
+        self.dataset == other.dataset || self.dataset == ANY || other.dataset == ANY
+    }
+
+    fn touches(&self, other: &Self, d: usize) -> bool {
+        self.start[d] <= other.end[d] && other.start[d] <= self.end[d]
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        let overlap = |d: usize| self.start[d] < other.end[d] && other.start[d] < self.end[d];
+        self.is_of_one_dataset(other) && (0..DIMENSIONS).all(overlap)
+    }
+
+    /// Whether both are one box, without anything that neither of them has.
+    fn continues(&self, other: &Self) -> bool {
+        let differs = |d: &usize| (self.start[*d], self.end[*d]) != (other.start[*d], other.end[*d]);
+        let mut differing = (0..DIMENSIONS).filter(differs);
+        let is_long = differing.next().is_none_or(|d| self.touches(other, d));
+        self.dataset == other.dataset && is_long && differing.next().is_none()
+    }
+
+    fn join(&mut self, other: &Self) {
+        if self.dataset != other.dataset {
+            *self = Self::anything();
+        }
+        for d in 0..DIMENSIONS {
+            self.start[d] = self.start[d].min(other.start[d]);
+            self.end[d] = self.end[d].max(other.end[d]);
+        }
+    }
+}
+
+/// What a process has written: a few boxes. What is too much for them widens one.
+#[derive(Debug, Default)]
+pub struct Written(Vec<Bounds>);
+
+impl Written {
+    /// Adds elements.
+    pub fn add(&mut self, bounds: Bounds) {
+        if bounds.is_empty() {
+            return;
+        }
+        let is_full = self.0.len() == MOST;
+        let longer = self.0.iter().position(|known| known.continues(&bounds));
+        let place = longer.or_else(|| {
+            let like = self.0.iter().position(|known| known.dataset == bounds.dataset);
+            if is_full { like.or(Some(0)) } else { None }
+        });
+        match place {
+            Some(place) => self.0[place].join(&bounds),
+            None => self.0.push(bounds),
+        }
+    }
+
+    /// Whether one box does not tell all of it.
+    pub fn is_several(&self) -> bool {
+        self.0.len() > 1
+    }
+
+    /// As a message, of which the first box stands in front.
+    pub fn encoded(&self) -> [u8; BYTES] {
+        let words = |bounds: &Bounds| {
+            std::iter::once(bounds.dataset).chain(bounds.start).chain(bounds.end).collect::<Vec<_>>()
+        };
+        let mut bytes = [0; BYTES];
+        let (places, _) = bytes.as_chunks_mut::<8>();
+        for (place, word) in places.iter_mut().zip(self.0.iter().flat_map(words)) {
+            *place = word.to_le_bytes();
+        }
+        bytes
+    }
+
+    /// From a message, or from the first box of one.
+    pub fn decoded(bytes: &[u8]) -> Self {
+        let (words, _) = bytes.as_chunks::<8>();
+        let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        let (boxes, _) = words.as_chunks::<WORDS>();
+        let bounds = |[dataset, both @ ..]: &[u64; WORDS]| {
+            let mut bounds = Bounds { dataset: *dataset, ..Bounds::anything() };
+            bounds.start.copy_from_slice(&both[..DIMENSIONS]);
+            bounds.end.copy_from_slice(&both[DIMENSIONS..]);
+            bounds
+        };
+        Self(boxes.iter().map(bounds).filter(|bounds| !bounds.is_empty()).collect())
+    }
+
+    fn meets(&self, bounds: &Bounds) -> bool {
+        self.0.iter().any(|known| known.meets(bounds))
+    }
+}
+
+/// What processes have written and not committed, as far as one of them knows.
+#[derive(Debug, Default)]
+pub struct Uncommitted {
+    /// What this one wrote by itself. The others do not know of it.
+    own: Written,
+    /// What the others wrote in calls of all, by their numbers.
+    others: Vec<Written>,
+}
+
+impl Uncommitted {
+    /// This process has written by itself.
+    pub fn wrote(&mut self, bounds: Bounds) {
+        self.own.add(bounds);
+    }
+
+    /// Whether this process wrote by itself to any of the datasets.
+    pub fn has_own_of(&self, written: &[Bounds]) -> bool {
+        self.own.0.iter().any(|own| written.iter().any(|bounds| own.is_of_one_dataset(bounds)))
+    }
+
+    /// This process has committed what it wrote by itself.
+    pub fn forget_own(&mut self) {
+        self.own = Written::default();
+    }
+
+    /// Another process has written in a call of all.
+    pub fn other_wrote(&mut self, process: usize, written: Written) {
+        if self.others.len() <= process {
+            self.others.resize_with(process + 1, Written::default);
+        }
+        written.0.into_iter().for_each(|bounds| self.others[process].add(bounds));
+    }
+
+    /// Nobody knows what the others wrote.
+    pub fn lose_track(&mut self) {
+        self.others = vec![Written(vec![Bounds::anything()])];
+    }
+
+    /// Whether another process may have any of these elements.
+    pub fn others_meet(&self, written: &[Bounds]) -> bool {
+        self.others.iter().any(|other| written.iter().any(|bounds| other.meets(bounds)))
+    }
+
+    /// All have committed what they had.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use h5lake_container::Run;
+
+    use super::*;
+
+    fn slab(dataset: u64, start: &[u64], size: &[u64]) -> Bounds {
+        let slab = Selection::Hyperslab {
+            start: start.to_vec(),
+            stride: vec![1; start.len()],
+            count: vec![1; start.len()],
+            block: size.to_vec(),
+        };
+        Bounds::of(ObjectId(dataset), &slab, &[])
+    }
+
+    fn written(list: &[Bounds]) -> Written {
+        let mut written = Written::default();
+        list.iter().for_each(|bounds| written.add(*bounds));
+        written
+    }
+
+    #[test]
+    fn boxes_meet_where_all_dimensions_do() {
+        let one = slab(7, &[0, 10], &[100, 5]);
+        assert!(one.meets(&slab(7, &[99, 14], &[1, 1])));
+        assert!(!one.meets(&slab(7, &[0, 15], &[100, 5])), "columns beside it, in the same rows");
+        assert!(!one.meets(&slab(8, &[0, 10], &[100, 5])), "another dataset");
+        let none = Bounds::of(ObjectId(7), &Selection::None, &[100, 100]);
+        assert!(none.is_empty() && !one.meets(&none) && !none.meets(&one));
+        let all = Bounds::of(ObjectId(7), &Selection::All, &[100, 100]);
+        assert!(one.meets(&all) && all.meets(&all));
+        // A fifth dimension counts as whole.
+        assert!(slab(7, &[1; 5], &[1; 5]).meets(&slab(7, &[1, 1, 1, 1, 9], &[1; 5])));
+    }
+
+    #[test]
+    fn runs_have_the_bounds_of_their_rows() {
+        let runs = |list: &[(u64, u64)]| {
+            let runs = list.iter().map(|(offset, count)| Run { offset: *offset, count: *count }).collect();
+            Bounds::of(ObjectId(7), &Selection::Runs(runs), &[10, 10])
+        };
+        assert_eq!(runs(&[(35, 2), (31, 1)]).start[..2], [3, 1]);
+        assert_eq!(runs(&[(35, 2), (31, 1)]).end[..2], [4, 7]);
+        let rows = runs(&[(35, 2), (51, 1)]);
+        assert!(rows.meets(&slab(7, &[4, 0], &[1, 1])) && !rows.meets(&slab(7, &[6, 0], &[1, 10])));
+        assert!(runs(&[]).is_empty() && runs(&[(3, 0)]).is_empty());
+        let scalar = Selection::Runs(vec![Run { offset: 0, count: 1 }]);
+        assert!(Bounds::of(ObjectId(7), &scalar, &[]).meets(&rows));
+    }
+
+    #[test]
+    fn what_is_too_much_is_never_missed() {
+        let rows: Vec<Bounds> = (0..20).map(|n| slab(7, &[n, 5], &[1, 5])).collect();
+        let together = written(&rows);
+        assert_eq!(together.0, [slab(7, &[0, 5], &[20, 5])], "rows that follow one another are one box");
+        let many: Vec<Bounds> = (0..30).map(|n| slab(n % 15, &[n * 3], &[1])).collect();
+        let known = Written::decoded(&written(&many).encoded());
+        assert!(known.0.len() == MOST && many.iter().all(|bounds| known.meets(bounds)));
+        let one = written(&[slab(3, &[4], &[5])]);
+        assert!(!one.is_several());
+        assert_eq!(Written::decoded(&one.encoded()[..BOX_BYTES]).0, one.0);
+        assert!(Written::decoded(&Written::default().encoded()).0.is_empty());
+    }
+
+    #[test]
+    fn what_others_left_is_told_apart_from_what_is_this_processs_own() {
+        let (here, there) = (slab(7, &[0], &[5]), slab(7, &[5], &[5]));
+        let mut known = Uncommitted::default();
+        known.other_wrote(2, written(&[there]));
+        assert!(known.others_meet(&[here, there]) && !known.others_meet(&[here]));
+        known.wrote(here);
+        assert!(!known.others_meet(&[here]) && known.has_own_of(&[there]));
+        assert!(!known.has_own_of(&[slab(8, &[0], &[5])]));
+        known.forget_own();
+        assert!(!known.has_own_of(&[there]) && known.others_meet(&[there]));
+        known.clear();
+        assert!(!known.others_meet(&[there]));
+        known.lose_track();
+        assert!(known.others_meet(&[here]));
+    }
+}
