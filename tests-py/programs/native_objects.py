@@ -71,12 +71,30 @@ elif what == "links":
         layout[:] = h5py.VirtualSource(".", "own", (10,))
         f.create_virtual_dataset("inner", layout)
         f.create_dataset("raw", (3,), "i4", external=[("raw.bin", 0, 12)])
+        f.create_dataset("two", (3,), "i4", external=[("raw.bin", 0, 8), ("raw.bin", 0x7a7a7a7a7a7a, 4)])
         for name, source, shape, kind in (("inner of inner", "inner", 10, "i8"), ("inner of none", "none", 10, "i8"),
                                           ("inner of raw", "raw", 3, "i4"), ("inner of out", "out", 10, "i8"),
                                           ("inner of virtual", "virtual", 10, "i8"), ("inner of inner of raw", "inner of raw", 3, "i4")):
             layout = h5py.VirtualLayout((shape,), kind)
             layout[:] = h5py.VirtualSource(".", source, (shape,))
             f.create_virtual_dataset(name, layout, fillvalue=-1)
+elif what == "far":  # The header of a source lies behind 3 MiB.
+    with h5py.File(path, "w", meta_block_size=1) as f:
+        for name, most, part in (("fixed", 10, slice(None)), ("grows", None, slice(0, h5py.h5s.UNLIMITED))):
+            layout = h5py.VirtualLayout((10,), "i8", maxshape=(most,))
+            layout[part] = h5py.VirtualSource(".", "far", (10,), maxshape=(most,))[part]
+            f.create_virtual_dataset(name, layout, fillvalue=-1)
+        f["long"] = np.zeros(3 << 17)
+        f.create_dataset("far", data=np.arange(12), chunks=(5,), maxshape=(None,))
+elif what == "writing":  # A copy that was made while a writer had the file open: its end is not there yet.
+    with h5py.File(path + ".open", "w", libver="latest") as f:
+        f.create_dataset("x", data=np.arange(1000), chunks=(100,), maxshape=(None,))
+        f.swmr_mode = True
+        f["x"].resize((1100,))
+        f["x"][1000:] = 7
+        f.flush()
+        with open(path + ".open", "rb") as whole, open(path, "wb") as copy:
+            copy.write(whole.read()[:-8])
 elif what == "netcdf":
     import netCDF4
     with netCDF4.Dataset(path, "w") as f:
@@ -168,13 +186,17 @@ def fails(function, *words, kind=Exception):
 
 
 @contextlib.contextmanager
-def patience(timeout):
-    """The setting timeout= for files that are opened meanwhile."""
-    os.environ["H5LAKE_TIMEOUT"] = timeout
+def setting(name, value):
+    """A setting for files that are opened meanwhile."""
+    os.environ[name] = value
     try:
         yield
     finally:
-        del os.environ["H5LAKE_TIMEOUT"]
+        del os.environ[name]
+
+
+def patience(timeout):
+    return setting("H5LAKE_TIMEOUT", timeout)
 
 
 def check_a_directory(folder):
@@ -295,6 +317,87 @@ def check_names_in_such_files_are_not_followed(folder):
         fails(lambda: f["inner of out"][:], "mixed.h5", "not followed")
         assert f["inner of inner"][3] == 3 and f["inner of none"][3] == -1
         assert "out" in f.keys() and f.get("out", getlink=True).filename == "mixed.h5"
+
+
+def check_no_layout_hides_that_elements_are_in_another_file(folder):
+    lake = make("links")
+    whole = (lake / "links.h5").read_bytes()
+    # A layout message: version 3, contiguous, no address, 12 bytes. It becomes a compact one of 4 bytes.
+    contiguous = b"\3\1" + b"\xff" * 8 + (12).to_bytes(8, "little")
+    compact = b"\3\0" + (4).to_bytes(2, "little") + bytes(14)
+    # Where a second file's elements begin: no offset that a file can have.
+    offset = b"\x7a" * 6 + bytes(2)
+    assert whole.count(contiguous) == 2 and whole.count(offset) == 1
+    (lake / "compact.h5").write_bytes(whole.replace(contiguous, compact))
+    (lake / "offset.h5").write_bytes(whole.replace(offset, b"\xff" * 8))
+    os.chdir(lake)
+    Path("raw.bin").write_bytes(b"secretsecret")
+    for name in ("compact", "offset"):
+        with h5py.File(f"file://{lake}/{name}.h5") as f:
+            for path in ("raw", "two", "inner of raw"):
+                fails(lambda path=path, f=f: f[path][:2], "raw.bin", "another file")
+
+
+def check_containers_lead_to_such_files_and_no_further(folder):
+    lake = make("mixed", "links")
+    os.chdir(lake)
+    Path("raw.bin").write_bytes(bytes(12))
+    name = f"file://{lake}/links.h5"
+    with h5py.File("c.h5", "w") as f:
+        for path, shape, kind in (("raw", 3, "i4"), ("inner of raw", 3, "i4"), ("virtual", 10, "i8"), ("inner", 10, "i8"), ("none", 10, "i8")):
+            f[f"to {path}"] = h5py.ExternalLink(name, path)
+            layout = h5py.VirtualLayout((shape,), kind)
+            layout[:] = h5py.VirtualSource(name, path, (shape,))
+            f.create_virtual_dataset(f"of {path}", layout, fillvalue=-2)
+    for mode in ("r", "r+"):
+        with h5py.File("c.h5", mode) as f:
+            for way in ("to", "of"):
+                fails(lambda way=way, f=f: f[f"{way} raw"][:], "raw.bin", "another file")
+                fails(lambda way=way, f=f: f[f"{way} inner of raw"][:], "raw.bin", "another file")
+                fails(lambda way=way, f=f: f[f"{way} virtual"][:], "mixed.h5", "another file")
+                assert f[f"{way} inner"][3] == 3
+            assert f["of none"][3] == -2
+    with h5py.File("native-top.h5", "w", driver="stdio") as top, h5py.File(name) as f:
+        top.create_group("mounted")
+        h5py.h5f.mount(top.id, b"mounted", f.id)
+        fails(lambda: top["mounted/raw"][:], "raw.bin", "another file")
+        assert top["mounted/inner"][3] == 3
+        h5py.h5f.unmount(top.id, b"mounted")
+
+
+def check_a_source_that_the_store_cannot_read_is_no_missing_one(folder):
+    lake = make("far")
+    with Server(lake) as server, patience("2s"), setting("H5LAKE_LINKS", "any"):
+        name = f"{server.url}/far.h5"
+        with h5py.File("c.h5", "w") as f:
+            for source in ("far", "fixed"):
+                layout = h5py.VirtualLayout((10,), "i8")
+                layout[:] = h5py.VirtualSource(name, source, (10,))
+                f.create_virtual_dataset(source, layout, fillvalue=-2)
+                f[f"to {source}"] = h5py.ExternalLink(name, source)
+        with h5py.File(name) as f, h5py.File("c.h5") as c:
+            reads = [f["fixed"], c["far"], c["fixed"], c["to fixed"]]
+            server.tell(fail=[503, MIB])
+            for read in reads:
+                fails(lambda read=read: read[:], "503")
+            fails(lambda: f["grows"].shape, "503")
+            fails(lambda: c["to far"], kind=(KeyError, OSError))
+            server.tell(fail=None)
+            for read in reads:
+                same(read[:], np.arange(10))
+            same(f["grows"][:], np.arange(12))
+            same(c["to far"][:], np.arange(12))
+
+
+def check_a_file_that_a_writer_had_open(folder):
+    lake = make("writing")
+    for name in (f"file://{lake}/writing.h5", lake / "writing.h5"):
+        with h5py.File(name, swmr=True) as f:
+            assert f["x"].shape == (1100,) and f.swmr_mode
+            same(f["x"][:1050], np.r_[np.arange(1000), np.full(50, 7)])
+            f["x"].refresh()
+            assert f["x"][1050] == 7
+        fails(lambda name=name: h5py.File(name), "truncated file", kind=OSError)
 
 
 def check_containers_lead_to_such_files(folder):

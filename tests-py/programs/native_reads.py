@@ -229,5 +229,77 @@ def check_changes_by_other_handles_are_seen(folder):
     assert ours[0] == theirs[0] and ours[1]["count"] == 7, (ours, theirs)
 
 
+FULL = HEAD + """
+import os, resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+noise = np.random.default_rng(1).integers(0, 1 << 32, 1 << 20, "u4")
+options = {"chunks": (1 << 16,), "compression": "gzip", "fillvalue": 3}
+with h5py.File("native-full.h5", "w", rdcc_nbytes=1 << 20) as f:
+    f.create_dataset("x", (1 << 20,), "u4", **options)[:15 << 16] = noise[:15 << 16]
+f = h5py.File("native-full.h5", "r+", rdcc_nbytes=1 << 20)
+x = f["x"]
+x[15 << 16:] = noise[15 << 16:]
+most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize("native-full.h5"), most))
+for part in (np.s_[6 << 16:], np.s_[:]):
+    try: print((x[part] == noise[part]).all())
+    except OSError as error: print(type(error).__name__)
+    sys.stdout.flush()
+    if part == np.s_[6 << 16:]: x[15 << 16:] = noise[15 << 16:]
+os._exit(0)
+"""
+
+
+def check_a_chunk_that_cannot_be_written_is_not_lost_by_a_read(folder):
+    """What is read is never the fill value: natively the read fails, because it needs the room that the chunk has in the cache."""
+    ours, theirs = run(FULL)[0], run(FULL, ours=False)[0]
+    assert ours == theirs and "False" not in ours, (ours, theirs)
+
+
+MEMORY = HEAD + """
+import resource
+with h5py.File("native-long.h5") as f:
+    x = f["x"]
+    used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) << 10
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), -1))
+    try: print(x[:1 << 16].sum())
+    except (OSError, MemoryError): print("no memory")
+"""
+
+
+def check_a_chunk_without_memory_is_the_librarys_error(folder):
+    run(HEAD + """
+with h5py.File("native-long.h5", "w") as f:
+    f.create_dataset("x", (96 << 20,), "i1", chunks=(96 << 20,), compression=1)[:10] = 1
+""", ours=False)
+    ours, theirs = run(MEMORY)[0], run(MEMORY, ours=False)[0]
+    assert ours == theirs == "no memory\n", (ours, theirs)
+
+
+CAUSES = """
+import ctypes
+from cases import hdf5_path
+from h5py import h5p, h5s
+hdf5 = ctypes.CDLL(hdf5_path())
+def cause(transfer):
+    found = ctypes.c_uint32()
+    assert hdf5.H5Pget_no_selection_io_cause(ctypes.c_int64(transfer.id), ctypes.byref(found)) >= 0
+    return found.value
+out = np.zeros(1 << 20, "f4")
+for mode in (0, 1, 2):
+    transfer = h5p.create(h5p.DATASET_XFER)
+    assert hdf5.H5Pset_selection_io(ctypes.c_int64(transfer.id), mode) >= 0
+    for name in ("plain", "gzip", "plain", "gzip", "gzip"):
+        f[name].id.read(h5s.ALL, h5s.ALL, out, dxpl=transfer)
+        print(mode, name, cause(transfer))
+"""
+
+
+def check_transfer_lists_are_told_what_plain_hdf5_tells(folder):
+    run(MAKE, ours=False)
+    path = {"PYTHONPATH": str(Path(__file__).parent)}
+    (ours, reads), (theirs, _) = read(CAUSES, **path), read(CAUSES, ours=False, **path)
+    assert ours == theirs and reads["count"] == 9, (ours, theirs, reads)
+
 
 main(globals())

@@ -1,6 +1,9 @@
 """Sources of virtual datasets, and files of external links, that are there and do not open for what the program wants."""
 # only: h5lake
 
+import os
+import subprocess
+import sys
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -111,6 +114,44 @@ def check_what_does_not_open_is_no_source_that_is_missing(folder):
         for master in ("master.h5", "other.h5"):
             found, link = elements(mode, master)
             assert isinstance(found, str) and "errno = 2," not in link, (mode, master, found, link)
+
+
+NATIVE = """
+import h5py, numpy as np
+with h5py.File("native-src.h5", "w", libver="latest") as f:
+    for name in ("x", "damaged"):
+        f[name] = np.full(4, 6, "i4")
+    f["group/y"], f["soft"], f["dangling"] = f["x"], h5py.SoftLink("/x"), h5py.SoftLink("/nothing")
+    f["out"], f["to damaged"] = h5py.ExternalLink("nowhere.h5", "/x"), h5py.SoftLink("/damaged")
+    place = h5py.h5o.get_info(f["damaged"].id).addr
+with open("native-src.h5", "r+b") as f:
+    f.seek(place + 20)
+    byte = f.read(1)[0]
+    f.seek(place + 20)
+    f.write(bytes([byte ^ 1]))
+"""
+
+
+def check_a_damaged_dataset_of_a_native_file_is_no_source_that_is_missing(folder):
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))}
+    subprocess.run([sys.executable, "-c", NATIVE], env=env, check=True)
+    there, missing = ("x", "soft", "group/y"), ("nothing", "group", "group/nothing", "no/thing", "x/y", "dangling", "out")
+    with h5py.File("master.h5", "w") as f:
+        for source in (*there, *missing, "damaged", "to damaged"):
+            layout = h5py.VirtualLayout((4,), "i4")
+            layout[:] = h5py.VirtualSource("native-src.h5", source, shape=(4,))
+            f.create_virtual_dataset(source.replace("/", " "), layout, fillvalue=-1)
+    for mode in ("r", "r+"):
+        with h5py.File("master.h5", mode) as f:
+            for value, names in ((6, there), (-1, missing)):
+                for name in names:
+                    assert f[name.replace("/", " ")][:].tolist() == [value] * 4, name
+            for name in ("damaged", "to damaged"):
+                try:
+                    found = f[name][:]
+                except OSError:
+                    continue
+                raise AssertionError(f"{name}: {found}")
 
 
 if __name__ == "__main__":

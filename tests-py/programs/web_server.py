@@ -15,7 +15,8 @@ from pathlib import Path
 
 class Server:
     """Serves `folder` at `url` until the end of a with statement. It is a process of its own: h5py keeps Python's lock while
-    HDF5 waits. Options: ranges, conditions (If-Match), etags ("strong", "weak", None), delay in seconds, rate: bytes a second of all answers together."""
+    HDF5 waits. Options: ranges, conditions (If-Match), etags ("strong", "weak", None), delay in seconds, rate: bytes a second of all answers
+    together, fail: a status, and the byte from which on requests are answered with it."""
 
     def __init__(self, folder, **options):
         command = [sys.executable, __file__, str(folder), json.dumps(options)]
@@ -58,8 +59,9 @@ class Server:
 class State:
     """What the handlers of a serving process share."""
 
-    def __init__(self, folder, ranges=True, conditions=True, etags="strong", delay=0.0, rate=None):
+    def __init__(self, folder, ranges=True, conditions=True, etags="strong", delay=0.0, rate=None, fail=None):
         self.folder, self.ranges, self.conditions, self.etags, self.delay, self.rate = Path(folder), ranges, conditions, etags, delay, rate
+        self.fail = fail
         self.files, self.asked, self.most, self.now, self.events, self.lock = {}, [], 0, 0, 0, threading.Lock()
         self.free = 0.0
 
@@ -154,6 +156,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reply(200, whole, **known)
             return 0, len(whole)
         first, last = int(wanted[1]), int(wanted[2] or len(whole) - 1)
+        if of.fail and first >= of.fail[1]:
+            self.reply(of.fail[0])
+            return first, 0
         part = whole[first:last + 1]
         if part:
             self.reply(206, part, Content_Range=f"bytes {first}-{first + len(part) - 1}/{len(whole)}", **known)
