@@ -311,7 +311,7 @@ impl Ledger {
     }
 
     /// Up to `limit` entries whose keys begin with `prefix`, ascending, behind the key `after`. There are fewer at the end, and where
-    /// their values have [`MAX_SCAN_BYTES`](crate::MAX_SCAN_BYTES).
+    /// their values have [`MAX_SCAN_BYTES`].
     ///
     /// # Errors
     /// Those of reading.

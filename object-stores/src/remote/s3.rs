@@ -242,12 +242,10 @@ fn check_endpoint(options: &mut S3Settings, bucket: &str) -> Result<()> {
     if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
         return Err(bad());
     }
-    if url.scheme() == "http" {
-        if !options.is_yes(&ALLOW_HTTP)? {
-            return Err(refusal(
-                "the endpoint of S3 is plain http, which is not encrypted; AWS_ALLOW_HTTP=true allows it",
-            ));
-        }
+    if url.scheme() == "http" && !options.is_yes(&ALLOW_HTTP)? {
+        return Err(refusal(
+            "the endpoint of S3 is plain http, which is not encrypted; AWS_ALLOW_HTTP=true allows it",
+        ));
     }
     // The crate wants the bucket in the endpoint's host; AWS's tools put it there themselves.
     if options.is_yes(&ConfigKey::VirtualHostedStyleRequest)? && !host.starts_with(&format!("{bucket}.")) {

@@ -1,7 +1,7 @@
 //! Open objects of native files, and the native connector that they belong to.
 
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use h5lake_container::{ObjectFile, ObjectKind};
 use h5lake_plugin_abi::{Hdf5, bindings as sys};
@@ -128,8 +128,8 @@ pub struct NativeHandle {
     kind: sys::H5I_type_t,
     /// Of a dataset.
     reads: NativeReads,
-    /// Of a dataset in an object of a store.
-    chunks: ObjectChunks,
+    /// Of a dataset in an object of a store, once it is asked for. Most handles have none, and are small.
+    chunks: OnceLock<Box<ObjectChunks>>,
 }
 
 impl NativeHandle {
@@ -151,7 +151,7 @@ impl NativeHandle {
         object: *mut c_void,
         kind: sys::H5I_type_t,
     ) -> Self {
-        Self { connector, object, kind, reads: NativeReads::default(), chunks: ObjectChunks::default() }
+        Self { connector, object, kind, reads: NativeReads::default(), chunks: OnceLock::new() }
     }
 
     /// Whether it was said to be of this kind.
@@ -202,12 +202,12 @@ impl NativeHandle {
 
     /// The object of a store that its file is, and what is known of the dataset's chunks in it.
     pub(crate) fn object_file(&self) -> Option<(&ObjectFile, &ObjectChunks)> {
-        self.connector.object.as_deref().map(|object| (object, &self.chunks))
+        self.connector.object.as_deref().map(|object| (object, self.chunks()))
     }
 
     /// What is known of the dataset's chunks, if its file is an object of a store.
     pub(crate) fn chunks(&self) -> &ObjectChunks {
-        &self.chunks
+        self.chunks.get_or_init(Box::default)
     }
 
     /// The native object itself.
