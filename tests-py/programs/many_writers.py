@@ -116,6 +116,25 @@ def check_parts_of_one_dataset(folder):
         assert [s.decode() for s in f["strings"][:]] == [f"{n} in turn 5" for n in range(4) for _ in range(5)]
 
 
+def long_commits(n):
+    """Commits of two megabytes, all of which lie in the map."""
+    data = np.random.default_rng(n).integers(0, 256, (1000, 2048), "u1")
+    with h5py.File("long.h5", "r+") as f:
+        for step in range(6):
+            f["d"][1000 * n:1000 * (n + 1)] = data + step
+            f.flush()
+    return data + 5
+
+
+def check_long_commits_of_all_at_once(folder):
+    with h5py.File("long.h5", "w") as f:
+        f.create_dataset("d", (1000 * WORKERS, 2048), "u1", chunks=(1, 2048))
+    with spawn.Pool(WORKERS) as pool:
+        written = np.concatenate(pool.map(long_commits, range(WORKERS), 1))
+    with h5py.File("long.h5") as f:
+        same(f["d"][:], written)
+
+
 def own(n):
     with h5py.File("own.h5", "r+") as f:
         for turn in range(10):
