@@ -361,7 +361,8 @@ def check_containers_lead_to_such_files_and_no_further(folder):
         top.create_group("mounted")
         h5py.h5f.mount(top.id, b"mounted", f.id)
         fails(lambda: top["mounted/raw"][:], "raw.bin", "another file")
-        assert top["mounted/inner"][3] == 3
+        # libhdf5 looks for sources of "." in the file at the top.
+        assert top["mounted/own"][4] == 4
         h5py.h5f.unmount(top.id, b"mounted")
 
 
