@@ -9,6 +9,8 @@ from harness.suite import Failure
 from launch import compile_program, run
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
+# What native HDF5 cannot do: what it copies behind an external link is not found there by another path.
+NOT_NATIVE = {"linked"}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PROGRAMS.glob("*.py")))
@@ -34,6 +36,8 @@ class TestPython:
 @pytest.mark.parametrize("ranks", [2, 3])
 @pytest.mark.parametrize("name", sorted(path.stem for path in PROGRAMS.glob("*.c")))
 def test_in_c(suite, work, name, ranks):
+    if suite.connector.files == "native" and name in NOT_NATIVE:
+        pytest.skip("native HDF5 does not find what it copied behind an external link")
     folder = work / f"{name}-{ranks}"
     folder.mkdir()
     program = compile_program(suite.hdf5, PROGRAMS / f"{name}.c", work / f"{name}-in-c")

@@ -299,20 +299,20 @@ def check_links_of_a_linked_file(folder):
     """What an external link leads to is looked for at last beside the real file, where that was opened by a symbolic link."""
     for name in ("real", "linked"):
         os.mkdir(name)
-    with h5py.File("real/other.h5", "w") as f:
+    with h5py.File("real/beside-it.h5", "w") as f:
         f["x"] = np.arange(4)
     with h5py.File("real/links.h5", "w") as f:
-        f["out"] = h5py.ExternalLink("other.h5", "/x")
-        f["away"] = h5py.ExternalLink("/nowhere/other.h5", "/x")
+        f["out"] = h5py.ExternalLink("beside-it.h5", "/x")
+        f["away"] = h5py.ExternalLink("/nowhere/beside-it.h5", "/x")
         f["no"] = h5py.ExternalLink("missing.h5", "/x")
     os.symlink("../real/links.h5", "linked/links.h5")
     with h5py.File("linked/links.h5", "r") as f:
         same(f["out"][...], np.arange(4))
         same(f["away"][...], np.arange(4))
-        assert os.path.samefile(f["out"].file.filename, "real/other.h5"), f["out"].file.filename
+        assert os.path.samefile(f["out"].file.filename, "real/beside-it.h5"), f["out"].file.filename
         raises(KeyError, lambda: f["no"])
         # Beside the symbolic link is before that.
-        with h5py.File("linked/other.h5", "w") as other:
+        with h5py.File("linked/beside-it.h5", "w") as other:
             other["x"] = np.arange(5)
         same(f["out"][...], np.arange(5))
 
