@@ -2,15 +2,11 @@
 
 use crate::Result;
 use bytes::Bytes;
-use h5lake_ledger::{Ledger, MAX_SCAN_BYTES};
+use h5lake_ledger::Ledger;
+pub(crate) use h5lake_ledger::is_last_page;
 
 /// Entries that one scan asks for.
 pub(crate) const ENTRIES_PER_SCAN: usize = 1024;
-
-/// Whether nothing is behind a page of a scan for `limit` entries.
-pub(crate) fn is_last_page(page: &[(Bytes, Bytes)], limit: usize) -> bool {
-    page.len() < limit && page.iter().map(|(_, value)| value.len()).sum::<usize>() < MAX_SCAN_BYTES
-}
 
 /// All entries under a prefix behind the key `after`, in order of their keys, one by one.
 pub(crate) fn each_entry(

@@ -299,7 +299,7 @@ impl Ledger {
     /// # Errors
     /// Those of reading.
     pub fn next(&self, after: Bound<&[u8]>, end: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>> {
-        Ok(self.scan(&self.lock(), after, end, 1)?.pop())
+        Ok(self.scan(&self.lock(), after, end, 1, usize::MAX)?.pop())
     }
 
     /// The greatest entry in a range.
@@ -311,7 +311,7 @@ impl Ledger {
     }
 
     /// Up to `limit` entries whose keys begin with `prefix`, ascending, behind the key `after`. There are fewer at the end, and where
-    /// their values have [`MAX_SCAN_BYTES`].
+    /// their values have 64 MiB ([`is_last_page`](crate::is_last_page)).
     ///
     /// # Errors
     /// Those of reading.
@@ -327,7 +327,7 @@ impl Ledger {
         };
         let end = successor(prefix);
         let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.scan_bytes(&self.lock(), lower, upper, limit, MAX_SCAN_BYTES)
+        self.scan(&self.lock(), lower, upper, limit, MAX_SCAN_BYTES)
     }
 
     /// Stages a put.

@@ -76,7 +76,7 @@ pub use filtered::{FilterPart, Filtered, PartMatches};
 pub use foreign::ForeignObject;
 pub use journal::EarlierTry;
 pub use ledger::{Branch, HeldRoom, Ledger, PayloadPlace, Publication, Settled, Tag, Tagging, WholeCopy};
-pub use limits::{MAX_KEY, MAX_SCAN_BYTES, MAX_VALUE};
+pub use limits::{MAX_KEY, MAX_VALUE, is_last_page};
 pub use multi_writer::{CommitLock, EntryChange};
 pub use options::{
     Access, At, ContainerIdentity, Drained, LockHolder, LockPolicy, Options, Probe, Replace, Replaced,

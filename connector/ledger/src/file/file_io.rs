@@ -61,8 +61,7 @@ pub(crate) trait FileIo: Debug + Send + Sync {
     fn reopened(&self) -> io::Result<File>;
 }
 
-/// What files of tests do not have, which lie on no disk.
-#[cfg(test)]
+/// What a file that lies on no disk does not have.
 macro_rules! on_no_disk {
     () => {
         fn reserve(&self, _: u64, _: u64) -> std::io::Result<()> {
@@ -88,7 +87,6 @@ macro_rules! on_no_disk {
         }
     };
 }
-#[cfg(test)]
 pub(crate) use on_no_disk;
 
 /// Blocks behind a file's end, and those that say where its blocks are, are worth giving back from so many bytes on.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::ErrorKind;
 use crate::extent::Extent;
-use crate::file::file_io::FileIo;
+use crate::file::file_io::{FileIo, on_no_disk};
 use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
 use crate::file::log::{LoggedRecord, newest_slot, records};
@@ -65,29 +65,7 @@ impl FileIo for Mortal {
         Ok(u64::MAX)
     }
 
-    fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
-        self.file.reserve(at, len)
-    }
-
-    fn has_spare(&self) -> io::Result<bool> {
-        self.file.has_spare()
-    }
-
-    fn holes(&self) -> io::Result<Vec<(u64, u64)>> {
-        self.file.holes()
-    }
-
-    fn modified(&self) -> io::Result<u64> {
-        self.file.modified()
-    }
-
-    fn exchange(&self, file: &Arc<File>) {
-        self.file.exchange(file);
-    }
-
-    fn reopened(&self) -> io::Result<File> {
-        self.file.reopened()
-    }
+    on_no_disk!();
 
     fn len(&self) -> io::Result<u64> {
         self.file.len()

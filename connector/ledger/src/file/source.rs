@@ -1,14 +1,13 @@
 //! Containers behind something that can only be read: a file driver of libhdf5, for one.
 
 use std::fmt::Debug;
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::file::FileStorage;
-use crate::file::file_io::FileIo;
+use crate::file::file_io::{FileIo, on_no_disk};
 use crate::file::locks::Locks;
 use crate::file::open::{FoundFile, found_container, recognise, rest_rule};
 use crate::locks::Mutex;
@@ -78,27 +77,7 @@ impl FileIo for SourceFile {
         read_only()
     }
 
-    fn reserve(&self, _: u64, _: u64) -> io::Result<()> {
-        read_only()
-    }
-
-    fn has_spare(&self) -> io::Result<bool> {
-        Ok(false)
-    }
-
-    fn holes(&self) -> io::Result<Vec<(u64, u64)>> {
-        Ok(Vec::new())
-    }
-
-    fn modified(&self) -> io::Result<u64> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn exchange(&self, _: &Arc<File>) {}
-
-    fn reopened(&self) -> io::Result<File> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
+    on_no_disk!();
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.source.size()?.saturating_sub(self.base))

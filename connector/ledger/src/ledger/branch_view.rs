@@ -173,19 +173,9 @@ impl Ledger {
         Ok(out)
     }
 
-    /// Up to `limit` entries of a range, ascending.
+    /// Up to `limit` entries of a range, ascending, and up to the one with which their values have `most` bytes. A branch has all
+    /// that there are.
     pub(super) fn scan(
-        &self,
-        s: &State,
-        lower: Bound<&[u8]>,
-        upper: Bound<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Entry>> {
-        self.scan_bytes(s, lower, upper, limit, usize::MAX)
-    }
-
-    /// The same, up to the entry with which their values have `most` bytes. A branch has all that there are.
-    pub(super) fn scan_bytes(
         &self,
         s: &State,
         lower: Bound<&[u8]>,
@@ -214,7 +204,7 @@ impl Ledger {
             let most = (limit - out.len()).min(MAX_MERGED);
             let (first, end) = branch.bounds(borrowed(&from), upper);
             let over = self.layers(s).scan(borrowed(&first), borrowed(&end), most)?;
-            let below = branch.base.scan(&branch.base.lock(), borrowed(&from), upper, most)?;
+            let below = branch.base.scan(&branch.base.lock(), borrowed(&from), upper, most, usize::MAX)?;
             let own = self.own_entries(s, borrowed(&from), upper, most)?;
             // Behind the last key of a part that is full, it says nothing.
             let ends = [(&over, branch.prefix.len()), (&below, 0), (&own, 0)].map(|(part, cut)| {
