@@ -9,6 +9,9 @@
 //! transfer and a long row of requests are no timeout. It never reaches further than the timeout from now. A store that
 //! stops to answer is an error within the timeout, and so is one whose answers trickle.
 //!
+//! Time in which the caller waits for others than the store, as for another process of its program, is no time of the
+//! store's: [`wait_for_others`] adds it.
+//!
 //! Within an operation, [`begin_within`] bounds what has to arrive in time or not at all. Nothing prolongs that bound.
 
 use std::cell::Cell;
@@ -86,6 +89,21 @@ pub fn begin_within(longest: Duration) -> TimedOperation {
     let operation = begin();
     BOUND.set(Bound::tighter(operation.outer, longest));
     operation
+}
+
+/// Runs what waits for others than the store. This thread's operation gets as long again for its requests, if it has begun
+/// with them; its bounded parts do not.
+pub fn wait_for_others<T>(wait: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let done = wait();
+    let number = OPERATION.get();
+    if number != 0 && STARTED.load(Ordering::Relaxed) > 0 {
+        let budgets = BUDGETS.lock();
+        if let Some((_, budget)) = budgets.iter().find(|(of, _)| *of == number) {
+            budget.prolong(begun.elapsed());
+        }
+    }
+    done
 }
 
 impl Drop for TimedOperation {
@@ -362,6 +380,21 @@ mod tests {
         std::thread::sleep(Duration::from_millis(20));
         budget.progressed(1 << 30);
         assert!(budget.ends() > before && budget.remaining() <= Duration::from_secs(10));
+    }
+
+    #[test]
+    fn waiting_for_others_takes_nothing_of_a_budget() {
+        let wait = Duration::from_millis(50);
+        let _operation = begin();
+        let before = budget(|| LONG).ends();
+        wait_for_others(|| std::thread::sleep(wait));
+        let budget = budget(|| LONG);
+        assert!(budget.ends() >= before + wait && budget.remaining() <= LONG);
+        // It belongs to another thread's operation, or to none.
+        let other = std::thread::spawn(move || wait_for_others(|| std::thread::sleep(wait)));
+        let before = budget.ends();
+        other.join().unwrap();
+        assert_eq!(budget.ends(), before);
     }
 
     #[test]

@@ -32,7 +32,8 @@ class Connector:
 
     def __init__(self, string, plugin_path):
         self.string = string  # None: native, nothing set
-        self.plugin_path = plugin_path
+        # Programs run in folders of their own.
+        self.plugin_path = plugin_path and Path(plugin_path).resolve()
         self.variables = {}
         self.name = string.split()[0] if string else "native"
         self.is_ours = self.name == "h5lake"
@@ -83,7 +84,7 @@ def from_arguments(args):
     """The connector that the options name."""
     if args.native:
         return Connector(None, None)
-    return Connector(args.connector, args.plugin_path.resolve())
+    return Connector(args.connector, args.plugin_path)
 
 
 def hdf5_prefix(other=None):

@@ -310,6 +310,12 @@ impl Fragments {
         self.list.iter().map(|p| p.len as u64).sum()
     }
 
+    /// Bytes that lie in extents.
+    pub(crate) fn far_bytes(&self) -> u64 {
+        let far = self.list.iter().filter(|p| matches!(p.source, Source::Extent { .. }));
+        far.map(|p| p.len as u64).sum()
+    }
+
     /// The output of the pipeline, where the block is encoded.
     pub(crate) fn encoded_bytes(&self, ledger: &Ledger) -> Result<Vec<u8>> {
         let mut out = buffer(self.encoded_len())?;

@@ -2,16 +2,16 @@
 
 use super::deleted_blobs::Place;
 use super::kept_blobs::{elements_in, has_deleted_by_others, only_theirs};
+use super::prefetch::{Fetched, pieces};
 use super::variable_length::blob_unit;
 use super::{RemoteChange, Settle, ThreeWay};
 use crate::chunk::block_store::{delete_stored, stored};
-use crate::chunk::fragments::Fragments;
 use crate::chunk::layout::BlockLayout;
 use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::ReadOf;
 use crate::container::State;
 use crate::dataset::{Form, resize::outside};
-use crate::record::{BlockRecord, HeaderRecord, decode};
+use crate::record::{HeaderRecord, decode};
 use crate::types::Layout;
 use crate::{Container, Error, ErrorKind, ObjectId, Result, keys};
 use bytes::Bytes;
@@ -30,6 +30,8 @@ pub(super) struct RemoteBlock {
     has_plain_blobs: bool,
     /// Whether elements have blobs.
     pub(super) has_heap: bool,
+    /// What is in memory of its blocks.
+    fetched: Fetched,
 }
 
 /// What became of a block of ours that was put over theirs.
@@ -43,6 +45,11 @@ struct Overlaid {
 }
 
 impl RemoteBlock {
+    /// Bytes of each block.
+    pub(super) fn length(&self) -> usize {
+        self.shape.len
+    }
+
     /// Whether an element stands for a blob that refers to nothing else.
     pub(super) fn has_plain_blobs(&self) -> bool {
         self.has_plain_blobs
@@ -108,7 +115,8 @@ impl Container {
         let has_plain_blobs = blob_unit(&(&form.datatype).into()).is_some();
         let (layout, dims) = (form.layout, form.space.dims().to_vec());
         let has_heap = form.datatype.has_heap;
-        Ok(RemoteBlock { shape, unit, layout, dims, has_plain_blobs, has_heap })
+        let fetched = s.others.fetched.clone();
+        Ok(RemoteBlock { shape, unit, layout, dims, has_plain_blobs, has_heap, fetched })
     }
 
     /// Notes as written which elements of a block differ from another state of it.
@@ -218,16 +226,19 @@ impl Container {
             true => only_theirs(id, unit, [&base, &theirs, &whole], &free),
             false => Vec::new(),
         };
+        free.iter().for_each(|r| theirs[r.clone()].copy_from_slice(&whole[r]));
+        let merged = theirs;
         if shape.filters.is_foreign() && !free.is_empty() {
             // So does what the filters make of it.
-            free.iter().for_each(|r| theirs[r.clone()].copy_from_slice(&whole[r]));
-            shape.filters.encode(&theirs)?;
+            shape.filters.encode(&merged)?;
         }
         self.exchange(&c.key, c.base.clone(), Some(ours.clone()))?;
         blocks.supersede(&c.key);
         self.ledger.unstage(&c.key)?;
         blocks.set_touched(&c.key, free.clone());
-        let staged = blocks.put_back(&self.ledger, &c.key, shape, &free, whole);
+        let mut all = RangeSet::default();
+        all.insert(0..shape.len);
+        let staged = blocks.put_back(&self.ledger, &c.key, shape, [&free, &all], merged);
         Ok(Overlaid { told, kept, staged })
     }
 
@@ -306,8 +317,10 @@ impl Container {
         value: &Option<Bytes>,
     ) -> Result<Vec<u8>> {
         let Some(value) = value else { return known.shape.filled() };
-        let r: BlockRecord = decode(value.clone(), || format!("the block {key:02x?}"))?;
-        Fragments::decode(r, known.shape.len)?.load(&self.ledger, &known.shape)
+        match known.fetched.get(value) {
+            Some(fetched) => fetched.load(&self.ledger, &known.shape),
+            None => pieces(key, value, known.shape.len)?.load(&self.ledger, &known.shape),
+        }
     }
 
     /// Where one shrank a dataset, what the other wrote outside of its new extent goes.

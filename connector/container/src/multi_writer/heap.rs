@@ -99,7 +99,7 @@ impl Container {
         self.exchange(&c.key, c.base.clone(), Some(ours.clone()))?;
         blocks.supersede(&c.key);
         self.ledger.unstage(&c.key)?;
-        blocks.put_back(&self.ledger, &c.key, &shape, &spans, whole)
+        blocks.put_back(&self.ledger, &c.key, &shape, [&spans, &spans], whole)
     }
 }
 

@@ -22,6 +22,7 @@ mod kept_blobs;
 mod link_index;
 mod links;
 mod orphans;
+mod prefetch;
 mod tree;
 mod variable_length;
 
@@ -90,6 +91,8 @@ pub(crate) struct RemoteChanges {
     aside: Option<collective::Aside>,
     /// What links lead to, while a merge asks.
     links: LinkIndex,
+    /// What is in memory of blocks, while they are merged.
+    fetched: prefetch::Fetched,
     /// How often merges looked at a link.
     #[cfg(test)]
     looks: usize,
@@ -351,7 +354,7 @@ impl Container {
         self.check_cuts(s)?;
         self.cut_blocks(s)?;
         self.each_contest(s, keys::SEGMENT, Self::merge_segment)?;
-        self.each_contest(s, keys::BLOCK, Self::merge_block)?;
+        self.merge_blocks(s)?;
         self.keep_blobs(s)?;
         self.mark_unlinked(s)?;
         self.give_up_counters()?;

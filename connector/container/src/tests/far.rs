@@ -8,7 +8,7 @@ use object_stores::{
 use std::time::Duration;
 
 /// A container in a store whose requests take so long; what is asked of it is counted.
-fn far(per_request: Duration) -> (Place, TraceStore) {
+pub(super) fn far(per_request: Duration) -> (Place, TraceStore) {
     let pace = Pace { per_request, ..Pace::default() };
     let store = LatencyStore::new(Arc::new(MemoryStore::new()), pace);
     let trace = TraceStore::new(Arc::new(store));

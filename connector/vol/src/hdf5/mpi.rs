@@ -7,6 +7,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
 
 use h5lake_plugin_abi::Hdf5;
+use object_stores::deadline;
 
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::{check, truth};
@@ -265,7 +266,7 @@ impl Processes {
     pub fn number_of_first(&self, mine: u64) -> Result<u64> {
         self.check()?;
         let mut bytes = mine.to_le_bytes();
-        self.messages.broadcast(&mut bytes, 0)?;
+        deadline::wait_for_others(|| self.messages.broadcast(&mut bytes, 0))?;
         Ok(u64::from_le_bytes(bytes))
     }
 
@@ -276,7 +277,7 @@ impl Processes {
     pub fn gather(&self, mine: &[u8]) -> Result<Vec<u8>> {
         self.check()?;
         let mut all = vec![0; mine.len() * self.size];
-        self.messages.gather(mine, &mut all)?;
+        deadline::wait_for_others(|| self.messages.gather(mine, &mut all))?;
         Ok(all)
     }
 
@@ -311,7 +312,7 @@ impl Processes {
         };
         let mut said = text.to_vec();
         said.resize(usize::try_from(length - 1).unwrap_or(TEXT).min(TEXT), 0);
-        self.messages.broadcast(&mut said, first)?;
+        deadline::wait_for_others(|| self.messages.broadcast(&mut said, first))?;
         match done {
             Err(error) => Err(error),
             Ok(_) => {

@@ -33,14 +33,14 @@ impl BlockCache {
         self.store(ledger, key)
     }
 
-    /// Puts parts of `block` into a block that is not in memory, and for which there is room. They are in memory whatever
-    /// happens; where an error keeps them from being staged, the next flush does it.
+    /// Puts `known` of a block into memory that is not there, and for which there is room; `spans` of it are not stored yet. They are
+    /// in memory whatever happens; where an error keeps them from being staged, the next flush does it.
     pub(crate) fn put_back(
         &mut self,
         ledger: &Ledger,
         key: &[u8],
         shape: &Arc<BlockLayout>,
-        spans: &RangeSet,
+        [spans, known]: [&RangeSet; 2],
         block: Vec<u8>,
     ) -> Result<()> {
         self.epoch += 1;
@@ -50,10 +50,8 @@ impl BlockCache {
         self.remove(key);
         self.insert(key, shape, block);
         if let Some(c) = self.blocks.get_mut(key) {
-            for r in spans.iter() {
-                c.valid.insert(r.clone());
-                c.dirty.insert(r);
-            }
+            known.iter().for_each(|r| c.valid.insert(r));
+            spans.iter().for_each(|r| c.dirty.insert(r));
         }
         self.dirty.insert(key.to_vec());
         self.store(ledger, key)

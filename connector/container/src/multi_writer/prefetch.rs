@@ -1,0 +1,106 @@
+//! What a merge of blocks reads of a store, fetched for many blocks at once.
+//!
+//! A merged block is read in three states. In a store far away each of them is a request, and programs whose processes write
+//! parts of the same thousands of small chunks would wait for these one after the other.
+
+use super::ThreeWay;
+use crate::chunk::fragments::Fragments;
+use crate::container::State;
+use crate::record::{BlockRecord, decode};
+use crate::{Container, Result, keys};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// So many stored bytes are fetched at once, or one block of more; they are in memory until its blocks are merged.
+const MAX_FETCHED_BYTES: u64 = 8 << 20;
+/// So many blocks are fetched at once, whatever their length.
+const MAX_FETCHED_BLOCKS: usize = 1 << 12;
+
+/// What was fetched: the content of states of blocks, by their records. A record that is in use names bytes that do not change.
+pub(super) type Fetched = Arc<HashMap<Bytes, Fragments>>;
+
+/// The key of a block that both changed, and its record when both began.
+type Contest = (Bytes, Option<Bytes>);
+
+/// Blocks that are merged together, and what is fetched for them.
+#[derive(Default)]
+struct Share {
+    contests: Vec<Contest>,
+    states: HashMap<Bytes, Fragments>,
+    bytes: u64,
+}
+
+impl Share {
+    fn is_full(&self) -> bool {
+        self.bytes >= MAX_FETCHED_BYTES || self.contests.len() >= MAX_FETCHED_BLOCKS
+    }
+}
+
+/// The pieces that a record names of a block of `length` bytes.
+pub(super) fn pieces(key: &[u8], record: &Bytes, length: usize) -> Result<Fragments> {
+    let r: BlockRecord = decode(record.clone(), || format!("the block {key:02x?}"))?;
+    Fragments::decode(r, length)
+}
+
+impl Container {
+    /// Merges the blocks that both changed.
+    pub(super) fn merge_blocks(&self, s: &mut State) -> Result<()> {
+        let mut contests = self.ledger.unmerged_under(&[keys::BLOCK]).into_iter();
+        loop {
+            let share = self.next_share(s, &mut contests)?;
+            if share.contests.is_empty() {
+                return Ok(());
+            }
+            s.others.fetched = Arc::new(share.states);
+            let merged = share.contests.into_iter().try_for_each(|(key, base)| {
+                let (theirs, ours) = (self.ledger.committed(&key)?, self.ledger.get(&key)?);
+                self.merge_block(s, ThreeWay { key, base, theirs, ours })
+            });
+            s.others.fetched = Fetched::default();
+            merged?;
+        }
+    }
+
+    /// The next blocks, with what of them lies in a store.
+    fn next_share(&self, s: &mut State, contests: &mut impl Iterator<Item = Contest>) -> Result<Share> {
+        let (mut share, mut lengths) = (Share::default(), HashMap::new());
+        while !share.is_full() {
+            let Some(contest) = contests.next() else { break };
+            if self.ledger.is_remote() {
+                self.want(s, &mut share, &mut lengths, &contest)?;
+            }
+            share.contests.push(contest);
+        }
+        Fragments::fetch(&self.ledger, share.states.values_mut(), Vec::new())?;
+        Ok(share)
+    }
+
+    /// Adds the states of a block to what is fetched. `lengths` are those of the blocks of datasets that were seen.
+    fn want(
+        &self,
+        s: &mut State,
+        share: &mut Share,
+        lengths: &mut HashMap<u64, usize>,
+        (key, base): &Contest,
+    ) -> Result<()> {
+        let Some(ours) = self.ledger.get(key)? else { return Ok(()) };
+        let id = keys::id(key).unwrap_or_default();
+        let length = match lengths.get(&id) {
+            Some(known) => *known,
+            None => *lengths.entry(id).or_insert(self.known(s, id)?.length()),
+        };
+        for record in [base.clone(), self.ledger.committed(key)?, Some(ours)].into_iter().flatten() {
+            if share.states.contains_key(&record) {
+                continue;
+            }
+            let found = pieces(key, &record, length)?;
+            let far = found.far_bytes();
+            if far > 0 {
+                share.bytes = share.bytes.saturating_add(far);
+                share.states.insert(record, found);
+            }
+        }
+        Ok(())
+    }
+}
