@@ -46,6 +46,8 @@
 //! - `a` and `a/b` cannot both be objects, since a name is a file or a directory.
 //! - Symbolic links below the root are not objects and are not followed: keys never leave the root.
 //!   (The root itself may be reached through one.)
+//! - A process that is stopped while it has a lock holds others up. Each waits for a minute, and fails with
+//!   [`ErrorKind::Unavailable`].
 //! - No key may have a segment `.object-store`. Where a store's root lies in another store's, each also takes
 //!   the other's lock of an object that both have, if it may write there.
 //! - File systems that fold case or normalise Unicode (macOS, some mounts) fold keys.

@@ -492,7 +492,7 @@ const FIRST_PAGE: usize = 1000;
 
 /// Objects asked for at most. Pages grow up to this, because a store may have to sort all that it
 /// has for each page (a directory does).
-const LAST_PAGE: usize = 64_000;
+pub(crate) const LAST_PAGE: usize = 64_000;
 
 impl<S: ObjectStore + ?Sized> Iterator for Listing<'_, S> {
     type Item = Result<ObjectMeta>;

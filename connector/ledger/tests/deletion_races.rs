@@ -4,12 +4,15 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use common::digest_etags::DigestEtags;
 use common::hooked::{Hooked, When};
+use h5lake_ledger::locks::Mutex;
 use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Replace};
-use object_stores::{Key, ObjectStore, Registry};
+use object_stores::{FaultStore, Key, ObjectStore, Registry};
 
 const KEY: &str = "c.h5";
 
@@ -106,6 +109,85 @@ fn what_is_brought_back_is_not_swept() {
             assert_eq!(value(store).as_deref(), is_restored.then_some("old"));
         },
     );
+}
+
+/// Makes a container, deletes it, and waits until it may be swept.
+fn make_and_expire(store: &Arc<dyn ObjectStore>) {
+    make(store, "old", Duration::from_millis(200)).unwrap();
+    Ledger::remove_objects(store, KEY).unwrap();
+    std::thread::sleep(Duration::from_millis(250));
+}
+
+/// Brings a container back beside a sweep: that has seen that no head is there, and goes on before the head is put.
+fn restored_before_a_sweep_goes_on(store: &Arc<dyn ObjectStore>) -> h5lake_ledger::Result<()> {
+    make_and_expire(store);
+    let ((looks, looked), (goes, may_go), (ends, ended)) = (channel(), channel(), channel());
+    let (is_first, may_go, ended) = (AtomicBool::new(true), Mutex::new(may_go), Mutex::new(ended));
+    let sweeps = move |when: When, key: &Key| {
+        let is_look = when == When::BehindGet && key.as_str() == KEY;
+        if is_look && is_first.swap(false, Ordering::SeqCst) {
+            looks.send(()).unwrap();
+            may_go.lock().recv().unwrap();
+        }
+    };
+    let restores = move |when: When, key: &Key| {
+        // The head is put once, or once more to be taken back.
+        if when == When::BeforePut && key.as_str() == KEY && goes.send(()).is_ok() {
+            ended.lock().recv().unwrap();
+        }
+    };
+    let sweeper = Hooked { inner: store.clone(), hook: Box::new(sweeps) };
+    let restorer = Hooked { inner: store.clone(), hook: Box::new(restores) };
+    let sweeping = std::thread::spawn(move || {
+        let swept = Ledger::sweep_replaced_objects(&sweeper, KEY);
+        // Nothing listens any more from here on.
+        drop(sweeper);
+        ends.send(()).unwrap();
+        swept
+    });
+    looked.recv().unwrap();
+    let restored = Ledger::restore_objects(&restorer, KEY, "").map(drop);
+    // Had it not come to the head, the sweep would wait for ever.
+    drop(restorer);
+    sweeping.join().unwrap().unwrap();
+    restored
+}
+
+/// A tombstone that is put anew for that is another one, though it says the same.
+#[test]
+fn what_is_brought_back_is_not_swept_where_etags_are_digests() {
+    let (_dir, inner) = directory();
+    let store: Arc<dyn ObjectStore> = Arc::new(DigestEtags::new(inner));
+    restored_before_a_sweep_goes_on(&store).unwrap();
+    assert_eq!(value(&store).as_deref(), Some("old"));
+}
+
+fn without_conditions(inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+    Arc::new(FaultStore::new(inner).without_create().without_update())
+}
+
+/// There a sweep cannot be refused, and is told.
+#[test]
+fn who_brings_back_what_is_swept_is_told_in_a_store_without_conditions() {
+    let (_dir, inner) = directory();
+    restored_before_a_sweep_goes_on(&without_conditions(inner)).unwrap_err();
+}
+
+#[test]
+fn a_sweep_looks_again_in_a_store_without_conditions() {
+    let (_dir, inner) = directory();
+    let store = without_conditions(inner);
+    make_and_expire(&store);
+    let (is_first, beneath) = (AtomicBool::new(true), store.clone());
+    let restores = move |when: When, key: &Key| {
+        let is_look = when == When::BehindGet && key.as_str() == KEY;
+        if is_look && is_first.swap(false, Ordering::SeqCst) {
+            Ledger::restore_objects(beneath.as_ref(), KEY, "").unwrap();
+        }
+    };
+    let sweeper = Hooked { inner: store.clone(), hook: Box::new(restores) };
+    Ledger::sweep_replaced_objects(&sweeper, KEY).unwrap();
+    assert_eq!(value(&store).as_deref(), Some("old"));
 }
 
 #[test]

@@ -330,6 +330,29 @@ fn a_drain_that_fails_goes_on_telling() {
     assert_eq!((told(), places.leftovers()), (before, 1));
 }
 
+/// The store has an empty container, and the creator's stage what was committed to it: that is nothing to be replaced unasked.
+#[test]
+fn what_a_killed_creator_has_staged_is_not_taken_for_nothing() {
+    let places = Places::new();
+    let faults = FaultStore::new(places.store.clone());
+    {
+        let store = places.staged_for(Arc::new(faults.clone()), Duration::from_millis(100));
+        let l = create(&store);
+        // From here on nothing arrives.
+        faults.crash_at(0, Timing::Before);
+        l.put(b"k", vec![0, 1]).unwrap();
+        l.commit().unwrap();
+        let _it_is_dead = l.close();
+    }
+    assert_eq!((places.leftovers(), open(&places.store, Access::ReadOnly).unwrap().version()), (1, 0));
+    let make = || Ledger::create_objects(places.store.clone(), KEY, Replace::IfAbsent, Options::default());
+    assert_eq!(*make().unwrap_err().kind(), ErrorKind::AlreadyExists);
+    let next = places.staged(places.store.clone());
+    let l = open(&next, Access::ReadWrite).unwrap();
+    assert_eq!(l.get(b"k").unwrap().unwrap(), vec![0, 1]);
+    l.close().unwrap();
+}
+
 /// What replaces the container does not meet what was left of it.
 #[test]
 fn a_replaced_container_leaves_its_rest() {

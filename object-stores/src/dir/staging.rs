@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::NamedTempFile;
 
@@ -24,6 +24,10 @@ const PREFIX: &str = "write-";
 const ABANDONED_AGE: Duration = Duration::from_secs(3600);
 /// How often a writer makes another file because a sweep has taken the one before.
 const MAX_ATTEMPTS: u32 = 100;
+/// How long a lock is waited for. Whoever holds one makes some system calls and gives it back, unless its process was stopped.
+const MAX_LOCK_TIME: Duration = Duration::from_secs(60);
+/// The pauses between tries for a lock: the first, and the longest, to which they grow.
+const PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
 
 /// `ROOT/.object-store`: made when something is written for the first time, so that a store that
 /// is only read leaves no trace.
@@ -33,20 +37,29 @@ pub(super) struct Staging {
     files: PathBuf,
     locks: PathBuf,
     swept: AtomicBool,
+    /// How long a lock is waited for.
+    pub(super) max_lock_time: Duration,
 }
 
 /// An exclusive lock of a key (and of those keys that share its lock file), in each store that the object is in. Ends when
 /// dropped, and with its process.
 #[derive(Debug)]
-pub(super) struct Locked(Vec<File>);
+pub(super) struct Locked(Vec<LockFile>);
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        for file in &self.0 {
+        for lock in &self.0 {
             // Closing would do, but not if a fork has copied the descriptor meanwhile.
-            let _ = file.unlock();
+            let _ = lock.file.unlock();
         }
     }
+}
+
+/// An open lock file, locked or not.
+#[derive(Debug)]
+struct LockFile {
+    file: File,
+    path: PathBuf,
 }
 
 impl Staging {
@@ -57,6 +70,7 @@ impl Staging {
             files: own.join("tmp"),
             locks: own.join("locks"),
             swept: AtomicBool::new(false),
+            max_lock_time: MAX_LOCK_TIME,
         }
     }
 
@@ -70,24 +84,29 @@ impl Staging {
         Ok(file)
     }
 
-    /// Waits for the key's lock. A directory above the root may be a store, too, and so may one below it that the object is in:
+    /// Waits for the key's lock, for a minute at most: a process that was stopped may keep it for as long as it likes.
+    ///
+    /// A directory above the root may be a store, too, and so may one below it that the object is in:
     /// who opens those has to meet the same lock. Each makes its own lock file before it looks for others', so that of two at
     /// least one sees the other's, and takes them from the top down.
     pub(super) fn lock(&self, key: &Key) -> io::Result<Locked> {
         let own = with_directory(&self.locks, || open_lock(&self.locks, key))?;
-        let mut files: Vec<File> =
+        let mut files: Vec<LockFile> =
             above(&self.root).filter_map(|root| self.foreign_lock(root, key)).collect();
         files.reverse();
         files.push(own);
         let parts = key.as_str().match_indices('/').map(|(at, _)| at);
         files.extend(parts.filter_map(|at| self.foreign_lock(&self.root.join(&key.as_str()[..at]), key)));
-        files.iter().try_for_each(wait_for)?;
-        Ok(Locked(files))
+        // Gives back those that it has if another one cannot be had.
+        let locked = Locked(files);
+        let since = Instant::now();
+        locked.0.iter().try_for_each(|lock| lock.wait(since, self.max_lock_time))?;
+        Ok(locked)
     }
 
     /// The lock file of the object in the store of another root, if that is one. Whoever may not use it does without, as a reader of
     /// that store would.
-    fn foreign_lock(&self, root: &Path, key: &Key) -> Option<File> {
+    fn foreign_lock(&self, root: &Path, key: &Key) -> Option<LockFile> {
         let locks = root.join(RESERVED).join("locks");
         if !locks.is_dir() {
             return None;
@@ -130,20 +149,40 @@ fn new_locked(directory: &Path) -> io::Result<NamedTempFile> {
     Err(io::Error::other("another process removes each new file of the store"))
 }
 
-fn open_lock(locks: &Path, key: &Key) -> io::Result<File> {
+fn open_lock(locks: &Path, key: &Key) -> io::Result<LockFile> {
     // A new descriptor each time: `flock` belongs to the open file, so that threads exclude
     // each other as processes do.
     let path = locks.join(format!("{:02x}", stripe(key)));
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+    Ok(LockFile { file, path })
 }
 
-/// Waits for a lock. A signal that the program handles ends a wait early, and is no reason to give up.
-fn wait_for(file: &File) -> io::Result<()> {
-    loop {
-        match file.lock() {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            answer => return answer,
+impl LockFile {
+    /// Waits for the lock, no longer than `most` since a moment. The system's own wait for it has no end, so it is tried again
+    /// and again. A signal that the program handles is no reason to give up.
+    ///
+    /// # Errors
+    /// `ResourceBusy` if others hold it all the time; what the system says where locks do not work.
+    fn wait(&self, since: Instant, most: Duration) -> io::Result<()> {
+        let [mut pause, longest] = PAUSES;
+        loop {
+            match self.file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::Error(e)) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+                Err(_) if since.elapsed() >= most => return Err(self.busy(most)),
+                Err(_) => std::thread::sleep(pause),
+            }
+            pause = longest.min(pause * 2);
         }
+    }
+
+    fn busy(&self, waited: Duration) -> io::Error {
+        let (path, seconds) = (self.path.display(), waited.as_secs_f32());
+        let why = format!(
+            "the lock {path} was held for {seconds} seconds: a process that was stopped while it wrote may have it; \
+             it is free once that process goes on or ends"
+        );
+        io::Error::new(io::ErrorKind::ResourceBusy, why)
     }
 }
 

@@ -364,3 +364,27 @@ fn whatever_changes_a_key_waits_for_its_lock() {
     let _held = store.shared.staging.lock(&at).unwrap();
     store.put(&at, "created".into(), PutMode::Create).unwrap();
 }
+
+/// As one that was stopped between its comparison and its rename.
+#[test]
+fn a_lock_that_is_never_given_back_is_an_error_that_names_it() {
+    let (_dir, mut store) = store();
+    let at = key("held");
+    let etag = put(&store, "held", "x");
+    let stopped = DirStore::open(store.root(), Sync::Process).unwrap();
+    let lock = stopped.shared.staging.lock(&at).unwrap();
+    Arc::get_mut(&mut store.shared).unwrap().staging.max_lock_time = Duration::from_millis(50);
+    let refused = [
+        store.put(&at, "y".into(), PutMode::Overwrite).unwrap_err(),
+        store.put(&at, "y".into(), PutMode::Update(etag.clone())).unwrap_err(),
+        store.delete(&at).unwrap_err(),
+    ];
+    for error in refused {
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{text}");
+        assert!(text.contains("/.object-store/locks/") && text.contains("stopped"), "{text}");
+    }
+    assert_eq!((store.head(&at).unwrap().etag, staged(&store)), (Some(etag), 0));
+    drop(lock);
+    put(&store, "held", "y");
+}

@@ -178,13 +178,18 @@ impl Namespace {
         self.pools.get_or_make(|| self.client.cluster()?.pool(&self.pool, &self.namespace))
     }
 
+    /// The time that the caller's operation has.
+    pub(super) fn budget(&self) -> Arc<Budget> {
+        deadline::budget(|| self.client.patience.left())
+    }
+
     /// Does work that waits for the cluster, within the limits of the caller's operation. Its answer has so many bytes.
     pub(super) fn ask<T>(
         &self,
         work: impl FnOnce(&Arc<Pool>, &dyn Bound) -> io::Result<T>,
         bytes: impl FnOnce(&T) -> usize,
     ) -> io::Result<T> {
-        let budget = deadline::budget(|| self.client.patience.left());
+        let budget = self.budget();
         if budget.remaining().is_zero() {
             return Err(late(budget.timeout(), budget.last_failure()));
         }

@@ -3,13 +3,16 @@
 //! RADOS gives an object the time that its writer says, and no answer of it tells a time. So a process asks a server for its
 //! clock before its first write, and says that time from then on. What it asks is the object class `otp`, which each server
 //! has, because its method `get_current_time` changes nothing. A client that may not call classes has its own clock alone.
+//!
+//! Leases and sweeps compare these times, so no write may have a time of another clock by chance. Until a server has answered,
+//! each writer asks, or waits for the thread that asks. If no answer comes, the write is an error.
 
 use std::io;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::client::{Namespace, object_name};
-use crate::monotonic;
+use super::client::{Namespace, kind_of, object_name};
+use crate::{ErrorKind, monotonic};
 
 /// Nothing is known yet.
 const UNKNOWN: i64 = i64::MIN;
@@ -17,6 +20,10 @@ const UNKNOWN: i64 = i64::MIN;
 const EARLIEST: u32 = 1_577_836_800;
 /// So long what a server said is believed, in seconds.
 const MAX_AGE: u64 = 600;
+/// A server that did not tell the time is asked again after so long, in seconds.
+const RETRY_AGE: u64 = 10;
+/// How often a thread looks whether another one has got the answer. The lock that would wake it could be held in a fork.
+const PAUSE: Duration = Duration::from_millis(1);
 /// The object whose server is asked. Its name is no key.
 const NAME: &str = "//clock";
 
@@ -25,13 +32,24 @@ const NAME: &str = "//clock";
 pub(super) struct StoreClock {
     /// What the cluster's clock shows more than the monotonic one, in microseconds.
     ahead: AtomicI64,
-    /// When it was asked for last, in seconds of the monotonic clock; 0 for never.
-    asked: AtomicU64,
+    /// When it is to be asked for, in seconds of the monotonic clock; 0 for now.
+    due: AtomicU64,
+    /// The process of which a thread asks; 0 for none.
+    asker: AtomicU32,
+}
+
+/// The right to ask, which one thread of a process has. It ends when this is dropped.
+struct Turn<'a>(&'a AtomicU32);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
 }
 
 impl Default for StoreClock {
     fn default() -> Self {
-        StoreClock { ahead: AtomicI64::new(UNKNOWN), asked: AtomicU64::new(0) }
+        StoreClock { ahead: AtomicI64::new(UNKNOWN), due: AtomicU64::new(0), asker: AtomicU32::new(0) }
     }
 }
 
@@ -49,11 +67,60 @@ impl StoreClock {
         i64::try_from(time.as_secs()).ok()
     }
 
-    /// Whether it has to be asked for; if so, nobody else is told so for a while.
     fn is_due(&self) -> bool {
-        let now = monotonic::now().as_secs().max(1);
-        let due = |asked: u64| (asked == 0 || now.saturating_sub(asked) >= MAX_AGE).then_some(now);
-        self.asked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
+        monotonic::now().as_secs() >= self.due.load(Ordering::Acquire)
+    }
+
+    fn ask_again_after(&self, seconds: u64) {
+        self.due.store(monotonic::now().as_secs().saturating_add(seconds), Ordering::Release);
+    }
+
+    /// The right to ask, unless another thread of this process has it. What a fork has copied was the parent's.
+    fn take_turn(&self) -> Option<Turn<'_>> {
+        let own = std::process::id();
+        let take = |asker: u32| (asker != own).then_some(own);
+        let taken = self.asker.fetch_update(Ordering::Acquire, Ordering::Relaxed, take);
+        taken.is_ok().then(|| Turn(&self.asker))
+    }
+
+    /// Asks for the time by `ask` if that is due. While nothing is known, waits until `ends` for the thread that asks.
+    ///
+    /// # Errors
+    /// While nothing is known: that of an `ask` without an answer, and `ETIMEDOUT` after a wait in vain. A server that refuses
+    /// leaves the clock unknown.
+    fn refresh(
+        &self,
+        ends: &dyn Fn() -> Instant,
+        ask: impl FnOnce() -> io::Result<Duration>,
+    ) -> io::Result<()> {
+        while self.is_due() {
+            if let Some(_turn) = self.take_turn() {
+                // Another thread may have had its turn just before.
+                return if self.is_due() { self.settle(ask()) } else { Ok(()) };
+            }
+            if self.now().is_some() {
+                return Ok(());
+            }
+            if Instant::now() >= ends() {
+                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Takes what came of a question.
+    fn settle(&self, told: io::Result<Duration>) -> io::Result<()> {
+        match told {
+            Ok(time) => {
+                self.learn(time);
+                self.ask_again_after(MAX_AGE);
+            }
+            // The next writer asks again, at once.
+            Err(e) if self.now().is_none() && is_no_answer(&e) => return Err(e),
+            Err(_) => self.ask_again_after(RETRY_AGE),
+        }
+        Ok(())
     }
 
     pub(super) fn learn(&self, told: Duration) {
@@ -62,16 +129,30 @@ impl StoreClock {
     }
 }
 
+/// Whether no server has answered. Any other error is a server's, which would say the same again.
+fn is_no_answer(error: &io::Error) -> bool {
+    matches!(kind_of(error), ErrorKind::Timeout | ErrorKind::Unavailable)
+}
+
 fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl Namespace {
-    /// Asks a server for its clock, if that was not done for a while. Who calls this is about to write.
-    pub(super) fn ask_for_time(&self) {
+    /// Sees to it that the servers' clock is known. Who calls this is about to write.
+    ///
+    /// # Errors
+    /// Those of librados if no server answers and nothing is known. Then nothing may be written: its time would be a wrong one.
+    pub(super) fn ask_for_time(&self) -> io::Result<()> {
         if !self.clock.is_due() {
-            return;
+            return Ok(());
         }
+        let budget = self.budget();
+        self.clock.refresh(&|| budget.ends(), || self.told_time())
+    }
+
+    /// The time that a server tells. The object that it is asked by is made if it is not there.
+    fn told_time(&self) -> io::Result<Duration> {
         let told = self.server_time().or_else(|e| match e.raw_os_error() {
             Some(libc::ENOENT) => {
                 self.write(NAME, 0, |operation| operation.create(false))?;
@@ -79,10 +160,9 @@ impl Namespace {
             }
             _ => Err(e),
         });
-        match told {
-            Ok(time) => self.clock.learn(time),
-            Err(e) => tracing::debug!(store = self.name, error = %e, "the cluster's clock is not known"),
-        }
+        told.inspect_err(
+            |e| tracing::debug!(store = self.name, error = %e, "the cluster's clock is not known"),
+        )
     }
 
     fn server_time(&self) -> io::Result<Duration> {
@@ -130,15 +210,91 @@ mod tests {
         (0..good.len()).for_each(|end| assert_eq!(time_in(&good[..end]), None));
     }
 
+    const NOW: Duration = Duration::from_secs(2_000_000_000);
+
+    fn number(number: i32) -> io::Error {
+        io::Error::from_raw_os_error(number)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
     #[test]
     fn the_clock_goes_on_and_is_asked_for_once_in_a_while() {
         let clock = StoreClock::default();
         assert_eq!((clock.now(), clock.seconds()), (None, None));
-        assert!(clock.is_due());
-        assert!(!clock.is_due());
-        clock.learn(Duration::from_secs(2_000_000_000));
+        clock.refresh(&soon, || Ok(NOW)).unwrap();
+        clock.refresh(&soon, || panic!("it was asked for just now")).unwrap();
         let shown = clock.now().unwrap().duration_since(UNIX_EPOCH).unwrap();
-        assert!(shown >= Duration::from_secs(2_000_000_000) && shown < Duration::from_secs(2_000_000_100));
+        assert!(shown >= NOW && shown < NOW + Duration::from_secs(100));
         assert!(clock.now().unwrap() >= UNIX_EPOCH + shown);
+    }
+
+    #[test]
+    fn writers_wait_for_the_thread_that_asks_while_nothing_is_known() {
+        let (clock, asked) = (StoreClock::default(), AtomicU32::new(0));
+        let write = || {
+            let ask = || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(100));
+                Ok(NOW)
+            };
+            clock.refresh(&soon, ask).unwrap();
+            clock.seconds()
+        };
+        let seen: Vec<_> = std::thread::scope(|scope| {
+            let writers = [(); 8].map(|()| scope.spawn(write));
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        assert!(seen.iter().all(Option::is_some), "{seen:?}");
+        assert_eq!(asked.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_wait_for_the_thread_that_asks_has_an_end() {
+        let clock = StoreClock::default();
+        let _asks = clock.take_turn().unwrap();
+        let ends = Instant::now() + Duration::from_millis(20);
+        let error = clock.refresh(&|| ends, || Ok(NOW)).unwrap_err();
+        assert_eq!((error.raw_os_error(), clock.seconds()), (Some(libc::ETIMEDOUT), None));
+        // Whoever knows a time does not wait.
+        clock.learn(NOW);
+        clock.refresh(&|| ends, || panic!("another thread asks")).unwrap();
+    }
+
+    #[test]
+    fn without_an_answer_the_write_is_an_error_and_the_next_one_asks_again() {
+        let clock = StoreClock::default();
+        for lost in [libc::ETIMEDOUT, libc::ENOTCONN, libc::ESHUTDOWN] {
+            let error = clock.refresh(&soon, || Err(number(lost))).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(lost));
+        }
+        clock.refresh(&soon, || Ok(NOW)).unwrap();
+        assert!(clock.seconds().is_some());
+        // What is known goes on being right for a while.
+        clock.due.store(0, Ordering::Release);
+        clock.refresh(&soon, || Err(number(libc::ETIMEDOUT))).unwrap();
+        assert!(clock.seconds().is_some() && !clock.is_due());
+    }
+
+    #[test]
+    fn a_server_that_refuses_is_no_error_and_is_asked_again_soon() {
+        for refusal in [libc::EPERM, libc::EACCES, libc::EOPNOTSUPP, libc::EIO] {
+            let clock = StoreClock::default();
+            clock.refresh(&soon, || Err(number(refusal))).unwrap();
+            clock.refresh(&soon, || panic!("it has just refused")).unwrap();
+            let due = clock.due.load(Ordering::Acquire);
+            assert_eq!(clock.seconds(), None);
+            assert!(due <= monotonic::now().as_secs() + RETRY_AGE, "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_forked_child_asks_although_a_thread_of_its_parent_does() {
+        let clock = StoreClock::default();
+        clock.asker.store(std::process::id().wrapping_add(1), Ordering::Release);
+        clock.refresh(&soon, || Ok(NOW)).unwrap();
+        assert!(clock.seconds().is_some());
     }
 }

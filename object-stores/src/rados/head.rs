@@ -119,8 +119,8 @@ impl Namespace {
         mode: &PutMode,
         operation: Operation,
     ) -> Result<PutResult> {
-        self.ask_for_time();
         let failed = |e| self.error(operation, e).at(key);
+        self.ask_for_time().map_err(failed)?;
         let (version, replaced) = match mode {
             PutMode::Create => (self.create(key, content).map_err(failed)?, None),
             PutMode::Overwrite => self.overwrite(key, content).map_err(failed)?,

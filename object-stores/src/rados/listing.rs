@@ -1,6 +1,7 @@
 //! Pages of keys in order.
 //!
 //! RADOS lists names in the order of their hashes, so each page looks at all names of the namespace, and keeps the lowest.
+//! Pages are long for that reason: a listing looks at all names once for each of its pages.
 
 use std::collections::BinaryHeap;
 use std::io;
@@ -12,24 +13,42 @@ use super::client::{MAX_UNDER_WAY, Namespace, object_name};
 use super::head::Head;
 use super::meta;
 use super::parts::PARTS;
+use crate::store::LAST_PAGE;
 use crate::{Key, ListPage, ObjectMeta};
 
-/// Objects of a page, at most.
-const MAX_PAGE: usize = 1000;
-
+/// A page of at most `limit` objects, and of no more than a listing asks for. A key has at most 1,024 bytes, so all keys of a
+/// page take 64 MB at the very most.
 pub(super) fn page(
     space: &Namespace,
     prefix: &str,
     start_after: Option<&str>,
     limit: usize,
 ) -> io::Result<ListPage> {
-    let limit = limit.clamp(1, MAX_PAGE);
+    let walk = |take: &mut dyn FnMut(&[u8])| {
+        let mut take = |name: &[u8]| {
+            take(name);
+            ControlFlow::Continue(())
+        };
+        space.ask(|pool, bound| pool.names(None, bound, &mut take), |()| 0)
+    };
+    page_of(walk, |keys| describe(space, keys), prefix, start_after, limit)
+}
+
+/// The same by a `walk` that hands over all names, and by what tells of objects.
+fn page_of(
+    walk: impl Fn(&mut dyn FnMut(&[u8])) -> io::Result<()>,
+    describe: impl Fn(&[Key]) -> io::Result<Vec<ObjectMeta>>,
+    prefix: &str,
+    start_after: Option<&str>,
+    limit: usize,
+) -> io::Result<ListPage> {
+    let limit = limit.clamp(1, LAST_PAGE);
     let mut after = start_after.map(str::to_owned);
     loop {
-        let keys = lowest(space, prefix, after.as_deref(), limit + 1)?;
+        let keys = lowest(&walk, prefix, after.as_deref(), limit + 1)?;
         let more = keys.len() > limit;
         let keys = &keys[..keys.len().min(limit)];
-        let objects = describe(space, keys)?;
+        let objects = describe(keys)?;
         // All of them may have been deleted meanwhile: a page that says that there is more is never empty.
         match keys.last() {
             Some(last) if more && objects.is_empty() => after = Some(last.as_str().to_owned()),
@@ -39,8 +58,13 @@ pub(super) fn page(
 }
 
 /// The `count` lowest keys, in order.
-fn lowest(space: &Namespace, prefix: &str, after: Option<&str>, count: usize) -> io::Result<Vec<Key>> {
-    let mut lowest: BinaryHeap<Key> = BinaryHeap::with_capacity(count + 1);
+fn lowest(
+    walk: impl Fn(&mut dyn FnMut(&[u8])) -> io::Result<()>,
+    prefix: &str,
+    after: Option<&str>,
+    count: usize,
+) -> io::Result<Vec<Key>> {
+    let mut lowest: BinaryHeap<Key> = BinaryHeap::new();
     let mut take = |name: &[u8]| {
         let wanted = str::from_utf8(name).ok().filter(|name| {
             name.starts_with(prefix)
@@ -54,9 +78,8 @@ fn lowest(space: &Namespace, prefix: &str, after: Option<&str>, count: usize) ->
                 lowest.pop();
             }
         }
-        ControlFlow::Continue(())
     };
-    space.ask(|pool, bound| pool.names(None, bound, &mut take), |()| 0)?;
+    walk(&mut take)?;
     Ok(lowest.into_sorted_vec())
 }
 
@@ -76,4 +99,57 @@ fn describe(space: &Namespace, keys: &[Key]) -> io::Result<Vec<ObjectMeta>> {
         }
     }
     Ok(objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn metas(keys: &[Key]) -> io::Result<Vec<ObjectMeta>> {
+        let meta = |key: &Key| ObjectMeta { key: key.clone(), size: 0, modified: UNIX_EPOCH, etag: None };
+        Ok(keys.iter().map(meta).collect())
+    }
+
+    #[test]
+    fn a_listing_looks_at_all_names_once_for_each_long_page() {
+        let (count, walks) = (100_000, Cell::new(0));
+        let walk = |take: &mut dyn FnMut(&[u8])| {
+            walks.set(walks.get() + 1);
+            // Each once, and not in the order of the keys: 77,777 and 100,000 have no common divisor.
+            (0..count).for_each(|n| take(format!("a/{:06}", n * 77_777_u64 % count).as_bytes()));
+            take(b"//part/of/the/store");
+            take(b"b/other");
+            Ok(())
+        };
+        let mut listed: Vec<String> = Vec::new();
+        loop {
+            let after = listed.last().cloned();
+            let page = page_of(walk, metas, "a/", after.as_deref(), LAST_PAGE).unwrap();
+            listed.extend(page.objects.iter().map(|meta| meta.key.as_str().to_owned()));
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(walks.get(), 2);
+        assert!((0..count).map(|n| format!("a/{n:06}")).eq(listed));
+    }
+
+    #[test]
+    fn a_page_has_no_more_objects_than_it_may() {
+        let walk = |take: &mut dyn FnMut(&[u8])| {
+            ["c", "a", "b"].into_iter().for_each(|name| take(name.as_bytes()));
+            Ok(())
+        };
+        let keys = |after, limit| {
+            let page = page_of(walk, metas, "", after, limit).unwrap();
+            let keys: String = page.objects.iter().map(|meta| meta.key.as_str()).collect();
+            (keys, page.more)
+        };
+        assert_eq!(keys(None, 0), ("a".to_owned(), true));
+        assert_eq!(keys(None, 2), ("ab".to_owned(), true));
+        assert_eq!(keys(Some("a"), usize::MAX), ("bc".to_owned(), false));
+    }
 }

@@ -6,6 +6,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::ops::Range;
 
 use super::client::Namespace;
 
@@ -19,8 +20,14 @@ pub(super) const SWEPT: &CStr = c"h5lake.swept";
 const PREFIX: &str = "//part/";
 /// The longest part that a server takes.
 const MAX_PART_BYTES: u64 = 128 << 20;
-/// Parts that are looked for behind the last one that was found, when their number is not known.
-const GAP: usize = 16;
+/// No writer makes shorter parts: each release makes parts of 8 MiB. Parts of a byte would be a list without end.
+const MIN_PART_BYTES: u64 = 1 << 20;
+/// The parts of an object, at most: 128 TiB at 8 MiB each.
+pub(super) const MAX_PARTS: u64 = 1 << 24;
+/// Parts that are removed at the same time. If their number is not known, so many numbers without a part are the end.
+const BATCH: u64 = 16;
+/// Batches after each other that may be without a part where the number of parts is known.
+const MAX_EMPTY_BATCHES: u32 = 64;
 
 /// The parts of one version of a long object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +61,8 @@ impl Manifest {
             size: size.parse().map_err(|_| bad())?,
         };
         let is_right = manifest.encode() == text
-            && (1..=MAX_PART_BYTES).contains(&manifest.part_bytes)
-            && i64::try_from(manifest.size).is_ok();
+            && (MIN_PART_BYTES..=MAX_PART_BYTES).contains(&manifest.part_bytes)
+            && manifest.count() <= MAX_PARTS;
         is_right.then_some(manifest).ok_or_else(bad)
     }
 
@@ -77,19 +84,32 @@ pub(super) fn upload_of_first(name: &[u8]) -> Option<u128> {
     (number == "00000000" && part_name(upload, 0).as_bytes() == name).then_some(upload)
 }
 
+/// Goes through the numbers of parts from 1 to `count`, a batch at a time. `remove` says whether it found a part of the batch.
+///
+/// A count is what an attribute says, and everybody who may write to the namespace may write one. So a removal ends before it
+/// if many batches have no part.
+fn remove_batches(
+    count: Option<u64>,
+    mut remove: impl FnMut(Range<u64>) -> io::Result<bool>,
+) -> io::Result<()> {
+    let most = if count.is_some() { MAX_EMPTY_BATCHES } else { 1 };
+    let (mut next, mut empty) = (1, 0);
+    while count.is_none_or(|count| next < count) && empty < most {
+        let end = count.map_or(next + BATCH, |count| count.min(next + BATCH));
+        empty = if remove(next..end)? { 0 } else { empty + 1 };
+        next = end;
+    }
+    Ok(())
+}
+
 impl Namespace {
-    /// Removes the parts of an upload, the first one last. Without their number, until many numbers after each other have none.
+    /// Removes the parts of an upload, the first one last. It ends before the last one if many numbers have none.
     ///
     /// # Errors
     /// The first that was met. What is left is swept later.
     pub(super) fn remove_parts(&self, upload: u128, count: Option<u64>) -> io::Result<()> {
-        let mut next = 1;
-        loop {
-            let end = count.map_or(next + GAP as u64, |count| count.min(next + GAP as u64));
-            if next >= end {
-                break;
-            }
-            let names: Vec<_> = (next..end).map(|number| part_name(upload, number)).collect();
+        remove_batches(count, |numbers| {
+            let names: Vec<_> = numbers.map(|number| part_name(upload, number)).collect();
             let mut found = false;
             for answer in self.write_all(&names, |operation| operation.remove()) {
                 match answer {
@@ -100,11 +120,8 @@ impl Namespace {
                     }
                 }
             }
-            if count.is_none() && !found {
-                break;
-            }
-            next = end;
-        }
+            Ok(found)
+        })?;
         match self.write(&part_name(upload, 0), 0, |operation| operation.remove()) {
             Err(e) if e.raw_os_error() != Some(libc::ENOENT) => Err(e),
             _ => Ok(()),
@@ -137,12 +154,51 @@ mod tests {
             "1 000000000000000000000000000000ab 0 34603009",
             "1 000000000000000000000000000000ab 999999999 34603009",
             "1 000000000000000000000000000000ab 8388608 18446744073709551615",
+            // Lists of parts that nobody could have written.
+            "1 000000000000000000000000000000ab 1 9223372036854775807",
+            "1 000000000000000000000000000000ab 1048575 34603009",
+            "1 000000000000000000000000000000ab 134217728 9223372036854775807",
             "1 000000000000000000000000000000ab 8388608 +1",
             "1 000000000000000000000000000000ab 8388608 34603009 ",
         ] {
             assert!(Manifest::decode(bad.as_bytes()).is_err(), "{bad:?}");
         }
         assert!(Manifest::decode(&[0xff]).is_err());
+    }
+
+    #[test]
+    fn the_longest_list_of_parts_is_read() {
+        let size = MAX_PARTS * MIN_PART_BYTES;
+        let longest = Manifest { upload: 1, part_bytes: MIN_PART_BYTES, size };
+        assert_eq!(Manifest::decode(longest.encode().as_bytes()).unwrap(), longest);
+        let longer = Manifest { size: size + 1, ..longest };
+        assert!(Manifest::decode(longer.encode().as_bytes()).is_err());
+    }
+
+    /// The batches that a removal asks for, of which those that begin at these numbers have parts.
+    fn batches(count: Option<u64>, there: &[u64]) -> Vec<Range<u64>> {
+        let mut asked = Vec::new();
+        let removed = remove_batches(count, |numbers| {
+            asked.push(numbers.clone());
+            Ok(there.contains(&numbers.start))
+        });
+        removed.unwrap();
+        asked
+    }
+
+    #[test]
+    fn a_removal_ends_with_the_last_part() {
+        assert_eq!(batches(Some(40), &[1, 17, 33]), [1..17, 17..33, 33..40]);
+        assert_eq!(batches(Some(40), &[33]), [1..17, 17..33, 33..40], "an earlier removal broke off");
+        assert_eq!(batches(None, &[1, 17]), [1..17, 17..33, 33..49]);
+        assert!(batches(Some(1), &[]).is_empty());
+    }
+
+    #[test]
+    fn a_removal_of_parts_that_are_not_there_ends_whatever_their_number_is() {
+        assert_eq!(batches(Some(MAX_PARTS), &[]).len(), MAX_EMPTY_BATCHES as usize);
+        let late = 1 + u64::from(MAX_EMPTY_BATCHES - 1) * BATCH;
+        assert_eq!(batches(Some(MAX_PARTS), &[late]).len(), 2 * MAX_EMPTY_BATCHES as usize);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use h5lake_rados_abi::Read;
 
@@ -25,11 +25,13 @@ const MAX_UPLOADS: usize = 64;
 pub(super) const MAX_SWEEP_TIME: Duration = Duration::from_secs(10);
 
 impl Namespace {
-    /// Removes parts of uploads that were given up, `age` seconds ago at least; gives how many uploads.
+    /// Removes parts of uploads that were given up, `age` seconds ago at least; gives how many uploads. Without the cluster's
+    /// clock that is none: by another clock, what somebody is writing could look old.
     ///
     /// # Errors
     /// The first that was met.
     pub(super) fn sweep(&self, from: u32, age: i64) -> io::Result<usize> {
+        let Some(before) = self.clock.seconds().map(|now| now.saturating_sub(age)) else { return Ok(0) };
         let mut uploads = Vec::new();
         let mut names = 0;
         let mut take = |name: &[u8]| {
@@ -44,7 +46,7 @@ impl Namespace {
         self.ask(|pool, bound| pool.names(Some(from), bound, &mut take), |()| 0)?;
         let mut swept = 0;
         for upload in uploads {
-            if self.is_given_up(upload, age)? {
+            if self.is_given_up(upload, before)? {
                 self.remove_parts(upload, None)?;
                 swept += 1;
             }
@@ -52,8 +54,8 @@ impl Namespace {
         Ok(swept)
     }
 
-    /// Whether an upload was given up. If so, nobody can finish it after this.
-    fn is_given_up(&self, upload: u128, age: i64) -> io::Result<bool> {
+    /// Whether an upload was given up `before` that time. If so, nobody can finish it after this.
+    fn is_given_up(&self, upload: u128, before: i64) -> io::Result<bool> {
         let first = part_name(upload, 0);
         let name = object_name(&first)?;
         let read = Read { name: &name, offset: 0, buffers: Vec::new(), version: None };
@@ -70,7 +72,7 @@ impl Namespace {
             found => found?,
         };
         let Some(key) = found.attribute.and_then(|key| String::from_utf8(key).ok()) else { return Ok(false) };
-        if self.seconds_now().saturating_sub(found.modified) < age || self.has_parts_of(&key, upload)? {
+        if found.modified > before || self.has_parts_of(&key, upload)? {
             return Ok(false);
         }
         let mark = self
@@ -90,15 +92,5 @@ impl Namespace {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
             Err(e) => Err(e),
         }
-    }
-
-    fn seconds_now(&self) -> i64 {
-        let own = || {
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .ok()
-                .and_then(|time| i64::try_from(time.as_secs()).ok())
-        };
-        self.clock.seconds().or_else(own).unwrap_or(0)
     }
 }

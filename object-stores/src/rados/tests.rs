@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::parts::part_name;
+use super::parts::{MAX_PARTS, Manifest, PARTS, part_name};
 use super::*;
 use crate::ObjectStoreExt;
 
@@ -235,6 +235,47 @@ fn the_clusters_clock_is_known_after_the_first_put_and_stamps_objects() {
     store.put(&key("b"), "x".into(), PutMode::Create).unwrap();
     let modified = store.head(&key("b")).unwrap().modified.duration_since(UNIX_EPOCH).unwrap();
     assert!((1_700_000_000..1_700_000_010).contains(&modified.as_secs()), "{modified:?}");
+}
+
+#[test]
+#[ignore = "needs a cluster: tests-ceph/on"]
+fn each_of_the_first_puts_waits_for_the_clusters_clock() {
+    let store = store();
+    let barrier = Barrier::new(8);
+    thread::scope(|scope| {
+        for n in 0..8 {
+            let (store, barrier) = (&store, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                store.space.ask_for_time().unwrap();
+                assert!(store.space.clock.seconds().is_some());
+                store.put(&key(&format!("{n}")), "x".into(), PutMode::Create).unwrap();
+            });
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a cluster: tests-ceph/on"]
+fn a_list_of_parts_that_are_not_there_holds_up_no_delete() {
+    let store = store();
+    let forge = |at: &Key, parts: &[u8]| {
+        let write = store.space.write(at.as_str(), 0, |operation| {
+            operation.create(false).write_full(&[]).set_attribute(PARTS, parts)
+        });
+        write.unwrap();
+    };
+    let at = key("forged");
+    let longest = Manifest { upload: 7, part_bytes: PART_BYTES, size: MAX_PARTS * PART_BYTES };
+    let begun = std::time::Instant::now();
+    forge(&at, longest.encode().as_bytes());
+    store.put(&at, "x".into(), PutMode::Overwrite).unwrap();
+    forge(&at, longest.encode().as_bytes());
+    store.delete(&at).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert_eq!(store.head_opt(&at).unwrap(), None);
+    forge(&at, b"1 00000000000000000000000000000007 1 9223372036854775807");
+    assert_eq!(store.delete(&at).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use h5lake_rados_abi::PendingWrite;
 
 use super::client::Namespace;
 use super::head::Content;
-use super::parts::{Manifest, OF, SWEPT, part_name};
+use super::parts::{MAX_PARTS, Manifest, OF, SWEPT, part_name};
 use super::sweep::{MAX_SWEEP_TIME, MIN_AGE};
 use super::{MAX_WHOLE_BYTES, PART_BYTES};
 use crate::{Key, Operation, PutMode, PutResult, PutStream, Result, deadline};
@@ -79,11 +79,15 @@ impl Upload {
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.parts.is_none() {
-            self.space.ask_for_time();
+            self.space.ask_for_time()?;
             let (process, upload) = (std::process::id(), random()?);
             self.parts = Some(Parts { process, upload, size: 0, count: 0, under_way: VecDeque::new() });
         }
         let Some(parts) = &mut self.parts else { return Ok(()) };
+        // No reader takes a longer list.
+        if parts.count >= MAX_PARTS {
+            return Err(io::Error::from_raw_os_error(libc::EFBIG));
+        }
         let name = part_name(parts.upload, parts.count);
         let is_first = parts.count == 0;
         // It counts before it is begun: an error does not say that nothing came of it.

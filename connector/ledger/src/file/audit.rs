@@ -51,12 +51,19 @@ impl<'a> FileAudit<'a> {
         if let Err(e) = superblock::Fixed::decode(&bytes[..FIXED], &self.storage.target) {
             bad("head", 0, FIXED, &why_damaged(&e).unwrap_or_else(|| e.to_string()));
         }
+        let newest = superblock::newest(&bytes[superblock::SLOTS_AT as usize..]).ok().flatten();
+        let is_ahead = |slot: &Slot| newest.is_some_and(|newest| slot.sequence > newest.sequence);
         for (what, at) in superblock::SLOT_PLACES {
             let part = &bytes[at as usize..at as usize + superblock::SLOT];
             let is_empty = part.iter().all(|b| *b == 0);
             match Slot::decode(part) {
                 Ok(Some(slot)) if what == "head slot" && slot.position() != at => {
                     bad(what, at, superblock::SLOT, "a head of another slot is in it");
+                }
+                // Should a slot be damaged, too, earlier builds would go by it.
+                Ok(Some(slot)) if is_ahead(&slot) => {
+                    let why = "it is newer than both slots, so it is of another history";
+                    bad(what, at, superblock::SLOT, why);
                 }
                 Ok(Some(_)) => (),
                 Ok(None) if is_empty && what == "copy of a head slot" => (),

@@ -127,6 +127,29 @@ fn room_of_a_container_that_is_left_alone_for_long_comes_back() {
     assert!((18..=32).contains(&most), "{most}");
 }
 
+/// The room of all later versions comes back, although what the wrong clock freed counts as freed in ten years.
+#[test]
+fn a_clock_that_was_ahead_once_keeps_no_room_for_long() {
+    clock::wrong::BY.set(-100 * DAY);
+    let f = SimFile::container();
+    let rule = ReclaimRule { least: DAY as u64, courtesy: 0 };
+    let writer = || f.open_resting(Access::ReadWrite, &opts(), rule).unwrap();
+    let sessions = |days: std::ops::Range<i64>| {
+        for day in days {
+            clock::wrong::BY.set(day * DAY);
+            commit_some(&writer());
+        }
+        (kept(&writer()).len(), f.bytes().len())
+    };
+    sessions(-100..-90);
+    sessions(3650..3651);
+    let after_some = sessions(-89..-70);
+    let after_many = sessions(-70..-30);
+    clock::wrong::BY.set(0);
+    assert!(after_some.0 < 60 && after_many.0 < 60, "{after_some:?}, then {after_many:?}");
+    assert!(after_many.1 < after_some.1 * 5 / 4, "{after_some:?}, then {after_many:?}");
+}
+
 /// What time a version has is right again with the next one that a right clock made.
 #[test]
 fn versions_are_found_by_time_after_a_wrong_clock() {

@@ -118,6 +118,7 @@ impl FileWriter {
         limit: u64,
         data: &[u8],
     ) -> Result<Option<Address>> {
+        self.look_once(raw)?;
         let (len, shift) = (data.len() as u64, free_space::shift(data.len() as u64));
         let Some(run) = self.load(raw)?.take_before(round(shift + len), limit) else { return Ok(None) };
         let (at, place) = (run + shift, Address::file(run + shift, len));

@@ -258,14 +258,14 @@ pub(super) fn empty_in(
 ) -> Result<FileStorage> {
     let time = storage_clock(&OsFile::new(file.clone(), 0));
     let (fixed, slot) = fresh(target, opts.user_block, opts.sources, time)?;
-    write_new(&file, &fixed, &slot, target)?;
     let opened = OpenedFile { file, fixed, id, is_writable: true };
-    Ok(storage(target.into(), opened, locks, Some(time), opts))
+    let storage = storage(target.into(), opened, locks, Some(time), opts);
+    write_new(storage.raw.as_ref(), &storage.fixed, &slot, target)?;
+    Ok(storage)
 }
 
-/// Writes the head of a new container, behind its user block.
-fn write_new(file: &Arc<File>, fixed: &Fixed, slot: &Slot, target: &str) -> Result<()> {
-    let raw = OsFile::new(file.clone(), fixed.base);
+/// Writes the head of a new container, by what writes it again where a sync fails once.
+fn write_new(raw: &dyn FileIo, fixed: &Fixed, slot: &Slot, target: &str) -> Result<()> {
     let mut bytes = superblock::new_head(fixed, slot);
     let note = superblock::encode_note(&superblock::myself());
     bytes[superblock::NOTE as usize..superblock::NOTE as usize + note.len()].copy_from_slice(&note);
@@ -276,7 +276,26 @@ fn write_new(file: &Arc<File>, fixed: &Fixed, slot: &Slot, target: &str) -> Resu
 mod tests {
     use super::*;
     use crate::file::open::{find, open, still_there};
-    use crate::options::{Access, LockPolicy};
+    use crate::file::resync::resyncing;
+    use crate::file::sim_file::SimFile;
+    use crate::options::{Access, LockPolicy, SyncPolicy};
+
+    #[test]
+    fn a_new_head_survives_a_sync_that_fails_once() {
+        let f = SimFile::of(Vec::new());
+        let raw = resyncing(Arc::new(f.clone()), SyncPolicy::Commit, Writers::One);
+        let (fixed, slot) = fresh("x", 0, false, StorageClock::default()).unwrap();
+        write_new(raw.as_ref(), &fixed, &slot, "x").unwrap();
+        f.fail_syncs(1, 1, false);
+        raw.sync().unwrap();
+        let left = f.after_power_loss(|| false);
+        assert_eq!(Fixed::decode(&left[..superblock::FIXED], "x").unwrap(), fixed);
+        // A new file's head goes that way.
+        let dir = tempfile::tempdir().unwrap();
+        let opts = Options { sync: SyncPolicy::Commit, ..Options::default() };
+        create(&dir.path().join("a.h5"), Replace::Fail, &opts, &Ok).unwrap();
+        assert!(opts.statistics.writes.read().bytes >= superblock::DATA);
+    }
 
     /// Where a folder cannot be written, a new container comes into the file of the old one.
     #[test]

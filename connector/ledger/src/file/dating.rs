@@ -5,25 +5,55 @@ use crate::file::free_space::{FreeSpace, PendingFree};
 impl FreeSpace {
     /// Says since when each run has rested, although clocks were wrong. `newest` is the time of the newest version, `now` the present.
     ///
-    /// What went out of use later did so at no earlier time, and nothing did later than now. Of a time in which nothing went out of
-    /// use no more than `most_idle` counts, if that is given: nobody can tell whether a container was left alone, or a clock went
-    /// ahead.
+    /// What went out of use later did so at no earlier time. Nothing did in the future: a run whose time lies there counts like the one
+    /// after it. Of a time in which nothing went out of use no more than `most_idle` counts, if that is given: nobody can tell whether a
+    /// container was left alone, or a clock went ahead.
     pub(crate) fn date(&mut self, newest: u64, now: u64, most_idle: Option<u64>) {
-        let now = now.max(newest);
         let mut all: Vec<&mut PendingFree> = self.kept.iter_mut().chain(&mut self.resting).collect();
         all.sort_by_key(|r| r.sequence);
+        let mut later = now;
+        for r in all.iter_mut().rev() {
+            // Were it now, room would not rest before the future has come: each opening would date it, and all after it, anew.
+            later = if r.time > now { later } else { r.time };
+            r.since = later;
+        }
         let mut last = 0;
         for r in &mut all {
-            last = r.time.max(last).min(now);
+            last = r.since.max(last);
             r.since = last;
         }
         let Some(most_idle) = most_idle else { return };
         let (mut next, mut rested) = (now, 0);
-        for since in std::iter::once(&mut newest.max(last)).chain(all.into_iter().rev().map(|r| &mut r.since))
-        {
+        let mut newest = newest.min(now).max(last);
+        for since in std::iter::once(&mut newest).chain(all.into_iter().rev().map(|r| &mut r.since)) {
             rested += (next - *since).min(most_idle);
             next = *since;
             *since = now - rested;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::superblock::DATA;
+
+    /// When runs count as resting since that went out of use at these times, one after the other.
+    fn dated(times: &[u64], newest: u64, now: u64, most_idle: Option<u64>) -> Vec<u64> {
+        let mut f = FreeSpace::new(DATA);
+        let begin = f.extend(64 * times.len() as u64).unwrap();
+        for (n, time) in (0..).zip(times) {
+            f.rest(PendingFree::new((begin + n * 64, 32), n, *time)).unwrap();
+        }
+        f.date(newest, now, most_idle);
+        f.resting.iter().map(|r| r.since).collect()
+    }
+
+    #[test]
+    fn a_time_in_the_future_counts_like_the_one_after_it() {
+        assert_eq!(dated(&[10, 900, 30, 40], 40, 50, None), [10, 30, 30, 40]);
+        assert_eq!(dated(&[10, 900, 901], 40, 50, None), [10, 50, 50]);
+        assert_eq!(dated(&[10, 900, 5, 40], 40, 50, None), [10, 10, 10, 40], "one clock was behind");
+        assert_eq!(dated(&[10, 40], 900, 50, Some(5)), [40, 45], "so is the newest version's");
     }
 }

@@ -56,9 +56,10 @@ impl FreeSpace {
         }
     }
 
-    /// What the version of a sequence may need: all that is neither free, nor went out of use with this head or before it.
-    pub(crate) fn needed_by(&self, sequence: u64) -> Vec<(u64, u64)> {
-        let mut unneeded: Vec<(u64, u64)> = self.runs.iter().collect();
+    /// What the version of a sequence may need: all that is neither free nor `reserved`, nor went out of use with this head or before
+    /// it.
+    pub(crate) fn needed_by(&self, sequence: u64, reserved: &[(u64, u64)]) -> Vec<(u64, u64)> {
+        let mut unneeded: Vec<(u64, u64)> = self.runs.iter().chain(reserved.iter().copied()).collect();
         unneeded.extend(self.waiting().filter(|r| r.sequence <= sequence).map(|r| (r.offset, r.length)));
         unneeded.sort_unstable();
         let mut at = crate::file::superblock::DATA;
@@ -139,7 +140,8 @@ mod tests {
         f.runs.add(a + 64, 64).unwrap();
         f.rest(resting(a + 128, 32, 4)).unwrap();
         f.rest(resting(a + 192, 32, 6)).unwrap();
-        assert_eq!(f.needed_by(5), [(a, 64), (a + 160, 160)]);
-        assert_eq!(f.needed_by(6), [(a, 64), (a + 160, 32), (a + 224, 96)]);
+        assert_eq!(f.needed_by(5, &[]), [(a, 64), (a + 160, 160)]);
+        assert_eq!(f.needed_by(6, &[]), [(a, 64), (a + 160, 32), (a + 224, 96)]);
+        assert_eq!(f.needed_by(6, &[(a + 256, 64), (a, 32)]), [(a + 32, 32), (a + 160, 32), (a + 224, 32)]);
     }
 }

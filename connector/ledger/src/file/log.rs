@@ -15,6 +15,9 @@ use crate::wal::record::{self, CommitRecord};
 
 /// The longest record, free list or history of a file. A length comes from the file, and a sparse file is as long as it says.
 pub(crate) const MAX_BLOCK_BYTES: u64 = 1 << 30;
+/// The longest log that is read behind a base, in bytes: whoever opens a file has all of it in memory. A writer makes a checkpoint of a
+/// log of half a megabyte, or of sixteen times as much, with one more record. It commits nothing beyond this if no checkpoint succeeds.
+pub(crate) const MAX_LOG_BYTES: u64 = 2 << 30;
 
 /// A record as it was read.
 #[derive(Debug)]
@@ -107,6 +110,24 @@ const MAX_GAP_BYTES: u64 = 512;
 
 /// The records of `slot` that are newer than version `after`, oldest first.
 pub(crate) fn records(raw: &dyn FileIo, slot: &Slot, after: u64, target: &str) -> Result<Vec<LoggedRecord>> {
+    // One of many writers that has not looked for long has more to read, in the base.
+    let most = if after < slot.base_version { u64::MAX } else { MAX_LOG_BYTES };
+    records_within(raw, slot, after, most, target)
+}
+
+/// The same, if together they have no more than so many bytes.
+fn records_within(
+    raw: &dyn FileIo,
+    slot: &Slot,
+    after: u64,
+    most: u64,
+    target: &str,
+) -> Result<Vec<LoggedRecord>> {
+    let too_long = || Error::corrupt(target, "log", format!("it is longer than {most} bytes"));
+    if slot.log_bytes > most {
+        return Err(too_long());
+    }
+    let mut left = most;
     let mut out = Vec::new();
     let mut next = slot.record;
     let mut version = slot.version;
@@ -124,6 +145,7 @@ pub(crate) fn records(raw: &dyn FileIo, slot: &Slot, after: u64, target: &str) -
         }
         room = room.checked_sub(at.place.length).ok_or_else(|| damaged("records overlap"))?;
         check_block(&at.place, &name(), target)?;
+        left = left.checked_sub(at.place.length).ok_or_else(too_long)?;
         let bytes = fetch(raw, &at, window, &mut kept).map_err(|e| unreadable(target, &name(), &e))?;
         let record = record::decode_as(&bytes, at.crc).map_err(damaged)?;
         if record.header.version != version {
@@ -156,4 +178,33 @@ fn fetch(raw: &dyn FileIo, at: &PageRef, window: u64, kept: &mut (u64, Bytes)) -
     }
     let from = (offset - kept.0) as usize;
     Ok(kept.1.slice(from..from + length as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::sim_file::SimFile;
+    use crate::options::{Access, Options};
+
+    /// Records of a sparse file cost nothing, and each may have the length of the longest one.
+    #[test]
+    fn a_log_that_is_longer_than_any_is_not_read() {
+        let f = SimFile::container();
+        let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
+        for n in 0..4u8 {
+            l.put(b"k", vec![n; 200]).unwrap();
+            l.commit().unwrap();
+        }
+        let slot = newest_slot(&f, "x").unwrap();
+        let read = |slot: &Slot, most| records_within(&f, slot, slot.base_version, most, "x");
+        assert_eq!(read(&slot, slot.log_bytes).unwrap().len(), 4);
+        let understated = Slot { log_bytes: 1, ..slot };
+        for (slot, most) in [(&slot, slot.log_bytes - 1), (&understated, slot.log_bytes - 1)] {
+            let e = read(slot, most).unwrap_err();
+            assert!(e.to_string().contains("longer than"), "{e}");
+        }
+        let endless = Slot { log_bytes: MAX_LOG_BYTES + 1, ..slot };
+        records(&f, &endless, slot.base_version, "x").unwrap_err();
+        records(&f, &understated, slot.base_version, "x").unwrap();
+    }
 }

@@ -1,8 +1,11 @@
-//! Readers of a file into which something else was written in place: an older copy of the container, or another container.
+//! Readers and writers of a file into which something else was written in place: an older copy of the container, or another
+//! container.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::ErrorKind;
+use crate::extent::Extent;
 use crate::ledger::Ledger;
 use crate::options::{Access, Options, Replace};
 
@@ -68,5 +71,83 @@ fn another_container_in_the_file_is_no_news_of_this_one() {
             assert_eq!(*gone.kind(), ErrorKind::Gone, "{gone}");
         }
         assert_eq!(&reader.get(b"x").unwrap().unwrap()[..], b"of the old container 2");
+    }
+}
+
+/// A container of forty payloads, and the bytes of its file.
+fn filled(path: &Path) -> Vec<u8> {
+    let l = Ledger::create_file(path, Replace::Fail, Options::default()).unwrap();
+    for n in 0..40u8 {
+        l.put(&[n], l.write_payload(&vec![n; 100_000]).unwrap().to_bytes()).unwrap();
+    }
+    l.commit().unwrap();
+    l.close().unwrap();
+    std::fs::read(path).unwrap()
+}
+
+/// What a writer has freed is in use in the copy.
+#[test]
+fn a_writer_changes_nothing_in_a_copy_that_was_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.h5");
+    let backup = filled(&path);
+    let opts = Options { retention: Some(Duration::ZERO), ..Options::default() };
+    let old = Ledger::open_file(&path, Access::ReadWrite, opts).unwrap();
+    for n in (0..40u8).step_by(2) {
+        old.free_payload(&Extent::decode(&old.get(&[n]).unwrap().unwrap()).unwrap().0).unwrap();
+        old.delete(&[n]).unwrap();
+    }
+    old.commit().unwrap();
+    commit(&old, "x", "of the old history".into());
+    std::fs::write(&path, &backup).unwrap();
+    for _ in 0..2 {
+        let refused = old.write_payload(&[99; 100_000]).unwrap_err();
+        assert_eq!(*refused.kind(), ErrorKind::Conflict, "{refused}");
+    }
+    assert!(old.is_broken());
+    assert_eq!(*old.commit().unwrap_err().kind(), ErrorKind::Conflict);
+    old.close().unwrap();
+    assert!(std::fs::read(&path).unwrap() == backup);
+}
+
+#[test]
+fn a_writer_tells_what_it_may_have_overwritten_in_a_copy_that_was_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.h5");
+    let backup = filled(&path);
+    write(&path, 1, "x", "of the old history");
+    let old = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
+    old.put(b"y", old.write_payload(&[99; 100_000]).unwrap().to_bytes()).unwrap();
+    std::fs::write(&path, &backup).unwrap();
+    let told = old.commit().unwrap_err();
+    let is_broken = matches!(told.kind(), ErrorKind::Broken { .. });
+    assert!(is_broken && told.to_string().contains("h5lake verify"), "{told}");
+}
+
+/// The old writer's close leaves no head of its own, which would be newer than all that the new history has.
+#[test]
+fn a_torn_slot_in_a_copy_that_was_put_back_does_not_bring_the_old_history_back() {
+    for commits in 1..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, torn) = (dir.path().join("c.h5"), dir.path().join("torn.h5"));
+        Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap().close().unwrap();
+        write(&path, 2, "x", "the backup's");
+        let backup = std::fs::read(&path).unwrap();
+        let old = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
+        (0..20).for_each(|n| commit(&old, "x", format!("of the old history {n}")));
+        std::fs::write(&path, &backup).unwrap();
+        old.put(b"x", "lost").unwrap();
+        old.commit().unwrap_err();
+        old.close().unwrap();
+        assert!(std::fs::read(&path).unwrap() == backup, "it left something");
+        write(&path, commits, "y", "of the new history");
+        let whole = std::fs::read(&path).unwrap();
+        for slot in [512, 4096] {
+            let mut bytes = whole.clone();
+            bytes[slot + 100..slot + 152].fill(0);
+            std::fs::write(&torn, bytes).unwrap();
+            let found = read(&torn).get(b"x").unwrap().unwrap();
+            assert_eq!(&found[..], b"the backup's 1", "{commits} commits, slot at {slot}");
+        }
     }
 }

@@ -17,10 +17,10 @@ use crate::clock;
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::create::followed;
-use crate::file::file_io::{FileIo, OsFile};
+use crate::file::file_io::OsFile;
 use crate::file::locks::Locks;
 use crate::file::log;
-use crate::file::open::{container, is_at, locked, name, not_ours, unchecked_head};
+use crate::file::open::{container, is_at, locked, name, not_ours, storage_clock, unchecked_head};
 use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix, sync_folder};
 use crate::options::{Options, Replace, Replaced, SyncPolicy, Writers};
 use crate::timekeeping::at_most;
@@ -109,6 +109,14 @@ pub(super) fn keep(real: &Path, file: &Arc<File>, opts: &Options, now: u64, targ
     let Some((id, time)) = stay(file, opts.retention, target)? else { return Ok(false) };
     let until = now / 1_000_000 + seconds(time);
     link_hidden(real, file, &id, until).map(|()| true).map_err(|e| cannot_stay(target, &e))
+}
+
+/// The same by the clock of the file system, which is asked only where something is to stay.
+fn keep_from_now(real: &Path, file: &Arc<File>, opts: &Options, target: &str) -> Result<bool> {
+    if stay(file, opts.retention, target)?.is_none() {
+        return Ok(false);
+    }
+    keep(real, file, opts, storage_now(real), target)
 }
 
 /// The error for a container that is to stay for its retention time, and cannot. It is neither replaced nor removed.
@@ -248,7 +256,7 @@ pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
 fn remove_kept(path: &Path, file: &Arc<File>, opts: &Options, target: &str) -> Result<()> {
     let fail = |e: io::Error| Error::io(target, "removing", &e);
     let meta = file.metadata().map_err(fail)?;
-    keep(path, file, opts, storage_now(file), target)?;
+    keep_from_now(path, file, opts, target)?;
     // Else somebody has put another one there.
     if !is_at(path, (meta.dev(), meta.ino())) {
         return Ok(());
@@ -300,7 +308,7 @@ impl Replacing {
     /// The name leads to something else now.
     pub fn done(mut self) {
         if std::mem::take(&mut self.kept) {
-            sweep(&self.real, at_most(storage_now(&self.file), newest_time(&self.file)));
+            sweep(&self.real, at_most(storage_now(&self.real), newest_time(&self.file)));
         }
     }
 }
@@ -329,18 +337,18 @@ pub(crate) fn begin(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
         let Some(guard) = lock_to_replace(&file, opts, &target)? else { return Ok(None) };
         let mut replacing = Replacing { real: real.clone(), file, guard, kept: false };
         if is_at(&real, (meta.dev(), meta.ino())) {
-            let now = storage_now(&replacing.file);
-            replacing.kept = keep(&real, &replacing.file, opts, now, &target)?;
+            replacing.kept = keep_from_now(&real, &replacing.file, opts, &target)?;
             return Ok(Some(replacing));
         }
     }
     Err(Error::new(&target, ErrorKind::Locked { holder: None }))
 }
 
-/// The time by which names are made and swept. A file that was changed lately may know better than this process.
-fn storage_now(file: &Arc<File>) -> u64 {
-    let raw = OsFile::new(file.clone(), 0);
-    clock::now().max(raw.modified().unwrap_or(0))
+/// The time by which names are made and swept: that of a file that is made just now. The container's own has the time that its owner
+/// gave it, which may lie in the future.
+fn storage_now(real: &Path) -> u64 {
+    let made = tempfile::tempfile_in(folder(real));
+    made.map_or_else(|_| clock::now(), |file| storage_clock(&OsFile::new(Arc::new(file), 0)).now())
 }
 
 /// Lets a path lead to a container that it led to before; see [`Ledger::restore_file`](crate::Ledger::restore_file).
@@ -391,7 +399,7 @@ fn restore_over(
     let asked = stay(present, opts.retention, target)?.map(|(_, time)| time);
     let time = asked.unwrap_or_default().max(MIN_STAY);
     let kept = Options { retention: Some(time), ..opts.clone() };
-    keep(path, present, &kept, storage_now(present), target)?;
+    keep_from_now(path, present, &kept, target)?;
     std::fs::rename(hidden, path).map_err(fail)?;
     sync_name(path, opts, target)?;
     Ok(true)

@@ -1,7 +1,7 @@
 //! Containers that cannot be read and lose their name; and the folder's sync behind a removal and a restoration.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::checksum::seal;
 use crate::clock;
@@ -123,6 +123,20 @@ fn a_damaged_container_is_not_replaced_while_a_writer_has_it_open() {
         assert!(matches!(refused.kind(), ErrorKind::Locked { .. }), "{refused}");
     }
     drop(open);
+}
+
+/// Its owner may give a file any time.
+#[test]
+fn a_container_whose_file_is_of_the_future_stays_no_longer_for_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    make(&path, &opts(None));
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(50 * 365 * DAY)).unwrap();
+    Ledger::remove_file(&path, &opts(Some(50))).unwrap();
+    assert_eq!(entries(&dir), 1);
+    replaced::sweep(&path, clock::now() + 60 * 1_000_000);
+    assert_eq!(entries(&dir), 0);
 }
 
 /// How often a folder was synced in `body`.

@@ -85,6 +85,13 @@ impl FileStorage {
         self.tagged.is_none() && seen.is_some_and(|seen| lost() > seen)
     }
 
+    /// Whether a writer has committed since it forked this process, which reads by its handle. No pin keeps the room of what that reads.
+    pub(super) fn is_left_behind(&self) -> bool {
+        let is_child = self.opener.load(Ordering::Relaxed) != crate::process::id();
+        let has_moved = || self.with_writer(|w, raw, _| Ok(log::newest_slot(raw, &self.target)? != w.head));
+        is_child && has_moved().unwrap_or(false)
+    }
+
     /// How long freed room rests, and what later writers are told of it. The container remembers what was asked for last.
     fn rule_for(&self, slot: &Slot) -> (ReclaimRule, u64) {
         if let Some(asked) = self.options.retention {

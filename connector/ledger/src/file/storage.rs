@@ -18,7 +18,7 @@ use crate::address::{Address, Location};
 use crate::audit::Audit;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{ContainerIdentity, Version};
+use crate::options::{ContainerIdentity, SyncPolicy, Version};
 use crate::storage::{
     Checkpoint, Commit, PageSizes, RemoteCommits, Snapshot, StorageCheckpoints, StorageCommits,
     StorageCompaction, StoragePayloads, StorageReads, StorageSharing, StorageTags,
@@ -181,7 +181,8 @@ impl StorageReads for FileStorage {
     }
 
     fn classify_read_error(&self, e: Error) -> Error {
-        if self.writer.is_none() && self.is_reclaimed() {
+        let is_overtaken = if self.writer.is_none() { self.is_reclaimed() } else { self.is_left_behind() };
+        if is_overtaken {
             self.gone.store(true, Ordering::Relaxed);
             return Error::new(&self.target, ErrorKind::Gone);
         }
@@ -190,6 +191,19 @@ impl StorageReads for FileStorage {
 
     fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
+    }
+}
+
+impl FileStorage {
+    /// Writes in front of the container. Where a sync fails once, what lies behind is written again, and this is not: so it has a sync
+    /// of its own. The system tells an open file of each error, whatever it told others of the same file.
+    fn write_in_front(&self, file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let synced = match self.options.sync {
+            SyncPolicy::Commit => Some(self.raw.reopened()?),
+            SyncPolicy::Process => None,
+        };
+        file.write_all_at(bytes, at)?;
+        synced.map_or(Ok(()), |file| file.sync_data())
     }
 }
 
@@ -238,7 +252,7 @@ impl StoragePayloads for FileStorage {
             ));
         }
         let handle = lock(&self.handle).clone();
-        let written = handle.map_or(Ok(()), |file| file.write_all_at(bytes, at));
+        let written = handle.map_or(Ok(()), |file| self.write_in_front(&file, at, bytes));
         written.map_err(|e| Error::io(&self.target, "writing the user block", &e))
     }
 
@@ -290,7 +304,7 @@ impl StorageCommits for FileStorage {
                 if shared {
                     w.give_up(locks);
                 }
-                w.leave_copy(raw, locks);
+                w.leave_copy(raw);
                 w.give_back_blocks(raw);
                 Ok(())
             })

@@ -250,12 +250,14 @@ pub(crate) const SLOTS: usize = (SLOT_B - SLOT_A + COPY) as usize + SLOT;
 pub(crate) const SLOTS_AT: u64 = SLOT_A;
 
 /// The slots that are whole, the newest first. Where one is not, a copy stands in for it; alone they tell nothing, since nobody
-/// could say whether they are old.
+/// could say whether they are old. The slot that is not whole was one ahead at most: a copy that is further ahead is of another
+/// history, over which somebody put an older copy of the file.
 pub(crate) fn whole(bytes: &[u8]) -> Decoded<Vec<Slot>> {
     let at = |n: u64| Slot::decode(bytes.get(n as usize..n as usize + SLOT).unwrap_or(&[]));
     let mut all: Vec<Slot> = [at(0)?, at(SLOT_B - SLOT_A)?].into_iter().flatten().collect();
-    if all.len() == 1 {
-        all.extend([at(COPY)?, at(SLOT_B - SLOT_A + COPY)?].into_iter().flatten());
+    if let [slot] = all[..] {
+        let copies = [at(COPY)?, at(SLOT_B - SLOT_A + COPY)?].into_iter().flatten();
+        all.extend(copies.filter(|copy| copy.sequence <= slot.sequence + 1));
     }
     all.sort_by_key(|s| std::cmp::Reverse(s.sequence));
     all.dedup();
@@ -355,6 +357,22 @@ mod tests {
         let at = last.position() as usize;
         head[at..at + SLOT].copy_from_slice(&last.encode());
         assert_eq!(whole(&head[SLOTS_AT as usize..]), Ok(vec![last, later]));
+    }
+
+    #[test]
+    fn a_copy_of_another_history_stands_in_for_no_slot() {
+        let fixed = Fixed { id: [7; 16], base: 0, created: 9, edits: false, tags: false, sources: false };
+        let slot = Slot { sequence: 4, version: 2, end: DATA + 64, base_end: DATA, ..Slot::default() };
+        for (sequence, counts) in [(3, true), (5, true), (7, false), (23, false)] {
+            let copy = Slot { sequence, ..slot };
+            let mut head = new_head(&fixed, &slot);
+            // The other slot is torn.
+            head[SLOT_B as usize..SLOT_B as usize + SLOT].fill(0xaa);
+            let at = copy.copy_position() as usize;
+            head[at..at + SLOT].copy_from_slice(&copy.encode());
+            let found = whole(&head[SLOTS_AT as usize..]).unwrap();
+            assert_eq!((found.contains(&copy), found.contains(&slot)), (counts, true), "{sequence}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::file::locks::Locks;
 use crate::file::superblock::{self, DATA, FIXED, Fixed, Slot};
 use crate::file::version_lookup::OldVersions;
 use crate::file::writer::FileWriter;
-use crate::file::{FileStorage, lock, log};
+use crate::file::{FileStorage, lock, log, resync};
 use crate::history::Mark;
 use crate::options::{At, SyncPolicy, Version};
 use crate::storage::RemoteCommits;
@@ -52,19 +52,24 @@ impl FileWriter {
         }
     }
 
-    /// Says in the head that there are tags: who does not know them must not write here.
+    /// Says in the head that there are tags: who does not know them must not write here. Who finds that said cannot tell whether the
+    /// disk has it, as the sync of the one before may have failed: where commits are synced, it is said anew.
     fn mark_tags(&mut self, raw: &dyn FileIo) -> Result<()> {
         let mut bytes = [0; FIXED];
         raw.read_at(&mut bytes, 0).map_err(|e| self.io("reading the head", &e))?;
         Fixed::decode(&bytes, &self.target)?;
-        let marked = superblock::with_tags(&bytes);
-        if marked[..] != bytes[..] {
+        let (marked, is_synced) = (superblock::with_tags(&bytes), self.sync == SyncPolicy::Commit);
+        if is_synced || marked[..] != bytes[..] {
             raw.write_at(&marked, 0).map_err(|e| self.io("writing the head", &e))?;
-            if self.sync == SyncPolicy::Commit {
-                raw.sync().map_err(|e| self.io("syncing the head", &e))?;
-            }
         }
-        Ok(())
+        if !is_synced {
+            return Ok(());
+        }
+        let unknown = "whether the mark of tags survives a loss of power is unknown, syncing the head";
+        raw.sync().map_err(|e| match resync::is_lost(&e) {
+            true => self.break_off(unknown, &e),
+            false => self.io("syncing the head", &e),
+        })
     }
 
     /// Makes ready to tag a version: the way to it, and what it may need. `None` if it is not kept. Nothing is reclaimed until
@@ -82,6 +87,7 @@ impl FileWriter {
     }
 
     fn way_to(&mut self, raw: &dyn FileIo, version: u64) -> Result<Option<TagEntry>> {
+        self.look_once(raw)?;
         let (head, target) = (self.head, self.target.clone());
         let past = OldVersions::of(raw, &head, &target)?;
         if self.shared.is_some() {
@@ -92,7 +98,8 @@ impl FileWriter {
         let found = past.find(At::Version(version))?.filter(|slot| slot.sequence >= whole);
         let Some(slot) = found else { return Ok(None) };
         let listed = past.versions(usize::MAX)?.into_iter().find(|v| v.number == version);
-        let runs = self.load(raw)?.needed_by(slot.sequence);
+        let reserved = self.reserved_room();
+        let runs = self.load(raw)?.needed_by(slot.sequence, &reserved);
         self.mark_tags(raw)?;
         self.hold_runs(Held::Everything);
         Ok(Some(TagEntry {
@@ -156,7 +163,9 @@ mod tests {
 
     use super::*;
     use crate::Tagging;
+    use crate::error::ErrorKind;
     use crate::file::open::{find, storage};
+    use crate::file::sim_file::SimFile;
     use crate::ledger::Ledger;
     use crate::options::{Access, LockPolicy, Options, Replace, Writers};
     use crate::tags::TagName;
@@ -182,6 +191,26 @@ mod tests {
             l.commit().unwrap();
             l.advance(&|_| false).unwrap();
         }
+    }
+
+    /// One of many writers cannot write again what it could not sync: others may have written there since.
+    #[test]
+    fn a_mark_of_tags_that_the_disk_may_not_have_is_made_again() {
+        let f = SimFile::container();
+        let o = Options { sync: SyncPolicy::Commit, ..options() };
+        let l = f.open(Access::ReadWrite, &o).unwrap();
+        l.put(b"k", "v").unwrap();
+        l.commit().unwrap();
+        let tag = |l: &Ledger| l.tag(TagName::new("paper").unwrap(), None, Tagging::default()).map(drop);
+        f.fail_syncs(1, 2, false);
+        for _ in 0..2 {
+            let told = tag(&l).unwrap_err();
+            assert!(matches!(told.kind(), ErrorKind::Broken { .. }), "{told}");
+        }
+        drop(l);
+        tag(&f.open(Access::ReadWrite, &o).unwrap()).unwrap();
+        let left = f.after_power_loss(|| false);
+        assert!(Fixed::decode(&left[..FIXED], "x").unwrap().tags);
     }
 
     #[test]

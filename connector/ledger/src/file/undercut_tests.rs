@@ -1,12 +1,14 @@
 //! Writers of a file that others wrote meanwhile, heeding no lock; what one asked for and another did not; a sync that failed.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::extent::Extent;
 use crate::file::sim_file::SimFile;
 use crate::ledger::Ledger;
 use crate::options::{Access, At, LockPolicy, Options, Replace, SyncPolicy, Writers};
+use crate::storage::StorageReads;
 use crate::tags::TagName;
 use crate::work::data;
 
@@ -153,4 +155,25 @@ fn versions_that_do_not_follow_what_was_there_are_not_written_over() {
         assert_eq!(value(&path, b"b").unwrap(), b"another's".to_vec(), "{more}");
         assert_eq!(value(&path, b"a").unwrap(), b"1".to_vec(), "{more}");
     }
+}
+
+/// A forked child reads by its parent's handle, and has no pin of its own.
+#[test]
+fn a_child_is_told_of_no_damage_where_its_parent_used_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.h5");
+    Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap().close().unwrap();
+    let storage = crate::file::open(&path, Access::ReadWrite, &Options::default(), None).unwrap();
+    storage.poll_commits().unwrap();
+    let is_damage = || {
+        let e = Error::corrupt("c.h5", "a payload", "the checksum does not match");
+        matches!(storage.classify_read_error(e).kind(), ErrorKind::Corrupt { .. })
+    };
+    // As it is in a child: the process is another one than the opener.
+    storage.opener.fetch_xor(1, Ordering::Relaxed);
+    assert!(is_damage(), "the parent has committed nothing since");
+    put(&open(&path, Options { lock: LockPolicy::Off, ..Options::default() }), b"a", "the parent's");
+    assert!(!is_damage() && storage.is_gone());
+    storage.opener.fetch_xor(1, Ordering::Relaxed);
+    assert!(is_damage(), "to the parent it is");
 }

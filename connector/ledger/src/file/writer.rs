@@ -63,6 +63,8 @@ pub(crate) struct FileWriter {
     timekeeper: Timekeeper,
     /// The highest sequence whose head is known to survive a loss of power; 0 before this one has synced anything.
     durable: u64,
+    /// The sequence of the head that was found in force when something was last about to be written.
+    looked_at: Option<u64>,
     /// Why nothing may be written any more.
     broken: Option<Error>,
 }
@@ -146,6 +148,7 @@ impl FileWriter {
             has_written_head: false,
             timekeeper: Timekeeper::new(head.time),
             durable: 0,
+            looked_at: None,
             broken: None,
         }
     }
@@ -196,7 +199,7 @@ impl FileWriter {
 
     /// Room for `length` bytes; wakes what has rested before it lets the file grow.
     fn allocate(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<u64> {
-        self.check_sound()?;
+        self.look_once(raw)?;
         let length = round(length.max(1));
         if self.shared.is_some() {
             return self.allocate_shared(raw, locks, length);
@@ -247,7 +250,7 @@ impl FileWriter {
         if self.shared.is_some() || self.growth.below.is_some() {
             return self.allocate(raw, locks, length);
         }
-        self.check_sound()?;
+        self.look_once(raw)?;
         let behind =
             self.log.last().map(|noted| run_of(&noted.at.place)).map(|(offset, length)| offset + length);
         let counted = self.head.end;
@@ -321,6 +324,7 @@ impl FileWriter {
         let own = self.shared.as_ref().and_then(Shared::oldest_pin).unwrap_or(sequence);
         let limit = |locks: &Locks| locks.lowest_pin(sequence).unwrap_or(sequence).min(own);
         let Some(last) = self.load(raw)?.last_ripe(limit(locks), now, rule) else { return Ok(()) };
+        self.look_once(raw)?;
         if !self.is_freed_durably(raw, last) {
             return Ok(());
         }
@@ -438,6 +442,7 @@ impl FileWriter {
     }
 
     pub(crate) fn rollback(&mut self) {
+        self.looked_at = None;
         self.checkpoint_forget();
         for (o, l) in std::mem::take(&mut self.staged.fresh) {
             self.put_back(o, l);
@@ -509,6 +514,13 @@ impl FileWriter {
             );
             return Err(Error::invalid(&self.target, why));
         }
+        if self.head.log_bytes.saturating_add(length) > log::MAX_LOG_BYTES {
+            let why = format!(
+                "the log would be longer than {} bytes, because checkpoints fail; copy the container with 'h5lake copy' or 'h5lake repair'",
+                log::MAX_LOG_BYTES
+            );
+            return Err(Error::invalid(&self.target, why));
+        }
         let at = match self.kept_for_record(length) {
             Some(at) => at,
             None => self.allocate_record(raw, locks, length)?,
@@ -559,15 +571,6 @@ impl FileWriter {
             }
         }
         self.reclaim.freed = self.reclaim.freed.saturating_add(freed);
-        Ok(())
-    }
-
-    /// Another writer may have been here: one that heeds no lock, or a program that put an older copy into the file. So may be,
-    /// where a file system forgets locks.
-    fn check_alone(&self, raw: &dyn FileIo) -> Result<()> {
-        if self.shared.is_none() && log::newest_slot(raw, &self.target)? != self.head {
-            return Err(Error::new(&self.target, ErrorKind::Conflict));
-        }
         Ok(())
     }
 

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use object_stores::Filter;
 
 use super::Ledger;
+use super::close::note_broken;
 use crate::buffers::Scratch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extent::{Extent, Sums};
 use crate::filtered::{FilterPart, Filtered};
 use crate::payload::{self, PayloadPart};
@@ -20,11 +21,12 @@ impl Ledger {
     /// given back with [`free_payload`](Ledger::free_payload).
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`.
+    /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`; `Conflict` if another writer has committed since this one did.
     pub fn write_payload(&self, data: &[u8]) -> Result<Extent> {
         drop(self.writable()?);
         let mut sums = Sums::default();
-        let place = self.storage.write_payload(data, &mut |part| sums.add(part))?;
+        let written = self.storage.write_payload(data, &mut |part| sums.add(part));
+        let place = written.map_err(|e| self.unwritten(e))?;
         Ok(sums.at(place))
     }
 
@@ -36,7 +38,8 @@ impl Ledger {
     pub fn write_to_grow(&self, data: &[u8], most: u64) -> Result<Extent> {
         drop(self.writable()?);
         let mut sums = Sums::default();
-        let place = self.storage.write_to_grow(data, most, &mut |part| sums.add(part))?;
+        let written = self.storage.write_to_grow(data, most, &mut |part| sums.add(part));
+        let place = written.map_err(|e| self.unwritten(e))?;
         Ok(sums.at(place))
     }
 
@@ -50,7 +53,7 @@ impl Ledger {
         if e.is_in_source() || self.is_of_base(e) {
             return Ok(None);
         }
-        let grown = self.storage.grow_payload(e.place(), data)?;
+        let grown = self.storage.grow_payload(e.place(), data).map_err(|e| self.unwritten(e))?;
         Ok(grown.then(|| e.with(data)))
     }
 
@@ -61,7 +64,7 @@ impl Ledger {
     /// As for [`write_payload`](Ledger::write_payload); then none was written.
     pub fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Extent>> {
         drop(self.writable()?);
-        let places = self.storage.write_payloads(data)?;
+        let places = self.storage.write_payloads(data).map_err(|e| self.unwritten(e))?;
         Ok(places.into_iter().zip(data).map(|(place, data)| Extent::of(place, data)).collect())
     }
 
@@ -73,8 +76,13 @@ impl Ledger {
     /// As for [`write_payload`](Ledger::write_payload); then none was written.
     pub fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Extent>> {
         drop(self.writable()?);
-        let places = self.storage.put_payloads(data)?;
+        let places = self.storage.put_payloads(data).map_err(|e| self.unwritten(e))?;
         Ok(places.into_iter().zip(data).map(|(place, data)| Extent::of(place, data)).collect())
+    }
+
+    /// The error of a payload that was not written. A file that another history was put into takes no commit of this handle any more.
+    fn unwritten(&self, e: Error) -> Error {
+        if self.storage.is_remote() { e } else { note_broken(&mut self.lock(), e) }
     }
 
     /// Reads a part of a payload, exactly `buf.len()` bytes from `offset` on. The checksums of the blocks touched are

@@ -188,7 +188,7 @@ impl Tries<'_> {
         if version > MAX_TRIES {
             return lease.release().map(|()| None);
         }
-        self.put_empty_version(one, version)?;
+        self.put_empty_version(one, version, &lease)?;
         let objects = lake(self.store.as_ref(), &one.names, self.target)?;
         let found = if self.is_same(one) { self.read(one, &objects)? } else { None };
         let earlier = match (&found, &one.header) {
@@ -258,7 +258,10 @@ impl Tries<'_> {
     }
 
     /// Keeps whoever made the copy before from committing it.
-    fn put_empty_version(&self, one: &Try, version: u64) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Conflict` if somebody has created that version; those of the store.
+    fn put_empty_version(&self, one: &Try, version: u64, lease: &Lease) -> Result<()> {
         let nonce = Nonces::new(self.target)?.next();
         let time = store_clock::version_time(self.store.as_ref());
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
@@ -266,9 +269,13 @@ impl Tries<'_> {
         let entries: &[u8] = &[0];
         let bytes: Bytes = log_object(&header, &UsageDelta::default().encode(), &[], &entries).into();
         let key = one.names.object_key(&Location::Log(version), self.target)?;
-        let mode = match self.store.honours(Condition::Create) {
-            true => PutMode::Create,
-            false => PutMode::Overwrite,
+        let (mode, _in_time) = match self.store.honours(Condition::Create) {
+            true => (PutMode::Create, None),
+            // The put would replace what is there.
+            false if self.store.head_opt(&key).map_err(|e| self.fail(&e))?.is_some() => {
+                return Err(Error::new(self.target, ErrorKind::Conflict));
+            }
+            false => (PutMode::Overwrite, Some(lease.begin_unguarded()?)),
         };
         let Err(e) = self.store.put(&key, PutPayload::from(bytes), mode) else { return Ok(()) };
         // An answer may have been lost.

@@ -107,7 +107,7 @@ impl ObjectStorage {
 
     /// Whether it was taken in, and what else was committed is known here; if not, nobody will take it in any more.
     fn settle_in(&self, q: &mut Queue) -> Result<bool> {
-        self.with_writer(|w| w.check_staged_packs())?;
+        self.with_writer(|w| w.renew_staged_packs())?;
         let is_in = self.wait_in(q)?;
         if is_in {
             self.take_in(q)?;
@@ -355,7 +355,7 @@ impl ObjectWriter {
             return Err(Error::invalid(&self.target, "a commit is pending; settle it first"));
         }
         self.finish_packs()?;
-        self.check_staged_packs()?;
+        self.renew_staged_packs()?;
         self.await_first_head()?;
         // Others have to tell it from everything that was ever queued.
         let nonce = u64::from_le_bytes(clock::random(&self.target)?);

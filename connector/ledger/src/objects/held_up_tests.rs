@@ -4,7 +4,9 @@
 mod many;
 mod others;
 mod single;
+mod unguarded;
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use object_stores::{
 
 use crate::clock::wrong;
 use crate::error::Result;
+use crate::extent::Extent;
 use crate::ledger::Ledger;
 use crate::locks::Mutex;
 use crate::options::{Access, Options, Replace, Writers};
@@ -24,12 +27,18 @@ const KEY: &str = "c.h5";
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3600 * SECOND;
 
+/// Objects that are old by the clock of such a store were put so long ago.
+const OLD: Duration = Duration::from_secs(25 * 3600);
+/// Bytes of a payload that does not go into a record.
+const PAYLOAD_BYTES: usize = 300_000;
+
 type Hook = Box<dyn FnOnce() + Send>;
 
 /// A store that does something before the next operation of a kind, or loses some.
 struct Hooked {
     inner: Arc<dyn ObjectStore>,
     before_record: Mutex<Option<Hook>>,
+    behind_record_get: Mutex<Option<Hook>>,
     before_head_put: Mutex<Option<Hook>>,
     before_list: Mutex<Option<Hook>>,
     before_head_get: Mutex<Option<Hook>>,
@@ -37,7 +46,18 @@ struct Hooked {
     lose_head_get: Mutex<u32>,
     /// Looks at packs that succeed before one fails.
     lose_pack_look: Mutex<Option<u32>>,
+    /// Objects that were put long ago, for all that it says.
+    old: Mutex<HashSet<Key>>,
     remote: bool,
+}
+
+impl Hooked {
+    fn dated(&self, meta: ObjectMeta) -> ObjectMeta {
+        match self.old.lock().contains(&meta.key) {
+            true => ObjectMeta { modified: meta.modified - OLD, ..meta },
+            false => meta,
+        }
+    }
 }
 
 impl std::fmt::Debug for Hooked {
@@ -68,7 +88,11 @@ impl ObjectStore for Hooked {
             run(&self.before_head_get);
             lose(&self.lose_head_get, Operation::Get)?;
         }
-        self.inner.get(key, range)
+        let got = self.inner.get(key, range);
+        if key.as_str().contains("/log/") {
+            run(&self.behind_record_get);
+        }
+        got
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> object_stores::Result<ObjectMeta> {
@@ -82,7 +106,7 @@ impl ObjectStore for Hooked {
             return Err(object_stores::Error::new(object_stores::ErrorKind::Unavailable, Operation::Head));
         }
         *left = left.map(|left| left - u32::from(key.as_str().contains("/pack/")));
-        self.inner.head(key)
+        self.inner.head(key).map(|meta| self.dated(meta))
     }
 
     fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> object_stores::Result<PutResult> {
@@ -93,7 +117,9 @@ impl ObjectStore for Hooked {
             run(&self.before_record);
             lose(&self.lose_record, Operation::Put)?;
         }
-        self.inner.put(key, payload, mode)
+        let put = self.inner.put(key, payload, mode)?;
+        self.old.lock().remove(key);
+        Ok(put)
     }
 
     fn put_stream(&self, key: &Key) -> object_stores::Result<Box<dyn PutStream>> {
@@ -102,7 +128,8 @@ impl ObjectStore for Hooked {
 
     fn list_page(&self, prefix: &str, after: Option<&str>, limit: usize) -> object_stores::Result<ListPage> {
         run(&self.before_list);
-        self.inner.list_page(prefix, after, limit)
+        let ListPage { objects, more } = self.inner.list_page(prefix, after, limit)?;
+        Ok(ListPage { objects: objects.into_iter().map(|meta| self.dated(meta)).collect(), more })
     }
 
     fn delete(&self, key: &Key) -> object_stores::Result<()> {
@@ -137,15 +164,21 @@ impl World {
     }
 
     fn hooked(store: &Arc<MemoryStore>, remote: bool) -> Arc<Hooked> {
+        Self::hooked_over(store.clone(), remote)
+    }
+
+    fn hooked_over(inner: Arc<dyn ObjectStore>, remote: bool) -> Arc<Hooked> {
         Arc::new(Hooked {
-            inner: store.clone(),
+            inner,
             before_record: Mutex::default(),
+            behind_record_get: Mutex::default(),
             before_head_put: Mutex::default(),
             before_list: Mutex::default(),
             before_head_get: Mutex::default(),
             lose_record: Mutex::default(),
             lose_head_get: Mutex::default(),
             lose_pack_look: Mutex::default(),
+            old: Mutex::default(),
             remote,
         })
     }
@@ -173,11 +206,33 @@ impl World {
 
     /// What a vacuum does to packs that no version names.
     fn delete_packs(&self) {
+        self.packs().iter().for_each(|key| self.store.delete(key).unwrap());
+    }
+
+    fn packs(&self) -> Vec<Key> {
         let key = |meta: &ObjectMeta| meta.key.as_str().contains("/pack/").then(|| meta.key.clone());
         let packs: Vec<Key> =
             self.store.list_page("", None, 1000).unwrap().objects.iter().filter_map(key).collect();
         assert!(!packs.is_empty());
-        packs.iter().for_each(|key| self.store.delete(key).unwrap());
+        packs
+    }
+
+    /// A writer puts a payload, long ago for all that the store says, and stages what leads to it.
+    fn stage_old_payload(&self, l: &Ledger) {
+        let mut value = Vec::new();
+        l.write_payload(&vec![7; PAYLOAD_BYTES]).unwrap().encode(&mut value);
+        l.send_payloads().unwrap();
+        l.put(b"slow", value).unwrap();
+        self.hooked.old.lock().extend(self.packs());
+    }
+
+    /// Reads that payload.
+    fn check_payload(&self) {
+        let l = Ledger::open_objects(self.store.clone(), KEY, Access::ReadOnly, Options::default()).unwrap();
+        let stored = l.get(b"slow").unwrap().unwrap();
+        let mut read = vec![0; PAYLOAD_BYTES];
+        l.read_payload(&Extent::decode(&stored).unwrap().0, 0, &mut read).unwrap();
+        assert!(read == vec![7; PAYLOAD_BYTES]);
     }
 
     fn value(&self, key: &[u8]) -> Option<Vec<u8>> {

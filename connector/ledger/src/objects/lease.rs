@@ -13,6 +13,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use object_stores::deadline::{self, TimedOperation};
 use object_stores::{
     Condition, Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload, StagedStore,
 };
@@ -98,11 +99,12 @@ pub(crate) fn check_free_to_write(store: &dyn ObjectStore, names: &Names, target
     rest::check(store, names, &found.bytes, target).map(drop)
 }
 
-/// Whether a container's lock object is there, and its writer is dead.
+/// Whether a container's lock object is there, its writer is dead, and all that any writer has staged of it is in the store.
 pub(crate) fn is_of_dead_writer(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<bool> {
     let Some(found) = find(store, names, target)? else { return Ok(false) };
     match stale_or_locked(store, names, &found, target) {
-        Ok(()) => Ok(true),
+        // What waits in a stage was committed, though the store has nothing of it.
+        Ok(()) => Ok(rest::check(store, names, &found.bytes, target).is_ok_and(|rests| rests.is_empty())),
         Err(e) if matches!(e.kind(), ErrorKind::Locked { .. }) => Ok(false),
         Err(e) => Err(e),
     }
@@ -224,14 +226,40 @@ impl Lease {
     /// Before a head that no condition guards: renews the lease if it runs out, and fails if it is another's. Tells until
     /// when nobody else can take it; `None` where the store refuses a head that comes late.
     pub(crate) fn check_unguarded(&self) -> Result<Option<Instant>> {
-        let mut held = lock(&self.held);
-        if held.store.honours(Condition::Update) {
+        if lock(&self.held).store.honours(Condition::Update) {
             return Ok(None);
         }
+        self.check_held().map(Some)
+    }
+
+    /// Renews the lease if it runs out, and tells until when nobody else can take it.
+    ///
+    /// # Errors
+    /// `Conflict` if it is another's; those of the store.
+    fn check_held(&self) -> Result<Instant> {
+        let mut held = lock(&self.held);
         held.renew_if_due()?;
         let until = Instant::now() + TERM.saturating_sub(held.age());
-        held.check_unguarded()?;
-        Ok(Some(until))
+        held.check_ours()?;
+        Ok(until)
+    }
+
+    /// Right before a put that would replace whatever is there. What is put within the operation that this begins arrives before
+    /// anybody else can take the lease, or its outcome is unknown.
+    ///
+    /// # Errors
+    /// `Conflict` if the lease is another's; those of the store.
+    pub(crate) fn begin_unguarded(&self) -> Result<TimedOperation> {
+        let until = self.check_held()?;
+        Ok(deadline::begin_within(until.saturating_duration_since(Instant::now())))
+    }
+
+    /// Whether the lock object is still this lease's. This asks the store.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn is_ours(&self) -> Result<bool> {
+        lock(&self.held).is_ours()
     }
 
     /// Gives the lease back, when all that the writer staged has arrived. It is renewed until then.
@@ -402,7 +430,11 @@ impl HeldLease {
 
     /// Where no condition guards what is put, the lock alone keeps two writers apart. Fails if it is not this one's any more.
     fn check_unguarded(&mut self) -> Result<()> {
-        match self.store.honours(Condition::Update) || self.is_ours()? {
+        if self.store.honours(Condition::Update) { Ok(()) } else { self.check_ours() }
+    }
+
+    fn check_ours(&mut self) -> Result<()> {
+        match self.is_ours()? {
             true => Ok(()),
             false => Err(Error::new(&self.target, ErrorKind::Conflict)),
         }

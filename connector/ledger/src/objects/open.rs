@@ -433,7 +433,7 @@ fn replaceable(
 }
 
 /// Whether a container is all that a killed creator left: its only writer is known to be dead, committed nothing behind the version that
-/// it made the container with, and did not close it. So nobody's data is in it.
+/// it made the container with, has staged nothing that did not arrive, and did not close it. So nobody's data is in it.
 fn is_left_behind(store: &dyn ObjectStore, key: &Key, bytes: &[u8], target: &str) -> Result<bool> {
     let Ok(head) = Head::decode(bytes, target) else { return Ok(false) };
     if head.version > 1

@@ -4,21 +4,27 @@
 //! A *tombstone* says so: an object with the head that the container had. It is put before the head is replaced, so that there
 //! is no moment at which nothing leads to the container. While the head still names the container, its tombstone is void.
 
+mod restoration;
+
+pub(crate) use restoration::restore;
+
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use object_stores::{Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{
+    Condition, Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, Operation, PutMode, PutPayload,
+};
 
 use crate::checksum::{seal, unseal};
 use crate::clock;
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::locks::Mutex;
-use crate::objects::manifest::{Head, MAX_HEAD_BYTES, Names, put_or_find, put_over, read_head, store_error};
+use crate::objects::manifest::{Head, MAX_HEAD_BYTES, Names, put_over, read_head, store_error};
 use crate::objects::open::delete_lake;
-use crate::objects::{initial_manifest, lease, lock, orphans, store_clock};
+use crate::objects::{lock, orphans, store_clock};
 use crate::options::ReplacedObject;
 use crate::wal::record::Author;
 
@@ -43,14 +49,20 @@ struct Tombstone {
 }
 
 impl Tombstone {
-    fn encode(&self) -> Vec<u8> {
+    /// Its bytes: others each time. Some stores' etags are digests of the content, and whoever read one before is to find it changed.
+    ///
+    /// # Errors
+    /// `Io`, where the system gives no random bytes.
+    fn encode(&self, target: &str) -> Result<Vec<u8>> {
+        let random: [u8; 16] = clock::random(target)?;
         let mut out = MAGIC.to_vec();
         out.push(u8::from(self.end == End::Deleted));
         put_varint(&mut out, self.retention);
         self.by.encode(&mut out);
         put_string(&mut out, &self.head);
+        out.extend_from_slice(&random);
         seal(&mut out);
-        out
+        Ok(out)
     }
 
     fn decode(bytes: &[u8]) -> Decoded<Self> {
@@ -64,6 +76,7 @@ impl Tombstone {
             _ => return Err("neither of a replaced container nor of a deleted one"),
         };
         let (retention, by) = (r.varint()?, Author::read(&mut r)?);
+        // What follows upon the head says nothing.
         Ok(Self { end, retention, by, head: Bytes::copy_from_slice(r.string()?) })
     }
 }
@@ -77,9 +90,6 @@ pub(crate) struct Outgoing {
     /// Milliseconds for which it stays.
     pub(crate) retention: u64,
 }
-
-/// The container that a restored one replaces stays for a day at least, in milliseconds.
-const AFTER_RESTORE: u64 = 86_400_000;
 
 /// Whether a container of an id was replaced or deleted, and is kept.
 pub(super) fn is_kept(store: &dyn ObjectStore, head: &Key, id: &str, target: &str) -> Result<bool> {
@@ -104,7 +114,11 @@ impl Outgoing {
         let by = Author::myself();
         let stone = Tombstone { end, retention: self.retention, by, head: self.head.clone() };
         let Ok(key) = key_of(&self.names.head, &self.id(), target) else { return Ok(()) };
-        store.put(&key, PutPayload::from(stone.encode()), PutMode::Overwrite).map(drop)
+        let failed = |e: Error| {
+            object_stores::Error::new(object_stores::ErrorKind::Io, Operation::Put).because(e.to_string())
+        };
+        let bytes = stone.encode(target).map_err(failed)?;
+        store.put(&key, PutPayload::from(bytes), PutMode::Overwrite).map(drop)
     }
 
     fn id(&self) -> String {
@@ -187,7 +201,7 @@ fn claim(
     target: &str,
 ) -> Result<bool> {
     let claimed = Tombstone { retention: 0, by: Author::myself(), ..stone.clone() };
-    match put_over(store, key, claimed.encode(), etag) {
+    match put_over(store, key, claimed.encode(target)?, etag) {
         Ok(_) => Ok(true),
         Err(e) if e.kind() == object_stores::ErrorKind::PreconditionFailed => Ok(false),
         Err(e) => Err(store_error(target, &e)),
@@ -219,6 +233,10 @@ fn sweep_one(
             let old = Head::decode(&stone.head, target).ok().filter(|old| hex(&old.fixed.id) == id);
             let Some(old) = old else { return Ok(()) };
             if !claim(store, &meta.key, &stone, etag.as_ref(), target)? {
+                return Ok(());
+            }
+            // Where the store refuses no claim that comes late, the container may have been brought back since the look.
+            if !store.honours(Condition::Update) && Current::read(store, head, target)?.may_be(id) {
                 return Ok(());
             }
             delete_lake(store, &Names::new(head.clone(), &old.fixed.id, target)?, target)?;
@@ -273,56 +291,6 @@ pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObj
     }
     all.sort_unstable_by_key(|b| std::cmp::Reverse(b.time));
     Ok(all)
-}
-
-/// Brings a container back under its name: the one whose id begins with `id`. What the name leads to now is replaced by it, and
-/// kept in turn.
-pub(crate) fn restore(store: &dyn ObjectStore, key: &str, id: &str) -> Result<ReplacedObject> {
-    let target = super::open::name(store, key);
-    let head = super::open::head_key(key, &target)?;
-    initial_manifest::wait_for(&target);
-    let mut found: Vec<_> = list(store, key)?.into_iter().filter(|r| r.id.starts_with(id)).collect();
-    if id.is_empty() {
-        found.truncate(1);
-    }
-    if found.len() > 1 {
-        return Err(Error::invalid(
-            &target,
-            format!("{} replaced containers have ids that begin with {id}", found.len()),
-        ));
-    }
-    let none = || Error::new(&target, ErrorKind::NotFound);
-    let found = found.pop().ok_or_else(none)?;
-    let tombstone = key_of(&head, &found.id, &target)?;
-    let (stone, there) = look(store, &tombstone, &target)?.ok_or_else(none)?;
-    if stone.retention == 0 {
-        // It is being swept.
-        return Err(none());
-    }
-    // Anew, so that nobody sweeps meanwhile what comes back; unless somebody has begun to.
-    put_over(store, &tombstone, stone.encode(), there.etag.as_ref()).map_err(|e| match e.kind() {
-        object_stores::ErrorKind::PreconditionFailed => none(),
-        _ => store_error(&target, &e),
-    })?;
-    let there = read_head(store, &head, &target)?;
-    let put = match &there {
-        Some((bytes, etag)) => {
-            let now = Head::decode(bytes, &target)?;
-            let names = Names::new(head.clone(), &now.fixed.id, &target)?;
-            lease::check_free(store, &names, &target)?;
-            let outgoing =
-                Outgoing { names, head: bytes.clone(), retention: now.retention.max(AFTER_RESTORE) };
-            outgoing.bury(store, End::Replaced, &target).map_err(|e| store_error(&target, &e))?;
-            put_over(store, &head, stone.head.clone(), etag.as_ref())
-        }
-        None => match store.honours(object_stores::Condition::Create) {
-            true => put_or_find(store, &head, stone.head.clone(), PutMode::Create),
-            false => put_over(store, &head, stone.head.clone(), None),
-        },
-    };
-    put.map_err(|e| store_error(&target, &e))?;
-    store.delete(&tombstone).map_err(|e| store_error(&target, &e))?;
-    Ok(found)
 }
 
 /// How many handles have a container open that lives in this process only, and whether it goes with the last of them.
@@ -405,8 +373,8 @@ mod tests {
         let stone = Tombstone { end: End::Replaced, retention: 0, by: Author::myself(), head: whole.clone() };
         let void = key_of(&head, &id, "x").unwrap();
         let other = key_of(&head, &"0".repeat(32), "x").unwrap();
-        store.put(&void, PutPayload::from(stone.encode()), PutMode::Overwrite).unwrap();
-        store.put(&other, PutPayload::from(stone.encode()), PutMode::Overwrite).unwrap();
+        store.put(&void, PutPayload::from(stone.encode("x").unwrap()), PutMode::Overwrite).unwrap();
+        store.put(&other, PutPayload::from(stone.encode("x").unwrap()), PutMode::Overwrite).unwrap();
         let mut newer = whole.to_vec();
         newer[12] ^= 0xff;
         store.put(&head, newer.into(), PutMode::Overwrite).unwrap();
@@ -426,8 +394,14 @@ mod tests {
             by: Author::myself(),
             head: Bytes::from_static(b"a head"),
         };
-        let good = stone.encode();
-        assert_eq!(Tombstone::decode(&good), Ok(stone));
+        let good = stone.encode("x").unwrap();
+        assert_eq!(Tombstone::decode(&good), Ok(stone.clone()));
+        assert_ne!(stone.encode("x").unwrap(), good, "no two have the same digest");
+        // As earlier versions put it.
+        let mut early = good.clone();
+        early.truncate(early.len() - 16 - 4);
+        seal(&mut early);
+        assert_eq!(Tombstone::decode(&early), Ok(stone));
         for n in 0..good.len() {
             let mut bad = good.clone();
             bad[n] ^= 2;

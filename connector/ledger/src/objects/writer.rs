@@ -3,13 +3,13 @@
 mod checkpoint;
 mod manifests;
 mod pending;
+mod staged_packs;
 mod state;
 
 use pending::{CreateOutcome, Pending};
 use state::{ManifestState, PackBuffer, StagedCheckpoint, StagedPayloads, UsageState, fill};
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
@@ -26,7 +26,6 @@ use crate::objects::journal::Journal;
 use crate::objects::lease::Lease;
 use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, Names, store_error};
 use crate::objects::object_usage::{UsageDelta, UsageTable};
-use crate::objects::orphans::MIN_IDLE_TIME;
 use crate::objects::verified_ranges::VerifiedRanges;
 use crate::objects::{FetchedRecord, lock, store_clock, version_lookup};
 use crate::storage::Commit;
@@ -278,31 +277,6 @@ impl ObjectWriter {
         }
     }
 
-    /// Before a commit of one of many: whether what it put long ago is still there. A vacuum takes objects that no version names
-    /// for a dead writer's, when they are [old](MIN_IDLE_TIME).
-    pub(super) fn check_staged_packs(&self) -> Result<()> {
-        let age = self.payloads.since.map_or(Duration::ZERO, |since| since.elapsed());
-        if !self.shared || age < MIN_IDLE_TIME / 2 {
-            return Ok(());
-        }
-        let under_way = self.pending.iter().map(|p| &p.notes).chain(&self.queued);
-        for location in under_way.chain([&self.payloads.notes]).flat_map(|notes| notes.gained.keys()) {
-            let key = self.names.object_key(location, &self.target)?;
-            match self.store.head(&key) {
-                Ok(_) => (),
-                Err(e) if e.kind() == object_stores::ErrorKind::NotFound => {
-                    let why = format!(
-                        "a vacuum deleted what was written up to {} hours ago and never flushed; write it again, and flush more often",
-                        age.as_secs() / 3600
-                    );
-                    return Err(Error::new(&self.target, ErrorKind::Broken { why }));
-                }
-                Err(e) => return Err(self.fail(&e)),
-            }
-        }
-        Ok(())
-    }
-
     /// A part of what is not in the store yet.
     pub(crate) fn unput(&self, place: &Address, offset: u64, len: usize) -> Option<&[u8]> {
         if place.location == Location::Log(self.version + 1) {
@@ -489,7 +463,7 @@ impl ObjectWriter {
             lease.renew()?;
         }
         self.finish_packs()?;
-        self.check_staged_packs()?;
+        self.renew_staged_packs()?;
         if let Some(journal) = &mut self.journal {
             journal.note_commit();
         }

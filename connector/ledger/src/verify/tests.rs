@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::file::superblock::DATA;
+use crate::file::superblock::{self, DATA};
 use crate::options::{Replace, Writers};
 use crate::tags::{TAG, TagEntry, TagName};
 
@@ -106,6 +106,40 @@ fn a_tag_that_lists_free_room_is_named() {
     let (found, _) = check_file(&path, Versions::All);
     let told: Vec<_> = found.list.iter().map(|f| (f.kind, f.hit)).collect();
     assert_eq!(told, [("room", HitVersions::Tagged(name))], "{:#?}", found.list);
+}
+
+/// Others get that room when the writer is gone.
+#[test]
+fn a_tag_lists_no_room_that_its_writer_has_merely_reserved() {
+    for writers in [Writers::One, Writers::Many] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let opts = Options { writers, ..Options::default() };
+        let l = Ledger::create_file(&path, Replace::Fail, opts).unwrap();
+        let grows = l.write_to_grow(&[7; 4096], 65_536).unwrap();
+        l.put(b"p", [&[1][..], &grows.to_bytes()].concat()).unwrap();
+        l.commit().unwrap();
+        l.tag(TagName::new("paper").unwrap(), None, crate::Tagging::default()).unwrap();
+        l.close().unwrap();
+        let (found, _) = check_file(&path, Versions::All);
+        assert!(whole(&found), "{writers:?}: {:#?}", found.list);
+    }
+}
+
+/// A writer left it after an older copy was put into the file.
+#[test]
+fn a_copy_of_a_head_that_is_newer_than_both_slots_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    drop(filled(&path, Options::default()));
+    let bytes = std::fs::read(&path).unwrap();
+    let newest = superblock::newest(&bytes[superblock::SLOTS_AT as usize..]).unwrap().unwrap();
+    let other = superblock::Slot { sequence: newest.sequence + 20, ..newest };
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&other.encode(), other.copy_position()).unwrap();
+    let (found, _) = check_file(&path, Versions::All);
+    let told: Vec<_> = found.list.iter().map(|f| f.kind).collect();
+    assert_eq!(told, ["copy of a head slot"], "{:#?}", found.list);
 }
 
 /// The bytes that a file keeps and nobody uses: what is behind each slot, what is free.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod digest_etags;
 pub mod files;
 pub mod hooked;
 pub mod work;

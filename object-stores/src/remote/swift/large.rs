@@ -190,30 +190,78 @@ pub(super) fn split(payload: PutPayload, most: usize) -> Vec<PutPayload> {
     parts
 }
 
-/// The paths of all that a manifest names, and what the manifests among these name.
-pub(super) async fn segments(client: &SwiftClient, manifest: String) -> StoreResult<Vec<String>> {
+/// The paths of all segments that a manifest names, and of those that the manifests among these name. They are about to be
+/// deleted, so they are those alone that this store can have written: whoever may put an object may name in its manifest
+/// whatever he may read.
+pub(super) async fn segments(container: &SwiftContainer, manifest: String) -> StoreResult<Vec<String>> {
     let (mut found, mut next) = (Vec::new(), vec![manifest]);
+    let place = container.segments_container();
     for _ in 0..MAX_DEPTH {
         let mut below = Vec::new();
         for path in std::mem::take(&mut next) {
             let ask = Ask::new(Method::GET, path, What::Read).query("multipart-manifest", "get");
-            let answer = client.ask(ask.header("x-newest", HeaderValue::from_static("true"))).await?;
+            let ask = ask.header("x-newest", HeaderValue::from_static("true"));
+            let answer = container.client.ask(ask).await?;
             let body = answer.into_body().bytes().await.map_err(broken)?;
-            let entries: Vec<Value> = serde_json::from_slice(&body)
-                .map_err(|_| generic("the manifest is not understood".into()))?;
-            for entry in entries {
-                let Some(path) = entry["name"].as_str().and_then(|name| name.strip_prefix('/')) else {
-                    continue;
-                };
-                if entry["sub_slo"] == true {
-                    below.push(path.to_owned());
-                }
-                found.push(path.to_owned());
+            let named = Named::of(&body, &place)?;
+            if named.foreign > 0 {
+                tracing::warn!(
+                    store = %container,
+                    objects = named.foreign,
+                    "a large object consists of objects that are not of this store; they are not deleted with it"
+                );
             }
+            found.extend(named.segments);
+            below.extend(named.manifests);
         }
         next = below;
     }
     Ok(found)
+}
+
+/// What a manifest names.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Named {
+    /// The paths of this store's segments.
+    segments: Vec<String>,
+    /// Those of them that are manifests.
+    manifests: Vec<String>,
+    /// How many other objects it names.
+    foreign: usize,
+}
+
+impl Named {
+    /// Reads a manifest of a store that has its segments in the container `place`.
+    fn of(body: &[u8], place: &str) -> StoreResult<Named> {
+        let entries: Vec<Value> =
+            serde_json::from_slice(body).map_err(|_| generic("the manifest is not understood".into()))?;
+        let mut named = Named::default();
+        for entry in entries {
+            let path = entry["name"].as_str().and_then(|name| name.strip_prefix('/'));
+            let Some(path) = path.filter(|path| is_own_segment(path, place)) else {
+                named.foreign += 1;
+                continue;
+            };
+            if entry["sub_slo"] == true {
+                named.manifests.push(path.to_owned());
+            }
+            named.segments.push(path.to_owned());
+        }
+        Ok(named)
+    }
+}
+
+/// Whether [`Segments`] gives such paths: `PLACE/<32 hexadecimal digits>/<number>`, or `…/manifest-<number>`. A path with dots
+/// would be another one in a URL.
+fn is_own_segment(path: &str, place: &str) -> bool {
+    let below = path.strip_prefix(place).and_then(|rest| rest.strip_prefix('/'));
+    let Some((upload, name)) = below.and_then(|below| below.split_once('/')) else { return false };
+    let is_hexadecimal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let number = name.strip_prefix("manifest-").unwrap_or(name);
+    upload.len() == 32
+        && upload.bytes().all(is_hexadecimal)
+        && number.len() >= 8
+        && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Deletes by one request; whether the servers know such requests.
@@ -241,6 +289,49 @@ pub(super) async fn delete_in_bulk(client: &SwiftClient, paths: &[String]) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const UPLOAD: &str = "000102030405060708090a0b0c0d0e0f";
+
+    #[test]
+    fn a_manifest_names_the_segments_that_go_with_it() {
+        let (segment, manifest) =
+            (format!("lake_segments/{UPLOAD}/00000000"), format!("lake_segments/{UPLOAD}/manifest-00000001"));
+        let body = json!([
+            { "name": format!("/{segment}"), "bytes": 5, "hash": "0" },
+            { "name": format!("/{manifest}"), "sub_slo": true },
+        ]);
+        let named = Named::of(body.to_string().as_bytes(), "lake_segments").unwrap();
+        let expected =
+            Named { segments: vec![segment, manifest.clone()], manifests: vec![manifest], foreign: 0 };
+        assert_eq!(named, expected);
+        assert!(Named::of(b"{}", "lake_segments").is_err());
+    }
+
+    #[test]
+    fn what_a_manifest_names_elsewhere_is_not_deleted_with_it() {
+        let foreign = [
+            "/private/thesis.h5".to_owned(),
+            "/lake/x.h5".to_owned(),
+            "/lake_segments/thesis.h5".to_owned(),
+            format!("/lake_segments_2/{UPLOAD}/00000000"),
+            format!("/other_segments/{UPLOAD}/00000000"),
+            format!("/lake_segments/{UPLOAD}"),
+            format!("/lake_segments/{UPLOAD}/"),
+            format!("/lake_segments/{UPLOAD}/thesis.h5"),
+            format!("/lake_segments/{UPLOAD}/manifest-"),
+            format!("/lake_segments/{UPLOAD}/00000000/more"),
+            format!("/lake_segments/{UPLOAD}/../../private/00000000"),
+            format!("/lake_segments/{}/00000000", UPLOAD.to_uppercase()),
+            format!("/lake_segments/../private{UPLOAD}/00000000"),
+            format!("lake_segments/{UPLOAD}/00000000"),
+            String::new(),
+        ];
+        for name in &foreign {
+            let body = json!([{ "name": name, "sub_slo": true }]).to_string();
+            let named = Named::of(body.as_bytes(), "lake_segments").unwrap();
+            assert_eq!(named, Named { foreign: 1, ..Named::default() }, "{name}");
+        }
+    }
 
     #[test]
     fn a_payload_is_split_where_segments_end() {

@@ -108,10 +108,10 @@ impl SwiftContainer {
         Ok(paths)
     }
 
-    /// The segments of an object, by their paths below the account; none if it is not large, or not there.
+    /// The segments of an object that are this store's, by their paths below the account; none if it is not large, or not there.
     pub(super) async fn segments_of(&self, path: &Path) -> StoreResult<Vec<String>> {
         match self.head(path).await {
-            Ok((_, true)) => large::segments(&self.client, self.path(path)).await,
+            Ok((_, true)) => large::segments(self, self.path(path)).await,
             Ok((_, false)) | Err(Error::NotFound { .. }) => Ok(Vec::new()),
             Err(e) => Err(e),
         }

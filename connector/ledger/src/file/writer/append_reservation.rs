@@ -90,6 +90,7 @@ impl FileWriter {
         let length = round(data.len() as u64);
         let found = self.growth.reservations.runs.iter().position(|(o, l)| *o == end && length <= *l);
         let Some(n) = found.filter(|_| !data.is_empty()) else { return Ok(false) };
+        self.look_once(raw)?;
         self.put(raw, end, data, "writing a payload")?;
         let (from, whole) = run_of(place);
         match self.staged.fresh.get_mut(&from) {
@@ -155,6 +156,12 @@ impl FileWriter {
         if let Some(free_space) = &mut self.free_space {
             free_space.trim_to(least);
         }
+    }
+
+    /// Room that was taken and is part of no version, nor of the next one. It is free as soon as this writer is gone.
+    pub(in crate::file) fn reserved_room(&self) -> Vec<(u64, u64)> {
+        let reserved = self.shared.iter().flat_map(|s| s.reserved.iter());
+        reserved.chain(self.growth.reservations.kept()).collect()
     }
 
     /// Keeps no room any more.

@@ -76,7 +76,7 @@ impl FileWriter {
         self.load(raw)?;
         let gone = std::mem::take(&mut self.checkpoint.freed);
         let unborn = self.staged.fresh.iter().map(|(o, l)| (*o, *l)).collect();
-        let time = self.now().max(self.head.time);
+        let time = self.next_time();
         let coming = PendingCheckpoint {
             base,
             version: self.head.version,

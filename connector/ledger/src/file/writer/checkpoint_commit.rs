@@ -39,6 +39,7 @@ impl KeptPages {
 impl FileWriter {
     /// Keeps what was written for the coming base. Returns its bytes.
     pub(crate) fn checkpoint_keep(&mut self, raw: &dyn FileIo) -> Result<u64> {
+        self.check_sound()?;
         // So that a forked child, which may read it, never has to write it.
         self.pending.flush(raw).map_err(|e| self.io("writing a page", &e))?;
         for (offset, length) in std::mem::take(&mut self.checkpoint.kept.superseded) {

@@ -3,7 +3,6 @@
 use super::FileWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::FileIo;
-use crate::file::locks::Locks;
 use crate::file::superblock::{self, Slot};
 use crate::file::{log, resync};
 use crate::options::SyncPolicy;
@@ -32,8 +31,45 @@ impl FileWriter {
         self.broken.clone().map_or(Ok(()), Err)
     }
 
+    /// Looks before the first of what is written between two heads. What is free in this history may be in use in another one.
+    ///
+    /// # Errors
+    /// As for [`check_alone`](Self::check_alone).
+    pub(in crate::file) fn look_once(&mut self, raw: &dyn FileIo) -> Result<()> {
+        self.check_sound()?;
+        if self.looked_at == Some(self.head.sequence) { Ok(()) } else { self.check_alone(raw) }
+    }
+
+    /// Another writer may have been here: one that heeds no lock, or a program that put an older copy into the file. So may be,
+    /// where a file system forgets locks. Then nothing may be written any more.
+    ///
+    /// # Errors
+    /// `Conflict`; `Broken` if something may have been written since the look before; those of reading.
+    pub(super) fn check_alone(&mut self, raw: &dyn FileIo) -> Result<()> {
+        self.check_sound()?;
+        if self.shared.is_some() {
+            return Ok(());
+        }
+        if log::newest_slot(raw, &self.target)? != self.head {
+            let error = Error::new(&self.target, self.overtaken());
+            self.broken = Some(error.clone());
+            return Err(error);
+        }
+        self.looked_at = Some(self.head.sequence);
+        Ok(())
+    }
+
+    fn overtaken(&self) -> ErrorKind {
+        if self.looked_at != Some(self.head.sequence) {
+            return ErrorKind::Conflict;
+        }
+        let why = "another writer committed, or an older copy was put into the file, while this one wrote: it may have overwritten \
+                   data of the other, so check the file with 'h5lake verify'";
+        ErrorKind::Broken { why: why.into() }
+    }
+
     /// Remembers that nothing may be written any more.
-    fn break_off(&mut self, what: &str, e: &std::io::Error) -> Error {
+    pub(in crate::file) fn break_off(&mut self, what: &str, e: &std::io::Error) -> Error {
         let error = Error::new(&self.target, ErrorKind::Broken { why: format!("{what}: {e}") });
         self.broken = Some(error.clone());
         error
@@ -108,14 +144,16 @@ impl FileWriter {
 
     /// At the end: leaves a copy of the newest head beside the slot that it is not in, so that no damage to one block can make
     /// an older version look like the newest.
-    pub(crate) fn leave_copy(&mut self, raw: &dyn FileIo, locks: &Locks) {
-        if !std::mem::take(&mut self.has_written_head) {
+    ///
+    /// Not where another history may be in the file by now: the copy would stand for a newer version of that.
+    pub(crate) fn leave_copy(&mut self, raw: &dyn FileIo) {
+        if !std::mem::take(&mut self.has_written_head) || self.broken.is_some() {
             return;
         }
-        let is_alone = self.shared.is_none() && locks.work();
-        let newest = if is_alone { Ok(self.head) } else { log::newest_slot(raw, &self.target) };
-        if let Ok(head) = newest {
-            let _the_head_itself_is_there = raw.write_at(&head.encode(), head.copy_position());
+        let Ok(newest) = log::newest_slot(raw, &self.target) else { return };
+        // That of one of many may be another's.
+        if newest == self.head || self.shared.is_some() {
+            let _the_head_itself_is_there = raw.write_at(&newest.encode(), newest.copy_position());
         }
     }
 

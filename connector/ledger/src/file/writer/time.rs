@@ -34,7 +34,8 @@ impl FileWriter {
     /// Says of what rests since when it does. That a container was left alone for long, no more than half of the retention time
     /// counts: the clock may be wrong, and may have been so already when the newest version was written.
     pub(super) fn date(&mut self, free_space: &mut FreeSpace) {
-        let (now, retention) = (self.now(), self.reclaim.retention);
+        // Where the newest version's time is a wrong clock's, that is not the present.
+        let (now, retention) = (self.next_time(), self.reclaim.retention);
         let witness = self.timekeeper.witness.as_mut().filter(|_| retention > 1);
         let most_idle = retention.saturating_mul(1000 / 2).max(CLOCK_TOLERANCE_MICROS);
         free_space.date(self.head.time, now, witness.is_some().then_some(most_idle));

@@ -105,6 +105,24 @@ fn who_has_not_flushed_for_days_is_told_that_a_vacuum_took_what_it_put() {
     assert_eq!(w.value(b"slow"), None);
 }
 
+/// A vacuum that begins from then on finds it young.
+#[test]
+fn what_was_put_long_ago_is_put_anew_before_it_is_committed() {
+    for in_group in [false, true] {
+        let w = World::new();
+        let slow = w.writer(3600);
+        w.stage_old_payload(&slow);
+        wrong::BY.set(13 * HOUR);
+        if in_group {
+            slow.commit_in_group(&[], &|_| false).unwrap().expect("nobody else commits");
+        } else {
+            slow.commit().unwrap();
+        }
+        assert!(w.hooked.old.lock().is_empty());
+        w.check_payload();
+    }
+}
+
 /// What a queued commit says of room stays with it, whatever fails while it waits: a vacuum deletes packs that no version tells of.
 #[test]
 fn a_commit_that_could_not_be_settled_in_a_group_keeps_its_room() {

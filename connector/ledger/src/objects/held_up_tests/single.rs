@@ -3,7 +3,7 @@
 use object_stores::FaultStore;
 
 use super::*;
-use crate::extent::Extent;
+use crate::error::ErrorKind;
 
 fn commits_to(l: &Ledger, times: u64) -> Result<()> {
     (0..times).try_for_each(|n| {
@@ -173,6 +173,46 @@ fn a_vacuum_beside_one_that_left_no_trace() {
     drop(l);
     let done = done.lock().take().unwrap();
     is_told(&w, b"idle", done);
+}
+
+/// Vacuums beside one of many that has put a payload long ago. It commits when the vacuum is about to list what there is.
+fn commit_beside_a_vacuum(w: &World, slow: &Arc<Ledger>) -> Result<u64> {
+    let l = Ledger::open_objects(w.hooked.clone(), KEY, Access::ReadWrite, alone(0)).unwrap();
+    let done = Arc::new(Mutex::new(None));
+    let (there, again, slow) = (done.clone(), w.hooked.clone(), slow.clone());
+    // The first listing tells the size.
+    *w.hooked.before_list.lock() = Some(Box::new(move || {
+        *again.before_list.lock() = Some(Box::new(move || *there.lock() = Some(slow.commit())));
+    }));
+    // Whether it ends well is not asked here.
+    let _vacuumed = l.vacuum();
+    drop(l);
+    let done = done.lock().take();
+    done.unwrap()
+}
+
+/// It looks at the log again before it deletes what it has listed.
+#[test]
+fn a_vacuum_leaves_what_was_committed_since_it_began() {
+    let w = World::new();
+    let slow = Arc::new(w.writer(3600));
+    w.stage_old_payload(&slow);
+    commit_beside_a_vacuum(&w, &slow).unwrap();
+    w.check_payload();
+}
+
+/// One of many that knows of its long silence does not rely on that.
+#[test]
+fn what_was_put_long_ago_is_not_committed_beside_a_vacuum() {
+    let w = World::new();
+    let slow = Arc::new(w.writer(3600));
+    w.stage_old_payload(&slow);
+    wrong::BY.set(13 * HOUR);
+    let e = commit_beside_a_vacuum(&w, &slow).unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::Locked { .. }), "{e}");
+    let e = slow.commit().unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::Broken { why } if why.contains("vacuum")), "{e}");
+    assert_eq!(w.value(b"slow"), None);
 }
 
 /// The same with a payload that is 11 minutes old, and the usual retention time.

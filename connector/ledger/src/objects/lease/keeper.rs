@@ -1,11 +1,14 @@
-//! Renews the leases of writers that are idle: one thread a process looks which are due, as long as there are any, and one for each
-//! store with due ones renews them. So a store that does not answer keeps nobody from renewing what is in another one.
+//! Renews the leases of writers that are idle. One thread a process looks which are due, as long as there are any. Some for each
+//! store with due ones renew them, so a store that does not answer keeps nobody from renewing what is in another one. Several at
+//! a time renew many leases of a slow store before the last of them ends.
 //!
 //! A forked child has no such thread, and none of its parent's leases: it may not commit to what its parent opened. The first
 //! lease of its own starts another thread. At exit the threads end with the process, whatever they wait for; a renewal that is cut
 //! off then leaves a lease that the process's death frees.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,6 +25,8 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// How long one renewal may take, whatever the store's timeout is: several tries fit between the time that it is due and the end of
 /// the lease.
 const MAX_RENEWAL: Duration = Duration::from_secs((TERM.as_secs() - RENEW_INTERVAL.as_secs()) / 4);
+/// Leases of one store that are renewed at the same time.
+const MAX_RENEWALS: usize = 8;
 
 type WeakLease = Weak<Mutex<HeldLease>>;
 
@@ -80,20 +85,44 @@ fn run(leases: &Receiver<Kept>) {
     }
 }
 
-/// Renews leases in one store, in a thread of its own, unless the one before is still at it.
+/// Renews leases in one store, in threads of their own, unless those before are still at it.
 fn renew_in(store: &str, leases: Vec<WeakLease>, busy: &Busy) {
     if !lock(busy).insert(store.to_owned()) {
         return;
     }
     let (ends, name) = (busy.clone(), store.to_owned());
     let work = move || {
-        leases.iter().for_each(renew);
+        renew_all(leases);
         lock(&ends).remove(&name);
     };
     if let Err(e) = std::thread::Builder::new().name("h5lake-renew".into()).spawn(work) {
         lock(busy).remove(store);
         tracing::warn!(error = %e, "no thread to renew leases; it is tried again");
     }
+}
+
+/// Renews leases of one store, some at a time, and the oldest first: it is the next one to end.
+pub(super) fn renew_all(mut leases: Vec<WeakLease>) {
+    leases.sort_by_cached_key(|lease| Reverse(age(lease)));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(lease) = leases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            renew(lease);
+        }
+    };
+    std::thread::scope(|s| {
+        for _ in 1..leases.len().min(MAX_RENEWALS) {
+            // Where no thread can be had, the others renew more of them.
+            let _it_ends_with_the_leases =
+                std::thread::Builder::new().name("h5lake-renew".into()).spawn_scoped(s, work);
+        }
+        work();
+    });
+}
+
+/// How long ago a lease was renewed; `None` for one that is in use.
+fn age(lease: &WeakLease) -> Option<Duration> {
+    lease.upgrade().and_then(|held| held.try_lock().map(|held| held.age()))
 }
 
 /// Whether a lease has not been given back. One that is in use is held.

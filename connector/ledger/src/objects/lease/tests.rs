@@ -1,6 +1,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use object_stores::{Call, LatencyStore, Pace, TraceStore, at_longer_latencies, most_at_once};
 
 use super::note::Rest;
 use super::*;
@@ -192,6 +193,37 @@ fn a_store_that_hangs_keeps_no_other_lease_from_renewal() {
     assert!(is_renewed);
     // It does not end: the thread waits for the store.
     std::mem::forget(stuck);
+}
+
+/// Leases that were taken together are due together. One after the other, the last of many would end in a slow store.
+#[test]
+fn leases_in_a_slow_store_are_renewed_several_at_a_time_and_the_oldest_first() {
+    let is_beside = |calls: &Vec<Call>| most_at_once(calls) > 1;
+    let calls = at_longer_latencies(Duration::from_millis(10), is_beside, renewed_in_a_slow_store);
+    assert!((2..=8).contains(&most_at_once(&calls)), "{calls:#?}");
+    assert_eq!(calls.len(), LEASES, "each once");
+    let first = calls.iter().min_by_key(|call| call.time.start).unwrap();
+    assert!((LEASES - 8..LEASES).any(|n| first.key.starts_with(&format!("c{n}."))), "{}", first.key);
+}
+
+const LEASES: usize = 24;
+
+/// What renewing leases asks of a store, each of which is older than the one before.
+fn renewed_in_a_slow_store(per_request: Duration) -> Vec<Call> {
+    let pace = Pace { per_request, bytes_per_second: None };
+    let trace = TraceStore::new(Arc::new(LatencyStore::new(memory(), pace)));
+    let store: Arc<dyn ObjectStore> = Arc::new(trace.clone());
+    let take = |n: usize| {
+        let names = Names::new(Key::new(format!("c{n}")).unwrap(), &[1; 16], "x").unwrap();
+        Lease::take(&store, &names, "x").unwrap()
+    };
+    let leases: Vec<Lease> = (0..LEASES).map(take).collect();
+    for (n, lease) in leases.iter().enumerate() {
+        lock(&lease.held).renewed.1 -= 100 + n as u64;
+    }
+    trace.start_journal();
+    keeper::renew_all(leases.iter().map(|lease| Arc::downgrade(&lease.held)).collect());
+    trace.take_journal()
 }
 
 /// An idle writer's lease is renewed by the thread that looks after them.

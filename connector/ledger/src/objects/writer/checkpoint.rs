@@ -11,13 +11,15 @@ use crate::address::{Address, Location, PageRef};
 use crate::clock::{self, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark, tell_of_given_up};
-use crate::objects::manifest::Head;
+use crate::objects::manifest::{Head, read_head};
 use crate::objects::object_usage::{UsageTable, Use};
-use crate::objects::open::usual_retention;
+use crate::objects::open::{is_behind, usual_retention};
 use crate::objects::orphans::MIN_IDLE_TIME;
 use crate::objects::{replaced, store_clock, version_lookup};
 use crate::storage::Checkpoint;
 
+/// Orphans that are deleted between two looks at whether they still are: what S3 deletes in a request.
+const MAX_ORPHANS_PER_BATCH: usize = 1000;
 /// Slack for what accounting for itself changes in a table.
 const TABLE_RESERVE_BYTES: usize = 64;
 
@@ -237,10 +239,38 @@ impl ObjectWriter {
         let old = |m: &ObjectMeta| now.duration_since(m.modified).is_ok_and(|e| e >= age);
         let orphans: Vec<Key> =
             all.into_iter().filter(|m| !known.contains(&m.key) && old(m)).map(|m| m.key).collect();
-        if orphans.is_empty() {
-            return Ok(());
+        for batch in orphans.chunks(MAX_ORPHANS_PER_BATCH) {
+            if !self.is_undisturbed()? {
+                tracing::warn!(
+                    "another writer came meanwhile; what no version names stays until the next vacuum"
+                );
+                return Ok(());
+            }
+            self.store.delete_many(batch).map_err(|e| self.fail(&e))?;
         }
-        self.store.delete_many(&orphans).map_err(|e| self.fail(&e))
+        Ok(())
+    }
+
+    /// Right before orphans are deleted: whether nobody else has committed, or come to write, since this writer looked. One of
+    /// many may have put what looks like an orphan, and name it by now.
+    ///
+    /// # Errors
+    /// `Conflict` if the lease is another's; those of the store.
+    fn is_undisturbed(&mut self) -> Result<bool> {
+        if let Some(lease) = &mut self.lease {
+            lease.renew()?;
+        }
+        let known = &self.manifest.head;
+        let is_known = |head: Head| {
+            head.fixed.id == known.fixed.id
+                && head.base == known.base
+                // One of many puts its own.
+                && head.fencing_token == known.fencing_token
+        };
+        let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
+        let there = there.and_then(|(bytes, _)| Head::decode(&bytes, &self.target).ok());
+        Ok(there.is_some_and(is_known)
+            && !is_behind(self.store.as_ref(), &self.names, self.version, &self.target)?)
     }
 
     fn delete(&self, locations: &[Location]) {

@@ -7,14 +7,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_stores::{Condition, ErrorKind as StoreKind, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Condition, ErrorKind as StoreKind, Key, ObjectStoreExt, PutMode, PutPayload};
 
 use super::ObjectWriter;
 use crate::address::{Address, Location};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::Mark;
-use crate::objects::lease::{RENEW_INTERVAL, TERM};
+use crate::objects::lease::{Lease, RENEW_INTERVAL, TERM};
 use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, read_head, store_error};
 use crate::objects::object_usage::UsageDelta;
 use crate::objects::parse_log;
@@ -85,7 +85,7 @@ impl ObjectWriter {
         let (version, nonce, bytes, doubted) = (p.version, p.nonce, p.bytes.clone(), p.in_doubt);
         let since = p.since;
         if doubted {
-            self.check_staged_packs()?;
+            self.renew_staged_packs()?;
         }
         let created = match self.create_log(version, nonce, bytes) {
             // Without a lease somebody else may write all the time.
@@ -104,7 +104,9 @@ impl ObjectWriter {
                 if let Some(p) = &mut self.pending {
                     p.in_doubt = true;
                 }
-                Ok(Commit::InDoubt(e))
+                // Whoever has lost the lease cannot say that nothing was changed.
+                let is_lost = *e.kind() == ErrorKind::Conflict;
+                Ok(Commit::InDoubt(if is_lost { self.doubt(since.elapsed()) } else { e }))
             }
             CreateOutcome::Others => {
                 self.take_back_pending();
@@ -115,8 +117,14 @@ impl ObjectWriter {
     }
 
     /// What to think of a log object that was created only after the lease may have ended. Another writer may have taken it into its
-    /// base; or its own was there, is in the base, and deleted.
+    /// base; or its own was there, is in the base, and deleted. Where nothing refuses an object that comes late, another's may have
+    /// been replaced.
     fn check_in_time(&self, version: u64, since: Moment) -> CreateOutcome {
+        match self.is_unchallenged() {
+            Ok(true) => (),
+            Ok(false) => return CreateOutcome::Unknown(self.doubt(since.elapsed())),
+            Err(e) => return CreateOutcome::Unknown(e),
+        }
         let base = |(bytes, _): (Bytes, _)| {
             let head = Head::decode(&bytes, &self.target).ok()?;
             (head.fixed.id == self.manifest.head.fixed.id).then_some(head.base.version)
@@ -127,6 +135,14 @@ impl ObjectWriter {
                 false => CreateOutcome::Ours,
             },
             Err(e) => CreateOutcome::Unknown(e),
+        }
+    }
+
+    /// Whether no other writer can have put a log object that this one has replaced.
+    fn is_unchallenged(&self) -> Result<bool> {
+        match &self.lease {
+            Some(lease) if !self.store.honours(Condition::Create) => lease.is_ours(),
+            _ => Ok(true),
         }
     }
 
@@ -201,13 +217,11 @@ impl ObjectWriter {
 
     /// Creates the log object of a version, and finds out what happened if the answer does not say.
     pub(super) fn create_log(&self, version: u64, nonce: u64, bytes: Bytes) -> CreateOutcome {
-        let create = self.store.honours(Condition::Create);
-        let mode = if create { PutMode::Create } else { PutMode::Overwrite };
         let key = match self.names.object_key(&Location::Log(version), &self.target) {
             Ok(key) => key,
             Err(e) => return CreateOutcome::Failed(e),
         };
-        if !create {
+        if !self.store.honours(Condition::Create) {
             match self.whose(version, nonce) {
                 Ok(PendingOutcome::Others) => return CreateOutcome::Others,
                 Err(e) => return CreateOutcome::Failed(self.unlike_existing(&e)),
@@ -216,8 +230,14 @@ impl ObjectWriter {
         }
         let mut looks = 0;
         loop {
-            let e = match self.store.put(&key, PutPayload::from(bytes.clone()), mode.clone()) {
-                Ok(_) => return CreateOutcome::Ours,
+            let put = match self.put_record(&key, &bytes) {
+                // What an earlier try did is not known.
+                Err(e) if looks > 0 => return CreateOutcome::Unknown(e),
+                Err(e) => return CreateOutcome::Failed(e),
+                Ok(put) => put,
+            };
+            let e = match put {
+                Ok(()) => return CreateOutcome::Ours,
                 // Nothing of this writer arrives any more, whatever is there.
                 Err(e) if e.kind() == StoreKind::StageBroken => return CreateOutcome::Failed(self.fail(&e)),
                 Err(e) => e,
@@ -242,6 +262,20 @@ impl ObjectWriter {
             }
             looks += 1;
         }
+    }
+
+    /// Puts a log object. Where the store would replace another's, the lock alone keeps others away. It is looked at right before, and
+    /// the put ends when the lease does.
+    ///
+    /// # Errors
+    /// Those of the look; then nothing was put.
+    fn put_record(&self, key: &Key, bytes: &Bytes) -> Result<object_stores::Result<()>> {
+        let payload = PutPayload::from(bytes.clone());
+        if self.store.honours(Condition::Create) {
+            return Ok(self.store.put(key, payload, PutMode::Create).map(drop));
+        }
+        let _in_time = self.lease.as_ref().map(Lease::begin_unguarded).transpose()?;
+        Ok(self.store.put(key, payload, PutMode::Overwrite).map(drop))
     }
 
     fn whose(&self, version: u64, nonce: u64) -> object_stores::Result<PendingOutcome> {
