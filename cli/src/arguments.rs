@@ -482,7 +482,7 @@ need other files still, which are named.")]
         arguments: Vec<OsString>,
     },
     /// Deletes containers, and their pointer files. Where its retention time says so a container is kept, and `h5lake restore`
-    /// brings it back.
+    /// brings it back. Of several, all that can be deleted are; the exit code is 1 if one cannot.
     #[command(after_help = "Examples:
   h5lake rm run.h5
   h5lake rm s3://lab/data/run.h5 && h5lake restore s3://lab/data/run.h5")]

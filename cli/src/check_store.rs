@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use h5lake_connector::config::Config;
 use object_stores::registry::{self, Registry, Settings, split_scheme};
-use object_stores::{Condition, Key, ObjectStore, ObjectStoreExt, PrefixStore, conformance};
+use object_stores::{Condition, Key, ObjectStore, ObjectStoreExt, PrefixStore, PutMode, conformance};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -57,7 +57,7 @@ impl Ended {
 /// Checks the store of a URL; whether both conditions hold and every check passed.
 ///
 /// # Errors
-/// If the store cannot be opened.
+/// If the store cannot be opened or written.
 pub fn run(url: &str, output: Output) -> Result<bool, Failure> {
     let prefix = format!("h5lake-check-{:016x}", RandomState::new().hash_one(std::process::id()));
     let part = |below: String, what: &str| part(url, &format!("{prefix}/{below}"), what);
@@ -177,6 +177,7 @@ pub fn serve(arguments: &[String]) -> Result<(), Failure> {
     };
     let store = opened(url, prefix)?;
     if what == DESCRIBE {
+        try_to_write(&store)?;
         println!("{}", description(&store));
         return Ok(());
     }
@@ -208,6 +209,18 @@ fn opened(url: &str, prefix: &str) -> Result<Arc<dyn ObjectStore>, Failure> {
     }
     let store = Registry::global().open_with(url, &settings)?;
     Ok(Arc::new(PrefixStore::new(store, Key::new(prefix)?)))
+}
+
+/// Puts an object and deletes it: what the store's kind promises says nothing of one that cannot be written.
+///
+/// # Errors
+/// If the object cannot be put.
+fn try_to_write(store: &Arc<dyn ObjectStore>) -> Result<(), Failure> {
+    let key = Key::new("written")?;
+    let put = store.put(&key, "h5lake".into(), PutMode::Overwrite);
+    put.map_err(|error| format!("it cannot be written: {error}"))?;
+    let _the_checks_tell_of_deletions = store.delete(&key);
+    Ok(())
 }
 
 fn description(store: &Arc<dyn ObjectStore>) -> Value {

@@ -8,7 +8,7 @@ use h5lake_ledger::{Access, Ledger, Probe};
 use serde_json::json;
 
 use crate::Failure;
-use crate::find::{check_container, find_place, find_version, taken, vacant};
+use crate::find::{check_container, find_place, find_version, taken, target_of};
 use crate::output::{Output, print};
 
 /// What is to be done.
@@ -28,19 +28,16 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let options = Options { ledger, ..Options::default() };
     let earlier = if update { earlier_copy(target)? } else { None };
     let there = match &earlier {
-        Some(there) => there,
-        None => &vacant(target).map_err(|e| match update {
-            true => e,
-            false => format!("{e}, or give --update to bring an earlier copy up to date").into(),
-        })?,
+        Some(there) => there.clone(),
+        None => new_copy(target, update)?,
     };
     let bar = output.bar("copy");
     let mut progress = |done, of| bar.show(done, of);
     let done = if earlier.is_some() {
-        let updated = Container::update_copy(&place.target, &options, there, &options, &mut progress);
+        let updated = Container::update_copy(&place.target, &options, &there, &options, &mut progress);
         updated.map(|UpdatedCopy { before, copied }| (Some(before), copied))
     } else {
-        let copied = Container::copy_to(&place.target, &options, there, &options, &mut progress);
+        let copied = Container::copy_to(&place.target, &options, &there, &options, &mut progress);
         copied.map(|copied| (None, copied))
     };
     drop(bar);
@@ -49,6 +46,18 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let anew = anew.map(|why| format!("{}: begun anew, because {why}", target.display()));
     print(anew.into_iter().chain([told(wanted, before, &copied)]))?;
     Ok(())
+}
+
+/// Where a new copy comes to lie, if nothing is there.
+fn new_copy(target: &Path, update: bool) -> Result<Target, Failure> {
+    match target_of(target)? {
+        (there, false) => Ok(there),
+        (_, true) if update => Err(taken(target)),
+        (_, true) => {
+            let hint = "or give --update to bring an earlier copy up to date";
+            Err(format!("{}, {hint}", taken(target)).into())
+        }
+    }
 }
 
 /// The container that lies at a target already; nothing if nothing is there.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use h5lake_connector::config::Config;
 use h5lake_connector::names::sources::FollowedSources;
-use h5lake_connector::names::{self, Place};
+use h5lake_connector::names::{self, Place, Route};
+use h5lake_connector::pointer::Pointer;
 use h5lake_container::{Container, Target};
 use h5lake_ledger::{Access, Ledger, LockPolicy, Options, Probe};
 
@@ -17,15 +18,17 @@ pub fn find(name: &Path, access: Access) -> Result<(Target, Options), Failure> {
     find_place(name, access).map(|(place, options)| (place.target, options))
 }
 
-/// The same with the local path of a container that is kept elsewhere.
+/// The same with the local path of a container that is kept elsewhere. The container is meant as a whole, so settings for a version do
+/// not count.
 pub fn find_place(name: &Path, access: Access) -> Result<(Place, Options), Failure> {
     match find_version(name, access)? {
-        (place @ Place { at: None, .. }, options) => Ok((place, options)),
+        (place @ Place { at: None, .. }, options) => Ok((place, Options { at: None, ..options })),
         _ => Err(format!("{}: names one version; name the container", name.display()).into()),
     }
 }
 
-/// The same for a name that may ask for a version, `NAME@v=12`.
+/// The same for a name that may ask for a version, `NAME@v=12`. Without one the options have that of the settings, as programs do: it
+/// is for what is read.
 pub fn find_version(name: &Path, access: Access) -> Result<(Place, Options), Failure> {
     let config = Config::from_environment()?;
     check_lasts(name, &config)?;
@@ -33,11 +36,12 @@ pub fn find_version(name: &Path, access: Access) -> Result<(Place, Options), Fai
     let place = place.map_err(|error| error.to_string())?;
     let lock = LockPolicy::from_environment().unwrap_or_default();
     let folder = names::folder_of(name.as_os_str().as_bytes(), &config);
+    let at_setting = config.at.filter(|_| access == Access::ReadOnly);
     let options = Options {
         retention: config.retention,
         sync: config.sync,
         lock,
-        at: place.at,
+        at: place.at.or(at_setting),
         salvage: config.salvage && access == Access::ReadOnly,
         source_opener: Some(FollowedSources::opener(&config, folder)),
         ..Options::default()
@@ -85,19 +89,41 @@ pub fn open_at(name: &Path, place: Place, ledger: Options) -> Result<Arc<Contain
 
 /// Where a new container comes to lie, if nothing is there.
 pub fn vacant(name: &Path) -> Result<Target, Failure> {
+    match target_of(name)? {
+        (target, false) => Ok(target),
+        (_, true) => Err(taken(name)),
+    }
+}
+
+/// Where a new container would come to lie, and whether something is there.
+pub fn target_of(name: &Path) -> Result<(Target, bool), Failure> {
     let config = Config::from_environment()?;
     check_lasts(name, &config)?;
     let place = names::place_of_new(name.as_os_str().as_bytes(), &config);
-    let Place { target, pointer, .. } = place.map_err(|error| error.to_string())?;
-    if pointer.is_some() {
-        let text = "the setting 'store' sends new containers to a store; name the target by its URL, or unset H5LAKE_STORE";
-        return Err(format!("{}: {text}", name.display()).into());
+    let Place { target, route, .. } = place.map_err(|error| error.to_string())?;
+    match route {
+        Route::Name => {}
+        Route::Pointer => return Ok((target, true)),
+        Route::Setting => {
+            let (name, setting) = (name.display(), config.store_origin.name_of("store"));
+            let url = url_of(&target).unwrap_or_default();
+            let advice = format!("name it by its URL, {url}, or leave that setting out");
+            return Err(format!("{name}: the {setting} sends it to a store; {advice}").into());
+        }
     }
     let is_taken = match &target {
         Target::File(path) => path.symlink_metadata().is_ok(),
         Target::Objects { store, key, .. } => Ledger::probe_objects(&**store, key)? != Probe::NotFound,
     };
-    if is_taken { Err(taken(name)) } else { Ok(target) }
+    Ok((target, is_taken))
+}
+
+/// The URL of a container in a store.
+pub fn url_of(target: &Target) -> Option<String> {
+    match target {
+        Target::File(_) => None,
+        Target::Objects { key, url, .. } => Some(Pointer { store: url.clone(), key: key.clone() }.url()),
+    }
 }
 
 /// That something has the name of a target.

@@ -165,7 +165,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::CheckStore { url, json } => return check_store::run(&url, shown(json)).map(Outcome::of),
         Command::CheckStorePart { arguments } => check_store::serve(&arguments),
         Command::ConvertOne { arguments } => convert::worker::serve(&arguments),
-        Command::Rm { names, json } => names.iter().try_for_each(|name| rm::run(name, json)),
+        Command::Rm { names, json } => rm::all(&names, json),
         Command::Unlock { name, yes, json } => unlock::run(&name, yes, json),
         Command::Verify { names, newest, json, quiet } => {
             let versions = if newest { Versions::Newest } else { Versions::All };

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use h5lake_container::{Container, Options, Referenced, Target};
-use h5lake_ledger::Access;
+use h5lake_ledger::{Access, At, Options as LedgerOptions};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -13,6 +13,7 @@ use crate::convert::publish::folder_of;
 use crate::find::{check_container, find_place, find_version, open_at};
 use crate::objects::shown;
 use crate::output::{Output, print};
+use crate::tag;
 
 /// The kind of files that external links lead to.
 const LINK: &str = "link";
@@ -41,37 +42,100 @@ impl Needed {
     }
 }
 
+/// A branch or a tag of which a version refers to native files. Nothing is copied for it.
+struct Holder {
+    /// What it is: `branch` or `tag`.
+    kind: &'static str,
+    name: String,
+}
+
+impl Holder {
+    fn json(&self) -> Value {
+        json!({ (self.kind): self.name })
+    }
+
+    fn line(&self) -> String {
+        format!("  {} {}", self.kind, self.name)
+    }
+}
+
 /// Copies what the newest version refers to; with `dry_run` only tells what there is. Whether no other file is needed then, apart from
-/// what is by reference.
+/// what is by reference, and no branch or tag needs a native file.
 pub fn run(name: &Path, dry_run: bool, output: Output) -> Result<bool, Failure> {
     if dry_run {
         return show(name, output);
     }
     let (place, ledger) = find_place(name, Access::ReadWrite)?;
     check_container(name, &place)?;
-    let container =
-        Container::open(&place.target, Access::ReadWrite, Options { ledger, ..Options::default() })?;
+    let options = Options { ledger: ledger.clone(), ..Options::default() };
+    let container = Container::open(&place.target, Access::ReadWrite, options)?;
     let all: u64 = container.referenced()?.values().map(|of| of.bytes).sum();
     let bar = output.bar("materialize");
     let done = container.materialize(&mut |done| bar.show(done, all));
     drop(bar);
     let done = done?;
     let needed = needed(&container, &place.target)?;
+    drop(container);
+    let holders = holders(&place.target, &ledger)?;
+    let is_free = needed.is_empty() && holders.is_empty();
     let shown = name.display().to_string();
     if output == Output::Json {
         let needed: Value = needed.iter().map(Needed::json).collect();
-        let object = json!({ "name": shown, "blocks": done.blocks, "bytes": done.bytes, "needed": needed });
+        let holders: Value = holders.iter().map(Holder::json).collect();
+        let object = json!({
+            "name": shown, "blocks": done.blocks, "bytes": done.bytes, "needed": needed, "held_by": holders,
+        });
         print([object.to_string()])?;
-        return Ok(object["needed"] == json!([]));
+        return Ok(is_free);
     }
     let end = if needed.is_empty() { "; the newest version needs no other file" } else { "" };
-    let first = match (done.bytes, needed.is_empty()) {
+    let first = match (done.bytes, is_free) {
         (0, true) => format!("{shown}: refers to no other file"),
         (0, false) => format!("{shown}: nothing is by reference"),
         (bytes, _) => format!("{shown}: {bytes} bytes in {} blocks were copied{end}", done.blocks),
     };
-    print(std::iter::once(first).chain(lines(&needed)))?;
-    Ok(needed.is_empty())
+    print(std::iter::once(first).chain(lines(&needed)).chain(held(&holders)))?;
+    Ok(is_free)
+}
+
+/// The branches and tags of a container of which a version refers to native files.
+fn holders(target: &Target, ledger: &LedgerOptions) -> Result<Vec<Holder>, Failure> {
+    let newest = tag::open(target, Access::ReadOnly, ledger)?;
+    if !newest.has_sources()? {
+        return Ok(Vec::new());
+    }
+    let (branches, tags) = (newest.branches()?, newest.tags()?);
+    drop(newest);
+    let refers = |at: At| -> Result<bool, Failure> {
+        let ledger = LedgerOptions { at: Some(at), salvage: false, ..ledger.clone() };
+        let options = Options { ledger, ..Options::default() };
+        Ok(!Container::open(target, Access::ReadOnly, options)?.referenced()?.is_empty())
+    };
+    let mut found = Vec::new();
+    let mut bases = Vec::new();
+    for branch in branches {
+        let base = branch.name.tag();
+        if refers(At::Branch(branch.name))? || refers(At::Tag(base))? {
+            found.push(Holder { kind: "branch", name: branch.name.to_string() });
+        }
+        bases.push(base);
+    }
+    // Of a tag whose entry is damaged, nothing is known.
+    for tag in tags.iter().filter(|tag| tag.version.is_some() && !bases.contains(&tag.name)) {
+        if refers(At::Tag(tag.name))? {
+            found.push(Holder { kind: "tag", name: tag.name.to_string() });
+        }
+    }
+    Ok(found)
+}
+
+fn held(holders: &[Holder]) -> Vec<String> {
+    if holders.is_empty() {
+        return Vec::new();
+    }
+    let first =
+        "versions that refer to native files still; before these go, merge the branches and delete the tags:";
+    std::iter::once(first.to_owned()).chain(holders.iter().map(Holder::line)).collect()
 }
 
 /// The files that virtual datasets, external storage and external links need. A virtual dataset or a link may call its own container by
@@ -102,9 +166,14 @@ fn lines(needed: &[Needed]) -> Vec<String> {
 
 fn show(name: &Path, output: Output) -> Result<bool, Failure> {
     let (place, ledger) = find_version(name, Access::ReadOnly)?;
-    let target = place.target.clone();
-    let container = open_at(name, place, ledger)?;
+    let (target, at) = (place.target.clone(), place.at);
+    // Without a version in the name the newest one is meant, as by the command itself: settings for a version do not count.
+    let ledger = LedgerOptions { at, ..ledger };
+    let container = open_at(name, place, ledger.clone())?;
     let (all, needed) = (container.referenced()?, needed(&container, &target)?);
+    // One version is asked for itself alone.
+    let holders = if at.is_none() { holders(&target, &ledger)? } else { Vec::new() };
+    let is_free = needed.is_empty() && holders.is_empty();
     let shown = name.display().to_string();
     let named = |number: u32| container.source_name(number);
     if output == Output::Json {
@@ -112,12 +181,14 @@ fn show(name: &Path, output: Output) -> Result<bool, Failure> {
         for (number, Referenced { blocks, bytes }) in &all {
             sources.push(json!({ "source": named(*number)?, "blocks": blocks, "bytes": bytes }));
         }
-        let needs: Value = needed.iter().map(Needed::json).collect();
-        print([json!({ "name": shown, "sources": sources, "needed": needs }).to_string()])?;
-        return Ok(needed.is_empty());
+        let needed: Value = needed.iter().map(Needed::json).collect();
+        let holders: Value = holders.iter().map(Holder::json).collect();
+        let object = json!({ "name": shown, "sources": sources, "needed": needed, "held_by": holders });
+        print([object.to_string()])?;
+        return Ok(is_free);
     }
     let mut told = Vec::new();
-    match (all.is_empty(), needed.is_empty()) {
+    match (all.is_empty(), is_free) {
         (true, true) => told.push(format!("{shown}: refers to no other file")),
         (true, false) => told.push(format!("{shown}: nothing is by reference")),
         _ => told.push(format!("{:>15}  {:>10}  source", "bytes", "blocks")),
@@ -126,6 +197,7 @@ fn show(name: &Path, output: Output) -> Result<bool, Failure> {
         told.push(format!("{bytes:>15}  {blocks:>10}  {}", named(*number)?));
     }
     told.extend(lines(&needed));
+    told.extend(held(&holders));
     print(told)?;
-    Ok(needed.is_empty())
+    Ok(is_free)
 }

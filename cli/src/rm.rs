@@ -1,18 +1,32 @@
 //! `h5lake rm`: deletes containers, as `H5Fdelete` does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use h5lake_connector::names::Place;
 use h5lake_container::Target;
 use h5lake_ledger::{Access, Ledger};
 use serde_json::json;
 
-use crate::find::{check_container, find_place};
+use crate::find::{check_container, find_place, url_of};
 use crate::output::print;
 use crate::{Failure, restore};
 
+/// Deletes containers one after the other, also behind one that cannot be deleted. The failure of the last one is returned, and those
+/// before are told on stderr.
+pub fn all(names: &[PathBuf], json: bool) -> Result<(), Failure> {
+    let mut failure: Option<Failure> = None;
+    for name in names {
+        if let Err(error) = run(name, json)
+            && let Some(before) = failure.replace(error)
+        {
+            eprintln!("h5lake: {before}");
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
 /// Deletes a container. Where its retention time says so it is kept, and can be restored.
-pub fn run(name: &Path, json: bool) -> Result<(), Failure> {
+fn run(name: &Path, json: bool) -> Result<(), Failure> {
     let (place, options) = find_place(name, Access::ReadWrite)?;
     check_container(name, &place)?;
     place.check_removable().map_err(|error| format!("{}: {error}", name.display()))?;
@@ -29,10 +43,13 @@ pub fn run(name: &Path, json: bool) -> Result<(), Failure> {
     }
     let kept = kept_of(&place).into_iter().find(|id| !before.contains(id));
     let shown = name.display().to_string();
+    let url = url_of(&place.target);
     print([match (json, kept) {
-        (true, kept) => json!({ "name": shown, "kept": kept }).to_string(),
+        (true, kept) => json!({ "name": shown, "kept": kept, "url": url }).to_string(),
         (false, Some(id)) => {
-            format!("{shown}: deleted; kept for its retention time as {id}, for 'h5lake restore'")
+            // The pointer file is gone, and it alone led from the name to the container.
+            let by = url.filter(|_| place.pointer.is_some()).map(|url| format!(" {url}")).unwrap_or_default();
+            format!("{shown}: deleted; kept for its retention time as {id}, for 'h5lake restore{by}'")
         }
         (false, None) => format!("{shown}: deleted"),
     }])?;

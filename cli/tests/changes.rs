@@ -82,3 +82,39 @@ fn copies_and_deleted_containers() {
     assert_eq!(json(0, &["rm", "--json", name])["kept"], Value::Null);
     assert!(!path.exists());
 }
+
+#[test]
+fn all_that_can_be_deleted_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = ["a.h5", "missing.h5", "b.h5"].map(|name| dir.path().join(name));
+    drop((sample::create(&paths[0]), sample::create(&paths[2])));
+    let [a, missing, b] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let (code, said) = tool(&["rm", a, missing, b]);
+    assert!(code == 1 && said.contains("missing.h5: no such container"), "{code} {said}");
+    assert!(!paths[0].exists() && !paths[2].exists(), "{said}");
+}
+
+/// A setting for a version holds for what is read, and not for what is about the whole container.
+#[test]
+fn settings_choose_the_version_that_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let name = path.to_str().unwrap();
+    let (first, second) = two_versions(&path);
+    let set = |args: &[&str]| {
+        let mut tool = std::process::Command::new(env!("CARGO_BIN_EXE_h5lake"));
+        let tool = tool.args(args).env_remove("H5LAKE_STORE").env("H5LAKE_VERSION", first.to_string());
+        let done = tool.output().unwrap();
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let read = |said: String| serde_json::from_str::<Value>(&said).unwrap()["data"].to_string();
+    assert_eq!(read(set(&["cat", "--json", name, "x"])), "[1,2,3]");
+    assert_eq!(read(set(&["cat", "--json", &format!("{name}@v={second}"), "x"])), "[1,9,3]");
+    let copy = dir.path().join("b.h5");
+    set(&["copy", name, copy.to_str().unwrap()]);
+    assert_eq!(json(0, &["cat", "--json", copy.to_str().unwrap(), "x"])["data"].to_string(), "[1,2,3]");
+    let listed: Value = serde_json::from_str(&set(&["versions", "--json", "-n", "1", name])).unwrap();
+    assert_eq!(listed["versions"][0]["number"], second);
+    set(&["verify", name]);
+}

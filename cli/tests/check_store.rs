@@ -73,6 +73,15 @@ fn what_a_store_does_not_keep_is_named() {
 }
 
 #[test]
+fn a_store_that_cannot_be_written_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody makes a folder there, root neither.
+    let (code, said) = tool(folder.path(), &["check-store", "file:///proc/h5lake"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("the store cannot be used") && !said.contains("holds"), "{said}");
+}
+
+#[test]
 fn a_library_that_crashes_or_is_none_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let library = library(folder.path(), "tests/faulty_store.c");

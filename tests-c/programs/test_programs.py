@@ -104,6 +104,19 @@ def test_points(r):
     r.ours(r.work / "points.h5")
 
 
+def test_unions(r):
+    """Unions of hyperslabs that libhdf5 holds wrong, and dataspaces of another rank than their dataset."""
+    print("  " + r.run(r.programs["unions"], "unions.h5", *(["ours"] if r.connector.files == "container" else [])).strip())
+    r.ours(r.work / "unions.h5")
+
+
+def test_making(r):
+    """What calls that make links and objects follow and leave behind, and what links keep."""
+    stored = ["stored"] if r.connector.in_store else []
+    r.run(r.programs["making"], "making.h5", "making-other.h5", "making-away.h5", *stored)
+    r.ours(r.work / "making.h5")
+
+
 def test_corks(r):
     """Objects whose metadata is not to be flushed."""
     r.run(r.programs["corks"], "corks.h5")

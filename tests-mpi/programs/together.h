@@ -54,4 +54,51 @@ static inline hid_t create(const char *name) {
     return file;
 }
 
+/* A dataset of 32-bit integers in one dimension: contiguous, or in chunks, and then it may grow. */
+static inline hid_t make_ints(hid_t at, const char *name, hsize_t count, hsize_t chunk) {
+    hsize_t most = H5S_UNLIMITED;
+    hid_t space = H5Screate_simple(1, &count, chunk ? &most : NULL), list = H5Pcreate(H5P_DATASET_CREATE);
+    CHECK(!chunk || H5Pset_chunk(list, 1, &chunk) >= 0);
+    hid_t dataset = H5Dcreate2(at, name, H5T_STD_I32LE, space, H5P_DEFAULT, list, H5P_DEFAULT);
+    H5Pclose(list);
+    H5Sclose(space);
+    return dataset;
+}
+
+/* Writes one value to some elements; none is an empty selection. */
+static inline void write_ints(hid_t dataset, hid_t list, hsize_t first, hsize_t count, int value) {
+    hsize_t room = count ? count : 1;
+    hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(1, &room, NULL);
+    int *data = malloc(sizeof(int) * room);
+    CHECK(data);
+    for (hsize_t n = 0; n < room; n++)
+        data[n] = value;
+    if (count)
+        CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, &first, NULL, &count, NULL) >= 0);
+    else
+        CHECK(H5Sselect_none(space) >= 0 && H5Sselect_none(memory) >= 0);
+    CHECK(H5Dwrite(dataset, H5T_NATIVE_INT, memory, space, list, data) >= 0);
+    free(data);
+    H5Sclose(memory);
+    H5Sclose(space);
+}
+
+static inline int read_int(hid_t dataset, hid_t list, hsize_t at) {
+    hsize_t one = 1;
+    hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(1, &one, NULL);
+    int value = -1;
+    CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, &at, NULL, &one, NULL) >= 0);
+    CHECK(H5Dread(dataset, H5T_NATIVE_INT, memory, space, list, &value) >= 0);
+    H5Sclose(memory);
+    H5Sclose(space);
+    return value;
+}
+
+static inline void check_int(hid_t dataset, hid_t list, hsize_t at, int expected) {
+    int value = read_int(dataset, list, at);
+    if (value != expected)
+        fprintf(stderr, "process %d, %s, element %d: %d and not %d\n", rank, part, (int)at, value, expected);
+    CHECK(value == expected);
+}
+
 #endif

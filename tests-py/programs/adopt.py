@@ -190,6 +190,37 @@ def check_a_source_that_changed(folder):
     os.chdir(folder)
 
 
+def check_parts_that_were_written_over_need_no_source(_):
+    """Parts of small blocks and chunks too, of which the cache would keep the whole."""
+    code = """
+import h5py, numpy as np
+with h5py.File("native.h5", "w") as f:
+    f["c"] = np.arange(1000)
+    f.create_dataset("k", data=np.arange(100), chunks=(10,))
+"""
+    subprocess.run([sys.executable, "-c", code], env=dict(os.environ, HDF5_VOL_CONNECTOR="native"), check=True)
+    os.utime("native.h5", OLD)
+    run("adopt", "native.h5", "run.h5")
+    with h5py.File("run.h5", "r+") as f:
+        f["c"][:10] = -1
+        f["k"][10:15] = -1
+    os.utime("native.h5", (1_700_000_001, 1_700_000_001))
+    for mode in ("r", "r+"):
+        with h5py.File("run.h5", mode) as f:
+            for _ in range(2):
+                assert (f["c"][:10] == -1).all() and (f["k"][10:15] == -1).all()
+                for name, part in (("c", slice(5, 15)), ("k", slice(14, 16))):
+                    fails(lambda f=f, name=name, part=part: f[name][part], "native.h5", "errno = 116")
+    with h5py.File("run.h5", "r+") as f:
+        f["c"][8:12] = 7
+        assert (f["c"][8:12] == 7).all()
+        f.flush()
+        assert f["c"][:12].tolist() == [-1] * 8 + [7] * 4
+    # An error names the container once, and the block as people count.
+    said = run("cat", "run.h5", "/c", code=1)
+    assert said.startswith("h5lake: run.h5: /c: unable to read block [0] of object 0x") and said.count("run.h5") == 1, said
+
+
 def check_a_source_that_changes_while_it_is_open(_):
     data = make("native.h5")
     run("adopt", "native.h5", "run.h5")
@@ -251,6 +282,33 @@ def check_materialize(_):
         del f["external"]
     assert "refers to no other file" in run("materialize", "run.h5") and "refers to no" in run("materialize", "-n", "run.h5")
     run("verify", "--newest", "run.h5")
+
+
+def check_materialize_names_branches_and_tags_that_need_the_source(_):
+    code = """
+import h5py, numpy as np
+with h5py.File("native.h5", "w") as f:
+    f.create_dataset("x", data=np.arange(9000), chunks=(3000,))
+"""
+    subprocess.run([sys.executable, "-c", code], env=dict(os.environ, HDF5_VOL_CONNECTOR="native"), check=True)
+    os.utime("native.h5", OLD)
+    run("adopt", "native.h5", "run.h5")
+    run("tag", "run.h5", "first")
+    run("branch", "run.h5", "fix")
+    with h5py.File("run.h5@branch=fix", "r+") as f:
+        f["x"][5] = -1
+    for more in (["-n"], []):
+        said = run("materialize", *more, "run.h5", code=2)
+        assert "refer to native files still" in said and "  branch fix\n  tag first" in said, said
+    done = json.loads(run("materialize", "run.h5", "--json", code=2))
+    assert done["needed"] == [] and done["held_by"] == [{"branch": "fix"}, {"tag": "first"}], done
+    run("tag", "--delete", "run.h5", "first")
+    run("branch", "--merge", "run.h5", "fix")
+    run("materialize", "run.h5")
+    os.remove("native.h5")
+    assert "refers to no other file" in run("materialize", "run.h5")
+    with h5py.File("run.h5") as f:
+        assert (f["x"][()] == [*range(5), -1, *range(6, 9000)]).all()
 
 
 def check_a_repair_tells_of_sources_that_are_away(_):

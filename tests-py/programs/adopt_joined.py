@@ -183,6 +183,17 @@ def check_what_later_files_have_alone_is_listed(_):
     assert "two ways" in said, said
 
 
+def check_an_error_names_a_file_once(_):
+    native("odd", "native.h5", x={"data": [1, 2, 3]})
+    native("odd", "native-other.h5", y={"data": [1, 2, 3]})
+    for second, how, name, words in (
+            ("native.h5", ["--concat", "/nope"], "native.h5", "nothing is at /nope"),
+            ("native-other.h5", ["--concat", "/x"], "native-other.h5", "nothing is at /x"),
+            ("native.h5", ["--concat", "/x", "--dimension", 5], "native.h5", "/x has no such dimension")):
+        said = run("adopt", "native.h5", second, "run.h5", *how, code=1)
+        assert said.endswith(f"/{name}: {words}\n") and said.count(".h5") == 1, said
+
+
 def check_refusals(_):
     x = {"data": [1, 2, 3]}
     native("odd", "native.h5", x=x, **{"g/y": x})

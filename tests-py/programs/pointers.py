@@ -6,6 +6,7 @@ the container that is in the store."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,53 @@ def check_an_old_version_leaves_none(folder):
     done(WRITE, store, folder / "one")
     done("import h5py; h5py.File(name + '@v=1').close()", store, folder / "other")
     assert not list((folder / "other").iterdir())
+
+
+def check_what_is_no_regular_file_stays(folder):
+    """A pipe holds up no program, and no mode takes its name, or that of a socket. A device would need root, and goes the same way."""
+    store, here = f"h5lake store=file://{folder}/objects", folder / "here"
+    here.mkdir()
+    os.chdir(here)  # the name of a socket is short
+    os.mkfifo("pipe")
+    Path("to-pipe").symlink_to("pipe")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket")
+        for name in ("pipe", "to-pipe", "socket"):
+            for connector in (store, "h5lake"):
+                for mode in ("w", "a", "r"):
+                    status, _, err = run(WRITE, connector, here, name=name, mode=mode)
+                    assert status > 0 and "Error" in err, (name, connector, mode, err)
+                    if (connector, mode) == (store, "w"):
+                        assert "no regular file but a " in err and "FileExistsError" in err, err
+            assert not Path(name).is_file(), name
+        assert sorted(os.listdir()) == ["pipe", "socket", "to-pipe"], os.listdir()
+
+
+def check_symbolic_links_are_followed(folder):
+    store, here, objects = f"h5lake store=file://{folder}/objects", folder / "here", folder / "objects"
+    here.mkdir()
+    (here / "link.h5").symlink_to("end.h5")
+    for _ in range(2):
+        done(WRITE, store, here, name="link.h5")
+        assert (here / "link.h5").is_symlink() and not (here / "end.h5").is_symlink()
+        for name in ("link.h5", "end.h5"):
+            done(READ, "h5lake", here, name=name)
+    # Who asks for a new file is told of the link, and an open leaves nothing where it leads.
+    done(WRITE, store, folder / "one", name="other.h5")
+    (here / "other.h5").symlink_to("none.h5")
+    status, _, err = run(WRITE, store, here, name="other.h5", mode="x")
+    assert status and "FileExistsError" in err, err
+    done(READ, store, here, name="other.h5")
+    assert not (here / "none.h5").exists()
+    (here / "loop.h5").symlink_to("loop.h5")
+    status, _, err = run(WRITE, store, here, name="loop.h5")
+    assert status and "Errno 40" in err and (here / "loop.h5").is_symlink(), err
+    assert not (objects / "loop.h5").exists()
+    # A link to where the container itself comes to lie gets no pointer file, which would take its place.
+    (here / "inside.h5").symlink_to(objects / "inside.h5")
+    for connector, name in ((store, "inside.h5"), ("h5lake", f"file://{objects}/inside.h5")):
+        done(WRITE, store, here, name="inside.h5")
+        done(READ, connector, here, name=name)
 
 
 def check_names_with_two_dots(folder):

@@ -185,6 +185,8 @@ sys.exit(7 if "fail" in sys.argv else 0)
     fails(["did you mean 'store'?"], site, [*module, "stroe=x"], "script.py", "d")
     fails(["did you mean 'store'?"], site, [tool, "run", "-s", "stroe=x"], sys.executable, "script.py", "d")
     fails(["no-such-program"], site, [tool, "run"], "no-such-program")
+    status, _, err = run(site, module, "nosuch.py")
+    assert status == 1 and err.endswith("nosuch.py: No such file or directory\n") and "Traceback" not in err, (status, err)
     assert works(site, [sys.executable, "-m", "h5lake"], "--version").startswith("h5lake")
 
 

@@ -109,7 +109,9 @@ def check_deleted_containers(folder):
     store = f"file://{folder}/store/a.h5"
     for name in ("a.h5", store):
         make(name)
-        kept = json.loads(run("rm", "--json", name))["kept"]
+        deleted = json.loads(run("rm", "--json", name))
+        kept = deleted["kept"]
+        assert deleted["url"] == (store if name == store else None), deleted
         raises(FileNotFoundError, h5py.File, name)
         assert kept in run("versions", name)
         run("restore", name)
@@ -118,10 +120,19 @@ def check_deleted_containers(folder):
         assert json.loads(run("restore", "--json", name))["name"] == name
         look(name)
     run("link", store, "pointer.h5")
-    run("rm", "pointer.h5")
+    # Nothing but the pointer file said where the container was.
+    said = run("rm", "pointer.h5")
+    assert f"'h5lake restore {store}'" in said, said
     assert not Path("pointer.h5").exists()
     raises(FileNotFoundError, h5py.File, store)
+    run("restore", store)
+    look(store)
+    run("rm", store)
     run("rm", "missing.h5", code=1)
+    make("b.h5")
+    said = run("rm", "a.h5", "missing.h5", "b.h5", "gone.h5", code=1)
+    assert "missing.h5" in said and "gone.h5" in said, said
+    assert not Path("a.h5").exists() and not Path("b.h5").exists()
     with h5py.File("native.h5", "w", driver="core") as f:
         f["x"] = 1
     run("rm", "native.h5", code=1)
@@ -158,6 +169,55 @@ def check_a_local_container_comes_back_over_a_pointer(folder):
     run("restore", "a.h5", before["id"])
     look("a.h5")
     assert "in the store" in run("ls", url) and sorted(os.listdir(".")) == ["a.h5", "store"], os.listdir(".")
+
+
+def check_settings_choose_the_version_that_is_read(folder):
+    """As they do for programs. The name's version comes before theirs, and what is about all of a container is about all of it."""
+    for n, name in enumerate(("a.h5", f"file://{folder}/store/a.h5")):
+        make(name)
+        before = newest(name)
+        run("tag", name, "old")
+        change(name)
+        after = newest(name)
+        settings = ({"H5LAKE_VERSION": str(before)}, {"H5LAKE_TAG": "old"}, {"HDF5_VOL_CONNECTOR": f"h5lake version={before}"})
+        members = lambda of, **setting: [entry["path"] for entry in json.loads(run("ls", "--json", of, **setting))]  # noqa: E731
+        for m, setting in enumerate(settings):
+            assert "/refs" in members(name, **setting) and "/new" not in members(name, **setting)
+            assert "/new" in members(f"{name}@v={after}", **setting)
+            run("diff", "--storage", name, f"{name}@v={before}", **setting)
+            run("copy", name, f"copy-{n}-{m}.h5", **setting)
+            look(f"copy-{n}-{m}.h5")
+            assert json.loads(run("versions", "--json", "-n", "1", name, **setting))["versions"][0]["number"] == after
+            assert "old" in run("tag", name, **setting)
+            run("verify", name, **setting)
+        assert "nope" in run("ls", name, code=1, H5LAKE_TAG="nope")
+        run("copy", name, "none.h5", code=1, H5LAKE_VERSION="999")
+        assert not Path("none.h5").exists()
+
+
+def check_targets_under_a_store_are_named_by_their_urls(folder):
+    store = f"file://{folder}/store"
+    make(f"{store}/a.h5")
+    for setting, words in (({"HDF5_VOL_CONNECTOR": f"h5lake store={store}"}, "key 'store'"), ({"H5LAKE_STORE": store}, "variable H5LAKE_STORE")):
+        for command in (["copy"], ["copy", "--update"], ["repair"]):
+            said = run(*command, "a.h5", "b.h5", code=1, **setting)
+            assert words in said and f"{store}/b.h5" in said and "--update" not in said, said
+        run("copy", "a.h5", f"{store}/b.h5", **setting)
+        look(f"{store}/b.h5")
+        run("rm", f"{store}/b.h5")
+    run("link", f"{store}/a.h5", "pointer.h5")
+    assert "something is there" in run("copy", f"{store}/a.h5", "pointer.h5", code=1)
+
+
+def check_pipes_hold_up_nothing(folder):
+    os.mkfifo("pipe")
+    for command in (["ls"], ["info"], ["versions"], ["verify"], ["rm"], ["cat", "pipe", "/x"]):
+        command = command if len(command) > 1 else [*command, "pipe"]
+        said = run(*command, code=1)
+        assert "pipe" in said, said
+    run("link", f"file://{folder}/store/none.h5", "pipe", code=1)
+    run("copy", "pipe", "a.h5", code=1)
+    assert not Path("pipe").is_file() and not Path("a.h5").exists()
 
 
 def check_old_versions_come_back(folder):

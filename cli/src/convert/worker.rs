@@ -42,7 +42,36 @@ pub fn adopt(
     let folder = Path::new(OsStr::from_bytes(wanted.folder));
     let more: Vec<_> =
         [wanted.list, Path::new(&joins), folder].into_iter().chain(further.iter().copied()).collect();
-    convert("adopt", true, library, [first, target], &more)
+    let done = convert("adopt", true, library, [first, target], &more);
+    done.map_err(|error| plainly(&error.to_string(), sources, wanted.joins).into())
+}
+
+/// The error of an adoption with the name of the file that it is about, once. Of a path that leads to nothing it says no more.
+fn plainly(error: &str, sources: &[&Path], joins: &[Join]) -> String {
+    let named = |text: &str| {
+        sources.iter().find_map(|source| {
+            let name = source.display().to_string();
+            let why = text.strip_prefix(&format!("{name}: "))?.to_owned();
+            Some((name, why))
+        })
+    };
+    let Some((mut name, mut why)) = named(error) else { return error.to_owned() };
+    while let Some(inner) = named(&why) {
+        (name, why) = inner;
+    }
+    if let Some(path) = missing(&why, joins) {
+        why = format!("nothing is at {path}");
+    }
+    format!("{name}: {why}")
+}
+
+/// The path of a join that leads to nothing, where libhdf5 says so of one of its parts.
+fn missing<'a>(why: &str, joins: &'a [Join]) -> Option<&'a str> {
+    let (_, why) = why.split_once("object not found")?;
+    let (_, part) = why.split_once("object '")?;
+    let (part, _) = part.split_once("' doesn't exist")?;
+    let join = joins.iter().find(|join| join.path.split('/').any(|name| name == part))?;
+    Some(&join.path)
 }
 
 /// The joins in a worker's argument.
@@ -161,4 +190,22 @@ fn named(refused: &[NotHeld]) -> String {
         text.push_str(&format!("\n  and {} more", refused.len() - MOST_NAMED));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_adoptions_name_a_file_once_and_a_missing_path_alone() {
+        let sources = [Path::new("/a/1.h5"), Path::new("/a/2.h5")];
+        let joins = [Join { path: "/g/x".to_owned(), along: Along::New }];
+        let said = |error: &str| plainly(error, &sources, &joins);
+        let nothing = "unable to open object: object not found: can't find object: object 'x' doesn't exist";
+        assert_eq!(said(&format!("/a/1.h5: /a/2.h5: {nothing}")), "/a/2.h5: nothing is at /g/x");
+        assert_eq!(said("/a/1.h5: /a/1.h5: /x has no such dimension"), "/a/1.h5: /x has no such dimension");
+        let another = nothing.replace("'x'", "'y'");
+        assert_eq!(said(&format!("/a/1.h5: {another}")), format!("/a/1.h5: {another}"));
+        assert_eq!(said("no file to adopt"), "no file to adopt");
+    }
 }

@@ -172,7 +172,6 @@ impl Array {
     ) -> Result<(), String> {
         let filling = dataset.filling();
         let zero = self.zarr.zero.clone();
-        let is_time = zero == Some(json!(0));
         let stored = written.saturating_mul(dataset.block_elements());
         let unwritten = self.chunks().saturating_mul(self.chunk_elements()).saturating_sub(stored);
         let copied = unwritten.saturating_mul(self.copied_bytes());
@@ -186,15 +185,16 @@ impl Array {
                 }
                 (Value::Null, copies)
             }
-            // Null is not a time.
-            None if is_time && can_copy => (Value::Null, true),
+            // To zarr-python null is no zero here: it is no time, and it becomes the text "0" in a compound. And xarray decodes no fill
+            // value of a compound.
+            None if zero.is_some() && can_copy => (Value::Null, true),
             None => (zero.unwrap_or(Value::Null), false),
             Some(fill) => {
                 let value = fill_value(&self.of, &fill);
                 let says_it = value.as_ref().is_some_and(is_nan) || is_same(&self.of, &fill, missing);
                 match value {
                     Some(value) if says_it || !can_copy => (value, false),
-                    _ if can_copy => (if is_time { Value::Null } else { zero.unwrap_or(Value::Null) }, true),
+                    _ if can_copy => (Value::Null, true),
                     _ => {
                         let text =
                             "Zarr fills with one number, its elements with several, and too many are missing";
@@ -240,9 +240,10 @@ impl Array {
         [&self.dims[..], &self.zarr.dims[..]].concat()
     }
 
-    /// Whether xarray takes elements for missing that HDF5 shows.
+    /// Whether xarray takes elements for missing that HDF5 shows, or fails for the fill value of a compound.
     pub fn is_masked(&self) -> bool {
-        !self.fill.is_null() && self.zarr.zero.as_ref() != Some(&self.fill) && !is_nan(&self.fill)
+        let is_first_time = self.fill == json!(0) && self.zarr.zero.as_ref() == Some(&self.fill);
+        !self.fill.is_null() && !is_first_time && !is_nan(&self.fill)
     }
 
     /// The document `.zarray`. `strings` is the codec of strings of variable length.

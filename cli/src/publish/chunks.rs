@@ -134,7 +134,7 @@ impl Chunks<'_> {
     fn missing(&mut self, grid: &[u64], from: u64, to: u64) -> Result<(), Failure> {
         if self.array.copies_missing {
             for n in from..to {
-                self.copy(&coordinates(grid, n), "missing, of a fill value that xarray would mask")?;
+                self.copy(&coordinates(grid, n), "missing, of a fill value that Zarr's readers mistake")?;
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! A segment is a block like those of datasets (cached, appended to in pieces, inline while small), under `H`
 //! owner number; `U` owner number says how much of it is used and lives. Segments of an owner are 4 KiB, then
 //! 64 KiB, then 1 MiB long, so that an owner with a few strings is small; a larger blob gets one of its own.
-//! A blob is its length as a varint (LEB128) and its bytes.
+//! Their numbers are not given again. A blob is its length as a varint (LEB128) and its bytes.
 
 use crate::chunk::grid::{CopyRun, Coverage};
 use crate::chunk::layout::BlockLayout;
@@ -22,9 +22,9 @@ mod usage_cache;
 
 pub(crate) use usage_cache::HeapState;
 
-/// Numbers from here on are this plus a number that was taken from the container's counter: those of one of many writers,
-/// who fills no segment but its own.
-const OF_MANY: u32 = 1 << 31;
+/// Numbers from here on are this plus a number that was taken from the container's counter, which gives none twice. Those below are of
+/// earlier builds: their single writers numbered from 0, and gave the numbers of segments that were gone again.
+const COUNTED: u32 = 1 << 31;
 /// Lengths of an owner's first segments; the last is that of all others.
 const SEGMENT_LENGTHS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
 /// Segments up to this many bytes lie in the map.
@@ -66,6 +66,11 @@ impl BlobAddress {
         id[12..].copy_from_slice(&self.offset.to_be_bytes());
         id
     }
+}
+
+/// How many segments an owner has had, as far as the length of its last one tells.
+fn begun_up_to(length: u64) -> usize {
+    SEGMENT_LENGTHS.iter().filter(|usual| **usual <= length).count()
 }
 
 /// Places in a segment are kept in four bytes.
@@ -124,36 +129,31 @@ impl Container {
 
     /// The segment that has room for `size` more bytes.
     fn segment_for(&self, s: &mut State, owner: u64, size: u64) -> Result<u32> {
-        let many = self.ledger.is_one_of_many();
-        let going = s.heap.going(owner);
+        let mut going = s.heap.going(owner);
         let last = match going.number {
             Some(n) => Some(n),
-            None if many => None,
-            None => self.last_segment(owner)?,
+            None => self.last_segment(s, owner)?,
         };
         if let Some(n) = last {
             match self.usage(s, owner, n).map(|u| u.record.clone()) {
-                Ok(u) if u.used + size <= u.length => {
-                    s.heap.go_on(owner, OpenSegment { number: last, ..going });
-                    return Ok(n);
+                Ok(u) => {
+                    if going.number.is_none() {
+                        // An earlier session began it.
+                        going.begun = going.begun.max(begun_up_to(u.length));
+                    }
+                    if u.used + size <= u.length {
+                        s.heap.go_on(owner, OpenSegment { number: last, ..going });
+                        return Ok(n);
+                    }
                 }
                 // Another writer saw its last blob go, or it was never begun.
-                Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-                _ => (),
+                Err(e) if e.kind() == ErrorKind::NotFound => (),
+                Err(e) => return Err(e),
             }
         }
-        let full = || Error::range("an object has too many heap segments");
-        // A branch began with segments that may be gone here by now, and merges what it knows by their numbers: none is given again.
-        let (next, before) = if many || !self.ledger.branches()?.is_empty() {
-            let number = u32::try_from(s.ids.number(&self.ledger)?).ok().filter(|n| *n < OF_MANY);
-            (OF_MANY | number.ok_or_else(full)?, going.begun)
-        } else {
-            let next =
-                last.map_or(Some(0), |n| n.checked_add(1)).filter(|n| *n < OF_MANY).ok_or_else(full)?;
-            (next, next as usize)
-        };
         check_blob_length(size)?;
-        let usual = SEGMENT_LENGTHS[before.min(SEGMENT_LENGTHS.len() - 1)];
+        let next = self.next_segment(s)?;
+        let usual = SEGMENT_LENGTHS[going.begun.min(SEGMENT_LENGTHS.len() - 1)];
         let record = UsageRecord { length: usual.max(size), used: 0, live: 0 };
         // Staged at once, so that the last segment is always found in the map.
         self.ledger.put(&keys::segment(keys::USAGE, owner, next), record.encode_to_vec())?;
@@ -162,12 +162,32 @@ impl Container {
         Ok(next)
     }
 
-    fn last_segment(&self, owner: u64) -> Result<Option<u32>> {
+    /// The number of a new segment. None is given again: a branch merges what it knows by them, and a segment that it began with may be
+    /// gone here by now.
+    fn next_segment(&self, s: &mut State) -> Result<u32> {
+        let number = u32::try_from(s.ids.number(&self.ledger)?).ok().filter(|n| *n < COUNTED);
+        let used_up = || Error::range(format!("{}: has used up its numbers of heap segments", self.name()));
+        let next = COUNTED | number.ok_or_else(used_up)?;
+        // With the segment: no commit has the one without the other.
+        s.ids.store(&self.ledger)?;
+        s.heap.note_begun(next);
+        Ok(next)
+    }
+
+    /// The last segment of an owner, if this writer may append to it. One of many appends to its own alone. In a store, one of many may
+    /// still fill a segment that was begun before this writer opened the container.
+    fn last_segment(&self, s: &State, owner: u64) -> Result<Option<u32>> {
+        if self.ledger.is_one_of_many() {
+            return Ok(None);
+        }
         let prefix = keys::of(keys::USAGE, owner);
         let from = keys::segment(keys::USAGE, owner, 0);
-        let to = keys::segment(keys::USAGE, owner, OF_MANY - 1);
+        let to = keys::segment(keys::USAGE, owner, u32::MAX);
         let last = self.ledger.prev(Bound::Included(&from), Bound::Included(&to))?;
-        Ok(last.and_then(|(k, _)| Some(u32::from_be_bytes(k.strip_prefix(&prefix[..])?.try_into().ok()?))))
+        let number =
+            last.and_then(|(k, _)| Some(u32::from_be_bytes(k.strip_prefix(&prefix[..])?.try_into().ok()?)));
+        let may_append = |n: &u32| *n < COUNTED || !self.ledger.is_in_store() || s.heap.has_begun(*n);
+        Ok(number.filter(may_append))
     }
 
     fn usage<'s>(&self, s: &'s mut State, owner: u64, number: u32) -> Result<Usage<'s>> {

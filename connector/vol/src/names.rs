@@ -364,14 +364,19 @@ fn is_object_itself(target: &Target, path: &Path) -> bool {
     let Target::Objects { store, key, .. } = target else { return false };
     let place = store.place_of(key);
     let Some(object) = place.strip_prefix("file:").map(Path::new) else { return false };
-    if object.file_name() == path.file_name()
-        && identity(folder_above(object)).is_some_and(|there| identity(folder_above(path)) == Some(there))
-    {
+    if has_place_of(object, path) {
         return true;
     }
-    // Through symbolic links.
+    // Through symbolic links, also where the object is still to be made.
     path.is_symlink()
-        && path.canonicalize().is_ok_and(|path| object.canonicalize().is_ok_and(|object| object == path))
+        && (pointer::followed(path).is_ok_and(|path| has_place_of(object, &path))
+            || path.canonicalize().is_ok_and(|path| object.canonicalize().is_ok_and(|object| object == path)))
+}
+
+/// Whether two paths have one name in one folder.
+fn has_place_of(object: &Path, path: &Path) -> bool {
+    object.file_name() == path.file_name()
+        && identity(folder_above(object)).is_some_and(|there| identity(folder_above(path)) == Some(there))
 }
 
 fn folder_above(path: &Path) -> &Path {

@@ -4,6 +4,8 @@
 //! begins like HDF5. Native HDF5 refuses it for its superblock version. The bytes are described in
 //! docs/format.md.
 
+mod place;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -15,6 +17,8 @@ use h5lake_ledger::checksum::{checksum, checksum_on, seal};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 
 use crate::error::{Error, Minor, Result};
+
+pub(crate) use self::place::followed;
 
 /// HDF5's signature, a superblock version that native HDF5 refuses, and what kind of file it is.
 const MAGIC: &[u8; 16] = b"\x89HDF\r\n\x1a\n\x4Ch5lptr\0";
@@ -56,6 +60,9 @@ impl Pointer {
 /// # Errors
 /// A pointer file that is damaged, or of another version; a file that cannot be read.
 pub fn read(path: &Path) -> Result<Option<FoundPointer>> {
+    if place::is_special(path) {
+        return Ok(None);
+    }
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if is_unknown(&error) => return Err(unopened(path, &error)),
@@ -113,6 +120,9 @@ fn is_failure(error: &io::Error) -> bool {
 /// # Errors
 /// With the system's number.
 pub fn check_writable(path: &Path) -> Result<()> {
+    if place::is_special(path) {
+        return Ok(());
+    }
     match std::fs::OpenOptions::new().write(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(unopened(path, &error)),
         _ => Ok(()),
@@ -124,6 +134,8 @@ pub struct Prepared {
     written: Written,
     bytes: Vec<u8>,
     path: PathBuf,
+    /// Whether a symbolic link leads to the path.
+    is_behind_link: bool,
     /// Whether its name is synced too.
     sync: SyncPolicy,
 }
@@ -189,7 +201,10 @@ impl Written {
             }
             Written::There(_) => Err(io::ErrorKind::NotFound.into()),
             Written::Nameless(_) => self.put_new(path),
-            Written::Named(file) => file.persist(path).map(drop).map_err(|error| error.error),
+            Written::Named(file) => {
+                place::check_replaceable(path)?;
+                file.persist(path).map(drop).map_err(|error| error.error)
+            }
         }
     }
 }
@@ -198,14 +213,11 @@ impl Written {
 /// [`SyncPolicy::Commit`] it survives the loss of power once it is put.
 ///
 /// # Errors
-/// With the system's number: no such folder, no permission, `path` is a folder.
+/// With the system's number: no such folder, no permission, something at `path` that is no regular file, links in circles.
 pub fn prepare(path: &Path, pointer: &Pointer, sync: SyncPolicy) -> Result<Prepared> {
     let failed = |error: &io::Error| failed(path, error);
-    // Through a symbolic link, as a program that writes the file itself would.
-    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if path.is_dir() {
-        return Err(failed(&io::Error::from_raw_os_error(libc::EISDIR)));
-    }
+    let is_behind_link = path.is_symlink();
+    let path = &place::of_pointer(path)?;
     let bytes = encode(pointer)?;
     let written = Written::new(path, &bytes).map_err(|error| failed(&error))?;
     let mut file = written.as_file();
@@ -219,7 +231,7 @@ pub fn prepare(path: &Path, pointer: &Pointer, sync: SyncPolicy) -> Result<Prepa
     if sync == SyncPolicy::Commit {
         file.sync_all().map_err(|error| failed(&error))?;
     }
-    Ok(Prepared { written, bytes, path: path.to_owned(), sync })
+    Ok(Prepared { written, bytes, path: path.to_owned(), is_behind_link, sync })
 }
 
 /// The folder that holds `path`.
@@ -233,7 +245,7 @@ impl Prepared {
     /// # Errors
     /// With the system's number.
     pub fn put(self) -> Result<()> {
-        let Self { written, bytes, path, sync } = self;
+        let Self { written, bytes, path, sync, .. } = self;
         let is_named = matches!(written, Written::Named(_));
         let put = match written.put(&path, &bytes) {
             // Another process was quicker, or there is no /proc.
@@ -247,9 +259,12 @@ impl Prepared {
     /// The same, unless something is there.
     ///
     /// # Errors
-    /// With the system's number; `EEXIST` if something is there.
+    /// With the system's number; `EEXIST` if something is there, be it a symbolic link to nothing.
     pub fn put_new(self) -> Result<()> {
-        let Self { written, bytes, path, sync } = self;
+        let Self { written, bytes, path, is_behind_link, sync } = self;
+        if is_behind_link {
+            return Err(failed(&path, &io::Error::from_raw_os_error(libc::EEXIST)));
+        }
         let is_nameless = matches!(written, Written::Nameless(_));
         let put = match written.put_new(&path) {
             Err(error) if is_nameless && error.kind() != io::ErrorKind::AlreadyExists => {

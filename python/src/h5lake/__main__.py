@@ -1,5 +1,6 @@
 """`python -m h5lake run script.py …`: runs a script with h5lake enabled. `python -m h5lake COMMAND …`: the tool."""
 
+import errno
 import os
 import runpy
 import sys
@@ -20,6 +21,8 @@ def main() -> None:
         key, _, settings[key] = arguments.pop(0).partition("=")
     if not arguments or arguments[0] in ("-h", "--help") or arguments == ["-m"]:
         sys.exit(USAGE)
+    if arguments[0] != "-m" and not os.path.exists(arguments[0]):
+        sys.exit(f"h5lake: {arguments[0]}: {os.strerror(errno.ENOENT)}")
     try:
         enable(**settings)
     except (ValueError, ImportError) as error:

@@ -5,7 +5,7 @@ use super::deleted::Deleted;
 use crate::chunk::block_store::extents_of;
 use crate::container::State;
 use crate::multi_writer::hard;
-use crate::record::{AttributeRecord, HeaderRecord, decode};
+use crate::record::{AttributeRecord, HeaderRecord, LinkRecord, decode};
 use crate::{Container, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::{Branch, EntryChange, Extent, Ledger};
@@ -62,6 +62,11 @@ impl Container {
         let mut state = self.state();
         let s = &mut *state;
         s.others.merges(branch);
+        if self.note_reused(s, &merge, &entries)? {
+            // That refuses all of it.
+            self.ledger.stage_end_of_branch(branch.name)?;
+            return Ok(entries.len() as u64);
+        }
         for entry in &entries {
             self.ledger.delete(&entry.stored)?;
             self.stage_entry(s, &mut merge, entry)?;
@@ -81,6 +86,25 @@ impl Container {
         Ok(entries.len() as u64)
     }
 
+    /// Notes which of the branch's variable-length data cannot be told from the main line's. Answers whether there is any.
+    fn note_reused(&self, s: &mut State, merge: &Merge<'_>, entries: &[BranchEntry]) -> Result<bool> {
+        let mut owners = BTreeMap::<u64, bool>::new();
+        for entry in entries.iter().filter(|entry| !merge.deleted.takes_along(&entry.key)) {
+            if let Some(&letter @ (keys::BLOCK | keys::USAGE)) = entry.key.first()
+                && let Some(owner) = keys::id(&entry.key)
+            {
+                // A branch appends to segments of its own alone.
+                let has_deleted = letter == keys::USAGE && merge.base.get(&entry.key)?.is_some();
+                *owners.entry(owner).or_default() |= has_deleted;
+            }
+        }
+        let mut is_any = false;
+        for (owner, has_deleted) in owners {
+            is_any |= self.note_reused_segments(s, owner, has_deleted, merge.base, &merge.theirs)?;
+        }
+        Ok(is_any)
+    }
+
     fn stage_entry(&self, s: &mut State, merge: &mut Merge<'_>, entry: &BranchEntry) -> Result<()> {
         let BranchEntry { key, value, .. } = entry;
         let Some(&letter) = key.first().filter(|letter| LETTERS.contains(letter)) else {
@@ -98,6 +122,11 @@ impl Container {
             _ => value.clone(),
         };
         if value == before {
+            return Ok(());
+        }
+        // What the branch has moved back is as it was, but for its order. The main line's change counts.
+        let is_back = merge.theirs.contains(key) && is_alike(letter, before.as_ref(), value.as_ref())?;
+        if is_back {
             return Ok(());
         }
         if letter == keys::LINK {
@@ -164,6 +193,7 @@ impl Container {
     fn stage_deleted(&self, s: &mut State, merge: &Merge<'_>) -> Result<()> {
         for (id, header) in merge.deleted.headers() {
             let links = merge.deleted.links(id, 0)?;
+            s.others.deletes(id);
             if links == header.link_count {
                 continue;
             }
@@ -186,10 +216,21 @@ impl Container {
         for (id, [from, to]) in merge.links.iter().filter(|(_, [from, _])| !from.is_empty()) {
             self.note_unlinked(s, *id);
             for (from, to) in from.iter().zip(to) {
-                self.note_moved(s, from, to)?;
+                if !self.is_moved_alike(from, to)? {
+                    self.note_moved(s, from, to)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether the main line has moved a link or an attribute from one key to another as the branch has.
+    fn is_moved_alike(&self, from: &[u8], to: &[u8]) -> Result<bool> {
+        let letter = to.first().copied().unwrap_or_default();
+        let (theirs, ours) = (self.ledger.committed(to)?, self.ledger.get(to)?);
+        Ok(self.ledger.committed(from)?.is_none()
+            && theirs.is_some()
+            && is_alike(letter, theirs.as_ref(), ours.as_ref())?)
     }
 
     /// Notes which attributes were renamed. One that went and came with the same value counts as such: then both names conflict or
@@ -198,7 +239,9 @@ impl Container {
         for [gone, new] in merge.attributes.values() {
             for (from, before) in gone {
                 for (to, _) in new.iter().filter(|(_, now)| is_renamed(before, now)) {
-                    self.note_moved(s, from, to)?;
+                    if !self.is_moved_alike(from, to)? {
+                        self.note_moved(s, from, to)?;
+                    }
                 }
             }
         }
@@ -222,6 +265,24 @@ impl Container {
         }
         Ok(())
     }
+}
+
+/// Whether two values of a link or an attribute differ at most in the order in which these were made.
+fn is_alike(letter: u8, a: Option<&Bytes>, b: Option<&Bytes>) -> Result<bool> {
+    let (Some(a), Some(b)) = (a, b) else { return Ok(a == b) };
+    let link = |value: &Bytes| -> Result<LinkRecord> {
+        let r: LinkRecord = decode(value.clone(), || "a link in a branch".into())?;
+        Ok(LinkRecord { creation_order: None, ..r })
+    };
+    let attribute = |value: &Bytes| -> Result<AttributeRecord> {
+        let r: AttributeRecord = decode(value.clone(), || "an attribute in a branch".into())?;
+        Ok(AttributeRecord { creation_order: 0, ..r })
+    };
+    Ok(match letter {
+        keys::LINK => link(a)? == link(b)?,
+        keys::ATTRIBUTE => attribute(a)? == attribute(b)?,
+        _ => a == b,
+    })
 }
 
 /// Whether a rename would make the second attribute of the first: it has a payload or a heap of it, or the same value.

@@ -54,8 +54,8 @@ fn decoded(value: Option<Bytes>, key: &[u8], shape: &BlockLayout) -> Result<Frag
     let mut pieces = match value {
         None => Fragments::default(),
         Some(value) => {
-            let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
-            Fragments::decode(r, shape.len).map_err(|e| e.context(format!("the block {key:02x?}")))?
+            let r: BlockRecord = record::decode(value, || format!("the {}", shown(key)))?;
+            Fragments::decode(r, shape.len).map_err(|e| e.context(format!("the {}", shown(key))))?
         }
     };
     pieces.is_later = keys::is_later(key);
@@ -245,6 +245,15 @@ pub(crate) fn extents_of(key: &[u8], value: bytes::Bytes) -> Result<Vec<Extent>>
     }
 }
 
+/// A block in an error: which one, and whose.
+fn shown(key: &[u8]) -> String {
+    match (key.first(), keys::id(key)) {
+        (Some(&keys::BLOCK), Some(id)) => format!("block {:?} of object {id:#x}", keys::coords(key)),
+        (Some(&keys::SEGMENT), Some(id)) => format!("variable-length data of object {id:#x}"),
+        _ => format!("block {key:02x?}"),
+    }
+}
+
 /// Removes a stored block.
 pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: Bytes) -> Result<()> {
     let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
@@ -270,12 +279,23 @@ impl crate::Container {
         runs: &[CopyRun],
         out: &mut [u8],
     ) -> Result<()> {
-        let answer = self.blocks.lock().read(&self.ledger, key, shape, runs, out);
+        let mut blocks = self.blocks.lock();
+        let answer = blocks.read(&self.ledger, key, shape, runs, out);
+        let is_as_stored = answer.is_err() && !blocks.is_dirty(key);
+        drop(blocks);
         match answer {
             Ok(Admission::Done) => Ok(()),
             Ok(Admission::Stored | Admission::Keep(_)) => self.read_past(key, shape, runs, out),
+            // The cache reads all of a block. What was asked for may lie in the container, and the rest in a native file that changed.
+            Err(e) if is_as_stored && e.kind() == ErrorKind::Io && self.has_sources() => {
+                self.read_past(key, shape, runs, out)
+            }
             Err(e) => Err(self.unread(key, e)),
         }
+    }
+
+    fn has_sources(&self) -> bool {
+        self.ledger.has_sources().unwrap_or(false)
     }
 
     /// Reads runs of a block as it is stored, past the cache.
@@ -299,7 +319,10 @@ impl crate::Container {
         again.map_err(|e| self.unread(key, e))
     }
 
+    /// An error of reading a block, with the container's name once.
     fn unread(&self, key: &[u8], e: Error) -> Error {
-        e.context(format!("{}: unable to read block {key:02x?}", self.name()))
+        let (name, text) = (self.name(), e.to_string());
+        let why = text.strip_prefix(&format!("{name}: ")).unwrap_or(&text);
+        Error::new(e.kind(), format!("{name}: unable to read {}: {why}", shown(key))).with_errno(e.errno())
     }
 }

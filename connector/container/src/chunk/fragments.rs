@@ -5,9 +5,11 @@
 //! of eight with the fewest bytes becomes one. A byte is so rewritten about log8 of the block's size over the
 //! write's size times.
 
+mod extent_set;
 mod join;
 mod writes;
 
+pub(crate) use self::extent_set::{ExtentSet, distinct};
 use crate::chunk::layout::BlockLayout;
 use crate::chunk::statistics::{Before, MIN_COUNTED_ENCODED_BYTES};
 use crate::record::{BlockRecord, PieceRecord, StatisticsRecord};
@@ -430,16 +432,16 @@ impl Fragments {
         self.extents().iter().filter(|e| !e.is_in_source()).map(Extent::len).sum()
     }
 
-    /// The extents in use, each once. There are few.
+    /// The extents in use, of each piece that has one.
+    fn used(&self) -> impl Iterator<Item = &Extent> {
+        self.list.iter().filter_map(|p| match &p.source {
+            Source::Extent { extent, .. } => Some(extent),
+            Source::Inline(_) | Source::Lost => None,
+        })
+    }
+
+    /// The extents in use, each once.
     pub(crate) fn extents(&self) -> Vec<Extent> {
-        let mut out: Vec<Extent> = Vec::with_capacity(self.list.len());
-        for p in &self.list {
-            if let Source::Extent { extent, .. } = &p.source
-                && !out.contains(extent)
-            {
-                out.push(extent.clone());
-            }
-        }
-        out
+        distinct(self.used())
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct HeapState {
     /// The shapes of segments of the usual lengths.
     usual: [Option<Arc<BlockLayout>>; SEGMENT_LENGTHS.len()],
     tick: u64,
+    /// The first segment that this handle began. The counter of numbers only grows.
+    first_begun: Option<u32>,
     kept: usize,
     kept_owners: usize,
 }
@@ -37,7 +39,7 @@ pub(crate) struct HeapState {
 pub(super) struct OpenSegment {
     /// The segment that is being filled.
     pub number: Option<u32>,
-    /// How many segments one of many writers has begun.
+    /// How many segments it has begun, which decides how long the next one is.
     pub begun: usize,
 }
 
@@ -72,6 +74,7 @@ impl Default for HeapState {
             owners: LruCache::unbounded(),
             usual: Default::default(),
             tick: 0,
+            first_begun: None,
             kept: MAX_SEGMENTS,
             kept_owners: MAX_OWNERS,
         }
@@ -111,6 +114,16 @@ impl HeapState {
         if self.owners.len() > self.kept_owners {
             self.owners.pop_lru();
         }
+    }
+
+    /// Notes that this handle began a segment.
+    pub(super) fn note_begun(&mut self, number: u32) {
+        self.first_begun.get_or_insert(number);
+    }
+
+    /// Whether this handle, if it writes alone, began a segment whose number is from the counter.
+    pub(super) fn has_begun(&self, number: u32) -> bool {
+        self.first_begun.is_some_and(|first| first <= number)
     }
 
     /// The segment is full of what is dead, or gone: its owner goes on elsewhere.

@@ -48,7 +48,8 @@ impl Container {
         if !same && (!keep_ours || is_moved_away) {
             let long = [&ours, &theirs, &base].into_iter().flatten().map(|r| r.name.clone()).next();
             let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
-            self.conflict(s, &c.key, id, format!(", attribute {},", show(&name)), Settle::Write);
+            let settle = if is_moved_away { Settle::MoveBack } else { Settle::Write };
+            self.conflict(s, &c.key, id, format!(", attribute {},", show(&name)), settle);
             if s.others.batch.moved.contains(&c.key) {
                 self.conflict_is_whole(s);
             }
@@ -67,6 +68,8 @@ impl Container {
         s.others.fixes.entry(id).or_default().attributes += attributes;
         match keep_ours {
             true => self.ledger.merged(&c.key),
+            // Both have moved it alike.
+            false if same => (),
             false => self.drop_moved(s, &c, &base)?,
         }
         Ok(())
@@ -110,11 +113,12 @@ impl Container {
         theirs: &Option<AttributeRecord>,
         ours: &Option<AttributeRecord>,
     ) -> Result<()> {
-        let (old, new) = (extents(base)?, extents(ours)?);
+        let (old, new, left) = (extents(base)?, extents(ours)?, extents(theirs)?);
         for e in old.iter().filter(|e| !new.contains(e)) {
             self.ledger.keep_payload(e)?;
         }
-        for e in new.iter().filter(|e| !old.contains(e)) {
+        // Who has renamed it as we did has its payload under the same name.
+        for e in new.iter().filter(|e| !old.contains(e) && !left.contains(e)) {
             self.ledger.free_payload(e)?;
         }
         self.give_up_heap(s, owner(base))?;

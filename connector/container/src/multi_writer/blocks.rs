@@ -71,6 +71,12 @@ impl RemoteBlock {
             _ => Vec::new(),
         }
     }
+
+    /// Whether a block went through filters through which, as a partial chunk, it must not go.
+    fn is_filtered_in_vain(&self, key: &[u8], value: &Bytes) -> Result<bool> {
+        let is_plain = self.shape.edges.is_some() && !self.shape.is_filtered(key);
+        Ok(is_plain && pieces(key, value, self.shape.len)?.encoded.is_some())
+    }
 }
 
 /// The ranges of `spans` that we may put over theirs, in whole elements, and those that both changed. The same bytes by both
@@ -146,7 +152,9 @@ impl Container {
         let (known, theirs) = (self.known(s, id)?, self.ledger.committed(key)?);
         let changed = self.with_foreign(s, id, &known, || {
             let both = [self.load_block(&known, key, &before)?, self.load_block(&known, key, &theirs)?];
-            Ok(differing(&both, known.unit.max(1)).iter().collect::<Vec<_>>())
+            let fill = self.load_block(&known, key, &None)?;
+            let changed = differing(&both, known.unit.max(1));
+            Ok(without_fill(changed.iter(), known.unit, [&both[1], &fill]))
         })?;
         if !changed.is_empty() {
             let what = format!(", {}, which this batch cuts off,", elements(&known, key, &changed));
@@ -298,16 +306,10 @@ impl Container {
         let merged = self.ledger.unmerged_under(key).into_iter().find(|(k, _)| k == key);
         let base = self.load_block(known, key, &merged.and_then(|(_, base)| base))?;
         let theirs = self.load_block(known, key, &self.ledger.committed(key)?)?;
-        let unit = known.unit.max(1);
-        let mut cut = RangeSet::default();
-        for e in
-            out.into_iter().flat_map(|r| r.clone().step_by(unit).map(move |at| at..(at + unit).min(r.end)))
-        {
-            if base[e.clone()] != theirs[e.clone()] {
-                cut.insert(e);
-            }
-        }
-        Ok(cut.iter().collect())
+        let fill = self.load_block(known, key, &None)?;
+        let mut cut = without_fill(out.into_iter(), known.unit, [&theirs, &fill]);
+        cut.retain(|e| base[e.clone()] != theirs[e.clone()]);
+        Ok(cut)
     }
 
     pub(super) fn load_block(
@@ -362,7 +364,7 @@ impl Container {
             known.outside(&keys::coords(&key)).iter().for_each(|r| spans.remove(r));
             if spans.is_empty() {
                 self.give_up_block(s, &known, &key)?;
-            } else if spans != before {
+            } else if spans != before || known.is_filtered_in_vain(&key, &ours)? {
                 let done = self.overlay_block(&known, &c, &ours, &spans)?;
                 self.note_overlaid(s, &known, &key, done)?;
             }
@@ -378,6 +380,7 @@ impl Container {
                 Some(k) => k,
                 none => none.insert(self.known(s, id)?),
             };
+            let known = &*known;
             let out = known.outside(&keys::coords(&key));
             if out.is_empty() {
                 continue;
@@ -387,27 +390,49 @@ impl Container {
             let before = self.written_of(s, known, &c)?;
             let mut spans = before.clone();
             out.iter().for_each(|r| spans.remove(r));
-            if spans == before {
+            // A chunk that became a partial one is stored anew where such chunks have no filters.
+            if spans == before && !known.is_filtered_in_vain(&key, &ours)? {
                 continue;
             }
+            let lost = match self.cut_by_us(s, id)? {
+                true => Vec::new(),
+                false => self.lost_outside(s, known, &c, &before, &out),
+            };
             let done = if spans.is_empty() {
                 self.give_up_block(s, known, &key)
             } else {
-                let done = self.overlay_block(known, &c, &ours, &spans)?;
+                let done =
+                    self.with_foreign(s, id, known, || self.overlay_block(known, &c, &ours, &spans))?;
                 self.note_overlaid(s, known, &key, done)
             };
-            if !self.cut_by_us(s, id)? {
-                let lost: Vec<_> = before
-                    .iter()
-                    .flat_map(|b| out.iter().map(move |o| o.start.max(b.start)..o.end.min(b.end)))
-                    .filter(|r| !r.is_empty())
-                    .collect();
+            if !lost.is_empty() {
                 let what = format!(", {}, which lie outside since it", elements(known, &key, &lost));
                 self.conflict(s, &keys::of(keys::HEADER, id), id, what, Settle::Write);
             }
             done?;
         }
         Ok(())
+    }
+
+    /// What this batch has written of a block outside of the extent, but for fill values; all of it where it cannot be read.
+    fn lost_outside(
+        &self,
+        s: &mut State,
+        known: &RemoteBlock,
+        c: &ThreeWay,
+        written: &RangeSet,
+        out: &[Range<usize>],
+    ) -> Vec<Range<usize>> {
+        let lost =
+            written.iter().flat_map(|w| out.iter().map(move |o| o.start.max(w.start)..o.end.min(w.end)));
+        let lost: Vec<_> = lost.filter(|r| !r.is_empty()).collect();
+        let both = self.with_foreign(s, keys::id(&c.key).unwrap_or_default(), known, || {
+            Ok([self.load_block(known, &c.key, &c.ours)?, self.load_block(known, &c.key, &None)?])
+        });
+        match both {
+            Ok([ours, fill]) => without_fill(lost.into_iter(), known.unit, [&ours, &fill]),
+            Err(_) => lost,
+        }
     }
 
     /// Whether the present dimensions are ours.
@@ -492,6 +517,17 @@ fn differing([before, now]: &[Vec<u8>; 2], unit: usize) -> RangeSet {
         }
     }
     spans
+}
+
+/// The elements in ranges of a block that have another value than the fill value. Who cuts off others loses nothing: if the dataset
+/// grows again, they are as before.
+fn without_fill(
+    ranges: impl Iterator<Item = Range<usize>>,
+    unit: usize,
+    [block, fill]: [&[u8]; 2],
+) -> Vec<Range<usize>> {
+    let all = ranges.flat_map(|r| elements_in(r, unit));
+    all.filter(|e| block.get(e.clone()) != fill.get(e.clone())).collect()
 }
 
 /// Whether dimensions went down.

@@ -20,7 +20,7 @@ fn is_element(key: &[u8], value: Option<&Bytes>) -> bool {
 }
 
 /// The processes, if there are several.
-fn several(together: Option<Together>) -> Option<Together> {
+pub(super) fn several(together: Option<Together>) -> Option<Together> {
     together.filter(|together| together.processes > 1)
 }
 
@@ -78,11 +78,19 @@ impl Container {
         several(self.together).filter(|_| !self.has_parted.load(Ordering::Relaxed))
     }
 
-    /// All processes have closed the container together. What this one still has open of it is its own from now on, as with any of
+    /// All processes have closed their last file of the container together. What this one still has open of it is its own from now on, as with any of
     /// many writers.
     pub fn part_from_others(&self) {
         if self.has_sharers() {
             self.has_parted.store(true, Ordering::Relaxed);
+            self.number_apart();
+        }
+    }
+
+    /// After processes have made an object together: those that have parted take numbers of their own again. Two of them must not
+    /// give one number to different objects.
+    pub fn number_apart(&self) {
+        if self.has_parted.load(Ordering::Relaxed) {
             let source = self.state().ids.number_alone();
             drop(source);
         }

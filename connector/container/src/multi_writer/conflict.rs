@@ -31,12 +31,22 @@ pub(crate) enum Settle {
     Write,
     /// A link: both may remove one, or have links of other names.
     Rename,
+    /// A link that the main line made to an object that it moved: nothing else leads there.
+    KeepMoved,
+    /// A new group, which does not become one with the main line's: references of the branch lead to it.
+    Referred,
     /// Dimensions: equal ones are one change.
     Resize,
+    /// Dimensions of the branch that show again what the main line cut off.
+    Regrow,
     /// What the main line deleted, the branch may delete, too.
     Delete,
+    /// What the branch deleted, and the main line has linked anew.
+    Unlink,
     /// What moved can move back.
     MoveBack,
+    /// Variable-length data that cannot be told from the base's.
+    Copy,
     /// Only the branch can count.
     Overrule,
 }
@@ -46,17 +56,24 @@ impl Settle {
     fn advice(self) -> &'static str {
         match self {
             Self::Write => " (write in the branch what the main line has)",
-            Self::Rename => " (give it another name in the branch, or undo its change there)",
-            Self::Resize => " (set the dimensions that the main line has in the branch)",
+            Self::Rename | Self::KeepMoved => {
+                " (give it another name in the branch, or undo its change there)"
+            }
+            Self::Referred => " (references in the branch lead to its group: give that another name there)",
+            Self::Resize | Self::Regrow => " (set the dimensions that the main line has in the branch)",
             Self::Delete => " (delete it in the branch, too; a copy of it under another name stays)",
+            Self::Unlink => " (take its new link in the main line away; a copy of it stays)",
             Self::MoveBack => " (move it back in the branch)",
+            Self::Copy => {
+                " (in the branch, copy the object to another name and delete it, then let the branch count)"
+            }
             Self::Overrule => "",
         }
     }
 
     /// Whether `conflict=last` settles it.
     fn can_overrule(self) -> bool {
-        !matches!(self, Self::Delete | Self::MoveBack)
+        matches!(self, Self::Write | Self::Rename | Self::Resize | Self::Overrule)
     }
 }
 
@@ -90,18 +107,22 @@ impl Deref for Conflicts {
 }
 
 impl Conflicts {
-    /// Notes a conflict. One that a merge found that failed and was started again is noted already, and becomes the last one.
+    /// Notes a conflict. One that a merge found that failed and was started again is noted already, and becomes the last one. Of two
+    /// ways to settle it, the one counts that leaves no choice.
     fn note(&mut self, conflict: Conflict) {
-        let mut is_whole = conflict.is_whole;
+        let (mut is_whole, mut settle) = (conflict.is_whole, conflict.settle);
         if !self.known.insert((conflict.id, conflict.what.clone(), conflict.by.clone())) {
             let is_other =
                 |c: &Conflict| (c.id, &c.what, &c.by) != (conflict.id, &conflict.what, &conflict.by);
             self.all.retain(|c| {
-                is_whole |= !is_other(c) && c.is_whole;
+                if !is_other(c) {
+                    is_whole |= c.is_whole;
+                    settle = if c.settle.can_overrule() { settle } else { c.settle };
+                }
                 is_other(c)
             });
         }
-        self.all.push(Conflict { is_whole, ..conflict });
+        self.all.push(Conflict { is_whole, settle, ..conflict });
     }
 }
 
@@ -212,5 +233,15 @@ mod tests {
         let mut conflicts = Conflicts::default();
         [of(1, true), of(2, false), of(1, false)].into_iter().for_each(|c| conflicts.note(c));
         assert_eq!(conflicts[..], [of(2, false), of(1, true)]);
+    }
+
+    #[test]
+    fn what_cannot_be_overruled_stays_so() {
+        let of = |settle| Conflict::new(1, "x".into(), None, settle);
+        for both in [[Settle::Rename, Settle::Referred], [Settle::Referred, Settle::Rename]] {
+            let mut conflicts = Conflicts::default();
+            both.into_iter().for_each(|settle| conflicts.note(of(settle)));
+            assert_eq!(conflicts[..], [of(Settle::Referred)]);
+        }
     }
 }

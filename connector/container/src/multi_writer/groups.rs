@@ -1,14 +1,16 @@
 //! Groups that several writers made under one name: they become one group, with what each put into it.
 //!
 //! The first one's group stays. What we have put into ours moves there, key by key, and is merged like anything else that
-//! both changed; who has our group open finds the other one from then on.
+//! both changed; who has our group open finds the other one from then on. Groups to which new references lead stay apart.
 
-use super::RemoteChange;
+use super::{RemoteChange, Settle};
 use crate::container::State;
 use crate::record::{AttributeRecord, GroupRecord, HeaderRecord, LinkRecord, decode};
+use crate::record_conversion::show;
 use crate::{Container, Result, keys};
 use bytes::Bytes;
 use prost::Message;
+use std::collections::BTreeSet;
 
 /// What is staged under a key, and where it goes: the key, the value, and whether there is one committed.
 struct Move {
@@ -48,21 +50,38 @@ impl Container {
         if s.ids.are_shared() {
             return Ok(());
         }
+        let mut apart = BTreeSet::new();
         loop {
             let mut pairs = Vec::new();
             for (key, base) in self.ledger.unmerged_under(&[keys::LINK]) {
                 if base.is_none() {
-                    pairs.extend(self.pair(key)?);
+                    pairs.extend(self.pair(key)?.filter(|pair| !apart.contains(&pair.ours)));
                 }
             }
             if pairs.is_empty() {
                 return Ok(());
             }
+            let referred = self.referred_to(s, &pairs.iter().map(|pair| pair.ours).collect())?;
             for pair in pairs {
-                self.join(s, &pair)?;
+                match referred.contains(&pair.ours) {
+                    true => self.tell_of_referred(s, &pair)?,
+                    false => self.join(s, &pair)?,
+                }
             }
+            apart.extend(referred);
             self.forget_links(s);
         }
+    }
+
+    /// References of this batch to its group would lead nowhere if that became another one.
+    fn tell_of_referred(&self, s: &mut State, pair: &Pair) -> Result<()> {
+        let link = self.ledger.get(&pair.key)?.unwrap_or_default();
+        let link: LinkRecord = decode(link, || "a link that two writers made".into())?;
+        let what = format!(", link {},", show(keys::name(&pair.key, &link.name)));
+        let by = s.others.theirs.get(&pair.key).cloned();
+        let above = keys::id(&pair.key).unwrap_or_default();
+        self.whole_conflict(s, above, what, by.as_ref(), Settle::Referred);
+        Ok(())
     }
 
     fn pair(&self, key: Bytes) -> Result<Option<Pair>> {

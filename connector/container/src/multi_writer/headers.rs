@@ -1,8 +1,9 @@
 //! Headers that both changed: counts add up, times are the latest, dimensions grow.
 
+use super::collective::several;
 use super::{CountDelta, Settle, ThreeWay};
 use crate::container::State;
-use crate::record::{AttributeRecord, HeaderRecord, LinkRecord, SpaceRecord, decode};
+use crate::record::{AttributeRecord, GroupRecord, HeaderRecord, LinkRecord, SpaceRecord, decode};
 use crate::{Container, Error, OnConflict, Result, keys};
 use bytes::Bytes;
 use prost::Message;
@@ -29,6 +30,12 @@ fn behind(theirs: i64, ours: i64, base: i64) -> i64 {
     theirs.saturating_add(ours - began(ours, base))
 }
 
+/// The header of a new object with nothing in it.
+fn empty(h: &HeaderRecord) -> HeaderRecord {
+    let group = h.group.as_ref().map(|group| GroupRecord { link_count: 0, next_order: 0, ..group.clone() });
+    HeaderRecord { link_count: 0, attribute_count: 0, next_attribute: 0, comment: None, group, ..h.clone() }
+}
+
 /// The dimensions that follow from both: whoever alone changed has it, and growth adds up. `None` where one grew and one
 /// shrank, or both shrank differently.
 fn dimensions(base: &SpaceRecord, theirs: &SpaceRecord, ours: &SpaceRecord) -> Option<SpaceRecord> {
@@ -50,14 +57,20 @@ fn dimensions(base: &SpaceRecord, theirs: &SpaceRecord, ours: &SpaceRecord) -> O
     Some(SpaceRecord { dims, ..theirs.clone() })
 }
 
+/// Whether our dimensions show again what theirs cut off. That is gone.
+fn regrows(base: &SpaceRecord, theirs: &SpaceRecord, ours: &SpaceRecord) -> bool {
+    let mut all = base.dims.iter().zip(&theirs.dims).zip(&ours.dims);
+    all.any(|((base, theirs), ours)| theirs < base && theirs < ours)
+}
+
 impl Container {
     pub(super) fn merge_header(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let id = keys::id(&c.key).unwrap_or_default();
         let [base, theirs, ours] = [header(&c.base)?, header(&c.theirs)?, header(&c.ours)?];
-        let (Some(base), Some(theirs), Some(ours)) = (base, theirs, ours) else {
-            // Ids are given once, deleted objects were given up before, and ours are deleted in commits of their own.
-            return Err(Error::corrupt(format!("{}: the header of {id:#x} came or went", self.name())));
-        };
+        // Deleted objects were given up before, and ours are deleted in commits of their own.
+        let went = || Error::corrupt(format!("{}: the header of {id:#x} came or went", self.name()));
+        let (theirs, ours) = theirs.zip(ours).ok_or_else(went)?;
+        let base = base.or_else(|| self.made_by_all(&theirs, &ours)).ok_or_else(went)?;
         let mut h = theirs.clone();
         // What merging links and attributes changed comes in before a count could fall below 0.
         let fix = s.others.fixes.remove(&id).unwrap_or_default();
@@ -92,6 +105,14 @@ impl Container {
         Ok(())
     }
 
+    /// What an object began with that two processes of an MPI program have made, each in the same call. `None` for other writers: an
+    /// id is given once.
+    fn made_by_all(&self, theirs: &HeaderRecord, ours: &HeaderRecord) -> Option<HeaderRecord> {
+        let kind = |h: &HeaderRecord| (h.group.is_some(), h.dataset.is_some(), h.datatype.is_some());
+        let is_one = several(self.together).is_some() && kind(theirs) == kind(ours);
+        is_one.then(|| empty(ours))
+    }
+
     fn merge_dimensions(
         &self,
         s: &mut State,
@@ -106,15 +127,19 @@ impl Container {
         let is_stale = t != b && s.others.batch.resized.contains_key(&id);
         let is_agreed = t == o && s.others.agrees_with_equals();
         let what = format!(", its dimensions ({:?} to {:?}),", b.dims, t.dims);
+        let settle = if regrows(&b, &t, &o) { Settle::Regrow } else { Settle::Resize };
         let merged = match dimensions(&b, &t, &o) {
             _ if is_stale && !is_agreed && self.on_conflict == OnConflict::Fail => {
-                self.conflict(s, key, id, what, Settle::Resize);
+                self.conflict(s, key, id, what, settle);
                 t
             }
             Some(merged) => merged,
-            None if self.last_wins() => o,
+            None if self.last_wins() && settle == Settle::Resize => o,
             None => {
-                self.conflict(s, key, id, what, Settle::Resize);
+                self.conflict(s, key, id, what, settle);
+                if self.last_wins() {
+                    self.conflict_is_whole(s);
+                }
                 s.others.refused.insert(id, o.dims);
                 t
             }
@@ -131,10 +156,9 @@ impl Container {
         for (key, base) in self.ledger.unmerged() {
             let (Some(&keys::HEADER), Some(id)) = (key.first(), keys::id(&key)) else { continue };
             let all = [base, self.ledger.committed(&key)?, self.ledger.get(&key)?];
-            let [Some(base), Some(theirs), Some(ours)] = all.map(|v| header(&v)).map(|h| h.ok().flatten())
-            else {
-                continue;
-            };
+            let [base, theirs, ours] = all.map(|v| header(&v).ok().flatten());
+            let Some((theirs, ours)) = theirs.zip(ours) else { continue };
+            let Some(base) = base.or_else(|| self.made_by_all(&theirs, &ours)) else { continue };
             // An error may have come between, after which they begin where they were shifted to.
             let before = s.others.shifted.get(&key).copied();
             let next = i64::from(theirs.next_attribute);
@@ -278,6 +302,25 @@ mod tests {
         assert_eq!(of(&[4], &[2], &[2]), Some(vec![2]));
         assert_eq!(of(&[4], &[2], &[9]), None);
         assert_eq!(of(&[4], &[3], &[2]), None);
+        let regrows = |b: &[u64], t: &[u64], o: &[u64]| regrows(&space(b), &space(t), &space(o));
+        assert!(regrows(&[4], &[2], &[9]) && regrows(&[4], &[2], &[3]) && regrows(&[4, 4], &[2, 4], &[4, 9]));
+        assert!(!regrows(&[4], &[3], &[2]) && !regrows(&[4], &[6], &[2]) && !regrows(&[4], &[2], &[2]));
+    }
+
+    #[test]
+    fn a_new_object_has_nothing_in_it() {
+        let group = GroupRecord { order_tracked: true, order_indexed: true, link_count: 2, next_order: 3 };
+        let header = HeaderRecord {
+            link_count: 1,
+            flags: 5,
+            attribute_count: 2,
+            next_attribute: 4,
+            group: Some(group.clone()),
+            ..HeaderRecord::default()
+        };
+        let new = empty(&header);
+        assert_eq!((new.link_count, new.attribute_count, new.next_attribute, new.flags), (0, 0, 0, 5));
+        assert_eq!(new.group, Some(GroupRecord { link_count: 0, next_order: 0, ..group }));
     }
 
     #[test]

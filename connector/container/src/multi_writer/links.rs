@@ -38,10 +38,12 @@ impl Container {
         s.others.fixes.entry(group).or_default().entries +=
             (there(last) - there(&theirs)) - (there(&ours) - there(&base));
         if !same {
+            self.note_overruled(s, &c.key, target(&theirs), target(&ours));
             let long = [&ours, &theirs, &base].into_iter().flatten().map(|r| r.name.clone()).next();
             let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
             if !self.last_wins() || is_moved_away {
-                self.conflict(s, &c.key, group, format!(", link {},", show(&name)), Settle::Rename);
+                let settle = if is_moved_away { Settle::MoveBack } else { Settle::Rename };
+                self.conflict(s, &c.key, group, format!(", link {},", show(&name)), settle);
                 let is_half = s.others.batch.moved.contains(&c.key)
                     || self.is_linked_anew(s, &c.key, c.ours.as_ref())?;
                 if is_half {
@@ -56,6 +58,14 @@ impl Container {
         }
         s.lists.forget(group);
         Ok(())
+    }
+
+    /// Notes that a link of theirs stays out, or would if ours counted: another object may lose its last link so.
+    fn note_overruled(&self, s: &mut State, key: &Bytes, theirs: Option<u64>, ours: Option<u64>) {
+        let may_count = self.last_wins() || s.others.branch.is_some();
+        if let Some(id) = theirs.filter(|_| may_count && theirs != ours) {
+            s.others.overruled.entry(id).or_default().insert(key.clone());
+        }
     }
 
     /// Whether a changed link is half of what this batch did to an object: it loses one link and gets another.

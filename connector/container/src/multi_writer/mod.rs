@@ -23,6 +23,8 @@ mod link_index;
 mod links;
 mod orphans;
 mod prefetch;
+mod references;
+mod reused_segments;
 mod tree;
 mod variable_length;
 
@@ -62,6 +64,13 @@ pub(crate) struct RemoteChange {
     pid: u32,
 }
 
+impl RemoteChange {
+    /// One that is found out by comparing two versions, whoever made it.
+    fn of_main_line() -> Self {
+        Self { before: None, version: 0, host: String::new(), pid: 0 }
+    }
+}
+
 /// What is known of others' commits and not merged yet.
 #[derive(Default)]
 pub(crate) struct RemoteChanges {
@@ -73,6 +82,10 @@ pub(crate) struct RemoteChanges {
     fixes: HashMap<u64, CountDelta>,
     /// Datasets that we shrank and that keep their dimensions, with those that we wanted.
     refused: BTreeMap<u64, Vec<u64>>,
+    /// Objects to which links of theirs led that stay out, by their ids, with the keys of the links.
+    overruled: BTreeMap<u64, BTreeSet<Bytes>>,
+    /// Objects that the branch deleted which is merged. They are there until the merge is committed.
+    deleted: BTreeSet<u64>,
     /// What could not be merged since the last flush that told.
     conflicts: Conflicts,
     /// Objects whose headers are new, for those who have them open.
@@ -108,12 +121,24 @@ impl RemoteChanges {
         self.branch = Some((branch.name.to_string(), branch.base));
     }
 
+    /// The branch has deleted an object.
+    pub(crate) fn deletes(&mut self, id: u64) {
+        self.deleted.insert(id);
+    }
+
+    /// Whether an object was there when this batch began.
+    fn was_there(&self, id: u64) -> bool {
+        let theirs = self.theirs.get(keys::of(keys::HEADER, id).as_slice());
+        theirs.is_none_or(|their| their.before.is_some())
+    }
+
     /// With nothing staged there is nothing to merge.
     fn forget_unmerged(&mut self) {
         self.theirs.clear();
         self.blocks.clear();
         self.fixes.clear();
         self.refused.clear();
+        self.overruled.clear();
         self.shifted.clear();
         self.kept.clear();
         self.changed = Changed::default();

@@ -5,6 +5,7 @@ use super::{RemoteChange, Settle};
 use crate::container::State;
 use crate::ids::ROOT;
 use crate::record::{HeaderRecord, LinkRecord, decode};
+use crate::record_conversion::show;
 use crate::{Container, ErrorKind, ObjectId, OnConflict, Result, keys};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
@@ -30,6 +31,8 @@ impl Container {
             self.check_deleted_here(s)?;
         }
         self.check_deleted_there(s)?;
+        self.check_overruled(s)?;
+        self.check_linked_anew(s)?;
         self.check_reachable(s)
     }
 
@@ -96,6 +99,59 @@ impl Container {
             }
             _ => Ok(false),
         }
+    }
+
+    /// Links of others that stay out must not be all that leads to what they moved there, and nobody deleted.
+    fn check_overruled(&self, s: &mut State) -> Result<()> {
+        for (id, links) in s.others.overruled.clone() {
+            if !self.is_lost_without(s, id, links.len())? {
+                continue;
+            }
+            for key in links {
+                let link = self.ledger.committed(&key)?.unwrap_or_default();
+                let link: LinkRecord = decode(link, || "a link that two writers changed".into())?;
+                let what = format!(", link {},", show(keys::name(&key, &link.name)));
+                let (group, by) = (keys::id(&key).unwrap_or_default(), s.others.theirs.get(&key).cloned());
+                self.whole_conflict(s, group, what, by.as_ref(), Settle::KeepMoved);
+            }
+        }
+        s.others.overruled.clear();
+        Ok(())
+    }
+
+    /// Whether something that was there before goes with an object of theirs if that loses so many links.
+    fn is_lost_without(&self, s: &mut State, id: u64, lost: usize) -> Result<bool> {
+        let Some(theirs) = self.ledger.committed(&keys::of(keys::HEADER, id))? else { return Ok(false) };
+        if links(&theirs)? as usize > lost || !self.staged_links_to(s, id)?.is_empty() {
+            return Ok(false);
+        }
+        let mut is_lost = false;
+        self.visit_deleted(s, id, &mut |s, id| {
+            is_lost = s.others.was_there(id) && !s.others.batch.unlinked.contains(&id);
+            Ok(is_lost)
+        })?;
+        Ok(is_lost)
+    }
+
+    /// What the branch deleted, and the main line has linked anew, would stay, and in it what the branch has moved elsewhere. Links in
+    /// what the branch deleted go. Of committed types it is not known: they count what uses them, too.
+    fn check_linked_anew(&self, s: &mut State) -> Result<()> {
+        let deleted = s.others.deleted.clone();
+        let mut held = HashMap::<u64, u32>::new();
+        for id in &deleted {
+            for target in self.targets(*id)? {
+                *held.entry(target).or_default() += 1;
+            }
+        }
+        for id in deleted {
+            let Some(now) = self.ledger.get(&keys::of(keys::HEADER, id))? else { continue };
+            let now: HeaderRecord = decode(now, || format!("the header of object {id:#x}"))?;
+            if now.datatype.is_none() && now.link_count > held.get(&id).copied().unwrap_or(0) {
+                let main = RemoteChange::of_main_line();
+                self.whole_conflict(s, id, ", which the branch deleted,".into(), Some(&main), Settle::Unlink);
+            }
+        }
+        Ok(())
     }
 
     /// Groups that lost a link here while others took links away, too, must still be reached from the root: one writer may

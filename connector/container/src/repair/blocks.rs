@@ -142,6 +142,40 @@ impl Repair<'_> {
         Ok(())
     }
 
+    /// Why a dataset is left out: damaged pages may have had more of its blocks than can be marked as lost, or blocks of a form that is
+    /// not known here. It would read as fill where it had data.
+    pub(super) fn why_left_out(&self, id: u64, h: &HeaderRecord) -> Result<Option<String>> {
+        if h.dataset.is_none() {
+            return Ok(None);
+        }
+        let counts = match Form::of(h, || "the dataset".into()) {
+            Ok(form) => Some(form.block_counts()?),
+            Err(e) if e.kind() == ErrorKind::Unsupported => None,
+            Err(e) => return Err(e),
+        };
+        let most = u128::from(MAX_UNKNOWN_BLOCKS);
+        // Few datasets have so many: no other one is looked through twice.
+        if counts.as_ref().is_some_and(|counts| all_blocks(counts) <= most) {
+            return Ok(None);
+        }
+        let (first, behind) = (keys::of(keys::BLOCK, id), keys::of(keys::BLOCK, id.saturating_add(1)));
+        let (mut scan, mut lost) = (self.v.scan(&first, Some(&behind)), 0u128);
+        while let Some(item) = scan.step()? {
+            let Item::Lost(from, to) = item else { continue };
+            let Some(counts) = &counts else {
+                let why = "a damaged page of the map may have had chunks of it, and this build does not know its filters or layout; \
+                           update it";
+                return Ok(Some(why.into()));
+            };
+            lost = lost.saturating_add(blocks_between(counts, &first, &from, to.as_deref()));
+            if lost > most {
+                let why = format!("damaged pages of the map may have had more than {most} of its chunks");
+                return Ok(Some(why));
+            }
+        }
+        Ok(None)
+    }
+
     /// Marks blocks that a damaged page may have had: what they held is not known, and must not read as fill.
     fn unknown_blocks(&mut self, id: u64, form: &Form) -> Result<()> {
         let holes = self.holes.of(keys::BLOCK, id);
@@ -173,6 +207,25 @@ impl Repair<'_> {
         }
         Ok(())
     }
+}
+
+/// How many blocks there may be.
+fn all_blocks(counts: &[u64]) -> u128 {
+    counts.iter().fold(1, |n: u128, count| n.saturating_mul(u128::from(*count)))
+}
+
+/// How many blocks may have keys from one on and before another; `first` is what the keys of all of them begin with.
+fn blocks_between(counts: &[u64], first: &[u8], from: &[u8], to: Option<&[u8]>) -> u128 {
+    let rank = |at: Vec<u64>| {
+        let dimensions = at.iter().zip(counts).map(|(at, count)| (u128::from(*at), u128::from(*count)));
+        dimensions.fold(0u128, |n, (at, count)| n.saturating_mul(count).saturating_add(at))
+    };
+    // The keys of pages are not those of blocks: one may come after all of them.
+    let before = |key: &[u8]| {
+        let found = key.strip_prefix(first).and_then(|rest| first_from(counts, Some(rest)));
+        found.map_or_else(|| all_blocks(counts), rank)
+    };
+    to.map_or_else(|| all_blocks(counts), before).saturating_sub(before(from))
 }
 
 /// The first block whose coordinates, as they stand in keys, do not come before some bytes; without bytes the first of all.
@@ -240,5 +293,18 @@ mod tests {
         assert_eq!(first_from(&counts, None), Some(vec![0, 0]));
         assert_eq!(next(&counts, vec![0, 2]), Some(vec![1, 0]));
         assert_eq!(next(&counts, vec![1, 2]), None);
+    }
+
+    #[test]
+    fn blocks_of_a_damaged_page_are_counted() {
+        let counts = [1 << 40, 1 << 40];
+        let (first, all) = (keys::of(keys::BLOCK, 7), 1u128 << 80);
+        let between = |from: &[u8], to: Option<&[u8]>| blocks_between(&counts, &first, from, to);
+        let key = |row, column| keys::block(7, &[row, column]);
+        assert_eq!((between(&first, None), between(&first, Some(&keys::of(keys::BLOCK, 8)))), (all, all));
+        assert_eq!(between(&key(3, 5), Some(&key(3, 9))), 4);
+        assert_eq!(between(&key(3, 5), Some(&key(4, 0))), (1 << 40) - 5);
+        assert_eq!(between(&first, Some(&key(0, 2)[..20])), 0, "keys of pages may be shorter");
+        assert_eq!(all_blocks(&[u64::MAX; 3]), u128::MAX);
     }
 }

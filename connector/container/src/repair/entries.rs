@@ -90,16 +90,18 @@ impl Repair<'_> {
                 Item::Entry(key, value) => {
                     let found = match keys::id(&key).filter(|_| key.len() == 9) {
                         None => Err("an impossible key".to_owned()),
-                        Some(_) => header(value.clone()),
+                        Some(id) => header(value.clone()).map(|h| (id, h)),
                     };
-                    match found {
-                        Ok(_) => {
-                            self.see(keys::id(&key).unwrap_or_default());
-                            self.to.put(&key, value)?;
-                            continue;
-                        }
-                        Err(why) => (key, why),
-                    }
+                    let why = match found {
+                        Ok((id, h)) => self.why_left_out(id, &h)?,
+                        Err(why) => Some(why),
+                    };
+                    let Some(why) = why else {
+                        self.see(keys::id(&key).unwrap_or_default());
+                        self.to.put(&key, value)?;
+                        continue;
+                    };
+                    (key, why)
                 }
                 Item::Unreadable(key) => (key, "its header cannot be read".into()),
                 Item::Lost(from, to) => {

@@ -14,6 +14,8 @@ mod heap;
 mod holes;
 mod left_out;
 #[cfg(test)]
+mod sparse_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use crate::file_mode::with_mode_of;

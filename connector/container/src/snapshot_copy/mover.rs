@@ -6,7 +6,7 @@
 
 use super::Copied;
 use crate::chunk::block_store::extents_of;
-use crate::chunk::fragments::Fragments;
+use crate::chunk::fragments::{ExtentSet, Fragments, distinct};
 use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Error, Result, keys};
@@ -328,6 +328,7 @@ impl<'a> Mover<'a> {
             Some(value) => extents_of(key, value)?,
             None => Vec::new(),
         };
+        let has = ExtentSet::of(&has);
         had.iter()
             .filter(|extent| !has.contains(extent))
             .try_for_each(|extent| Ok(self.to.free_payload(extent)?))
@@ -461,11 +462,5 @@ fn differences(
 
 /// The payloads of a value, each once.
 fn unique(key: &[u8], value: Bytes) -> Result<Vec<Extent>> {
-    let mut all: Vec<Extent> = Vec::new();
-    for extent in extents_of(key, value)? {
-        if !all.contains(&extent) {
-            all.push(extent);
-        }
-    }
-    Ok(all)
+    Ok(distinct(&extents_of(key, value)?))
 }

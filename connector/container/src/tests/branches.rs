@@ -8,7 +8,7 @@ pub(super) fn name() -> BranchName {
     BranchName::new("fix").unwrap()
 }
 
-fn main_ledger(p: &Place, access: Access) -> Ledger {
+pub(super) fn main_ledger(p: &Place, access: Access) -> Ledger {
     match &p.target {
         Target::File(path) => Ledger::open_file(path, access, Default::default()),
         Target::Objects { store, key, .. } => {

@@ -221,7 +221,8 @@ fn what_is_used_of_a_segment_is_looked_at_by_those_who_change_it() {
     c.flush().unwrap();
     drop(c);
     let c = place.open(Access::ReadWrite);
-    c.ledger.put(&keys::segment(keys::USAGE, 1 << 40, 0), &b"\xff"[..]).unwrap();
+    let usage = keys::segment(keys::USAGE, 1 << 40, place_of(&id).1);
+    c.ledger.put(&usage, &b"\xff"[..]).unwrap();
     let mut out = [0; 4];
     c.heap_get(&id, &mut out).unwrap();
     assert_eq!((&out, c.heap_len(&id).unwrap()), (b"text", 4));
@@ -233,6 +234,6 @@ fn what_is_used_of_a_segment_is_looked_at_by_those_who_change_it() {
         ErrorKind::Corrupt,
         "nothing says how long it is"
     );
-    c.ledger.delete(&keys::segment(keys::USAGE, 1 << 40, 0)).unwrap();
+    c.ledger.delete(&usage).unwrap();
     assert_eq!(c.heap_get(&id, &mut out).unwrap_err().kind(), ErrorKind::NotFound);
 }

@@ -178,12 +178,13 @@ fn a_forged_length_of_a_heap_segment_is_damage() {
     for (length, used) in [(1 << 60, 10), (1 << 33, 10), (1000, 2000)] {
         let place = file();
         let c = place.create();
-        c.heap_put(c.root(), b"something").unwrap();
+        let id = c.heap_put(c.root(), b"something").unwrap();
+        let number = u32::from_be_bytes(id[8..12].try_into().unwrap());
         c.flush().unwrap();
         drop(c);
         let c = place.open(Access::ReadWrite);
         let record = UsageRecord { length, used, live: 10 };
-        c.ledger.put(&keys::segment(keys::USAGE, c.root().0, 0), record.encode_to_vec()).unwrap();
+        c.ledger.put(&keys::segment(keys::USAGE, c.root().0, number), record.encode_to_vec()).unwrap();
         c.ledger.commit().unwrap();
         drop(c);
         let c = place.open(Access::ReadWrite);

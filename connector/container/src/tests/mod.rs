@@ -2,6 +2,8 @@
 
 mod appends;
 mod attributes;
+mod branch_conflicts;
+mod branch_heaps;
 mod branches;
 mod chunk_decoder;
 mod chunk_positions;

@@ -18,6 +18,7 @@ pub(crate) use names::named;
 pub(crate) use objects::{LOST, attribute, block, decoded};
 
 use crate::branch::payloads_of;
+use crate::chunk::fragments::distinct;
 use crate::{Options, Result, Target};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
@@ -81,19 +82,13 @@ struct Values;
 
 impl Content for Values {
     fn payloads(&self, key: &[u8], value: &Bytes) -> std::result::Result<Vec<Extent>, String> {
-        let mut all = payloads_of(key, value).map_err(|e| {
+        let all = payloads_of(key, value).map_err(|e| {
             // The key has a name of its own.
             let text = e.to_string();
             text.split_once("]: ").map_or_else(|| text.clone(), |(_, why)| why.to_owned())
         })?;
         // Several pieces may be of one extent.
-        let mut unique: Vec<Extent> = Vec::with_capacity(all.len());
-        for e in all.drain(..) {
-            if !unique.contains(&e) {
-                unique.push(e);
-            }
-        }
-        Ok(unique)
+        Ok(distinct(&all))
     }
 }
 

@@ -104,6 +104,11 @@ impl DatasetHandle {
         self.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.commit())
     }
 
+    /// The files of other containers that a virtual dataset holds open.
+    pub fn source_files(&self) -> Vec<Arc<Session>> {
+        self.virtual_layout.get().map_or_else(Vec::new, |layout| layout.sources.files())
+    }
+
     /// Closes the sources of a virtual dataset: they are opened anew, as they are then.
     pub fn close_sources(&self) -> Result<()> {
         self.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.close())

@@ -265,6 +265,26 @@ impl Sources {
         done
     }
 
+    /// Commits elements that were written to such files. A write is no call of all processes: where others have a file open together with
+    /// this one, it commits its own.
+    ///
+    /// # Errors
+    /// Those of the commits.
+    pub fn commit_own(&self) -> Result<()> {
+        let files: Vec<_> = self.open.lock().files.values().cloned().collect();
+        files.iter().try_for_each(commit_own)
+    }
+
+    /// The files that are open, and those of sources that are virtual themselves: in the same order in all processes.
+    pub fn files(&self) -> Vec<Arc<Session>> {
+        let open = self.open.lock();
+        let mut files: Vec<_> = open.files.values().cloned().collect();
+        let datasets: Vec<_> = open.datasets.values().cloned().collect();
+        drop(open);
+        files.extend(datasets.iter().flat_map(|dataset| dataset.source_files()));
+        files
+    }
+
     /// Closes all, with what was written to them. What cannot be committed is kept for another try, see [`Session::keep_unclosed`].
     ///
     /// # Errors
@@ -287,5 +307,12 @@ impl Sources {
 }
 
 fn commit_alone(session: &Arc<Session>) -> Result<()> {
-    if registry::has_writing_file(session) { Ok(()) } else { session.commit(Ok(())) }
+    if registry::has_writing_file(&session.container) { Ok(()) } else { session.commit(Ok(())) }
+}
+
+/// As [`commit_alone`], but without those processes that have the file open together with this one: they do not wait.
+fn commit_own(session: &Arc<Session>) -> Result<()> {
+    let Some(together) = session.sharers() else { return commit_alone(session) };
+    let is_flushed = registry::has_writing_file(&session.container) || !session.container.has_changes();
+    if is_flushed || session.is_inherited() { Ok(()) } else { together.commit_own(&session.container) }
 }

@@ -42,6 +42,18 @@ fn join(runs: &mut Vec<Run>, offset: u64, count: u64) {
     }
 }
 
+/// All that lies between two corners, themselves included.
+fn box_between(low: &[u64], high: &[u64]) -> Selection {
+    let ones = vec![1; low.len()];
+    let count = low.iter().zip(high).map(|(low, high)| high.wrapping_sub(*low).wrapping_add(1)).collect();
+    Selection::Hyperslab { start: low.to_vec(), stride: ones.clone(), count, block: ones }
+}
+
+fn lost_elements() -> Error {
+    let text = "libhdf5 has lost elements of this union of hyperslabs: select one hyperslab, or points";
+    Error::new(Minor::BadValue, text).in_class(Major::Dataspace)
+}
+
 impl Library {
     /// A scalar dataspace.
     pub fn scalar_space(self) -> Result<Id> {
@@ -227,13 +239,26 @@ impl Library {
         }
         let rank = dims.len().min(MAX_RANK);
         let (low, high) = (&low[..rank], &high[..rank]);
-        let sizes = low.iter().zip(high).map(|(low, high)| high.wrapping_sub(*low).wrapping_add(1));
-        // Most are a box: all that lies between the bounds.
-        if sizes.clone().try_fold(1_u64, u64::checked_mul) == Some(points) {
-            let ones = vec![1; rank];
-            let (start, count) = (low.to_vec(), sizes.collect());
-            return Ok(Some(Selection::Hyperslab { start, stride: ones.clone(), count, block: ones }));
+        // One element is where the bounds say. Of more, libhdf5 may hold bounds that leave some out.
+        if points == 1 {
+            return Ok(Some(box_between(low, high)));
         }
+        let Some([_, stride, count, block]) = self.parameters(id, rank, points)? else { return Ok(None) };
+        // Most are a box: all that lies between the bounds.
+        let mut sizes = low.iter().zip(high).map(|(low, high)| high.wrapping_sub(*low).wrapping_add(1));
+        if sizes.try_fold(1, u64::checked_mul) == Some(points) {
+            return Ok(Some(box_between(low, high)));
+        }
+        let [stride, count, block] = [stride, count, block].map(|p| p[..rank].to_vec());
+        Ok(Some(Selection::Hyperslab { start: low.to_vec(), stride, count, block }))
+    }
+
+    /// Start, stride, count and block of a hyperslab of `points` elements; nothing if it is not regular.
+    ///
+    /// # Errors
+    /// If libhdf5 holds parameters of another number of elements. Some unions of regular hyperslabs come to that
+    /// (`H5S__hyper_update_diminfo` of 1.14.6): it then leaves elements out, and takes others.
+    fn parameters(self, id: Hid, rank: usize, points: u64) -> Result<Option<[[u64; MAX_RANK]; 4]>> {
         if !self.is_regular(id)? {
             return Ok(None);
         }
@@ -250,12 +275,33 @@ impl Library {
             )
         };
         check(result, "H5Sget_regular_hyperslab")?;
-        let [_, stride, count, block] = parameters.each_ref().map(|p| p[..rank].to_vec());
-        Ok(Some(Selection::Hyperslab { start: low.to_vec(), stride, count, block }))
+        let mut sizes = count.iter().zip(&*block).take(rank).flat_map(|(count, block)| [*count, *block]);
+        match sizes.try_fold(1, u64::checked_mul) == Some(points) {
+            true => Ok(Some(parameters)),
+            false => Err(lost_elements()),
+        }
+    }
+
+    /// Checks a selection that is moved by its sequences, or stored.
+    ///
+    /// # Errors
+    /// For a hyperslab of which libhdf5 holds parameters of another number of elements; for one without end.
+    pub fn check_parameters(self, id: Hid) -> Result<()> {
+        // SAFETY: any value may be given; a bad one is of no such kind.
+        let kind = unsafe { (self.table().H5Sget_select_type)(id) };
+        if kind != h5lake_plugin_abi::bindings::H5S_SEL_HYPERSLABS {
+            return Ok(());
+        }
+        let (rank, points) = (self.dims_of(id)?.len(), self.selected_points(id)?);
+        self.parameters(id, rank, points).map(drop)
     }
 
     /// The selection as runs of elements of the linearised extent, in selection order.
+    ///
+    /// # Errors
+    /// As [`Self::check_parameters`].
     pub fn runs_of(self, id: Hid) -> Result<Vec<Run>> {
+        self.check_parameters(id)?;
         let mut runs: Vec<Run> = Vec::new();
         self.each_sequence(id, |offset, count| join(&mut runs, offset, count))?;
         Ok(runs)

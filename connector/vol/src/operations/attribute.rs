@@ -15,7 +15,7 @@ use crate::hdf5::library::Hid;
 use crate::hdf5::plist::ListClass;
 use crate::operations::datatype::{committed_id, identifier};
 use crate::operations::object::packed_anew;
-use crate::operations::path::{Base, Location};
+use crate::operations::path::{Base, Location, Reached, ResolvedObject};
 use crate::transfer;
 use crate::transfer::memory::region::MemoryRegion;
 use crate::transfer::stored_type::{FileType, kept};
@@ -33,8 +33,21 @@ pub fn create(
     space: Hid,
     creation: Hid,
 ) -> Result<Handle> {
-    let found = Base::of(handle)?.find(location)?;
-    let session = found.session;
+    let base = Base::of(handle)?;
+    let Reached { file, found } = base.reach(location);
+    let made = found.and_then(|found| make(found, name, datatype, space, creation));
+    // One process alone commits when it closes the attribute.
+    file.finish_if_followed(made).map(Handle::Attribute)
+}
+
+fn make(
+    owner: ResolvedObject,
+    name: &[u8],
+    datatype: Hid,
+    space: Hid,
+    creation: Hid,
+) -> Result<AttributeHandle> {
+    let ResolvedObject { session, id, path } = owner;
     let library = session.library;
     let space = library.extent_if_any(space)?;
     let space = space.ok_or_else(|| Error::argument("the dataspace of an attribute must have an extent"))?;
@@ -45,9 +58,9 @@ pub fn create(
         cset: library.character_set(creation)?,
         creation_properties: library.encode_list(creation)?.into(),
     };
-    let attribute = session.container.attr_create(found.id, name, spec)?;
+    let attribute = session.container.attr_create(id, name, spec)?;
     let types = kept(types);
-    Ok(Handle::Attribute(AttributeHandle { types, attribute, path: found.path, session }))
+    Ok(AttributeHandle { types, attribute, path, session })
 }
 
 /// `H5Aopen`, by name or by index.
@@ -107,9 +120,19 @@ pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transf
     }
 }
 
-/// `H5Awrite`.
-pub fn write(handle: &Handle, memory_type: Hid, region: &MemoryRegion, transfer: Hid) -> Result<()> {
+/// `H5Awrite`. `region` has the elements: what was wrong with them is told here, where other processes wait for it.
+pub fn write(handle: &Handle, memory_type: Hid, region: Result<MemoryRegion>, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
+    let written = region.and_then(|region| write_value(attribute, memory_type, &region, transfer));
+    attribute.session.finish_if_followed(written)
+}
+
+fn write_value(
+    attribute: &AttributeHandle,
+    memory_type: Hid,
+    region: &MemoryRegion,
+    transfer: Hid,
+) -> Result<()> {
     let (types, value) = (types_of(attribute)?, attribute.attribute.clone());
     if !types.is_located {
         let existing = |buffer: &mut [u8]| {
@@ -206,9 +229,9 @@ fn info_of(container: &Container, owner: ObjectId, attribute: &Attribute) -> Res
 /// `H5Adelete`.
 pub fn delete(handle: &Handle, location: &Location<'_>, name: &[u8]) -> Result<()> {
     let base = Base::of(handle)?;
-    let found = base.find(location)?;
-    let deleted = found.session.container.attr_delete(found.id, name);
-    base.finish_change(&found.session, deleted.map_err(Error::from))
+    let Reached { file, found } = base.reach(location);
+    let deleted = found.and_then(|found| Ok(file.container.attr_delete(found.id, name)?));
+    base.finish_change(&file, deleted)
 }
 
 /// `H5Adelete_by_idx`.
@@ -220,11 +243,12 @@ pub fn delete_by_index(
     n: u64,
 ) -> Result<()> {
     let base = Base::of(handle)?;
-    let found = base.find(location)?;
-    let container = &found.session.container;
-    let delete = |attribute: AttrInfo| container.attr_delete(found.id, &attribute.name);
-    let deleted = container.attr_at(found.id, index, order, n).and_then(delete);
-    base.finish_change(&found.session, deleted.map_err(Error::from))
+    let Reached { file, found } = base.reach(location);
+    let deleted = found.and_then(|found| {
+        let attribute = file.container.attr_at(found.id, index, order, n)?;
+        Ok(file.container.attr_delete(found.id, &attribute.name)?)
+    });
+    base.finish_change(&file, deleted)
 }
 
 /// `H5Aexists`.
@@ -236,11 +260,15 @@ pub fn exists(handle: &Handle, location: &Location<'_>, name: &[u8]) -> Result<b
 /// `H5Arename`.
 pub fn rename(handle: &Handle, location: &Location<'_>, old: &[u8], new: &[u8]) -> Result<()> {
     let base = Base::of(handle)?;
-    let found = base.find(location)?;
+    let Reached { file, found } = base.reach(location);
+    let renamed = found.and_then(|found| rename_in(&file.container, found.id, old, new));
+    base.finish_change(&file, renamed)
+}
+
+fn rename_in(container: &Container, owner: ObjectId, old: &[u8], new: &[u8]) -> Result<()> {
     if old == new {
-        let there = found.session.container.attr_exists(found.id, old)?;
+        let there = container.attr_exists(owner, old)?;
         return if there { Ok(()) } else { Err(Error::new(Minor::NotFound, "no such attribute to rename")) };
     }
-    let renamed = found.session.container.attr_rename(found.id, old, new);
-    base.finish_change(&found.session, renamed.map_err(Error::from))
+    Ok(container.attr_rename(owner, old, new)?)
 }

@@ -26,7 +26,8 @@ pub enum Direction {
 }
 
 /// Runs a transfer, with all other processes where its list says so. `cause` says why this process would not take part natively,
-/// in HDF5's bits; the answer has the causes of all processes. `writing` says what a write is about.
+/// in HDF5's bits; the answer has the causes of all processes. `writing` says what a write is about, and `sources` from which files
+/// virtual datasets read.
 ///
 /// # Errors
 /// Its own; with all others, if a write failed in any process.
@@ -36,6 +37,7 @@ pub fn transfer(
     direction: Direction,
     cause: u32,
     writing: impl FnOnce() -> Writing,
+    sources: impl FnOnce() -> Vec<Arc<Session>>,
     body: impl FnOnce() -> Result<()>,
 ) -> Result<u32> {
     let session = first.session()?;
@@ -50,13 +52,30 @@ pub fn transfer(
         // It fails in this process alone: nobody waits in it.
         Direction::Write => body().map(|()| cause),
         Direction::Read => {
-            let all = match session.container.writable() {
-                true => together.settle(&session.container, cause)?,
-                false => together.tell_causes(cause)?,
-            };
-            together.during(body).unwrap_or_else(|panic| resume_unwind(panic)).map(|()| all)
+            let causes = settle_all(&session, together, cause, &sources())?;
+            together.during(body).unwrap_or_else(|panic| resume_unwind(panic)).map(|()| causes)
         }
     }
+}
+
+/// Before all processes read: what any of them wrote to the file, and to the sources of its virtual datasets, is committed. The answer has
+/// the causes of all processes.
+fn settle_all(
+    session: &Session,
+    together: &CollectiveFile,
+    cause: u32,
+    sources: &[Arc<Session>],
+) -> Result<u32> {
+    let has_changed_sources = sources.iter().any(|source| source.has_changes_together());
+    let told = together.tell_before_read(&session.container, cause, has_changed_sources)?;
+    let mut settled = together.settle_told(&session.container, told);
+    if told.has_changed_sources() {
+        // All of them, also after a failure: the others wait.
+        for source in sources {
+            settled = settled.and(source.settle());
+        }
+    }
+    settled.map(|()| told.causes())
 }
 
 /// Adds what this process writes to one dataset. What is wrong about the arguments the transfer tells.

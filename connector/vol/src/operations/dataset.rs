@@ -25,7 +25,7 @@ use crate::operations::group::{NewPlace, located};
 use crate::operations::object::handle_of;
 use crate::operations::path::external_link::open_native;
 use crate::operations::path::prefix;
-use crate::operations::path::{Location, Resolved};
+use crate::operations::path::{Location, Resolved, reach};
 use crate::operations::virtual_dataset::extent;
 use crate::operations::virtual_dataset::io;
 use crate::operations::virtual_dataset::layout;
@@ -62,12 +62,15 @@ pub fn create(
     new: &NewDataset,
 ) -> Result<Handle> {
     let session = handle.session()?;
+    let lists = (new.link_creation, new.access);
+    let find = || NewPlace::find_like(located(handle, location)?, name, lists, new.creation);
     let find_and_make = || {
-        let base = located(handle, location)?;
-        let place = NewPlace::find_like(base, name, new.link_creation, new.creation)?;
-        match place.other_file(&session) {
-            Some(other) => other.change_structure(CollectiveChange::Made, || make(place, new)),
-            None => make(place, new),
+        let place = reach(&session, find);
+        let (is_outside, file) = (place.is_outside(&session), place.file);
+        let make_there = || make(place.found?, new);
+        match is_outside {
+            true => file.change_structure(CollectiveChange::Made, make_there),
+            false => make_there(),
         }
     };
     session.change_structure(CollectiveChange::Made, find_and_make).map(Handle::Dataset)
@@ -236,14 +239,30 @@ pub fn file_selection(dataset: &DatasetHandle, space: Option<Hid>) -> Result<(Se
     let compare = |extent: &Dataspace| (extent.dims().len() == given.len(), extent.dims() == &*given);
     let (same_rank, same) = dataset.dataset.with_space(compare);
     if !same_rank {
-        return Err(Error::new(Minor::BadValue, "the file dataspace has another rank than the dataset")
-            .in_class(Major::Dataspace));
+        return in_sequence(dataset, space, &given);
     }
     let (selection, points) = library.selection_of(space, &given)?;
     if same {
         return Ok((selection, points));
     }
     Ok((in_extent(selection, &given, dataset.dataset.space().dims())?, points))
+}
+
+/// What a dataspace of another rank selects, where it has as many elements as the dataset. A dataset that is one sequence takes them in
+/// their order, as natively.
+///
+/// # Errors
+/// For a dataset in chunks, whose wrong elements native HDF5 takes; for another number of elements.
+fn in_sequence(dataset: &DatasetHandle, space: Hid, given: &[u64]) -> Result<(Selection, u64)> {
+    let library = dataset.base.session.library;
+    let layout = dataset.dataset.layout();
+    let is_one = matches!(layout, Layout::Contiguous | Layout::Compact | Layout::External { .. });
+    if !is_one || library.extent_points(space)? != dataset.dataset.points()? {
+        let text = "the file dataspace has another rank than the dataset";
+        return Err(Error::new(Minor::BadValue, text).in_class(Major::Dataspace));
+    }
+    let (selection, points) = library.selection_of(space, given)?;
+    Ok((Selection::Runs(selection.runs(given)?), points))
 }
 
 /// A selection made in an extent of other sizes than the dataset has now (it was resized since).

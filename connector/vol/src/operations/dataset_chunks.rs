@@ -6,6 +6,7 @@ use h5lake_container::{ChunkInfo, Layout, Run, Selection, SpaceStatus, StoredChu
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
+use crate::handles::open_objects::DatasetHandle;
 use crate::hdf5::library::Hid;
 use crate::operations::dataset::{self, FileSelection, file_selection, of};
 use crate::transfer::buffers::buffer_of;
@@ -14,10 +15,10 @@ use crate::transfer::memory::region::MemoryRegion;
 /// How many chunks have storage.
 pub fn count(handle: &Handle) -> Result<u64> {
     chunk_shape(handle)?;
-    Ok(of(handle)?.dataset.chunk_count()?)
+    Ok(looked_at(handle)?.dataset.chunk_count()?)
 }
 
-/// The chunk at a position among those that have storage.
+/// The chunk at a position among those that have storage, as they were when they were counted.
 pub fn at_position(handle: &Handle, position: u64) -> Result<ChunkInfo> {
     chunk_shape(handle)?;
     Ok(of(handle)?.dataset.chunk_at(position)?)
@@ -27,7 +28,7 @@ pub fn at_position(handle: &Handle, position: u64) -> Result<ChunkInfo> {
 /// dataset, and its file: the handle is not looked at again.
 pub fn each(handle: &Handle, mut show: impl FnMut(&ChunkInfo) -> c_int) -> Result<c_int> {
     chunk_shape(handle)?;
-    let open = of(handle)?;
+    let open = looked_at(handle)?;
     let (_session, dataset) = (open.base.session.clone(), open.dataset.clone());
     for offset in dataset.chunk_offsets()? {
         // What was shown may have removed others.
@@ -43,18 +44,35 @@ pub fn each(handle: &Handle, mut show: impl FnMut(&ChunkInfo) -> c_int) -> Resul
 /// The chunk that holds the element at `coordinates`, if it has storage.
 pub fn at(handle: &Handle, coordinates: &[u64]) -> Result<Option<ChunkInfo>> {
     let shape = chunk_shape(handle)?;
-    Ok(of(handle)?.dataset.chunk_at_coords(&origin(coordinates, &shape))?)
+    Ok(looked_at(handle)?.dataset.chunk_at_coords(&origin(coordinates, &shape))?)
 }
 
 /// Whether a dataset is one sequence of bytes that has storage.
 pub fn is_one_piece(handle: &Handle) -> Result<bool> {
-    let dataset = &of(handle)?.dataset;
-    Ok(matches!(dataset.layout(), Layout::Contiguous) && dataset.space_status()? != SpaceStatus::NotAllocated)
+    let is_contiguous = matches!(of(handle)?.dataset.layout(), Layout::Contiguous);
+    Ok(is_contiguous && space_status(handle)? != SpaceStatus::NotAllocated)
 }
 
 /// Whether any chunk has storage.
 pub fn any(handle: &Handle) -> Result<bool> {
-    Ok(of(handle)?.dataset.has_chunks()?)
+    Ok(looked_at(handle)?.dataset.has_chunks()?)
+}
+
+/// `H5Dget_storage_size`.
+pub fn storage_size(handle: &Handle) -> Result<u64> {
+    Ok(looked_at(handle)?.dataset.storage_size()?)
+}
+
+/// `H5Dget_space_status`.
+pub fn space_status(handle: &Handle) -> Result<SpaceStatus> {
+    Ok(looked_at(handle)?.dataset.space_status()?)
+}
+
+/// The dataset, with what other processes that have the file open together have committed of it.
+fn looked_at(handle: &Handle) -> Result<&DatasetHandle> {
+    let dataset = of(handle)?;
+    dataset.base.session.look_at_others()?;
+    Ok(dataset)
 }
 
 /// A chunk as it is stored. `coordinates` are those of its first element.

@@ -12,31 +12,33 @@ use crate::hdf5::plist::ListClass;
 use crate::operations::group::{NewPlace, located};
 use crate::operations::object::handle_of;
 use crate::operations::path::external_link::open_native;
-use crate::operations::path::{Base, Location, Resolved};
+use crate::operations::path::{Base, Location, Resolved, reach};
 use crate::session::Session;
 use crate::transfer::stored_type::FileType;
 
-/// `H5Tcommit`; without a name `H5Tcommit_anon`.
+/// `H5Tcommit`; without a name `H5Tcommit_anon`. The `lists` are those of [`NewPlace::find`].
 pub fn commit(
     handle: &Handle,
     location: &Location<'_>,
     name: Option<&[u8]>,
     datatype: Hid,
-    link_creation: Hid,
+    lists: (Hid, Hid),
     creation: Hid,
 ) -> Result<Handle> {
     let session = handle.session()?;
-    let find_and_make = || {
+    let find = || {
         let base = located(handle, location)?;
         if base.session.library.is_immutable(datatype)? {
             let text = "the datatype is immutable: commit a copy of it (H5Tcopy)";
             return Err(Error::new(Minor::BadValue, text));
         }
-        let place = NewPlace::find(base, name, link_creation)?;
-        match place.other_file(&session) {
-            Some(other) => other.make_together(|| make(place, datatype, creation)),
-            None => make(place, datatype, creation),
-        }
+        NewPlace::find(base, name, lists)
+    };
+    let find_and_make = || {
+        let place = reach(&session, find);
+        let (is_outside, file) = (place.is_outside(&session), place.file);
+        let make_there = || make(place.found?, datatype, creation);
+        if is_outside { file.make_together(make_there) } else { make_there() }
     };
     session.make_together(find_and_make).map(Handle::Datatype)
 }

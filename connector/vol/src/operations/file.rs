@@ -28,7 +28,7 @@ use crate::operations::storage::{self as native, NamedFile};
 use crate::pointer;
 use crate::session::collective::{self, CollectiveFile};
 use crate::session::registry;
-use crate::session::{Session, SessionParts, Swmr};
+use crate::session::{OpenedBy, Session, SessionParts, Swmr};
 use crate::transfer::filter_pipeline;
 
 pub use self::by_name::{delete, is_accessible};
@@ -152,7 +152,7 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
             library.open_native_file(name, flags, access, config.native_filters)
         }
         NamedFile::Container(place) => {
-            if flags.write && library.driver(access)? != Driver::Default && library.discards_writes(access)? {
+            if is_forgotten(library, flags, access)? {
                 return open_in_memory(library, config, name, flags, access);
             }
             if flags.write && place.is_vacant() {
@@ -168,7 +168,7 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
                 access,
                 together: part(&together),
             };
-            let session = match open_container(request, together) {
+            let session = match open_container(request, together, OpenedBy::Program) {
                 Ok(session) => session,
                 Err(error) => return object_file::open_instead(request, error),
             };
@@ -177,6 +177,11 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
             Ok(file_handle(session))
         }
     }
+}
+
+/// Whether what is changed in a file is to be forgotten: it is opened with the core driver without backing store.
+fn is_forgotten(library: Library, flags: OpenFlags, access: Hid) -> Result<bool> {
+    Ok(flags.write && library.driver(access)? != Driver::Default && library.discards_writes(access)?)
 }
 
 /// Opens a container with the core driver without backing store: as a native file in memory of the same content, for what
@@ -199,7 +204,7 @@ fn open_in_memory(
 pub enum Opened {
     /// A container. Its file has no identifier.
     Container(Arc<Session>),
-    /// A native file in a store, by its connector.
+    /// A native file in a store, or one in memory for a container, by its connector.
     Native(Handle),
 }
 
@@ -211,10 +216,13 @@ pub fn open_named(
     flags: OpenFlags,
     access: Hid,
 ) -> Result<Opened> {
+    if is_forgotten(library, flags, access)? {
+        return open_in_memory(library, config, name, flags, access).map(Opened::Native);
+    }
     let together = together(library, access)?;
     let request =
         OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
-    match open_container(led_to(request), together) {
+    match open_container(led_to(request), together, OpenedBy::Link) {
         Ok(session) => Ok(Opened::Container(session)),
         Err(error) => object_file::open_instead(to_read(request), error).map(Opened::Native),
     }
@@ -255,24 +263,29 @@ pub fn open_source(
     let together = together(library, access)?;
     let request =
         OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
-    let opened = open_container(led_to(request), together.clone()).or_else(|error| {
-        match flags.write && !error.is_of_nothing_there() {
-            true => open_container(to_read(request), together).map_err(|_| error),
-            false => Err(error),
-        }
-    });
+    let opened =
+        open_container(led_to(request), together.clone(), OpenedBy::Link).or_else(|error| {
+            match flags.write && !error.is_of_nothing_there() {
+                true => open_container(to_read(request), together, OpenedBy::Link).map_err(|_| error),
+                false => Err(error),
+            }
+        });
     match opened {
         Ok(session) => Ok(OpenedSource::Container(session)),
         Err(error) => object_file::open_source(to_read(request), error).map(OpenedSource::Native),
     }
 }
 
-fn open_container(request: OpenRequest<'_>, together: Option<Arc<CollectiveFile>>) -> Result<Arc<Session>> {
+fn open_container(
+    request: OpenRequest<'_>,
+    together: Option<Arc<CollectiveFile>>,
+    opened_by: OpenedBy,
+) -> Result<Arc<Session>> {
     let OpenRequest { library, config, name, flags, access, .. } = request;
     let open = || check_shared(&together, request.place).and_then(|()| open_one(request));
     let container = match &together {
         None => open()?,
-        Some(all) => all.open(None, &open)?,
+        Some(all) => all.open(None, &open, flags.access())?,
     };
     keep_place(together.as_ref(), &container, request)?;
     let swmr = match (flags.swmr_write, flags.swmr_read) {
@@ -287,7 +300,8 @@ fn open_container(request: OpenRequest<'_>, together: Option<Arc<CollectiveFile>
         library.page_size(creation.get())
     };
     library.fit_page_buffer(access_list.get(), page_size, false)?;
-    start(library, config, name, access_list, Parts { container, together, writable: flags.write, swmr })
+    let parts = Parts { container, together, writable: flags.write, opened_by, swmr };
+    start(library, config, name, access_list, parts)
 }
 
 /// Refuses processes that want to write a branch together.
@@ -384,6 +398,7 @@ struct Parts {
     container: Arc<Container>,
     together: Option<Arc<CollectiveFile>>,
     writable: bool,
+    opened_by: OpenedBy,
     swmr: Swmr,
 }
 
@@ -395,7 +410,7 @@ fn start(
     parts: Parts,
 ) -> Result<Arc<Session>> {
     let (config, name) = (config.clone(), name.to_vec());
-    let Parts { container, together, writable, swmr } = parts;
+    let Parts { container, together, writable, opened_by, swmr } = parts;
     let handles = &OwnHandles;
     Session::start(SessionParts {
         library,
@@ -406,6 +421,7 @@ fn start(
         name,
         access_list,
         writable,
+        opened_by,
         swmr,
     })
 }

@@ -14,24 +14,24 @@ use crate::hdf5::plist::ListClass;
 use crate::hdf5::plist::creation::ObjectCreation;
 use crate::operations::path::external_link::open_native;
 use crate::operations::path::mount;
-use crate::operations::path::{Base, LinkPlace, Location, Resolved};
+use crate::operations::path::{Base, InFile, LinkPlace, Location, MissingGroups, Resolved, reach};
 use crate::session::Session;
 
-/// `H5Gcreate`; without a name `H5Gcreate_anon`.
+/// `H5Gcreate`; without a name `H5Gcreate_anon`. The `lists` are those of [`NewPlace::find`].
 pub fn create(
     handle: &Handle,
     location: &Location<'_>,
     name: Option<&[u8]>,
-    link_creation: Hid,
+    lists: (Hid, Hid),
     creation: Hid,
 ) -> Result<Handle> {
     let session = handle.session()?;
+    let find = || NewPlace::find_like(located(handle, location)?, name, lists, creation);
     let find_and_make = || {
-        let place = NewPlace::find_like(located(handle, location)?, name, link_creation, creation)?;
-        match place.other_file(&session) {
-            Some(other) => other.make_together(|| make(place, creation)),
-            None => make(place, creation),
-        }
+        let place = reach(&session, find);
+        let (is_outside, file) = (place.is_outside(&session), place.file);
+        let make_there = || make(place.found?, creation);
+        if is_outside { file.make_together(make_there) } else { make_there() }
     };
     session.make_together(find_and_make).map(Handle::Group)
 }
@@ -79,42 +79,55 @@ pub struct NewPlace {
     link: Option<(LinkPlace, CharSet)>,
 }
 
+impl InFile for NewPlace {
+    fn file(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
 impl NewPlace {
-    /// Finds the place of `name` seen from `base`. Missing groups on the way are made if the list asks for it.
-    pub fn find(base: Base, name: Option<&[u8]>, link_creation: Hid) -> Result<Self> {
-        Self::find_making(base, name, link_creation, || Ok(GroupSpec::default()))
+    /// Finds the place of `name` seen from `base`. Of the `lists`, the first is for the new link: missing groups on the way are made if it
+    /// asks for it. The second says how links on the way are followed.
+    ///
+    /// # Errors
+    /// If the path leads nowhere, or what is on the way cannot be opened.
+    pub fn find(base: Base, name: Option<&[u8]>, lists: (Hid, Hid)) -> Result<Self> {
+        Self::find_making(base, name, lists, || Ok(GroupSpec::default()), false)
+    }
+
+    /// The same in a call that may have failed already, or that comes again later. It follows the path all the same, as other processes
+    /// do. If it `makes_nothing`, missing groups are an error.
+    pub fn find_after(base: Base, name: &[u8], link_creation: Hid, makes_nothing: bool) -> Result<Self> {
+        // `H5Ocopy` has no list for following links.
+        let lists = (link_creation, 0);
+        Self::find_making(base, Some(name), lists, || Ok(GroupSpec::default()), makes_nothing)
     }
 
     /// The same for an object that is created with a list: of it, groups on the way take what is any object's
     /// (H5Gtraverse.c).
-    pub fn find_like(base: Base, name: Option<&[u8]>, link_creation: Hid, creation: Hid) -> Result<Self> {
+    pub fn find_like(base: Base, name: Option<&[u8]>, lists: (Hid, Hid), creation: Hid) -> Result<Self> {
         let library = base.session.library;
         let missing = || {
             let ObjectCreation { attribute_order, track_times } = library.object_creation(creation)?;
             Ok(GroupSpec { attribute_order, track_times, ..GroupSpec::default() })
         };
-        Self::find_making(base, name, link_creation, missing)
+        Self::find_making(base, name, lists, missing, false)
     }
 
     fn find_making(
         base: Base,
         name: Option<&[u8]>,
-        link_creation: Hid,
+        (link_creation, access): (Hid, Hid),
         missing: impl FnOnce() -> Result<GroupSpec>,
+        has_failed: bool,
     ) -> Result<Self> {
         let Some(name) = name else { return Ok(Self { session: base.session, link: None }) };
         let library = base.session.library;
         let missing = library.creates_intermediate_groups(link_creation)?.then(missing).transpose()?;
         let charset = library.character_set(link_creation)?;
-        let place = base.link_place(&Location::ByName { name, access: 0 }, missing.as_ref())?;
+        let missing = MissingGroups::of(missing.as_ref(), has_failed);
+        let place = base.link_place(&Location::ByName { name, access }, missing)?;
         Ok(Self { session: place.session.clone(), link: Some((place, charset)) })
-    }
-
-    /// The file's session, if a call on another file has led there: processes that have it open together talk to each other there,
-    /// too.
-    pub fn other_file(&self, from: &Session) -> Option<Arc<Session>> {
-        let is_other = !Arc::ptr_eq(&self.session.container, &from.container);
-        is_other.then(|| self.session.clone())
     }
 
     /// Whether there is a link already.

@@ -1,11 +1,13 @@
 //! Links.
 
+use std::sync::Arc;
+
 use h5lake_container::{CharSet, GroupSpec, Link, LinkTarget};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
 use crate::hdf5::library::{Hid, Library};
-use crate::operations::path::{Base, LinkPlace, Location, ResolvedObject};
+use crate::operations::path::{Base, LinkPlace, Location, MissingGroups, Reached, ResolvedObject};
 use crate::session::Session;
 
 /// What a new link leads to.
@@ -46,46 +48,73 @@ pub fn create(
     let other = if let NewLink::Hard { object, .. } = link { *object } else { None };
     let base = Base::of(handle.or(other).ok_or_else(|| Error::argument("a link without a file"))?)?;
     let library = base.session.library;
-    let mut target_file = None;
-    let target = match link {
-        NewLink::Hard { object, location } => {
-            let found = hard_target(&base, *object, location)?;
-            target_file = Some(found.session);
-            LinkTarget::Hard(found.id)
+    let missing = missing_groups(library, link_creation)?;
+    let target = target_of(&base, link);
+    // Whatever fails in this process: the others follow the path, and wait for it in the file that it leads to.
+    let missing = MissingGroups::of(missing.as_ref(), target.is_err());
+    let Reached { file, found: place } = base.reach_link(location, missing);
+    let made = target.and_then(|target| {
+        let place = place?;
+        if let Some(file) = &target.file {
+            check_same_file(file, &place.session)?;
         }
-        NewLink::Soft(path) => LinkTarget::Soft(path.to_vec()),
+        let charset = library.character_set(link_creation)?;
+        Ok(file.container.link_create(place.group, &place.name, target.leads_to, charset)?)
+    });
+    base.finish_change(&file, made)
+}
+
+/// What a new link leads to.
+struct Target {
+    leads_to: LinkTarget,
+    /// The file of an object.
+    file: Option<Arc<Session>>,
+}
+
+fn target_of(base: &Base, link: &NewLink<'_>) -> Result<Target> {
+    let leads_to = match link {
+        NewLink::Hard { object, location } => {
+            let found = hard_target(base, *object, location)?;
+            return Ok(Target { leads_to: LinkTarget::Hard(found.id), file: Some(found.session) });
+        }
+        NewLink::Soft(path) => LinkTarget::Soft(normalized(path)),
         NewLink::UserDefined { class, data } => {
-            library.check_link_class(*class)?;
+            base.session.library.check_link_class(*class)?;
             let external = if *class == EXTERNAL { external_target(data) } else { None };
             // As in native files, bad data of an external link is found when it is followed.
             external.unwrap_or_else(|| LinkTarget::UserDefined { class: *class, data: data.to_vec() })
         }
     };
-    let place = base.link_place(location, missing_groups(library, link_creation)?.as_ref())?;
-    let make = || {
-        if let Some(file) = target_file {
-            check_same_file(&file, &place.session)?;
-        }
-        let charset = library.character_set(link_creation)?;
-        Ok(place.session.container.link_create(place.group, &place.name, target, charset)?)
-    };
-    base.finish_change(&place.session, make())
+    Ok(Target { leads_to, file: None })
 }
 
 fn hard_target(base: &Base, object: Option<&Handle>, location: &Location<'_>) -> Result<ResolvedObject> {
-    match object {
-        Some(object) => Base::of(object)?.find(location),
-        None => base.find(location),
+    let Some(object) = object else { return base.find(location) };
+    let start = Base::of(object)?;
+    if let Location::ByName { .. } = location {
+        // `H5Lcreate_hard` does not get as far as making groups then (`H5VL__native_link_create`).
+        check_same_file(&start.session, &base.session)?;
     }
+    start.find(location)
 }
 
 /// Object ids mean something in their own container alone, and those of a copy are the same: what counts is the file in which the
 /// link is made, wherever the call started (`H5G_obj_insert`).
 fn check_same_file(target: &Session, place: &Session) -> Result<()> {
-    if std::sync::Arc::ptr_eq(&target.container, &place.container) {
+    if Arc::ptr_eq(&target.container, &place.container) {
         return Ok(());
     }
     Err(Error::new(Minor::BadValue, "a hard link cannot lead to an object of another file"))
+}
+
+/// The path of a soft link as native files keep it (`H5G_normalize`): slashes in a row are one, and only a path of one ends in it.
+fn normalized(path: &[u8]) -> Vec<u8> {
+    let mut path = path.to_vec();
+    path.dedup_by(|next, last| *next == b'/' && *last == b'/');
+    if path.len() > 1 && path.ends_with(b"/") {
+        path.pop();
+    }
+    path
 }
 
 /// External link data as `H5Lcreate_external` packs it: a byte with version and flags, file name, NUL, path, NUL.
@@ -118,7 +147,7 @@ pub fn value(target: &LinkTarget) -> Option<Vec<u8>> {
 
 /// The link that a location names.
 pub fn find(handle: &Handle, location: &Location<'_>) -> Result<(LinkPlace, Link)> {
-    let place = Base::of(handle)?.link_place(location, None)?;
+    let place = Base::of(handle)?.link_place(location, MissingGroups::Fail)?;
     let link = place.session.container.link(place.group, &place.name)?.ok_or_else(|| absent(&place.name))?;
     Ok((place, link))
 }
@@ -132,9 +161,9 @@ pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
 /// `H5Ldelete`.
 pub fn delete(handle: &Handle, location: &Location<'_>) -> Result<()> {
     let base = Base::of(handle)?;
-    let place = base.link_place(location, None)?;
-    let deleted = place.session.container.link_delete(place.group, &place.name);
-    base.finish_change(&place.session, deleted.map_err(Error::from))
+    let Reached { file, found } = base.reach_link(location, MissingGroups::Fail);
+    let deleted = found.and_then(|place| Ok(file.container.link_delete(place.group, &place.name)?));
+    base.finish_change(&file, deleted)
 }
 
 /// What becomes of the link that was there.
@@ -159,51 +188,86 @@ pub fn transfer(
     let from_base = Base::of(source)?;
     let to_base = Base::of(destination.unwrap_or(source))?;
     let library = from_base.session.library;
-    let charset: Option<CharSet> = Some(library.character_set(link_creation)?);
-    let old = from_base.link_place(from, None)?;
-    let link = old.session.container.link(old.group, &old.name)?.ok_or_else(|| absent(&old.name))?;
-    if let LinkTarget::UserDefined { class, .. } = &link.target {
-        library.check_link_class(*class)?;
+    let charset = library.character_set(link_creation)?;
+    let missing = missing_groups(library, link_creation)?;
+    let Reached { file: old_file, found } = from_base.reach_link(from, MissingGroups::Fail);
+    let old = found.and_then(|place| MovedLink::at(place, library));
+    // As for a new link.
+    let missing = MissingGroups::of(missing.as_ref(), old.is_err());
+    let Reached { file: new_file, found: new } = to_base.reach_link(to, missing);
+    let both = old.and_then(|old| Ok((old, new?)));
+    if !Arc::ptr_eq(&old_file.container, &new_file.container) {
+        let made = both.and_then(|(old, new)| old.copy_to_other_file(&new, charset).map(|()| old));
+        let made = to_base.finish_change(&new_file, made);
+        if transfer == LinkTransfer::Copy {
+            return made.map(drop);
+        }
+        // The old one goes when the new one is there.
+        return from_base.finish_change(&old_file, made.and_then(|old| old.delete()));
     }
-    let new = to_base.link_place(to, missing_groups(library, link_creation)?.as_ref())?;
-    let container = &old.session.container;
-    if !std::sync::Arc::ptr_eq(container, &new.session.container) {
-        return transfer_across_files(transfer, (&from_base, &old), (&to_base, &new), link, charset);
-    }
-    let done = match transfer {
-        LinkTransfer::Copy => container.link_copy(old.group, &old.name, new.group, &new.name, charset),
-        LinkTransfer::Move => container.link_move(old.group, &old.name, new.group, &new.name, charset),
-    };
-    if transfer == LinkTransfer::Move
-        && done.is_ok()
-        && let (Some(from), Some(to)) = (old.path, new.path)
-    {
-        old.session.moves.lock().add(from, to);
-    }
-    from_base.finish_change(&old.session, done.map_err(Error::from))
+    from_base.finish_change(&old_file, both.and_then(|(old, new)| old.transfer(transfer, &new, charset)))
 }
 
-/// A link that is no hard link may go to another file: what it leads to is looked up there. The old one goes when the new one is there.
-fn transfer_across_files(
-    transfer: LinkTransfer,
-    (from, old): (&Base, &LinkPlace),
-    (to, new): (&Base, &LinkPlace),
-    link: Link,
-    charset: Option<CharSet>,
-) -> Result<()> {
-    if let LinkTarget::Hard(_) = link.target {
-        return Err(Error::new(Minor::BadValue, "a hard link cannot be moved or copied to another file"));
-    }
-    let charset = charset.unwrap_or(link.cset);
-    let made = new.session.container.link_create(new.group, &new.name, link.target, charset);
-    let made = to.finish_change(&new.session, made.map_err(Error::from));
-    if transfer == LinkTransfer::Copy {
-        return made;
-    }
-    let delete = |()| Ok(old.session.container.link_delete(old.group, &old.name)?);
-    from.finish_change(&old.session, made.and_then(delete))
+/// A link that is moved or copied.
+struct MovedLink {
+    place: LinkPlace,
+    target: LinkTarget,
 }
 
+impl MovedLink {
+    fn at(place: LinkPlace, library: Library) -> Result<Self> {
+        let link = place.session.container.link(place.group, &place.name)?;
+        let target = link.ok_or_else(|| absent(&place.name))?.target;
+        if let LinkTarget::UserDefined { class, .. } = &target {
+            library.check_link_class(*class)?;
+        }
+        Ok(Self { place, target })
+    }
+
+    /// Moves or copies it within its file.
+    fn transfer(self, transfer: LinkTransfer, new: &LinkPlace, charset: CharSet) -> Result<()> {
+        let (old, charset) = (self.place, Some(charset));
+        let container = &old.session.container;
+        match transfer {
+            LinkTransfer::Copy => {
+                container.link_copy(old.group, &old.name, new.group, &new.name, charset)?;
+            }
+            LinkTransfer::Move => {
+                container.link_move(old.group, &old.name, new.group, &new.name, charset)?;
+                if let (Some(from), Some(to)) = (&old.path, &new.path) {
+                    old.session.moves.lock().add(from.clone(), to.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One that is no hard link may go to another file: what it leads to is looked up there.
+    fn copy_to_other_file(&self, new: &LinkPlace, charset: CharSet) -> Result<()> {
+        if let LinkTarget::Hard(_) = self.target {
+            return Err(Error::new(Minor::BadValue, "a hard link cannot be moved or copied to another file"));
+        }
+        Ok(new.session.container.link_create(new.group, &new.name, self.target.clone(), charset)?)
+    }
+
+    fn delete(self) -> Result<()> {
+        Ok(self.place.session.container.link_delete(self.place.group, &self.place.name)?)
+    }
+}
 fn absent(name: &[u8]) -> Error {
     Error::new(Minor::NotFound, format!("link '{}' doesn't exist", String::from_utf8_lossy(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normalized;
+
+    #[test]
+    fn a_soft_link_keeps_single_slashes_and_none_at_its_end() {
+        assert_eq!(normalized(b"a//b"), b"a/b");
+        assert_eq!(normalized(b"/a///"), b"/a");
+        assert_eq!(normalized(b"//"), b"/");
+        assert_eq!(normalized(b"./a/../b/."), b"./a/../b/.");
+        assert_eq!(normalized(b""), b"");
+    }
 }

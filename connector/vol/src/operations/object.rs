@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use h5lake_container::{CopyOptions, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind};
+use h5lake_container::{
+    CopyOptions, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind, OpenObject,
+};
 use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Minor, Result};
@@ -17,7 +19,8 @@ use crate::operations::external_data;
 use crate::operations::group::{self, NewPlace};
 use crate::operations::path::external_link::open_native;
 use crate::operations::path::mount;
-use crate::operations::path::{Base, Location, Resolved, ResolvedObject};
+use crate::operations::path::{Base, Location, Reached, Resolved, ResolvedObject, reach};
+use crate::session::collective::CollectiveChange;
 use crate::session::{Handles, Session};
 use crate::transfer::buffers::buffer_of;
 use crate::transfer::filter_pipeline::LentDataset;
@@ -126,7 +129,11 @@ pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Bytes>> {
     {
         return Ok(Some(path));
     }
-    let own = container.find_path(found.id)?;
+    let own = match container.find_path(found.id) {
+        // As natively, a null reference leads to no object, which has no name.
+        Err(error) if error.kind() == h5lake_container::ErrorKind::NotFound => None,
+        own => own?,
+    };
     // Reached through a file that this one is mounted in.
     if let (Some(path), Some(own)) = (&found.path, &own)
         && let Some(way) = mount::path_of(&found.session)?
@@ -148,9 +155,9 @@ pub fn info(handle: &Handle, location: &Location<'_>) -> Result<Resolved<(Object
 /// `H5Oincr_refcount`, `H5Odecr_refcount`.
 pub fn change_link_count(handle: &Handle, location: &Location<'_>, delta: i32) -> Result<()> {
     let base = Base::of(handle)?;
-    let found = base.find(location)?;
-    let changed = found.session.container.change_link_count(found.id, delta);
-    base.finish_change(&found.session, changed.map(drop).map_err(Error::from))
+    let Reached { file, found } = base.reach(location);
+    let changed = found.and_then(|found| Ok(file.container.change_link_count(found.id, delta).map(drop)?));
+    base.finish_change(&file, changed)
 }
 
 /// `H5Oexists_by_name`: whether the path leads to an object.
@@ -227,9 +234,10 @@ pub fn comment(handle: &Handle, location: &Location<'_>) -> Result<Vec<u8>> {
 /// `H5Oset_comment`.
 pub fn set_comment(handle: &Handle, location: &Location<'_>, comment: Option<&[u8]>) -> Result<()> {
     let base = Base::of(handle)?;
-    let found = base.find(location)?;
-    let changed = found.session.container.set_comment(found.id, comment.filter(|text| !text.is_empty()));
-    base.finish_change(&found.session, changed.map_err(Error::from))
+    let Reached { file, found } = base.reach(location);
+    let comment = comment.filter(|text| !text.is_empty());
+    let changed = found.and_then(|found| Ok(file.container.set_comment(found.id, comment)?));
+    base.finish_change(&file, changed)
 }
 
 /// Whether `H5Ocopy` of an object, which is to expand external links, meets any.
@@ -255,20 +263,47 @@ pub fn copy(
     let (source_file, destination_file) = (source.session()?, destination.session()?);
     // A copy of what one process wrote must not lack what another wrote.
     let settled = source_file.settle();
-    destination_file.make_together(|| {
-        settled?;
-        let found = group::located(source, from)?.find(&Location::ByName { name: source_name, access: 0 })?;
-        if !Arc::ptr_eq(&found.session.container, &source_file.container) {
-            found.session.settle()?;
+    let source_path = Location::ByName { name: source_name, access: 0 };
+    destination_file.change_structure(CollectiveChange::Made, || {
+        let original = reach(&source_file, || group::located(source, from)?.find(&source_path));
+        // Whatever fails in this process: the others go on, and wait for it in the files that the paths lead to.
+        let settled = match original.is_outside(&source_file) {
+            true => settled.and(original.file.settle()),
+            false => settled,
+        };
+        let library = destination_file.library;
+        let original = settled.and(original.found);
+        let original = original.and_then(|found| Ok((found, options_of(library, copy_list)?)));
+        let look = |makes_nothing| {
+            reach(&destination_file, || {
+                let base = group::located(destination, to)?;
+                NewPlace::find_after(base, destination_name, link_creation, makes_nothing)
+            })
+        };
+        // Groups on the way are made after the copy, as natively: they may lie in what is copied.
+        let makes_groups = library.creates_intermediate_groups(link_creation).unwrap_or(false);
+        let mut target = look(makes_groups || original.is_err());
+        let is_outside = target.is_outside(&destination_file);
+        if makes_groups && is_outside {
+            // Who follows a link into another file meets the others there: nobody may be copying by then.
+            target = look(original.is_err());
         }
-        let to_base = group::located(destination, to)?;
-        let options = options_of(to_base.session.library, copy_list)?;
-        let target = NewPlace::find(to_base, Some(destination_name), link_creation)?;
-        let to = target.session.clone();
-        let copy = || copy_to(&found, target, destination_name, options);
-        match to.sharers() {
-            Some(_) if !Arc::ptr_eq(&to.container, &destination_file.container) => to.make_together(copy),
-            _ => Base::of(destination)?.finish_change(&to, copy()),
+        let Reached { file, found: place } = target;
+        let copy = || {
+            let (original, options) = original?;
+            let place = match place {
+                Err(error) if makes_groups && error.minor() == Minor::NotFound => None,
+                place => Some(place?),
+            };
+            check_free(place.as_ref(), destination_name)?;
+            let copied = copy_to(&original, &file, options)?;
+            let place = place.map_or_else(|| look(false).found, Ok)?;
+            place.link(&copied).map(drop)
+        };
+        match (is_outside, file.sharers()) {
+            (true, Some(_)) => file.change_structure(CollectiveChange::Made, copy),
+            (true, None) => Base::of(destination)?.finish_change(&file, copy()),
+            (false, _) => copy(),
         }
     })
 }
@@ -281,32 +316,37 @@ fn options_of(library: Library, copy_list: Hid) -> Result<CopyOptions> {
     Ok(options)
 }
 
-fn copy_to(found: &ResolvedObject, target: NewPlace, name: &[u8], options: CopyOptions) -> Result<()> {
-    let (from, to) = (&found.session, target.session.clone());
-    if target.is_taken()? {
+/// Refuses a place that has a link already. One whose groups are yet to be made has none.
+fn check_free(place: Option<&NewPlace>, name: &[u8]) -> Result<()> {
+    if place.map_or(Ok(false), NewPlace::is_taken)? {
         let name = String::from_utf8_lossy(name);
         return Err(Error::new(Minor::Exists, format!("destination object '{name}' already exists")));
     }
+    Ok(())
+}
+
+/// Copies an object to a file, where it has no link yet.
+fn copy_to(found: &ResolvedObject, to: &Arc<Session>, options: CopyOptions) -> Result<OpenObject> {
+    let from = &found.session;
     let failed =
         |error: Error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string());
-    let copied = if options.expand_references {
+    if options.expand_references {
         let convert = &mut |datatype: &Datatype,
                             place: HeapPlace,
                             elements: Elements,
                             resolve: &mut h5lake_container::Resolve<'_>| {
             let resolve = &mut |id| Ok(Some(resolve(id)?));
-            copy_elements(from, &to, datatype, place, elements, Some(resolve)).map_err(failed)
+            copy_elements(from, to, datatype, place, elements, Some(resolve)).map_err(failed)
         };
-        from.container.copy_object_expanding(found.id, &to.container, options, convert)?
+        Ok(from.container.copy_object_expanding(found.id, &to.container, options, convert)?)
     } else {
         let same_file = Arc::ptr_eq(&from.container, &to.container);
         let convert = &mut |datatype: &Datatype, place: HeapPlace, elements: Elements| {
             let resolve = &mut |id| Ok(same_file.then_some(id));
-            copy_elements(from, &to, datatype, place, elements, Some(resolve)).map_err(failed)
+            copy_elements(from, to, datatype, place, elements, Some(resolve)).map_err(failed)
         };
-        from.container.copy_object(found.id, &to.container, options, convert)?
-    };
-    target.link(&copied).map(drop)
+        Ok(from.container.copy_object(found.id, &to.container, options, convert)?)
+    }
 }
 
 fn copy_options(flags: u32) -> Result<CopyOptions> {

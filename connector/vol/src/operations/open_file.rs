@@ -12,7 +12,7 @@ use crate::operations::file::{SEMI, STRONG, degree_of, file_handle};
 use crate::operations::object::OwnHandles;
 use crate::operations::path::mount;
 use crate::session::registry;
-use crate::session::{Session, SessionParts};
+use crate::session::{OpenedBy, Session, SessionParts};
 
 /// `H5F_OBJ_DATASET | H5F_OBJ_GROUP | H5F_OBJ_DATATYPE | H5F_OBJ_ATTR`
 const EVERYTHING_BUT_FILES: u32 = 0x1e;
@@ -32,6 +32,7 @@ pub fn reopen(handle: &Handle) -> Result<Handle> {
         name: old.name.clone(),
         access_list: library.copy_list(old.access_list.get())?,
         writable: old.writable,
+        opened_by: OpenedBy::Program,
         swmr: *old.swmr.lock(),
     };
     Session::start(parts).map(file_handle)

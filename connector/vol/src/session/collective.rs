@@ -8,14 +8,16 @@
 //! it failed and who has something to commit. So a collective read first commits what any process has written.
 
 mod elements;
+mod opening;
+mod stale_reads;
+mod visibility;
 
 use std::any::Any;
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use h5lake_container::{Container, NumberSource, ObjectId, Options, Recoverability, Target, Together};
+use h5lake_container::{Container, NumberSource, ObjectId, Recoverability, Target, Together};
 use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Minor, Result};
@@ -23,17 +25,15 @@ use crate::hdf5::library::Hid;
 use crate::hdf5::mpi::Processes;
 use crate::names::Place;
 use crate::session::pace::Pace;
-use crate::session::trace::{self, Traces};
-use crate::session::uncommitted::Uncommitted;
 
 pub use self::elements::Writing;
+use self::opening::OpenedPlace;
+use self::visibility::Visibility;
 
 /// What the processes share that have a file open together.
 #[derive(Debug)]
 pub struct CollectiveFile {
     processes: Processes,
-    /// Whether every write is seen by all at once (`H5Fset_mpi_atomicity`).
-    atomic: AtomicBool,
     /// Whether this process is in a call that all take part in.
     in_collective: AtomicBool,
     /// Whether all have heard within such a call that it failed.
@@ -44,34 +44,12 @@ pub struct CollectiveFile {
     elements: Mutex<Pace>,
     /// When elements that this process wrote by itself are committed before a flush.
     own: Mutex<Pace>,
-    /// The datasets that this process took part in writing: bit n for those whose number is n modulo 64.
-    written: AtomicU64,
-    /// Whether this process has read such a dataset by itself since the last message.
-    has_read: AtomicBool,
-    /// What this process wrote and did not commit.
-    left: Mutex<Traces>,
-    /// What this process read by itself since the last message.
-    looked: Mutex<Traces>,
-    /// What processes wrote and did not commit, as far as this one knows.
-    uncommitted: Mutex<Uncommitted>,
-    /// Whether a process read what another had left: from then on everything is committed at once.
-    is_eager: AtomicBool,
+    /// What is known of elements that are not committed. All handles of the container share it.
+    visibility: OnceLock<Arc<Visibility>>,
     /// Bytes that this process leaves to whoever has the file alone, from its last flush on.
     left_room: AtomicU64,
     /// The container, for who gives back what all have left.
     place: OnceLock<OpenedPlace>,
-}
-
-/// Where a container is that processes write together, and how it was opened.
-struct OpenedPlace {
-    target: Target,
-    options: Options,
-}
-
-impl std::fmt::Debug for OpenedPlace {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OpenedPlace").finish_non_exhaustive()
-    }
 }
 
 /// Told to all: something is not committed here.
@@ -92,6 +70,8 @@ const ALONE: u32 = 64;
 const WAITS: u32 = 128;
 /// Told to all: one box does not tell what this process wrote.
 const SEVERAL: u32 = 256;
+/// Told to all: a source of a virtual dataset that all read is not committed here.
+const SOURCES: u32 = 512;
 
 /// From this bit on each process tells why it would not take part in a collective transfer natively.
 const CAUSES: u32 = 16;
@@ -113,6 +93,22 @@ pub enum CollectiveChange {
     Resized,
 }
 
+/// What all have told before they read together.
+#[derive(Debug, Clone, Copy)]
+pub struct BeforeRead(u32);
+
+impl BeforeRead {
+    /// Why processes would not take part natively.
+    pub fn causes(self) -> u32 {
+        self.0 >> CAUSES
+    }
+
+    /// Whether any process has something to commit to a source of a virtual dataset.
+    pub fn has_changed_sources(self) -> bool {
+        self.0 & SOURCES != 0
+    }
+}
+
 /// What was done, and the panic that ended it: the others wait for a message all the same.
 fn outcome<T>(done: std::thread::Result<Result<T>>) -> (Result<T>, Option<Box<dyn Any + Send>>) {
     match done {
@@ -130,18 +126,12 @@ impl CollectiveFile {
     pub fn new(processes: Processes) -> Arc<Self> {
         Arc::new(Self {
             processes,
-            atomic: AtomicBool::default(),
             in_collective: AtomicBool::default(),
             is_told: AtomicBool::default(),
             structure: Mutex::default(),
             elements: Mutex::default(),
             own: Mutex::default(),
-            written: AtomicU64::default(),
-            has_read: AtomicBool::default(),
-            left: Mutex::default(),
-            looked: Mutex::default(),
-            uncommitted: Mutex::default(),
-            is_eager: AtomicBool::default(),
+            visibility: OnceLock::new(),
             left_room: AtomicU64::default(),
             place: OnceLock::new(),
         })
@@ -175,29 +165,8 @@ impl CollectiveFile {
         if self.processes.are_over() { done } else { self.agree(|| done) }
     }
 
-    /// Opens a container in all processes: where `make` is given, the first one makes it, and the others then open it.
-    /// Collective.
-    ///
-    /// # Errors
-    /// If any process failed.
-    pub fn open(
-        self: &Arc<Self>,
-        make: Option<&dyn Fn() -> Result<Arc<Container>>>,
-        open: &dyn Fn() -> Result<Arc<Container>>,
-    ) -> Result<Arc<Container>> {
-        let container = match make {
-            Some(make) => {
-                let made = self.agree(|| if self.is_first() { make().map(Some) } else { Ok(None) })?;
-                self.agree(|| made.map_or_else(open, Ok))?
-            }
-            None => self.agree(open)?,
-        };
-        if container.writable() {
-            container.number_together(self.numbers());
-            // One process may have given more of them than another, as long as it had the container alone.
-            container.forget_numbers();
-        }
-        Ok(container)
+    fn visibility(&self) -> &Visibility {
+        self.visibility.get_or_init(Arc::default)
     }
 
     fn numbers(self: &Arc<Self>) -> NumberSource {
@@ -244,8 +213,7 @@ impl CollectiveFile {
         self.agree(|| if first { Ok(container.flush_for_all()?) } else { Ok(()) })?;
         self.agree(|| if first { Ok(()) } else { Ok(container.flush_elements()?) })?;
         self.agree(|| Ok(container.refresh()?))?;
-        self.left.lock().clear();
-        self.uncommitted.lock().clear();
+        self.visibility().forget_committed();
         Ok(())
     }
 
@@ -280,7 +248,7 @@ impl CollectiveFile {
             let is_due = self.is_first() && self.structure.lock().is_due();
             self.flags(container)
                 | flag(is_due, DUE)
-                | flag(self.has_read.swap(false, Ordering::Relaxed), READ)
+                | flag(self.visibility().has_read.swap(false, Ordering::Relaxed), READ)
                 | flag(is_alone, ALONE)
         };
         let (done, told) = self.make_telling(container, kind, flags, body)?;
@@ -351,37 +319,60 @@ impl CollectiveFile {
             // Some may have given a number to what others have not made.
             container.forget_numbers();
         }
+        container.number_apart();
         panic.map_or(told, |panic| resume_unwind(panic))
     }
 
     /// Begins what all do with what was written: commits whatever any process has changed, and moves all to the version that has
-    /// it. Without changes it costs one message. `cause` is told to all, and the answer has what anybody told. Collective.
+    /// it. Without changes it costs one message. Collective.
     ///
     /// # Errors
     /// If any process failed.
-    pub fn settle(&self, container: &Container, cause: u32) -> Result<u32> {
-        let ((), told) = self.tell(container, Ok(()), self.flags(container) | cause << CAUSES, 0)?;
-        self.elements.lock().was_read();
-        match told & CHANGED {
-            0 => container.look_at_others()?,
-            _ => self.commit(container)?,
-        }
-        Ok(told >> CAUSES)
+    pub fn settle(&self, container: &Container) -> Result<()> {
+        let told = self.tell_before_read(container, 0, false)?;
+        self.settle_told(container, told)
     }
 
-    /// Tells all others a cause of this process; the answer has what anybody told. Collective.
+    /// The message of a collective read: what this process has to commit, and a `cause` of its own. `has_changed_sources` says whether
+    /// that is so of a source in another file. Collective.
     ///
     /// # Errors
     /// Those of MPI.
-    pub fn tell_causes(&self, cause: u32) -> Result<u32> {
-        self.processes.exchange(Ok(()), cause << CAUSES, 0).map(|((), told)| told >> CAUSES)
+    pub fn tell_before_read(
+        &self,
+        container: &Container,
+        cause: u32,
+        has_changed_sources: bool,
+    ) -> Result<BeforeRead> {
+        let flags = flag(has_changed_sources, SOURCES) | cause << CAUSES;
+        let ((), told) = match container.writable() {
+            true => self.tell(container, Ok(()), self.flags(container) | flags, 0)?,
+            false => self.processes.exchange(Ok(()), flags, 0)?,
+        };
+        Ok(BeforeRead(told))
+    }
+
+    /// Then commits what any process has changed, and moves all to the version that has it. Collective.
+    ///
+    /// # Errors
+    /// If any process failed; those of looking at what others have committed.
+    pub fn settle_told(&self, container: &Container, told: BeforeRead) -> Result<()> {
+        if !container.writable() {
+            return Ok(());
+        }
+        self.elements.lock().was_read();
+        match told.0 & CHANGED {
+            0 => Ok(container.look_at_others()?),
+            _ => self.commit(container),
+        }
     }
 
     /// What is to be told of this process.
     fn flags(&self, container: &Container) -> u32 {
+        let visibility = self.visibility();
         flag(container.has_changes(), CHANGED)
-            | flag(!self.left.lock().is_empty(), LEFT)
-            | flag(!self.looked.lock().is_empty(), LOOKED)
+            | flag(!visibility.left.lock().is_empty(), LEFT)
+            | flag(!visibility.looked.lock().is_empty(), LOOKED)
             | flag(container.has_cut(), CUT)
     }
 
@@ -392,37 +383,8 @@ impl CollectiveFile {
         Ok((done, told))
     }
 
-    fn heard(&self, container: &Container, told: u32) -> Result<()> {
-        if told & LEFT != 0 && told & LOOKED != 0 && !self.is_eager() {
-            self.compare(container)?;
-        }
-        self.looked.lock().clear();
-        Ok(())
-    }
-
-    /// Says it on stderr, once, if a process has read what another had written and not committed. From then on all commit at
-    /// once: the program relies on it. Collective.
-    fn compare(&self, container: &Container) -> Result<()> {
-        let mine = [self.left.lock().encoded(), self.looked.lock().encoded()].concat();
-        let all = self.processes.gather(&mine)?;
-        let (of_each, _) = all.as_chunks::<{ 2 * trace::BYTES }>();
-        let decoded = |part: &[u8]| Traces::decoded(part);
-        let lefts: Vec<Traces> = of_each.iter().map(|each| decoded(&each[..trace::BYTES])).collect();
-        let looks: Vec<Traces> = of_each.iter().map(|each| decoded(&each[trace::BYTES..])).collect();
-        let found = looks.iter().enumerate().find_map(|(reader, looked)| {
-            let is_it = |(writer, left): (usize, &Traces)| writer != reader && left.were_read(looked);
-            lefts.iter().enumerate().position(is_it).map(|writer| (reader, writer))
-        });
-        let Some((reader, writer)) = found else { return Ok(()) };
-        self.is_eager.store(true, Ordering::Relaxed);
-        if reader == self.processes.rank() {
-            warn_of_older(container.name(), reader, writer);
-        }
-        Ok(())
-    }
-
     fn is_eager(&self) -> bool {
-        self.is_eager.load(Ordering::Relaxed)
+        self.visibility().is_eager.load(Ordering::Relaxed)
     }
 
     /// Whether a transfer by this list is one that all take part in.
@@ -441,47 +403,14 @@ impl CollectiveFile {
         done
     }
 
-    /// Says where the container is that is being opened.
-    pub fn set_place(&self, target: &Target, options: Options) {
-        self.place.get_or_init(|| OpenedPlace { target: target.clone(), options });
-    }
-
-    /// Waits until all have closed the file: one of them may create it anew at once. If they left much room that nobody could
-    /// give back while there were others, the first process does that now, and all wait for it. Collective.
-    pub fn let_go(&self) {
-        let mine = self.left_room.swap(0, Ordering::Relaxed).to_le_bytes();
-        // The file is closed, whatever is said here.
-        let Ok(all) = self.processes.gather(&mine) else { return };
-        let left = all.as_chunks::<8>().0.iter().map(|left| u64::from_le_bytes(*left));
-        let left = left.fold(0, u64::saturating_add);
-        if left == 0 {
-            return;
-        }
-        if self.is_first() {
-            self.give_back(left);
-        }
-        self.agree(|| Ok(())).ok();
-    }
-
-    fn give_back(&self, left: u64) {
-        let Some(OpenedPlace { target, options }) = self.place.get() else { return };
-        // The others wait, whatever happens here.
-        let done = catch_unwind(AssertUnwindSafe(|| Container::compact_left(target, options, left)));
-        match done {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("dead room was not given back: {error}"),
-            Err(_) => tracing::warn!("dead room was not given back: a panic"),
-        }
-    }
-
     /// Says whether every write is to be seen by all at once.
     pub fn set_atomic(&self, atomic: bool) {
-        self.atomic.store(atomic, Ordering::Relaxed);
+        self.visibility().atomic.store(atomic, Ordering::Relaxed);
     }
 
     /// Whether every write is seen by all at once.
     pub fn is_atomic(&self) -> bool {
-        self.atomic.load(Ordering::Relaxed)
+        self.visibility().atomic.load(Ordering::Relaxed)
     }
 
     fn is_collective(&self) -> bool {
@@ -492,16 +421,6 @@ impl CollectiveFile {
     pub fn has_others(&self) -> bool {
         self.processes.size() > 1
     }
-}
-
-fn warn_of_older(name: &str, reader: usize, writer: usize) {
-    let text = format!(
-        "{name}: process {reader} of the MPI program has read by itself what process {writer} had written before and nobody had \
-         committed. It may have got older elements. Before such reads let all processes call H5Fflush, or read collectively, or \
-         set H5Fset_mpi_atomicity. From now on writes to this file are committed at once"
-    );
-    // A closed stderr is no reason to fail.
-    writeln!(std::io::stderr(), "h5lake: {text}").ok();
 }
 
 fn flag(is_set: bool, flag: u32) -> u32 {

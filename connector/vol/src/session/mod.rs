@@ -56,7 +56,9 @@ pub struct Session {
     pub swmr: Mutex<Swmr>,
     /// Identifiers of this file that are open.
     pub file_handles: AtomicUsize,
-    /// Whether the application opened it, and not a link or a virtual dataset.
+    /// Who opened it.
+    pub opened_by: OpenedBy,
+    /// Whether the application has had an identifier of it.
     pub is_applications: AtomicBool,
     /// A descriptor of the container's file, for an application that asked for one. PyTables reads its number as a
     /// `uintptr_t`, which finds zero after it in native files: hence the second one.
@@ -95,6 +97,15 @@ pub enum Swmr {
     Write,
     /// Opened with `H5F_ACC_SWMR_READ`.
     Read,
+}
+
+/// Who opened a file. It is the same in all processes that have the file open together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenedBy {
+    /// The program, by `H5Fopen`, `H5Fcreate` or `H5Freopen`.
+    Program,
+    /// An external link or a virtual dataset that led to it.
+    Link,
 }
 
 /// What a session asks of the layers above it, which know what libhdf5 is handed for an object.
@@ -158,6 +169,8 @@ pub struct SessionParts {
     pub access_list: Id,
     /// See [`Session::writable`].
     pub writable: bool,
+    /// See [`Session::opened_by`].
+    pub opened_by: OpenedBy,
     /// See [`Session::swmr`].
     pub swmr: Swmr,
 }
@@ -183,6 +196,7 @@ impl Session {
             writable: parts.writable,
             swmr: Mutex::new(parts.swmr),
             file_handles: AtomicUsize::new(0),
+            opened_by: parts.opened_by,
             is_applications: AtomicBool::new(false),
             descriptor: OnceLock::new(),
             image: Mutex::default(),
@@ -312,6 +326,11 @@ impl Session {
     /// Whether the application has an identifier of this file.
     pub fn has_file_open(&self) -> bool {
         self.file_handles.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether it is mounted on a group of another file.
+    pub fn is_mounted(&self) -> bool {
+        self.mounts.parent.lock().is_some()
     }
 
     /// Tells, once for the container, what is given up while the library shuts down. It would try a hundred times, and then end

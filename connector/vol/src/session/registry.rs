@@ -53,8 +53,16 @@ pub fn sessions_on(container: &Arc<Container>) -> Vec<Arc<Session>> {
 
 /// Whether the program has a file of the container open to write, in whatever library: its flushes and closes commit, and tell what
 /// could not be. What else holds the container (a virtual dataset, an object behind an external link) tells nobody.
-pub fn has_writing_file(session: &Session) -> bool {
-    sessions_on(&session.container).iter().any(|other| other.writable && other.has_file_open())
+pub fn has_writing_file(container: &Arc<Container>) -> bool {
+    sessions_on(container).iter().any(|session| session.writable && session.has_file_open())
+}
+
+/// Whether the program goes on to change a container that it has opened: it has a file of it open to write, or mounted. In an MPI program
+/// the answer is the same in all processes.
+pub fn is_in_use(container: &Arc<Container>) -> bool {
+    let is_in_use =
+        |session: &Arc<Session>| session.writable && (session.has_file_open() || session.is_mounted());
+    sessions_on(container).iter().any(is_in_use)
 }
 
 /// Lets go of what keeps native files open, for a library that shuts down.

@@ -1,13 +1,12 @@
 //! What a session does with the other processes that have its file open.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use h5lake_container::{Dataset, Selection};
 
 use crate::error::Result;
 use crate::session::collective::{CollectiveChange, CollectiveFile};
-use crate::session::{Session, registry};
+use crate::session::{OpenedBy, Session, registry};
 
 impl Session {
     /// The processes that have the file open with this one, if there are others.
@@ -76,18 +75,59 @@ impl Session {
     /// If any process failed.
     pub fn settle(&self) -> Result<()> {
         match self.writing_sharers() {
-            Some(together) => together.settle(&self.container, 0).map(drop),
+            Some(together) => together.settle(&self.container),
             None => Ok(()),
         }
+    }
+
+    /// Ends a change that all processes have made through an object of this file, or by a path into it, and that came to `done` here. In a
+    /// file that a link has led to, no flush or close would tell that it failed or commit it: they do both now.
+    ///
+    /// # Errors
+    /// What the change came to; if it failed in any process.
+    pub fn finish_if_followed<T>(&self, done: Result<T>) -> Result<T> {
+        match self.opened_by {
+            OpenedBy::Link => self.finish_together(done),
+            OpenedBy::Program => done,
+        }
+    }
+
+    /// Gets numbers for new objects before all processes follow a path into the file that may make groups: then no failure of one
+    /// comes before that message.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn prepare_number(&self) -> Result<()> {
+        match self.writing_sharers() {
+            Some(_) => Ok(self.container.prepare_number()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Before this process asks by itself what is stored.
+    ///
+    /// # Errors
+    /// Those of the container.
+    pub fn look_at_others(&self) -> Result<()> {
+        match self.writing_sharers() {
+            Some(together) => together.look_at_others(&self.container),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether processes have to commit something here together.
+    pub fn has_changes_together(&self) -> bool {
+        self.writing_sharers().is_some() && self.container.has_changes()
     }
 
     fn writing_sharers(&self) -> Option<&Arc<CollectiveFile>> {
         self.sharers().filter(|_| self.container.writable())
     }
 
-    /// Whether the file was opened for an external link, and the program has none of the container open to write: no flush or close of a
-    /// file commits what is changed.
+    /// Whether the program has no file of the container open: no flush or close of a file commits what is changed.
     fn is_alone(&self) -> bool {
-        !self.is_applications.load(Ordering::Relaxed) && !registry::has_writing_file(self)
+        // Nearly always it is this one.
+        let is_open = self.writable && self.has_file_open();
+        !is_open && !registry::is_in_use(&self.container)
     }
 }

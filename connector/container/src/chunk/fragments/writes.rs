@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use h5lake_ledger::{Extent, Ledger};
 
-use super::{Fragments, MAX_FRAGMENTS, Piece, Source};
+use super::{ExtentSet, Fragments, MAX_FRAGMENTS, Piece, Source};
 use crate::chunk::layout::BlockLayout;
 use crate::record_conversion::zeros;
 use crate::{Error, Result};
@@ -130,10 +130,8 @@ impl Fragments {
     /// What nothing needs any more after a change: of the extents of before, and of those that the change wrote.
     pub(crate) fn unneeded<'a>(&'a self, before: &'a [Extent]) -> impl Iterator<Item = &'a Extent> {
         let all = before.iter().chain(&self.made).filter(|e| !self.grown.contains(e));
-        let needed = |e: &Extent| {
-            self.list.iter().any(|p| matches!(&p.source, Source::Extent { extent, .. } if extent == e))
-        };
-        all.filter(move |e| !needed(e))
+        let needed = ExtentSet::of(self.used());
+        all.filter(move |e| !needed.contains(e))
     }
 
     /// Extents that were written for a change that failed: nobody needs them. None where one of `before` grew, for they may be a part of

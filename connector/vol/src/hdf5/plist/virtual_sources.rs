@@ -96,6 +96,9 @@ impl Library {
         check(unsafe { (table.H5Pget_virtual_count)(creation, &mut count) }, "H5Pget_virtual_count")?;
         let space = |id: Hid, function: &str| -> Result<_> {
             let space = Id::from_call(self, id, function)?;
+            if self.unlimited_selection(&space)?.is_none() {
+                self.check_parameters(space.get())?;
+            }
             self.without_offset(&space)?;
             Ok(self.encode_space(space.get())?.into())
         };

@@ -22,7 +22,7 @@ use crate::operations::file_options::options;
 use crate::operations::storage as native;
 use crate::operations::{group, pointer_files, staging};
 use crate::pointer::Prepared;
-use crate::session::Swmr;
+use crate::session::{OpenedBy, Swmr};
 
 /// `H5Fcreate`. When this returns an empty container lies at the name; what lay there is gone.
 pub fn create(
@@ -50,13 +50,13 @@ pub fn create(
     let make = || make(request, creation);
     let container = match &together {
         None => make()?,
-        Some(all) => all.open(Some(&make), &|| reopen_made(request))?,
+        Some(all) => all.open(Some(&make), &|| reopen_made(request), Access::ReadWrite)?,
     };
     keep_place(together.as_ref(), &container, request)?;
     let access_list = library.copy_list(access)?;
     library.fit_page_buffer(access_list.get(), || library.page_size(creation), true)?;
     let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
-    let parts = Parts { container, together, writable: true, swmr };
+    let parts = Parts { container, together, writable: true, opened_by: OpenedBy::Program, swmr };
     start(library, config, name, access_list, parts).map(file_handle)
 }
 

@@ -142,7 +142,8 @@ fn candidates(folder: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8]>) 
     }
     let relative = relative(name);
     let folders = listed.split(|byte| *byte == b':').chain(prefix).filter(|folder| !folder.is_empty());
-    found.extend(folders.map(|prefix| under(&from_origin(prefix, folder), relative)));
+    // As natively, nothing is put for `${ORIGIN}` here. The prefix of virtual sources has it no more.
+    found.extend(folders.map(|prefix| under(prefix, relative)));
     if !folder.is_empty() {
         found.push(under(folder, relative));
     }
@@ -185,7 +186,7 @@ fn under(folder: &[u8], name: &[u8]) -> Vec<u8> {
     [folder, slash, name].concat()
 }
 
-/// A prefix may begin with `${ORIGIN}`: the folder of the file that names another.
+/// A prefix of external data or of virtual sources may begin with `${ORIGIN}`: the folder of the file that names another.
 pub fn from_origin(prefix: &[u8], folder: &[u8]) -> Vec<u8> {
     match prefix.strip_prefix(b"${ORIGIN}") {
         Some(rest) => [folder.strip_suffix(b"/").unwrap_or(folder), rest].concat(),
@@ -206,7 +207,7 @@ mod tests {
     fn a_relative_name_is_looked_for_beside_the_file_and_by_itself() {
         assert_eq!(names("/d/", "b.h5", None), ["/d/b.h5", "b.h5"]);
         assert_eq!(names("", "b.h5", Some("p")), ["p/b.h5", "b.h5"]);
-        assert_eq!(names("/d/", "b.h5", Some("${ORIGIN}/p")), ["/d/p/b.h5", "/d/b.h5", "b.h5"]);
+        assert_eq!(names("/d/", "b.h5", Some("${ORIGIN}/p")), ["${ORIGIN}/p/b.h5", "/d/b.h5", "b.h5"]);
     }
 
     #[test]

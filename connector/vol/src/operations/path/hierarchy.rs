@@ -8,6 +8,7 @@ use h5lake_container::{LinkTarget, ObjectId, ends_in_dot};
 
 use crate::error::{Error, Result};
 use crate::operations::path::mount::bottom_of;
+use crate::operations::path::reached::come_to;
 use crate::operations::path::{Base, Location, Resolved, Traversal, components, join, root_path};
 use crate::session::Session;
 
@@ -71,6 +72,7 @@ impl Base {
             Some(session) => {
                 // As where an external link leads.
                 session.complete();
+                come_to(&session);
                 Self { id: session.container.root(), session, path: self.path }.entered()
             }
             None => self,
@@ -86,6 +88,7 @@ impl Base {
             Some(b'/') => Self::from_bottom(&self.session),
             _ => Self { session: self.session.clone(), id: self.id, path: self.path.clone() },
         };
+        come_to(&start.session);
         let pending =
             components(name).map(|name| Component { name: name.to_vec(), is_from_soft_link: false });
         let walk = Walk {
@@ -131,6 +134,7 @@ impl Walk {
             // The object is known by the link's name.
             let known = self.at.path.take();
             self.at = Base { path: known, ..Base::from_bottom(&self.at.session) };
+            come_to(&self.at.session);
         }
         for name in components(path).collect::<Vec<_>>().into_iter().rev() {
             self.pending.push_front(Component { name: name.to_vec(), is_from_soft_link: true });

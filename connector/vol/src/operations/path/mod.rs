@@ -13,12 +13,16 @@ use crate::handles::native_path::NativePath;
 use crate::hdf5::library::Hid;
 use crate::operations::path::external_link::External;
 use crate::operations::path::hierarchy::{Gap, Walked};
-use crate::session::{Session, registry};
+use crate::operations::path::reached::{apart, come_to};
+use crate::session::{OpenedBy, Session};
 
 pub mod external_link;
 mod hierarchy;
 pub mod mount;
 pub mod prefix;
+mod reached;
+
+pub use self::reached::{InFile, MissingGroups, Reached, reach};
 
 /// `H5VL_loc_params_t`, decoded.
 #[derive(Debug, Clone, Copy)]
@@ -170,6 +174,7 @@ impl Base {
     /// # Errors
     /// If it leads nowhere, or what is on the way cannot be opened.
     pub fn resolve(&self, location: &Location<'_>) -> Result<Resolved<ResolvedObject>> {
+        come_to(&self.session);
         match *location {
             Location::Itself => self.found(self.id, self.path.clone()),
             Location::ByToken(id) => self.found(id, None),
@@ -245,7 +250,8 @@ impl Base {
     }
 
     fn traversal(&self, access: Hid) -> Result<Traversal> {
-        Ok(Traversal { access, maximum_links: self.session.library.maximum_links(access)? })
+        let maximum_links = self.session.library.maximum_links(access)?;
+        Ok(Traversal { access, maximum_links, makes_groups: false })
     }
 
     fn find_by_path(&self, name: &[u8], how: &Traversal) -> Result<Resolved<ResolvedObject>> {
@@ -257,28 +263,6 @@ impl Base {
             Walked::Missing(_) => Err(missing(name)),
             Walked::Dangling(error) => Err(error),
         })
-    }
-
-    /// After a change in a file that a path has led to, and that came to `done`. Where no file of that container is open to write, no
-    /// later close of the program's would tell that the change could not be committed: it is committed now. Processes that have the
-    /// file open together do that together, so it fails in all if it failed in one.
-    ///
-    /// # Errors
-    /// What the change came to; those of the commit.
-    pub fn finish_change<T>(&self, session: &Arc<Session>, done: Result<T>) -> Result<T> {
-        if Arc::ptr_eq(&self.session.container, &session.container) {
-            return done;
-        }
-        if session.sharers().is_some() {
-            // What is mounted is committed with the file at the bottom.
-            let is_mounted = session.mounts.parent.lock().is_some();
-            return if is_mounted { done } else { session.finish_together(done) };
-        }
-        let done = done?;
-        if !registry::has_writing_file(session) {
-            session.commit_to_close(Ok(()))?;
-        }
-        Ok(done)
     }
 
     fn find_in_file(&self, name: &[u8], how: &Traversal) -> Result<Resolved<ResolvedObject>> {
@@ -298,16 +282,21 @@ impl Base {
         let how = how.one_less()?;
         match target {
             LinkTarget::External { file, path, .. } => {
-                let session = match external_link::open(self, group, file, path, how.access)? {
+                let session = match apart(|| external_link::open(self, group, file, path, how.access))? {
                     External::Container(session) => {
                         // The call has waited for what goes on beside it on its own object's container alone.
                         session.complete();
+                        come_to(&session);
                         session
                     }
                     External::Native(file) => {
                         return Ok(Resolved::Native(NativePath::new(self.session.library, file, path)?));
                     }
                 };
+                if how.makes_groups {
+                    // Nobody can have failed here yet.
+                    session.prepare_number()?;
+                }
                 let root = session.container.root();
                 let found = Self { session, id: root, path: Some(root_path()) }.find_by_path(path, &how)?;
                 found.and_then(|found| Ok(Resolved::Here(found.into())))
@@ -353,11 +342,20 @@ impl Base {
         }
     }
 
-    /// The place of the link that `location` names. Missing groups on the way are made like `missing`, or are an error.
-    pub fn link_place(&self, location: &Location<'_>, missing: Option<&GroupSpec>) -> Result<LinkPlace> {
+    /// The place of the link that `location` names. `missing` says what becomes of missing groups on the way.
+    ///
+    /// # Errors
+    /// If the path leads nowhere, or what is on the way cannot be opened.
+    pub fn link_place(&self, location: &Location<'_>, missing: MissingGroups<'_>) -> Result<LinkPlace> {
+        come_to(&self.session);
+        let makes_groups = missing.may_be_made();
+        if makes_groups && self.session.opened_by == OpenedBy::Link {
+            self.session.prepare_number()?;
+        }
         match *location {
             Location::ByName { name, access } => {
-                self.link_place_by_path(name, missing, &self.traversal(access)?)
+                let how = Traversal { makes_groups, ..self.traversal(access)? };
+                self.link_place_by_path(name, missing.spec(), &how)
             }
             Location::ByIndex { name, index, order, n, access } => {
                 let group = self.find_by_path(name, &self.traversal(access)?)?.here()?;
@@ -421,17 +419,19 @@ struct Traversal {
     access: Hid,
     /// How many more soft and external links may be followed.
     maximum_links: usize,
+    /// Whether some process may make missing groups on the way.
+    makes_groups: bool,
 }
 
 impl Traversal {
     /// The same after soft links: they count as the external link behind them does.
     fn with_left(&self, maximum_links: usize) -> Self {
-        Self { access: self.access, maximum_links }
+        Self { maximum_links, ..*self }
     }
 
     fn one_less(&self) -> Result<Self> {
         match self.maximum_links.checked_sub(1) {
-            Some(maximum_links) => Ok(Self { access: self.access, maximum_links }),
+            Some(maximum_links) => Ok(Self { maximum_links, ..*self }),
             None => Err(Error::new(Minor::TooManyLinks, "too many links")),
         }
     }

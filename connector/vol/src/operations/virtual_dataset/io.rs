@@ -220,7 +220,7 @@ pub fn write(
         let text = "a source of a virtual dataset went away while it was written";
         return Err(Error::new(Minor::WriteError, text));
     }
-    layout.sources.commit()
+    layout.sources.commit_own()
 }
 
 /// Refuses to write where a source has no elements: natively they are lost without a word.

@@ -45,7 +45,7 @@ impl CollectiveFile {
         writing: &Writing,
         body: impl FnOnce() -> Result<()>,
     ) -> Result<u32> {
-        let waits = writing.keeps_some || self.uncommitted.lock().others_meet(&writing.bounds);
+        let waits = writing.keeps_some || self.visibility().uncommitted.lock().others_meet(&writing.bounds);
         let body = || {
             self.commit_own_of(container, &writing.bounds)?;
             body()
@@ -55,7 +55,7 @@ impl CollectiveFile {
             let is_due = self.is_first() && self.elements.lock().is_due();
             self.flags(container)
                 | flag(is_due, DUE)
-                | flag(self.has_read.swap(false, Ordering::Relaxed), READ)
+                | flag(self.visibility().has_read.swap(false, Ordering::Relaxed), READ)
                 | flag(waits, WAITS)
                 | cause << CAUSES
         };
@@ -112,7 +112,7 @@ impl CollectiveFile {
         };
         let told = self.tell_written(container, done, flags(), &written);
         if told.is_err() {
-            self.uncommitted.lock().lose_track();
+            self.visibility().uncommitted.lock().lose_track();
         }
         panic.map_or(told, |panic| resume_unwind(panic))
     }
@@ -151,24 +151,37 @@ impl CollectiveFile {
 
     /// Notes what each process has told of its writes.
     fn note_written<'a>(&self, of_each: impl Iterator<Item = &'a [u8]>) {
-        let mut uncommitted = self.uncommitted.lock();
+        let mut uncommitted = self.visibility().uncommitted.lock();
         let others = of_each.enumerate().filter(|(process, _)| *process != self.processes.rank());
         others.for_each(|(process, told)| uncommitted.other_wrote(process, Written::decoded(told)));
     }
 
     /// Commits what this process wrote by itself to datasets that all write now: it is older than what the others write.
     fn commit_own_of(&self, container: &Container, bounds: &[Bounds]) -> Result<()> {
-        let has_any = self.uncommitted.lock().has_own_of(bounds);
-        if has_any && container.try_commit_elements()? {
-            self.committed_own();
+        let has_any = self.visibility().uncommitted.lock().has_own_of(bounds);
+        if has_any { self.commit_own(container) } else { Ok(()) }
+    }
+
+    /// Commits what this process has written, if that can be. Nobody else takes part.
+    ///
+    /// # Errors
+    /// Those of the container.
+    pub fn commit_own(&self, container: &Container) -> Result<()> {
+        if container.try_commit_elements()? {
+            self.visibility().forget_own();
         }
         Ok(())
     }
 
-    /// This process has committed what it wrote.
-    fn committed_own(&self) {
-        self.left.lock().clear();
-        self.uncommitted.lock().forget_own();
+    /// Before this process asks by itself what is stored: moves to what the others have committed.
+    ///
+    /// # Errors
+    /// Those of the container.
+    pub fn look_at_others(&self, container: &Container) -> Result<()> {
+        match self.is_atomic() {
+            true => Ok(container.refresh().map(drop)?),
+            false => Ok(container.look_at_others()?),
+        }
     }
 
     /// Before this process reads elements by itself: moves to what the others have committed.
@@ -182,12 +195,13 @@ impl CollectiveFile {
         if !self.has_others() || !container.writable() || self.is_collective() {
             return Ok(());
         }
-        if self.written.load(Ordering::Relaxed) & bit(dataset.object().id()) != 0 {
-            self.has_read.store(true, Ordering::Relaxed);
+        let visibility = self.visibility();
+        if visibility.written.load(Ordering::Relaxed) & bit(dataset.object().id()) != 0 {
+            visibility.has_read.store(true, Ordering::Relaxed);
             self.own.lock().was_read();
         }
         if let Some(trace) = trace_of(dataset, selection) {
-            self.looked.lock().add_read(trace);
+            visibility.looked.lock().add_read(trace);
         }
         Ok(container.look_at_others()?)
     }
@@ -203,19 +217,20 @@ impl CollectiveFile {
         if !self.has_others() {
             return Ok(());
         }
-        self.written.fetch_or(bit(dataset.object().id()), Ordering::Relaxed);
+        let visibility = self.visibility();
+        visibility.written.fetch_or(bit(dataset.object().id()), Ordering::Relaxed);
         let commits = !self.is_collective() && (self.own.lock().is_now() || self.is_eager());
         let started = Instant::now();
         if commits && container.try_commit_elements()? {
             self.own.lock().took(started);
-            self.committed_own();
+            visibility.forget_own();
             return Ok(());
         }
         if let Some(trace) = trace_of(dataset, selection) {
-            self.left.lock().add_written(trace);
+            visibility.left.lock().add_written(trace);
         }
         if !self.is_collective() {
-            self.uncommitted.lock().wrote(bounds_of(dataset, selection));
+            visibility.uncommitted.lock().wrote(bounds_of(dataset, selection));
         }
         Ok(())
     }

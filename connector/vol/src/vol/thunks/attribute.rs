@@ -111,8 +111,8 @@ unsafe extern "C" fn write(
     unsafe {
         forward!(call H5VLattr_write(object; memory_type, buffer, transfer, request));
         status(super::beside(object, request), "h5lake_attr_write", Major::Attribute, |handle| {
-            let region = region(handle, memory_type, Some(memory_type), buffer.cast_mut())?;
-            attribute::write(handle, memory_type, &region, transfer)
+            let region = region(handle, memory_type, Some(memory_type), buffer.cast_mut());
+            attribute::write(handle, memory_type, region, transfer)
         })
     }
 }

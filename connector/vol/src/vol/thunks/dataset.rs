@@ -15,6 +15,7 @@ use crate::hdf5::strings;
 use crate::operations::asynchronous::{self, Begun, Transfer};
 use crate::operations::collective::{self, Direction};
 use crate::operations::dataset::{self, FileSelection, NewDataset};
+use crate::operations::dataset_chunks;
 use crate::operations::transfer_report::Report;
 use crate::transfer::buffers::buffer_of;
 use crate::transfer::memory::region::MemoryRegion;
@@ -235,7 +236,7 @@ unsafe fn each(
                 let cause = report.as_ref().map_or(0, Report::local_cause);
                 // SAFETY: as the caller says.
                 let writing = || unsafe { arrays.writing(list) };
-                collective::transfer(first, list, direction, cause, writing, all)
+                collective::transfer(first, list, direction, cause, writing, || arrays.source_files(), all)
             }
         };
         match (&report, &done) {
@@ -331,11 +332,11 @@ unsafe extern "C" fn get(
                 sys::H5VL_DATASET_GET_SPACE => args.get_space.space_id = dataset::space(handle)?.into_raw(),
                 sys::H5VL_DATASET_GET_TYPE => args.get_type.type_id = dataset::datatype(handle)?.into_raw(),
                 sys::H5VL_DATASET_GET_STORAGE_SIZE => {
-                    let size = dataset::of(handle)?.dataset.storage_size()?;
+                    let size = dataset_chunks::storage_size(handle)?;
                     strings::answer(args.get_storage_size.storage_size, size);
                 }
                 sys::H5VL_DATASET_GET_SPACE_STATUS => {
-                    let status = match dataset::of(handle)?.dataset.space_status()? {
+                    let status = match dataset_chunks::space_status(handle)? {
                         SpaceStatus::NotAllocated => sys::H5D_SPACE_STATUS_NOT_ALLOCATED,
                         SpaceStatus::Part => sys::H5D_SPACE_STATUS_PART_ALLOCATED,
                         SpaceStatus::Allocated => sys::H5D_SPACE_STATUS_ALLOCATED,

@@ -39,8 +39,8 @@ unsafe extern "C" fn commit(
         forward!(open H5VLdatatype_commit(object, parameters; name, datatype, link_creation, creation,
             access, transfer, request));
         new_object(super::beside(object, request), "h5lake_datatype_commit", Major::Datatype, |handle| {
-            let name = strings::optional_bytes(name);
-            datatype::commit(handle, &location(parameters)?, name, datatype, link_creation, creation)
+            let (name, lists) = (strings::optional_bytes(name), (link_creation, access));
+            datatype::commit(handle, &location(parameters)?, name, datatype, lists, creation)
         })
     }
 }

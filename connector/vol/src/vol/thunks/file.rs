@@ -420,7 +420,8 @@ pub unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Requ
     let done = unsafe { super::close_after(object, "h5lake_file_close", Major::File, open_file::close) };
     if let Some((together, container)) = together.filter(|_| done >= 0) {
         together.let_go();
-        if let Some(container) = container.upgrade() {
+        // Another file of the container may be open: then all go on to change it together.
+        if let Some(container) = container.upgrade().filter(|container| !registry::is_in_use(container)) {
             container.part_from_others();
         }
     }

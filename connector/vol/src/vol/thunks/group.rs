@@ -47,7 +47,7 @@ unsafe extern "C" fn create(
                 handle,
                 &location(parameters)?,
                 strings::optional_bytes(name),
-                link_creation,
+                (link_creation, access),
                 creation,
             )
         })

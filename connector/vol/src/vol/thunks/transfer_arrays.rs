@@ -13,6 +13,7 @@ use crate::operations::asynchronous::Transfer;
 use crate::operations::collective::{self, Direction};
 use crate::operations::dataset::{self, FileSelection};
 use crate::operations::transfer_report::{Moved, Report};
+use crate::session::Session;
 use crate::session::collective::Writing;
 use crate::transfer::memory::region::MemoryRegion;
 
@@ -95,6 +96,12 @@ impl Arrays {
             }
         }
         writing
+    }
+
+    /// The files of sources that the virtual datasets of the call hold open.
+    pub(super) fn source_files(&self) -> Vec<Arc<Session>> {
+        let datasets = (0..self.count).filter_map(|index| self.handle(index).and_then(dataset::of).ok());
+        datasets.flat_map(|dataset| dataset.source_files()).collect()
     }
 
     /// Refuses datasets of several files, as natively (`H5VL__native_dataset_io_setup`).

@@ -1,0 +1,94 @@
+//! Sets of extents. The pieces of a block that our writers made have few, which are compared as they are. A segment that joins many
+//! small native files has more, and one that somebody made to do harm has any number.
+
+use std::collections::HashSet;
+
+use h5lake_ledger::Extent;
+
+/// So many extents are compared one by one: sooner than their hashes are made.
+const MAX_COMPARED: usize = 32;
+
+/// Extents, each once.
+#[derive(Debug, Default)]
+pub(crate) struct ExtentSet<'a> {
+    few: Vec<&'a Extent>,
+    /// All of them, once there are more.
+    many: HashSet<&'a Extent>,
+}
+
+impl<'a> ExtentSet<'a> {
+    pub(crate) fn of(extents: impl IntoIterator<Item = &'a Extent>) -> Self {
+        let mut set = Self::default();
+        for extent in extents {
+            set.insert(extent);
+        }
+        set
+    }
+
+    /// Takes an extent in; false if it was there.
+    pub(crate) fn insert(&mut self, extent: &'a Extent) -> bool {
+        if !self.many.is_empty() {
+            return self.many.insert(extent);
+        }
+        if self.few.contains(&extent) {
+            return false;
+        }
+        self.few.push(extent);
+        if self.few.len() > MAX_COMPARED {
+            self.many.extend(self.few.drain(..));
+        }
+        true
+    }
+
+    pub(crate) fn contains(&self, extent: &Extent) -> bool {
+        self.few.iter().any(|known| *known == extent) || self.many.contains(extent)
+    }
+}
+
+/// Each of some extents once, in their order.
+pub(crate) fn distinct<'a>(extents: impl IntoIterator<Item = &'a Extent>) -> Vec<Extent> {
+    let mut seen = ExtentSet::default();
+    extents.into_iter().filter(|extent| seen.insert(extent)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::chunk::fragments::Fragments;
+    use crate::record::{BlockRecord, PieceRecord};
+
+    fn extents(count: u64, different: u64) -> Vec<Extent> {
+        (0..count).map(|n| Extent::in_source(1, n % different, 1).unwrap()).collect()
+    }
+
+    #[test]
+    fn each_extent_is_there_once_and_in_its_place() {
+        for different in [1, 5, 32, 33, 70] {
+            let all = extents(200, different);
+            assert_eq!(distinct(&all), all[..different as usize], "{different}");
+            let set = ExtentSet::of(&all);
+            assert!(all.iter().all(|extent| set.contains(extent)));
+            assert!(!set.contains(&Extent::in_source(2, 0, 1).unwrap()));
+        }
+    }
+
+    /// A block of a megabyte can have so many, and a check asks for the extents of each.
+    #[test]
+    fn the_extents_of_a_block_with_very_many_pieces_are_found_in_no_time() {
+        let all = extents(200_000, 200_000);
+        let piece = |(n, extent): (u64, &Extent)| PieceRecord {
+            offset: n,
+            length: 1,
+            extent: extent.to_bytes(),
+            ..PieceRecord::default()
+        };
+        let pieces = (0..).zip(&all).map(piece).collect();
+        let block = Fragments::decode(BlockRecord { pieces, ..BlockRecord::default() }, usize::MAX).unwrap();
+        let begun = Instant::now();
+        assert!(block.extents() == all);
+        assert_eq!(block.unneeded(&all).count(), 0);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+}

@@ -1,0 +1,110 @@
+//! References in what this batch has staged, to groups that it has made. Such a group takes the number of another writer's if the two
+//! become one, and what refers to it would lead nowhere.
+
+use super::heap::usage;
+use super::prefetch::pieces;
+use crate::container::State;
+use crate::record::{AttributeRecord, HeaderRecord, decode};
+use crate::{Container, Result, heap, keys};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+
+/// Notes which of some ids stand in bytes: as they do in references, at whatever offset.
+fn note_ids(bytes: &[u8], wanted: &BTreeSet<u64>, found: &mut BTreeSet<u64>) {
+    for id in bytes.windows(8).filter_map(|id| <[u8; 8]>::try_from(id).ok()).map(u64::from_le_bytes) {
+        if wanted.contains(&id) {
+            found.insert(id);
+        }
+    }
+}
+
+fn has_references(header: &HeaderRecord) -> bool {
+    let datatype = header.dataset.as_ref().and_then(|d| d.datatype.as_ref());
+    datatype.is_some_and(|t| t.has_references)
+}
+
+impl Container {
+    /// To which of some objects attributes or elements refer that this batch has staged.
+    pub(super) fn referred_to(&self, s: &mut State, wanted: &BTreeSet<u64>) -> Result<BTreeSet<u64>> {
+        let mut found = BTreeSet::new();
+        let owners = self.note_in_attributes(wanted, &mut found)?;
+        for owner in owners {
+            self.note_in_heap(owner, wanted, &mut found)?;
+        }
+        let blocks = self.ledger.staged(&[keys::BLOCK]);
+        let datasets: BTreeSet<u64> = blocks.iter().filter_map(|(key, _)| keys::id(key)).collect();
+        for id in datasets {
+            if self.header_if_there(s, id)?.is_some_and(|header| has_references(&header)) {
+                self.note_in_dataset(s, id, wanted, &mut found)?;
+                self.note_in_heap(id, wanted, &mut found)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks through attributes. Answers the owners of the heaps that they have.
+    fn note_in_attributes(&self, wanted: &BTreeSet<u64>, found: &mut BTreeSet<u64>) -> Result<BTreeSet<u64>> {
+        let mut owners = BTreeSet::new();
+        for (_, value) in self.ledger.staged(&[keys::ATTRIBUTE]) {
+            let Some(value) = value else { continue };
+            let r: AttributeRecord = decode(value, || "a new attribute".into())?;
+            if r.datatype.as_ref().is_some_and(|t| t.has_references) {
+                note_ids(&self.attribute_value(&r)?, wanted, found);
+                owners.extend(Some(r.heap_owner).filter(|owner| *owner != 0));
+            }
+        }
+        Ok(owners)
+    }
+
+    fn note_in_dataset(
+        &self,
+        s: &mut State,
+        id: u64,
+        wanted: &BTreeSet<u64>,
+        found: &mut BTreeSet<u64>,
+    ) -> Result<()> {
+        let known = self.known(s, id)?;
+        self.with_foreign(s, id, &known, || {
+            for (key, value) in self.ledger.staged(&keys::of(keys::BLOCK, id)) {
+                if value.is_some() {
+                    note_ids(&self.load_block(&known, &key, &value)?, wanted, found);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Looks through variable-length data: sequences of references.
+    fn note_in_heap(&self, owner: u64, wanted: &BTreeSet<u64>, found: &mut BTreeSet<u64>) -> Result<()> {
+        for (key, value) in self.ledger.staged(&keys::of(keys::SEGMENT, owner)) {
+            let Some(value) = value else { continue };
+            if let Some(length) = self.length_of_segment(&key)? {
+                let shape = heap::shape(length)?;
+                note_ids(&pieces(&key, &value, shape.len)?.load(&self.ledger, &shape)?, wanted, found);
+            }
+        }
+        Ok(())
+    }
+
+    fn length_of_segment(&self, segment: &[u8]) -> Result<Option<u64>> {
+        let mut key = segment.to_vec();
+        key[0] = keys::USAGE;
+        let value: Option<Bytes> = self.ledger.get(&key)?;
+        Ok(usage(&value)?.map(|usage| usage.length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_found_at_any_offset() {
+        let wanted = BTreeSet::from([0x4321_0000_0000_1000, 0x4321_0000_0000_2000]);
+        let mut found = BTreeSet::new();
+        let bytes = [&[2, 0, 8][..], &0x4321_0000_0000_2000_u64.to_le_bytes(), &[0; 11]].concat();
+        note_ids(&bytes, &wanted, &mut found);
+        note_ids(&[1; 7], &wanted, &mut found);
+        assert_eq!(found, BTreeSet::from([0x4321_0000_0000_2000]));
+    }
+}

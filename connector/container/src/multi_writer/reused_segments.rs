@@ -1,0 +1,172 @@
+//! Variable-length data of which ids of blobs say something else in the main line than in the version that a branch began with.
+//!
+//! Earlier builds gave the numbers of heap segments again, once the last segment of an owner was gone. A container that was restored goes
+//! on in the segments of an older version. After either, equal ids need not be equal data, and a deletion in the branch may hit what
+//! lives in the main line. Nothing tells the changes of the two apart, so such a merge is refused.
+
+use super::deleted_blobs::places_in;
+use super::heap::{segment_of, usage};
+use super::kept_blobs::elements_in;
+use super::prefetch::pieces;
+use super::{RemoteChange, Settle};
+use crate::container::State;
+use crate::entries::each_entry;
+use crate::record::UsageRecord;
+use crate::{Container, Result, heap, keys};
+use bytes::Bytes;
+use h5lake_ledger::Ledger;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
+
+/// The keys under a prefix.
+fn under<'k>(all: &'k BTreeSet<Bytes>, prefix: &'k [u8]) -> impl Iterator<Item = &'k Bytes> {
+    let from = all.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+    from.take_while(move |key| key.starts_with(prefix))
+}
+
+/// The number in the key of a segment, or of its usage.
+fn number_in(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(keys::rest(key).try_into().ok()?))
+}
+
+/// Whether a segment can have come from another one by appending blobs and deleting some.
+fn goes_on(before: &UsageRecord, now: &UsageRecord) -> bool {
+    let appended = now.used.checked_sub(before.used);
+    now.length == before.length
+        && appended.is_some_and(|appended| now.live <= before.live.saturating_add(appended))
+}
+
+/// Whether an element has a blob of `begun` segments that it had not before: nobody puts an old blob into another element. What was
+/// cut off and grew again has those of the fill value.
+fn has_revived(owner: u64, [before, now, fill]: [&[u8]; 3], begun: &BTreeMap<u32, u64>) -> bool {
+    if before == now || now == fill {
+        return false;
+    }
+    let had: HashSet<_> = places_in(owner, before).collect();
+    let is_old =
+        |(number, offset): (u32, u32)| begun.get(&number).is_some_and(|used| u64::from(offset) < *used);
+    places_in(owner, now).any(|place| is_old(place) && !had.contains(&place))
+}
+
+impl Container {
+    /// Notes a conflict if the main line has other variable-length data of an owner under ids of the base's. `theirs` are the keys that
+    /// it changed since. With `has_deleted`, the branch deleted blobs of the base. Answers whether there is a conflict.
+    ///
+    /// # Errors
+    /// `Corrupt`; those of reading.
+    pub(crate) fn note_reused_segments(
+        &self,
+        s: &mut State,
+        owner: u64,
+        has_deleted: bool,
+        base: &Ledger,
+        theirs: &BTreeSet<Bytes>,
+    ) -> Result<bool> {
+        let is_reused = self.has_reused_segment(owner, base, theirs)?
+            || (has_deleted && self.has_revived_blob(s, owner, base, theirs)?);
+        if is_reused {
+            let what = ", its variable-length data,".to_owned();
+            self.whole_conflict(s, owner, what, Some(&RemoteChange::of_main_line()), Settle::Copy);
+        }
+        Ok(is_reused)
+    }
+
+    fn has_reused_segment(&self, owner: u64, base: &Ledger, theirs: &BTreeSet<Bytes>) -> Result<bool> {
+        let prefixes = [keys::USAGE, keys::SEGMENT].map(|letter| keys::of(letter, owner));
+        let changed = prefixes.iter().flat_map(|prefix| under(theirs, prefix));
+        let numbers: BTreeSet<u32> = changed.filter_map(|key| number_in(key)).collect();
+        for number in numbers {
+            let key = keys::segment(keys::USAGE, owner, number);
+            let (before, now) = (usage(&base.get(&key)?)?, usage(&self.ledger.committed(&key)?)?);
+            // What only one of them has is no other's.
+            let (Some(before), Some(now)) = (before, now) else { continue };
+            if !goes_on(&before, &now) || !self.begins_alike(&segment_of(&key), &before, base)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a segment has the bytes still that it had in the base.
+    fn begins_alike(&self, key: &[u8], before: &UsageRecord, base: &Ledger) -> Result<bool> {
+        let (old, new) = (base.get(key)?, self.ledger.committed(key)?);
+        if old == new {
+            return Ok(true);
+        }
+        let shape = heap::shape(before.length)?;
+        let load = |value: Option<Bytes>| match value {
+            Some(value) => pieces(key, &value, shape.len)?.load(&self.ledger, &shape),
+            None => shape.filled(),
+        };
+        let (old, new) = (load(old)?, load(new)?);
+        let used = usize::try_from(before.used).unwrap_or(usize::MAX);
+        Ok(old.get(..used) == new.get(..used))
+    }
+
+    /// Whether an element that the main line changed has a blob of the base's that it had not there.
+    fn has_revived_blob(
+        &self,
+        s: &mut State,
+        owner: u64,
+        base: &Ledger,
+        theirs: &BTreeSet<Bytes>,
+    ) -> Result<bool> {
+        if !self.header_if_there(s, owner)?.is_some_and(|header| header.dataset.is_some()) {
+            return Ok(false);
+        }
+        let known = self.known(s, owner)?;
+        if !known.has_heap {
+            return Ok(false);
+        }
+        let mut begun = BTreeMap::new();
+        each_entry(base, &keys::of(keys::USAGE, owner), None, |key, value| {
+            let usage = usage(&Some(value))?;
+            begun.extend(number_in(&key).zip(usage.map(|usage| usage.used)));
+            Ok(())
+        })?;
+        self.with_foreign(s, owner, &known, || {
+            let prefix = keys::of(keys::BLOCK, owner);
+            let fill = self.load_block(&known, &prefix, &None)?;
+            for key in under(theirs, &prefix) {
+                let before = self.load_block(&known, key, &base.get(key)?)?;
+                let now = self.load_block(&known, key, &self.ledger.committed(key)?)?;
+                let is_revived = |e: std::ops::Range<usize>| {
+                    has_revived(owner, [&before[e.clone()], &now[e.clone()], &fill[e]], &begun)
+                };
+                if elements_in(0..now.len(), known.unit).any(is_revived) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_goes_on_by_appending_and_deleting() {
+        let of = |length, used, live| UsageRecord { length, used, live };
+        let before = of(100, 40, 30);
+        for now in [of(100, 40, 30), of(100, 60, 50), of(100, 90, 1)] {
+            assert!(goes_on(&before, &now), "{now:?}");
+        }
+        for now in [of(200, 40, 30), of(100, 30, 30), of(100, 40, 31), of(100, 60, 51)] {
+            assert!(!goes_on(&before, &now), "{now:?}");
+        }
+    }
+
+    #[test]
+    fn a_blob_of_another_element_is_revived() {
+        let id = |number: u32, offset: u32| {
+            [&[0; 4][..], &7u64.to_be_bytes(), &number.to_be_bytes(), &offset.to_be_bytes()].concat()
+        };
+        let begun = BTreeMap::from([(1, 50)]);
+        let revives = |before: &[u8], now: &[u8]| has_revived(7, [before, now, &[0; 20]], &begun);
+        assert!(revives(&[0; 20], &id(1, 0)) && revives(&id(1, 10), &id(1, 40)));
+        assert!(!revives(&id(1, 0), &id(1, 0)) && !revives(&id(1, 0), &[0; 20]));
+        assert!(!revives(&id(1, 0), &id(1, 50)) && !revives(&id(1, 0), &id(2, 0)));
+    }
+}

@@ -1,0 +1,54 @@
+//! Reads of what another process had written and not committed. Nobody knows of them when they happen: processes compare when they talk
+//! next.
+
+use std::io::Write;
+use std::sync::atomic::Ordering;
+
+use h5lake_container::Container;
+
+use super::{CollectiveFile, LEFT, LOOKED};
+use crate::error::Result;
+use crate::session::trace::{self, Traces};
+
+impl CollectiveFile {
+    /// After each message: if there is reason to, all find out whether anybody has read what another had not committed.
+    pub(super) fn heard(&self, container: &Container, told: u32) -> Result<()> {
+        if told & LEFT != 0 && told & LOOKED != 0 && !self.is_eager() {
+            self.compare(container)?;
+        }
+        self.visibility().looked.lock().clear();
+        Ok(())
+    }
+
+    /// Says it on stderr, once, if a process has read what another had written and not committed. From then on all commit at
+    /// once: the program relies on it. Collective.
+    fn compare(&self, container: &Container) -> Result<()> {
+        let visibility = self.visibility();
+        let mine = [visibility.left.lock().encoded(), visibility.looked.lock().encoded()].concat();
+        let all = self.processes.gather(&mine)?;
+        let (of_each, _) = all.as_chunks::<{ 2 * trace::BYTES }>();
+        let decoded = |part: &[u8]| Traces::decoded(part);
+        let lefts: Vec<Traces> = of_each.iter().map(|each| decoded(&each[..trace::BYTES])).collect();
+        let looks: Vec<Traces> = of_each.iter().map(|each| decoded(&each[trace::BYTES..])).collect();
+        let found = looks.iter().enumerate().find_map(|(reader, looked)| {
+            let is_it = |(writer, left): (usize, &Traces)| writer != reader && left.were_read(looked);
+            lefts.iter().enumerate().position(is_it).map(|writer| (reader, writer))
+        });
+        let Some((reader, writer)) = found else { return Ok(()) };
+        visibility.is_eager.store(true, Ordering::Relaxed);
+        if reader == self.processes.rank() {
+            warn_of_older(container.name(), reader, writer);
+        }
+        Ok(())
+    }
+}
+
+fn warn_of_older(name: &str, reader: usize, writer: usize) {
+    let text = format!(
+        "{name}: process {reader} of the MPI program has read by itself what process {writer} had written before and nobody had \
+         committed. It may have got older elements. Before such reads let all processes call H5Fflush, or read collectively, or \
+         set H5Fset_mpi_atomicity. From now on writes to this file are committed at once"
+    );
+    // A closed stderr is no reason to fail.
+    writeln!(std::io::stderr(), "h5lake: {text}").ok();
+}
