@@ -401,11 +401,16 @@ class FileLedger(Ledger):
             slot = self.data[self.begin + offset:self.begin + offset + 152]
             right = len(slot) == 152 and slot[:4] == b"h5lS" and crc32c(slot[:148]) == struct.unpack("<I", slot[148:])[0]
             return slot if right else None
+
+        def sequence(slot):
+            return struct.unpack_from("<Q", slot, 4)[0]
         slots = [slot for slot in map(good, (512, 4096)) if slot]
         if not slots:
             raise Damaged("both head slots")
-        slots += [slot for slot in map(good, (768, 4352)) if slot]
-        return max(slots, key=lambda slot: struct.unpack_from("<Q", slot, 4))
+        if len(slots) == 1:
+            # A copy that is further ahead is of another history.
+            slots += [copy for copy in map(good, (768, 4352)) if copy and sequence(copy) <= sequence(slots[0]) + 1]
+        return max(slots, key=sequence)
 
     def read_slot(self, slot, version):
         b = Bytes(slot, "a head slot")

@@ -111,7 +111,7 @@ impl Container {
         base: &Ledger,
         theirs: &BTreeSet<Bytes>,
     ) -> Result<bool> {
-        if !self.header_if_there(s, owner)?.is_some_and(|header| header.dataset.is_some()) {
+        if self.header_if_there(s, owner)?.is_none_or(|header| header.dataset.is_none()) {
             return Ok(false);
         }
         let known = self.known(s, owner)?;

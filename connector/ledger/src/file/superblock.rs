@@ -257,7 +257,7 @@ pub(crate) fn whole(bytes: &[u8]) -> Decoded<Vec<Slot>> {
     let mut all: Vec<Slot> = [at(0)?, at(SLOT_B - SLOT_A)?].into_iter().flatten().collect();
     if let [slot] = all[..] {
         let copies = [at(COPY)?, at(SLOT_B - SLOT_A + COPY)?].into_iter().flatten();
-        all.extend(copies.filter(|copy| copy.sequence <= slot.sequence + 1));
+        all.extend(copies.filter(|copy| copy.sequence <= slot.sequence.saturating_add(1)));
     }
     all.sort_by_key(|s| std::cmp::Reverse(s.sequence));
     all.dedup();

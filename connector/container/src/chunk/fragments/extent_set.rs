@@ -41,7 +41,7 @@ impl<'a> ExtentSet<'a> {
     }
 
     pub(crate) fn contains(&self, extent: &Extent) -> bool {
-        self.few.iter().any(|known| *known == extent) || self.many.contains(extent)
+        self.few.contains(&extent) || self.many.contains(extent)
     }
 }
 
