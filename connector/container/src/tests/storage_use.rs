@@ -27,6 +27,30 @@ fn all_that_a_snapshot_holds_is_counted() {
     }
 }
 
+/// Two writes that overlap but for some bytes at either end, as interleaved writes of processes do.
+#[test]
+fn what_is_left_of_a_long_write_does_not_keep_all_of_it() {
+    const BYTES: u64 = 500_000;
+    let part = |from: u64, to: u64| Selection::Runs(vec![Run { offset: from, count: to - from }]);
+    for (from, to) in [(4, BYTES), (0, BYTES - 4), (8, BYTES - 8), (BYTES / 20, BYTES)] {
+        for layout in [Layout::Contiguous, Layout::Chunked { chunk: vec![BYTES] }] {
+            let place = file();
+            let c = place.create();
+            let d = dataset(&c, b"d", dataset_spec(1, simple(&[BYTES], &[BYTES]), layout));
+            d.write(&Selection::All, &vec![1; BYTES as usize]).unwrap();
+            c.flush().unwrap();
+            d.write(&part(from, to), &vec![2; (to - from) as usize]).unwrap();
+            c.flush().unwrap();
+            let stored = c.storage_use().unwrap().payload_bytes;
+            assert!(stored <= BYTES * 21 / 20, "{stored} bytes, without {from}..{to}");
+            let mut out = vec![0; BYTES as usize];
+            d.read(&Selection::All, &mut out).unwrap();
+            let is_new = |n: usize| (from..to).contains(&(n as u64));
+            assert!(out.iter().enumerate().all(|(n, byte)| *byte == 1 + u8::from(is_new(n))));
+        }
+    }
+}
+
 #[test]
 fn links_come_by_pages() {
     let c = memory().create();

@@ -16,6 +16,24 @@ const SETTLED_SHARE: usize = 16;
 /// what extents are cut to, so that the extent can go on.
 const MIN_MOVED_BYTES: usize = 512;
 const MOVED_MULTIPLE: usize = 32;
+/// A piece is a sliver if it has this share of what is written beside it, and of its extent, or less.
+const SLIVER_SHARE: u64 = 16;
+
+impl Piece {
+    /// Whether it is little beside so many bytes, and of its extent.
+    fn is_sliver_of(&self, bytes: usize) -> bool {
+        let Source::Extent { extent, .. } = &self.source else { return false };
+        let is_little = |of: u64| of / SLIVER_SHARE >= self.len as u64;
+        is_little(bytes as u64) && is_little(extent.len()) && !extent.is_in_source()
+    }
+
+    fn shares_extent(&self, other: &Piece) -> bool {
+        match (&self.source, &other.source) {
+            (Source::Extent { extent: a, .. }, Source::Extent { extent: b, .. }) => a == b,
+            _ => false,
+        }
+    }
+}
 
 impl Fragments {
     /// Puts bytes at `offset`: into the map while that stays small, else into an extent.
@@ -36,6 +54,17 @@ impl Fragments {
             self.join_inline(MIN_SETTLED_BYTES.max(shape.inline / SETTLED_SHARE));
             return self.join_scattered(ledger, shape);
         }
+        match self.with_slivers(ledger, offset, data)? {
+            Some((from, all)) => {
+                self.cut(from..from + all.len());
+                self.put_far(ledger, shape, from, &all)
+            }
+            None => self.put_far(ledger, shape, offset, data),
+        }
+    }
+
+    /// Puts bytes at `offset` into an extent: one that ends there and can go on, or a new one.
+    fn put_far(&mut self, ledger: &Ledger, shape: &BlockLayout, offset: usize, data: &[u8]) -> Result<()> {
         if self.go_on(ledger, offset, data)? {
             return self.drop_waste(ledger, shape);
         }
@@ -50,6 +79,29 @@ impl Fragments {
             }
         }
         self.drop_waste(ledger, shape)
+    }
+
+    /// What is to be written, with the slivers beside it of extents that were long: each would keep all of its extent. That is what
+    /// processes leave of each other's writes that interleave. In a store a sliver would be a request.
+    fn with_slivers(&self, ledger: &Ledger, offset: usize, data: &[u8]) -> Result<Option<(usize, Vec<u8>)>> {
+        let end = offset + data.len();
+        let is_beside = |p: &Piece| p.end() == offset || p.offset == end;
+        let beside = || self.list.iter().filter(|p| is_beside(p));
+        let kept: Vec<_> = self.list.iter().filter(|p| !is_beside(p)).collect();
+        let is_sliver =
+            |p: &&Piece| p.is_sliver_of(data.len()) && !kept.iter().any(|other| other.shares_extent(p));
+        let slivers: Vec<_> = beside().filter(is_sliver).collect();
+        if slivers.is_empty() || ledger.is_in_store() {
+            return Ok(None);
+        }
+        let from = slivers.iter().map(|p| p.offset).fold(offset, usize::min);
+        let to = slivers.iter().map(|p| p.end()).fold(end, usize::max);
+        let mut all = zeros(to - from)?;
+        for p in slivers {
+            p.read(ledger, 0, &mut all[p.offset - from..p.end() - from])?;
+        }
+        all[offset - from..end - from].copy_from_slice(data);
+        Ok(Some((from, all)))
     }
 
     /// Moves what lies in the map up to `offset`, where the block ends so far, into an extent: then what is added in small steps
