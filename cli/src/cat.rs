@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use h5lake_container::{Container, Dataset, Dataspace, Error, InlineHeap, Layout, ObjectId, ObjectKind};
+use h5lake_container::{Container, Dataset, Dataspace, InlineHeap, Layout, ObjectId, ObjectKind};
 use serde_json::json;
 
 use crate::elements::value::Decoder;
@@ -107,17 +107,11 @@ fn cat_dataset(
     for part in Parts::new(&axes, elements_per_read(of.size() as u64)).take_while(|_| !is_null) {
         let bytes = part.points.saturating_mul(of.size() as u64);
         let mut data = vec![0; usize::try_from(bytes)?];
-        dataset.read(&part.selection, &mut data).map_err(|error| unread(container, wanted.path, &error))?;
+        let read = dataset.read(&part.selection, &mut data);
+        read.map_err(|error| error.within(container.name(), wanted.path))?;
         writer.elements(&data)?;
     }
     writer.end()
-}
-
-/// An error of reading a dataset, with its path behind the container's name.
-fn unread(container: &Container, path: &str, error: &Error) -> Failure {
-    let (name, text) = (container.name(), error.to_string());
-    let why = text.strip_prefix(&format!("{name}: ")).unwrap_or(&text);
-    format!("{name}: {path}: {why}").into()
 }
 
 fn cat_attribute(

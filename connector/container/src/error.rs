@@ -78,6 +78,14 @@ impl Error {
         self
     }
 
+    /// The same error with words that say what was being done, behind a container's name: that comes first, and once.
+    #[must_use]
+    pub fn within(mut self, name: &str, what: impl fmt::Display) -> Self {
+        let why = self.text.strip_prefix(&format!("{name}: ")).unwrap_or(&self.text);
+        self.text = format!("{name}: {what}: {why}").into_boxed_str();
+        self
+    }
+
     /// The same error with an error number.
     #[must_use]
     pub fn with_errno(mut self, errno: Option<i32>) -> Self {

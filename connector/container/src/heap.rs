@@ -180,12 +180,10 @@ impl Container {
         if self.ledger.is_one_of_many() {
             return Ok(None);
         }
-        let prefix = keys::of(keys::USAGE, owner);
         let from = keys::segment(keys::USAGE, owner, 0);
         let to = keys::segment(keys::USAGE, owner, u32::MAX);
         let last = self.ledger.prev(Bound::Included(&from), Bound::Included(&to))?;
-        let number =
-            last.and_then(|(k, _)| Some(u32::from_be_bytes(k.strip_prefix(&prefix[..])?.try_into().ok()?)));
+        let number = last.and_then(|(key, _)| keys::segment_number(&key));
         let may_append = |n: &u32| *n < COUNTED || !self.ledger.is_in_store() || s.heap.has_begun(*n);
         Ok(number.filter(may_append))
     }

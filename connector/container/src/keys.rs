@@ -107,6 +107,11 @@ pub(crate) fn segment(letter: u8, owner: u64, number: u32) -> Vec<u8> {
     key
 }
 
+/// The number in the key of a heap segment, or of its usage.
+pub(crate) fn segment_number(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(rest(key).try_into().ok()?))
+}
+
 /// Whether a block or a segment is another one than its owner's first.
 pub(crate) fn is_later(key: &[u8]) -> bool {
     rest(key).iter().any(|b| *b != 0)

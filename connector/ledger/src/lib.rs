@@ -39,6 +39,7 @@ mod objects;
 mod options;
 mod origin;
 mod page;
+pub mod paths;
 mod payload;
 pub mod process;
 mod side_by_side;

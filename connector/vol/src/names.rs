@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use h5lake_container::Target;
+use h5lake_ledger::paths::followed;
 use h5lake_ledger::{
     Access, At, BranchName, ByteSource, ForeignObject, Ledger, OpenedFile, Probe, SyncPolicy, TagName,
 };
@@ -369,7 +370,7 @@ fn is_object_itself(target: &Target, path: &Path) -> bool {
     }
     // Through symbolic links, also where the object is still to be made.
     path.is_symlink()
-        && (pointer::followed(path).is_ok_and(|path| has_place_of(object, &path))
+        && (followed(path).is_ok_and(|path| has_place_of(object, &path))
             || path.canonicalize().is_ok_and(|path| object.canonicalize().is_ok_and(|object| object == path)))
 }
 

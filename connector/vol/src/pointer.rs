@@ -18,8 +18,6 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 
 use crate::error::{Error, Minor, Result};
 
-pub(crate) use self::place::followed;
-
 /// HDF5's signature, a superblock version that native HDF5 refuses, and what kind of file it is.
 const MAGIC: &[u8; 16] = b"\x89HDF\r\n\x1a\n\x4Ch5lptr\0";
 /// The version of what follows.

@@ -50,7 +50,8 @@ pub(crate) fn stored(ledger: &Ledger, key: &[u8], shape: &BlockLayout) -> Result
     decoded(ledger.get(key)?, key, shape)
 }
 
-fn decoded(value: Option<Bytes>, key: &[u8], shape: &BlockLayout) -> Result<Fragments> {
+/// The state of a block that a record says, checked; without pieces for no record.
+pub(crate) fn decoded(value: Option<Bytes>, key: &[u8], shape: &BlockLayout) -> Result<Fragments> {
     let mut pieces = match value {
         None => Fragments::default(),
         Some(value) => {
@@ -321,8 +322,6 @@ impl crate::Container {
 
     /// An error of reading a block, with the container's name once.
     fn unread(&self, key: &[u8], e: Error) -> Error {
-        let (name, text) = (self.name(), e.to_string());
-        let why = text.strip_prefix(&format!("{name}: ")).unwrap_or(&text);
-        Error::new(e.kind(), format!("{name}: unable to read {}: {why}", shown(key))).with_errno(e.errno())
+        e.within(self.name(), format_args!("unable to read {}", shown(key)))
     }
 }

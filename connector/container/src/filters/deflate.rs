@@ -30,8 +30,8 @@ pub(super) struct Deflate {
     prefers_zlib: AtomicBool,
 }
 
-fn with_zlib(level: Compression, data: &[u8], bound: usize) -> Option<Vec<u8>> {
-    let mut out = buffers::try_take(bound)?;
+fn with_zlib(level: Compression, data: &[u8]) -> Option<Vec<u8>> {
+    let mut out = buffers::try_take(zlib_bound(data.len()))?;
     let mut zlib = Compress::new(level, true);
     let ended = zlib.compress(data, &mut out, FlushCompress::Finish).ok()? == Status::StreamEnd;
     out.truncate(usize::try_from(zlib.total_out()).ok()?);
@@ -68,7 +68,7 @@ impl Deflate {
     fn compare(&self, data: &[u8]) {
         let from = (data.len() / 2).min(data.len().saturating_sub(SAMPLE));
         let sample = &data[from..data.len().min(from + SAMPLE)];
-        let by_zlib = with_zlib(self.zlib_level, sample, zlib_bound(sample.len()));
+        let by_zlib = with_zlib(self.zlib_level, sample);
         let both = by_zlib.zip(with_libdeflate(self.level, sample));
         let is_better = both.is_some_and(|(zlib, other)| zlib.len() * 16 < other.len() * 15);
         self.prefers_zlib.store(is_better, Ordering::Relaxed);
@@ -85,7 +85,7 @@ impl FilterCodec for Deflate {
             self.compare(data);
         }
         match self.prefers_zlib.load(Ordering::Relaxed) {
-            true => with_zlib(self.zlib_level, data, zlib_bound(data.len())),
+            true => with_zlib(self.zlib_level, data),
             false => with_libdeflate(self.level, data),
         }
     }
@@ -122,7 +122,7 @@ mod tests {
             assert_eq!(filter.decode_into(&encoded, &mut out), Ok(Some(chunk.len())));
             assert!(out == *chunk);
             both[0] += encoded.len();
-            both[1] += with_zlib(Compression::new(level), chunk, zlib_bound(chunk.len())).unwrap().len();
+            both[1] += with_zlib(Compression::new(level), chunk).unwrap().len();
         }
         both
     }
@@ -147,8 +147,7 @@ mod tests {
             .collect();
         for level in 0..=9 {
             for length in [0, 1, 1000, 5000, 16_383, 16_384, 16_385, 65_536, noise.len()] {
-                let encoded =
-                    with_zlib(Compression::new(level), &noise[..length], zlib_bound(length)).unwrap();
+                let encoded = with_zlib(Compression::new(level), &noise[..length]).unwrap();
                 let filter = Deflate::new(Some(level)).unwrap();
                 let mut out = vec![0; length];
                 assert_eq!(filter.decode_into(&encoded, &mut out), Ok(Some(length)));

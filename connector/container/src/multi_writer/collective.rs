@@ -78,8 +78,8 @@ impl Container {
         several(self.together).filter(|_| !self.has_parted.load(Ordering::Relaxed))
     }
 
-    /// All processes have closed their last file of the container together. What this one still has open of it is its own from now on, as with any of
-    /// many writers.
+    /// All processes have closed their last file of the container together. What this one still has open of it is its own from now
+    /// on, as with any of many writers.
     pub fn part_from_others(&self) {
         if self.has_sharers() {
             self.has_parted.store(true, Ordering::Relaxed);

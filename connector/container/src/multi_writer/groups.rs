@@ -3,10 +3,10 @@
 //! The first one's group stays. What we have put into ours moves there, key by key, and is merged like anything else that
 //! both changed; who has our group open finds the other one from then on. Groups to which new references lead stay apart.
 
+use super::links::named;
 use super::{RemoteChange, Settle};
 use crate::container::State;
 use crate::record::{AttributeRecord, GroupRecord, HeaderRecord, LinkRecord, decode};
-use crate::record_conversion::show;
 use crate::{Container, Result, keys};
 use bytes::Bytes;
 use prost::Message;
@@ -77,7 +77,7 @@ impl Container {
     fn tell_of_referred(&self, s: &mut State, pair: &Pair) -> Result<()> {
         let link = self.ledger.get(&pair.key)?.unwrap_or_default();
         let link: LinkRecord = decode(link, || "a link that two writers made".into())?;
-        let what = format!(", link {},", show(keys::name(&pair.key, &link.name)));
+        let what = named(keys::name(&pair.key, &link.name));
         let by = s.others.theirs.get(&pair.key).cloned();
         let above = keys::id(&pair.key).unwrap_or_default();
         self.whole_conflict(s, above, what, by.as_ref(), Settle::Referred);

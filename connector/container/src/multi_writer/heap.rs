@@ -49,16 +49,16 @@ impl Container {
     }
 
     fn deleted_apart_of(&self, s: &mut State, key: &[u8], all: u64) -> Result<u64> {
-        match (keys::id(key), keys::rest(key).try_into()) {
-            (Some(owner), Ok(number)) => self.deleted_apart(s, owner, u32::from_be_bytes(number), all),
+        match (keys::id(key), keys::segment_number(key)) {
+            (Some(owner), Some(number)) => self.deleted_apart(s, owner, number, all),
             _ => Ok(0),
         }
     }
 
     /// Stages the usage that both agree on; without one, the segment goes.
     fn settle_usage(&self, s: &mut State, key: &[u8], left: Option<UsageRecord>) -> Result<()> {
-        if let (Some(owner), Ok(number)) = (keys::id(key), keys::rest(key).try_into()) {
-            s.heap.forget(owner, u32::from_be_bytes(number));
+        if let (Some(owner), Some(number)) = (keys::id(key), keys::segment_number(key)) {
+            s.heap.forget(owner, number);
         }
         match left {
             Some(r) => self.ledger.put(key, r.encode_to_vec())?,
@@ -75,6 +75,13 @@ impl Container {
         Ok(())
     }
 
+    /// How much of a segment is used, by its key.
+    pub(super) fn usage_of(&self, segment: &[u8]) -> Result<Option<UsageRecord>> {
+        let mut key = segment.to_vec();
+        key[0] = keys::USAGE;
+        usage(&self.ledger.get(&key)?)
+    }
+
     /// The segment that we had dropped stays.
     fn take_back_segment(&self, usage: &[u8]) -> Result<()> {
         let segment = segment_of(usage);
@@ -84,9 +91,7 @@ impl Container {
 
     /// Only its writer appends to a segment; of another's deletion of it nothing is left here but what was appended.
     pub(super) fn merge_segment(&self, s: &mut State, c: ThreeWay) -> Result<()> {
-        let mut key = c.key.to_vec();
-        key[0] = keys::USAGE;
-        let there = usage(&self.ledger.get(&key)?)?;
+        let there = self.usage_of(&c.key)?;
         let (Some(u), Some(ours)) = (there, &c.ours) else {
             return self.give_up(s, &c.key);
         };

@@ -13,6 +13,11 @@ fn decode(value: &Option<Bytes>) -> Result<Option<LinkRecord>> {
     value.as_ref().map(|v| record::decode(v.clone(), what)).transpose()
 }
 
+/// A link in a conflict, behind its group.
+pub(super) fn named(name: &[u8]) -> String {
+    format!(", link {},", show(name))
+}
+
 impl Container {
     /// The same link, or the removal of the same, is what both wanted; else the first has it.
     pub(super) fn merge_link(&self, s: &mut State, c: ThreeWay) -> Result<()> {
@@ -43,7 +48,7 @@ impl Container {
             let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
             if !self.last_wins() || is_moved_away {
                 let settle = if is_moved_away { Settle::MoveBack } else { Settle::Rename };
-                self.conflict(s, &c.key, group, format!(", link {},", show(&name)), settle);
+                self.conflict(s, &c.key, group, named(&name), settle);
                 let is_half = s.others.batch.moved.contains(&c.key)
                     || self.is_linked_anew(s, &c.key, c.ours.as_ref())?;
                 if is_half {

@@ -10,6 +10,7 @@ mod batch;
 mod blocks;
 mod collective;
 mod conflict;
+mod cuts;
 mod deleted;
 mod deleted_blobs;
 mod doubt;
@@ -158,9 +159,7 @@ impl RemoteChanges {
 
     /// The blocks of a dataset that they changed.
     fn blocks_of(&self, id: u64) -> Vec<Bytes> {
-        let prefix = keys::of(keys::BLOCK, id);
-        let from = self.blocks.range::<[u8], _>((Bound::Included(&prefix[..]), Bound::Unbounded));
-        from.take_while(|key| key.starts_with(&prefix)).cloned().collect()
+        under(&self.blocks, &keys::of(keys::BLOCK, id)).cloned().collect()
     }
 
     /// Where open attributes were before this batch.
@@ -340,8 +339,8 @@ impl Container {
             keys::LINK | keys::ATTRIBUTE => s.lists.forget(id),
             keys::BLOCK | keys::SEGMENT => self.blocks.lock().supersede(key),
             keys::USAGE => {
-                if let Ok(number) = keys::rest(key).try_into() {
-                    s.heap.forget(id, u32::from_be_bytes(number));
+                if let Some(number) = keys::segment_number(key) {
+                    s.heap.forget(id, number);
                 }
             }
             _ => (),
@@ -415,6 +414,12 @@ impl Container {
         }
         Ok(())
     }
+}
+
+/// The keys under a prefix.
+fn under<'k>(all: &'k BTreeSet<Bytes>, prefix: &'k [u8]) -> impl Iterator<Item = &'k Bytes> {
+    let from = all.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+    from.take_while(move |key| key.starts_with(prefix))
 }
 
 /// Of which changed keys a merge needs the value before, whether they are staged or not.

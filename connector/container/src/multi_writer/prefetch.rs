@@ -4,9 +4,10 @@
 //! parts of the same thousands of small chunks would wait for these one after the other.
 
 use super::ThreeWay;
+use crate::chunk::block_store::decoded;
 use crate::chunk::fragments::Fragments;
+use crate::chunk::layout::BlockLayout;
 use crate::container::State;
-use crate::record::{BlockRecord, decode};
 use crate::{Container, Result, keys};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -37,12 +38,6 @@ impl Share {
     }
 }
 
-/// The pieces that a record names of a block of `length` bytes.
-pub(super) fn pieces(key: &[u8], record: &Bytes, length: usize) -> Result<Fragments> {
-    let r: BlockRecord = decode(record.clone(), || format!("the block {key:02x?}"))?;
-    Fragments::decode(r, length)
-}
-
 impl Container {
     /// Merges the blocks that both changed.
     pub(super) fn merge_blocks(&self, s: &mut State) -> Result<()> {
@@ -64,11 +59,11 @@ impl Container {
 
     /// The next blocks, with what of them lies in a store.
     fn next_share(&self, s: &mut State, contests: &mut impl Iterator<Item = Contest>) -> Result<Share> {
-        let (mut share, mut lengths) = (Share::default(), HashMap::new());
+        let (mut share, mut shapes) = (Share::default(), HashMap::new());
         while !share.is_full() {
             let Some(contest) = contests.next() else { break };
             if self.ledger.is_remote() {
-                self.want(s, &mut share, &mut lengths, &contest)?;
+                self.want(s, &mut share, &mut shapes, &contest)?;
             }
             share.contests.push(contest);
         }
@@ -76,25 +71,25 @@ impl Container {
         Ok(share)
     }
 
-    /// Adds the states of a block to what is fetched. `lengths` are those of the blocks of datasets that were seen.
+    /// Adds the states of a block to what is fetched. `shapes` are those of the datasets that were seen.
     fn want(
         &self,
         s: &mut State,
         share: &mut Share,
-        lengths: &mut HashMap<u64, usize>,
+        shapes: &mut HashMap<u64, Arc<BlockLayout>>,
         (key, base): &Contest,
     ) -> Result<()> {
         let Some(ours) = self.ledger.get(key)? else { return Ok(()) };
         let id = keys::id(key).unwrap_or_default();
-        let length = match lengths.get(&id) {
-            Some(known) => *known,
-            None => *lengths.entry(id).or_insert(self.known(s, id)?.length()),
+        let shape = match shapes.get(&id) {
+            Some(known) => known,
+            None => shapes.entry(id).or_insert(self.known(s, id)?.shape),
         };
         for record in [base.clone(), self.ledger.committed(key)?, Some(ours)].into_iter().flatten() {
             if share.states.contains_key(&record) {
                 continue;
             }
-            let found = pieces(key, &record, length)?;
+            let found = decoded(Some(record.clone()), key, shape)?;
             let far = found.far_bytes();
             if far > 0 {
                 share.bytes = share.bytes.saturating_add(far);

@@ -1,12 +1,10 @@
 //! References in what this batch has staged, to groups that it has made. Such a group takes the number of another writer's if the two
 //! become one, and what refers to it would lead nowhere.
 
-use super::heap::usage;
-use super::prefetch::pieces;
+use crate::chunk::block_store::decoded;
 use crate::container::State;
 use crate::record::{AttributeRecord, HeaderRecord, decode};
 use crate::{Container, Result, heap, keys};
-use bytes::Bytes;
 use std::collections::BTreeSet;
 
 /// Notes which of some ids stand in bytes: as they do in references, at whatever offset.
@@ -78,19 +76,12 @@ impl Container {
     fn note_in_heap(&self, owner: u64, wanted: &BTreeSet<u64>, found: &mut BTreeSet<u64>) -> Result<()> {
         for (key, value) in self.ledger.staged(&keys::of(keys::SEGMENT, owner)) {
             let Some(value) = value else { continue };
-            if let Some(length) = self.length_of_segment(&key)? {
-                let shape = heap::shape(length)?;
-                note_ids(&pieces(&key, &value, shape.len)?.load(&self.ledger, &shape)?, wanted, found);
+            if let Some(usage) = self.usage_of(&key)? {
+                let shape = heap::shape(usage.length)?;
+                note_ids(&decoded(Some(value), &key, &shape)?.load(&self.ledger, &shape)?, wanted, found);
             }
         }
         Ok(())
-    }
-
-    fn length_of_segment(&self, segment: &[u8]) -> Result<Option<u64>> {
-        let mut key = segment.to_vec();
-        key[0] = keys::USAGE;
-        let value: Option<Bytes> = self.ledger.get(&key)?;
-        Ok(usage(&value)?.map(|usage| usage.length))
     }
 }
 

@@ -7,8 +7,8 @@
 use super::deleted_blobs::places_in;
 use super::heap::{segment_of, usage};
 use super::kept_blobs::elements_in;
-use super::prefetch::pieces;
-use super::{RemoteChange, Settle};
+use super::{RemoteChange, Settle, under};
+use crate::chunk::block_store::decoded;
 use crate::container::State;
 use crate::entries::each_entry;
 use crate::record::UsageRecord;
@@ -16,18 +16,6 @@ use crate::{Container, Result, heap, keys};
 use bytes::Bytes;
 use h5lake_ledger::Ledger;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ops::Bound;
-
-/// The keys under a prefix.
-fn under<'k>(all: &'k BTreeSet<Bytes>, prefix: &'k [u8]) -> impl Iterator<Item = &'k Bytes> {
-    let from = all.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
-    from.take_while(move |key| key.starts_with(prefix))
-}
-
-/// The number in the key of a segment, or of its usage.
-fn number_in(key: &[u8]) -> Option<u32> {
-    Some(u32::from_be_bytes(keys::rest(key).try_into().ok()?))
-}
 
 /// Whether a segment can have come from another one by appending blobs and deleting some.
 fn goes_on(before: &UsageRecord, now: &UsageRecord) -> bool {
@@ -74,7 +62,7 @@ impl Container {
     fn has_reused_segment(&self, owner: u64, base: &Ledger, theirs: &BTreeSet<Bytes>) -> Result<bool> {
         let prefixes = [keys::USAGE, keys::SEGMENT].map(|letter| keys::of(letter, owner));
         let changed = prefixes.iter().flat_map(|prefix| under(theirs, prefix));
-        let numbers: BTreeSet<u32> = changed.filter_map(|key| number_in(key)).collect();
+        let numbers: BTreeSet<u32> = changed.filter_map(|key| keys::segment_number(key)).collect();
         for number in numbers {
             let key = keys::segment(keys::USAGE, owner, number);
             let (before, now) = (usage(&base.get(&key)?)?, usage(&self.ledger.committed(&key)?)?);
@@ -94,10 +82,7 @@ impl Container {
             return Ok(true);
         }
         let shape = heap::shape(before.length)?;
-        let load = |value: Option<Bytes>| match value {
-            Some(value) => pieces(key, &value, shape.len)?.load(&self.ledger, &shape),
-            None => shape.filled(),
-        };
+        let load = |value: Option<Bytes>| decoded(value, key, &shape)?.load(&self.ledger, &shape);
         let (old, new) = (load(old)?, load(new)?);
         let used = usize::try_from(before.used).unwrap_or(usize::MAX);
         Ok(old.get(..used) == new.get(..used))
@@ -121,7 +106,7 @@ impl Container {
         let mut begun = BTreeMap::new();
         each_entry(base, &keys::of(keys::USAGE, owner), None, |key, value| {
             let usage = usage(&Some(value))?;
-            begun.extend(number_in(&key).zip(usage.map(|usage| usage.used)));
+            begun.extend(keys::segment_number(&key).zip(usage.map(|usage| usage.used)));
             Ok(())
         })?;
         self.with_foreign(s, owner, &known, || {

@@ -1,11 +1,11 @@
 //! What a merge must not do to the tree: delete what another writer has just changed, take in changes of what another
 //! writer deletes, or leave a group that no path leads to.
 
+use super::links::named;
 use super::{RemoteChange, Settle};
 use crate::container::State;
 use crate::ids::ROOT;
 use crate::record::{HeaderRecord, LinkRecord, decode};
-use crate::record_conversion::show;
 use crate::{Container, ErrorKind, ObjectId, OnConflict, Result, keys};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
@@ -110,7 +110,7 @@ impl Container {
             for key in links {
                 let link = self.ledger.committed(&key)?.unwrap_or_default();
                 let link: LinkRecord = decode(link, || "a link that two writers changed".into())?;
-                let what = format!(", link {},", show(keys::name(&key, &link.name)));
+                let what = named(keys::name(&key, &link.name));
                 let (group, by) = (keys::id(&key).unwrap_or_default(), s.others.theirs.get(&key).cloned());
                 self.whole_conflict(s, group, what, by.as_ref(), Settle::KeepMoved);
             }

@@ -14,11 +14,6 @@ use prost::Message;
 /// Where the usage of segments is lost, the next segment is behind this one: numbers of lost ones stand in elements.
 const SKIPPED_SEGMENTS: u32 = 1 << 30;
 
-/// The number of a segment in a key.
-fn segment_number(key: &[u8]) -> Option<u32> {
-    Some(u32::from_be_bytes(keys::rest(key).try_into().ok()?))
-}
-
 impl Repair<'_> {
     /// Copies the segments of an object.
     pub(super) fn heap_of(
@@ -68,7 +63,7 @@ impl Repair<'_> {
     }
 
     fn segment(&mut self, key: &[u8], value: Bytes) -> Result<()> {
-        if let Some(n) = segment_number(key).filter(|n| *n >= 1 << 31) {
+        if let Some(n) = keys::segment_number(key).filter(|n| *n >= 1 << 31) {
             self.last_number = self.last_number.max(u64::from(n - (1 << 31)));
         }
         let length = decoded::<BlockRecord>(value.clone()).map_or(0, |r| r.length);

@@ -1,6 +1,6 @@
 //! Merges of branches beside moves, new groups, cuts and deletions of the main line: nothing is lost, and the advice works.
 
-use super::branches::{begin, is_whole, merge, name, on_branch, prepared};
+use super::branches::{begin, is_whole, merge, name, on_branch, prepared, take_free_room};
 use super::many::{all, check, chunked, conflict, find, open, part, there, writers, writers_that};
 use super::*;
 
@@ -192,12 +192,7 @@ fn what_both_lines_renamed_alike_is_one_change() {
         drop(c);
         is_whole(&p);
         let c = p.open(Access::ReadWrite);
-        for n in 0..4 {
-            dataset(&c, format!("{n}").as_bytes(), chunked(30_000, 30_000, false))
-                .write(&Selection::All, &[n; 120_000])
-                .unwrap();
-            c.flush().unwrap();
-        }
+        take_free_room(&c);
         // Nobody else has got its room.
         assert_eq!(c.attr_open(find(&c, b"g"), b"much").unwrap().read().unwrap(), vec![5; LARGE]);
         drop(c);

@@ -6,7 +6,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +15,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::{FileIo, OsFile};
 use crate::file::locks::Locks;
 use crate::file::open::{
-    OpenedFile, in_objects, is_at, is_head_of_store, kind_of, locked, name, not_ours, recognised_base,
-    storage, storage_clock,
+    OpenedFile, in_objects, is_at, is_head_of_store, locked, name, not_ours, recognised_base, storage,
+    storage_clock,
 };
 use crate::file::superblock::{self, Fixed, Slot};
 use crate::file::temporary::{Rename, Temporary, Turn};
 use crate::file::{FileStorage, permissions, replaced};
 use crate::options::{Options, Replace, Writers};
+use crate::paths::{followed, kind_of};
 use crate::timekeeping::{StorageClock, at_most};
 
 /// How often a creator looks again when others create and replace under the same name.
@@ -49,19 +50,6 @@ pub(crate) fn fresh(
     let fixed = Fixed { id, base: user_block, created, edits: true, tags: false, sources };
     let slot = Slot { time: created, end: superblock::DATA, base_end: superblock::DATA, ..Slot::default() };
     Ok((fixed, slot))
-}
-
-/// What a path leads to when symbolic links are followed, even if nothing is there yet.
-pub(super) fn followed(path: &Path) -> io::Result<PathBuf> {
-    let mut at = path.to_path_buf();
-    // As many as Linux follows (path_resolution(7)).
-    for _ in 0..40 {
-        match std::fs::read_link(&at) {
-            Ok(to) => at = at.parent().unwrap_or(Path::new("")).join(to),
-            Err(_) => return Ok(at),
-        }
-    }
-    Err(io::Error::from_raw_os_error(nix::libc::ELOOP))
 }
 
 /// Creates a container. `fill` opens it and commits its first version; the container gets its name after that, and no name
@@ -210,7 +198,7 @@ impl<T> Creation<'_, T> {
         let kept = match old {
             Some(old) => {
                 let now = self.clock_of(temporary.file()).now();
-                replaced::keep(real, &old.file, self.opts, now, self.target)?.then_some(now)
+                replaced::keep(real, &old.file, self.opts, || now, self.target)?.then_some(now)
             }
             None => None,
         };

@@ -11,12 +11,12 @@ use object_stores::open_regular;
 
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::file::create::followed;
 use crate::file::file_io::OsFile;
 use crate::file::open::{name, storage_clock};
 use crate::file::replaced::{self, parse};
 use crate::file::temporary::{folder, is_unshared, sweep_copy, sweep_unshared};
 use crate::locks::Mutex;
+use crate::paths::followed;
 use crate::timekeeping::{StorageClock, at_most};
 
 /// Entries of a folder that are looked at where a program waits for something else.

@@ -1,8 +1,8 @@
 //! Opening, recognising and removing a container's file.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -23,6 +23,7 @@ use crate::file::writer::FileWriter;
 use crate::file::{FileStorage, PLAIN_COPY_REST_MICROS, UNSEEN_READERS_REST_MICROS, expired, log, replaced};
 use crate::locks::Mutex;
 use crate::options::{Access, At, Options, Probe};
+use crate::paths::kind_of;
 use crate::signatures;
 use crate::timekeeping::StorageClock;
 
@@ -363,17 +364,6 @@ pub(super) fn still_there(path: &Path, opened: &OpenedFile) -> Option<Fixed> {
 /// Whether a path leads to the file of this device and inode.
 pub(super) fn is_at(path: &Path, id: (u64, u64)) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == id)
-}
-
-pub(super) fn kind_of(meta: &Metadata) -> &'static str {
-    let t = meta.file_type();
-    if t.is_fifo() {
-        "a pipe"
-    } else if t.is_socket() {
-        "a socket"
-    } else {
-        "a device"
-    }
 }
 
 /// The clock of what a file lies on, which was changed just now.

@@ -16,13 +16,13 @@ use object_stores::open_regular;
 use crate::clock;
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::create::followed;
 use crate::file::file_io::OsFile;
 use crate::file::locks::Locks;
 use crate::file::log;
 use crate::file::open::{container, is_at, locked, name, not_ours, storage_clock, unchecked_head};
 use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix, sync_folder};
 use crate::options::{Options, Replace, Replaced, SyncPolicy, Writers};
+use crate::paths::followed;
 use crate::timekeeping::at_most;
 
 const MARK: &[u8] = b"replaced-";
@@ -104,19 +104,17 @@ fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// Gives the container under a name a hidden name, too, if it is to stay; `now` is in microseconds. Whether it is.
-pub(super) fn keep(real: &Path, file: &Arc<File>, opts: &Options, now: u64, target: &str) -> Result<bool> {
+/// Gives the container under a name a hidden name, too, if it is to stay. Whether it is. Then `now` is asked, in microseconds.
+pub(super) fn keep(
+    real: &Path,
+    file: &Arc<File>,
+    opts: &Options,
+    now: impl FnOnce() -> u64,
+    target: &str,
+) -> Result<bool> {
     let Some((id, time)) = stay(file, opts.retention, target)? else { return Ok(false) };
-    let until = now / 1_000_000 + seconds(time);
+    let until = now() / 1_000_000 + seconds(time);
     link_hidden(real, file, &id, until).map(|()| true).map_err(|e| cannot_stay(target, &e))
-}
-
-/// The same by the clock of the file system, which is asked only where something is to stay.
-fn keep_from_now(real: &Path, file: &Arc<File>, opts: &Options, target: &str) -> Result<bool> {
-    if stay(file, opts.retention, target)?.is_none() {
-        return Ok(false);
-    }
-    keep(real, file, opts, storage_now(real), target)
 }
 
 /// The error for a container that is to stay for its retention time, and cannot. It is neither replaced nor removed.
@@ -256,7 +254,7 @@ pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
 fn remove_kept(path: &Path, file: &Arc<File>, opts: &Options, target: &str) -> Result<()> {
     let fail = |e: io::Error| Error::io(target, "removing", &e);
     let meta = file.metadata().map_err(fail)?;
-    keep_from_now(path, file, opts, target)?;
+    keep(path, file, opts, || storage_now(path), target)?;
     // Else somebody has put another one there.
     if !is_at(path, (meta.dev(), meta.ino())) {
         return Ok(());
@@ -337,7 +335,7 @@ pub(crate) fn begin(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
         let Some(guard) = lock_to_replace(&file, opts, &target)? else { return Ok(None) };
         let mut replacing = Replacing { real: real.clone(), file, guard, kept: false };
         if is_at(&real, (meta.dev(), meta.ino())) {
-            replacing.kept = keep_from_now(&real, &replacing.file, opts, &target)?;
+            replacing.kept = keep(&real, &replacing.file, opts, || storage_now(&real), &target)?;
             return Ok(Some(replacing));
         }
     }
@@ -399,7 +397,7 @@ fn restore_over(
     let asked = stay(present, opts.retention, target)?.map(|(_, time)| time);
     let time = asked.unwrap_or_default().max(MIN_STAY);
     let kept = Options { retention: Some(time), ..opts.clone() };
-    keep_from_now(path, present, &kept, target)?;
+    keep(path, present, &kept, || storage_now(path), target)?;
     std::fs::rename(hidden, path).map_err(fail)?;
     sync_name(path, opts, target)?;
     Ok(true)
@@ -532,12 +530,12 @@ mod tests {
         let file = Arc::new(File::open(&path).unwrap());
         let copy = Arc::new(File::open(dir.path().join("copy")).unwrap());
         let now = clock::now();
-        assert!(keep(&path, &file, &opts(None), now, "x").unwrap());
-        assert!(keep(&path, &file, &opts(None), now, "x").unwrap(), "it is kept already");
+        assert!(keep(&path, &file, &opts(None), || now, "x").unwrap());
+        assert!(keep(&path, &file, &opts(None), || now, "x").unwrap(), "it is kept already");
         std::fs::rename(dir.path().join("copy"), &path).unwrap();
-        let refused = keep(&path, &file, &opts(None), now + 3_000_000, "x").unwrap_err();
+        let refused = keep(&path, &file, &opts(None), || now + 3_000_000, "x").unwrap_err();
         assert!(refused.to_string().contains("retention=0s"), "another file has the name: {refused}");
-        assert!(keep(&path, &copy, &opts(None), now, "x").unwrap());
+        assert!(keep(&path, &copy, &opts(None), || now, "x").unwrap());
         std::fs::remove_file(&path).unwrap();
         assert_eq!(ids(&path), [first, first]);
     }

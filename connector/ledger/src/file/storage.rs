@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use super::version_lookup::OldVersions;
 use super::{
-    FileStorage, audit, create, expired, free_space, lock, log, replaced, snapshot_cache, superblock,
-    temporary, write_buffer,
+    FileStorage, audit, expired, free_space, lock, log, replaced, snapshot_cache, superblock, temporary,
+    write_buffer,
 };
 use crate::address::{Address, Location};
 use crate::audit::Audit;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ContainerIdentity, SyncPolicy, Version};
+use crate::paths::followed;
 use crate::storage::{
     Checkpoint, Commit, PageSizes, RemoteCommits, Snapshot, StorageCheckpoints, StorageCommits,
     StorageCompaction, StoragePayloads, StorageReads, StorageSharing, StorageTags,
@@ -402,7 +403,7 @@ impl StorageCheckpoints for FileStorage {
     }
 
     fn sweep(&self) -> Result<()> {
-        if let Ok(real) = create::followed(Path::new(&self.target)) {
+        if let Ok(real) = followed(Path::new(&self.target)) {
             replaced::sweep(&real, self.clock.now());
             expired::sweep(temporary::folder(&real), self.clock.now(), usize::MAX);
         }

@@ -17,11 +17,11 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::file::create::followed;
 use crate::file::file_io::OsFile;
 use crate::file::locks::Locks;
 use crate::file::open::{is_at, locked};
 use crate::options::{LockPolicy, Options, SyncPolicy, Writers};
+use crate::paths::followed;
 
 /// Longer names of containers are cut and told apart by a hash, so that the hidden name fits where names are short.
 const MAX_NAME: usize = 80;

@@ -223,13 +223,13 @@ impl Lease {
         lock(&self.held).renew_if_due()
     }
 
-    /// Before a head that no condition guards: renews the lease if it runs out, and fails if it is another's. Tells until
-    /// when nobody else can take it; `None` where the store refuses a head that comes late.
-    pub(crate) fn check_unguarded(&self) -> Result<Option<Instant>> {
-        if lock(&self.held).store.honours(Condition::Update) {
-            return Ok(None);
-        }
-        self.check_held().map(Some)
+    /// As [`begin_unguarded`](Self::begin_unguarded), before a head; `None` where the store refuses a head that comes late.
+    ///
+    /// # Errors
+    /// Those of [`begin_unguarded`](Self::begin_unguarded).
+    pub(crate) fn begin_unguarded_head(&self) -> Result<Option<TimedOperation>> {
+        let is_guarded = lock(&self.held).store.honours(Condition::Update);
+        if is_guarded { Ok(None) } else { self.begin_unguarded().map(Some) }
     }
 
     /// Renews the lease if it runs out, and tells until when nobody else can take it.

@@ -2,29 +2,12 @@
 
 use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::{failed, folder_of};
+use h5lake_ledger::paths::{followed, kind_of};
+
+use super::failed;
 use crate::error::{Error, Minor, Result};
-
-/// As many symbolic links as Linux follows (path_resolution(7)).
-const MAX_LINKS: usize = 40;
-
-/// What a path leads to when symbolic links are followed, even if nothing is there yet.
-///
-/// # Errors
-/// `ELOOP` for too many links.
-pub(crate) fn followed(path: &Path) -> io::Result<PathBuf> {
-    let mut at = path.to_path_buf();
-    for _ in 0..=MAX_LINKS {
-        match at.read_link() {
-            Ok(to) => at = folder_of(&at).join(to),
-            Err(_) => return Ok(at),
-        }
-    }
-    Err(io::Error::from_raw_os_error(libc::ELOOP))
-}
 
 /// The path at which a pointer file is put: through symbolic links, as a program that writes the file itself would.
 ///
@@ -65,17 +48,6 @@ fn not_regular(path: &Path, found: &Metadata) -> Error {
         kind_of(found)
     );
     Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST))
-}
-
-fn kind_of(found: &Metadata) -> &'static str {
-    let kind = found.file_type();
-    if kind.is_fifo() {
-        "a pipe"
-    } else if kind.is_socket() {
-        "a socket"
-    } else {
-        "a device"
-    }
 }
 
 #[cfg(test)]

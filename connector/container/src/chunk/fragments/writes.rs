@@ -84,14 +84,15 @@ impl Fragments {
     /// What is to be written, with the slivers beside it of extents that were long: each would keep all of its extent. That is what
     /// processes leave of each other's writes that interleave. In a store a sliver would be a request.
     fn with_slivers(&self, ledger: &Ledger, offset: usize, data: &[u8]) -> Result<Option<(usize, Vec<u8>)>> {
+        if ledger.is_in_store() {
+            return Ok(None);
+        }
         let end = offset + data.len();
-        let is_beside = |p: &Piece| p.end() == offset || p.offset == end;
-        let beside = || self.list.iter().filter(|p| is_beside(p));
-        let kept: Vec<_> = self.list.iter().filter(|p| !is_beside(p)).collect();
-        let is_sliver =
-            |p: &&Piece| p.is_sliver_of(data.len()) && !kept.iter().any(|other| other.shares_extent(p));
-        let slivers: Vec<_> = beside().filter(is_sliver).collect();
-        if slivers.is_empty() || ledger.is_in_store() {
+        let is_beside = |p: &&Piece| p.end() == offset || p.offset == end;
+        let is_kept = |p: &Piece| self.list.iter().any(|other| !is_beside(&other) && other.shares_extent(p));
+        let beside = self.list.iter().filter(is_beside);
+        let slivers: Vec<_> = beside.filter(|p| p.is_sliver_of(data.len()) && !is_kept(p)).collect();
+        if slivers.is_empty() {
             return Ok(None);
         }
         let from = slivers.iter().map(|p| p.offset).fold(offset, usize::min);

@@ -1,8 +1,6 @@
 //! The heads that a writer puts: its container's first, its fence, hints on the way, and the one that it leaves.
 
-use std::time::Instant;
-
-use object_stores::deadline::{self, TimedOperation};
+use object_stores::deadline::TimedOperation;
 use object_stores::{Condition, StagedStore};
 
 use super::ObjectWriter;
@@ -172,12 +170,12 @@ impl ObjectWriter {
         if self.shared || self.store.capabilities().near || self.store.honours(Condition::Update) {
             return Ok(None);
         }
-        let until = self.lease.as_ref().map(Lease::check_unguarded).transpose()?.flatten();
+        let in_time = self.lease.as_ref().map(Lease::begin_unguarded_head).transpose()?.flatten();
         // The first head of a container has nothing before it.
         if self.manifest.first.is_none() && !self.may_replace()? {
             return Err(Error::new(&self.target, ErrorKind::Conflict));
         }
-        Ok(until.map(|until| deadline::begin_within(until.saturating_duration_since(Instant::now()))))
+        Ok(in_time)
     }
 
     /// Whether the head that is there, and not the one that was expected, may be replaced all the same. Before a fence that is
