@@ -67,6 +67,7 @@ pub use ids::NumberSource;
 pub use inline_heap::InlineHeap;
 pub use loss::tell_losses_by;
 pub use materialize::{Materialized, Referenced};
+pub use multi_writer::{BlockPart, ChangedBlock};
 pub use object::OpenObject;
 pub use object_file::{Content, ObjectFile, touched_chunks};
 pub use path::{Parent, Resolution, ends_in_dot};

@@ -14,6 +14,7 @@ use crate::chunk::memory_budget::{Claim, GivesBack};
 use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::Reads;
 use crate::chunk::written::WrittenSpans;
+use crate::multi_writer::BlockPart;
 use crate::record_conversion::zeros;
 use h5lake_ledger::locks::Mutex;
 use h5lake_ledger::{CacheUse, Ledger, Writers};
@@ -85,6 +86,30 @@ impl BlockCache {
         if let Some(touched) = &mut self.touched {
             touched.set(key, spans);
         }
+    }
+
+    /// How much of a changed block was written since the last commit; 0 where not all of that is in memory.
+    pub(crate) fn bytes_of_part(&self, key: &[u8]) -> usize {
+        self.part(key).map_or(0, |(_, written)| written.iter().map(|r| r.len()).sum())
+    }
+
+    /// What was written of a changed block since the last commit, if all of that is in memory.
+    pub(crate) fn part_of(&self, key: &[u8]) -> Option<BlockPart> {
+        let (block, written) = self.part(key)?;
+        let spans: Vec<_> = written.iter().collect();
+        let bytes = spans.iter().flat_map(|r| &block.data[r.clone()]).copied().collect();
+        Some(BlockPart { spans, bytes })
+    }
+
+    fn part(&self, key: &[u8]) -> Option<(&CachedBlock, &RangeSet)> {
+        let block = self.blocks.get(key).filter(|block| !block.dirty.is_empty())?;
+        let written = self.touched.as_ref()?.of(key)?;
+        written.iter().all(|r| block.valid.covers(&r)).then_some((block, written))
+    }
+
+    /// How a block in memory is laid out.
+    pub(crate) fn shape_of(&self, key: &[u8]) -> Option<Arc<BlockLayout>> {
+        self.blocks.get(key).map(|block| block.shape.clone())
     }
 
     /// Everything was committed.

@@ -23,6 +23,7 @@ mod kept_blobs;
 mod link_index;
 mod links;
 mod orphans;
+mod parts;
 mod prefetch;
 mod references;
 mod reused_segments;
@@ -45,6 +46,7 @@ use std::ops::Bound;
 use std::sync::Weak;
 
 use conflict::{Conflicts, Settle};
+pub use parts::{BlockPart, ChangedBlock};
 pub(crate) use tree::hard;
 
 /// How often a commit is tried that others overtake.

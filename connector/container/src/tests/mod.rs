@@ -37,6 +37,7 @@ mod merge_faults;
 mod merge_work;
 mod orders;
 mod overtaken;
+mod parts;
 mod publications;
 mod scattered;
 mod settled_branches;

@@ -33,7 +33,7 @@ fn as_process(rank: usize) -> Options {
 }
 
 /// Two processes that have a container open.
-fn processes(p: &Place) -> [Arc<Container>; 2] {
+pub(super) fn processes(p: &Place) -> [Arc<Container>; 2] {
     drop(p.create_with(options()));
     let numbers = Arc::new(Numbers::default());
     std::array::from_fn(|rank| {
@@ -45,7 +45,7 @@ fn processes(p: &Place) -> [Arc<Container>; 2] {
 }
 
 /// What all do at a flush.
-fn flush(processes: &[Arc<Container>; 2]) {
+pub(super) fn flush(processes: &[Arc<Container>; 2]) {
     processes[0].flush_for_all().unwrap();
     processes[1].flush_elements().unwrap();
     processes.iter().for_each(|c| _ = c.refresh().unwrap());
@@ -56,7 +56,12 @@ fn write(c: &Arc<Container>, path: &[u8], start: u64, count: u64, value: u8) {
 }
 
 fn make(processes: &[Arc<Container>; 2], name: &[u8]) {
-    processes.iter().for_each(|c| drop(dataset(c, name, chunked(8, 8, false))));
+    make_of(processes, name, &chunked(8, 8, false));
+}
+
+/// All make a dataset.
+pub(super) fn make_of(processes: &[Arc<Container>; 2], name: &[u8], spec: &DatasetSpec) {
+    processes.iter().for_each(|c| drop(dataset(c, name, spec.clone())));
 }
 
 #[test]

@@ -3,15 +3,18 @@
 //! Nothing here is linked to MPI: a parallel libhdf5 is, and its MPI is asked by name through that library's handle. MPICH
 //! and what is made from it have handles of 4 bytes and constants; in Open MPI handles are addresses of its own data.
 
+mod calls;
+
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
 
-use h5lake_plugin_abi::Hdf5;
 use object_stores::deadline;
 
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::{check, truth};
 use crate::hdf5::library::{Hid, Library};
+
+use self::calls::{Calls, Messages, Parts, ProcessGroup};
 
 /// `MPI_BYTE` of MPICH, Intel MPI, MVAPICH and Cray MPI (the MPICH ABI initiative).
 const MPICH_BYTE: c_int = 0x4c00_010d;
@@ -28,129 +31,10 @@ const FLAGS: u32 = 32;
 const APART: &str = "the processes of the MPI program make different calls for a file that they have open together, or made a \
                      different number of objects before, because a call failed in some of them";
 
-/// `MPI_Comm_rank` and `MPI_Comm_size`.
-type Ask<H> = unsafe extern "C" fn(H, *mut c_int) -> c_int;
-/// `MPI_Bcast`: buffer, count, type, root, communicator.
-type Broadcast<H> = unsafe extern "C" fn(*mut c_void, c_int, H, c_int, H) -> c_int;
-/// `MPI_Allgather`: what is sent, its count and type, what is received, likewise, communicator.
-type Gather<H> = unsafe extern "C" fn(*const c_void, c_int, H, *mut c_void, c_int, H, H) -> c_int;
-/// `MPI_Comm_free`.
-type Free<H> = unsafe extern "C" fn(*mut H) -> c_int;
 /// `H5Pget_dxpl_mpio`, which only a parallel libhdf5 has: a list, and where an `H5FD_mpio_xfer_t` goes.
 type TransferMode = unsafe extern "C" fn(Hid, *mut c_int) -> c_int;
 /// `H5FD_MPIO_COLLECTIVE`.
 const COLLECTIVE: c_int = 1;
-/// `MPI_Finalized`.
-type Finalized = unsafe extern "C" fn(*mut c_int) -> c_int;
-
-/// MPI's functions for handles of type `H`: a `c_int`, or an address.
-#[derive(Clone, Copy)]
-struct Calls<H> {
-    rank: Ask<H>,
-    size: Ask<H>,
-    broadcast: Broadcast<H>,
-    gather: Gather<H>,
-    free: Free<H>,
-    finalized: Finalized,
-    byte: H,
-}
-
-impl<H: Copy> Calls<H> {
-    fn of(hdf5: &Hdf5, byte: H) -> Result<Self> {
-        let missing = |name: &CStr| {
-            let text = format!("the parallel libhdf5 does not lead to {}", name.to_string_lossy());
-            Error::new(Minor::CannotOperate, text)
-        };
-        macro_rules! call {
-            ($name:literal, $signature:ty) => {{
-                let address = hdf5.beneath($name).ok_or_else(|| missing($name))?;
-                // SAFETY: the signature is that of the MPI standard, with this MPI's type of handles.
-                unsafe { std::mem::transmute::<*mut c_void, $signature>(address.as_ptr()) }
-            }};
-        }
-        Ok(Self {
-            rank: call!(c"MPI_Comm_rank", Ask<H>),
-            size: call!(c"MPI_Comm_size", Ask<H>),
-            broadcast: call!(c"MPI_Bcast", Broadcast<H>),
-            gather: call!(c"MPI_Allgather", Gather<H>),
-            free: call!(c"MPI_Comm_free", Free<H>),
-            finalized: call!(c"MPI_Finalized", Finalized),
-            byte,
-        })
-    }
-}
-
-fn checked(code: c_int, name: &str) -> Result<()> {
-    // MPI_SUCCESS. By default MPI ends the program instead of answering anything else.
-    if code == 0 { Ok(()) } else { Err(Error::new(Minor::CannotOperate, format!("{name} failed ({code})"))) }
-}
-
-/// The calls that a file needs, whatever handles are.
-trait Messages: Send + Sync {
-    fn rank(&self) -> Result<(usize, usize)>;
-    fn broadcast(&self, bytes: &mut [u8], root: usize) -> Result<()>;
-    /// `all` has room for as many bytes of each process as `mine` has.
-    fn gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()>;
-    /// Whether MPI has ended: nothing of it may be called any more.
-    fn is_over(&self) -> bool;
-    fn free(&mut self);
-}
-
-struct ProcessGroup<H> {
-    calls: Calls<H>,
-    handle: H,
-}
-
-// SAFETY: handles are numbers, or addresses that only MPI follows. libhdf5 calls us with its own lock held, so that one
-// thread at a time gets here, which is what MPI_THREAD_SERIALIZED asks for; and programs with threads have to initialise
-// MPI so for native parallel files too.
-unsafe impl<H> Send for ProcessGroup<H> {}
-// SAFETY: as for Send.
-unsafe impl<H> Sync for ProcessGroup<H> {}
-
-fn count(n: usize) -> Result<c_int> {
-    c_int::try_from(n).map_err(|_| Error::argument("a message of more than 2 GiB"))
-}
-
-impl<H: Copy> Messages for ProcessGroup<H> {
-    fn rank(&self) -> Result<(usize, usize)> {
-        let (mut rank, mut size) = (0, 0);
-        // SAFETY: a communicator that is open; the answers' places outlive the calls.
-        checked(unsafe { (self.calls.rank)(self.handle, &mut rank) }, "MPI_Comm_rank")?;
-        // SAFETY: as above.
-        checked(unsafe { (self.calls.size)(self.handle, &mut size) }, "MPI_Comm_size")?;
-        let number = |n: c_int| usize::try_from(n).map_err(|_| Error::call("MPI_Comm_size"));
-        Ok((number(rank)?, number(size)?))
-    }
-
-    fn broadcast(&self, bytes: &mut [u8], root: usize) -> Result<()> {
-        let (data, length, root) = (bytes.as_mut_ptr().cast(), count(bytes.len())?, count(root)?);
-        // SAFETY: the buffer has so many bytes, in every process.
-        let code = unsafe { (self.calls.broadcast)(data, length, self.calls.byte, root, self.handle) };
-        checked(code, "MPI_Bcast")
-    }
-
-    fn gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()> {
-        let (byte, data, length) = (self.calls.byte, all.as_mut_ptr().cast(), count(mine.len())?);
-        // SAFETY: `all` has that many bytes for each process of the communicator, as its only caller sees to.
-        let code = unsafe {
-            (self.calls.gather)(mine.as_ptr().cast(), length, byte, data, length, byte, self.handle)
-        };
-        checked(code, "MPI_Allgather")
-    }
-
-    fn is_over(&self) -> bool {
-        let mut over = 1;
-        // SAFETY: may be called at any time; the answer's place outlives the call.
-        unsafe { (self.calls.finalized)(&mut over) != 0 || over != 0 }
-    }
-
-    fn free(&mut self) {
-        // SAFETY: a communicator that is open and not used again.
-        let _nobody_can_do_anything_about_it = unsafe { (self.calls.free)(&mut self.handle) };
-    }
-}
-
 /// The processes that have a file open together, each with a number from 0 on, its rank.
 ///
 /// Its calls are *collective*: every process makes the same ones in the same order, or all wait for ever.
@@ -279,6 +163,20 @@ impl Processes {
         let mut all = vec![0; mine.len() * self.size];
         deadline::wait_for_others(|| self.messages.gather(mine, &mut all))?;
         Ok(all)
+    }
+
+    /// Tells each process something else, and answers what each of them told this one.
+    ///
+    /// # Errors
+    /// Those of MPI. If one process has more than 2 GiB to send or to receive.
+    pub fn exchange_messages(&self, to_each: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
+        self.check()?;
+        let sent = Parts::of_messages(to_each)?;
+        let mut lengths = vec![0; self.size];
+        deadline::wait_for_others(|| self.messages.exchange_lengths(&sent.lengths, &mut lengths))?;
+        let mut received = Parts::of_lengths(lengths)?;
+        deadline::wait_for_others(|| self.messages.exchange_parts(&sent, &mut received))?;
+        Ok(received.each().map(<[u8]>::to_vec).collect())
     }
 
     /// Waits for all; if it failed anywhere, it fails everywhere, with the error of the first that failed.

@@ -7,6 +7,7 @@
 //! A transfer that all take part in, and a call that makes or resizes a dataset, tells all processes in one message each whether
 //! it failed and who has something to commit. So a collective read first commits what any process has written.
 
+mod aggregation;
 mod elements;
 mod opening;
 mod stale_reads;
@@ -209,6 +210,7 @@ impl CollectiveFile {
 
     /// The same when all are known to be here, because each of them has just told something. Collective.
     fn commit(&self, container: &Container) -> Result<()> {
+        self.aggregate(container)?;
         let first = self.is_first();
         self.agree(|| if first { Ok(container.flush_for_all()?) } else { Ok(()) })?;
         self.agree(|| if first { Ok(()) } else { Ok(container.flush_elements()?) })?;

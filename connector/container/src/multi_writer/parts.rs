@@ -1,0 +1,114 @@
+//! Blocks of which several processes of an MPI program wrote parts: one of them takes the others' parts before a commit.
+//!
+//! Each of them would merge its part with what the others have committed otherwise, and decode and encode the block anew for
+//! that. Parallel HDF5 collects parts so, too (`H5D__mpio_redistribute_shared_chunks`, H5Dmpio.c); MPI's libraries call it
+//! two-phase I/O.
+
+use crate::chunk::grid::{CopyRun, Coverage};
+use crate::chunk::range_set::RangeSet;
+use crate::container::State;
+use crate::{Container, Error, Result, keys};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::ops::Range;
+
+/// A block that this process has changed, as far as it can be given to another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedBlock {
+    /// Its key in the container.
+    pub key: Vec<u8>,
+    /// The same number for the same key, in every process.
+    pub number: u64,
+    /// Bytes of it that this process wrote.
+    pub bytes: u64,
+}
+
+/// What one process wrote of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockPart {
+    /// Ranges of bytes in the block, in order.
+    pub spans: Vec<Range<usize>>,
+    /// The bytes of these ranges, one after the other.
+    pub bytes: Vec<u8>,
+}
+
+fn number_of(key: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key);
+    hasher.finish()
+}
+
+impl Container {
+    /// The blocks of elements that were changed here and are in memory alone, by their keys, at most so many. What is staged stays
+    /// here, and so do elements that lead to blobs.
+    ///
+    /// # Errors
+    /// Those of reading the headers of datasets.
+    pub fn changed_blocks(&self, most: usize) -> Result<Vec<ChangedBlock>> {
+        let mut state = self.state();
+        let mut is_plain = HashMap::new();
+        let keys = self.blocks.lock().dirty_keys(&[keys::BLOCK]);
+        let mut found = Vec::new();
+        for key in keys {
+            if found.len() == most {
+                break;
+            }
+            let Some(id) = keys::id(&key).filter(|_| !self.ledger.is_staged(&key)) else { continue };
+            let is_plain = match is_plain.get(&id) {
+                Some(known) => *known,
+                None => *is_plain.entry(id).or_insert(self.has_plain_elements(&mut state, id)?),
+            };
+            let bytes = self.blocks.lock().bytes_of_part(&key);
+            if is_plain && bytes > 0 {
+                found.push(ChangedBlock { number: number_of(&key), key, bytes: bytes as u64 });
+            }
+        }
+        Ok(found)
+    }
+
+    fn has_plain_elements(&self, s: &mut State, id: u64) -> Result<bool> {
+        Ok(!self.known(s, id)?.has_heap)
+    }
+
+    /// What was written here of a block; `None` where it is not all in memory.
+    pub fn part_of_block(&self, key: &[u8]) -> Option<BlockPart> {
+        self.blocks.lock().part_of(key)
+    }
+
+    /// Writes what another process wrote of a block, as if it had been written here.
+    ///
+    /// # Errors
+    /// `Corrupt` for ranges that the block does not have; those of a write.
+    pub fn take_part(&self, key: &[u8], part: &BlockPart) -> Result<()> {
+        let mut state = self.state();
+        let id = keys::id(key).filter(|_| key.first() == Some(&keys::BLOCK));
+        let id = id.ok_or_else(|| Error::corrupt("a part of what is no block"))?;
+        let here = self.blocks.lock().shape_of(key);
+        let shape = match here {
+            Some(shape) => shape,
+            None => self.known(&mut state, id)?.shape,
+        };
+        let mut buffer = 0;
+        let mut runs = Vec::with_capacity(part.spans.len());
+        for span in &part.spans {
+            let is_in =
+                span.start < span.end && span.end <= shape.len && span.len() <= part.bytes.len() - buffer;
+            if !is_in {
+                return Err(Error::corrupt("a part that its block does not have"));
+            }
+            runs.push(CopyRun { block: span.start, buffer, len: span.len() });
+            buffer += span.len();
+        }
+        self.blocks.lock().write(&self.ledger, key, &shape, &runs, &part.bytes, Coverage::Partial)
+    }
+
+    /// Forgets what was written here of a block: another process has taken it. What was staged meanwhile stays, and is merged.
+    pub fn give_up_part(&self, key: &[u8]) {
+        if self.ledger.is_staged(key) {
+            return;
+        }
+        let mut blocks = self.blocks.lock();
+        blocks.supersede(key);
+        blocks.set_touched(key, RangeSet::default());
+    }
+}

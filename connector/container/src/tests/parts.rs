@@ -1,0 +1,123 @@
+//! Parts of blocks that one process takes from another before a commit.
+
+use super::many::{all, check, chunked, open};
+use super::together::{flush, make_of, processes};
+use super::*;
+use std::ops::Range;
+
+/// Writes every other element, from `first` on.
+fn write_every_other(c: &Arc<Container>, path: &[u8], first: u64, count: u64, value: u8) {
+    let selection =
+        Selection::Hyperslab { start: vec![first], stride: vec![2], count: vec![count], block: vec![1] };
+    open(c, path).write(&selection, &vec![value; count as usize * 4]).unwrap();
+}
+
+/// Brings all that `from` has of blocks to `to`.
+fn bring(from: &Container, to: &Container) -> usize {
+    let changed = from.changed_blocks(100).unwrap();
+    for block in &changed {
+        to.take_part(&block.key, &from.part_of_block(&block.key).unwrap()).unwrap();
+    }
+    changed.iter().for_each(|block| from.give_up_part(&block.key));
+    changed.len()
+}
+
+#[test]
+fn a_process_takes_what_another_wrote_of_its_blocks() {
+    for (p, gzip) in places().into_iter().zip([true, false]).chain(places().into_iter().zip([false, true])) {
+        let all_of_them = processes(&p);
+        make_of(&all_of_them, b"d", &chunked(32, 8, gzip));
+        flush(&all_of_them);
+        let [first, second] = &all_of_them;
+        write_every_other(first, b"d", 0, 16, 1);
+        write_every_other(second, b"d", 1, 16, 2);
+        let [mine, theirs] = [first, second].map(|c| c.changed_blocks(100).unwrap());
+        assert_eq!(mine, theirs, "both have the same numbers for the same blocks");
+        assert_eq!(mine.iter().map(|block| block.bytes).collect::<Vec<_>>(), [16; 4]);
+        assert_eq!(second.changed_blocks(3).unwrap(), theirs[..3]);
+        assert_eq!(bring(second, first), 4);
+        assert!(!second.has_changes() && second.changed_blocks(100).unwrap().is_empty());
+        flush(&all_of_them);
+        let expected = [1, 1, 1, 1, 2, 2, 2, 2].repeat(16);
+        all_of_them.iter().for_each(|c| assert_eq!(all(&open(c, b"d")), expected));
+        drop(all_of_them);
+        assert_eq!(all(&open(&check(&p), b"d")), expected);
+    }
+}
+
+/// The other process wrote of it, too, and committed before: nothing of that is lost.
+#[test]
+fn what_was_taken_is_merged_with_what_others_committed() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make_of(&all_of_them, b"d", &chunked(8, 8, true));
+        flush(&all_of_them);
+        let other = super::many::apart(&p);
+        let [first, second] = &all_of_them;
+        write_every_other(first, b"d", 0, 1, 1);
+        write_every_other(second, b"d", 2, 1, 2);
+        write_every_other(&other, b"d", 4, 1, 3);
+        other.flush().unwrap();
+        assert_eq!(bring(first, second), 1);
+        flush(&all_of_them);
+        let mut expected = [0; 32];
+        for (at, value) in [(0, 1), (8, 2), (16, 3)] {
+            expected[at..at + 4].fill(value);
+        }
+        drop((all_of_them, other));
+        assert_eq!(all(&open(&check(&p), b"d")), expected);
+    }
+}
+
+#[test]
+fn what_is_staged_or_leads_to_blobs_stays() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        let mut with_blobs = chunked(8, 8, true);
+        with_blobs.datatype.has_heap = true;
+        make_of(&all_of_them, b"d", &chunked(8, 8, true));
+        make_of(&all_of_them, b"blobs", &with_blobs);
+        flush(&all_of_them);
+        let [first, second] = &all_of_them;
+        write_every_other(first, b"blobs", 0, 1, 0);
+        assert!(first.changed_blocks(100).unwrap().is_empty());
+        write_every_other(first, b"d", 0, 1, 1);
+        write_every_other(second, b"d", 2, 1, 2);
+        let [block] = &first.changed_blocks(100).unwrap()[..] else { panic!("one block") };
+        let part = first.part_of_block(&block.key).unwrap();
+        second.take_part(&block.key, &part).unwrap();
+        // It is put out of memory before it is given up.
+        first.blocks.lock().flush(&first.ledger, &[]).unwrap();
+        assert!(first.changed_blocks(100).unwrap().is_empty());
+        first.give_up_part(&block.key);
+        assert!(first.has_changes());
+        flush(&all_of_them);
+        drop(all_of_them);
+        let data = all(&open(&check(&p), b"d"));
+        assert_eq!([data[0], data[8], data[16]], [1, 2, 0]);
+    }
+}
+
+#[test]
+fn parts_that_cannot_be_are_refused() {
+    let p = memory();
+    let all_of_them = processes(&p);
+    make_of(&all_of_them, b"d", &chunked(8, 8, true));
+    flush(&all_of_them);
+    let [first, second] = &all_of_them;
+    write_every_other(first, b"d", 0, 4, 1);
+    let key = first.changed_blocks(1).unwrap().remove(0).key;
+    let refused = |spans: Vec<Range<usize>>, bytes: usize| {
+        let told = second.take_part(&key, &BlockPart { spans, bytes: vec![1; bytes] }).unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::Corrupt, "{told}");
+    };
+    refused(vec![0..33], 33);
+    refused(vec![usize::MAX - 1..usize::MAX], 1);
+    refused(vec![0..4, 4..8], 7);
+    #[expect(clippy::reversed_empty_ranges, reason = "as a message may have it")]
+    refused(vec![8..4], 8);
+    let part = first.part_of_block(&key).unwrap();
+    let told = second.take_part(b"H12345678", &part).unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::Corrupt, "{told}");
+    assert!(second.changed_blocks(9).unwrap().is_empty());
+}
