@@ -67,4 +67,33 @@ impl Ledger {
         let place = self.storage().write_before(e.place(), &data)?;
         Ok(place.map(|place| e.moved_to(place)))
     }
+
+    /// The same in parts of `most` bytes, each in a place of its own, in order: where no free run is long enough for all of it.
+    /// `None` if there is no better place for one of them.
+    ///
+    /// # Errors
+    /// As for [`move_payload`](Ledger::move_payload).
+    pub fn move_payload_in_parts(&self, e: &Extent, most: u64) -> Result<Option<Vec<Extent>>> {
+        self.check_writable()?;
+        if e.len() > MAX_MOVED_PAYLOAD || most == 0 {
+            return Ok(None);
+        }
+        let mut parts = Vec::new();
+        let moved = self.move_parts(e, most, &mut parts);
+        if !matches!(moved, Ok(true)) {
+            parts.iter().try_for_each(|part| self.free_payload(part))?;
+        }
+        Ok(moved?.then_some(parts))
+    }
+
+    fn move_parts(&self, e: &Extent, most: u64, parts: &mut Vec<Extent>) -> Result<bool> {
+        let mut data = Scratch::new(most.min(e.len()) as usize);
+        for at in (0..e.len()).step_by(most as usize) {
+            let part = &mut data[..most.min(e.len() - at) as usize];
+            payload::read(self.storage(), e, at, part)?;
+            let Some(place) = self.storage().write_before(e.place(), part)? else { return Ok(false) };
+            parts.push(Extent::of(place, part));
+        }
+        Ok(true)
+    }
 }

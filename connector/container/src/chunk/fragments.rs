@@ -116,6 +116,13 @@ impl Piece {
     fn of(offset: usize, len: usize, extent: Extent) -> Self {
         Self { offset, len, source: Source::Extent { encoded: extent.to_bytes(), extent, skip: 0 } }
     }
+
+    /// Begins so many bytes into its extent.
+    fn skip(&mut self, bytes: u64) {
+        if let Source::Extent { skip, .. } = &mut self.source {
+            *skip = bytes;
+        }
+    }
 }
 
 /// A run of a block that is read straight to where it is wanted.

@@ -199,6 +199,17 @@ impl Container {
         Ok(lost)
     }
 
+    /// Encodes what was written here, and begins to send it, ahead of a flush. Nothing is committed.
+    ///
+    /// # Errors
+    /// Those of staging: of a store, a full disk, a filter.
+    pub fn prepare_flush(&self) -> Result<()> {
+        without_locks(|| {
+            self.stage_all(&mut self.state())?;
+            Ok(self.ledger.send_payloads()?)
+        })
+    }
+
     /// Commits the elements that were written here, and gives up all other changes: the first process has committed them.
     ///
     /// # Errors

@@ -207,6 +207,37 @@ fn a_file_that_was_overwritten_is_as_long_as_its_data_when_it_is_closed() {
 }
 
 #[test]
+fn payloads_that_fit_into_no_hole_go_into_several() {
+    const LONG: u64 = 400_000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let target = Target::File(path.clone());
+    let c = Container::create(&target, crate::Replace::Never, FileCreation::default(), Options::default())
+        .unwrap();
+    let name = |kind: u8, n: u8| vec![kind, n + 64];
+    let make = |kind: u8, n: u8, length: u64| {
+        let d =
+            dataset(&c, &name(kind, n), dataset_spec(1, simple(&[length], &[length]), Layout::Contiguous));
+        d.write(&Selection::All, &noise(n, length as usize)).unwrap();
+        c.flush().unwrap();
+    };
+    for n in 0..40 {
+        make(b'l', n, LONG);
+        make(b's', n, 60_000);
+    }
+    (0..40).for_each(|n| c.link_delete(c.root(), &name(b's', n)).unwrap());
+    drop(c);
+    let len = std::fs::metadata(&path).unwrap().len();
+    assert!(len < 40 * LONG + 40 * LONG / 16, "{len}");
+    let c = Container::open(&target, crate::Access::ReadOnly, Options::default()).unwrap();
+    for n in 0..40 {
+        let mut out = vec![0; LONG as usize];
+        c.dataset(object(&c, &name(b'l', n))).unwrap().read(&Selection::All, &mut out).unwrap();
+        assert!(out == noise(n, LONG as usize), "{n}");
+    }
+}
+
+#[test]
 fn small_chunks_behind_many_others_move_at_a_close_too() {
     overwrite_a_third(20_000, 600, false);
     // A page that fits into no hole keeps none of what is free before it.

@@ -212,7 +212,8 @@ impl CollectiveFile {
     fn commit(&self, container: &Container) -> Result<()> {
         self.aggregate(container)?;
         let first = self.is_first();
-        self.agree(|| if first { Ok(container.flush_for_all()?) } else { Ok(()) })?;
+        // What the others encode, they encode meanwhile.
+        self.agree(|| Ok(if first { container.flush_for_all() } else { container.prepare_flush() }?))?;
         self.agree(|| if first { Ok(()) } else { Ok(container.flush_elements()?) })?;
         self.agree(|| Ok(container.refresh()?))?;
         self.visibility().forget_committed();

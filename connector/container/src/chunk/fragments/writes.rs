@@ -220,18 +220,49 @@ impl Fragments {
         Ok(())
     }
 
-    /// Lets each extent be moved, and returns the bytes of those that were.
+    /// Lets each extent be moved, and returns the bytes of those that were. `moved` answers what has its bytes now: one extent, or
+    /// where it is told that they may be apart several, one after the other.
     pub(crate) fn relocate(
         &mut self,
-        mut moved: impl FnMut(&Extent) -> Result<Option<Extent>>,
+        mut moved: impl FnMut(&Extent, bool) -> Result<Vec<Extent>>,
     ) -> Result<u64> {
         let mut bytes = 0;
+        // What is encoded has to be one piece.
+        let may_part = self.encoded.is_none();
         for was in self.extents() {
-            let Some(new) = moved(&was)? else { continue };
+            let new = moved(&was, may_part)?;
+            match &new[..] {
+                [] => continue,
+                [new] => self.exchange(&was, new),
+                parts => self.part(&was, parts),
+            }
             bytes += was.len();
-            self.exchange(&was, &new);
         }
         Ok(bytes)
+    }
+
+    /// Puts several extents, one after the other, in the place of one.
+    fn part(&mut self, was: &Extent, parts: &[Extent]) {
+        for p in std::mem::take(&mut self.list) {
+            let skip = match &p.source {
+                Source::Extent { extent, skip, .. } if extent == was => *skip,
+                _ => {
+                    self.list.push(p);
+                    continue;
+                }
+            };
+            let (mut at, end) = (0, skip + p.len as u64);
+            for part in parts {
+                let (from, to) = (skip.max(at), end.min(at + part.len()));
+                if from < to {
+                    let offset = p.offset + (from - skip) as usize;
+                    let mut piece = Piece::of(offset, (to - from) as usize, part.clone());
+                    piece.skip(from - at);
+                    self.list.push(piece);
+                }
+                at += part.len();
+            }
+        }
     }
 
     /// Puts an extent in place of what is at `offset`, and of nothing else.
