@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from launch import compile_program, run_beside_native
+from harness.connector import Connector
+from launch import compile_program, run, run_beside_native
 
 KERNELS = Path(__file__).resolve().parent / "kernels"
 sys.path.insert(0, str(KERNELS))
@@ -48,3 +49,21 @@ def test_samples(suite, work):
         "mpiexec", "-n", 2, program, path, "count=65536", "steps=4", "sample=1"])
     found = json.loads(text.splitlines()[-1])
     assert all(0 <= found["mpi"][name] <= found["work"][name] * 1.5 + 0.02 for name in found["work"]), found
+
+
+@pytest.mark.parametrize("case", ["append, deflate", "strided"])
+def test_parts_of_chunks_come_together(suite, work, case):
+    """Each process writes every other element of all chunks. One of them encodes a chunk, and the file is no longer than a native one."""
+    if not suite.connector.is_ours:
+        pytest.skip("native HDF5 does not say it")
+    program = compile_program(suite.hdf5, KERNELS / "particles.c", work / "particles-kernel")
+    folder = work / f"together-{case}".replace(" ", "-").replace(",", "")
+    folder.mkdir()
+    command = ["mpiexec", "-n", 2, program, "x.h5", "count=11520", *CASES[case].split()]
+    lines = [line for line in run(suite, command, folder, H5LAKE_LOG="debug").splitlines() if "brought parts of blocks" in line]
+    assert lines and any("blocks=0" not in line for line in lines), lines
+    if not suite.connector.in_store:
+        native = folder / "native"
+        native.mkdir()
+        run(suite, command, native, Connector(None, None))
+        assert (folder / "x.h5").stat().st_size <= 1.1 * (native / "x.h5").stat().st_size + (128 << 10)

@@ -40,13 +40,14 @@ fn number_of(key: &[u8]) -> u64 {
 
 impl Container {
     /// The blocks of elements that were changed here and are in memory alone, by their keys, at most so many. What is staged stays
-    /// here, and so do elements that lead to blobs.
+    /// here, and so do elements that lead to blobs. So does all of a dataset that shrank: who commits its new extent commits the fill
+    /// behind it, and a merge takes neither from others.
     ///
     /// # Errors
     /// Those of reading the headers of datasets.
     pub fn changed_blocks(&self, most: usize) -> Result<Vec<ChangedBlock>> {
         let mut state = self.state();
-        let mut is_plain = HashMap::new();
+        let mut may_go = HashMap::new();
         let keys = self.blocks.lock().dirty_keys(&[keys::BLOCK]);
         let mut found = Vec::new();
         for key in keys {
@@ -54,20 +55,20 @@ impl Container {
                 break;
             }
             let Some(id) = keys::id(&key).filter(|_| !self.ledger.is_staged(&key)) else { continue };
-            let is_plain = match is_plain.get(&id) {
+            let may_go = match may_go.get(&id) {
                 Some(known) => *known,
-                None => *is_plain.entry(id).or_insert(self.has_plain_elements(&mut state, id)?),
+                None => *may_go.entry(id).or_insert(self.may_give_away(&mut state, id)?),
             };
             let bytes = self.blocks.lock().bytes_of_part(&key);
-            if is_plain && bytes > 0 {
+            if may_go && bytes > 0 {
                 found.push(ChangedBlock { number: number_of(&key), key, bytes: bytes as u64 });
             }
         }
         Ok(found)
     }
 
-    fn has_plain_elements(&self, s: &mut State, id: u64) -> Result<bool> {
-        Ok(!self.known(s, id)?.has_heap)
+    fn may_give_away(&self, s: &mut State, id: u64) -> Result<bool> {
+        Ok(!s.others.batch.has_cut_of(id) && !self.known(s, id)?.has_heap)
     }
 
     /// What was written here of a block; `None` where it is not all in memory.

@@ -98,6 +98,29 @@ fn what_is_staged_or_leads_to_blobs_stays() {
     }
 }
 
+/// Both have the fill behind the new end, and the first one commits that end.
+#[test]
+fn what_was_cut_off_stays_with_each() {
+    for (p, gzip) in places().into_iter().zip([true, false]) {
+        let all_of_them = processes(&p);
+        make_of(&all_of_them, b"d", &chunked(16, 8, gzip));
+        all_of_them.iter().for_each(|c| open(c, b"d").write(&Selection::All, &[7; 64]).unwrap());
+        flush(&all_of_them);
+        for c in &all_of_them {
+            [4, 16].iter().for_each(|size| open(c, b"d").set_extent(&[*size]).unwrap());
+        }
+        write_every_other(&all_of_them[1], b"d", 0, 2, 9);
+        assert!(all_of_them.iter().all(|c| c.changed_blocks(100).unwrap().is_empty()));
+        flush(&all_of_them);
+        write_every_other(&all_of_them[1], b"d", 1, 2, 8);
+        assert_eq!(all_of_them[1].changed_blocks(100).unwrap().len(), 1, "committed is committed");
+        flush(&all_of_them);
+        drop(all_of_them);
+        let expected = [[9; 4], [8; 4], [9; 4], [8; 4]].concat();
+        assert_eq!(all(&open(&check(&p), b"d")), [expected, vec![0; 48]].concat(), "{gzip}");
+    }
+}
+
 #[test]
 fn parts_that_cannot_be_are_refused() {
     let p = memory();

@@ -43,6 +43,11 @@ impl CollectiveFile {
         let owner = |block: &ChangedBlock| owners.get(&block.number).copied().filter(|owner| *owner != me);
         let given = mine.iter().filter_map(|block| Some((block, owner(block)?)));
         let sent = self.bring(container, given)?;
+        tracing::debug!(
+            container = container.name(),
+            blocks = sent.len(),
+            "brought parts of blocks to others"
+        );
         sent.iter().for_each(|key| container.give_up_part(key));
         Ok(())
     }
