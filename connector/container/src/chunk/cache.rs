@@ -1,6 +1,7 @@
 //! The bounded cache of blocks, clean and dirty.
 
 mod eviction;
+mod moving_parts;
 mod writes;
 
 use crate::Result;
@@ -14,10 +15,10 @@ use crate::chunk::memory_budget::{Claim, GivesBack};
 use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::Reads;
 use crate::chunk::written::WrittenSpans;
-use crate::multi_writer::BlockPart;
 use crate::record_conversion::zeros;
 use h5lake_ledger::locks::Mutex;
 use h5lake_ledger::{CacheUse, Ledger, Writers};
+use moving_parts::MovingParts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub(crate) struct BlockCache {
     uses: Arc<CacheUse>,
     /// What was written of each block since the last commit, where others write too and that has to be merged.
     touched: Option<WrittenSpans>,
+    /// What moves between processes in the commit that is being made.
+    moving: MovingParts,
 }
 
 impl BlockCache {
@@ -52,6 +55,7 @@ impl BlockCache {
             tick: 0,
             epoch: 0,
             uses: Arc::default(),
+            moving: MovingParts::default(),
         }
     }
 
@@ -86,30 +90,6 @@ impl BlockCache {
         if let Some(touched) = &mut self.touched {
             touched.set(key, spans);
         }
-    }
-
-    /// How much of a changed block was written since the last commit; 0 where not all of that is in memory.
-    pub(crate) fn bytes_of_part(&self, key: &[u8]) -> usize {
-        self.part(key).map_or(0, |(_, written)| written.iter().map(|r| r.len()).sum())
-    }
-
-    /// What was written of a changed block since the last commit, if all of that is in memory.
-    pub(crate) fn part_of(&self, key: &[u8]) -> Option<BlockPart> {
-        let (block, written) = self.part(key)?;
-        let spans: Vec<_> = written.iter().collect();
-        let bytes = spans.iter().flat_map(|r| &block.data[r.clone()]).copied().collect();
-        Some(BlockPart { spans, bytes })
-    }
-
-    fn part(&self, key: &[u8]) -> Option<(&CachedBlock, &RangeSet)> {
-        let block = self.blocks.get(key).filter(|block| !block.dirty.is_empty())?;
-        let written = self.touched.as_ref()?.of(key)?;
-        written.iter().all(|r| block.valid.covers(&r)).then_some((block, written))
-    }
-
-    /// How a block in memory is laid out.
-    pub(crate) fn shape_of(&self, key: &[u8]) -> Option<Arc<BlockLayout>> {
-        self.blocks.get(key).map(|block| block.shape.clone())
     }
 
     /// Everything was committed.
@@ -180,7 +160,11 @@ impl BlockCache {
     pub(crate) fn bytes(&self) -> usize {
         assert_eq!(
             self.claim.bytes(),
-            self.blocks.values().map(|c| c.data.len() + ENTRY_OVERHEAD_BYTES).sum::<usize>()
+            self.blocks
+                .values()
+                .chain(self.moving.given())
+                .map(|c| c.data.len() + ENTRY_OVERHEAD_BYTES)
+                .sum::<usize>()
         );
         self.claim.bytes()
     }
@@ -222,6 +206,7 @@ impl BlockCache {
         let keys = self.blocks.range::<[u8], _>(from).map(|(k, _)| k);
         let keys: Vec<_> = keys.take_while(|k| k.starts_with(prefix)).cloned().collect();
         keys.iter().for_each(|k| self.remove(k));
+        self.forget_moving(|key| key.starts_with(prefix));
     }
 
     /// Drops all blocks, changes and all: those of a reader whose snapshot moved, and those of a writer that starts anew.
@@ -229,6 +214,7 @@ impl BlockCache {
         self.epoch += 1;
         self.blocks.clear();
         self.dirty.clear();
+        self.moving = MovingParts::default();
         self.claim.subtract(self.claim.bytes());
         self.keeping = AdmissionPolicy::new(self.claim.limit(), self.distance);
         self.forget_touched();

@@ -5,8 +5,8 @@
 //! two-phase I/O.
 
 use crate::chunk::grid::{CopyRun, Coverage};
-use crate::chunk::range_set::RangeSet;
 use crate::container::State;
+use crate::filters::unlocked::without_locks;
 use crate::{Container, Error, Result, keys};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -81,35 +81,52 @@ impl Container {
     /// # Errors
     /// `Corrupt` for ranges that the block does not have; those of a write.
     pub fn take_part(&self, key: &[u8], part: &BlockPart) -> Result<()> {
-        let mut state = self.state();
         let id = keys::id(key).filter(|_| key.first() == Some(&keys::BLOCK));
         let id = id.ok_or_else(|| Error::corrupt("a part of what is no block"))?;
-        let here = self.blocks.lock().shape_of(key);
-        let shape = match here {
-            Some(shape) => shape,
-            None => self.known(&mut state, id)?.shape,
-        };
-        let mut buffer = 0;
-        let mut runs = Vec::with_capacity(part.spans.len());
-        for span in &part.spans {
-            let is_in =
-                span.start < span.end && span.end <= shape.len && span.len() <= part.bytes.len() - buffer;
-            if !is_in {
-                return Err(Error::corrupt("a part that its block does not have"));
-            }
-            runs.push(CopyRun { block: span.start, buffer, len: span.len() });
-            buffer += span.len();
-        }
-        self.blocks.lock().write(&self.ledger, key, &shape, &runs, &part.bytes, Coverage::Partial)
+        without_locks(|| {
+            let mut state = self.state();
+            let here = self.blocks.lock().shape_of(key);
+            let shape = match here {
+                Some(shape) => shape,
+                None => self.known(&mut state, id)?.shape,
+            };
+            let runs = runs_of(part, shape.len)?;
+            let mut blocks = self.blocks.lock();
+            blocks.note_taken(key, &part.spans);
+            blocks.write(&self.ledger, key, &shape, &runs, &part.bytes, Coverage::Partial)
+        })
     }
 
-    /// Forgets what was written here of a block: another process has taken it. What was staged meanwhile stays, and is merged.
-    pub fn give_up_part(&self, key: &[u8]) {
-        if self.ledger.is_staged(key) {
-            return;
+    /// Puts aside what was written here of a block: another process has taken it. What was staged meanwhile stays, and is merged.
+    /// [`settle_parts`](Self::settle_parts) or [`take_back_parts`](Self::take_back_parts) has to follow.
+    pub fn give_part(&self, key: &[u8]) {
+        if !self.ledger.is_staged(key) {
+            self.blocks.lock().give_away(key);
         }
-        let mut blocks = self.blocks.lock();
-        blocks.supersede(key);
-        blocks.set_touched(key, RangeSet::default());
     }
+
+    /// The commit is made in all processes: forgets what was given to others.
+    pub fn settle_parts(&self) {
+        self.blocks.lock().settle_moving();
+    }
+
+    /// The commit failed in some process: what was given to others counts as written here again, and what was taken as theirs.
+    pub fn take_back_parts(&self) {
+        self.blocks.lock().take_back_moving();
+    }
+}
+
+/// Where the bytes of a part go in its block of `len` bytes.
+fn runs_of(part: &BlockPart, len: usize) -> Result<Vec<CopyRun>> {
+    let mut buffer = 0;
+    let mut runs = Vec::with_capacity(part.spans.len());
+    for span in &part.spans {
+        let is_in = span.start < span.end && span.end <= len && span.len() <= part.bytes.len() - buffer;
+        if !is_in {
+            return Err(Error::corrupt("a part that its block does not have"));
+        }
+        runs.push(CopyRun { block: span.start, buffer, len: span.len() });
+        buffer += span.len();
+    }
+    Ok(runs)
 }

@@ -18,7 +18,7 @@ fn bring(from: &Container, to: &Container) -> usize {
     for block in &changed {
         to.take_part(&block.key, &from.part_of_block(&block.key).unwrap()).unwrap();
     }
-    changed.iter().for_each(|block| from.give_up_part(&block.key));
+    changed.iter().for_each(|block| from.give_part(&block.key));
     changed.len()
 }
 
@@ -41,6 +41,67 @@ fn a_process_takes_what_another_wrote_of_its_blocks() {
         let expected = [1, 1, 1, 1, 2, 2, 2, 2].repeat(16);
         all_of_them.iter().for_each(|c| assert_eq!(all(&open(c, b"d")), expected));
         drop(all_of_them);
+        assert_eq!(all(&open(&check(&p), b"d")), expected);
+    }
+}
+
+/// The commit failed behind that: both have what they had, and what is written later stays.
+#[test]
+fn parts_come_back_where_a_commit_failed() {
+    for (p, gzip) in places().into_iter().zip([true, false]).chain(places().into_iter().zip([false, true])) {
+        for is_staged in [false, true] {
+            let all_of_them = processes(&p);
+            make_of(&all_of_them, b"d", &chunked(16, 8, gzip));
+            flush(&all_of_them);
+            let [first, second] = &all_of_them;
+            write_every_other(first, b"d", 0, 8, 1);
+            write_every_other(second, b"d", 1, 8, 2);
+            assert_eq!(bring(second, first), 2);
+            if is_staged {
+                first.blocks.lock().flush(&first.ledger, &[]).unwrap();
+            }
+            all_of_them.iter().for_each(|c| c.take_back_parts());
+            let data = all(&open(second, b"d"));
+            assert_eq!([data[0], data[4], data[8]], [0, 2, 0], "it reads its own");
+            // The owner's is the same, or was staged; the other's is newer.
+            write_every_other(second, b"d", 1, 4, 3);
+            let changed = first.changed_blocks(9).unwrap();
+            assert_eq!(changed.len(), if is_staged { 0 } else { 2 });
+            if !is_staged {
+                assert_eq!(bring(first, second), 2, "what was taken does not go back as its own");
+            }
+            flush(&all_of_them);
+            all_of_them.iter().for_each(|c| c.settle_parts());
+            let expected = [[1, 1, 1, 1, 3, 3, 3, 3].repeat(4), [1, 1, 1, 1, 2, 2, 2, 2].repeat(4)].concat();
+            all_of_them.iter().for_each(|c| assert_eq!(all(&open(c, b"d")), expected, "{gzip} {is_staged}"));
+            all_of_them.iter().for_each(|c| _ = c.blocks.lock().bytes());
+            drop(all_of_them);
+            assert_eq!(all(&open(&check(&p), b"d")), expected);
+        }
+    }
+}
+
+/// What another program committed meanwhile stays, too.
+#[test]
+fn parts_come_back_onto_what_others_committed() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make_of(&all_of_them, b"d", &chunked(8, 8, true));
+        flush(&all_of_them);
+        let [first, second] = &all_of_them;
+        write_every_other(first, b"d", 0, 4, 1);
+        write_every_other(second, b"d", 1, 1, 2);
+        assert_eq!(bring(second, first), 1);
+        let other = super::many::apart(&p);
+        write_every_other(&other, b"d", 7, 1, 5);
+        other.flush().unwrap();
+        second.refresh().unwrap();
+        all_of_them.iter().for_each(|c| c.take_back_parts());
+        flush(&all_of_them);
+        let mut expected = [1, 1, 1, 1, 0, 0, 0, 0].repeat(4);
+        expected[4..8].fill(2);
+        expected[28..].fill(5);
+        drop((all_of_them, other));
         assert_eq!(all(&open(&check(&p), b"d")), expected);
     }
 }
@@ -89,7 +150,7 @@ fn what_is_staged_or_leads_to_blobs_stays() {
         // It is put out of memory before it is given up.
         first.blocks.lock().flush(&first.ledger, &[]).unwrap();
         assert!(first.changed_blocks(100).unwrap().is_empty());
-        first.give_up_part(&block.key);
+        first.give_part(&block.key);
         assert!(first.has_changes());
         flush(&all_of_them);
         drop(all_of_them);

@@ -210,11 +210,12 @@ impl CollectiveFile {
 
     /// The same when all are known to be here, because each of them has just told something. Collective.
     fn commit(&self, container: &Container) -> Result<()> {
-        self.aggregate(container)?;
         let first = self.is_first();
-        // What the others encode, they encode meanwhile.
-        self.agree(|| Ok(if first { container.flush_for_all() } else { container.prepare_flush() }?))?;
-        self.agree(|| if first { Ok(()) } else { Ok(container.flush_elements()?) })?;
+        self.commit_aggregated(container, || {
+            // What the others encode, they encode meanwhile.
+            self.agree(|| Ok(if first { container.flush_for_all() } else { container.prepare_flush() }?))?;
+            self.agree(|| if first { Ok(()) } else { Ok(container.flush_elements()?) })
+        })?;
         self.agree(|| Ok(container.refresh()?))?;
         self.visibility().forget_committed();
         Ok(())

@@ -2,10 +2,11 @@
 //! takes the parts of the others. What is not brought is merged when it is committed.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use h5lake_container::{BlockPart, ChangedBlock, Container};
 
-use super::CollectiveFile;
+use super::{CollectiveFile, outcome};
 use crate::error::{Error, Minor, Result};
 
 /// The most bytes of the lists of changed blocks, in all processes' lists together.
@@ -13,6 +14,8 @@ const LISTS_BYTES: usize = 16 << 20;
 /// The most bytes that a process sends at a time, and no less than so many to each.
 const SENT_BYTES: usize = 16 << 20;
 const LEAST_SENT_BYTES: usize = 64 << 10;
+/// Beyond so many processes each would have to hear too much: all blocks are merged.
+const MOST_PROCESSES: usize = 1 << 13;
 /// A listed block: its number, and how much of it was written.
 const LISTED_BYTES: usize = 16;
 /// Of a part in a message: the lengths of its key and its spans,
@@ -24,17 +27,32 @@ const SPAN_BYTES: usize = 16;
 type Owners = HashMap<u64, usize>;
 
 impl CollectiveFile {
-    /// Brings parts of blocks together. Collective.
+    /// Brings parts of blocks together, commits, and forgets what others have taken. If anything fails in any process, all have what
+    /// they had. Collective.
     ///
     /// # Errors
-    /// If any process could not take a part; then all have what they had. Those of MPI.
-    pub(super) fn aggregate(&self, container: &Container) -> Result<()> {
-        if !self.has_others() {
+    /// If any process failed.
+    pub(super) fn commit_aggregated(
+        &self,
+        container: &Container,
+        commit: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let done = self.aggregate(container).and_then(|()| commit());
+        match done {
+            Ok(()) => container.settle_parts(),
+            Err(_) => container.take_back_parts(),
+        }
+        done
+    }
+
+    /// Brings parts of blocks together. Collective.
+    fn aggregate(&self, container: &Container) -> Result<()> {
+        if !self.has_others() || self.processes.size() > MOST_PROCESSES {
             return Ok(());
         }
         let most = LISTS_BYTES / LISTED_BYTES / self.processes.size();
         // The commit tells what fails here.
-        let mine = container.changed_blocks(most).unwrap_or_default();
+        let mine = caught(|| Ok(container.changed_blocks(most)?)).unwrap_or_default();
         let owners = self.owners(&mine)?;
         if owners.is_empty() {
             return Ok(());
@@ -48,7 +66,7 @@ impl CollectiveFile {
             blocks = sent.len(),
             "brought parts of blocks to others"
         );
-        sent.iter().for_each(|key| container.give_up_part(key));
+        sent.iter().for_each(|key| container.give_part(key));
         Ok(())
     }
 
@@ -78,9 +96,14 @@ impl CollectiveFile {
         let most = (SENT_BYTES / self.processes.size()).max(LEAST_SENT_BYTES);
         let mut outbox = Outbox { given, container, begun: None, sent: Vec::new() };
         loop {
-            let messages = outbox.next_messages(self.processes.size(), most);
+            let packed = caught(|| Ok(outbox.next_messages(self.processes.size(), most)));
+            let (messages, packed) = match packed {
+                Ok(messages) => (messages, Ok(())),
+                Err(e) => (vec![Vec::new(); self.processes.size()], Err(e)),
+            };
             let received = self.processes.exchange_messages(&messages)?;
-            let taken = received.iter().try_for_each(|message| take(container, message));
+            let take_all = || received.iter().try_for_each(|message| take(container, message));
+            let taken = packed.and_then(|()| caught(take_all));
             let is_more = outbox.begun.is_some();
             let ((), told) = self.processes.exchange(taken, u32::from(is_more), 0)?;
             if told == 0 {
@@ -88,6 +111,11 @@ impl CollectiveFile {
             }
         }
     }
+}
+
+/// A part of what one process does alone: a panic is an error, for the others wait for its next message.
+fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    outcome(catch_unwind(AssertUnwindSafe(body))).0
 }
 
 /// What is to be sent.
