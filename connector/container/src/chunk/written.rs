@@ -34,6 +34,17 @@ impl WrittenSpans {
         }
     }
 
+    /// Thinks of some bytes of a block as not written.
+    pub(super) fn remove(&mut self, key: &[u8], ranges: &RangeSet) {
+        for all in [&mut self.since, &mut self.in_doubt] {
+            let Some(spans) = all.get_mut(key) else { continue };
+            ranges.iter().for_each(|r| spans.remove(&r));
+            if spans.is_empty() {
+                all.remove(key);
+            }
+        }
+    }
+
     pub(super) fn forget_under(&mut self, prefix: &[u8]) {
         for spans in [&mut self.since, &mut self.in_doubt] {
             spans.retain(|key, _| !key.starts_with(prefix));

@@ -13,7 +13,7 @@ use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
 use crate::file::log::{LoggedRecord, newest_slot, records};
 use crate::file::resync::resyncing;
-use crate::file::sim_file::SimFile;
+use crate::file::sim_file::{Fault, SimFile};
 use crate::file::space_delta::SpaceDelta;
 use crate::file::superblock::{FIXED, Fixed};
 use crate::file::{FileStorage, lock};
@@ -21,7 +21,7 @@ use crate::ledger::Ledger;
 use crate::locks::Mutex;
 use crate::options::{Access, LockPolicy, Options, SyncPolicy, Writers};
 use crate::storage::StorageReads;
-use crate::work::{Map, content, data};
+use crate::work::{Chance, Map, content, data};
 
 /// A writer's way to a file that others have too: it ends at a given write.
 #[derive(Debug)]
@@ -315,5 +315,40 @@ fn a_look_at_others_commits_that_fails_is_made_again() {
     for (offset, length) in records.iter().flat_map(used) {
         let is_in_use = first.with_writer(|w, raw, _| Ok(w.load(raw)?.in_use(offset, length)));
         assert!(is_in_use.unwrap(), "another's payload at {offset} counts as free");
+    }
+}
+
+/// On a full disk a checkpoint gives up what is reserved, and reads anew what is free. The records that it takes in count then, too: they
+/// say what is in use.
+#[test]
+fn a_checkpoint_after_a_full_disk_knows_what_is_in_use() {
+    for seed in 0..6 {
+        let (file, mut c) = (SimFile::container(), Chance::new(seed));
+        file.be_sparse();
+        let locks_on = tempfile::NamedTempFile::new().unwrap();
+        let options = Options { writers: Writers::Many, checkpoint_bytes: 30_000, ..Options::default() };
+        let [first, second] =
+            [0, 1].map(|_| open_with(&file, locks_on.path(), Arc::new(file.clone()), options.clone()));
+        for n in 0..60 {
+            let what = format!("seed {seed}, step {n}");
+            if c.below(4) == 0 {
+                file.fail_at(1 + c.below(3), Fault::Full);
+            }
+            first.put(&[c.below(6) as u8], data(n, 9_000)).unwrap();
+            if let Err(e) = first.commit() {
+                assert!(matches!(e.kind(), ErrorKind::NoSpace { errno: 28 }), "{what}: {e}");
+                first.rollback().unwrap();
+            }
+            file.revive();
+            second.advance(&|_| true).unwrap_or_else(|e| panic!("{what}: {e}"));
+            // It asks what is free.
+            let extent = second.write_payload(&data(n, 5_000)).unwrap_or_else(|e| panic!("{what}: {e}"));
+            second.put(b"second", extent.to_bytes()).unwrap();
+            second.commit().unwrap_or_else(|e| panic!("{what}: {e}"));
+            first.advance(&|_| true).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let mut read = vec![0; 5_000];
+            first.read_payload(&extent, 0, &mut read).unwrap();
+            assert!(read == data(n, 5_000), "{what}");
+        }
     }
 }

@@ -68,6 +68,18 @@ struct Disk {
     reserved: u64,
     reservations: u64,
     refuses: bool,
+    /// Pages of zeros have no blocks.
+    is_sparse: bool,
+}
+
+/// A page of the system's cache, in bytes.
+const PAGE_BYTES: usize = 4096;
+
+/// Where a file has no blocks whose pages of zeros have none.
+fn pages_of_zeros(bytes: &[u8]) -> Vec<(u64, u64)> {
+    let pages = bytes.chunks(PAGE_BYTES).enumerate();
+    let empty = pages.filter(|(_, page)| page.iter().all(|byte| *byte == 0));
+    empty.map(|(n, page)| ((n * PAGE_BYTES) as u64, page.len() as u64)).collect()
 }
 
 fn apply(bytes: &mut Vec<u8>, c: &SimChange) {
@@ -138,6 +150,11 @@ impl SimFile {
     /// From now on the disk has room for so many bytes of the file alone.
     pub(crate) fn leave_room(&self, bytes: u64) {
         self.disk().free_space = Some(bytes);
+    }
+
+    /// From now on pages of zeros have no blocks, as on a file system.
+    pub(crate) fn be_sparse(&self) {
+        self.disk().is_sparse = true;
     }
 
     /// From now on no write may go beyond this byte, of which nothing tells.
@@ -319,6 +336,9 @@ impl FileIo for SimFile {
 
     fn holes(&self) -> io::Result<Vec<(u64, u64)>> {
         let d = self.disk();
+        if d.is_sparse {
+            return Ok(pages_of_zeros(&d.now));
+        }
         let (length, from) = (d.now.len() as u64, d.free_space.unwrap_or(u64::MAX));
         Ok(if from < length { vec![(from, length - from)] } else { Vec::new() })
     }

@@ -70,7 +70,7 @@ pub(crate) struct FileWriter {
 }
 
 /// A record of the log, as the room has to know it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Noted {
     pub(super) version: u64,
     /// Of the head that made it count.

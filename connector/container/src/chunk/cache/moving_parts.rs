@@ -80,10 +80,8 @@ impl BlockCache {
     pub(crate) fn take_back_moving(&mut self) {
         self.epoch += 1;
         let MovingParts { given, taken } = std::mem::take(&mut self.moving);
-        for (key, others) in taken {
-            let mut written = self.touched(&key);
-            others.iter().for_each(|r| written.remove(&r));
-            self.set_touched(&key, written);
+        if let Some(touched) = &mut self.touched {
+            taken.iter().for_each(|(key, others)| touched.remove(key, others));
         }
         for (key, mut block, written) in given {
             self.remove(&key);

@@ -96,15 +96,12 @@ impl FileWriter {
         mut coming: PendingCheckpoint,
     ) -> Result<()> {
         let (checkpointed, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.log).into_iter().partition(|n| n.version <= coming.base.version);
+            self.log.iter().cloned().partition(|n| n.version <= coming.base.version);
         coming.gone.extend(checkpointed.iter().map(|n| run_of(&n.at.place)));
+        // Until the base counts the log has all records: whoever reads the free list anew meanwhile replays them.
+        self.put_base(raw, locks, coming, &checkpointed, &kept)?;
         self.log = kept;
-        let done = self.put_base(raw, locks, coming, &checkpointed);
-        if done.is_err() {
-            let kept = std::mem::replace(&mut self.log, checkpointed);
-            self.log.extend(kept);
-        }
-        done
+        Ok(())
     }
 
     fn put_base(
@@ -113,6 +110,7 @@ impl FileWriter {
         locks: &Locks,
         mut coming: PendingCheckpoint,
         checkpointed: &[Noted],
+        kept: &[Noted],
     ) -> Result<()> {
         let base = coming.base;
         coming.gone.extend(self.head.free.iter().chain(&self.head.history).map(|p| run_of(&p.place)));
@@ -121,7 +119,7 @@ impl FileWriter {
         coming.gone = space_delta::joined(coming.gone).into_iter().flat_map(|run| held.split(run)).collect();
         self.wake(raw, locks)?;
         self.trim(raw)?;
-        let (past, history) = self.write_history(raw, locks, base.version, checkpointed)?;
+        let (past, history) = self.write_history(raw, locks, base.version, checkpointed, kept)?;
         let free = self.write_list(raw, locks, &coming)?;
         let end = self.used_end(raw)?;
         let next = Slot {
@@ -131,7 +129,7 @@ impl FileWriter {
             end,
             base_version: base.version,
             base_end: end,
-            log_bytes: self.log.iter().map(|n| n.at.place.length).sum(),
+            log_bytes: kept.iter().map(|n| n.at.place.length).sum(),
             // Many writers follow the records of what they have not seen yet into the base.
             record: self.head.record.filter(|_| self.shared.is_some()),
             root: base.root,
@@ -176,10 +174,11 @@ impl FileWriter {
         locks: &Locks,
         version: u64,
         checkpointed: &[Noted],
+        kept: &[Noted],
     ) -> Result<(History, PageRef)> {
         let mut history = self.known_history(raw)?.clone();
         // The base is whole until something of it goes out of use: with this head, or with the version after it.
-        let reclaim_epoch = self.log.first().map_or(self.head.sequence + 1, |next| next.sequence - 1);
+        let reclaim_epoch = kept.first().map_or(self.head.sequence + 1, |next| next.sequence - 1);
         let base = match checkpointed.last() {
             Some(n) => Mark { version, reclaim_epoch, time: n.time, bytes: n.added, author: n.by.clone() },
             None => Mark { version, reclaim_epoch, ..history.base.clone() },
