@@ -21,10 +21,8 @@ const BYTES_PER_COMMIT: u64 = 64 << 20;
 /// What a close does at most. What is left is for a vacuum.
 const EFFORT_AT_CLOSE: Effort = Effort { bytes: 256 << 20, entries: 128 << 10 };
 
-/// Into so many parts a payload is divided that no free run takes whole, one after the other.
-const PARTS: [u64; 4] = [2, 4, 8, 16];
-/// The length of a part is a multiple of this: so many bytes have one checksum.
-const MIN_PART_BYTES: u64 = 16 << 10;
+/// Into so many parts a payload is divided at most that no free run takes whole.
+const MAX_PARTS: usize = 16;
 
 /// What several writers leave is worth an opening from so many bytes on.
 const MIN_LEFT_BYTES: u64 = 64 << 10;
@@ -274,10 +272,10 @@ impl Container {
         let r: BlockRecord = record::decode(value, || self.entry(key))?;
         let length = usize::try_from(r.length).unwrap_or(usize::MAX);
         let mut pieces = Fragments::decode(r, usize::MAX)?;
-        let moved = pieces.relocate(|e, may_part| moves.moved_in_parts(e, may_part))?;
+        let moved = pieces.relocate(|e, most_parts| moves.moved_in_parts(e, most_parts))?;
         if moved > 0 {
-            moves.keep_only(&pieces.extents());
             self.ledger.put(key, pieces.record(length).encode_to_vec())?;
+            moves.keep_only(&pieces.extents());
         }
         Ok(moved)
     }
@@ -308,25 +306,17 @@ impl Moves<'_> {
         Ok(new)
     }
 
-    /// The payload in its new place, or in several where no free run takes all of it and it may be in parts; nothing if it stays.
-    fn moved_in_parts(&mut self, e: &Extent, may_part: bool) -> Result<Vec<Extent>> {
+    /// The payload in its new place, or in several where no free run takes all of it; nothing if it stays.
+    fn moved_in_parts(&mut self, e: &Extent, most_parts: usize) -> Result<Vec<Extent>> {
         if let Some(new) = self.moved(e)? {
             return Ok(vec![new]);
         }
-        if !may_part || !self.compaction_plan.holds(e) {
+        if !self.compaction_plan.holds(e) {
             return Ok(Vec::new());
         }
-        for parts in PARTS {
-            let most = e.len().div_ceil(parts).next_multiple_of(MIN_PART_BYTES);
-            if most >= e.len() {
-                break;
-            }
-            if let Some(new) = self.ledger.move_payload_in_parts(e, most)? {
-                self.note(e, &new);
-                return Ok(new);
-            }
-        }
-        Ok(Vec::new())
+        let new = self.ledger.move_payload_in_parts(e, most_parts.min(MAX_PARTS), self.compaction_plan)?;
+        self.note(e, &new);
+        Ok(new)
     }
 
     fn note(&mut self, e: &Extent, new: &[Extent]) {

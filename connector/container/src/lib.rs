@@ -49,6 +49,7 @@ pub mod verify;
 
 pub use attribute::Attribute;
 pub use branch::MergedBranch;
+pub use chunk::cache::BlockPart;
 pub use chunk::memory_budget::MemoryBudget;
 pub use chunk::number::{Number, NumberKind, NumberType, half};
 pub use commit_outcome::Recoverability;
@@ -67,7 +68,7 @@ pub use ids::NumberSource;
 pub use inline_heap::InlineHeap;
 pub use loss::tell_losses_by;
 pub use materialize::{Materialized, Referenced};
-pub use multi_writer::{BlockPart, ChangedBlock};
+pub use multi_writer::ChangedBlock;
 pub use object::OpenObject;
 pub use object_file::{Content, ObjectFile, touched_chunks};
 pub use path::{Parent, Resolution, ends_in_dot};

@@ -4,6 +4,7 @@
 //! lives on keeps megabytes around it. The ledger can move a payload, but values, which hold the extents, are opaque to
 //! it: so it says which extents are worth moving, and the layer above goes through its values.
 
+use crate::address::Address;
 use crate::buffers::Scratch;
 use crate::compaction_plan::{CompactionPlan, MAX_MOVED_PAYLOAD};
 use crate::error::Result;
@@ -61,6 +62,10 @@ impl Ledger {
         let Some(length) = usize::try_from(e.len()).ok().filter(|n| *n as u64 <= MAX_MOVED_PAYLOAD) else {
             return Ok(None);
         };
+        // A read in vain costs as much as one that helps.
+        if !self.storage().fits_before(e.place(), e.len())? {
+            return Ok(None);
+        }
         let mut data = Scratch::new(length);
         // That proves the checksums, which hold in the new place as well.
         payload::read(self.storage(), e, 0, &mut data)?;
@@ -68,31 +73,46 @@ impl Ledger {
         Ok(place.map(|place| e.moved_to(place)))
     }
 
-    /// The same in parts of `most` bytes, each in a place of its own, in order: where no free run is long enough for all of it.
-    /// `None` if there is no better place for one of them.
+    /// The same in several parts, each in a place of its own, in order: where no free run is long enough for all of it. They go before a
+    /// thirty-second more than the end that the file would have without holes. None if it begins there already, or there is no place
+    /// for them.
     ///
     /// # Errors
     /// As for [`move_payload`](Ledger::move_payload).
-    pub fn move_payload_in_parts(&self, e: &Extent, most: u64) -> Result<Option<Vec<Extent>>> {
+    pub fn move_payload_in_parts(
+        &self,
+        e: &Extent,
+        most: usize,
+        compaction_plan: &CompactionPlan,
+    ) -> Result<Vec<Extent>> {
         self.check_writable()?;
-        if e.len() > MAX_MOVED_PAYLOAD || most == 0 {
-            return Ok(None);
-        }
-        let mut parts = Vec::new();
-        let moved = self.move_parts(e, most, &mut parts);
+        let is_behind = |limit: &u64| e.place().offset >= *limit && e.len() <= MAX_MOVED_PAYLOAD;
+        let Some(limit) = compaction_plan.parts_before.filter(is_behind) else { return Ok(Vec::new()) };
+        let limit = Address::file(limit, e.len());
+        let lengths = self.storage().parts_before(&limit, e.len(), most)?;
+        let mut parts = Vec::with_capacity(lengths.len());
+        let moved = self.move_parts(e, &lengths, &limit, &mut parts);
         if !matches!(moved, Ok(true)) {
-            parts.iter().try_for_each(|part| self.free_payload(part))?;
+            let given_back = parts.iter().try_for_each(|part| self.free_payload(part));
+            return moved.and(given_back).map(|()| Vec::new());
         }
-        Ok(moved?.then_some(parts))
+        Ok(parts)
     }
 
-    fn move_parts(&self, e: &Extent, most: u64, parts: &mut Vec<Extent>) -> Result<bool> {
-        let mut data = Scratch::new(most.min(e.len()) as usize);
-        for at in (0..e.len()).step_by(most as usize) {
-            let part = &mut data[..most.min(e.len() - at) as usize];
-            payload::read(self.storage(), e, at, part)?;
-            let Some(place) = self.storage().write_before(e.place(), part)? else { return Ok(false) };
-            parts.push(Extent::of(place, part));
+    fn move_parts(
+        &self,
+        e: &Extent,
+        lengths: &[u64],
+        limit: &Address,
+        parts: &mut Vec<Extent>,
+    ) -> Result<bool> {
+        let mut at = 0;
+        for length in lengths {
+            let mut part = Scratch::new(*length as usize);
+            payload::read(self.storage(), e, at, &mut part)?;
+            let Some(place) = self.storage().write_before(limit, &part)? else { return Ok(false) };
+            parts.push(Extent::of(place, &part));
+            at += length;
         }
         Ok(true)
     }

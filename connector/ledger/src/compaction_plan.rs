@@ -17,6 +17,8 @@ pub struct CompactionPlan {
     pub(crate) locations: HashSet<Location>,
     /// In a file: payloads from this byte on would fit into the free room before it.
     pub(crate) beyond: Option<u64>,
+    /// Payloads from this byte on may go in parts before it: a little behind that end, where holes are not too short for them.
+    pub(crate) parts_before: Option<u64>,
     /// Bytes that nobody uses and that come back if all is moved.
     pub(crate) garbage: u64,
     /// What tags hold: its room does not come back, and programs outside may have references to it.

@@ -18,6 +18,7 @@ use crate::chunk::written::WrittenSpans;
 use crate::record_conversion::zeros;
 use h5lake_ledger::locks::Mutex;
 use h5lake_ledger::{CacheUse, Ledger, Writers};
+pub use moving_parts::BlockPart;
 use moving_parts::MovingParts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};

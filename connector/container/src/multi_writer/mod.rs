@@ -46,7 +46,7 @@ use std::ops::Bound;
 use std::sync::Weak;
 
 use conflict::{Conflicts, Settle};
-pub use parts::{BlockPart, ChangedBlock};
+pub use parts::ChangedBlock;
 pub(crate) use tree::hard;
 
 /// How often a commit is tried that others overtake.

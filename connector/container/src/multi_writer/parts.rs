@@ -4,13 +4,13 @@
 //! that. Parallel HDF5 collects parts so, too (`H5D__mpio_redistribute_shared_chunks`, H5Dmpio.c); MPI's libraries call it
 //! two-phase I/O.
 
+use crate::chunk::cache::BlockPart;
 use crate::chunk::grid::{CopyRun, Coverage};
 use crate::container::State;
 use crate::filters::unlocked::without_locks;
-use crate::{Container, Error, Result, keys};
+use crate::{Container, Error, ErrorKind, Result, keys};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
-use std::ops::Range;
 
 /// A block that this process has changed, as far as it can be given to another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,15 +21,6 @@ pub struct ChangedBlock {
     pub number: u64,
     /// Bytes of it that this process wrote.
     pub bytes: u64,
-}
-
-/// What one process wrote of a block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlockPart {
-    /// Ranges of bytes in the block, in order.
-    pub spans: Vec<Range<usize>>,
-    /// The bytes of these ranges, one after the other.
-    pub bytes: Vec<u8>,
 }
 
 fn number_of(key: &[u8]) -> u64 {
@@ -107,11 +98,32 @@ impl Container {
 
     /// The commit is made in all processes: forgets what was given to others.
     pub fn settle_parts(&self) {
-        self.blocks.lock().settle_moving();
+        self.blocks.lock().forget_moving(|_| true);
     }
 
-    /// The commit failed in some process: what was given to others counts as written here again, and what was taken as theirs.
+    /// The commit is made in this process: what it took from others is committed.
+    pub fn settle_taken_parts(&self) {
+        self.blocks.lock().settle_taken();
+    }
+
+    /// The commit is made in the process that took this part.
+    pub fn settle_part(&self, key: &[u8]) {
+        self.blocks.lock().forget_moving(|given| given == key);
+    }
+
+    /// The commit failed in some process: what was given to others and is not settled counts as written here again, and what was taken as
+    /// theirs. What lies outside of its dataset by now, or of a dataset that is gone, is forgotten.
     pub fn take_back_parts(&self) {
+        let mut state = self.state();
+        let given = self.blocks.lock().given_keys();
+        for key in given {
+            match self.known(&mut state, keys::id(&key).unwrap_or_default()) {
+                Ok(known) => self.blocks.lock().cut_given(&key, &known.outside(&keys::coords(&key))),
+                Err(e) if e.kind() == ErrorKind::NotFound => self.blocks.lock().forget_moving(|k| k == key),
+                // Its next flush tells.
+                Err(_) => {}
+            }
+        }
         self.blocks.lock().take_back_moving();
     }
 }

@@ -106,6 +106,73 @@ fn parts_come_back_onto_what_others_committed() {
     }
 }
 
+/// Another program deleted the dataset meanwhile, or made it smaller.
+#[test]
+fn parts_of_what_others_took_away_do_not_come_back() {
+    for (p, is_deleted) in
+        places().into_iter().zip([true, false]).chain(places().into_iter().zip([false, true]))
+    {
+        let all_of_them = processes(&p);
+        make_of(&all_of_them, b"d", &chunked(8, 8, true));
+        make_of(&all_of_them, b"kept", &chunked(8, 8, true));
+        flush(&all_of_them);
+        let [first, second] = &all_of_them;
+        write_every_other(first, b"d", 0, 4, 1);
+        write_every_other(first, b"kept", 0, 4, 1);
+        write_every_other(second, b"d", 1, 1, 2);
+        assert_eq!(bring(first, second), 2);
+        let other = super::many::apart(&p);
+        match is_deleted {
+            true => other.link_delete(other.root(), b"d").unwrap(),
+            false => open(&other, b"d").set_extent(&[3]).unwrap(),
+        }
+        other.flush().unwrap();
+        first.refresh().unwrap();
+        first.take_back_parts();
+        second.blocks.lock().discard_dirty(&[]);
+        first.flush_for_all().unwrap();
+        if !is_deleted {
+            other.refresh().unwrap();
+            open(&other, b"d").set_extent(&[8]).unwrap();
+            other.flush().unwrap();
+            let data = all(&open(&other, b"d"));
+            assert_eq!([data[0], data[8], data[16]], [1, 1, 0], "what was cut off is fill");
+        }
+        drop((all_of_them, other));
+        let c = check(&p);
+        assert_eq!(all(&open(&c, b"kept")), [1, 1, 1, 1, 0, 0, 0, 0].repeat(4));
+    }
+}
+
+/// One of two takers has committed what it took: only what the other one took comes back.
+#[test]
+fn what_was_committed_does_not_come_back() {
+    for p in places() {
+        let all_of_them = processes(&p);
+        make_of(&all_of_them, b"a", &chunked(8, 8, true));
+        make_of(&all_of_them, b"b", &chunked(8, 8, true));
+        flush(&all_of_them);
+        let [first, second] = &all_of_them;
+        for name in [b"a", b"b"] {
+            write_every_other(first, name, 0, 4, 1);
+        }
+        let changed = first.changed_blocks(9).unwrap();
+        assert_eq!(bring(first, second), 2);
+        first.settle_part(&changed[0].key);
+        first.take_back_parts();
+        assert_eq!(first.changed_blocks(9).unwrap(), changed[1..]);
+        _ = first.blocks.lock().bytes();
+        second.settle_taken_parts();
+        second.take_back_parts();
+        flush(&all_of_them);
+        drop(all_of_them);
+        let c = check(&p);
+        [b"a", b"b"]
+            .iter()
+            .for_each(|name| assert_eq!(all(&open(&c, *name)), [1, 1, 1, 1, 0, 0, 0, 0].repeat(4)));
+    }
+}
+
 /// The other process wrote of it, too, and committed before: nothing of that is lost.
 #[test]
 fn what_was_taken_is_merged_with_what_others_committed() {
@@ -195,11 +262,11 @@ fn parts_that_cannot_be_are_refused() {
         let told = second.take_part(&key, &BlockPart { spans, bytes: vec![1; bytes] }).unwrap_err();
         assert_eq!(told.kind(), ErrorKind::Corrupt, "{told}");
     };
-    refused(vec![0..33], 33);
-    refused(vec![usize::MAX - 1..usize::MAX], 1);
+    refused(vec![0..4, 5..34], 33);
+    refused(vec![0..4, usize::MAX - 1..usize::MAX], 5);
     refused(vec![0..4, 4..8], 7);
     #[expect(clippy::reversed_empty_ranges, reason = "as a message may have it")]
-    refused(vec![8..4], 8);
+    refused(vec![0..4, 8..4], 8);
     let part = first.part_of_block(&key).unwrap();
     let told = second.take_part(b"H12345678", &part).unwrap_err();
     assert_eq!(told.kind(), ErrorKind::Corrupt, "{told}");

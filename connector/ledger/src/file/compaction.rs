@@ -23,6 +23,9 @@ const DENSE_TO_LOOSE: u64 = 32;
 /// ... or by some pages.
 const MIN_LOOSE_BYTES: u64 = 32 << 10;
 
+/// The length of a payload's part is a multiple of this: so many bytes have one checksum.
+const PART_UNIT_BYTES: u64 = 16 << 10;
+
 /// Before this, a page goes that fits into no hole of a dense file. One that stayed at the end would keep all that is free before it.
 pub(in crate::file) fn loose_end(dense: u64) -> u64 {
     dense.saturating_add((dense / DENSE_TO_LOOSE).max(MIN_LOOSE_BYTES))
@@ -75,6 +78,7 @@ impl FileWriter {
         let (garbage, beyond) = (free_space.free_bytes(), free_space.dense_end());
         Ok(CompactionPlan {
             beyond: (garbage >= MIN_FREE_BYTES).then_some(beyond),
+            parts_before: (garbage >= MIN_FREE_BYTES).then_some(loose_end(beyond)),
             garbage,
             held: self.tags.held.clone(),
             ..CompactionPlan::default()
@@ -109,6 +113,24 @@ impl FileWriter {
         let until = rested.max(ripe);
         let left = Duration::from_micros(until.saturating_sub(now));
         Ok(Some(left).filter(|_| much))
+    }
+
+    /// Whether a payload of this length fits into a free run before byte `limit`.
+    pub(crate) fn fits_before(&mut self, raw: &dyn FileIo, limit: u64, length: u64) -> Result<bool> {
+        self.look_once(raw)?;
+        Ok(self.load(raw)?.fits_before(round(free_space::shift(length) + length), limit))
+    }
+
+    /// The lengths of parts that fit there; see [`FreeSpace::parts_before`].
+    pub(crate) fn parts_before(
+        &mut self,
+        raw: &dyn FileIo,
+        limit: u64,
+        length: u64,
+        most: usize,
+    ) -> Result<Vec<u64>> {
+        self.look_once(raw)?;
+        Ok(self.load(raw)?.parts_before(limit, length, most, PART_UNIT_BYTES))
     }
 
     /// Writes a payload into a free run before byte `limit`; `None` if none there is long enough.

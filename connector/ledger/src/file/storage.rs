@@ -454,6 +454,14 @@ impl StorageCompaction for FileStorage {
         self.with_writer(|w, raw, _| w.reclaim_delay(raw))
     }
 
+    fn fits_before(&self, place: &Address, length: u64) -> Result<bool> {
+        self.with_writer(|w, raw, _| w.fits_before(raw, place.offset, length))
+    }
+
+    fn parts_before(&self, place: &Address, length: u64, most: usize) -> Result<Vec<u64>> {
+        self.with_writer(|w, raw, _| w.parts_before(raw, place.offset, length, most))
+    }
+
     fn write_before(&self, place: &Address, data: &[u8]) -> Result<Option<Address>> {
         self.with_writer(|w, raw, _| w.payload_before(raw, place.offset, data))
     }

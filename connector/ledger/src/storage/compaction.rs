@@ -48,6 +48,16 @@ pub(crate) trait StorageCompaction: StorageReads {
         Ok(())
     }
 
+    /// Whether a payload of this length could be written where it is better kept than at `place`.
+    fn fits_before(&self, _place: &Address, _length: u64) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// The lengths of up to `most` parts that could be. None where parts are no better.
+    fn parts_before(&self, _place: &Address, _length: u64, _most: usize) -> Result<Vec<u64>> {
+        Ok(Vec::new())
+    }
+
     /// Writes a payload where it is better kept than at `place`; `None` if there is no such place.
     fn write_before(&self, place: &Address, data: &[u8]) -> Result<Option<Address>>;
 }

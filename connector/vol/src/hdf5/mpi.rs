@@ -210,7 +210,9 @@ impl Processes {
         };
         let mut said = text.to_vec();
         said.resize(usize::try_from(length - 1).unwrap_or(TEXT).min(TEXT), 0);
-        deadline::wait_for_others(|| self.messages.broadcast(&mut said, first))?;
+        if !said.is_empty() {
+            deadline::wait_for_others(|| self.messages.broadcast(&mut said, first))?;
+        }
         match done {
             Err(error) => Err(error),
             Ok(_) => {

@@ -211,10 +211,18 @@ impl CollectiveFile {
     /// The same when all are known to be here, because each of them has just told something. Collective.
     fn commit(&self, container: &Container) -> Result<()> {
         let first = self.is_first();
-        self.commit_aggregated(container, || {
-            // What the others encode, they encode meanwhile.
-            self.agree(|| Ok(if first { container.flush_for_all() } else { container.prepare_flush() }?))?;
-            self.agree(|| if first { Ok(()) } else { Ok(container.flush_elements()?) })
+        self.commit_aggregated(container, |is_made| {
+            let begin = || match first {
+                true => Ok(container.flush_for_all()?),
+                // What the others encode, they encode meanwhile.
+                false => {
+                    let _it_fails_again_when_they_commit = container.prepare_flush();
+                    Ok(())
+                }
+            };
+            self.agree(|| begin().inspect(|()| *is_made = first))?;
+            let end = || if first { Ok(()) } else { Ok(container.flush_elements()?) };
+            self.agree(|| end().inspect(|()| *is_made = true))
         })?;
         self.agree(|| Ok(container.refresh()?))?;
         self.visibility().forget_committed();

@@ -5,9 +5,17 @@ use super::{BlockCache, ENTRY_OVERHEAD_BYTES};
 use crate::chunk::cached_block::CachedBlock;
 use crate::chunk::layout::BlockLayout;
 use crate::chunk::range_set::RangeSet;
-use crate::multi_writer::BlockPart;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// What one process wrote of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockPart {
+    /// Ranges of bytes in the block, in order.
+    pub spans: Vec<Range<usize>>,
+    /// The bytes of these ranges, one after the other.
+    pub bytes: Vec<u8>,
+}
 
 /// What moves in the commit that is being made.
 #[derive(Default)]
@@ -70,9 +78,20 @@ impl BlockCache {
         }
     }
 
-    /// The commit is made: whoever has taken a part has committed it.
-    pub(crate) fn settle_moving(&mut self) {
-        self.forget_moving(|_| true);
+    /// What was taken is committed.
+    pub(crate) fn settle_taken(&mut self) {
+        self.moving.taken.clear();
+    }
+
+    /// The keys of blocks that are given away.
+    pub(crate) fn given_keys(&self) -> Vec<Vec<u8>> {
+        self.moving.given.iter().map(|(key, ..)| key.clone()).collect()
+    }
+
+    /// Forgets some bytes of a block that is given away.
+    pub(crate) fn cut_given(&mut self, key: &[u8], ranges: &[Range<usize>]) {
+        let found = self.moving.given.iter_mut().filter(|(given, ..)| given == key);
+        found.for_each(|(_, _, written)| ranges.iter().for_each(|r| written.remove(r)));
     }
 
     /// The commit failed: what was given away counts as written here again, and what was taken does not. Nothing is read for that, for
@@ -84,21 +103,43 @@ impl BlockCache {
             taken.iter().for_each(|(key, others)| touched.remove(key, others));
         }
         for (key, mut block, written) in given {
-            self.remove(&key);
             // The rest may be older by now than what others have committed.
             (block.valid, block.dirty) = (written.clone(), written.clone());
-            self.blocks.insert(key.clone(), block);
+            self.dirty.remove(&key);
+            if let Some(newer) = self.blocks.remove(&key) {
+                let more = newer.data.len().saturating_sub(block.data.len());
+                block.data.resize(block.data.len() + more, 0);
+                take_in(&mut block, &newer, &written);
+                self.claim.add(more);
+                self.claim.subtract(newer.data.len() + ENTRY_OVERHEAD_BYTES);
+            }
+            if block.dirty.is_empty() {
+                self.claim.subtract(block.data.len() + ENTRY_OVERHEAD_BYTES);
+                continue;
+            }
             self.set_touched(&key, written);
+            self.blocks.insert(key.clone(), block);
             self.dirty.insert(key);
         }
     }
 
     /// Forgets what moves of such blocks.
-    pub(super) fn forget_moving(&mut self, is_gone: impl Fn(&[u8]) -> bool) {
+    pub(crate) fn forget_moving(&mut self, is_gone: impl Fn(&[u8]) -> bool) {
         let MovingParts { given, taken } = &mut self.moving;
         taken.retain(|(key, _)| !is_gone(key));
         let gone = given.extract_if(.., |(key, _, _)| is_gone(key));
         let bytes: usize = gone.map(|(_, block, _)| block.data.len() + ENTRY_OVERHEAD_BYTES).sum();
         self.claim.subtract(bytes);
+    }
+}
+
+/// Puts what is changed in a newer state of a block into an older one, but for what was written there.
+fn take_in(older: &mut CachedBlock, newer: &CachedBlock, written: &RangeSet) {
+    let mut changed = newer.dirty.clone();
+    written.iter().for_each(|r| changed.remove(&r));
+    for r in changed.iter() {
+        older.data[r.clone()].copy_from_slice(&newer.data[r.clone()]);
+        older.valid.insert(r.clone());
+        older.dirty.insert(r);
     }
 }

@@ -220,17 +220,17 @@ impl Fragments {
         Ok(())
     }
 
-    /// Lets each extent be moved, and returns the bytes of those that were. `moved` answers what has its bytes now: one extent, or
-    /// where it is told that they may be apart several, one after the other.
+    /// Lets each extent be moved, and returns the bytes of those that were. `moved` is told in how many parts it may come, and answers
+    /// what has its bytes now, one after the other.
     pub(crate) fn relocate(
         &mut self,
-        mut moved: impl FnMut(&Extent, bool) -> Result<Vec<Extent>>,
+        mut moved: impl FnMut(&Extent, usize) -> Result<Vec<Extent>>,
     ) -> Result<u64> {
         let mut bytes = 0;
-        // What is encoded has to be one piece.
-        let may_part = self.encoded.is_none();
         for was in self.extents() {
-            let new = moved(&was, may_part)?;
+            // What is encoded has to be one piece, and no block has so many that the next write would join some.
+            let most = if self.encoded.is_some() { 1 } else { MAX_FRAGMENTS.saturating_sub(self.list.len()) };
+            let new = moved(&was, most)?;
             match &new[..] {
                 [] => continue,
                 [new] => self.exchange(&was, new),

@@ -99,9 +99,7 @@ impl FileWriter {
             self.log.iter().cloned().partition(|n| n.version <= coming.base.version);
         coming.gone.extend(checkpointed.iter().map(|n| run_of(&n.at.place)));
         // Until the base counts the log has all records: whoever reads the free list anew meanwhile replays them.
-        self.put_base(raw, locks, coming, &checkpointed, &kept)?;
-        self.log = kept;
-        Ok(())
+        self.put_base(raw, locks, coming, &checkpointed, kept)
     }
 
     fn put_base(
@@ -110,7 +108,7 @@ impl FileWriter {
         locks: &Locks,
         mut coming: PendingCheckpoint,
         checkpointed: &[Noted],
-        kept: &[Noted],
+        kept: Vec<Noted>,
     ) -> Result<()> {
         let base = coming.base;
         coming.gone.extend(self.head.free.iter().chain(&self.head.history).map(|p| run_of(&p.place)));
@@ -119,7 +117,7 @@ impl FileWriter {
         coming.gone = space_delta::joined(coming.gone).into_iter().flat_map(|run| held.split(run)).collect();
         self.wake(raw, locks)?;
         self.trim(raw)?;
-        let (past, history) = self.write_history(raw, locks, base.version, checkpointed, kept)?;
+        let (past, history) = self.write_history(raw, locks, base.version, checkpointed, &kept)?;
         let free = self.write_list(raw, locks, &coming)?;
         let end = self.used_end(raw)?;
         let next = Slot {
@@ -138,6 +136,7 @@ impl FileWriter {
             retention: self.reclaim.retention,
         };
         self.write_head(raw, next)?;
+        self.log = kept;
         self.history = Some(past);
         self.checkpoint.fresh.clear();
         self.lay_to_rest(raw, coming.gone, coming.time)?;

@@ -148,7 +148,8 @@ impl<H: Copy> Messages for ProcessGroup<H> {
     fn exchange_parts(&self, sent: &Parts, received: &mut Parts) -> Result<()> {
         let (byte, from, to) =
             (self.calls.byte, sent.bytes.as_ptr().cast(), received.bytes.as_mut_ptr().cast());
-        // SAFETY: both have a length and a place for each process of the communicator, and the bytes that these name.
+        // SAFETY: both have a length and a place for each process of the communicator, and the bytes that these name; neither is
+        // empty, so that no MPI takes its address for a constant.
         let code = unsafe {
             (self.calls.exchange_parts)(
                 from,
@@ -194,7 +195,8 @@ impl Parts {
             end = end.saturating_add(length);
         }
         count(end)?;
-        Ok(Self { bytes: vec![0; end], lengths, places })
+        // Never empty: what an empty vector points to is MPI_IN_PLACE for Open MPI.
+        Ok(Self { bytes: vec![0; end.max(1)], lengths, places })
     }
 
     /// These messages, one to each process.

@@ -2,7 +2,7 @@
 //! takes the parts of the others. What is not brought is merged when it is committed.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use h5lake_container::{BlockPart, ChangedBlock, Container};
 
@@ -10,10 +10,10 @@ use super::{CollectiveFile, outcome};
 use crate::error::{Error, Minor, Result};
 
 /// The most bytes of the lists of changed blocks, in all processes' lists together.
-const LISTS_BYTES: usize = 16 << 20;
+const LISTS_BYTES: usize = 4 << 20;
 /// The most bytes that a process sends at a time, and no less than so many to each.
 const SENT_BYTES: usize = 16 << 20;
-const LEAST_SENT_BYTES: usize = 64 << 10;
+const LEAST_SENT_BYTES: usize = 16 << 10;
 /// Beyond so many processes each would have to hear too much: all blocks are merged.
 const MOST_PROCESSES: usize = 1 << 13;
 /// A listed block: its number, and how much of it was written.
@@ -23,30 +23,55 @@ const HEAD_BYTES: usize = 8;
 /// and of each span where it begins and ends.
 const SPAN_BYTES: usize = 16;
 
+/// The keys of blocks that this process gave away, and who took them.
+type Given = Vec<(Vec<u8>, usize)>;
+
 /// Which process takes a block that several have written, by the block's number.
 type Owners = HashMap<u64, usize>;
 
 impl CollectiveFile {
-    /// Brings parts of blocks together, commits, and forgets what others have taken. If anything fails in any process, all have what
-    /// they had. Collective.
+    /// Brings parts of blocks together, and commits. `commit` says in its argument when this process's own commit is made. Whoever gave
+    /// a part has it again if the process that took it did not commit it. Collective.
     ///
     /// # Errors
     /// If any process failed.
     pub(super) fn commit_aggregated(
         &self,
         container: &Container,
-        commit: impl FnOnce() -> Result<()>,
+        commit: impl FnOnce(&mut bool) -> Result<()>,
     ) -> Result<()> {
-        let done = self.aggregate(container).and_then(|()| commit());
+        let mut given = Given::new();
+        let (done, panic) = outcome(catch_unwind(AssertUnwindSafe(|| self.aggregate(container, &mut given))));
+        if panic.is_some() || done.is_err() {
+            container.take_back_parts();
+            return panic.map_or(done, |panic| resume_unwind(panic));
+        }
+        let mut is_made = false;
+        let (done, panic) = outcome(catch_unwind(AssertUnwindSafe(|| commit(&mut is_made))));
         match done {
             Ok(()) => container.settle_parts(),
-            Err(_) => container.take_back_parts(),
+            Err(_) => self.take_back(container, &given, is_made),
         }
-        done
+        panic.map_or(done, |panic| resume_unwind(panic))
     }
 
-    /// Brings parts of blocks together. Collective.
-    fn aggregate(&self, container: &Container) -> Result<()> {
+    /// After a commit that failed somewhere: what its taker has committed is committed.
+    fn take_back(&self, container: &Container, given: &Given, is_made: bool) {
+        let mut made = vec![false; self.processes.size()];
+        if self.has_others() && self.processes.size() <= MOST_PROCESSES {
+            let told = self.processes.gather(&[u8::from(is_made)]).unwrap_or_default();
+            made = told.iter().map(|made| *made != 0).collect();
+        }
+        let has_made = |process: usize| made.get(process).is_some_and(|made| *made);
+        if has_made(self.processes.rank()) {
+            container.settle_taken_parts();
+        }
+        given.iter().filter(|(_, owner)| has_made(*owner)).for_each(|(key, _)| container.settle_part(key));
+        container.take_back_parts();
+    }
+
+    /// Brings parts of blocks together, and notes who has taken which. Collective.
+    fn aggregate(&self, container: &Container, noted: &mut Given) -> Result<()> {
         if !self.has_others() || self.processes.size() > MOST_PROCESSES {
             return Ok(());
         }
@@ -66,7 +91,8 @@ impl CollectiveFile {
             blocks = sent.len(),
             "brought parts of blocks to others"
         );
-        sent.iter().for_each(|key| container.give_part(key));
+        sent.iter().for_each(|(key, _)| container.give_part(key));
+        noted.extend(sent.into_iter().map(|(key, owner)| (key.to_vec(), owner)));
         Ok(())
     }
 
@@ -92,7 +118,7 @@ impl CollectiveFile {
         &self,
         container: &Container,
         given: impl Iterator<Item = (&'a ChangedBlock, usize)>,
-    ) -> Result<Vec<&'a [u8]>> {
+    ) -> Result<Vec<(&'a [u8], usize)>> {
         let most = (SENT_BYTES / self.processes.size()).max(LEAST_SENT_BYTES);
         let mut outbox = Outbox { given, container, begun: None, sent: Vec::new() };
         loop {
@@ -124,7 +150,7 @@ struct Outbox<'a, 'c, I> {
     container: &'c Container,
     /// The block of which some is sent.
     begun: Option<Sending<'a>>,
-    sent: Vec<&'a [u8]>,
+    sent: Vec<(&'a [u8], usize)>,
 }
 
 impl<'a, I: Iterator<Item = (&'a ChangedBlock, usize)>> Outbox<'a, '_, I> {
@@ -140,7 +166,7 @@ impl<'a, I: Iterator<Item = (&'a ChangedBlock, usize)>> Outbox<'a, '_, I> {
                 self.begun = Some(sending);
                 break;
             }
-            self.sent.push(sending.key);
+            self.sent.push((sending.key, sending.owner));
         }
         messages
     }
@@ -249,9 +275,9 @@ mod tests {
     fn a_part_arrives_as_it_was_in_as_many_messages_as_it_takes() {
         let most = LEAST_SENT_BYTES;
         for spans in [
-            vec![0..4],
+            vec![0..4, 6..7],
             vec![3..5, 9..10],
-            vec![0..3 * most],
+            vec![0..1, 2..3 * most],
             (0..2 * most).step_by(8).map(|at| at..at + 3).collect(),
         ] {
             let mut sending = sending(b"a key", spans);
@@ -262,7 +288,7 @@ mod tests {
                 assert!(message.len() <= most + HEAD_BYTES + sending.key.len());
                 let mut rest = &message[..];
                 let (key, part) = unpack(&mut rest).unwrap();
-                assert!(key == b"a key" && rest.is_empty() && part.bytes.len() > 0);
+                assert!(key == b"a key" && rest.is_empty() && !part.bytes.is_empty());
                 let mut bytes = &part.bytes[..];
                 part.spans
                     .iter()
