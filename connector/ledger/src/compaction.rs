@@ -62,6 +62,7 @@ impl Ledger {
         let Some(length) = usize::try_from(e.len()).ok().filter(|n| *n as u64 <= MAX_MOVED_PAYLOAD) else {
             return Ok(None);
         };
+        payload::check_own(self.storage(), e)?;
         // A read in vain costs as much as one that helps.
         if !self.storage().fits_before(e.place(), e.len())? {
             return Ok(None);

@@ -131,7 +131,7 @@ pub(crate) fn outside(storage: &dyn Storage, e: &Extent, range: &Range<u64>) -> 
 }
 
 /// What the container's own structure needs, and what is moved, lies in no source.
-fn check_own(storage: &dyn Storage, e: &Extent) -> Result<()> {
+pub(crate) fn check_own(storage: &dyn Storage, e: &Extent) -> Result<()> {
     if !e.is_in_source() {
         return Ok(());
     }
