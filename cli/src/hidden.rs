@@ -21,6 +21,9 @@ const POINTER: &[u8] = b"pointer";
 const TEMPORARIES: [&str; 6] = ["conversion", "adoption", "references", "zarr", "parquet", "icechunk"];
 /// A leftover stays so long, as one of the ledger's does.
 const LEFTOVER_LIFETIME: Duration = Duration::from_secs(86_400);
+/// How often the removal of a temporary is tried again, and after how long: two seconds in all.
+const MAX_REMOVALS: u32 = 100;
+const REMOVAL_INTERVAL: Duration = Duration::from_millis(20);
 /// Entries of a folder that are looked at for leftovers.
 const MAX_ENTRIES: usize = 4096;
 
@@ -90,11 +93,19 @@ impl Drop for TemporaryFolder {
     }
 }
 
-/// Removes the temporary in which a path lies, or that it is, and nothing else.
+/// Removes the temporary in which a path lies, or that it is, and nothing else. Another thread may still write there: a file that it
+/// makes meanwhile keeps the folder, so this tries again.
 pub fn remove_temporary_of(path: &Path) {
     for place in path.ancestors().take(2) {
         if place.file_name().is_some_and(is_temporary) {
             remove(place);
+            for _ in 0..MAX_REMOVALS {
+                if place.symlink_metadata().is_err() {
+                    break;
+                }
+                std::thread::sleep(REMOVAL_INTERVAL);
+                remove(place);
+            }
         }
     }
 }
@@ -142,6 +153,20 @@ mod tests {
             fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_temporary_goes_while_another_thread_writes_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = temporary_name(dir.path(), "adoption").unwrap();
+        fs::create_dir(&folder).unwrap();
+        let made = folder.join("made.h5");
+        std::thread::scope(|scope| {
+            // For as long as there is the folder, and a while at least.
+            scope.spawn(|| (0..2_000).for_each(|n| drop(File::create(folder.join(n.to_string())))));
+            remove_temporary_of(&made);
+        });
+        assert!(!folder.exists());
     }
 
     #[test]
