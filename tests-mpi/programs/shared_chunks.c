@@ -22,17 +22,22 @@ static hid_t make_shared(hid_t file, int number, int deflated) {
     return dataset;
 }
 
-/* Every process writes every so-manieth element. */
-static void write_mine(hid_t dataset, int salt) {
-    hsize_t start = (hsize_t)rank, stride = (hsize_t)size, count = COUNT / (hsize_t)size;
+/* Writes one value to every so-manieth element. What came of it. */
+static herr_t write_every(hid_t dataset, hsize_t start, hsize_t stride, hsize_t count, int value) {
     hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(1, &count, NULL);
     int *data = malloc(sizeof(int) * count);
     CHECK(data && H5Sselect_hyperslab(space, H5S_SELECT_SET, &start, &stride, &count, NULL) >= 0);
     for (hsize_t n = 0; n < count; n++)
-        data[n] = salt + rank;
-    CHECK(H5Dwrite(dataset, H5T_NATIVE_INT, memory, space, all_list, data) >= 0);
+        data[n] = value;
+    herr_t done = H5Dwrite(dataset, H5T_NATIVE_INT, memory, space, all_list, data);
     free(data);
     CHECK(H5Sclose(memory) >= 0 && H5Sclose(space) >= 0);
+    return done;
+}
+
+/* Every process writes elements between those of the others. */
+static void write_mine(hid_t dataset, int salt) {
+    CHECK(write_every(dataset, (hsize_t)rank, (hsize_t)size, COUNT / (hsize_t)size, salt + rank) >= 0);
 }
 
 /* Each of `count` elements is of who has to have written it; `salt` of nobody is fill. */
@@ -76,16 +81,7 @@ static void limit_files(rlim_t bytes) {
 
 /* Every process writes the begin of its part of the elements, which are side by side. What came of it. */
 static herr_t write_side_by_side(hid_t dataset, hsize_t count, int value) {
-    hsize_t start = (hsize_t)rank * (COUNT / (hsize_t)size);
-    hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(1, &count, NULL);
-    int *data = malloc(sizeof(int) * count);
-    CHECK(data && H5Sselect_hyperslab(space, H5S_SELECT_SET, &start, NULL, &count, NULL) >= 0);
-    for (hsize_t n = 0; n < count; n++)
-        data[n] = value;
-    herr_t done = H5Dwrite(dataset, H5T_NATIVE_INT, memory, space, all_list, data);
-    free(data);
-    CHECK(H5Sclose(memory) >= 0 && H5Sclose(space) >= 0);
-    return done;
+    return write_every(dataset, (hsize_t)rank * (COUNT / (hsize_t)size), 1, count, value);
 }
 
 /* Process 0 cannot write to files for a while. Where the container lies in files, calls fail. What was written by calls that did not

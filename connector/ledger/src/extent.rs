@@ -12,7 +12,7 @@ const VERSION: u8 = 1;
 /// That of an extent in a source, which may have no checksums.
 const IN_SOURCE: u8 = 2;
 /// Blocks are 2^14 bytes: 16 KiB, so that a small read of a big payload verifies little more than it needs.
-const BLOCK_POWER: u8 = 14;
+pub(crate) const BLOCK_POWER: u8 = 14;
 
 /// An immutable run of bytes that a ledger keeps outside of its map.
 ///

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::address::{Address, Location};
 use crate::compaction_plan::CompactionPlan;
 use crate::error::Result;
+use crate::extent::BLOCK_POWER;
 use crate::file::file_io::FileIo;
 use crate::file::free_space::{self, FreeSpace, round, run_of};
 use crate::file::locks::Locks;
@@ -24,7 +25,7 @@ const DENSE_TO_LOOSE: u64 = 32;
 const MIN_LOOSE_BYTES: u64 = 32 << 10;
 
 /// The length of a payload's part is a multiple of this: so many bytes have one checksum.
-const PART_UNIT_BYTES: u64 = 16 << 10;
+const PART_UNIT_BYTES: u64 = 1 << BLOCK_POWER;
 
 /// Before this, a page goes that fits into no hole of a dense file. One that stayed at the end would keep all that is free before it.
 pub(in crate::file) fn loose_end(dense: u64) -> u64 {

@@ -1,5 +1,7 @@
 //! Free space of a file: what can be used at once, and what rests until no reader can need it.
 
+mod parts;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -294,21 +296,6 @@ impl FreeSpace {
 
     pub(crate) fn fits_before(&self, length: u64, limit: u64) -> bool {
         self.find_before(length, limit).is_some()
-    }
-
-    /// The lengths of up to `most` parts, multiples of `unit` but for the last, into which `length` bytes could be divided so that each
-    /// fits into a free run that begins before `limit`. The longest of these runs are filled. None if they do not take all.
-    pub(crate) fn parts_before(&self, limit: u64, length: u64, most: usize, unit: u64) -> Vec<u64> {
-        let (mut parts, mut left) = (Vec::new(), length);
-        for (run, at) in self.runs.by_size.iter().rev().take(MAX_RUNS_TRIED).filter(|(_, at)| *at < limit) {
-            let part = (run.min(&(limit - at)).saturating_sub(ALLOC_UNIT) / unit * unit).min(left);
-            if left == 0 || part == 0 || parts.len() == most {
-                break;
-            }
-            parts.push(part);
-            left -= part;
-        }
-        if left == 0 { parts } else { Vec::new() }
     }
 
     fn find_before(&self, length: u64, limit: u64) -> Option<u64> {

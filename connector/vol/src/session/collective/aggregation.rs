@@ -58,7 +58,7 @@ impl CollectiveFile {
     /// After a commit that failed somewhere: what its taker has committed is committed.
     fn take_back(&self, container: &Container, given: &Given, is_made: bool) {
         let mut made = vec![false; self.processes.size()];
-        if self.has_others() && self.processes.size() <= MOST_PROCESSES {
+        if self.aggregates() {
             let told = self.processes.gather(&[u8::from(is_made)]).unwrap_or_default();
             made = told.iter().map(|made| *made != 0).collect();
         }
@@ -70,9 +70,14 @@ impl CollectiveFile {
         container.take_back_parts();
     }
 
+    /// Whether processes bring parts together: the same answer in all.
+    fn aggregates(&self) -> bool {
+        self.has_others() && self.processes.size() <= MOST_PROCESSES
+    }
+
     /// Brings parts of blocks together, and notes who has taken which. Collective.
     fn aggregate(&self, container: &Container, noted: &mut Given) -> Result<()> {
-        if !self.has_others() || self.processes.size() > MOST_PROCESSES {
+        if !self.aggregates() {
             return Ok(());
         }
         let most = LISTS_BYTES / LISTED_BYTES / self.processes.size();
