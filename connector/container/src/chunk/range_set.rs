@@ -1,15 +1,31 @@
 //! Sets of bytes, as ranges that may be many and come in any order.
 
+mod bitmap;
+
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::ops::Range;
+
+use self::bitmap::Bitmap;
+
+/// From so many ranges on, a set may be a bitmap.
+const MIN_RANGES_OF_BITMAP: usize = 16;
+/// A bitmap with fewer ranges takes more memory than a map: a bit for each of these bytes is what a map takes for a range.
+const MAX_BYTES_FOR_A_RANGE: usize = 256;
 
 /// Disjoint ranges by their starts. Ranges that touch are one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct RangeSet {
-    /// The only range, which takes no memory of its own: most sets have no other.
-    one: Option<(usize, usize)>,
-    /// All ranges, if there is not just one.
-    many: BTreeMap<usize, usize>,
+pub(crate) struct RangeSet(Form);
+
+#[derive(Debug, Clone, Default)]
+enum Form {
+    #[default]
+    Empty,
+    /// Takes no memory of its own: most sets have one range.
+    One(Range<usize>),
+    /// The ends of ranges by their starts.
+    Map(BTreeMap<usize, usize>),
+    Bitmap(Box<Bitmap>),
 }
 
 impl PartialEq for RangeSet {
@@ -18,37 +34,61 @@ impl PartialEq for RangeSet {
     }
 }
 
+impl FromIterator<Range<usize>> for RangeSet {
+    fn from_iter<I: IntoIterator<Item = Range<usize>>>(ranges: I) -> Self {
+        let mut set = Self::default();
+        ranges.into_iter().for_each(|r| set.insert(r));
+        set
+    }
+}
+
 impl RangeSet {
     pub(crate) fn is_empty(&self) -> bool {
         self.count() == 0
     }
 
+    /// The ranges, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        let many = self.many.iter().map(|(&start, &end)| start..end);
-        self.one.iter().map(|&(start, end)| start..end).chain(many)
+        let (one, map, bitmap) = match &self.0 {
+            Form::Empty => (None, None, None),
+            Form::One(one) => (Some(one.clone()), None, None),
+            Form::Map(map) => (None, Some(map), None),
+            Form::Bitmap(bitmap) => (None, None, Some(bitmap)),
+        };
+        let map = map.into_iter().flatten().map(|(&start, &end)| start..end);
+        one.into_iter().chain(map).chain(bitmap.into_iter().flat_map(|bitmap| bitmap.ranges()))
     }
 
     /// How many ranges there are.
     pub(crate) fn count(&self) -> usize {
-        usize::from(self.one.is_some()) + self.many.len()
-    }
-
-    /// The last range that begins before `end`.
-    fn before(&self, end: usize) -> Option<(usize, usize)> {
-        match self.one {
-            Some(one) => Some(one).filter(|(start, _)| *start < end),
-            None => self.many.range(..end).next_back().map(|(&start, &end)| (start, end)),
+        match &self.0 {
+            Form::Empty => 0,
+            Form::One(_) => 1,
+            Form::Map(map) => map.len(),
+            Form::Bitmap(bitmap) => bitmap.count(),
         }
     }
 
     /// Whether one of these bytes is in the set.
     pub(crate) fn overlaps(&self, r: &Range<usize>) -> bool {
-        !r.is_empty() && self.before(r.end).is_some_and(|(_, end)| end > r.start)
+        !r.is_empty()
+            && match &self.0 {
+                Form::Empty => false,
+                Form::One(one) => one.start < r.end && r.start < one.end,
+                Form::Map(map) => map.range(..r.end).next_back().is_some_and(|(_, &end)| end > r.start),
+                Form::Bitmap(bitmap) => bitmap.overlaps(r),
+            }
     }
 
     /// Whether all of these bytes are in the set.
     pub(crate) fn covers(&self, r: &Range<usize>) -> bool {
-        r.is_empty() || self.before(r.start + 1).is_some_and(|(_, end)| end >= r.end)
+        r.is_empty()
+            || match &self.0 {
+                Form::Empty => false,
+                Form::One(one) => one.start <= r.start && r.end <= one.end,
+                Form::Map(map) => map.range(..=r.start).next_back().is_some_and(|(_, &end)| end >= r.end),
+                Form::Bitmap(bitmap) => bitmap.covers(r),
+            }
     }
 
     /// Removes all bytes.
@@ -64,86 +104,119 @@ impl RangeSet {
     /// Adds the bytes of gaps of up to so many; whether there were any.
     pub(crate) fn fill_gaps_up_to(&mut self, length: usize) -> bool {
         let before = self.count();
-        let mut joined: Vec<(usize, usize)> = Vec::with_capacity(before);
+        let mut joined: Vec<Range<usize>> = Vec::new();
         for r in self.iter() {
             match joined.last_mut() {
-                Some((_, end)) if r.start - *end <= length => *end = r.end,
-                _ => joined.push((r.start, r.end)),
+                Some(last) if r.start - last.end <= length => last.end = r.end,
+                _ => joined.push(r),
             }
         }
-        *self = match joined[..] {
-            [one] => Self { one: Some(one), many: BTreeMap::new() },
-            _ => Self { one: None, many: joined.into_iter().collect() },
-        };
+        *self = joined.into_iter().collect();
         self.count() != before
     }
 
     /// Adds all bytes between the first and the last.
     pub(crate) fn fill_gaps(&mut self) {
-        if let (Some((&start, _)), Some((_, &end))) =
-            (self.many.first_key_value(), self.many.last_key_value())
-        {
-            *self = Self { one: Some((start, end)), many: BTreeMap::new() };
-        }
+        self.fill_gaps_up_to(usize::MAX);
     }
 
     pub(crate) fn insert(&mut self, r: Range<usize>) {
         if r.is_empty() {
             return;
         }
-        let (mut start, mut end) = (r.start, r.end);
-        match self.one.take() {
-            None if self.many.is_empty() => {
-                self.one = Some((start, end));
-                return;
+        match &mut self.0 {
+            Form::Empty => self.0 = Form::One(r),
+            Form::One(one) if one.start <= r.end && r.start <= one.end => {
+                *one = one.start.min(r.start)..one.end.max(r.end);
             }
-            Some((s, e)) if s <= end && start <= e => {
-                self.one = Some((s.min(start), e.max(end)));
-                return;
+            Form::One(one) => self.0 = Form::Map([one.clone(), r].map(|r| (r.start, r.end)).into()),
+            Form::Map(map) => {
+                add(map, r);
+                self.settle_form();
             }
-            one => self.many.extend(one),
-        }
-        let set = &mut self.many;
-        // Most ranges come in order.
-        if let Some(mut last) = set.last_entry().filter(|last| *last.key() <= start) {
-            if start <= *last.get() {
-                *last.get_mut() = end.max(*last.get());
-            } else {
-                set.insert(start, end);
+            Form::Bitmap(bitmap) => {
+                if r.end > bitmap.len() && r.end / (2 * MAX_BYTES_FOR_A_RANGE) > bitmap.count() {
+                    self.0 = Form::Map(bitmap.ranges().map(|r| (r.start, r.end)).collect());
+                    return self.insert(r);
+                }
+                bitmap.set(&r, true);
+                self.settle_form();
             }
-            return;
         }
-        if let Some((&s, &e)) = set.range(..=start).next_back()
-            && e >= start
-        {
-            (start, end) = (s, end.max(e));
-        }
-        while let Some((&s, &e)) = set.range(start..=end).next() {
-            set.remove(&s);
-            end = end.max(e);
-        }
-        set.insert(start, end);
     }
 
     pub(crate) fn remove(&mut self, r: &Range<usize>) {
         if r.is_empty() {
             return;
         }
-        self.many.extend(self.one.take());
-        let set = &mut self.many;
-        if let Some((&s, &e)) = set.range(..r.start).next_back()
-            && e > r.start
-        {
-            set.insert(s, r.start);
-            if e > r.end {
-                set.insert(r.end, e);
-            }
+        if let Form::One(one) = &self.0 {
+            self.0 = Form::Map([(one.start, one.end)].into());
         }
-        while let Some((&s, &e)) = set.range(r.start..r.end).next() {
-            set.remove(&s);
-            if e > r.end {
-                set.insert(r.end, e);
+        match &mut self.0 {
+            Form::Map(map) => cut(map, r),
+            Form::Bitmap(bitmap) => bitmap.set(r, false),
+            Form::Empty | Form::One(_) => {}
+        }
+        self.settle_form();
+    }
+
+    /// Takes the form that suits the ranges that there are now.
+    fn settle_form(&mut self) {
+        match (self.count(), &self.0) {
+            (0, _) => self.0 = Form::Empty,
+            (1, _) => {
+                let one = self.iter().next();
+                self.0 = one.map_or(Form::Empty, Form::One);
             }
+            (count, Form::Map(map)) if count.is_multiple_of(MIN_RANGES_OF_BITMAP) => {
+                let end = map.last_key_value().map_or(0, |(_, &end)| end);
+                if end / MAX_BYTES_FOR_A_RANGE < count {
+                    self.0 = Form::Bitmap(Box::new(take(self).iter().collect()));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Adds some bytes to ranges.
+fn add(map: &mut BTreeMap<usize, usize>, r: Range<usize>) {
+    let (mut start, mut end) = (r.start, r.end);
+    // Most ranges come in order.
+    if let Some(mut last) = map.last_entry().filter(|last| *last.key() <= start) {
+        if start <= *last.get() {
+            *last.get_mut() = end.max(*last.get());
+        } else {
+            map.insert(start, end);
+        }
+        return;
+    }
+    if let Some((&s, &e)) = map.range(..=start).next_back()
+        && e >= start
+    {
+        (start, end) = (s, end.max(e));
+    }
+    while let Some((&s, &e)) = map.range(start..=end).next() {
+        map.remove(&s);
+        end = end.max(e);
+    }
+    map.insert(start, end);
+}
+
+/// Removes some bytes from ranges.
+fn cut(map: &mut BTreeMap<usize, usize>, r: &Range<usize>) {
+    if let Some((&s, &e)) = map.range(..r.start).next_back()
+        && e > r.start
+    {
+        map.insert(s, r.start);
+        if e > r.end {
+            map.insert(r.end, e);
+        }
+    }
+    while let Some((&s, &e)) = map.range(r.start..r.end).next() {
+        map.remove(&s);
+        if e > r.end {
+            map.insert(r.end, e);
         }
     }
 }
@@ -176,6 +249,30 @@ mod tests {
         }
 
         #[test]
+        fn is_a_set_of_bytes_in_each_form(
+            ops in prop::collection::vec((any::<bool>(), 0usize..3000, 1usize..5, 2usize..40, 0usize..200), 1..8),
+            far in prop::collection::vec((0usize..65_000, 0usize..500), 0..3),
+        ) {
+            let (mut set, mut model) = (RangeSet::default(), vec![false; 1 << 16]);
+            let strided = ops.into_iter().flat_map(|(add, at, n, step, count)| {
+                (0..count).map(move |i| (add, at + i * step, n))
+            });
+            for (add, at, n) in strided.chain(far.into_iter().map(|(at, n)| (true, at, n))) {
+                if add { set.insert(at..at + n) } else { set.remove(&(at..at + n)) }
+                model[at..at + n].fill(add);
+                let r = at.saturating_sub(3)..at + n + 3;
+                prop_assert_eq!(set.overlaps(&r), model[r.clone()].contains(&true));
+                prop_assert_eq!(set.covers(&r), !model[r].contains(&false));
+            }
+            let mut seen = vec![false; 1 << 16];
+            set.iter().for_each(|r| seen[r].fill(true));
+            prop_assert!(seen == model);
+            prop_assert_eq!(set.count(), set.iter().count());
+            let starts = (0..model.len()).filter(|&at| model[at] && (at == 0 || !model[at - 1]));
+            prop_assert!(set.iter().map(|r| r.start).eq(starts));
+        }
+
+        #[test]
         fn gaps_are_filled_and_ends_cut(
             parts in prop::collection::vec((0usize..200, 0usize..9), 0..30), gap in 0usize..12, cut in 0usize..230,
         ) {
@@ -195,5 +292,18 @@ mod tests {
             set.clear();
             prop_assert!(set.is_empty());
         }
+    }
+
+    #[test]
+    fn a_strided_selection_takes_a_bit_for_each_byte_and_a_far_range_does_not() {
+        let mut set: RangeSet = (0..10_000).map(|n| 8 * n..8 * n + 4).collect();
+        assert!(matches!(&set.0, Form::Bitmap(bitmap) if bitmap.len() <= 80_000) && set.count() == 10_000);
+        set.insert(1 << 40..(1 << 40) + 1);
+        assert!(matches!(&set.0, Form::Map(_)) && set.count() == 10_001);
+        let mut column: RangeSet = (0..10_000).map(|n| 8 * n..8 * n + 4).collect();
+        (0..10_000).for_each(|n| column.insert(8 * n + 4..8 * n + 8));
+        assert!(matches!(&column.0, Form::One(one) if *one == (0..80_000)));
+        let far: RangeSet = (0..10_000).map(|n| 800 * n..800 * n + 4).collect();
+        assert!(matches!(&far.0, Form::Map(_)), "a bitmap would take more");
     }
 }

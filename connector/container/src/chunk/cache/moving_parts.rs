@@ -44,7 +44,8 @@ impl BlockCache {
     pub(crate) fn part_of(&self, key: &[u8]) -> Option<BlockPart> {
         let (block, written) = self.part(key)?;
         let spans: Vec<_> = written.iter().collect();
-        let bytes = spans.iter().flat_map(|r| &block.data[r.clone()]).copied().collect();
+        let mut bytes = Vec::with_capacity(spans.iter().map(|r| r.len()).sum());
+        spans.iter().for_each(|r| bytes.extend_from_slice(&block.data[r.clone()]));
         Some(BlockPart { spans, bytes })
     }
 
@@ -61,8 +62,7 @@ impl BlockCache {
 
     /// Notes that what is about to be written of a block is another process's.
     pub(crate) fn note_taken(&mut self, key: &[u8], spans: &[Range<usize>]) {
-        let mut others = RangeSet::default();
-        spans.iter().for_each(|r| others.insert(r.clone()));
+        let mut others: RangeSet = spans.iter().cloned().collect();
         self.touched(key).iter().for_each(|r| others.remove(&r));
         self.moving.taken.push((key.to_vec(), others));
     }

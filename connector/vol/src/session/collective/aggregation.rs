@@ -208,7 +208,7 @@ impl Sending<'_> {
         while let Some(span) = self.part.spans.get(self.span).filter(|_| room > SPAN_BYTES) {
             let start = span.start + self.at;
             let end = span.end.min(start + room - SPAN_BYTES);
-            spans.extend([start as u64, end as u64].map(u64::to_le_bytes).concat());
+            [start, end].iter().for_each(|at| spans.extend_from_slice(&(*at as u64).to_le_bytes()));
             room -= SPAN_BYTES + (end - start);
             self.byte += end - start;
             (self.span, self.at) =
