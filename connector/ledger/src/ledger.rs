@@ -10,6 +10,7 @@ mod open;
 mod origin;
 mod payloads;
 mod publication;
+mod refresh;
 mod sources;
 mod tag;
 mod whole;
@@ -36,12 +37,11 @@ use crate::journal::PartBuffer;
 use crate::key::Key;
 use crate::limits::{MAX_KEY, MAX_SCAN_BYTES, MAX_VALUE};
 use crate::locks::{Mutex, MutexGuard};
-use crate::memtable::{EMPTY, Memtable, value_in};
+use crate::memtable::{EMPTY, Memtable};
 use crate::merged_view::Layers;
 use crate::options::{Access, ContainerIdentity, Options, Version, Writers};
 use crate::sources::Sources;
 use crate::storage::{RemoteCommits, Snapshot, Storage};
-use crate::tags::TAG;
 use crate::tree::Tree;
 
 /// Values whose pages are looked for at the same time.
@@ -168,7 +168,7 @@ impl Ledger {
             (Some(_), false) => Salvage::Untried,
             (Some(_), true) => Salvage::InVain,
         };
-        ledger.refresh_state(&mut ledger.lock()).map_err(|e| e.salvaging(salvage))?;
+        ledger.refresh_state(&mut ledger.lock(), u64::MAX).map_err(|e| e.salvaging(salvage))?;
         if ledger.lock().root != root {
             ledger.cache.clear();
         }
@@ -443,68 +443,6 @@ impl Ledger {
         self.storage.is_remote()
     }
 
-    /// Moves a reader to the newest version; true if that is another one. A writer is always at the newest; one of many
-    /// gets there by [`advance`](Ledger::advance).
-    ///
-    /// # Errors
-    /// Those of reading. The old snapshot then stays in use.
-    pub fn refresh(&self) -> Result<bool> {
-        match self.access {
-            Access::ReadWrite => Ok(false),
-            Access::ReadOnly => self.refresh_state(&mut self.lock()),
-        }
-    }
-
-    fn refresh_state(&self, s: &mut State) -> Result<bool> {
-        if s.unseen_commits.is_none() {
-            s.unseen_commits = self.storage.poll_commits()?;
-        }
-        let Some(commits) = s.unseen_commits.take() else { return Ok(false) };
-        let changed = commits.version != s.version || commits.is_other;
-        // The storage tells once: what cannot be taken in stays to be.
-        self.check_branch(&commits)
-            .and_then(|()| self.apply(s, &commits))
-            .inspect_err(|_| s.unseen_commits = Some(commits))?;
-        Ok(changed)
-    }
-
-    /// Takes in news, whole or not at all.
-    pub(crate) fn apply(&self, s: &mut State, commits: &RemoteCommits) -> Result<()> {
-        let mut fresh = Memtable::new();
-        let (mut bytes, mut tags) = (0, false);
-        let count = commits.records.len() as u64;
-        for record in &commits.records {
-            bytes += record.length;
-            for (key, stored) in record.changes().map_err(|why| self.damaged(why))? {
-                // The records of a base that is new to this handle are of that base alone.
-                let older = || value_in(&s.log, &key).filter(|_| commits.restart.is_none());
-                let before = value_in(&fresh, &key).or_else(older).and_then(Option::as_ref);
-                let value = stored.over(before).map_err(|why| self.damaged(why))?;
-                tags |= key.first() == Some(&TAG);
-                fresh.insert(key.into(), value);
-            }
-        }
-        if let Some(base) = commits.restart {
-            s.root = base.root;
-            if let (Some(root), Some(bytes)) = (&base.root, commits.root.clone()) {
-                // Were it damaged, whoever needs it would be told then.
-                let _damage_is_met_again = self.tree(s.root).take_in(root, bytes);
-            }
-            s.log = fresh;
-            (s.log_bytes, s.log_records) = (bytes, count);
-        } else {
-            lay_over(&mut s.log, fresh);
-            s.log_bytes += bytes;
-            s.log_records += count;
-        }
-        s.version = commits.version;
-        if self.is_multi_writer {
-            s.knows_tags |= tags;
-            self.hold_tags_if_any(s);
-        }
-        Ok(())
-    }
-
     /// The versions that can be opened with [`Options::at`], newest first, at most so many. They are all those whose bytes are
     /// whole: at least those that were replaced no longer ago than the retention time.
     ///
@@ -564,12 +502,6 @@ impl Ledger {
     /// What makes this container the same as another opened one.
     pub fn identity(&self) -> ContainerIdentity {
         self.storage.identity()
-    }
-}
-
-fn lay_over(layer: &mut Memtable, changes: impl IntoIterator<Item = (Key<'static>, Option<Bytes>)>) {
-    for (k, v) in changes {
-        layer.insert(k, v);
     }
 }
 

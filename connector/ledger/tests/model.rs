@@ -36,6 +36,8 @@ enum Op {
     Compact,
     Reopen,
     Refresh,
+    /// To the writer's version less so many.
+    RefreshUpTo(u64),
     Scan(u8, usize),
     Range(u16, u16),
 }
@@ -64,6 +66,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Compact),
         1 => Just(Op::Reopen),
         2 => Just(Op::Refresh),
+        2 => (0u64..6).prop_map(Op::RefreshUpTo),
         2 => (0u8..4, 0usize..500).prop_map(|(p, l)| Op::Scan(p, l)),
         2 => (n(), n()).prop_map(|(a, b)| Op::Range(a, b)),
     ]
@@ -81,14 +84,18 @@ struct Run {
     staged: Map,
     committed: Map,
     read: Map,
+    /// What each version holds.
+    versions: BTreeMap<u64, Map>,
 }
 
 impl Run {
     fn new(place: Place, opts: Options) -> Self {
         let writer = place.create(&opts);
         let reader = place.open(Access::ReadOnly, &opts);
+        let versions = [(writer.version(), Map::new())].into();
         let (writer, reader) = (Some(writer), Some(reader));
-        Run { place, opts, writer, reader, staged: Map::new(), committed: Map::new(), read: Map::new() }
+        let (staged, committed, read) = (Map::new(), Map::new(), Map::new());
+        Run { place, opts, writer, reader, staged, committed, read, versions }
     }
 
     fn w(&self) -> &Ledger {
@@ -166,6 +173,7 @@ impl Run {
                 let after = self.w().commit().unwrap();
                 assert!(after == before || after == before + 1);
                 self.committed = self.staged.clone();
+                self.versions.insert(after, self.staged.clone());
             }
             Op::Rollback => {
                 self.w().rollback().unwrap();
@@ -185,6 +193,13 @@ impl Run {
                 assert_eq!(r.refresh().unwrap(), r.version() != before);
                 self.read = self.committed.clone();
                 assert_eq!(r.version(), self.w().version());
+            }
+            Op::RefreshUpTo(back) => {
+                let r = self.reader.as_ref().unwrap();
+                let (before, last) = (r.version(), self.w().version().saturating_sub(back));
+                assert_eq!(r.refresh_up_to(last).unwrap(), r.version() != before);
+                assert!(r.version() >= last.max(before) && r.version() <= self.w().version());
+                self.read = self.versions[&r.version()].clone();
             }
             Op::Scan(p, limit) => self.scan(p, limit),
             Op::Range(a, b) => self.range(&key(a), &key(b)),
@@ -354,5 +369,35 @@ fn a_checkpoint_of_an_empty_map_is_followed_by_others() {
     ];
     for place in places() {
         run(place, &ops, 4096, u64::MAX);
+    }
+}
+
+#[test]
+fn a_reader_moves_no_further_than_it_is_asked_to_and_keeps_what_it_needs() {
+    for place in places() {
+        let opts = Options { checkpoint_bytes: 1 << 20, ..Options::default() };
+        let mut r = Run::new(place, Options { retention: Some(std::time::Duration::ZERO), ..opts });
+        // Each commit frees what the one before it wrote.
+        let write = |r: &mut Run, commits: u8| {
+            for n in 0..commits {
+                r.step(&Op::Payload(1, 20_000 + u32::from(n)));
+                r.step(&Op::Put(100, n, 10));
+                r.step(&Op::Commit);
+            }
+        };
+        for version in [2, 3, 9] {
+            write(&mut r, 6);
+            r.step(&Op::RefreshUpTo(r.w().version() - version));
+            assert_eq!(r.reader.as_ref().unwrap().version(), version);
+            r.step(&Op::RefreshUpTo(r.w().version()));
+            r.check();
+        }
+        if matches!(r.place, Place::File(..)) {
+            // What was freed rests as long as the reader is where it is.
+            write(&mut r, 30);
+            r.check();
+        }
+        r.step(&Op::Refresh);
+        r.check();
     }
 }

@@ -114,8 +114,17 @@ impl Container {
         if self.writable {
             return if self.ledger.is_one_of_many() { self.refresh_with_others() } else { Ok(false) };
         }
+        self.refresh_up_to(u64::MAX)
+    }
+
+    /// Moves a container opened to read to version `last`, if it shows an earlier one; true if it moved. It goes further only where a
+    /// checkpoint has taken in the record of that version.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub fn refresh_up_to(&self, last: u64) -> Result<bool> {
         let mut state = self.state();
-        if !self.ledger.refresh()? {
+        if !self.ledger.refresh_up_to(last)? {
             return Ok(false);
         }
         state.headers.clear();

@@ -242,3 +242,19 @@ impl FileStorage {
         Ok(second)
     }
 }
+
+/// Keeps the records up to version `last` of those between `seen` and `slot`. Answers what leads to that version: with the pin of
+/// `seen`, which protects every later version. `None`: all are kept, for none is newer or a checkpoint has them.
+pub(super) fn cut_off(commits: &mut RemoteCommits, last: u64, slot: &Slot, seen: &Slot) -> Option<Slot> {
+    let first = commits.restart.map_or(seen.version, |base| base.version);
+    let is_between = first.max(seen.version) <= last && last < commits.version;
+    if !is_between || seen.sequence >= slot.sequence {
+        return None;
+    }
+    let count = commits.records.partition_point(|record| record.header.version <= last);
+    let record = commits.records.get(count)?.header.previous;
+    commits.records.truncate(count);
+    commits.version = last;
+    let time = commits.records.last().map_or(slot.time, |record| record.header.time);
+    Some(Slot { sequence: seen.sequence, version: last, time, record, ..*slot })
+}

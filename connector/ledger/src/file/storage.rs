@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::snapshots::cut_off;
 use super::version_lookup::OldVersions;
 use super::{
     FileStorage, audit, expired, free_space, lock, log, replaced, snapshot_cache, superblock, temporary,
@@ -40,7 +41,7 @@ impl StorageReads for FileStorage {
         PageSizes { page: 8 << 10, branch: 8 << 10, spill: 2 << 10, records: 1 << 16 }
     }
 
-    fn poll_commits(&self) -> Result<Option<RemoteCommits>> {
+    fn poll_commits_up_to(&self, last: u64) -> Result<Option<RemoteCommits>> {
         let mut seen = lock(&self.seen);
         if self.writer.is_none() {
             self.adopt(seen.as_ref())?;
@@ -75,16 +76,21 @@ impl StorageReads for FileStorage {
         if salvaging && let Err(e) = commits {
             commits = self.salvage(e);
         }
-        // One pin is let go: the older one, or after an error the newer one, as the snapshot in use stays.
+        let earlier = match (&mut commits, seen.as_ref()) {
+            (Ok(commits), Some(seen)) if self.writer.is_none() => cut_off(commits, last, &slot, seen),
+            _ => None,
+        };
+        // One pin is let go: the older one, or the newer one where the older one is still needed.
+        let goes_all_the_way = commits.is_ok() && earlier.is_none();
         if self.writer.is_none()
-            && let Some(out) = if commits.is_ok() { *seen } else { Some(slot) }
+            && let Some(out) = if goes_all_the_way { *seen } else { Some(slot) }
             && seen.is_none_or(|seen| seen.sequence != slot.sequence)
         {
             lock(&self.locks).unpin_own(out.sequence);
         }
         let commits = commits?;
         self.gone.store(false, Ordering::Relaxed);
-        *seen = Some(slot);
+        *seen = Some(earlier.unwrap_or(slot));
         Ok(Some(commits))
     }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::close::note_broken;
-use super::{Ledger, Settled, State, lay_over};
+use super::refresh::lay_over;
+use super::{Ledger, Settled, State};
 use bytes::Bytes;
 
 use crate::address::PageRef;

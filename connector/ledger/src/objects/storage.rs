@@ -39,7 +39,7 @@ impl StorageReads for ObjectStorage {
         audit::ObjectAudit::of(self).map(|audit| Box::new(audit) as Box<dyn Audit>)
     }
 
-    fn poll_commits(&self) -> Result<Option<RemoteCommits>> {
+    fn poll_commits_up_to(&self, last: u64) -> Result<Option<RemoteCommits>> {
         let mut seen = lock(&self.seen);
         if let Some(entry) = &self.tagged {
             return self.tagged_version(&mut seen, entry);
@@ -80,9 +80,12 @@ impl StorageReads for ObjectStorage {
                 records.extend(self.records(now, seen.head.version)?);
             }
         }
-        let Some(last) = records.last() else { return Ok(None) };
-        let version = last.record.header.version;
-        (seen.version, seen.nonce) = (Some(version), Some(last.record.header.nonce));
+        if self.writer.is_none() {
+            records.truncate(records.partition_point(|logged| logged.record.header.version <= last));
+        }
+        let Some(newest) = records.last() else { return Ok(None) };
+        let version = newest.record.header.version;
+        (seen.version, seen.nonce) = (Some(version), Some(newest.record.header.nonce));
         let records = records.into_iter().map(|l| l.record).collect();
         Ok(Some(RemoteCommits { version, records, ..RemoteCommits::default() }))
     }

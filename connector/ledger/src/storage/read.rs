@@ -25,7 +25,12 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
     fn shape(&self) -> PageSizes;
 
     /// What is newer than what this handle was last told; `None` if nothing is. The first call tells all.
-    fn poll_commits(&self) -> Result<Option<RemoteCommits>>;
+    fn poll_commits(&self) -> Result<Option<RemoteCommits>> {
+        self.poll_commits_up_to(u64::MAX)
+    }
+
+    /// The same for a reader that is to see no version after `last`, if that can be had: a later call tells of these.
+    fn poll_commits_up_to(&self, last: u64) -> Result<Option<RemoteCommits>>;
 
     /// What a reader of this process knew of the container: the first [`poll_commits`](Self::poll_commits) then follows
     /// upon that, or says to forget it.

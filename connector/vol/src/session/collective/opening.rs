@@ -11,7 +11,7 @@ use super::{CollectiveFile, outcome};
 use crate::error::Result;
 use crate::session::registry;
 
-/// How often processes that read move on to meet at one version.
+/// How often processes that read move on to meet at one version. Each time a checkpoint may come between.
 const MAX_MOVES: usize = 32;
 
 /// Where a container is that processes write together, and how it was opened.
@@ -74,9 +74,10 @@ impl CollectiveFile {
         Ok(container)
     }
 
-    /// Moves processes that read a container to one version: a writer may have committed between two of their opens. They all move
-    /// at once, right after a message, until nobody has committed meanwhile. A process that has the container open already keeps
-    /// the version that it shows there; then, and beside a writer that is always faster, a difference stays.
+    /// Moves processes that read a container to one version: a writer may have committed between two of their opens. They move to the
+    /// latest version that one of them has; where a checkpoint keeps one from it, that one has a later version, and all try
+    /// again. A process that has the container open already keeps the version that it shows there: then a difference
+    /// stays.
     fn meet(&self, container: &Arc<Container>) -> Result<()> {
         let may_move = !container.writable() && registry::sessions_on(container).is_empty();
         for _ in 0..MAX_MOVES {
@@ -85,11 +86,14 @@ impl CollectiveFile {
             mine[8] = u8::from(may_move);
             let all = self.processes.gather(&mine)?;
             let (of_each, _) = all.as_chunks::<9>();
-            let is_one = of_each.iter().all(|each| each[..8] == of_each[0][..8]);
-            if is_one || of_each.iter().any(|each| each[8] == 0) {
+            let version_of =
+                |each: &[u8; 9]| each.first_chunk().map_or(0, |version| u64::from_le_bytes(*version));
+            let versions: Vec<u64> = of_each.iter().map(version_of).collect();
+            let latest = versions.iter().max().copied().unwrap_or(0);
+            if versions.iter().all(|version| *version == latest) || of_each.iter().any(|each| each[8] == 0) {
                 return Ok(());
             }
-            self.agree(|| Ok(container.refresh().map(drop)?))?;
+            self.agree(|| Ok(container.refresh_up_to(latest).map(drop)?))?;
         }
         Ok(())
     }
