@@ -20,7 +20,7 @@ use crate::file::{FileStorage, lock};
 use crate::ledger::Ledger;
 use crate::locks::Mutex;
 use crate::options::{Access, LockPolicy, Options, SyncPolicy, Writers};
-use crate::storage::StorageReads;
+use crate::storage::{Checkpoint, StorageCheckpoints, StoragePayloads, StorageReads, StorageSharing};
 use crate::work::{Chance, Map, content, data};
 
 /// A writer's way to a file that others have too: it ends at a given write.
@@ -315,6 +315,48 @@ fn a_look_at_others_commits_that_fails_is_made_again() {
     for (offset, length) in records.iter().flat_map(used) {
         let is_in_use = first.with_writer(|w, raw, _| Ok(w.load(raw)?.in_use(offset, length)));
         assert!(is_in_use.unwrap(), "another's payload at {offset} counts as free");
+    }
+}
+
+/// On a full disk a checkpoint gives up what is reserved and has no blocks, and reads anew what is free. The records that it takes in
+/// count then, too: they say what is in use.
+#[test]
+fn the_free_list_of_a_checkpoint_on_a_full_disk_has_nothing_that_is_in_use() {
+    let file = SimFile::container();
+    file.be_sparse();
+    let locks_on = tempfile::NamedTempFile::new().unwrap();
+    let shared = || {
+        let options = Options { writers: Writers::Many, ..Options::default() };
+        let storage = storage_with(&file, locks_on.path(), Arc::new(file.clone()), options);
+        storage.poll_commits().unwrap().unwrap();
+        storage
+    };
+    let first = shared();
+    let second = open(&file, locks_on.path(), i64::MAX, false);
+    for n in 0..3 {
+        second.put(b"k", second.write_payload(&data(n, 20_000)).unwrap().to_bytes()).unwrap();
+        second.commit().unwrap();
+    }
+    first.poll_commits().unwrap().unwrap();
+    // It reserves more than it writes, and the rest has no blocks.
+    first.write_payload(&data(9, 100), &mut |_| {}).unwrap();
+    first
+        .with_writer(|w, _, _| {
+            w.growth.is_full = true;
+            Ok(())
+        })
+        .unwrap();
+    assert!(first.begin_checkpoint());
+    first.checkpoint_commit(Checkpoint { version: 3, root: None }).unwrap();
+    first.end_checkpoint();
+    let slot = newest_slot(&file, "fake").unwrap();
+    assert_eq!(slot.base_version, 3);
+    let third = shared();
+    for logged in records(&file, &slot, 0, "fake").unwrap() {
+        for (offset, length) in SpaceDelta::decode(&logged.record.notes).unwrap().used {
+            let is_in_use = third.with_writer(|w, raw, _| Ok(w.load(raw)?.in_use(offset, length)));
+            assert!(is_in_use.unwrap(), "a payload at {offset} counts as free");
+        }
     }
 }
 
