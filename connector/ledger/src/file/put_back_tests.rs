@@ -54,6 +54,42 @@ fn an_older_copy_that_goes_on_is_read_from_its_base() {
     }
 }
 
+/// The old history has more heads than versions. So its pin protects less of the new one than its number says.
+#[test]
+fn a_reader_stops_at_no_version_that_its_pin_does_not_protect() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.h5");
+    let options =
+        || Options { retention: Some(Duration::ZERO), checkpoint_bytes: 1 << 20, ..Options::default() };
+    let open = || Ledger::open_file(&path, Access::ReadWrite, options()).unwrap();
+    Ledger::create_file(&path, Replace::Fail, options()).unwrap().close().unwrap();
+    let backup = std::fs::read(&path).unwrap();
+    let old = open();
+    for n in 0..10 {
+        commit(&old, "x", format!("of the old history {n}"));
+        old.vacuum().unwrap();
+    }
+    let reader = read(&path);
+    old.close().unwrap();
+    std::fs::write(&path, backup).unwrap();
+    let new = open();
+    let (mut last, mut payload) = (0, None::<Extent>);
+    for n in 0..40u8 {
+        payload.iter().for_each(|e| new.free_payload(e).unwrap());
+        let extent = new.write_payload(&[n; 9000]).unwrap();
+        new.put(b"payload", extent.to_bytes()).unwrap();
+        payload = Some(extent);
+        last = new.commit().unwrap();
+    }
+    let stop = reader.version() + 1;
+    assert!(stop < last && reader.refresh_up_to(stop).unwrap());
+    assert_eq!(reader.version(), last, "version {stop} may be reclaimed");
+    // A later history is as long as its pins say.
+    commit(&new, "x", "1".into());
+    commit(&new, "x", "2".into());
+    assert!(reader.refresh_up_to(last + 1).unwrap() && reader.version() == last + 1);
+}
+
 #[test]
 fn another_container_in_the_file_is_no_news_of_this_one() {
     let dir = tempfile::tempdir().unwrap();

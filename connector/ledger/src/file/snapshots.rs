@@ -11,6 +11,7 @@ use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
 use crate::file::log::LoggedRecord;
 use crate::file::multi_writer::Shared;
+use crate::file::space_delta::SpaceDelta;
 use crate::file::superblock::{FIXED, Fixed, Slot};
 use crate::file::version_lookup::OldVersions;
 use crate::file::writer::FileWriter;
@@ -244,15 +245,21 @@ impl FileStorage {
 }
 
 /// Keeps the records up to version `last` of those between `seen` and `slot`. Answers what leads to that version: with the pin of
-/// `seen`, which protects every later version. `None`: all are kept, for none is newer or a checkpoint has them.
+/// `seen`, which protects it. `None`: all are kept, for none is newer, a checkpoint has them, or that pin is of a history that an
+/// older copy has replaced.
 pub(super) fn cut_off(commits: &mut RemoteCommits, last: u64, slot: &Slot, seen: &Slot) -> Option<Slot> {
     let first = commits.restart.map_or(seen.version, |base| base.version);
-    let is_between = first.max(seen.version) <= last && last < commits.version;
-    if !is_between || seen.sequence >= slot.sequence {
+    if last < first.max(seen.version) || commits.version <= last {
         return None;
     }
     let count = commits.records.partition_point(|record| record.header.version <= last);
-    let record = commits.records.get(count)?.header.previous;
+    let next = commits.records.get(count)?;
+    // What the version has goes out of use with the next head at the earliest.
+    let (sequence, _) = SpaceDelta::outline(&next.notes).ok()?;
+    if sequence <= seen.sequence {
+        return None;
+    }
+    let record = next.header.previous;
     commits.records.truncate(count);
     commits.version = last;
     let time = commits.records.last().map_or(slot.time, |record| record.header.time);

@@ -269,7 +269,7 @@ impl ObjectStorage {
         if seen.head.base.version <= version {
             return Err(error);
         }
-        self.first_commits(seen).map(Some)
+        self.first_commits(seen, u64::MAX).map(Some)
     }
 
     /// Whether the newest version that a reader knows is still one of this container: a program may have put older objects back.
@@ -284,14 +284,15 @@ impl ObjectStorage {
         self.get(&run)
     }
 
-    fn first_commits(&self, seen: &mut ReaderState) -> Result<RemoteCommits> {
+    /// The base of the head in hand, and the records behind it; for a reader up to version `last`, if the base is not later.
+    fn first_commits(&self, seen: &mut ReaderState, last: u64) -> Result<RemoteCommits> {
         let head = seen.head.clone();
         let born = lock(&self.born).take();
         let (records, mut root) = match born {
             Some(records) => (Ok(records), None),
             None => self.newest_records(&head),
         };
-        let records = match records {
+        let mut records = match records {
             Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
                 // A checkpoint may have overtaken the head in hand; only if it did not is something lost.
                 self.reread(seen)?;
@@ -304,6 +305,9 @@ impl ObjectStorage {
             other => other?,
         };
         let base = seen.head.base;
+        if self.writer.is_none() && base.version <= last {
+            records.truncate(records.partition_point(|logged| logged.record.header.version <= last));
+        }
         let version = records.last().map_or(base.version, |l| l.record.header.version);
         if let Some(w) = &self.writer {
             let head = (seen.head.clone(), seen.etag.clone());

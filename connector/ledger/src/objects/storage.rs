@@ -47,7 +47,7 @@ impl StorageReads for ObjectStorage {
         if let Some(at) = self.at {
             return self.old_version(&mut seen, at);
         }
-        let Some(version) = seen.version else { return self.first_commits(&mut seen).map(Some) };
+        let Some(version) = seen.version else { return self.first_commits(&mut seen, last).map(Some) };
         if self.is_shared() {
             return self.poll_shared(&mut seen, version);
         }
@@ -72,7 +72,7 @@ impl StorageReads for ObjectStorage {
             }
             if seen.version.is_none() {
                 tracing::debug!(from = known.version, to = seen.head.base.version, "another base");
-                let commits = self.first_commits(&mut seen)?;
+                let commits = self.first_commits(&mut seen, last)?;
                 return Ok(Some(RemoteCommits { is_other, ..commits }));
             }
             let now = version + records.len() as u64;
