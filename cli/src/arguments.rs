@@ -481,6 +481,9 @@ links, tags or branches need other files still, which are named.")]
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Removes a temporary of the tool when the process that started this one is gone; for the tool itself.
+    #[command(hide = true)]
+    RemoveTemporary { path: PathBuf },
     /// Deletes containers, and their pointer files. Where its retention time says so a container is kept, and `h5lake restore`
     /// brings it back. Of several, all that can be deleted are; the exit code is 1 if one cannot.
     #[command(after_help = "Examples:

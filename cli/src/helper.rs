@@ -2,8 +2,8 @@
 
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, raise};
 
@@ -20,16 +20,53 @@ pub fn output(command: &mut Command) -> io::Result<Output> {
     done
 }
 
+/// A process that removes a temporary when this one is gone, however it ends: by SIGKILL, too. It ends when this is dropped.
+pub struct Remover {
+    child: Child,
+    held: Option<ChildStdin>,
+}
+
+impl Remover {
+    /// Starts one for a temporary of this tool.
+    pub fn start(temporary: &Path) -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("remove-temporary").arg("--").arg(temporary);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let mut child = command.spawn()?;
+        let held = child.stdin.take();
+        Ok(Self { child, held })
+    }
+}
+
+impl Drop for Remover {
+    fn drop(&mut self) {
+        drop(self.held.take());
+        let _its_end_is_enough = self.child.wait();
+    }
+}
+
+/// What the process of a [`Remover`] does.
+pub fn remove_when_starter_is_gone(temporary: &Path) {
+    wait_for_starter();
+    // One may lie in another, which stays.
+    hidden::remove_temporary(temporary);
+}
+
+/// Returns when the process that started this one is gone, or has let go of this one's standard input.
+fn wait_for_starter() {
+    let mut nothing = [0];
+    while let Err(error) = io::stdin().read(&mut nothing) {
+        if error.kind() != io::ErrorKind::Interrupted {
+            break;
+        }
+    }
+}
+
 /// In a helper: when the process that started it is gone, removes the temporary in which a path lies, and ends this process. libhdf5
 /// runs meanwhile, so nothing else may run at that end.
 pub fn end_with_starter(made: PathBuf) {
     std::thread::spawn(move || {
-        let mut nothing = [0];
-        while let Err(error) = io::stdin().read(&mut nothing) {
-            if error.kind() != io::ErrorKind::Interrupted {
-                break;
-            }
-        }
+        wait_for_starter();
         hidden::remove_temporary_of(&made);
         let _not_reached = raise(Signal::SIGKILL);
     });

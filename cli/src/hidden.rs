@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::Failure;
+use crate::helper::Remover;
 
 /// What all of h5lake's hidden names have.
 const MARK: &[u8] = b".h5lake-";
@@ -61,13 +62,22 @@ pub fn temporary_name(folder: &Path, kind: &str) -> io::Result<PathBuf> {
     std::path::absolute(folder.join(format!(".h5lake-{kind}-{}", random()?)))
 }
 
-/// A folder that goes when this is dropped, with what is in it. Only its owner can look into it.
-pub struct TemporaryFolder(PathBuf);
+/// A folder that goes when this is dropped, or when this process is killed, with what is in it. Only its owner can look into it.
+pub struct TemporaryFolder {
+    path: PathBuf,
+    /// Dropped last: it has nothing to remove then.
+    _remover: Option<Remover>,
+}
 
 impl TemporaryFolder {
     /// Makes one, and removes what was left of others in the same folder long ago. An error names what is to be made, `of`.
     pub fn make(folder: &Path, kind: &str, of: &Path) -> Result<Self, Failure> {
-        let create = |path: PathBuf| DirBuilder::new().mode(0o700).create(&path).map(|()| Self(path));
+        let create = |path: PathBuf| {
+            DirBuilder::new().mode(0o700).create(&path)?;
+            // Without it a killed tool leaves a folder, which is swept later.
+            let _remover = Remover::start(&path).ok();
+            Ok(Self { path, _remover })
+        };
         let made = temporary_name(folder, kind).and_then(create);
         let made = made.map_err(|error| format!("{}: {error}", of.display()))?;
         made.sweep_beside();
@@ -76,12 +86,12 @@ impl TemporaryFolder {
 
     /// The path of something in it.
     pub fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// Removes leftovers of this user beside it. Its own time is that of the file system's clock.
     fn sweep_beside(&self) {
-        let (Ok(own), Some(folder)) = (self.0.metadata(), self.0.parent()) else { return };
+        let (Ok(own), Some(folder)) = (self.path.metadata(), self.path.parent()) else { return };
         let now = own.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         sweep(folder, own.uid(), now);
     }
@@ -89,24 +99,28 @@ impl TemporaryFolder {
 
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        let _what_is_left_is_swept_later = fs::remove_dir_all(&self.0);
+        let _what_is_left_is_swept_later = fs::remove_dir_all(&self.path);
     }
 }
 
-/// Removes the temporary in which a path lies, or that it is, and nothing else. Another thread may still write there: a file that it
-/// makes meanwhile keeps the folder, so this tries again.
+/// Removes the temporary in which a path lies, or that it is, and nothing else.
 pub fn remove_temporary_of(path: &Path) {
-    for place in path.ancestors().take(2) {
-        if place.file_name().is_some_and(is_temporary) {
-            remove(place);
-            for _ in 0..MAX_REMOVALS {
-                if place.symlink_metadata().is_err() {
-                    break;
-                }
-                std::thread::sleep(REMOVAL_INTERVAL);
-                remove(place);
-            }
+    path.ancestors().take(2).for_each(remove_temporary);
+}
+
+/// Removes a temporary, and nothing that is none. Another process or thread may still write there: a file that it makes meanwhile
+/// keeps the folder, so this tries again.
+pub fn remove_temporary(place: &Path) {
+    if !place.file_name().is_some_and(is_temporary) {
+        return;
+    }
+    remove(place);
+    for _ in 0..MAX_REMOVALS {
+        if place.symlink_metadata().is_err() {
+            break;
         }
+        std::thread::sleep(REMOVAL_INTERVAL);
+        remove(place);
     }
 }
 

@@ -165,6 +165,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::CheckStore { url, json } => return check_store::run(&url, shown(json)).map(Outcome::of),
         Command::CheckStorePart { arguments } => check_store::serve(&arguments),
         Command::ConvertOne { arguments } => convert::worker::serve(&arguments),
+        Command::RemoveTemporary { path } => {
+            helper::remove_when_starter_is_gone(&path);
+            Ok(())
+        }
         Command::Rm { names, json } => rm::all(&names, json),
         Command::Unlock { name, yes, json } => unlock::run(&name, yes, json),
         Command::Verify { names, newest, json, quiet } => {

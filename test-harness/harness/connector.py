@@ -38,6 +38,8 @@ class Connector:
         self.name = string.split()[0] if string else "native"
         self.is_ours = self.name == "h5lake"
         self.in_store = "store=" in (string or "")
+        # 'h5lake publish' needs another URL of what is in such a store.
+        self.is_unknown_to_zarr = bool(re.search(r"store=(rados|swift|h5store)", string or ""))
         # With only= no file of a suite is a container: native files are handed through, and behave as natively.
         self.passes_native = self.is_ours and "only=" in string
         # HDF5's own connector, stacked on this one by its number.

@@ -327,7 +327,7 @@ def wide(name):
 def check_a_killed_tool_leaves_nothing(folder):
     native("wide", "native.h5")
     os.utime("native.h5", (1_700_000_000, 1_700_000_000))
-    made = lambda: list(folder.glob(".h5lake-*"))  # noqa: E731
+    made, late = lambda: list(folder.glob(".h5lake-*")), 0  # noqa: E731
     for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
         for command in ("import", "adopt"):
             path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -342,7 +342,24 @@ def check_a_killed_tool_leaves_nothing(folder):
             while made():
                 assert time.monotonic() < end, made()
                 time.sleep(0.01)
-            assert not Path("a.h5").exists()
+            if Path("a.h5").exists():
+                # A busy machine lets it end meanwhile: what is there is whole.
+                late += 1
+                run("verify", "a.h5")
+                run("rm", "a.h5")
+    assert late < 3
+
+
+def check_a_temporary_goes_with_the_tool_that_made_it(folder):
+    for name in (".h5lake-adoption-1", "mine"):
+        (folder / name).mkdir()
+        (folder / name / "made.h5").write_bytes(b"half")
+        remover = subprocess.Popen([os.environ["TOOL"], "remove-temporary", name], stdin=subprocess.PIPE)
+        time.sleep(0.2)
+        assert remover.poll() is None and (folder / name).exists()
+        remover.stdin.close()
+        assert remover.wait(60) == 0
+    assert [path.name for path in folder.iterdir()] == ["mine"], "only what the tool makes goes"
 
 
 def check_old_leftovers_go(_):

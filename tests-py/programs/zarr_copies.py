@@ -130,11 +130,11 @@ def check_signs_of_urls_in_names(folder):
         Path(before).mkdir(exist_ok=True)
         Path(before, "precious").write_text("kept")
         Path(name).parent.mkdir(exist_ok=True)
-    call(folder, f"{URLS}for n, name in enumerate({[*names]}): h5lake.export_zarr('a.h5', name); h5lake.import_zarr(name, f'b{{n}}.h5')")
+    call(folder, f"{URLS}for n, name in enumerate({[*names]}): h5lake.export_zarr('a.h5', name); h5lake.import_zarr(name, f'signs{{n}}.h5')")
     for n, (name, before) in enumerate(names.items()):
         assert [path.name for path in Path(before).iterdir()] == ["precious"], (name, "something was put there")
         assert zarr.open_group(zarr.storage.LocalStore(name), mode="r")["x"][...].tolist() == [1, 2, 3], name
-        with h5py.File(f"b{n}.h5", "r") as f:
+        with h5py.File(f"signs{n}.h5", "r") as f:
             assert f["x"][...].tolist() == [1, 2, 3]
 
 
@@ -160,15 +160,15 @@ def check_groups_with_the_name_of_a_dimension(folder):
     root.create_group("x").create_array("y", data=np.arange(3.0), dimension_names=("y",))
     root.create_array("t", data=np.ones((4, 3)), dimension_names=("x", "y"))
     root.create_array("x/t", data=np.ones((4, 3)), dimension_names=("x", "y"))
-    assert call(folder, "print(h5lake.import_zarr('a.zarr', 'a.h5'))") == "[]"
-    with h5py.File("a.h5", "r") as f:
+    assert call(folder, "print(h5lake.import_zarr('a.zarr', 'groups.h5'))") == "[]"
+    with h5py.File("groups.h5", "r") as f:
         assert [d.label for d in f["t"].dims] == ["x", "y"] and f["x/t"].dims[1][0].name == "/x/y"
 
 
 def check_an_array_alone(folder):
     zarr.create_array(zarr.storage.LocalStore("a.zarr"), data=np.ones((4, 3)), dimension_names=("x", "y"))
-    assert call(folder, "print(h5lake.import_zarr('a.zarr', 'a.h5'))") == "[]"
-    with h5py.File("a.h5", "r") as f:
+    assert call(folder, "print(h5lake.import_zarr('a.zarr', 'alone.h5'))") == "[]"
+    with h5py.File("alone.h5", "r") as f:
         assert f["data"].shape == (4, 3) and [d.label for d in f["data"].dims] == ["x", "y"]
 
 
@@ -196,9 +196,9 @@ def check_labels_of_dimensions(folder):
         assert group.attrs["DIMENSION_LABELS"] == ["of", "a group"]
         with xr.open_zarr(zarr.storage.LocalStore(f"a{version}.zarr"), consolidated=False) as got:
             assert got.a.dims == ("x", "band") and got.b.shape == (4, 5) and set(got.coords) == {"x"}
-        left = dict(eval(call(folder, f"print(h5lake.import_zarr('a{version}.zarr', 'b{version}.h5'))")))
+        left = dict(eval(call(folder, f"print(h5lake.import_zarr('a{version}.zarr', 'labels{version}.h5'))")))
         assert set(left) == {"/g/other@DIMENSION_LABELS"}, left
-        with h5py.File(f"b{version}.h5", "r") as f:
+        with h5py.File(f"labels{version}.h5", "r") as f:
             assert [d.label for d in f["a"].dims] == ["", "band"] and f["a"].dims[0][0].name == "/x" and f["b"].dims[0].label == "rows"
             # HDF5 itself would read it as labels.
             assert "DIMENSION_LABELS" not in f["g/other"].attrs and f["g/other"].attrs["NAME"] == "n"
@@ -252,15 +252,15 @@ def check_an_import_is_a_container_whatever_the_name(folder):
         # Settings that are given take the place of all others: in a store it would be another container.
         for settings in ("", ", only='*.h5l'")[: 1 if "store=" in ours else 2]:
             env = {"H5LAKE_ONLY": only} if only else {}
-            code = f"h5lake.import_zarr('a.zarr', 'a.h5'{settings})"
+            code = f"h5lake.import_zarr('a.zarr', 'named.h5'{settings})"
             works(site(folder), f"import h5lake\n{code}", **env, **settings_of(HDF5_VOL_CONNECTOR=connector))
-            assert is_container("a.h5"), (connector, only, settings)
-            works(site(folder), "import h5lake\nh5lake.export_zarr('a.h5', 'b.zarr')", **env, **settings_of(HDF5_VOL_CONNECTOR=connector))
+            assert is_container("named.h5"), (connector, only, settings)
+            works(site(folder), "import h5lake\nh5lake.export_zarr('named.h5', 'b.zarr')", **env, **settings_of(HDF5_VOL_CONNECTOR=connector))
             assert zarr.open_group(zarr.storage.LocalStore("b.zarr"), mode="r")["x"][...].tolist() == [0, 1, 2]
             shutil.rmtree("b.zarr")
-            run("rm", "a.h5")
+            run("rm", "named.h5")
             fails(["it fails here"], site(folder), f"import h5lake\n{failing}\n{code}", **env, **settings_of(HDF5_VOL_CONNECTOR=connector))
-            assert not Path("a.h5").exists(), (connector, only, settings)
+            assert not Path("named.h5").exists(), (connector, only, settings)
 
 
 def check_the_error_of_a_file_names_the_object(folder):

@@ -16,6 +16,8 @@ use std::time::Duration;
 const WRITER_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Payloads move, pages after them, and what led to them: each leaves room that rests. Two more, for what is in the way.
 const MAX_ROUNDS: usize = 5;
+/// Rounds of a close. After many writers each brings the end only somewhat nearer to the front, as what is in the way moves first.
+const MAX_ROUNDS_AT_CLOSE: usize = 24;
 /// Bytes that are moved between two commits.
 const BYTES_PER_COMMIT: u64 = 64 << 20;
 /// What a close does at most. What is left is for a vacuum.
@@ -177,16 +179,21 @@ impl Container {
             return Ok(());
         }
         let mut effort = EFFORT_AT_CLOSE;
-        for _ in 0..MAX_ROUNDS {
-            if !self.ledger.wants_compaction_at_close()? {
+        for round in 1..=MAX_ROUNDS_AT_CLOSE {
+            if effort.is_spent() || !self.ledger.wants_compaction_at_close()? {
                 break;
             }
-            self.compact_by(&mut effort, commit_unchanged)?;
+            let moved = self.compact_by(&mut effort, commit_unchanged)?;
+            let bytes = self.ledger.size()?;
+            tracing::debug!(container = self.name(), moved, bytes, "compacted");
             // In a store, objects go when they have rested, and pages have objects of their own.
             if self.ledger.is_in_store() {
                 break;
             }
             self.ledger.give_back()?;
+            if moved == 0 && round >= MAX_ROUNDS {
+                break;
+            }
         }
         Ok(())
     }

@@ -77,6 +77,8 @@ impl FileWriter {
         self.wake(raw, locks)?;
         let free_space = self.load(raw)?;
         let (garbage, beyond) = (free_space.free_bytes(), free_space.dense_end());
+        let (resting, end) = (free_space.rests().0, free_space.end);
+        tracing::debug!(free = garbage, resting, dense = beyond, end, "what a compaction finds");
         Ok(CompactionPlan {
             beyond: (garbage >= MIN_FREE_BYTES).then_some(beyond),
             parts_before: (garbage >= MIN_FREE_BYTES).then_some(loose_end(beyond)),

@@ -111,6 +111,7 @@ impl CollectiveFile {
         let Ok(all) = self.processes.gather(&mine) else { return };
         let left = all.as_chunks::<8>().0.iter().map(|left| u64::from_le_bytes(*left));
         let left = left.fold(0, u64::saturating_add);
+        tracing::debug!(left, "processes that write have closed their file");
         if left == 0 {
             return;
         }
