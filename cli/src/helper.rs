@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{SigSet, Signal, raise};
 
 use crate::hidden;
 
@@ -23,7 +23,8 @@ pub fn output(command: &mut Command) -> io::Result<Output> {
 /// A process that removes a temporary when this one is gone, however it ends: by SIGKILL, too. It ends when this is dropped.
 pub struct Remover {
     child: Child,
-    held: Option<ChildStdin>,
+    /// The end of the pipe that closes with this process.
+    _held: Option<ChildStdin>,
 }
 
 impl Remover {
@@ -33,20 +34,23 @@ impl Remover {
         command.arg("remove-temporary").arg("--").arg(temporary);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let mut child = command.spawn()?;
-        let held = child.stdin.take();
-        Ok(Self { child, held })
+        let _held = child.stdin.take();
+        Ok(Self { child, _held })
     }
 }
 
 impl Drop for Remover {
     fn drop(&mut self) {
-        drop(self.held.take());
+        // Whoever drops it has removed what could be removed.
+        let _it_may_have_ended = self.child.kill();
         let _its_end_is_enough = self.child.wait();
     }
 }
 
 /// What the process of a [`Remover`] does.
 pub fn remove_when_starter_is_gone(temporary: &Path) {
+    // A batch system ends all processes of a job at once.
+    let _it_may_end_early = SigSet::all().thread_block();
     wait_for_starter();
     // One may lie in another, which stays.
     hidden::remove_temporary(temporary);

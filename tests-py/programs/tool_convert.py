@@ -356,6 +356,9 @@ def check_a_temporary_goes_with_the_tool_that_made_it(folder):
         (folder / name / "made.h5").write_bytes(b"half")
         remover = subprocess.Popen([os.environ["TOOL"], "remove-temporary", name], stdin=subprocess.PIPE)
         time.sleep(0.2)
+        for how in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            remover.send_signal(how)
+        time.sleep(0.1)
         assert remover.poll() is None and (folder / name).exists()
         remover.stdin.close()
         assert remover.wait(60) == 0

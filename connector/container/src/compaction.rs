@@ -18,6 +18,8 @@ const WRITER_POLL_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_ROUNDS: usize = 5;
 /// Rounds of a close. After many writers each brings the end only somewhat nearer to the front, as what is in the way moves first.
 const MAX_ROUNDS_AT_CLOSE: usize = 24;
+/// Behind [`MAX_ROUNDS`] each has to make a file shorter by one of so many bytes: it reads all pages.
+const SHORTER_ROUND: u64 = 256;
 /// Bytes that are moved between two commits.
 const BYTES_PER_COMMIT: u64 = 64 << 20;
 /// What a close does at most. What is left is for a vacuum.
@@ -175,23 +177,29 @@ impl Container {
 
     /// What a writer's last close does by itself, where much room is dead.
     pub(crate) fn compact_at_close(&self) -> Result<()> {
-        if self.is_vacuumed.load(Ordering::Relaxed) {
-            return Ok(());
+        match self.is_vacuumed.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => self.compact_in_rounds(EFFORT_AT_CLOSE),
         }
-        let mut effort = EFFORT_AT_CLOSE;
+    }
+
+    fn compact_in_rounds(&self, mut effort: Effort) -> Result<()> {
         for round in 1..=MAX_ROUNDS_AT_CLOSE {
-            if effort.is_spent() || !self.ledger.wants_compaction_at_close()? {
+            if !self.ledger.wants_compaction_at_close()? {
                 break;
             }
+            // With no effort left, rounds give back what the ones before let rest.
             let moved = self.compact_by(&mut effort, commit_unchanged)?;
-            let bytes = self.ledger.size()?;
-            tracing::debug!(container = self.name(), moved, bytes, "compacted");
             // In a store, objects go when they have rested, and pages have objects of their own.
             if self.ledger.is_in_store() {
                 break;
             }
+            let before = self.ledger.size()?;
             self.ledger.give_back()?;
-            if moved == 0 && round >= MAX_ROUNDS {
+            let bytes = self.ledger.size()?;
+            tracing::debug!(container = self.name(), moved, before, bytes, "compacted");
+            let is_shorter = bytes < before - before / SHORTER_ROUND;
+            if round >= MAX_ROUNDS && (moved == 0 || !is_shorter) {
                 break;
             }
         }
@@ -339,5 +347,36 @@ impl Moves<'_> {
             std::mem::take(&mut self.new).into_iter().partition(|extent| used.contains(extent));
         self.new = used;
         self.old.extend::<Vec<_>>(unused);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{dataset, dataset_spec, simple};
+    use crate::{FileCreation, Layout, Replace, Selection};
+
+    /// What a commit frees rests until the next head, and lies at the end.
+    #[test]
+    fn a_close_that_may_look_at_little_cuts_off_what_is_free_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let target = Target::File(path.clone());
+        let c =
+            Container::create(&target, Replace::Never, FileCreation::default(), Options::default()).unwrap();
+        for (name, length, layout) in
+            [(b"s", 20_000, Layout::Chunked { chunk: vec![10] }), (b"l", 8 << 20, Layout::Contiguous)]
+        {
+            let d = dataset(&c, name, dataset_spec(1, simple(&[length], &[length]), layout));
+            d.write(&Selection::All, &vec![7; length as usize]).unwrap();
+            c.flush().unwrap();
+        }
+        c.link_delete(c.root(), b"l").unwrap();
+        c.flush().unwrap();
+        c.compact_in_rounds(Effort { entries: 100, ..EFFORT_AT_CLOSE }).unwrap();
+        c.is_vacuumed.store(true, Ordering::Relaxed);
+        drop(c);
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        assert!(bytes < 2 << 20, "{bytes} bytes");
     }
 }
