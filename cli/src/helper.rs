@@ -2,12 +2,8 @@
 
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
-
-use nix::sys::signal::{SigSet, Signal, raise};
-
-use crate::hidden;
 
 /// Runs a helper to its end. Its standard input is a pipe that nobody writes to, so the helper sees when this process is gone. It gets a
 /// process group of its own: Ctrl-C ends this process, and the helper then clears up.
@@ -47,31 +43,12 @@ impl Drop for Remover {
     }
 }
 
-/// What the process of a [`Remover`] does.
-pub fn remove_when_starter_is_gone(temporary: &Path) {
-    // A batch system ends all processes of a job at once.
-    let _it_may_end_early = SigSet::all().thread_block();
-    wait_for_starter();
-    // One may lie in another, which stays.
-    hidden::remove_temporary(temporary);
-}
-
 /// Returns when the process that started this one is gone, or has let go of this one's standard input.
-fn wait_for_starter() {
+pub fn wait_for_starter() {
     let mut nothing = [0];
     while let Err(error) = io::stdin().read(&mut nothing) {
         if error.kind() != io::ErrorKind::Interrupted {
             break;
         }
     }
-}
-
-/// In a helper: when the process that started it is gone, removes the temporary in which a path lies, and ends this process. libhdf5
-/// runs meanwhile, so nothing else may run at that end.
-pub fn end_with_starter(made: PathBuf) {
-    std::thread::spawn(move || {
-        wait_for_starter();
-        hidden::remove_temporary_of(&made);
-        let _not_reached = raise(Signal::SIGKILL);
-    });
 }

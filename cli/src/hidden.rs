@@ -8,8 +8,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use nix::sys::signal::{SigSet, Signal, raise};
+
 use crate::Failure;
-use crate::helper::Remover;
+use crate::helper::{Remover, wait_for_starter};
 
 /// What all of h5lake's hidden names have.
 const MARK: &[u8] = b".h5lake-";
@@ -122,6 +124,25 @@ pub fn remove_temporary(place: &Path) {
         std::thread::sleep(REMOVAL_INTERVAL);
         remove(place);
     }
+}
+
+/// What the process of a [`Remover`] does.
+pub fn remove_when_starter_is_gone(temporary: &Path) {
+    // A batch system ends all processes of a job at once.
+    let _it_may_end_early = SigSet::all().thread_block();
+    wait_for_starter();
+    // One may lie in another, which stays.
+    remove_temporary(temporary);
+}
+
+/// In a helper: when the process that started it is gone, removes the temporary in which a path lies, and ends this process. libhdf5
+/// runs meanwhile, so nothing else may run at that end.
+pub fn end_with_starter(made: PathBuf) {
+    std::thread::spawn(move || {
+        wait_for_starter();
+        remove_temporary_of(&made);
+        let _not_reached = raise(Signal::SIGKILL);
+    });
 }
 
 fn remove(path: &Path) {

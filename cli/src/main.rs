@@ -166,7 +166,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::CheckStorePart { arguments } => check_store::serve(&arguments),
         Command::ConvertOne { arguments } => convert::worker::serve(&arguments),
         Command::RemoveTemporary { path } => {
-            helper::remove_when_starter_is_gone(&path);
+            hidden::remove_when_starter_is_gone(&path);
             Ok(())
         }
         Command::Rm { names, json } => rm::all(&names, json),

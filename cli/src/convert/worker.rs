@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Direction;
 use crate::Failure;
 use crate::helper;
+use crate::hidden;
 use crate::libhdf5::filter_folders;
 use crate::run::plugin_path;
 
@@ -145,7 +146,7 @@ fn reason(done: &Output) -> String {
 /// `adopt LIBRARY SOURCE TARGET SETTINGS LIST JOINS FOLDER SOURCE…`.
 pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
     let text = |n: usize| arguments.get(n).map(OsString::as_os_str).unwrap_or_default();
-    helper::end_with_starter(text(3).into());
+    hidden::end_with_starter(text(3).into());
     let settings = text(4).to_str().unwrap_or_default();
     let converter = Converter::load(Path::new(text(1)), settings).map_err(|error| error.to_string())?;
     let user_block = match text(0).to_str() {
