@@ -20,7 +20,8 @@ impl Ledger {
         self.refresh_up_to(u64::MAX)
     }
 
-    /// The same, but no further than to version `last`. It goes further only where a checkpoint has taken in the record of that version.
+    /// The same, but no further than to version `last`. It goes further only where a checkpoint has taken in the record of that version,
+    /// or where an older copy was put back and no pin of this reader protects that version.
     ///
     /// # Errors
     /// Those of [`refresh`](Self::refresh).

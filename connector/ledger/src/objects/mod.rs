@@ -284,6 +284,13 @@ impl ObjectStorage {
         self.get(&run)
     }
 
+    /// Leaves a reader the records up to version `last`, and a writer all.
+    fn cut_off(&self, records: &mut Vec<FetchedRecord>, last: u64) {
+        if self.writer.is_none() {
+            records.truncate(records.partition_point(|logged| logged.record.header.version <= last));
+        }
+    }
+
     /// The base of the head in hand, and the records behind it; for a reader up to version `last`, if the base is not later.
     fn first_commits(&self, seen: &mut ReaderState, last: u64) -> Result<RemoteCommits> {
         let head = seen.head.clone();
@@ -305,8 +312,8 @@ impl ObjectStorage {
             other => other?,
         };
         let base = seen.head.base;
-        if self.writer.is_none() && base.version <= last {
-            records.truncate(records.partition_point(|logged| logged.record.header.version <= last));
+        if base.version <= last {
+            self.cut_off(&mut records, last);
         }
         let version = records.last().map_or(base.version, |l| l.record.header.version);
         if let Some(w) = &self.writer {

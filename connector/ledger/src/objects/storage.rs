@@ -80,9 +80,7 @@ impl StorageReads for ObjectStorage {
                 records.extend(self.records(now, seen.head.version)?);
             }
         }
-        if self.writer.is_none() {
-            records.truncate(records.partition_point(|logged| logged.record.header.version <= last));
-        }
+        self.cut_off(&mut records, last);
         let Some(newest) = records.last() else { return Ok(None) };
         let version = newest.record.header.version;
         (seen.version, seen.nonce) = (Some(version), Some(newest.record.header.nonce));
