@@ -203,7 +203,8 @@ impl Tries<'_> {
         let journal = match &found {
             Some(found) => Journal::behind(header, found.next, &found.packs),
             None => Journal::new(header),
-        };
+        }
+        .after_empty(version);
         let earlier = match earlier {
             Some(why) => EarlierTry::Discarded(why),
             None => EarlierTry::Continues(found.map(|found| found.values).unwrap_or_default()),
@@ -216,7 +217,7 @@ impl Tries<'_> {
     fn whole(&self, one: &Try, record: FetchedRecord, lease: Lease) -> Result<BegunCopy> {
         let version = record.record.header.version;
         let header = JournalHeader { copy: one.id, origin: self.origin.clone() };
-        let journal = Journal::behind(header, 0, &HashMap::new());
+        let journal = Journal::behind(header, 0, &HashMap::new()).after_empty(version - 1);
         let storage = self.storage(one, (version, version - 1), vec![record], lease, journal)?;
         Ok(BegunCopy { storage, earlier: EarlierTry::Continues(BTreeMap::new()), is_whole: true })
     }

@@ -56,6 +56,8 @@ struct EarlierPack {
 #[derive(Debug)]
 pub(crate) struct Journal {
     header: JournalHeader,
+    /// So many empty versions keep others from going on with the copy. Its own commit comes behind them.
+    empty: u64,
     /// The header is in the store, or may be.
     is_begun: bool,
     next: u64,
@@ -70,7 +72,17 @@ pub(crate) struct Journal {
 impl Journal {
     pub(super) fn new(header: JournalHeader) -> Self {
         let (waiting, packs, earlier) = (VecDeque::new(), Vec::new(), HashMap::new());
-        Self { header, is_begun: false, next: 0, waiting, packs, earlier, useless: Vec::new() }
+        Self { header, empty: 0, is_begun: false, next: 0, waiting, packs, earlier, useless: Vec::new() }
+    }
+
+    /// The same of a copy that was taken over, by putting so many empty versions.
+    pub(super) fn after_empty(self, versions: u64) -> Self {
+        Self { empty: versions, ..self }
+    }
+
+    /// Whether something in the store leads to the copy.
+    fn is_known(&self) -> bool {
+        self.is_begun || self.empty > 0
     }
 
     /// Goes on behind parts with numbers below `next`, which name these packs.
@@ -181,10 +193,7 @@ impl ObjectWriter {
             tracing::debug!(error = %e, "the journal of a copy has not all that arrived");
         }
         // Empty versions keep whoever made it before from committing what was deleted since.
-        let is_fenced = self.manifest.head.base.version > 0;
-        let Some(journal) = self.journal.take().filter(|journal| journal.is_begun || is_fenced) else {
-            return false;
-        };
+        let Some(journal) = self.journal.take().filter(Journal::is_known) else { return false };
         let keys = journal.unnamed().filter_map(|p| self.names.object_key(&p.location, &self.target).ok());
         let keys: Vec<Key> = keys.collect();
         if !keys.is_empty() {
@@ -199,10 +208,7 @@ impl ObjectWriter {
     /// The copy is there: deletes the journal, the empty versions that kept others from going on with it, and what an earlier try
     /// put in vain.
     pub(super) fn end_journal(&mut self) {
-        let is_fenced = self.manifest.head.base.version > 0;
-        let Some(journal) = self.journal.take().filter(|journal| journal.is_begun || is_fenced) else {
-            return;
-        };
+        let Some(journal) = self.journal.take().filter(Journal::is_known) else { return };
         if let Err(e) = self.delete_journal(&journal) {
             tracing::warn!(error = %e, "the journal of a copy was not deleted");
         }
@@ -212,7 +218,8 @@ impl ObjectWriter {
         let fail = |e: object_stores::Error| store_error(&self.target, &e);
         let parts = self.store.list(&parts(&self.names), None).map(|meta| meta.map(|meta| meta.key));
         let mut keys: Vec<Key> = parts.collect::<object_stores::Result<_>>().map_err(fail)?;
-        let empty = (1..=self.manifest.head.base.version).map(Location::Log);
+        // Not all up to the base: where the copy's own commit was checkpointed, its log object may hold payloads.
+        let empty = (1..=journal.empty).map(Location::Log);
         for location in empty.chain(journal.useless.iter().copied()) {
             keys.push(self.names.object_key(&location, &self.target)?);
         }
