@@ -1,10 +1,12 @@
 //! Free space of a file: what can be used at once, and what rests until no reader can need it.
 
+mod by_size;
 mod parts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use self::by_size::BySize;
 use crate::address::Address;
 use crate::file::superblock::DATA;
 use crate::tags::Held;
@@ -67,13 +69,13 @@ pub(crate) type Checked<T> = Result<T, &'static str>;
 #[derive(Debug, Default, Clone)]
 pub(crate) struct FreeRuns {
     by_offset: BTreeMap<u64, u64>,
-    by_size: BTreeSet<(u64, u64)>,
+    by_size: BySize,
     bytes: u64,
 }
 
 impl FreeRuns {
-    /// Of runs that ascend and do not overlap; neighbours are joined. A list is read at each opening for writing, so all are put in
-    /// at once.
+    /// Of runs that ascend and do not overlap; neighbours are joined. A list is read at each first commit of an opened file, so all
+    /// are put in at once.
     pub(crate) fn ascending(runs: &[(u64, u64)]) -> Checked<Self> {
         let mut joined: Vec<(u64, u64)> = Vec::with_capacity(runs.len());
         for &(offset, length) in runs.iter().filter(|(_, length)| *length > 0) {
@@ -84,8 +86,12 @@ impl FreeRuns {
             }
         }
         let bytes = joined.iter().map(|(_, length)| length).sum();
-        let by_size = joined.iter().map(|(offset, length)| (*length, *offset)).collect();
-        Ok(Self { by_offset: joined.into_iter().collect(), by_size, bytes })
+        Ok(Self { by_offset: joined.into_iter().collect(), by_size: BySize::default(), bytes })
+    }
+
+    /// Lengths and offsets, the shortest run first.
+    fn by_size(&self) -> &BTreeSet<(u64, u64)> {
+        self.by_size.of(&self.by_offset)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
@@ -144,7 +150,7 @@ impl FreeRuns {
 
     /// The smallest run that is long enough.
     fn best(&self, length: u64) -> Option<u64> {
-        self.by_size.range((length, 0)..).next().map(|(_, o)| *o)
+        self.by_size().range((length, 0)..).next().map(|(_, o)| *o)
     }
 
     /// Takes `length` bytes out of the smallest run that has them.
@@ -156,14 +162,14 @@ impl FreeRuns {
 
     fn drop_run(&mut self, offset: u64, length: u64) {
         self.by_offset.remove(&offset);
-        self.by_size.remove(&(length, offset));
+        self.by_size.drop_run(offset, length);
         self.bytes -= length;
     }
 
     fn put_run(&mut self, offset: u64, length: u64) {
         if length > 0 {
             self.by_offset.insert(offset, length);
-            self.by_size.insert((length, offset));
+            self.by_size.put(offset, length);
             self.bytes += length;
         }
     }
@@ -299,7 +305,7 @@ impl FreeSpace {
     }
 
     fn find_before(&self, length: u64, limit: u64) -> Option<u64> {
-        let fits = self.runs.by_size.range((length, 0)..).take(MAX_RUNS_TRIED);
+        let fits = self.runs.by_size().range((length, 0)..).take(MAX_RUNS_TRIED);
         fits.map(|(_, o)| *o).find(|o| o + length <= limit)
     }
 
@@ -325,7 +331,7 @@ impl FreeSpace {
     /// A free run, or a part of one, of `least` to `most` bytes that touches none of `taken` (ascending). Looks at the
     /// longest runs alone.
     pub(crate) fn find_clear(&self, least: u64, most: u64, taken: &[(u64, u64)]) -> Option<(u64, u64)> {
-        let longest = self.runs.by_size.iter().rev().take(64);
+        let longest = self.runs.by_size().iter().rev().take(64);
         for &(length, offset) in longest.take_while(|(l, _)| *l >= least) {
             let (mut at, end) = (offset, offset + length);
             let first = taken.partition_point(|(o, l)| o + l <= offset);
@@ -397,14 +403,22 @@ impl FreeSpace {
         }
     }
 
-    /// Lets runs rest that ascend, lie within the used part at whole grains and do not overlap, as [`rest`](Self::rest) would one by
-    /// one. Nothing rests yet.
-    pub(crate) fn rest_ascending(&mut self, mut all: Vec<PendingFree>) -> Checked<()> {
-        let mut free = self.runs.by_offset.iter().peekable();
+    /// What a list says of a file whose used part ends at `end`: what is free, and what rests. Both ascend, and lie within the used
+    /// part at whole grains; that nothing overlaps is checked.
+    pub(crate) fn listed(end: u64, free: &[(u64, u64)], resting: Vec<PendingFree>) -> Checked<Self> {
+        let mut listed = Self { runs: FreeRuns::ascending(free)?, ..Self::new(end) };
+        listed.rest_ascending(free, resting)?;
+        Ok(listed)
+    }
+
+    /// Lets runs rest as [`rest`](Self::rest) would one by one. They are compared with the `free` runs where these lie in a row: that
+    /// is several times as quick as to go through the map of them.
+    fn rest_ascending(&mut self, free: &[(u64, u64)], mut all: Vec<PendingFree>) -> Checked<()> {
+        let mut free = free.iter().filter(|(_, length)| *length > 0).peekable();
         let mut end = DATA;
         for r in &all {
-            while free.next_if(|(o, l)| **o + **l <= r.offset).is_some() {}
-            if r.offset < end || free.peek().is_some_and(|(o, _)| **o < r.offset + r.length) {
+            while free.next_if(|(o, l)| *o + *l <= r.offset).is_some() {}
+            if r.offset < end || free.peek().is_some_and(|(o, _)| *o < r.offset + r.length) {
                 return Err("a run is freed twice, or was never in use");
             }
             end = r.offset + r.length;

@@ -85,9 +85,8 @@ fn a_list_is_taken_as_a_whole_only_if_its_runs_are_disjoint() {
     assert!(FreeRuns::ascending(&[(DATA, 2 * unit), (DATA + unit, unit)]).is_err());
     let rests = |offset, length| PendingFree::new((offset, length), 4, 0);
     let with = |resting: Vec<PendingFree>| {
-        let mut f = FreeSpace::new(DATA + 20 * unit);
-        f.runs = FreeRuns::ascending(&[(DATA + 4 * unit, 2 * unit)]).unwrap();
-        f.rest_ascending(resting).map(|()| (f.rests().0, f.in_use(DATA + 7 * unit, unit)))
+        let listed = FreeSpace::listed(DATA + 20 * unit, &[(DATA + 4 * unit, 2 * unit)], resting);
+        listed.map(|f| (f.rests().0, f.in_use(DATA + 7 * unit, unit)))
     };
     assert_eq!(with(vec![rests(DATA + unit, 3 * unit), rests(DATA + 7 * unit, unit)]), Ok((4 * unit, false)));
     for (offset, length) in [(3, 2), (4, 1), (5, 3), (2, 9)] {

@@ -2,7 +2,7 @@
 
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
-use crate::file::free_space::{ALLOC_UNIT, FreeRuns, FreeSpace, PendingFree};
+use crate::file::free_space::{ALLOC_UNIT, FreeSpace, PendingFree};
 
 /// (offset, length), ascending, in bytes, multiples of the grain.
 pub(crate) type Pairs = Vec<(u64, u64)>;
@@ -25,6 +25,7 @@ fn put_pair(out: &mut Vec<u8>, last: &mut u64, (offset, length): (u64, u64)) -> 
     Ok(())
 }
 
+#[inline(always)]
 fn pair(r: &mut Reader<'_>, last: &mut u64) -> Decoded<(u64, u64)> {
     let units = |n: u64| n.checked_mul(ALLOC_UNIT).ok_or("a run lies outside of any file");
     let offset = last.checked_add(units(r.varint()?)?).ok_or("a run lies outside of any file")?;
@@ -45,8 +46,13 @@ fn count(r: &mut Reader<'_>, least: usize) -> Decoded<usize> {
 }
 
 fn pairs(r: &mut Reader<'_>) -> Decoded<Pairs> {
-    let mut last = 0;
-    (0..count(r, 2)?).map(|_| pair(r, &mut last)).collect()
+    let (count, mut last) = (count(r, 2)?, 0);
+    // A free list has thousands of them: all room at once, and no more than eight times the bytes that they were read from.
+    let mut all = Vec::with_capacity(count);
+    for _ in 0..count {
+        all.push(pair(r, &mut last)?);
+    }
+    Ok(all)
 }
 
 /// Sorts pairs and joins neighbours.
@@ -143,7 +149,6 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
         return Err("not a free list");
     }
     let version = r.number()?;
-    let mut free = FreeSpace::new(end);
     let check = |(o, l): (u64, u64)| {
         if o + l <= end && o >= crate::file::superblock::DATA {
             Ok(())
@@ -153,7 +158,6 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
     };
     let runs = pairs(&mut r)?;
     runs.iter().try_for_each(|p| check(*p))?;
-    free.runs = FreeRuns::ascending(&runs)?;
     let mut last = 0;
     let count = count(&mut r, 4)?;
     let mut resting = Vec::with_capacity(count);
@@ -162,8 +166,7 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
         check((offset, length))?;
         resting.push(PendingFree::new((offset, length), r.number()?, r.number()?));
     }
-    free.rest_ascending(resting)?;
-    Ok((version, free))
+    Ok((version, FreeSpace::listed(end, &runs, resting)?))
 }
 
 #[cfg(test)]

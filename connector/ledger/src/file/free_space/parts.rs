@@ -7,7 +7,7 @@ impl FreeSpace {
     /// fits into a free run that begins before `limit`. The longest of these runs are filled. None if they do not take all.
     pub(crate) fn parts_before(&self, limit: u64, length: u64, most: usize, unit: u64) -> Vec<u64> {
         let (mut parts, mut left) = (Vec::new(), length);
-        for (run, at) in self.runs.by_size.iter().rev().take(MAX_RUNS_TRIED).filter(|(_, at)| *at < limit) {
+        for (run, at) in self.runs.by_size().iter().rev().take(MAX_RUNS_TRIED).filter(|(_, at)| *at < limit) {
             let part = (run.min(&(limit - at)).saturating_sub(ALLOC_UNIT) / unit * unit).min(left);
             if left == 0 || part == 0 || parts.len() == most {
                 break;
