@@ -117,6 +117,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Whether a commit was tried of which it is not known, or not taken in, what became of it.
+    fn is_in_doubt(&self) -> bool {
+        self.in_doubt.is_some() || self.in_group.is_some() || self.joined.is_some()
+    }
+
     fn knowing(s: Snapshot) -> Self {
         let Snapshot { version, root, log, log_bytes, log_records, .. } = s;
         Self { version, root, log, log_bytes, log_records, ..Self::default() }

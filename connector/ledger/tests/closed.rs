@@ -6,9 +6,10 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::work::{Chance, Map, content, work};
-use h5lake_ledger::{Access, Error, ErrorKind, Ledger, LockPolicy, Options, Replace, Writers};
+use h5lake_ledger::{Access, At, Error, ErrorKind, Ledger, LockPolicy, Options, Replace, Writers};
 use object_stores::{FaultStore, Key, ObjectStore, Operation, PutMode, Rule, Select, Timing, TraceStore};
 
 const KEY: &str = "dir/name.h5";
@@ -252,6 +253,45 @@ fn who_opens_sees_every_commit() {
                 "seed {seed}, step {n}\n{log}"
             );
         }
+    }
+}
+
+/// A checkpoint of the version before a commit that may have arrived would be later than that commit. What the commit gave back is
+/// deleted then, and the version before looks whole.
+#[test]
+fn who_is_in_doubt_makes_no_checkpoint() {
+    let faulty = FaultStore::new(common::store());
+    let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+    let retention = Duration::from_millis(1_000);
+    let o = Options { retention: Some(retention), checkpoint_bytes: 100, ..Options::default() };
+    let l = create(&store, &Options { checkpoint_bytes: 1 << 20, ..o.clone() });
+    let payload = l.write_payload(&[7; 300_000]).unwrap();
+    l.put(b"k", [&[1], &payload.to_bytes()[..]].concat()).unwrap();
+    l.commit().unwrap();
+    l.close().unwrap();
+    let l = open(&store, Access::ReadWrite, &o);
+    l.put(b"k", "\0value").unwrap();
+    l.free_payload(&payload).unwrap();
+    faulty.inject(Rule::fail_nth(Select::Mutating, 1, Timing::After, object_stores::ErrorKind::Timeout));
+    faulty.inject(Rule::fail_nth(Select::Reading, 1, Timing::Before, object_stores::ErrorKind::Timeout));
+    l.commit().unwrap_err();
+    assert!(l.is_in_doubt());
+    faulty.clear();
+    l.close().unwrap();
+    let next = open(&store, Access::ReadWrite, &o);
+    assert_eq!(next.version(), 2, "the commit arrived");
+    // The next base is younger than the retention time when what the commit gave back is older.
+    for _ in 0..2 {
+        std::thread::sleep(retention * 6 / 10);
+        next.put(b"more", vec![0; 200]).unwrap();
+        next.commit().unwrap();
+    }
+    next.close().unwrap();
+    let before = Options { at: Some(At::Version(1)), ..o };
+    // It is whole, or not kept.
+    match Ledger::open_objects(store, KEY, Access::ReadOnly, before) {
+        Err(e) => assert!(matches!(e.kind(), ErrorKind::NoSuchVersion { .. }), "{e}"),
+        Ok(l) => assert_eq!(content(&l).unwrap()[&b"k"[..]], [7; 300_000]),
     }
 }
 

@@ -97,7 +97,9 @@ impl Ledger {
         if self.access == Access::ReadWrite && s.broken.is_none() {
             tidied = self.forget_staged(&mut s);
             self.storage.stop_growing();
-            if tidied.is_ok() && self.is_long_at_close(s.log_bytes, s.log_records, || s.log.len()) {
+            // A base of the version before a commit in doubt would be later than that commit, should it be there.
+            let may = tidied.is_ok() && !s.is_in_doubt();
+            if may && self.is_long_at_close(s.log_bytes, s.log_records, || s.log.len()) {
                 tidied = self.checkpoint(&mut s);
             }
             tidied = tidied.and(self.storage.make_durable());

@@ -149,8 +149,7 @@ impl Ledger {
 
     /// Whether a commit was tried of which this handle does not know what became of it, or has not taken that in.
     pub fn is_in_doubt(&self) -> bool {
-        let s = self.lock();
-        s.in_doubt.is_some() || s.in_group.is_some() || s.joined.is_some()
+        self.lock().is_in_doubt()
     }
 
     /// What became of a commit that was [in doubt](Ledger::is_in_doubt), once it is known: told once.

@@ -231,6 +231,8 @@ impl ObjectWriter {
             let locations = p.notes.gained.keys().copied().chain([Location::Log(p.version)]);
             known.extend(locations.filter_map(|r| names.object_key(&r, &target).ok()));
         }
+        let pages = self.checkpoint.gained.iter().map(|(location, _)| location);
+        known.extend(pages.filter_map(|r| names.object_key(r, &target).ok()));
         known.extend(self.load()?.locations.keys().filter_map(|r| names.object_key(r, &target).ok()));
         known.insert(names.key("lock", &target)?);
         let asked = Duration::from_millis(self.manifest.head.retention);
