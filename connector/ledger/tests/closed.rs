@@ -123,6 +123,29 @@ fn a_writer_goes_on_behind_all_that_was_copied() {
     assert_eq!(seen(&store), 3);
 }
 
+/// Sessions that leave payloads in their log objects: what does not fit into a head is not left to be read one by one.
+#[test]
+fn many_sessions_leave_little_to_read() {
+    let (store, trace) = far();
+    create(&store, &Options::default()).close().unwrap();
+    let (mut most, mut puts) = (0, 0);
+    for n in 0..150u8 {
+        let l = open(&store, Access::ReadWrite, &Options::default());
+        let payload = l.write_payload(&[n; 4_500]).unwrap();
+        l.put(b"key", [&[1], &payload.to_bytes()[..]].concat()).unwrap();
+        l.commit().unwrap();
+        l.close().unwrap();
+        puts += trace.count(Operation::Put).requests;
+        trace.reset();
+        let r = open(&store, Access::ReadOnly, &Options::default());
+        assert_eq!(content(&r).unwrap()[&b"key"[..]], [n; 4_500]);
+        most = most.max(trace.requests());
+        trace.reset();
+    }
+    assert!(most <= 20, "{most} requests to open and read");
+    assert!(puts <= 150 * 5, "{puts} puts of 150 sessions");
+}
+
 /// A log that is too long for the head is read as ever.
 #[test]
 fn a_long_log_is_not_in_the_head() {

@@ -12,6 +12,8 @@ const MAX_RECORDS_AT_CLOSE: u64 = 64;
 const MAX_KEYS_LEFT_AT_CLOSE: usize = 8;
 /// The same in a store, where a checkpoint is two round trips, for who closes and for who opens, and reading the log is one.
 const MAX_STORE_LOG_BYTES_AT_CLOSE: u64 = 256 << 10;
+/// The same in records, where they and their payloads do not fit into the head: each is a request of the next open.
+const MAX_RECORDS_BESIDE_HEAD: u64 = 16;
 
 impl Ledger {
     /// Whether this handle can never commit again: an earlier failure left it unable to tell what is stored, another writer has
@@ -84,6 +86,16 @@ impl Ledger {
         is_long && !self.spares_checkpoint(bytes, records)
     }
 
+    fn is_checkpointed_at_close(&self, s: &State) -> bool {
+        let lies_beside_head = || {
+            s.log_records > MAX_RECORDS_BESIDE_HEAD
+                && !self.is_multi_writer
+                && self.storage.leaves_log_beside_head()
+                && !self.spares_checkpoint(s.log_bytes, s.log_records)
+        };
+        self.is_long_at_close(s.log_bytes, s.log_records, || s.log.len()) || lies_beside_head()
+    }
+
     pub(super) fn finish(&self) -> Result<()> {
         // A forked child must not touch the file, nor its parent's lock.
         if crate::process::id() != self.opener {
@@ -99,7 +111,7 @@ impl Ledger {
             self.storage.stop_growing();
             // A base of the version before a commit in doubt would be later than that commit, should it be there.
             let may = tidied.is_ok() && !s.is_in_doubt();
-            if may && self.is_long_at_close(s.log_bytes, s.log_records, || s.log.len()) {
+            if may && self.is_checkpointed_at_close(&s) {
                 tidied = self.checkpoint(&mut s);
             }
             tidied = tidied.and(self.storage.make_durable());

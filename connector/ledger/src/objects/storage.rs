@@ -285,6 +285,10 @@ impl StorageCheckpoints for ObjectStorage {
         self.with_writer(|w| Ok(w.wants_checkpoint())).unwrap_or(false)
     }
 
+    fn leaves_log_beside_head(&self) -> bool {
+        self.with_writer(|w| Ok(w.leaves_log_beside_head())).unwrap_or(false)
+    }
+
     fn spares_checkpoints(&self) -> bool {
         self.with_writer(ObjectWriter::spares_checkpoints).unwrap_or(false)
     }

@@ -11,6 +11,11 @@ pub(crate) trait StorageCheckpoints: StorageReads {
         false
     }
 
+    /// Whether a head comes with the log at close, and will not: the log is too long for it.
+    fn leaves_log_beside_head(&self) -> bool {
+        false
+    }
+
     /// Whether the history has room for few checkpoints until the retention time is over: then a long log is better than one
     /// more.
     fn spares_checkpoints(&self) -> bool {

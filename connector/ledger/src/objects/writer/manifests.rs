@@ -95,6 +95,15 @@ impl ObjectWriter {
         !self.shared && !self.store.capabilities().near && self.store.honours(Condition::Update)
     }
 
+    /// Whether the closed head of this writer would not have the log.
+    pub(crate) fn leaves_log_beside_head(&self) -> bool {
+        let base = self.manifest.head.base.version;
+        self.wrote
+            && self.closes()
+            && self.version > base
+            && self.manifest.tail.between(base, self.version).is_empty()
+    }
+
     /// Puts the head with the newest version, so that openers need not look for it.
     pub(crate) fn hint(&mut self) {
         if self.shared {
