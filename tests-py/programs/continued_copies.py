@@ -39,6 +39,11 @@ def make(name, size=SIZE):
         f.create_dataset("texts", data=[f"text {n} " * 40 for n in range(500)], dtype=h5py.string_dtype())
         f["group/inner"] = 1
         f["group"].attrs["table"] = np.arange(9000)
+        # So many that the log of the copy is folded; and payloads of the length that goes into log objects.
+        for n in range(2000):
+            f[f"many/{n}"] = np.full(30, n)
+        for n in range(12):
+            f[f"middle/{n}"] = np.full(2500, n)
 
 
 def look(source, target):
