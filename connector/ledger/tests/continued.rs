@@ -1,15 +1,20 @@
 //! Copies that are given up leave a journal, and the next try takes over what is there.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use common::hooked::{Hooked, When};
 use h5lake_ledger::{
     Access, EarlierTry, Error, ErrorKind, Extent, Ledger, Options, Origin, Probe, WholeCopy,
 };
-use object_stores::{Condition, DirStore, FaultStore, MemoryStore, ObjectStore, ObjectStoreExt, dir};
+use object_stores::{
+    Condition, DirStore, FaultStore, Key, MemoryStore, ObjectStore, ObjectStoreExt, Rule, Select, Timing, dir,
+};
 
 const PAYLOAD: usize = 70_000;
 
@@ -182,7 +187,6 @@ fn without_a_part_nothing_stays() {
     }
 }
 
-/// A store in memory ends with its process: nothing of a copy that failed stays there.
 /// Small payloads of a copy lie in the log object of its commit. A checkpoint right behind the commit does not make that object
 /// one of the empty versions, which go with the journal.
 #[test]
@@ -215,6 +219,39 @@ fn the_log_object_of_a_copy_stays_when_its_commit_is_checkpointed() {
     }
 }
 
+/// Nobody can tell whether the commit of a copy is there. Nobody sees the copy then, and the next try makes it whole.
+#[test]
+fn a_copy_whose_commit_is_in_doubt_is_left_to_the_next_try() {
+    for timing in Timing::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let store = directory(dir.path());
+        let faulty = FaultStore::new(store.clone());
+        let (faults, kind) = (faulty.clone(), object_stores::ErrorKind::Timeout);
+        let hook = move |when: When, key: &Key| {
+            if when == When::BeforePut && key.as_str().contains("/log/") {
+                faults.inject(Rule::fail_nth(Select::Mutating, 0, timing, kind));
+                faults.inject(Rule::fail_nth(Select::Reading, 0, Timing::Before, kind));
+            }
+        };
+        let to = To::Objects(Arc::new(Hooked { inner: Arc::new(faulty.clone()), hook: Box::new(hook) }));
+        let doubtful = to.copy(&origin(1), &mut |l, _| put(l, 0, 20));
+        assert!(matches!(doubtful.unwrap_err().kind(), ErrorKind::Store { .. }), "{timing:?}");
+        faulty.clear();
+        assert_eq!(to.probe(), Probe::NotFound, "{timing:?}");
+        let to = To::Objects(store);
+        let made = to.copy(&origin(1), &mut |l, earlier| match earlier {
+            EarlierTry::Continues(values) => put(l, taken_over(l, &values)?, 20),
+            _ => put(l, 0, 20),
+        });
+        let made = made.unwrap();
+        assert_eq!(made.was_whole, timing == Timing::After);
+        made.ledger.close().unwrap();
+        check(&to, 20);
+        assert_eq!(to.beside(), Vec::<String>::new());
+    }
+}
+
+/// A store in memory ends with its process: nothing of a copy that failed stays there.
 #[test]
 fn nothing_stays_in_memory() {
     let store = Arc::new(MemoryStore::new());

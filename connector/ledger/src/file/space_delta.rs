@@ -164,7 +164,11 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
     for _ in 0..count {
         let (offset, length) = pair(&mut r, &mut last)?;
         check((offset, length))?;
-        resting.push(PendingFree::new((offset, length), r.number()?, r.number()?));
+        let rests = PendingFree::new((offset, length), r.number()?, r.number()?);
+        // One without bytes would take the place of another with its offset.
+        if length > 0 {
+            resting.push(rests);
+        }
     }
     Ok((version, FreeSpace::listed(end, &runs, resting)?))
 }
@@ -209,5 +213,13 @@ mod tests {
             assert_eq!(back.resting, resting);
             assert!(decode_list(&bytes, crc, DATA + 640).is_err());
         }
+    }
+
+    #[test]
+    fn a_run_without_bytes_does_not_rest() {
+        let rests = |length, sequence| PendingFree::new((DATA + 64, length), sequence, 0);
+        let (bytes, crc) = encode_list(5, &[], &[rests(0, 7), rests(64, 8)], None).unwrap();
+        let (_, back) = decode_list(&bytes, crc, DATA + 704).unwrap();
+        assert_eq!(back.resting, [rests(64, 8)]);
     }
 }

@@ -73,7 +73,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use object_stores::{MemoryStore, ObjectStoreExt};
+    use object_stores::{FaultStore, MemoryStore, ObjectStoreExt, Rule, Select, Timing};
 
     fn half(l: &Ledger) -> Result<()> {
         l.put(b"k", "v")?;
@@ -115,6 +115,26 @@ mod tests {
         assert_eq!(l.get(b"k").unwrap().unwrap(), "v");
         let again = Ledger::create_whole_objects(store, "a", opts, whole).unwrap_err();
         assert_eq!(*again.kind(), ErrorKind::AlreadyExists);
+    }
+
+    /// Nobody can tell whether the record of the only commit is there.
+    #[test]
+    fn what_is_in_doubt_is_not_there() {
+        for timing in Timing::ALL {
+            let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+            let faulty = FaultStore::new(inner.clone());
+            let lost = |l: &Ledger| {
+                let kind = object_stores::ErrorKind::Timeout;
+                faulty.inject(Rule::fail_nth(Select::Mutating, 0, timing, kind));
+                faulty.inject(Rule::fail_nth(Select::Reading, 0, Timing::Before, kind));
+                l.put(b"k", "v")
+            };
+            let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+            let e = Ledger::create_whole_objects(store, "a", Options::default(), lost).unwrap_err();
+            assert!(matches!(e.kind(), ErrorKind::Store { .. }), "{e}");
+            let left: Vec<_> = inner.list("", None).map(|meta| meta.unwrap().key).collect();
+            assert!(left.is_empty(), "{timing:?}: {left:?}");
+        }
     }
 
     /// Another makes a container under the name meanwhile: that one stays, and of this one nothing is left.

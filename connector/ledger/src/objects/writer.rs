@@ -499,7 +499,8 @@ impl ObjectWriter {
             since,
         });
         let done = self.settle()?;
-        if head_last {
+        // While it is in doubt, the head would show a container without it.
+        if head_last && matches!(done, Commit::Done(_)) {
             self.put_held_head()?;
         }
         Ok(done)

@@ -234,6 +234,9 @@ impl ObjectWriter {
         let pages = self.checkpoint.gained.iter().map(|(location, _)| location);
         known.extend(pages.filter_map(|r| names.object_key(r, &target).ok()));
         known.extend(self.load()?.locations.keys().filter_map(|r| names.object_key(r, &target).ok()));
+        // Records are not in the table before they are in the base.
+        let records = (self.manifest.head.base.version + 1..=self.version).map(Location::Log);
+        known.extend(records.filter_map(|r| names.object_key(&r, &target).ok()));
         known.insert(names.key("lock", &target)?);
         let asked = Duration::from_millis(self.manifest.head.retention);
         let age = if self.manifest.is_after_many_writers { asked.max(MIN_IDLE_TIME) } else { asked };
