@@ -64,6 +64,28 @@ def check_written_datasets_leave_no_memory_behind(folder):
         same(f["d7"][:], data)
 
 
+def check_objects_that_wait_for_a_flush_take_little_memory(folder):
+    """All of them are one commit. Kept as they are until then they would take some 200 MiB."""
+    count = 200_000
+    begun = most = resident()
+    with h5py.File("objects.h5", "w") as f:
+        f.create_group("g")
+        group = f["g"].id
+        for n in range(count):
+            h5py.h5g.create(group, b"%08d" % (n * 7919 % count))
+            if n % 1000 == 0:
+                most = max(most, resident())
+        f["g"].attrs["n"] = count
+    assert most - begun <= 110 * MIB, f"{(most - begun) >> 20} MiB more"
+    with h5py.File("objects.h5", "r+") as f:
+        g = f["g"]
+        assert g.attrs["n"] == len(g) == count
+        assert f"{count - 1:08d}" in g and f"{count:08d}" not in g
+        del f["g"]
+    with h5py.File("objects.h5", "r") as f:
+        assert list(f) == []
+
+
 # Little memory is left when it uses a chunk of nearly 4 GiB. Whether a call fails is up to who does it; none may end the process.
 CAREFUL = """
 import resource, sys

@@ -7,8 +7,8 @@ import struct
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n\x4c"
 FILE, LOG, PACK, PAGE, SOURCE = range(5)
-EDITS, TAGS, SOURCES, CLOSED, TAGS_OF_HEAD, SOURCES_OF_HEAD = 1 << 1, 1 << 2, 1 << 3, 1 << 0, 1 << 1, 1 << 2
-KNOWN_FEATURES = {"files": EDITS | TAGS | SOURCES, "head objects": CLOSED | TAGS_OF_HEAD | SOURCES_OF_HEAD}  # as the page names them
+EDITS, TAGS, SOURCES, CLOSED, TAGS_OF_HEAD, SOURCES_OF_HEAD, INTENTS = 1 << 1, 1 << 2, 1 << 3, 1 << 0, 1 << 1, 1 << 2, 1 << 3
+KNOWN_FEATURES = {"files": EDITS | TAGS | SOURCES, "head objects": CLOSED | TAGS_OF_HEAD | SOURCES_OF_HEAD | INTENTS}  # as the page names them
 
 
 class Damaged(Exception):
@@ -110,7 +110,10 @@ class Record:
         b.expect(b"h5lR")
         self.version, self.nonce, self.time = b.u64(), b.u64(), b.u64()
         self.host, self.pid = b.string(), b.varint()
-        self.before = b.pointer() if b.varint() else None
+        before = b.varint()
+        if before > 2:
+            raise Damaged(f"a record with a pointer of kind {before}")
+        self.before, self.is_intent = b.pointer() if before == 1 else None, before == 2
         self.notes = b.string()
         self.entries = []
         for _ in range(b.varint()):
@@ -124,6 +127,8 @@ class Record:
             else:
                 raise Damaged(f"an entry of kind {kind}")
         b.end()
+        if self.is_intent and self.entries:
+            raise Damaged("an intent with entries")
         keys = [key for key, *_ in self.entries]
         if keys != sorted(set(keys)):
             raise Damaged("keys of a record do not ascend")
@@ -336,6 +341,8 @@ class Ledger:
             raise Damaged("keys of the base do not ascend")
         in_log = set()
         for record in records:
+            if record.is_intent and not self.has_intents:
+                raise Damaged("an intent in a container that has none")
             for key, kind, value in record.entries:
                 if kind == "edit" and not self.has_edits:
                     raise Damaged(f"an edit of {key} in a container that has none")
@@ -366,7 +373,7 @@ def fixed_head(data):
 class FileLedger(Ledger):
     """A container in one file."""
 
-    kind = "files"
+    kind, has_intents = "files", False
 
     def __init__(self, path, version=None):
         with open(path, "rb") as file:
@@ -471,6 +478,7 @@ class DirectoryLedger(Ledger):
         self.features, self.identity = fixed_head(checked(head[:64], "the head's first part"))
         if self.features & ~KNOWN_FEATURES["head objects"]:
             raise Damaged(f"features {self.features:#x}")
+        self.has_intents = bool(self.features & INTENTS)
         b = Bytes(checked(head, "the head"), "the head")
         b.take(64)
         known, self.base, self.retention, self.moment, self.lost = b.fixed("5Q")
@@ -487,7 +495,10 @@ class DirectoryLedger(Ledger):
         base, root, _ = self.older(version, root)
         records = []
         while (version is None or base + len(records) < version) and (data := self.log(base + 1 + len(records))) is not None:
-            records.append(self.record_of(data))
+            record = self.record_of(data)
+            if record.is_intent and record.version > known:
+                break
+            records.append(record)
         self.version = base + len(records)
         if self.version < (known if version is None else version):
             raise Damaged(f"the head has version {known}, and the log ends at {self.version}")

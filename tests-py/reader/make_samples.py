@@ -147,6 +147,37 @@ def one_of_group(which):
             f.flush()
 
 
+def intents(_):
+    """A commit by a head, with payloads in its intent, and an intent behind which no head came."""
+    with h5py.File(NAME, "w") as f:
+        small(f)
+    with h5py.File(NAME, "r+") as f:
+        # More than is kept in memory until a commit. Nothing of it stays.
+        many = f.create_group("many").id
+        for n in range(60_000):
+            h5py.h5g.create(many, b"%08d" % n)
+        f["long"] = np.arange(3000)
+        del f["many"]
+    with h5py.File(NAME, "r+") as f:
+        edit(f, 2)
+    logs = sorted(Path("objects").rglob("log/*"))
+    own = [path for path in logs if ledger.Record(log_record(path)).is_intent]
+    assert len(own) == 1, own
+    record = bytearray(log_record(own[0]))
+    version = int(logs[-1].name, 16) + 1
+    struct.pack_into("<Q", record, 4, version)
+    struct.pack_into("<I", record, len(record) - 4, ledger.crc32c(record[:-4]))
+    (own[0].parent / f"{version:016x}").write_bytes(b"h5lL" + bytes(4) + record)
+    with h5py.File(NAME, "r+") as f:
+        edit(f, 3)
+
+
+def log_record(path):
+    """The bytes of the record in a log object."""
+    data = path.read_bytes()
+    return data[8 + struct.unpack_from("<I", data, 4)[0]:]
+
+
 def references(_):
     """New references of every kind, in every place."""
     with h5py.File(NAME, "w") as f:
@@ -272,7 +303,7 @@ def native(f):
 
 
 SAMPLES = {"adopted": adopted, "adopted-checksums": adopted, "branched": branched, "statistics": statistics, "closed": closed, "tagged": tagged, "copied": copied, "unclosed": unclosed, "based": based, "block": block,
-           "many": many, "grouped": grouped, "references": references, "without-edits": without_edits, "without-claim": without_claim}
+           "many": many, "intents": intents, "grouped": grouped, "references": references, "without-edits": without_edits, "without-claim": without_claim}
 
 
 def make(tool, name):

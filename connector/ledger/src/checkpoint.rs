@@ -300,8 +300,12 @@ impl<'f, 'a> Builder<'f, 'a> {
 
     fn flush(&mut self) -> Result<()> {
         if let Some((bytes, crc, key)) = self.draft.finish(self.level) {
-            let place = self.writer.tree.storage.checkpoint_write(&bytes)?;
-            self.done.push(Child { key, at: PageRef { place, crc } });
+            let tree = &self.writer.tree;
+            let at = PageRef { place: tree.storage.checkpoint_write(&bytes)?, crc };
+            if tree.storage.remembers_written_pages() {
+                tree.take_in(&at, bytes.into())?;
+            }
+            self.done.push(Child { key, at });
         }
         Ok(())
     }

@@ -80,6 +80,15 @@ pub enum Settled {
     NotCommitted,
 }
 
+/// A commit whose end is not known.
+#[derive(Debug)]
+pub(crate) enum InDoubt {
+    /// What was staged.
+    Record(Memtable),
+    /// The root of the pages that it was to have.
+    Checkpoint(Option<PageRef>),
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) version: u64,
@@ -90,8 +99,8 @@ pub(crate) struct State {
     log_records: u64,
     pub(crate) staged: Memtable,
     pub(crate) staged_bytes: u64,
-    /// What was staged when a commit was tried whose end is not known.
-    pub(crate) in_doubt: Option<Memtable>,
+    /// A commit that was tried whose end is not known.
+    pub(crate) in_doubt: Option<InDoubt>,
     /// The same of a commit that may go together with others'.
     pub(crate) in_group: Option<Memtable>,
     /// What this writer committed together with others in a version, and that version, until it is taken in.

@@ -111,10 +111,10 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// The log is checkpointed into pages when it has more records than this.
     pub checkpoint_records: u64,
-    /// When what a file's one writer has staged takes more memory than this, in bytes, it is written into pages, which nobody
+    /// When what a container's one writer has staged takes more memory than this, in bytes, it is written into pages, which nobody
     /// else sees before the commit. Where changes are so scattered that this writes much more than what changed, it happens
-    /// less often: at up to eight times as much. Of no account for many writers and for object stores, which keep in memory
-    /// what they have staged.
+    /// less often: at up to eight times as much. Of no account for many writers, where many wrote before, through a stage, and in a
+    /// store without conditional puts: there memory keeps what is staged.
     pub spill_bytes: u64,
     /// A copy that can be continued notes what is there after so many bytes of payloads, and later after the 128th part of what is
     /// there, if that is more.

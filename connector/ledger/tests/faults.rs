@@ -70,10 +70,18 @@ fn put(what: &str, l: &Ledger, model: &mut Map, key: &str, bytes: &[u8]) {
 
 const COMMITS: u64 = 4;
 
-/// One writer: commits, a checkpoint among them, changes between the tries, a close, and the same once more.
+/// One whose batches go into pages before their commit.
+fn alone_spilling(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
+    alone_with(store, what, Options { spill_bytes: 1_500, ..opts(Writers::One) })
+}
+
 fn alone(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
+    alone_with(store, what, opts(Writers::One))
+}
+
+/// One writer: commits, a checkpoint among them, changes between the tries, a close, and the same once more.
+fn alone_with(store: &Arc<dyn ObjectStore>, what: &str, o: Options) -> Map {
     let mut model = Map::new();
-    let o = opts(Writers::One);
     let first = vec![(Bytes::from("first"), Bytes::from("\0entry"))];
     model.insert(b"first".to_vec(), b"entry".to_vec());
     let create =
@@ -310,6 +318,7 @@ fn at_each_call(scenario: Scenario, times: u64, kinds: &[StoreKind], timings: &[
 #[test]
 fn one_error_at_any_request_of_a_lone_writer_costs_a_retry_at_most() {
     at_each_call(alone, 1, &KINDS[..1], &[Timing::Before, Timing::After]);
+    at_each_call(alone_spilling, 1, &KINDS[..1], &[Timing::Before, Timing::After]);
 }
 
 /// The look at what became of a request fails too.
@@ -317,11 +326,14 @@ fn one_error_at_any_request_of_a_lone_writer_costs_a_retry_at_most() {
 fn errors_in_a_row_at_any_request_of_a_lone_writer_cost_retries_at_most() {
     at_each_call(alone, 2, &KINDS[1..2], &[Timing::Before, Timing::After]);
     at_each_call(alone, 3, &KINDS[2..], &[Timing::Before, Timing::After]);
+    at_each_call(alone_spilling, 2, &KINDS[1..2], &[Timing::Before, Timing::After]);
+    at_each_call(alone_spilling, 3, &KINDS[2..], &[Timing::Before, Timing::After]);
 }
 
 #[test]
 fn a_full_store_costs_retries_at_most() {
     at_each_call(alone, 2, &[StoreKind::NoSpace], &[Timing::Before]);
+    at_each_call(alone_spilling, 2, &[StoreKind::NoSpace], &[Timing::Before]);
     at_each_call(together, 2, &[StoreKind::NoSpace], &[Timing::Before]);
 }
 

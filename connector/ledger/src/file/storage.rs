@@ -404,8 +404,8 @@ impl StorageCheckpoints for FileStorage {
         });
     }
 
-    fn commit_as_checkpoint(&self, base: Checkpoint) -> Result<()> {
-        self.with_writer(|w, raw, locks| w.commit_as_checkpoint(raw, locks, base))
+    fn commit_as_checkpoint(&self, base: Checkpoint) -> Result<Commit> {
+        self.with_writer(|w, raw, locks| w.commit_as_checkpoint(raw, locks, base).map(|()| Commit::Done(0)))
     }
 
     fn sweep(&self) -> Result<()> {

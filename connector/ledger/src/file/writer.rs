@@ -504,7 +504,7 @@ impl FileWriter {
         let time = self.next_time();
         let nonce = self.nonces.next();
         let by = Author::myself();
-        let header = Header { version, nonce, time, by, previous: self.head.record };
+        let header = Header { by, previous: self.head.record, ..Header::of_now(version, nonce, time) };
         let (bytes, crc) = record::encode(&header, &notes_bytes, entries);
         let length = bytes.len() as u64;
         if length > log::MAX_BLOCK_BYTES {

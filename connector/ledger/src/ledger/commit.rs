@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::close::note_broken;
 use super::refresh::lay_over;
-use super::{Ledger, Settled, State};
+use super::{InDoubt, Ledger, Settled, State};
 use bytes::Bytes;
 
 use crate::address::PageRef;
@@ -95,11 +95,12 @@ impl Ledger {
             self.storage.make_durable().map_err(|e| note_broken(s, e))?;
             return Ok(Some(s.version));
         }
-        let as_base = s.spilled.is_some() || (self.commits_as_checkpoints() && self.will_be_long(s, after));
+        let must = s.spilled.is_some() || self.storage.needs_checkpoint_to_commit();
+        let as_base = must || (self.commits_as_checkpoints() && self.will_be_long(s, after));
         if as_base {
             match self.commit_as_checkpoint(s) {
                 Ok(()) => return Ok(Some(s.version)),
-                Err(e) if s.spilled.is_some() || is_final(&e) => return Err(note_broken(s, e)),
+                Err(e) if must || is_final(&e) => return Err(note_broken(s, e)),
                 // A record needs less: no old page is read for it.
                 Err(e) => tracing::warn!(error = %e, "a commit could not be a checkpoint"),
             }
@@ -133,7 +134,7 @@ impl Ledger {
             Ok(Commit::Done(bytes)) => bytes,
             Ok(Commit::Behind) => return Ok(false),
             Ok(Commit::InDoubt(e)) => {
-                s.in_doubt = Some(s.staged.clone());
+                s.in_doubt = Some(InDoubt::Record(s.staged.clone()));
                 return Err(e);
             }
             Err(e) => return Err(note_broken(s, e)),
@@ -160,14 +161,19 @@ impl Ledger {
     /// Finds out what became of a commit that is in doubt. What of it is staged unchanged since is no longer.
     pub(crate) fn settle(&self, s: &mut State) -> Result<()> {
         self.settle_group(s)?;
-        let Some(layer) = s.in_doubt.take() else { return Ok(()) };
+        let Some(tried) = s.in_doubt.take() else { return Ok(()) };
         match self.storage.settle_commit() {
             Ok(Commit::Done(bytes)) => {
-                unstage_committed(s, &layer);
+                match tried {
+                    InDoubt::Record(layer) => {
+                        unstage_committed(s, &layer);
+                        lay_layer_over(&mut s.log, layer);
+                        s.log_bytes += bytes;
+                        s.log_records += 1;
+                    }
+                    InDoubt::Checkpoint(root) => stand_on_pages(s, root),
+                }
                 s.version += 1;
-                lay_layer_over(&mut s.log, layer);
-                s.log_bytes += bytes;
-                s.log_records += 1;
                 s.settled = Some(Settled::Committed);
                 Ok(())
             }
@@ -176,11 +182,11 @@ impl Ledger {
                 Ok(())
             }
             Ok(Commit::InDoubt(e)) => {
-                s.in_doubt = Some(layer);
+                s.in_doubt = Some(tried);
                 Err(e)
             }
             Err(e) => {
-                s.in_doubt = Some(layer).filter(|_| !is_final(&e));
+                s.in_doubt = Some(tried).filter(|_| !is_final(&e));
                 Err(note_broken(s, e))
             }
         }
@@ -227,21 +233,37 @@ impl Ledger {
 
     /// Commits what is staged as a base: it goes into pages, and into no record.
     fn commit_as_checkpoint(&self, s: &mut State) -> Result<()> {
-        let (root, _) = self.checkpoint_staged(s)?;
-        match self.storage.commit_as_checkpoint(Checkpoint { version: s.version + 1, root }) {
-            Ok(()) => {
-                s.version += 1;
-                set_base(s, root);
-                clear_staged(s);
-                Ok(())
+        // Else the head that commits would delete what tags need. A tag that is being made holds everything.
+        if self.is_in_store() && !s.confirms_tag {
+            self.hold_tags_if_any(s);
+        }
+        let (root, _) = match self.checkpoint_staged(s) {
+            // In a full store that is how room comes back.
+            Err(e) if is_full(&e) && self.storage.has_freed() && self.storage.spend_reserve() => {
+                self.checkpoint_staged(s)?
             }
-            Err(e) => {
-                match s.spilled {
-                    Some(_) => take_spilled(s, root),
-                    None => self.storage.checkpoint_forget(),
-                }
+            made => made?,
+        };
+        let done = self.storage.commit_as_checkpoint(Checkpoint { version: s.version + 1, root });
+        if let Ok(Commit::Done(_)) = done {
+            s.version += 1;
+            set_base(s, root);
+            clear_staged(s);
+            return Ok(());
+        }
+        // Without a base that it has to be, it can be a record.
+        match s.spilled.is_some() || self.storage.needs_checkpoint_to_commit() {
+            true => take_spilled(s, root),
+            false => self.storage.checkpoint_forget(),
+        }
+        match done {
+            Ok(Commit::Done(_)) => Ok(()),
+            Ok(Commit::Behind) => Err(self.fail(ErrorKind::Conflict)),
+            Ok(Commit::InDoubt(e)) => {
+                s.in_doubt = Some(InDoubt::Checkpoint(root));
                 Err(e)
             }
+            Err(e) => Err(e),
         }
     }
 
@@ -265,10 +287,14 @@ impl Ledger {
     pub(super) fn spill_if_large(&self, s: &mut State) {
         let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY_BYTES;
         let bound = self.spill_bound.max(s.spill_at);
-        if memory <= bound || !self.commits_as_checkpoints() {
+        if memory <= bound || self.is_multi_writer {
             return;
         }
-        match self.checkpoint_staged(s) {
+        let spilled = match self.storage.begin_spill() {
+            Ok(false) => return,
+            begun => begun.and_then(|_| self.checkpoint_staged(s)),
+        };
+        match spilled {
             Ok((root, written)) => {
                 let scattered = written > s.staged_bytes.saturating_mul(SCATTERED_WRITE_FACTOR);
                 let next = if scattered { bound.saturating_mul(2) } else { bound };
@@ -284,8 +310,8 @@ impl Ledger {
     }
 
     pub(super) fn checkpoint(&self, s: &mut State) -> Result<()> {
-        // Spilled pages refer to the base's; the commit will be a checkpoint.
-        if s.spilled.is_some() {
+        // Spilled pages refer to the base's; the commit will be a checkpoint. So will one whose number an intent keeps.
+        if s.spilled.is_some() || self.storage.needs_checkpoint_to_commit() {
             return Ok(());
         }
         if !self.is_multi_writer {
@@ -329,7 +355,7 @@ impl Ledger {
 
     /// A checkpoint that leaves no page where it keeps free room from being given back.
     fn compact_pages(&self, s: &mut State) -> Result<()> {
-        if self.is_multi_writer || s.spilled.is_some() {
+        if self.is_multi_writer || s.spilled.is_some() || self.storage.needs_checkpoint_to_commit() {
             return self.checkpoint(s);
         }
         let done = self.storage.begin_compaction().and_then(|()| {
@@ -384,9 +410,7 @@ impl Ledger {
         self.storage.stop_growing();
         let gathered = match self.compact_pages(&mut s) {
             // In a full store that is how room comes back.
-            Err(e) if matches!(e.kind(), ErrorKind::NoSpace { .. }) && self.storage.spend_reserve() => {
-                self.compact_pages(&mut s)
-            }
+            Err(e) if is_full(&e) && self.storage.spend_reserve() => self.compact_pages(&mut s),
             done => done,
         };
         if let Err(e) = gathered {
@@ -411,6 +435,10 @@ impl Ledger {
     }
 }
 
+fn is_full(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::NoSpace { .. })
+}
+
 /// After these nothing else is tried.
 fn is_final(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Stranded { .. } | ErrorKind::Conflict)
@@ -430,6 +458,12 @@ fn set_base(s: &mut State, root: Option<PageRef>) {
     s.root = root;
     s.log.clear();
     (s.log_bytes, s.log_records) = (0, 0);
+}
+
+/// A commit that was in doubt, and is a base. What was staged since is laid over it.
+fn stand_on_pages(s: &mut State, root: Option<PageRef>) {
+    set_base(s, root);
+    (s.spilled, s.spill_at) = (None, 0);
 }
 
 fn clear_staged(s: &mut State) {

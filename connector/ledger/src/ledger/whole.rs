@@ -43,7 +43,7 @@ impl Ledger {
         }
     }
 
-    /// The same in an object store: the head is put behind the one commit. What is staged stays in memory until then.
+    /// The same in an object store: the head is put behind the one commit, or makes it.
     ///
     /// # Errors
     /// Those of `fill`; as for [`create_objects`](Self::create_objects) under `Replace::Fail`.

@@ -172,7 +172,7 @@ impl Audit for ObjectAudit<'_> {
     fn begin(&mut self, versions: Versions, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
         self.all = versions == Versions::All;
         let (base, known) = (self.head.base.version, self.version);
-        let records = self.storage.records(base, known);
+        let records = self.storage.records(base, known, known);
         match records {
             Ok(records) => {
                 self.records = records.into_iter().filter(|l| l.record.header.version <= known).collect()

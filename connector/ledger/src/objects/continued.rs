@@ -29,7 +29,7 @@ use crate::objects::{FetchedRecord, ObjectStorage, log_object, parse_log, store_
 use crate::options::{Access, Options, Replace};
 use crate::origin::Origin;
 use crate::storage::Checkpoint;
-use crate::wal::record::{Author, Header};
+use crate::wal::record::{Header, NO_ENTRIES};
 
 /// A try is left alone so long before a sweep may delete it.
 const SWEEP_MARGIN: Duration = Duration::from_secs(3600);
@@ -178,8 +178,10 @@ impl Tries<'_> {
         let version = self.newest_version(one)?;
         if let Some(version) = version {
             match self.record(one, version)? {
-                Some(record) if record.record.changes().is_ok_and(|changes| changes.is_empty()) => (),
-                Some(record) if self.is_same(one) => return self.whole(one, record, lease).map(Some),
+                Some(record) if record.record.is_empty_version() => (),
+                Some(record) if self.is_same(one) && !record.record.header.is_intent => {
+                    return self.whole(one, record, lease).map(Some);
+                }
                 // It is a container that lost its head in the last moment. Its writer may be about to put it.
                 _ => return lease.release().map(|()| None),
             }
@@ -265,10 +267,8 @@ impl Tries<'_> {
     fn put_empty_version(&self, one: &Try, version: u64, lease: &Lease) -> Result<()> {
         let nonce = Nonces::new(self.target)?.next();
         let time = store_clock::version_time(self.store.as_ref());
-        let header = Header { version, nonce, time, by: Author::myself(), previous: None };
-        // No entries.
-        let entries: &[u8] = &[0];
-        let bytes: Bytes = log_object(&header, &UsageDelta::default().encode(), &[], &entries).into();
+        let header = Header::of_now(version, nonce, time);
+        let bytes: Bytes = log_object(&header, &UsageDelta::default().encode(), &[], &NO_ENTRIES).into();
         let key = one.names.object_key(&Location::Log(version), self.target)?;
         let (mode, _in_time) = match self.store.honours(Condition::Create) {
             true => (PutMode::Create, None),

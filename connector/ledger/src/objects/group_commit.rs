@@ -18,7 +18,7 @@ use crate::address::Location;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{GroupCommit, RemoteCommits};
-use crate::wal::record::{Author, Header};
+use crate::wal::record::Header;
 
 /// The longest queued commit, in bytes.
 const MAX_QUEUED_BYTES: u64 = 1 << 20;
@@ -245,6 +245,9 @@ impl ObjectStorage {
             }
             // It is refused to others before it is shown, in some stores.
             let Some(fetched) = self.record(version)? else { return Ok(true) };
+            if fetched.record.header.is_intent {
+                self.pass_intent(version)?;
+            }
             let seen = self.seen_record(fetched)?;
             let (is_in, breaks) = (seen.fetched.record.holds(q.nonce()), seen.breaks(&q.commit.conditions));
             q.since.push(seen);
@@ -360,7 +363,7 @@ impl ObjectWriter {
         // Others have to tell it from everything that was ever queued.
         let nonce = u64::from_le_bytes(clock::random(&self.target)?);
         let time = self.present();
-        let header = Header { version: view + 1, nonce, time, by: Author::myself(), previous: None };
+        let header = Header::of_now(view + 1, nonce, time);
         let notes = self.payloads.notes.encode();
         let object: Bytes = encode_queued(view, conditions, &header, &notes, entries).into();
         if object.len() as u64 > MAX_QUEUED_BYTES {
@@ -395,7 +398,7 @@ impl ObjectWriter {
     fn create_joint(&mut self, version: u64, after: u64, joint: Joint) -> Result<Option<Bytes>> {
         let time = self.present().max(self.last_time.max(after) + 1);
         let nonce = self.nonces.next();
-        let header = Header { version, nonce, time, by: Author::myself(), previous: None };
+        let header = Header::of_now(version, nonce, time);
         let object: Bytes = joint.log_object(&header).into();
         let key = self.names.object_key(&Location::Log(version), &self.target)?;
         match self.store.put(&key, PutPayload::from(object.clone()), PutMode::Create) {
@@ -411,7 +414,7 @@ impl ObjectWriter {
     /// Takes in the records up to the one that has the queued commit.
     fn joined(&mut self, records: &[&FetchedRecord], leads: bool) -> Result<()> {
         self.learn_refs(records)?;
-        self.queued = None;
+        (self.queued, self.gave_up) = (None, false);
         self.wrote = true;
         self.forget_since();
         if leads && self.version.is_multiple_of(super::writer::COMMITS_PER_HEAD) {

@@ -103,6 +103,14 @@ impl PendingPut {
         self.owner == process::id()
     }
 
+    /// Changes what one says that is held back.
+    pub(super) fn say(&mut self, bytes: Bytes) {
+        // One that was sent has its own thread to put it, and is none that is held back.
+        if let Some(head) = Arc::get_mut(&mut self.head) {
+            head.bytes = bytes;
+        }
+    }
+
     /// Waits until it is there. After a failure another call tries again.
     pub(super) fn wait(&mut self) -> PutAnswer {
         match self.thread.take().map(JoinHandle::join) {

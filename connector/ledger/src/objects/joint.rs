@@ -99,6 +99,9 @@ impl QueuedCommit {
         if record.header.version != view + 1 {
             return Err("a queued commit of another version than the one after its view");
         }
+        if record.header.is_intent {
+            return Err("a queued commit that is an intent");
+        }
         Ok(Self { view, record, conditions: Conditions::new(prefixes) })
     }
 }
@@ -222,7 +225,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Vec<u8> {
-        let header = Header { version: 8, nonce: 4, time: 5, by: Author::myself(), previous: None };
+        let header = Header::of_now(8, 4, 5);
         let conditions = [Bytes::from_static(b"Bxy"), Bytes::from_static(b"O")];
         encode_queued(7, &conditions, &header, b"notes", &[0])
     }

@@ -121,6 +121,10 @@ const CLOSED: u32 = 1;
 const TAGS: u32 = 2;
 /// Feature of a head: there may be extents in sources.
 const SOURCES: u32 = 4;
+/// Feature of a head: the log may have intents.
+const INTENTS: u32 = 8;
+/// All features that this build knows.
+const FEATURES: u32 = CLOSED | TAGS | SOURCES | INTENTS;
 /// The fencing token of many writers.
 pub(crate) const MULTI_WRITER_TOKEN: u64 = 0;
 /// In the fencing token of a single writer: many writers wrote before, and one of them may not have noticed yet that it is not
@@ -154,6 +158,8 @@ pub(crate) struct Head {
     pub(crate) closed: Option<Vec<Bytes>>,
     /// Where there are tags, or were: a version from which on this head was put. Who has not seen it does not know all tags.
     pub(crate) tagged: Option<u64>,
+    /// The log may have intents: numbers that are kept for commits by a head.
+    pub(crate) intents: bool,
 }
 
 /// A fencing token of a single writer, who found `before`: another one than all others'.
@@ -179,7 +185,8 @@ impl Head {
         let closed = if self.closed.is_some() { CLOSED } else { 0 };
         let tags = if self.tagged.is_some() { TAGS } else { 0 };
         let sources = if self.fixed.sources { SOURCES } else { 0 };
-        let mut out = self.fixed.encode_with(closed | tags | sources);
+        let intents = if self.intents { INTENTS } else { 0 };
+        let mut out = self.fixed.encode_with(closed | tags | sources | intents);
         for n in [self.version, self.base.version, self.retention, self.reclaim_epoch, self.lost] {
             out.extend_from_slice(&n.to_le_bytes());
         }
@@ -212,8 +219,7 @@ impl Head {
             let what = if native { "a native HDF5 file" } else { "an object of another kind" };
             return Err(Error::new(target, ErrorKind::NotAContainer { what: what.into() }));
         }
-        let (fixed, features) =
-            Fixed::decode_with(bytes.get(..FIXED).unwrap_or(bytes), CLOSED | TAGS | SOURCES, target)?;
+        let (fixed, features) = Fixed::decode_with(bytes.get(..FIXED).unwrap_or(bytes), FEATURES, target)?;
         let fixed = Fixed { sources: features & SOURCES != 0, ..fixed };
         let read = || -> Decoded<Self> {
             let (body, _) = unseal(bytes)?;
@@ -242,6 +248,7 @@ impl Head {
                 fencing_token,
                 closed,
                 tagged,
+                intents: features & INTENTS != 0,
             })
         };
         read().map_err(|why| Error::corrupt(target, "head object", why))
@@ -410,11 +417,12 @@ mod tests {
             fencing_token: 77,
             tagged: None,
             closed: None,
+            intents: false,
         };
         let closed = |log: &[&'static str]| Some(log.iter().map(|object| Bytes::from(*object)).collect());
         for closed in [None, closed(&[]), closed(&["one", ""])] {
             let tagged = closed.as_ref().map(|log: &Vec<Bytes>| log.len() as u64);
-            let head = Head { closed, tagged, ..head.clone() };
+            let head = Head { closed, tagged, intents: tagged.is_some(), ..head.clone() };
             let good = head.encode();
             assert_eq!(Head::decode(&good, "x").unwrap(), head);
             for n in 0..good.len() {

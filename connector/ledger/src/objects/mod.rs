@@ -8,6 +8,7 @@ mod filtering;
 mod group_commit;
 mod initial_manifest;
 mod inline_log;
+mod intents;
 mod joint;
 mod journal;
 mod lease;
@@ -60,6 +61,7 @@ use crate::objects::inline_log::InlineLog;
 use crate::objects::journal::Journal;
 use crate::objects::lease::Lease;
 use crate::objects::manifest::{Head, Names, read_head, store_error};
+use crate::objects::records::Log;
 use crate::objects::verified_ranges::VerifiedRanges;
 use crate::objects::writer::ObjectWriter;
 use crate::options::{At, Writers};
@@ -72,6 +74,9 @@ const LOG_MAGIC: &[u8; 4] = b"h5lL";
 const AREA_AT: usize = 8;
 /// How many records are asked for at the same time: as many as a log usually has, so that opening is one round trip.
 const MAX_RECORDS_PER_FETCH: usize = 65;
+
+/// How many heads an opening follows that others put meanwhile.
+const MAX_HEADS: usize = 10;
 
 /// A record as it was read.
 #[derive(Debug)]
@@ -252,6 +257,15 @@ impl ObjectStorage {
         Ok(())
     }
 
+    /// The same, with the retention time that this handle was asked for.
+    fn reread_as_asked(&self, seen: &mut ReaderState) -> Result<()> {
+        self.reread(seen)?;
+        if let Some(asked) = self.retention.filter(|_| self.writer.is_some()) {
+            seen.head.retention = clock::micros(asked) / 1000;
+        }
+        Ok(())
+    }
+
     /// The news where the records behind a version cannot be read: those of a newer base, which does without them.
     ///
     /// # Errors
@@ -291,25 +305,36 @@ impl ObjectStorage {
         }
     }
 
+    /// The records behind the base of the newest head, which is the one in hand unless these say otherwise, and its root page if that
+    /// came along.
+    fn newest_log(&self, seen: &mut ReaderState) -> Result<(Vec<FetchedRecord>, Option<Bytes>)> {
+        for _ in 0..MAX_HEADS {
+            let head = seen.head.clone();
+            match self.newest_records(&head) {
+                (Ok(Log { intent: Some(version), .. }), _) if self.writer.is_some() => {
+                    self.void_intent(version)?;
+                    self.reread_as_asked(seen)?;
+                }
+                (Ok(log), root) => return Ok((log.records, root)),
+                // A checkpoint may have overtaken the head in hand; only if it did not is something lost.
+                (Err(e), _) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
+                    self.reread_as_asked(seen)?;
+                    if seen.head == head {
+                        return Err(e);
+                    }
+                }
+                (Err(e), _) => return Err(e),
+            }
+        }
+        Err(Error::new(&self.target, ErrorKind::Conflict))
+    }
+
     /// The base of the head in hand, and the records behind it; for a reader up to version `last`, if the base is not later.
     fn first_commits(&self, seen: &mut ReaderState, last: u64) -> Result<RemoteCommits> {
-        let head = seen.head.clone();
         let born = lock(&self.born).take();
-        let (records, mut root) = match born {
-            Some(records) => (Ok(records), None),
-            None => self.newest_records(&head),
-        };
-        let mut records = match records {
-            Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
-                // A checkpoint may have overtaken the head in hand; only if it did not is something lost.
-                self.reread(seen)?;
-                if seen.head == head {
-                    return Err(e);
-                }
-                root = None;
-                self.newest_records(&seen.head).0?
-            }
-            other => other?,
+        let (mut records, root) = match born {
+            Some(records) => (records, None),
+            None => self.newest_log(seen)?,
         };
         let base = seen.head.base;
         if base.version <= last {

@@ -114,10 +114,16 @@ impl ObjectStorage {
 
     /// Records that are gone were needed by a writer that looked away for longer than the retention time.
     pub(super) fn after(&self, version: u64, known: u64) -> Result<Vec<FetchedRecord>> {
-        self.records(version, known).map_err(|e| match e.kind() {
-            ErrorKind::Corrupt { .. } => Error::new(&self.target, ErrorKind::Gone),
-            _ => e,
-        })
+        let mut settled = self.with_writer(|w| Ok(w.manifest.head.version)).unwrap_or_default();
+        loop {
+            let log = self.log(version, known, settled).map_err(|e| match e.kind() {
+                ErrorKind::Corrupt { .. } => Error::new(&self.target, ErrorKind::Gone),
+                _ => e,
+            })?;
+            let Some(intent) = log.intent else { return Ok(log.records) };
+            self.pass_intent(intent)?;
+            settled = intent;
+        }
     }
 
     pub(super) fn commit_shared(&self, version: u64, entries: &[u8]) -> Result<Commit> {

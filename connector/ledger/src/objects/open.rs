@@ -27,7 +27,7 @@ use crate::options::{Access, LockHolder, LockPolicy, Options, Probe, Replace, Sy
 use crate::signatures::{HDF5, POINTER, SIGNATURE};
 use crate::storage::Checkpoint;
 use crate::timekeeping;
-use crate::wal::record::{Author, Header};
+use crate::wal::record::Header;
 
 /// How long obsolete objects stay when nothing else is asked for: longer than a reader goes without refreshing.
 const RETENTION: Duration = Duration::from_secs(600);
@@ -359,6 +359,7 @@ pub(super) fn new_head(store: &dyn ObjectStore, id: [u8; 16], opts: &Options, fe
         fencing_token,
         closed: None,
         tagged: None,
+        intents: false,
     }
 }
 
@@ -479,7 +480,7 @@ fn beside<T: Send, U>(
 /// The log object of version 1.
 fn first_record(names: &Names, entries: &[u8], time: u64, target: &str) -> Result<(Key, Bytes)> {
     let nonce = Nonces::new(target)?.next();
-    let header = Header { version: 1, nonce, time, by: Author::myself(), previous: None };
+    let header = Header::of_now(1, nonce, time);
     let bytes = log_object(&header, &UsageDelta::default().encode(), &[], &entries);
     Ok((names.object_key(&Location::Log(1), target)?, bytes.into()))
 }

@@ -8,6 +8,19 @@ use crate::address::Location;
 use crate::error::{Error, Result};
 use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, store_error};
 
+/// The log behind a version.
+pub(super) struct Log {
+    pub(super) records: Vec<FetchedRecord>,
+    /// A number behind them that is kept for a commit by a head: what became of it a newer head may tell.
+    pub(super) intent: Option<u64>,
+}
+
+impl From<Vec<FetchedRecord>> for Log {
+    fn from(records: Vec<FetchedRecord>) -> Self {
+        Self { records, intent: None }
+    }
+}
+
 impl ObjectStorage {
     /// The record of a version, if there is one.
     pub(super) fn record(&self, version: u64) -> Result<Option<FetchedRecord>> {
@@ -25,9 +38,15 @@ impl ObjectStorage {
         Ok(Some(logged))
     }
 
-    /// The records behind `after`: those up to `known` are there. More are asked for beside them, at first one, then
-    /// twice as many each time, so that a long tail costs few round trips and no tail costs one request.
-    pub(super) fn records(&self, after: u64, known: u64) -> Result<Vec<FetchedRecord>> {
+    /// The records of a [log](Self::log) alone.
+    pub(super) fn records(&self, after: u64, known: u64, settled: u64) -> Result<Vec<FetchedRecord>> {
+        self.log(after, known, settled).map(|log| log.records)
+    }
+
+    /// The log behind `after`: records up to `known` are there. More are asked for beside them, at first one, then
+    /// twice as many each time, so that a long tail costs few round trips and no tail costs one request. Intents up to `settled`, the
+    /// version of the head in hand, are empty versions; behind another one nothing is known.
+    pub(super) fn log(&self, after: u64, known: u64, settled: u64) -> Result<Log> {
         let mut out = Vec::new();
         let mut next = after.saturating_add(1);
         let mut beyond = 1u64;
@@ -38,8 +57,11 @@ impl ObjectStorage {
                 .min(next.saturating_add(MAX_RECORDS_PER_FETCH as u64 - 1));
             for answer in self.together(next..=last) {
                 match answer? {
+                    Some(record) if record.record.header.is_intent && next > settled => {
+                        return Ok(Log { records: out, intent: Some(next) });
+                    }
                     Some(record) => out.push(record),
-                    None if next > known => return Ok(out),
+                    None if next > known => return Ok(out.into()),
                     None => {
                         let at = format!("log object of version {next}");
                         return Err(Error::corrupt(&self.target, at, "it is missing"));
@@ -99,22 +121,22 @@ impl ObjectStorage {
     }
 
     /// The records behind a head's base, and its root page if that could be asked for beside them.
-    pub(super) fn newest_records(&self, head: &Head) -> (Result<Vec<FetchedRecord>>, Option<Bytes>) {
+    pub(super) fn newest_records(&self, head: &Head) -> (Result<Log>, Option<Bytes>) {
         match self.closed_log(head) {
-            Ok(None) => self.records_and_root(head),
-            Ok(Some(records)) => (Ok(records), None),
+            Ok(None) => self.log_and_root(head),
+            Ok(Some(records)) => (Ok(records.into()), None),
             Err(e) => (Err(e), None),
         }
     }
 
     /// The records behind a head's base, and beside them the base's root page: one wait for both.
-    pub(super) fn records_and_root(&self, head: &Head) -> (Result<Vec<FetchedRecord>>, Option<Bytes>) {
-        let records = || self.records(head.base.version, head.version);
-        let Some(root) = head.base.root else { return (records(), None) };
+    fn log_and_root(&self, head: &Head) -> (Result<Log>, Option<Bytes>) {
+        let log = || self.log(head.base.version, head.version, head.version);
+        let Some(root) = head.base.root else { return (log(), None) };
         std::thread::scope(|s| {
             let page = std::thread::Builder::new().spawn_scoped(s, || self.root(&root.place));
             // Whoever needs the page and does not get it here reads it again, and is told why it cannot be read.
-            (records(), page.ok().and_then(|page| page.join().ok()?.ok()))
+            (log(), page.ok().and_then(|page| page.join().ok()?.ok()))
         })
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use object_stores::{Condition, Filter};
 
 use super::manifest::store_error;
+use super::records::Log;
 use super::writer::ObjectWriter;
 use super::{ObjectStorage, audit, lock, open, replaced, writer};
 use crate::address::{Address, Location, Run, Wanted};
@@ -51,14 +52,14 @@ impl StorageReads for ObjectStorage {
         if self.is_shared() {
             return self.poll_shared(&mut seen, version);
         }
-        let mut records = match self.records(version, version) {
+        let Log { mut records, intent } = match self.log(version, version, seen.head.version) {
             Err(e) => return self.past_unreadable(&mut seen, version, e),
             found => found?,
         };
         // In a directory a program can put older objects back, and a look at the head is cheap there.
         let may_be_put_back = self.writer.is_none() && !self.store.capabilities().remote;
         let mut is_other = false;
-        if self.is_old(&seen) || may_be_put_back && !records.is_empty() {
+        if self.is_old(&seen) || may_be_put_back && !records.is_empty() || intent.is_some() {
             let (known, etag) = (seen.head.base, seen.etag.clone());
             match self.reread(&mut seen) {
                 // It was replaced or deleted: a reader keeps what it has as long as that is there.
@@ -77,7 +78,7 @@ impl StorageReads for ObjectStorage {
             }
             let now = version + records.len() as u64;
             if seen.head.version > now {
-                records.extend(self.records(now, seen.head.version)?);
+                records.extend(self.records(now, seen.head.version, seen.head.version)?);
             }
         }
         self.cut_off(&mut records, last);
@@ -291,6 +292,26 @@ impl StorageCheckpoints for ObjectStorage {
 
     fn spares_checkpoints(&self) -> bool {
         self.with_writer(ObjectWriter::spares_checkpoints).unwrap_or(false)
+    }
+
+    fn remembers_written_pages(&self) -> bool {
+        self.store.capabilities().remote
+    }
+
+    fn begin_spill(&self) -> Result<bool> {
+        self.with_writer(ObjectWriter::begin_spill)
+    }
+
+    fn needs_checkpoint_to_commit(&self) -> bool {
+        self.with_writer(|w| Ok(w.has_intent())).unwrap_or(false)
+    }
+
+    fn checkpoint_keep(&self) -> Result<u64> {
+        self.with_writer(ObjectWriter::checkpoint_keep)
+    }
+
+    fn commit_as_checkpoint(&self, base: Checkpoint) -> Result<Commit> {
+        self.with_writer(|w| w.commit_as_checkpoint(base))
     }
 
     fn checkpoint_write(&self, data: &[u8]) -> Result<Address> {

@@ -121,6 +121,8 @@ impl ObjectWriter {
     /// Whether others changed tags of which this one does not know.
     pub(super) fn check_tags(&self) -> Result<()> {
         match self.manifest.head.tagged {
+            // What a single writer does not know of, it cannot delete either.
+            Some(_) if !self.shared && matches!(self.held, Held::Everything) => Ok(()),
             Some(version) if version > self.held_as_of => Err(Error::new(&self.target, ErrorKind::Conflict)),
             _ => Ok(()),
         }

@@ -107,7 +107,7 @@ impl ObjectStorage {
     /// The records of a segment, oldest first, from its base on or at least the newest so many.
     fn of_segment(&self, s: &ObjectHistorySegment, head: &Head, enough: usize) -> Result<Vec<FetchedRecord>> {
         match s.last {
-            None => self.records(s.base.version, head.version),
+            None => self.records(s.base.version, head.version, head.version),
             Some(last) => self.exactly(s.base.version + 1, last, enough),
         }
     }
@@ -132,7 +132,7 @@ impl ObjectStorage {
 
     /// The newest version, which is whole whatever was deleted since it began.
     pub(super) fn newest(&self, head: &Head) -> Result<u64> {
-        let records = self.records(head.base.version, head.version)?;
+        let records = self.records(head.base.version, head.version, head.version)?;
         Ok(records.last().map_or(head.base.version, |l| l.record.header.version))
     }
 

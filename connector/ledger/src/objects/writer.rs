@@ -1,18 +1,21 @@
 //! The writer's side of the object storage: what was written since the last commit, and which objects are in use.
 
 mod checkpoint;
+mod head_commit;
+mod kept_pages;
 mod manifests;
 mod pending;
 mod staged_packs;
 mod state;
 
+use head_commit::{Intent, PendingHead};
 use pending::{CreateOutcome, Pending};
 use state::{ManifestState, PackBuffer, StagedCheckpoint, StagedPayloads, UsageState, fill};
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
+use object_stores::{Etag, ObjectStore, PutMode, PutPayload};
 
 use crate::address::{Address, Location};
 use crate::buffers::{self, Scratch};
@@ -30,7 +33,7 @@ use crate::objects::verified_ranges::VerifiedRanges;
 use crate::objects::{FetchedRecord, lock, store_clock, version_lookup};
 use crate::storage::Commit;
 use crate::tags::Held;
-use crate::wal::record::{Author, Entries, Header};
+use crate::wal::record::{Entries, Header};
 
 /// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
 const MAX_INLINE_PAYLOAD: usize = 64 << 10;
@@ -63,6 +66,10 @@ pub(crate) struct ObjectWriter {
     pub(super) nonces: Nonces,
     /// A commit of which the store has not said what became of it.
     pending: Option<Pending>,
+    /// The same of one that a head makes.
+    pending_head: Option<PendingHead>,
+    /// What keeps the number of a commit that a head is to make.
+    intent: Option<Intent>,
     /// What a queued commit says of room.
     pub(super) queued: Option<UsageDelta>,
     /// It is one of many.
@@ -71,6 +78,10 @@ pub(crate) struct ObjectWriter {
     pub(super) proven: Option<Arc<Mutex<VerifiedRanges>>>,
     /// Of a copy that is being made: what of it is there.
     pub(super) journal: Option<Journal>,
+    /// What is under way was rolled back since.
+    pub(super) gave_up: bool,
+    /// What heads name that the store refused.
+    refused: Vec<Location>,
     /// It has committed something.
     pub(super) wrote: bool,
     /// It has looked after containers that were replaced.
@@ -128,10 +139,14 @@ impl ObjectWriter {
             history: None,
             nonces,
             pending: None,
+            pending_head: None,
+            intent: None,
             queued: None,
             shared: false,
             proven: None,
             journal: None,
+            gave_up: false,
+            refused: Vec::new(),
             wrote: false,
             swept: false,
             overtaken: false,
@@ -187,8 +202,7 @@ impl ObjectWriter {
     /// Puts a payload where it goes into the store with others.
     fn place(&mut self, data: &[u8]) -> Result<Address> {
         // One of many does not know which log object will be its own, and one that is pending does not change.
-        if !self.shared
-            && !self.is_pending()
+        if self.area_is_open()
             && data.len() <= MAX_INLINE_PAYLOAD
             && let Some(offset) = self.place_in_area(data)
         {
@@ -210,6 +224,11 @@ impl ObjectWriter {
             self.payloads.pack.bytes.clear();
         }
         self.payloads.pack.add(data, Location::Pack, &self.target)
+    }
+
+    /// Whether the area of the coming record changes yet.
+    fn area_is_open(&self) -> bool {
+        !self.shared && !self.is_pending() && !self.has_intent()
     }
 
     /// Puts a small payload into the area of the coming record, if there is room; returns where in the log object.
@@ -324,6 +343,7 @@ impl ObjectWriter {
     fn leave_hole(&mut self, place: &Address) {
         let (holes, bytes, begin) = match place.location {
             _ if self.shared || self.is_pending() => return,
+            Location::Log(_) if self.has_intent() => return,
             Location::Log(n) if n == self.version + 1 => {
                 (&mut self.payloads.inline_gaps, &self.payloads.inline, super::AREA_AT)
             }
@@ -388,7 +408,7 @@ impl ObjectWriter {
     pub(super) fn commit_independent(&mut self, version: u64, after: u64, entries: &[u8]) -> Result<()> {
         let time = self.present().max(self.last_time.max(after) + 1);
         let nonce = self.nonces.next();
-        let header = Header { version, nonce, time, by: Author::myself(), previous: None };
+        let header = Header::of_now(version, nonce, time);
         let bytes = super::log_object(&header, &UsageDelta::default().encode(), &[], &entries);
         match self.create_log(version, nonce, bytes.into()) {
             CreateOutcome::Ours => Ok(()),
@@ -425,15 +445,12 @@ impl ObjectWriter {
         }
         self.payloads.pack = PackBuffer::default();
         self.payloads.uploads.give_up();
-        // Packs that were put already belong to nobody.
-        let packs: Vec<Key> = notes
-            .gained
-            .keys()
-            .filter(|r| matches!(r, Location::Pack(_)))
-            .filter_map(|r| self.names.object_key(r, &self.target).ok())
-            .collect();
-        if !packs.is_empty() {
-            let _garbage_at_worst = self.store.delete_many(&packs);
+        self.gave_up |= self.is_pending() || self.queued.is_some();
+        // Packs and pages that were put already belong to nobody, unless the store refused a head that names them.
+        let unnamed = notes.gained.keys().filter(|r| matches!(r, Location::Pack(_) | Location::Page(_)));
+        match self.has_intent() {
+            true => self.refused.extend(unnamed),
+            false => self.delete(&unnamed.copied().collect::<Vec<_>>()),
         }
     }
 
@@ -455,7 +472,7 @@ impl ObjectWriter {
 
     fn commit_once(&mut self, version: u64, entries: &dyn Entries) -> Result<Commit> {
         // What a queued commit says of room is not in the notes that this one would take along.
-        if self.is_pending() || self.queued.is_some() {
+        if self.is_pending() || self.queued.is_some() || self.has_intent() {
             return Err(Error::invalid(&self.target, "a commit is pending; settle it first"));
         }
         let since = Moment::now();
@@ -467,14 +484,14 @@ impl ObjectWriter {
         if let Some(journal) = &mut self.journal {
             journal.note_commit();
         }
-        let head_last = self.manifest.first_is_held && self.manifest.first.is_some();
+        let head_last = self.manifest.holds_first();
         if !head_last {
             self.await_first_head()?;
             self.fence()?;
         }
         let time = self.present().max(self.last_time + 1);
         let nonce = self.nonces.next();
-        let header = Header { version, nonce, time, by: Author::myself(), previous: None };
+        let header = Header::of_now(version, nonce, time);
         let notes = self.payloads.notes.encode();
         let bytes = super::log_object(&header, &notes, &self.payloads.inline, entries);
         // No reader takes a longer one.

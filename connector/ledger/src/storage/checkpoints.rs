@@ -2,10 +2,15 @@
 
 use crate::address::Address;
 use crate::error::{Error, Result};
-use crate::storage::{Checkpoint, StorageReads};
+use crate::storage::{Checkpoint, Commit, StorageReads};
 
 /// The part of [`Storage`](super::Storage) for checkpoints.
 pub(crate) trait StorageCheckpoints: StorageReads {
+    /// Whether a page that was written is kept in memory as well: where it is far to read it again.
+    fn remembers_written_pages(&self) -> bool {
+        false
+    }
+
     /// Whether so much went out of use since the base that a checkpoint is worth it, because only that gives it back.
     fn wants_checkpoint(&self) -> bool {
         false
@@ -34,8 +39,18 @@ pub(crate) trait StorageCheckpoints: StorageReads {
     /// Gives back what was written for the coming base, up to what is [kept](Self::checkpoint_keep).
     fn checkpoint_rollback(&self);
 
-    /// Whether pages can be kept for a commit that is to come, and that commit be a base.
+    /// Whether a commit is better a base than a record where it would make the log long.
     fn commits_as_checkpoints(&self) -> bool {
+        false
+    }
+
+    /// Whether pages can be kept for a commit that is to come, and that commit be a base. Does what that needs before the first page.
+    fn begin_spill(&self) -> Result<bool> {
+        Ok(self.commits_as_checkpoints())
+    }
+
+    /// Whether the next commit can be nothing but a base: an earlier one was tried, failed, and has the number of the next record.
+    fn needs_checkpoint_to_commit(&self) -> bool {
         false
     }
 
@@ -52,8 +67,8 @@ pub(crate) trait StorageCheckpoints: StorageReads {
 
     /// Makes what is kept the next version, which is a base, with the payloads written and freed since the last commit.
     /// Durable as by [`commit`](super::StorageCommits::commit). After an error the version is not committed, unless the
-    /// error is `Broken`, and all that was kept still is.
-    fn commit_as_checkpoint(&self, _base: Checkpoint) -> Result<()> {
+    /// error is `Broken`, and all that was kept still is. A commit in doubt keeps it, too.
+    fn commit_as_checkpoint(&self, _base: Checkpoint) -> Result<Commit> {
         Err(Error::invalid(self.target(), "a commit is a record here"))
     }
 

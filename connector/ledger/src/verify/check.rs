@@ -280,6 +280,10 @@ impl CheckWalk<'_> {
                 }
             }
         }
+        if !whole && !epoch.hit.is_newest() {
+            // No version of it can be opened any more.
+            return Ok(());
+        }
         self.base(epoch, if whole { &before } else { log }, log)?;
         if epoch.hit.is_newest() { self.layer(log, HitVersions::Newest) } else { Ok(()) }
     }

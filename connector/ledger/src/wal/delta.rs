@@ -152,7 +152,7 @@ mod tests {
             let key = || Bytes::from_static(b"key").into();
             let log = Memtable::from([(key(), Some(before.clone()))]);
             let staged = Memtable::from([(key(), Some(after.clone()))]);
-            let header = Header { version: 2, nonce: 1, time: 5, by: Author::default(), previous: None };
+            let header = Header { by: Author::default(), ..Header::of_now(2, 1, 5) };
             let record = encode(&header, b"", &Edits { staged: &staged, log: &log }).0;
             let long = encode(&header, b"", &staged).0;
             prop_assert!(record.len() <= long.len());

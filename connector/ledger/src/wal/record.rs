@@ -16,6 +16,12 @@ pub(crate) const MAGIC: &[u8; 4] = b"h5lR";
 const HEADER_BYTES: usize = 128;
 /// What an entry takes beside its key and value, about.
 const ENTRY_BYTES: usize = 4;
+/// What stands before a record's notes: nothing, a pointer to the record of the version before, or that it is an intent.
+const ALONE: u64 = 0;
+const WITH_PREVIOUS: u64 = 1;
+const INTENT: u64 = 2;
+/// The entries of a record that has none.
+pub(crate) const NO_ENTRIES: &[u8] = &[0];
 
 /// The part of a record that storages read.
 #[derive(Debug, Clone)]
@@ -25,7 +31,17 @@ pub(crate) struct Header {
     pub(crate) time: u64,
     /// Who wrote it.
     pub(crate) by: Author,
+    /// In a file: the record of the version before.
     pub(crate) previous: Option<PageRef>,
+    /// In a store: it keeps its number for a commit that a head makes, and has no entries.
+    pub(crate) is_intent: bool,
+}
+
+impl Header {
+    /// That of a record of this process that leads to no other.
+    pub(crate) fn of_now(version: u64, nonce: u64, time: u64) -> Self {
+        Self { version, nonce, time, by: Author::myself(), previous: None, is_intent: false }
+    }
 }
 
 static HOST: LazyLock<Arc<str>> = LazyLock::new(|| {
@@ -144,9 +160,13 @@ pub(crate) fn encode_onto(out: &mut Vec<u8>, h: &Header, notes: &[u8], entries: 
     out.extend_from_slice(&h.nonce.to_le_bytes());
     out.extend_from_slice(&h.time.to_le_bytes());
     h.by.encode(out);
-    put_varint(out, u64::from(h.previous.is_some()));
-    if let Some(p) = h.previous {
-        p.encode(out);
+    match h.previous {
+        _ if h.is_intent => put_varint(out, INTENT),
+        None => put_varint(out, ALONE),
+        Some(p) => {
+            put_varint(out, WITH_PREVIOUS);
+            p.encode(out);
+        }
     }
     put_string(out, notes);
     entries.append_to(out);
@@ -172,16 +192,20 @@ fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<CommitRecord> {
     }
     let (version, nonce, time) = (r.number64()?, r.u64()?, r.number64()?);
     let by = Author::read(&mut r)?;
-    let previous = match r.varint()? {
-        0 => None,
-        1 => Some(PageRef::read(&mut r)?),
+    let (previous, is_intent) = match r.varint()? {
+        ALONE => (None, false),
+        WITH_PREVIOUS => (Some(PageRef::read(&mut r)?), false),
+        INTENT => (None, true),
         _ => return Err("neither with nor without a previous record"),
     };
     let notes = r.length()?;
     let at = r.position();
     r.take(notes)?;
     let entries = bytes.slice(r.position()..body.len());
-    let header = Header { version, nonce, time, by, previous };
+    if is_intent && entries != NO_ENTRIES {
+        return Err("an intent with entries");
+    }
+    let header = Header { version, nonce, time, by, previous, is_intent };
     Ok(CommitRecord {
         header,
         notes: bytes.slice(at..at + notes),
@@ -234,6 +258,11 @@ impl CommitRecord {
         self.header.nonce == nonce || self.members.iter().flat_map(|m| m.iter()).any(|m| m.nonce == nonce)
     }
 
+    /// Whether it changes nothing, and is no intent.
+    pub(crate) fn is_empty_version(&self) -> bool {
+        !self.header.is_intent && self.changes().is_ok_and(|changes| changes.is_empty())
+    }
+
     /// The changes of the map. They share the record's memory.
     pub(crate) fn changes(&self) -> Decoded<Vec<RecordChange>> {
         let mut r = Reader::new(&self.entries);
@@ -277,7 +306,7 @@ mod tests {
             (Bytes::from("b"), None),
         ]);
         let previous = Some(PageRef { place: Address::file(4608, 99), crc: 7 });
-        let header = Header { version: 3, nonce: 4, time: 5, by: Author::myself(), previous };
+        let header = Header { previous, ..Header::of_now(3, 4, 5) };
         encode(&header, b"notes", &encode_changes(changes.iter()).as_slice()).0
     }
 
@@ -289,6 +318,16 @@ mod tests {
         let changes = r.changes().unwrap();
         let put = StoredValue::Put(Bytes::from("1"));
         assert_eq!(changes, [(Bytes::from("a"), put), (Bytes::from("b"), StoredValue::Deleted)]);
+    }
+
+    #[test]
+    fn an_intent_has_no_entries() {
+        let header = Header { is_intent: true, ..Header::of_now(3, 4, 5) };
+        let r = decode(&encode(&header, b"", &NO_ENTRIES).0.into()).unwrap();
+        assert_eq!((r.header.is_intent, r.changes().unwrap().len()), (true, 0));
+        let changes = std::collections::BTreeMap::from([(Bytes::from("a"), None)]);
+        let entries = encode_changes(changes.iter());
+        assert!(decode(&encode(&header, b"", &entries.as_slice()).0.into()).is_err());
     }
 
     #[test]

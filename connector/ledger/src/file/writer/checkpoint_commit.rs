@@ -101,7 +101,7 @@ impl FileWriter {
         let end = self.used_end(raw)?;
         let notes = SpaceDelta { sequence, end, ..SpaceDelta::default() };
         let (by, nonce) = (Author::myself(), self.nonces.next());
-        let header = Header { version, nonce, time, by: by.clone(), previous: self.head.record };
+        let header = Header { previous: self.head.record, ..Header::of_now(version, nonce, time) };
         let nothing = record::encode_changes::<&[u8]>(std::iter::empty());
         let damaged = |why: &str| Error::corrupt(&self.target, "notes of a record", why);
         let notes = notes.encode().map_err(damaged)?;

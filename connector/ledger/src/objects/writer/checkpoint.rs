@@ -23,6 +23,16 @@ const MAX_ORPHANS_PER_BATCH: usize = 1000;
 /// Slack for what accounting for itself changes in a table.
 const TABLE_RESERVE_BYTES: usize = 64;
 
+/// A base that is ready but for its head.
+#[derive(Debug)]
+pub(super) struct NextBase {
+    pub(super) head: Head,
+    history: History,
+    pub(super) table: UsageTable,
+    /// What nobody will need once the head is there.
+    doomed: Vec<Location>,
+}
+
 impl ObjectWriter {
     pub(crate) fn checkpoint_write(&mut self, data: &[u8]) -> Result<Address> {
         if self.checkpoint.pages.is_full_with(data.len()) {
@@ -31,7 +41,7 @@ impl ObjectWriter {
         self.checkpoint.pages.add(data, Location::Page, &self.target)
     }
 
-    fn finish_pages(&mut self) -> Result<()> {
+    pub(super) fn finish_pages(&mut self) -> Result<()> {
         if let Some(location) = self.checkpoint.pages.location.take() {
             let bytes = std::mem::take(&mut self.checkpoint.pages.bytes);
             self.checkpoint.gained.push((location, bytes.len() as u64));
@@ -60,6 +70,15 @@ impl ObjectWriter {
         if self.shared {
             self.check_head()?;
         }
+        let next = self.next_base(base, None)?;
+        self.put_head(next.head.clone())?;
+        self.take_in_base(next);
+        Ok(())
+    }
+
+    /// Makes a base ready, but for its head. `made` is the mark of its version where the head makes that too, with all that is staged; its times are those of the head.
+    /// The room that this writes to belongs to nobody yet.
+    pub(super) fn next_base(&mut self, base: Checkpoint, made: Option<Mark>) -> Result<NextBase> {
         self.check_tags()?;
         let begun = Moment::now();
         let now = self.present().max(self.last_time + 1);
@@ -71,8 +90,13 @@ impl ObjectWriter {
         let records_before = before.min(present.saturating_sub(self.record_lifetime()));
         // Others may have committed more: then the base is whole until its own time only, for all that is known here.
         let reclaim_epoch = if self.shared { self.last_time } else { now };
-        let (past, history) = self.write_history(base.version, reclaim_epoch, before)?;
         let mut table = self.load()?.clone();
+        let damaged = |why: &str| Error::corrupt(&self.target, "room table", why);
+        if made.is_some() {
+            table.replay(&self.payloads.notes, now).map_err(damaged)?;
+        }
+        let newest = made.map(|mark| Mark { time: now, ..mark }).or_else(|| self.newest.clone());
+        let (past, history) = self.write_history((base.version, newest), reclaim_epoch, before)?;
         for n in self.manifest.head.base.version + 1..=base.version {
             // Until now they were needed as records, whether or not they hold payload.
             let used =
@@ -96,19 +120,24 @@ impl ObjectWriter {
         let lost = self.manifest.head.lost.max(since);
         self.check_not_held_up(begun)?;
         let (table_at, history) = (Some(at), Some(history));
-        let (version, old) = (self.version.max(self.manifest.head.version), self.manifest.head.clone());
-        self.put_head(Head { version, base, table: table_at, reclaim_epoch, lost, history, ..old })?;
-        self.last_time = reclaim_epoch;
-        self.history = Some(past);
-        self.manifest.tail.rebase(base.version);
+        let version = self.version.max(self.manifest.head.version).max(base.version);
+        let old = self.manifest.head.clone();
+        let head = Head { version, base, table: table_at, reclaim_epoch, lost, history, ..old };
+        Ok(NextBase { head, history: past, table, doomed })
+    }
+
+    /// The head is there: deletes what nobody has needed for the retention time.
+    pub(super) fn take_in_base(&mut self, next: NextBase) {
+        self.last_time = next.head.reclaim_epoch;
+        self.history = Some(next.history);
+        self.manifest.tail.rebase(next.head.base.version);
         self.newest = None;
-        self.usage.table = Some(table);
+        self.usage.table = Some(next.table);
         self.usage.obsolete = 0;
         self.checkpoint.gained.clear();
         self.checkpoint.freed.clear();
-        self.delete(&doomed);
+        self.delete(&next.doomed);
         self.sweep_replaced();
-        Ok(())
     }
 
     /// How long records behind the base stay at least, in microseconds, whatever retention time was asked for. One of many writers
@@ -162,7 +191,7 @@ impl ObjectWriter {
     }
 
     /// What the head's history says.
-    fn known_history(&mut self) -> Result<&History> {
+    pub(super) fn known_history(&mut self) -> Result<&History> {
         if self.history.is_none() {
             let (store, head) = (self.store.as_ref(), &self.manifest.head);
             self.history = Some(version_lookup::history(store, &self.names, head, &self.target)?);
@@ -183,9 +212,14 @@ impl ObjectWriter {
     }
 
     /// Writes what will lead to the versions before the base that is coming.
-    fn write_history(&mut self, version: u64, reclaim_epoch: u64, before: u64) -> Result<(History, PageRef)> {
+    fn write_history(
+        &mut self,
+        (version, newest): (u64, Option<Mark>),
+        reclaim_epoch: u64,
+        before: u64,
+    ) -> Result<(History, PageRef)> {
         let mut history = self.known_history()?.clone();
-        let base = self.newest.clone().unwrap_or_else(|| history.base.clone());
+        let base = newest.unwrap_or_else(|| history.base.clone());
         let given_up = history.advance(
             Mark { version, reclaim_epoch, ..base },
             self.manifest.head.base.root,
@@ -224,19 +258,14 @@ impl ObjectWriter {
     /// not committed yet look the same, so they have a day where there are many, or were.
     pub(crate) fn sweep(&mut self, all: Vec<ObjectMeta>) -> Result<()> {
         self.await_first_head()?;
-        let (names, target) = (self.names.clone(), self.target.clone());
-        let mut known: HashSet<Key> =
-            self.payloads.notes.gained.keys().filter_map(|r| names.object_key(r, &target).ok()).collect();
-        if let Some(p) = &self.pending {
-            let locations = p.notes.gained.keys().copied().chain([Location::Log(p.version)]);
-            known.extend(locations.filter_map(|r| names.object_key(&r, &target).ok()));
+        // Until it is known what becomes of a head, what it names stays.
+        if self.has_intent() || self.is_pending() {
+            return Ok(());
         }
-        let pages = self.checkpoint.gained.iter().map(|(location, _)| location);
-        known.extend(pages.filter_map(|r| names.object_key(r, &target).ok()));
-        known.extend(self.load()?.locations.keys().filter_map(|r| names.object_key(r, &target).ok()));
-        // Records are not in the table before they are in the base.
-        let records = (self.manifest.head.base.version + 1..=self.version).map(Location::Log);
-        known.extend(records.filter_map(|r| names.object_key(&r, &target).ok()));
+        let (names, target) = (self.names.clone(), self.target.clone());
+        self.load()?;
+        let mut known: HashSet<Key> =
+            self.known_locations().filter_map(|location| names.object_key(&location, &target).ok()).collect();
         known.insert(names.key("lock", &target)?);
         let asked = Duration::from_millis(self.manifest.head.retention);
         let age = if self.manifest.is_after_many_writers { asked.max(MIN_IDLE_TIME) } else { asked };
@@ -256,6 +285,16 @@ impl ObjectWriter {
         Ok(())
     }
 
+    /// The objects that a version names, or that one under way is to name.
+    fn known_locations(&self) -> impl Iterator<Item = Location> {
+        let staged = self.notes_under_way().chain([&self.payloads.notes]).flat_map(|n| n.gained.keys());
+        let in_table = self.usage.table.iter().flat_map(|table| table.locations.keys());
+        let pages = self.checkpoint.gained.iter().map(|(location, _)| location);
+        // Records are not in the table before they are in the base.
+        let records = (self.manifest.head.base.version + 1..=self.version).map(Location::Log);
+        staged.chain(in_table).chain(pages).copied().chain(records)
+    }
+
     /// Right before orphans are deleted: whether nobody else has committed, or come to write, since this writer looked. One of
     /// many may have put what looks like an orphan, and name it by now.
     ///
@@ -269,6 +308,8 @@ impl ObjectWriter {
         let is_known = |head: Head| {
             head.fixed.id == known.fixed.id
                 && head.base == known.base
+                // An own head may be there whose put seemed to have failed.
+                && (head.table, head.history) == (known.table, known.history)
                 // One of many puts its own.
                 && head.fencing_token == known.fencing_token
         };
@@ -278,7 +319,7 @@ impl ObjectWriter {
             && !is_behind(self.store.as_ref(), &self.names, self.version, &self.target)?)
     }
 
-    fn delete(&self, locations: &[Location]) {
+    pub(super) fn delete(&self, locations: &[Location]) {
         let keys: Vec<Key> =
             locations.iter().filter_map(|r| self.names.object_key(r, &self.target).ok()).collect();
         if !keys.is_empty()

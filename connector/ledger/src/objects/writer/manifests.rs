@@ -56,7 +56,14 @@ impl ObjectWriter {
 
     /// Lets go of a new container whose head was held back, and deletes nothing of it.
     pub(in crate::objects) fn let_go_of_new(&mut self) -> Result<()> {
+        let is_unseen = self.manifest.holds_first();
         self.manifest.first = None;
+        // No head of this writer makes its version any more, so the next try goes on.
+        if let Some(intent) = self.intent.take().filter(|_| is_unseen)
+            && let Ok(key) = self.names.object_key(&Location::Log(intent.version), &self.target)
+        {
+            let _the_next_try_begins_anew = self.store.delete(&key);
+        }
         self.puts_no_head();
         self.lease.take().map_or(Ok(()), Lease::release)
     }
@@ -157,6 +164,21 @@ impl ObjectWriter {
     }
 
     pub(in crate::objects) fn put_head(&mut self, head: Head) -> Result<()> {
+        if self.pending_head.is_some() {
+            return Err(Error::invalid(&self.target, "a commit is pending; settle it first"));
+        }
+        self.try_head(head)?.map_err(|e| self.fail(&e))
+    }
+
+    /// Puts a head over the one that is known. The inner error is that of the put.
+    ///
+    /// # Errors
+    /// Those of looks at what is there.
+    pub(super) fn try_head(&mut self, head: Head) -> Result<object_stores::Result<()>> {
+        // A store that tells no etag when it puts. Without one a head that comes late would replace any other.
+        if self.manifest.etag.is_none() && self.store.honours(Condition::Update) && !self.may_replace()? {
+            return Err(Error::new(&self.target, ErrorKind::Conflict));
+        }
         let mut head = head.fenced_by(self.manifest.fencing_token);
         let _in_time = self.check_unguarded()?;
         let mut put =
@@ -167,9 +189,11 @@ impl ObjectWriter {
             head = head.fenced_by(self.manifest.fencing_token);
             put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.manifest.etag.as_ref());
         }
-        self.manifest.etag = put.map_err(|e| self.fail(&e))?;
-        self.manifest.head = head;
-        Ok(())
+        let put = put.map(|etag| (self.manifest.etag, self.manifest.head) = (etag, head));
+        if put.is_ok() && !self.refused.is_empty() {
+            self.delete_refused();
+        }
+        Ok(put)
     }
 
     /// Before a head is put over the one that is known. Where the store does not refuse one that comes late, this looks at the lock
@@ -199,7 +223,7 @@ impl ObjectWriter {
             return match self.check_head() {
                 Err(e) if matches!(e.kind(), ErrorKind::Conflict) => Ok(false),
                 Err(e) => Err(e),
-                Ok(()) => Ok(!self.shared || what(&self.manifest.head) == before),
+                Ok(()) => Ok(what(&self.manifest.head) == before),
             };
         }
         let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
@@ -224,7 +248,10 @@ impl ObjectWriter {
             && !self.is_pending()
             && self.closes()
             && self.manifest.etag.is_some();
-        let hints = self.version > self.manifest.head.version && (!self.shared || self.wrote);
+        // A head that makes a commit may arrive yet, and no other one may replace it.
+        let hints = self.version > self.manifest.head.version
+            && self.pending_head.is_none()
+            && (!self.shared || self.wrote);
         let stage = self.store.stage();
         if stage.is_some_and(StagedStore::is_stuck) {
             // What is left is told by the lock object.

@@ -4,6 +4,7 @@
 //! its nonce, and the same bytes are put again: whatever becomes of the earlier try, the log has this record once, or another
 //! writer's.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -68,17 +69,25 @@ enum PendingOutcome {
 impl ObjectWriter {
     /// Whether a commit's end is not known.
     pub(in crate::objects) fn is_pending(&self) -> bool {
-        self.pending.is_some()
+        self.pending.is_some() || self.pending_head.is_some()
     }
 
-    /// What the record that is pending frees and gains in a room: bytes in use.
+    /// What commits say of room that are under way.
+    pub(super) fn notes_under_way(&self) -> impl Iterator<Item = &UsageDelta> {
+        let record = self.pending.iter().map(|p| &p.notes);
+        record.chain(self.pending_head.iter().map(|p| &p.notes)).chain(&self.queued)
+    }
+
+    /// What commits under way gain in a room: bytes in use.
     pub(super) fn pending_live(&self, location: &Location) -> u64 {
-        let notes = self.pending.as_ref().map(|p| &p.notes).into_iter().chain(&self.queued);
-        notes.filter_map(|notes| notes.gained.get(location)).sum()
+        self.notes_under_way().filter_map(|notes| notes.gained.get(location)).sum()
     }
 
     /// Finds out what became of the commit that is pending, by putting its record again where it is not there.
     pub(crate) fn settle(&mut self) -> Result<Commit> {
+        if self.pending_head.is_some() {
+            return self.settle_head();
+        }
         let Some(p) = &self.pending else {
             return Err(Error::invalid(&self.target, "no commit is pending"));
         };
@@ -164,6 +173,7 @@ impl ObjectWriter {
         (self.version, self.last_time) = (p.version, p.time);
         self.wrote = true;
         self.forget_since();
+        self.forget_freed(&p.notes);
         self.payloads.inline.clear();
         self.payloads.inline_gaps.clear();
         let bytes = p.record_length + p.notes.gained.values().sum::<u64>();
@@ -200,8 +210,22 @@ impl ObjectWriter {
         }
     }
 
-    /// The next record has to say what these notes say.
+    /// A commit is made: what it gives back was given back anew, where it was rolled back while it was in doubt. That does not count
+    /// twice.
+    pub(super) fn forget_freed(&mut self, notes: &UsageDelta) {
+        self.gave_up = false;
+        if !self.payloads.notes.freed.is_empty() {
+            let known: HashSet<&Address> = notes.freed.iter().collect();
+            self.payloads.notes.freed.retain(|place| !known.contains(place));
+        }
+    }
+
+    /// The next record has to say what these notes say, unless they were rolled back meanwhile: then what the commit put is garbage,
+    /// and what it gave back is in use.
     pub(in crate::objects) fn take_back(&mut self, notes: UsageDelta) {
+        if std::mem::take(&mut self.gave_up) {
+            return;
+        }
         let since = std::mem::replace(&mut self.payloads.notes, notes);
         for (location, bytes) in since.gained {
             self.gain(location, bytes);

@@ -37,8 +37,8 @@ impl ObjectWriter {
 
     /// The objects that coming records of this writer name.
     fn staged_keys(&self) -> Result<Vec<Key>> {
-        let under_way = self.pending.iter().map(|p| &p.notes).chain(&self.queued);
-        let locations = under_way.chain([&self.payloads.notes]).flat_map(|notes| notes.gained.keys());
+        let notes = self.notes_under_way().chain([&self.payloads.notes]);
+        let locations = notes.flat_map(|notes| notes.gained.keys());
         locations.map(|location| self.names.object_key(location, &self.target)).collect()
     }
 

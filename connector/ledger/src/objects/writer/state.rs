@@ -106,6 +106,11 @@ impl ManifestState {
         }
     }
 
+    /// Whether the head of a new container waits for the first commit.
+    pub(super) fn holds_first(&self) -> bool {
+        self.first_is_held && self.first.is_some()
+    }
+
     /// Takes over a head that another writer put, but for what this writer was asked for.
     pub(in crate::objects) fn take_over(&mut self, head: Head) {
         if head.is_after_many_writers() && self.fencing_token != MULTI_WRITER_TOKEN {
