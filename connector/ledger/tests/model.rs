@@ -309,8 +309,13 @@ fn run(place: Place, ops: &[Op], bytes: u64, spill_bytes: u64) {
     r.check();
 }
 
+/// How many random histories: fewer where the environment says so, for a slow store.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(64)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_ledger_is_the_model(
