@@ -95,7 +95,7 @@ impl Ledger {
             self.storage.make_durable().map_err(|e| note_broken(s, e))?;
             return Ok(Some(s.version));
         }
-        let must = s.spilled.is_some() || self.storage.needs_checkpoint_to_commit();
+        let must = self.needs_checkpoint(s);
         let as_base = must || (self.commits_as_checkpoints() && self.will_be_long(s, after));
         if as_base {
             match self.commit_as_checkpoint(s) {
@@ -196,6 +196,12 @@ impl Ledger {
         !self.is_multi_writer && self.storage.commits_as_checkpoints()
     }
 
+    /// Whether the next commit has to be a checkpoint, and no other one comes before it: spilled pages refer to the base's, or an intent
+    /// keeps its number.
+    fn needs_checkpoint(&self, s: &State) -> bool {
+        s.spilled.is_some() || self.storage.needs_checkpoint_to_commit()
+    }
+
     /// Whether the log would be worth a checkpoint with what is staged behind it: then that need not go there first.
     fn will_be_long(&self, s: &State, after: After) -> bool {
         let staged = s.staged_bytes + s.staged.len() as u64 * KEY_RECORD_BYTES;
@@ -245,19 +251,20 @@ impl Ledger {
             made => made?,
         };
         let done = self.storage.commit_as_checkpoint(Checkpoint { version: s.version + 1, root });
-        if let Ok(Commit::Done(_)) = done {
-            s.version += 1;
-            set_base(s, root);
-            clear_staged(s);
-            return Ok(());
-        }
-        // Without a base that it has to be, it can be a record.
-        match s.spilled.is_some() || self.storage.needs_checkpoint_to_commit() {
-            true => take_spilled(s, root),
-            false => self.storage.checkpoint_forget(),
+        if !matches!(done, Ok(Commit::Done(_))) {
+            match self.needs_checkpoint(s) {
+                true => take_spilled(s, root),
+                // It can be a record.
+                false => self.storage.checkpoint_forget(),
+            }
         }
         match done {
-            Ok(Commit::Done(_)) => Ok(()),
+            Ok(Commit::Done(_)) => {
+                s.version += 1;
+                set_base(s, root);
+                clear_staged(s);
+                Ok(())
+            }
             Ok(Commit::Behind) => Err(self.fail(ErrorKind::Conflict)),
             Ok(Commit::InDoubt(e)) => {
                 s.in_doubt = Some(InDoubt::Checkpoint(root));
@@ -310,8 +317,7 @@ impl Ledger {
     }
 
     pub(super) fn checkpoint(&self, s: &mut State) -> Result<()> {
-        // Spilled pages refer to the base's; the commit will be a checkpoint. So will one whose number an intent keeps.
-        if s.spilled.is_some() || self.storage.needs_checkpoint_to_commit() {
+        if self.needs_checkpoint(s) {
             return Ok(());
         }
         if !self.is_multi_writer {
@@ -355,7 +361,7 @@ impl Ledger {
 
     /// A checkpoint that leaves no page where it keeps free room from being given back.
     fn compact_pages(&self, s: &mut State) -> Result<()> {
-        if self.is_multi_writer || s.spilled.is_some() || self.storage.needs_checkpoint_to_commit() {
+        if self.is_multi_writer || self.needs_checkpoint(s) {
             return self.checkpoint(s);
         }
         let done = self.storage.begin_compaction().and_then(|()| {
