@@ -242,6 +242,11 @@ impl Error {
         Self::new(target, ErrorKind::Invalid { why: why.into() })
     }
 
+    /// Whether the store or file system has no room.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(*self.kind, ErrorKind::NoSpace { .. })
+    }
+
     /// What kind of failure this is.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind

@@ -160,7 +160,7 @@ impl FileWriter {
     /// The error of a write, which may have found no room: on a full disk, at a quota, or beyond the longest file.
     pub(super) fn unwritten(&mut self, what: &str, e: &std::io::Error) -> Error {
         let error = self.io(what, e);
-        if matches!(error.kind(), ErrorKind::NoSpace { .. }) {
+        if error.is_full() {
             (self.growth.is_full, self.growth.lengthened_at) = (true, None);
         }
         error

@@ -245,7 +245,7 @@ impl Ledger {
         }
         let (root, _) = match self.checkpoint_staged(s) {
             // In a full store that is how room comes back.
-            Err(e) if is_full(&e) && self.storage.has_freed() && self.storage.spend_reserve() => {
+            Err(e) if e.is_full() && self.storage.has_freed() && self.storage.spend_reserve() => {
                 self.checkpoint_staged(s)?
             }
             made => made?,
@@ -416,7 +416,7 @@ impl Ledger {
         self.storage.stop_growing();
         let gathered = match self.compact_pages(&mut s) {
             // In a full store that is how room comes back.
-            Err(e) if is_full(&e) && self.storage.spend_reserve() => self.compact_pages(&mut s),
+            Err(e) if e.is_full() && self.storage.spend_reserve() => self.compact_pages(&mut s),
             done => done,
         };
         if let Err(e) = gathered {
@@ -439,10 +439,6 @@ impl Ledger {
         s.unmerged.clear();
         self.storage.rollback()
     }
-}
-
-fn is_full(e: &Error) -> bool {
-    matches!(e.kind(), ErrorKind::NoSpace { .. })
 }
 
 /// After these nothing else is tried.

@@ -192,7 +192,7 @@ impl Lease {
         let mut held = HeldLease::new(store, names, target)?;
         match held.put_first(names, purpose) {
             // Who opens a container in a full store may be about to delete from it.
-            Err(e) if matches!(e.kind(), ErrorKind::NoSpace { .. }) && store.spend_reserve() => {
+            Err(e) if e.is_full() && store.spend_reserve() => {
                 held.put_first(names, purpose)?;
             }
             done => done?,

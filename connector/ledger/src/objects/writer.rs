@@ -94,11 +94,6 @@ pub(crate) struct ObjectWriter {
     pub(super) held_as_of: u64,
 }
 
-/// Whether an error says that the store has no room.
-pub(super) fn is_full(e: &Error) -> bool {
-    matches!(e.kind(), ErrorKind::NoSpace { .. })
-}
-
 /// What becomes of a pack that came to be in the store: its checksums were made of the bytes that lie there now.
 fn arrived(proven: Option<&Mutex<VerifiedRanges>>) -> impl FnMut(Location, Option<Etag>, u64) {
     move |location, etag, length| {
@@ -457,10 +452,13 @@ impl ObjectWriter {
     /// Makes the record of a version and sees what becomes of it. One that gives back more than it takes may use the room that a
     /// full store keeps for that.
     pub(crate) fn commit(&mut self, version: u64, entries: &dyn Entries) -> Result<Commit> {
-        match self.commit_once(version, entries) {
-            Err(e) if self.frees_more() && is_full(&e) && self.store.spend_reserve() => {
-                self.commit_once(version, entries)
-            }
+        self.with_reserve(|w| w.commit_once(version, entries))
+    }
+
+    /// Tries a commit again with the room that a full store keeps for one that gives back more than it takes.
+    fn with_reserve(&mut self, commit: impl Fn(&mut Self) -> Result<Commit>) -> Result<Commit> {
+        match commit(self) {
+            Err(e) if self.frees_more() && e.is_full() && self.store.spend_reserve() => commit(self),
             done => done,
         }
     }

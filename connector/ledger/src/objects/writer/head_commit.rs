@@ -48,12 +48,7 @@ impl ObjectWriter {
     /// Makes what is kept in pages the next version. A commit that gives back more than it takes may use the room that a full store
     /// keeps for that.
     pub(crate) fn commit_as_checkpoint(&mut self, base: Checkpoint) -> Result<Commit> {
-        match self.commit_by_head(base) {
-            Err(e) if self.frees_more() && super::is_full(&e) && self.store.spend_reserve() => {
-                self.commit_by_head(base)
-            }
-            done => done,
-        }
+        self.with_reserve(|w| w.commit_by_head(base))
     }
 
     fn commit_by_head(&mut self, base: Checkpoint) -> Result<Commit> {
