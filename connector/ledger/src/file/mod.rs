@@ -43,6 +43,8 @@ mod delta_tests;
 #[cfg(test)]
 mod end_of_file_tests;
 #[cfg(test)]
+mod failed_sync_tests;
+#[cfg(test)]
 mod full_tests;
 #[cfg(test)]
 mod length_tests;

@@ -1,7 +1,7 @@
 //! A file that can be synced again after a sync that failed.
 //!
 //! When a sync fails, Linux counts what it could not write as written: the next sync says that all is well. So what was written
-//! since the last sync that succeeded is noted, with its checksum. After a failure it is read back, compared and written
+//! since the last sync that succeeded is noted, with its fingerprint. After a failure it is read back, compared and written
 //! again before the file is synced again. Where it does not compare, the system has dropped it, and it is lost.
 
 use std::collections::BTreeMap;
@@ -9,12 +9,12 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
-use crate::checksum::checksum;
+use crate::checksum::fingerprint;
 use crate::file::file_io::FileIo;
 use crate::locks::{Mutex, MutexGuard};
 use crate::options::{SyncPolicy, Writers};
 
-/// The longest run that has one checksum, in bytes.
+/// The longest run that has one fingerprint, in bytes.
 const MAX_RUN_BYTES: usize = 1 << 20;
 
 /// The same file; one that can be synced again, if its writer syncs what it commits.
@@ -35,8 +35,10 @@ struct Resyncing {
 
 #[derive(Debug, Default)]
 struct Unsynced {
-    /// Length and checksum by offset. They do not overlap.
-    runs: BTreeMap<u64, (u64, u32)>,
+    /// Length and fingerprint by offset. They do not overlap.
+    runs: BTreeMap<u64, (u64, u64)>,
+    /// How long the file was made.
+    length: u64,
     has_failed: bool,
     /// The system dropped some of it, as was found out when it was written over.
     has_lost: bool,
@@ -52,7 +54,7 @@ pub(crate) fn is_lost(e: &io::Error) -> bool {
 }
 
 impl Unsynced {
-    /// Takes out what of the runs lies in a range that is about to change. What is left of them keeps a checksum.
+    /// Takes out what of the runs lies in a range that is about to change. What is left of them keeps a fingerprint.
     fn cut(&mut self, file: &dyn FileIo, at: u64, end: u64) -> io::Result<()> {
         let touched: Vec<(u64, u64)> = self
             .runs
@@ -71,7 +73,7 @@ impl Unsynced {
             for (from, to) in [(o, at.max(o)), (end.min(o + l), o + l)] {
                 if from < to {
                     let left = &whole[(from - o) as usize..(to - o) as usize];
-                    self.runs.insert(from, (to - from, checksum(left)));
+                    self.runs.insert(from, (to - from, fingerprint(left)));
                 }
             }
         }
@@ -86,27 +88,35 @@ impl Unsynced {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => self.has_lost = true,
             other => other?,
         }
-        self.has_lost |= checksum(&bytes) != sum;
+        self.has_lost |= fingerprint(&bytes) != sum;
         Ok(bytes)
     }
 
     fn note(&mut self, at: u64, data: &[u8]) {
         for (n, part) in data.chunks(MAX_RUN_BYTES).enumerate() {
-            self.runs.insert(at + (n * MAX_RUN_BYTES) as u64, (part.len() as u64, checksum(part)));
+            self.runs.insert(at + (n * MAX_RUN_BYTES) as u64, (part.len() as u64, fingerprint(part)));
         }
+    }
+
+    /// Nothing is owed any more.
+    fn clear(&mut self) {
+        self.runs.clear();
+        self.length = 0;
     }
 
     /// Writes all of it again, as it is in the system's cache.
     fn write_again(&mut self, file: &dyn FileIo) -> io::Result<()> {
+        // To make it longer again could cut off what another of many writers has put there since.
+        self.has_lost |= file.len()? < self.length;
         let places: Vec<u64> = self.runs.keys().copied().collect();
         for at in places {
             let bytes = self.read_back(file, at)?;
             if self.has_lost {
-                return Err(dropped());
+                break;
             }
             file.write_at(&bytes, at)?;
         }
-        Ok(())
+        if self.has_lost { Err(dropped()) } else { Ok(()) }
     }
 }
 
@@ -154,7 +164,7 @@ impl FileIo for Resyncing {
         let mut noted = Vec::with_capacity(parts.len());
         for part in parts.iter().filter(|part| !part.is_empty()) {
             for part in part.chunks(MAX_RUN_BYTES) {
-                noted.push((to, (part.len() as u64, checksum(part))));
+                noted.push((to, (part.len() as u64, fingerprint(part))));
                 to += part.len() as u64;
             }
         }
@@ -166,7 +176,9 @@ impl FileIo for Resyncing {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut unsynced = self.unsynced();
         unsynced.cut(self.file.as_ref(), len, u64::MAX)?;
-        self.file.set_len(len)
+        self.file.set_len(len)?;
+        unsynced.length = len;
+        Ok(())
     }
 
     fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
@@ -211,12 +223,12 @@ impl FileIo for Resyncing {
         match done {
             // Others may write there from now on, so nothing could be compared later.
             Err(e) if self.writers == Writers::Many => {
-                unsynced.runs.clear();
+                unsynced.clear();
                 Err(io::Error::new(io::ErrorKind::InvalidData, e))
             }
             Err(e) => Err(e),
             Ok(()) => {
-                unsynced.runs.clear();
+                unsynced.clear();
                 Ok(())
             }
         }
@@ -293,6 +305,30 @@ mod tests {
         l.commit().unwrap_err();
         l.commit().unwrap_err();
         l.close().unwrap_err();
+    }
+
+    #[test]
+    fn a_length_that_the_system_dropped_is_lost() {
+        let sim = Arc::new(SimFile::container());
+        let file = resyncing(sim.clone(), SyncPolicy::Commit, Writers::Many);
+        file.set_len(1 << 20).unwrap();
+        sim.fail_syncs(1, 1, true);
+        assert!(file.sync().is_err_and(|e| is_lost(&e)));
+    }
+
+    /// A head is as long as the one before, and both end with their checksums.
+    #[test]
+    fn a_head_that_the_system_dropped_is_lost() {
+        let f = SimFile::container();
+        let l = f.open(Access::ReadWrite, &opts()).unwrap();
+        for n in 1..4 {
+            l.put(b"k", vec![0, n]).unwrap();
+            l.commit().unwrap();
+        }
+        l.put(b"k", vec![0, 4]).unwrap();
+        f.fail_syncs(2, 1, true);
+        let e = l.commit().unwrap_err();
+        assert!(e.to_string().contains("whether the last commit survives"), "{e}");
     }
 
     #[test]

@@ -93,6 +93,19 @@ fn apply(bytes: &mut Vec<u8>, c: &SimChange) {
     }
 }
 
+/// What changes make of the length.
+fn lengths(before: &[u8], changes: &[SimChange]) -> Vec<SimChange> {
+    let mut length = before.len() as u64;
+    let mut after = |change: &SimChange| {
+        length = match change {
+            SimChange::Write(at, data) => length.max(at + data.len() as u64),
+            SimChange::Len(length) => *length,
+        };
+        SimChange::Len(length)
+    };
+    changes.iter().map(&mut after).collect()
+}
+
 /// A handle of the file; clones are handles of the same.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SimFile(Arc<Mutex<Disk>>);
@@ -163,8 +176,9 @@ impl SimFile {
         self.disk().is_quota = true;
     }
 
-    /// Sync number `from`, counted from now on, and those after it fail, `count` of them. What they should have written counts as
-    /// written, as on Linux; if it `drops`, it is gone from the cache, too.
+    /// Sync number `from`, counted from now on, and those after it fail, `count` of them. The bytes that they should have written
+    /// count as written, as on Linux, and the next sync writes the length alone. If the system `drops` them, they are gone from
+    /// the cache, too, and the length is what it was, as where a server forgets.
     pub(crate) fn fail_syncs(&self, from: u64, count: u64, drops: bool) {
         self.disk().failing_syncs = (from, count, drops);
     }
@@ -382,10 +396,11 @@ impl FileIo for SimFile {
         *from = from.saturating_sub(1);
         if *from == 0 && *count > 0 {
             (*from, *count) = (1, *count - 1);
-            let drops = *drops;
-            d.unsynced.clear();
-            if drops {
+            if *drops {
+                d.unsynced.clear();
                 d.now = d.synced.clone();
+            } else {
+                d.unsynced = lengths(&d.synced, &d.unsynced);
             }
             return Err(io::Error::from_raw_os_error(5));
         }

@@ -1,0 +1,100 @@
+//! Any sync fails, and the system keeps or drops what it could not write: what a writer was told is durable stays, for whoever
+//! reads the file then, and after a loss of power.
+
+use crate::file::sim_file::SimFile;
+use crate::options::{Access, Options, SyncPolicy, Writers};
+use crate::work::{Chance, Map, content, stage};
+
+/// How syncs fail: so many from one on, and whether the system drops what they should have written.
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    from: u64,
+    count: u64,
+    drops: bool,
+}
+
+const NONE: Failing = Failing { from: u64::MAX, count: 0, drops: false };
+
+/// The versions that the file may hold.
+struct Told {
+    states: Vec<Map>,
+    /// The newest that was said to be durable.
+    durable: usize,
+}
+
+impl Told {
+    fn note_newest(&mut self) {
+        self.durable = self.states.len() - 1;
+    }
+}
+
+/// Commits, vacuums and takes back until something cannot be done, then closes.
+fn session(f: &SimFile, seed: u64, writers: Writers, failing: Failing, told: &mut Told) {
+    let mut c = Chance::new(seed);
+    let spill_bytes = [900, 1 << 20][c.below(2) as usize];
+    let o = Options {
+        sync: SyncPolicy::Commit,
+        checkpoint_bytes: 3000,
+        spill_bytes,
+        writers,
+        ..Options::default()
+    };
+    let l = f.open(Access::ReadWrite, &o).unwrap();
+    f.fail_syncs(failing.from, failing.count, failing.drops);
+    let mut model = told.states[told.durable].clone();
+    for n in 0..10 {
+        match c.below(8) {
+            0 | 1 => drop(l.vacuum()),
+            2 if l.rollback().is_ok() => model = content(&l).unwrap(),
+            2 => (),
+            _ => {
+                if stage(&l, &mut model, seed * 100 + n).is_err() {
+                    break;
+                }
+                told.states.push(model.clone());
+                if l.commit().is_ok() || l.commit().is_ok() {
+                    told.note_newest();
+                }
+            }
+        }
+    }
+    if l.commit_to_close().is_ok() && told.states.last() == Some(&model) {
+        told.note_newest();
+    }
+    let _the_same_error = l.close();
+    f.fail_syncs(u64::MAX, 0, false);
+}
+
+fn check(bytes: Vec<u8>, told: &Told, what: &str) {
+    let file = SimFile::of(bytes);
+    let l = file.open(Access::ReadOnly, &Options::default()).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let found = content(&l).unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert!(told.states[told.durable..].contains(&found), "{what}: what was durable is gone, or never was");
+}
+
+fn outlives(seed: u64, writers: Writers, failing: Failing) {
+    let (f, mut told) = (SimFile::container(), Told { states: vec![Map::new()], durable: 0 });
+    session(&f, seed, writers, NONE, &mut told);
+    session(&f, seed + 1000, writers, failing, &mut told);
+    let what = format!("seed {seed}, {writers:?}, {failing:?}");
+    check(f.bytes(), &told, &format!("{what}, then"));
+    for power in 0..2 {
+        let mut c = Chance::new(seed * 7 + failing.from + power);
+        check(f.after_power_loss(|| c.below(2) == 0), &told, &format!("{what}, then without power"));
+    }
+}
+
+#[test]
+fn what_was_said_to_be_durable_outlives_syncs_that_fail() {
+    for seed in 0..6 {
+        for from in 1..24 {
+            for count in [1, 2, 1000] {
+                for drops in [false, true] {
+                    for writers in [Writers::One, Writers::Many] {
+                        outlives(seed, writers, Failing { from, count, drops });
+                    }
+                }
+            }
+        }
+    }
+}
