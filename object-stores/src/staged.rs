@@ -3,6 +3,7 @@
 //! Each change becomes a file of a queue, and is seen by this store's readers from then on. Threads bring the queue to
 //! the store beneath, so that its other readers see a beginning of the changes, never one of them without those before it.
 
+mod content;
 mod drain;
 mod folder;
 mod inherited;
@@ -24,10 +25,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use self::content::Content;
 pub use self::folder::About;
 use self::inherited::Inherited;
 pub use self::leftovers::{Arrival, Brought, Leftover, has_operations, is_drained, leftovers, needs_sync};
-use self::operation::{Action, Content, Queued};
+use self::operation::{Action, Queued};
 use self::overtaking::Overtaking;
 use self::queue::Queue;
 pub use self::queue::StageUse;

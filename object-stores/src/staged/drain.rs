@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::operation::{Action, Content, Guard, Queued, read_content};
+use super::content::{Content, Summing};
+use super::operation::{Action, Guard, Queued, read_content};
 use super::queue::Queue;
 use super::state::Failure;
 use crate::{Condition, Error, ErrorKind, Etag, Key, ObjectStoreExt, Operation, PutMode, PutPayload, Result};
@@ -197,7 +198,7 @@ fn was_followed(queue: &Queue, key: &Key, number: u64) -> Result<bool> {
     let Some(most) = later.iter().map(|content| content.length).max() else { return Ok(false) };
     let found = find(queue, key, most as usize)?;
     let found = found.and_then(|(found, _)| found);
-    Ok(found.is_some_and(|found| later.contains(&Content::of(&found))))
+    Ok(found.is_some_and(|found| later.iter().any(|own| own.is_of(&found))))
 }
 
 /// Whether another writer has given the name of an object already, and what had it is gone: it is absent, and yet comes too late. A head
@@ -209,7 +210,7 @@ fn is_overtaken(queue: &Queue, key: &Key, number: u64) -> Result<bool> {
     if !(queue.overtaking.is_past)(&found.bytes, key) {
         return Ok(false);
     }
-    let is_own = queue.state.lock().later_puts(&head, number).any(|own| own == Content::of(&found.bytes));
+    let is_own = queue.state.lock().later_puts(&head, number).any(|own| own.is_of(&found.bytes));
     Ok(!is_own)
 }
 
@@ -221,7 +222,7 @@ fn put_if(queue: &Queue, key: &Key, bytes: Bytes, over: Option<Content>) -> Resu
     let mode = match (found, over) {
         (Some((Some(found), etag)), _) if found == bytes => return Ok(Put::Done(etag)),
         (None, None) => PutMode::Overwrite,
-        (Some((Some(found), etag)), Some(over)) if Content::of(&found) == over => match etag {
+        (Some((Some(found), etag)), Some(over)) if over.is_of(&found) => match etag {
             Some(etag) if queue.inner.honours(Condition::Update) => PutMode::Update(etag),
             _ => PutMode::Overwrite,
         },
@@ -249,19 +250,17 @@ fn taken(queue: &Queue, key: &Key) -> Error {
 fn put_long(queue: &Queue, number: u64, key: &Key, content: Content) -> Result<Option<Etag>> {
     let mut file = File::open(queue.folder.file(number)).map_err(|e| damaged(queue, e))?.take(content.length);
     let mut stream = queue.inner.put_stream(key)?;
-    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
-    let mut length = 0;
+    let mut summing = Summing::like(&content);
     loop {
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece).map_err(|e| damaged(queue, e))?;
         if piece.is_empty() {
             break;
         }
-        length += piece.len() as u64;
-        digest.update(&piece);
+        summing.add(&piece);
         stream.write_bytes(Bytes::from(piece))?;
     }
-    if (Content { length, sum: digest.finalize() as u32 }) != content {
+    if summing.finish() != content {
         stream.abort()?;
         return Err(damaged(
             queue,

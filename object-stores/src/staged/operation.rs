@@ -10,29 +10,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::content::{Content, Sum};
 use crate::{Etag, Key};
 
 const MAGIC: &[u8; 4] = b"h5lO";
-const FORMAT: u8 = 1;
+/// That of operations now. Those of format 1 have contents with a CRC-32C.
+const FORMAT: u8 = 2;
+const SHORT_SUMS: u8 = 1;
 /// Bytes behind the footer: its length, its checksum, and the magic number.
 const TAIL_BYTES: u64 = 12;
 /// Bytes of a footer that make sense: a deletion names up to so many keys.
 const MAX_FOOTER_BYTES: u64 = 64 << 20;
 /// What is read of a file's end at first: most footers are shorter.
 const END_BYTES: u64 = 4 << 10;
-
-/// Length and checksum of an object's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) length: u64,
-    pub(super) sum: u32,
-}
-
-impl Content {
-    pub(super) fn of(bytes: &[u8]) -> Self {
-        Content { length: bytes.len() as u64, sum: crc_fast::crc32_iscsi(bytes) }
-    }
-}
 
 /// On what condition an object is put when its turn comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +175,7 @@ pub(super) fn read_content(path: &Path, content: Content) -> io::Result<Bytes> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
     File::open(path)?.take(content.length).read_to_end(&mut bytes)?;
-    if Content::of(&bytes) != content {
+    if !content.is_of(&bytes) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its bytes are damaged"));
     }
     Ok(Bytes::from(bytes))
@@ -202,7 +192,11 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 
 fn put_content(out: &mut Vec<u8>, content: Content) {
     put_number(out, content.length);
-    out.extend_from_slice(&content.sum.to_le_bytes());
+    match content.sum {
+        // Nothing of an earlier build is queued again.
+        Sum::Crc32c(sum) => put_number(out, sum.into()),
+        Sum::Crc64(sum) => put_number(out, sum),
+    }
 }
 
 fn put_guard(out: &mut Vec<u8>, guard: &Guard) {
@@ -245,8 +239,13 @@ fn take_key(rest: &mut &[u8]) -> Option<Key> {
     Key::new(take_text(rest)?).ok()
 }
 
-fn take_content(rest: &mut &[u8]) -> Option<Content> {
-    Some(Content { length: take_number(rest)?, sum: u32::from_le_bytes(take(rest)?) })
+fn take_content(rest: &mut &[u8], format: u8) -> Option<Content> {
+    let length = take_number(rest)?;
+    let sum = match format {
+        SHORT_SUMS => Sum::Crc32c(u32::from_le_bytes(take(rest)?)),
+        _ => Sum::Crc64(take_number(rest)?),
+    };
+    Some(Content { length, sum })
 }
 
 fn take_guard(rest: &mut &[u8]) -> Option<Guard> {
@@ -259,16 +258,16 @@ fn take_guard(rest: &mut &[u8]) -> Option<Guard> {
     })
 }
 
-fn take_put(rest: &mut &[u8]) -> Option<Action> {
+fn take_put(rest: &mut &[u8], format: u8) -> Option<Action> {
     let is_free = match take_byte(rest)? {
         0 => false,
         1 => true,
         _ => return None,
     };
-    let (key, content) = (take_key(rest)?, take_content(rest)?);
+    let (key, content) = (take_key(rest)?, take_content(rest, format)?);
     let over = match take_byte(rest)? {
         0 => None,
-        1 => Some(take_content(rest)?),
+        1 => Some(take_content(rest, format)?),
         _ => return None,
     };
     Some(Action::Put { key, guard: take_guard(rest)?, content, over, is_free })
@@ -276,12 +275,13 @@ fn take_put(rest: &mut &[u8]) -> Option<Action> {
 
 fn decode(mut bytes: &[u8]) -> Option<(SystemTime, Action)> {
     let rest = &mut bytes;
-    if take_byte(rest)? != FORMAT {
+    let format = take_byte(rest)?;
+    if !matches!(format, SHORT_SUMS | FORMAT) {
         return None;
     }
     let time = UNIX_EPOCH.checked_add(Duration::from_micros(take_number(rest)?))?;
     let action = match take_byte(rest)? {
-        0 => take_put(rest)?,
+        0 => take_put(rest, format)?,
         1 => {
             let count = take_number(rest)?;
             // A key takes five bytes at least, so no count makes the list longer than the footer.
@@ -342,6 +342,25 @@ mod tests {
         }
     }
 
+    /// A file that a build before format 2 left.
+    #[test]
+    fn an_operation_of_an_earlier_build_is_read() {
+        let hex = "62797465730101c8a24eb2600600000003000000612f620500000000000000929c6ed00103000000\
+         000000000401baff030700000000000000340000003a07360968356c4f";
+        let digits: Vec<u8> = hex.bytes().map(|digit| (digit as char).to_digit(16).unwrap() as u8).collect();
+        let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, bytes).unwrap();
+        let Action::Put { content, over: Some(over), guard: Guard::Staged(7), .. } =
+            Queued::read(&path, 8).unwrap().action
+        else {
+            panic!("another operation")
+        };
+        assert!(over.is_of(b"old") && !over.is_of(b"odd"));
+        assert_eq!(read_content(&path, content).unwrap(), "bytes");
+    }
+
     #[test]
     fn a_footer_that_lies_is_refused() {
         for (n, mut lies) in actions().iter().map(|action| file_of(action, UNIX_EPOCH)).enumerate() {
@@ -369,6 +388,6 @@ mod tests {
         std::fs::write(&path, b"bytes and more").unwrap();
         assert_eq!(read_content(&path, Content::of(b"bytes")).unwrap(), "bytes");
         assert!(read_content(&path, Content::of(b"bytez")).is_err());
-        assert!(read_content(&path, Content { length: 99, sum: 0 }).is_err());
+        assert!(read_content(&path, Content { length: 99, sum: Sum::Crc64(0) }).is_err());
     }
 }

@@ -4,7 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::operation::{Action, Content, Guard, Queued};
+use super::content::Content;
+use super::operation::{Action, Guard, Queued};
 use crate::{Etag, Key};
 
 /// Translations of etags that are kept: of so many keys.

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use tempfile::NamedTempFile;
 
-use super::operation::{Action, Content, Guard, Queued};
+use super::content::{Content, Summing};
+use super::operation::{Action, Guard, Queued};
 use super::state::State;
 use super::{Role, StagedStore, drain};
 use crate::{
@@ -271,12 +272,12 @@ impl StagedStore {
         time: SystemTime,
     ) -> std::io::Result<(NamedTempFile, Action)> {
         let mut file = self.queue.folder.new_file()?;
-        let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+        let mut summing = Summing::new();
         for piece in payload.pieces() {
-            digest.update(piece);
+            summing.add(piece);
             file.write_all(piece)?;
         }
-        let action = action(Content { length: payload.len(), sum: digest.finalize() as u32 });
+        let action = action(summing.finish());
         file.write_all(&Queued::footer(time, &action))?;
         self.queue.folder.sync_bytes(file.as_file())?;
         Ok((file, action))

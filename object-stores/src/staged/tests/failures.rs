@@ -167,6 +167,40 @@ fn a_conflict_is_told_and_keeps_what_did_not_arrive() {
     }
 }
 
+/// A process dies between two heads, and another writer commits. Heads are sealed: each ends with its own CRC, so that the CRC of the
+/// whole is the same for all.
+#[test]
+fn anothers_head_of_the_same_length_stays() {
+    let sealed =
+        |text: &str| [text.as_bytes(), &crc_fast::crc32_iscsi(text.as_bytes()).to_le_bytes()].concat();
+    let head = |store: &dyn ObjectStore, text: &str, mode| {
+        store.put(&key("head/x"), PutPayload::from(Bytes::from(sealed(text))), mode).unwrap().etag.unwrap()
+    };
+    for is_overtaken in [false, true] {
+        let gate = Gate::new();
+        let store = gate.staged();
+        let first = head(&store, "0", PutMode::Create);
+        store.drain().unwrap();
+        let fault = Fault::Fail(Timing::Before, ErrorKind::Unavailable);
+        gate.faults.inject(Rule { select: Select::Mutating, skip: 1, times: u64::MAX, fault });
+        let second = head(&store, "1", PutMode::Update(first));
+        head(&store, "2", PutMode::Update(second));
+        while gate.there("head/x").unwrap() != sealed("1") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let path = die(store);
+        if is_overtaken {
+            head(&*gate.memory, "9", PutMode::Overwrite);
+        }
+        gate.open();
+        let (_, about) = leftovers(gate.dir.path(), None).unwrap().pop().unwrap();
+        let left = Leftover::open(&path, about).unwrap().unwrap();
+        // A head alone is no conflict: it leads to what has arrived.
+        left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true, is_past).unwrap().remove();
+        assert_eq!(gate.there("head/x").unwrap(), sealed(if is_overtaken { "9" } else { "2" }));
+    }
+}
+
 /// A store without conditions: records and heads are looked at before they are put.
 #[test]
 fn a_store_without_conditions_is_looked_at() {
