@@ -33,6 +33,8 @@ mod write_buffer;
 mod writer;
 
 #[cfg(test)]
+mod careless_disk_tests;
+#[cfg(test)]
 mod checkpoint_commit_tests;
 #[cfg(test)]
 mod clock_tests;

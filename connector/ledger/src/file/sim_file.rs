@@ -31,6 +31,12 @@ pub(crate) enum Fault {
     Full,
     /// Half of it is done, then the disk is full, once.
     FullTorn,
+    /// Nothing of it is done, once.
+    Fail,
+    /// The first half of it is done, and it is told to have failed, once.
+    FailTorn,
+    /// All of it is done, and it is told to have failed, once.
+    FailDone,
 }
 
 #[derive(Debug, Clone)]
@@ -56,6 +62,10 @@ struct Disk {
     unsynced: Vec<SimChange>,
     changes: u64,
     fault: Option<(u64, Fault)>,
+    /// Met by change after change, in turn, each after so many that meet none.
+    later: Vec<(u64, Fault)>,
+    /// One of so many reads fails, and another one gives other bytes; 0 for none.
+    failing_reads: u64,
     /// No write may go beyond this byte.
     free_space: Option<u64>,
     /// The disk has more: a quota has not.
@@ -154,6 +164,19 @@ impl SimFile {
         d.fault = Some((n, fault));
     }
 
+    /// Lets changes meet faults, each so many changes after the one before.
+    pub(crate) fn fail_often(&self, mut faults: Vec<(u64, Fault)>) {
+        faults.reverse();
+        let mut d = self.disk();
+        d.fault = faults.pop();
+        (d.changes, d.later) = (0, faults);
+    }
+
+    /// Lets one of so many reads fail, and another one give a bit that is not there; 0 for none.
+    pub(crate) fn fail_reads(&self, one_of: u64) {
+        self.disk().failing_reads = one_of;
+    }
+
     /// Another process goes on after one that died: what that one wrote is in the cache.
     pub(crate) fn revive(&self) {
         let mut d = self.disk();
@@ -247,7 +270,16 @@ impl SimFile {
             return Err(io::Error::from_raw_os_error(if d.is_quota { 122 } else { 28 }));
         }
         let fault = d.fault.filter(|(n, _)| *n == d.changes).map(|(_, f)| f);
-        if matches!(fault, Some(Fault::DieTorn | Fault::FullTorn))
+        if fault.is_some()
+            && let Some((after, next)) = d.later.pop()
+        {
+            d.fault = Some((d.changes + after, next));
+        }
+        if fault == Some(Fault::FailDone) {
+            apply(&mut d.now, &c);
+            d.unsynced.push(c.clone());
+        }
+        if matches!(fault, Some(Fault::DieTorn | Fault::FullTorn | Fault::FailTorn))
             && let SimChange::Write(at, data) = &c
         {
             let half = SimChange::Write(*at, data[..data.len() / 2].to_vec());
@@ -259,7 +291,8 @@ impl SimFile {
                 d.dead = true;
                 Err(io::Error::other("died"))
             }
-            Some(_) => Err(io::Error::from_raw_os_error(28)),
+            Some(Fault::Full | Fault::FullTorn) => Err(io::Error::from_raw_os_error(28)),
+            Some(Fault::Fail | Fault::FailTorn | Fault::FailDone) => Err(io::Error::from_raw_os_error(5)),
             None => {
                 if let SimChange::Write(_, data) = &c {
                     d.counts.writes += 1;
@@ -314,9 +347,17 @@ impl FileIo for SimFile {
             return Err(io::Error::other("dead"));
         }
         d.counts.reads += 1;
+        if d.failing_reads > 0 && d.counts.reads.is_multiple_of(d.failing_reads) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         d.counts.read_bytes += buf.len() as u64;
         let part = d.now.get(at as usize..at as usize + buf.len());
         buf.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        let number = d.counts.reads;
+        if d.failing_reads > 0 && number % d.failing_reads == d.failing_reads / 2 && !buf.is_empty() {
+            let at = number.wrapping_mul(7919) as usize % buf.len();
+            buf[at] ^= 4;
+        }
         Ok(())
     }
 
