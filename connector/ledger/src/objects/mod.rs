@@ -5,6 +5,7 @@ mod basis;
 mod batch_read;
 mod continued;
 mod filtering;
+mod freed_places;
 mod group_commit;
 mod initial_manifest;
 mod inline_log;

@@ -6,6 +6,7 @@ use crate::address::{Address, Location};
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::compaction_plan::CompactionPlan;
+use crate::objects::freed_places::FreedPlaces;
 use crate::tags::Held;
 
 /// Dead bytes in an object that make moving what lives there worth the requests.
@@ -35,7 +36,7 @@ pub(crate) struct UsageTable {
 pub(crate) struct UsageDelta {
     /// Bytes of payload by room.
     pub(crate) gained: BTreeMap<Location, u64>,
-    pub(crate) freed: Vec<Address>,
+    pub(crate) freed: FreedPlaces,
 }
 
 impl UsageDelta {
@@ -46,7 +47,7 @@ impl UsageDelta {
             Address { location: *location, offset: 0, length: *bytes }.encode(&mut out);
         }
         put_varint(&mut out, self.freed.len() as u64);
-        for place in &self.freed {
+        for place in self.freed.iter() {
             place.encode(&mut out);
         }
         out
@@ -88,7 +89,7 @@ impl UsageTable {
     /// Brings the table from the version before to the record's. After an error nothing has changed.
     pub(crate) fn replay(&mut self, notes: &UsageDelta, time: u64) -> Decoded<()> {
         let mut lost: BTreeMap<Location, u64> = BTreeMap::new();
-        for place in &notes.freed {
+        for place in notes.freed.iter() {
             let sum = lost.entry(place.location).or_default();
             *sum = sum.checked_add(place.length).ok_or("more bytes are freed than can be")?;
         }
@@ -205,11 +206,12 @@ mod tests {
         for freed in [vec![at(1, 10), at(1, 21)], vec![at(1, 10), at(2, 1)], vec![at(1, 1), at(1, u64::MAX)]]
         {
             let before = t.clone();
-            let notes = UsageDelta { gained: [(pack(3), 7)].into(), freed };
+            let notes = UsageDelta { gained: [(pack(3), 7)].into(), freed: freed.into_iter().collect() };
             assert!(t.replay(&notes, 9).is_err());
             assert_eq!(t, before);
         }
-        let notes = UsageDelta { gained: [(pack(3), 7)].into(), freed: vec![at(3, 7), at(1, 30)] };
+        let notes =
+            UsageDelta { gained: [(pack(3), 7)].into(), freed: [at(3, 7), at(1, 30)].into_iter().collect() };
         t.replay(&notes, 9).unwrap();
         assert!(t.locations.values().all(|u| u.live == 0));
     }
@@ -218,7 +220,10 @@ mod tests {
     fn a_usage_table_counts_and_round_trips() {
         let pack = Location::Pack([3; 16]);
         let at = |offset, length| Address { location: pack, offset, length };
-        let notes = UsageDelta { gained: [(pack, 30), (Location::Log(4), 0)].into(), freed: vec![at(0, 10)] };
+        let notes = UsageDelta {
+            gained: [(pack, 30), (Location::Log(4), 0)].into(),
+            freed: [at(0, 10)].into_iter().collect(),
+        };
         assert_eq!(UsageDelta::decode(&notes.encode()), Ok(notes.clone()));
         let mut t = UsageTable::default();
         t.replay(&notes, 100).unwrap();

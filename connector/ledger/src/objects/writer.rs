@@ -318,8 +318,7 @@ impl ObjectWriter {
         if self.payloads.notes.freed.contains(place) {
             return Err(twice());
         }
-        let staged: u64 =
-            self.payloads.notes.freed.iter().filter(|p| p.location == place.location).map(|p| p.length).sum();
+        let staged = self.payloads.notes.freed.bytes_in(&place.location);
         let live = self.load()?.locations.get(&place.location).map_or(0, |u| u.live);
         if live + self.pending_live(&place.location) < staged + place.length {
             // Another writer gave it back, in a version that is not seen here yet.
@@ -358,7 +357,7 @@ impl ObjectWriter {
 
     /// Takes back that a payload is given back: somebody needs it after all.
     pub(crate) fn keep(&mut self, place: &Address) {
-        self.payloads.notes.freed.retain(|p| p != place);
+        self.payloads.notes.freed.remove_all([place]);
         // A commit in doubt may say so yet; if another takes its place, its notes are said again, but for this.
         if let Some(pending) = &mut self.pending {
             pending.kept.push(*place);
@@ -379,9 +378,9 @@ impl ObjectWriter {
         } else {
             self.usage.unread.push((time, bytes.clone()));
         }
-        self.usage.obsolete += notes.freed.iter().map(|p| p.length).sum::<u64>();
+        self.usage.obsolete += notes.freed.bytes();
         // What another gave back is not ours to give back again.
-        self.payloads.notes.freed.retain(|p| !notes.freed.contains(p));
+        self.payloads.notes.freed.remove_all(notes.freed.iter());
         (self.version, self.last_time) = (version, self.last_time.max(time));
         self.newest = Some(version_lookup::mark_of(logged));
         Ok(())
@@ -464,8 +463,7 @@ impl ObjectWriter {
     }
 
     fn frees_more(&self) -> bool {
-        let freed = self.payloads.notes.freed.iter().map(|p| p.length).sum::<u64>();
-        freed > self.payloads.notes.gained.values().sum::<u64>()
+        self.payloads.notes.freed.bytes() > self.payloads.notes.gained.values().sum::<u64>()
     }
 
     fn commit_once(&mut self, version: u64, entries: &dyn Entries) -> Result<Commit> {

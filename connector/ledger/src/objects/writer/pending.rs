@@ -4,7 +4,6 @@
 //! its nonce, and the same bytes are put again: whatever becomes of the earlier try, the log has this record once, or another
 //! writer's.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -184,7 +183,7 @@ impl ObjectWriter {
             bytes,
             author: Author::myself(),
         });
-        self.usage.obsolete += p.notes.freed.iter().map(|p| p.length).sum::<u64>();
+        self.usage.obsolete += p.notes.freed.bytes();
         match &mut self.usage.table {
             None => self.usage.unread.push((p.time, p.notes.encode().into())),
             Some(table) => {
@@ -205,7 +204,7 @@ impl ObjectWriter {
     /// The record will never be in the log: what it would have said is for the next one to say.
     fn take_back_pending(&mut self) {
         if let Some(mut p) = self.pending.take() {
-            p.notes.freed.retain(|place| !p.kept.contains(place));
+            p.notes.freed.remove_all(&p.kept);
             self.take_back(p.notes);
         }
     }
@@ -214,10 +213,7 @@ impl ObjectWriter {
     /// twice.
     pub(super) fn forget_freed(&mut self, notes: &UsageDelta) {
         self.gave_up = false;
-        if !self.payloads.notes.freed.is_empty() {
-            let known: HashSet<&Address> = notes.freed.iter().collect();
-            self.payloads.notes.freed.retain(|place| !known.contains(place));
-        }
+        self.payloads.notes.freed.remove_all(notes.freed.iter());
     }
 
     /// The next record has to say what these notes say, unless they were rolled back meanwhile: then what the commit put is garbage,
