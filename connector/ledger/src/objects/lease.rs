@@ -37,6 +37,9 @@ pub(super) const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 /// So often a lock object is created that others give back at that very moment.
 const MAX_CREATES: u32 = 3;
 
+/// How often a lock object is read that makes no sense, another one each time.
+const MAX_LOOKS: usize = 4;
+
 /// The leases that live handles of this process hold: one of this process that is not here belongs to a handle that died
 /// without returning it.
 static LIVE: LazyLock<Mutex<HashSet<[u8; 16]>>> = LazyLock::new(Mutex::default);
@@ -80,8 +83,22 @@ pub(crate) struct Lease {
 
 /// A container's lock object, if there is one.
 fn find(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<Option<GetResult>> {
-    let key = names.key("lock", target)?;
-    store.get_whole_opt(&key, MAX_LOCK_OBJECT_BYTES).map_err(|e| store_error(target, &e))
+    look_at(store, &names.key("lock", target)?, target)
+}
+
+/// A lock object as it lies in the store. A damaged one protects nobody; one that was damaged on its way has to be told from it,
+/// by another answer.
+fn look_at(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<GetResult>> {
+    let mut strange = None;
+    for _ in 0..MAX_LOOKS {
+        let found = store.get_whole_opt(key, MAX_LOCK_OBJECT_BYTES).map_err(|e| store_error(target, &e))?;
+        let Some(lock) = found else { return Ok(None) };
+        if Note::decode(&lock.bytes).is_ok() || strange.as_ref() == Some(&lock.bytes) {
+            return Ok(Some(lock));
+        }
+        strange = Some(lock.bytes);
+    }
+    Err(Error::corrupt(target, "lock object", "each answer of the store is another one"))
 }
 
 /// Whether a container's lock object keeps writers away now.
@@ -391,8 +408,7 @@ impl HeldLease {
     }
 
     fn look(&self) -> Result<Option<GetResult>> {
-        let found = self.store.get_whole_opt(&self.key, MAX_LOCK_OBJECT_BYTES);
-        found.map_err(|e| store_error(&self.target, &e))
+        look_at(self.store.as_ref(), &self.key, &self.target)
     }
 
     /// How long ago it was put, by the clock that says more.

@@ -27,7 +27,10 @@ enum There {
         base: Checkpoint,
         is_taken_over: bool,
     },
+    /// Another container.
     Another,
+    /// Something that is no container, as far as its bytes tell.
+    NoContainer,
     Nothing,
 }
 
@@ -178,25 +181,30 @@ impl ObjectStorage {
     /// Nobody keeps others from replacing or deleting the container: a commit counts only if the head names this one after it.
     /// Who replaces puts the new head first, so nothing that was reported as committed goes unseen.
     pub(super) fn check_named(&self, version: u64, is_first: bool) -> Result<()> {
-        let Some(what) = self.check_in_log(version, is_first)? else { return Ok(()) };
-        if let Ok(key) = self.names.object_key(&Location::Log(version), &self.target) {
+        let there = self.check_in_log(version, is_first)?;
+        let what = match there {
+            There::This { .. } => return Ok(()),
+            There::Another | There::NoContainer => "replaced",
+            There::Nothing => "deleted",
+        };
+        // Others may have seen the record, and build on it, if the answer was not that of the store.
+        if !matches!(there, There::NoContainer)
+            && let Ok(key) = self.names.object_key(&Location::Log(version), &self.target)
+        {
             let _garbage_at_worst = self.store.delete(&key);
         }
         let why = format!("another process {what} the container; what was not committed before is not in it");
         Err(Error::new(&self.target, ErrorKind::Broken { why }))
     }
 
-    /// Looks at the head after a record, and whether the record counts. What became of the container, if it is gone.
-    fn check_in_log(&self, version: u64, is_first: bool) -> Result<Option<&'static str>> {
+    /// Looks at the head after a record, and whether the record counts. Tells what the head is of.
+    fn check_in_log(&self, version: u64, is_first: bool) -> Result<There> {
         let looked = Moment::now();
-        match self.keep_open()? {
-            There::This { base, is_taken_over } => {
-                self.check_follows(version, (base, looked), is_first && !is_taken_over)?;
-                Ok(None)
-            }
-            There::Another => Ok(Some("replaced")),
-            There::Nothing => Ok(Some("deleted")),
+        let there = self.keep_open()?;
+        if let There::This { base, is_taken_over } = there {
+            self.check_follows(version, (base, looked), is_first && !is_taken_over)?;
         }
+        Ok(there)
     }
 
     /// A record counts if it follows the base, or if the base took it in. It did not if the record that had this number was deleted
@@ -223,12 +231,20 @@ impl ObjectStorage {
     /// After a commit: who is alone must not close over what it does not know of, nor has a closed head to stay. Tells what the
     /// head is of.
     fn keep_open(&self) -> Result<There> {
-        let mut is_taken_over = false;
+        let (mut is_taken_over, mut strange) = (false, None);
         for _ in 0..MAX_ATTEMPTS {
             let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
             let Some((bytes, etag)) = there else { return Ok(There::Nothing) };
-            let head = Head::decode(&bytes, &self.target).ok().filter(|head| head.fixed.id == self.id);
-            let Some(head) = head else { return Ok(There::Another) };
+            let head = match Head::decode(&bytes, &self.target) {
+                Ok(head) if head.fixed.id == self.id => head,
+                Ok(_) => return Ok(There::Another),
+                // Damage in an answer is not in the next one. Damage in the store says nothing of whose head it is.
+                Err(e) if strange.replace(bytes.clone()) == Some(bytes) => match e.kind() {
+                    ErrorKind::NotAContainer { .. } => return Ok(There::NoContainer),
+                    _ => return Err(e),
+                },
+                Err(_) => continue,
+            };
             let base = head.base;
             if head.fencing_token == MULTI_WRITER_TOKEN && head.closed.is_none() {
                 return Ok(There::This { base, is_taken_over });

@@ -181,7 +181,6 @@ impl ObjectWriter {
                 return Ok(Commit::Done(0));
             }
             Ok(Err(e)) if e.kind() == object_stores::ErrorKind::PreconditionFailed => {
-                self.overtaken = true;
                 return self.settle_overtaken(p);
             }
             Ok(Err(e)) if !p.in_doubt && !e.kind().is_ambiguous() => {
@@ -200,8 +199,18 @@ impl ObjectWriter {
     /// What became of a commit in the place of whose head another is. A try may have had its effect before that one came.
     fn settle_overtaken(&mut self, p: PendingHead) -> Result<Commit> {
         let made = p.next.head.base;
-        let there = read_head(self.store.as_ref(), &self.names.head, &self.target).ok().flatten();
-        let there = there.and_then(|(bytes, _)| Head::decode(&bytes, &self.target).ok());
+        let there = read_head(self.store.as_ref(), &self.names.head, &self.target);
+        let there =
+            there.and_then(|there| there.map(|(bytes, _)| Head::decode(&bytes, &self.target)).transpose());
+        let there = match there {
+            Ok(there) => there,
+            // Nobody can tell yet.
+            Err(e) => {
+                self.pending_head = Some(PendingHead { in_doubt: true, ..p });
+                return Ok(Commit::InDoubt(e));
+            }
+        };
+        self.overtaken = true;
         match there.filter(|head| head.fixed.id == self.manifest.head.fixed.id).map(|head| head.base) {
             Some(base) if base == made => {
                 self.take_in_head(p);

@@ -228,9 +228,9 @@ impl ObjectWriter {
         }
         let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
         let Some((bytes, etag)) = there else { return Ok(false) };
-        let is_ours = Head::decode(&bytes, &self.target).is_ok_and(|head| {
-            head.fixed.id == self.manifest.head.fixed.id && head.fencing_token == self.manifest.fencing_token
-        });
+        let head = Head::decode(&bytes, &self.target)?;
+        let is_ours =
+            head.fixed.id == self.manifest.head.fixed.id && head.fencing_token == self.manifest.fencing_token;
         if is_ours {
             self.manifest.etag = etag;
         }
@@ -251,6 +251,7 @@ impl ObjectWriter {
         // A head that makes a commit may arrive yet, and no other one may replace it.
         let hints = self.version > self.manifest.head.version
             && self.pending_head.is_none()
+            && (self.shared || !self.overtaken)
             && (!self.shared || self.wrote);
         let stage = self.store.stage();
         if stage.is_some_and(StagedStore::is_stuck) {

@@ -62,6 +62,8 @@ pub(super) enum CreateOutcome {
 enum PendingOutcome {
     Ours,
     Others,
+    /// What there is makes no sense, for this reason.
+    Damaged(&'static str),
     Nothing,
 }
 
@@ -133,15 +135,16 @@ impl ObjectWriter {
             Ok(false) => return CreateOutcome::Unknown(self.doubt(since.elapsed())),
             Err(e) => return CreateOutcome::Unknown(e),
         }
-        let base = |(bytes, _): (Bytes, _)| {
-            let head = Head::decode(&bytes, &self.target).ok()?;
-            (head.fixed.id == self.manifest.head.fixed.id).then_some(head.base.version)
-        };
-        match read_head(self.store.as_ref(), &self.names.head, &self.target) {
-            Ok(there) => match there.and_then(base).is_some_and(|base| base >= version) {
-                true => CreateOutcome::Unknown(self.doubt(since.elapsed())),
-                false => CreateOutcome::Ours,
-            },
+        let there = read_head(self.store.as_ref(), &self.names.head, &self.target);
+        let head =
+            there.and_then(|there| there.map(|(bytes, _)| Head::decode(&bytes, &self.target)).transpose());
+        let took_in =
+            |head: &Head| head.fixed.id == self.manifest.head.fixed.id && head.base.version >= version;
+        match head {
+            Ok(head) if head.as_ref().is_some_and(took_in) => {
+                CreateOutcome::Unknown(self.doubt(since.elapsed()))
+            }
+            Ok(_) => CreateOutcome::Ours,
             Err(e) => CreateOutcome::Unknown(e),
         }
     }
@@ -244,6 +247,9 @@ impl ObjectWriter {
         if !self.store.honours(Condition::Create) {
             match self.whose(version, nonce) {
                 Ok(PendingOutcome::Others) => return CreateOutcome::Others,
+                Ok(PendingOutcome::Damaged(why)) => {
+                    return CreateOutcome::Failed(self.damaged_record(version, why));
+                }
                 Err(e) => return CreateOutcome::Failed(self.unlike_existing(&e)),
                 Ok(_) => (),
             }
@@ -269,6 +275,9 @@ impl ObjectWriter {
                 Ok(PendingOutcome::Ours) if refused || looks > 0 => return CreateOutcome::Ours,
                 Ok(PendingOutcome::Ours) => (),
                 Ok(PendingOutcome::Others) => return CreateOutcome::Others,
+                Ok(PendingOutcome::Damaged(why)) => {
+                    return CreateOutcome::Unknown(self.damaged_record(version, why));
+                }
                 // One that is just being created is refused to others, and not shown yet.
                 Ok(PendingOutcome::Nothing) if refused && looks < MAX_ATTEMPTS => {
                     std::thread::sleep(ATTEMPT_INTERVAL)
@@ -307,8 +316,15 @@ impl ObjectWriter {
         };
         Ok(match parse_log(&found.bytes) {
             Ok(logged) if logged.record.header.nonce == nonce => PendingOutcome::Ours,
-            _ => PendingOutcome::Others,
+            Ok(_) => PendingOutcome::Others,
+            // There, or on its way: it may be this writer's all the same.
+            Err(why) => PendingOutcome::Damaged(why),
         })
+    }
+
+    fn damaged_record(&self, version: u64, why: &str) -> Error {
+        let what = format!("log object of version {version}, of which nobody can tell whose commit it is");
+        Error::corrupt(&self.target, what, why)
     }
 
     /// An error of a put, as the store's: that an object of ours exists does not mean that the container does.
