@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::work::{Map, content, work};
+use common::work::{Chance, Map, content, stage, work};
 use h5lake_ledger::{Access, Drained, Error, ErrorKind, Ledger, LockPolicy, Options, Replace};
 use object_stores::staged::{Leftover, StageOptions, leftovers};
 use object_stores::{
-    FaultStore, Key, LatencyStore, ObjectStore, ObjectStoreExt, Operation, Pace, Registry, StagedStore,
-    Timing, TraceStore,
+    Damage, ErrorKind as StoreKind, Fault, FaultStore, Key, LatencyStore, ObjectStore, ObjectStoreExt,
+    Operation, Pace, Registry, Rule, Select, StagedStore, Timing, TraceStore,
 };
 use tempfile::TempDir;
 
@@ -437,5 +437,73 @@ fn a_death_while_a_rest_is_brought_loses_nothing() {
                 break;
             }
         }
+    }
+}
+
+/// Requests behind a stage that fail, are lost or damaged, or are the last of their process.
+fn careless(places: &Places, c: &mut Chance) -> FaultStore {
+    let (faults, mut skip) = (FaultStore::new(places.store.clone()), 0);
+    for _ in 0..4 {
+        skip += 1 + c.below(12);
+        let kind = [StoreKind::Io, StoreKind::Timeout, StoreKind::Unavailable][c.below(3) as usize];
+        let fault = match c.below(6) {
+            0 => Fault::Damage(Damage::Flip(c.below(300) as usize)),
+            1 => Fault::Damage(Damage::Cut(c.below(100) as usize)),
+            n => Fault::Fail(Timing::ALL[n as usize % 3], kind),
+        };
+        faults.inject(Rule { select: Select::Any, skip, times: 1, fault });
+    }
+    if c.below(2) == 0 {
+        faults.crash_at(1 + c.below(30), Timing::ALL[c.below(3) as usize]);
+    }
+    faults
+}
+
+/// A session of a writer behind a stage, which may die. `states` are those that others may see, and the last of them, `open_states`, those
+/// that the next writer may find.
+fn careless_session(
+    places: &Places,
+    faults: &FaultStore,
+    seed: u64,
+    states: &mut Vec<Map>,
+    open_states: &mut usize,
+) {
+    let store = places.staged_for(Arc::new(faults.clone()), Duration::from_millis(300));
+    let Ok(l) = open(&store, Access::ReadWrite) else { return };
+    let Ok(mut model) = content(&l) else { return };
+    let is_possible = states[states.len() - *open_states..].contains(&model);
+    assert!(is_possible, "seed {seed}: the next writer finds other content");
+    for n in 0..6 {
+        if stage(&l, &mut model, seed * 100 + n).is_err() {
+            break;
+        }
+        states.push(model.clone());
+        *open_states += 1;
+        if l.commit().is_ok() {
+            *open_states = 1;
+        }
+        let (_, seen) = places.content();
+        assert!(states.contains(&seen), "seed {seed}: a reader sees other content");
+    }
+    let _it_may_be_dead = l.close();
+}
+
+#[test]
+fn a_store_that_fails_often_behind_a_stage_loses_nothing() {
+    for seed in 0..30 {
+        let (places, mut c) = (Places::new(), Chance::new(seed));
+        places.create();
+        let (mut states, mut open_states) = (vec![places.content().1], 1);
+        for n in 0..3 {
+            let faults = careless(&places, &mut c);
+            careless_session(&places, &faults, seed * 10 + n, &mut states, &mut open_states);
+        }
+        let next = places.staged(places.store.clone());
+        let l = open(&next, Access::ReadWrite).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let found = content(&l).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        assert!(states[states.len() - open_states..].contains(&found), "seed {seed}: other content at last");
+        l.close().unwrap();
+        drop(next);
+        assert_eq!(places.leftovers(), 0, "seed {seed}");
     }
 }
