@@ -58,6 +58,9 @@ mod wal;
 #[cfg(test)]
 extern crate self as h5lake_ledger;
 #[cfg(test)]
+#[path = "../tests/common/careless.rs"]
+mod careless;
+#[cfg(test)]
 mod crowded_history_tests;
 #[cfg(test)]
 mod fuzz_tests;

@@ -8,12 +8,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::careless_requests::fail_often;
 use common::work::{Chance, Map, content, data};
 use h5lake_ledger::{Access, Error, Extent, Ledger, LockPolicy, Options, Replace, Writers};
-use object_stores::{Damage, ErrorKind, Fault, FaultStore, ObjectStore, Rule, Select, Timing};
+use object_stores::{FaultStore, ObjectStore};
 
 const KEY: &str = "dir/name.h5";
-const KINDS: [ErrorKind; 4] = [ErrorKind::Io, ErrorKind::Timeout, ErrorKind::Unavailable, ErrorKind::NoSpace];
 
 /// One of the writers, and what it may have committed of its own keys.
 struct Writer {
@@ -101,24 +101,8 @@ impl History {
         let l = l.unwrap_or_else(|e| panic!("{}: {e}", self.what));
         self.made += 1;
         let (name, model, possible) = (self.made, Map::new(), vec![Map::new()]);
-        self.inject(&faults);
+        fail_often(&faults, &mut self.c);
         self.writers.push(Writer { name, l, model, possible });
-    }
-
-    fn inject(&mut self, faults: &FaultStore) {
-        let (apart, mut skip) = ([6, 20, 60][self.c.below(3) as usize], 0);
-        for _ in 0..12 {
-            skip += 1 + self.c.below(apart);
-            let kind = KINDS[self.c.below(4) as usize];
-            let fault = match self.c.below(12) {
-                0 => Fault::Damage(Damage::Flip(self.c.below(5000) as usize)),
-                1 => Fault::Damage(Damage::Cut(self.c.below(300) as usize)),
-                // What fails for want of room has not happened.
-                n if kind == ErrorKind::NoSpace => Fault::Fail(Timing::ALL[n as usize % 2], kind),
-                n => Fault::Fail(Timing::ALL[n as usize % 3], kind),
-            };
-            faults.inject(Rule { select: Select::Any, skip, times: 1 + self.c.below(2), fault });
-        }
     }
 
     /// What a reader finds.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod careless;
+pub mod careless_requests;
 pub mod digest_etags;
 pub mod files;
 pub mod hooked;
