@@ -2,7 +2,7 @@
 
 use super::many::{all, check, chunked, find, open, options, part};
 use super::*;
-use object_stores::{FaultStore, ObjectStore, Rule, Select, Timing};
+use object_stores::{Damage, FaultStore, ObjectStore, Rule, Select, Timing};
 
 const N: u64 = 12_000;
 const CHUNK: u64 = 6_000;
@@ -30,15 +30,20 @@ fn put(wanted: &mut [u8], start: u64, data: &[u8]) {
 
 /// A flush whose nth call of a kind fails, and whether there was such a call.
 fn flush_with_fault(c: &Container, faults: &FaultStore, (select, n): (Select, u64)) -> (Result<()>, bool) {
-    faults.inject(Rule::fail_nth(select, n, Timing::Before, object_stores::ErrorKind::Io));
+    flush_with(c, faults, Rule::fail_nth(select, n, Timing::Before, object_stores::ErrorKind::Io))
+}
+
+/// A flush with a fault, and whether that struck.
+fn flush_with(c: &Container, faults: &FaultStore, rule: Rule) -> (Result<()>, bool) {
+    faults.inject(rule);
     let flushed = c.flush();
     let is_struck = faults.struck() > 0;
     faults.clear();
     (flushed, is_struck)
 }
 
-/// The nth call that a flush makes of the store fails, for each n: that is told, and the next flush commits all.
-fn with_faults(select: Select, gzip: bool, shrinks: bool) {
+/// The nth call that a flush makes of the store meets a fault, for each n: that is told, and the next flush commits all.
+fn with_faults(fault: impl Fn(u64) -> Rule, gzip: bool, shrinks: bool) {
     let mut errors = 0;
     for n in 0.. {
         let (p, of_b, faults) = places();
@@ -61,28 +66,43 @@ fn with_faults(select: Select, gzip: bool, shrinks: bool) {
             wanted.truncate((N - 500) as usize * 4);
         }
         a.flush().unwrap();
-        let (flushed, is_struck) = flush_with_fault(&b, &faults, (select, n));
+        let rule = fault(n);
+        let (flushed, is_struck) = flush_with(&b, &faults, rule);
         if let Err(e) = flushed {
-            assert!(e.to_string().contains("injected fault"), "{n}: {e}");
+            let told = e.to_string();
+            assert!(
+                ["injected fault", "damaged", "ends early"].iter().any(|part| told.contains(part)),
+                "{rule:?}: {e}"
+            );
             errors += 1;
-            b.flush().unwrap();
+            b.flush().unwrap_or_else(|e| panic!("{rule:?}, after {told}: {e}"));
         }
         drop((a, b));
         let c = check(&p);
-        assert!(all(&open(&c, b"d")) == wanted, "{select:?} {n}, gzip {gzip}, shrinks {shrinks}");
+        assert!(all(&open(&c, b"d")) == wanted, "{rule:?}, gzip {gzip}, shrinks {shrinks}");
         if !is_struck {
             break;
         }
     }
-    assert!(errors > 0, "{select:?}: no call failed");
+    assert!(errors > 0, "{:?}: no call failed", fault(0));
 }
 
 #[test]
 fn an_error_while_blocks_are_merged_loses_no_change() {
+    let fails = |select| move |n| Rule::fail_nth(select, n, Timing::Before, object_stores::ErrorKind::Io);
     for gzip in [false, true] {
         for shrinks in [false, true] {
-            with_faults(Select::Reading, gzip, shrinks);
-            with_faults(Select::Mutating, gzip, shrinks);
+            with_faults(fails(Select::Reading), gzip, shrinks);
+            with_faults(fails(Select::Mutating), gzip, shrinks);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_answer_while_blocks_are_merged_loses_no_change() {
+    for damage in [Damage::Flip(20), Damage::Flip(4000), Damage::Cut(0), Damage::Cut(40)] {
+        for shrinks in [false, true] {
+            with_faults(|n| Rule::damage_nth(n, damage), false, shrinks);
         }
     }
 }

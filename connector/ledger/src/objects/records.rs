@@ -5,7 +5,7 @@ use object_stores::ObjectStoreExt;
 
 use super::{FetchedRecord, MAX_RECORDS_PER_FETCH, ObjectStorage, lock, parse_log};
 use crate::address::Location;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, store_error};
 
 /// The log behind a version.
@@ -22,8 +22,15 @@ impl From<Vec<FetchedRecord>> for Log {
 }
 
 impl ObjectStorage {
-    /// The record of a version, if there is one.
+    /// The record of a version, if there is one. Damage on the way is not in a second answer.
     pub(super) fn record(&self, version: u64) -> Result<Option<FetchedRecord>> {
+        match self.record_once(version) {
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => self.record_once(version),
+            read => read,
+        }
+    }
+
+    fn record_once(&self, version: u64) -> Result<Option<FetchedRecord>> {
         let key = self.names.object_key(&Location::Log(version), &self.target)?;
         let found = self
             .store
