@@ -190,6 +190,10 @@ impl DiskCache {
             Some(version) => self.inner.get_unchanged(key, range.clone(), version)?,
             None => self.inner.get(key, Some(range.clone()))?,
         };
+        let wanted = range.end.min(got.meta.size).saturating_sub(range.start);
+        if got.bytes.len() as u64 != wanted {
+            return Err(Error::new(ErrorKind::ShortRead, Operation::Get).at(key).in_store(self.name()));
+        }
         let mut blocks = Vec::new();
         let mut rest = got.bytes;
         let mut n = range.start / BLOCK_BYTES;

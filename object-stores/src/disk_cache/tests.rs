@@ -3,7 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::{MemoryStore, TraceStore};
+use crate::{Damage, FaultStore, MemoryStore, Rule, TraceStore};
 
 fn key(text: &str) -> Key {
     Key::new(text).unwrap()
@@ -169,6 +169,24 @@ fn a_store_of_this_process_alone_has_no_cache() {
     store.put(&key("a"), "x".into(), PutMode::Create).unwrap();
     assert_eq!(store.get(&key("a"), Some(0..1)).unwrap().bytes, "x");
     assert!(files(dir.path()).is_empty());
+}
+
+#[test]
+fn an_answer_that_is_cut_is_an_error_and_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = FaultStore::new(Arc::new(MemoryStore::new()));
+    let own = |key: &Key| key.as_str().starts_with("pack/");
+    let store = DiskCache::open(Arc::new(faults.clone()), dir.path(), 1 << 30, own).unwrap();
+    let whole = data(300_000);
+    store.put(&key("pack/a"), whole.clone().into(), PutMode::Create).unwrap();
+    for cut in [0, 5, 262_144, 299_999] {
+        faults.inject(Rule::damage_nth(0, Damage::Cut(cut)));
+        let mut part = vec![0; 300_000];
+        let told = store.get_into(&key("pack/a"), 0, &mut part).unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::ShortRead, "{cut}: {told}");
+        assert!(files(dir.path()).is_empty(), "{cut}");
+    }
+    assert!(store.get(&key("pack/a"), Some(0..300_000)).unwrap().bytes == whole);
 }
 
 #[test]
