@@ -12,7 +12,7 @@ use super::pending::CreateOutcome;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::Mark;
 use crate::objects::log_object;
-use crate::objects::manifest::{Head, read_head};
+use crate::objects::manifest::Head;
 use crate::objects::object_usage::UsageDelta;
 use crate::storage::{Checkpoint, Commit};
 use crate::wal::record::{Author, Header, NO_ENTRIES};
@@ -199,10 +199,7 @@ impl ObjectWriter {
     /// What became of a commit in the place of whose head another is. A try may have had its effect before that one came.
     fn settle_overtaken(&mut self, p: PendingHead) -> Result<Commit> {
         let made = p.next.head.base;
-        let there = read_head(self.store.as_ref(), &self.names.head, &self.target);
-        let there =
-            there.and_then(|there| there.map(|(bytes, _)| Head::decode(&bytes, &self.target)).transpose());
-        let there = match there {
+        let there = match self.head_there() {
             Ok(there) => there,
             // Nobody can tell yet.
             Err(e) => {

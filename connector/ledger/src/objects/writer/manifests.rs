@@ -163,6 +163,12 @@ impl ObjectWriter {
         Ok(())
     }
 
+    /// The head that lies in the store now; `None` if there is none. What cannot be decoded is an error: it may be any.
+    pub(super) fn head_there(&self) -> Result<Option<Head>> {
+        let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
+        there.map(|(bytes, _)| Head::decode(&bytes, &self.target)).transpose()
+    }
+
     pub(in crate::objects) fn put_head(&mut self, head: Head) -> Result<()> {
         if self.pending_head.is_some() {
             return Err(Error::invalid(&self.target, "a commit is pending; settle it first"));

@@ -15,7 +15,7 @@ use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::Mark;
 use crate::objects::lease::{Lease, RENEW_INTERVAL, TERM};
-use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, read_head, store_error};
+use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, store_error};
 use crate::objects::object_usage::UsageDelta;
 use crate::objects::parse_log;
 use crate::storage::Commit;
@@ -135,12 +135,9 @@ impl ObjectWriter {
             Ok(false) => return CreateOutcome::Unknown(self.doubt(since.elapsed())),
             Err(e) => return CreateOutcome::Unknown(e),
         }
-        let there = read_head(self.store.as_ref(), &self.names.head, &self.target);
-        let head =
-            there.and_then(|there| there.map(|(bytes, _)| Head::decode(&bytes, &self.target)).transpose());
         let took_in =
             |head: &Head| head.fixed.id == self.manifest.head.fixed.id && head.base.version >= version;
-        match head {
+        match self.head_there() {
             Ok(head) if head.as_ref().is_some_and(took_in) => {
                 CreateOutcome::Unknown(self.doubt(since.elapsed()))
             }
