@@ -8,7 +8,6 @@
 #include "../../tests-c/programs/check.h"
 #include <stdbool.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #define CHUNK 32
