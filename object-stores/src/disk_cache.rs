@@ -350,6 +350,11 @@ impl ObjectStore for DiskCache {
         self.inner.requests()
     }
 
+    fn forget(&self, key: &Key) {
+        self.folder.forget(&self.inner.place_of(key.as_str()));
+        self.inner.forget(key);
+    }
+
     fn spend_reserve(&self) -> bool {
         self.inner.spend_reserve()
     }

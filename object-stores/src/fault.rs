@@ -269,6 +269,10 @@ impl ObjectStore for FaultStore {
         self.inner.clock()
     }
 
+    fn forget(&self, key: &Key) {
+        self.inner.forget(key);
+    }
+
     fn spend_reserve(&self) -> bool {
         self.inner.spend_reserve()
     }

@@ -155,6 +155,10 @@ impl ObjectStore for LatencyStore {
         self.inner.clock()
     }
 
+    fn forget(&self, key: &Key) {
+        self.inner.forget(key);
+    }
+
     fn spend_reserve(&self) -> bool {
         self.inner.spend_reserve()
     }

@@ -230,6 +230,10 @@ impl ObjectStore for ObservedStore {
         self.inner.clock()
     }
 
+    fn forget(&self, key: &Key) {
+        self.inner.forget(key);
+    }
+
     fn spend_reserve(&self) -> bool {
         self.inner.spend_reserve()
     }

@@ -144,6 +144,12 @@ impl ObjectStore for PrefixStore {
         self.inner.clock()
     }
 
+    fn forget(&self, key: &Key) {
+        if let Ok(key) = self.outer_to_inner(Operation::Get, key) {
+            self.inner.forget(&key);
+        }
+    }
+
     fn spend_reserve(&self) -> bool {
         self.inner.spend_reserve()
     }

@@ -297,6 +297,10 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Lets go of what a cache on the way keeps of an object: its bytes turned out to be damaged, and may be whole in the store. The next
+    /// read asks the store itself. A store without a cache does nothing.
+    fn forget(&self, _key: &Key) {}
+
     /// Gives up the room that the store keeps for when it is full, so that what frees more can be written; whether there was any.
     /// The store keeps some again when it can. One that is never full keeps none.
     fn spend_reserve(&self) -> bool {

@@ -252,6 +252,10 @@ impl ObjectStore for TraceStore {
         self.inner.clock()
     }
 
+    fn forget(&self, key: &Key) {
+        self.inner.forget(key);
+    }
+
     fn spend_reserve(&self) -> bool {
         self.inner.spend_reserve()
     }

@@ -6,15 +6,15 @@ use std::ops::Range;
 use bytes::Bytes;
 use object_stores::Filter;
 
-use crate::address::{Run, Wanted};
+use crate::address::{Location, Run, Wanted};
 use crate::audit::place_name;
 use crate::buffers::Scratch;
 use crate::checksum::checksum;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::filtered::{FilterPart, Filtered};
 use crate::limits::MAX_VALUE;
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageReads};
 
 /// A read is made of steps of about this many bytes, so that they are in the processor's cache when they are verified.
 const STEP_BYTES: u64 = 1 << 20;
@@ -60,6 +60,24 @@ pub(crate) fn read(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8
     Ok(())
 }
 
+/// Reads, and once more where what came is damaged: that may have happened on the way, or in a cache, to bytes that are whole where
+/// they lie.
+pub(crate) fn twice<T>(
+    storage: &(impl StorageReads + ?Sized),
+    from: impl IntoIterator<Item = Location>,
+    mut read: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    match read() {
+        // Each of them: nobody says which it was.
+        Err(e) if is_damage(&e) && from.into_iter().filter(|at| storage.distrust(at)).count() > 0 => read(),
+        done => done,
+    }
+}
+
+pub(crate) fn is_damage(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::Corrupt { .. })
+}
+
 /// Reads some bytes in one go: whole blocks to where they are wanted, and those that are cut, the first and the last, to a
 /// buffer from which they are copied.
 fn read_step(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -78,11 +96,13 @@ fn read_step(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8]) -> 
     let (from, to) = (begin.min(end).max(offset) - offset, stop.min(end) - offset);
     let (before, others) = buf.split_at_mut(from as usize);
     let (middle, behind) = others.split_at_mut((to - from) as usize);
-    let mut parts = [IoSliceMut::new(first), IoSliceMut::new(middle), IoSliceMut::new(last)];
-    storage.read_parts(e.place(), low, &mut parts)?;
-    verify(storage, e, low, first)?;
-    verify(storage, e, begin, middle)?;
-    verify(storage, e, stop, last)?;
+    twice(storage, [e.place().location], || {
+        let mut parts = [IoSliceMut::new(first), IoSliceMut::new(middle), IoSliceMut::new(last)];
+        storage.read_parts(e.place(), low, &mut parts)?;
+        verify(storage, e, low, first)?;
+        verify(storage, e, begin, middle)?;
+        verify(storage, e, stop, last)
+    })?;
     before.copy_from_slice(&first[(offset - low) as usize..][..before.len()]);
     behind.copy_from_slice(&last[..behind.len()]);
     Ok(())
@@ -261,7 +281,9 @@ pub(crate) fn read_many(storage: &dyn Storage, parts: Vec<PayloadPart<'_>>) -> R
     let offsets: Vec<u64> = wanted.iter().map(|w| w.run.offset).collect();
     // In the thread that read them, while they are in the processor's cache.
     let extents: Vec<&Extent> = purposes.iter().map(|p| p.extent).collect();
-    storage.read_many(&mut wanted, &|n, bytes| verify(storage, extents[n], offsets[n], bytes))?;
+    let locations = extents.iter().map(|e| e.place().location);
+    let check = |n: usize, bytes: &[u8]| verify(storage, extents[n], offsets[n], bytes);
+    twice(storage, locations, || storage.read_many(&mut wanted, &check))?;
     for (wanted, purpose) in wanted.into_iter().zip(purposes) {
         match purpose.goes {
             Goes::Straight => (),
@@ -274,8 +296,10 @@ pub(crate) fn read_many(storage: &dyn Storage, parts: Vec<PayloadPart<'_>>) -> R
 
 /// Reads whole blocks and verifies them.
 fn whole(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
-    storage.read(e.place(), offset, buf)?;
-    verify(storage, e, offset, buf)
+    twice(storage, [e.place().location], || {
+        storage.read(e.place(), offset, buf)?;
+        verify(storage, e, offset, buf)
+    })
 }
 
 /// Compares whole blocks with their checksums.

@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::codec::Decoded;
 use crate::error::{Error, Result};
 use crate::page::{self, Page, PageEntries, Stored};
-use crate::payload;
+use crate::payload::{self, is_damage, twice};
 use crate::storage::Storage;
 
 /// Leaves of a range that are read before they are asked for.
@@ -94,9 +94,11 @@ impl Tree<'_> {
             return Ok(page);
         }
         let length = self.length(p)?;
-        let mut bytes = vec![0; length as usize];
-        self.storage.read(&p.place, 0, &mut bytes)?;
-        self.take_in(p, bytes.into())
+        twice(self.storage, [p.place.location], || {
+            let mut bytes = vec![0; length as usize];
+            self.storage.read(&p.place, 0, &mut bytes)?;
+            self.take_in(p, bytes.into())
+        })
     }
 
     fn bad(&self, p: &PageRef, why: &str) -> Error {
@@ -130,7 +132,10 @@ impl Tree<'_> {
         self.storage.read_many(&mut wanted, &|_, _| Ok(()))?;
         for (n, page) in missing.into_iter().zip(wanted) {
             // Copied, so that a page in memory does not keep its neighbours there.
-            found[n] = Some(self.take_in(&all[n], Bytes::copy_from_slice(&page.bytes))?);
+            found[n] = Some(match self.take_in(&all[n], Bytes::copy_from_slice(&page.bytes)) {
+                Err(e) if is_damage(&e) => self.page(&all[n])?,
+                taken => taken?,
+            });
         }
         Ok(found.into_iter().flatten().collect())
     }

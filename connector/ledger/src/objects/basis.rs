@@ -2,9 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
+use object_stores::Key;
+
 use crate::error::{Error, ErrorKind};
 use crate::objects::manifest::{Head, read_head};
 use crate::objects::{ObjectStorage, ReaderState, lock};
+use crate::payload::is_damage;
 use crate::storage::Checkpoint;
 
 /// What a snapshot needs to be whole.
@@ -39,18 +42,25 @@ impl ObjectStorage {
         Error::new(&self.target, ErrorKind::Gone)
     }
 
-    /// Damage as it is; or that the snapshot was reclaimed, if that is why something is missing.
-    pub(super) fn explained(&self, e: Error) -> Error {
+    /// The error for an object that is missing: damage, or that the snapshot was reclaimed, if that is why.
+    pub(super) fn missing(&self, key: &Key) -> Error {
+        let damage = Error::corrupt(&self.target, format!("object {key}"), "it is missing");
         // What the newest version needs is deleted by nobody, and a lone writer is at the newest.
-        if (self.writer.is_some() && !self.is_shared()) || !matches!(e.kind(), ErrorKind::Corrupt { .. }) {
-            return e;
+        if self.writer.is_some() && !self.is_shared() {
+            return damage;
         }
         let basis = *lock(&self.basis);
-        let newest = read_head(self.store.as_ref(), &self.names.head, &self.target);
-        let is_kept = newest.ok().flatten().is_some_and(|(bytes, _)| {
-            Head::decode(&bytes, &self.target)
-                .is_ok_and(|newest| newest.fixed.id == self.id && basis.is_kept_by(&newest))
-        });
-        if is_kept { e } else { self.gone() }
+        let newest = match read_head(self.store.as_ref(), &self.names.head, &self.target) {
+            Ok(Some((bytes, _))) => Head::decode(&bytes, &self.target),
+            Ok(None) => return self.gone(),
+            // Nobody knows why something is missing, and the store may answer later.
+            Err(asking) => return asking,
+        };
+        match newest {
+            Ok(newest) if newest.fixed.id == self.id && basis.is_kept_by(&newest) => damage,
+            // A head that is damaged says nothing of what was reclaimed.
+            Err(of_head) if is_damage(&of_head) => damage,
+            _ => self.gone(),
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::address::{Location, Run, Wanted};
 use crate::error::{Error, Result};
 use crate::objects::{ObjectStorage, lock};
 use crate::side_by_side::side_by_side;
-use crate::storage::{Check, StorageReads};
+use crate::storage::Check;
 
 /// Runs with at most this many bytes between them come in one request: a round trip costs more than these bytes.
 const MAX_GAP_BYTES: u64 = 256 << 10;
@@ -58,11 +58,7 @@ impl ObjectStorage {
     /// A store's error while reading, as ours.
     pub(super) fn unread(&self, key: &Key, e: &object_stores::Error) -> Error {
         match e.kind() {
-            object_stores::ErrorKind::NotFound => self.classify_read_error(Error::corrupt(
-                &self.target,
-                format!("object {key}"),
-                "it is missing",
-            )),
+            object_stores::ErrorKind::NotFound => self.missing(key),
             object_stores::ErrorKind::ShortRead => self.cut_short(key),
             _ => super::store_error(&self.target, e),
         }

@@ -11,6 +11,7 @@ use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::superblock::{FIXED, Fixed, has_slots};
+use crate::payload::is_damage;
 use crate::signatures::{HDF5, SIGNATURE};
 use crate::storage::Checkpoint;
 
@@ -288,8 +289,20 @@ pub(crate) fn read_head(
     Ok(look_at_head(store, key, target)?.map(|g| (g.bytes, g.meta.etag)))
 }
 
-/// Reads a container's head, and of anything else no more than the front; `None` if there is no object.
+/// Reads a container's head, and of anything else no more than the front; `None` if there is no object. Damage on the way is not in a
+/// second answer.
 pub(crate) fn look_at_head(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<GetResult>> {
+    let is_whole = |found: &GetResult| {
+        !found.bytes.starts_with(SIGNATURE)
+            || !Head::decode(&found.bytes, target).is_err_and(|e| is_damage(&e))
+    };
+    match look_once(store, key, target)? {
+        Some(found) if !is_whole(&found) => look_once(store, key, target),
+        found => Ok(found),
+    }
+}
+
+fn look_once(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<GetResult>> {
     let looked = match store.get_front(key, FRONT_BYTES) {
         Ok(front) if front.meta.size > FRONT_BYTES && front.bytes.starts_with(SIGNATURE) => {
             store.get_whole(key, MAX_HEAD_BYTES)

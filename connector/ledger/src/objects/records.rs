@@ -5,8 +5,9 @@ use object_stores::ObjectStoreExt;
 
 use super::{FetchedRecord, MAX_RECORDS_PER_FETCH, ObjectStorage, lock, parse_log};
 use crate::address::Location;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, store_error};
+use crate::payload::twice;
 
 /// The log behind a version.
 pub(super) struct Log {
@@ -24,10 +25,7 @@ impl From<Vec<FetchedRecord>> for Log {
 impl ObjectStorage {
     /// The record of a version, if there is one. Damage on the way is not in a second answer.
     pub(super) fn record(&self, version: u64) -> Result<Option<FetchedRecord>> {
-        match self.record_once(version) {
-            Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => self.record_once(version),
-            read => read,
-        }
+        twice(self, [Location::Log(version)], || self.record_once(version))
     }
 
     fn record_once(&self, version: u64) -> Result<Option<FetchedRecord>> {

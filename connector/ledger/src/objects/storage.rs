@@ -106,6 +106,14 @@ impl StorageReads for ObjectStorage {
         read.map(drop).map_err(|e| self.unread(&key, &e))
     }
 
+    fn distrust(&self, location: &Location) -> bool {
+        let key = self.names.object_key(location, &self.target);
+        key.is_ok_and(|key| {
+            self.store.forget(&key);
+            true
+        })
+    }
+
     fn read_many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
         self.many(wanted, check)
     }
@@ -149,8 +157,9 @@ impl StorageReads for ObjectStorage {
         self.names.object_key(location, &self.target).map(|key| Some(key.as_str().to_owned()))
     }
 
+    /// As it is: no object changes once it is there, so what was reclaimed is missing, and not other than it was.
     fn classify_read_error(&self, e: Error) -> Error {
-        self.explained(e)
+        e
     }
 
     fn is_gone(&self) -> bool {

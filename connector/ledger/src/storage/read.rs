@@ -44,6 +44,12 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
     /// Fills `buf` from `offset` within `place`; the caller has checked the bounds.
     fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()>;
 
+    /// Lets go of what caches on the way keep of an object from which damaged bytes came. Whether a second read may give others: not
+    /// where bytes are read where they lie.
+    fn distrust(&self, _: &Location) -> bool {
+        false
+    }
+
     /// Fills one buffer after the other, the first from `offset` within `place`; else as [`read`](Self::read).
     fn read_parts(&self, place: &Address, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
         let mut at = offset;
