@@ -237,6 +237,26 @@ fn an_old_tag_holds_its_own_room_and_no_more() {
     }
 }
 
+/// A store does not know who reads a tagged version.
+#[test]
+fn a_reader_of_a_deleted_tag_is_told_of_the_tag() {
+    for place in places().into_iter().filter(|place| !matches!(place, Place::File(..))) {
+        let l = place.create(&eager());
+        overwrite(&l, 3);
+        l.tag(name("paper"), None, Tagging::default()).unwrap();
+        let at = Options { at: Some(At::Tag(name("paper"))), cache_bytes: 0, ..eager() };
+        let reader = place.open(Access::ReadOnly, &at);
+        overwrite(&l, 30);
+        l.vacuum().unwrap();
+        content(&reader).unwrap();
+        l.untag(name("paper")).unwrap();
+        overwrite(&l, 30);
+        l.vacuum().unwrap();
+        let told = content(&reader).unwrap_err().to_string();
+        assert!(told.contains("the tag that kept this version was deleted"), "{told}");
+    }
+}
+
 /// Each commit is checkpointed at once, and reclaims: that of a tag may not take itself for another writer's.
 #[test]
 fn one_of_many_writers_tags_the_newest_version() {

@@ -44,7 +44,8 @@ impl ObjectStorage {
 
     /// The error for an object that is missing: damage, or that the snapshot was reclaimed, if that is why.
     pub(super) fn missing(&self, key: &Key) -> Error {
-        let damage = Error::corrupt(&self.target, format!("object {key}"), "it is missing");
+        let with = |why| Error::corrupt(&self.target, format!("object {key}"), why);
+        let damage = with("it is missing");
         // What the newest version needs is deleted by nobody, and a lone writer is at the newest.
         if self.writer.is_some() && !self.is_shared() {
             return damage;
@@ -57,7 +58,13 @@ impl ObjectStorage {
             Err(asking) => return asking,
         };
         match newest {
-            Ok(newest) if newest.fixed.id == self.id && basis.is_kept_by(&newest) => damage,
+            Ok(newest) if newest.fixed.id == self.id && basis.is_kept_by(&newest) => match &self.tagged {
+                // The head does not say which tags there are.
+                Some(tag) if tag.mark.reclaim_epoch < newest.lost => {
+                    with("it is missing, by damage or since the tag that kept this version was deleted")
+                }
+                _ => damage,
+            },
             // A head that is damaged says nothing of what was reclaimed.
             Err(of_head) if is_damage(&of_head) => damage,
             _ => self.gone(),
