@@ -7,15 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use common::hooked::{Hooked, When};
 use h5lake_ledger::{
-    Access, At, EarlierTry, Error, ErrorKind, Extent, Ledger, LockPolicy, Options, Origin, Probe, Replace,
-    TagName, Tagging, Writers,
+    Access, At, ErrorKind, Extent, Ledger, LockPolicy, Options, Replace, TagName, Tagging, Writers,
 };
-use object_stores::{
-    DirStore, Fault, FaultStore, Key, ObjectStore, ObjectStoreExt, Operation, Rule, Select, Timing, dir,
-};
+use object_stores::{Fault, FaultStore, Key, ObjectStore, ObjectStoreExt, Operation, Rule, Select, Timing};
 
 const KEY: &str = "dir/c.h5";
 const KEYS: u32 = 3_000;
@@ -507,145 +503,4 @@ fn many_writers_void_an_intent() {
             assert!(r.version() == 3 && content(&r) == expected && content(other) == expected, "{at:?}");
         }
     }
-}
-
-fn payload(l: &Ledger, n: u32) -> Result<Bytes, Error> {
-    Ok(l.write_payload(&vec![n as u8; if n.is_multiple_of(80) { 3_000 } else { 70_000 }])?.to_bytes())
-}
-
-/// Puts what a copy has, with payloads large and small.
-fn fill(l: &Ledger, taken: u32) -> Result<(), Error> {
-    for n in taken..600 {
-        let key = format!("key {n:05}").into_bytes();
-        let value = match n % 40 {
-            0 => payload(l, n)?,
-            _ => vec![n as u8; 60].into(),
-        };
-        l.put(&key, value.clone())?;
-        l.note_copied(&key, &value, if n % 40 == 0 { 70_000 } else { 0 })?;
-    }
-    Ok(())
-}
-
-fn check_filled(store: &Arc<dyn ObjectStore>, what: &str) {
-    let l = open(store, Access::ReadOnly);
-    let found = content(&l);
-    assert_eq!(found.len(), 600, "{what}");
-    for (n, value) in found.values().enumerate() {
-        if n % 40 == 0 {
-            let length = if n % 80 == 0 { 3_000 } else { 70_000 };
-            assert_eq!(
-                payload_of(&l, &Extent::decode(value).unwrap().0),
-                vec![n as u8; length],
-                "{what}: {n}"
-            );
-        } else {
-            assert_eq!(*value, vec![n as u8; 60], "{what}: {n}");
-        }
-    }
-}
-
-fn is_there(store: &Arc<dyn ObjectStore>) -> bool {
-    Ledger::probe_objects(store.as_ref(), KEY).unwrap() == Probe::Container
-}
-
-/// A container that is found when it is whole: its first head makes the commit. Whatever fails, it is there whole, or not at all.
-#[test]
-fn a_container_that_is_made_whole_is_not_kept_in_memory() {
-    let o = Options { spill_bytes: 3_000, ..opts() };
-    let make = |store: &Arc<dyn ObjectStore>| {
-        Ledger::create_whole_objects(store.clone(), KEY, o.clone(), |l| fill(l, 0))
-    };
-    let counted = FaultStore::new(common::store());
-    let store: Arc<dyn ObjectStore> = Arc::new(counted.clone());
-    let made = make(&store).unwrap();
-    assert_eq!((made.version(), head_features(&store) & INTENTS), (1, INTENTS));
-    let calls = counted.mutations();
-    made.put(b"more", "").unwrap();
-    assert_eq!(made.commit().unwrap(), 2);
-    made.delete(b"more").unwrap();
-    made.commit().unwrap();
-    made.close().unwrap();
-    check_filled(&store, "without a fault");
-    assert!(calls > 12, "{calls} calls are too few to prove much");
-    let timeout = object_stores::ErrorKind::Timeout;
-    for n in 0..calls {
-        for timing in Timing::ALL {
-            for crashes in [false, true] {
-                let inner = common::store();
-                let faulty = FaultStore::new(inner.clone());
-                match crashes {
-                    true => faulty.crash_at(n, timing),
-                    false => faulty.inject(Rule::fail_nth(Select::Mutating, n, timing, timeout)),
-                }
-                let what = format!("call {n} of {calls}, {timing:?}, crash: {crashes}");
-                let done = make(&(Arc::new(faulty) as Arc<dyn ObjectStore>)).map(drop);
-                assert!(is_there(&inner) || done.is_err(), "{what}");
-                if !is_there(&inner) {
-                    make(&inner).unwrap_or_else(|e| panic!("{what}: {e}")).close().unwrap();
-                }
-                check_filled(&inner, &what);
-            }
-        }
-    }
-}
-
-/// The same of a copy, which a next try goes on with where it can.
-#[test]
-fn a_copy_is_not_kept_in_memory() {
-    let o = Options { spill_bytes: 3_000, journal_bytes: 100_000, ..opts() };
-    let of = Origin { id: [7; 16], version: 1, time: 1 << 50, host: "node".into(), pid: 7 };
-    let copy = |store: &Arc<dyn ObjectStore>| {
-        Ledger::create_copy_objects(store.clone(), KEY, o.clone(), &of, |l, earlier| {
-            let EarlierTry::Continues(values) = earlier else { return fill(l, 0) };
-            for (n, (key, value)) in values.iter().enumerate() {
-                let is_payload = n % 40 == 0;
-                let value = match is_payload && !l.adopt_payload(&Extent::decode(value).unwrap().0)? {
-                    true => payload(l, n as u32)?,
-                    false => value.clone(),
-                };
-                l.put(key, value)?;
-            }
-            fill(l, values.len() as u32)
-        })
-    };
-    let here = || {
-        let folder = tempfile::tempdir().unwrap();
-        let store: Arc<dyn ObjectStore> =
-            Arc::new(DirStore::open(folder.path(), dir::Sync::Process).unwrap());
-        (folder, store)
-    };
-    let (_folder, store) = here();
-    let counted = FaultStore::new(store.clone());
-    copy(&(Arc::new(counted.clone()) as Arc<dyn ObjectStore>)).unwrap().ledger.close().unwrap();
-    check_filled(&store, "without a fault");
-    assert!(objects(&store, "/copy/").is_empty());
-    let (mut continued, calls) = (0, counted.mutations());
-    for n in 0..calls {
-        for timing in Timing::ALL {
-            for crashes in [false, true] {
-                let (_folder, inner) = here();
-                let faulty = FaultStore::new(inner.clone());
-                match crashes {
-                    true => faulty.crash_at(n, timing),
-                    false => faulty.inject(Rule::fail_nth(
-                        Select::Mutating,
-                        n,
-                        timing,
-                        object_stores::ErrorKind::Timeout,
-                    )),
-                }
-                let what = format!("call {n} of {calls}, {timing:?}, crash: {crashes}");
-                let done = copy(&(Arc::new(faulty) as Arc<dyn ObjectStore>));
-                assert!(is_there(&inner) || done.is_err(), "{what}");
-                drop(done);
-                if !is_there(&inner) {
-                    continued += u32::from(!objects(&inner, "/copy/").is_empty());
-                    copy(&inner).unwrap_or_else(|e| panic!("{what}: {e}")).ledger.close().unwrap();
-                }
-                check_filled(&inner, &what);
-            }
-        }
-    }
-    assert!(continued > 10, "{continued} tries left a journal");
 }

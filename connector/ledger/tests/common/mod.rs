@@ -7,6 +7,7 @@ pub mod careless_requests;
 pub mod digest_etags;
 pub mod files;
 pub mod hooked;
+pub mod puts;
 pub mod work;
 
 use std::path::PathBuf;
