@@ -105,7 +105,7 @@ impl ObjectStorage {
         Ok(whole.into())
     }
 
-    /// See [`StorageReads::borrow_bytes`].
+    /// See [`StorageReads::borrow_bytes`](crate::storage::StorageReads::borrow_bytes).
     pub(super) fn look(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         let Some(proven) = &self.proven else { return Ok(None) };
         if let Some(bytes) = self.in_memory(run) {
@@ -139,7 +139,7 @@ impl ObjectStorage {
         Ok(())
     }
 
-    /// See [`StorageReads::read_many`].
+    /// See [`StorageReads::read_many`](crate::storage::StorageReads::read_many).
     pub(super) fn many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
         if self.proven.is_some() {
             return self.look_at(wanted, check);
