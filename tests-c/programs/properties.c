@@ -1,5 +1,5 @@
 /* What property lists ask for, and what lists say that calls give out: fill values, functions for flushes, chunk caches, the root
- * group's creation. And writes to files that are open to read: properties FILE OTHER. */
+ * group's creation, filters of edges, formats. And writes to files that are open to read: properties FILE OTHER. */
 #include "quiet.h"
 
 #define DEF H5P_DEFAULT
@@ -209,6 +209,44 @@ static void read_only(const char *name, const char *source)
     CHECK(H5Sclose(space) >= 0 && H5Sclose(unlimited) >= 0);
 }
 
+/* --- edges and formats ----------------------------------------------------------------------------------------- */
+
+static unsigned edges_of(hid_t set)
+{
+    unsigned options = 99;
+    hid_t list = H5Dget_create_plist(set);
+    CHECK(H5Pget_chunk_opts(list, &options) >= 0 && H5Pclose(list) >= 0);
+    return options;
+}
+
+/* What a creation list says of chunks that reach beyond the extent, the dataset's list says again, for the next dataset. */
+static void edges(const char *name)
+{
+    const unsigned options[] = {0, H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS};
+    const char *names[] = {"filtered edges", "plain edges"};
+    hid_t file = H5Fopen(name, H5F_ACC_RDWR, DEF), set, space = row(6), list = H5Pcreate(H5P_DATASET_CREATE);
+    CHECK(H5Pset_chunk(list, 1, &four) >= 0 && H5Pset_shuffle(list) >= 0 && H5Pset_fletcher32(list) >= 0);
+    for (int n = 0; n < 2; n++) {
+        CHECK(H5Pset_chunk_opts(list, options[n]) >= 0);
+        CHECK((set = H5Dcreate2(file, names[n], H5T_NATIVE_INT, space, DEF, list, DEF)) >= 0);
+        CHECK(edges_of(set) == options[n] && H5Dclose(set) >= 0);
+    }
+    CHECK(H5Pclose(list) >= 0 && H5Sclose(space) >= 0 && H5Fclose(file) >= 0);
+    CHECK((file = H5Fopen(name, H5F_ACC_RDONLY, DEF)) >= 0);
+    for (int n = 0; n < 2; n++)
+        CHECK((set = H5Dopen2(file, names[n], DEF)) >= 0 && edges_of(set) == options[n] && H5Dclose(set) >= 0);
+    CHECK(H5Fclose(file) >= 0);
+}
+
+static void formats(const char *name)
+{
+    hid_t file = H5Fopen(name, H5F_ACC_RDWR, DEF), list;
+    H5F_libver_t low, high;
+    CHECK(H5Fset_libver_bounds(file, H5F_LIBVER_V110, H5F_LIBVER_V112) >= 0);
+    CHECK((list = H5Fget_access_plist(file)) >= 0 && H5Pget_libver_bounds(list, &low, &high) >= 0);
+    CHECK(low == H5F_LIBVER_V110 && high == H5F_LIBVER_V112 && H5Pclose(list) >= 0 && H5Fclose(file) >= 0);
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 3);
@@ -218,6 +256,8 @@ int main(int argc, char **argv)
     flushes(argv[1]);
     chunk_caches(argv[1]);
     root_group(argv[1]);
+    edges(argv[1]);
+    formats(argv[1]);
     read_only(argv[1], argv[2]);
     return 0;
 }

@@ -311,6 +311,11 @@ impl Dataset {
         &self.filters
     }
 
+    /// Whether chunks that reach beyond the extent are stored without filters.
+    pub fn has_unfiltered_edges(&self) -> bool {
+        self.shape.edges.is_some()
+    }
+
     /// The creation properties, as given.
     pub fn creation_properties(&self) -> Bytes {
         self.creation_properties.clone()

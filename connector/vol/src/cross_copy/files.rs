@@ -161,10 +161,7 @@ impl Library {
         let access = self.access_through(&self.native_connector()?, None)?;
         self.allow_unusual_types(access.get())?;
         if is_newer {
-            let bounds = (sys::H5F_LIBVER_V18, self.table().newest_format());
-            // SAFETY: identifiers are checked by the library.
-            let set = unsafe { (self.table().H5Pset_libver_bounds)(access.get(), bounds.0, bounds.1) };
-            check(set, "H5Pset_libver_bounds")?;
+            self.set_format_bounds(access.get(), (sys::H5F_LIBVER_V18, self.table().newest_format()))?;
         }
         Ok(access)
     }

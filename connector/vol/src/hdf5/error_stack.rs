@@ -11,6 +11,9 @@ use crate::hdf5::library::{Hid, Library};
 /// Frames of native code that are worth telling.
 const FRAMES: usize = 6;
 
+/// Frames that a stack has room for (`H5E_MAX_ENTRIES`, H5Epkg.h).
+const MAX_FRAMES: usize = 32;
+
 /// Collects what frames say, the innermost first; frames that only pass a call on between connectors say nothing.
 unsafe extern "C" fn collect(_: c_uint, frame: *const sys::H5E_error2_t, into: *mut c_void) -> i32 {
     // SAFETY: libhdf5 gives a frame with terminated strings or null; `into` is the list of `Library::explained`.
@@ -70,20 +73,28 @@ impl Library {
         let text = CString::new(format!("h5lake: {error}").replace('\0', " ")).unwrap_or_default();
         let function = CString::new(callback).unwrap_or_default();
         let table = self.table();
-        // SAFETY: all strings are terminated and outlive the call; "%s" takes exactly one string.
-        unsafe {
-            (table.H5Epush2)(
-                stack,
-                c"h5lake".as_ptr(),
-                function.as_ptr(),
-                0,
-                table.H5E_ERR_CLS_g(),
-                self.major_id(error.major(class)),
-                self.minor_id(error.minor()),
-                c"%s".as_ptr(),
-                text.as_ptr(),
-            )
+        let push = |minor: Hid, text: &CStr| {
+            // SAFETY: all strings are terminated and outlive the call; "%s" takes exactly one string.
+            unsafe {
+                (table.H5Epush2)(
+                    stack,
+                    c"h5lake".as_ptr(),
+                    function.as_ptr(),
+                    0,
+                    table.H5E_ERR_CLS_g(),
+                    self.major_id(error.major(class)),
+                    minor,
+                    c"%s".as_ptr(),
+                    text.as_ptr(),
+                )
+            };
         };
+        push(self.minor_id(error.minor()), &text);
+        if error.minor() == Minor::TooManyLinks {
+            // Native code leaves frames for each link that it followed, and the last ones find no room. By the outermost frame clients
+            // tell a loop from an object that is missing: h5py has a KeyError for that alone.
+            (1..MAX_FRAMES).for_each(|_| push(table.H5E_TRAVERSE_g(), c"link traversal failed"));
+        }
     }
 
     /// A stack of its own with one frame, which says what failed in another thread. Whoever gets it closes it.

@@ -486,6 +486,9 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
     let list = library.decode_list(&dataset.dataset.creation_properties(), ListClass::DatasetCreate)?;
     filter_pipeline::apply(library, list.get(), dataset.dataset.filters())?;
     filter_setup::load_optional(library, dataset.dataset.filters());
+    if dataset.dataset.has_unfiltered_edges() {
+        library.leave_edges_unfiltered(list.get())?;
+    }
     let types = types_of(dataset)?;
     if types.has_heap
         && let FillValue::User(value) = &dataset.dataset.fill().value

@@ -48,6 +48,14 @@ impl Library {
         Ok(options & sys::H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS != 0)
     }
 
+    /// Says on a list with chunks that those which reach beyond the extent go without filters. No encoded list has that.
+    pub fn leave_edges_unfiltered(self, creation: Hid) -> Result<()> {
+        // SAFETY: any value may be given; a bad one is an error.
+        let result =
+            unsafe { (self.table().H5Pset_chunk_opts)(creation, sys::H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS) };
+        check(result, "H5Pset_chunk_opts")
+    }
+
     /// Sets the flags and parameters of a filter that a creation list has already.
     pub fn set_filter_parameters(self, creation: Hid, filter: &Filter) -> Result<()> {
         let values = &filter.client_data;

@@ -107,6 +107,17 @@ impl Library {
         check(result, "H5Pset_fclose_degree")
     }
 
+    /// Sets between which formats of native files a list that is given out chooses.
+    pub fn set_format_bounds(
+        self,
+        file_access: Hid,
+        bounds: (sys::H5F_libver_t, sys::H5F_libver_t),
+    ) -> Result<()> {
+        // SAFETY: any values may be given; bad ones are an error.
+        let result = unsafe { (self.table().H5Pset_libver_bounds)(file_access, bounds.0, bounds.1) };
+        check(result, "H5Pset_libver_bounds")
+    }
+
     /// Has a native file beneath ours take types that its old format would rather not (`H5O__dtype_decode` takes them for
     /// damaged headers, for lack of a checksum). Containers have checksums.
     pub(crate) fn allow_unusual_types(self, file_access: Hid) -> Result<()> {

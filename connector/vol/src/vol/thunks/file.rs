@@ -382,10 +382,15 @@ pub unsafe extern "C" fn optional(
                     session.shadow.mark();
                     session.shadow.file()?.file_optional(arguments)
                 }
-                // Hints about native headers, caches and formats: nothing depends on them here.
+                // Nothing here depends on them, but the file's access list tells them.
+                (sys::H5VL_NATIVE_FILE_SET_LIBVER_BOUNDS, _) => {
+                    let wanted = (*arguments).args.cast::<sys::H5VL_native_file_set_libver_bounds_t>().read();
+                    let session = handle.session()?;
+                    session.library.set_format_bounds(session.access_list.get(), (wanted.low, wanted.high))
+                }
+                // Hints about native headers and caches: nothing depends on them here.
                 (
                     sys::H5VL_NATIVE_FILE_SET_MIN_DSET_OHDR_FLAG
-                    | sys::H5VL_NATIVE_FILE_SET_LIBVER_BOUNDS
                     | sys::H5VL_NATIVE_FILE_CLEAR_ELINK_CACHE
                     | sys::H5VL_NATIVE_FILE_FORMAT_CONVERT,
                     _,
