@@ -16,24 +16,37 @@ pub(super) struct Basis {
     base: Checkpoint,
     /// Of an old version: when it began.
     reclaim_epoch: Option<u64>,
+    /// One of many writers needs what its oldest view needs, until what is staged on that is committed: up to when others had deleted
+    /// by then.
+    lost: Option<u64>,
 }
 
 impl Basis {
     /// Of the newest version that a head names.
-    pub(super) fn new(head: &Head) -> Basis {
-        Basis { base: head.base, reclaim_epoch: None }
+    pub(super) fn new(head: &Head, is_shared: bool) -> Basis {
+        Basis { base: head.base, reclaim_epoch: None, lost: is_shared.then_some(head.lost) }
     }
 
     /// Whether nothing of it was deleted, by a newer head.
     fn is_kept_by(&self, newest: &Head) -> bool {
-        self.reclaim_epoch.map_or(newest.base == self.base, |reclaim_epoch| reclaim_epoch >= newest.lost)
+        let is_whole = self.lost.is_none_or(|lost| lost >= newest.lost);
+        is_whole
+            && self
+                .reclaim_epoch
+                .map_or(newest.base == self.base, |reclaim_epoch| reclaim_epoch >= newest.lost)
     }
 }
 
 impl ObjectStorage {
     /// Notes what the snapshot in use stands on from now on.
     pub(super) fn stand_on(&self, seen: &ReaderState) {
-        *lock(&self.basis) = Basis { base: seen.head.base, reclaim_epoch: seen.reclaim_epoch };
+        let mut basis = lock(&self.basis);
+        *basis = Basis { base: seen.head.base, reclaim_epoch: seen.reclaim_epoch, lost: basis.lost };
+    }
+
+    /// Notes that nothing is staged on older views of one of many writers.
+    pub(super) fn leave_older_views(&self, seen: &ReaderState) {
+        lock(&self.basis).lost = self.is_shared().then_some(seen.head.lost);
     }
 
     /// The error for a snapshot that is not there any more.

@@ -174,7 +174,9 @@ impl ObjectStorage {
             return Ok(Commit::InDoubt(e));
         }
         *super::lock(&self.unnamed) = None;
-        super::lock(&self.seen).version = Some(version);
+        let mut seen = super::lock(&self.seen);
+        seen.version = Some(version);
+        self.leave_older_views(&seen);
         Ok(Commit::Done(length))
     }
 

@@ -225,7 +225,7 @@ pub(super) fn storage(
         names,
         id: head.fixed.id,
         is_for_sources: head.fixed.sources,
-        basis: Mutex::new(Basis::new(&head)),
+        basis: Mutex::new(Basis::new(&head, access == Access::ReadWrite && writers == Writers::Many)),
         seen: Mutex::new(ReaderState {
             head,
             etag,

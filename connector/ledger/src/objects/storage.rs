@@ -195,7 +195,7 @@ impl StoragePayloads for ObjectStorage {
     }
 
     fn prepare_to_free(&self) -> Result<()> {
-        self.with_writer(|w| w.load().map(drop))
+        self.with_writer(|w| w.table_to_free().map(drop))
     }
 
     fn free_payload(&self, place: &Address) -> Result<()> {

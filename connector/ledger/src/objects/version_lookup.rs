@@ -3,7 +3,7 @@
 use object_stores::ObjectStore;
 
 use crate::address::PageRef;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file::not_kept;
 use crate::history::{History, Mark};
 use crate::objects::manifest::{Head, Names, read_head, store_error};
@@ -13,6 +13,28 @@ use crate::options::{At, Version};
 use crate::storage::{Checkpoint, RemoteCommits};
 use crate::wal::record::Author;
 
+/// The error for a part of a head that the store did not give: its history, or the room table. What is missing was reclaimed, if a
+/// newer head names another one.
+pub(super) fn part_unread(
+    (store, names, target): (&dyn ObjectStore, &Names, &str),
+    head: &Head,
+    (what, part): (&str, fn(&Head) -> Option<PageRef>),
+    e: &object_stores::Error,
+) -> Error {
+    if e.kind() != object_stores::ErrorKind::NotFound {
+        return store_error(target, e);
+    }
+    let newest = read_head(store, &names.head, target)
+        .and_then(|there| there.map(|(bytes, _)| Head::decode(&bytes, target)).transpose());
+    match newest {
+        Ok(Some(newest)) if newest.fixed.id == head.fixed.id && part(&newest) == part(head) => {
+            Error::corrupt(target, what, "it is missing")
+        }
+        Ok(_) => Error::new(target, ErrorKind::Gone),
+        Err(asking) => asking,
+    }
+}
+
 /// What the history of a head says; the default for a container that never had a checkpoint.
 pub(crate) fn history(store: &dyn ObjectStore, names: &Names, head: &Head, target: &str) -> Result<History> {
     let Some(p) = head.history else {
@@ -21,7 +43,9 @@ pub(crate) fn history(store: &dyn ObjectStore, names: &Names, head: &Head, targe
     };
     let key = names.object_key(&p.place.location, target)?;
     let range = p.place.offset..p.place.offset + p.place.length;
-    let got = store.get(&key, Some(range)).map_err(|e| store_error(target, &e))?;
+    let got = store
+        .get(&key, Some(range))
+        .map_err(|e| part_unread((store, names, target), head, ("history", |head| head.history), &e))?;
     let history = History::decode(&got.bytes, p.crc).map_err(|why| Error::corrupt(target, "history", why))?;
     if history.base.version == head.base.version {
         Ok(history)
@@ -172,7 +196,7 @@ impl ObjectStorage {
     /// The versions that are whole, newest first, at most so many.
     pub(super) fn list_versions(&self, most: usize) -> Result<Vec<Version>> {
         let found = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
-        let (bytes, _) = found.ok_or_else(|| Error::new(&self.target, crate::error::ErrorKind::Gone))?;
+        let (bytes, _) = found.ok_or_else(|| Error::new(&self.target, ErrorKind::Gone))?;
         let head = Head::decode(&bytes, &self.target)?;
         let mut out: Vec<Version> = Vec::new();
         for s in self.segments(&head)? {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_stores::{Etag, ObjectStore, PutMode, PutPayload};
 
-use crate::address::{Address, Location};
+use crate::address::{Address, Location, PageRef};
 use crate::buffers::{self, Scratch};
 use crate::clock::{Moment, Nonces};
 use crate::compaction_plan::CompactionPlan;
@@ -35,6 +35,8 @@ use crate::storage::Commit;
 use crate::tags::Held;
 use crate::wal::record::{Entries, Header};
 
+/// Looks at a head whose room table others delete meanwhile.
+const MAX_LOOKS: u32 = 16;
 /// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
 const MAX_INLINE_PAYLOAD: usize = 64 << 10;
 /// All small payloads of one commit together.
@@ -125,7 +127,7 @@ impl ObjectWriter {
             names,
             manifest: ManifestState::new(head, etag, tail),
             version,
-            usage: UsageState { table: None, unread, obsolete: 0 },
+            usage: UsageState { table: None, newer: None, unread, obsolete: 0 },
             payloads: StagedPayloads::default(),
             checkpoint: StagedCheckpoint::default(),
             lease,
@@ -171,12 +173,7 @@ impl ObjectWriter {
             let damaged = |why: &str| Error::corrupt(&self.target, "room table", why);
             let mut table = match self.manifest.head.table {
                 None => UsageTable::default(),
-                Some(p) => {
-                    let key = self.names.object_key(&p.place.location, &self.target)?;
-                    let range = p.place.offset..p.place.offset + p.place.length;
-                    let got = self.store.get(&key, Some(range)).map_err(|e| self.fail(&e))?;
-                    UsageTable::decode(&got.bytes, p.crc).map_err(damaged)?
-                }
+                Some(p) => self.table_of(&self.manifest.head, p)?,
             };
             for (time, bytes) in &self.usage.unread {
                 let notes = UsageDelta::decode(bytes).map_err(damaged)?;
@@ -186,6 +183,46 @@ impl ObjectWriter {
             self.usage.table = Some(table);
         }
         self.usage.table.as_mut().ok_or_else(|| Error::corrupt(&self.target, "room table", "not loaded"))
+    }
+
+    /// The room table of a head, at its base.
+    fn table_of(&self, head: &Head, at: PageRef) -> Result<UsageTable> {
+        let key = self.names.object_key(&at.place.location, &self.target)?;
+        let range = at.place.offset..at.place.offset + at.place.length;
+        let got = self.store.get(&key, Some(range)).map_err(|e| {
+            let here = (self.store.as_ref(), &self.names, self.target.as_str());
+            version_lookup::part_unread(here, head, ("room table", |head| head.table), &e)
+        })?;
+        UsageTable::decode(&got.bytes, at.crc).map_err(|why| Error::corrupt(&self.target, "room table", why))
+    }
+
+    /// What says of which objects something is in use. For one of many whose base others have reclaimed that is the newest base: what
+    /// is free there was given back by another, and is not given back again.
+    pub(super) fn table_to_free(&mut self) -> Result<&UsageTable> {
+        let loaded = self.load().map(drop);
+        let is_overtaken = self.shared && loaded.as_ref().is_err_and(|e| *e.kind() == ErrorKind::Gone);
+        if !is_overtaken {
+            loaded?;
+            return self.load().map(|table| &*table);
+        }
+        if self.usage.newer.is_none() {
+            self.usage.newer = Some(self.newest_table()?);
+        }
+        Ok(self.usage.newer.get_or_insert_default())
+    }
+
+    fn newest_table(&self) -> Result<UsageTable> {
+        let gone = || Error::new(&self.target, ErrorKind::Gone);
+        for _ in 0..MAX_LOOKS {
+            let head = self.head_there()?.filter(|head| head.fixed.id == self.manifest.head.fixed.id);
+            let head = head.ok_or_else(gone)?;
+            let Some(at) = head.table else { return Ok(UsageTable::default()) };
+            match self.table_of(&head, at) {
+                Err(e) if *e.kind() == ErrorKind::Gone => (),
+                table => return table,
+            }
+        }
+        Err(gone())
     }
 
     pub(crate) fn payload(&mut self, data: &[u8]) -> Result<Address> {
@@ -319,7 +356,7 @@ impl ObjectWriter {
             return Err(twice());
         }
         let staged = self.payloads.notes.freed.bytes_in(&place.location);
-        let live = self.load()?.locations.get(&place.location).map_or(0, |u| u.live);
+        let live = self.table_to_free()?.locations.get(&place.location).map_or(0, |u| u.live);
         if live + self.pending_live(&place.location) < staged + place.length {
             // Another writer gave it back, in a version that is not seen here yet.
             if self.shared {
@@ -390,7 +427,7 @@ impl ObjectWriter {
     pub(super) fn rebase(&mut self, head: Head, behind: &[&FetchedRecord]) {
         self.last_time = self.last_time.max(head.reclaim_epoch);
         self.manifest.take_over(head);
-        self.usage.table = None;
+        (self.usage.table, self.usage.newer) = (None, None);
         self.history = None;
         self.newest = behind.last().map(|l| version_lookup::mark_of(l));
         self.usage.obsolete = 0;

@@ -88,8 +88,10 @@ impl ObjectWriter {
             .saturating_sub(self.store.stage().map_or(0, |stage| clock::micros(stage.lag())));
         let before = present.saturating_sub(self.manifest.head.retention.saturating_mul(1000));
         let records_before = before.min(present.saturating_sub(self.record_lifetime()));
-        // Others may have committed more: then the base is whole until its own time only, for all that is known here.
-        let reclaim_epoch = if self.shared { self.last_time } else { now };
+        // Others may have committed more, also beside a single writer where many were: then the base is whole until its own time only,
+        // for all that is known here.
+        let may_be_behind = self.shared || self.manifest.is_after_many_writers;
+        let reclaim_epoch = if may_be_behind { self.last_time } else { now };
         let mut table = self.load()?.clone();
         let damaged = |why: &str| Error::corrupt(&self.target, "room table", why);
         if made.is_some() {

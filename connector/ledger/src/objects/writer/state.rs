@@ -125,6 +125,8 @@ impl ManifestState {
 #[derive(Debug)]
 pub(super) struct UsageState {
     pub(super) table: Option<UsageTable>,
+    /// That of a newer base, where that of the base in hand is reclaimed.
+    pub(super) newer: Option<UsageTable>,
     /// Times and notes of the records since the base, until the table is loaded.
     pub(super) unread: Vec<(u64, Bytes)>,
     /// Bytes that went out of use since the base.
