@@ -92,32 +92,51 @@ impl Container {
     /// # Errors
     /// Those of [`open`](Self::open) when it begins, and of [`vacuum`](Self::vacuum).
     pub fn vacuum_patiently(target: &Target, options: &Options, most: Duration) -> Result<u64> {
-        let (mut freed, mut left) = (0, most);
+        let (mut freed, mut left, mut overtaken) = (0, most, None);
         let mut container = Self::open(target, Access::ReadWrite, options.clone())?;
         for _ in 0..=MAX_ROUNDS {
             // Another handle of this process could stage other changes beside the moves.
             let is_alone = Arc::strong_count(&container) == 1;
-            freed += container.vacuum_by(if is_alone { commit_unchanged } else { Ledger::commit })?;
-            let Some(mut rest) = container.ledger.reclaim_delay()?.filter(|rest| *rest <= left) else {
-                break;
-            };
-            drop(container);
-            container = loop {
-                left = left.saturating_sub(rest);
-                std::thread::sleep(rest);
-                match Self::open(target, Access::ReadWrite, options.clone()) {
-                    Err(e)
-                        if matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy)
-                            && left > Duration::ZERO =>
-                    {
-                        rest = WRITER_POLL_INTERVAL.min(left);
-                    }
-                    Err(e) if matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy) => return Ok(freed),
-                    opened => break opened?,
+            let done = container.vacuum_by(if is_alone { commit_unchanged } else { Ledger::commit });
+            let rest = match done {
+                Ok(bytes) => {
+                    (freed, overtaken) = (freed + bytes, None);
+                    container.ledger.reclaim_delay()?.filter(|rest| *rest <= left)
                 }
+                // Another writer committed meanwhile. The next round sees that.
+                Err(e) if e.kind() == ErrorKind::Conflict => {
+                    overtaken = Some(e);
+                    Some(WRITER_POLL_INTERVAL.min(left)).filter(|rest| *rest > Duration::ZERO)
+                }
+                Err(e) => return Err(e),
+            };
+            let Some(rest) = rest else { break };
+            drop(container);
+            container = match Self::reopened(target, options, rest, &mut left)? {
+                Some(container) => container,
+                None => break,
             };
         }
-        Ok(freed)
+        overtaken.map_or(Ok(freed), Err)
+    }
+
+    /// Opens a container to write after a while, and later where another writer has it. `None` if one has it until no time is left.
+    fn reopened(
+        target: &Target,
+        options: &Options,
+        mut rest: Duration,
+        left: &mut Duration,
+    ) -> Result<Option<Arc<Self>>> {
+        loop {
+            *left = left.saturating_sub(rest);
+            std::thread::sleep(rest);
+            match Self::open(target, Access::ReadWrite, options.clone()) {
+                Err(e) if !matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy) => return Err(e),
+                Err(_) if left.is_zero() => return Ok(None),
+                Err(_) => rest = WRITER_POLL_INTERVAL.min(*left),
+                Ok(container) => return Ok(Some(container)),
+            }
+        }
     }
 
     /// Moves payloads out of places of which little is in use, up to `most` bytes; returns the bytes moved. When this returns,
