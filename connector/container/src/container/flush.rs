@@ -17,7 +17,8 @@ impl Container {
     ///
     /// # Errors
     /// Those of the ledger; nothing is lost, and a later flush tries again. With many writers `Conflict`, naming what
-    /// another writer changed first: all the rest is committed, and what is named is as that one left it.
+    /// another writer changed first: all the rest is committed, and what is named is as that one left it. `Gone` if others reclaimed what
+    /// the changes were made on: the container is [lost](Self::is_lost) then.
     pub fn flush(&self) -> Result<()> {
         self.flush_by(State::keep_header, Ledger::commit)
     }
@@ -70,6 +71,10 @@ impl Container {
             self.told_changes.store(self.changes.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         self.tell_of_flush(begun, version, &flushed);
+        if self.ledger.is_one_of_many() && flushed.as_ref().is_err_and(|e| e.kind() == ErrorKind::Gone) {
+            // What is staged stands on what no later try finds.
+            self.abandon("others reclaimed the version that its changes were made on");
+        }
         flushed
     }
 

@@ -1,6 +1,6 @@
 //! Containers that others replaced or deleted while they were written.
 
-use super::many::{apart, chunked, find, open, options, part, there, writers};
+use super::many::{all, apart, chunked, find, open, options, part, there, writers};
 use super::*;
 use h5lake_ledger::locks::Mutex;
 
@@ -71,6 +71,51 @@ fn a_reader_whose_snapshot_was_reclaimed_is_opened_anew() {
     let again = place.open(Access::ReadOnly);
     again.dataset(find(&again, b"d")).unwrap().read(&Selection::All, &mut data).unwrap();
     assert!(data.iter().all(|b| *b == 2));
+}
+
+/// One of many changes a part of each chunk; others replace all chunks, and reclaim. The batch cannot be committed any more.
+#[test]
+fn a_batch_whose_view_others_reclaimed_is_lost() {
+    const N: u64 = 50_000;
+    let place = memory();
+    let at_once = |options: Options| {
+        let ledger = h5lake_ledger::Options {
+            retention: Some(std::time::Duration::ZERO),
+            lock: h5lake_ledger::LockPolicy::Off,
+            ..options.ledger
+        };
+        Options { ledger, ..options }
+    };
+    let many = at_once(options());
+    let c = place.create_with(many.clone());
+    let noise: Vec<u8> = (0..N as u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    dataset(&c, b"d", chunked(N, 10_000, true)).write(&Selection::All, &noise).unwrap();
+    c.flush().unwrap();
+    drop(c);
+    let [mine, other] =
+        std::array::from_fn(|_| Container::open_apart(&place.target, Access::ReadWrite, &many).unwrap());
+    open(&mine, b"d").write(&part(5, 1), &[7; 4]).unwrap();
+    let first_of_each = Selection::Hyperslab {
+        start: vec![0],
+        stride: vec![10_000],
+        count: vec![N / 10_000],
+        block: vec![1],
+    };
+    for value in [1, 2] {
+        open(&other, b"d").write(&first_of_each, &[value; 20]).unwrap();
+        other.flush().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let alone = at_once(Options::default());
+        Container::open_apart(&place.target, Access::ReadWrite, &alone).unwrap().vacuum().unwrap();
+    }
+    let e = mine.flush().unwrap_err();
+    assert_eq!((e.kind(), mine.recoverability(&e)), (ErrorKind::Gone, Recoverability::Lost), "{e}");
+    let again = mine.flush().unwrap_err().to_string();
+    assert!(again.contains("reclaimed") && again.contains("reopen"), "{again}");
+    mine.let_go();
+    drop(mine);
+    let there = all(&open(&apart(&place), b"d"));
+    assert!(there[..4] == [2; 4] && there[20..24] == noise[20..24]);
 }
 
 /// What the last user of a container left is committed as it goes, and told if it cannot be: once.
