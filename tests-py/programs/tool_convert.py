@@ -321,7 +321,7 @@ def check_who_may_not_read_the_source_may_not_read_the_result(_):
 def wide(name):
     with h5py.File(name, "w") as f:
         for n in range(20):
-            f.create_dataset(f"{n}", data=np.random.default_rng(n).normal(size=500_000), chunks=(5_000,), compression="gzip")
+            f.create_dataset(f"{n}", data=np.random.default_rng(n).normal(size=500_000), chunks=(1_000,), compression="gzip")
 
 
 def check_a_killed_tool_leaves_nothing(folder):
@@ -336,14 +336,14 @@ def check_a_killed_tool_leaves_nothing(folder):
             # Its helper has begun.
             while not list(folder.glob(".h5lake-*/*")) and tool.poll() is None:
                 assert time.monotonic() < end
-            assert made() and tool.poll() is None, "it was killed too late"
+            assert tool.poll() in (None, 0), "it failed by itself"
             tool.send_signal(how)
             tool.wait()
             while made():
                 assert time.monotonic() < end, made()
                 time.sleep(0.01)
             if Path("a.h5").exists():
-                # A busy machine lets it end meanwhile: what is there is whole.
+                # A busy machine lets it end meanwhile, or before it is looked at: what is there is whole.
                 late += 1
                 run("verify", "a.h5")
                 run("rm", "a.h5")
