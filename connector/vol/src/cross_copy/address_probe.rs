@@ -136,9 +136,7 @@ fn make(library: Library, name: &CStr) -> Result<(u64, u64)> {
 fn reaches_second_row(library: Library, name: &CStr) -> Result<bool> {
     let access = library.access_to_native(false)?;
     let newest = library.table().newest_format();
-    // SAFETY: identifiers are checked by the library.
-    let set = unsafe { (library.table().H5Pset_libver_bounds)(access.get(), newest, newest) };
-    check(set, "H5Pset_libver_bounds")?;
+    library.set_format_bounds(access.get(), (newest, newest))?;
     let file = TestFile::create(library, name, sys::H5P_DEFAULT, &access)?;
     let made = file.dataset(c"x", &[2, 2], &[2, u64::MAX], Some(&[1, 1]))?;
     Ok(Seen::of(library, &made)?.last_row > 0)
