@@ -289,6 +289,12 @@ pub(crate) fn read_head(
     Ok(look_at_head(store, key, target)?.map(|g| (g.bytes, g.meta.etag)))
 }
 
+/// The same, decoded. What cannot be decoded is an error: it may be any.
+pub(crate) fn read_decoded_head(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<Head>> {
+    let there = read_head(store, key, target)?;
+    there.map(|(bytes, _)| Head::decode(&bytes, target)).transpose()
+}
+
 /// Reads a container's head, and of anything else no more than the front; `None` if there is no object. Damage on the way is not in a
 /// second answer.
 pub(crate) fn look_at_head(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<GetResult>> {

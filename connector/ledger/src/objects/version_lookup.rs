@@ -6,7 +6,7 @@ use crate::address::PageRef;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::not_kept;
 use crate::history::{History, Mark};
-use crate::objects::manifest::{Head, Names, read_head, store_error};
+use crate::objects::manifest::{Head, Names, read_decoded_head, store_error};
 use crate::objects::object_usage::UsageDelta;
 use crate::objects::{FetchedRecord, MAX_RECORDS_PER_FETCH, ObjectStorage, ReaderState};
 use crate::options::{At, Version};
@@ -24,9 +24,7 @@ pub(super) fn part_unread(
     if e.kind() != object_stores::ErrorKind::NotFound {
         return store_error(target, e);
     }
-    let newest = read_head(store, &names.head, target)
-        .and_then(|there| there.map(|(bytes, _)| Head::decode(&bytes, target)).transpose());
-    match newest {
+    match read_decoded_head(store, &names.head, target) {
         Ok(Some(newest)) if newest.fixed.id == head.fixed.id && part(&newest) == part(head) => {
             Error::corrupt(target, what, "it is missing")
         }
@@ -195,9 +193,8 @@ impl ObjectStorage {
 
     /// The versions that are whole, newest first, at most so many.
     pub(super) fn list_versions(&self, most: usize) -> Result<Vec<Version>> {
-        let found = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
-        let (bytes, _) = found.ok_or_else(|| Error::new(&self.target, ErrorKind::Gone))?;
-        let head = Head::decode(&bytes, &self.target)?;
+        let found = read_decoded_head(self.store.as_ref(), &self.names.head, &self.target)?;
+        let head = found.ok_or_else(|| Error::new(&self.target, ErrorKind::Gone))?;
         let mut out: Vec<Version> = Vec::new();
         for s in self.segments(&head)? {
             let records = self.of_segment(&s, &head, most.saturating_sub(out.len()))?;

@@ -199,14 +199,15 @@ impl ObjectWriter {
     /// What says of which objects something is in use. For one of many whose base others have reclaimed that is the newest base: what
     /// is free there was given back by another, and is not given back again.
     pub(super) fn table_to_free(&mut self) -> Result<&UsageTable> {
-        let loaded = self.load().map(drop);
-        let is_overtaken = self.shared && loaded.as_ref().is_err_and(|e| *e.kind() == ErrorKind::Gone);
-        if !is_overtaken {
-            loaded?;
-            return self.load().map(|table| &*table);
-        }
+        // Until the next base nobody asks again for what is gone.
         if self.usage.newer.is_none() {
-            self.usage.newer = Some(self.newest_table()?);
+            match self.load().map(drop) {
+                Err(e) if self.shared && *e.kind() == ErrorKind::Gone => {
+                    self.usage.newer = Some(self.newest_table()?);
+                }
+                Err(e) => return Err(e),
+                Ok(()) => return self.load().map(|table| &*table),
+            }
         }
         Ok(self.usage.newer.get_or_insert_default())
     }

@@ -8,7 +8,9 @@ use crate::address::Location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::initial_manifest::PendingPut;
 use crate::objects::lease::Lease;
-use crate::objects::manifest::{Head, MULTI_WRITER_TOKEN, put_over, read_head, store_error};
+use crate::objects::manifest::{
+    Head, MULTI_WRITER_TOKEN, put_over, read_decoded_head, read_head, store_error,
+};
 use crate::objects::open::{delete_lake, take_back_headless};
 
 impl ObjectWriter {
@@ -165,8 +167,7 @@ impl ObjectWriter {
 
     /// The head that lies in the store now; `None` if there is none. What cannot be decoded is an error: it may be any.
     pub(super) fn head_there(&self) -> Result<Option<Head>> {
-        let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
-        there.map(|(bytes, _)| Head::decode(&bytes, &self.target)).transpose()
+        read_decoded_head(self.store.as_ref(), &self.names.head, &self.target)
     }
 
     pub(in crate::objects) fn put_head(&mut self, head: Head) -> Result<()> {
