@@ -4,8 +4,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Python's packages that bring a libhdf5 along.
-const PACKAGES: [&str; 3] = ["h5py", "tables", "netCDF4"];
+/// Folders in which wheels of Python packages keep their libhdf5. Newer build tools write the names of packages in lower case.
+const WHEEL_FOLDERS: [&str; 4] = ["h5py.libs", "tables.libs", "netcdf4.libs", "netCDF4.libs"];
 /// Programs of HDF5 itself.
 const PROGRAMS: [&str; 3] = ["h5dump", "h5ls", "h5repack"];
 /// Names that the dynamic linker may find. 310 is HDF5 1.14, what follows is 2.x.
@@ -52,9 +52,8 @@ fn packages_of_python() -> Vec<PathBuf> {
 
 /// The libraries of packages in a folder: a wheel has them beside the package, an environment of conda in `lib`.
 fn beside(packages: &Path) -> Vec<PathBuf> {
-    let folders = PACKAGES.map(|name| packages.join(format!("{name}.libs"))).into_iter();
     let mut found = Vec::new();
-    for folder in folders.chain([packages.join("lib")]) {
+    for folder in WHEEL_FOLDERS.into_iter().chain(["lib"]).map(|name| packages.join(name)) {
         let entries = folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
         let mut libraries: Vec<_> = entries.filter(|path| names_libhdf5(path)).collect();
         libraries.sort();
@@ -122,14 +121,19 @@ mod tests {
 
     #[test]
     fn libraries_of_packages_are_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let libs = folder.path().join("h5py.libs");
-        std::fs::create_dir(&libs).unwrap();
-        for name in
-            ["libhdf5-0a1b.so.310.5.1", "libhdf5_hl-0a1b.so.310.0.6", "libsz-0a1b.so.2", "libhdf5.settings"]
-        {
-            std::fs::write(libs.join(name), "").unwrap();
+        for wheel in WHEEL_FOLDERS {
+            let folder = tempfile::tempdir().unwrap();
+            let libs = folder.path().join(wheel);
+            std::fs::create_dir(&libs).unwrap();
+            for name in [
+                "libhdf5-0a1b.so.310.5.1",
+                "libhdf5_hl-0a1b.so.310.0.6",
+                "libsz-0a1b.so.2",
+                "libhdf5.settings",
+            ] {
+                std::fs::write(libs.join(name), "").unwrap();
+            }
+            assert_eq!(beside(folder.path()), [libs.join("libhdf5-0a1b.so.310.5.1")]);
         }
-        assert_eq!(beside(folder.path()), [libs.join("libhdf5-0a1b.so.310.5.1")]);
     }
 }

@@ -1,6 +1,6 @@
 //! Loading a libhdf5 into a program that has none.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libloading::os::unix::Library;
 
@@ -11,17 +11,42 @@ use crate::{BindError, Hdf5, library_at};
 /// ends. Its initialisers run, as in every program that uses it: whoever names it trusts it. All libraries see its symbols, for
 /// plugins of filters look for them there.
 ///
+/// Libraries that it needs and that only lie in its own folder are loaded from there. Python wheels keep them so, and leave it to
+/// the importing module's search path to find them.
+///
 /// # Errors
 ///
 /// [`BindError::NotLoaded`] with the dynamic linker's words, [`BindError::NotHdf5`], and those of [`library_at`].
 pub fn load(path: &Path) -> Result<&'static Hdf5, BindError> {
-    // SAFETY: initialisers of libhdf5 and of what it is linked to run; they are made for any program.
-    let handle =
-        unsafe { Library::open(Some(path), libc::RTLD_NOW | libc::RTLD_GLOBAL) }.map_err(|error| {
-            BindError::NotLoaded { library: path.display().to_string(), reason: error.to_string() }
-        })?;
+    let handle = open_with_neighbours(path, libc::RTLD_GLOBAL, &mut Vec::new())
+        .map_err(|reason| BindError::NotLoaded { library: path.display().to_string(), reason })?;
     let function = function_of_hdf5(&handle);
     // The table keeps it loaded by a handle of its own. What is no libhdf5 goes with this one.
     let function = function.ok_or_else(|| BindError::NotHdf5 { library: path.display().to_string() })?;
     library_at(function.as_ptr() as usize)
+}
+
+/// Opens a library. Each needed library that the dynamic linker does not find is opened first, if the library's own folder has
+/// it: the dynamic linker then recognizes it by its name (its `DT_SONAME`). `tried` has the neighbours that were opened already.
+fn open_with_neighbours(path: &Path, scope: i32, tried: &mut Vec<PathBuf>) -> Result<Library, String> {
+    loop {
+        // SAFETY: initialisers of libhdf5 and of what it is linked to run; they are made for any program.
+        let reason = match unsafe { Library::open(Some(path), libc::RTLD_NOW | scope) } {
+            Ok(library) => return Ok(library),
+            Err(error) => error.to_string(),
+        };
+        let Some(neighbour) = missing_neighbour(path, &reason).filter(|path| !tried.contains(path)) else {
+            return Err(reason);
+        };
+        tried.push(neighbour.clone());
+        // It stays loaded for the library that needs it.
+        std::mem::forget(open_with_neighbours(&neighbour, libc::RTLD_LOCAL, tried)?);
+    }
+}
+
+/// The file beside `path` that the dynamic linker did not find, from its message `NAME: cannot open shared object file: …`.
+fn missing_neighbour(path: &Path, reason: &str) -> Option<PathBuf> {
+    let (name, _) = reason.split_once(": ")?;
+    let neighbour = path.parent().filter(|folder| folder.is_absolute())?.join(Path::new(name).file_name()?);
+    (neighbour != path && neighbour.is_file()).then_some(neighbour)
 }
