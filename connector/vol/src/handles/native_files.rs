@@ -168,28 +168,10 @@ impl Library {
         let info = self.connector_info(access)?;
         if !info.is_null() {
             // SAFETY: it was just given, and is not used again.
-            unsafe { self.free_connector_info(info) };
+            unsafe { self.free_connector_info(access, info) };
             return Ok(true);
         }
         self.names_our_connector(self.table().H5P_LST_FILE_ACCESS_ID_g())
-    }
-
-    /// Whether a file access list has our connector, with whatever settings.
-    ///
-    /// # Errors
-    /// A call of libhdf5 that fails.
-    pub(crate) fn names_our_connector(self, access: Hid) -> Result<bool> {
-        let table = self.table();
-        let mut connector = sys::H5I_INVALID_HID as Hid;
-        // SAFETY: the answer's place outlives the call; the answer is a reference of ours.
-        let result = unsafe { (table.H5Pget_vol_id)(access, &mut connector) };
-        check(result, "H5Pget_vol_id")?;
-        let connector = Id::from_call(self, connector, "H5Pget_vol_id")?;
-        let (own, mut order) = (self.own_connector()?, 0);
-        // SAFETY: both identifiers are connectors'; the answer's place outlives the call.
-        let result = unsafe { (table.H5VLcmp_connector_cls)(&mut order, connector.get(), own.get()) };
-        check(result, "H5VLcmp_connector_cls")?;
-        Ok(order == 0)
     }
 
     /// Whether an access list carries the content of the file (`H5Pset_file_image`).

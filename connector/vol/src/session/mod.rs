@@ -184,7 +184,7 @@ impl Session {
         fork::watch();
         parts.library.tell_when_closing(registry::library_closes)?;
         let shadow = ShadowFile::new(parts.library, &parts.container);
-        let connector = parts.library.own_connector()?.kept();
+        let connector = parts.library.connector_of(parts.access_list.get())?.kept();
         let session = Arc::new_cyclic(|weak| Self {
             library: parts.library,
             container: parts.container,

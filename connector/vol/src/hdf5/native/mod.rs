@@ -74,13 +74,6 @@ impl Library {
         Id::from_call(self, id, "H5VLget_connector_id_by_name")
     }
 
-    /// Our own connector in this library.
-    pub fn own_connector(self) -> Result<Id> {
-        // SAFETY: the name is terminated.
-        let id = unsafe { (self.table().H5VLget_connector_id_by_name)(crate::hdf5::identity::NAME.as_ptr()) };
-        Id::from_call(self, id, "H5VLget_connector_id_by_name")
-    }
-
     /// Makes a native file in memory that no identifier shows. The driver that comes with it is to be kept until the file
     /// is closed.
     pub fn native_memory_file(

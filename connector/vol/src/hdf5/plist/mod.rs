@@ -1,17 +1,18 @@
 //! Property lists.
 
-use std::ffi::{c_char, c_uint, c_ulong, c_void};
+use std::ffi::{c_char, c_uint, c_ulong};
 
 use h5lake_container::encoded::{ListKind, check_property_list};
 use h5lake_container::{AllocTime, CharSet, CreationOrder, FillTime, Filter, Layout};
 use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
 
-use crate::error::{Error, Major, Result};
+use crate::error::{Error, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
+pub mod connector;
 mod copy;
 pub mod creation;
 mod dataset_access;
@@ -398,15 +399,6 @@ impl Library {
             return Ok(Filter { id, flags, name, client_data: values });
         }
     }
-
-    /// The connector string set on a file access list, if it names our connector.
-    pub fn connector_info(self, access: Hid) -> Result<*const c_void> {
-        let mut info: *mut c_void = std::ptr::null_mut();
-        // SAFETY: the answer's place outlives the call; the answer is a copy that the caller frees.
-        check(unsafe { (self.table().H5Pget_vol_info)(access, &mut info) }, "H5Pget_vol_info")
-            .map_err(|e| e.in_class(Major::PropertyList))?;
-        Ok(info)
-    }
 }
 
 impl Library {
@@ -454,19 +446,6 @@ impl Library {
         let result =
             unsafe { (table.H5Pset_fill_value)(creation, table.H5T_NATIVE_INT_g(), std::ptr::null()) };
         check(result, "H5Pset_fill_value")
-    }
-}
-
-impl Library {
-    /// Frees a copy of a connector info that [`Library::connector_info`] gave.
-    ///
-    /// # Safety
-    /// `info` is such a copy, and is not used again.
-    pub unsafe fn free_connector_info(self, info: *const c_void) {
-        if let Ok(connector) = self.own_connector() {
-            // SAFETY: as the caller says.
-            unsafe { (self.table().H5VLfree_connector_info)(connector.get(), info.cast_mut()) };
-        }
     }
 }
 

@@ -43,7 +43,7 @@ fn config_of(library: Library, access: Hid) -> Result<Config> {
             // SAFETY: an info of our connector's, a copy that is ours to free.
             unsafe {
                 let config = (*info.cast::<Info>()).config.clone();
-                library.free_connector_info(info);
+                library.free_connector_info(access, info);
                 config
             }
         }
