@@ -415,4 +415,15 @@ def check_the_marks_of_versions_are_those_of_the_connector(folder):
     works(installed(folder), f"from h5lake import _names\nassert _names.VERSION_MARKS == ({marks})")
 
 
+def check_its_version(folder):
+    [version] = re.findall(r'^\[workspace\.package\]\nversion = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.M)
+    assert works(installed(folder), "import h5lake\nprint(h5lake.__version__)") == version
+
+
+def check_a_zarr_that_is_too_old(folder):
+    site = installed(folder)
+    (site / "zarr.py").write_text('__version__ = "2.18.7"')
+    fails(["ImportError", "zarr 2.18.7", "zarr>=3"], site, "import h5lake\nh5lake.export_zarr('a.h5', 'a.zarr')")
+
+
 main(globals())

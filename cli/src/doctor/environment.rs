@@ -69,7 +69,8 @@ pub fn plugin_folders(report: &mut Report) {
         found += plugins_in(folder, report);
     }
     if found == 0 {
-        let fix = "run 'make plugin', and name target/plugin";
+        let fix = "name the folder of the plugin: python3 -c 'import h5lake; print(h5lake.plugin_folder())' prints that of \
+                   the wheel, and in a checkout 'make plugin' makes target/plugin";
         report.problem(PATH, "none of these folders holds a libh5lake.so that loads", fix);
     }
 }
@@ -117,7 +118,7 @@ fn is_our_plugin(path: &Path, report: &mut Report) -> bool {
             report.problem(
                 &name,
                 format!("it cannot be loaded: {why}"),
-                "build it on this machine with 'make plugin'",
+                "install the wheel that was made for this machine, or build the plugin here: 'make plugin' in a checkout",
             );
             return false;
         }

@@ -36,9 +36,9 @@ if module:
     library = found[0]
 say(library=library)
 hdf5 = ctypes.CDLL(library)
-numbers = [ctypes.c_uint() for _ in range(3)]
-hdf5.H5get_libversion(*map(ctypes.byref, numbers))
-version = [number.value for number in numbers]
+# Not by H5get_libversion: it starts the library, and that fails where the connector is not found.
+text = ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(hdf5, "H5_lib_vers_info_g")))
+version = [int(number) for number in re.search(rb"(\d+)\.(\d+)\.(\d+)", text).groups()]
 say(version=version)
 if version >= [1, 14, 0]:
     hid = ctypes.c_int64

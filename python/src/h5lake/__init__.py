@@ -32,4 +32,7 @@ __all__ = ["Adopted", "Branch", "Copied", "Difference", "Drained", "Finding", "L
            "publish", "references", "remove", "repair", "restore", "stats", "tag", "tags", "unlock", "untag", "vacuum",
            "verify", "versions", "withdraw"]
 
+#: The version of this package, of its plugin and of its tool.
+__version__ = "0.1.0"
+
 _install()

@@ -191,7 +191,7 @@ class Hdf5:
         name = self.default_connector()
         if is_wanted and (failed or name != CONNECTOR.decode()):
             raise LibraryError(f"{self.path} does not load the plugin in {_plugin.folder()}; its files would be {name} ones. "
-                               "The tool tools/doctor of h5lake's sources shows why")
+                               "'h5lake doctor' shows why")
 
     def statistics(self) -> "str | None":
         """What the containers of this process cost, as JSON; None if this library has never had the connector. It is asked by an

@@ -2,15 +2,24 @@
 
 import base64
 
+#: The first major version of a package that has the functions which are called here.
+OLDEST = {"zarr": 3}
+
 
 def _need(*names):
-    """The modules of these names; an error that names what is missing."""
-    found = []
-    for name in names:
-        try:
-            found.append(__import__(name, fromlist=["_"]))
-        except ImportError as error:
-            raise ImportError(f"the package {name.split('.')[0]} is missing: {error}") from None
+    """The modules of these names. ImportError names a package that is missing, or older than the first version of it that works."""
+    return [_module(name) for name in names]
+
+
+def _module(name):
+    package = name.split(".")[0]
+    try:
+        found = __import__(name, fromlist=["_"])
+    except ImportError as error:
+        raise ImportError(f"the package {package} is missing: {error}") from None
+    version, oldest = getattr(found, "__version__", ""), OLDEST.get(name, 0)
+    if version.split(".")[0].isdigit() and int(version.split(".")[0]) < oldest:
+        raise ImportError(f"{package} {version} is too old: {package} {oldest} or later is needed (pip install '{package}>={oldest}')")
     return found
 
 
