@@ -1,5 +1,7 @@
 """Attributes of every sort and size, on files, groups, datasets and committed types."""
 
+import itertools
+
 import h5py
 import numpy as np
 from cases import main, raises, same
@@ -128,6 +130,21 @@ def read_variable_length(f):
     numbers = np.empty(2, [("n", "i4")])
     h5py.h5a.open(f.id, b"rows").read(numbers, mtype=some)
     assert list(numbers["n"]) == [1, 2]
+
+
+def check_values_without_elements_fit_any_type(folder):
+    """Natively, nothing is converted then, so that there need be no conversion."""
+    spaces = [h5py.h5s.create(h5py.h5s.NULL), h5py.h5s.create_simple((0,), (0,)), h5py.h5s.create_simple((3, 0))]
+    types = [h5py.h5t.NATIVE_INT32, h5py.h5t.C_S1]
+    with h5py.File("none.h5", "w") as f:
+        for stored, memory, space in itertools.product(types, types, spaces):
+            attribute = h5py.h5a.create(f.id, b"a", stored, space)
+            attribute.write(np.zeros(space.shape or 0), mtype=memory)
+            attribute.read(np.zeros(space.shape or 0), mtype=memory)
+            del f.attrs["a"]
+        # Elements are converted.
+        attribute = h5py.h5a.create(f.id, b"a", types[0], h5py.h5s.create_simple((1,)))
+        raises(OSError, lambda: attribute.write(np.zeros(1, "S1"), mtype=types[1]))
 
 
 def check_text_behind_attributes(folder):

@@ -101,9 +101,12 @@ pub fn points(handle: &Handle) -> Result<u64> {
     Ok(of(handle)?.attribute.space().points()?)
 }
 
-/// `H5Aread`.
+/// `H5Aread`. A value without elements fits any memory type, as natively (`H5A__read`): nothing is converted.
 pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
+    if region.points() == 0 {
+        return Ok(());
+    }
     let types = types_of(attribute)?;
     let mut read = |value: &[u8]| {
         transfer::read(&attribute.session, &types, memory_type, region, transfer, |buffer| {
@@ -120,10 +123,14 @@ pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transf
     }
 }
 
-/// `H5Awrite`. `region` has the elements: what was wrong with them is told here, where other processes wait for it.
+/// `H5Awrite`. `region` has the elements: what was wrong with them is told here, where other processes wait for it. A value
+/// without elements fits any memory type, as natively (`H5A__write`): nothing is written.
 pub fn write(handle: &Handle, memory_type: Hid, region: Result<MemoryRegion>, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
-    let written = region.and_then(|region| write_value(attribute, memory_type, &region, transfer));
+    let written = region.and_then(|region| match region.points() {
+        0 => Ok(()),
+        _ => write_value(attribute, memory_type, &region, transfer),
+    });
     attribute.session.finish_if_followed(written)
 }
 
