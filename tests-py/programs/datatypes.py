@@ -228,6 +228,25 @@ def give(to, source):
             to[name] = source[name]
 
 
+def check_types_that_are_given_out_are_read_only(_):
+    """Natively, those of datasets and attributes cannot be changed. Copies can."""
+    record = np.dtype([("a", "i4"), ("b", h5py.string_dtype())])
+    with h5py.File("given.h5", "w") as f:
+        for name, dtype in ("integer", "<i4"), ("text", "S5"), ("record", record), ("any", h5py.string_dtype()):
+            d = f.create_dataset(name, (2,), dtype)
+            d.attrs.create("a", np.zeros(2, dtype) if name in ("integer", "text") else d[()], dtype=dtype)
+            for given in d.id.get_type(), h5py.h5a.open(d.id, b"a").get_type():
+                raises(TypeError, lambda given=given: given.set_size(30))
+                assert given.dtype == np.dtype(dtype), name
+                copy = given.copy()
+                copy.set_size(30)
+                assert copy.get_size() == 30 or name == "any"
+                assert not given.committed()
+                given.commit(f.id, b"committed")
+                assert given.committed() and f["committed"].dtype == np.dtype(dtype)
+                del f["committed"]
+
+
 def check_immutable(_):
     """The library's own types cannot be committed; copies of them can."""
     with h5py.File("immutable.h5", "w") as f:

@@ -100,7 +100,7 @@ pub fn committed_id(session: &Session, datatype: Hid) -> Result<Option<ObjectId>
 }
 
 /// The identifier that `H5Dget_type` and `H5Aget_type` give out: the committed type where there is one, else a
-/// transient copy.
+/// read-only copy.
 pub fn identifier(
     session: &std::sync::Arc<Session>,
     types: &FileType,
@@ -111,5 +111,5 @@ pub fn identifier(
     {
         return session.library.register(handle);
     }
-    types.copy()
+    types.read_only_copy()
 }

@@ -145,7 +145,18 @@ impl FileType {
         }
     }
 
-    /// One more of the kind, for the application.
+    /// A read-only copy for the application, such as `H5Dget_type` and `H5Aget_type` return.
+    ///
+    /// # Errors
+    /// As for [`Self::stored`].
+    pub fn read_only_copy(&self) -> Result<Id> {
+        match &self.stored {
+            StoredForm::Predefined(id) => self.library.read_only_copy_of_locked(*id),
+            StoredForm::Own(_) => self.library.read_only_copy(self.copy()?),
+        }
+    }
+
+    /// Another identifier of the type: a copy that can be changed.
     ///
     /// # Errors
     /// As for [`Self::stored`].
