@@ -18,7 +18,7 @@ Exit codes:
   1  it could not be done; wrong arguments and wrong settings, too
   2  done, and: something is damaged (verify), something was lost (repair), there are differences (diff),
      a problem (doctor), a store that does not keep what it has to (check-store), some files could not be converted
-     (import, export), or something stays in a stage (drain)
+     (import, export), user-defined links were left out (import, export, adopt), or something stays in a stage (drain)
 `h5lake run` has the exit code of its program.";
 
 const NAMES: &str = "\
@@ -401,7 +401,8 @@ Examples:
         quiet: bool,
     },
     /// Makes containers of native HDF5 files: of one, or of all in a folder and below it. A container is found when it is whole,
-    /// or never. Exit code: 2 if some files of a folder could not be converted.
+    /// or never. User-defined links are left out and listed. Exit code: 2 if links were left out, or some files of a folder could not be
+    /// converted.
     #[command(after_help = "Examples:
   h5lake import old.h5 run.h5
   h5lake import old.h5 s3://lab/data/run.h5
@@ -411,7 +412,8 @@ Examples:
         conversion: Conversion,
     },
     /// Makes native HDF5 files of containers: of one or a version of it, or of all in a folder and below it. What native HDF5 cannot
-    /// hold is named before anything is written. Exit code: 2 if some files of a folder could not be converted.
+    /// hold is named before anything is written. User-defined links are left out and listed. Exit code: 2 if links were left out, or some
+    /// files of a folder could not be converted.
     #[command(after_help = "Examples:
   h5lake export run.h5 native.h5
   h5lake export run.h5@v=3 then.h5
@@ -432,7 +434,7 @@ Examples:
   h5lake adopt monday.h5 tuesday.h5 week.h5 --concat /time --concat /temperature
   h5lake adopt shot-*.h5 shots.h5 --stack /detector
 
-Exit codes: 0 done; 1 not possible: nothing was made.")]
+Exit codes: 0 done; 1 not possible: nothing was made; 2 done, and user-defined links were left out, which are listed.")]
     Adopt {
         /// The paths or URLs of native files, in the order in which they are joined.
         #[arg(required = true, value_name = "SOURCE")]
@@ -447,6 +449,9 @@ Exit codes: 0 done; 1 not possible: nothing was made.")]
         /// Read all data, and keep checksums of it: then a change that kept the file's length and time is found, too.
         #[arg(long)]
         checksums: bool,
+        /// Make nothing if user-defined links would be left out: list them.
+        #[arg(long)]
+        strict: bool,
         /// Show one JSON object instead of text.
         #[arg(long)]
         json: bool,
@@ -645,9 +650,12 @@ pub struct Conversion {
     /// Convert so many files at a time; without it, one for each processor.
     #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
+    /// Do not convert a file of which user-defined links would be left out: list them.
+    #[arg(long)]
+    pub strict: bool,
     /// From or to Zarr instead of native HDF5: one hierarchy, version 2 or 3 to import, 3 to export. h5lake's Python package does it,
     /// with h5py and zarr-python.
-    #[arg(long, conflicts_with_all = ["library", "jobs", "json"])]
+    #[arg(long, conflicts_with_all = ["library", "jobs", "strict", "json"])]
     pub zarr: bool,
     /// Show one JSON object for each file instead of text.
     #[arg(long)]

@@ -154,10 +154,11 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         }
         Command::Import { conversion } => return convert(convert::Direction::Import, &conversion),
         Command::Export { conversion } => return convert(convert::Direction::Export, &conversion),
-        Command::Adopt { sources, target, joins, library, checksums, json, quiet } => {
+        Command::Adopt { sources, target, joins, library, checksums, strict, json, quiet } => {
             let (library, output) = (library.as_deref(), Output::of(json, quiet));
             let (sources, target, joins) = (&sources, &target, joins.of(sources.len())?);
-            adopt::run(&adopt::Wanted { sources, joins, target, library, checksums, output })
+            let wanted = adopt::Wanted { sources, joins, target, library, checksums, strict, output };
+            return adopt::run(&wanted).map(Outcome::of);
         }
         Command::Materialize { name, dry_run, json, quiet } => {
             return materialize::run(&name, dry_run, Output::of(json, quiet)).map(Outcome::of);
@@ -195,7 +196,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
 }
 
 fn convert(direction: convert::Direction, asked: &Conversion) -> Result<Outcome, Failure> {
-    let Conversion { source, target, library, jobs, zarr, json, quiet } = asked;
+    let Conversion { source, target, library, jobs, strict, zarr, json, quiet } = asked;
     if *zarr {
         let way = if direction == convert::Direction::Import { "import" } else { "export" };
         let left_out =
@@ -209,6 +210,7 @@ fn convert(direction: convert::Direction, asked: &Conversion) -> Result<Outcome,
         target,
         library: library.as_deref(),
         jobs: jobs.map(usize::from),
+        strict: *strict,
         output: Output::of(*json, *quiet),
     };
     convert::run(&wanted).map(Outcome::of)

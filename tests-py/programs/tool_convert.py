@@ -4,6 +4,7 @@
 # needs: tool
 # requires: filters.txt
 
+import ctypes
 import functools
 import json
 import os
@@ -20,7 +21,7 @@ if os.environ.get("HDF5_VOL_CONNECTOR") != "native":
 import h5py  # noqa: E402
 import hdf5plugin  # noqa: E402
 import numpy as np  # noqa: E402
-from cases import main  # noqa: E402
+from cases import hdf5_path, main  # noqa: E402
 from h5py import h5d, h5p  # noqa: E402
 from tool import natively, run  # noqa: E402
 
@@ -254,6 +255,70 @@ def check_refusals(folder):
     assert "native-damaged.h5: " in run("import", "native-damaged.h5", "two.h5", code=1)
     assert not (folder / "two.h5").exists() and not list(folder.glob(".h5lake-conv*"))
     assert (folder / "one.h5").read_bytes() == before
+
+
+def user_defined(name):
+    """A file with links of a class that no other program has registered."""
+    hdf5, number = ctypes.CDLL(hdf5_path()), ctypes.c_int64
+    traverse = ctypes.CFUNCTYPE(number, ctypes.c_char_p, number, ctypes.c_void_p, ctypes.c_size_t, number, number)(lambda *_: -1)
+    types = [("version", ctypes.c_int), ("id", ctypes.c_int), ("comment", ctypes.c_char_p), ("create", ctypes.c_void_p),
+             ("move", ctypes.c_void_p), ("copy", ctypes.c_void_p), ("traverse", ctypes.c_void_p), ("delete", ctypes.c_void_p),
+             ("query", ctypes.c_void_p)]
+    link_class = type("H5L_class_t", (ctypes.Structure,), {"_fields_": types})
+    kind = link_class(version=1, id=77, comment=b"mine", traverse=ctypes.cast(traverse, ctypes.c_void_p))
+    assert hdf5.H5Lregister(ctypes.byref(kind)) >= 0
+    with h5py.File(name, "w", track_order=True) as f:
+        f["x"] = [1, 2, 3]
+        f["g/y"] = 5
+        for at, path in (f, b"mine"), (f["g"], b"other"):
+            assert hdf5.H5Lcreate_ud(number(at.id.id), path, 77, b"value", ctypes.c_size_t(5), number(0), number(0)) >= 0
+        f["z"] = h5py.SoftLink("/x")
+
+
+def check_user_defined_links_are_left_out_and_listed(folder):
+    """Only the programs that use their class have its functions. All else is converted, in both directions."""
+    def lines(said):
+        return [line.split(": ")[1] for line in said.splitlines() if "left out: " in line]
+
+    native("user_defined", "native.h5")
+    Path("sources").mkdir()
+    native("user_defined", "sources/with.h5")
+    native("fill", "sources/without.h5")
+    assert lines(run("import", "native.h5", "run.h5", code=2)) == ["/mine", "/g/other"]
+    with h5py.File("run.h5") as f:
+        assert list(f) == ["x", "g", "z"] and list(f["g"]) == ["y"] and list(f["z"]) == [1, 2, 3]
+    said = json.loads(run("import", "native.h5", "json.h5", "--json", code=2))
+    assert [one["path"] for one in said["left_out"]] == ["/mine", "/g/other"] and said["error"] is None, said
+    # A folder is converted as a whole.
+    assert lines(run("import", "sources", "made", code=2)) == ["/mine", "/g/other"]
+    assert kind("made/with.h5") and kind("made/without.h5")
+    # Adopted, they are missing, too.
+    os.utime("native.h5", (1_700_000_000, 1_700_000_000))
+    assert lines(run("adopt", "native.h5", "adopted.h5", code=2)) == ["/mine", "/g/other"]
+    with h5py.File("adopted.h5") as f:
+        assert list(f) == ["x", "g", "z"] and list(f["z"]) == [1, 2, 3]
+    # From a container.
+    user_defined("ours.h5")
+    assert kind("ours.h5") and lines(run("export", "ours.h5", "back.h5", code=2)) == ["/mine", "/g/other"]
+    assert native("names", "back.h5") == ["g", "g/y", "x", "z"]
+    # Who wants all or nothing says so.
+    before = sorted(path.name for path in folder.iterdir())
+    for command, source in ("import", "native.h5"), ("adopt", "native.h5"), ("export", "ours.h5"):
+        said = run(command, source, "strict.h5", "--strict", code=1)
+        assert "2 links that would be left out" in said and "/mine: a user-defined link of class 77" in said, said
+        assert f"{source}: has 2" in said and "/g/other" in said, said
+    assert sorted(path.name for path in folder.iterdir()) == before
+    said = run("import", "sources", "strict", "--strict", code=2)
+    assert "sources/with.h5: has 2 links" in said and kind("strict/without.h5") and not Path("strict/with.h5").exists(), said
+    run("import", "sources/without.h5", "whole.h5", "--strict")
+
+
+def names(name):
+    """The paths of all links that lead somewhere or are soft."""
+    with h5py.File(name) as f:
+        found = []
+        f.visit_links(found.append)
+        return sorted(found)
 
 
 def check_the_library_that_is_named(_):

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use h5lake_connector::config::Config;
 use h5lake_connector::names::{self, sources::FollowedSources};
-use h5lake_connector::{Adoption, Join};
+use h5lake_connector::{Adoption, Join, Lacking, NotHeld};
 use h5lake_container::{Container, Options, Target};
 use h5lake_ledger::{Access, Ledger, NotFollowed, Probe, Source, SourceOpener, mode_of_copy};
 use object_stores::registry::is_url;
@@ -38,6 +38,8 @@ pub struct Wanted<'a> {
     pub library: Option<&'a Path>,
     /// Whether all data is read to keep checksums of it.
     pub checksums: bool,
+    /// Whether nothing is made if links would be left out.
+    pub strict: bool,
     pub output: Output,
 }
 
@@ -54,8 +56,8 @@ fn local_path(target: &Target) -> Option<&Path> {
     }
 }
 
-/// Makes a container of references. When this returns, it is on stable storage as the settings say.
-pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
+/// Makes a container of references. When this returns, it is on stable storage as the settings say. Returns whether no link was left out.
+pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let target = vacant(wanted.target)?;
     let natives = wanted.sources.iter().map(|name| describe(name)).collect::<Result<Vec<_>, _>>()?;
     let library = library(wanted.library)?;
@@ -65,7 +67,12 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let names: Vec<_> = natives.iter().map(|native| &*native.name).collect();
     let lies_in = folder_in_names(wanted.target, &target)?;
     let adoption = Adoption { list: &list, folder: &lies_in, joins: &wanted.joins };
-    let user_block = worker::adopt(&library, &names, &made, &adoption)?;
+    let Lacking { user_block, links } = worker::adopt(&library, &names, &made, &adoption)?;
+    if wanted.strict && !links.is_empty() {
+        let why = worker::listed("links that would be left out, so nothing was made (--strict)", &links);
+        let name = wanted.sources.first().map(|name| name.display().to_string()).unwrap_or_default();
+        return Err(format!("{name}: {why}").into());
+    }
     if let Some(native) = natives.first().filter(|native| user_block > 0 && native.source.url().is_none()) {
         copy_user_block(&native.name, &made, user_block)?;
     }
@@ -84,7 +91,8 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let options = Options { ledger, ..Options::default() };
     Container::move_to(&made, &options, &target, &options, &mut |_, _| ())?;
     drop(bar);
-    report(wanted, &summary)
+    report(wanted, &summary, &links)?;
+    Ok(links.is_empty())
 }
 
 /// The folder in which programs will look for what a container names, with a slash behind it.
@@ -190,7 +198,7 @@ fn shortened(names: &[String]) -> String {
     }
 }
 
-fn report(wanted: &Wanted<'_>, summary: &Summary) -> Result<(), Failure> {
+fn report(wanted: &Wanted<'_>, summary: &Summary, links: &[NotHeld]) -> Result<(), Failure> {
     let sources: Vec<_> = wanted.sources.iter().map(|source| source.display().to_string()).collect();
     let (source, target) =
         (sources.first().cloned().unwrap_or_default(), wanted.target.display().to_string());
@@ -201,7 +209,7 @@ fn report(wanted: &Wanted<'_>, summary: &Summary) -> Result<(), Failure> {
         let object = json!({
             "name": source, "target": target, "datasets": datasets, "chunks": chunks, "referenced_bytes": bytes,
             "checksums": wanted.checksums, "copied": copied, "sources": sources, "not_joined": not_joined,
-            "left_out": left_out,
+            "left_out": left_out, "links_left_out": worker::as_json(links),
         });
         print([object.to_string()])?;
         return Ok(());
@@ -219,6 +227,7 @@ fn report(wanted: &Wanted<'_>, summary: &Summary) -> Result<(), Failure> {
     if !left_out.is_empty() {
         lines.push(format!("  left out, as the first file has none: {}", shortened(left_out)));
     }
+    lines.extend(links.iter().map(|link| format!("  left out: {link}")));
     let mut reasons = std::collections::BTreeMap::<&str, u64>::new();
     copied.iter().for_each(|(_, reason)| *reasons.entry(reason).or_default() += 1);
     lines.extend(reasons.iter().map(|(reason, count)| format!("  copied: {count} datasets ({reason})")));

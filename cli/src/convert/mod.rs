@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use h5lake_connector::NotHeld;
 use serde_json::json;
 
 use crate::Failure;
@@ -46,22 +47,26 @@ pub struct Wanted<'a> {
     pub library: Option<&'a Path>,
     /// How many files at a time.
     pub jobs: Option<usize>,
+    /// Whether a file of which something would be left out is not converted.
+    pub strict: bool,
     pub output: Output,
 }
 
 /// What became of one file.
 struct Done {
     pair: Pair,
-    result: Result<(), String>,
+    /// The links that were left out, or why the file was not converted.
+    result: Result<Vec<NotHeld>, String>,
 }
 
-/// Converts a file, or all files of a folder. Whether all were converted.
+/// Converts a file, or all files of a folder. Returns whether all were converted, and nothing of them left out.
 pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let pairs = pairs::of(wanted)?;
     let library = library(wanted.library)?;
     let bar = wanted.output.bar(wanted.direction.name());
     let jobs = wanted.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
-    let done = convert_all(wanted.direction, pairs, &library, jobs.max(1), &bar);
+    let way = publish::Way { direction: wanted.direction, library: &library, strict: wanted.strict };
+    let done = convert_all(&way, pairs, jobs.max(1), &bar);
     drop(bar);
     report(wanted, done)
 }
@@ -75,19 +80,18 @@ pub fn library(named: Option<&Path>) -> Result<PathBuf, Failure> {
 }
 
 /// Converts files, some at a time; what became of them, in their order.
-fn convert_all(direction: Direction, pairs: Vec<Pair>, library: &Path, jobs: usize, bar: &Bar) -> Vec<Done> {
+fn convert_all(way: &publish::Way<'_>, pairs: Vec<Pair>, jobs: usize, bar: &Bar) -> Vec<Done> {
     let all: u64 = pairs.iter().map(|pair| pair.bytes).sum();
     let (next, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let results: Vec<OnceLock<Result<(), String>>> = pairs.iter().map(|_| OnceLock::new()).collect();
+    let results: Vec<OnceLock<Result<Vec<NotHeld>, String>>> =
+        pairs.iter().map(|_| OnceLock::new()).collect();
     std::thread::scope(|scope| {
         for _ in 0..jobs.min(pairs.len()) {
             scope.spawn(|| {
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     let (Some(pair), Some(place)) = (pairs.get(n), results.get(n)) else { break };
-                    place.get_or_init(|| {
-                        publish::convert(direction, pair, library).map_err(|error| error.to_string())
-                    });
+                    place.get_or_init(|| publish::convert(way, pair).map_err(|error| error.to_string()));
                     bar.show(bytes.fetch_add(pair.bytes, Ordering::Relaxed) + pair.bytes, all);
                 }
             });
@@ -101,16 +105,24 @@ fn convert_all(direction: Direction, pairs: Vec<Pair>, library: &Path, jobs: usi
 fn report(wanted: &Wanted<'_>, done: Vec<Done>) -> Result<bool, Failure> {
     let is_one = done.len() == 1 && done[0].pair.source == wanted.source;
     let failed = done.iter().filter(|one| one.result.is_err()).count();
+    let is_whole = |one: &Done| one.result.as_ref().is_ok_and(Vec::is_empty);
+    let all_whole = done.iter().all(is_whole);
     let mut lines = Vec::new();
     for Done { pair, result } in &done {
         let (source, target) = (pair.source.display().to_string(), pair.target.display().to_string());
         match (result, wanted.output) {
             (Err(why), _) if is_one => return Err(why.clone().into()),
             (result, Output::Json) => {
-                let error = result.as_ref().err();
-                lines.push(json!({ "name": source, "target": target, "error": error }).to_string());
+                let (error, links) = (result.as_ref().err(), result.as_deref().unwrap_or_default());
+                let left_out = worker::as_json(links);
+                let object =
+                    json!({ "name": source, "target": target, "error": error, "left_out": left_out });
+                lines.push(object.to_string());
             }
-            (Ok(()), _) => lines.push(format!("{source} -> {target}")),
+            (Ok(links), _) => {
+                lines.push(format!("{source} -> {target}"));
+                lines.extend(links.iter().map(|link| format!("  left out: {link}")));
+            }
             (Err(why), _) => eprintln!("h5lake: {why}"),
         }
     }
@@ -120,7 +132,7 @@ fn report(wanted: &Wanted<'_>, done: Vec<Done>) -> Result<bool, Failure> {
             format!("{}: none of its {failed} files could be converted", wanted.source.display()).into()
         );
     }
-    Ok(failed == 0)
+    Ok(all_whole)
 }
 
 /// The first libhdf5 that can be used.

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use h5lake_connector::{Lacking, NotHeld};
 use h5lake_container::{Container, Options, Target};
 use h5lake_ledger::{Access, mode_of_copy};
 
@@ -18,24 +19,47 @@ use crate::permissions;
 const KIND: &str = "conversion";
 const MADE: &str = "made.h5";
 
-/// Converts one file. When this returns, the result is on stable storage.
-pub fn convert(direction: Direction, pair: &Pair, library: &Path) -> Result<(), Failure> {
-    if direction == Direction::Export {
-        return convert_to_file(direction, pair, &pair.target, library);
-    }
-    match vacant(&pair.target)? {
-        Target::File(path) => convert_to_file(direction, pair, &path, library),
-        target @ Target::Objects { .. } => convert_to_store(pair, &target, library),
+/// How files are converted.
+#[derive(Debug, Clone, Copy)]
+pub struct Way<'a> {
+    pub direction: Direction,
+    /// The libhdf5 that converts.
+    pub library: &'a Path,
+    /// Whether a file of which something would be left out is not converted.
+    pub strict: bool,
+}
+
+impl Way<'_> {
+    /// Converts one file under a hidden name, and returns what the result lacks.
+    fn make(&self, pair: &Pair, made: &Path) -> Result<Lacking, Failure> {
+        let lacking = worker::run(self.direction, self.library, &pair.source, made)?;
+        if self.strict && !lacking.links.is_empty() {
+            let what = "links that would be left out, so nothing was written (--strict)";
+            let why = worker::listed(what, &lacking.links);
+            return Err(format!("{}: {why}", pair.source.display()).into());
+        }
+        Ok(lacking)
     }
 }
 
-fn convert_to_file(direction: Direction, pair: &Pair, target: &Path, library: &Path) -> Result<(), Failure> {
+/// Converts one file, and returns the links that were left out. When this returns, the result is on stable storage.
+pub fn convert(way: &Way<'_>, pair: &Pair) -> Result<Vec<NotHeld>, Failure> {
+    if way.direction == Direction::Export {
+        return convert_to_file(way, pair, &pair.target);
+    }
+    match vacant(&pair.target)? {
+        Target::File(path) => convert_to_file(way, pair, &path),
+        target @ Target::Objects { .. } => convert_to_store(way, pair, &target),
+    }
+}
+
+fn convert_to_file(way: &Way<'_>, pair: &Pair, target: &Path) -> Result<Vec<NotHeld>, Failure> {
     let folder = folder_of(target);
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let temporary = TemporaryFolder::make(&folder, KIND, target)?;
     let made = temporary.join(MADE);
-    let user_block = worker::run(direction, library, &pair.source, &made)?;
-    let local = local(direction, &pair.source)?;
+    let Lacking { user_block, links } = way.make(pair, &made)?;
+    let local = local(way.direction, &pair.source)?;
     if let Some(local) = &local {
         permissions::restrict(&made, mode_of_copy(local, target))?;
         copy_user_block(local, &made, user_block)?;
@@ -43,19 +67,19 @@ fn convert_to_file(direction: Direction, pair: &Pair, target: &Path, library: &P
     File::open(&made)?.sync_all()?;
     give_name(&made, target)?;
     File::open(&folder)?.sync_all()?;
-    Ok(())
+    Ok(links)
 }
 
 /// A store gets a copy of a container in a temporary folder: its name leads to the whole container, or to nothing. There is no
 /// user block in a store.
-fn convert_to_store(pair: &Pair, target: &Target, library: &Path) -> Result<(), Failure> {
+fn convert_to_store(way: &Way<'_>, pair: &Pair, target: &Target) -> Result<Vec<NotHeld>, Failure> {
     let temporary = TemporaryFolder::make(&std::env::temp_dir(), KIND, &pair.target)?;
     let made = temporary.join(MADE);
-    worker::run(Direction::Import, library, &pair.source, &made)?;
+    let lacking = way.make(pair, &made)?;
     let (_, ledger) = find(&pair.target, Access::ReadOnly)?;
     let options = Options { ledger, ..Options::default() };
     Container::copy_to(&Target::File(made), &options, target, &options, &mut |_, _| ())?;
-    Ok(())
+    Ok(lacking.links)
 }
 
 /// The local file of a source; a container in a store has none. The name may ask for a version.

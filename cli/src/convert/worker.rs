@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use h5lake_connector::config::{Config, NamePatterns};
-use h5lake_connector::{Adoption, Along, Converter, Join, NotHeld};
+use h5lake_connector::{Adoption, Along, Converter, Join, Lacking, NotHeld};
 use serde_json::{Value, json};
 
 use super::Direction;
@@ -20,20 +20,20 @@ use crate::run::plugin_path;
 /// How many objects a message names.
 const MOST_NAMED: usize = 20;
 
-/// Converts one file in a process of its own, and gives the size of its user block.
-pub fn run(direction: Direction, library: &Path, source: &Path, target: &Path) -> Result<u64, Failure> {
+/// Converts one file in a process of its own, and returns what the result lacks.
+pub fn run(direction: Direction, library: &Path, source: &Path, target: &Path) -> Result<Lacking, Failure> {
     let makes_container = direction == Direction::Import;
     convert(direction.name(), makes_container, library, [source, target], &[])
 }
 
 /// Makes a container with what is in native files, local or in a store, in a process of its own. What can be referred to is listed, and
-/// not copied. Gives the size of the first one's user block.
+/// not copied. Returns what the container lacks.
 pub fn adopt(
     library: &Path,
     sources: &[&Path],
     target: &Path,
     wanted: &Adoption<'_>,
-) -> Result<u64, Failure> {
+) -> Result<Lacking, Failure> {
     let (first, further) = sources.split_first().ok_or("there is no file to adopt")?;
     let joins = wanted.joins.iter().map(|Join { path, along }| match along {
         Along::New => json!([path, null]),
@@ -88,7 +88,7 @@ fn convert(
     library: &Path,
     [source, target]: [&Path; 2],
     more: &[&Path],
-) -> Result<u64, Failure> {
+) -> Result<Lacking, Failure> {
     let mut config = Config::from_environment()?;
     if makes_container {
         // The target is a local file for now, and a container whatever its name.
@@ -100,10 +100,23 @@ fn convert(
     arguments.extend(more.iter().map(|one| path(one)));
     let done = start(library, &arguments)?;
     let said: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
-    match said["user_block"].as_u64() {
-        Some(size) if done.status.success() => Ok(size),
+    match lacking(&said) {
+        Some(lacking) if done.status.success() => Ok(lacking),
         _ => Err(format!("{}: {}", source.display(), reason(&done)).into()),
     }
+}
+
+/// What was left out, for programs that read it.
+pub fn as_json(left_out: &[NotHeld]) -> Value {
+    left_out.iter().map(|one| json!({ "path": one.path, "reason": one.reason })).collect()
+}
+
+/// The answer of a worker, as [`serve`] prints it.
+fn lacking(said: &Value) -> Option<Lacking> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let link = |one: &Value| Some(NotHeld { path: text(&one["path"])?, reason: text(&one["reason"])? });
+    let links = said["left_out"].as_array()?.iter().map(link).collect::<Option<_>>()?;
+    Some(Lacking { user_block: said["user_block"].as_u64()?, links })
 }
 
 /// Whether a libhdf5 can be loaded, and is new enough.
@@ -149,8 +162,8 @@ pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
     hidden::end_with_starter(text(3).into());
     let settings = text(4).to_str().unwrap_or_default();
     let converter = Converter::load(Path::new(text(1)), settings).map_err(|error| error.to_string())?;
-    let user_block = match text(0).to_str() {
-        Some("probe") => 0,
+    let done = match text(0).to_str() {
+        Some("probe") => Lacking { user_block: 0, links: Vec::new() },
         Some("import") => converter.import(Path::new(text(2)), text(3)).map_err(|error| error.to_string())?,
         Some("export") => export(&converter, arguments)?,
         Some("adopt") => {
@@ -162,12 +175,12 @@ pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
         }
         _ => return Err("this command is for the tool itself; use 'h5lake import' or 'h5lake export'".into()),
     };
-    println!("{}", json!({ "user_block": user_block }));
+    println!("{}", json!({ "user_block": done.user_block, "left_out": as_json(&done.links) }));
     Ok(())
 }
 
 /// Exports in the oldest format that holds all. If none does, nothing is written.
-fn export(converter: &Converter, arguments: &[OsString]) -> Result<u64, Failure> {
+fn export(converter: &Converter, arguments: &[OsString]) -> Result<Lacking, Failure> {
     let [_, _, source, target, ..] = arguments else { return Err("a name is missing".into()) };
     let mut refused = Vec::new();
     for is_newer in [false, true] {
@@ -177,12 +190,12 @@ fn export(converter: &Converter, arguments: &[OsString]) -> Result<u64, Failure>
             return Ok(done.map_err(|error| error.to_string())?);
         }
     }
-    Err(named(&refused).into())
+    let what = "objects or attributes that native HDF5 cannot hold, so nothing was written";
+    Err(listed(what, &refused).into())
 }
 
-/// Names what native HDF5 cannot hold.
-fn named(refused: &[NotHeld]) -> String {
-    let what = "objects or attributes that native HDF5 cannot hold, so nothing was written";
+/// Names what a source has and its target would not. `what` says what that is.
+pub fn listed(what: &str, refused: &[NotHeld]) -> String {
     let mut text = format!("has {} {what}:", refused.len());
     for one in refused.iter().take(MOST_NAMED) {
         text.push_str(&format!("\n  {one}"));

@@ -8,7 +8,8 @@ use std::path::Path;
 use h5lake_plugin_abi::bindings as sys;
 use object_stores::registry::is_url;
 
-use crate::cross_copy::files::{Adoption, End, adopt, convert, not_held};
+use crate::cross_copy::Refused;
+use crate::cross_copy::files::{Adoption, End, NotCopied, adopt, convert, not_held};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
@@ -23,10 +24,10 @@ pub struct Converter {
     settings: CString,
 }
 
-/// What a native file cannot hold of a container.
+/// An object, an attribute or a link that a converted file cannot hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotHeld {
-    /// The object's path; for an attribute with its name behind `@`.
+    /// The path of the object or link; for an attribute with its name behind `@`.
     pub path: String,
     /// What the library says.
     pub reason: String,
@@ -35,6 +36,28 @@ pub struct NotHeld {
 impl fmt::Display for NotHeld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.reason)
+    }
+}
+
+impl From<Refused> for NotHeld {
+    fn from(refused: Refused) -> Self {
+        Self { path: refused.path, reason: refused.reason }
+    }
+}
+
+/// What a converted file lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// The size of the user block, whose bytes are left out.
+    pub user_block: u64,
+    /// User-defined links, which are left out.
+    pub links: Vec<NotHeld>,
+}
+
+impl From<NotCopied> for Lacking {
+    fn from(not_copied: NotCopied) -> Self {
+        let links = not_copied.left_out.into_iter().map(NotHeld::from).collect();
+        Self { user_block: not_copied.user_block, links }
     }
 }
 
@@ -64,30 +87,31 @@ impl Converter {
         self.library.version()
     }
 
-    /// Makes a container with all that is in a native file, and gives the size of the user block, whose bytes are left out.
+    /// Makes a container with all that is in a native file but user-defined links, and returns what it lacks.
     /// When this returns, the container is committed by its close.
     ///
     /// # Errors
     /// What the library says; if something has the container's name. A part of it may then be there.
-    pub fn import(&self, native: &Path, container: &OsStr) -> Result<u64> {
-        self.library.explained(|| {
+    pub fn import(&self, native: &Path, container: &OsStr) -> Result<Lacking> {
+        let not_copied = self.library.explained(|| {
             let source = strings::c_string(native.as_os_str().as_bytes(), "a file name")?;
             let target = strings::c_string(container.as_bytes(), "a file name")?;
             let from = self.library.access_to_native(false)?;
             let to = self.library.access_through(&self.own, Some(&self.settings))?;
             convert(self.library, &End { name: &source, access: &from }, &End { name: &target, access: &to })
-        })
+        });
+        not_copied.map(Lacking::from)
     }
 
     /// Makes a container with all that is in a native file, a local one or one in a store, but raw data that can be referred to.
     /// A list then says where that lies ([`RawPlaces`](super::place_list::RawPlaces)). Datasets that are to be joined become one with those
-    /// of further files, in their order; all else is that of the first file. Gives the size of its user block. When this returns, the
-    /// container is committed, and shows fill values for what is in the list.
+    /// of further files, in their order; all else is that of the first file. User-defined links are left out. Returns what the container
+    /// lacks. When this returns, it is committed, and shows fill values for what is in the list.
     ///
     /// # Errors
     /// As [`import`](Self::import); for external files of a native file in a store; for datasets of further files that do not fit.
-    pub fn adopt(&self, natives: &[&OsStr], container: &OsStr, wanted: &Adoption<'_>) -> Result<u64> {
-        self.library.explained(|| {
+    pub fn adopt(&self, natives: &[&OsStr], container: &OsStr, wanted: &Adoption<'_>) -> Result<Lacking> {
+        let not_copied = self.library.explained(|| {
             let target = strings::c_string(container.as_bytes(), "a file name")?;
             let ours = self.library.access_through(&self.own, Some(&self.settings))?;
             let settled = self.library.access_to_settled_native()?;
@@ -99,22 +123,24 @@ impl Converter {
             let (first, further) =
                 ends.split_first().ok_or_else(|| Error::argument("there is no file to adopt"))?;
             adopt(self.library, first, further, &End { name: &target, access: &ours }, wanted)
-        })
+        });
+        not_copied.map(Lacking::from)
     }
 
-    /// Makes a native file with all that is in a container, and gives the size of the user block, whose bytes are left out. Its
-    /// objects have the format of HDF5 1.8 if `is_newer`.
+    /// Makes a native file with all that is in a container but user-defined links, and returns what it lacks. Its objects have the
+    /// format of HDF5 1.8 if `is_newer`.
     ///
     /// # Errors
     /// As [`import`](Self::import).
-    pub fn export(&self, container: &OsStr, native: &Path, is_newer: bool) -> Result<u64> {
-        self.library.explained(|| {
+    pub fn export(&self, container: &OsStr, native: &Path, is_newer: bool) -> Result<Lacking> {
+        let not_copied = self.library.explained(|| {
             let source = strings::c_string(container.as_bytes(), "a file name")?;
             let target = strings::c_string(native.as_os_str().as_bytes(), "a file name")?;
             let from = self.library.access_through(&self.own, Some(&self.settings))?;
             let to = self.library.access_to_native(is_newer)?;
             convert(self.library, &End { name: &source, access: &from }, &End { name: &target, access: &to })
-        })
+        });
+        not_copied.map(Lacking::from)
     }
 
     /// What a native file could not hold of a container, in the order of its objects. Nothing is written: its structure is made
@@ -127,7 +153,7 @@ impl Converter {
             let source = strings::c_string(container.as_bytes(), "a file name")?;
             let from = self.library.access_through(&self.own, Some(&self.settings))?;
             let refused = not_held(self.library, &End { name: &source, access: &from }, is_newer)?;
-            Ok(refused.into_iter().map(|one| NotHeld { path: one.path, reason: one.reason }).collect())
+            Ok(refused.into_iter().map(NotHeld::from).collect())
         })
     }
 }

@@ -28,7 +28,13 @@ impl Library {
             let copy = (table.H5Gopen2)(file.get(), c"/".as_ptr(), sys::H5P_DEFAULT);
             (file, Id::from_call(self, copy, "H5Gopen2")?)
         };
-        cross_copy::copy_root(self, root, copy.get())?;
+        let left_out = cross_copy::copy_root(self, root, copy.get())?;
+        if let Some(link) = left_out.first() {
+            return Err(Error::unsupported(format!(
+                "an image of a file with {}: {}",
+                link.path, link.reason
+            )));
+        }
         silently(self, || {
             // SAFETY: a null buffer asks for the size; the buffer then has it.
             unsafe {

@@ -1,5 +1,6 @@
 //! Whole files: a native file as a container, and back.
 
+use std::cell::RefCell;
 use std::ffi::CStr;
 use std::path::Path;
 
@@ -28,21 +29,29 @@ pub(crate) struct End<'a> {
     pub access: &'a Id,
 }
 
-/// Copies all of a file into a new one. When this returns, both are closed. Gives the size of the user block, whose bytes are
-/// not copied.
+/// What a conversion of a whole file does not copy.
+#[derive(Debug)]
+pub(crate) struct NotCopied {
+    /// The size of the user block, whose bytes are not copied.
+    pub user_block: u64,
+    /// Links that are left out.
+    pub left_out: Vec<Refused>,
+}
+
+/// Copies all of a file into a new one. When this returns, both are closed.
 ///
 /// # Errors
 /// That of the first call which failed; if something has the target's name, too.
-pub(crate) fn convert(library: Library, source: &End<'_>, target: &End<'_>) -> Result<u64> {
+pub(crate) fn convert(library: Library, source: &End<'_>, target: &End<'_>) -> Result<NotCopied> {
     let from = OpenFile::open(library, source)?;
     let creation = from.creation()?;
     let to = OpenFile::create(library, target, &creation)?;
-    copy_root(library, from.root()?.get(), to.root()?.get())?;
+    let left_out = copy_root(library, from.root()?.get(), to.root()?.get())?;
     // What is on its way is stored by the close, so its answer counts.
     to.close()?;
-    let block = library.user_block(creation.get())?;
+    let user_block = library.user_block(creation.get())?;
     from.close()?;
-    Ok(block)
+    Ok(NotCopied { user_block, left_out })
 }
 
 /// How a container refers to native files.
@@ -57,8 +66,8 @@ pub struct Adoption<'a> {
 }
 
 /// Makes a container with all that is in a native file but raw data that can be referred to: a list then says where that lies.
-/// Datasets that are to be joined become one with those of the further files. When this returns, all are closed. Gives the size of the
-/// first file's user block, whose bytes are not copied.
+/// Datasets that are to be joined become one with those of the further files. When this returns, all are closed. The user block is that of
+/// the first file.
 ///
 /// # Errors
 /// That of the first call which failed, with the name of a further file; if something has the target's name, too.
@@ -68,7 +77,7 @@ pub(crate) fn adopt(
     further: &[End<'_>],
     target: &End<'_>,
     wanted: &Adoption<'_>,
-) -> Result<u64> {
+) -> Result<NotCopied> {
     let joins = match wanted.joins {
         [] => Joins::default(),
         joins => look_at(library, first, further, joins)?,
@@ -93,9 +102,10 @@ pub(crate) fn adopt(
         })?;
     }
     copier.places.take().map_or(Ok(()), Places::finish)?;
+    let left_out = copier.left_out.take().map(RefCell::into_inner).unwrap_or_default();
     drop(copier);
     to.close()?;
-    Ok(block)
+    Ok(NotCopied { user_block: block, left_out })
 }
 
 /// What each file has of the datasets that are joined.

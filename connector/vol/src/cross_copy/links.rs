@@ -6,7 +6,7 @@ use std::rc::Rc;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::numbers::Numbers;
-use super::{CopiedObject, CrossCopier, SourceGroup};
+use super::{CopiedObject, CrossCopier, Refused, SourceGroup};
 use crate::error::{Error, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
@@ -91,12 +91,7 @@ impl CrossCopier {
                 self.has(sys::H5O_COPY_EXPAND_EXT_LINK_FLAG)
                     && self.leads_somewhere(group, name).unwrap_or(false)
             }
-            other => {
-                return Err(Error::unsupported(format!(
-                    "H5Ocopy of a user-defined link of class {}",
-                    other.0
-                )));
-            }
+            other => return self.user_defined(from, name, other.0),
         };
         if expanded {
             // SAFETY: identifiers are checked by the library, the name is terminated.
@@ -109,6 +104,22 @@ impl CrossCopier {
             });
         }
         self.value_link(from, name, info, to, name, creation.get())
+    }
+
+    /// Leaves out a user-defined link: what its value means, and whether libhdf5 returns it at all, depends on functions that only the
+    /// programs which use its class have.
+    fn user_defined(&self, group: Hid, name: &CStr, class: i32) -> Result<()> {
+        let Some(left_out) = &self.left_out else {
+            return Err(Error::unsupported(format!("H5Ocopy of a user-defined link of class {class}")));
+        };
+        let mut path = self.path_of(group);
+        if !path.ends_with('/') {
+            path.push('/');
+        }
+        path.push_str(&name.to_string_lossy());
+        let reason = format!("a user-defined link of class {class}, whose functions only its programs have");
+        left_out.borrow_mut().push(Refused { path, reason });
+        Ok(())
     }
 
     /// Copies a link that has a value: a soft or an external one. In a container that refers to a native file an external one leads to

@@ -107,6 +107,8 @@ struct CrossCopier {
     flags: u32,
     /// Of a trial: what cannot be made. Datasets get no elements then.
     refused: Option<RefCell<Vec<Refused>>>,
+    /// Of a conversion of a whole file: links that are left out. Otherwise such a link is an error.
+    left_out: Option<RefCell<Vec<Refused>>>,
     /// Where elements are listed, and not copied.
     places: Option<place_list::Places>,
     /// Where names in the original and in the copy begin, if elements are listed.
@@ -115,7 +117,7 @@ struct CrossCopier {
     joins: Joins,
 }
 
-/// An object or attribute that the destination cannot hold.
+/// An object, an attribute or a link that the destination cannot hold.
 #[derive(Debug)]
 pub(crate) struct Refused {
     /// Its path, for an attribute with the name behind `@`.
@@ -159,7 +161,7 @@ struct SourceGroup {
 impl CrossCopier {
     fn new(library: Library, destination: Hid, flags: u32) -> Self {
         let (folders, joins) = (Folders::default(), Joins::default());
-        Self { library, destination, flags, refused: None, places: None, folders, joins }
+        Self { library, destination, flags, refused: None, left_out: None, places: None, folders, joins }
     }
 
     /// In a trial notes a failure and goes on.
@@ -178,6 +180,12 @@ impl CrossCopier {
         }
         refused.borrow_mut().push(Refused { path, reason: reason.unwrap_or_default() });
         Ok(None)
+    }
+
+    /// Starts to note links that are left out, for a conversion of a whole file.
+    fn leaving_out_links(mut self) -> Self {
+        self.left_out = Some(RefCell::default());
+        self
     }
 
     fn table(&self) -> &'static Hdf5 {

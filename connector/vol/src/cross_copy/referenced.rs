@@ -17,12 +17,14 @@ use crate::hdf5::saved_errors::silently;
 use crate::transfer::memory::references::{MemoryReferences, NewReference, Reference};
 
 /// Copies everything in a file, from its root group into that of another: links, attributes, and references to what is
-/// copied.
+/// copied. Returns the links that are left out.
 ///
 /// # Errors
 /// That of the first call which failed, as the library reported it.
-pub(in crate::cross_copy) fn copy_root(library: Library, from: Hid, to: Hid) -> Result<()> {
-    copy_root_with(&CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG), from)
+pub(in crate::cross_copy) fn copy_root(library: Library, from: Hid, to: Hid) -> Result<Vec<Refused>> {
+    let copier = CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG).leaving_out_links();
+    copy_root_with(&copier, from)?;
+    Ok(copier.left_out.map(RefCell::into_inner).unwrap_or_default())
 }
 
 /// Copies everything in a file but elements that can be referred to, whose places are listed. Gives what then takes the parts of
@@ -38,7 +40,7 @@ pub(in crate::cross_copy) fn adopt_root(
     folders: Folders,
     joins: Joins,
 ) -> Result<CrossCopier> {
-    let mut copier = CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
+    let mut copier = CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG).leaving_out_links();
     (copier.places, copier.folders, copier.joins) = (Some(places), folders, joins);
     copy_root_with(&copier, from)?;
     Ok(copier)
@@ -49,7 +51,7 @@ pub(in crate::cross_copy) fn adopt_root(
 /// # Errors
 /// That of the first call which failed for another reason.
 pub(in crate::cross_copy) fn try_root(library: Library, from: Hid, to: Hid) -> Result<Vec<Refused>> {
-    let mut copier = CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
+    let mut copier = CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG).leaving_out_links();
     copier.refused = Some(RefCell::default());
     copy_root_with(&copier, from)?;
     Ok(copier.refused.map(RefCell::into_inner).unwrap_or_default())
