@@ -178,6 +178,12 @@ def test_answers(r):
     r.ours(r.work / "answers.h5")
 
 
+def test_optional(r):
+    """Which optional operations succeed and are supported, links that are not followed, and types that are given out."""
+    r.run(r.programs["optional"], "optional.h5", *ours(r))
+    r.ours(r.work / "optional.h5")
+
+
 def test_indexed(r):
     """Objects by their index in other files, mount points, and the group of an external link."""
     r.run(r.programs["indexed"], "indexed.h5", "indexed-other.h5")
@@ -371,6 +377,14 @@ def test_h5dump(r, tour):
 def test_h5ls(r, tour):
     """h5ls lists all there is."""
     compare(r, "h5ls", "-r")
+
+
+def test_comments(r, tour):
+    """h5dump and h5ls show comments, which they ask the connector for."""
+    if r.tool("h5dump", "-p", "tour.h5").count('COMMENT "of ') != 2:
+        raise Failure("h5dump does not show both comments")
+    if "of a dataset" not in r.tool("h5ls", "-v", "tour.h5/data/plain"):
+        raise Failure("h5ls does not show the comment")
 
 
 def test_h5diff(r, tour):

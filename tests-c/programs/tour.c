@@ -46,6 +46,7 @@ static void write_datasets(hid_t file)
     number(chunked, "answer", 42);
     CHECK(H5Lcreate_hard(file, "data/plain", file, "second name", H5P_DEFAULT, H5P_DEFAULT) >= 0);
     CHECK(H5Lcreate_soft("/data/chunked", file, "soft", H5P_DEFAULT, H5P_DEFAULT) >= 0);
+    CHECK(H5Oset_comment(plain, "of a dataset") >= 0 && H5Oset_comment(file, "of a file") >= 0);
     CHECK(H5Dclose(plain) >= 0 && H5Dclose(chunked) >= 0 && H5Sclose(space) >= 0 && H5Sclose(memory) >= 0);
     CHECK(H5Pclose(create) >= 0 && H5Pclose(links) >= 0);
 }

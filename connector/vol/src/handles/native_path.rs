@@ -140,6 +140,20 @@ impl NativePath {
         }
     }
 
+    /// `H5Oget_comment` of the object.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn comment(&self) -> Result<Vec<u8>> {
+        let (opened, get) = (self.open_id()?, self.file.library().table().H5Oget_comment);
+        // SAFETY: a null buffer asks for the length.
+        let length = self.ask(|| unsafe { get(opened.get(), std::ptr::null_mut(), 0) })?;
+        let mut text = vec![0_u8; usize::try_from(length).map_err(|_| Error::call("H5Oget_comment"))?];
+        // SAFETY: the buffer has the size given along; a comment that fills it is not terminated.
+        self.ask(|| unsafe { get(opened.get(), text.as_mut_ptr().cast(), text.len()) })?;
+        Ok(text)
+    }
+
     /// `H5Oget_info` of the object.
     ///
     /// # Errors

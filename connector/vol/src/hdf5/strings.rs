@@ -63,6 +63,21 @@ pub unsafe fn fill_name(text: &[u8], buffer: *mut c_char, size: usize) {
     }
 }
 
+/// Copies `text` into a buffer of `size` bytes as `strncpy` does: a text that fills the buffer is not terminated. Native HDF5
+/// returns comments so, and its tools pass a buffer of exactly the comment's length.
+///
+/// # Safety
+/// `buffer` is null or has `size` writable bytes.
+pub unsafe fn fill_text(text: &[u8], buffer: *mut c_char, size: usize) {
+    // SAFETY: at most `size` bytes are written, with one of them for the terminator if the text is shorter.
+    unsafe {
+        fill_bytes(text, buffer.cast(), size);
+        if !buffer.is_null() && text.len() < size {
+            *buffer.add(text.len()) = 0;
+        }
+    }
+}
+
 /// Copies raw bytes into a buffer of `size` bytes, cut to fit.
 ///
 /// # Safety

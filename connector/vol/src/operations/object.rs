@@ -227,8 +227,10 @@ pub fn refresh(handle: &Handle) -> Result<()> {
 
 /// `H5Oget_comment`.
 pub fn comment(handle: &Handle, location: &Location<'_>) -> Result<Vec<u8>> {
-    let found = Base::of(handle)?.find(location)?;
-    Ok(found.session.container.comment(found.id)?.unwrap_or_default())
+    match Base::of(handle)?.resolve(location)? {
+        Resolved::Here(found) => Ok(found.session.container.comment(found.id)?.unwrap_or_default()),
+        Resolved::Native(path) => path.comment(),
+    }
 }
 
 /// `H5Oset_comment`.

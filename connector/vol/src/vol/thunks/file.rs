@@ -352,10 +352,6 @@ pub unsafe extern "C" fn optional(
                     strings::answer(args.get_vfd_handle.file_handle, descriptor as *mut c_void);
                     Ok(())
                 }
-                (sys::H5VL_NATIVE_FILE_GET_MIN_DSET_OHDR_FLAG, Some(args)) => {
-                    strings::answer(args.get_min_dset_ohdr_flag.minimize, false);
-                    Ok(())
-                }
                 (H5VL_NATIVE_FILE_GET_MPI_ATOMICITY, _) => {
                     // The headers have these arguments only where HDF5 is built with MPI: a pointer to the answer,
                     let answer = (*arguments).args.cast::<*mut bool>();
@@ -366,7 +362,8 @@ pub unsafe extern "C" fn optional(
                     // and the value itself.
                     collective::set_atomicity(handle, (*arguments).args.cast::<bool>().read())
                 }
-                // The state of native caches: that of the small native file beneath is as good as any.
+                // The state of native caches and headers, which a container does not have: that of the small native file
+                // beneath is answered.
                 (
                     sys::H5VL_NATIVE_FILE_GET_MDC_CONF
                     | sys::H5VL_NATIVE_FILE_SET_MDC_CONFIG
@@ -375,6 +372,10 @@ pub unsafe extern "C" fn optional(
                     | sys::H5VL_NATIVE_FILE_RESET_MDC_HIT_RATE
                     | sys::H5VL_NATIVE_FILE_GET_METADATA_READ_RETRY_INFO
                     | sys::H5VL_NATIVE_FILE_GET_FREE_SECTIONS
+                    | sys::H5VL_NATIVE_FILE_GET_MDC_LOGGING_STATUS
+                    | sys::H5VL_NATIVE_FILE_GET_MDC_IMAGE_INFO
+                    | sys::H5VL_NATIVE_FILE_GET_MIN_DSET_OHDR_FLAG
+                    | sys::H5VL_NATIVE_FILE_SET_MIN_DSET_OHDR_FLAG
                     | sys::H5VL_NATIVE_FILE_GET_INFO,
                     _,
                 ) => {
@@ -388,11 +389,11 @@ pub unsafe extern "C" fn optional(
                     let session = handle.session()?;
                     session.library.set_format_bounds(session.access_list.get(), (wanted.low, wanted.high))
                 }
-                // Hints about native headers and caches: nothing depends on them here.
+                // A container keeps no files of external links open, has one format, and records its own end.
                 (
-                    sys::H5VL_NATIVE_FILE_SET_MIN_DSET_OHDR_FLAG
-                    | sys::H5VL_NATIVE_FILE_CLEAR_ELINK_CACHE
-                    | sys::H5VL_NATIVE_FILE_FORMAT_CONVERT,
+                    sys::H5VL_NATIVE_FILE_CLEAR_ELINK_CACHE
+                    | sys::H5VL_NATIVE_FILE_FORMAT_CONVERT
+                    | sys::H5VL_NATIVE_FILE_INCR_FILESIZE,
                     _,
                 ) => Ok(()),
                 (other, _) if handle.session()?.library.is_statistics_operation(other) => {

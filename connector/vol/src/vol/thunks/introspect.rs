@@ -4,9 +4,10 @@ use std::ffi::{c_int, c_void};
 
 use h5lake_plugin_abi::bindings as sys;
 
-use super::{FAIL, OK};
+use super::{FAIL, OK, optional_support};
 use crate::config::Config;
 use crate::error::{Error, Major};
+use crate::handles::Handle;
 use crate::hdf5::classes;
 use crate::hdf5::guard::guard;
 use crate::hdf5::library::Library;
@@ -62,8 +63,7 @@ pub unsafe extern "C" fn get_cap_flags(info: *const c_void, flags: *mut u64) -> 
     })
 }
 
-/// No optional operation is promised: the library then calls those that exist and takes errors for the rest. Objects of
-/// native files promise what the native connector does.
+/// Answers whether an optional operation is supported. Objects of native files answer as the native connector does.
 pub unsafe extern "C" fn opt_query(
     object: *mut c_void,
     class: sys::H5VL_subclass_t,
@@ -77,7 +77,16 @@ pub unsafe extern "C" fn opt_query(
             (hdf5.H5VLintrospect_opt_query)(object, connector, class, operation, flags)
         });
     }
-    // SAFETY: the answer's place is writable.
-    unsafe { strings::answer(flags, 0) };
-    OK
+    // SAFETY: null or one of our objects, open.
+    let handle = unsafe { object.cast::<Handle>().as_ref() };
+    guard(handle.and_then(Handle::library), "h5lake_opt_query", Major::Connector, FAIL, || {
+        let session = handle.and_then(|handle| handle.session().ok());
+        let found = match session.filter(|_| class == sys::H5VL_SUBCLS_FILE) {
+            Some(session) => optional_support::of_file(&session, operation),
+            None => optional_support::of(class, operation),
+        };
+        // SAFETY: the answer's place is writable.
+        unsafe { strings::answer(flags, found) };
+        Ok(OK)
+    })
 }

@@ -33,6 +33,7 @@ pub mod link;
 mod native_read;
 pub mod object;
 pub mod object_optional;
+mod optional_support;
 pub mod request;
 pub mod token;
 mod transfer_arrays;

@@ -2,14 +2,13 @@
 
 use std::ffi::{c_int, c_void};
 
-use h5lake_container::ObjectKind;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::{calling_back, location, on_object, status, unknown_operation};
 use crate::error::{Error, Major, Minor, Result};
 use crate::handles::Handle;
 use crate::hdf5::library::Hid;
-use crate::hdf5::strings;
+use crate::hdf5::{strings, token};
 use crate::operations::link;
 use crate::operations::object as objects;
 use crate::operations::path::Location;
@@ -65,38 +64,54 @@ unsafe fn iterate_old(handle: &Handle, wanted: &sys::H5VL_native_group_iterate_o
     answer
 }
 
-/// `H5Gget_objinfo`. Clients hash objects by file and object number.
+/// `H5Gget_objinfo`. Clients hash objects by file and object number. A link that is not followed is described by itself: its
+/// length is that of its value, as `H5Lget_info` tells it.
 fn stat_of(handle: &Handle, place: &Location<'_>, follow: bool) -> Result<sys::H5G_stat_t> {
     // SAFETY: all-zero is a valid value of this plain structure.
     let mut stat: sys::H5G_stat_t = unsafe { std::mem::zeroed() };
     if !follow
         && let Location::ByName { .. } = place
-        && let Ok((_, found)) = link::find(handle, place)
+        && let Ok((from, found)) = link::find(handle, place)
+        && let Some(value) = link::value(&found.target)
     {
-        match &found.target {
-            LinkTarget::Soft(path) => {
-                stat.type_ = sys::H5G_LINK;
-                stat.linklen = path.len() + 1;
-                return Ok(stat);
-            }
-            LinkTarget::External { .. } | LinkTarget::UserDefined { .. } => {
-                stat.type_ = sys::H5G_UDLINK;
-                return Ok(stat);
-            }
-            LinkTarget::Hard(_) => {}
-        }
+        let is_soft = matches!(found.target, LinkTarget::Soft(_));
+        stat.type_ = if is_soft { sys::H5G_LINK } else { sys::H5G_UDLINK };
+        stat.linklen = value.len();
+        stat.fileno[0] = from.session.container.file_number() as _;
+        return Ok(stat);
     }
-    let (id, file_number, info) = objects::info(handle, place)?.here()?;
-    stat.type_ = match info.kind {
-        ObjectKind::Group => sys::H5G_GROUP,
-        ObjectKind::Dataset => sys::H5G_DATASET,
-        ObjectKind::Datatype => sys::H5G_TYPE,
+    let fields = sys::H5O_INFO_BASIC | sys::H5O_INFO_TIME;
+    let info = match objects::info(handle, place)? {
+        Resolved::Here((id, file_number, info)) => {
+            super::object::info_structure(id, file_number, &info, fields)
+        }
+        Resolved::Native(path) => {
+            stat.ohdr = header_of(&path.native_info(sys::H5O_NATIVE_INFO_HDR)?);
+            path.info(fields)?
+        }
     };
-    stat.fileno[0] = file_number as _;
-    stat.objno[0] = id.0 as _;
-    stat.nlink = info.link_count;
-    stat.mtime = info.change_time;
+    stat.type_ = match info.type_ {
+        sys::H5O_TYPE_GROUP => sys::H5G_GROUP,
+        sys::H5O_TYPE_DATASET => sys::H5G_DATASET,
+        sys::H5O_TYPE_NAMED_DATATYPE => sys::H5G_TYPE,
+        _ => sys::H5G_UNKNOWN,
+    };
+    stat.fileno[0] = info.fileno;
+    stat.objno[0] = token::decode(info.token.__data).0 as _;
+    stat.nlink = info.rc;
+    stat.mtime = info.ctime;
     Ok(stat)
+}
+
+/// The header of a native object, as `H5Gget_objinfo` describes it.
+fn header_of(info: &sys::H5O_native_info_t) -> sys::H5O_stat_t {
+    let header = &info.hdr;
+    sys::H5O_stat_t {
+        size: header.space.total,
+        free: header.space.free,
+        nmesgs: header.nmesgs,
+        nchunks: header.nchunks,
+    }
 }
 
 /// Optional object operations.
@@ -117,7 +132,7 @@ pub unsafe extern "C" fn object(
                 (sys::H5VL_NATIVE_OBJECT_GET_COMMENT, Some(args)) => {
                     let comment = objects::comment(handle, &place)?;
                     let wanted = args.get_comment;
-                    strings::fill_name(&comment, wanted.buf.cast(), wanted.buf_size);
+                    strings::fill_text(&comment, wanted.buf.cast(), wanted.buf_size);
                     strings::answer(wanted.comment_len, comment.len());
                     Ok(())
                 }

@@ -1,0 +1,547 @@
+/* Optional operations: which succeed, and which H5VLquery_optional says are supported; links that H5Gget_objinfo does not follow,
+ * comments, and datatypes that are given out: optional FILE [ours]. */
+#include "quiet.h"
+#include <H5VLconnector.h>
+#include <H5VLnative.h>
+#include <unistd.h>
+
+#define DEF H5P_DEFAULT
+#define MINE 101
+
+/* What operations are tried on: a file, a group, a dataset with chunks and one without, an attribute. */
+static hid_t file, group, chunked, contiguous, attribute;
+
+/* --- files ------------------------------------------------------------------------------------------------------ */
+
+static herr_t no_cache_of_links(void) { return H5Fclear_elink_file_cache(file); }
+static herr_t image(void) { return H5Fget_file_image(file, NULL, 0) > 0 ? 0 : -1; }
+static herr_t free_sections(void) { return H5Fget_free_sections(file, H5FD_MEM_DEFAULT, 0, NULL) >= 0 ? 0 : -1; }
+static herr_t free_space(void) { return H5Fget_freespace(file) >= 0 ? 0 : -1; }
+static herr_t end(void)
+{
+    haddr_t at = 0;
+    return H5Fget_eoa(file, &at) >= 0 && at > 0 ? 0 : -1;
+}
+static herr_t larger(void) { return H5Fincrement_filesize(file, 1000); }
+static herr_t older_format(void) { return H5Fformat_convert(file); }
+static herr_t bounds(void) { return H5Fset_libver_bounds(file, H5F_LIBVER_EARLIEST, H5F_LIBVER_LATEST); }
+
+static herr_t info(void)
+{
+    H5F_info2_t told;
+    return H5Fget_info2(file, &told);
+}
+
+static herr_t cache_settings(void)
+{
+    H5AC_cache_config_t config = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
+    return H5Fget_mdc_config(file, &config);
+}
+
+static herr_t set_cache_settings(void)
+{
+    H5AC_cache_config_t config = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
+    CHECK(H5Fget_mdc_config(file, &config) >= 0);
+    return H5Fset_mdc_config(file, &config);
+}
+
+static herr_t hit_rate(void)
+{
+    double rate;
+    return H5Fget_mdc_hit_rate(file, &rate);
+}
+
+static herr_t no_hits(void) { return H5Freset_mdc_hit_rate_stats(file); }
+
+static herr_t cache_size(void)
+{
+    size_t most, least, now;
+    int entries;
+    return H5Fget_mdc_size(file, &most, &least, &now, &entries);
+}
+
+static herr_t size(void)
+{
+    hsize_t bytes = 0;
+    return H5Fget_filesize(file, &bytes) >= 0 && bytes > 0 ? 0 : -1;
+}
+
+static herr_t handle(void)
+{
+    void *descriptor = NULL;
+    return H5Fget_vfd_handle(file, DEF, &descriptor) >= 0 && descriptor ? 0 : -1;
+}
+
+static herr_t retries(void)
+{
+    H5F_retry_info_t told;
+    herr_t got = H5Fget_metadata_read_retry_info(file, &told);
+    for (size_t n = 0; got >= 0 && n < H5F_NUM_METADATA_READ_RETRY_TYPES; n++)
+        H5free_memory(told.retries[n]);
+    return got;
+}
+
+static herr_t start_log(void) { return H5Fstart_mdc_logging(file); }
+static herr_t stop_log(void) { return H5Fstop_mdc_logging(file); }
+
+static herr_t log_state(void)
+{
+    hbool_t enabled = 2, now = 2;
+    herr_t got = H5Fget_mdc_logging_status(file, &enabled, &now);
+    CHECK(got < 0 || (!enabled && !now));
+    return got;
+}
+
+static herr_t cache_image(void)
+{
+    haddr_t address = 5;
+    hsize_t bytes = 5;
+    herr_t got = H5Fget_mdc_image_info(file, &address, &bytes);
+    CHECK(got < 0 || (address == HADDR_UNDEF && bytes == 0));
+    return got;
+}
+
+static herr_t no_page_counts(void) { return H5Freset_page_buffering_stats(file); }
+
+static herr_t page_counts(void)
+{
+    unsigned one[2], two[2], three[2], four[2], five[2];
+    return H5Fget_page_buffering_stats(file, one, two, three, four, five);
+}
+
+static herr_t small_headers(void)
+{
+    hbool_t are = 2;
+    CHECK(H5Fget_dset_no_attrs_hint(file, &are) >= 0 && !are && H5Fset_dset_no_attrs_hint(file, 1) >= 0);
+    herr_t got = H5Fget_dset_no_attrs_hint(file, &are);
+    CHECK(are == 1 && H5Fset_dset_no_attrs_hint(file, 0) >= 0);
+    return got;
+}
+
+/* --- datasets --------------------------------------------------------------------------------------------------- */
+
+static herr_t older_datasets(void) { return H5Dformat_convert(chunked) >= 0 && H5Dformat_convert(contiguous) >= 0 ? 0 : -1; }
+
+static herr_t kind_of_index(void)
+{
+    H5D_chunk_index_t kind;
+    QUIET(H5Dget_chunk_index_type(contiguous, &kind));
+    CHECK(result < 0);
+    return H5Dget_chunk_index_type(chunked, &kind);
+}
+
+static herr_t chunk_size(void)
+{
+    hsize_t at = 0, bytes = 0;
+    return H5Dget_chunk_storage_size(chunked, &at, &bytes) >= 0 && bytes == 20 ? 0 : -1;
+}
+
+static herr_t chunk_count(void)
+{
+    hsize_t count = 0;
+    return H5Dget_num_chunks(chunked, H5S_ALL, &count) >= 0 && count == 2 ? 0 : -1;
+}
+
+static herr_t chunk_by_number(void)
+{
+    hsize_t at = 9, bytes = 0;
+    haddr_t address;
+    unsigned mask;
+    return H5Dget_chunk_info(chunked, H5S_ALL, 1, &at, &mask, &address, &bytes) >= 0 && at == 5 && bytes == 20 ? 0 : -1;
+}
+
+static herr_t chunk_by_place(void)
+{
+    hsize_t at = 5, bytes = 0;
+    haddr_t address;
+    unsigned mask;
+    return H5Dget_chunk_info_by_coord(chunked, &at, &mask, &address, &bytes) >= 0 && bytes == 20 ? 0 : -1;
+}
+
+static herr_t read_chunk(void)
+{
+    hsize_t at = 0;
+    int values[5] = {0};
+    uint32_t mask = 9;
+#if H5_VERSION_GE(2, 0, 0)
+    /* A buffer that is too small: size and mask are told, nothing is read. */
+    size_t room = 8;
+    CHECK(H5Dread_chunk2(chunked, DEF, &at, &mask, values, &room) >= 0 && room == 20 && mask == 0 && values[1] == 0);
+    CHECK(H5Dread_chunk2(chunked, DEF, &at, &mask, NULL, &room) >= 0 && room == 20);
+    herr_t got = H5Dread_chunk2(chunked, DEF, &at, &mask, values, &room);
+#else
+    herr_t got = H5Dread_chunk(chunked, DEF, &at, &mask, values);
+#endif
+    return got >= 0 && values[1] == 1 && mask == 0 ? 0 : -1;
+}
+
+static herr_t write_chunk(void)
+{
+    hsize_t at = 0;
+    const int values[5] = {0, 1, 2, 3, 4};
+    return H5Dwrite_chunk(chunked, DEF, 0, &at, sizeof values, values);
+}
+
+static herr_t sequences(void)
+{
+    hsize_t bytes = 9;
+    hid_t space = H5Dget_space(contiguous);
+    herr_t got = H5Dvlen_get_buf_size(contiguous, H5T_NATIVE_INT, space, &bytes);
+    CHECK(H5Sclose(space) >= 0 && bytes == 0);
+    return got;
+}
+
+static herr_t offset(void) { return H5Dget_offset(contiguous) == HADDR_UNDEF ? -1 : 0; }
+
+static int each_chunk(const hsize_t *at, unsigned mask, haddr_t address, hsize_t bytes, void *data)
+{
+    (void)at, (void)address;
+    ++*(int *)data;
+    return mask == 0 && bytes == 20 ? 0 : -1;
+}
+
+static herr_t all_chunks(void)
+{
+    int count = 0;
+    return H5Dchunk_iter(chunked, DEF, each_chunk, &count) >= 0 && count == 2 ? 0 : -1;
+}
+
+/* --- groups, objects, attributes -------------------------------------------------------------------------------- */
+
+static herr_t each_name(hid_t at, const char *name, void *data)
+{
+    (void)at, (void)name;
+    ++*(int *)data;
+    return 0;
+}
+
+static herr_t members(void)
+{
+    int count = 0;
+    return H5Giterate(file, ".", NULL, each_name, &count) >= 0 && count == 3 ? 0 : -1;
+}
+
+static herr_t described(void)
+{
+    H5G_stat_t told;
+    return H5Gget_objinfo(file, "group", 1, &told) >= 0 && told.type == H5G_GROUP && told.nlink == 1 ? 0 : -1;
+}
+
+static herr_t each_attribute(hid_t at, const char *name, void *data) { return each_name(at, name, data); }
+
+static herr_t attributes(void)
+{
+    int count = 0;
+    unsigned number = 0;
+    return H5Aiterate1(group, &number, each_attribute, &count) >= 0 && count == 1 ? 0 : -1;
+}
+
+static herr_t comment(void)
+{
+    char text[20];
+    return H5Oget_comment(group, text, sizeof text) == 4 && strcmp(text, "said") == 0 ? 0 : -1;
+}
+
+static herr_t set_comment(void) { return H5Oset_comment(group, "said"); }
+
+static herr_t flushes(void)
+{
+    hbool_t disabled = 0;
+    CHECK(H5Odisable_mdc_flushes(group) >= 0 && H5Oare_mdc_flushes_disabled(group, &disabled) >= 0 && disabled);
+    return H5Oenable_mdc_flushes(group);
+}
+
+static herr_t native_info(void)
+{
+    H5O_native_info_t told;
+    return H5Oget_native_info(group, &told, H5O_NATIVE_INFO_ALL);
+}
+
+/* --- all of them ------------------------------------------------------------------------------------------------ */
+
+/* What h5lake answers when it is asked for an operation: true of containers, or not. */
+enum { NOT = 0, YES = H5VL_OPT_QUERY_SUPPORTED };
+#define META (YES | H5VL_OPT_QUERY_QUERY_METADATA)
+#define CHANGE (YES | H5VL_OPT_QUERY_MODIFY_METADATA)
+#define BACK (YES | H5VL_OPT_QUERY_NO_ASYNC)
+
+static const struct operation {
+    const char *name;
+    hid_t *of;
+    H5VL_subclass_t class;
+    int number;
+    /* Null if the call is tried elsewhere. */
+    herr_t (*call)(void);
+    int succeeds;
+    uint64_t ours;
+} OPERATIONS[] = {
+    {"iterate old", &attribute, H5VL_SUBCLS_ATTR, H5VL_NATIVE_ATTR_ITERATE_OLD, attributes, 1, BACK},
+    {"convert dataset", &chunked, H5VL_SUBCLS_DATASET, H5VL_NATIVE_DATASET_FORMAT_CONVERT, older_datasets, 1, NOT},
+    {"chunk index", &chunked, H5VL_SUBCLS_DATASET, H5VL_NATIVE_DATASET_GET_CHUNK_INDEX_TYPE, kind_of_index, 1, NOT},
+    {"chunk size", &chunked, H5VL_SUBCLS_DATASET, H5VL_NATIVE_DATASET_GET_CHUNK_STORAGE_SIZE, chunk_size, 1, META},
+    {"chunk count", &chunked, H5VL_SUBCLS_DATASET, H5VL_NATIVE_DATASET_GET_NUM_CHUNKS, chunk_count, 1, META},
+    {"chunk by number", &chunked, H5VL_SUBCLS_DATASET, H5VL_NATIVE_DATASET_GET_CHUNK_INFO_BY_IDX, chunk_by_number, 1, META},
+    {"chunk by place", &chunked, H5VL_SUBCLS_DATASET, H5VL_NATIVE_DATASET_GET_CHUNK_INFO_BY_COORD, chunk_by_place, 1, META},
+    {"read chunk", &chunked, H5VL_SUBCLS_DATASET, H5VL_NATIVE_DATASET_CHUNK_READ, read_chunk, 1, YES | H5VL_OPT_QUERY_READ_DATA},
+    {"write chunk", &chunked, H5VL_SUBCLS_DATASET, H5VL_NATIVE_DATASET_CHUNK_WRITE, write_chunk, 1, YES | H5VL_OPT_QUERY_WRITE_DATA},
+    {"sequences", &contiguous, H5VL_SUBCLS_DATASET, H5VL_NATIVE_DATASET_GET_VLEN_BUF_SIZE, sequences, 1, META},
+    {"offset", &contiguous, H5VL_SUBCLS_DATASET, H5VL_NATIVE_DATASET_GET_OFFSET, offset, 1, NOT},
+    {"all chunks", &chunked, H5VL_SUBCLS_DATASET, H5VL_NATIVE_DATASET_CHUNK_ITER, all_chunks, 1, BACK | H5VL_OPT_QUERY_QUERY_METADATA},
+    {"clear cache of links", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_CLEAR_ELINK_CACHE, no_cache_of_links, 1, CHANGE},
+    {"image", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_FILE_IMAGE, image, 1, META | H5VL_OPT_QUERY_READ_DATA},
+    {"free sections", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_FREE_SECTIONS, free_sections, 1, NOT},
+    {"free space", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_FREE_SPACE, free_space, 1, NOT},
+    {"info", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_INFO, info, 1, NOT},
+    {"cache settings", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_MDC_CONF, cache_settings, 1, NOT},
+    {"hit rate", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_MDC_HR, hit_rate, 1, NOT},
+    {"cache size", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_MDC_SIZE, cache_size, 1, NOT},
+    {"size", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_SIZE, size, 1, META},
+    {"handle", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_VFD_HANDLE, handle, 1, META},
+    {"reset hit rate", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_RESET_MDC_HIT_RATE, no_hits, 1, NOT},
+    {"set cache settings", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_SET_MDC_CONFIG, set_cache_settings, 1, NOT},
+    {"retries", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_METADATA_READ_RETRY_INFO, retries, 1, NOT},
+    {"start swmr", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_START_SWMR_WRITE, NULL, 1, CHANGE | BACK | H5VL_OPT_QUERY_WRITE_DATA},
+    {"start log", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_START_MDC_LOGGING, start_log, 0, NOT},
+    {"stop log", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_STOP_MDC_LOGGING, stop_log, 0, NOT},
+    {"log state", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_MDC_LOGGING_STATUS, log_state, 1, META},
+    {"convert file", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_FORMAT_CONVERT, older_format, 1, NOT},
+    {"reset page counts", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_RESET_PAGE_BUFFERING_STATS, no_page_counts, 0, NOT},
+    {"page counts", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_PAGE_BUFFERING_STATS, page_counts, 0, NOT},
+    {"cache image", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_MDC_IMAGE_INFO, cache_image, 1, META},
+    {"end", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_EOA, end, 1, META},
+    {"larger", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_INCR_FILESIZE, larger, 1, NOT},
+    {"format bounds", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_SET_LIBVER_BOUNDS, bounds, 1, CHANGE},
+    {"are headers small", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_GET_MIN_DSET_OHDR_FLAG, small_headers, 1, NOT},
+    {"small headers", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_SET_MIN_DSET_OHDR_FLAG, small_headers, 1, NOT},
+    {"opened", &file, H5VL_SUBCLS_FILE, H5VL_NATIVE_FILE_POST_OPEN, NULL, 1, YES},
+    {"members", &group, H5VL_SUBCLS_GROUP, H5VL_NATIVE_GROUP_ITERATE_OLD, members, 1, BACK},
+    {"described", &group, H5VL_SUBCLS_GROUP, H5VL_NATIVE_GROUP_GET_OBJINFO, described, 1, META},
+    {"set comment", &group, H5VL_SUBCLS_OBJECT, H5VL_NATIVE_OBJECT_SET_COMMENT, set_comment, 1, CHANGE},
+    {"comment", &group, H5VL_SUBCLS_OBJECT, H5VL_NATIVE_OBJECT_GET_COMMENT, comment, 1, META},
+    {"no flushes", &group, H5VL_SUBCLS_OBJECT, H5VL_NATIVE_OBJECT_DISABLE_MDC_FLUSHES, flushes, 1, YES},
+    {"flushes", &group, H5VL_SUBCLS_OBJECT, H5VL_NATIVE_OBJECT_ENABLE_MDC_FLUSHES, flushes, 1, YES},
+    {"are flushes disabled", &group, H5VL_SUBCLS_OBJECT, H5VL_NATIVE_OBJECT_ARE_MDC_FLUSHES_DISABLED, flushes, 1, YES},
+    {"native info", &group, H5VL_SUBCLS_OBJECT, H5VL_NATIVE_OBJECT_GET_NATIVE_INFO, native_info, 1, NOT},
+};
+
+static void try_all(int ours)
+{
+    int wrong = 0;
+    for (size_t n = 0; n < sizeof OPERATIONS / sizeof *OPERATIONS; n++) {
+        const struct operation *one = &OPERATIONS[n];
+        uint64_t told = 99;
+        if (one->call) {
+            QUIET(one->call());
+            if ((result >= 0) != one->succeeds)
+                wrong++, fprintf(stderr, "%s: the call %s\n", one->name, result < 0 ? "fails" : "succeeds");
+        }
+        QUIET(H5VLquery_optional(*one->of, one->class, one->number, &told));
+        /* Native HDF5 calls all of its own supported. (It forgets the iteration over chunks, and fails.) */
+        if (ours ? result < 0 || told != one->ours : result >= 0 && !(told & H5VL_OPT_QUERY_SUPPORTED))
+            wrong++, fprintf(stderr, "%s: answered %d with flags %llx\n", one->name, (int)result, (unsigned long long)told);
+    }
+    CHECK(wrong == 0);
+}
+
+/* What nobody knows is no operation, of whatever kind. */
+static void unknown(int ours)
+{
+    const H5VL_subclass_t kinds[] = {H5VL_SUBCLS_ATTR, H5VL_SUBCLS_DATASET, H5VL_SUBCLS_FILE, H5VL_SUBCLS_LINK, H5VL_SUBCLS_OBJECT};
+    for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++) {
+        uint64_t told = 99;
+        QUIET(H5VLquery_optional(file, kinds[n], 999, &told));
+        CHECK(ours ? result >= 0 && told == 0 : result < 0);
+    }
+}
+
+/* --- links that are not followed -------------------------------------------------------------------------------- */
+
+static hid_t nowhere(const char *name, hid_t at, const void *value, size_t size, hid_t access, hid_t transfer)
+{
+    (void)name, (void)at, (void)value, (void)size, (void)access, (void)transfer;
+    return -1;
+}
+
+static ssize_t length(const char *name, const void *value, size_t size, void *buffer, size_t room)
+{
+    (void)name;
+    if (buffer)
+        memcpy(buffer, value, size < room ? size : room);
+    return (ssize_t)size;
+}
+
+static void links(void)
+{
+    const H5L_class_t class = {.version = H5L_LINK_CLASS_T_VERS, .id = MINE, .comment = "mine", .trav_func = nowhere, .query_func = length};
+    static const struct { const char *name; H5G_obj_t type; } LINKS[] = {
+        {"hard", H5G_GROUP}, {"soft", H5G_LINK}, {"external", H5G_UDLINK}, {"mine", H5G_UDLINK}, {"long", H5G_LINK},
+    };
+    hid_t at = H5Gcreate2(file, "links", DEF, DEF, DEF);
+    char path[3000];
+    H5G_stat_t told, of_group;
+    H5L_info2_t link;
+    memset(path, 'p', sizeof path), path[sizeof path - 1] = 0;
+    CHECK(H5Lregister(&class) >= 0 && H5Lcreate_hard(file, "group", at, "hard", DEF, DEF) >= 0);
+    CHECK(H5Lcreate_soft("/nothing/there", at, "soft", DEF, DEF) >= 0 && H5Lcreate_soft(path, at, "long", DEF, DEF) >= 0);
+    CHECK(H5Lcreate_external("other.h5", "/a/b", at, "external", DEF, DEF) >= 0);
+    CHECK(H5Lcreate_ud(at, "mine", MINE, "12345", 5, DEF, DEF) >= 0);
+    CHECK(H5Gget_objinfo(at, ".", 0, &of_group) >= 0);
+    for (size_t n = 0; n < sizeof LINKS / sizeof *LINKS; n++) {
+        CHECK(H5Gget_objinfo(at, LINKS[n].name, 0, &told) >= 0 && H5Lget_info2(at, LINKS[n].name, &link, DEF) >= 0);
+        CHECK(told.type == LINKS[n].type && told.linklen == (link.type == H5L_TYPE_HARD ? 0 : link.u.val_size));
+        CHECK(told.fileno[0] == of_group.fileno[0]);
+        QUIET(H5Gget_objinfo(at, LINKS[n].name, 1, &told));
+        CHECK((result >= 0) == (n == 0));
+    }
+    CHECK(H5Gget_objinfo(at, "soft", 0, &told) >= 0 && told.linklen == strlen("/nothing/there") + 1);
+    CHECK(H5Gget_objinfo(at, "external", 0, &told) >= 0 && told.linklen == 1 + strlen("other.h5") + 1 + strlen("/a/b") + 1);
+    CHECK(H5Gget_objinfo(at, "mine", 0, &told) >= 0 && told.linklen == 5);
+    CHECK(H5Ldelete(at, "mine", DEF) >= 0 && H5Lunregister(MINE) >= 0 && H5Gclose(at) >= 0);
+}
+
+/* Of an object in another file, here of a native one: it is described like one of the file. */
+static void behind_external_links(const char *name)
+{
+    hid_t natively = H5Pcreate(H5P_FILE_ACCESS), id = H5VLget_connector_id_by_name("native"), other, at;
+    char path[4096], text[20];
+    H5G_stat_t told, wanted;
+    snprintf(path, sizeof path, "%s.native", name);
+    CHECK(H5Pset_vol(natively, id, NULL) >= 0 && H5VLclose(id) >= 0);
+    CHECK((other = H5Fcreate(path, H5F_ACC_TRUNC, DEF, natively)) >= 0);
+    CHECK((at = H5Gcreate2(other, "group", DEF, DEF, DEF)) >= 0 && H5Oset_comment(at, "afar") >= 0);
+    CHECK(H5Gget_objinfo(other, "group", 1, &wanted) >= 0 && H5Gclose(at) >= 0 && H5Fclose(other) >= 0);
+    CHECK(H5Lcreate_external(path, "/group", file, "afar", DEF, DEF) >= 0);
+    CHECK(H5Gget_objinfo(file, "afar", 1, &told) >= 0 && told.type == H5G_GROUP && told.nlink == 1 && told.linklen == 0);
+    CHECK(told.objno[0] == wanted.objno[0] && told.ohdr.size == wanted.ohdr.size && told.ohdr.nmesgs == wanted.ohdr.nmesgs);
+    CHECK(H5Oget_comment_by_name(file, "afar", text, sizeof text, DEF) == 4 && strcmp(text, "afar") == 0);
+    CHECK(H5Ldelete(file, "afar", DEF) >= 0 && H5Pclose(natively) >= 0 && unlink(path) == 0);
+}
+
+/* A comment fills a buffer of its length without a terminator: h5dump and h5ls pass such ones. */
+static void comments(void)
+{
+    char text[8] = ".......";
+    CHECK(H5Oset_comment(group, "comment") >= 0 && H5Oget_comment(group, NULL, 0) == 7);
+    CHECK(H5Oget_comment(group, text, 3) == 7 && memcmp(text, "com....", 7) == 0);
+    CHECK(H5Oget_comment(group, text, 7) == 7 && memcmp(text, "comment", 8) == 0);
+    text[7] = '.';
+    CHECK(H5Oget_comment(group, text, 8) == 7 && text[7] == 0);
+}
+
+/* --- datatypes that are given out ------------------------------------------------------------------------------- */
+
+/* Changes that a datatype of its kind takes if it is not read-only. */
+static herr_t change(hid_t type)
+{
+    switch (H5Tget_class(type)) {
+    case H5T_COMPOUND: return H5Tpack(type);
+    case H5T_ENUM: return H5Tenum_insert(type, "more", &(int){77});
+    case H5T_STRING: return H5Tset_strpad(type, H5T_STR_SPACEPAD);
+    case H5T_VLEN: case H5T_ARRAY: case H5T_REFERENCE: return -1;
+    case H5T_OPAQUE: return H5Tset_tag(type, "other");
+    default: return H5Tset_precision(type, 7);
+    }
+}
+
+/* Natively, types of datasets and attributes are read-only: they can be copied, closed and committed, not changed. */
+static void read_only(void)
+{
+    hid_t types[9], space = H5Screate(H5S_SCALAR), at = H5Gcreate2(file, "types", DEF, DEF, DEF);
+    hsize_t three = 3;
+    size_t count = 0;
+    int two = 2;
+    types[count++] = H5Tcopy(H5T_STD_I16BE);
+    types[count++] = H5Tcopy(H5T_IEEE_F32LE);
+    types[count] = H5Tcopy(H5T_C_S1), CHECK(H5Tset_size(types[count++], 9) >= 0);
+    types[count] = H5Tcopy(H5T_C_S1), CHECK(H5Tset_size(types[count++], H5T_VARIABLE) >= 0);
+    types[count] = H5Tcreate(H5T_COMPOUND, 12);
+    CHECK(H5Tinsert(types[count], "a", 0, H5T_NATIVE_INT) >= 0 && H5Tinsert(types[count++], "b", 8, H5T_NATIVE_INT) >= 0);
+    types[count] = H5Tenum_create(H5T_NATIVE_INT), CHECK(H5Tenum_insert(types[count++], "two", &two) >= 0);
+    types[count] = H5Tcreate(H5T_OPAQUE, 5), CHECK(H5Tset_tag(types[count++], "tag") >= 0);
+    types[count++] = H5Tarray_create2(H5T_NATIVE_INT, 1, &three);
+    types[count++] = H5Tvlen_create(H5T_STD_REF_OBJ);
+    for (size_t n = 0; n < count; n++) {
+        char name[20];
+        snprintf(name, sizeof name, "type%d", (int)n);
+        hid_t set = H5Dcreate2(at, name, types[n], space, DEF, DEF, DEF), of_set = H5Acreate2(set, "a", types[n], space, DEF, DEF);
+        const hid_t given[] = {H5Dget_type(set), H5Aget_type(of_set)};
+        for (size_t m = 0; m < 2; m++) {
+            CHECK(H5Tequal(given[m], types[n]) > 0 && H5Tcommitted(given[m]) == 0);
+            QUIET(change(given[m]));
+            CHECK(result < 0 && H5Tequal(given[m], types[n]) > 0);
+            /* A copy can be changed, and so can that which H5Tcopy makes of a dataset's type. */
+            const hid_t copies[] = {H5Tcopy(given[m]), m ? H5Tcopy(types[n]) : H5Tcopy(set)};
+            for (size_t c = 0; c < 2; c++) {
+                QUIET(change(copies[c]));
+                H5T_class_t class = H5Tget_class(copies[c]);
+                CHECK((result >= 0) == (class != H5T_VLEN && class != H5T_ARRAY) && H5Tclose(copies[c]) >= 0);
+            }
+            strcat(name, "c");
+            CHECK(H5Tcommit2(at, name, given[m], DEF, DEF, DEF) >= 0 && H5Tcommitted(given[m]) > 0 && H5Tclose(given[m]) >= 0);
+        }
+        CHECK(H5Aclose(of_set) >= 0 && H5Dclose(set) >= 0 && H5Tclose(types[n]) >= 0);
+    }
+    CHECK(H5Gclose(at) >= 0 && H5Sclose(space) >= 0);
+}
+
+/* As many types are given out as the program likes: nothing is left of them. */
+static void types_go(void)
+{
+    hsize_t before = 0, after = 0;
+    hid_t record = H5Tcreate(H5T_COMPOUND, 4), space = H5Screate(H5S_SCALAR), set;
+    CHECK(H5Tinsert(record, "a", 0, H5T_NATIVE_INT) >= 0);
+    CHECK((set = H5Dcreate2(file, "records", record, space, DEF, DEF, DEF)) >= 0 && H5Tclose(record) >= 0);
+    CHECK(H5Tclose(H5Dget_type(set)) >= 0 && H5Inmembers(H5I_DATATYPE, &before) >= 0);
+    for (int n = 0; n < 1000; n++)
+        CHECK(H5Tclose(H5Dget_type(set)) >= 0 && H5Tclose(H5Dget_type(chunked)) >= 0);
+    CHECK(H5Inmembers(H5I_DATATYPE, &after) >= 0 && after == before && H5Dclose(set) >= 0 && H5Sclose(space) >= 0);
+}
+
+/* --- attributes without elements -------------------------------------------------------------------------------- */
+
+/* They fit any type in memory, because there is nothing to convert. Datasets do not. */
+static void no_elements(void)
+{
+    hsize_t none = 0;
+    const hid_t spaces[] = {H5Screate(H5S_NULL), H5Screate_simple(1, &none, NULL)};
+    const hid_t types[] = {H5T_NATIVE_INT, H5T_C_S1, H5T_STD_REF_OBJ, H5Tvlen_create(H5T_NATIVE_INT)};
+    char buffer[64] = "untouched";
+    for (size_t s = 0; s < 2; s++)
+        for (size_t stored = 0; stored < 4; stored++) {
+            hid_t one = H5Acreate2(contiguous, "none", types[stored], spaces[s], DEF, DEF);
+            for (size_t memory = 0; memory < 4; memory++)
+                CHECK(H5Awrite(one, types[memory], buffer) >= 0 && H5Aread(one, types[memory], buffer) >= 0);
+            CHECK(H5Aclose(one) >= 0 && H5Adelete(contiguous, "none") >= 0);
+        }
+    hid_t set = H5Dcreate2(file, "none", H5T_NATIVE_INT, spaces[1], DEF, DEF, DEF);
+    QUIET(H5Dread(set, H5T_C_S1, H5S_ALL, H5S_ALL, DEF, buffer));
+    CHECK(result < 0 && strcmp(buffer, "untouched") == 0 && H5Dclose(set) >= 0 && H5Tclose(types[3]) >= 0);
+    CHECK(H5Sclose(spaces[0]) >= 0 && H5Sclose(spaces[1]) >= 0);
+}
+
+int main(int count, char **arguments)
+{
+    CHECK(count >= 2);
+    const int ours = count > 2, values[10] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    hsize_t ten = 10, five = 5;
+    hid_t space = H5Screate_simple(1, &ten, NULL), chunks = H5Pcreate(H5P_DATASET_CREATE);
+    CHECK((file = H5Fcreate(arguments[1], H5F_ACC_TRUNC, DEF, DEF)) >= 0 && H5Pset_chunk(chunks, 1, &five) >= 0);
+    CHECK((group = H5Gcreate2(file, "group", DEF, DEF, DEF)) >= 0);
+    CHECK((chunked = H5Dcreate2(file, "chunked", H5T_NATIVE_INT, space, DEF, chunks, DEF)) >= 0);
+    CHECK((contiguous = H5Dcreate2(file, "contiguous", H5T_NATIVE_INT, space, DEF, DEF, DEF)) >= 0);
+    CHECK((attribute = H5Acreate2(group, "attribute", H5T_NATIVE_INT, space, DEF, DEF)) >= 0);
+    CHECK(H5Awrite(attribute, H5T_NATIVE_INT, values) >= 0);
+    CHECK(H5Dwrite(chunked, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, DEF, values) >= 0);
+    CHECK(H5Dwrite(contiguous, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, DEF, values) >= 0 && H5Fflush(file, H5F_SCOPE_LOCAL) >= 0);
+    try_all(ours);
+    unknown(ours);
+    links();
+    behind_external_links(arguments[1]);
+    comments();
+    no_elements();
+    read_only();
+    types_go();
+    CHECK(H5Aclose(attribute) >= 0 && H5Dclose(contiguous) >= 0 && H5Dclose(chunked) >= 0 && H5Gclose(group) >= 0);
+    CHECK(H5Pclose(chunks) >= 0 && H5Sclose(space) >= 0 && H5Fclose(file) >= 0);
+    return 0;
+}
