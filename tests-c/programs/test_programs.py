@@ -179,9 +179,15 @@ def test_answers(r):
 
 
 def test_optional(r):
-    """Which optional operations succeed and are supported, links that are not followed, and types that are given out."""
+    """Which optional operations succeed and are supported, links that are not followed, and comments."""
     r.run(r.programs["optional"], "optional.h5", *ours(r))
     r.ours(r.work / "optional.h5")
+
+
+def test_given(r):
+    """Types that are given out, and attributes without elements."""
+    r.run(r.programs["given"], "given.h5")
+    r.ours(r.work / "given.h5")
 
 
 def test_indexed(r):

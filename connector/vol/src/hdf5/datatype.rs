@@ -71,24 +71,15 @@ impl Library {
         Id::from_call(self, unsafe { (self.table().H5Tcopy)(id) }, "H5Tcopy")
     }
 
-    /// Makes a datatype read-only: its functions for changes refuse it, and it can be closed.
+    /// A read-only copy of one of the library's own datatypes. No call of the library makes one. But a variable-length type has a copy
+    /// of its base type, in which a lock becomes the state "read-only" (`H5T_COPY_ALL`), and `H5Tget_super` returns a copy like that.
+    /// Other types are not locked for this, because the library then refuses to close them.
     ///
     /// # Errors
     /// If the library does not make it.
-    pub fn read_only_copy(self, datatype: Id) -> Result<Id> {
+    pub fn read_only_copy_of_own(self, predefined: Hid) -> Result<Id> {
         // SAFETY: any value may be given; a bad one is an error.
-        check(unsafe { (self.table().H5Tlock)(datatype.get()) }, "H5Tlock")?;
-        self.read_only_copy_of_locked(datatype.get())
-    }
-
-    /// A read-only copy of a datatype that is locked. No call of the library makes one. But a variable-length type has a copy of its
-    /// base type, in which a lock becomes the state "read-only" (`H5T_COPY_ALL`), and `H5Tget_super` returns a copy like that.
-    ///
-    /// # Errors
-    /// If the library does not make it.
-    pub fn read_only_copy_of_locked(self, locked: Hid) -> Result<Id> {
-        // SAFETY: any value may be given; a bad one is an error.
-        let holder = unsafe { (self.table().H5Tvlen_create)(locked) };
+        let holder = unsafe { (self.table().H5Tvlen_create)(predefined) };
         let holder = Id::from_call(self, holder, "H5Tvlen_create")?;
         self.base_type(holder.get())
     }

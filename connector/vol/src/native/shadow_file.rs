@@ -11,11 +11,12 @@ use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::MAX_LIBRARIES;
 
 use crate::error::{Error, Minor, Result};
-use crate::hdf5::id::KeptId;
-use crate::hdf5::library::Library;
+use crate::hdf5::id::{Id, KeptId};
+use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::native::shadow_driver;
 use crate::hdf5::native::{NativeKind, NativeObject};
 use crate::hdf5::references::REGION_BYTES;
+use crate::hdf5::saved_errors::silently;
 
 /// What stands beneath one session: a native file of its own. (Natively shared by several sessions, it could be
 /// closed only while an identifier of a file leads to it: `H5VL__native_file_close` looks for one.)
@@ -86,19 +87,7 @@ static STAND_INS: [Mutex<Option<Arc<Beneath>>>; MAX_LIBRARIES] = [const { Mutex:
 /// # Errors
 /// If none can be made, or the library shuts down.
 pub fn stand_in(library: Library, kind: NativeKind) -> Result<*mut c_void> {
-    let gone = || Error::new(Minor::Internal, "an object's native side is gone");
-    let place = STAND_INS.get(library.slot()).filter(|_| library.is_to_tell()).ok_or_else(gone)?;
-    let made = place.lock().clone();
-    let beneath = match made {
-        Some(beneath) => beneath,
-        None => {
-            let new = Arc::new(Beneath::idle_or_new(library)?);
-            // Another one that was made meanwhile stays, and this one is closed when the lock is free again.
-            let first = place.lock().get_or_insert_with(|| new.clone()).clone();
-            drop(new);
-            first
-        }
-    };
+    let beneath = of_no_session(library)?;
     Ok(match kind {
         NativeKind::File => beneath.file.pointer(),
         NativeKind::Group => beneath.group()?.pointer(),
@@ -108,6 +97,33 @@ pub fn stand_in(library: Library, kind: NativeKind) -> Result<*mut c_void> {
         // Committed types have one of their own from the beginning.
         NativeKind::Datatype => return Err(gone()),
     })
+}
+
+fn gone() -> Error {
+    Error::new(Minor::Internal, "an object's native side is gone")
+}
+
+/// The native file of a library that belongs to no session.
+fn of_no_session(library: Library) -> Result<Arc<Beneath>> {
+    let place = STAND_INS.get(library.slot()).filter(|_| library.is_to_tell()).ok_or_else(gone)?;
+    let made = place.lock().clone();
+    if let Some(beneath) = made {
+        return Ok(beneath);
+    }
+    let new = Arc::new(Beneath::idle_or_new(library)?);
+    // Another one that was made meanwhile stays, and this one is closed when the lock is free again.
+    let first = place.lock().get_or_insert_with(|| new.clone()).clone();
+    drop(new);
+    Ok(first)
+}
+
+/// A read-only copy of a datatype: the native connector's answer for an attribute of that type.
+///
+/// # Errors
+/// If a native file cannot hold the type, or the library shuts down.
+pub fn read_only_type(library: Library, datatype: Hid) -> Result<Id> {
+    let beneath = of_no_session(library)?;
+    silently(library, || library.in_own_context(|| beneath.file.read_only_type(datatype)))
 }
 
 /// Lets go of native files without a session, for a library that shuts down.

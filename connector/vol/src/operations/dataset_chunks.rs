@@ -103,6 +103,14 @@ fn whole(coordinates: &[u64], shape: &[u64]) -> Selection {
     }
 }
 
+/// Checks that a dataset has chunks.
+///
+/// # Errors
+/// If it has another layout.
+pub fn check_chunked(handle: &Handle) -> Result<()> {
+    chunk_shape(handle).map(drop)
+}
+
 fn chunk_shape(handle: &Handle) -> Result<Vec<u64>> {
     match of(handle)?.dataset.layout() {
         Layout::Chunked { chunk } => Ok(chunk.clone()),

@@ -11,6 +11,7 @@ pub mod dataset_checks;
 pub mod dataset_chunks;
 pub mod datatype;
 pub mod external_data;
+mod family_files;
 pub mod file;
 pub mod file_optional;
 pub mod file_options;

@@ -16,6 +16,7 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::located_types::Located;
 use crate::hdf5::predefined_types::{self, Predefined};
 use crate::hdf5::references::OBJECT_BYTES;
+use crate::native::shadow_file;
 use crate::session::Session;
 use crate::transfer::memory::vlen::Pointers;
 use crate::transfer::references::{Slots, converting};
@@ -145,14 +146,17 @@ impl FileType {
         }
     }
 
-    /// A read-only copy for the application, such as `H5Dget_type` and `H5Aget_type` return.
+    /// A read-only copy for the application, such as `H5Dget_type` and `H5Aget_type` return. A type that no native file can hold is
+    /// returned as a copy that can be changed.
     ///
     /// # Errors
     /// As for [`Self::stored`].
     pub fn read_only_copy(&self) -> Result<Id> {
         match &self.stored {
-            StoredForm::Predefined(id) => self.library.read_only_copy_of_locked(*id),
-            StoredForm::Own(_) => self.library.read_only_copy(self.copy()?),
+            StoredForm::Predefined(id) => self.library.read_only_copy_of_own(*id),
+            StoredForm::Own(_) => {
+                shadow_file::read_only_type(self.library, self.stored()?).or_else(|_| self.copy())
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use crate::hdf5::native::open::NativeOpen;
 pub mod chunked_dataset;
 mod driver_class;
 pub mod filter_dataset;
+mod given_types;
 pub mod object_driver;
 pub mod open;
 pub mod shadow_driver;

@@ -2,7 +2,10 @@
 
 use std::ffi::CStr;
 
+use h5lake_plugin_abi::bindings as sys;
+
 use crate::error::Result;
+use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::silently;
@@ -27,6 +30,18 @@ impl Library {
     /// As for [`spreading_driver`](Self::spreading_driver).
     pub fn processor_driver(self, access: Hid) -> Result<Option<&'static str>> {
         self.driver_among(access, &OF_PROCESSORS)
+    }
+
+    /// A copy of a file access list that has the family driver, for members of any size.
+    ///
+    /// # Errors
+    /// If the library does not make it.
+    pub fn with_family_driver(self, access: Hid) -> Result<Id> {
+        let list = self.copy_list(access)?;
+        // SAFETY: the list is open; the members have the default list.
+        let set = unsafe { (self.table().H5Pset_fapl_family)(list.get(), 0, sys::H5P_DEFAULT) };
+        check(set, "H5Pset_fapl_family")?;
+        Ok(list)
     }
 
     fn driver_among(self, access: Hid, names: &[&'static CStr]) -> Result<Option<&'static str>> {

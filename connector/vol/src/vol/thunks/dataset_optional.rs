@@ -71,6 +71,7 @@ unsafe fn query(
     unsafe {
         match operation {
             sys::H5VL_NATIVE_DATASET_GET_CHUNK_INDEX_TYPE => {
+                chunks::check_chunked(handle)?;
                 strings::answer(args.get_chunk_idx_type.idx_type, sys::H5D_CHUNK_IDX_BTREE);
             }
             sys::H5VL_NATIVE_DATASET_GET_NUM_CHUNKS => {

@@ -1,0 +1,107 @@
+//! Native files of the family driver, opened to read without that driver.
+//!
+//! HDF5's tools open a file first as the environment says, with the default driver. If that fails they try each driver, with the native
+//! connector. Such a file and a container then have different connectors, between which libhdf5 refuses copies and links. So a name
+//! like `part%05d.h5` that leads to no container is opened here if its first member says that it is one of a family.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::error::{Error, Minor, Result};
+use crate::handles::Handle;
+use crate::operations::file::OpenRequest;
+use crate::operations::object_file;
+use crate::operations::storage;
+
+/// How the family driver signs what it keeps in the superblock (`H5FD__family_sb_encode`).
+const SIGNATURE: &[u8] = b"NCSAfami";
+/// Bytes of the first member in which the signature is looked for. It lies in or behind the superblock, which may follow a user block.
+const LOOKED_AT: u64 = 64 << 10;
+/// The widest number in a name.
+const MAX_WIDTH: usize = 20;
+
+/// Opens the native file that lies where no container could be opened, for `error`.
+///
+/// # Errors
+/// `error`, where no native file is there either; what forbids opening it, or keeps the native connector from it.
+pub(super) fn open_instead(request: OpenRequest<'_>, error: Error) -> Result<Handle> {
+    let OpenRequest { library, config, name, flags, access, .. } = request;
+    if flags.write || request.together.is_some() || !is_family(name) {
+        return object_file::open_instead(request, error);
+    }
+    storage::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
+    let list = library.with_family_driver(access)?;
+    library.open_native_file(name, flags, list.get(), config.native_filters)
+}
+
+/// Returns whether a name stands for the members of a family.
+fn is_family(name: &[u8]) -> bool {
+    let Some(first) = first_member(name) else { return false };
+    let path = Path::new(OsStr::from_bytes(&first));
+    // Nothing else is opened: to open a pipe waits for its writer.
+    if !path.metadata().is_ok_and(|found| found.is_file()) {
+        return false;
+    }
+    let mut begin = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut begin));
+    read.is_ok() && begin.windows(SIGNATURE.len()).any(|part| part == SIGNATURE)
+}
+
+/// The name of the first member of a family: that of number 0, where the name has one place for a number, as `printf` takes it.
+fn first_member(name: &[u8]) -> Option<Vec<u8>> {
+    let at = name.iter().position(|byte| *byte == b'%')?;
+    let (before, after) = (&name[..at], &name[at + 1..]);
+    let digits = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (width, rest) = after.split_at(digits);
+    let rest =
+        rest.strip_prefix(b"d").or_else(|| rest.strip_prefix(b"i")).or_else(|| rest.strip_prefix(b"u"))?;
+    if rest.contains(&b'%') {
+        return None;
+    }
+    let filler = if width.first() == Some(&b'0') { b'0' } else { b' ' };
+    let width = match width {
+        [] => 1,
+        digits => std::str::from_utf8(digits).ok()?.parse::<usize>().ok()?.clamp(1, MAX_WIDTH),
+    };
+    let mut first = before.to_vec();
+    first.resize(before.len() + width - 1, filler);
+    first.push(b'0');
+    first.extend_from_slice(rest);
+    Some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_members_are_named_as_printf_names_them() {
+        let first = |name: &str| first_member(name.as_bytes()).map(|first| String::from_utf8(first).unwrap());
+        for (name, member) in
+            [("a%d.h5", "a0.h5"), ("a%05d.h5", "a00000.h5"), ("x/%3i", "x/  0"), ("%0u", "0"), ("%1d-", "0-")]
+        {
+            assert_eq!(first(name).as_deref(), Some(member));
+        }
+        for name in ["a.h5", "%", "a%", "%s.h5", "%d%d", "%%d", "%5", "a%20b.h5", "%-3d"] {
+            assert_eq!(first(name), None, "{name}");
+        }
+        assert_eq!(first("%999999999999999999999d"), None);
+        assert_eq!(first("%9999d").map(|first| first.len()), Some(MAX_WIDTH));
+    }
+
+    #[test]
+    fn only_what_its_first_member_calls_a_family_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = |name: &str| [folder.path().as_os_str().as_bytes(), b"/", name.as_bytes()].concat();
+        assert!(!is_family(&name("a%d.h5")));
+        std::fs::write(folder.path().join("a0.h5"), b"\x89HDF\r\n\x1a\n and no family").unwrap();
+        assert!(!is_family(&name("a%d.h5")) && !is_family(&name("a0.h5")));
+        std::fs::write(folder.path().join("a0.h5"), b"\x89HDF\r\n\x1a\n ... NCSAfami").unwrap();
+        assert!(is_family(&name("a%d.h5")) && !is_family(&name("a0.h5")) && !is_family(&name("a%02d.h5")));
+        std::fs::create_dir(folder.path().join("b0.h5")).unwrap();
+        assert!(!is_family(&name("b%d.h5")));
+    }
+}
