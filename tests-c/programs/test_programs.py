@@ -431,6 +431,22 @@ def test_h5repack(r, tour):
         raise Failure("the new layout is not there")
 
 
+@pytest.mark.parametrize("name", ["family%03d.h5", "split", "multi"])
+def test_spread_files(r, name):
+    """The tools on native files that a driver spreads over several, and what they make of them: no driver is named."""
+    r.run(r.programs["spread"], "family%03d.h5", "split", "multi")
+    r.tool("h5repack", name, "whole.h5")
+    r.ours(r.work / "whole.h5")
+    r.tool("h5diff", name, "whole.h5")
+    r.tool("h5diff", "whole.h5", name)
+    r.tool("h5repack", "-l", "group/set:CHUNK=100", name, "chunked.h5")
+    r.tool("h5diff", name, "chunked.h5")
+    r.tool("h5copy", "-i", name, "-o", "whole.h5", "-s", "/group", "-d", "/copy")
+    r.tool("h5diff", name, "whole.h5", "/group", "/copy")
+    if 'COMMENT "said"' not in r.tool("h5dump", "-H", name) + r.tool("h5dump", "whole.h5"):
+        raise Failure("the comment is not there")
+
+
 def test_import_and_export(r):
     """h5repack from a native file and back to one, both handed through. (With --src-vol-name or --dst-vol-name
     native the two files have different connectors, between which libhdf5's H5Lcopy refuses soft links.)"""

@@ -19,11 +19,11 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::plist::{Driver, ListClass};
 use crate::names::{self, Place};
-use crate::operations::family_files;
 use crate::operations::file_options::options;
 use crate::operations::object::OwnHandles;
 use crate::operations::object_file;
 use crate::operations::pointer_files;
+use crate::operations::spread_files;
 use crate::operations::staging;
 use crate::operations::storage::{self as native, NamedFile};
 use crate::pointer;
@@ -171,7 +171,7 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
             };
             let session = match open_container(request, together, OpenedBy::Program) {
                 Ok(session) => session,
-                Err(error) => return family_files::open_instead(request, error),
+                Err(error) => return spread_files::open_instead(request, error),
             };
             check_degree(&session)?;
             pointer_files::leave(&session, &place);

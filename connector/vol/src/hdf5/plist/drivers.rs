@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use h5lake_plugin_abi::bindings as sys;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
@@ -14,6 +14,17 @@ use crate::hdf5::saved_errors::silently;
 const SPREADING: [&CStr; 2] = [c"subfiling", c"ioc"];
 /// Drivers that move elements between a file and the memory of graphics processors.
 const OF_PROCESSORS: [&CStr; 1] = [c"gds"];
+
+/// A driver that spreads one native file over several local ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpreadingDriver {
+    /// Members of one size, with numbers in their names.
+    Family,
+    /// Metadata in one file, raw data in the other.
+    Split,
+    /// A file for each sort of data.
+    Multi,
+}
 
 impl Library {
     /// The name of the driver of a file access list, if it spreads a file over several (`H5Pset_fapl_subfiling`).
@@ -32,15 +43,31 @@ impl Library {
         self.driver_among(access, &OF_PROCESSORS)
     }
 
-    /// A copy of a file access list that has the family driver, for members of any size.
+    /// A copy of a file access list that has a driver, which opens files as HDF5's tools do: members of any size, and names with the
+    /// usual endings.
     ///
     /// # Errors
-    /// If the library does not make it.
-    pub fn with_family_driver(self, access: Hid) -> Result<Id> {
-        let list = self.copy_list(access)?;
-        // SAFETY: the list is open; the members have the default list.
-        let set = unsafe { (self.table().H5Pset_fapl_family)(list.get(), 0, sys::H5P_DEFAULT) };
-        check(set, "H5Pset_fapl_family")?;
+    /// If the library does not make it, or was built without the driver.
+    pub fn with_driver(self, access: Hid, driver: SpreadingDriver) -> Result<Id> {
+        let (table, list, default) = (self.table(), self.copy_list(access)?, sys::H5P_DEFAULT);
+        let of = list.get();
+        // SAFETY: the list is open, the endings are terminated, and null pointers stand for what is usual.
+        let set = unsafe {
+            match driver {
+                SpreadingDriver::Family => Some((table.H5Pset_fapl_family)(of, 0, default)),
+                SpreadingDriver::Split => table
+                    .H5Pset_fapl_split
+                    .map(|set| set(of, c"-m.h5".as_ptr(), default, c"-r.h5".as_ptr(), default)),
+                SpreadingDriver::Multi => {
+                    let (map, lists, names, addresses) =
+                        (std::ptr::null(), std::ptr::null(), std::ptr::null(), std::ptr::null());
+                    table.H5Pset_fapl_multi.map(|set| set(of, map, lists, names, addresses, true))
+                }
+            }
+        };
+        let set =
+            set.ok_or_else(|| Error::unsupported(format!("the file driver {driver:?} of this libhdf5")))?;
+        check(set, "H5Pset_fapl")?;
         Ok(list)
     }
 

@@ -1,8 +1,8 @@
-//! Native files of the family driver, opened to read without that driver.
+//! Native files that a file driver spreads over several, opened to read without that driver.
 //!
 //! HDF5's tools open a file first as the environment says, with the default driver. If that fails they try each driver, with the native
 //! connector. Such a file and a container then have different connectors, between which libhdf5 refuses copies and links. So a name
-//! like `part%05d.h5` that leads to no container is opened here if its first member says that it is one of a family.
+//! that leads to no container is opened here if the file that one of these drivers would open first names that driver.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,13 +12,12 @@ use std::path::Path;
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
+use crate::hdf5::plist::drivers::SpreadingDriver;
 use crate::operations::file::OpenRequest;
 use crate::operations::object_file;
 use crate::operations::storage;
 
-/// How the family driver signs what it keeps in the superblock (`H5FD__family_sb_encode`).
-const SIGNATURE: &[u8] = b"NCSAfami";
-/// Bytes of the first member in which the signature is looked for. It lies in or behind the superblock, which may follow a user block.
+/// Bytes of a file in which a driver's signature is looked for. It lies in or behind the superblock, which may follow a user block.
 const LOOKED_AT: u64 = 64 << 10;
 /// The widest number in a name.
 const MAX_WIDTH: usize = 20;
@@ -29,25 +28,45 @@ const MAX_WIDTH: usize = 20;
 /// `error`, where no native file is there either; what forbids opening it, or keeps the native connector from it.
 pub(super) fn open_instead(request: OpenRequest<'_>, error: Error) -> Result<Handle> {
     let OpenRequest { library, config, name, flags, access, .. } = request;
-    if flags.write || request.together.is_some() || !is_family(name) {
+    let may_be = !flags.write && request.together.is_none();
+    let Some(driver) = may_be.then(|| driver_of(name)).flatten() else {
         return object_file::open_instead(request, error);
-    }
+    };
     storage::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
-    let list = library.with_family_driver(access)?;
+    let list = library.with_driver(access, driver)?;
     library.open_native_file(name, flags, list.get(), config.native_filters)
 }
 
-/// Returns whether a name stands for the members of a family.
-fn is_family(name: &[u8]) -> bool {
-    let Some(first) = first_member(name) else { return false };
-    let path = Path::new(OsStr::from_bytes(&first));
+/// Returns the driver that a name leads to a file of.
+fn driver_of(name: &[u8]) -> Option<SpreadingDriver> {
+    let first_of = |driver| match driver {
+        SpreadingDriver::Family => first_member(name),
+        SpreadingDriver::Split => Some([name, b"-m.h5"].concat()),
+        SpreadingDriver::Multi => Some([name, b"-s.h5"].concat()),
+    };
+    let all = [SpreadingDriver::Family, SpreadingDriver::Split, SpreadingDriver::Multi];
+    all.into_iter()
+        .find(|driver| first_of(*driver).is_some_and(|first| is_signed(&first, signature_of(*driver))))
+}
+
+/// How a driver signs what it keeps in the superblock (`H5FD__family_sb_encode`, `H5FD_multi_sb_encode`).
+fn signature_of(driver: SpreadingDriver) -> &'static [u8] {
+    match driver {
+        SpreadingDriver::Family => b"NCSAfami",
+        SpreadingDriver::Split | SpreadingDriver::Multi => b"NCSAmult",
+    }
+}
+
+/// Returns whether a file begins with a signature within what is looked at.
+fn is_signed(name: &[u8], signature: &[u8]) -> bool {
+    let path = Path::new(OsStr::from_bytes(name));
     // Nothing else is opened: to open a pipe waits for its writer.
     if !path.metadata().is_ok_and(|found| found.is_file()) {
         return false;
     }
     let mut begin = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut begin));
-    read.is_ok() && begin.windows(SIGNATURE.len()).any(|part| part == SIGNATURE)
+    read.is_ok() && begin.windows(signature.len()).any(|part| part == signature)
 }
 
 /// The name of the first member of a family: that of number 0, where the name has one place for a number, as `printf` takes it.
@@ -93,15 +112,25 @@ mod tests {
     }
 
     #[test]
-    fn only_what_its_first_member_calls_a_family_is_one() {
+    fn only_what_its_first_file_says_is_spread() {
         let folder = tempfile::tempdir().unwrap();
         let name = |name: &str| [folder.path().as_os_str().as_bytes(), b"/", name.as_bytes()].concat();
-        assert!(!is_family(&name("a%d.h5")));
-        std::fs::write(folder.path().join("a0.h5"), b"\x89HDF\r\n\x1a\n and no family").unwrap();
-        assert!(!is_family(&name("a%d.h5")) && !is_family(&name("a0.h5")));
-        std::fs::write(folder.path().join("a0.h5"), b"\x89HDF\r\n\x1a\n ... NCSAfami").unwrap();
-        assert!(is_family(&name("a%d.h5")) && !is_family(&name("a0.h5")) && !is_family(&name("a%02d.h5")));
-        std::fs::create_dir(folder.path().join("b0.h5")).unwrap();
-        assert!(!is_family(&name("b%d.h5")));
+        let write = |name: &str, signature: &str| {
+            std::fs::write(folder.path().join(name), format!("HDF ... {signature} ...")).unwrap();
+        };
+        assert_eq!(driver_of(&name("a%d.h5")), None);
+        write("a0.h5", "no family");
+        assert_eq!([driver_of(&name("a%d.h5")), driver_of(&name("a0.h5"))], [None; 2]);
+        write("a0.h5", "NCSAfami");
+        assert_eq!(driver_of(&name("a%d.h5")), Some(SpreadingDriver::Family));
+        assert_eq!([driver_of(&name("a0.h5")), driver_of(&name("a%02d.h5"))], [None; 2]);
+        write("b-m.h5", "NCSAfami");
+        assert_eq!(driver_of(&name("b")), None);
+        write("b-m.h5", "NCSAmult");
+        write("c-s.h5", "NCSAmult");
+        assert_eq!(driver_of(&name("b")), Some(SpreadingDriver::Split));
+        assert_eq!(driver_of(&name("c")), Some(SpreadingDriver::Multi));
+        std::fs::create_dir(folder.path().join("d-m.h5")).unwrap();
+        assert_eq!(driver_of(&name("d")), None);
     }
 }
