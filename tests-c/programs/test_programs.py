@@ -6,11 +6,13 @@ import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as xml
+from pathlib import Path
 
 import pytest
 from harness import RESULTS, cargo, connector as connectors
 from harness.suite import Failure
 
+HERE = Path(__file__).resolve().parent
 FILES, DATASETS_EACH, GROWTH_KIB = 1000, 10, 4096
 
 
@@ -445,6 +447,30 @@ def test_spread_files(r, name):
     r.tool("h5diff", name, "whole.h5", "/group", "/copy")
     if 'COMMENT "said"' not in r.tool("h5dump", "-H", name) + r.tool("h5dump", "whole.h5"):
         raise Failure("the comment is not there")
+
+
+def test_cgns(r):
+    """CGNS on files with links to others, and what its tools say of them: as of native files."""
+    made = subprocess.run([HERE.parent / "cgns/build", r.prefix], stdout=subprocess.PIPE, text=True)
+    if made.returncode == 3:
+        r.cannot_run("cgns", "the source of CGNS cannot be had")
+    made.check_returncode()
+    cgns = Path(made.stdout.strip())
+    libraries = [f"-I{cgns}/include", f"-L{cgns}/lib", f"-Wl,-rpath,{cgns}/lib", "-lcgns"]
+    program = connectors.compile_program(HERE.parent / "cgns/grids.c", connectors.programs_folder(r.prefix) / "grids", r.prefix, *libraries)
+    shown = []
+    for name, connector in ("cgns-native", r.native), ("cgns", r.connector):
+        (r.work / name).mkdir()
+        for task in "write", "read":
+            r.run(program, task, name, connector=connector)
+        file = f"{name}/whole.cgns"
+        shown.append([r.run(cgns / "bin" / tool, *options, file, connector=connector).replace(file, "FILE")
+                      for tool, *options in (("cgnslist", "-f", "-a"), ("cgnscheck",))])
+    r.ours(r.work / "cgns/whole.cgns")
+    if shown[0] != shown[1] or "part.cgns" not in shown[0][0]:
+        raise Failure(f"natively: {shown[0]}, here: {shown[1]}")
+    if r.run(cgns / "bin/cgnsdiff", "-d", "cgns-native/whole.cgns", "cgns/whole.cgns"):
+        raise Failure("cgnsdiff finds differences")
 
 
 def test_import_and_export(r):
