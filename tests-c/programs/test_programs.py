@@ -181,9 +181,15 @@ def test_answers(r):
 
 
 def test_optional(r):
-    """Which optional operations succeed and are supported, links that are not followed, and comments."""
+    """Which optional operations succeed and are supported."""
     r.run(r.programs["optional"], "optional.h5", *ours(r))
     r.ours(r.work / "optional.h5")
+
+
+def test_described(r):
+    """Links that are described and not followed, objects behind external links, and comments."""
+    r.run(r.programs["described"], "described.h5")
+    r.ours(r.work / "described.h5")
 
 
 def test_given(r):
