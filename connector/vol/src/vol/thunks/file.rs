@@ -320,11 +320,14 @@ pub unsafe extern "C" fn optional(
             // stacked on this one would wrap it, and native code would take what it got for its own structure.
             return native.library().in_own_context(|| Ok(call())).unwrap_or(FAIL);
         }
+        let operation = (*arguments).op_type;
+        if operation == sys::H5VL_NATIVE_FILE_POST_OPEN {
+            // Each open ends with this call. It waits for nothing that goes on in the container.
+            return OK;
+        }
         status(object, "h5lake_file_optional", Major::File, |handle| {
-            let operation = (*arguments).op_type;
             let args = (*arguments).args.cast::<sys::H5VL_native_file_optional_args_t>();
             match (operation, args.as_ref()) {
-                (sys::H5VL_NATIVE_FILE_POST_OPEN, _) => Ok(()),
                 (sys::H5VL_NATIVE_FILE_START_SWMR_WRITE, _) => file_optional::start_swmr_write(handle),
                 (sys::H5VL_NATIVE_FILE_GET_SIZE, Some(args)) => {
                     strings::answer(args.get_size.size, file_optional::size(handle)?);
