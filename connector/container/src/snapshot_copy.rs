@@ -10,6 +10,9 @@ use crate::repair::fill_user_block;
 use crate::{Access, Container, Error, ErrorKind, Options, Result, Target};
 use h5lake_ledger::{At, EarlierTry, Ledger, Origin, WholeCopy};
 
+/// How often a copy begins anew because writers reclaimed what it read.
+const MAX_COPIES: u32 = 10;
+
 /// What a copy did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Copied {
@@ -60,20 +63,21 @@ fn open(target: &Target, access: Access, options: h5lake_ledger::Options) -> Res
     })
 }
 
-/// What a copy of the version that `from` sees remembers of it: nothing where it is not kept any more.
-fn origin(source: &Target, options: &Options, from: &Ledger) -> Result<Option<Origin>> {
-    let version = from.version();
-    Ok(match options.ledger.at {
-        None => from.origin_of(version)?,
-        // What it shows is no version of the container.
-        Some(At::Branch(_)) => None,
-        Some(_) => open(source, Access::ReadOnly, newest(options))?.origin_of(version)?,
-    })
-}
-
 /// The options for the newest version.
 fn newest(options: &Options) -> h5lake_ledger::Options {
     h5lake_ledger::Options { at: None, salvage: false, ..options.ledger.clone() }
+}
+
+/// Copies, and begins anew with a newer version if a writer of a store reclaimed the newest one while it was read. A version that was
+/// asked for is not exchanged.
+fn of_newest<T>(options: &Options, mut copy: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..MAX_COPIES {
+        match copy() {
+            Err(e) if e.kind() == ErrorKind::Gone && options.ledger.at.is_none() => (),
+            done => return done,
+        }
+    }
+    copy()
 }
 
 /// The error for a branch where a version is wanted.
@@ -110,7 +114,8 @@ impl Container {
     ///
     /// # Errors
     /// `AlreadyExists` if there is something at `target`; `Locked` while another copy to it is under way; `Corrupt` if
-    /// something is damaged; those of reading the source and of writing. After an error there is nothing at `target`.
+    /// something is damaged; `Gone` if writers reclaimed each version that was read; those of reading the source and of
+    /// writing. After an error there is nothing at `target`.
     pub fn copy_to(
         source: &Target,
         options: &Options,
@@ -118,10 +123,20 @@ impl Container {
         target_options: &Options,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Copied> {
+        of_newest(options, || Self::copy_once(source, options, target, target_options, progress))
+    }
+
+    fn copy_once(
+        source: &Target,
+        options: &Options,
+        target: &Target,
+        target_options: &Options,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Copied> {
         let from = open(source, Access::ReadOnly, options.ledger.clone())?;
-        let origin = match origin(source, options, &from) {
-            // The versions of a damaged container cannot always be listed. What is copied is whole all the same.
-            Err(e) if e.kind() == ErrorKind::Corrupt => None,
+        let origin = match from.origin() {
+            // The history of a damaged container may be lost. What is copied is whole all the same.
+            Err(e) if matches!(e.kind(), h5lake_ledger::ErrorKind::Corrupt { .. }) => None,
             found => found?,
         };
         Self::copy_ledger(source, &from, origin, target, target_options, progress)

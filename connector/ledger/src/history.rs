@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::address::PageRef;
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
-use crate::wal::record::Author;
+use crate::wal::record::{Author, Header};
 
 /// The longest history that is kept, in checkpoints. Older versions cannot be reached any more. Earlier builds take a longer one for
 /// damage.
@@ -55,6 +55,11 @@ pub(crate) struct History {
 }
 
 impl Mark {
+    /// The version that a record made, without the epoch and the bytes.
+    pub(crate) fn of_record(h: &Header) -> Self {
+        Self { version: h.version, time: h.time, author: h.by.clone(), ..Self::default() }
+    }
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         for n in [self.version, self.reclaim_epoch, self.time, self.bytes] {
             put_varint(out, n);

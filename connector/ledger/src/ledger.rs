@@ -33,6 +33,7 @@ pub use self::tag::{Tag, Tagging};
 use crate::address::PageRef;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};
+use crate::history::Mark;
 use crate::journal::PartBuffer;
 use crate::key::Key;
 use crate::limits::{MAX_KEY, MAX_SCAN_BYTES, MAX_VALUE};
@@ -115,6 +116,8 @@ pub(crate) struct State {
     spill_at: u64,
     /// Staged keys that other writers changed, with the values that both started from.
     pub(crate) unmerged: BTreeMap<Bytes, Option<Bytes>>,
+    /// The time and the author of the version in use, or of an earlier one: its number says which.
+    pub(crate) mark: Option<Mark>,
     /// What the storage told, and could not be taken in yet.
     pub(crate) unseen_commits: Option<RemoteCommits>,
     pub(crate) broken: Option<Error>,

@@ -5,7 +5,7 @@
 //! the copy.
 
 use crate::codec::{Decoded, Reader, put_varint};
-use crate::options::Version;
+use crate::history::Mark;
 use crate::wal::record::Author;
 
 /// The key of the entry.
@@ -31,8 +31,8 @@ pub struct Origin {
 
 impl Origin {
     /// A version of the container with this id.
-    pub(crate) fn of(id: [u8; 16], v: Version) -> Self {
-        Self { id, version: v.number, time: v.time, host: v.host, pid: v.pid }
+    pub(crate) fn of(id: [u8; 16], v: &Mark) -> Self {
+        Self { id, version: v.version, time: v.time, host: v.author.host.to_string(), pid: v.author.pid }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {

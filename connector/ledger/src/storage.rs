@@ -28,6 +28,7 @@ use bytes::Bytes;
 
 use crate::address::PageRef;
 use crate::error::{Error, Result};
+use crate::history::Mark;
 use crate::memtable::Memtable;
 use crate::page::Page;
 use crate::wal::record::CommitRecord;
@@ -53,6 +54,8 @@ pub(crate) struct RemoteCommits {
     pub(crate) skipped: Vec<CommitRecord>,
     /// With a restart: what the reader has is another state, though the number of its version may be the same.
     pub(crate) is_other: bool,
+    /// The time and the author of `version`, where its record is not among `records` and the storage knows them all the same.
+    pub(crate) mark: Option<Mark>,
 }
 
 impl RemoteCommits {
@@ -73,7 +76,14 @@ impl RemoteCommits {
             }
         };
         let is_other = self.is_other || later.is_other;
-        Self { version: later.version, restart, records, root: later.root.or(self.root), skipped, is_other }
+        let (version, root, mark) = (later.version, later.root.or(self.root), later.mark);
+        Self { version, restart, records, root, skipped, is_other, mark }
+    }
+
+    /// The time and the author of `version`, as far as these commits tell them.
+    pub(crate) fn mark_of_version(&self) -> Option<Mark> {
+        let of_record = self.records.last().map(|record| Mark::of_record(&record.header));
+        of_record.or_else(|| self.mark.clone()).filter(|mark| mark.version == self.version)
     }
 }
 

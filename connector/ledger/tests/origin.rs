@@ -112,23 +112,68 @@ fn an_origin_is_that_of_one_container() {
     }
 }
 
+/// What a copy of a version would remember of it.
+fn origin_at(place: &Place, version: u64) -> Option<Origin> {
+    place.open(Access::ReadOnly, &Options { at: Some(At::Version(version)), ..opts() }).origin().unwrap()
+}
+
 #[test]
 fn versions_are_known_by_more_than_their_numbers() {
     for (place, other) in places().into_iter().zip(places()) {
         let [l, twin] = [&place, &other].map(|p| p.try_create(Replace::Fail, &opts()).unwrap());
+        let empty = place.open(Access::ReadOnly, &opts());
+        assert_eq!((empty.version(), empty.origin().unwrap()), (0, None));
         (1..6).for_each(|n| assert_eq!(commit(&l, n), commit(&twin, n)));
         for version in 1..=5 {
-            let [a, b] = [&l, &twin].map(|l| l.origin_of(version).unwrap().unwrap());
+            let [a, b] = [&place, &other].map(|p| origin_at(p, version).unwrap());
             assert_eq!((a.version, b.version), (version, version));
             assert!(a.id != b.id && a.time != b.time, "{a:?} {b:?}");
             assert_eq!(a.host, b.host);
         }
-        assert_eq!(l.origin_of(6).unwrap(), None);
         // The same whether records or a base lead to it.
-        let before: Vec<_> = (1..=5).map(|version| l.origin_of(version).unwrap()).collect();
+        let before: Vec<_> = (1..=5).map(|version| origin_at(&place, version)).collect();
         l.vacuum().unwrap();
         commit(&l, 9);
-        let after: Vec<_> = (1..=5).map(|version| l.origin_of(version).unwrap()).collect();
+        let after: Vec<_> = (1..=5).map(|version| origin_at(&place, version)).collect();
         assert_eq!(before, after);
+    }
+}
+
+/// Commits of a writer come between the opening of a reader and the question, as many as make checkpoints.
+#[test]
+fn an_origin_is_that_of_the_version_in_use_whatever_is_committed_meanwhile() {
+    for checkpoint_records in [1, 3, u64::MAX] {
+        let many = Options { checkpoint_records, ..opts() };
+        for place in places() {
+            let l = place.create(&many);
+            let mut readers = Vec::new();
+            for n in 1..40 {
+                commit(&l, n);
+                readers.push(place.open(Access::ReadOnly, &many));
+            }
+            for r in &readers {
+                let origin = r.origin().unwrap().unwrap();
+                assert_eq!(origin.version, r.version());
+                assert_eq!(Some(origin), origin_at(&place, r.version()));
+            }
+            // A reader that moves on.
+            assert!(readers[0].refresh().unwrap());
+            assert_eq!(readers[0].origin().unwrap(), origin_at(&place, l.version()));
+        }
+    }
+}
+
+#[test]
+fn a_version_that_a_tag_alone_keeps_has_the_origin_that_it_had() {
+    let short = Options { retention: Some(Duration::ZERO), checkpoint_records: 1, ..opts() };
+    for place in places() {
+        let l = place.create(&short);
+        let tagged = commit(&l, 1);
+        let before = place.open(Access::ReadOnly, &short).origin().unwrap();
+        l.tag(TagName::new("t").unwrap(), None, Tagging::default()).unwrap();
+        (2..9).for_each(|n| drop(commit(&l, n)));
+        l.vacuum().unwrap();
+        assert!(before.is_some());
+        assert_eq!(origin_at(&place, tagged), before);
     }
 }

@@ -4,7 +4,7 @@
 //! move.
 
 use super::mover::Mover;
-use super::{Copied, newest, open, origin, refuse_branch};
+use super::{Copied, newest, of_newest, open, refuse_branch};
 use crate::repair::copy_user_block;
 use crate::{Access, Container, Error, ErrorKind, Options, Result, Target, registry};
 use h5lake_ledger::{At, CopyState, Ledger, Origin};
@@ -27,8 +27,6 @@ struct Update<'a> {
     source: &'a Target,
     options: &'a Options,
     target: &'a Target,
-    /// A handle of the source's newest version.
-    newest: &'a Ledger,
     /// The version of the source that is wanted.
     wanted: &'a Origin,
 }
@@ -44,7 +42,7 @@ impl Update<'_> {
         let shown = match to.copy_state()? {
             CopyState::Shows(origin) => origin,
             CopyState::NotACopy => {
-                let text = format!("{target}: is not known to be a copy; 'h5lake copy' has not made it");
+                let text = format!("{target}: is not known to be a copy: it has no record of what it shows");
                 return Err(refused(text));
             }
             CopyState::Written { made } => {
@@ -60,24 +58,23 @@ impl Update<'_> {
         Ok(shown)
     }
 
-    /// Opens the version of the source that the target shows.
+    /// Opens the version of the source that the target shows. The opened handle tells which version that is, so that nothing
+    /// which a writer commits meanwhile comes between.
     fn open_shown(&self, shown: &Origin) -> Result<Ledger> {
-        let (source, target, version) =
-            (registry::name(self.source), registry::name(self.target), shown.version);
-        match self.newest.origin_of(version)? {
-            Some(kept) if kept == *shown => (),
-            Some(_) => {
-                return Err(refused(format!(
-                    "{target}: shows another version {version} than {source} has; was that put back from a backup?"
-                )));
-            }
-            None => return Err(self.not_kept(version)),
+        let at = Some(At::Version(shown.version));
+        let options = h5lake_ledger::Options { at, ..newest(self.options) };
+        let old = match open(self.source, Access::ReadOnly, options) {
+            Err(e) if e.kind() == ErrorKind::OutOfRange => return Err(self.not_kept(shown.version)),
+            opened => opened?,
+        };
+        if old.origin()?.as_ref() == Some(shown) {
+            return Ok(old);
         }
-        let at = Some(At::Version(version));
-        match open(self.source, Access::ReadOnly, h5lake_ledger::Options { at, ..newest(self.options) }) {
-            Err(e) if e.kind() == ErrorKind::OutOfRange => Err(self.not_kept(version)),
-            opened => opened,
-        }
+        let (source, target) = (registry::name(self.source), registry::name(self.target));
+        Err(refused(format!(
+            "{target}: shows another version {} than {source} has; was that put back from a backup?",
+            shown.version
+        )))
     }
 
     fn not_kept(&self, version: u64) -> Error {
@@ -88,9 +85,9 @@ impl Update<'_> {
     }
 
     /// Bytes that the versions between two added, about.
-    fn bytes_between(&self, before: u64, after: u64) -> Result<u64> {
-        let most = self.newest.version().saturating_sub(before);
-        let versions = self.newest.versions(usize::try_from(most).unwrap_or(usize::MAX))?;
+    fn bytes_between(&self, from: &Ledger, before: u64, after: u64) -> Result<u64> {
+        let newest = from.versions(1)?.first().map_or(after, |v| v.number);
+        let versions = from.versions(usize::try_from(newest.saturating_sub(before)).unwrap_or(usize::MAX))?;
         let between = versions.iter().filter(|v| v.number > before && v.number <= after);
         Ok(between.map(|v| v.bytes).fold(0, u64::saturating_add))
     }
@@ -115,17 +112,27 @@ impl Container {
         target_options: &Options,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<UpdatedCopy> {
+        of_newest(options, || Self::update_once(source, options, target, target_options, progress))
+    }
+
+    fn update_once(
+        source: &Target,
+        options: &Options,
+        target: &Target,
+        target_options: &Options,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<UpdatedCopy> {
         refuse_branch(options.ledger.at, "copy it anew")?;
-        let newest_handle = open(source, Access::ReadOnly, newest(options))?;
-        let at_version = match options.ledger.at {
-            Some(_) => Some(open(source, Access::ReadOnly, options.ledger.clone())?),
-            None => None,
+        let asked = match options.ledger.at {
+            Some(_) => options.ledger.clone(),
+            None => newest(options),
         };
-        let from = at_version.as_ref().unwrap_or(&newest_handle);
-        let wanted = origin(source, options, from)?;
-        let wanted =
-            wanted.ok_or_else(|| Error::new(ErrorKind::Gone, "the version was reclaimed meanwhile"))?;
-        let update = Update { source, options, target, newest: &newest_handle, wanted: &wanted };
+        let from = &open(source, Access::ReadOnly, asked)?;
+        let wanted = from.origin()?.ok_or_else(|| {
+            let source = registry::name(source);
+            refused(format!("{source}: version {} has no record of its time and its writer", from.version()))
+        })?;
+        let update = Update { source, options, target, wanted: &wanted };
         // Whether there is anything to do is found out without the writer's lock.
         let reader = open(target, Access::ReadOnly, newest(target_options))?;
         let (shown, version) = (update.shown(&reader)?, reader.version());
@@ -156,7 +163,7 @@ impl Update<'_> {
         // Another may have been faster to write.
         let shown = self.shown(&to)?;
         let old = self.open_shown(&shown)?;
-        let about = self.bytes_between(shown.version, self.wanted.version)?;
+        let about = self.bytes_between(from, shown.version, self.wanted.version)?;
         let begun = Copied { from: self.wanted.version, to: to.version(), ..Copied::default() };
         let mut progress = |bytes| progress(bytes, about);
         let mut mover = Mover::new(from, &to, begun, &mut progress);

@@ -4,7 +4,7 @@ use super::*;
 use crate::record::{AttributeRecord, BlockRecord};
 use crate::repair::tests::{fill, told};
 use crate::verify::{Versions, verify};
-use h5lake_ledger::{At, Extent, Ledger, TagName, Tagging};
+use h5lake_ledger::{At, CopyState, Extent, Ledger, TagName, Tagging};
 use object_stores::{FaultStore, ObjectStore, Rule, Select, Timing};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -276,6 +276,92 @@ fn who_is_no_copy_of_the_source_is_refused() {
             assert_eq!(content(&target, None), now);
         }
         assert_ne!(content(&target, None), before, "the counter of ids went on");
+    }
+}
+
+/// A writer commits without a pause, so that commits come between any two steps of a copy.
+#[test]
+fn copies_beside_a_writer_know_their_origin_and_can_be_updated() {
+    for source in places() {
+        let c = source.create_with(options());
+        let d = dataset(&c, b"d", dataset_spec(4, simple(&[1000], &[1000]), Layout::Contiguous));
+        c.flush().unwrap();
+        let is_done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for n in 0..=255u8 {
+                    for _ in 0..20 {
+                        if is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                            return;
+                        }
+                        d.write(&Selection::All, &[n; 4000]).unwrap();
+                        c.flush().unwrap();
+                    }
+                }
+            });
+            for target in (0..12).flat_map(|_| places()) {
+                let copied = copy(&source, &target);
+                let shown = target.open(Access::ReadOnly).ledger.copy_state().unwrap();
+                let is_known = matches!(&shown, CopyState::Shows(origin) if origin.version == copied.from);
+                assert!(is_known, "{shown:?}, a copy of version {}", copied.from);
+                let updated = update(&source, &target).unwrap();
+                assert_eq!(updated.before, copied.from);
+                let bytes = target.open(Access::ReadOnly).dataset(d.object().id()).unwrap();
+                let mut read = vec![0; 4000];
+                bytes.read(&Selection::All, &mut read).unwrap();
+                assert!(read.iter().all(|byte| *byte == read[0]), "a mixture of versions");
+            }
+            is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+}
+
+/// In a store without a retention time, each checkpoint deletes what the version before needed.
+#[test]
+fn a_copy_begins_anew_where_a_writer_deletes_what_it_reads() {
+    let ledger = h5lake_ledger::Options {
+        retention: Some(Duration::ZERO),
+        checkpoint_records: 1,
+        checkpoint_bytes: 1,
+        ..Default::default()
+    };
+    let reclaiming = Options { ledger, ..Options::default() };
+    for source in places() {
+        let c = source.create_with(reclaiming.clone());
+        let all: Vec<_> = (0..4u8)
+            .map(|n| {
+                let spec = dataset_spec(1, simple(&[300_000], &[300_000]), Layout::Contiguous);
+                dataset(&c, &[b'd', b'0' + n], spec)
+            })
+            .collect();
+        let write = |value: u8| {
+            all.iter().for_each(|d| d.write(&Selection::All, &[value; 300_000]).unwrap());
+            c.flush().unwrap();
+        };
+        write(1);
+        for target in places() {
+            let mut left = 3;
+            let mut move_on = |_, _| {
+                if left > 0 {
+                    left -= 1;
+                    (0..3).for_each(|n| write(10 * left + n));
+                    c.vacuum().unwrap();
+                }
+            };
+            let o = Options::default();
+            Container::copy_to(&source.target, &o, &target.target, &o, &mut move_on).unwrap();
+            assert!(left < 3, "nothing came between");
+            let c = target.open(Access::ReadOnly);
+            let first = |name: &[u8]| {
+                let d = c.dataset(id_of(&c, name).unwrap()).unwrap();
+                let mut read = vec![0; 300_000];
+                d.read(&Selection::All, &mut read).unwrap();
+                assert!(read.iter().all(|byte| *byte == read[0]));
+                read[0]
+            };
+            let value = first(b"/d0");
+            assert!((1..4).all(|n| first(&[b'/', b'd', b'0' + n]) == value), "a mixture of versions");
+        }
     }
 }
 

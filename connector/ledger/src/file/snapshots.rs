@@ -123,7 +123,8 @@ impl FileStorage {
                 }
                 drop(locks);
                 *seen = found;
-                return self.read_commits(slot, None).map(Some);
+                let commits = self.read_commits(slot, None)?;
+                return Ok(Some(RemoteCommits { mark: past.mark_of_checkpoint(slot.version), ..commits }));
             }
             locks.unpin_own(slot.sequence);
         }

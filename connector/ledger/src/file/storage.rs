@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::snapshots::cut_off;
-use super::version_lookup::OldVersions;
+use super::version_lookup::{self, OldVersions};
 use super::{
     FileStorage, audit, expired, free_space, lock, log, replaced, snapshot_cache, superblock, temporary,
     write_buffer,
@@ -19,6 +19,7 @@ use crate::address::{Address, Location};
 use crate::audit::Audit;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
+use crate::history::Mark;
 use crate::options::{ContainerIdentity, SyncPolicy, Version};
 use crate::paths::followed;
 use crate::storage::{
@@ -162,6 +163,12 @@ impl StorageReads for FileStorage {
             }
             head = now;
         }
+    }
+
+    fn mark_of_snapshot(&self, version: u64) -> Result<Option<Mark>> {
+        let Some(slot) = (*lock(&self.seen)).filter(|slot| slot.version == version) else { return Ok(None) };
+        version_lookup::mark_of_slot(self.raw.as_ref(), &slot, &self.target)
+            .map_err(|e| self.classify_read_error(e))
     }
 
     fn size(&self) -> Result<u64> {

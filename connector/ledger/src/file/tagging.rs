@@ -153,7 +153,7 @@ impl FileStorage {
         }
         drop(locks);
         *seen = Some(slot);
-        self.read_commits(&slot, None).map(Some)
+        Ok(Some(RemoteCommits { mark: Some(entry.mark.clone()), ..self.read_commits(&slot, None)? }))
     }
 }
 

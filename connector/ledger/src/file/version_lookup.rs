@@ -31,6 +31,16 @@ pub(crate) fn history(raw: &dyn FileIo, head: &Slot, target: &str) -> Result<His
     }
 }
 
+/// The time and the author of the version that a head shows. `None` for the head of an older version whose record is gone: it has
+/// the history of a newer one.
+pub(super) fn mark_of_slot(raw: &dyn FileIo, slot: &Slot, target: &str) -> Result<Option<Mark>> {
+    if slot.version > slot.base_version {
+        let records = log::records(raw, slot, slot.version - 1, target)?;
+        return Ok(records.last().map(|l| Mark::of_record(&l.record.header)));
+    }
+    Ok(Some(history(raw, slot, target)?.base).filter(|base| base.version == slot.version))
+}
+
 /// A base and the log that followed it. Its pages and records are whole together, until the room of epoch `until` is used.
 pub(super) struct FileHistorySegment {
     pub(super) base: Mark,
@@ -130,6 +140,11 @@ impl<'a> OldVersions<'a> {
         let head = segment.head(records.iter().find(|(_, l)| fits(l)));
         // Version 0 is the file before anything was in it.
         Ok(Some(head).filter(|h| h.version > 0))
+    }
+
+    /// The time and the author of a version that a checkpoint leads to, which may have no record any more.
+    pub(crate) fn mark_of_checkpoint(&self, version: u64) -> Option<Mark> {
+        self.segments.iter().map(|s| &s.base).find(|base| base.version == version).cloned()
     }
 
     /// For times of versions, from the newest on.

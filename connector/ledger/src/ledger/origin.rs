@@ -2,24 +2,29 @@
 
 use super::Ledger;
 use crate::error::{Error, Result};
-use crate::options::Version;
+use crate::options::Access;
 use crate::origin::{CopyState, ORIGIN, Origin, OriginEntry};
 
 impl Ledger {
-    /// A kept version as a copy of it remembers it. The handle has to see the newest version, because that has the
-    /// tags. `None` for a version that is not kept.
+    /// The version that this reader sees, as a copy of it remembers it. It is found in what the reader sees: other versions
+    /// that are committed or reclaimed meanwhile make no difference. `None` for a branch, for a container without a version, for
+    /// a writer, and where [salvage](crate::Options::salvage) found a version whose time and author are lost.
     ///
     /// # Errors
-    /// Those of reading.
-    pub fn origin_of(&self, version: u64) -> Result<Option<Origin>> {
-        let newest = self.storage.versions(1)?.first().map_or(0, |v| v.number);
-        let most = usize::try_from(newest.saturating_sub(version)).unwrap_or(usize::MAX).saturating_add(1);
-        let is_it = |v: &Version| v.number == version;
-        let found = match self.storage.versions(most)?.into_iter().find(is_it) {
-            None => self.tags()?.into_iter().filter_map(|tag| tag.version).find(is_it),
-            found => found,
+    /// Those of reading; `Gone` if a writer reclaimed the version.
+    pub fn origin(&self) -> Result<Option<Origin>> {
+        let (version, mark) = {
+            let s = self.lock();
+            (s.version, s.mark.clone().filter(|mark| mark.version == s.version))
         };
-        Ok(found.map(|v| Origin::of(self.identity().id, v)))
+        if version == 0 || self.branch.is_some() || self.access == Access::ReadWrite {
+            return Ok(None);
+        }
+        let mark = match mark {
+            None => self.storage.mark_of_snapshot(version)?,
+            known => known,
+        };
+        Ok(mark.map(|mark| Origin::of(self.identity().id, &mark)))
     }
 
     /// What this container is a copy of, as it was last committed.

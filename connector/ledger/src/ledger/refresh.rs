@@ -76,6 +76,7 @@ impl Ledger {
             s.log_records += count;
         }
         s.version = commits.version;
+        s.mark = commits.mark_of_version().or(s.mark.take().filter(|_| commits.restart.is_none()));
         if self.is_multi_writer {
             s.knows_tags |= tags;
             self.hold_tags_if_any(s);

@@ -7,6 +7,7 @@ use object_stores::{Condition, Filter};
 
 use super::manifest::store_error;
 use super::records::Log;
+use super::version_lookup::history;
 use super::writer::ObjectWriter;
 use super::{ObjectStorage, audit, lock, open, replaced, writer};
 use crate::address::{Address, Location, Run, Wanted};
@@ -15,6 +16,7 @@ use crate::clock::Moment;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filtered::{FilterPart, Filtered};
+use crate::history::Mark;
 use crate::options::{ContainerIdentity, Version};
 use crate::storage::{
     Check, Checkpoint, Commit, GroupCommit, PageSizes, RemoteCommits, StorageCheckpoints, StorageCommits,
@@ -140,6 +142,18 @@ impl StorageReads for ObjectStorage {
 
     fn versions(&self, most: usize) -> Result<Vec<Version>> {
         self.list_versions(most)
+    }
+
+    fn mark_of_snapshot(&self, version: u64) -> Result<Option<Mark>> {
+        let seen = lock(&self.seen).clone();
+        if seen.version != Some(version) {
+            return Ok(None);
+        }
+        if version > seen.head.base.version {
+            return Ok(self.record(version)?.map(|l| Mark::of_record(&l.record.header)));
+        }
+        let history = history(self.store.as_ref(), &self.names, &seen.head, &self.target)?;
+        Ok(Some(history.base).filter(|base| base.version == version))
     }
 
     fn size(&self) -> Result<u64> {

@@ -35,7 +35,8 @@ impl ObjectStorage {
         self.stand_on(seen);
         let restart = Some(Checkpoint { version: entry.base_version, root: entry.root });
         let records = records.into_iter().map(|l| l.record).collect();
-        Ok(Some(RemoteCommits { version, restart, records, ..RemoteCommits::default() }))
+        let mark = Some(entry.mark.clone());
+        Ok(Some(RemoteCommits { version, restart, records, mark, ..RemoteCommits::default() }))
     }
 
     /// The way to a version that is to be tagged, and what it may need. `None` if it is not kept.

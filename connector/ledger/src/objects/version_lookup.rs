@@ -188,7 +188,11 @@ impl ObjectStorage {
         }
         let restart = Some(Checkpoint { version: s.base.version, root: s.root });
         let records = records.into_iter().map(|l| l.record).collect();
-        Ok(Some((reclaim_epoch, RemoteCommits { version, restart, records, ..RemoteCommits::default() })))
+        let mark = Some(s.base);
+        Ok(Some((
+            reclaim_epoch,
+            RemoteCommits { version, restart, records, mark, ..RemoteCommits::default() },
+        )))
     }
 
     /// The versions that are whole, newest first, at most so many.

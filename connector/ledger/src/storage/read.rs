@@ -12,6 +12,7 @@ use crate::address::{Address, Location, Run, Wanted};
 use crate::audit::Audit;
 use crate::error::{Error, Result};
 use crate::filtered::{FilterPart, Filtered};
+use crate::history::Mark;
 use crate::options::{ContainerIdentity, Version};
 use crate::storage::{Check, PageSizes, RemoteCommits, Snapshot};
 
@@ -106,6 +107,10 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
 
     /// The versions that can be opened, newest first, at most so many.
     fn versions(&self, most: usize) -> Result<Vec<Version>>;
+
+    /// The time and the author of `version`, if the snapshot in use is that version; `None` if they are not known. Asked
+    /// where no record told them: the version may be that of a checkpoint, whose record is gone.
+    fn mark_of_snapshot(&self, version: u64) -> Result<Option<Mark>>;
 
     /// Bytes in the file or store.
     fn size(&self) -> Result<u64>;
