@@ -8,6 +8,8 @@ mod cursor;
 mod names;
 mod objects;
 #[cfg(test)]
+mod overtaken_tests;
+#[cfg(test)]
 mod tag_tests;
 mod tags;
 #[cfg(test)]
@@ -19,11 +21,18 @@ pub(crate) use objects::{LOST, attribute, block, decoded};
 
 use crate::branch::payloads_of;
 use crate::chunk::fragments::distinct;
-use crate::{Options, Result, Target};
+use crate::{Error, ErrorKind, Options, Result, Target, registry};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 use h5lake_ledger::verify::{Content, Finding, Verifier};
 pub use h5lake_ledger::verify::{Counts, Severity, Versions};
+use std::collections::HashSet;
+
+/// How often a check begins anew because writers deleted what it read.
+const MAX_CHECKS: u32 = 10;
+
+/// Damage as two checks find it: its kind, its place, what is wrong, and the object that is hit.
+type DamagedPlace = (&'static str, String, String, String);
 
 /// A finding with the names of what it hits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +84,15 @@ impl Report {
     pub fn is_whole(&self) -> bool {
         self.damaged == 0
     }
+
+    /// Leaves the damage that an earlier check found too, and the warnings. Returns whether there is such damage.
+    fn leave_confirmed(&mut self, before: &HashSet<DamagedPlace>) -> bool {
+        let is_again = |f: &VerifyFinding| f.damaged_place().is_none_or(|place| before.contains(&place));
+        let confirmed = |f: &&VerifyFinding| f.severity == Severity::Damage && is_again(f);
+        self.damaged = self.found.iter().filter(confirmed).count() as u64;
+        self.found.retain(is_again);
+        self.damaged > 0
+    }
 }
 
 /// What values of the map hold.
@@ -104,23 +122,58 @@ pub(crate) fn open(
 }
 
 /// Checks every checksum, reference, count and free range of a container, and changes nothing. It takes no writer's lock: others
-/// may write meanwhile, and what it reads stays as it is until it is done. `progress` is told how many bytes were read, and how
-/// many there are, about.
+/// may write meanwhile. `progress` is told how many bytes were read, and how many there are, about.
+///
+/// One version is checked. In a file a pin protects it. In an object store a writer may delete what it needs once the retention
+/// time is over, so that an object is missing although nothing is damaged. If a writer has moved on so far, what was found is not
+/// believed: the newest version is checked instead. Damage that the check of another version finds again, at the same place, is
+/// damage, because no version needs an object that a writer deleted before.
 ///
 /// # Errors
-/// If the container cannot be opened for another reason than damage, or a read fails.
+/// If the container cannot be opened for another reason than damage, or a read fails; `Gone` if writers deleted what was
+/// checked again and again.
 pub fn verify(
     target: &Target,
     options: &Options,
     versions: Versions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report> {
+    let mut doubted = HashSet::new();
+    for _ in 0..MAX_CHECKS {
+        let (mut report, is_overtaken) = match check_once(target, options, versions, progress) {
+            Err(e) if e.kind() == ErrorKind::Gone => continue,
+            checked => checked?,
+        };
+        if report.is_whole() || !is_overtaken {
+            return Ok(report);
+        }
+        let found = report.found.iter().filter_map(VerifyFinding::damaged_place).collect();
+        if report.leave_confirmed(&doubted) {
+            return Ok(report);
+        }
+        doubted = found;
+    }
+    let text = format!(
+        "cannot verify {}: writers reclaimed each version that was read ({MAX_CHECKS} attempts); verify it while no \
+         writer is at work, or set a retention time that is longer than a check takes",
+        registry::name(target)
+    );
+    Err(Error::new(ErrorKind::Gone, text))
+}
+
+/// Checks the newest version once, and the older ones. Returns whether a writer may have deleted some of it meanwhile, too.
+fn check_once(
+    target: &Target,
+    options: &Options,
+    versions: Versions,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Report, bool)> {
     let mut verifier = match open(target, options)? {
         Ok(verifier) => verifier,
         Err(findings) => {
             let found = findings.list.into_iter().map(VerifyFinding::unnamed).collect();
             let (more, damaged) = (findings.more, findings.damaged);
-            return Ok(Report { found, more, damaged, ..Report::default() });
+            return Ok((Report { found, more, damaged, ..Report::default() }, false));
         }
     };
     let size = verifier.size()?;
@@ -132,7 +185,7 @@ pub fn verify(
         let all = std::mem::take(&mut verifier.findings);
         (all.list, all.more, all.damaged)
     };
-    Ok(Report {
+    let report = Report {
         found: names::named(&verifier, list)?,
         more,
         damaged,
@@ -140,10 +193,18 @@ pub fn verify(
         objects,
         version: verifier.ledger().version(),
         is_salvaged: verifier.is_salvaged(),
-    })
+    };
+    let is_overtaken = !report.is_whole() && verifier.is_overtaken()?;
+    Ok((report, is_overtaken))
 }
 
 impl VerifyFinding {
+    /// The damage that it tells of; `None` for a warning.
+    fn damaged_place(&self) -> Option<DamagedPlace> {
+        let is_damage = self.severity == Severity::Damage;
+        is_damage.then(|| (self.kind, self.at.clone(), self.why.clone(), self.what.clone()))
+    }
+
     fn unnamed(f: Finding) -> Self {
         let Finding { severity, kind, at, why, hit, .. } = f;
         Self {

@@ -6,7 +6,7 @@ use crate::address::{Address, PageRef};
 use crate::audit::{
     Audit, Claims, Epoch, Finding, Findings, HitVersions, Versions, claimed_twice, place_name, why_damaged,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file::free_space::{FreeSpace, run_of};
 use crate::file::superblock::{self, DATA, FIXED, Slot};
 use crate::file::version_lookup::{FileHistorySegment, OldVersions};
@@ -259,11 +259,17 @@ impl Audit for FileAudit<'_> {
         let raw = self.storage.raw.as_ref();
         let records = match segment.records(raw, 0, &self.storage.target) {
             Ok(records) => records,
-            Err(_) if self.is_overtaken(n)? => return Ok(None),
+            Err(_) if self.is_overtaken(n)? => {
+                return if newest {
+                    Err(Error::new(&self.storage.target, ErrorKind::Gone))
+                } else {
+                    Ok(None)
+                };
+            }
             Err(e) => {
                 let Some(why) = why_damaged(&e) else { return Err(e) };
                 let at = match e.kind() {
-                    crate::ErrorKind::Corrupt { at, .. } => at.clone(),
+                    ErrorKind::Corrupt { at, .. } => at.clone(),
                     _ => String::new(),
                 };
                 out.add(Finding::damage("record", at, why).of(hit));
@@ -283,6 +289,10 @@ impl Audit for FileAudit<'_> {
     }
 
     fn is_overtaken(&self, n: usize) -> Result<bool> {
+        if n == 0 {
+            // The pin of the snapshot in use protects it, where locks work.
+            return Ok(self.storage.is_reclaimed());
+        }
         let lost = reclaim_horizon::read(self.storage.raw.as_ref(), &self.storage.target)?;
         Ok(lost > self.lost || self.segments.get(n).is_some_and(|s| !s.is_whole(lost)))
     }

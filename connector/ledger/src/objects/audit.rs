@@ -239,11 +239,14 @@ impl Audit for ObjectAudit<'_> {
         }))
     }
 
-    fn is_overtaken(&self, _: usize) -> Result<bool> {
+    fn is_overtaken(&self, n: usize) -> Result<bool> {
         let found = read_head(self.storage.store.as_ref(), &self.storage.names.head, &self.storage.target)?;
         let Some((bytes, _)) = found else { return Ok(true) };
         let head = Head::decode(&bytes, &self.storage.target)?;
-        Ok(head.fixed.id != self.storage.id || head.lost > self.head.lost)
+        // A writer puts the head that needs an object no more before it deletes the object.
+        let needed = |head: &Head| (head.base, head.table, head.history);
+        let has_moved = n == 0 && needed(&head) != needed(&self.head);
+        Ok(head.fixed.id != self.storage.id || head.lost > self.head.lost || has_moved)
     }
 
     fn unclaimed(

@@ -169,6 +169,15 @@ impl Verifier {
         self.salvaged
     }
 
+    /// Returns whether a writer has moved on since this check opened the container, so that it may have reclaimed some of
+    /// the checked version, or whether the container was replaced or deleted. In a file a pin keeps writers from reclaiming.
+    ///
+    /// # Errors
+    /// Those of reading the head.
+    pub fn is_overtaken(&self) -> Result<bool> {
+        self.ledger.storage().audit().map_or(Ok(false), |audit| audit.is_overtaken(0))
+    }
+
     /// Bytes that the container takes: what a [`Progress`] comes to, about.
     ///
     /// # Errors
