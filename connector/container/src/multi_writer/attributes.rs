@@ -22,30 +22,41 @@ fn owner(r: &Option<AttributeRecord>) -> u64 {
     r.as_ref().map_or(0, |r| r.heap_owner)
 }
 
+/// Whether two records are one, but for the order of creation: with the same payloads and the same heap.
+fn is_same_record(a: &Option<AttributeRecord>, b: &Option<AttributeRecord>) -> bool {
+    let form = |r: &Option<AttributeRecord>| r.clone().map(|r| AttributeRecord { creation_order: 0, ..r });
+    form(a) == form(b)
+}
+
 fn committed(r: &Option<AttributeRecord>) -> Option<u64> {
     r.as_ref()?.datatype.as_ref()?.committed
 }
 
 impl Container {
-    /// The same content, or the removal of the same, is what both wanted; else the first has it.
+    /// The same content, or the removal of the same, is what both wanted; else the first has it. If the others left what both
+    /// started from, whatever they did in between, ours counts.
     pub(super) fn merge_attribute(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let [base, theirs, ours] = [decode(&c.base)?, decode(&c.theirs)?, decode(&c.ours)?];
         let id = keys::id(&c.key).unwrap_or_default();
+        let is_unchanged = is_same_record(&base, &theirs);
         let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);
         // A removal needs what it removes, and who has read a value has computed the next one from it.
         let is_removal = base.is_some()
             && ours.is_none()
             && self.on_conflict == OnConflict::Fail
             && !s.others.agrees_with_equals();
-        let is_stale = is_removal || is_moved_away || self.reads.has_name(&c.key);
-        let same = !is_stale && self.same_attribute(s, &theirs, &ours)?;
-        let keep_ours = !same && self.last_wins() && self.can_overrule(&base, &theirs, &ours)?;
+        // Of what nobody had, this writer has read its own.
+        let is_read = base.is_some() && self.reads.has_name(&c.key);
+        let is_stale = is_removal || is_moved_away || is_read;
+        let same = !is_unchanged && !is_stale && self.same_attribute(s, &theirs, &ours)?;
+        let keep_ours =
+            is_unchanged || (!same && self.last_wins() && self.can_overrule(&base, &theirs, &ours)?);
         let last = if keep_ours { &ours } else { &theirs };
         let links =
             [(committed(&theirs), -1), (committed(last), 1), (committed(&base), 1), (committed(&ours), -1)];
         let there = |r: &Option<AttributeRecord>| i64::from(r.is_some());
         let attributes = (there(last) - there(&theirs)) - (there(&ours) - there(&base));
-        if !same && (!keep_ours || is_moved_away) {
+        if !same && !is_unchanged && (!keep_ours || is_moved_away) {
             let long = [&ours, &theirs, &base].into_iter().flatten().map(|r| r.name.clone()).next();
             let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
             let settle = if is_moved_away { Settle::MoveBack } else { Settle::Write };
@@ -76,7 +87,7 @@ impl Container {
     }
 
     /// Theirs goes: what it brought is given back.
-    fn replace_theirs(
+    pub(super) fn replace_theirs(
         &self,
         s: &mut State,
         base: &Option<AttributeRecord>,

@@ -1,6 +1,7 @@
 //! Groups that several writers made under one name: they become one group, with what each put into it.
 //!
-//! The first one's group stays. What we have put into ours moves there, key by key, and is merged like anything else that
+//! Both groups have to be new: one that was there before, and that another writer moved to the name, is another object, and stays
+//! one. The first one's group stays. What we have put into ours moves there, key by key, and is merged like anything else that
 //! both changed; who has our group open finds the other one from then on. Groups to which new references lead stay apart.
 
 use super::links::named;
@@ -55,7 +56,7 @@ impl Container {
             let mut pairs = Vec::new();
             for (key, base) in self.ledger.unmerged_under(&[keys::LINK]) {
                 if base.is_none() {
-                    pairs.extend(self.pair(key)?.filter(|pair| !apart.contains(&pair.ours)));
+                    pairs.extend(self.pair(s, key)?.filter(|pair| !apart.contains(&pair.ours)));
                 }
             }
             if pairs.is_empty() {
@@ -84,12 +85,16 @@ impl Container {
         Ok(())
     }
 
-    fn pair(&self, key: Bytes) -> Result<Option<Pair>> {
+    fn pair(&self, s: &mut State, key: Bytes) -> Result<Option<Pair>> {
         let (theirs, ours) = (target(&self.ledger.committed(&key)?)?, target(&self.ledger.get(&key)?)?);
         let (Some(theirs), Some(ours)) = (theirs, ours) else { return Ok(None) };
         let ours_at = keys::of(keys::HEADER, ours);
         // One that was there before is linked anew, and not made.
         if theirs == ours || self.ledger.committed(&ours_at)?.is_some() {
+            return Ok(None);
+        }
+        // Theirs was there before under another name: to join it would put what is new into an old object.
+        if s.others.was_there(theirs) || self.lost_link(s, theirs).is_some() {
             return Ok(None);
         }
         let (Some(a), Some(b)) = (self.header_of(theirs)?, self.header_of(ours)?) else { return Ok(None) };

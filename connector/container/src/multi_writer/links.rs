@@ -19,7 +19,8 @@ pub(super) fn named(name: &[u8]) -> String {
 }
 
 impl Container {
-    /// The same link, or the removal of the same, is what both wanted; else the first has it.
+    /// The same link, or the removal of the same, is what both wanted; else the first has it. If the others left what both started
+    /// from, whatever they did in between, ours counts: a name that they made and removed again is free.
     pub(super) fn merge_link(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let [base, theirs, ours] = [decode(&c.base)?, decode(&c.theirs)?, decode(&c.ours)?];
         let content = |r: &Option<LinkRecord>| r.clone().map(|r| LinkRecord { creation_order: None, ..r });
@@ -29,7 +30,9 @@ impl Container {
         let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);
         let same = content(&theirs) == content(&ours) && !is_removal && !is_moved_away;
         let group = keys::id(&c.key).unwrap_or_default();
-        let last = if same || !self.last_wins() { &theirs } else { &ours };
+        let is_unchanged = content(&theirs) == content(&base);
+        let keep_ours = is_unchanged || (!same && self.last_wins());
+        let last = if keep_ours { &ours } else { &theirs };
         // Our counts in headers say what we did to the base; what is done is to theirs.
         let target = |r: &Option<LinkRecord>| r.as_ref().and_then(|r| r.hard);
         for (link, count) in
@@ -42,7 +45,7 @@ impl Container {
         let there = |r: &Option<LinkRecord>| i64::from(r.is_some());
         s.others.fixes.entry(group).or_default().entries +=
             (there(last) - there(&theirs)) - (there(&ours) - there(&base));
-        if !same {
+        if !same && !is_unchanged {
             self.note_overruled(s, &c.key, target(&theirs), target(&ours));
             let long = [&ours, &theirs, &base].into_iter().flatten().map(|r| r.name.clone()).next();
             let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
@@ -56,10 +59,9 @@ impl Container {
                 }
             }
         }
-        if same || !self.last_wins() {
-            self.ledger.unstage(&c.key)?;
-        } else {
-            self.ledger.merged(&c.key);
+        match keep_ours {
+            true => self.ledger.merged(&c.key),
+            false => self.ledger.unstage(&c.key)?,
         }
         s.lists.forget(group);
         Ok(())

@@ -35,6 +35,7 @@ mod many;
 mod memory_budget;
 mod merge_faults;
 mod merge_work;
+mod names;
 mod orders;
 mod overtaken;
 mod parts;
