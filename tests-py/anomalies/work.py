@@ -21,6 +21,8 @@ ACCOUNTS, SUM = 8, 8000
 PAIRS = 6
 COUNTERS = 3
 GROUPS = 6
+# Names that all writers take and give back.
+NAMES = 3
 JOBS = 3000
 CONFLICT = "was changed by another writer"
 # Seconds that a writer may go on without a commit.
@@ -40,6 +42,10 @@ def create(folder):
         todo = f.create_group("todo")
         for n in range(JOBS):
             todo[f"job {n}"] = h5py.SoftLink("/")
+        for name in "names", "shelf", "variables":
+            f.create_group(name)
+        f["scale"] = np.arange(3)
+        f["scale"].make_scale("scale")
         tree = f.create_group("tree")
         for n in range(GROUPS):
             tree.create_group(f"g{n}")
@@ -50,7 +56,8 @@ class Writer:
         self.number, self.chance, self.seq, self.committed = number, random.Random(seed), 0, 0
         self.history = open(folder / f"history-{number}.jsonl", "a", buffering=1)
         self.file = open_again(folder / "a.h5")
-        self.kinds = [self.count, self.count_attribute, self.pair, self.append, self.transfer, self.add, self.take, self.move]
+        self.kinds = [self.count, self.count_attribute, self.pair, self.append, self.transfer, self.add, self.take, self.move,
+                      self.claim, self.release, self.gather, self.shelve, self.attach]
 
     def unique(self):
         self.seq += 1
@@ -130,6 +137,53 @@ class Writer:
         f.move(places[name], f"{places[to]}/{name}") if places[name] != f"{places[to]}/{name}" else None
         return ["move"]
 
+    def claim(self, f):
+        """Takes a name that is free: others may have taken it and given it back meanwhile."""
+        name, value = f"names/n{self.chance.randrange(NAMES)}", self.unique()
+        if name in f:
+            return None
+        f[name] = value
+        return ["claim", value]
+
+    def release(self, f):
+        name = f"names/n{self.chance.randrange(NAMES)}"
+        if name not in f:
+            return None
+        value = int(f[name][()])
+        del f[name]
+        return ["release", value]
+
+    def gather(self, f):
+        """Adds to a group that all writers make; one that was moved away is another group."""
+        value = self.unique()
+        f.require_group(f"names/g{self.chance.randrange(NAMES)}")[str(value)] = h5py.SoftLink("/")
+        return ["gather", value]
+
+    def shelve(self, f):
+        """Moves such a group away, or one of those back to a name that is free."""
+        name, shelf = f"names/g{self.chance.randrange(NAMES)}", f["shelf"]
+        if name in f:
+            f.move(name, f"shelf/{self.unique()}")
+        elif len(shelf):
+            f.move(f"shelf/{self.chance.choice(sorted(shelf))}", name)
+        else:
+            return None
+        return ["shelve"]
+
+    def attach(self, f):
+        """A variable of its own with a dimension that all share."""
+        variables = f["variables"]
+        mine = [name for name in variables if name.startswith(f"{self.number} ")]
+        if len(mine) < 8:
+            name = f"{self.number} {self.unique()}"
+            variables[name] = np.arange(3)
+            variables[name].dims[0].attach_scale(f["scale"])
+            return ["attach", name]
+        name = self.chance.choice(mine)
+        variables[name].dims[0].detach_scale(f["scale"])
+        del variables[name]
+        return ["detach", name]
+
 
 def tree_of(f):
     """Where each group of the tree is."""
@@ -181,10 +235,22 @@ def problems(f):
     names = list(f["set"])
     if sorted(names) != sorted(n[2:] for n in f["set"].attrs):
         wrong.append("sets: links and attributes differ")
+    address = lambda one: h5py.h5o.get_info(one.id).addr  # noqa: E731
+    users = sorted(address(f[reference]) for reference, _ in f["scale"].attrs.get("REFERENCE_LIST", []))
+    if users != sorted(map(address, f["variables"].values())):
+        wrong.append(f"scales: the list has {len(users)} of {len(f['variables'])} variables")
+    gathered = Counter(name for group in groups_of(f) for name in group)
+    if set(gathered.values()) - {1}:
+        wrong.append(f"groups: {[n for n, count in gathered.items() if count > 1][:5]} are there twice")
     jobs = Counter([*f["todo"], *(n.split(" ", 1)[1] for n in f["done"])])
     if len(jobs) != JOBS or set(jobs.values()) != {1}:
         wrong.append(f"sets: {JOBS - len(jobs)} jobs are lost, {[j for j, n in jobs.items() if n > 1][:5]} are there twice")
     return wrong
+
+
+def groups_of(f):
+    """The groups that writers gather in, wherever they are."""
+    return [f[at] for at in [f"names/{n}" for n in f["names"] if n.startswith("g")] + [f"shelf/{n}" for n in f["shelf"]]]
 
 
 def progress(f):
@@ -233,6 +299,17 @@ def histories(folder):
     return sure, maybe, conflicts
 
 
+def given_back(kind, there, taken, taken_maybe, back, back_maybe):
+    """What was taken is there, or was given back, once."""
+    taken, taken_maybe, back_maybe = ({c[0] for c in changes} for changes in (taken, taken_maybe, back_maybe))
+    once = {c[0] for c in back}
+    lost, strange = taken - there - once - back_maybe, there - taken - taken_maybe
+    wrong = [f"{kind}: lost {sorted(lost)[:5]}, not committed {sorted(strange)[:5]}"] if lost or strange else []
+    if len(once) != len(back) or once & there:
+        wrong.append(f"{kind}: {sorted(once & there)[:5]} are there again, or were given back twice")
+    return wrong
+
+
 def check(folder):
     sure, maybe, conflicts = histories(folder)
     of = lambda kind, changes: [tuple(c[1:]) for c in changes if c[0] == kind]  # noqa: E731
@@ -255,6 +332,12 @@ def check(folder):
             lost, strange = known - there, there - known - {c[0] for c in of(kind, maybe)}
             if lost or strange or len(known) != len(of(kind, sure)):
                 wrong.append(f"{kind}: lost {sorted(lost)[:5]}, not committed {sorted(strange)[:5]}, or done twice")
+        there = {int(f[f"names/{n}"][()]) for n in f["names"] if n.startswith("n")}
+        wrong += given_back("claim", there, of("claim", sure), of("claim", maybe), of("release", sure), of("release", maybe))
+        wrong += given_back("attach", set(f["variables"]), of("attach", sure), of("attach", maybe), of("detach", sure),
+                            of("detach", maybe))
+        there = {int(name) for group in groups_of(f) for name in group}
+        wrong += given_back("gather", there, of("gather", sure), of("gather", maybe), [], [])
         written = {(n, v) for n, v in of("pair", sure + maybe)}
         shown = {(n, int(v)) for n, v in enumerate(f["pairs"][::2]) if v}
         wrong += [f"registers: {sorted(shown - written)} were never committed"] if shown - written else []

@@ -112,7 +112,7 @@ impl Container {
     }
 
     /// Bytes that go into the record, or the encoded extents.
-    pub(super) fn store_value(&self, value: Vec<u8>) -> Result<(Bytes, Vec<Bytes>)> {
+    pub(crate) fn store_value(&self, value: Vec<u8>) -> Result<(Bytes, Vec<Bytes>)> {
         if value.len() <= MAX_INLINE_BYTES {
             return Ok((value.into(), Vec::new()));
         }

@@ -37,6 +37,9 @@ impl Container {
     /// started from, whatever they did in between, ours counts.
     pub(super) fn merge_attribute(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let [base, theirs, ours] = [decode(&c.base)?, decode(&c.theirs)?, decode(&c.ours)?];
+        if self.merge_reference_list(s, &c, [&base, &theirs, &ours])? {
+            return Ok(());
+        }
         let id = keys::id(&c.key).unwrap_or_default();
         let is_unchanged = is_same_record(&base, &theirs);
         let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);

@@ -25,6 +25,7 @@ mod links;
 mod orphans;
 mod parts;
 mod prefetch;
+mod reference_list;
 mod references;
 mod reused_segments;
 mod tree;

@@ -40,6 +40,7 @@ mod orders;
 mod overtaken;
 mod parts;
 mod publications;
+mod reference_lists;
 mod scattered;
 mod settled_branches;
 mod sharing;
