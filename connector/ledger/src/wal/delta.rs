@@ -11,8 +11,11 @@ use crate::memtable::{Memtable, value_in};
 use crate::wal::record::{Entries, put_entry};
 
 /// The values that are edited have so many bytes: of shorter ones nothing is spared, and of longer ones readers would have
-/// to copy much for each record. A chunk of a page of the system, to which elements are added, is among them.
-const DELTA_LENGTHS: std::ops::RangeInclusive<usize> = 64..=8192;
+/// to copy much for each record. A chunk of a page of the system, to which elements are added, is among them. Readers refuse
+/// edits of longer values, and edits that make one: a forged record of a few bytes would cost them a copy of any length.
+const DELTA_LENGTHS: std::ops::RangeInclusive<usize> = 64..=MAX_EDITED_BYTES;
+/// The longest value before an edit and after it. Containers depend on it: it may grow, with a feature bit, and never shrink.
+const MAX_EDITED_BYTES: usize = 8192;
 /// An edit spares so many bytes at least.
 const MIN_SAVED_BYTES: usize = 8;
 
@@ -61,8 +64,14 @@ impl Edit {
     }
 
     fn apply(&self, before: &[u8]) -> Decoded<Bytes> {
+        if before.len() > MAX_EDITED_BYTES {
+            return Err("an edit of a value that is too long for one");
+        }
         let kept = self.first.checked_add(self.last).filter(|kept| *kept <= before.len());
         let kept = kept.ok_or("an edit of a longer value")?;
+        if self.between.len() > MAX_EDITED_BYTES - kept {
+            return Err("an edit makes a value that is too long for one");
+        }
         let mut out = Vec::with_capacity(kept + self.between.len());
         out.extend_from_slice(&before[..self.first]);
         out.extend_from_slice(&self.between);
@@ -79,7 +88,7 @@ fn common<'a>(words: impl Iterator<Item = (&'a [u8; 8], &'a [u8; 8])>) -> usize 
 /// How many bytes two values have in common at their begins, and at their ends behind that; `None` if that is not worth an
 /// edit. Whether the value after has the length for one was looked at before the one before was looked for.
 fn kept(before: &[u8], after: &[u8]) -> Option<(usize, usize)> {
-    if before.len() > *DELTA_LENGTHS.end() {
+    if before.len() > MAX_EDITED_BYTES {
         return None;
     }
     let words = common(before.as_chunks().0.iter().zip(after.as_chunks().0));
@@ -169,6 +178,23 @@ mod tests {
                 prop_assert!(stored.over(None).is_err());
             }
         }
+    }
+
+    /// A chain of edits costs no more than its own bytes times the bound.
+    #[test]
+    fn edits_of_long_values_are_refused() {
+        let over = |before: usize, lengths, between: usize| {
+            let edit = Edit::new(lengths, vec![1; between].into());
+            let made = StoredValue::Edited(edit).over(Some(&vec![7; before].into()));
+            made.map(|value| value.unwrap().len())
+        };
+        assert_eq!(over(8192, (8000, 191), 1), Ok(8192));
+        assert_eq!(over(100, (0, 0), 8192), Ok(8192));
+        assert!(over(8193, (1, 1), 1).is_err());
+        assert!(over(16 << 20, (8 << 20, (8 << 20) - 1), 1).is_err());
+        assert!(over(8192, (8192, 0), 1).is_err());
+        assert!(over(100, (50, 50), 8093).is_err());
+        assert!(over(100, (usize::MAX, 2), 1).is_err());
     }
 
     #[test]
