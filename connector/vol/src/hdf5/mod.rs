@@ -6,6 +6,7 @@
 //! - `error_stack`, `saved_errors`: frames that are pushed, and frames of failed calls that are kept and put back.
 //! - `driver_file`: bytes that only a file driver of the library can read.
 //! - `native`: objects of native files, the driver beneath the shadow native file, datasets that only run filters.
+//! - `plugin_folders`: folders of filters that came with a library.
 //! - `guard`: what every function of ours that libhdf5 calls goes through. It turns panics and errors into the error stack.
 //! - `caller`, `unwrapping`: what this thread is about while libhdf5 calls us.
 //! - `fork`, `exit`, `shutdown`: being told of the end. `allocator`: memory that goes back to the system.
@@ -33,6 +34,7 @@ pub mod mpi;
 pub mod native;
 mod optional_operation;
 pub mod plist;
+pub mod plugin_folders;
 pub mod predefined_types;
 pub mod references;
 pub mod saved_errors;

@@ -94,6 +94,7 @@ unsafe fn create_in(
 ) -> *mut c_void {
     guard(super::in_slot(slot), "h5lake_file_create", Major::File, std::ptr::null_mut(), || {
         let library = library_in(slot)?;
+        library.add_filters_of_client();
         // SAFETY: the name is terminated.
         let name = unsafe { strings::bytes(name, "a file name")? };
         opened(file::create(
@@ -122,6 +123,7 @@ pub unsafe extern "C" fn open<const SLOT: usize>(
 unsafe fn open_in(slot: usize, name: *const c_char, flags: c_uint, access: Hid) -> *mut c_void {
     guard(super::in_slot(slot), "h5lake_file_open", Major::File, std::ptr::null_mut(), || {
         let library = library_in(slot)?;
+        library.add_filters_of_client();
         // SAFETY: the name is terminated.
         let name = unsafe { strings::bytes(name, "a file name")? };
         let config = file::settings(library, access, config_of(library, access))?;
