@@ -15,6 +15,7 @@ mod relocation;
 pub use bytes::Checked;
 pub use dataspace::check_dataspace;
 pub use datatype::{EncodedType, MAX_NESTING, REFERENCE, check_datatype};
+pub(crate) use property_list::listed_filters;
 pub use property_list::{ListKind, check_property_list};
 pub use reference::{EncodedReference, check_reference, is_whole_reference};
 pub use relocation::{rename_sources, without_external_files};

@@ -20,6 +20,7 @@ use crate::chunk::layout::{BlockLayout, Edges};
 use crate::chunk::number::NumberType;
 use crate::chunk::statistics::{CountedChunks, MIN_COUNTED_BYTES};
 use crate::container::State;
+use crate::encoded::listed_filters;
 use crate::filters::Pipeline;
 use crate::filters::unlocked::without_locks;
 use crate::object::{check_order, now};
@@ -76,7 +77,9 @@ impl Container {
         check_order(spec.attribute_order, "attributes")?;
         validate::check(&spec).map_err(|e| e.context("unable to create dataset"))?;
         // Native HDF5 applies filters to chunks alone.
-        if !matches!(spec.layout, Layout::Chunked { .. }) {
+        if matches!(spec.layout, Layout::Chunked { .. }) {
+            check_listed_filters(&spec.creation_properties, &spec.filters)?;
+        } else {
             spec.filters.clear();
         }
         Pipeline::new(&spec.filters).map_err(|e| e.context("unable to create dataset"))?;
@@ -178,6 +181,9 @@ impl Form {
             }
             _ => None,
         };
+        if matches!(layout, Layout::Chunked { .. }) {
+            check_listed_filters(&h.creation_properties, &filters).map_err(|e| e.context(what()))?;
+        }
         let pipeline = match datatype.has_references {
             true => Pipeline::with_references(&filters),
             false => Pipeline::new(&filters),
@@ -218,6 +224,22 @@ impl Form {
             }
         })
     }
+}
+
+/// Checks that a dataset's record and its creation property list have the same filters. A list that this build cannot read says
+/// nothing, and none is stored by programs that use this crate without HDF5.
+///
+/// # Errors
+/// `Corrupt`, naming the filters of both.
+fn check_listed_filters(properties: &[u8], filters: &[Filter]) -> Result<()> {
+    let Ok(listed) = listed_filters(properties) else { return Ok(()) };
+    if listed.iter().eq(filters.iter().map(|filter| &filter.id)) {
+        return Ok(());
+    }
+    let stored: Vec<_> = filters.iter().map(|filter| filter.id).collect();
+    Err(Error::corrupt(format!(
+        "the record has the filters {stored:?}, and the creation property list has {listed:?}"
+    )))
 }
 
 /// How a dataset falls into blocks: the grid, the bytes of a block, and how many of them may lie in the map.

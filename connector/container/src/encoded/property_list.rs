@@ -14,6 +14,8 @@ const MAX_FILTERS: u64 = 32;
 const MAX_FILTER: u32 = 65_535;
 /// Bytes that a filter's name has in an encoding (`H5Z_COMMON_NAME_LEN`). A longer name is cut there, and has no NUL then.
 const FILTER_NAME: usize = 12;
+/// The name of the property with the filters.
+const PIPELINE: &[u8] = b"pline";
 /// In the place of a layout's class: HDF5 2.0 writes it where a chunk's dimensions need 64 bits, and a version behind it.
 const EXTENDED: u8 = 255;
 
@@ -56,6 +58,21 @@ impl ListKind {
 /// What is wrong with it.
 pub fn check_property_list(encoded: &[u8], kind: ListKind) -> Checked<()> {
     each_property(encoded, kind, &mut |_, _| Ok(()))
+}
+
+/// The numbers of the filters in the encoding of a dataset creation list, in their order.
+///
+/// # Errors
+/// Returns what is wrong with the encoding.
+pub(crate) fn listed_filters(encoded: &[u8]) -> Checked<Vec<i32>> {
+    let mut filters = Vec::new();
+    each_property(encoded, ListKind::Dataset, &mut |name, property| {
+        if name == PIPELINE {
+            filters = filter_numbers(&mut Bytes::new(&property[name.len() + 1..]))?;
+        }
+        Ok(())
+    })?;
+    Ok(filters)
 }
 
 /// Hands the name of each property to `visit`, and all its bytes, of which the name is the first part.
@@ -109,7 +126,7 @@ fn of_object(name: &[u8]) -> Option<Value> {
     Some(match name {
         b"max compact attr" | b"min dense attr" => |b| below(b, 1 << 16),
         b"object header flags" => |b| at_most(b, 0x3f),
-        b"pline" => pipeline,
+        PIPELINE => |b| filter_numbers(b).map(drop),
         _ => return None,
     })
 }
@@ -266,7 +283,8 @@ fn external_files(bytes: &mut Bytes<'_>) -> Checked<()> {
     Ok(())
 }
 
-fn pipeline(bytes: &mut Bytes<'_>) -> Checked<()> {
+/// The filters of a pipeline, by their numbers.
+fn filter_numbers(bytes: &mut Bytes<'_>) -> Checked<Vec<i32>> {
     if bytes.u8()? != 4 {
         return Err("an unsigned integer has another size than 4 bytes");
     }
@@ -274,11 +292,13 @@ fn pipeline(bytes: &mut Bytes<'_>) -> Checked<()> {
     if count > MAX_FILTERS {
         return Err("it has more filters than are possible");
     }
+    let mut numbers = Vec::with_capacity(count as usize);
     for _ in 0..count {
         let (id, flags) = (bytes.u32()?, bytes.u32()?);
         if id > MAX_FILTER || flags > 0xff {
             return Err("a filter has an impossible number or impossible flags");
         }
+        numbers.push(id as i32);
         if bytes.u8()? != 0 {
             // libhdf5 copies the name up to the next NUL, wherever that is, and drops the copy.
             if !bytes.rest().contains(&0) {
@@ -290,5 +310,5 @@ fn pipeline(bytes: &mut Bytes<'_>) -> Checked<()> {
         let length = values.checked_mul(4).ok_or("a filter has more parameters than can be counted")?;
         bytes.take_long(length)?;
     }
-    Ok(())
+    Ok(numbers)
 }

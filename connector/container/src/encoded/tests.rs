@@ -207,6 +207,10 @@ fn lists_that_lead_astray_are_refused() {
         list(&[b"pline\0\x04", count, b"\x01\0\0\0\0\0\0\0", name, values])
     };
     assert_eq!(filter(&[1, 1], &[0], &[1, 0]), Ok(()));
+    let of_two = b"\x00\x05pline\0\x04\x01\x02\x03\0\0\0\x01\0\0\0\0\x01\x00\x40\0\0\0\0\0\0\0\0\x01\0\0";
+    assert_eq!(listed_filters(of_two), Ok(vec![3, 64]));
+    assert_eq!(listed_filters(b"\x00\x05\0"), Ok(vec![]));
+    assert!(listed_filters(&of_two[..30]).is_err());
     assert_eq!(filter(&[1, 33], &[0], &[1, 0]), Err("it has more filters than are possible"));
     let named = |name: &[u8]| filter(&[1, 1], &[&[1], name].concat(), &[1, 0]);
     assert_eq!((named(b"fletcher32\0\0"), named(b"cut off here")), (Ok(()), Ok(())));

@@ -1,9 +1,10 @@
 //! Whole containers, and containers in which something is wrong.
 
 use super::*;
-use crate::record;
-use crate::tests::{Place, attr_spec, dataset, dataset_spec, group, places, simple, tracked};
-use crate::{CharSet, Container, Filter, Layout, LinkTarget, ObjectId, Selection, UNLIMITED, keys};
+use crate::record::{self, HeaderRecord};
+use crate::repair::repair;
+use crate::tests::{Place, attr_spec, dataset, dataset_spec, group, memory, places, simple, tracked};
+use crate::{Access, CharSet, Container, Filter, Layout, LinkTarget, ObjectId, Selection, UNLIMITED, keys};
 use prost::Message;
 use std::sync::Arc;
 
@@ -102,4 +103,53 @@ fn contradictions_are_named() {
     assert_eq!(what(&block), ["chunk [450, 540] of /plain"], "{block:#?}");
     let counter = after(|c| c.ledger.put(keys::NEXT_OBJECT, 2u64.to_be_bytes().to_vec()).unwrap());
     assert_eq!(counter[0].1, "counter of ids", "{counter:#?}");
+}
+
+/// A creation property list with one filter, as HDF5 encodes it.
+fn list_with(filter: u8) -> Vec<u8> {
+    let head = b"\x00\x05pline\0\x04\x01\x01".as_slice();
+    [head, &[filter, 0, 0, 0], &[0, 0, 0, 0], &[0], &[1, 0], &[0]].concat()
+}
+
+#[test]
+fn filters_that_the_property_list_has_not_are_reported() {
+    for (stored, listed) in [(3, 3), (3, 64), (1, 3)] {
+        for place in places() {
+            let c = place.create();
+            let mut spec = dataset_spec(4, simple(&[20], &[20]), Layout::Chunked { chunk: vec![20] });
+            spec.filters = vec![Filter { id: stored, flags: 1, name: Vec::new(), client_data: vec![] }];
+            spec.creation_properties = list_with(listed).into();
+            assert_eq!(c.create_dataset(spec.clone()).is_ok(), stored == i32::from(listed));
+            spec.creation_properties = list_with(stored as u8).into();
+            let id = dataset(&c, b"d", spec).object().id();
+            c.flush().unwrap();
+            let key = keys::of(keys::HEADER, id.0);
+            let header: HeaderRecord =
+                record::decode(c.ledger.get(&key).unwrap().unwrap(), String::new).unwrap();
+            let header = HeaderRecord { creation_properties: list_with(listed).into(), ..header };
+            c.ledger.put(&key, header.encode_to_vec()).unwrap();
+            c.flush().unwrap();
+            drop(c);
+
+            let agree = stored == i32::from(listed);
+            let c = place.open(Access::ReadOnly);
+            assert_eq!(c.dataset(id).is_ok(), agree);
+            drop(c);
+            let report = found(&place);
+            let says = format!(
+                "the record has the filters [{stored}], and the creation property list has [{listed}]"
+            );
+            let names = |f: &VerifyFinding| f.path.as_deref() == Some("/d") && f.why.contains(&says);
+            assert_eq!(
+                (report.is_whole(), report.found.iter().any(names)),
+                (agree, !agree),
+                "{:#?}",
+                report.found
+            );
+            // A repair leaves the dataset out, and says so.
+            let (to, options) = (memory(), Options::default());
+            let done = repair(&place.target, &options, &to.target, &options, &mut |_, _| ()).unwrap();
+            assert_eq!((done.is_whole(), done.lost.iter().any(names)), (agree, !agree), "{:#?}", done.lost);
+        }
+    }
 }
