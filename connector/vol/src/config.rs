@@ -74,6 +74,19 @@ pub enum NativeFilters {
 const NATIVE_FILTERS: [(&str, NativeFilters); 2] =
     [("own", NativeFilters::Own), ("library", NativeFilters::Library)];
 
+/// What happens to chunks of containers behind filters that are not built in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForeignFilters {
+    /// libhdf5 runs the filter.
+    #[default]
+    Library,
+    /// An error.
+    Refuse,
+}
+
+const FOREIGN_FILTERS: [(&str, ForeignFilters); 2] =
+    [("library", ForeignFilters::Library), ("refuse", ForeignFilters::Refuse)];
+
 /// The settings of one connector string.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
@@ -89,6 +102,8 @@ pub struct Config {
     pub native: NativeFiles,
     /// Who decodes their chunks.
     pub native_filters: NativeFilters,
+    /// What happens to filters of containers that are not built in.
+    pub foreign_filters: ForeignFilters,
     /// Whether a commit is synced to disk before it returns.
     pub sync: SyncPolicy,
     /// How long old versions stay readable.
@@ -216,6 +231,7 @@ impl Config {
                 self.native = one_of(value, &[("pass", NativeFiles::Pass), ("refuse", NativeFiles::Refuse)])?
             }
             "native_filters" => self.native_filters = one_of(value, &NATIVE_FILTERS)?,
+            "foreign_filters" => self.foreign_filters = one_of(value, &FOREIGN_FILTERS)?,
             "only" => self.only = NamePatterns::parse(value)?,
             "sync" => {
                 self.sync =
@@ -291,6 +307,9 @@ impl Config {
         }
         if self.native_filters == NativeFilters::Library {
             words.push("native_filters=library".to_owned());
+        }
+        if self.foreign_filters == ForeignFilters::Refuse {
+            words.push("foreign_filters=refuse".to_owned());
         }
         if self.sync == SyncPolicy::Commit {
             words.push("sync=commit".to_owned());
@@ -372,7 +391,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read_and_written_back() {
-        let text = "store=memory:x store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse native_filters=library sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
+        let text = "store=memory:x store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse native_filters=library foreign_filters=refuse sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
                     disk_cache=/var/tmp/lake disk_cache_size=1073741824 stage='/local/a b' stage_size=2GiB writers=many conflict=last replace=any links=any \
                     async=on";
         let config = parse(text).unwrap();

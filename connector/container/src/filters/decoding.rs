@@ -1,8 +1,9 @@
 //! Decodes chunks. Lengths within are from a file: no step takes memory for more than its data can mean, nor ends the process where
 //! there is none.
 
-use super::foreign::Work;
-use super::{FilterCodec, FilterStep, Pipeline};
+use super::foreign::{ChunkCodec, Work};
+use super::steps::{FilterStep, Steps};
+use super::{FilterCodec, Pipeline};
 use crate::record_conversion::buffer;
 use crate::{Error, Result};
 use h5lake_ledger::buffers;
@@ -52,42 +53,105 @@ impl Pipeline {
     /// # Errors
     /// As for [`Self::decode`].
     pub(crate) fn decode_slice_into(&self, stored: &[u8], mask: u32, out: &mut [u8]) -> Result<()> {
-        let used = || self.steps.iter().enumerate().filter(|(n, _)| mask & (1 << n) == 0).map(|(_, s)| s);
-        if used().any(|step| step.codec.is_none()) {
-            let (_, decoded) = self.run_foreign(Work::Decode(stored, mask))?;
+        if self.steps.used(mask).any(|step| step.codec.is_none()) {
+            let work = Work::Decode { stored, mask, len: out.len() };
+            let (_, decoded) = self.codecs.run(&self.steps, work)?;
             let done = put(&decoded, out);
             buffers::give(decoded);
             return done;
         }
+        self.steps.decode_into(stored, mask, out, None)
+    }
+
+    fn skips_all(&self, mask: u32) -> bool {
+        self.steps.used(mask).next().is_none()
+    }
+}
+
+impl Steps {
+    /// The steps that a chunk with this mask went through.
+    fn used(&self, mask: u32) -> impl Iterator<Item = &FilterStep> {
+        self.all.iter().enumerate().filter(move |(n, _)| mask & (1 << n) == 0).map(|(_, step)| step)
+    }
+
+    /// Decodes a stored chunk to `out`, which has the chunk's length. `lent` runs the filters that are not here.
+    ///
+    /// # Errors
+    /// As for [`Pipeline::decode`].
+    pub(super) fn decode_into(
+        &self,
+        stored: &[u8],
+        mask: u32,
+        out: &mut [u8],
+        lent: Option<&dyn ChunkCodec>,
+    ) -> Result<()> {
+        // No filter decodes anything before all of them can be had.
+        for step in self.used(mask).filter(|step| step.codec.is_none()) {
+            step.foreign(lent)?.check(&step.filter)?;
+        }
         let most = out.len().saturating_mul(MAX_GROWTH).max(MIN_LIMIT_BYTES);
-        // With each the most that it may decode to.
+        // Each step with the most bytes that it may decode to.
         let mut limit = out.len();
-        let mut steps: Vec<_> = Vec::with_capacity(self.steps.len());
-        for (step, codec) in used().filter_map(|step| Some((step, step.codec.as_deref()?))) {
-            steps.push((step, codec, limit));
-            limit = codec.max_encoded_bytes(limit).min(most);
+        let mut steps: Vec<_> = Vec::with_capacity(self.all.len());
+        for step in self.used(mask) {
+            steps.push((step, limit));
+            limit = step.max_encoded_bytes(limit).min(most);
         }
         let mut so_far = None::<Vec<u8>>;
-        for (step, codec, limit) in steps.drain(steps.len().min(1)..).rev() {
+        for (step, limit) in steps.drain(steps.len().min(1)..).rev() {
             let data = so_far.as_deref().unwrap_or(stored);
-            // What gets no longer by decoding takes no more memory than there was for it.
+            // A step whose output is no longer than its input takes no more memory than there was for the input.
             let limit = limit.max(data.len());
-            let decoded = decoded(codec, data, out.len(), limit).map_err(|error| error.of(step))?;
+            let decoded = step.decode(data, out.len(), limit, lent)?;
             so_far.replace(decoded).into_iter().for_each(buffers::give);
         }
         let data = so_far.as_deref().unwrap_or(stored);
         match steps.pop() {
-            Some((step, codec, _)) => {
-                decode_chunk(codec, data, out, most).map_err(|error| error.of(step))?;
-            }
+            Some((step, _)) => step.decode_chunk(data, out, most, lent)?,
             None => put(data, out)?,
         }
         so_far.into_iter().for_each(buffers::give);
         Ok(())
     }
+}
 
-    fn skips_all(&self, mask: u32) -> bool {
-        (0..self.steps.len()).all(|n| mask & (1 << n) != 0)
+impl FilterStep {
+    /// Decodes data of a chunk of `chunk` bytes, to `limit` bytes at most.
+    fn decode(
+        &self,
+        data: &[u8],
+        chunk: usize,
+        limit: usize,
+        lent: Option<&dyn ChunkCodec>,
+    ) -> Result<Vec<u8>> {
+        let Some(codec) = self.codec.as_deref() else {
+            let decoded = self.foreign(lent)?.decode(&self.filter, data, limit)?;
+            if decoded.len() <= limit {
+                return Ok(decoded);
+            }
+            let text = format!("{} bytes come out, more than {limit}", decoded.len());
+            return Err(Undecodable::Damage(text).of(self));
+        };
+        decoded(codec, data, chunk, limit).map_err(|error| error.of(self))
+    }
+
+    /// Decodes the last step of a chunk to `out`.
+    fn decode_chunk(
+        &self,
+        data: &[u8],
+        out: &mut [u8],
+        most: usize,
+        lent: Option<&dyn ChunkCodec>,
+    ) -> Result<()> {
+        match self.codec.as_deref() {
+            Some(codec) => decode_chunk(codec, data, out, most).map_err(|error| error.of(self)),
+            None => {
+                let decoded = self.decode(data, out.len(), most.max(data.len()), lent)?;
+                let done = put(&decoded, out);
+                buffers::give(decoded);
+                done
+            }
+        }
     }
 }
 

@@ -1,13 +1,15 @@
-//! Filters that are not here: a codec that the caller lends runs the whole pipeline.
+//! Filters that are not here: a codec that the caller lends runs each of them, between the filters that are here.
 
+use super::steps::Steps;
 use super::unlocked;
+use crate::record_conversion::buffer;
 use crate::types::Filter;
 use crate::{Dataset, Error, Result};
 use h5lake_ledger::locks::{RwLock, assert_none_held};
 use std::fmt;
 use std::sync::Arc;
 
-/// Runs a dataset's whole pipeline on one chunk, for pipelines with filters that this crate does not have.
+/// Runs single filters that this crate does not have, on chunks of one dataset.
 ///
 /// Called in the thread that reads, writes or flushes, which holds no lock of the container meanwhile. It refuses what its
 /// filters call on the container. It is never called in a thread of another library, whose lock the thread may hold while
@@ -18,18 +20,27 @@ pub trait ChunkCodec: Send + Sync {
         true
     }
 
-    /// Encodes a chunk; gives the mask of optional filters that were skipped (bit n for filter n) and the bytes to
-    /// store.
+    /// Checks that data may be decoded by a filter. All foreign filters of a pipeline are checked before the first filter
+    /// decodes.
     ///
     /// # Errors
-    /// A mandatory filter that failed or is not there, named.
-    fn encode(&self, chunk: &[u8]) -> Result<(u32, Vec<u8>)>;
+    /// A filter that is not registered, or that the settings forbid, named.
+    fn check(&self, _filter: &Filter) -> Result<()> {
+        Ok(())
+    }
 
-    /// Decodes what [`Self::encode`] gave, or another writer of the same pipeline.
+    /// Encodes by a filter with its stored parameters. Returns `None` if the filter declines or fails, or if it is optional and
+    /// cannot be had.
     ///
     /// # Errors
-    /// A filter that failed or is not there, named.
-    fn decode(&self, stored: &[u8], mask: u32) -> Result<Vec<u8>>;
+    /// A mandatory filter that cannot be had, named; no memory.
+    fn encode(&self, filter: &Filter, data: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// Decodes by a filter with its stored parameters, to `limit` bytes at most.
+    ///
+    /// # Errors
+    /// A filter that fails or cannot be had, named; more bytes than `limit`.
+    fn decode(&self, filter: &Filter, data: &[u8], limit: usize) -> Result<Vec<u8>>;
 }
 
 /// Lends codecs for datasets that nobody has open: those within a copied group.
@@ -38,20 +49,25 @@ pub trait CodecProvider: Send + Sync {
     fn codec_for(self: Arc<Self>, dataset: &Dataset) -> Option<Arc<dyn ChunkCodec>>;
 }
 
-/// What a codec is to do.
+/// The work of a codec on one chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Work<'a> {
-    Encode(&'a [u8]),
-    /// With the mask of filters that were skipped.
-    Decode(&'a [u8], u32),
+    /// Encode `chunk` without the filters of the mask `left_out`.
+    Encode { chunk: &'a [u8], left_out: u32 },
+    /// Decode `stored` to `len` bytes, without the filters of `mask`.
+    Decode { stored: &'a [u8], mask: u32, len: usize },
 }
 
-/// Runs a codec: the mask of filters that were skipped (of an encoded chunk), and the bytes.
-pub(super) fn run(codec: &dyn ChunkCodec, work: Work<'_>) -> Result<(u32, Vec<u8>)> {
+/// Runs a pipeline with a codec: returns the mask of filters that were skipped (of an encoded chunk), and the bytes.
+pub(super) fn run(codec: &dyn ChunkCodec, steps: &Steps, work: Work<'_>) -> Result<(u32, Vec<u8>)> {
     assert_none_held("filters");
     match work {
-        Work::Encode(chunk) => codec.encode(chunk),
-        Work::Decode(stored, mask) => codec.decode(stored, mask).map(|chunk| (0, chunk)),
+        Work::Encode { chunk, left_out } => steps.encode(chunk, left_out, Some(codec)),
+        Work::Decode { stored, mask, len } => {
+            let mut out = buffer(len)?;
+            steps.decode_into(stored, mask, &mut out, Some(codec))?;
+            Ok((0, out))
+        }
     }
 }
 
@@ -91,21 +107,21 @@ impl Codecs {
         !all.is_empty() && !all.iter().any(|c| c.is_at_home())
     }
 
-    /// Has the filters `filters`, called `names`, run by a codec: at once, or when an operation that holds locks has let go of
-    /// them.
+    /// Runs a pipeline with a lent codec: at once, or when an operation that holds locks has let go of them.
     ///
     /// # Errors
     /// Those of the codec; [`unlocked::is_waiting`] tells that it has yet to run.
-    pub(super) fn run(&self, filters: &Arc<[Filter]>, names: &str, work: Work<'_>) -> Result<(u32, Vec<u8>)> {
-        let codec = self.pick(names)?;
-        unlocked::ask(&codec, filters, work).unwrap_or_else(|| run(&*codec, work))
+    pub(super) fn run(&self, steps: &Arc<Steps>, work: Work<'_>) -> Result<(u32, Vec<u8>)> {
+        let codec = self.pick(steps)?;
+        unlocked::ask(&codec, steps, work).unwrap_or_else(|| run(&*codec, steps, work))
     }
 
-    /// The one to use in this thread; `names` are the filters that need it.
-    fn pick(&self, names: &str) -> Result<Arc<dyn ChunkCodec>> {
+    /// The codec to use in this thread.
+    fn pick(&self, steps: &Steps) -> Result<Arc<dyn ChunkCodec>> {
         let all = self.0.read();
         let here = all.iter().find(|c| c.is_at_home()).cloned();
         here.ok_or_else(|| {
+            let names = steps.names();
             Error::unsupported(match all.is_empty() {
                 true => format!("the pipeline ({names}) runs only while the dataset is open in HDF5"),
                 false => format!(

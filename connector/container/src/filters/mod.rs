@@ -19,6 +19,7 @@ mod lzf;
 mod nbit;
 mod scaleoffset;
 mod shuffle;
+mod steps;
 mod stored_form;
 mod szip;
 pub(crate) mod unlocked;
@@ -28,16 +29,14 @@ pub(crate) use foreign::Codecs;
 use foreign::Work;
 pub use foreign::{ChunkCodec, CodecProvider};
 
+use crate::Result;
 use crate::record_conversion::copied;
 use crate::types::Filter;
-use crate::{Error, ErrorKind, Result};
-use h5lake_ledger::buffers::{self, Scratch};
+use h5lake_ledger::buffers::Scratch;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-/// `H5Z_FLAG_OPTIONAL`: a failure to encode skips the filter.
-const OPTIONAL: u32 = 1;
+use steps::{Elements, FilterStep, Steps};
 
 /// What a codec may add to a short chunk, beside making it twice as long: headers and tables.
 const MAX_OVERHEAD_BYTES: usize = 4096;
@@ -65,8 +64,13 @@ trait FilterCodec: fmt::Debug + Send + Sync {
     }
     /// The most that any writer's encoding of `len` bytes has: what the next filter may decode to.
     fn max_encoded_bytes(&self, len: usize) -> usize {
-        len.saturating_mul(2).saturating_add(MAX_OVERHEAD_BYTES)
+        max_encoded_bytes(len)
     }
+}
+
+/// The most bytes that a filter without a bound of its own makes of `len` bytes.
+fn max_encoded_bytes(len: usize) -> usize {
+    len.saturating_mul(2).saturating_add(MAX_OVERHEAD_BYTES)
 }
 
 /// A big-endian number at the start of encoded data, which is cut off.
@@ -88,6 +92,12 @@ fn scratch(len: usize) -> std::result::Result<Scratch, String> {
     Scratch::try_new(len).ok_or_else(|| format!("there is no memory for {len} bytes"))
 }
 
+/// Returns whether a filter is built in, with these parameters. Other filters need a [`ChunkCodec`].
+pub fn is_built_in(filter: &Filter) -> bool {
+    Steps::new(std::slice::from_ref(filter), Elements::default())
+        .is_ok_and(|steps| steps.all.iter().all(|step| step.codec.is_some()))
+}
+
 /// Encodes a chunk by all of these filters, also by those that would gain nothing: these store it as it is, in a form that their
 /// decoders know. `None` if a filter cannot.
 ///
@@ -95,52 +105,21 @@ fn scratch(len: usize) -> std::result::Result<Scratch, String> {
 /// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
 pub fn encode_with_all(filters: &[Filter], chunk: &[u8]) -> Result<Option<Vec<u8>>> {
     let mut data = copied(chunk)?;
-    for (filter, step) in filters.iter().zip(Pipeline::new(filters)?.steps) {
-        let encoded = step.codec.and_then(|codec| codec.encode(&data));
+    for (filter, step) in filters.iter().zip(&Pipeline::new(filters)?.steps.all) {
+        let encoded = step.codec.as_ref().and_then(|codec| codec.encode(&data));
         let Some(encoded) = encoded.or_else(|| stored_form::encode(filter, &data)) else { return Ok(None) };
         data = encoded;
     }
     Ok(Some(data))
 }
 
-#[derive(Debug)]
-struct FilterStep {
-    name: String,
-    optional: bool,
-    /// `None` for a filter that is not here.
-    codec: Option<Box<dyn FilterCodec>>,
-}
-
 /// The filters of a dataset.
 #[derive(Debug, Default)]
 pub(crate) struct Pipeline {
-    steps: Vec<FilterStep>,
+    steps: Arc<Steps>,
     codecs: Codecs,
     /// Bit n for an optional filter that is not to encode.
     left_out: AtomicU32,
-    /// As given, where a codec is needed.
-    filters: Arc<[Filter]>,
-}
-
-/// The registered numbers of HDF5's own filters, and the names of some known others.
-fn known(id: i32) -> &'static str {
-    match id {
-        1 => "deflate",
-        2 => "shuffle",
-        3 => "fletcher32",
-        4 => "szip",
-        5 => "nbit",
-        6 => "scaleoffset",
-        307 => "bzip2",
-        32000 => "lzf",
-        32001 => "blosc",
-        32004 => "lz4",
-        32008 => "bitshuffle",
-        32013 => "zfp",
-        32015 => "zstd",
-        32026 => "blosc2",
-        _ => "",
-    }
 }
 
 impl Pipeline {
@@ -149,44 +128,41 @@ impl Pipeline {
     /// # Errors
     /// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
     pub(crate) fn new(filters: &[Filter]) -> Result<Self> {
-        if filters.len() > 32 {
-            return Err(Error::invalid(format!("a pipeline has {} filters, more than 32", filters.len())));
-        }
-        let steps: Vec<FilterStep> = filters.iter().map(step).collect::<Result<_>>()?;
-        let needs_codec = steps.iter().any(|s| s.codec.is_none());
-        let filters = if needs_codec { filters.into() } else { Arc::default() };
-        Ok(Self { steps, codecs: Codecs::default(), left_out: AtomicU32::new(0), filters })
+        Self::of(filters, Elements::default())
     }
 
-    /// The same for chunks of a container whose elements have references.
+    /// Builds a pipeline for chunks of a container, whose elements have `size` bytes.
     ///
     /// # Errors
     /// As for [`Self::new`].
-    pub(crate) fn with_references(filters: &[Filter]) -> Result<Self> {
-        let mut pipeline = Self::new(filters)?;
-        for (step, filter) in pipeline.steps.iter_mut().zip(filters).filter(|(_, filter)| filter.id == 5) {
-            step.codec = Some(Box::new(nbit::NBit::or_plain(&filter.client_data)));
-        }
-        Ok(pipeline)
+    pub(crate) fn of_container(filters: &[Filter], has_references: bool, size: u64) -> Result<Self> {
+        Self::of(filters, Elements { has_references, size: u32::try_from(size).ok() })
+    }
+
+    fn of(filters: &[Filter], elements: Elements) -> Result<Self> {
+        let steps = Arc::new(Steps::new(filters, elements)?);
+        Ok(Self { steps, codecs: Codecs::default(), left_out: AtomicU32::new(0) })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.steps.all.is_empty()
     }
 
     /// Whether there are filters that only a lent codec has: the pipeline is then run in the calling thread alone.
     pub(crate) fn is_foreign(&self) -> bool {
-        self.steps.iter().any(|s| s.codec.is_none())
+        self.steps.all.iter().any(|s| s.codec.is_none())
     }
 
     /// Whether other data may come back than were encoded: less precise numbers, say.
     pub(crate) fn may_lose(&self) -> bool {
-        self.steps.iter().any(|s| s.codec.as_ref().is_none_or(|codec| codec.may_lose()))
+        self.steps.all.iter().any(|s| s.codec.as_ref().is_none_or(|codec| codec.may_lose()))
     }
 
-    /// Has optional filters encode nothing from now on: bit n for filter n. Others stay.
+    /// Has optional filters that are here encode nothing from now on: bit n for filter n. Other filters stay: a lent codec
+    /// decides on each chunk.
     pub(crate) fn leave_out(&self, mask: u32) {
-        let optional = self.steps.iter().enumerate().filter(|(_, step)| step.optional);
+        let can_be = |step: &FilterStep| step.is_optional() && step.codec.is_some();
+        let optional = self.steps.all.iter().enumerate().filter(|(_, step)| can_be(step));
         let optional = optional.fold(0, |all, (n, _)| all | 1 << n);
         self.left_out.store(mask & optional, Ordering::Relaxed);
     }
@@ -196,69 +172,27 @@ impl Pipeline {
         &self.codecs
     }
 
-    fn run_foreign(&self, work: Work<'_>) -> Result<(u32, Vec<u8>)> {
-        let names: Vec<_> = self.steps.iter().map(|s| s.name.as_str()).collect();
-        self.codecs.run(&self.filters, &names.join(", "), work)
-    }
-
     /// Encodes a chunk; returns the mask of skipped filters and the bytes to store.
     ///
     /// # Errors
     /// A mandatory filter that failed.
     pub(crate) fn encode(&self, chunk: &[u8]) -> Result<(u32, Vec<u8>)> {
-        if self.is_foreign() {
-            return self.run_foreign(Work::Encode(chunk));
-        }
         let left_out = self.left_out.load(Ordering::Relaxed);
-        let (mut mask, mut so_far) = (left_out, None::<Vec<u8>>);
-        for (n, step) in self.steps.iter().enumerate().filter(|(n, _)| left_out >> n & 1 == 0) {
-            let data = so_far.as_deref().unwrap_or(chunk);
-            match step.codec.as_ref().and_then(|c| c.encode(data)) {
-                Some(encoded) => so_far.replace(encoded).map_or((), buffers::give),
-                None if step.optional => mask |= 1 << n,
-                None => {
-                    let text = format!("the filter {} failed to encode a chunk", step.name);
-                    return Err(Error::new(ErrorKind::Io, text));
-                }
-            }
+        if self.is_foreign() {
+            return self.codecs.run(&self.steps, Work::Encode { chunk, left_out });
         }
-        Ok((mask, so_far.map_or_else(|| copied(chunk), Ok)?))
+        self.steps.encode(chunk, left_out, None)
     }
 
     /// The most bytes that any writer stores of a chunk of `len` bytes.
     pub(crate) fn max_stored_bytes(&self, len: usize) -> usize {
-        self.steps
-            .iter()
-            .filter_map(|step| step.codec.as_ref())
-            .fold(len, |n, codec| codec.max_encoded_bytes(n))
+        self.steps.all.iter().fold(len, |n, step| step.max_encoded_bytes(n))
     }
-}
-
-fn step(f: &Filter) -> Result<FilterStep> {
-    let given = String::from_utf8_lossy(&f.name);
-    let name = if given.is_empty() { known(f.id).to_owned() } else { given.into_owned() };
-    let name = format!("{} ({name})", f.id);
-    let codec: Option<Box<dyn FilterCodec>> = match f.id {
-        1 => Some(Box::new(deflate::Deflate::new(f.client_data.first().copied())?)),
-        2 => Some(Box::new(shuffle::Shuffle::new(&f.client_data))),
-        3 => Some(Box::new(fletcher32::Fletcher32)),
-        4 => Some(Box::new(szip::Szip::new(&f.client_data))),
-        5 => Some(Box::new(nbit::NBit::new(&f.client_data))),
-        6 => Some(Box::new(scaleoffset::ScaleOffset::new(&f.client_data))),
-        307 => Some(Box::new(bzip2::Bzip2::new(&f.client_data))),
-        32000 => Some(Box::new(lzf::Lzf)),
-        32001 => Some(Box::new(blosc::Blosc::new(&f.client_data))),
-        32004 => Some(Box::new(lz4::Lz4::new(&f.client_data))),
-        32008 => Some(Box::new(bitshuffle::Bitshuffle::new(&f.client_data))),
-        32015 => Some(Box::new(zstd::Zstd::new(&f.client_data))),
-        32026 => blosc2::Blosc2::new(&f.client_data).map(|codec| Box::new(codec) as Box<dyn FilterCodec>),
-        _ => None,
-    };
-    Ok(FilterStep { name, optional: f.flags & OPTIONAL != 0, codec })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::steps::OPTIONAL;
     use super::*;
     use proptest::prelude::*;
 

@@ -8,8 +8,8 @@
 
 use super::ChunkCodec;
 use super::foreign::{Work, run};
+use super::steps::Steps;
 use crate::record_conversion::copied;
-use crate::types::Filter;
 use crate::{Error, ErrorKind, Result};
 use h5lake_ledger::buffers;
 use std::cell::RefCell;
@@ -29,17 +29,28 @@ const MAX_IDLE: u32 = 4;
 /// A chunk for a codec.
 struct FilterRequest {
     codec: Arc<dyn ChunkCodec>,
-    filters: Arc<[Filter]>,
-    /// To be encoded, or decoded with this mask.
-    decode: Option<u32>,
+    steps: Arc<Steps>,
+    /// The filters to leave out.
+    mask: u32,
+    /// The length of the decoded chunk; `None` for a chunk to encode.
+    decoded_len: Option<usize>,
     bytes: Vec<u8>,
 }
 
 impl FilterRequest {
+    fn of(codec: &Arc<dyn ChunkCodec>, steps: &Arc<Steps>, work: Work<'_>) -> Result<Self> {
+        let (bytes, mask, decoded_len) = match work {
+            Work::Encode { chunk, left_out } => (chunk, left_out, None),
+            Work::Decode { stored, mask, len } => (stored, mask, Some(len)),
+        };
+        let (codec, steps) = (codec.clone(), steps.clone());
+        Ok(Self { codec, steps, mask, decoded_len, bytes: copied(bytes)? })
+    }
+
     fn work(&self) -> Work<'_> {
-        match self.decode {
-            Some(mask) => Work::Decode(&self.bytes, mask),
-            None => Work::Encode(&self.bytes),
+        match self.decoded_len {
+            Some(len) => Work::Decode { stored: &self.bytes, mask: self.mask, len },
+            None => Work::Encode { chunk: &self.bytes, left_out: self.mask },
         }
     }
 }
@@ -82,23 +93,19 @@ impl FilterOperation {
     fn ask(
         &mut self,
         codec: &Arc<dyn ChunkCodec>,
-        filters: &Arc<[Filter]>,
+        steps: &Arc<Steps>,
         work: Work<'_>,
     ) -> Result<(u32, Vec<u8>)> {
-        // What a filter gets beside the bytes are its parameters.
-        let is_this = |a: &&mut Answered| a.asked.work() == work && a.asked.filters == *filters;
+        // A filter depends on its parameters and the bytes alone.
+        let is_this = |a: &&mut Answered| a.asked.work() == work && a.asked.steps.is_same_as(steps);
         if let Some(known) = self.answered.iter_mut().find(is_this) {
             known.idle = 0;
             return known.answer();
         }
-        let (bytes, decode) = match work {
-            Work::Encode(chunk) => (chunk, None),
-            Work::Decode(stored, mask) => (stored, Some(mask)),
-        };
         if self.asked.is_empty() || self.takes_more() {
-            self.asked_bytes += bytes.len();
-            let (codec, filters) = (codec.clone(), filters.clone());
-            self.asked.push(FilterRequest { codec, filters, decode, bytes: copied(bytes)? });
+            let request = FilterRequest::of(codec, steps, work)?;
+            self.asked_bytes += request.bytes.len();
+            self.asked.push(request);
         }
         Err(Error::new(ErrorKind::Busy, "a chunk has yet to go through its filters; try again"))
     }
@@ -137,10 +144,10 @@ pub(crate) fn is_waiting() -> bool {
 /// thread can be started again.
 pub(super) fn ask(
     codec: &Arc<dyn ChunkCodec>,
-    filters: &Arc<[Filter]>,
+    steps: &Arc<Steps>,
     work: Work<'_>,
 ) -> Option<Result<(u32, Vec<u8>)>> {
-    look(|operation| operation.ask(codec, filters, work))
+    look(|operation| operation.ask(codec, steps, work))
 }
 
 /// Puts an operation back when a panic unwinds.
@@ -174,7 +181,7 @@ pub(crate) fn without_locks<T>(mut operation: impl FnMut() -> Result<T>) -> Resu
         state.answered.iter_mut().for_each(|known| known.idle += 1);
         state.asked_bytes = 0;
         for asked in std::mem::take(&mut state.asked) {
-            let result = run(&*asked.codec, asked.work());
+            let result = run(&*asked.codec, &asked.steps, asked.work());
             state.answered.push(Answered { asked, result, idle: 1 });
         }
     }

@@ -16,16 +16,16 @@ impl ChunkCodec for PlusOne {
         !self.foreign_thread.load(Ordering::Relaxed)
     }
 
-    fn encode(&self, chunk: &[u8]) -> Result<(u32, Vec<u8>)> {
+    fn encode(&self, filter: &Filter, chunk: &[u8]) -> Result<Option<Vec<u8>>> {
+        assert_eq!((filter.id, &filter.client_data[..]), (300, &[1][..]));
         if self.fails.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Io, "plus one failed"));
         }
         self.encoded.fetch_add(1, Ordering::Relaxed);
-        Ok((0, chunk.iter().map(|b| b.wrapping_add(1)).chain([0xee]).collect()))
+        Ok(Some(chunk.iter().map(|b| b.wrapping_add(1)).chain([0xee]).collect()))
     }
 
-    fn decode(&self, stored: &[u8], mask: u32) -> Result<Vec<u8>> {
-        assert_eq!(mask, 0);
+    fn decode(&self, _: &Filter, stored: &[u8], _: usize) -> Result<Vec<u8>> {
         match stored.split_last() {
             Some((0xee, data)) => Ok(data.iter().map(|b| b.wrapping_sub(1)).collect()),
             _ => Err(Error::new(ErrorKind::Corrupt, "not plus one")),
@@ -142,6 +142,136 @@ fn a_codec_of_another_library_is_never_run_here() {
     d.detach_codec(&lent).unwrap();
     assert_eq!(codec.encoded.load(Ordering::Relaxed), 1);
     c.flush().unwrap();
+}
+
+/// A codec that counts what it is asked, has one filter alone, and returns more or less than it should.
+#[derive(Default)]
+struct Odd {
+    decoded: AtomicU32,
+    /// Bytes that decoding adds, or takes away.
+    adds: i32,
+}
+
+impl ChunkCodec for Odd {
+    fn check(&self, filter: &Filter) -> Result<()> {
+        match filter.id {
+            300 => Ok(()),
+            id => Err(Error::new(ErrorKind::Unsupported, format!("no filter {id}"))),
+        }
+    }
+
+    fn encode(&self, filter: &Filter, data: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok((filter.id == 300).then(|| data.to_vec()))
+    }
+
+    fn decode(&self, _: &Filter, data: &[u8], _: usize) -> Result<Vec<u8>> {
+        self.decoded.fetch_add(1, Ordering::Relaxed);
+        let mut out = data.to_vec();
+        out.resize((data.len() as i32 + self.adds) as usize, 7);
+        Ok(out)
+    }
+}
+
+fn numbered(ids: &[i32]) -> DatasetSpec {
+    let mut spec = spec(40, 40);
+    let of = |&id| Filter { id, flags: 1, name: Vec::new(), client_data: vec![] };
+    spec.filters = ids.iter().map(of).collect();
+    spec
+}
+
+/// A forged chunk goes through built-in filters alone, and through these only if all others can be had.
+#[test]
+fn no_filter_decodes_before_all_of_them_can_be_had() {
+    let c = memory().create();
+    for (n, ids) in [[300, 301, 3], [301, 300, 3], [300, 3, 301], [3, 301, 300]].iter().enumerate() {
+        let d = dataset(&c, format!("d{n}").as_bytes(), numbered(ids));
+        let codec = Arc::new(Odd::default());
+        d.attach_codec(codec.clone());
+        d.write_chunk(&[0], 0, &[1]).unwrap();
+        let mut out = [0; 40];
+        let error = d.read(&Selection::All, &mut out).unwrap_err().to_string();
+        assert!(error.contains("no filter 301"), "{error}");
+        assert_eq!(codec.decoded.load(Ordering::Relaxed), 0);
+        // A chunk that did not go through the filter needs none.
+        let missing = ids.iter().position(|id| *id == 301).unwrap();
+        d.write_chunk(&[0], 1 << missing, &[1]).unwrap();
+        let error = d.read(&Selection::All, &mut out).unwrap_err().to_string();
+        assert!(error.contains("3 (fletcher32)") || error.contains("decodes to 1"), "{error}");
+    }
+}
+
+/// The filters around a foreign one are built in: a checksum that is wrong is found before the foreign filter sees anything.
+#[test]
+fn built_in_filters_beside_a_foreign_one_are_our_own() {
+    let c = memory().create();
+    let d = dataset(&c, b"d", numbered(&[2, 300, 3]));
+    let codec = Arc::new(Odd::default());
+    d.attach_codec(codec.clone());
+    d.write(&Selection::All, &[5; 40]).unwrap();
+    d.flush().unwrap();
+    // Shuffle has no parameter, and skips the chunk.
+    let (mask, mut stored) = d.read_chunk(&[0]).unwrap();
+    assert_eq!((mask, stored.len()), (1, 44));
+    stored[3] ^= 1;
+    d.write_chunk(&[0], 1, &stored).unwrap();
+    let mut out = [0; 40];
+    let error = d.read(&Selection::All, &mut out).unwrap_err().to_string();
+    assert!(error.contains("3 (fletcher32)"), "{error}");
+    assert_eq!(codec.decoded.load(Ordering::Relaxed), 0);
+    stored[3] ^= 1;
+    d.write_chunk(&[0], 1, &stored).unwrap();
+    d.read(&Selection::All, &mut out).unwrap();
+    assert_eq!(out, [5; 40]);
+}
+
+#[test]
+fn a_foreign_filter_gives_no_fewer_bytes_than_a_chunk_and_no_more_than_a_bound() {
+    let c = memory().create();
+    for (n, (ids, adds, wrong)) in [
+        (&[300][..], 0, ""),
+        (&[300], 9, ""),
+        (&[300], -1, "decodes to 39"),
+        (&[300], 2 << 20, "more than 1048576"),
+        (&[3, 300], 0, ""),
+        (&[3, 300], 1 << 20, "more than 44"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let d = dataset(&c, format!("d{n}").as_bytes(), numbered(ids));
+        d.attach_codec(Arc::new(Odd { adds, ..Odd::default() }));
+        d.write(&Selection::All, &[5; 40]).unwrap();
+        d.flush().unwrap();
+        let mut out = [0; 40];
+        let stored = d.read_chunk(&[0]).unwrap();
+        d.write_chunk(&[0], stored.0, &stored.1).unwrap();
+        match d.read(&Selection::All, &mut out) {
+            Ok(()) => assert_eq!((wrong, out), ("", [5; 40])),
+            Err(error) => assert!(!wrong.is_empty() && error.to_string().contains(wrong), "{n}: {error}"),
+        }
+    }
+}
+
+/// Earlier builds had libhdf5 run all of a pipeline with a foreign filter. For variable-length data it set parameters that were not
+/// stored, and these chunks stay readable.
+#[test]
+fn chunks_that_went_through_filters_without_parameters_are_read() {
+    let c = memory().create();
+    for (id, stored) in [(2, [1u8, 1, 1, 1, 2, 2, 2, 2]), (5, [1, 2, 1, 2, 1, 2, 1, 2])] {
+        let of = |id| Filter { id, flags: 1, name: Vec::new(), client_data: vec![] };
+        let mut spec = dataset_spec(2, simple(&[4], &[4]), Layout::Chunked { chunk: vec![4] });
+        spec.filters = vec![of(id), of(300)];
+        let d = dataset(&c, format!("d{id}").as_bytes(), spec);
+        d.attach_codec(Arc::new(Odd::default()));
+        d.write_chunk(&[0], 0, &stored).unwrap();
+        let mut out = [0; 8];
+        d.read(&Selection::All, &mut out).unwrap();
+        assert_eq!(out, [1, 2, 1, 2, 1, 2, 1, 2]);
+        // New chunks skip the filter, as native HDF5 has it.
+        d.write(&Selection::All, &out).unwrap();
+        d.flush().unwrap();
+        assert_eq!(d.read_chunk(&[0]).unwrap(), (1, out.to_vec()));
+    }
 }
 
 /// Sizes of all chunks as they are stored.

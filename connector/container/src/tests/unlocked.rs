@@ -21,13 +21,13 @@ impl Calling {
 }
 
 impl ChunkCodec for Calling {
-    fn encode(&self, chunk: &[u8]) -> Result<(u32, Vec<u8>)> {
+    fn encode(&self, _: &Filter, chunk: &[u8]) -> Result<Option<Vec<u8>>> {
         self.call();
         self.encoded.fetch_add(1, Ordering::Relaxed);
-        Ok((0, chunk.iter().map(|b| b.wrapping_add(1)).collect()))
+        Ok(Some(chunk.iter().map(|b| b.wrapping_add(1)).collect()))
     }
 
-    fn decode(&self, stored: &[u8], _: u32) -> Result<Vec<u8>> {
+    fn decode(&self, _: &Filter, stored: &[u8], _: usize) -> Result<Vec<u8>> {
         self.call();
         Ok(stored.iter().map(|b| b.wrapping_sub(1)).collect())
     }

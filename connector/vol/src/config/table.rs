@@ -14,7 +14,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 22] = [
+pub const SETTINGS: [Setting; 23] = [
     Setting {
         key: "store",
         values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX, swift://CONTAINER/PREFIX, rados://POOL/NAMESPACE",
@@ -44,6 +44,12 @@ pub const SETTINGS: [Setting; 22] = [
         values: "own, library",
         default: "own",
         meaning: "who decodes chunks of native files: h5lake's filters where they can, side by side, or libhdf5",
+    },
+    Setting {
+        key: "foreign_filters",
+        values: "library, refuse",
+        default: "library",
+        meaning: "filters of containers that are not built in: run by libhdf5 and its plugins, or an error",
     },
     Setting {
         key: "sync",

@@ -14,7 +14,7 @@ use crate::hdf5::id::KeptId;
 use crate::hdf5::native::NativeObject;
 use crate::native::shadow_file::NativeDataset;
 use crate::session::Session;
-use crate::transfer::filter_pipeline::LentDataset;
+use crate::transfer::library_codec::LentDataset;
 use crate::transfer::stored_type::FileType;
 
 /// An identifier of an open file.

@@ -14,7 +14,6 @@ use crate::handles::open_objects::{DatasetHandle, ObjectHandle};
 use crate::handles::virtual_layout::check_extent;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
-use crate::hdf5::native::filter_dataset::Scratch;
 use crate::hdf5::plist::creation::DatasetCreation;
 use crate::hdf5::plist::{FillDefined, ListClass, ListOnWrite};
 use crate::operations::dataset_checks;
@@ -32,7 +31,8 @@ use crate::operations::virtual_dataset::layout;
 use crate::session::Session;
 use crate::session::collective::CollectiveChange;
 use crate::transfer;
-use crate::transfer::filter_pipeline::{self, LentDataset};
+use crate::transfer::filter_pipeline;
+use crate::transfer::library_codec::LentDataset;
 use crate::transfer::memory::borrowed::lend;
 use crate::transfer::memory::element_conversion::MemoryElements;
 use crate::transfer::memory::region::MemoryRegion;
@@ -79,14 +79,14 @@ pub fn create(
 fn make(place: NewPlace, new: &NewDataset) -> Result<DatasetHandle> {
     let session = place.session.clone();
     let types = FileType::of_new(&session, new.datatype)?;
-    let (spec, scratch) = spec_of(&session, &types, new)?;
+    let spec = spec_of(&session, &types, new)?;
     let object = session.container.create_dataset(spec)?;
     let dataset = session.container.dataset_of(&object)?;
     filter_setup::leave_out_missing(session.library, &dataset);
     let path = place.link(&object)?;
     let access_list = session.library.copy_dataset_access(new.access)?;
     let base = ObjectHandle { session, object, path };
-    let codec = LentDataset::to(&base.session, &dataset, scratch);
+    let codec = LentDataset::to(&base.session, &dataset);
     let (types, virtual_layout) = (kept(types), OnceLock::new());
     let user_properties = base.session.library.list_with_user_properties(new.creation)?;
     let native = OnceLock::new();
@@ -104,11 +104,7 @@ fn make(place: NewPlace, new: &NewDataset) -> Result<DatasetHandle> {
     Ok(made)
 }
 
-fn spec_of(
-    session: &Arc<Session>,
-    types: &FileType,
-    new: &NewDataset,
-) -> Result<(DatasetSpec, Option<Scratch>)> {
+fn spec_of(session: &Arc<Session>, types: &FileType, new: &NewDataset) -> Result<DatasetSpec> {
     let library = session.library;
     let space = library.extent_if_any(new.space)?;
     let space = space.ok_or_else(|| Error::argument("the dataspace of a dataset must have an extent"))?;
@@ -118,8 +114,8 @@ fn spec_of(
     }
     let mut stored_list = ListOnWrite::new(library, new.creation);
     let fill = fill_of(session, types, &mut stored_list, &given)?;
-    let (filters, scratch) = filter_setup::of_new(session, types, &space, &given, stored_list.get())?;
-    let spec = DatasetSpec {
+    let filters = filter_setup::of_new(session, types, &space, &given, stored_list.get())?;
+    Ok(DatasetSpec {
         datatype: types.to_datatype(committed_id(session, new.datatype)?),
         space,
         layout: given.layout.clone(),
@@ -129,8 +125,7 @@ fn spec_of(
         creation_properties: library.encode_list(stored_list.get())?.into(),
         attribute_order: given.object.attribute_order,
         track_times: given.object.track_times,
-    };
-    Ok((spec, scratch))
+    })
 }
 
 /// Fill properties. In the list that is kept, the application's fill value becomes one element of the dataset's

@@ -8,10 +8,10 @@ use h5lake_ledger::locks::Mutex;
 use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::datatype::{ARRAY, COMPOUND, VARIABLE_LENGTH};
 use crate::hdf5::library::{Hid, Library};
-use crate::hdf5::native::filter_dataset::Scratch;
 use crate::hdf5::plist::creation::DatasetCreation;
 use crate::session::Session;
-use crate::transfer::filter_pipeline;
+use crate::transfer::filter_pipeline::{self, is_variable_length};
+use crate::transfer::library_codec;
 use crate::transfer::stored_type::FileType;
 
 /// `H5Z_FLAG_OPTIONAL`.
@@ -26,7 +26,7 @@ const FIRST_REGISTERED: i32 = 256;
 const SET_UP_HERE: std::ops::RangeInclusive<i32> = 1..=3;
 
 /// The filters as they are stored: checked (`can_apply`), with the parameters that they set for themselves
-/// (`set_local`). Other filters than the plainest leave the native dataset that did it.
+/// (`set_local`).
 ///
 /// # Errors
 /// What native code refuses, in its words.
@@ -36,17 +36,21 @@ pub fn of_new(
     space: &Dataspace,
     given: &DatasetCreation,
     creation: Hid,
-) -> Result<(Vec<Filter>, Option<Scratch>)> {
+) -> Result<Vec<Filter>> {
     let mut filters = given.filters.clone();
     if filters.is_empty() {
-        return Ok((filters, None));
+        return Ok(filters);
+    }
+    // Optional filters that the settings forbid skip all chunks.
+    for filter in filters.iter().filter(|filter| filter.flags & OPTIONAL == 0) {
+        library_codec::check_allowed(session.config.foreign_filters, filter)?;
     }
     if is_unsuitable(types, space)? {
         // Optional filters stay in the pipeline as they were given, and skip what they cannot do (H5Z_ignore_filters).
         if filters.iter().any(|filter| filter.flags & OPTIONAL == 0) {
             return Err(Error::new(Minor::BadValue, "not suitable for filters").in_class(Major::Argument));
         }
-        return Ok((filters, None));
+        return Ok(filters);
     }
     let Layout::Chunked { chunk } = &given.layout else {
         return Err(Error::new(Minor::BadValue, "filters can only be used with chunked layout"));
@@ -60,19 +64,17 @@ pub fn of_new(
                 Error::new(Minor::BadType, "datatype not supported by nbit").in_class(Major::Argument)
             );
         }
-        let filters = match types.has_references && !types.has_heap {
-            true => Some(filter_pipeline::scratch_of_references(session, types, chunk, creation)?.filters()?),
-            false => None,
+        let scratch = match types.has_references && !types.has_heap {
+            true => filter_pipeline::scratch_of_references(session, types, chunk, creation),
+            false => filter_pipeline::scratch(session, types, chunk, creation),
         };
-        let scratch = filter_pipeline::scratch(session, types, chunk, creation)?;
-        let filters = filters.map_or_else(|| scratch.filters(), Ok)?;
-        return Ok((filters, Some(scratch)));
+        return scratch?.filters();
     }
     for filter in filters.iter_mut().filter(|filter| filter.id == SHUFFLE) {
         let size = u32::try_from(types.size);
         filter.client_data = vec![size.map_err(|_| Error::argument("elements too large to shuffle"))?];
     }
-    Ok((filters, None))
+    Ok(filters)
 }
 
 /// Has the new dataset's chunks skip optional filters that the library lacks, as native code does: what such a filter sets for
@@ -104,10 +106,7 @@ pub fn load_optional(library: Library, filters: &[Filter]) {
 
 /// Whether native code would not set up filters for such a dataset.
 fn is_unsuitable(types: &FileType, space: &Dataspace) -> Result<bool> {
-    let library = types.library();
-    Ok(!matches!(space, Dataspace::Simple { .. })
-        || types.class == VARIABLE_LENGTH
-        || library.is_variable_string(types.stored()?)?)
+    Ok(!matches!(space, Dataspace::Simple { .. }) || is_variable_length(types)?)
 }
 
 /// Whether there are arrays of variable-length data: native code knows no parameters of the n-bit filter for them

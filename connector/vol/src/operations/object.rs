@@ -23,7 +23,7 @@ use crate::operations::path::{Base, Location, Reached, Resolved, ResolvedObject,
 use crate::session::collective::CollectiveChange;
 use crate::session::{Handles, Session};
 use crate::transfer::buffers::buffer_of;
-use crate::transfer::filter_pipeline::LentDataset;
+use crate::transfer::library_codec::LentDataset;
 use crate::transfer::memory::element_conversion::MemoryElements;
 use crate::transfer::memory::references::Reference;
 use crate::transfer::references::moved_region;
@@ -51,7 +51,7 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> R
         ObjectKind::Group => Ok(Handle::Group(base)),
         ObjectKind::Dataset => {
             let dataset = session.container.dataset_of(&base.object)?;
-            let codec = LentDataset::to(session, &dataset, None);
+            let codec = LentDataset::to(session, &dataset);
             Ok(Handle::Dataset(DatasetHandle {
                 types: OnceLock::new(),
                 codec: Mutex::new(codec),

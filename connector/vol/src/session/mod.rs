@@ -233,14 +233,6 @@ impl Session {
         )
     }
 
-    /// A copy of a datatype without variable-length data and references, which `H5Fget_obj_count` does not count.
-    ///
-    /// # Errors
-    /// If the library cannot make it.
-    pub fn uncounted_type(&self, datatype: &Id) -> Result<Id> {
-        self.library.file_type(&self.anchor, &self.connector, datatype.get())
-    }
-
     /// An identifier of an object, for libhdf5 or an application's callback. It is closed with the answer.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use crate::transfer::stored_type::FileType;
 pub mod buffers;
 pub mod context;
 pub mod filter_pipeline;
+pub mod library_codec;
 pub mod memory;
 pub mod native_chunks;
 pub mod object_chunks;

@@ -1,4 +1,4 @@
-//! Native datasets of one chunk, through which libhdf5's own filter pipeline is run.
+//! Native datasets of one chunk, in which libhdf5 sets filters up and runs them.
 
 use std::ffi::c_void;
 
@@ -9,9 +9,8 @@ use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Result};
 use crate::hdf5::datatype::check;
-use crate::hdf5::id::{Id, KeptId};
+use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
-use crate::hdf5::native::shadow_driver::MAXIMUM_BYTES;
 use crate::hdf5::native::{NativeKind, NativeObject, file_location};
 
 impl Library {
@@ -260,59 +259,17 @@ impl NativeObject {
     }
 }
 
-/// A native dataset of one chunk, and the type of its elements.
-pub struct Scratch {
-    dataset: NativeObject,
-    datatype: KeptId,
-    rank: usize,
-    bytes: usize,
-}
+/// A native dataset of one chunk, which sets up filters as at any creation.
+pub struct Scratch(NativeObject);
 
 impl Scratch {
     /// Makes one in a native file; see [`NativeObject::create_scratch`].
-    pub fn new(file: &NativeObject, datatype: Id, chunk: &[u64], creation: Hid) -> Result<Self> {
-        let dataset = file.create_scratch(datatype.get(), chunk, creation)?;
-        let element = file.library.type_size(datatype.get())?;
-        let elements = chunk.iter().try_fold(1_u64, |n, d| n.checked_mul(*d));
-        let bytes = elements
-            .and_then(|n| usize::try_from(n).ok())
-            .and_then(|n| n.checked_mul(element))
-            .ok_or_else(|| Error::argument("a chunk is too large"))?;
-        Ok(Self { dataset, datatype: datatype.kept(), rank: chunk.len(), bytes })
+    pub fn new(file: &NativeObject, datatype: &Id, chunk: &[u64], creation: Hid) -> Result<Self> {
+        Ok(Self(file.create_scratch(datatype.get(), chunk, creation)?))
     }
 
     /// The filters with the parameters that they set for themselves.
     pub fn filters(&self) -> Result<Vec<Filter>> {
-        self.dataset.library.filters(self.dataset.dataset_creation_list()?.get())
+        self.0.library.filters(self.0.dataset_creation_list()?.get())
     }
-
-    /// Runs the pipeline forth: the mask of skipped filters, and the bytes to store.
-    pub fn encode(&self, chunk: &[u8]) -> Result<(u32, Vec<u8>)> {
-        if chunk.len() != self.bytes {
-            return Err(Error::argument(format!("a chunk has {} bytes, not {}", self.bytes, chunk.len())));
-        }
-        self.dataset.write_all(self.datatype.get(), chunk).map_err(|e| told_of_length(e, chunk.len()))?;
-        self.dataset.stored_chunk(self.rank)
-    }
-
-    /// Runs the whole pipeline back. Not for a scratch that encodes: see the codec.
-    pub fn decode(&self, stored: &[u8]) -> Result<Vec<u8>> {
-        if stored.is_empty() {
-            return Err(Error::argument("a stored chunk is empty"));
-        }
-        self.dataset.store_chunk(self.rank, 0, stored).map_err(|e| told_of_length(e, stored.len()))?;
-        let mut chunk = buffers::take(self.bytes);
-        self.dataset.read_all(self.datatype.get(), &mut chunk)?;
-        Ok(chunk)
-    }
-}
-
-/// An error that says so where a chunk may be too long for the native file.
-fn told_of_length(error: Error, bytes: usize) -> Error {
-    if (bytes as u64) < MAXIMUM_BYTES / 2 {
-        return error;
-    }
-    Error::argument(format!(
-        "{error}; a chunk of {bytes} bytes: filters that are not built in store {MAXIMUM_BYTES} at most"
-    ))
 }

@@ -18,6 +18,7 @@ mod given_types;
 pub mod object_driver;
 pub mod open;
 pub mod shadow_driver;
+pub mod single_filter;
 pub mod transform;
 
 /// What a native object is, and so how it is closed.

@@ -22,9 +22,9 @@ use crate::hdf5::library::Library;
 const VALUE: sys::H5FD_class_value_t = 704;
 /// Addresses end here; every object id lies below.
 const MAXIMUM_ADDRESS: u64 = i64::MAX as u64;
-/// What the native file itself may grow to. It holds dummies, region references, and a chunk for each dataset whose filters
-/// native code runs.
-pub const MAXIMUM_BYTES: u64 = 1 << 30;
+/// The most bytes of the native file itself. It holds dummies, region references, and an element for each filter that native
+/// code runs.
+const MAXIMUM_BYTES: u64 = 1 << 30;
 /// What stays in memory when the file has become shorter, for what is put there next.
 const KEPT_BYTES: usize = 16 << 20;
 /// The end of allocation for object headers: behind all object ids.

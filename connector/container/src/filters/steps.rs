@@ -1,0 +1,188 @@
+//! The steps of a pipeline: filters that are here, and filters that a lent codec runs.
+
+use super::foreign::ChunkCodec;
+use super::*;
+use crate::{Error, ErrorKind};
+use h5lake_ledger::buffers;
+
+/// `H5Z_FLAG_OPTIONAL`: a failure to encode skips the filter.
+pub(super) const OPTIONAL: u32 = 1;
+
+/// The elements that a pipeline is for, of which some builds stored chunks in another way than their parameters say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Elements {
+    /// Elements with references in a container: some builds stored their chunks past the n-bit filter.
+    pub(super) has_references: bool,
+    /// The bytes of an element, in a container. Beside a foreign filter some builds had libhdf5 encode variable-length data with
+    /// parameters that they did not store: the size for shuffle, and for n-bit that nothing is to be done.
+    pub(super) size: Option<u32>,
+}
+
+/// A filter without its parameters, which HDF5 never encodes with, and the parameters that some builds took for it.
+#[derive(Debug)]
+struct WithoutParameters<C>(C);
+
+impl<C: FilterCodec> FilterCodec for WithoutParameters<C> {
+    fn encode(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decoded_len(&self, data: &[u8]) -> std::result::Result<Option<usize>, String> {
+        self.0.decoded_len(data)
+    }
+
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String> {
+        self.0.decode_into(data, out)
+    }
+
+    fn may_lose(&self) -> bool {
+        self.0.may_lose()
+    }
+
+    fn max_encoded_bytes(&self, len: usize) -> usize {
+        self.0.max_encoded_bytes(len)
+    }
+}
+
+/// One filter of a pipeline.
+#[derive(Debug)]
+pub(super) struct FilterStep {
+    pub(super) name: String,
+    pub(super) filter: Filter,
+    /// `None` for a filter that is not here.
+    pub(super) codec: Option<Box<dyn FilterCodec>>,
+}
+
+impl FilterStep {
+    pub(super) fn is_optional(&self) -> bool {
+        self.filter.flags & OPTIONAL != 0
+    }
+
+    /// The most bytes that any writer's encoding of `len` bytes has.
+    pub(super) fn max_encoded_bytes(&self, len: usize) -> usize {
+        self.codec.as_ref().map_or_else(|| max_encoded_bytes(len), |codec| codec.max_encoded_bytes(len))
+    }
+
+    fn encode(&self, data: &[u8], lent: Option<&dyn ChunkCodec>) -> Result<Option<Vec<u8>>> {
+        match &self.codec {
+            Some(codec) => Ok(codec.encode(data)),
+            None => self.foreign(lent)?.encode(&self.filter, data),
+        }
+    }
+
+    /// The lent codec, for a filter that is not here.
+    pub(super) fn foreign<'a>(&self, lent: Option<&'a dyn ChunkCodec>) -> Result<&'a dyn ChunkCodec> {
+        lent.ok_or_else(|| Error::unsupported(format!("the filter {} is not built in", self.name)))
+    }
+}
+
+/// All filters of a pipeline, in the order in which they encode.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    pub(super) all: Vec<FilterStep>,
+    elements: Elements,
+}
+
+impl Steps {
+    /// The steps of these filters.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
+    pub(super) fn new(filters: &[Filter], elements: Elements) -> Result<Self> {
+        if filters.len() > 32 {
+            return Err(Error::invalid(format!("a pipeline has {} filters, more than 32", filters.len())));
+        }
+        let all = filters.iter().map(|filter| step(filter, elements)).collect::<Result<_>>()?;
+        Ok(Self { all, elements })
+    }
+
+    /// Returns whether other steps make the same of the same bytes.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        let of_both = self.all.iter().map(|step| &step.filter).eq(other.all.iter().map(|step| &step.filter));
+        std::ptr::eq(self, other) || (self.elements == other.elements && of_both)
+    }
+
+    /// The names of all filters, for an error.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<_> = self.all.iter().map(|step| step.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Encodes a chunk without the filters of the mask `left_out`; returns the mask of skipped filters and the bytes to
+    /// store.
+    ///
+    /// # Errors
+    /// A mandatory filter that failed.
+    pub(super) fn encode(
+        &self,
+        chunk: &[u8],
+        left_out: u32,
+        lent: Option<&dyn ChunkCodec>,
+    ) -> Result<(u32, Vec<u8>)> {
+        let (mut mask, mut so_far) = (left_out, None::<Vec<u8>>);
+        for (n, step) in self.all.iter().enumerate().filter(|(n, _)| left_out >> n & 1 == 0) {
+            let data = so_far.as_deref().unwrap_or(chunk);
+            match step.encode(data, lent)? {
+                Some(encoded) => so_far.replace(encoded).map_or((), buffers::give),
+                None if step.is_optional() => mask |= 1 << n,
+                None => {
+                    let text = format!("the filter {} failed to encode a chunk", step.name);
+                    return Err(Error::new(ErrorKind::Io, text));
+                }
+            }
+        }
+        Ok((mask, so_far.map_or_else(|| copied(chunk), Ok)?))
+    }
+}
+
+/// The registered numbers of HDF5's own filters, and the names of some known others.
+fn known(id: i32) -> &'static str {
+    match id {
+        1 => "deflate",
+        2 => "shuffle",
+        3 => "fletcher32",
+        4 => "szip",
+        5 => "nbit",
+        6 => "scaleoffset",
+        307 => "bzip2",
+        32000 => "lzf",
+        32001 => "blosc",
+        32004 => "lz4",
+        32008 => "bitshuffle",
+        32013 => "zfp",
+        32015 => "zstd",
+        32026 => "blosc2",
+        _ => "",
+    }
+}
+
+fn step(f: &Filter, elements: Elements) -> Result<FilterStep> {
+    let values = &f.client_data[..];
+    let given = String::from_utf8_lossy(&f.name);
+    let name = if given.is_empty() { known(f.id).to_owned() } else { given.into_owned() };
+    let name = format!("{} ({name})", f.id);
+    let codec: Option<Box<dyn FilterCodec>> = match f.id {
+        1 => Some(Box::new(deflate::Deflate::new(values.first().copied())?)),
+        2 => Some(match elements.size {
+            Some(size) if values.is_empty() => Box::new(WithoutParameters(shuffle::Shuffle::new(&[size]))),
+            _ => Box::new(shuffle::Shuffle::new(values)),
+        }),
+        3 => Some(Box::new(fletcher32::Fletcher32)),
+        4 => Some(Box::new(szip::Szip::new(values))),
+        5 if values.is_empty() && elements.size.is_some() => {
+            Some(Box::new(WithoutParameters(nbit::NBit::new(&[3, 1, 0]))))
+        }
+        5 if elements.has_references => Some(Box::new(nbit::NBit::or_plain(values))),
+        5 => Some(Box::new(nbit::NBit::new(values))),
+        6 => Some(Box::new(scaleoffset::ScaleOffset::new(values))),
+        307 => Some(Box::new(bzip2::Bzip2::new(values))),
+        32000 => Some(Box::new(lzf::Lzf)),
+        32001 => Some(Box::new(blosc::Blosc::new(values))),
+        32004 => Some(Box::new(lz4::Lz4::new(values))),
+        32008 => Some(Box::new(bitshuffle::Bitshuffle::new(values))),
+        32015 => Some(Box::new(zstd::Zstd::new(values))),
+        32026 => blosc2::Blosc2::new(values).map(|codec| Box::new(codec) as Box<dyn FilterCodec>),
+        _ => None,
+    };
+    Ok(FilterStep { name, filter: f.clone(), codec })
+}

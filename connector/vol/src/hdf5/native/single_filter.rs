@@ -1,0 +1,266 @@
+//! Single filters of libhdf5, run on bytes of any length.
+//!
+//! HDF5 has no public function that runs a filter. A native dataset with one element does: its pipeline is the filter between
+//! two *carriers*, which are filters of ours. One carrier replaces the element by the bytes that the filter is given, and the
+//! other one takes what the filter returns and gives libhdf5 an element back. So libhdf5 never interprets the bytes of a
+//! container, and none of its own filters sees them. The element is a variable-length string: for these HDF5 runs neither
+//! `can_apply` nor `set_local` (`H5Z_ignore_filters`), and the filter gets the parameters that are stored.
+
+use std::ffi::{c_char, c_uint, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use h5lake_container::Filter;
+use h5lake_ledger::buffers;
+use h5lake_plugin_abi::bindings as sys;
+
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::datatype::check;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::Library;
+use crate::hdf5::native::NativeObject;
+use crate::thread_state::{OfThisThread, ThreadState, ThreadValue};
+
+/// The carriers' number, from the range that HDF5 leaves to filters which no file names.
+const CARRIER: sys::H5Z_filter_t = 46_362;
+/// The only parameter of the carrier that encodes first.
+const OUTER: c_uint = 0;
+/// The only parameter of the carrier that encodes last.
+const INNER: c_uint = 1;
+/// The bit of the filter between the carriers in a chunk's mask.
+const FILTER_BIT: u32 = 1 << 1;
+/// Bytes of a variable-length string in a native file: a length, an address and an index (`H5T__set_loc`).
+const STORED_ELEMENT_BYTES: usize = 16;
+/// The same in memory: a pointer, which is null here.
+const ELEMENT_BYTES: usize = size_of::<*const c_char>();
+
+/// The bytes that a thread sends through a filter.
+struct Transit {
+    library: Library,
+    input: *const u8,
+    length: usize,
+    is_decoding: bool,
+    /// The most bytes that may come out.
+    limit: usize,
+    output: Option<Carried>,
+}
+
+/// What a filter returned.
+enum Carried {
+    Bytes(Vec<u8>),
+    /// More bytes than the limit.
+    TooMany(usize),
+}
+
+thread_local! {
+    static TRANSIT: ThreadState<Option<Transit>> = const { ThreadState::new(None) };
+}
+
+struct Class(sys::H5Z_class2_t);
+
+// SAFETY: the structure is constant; libhdf5 only reads it.
+unsafe impl Sync for Class {}
+
+static CLASS: Class = Class(sys::H5Z_class2_t {
+    version: sys::H5Z_CLASS_T_VERS,
+    id: CARRIER,
+    encoder_present: 1,
+    decoder_present: 1,
+    name: c"h5lake carrier".as_ptr(),
+    can_apply: None,
+    set_local: None,
+    filter: Some(carry),
+});
+
+/// A filter of libhdf5's kind: see the head of this file.
+unsafe extern "C" fn carry(
+    flags: c_uint,
+    count: usize,
+    values: *const c_uint,
+    bytes: usize,
+    size: *mut usize,
+    buffer: *mut *mut c_void,
+) -> usize {
+    if count != 1 {
+        return 0;
+    }
+    let is_decoding = flags & sys::H5Z_FLAG_REVERSE != 0;
+    // SAFETY: there is one parameter; libhdf5 lends size and buffer for this call.
+    let (position, size, buffer) = unsafe { (*values, &mut *size, &mut *buffer) };
+    let work = || {
+        TRANSIT.with_borrow_mut(|transit| {
+            let transit = transit.as_mut().filter(|transit| transit.is_decoding == is_decoding)?;
+            match (position == OUTER) == is_decoding {
+                true => transit.unload(bytes, size, buffer),
+                false => transit.load(size, buffer),
+            }
+        })
+    };
+    catch_unwind(AssertUnwindSafe(work)).ok().flatten().unwrap_or(0)
+}
+
+impl Transit {
+    /// Puts the input in the place of what libhdf5 gave.
+    fn load(&self, size: &mut usize, buffer: &mut *mut c_void) -> Option<usize> {
+        let made = self.allocate(self.length)?;
+        // SAFETY: the input outlives the call that it is in transit for; both have the length.
+        unsafe { std::ptr::copy_nonoverlapping(self.input, made.cast::<u8>(), self.length) };
+        self.put(made, buffer);
+        *size = self.length;
+        Some(self.length)
+    }
+
+    /// Takes the filter's output, and puts an empty element in its place.
+    fn unload(&mut self, bytes: usize, size: &mut usize, buffer: &mut *mut c_void) -> Option<usize> {
+        let made = self.allocate(STORED_ELEMENT_BYTES)?;
+        self.output = Some(match bytes <= self.limit {
+            // SAFETY: the filter returned a buffer with so many bytes.
+            true => {
+                Carried::Bytes(taken(unsafe { std::slice::from_raw_parts((*buffer).cast::<u8>(), bytes) })?)
+            }
+            false => Carried::TooMany(bytes),
+        });
+        self.put(made, buffer);
+        *size = STORED_ELEMENT_BYTES;
+        Some(STORED_ELEMENT_BYTES)
+    }
+
+    /// Zeros from the library's own allocator, from which buffers of filters come.
+    fn allocate(&self, bytes: usize) -> Option<*mut c_void> {
+        // SAFETY: any size may be given; null means that there is no memory.
+        let made = unsafe { (self.library.table().H5allocate_memory)(bytes, true) };
+        (!made.is_null()).then_some(made)
+    }
+
+    /// Replaces the buffer of a filter.
+    fn put(&self, made: *mut c_void, buffer: &mut *mut c_void) {
+        let before = std::mem::replace(buffer, made);
+        // SAFETY: the buffer comes from the same allocator, and its owner is the filter that is called.
+        unsafe { (self.library.table().H5free_memory)(before) };
+    }
+}
+
+/// A copy in a pooled buffer; `None` if there is no memory.
+fn taken(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut copy = buffers::try_take(bytes.len())?;
+    copy.copy_from_slice(bytes);
+    Some(copy)
+}
+
+impl Library {
+    /// Registers the carriers. Registering them again changes nothing.
+    fn register_carriers(self) -> Result<()> {
+        // SAFETY: the class lives as long as the process.
+        check(unsafe { (self.table().H5Zregister)((&raw const CLASS.0).cast()) }, "H5Zregister")
+    }
+
+    /// A variable-length string.
+    fn variable_string(self) -> Result<Id> {
+        let table = self.table();
+        // SAFETY: constants.
+        unsafe {
+            let made = Id::from_call(self, (table.H5Tcopy)(table.H5T_C_S1_g()), "H5Tcopy")?;
+            check((table.H5Tset_size)(made.get(), sys::H5T_VARIABLE), "H5Tset_size")?;
+            Ok(made)
+        }
+    }
+
+    /// A creation list for one element behind a filter between carriers.
+    fn carrying_list(self, filter: &Filter) -> Result<Id> {
+        let table = self.table();
+        let carrier = |position| Filter {
+            id: CARRIER,
+            flags: sys::H5Z_FLAG_OPTIONAL,
+            name: Vec::new(),
+            client_data: vec![position],
+        };
+        // Filters of variable-length strings have to be optional.
+        let filter = Filter { flags: sys::H5Z_FLAG_OPTIONAL, ..filter.clone() };
+        // SAFETY: constants, and one dimension.
+        let list = unsafe {
+            let list = (table.H5Pcreate)(table.H5P_CLS_DATASET_CREATE_ID_g());
+            let list = Id::from_call(self, list, "H5Pcreate")?;
+            check((table.H5Pset_chunk)(list.get(), 1, &1), "H5Pset_chunk")?;
+            check((table.H5Pset_alloc_time)(list.get(), sys::H5D_ALLOC_TIME_INCR), "H5Pset_alloc_time")?;
+            list
+        };
+        self.set_filters(list.get(), &[carrier(OUTER), filter, carrier(INNER)])?;
+        Ok(list)
+    }
+}
+
+/// A native dataset that runs one filter. It holds no identifier that a program could count: the element's type is made for each
+/// call.
+pub struct SingleFilter(NativeObject);
+
+impl SingleFilter {
+    /// Prepares a registered filter with its stored parameters, in a native file.
+    ///
+    /// # Errors
+    /// Native code's reasons.
+    pub fn new(file: &NativeObject, filter: &Filter) -> Result<Self> {
+        let library = file.library;
+        library.register_carriers()?;
+        let list = library.carrying_list(filter)?;
+        Ok(Self(file.create_scratch(library.variable_string()?.get(), &[1], list.get())?))
+    }
+
+    /// Encodes bytes; `None` if the filter declines or fails. Uses this dataset up.
+    ///
+    /// # Errors
+    /// Native code's reasons; no memory.
+    pub fn encode(self, data: &[u8]) -> Result<Option<Vec<u8>>> {
+        let (mask, carried) = self.carrying(data, false, usize::MAX, |string| {
+            self.0.write_all(string.get(), &[0; ELEMENT_BYTES])?;
+            Ok(self.0.stored_chunk(1)?.0)
+        })?;
+        Ok(if mask & FILTER_BIT != 0 { None } else { Some(carried) })
+    }
+
+    /// Makes this filter ready to decode, any number of times.
+    ///
+    /// # Errors
+    /// Native code's reasons.
+    pub fn for_decoding(self) -> Result<Self> {
+        self.0.store_chunk(1, 0, &[0])?;
+        Ok(self)
+    }
+
+    /// Decodes bytes, to `limit` bytes at most. For a filter that was made ready by [`Self::for_decoding`].
+    ///
+    /// # Errors
+    /// Native code's reasons; more bytes than the limit; no memory.
+    pub fn decode(&self, data: &[u8], limit: usize) -> Result<Vec<u8>> {
+        let read = |string: &Id| self.0.read_all(string.get(), &mut [0; ELEMENT_BYTES]);
+        Ok(self.carrying(data, true, limit, read)?.1)
+    }
+
+    /// Sends bytes through the filter while `work` has libhdf5 run the pipeline.
+    fn carrying<T>(
+        &self,
+        data: &[u8],
+        is_decoding: bool,
+        limit: usize,
+        work: impl FnOnce(&Id) -> Result<T>,
+    ) -> Result<(T, Vec<u8>)> {
+        if data.is_empty() {
+            return Err(Error::argument("a filter is given no bytes"));
+        }
+        let library = self.0.library;
+        let string = library.variable_string()?;
+        let (input, length) = (data.as_ptr(), data.len());
+        let transit = Transit { library, input, length, is_decoding, limit, output: None };
+        // A filter may use HDF5, and so other filters, in this thread.
+        let scope = TRANSIT.scoped(Some(transit));
+        let done = work(&string);
+        let output = scope.end().flatten().and_then(|transit| transit.output);
+        match output {
+            Some(Carried::TooMany(bytes)) => {
+                Err(Error::new(Minor::ReadError, format!("{bytes} bytes come out, more than {limit}")))
+            }
+            Some(Carried::Bytes(bytes)) => Ok((done?, bytes)),
+            None => Err(done.err().unwrap_or_else(|| {
+                Error::new(Minor::CannotOperate, "libhdf5 ran no filter; is there memory for a chunk?")
+            })),
+        }
+    }
+}
