@@ -247,6 +247,23 @@ def check_types_that_are_given_out_are_read_only(_):
                 del f["committed"]
 
 
+def check_failed_commit(_):
+    """A commit that fails makes no groups on the way to its name."""
+    missing_groups = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    missing_groups.set_create_intermediate_group(True)
+    with h5py.File("commits.h5", "w") as f:
+        for kind in (h5py.h5t.enum_create(h5py.h5t.STD_I8LE), h5py.h5t.create(h5py.h5t.COMPOUND, 4), h5py.h5t.STD_I8LE):
+            try:
+                kind.commit(f.id, b"group/within/type", lcpl=missing_groups)
+            except (KeyError, TypeError, ValueError) as error:
+                assert "sensible" in str(error) or "immutable" in str(error), error
+            else:
+                raise AssertionError("a datatype that cannot be committed was")
+            assert list(f) == [], list(f)
+        h5py.h5t.STD_I8LE.copy().commit(f.id, b"group/within/type", lcpl=missing_groups)
+        assert f["group/within/type"].dtype == np.int8
+
+
 def check_immutable(_):
     """The library's own types cannot be committed; copies of them can."""
     with h5py.File("immutable.h5", "w") as f:

@@ -32,6 +32,8 @@ pub fn commit(
             let text = "the datatype is immutable: commit a copy of it (H5Tcopy)";
             return Err(Error::new(Minor::BadValue, text));
         }
+        // A datatype that cannot be stored fails before groups are made on the way to its name.
+        FileType::of_new(&base.session, datatype)?;
         NewPlace::find(base, name, lists)
     };
     let find_and_make = || {
