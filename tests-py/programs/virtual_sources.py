@@ -123,6 +123,7 @@ with h5py.File("native-src.h5", "w", libver="latest") as f:
         f[name] = np.full(4, 6, "i4")
     f["group/y"], f["soft"], f["dangling"] = f["x"], h5py.SoftLink("/x"), h5py.SoftLink("/nothing")
     f["out"], f["to damaged"] = h5py.ExternalLink("nowhere.h5", "/x"), h5py.SoftLink("/damaged")
+    f["dangling far away"] = h5py.SoftLink("/no/thing")
     place = h5py.h5o.get_info(f["damaged"].id).addr
 with open("native-src.h5", "r+b") as f:
     f.seek(place + 20)
@@ -135,9 +136,10 @@ with open("native-src.h5", "r+b") as f:
 def check_a_damaged_dataset_of_a_native_file_is_no_source_that_is_missing(folder):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))}
     subprocess.run([sys.executable, "-c", NATIVE], env=env, check=True)
-    there, missing = ("x", "soft", "group/y"), ("nothing", "group", "group/nothing", "no/thing", "x/y", "dangling", "out")
+    there, missing = ("x", "soft", "group/y"), ("nothing", "group/nothing", "no/thing", "dangling", "out")
+    no_datasets = ("group", "x/y", "dangling/y", "dangling far away")
     with h5py.File("master.h5", "w") as f:
-        for source in (*there, *missing, "damaged", "to damaged"):
+        for source in (*there, *missing, *no_datasets, "damaged", "to damaged"):
             layout = h5py.VirtualLayout((4,), "i4")
             layout[:] = h5py.VirtualSource("native-src.h5", source, shape=(4,))
             f.create_virtual_dataset(source.replace("/", " "), layout, fillvalue=-1)
@@ -146,12 +148,44 @@ def check_a_damaged_dataset_of_a_native_file_is_no_source_that_is_missing(folder
             for value, names in ((6, there), (-1, missing)):
                 for name in names:
                     assert f[name.replace("/", " ")][:].tolist() == [value] * 4, name
-            for name in ("damaged", "to damaged"):
+            for name in (*no_datasets, "damaged", "to damaged"):
                 try:
-                    found = f[name][:]
+                    found = f[name.replace("/", " ")][:]
                 except OSError:
                     continue
                 raise AssertionError(f"{name}: {found}")
+
+
+def check_links_out_of_a_source_file(folder):
+    """A path in a container may leave it by an external link: into a native file, into another container, and where nothing opens."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))}
+    subprocess.run([sys.executable, "-c", NATIVE], env=env, check=True)
+    with h5py.File("other.h5", "w") as f:
+        f["x"] = np.full(4, 8, "i4")
+    Path("native-junk.h5").write_bytes(b"this is no file of HDF5" * 100)
+    links = {"to native": ("native-src.h5", "/x"), "to other": ("other.h5", "/x"), "to nothing": ("other.h5", "/nothing"),
+             "to no file": ("nowhere.h5", "/x"), "to junk": ("native-junk.h5", "/x"), "to a group": ("native-src.h5", "/group"),
+             "to nothing native": ("native-src.h5", "/nothing")}
+    with h5py.File("source.h5", "w") as s, h5py.File("master.h5", "w") as f:
+        for name, target in links.items():
+            s[name] = h5py.ExternalLink(*target)
+            layout = h5py.VirtualLayout((4,), "i4")
+            layout[:] = h5py.VirtualSource("source.h5", name, shape=(4,))
+            f.create_virtual_dataset(name, layout, fillvalue=-1)
+    values = {"to native": 6, "to other": 8, "to nothing": -1, "to no file": -1, "to nothing native": -1}
+    for mode in ("r", "r+"):
+        with h5py.File("master.h5", mode) as f:
+            for name in links:
+                try:
+                    found = set(f[name][:].tolist())
+                except OSError:
+                    found = set()
+                assert found == ({values[name]} if name in values else set()), (mode, name, found)
+    with h5py.File("master.h5", "r+") as f:
+        f["to other"][1:3] = 9
+        f["to native"][1:3] = 9
+    with h5py.File("other.h5") as f, h5py.File("native-src.h5") as g:
+        assert f["x"][:].tolist() == [8, 9, 9, 8] and g["x"][:].tolist() == [6, 9, 9, 6], (f["x"][:], g["x"][:])
 
 
 if __name__ == "__main__":

@@ -186,6 +186,12 @@ impl Error {
         self.minor
     }
 
+    /// Sets the minor code. Frames that the library reported are replaced by the text.
+    #[must_use]
+    pub fn of_kind(self, minor: Minor) -> Self {
+        Self { minor, reported: None, ..self }
+    }
+
     /// Says before the text what was going on.
     #[must_use]
     pub fn after(self, begun: impl fmt::Display) -> Self {

@@ -10,7 +10,7 @@ use crate::handles::Handle;
 use crate::handles::native_handle::{NativeConnector, NativeHandle};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::{Id, KeptId};
-use crate::hdf5::library::Library;
+use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings;
 
 /// Gives a native file that has just been opened an identifier of ours, and tells it that it is open.
@@ -111,6 +111,18 @@ impl NativePath {
             }
             Ok(Handle::Native(NativeHandle::of_kind(connector, object, kind)))
         }
+    }
+
+    /// Opens the object as a dataset. The identifier has to be closed before the callback returns, because the application could count it.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it; for an object that is no dataset.
+    pub fn open_dataset(&self, access: Hid) -> Result<Id> {
+        let (library, name) = (self.file.library(), self.name()?);
+        // SAFETY: the name is terminated; identifiers are checked by libhdf5.
+        let id =
+            self.ask(|| unsafe { (library.table().H5Dopen2)(self.file.get(), name.as_ptr(), access) })?;
+        Id::from_call(library, id, "H5Dopen2")
     }
 
     /// Whether there is an object.

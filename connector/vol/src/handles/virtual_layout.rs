@@ -45,7 +45,7 @@ pub struct Mapping {
     pub place: KeptId,
     /// What shows.
     pub source: KeptId,
-    /// Dimensions that the source had when the mapping was made, where that is known.
+    /// Number of dimensions that `source` selects elements in, unless it selects all elements of the source.
     pub source_rank: Option<usize>,
     /// The parameters of `place`, if it has no end.
     pub endless_place: Option<Unlimited>,
@@ -55,8 +55,6 @@ pub struct Mapping {
     pub bounds: Option<(Vec<u64>, Vec<u64>)>,
     /// The source's dimensions when the mapping was made, if all of it shows.
     pub source_dims: Option<Vec<u64>>,
-    /// `place`, if it is one block.
-    place_block: Option<Block>,
     /// `place` and `source`, if each is one block.
     pub blocks: Option<BlockPair>,
 }
@@ -79,12 +77,9 @@ impl Mapping {
         };
         let (file, dataset) = (SourceName::parse(&stored.file)?, SourceName::parse(&stored.dataset)?);
         let source_extent = library.extent_of(source.get())?;
-        // libhdf5 does not store the extent behind a selection of everything, and reads it as a scalar.
-        let is_unknown = library.selects_all(&source) && source_extent.dims().is_empty();
-        let source_rank = (!is_unknown).then(|| source_extent.dims().len());
+        let source_rank = (!library.selects_all(&source)).then(|| source_extent.dims().len());
         let source_dims = library.selects_all(&source).then(|| source_extent.dims().to_vec());
-        let place_block = block_of(library, &place)?;
-        let blocks = place_block.clone().zip(block_of(library, &source)?);
+        let blocks = block_of(library, &place)?.zip(block_of(library, &source)?);
         let blocks = blocks.and_then(|(place, source)| BlockPair::new(place, source));
         Ok(Self {
             file,
@@ -96,7 +91,6 @@ impl Mapping {
             endless_source,
             bounds,
             source_dims,
-            place_block,
             blocks,
         })
     }
@@ -115,14 +109,12 @@ impl Mapping {
         })
     }
 
-    /// Where all of a source of `rank` dimensions is mapped, what all of it was when the mapping was made: as it says, or as much as
-    /// the block that shows it.
-    pub fn all_of_source(&self, rank: usize) -> Option<Block> {
+    /// The block that was all of the source when the mapping was made, for a mapping of all of a source that has `rank` dimensions now:
+    /// the source's dimensions if they are stored, or else those of `place`, the block that shows it.
+    pub fn all_of_source(&self, rank: usize, place: Option<&Block>) -> Option<Block> {
         let was = self.source_dims.as_deref()?;
-        let block = match was.is_empty() {
-            true => self.place_block.as_ref().map(|block| Block::all(block.shape()))?,
-            false => Block::all(was),
-        };
+        // libhdf5 does not store the extent behind a selection of everything, and reads it as a scalar.
+        let block = if was.is_empty() { Block::all(place?.shape()) } else { Block::all(was) };
         Some(block).filter(|block| block.shape().len() == rank && !block.shape().contains(&0))
     }
 

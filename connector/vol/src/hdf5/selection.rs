@@ -4,7 +4,7 @@ use h5lake_container::encoded::check_dataspace;
 use h5lake_container::{Dataspace, UNLIMITED};
 use h5lake_plugin_abi::bindings as sys;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::dataspace::MAX_RANK;
 use crate::hdf5::datatype::{check, truth};
 use crate::hdf5::id::Id;
@@ -72,6 +72,29 @@ impl Library {
     pub fn selects_all(self, space: &Id) -> bool {
         // SAFETY: any value may be given; a bad one is negative.
         unsafe { (self.table().H5Sget_select_type)(space.get()) == sys::H5S_SEL_ALL }
+    }
+
+    /// Returns whether a selection is one of single points.
+    pub fn selects_points(self, space: &Id) -> bool {
+        // SAFETY: any value may be given; a bad one is negative.
+        unsafe { (self.table().H5Sget_select_type)(space.get()) == sys::H5S_SEL_POINTS }
+    }
+
+    /// Selects points in the order of their coordinates, in place of what is selected. `coordinates` has those of one point behind those
+    /// of the other.
+    ///
+    /// # Errors
+    /// For a dataspace without dimensions; for a point outside of the extent.
+    pub fn select_points(self, space: &Id, coordinates: &[u64]) -> Result<()> {
+        let rank = self.dims_of(space.get())?.len();
+        if rank == 0 || coordinates.len() % rank != 0 {
+            return Err(Error::argument("points have another rank than the dataspace"));
+        }
+        let (points, operator) = (coordinates.len() / rank, sys::H5S_SELECT_SET);
+        // SAFETY: the list has `rank` coordinates for each point.
+        let result =
+            unsafe { (self.table().H5Sselect_elements)(space.get(), operator, points, coordinates.as_ptr()) };
+        check(result, "H5Sselect_elements")
     }
 
     /// Whether a selection is everything or nothing, and so has no bounds of its own.
@@ -172,7 +195,23 @@ impl Library {
     }
 
     /// The elements of `onto` that correspond, element by element, to those of `from` which `part` selects as well.
+    ///
+    /// # Errors
+    /// For selections of different numbers of elements, and for points: libhdf5 checks neither, and can end the process.
     pub fn project(self, from: Hid, onto: Hid, part: Hid) -> Result<Id> {
+        let (elements, shown) = (self.selected_points(from)?, self.selected_points(onto)?);
+        if elements != shown {
+            let text =
+                format!("a selection of {elements} elements cannot be mapped onto one of {shown} elements");
+            return Err(Error::new(Minor::BadValue, text).in_class(Major::Dataspace));
+        }
+        // SAFETY: any value may be given; a bad one is negative.
+        let has_points = [from, onto, part]
+            .iter()
+            .any(|id| unsafe { (self.table().H5Sget_select_type)(*id) } == sys::H5S_SEL_POINTS);
+        if has_points || self.dims_of(from)?.len() != self.dims_of(part)?.len() {
+            return Err(Error::argument("selections of points or of different ranks cannot be projected"));
+        }
         // SAFETY: any values may be given; bad ones are an error.
         let id = unsafe { (self.table().H5Sselect_project_intersection)(from, onto, part) };
         Id::from_call(self, id, "H5Sselect_project_intersection")

@@ -54,9 +54,12 @@ pub fn open(start: &Base, group: ObjectId, name: &[u8], object: &[u8], access: H
             Err(error) => last = Some(error),
         }
     }
-    let reason = last.map(|error| error.to_string()).unwrap_or_default();
     let name = String::from_utf8_lossy(name);
-    Err(Error::new(Minor::CannotOpenFile, format!("unable to open external file '{name}': {reason}")))
+    let begun = format!("unable to open external file '{name}'");
+    Err(match last {
+        Some(error) => error.after(begun).of_kind(Minor::CannotOpenFile),
+        None => Error::new(Minor::CannotOpenFile, begun),
+    })
 }
 
 /// A path of a group: the one that an object is known by, if it leads there, or any other.

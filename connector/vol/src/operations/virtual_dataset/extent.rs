@@ -8,7 +8,7 @@ use crate::handles::virtual_layout::{Mapping, VirtualLayout};
 use crate::hdf5::plist::virtual_sources::View;
 use crate::hdf5::selection::Unlimited;
 use crate::operations::virtual_dataset::layout;
-use crate::operations::virtual_dataset::sources::Search;
+use crate::operations::virtual_dataset::sources::{Search, check_rank};
 
 /// Sources of one mapping that are looked for before the search is given up.
 const MOST_BLOCKS: u64 = 1 << 32;
@@ -55,6 +55,7 @@ fn end_of_endless(
     let Some(found) = search.find(&mapping.file.of_block(0), &mapping.dataset.of_block(0))? else {
         return Ok(0);
     };
+    check_rank(mapping, &found)?;
     let size = found.extent()?.dims().get(source.dimension).copied().unwrap_or(0);
     Ok(place.end_of(source.slices_before(size), layout.view == View::FirstMissing))
 }

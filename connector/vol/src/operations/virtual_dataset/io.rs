@@ -3,7 +3,7 @@
 //! Elements go straight between the source's type and the application's; the virtual dataset's own type matters only
 //! for the fill value (H5Dvirtual.c).
 
-use h5lake_container::{FillValue, Layout, Run};
+use h5lake_container::{Dataspace, FillValue, Layout, Run};
 
 use crate::error::{Error, Major, Minor, Result};
 use crate::handles::block::Block;
@@ -13,8 +13,9 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::selection::Unlimited;
 use crate::operations::dataset::{self, FileSelection, types_of};
+use crate::operations::virtual_dataset::points::{Elements, Found, Points};
 use crate::operations::virtual_dataset::short_source::{Clipped, clipped, without};
-use crate::operations::virtual_dataset::sources::{Search, Source};
+use crate::operations::virtual_dataset::sources::{Search, Source, check_rank};
 use crate::transfer;
 use crate::transfer::buffers::buffer_of;
 use crate::transfer::memory::region::MemoryRegion;
@@ -260,8 +261,9 @@ fn each_share(
     let bounds = library.selection_bounds(&wanted, dims.len())?;
     let block = block_of(library, &wanted)?.filter(|block| block.is_within(&dims));
     let row = library.row_space(points)?;
+    let points = Points::of(library, &wanted, &dims)?;
     let search = Search::new(dataset, layout)?;
-    let mut shares = Shares { library, dims, extent, wanted, bounds, block, row, search, visit };
+    let mut shares = Shares { library, dims, extent, wanted, bounds, block, points, row, search, visit };
     layout.mappings.iter().try_for_each(|mapping| shares.of(mapping))
 }
 
@@ -276,6 +278,8 @@ struct Shares<'a> {
     bounds: (Vec<u64>, Vec<u64>),
     /// The same, if it is one block.
     block: Option<Block>,
+    /// The same, if it is a selection of points.
+    points: Option<Points>,
     /// The transfer's elements in a row.
     row: Id,
     search: Search<'a>,
@@ -365,12 +369,12 @@ impl Shares<'_> {
         let Some(found) = self.find(mapping, number)? else { return Ok(()) };
         let mut sizes = self.dims.clone();
         sizes[block.dimension] = end;
-        let larger = h5lake_container::Dataspace::Simple { max: sizes.clone(), dims: sizes };
+        let larger = Dataspace::Simple { max: sizes.clone(), dims: sizes };
         let whole = self.library.space_of(&larger)?;
         self.library.select_hyperslab(&whole, block)?;
         let cut = self.library.copy_space(whole.get())?;
         self.library.clip_selection(&cut, &self.dims)?;
-        let source = self.of_source(mapping, &found)?;
+        let source = self.of_source(mapping, &found, &whole)?;
         let taken = self.library.project(whole.get(), source.get(), cut.get())?;
         self.library.set_extent_of(&cut, self.extent.get())?;
         self.share(found, &cut, &taken)
@@ -378,34 +382,49 @@ impl Shares<'_> {
 
     /// A source that shows at `place`, if the transfer touches that.
     fn at(&mut self, mapping: &Mapping, number: u64, place: &Id) -> Result<()> {
-        let touched = self.library.project(self.wanted.get(), self.row.get(), place.get())?;
-        if self.library.selected_points(touched.get())? == 0 {
+        if !self.touches(place)? {
             return Ok(());
         }
         let Some(found) = self.find(mapping, number)? else { return Ok(()) };
-        let source = self.of_source(mapping, &found)?;
+        let source = self.of_source(mapping, &found, place)?;
         self.share(found, place, &source)
     }
 
-    /// A mapping's source. One that has another rank by now counts as missing, as in native files.
-    fn find(&mut self, mapping: &Mapping, number: u64) -> Result<Option<Source>> {
-        let (file, dataset) = (mapping.file.of_block(number), mapping.dataset.of_block(number));
-        let Some(found) = self.search.find(&file, &dataset)? else { return Ok(None) };
-        let rank = found.extent()?.dims().len();
-        let is_as_it_was = mapping.source_rank.is_none_or(|was| was == rank);
-        Ok(is_as_it_was.then_some(found))
+    /// Returns whether the transfer has elements at `place`.
+    fn touches(&self, place: &Id) -> Result<bool> {
+        let library = self.library;
+        if let Some(points) = &self.points {
+            return Ok(points.touch(&Elements::of(library, place)?));
+        }
+        let touched = library.project(self.wanted.get(), self.row.get(), place.get())?;
+        Ok(library.selected_points(touched.get())? > 0)
     }
 
-    /// What a mapping takes of a source, in the source's extent.
-    fn of_source(&self, mapping: &Mapping, found: &Source) -> Result<Id> {
-        let source = self.library.copy_space(mapping.source.get())?;
+    /// A mapping's source, if it is there.
+    fn find(&mut self, mapping: &Mapping, number: u64) -> Result<Option<Source>> {
+        let (file, dataset) = (mapping.file.of_block(number), mapping.dataset.of_block(number));
+        let found = self.search.find(&file, &dataset)?;
+        found.iter().try_for_each(|found| check_rank(mapping, found))?;
+        Ok(found)
+    }
+
+    /// The elements that a mapping takes from a source to show them at `place`, in the source's extent.
+    fn of_source(&self, mapping: &Mapping, found: &Source, place: &Id) -> Result<Id> {
+        let library = self.library;
+        let source = library.copy_space(mapping.source.get())?;
         let extent = found.extent()?;
-        self.library.set_extent_of(&source, self.library.space_of(&extent)?.get())?;
-        // All of a source is what was all of it.
-        if let Some(was) =
-            mapping.all_of_source(extent.dims().len()).filter(|was| was.shape() != extent.dims())
-        {
-            self.library.select_hyperslab(&source, &was.hyperslab())?;
+        library.set_extent_of(&source, library.space_of(&extent)?.get())?;
+        let (there, shown) = (library.selected_points(source.get())?, library.selected_points(place.get())?);
+        // All of a source is all of its elements in C order, whatever its shape is. If it has become longer or shorter since the mapping
+        // was made, it is the block that was all of the source then.
+        if there != shown {
+            let block = block_of(library, place)?;
+            let was = mapping.all_of_source(extent.dims().len(), block.as_ref());
+            let was = was.filter(|was| {
+                was.shape().iter().try_fold(1, |n: u64, size| n.checked_mul(*size)) == Some(shown)
+            });
+            let Some(was) = was else { return Err(has_other_elements(found, &extent, there, shown)) };
+            library.select_hyperslab(&source, &was.hyperslab())?;
         }
         Ok(source)
     }
@@ -434,6 +453,9 @@ impl Shares<'_> {
     /// Hands on what the transfer has of a source: `taken` of the source shows at `place`.
     fn share(&mut self, source: Source, place: &Id, taken: &Id) -> Result<()> {
         let library = self.library;
+        if self.points.is_some() {
+            return self.share_points(&source, place, taken);
+        }
         let touched = library.project(self.wanted.get(), self.row.get(), place.get())?;
         if library.selected_points(touched.get())? == 0 {
             return Ok(());
@@ -443,6 +465,42 @@ impl Shares<'_> {
             clipped(library, selection, &touched, source.extent()?.dims())?;
         (self.visit)(Share { source, part: Part::Space(selection), runs, missing })
     }
+
+    /// As [`Self::share`], for a transfer of points.
+    fn share_points(&mut self, source: &Source, place: &Id, taken: &Id) -> Result<()> {
+        let (library, extent) = (self.library, source.extent()?);
+        let Some(points) = &self.points else { return Ok(()) };
+        let place = Elements::of(library, place)?;
+        let Found { coordinates, runs, missing } =
+            points.in_source(&place, &Elements::of(library, taken)?, extent.dims());
+        let space = || library.space_of(&extent);
+        if extent.dims().is_empty() {
+            // A source without dimensions has one element, which each point shows.
+            let each = runs.iter().flat_map(|run| run.offset..run.offset + run.count).collect::<Vec<_>>();
+            return each.into_iter().try_for_each(|offset| {
+                let (source, runs, missing) = (source.clone(), vec![Run { offset, count: 1 }], Vec::new());
+                (self.visit)(Share { source, part: Part::Space(space()?), runs, missing })
+            });
+        }
+        let selection = space()?;
+        match coordinates.is_empty() {
+            true if missing.is_empty() => return Ok(()),
+            true => library.select_none(&selection)?,
+            false => library.select_points(&selection, &coordinates)?,
+        }
+        (self.visit)(Share { source: source.clone(), part: Part::Space(selection), runs, missing })
+    }
+}
+
+/// The error for a source of which a mapping takes all elements, where their number is another one than that of the elements they show as.
+fn has_other_elements(found: &Source, extent: &Dataspace, there: u64, shown: u64) -> Error {
+    let text = format!(
+        "the mapping of a virtual dataset shows {shown} elements and takes {there} elements from its source, {}, which has dimensions \
+         {:?} now; create the virtual dataset again for this source",
+        found.name(),
+        extent.dims()
+    );
+    Error::new(Minor::BadValue, text).in_class(Major::Dataspace)
 }
 
 fn overlap(first: &(Vec<u64>, Vec<u64>), second: &(Vec<u64>, Vec<u64>)) -> bool {

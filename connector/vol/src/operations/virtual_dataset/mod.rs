@@ -3,5 +3,6 @@
 pub mod extent;
 pub mod io;
 pub mod layout;
+mod points;
 mod short_source;
 pub mod sources;

@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use h5lake_container::{Access, Dataspace};
 
-use crate::error::{Error, Minor, Result};
+use crate::error::{Error, Major, Minor, Result};
 use crate::handles::Handle;
 use crate::handles::open_objects::DatasetHandle;
-use crate::handles::virtual_layout::VirtualLayout;
+use crate::handles::virtual_layout::{Mapping, VirtualLayout};
 use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::Library;
 use crate::operations::file::{self, OpenedSource};
 use crate::operations::object::handle_of;
 use crate::operations::path::external_link::{all_candidates, check_candidate, flags_of, variable};
-use crate::operations::path::{Base, Location, root_path};
+use crate::operations::path::{Base, Location, Resolved, root_path};
 use crate::operations::storage::{self, NamedFile};
 use crate::operations::virtual_dataset::extent;
 use crate::session::Session;
@@ -90,12 +90,13 @@ impl<'a> Search<'a> {
         self.dataset.base.session.library
     }
 
-    /// A source, if it is there. A file that is there but does not open is none that is missing, as since HDF5 2.0: its elements
-    /// would be fill values that nobody wrote.
+    /// A source, if it is there. A file that is there but does not open is no missing one, as since HDF5 2.0, and an object that is there
+    /// but is no dataset is no missing one either: readers would take fill values for elements.
     ///
     /// # Errors
-    /// Whatever keeps a file that is there from being read; a dataset that is there and does not open; a native file as a source where
-    /// the settings refuse native files; a name that is not followed, where nothing else is found.
+    /// Any cause that keeps a file that is there from being read; a dataset that is there and does not open; an object that is no dataset;
+    /// links that lead nowhere, as [`is_there`] says; a native file as a source where the settings refuse native files; a name that is not
+    /// followed, where nothing else is found.
     pub fn find(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
         let key = (file.to_vec(), dataset.to_vec());
         let known = self.layout.sources.dataset(&key);
@@ -118,24 +119,28 @@ impl<'a> Search<'a> {
 
     fn open(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
         if file == b"." {
-            return Ok(self.in_session(&self.dataset.base.session, dataset)?.map(Source::Ours));
+            return self.in_session(&self.dataset.base.session, dataset);
+        }
+        if file.is_empty() {
+            return Ok(None);
         }
         if let Some(native) = self.native_files.get(file) {
             return self.in_native(native, dataset);
         }
         let known = self.layout.sources.file(file);
         if let Some(session) = known {
-            return Ok(self.in_session(&session, dataset)?.map(Source::Ours));
+            return self.in_session(&session, dataset);
         }
         let mut refused = Ok(None);
-        for candidate in self.candidates(file) {
+        // Of a name that is that of a folder, the last component is empty.
+        for candidate in self.candidates(file).into_iter().filter(|candidate| !candidate.is_empty()) {
             match self.open_file(&candidate, file) {
                 Err(error) if error.minor() == Minor::NotFollowed => refused = refused.and(Err(error)),
                 Err(error) => return Err(error),
                 Ok(None) => {}
                 Ok(Some(File::Ours(session))) => {
                     self.layout.sources.keep_file(file, session.clone())?;
-                    return Ok(self.in_session(&session, dataset)?.map(Source::Ours));
+                    return self.in_session(&session, dataset);
                 }
                 Ok(Some(File::Native(id))) => {
                     let found = self.in_native(&id, dataset);
@@ -170,11 +175,11 @@ impl<'a> Search<'a> {
                 match file::open_source(library, &session.config, (name, *place), flags, list.get()) {
                     Ok(OpenedSource::Container(session)) => Ok(Some(File::Ours(session))),
                     Ok(OpenedSource::Native(id)) => Ok(Some(File::Native(id))),
-                    Err(error) if error.is_of_nothing_there() => Ok(None),
+                    Err(error) if is_of_no_file(&error) => Ok(None),
                     Err(error) => Err(error),
                 }
             }
-            Err(error) if error.is_of_nothing_there() => Ok(None),
+            Err(error) if is_of_no_file(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -188,25 +193,45 @@ impl<'a> Search<'a> {
         });
         match opened {
             Ok(id) => Ok(Some(File::Native(id))),
-            Err(_) if !Path::new(OsStr::from_bytes(name)).exists() => Ok(None),
+            Err(_) if is_no_file(Path::new(OsStr::from_bytes(name))) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn in_session(&self, session: &Arc<Session>, path: &[u8]) -> Result<Option<Arc<DatasetHandle>>> {
+    fn in_session(&self, session: &Arc<Session>, path: &[u8]) -> Result<Option<Source>> {
         let root = session.container.root();
         let base = Base { session: session.clone(), id: root, path: Some(root_path()) };
-        let found = base.find(&Location::ByName { name: path, access: 0 });
-        let opened = found.and_then(|found| handle_of(&found.session, found.id, found.path));
-        match unless_missing(opened)? {
-            Some(Handle::Dataset(mut dataset)) => {
-                let access = self.dataset.access_list.as_ref();
-                dataset.access_list =
-                    access.and_then(|list| self.library().copy_list(list.get()).ok().map(Id::kept));
-                Ok(Some(Arc::new(dataset)))
-            }
-            _ => Ok(None),
+        let source = || {
+            let path = String::from_utf8_lossy(path);
+            format!("cannot open '{path}' of {}, a source of a virtual dataset", session.container.name())
+        };
+        self.open_dataset(&base, path).map_err(|error| error.after(source()))
+    }
+
+    fn open_dataset(&self, base: &Base, path: &[u8]) -> Result<Option<Source>> {
+        if !is_there(base, path)? {
+            return Ok(None);
         }
+        let access = self.dataset.access_list.as_ref();
+        let found = match base.resolve(&Location::ByName { name: path, access: 0 })? {
+            Resolved::Here(found) => found,
+            Resolved::Native(path) => {
+                let id = path.open_dataset(access.map_or(0, |list| list.get()))?;
+                return Ok(Some(Source::Native(Arc::new(id.kept()))));
+            }
+        };
+        let mut dataset = match handle_of(&found.session, found.id, found.path)? {
+            Handle::Dataset(dataset) => dataset,
+            other => {
+                let kind = if matches!(other, Handle::Group(_)) { "group" } else { "committed datatype" };
+                let text = format!(
+                    "it is a {kind} and not a dataset; give the dataset another name, or remove the {kind}"
+                );
+                return Err(Error::new(Minor::BadType, text));
+            }
+        };
+        dataset.access_list = access.and_then(|list| self.library().copy_list(list.get()).ok().map(Id::kept));
+        Ok(Some(Source::Ours(Arc::new(dataset))))
     }
 
     fn in_native(&self, file: &Id, path: &[u8]) -> Result<Option<Source>> {
@@ -216,13 +241,69 @@ impl<'a> Search<'a> {
     }
 }
 
-/// `None` for what is not there or is something else; an error for what cannot be read just now.
-fn unless_missing<T>(opened: Result<T>) -> Result<Option<T>> {
-    match opened {
-        Ok(opened) => Ok(Some(opened)),
-        Err(error) if matches!(error.minor(), Minor::ReadError | Minor::CannotOperate) => Err(error),
-        Err(_) => Ok(None),
+/// Returns whether an object lies at a path. No object does where the last component is missing, or a group before that component; nor
+/// where the last component is a link whose target is missing, as natively (`H5G_TARGET_EXISTS`).
+///
+/// # Errors
+/// A link before the last component that leads nowhere, or to an object that is no group; soft links in a cycle; an external link whose
+/// file is there and does not open.
+fn is_there(base: &Base, path: &[u8]) -> Result<bool> {
+    let location = Location::ByName { name: path, access: 0 };
+    match base.is_there(&location) {
+        Ok(Resolved::Here(true)) => Ok(true),
+        Ok(Resolved::Here(false)) => match base.resolve(&location) {
+            Err(error) if is_of_unreadable_file(&error) => Err(error),
+            _ => Ok(false),
+        },
+        Ok(Resolved::Native(path)) => path.exists(),
+        Err(error) if error.minor() == Minor::NotFound && !lacks_group(base, path) => Err(error),
+        Err(error) if error.minor() == Minor::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
+}
+
+/// Returns whether a path names a group that is missing. A link in the place of the group is none that is missing.
+fn lacks_group(base: &Base, path: &[u8]) -> bool {
+    let ends = (1..path.len()).filter(|end| path[*end] == b'/' && path[end - 1] != b'/');
+    ends.map(|end| base.has_link(&path[..end], 0))
+        .take_while(Result::is_ok)
+        .any(|has_link| matches!(has_link, Ok(false)))
+}
+
+/// Returns whether an error is that of an external link whose file is there and does not open, or whose kind is not followed.
+fn is_of_unreadable_file(error: &Error) -> bool {
+    match error.minor() {
+        Minor::CannotOpenFile => !is_of_no_file(error),
+        minor => minor == Minor::Unsupported,
+    }
+}
+
+/// Returns whether an error says that no file lies at a name. A folder is none.
+fn is_of_no_file(error: &Error) -> bool {
+    error.is_of_nothing_there() || error.errno() == Some(libc::EISDIR)
+}
+
+fn is_no_file(path: &Path) -> bool {
+    !path.exists() || path.is_dir()
+}
+
+/// Checks that the elements that a mapping selects have the source's rank. Elements of a source of another rank would be others.
+///
+/// # Errors
+/// For a source that has another rank.
+pub fn check_rank(mapping: &Mapping, found: &Source) -> Result<()> {
+    let extent = found.extent()?;
+    let (rank, wanted) = (extent.dims().len(), mapping.source_rank);
+    if wanted.is_none_or(|wanted| wanted == rank) {
+        return Ok(());
+    }
+    let text = format!(
+        "a mapping of a virtual dataset selects elements in {} dimensions, but its source, {}, has {rank} dimensions now; create the \
+         virtual dataset again for this source",
+        wanted.unwrap_or_default(),
+        found.name()
+    );
+    Err(Error::new(Minor::BadValue, text).in_class(Major::Dataspace))
 }
 
 enum File {

@@ -1,7 +1,7 @@
 //! Datasets of native files, reached by public calls. Their identifiers are closed before a callback returns: as
 //! long as they are open, an application could count them.
 
-use std::ffi::{CStr, c_uint};
+use std::ffi::{CStr, c_char, c_uint};
 
 use h5lake_container::Access;
 use h5lake_plugin_abi::bindings as sys;
@@ -58,7 +58,7 @@ impl Library {
         Id::from_call(self, id, "H5Fopen")
     }
 
-    /// Opens a dataset of a native file; `None` if nothing lies at its path, or something else than a dataset.
+    /// Opens a dataset of a native file; `None` if nothing lies at its path.
     ///
     /// # Errors
     /// The native connector's own, as it reported it, for a dataset that does not open; what kept a store from answering.
@@ -68,8 +68,8 @@ impl Library {
         let open = || unsafe { (self.table().H5Dopen2)(file.get(), name.as_ptr(), access) };
         let (opened, failed) = noting(|| {
             let opened = self.quietly(open, |id| *id < 0).map_err(Error::reported);
-            opened.or_else(|error| match self.is_dataset_there(file, path) {
-                Ok(false) => Ok(NOTHING),
+            opened.or_else(|error| match self.is_missing(file, path) {
+                Ok(true) => Ok(NOTHING),
                 _ => Err(error),
             })
         });
@@ -80,34 +80,44 @@ impl Library {
         }
     }
 
-    /// Whether a path leads to a dataset. Each part of it is looked at, because libhdf5 answers for the last one alone whether it is there.
-    fn is_dataset_there(self, file: &Id, path: &[u8]) -> Result<bool> {
+    /// Returns whether no object lies at a path: a component is missing, or the last one is a link whose target is missing. Each
+    /// component is checked, because libhdf5 answers for the last one alone whether it is there.
+    fn is_missing(self, file: &Id, path: &[u8]) -> Result<bool> {
         let slashes = (0..path.len()).filter(|end| path[*end] == b'/');
         for end in slashes.chain([path.len()]) {
             let part = path[..end].rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            let kind = match part {
-                b"" | b"." => Some(sys::H5O_TYPE_GROUP),
-                _ => self.kind_at(file, &c_string(&path[..end], "a dataset name")?)?,
-            };
-            let wanted = if end == path.len() { sys::H5O_TYPE_DATASET } else { sys::H5O_TYPE_GROUP };
-            if kind != Some(wanted) {
+            if matches!(part, b"" | b".") {
+                continue;
+            }
+            let (name, is_last) = (c_string(&path[..end], "a dataset name")?, end == path.len());
+            // HDF5 2.0 answers for links alone that they are not there, and of a link whether it leads to anything.
+            if !self.answers_yes(self.table().H5Lexists, file, &name)? {
+                return Ok(true);
+            }
+            if !self.answers_yes(self.table().H5Oexists_by_name, file, &name)? {
+                return Ok(is_last);
+            }
+            if !is_last && self.kind_at(file, &name)? != sys::H5O_TYPE_GROUP {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Ok(false)
     }
 
-    /// What lies at a path, if anything does.
-    fn kind_at(self, file: &Id, path: &CStr) -> Result<Option<sys::H5O_type_t>> {
+    fn answers_yes(
+        self,
+        exists: unsafe extern "C" fn(Hid, *const c_char, Hid) -> sys::htri_t,
+        file: &Id,
+        path: &CStr,
+    ) -> Result<bool> {
+        // SAFETY: the function is one of libhdf5's that ask for a path; identifiers are checked by libhdf5, and the path is terminated.
+        let ask = || unsafe { exists(file.get(), path.as_ptr(), sys::H5P_DEFAULT) };
+        Ok(self.quietly(ask, |answer| *answer < 0).map_err(Error::reported)? > 0)
+    }
+
+    /// The kind of the object that lies at a path.
+    fn kind_at(self, file: &Id, path: &CStr) -> Result<sys::H5O_type_t> {
         let (table, access) = (self.table(), sys::H5P_DEFAULT);
-        // HDF5 2.0 answers for links alone that they are not there, and of a link whether it leads to anything.
-        for exists in [table.H5Lexists, table.H5Oexists_by_name] {
-            // SAFETY: identifiers are checked by libhdf5; the path is terminated.
-            let ask = || unsafe { exists(file.get(), path.as_ptr(), access) };
-            if self.quietly(ask, |answer| *answer < 0).map_err(Error::reported)? == 0 {
-                return Ok(None);
-            }
-        }
         // SAFETY: all-zero is a valid value of this plain structure.
         let mut info: sys::H5O_info2_t = unsafe { std::mem::zeroed() };
         // SAFETY: identifiers are checked by libhdf5; the path is terminated, and the answer's place outlives the call.
@@ -116,7 +126,7 @@ impl Library {
             (table.H5Oget_info_by_name3)(file.get(), path.as_ptr(), &mut info, basic, access)
         };
         self.quietly(get, |answer| *answer < 0).map_err(Error::reported)?;
-        Ok(Some(info.type_))
+        Ok(info.type_)
     }
 
     /// The dataspace of an open dataset.
