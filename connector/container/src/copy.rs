@@ -18,10 +18,11 @@ use std::sync::Arc;
 /// in file form, it returns as many bytes. Called for types with heap ids or references, without any lock held.
 pub type Convert<'a> = dyn FnMut(&Datatype, HeapPlace, Elements) -> Result<Elements> + 'a;
 
-/// Gives the object that stands for a source's object in the destination, copying it if it was not copied yet.
-pub type Resolve<'a> = dyn FnMut(ObjectId) -> Result<ObjectId> + 'a;
+/// Gives the object that stands for a source's object in the destination, if one does. A copy that expands references copies the object if
+/// it was not copied yet.
+pub type Resolve<'a> = dyn FnMut(ObjectId) -> Result<Option<ObjectId>> + 'a;
 
-/// Like [`Convert`], for a copy that takes along what references lead to: it asks for the copies.
+/// Like [`Convert`], for elements with references: it asks for the objects that they lead to in the destination.
 pub type ConvertReferences<'a> =
     dyn FnMut(&Datatype, HeapPlace, Elements, &mut Resolve<'_>) -> Result<Elements> + 'a;
 
@@ -50,8 +51,11 @@ struct Plan<'a> {
     done: HashMap<ObjectId, OpenObject>,
     /// The copies, which are no part of what is copied.
     made: HashSet<ObjectId>,
-    /// Objects that were made and have no content yet, with their depth.
+    /// Objects that were made and have no links yet, with their depth.
     empty: VecDeque<(ObjectId, OpenObject, usize)>,
+    /// Objects that have no attributes and elements yet. They get these when all links are copied, because references may lead to any
+    /// object of the copy.
+    linked: VecDeque<(ObjectId, OpenObject)>,
     /// Copies that references lead to.
     referenced: Vec<ObjectId>,
     /// Committed types of the destination, when they are to be reused.
@@ -85,8 +89,8 @@ impl Container {
     /// or attribute uses is copied with it.
     ///
     /// # Errors
-    /// `ReadOnly` for the destination; `Unsupported` for expanding external links, and for expanding references,
-    /// which is [`Self::copy_object_expanding`]'s; those of `convert`. What was copied before is then removed.
+    /// `ReadOnly` for the destination; `Unsupported` for expanding external links, and for expanding or keeping references,
+    /// which is [`Self::copy_object_with_references`]'s; those of `convert`. What was copied before is then removed.
     pub fn copy_object(
         self: &Arc<Self>,
         source: ObjectId,
@@ -94,21 +98,21 @@ impl Container {
         options: CopyOptions,
         convert: &mut Convert<'_>,
     ) -> Result<OpenObject> {
-        if options.expand_references {
+        if options.expand_references || options.keep_references {
             return Err(Error::unsupported("a copy that expands references is not supported yet"));
         }
-        self.copy_object_expanding(source, destination, options, &mut |t, to, elements, _| {
+        self.copy_object_with_references(source, destination, options, &mut |t, to, elements, _| {
             convert(t, to, elements)
         })
     }
 
-    /// Like [`Self::copy_object`], for `H5O_COPY_EXPAND_REFERENCE_FLAG`: `convert` may ask for the copies of what
-    /// references lead to. Those that get no other link get one in the root group, as native HDF5 names it
-    /// (`H5O__copy_obj_by_ref`).
+    /// Like [`Self::copy_object`]: `convert` may ask for the objects that references lead to in the destination. Within one container
+    /// these are the originals. In another container there is none, unless `options` expand or keep references. A copy that is expanded
+    /// and gets no other link gets one in the root group, as native HDF5 names it (`H5O__copy_obj_by_ref`).
     ///
     /// # Errors
     /// As for [`Self::copy_object`].
-    pub fn copy_object_expanding(
+    pub fn copy_object_with_references(
         self: &Arc<Self>,
         source: ObjectId,
         destination: &Arc<Container>,
@@ -123,13 +127,19 @@ impl Container {
             done: HashMap::new(),
             made: HashSet::new(),
             empty: VecDeque::new(),
+            linked: VecDeque::new(),
             referenced: Vec::new(),
             types: None,
         };
         let mut c = ObjectCopier { plan, convert };
         let copy = c.plan.object(source, 0)?;
-        while let Some((from, to, depth)) = c.plan.empty.pop_front() {
-            c.content(from, &to, depth)?;
+        loop {
+            while let Some((from, to, depth)) = c.plan.empty.pop_front() {
+                c.plan.links(from, &to, depth)?;
+                c.plan.linked.push_back((from, to));
+            }
+            let Some((from, to)) = c.plan.linked.pop_front() else { break };
+            c.content(from, &to)?;
         }
         for id in c.plan.referenced {
             if id != copy.id() && destination.object_info(id)?.link_count == 0 {
@@ -256,7 +266,11 @@ impl Plan<'_> {
         Ok(self.types.as_ref().and_then(|t| t.get(encoded).copied()))
     }
 
-    fn links(&mut self, from: ObjectId, to: ObjectId, depth: usize) -> Result<()> {
+    fn links(&mut self, from: ObjectId, copy: &OpenObject, depth: usize) -> Result<()> {
+        if copy.kind() != ObjectKind::Group || (self.options.shallow && depth > 0) {
+            return Ok(());
+        }
+        let to = copy.id();
         let tracked = self.from.group_info(from)?.link_order.tracked;
         let index = if tracked { Index::CreationOrder } else { Index::Name };
         for link in self.from.links(from, index, Order::Increasing)? {
@@ -301,7 +315,7 @@ impl Plan<'_> {
 }
 
 impl ObjectCopier<'_, '_> {
-    fn content(&mut self, from: ObjectId, copy: &OpenObject, depth: usize) -> Result<()> {
+    fn content(&mut self, from: ObjectId, copy: &OpenObject) -> Result<()> {
         if !self.plan.options.without_attributes {
             self.attributes(from, copy.id())?;
         }
@@ -309,9 +323,6 @@ impl ObjectCopier<'_, '_> {
             ObjectKind::Dataset => {
                 self.fill(copy)?;
                 self.data(from, copy.id())
-            }
-            ObjectKind::Group if !(self.plan.options.shallow && depth > 0) => {
-                self.plan.links(from, copy.id(), depth)
             }
             _ => Ok(()),
         }
@@ -324,8 +335,15 @@ impl ObjectCopier<'_, '_> {
         elements: Elements,
     ) -> Result<Elements> {
         let (len, plan) = (elements.data.len(), &mut self.plan);
-        let keeps = Arc::ptr_eq(plan.from, plan.to) && !value.is_expanded_within_file(t);
-        let out = (self.convert)(t, to, elements, &mut |id| if keeps { Ok(id) } else { plan.reference(id) })?;
+        let expands = plan.options.expand_references;
+        let keeps = Arc::ptr_eq(plan.from, plan.to) && !(expands && value.is_expanded_within_file(t));
+        let resolve = &mut |id| match keeps {
+            true => Ok(Some(id)),
+            false if expands => plan.reference(id).map(Some),
+            false if plan.options.keep_references => Ok(plan.done.get(&id).map(OpenObject::id)),
+            false => Ok(None),
+        };
+        let out = (self.convert)(t, to, elements, resolve)?;
         if out.data.len() != len {
             let text = format!("{len} bytes of elements were converted to {}", out.data.len());
             return Err(Error::invalid(text));

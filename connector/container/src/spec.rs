@@ -172,6 +172,8 @@ pub struct CopyOptions {
     pub expand_external: bool,
     /// Objects that references lead to are copied as well.
     pub expand_references: bool,
+    /// References whose targets are copied anyway lead to the copies, in another file too.
+    pub keep_references: bool,
     /// Without attributes.
     pub without_attributes: bool,
     /// A committed type that the destination has already is used instead of a copy.

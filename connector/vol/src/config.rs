@@ -87,6 +87,19 @@ pub enum ForeignFilters {
 const FOREIGN_FILTERS: [(&str, ForeignFilters); 2] =
     [("library", ForeignFilters::Library), ("refuse", ForeignFilters::Refuse)];
 
+/// What references in a copy in another file are, if their targets are copied as well (`H5Ocopy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CopiedReferences {
+    /// Null, as natively.
+    #[default]
+    Null,
+    /// References to the copies.
+    Copies,
+}
+
+const COPIED_REFERENCES: [(&str, CopiedReferences); 2] =
+    [("null", CopiedReferences::Null), ("copies", CopiedReferences::Copies)];
+
 /// The settings of one connector string.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
@@ -104,6 +117,8 @@ pub struct Config {
     pub native_filters: NativeFilters,
     /// What happens to filters of containers that are not built in.
     pub foreign_filters: ForeignFilters,
+    /// What references in a copy in another file are, if their targets are copied as well.
+    pub copied_references: CopiedReferences,
     /// Whether a commit is synced to disk before it returns.
     pub sync: SyncPolicy,
     /// How long old versions stay readable.
@@ -232,6 +247,7 @@ impl Config {
             }
             "native_filters" => self.native_filters = one_of(value, &NATIVE_FILTERS)?,
             "foreign_filters" => self.foreign_filters = one_of(value, &FOREIGN_FILTERS)?,
+            "copied_references" => self.copied_references = one_of(value, &COPIED_REFERENCES)?,
             "only" => self.only = NamePatterns::parse(value)?,
             "sync" => {
                 self.sync =
@@ -310,6 +326,9 @@ impl Config {
         }
         if self.foreign_filters == ForeignFilters::Refuse {
             words.push("foreign_filters=refuse".to_owned());
+        }
+        if self.copied_references == CopiedReferences::Copies {
+            words.push("copied_references=copies".to_owned());
         }
         if self.sync == SyncPolicy::Commit {
             words.push("sync=commit".to_owned());
@@ -391,7 +410,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read_and_written_back() {
-        let text = "store=memory:x store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse native_filters=library foreign_filters=refuse sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
+        let text = "store=memory:x store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse native_filters=library foreign_filters=refuse copied_references=copies sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
                     disk_cache=/var/tmp/lake disk_cache_size=1073741824 stage='/local/a b' stage_size=2GiB writers=many conflict=last replace=any links=any \
                     async=on";
         let config = parse(text).unwrap();

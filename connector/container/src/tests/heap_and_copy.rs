@@ -259,11 +259,11 @@ fn what_references_lead_to_is_copied_along() {
     let o = CopyOptions { expand_references: true, ..CopyOptions::default() };
     assert_eq!(a.copy_object(other, &b, o, &mut no_convert).unwrap_err().kind(), ErrorKind::Unsupported);
     let copy = a
-        .copy_object_expanding(d.object().id(), &b, o, &mut |_, _, elements, resolve| {
+        .copy_object_with_references(d.object().id(), &b, o, &mut |_, _, elements, resolve| {
             let id = |r: &[u8]| ObjectId(u64::from_be_bytes(r.try_into().unwrap()));
             let mut out = Vec::new();
             for r in elements.data.chunks_exact(8) {
-                out.extend_from_slice(&resolve(id(r))?.0.to_be_bytes());
+                out.extend_from_slice(&resolve(id(r))?.unwrap().0.to_be_bytes());
             }
             Ok(out.into())
         })
@@ -278,6 +278,41 @@ fn what_references_lead_to_is_copied_along() {
     b.flush().unwrap();
     assert_eq!(b.object_info(to).unwrap().kind, ObjectKind::Group);
     assert_eq!(b.object_info(to).unwrap().link_count, 1);
+}
+
+#[test]
+fn references_within_a_copied_tree_lead_to_the_copies() {
+    for keep_references in [false, true] {
+        let (a, b) = (memory().create(), memory().create());
+        let g = group(&a, a.root(), b"g", CreationOrder::default());
+        let outside = group(&a, a.root(), b"outside", CreationOrder::default());
+        let mut spec = dataset_spec(8, simple(&[2], &[2]), Layout::Contiguous);
+        spec.datatype.has_references = true;
+        // The reference comes before its target in the order of names.
+        let d = dataset(&a, b"d", spec);
+        a.link_move(a.root(), b"d", g, b"a", None).unwrap();
+        let target = group(&a, g, b"z", CreationOrder::default());
+        d.write(&Selection::All, &[target.0.to_be_bytes(), outside.0.to_be_bytes()].concat()).unwrap();
+        let o = CopyOptions { keep_references, ..CopyOptions::default() };
+        let convert = &mut |_: &Datatype, _, elements: Elements, resolve: &mut crate::Resolve<'_>| {
+            let mut out = Vec::new();
+            for r in elements.data.chunks_exact(8) {
+                let there = resolve(ObjectId(u64::from_be_bytes(r.try_into().unwrap())))?;
+                out.extend_from_slice(&there.map_or(0, |id| id.0).to_be_bytes());
+            }
+            Ok(out.into())
+        };
+        let copy = a.copy_object_with_references(g, &b, o, convert).unwrap();
+        let of = |name: &[u8]| match b.resolve(copy.id(), name, LastLink::Follow, 16).unwrap() {
+            Resolution::Object { id } => id,
+            other => panic!("{other:?}"),
+        };
+        let mut out = [0; 16];
+        b.dataset(of(b"a")).unwrap().read(&Selection::All, &mut out).unwrap();
+        let wanted = if keep_references { of(b"z").0 } else { 0 };
+        assert_eq!(out, [wanted.to_be_bytes(), 0_u64.to_be_bytes()].concat()[..]);
+        assert_eq!(b.links(b.root(), Index::Name, Order::Native).unwrap().len(), 0);
+    }
 }
 
 proptest! {

@@ -14,7 +14,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 23] = [
+pub const SETTINGS: [Setting; 24] = [
     Setting {
         key: "store",
         values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX, swift://CONTAINER/PREFIX, rados://POOL/NAMESPACE",
@@ -50,6 +50,12 @@ pub const SETTINGS: [Setting; 23] = [
         values: "library, refuse",
         default: "library",
         meaning: "filters of containers that are not built in: run by libhdf5 and its plugins, or an error",
+    },
+    Setting {
+        key: "copied_references",
+        values: "null, copies",
+        default: "null",
+        meaning: "references that H5Ocopy copies to another file together with their targets: null, as natively, or references to the copies",
     },
     Setting {
         key: "sync",

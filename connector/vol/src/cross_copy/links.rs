@@ -82,18 +82,10 @@ impl CrossCopier {
         let table = self.table();
         let (from, to) = (group.original.get(), group.copy.get());
         let creation = self.link_creation(info.cset)?;
-        let expanded = match info.type_ {
-            sys::H5L_TYPE_HARD => true,
-            sys::H5L_TYPE_SOFT => {
-                self.has(sys::H5O_COPY_EXPAND_SOFT_LINK_FLAG) && self.leads_somewhere(group, name)?
-            }
-            sys::H5L_TYPE_EXTERNAL => {
-                self.has(sys::H5O_COPY_EXPAND_EXT_LINK_FLAG)
-                    && self.leads_somewhere(group, name).unwrap_or(false)
-            }
-            other => return self.user_defined(from, name, other.0),
-        };
-        if expanded {
+        if !matches!(info.type_, sys::H5L_TYPE_HARD | sys::H5L_TYPE_SOFT | sys::H5L_TYPE_EXTERNAL) {
+            return self.user_defined(from, name, info.type_.0);
+        }
+        if self.becomes_hard(from, name, info)? {
             // SAFETY: identifiers are checked by the library, the name is terminated.
             let child = self.id(unsafe { (table.H5Oopen)(from, name.as_ptr(), sys::H5P_DEFAULT) })?;
             let copy = self.object(child.get(), group.depth + 1, made);
@@ -179,15 +171,30 @@ impl CrossCopier {
         }
     }
 
+    /// Returns whether the copy of a link is a hard link to a copy of its target.
+    ///
+    /// # Errors
+    /// As [`Self::leads_somewhere`], for a soft link.
+    pub(super) fn becomes_hard(&self, group: Hid, name: &CStr, info: &sys::H5L_info2_t) -> Result<bool> {
+        match info.type_ {
+            sys::H5L_TYPE_HARD => Ok(true),
+            sys::H5L_TYPE_SOFT if self.has(sys::H5O_COPY_EXPAND_SOFT_LINK_FLAG) => {
+                self.leads_somewhere(group, name)
+            }
+            sys::H5L_TYPE_EXTERNAL if self.has(sys::H5O_COPY_EXPAND_EXT_LINK_FLAG) => {
+                Ok(self.leads_somewhere(group, name).unwrap_or(false))
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// Whether a link leads to an object.
     ///
     /// # Errors
     /// The library's own, where a group on the way is missing.
-    fn leads_somewhere(&self, group: &SourceGroup, name: &CStr) -> Result<bool> {
+    fn leads_somewhere(&self, group: Hid, name: &CStr) -> Result<bool> {
         // SAFETY: the name is terminated.
-        let answer = unsafe {
-            (self.table().H5Oexists_by_name)(group.original.get(), name.as_ptr(), sys::H5P_DEFAULT)
-        };
+        let answer = unsafe { (self.table().H5Oexists_by_name)(group, name.as_ptr(), sys::H5P_DEFAULT) };
         self.ok(answer).map(|()| answer > 0)
     }
 

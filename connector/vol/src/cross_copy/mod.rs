@@ -35,6 +35,7 @@ mod referenced;
 pub mod shapes;
 mod stored_chunks;
 mod swapped_coordinates;
+mod tree;
 mod values;
 
 use elsewhere::Folders;
@@ -42,7 +43,8 @@ use joined::Joins;
 use referenced::copy_root;
 use values::Elements;
 
-/// Copies the object `source` to the name `name` in `destination`.
+/// Copies the object `source` to the name `name` in `destination`. With `keep_references`, references whose targets are copied as well
+/// lead to the copies.
 ///
 /// # Errors
 /// That of the first call which failed, as the library reported it. Nothing then lies at the name.
@@ -53,9 +55,13 @@ pub(crate) fn copy(
     name: &CStr,
     copy_list: Hid,
     link_creation: Hid,
+    keep_references: bool,
 ) -> Result<()> {
-    let copier = CrossCopier::new(library, destination, library.copy_flags(copy_list)?);
+    let mut copier = CrossCopier::new(library, destination, library.copy_flags(copy_list)?);
     silently(library, || {
+        if keep_references {
+            copier.tree = Some(copier.tree_of(source)?);
+        }
         let mut made = CopiedObject::default();
         let copied = copier.object(source, 0, &mut made)?;
         copier.all_links(&mut made)?;
@@ -115,6 +121,8 @@ struct CrossCopier {
     folders: Folders,
     /// Datasets that become one with those of further files.
     joins: Joins,
+    /// The objects that are copied whatever references lead to, with their depth, if references to these objects are kept.
+    tree: Option<HashMap<ObjectKey, u32>>,
 }
 
 /// An object, an attribute or a link that the destination cannot hold.
@@ -161,7 +169,17 @@ struct SourceGroup {
 impl CrossCopier {
     fn new(library: Library, destination: Hid, flags: u32) -> Self {
         let (folders, joins) = (Folders::default(), Joins::default());
-        Self { library, destination, flags, refused: None, left_out: None, places: None, folders, joins }
+        Self {
+            library,
+            destination,
+            flags,
+            refused: None,
+            left_out: None,
+            places: None,
+            folders,
+            joins,
+            tree: None,
+        }
     }
 
     /// In a trial notes a failure and goes on.

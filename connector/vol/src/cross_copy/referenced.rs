@@ -92,11 +92,12 @@ impl CrossCopier {
             return Ok(());
         }
         let size = self.library.type_size(memory.get())?;
-        let follows = self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
+        let expands = self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
+        let follows = expands || self.tree.is_some();
         if self.file_number(from)? == self.file_number(self.destination)? {
             // SAFETY: any value may be given.
             let is_attribute = unsafe { (self.table().H5Iget_type)(from) } == sys::H5I_ATTR;
-            if !(follows && is_attribute && self.library.is_reference(memory.get())?) {
+            if !(expands && is_attribute && self.library.is_reference(memory.get())?) {
                 return Ok(());
             }
         }
@@ -131,9 +132,25 @@ impl CrossCopier {
         if self.info(original)?.fileno != self.file_number(from)? {
             return Ok(());
         }
-        let copy = self.object(original, 0, made)?;
-        made.referenced.push(copy.clone());
-        new.lead_to(self.library, copy.get(), &target)
+        match self.target(original, made)? {
+            Some(copy) => new.lead_to(self.library, copy.get(), &target),
+            None => {
+                new.clear(self.library);
+                Ok(())
+            }
+        }
+    }
+
+    /// The copy of the object that a reference leads to; `None` if only references to copied objects are kept, and it is none of these.
+    fn target(&self, original: Hid, made: &mut CopiedObject) -> Result<Option<Rc<Id>>> {
+        if self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG) {
+            let copy = self.object(original, 0, made)?;
+            made.referenced.push(copy.clone());
+            return Ok(Some(copy));
+        }
+        let info = self.info(original)?;
+        let depth = self.tree.as_ref().and_then(|tree| tree.get(&(info.fileno, info.token.__data)));
+        depth.map(|depth| self.object(original, *depth, made)).transpose()
     }
 
     /// The number of the file of an object or an attribute.
@@ -168,8 +185,10 @@ impl CrossCopier {
             slot.fill(0);
             return Ok(());
         };
-        let copy = self.object(object.get(), 0, made)?;
-        made.referenced.push(copy.clone());
+        let Some(copy) = self.target(object.get(), made)? else {
+            slot.fill(0);
+            return Ok(());
+        };
         let space = space.as_ref().map_or(-1, Id::get);
         // SAFETY: as above; the name is terminated.
         self.ok(unsafe {

@@ -9,6 +9,7 @@ use h5lake_container::{
 };
 use h5lake_ledger::locks::Mutex;
 
+use crate::config::CopiedReferences;
 use crate::error::{Error, Minor, Result};
 use crate::handles::open_objects::{DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle};
 use crate::handles::{Handle, anchor_of, anchor_of_types};
@@ -332,23 +333,22 @@ fn copy_to(found: &ResolvedObject, to: &Arc<Session>, options: CopyOptions) -> R
     let from = &found.session;
     let failed =
         |error: Error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string());
-    if options.expand_references {
-        let convert = &mut |datatype: &Datatype,
-                            place: HeapPlace,
-                            elements: Elements,
-                            resolve: &mut h5lake_container::Resolve<'_>| {
-            let resolve = &mut |id| Ok(Some(resolve(id)?));
-            copy_elements(from, to, datatype, place, elements, Some(resolve)).map_err(failed)
-        };
-        Ok(from.container.copy_object_expanding(found.id, &to.container, options, convert)?)
-    } else {
-        let same_file = Arc::ptr_eq(&from.container, &to.container);
-        let convert = &mut |datatype: &Datatype, place: HeapPlace, elements: Elements| {
-            let resolve = &mut |id| Ok(same_file.then_some(id));
-            copy_elements(from, to, datatype, place, elements, Some(resolve)).map_err(failed)
-        };
-        Ok(from.container.copy_object(found.id, &to.container, options, convert)?)
-    }
+    let keep_references = to.config.copied_references == CopiedReferences::Copies;
+    let options = CopyOptions { keep_references, ..options };
+    let convert = &mut |datatype: &Datatype,
+                        place: HeapPlace,
+                        elements: Elements,
+                        resolve: &mut h5lake_container::Resolve<'_>| {
+        let resolve = &mut |id| Ok(resolve(id)?);
+        copy_elements(from, to, datatype, place, elements, Some(resolve)).map_err(failed)
+    };
+    Ok(from.container.copy_object_with_references(found.id, &to.container, options, convert)?)
+}
+
+/// Returns whether references to copied objects lead to the copies, as the settings of the first container among these files say.
+pub fn keeps_references(files: &[Result<&Handle>]) -> bool {
+    let session = files.iter().flatten().find_map(|handle| handle.session().ok());
+    session.is_some_and(|session| session.config.copied_references == CopiedReferences::Copies)
 }
 
 fn copy_options(flags: u32) -> Result<CopyOptions> {
@@ -358,6 +358,7 @@ fn copy_options(flags: u32) -> Result<CopyOptions> {
         expand_soft: has(0x02),
         expand_external: has(0x04),
         expand_references: has(0x08),
+        keep_references: false,
         without_attributes: has(0x10),
         preserve_null: has(0x20),
         merge_committed: has(0x40),

@@ -114,7 +114,11 @@ unsafe extern "C" fn copy(
                         return Err(Error::argument("a destination name is a null pointer"));
                     }
                     let name = std::ffi::CStr::from_ptr(destination_name);
-                    cross_copy::copy(library, original.get(), place.get(), name, copy_list, link_creation)?;
+                    let (of, to) = (original.get(), place.get());
+                    let keeps = object::keeps_references(
+                        &[destination, source].map(|pointer| Handle::from_pointer(pointer)),
+                    );
+                    cross_copy::copy(library, of, to, name, copy_list, link_creation, keeps)?;
                     Ok(OK)
                 });
             }
