@@ -188,5 +188,72 @@ def check_links_out_of_a_source_file(folder):
         assert f["x"][:].tolist() == [8, 9, 9, 8] and g["x"][:].tolist() == [6, 9, 9, 6], (f["x"][:], g["x"][:])
 
 
+def natively_virtual(name, sources, shape, **keywords):
+    """A virtual dataset of rows in a native file, which stays open."""
+    layout = h5py.VirtualLayout((len(sources), *shape), "i4")
+    for n, (file, dataset) in enumerate(sources):
+        layout[n] = h5py.VirtualSource(file, dataset, shape=shape)
+    f = h5py.File(name, "w", **keywords)
+    f["x"] = np.full(shape, 50, "i4")
+    f.create_virtual_dataset("v", layout, fillvalue=-1)
+    return f
+
+
+def check_containers_as_sources_of_native_files(folder):
+    """As programs make them in files of the core driver (nexusformat)."""
+    for n in range(3):
+        with h5py.File(f"source{n}.h5", "w") as f:
+            f["entry/data"] = np.arange(4, dtype="i4") + 10 * n
+    (folder / "deep").mkdir()
+    with h5py.File("deep/beside.h5", "w") as f:
+        f["entry/data"] = np.arange(4, dtype="i4") + 30
+    wanted = np.arange(4) + 10 * np.arange(3)[:, None]
+    names = [f"source{n}.h5" for n in range(3)]
+    for keywords in ({"driver": "core", "backing_store": False}, {"driver": "core"}, {"driver": "stdio"}):
+        with natively_virtual("native-master.h5", [(name, "entry/data") for name in names], (4,), **keywords) as f:
+            v = f["v"]
+            assert v.is_virtual and v.shape == (3, 4)
+            for at in (np.s_[...], np.s_[1], np.s_[:, 1:3], np.s_[::2, 0], np.s_[[0, 2], 1:]):
+                assert v[at].tolist() == wanted[at].tolist(), (keywords, at, v[at])
+            out = np.full((5, 6), -7.0)
+            v.read_direct(out, np.s_[1:, :2], np.s_[2:4, 3:5])
+            assert out[2:4, 3:5].tolist() == wanted[1:, :2].tolist() and (out == -7).sum() == 26
+            assert v.astype("f8")[2, 3] == 23.0
+            try:
+                v[0] = 1
+            except OSError as error:
+                assert "h5lake" in str(error) and "native-master.h5" in str(error), error
+            else:
+                raise AssertionError("a container was written through a native file")
+            with h5py.File("source1.h5", "r+") as s:  # no read has kept a source
+                s["entry/data"][0] = 99
+            assert v[1, 0] == 99
+            with h5py.File("source1.h5", "r+") as s:
+                s["entry/data"][0] = 10
+    # A source that is missing reads as the fill value; one that is damaged, or lies in the native file itself, is an error that says so.
+    mixed = [("source0.h5", "entry/data"), ("missing.h5", "x"), ("source1.h5", "nothing")]
+    with natively_virtual("native-mixed.h5", mixed, (4,), driver="core", backing_store=False) as f:
+        assert f["v"][...].tolist() == [[0, 1, 2, 3], [-1] * 4, [-1] * 4]
+    for mixed, said in (([("source0.h5", "entry/data"), (".", "x")], "h5lake container"), ([("source0.h5", "entry")], "is a group")):
+        with natively_virtual("native-mixed.h5", mixed, (4,), driver="core", backing_store=False) as f:
+            try:
+                found = f["v"][...]
+            except OSError as error:
+                assert "h5lake" in str(error) and said in str(error), error
+            else:
+                raise AssertionError(found)
+    with natively_virtual("deep/native-master.h5", [("beside.h5", "entry/data")], (4,), driver="stdio") as f:
+        assert f["v"][0].tolist() == [30, 31, 32, 33]  # beside the native file
+    # Failures that have to do with no container stay as they are.
+    Path("native-junk.h5").write_bytes(b"this is no file of HDF5" * 100)
+    with natively_virtual("native-mixed.h5", [("native-junk.h5", "x")], (4,), driver="stdio") as f:
+        try:
+            f["v"][...]
+        except OSError as error:
+            assert "h5lake" not in str(error), error
+        else:
+            raise AssertionError("a file that is no file of HDF5 was read")
+
+
 if __name__ == "__main__":
     main(globals())

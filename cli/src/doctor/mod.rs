@@ -102,8 +102,10 @@ fn store(config: &Config, report: &mut Report) {
     };
     match answer {
         Ok(_) => report.tell("store", format!("{url} answers")),
-        Err(error) => {
-            report.problem("store", format!("{url}: {error}"), "correct store=URL; 'h5lake check-store URL' tries a store")
-        }
+        Err(error) => report.problem(
+            "store",
+            format!("{url}: {error}"),
+            "correct store=URL; 'h5lake check-store URL' tries a store",
+        ),
     }
 }

@@ -6,7 +6,7 @@ use h5lake_ledger::Access;
 use h5lake_plugin_abi::bindings as sys;
 
 /// `H5F_ACC_*` flags, decoded.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct OpenFlags {
     /// `H5F_ACC_RDWR`
     pub write: bool,

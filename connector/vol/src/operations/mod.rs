@@ -17,6 +17,7 @@ pub mod file_options;
 pub mod filter_setup;
 pub mod group;
 pub mod link;
+pub mod native_virtual;
 pub mod object;
 mod object_file;
 pub mod open_file;

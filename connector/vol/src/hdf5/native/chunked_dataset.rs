@@ -117,6 +117,41 @@ impl<'a> BorrowedDataset<'a> {
         Id::from_call(self.library, id, "H5Dget_create_plist")
     }
 
+    /// Its access list.
+    pub fn access_list(&self) -> Result<Id> {
+        // SAFETY: the operation fills this member.
+        let id = unsafe { self.get(sys::H5VL_DATASET_GET_DAPL)?.args.get_dapl.dapl_id };
+        Id::from_call(self.library, id, "H5Dget_access_plist")
+    }
+
+    /// The name of its file, as the file was opened by.
+    pub fn file_name(&self) -> Result<Vec<u8>> {
+        let (mut length, mut name) = (0_usize, Vec::<u8>::new());
+        // The length first, and then a name of that length with its terminator.
+        for _ in 0..2 {
+            // SAFETY: all-zero is a valid value of this plain structure.
+            let mut arguments: sys::H5VL_file_get_args_t = unsafe { std::mem::zeroed() };
+            arguments.op_type = sys::H5VL_FILE_GET_NAME;
+            let buf = if name.is_empty() { std::ptr::null_mut() } else { name.as_mut_ptr() };
+            let (type_, buf_size) = (sys::H5I_DATASET, name.len());
+            arguments.args.get_name = sys::H5VL_file_get_name_args_t {
+                type_,
+                buf_size,
+                buf: buf.cast(),
+                file_name_len: &mut length,
+            };
+            let (table, transfer) = (self.library.table(), self.library.transfer_default());
+            let (object, request) = (self.object, std::ptr::null_mut());
+            // SAFETY: the dataset is native and open; the buffer has the size that is given, and the answer's place outlives the call.
+            let result =
+                unsafe { (table.H5VLfile_get)(object, self.connector, &mut arguments, transfer, request) };
+            check(result, "H5Fget_name")?;
+            name.resize(length + 1, 0_u8);
+        }
+        name.truncate(length);
+        Ok(name)
+    }
+
     /// Bytes that the library's own cache keeps of its decoded chunks.
     pub fn chunk_cache_bytes(&self) -> Result<usize> {
         // SAFETY: the operation fills this member; the answer's place outlives the call, and the others may be null.

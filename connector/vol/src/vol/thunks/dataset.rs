@@ -114,9 +114,16 @@ unsafe extern "C" fn read(
                         request,
                     )
                 };
-                match count {
-                    1 => native_read::with_chunks(first, connector, *file_spaces, read),
-                    _ => native_read::checked(&natives, connector, read),
+                if count != 1 {
+                    return native_read::checked(&natives, connector, read);
+                }
+                match native_read::with_chunks(first, connector, *file_spaces, read) {
+                    FAIL if request.is_null() => {
+                        let call =
+                            NativeCall { memory_type: *memory_types, memory_space: *memory_spaces, transfer };
+                        native_read::of_containers(first, connector, &call, *file_spaces, *buffers)
+                    }
+                    answer => answer,
                 }
             });
         }
@@ -138,8 +145,9 @@ unsafe extern "C" fn write(
     // SAFETY: all arrays have `count` entries; the buffers are only read from.
     unsafe {
         if let Some(mut many) = passthrough::many(count, datasets) {
+            let first = many.first;
             return many.call("H5Dwrite_multi", Major::Dataset, |hdf5, connector, datasets| {
-                (hdf5.H5VLdataset_write)(
+                let answer = (hdf5.H5VLdataset_write)(
                     count,
                     datasets,
                     connector,
@@ -149,7 +157,11 @@ unsafe extern "C" fn write(
                     transfer,
                     buffers,
                     request,
-                )
+                );
+                match answer {
+                    FAIL if count == 1 => native_read::explained(first, connector, "write"),
+                    answer => answer,
+                }
             });
         }
         let buffers = buffers.cast::<*mut c_void>();

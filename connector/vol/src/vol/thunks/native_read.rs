@@ -5,18 +5,22 @@ use std::ffi::{c_int, c_void};
 use h5lake_container::ObjectFile;
 use h5lake_plugin_abi::bindings as sys;
 
-use crate::error::{Major, Result};
+use crate::error::{Error, Major, Result};
 use crate::handles::native_handle::NativeHandle;
 use crate::hdf5::guard::guard;
 use crate::hdf5::id::Id;
-use crate::hdf5::library::Hid;
+use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::native::chunked_dataset::BorrowedDataset;
 use crate::hdf5::native::object_driver::take_unread;
+use crate::operations::native_virtual::NativeVirtual;
 use crate::operations::transfer_report;
 use crate::transfer::memory::region::MemoryRegion;
 use crate::transfer::native_chunks::NativeReads;
 use crate::transfer::object_chunks::{ObjectChunks, passed_over};
-use crate::vol::thunks::FAIL;
+use crate::vol::thunks::{FAIL, OK};
+
+const ALL: Hid = sys::H5S_ALL as Hid;
+const BLOCK: Hid = sys::H5S_BLOCK as Hid;
 
 /// What `H5Dread` is given beside the selection in the file and the buffer.
 pub(super) struct NativeCall {
@@ -65,26 +69,84 @@ unsafe fn attempt(
     file_space: Hid,
     buffer: *mut c_void,
 ) -> Result<bool> {
-    const ALL: Hid = sys::H5S_ALL as Hid;
-    const BLOCK: Hid = sys::H5S_BLOCK as Hid;
     let Some(read) = reads.prepare(dataset, call.memory_type, file_space, call.transfer)? else {
         return Ok(false);
     };
-    let library = dataset.library();
-    let size = library.type_size(call.memory_type)?;
     // SAFETY: H5Dread demands a buffer that holds all that is selected in memory.
-    let mut region = unsafe {
-        match call.memory_space {
-            ALL if file_space == ALL => MemoryRegion::packed(buffer, size, read.points, None)?,
-            ALL => MemoryRegion::selected(library, buffer, size, file_space, None)?,
-            BLOCK => MemoryRegion::packed(buffer, size, read.points, None)?,
-            space => MemoryRegion::selected(library, buffer, size, space, None)?,
-        }
-    };
+    let mut region = unsafe { region_of(dataset.library(), call, file_space, read.points, buffer)? };
     let done = read.read(&mut region);
     // It has its elements itself. What could not be read of them is asked for again by the native connector.
     drop(take_unread());
     done
+}
+
+/// Answers a read that has failed, of a virtual dataset with containers among its sources, with their elements. Any other failure stays as
+/// it is.
+///
+/// # Safety
+/// As [`read`].
+pub(super) unsafe fn of_containers(
+    native: &NativeHandle,
+    connector: Hid,
+    call: &NativeCall,
+    file_space: Hid,
+    buffer: *mut c_void,
+) -> c_int {
+    let library = native.library();
+    let frames = library.take_errors();
+    guard(Some(library), "h5lake_dataset_read", Major::Dataset, FAIL, || {
+        // SAFETY: as the caller says.
+        let dataset = unsafe { BorrowedDataset::new(library, connector, native.object()) };
+        let Ok(Some(found)) = NativeVirtual::of(dataset) else { return Err(Error::reported(frames)) };
+        let selected = (file_space != ALL).then_some(file_space);
+        let points = match selected {
+            Some(space) => library.selected_points(space)?,
+            None => library.extent_points(dataset.space()?.get())?,
+        };
+        // SAFETY: as the caller says.
+        let mut region = unsafe { region_of(library, call, file_space, points, buffer)? };
+        found.read(call.memory_type, &mut region, selected, call.transfer).map(|()| OK)
+    })
+}
+
+/// Names the cause of a write that has failed, of a virtual dataset with containers among its sources.
+///
+/// # Safety
+/// As [`read`].
+pub(super) unsafe fn explained(native: &NativeHandle, connector: Hid, operation: &str) -> c_int {
+    let library = native.library();
+    let frames = library.take_errors();
+    guard(Some(library), "h5lake_dataset_write", Major::Dataset, FAIL, || {
+        // SAFETY: as the caller says.
+        let dataset = unsafe { BorrowedDataset::new(library, connector, native.object()) };
+        Err(match NativeVirtual::of(dataset) {
+            Ok(Some(found)) => found.refuse(operation),
+            _ => Error::reported(frames),
+        })
+    })
+}
+
+/// The elements that `H5Dread` selects in memory.
+///
+/// # Safety
+/// The buffer holds all elements that are selected in memory.
+unsafe fn region_of(
+    library: Library,
+    call: &NativeCall,
+    file_space: Hid,
+    points: u64,
+    buffer: *mut c_void,
+) -> Result<MemoryRegion> {
+    let size = library.type_size(call.memory_type)?;
+    // SAFETY: as the caller says.
+    unsafe {
+        match call.memory_space {
+            ALL if file_space == ALL => MemoryRegion::packed(buffer, size, points, None),
+            ALL => MemoryRegion::selected(library, buffer, size, file_space, None),
+            BLOCK => MemoryRegion::packed(buffer, size, points, None),
+            space => MemoryRegion::selected(library, buffer, size, space, None),
+        }
+    }
 }
 
 /// Whether a dataset may lie in a store: in the file that it was opened by way of, or in one that is mounted there.
