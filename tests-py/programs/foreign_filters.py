@@ -236,8 +236,8 @@ def check_every_pipeline(_):
     assert len(written) > len(ours) / 4, f"{len(written)} of {len(ours)}"
     if not OURS:
         return  # compared with nothing
-    os.mkdir("native")
-    os.chdir("native")
+    os.mkdir("native-side")
+    os.chdir("native-side")
     wanted = natively(part)
     readable = {name: seen for name, seen in wanted.items() if seen and not str(seen).startswith("not read")}
     assert len(readable) > len(wanted) * 0.9, set(wanted) - set(readable)
