@@ -111,14 +111,14 @@ impl Transit {
 
     /// Takes the filter's output, and puts an empty element in its place.
     fn unload(&mut self, bytes: usize, size: &mut usize, buffer: &mut *mut c_void) -> Option<usize> {
-        let made = self.allocate(STORED_ELEMENT_BYTES)?;
-        self.output = Some(match bytes <= self.limit {
+        self.output = Some(if bytes > self.limit {
+            Carried::TooMany(bytes)
+        } else {
             // SAFETY: the filter returned a buffer with so many bytes.
-            true => {
-                Carried::Bytes(taken(unsafe { std::slice::from_raw_parts((*buffer).cast::<u8>(), bytes) })?)
-            }
-            false => Carried::TooMany(bytes),
+            let output = unsafe { std::slice::from_raw_parts((*buffer).cast::<u8>(), bytes) };
+            Carried::Bytes(taken(output)?)
         });
+        let made = self.allocate(STORED_ELEMENT_BYTES)?;
         self.put(made, buffer);
         *size = STORED_ELEMENT_BYTES;
         Some(STORED_ELEMENT_BYTES)
