@@ -30,6 +30,77 @@ pub enum Salvage {
     InVain,
 }
 
+/// What other code or another program did to the open file of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tampering {
+    /// Other code in this program closed the file's descriptor, whose number may belong to another file now.
+    DescriptorClosed {
+        /// The number of the descriptor.
+        descriptor: i32,
+    },
+    /// Another program truncated the file.
+    Truncated {
+        /// Bytes that the file has.
+        length: u64,
+        /// Bytes that the file had at least.
+        least: u64,
+    },
+    /// Another program put other content into the file: another container, an older copy, or something else.
+    Replaced {
+        /// True if this handle may have written into the new content before the replacement was detected.
+        is_overwritten: bool,
+    },
+}
+
+impl Tampering {
+    /// Returns what an error of [`io`] says of the file, if it was made of a `Tampering`.
+    pub(crate) fn of(e: &io::Error) -> Option<Self> {
+        e.get_ref().and_then(|inner| inner.downcast_ref()).copied()
+    }
+}
+
+impl From<Tampering> for io::Error {
+    fn from(how: Tampering) -> Self {
+        Self::other(how)
+    }
+}
+
+impl std::error::Error for Tampering {}
+
+impl fmt::Display for Tampering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DescriptorClosed { descriptor } => write!(
+                f,
+                "another part of this program closed the descriptor of the file (number {descriptor}), so the file is neither read \
+                 nor written any more; the container is not damaged, but changes that were not flushed are lost; close it and \
+                 open it again, and find the code that closes a descriptor that it did not open"
+            ),
+            Self::Truncated { length, least } => write!(
+                f,
+                "the file was truncated by another program while it was open: it has {length} bytes, and had at least {least}; \
+                 changes that were not flushed are lost, and nothing more is written; if that program was putting another \
+                 container there, close this one and open it again, otherwise restore the file, or save the rest of its \
+                 data with 'h5lake repair'"
+            ),
+            Self::Replaced { is_overwritten } => {
+                f.write_str(
+                    "another program replaced the content of the file in place while it was open; close it and open it again to \
+                     see the new content; changes that were not flushed are lost",
+                )?;
+                match is_overwritten {
+                    true => f.write_str(
+                        ", and writes since the last flush may have overwritten parts of the new content: check it with \
+                         'h5lake verify'",
+                    ),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+}
+
 /// The kinds of failure. More may come: match with a wildcard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -154,6 +225,12 @@ pub enum ErrorKind {
     },
     /// The snapshot's bytes were reclaimed; refresh to go on.
     Gone,
+    /// The open file is not what this handle opened any more (errno 9, EBADF, for a closed descriptor; else 116, ESTALE); reopen to go
+    /// on.
+    Tampered {
+        /// What happened to it.
+        how: Tampering,
+    },
     /// The handle was inherited through fork; only the process that opened it may change the container.
     Forked,
     /// Another writer committed since this one last looked; nothing was changed.
@@ -204,6 +281,9 @@ impl Error {
 
     /// Sorts an error of the operating system; `what` names the operation.
     pub(crate) fn io(target: &str, what: &str, e: &io::Error) -> Self {
+        if let Some(how) = Tampering::of(e) {
+            return Self::new(target, ErrorKind::Tampered { how });
+        }
         // Libraries wrap errors with a path and so hide the number; the kind still tells the common ones.
         let errno = e.raw_os_error().or(match e.kind() {
             io::ErrorKind::NotFound => Some(2),
@@ -242,6 +322,12 @@ impl Error {
         Self::new(target, ErrorKind::Invalid { why: why.into() })
     }
 
+    /// Returns whether a writer can never commit again after this error.
+    pub(crate) fn is_final(&self) -> bool {
+        use ErrorKind as K;
+        matches!(*self.kind, K::Broken { .. } | K::Stranded { .. } | K::Conflict | K::Tampered { .. })
+    }
+
     /// Whether the store or file system has no room.
     pub(crate) fn is_full(&self) -> bool {
         matches!(*self.kind, ErrorKind::NoSpace { .. })
@@ -270,7 +356,8 @@ impl Error {
             | ErrorKind::AccessDenied { errno, .. }
             | ErrorKind::LocksUnsupported { errno }
             | ErrorKind::NoSpace { errno } => Some(errno),
-            ErrorKind::ReadOnly => Some(9),
+            ErrorKind::ReadOnly | ErrorKind::Tampered { how: Tampering::DescriptorClosed { .. } } => Some(9),
+            ErrorKind::Tampered { .. } => Some(116),
             ErrorKind::OldVersion { .. } => Some(30),
             ErrorKind::Invalid { .. } => Some(22),
             ErrorKind::Io { errno, .. } | ErrorKind::Store { errno, .. } => errno,
@@ -389,6 +476,7 @@ impl fmt::Display for Error {
             ErrorKind::Gone => f.write_str(
                 "the snapshot in use was reclaimed by a writer; refresh or reopen to see the newest",
             ),
+            ErrorKind::Tampered { how } => write!(f, "{how}"),
             ErrorKind::Forked => {
                 f.write_str("the handle belongs to the parent process; reopen the container in this one")
             }

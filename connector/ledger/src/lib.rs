@@ -72,7 +72,7 @@ mod work;
 
 pub use branches::{BRANCH, BranchName, MAX_BRANCH_NAME, ShownEntry, branch_entry};
 pub use compaction_plan::CompactionPlan;
-pub use error::{Error, ErrorKind, Holder, Result, Salvage};
+pub use error::{Error, ErrorKind, Holder, Result, Salvage, Tampering};
 pub use extent::Extent;
 pub use file::superblock::FORMAT as FORMAT_VERSION;
 pub use file::{ByteSource, OpenedFile, Replacing, mode_of_copy};

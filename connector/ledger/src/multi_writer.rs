@@ -77,7 +77,8 @@ impl Ledger {
         let mut s = self.writable()?;
         self.take_commits(&mut s, wanted).inspect_err(|e| {
             // What this writer has to look at is gone for good.
-            if matches!(e.kind(), ErrorKind::Gone | ErrorKind::BranchGone { .. }) {
+            if matches!(e.kind(), ErrorKind::Gone | ErrorKind::BranchGone { .. } | ErrorKind::Tampered { .. })
+            {
                 s.broken = Some(e.clone());
             }
         })
@@ -378,7 +379,7 @@ impl Ledger {
             Ok(record::encode_changes(change.iter()))
         });
         taken.inspect_err(|e| {
-            if matches!(e.kind(), ErrorKind::Broken { .. }) {
+            if matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Tampered { .. }) {
                 s.broken = Some(e.clone());
             }
         })?;

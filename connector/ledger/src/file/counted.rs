@@ -83,6 +83,14 @@ impl FileIo for Counted {
         self.file.exchange(file);
     }
 
+    fn check(&self) -> io::Result<()> {
+        self.file.check()
+    }
+
+    fn expect_length(&self, least: u64) {
+        self.file.expect_length(least);
+    }
+
     fn sync(&self) -> io::Result<()> {
         metered(&self.statistics.syncs, 0, || self.file.sync())
     }

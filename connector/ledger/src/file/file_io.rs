@@ -6,8 +6,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, Statfs, fstatfs};
@@ -15,6 +16,8 @@ use nix::sys::uio::{preadv, pwritev};
 use nix::unistd::{Whence, lseek64};
 
 use crate::clock;
+use crate::error::Tampering;
+use crate::file::intrusion::{self, FileId};
 
 /// A file, with positions that count from the container's first byte. What wraps one has to hand on each method: only those that
 /// are made of others have a body here.
@@ -57,6 +60,14 @@ pub(crate) trait FileIo: Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Goes on with the same file, opened anew: after a fork, a child shares the open file of its parent, and its locks.
     fn exchange(&self, file: &Arc<File>);
+    /// Checks that the file is still the one that was opened, and as long as it is known to be. Each operation that changes the file
+    /// checks this first.
+    ///
+    /// # Errors
+    /// One that [`Tampering::of`](crate::error::Tampering::of) recognises.
+    fn check(&self) -> io::Result<()>;
+    /// Tells how long the file is at least, until this handle itself shortens it: in a shorter file another program truncated it.
+    fn expect_length(&self, least: u64);
     /// The same file, opened anew to read, wherever it is by now.
     fn reopened(&self) -> io::Result<File>;
 }
@@ -81,6 +92,12 @@ macro_rules! on_no_disk {
         }
 
         fn exchange(&self, _: &std::sync::Arc<std::fs::File>) {}
+
+        fn check(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn expect_length(&self, _: u64) {}
 
         fn reopened(&self) -> std::io::Result<std::fs::File> {
             Err(std::io::ErrorKind::Unsupported.into())
@@ -117,11 +134,25 @@ pub(crate) struct OsFile {
     // Without a lock: a fork would leave the child one that is held for ever.
     file: ArcSwap<File>,
     base: u64,
+    id: FileId,
+    /// Bytes that the file has at least, in front of the container too.
+    least: AtomicU64,
 }
 
 impl OsFile {
     pub(crate) fn new(file: Arc<File>, base: u64) -> Self {
-        Self { file: ArcSwap::new(file), base }
+        Self { id: intrusion::identity(&file), file: ArcSwap::new(file), base, least: AtomicU64::new(0) }
+    }
+
+    /// The file, if it may be changed: its descriptor leads to it, and nobody has truncated it.
+    fn unharmed(&self) -> io::Result<Guard<Arc<File>>> {
+        let file = self.file.load();
+        intrusion::check(&file, self.id, self.least.load(Ordering::Relaxed))?;
+        Ok(file)
+    }
+
+    fn note_end(&self, end: u64) {
+        self.least.fetch_max(end, Ordering::Relaxed);
     }
 
     fn position(&self, at: u64) -> io::Result<u64> {
@@ -157,18 +188,23 @@ impl FileIo for OsFile {
     }
 
     fn write_at(&self, data: &[u8], at: u64) -> io::Result<()> {
-        self.file.load().write_all_at(data, self.position(at)?)
+        let at = self.position(at)?;
+        self.unharmed()?.write_all_at(data, at)?;
+        self.note_end(at + data.len() as u64);
+        Ok(())
     }
 
     fn write_parts_at(&self, mut parts: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
         let mut at = self.position(at)?;
+        let file = self.unharmed()?;
         while parts.iter().any(|part| !part.is_empty()) {
             let to = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
-            match pwritev(&**self.file.load(), parts, to) {
+            match pwritev(&**file, parts, to) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
                     IoSlice::advance_slices(&mut parts, n);
                     at += n as u64;
+                    self.note_end(at);
                 }
                 Err(Errno::EINTR) => (),
                 Err(e) => return Err(e.into()),
@@ -178,11 +214,15 @@ impl FileIo for OsFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.load().set_len(self.position(len)?)
+        let end = self.position(len)?;
+        self.unharmed()?.set_len(end)?;
+        self.least.store(end, Ordering::Relaxed);
+        Ok(())
     }
 
     fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
-        let disk = fstatfs(&**self.file.load())?;
+        let file = self.unharmed()?;
+        let disk = fstatfs(&**file)?;
         if disk.filesystem_type() != EXT4_SUPER_MAGIC {
             return Err(io::ErrorKind::Unsupported.into());
         }
@@ -191,7 +231,7 @@ impl FileIo for OsFile {
         }
         let signed = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
         let (at, len) = (signed(self.position(at)?)?, signed(len)?);
-        Ok(fallocate(&**self.file.load(), FallocateFlags::FALLOC_FL_KEEP_SIZE, at, len)?)
+        Ok(fallocate(&**file, FallocateFlags::FALLOC_FL_KEEP_SIZE, at, len)?)
     }
 
     fn has_spare(&self) -> io::Result<bool> {
@@ -224,15 +264,29 @@ impl FileIo for OsFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.load().sync_data()
+        self.unharmed()?.sync_data()
     }
 
     fn exchange(&self, file: &Arc<File>) {
         self.file.store(file.clone());
     }
 
+    fn check(&self) -> io::Result<()> {
+        self.unharmed().map(drop)
+    }
+
+    fn expect_length(&self, least: u64) {
+        self.note_end(self.base.saturating_add(least));
+    }
+
     fn reopened(&self) -> io::Result<File> {
-        File::open(format!("/proc/self/fd/{}", self.file.load().as_raw_fd()))
+        let old = self.file.load();
+        let file = File::open(format!("/proc/self/fd/{}", old.as_raw_fd()))?;
+        // The number may have been another file's by then.
+        match intrusion::identity(&file) == self.id {
+            true => Ok(file),
+            false => Err(Tampering::DescriptorClosed { descriptor: old.as_raw_fd() }.into()),
+        }
     }
 }
 

@@ -4,12 +4,15 @@
 //! processes, closing another descriptor of the file does not drop them, and they die with their process.
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::intrusion::{self, FileId};
+use crate::file::own_pins::{self, OwnPins};
 use crate::options::{LockPolicy, Writers};
 use crate::process;
 
@@ -38,7 +41,10 @@ enum Need {
 /// The locks of one open file. Without a file, nothing is locked.
 #[derive(Debug)]
 pub(crate) struct Locks {
-    file: Option<Arc<File>>,
+    /// With its identity, because other code may close the descriptor: the locks of the file that gets its number are not these.
+    file: Option<(Arc<File>, FileId)>,
+    /// What stands for pins where there are no locks.
+    own: OwnPins,
     /// Forks of this process before they were taken.
     forks: u64,
 }
@@ -137,7 +143,12 @@ fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> 
 
 impl Locks {
     pub(crate) fn none() -> Self {
-        Self { file: None, forks: process::forks() }
+        Self { file: None, own: OwnPins::default(), forks: process::forks() }
+    }
+
+    /// Of a file that is used without locks.
+    fn unlocked(file: &File) -> Self {
+        Self { own: OwnPins::of(intrusion::identity(file)), ..Self::none() }
     }
 
     /// Takes the lock of the one writer, or of one of many. `Ok(None)`: somebody else has it.
@@ -174,7 +185,11 @@ impl Locks {
         let need = if policy == LockPolicy::Required { Need::Required } else { Need::Optional };
         let got =
             Self::take(file, policy, need, target, sys::SHARED, PINS + sequence.min(MAX_PINNED_SEQUENCE))?;
-        Ok(got.unwrap_or_else(Self::none))
+        let locks = got.unwrap_or_else(|| Self::unlocked(file));
+        if !locks.work() {
+            locks.own.pin(sequence);
+        }
+        Ok(locks)
     }
 
     fn take(
@@ -186,13 +201,14 @@ impl Locks {
         at: u64,
     ) -> Result<Option<Self>> {
         if policy == LockPolicy::Off {
-            return Ok(Some(Self::none()));
+            return Ok(Some(Self::unlocked(file)));
         }
-        let forks = process::forks();
+        // Counted before the lock is taken.
+        let none = Self::none();
         match uninterrupted(|| sys::set(file, kind, at)) {
-            Ok(()) => Ok(Some(Self { file: Some(file.clone()), forks })),
+            Ok(()) => Ok(Some(Self { file: Some((file.clone(), intrusion::identity(file))), ..none })),
             Err(e) if is_taken(e) => Ok(None),
-            Err(e) if is_unsupported(e) && need == Need::Optional => Ok(Some(Self::none())),
+            Err(e) if is_unsupported(e) && need == Need::Optional => Ok(Some(Self::unlocked(file))),
             Err(e) => Err(failed(target, e)),
         }
     }
@@ -202,16 +218,31 @@ impl Locks {
         self.file.is_some()
     }
 
+    /// The locked file, if there is one and its descriptor still leads to it.
+    fn file(&self) -> io::Result<Option<&File>> {
+        let Some((file, id)) = &self.file else { return Ok(None) };
+        intrusion::check(file, *id, 0)?;
+        Ok(Some(file))
+    }
+
+    /// The same for an operation that has a target.
+    fn file_of(&self, target: &str) -> Result<Option<&File>> {
+        self.file().map_err(|e| Error::io(target, "locking", &e))
+    }
+
     /// Pins one more sequence. Without the pin a writer may use the room of that version again.
     ///
     /// # Errors
     /// Those of the call.
     pub(crate) fn pin(&self, sequence: u64, target: &str) -> Result<()> {
-        match &self.file {
+        match self.file_of(target)? {
             Some(f) => {
                 self.lock_range(f, sys::SHARED, PINS + sequence.min(MAX_PINNED_SEQUENCE), 1, target).map(drop)
             }
-            None => Ok(()),
+            None => {
+                self.own.pin(sequence);
+                Ok(())
+            }
         }
     }
 
@@ -225,6 +256,7 @@ impl Locks {
     }
 
     pub(crate) fn unpin(&self, sequence: u64) {
+        self.own.unpin(sequence);
         self.release(PINS + sequence.min(MAX_PINNED_SEQUENCE), 1);
     }
 
@@ -246,16 +278,25 @@ impl Locks {
     }
 
     /// Unlocks by hand rather than by closing, because a forked child may still have the description open. A failed call is made
-    /// again, because others wait for as long as the file is open.
+    /// again, because others wait for as long as the file is open. Where other code closed the descriptor, the system has released all.
     pub(crate) fn release(&self, offset: u64, length: u64) {
-        let Some(f) = &self.file else { return };
+        let Ok(Some(f)) = self.file() else { return };
         let unlock = || uninterrupted(|| sys::set_range(f, sys::NONE, offset, length));
         let _closing_unlocks_too = (0..MAX_RELEASE_ATTEMPTS).find_map(|_| unlock().ok());
     }
 
     /// The lowest sequence below `end` that a reader has pinned. Answers 0 (all are needed) when locks fail.
     pub(crate) fn lowest_pin(&self, end: u64) -> Option<u64> {
-        let f = self.file.as_ref()?;
+        let id = self.file.as_ref().map(|(_, id)| *id).or(self.own.file());
+        let own = id.and_then(|id| own_pins::lowest(id, end));
+        own.into_iter().chain(self.lowest_locked(end)).min()
+    }
+
+    fn lowest_locked(&self, end: u64) -> Option<u64> {
+        let f = match self.file() {
+            Ok(file) => file?,
+            Err(_) => return Some(0),
+        };
         let mut end = end.min(MAX_PINNED_SEQUENCE);
         let mut lowest = None;
         while end > 0 {
@@ -278,7 +319,7 @@ impl Locks {
     /// Waits until no other writer reserves or commits. Polls, so that a writer that was stopped while it held the lock
     /// does not stop the others for ever.
     pub(crate) fn enter(&self, target: &str) -> Result<()> {
-        let Some(f) = &self.file else { return Ok(()) };
+        let Some(f) = self.file_of(target)? else { return Ok(()) };
         let start = Instant::now();
         let mut pause = Duration::from_micros(20);
         loop {
@@ -302,7 +343,8 @@ impl Locks {
 
     /// Whether this one may write a checkpoint now; nobody waits to.
     pub(crate) fn begin_checkpoint(&self) -> bool {
-        self.file.as_ref().is_none_or(|f| uninterrupted(|| sys::set(f, sys::EXCLUSIVE, CHECKPOINT)).is_ok())
+        let take = |f| uninterrupted(|| sys::set(f, sys::EXCLUSIVE, CHECKPOINT)).is_ok();
+        self.file().is_ok_and(|file| file.is_none_or(take))
     }
 
     pub(crate) fn end_checkpoint(&self) {
@@ -314,7 +356,7 @@ impl Locks {
     /// # Errors
     /// Those of the call.
     pub(crate) fn reserve(&self, offset: u64, length: u64, target: &str) -> Result<bool> {
-        match &self.file {
+        match self.file_of(target)? {
             Some(f) => self.lock_range(f, sys::EXCLUSIVE, offset, length, target),
             None => Ok(true),
         }
@@ -322,7 +364,7 @@ impl Locks {
 
     /// What others have reserved, ascending.
     pub(crate) fn reserved(&self, target: &str) -> Result<Vec<(u64, u64)>> {
-        let Some(f) = &self.file else { return Ok(Vec::new()) };
+        let Some(f) = self.file_of(target)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         // Which of several locks is told first is up to the system: the rest is asked for on both sides of it.
         let mut asked = vec![(0, CHECKPOINT)];
@@ -401,6 +443,25 @@ mod tests {
             assert!(e.to_string().contains("HDF5_USE_FILE_LOCKING=BEST_EFFORT"), "{e}");
             let many = with(errno, 1, || Locks::writer(&file(), LockPolicy::BestEffort, Writers::Many, "x"));
             assert!(many.is_err(), "many writers cannot do without");
+        }
+    }
+
+    #[test]
+    fn a_writer_sees_readers_of_its_own_process_that_have_no_locks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "bytes").unwrap();
+        let open = || Arc::new(File::options().read(true).write(true).open(&path).unwrap());
+        for policy in [LockPolicy::default(), LockPolicy::Off] {
+            let writer = Locks::writer(&open(), policy, Writers::One, "x").unwrap().unwrap();
+            let reader = Locks::reader(&open(), LockPolicy::Off, "x", 7).unwrap();
+            assert_eq!(writer.lowest_pin(100), Some(7));
+            reader.pin(9, "x").unwrap();
+            assert_eq!(writer.lowest_pin(100), Some(7));
+            reader.unpin(7);
+            assert_eq!((writer.lowest_pin(100), writer.lowest_pin(9)), (Some(9), None));
+            drop(reader);
+            assert_eq!(writer.lowest_pin(100), None);
         }
     }
 

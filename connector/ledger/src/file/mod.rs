@@ -10,11 +10,13 @@ pub(crate) mod expired;
 mod file_io;
 pub(crate) mod free_space;
 mod held_space;
+pub(crate) mod intrusion;
 mod journal;
 mod locks;
 mod log;
 mod multi_writer;
 mod open;
+mod own_pins;
 mod permissions;
 mod preallocate;
 mod reclaim_horizon;
@@ -27,6 +29,7 @@ pub(crate) mod space_delta;
 mod storage;
 pub(crate) mod superblock;
 mod tagging;
+mod tampering;
 mod temporary;
 mod version_lookup;
 mod write_buffer;
@@ -141,9 +144,10 @@ impl FileStorage {
 
     fn with_writer<T>(&self, f: impl FnOnce(&mut FileWriter, &dyn FileIo, &Locks) -> Result<T>) -> Result<T> {
         let Some(w) = &self.writer else { return Err(Error::new(&self.target, ErrorKind::ReadOnly)) };
-        match lock(w).as_mut() {
+        let done = match lock(w).as_mut() {
             Some(w) => f(w, self.raw.as_ref(), &lock(&self.locks)),
             None => Err(Error::new(&self.target, ErrorKind::ReadOnly)),
-        }
+        };
+        done.map_err(|e| self.explained(e))
     }
 }

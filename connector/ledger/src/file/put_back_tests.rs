@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Tampering};
 use crate::extent::Extent;
 use crate::ledger::Ledger;
 use crate::options::{Access, Options, Replace};
@@ -104,7 +104,9 @@ fn another_container_in_the_file_is_no_news_of_this_one() {
         std::fs::write(&path, std::fs::read(&other).unwrap()).unwrap();
         for _ in 0..2 {
             let gone = reader.refresh().unwrap_err();
-            assert_eq!(*gone.kind(), ErrorKind::Gone, "{gone}");
+            let how = Tampering::Replaced { is_overwritten: false };
+            assert_eq!(*gone.kind(), ErrorKind::Tampered { how }, "{gone}");
+            assert!(reader.is_gone());
         }
         assert_eq!(&reader.get(b"x").unwrap().unwrap()[..], b"of the old container 2");
     }

@@ -213,6 +213,14 @@ impl FileIo for Resyncing {
         self.file.exchange(file);
     }
 
+    fn check(&self) -> io::Result<()> {
+        self.file.check()
+    }
+
+    fn expect_length(&self, least: u64) {
+        self.file.expect_length(least);
+    }
+
     /// Tries twice. After an error another call tries again, unless [`is_lost`].
     fn sync(&self) -> io::Result<()> {
         let mut unsynced = self.unsynced();

@@ -404,6 +404,12 @@ impl FileIo for SimFile {
 
     fn exchange(&self, _: &Arc<File>) {}
 
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn expect_length(&self, _: u64) {}
+
     fn reopened(&self) -> io::Result<File> {
         Err(io::ErrorKind::Unsupported.into())
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::{self, Nonces};
-use crate::error::{Error, ErrorKind, Result};
-use crate::file::free_space::ReclaimRule;
+use crate::error::{Error, Result, Tampering};
+use crate::file::free_space::{ALLOC_UNIT, ReclaimRule};
 use crate::file::locks::Locks;
 use crate::file::log::LoggedRecord;
 use crate::file::multi_writer::Shared;
@@ -65,6 +65,7 @@ impl FileStorage {
         // Not by its name, which may name another file by now.
         let again = File::open(format!("/proc/self/fd/{}", old.as_raw_fd()));
         let file = Arc::new(again.map_err(|e| Error::io(&self.target, "opening again after a fork", &e))?);
+        self.check_handle(&file)?;
         let pinned = |s: &Slot| Locks::reader(&file, self.lock_policy, &self.target, s.sequence);
         *locks = seen.map(pinned).transpose()?.unwrap_or_else(Locks::none);
         self.opener.store(me, Ordering::Relaxed);
@@ -164,6 +165,8 @@ impl FileStorage {
             let shared = self.is_shared().then(|| Shared::new(slot));
             let mut fresh = FileWriter::new(self.target.clone(), *slot, &records, rule, sync, nonces, shared);
             fresh.take_blocks_ahead(&lock(&self.locks));
+            // What fills up the last extent to a whole number of grains may not have been written.
+            raw.expect_length((slot.end + 1).saturating_sub(ALLOC_UNIT));
             fresh.keep_time(self.clock, self.fixed.created);
             fresh.tags.may_exist = self.fixed.tags || self.is_shared() && self.has_tags_by_now()?;
             if fresh.tags.may_exist {
@@ -196,15 +199,14 @@ impl FileStorage {
 
     /// Whether the container that was opened is still in the file: a program may have put another one there.
     pub(super) fn check_is_there(&self) -> Result<()> {
-        if self.read_fixed()?.id == self.fixed.id {
-            return Ok(());
+        match self.read_fixed()?.id == self.fixed.id {
+            true => Ok(()),
+            false => Err(self.tampered(Tampering::Replaced { is_overwritten: false })),
         }
-        self.gone.store(true, Ordering::Relaxed);
-        Err(Error::new(&self.target, ErrorKind::Gone))
     }
 
     /// The fixed part of the head as it is now.
-    fn read_fixed(&self) -> Result<Fixed> {
+    pub(super) fn read_fixed(&self) -> Result<Fixed> {
         let mut head = [0; FIXED];
         let read = self.raw.read_at(&mut head, 0);
         read.map_err(|e| log::unreadable(&self.target, "head", &e))?;

@@ -43,56 +43,7 @@ impl StorageReads for FileStorage {
     }
 
     fn poll_commits_up_to(&self, last: u64) -> Result<Option<RemoteCommits>> {
-        let mut seen = lock(&self.seen);
-        if self.writer.is_none() {
-            self.adopt(seen.as_ref())?;
-        }
-        if let Some(entry) = &self.tagged {
-            return self.tagged_version(&mut seen, entry);
-        }
-        if let Some(at) = self.options.at {
-            return self.old_version(&mut seen, at);
-        }
-        if self.is_shared() && seen.is_some() {
-            return self.with_writer(|w, raw, locks| w.unseen_commits(raw, locks));
-        }
-        let slot = match &self.writer {
-            Some(_) if self.is_shared() => self.pin_shared()?,
-            Some(_) => log::newest_slot(self.raw.as_ref(), &self.target)?,
-            None => self.pin_newest(seen.as_ref())?,
-        };
-        if *seen == Some(slot) {
-            return Ok(None);
-        }
-        let salvaging = self.options.salvage && self.writer.is_none();
-        if salvaging && seen.is_some() {
-            return Ok(None);
-        }
-        let mut commits = match self.read_on(&slot) {
-            Some(commits) => Ok(commits),
-            None => seen
-                .map_or(Ok(()), |_| self.check_is_there())
-                .and_then(|()| self.read_commits(&slot, seen.as_ref())),
-        };
-        if salvaging && let Err(e) = commits {
-            commits = self.salvage(e);
-        }
-        let earlier = match (&mut commits, seen.as_ref()) {
-            (Ok(commits), Some(seen)) if self.writer.is_none() => cut_off(commits, last, &slot, seen),
-            _ => None,
-        };
-        // One pin is let go: the older one, or the newer one where the older one is still needed.
-        let goes_all_the_way = commits.is_ok() && earlier.is_none();
-        if self.writer.is_none()
-            && let Some(out) = if goes_all_the_way { *seen } else { Some(slot) }
-            && seen.is_none_or(|seen| seen.sequence != slot.sequence)
-        {
-            lock(&self.locks).unpin_own(out.sequence);
-        }
-        let commits = commits?;
-        self.gone.store(false, Ordering::Relaxed);
-        *seen = Some(earlier.unwrap_or(slot));
-        Ok(Some(commits))
+        self.unseen_up_to(last).map_err(|e| self.explained(e))
     }
 
     fn cached_snapshot(&self) -> Option<Snapshot> {
@@ -141,7 +92,8 @@ impl StorageReads for FileStorage {
     fn folder(&self) -> Option<PathBuf> {
         let handle = lock(&self.handle).clone()?;
         // Where the file lies now, whatever led to it and whatever the working folder is.
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", handle.as_raw_fd())).ok();
+        let led_to = || std::fs::read_link(format!("/proc/self/fd/{}", handle.as_raw_fd())).ok();
+        let path = self.check_handle(&handle).ok().and_then(|()| led_to());
         let path =
             path.filter(|path| path.is_absolute()).or_else(|| std::path::absolute(&self.target).ok())?;
         path.parent().map(Path::to_owned)
@@ -195,20 +147,82 @@ impl StorageReads for FileStorage {
     }
 
     fn classify_read_error(&self, e: Error) -> Error {
+        let e = self.explained(e);
+        if matches!(e.kind(), ErrorKind::Tampered { .. }) {
+            return e;
+        }
         let is_overtaken = if self.writer.is_none() { self.is_reclaimed() } else { self.is_left_behind() };
         if is_overtaken {
             self.gone.store(true, Ordering::Relaxed);
             return Error::new(&self.target, ErrorKind::Gone);
         }
-        e
+        self.older_copy().unwrap_or(e)
     }
 
     fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
     }
+
+    fn is_current(&self) -> bool {
+        self.is_current()
+    }
 }
 
 impl FileStorage {
+    /// What is newer than what this handle was last told, up to a version.
+    fn unseen_up_to(&self, last: u64) -> Result<Option<RemoteCommits>> {
+        let mut seen = lock(&self.seen);
+        if self.writer.is_none() {
+            self.adopt(seen.as_ref())?;
+        }
+        if let Some(entry) = &self.tagged {
+            return self.tagged_version(&mut seen, entry);
+        }
+        if let Some(at) = self.options.at {
+            return self.old_version(&mut seen, at);
+        }
+        if self.is_shared() && seen.is_some() {
+            return self.with_writer(|w, raw, locks| w.unseen_commits(raw, locks));
+        }
+        let slot = match &self.writer {
+            Some(_) if self.is_shared() => self.pin_shared()?,
+            Some(_) => log::newest_slot(self.raw.as_ref(), &self.target)?,
+            None => self.pin_newest(seen.as_ref())?,
+        };
+        if *seen == Some(slot) {
+            return Ok(None);
+        }
+        let salvaging = self.options.salvage && self.writer.is_none();
+        if salvaging && seen.is_some() {
+            return Ok(None);
+        }
+        let mut commits = match self.read_on(&slot) {
+            Some(commits) => Ok(commits),
+            None => seen
+                .map_or(Ok(()), |_| self.check_is_there())
+                .and_then(|()| self.read_commits(&slot, seen.as_ref())),
+        };
+        if salvaging && let Err(e) = commits {
+            commits = self.salvage(e);
+        }
+        let earlier = match (&mut commits, seen.as_ref()) {
+            (Ok(commits), Some(seen)) if self.writer.is_none() => cut_off(commits, last, &slot, seen),
+            _ => None,
+        };
+        // One pin is let go: the older one, or the newer one where the older one is still needed.
+        let goes_all_the_way = commits.is_ok() && earlier.is_none();
+        if self.writer.is_none()
+            && let Some(out) = if goes_all_the_way { *seen } else { Some(slot) }
+            && seen.is_none_or(|seen| seen.sequence != slot.sequence)
+        {
+            lock(&self.locks).unpin_own(out.sequence);
+        }
+        let commits = commits?;
+        self.gone.store(false, Ordering::Relaxed);
+        *seen = Some(earlier.unwrap_or(slot));
+        Ok(Some(commits))
+    }
+
     /// Writes in front of the container. Where a sync fails once, what lies behind is written again, and this is not: so it has a sync
     /// of its own. The system tells an open file of each error, whatever it told others of the same file.
     fn write_in_front(&self, file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
@@ -216,6 +230,7 @@ impl FileStorage {
             SyncPolicy::Commit => Some(self.raw.reopened()?),
             SyncPolicy::Process => None,
         };
+        self.raw.check()?;
         file.write_all_at(bytes, at)?;
         synced.map_or(Ok(()), |file| file.sync_data())
     }
@@ -289,6 +304,10 @@ impl StorageCommits for FileStorage {
             true => w.commit_shared(raw, locks, version, &entries.encoded()),
             false => w.commit(raw, locks, version, entries).map(Commit::Done),
         })
+    }
+
+    fn ensure_published(&self) -> Result<()> {
+        self.raw.check().map_err(|e| self.explained(Error::io(&self.target, "using the file", &e)))
     }
 
     fn takes_edits(&self) -> bool {

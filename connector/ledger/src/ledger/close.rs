@@ -28,6 +28,12 @@ impl Ledger {
         self.storage.is_gone()
     }
 
+    /// Returns whether the container's file still holds what this handle shows, so that another open in this process may share the handle.
+    /// The file may have been replaced in place, or other code may have closed its descriptor.
+    pub fn is_current(&self) -> bool {
+        self.storage.is_current()
+    }
+
     /// Gives up what is not committed: no later commit through this handle is tried, and its store is not asked again but for
     /// the lock.
     pub fn abandon(&self, why: &str) {
@@ -133,7 +139,7 @@ impl Drop for Ledger {
 
 /// Remembers an error after which this handle can never commit again.
 pub(crate) fn note_broken(s: &mut State, e: Error) -> Error {
-    if matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Stranded { .. } | ErrorKind::Conflict) {
+    if e.is_final() {
         s.broken = Some(e.clone());
     }
     e

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::address::PageRef;
 use crate::checkpoint;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::memtable::{EMPTY, Memtable, merged};
 use crate::storage::{Checkpoint, Commit};
 use crate::wal::delta::Edits;
@@ -90,7 +90,10 @@ impl Ledger {
         self.settle(s)?;
         if s.staged.is_empty() && s.spilled.is_none() && !self.storage.has_freed() {
             // Nothing is on its way that would wait for the name of a new container.
-            self.storage.ensure_published()?;
+            self.storage.ensure_published().map_err(|e| match e.kind() {
+                ErrorKind::Tampered { .. } => note_broken(s, e),
+                _ => e,
+            })?;
             // What was found may be of a writer that did not sync it.
             self.storage.make_durable().map_err(|e| note_broken(s, e))?;
             return Ok(Some(s.version));
@@ -100,7 +103,7 @@ impl Ledger {
         if as_base {
             match self.commit_as_checkpoint(s) {
                 Ok(()) => return Ok(Some(s.version)),
-                Err(e) if must || is_final(&e) => return Err(note_broken(s, e)),
+                Err(e) if must || e.is_final() => return Err(note_broken(s, e)),
                 // A record needs less: no old page is read for it.
                 Err(e) => tracing::warn!(error = %e, "a commit could not be a checkpoint"),
             }
@@ -186,7 +189,7 @@ impl Ledger {
                 Err(e)
             }
             Err(e) => {
-                s.in_doubt = Some(tried).filter(|_| !is_final(&e));
+                s.in_doubt = Some(tried).filter(|_| !e.is_final());
                 Err(note_broken(s, e))
             }
         }
@@ -439,11 +442,6 @@ impl Ledger {
         s.unmerged.clear();
         self.storage.rollback()
     }
-}
-
-/// After these nothing else is tried.
-fn is_final(e: &Error) -> bool {
-    matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Stranded { .. } | ErrorKind::Conflict)
 }
 
 /// What was committed is staged no more, unless it was staged anew.

@@ -143,6 +143,12 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
         false
     }
 
+    /// Returns whether what is stored under the name still is what this handle shows, as far as a quick look tells: another open in this
+    /// process may then share the handle.
+    fn is_current(&self) -> bool {
+        true
+    }
+
     /// What a check of the whole container goes by; `None` where there is nothing beside what is read.
     fn audit(&self) -> Option<Box<dyn Audit + '_>> {
         None
@@ -153,6 +159,7 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
         *place
     }
 
-    /// Turns an error met while reading stored bytes into `Gone`, if a writer may have reclaimed them.
+    /// Turns an error of reading stored bytes into `Gone`, if a writer may have reclaimed them, and into `Tampered`, if something else
+    /// changed the open file.
     fn classify_read_error(&self, e: Error) -> Error;
 }

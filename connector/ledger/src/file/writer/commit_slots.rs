@@ -59,8 +59,13 @@ impl FileWriter {
         Ok(())
     }
 
+    /// Returns whether something may have been written since the head in force.
+    pub(in crate::file) fn has_begun(&self) -> bool {
+        self.looked_at == Some(self.head.sequence)
+    }
+
     fn overtaken(&self) -> ErrorKind {
-        if self.looked_at != Some(self.head.sequence) {
+        if !self.has_begun() {
             return ErrorKind::Conflict;
         }
         let why = "another writer committed, or an older copy was put into the file, while this one wrote: it may have overwritten \

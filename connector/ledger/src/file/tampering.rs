@@ -1,0 +1,123 @@
+//! Finds out what other code or another program did to the open file of a container.
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::Ordering;
+
+use super::{FileStorage, lock, log};
+use crate::error::{Error, ErrorKind, Result, Tampering};
+use crate::file::intrusion;
+use crate::file::superblock::{FIXED, Fixed, Slot};
+use crate::signatures::SIGNATURE;
+
+impl FileStorage {
+    /// Returns the error that says what happened to the open file, if that explains `e`. Otherwise a healthy file would be called damaged.
+    pub(super) fn explained(&self, e: Error) -> Error {
+        use ErrorKind as K;
+        let found = match e.kind() {
+            K::Tampered { how: how @ (Tampering::DescriptorClosed { .. } | Tampering::Replaced { .. }) } => {
+                Some(*how)
+            }
+            K::Tampered { .. } | K::Corrupt { .. } | K::Io { .. } | K::Conflict | K::Broken { .. } => {
+                self.tampering()
+            }
+            _ => None,
+        };
+        found.map_or(e, |how| self.tampered(how))
+    }
+
+    pub(super) fn tampered(&self, how: Tampering) -> Error {
+        self.gone.store(true, Ordering::Relaxed);
+        Error::new(&self.target, ErrorKind::Tampered { how })
+    }
+
+    /// Returns what happened to the open file, if anything did that this process can see.
+    fn tampering(&self) -> Option<Tampering> {
+        let checked = self.raw.check().err().and_then(|e| Tampering::of(&e));
+        if matches!(checked, Some(Tampering::DescriptorClosed { .. })) {
+            return checked;
+        }
+        let mut head = [0; FIXED];
+        let is_other = match self.raw.read_at(&mut head, 0) {
+            Ok(()) => !self.is_own_head(&head),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => false,
+            Err(_) => return None,
+        };
+        match is_other {
+            true => Some(Tampering::Replaced { is_overwritten: self.has_begun_to_write() }),
+            false => checked.or_else(|| self.truncation()),
+        }
+    }
+
+    /// Returns whether a writer has written since its last commit.
+    fn has_begun_to_write(&self) -> bool {
+        let writer = self.writer.as_ref().and_then(|writer| writer.try_lock());
+        writer.is_some_and(|writer| writer.as_ref().is_some_and(|w| w.has_begun()))
+    }
+
+    /// True unless the first bytes are another container's, or no container's. Damage to the container's own head is no replacement.
+    fn is_own_head(&self, head: &[u8; FIXED]) -> bool {
+        head.starts_with(SIGNATURE) && Fixed::decode(head, "").map_or(true, |found| found.id == self.fixed.id)
+    }
+
+    fn newest(&self) -> Option<Slot> {
+        log::newest_slot(self.raw.as_ref(), &self.target).ok()
+    }
+
+    /// Returns by how much the file is shorter than its head says, if it was whole when it was opened.
+    fn truncation(&self) -> Option<Tampering> {
+        let seen = (*lock(&self.seen))?;
+        let newest = self.newest();
+        let raw = self.raw.as_ref();
+        // A writer may shorten the file while this looks.
+        if newest.is_some_and(|newest| log::check_length(raw, &newest, &self.target).is_ok()) {
+            return None;
+        }
+        let (length, least) = (raw.len().ok()?, newest.unwrap_or(seen).end);
+        let whole = |bytes: u64| bytes.saturating_add(self.fixed.base);
+        (length < least).then(|| Tampering::Truncated { length: whole(length), least: whole(least) })
+    }
+
+    /// Returns the error for a reader whose version the file has lost because an older copy of the container was put into it.
+    pub(super) fn older_copy(&self) -> Option<Error> {
+        let seen = (*lock(&self.seen)).filter(|_| self.writer.is_none())?;
+        is_behind(&self.newest()?, &seen)
+            .then(|| self.tampered(Tampering::Replaced { is_overwritten: false }))
+    }
+
+    /// Returns whether the file still holds what this handle shows, so that another open of the file may share the handle.
+    pub(super) fn is_current(&self) -> bool {
+        if self.raw.check().is_err() {
+            return false;
+        }
+        let Ok(found) = self.read_fixed() else { return false };
+        let Some(newest) = self.newest().filter(|_| found.id == self.fixed.id) else { return false };
+        let shown = match &self.writer {
+            // A writer that is at work is not waited for.
+            Some(writer) => writer.try_lock().and_then(|w| w.as_ref().map(|w| w.head)),
+            None => *lock(&self.seen),
+        };
+        shown.is_none_or(|shown| !is_behind(&newest, &shown))
+    }
+
+    /// Checks that the descriptor of an own handle leads to the container's file.
+    pub(super) fn check_handle(&self, file: &File) -> Result<()> {
+        let checked = self.file.map_or(Ok(()), |id| intrusion::check(file, id, 0));
+        checked.map_err(|e| Error::io(&self.target, "using the file", &e))
+    }
+}
+
+/// Returns whether a file whose newest head is `newest` is older than one with the head `shown`, or has another history.
+fn is_behind(newest: &Slot, shown: &Slot) -> bool {
+    newest.sequence < shown.sequence || (newest.sequence == shown.sequence && newest != shown)
+}
+
+impl Drop for FileStorage {
+    /// A descriptor that other code closed is not closed once more: its number may belong to a file of that code.
+    fn drop(&mut self) {
+        let handle = lock(&self.handle).take();
+        if let Some(file) = handle.filter(|file| self.check_handle(file).is_err()) {
+            std::mem::forget(file);
+        }
+    }
+}
