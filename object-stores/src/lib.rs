@@ -60,7 +60,7 @@ pub use path::Key;
 pub use payload::PutPayload;
 pub use prefix::PrefixStore;
 pub use registry::Registry;
-pub use regular_file::open_regular;
+pub use regular_file::{open_regular, open_regular_target};
 pub use staged::StagedStore;
 pub use store::{
     Capabilities, Condition, Etag, GetResult, ListPage, Listing, ObjectMeta, ObjectStore, ObjectStoreExt,

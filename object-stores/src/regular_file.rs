@@ -2,26 +2,58 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 /// Opens a regular file as `options` say; `None` if what has the name is none. A symbolic link is not followed: it could lead out of
-/// the folder. A named pipe does not hold the caller up until somebody opens its other end.
+/// the folder. Nothing else is opened, because opening alone has effects on a device or a named pipe.
 ///
 /// # Errors
 /// Those of `open(2)`, such as `NotFound`.
 pub fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<Option<(File, Metadata)>> {
-    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-    let file = match options.clone().custom_flags(flags).open(path) {
-        Ok(file) => file,
+    open_checked(path, options, OFlag::O_NOFOLLOW)
+}
+
+/// Opens the regular file that a path leads to, through symbolic links too; `None` if the path leads to something else, which is not
+/// opened.
+///
+/// # Errors
+/// Those of `open(2)`, such as `NotFound`.
+pub fn open_regular_target(path: &Path, options: &OpenOptions) -> io::Result<Option<(File, Metadata)>> {
+    open_checked(path, options, OFlag::empty())
+}
+
+/// Finds the file first, by a descriptor that opens nothing, and opens it when it is a regular one. In between, the name may be given to
+/// something else.
+fn open_checked(path: &Path, options: &OpenOptions, links: OFlag) -> io::Result<Option<(File, Metadata)>> {
+    let find = File::options().read(true).custom_flags((OFlag::O_PATH | links).bits()).open(path);
+    let place = match find {
+        Ok(place) => place,
         Err(e) if is_of_another_kind(&e) => return Ok(None),
         Err(e) => return Err(e),
     };
-    let found = file.metadata()?;
-    Ok(found.is_file().then_some((file, found)))
+    let found = place.metadata()?;
+    if !found.is_file() {
+        return Ok(None);
+    }
+    let open = |path: &Path, flags: OFlag| options.clone().custom_flags(flags.bits()).open(path);
+    match open(format!("/proc/self/fd/{}", place.as_raw_fd()).as_ref(), OFlag::O_NONBLOCK) {
+        // Where /proc is not mounted, the name is all there is.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !Path::new("/proc/self/fd").exists() => {
+            let file = match open(path, OFlag::O_NONBLOCK | links) {
+                Err(e) if is_of_another_kind(&e) => return Ok(None),
+                opened => opened?,
+            };
+            let opened = file.metadata()?;
+            let is_same = (opened.dev(), opened.ino()) == (found.dev(), found.ino());
+            Ok(is_same.then_some((file, opened)))
+        }
+        opened => Ok(Some((opened?, found))),
+    }
 }
 
 /// Whether opening failed because what is there is a folder, a symbolic link, or a pipe or a socket that nobody reads from.
@@ -55,5 +87,44 @@ mod tests {
             }
             assert_eq!(opened("none", options).unwrap_err().kind(), io::ErrorKind::NotFound);
         }
+    }
+
+    #[test]
+    fn links_are_followed_to_regular_files_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "bytes").unwrap();
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        symlink(at("pipe"), at("to a pipe")).unwrap();
+        let opened = |name: &str| open_regular_target(&at(name), OpenOptions::new().read(true)).unwrap();
+        let (mut file, found) = opened("link").unwrap();
+        let mut text = String::new();
+        io::Read::read_to_string(&mut file, &mut text).unwrap();
+        assert_eq!((text.as_str(), found.len()), ("bytes", 5));
+        assert!(opened("pipe").is_none() && opened("to a pipe").is_none());
+    }
+
+    /// A writer of a pipe waits until somebody opens it to read, be it for an instant.
+    #[test]
+    fn a_pipe_is_not_opened_even_to_look_at_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let to_write = pipe.clone();
+        std::thread::spawn(move || {
+            tell.send("waits").unwrap();
+            let _opened = OpenOptions::new().write(true).open(to_write);
+            // The test may be over by now.
+            let _heard = tell.send("was let in");
+        });
+        assert_eq!(told.recv().unwrap(), "waits");
+        for _ in 0..50 {
+            assert!(open_regular(&pipe, OpenOptions::new().read(true)).unwrap().is_none());
+            assert!(open_regular_target(&pipe, OpenOptions::new().read(true)).unwrap().is_none());
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        assert!(told.try_recv().is_err(), "the pipe was opened to read");
     }
 }

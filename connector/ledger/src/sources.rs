@@ -5,16 +5,17 @@ use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use object_stores::{ObjectMeta, ObjectStore};
+use object_stores::{ObjectMeta, ObjectStore, open_regular_target};
 
 use crate::buffers::{MAX_POOLED_BYTES, Scratch, try_zeroed};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Tampering};
+use crate::file::intrusion::OwnFile;
 use crate::locks::Mutex;
 use crate::side_by_side::side_by_side;
 use crate::source::{Source, SourceOpener};
@@ -56,7 +57,7 @@ pub(crate) struct OpenSource {
 
 #[derive(Debug)]
 pub(crate) enum SourceBytes {
-    File(File),
+    File(OwnFile),
     Object { store: Arc<dyn ObjectStore>, meta: ObjectMeta },
 }
 
@@ -75,11 +76,10 @@ fn nanos(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(0)
 }
 
-/// Opens a file to read, if it is a regular one. Nothing else is waited for.
+/// Opens a file to read, if it is a regular one. Nothing else is opened.
 pub(crate) fn open_regular(path: &Path) -> std::io::Result<(File, std::fs::Metadata)> {
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)?;
-    let meta = file.metadata()?;
-    if meta.is_file() { Ok((file, meta)) } else { Err(std::io::Error::other("is no regular file")) }
+    open_regular_target(path, File::options().read(true))?
+        .ok_or_else(|| std::io::Error::other("is no regular file"))
 }
 
 impl Source {
@@ -150,14 +150,19 @@ impl OpenSource {
         self.failed(Some(libc::ESTALE), format!("{what}; {advice}"), target)
     }
 
-    /// Whether a file still is what the entry says.
+    /// Checks that a file still is what the entry says. Without a time nobody can tell: a change that keeps the length would be read.
     pub(crate) fn check(&self, now: (u64, u64), target: &str) -> Result<()> {
         let entry = &self.entry;
+        if entry.modified == 0 {
+            let what = "has no time of its last change in this container, so that later changes could not be detected; \
+                        adopt it anew (h5lake adopt)";
+            return Err(self.failed(Some(libc::ESTALE), what, target));
+        }
         if now.0 != entry.length {
             let what = format!("has {} bytes, and had {} when it was adopted", now.0, entry.length);
             return Err(self.changed(&what, target));
         }
-        if entry.modified != 0 && now.1 != entry.modified {
+        if now.1 != entry.modified {
             return Err(self.changed("was changed after it was adopted", target));
         }
         Ok(())
@@ -165,10 +170,15 @@ impl OpenSource {
 
     pub(crate) fn read(&self, at: u64, buf: &mut [u8], target: &str) -> Result<()> {
         match &self.bytes {
-            SourceBytes::File(file) => {
-                let read = file.read_exact_at(buf, at);
+            SourceBytes::File(own) => {
+                let read = own.file.read_exact_at(buf, at);
+                own.check().map_err(|e| {
+                    let errno = Tampering::of(&e).map_or(e.raw_os_error(), |_| Some(libc::EBADF));
+                    self.failed(errno, format!("cannot be read: {e}"), target)
+                })?;
                 // Whatever was read: the file tells if it changed before that.
-                let now = file
+                let now = own
+                    .file
                     .metadata()
                     .map_err(|e| self.failed(e.raw_os_error(), format!("cannot be read: {e}"), target))?;
                 self.check(stamp(&now), target)?;
@@ -178,6 +188,14 @@ impl OpenSource {
                 buf.copy_from_slice(&self.get(at..at + buf.len() as u64, target)?);
                 Ok(())
             }
+        }
+    }
+
+    /// True unless other code closed the descriptor of a local file: the source has to be opened anew.
+    pub(crate) fn is_open(&self) -> bool {
+        match &self.bytes {
+            SourceBytes::File(own) => own.check().is_ok(),
+            SourceBytes::Object { .. } => true,
         }
     }
 
@@ -291,6 +309,36 @@ mod tests {
 
     fn changed_at(path: &Path, time: SystemTime) {
         File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    #[test]
+    fn without_a_time_a_local_source_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("native.h5");
+        std::fs::write(&path, b"bytes").unwrap();
+        let dated = Source::of_file_at_once(&path).unwrap();
+        for (entry, is_read) in [(dated.clone(), true), (Source { modified: 0, ..dated }, false)] {
+            let (file, meta) = open_regular(&path).unwrap();
+            let bytes = SourceBytes::File(OwnFile::new(file));
+            let source = OpenSource { name: "native.h5".into(), entry, bytes };
+            for done in [source.check(stamp(&meta), "a.h5"), source.read(0, &mut [0; 5], "a.h5")] {
+                let error = done.err().map(|e| (e.errno(), e.to_string()));
+                assert_eq!(error.is_none(), is_read, "{error:?}");
+                let told = |(errno, text): (Option<i32>, String)| {
+                    errno == Some(libc::ESTALE) && text.contains("no time of its last change")
+                };
+                assert!(error.is_none_or(told));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_no_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = open_regular(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("no regular file"), "{error}");
+        let missing = open_regular(&dir.path().join("missing")).unwrap_err();
+        assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::buffers::Scratch;
 use crate::checksum::checksum;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
+use crate::file::intrusion::OwnFile;
 use crate::payload::{self, PayloadPart};
 use crate::source::{SOURCE, Source};
 use crate::sources::{MAX_OPEN, OpenSource, Part, SourceBytes, fetch, open_regular, room_for, stamp};
@@ -93,6 +94,7 @@ impl Ledger {
 
     fn opened(&self, number: u32) -> Result<Arc<OpenSource>> {
         let mut open = self.source_files().open.lock();
+        open.retain(|(known, source)| *known != number || source.is_open());
         if let Some(at) = open.iter().position(|(known, _)| *known == number) {
             let found = open[at].1.clone();
             if at + 1 < open.len() {
@@ -144,7 +146,7 @@ impl Ledger {
             let what = format!("the source '{name}' cannot be opened: {e}; put it back where it was");
             Error::new(target, ErrorKind::Io { errno: e.raw_os_error(), what })
         })?;
-        let found = OpenSource { name, entry, bytes: SourceBytes::File(file) };
+        let found = OpenSource { name, entry, bytes: SourceBytes::File(OwnFile::new(file)) };
         found.check(stamp(&meta), target)?;
         Ok(found)
     }
