@@ -196,15 +196,19 @@ def check_core_over_a_file(_):
 
 
 def check_create_over_an_open_file(_):
-    """Neither kind of file is replaced while it is open."""
-    for name, how in KINDS.items():
-        name = f"{name}_open.h5"
+    """Neither kind of file is replaced while it is open for writing, nor a native one while it is open at all."""
+    for kind, how in KINDS.items():
+        name = f"{kind}_open.h5"
         with h5py.File(name, "w", **how) as f:
             f["x"] = 1
         for mode in ("r+", "r"):
             with h5py.File(name, mode) as f:
-                error = raises(OSError, h5py.File, name, "w")
-                assert "already open" in str(error), error
+                if mode == "r" and kind == "own" and OURS:
+                    # Who reads a container keeps its version.
+                    h5py.File(name, "w").close()
+                else:
+                    error = raises(OSError, h5py.File, name, "w")
+                    assert "already open" in str(error) or "open for writing already" in str(error), error
                 assert f["x"][()] == 1
         with h5py.File(name, "w") as f:
             assert list(f) == []

@@ -55,7 +55,8 @@ impl OpenContainers {
     }
 
     /// What this process has open. What it inherited from its parent is the parent's, what can never be committed is lost, and
-    /// a snapshot that was reclaimed stays so: whoever opens that anew gets one of its own.
+    /// a snapshot that was reclaimed stays so: whoever opens that anew gets one of its own. So does who opens a file whose content
+    /// another program replaced in place, or whose descriptor other code closed.
     pub(crate) fn find(
         &self,
         target: &Target,
@@ -67,7 +68,7 @@ impl OpenContainers {
         self.0
             .get(&RegistryKey(place, at))
             .and_then(Weak::upgrade)
-            .filter(|c| c.is_ours() && !c.is_lost() && !c.ledger.is_gone())
+            .filter(|c| c.is_ours() && !c.is_lost() && !c.ledger.is_gone() && c.ledger.is_current())
     }
 
     pub(crate) fn add(&mut self, target: &Target, at: Option<At>, container: &Arc<Container>) {

@@ -28,24 +28,29 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 impl Container {
-    /// Makes a new container and opens it for writing. When this returns, it exists with its root group.
+    /// Makes a new container and opens it for writing. When this returns, it exists with its root group. Handles of this process that
+    /// read the container that it replaces keep their version.
     ///
     /// # Errors
-    /// `AlreadyExists` (errno 17) with `Replace::Never`; `Busy` when it is open in this process; whatever
+    /// `AlreadyExists` (errno 17) with `Replace::Never`; `Busy` when it is open for writing in this process; whatever
     /// the system says.
     pub fn create(
         target: &Target,
         replace: Replace,
         creation: FileCreation,
-        options: Options,
+        mut options: Options,
     ) -> Result<Arc<Container>> {
         let mut open = registry::lock();
-        if replace == Replace::Truncate && open.find(target, None, None).is_some() {
-            return Err(Error::new(
-                ErrorKind::Busy,
-                format!("{}: unable to create file: it is already open", registry::name(target)),
-            ));
+        let replaced = (replace == Replace::Truncate).then(|| open.find(target, None, None)).flatten();
+        if replaced.as_ref().is_some_and(|replaced| replaced.writable) {
+            let text = format!(
+                "{}: unable to create file: this process has it open for writing already, and its changes would be lost; close it \
+                 first",
+                registry::name(target)
+            );
+            return Err(Error::new(ErrorKind::Busy, text));
         }
+        options.ledger.keeps_file = replaced.is_some();
         let mut salt = [0u8; 4];
         getrandom::fill(&mut salt)
             .map_err(|e| Error::new(ErrorKind::Io, format!("no random bytes for a new container: {e}")))?;
@@ -69,21 +74,17 @@ impl Container {
     }
 
     /// Opens a container, or shares it if this process has it open. A container that is open for writing is
-    /// shared with those who only read, who then see what is not yet flushed.
+    /// shared with those who only read, who then see what is not yet flushed. A writer shares nothing with handles that were opened
+    /// to read before: these keep their version, as in another process.
     ///
     /// # Errors
     /// `NotFound` (errno 2), `NotAContainer`, `Locked` (errno 11) when another process writes it, `Busy` when
-    /// this process has it open to read and it is opened to write, with another use of locks, or to write with other processes.
+    /// this process has it open with another use of locks, or to write with other processes.
     pub fn open(target: &Target, access: Access, mut options: Options) -> Result<Arc<Container>> {
         let mut open = registry::lock();
         let at = options.ledger.at;
-        if let Some(found) = open.find(target, options.opened.as_ref(), at) {
-            if access == Access::ReadWrite && !found.writable {
-                return Err(Error::new(
-                    ErrorKind::Busy,
-                    format!("{}: unable to open file: file is already open for read-only", found.name),
-                ));
-            }
+        let found = open.find(target, options.opened.as_ref(), at);
+        if let Some(found) = found.filter(|found| access == Access::ReadOnly || found.writable) {
             if found.lock != options.ledger.lock {
                 return Err(Error::new(
                     ErrorKind::Busy,

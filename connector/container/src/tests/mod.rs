@@ -38,6 +38,7 @@ mod merge_work;
 mod names;
 mod orders;
 mod overtaken;
+mod own_readers;
 mod parts;
 mod publications;
 mod reference_lists;

@@ -156,12 +156,24 @@ impl<T> Creation<'_, T> {
                 guard.release_writer();
                 Err(replaced::cannot_stay(self.target, &e))
             }
+            Ok(Attempt::Barred(e)) if self.opts.keeps_file => {
+                guard.release_writer();
+                Err(self.is_read_here(&e))
+            }
             Ok(Attempt::Barred(_)) => self.in_place(old).map(Attempt::Done),
             other => {
                 guard.release_writer();
                 other
             }
         }
+    }
+
+    /// The error for a file that this process reads, where only its content could be replaced.
+    fn is_read_here(&self, e: &Error) -> Error {
+        let what = format!(
+            "this process has the container open for reading, and the new one cannot be made in a file beside it ({e}); close it first"
+        );
+        Error::new(self.target, ErrorKind::Io { errno: e.errno(), what })
     }
 
     /// Refuses to replace what a writer has open, or what is no regular file; else keeps writers away from it.
