@@ -96,10 +96,14 @@ impl Container {
         }
     }
 
+    /// The newest version of a container, if this process has it open: what another open would share.
+    pub fn found_open(target: &Target) -> Option<Arc<Self>> {
+        registry::lock().find(target, None, None)
+    }
+
     /// Whether this process has a container open to write together with others.
     pub fn is_open_with_others(target: &Target) -> bool {
-        let found = registry::lock().find(target, None, None);
-        found.is_some_and(|container| container.writable() && container.has_sharers())
+        Self::found_open(target).is_some_and(|container| container.writable() && container.has_sharers())
     }
 
     /// Refuses to open what is open to write with other processes: their structure would differ, or messages go unanswered. One that

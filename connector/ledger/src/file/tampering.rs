@@ -18,8 +18,10 @@ impl FileStorage {
             K::Tampered { how: how @ (Tampering::DescriptorClosed { .. } | Tampering::Replaced { .. }) } => {
                 Some(*how)
             }
-            K::Tampered { .. } | K::Corrupt { .. } | K::Io { .. } | K::Conflict | K::Broken { .. } => {
-                self.tampering()
+            K::Tampered { .. } | K::Corrupt { .. } | K::Io { .. } => self.tampering(),
+            // The other writer may have shortened the file.
+            K::Conflict | K::Broken { .. } => {
+                self.tampering().filter(|how| !matches!(how, Tampering::Truncated { .. }))
             }
             _ => None,
         };
@@ -80,7 +82,7 @@ impl FileStorage {
 
     /// Returns the error for a reader whose version the file has lost because an older copy of the container was put into it.
     pub(super) fn older_copy(&self) -> Option<Error> {
-        let seen = (*lock(&self.seen)).filter(|_| self.writer.is_none())?;
+        let seen = (*lock(&self.seen)).filter(|_| self.writer.is_none() && !self.shows_old_version())?;
         is_behind(&self.newest()?, &seen)
             .then(|| self.tampered(Tampering::Replaced { is_overwritten: false }))
     }
@@ -90,14 +92,24 @@ impl FileStorage {
         if self.raw.check().is_err() {
             return false;
         }
+        // What is damaged is compared with nothing.
+        if self.options.salvage {
+            return true;
+        }
         let Ok(found) = self.read_fixed() else { return false };
         let Some(newest) = self.newest().filter(|_| found.id == self.fixed.id) else { return false };
         let shown = match &self.writer {
+            _ if self.shows_old_version() => None,
             // A writer that is at work is not waited for.
             Some(writer) => writer.try_lock().and_then(|w| w.as_ref().map(|w| w.head)),
             None => *lock(&self.seen),
         };
         shown.is_none_or(|shown| !is_behind(&newest, &shown))
+    }
+
+    /// Old versions are found by what the history says of their heads, and not by the heads.
+    fn shows_old_version(&self) -> bool {
+        self.options.at.is_some() || self.tagged.is_some()
     }
 
     /// Checks that the descriptor of an own handle leads to the container's file.
@@ -109,7 +121,8 @@ impl FileStorage {
 
 /// Returns whether a file whose newest head is `newest` is older than one with the head `shown`, or has another history.
 fn is_behind(newest: &Slot, shown: &Slot) -> bool {
-    newest.sequence < shown.sequence || (newest.sequence == shown.sequence && newest != shown)
+    let is_other = || (newest.version, newest.time) != (shown.version, shown.time);
+    newest.sequence < shown.sequence || (newest.sequence == shown.sequence && is_other())
 }
 
 impl Drop for FileStorage {

@@ -318,12 +318,30 @@ fn check_one_process(request: OpenRequest<'_>) -> Result<()> {
     Err(Error::new(Minor::Unsupported, text))
 }
 
+/// Refuses to open for writing, or to replace, what the program opened to read and closed while objects of it stay open, as native
+/// HDF5 does: the program does not know that it still reads.
+fn check_not_left_open(request: OpenRequest<'_>, minor: Minor, verb: &str) -> Result<()> {
+    let found = Container::found_open(&request.place.target).filter(|found| !found.writable());
+    if !found.is_some_and(|found| registry::is_left_open(&found)) {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(request.name);
+    let text = format!(
+        "unable to {verb} file: name = '{name}': file is already open for read-only, because objects of it are open that were \
+         reached through a file which is closed; close them first"
+    );
+    Err(Error::file(minor, text, None))
+}
+
 fn open_one(request: OpenRequest<'_>) -> Result<Arc<Container>> {
     let OpenRequest { config, place, name, flags, .. } = request;
     if flags.write && is_past(place) {
         check_newest(place, Minor::CannotOpenFile, "open", name)?;
     }
     check_one_process(request)?;
+    if flags.write {
+        check_not_left_open(request, Minor::CannotOpenFile, "open")?;
+    }
     if let Some(path) = place.pointer.as_deref().filter(|_| flags.write) {
         pointer::check_writable(path)?;
     }

@@ -9,7 +9,7 @@ use h5lake_ledger::locks::Mutex;
 use crate::hdf5::library::Library;
 use crate::hdf5::native::NativeKind;
 use crate::native::shadow_file;
-use crate::session::{Session, tasks, unclosed};
+use crate::session::{OpenedBy, Session, tasks, unclosed};
 
 /// All sessions, by their addresses.
 static SESSIONS: LazyLock<Mutex<HashMap<usize, Weak<Session>>>> = LazyLock::new(Default::default);
@@ -55,6 +55,13 @@ pub fn sessions_on(container: &Arc<Container>) -> Vec<Arc<Session>> {
 /// could not be. What else holds the container (a virtual dataset, an object behind an external link) tells nobody.
 pub fn has_writing_file(container: &Arc<Container>) -> bool {
     sessions_on(container).iter().any(|session| session.writable && session.has_file_open())
+}
+
+/// Returns whether the program has closed every file through which it read a container, and left objects of it open.
+pub fn is_left_open(container: &Arc<Container>) -> bool {
+    let mut opened = sessions_on(container);
+    opened.retain(|session| session.opened_by == OpenedBy::Program);
+    !opened.is_empty() && opened.iter().all(|session| !session.has_file_open() && !session.is_mounted())
 }
 
 /// Whether the program goes on to change a container that it has opened: it has a file of it open to write, or mounted. In an MPI program

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use h5lake_container::{Access, Container, FileCreation, Replace};
 
 use super::{
-    OpenRequest, Parts, agreed, check_newest, failed, file_handle, keep_place, part, shareable, start,
-    together,
+    OpenRequest, Parts, agreed, check_newest, check_not_left_open, failed, file_handle, keep_place, part,
+    shareable, start, together,
 };
 use crate::config::Config;
 use crate::error::{Error, Minor, Result};
@@ -93,6 +93,9 @@ fn check_replaceable(
 /// Makes an empty container.
 fn make(request: OpenRequest<'_>, creation: Hid) -> Result<Arc<Container>> {
     let OpenRequest { library, place, flags, access, .. } = request;
+    if !flags.exclusive {
+        check_not_left_open(request, Minor::CannotCreateFile, "create")?;
+    }
     let options = options(request)?;
     let pointer = pointer_files::prepare(place, request.config, flags)?;
     let replace = match flags.exclusive {
