@@ -171,6 +171,18 @@ static void descriptor_and_image(const char *name)
     free(bytes);
 }
 
+/* A file that was closed while an object of it stays open is not opened for more than it was, nor replaced. */
+static void object_of_a_closed_file(const char *name)
+{
+    hid_t file = H5Fopen(name, H5F_ACC_RDONLY, DEF), set = H5Dopen2(file, "x", DEF);
+    CHECK(set >= 0 && H5Fclose(file) >= 0);
+    FAILS(H5Fopen(name, H5F_ACC_RDWR, DEF));
+    FAILS(H5Fcreate(name, H5F_ACC_TRUNC, DEF, DEF));
+    CHECK((file = H5Fopen(name, H5F_ACC_RDONLY, DEF)) >= 0 && H5Fclose(file) >= 0);
+    CHECK(H5Dclose(set) >= 0);
+    CHECK((file = H5Fopen(name, H5F_ACC_RDWR, DEF)) >= 0 && H5Lexists(file, "x", DEF) > 0 && H5Fclose(file) >= 0);
+}
+
 static herr_t end(hid_t at, const char *name, const H5L_info2_t *info, void *how)
 {
     (void)name, (void)info;
@@ -230,5 +242,6 @@ int main(int argc, char **argv)
     merging(file, argv[2], argc > 3);
     CHECK(H5Fclose(file) >= 0);
     descriptor_and_image(argv[2]);
+    object_of_a_closed_file(argv[2]);
     return 0;
 }

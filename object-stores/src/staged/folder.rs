@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -185,6 +185,7 @@ impl Folder {
         let mut bytes = number.to_le_bytes().to_vec();
         let sum = crc_fast::crc32_iscsi(&bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
+        check_descriptor(&self.arrived, &self.path.join(ARRIVED))?;
         self.arrived.write_all_at(&bytes, 0)?;
         // Before the files are gone: a note that is lost would make their want a loss.
         if self.sync { self.arrived.sync_data() } else { Ok(()) }
@@ -298,6 +299,21 @@ fn describe(path: &Path) -> io::Result<Option<About>> {
     Ok(About::decode(&io::read_to_string(file)?))
 }
 
+/// Checks that a descriptor leads to the file at a path. Other code in the program may have closed it, and its number may belong to
+/// another file by now, which is not to be written.
+fn check_descriptor(file: &File, path: &Path) -> io::Result<()> {
+    let (opened, named) = (file.metadata()?, fs::symlink_metadata(path)?);
+    if (opened.dev(), opened.ino()) == (named.dev(), named.ino()) {
+        return Ok(());
+    }
+    let text = format!(
+        "another part of this program closed the descriptor of '{}'; what is staged there stays: run 'h5lake drain' when the program \
+         has ended",
+        path.display()
+    );
+    Err(io::Error::other(text))
+}
+
 fn new_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
@@ -326,5 +342,36 @@ fn try_lock(file: &File) -> io::Result<bool> {
         Ok(_) => Ok(true),
         Err(nix::errno::Errno::EACCES | nix::errno::Errno::EAGAIN) => Ok(false),
         Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_note_of_what_arrived_is_written_to_its_own_file_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let about = About {
+            url: "memory:".into(),
+            key: "key".into(),
+            place: "place".into(),
+            host: "host".into(),
+            pid: 1,
+            sync: false,
+        };
+        let mut folder = Folder::create(dir.path(), &about, false).unwrap();
+        folder.note_arrived(3).unwrap();
+        assert_eq!(folder.arrived().unwrap(), 3);
+        // What the number of a closed descriptor leads to.
+        let notes = dir.path().join("notes.txt");
+        fs::write(&notes, "important notes").unwrap();
+        let own =
+            std::mem::replace(&mut folder.arrived, OpenOptions::new().write(true).open(&notes).unwrap());
+        let e = folder.note_arrived(4).unwrap_err();
+        assert!(e.to_string().contains("closed the descriptor"), "{e}");
+        assert_eq!(fs::read_to_string(&notes).unwrap(), "important notes");
+        folder.arrived = own;
+        assert_eq!(folder.arrived().unwrap(), 3);
     }
 }

@@ -97,7 +97,7 @@ impl Container {
     }
 
     /// The newest version of a container, if this process has it open: what another open would share.
-    pub fn found_open(target: &Target) -> Option<Arc<Self>> {
+    pub fn found_open(target: &Target) -> Option<std::sync::Arc<Self>> {
         registry::lock().find(target, None, None)
     }
 
