@@ -15,7 +15,20 @@
 //! of 256 lock files, by a hash of the key). Every step that could change a key that exists takes
 //! the same lock: overwriting, finishing a stream, deleting. Creating need not: it acts only where
 //! nothing is, and where nothing is no update succeeds. So between the comparison of an update and
-//! its rename the key's file cannot change, in any process.
+//! its rename the key's file cannot change, in any process. A put without a condition is a create
+//! where nothing is, and takes the lock only where a file is.
+//!
+//! The lock files lie in `.object-store/locks` of the folder that holds the container, or the object
+//! itself: they depend on the object's path alone, and not on the root. So stores whose roots lie in
+//! each other lock alike, and no store uses what lies above its own root.
+//!
+//! # Symbolic links
+//!
+//! Each name below the root is resolved relative to a descriptor of the root, and no symbolic link in
+//! it is followed: neither one among the objects, nor one in `.object-store`. (The root itself may be
+//! reached through one.) What is opened has to be a regular file. The store deletes files of its own
+//! names alone. In a folder with the sticky bit, where everybody can make `.object-store`, it has to be
+//! the user's own, or that of the folder's owner.
 //!
 //! # Why an etag means one version
 //!
@@ -44,12 +57,9 @@
 //! # Limits
 //!
 //! - `a` and `a/b` cannot both be objects, since a name is a file or a directory.
-//! - Symbolic links below the root are not objects and are not followed: keys never leave the root.
-//!   (The root itself may be reached through one.)
 //! - A process that is stopped while it has a lock holds others up. Each waits for a minute, and fails with
 //!   [`ErrorKind::Unavailable`].
-//! - No key may have a segment `.object-store`. Where a store's root lies in another store's, each also takes
-//!   the other's lock of an object that both have, if it may write there.
+//! - No key may have a segment `.object-store`.
 //! - File systems that fold case or normalise Unicode (macOS, some mounts) fold keys.
 //! - On a network file system atomicity is what its `rename`, `link` and `flock` give; a create whose
 //!   answer was lost and that the client's kernel sent again may look like [`ErrorKind::AlreadyExists`]
@@ -57,6 +67,8 @@
 
 mod files;
 mod listing;
+mod locks;
+mod own_folder;
 mod reserve;
 mod staging;
 mod stream;
@@ -71,8 +83,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tempfile::NamedTempFile;
 
+use crate::beneath::{Beneath, Existing, NewFile, is_link};
 use crate::monotonic;
 use crate::store::{check_exact, resolve_range};
 use crate::{
@@ -80,8 +92,13 @@ use crate::{
     PutMode, PutPayload, PutResult, PutStream, Result,
 };
 use files::{Occupant, etag_of, meta_of};
+pub use locks::Locking;
+use locks::Locks;
 use reserve::Reserve;
 use staging::Staging;
+
+/// How often a put looks again at a name that other writers change.
+const MAX_ROUNDS: u32 = 1000;
 
 /// What a put in a directory survives once it has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,6 +123,7 @@ struct Root {
     path: PathBuf,
     sync: Sync,
     staging: Staging,
+    locks: Locks,
     /// Whether the directory has to be made before the first object.
     is_missing: AtomicBool,
     reserve: Reserve,
@@ -114,6 +132,15 @@ struct Root {
 }
 
 impl Root {
+    /// Opens the directory; `None` if it is missing.
+    fn open(&self) -> std::io::Result<Option<Beneath>> {
+        match Beneath::open(&self.path) {
+            Ok(root) => Ok(Some(root)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Takes the time of a file that was changed just now.
     fn see_clock(&self, found: &fs::Metadata) {
         *self.clock.lock() = Some((files::changed(found), monotonic::now()));
@@ -122,22 +149,31 @@ impl Root {
 
 impl DirStore {
     /// The store in the directory `path`. If that is missing, the first put makes it, its parents too: whoever only reads
-    /// leaves no trace.
+    /// leaves no trace. Locks are [required](Locking::Required).
     ///
     /// # Errors
     /// If `path` cannot be looked at or is no directory.
     pub fn open(path: impl AsRef<Path>, sync: Sync) -> Result<DirStore> {
+        Self::open_with(path, sync, Locking::Required)
+    }
+
+    /// Opens the store as [`open`](Self::open) does, with another use of locks.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, sync: Sync, locking: Locking) -> Result<DirStore> {
         let path = path.as_ref();
         // Absolute, so that a change of the working directory does not move the store.
         let (root, is_missing) =
             files::find_root(path).map_err(|e| Error::io(Operation::Open, e).in_store(display_name(path)))?;
-        let (staging, reserve) = (Staging::new(&root), Reserve::new(&root));
+        let (staging, reserve) = (Staging::new(&root, locking), Reserve::new(&root));
         let is_missing = AtomicBool::new(is_missing);
         Ok(DirStore {
             shared: Arc::new(Root {
                 path: root,
                 sync,
                 staging,
+                locks: Locks::new(locking),
                 is_missing,
                 reserve,
                 clock: Mutex::default(),
@@ -166,11 +202,19 @@ impl DirStore {
     }
 
     fn io_error(&self, error: std::io::Error, operation: Operation, key: &Key) -> Error {
-        Error::io(operation, error).at(key).in_store(self.name())
+        let is_link = is_link(&error);
+        let error = Error::io(operation, error).at(key).in_store(self.name());
+        if !is_link {
+            return error;
+        }
+        error.because(
+            "a folder below the store's directory, or '.object-store' in it, is a symbolic link, and none is followed there; \
+             replace the link by a folder",
+        )
     }
 
     fn check_key(&self, operation: Operation, key: &Key) -> Result<()> {
-        if key.segments().any(|segment| segment == staging::RESERVED) {
+        if key.segments().any(|segment| segment == own_folder::RESERVED) {
             return Err(self
                 .error(ErrorKind::InvalidArgument, operation, key)
                 .because("'.object-store' is reserved for the store itself"));
@@ -181,7 +225,11 @@ impl DirStore {
     /// Opens the object's file for reading. The metadata is of the very file that was opened.
     fn open_object(&self, operation: Operation, key: &Key) -> Result<(File, fs::Metadata)> {
         self.check_key(operation, key)?;
-        match files::open_regular(&self.shared.path, key) {
+        let opened = self.shared.open().and_then(|root| match root {
+            Some(root) => files::open_regular(&root, key),
+            None => Ok(None),
+        });
+        match opened {
             Ok(Some(found)) => Ok(found),
             Ok(None) => Err(self.error(ErrorKind::NotFound, operation, key)),
             Err(e) => Err(self.io_error(e, operation, key)),
@@ -189,7 +237,7 @@ impl DirStore {
     }
 
     /// A new file that nobody sees.
-    fn stage(&self, operation: Operation, key: &Key) -> Result<NamedTempFile> {
+    fn stage(&self, operation: Operation, key: &Key) -> Result<NewFile> {
         self.check_key(operation, key)?;
         let make = || {
             // Once: whoever removes the directory of an open store means it.
@@ -197,6 +245,7 @@ impl DirStore {
                 files::make_root(&self.shared.path, self.shared.sync)?;
                 self.shared.is_missing.store(false, Ordering::Release);
             }
+            self.shared.locks.check(&Beneath::open(&self.shared.path)?, key)?;
             self.shared.staging.new_file()
         };
         let staged = make().map_err(|e| self.io_error(e, operation, key))?;
@@ -209,72 +258,103 @@ impl DirStore {
         &self,
         operation: Operation,
         key: &Key,
-        staged: NamedTempFile,
+        mut staged: NewFile,
         mode: &PutMode,
     ) -> Result<PutResult> {
         let io = |e| self.io_error(e, operation, key);
-        let power = self.shared.sync == Sync::Power;
-        let mut stamped = files::stamp(staged.as_file(), None).map_err(io)?;
-        if power {
-            // Before the lock is taken: syncing is slow.
-            staged.as_file().sync_all().map_err(io)?;
-        }
-        let locked = match mode {
-            PutMode::Create => None,
-            _ => Some(self.shared.staging.lock(key).map_err(io)?),
-        };
-        let replaced = self.occupant(operation, key)?;
-        match mode {
-            PutMode::Overwrite => {}
-            PutMode::Create if replaced.is_none() => {}
-            PutMode::Create => return Err(self.error(ErrorKind::AlreadyExists, operation, key)),
-            PutMode::Update(expected) if replaced.as_ref().map(etag_of).as_ref() == Some(expected) => {}
-            PutMode::Update(_) => return Err(self.error(ErrorKind::PreconditionFailed, operation, key)),
-        }
-        if replaced.as_ref().is_some_and(|replaced| files::is_not_later(&stamped, replaced)) {
-            stamped = files::stamp(staged.as_file(), replaced.as_ref()).map_err(io)?;
-            if power {
-                staged.as_file().sync_all().map_err(io)?;
+        let root = Beneath::open(&self.shared.path).map_err(io)?;
+        // Before the lock is taken: syncing is slow.
+        let mut stamped = self.stamp(&staged, None).map_err(io)?;
+        let mut locked = None;
+        // Each round but the second can only be lost to another writer, or to a delete.
+        for _ in 0..MAX_ROUNDS {
+            let replaced = self.occupant(&root, operation, key)?;
+            self.check_mode(operation, key, mode, replaced.as_ref())?;
+            if replaced.is_some() && locked.is_none() {
+                locked = self.shared.locks.lock(&root, key).map_err(io)?;
+                continue;
+            }
+            if replaced.as_ref().is_some_and(|replaced| files::is_not_later(&stamped, replaced)) {
+                stamped = self.stamp(&staged, replaced.as_ref()).map_err(io)?;
+            }
+            self.shared.see_clock(&stamped);
+            let existing = if replaced.is_some() { Existing::Replace } else { Existing::Keep };
+            match files::give_name(&root, key, staged, existing).map_err(io)? {
+                Some(unnamed) => staged = unnamed,
+                None => {
+                    drop(locked);
+                    self.sync_directories(&root, operation, key)?;
+                    return Ok(PutResult { etag: Some(etag_of(&stamped)) });
+                }
             }
         }
-        self.shared.see_clock(&stamped);
-        files::give_name(&self.shared.path, key, staged, mode).map_err(io)?;
-        drop(locked);
-        self.sync_directories(operation, key)?;
-        Ok(PutResult { etag: Some(etag_of(&stamped)) })
+        Err(self.error(ErrorKind::Unavailable, operation, key).because("other writers were faster each time"))
+    }
+
+    /// Stamps a file with a time later than that of the file it replaces, and syncs it if puts are to survive a loss of power.
+    fn stamp(&self, staged: &NewFile, replaced: Option<&fs::Metadata>) -> std::io::Result<fs::Metadata> {
+        let stamped = files::stamp(staged.file(), replaced)?;
+        if self.shared.sync == Sync::Power {
+            staged.file().sync_all()?;
+        }
+        Ok(stamped)
+    }
+
+    /// Checks the condition of a put against the file that has the name.
+    fn check_mode(
+        &self,
+        operation: Operation,
+        key: &Key,
+        mode: &PutMode,
+        replaced: Option<&fs::Metadata>,
+    ) -> Result<()> {
+        match mode {
+            PutMode::Create if replaced.is_some() => {
+                Err(self.error(ErrorKind::AlreadyExists, operation, key))
+            }
+            PutMode::Update(expected) if replaced.map(etag_of).as_ref() != Some(expected) => {
+                Err(self.error(ErrorKind::PreconditionFailed, operation, key))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The file that has the key's name now; an error if something else has it, or if the name is
     /// below an object. An empty directory is removed (a writer died, or lost to a delete): it holds
     /// no object, so the name is free.
-    fn occupant(&self, operation: Operation, key: &Key) -> Result<Option<fs::Metadata>> {
+    fn occupant(&self, root: &Beneath, operation: Operation, key: &Key) -> Result<Option<fs::Metadata>> {
         let blocked = |why: &str| Err(self.error(ErrorKind::Unsupported, operation, key).because(why));
-        match files::occupant(&self.shared.path, key) {
+        match files::occupant(root, key) {
             Ok(Occupant::Nothing) => Ok(None),
             Ok(Occupant::Object(meta)) => Ok(Some(meta)),
-            Ok(Occupant::Directory) if fs::remove_dir(self.shared.path.join(key.as_str())).is_ok() => {
-                Ok(None)
-            }
+            Ok(Occupant::Directory) if files::remove_empty(root, key.as_str()) => Ok(None),
             Ok(Occupant::Directory) => {
                 blocked("there are objects below this key, and a name is a file or a directory")
             }
             Ok(Occupant::BelowObject) => {
                 blocked("a part of this key is an object, and a name is a file or a directory")
             }
-            Ok(Occupant::Foreign) => {
-                blocked("something that is neither a file nor a directory is in the way")
-            }
+            Ok(Occupant::Foreign) => blocked(
+                "a symbolic link, or something else that is neither a file nor a directory, is in the way",
+            ),
             Err(e) => Err(self.io_error(e, operation, key)),
         }
     }
 
-    fn sync_directories(&self, operation: Operation, key: &Key) -> Result<()> {
+    /// The file that has the key's name now; nothing where the root is missing.
+    fn occupant_if_any(&self, operation: Operation, key: &Key) -> Result<Option<fs::Metadata>> {
+        match self.shared.open().map_err(|e| self.io_error(e, operation, key))? {
+            Some(root) => self.occupant(&root, operation, key),
+            None => Ok(None),
+        }
+    }
+
+    fn sync_directories(&self, root: &Beneath, operation: Operation, key: &Key) -> Result<()> {
         if self.shared.sync != Sync::Power {
             return Ok(());
         }
         // The effect is there already, so whatever went wrong the outcome is not certain: Io.
-        files::sync_parents(&self.shared.path, key)
-            .map_err(|e| self.error(ErrorKind::Io, operation, key).with_source(e))
+        files::sync_parents(root, key).map_err(|e| self.error(ErrorKind::Io, operation, key).with_source(e))
     }
 }
 
@@ -332,21 +412,25 @@ impl ObjectStore for DirStore {
 
     fn head(&self, key: &Key) -> Result<ObjectMeta> {
         self.check_key(Operation::Head, key)?;
-        match files::occupant(&self.shared.path, key) {
-            Ok(Occupant::Object(found)) => Ok(meta_of(key, &found)),
-            Ok(_) => Err(self.error(ErrorKind::NotFound, Operation::Head, key)),
-            Err(e) => Err(self.io_error(e, Operation::Head, key)),
+        let io = |e| self.io_error(e, Operation::Head, key);
+        let found = match self.shared.open().map_err(io)? {
+            Some(root) => files::occupant(&root, key).map_err(io)?,
+            None => Occupant::Nothing,
+        };
+        match found {
+            Occupant::Object(found) => Ok(meta_of(key, &found)),
+            _ => Err(self.error(ErrorKind::NotFound, Operation::Head, key)),
         }
     }
 
     fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
         self.check_key(Operation::Put, key)?;
         // Losers of a race for a big object need not write it first; publishing looks again.
-        if mode == PutMode::Create && self.occupant(Operation::Put, key)?.is_some() {
+        if mode == PutMode::Create && self.occupant_if_any(Operation::Put, key)?.is_some() {
             return Err(self.error(ErrorKind::AlreadyExists, Operation::Put, key));
         }
         let mut staged = self.stage(Operation::Put, key)?;
-        let write = files::write_pieces(staged.as_file_mut(), payload.pieces());
+        let write = files::write_pieces(staged.file_mut(), payload.pieces());
         write.map_err(|e| self.io_error(e, Operation::Put, key))?;
         self.publish(Operation::Put, key, staged, &mode)
     }
@@ -354,27 +438,29 @@ impl ObjectStore for DirStore {
     fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {
         let staged = self.stage(Operation::StreamStart, key)?;
         // An early answer for a key that cannot be; the finish looks again.
-        self.occupant(Operation::StreamStart, key)?;
+        self.occupant_if_any(Operation::StreamStart, key)?;
         Ok(Box::new(stream::DirStream::new(self.clone(), key.clone(), staged)))
     }
 
     fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage> {
-        listing::page(&self.shared.path, prefix, start_after, limit.max(1))
-            .map_err(|e| Error::io(Operation::List, e).in_store(self.name()))
+        let failed = |e| Error::io(Operation::List, e).in_store(self.name());
+        let Some(root) = self.shared.open().map_err(failed)? else { return Ok(ListPage::default()) };
+        listing::page(&root, prefix, start_after, limit.max(1)).map_err(failed)
     }
 
     fn delete(&self, key: &Key) -> Result<()> {
         let io = |e| self.io_error(e, Operation::Delete, key);
         self.check_key(Operation::Delete, key)?;
+        let Some(root) = self.shared.open().map_err(io)? else { return Ok(()) };
         // Most deletes of what is not there need no lock (and no permission to write one).
-        if !matches!(files::occupant(&self.shared.path, key).map_err(io)?, Occupant::Object(_)) {
+        if !matches!(files::occupant(&root, key).map_err(io)?, Occupant::Object(_)) {
             return Ok(());
         }
-        let locked = self.shared.staging.lock(key).map_err(io)?;
-        files::remove(&self.shared.path, key).map_err(io)?;
+        let Some(locked) = self.shared.locks.lock(&root, key).map_err(io)? else { return Ok(()) };
+        files::remove(&root, key).map_err(io)?;
         drop(locked);
-        self.sync_directories(Operation::Delete, key)?;
-        files::prune_parents(&self.shared.path, key);
+        self.sync_directories(&root, Operation::Delete, key)?;
+        files::prune_parents(&root, key);
         self.shared.reserve.keep_again();
         Ok(())
     }
@@ -384,7 +470,7 @@ impl ObjectStore for DirStore {
         if seen().is_none() {
             // A file that gets no name.
             let staged = self.stage(Operation::Put, &Key::new("clock").ok()?).ok()?;
-            self.shared.see_clock(&staged.as_file().metadata().ok()?);
+            self.shared.see_clock(&staged.file().metadata().ok()?);
         }
         let (then, since) = seen()?;
         then.checked_add(monotonic::now().saturating_sub(since))

@@ -8,6 +8,7 @@
 //! `Arc<dyn ObjectStore>` and never see which store it is. Wrappers are stores themselves.
 #![forbid(unsafe_code)]
 
+mod beneath;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod deadline;

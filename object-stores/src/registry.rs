@@ -43,6 +43,11 @@ pub fn has_sync(scheme: &str) -> bool {
     scheme == "file"
 }
 
+/// Returns whether the stores of a scheme have the setting `locks`, which says whether locks of files keep writers apart.
+pub fn has_locks(scheme: &str) -> bool {
+    scheme == "file"
+}
+
 /// Whether a library of `store_path` has the scheme. It is loaded if nobody has asked before.
 #[cfg(feature = "libraries")]
 fn is_of_library(scheme: &str) -> bool {
@@ -61,7 +66,7 @@ pub fn add_store_path(list: &str) {
 /// | URL | store | settings |
 /// |---|---|---|
 /// | `memory:NAME` | [`MemoryStore::named`] | |
-/// | `file:///dir` | [`DirStore`]; the path is percent-decoded (RFC 8089) | `sync` = `process`, `power` |
+/// | `file:///dir` | [`DirStore`]; the path is percent-decoded (RFC 8089) | `sync` = `process`, `power`; `locks` = `required`, `best-effort`, `off` |
 /// | `s3://bucket/prefix` | S3 and what speaks its protocol; `AWS_…` variables | `endpoint`, `region`, `style` = `path`, `virtual`; `allow-http`, `anonymous` = `true`, `false` |
 /// | `gs://bucket/prefix` | Google Cloud Storage; `GOOGLE_…` variables | |
 /// | `az://container/prefix` | Azure Blob Storage; `AZURE_…` variables | |
@@ -230,7 +235,7 @@ fn open_memory(name: &str, settings: &Settings) -> Result<Arc<dyn ObjectStore>> 
 }
 
 fn open_file(rest: &str, settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
-    check_settings("file", settings, &["sync"])?;
+    check_settings("file", settings, &["locks", "sync"])?;
     let sync = match settings.get("sync").map(String::as_str) {
         None | Some("process") => dir::Sync::Process,
         Some("power") => dir::Sync::Power,
@@ -239,7 +244,18 @@ fn open_file(rest: &str, settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
             return Err(refusal(ErrorKind::InvalidArgument, why));
         }
     };
-    Ok(Arc::new(DirStore::open(file_path(rest)?, sync)?))
+    let locking = match settings.get("locks").map(String::as_str) {
+        None | Some("required") => dir::Locking::Required,
+        Some("best-effort") => dir::Locking::BestEffort,
+        Some("off") => dir::Locking::Off,
+        Some(other) => {
+            let why = format!(
+                "the setting 'locks' of a store 'file:' is 'required', 'best-effort' or 'off', not '{other}'"
+            );
+            return Err(refusal(ErrorKind::InvalidArgument, why));
+        }
+    };
+    Ok(Arc::new(DirStore::open_with(file_path(rest)?, sync, locking)?))
 }
 
 /// The path in `file:///dir`, `file://localhost/dir` and `file:/dir`.
@@ -323,9 +339,12 @@ mod tests {
             assert_eq!(refused(url).kind(), ErrorKind::InvalidArgument, "{url}");
         }
         assert!(!refused("pass:word@x").to_string().contains("word"));
-        for (url, name, value) in
-            [("memory:x", "sync", "power"), ("file:///tmp", "sink", "1"), ("file:///tmp", "sync", "no")]
-        {
+        for (url, name, value) in [
+            ("memory:x", "sync", "power"),
+            ("file:///tmp", "sink", "1"),
+            ("file:///tmp", "sync", "no"),
+            ("file:///tmp", "locks", "no"),
+        ] {
             let settings = Settings::from([(name.into(), value.into())]);
             let refused = registry.open_with(url, &settings).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::InvalidArgument);

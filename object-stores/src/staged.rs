@@ -217,12 +217,12 @@ impl StagedStore {
         })
     }
 
-    /// Reads what is queued with `read`, which gets the file; otherwise asks the store beneath.
+    /// Reads what is queued with `read`, which gets the number of the operation; otherwise asks the store beneath.
     fn either<T>(
         &self,
         operation: Operation,
         key: &Key,
-        read: &mut dyn FnMut(&Path, ObjectMeta) -> Result<Option<T>>,
+        read: &mut dyn FnMut(u64, ObjectMeta) -> Result<Option<T>>,
         beneath: &mut dyn FnMut() -> Result<T>,
     ) -> Result<T> {
         for _ in 0..MAX_LOOKS {
@@ -236,7 +236,7 @@ impl StagedStore {
                         modified: queued.time,
                         etag: Some(self.queue.etag(queued.number)),
                     };
-                    if let Some(done) = read(&self.queue.folder.file(queued.number), meta)? {
+                    if let Some(done) = read(queued.number, meta)? {
                         return Ok(done);
                     }
                 }
@@ -267,12 +267,12 @@ impl StagedStore {
         &self,
         operation: Operation,
         key: &Key,
-        path: &Path,
+        number: u64,
         range: Range<u64>,
     ) -> Result<Option<Bytes>> {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let mut bytes = Vec::new();
-        let whole = inherited::read_at(path, range.start, |file| {
+        let whole = inherited::read_at(&self.queue.folder, number, range.start, |file| {
             bytes.try_reserve_exact(length).map_err(|_| std::io::ErrorKind::OutOfMemory)?;
             std::io::Read::read_to_end(&mut std::io::Read::take(file, length as u64), &mut bytes)
         });
@@ -310,10 +310,10 @@ impl ObjectStore for StagedStore {
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
-        let read = &mut |path: &Path, meta: ObjectMeta| {
+        let read = &mut |number: u64, meta: ObjectMeta| {
             let within = resolve_range(range.clone(), meta.size);
             let within = within.map_err(|e| e.at(key).in_store(self.name()))?;
-            let bytes = self.read_queued(Operation::Get, key, path, within)?;
+            let bytes = self.read_queued(Operation::Get, key, number, within)?;
             Ok(bytes.map(|bytes| GetResult { meta, bytes }))
         };
         self.either(Operation::Get, key, read, &mut || {
@@ -325,9 +325,9 @@ impl ObjectStore for StagedStore {
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
         let length = buf.len() as u64;
         let into = std::cell::RefCell::new(buf);
-        let read = &mut |path: &Path, meta: ObjectMeta| {
+        let read = &mut |number: u64, meta: ObjectMeta| {
             check_exact(offset, length, meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
-            let filled = inherited::read_at(path, offset, |file| {
+            let filled = inherited::read_at(&self.queue.folder, number, offset, |file| {
                 std::io::Read::read_exact(file, &mut into.borrow_mut())
             });
             match filled {

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -46,7 +47,7 @@ static const struct { int number; enum kind kind; } TRAPPED[] = {
     {SYS_copy_file_range, WRITE}, {SYS_sendfile, WRITE}, {SYS_read, READ}, {SYS_pread64, READ}, {SYS_readv, READ},
     {SYS_preadv, READ}, {SYS_preadv2, READ}, {SYS_fsync, SYNC}, {SYS_fdatasync, SYNC}, {SYS_syncfs, SYNC},
     {SYS_sync_file_range, SYNC}, {SYS_rename, RENAME}, {SYS_renameat, RENAME}, {SYS_renameat2, RENAME},
-    {SYS_open, OPEN}, {SYS_openat, OPEN}, {SYS_creat, OPEN}, {SYS_fcntl, LOCK}, {SYS_flock, LOCK},
+    {SYS_open, OPEN}, {SYS_openat, OPEN}, {SYS_openat2, OPEN}, {SYS_creat, OPEN}, {SYS_fcntl, LOCK}, {SYS_flock, LOCK},
     {SYS_truncate, TRUNCATE}, {SYS_ftruncate, TRUNCATE}, {SYS_fallocate, TRUNCATE}, {SYS_link, LINK}, {SYS_linkat, LINK},
     {SYS_symlink, LINK}, {SYS_symlinkat, LINK}, {SYS_unlink, UNLINK}, {SYS_unlinkat, UNLINK}, {SYS_rmdir, UNLINK},
     {SYS_mkdir, MKDIR}, {SYS_mkdirat, MKDIR}, {SYS_close, NONE}, {SYS_dup, NONE}, {SYS_dup2, NONE}, {SYS_dup3, NONE},
@@ -59,10 +60,8 @@ static long make(const struct call *c) { return permitted_call(c->number, c->a, 
 
 static long make4(long number, long a, long b, long c, long d) { return permitted_call(number, a, b, c, d, 0, 0); }
 
-static int below(long path) {
-    const char *text = (const char *)path;
-    if (!text) return 0;
-    return text[0] != '/' || !strncmp(text, folder, strlen(folder));
+static int below(const char *text) {
+    return text && (text[0] != '/' || !strncmp(text, folder, strlen(folder)));
 }
 
 static int is_ours(long fd) { return fd >= 0 && fd < MAX_DESCRIPTORS && ours[fd]; }
@@ -71,31 +70,57 @@ static void mark(long fd, int yes) {
     if (fd >= 0 && fd < MAX_DESCRIPTORS) ours[fd] = (unsigned char)yes;
 }
 
-/* The path that a call names, or NULL; the second one in `other`. */
-static const char *path_of(const struct call *c, const char **other) {
-    *other = NULL;
+static void append(char *to, size_t size, const char *text) {
+    size_t at = strlen(to), n = strlen(text);
+    if (n > size - 1 - at) n = size - 1 - at;
+    memcpy(to + at, text, n);
+    to[at + n] = 0;
+}
+
+/* The file that a descriptor is open on. */
+static void name_of(char *to, size_t size, long fd) {
+    char link[40] = "/proc/self/fd/", digits[12], *d = digits + sizeof digits - 1;
+    *d = 0;
+    do *--d = (char)('0' + fd % 10); while (fd /= 10);
+    append(link, sizeof link, d);
+    long n = make4(SYS_readlink, (long)link, (long)to, (long)size - 1, 0);
+    to[n > 0 ? n : 0] = 0;
+}
+
+/* The paths that a call names, with the folders that they are relative to. A missing one is NULL. */
+struct paths { char first[512], second[512]; const char *path, *other; };
+
+static const char *resolve(char *to, size_t size, long fd, const char *path) {
+    if (!path || path[0] == '/' || (int)fd == AT_FDCWD) return path;
+    name_of(to, size, fd);
+    if (strcmp(path, ".")) append(to, size, "/"), append(to, size, path);
+    return to;
+}
+
+static void paths_of(const struct call *c, struct paths *p) {
+    long fd = AT_FDCWD, other_fd = AT_FDCWD;
+    p->path = p->other = NULL;
     switch (c->number) {
     case SYS_open: case SYS_creat: case SYS_truncate: case SYS_unlink: case SYS_rmdir: case SYS_mkdir:
-        return (const char *)c->a;
-    case SYS_openat: case SYS_unlinkat: case SYS_mkdirat:
-        return (const char *)c->b;
+        p->path = (const char *)c->a; break;
+    case SYS_openat: case SYS_openat2: case SYS_unlinkat: case SYS_mkdirat:
+        fd = c->a, p->path = (const char *)c->b; break;
     case SYS_rename: case SYS_link: case SYS_symlink:
-        *other = (const char *)c->b;
-        return (const char *)c->a;
+        p->path = (const char *)c->a, p->other = (const char *)c->b; break;
     case SYS_renameat: case SYS_renameat2: case SYS_linkat:
-        *other = (const char *)c->d;
-        return (const char *)c->b;
+        fd = c->a, p->path = (const char *)c->b, other_fd = c->c, p->other = (const char *)c->d; break;
     case SYS_symlinkat:
-        *other = (const char *)c->c;
-        return (const char *)c->a;
+        p->path = (const char *)c->a, other_fd = c->b, p->other = (const char *)c->c; break;
     }
-    return NULL;
+    p->path = resolve(p->first, sizeof p->first, fd, p->path);
+    p->other = resolve(p->second, sizeof p->second, other_fd, p->other);
 }
 
 static int counts(const struct call *c, enum kind kind) {
     if (kind == NONE || !(control->kinds & (1u << kind))) return 0;
-    const char *other, *path = path_of(c, &other);
-    if (path || other) return below((long)path) || below((long)other);
+    struct paths p;
+    paths_of(c, &p);
+    if (p.path || p.other) return below(p.path) || below(p.other);
     if (c->number == SYS_copy_file_range) return is_ours(c->c);
     if (c->number == SYS_fcntl) {
         switch (c->b) {
@@ -109,22 +134,16 @@ static int counts(const struct call *c, enum kind kind) {
 /* Which descriptors are open on our files, after a call. */
 static void follow(const struct call *c, long result) {
     if (result < 0) return;
-    const char *other, *path = path_of(c, &other);
+    struct paths p;
     switch (c->number) {
-    case SYS_open: case SYS_openat: case SYS_creat: mark(result, below((long)path)); break;
+    case SYS_open: case SYS_openat: case SYS_openat2: case SYS_creat:
+        paths_of(c, &p), mark(result, below(p.path)); break;
     case SYS_close: mark(c->a, 0); break;
     case SYS_dup: case SYS_dup2: case SYS_dup3: mark(result, is_ours(c->a)); break;
     case SYS_fcntl:
         if (c->b == F_DUPFD || c->b == F_DUPFD_CLOEXEC) mark(result, is_ours(c->a));
         break;
     }
-}
-
-static void append(char *to, size_t size, const char *text) {
-    size_t at = strlen(to), n = strlen(text);
-    if (n > size - 1 - at) n = size - 1 - at;
-    memcpy(to + at, text, n);
-    to[at + n] = 0;
 }
 
 /* Opening with O_CREAT can fail in more ways. */
@@ -142,33 +161,31 @@ static const char *shortened(const char *path) {
 }
 
 static void describe(char *to, size_t size, const struct call *c) {
-    char link[40] = "/proc/self/fd/", target[200];
-    const char *other, *path = path_of(c, &other);
+    char target[512];
+    struct paths p;
+    paths_of(c, &p);
     to[0] = 0;
-    if (path || other) {
-        if (path) append(to, size, shortened(path));
-        if (other) append(to, size, " -> "), append(to, size, shortened(other));
+    if (p.path || p.other) {
+        if (p.path) append(to, size, shortened(p.path));
+        if (p.other) append(to, size, " -> "), append(to, size, shortened(p.other));
         return;
     }
-    char digits[12], *d = digits + sizeof digits - 1;
-    long fd = c->number == SYS_copy_file_range ? c->c : c->a;
-    *d = 0;
-    do *--d = (char)('0' + fd % 10); while (fd /= 10);
-    append(link, sizeof link, d);
-    long n = make4(SYS_readlink, (long)link, (long)target, sizeof target - 1, 0);
-    target[n > 0 ? n : 0] = 0;
+    name_of(target, sizeof target, c->number == SYS_copy_file_range ? c->c : c->a);
     append(to, size, shortened(target));
 }
 
 static void write_journal(const struct call *c, long result, const char *what) {
     struct event e = {.number = (int)c->number, .result = result};
-    const char *other, *path = path_of(c, &other);
+    struct paths p;
+    paths_of(c, &p);
+    const char *path = p.path, *other = p.other;
     struct stat status = {0};
     const unsigned char *data = NULL;
     const struct iovec *parts = NULL;
     if (other && !make4(SYS_lstat, (long)other, (long)&status, 0, 0)) e.inode = status.st_ino;
     if (c->number == SYS_writev || c->number == SYS_pwritev) parts = (const struct iovec *)c->b;
-    long fd = path || other ? (c->number == SYS_open || c->number == SYS_openat || c->number == SYS_creat ? result : -1) : c->a;
+    int opens = c->number == SYS_open || c->number == SYS_openat || c->number == SYS_openat2 || c->number == SYS_creat;
+    long fd = path || other ? (opens ? result : -1) : c->a;
     if (fd >= 0 && !make4(SYS_fstat, fd, (long)&status, 0, 0)) e.inode = status.st_ino;
     e.length = c->c, e.offset = -1;
     switch (c->number) {
@@ -181,6 +198,7 @@ static void write_journal(const struct call *c, long result, const char *what) {
     case SYS_ftruncate: e.length = c->b; break;
     case SYS_fallocate: e.offset = c->c, e.length = c->d, e.flags = c->b; break;
     case SYS_openat: e.flags = c->c; break;
+    case SYS_openat2: e.flags = (int64_t)((const struct open_how *)c->c)->flags; break;
     case SYS_open: e.flags = c->b; break;
     case SYS_unlinkat: e.flags = c->c; break;
     case SYS_renameat2: e.flags = c->e; break;

@@ -37,7 +37,7 @@ SYSCALLS = {0: "read", 1: "write", 2: "open", 3: "close", 17: "pread64", 18: "pw
             84: "rmdir", 85: "creat", 86: "link", 87: "unlink", 88: "symlink", 257: "openat", 258: "mkdirat", 263: "unlinkat",
             264: "renameat", 265: "linkat", 266: "symlinkat", 277: "sync_file_range", 285: "fallocate", 295: "preadv",
             296: "pwritev", 306: "syncfs", 316: "renameat2", 326: "copy_file_range", 327: "preadv2", 328: "pwritev2",
-            TOLD: "told"}
+            437: "openat2", TOLD: "told"}
 
 
 class Logged(ctypes.Structure):

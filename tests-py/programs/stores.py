@@ -3,6 +3,7 @@
 # only: h5lake
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -144,6 +145,71 @@ def check_server(folder):
     store = f"h5lake store=s3://lake/{Path(folder).name}-{os.getpid()}"
     assert run(WRITE, store, **minio)[0] == "done"
     assert run(READ, store)[0] == "[1, 2, 3]", "the same bucket by AWS's variables"
+
+
+# What a file system without locks answers.
+NO_LOCKS = r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/file.h>
+int flock(int fd, int how) { (void)fd, (void)how; errno = ENOLCK; return -1; }
+"""
+CHANGE = """import h5py, os
+try:
+    with h5py.File({name!r}, "r+") as f:
+        print("opened")
+        f.attrs["n"] = f.attrs.get("n", 0) + 1
+        f.flush()
+        print("flushed")
+except (OSError, RuntimeError) as error:
+    print("refused", error)
+"""
+
+
+def check_a_directory_without_locks(folder):
+    """Opening to write fails at once, unless the program says that it is the only writer."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        print("skipped: there is no C compiler")
+        return
+    Path("no_locks.c").write_text(NO_LOCKS)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", "no_locks.so", "no_locks.c"], check=True)
+    name, shim = f"file://{folder}/here/x.h5", f"{os.getcwd()}/no_locks.so"
+    make = f"import h5py\nwith h5py.File({name!r}, 'w') as f: f['x'] = [1]\nprint('done')"
+    assert run(make, "h5lake")[0] == "done"
+    for variable, expected in ((None, "refused"), ("TRUE", "refused"), ("BEST_EFFORT", "flushed"), ("FALSE", "flushed")):
+        out, err, _ = run(CHANGE.format(name=name), "h5lake", LD_PRELOAD=shim, HDF5_USE_FILE_LOCKING=variable)
+        assert expected in out and ("opened" in out) == (expected == "flushed"), (variable, out, err)
+        assert expected == "flushed" or ("no locks" in out and "HDF5_USE_FILE_LOCKING" in out), out
+    out, err, _ = run(f"import h5py\nprint(h5py.File({name!r}).attrs['n'])", "h5lake", LD_PRELOAD=shim)
+    assert out == "2", (out, err)
+    left = list((Path(folder) / "here/.object-store/tmp").iterdir())
+    assert not left, left
+
+
+def check_links_among_a_directorys_own_files(folder):
+    """Links in .object-store, of an archive or of another user, lead nowhere."""
+    private = Path(folder) / "private"
+    private.mkdir()
+    for name in ("thesis.tex", "write-0123456789abcdef", "put-1"):
+        (private / name).write_text("precious")
+        os.utime(private / name, (1.7e9, 1.7e9))
+    before = sorted(path.name for path in private.iterdir())
+    for place in (".object-store", ".object-store/tmp", ".object-store/locks"):
+        store = Path(folder) / place.replace("/", "-").strip(".")
+        name = f"file://{store}/x.h5"
+        make = f"import h5py\nwith h5py.File({name!r}, 'w') as f: f['x'] = [1]\nprint('done')"
+        assert run(make, "h5lake")[0] == "done"
+        shutil.rmtree(store / place)
+        (store / place).symlink_to(private)
+        out, err, _ = run(CHANGE.format(name=name), "h5lake")
+        assert "flushed" not in out and "symbolic link" in out and "errno = 40" in out, (out, err)
+        assert sorted(path.name for path in private.iterdir()) == before
+        # It can be read, and written again without the link.
+        assert run(f"import h5py\nprint(h5py.File({name!r})['x'][0])", "h5lake")[0] == "1"
+        (store / place).unlink()
+        out, err, _ = run(CHANGE.format(name=name), "h5lake")
+        assert "flushed" in out, (out, err)
 
 
 main(globals())

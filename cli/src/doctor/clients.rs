@@ -1,6 +1,7 @@
 //! Programs that use HDF5: which libhdf5 each one loads, and whether a file that it makes is a container.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -74,7 +75,9 @@ impl Facts {
 /// Looks at all clients.
 pub fn all(wanted: &Wanted<'_>, config: Option<&Config>, report: &mut Report) -> Result<(), Failure> {
     let folder = std::env::temp_dir().join(format!("h5lake-doctor-{}", crate::hidden::random()?));
-    std::fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    // Programs that are looked at write there.
+    let private = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+    private.map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut seen = 0;
     if wanted.targets.is_empty() {
         for module in MODULES {

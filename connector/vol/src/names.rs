@@ -9,7 +9,8 @@ use std::sync::Arc;
 use h5lake_container::Target;
 use h5lake_ledger::paths::followed;
 use h5lake_ledger::{
-    Access, At, BranchName, ByteSource, ForeignObject, Ledger, OpenedFile, Probe, SyncPolicy, TagName,
+    Access, At, BranchName, ByteSource, ForeignObject, Ledger, LockPolicy, OpenedFile, Probe, SyncPolicy,
+    TagName,
 };
 use object_stores::registry::{self, Registry, Settings, is_url, split_scheme};
 use object_stores::staged;
@@ -508,12 +509,26 @@ fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
     {
         settings.insert("timeout".to_owned(), format!("{}s", timeout.as_secs()));
     }
+    if let Some(locks) = locks_setting()
+        && scheme.as_deref().is_some_and(registry::has_locks)
+    {
+        settings.insert("locks".to_owned(), locks.to_owned());
+    }
     let store = Registry::global().open_with(url, &settings).map_err(|error| {
         Error::file(Minor::CannotOpenFile, format!("cannot use the store{of}: {error}"), error.errno())
     })?;
     // Behind the local cache: what that answers is no request.
     let store = locally_kept(Arc::new(ObservedStore::new(store)), url, config);
     Ok(Target::Objects { store, key: key.to_owned(), url: url.to_owned() })
+}
+
+/// The use of locks in a directory, if the environment says something other than the default.
+fn locks_setting() -> Option<&'static str> {
+    match LockPolicy::from_environment()? {
+        LockPolicy::Required | LockPolicy::RequiredToWrite => None,
+        LockPolicy::BestEffort => Some("best-effort"),
+        LockPolicy::Off => Some("off"),
+    }
 }
 
 /// The store, behind the local cache if one was asked for and the store is not as near itself.

@@ -1,6 +1,6 @@
 //! What the store does with single files.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -8,61 +8,40 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use nix::errno::Errno;
-use tempfile::NamedTempFile;
+use rustix::fs::OFlags;
 
-use super::Sync;
-use crate::{Etag, Key, ObjectMeta, PutMode};
+use super::{Sync, locks};
+use crate::beneath::{Beneath, Existing, NewFile, is_link};
+use crate::{Etag, Key, ObjectMeta};
 
 /// What has a key's name.
 pub(super) enum Occupant {
     Nothing,
     Object(fs::Metadata),
     Directory,
-    /// A part of the key before the last is a file.
+    /// A part of the key before the last is no directory, such as an object.
     BelowObject,
     /// A symbolic link, a device, a socket … here or further up.
     Foreign,
 }
 
 /// Looks without following symbolic links, anywhere below the root. Changes nothing.
-pub(super) fn occupant(root: &Path, key: &Key) -> io::Result<Occupant> {
-    let mut path = root.to_path_buf();
-    let mut segments = key.segments().peekable();
-    while let Some(segment) = segments.next() {
-        path.push(segment);
-        let found = match fs::symlink_metadata(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Nothing),
-            other => other?,
-        };
-        let last = segments.peek().is_none();
-        match (found.is_dir(), found.is_file()) {
-            (true, _) if last => return Ok(Occupant::Directory),
-            (true, _) => {}
-            (_, true) if last => return Ok(Occupant::Object(found)),
-            (_, true) => return Ok(Occupant::BelowObject),
-            _ => return Ok(Occupant::Foreign),
-        }
+pub(super) fn occupant(root: &Beneath, key: &Key) -> io::Result<Occupant> {
+    use io::ErrorKind as K;
+    match root.metadata(key.as_str()) {
+        Ok(found) if found.is_dir() => Ok(Occupant::Directory),
+        Ok(found) if found.is_file() => Ok(Occupant::Object(found)),
+        Ok(_) => Ok(Occupant::Foreign),
+        Err(e) if e.kind() == K::NotFound => Ok(Occupant::Nothing),
+        Err(e) if e.kind() == K::NotADirectory => Ok(Occupant::BelowObject),
+        Err(e) if is_link(&e) => Ok(Occupant::Foreign),
+        Err(e) => Err(e),
     }
-    Ok(Occupant::Nothing)
 }
 
 /// The object's file, open for reading, and its metadata.
-pub(super) fn open_regular(root: &Path, key: &Key) -> io::Result<Option<(File, fs::Metadata)>> {
-    let mut parent = root.to_path_buf();
-    let mut segments = key.segments();
-    let name = segments.next_back().unwrap_or_default();
-    for segment in segments {
-        parent.push(segment);
-        // Ordinary directories only: a symbolic link could lead out of the root.
-        match fs::symlink_metadata(&parent) {
-            Ok(found) if found.is_dir() => {}
-            Ok(_) => return Ok(None),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
-        }
-    }
-    match crate::open_regular(&parent.join(name), OpenOptions::new().read(true)) {
+pub(super) fn open_regular(root: &Beneath, key: &Key) -> io::Result<Option<(File, fs::Metadata)>> {
+    match root.file(key.as_str(), OFlags::RDONLY) {
         Err(e) if is_no_object(&e) => Ok(None),
         opened => opened,
     }
@@ -71,10 +50,7 @@ pub(super) fn open_regular(root: &Path, key: &Key) -> io::Result<Option<(File, f
 /// Whether opening failed because what is there, if anything, is no ordinary file.
 fn is_no_object(e: &io::Error) -> bool {
     use io::ErrorKind as K;
-    matches!(e.kind(), K::NotFound | K::NotADirectory | K::IsADirectory)
-        || e.raw_os_error() == Some(Errno::ELOOP as i32)
-        // A socket or a device without a driver.
-        || e.raw_os_error() == Some(Errno::ENXIO as i32)
+    matches!(e.kind(), K::NotFound | K::NotADirectory | K::IsADirectory) || is_link(e)
 }
 
 /// The version of the file: see the module of the store for why it is one.
@@ -156,47 +132,42 @@ pub(super) fn is_not_later(stamped: &fs::Metadata, replaced: &fs::Metadata) -> b
     (stamped.mtime(), stamped.mtime_nsec()) <= (replaced.mtime(), replaced.mtime_nsec())
 }
 
-/// Gives the file the key's name, making directories as needed.
-pub(super) fn give_name(root: &Path, key: &Key, mut file: NamedTempFile, mode: &PutMode) -> io::Result<()> {
-    let path = root.join(key.as_str());
+/// Gives the file the key's name, making directories as needed. Returns the file if an existing one is to be kept and has the name.
+pub(super) fn give_name(
+    root: &Beneath,
+    key: &Key,
+    mut file: NewFile,
+    existing: Existing,
+) -> io::Result<Option<NewFile>> {
     // Each round can only be lost to a delete that removed an emptied directory meanwhile.
     for _ in 0..1000 {
-        let answer = match mode {
-            PutMode::Create => file.persist_noclobber(&path),
-            PutMode::Overwrite | PutMode::Update(_) => file.persist(&path),
-        };
-        let failed = match answer {
-            Ok(_) => return Ok(()),
+        let failed;
+        (file, failed) = match file.publish(root, key.as_str(), existing) {
+            Ok(()) => return Ok(None),
             Err(failed) => failed,
         };
-        if failed.error.kind() != io::ErrorKind::NotFound {
-            return Err(failed.error);
+        match failed.kind() {
+            io::ErrorKind::AlreadyExists if existing == Existing::Keep => return Ok(Some(file)),
+            io::ErrorKind::NotFound if !root.is_removed() => make_parents(root, key)?,
+            _ => return Err(failed),
         }
-        file = failed.file;
-        make_parents(root, key)?;
     }
     Err(io::Error::other("the directory was removed again and again"))
 }
 
 /// The directories above a key, the root's child first.
-fn parents(root: &Path, key: &Key) -> Vec<PathBuf> {
-    let mut path = root.to_path_buf();
-    let mut above = Vec::new();
-    for segment in key.segments() {
-        path.push(segment);
-        above.push(path.clone());
-    }
-    above.pop();
-    above
+fn parents(key: &Key) -> impl DoubleEndedIterator<Item = &str> {
+    let all: Vec<_> = key.as_str().match_indices('/').map(|(at, _)| &key.as_str()[..at]).collect();
+    all.into_iter()
 }
 
-fn make_parents(root: &Path, key: &Key) -> io::Result<()> {
-    for path in parents(root, key) {
-        match fs::create_dir(&path) {
+fn make_parents(root: &Beneath, key: &Key) -> io::Result<()> {
+    for path in parents(key) {
+        match root.make_folder(path, 0o777) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             // Removed again by a delete: the caller's next round makes it anew. But not the root.
-            Err(e) if e.kind() == io::ErrorKind::NotFound && root.is_dir() => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !root.is_removed() => return Ok(()),
             Err(e) => return Err(e),
         }
     }
@@ -204,28 +175,38 @@ fn make_parents(root: &Path, key: &Key) -> io::Result<()> {
 }
 
 /// Removes the object's file; fine if it is not there.
-pub(super) fn remove(root: &Path, key: &Key) -> io::Result<()> {
-    match fs::remove_file(root.join(key.as_str())) {
+pub(super) fn remove(root: &Beneath, key: &Key) -> io::Result<()> {
+    match root.remove_file(key.as_str()) {
         Err(e) if is_no_object(&e) => Ok(()),
         answer => answer,
     }
 }
 
 /// Removes the directories above a deleted key that are empty now.
-pub(super) fn prune_parents(root: &Path, key: &Key) {
-    for path in parents(root, key).iter().rev() {
-        if fs::remove_dir(path).is_err() {
+pub(super) fn prune_parents(root: &Beneath, key: &Key) {
+    for path in parents(key).rev() {
+        if !remove_empty(root, path) {
             return;
         }
     }
 }
 
+/// Removes a directory that is empty, or that holds nothing but locks without holders. Returns whether it is gone.
+pub(super) fn remove_empty(root: &Beneath, path: &str) -> bool {
+    match root.remove_folder(path) {
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            locks::remove_idle(root, path).is_ok_and(|is_idle| is_idle) && root.remove_folder(path).is_ok()
+        }
+        answer => answer.is_ok(),
+    }
+}
+
 /// Syncs the directories above a key up to the root. All of them: another writer may have made one
 /// a moment ago and not synced it yet.
-pub(super) fn sync_parents(root: &Path, key: &Key) -> io::Result<()> {
-    for path in parents(root, key).iter().rev().map(PathBuf::as_path).chain([root]) {
-        match File::open(path) {
-            Ok(directory) => directory.sync_all()?,
+pub(super) fn sync_parents(root: &Beneath, key: &Key) -> io::Result<()> {
+    for path in parents(key).rev().chain(["."]) {
+        match root.sync_folder(path) {
+            Ok(()) => {}
             // Emptied and removed meanwhile.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),

@@ -1,16 +1,15 @@
 //! Listing a directory tree in the order of the keys' bytes.
 
-use std::fs;
 use std::io;
-use std::path::Path;
 
 use super::files::meta_of;
-use super::staging::RESERVED;
+use super::own_folder::RESERVED;
+use crate::beneath::{Beneath, Kind, is_link};
 use crate::{Key, ListPage, ObjectMeta};
 
 /// One page; `limit` is at least 1.
 pub(super) fn page(
-    root: &Path,
+    root: &Beneath,
     prefix: &str,
     start_after: Option<&str>,
     limit: usize,
@@ -20,7 +19,7 @@ pub(super) fn page(
     let base = match prefix.rfind('/') {
         None => String::new(),
         Some(end) => match Key::new(&prefix[..end]) {
-            Ok(key) if !key.segments().any(|segment| segment == RESERVED) && is_plain(root, &key)? => {
+            Ok(key) if !key.segments().any(|segment| segment == RESERVED) => {
                 format!("{key}/")
             }
             _ => return Ok(ListPage::default()),
@@ -35,23 +34,8 @@ pub(super) fn page(
     Ok(ListPage { objects: walk.found, more })
 }
 
-/// Whether the directory and all above it, up to the root, are directories and no symbolic links.
-fn is_plain(root: &Path, key: &Key) -> io::Result<bool> {
-    let mut path = root.to_path_buf();
-    for segment in key.segments() {
-        path.push(segment);
-        match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_dir() => {}
-            Ok(_) => return Ok(false),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(true)
-}
-
 struct Walk<'a> {
-    root: &'a Path,
+    root: &'a Beneath,
     prefix: &'a str,
     after: Option<&'a str>,
     wanted: usize,
@@ -78,28 +62,27 @@ impl Walk<'_> {
     /// The names in a directory that the listing needs, in key order. A directory's name ends with
     /// `/`, for that is how the keys below it go on: `a.b` comes before `a/c`, and `a0` after.
     fn candidates(&self, base: &str) -> io::Result<Vec<String>> {
-        let entries = match fs::read_dir(self.root.join(base)) {
-            // Removed meanwhile. The root itself may be missing too: then nothing is in it.
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(Vec::new());
-            }
+        let folder = match self.root.folder(if base.is_empty() { "." } else { base }) {
+            // Removed meanwhile, or a symbolic link by now.
+            Err(e) if is_missing(&e) => return Ok(Vec::new()),
             other => other?,
         };
         let mut names = Vec::new();
-        for entry in entries {
+        for entry in folder.entries()? {
             let entry = entry?;
             // What is no valid key was not put by a store.
-            let Ok(mut name) = entry.file_name().into_string() else { continue };
+            let Some(name) = entry.name.to_str() else { continue };
             if name == RESERVED || Key::new(format!("{base}{name}")).is_err() {
                 continue;
             }
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                name.push('/');
-            } else if !kind.is_file() {
-                continue;
+            let kind = entry.kind(&folder)?;
+            let mut name = name.to_owned();
+            match kind {
+                Kind::Folder => name.push('/'),
+                Kind::File => {}
+                Kind::Other => continue,
             }
-            if self.needs(&format!("{base}{name}"), kind.is_dir()) {
+            if self.needs(&format!("{base}{name}"), kind == Kind::Folder) {
                 names.push(name);
             }
         }
@@ -117,12 +100,17 @@ impl Walk<'_> {
 
     fn object(&self, full: &str) -> io::Result<Option<ObjectMeta>> {
         let Ok(key) = Key::new(full) else { return Ok(None) };
-        match fs::symlink_metadata(self.root.join(full)) {
+        match self.root.metadata(full) {
             Ok(found) if found.is_file() => Ok(Some(meta_of(&key, &found))),
             Ok(_) => Ok(None),
             // Deleted since the directory was read.
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) if is_missing(&e) => Ok(None),
             Err(e) => Err(e),
         }
     }
+}
+
+/// Returns whether the directory to be listed is missing, or is no directory any more.
+fn is_missing(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || is_link(e)
 }

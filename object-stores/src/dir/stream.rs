@@ -2,9 +2,8 @@
 
 use std::io::{self, BufWriter, Write};
 
-use tempfile::NamedTempFile;
-
 use super::DirStore;
+use crate::beneath::NewFile;
 use crate::{ErrorKind, Key, Operation, PutMode, PutResult, PutStream, Result};
 
 /// Small writes are gathered to this many bytes; bigger ones go straight into the file.
@@ -14,13 +13,13 @@ const BUFFER_BYTES: usize = 64 << 10;
 pub(super) struct DirStream {
     store: DirStore,
     key: Key,
-    file: BufWriter<NamedTempFile>,
+    file: BufWriter<NewFile>,
     /// A write has failed: what is in the file is not what was written.
     failed: bool,
 }
 
 impl DirStream {
-    pub(super) fn new(store: DirStore, key: Key, file: NamedTempFile) -> Self {
+    pub(super) fn new(store: DirStore, key: Key, file: NewFile) -> Self {
         DirStream { store, key, file: BufWriter::with_capacity(BUFFER_BYTES, file), failed: false }
     }
 }
@@ -50,6 +49,6 @@ impl PutStream for DirStream {
         let DirStream { store, key, file, .. } = *self;
         // Without writing out what is still in the buffer.
         let (staged, _) = file.into_parts();
-        staged.close().map_err(|e| store.io_error(e, Operation::StreamAbort, &key))
+        staged.remove().map_err(|e| store.io_error(e, Operation::StreamAbort, &key))
     }
 }

@@ -22,6 +22,10 @@ fn listed(store: &DirStore) -> Vec<String> {
     store.list("", None).map(|meta| meta.unwrap().key.to_string()).collect()
 }
 
+fn lock(store: &DirStore, key: &Key) -> locks::Locked {
+    store.shared.locks.lock(&Beneath::open(store.root()).unwrap(), key).unwrap().unwrap()
+}
+
 fn staged(store: &DirStore) -> usize {
     fs::read_dir(store.root().join(".object-store/tmp")).map_or(0, Iterator::count)
 }
@@ -244,7 +248,7 @@ fn stores_of_several_roots_lock_alike() {
     let all = [(&outer, key("sub/deep/x")), (&inner, key("deep/x")), (&deepest, key("x"))];
     for (holder, at) in &all {
         // The store that is the holder's makes its lock file first.
-        let held = holder.shared.staging.lock(at).unwrap();
+        let held = lock(holder, at);
         std::thread::scope(|scope| {
             let waiting = all.each_ref().map(|(store, at)| scope.spawn(|| put(store, at.as_str(), "1")));
             std::thread::sleep(Duration::from_millis(60));
@@ -346,7 +350,7 @@ fn whatever_changes_a_key_waits_for_its_lock() {
         &|| store.delete(&at),
     ];
     for (i, act) in acts.into_iter().enumerate() {
-        let held = store.shared.staging.lock(&at).unwrap();
+        let held = lock(&store, &at);
         let before = store.head(&at).unwrap();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(act);
@@ -361,7 +365,7 @@ fn whatever_changes_a_key_waits_for_its_lock() {
         });
     }
     assert!(store.head_opt(&at).unwrap().is_none());
-    let _held = store.shared.staging.lock(&at).unwrap();
+    let _held = lock(&store, &at);
     store.put(&at, "created".into(), PutMode::Create).unwrap();
 }
 
@@ -372,8 +376,8 @@ fn a_lock_that_is_never_given_back_is_an_error_that_names_it() {
     let at = key("held");
     let etag = put(&store, "held", "x");
     let stopped = DirStore::open(store.root(), Sync::Process).unwrap();
-    let lock = stopped.shared.staging.lock(&at).unwrap();
-    Arc::get_mut(&mut store.shared).unwrap().staging.max_lock_time = Duration::from_millis(50);
+    let lock = lock(&stopped, &at);
+    Arc::get_mut(&mut store.shared).unwrap().locks.max_time = Duration::from_millis(50);
     let refused = [
         store.put(&at, "y".into(), PutMode::Overwrite).unwrap_err(),
         store.put(&at, "y".into(), PutMode::Update(etag.clone())).unwrap_err(),
@@ -387,4 +391,198 @@ fn a_lock_that_is_never_given_back_is_an_error_that_names_it() {
     assert_eq!((store.head(&at).unwrap().etag, staged(&store)), (Some(etag), 0));
     drop(lock);
     put(&store, "held", "y");
+}
+
+/// A folder of another user, with files of the names and the age that a store removes.
+fn somebody_elses(outer: &Path) -> std::path::PathBuf {
+    let other = outer.join("other");
+    fs::create_dir(&other).unwrap();
+    for name in ["write-0123456789abcdef", "put-dead", "thesis.tex", "reserve"] {
+        fs::write(other.join(name), "precious").unwrap();
+        let file = File::options().append(true).open(other.join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(86_400)).unwrap();
+    }
+    other
+}
+
+fn all_in(folder: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let mut all: Vec<_> = entries.map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap())).collect();
+    all.sort();
+    all
+}
+
+/// Another user, or an archive, can put links in the place of the store's own folders and files. Nothing outside is made or deleted.
+#[test]
+fn links_among_the_stores_own_files_are_not_followed() {
+    for link in ["", "/tmp", "/locks", "/reserve", "/locks/*", "/tmp/write-0123456789abcdef"] {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("store");
+        let store = DirStore::open(&root, Sync::Process).unwrap();
+        put(&store, "a", "x");
+        put(&store, "a", "x");
+        let own = root.join(".object-store");
+        let other = somebody_elses(outer.path());
+        let before = all_in(&other);
+        let replace = |name: &str, target: &Path| {
+            let path = std::path::PathBuf::from(format!("{}{name}", own.display()));
+            let _it_may_not_be_there = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+            symlink(target, path).unwrap();
+        };
+        match link {
+            "/locks/*" => {
+                (0..256).for_each(|n| replace(&format!("/locks/{n:02x}"), &other.join(format!("{n:02x}"))))
+            }
+            "/reserve" => replace(link, &other.join("reserve")),
+            "/tmp/write-0123456789abcdef" => replace(link, &other.join("thesis.tex")),
+            _ => replace(link, &other),
+        }
+        let again = DirStore::open(&root, Sync::Process).unwrap();
+        let acts: [&dyn Fn() -> Result<()>; 5] = [
+            &|| again.put(&key("b"), "y".into(), PutMode::Create).map(drop),
+            &|| again.put(&key("a"), "y".into(), PutMode::Overwrite).map(drop),
+            &|| again.put_stream(&key("c")).and_then(PutStream::finish).map(drop),
+            &|| again.delete(&key("a")),
+            &|| again.sweep(Duration::ZERO).map(drop),
+        ];
+        for (n, act) in acts.into_iter().enumerate() {
+            let done = act();
+            let is_folder = ["", "/tmp", "/locks"].contains(&link);
+            assert!(n > 0 || done.is_err() == is_folder, "{link}: the first put fails");
+            if let Err(e) = done {
+                let text = e.to_string();
+                assert!(text.contains("symbolic link") || text.contains("no regular file"), "{link}: {text}");
+            }
+        }
+        again.spend_reserve();
+        assert!(all_in(&other) == before, "{link}");
+        drop(again);
+        assert!(all_in(&other) == before, "{link}");
+    }
+}
+
+/// Folders above a store, such as /tmp, are other users'.
+#[test]
+fn folders_above_the_root_are_not_used() {
+    let outer = tempfile::tempdir().unwrap();
+    let locks = outer.path().join(".object-store/locks");
+    fs::create_dir_all(&locks).unwrap();
+    let held: Vec<_> = (0..256).map(|n| File::create(locks.join(format!("{n:02x}"))).unwrap()).collect();
+    held.iter().for_each(|file| file.lock().unwrap());
+    let mut store = DirStore::open(outer.path().join("mine/store"), Sync::Process).unwrap();
+    Arc::get_mut(&mut store.shared).unwrap().locks.max_time = Duration::from_millis(50);
+    put(&store, "a/b", "x");
+    put(&store, "a/b", "y");
+    store.delete(&key("a/b")).unwrap();
+    drop(held);
+    fs::remove_dir_all(&locks).unwrap();
+    symlink("nowhere", &locks).unwrap();
+    put(&store, "a/b", "x");
+    put(&store, "a/b", "y");
+    assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 2);
+}
+
+/// The sticky bit lets every user make `.object-store`, and only its owner remove it.
+#[test]
+fn in_a_shared_folder_the_stores_own_folder_of_another_user_is_refused() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("only root can make files of other users");
+        return;
+    }
+    let (dir, store) = store();
+    let own = dir.path().join(".object-store");
+    fs::create_dir(&own).unwrap();
+    let put = |store: &DirStore| store.put(&key("a"), "x".into(), PutMode::Overwrite);
+    let owner = |path: &Path, user| std::os::unix::fs::chown(path, Some(user), None).unwrap();
+    owner(&own, 65_534);
+    put(&store).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let refused = put(&store).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
+    assert!(refused.to_string().contains("sticky bit"), "{refused}");
+    // The owner of the folder may do as he likes anyway.
+    owner(dir.path(), 65_534);
+    put(&store).unwrap();
+    owner(dir.path(), 1);
+    owner(&own, nix::unistd::geteuid().as_raw());
+    put(&store).unwrap();
+}
+
+/// Every user who may make names in the folder may use the store, whatever the first user's umask was.
+#[test]
+fn the_stores_own_folders_have_the_permissions_of_the_folder_around() {
+    let (dir, store) = store();
+    for mode in [0o700, 0o777, 0o2770] {
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        put(&store, "a", "x");
+        put(&store, "a", "y");
+        let found = |path: &str| fs::metadata(dir.path().join(path)).unwrap().permissions().mode() & 0o7777;
+        for path in [".object-store", ".object-store/tmp", ".object-store/locks"] {
+            assert_eq!(found(path), mode, "{path}");
+        }
+        assert_eq!(found(&format!(".object-store/locks/{:02x}", 0x8c)), mode & 0o666);
+        fs::remove_dir_all(dir.path().join(".object-store")).unwrap();
+    }
+}
+
+/// A folder with locks goes with the last object in it, unless a process has one of the locks, or the folder is a store's root.
+#[test]
+fn a_folder_of_locks_goes_with_the_last_object() {
+    let (dir, store) = store();
+    let exists = |path: &str| dir.path().join(path).exists();
+    put(&store, "a/x", "1");
+    put(&store, "a/y", "1");
+    put(&store, "a/y", "2");
+    store.delete(&key("a/x")).unwrap();
+    assert!(exists("a/.object-store/locks"));
+    store.delete(&key("a/y")).unwrap();
+    assert!(!exists("a"));
+    put(&store, "a/x", "1");
+    let held = lock(&store, &key("a/z"));
+    store.delete(&key("a/x")).unwrap();
+    assert!(exists("a/.object-store/locks"));
+    drop(held);
+    put(&store, "a/x", "1");
+    fs::write(dir.path().join("a/.object-store/locks/mine"), "").unwrap();
+    store.delete(&key("a/x")).unwrap();
+    assert!(exists("a/.object-store/locks/mine"));
+    // The directory in which only locks are left holds no object.
+    fs::remove_file(dir.path().join("a/.object-store/locks/mine")).unwrap();
+    put(&store, "a", "1");
+    store.delete(&key("a")).unwrap();
+    let inner = DirStore::open(dir.path().join("a"), Sync::Process).unwrap();
+    put(&inner, "x", "1");
+    store.delete(&key("a/x")).unwrap();
+    assert!(exists("a/.object-store/tmp"));
+    put(&inner, "x", "1");
+}
+
+/// No two writers have one lock while a third one removes emptied folders of locks.
+#[test]
+fn a_lock_whose_file_was_removed_is_no_lock() {
+    let (_dir, store) = store();
+    let holders = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    put(&store, "a/y", "1");
+                    store.delete(&key("a/y")).unwrap();
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    // The folder itself is not made for a lock.
+                    put(&store, "a/x", "1");
+                    let root = Beneath::open(store.root()).unwrap();
+                    let Some(locked) = store.shared.locks.lock(&root, &key("a/z")).unwrap() else { continue };
+                    assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                    std::thread::yield_now();
+                    holders.fetch_sub(1, Ordering::SeqCst);
+                    drop(locked);
+                    store.delete(&key("a/x")).unwrap();
+                }
+            });
+        }
+    });
 }

@@ -4,22 +4,29 @@
 //! object's name, and the name; u64 number of the block; u64 the object's length; u64 seconds since 1970 when it was put, and u32 nanoseconds; u32 length of its etag, and the
 //! etag; the block's bytes; u32 CRC-32C of all before. Numbers are little-endian.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::fs::OFlags;
 
+use crate::beneath::{Beneath, NewFile};
 use crate::private_files::is_private;
 use crate::{Etag, Key, ObjectMeta};
 
 const MAGIC: &[u8] = b"h5lC2";
 /// How long a file counts as just used: its time is not written again meanwhile.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
+/// The beginning of the name of a block that is being written.
+const NEW: &str = ".new-";
+/// The longest file that can be a block's: the block, its object's name and its etag.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 /// When files are removed, so many sixteenths of the bound are left.
 const SIXTEENTHS_LEFT: u64 = 14;
 
@@ -30,20 +37,20 @@ pub(super) fn make(path: &Path) -> io::Result<PathBuf> {
     let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     private(path)?;
     let shared = fs::canonicalize(path)?;
-    if is_private(&fs::symlink_metadata(&shared)?) {
+    let folder = Beneath::open(&shared)?;
+    if is_private(&folder.own_metadata()?) {
         return Ok(shared);
     }
-    let own = shared.join(format!("h5lake-{}", nix::unistd::geteuid()));
-    private(&own)?;
-    match fs::symlink_metadata(&own)? {
-        found if found.is_dir() && is_private(&found) => Ok(own),
+    let own = format!("h5lake-{}", nix::unistd::geteuid());
+    match folder.make_folder(&own, 0o700) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
+    match folder.folder(&own).and_then(|own| own.own_metadata()) {
+        Ok(found) if is_private(&found) => Ok(shared.join(own)),
         _ => Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            format!(
-                "others may write to {}, and {} is not this user's alone",
-                shared.display(),
-                own.display()
-            ),
+            format!("others may write to {0}, and {0}/{own} is not this user's alone", shared.display()),
         )),
     }
 }
@@ -151,22 +158,19 @@ impl Folder {
         Folder { path, bound, added: AtomicU64::new(bound), looking: Mutex::default() }
     }
 
-    fn file(&self, name: &str, block: u64) -> PathBuf {
-        let hash = format!("{:032x}", hash(name));
-        self.path.join(&hash[..2]).join(format!("{hash}-{block:x}"))
-    }
-
     /// A block, if it is here and whole. What is damaged is removed.
     pub(super) fn read(&self, name: &str, block: u64) -> Option<Block> {
-        let path = self.file(name, block);
-        let bytes = fs::read(&path).ok()?;
-        let found = Block::decode(bytes, name, block);
-        if found.is_none() {
-            let _somebody_else_may_have_removed_it = fs::remove_file(&path);
+        let (folder, file) = place_of(name, block);
+        let folder = self.folder(&folder).ok()?;
+        // Only a regular file is a block. The next block that is kept replaces anything else.
+        let (opened, found) = folder.file(&file, OFlags::RDONLY).ok()??;
+        let block = read_whole(&opened, &found).and_then(|bytes| Block::decode(bytes, name, block));
+        if block.is_none() {
+            let _somebody_else_may_have_removed_it = folder.remove_file(&file);
         } else {
-            touch(&path);
+            touch(&opened, &found);
         }
-        found
+        block
     }
 
     /// Keeps a block. What goes wrong costs no more than fetching it again.
@@ -174,7 +178,7 @@ impl Folder {
         let Some(bytes) = what.encode(name, block).filter(|bytes| (bytes.len() as u64) < self.bound) else {
             return;
         };
-        if self.write(&self.file(name, block), &bytes).is_err() {
+        if self.write(place_of(name, block), &bytes).is_err() {
             return;
         }
         let length = bytes.len() as u64;
@@ -184,20 +188,32 @@ impl Folder {
         }
     }
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let folder = path.parent().unwrap_or(&self.path);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.persist(path).map(drop).map_err(|e| e.error)
+    fn write(&self, (folder, file): (String, String), bytes: &[u8]) -> io::Result<()> {
+        match Beneath::open_itself(&self.path)?.make_folder(&folder, 0o700) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        let mut new = NewFile::make(&Arc::new(self.folder(&folder)?), NEW, 0o600)?;
+        new.write_all(bytes)?;
+        new.publish_here(&file)
+    }
+
+    /// Opens one of the folders in which blocks lie. A folder to which other users may write could hold their blocks.
+    fn folder(&self, name: &str) -> io::Result<Beneath> {
+        let folder = Beneath::open_itself(&self.path)?.folder(name)?;
+        if is_private(&folder.own_metadata()?) {
+            return Ok(folder);
+        }
+        Err(io::ErrorKind::PermissionDenied.into())
     }
 
     /// Forgets an object. The numbers of its blocks are unknown, so its folder is looked through.
     pub(super) fn forget(&self, name: &str) {
-        let hash = format!("{:032x}-", hash(name));
-        for entry in fs::read_dir(self.path.join(&hash[..2])).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&hash) {
-                let _somebody_else_may_have_removed_it = fs::remove_file(entry.path());
+        let (folder, of_object) = (place_of(name, 0).0, format!("{:032x}-", hash(name)));
+        let Ok(folder) = self.folder(&folder) else { return };
+        for entry in folder.entries().into_iter().flatten().flatten() {
+            if entry.name.to_str().is_some_and(|name| name.starts_with(&of_object) && is_block(name)) {
+                let _somebody_else_may_have_removed_it = folder.remove_file(&entry.name);
             }
         }
     }
@@ -212,35 +228,66 @@ impl Folder {
             return;
         }
         files.sort_unstable();
-        for (_, length, path) in files {
+        for (_, length, (folder, name)) in files {
             if total <= self.bound / 16 * SIXTEENTHS_LEFT {
                 break;
             }
-            if fs::remove_file(path).is_ok() {
+            if self.folder(&folder).and_then(|folder| folder.remove_file(&name)).is_ok() {
                 total -= length;
             }
         }
     }
 
-    /// Every file: when it was last used, its length, its path. What a killed process left half written counts too, as old.
-    fn files(&self) -> Vec<(SystemTime, u64, PathBuf)> {
-        let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
-        let all = entries(&self.path).flat_map(|folder| entries(&folder.path()).collect::<Vec<_>>());
-        all.filter_map(|entry| {
-            let found = entry.metadata().ok().filter(fs::Metadata::is_file)?;
-            Some((found.modified().ok()?, found.len(), entry.path()))
-        })
-        .collect()
+    /// Lists every file of the cache: the time of its last use, its length, its folder and its name. A block that a killed process left
+    /// half written counts too. A file of another name is not the cache's.
+    fn files(&self) -> Vec<(SystemTime, u64, (String, String))> {
+        let Ok(all) = Beneath::open_itself(&self.path) else { return Vec::new() };
+        let mut files = Vec::new();
+        for entry in all.entries().into_iter().flatten().flatten() {
+            let Some(folder) = entry.name.to_str().filter(|name| is_hex(name, 2)) else { continue };
+            let Ok(inside) = self.folder(folder) else { continue };
+            for entry in inside.entries().into_iter().flatten().flatten() {
+                let Some(name) = entry.name.to_str().filter(|name| is_block(name) || name.starts_with(NEW))
+                else {
+                    continue;
+                };
+                let Ok(found) = inside.metadata(name) else { continue };
+                if let (true, Ok(used)) = (found.is_file(), found.modified()) {
+                    files.push((used, found.len(), (folder.to_owned(), name.to_owned())));
+                }
+            }
+        }
+        files
     }
 }
 
+/// The folder of a block, and its file's name in it.
+fn place_of(name: &str, block: u64) -> (String, String) {
+    let hash = format!("{:032x}", hash(name));
+    (hash[..2].to_owned(), format!("{hash}-{block:x}"))
+}
+
+fn is_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Returns whether a name is that of a block.
+fn is_block(name: &str) -> bool {
+    name.split_once('-')
+        .is_some_and(|(hash, block)| is_hex(hash, 32) && u64::from_str_radix(block, 16).is_ok())
+}
+
+/// The bytes of a file, unless it is too long to be a block's.
+fn read_whole(mut file: &File, found: &Metadata) -> Option<Vec<u8>> {
+    let length = usize::try_from(found.len()).ok().filter(|_| found.len() <= MAX_FILE_BYTES)?;
+    let mut bytes = Vec::with_capacity(length);
+    file.read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
 /// Notes that a file was used.
-fn touch(path: &Path) {
-    let Ok(file) = File::open(path) else { return };
-    let is_fresh = file
-        .metadata()
-        .and_then(|m| m.modified())
-        .is_ok_and(|t| t.elapsed().is_ok_and(|e| e < TOUCH_INTERVAL));
+fn touch(file: &File, found: &Metadata) {
+    let is_fresh = found.modified().is_ok_and(|t| t.elapsed().is_ok_and(|e| e < TOUCH_INTERVAL));
     if !is_fresh {
         let _then_it_goes_earlier = file.set_modified(SystemTime::now());
     }

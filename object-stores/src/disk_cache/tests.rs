@@ -283,3 +283,47 @@ fn threads_and_directories_are_shared() {
         }
     });
 }
+
+/// A folder of links is what an unpacked archive may have, and what another user can make of one that was writable for a while.
+#[test]
+fn links_in_the_cache_are_not_followed_and_pipes_are_not_waited_for() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let private = tempfile::tempdir().unwrap();
+    let name = format!("{:032x}-0", 7);
+    for name in [&*name, ".new-123456", "thesis.tex"] {
+        fs::write(private.path().join(name), "precious".repeat(10_000)).unwrap();
+    }
+    let c = cached(1 << 20);
+    for n in 0..256 {
+        symlink(private.path(), c.dir.path().join(format!("{n:02x}"))).unwrap();
+    }
+    let whole = data((3 << 20) + 5);
+    let read = |c: &Cached| {
+        let got = c.store.get(&key("pack/a"), Some(0..whole.len() as u64)).unwrap();
+        assert!(got.bytes == whole[..]);
+    };
+    read(&c);
+    c.store.delete(&key("pack/a")).unwrap();
+    assert_eq!(fs::read_dir(private.path()).unwrap().count(), 3);
+    // The blocks themselves are pipes, links and too long; and their folders are everybody's.
+    let c = cached(1 << 30);
+    read(&c);
+    for (n, path) in files(c.dir.path()).into_iter().enumerate() {
+        fs::remove_file(&path).unwrap();
+        match n % 3 {
+            0 => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+            1 => symlink(private.path().join("thesis.tex"), &path).unwrap(),
+            _ => fs::File::create(&path).unwrap().set_len(1 << 40).unwrap(),
+        }
+    }
+    read(&c);
+    assert_eq!(fs::read(private.path().join("thesis.tex")).unwrap().len(), 80_000);
+    c.trace.reset();
+    read(&c);
+    assert_eq!(gets(&c.trace), 0, "blocks have taken the places of what was none");
+    for folder in fs::read_dir(c.dir.path()).unwrap() {
+        fs::set_permissions(folder.unwrap().path(), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    read(&c);
+    assert!(gets(&c.trace) > 0);
+}

@@ -1,7 +1,6 @@
 //! Brings queued operations to the store, in an order of which every beginning makes sense.
 
-use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +27,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 ///
 /// # Errors
 /// If not even one thread can be had.
-pub(super) fn start(queue: &Arc<Queue>) -> std::io::Result<()> {
+pub(super) fn start(queue: &Arc<Queue>) -> io::Result<()> {
     let mut state = queue.state.lock();
     while state.workers < MAX_WORKERS.min(state.len()) {
         let shared = queue.clone();
@@ -144,12 +143,13 @@ fn perform(queue: &Queue, queued: &Queued) -> Result<Option<Etag>> {
 
 /// The bytes of a queued object.
 fn content_of(queue: &Queue, number: u64, content: Content) -> Result<Bytes> {
-    read_content(&queue.folder.file(number), content).map_err(|e| damaged(queue, e))
+    let file = queue.folder.open_operation(number);
+    file.and_then(|file| read_content(file, content)).map_err(|e| damaged(queue, e))
 }
 
-fn damaged(queue: &Queue, e: std::io::Error) -> Error {
+fn damaged(queue: &Queue, e: io::Error) -> Error {
     let kind = match e.kind() {
-        std::io::ErrorKind::InvalidData | std::io::ErrorKind::NotFound => ErrorKind::Corrupt,
+        io::ErrorKind::InvalidData | io::ErrorKind::NotFound => ErrorKind::Corrupt,
         _ => ErrorKind::Io,
     };
     Error::new(kind, Operation::Put)
@@ -248,11 +248,15 @@ fn taken(queue: &Queue, key: &Key) -> Error {
 }
 
 fn put_long(queue: &Queue, number: u64, key: &Key, content: Content) -> Result<Option<Etag>> {
-    let mut file = File::open(queue.folder.file(number)).map_err(|e| damaged(queue, e))?.take(content.length);
+    let file = queue.folder.open_operation(number).map_err(|e| damaged(queue, e))?;
+    let mut file = file.take(content.length);
     let mut stream = queue.inner.put_stream(key)?;
     let mut summing = Summing::like(&content);
     loop {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        let mut piece = Vec::new();
+        piece
+            .try_reserve_exact(PIECE_BYTES)
+            .map_err(|_| damaged(queue, io::ErrorKind::OutOfMemory.into()))?;
         file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece).map_err(|e| damaged(queue, e))?;
         if piece.is_empty() {
             break;
@@ -262,10 +266,7 @@ fn put_long(queue: &Queue, number: u64, key: &Key, content: Content) -> Result<O
     }
     if summing.finish() != content {
         stream.abort()?;
-        return Err(damaged(
-            queue,
-            std::io::Error::new(std::io::ErrorKind::InvalidData, "its bytes are damaged"),
-        ));
+        return Err(damaged(queue, io::Error::new(io::ErrorKind::InvalidData, "its bytes are damaged")));
     }
     stream.finish().map(|done| done.etag)
 }

@@ -4,19 +4,21 @@
 //! Files are removed in the order of their numbers, and `arrived` says up to which: so a gap is a loss, and is noticed.
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use parking_lot::Mutex;
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
-use tempfile::NamedTempFile;
 
 use super::operation::Queued;
+use crate::beneath::{Beneath, Kind, NewFile, is_link, is_same};
 use crate::private_files::is_private;
 
 const ABOUT: &str = "about.json";
@@ -82,6 +84,7 @@ pub(super) fn is_ours(path: &Path) -> bool {
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
+    inside: Arc<Beneath>,
     arrived: File,
     _lock: File,
     /// Whether what is written is synced.
@@ -111,28 +114,36 @@ fn prefix_of(place: &str) -> String {
 impl Folder {
     /// A new, empty one in the folder `dir`.
     pub(super) fn create(dir: &Path, about: &About, sync: bool) -> io::Result<Self> {
-        let made = tempfile::Builder::new()
-            .prefix(&prefix_of(&about.place))
-            .rand_bytes(12)
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(dir)?;
-        let path = made.path().to_owned();
-        let lock = new_file(&path.join(LOCK))?;
-        if !OURS.lock().insert(path.clone()) || !try_lock(&lock)? {
+        let (stages, name) = (Beneath::open(dir)?, prefix_of(&about.place));
+        let name = format!("{name}{:012x}", RandomState::new().hash_one(std::process::id()) >> 16);
+        stages.make_folder(&name, 0o700)?;
+        let path = dir.join(&name);
+        let made = open_inside(&path).and_then(|inside| Self::fill(&path, inside, about, sync));
+        if made.is_err() {
+            OURS.lock().remove(&path);
+            let _it_is_no_queue_without_a_description = remove(&path);
+        }
+        made
+    }
+
+    fn fill(path: &Path, inside: Beneath, about: &About, sync: bool) -> io::Result<Self> {
+        let inside = Arc::new(inside);
+        let lock = inside.create(LOCK, 0o600)?;
+        if !OURS.lock().insert(path.to_owned()) || !try_lock(&lock)? {
             return Err(io::Error::other("a new folder is in use"));
         }
-        let arrived = new_file(&path.join(ARRIVED))?;
-        let folder = Folder { path, arrived, _lock: lock, sync, owner: std::process::id() };
+        let arrived = inside.create(ARRIVED, 0o600)?;
+        let (path, owner) = (path.to_owned(), std::process::id());
+        let folder = Folder { path, inside, arrived, _lock: lock, sync, owner };
         folder.note_arrived(0)?;
         let mut file = folder.new_file()?;
         file.write_all(about.encode().as_bytes())?;
-        folder.sync_bytes(file.as_file())?;
-        file.persist(folder.path.join(ABOUT)).map_err(|e| e.error)?;
+        folder.sync_bytes(file.file())?;
+        file.publish_here(ABOUT)?;
         folder.sync_names()?;
-        if sync {
-            File::open(dir)?.sync_all()?;
+        if sync && let Some(dir) = folder.path.parent() {
+            Beneath::open(dir)?.sync_folder(".")?;
         }
-        let _it_stays = made.keep();
         Ok(folder)
     }
 
@@ -147,8 +158,9 @@ impl Folder {
         if !matches!(opened, Ok(Some(_))) {
             OURS.lock().remove(&path);
         }
-        let Some((lock, arrived)) = opened? else { return Ok(None) };
-        Ok(Some(Folder { path, arrived, _lock: lock, sync: true, owner: std::process::id() }))
+        let Some((inside, lock, arrived)) = opened? else { return Ok(None) };
+        let inside = Arc::new(inside);
+        Ok(Some(Folder { path, inside, arrived, _lock: lock, sync: true, owner: std::process::id() }))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -160,14 +172,29 @@ impl Folder {
         self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    /// The file of an operation.
+    /// The path of an operation's file, for messages.
     pub(super) fn file(&self, number: u64) -> PathBuf {
         file_of(&self.path, number)
     }
 
+    /// Opens the file of an operation.
+    pub(super) fn open_operation(&self, number: u64) -> io::Result<File> {
+        open_operation(&self.inside, number)
+    }
+
+    /// Removes the file of an operation.
+    pub(super) fn remove_operation(&self, number: u64) -> io::Result<()> {
+        self.inside.remove_file(name_of(number))
+    }
+
+    /// Gives a new file the name of an operation.
+    pub(super) fn publish(&self, file: NewFile, number: u64) -> io::Result<()> {
+        file.publish_here(&name_of(number))
+    }
+
     /// A new file without a name that counts.
-    pub(super) fn new_file(&self) -> io::Result<NamedTempFile> {
-        tempfile::Builder::new().prefix(NEW).tempfile_in(&self.path)
+    pub(super) fn new_file(&self) -> io::Result<NewFile> {
+        NewFile::make(&self.inside, NEW, 0o600)
     }
 
     /// Sees to it that a file's bytes outlive a loss of power, where that was asked for.
@@ -177,7 +204,7 @@ impl Folder {
 
     /// Sees to it that names outlive a loss of power, where that was asked for.
     pub(super) fn sync_names(&self) -> io::Result<()> {
-        if self.sync { File::open(&self.path)?.sync_all() } else { Ok(()) }
+        if self.sync { self.inside.sync_folder(".") } else { Ok(()) }
     }
 
     /// Notes that the operations up to a number are in the store.
@@ -185,7 +212,7 @@ impl Folder {
         let mut bytes = number.to_le_bytes().to_vec();
         let sum = crc_fast::crc32_iscsi(&bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
-        check_descriptor(&self.arrived, &self.path.join(ARRIVED))?;
+        check_descriptor(&self.arrived, &self.inside, ARRIVED)?;
         self.arrived.write_all_at(&bytes, 0)?;
         // Before the files are gone: a note that is lost would make their want a loss.
         if self.sync { self.arrived.sync_data() } else { Ok(()) }
@@ -205,14 +232,14 @@ impl Folder {
     pub(super) fn operations(&self) -> io::Result<(Vec<Queued>, Option<String>)> {
         let arrived = self.arrived()?;
         let mut found = Vec::new();
-        for number in numbers(&self.path)? {
+        for number in numbers_in(&self.inside)? {
             if number <= arrived {
                 continue;
             }
             if number != arrived + 1 + found.len() as u64 {
                 return Ok((found, Some(format!("operations before {number:016x}{SUFFIX} are missing"))));
             }
-            match Queued::read(&self.file(number), number) {
+            match self.open_operation(number).and_then(|file| Queued::read(file, number)) {
                 Ok(queued) => found.push(queued),
                 Err(e) => return Ok((found, Some(format!("{number:016x}{SUFFIX} cannot be used: {e}")))),
             }
@@ -235,49 +262,109 @@ impl Drop for Folder {
 }
 
 pub(super) fn file_of(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:016x}{SUFFIX}"))
+    folder.join(name_of(number))
+}
+
+fn name_of(number: u64) -> String {
+    format!("{number:016x}{SUFFIX}")
+}
+
+/// Opens a queue's folder. Its name in the folder of stages is no link, and no other user can have put a file into it.
+fn open_inside(path: &Path) -> io::Result<Beneath> {
+    let inside = Beneath::open_itself(path)?;
+    match is_private(&inside.own_metadata()?) {
+        true => Ok(inside),
+        false => Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may write to the folder")),
+    }
+}
+
+fn open_operation(inside: &Beneath, number: u64) -> io::Result<File> {
+    let file = inside.file(name_of(number), OFlags::RDONLY)?;
+    let is_none = || io::Error::new(io::ErrorKind::InvalidData, "it is no regular file");
+    file.map(|(file, _)| file).ok_or_else(is_none)
 }
 
 /// The numbers of the operations in a folder, in their order.
 pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
+    numbers_in(&open_inside(folder)?)
+}
+
+fn numbers_in(inside: &Beneath) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).filter(|text| text.len() == 16);
-        numbers.extend(number.and_then(|text| u64::from_str_radix(text, 16).ok()));
+    for entry in inside.entries()? {
+        numbers.extend(entry?.name.to_str().and_then(number_of));
     }
     numbers.sort_unstable();
     Ok(numbers)
 }
 
-/// Deletes a queue's folder. The description goes first: without it nobody takes the rest for a queue.
+/// The number of the operation whose file has a name.
+fn number_of(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(SUFFIX).filter(|text| text.len() == 16)?;
+    u64::from_str_radix(number, 16).ok()
+}
+
+/// Reads every operation in a folder. Operations whose files are gone have arrived.
+pub(super) fn look(folder: &Path) -> io::Result<Vec<Queued>> {
+    let mut found = Vec::new();
+    let inside = match open_inside(folder) {
+        // All has arrived, and the writer has closed.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
+        other => other?,
+    };
+    for number in numbers_in(&inside)? {
+        match open_operation(&inside, number).and_then(|file| Queued::read(file, number)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => (),
+            other => found.push(other?),
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes a queue's folder and the files of the queue in it, the description first: a folder without a description is no queue. A
+/// folder with a file of another name stays.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let gone = |done: io::Result<()>| match done {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     };
-    gone(fs::remove_file(path.join(ABOUT)))?;
-    gone(fs::remove_dir_all(path))
+    let inside = match open_inside(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    gone(inside.remove_file(ABOUT))?;
+    for entry in inside.entries()? {
+        let name = entry?.name;
+        let is_own = |name: &str| {
+            [LOCK, ARRIVED].contains(&name) || name.starts_with(NEW) || number_of(name).is_some()
+        };
+        if name.to_str().is_some_and(is_own) {
+            gone(inside.remove_file(&name))?;
+        }
+    }
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    gone(Beneath::open(dir)?.remove_folder(name))
 }
 
 /// The folders in `dir` that hold queues, of one container or of all, with their descriptions.
 pub(super) fn list(dir: &Path, place: Option<&str>) -> io::Result<Vec<(PathBuf, About)>> {
     let mut found = Vec::new();
     let prefix = place.map_or_else(String::new, prefix_of);
-    let entries = match fs::read_dir(dir) {
+    let stages = match Beneath::open(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
         other => other?,
     };
-    for entry in entries {
+    for entry in stages.entries()? {
         let entry = entry?;
-        let is_named = entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix));
-        if !is_named || !entry.file_type()?.is_dir() {
+        let is_named = entry.name.to_str().is_some_and(|name| name.starts_with(&prefix));
+        if !is_named || entry.kind(&stages)? != Kind::Folder {
             continue;
         }
-        if let Some(about) = describe(&entry.path())?
+        let path = dir.join(&entry.name);
+        if let Some(about) = describe(&path)?
             && place.is_none_or(|place| place == about.place)
         {
-            found.push((entry.path(), about));
+            found.push((path, about));
         }
     }
     found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -286,47 +373,46 @@ pub(super) fn list(dir: &Path, place: Option<&str>) -> io::Result<Vec<(PathBuf, 
 
 /// What a folder says that it is of; `None` if it is no queue, or somebody else's.
 fn describe(path: &Path) -> io::Result<Option<About>> {
-    let opened = match crate::open_regular(&path.join(ABOUT), OpenOptions::new().read(true)) {
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-            return Ok(None);
-        }
+    use io::ErrorKind as K;
+    let opened = open_inside(path).and_then(|inside| inside.file(ABOUT, OFlags::RDONLY));
+    let Some((file, found)) = (match opened {
+        Err(e) if matches!(e.kind(), K::NotFound | K::PermissionDenied | K::NotADirectory) => None,
+        Err(e) if is_link(&e) => None,
         other => other?,
+    }) else {
+        return Ok(None);
     };
-    let Some((file, found)) = opened else { return Ok(None) };
-    if !is_private(&found) || !is_private(&fs::symlink_metadata(path)?) || found.len() > MAX_ABOUT_BYTES {
+    if !is_private(&found) || found.len() > MAX_ABOUT_BYTES {
         return Ok(None);
     }
     Ok(About::decode(&io::read_to_string(file)?))
 }
 
-/// Checks that a descriptor leads to the file at a path. Other code in the program may have closed it, and its number may belong to
-/// another file by now, which is not to be written.
-fn check_descriptor(file: &File, path: &Path) -> io::Result<()> {
-    let (opened, named) = (file.metadata()?, fs::symlink_metadata(path)?);
-    if (opened.dev(), opened.ino()) == (named.dev(), named.ino()) {
+/// Checks that a descriptor leads to the file of a name in a folder. Other code in the program may have closed it, and its number may
+/// belong to another file by now, which is not to be written.
+fn check_descriptor(file: &File, folder: &Beneath, name: &str) -> io::Result<()> {
+    if is_same(&file.metadata()?, &folder.metadata(name)?) {
         return Ok(());
     }
-    let text = format!(
-        "another part of this program closed the descriptor of '{}'; what is staged there stays: run 'h5lake drain' when the program \
-         has ended",
-        path.display()
-    );
-    Err(io::Error::other(text))
+    Err(io::Error::other(format!(
+        "another part of this program closed the descriptor of '{name}'; what is staged there stays: run 'h5lake drain' when the program \
+         has ended"
+    )))
 }
 
-fn new_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
-}
-
-/// The lock, taken, and the note of what arrived; `None` while another process has the lock.
-fn open_existing(path: &Path) -> io::Result<Option<(File, File)>> {
-    let open =
-        |name| OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path.join(name));
+/// The folder, the lock, taken, and the note of what arrived; `None` while another process has the lock.
+fn open_existing(path: &Path) -> io::Result<Option<(Beneath, File, File)>> {
+    let inside = open_inside(path)?;
+    let open = |name: &str| {
+        let is_none = || io::Error::other(format!("{name} is no regular file"));
+        inside.file(name, OFlags::RDWR)?.map(|(file, _)| file).ok_or_else(is_none)
+    };
     let lock = open(LOCK)?;
     if !try_lock(&lock)? {
         return Ok(None);
     }
-    Ok(Some((lock, open(ARRIVED)?)))
+    let arrived = open(ARRIVED)?;
+    Ok(Some((inside, lock, arrived)))
 }
 
 /// Takes the record lock of a file, if no other process has it.

@@ -6,7 +6,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::folder;
+use super::folder::{self, Folder};
 use super::operation::Queued;
 use super::queue::Queue;
 use crate::per_process::PerProcess;
@@ -31,34 +31,23 @@ impl Inherited {
 
 fn look(path: &Path) -> io::Result<Newest> {
     let mut newest = Newest::new();
-    let numbers = match folder::numbers(path) {
-        // The parent has drained all, and closed.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(newest),
-        other => other?,
-    };
-    for number in numbers {
-        match Queued::read(&folder::file_of(path, number), number) {
-            Ok(queued) => {
-                let queued = Arc::new(queued);
-                for key in queued.keys() {
-                    newest.insert(key.clone(), queued.clone());
-                }
-            }
-            // It has arrived since.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => (),
-            Err(e) => return Err(e),
+    for queued in folder::look(path)? {
+        let queued = Arc::new(queued);
+        for key in queued.keys() {
+            newest.insert(key.clone(), queued.clone());
         }
     }
     Ok(newest)
 }
 
-/// Does something with a file from a place on; `None` if the file is gone.
+/// Does something with the file of an operation from a place on; `None` if the file is gone.
 pub(super) fn read_at<T>(
-    path: &Path,
+    folder: &Folder,
+    number: u64,
     offset: u64,
     read: impl FnOnce(&mut File) -> io::Result<T>,
 ) -> io::Result<Option<T>> {
-    let mut file = match File::open(path) {
+    let mut file = match folder.open_operation(number) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };

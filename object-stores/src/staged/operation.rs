@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -123,9 +122,8 @@ impl Queued {
     ///
     /// # Errors
     /// What is wrong with it, or the system's.
-    pub(super) fn read(path: &Path, number: u64) -> io::Result<Self> {
+    pub(super) fn read(mut file: File, number: u64) -> io::Result<Self> {
         let damaged = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
-        let mut file = File::open(path)?;
         let length = file.metadata()?.len();
         let body = length.checked_sub(TAIL_BYTES).ok_or_else(|| damaged("it is cut short"))?;
         let mut end = read_end(&mut file, length, END_BYTES)?;
@@ -170,11 +168,11 @@ fn read_end(file: &mut File, length: u64, most: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// `InvalidData` if they are not what was queued; the system's.
-pub(super) fn read_content(path: &Path, content: Content) -> io::Result<Bytes> {
+pub(super) fn read_content(file: File, content: Content) -> io::Result<Bytes> {
     let length = usize::try_from(content.length).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    File::open(path)?.take(content.length).read_to_end(&mut bytes)?;
+    file.take(content.length).read_to_end(&mut bytes)?;
     if !content.is_of(&bytes) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its bytes are damaged"));
     }
@@ -324,21 +322,24 @@ mod tests {
         for action in actions() {
             let good = file_of(&action, time);
             std::fs::write(&path, &good).unwrap();
-            let read = Queued::read(&path, 3).unwrap();
+            let read = Queued::read(File::open(&path).unwrap(), 3).unwrap();
             assert_eq!(read, Queued { number: 3, time, action: action.clone() });
             let footer = good.len() - read.length() as usize;
             for n in (0..footer.min(300)).chain(footer.saturating_sub(20)..footer) {
                 let mut bad = good.clone();
                 bad[read.length() as usize + n] ^= 4;
                 std::fs::write(&path, &bad).unwrap();
-                assert!(Queued::read(&path, 3).is_err(), "{action:?}: byte {n} of the footer");
+                assert!(
+                    Queued::read(File::open(&path).unwrap(), 3).is_err(),
+                    "{action:?}: byte {n} of the footer"
+                );
             }
             for length in [0, 5, good.len() - 1] {
                 std::fs::write(&path, &good[..length]).unwrap();
-                assert!(Queued::read(&path, 3).is_err(), "{length} bytes");
+                assert!(Queued::read(File::open(&path).unwrap(), 3).is_err(), "{length} bytes");
             }
             std::fs::write(&path, [b"more".as_slice(), &good].concat()).unwrap();
-            assert!(Queued::read(&path, 3).is_err(), "bytes in front");
+            assert!(Queued::read(File::open(&path).unwrap(), 3).is_err(), "bytes in front");
         }
     }
 
@@ -353,12 +354,12 @@ mod tests {
         let path = dir.path().join("x");
         std::fs::write(&path, bytes).unwrap();
         let Action::Put { content, over: Some(over), guard: Guard::Staged(7), .. } =
-            Queued::read(&path, 8).unwrap().action
+            Queued::read(File::open(&path).unwrap(), 8).unwrap().action
         else {
             panic!("another operation")
         };
         assert!(over.is_of(b"old") && !over.is_of(b"odd"));
-        assert_eq!(read_content(&path, content).unwrap(), "bytes");
+        assert_eq!(read_content(File::open(&path).unwrap(), content).unwrap(), "bytes");
     }
 
     #[test]
@@ -372,7 +373,7 @@ mod tests {
             lies[footer + 4..footer + 8].copy_from_slice(&sum.to_le_bytes());
             let dir = tempfile::tempdir().unwrap();
             std::fs::write(dir.path().join("x"), &lies).unwrap();
-            assert!(Queued::read(&dir.path().join("x"), 1).is_err());
+            assert!(Queued::read(File::open(dir.path().join("x")).unwrap(), 1).is_err());
         }
         let mut huge = vec![FORMAT];
         put_number(&mut huge, 0);
@@ -386,8 +387,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         std::fs::write(&path, b"bytes and more").unwrap();
-        assert_eq!(read_content(&path, Content::of(b"bytes")).unwrap(), "bytes");
-        assert!(read_content(&path, Content::of(b"bytez")).is_err());
-        assert!(read_content(&path, Content { length: 99, sum: Sum::Crc64(0) }).is_err());
+        assert_eq!(read_content(File::open(&path).unwrap(), Content::of(b"bytes")).unwrap(), "bytes");
+        assert!(read_content(File::open(&path).unwrap(), Content::of(b"bytez")).is_err());
+        assert!(
+            read_content(File::open(&path).unwrap(), Content { length: 99, sum: Sum::Crc64(0) }).is_err()
+        );
     }
 }

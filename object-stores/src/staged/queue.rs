@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tempfile::NamedTempFile;
 
 use super::folder::Folder;
 use super::operation::{Action, Queued};
 use super::overtaking::Overtaking;
 use super::state::State;
+use crate::beneath::NewFile;
 use crate::{Error, ErrorKind, Etag, ObjectStore, Operation, PutResult, Result};
 
 /// What was put into a stage, and what of it has arrived in the store: bytes of objects.
@@ -65,7 +65,7 @@ impl Queue {
     /// Gives a file that is written its number and its place in the order. `check` says, under the lock, whether it may have it.
     pub(super) fn publish(
         &self,
-        file: NamedTempFile,
+        file: NewFile,
         time: SystemTime,
         action: Action,
         check: impl FnOnce(&State) -> Result<()>,
@@ -75,7 +75,7 @@ impl Queue {
         check(&state)?;
         let number = state.next();
         let queued = Arc::new(Queued { number, time, action });
-        file.persist(self.folder.file(number)).map_err(|e| self.io(e.error))?;
+        self.folder.publish(file, number).map_err(|e| self.io(e))?;
         self.counts.staged.fetch_add(queued.length(), Ordering::Relaxed);
         state.push(queued);
         drop(state);
@@ -125,11 +125,11 @@ impl Queue {
             *up_to = number;
         }
         for queued in unnoted.drain(..) {
-            let file = self.folder.file(queued.number);
-            if let Err(e) = std::fs::remove_file(&file)
+            if let Err(e) = self.folder.remove_operation(queued.number)
                 // Whoever closed the stage has removed it.
                 && e.kind() != std::io::ErrorKind::NotFound
             {
+                let file = self.folder.file(queued.number);
                 tracing::warn!(error = %e, file = %file.display(), "a file of the stage stays");
             }
             self.uncount(queued.length());

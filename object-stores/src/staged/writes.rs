@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use tempfile::NamedTempFile;
 
 use super::content::{Content, Summing};
 use super::operation::{Action, Guard, Queued};
 use super::state::State;
 use super::{Role, StagedStore, drain};
+use crate::beneath::NewFile;
 use crate::{
     Condition, Error, ErrorKind, Etag, Key, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
@@ -270,7 +270,7 @@ impl StagedStore {
         payload: &PutPayload,
         action: &dyn Fn(Content) -> Action,
         time: SystemTime,
-    ) -> std::io::Result<(NamedTempFile, Action)> {
+    ) -> std::io::Result<(NewFile, Action)> {
         let mut file = self.queue.folder.new_file()?;
         let mut summing = Summing::new();
         for piece in payload.pieces() {
@@ -279,7 +279,7 @@ impl StagedStore {
         }
         let action = action(summing.finish());
         file.write_all(&Queued::footer(time, &action))?;
-        self.queue.folder.sync_bytes(file.as_file())?;
+        self.queue.folder.sync_bytes(file.file())?;
         Ok((file, action))
     }
 

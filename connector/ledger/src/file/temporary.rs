@@ -96,14 +96,16 @@ impl Temporary {
             _ => sibling(real, NEW),
         };
         let file = match new_file(&path, opts) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match sweep(&path, opts, target) {
-                Leftover::Swept => new_file(&path, opts),
-                Leftover::InUse(e) => return Ok(Turn::Anothers(e)),
-                Leftover::Unknown => {
-                    path = unshared_name(real, target)?;
-                    new_file(&path, opts)
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                match sweep(&path, Some(real), opts, target) {
+                    Leftover::Swept => new_file(&path, opts),
+                    Leftover::InUse(e) => return Ok(Turn::Anothers(e)),
+                    Leftover::Unknown => {
+                        path = unshared_name(real, target)?;
+                        new_file(&path, opts)
+                    }
                 }
-            },
+            }
             other => other,
         };
         let file = match file {
@@ -271,18 +273,23 @@ pub(super) fn sweep_beside(path: &Path, opts: &Options, target: &str) {
     if opts.lock != LockPolicy::Off
         && let Ok(real) = followed(path)
     {
-        let _by_the_next = sweep(&sibling(&real, NEW), opts, target);
+        let _by_the_next = sweep(&sibling(&real, NEW), Some(&real), opts, target);
     }
 }
 
-/// Removes a temporary file whose creator is dead.
-fn sweep(path: &Path, opts: &Options, target: &str) -> Leftover {
+/// Removes a temporary file whose creator is dead; `real` is the name that it was to get.
+fn sweep(path: &Path, real: Option<&Path>, opts: &Options, target: &str) -> Leftover {
     let file = match open_left(path) {
         Ok(Some(file)) => Arc::new(file),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Leftover::Swept,
         _ => return Leftover::Unknown,
     };
     let Ok(meta) = file.metadata() else { return Leftover::Unknown };
+    // A file that has another name as well may be a container in use, unless that name is the one which it was to get.
+    let was_published = || real.is_some_and(|real| is_at(real, (meta.dev(), meta.ino())));
+    if meta.nlink() > 1 && !was_published() {
+        return Leftover::Unknown;
+    }
     let locks = match Locks::writer(&file, opts.lock, Writers::One, target) {
         Ok(Some(locks)) if locks.work() && meta.is_file() => locks,
         Ok(None) => return Leftover::InUse(locked(target, &OsFile::new(file, opts.user_block))),
@@ -305,7 +312,7 @@ fn journal_of(path: &Path) -> Option<PathBuf> {
 
 /// Removes a file that a creator without locks left.
 pub(super) fn sweep_unshared(path: &Path) {
-    let _by_the_next = sweep(path, &Options::default(), "");
+    let _by_the_next = sweep(path, None, &Options::default(), "");
 }
 
 /// Removes what a killed copy left, by the path of its journal. What a live one has stays.
@@ -315,7 +322,7 @@ pub(super) fn sweep_copy(journal: &Path) {
         return;
     };
     let new = journal.with_file_name(OsStr::from_bytes(&[name, NEW.as_bytes()].concat()));
-    if matches!(sweep(&new, &Options::default(), ""), Leftover::Swept) {
+    if matches!(sweep(&new, None, &Options::default(), ""), Leftover::Swept) {
         let _by_the_next = std::fs::remove_file(journal);
     }
 }
@@ -471,6 +478,27 @@ mod tests {
         drop(creator);
         sweep(25);
         assert!(!left.exists());
+    }
+
+    /// In a folder of several users anybody can give a file of another one a hidden name.
+    #[test]
+    fn a_hidden_name_of_a_file_with_another_name_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("a.h5"), dir.path().join("precious.h5"));
+        drop(create(&other, Replace::Fail, &Options::default(), &Ok).unwrap());
+        let before = std::fs::read(&other).unwrap();
+        let hidden = sibling(&path, "new");
+        std::fs::hard_link(&other, &hidden).unwrap();
+        // A lock on it would keep its own writer out.
+        let in_use = open(&other, Access::ReadWrite, &Options::default(), None).unwrap();
+        drop(create(&path, Replace::Fail, &Options::default(), &Ok).unwrap());
+        drop(in_use);
+        drop(open(&path, Access::ReadWrite, &Options::default(), None).unwrap());
+        assert!(hidden.exists() && std::fs::read(&other).unwrap() == before);
+        std::fs::remove_file(&hidden).unwrap();
+        std::os::unix::fs::symlink("precious.h5", &hidden).unwrap();
+        drop(create(&path, Replace::Atomically, &Options::default(), &Ok).unwrap());
+        assert!(hidden.is_symlink() && std::fs::read(&other).unwrap() == before);
     }
 
     #[test]

@@ -140,3 +140,37 @@ fn a_head_alone_is_no_conflict() {
     assert_eq!(gate.there("head/x").unwrap(), "theirs");
     assert!(!path.exists());
 }
+
+/// Links in the folder of stages may come from another user who may write there, or from an archive.
+#[test]
+fn links_to_other_folders_are_no_queues_and_their_files_stay() {
+    use std::os::unix::fs::symlink;
+    let outer = tempfile::tempdir().unwrap();
+    let (gate, path) = left();
+    let elsewhere = outer.path().join("elsewhere");
+    fs::rename(&path, &elsewhere).unwrap();
+    symlink(&elsewhere, &path).unwrap();
+    let before = fs::read_dir(&elsewhere).unwrap().count();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    assert!(leftovers(gate.dir.path(), None).unwrap().is_empty());
+    assert!(!is_drained(gate.dir.path(), name) && has_operations(&path));
+    assert!(folder::Folder::adopt(&path).is_err());
+    assert!(folder::remove(&path).is_err());
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), before);
+    // In a queue, what is no regular file is damage, and a file of another name stays.
+    fs::remove_file(&path).unwrap();
+    fs::rename(&elsewhere, &path).unwrap();
+    let operation = folder::file_of(&path, 2);
+    fs::remove_file(&operation).unwrap();
+    nix::unistd::mkfifo(&operation, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::write(path.join("thesis.tex"), "precious").unwrap();
+    let refused = drain(&gate, open(&gate)).unwrap_err();
+    assert!(refused.to_string().contains("no regular file"), "{refused}");
+    let (at, about) = leftovers(gate.dir.path(), None).unwrap().pop().unwrap();
+    while folder::is_ours(&at) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(Leftover::open(&at, about).unwrap().unwrap().discard().is_err(), "the folder is not empty");
+    let names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["thesis.tex"]);
+}
