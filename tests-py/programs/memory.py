@@ -116,5 +116,44 @@ def check_a_chunk_that_memory_has_no_room_for_is_an_error(folder):
         same(f["small"][:], np.full(10, 3, "i4"))
 
 
+# The process may have some more MiB than it has. A write or a flush may fail; none may end the process.
+BOUNDED = """
+import resource, sys
+import h5py, numpy as np
+name, more = sys.argv[1], int(sys.argv[2]) << 20
+ELEMENTS = 1 << 20
+data = np.arange(16.0 * ELEMENTS)
+f = h5py.File(name, "w")
+d = f.create_dataset("d", (len(data),), "f8", chunks=(4 * ELEMENTS,))
+d[:ELEMENTS] = data[:ELEMENTS]
+f.flush()
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+limit = (int(status["VmSize"].split()[0]) << 10) + more
+resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+try:
+    for begin in range(0, len(data), 8 * ELEMENTS):
+        d[begin:begin + 8 * ELEMENTS] = data[begin:begin + 8 * ELEMENTS]
+    f.flush()
+    print("written", flush=True)
+    assert (d[4 * ELEMENTS:5 * ELEMENTS] == data[4 * ELEMENTS:5 * ELEMENTS]).all()
+    print("read", flush=True)
+except (OSError, MemoryError, RuntimeError) as error:
+    print("refused", flush=True)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    d[:] = data
+f.close()
+"""
+
+
+def check_a_write_that_memory_has_no_room_for_is_an_error(folder):
+    is_ours = "h5lake" in os.environ.get("HDF5_VOL_CONNECTOR", "")
+    for name in ("bounded.h5", *([f"file://{folder}/bounded/b.h5"] if is_ours else [])):
+        for more in (4, 24, 48, 96, 200):
+            done = subprocess.run([sys.executable, "-c", BOUNDED, name, str(more)], capture_output=True, text=True)
+            assert done.returncode == 0, (name, more, done.returncode, done.stdout, done.stderr[-600:])
+            with h5py.File(name, "r") as f:
+                same(f["d"][:], np.arange(16.0 * (1 << 20)))
+
+
 if __name__ == "__main__":
     main(globals())

@@ -99,6 +99,14 @@ pub fn try_zeroed(len: u64) -> Option<Vec<u8>> {
     Some(vec![0; len])
 }
 
+/// A copy of bytes whose number comes from a container or a request; `None` where there is no memory for it.
+pub fn try_copy(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len()).ok()?;
+    copy.extend_from_slice(bytes);
+    Some(copy)
+}
+
 /// Gives a buffer up; it is kept if it is worth it and there is room.
 pub fn give(buffer: Vec<u8>) {
     if (MIN_POOLED_BYTES..=MAX_POOLED_BYTES).contains(&buffer.capacity()) {

@@ -328,6 +328,14 @@ impl Error {
         matches!(*self.kind, K::Broken { .. } | K::Stranded { .. } | K::Conflict | K::Tampered { .. })
     }
 
+    /// The error of an allocation that failed (errno 12).
+    pub(crate) fn no_memory(target: &str, bytes: u64) -> Self {
+        let what = format!(
+            "there is no memory for {bytes} bytes; access the data in smaller parts, or raise the limit of the process"
+        );
+        Self::new(target, ErrorKind::Io { errno: Some(12), what })
+    }
+
     /// Whether the store or file system has no room.
     pub(crate) fn is_full(&self) -> bool {
         matches!(*self.kind, ErrorKind::NoSpace { .. })

@@ -226,10 +226,10 @@ impl OpenSource {
 
 /// Room for a part whose length the container says.
 pub(crate) fn room_for(length: u64, target: &str) -> Result<Scratch> {
+    let none = || Error::no_memory(target, length);
     if length <= MAX_POOLED_BYTES as u64 {
-        return Ok(Scratch::new(length as usize));
+        return Scratch::try_new(length as usize).ok_or_else(none);
     }
-    let none = || Error::invalid(target, format!("there is no memory for {length} bytes"));
     try_zeroed(length).map(Scratch::from).ok_or_else(none)
 }
 

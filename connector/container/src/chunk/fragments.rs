@@ -13,7 +13,7 @@ pub(crate) use self::extent_set::{ExtentSet, distinct};
 use crate::chunk::layout::BlockLayout;
 use crate::chunk::statistics::{Before, MIN_COUNTED_ENCODED_BYTES};
 use crate::record::{BlockRecord, PieceRecord, StatisticsRecord};
-use crate::record_conversion::buffer;
+use crate::record_conversion::{buffer, no_memory};
 use crate::{Error, Result};
 use bytes::Bytes;
 use h5lake_ledger::buffers::Scratch;
@@ -389,7 +389,7 @@ impl Fragments {
                 Source::Lost => Err(lost()),
             };
         }
-        let mut bytes = Scratch::new(r.len());
+        let mut bytes = Scratch::try_new(r.len()).ok_or_else(|| no_memory(r.len()))?;
         self.read(ledger, shape, r.start, &mut bytes)?;
         take(&bytes);
         Ok(())

@@ -6,8 +6,10 @@ use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::coordinates;
 use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
 use crate::filters::unlocked::without_locks;
+use crate::record_conversion::no_memory;
 use crate::types::{AllocTime, ChunkInfo, Layout, SpaceStatus};
 use crate::{Error, Result, keys};
+use h5lake_ledger::buffers::try_copy;
 use h5lake_ledger::locks::MutexGuard;
 use std::collections::BTreeSet;
 
@@ -353,7 +355,8 @@ impl Dataset {
                 return Err(Error::invalid(text));
             }
             blocks.touch(&key, std::iter::once(0..self.shape.len));
-            store_block(&c.ledger, &key, &self.shape, data.to_vec())?;
+            let copy = try_copy(data).ok_or_else(|| no_memory(data.len()))?;
+            store_block(&c.ledger, &key, &self.shape, copy)?;
         } else {
             blocks.touch(&key, std::iter::once(0..self.shape.len));
             change_stored(&c.ledger, &key, &self.shape, |p| {

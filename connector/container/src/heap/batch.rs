@@ -35,8 +35,10 @@ impl FillingSegment {
     /// Has a long buffer where the next blob makes many bytes of it; to fill one for a few takes longer than all else.
     fn make_room(&mut self, blob: usize) {
         let is_much = self.bytes.len() + blob > MIN_POOLED_BYTES && self.length >= MAX_WINDOW_BYTES;
-        if is_much && self.bytes.capacity() < MAX_WINDOW_BYTES as usize {
-            let mut long = buffers::take(MAX_WINDOW_BYTES as usize);
+        if is_much
+            && self.bytes.capacity() < MAX_WINDOW_BYTES as usize
+            && let Some(mut long) = buffers::try_take(MAX_WINDOW_BYTES as usize)
+        {
             long.clear();
             long.extend_from_slice(&self.bytes);
             self.bytes = long;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use object_stores::Key;
 
 use crate::address::{Location, Run, Wanted};
+use crate::buffers::{try_copy, try_zeroed};
 use crate::error::{Error, Result};
 use crate::objects::{ObjectStorage, lock};
 use crate::side_by_side::side_by_side;
@@ -108,7 +109,7 @@ impl ObjectStorage {
     /// See [`StorageReads::borrow_bytes`](crate::storage::StorageReads::borrow_bytes).
     pub(super) fn look(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         let Some(proven) = &self.proven else { return Ok(None) };
-        if let Some(bytes) = self.in_memory(run) {
+        if let Some(bytes) = self.in_memory(run)? {
             check(&bytes)?;
             return Ok(Some(bytes));
         }
@@ -146,7 +147,7 @@ impl ObjectStorage {
         }
         let mut far = Vec::with_capacity(wanted.len());
         for (n, wanted) in wanted.iter_mut().enumerate().filter(|(_, wanted)| wanted.run.length > 0) {
-            match self.in_memory(&wanted.run) {
+            match self.in_memory(&wanted.run)? {
                 Some(bytes) => {
                     match &mut wanted.into {
                         Some(into) => into.copy_from_slice(&bytes),
@@ -239,7 +240,9 @@ impl ObjectStorage {
         check: &Check<'_>,
     ) -> Result<()> {
         let key = self.names.object_key(&request.location, &self.target)?;
-        let mut sinks: Vec<_> = runs.into_iter().map(|(n, wanted)| Sink::new(n, wanted)).collect();
+        let sinks: Result<Vec<_>> =
+            runs.into_iter().map(|(n, wanted)| Sink::new(n, wanted, &self.target)).collect();
+        let mut sinks = sinks?;
         let (mut at, mut done, mut checked) = (request.start, 0, Ok(()));
         let got = self.store.get_each(&key, request.start..request.end, &mut |piece| {
             let end = at + piece.len() as u64;
@@ -259,18 +262,24 @@ impl ObjectStorage {
 
     /// Whether some of a run is in memory.
     pub(super) fn is_at_hand(&self, run: &Run) -> bool {
-        self.in_memory(run).is_some()
+        self.at_hand(run, |_| ()).is_some()
     }
 
-    /// What a writer has not put yet, and what came with the head.
-    fn in_memory(&self, run: &Run) -> Option<Bytes> {
+    /// A copy of what a writer has not put yet, and of what came with the head; `None` if the run is neither.
+    fn in_memory(&self, run: &Run) -> Result<Option<Bytes>> {
+        let copied = self.at_hand(run, try_copy);
+        let no_memory = || Error::no_memory(&self.target, run.length);
+        copied.map(|copy| copy.map(Bytes::from).ok_or_else(no_memory)).transpose()
+    }
+
+    /// Does something with a run that is in memory.
+    fn at_hand<T>(&self, run: &Run, act: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let length = usize::try_from(run.length).ok()?;
         if let Some(part) = lock(&self.tail).part(&run.place, run.offset, length) {
-            return Some(Bytes::copy_from_slice(part));
+            return Some(act(part));
         }
         let writer = lock(self.writer.as_ref()?);
-        let part = writer.as_ref()?.unput(&run.place, run.offset, length)?;
-        Some(Bytes::copy_from_slice(part))
+        Some(act(writer.as_ref()?.unput(&run.place, run.offset, length)?))
     }
 }
 
@@ -297,11 +306,12 @@ struct Sink<'a, 'b> {
 }
 
 impl<'a, 'b> Sink<'a, 'b> {
-    fn new(n: usize, wanted: &'a mut Wanted<'b>) -> Self {
+    fn new(n: usize, wanted: &'a mut Wanted<'b>, target: &str) -> Result<Self> {
         let start = wanted.run.place.offset.saturating_add(wanted.run.offset);
         let end = start.saturating_add(wanted.run.length);
-        let own = if wanted.into.is_some() { Vec::new() } else { vec![0; wanted.run.length as usize] };
-        Self { n, wanted, start, end, own }
+        let length = if wanted.into.is_some() { 0 } else { wanted.run.length };
+        let own = try_zeroed(length).ok_or_else(|| Error::no_memory(target, length))?;
+        Ok(Self { n, wanted, start, end, own })
     }
 
     /// Takes its part of a piece that lies at `at`; whether it is complete by that.

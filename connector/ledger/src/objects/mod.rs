@@ -215,14 +215,14 @@ impl ObjectStorage {
         Ok(places)
     }
 
-    /// A copy of some payloads, one behind the other.
-    fn joined(data: &[&[u8]], total: usize) -> PutPayload {
-        let (mut bytes, mut at) = (buffers::take(total), 0);
+    /// A copy of some payloads, one behind the other; `None` if there is no memory for it.
+    fn joined(data: &[&[u8]], total: usize) -> Option<PutPayload> {
+        let (mut bytes, mut at) = (buffers::try_take(total)?, 0);
         for data in data {
             bytes[at..at + data.len()].copy_from_slice(data);
             at += data.len();
         }
-        PutPayload::from(Bytes::from_owner(Scratch::from(bytes)))
+        Some(PutPayload::from(Bytes::from_owner(Scratch::from(bytes))))
     }
 
     /// Whether the head in hand is too old to be relied on.

@@ -192,11 +192,10 @@ impl StoragePayloads for ObjectStorage {
 
     fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Address>> {
         let total = data.iter().map(|data| data.len()).sum::<usize>();
-        match &self.proven {
-            Some(_) if total >= writer::PACK_BYTES / 4 => {
-                self.pack_of(Self::joined(data, total), data.iter().map(|data| data.len()))
-            }
-            _ => write_one_by_one(self, data),
+        let is_large = self.proven.is_some() && total >= writer::PACK_BYTES / 4;
+        match is_large.then(|| Self::joined(data, total)).flatten() {
+            Some(joined) => self.pack_of(joined, data.iter().map(|data| data.len())),
+            None => write_one_by_one(self, data),
         }
     }
 

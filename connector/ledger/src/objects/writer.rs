@@ -251,12 +251,27 @@ impl ObjectWriter {
         if self.payloads.pack.is_full_with(data.len()) {
             self.send_pack()?;
         }
-        if self.payloads.pack.bytes.capacity() == 0 && data.len() <= PACK_BYTES {
-            // Packs become full, most of them; their memory is used again, which saves the system making it anew.
-            self.payloads.pack.bytes = buffers::take(PACK_BYTES);
-            self.payloads.pack.bytes.clear();
-        }
+        self.reserve_in_pack(data.len())?;
         self.payloads.pack.add(data, Location::Pack, &self.target)
+    }
+
+    /// Reserves memory for more bytes of the pack. Where there is none, packs on their way to the store hold some: they are waited
+    /// for.
+    fn reserve_in_pack(&mut self, more: usize) -> Result<()> {
+        let pack = &mut self.payloads.pack.bytes;
+        // Packs become full, most of them; their memory is used again, which saves the system making it anew.
+        if pack.capacity() == 0
+            && more <= PACK_BYTES
+            && let Some(buffer) = buffers::try_take(PACK_BYTES)
+        {
+            *pack = buffer;
+            pack.clear();
+        }
+        if pack.try_reserve(more).is_err() {
+            self.wait_for_uploads()?;
+            buffers::forget();
+        }
+        Ok(())
     }
 
     /// Whether the area of the coming record changes yet.
@@ -289,12 +304,12 @@ impl ObjectWriter {
             let key = self.names.object_key(&location, &self.target)?;
             let PackBuffer { bytes, .. } = std::mem::take(&mut self.payloads.pack);
             // A store in memory keeps it: not with room for what never came.
-            let bytes = match bytes.len() > PACK_BYTES / 2 {
-                true => Bytes::from_owner(Scratch::from(bytes)),
-                false => {
-                    let few = Bytes::copy_from_slice(&bytes);
+            let few = (bytes.len() <= PACK_BYTES / 2).then(|| buffers::try_copy(&bytes)).flatten();
+            let bytes = match few {
+                None => Bytes::from_owner(Scratch::from(bytes)),
+                Some(few) => {
                     buffers::give(bytes);
-                    few
+                    Bytes::from(few)
                 }
             };
             if let Some(journal) = &mut self.journal {
@@ -317,6 +332,10 @@ impl ObjectWriter {
     /// Sees to it that every pack is in the store. After an error those that are not stay to be put.
     pub(super) fn finish_packs(&mut self) -> Result<()> {
         self.send_pack()?;
+        self.wait_for_uploads()
+    }
+
+    fn wait_for_uploads(&mut self) -> Result<()> {
         let mut arrived = arrived(self.proven.as_deref());
         let finished = self.payloads.uploads.finish(self.store.as_ref(), &mut arrived);
         finished.map_err(|e| store_error(&self.target, &e))

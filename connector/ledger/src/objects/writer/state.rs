@@ -6,7 +6,7 @@ use object_stores::Etag;
 use super::PACK_BYTES;
 use crate::address::{Address, Location};
 use crate::clock::{self, Moment};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::objects::initial_manifest::PendingPut;
 use crate::objects::inline_log::InlineLog;
 use crate::objects::manifest::{Head, MULTI_WRITER_TOKEN, single_writer_token};
@@ -39,6 +39,7 @@ impl PackBuffer {
         name: fn([u8; 16]) -> Location,
         target: &str,
     ) -> Result<Address> {
+        self.bytes.try_reserve(data.len()).map_err(|_| Error::no_memory(target, data.len() as u64))?;
         let (location, offset) = (self.location(name, target)?, self.bytes.len() as u64);
         self.bytes.extend_from_slice(data);
         Ok(Address { location, offset, length: data.len() as u64 })
