@@ -11,6 +11,7 @@
 )]
 
 pub mod lending;
+mod names;
 mod objects;
 mod order;
 mod races;
@@ -29,7 +30,7 @@ pub type Check = (&'static str, fn(&Shared));
 
 /// Every check of the suite.
 pub fn checks() -> Vec<Check> {
-    [objects::CHECKS, lending::CHECKS, streams::CHECKS, order::CHECKS, races::CHECKS].concat()
+    [objects::CHECKS, names::CHECKS, lending::CHECKS, streams::CHECKS, order::CHECKS, races::CHECKS].concat()
 }
 
 /// Runs every check, each on a new store of `fresh`, which has to be empty.

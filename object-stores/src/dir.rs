@@ -214,12 +214,10 @@ impl DirStore {
     }
 
     fn check_key(&self, operation: Operation, key: &Key) -> Result<()> {
-        if key.segments().any(|segment| segment == own_folder::RESERVED) {
-            return Err(self
-                .error(ErrorKind::InvalidArgument, operation, key)
-                .because("'.object-store' is reserved for the store itself"));
+        match self.why_not_key(key) {
+            None => Ok(()),
+            Some(why) => Err(self.error(ErrorKind::InvalidArgument, operation, key).because(why)),
         }
-        Ok(())
     }
 
     /// Opens the object's file for reading. The metadata is of the very file that was opened.
@@ -361,6 +359,11 @@ impl DirStore {
 impl ObjectStore for DirStore {
     fn name(&self) -> String {
         display_name(&self.shared.path)
+    }
+
+    fn why_not_key(&self, key: &Key) -> Option<String> {
+        let is_reserved = key.segments().any(|segment| segment == own_folder::RESERVED);
+        is_reserved.then(|| "'.object-store' is reserved for the store itself".to_owned())
     }
 
     fn place_of(&self, key: &str) -> String {

@@ -22,6 +22,7 @@ use crate::store::{check_exact, resolve_range};
 use crate::{
     Capabilities, Condition, Error, ErrorKind, FilterAsk, FilterMatches, GetResult, Key, ListPage,
     ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Requests, Result,
+    printable,
 };
 
 /// Objects are kept in blocks of so many bytes: what is not asked for is not fetched, but for the rest of a block.
@@ -130,7 +131,12 @@ impl DiskCache {
             Err(e) => {
                 if WARNED.lock().insert(path.to_owned()) {
                     // A closed stderr is no reason to fail.
-                    writeln!(std::io::stderr(), "h5lake: going on without a local cache: {e}").ok();
+                    writeln!(
+                        std::io::stderr(),
+                        "h5lake: going on without a local cache: {}",
+                        printable(&e.to_string())
+                    )
+                    .ok();
                 }
                 inner
             }
@@ -270,6 +276,10 @@ impl ObjectStore for DiskCache {
 
     fn why_not(&self, condition: Condition) -> Option<String> {
         self.inner.why_not(condition)
+    }
+
+    fn why_not_key(&self, key: &Key) -> Option<String> {
+        self.inner.why_not_key(key)
     }
 
     fn place_of(&self, key: &str) -> String {

@@ -185,6 +185,10 @@ impl ObjectStore for FaultStore {
         self.inner.why_not(condition)
     }
 
+    fn why_not_key(&self, key: &Key) -> Option<String> {
+        self.inner.why_not_key(key)
+    }
+
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         match self.next(Operation::Get) {
             Verdict::Pass => self.inner.get(key, range),

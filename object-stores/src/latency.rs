@@ -95,6 +95,10 @@ impl ObjectStore for LatencyStore {
         self.inner.why_not(condition)
     }
 
+    fn why_not_key(&self, key: &Key) -> Option<String> {
+        self.inner.why_not_key(key)
+    }
+
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         self.request();
         let got = self.inner.get(key, range)?;

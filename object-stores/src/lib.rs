@@ -42,6 +42,7 @@ pub mod remote;
 mod settings;
 pub mod staged;
 mod store;
+mod text;
 mod trace;
 
 pub use dir::DirStore;
@@ -67,4 +68,5 @@ pub use store::{
     Capabilities, Condition, Etag, GetResult, ListPage, Listing, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMode, PutResult, PutStream, check_exact, resolve_range,
 };
+pub use text::{printable, printable_json, printable_lines, shell_quoted};
 pub use trace::{Call, Count, TraceStore, most_at_once, round_trips};

@@ -150,6 +150,10 @@ impl ObjectStore for ObservedStore {
         self.inner.why_not(condition)
     }
 
+    fn why_not_key(&self, key: &Key) -> Option<String> {
+        self.inner.why_not_key(key)
+    }
+
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         let bytes = |got: &GetResult| got.bytes.len() as u64;
         self.observed(RequestKind::Get, key.as_str(), |inner| inner.get(key, range), bytes)

@@ -69,6 +69,13 @@ impl ObjectStore for PrefixStore {
         self.inner.why_not(condition)
     }
 
+    fn why_not_key(&self, key: &Key) -> Option<String> {
+        match self.prefix.join(key) {
+            Ok(key) => self.inner.why_not_key(&key),
+            Err(e) => Some(e.to_string()),
+        }
+    }
+
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         let got = self.inner.get(&self.outer_to_inner(Operation::Get, key)?, range)?;
         Ok(GetResult { meta: self.inner_to_outer(got.meta, Operation::Get)?, bytes: got.bytes })

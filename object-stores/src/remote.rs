@@ -10,6 +10,7 @@ mod conditions;
 mod failure;
 mod http;
 mod integrity;
+mod kept_names;
 mod maker;
 mod options;
 mod other;
@@ -44,6 +45,7 @@ use self::conditions::Conditions;
 use self::failure::Failure;
 use self::http::MAX_DOCUMENT_BYTES;
 use self::integrity::{MIN_CHECKSUMMED_BYTES, Unsigned, is_mismatch};
+use self::kept_names::KeptNames;
 use self::maker::Maker;
 use self::parts::Part;
 use self::probe::Verdict;
@@ -112,6 +114,8 @@ struct Bucket {
     connect: Box<Connect>,
     clients: PerProcess<Client>,
     conditions: Conditions,
+    /// The keys that the server stores under exactly their own names.
+    kept_names: KeptNames,
     /// Whether versions are compared by number, as Google's store wants it, and not by etag.
     by_version: bool,
     /// What is left of the patience with it.
@@ -143,6 +147,17 @@ struct RemoteStore {
 impl Bucket {
     fn client(&self) -> std::result::Result<&Client, Failure> {
         self.clients.get_or_make(|| (self.connect)())
+    }
+
+    /// The path of a key's object.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a key that the server would store under another name.
+    fn path(&self, key: &Key) -> std::result::Result<Path, Failure> {
+        let refused = |why: String| Failure::new(ErrorKind::InvalidArgument, why);
+        self.kept_names.check(key).map_err(refused)?;
+        // Every key is a path as it is: nothing is escaped.
+        Path::parse(key.as_str()).map_err(|e| refused(e.to_string()))
     }
 
     fn error(&self, operation: Operation, failure: Failure) -> Error {
@@ -183,11 +198,6 @@ fn whole_seconds(unix: i64) -> SystemTime {
     let distance = Duration::from_secs(unix.unsigned_abs());
     let time = if unix < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
     time.unwrap_or(UNIX_EPOCH)
-}
-
-fn path(key: &Key) -> std::result::Result<Path, Failure> {
-    // Every key is a path as it is: nothing is escaped.
-    Path::parse(key.as_str()).map_err(|e| Failure::new(ErrorKind::InvalidArgument, e.to_string()))
 }
 
 impl RemoteStore {
@@ -237,7 +247,7 @@ impl RemoteStore {
         payload: PutPayload,
         mode: PutMode,
     ) -> std::result::Result<PutResult, Failure> {
-        let path = path(key)?;
+        let path = self.bucket.path(key)?;
         // HTTP's etags are quoted. A server that finds the request bad for one that is not never gave it.
         let is_foreign = matches!(&mode, PutMode::Update(etag) if !etag.as_str().ends_with('"'));
         let mode = self.put_mode(mode)?;
@@ -318,6 +328,10 @@ impl ObjectStore for RemoteStore {
         Some(format!("{}: {why}", condition.header()))
     }
 
+    fn why_not_key(&self, key: &Key) -> Option<String> {
+        self.bucket.kept_names.check(key).err()
+    }
+
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         self.check_direction(key, range.as_ref())?;
         let part = self.part(key, range.clone()).map_err(|f| self.fail(Operation::Get, key, f))?;
@@ -364,7 +378,7 @@ impl ObjectStore for RemoteStore {
 
     fn head(&self, key: &Key) -> Result<ObjectMeta> {
         let head = || {
-            let path = path(key)?;
+            let path = self.bucket.path(key)?;
             let found = self.bucket.ask(|client| async move { client.objects.head(&path).await })?;
             self.bucket.meta(found)
         };
@@ -380,7 +394,7 @@ impl ObjectStore for RemoteStore {
             let why = Failure::new(ErrorKind::Unsupported, "the store is read-only");
             return Err(self.fail(Operation::StreamStart, key, why));
         }
-        let path = path(key).map_err(|f| self.fail(Operation::StreamStart, key, f))?;
+        let path = self.bucket.path(key).map_err(|f| self.fail(Operation::StreamStart, key, f))?;
         Ok(Box::new(Upload::new(self.bucket.clone(), key.clone(), path)))
     }
 
@@ -413,7 +427,7 @@ impl ObjectStore for RemoteStore {
 
 impl RemoteStore {
     fn filter_at_server(&self, key: &Key, asked: FilterAsk) -> std::result::Result<FilterMatches, Failure> {
-        let path = path(key)?;
+        let path = self.bucket.path(key)?;
         let refused = |why: &str| Failure::new(ErrorKind::Unsupported, why);
         let server = self.bucket.client()?.server.clone().filter(|_| self.filters());
         let server = server.ok_or_else(|| refused("the store does not filter"))?;
@@ -459,8 +473,8 @@ impl RemoteStore {
         if self.bucket.conditions.is_read_only() {
             return Err(failed(Failure::new(ErrorKind::Unsupported, "the store is read-only")));
         }
-        let mut paths: Vec<Path> =
-            keys.iter().map(path).collect::<std::result::Result<_, _>>().map_err(failed)?;
+        let paths = keys.iter().map(|key| self.bucket.path(key).map_err(|failure| (key.clone(), failure)));
+        let mut paths: Vec<Path> = paths.collect::<std::result::Result<_, _>>()?;
         // A bulk request must not name a key twice.
         paths.sort_unstable();
         paths.dedup();

@@ -309,6 +309,10 @@ impl ObjectStore for StagedStore {
         self.inner.why_not(condition)
     }
 
+    fn why_not_key(&self, key: &Key) -> Option<String> {
+        self.inner.why_not_key(key)
+    }
+
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         let read = &mut |number: u64, meta: ObjectMeta| {
             let within = resolve_range(range.clone(), meta.size);

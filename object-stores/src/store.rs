@@ -170,6 +170,13 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Returns why this store refuses a key, for a message; `None` if it keeps an object under exactly this name. A store whose
+    /// server changes some names refuses them: each operation answers [`ErrorKind::InvalidArgument`], because two keys must never
+    /// be one object. Asks no server.
+    fn why_not_key(&self, _key: &Key) -> Option<String> {
+        None
+    }
+
     /// What the object under `key` is called among all that this process can reach, for comparing: two keys have the same
     /// place if and only if they mean the same object, whichever prefixes their stores begin at.
     fn place_of(&self, key: &str) -> String {

@@ -161,7 +161,7 @@ impl Probed {
         if let Some(known) = self.created.get() {
             return Ok(known.verdict);
         }
-        let places = Places::below(prefix)?;
+        let places = Places::below(bucket, prefix)?;
         let (found, left) = probe::ask_creates(bucket, &places)?;
         let client = bucket.client()?.clone();
         if !found.verdict.is_honoured() {
@@ -189,7 +189,7 @@ impl Probed {
         }
         let answer = match under_way.take() {
             Some(asked) => bucket.wait(asked)?,
-            None => probe::ask_updates_anew(bucket, Places::below(prefix)?)?,
+            None => probe::ask_updates_anew(bucket, Places::below(bucket, prefix)?)?,
         };
         let answer = answer.map_err(|e| Failure::of(&e, &bucket.bucket))?;
         let verdict = answer.verdict(&bucket.bucket)?;

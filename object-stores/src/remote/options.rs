@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::asking::Dialect;
 use super::conditions::Conditions;
 use super::failure::Failure;
+use super::kept_names::KeptNames;
 use super::{Bucket, Connect, RemoteStore, other, s3, server, swift};
 use crate::deadline::Patience;
 use crate::per_process::PerProcess;
@@ -42,6 +43,7 @@ pub(super) struct ConnectionPlan {
     pub(super) at: String,
     pub(super) connect: Box<Connect>,
     pub(super) conditions: Conditions,
+    pub(super) kept_names: KeptNames,
     pub(super) by_version: bool,
     pub(super) identity: ServerIdentity,
     /// The server as messages name it, where it may turn out to be none that speaks S3's protocol.
@@ -103,6 +105,7 @@ fn opened(plan: ConnectionPlan, timeout: Duration) -> Result<Arc<Bucket>> {
                 connect: plan.connect,
                 clients: PerProcess::new(),
                 conditions: plan.conditions,
+                kept_names: plan.kept_names,
                 by_version: plan.by_version,
                 patience: Patience::new(timeout),
                 dialect: plan.endpoint.map(|endpoint| Dialect { endpoint, is_known: AtomicBool::new(false) }),

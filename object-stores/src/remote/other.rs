@@ -11,6 +11,7 @@ use object_store::list::PaginatedListStore;
 use super::conditions::Conditions;
 use super::failure::Failure;
 use super::http::{Separate, Server};
+use super::kept_names::KeptNames;
 use super::options::{
     ConnectionPlan, Environment, client_options, is_yes, needs_no_certificates, refusal, refused, retries,
     with_unit,
@@ -48,6 +49,7 @@ fn documented(scheme: &str, bucket: &str, options: &Environment, connect: Box<Co
         at: String::new(),
         connect,
         conditions: Conditions::Documented,
+        kept_names: KeptNames::All,
         by_version: false,
         identity: identity(scheme, bucket, options),
         endpoint: None,
@@ -103,7 +105,8 @@ pub(super) fn azure(
         }
         client(builder.with_container_name(&name).build(), &name)
     };
-    Ok(ConnectionPlan { at, ..documented("az", container, &options, Box::new(connect)) })
+    let plan = documented("az", container, &options, Box::new(connect));
+    Ok(ConnectionPlan { at, kept_names: KeptNames::Azure, ..plan })
 }
 
 /// `https://host` and, if `HTTP_ALLOW_HTTP` or `AWS_ALLOW_HTTP` allows it, `http://host`: what is published there
@@ -142,6 +145,7 @@ pub(super) fn web(
         at: String::new(),
         connect: Box::new(connect),
         conditions: Conditions::ReadOnly,
+        kept_names: KeptNames::All,
         by_version: false,
         identity: identity(scheme, host, &Environment::new()),
         endpoint: None,

@@ -10,7 +10,7 @@ use object_store::{GetOptions, GetRange, ObjectStoreExt as _};
 
 use super::failure::Failure;
 use super::http::MAX_DOCUMENT_BYTES;
-use super::{Client, Path, RemoteStore, StoreResult, path};
+use super::{Client, Path, RemoteStore, StoreResult};
 use crate::store::check_exact;
 use crate::{ErrorKind, Etag, Key, ObjectMeta, Operation, Result};
 
@@ -79,7 +79,7 @@ async fn send_part(
 impl RemoteStore {
     /// The part `range` of an object; what is empty in any object is not asked for in HTTP.
     pub(super) fn part(&self, key: &Key, range: Option<Range<u64>>) -> std::result::Result<Part, Failure> {
-        let path = path(key)?;
+        let path = self.bucket.path(key)?;
         let is_empty = range.as_ref().is_some_and(|range| range.is_empty() || range.start > MAX_OBJECT_BYTES);
         // Of an object that is asked for whole, its own length is the bound.
         let most = range.as_ref().map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
@@ -105,7 +105,7 @@ impl RemoteStore {
         if !is_sent || self.bucket.misreads_if_match.load(Ordering::Relaxed) {
             return self.part(key, Some(range));
         }
-        let (to, condition) = (path(key)?, Some(etag.as_str().to_owned()));
+        let (to, condition) = (self.bucket.path(key)?, Some(etag.as_str().to_owned()));
         let most = range.end.saturating_sub(range.start).max(MAX_DOCUMENT_BYTES);
         let wanted = Some(range.clone());
         let asked = self.bucket.ask_for(most, |client| get_part(client, to, wanted, condition));
@@ -136,7 +136,7 @@ impl RemoteStore {
         let meta = if range.is_empty() || range.start > MAX_OBJECT_BYTES {
             self.part(key, Some(range.clone())).map_err(fail)?.meta
         } else {
-            let path = path(key).map_err(fail)?;
+            let path = self.bucket.path(key).map_err(fail)?;
             let client = self.bucket.client().map_err(fail)?.clone();
             let (to, pieces) = mpsc::channel();
             let asked =

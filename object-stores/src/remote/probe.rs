@@ -22,7 +22,7 @@ use super::asking::limited;
 use super::failure::Failure;
 use super::http::{Limits, MAX_DOCUMENT_BYTES};
 use super::integrity::is_mismatch;
-use super::{Bucket, Client, Path, StoreResult, path};
+use super::{Bucket, Client, Path, StoreResult};
 use crate::deadline::Budget;
 use crate::{ErrorKind, Key};
 
@@ -118,12 +118,12 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn below(prefix: Option<&Key>) -> Result<Places, Failure> {
+    pub(super) fn below(bucket: &Bucket, prefix: Option<&Key>) -> Result<Places, Failure> {
         let name = format!(".h5lake-probe-{:016x}", RandomState::new().hash_one(std::process::id()));
         let at = |suffix: &str| {
             let name = format!("{name}-{suffix}");
             let key = prefix.map_or_else(|| Key::new(&name), |prefix| prefix.join(&name));
-            path(&key.map_err(|e| Failure::new(ErrorKind::InvalidArgument, e.to_string()))?)
+            bucket.path(&key.map_err(|e| Failure::new(ErrorKind::InvalidArgument, e.to_string()))?)
         };
         let objects = (0..ROUNDS).map(|n| at(&n.to_string())).collect::<Result<_, _>>()?;
         Ok(Places { objects, damaged: at("damaged")? })

@@ -14,6 +14,7 @@ use super::conditions::Conditions;
 use super::failure::{Failure, NoCredentials};
 use super::http::{Connections, Separate, Server};
 use super::integrity::Unsigned;
+use super::kept_names::KeptNames;
 use super::options::{
     ConnectionPlan, Environment, client_options, is_yes, needs_no_certificates, refusal, refused, retries,
     with_unit,
@@ -114,6 +115,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
         at,
         connect: Box::new(connect),
         conditions,
+        kept_names: KeptNames::All,
         by_version: false,
         identity,
         endpoint,

@@ -53,6 +53,7 @@ impl StagedStore {
 
     pub(super) fn put_by_role(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
         self.check_owner(Operation::Put, key)?;
+        self.check_key(Operation::Put, key)?;
         match ((self.roles)(key), &mode) {
             (Role::Straight, _) => self.inner.put(key, payload, mode),
             (Role::Lock, _) => self.put_lock(key, payload, mode),
@@ -188,6 +189,7 @@ impl StagedStore {
     pub(super) fn delete_by_role(&self, keys: &[Key]) -> Result<()> {
         let Some(first) = keys.first() else { return Ok(()) };
         self.check_owner(Operation::Delete, first)?;
+        keys.iter().try_for_each(|key| self.check_key(Operation::Delete, key))?;
         let roles = || keys.iter().map(|key| (self.roles)(key));
         if roles().any(|role| role == Role::Lock) {
             self.drain()?;
@@ -289,6 +291,14 @@ impl StagedStore {
         }
         let why = "the stage is that of the parent process, which alone may write to it";
         Err(self.error(ErrorKind::Unsupported, operation, key).because(why))
+    }
+
+    /// Refuses a key that the store beneath refuses, before the change is queued and the program told that it is safe.
+    fn check_key(&self, operation: Operation, key: &Key) -> Result<()> {
+        match self.inner.why_not_key(key) {
+            None => Ok(()),
+            Some(why) => Err(self.error(ErrorKind::InvalidArgument, operation, key).because(why)),
+        }
     }
 
     /// A stream goes to the store beneath, and takes effect behind all that is queued.

@@ -24,6 +24,7 @@ pub(super) use filter::{MAX_MATCHES, answer_bytes};
 use self::objects::ServerObjects;
 use super::conditions::Conditions;
 use super::failure::Failure;
+use super::kept_names::KeptNames;
 use super::options::{ConnectionPlan, Environment, client_options, refusal, refused, retries};
 use super::{Bucket, Client};
 use crate::settings::{Settings, check_settings};
@@ -97,6 +98,7 @@ pub(super) fn plan(
         at: String::new(),
         connect: Box::new(connect),
         conditions: Conditions::promised(&name),
+        kept_names: KeptNames::All,
         by_version: false,
         identity: identity.into(),
         endpoint: None,

@@ -28,6 +28,7 @@ use self::client::{Options, SwiftClient};
 use self::objects::SwiftContainer;
 use super::Client;
 use super::conditions::Conditions;
+use super::kept_names::KeptNames;
 use super::options::{
     ConnectionPlan, Environment, client_options, is_yes, needs_no_certificates, refusal, refused, retries,
 };
@@ -79,6 +80,7 @@ pub(super) fn plan(
         at,
         connect: Box::new(connect),
         conditions: Conditions::Known(Verdict::Swift),
+        kept_names: KeptNames::All,
         by_version: false,
         identity,
         endpoint: None,
