@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use object_store::list::PaginatedListOptions;
 
@@ -62,6 +62,11 @@ impl Bucket {
     /// The limits of a piece of work that begins now, whose answers have at most so many bytes.
     pub(super) fn limits(&self, most: u64) -> Limits {
         Limits::new(deadline::budget(|| self.patience.left()), most, self.clock.clone(), self.maker.clone())
+    }
+
+    /// How long an operation may wait for the store.
+    pub(super) fn timeout(&self) -> Duration {
+        deadline::budget(|| self.patience.left()).timeout()
     }
 
     /// Starts work, whose answers have at most `most` bytes.

@@ -1,11 +1,13 @@
 //! Listings by text, page by page.
 
+use std::time::{Duration, Instant};
+
 use object_store::list::{PaginatedListOptions, PaginatedListResult};
 use object_store::path::Error as PathError;
 
 use super::Bucket;
 use super::failure::Failure;
-use crate::{ErrorKind, ListPage};
+use crate::{ErrorKind, Key, ListPage};
 
 /// What S3 gives at most (ListObjectsV2, `max-keys`).
 const MAX_KEYS_PER_PAGE: usize = 1000;
@@ -27,7 +29,9 @@ pub(super) fn list(
     let offset = start_after.map(|text| without_dots(without_controls(text)));
     let mut offset = offset.filter(|offset| !offset.is_empty()).map(str::to_owned);
     let mut token: Option<String> = None;
+    let mut progress = Progress::begin(bucket);
     for _ in 0..MAX_EMPTY_PAGES {
+        progress.check_time()?;
         let options = PaginatedListOptions {
             // A token goes on where it was given; with it some stores refuse an offset.
             offset: offset.clone().filter(|_| token.is_none()),
@@ -39,6 +43,7 @@ pub(super) fn list(
             Listed::Page(page) => page,
             // The page is asked for in parts, until one has nothing but that key, which then is left out.
             Listed::Foreign(key) if limit == 1 => {
+                progress.reach(&key)?;
                 (offset, token) = (Some(key), None);
                 continue;
             }
@@ -48,10 +53,15 @@ pub(super) fn list(
             }
         };
         limit = most.min(limit.saturating_mul(2));
+        if let Some(last) = page.result.objects.last() {
+            progress.reach(last.location.as_ref())?;
+        }
         let mut objects = Vec::with_capacity(page.result.objects.len());
         for found in page.result.objects {
             let key = found.location.as_ref();
-            if key.starts_with(prefix) && start_after.is_none_or(|after| key > after) {
+            let is_wanted = key.starts_with(prefix) && start_after.is_none_or(|after| key > after);
+            // Other programs' objects may have names that no key has, such as one with a segment that is too long.
+            if is_wanted && Key::new(key).is_ok() {
                 objects.push(bucket.meta(found)?);
             }
         }
@@ -73,6 +83,44 @@ pub(super) fn list(
         ErrorKind::Corrupt,
         format!("the store lists {MAX_EMPTY_PAGES} pages without a key, and no end"),
     ))
+}
+
+/// How far a listing has come. A server that does not go on would be asked for ever, because each answer prolongs the budget of
+/// the caller's operation.
+struct Progress {
+    begun: Instant,
+    timeout: Duration,
+    /// The last key of the page before.
+    last: Option<String>,
+}
+
+impl Progress {
+    fn begin(bucket: &Bucket) -> Progress {
+        Progress { begun: Instant::now(), timeout: bucket.timeout(), last: None }
+    }
+
+    /// Ends a listing whose pages hold nothing that was asked for, however quickly they come.
+    fn check_time(&self) -> Result<(), Failure> {
+        if self.begun.elapsed() <= self.timeout {
+            return Ok(());
+        }
+        let time = self.timeout.as_secs_f32();
+        let why = format!(
+            "the pages of a listing held no object for {time} seconds, by the setting 'timeout'; raise it if so many objects were \
+             deleted here"
+        );
+        Err(Failure::new(ErrorKind::Timeout, why))
+    }
+
+    /// Takes note of the last key of a page, which lies behind that of the page before.
+    fn reach(&mut self, key: &str) -> Result<(), Failure> {
+        if self.last.as_deref().is_some_and(|last| key <= last) {
+            let why = "the store lists the same keys again, and not those behind them: it ignores where a listing is to go on";
+            return Err(Failure::new(ErrorKind::Corrupt, why));
+        }
+        self.last = Some(key.to_owned());
+        Ok(())
+    }
 }
 
 /// What a store answers.
