@@ -13,6 +13,8 @@ use crate::schemes::knows;
 
 /// Schemes of stores that are on this machine, or reached as its files are.
 const LOCAL_SCHEMES: [&str; 2] = ["file", "memory"];
+/// Schemes whose URLs begin with a host.
+const HOST_SCHEMES: [&str; 3] = ["http", "https", "h5store+http"];
 /// Variables that name the service to which a program's stores belong.
 const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "MINIO_ADDRESS"];
 
@@ -92,11 +94,14 @@ fn is_local(url: &str, config: &Config) -> bool {
     })
 }
 
-/// The scheme of a URL, and its bucket or host in lower case. A URL that begins with a path, as that of a socket does, has neither.
+/// The scheme of a URL, and its bucket or host. A URL that begins with a path, as that of a socket does, has neither. Letters' case
+/// counts in all names of buckets, containers and pools; hosts alone are the same in capitals (RFC 3986, section 3.2.2).
 fn place_of(url: &str) -> Option<(String, String)> {
     let (scheme, rest) = split_scheme(url)?;
-    let host = rest.strip_prefix("//")?.split('/').next().filter(|host| !host.is_empty())?;
-    Some((scheme, host.to_ascii_lowercase()))
+    let place = rest.strip_prefix("//")?.split('/').next().filter(|place| !place.is_empty())?;
+    let is_host = HOST_SCHEMES.contains(&scheme.as_str());
+    let place = if is_host { place.to_ascii_lowercase() } else { place.to_owned() };
+    Some((scheme, place))
 }
 
 /// Whether two URLs have one bucket or host; without those, whether the first lies in the other.
@@ -219,6 +224,13 @@ mod tests {
             for name in ["s3://b/x", "S3://b/x", "https://host/x"] {
                 assert_eq!(may(name, "/d/", links, Some("s3://c")), links == Links::Any, "{name}");
                 assert_eq!(may(name, "https://other/", links, None), links == Links::Any, "{name}");
+            }
+            // Another bucket, container or pool has a name that differs in letters' case alone.
+            for scheme in ["s3", "gs", "az", "swift", "rados", "S3", "other"] {
+                let (name, folder) = (format!("{scheme}://BUCKET/x"), format!("{scheme}://bucket/p/"));
+                assert_eq!(may(&name, &folder, links, None), links == Links::Any, "{name}");
+                assert_eq!(may(&name, "/d/", links, Some(&folder)), links == Links::Any, "{name}");
+                assert_eq!(may(&name, &name, links, None), links != Links::Local, "{name}");
             }
             assert!(!may("http://host/x", "/d/", links, None));
             assert!(!may("http://host/x", "https://host/", links, None));
