@@ -97,6 +97,15 @@ pub fn points(axes: &[Axis]) -> u64 {
     axes.iter().fold(1, |n: u64, axis| n.saturating_mul(axis.count))
 }
 
+/// The coordinates of the element with a number, in C order.
+pub fn place(mut number: u64, dims: &[u64]) -> Vec<u64> {
+    let mut at = vec![0; dims.len()];
+    for (place, dim) in at.iter_mut().zip(dims).rev() {
+        (*place, number) = (number % dim.max(&1), number / dim.max(&1));
+    }
+    at
+}
+
 /// A part of what axes take.
 #[derive(Debug)]
 pub struct Part {

@@ -11,10 +11,15 @@ use crate::Failure;
 use crate::cat::{check_readable, elements_per_read};
 use crate::elements::value::{Decoder, Item, Reference};
 use crate::elements::{Type, type_of};
-use crate::slice::{Parts, parse};
+use crate::slice::{Parts, parse, place};
 
 /// Changed chunks of a dataset that are remembered. Of more, all of the dataset is read.
 const MAX_PARTS: usize = 1 << 16;
+
+/// Elements of a dataset that is not taken for one with gaps, and how often all of them are as many as the stored ones where it is:
+/// reading a few that were never written costs less than a look at each block.
+const MIN_WITH_GAPS: u64 = 1 << 20;
+const GAPS: u64 = 4;
 
 /// The differences that were found of one dataset or attribute.
 #[derive(Default)]
@@ -52,21 +57,50 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// Whether elements are still to be shown, or chunks to be named.
+    fn has_room(&self, elements: usize) -> bool {
+        self.first.len() < elements || self.chunks.as_ref().is_some_and(|chunks| !chunks.has_more)
+    }
+
+    /// Names a run of elements that all differ in one way, as far as they are to be shown. They are of one chunk.
+    fn add_gap(
+        &mut self,
+        number: u64,
+        length: u64,
+        dims: &[u64],
+        values: Option<&(Vec<u64>, Value, Value)>,
+        elements: usize,
+    ) {
+        if let Some(chunks) = &mut self.chunks {
+            chunks.add(place(number, dims));
+        }
+        let Some((_, a, b)) = values else { return };
+        let shown = elements.saturating_sub(self.first.len()) as u64;
+        let all = number..number + length.min(shown);
+        self.first.extend(all.map(|number| (place(number, dims), a.clone(), b.clone())));
+    }
+}
+
+/// Whether most elements were never written in either of two datasets.
+fn has_gaps(both: [&Arc<Dataset>; 2], total: u64) -> Result<bool, Failure> {
+    if total < MIN_WITH_GAPS || !both.iter().all(|dataset| dataset.is_in_blocks()) {
+        return Ok(false);
+    }
+    let mut stored = 0_u64;
+    for dataset in both {
+        let elements = dataset.stored_size()?.blocks.saturating_mul(dataset.block_elements());
+        stored = stored.saturating_add(elements);
+    }
+    Ok(total / GAPS > stored)
+}
+
 /// Which elements some bytes are.
 #[derive(Clone, Copy)]
 struct Numbers<'a> {
     /// Of the extent, in the order of the bytes.
     runs: &'a [Run],
     dims: &'a [u64],
-}
-
-/// The coordinates of an element.
-fn place(mut n: u64, dims: &[u64]) -> Vec<u64> {
-    let mut at = vec![0; dims.len()];
-    for (place, dim) in at.iter_mut().zip(dims).rev() {
-        (*place, n) = (n % dim.max(&1), n / dim.max(&1));
-    }
-    at
 }
 
 /// A value as it is compared: of a reference the path counts, since ids are those of one container.
@@ -159,6 +193,61 @@ impl Diff {
         self.compare(of, [&data[0], &data[1]], [&heap, &heap], Numbers { runs: &runs, dims }, tally)
     }
 
+    /// Compares the elements that are stored in one of two datasets at least, and what all others are read as.
+    fn stored_parts(
+        &mut self,
+        of: &Type,
+        both: [&Arc<Dataset>; 2],
+        dims: &[u64],
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        let mut compared = 0_u64;
+        for part in both[0].stored_blocks()? {
+            let part = part?;
+            compared = compared.saturating_add(part.points(dims)?);
+            self.part(of, both, &part, dims, tally)?;
+        }
+        let mut first = both[0].block_lookup();
+        for part in both[1].stored_blocks()? {
+            let runs = first.outside(&part?.runs(dims)?)?;
+            if !runs.is_empty() {
+                let part = Selection::Runs(runs);
+                compared = compared.saturating_add(part.points(dims)?);
+                self.part(of, both, &part, dims, tally)?;
+            }
+        }
+        self.gaps(of, both, dims, tally.total.saturating_sub(compared), tally)
+    }
+
+    /// Compares what so many elements are read as that were never written in either dataset.
+    fn gaps(
+        &mut self,
+        of: &Type,
+        both: [&Arc<Dataset>; 2],
+        dims: &[u64],
+        count: u64,
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        let (fills, heap) = ([both[0].fill_element()?, both[1].fill_element()?], InlineHeap::default());
+        let mut one = Tally::default();
+        let numbers = Numbers { runs: &[Run { offset: 0, count: 1 }], dims };
+        self.compare(of, [&fills[0], &fills[1]], [&heap, &heap], numbers, &mut one)?;
+        if count == 0 || one.differing == 0 {
+            return Ok(());
+        }
+        tally.differing = tally.differing.saturating_add(count);
+        let (mut number, mut lookups) = (0, both.map(|dataset| dataset.block_lookup()));
+        while number < tally.total && tally.has_room(self.elements) {
+            let [(in_first, length), (in_second, other)] = [lookups[0].at(number)?, lookups[1].at(number)?];
+            let length = length.min(other).min(tally.total - number);
+            if !in_first && !in_second {
+                tally.add_gap(number, length, dims, one.first.first(), self.elements);
+            }
+            number += length;
+        }
+        Ok(())
+    }
+
     /// Compares the elements of two datasets of one shape and type.
     pub(super) fn elements_of(&mut self, path: &str, both: [&Arc<Dataset>; 2]) -> Result<(), Failure> {
         let [a, b] = both;
@@ -196,6 +285,7 @@ impl Diff {
             Some(parts) => {
                 parts.iter().try_for_each(|part| self.part(&of, both, part, space.dims(), &mut tally))?
             }
+            None if has_gaps(both, tally.total)? => self.stored_parts(&of, both, space.dims(), &mut tally)?,
             None => {
                 let axes = parse(None, space.dims())?;
                 let mut parts = Parts::new(&axes, elements_per_read(of.size() as u64));

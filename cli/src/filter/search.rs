@@ -1,8 +1,8 @@
 //! Goes through the chunks of a dataset, reads those that can match, and finds the elements in them.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
-use h5lake_container::{ChunkStatistics, Dataset, Dataspace, Layout, WrittenChunk};
+use h5lake_container::{ChunkStatistics, Dataset, Dataspace, Layout, Run, Selection, WrittenChunk};
 
 use super::Wanted;
 use super::area::{Area, Grid, advance};
@@ -11,7 +11,7 @@ use super::expression::{Bounds, Expression, Outcomes};
 use crate::Failure;
 use crate::cat::elements_per_read;
 use crate::output::Bar;
-use crate::slice::{Parts, parse as parse_slice};
+use crate::slice::{Parts, parse as parse_slice, place};
 
 /// What a search had to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -81,13 +81,92 @@ impl<'a> Search<'a> {
                 self.read.chunks = Some((0, 0));
                 self.chunks(&chunk, &dims, report)?
             }
+            (Layout::Contiguous, Dataspace::Simple { dims, .. }) => self.segments(dims, report)?,
             _ => self.whole(space.dims(), report)?,
         };
         self.read.is_complete = is_over.is_continue();
         Ok(self.read)
     }
 
-    /// A dataset without chunks is read as a whole.
+    /// Of a contiguous dataset the segments that were written are read. The elements between them are all alike.
+    fn segments(&mut self, dims: &[u64], report: &mut dyn Found) -> Result<ControlFlow<()>, Failure> {
+        let dataset = self.dataset;
+        let (stored, fill) = (dataset.stored_bytes()?, dataset.fill_element()?);
+        self.read.bytes = (stored, 0);
+        let most = elements_per_read(self.size() as u64);
+        let (mut next, mut pending) = (0, None::<Run>);
+        for part in dataset.stored_blocks()?.map(Some).chain([None]) {
+            let runs = part.transpose()?.map(|part| part.runs(dims)).transpose()?;
+            let run = runs.and_then(|runs| runs.first().copied());
+            if let (Some(before), Some(run)) = (&mut pending, run)
+                && before.offset + before.count == run.offset
+                && before.count + run.count <= most
+            {
+                before.count += run.count;
+                continue;
+            }
+            let Some(ready) = std::mem::replace(&mut pending, run) else { continue };
+            if self.alike(next..ready.offset, &fill, dims, report)?.is_break()
+                || self.segment(ready, dims, report)?.is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+            next = ready.offset + ready.count;
+        }
+        self.read.bytes.1 = stored;
+        self.alike(next..dataset.points()?, &fill, dims, report)
+    }
+
+    /// Reads segments that follow each other.
+    fn segment(
+        &mut self,
+        run: Run,
+        dims: &[u64],
+        report: &mut dyn Found,
+    ) -> Result<ControlFlow<()>, Failure> {
+        let mut data = vec![0; usize::try_from(run.count.saturating_mul(self.size() as u64))?];
+        self.dataset.read(&Selection::Runs(vec![run]), &mut data)?;
+        let (stored, read) = self.read.bytes;
+        self.read.bytes.1 = stored.min(read.saturating_add(data.len() as u64));
+        self.bar.show(self.read.bytes.1, stored);
+        let mut at = place(run.offset, dims);
+        let all = Area { offset: vec![0; dims.len()], shape: dims.to_vec() };
+        self.look(&mut at, &all, &data, report)
+    }
+
+    /// Looks at elements that were never written, by their numbers.
+    fn alike(
+        &mut self,
+        numbers: Range<u64>,
+        fill: &[u8],
+        dims: &[u64],
+        report: &mut dyn Found,
+    ) -> Result<ControlFlow<()>, Failure> {
+        if numbers.is_empty() || !self.expression.matches(fill) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if self.count_alone {
+            return Ok(self.count(u128::from(numbers.end - numbers.start)));
+        }
+        let mut at = place(numbers.start, dims);
+        let all = Area { offset: vec![0; dims.len()], shape: dims.to_vec() };
+        for _ in numbers {
+            if self.look(&mut at, &all, fill, report)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Counts matches that need not be shown, up to the limit.
+    fn count(&mut self, matches: u128) -> ControlFlow<()> {
+        let matches = u64::try_from(matches).unwrap_or(u64::MAX);
+        let left = self.limit.saturating_sub(self.read.count);
+        self.read.count = self.read.count.saturating_add(matches.min(left));
+        if matches > left { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// A dataset in one block, or whose elements lie elsewhere, is read as a whole.
     fn whole(&mut self, dims: &[u64], report: &mut dyn Found) -> Result<ControlFlow<()>, Failure> {
         let size = self.size();
         let stored = self.dataset.stored_bytes()?;
@@ -156,7 +235,7 @@ impl<'a> Search<'a> {
         let mut grid = Grid::new(chunk, dims);
         let fill_matches = self.expression.matches(&fill);
         // Where matches are only counted, those outside of written chunks are what is left of the extent.
-        let shown = Some(&fill).filter(|_| fill_matches && !self.only_counts());
+        let shown = Some(&fill).filter(|_| fill_matches && !self.count_alone);
         let (mut failed, mut is_over, mut written) = (None, false, 0_u128);
         let dataset = self.dataset;
         dataset.each_written_chunk(|found| {
@@ -179,8 +258,7 @@ impl<'a> Search<'a> {
             Some(fill) => self.fill(&mut grid, None, fill, report),
             None => {
                 let rest = if fill_matches { product(dims).saturating_sub(written) } else { 0 };
-                self.read.count = self.read.count.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX));
-                Ok(ControlFlow::Continue(()))
+                Ok(self.count(rest))
             }
         }
     }

@@ -10,6 +10,7 @@ pub(crate) mod foreign;
 mod parallel_copy;
 mod parallel_filter;
 pub(crate) mod resize;
+pub(crate) mod stored_blocks;
 pub(crate) mod stored_chunk;
 pub(crate) mod stored_numbers;
 mod validate;
