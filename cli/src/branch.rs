@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::find::{check_container, find_version};
-use crate::output::{Output, print};
+use crate::output::{Output, json_text, print};
 use crate::tag::{change, open};
 
 /// What is to be done with a branch.
@@ -60,7 +60,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
         (Some(branch), Change::Create) => {
             let made = change(&target, &options, |ledger| ledger.create_branch(branch, at))?;
             match wanted.json {
-                true => object(&made).to_string(),
+                true => json_text(&object(&made)),
                 false => format!(
                     "{shown}: {branch} begins with version {}; open it as NAME@branch={branch}",
                     made.base
@@ -76,7 +76,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
         (Some(branch), Change::Delete) => {
             Container::delete_branch(&target, branch, &all)?;
             match wanted.json {
-                true => json!({ "name": shown.to_string(), "deleted": branch.as_str() }).to_string(),
+                true => json_text(&json!({ "name": shown.to_string(), "deleted": branch.as_str() })),
                 false => format!("{shown}: the branch {branch} is deleted"),
             }
         }
@@ -107,7 +107,7 @@ pub fn object(branch: &Branch) -> Value {
 
 fn listing(branches: &[Branch], json: bool) -> Vec<String> {
     if json {
-        return vec![Value::Array(branches.iter().map(object).collect()).to_string()];
+        return vec![json_text(&Value::Array(branches.iter().map(object).collect()))];
     }
     let line = |[branch, base, commits, made, changed]: [&str; 5]| {
         format!("{branch:<24}  {base:>10}  {commits:>8}  {made:<27}  {changed:<27}")

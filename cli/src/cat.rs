@@ -41,7 +41,7 @@ pub struct Wanted<'a> {
 pub fn run(name: &Path, wanted: &Wanted<'_>) -> Result<(), Failure> {
     let container = find::open(name)?;
     let id = object(&container, wanted.path)?;
-    let mut out = Sink::new();
+    let mut out = Sink::new(wanted.form == Form::Json);
     match wanted.attribute {
         Some(attribute) => cat_attribute(&container, id, attribute, wanted, &mut out)?,
         None => cat_dataset(&container, id, wanted, &mut out)?,

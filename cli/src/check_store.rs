@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use h5lake_connector::config::Config;
 use object_stores::registry::{self, Registry, Settings, split_scheme};
-use object_stores::{Condition, Key, ObjectStore, ObjectStoreExt, PrefixStore, PutMode, conformance};
+use object_stores::{
+    Condition, Key, ObjectStore, ObjectStoreExt, PrefixStore, PutMode, conformance, printable_lines,
+};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -66,7 +68,7 @@ pub fn run(url: &str, output: Output) -> Result<bool, Failure> {
         return Err(format!("the store cannot be used: {}", described.why()).into());
     }
     let mut told: Value = serde_json::from_str(&described.said)?;
-    let mut out = Sink::new();
+    let mut out = Sink::new(output == Output::Json);
     let is_json = output == Output::Json;
     if !is_json {
         for line in described_lines(&told) {
@@ -188,7 +190,7 @@ pub fn serve(arguments: &[String]) -> Result<(), Failure> {
             let text = panic.payload();
             let text =
                 text.downcast_ref::<String>().map(String::as_str).or(text.downcast_ref::<&str>().copied());
-            eprintln!("{}", text.unwrap_or("the check failed"));
+            eprintln!("{}", printable_lines(text.unwrap_or("the check failed")));
             std::process::exit(i32::from(crate::FOUND));
         }));
         check(&store);

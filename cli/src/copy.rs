@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::Failure;
 use crate::find::{check_container, find_place, find_version, taken, target_of};
-use crate::output::{Output, print};
+use crate::output::{Output, json_text, print};
 
 /// What is to be done.
 pub struct Wanted<'a> {
@@ -81,11 +81,10 @@ fn told(wanted: &Wanted<'_>, before: Option<u64>, copied: &Copied) -> String {
     let Copied { from: version, entries, bytes, continued, begun_anew, .. } = *copied;
     let (name, target) = (wanted.source.display().to_string(), wanted.target.display().to_string());
     match (wanted.output, before) {
-        (Output::Json, _) => json!({
+        (Output::Json, _) => json_text(&json!({
             "name": name, "target": target, "version": version, "before": before, "entries": entries, "bytes": bytes,
             "continued": continued, "begun_anew": begun_anew
-        })
-        .to_string(),
+        })),
         (_, Some(before)) if before == version => {
             format!("{target}: shows version {version} of {name} already; nothing was moved")
         }
@@ -95,6 +94,8 @@ fn told(wanted: &Wanted<'_>, before: Option<u64>, copied: &Copied) -> String {
         (_, None) if continued > 0 => format!(
             "{name} -> {target}: version {version}, {entries} entries, {bytes} bytes of data; continued: {continued} bytes had arrived"
         ),
-        (_, None) => format!("{name} -> {target}: version {version}, {entries} entries, {bytes} bytes of data"),
+        (_, None) => {
+            format!("{name} -> {target}: version {version}, {entries} entries, {bytes} bytes of data")
+        }
     }
 }

@@ -7,12 +7,12 @@ use h5lake_connector::config::Config;
 use h5lake_connector::names;
 use h5lake_container::Target;
 use h5lake_ledger::{Drained, Ledger, LockPolicy, SyncPolicy};
-use object_stores::ObjectStore;
 use object_stores::staged::{About, DEFAULT_PATIENCE, Leftover, leftovers};
+use object_stores::{ObjectStore, shell_quoted};
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::output::print;
+use crate::output::{complain, json_text, print};
 
 /// What is done with what is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
         };
         is_well &= !matches!(end, End::Stays(_));
         let shown = if wanted.json {
-            object(&path, &about, waiting, &end).to_string()
+            json_text(&object(&path, &about, waiting, &end))
         } else {
             text(&about, waiting, &end)
         };
@@ -104,9 +104,10 @@ fn discard(leftover: Leftover, config: &Config) -> Result<(), Failure> {
         store_of(&about, config).and_then(|store| Ok(Ledger::forget_leftover(&store, &about, &queue)?));
     if let Err(error) = forgotten {
         let name = name_of(&about);
-        eprintln!(
-            "h5lake: {error}. If writers are told that something is left of {name}, 'h5lake unlock' lets them go on"
-        );
+        complain(&format!(
+            "{error}. If writers are told that something is left of {name}, 'h5lake unlock {}' lets them go on",
+            shell_quoted(&name)
+        ));
     }
     Ok(())
 }

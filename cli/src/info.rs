@@ -8,6 +8,7 @@ use h5lake_container::{
     InlineHeap, ObjectId, ObjectKind, Order, Target,
 };
 use h5lake_ledger::{Access, At, Branch, FORMAT_VERSION, Holder, Ledger, Version};
+use object_stores::shell_quoted;
 use serde_json::{Value, json};
 
 use crate::elements::type_of;
@@ -15,7 +16,7 @@ use crate::elements::value::{Decoder, Item};
 use crate::ls::absolute;
 use crate::name_text::name_text;
 use crate::objects::{object, object_json, object_text, shape_json, shape_text, shown, token};
-use crate::output::{Output, print};
+use crate::output::{Output, json_text, print};
 use crate::walk::{Paths, kind_of};
 use crate::{Failure, find};
 
@@ -41,14 +42,14 @@ pub fn run(name: &Path, path: Option<&str>, output: Output) -> Result<(), Failur
                     "host": holder.host, "pid": holder.pid, "folder": folder, "writer_lives": lives,
                 });
             }
-            Ok(print([shown.to_string()])?)
+            Ok(print([json_text(&shown)])?)
         }
         (None, _) => {
             let mut lines = container_lines(name, &storage, &container)?;
             lines.extend(stage.map(|stage| stage_line(&stage)));
             Ok(print(lines)?)
         }
-        (Some(path), Output::Json) => Ok(print([of_object_json(&container, path)?.to_string()])?),
+        (Some(path), Output::Json) => Ok(print([json_text(&of_object_json(&container, path)?)])?),
         (Some(path), _) => Ok(print(of_object_lines(&container, path)?)?),
     }
 }
@@ -73,7 +74,7 @@ fn stage_line((holder, folder, lives): &Stage) -> String {
     let hint = if *lives == Some(true) {
         String::new()
     } else {
-        format!(": 'h5lake drain {folder}' there brings them")
+        format!(": 'h5lake drain {}' there brings them", shell_quoted(folder))
     };
     format!("  {:<22} process {pid} on {host} {said} {folder}{hint}", "stage")
 }

@@ -9,7 +9,7 @@ use h5lake_ledger::{Ledger, Probe};
 use serde_json::json;
 
 use crate::Failure;
-use crate::output::print;
+use crate::output::{json_text, print};
 
 /// Makes the pointer file at `path`, if there is a container or a native HDF5 file at `url`.
 pub fn run(url: &str, path: &Path, json: bool) -> Result<(), Failure> {
@@ -28,7 +28,7 @@ pub fn run(url: &str, path: &Path, json: bool) -> Result<(), Failure> {
     pointer::link(path, &pointer, config.sync).map_err(|error| error.to_string())?;
     let shown = path.display().to_string();
     print([if json {
-        json!({ "path": shown, "url": pointer.url() }).to_string()
+        json_text(&json!({ "path": shown, "url": pointer.url() }))
     } else {
         format!("{shown}: names {}", pointer.url())
     }])?;

@@ -67,7 +67,7 @@ fn group_of(container: &Container, link: &Link) -> Option<ObjectId> {
 /// Lists the members of a group, or the one object that is no group.
 pub fn ls(name: &Path, path: &str, long: bool, output: Output) -> Result<(), Failure> {
     let container = containers::open(name)?;
-    let (mut out, mut unread) = (Sink::new(), 0);
+    let (mut out, mut unread) = (Sink::new(output == Output::Json), 0);
     let id = match find(&container, path)? {
         Found::Link(link) => return one(&container, path, &link, output, out),
         Found::Object(id) => id,
@@ -93,8 +93,8 @@ pub fn ls(name: &Path, path: &str, long: bool, output: Output) -> Result<(), Fai
         let name = shown(&link.name);
         // Blanks are added first: the colour's bytes have no width.
         let padded = format!("{name:<24}");
-        let padded = if group_of(&container, &link).is_some() { out.of_group(&padded) } else { padded };
-        out.line(format!("{padded} {text}").trim_end())?;
+        let is_group = group_of(&container, &link).is_some();
+        out.named_line("", &padded, is_group, &format!(" {text}"))?;
     }
     if let Some(array) = array {
         array.end(&mut out)?;
@@ -185,7 +185,7 @@ impl<'a> Walk<'a> {
 pub fn tree(name: &Path, path: &str, depth: usize, long: bool, output: Output) -> Result<(), Failure> {
     let container = containers::open(name)?;
     let id = crate::objects::object(&container, path)?;
-    let (mut out, mut unread) = (Sink::new(), 0);
+    let (mut out, mut unread) = (Sink::new(output == Output::Json), 0);
     let is_json = output == Output::Json;
     let mut array = if is_json { Some(JsonArray::begin(&mut out)?) } else { None };
     match &mut array {
@@ -233,7 +233,7 @@ fn member_line(
 ) -> Result<(), Failure> {
     let text = line(container, &member.link, long, unread);
     let name = shown(&member.link.name);
-    let name = if group_of(container, &member.link).is_some() { out.of_group(&name) } else { name };
+    let is_group = group_of(container, &member.link).is_some();
     let again = match (member.is_known, member.is_cut) {
         (true, _) => "  (shown before)",
         (_, true) => "  (too deep; name it as the path to go on from)",
@@ -241,5 +241,5 @@ fn member_line(
     };
     // Very deep groups are not set in further: the blanks of all lines would be more than their text.
     let blanks = "  ".repeat(member.level.min(64));
-    out.line(&format!("{blanks}{name}  {text}{again}"))
+    out.named_line(&blanks, &name, is_group, &format!("  {text}{again}"))
 }

@@ -49,7 +49,7 @@ use h5lake_container::verify::Versions;
 
 use crate::arguments::{Arguments, Command, Conversion};
 use crate::cat::{Form, Wanted};
-use crate::output::{Output, is_closed_pipe};
+use crate::output::{Output, complain, is_closed_pipe};
 
 /// Every failure ends as one line on stderr.
 type Failure = Box<dyn std::error::Error>;
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Found) => ExitCode::from(FOUND),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("h5lake: {error}");
+            complain(&error.to_string());
             ExitCode::FAILURE
         }
     }

@@ -13,7 +13,7 @@ use crate::output::{Sink, print};
 pub fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "h5lake", &mut script);
-    let mut out = Sink::new();
+    let mut out = Sink::new(false);
     out.bytes(&script)?;
     out.finish()
 }

@@ -12,7 +12,7 @@ use crate::Failure;
 use crate::convert::publish::folder_of;
 use crate::find::{check_container, find_place, find_version, open_at};
 use crate::objects::shown;
-use crate::output::{Output, print};
+use crate::output::{Output, json_text, print};
 use crate::tag;
 
 /// The kind of files that external links lead to.
@@ -85,7 +85,7 @@ pub fn run(name: &Path, dry_run: bool, output: Output) -> Result<bool, Failure> 
         let object = json!({
             "name": shown, "blocks": done.blocks, "bytes": done.bytes, "needed": needed, "held_by": holders,
         });
-        print([object.to_string()])?;
+        print([json_text(&object)])?;
         return Ok(is_free);
     }
     let end = if needed.is_empty() { "; the newest version needs no other file" } else { "" };
@@ -184,7 +184,7 @@ fn show(name: &Path, output: Output) -> Result<bool, Failure> {
         let needed: Value = needed.iter().map(Needed::json).collect();
         let holders: Value = holders.iter().map(Holder::json).collect();
         let object = json!({ "name": shown, "sources": sources, "needed": needed, "held_by": holders });
-        print([object.to_string()])?;
+        print([json_text(&object)])?;
         return Ok(is_free);
     }
     let mut told = Vec::new();

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, StdoutLock, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use object_stores::{printable, printable_json, printable_lines};
 use serde_json::Value;
 
 use crate::Failure;
@@ -89,10 +90,30 @@ impl Drop for Bar {
     }
 }
 
-/// Writes lines to standard output. A reader that has seen enough, as `head` has, is the end of the output and no failure.
+/// A value as one line of JSON, without characters that a terminal would obey.
+pub fn json_text(value: &Value) -> String {
+    printable_json(&value.to_string()).into_owned()
+}
+
+/// Writes a message to standard error. Names in it may be a stranger's. Lines after the first begin with blanks, so that none of
+/// them can be taken for another message.
+pub fn complain(message: &str) {
+    let mut lines = message.split('\n');
+    let mut text = format!("h5lake: {}", printable(lines.next().unwrap_or_default()));
+    for line in lines {
+        let indent = if line.starts_with("  ") { "" } else { "  " };
+        text.push_str(&format!("\n{indent}{}", printable(line)));
+    }
+    eprintln!("{text}");
+}
+
+/// Writes lines to standard output, each with what a terminal would obey escaped. A reader that has seen enough, as `head` has, is the end of the output and no failure.
 pub fn print(lines: impl IntoIterator<Item = String>) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let written = lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+    let written = lines
+        .into_iter()
+        .try_for_each(|line| writeln!(out, "{}", printable(&line)))
+        .and_then(|()| out.flush());
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
@@ -104,36 +125,52 @@ pub fn is_closed_pipe(failure: &Failure) -> bool {
     failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Standard output, for what is written piece by piece. The last of it is written by [`finish`](Self::finish).
+/// Standard output, for what is written piece by piece. The last of it is written by [`finish`](Self::finish). Texts are escaped
+/// here, as people's eyes or JSON need it.
 pub struct Sink {
     out: io::BufWriter<StdoutLock<'static>>,
     colours: bool,
+    is_json: bool,
 }
 
 impl Sink {
-    pub fn new() -> Self {
+    pub fn new(is_json: bool) -> Self {
         let stdout = io::stdout();
         let is_forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let colours = stdout.is_terminal() && !is_forbidden && !is_dumb;
-        Self { out: io::BufWriter::new(stdout.lock()), colours }
+        Self { out: io::BufWriter::new(stdout.lock()), colours, is_json }
     }
 
     pub fn line(&mut self, line: &str) -> Result<(), Failure> {
-        Ok(writeln!(self.out, "{line}")?)
+        self.text(line)?;
+        self.bytes(b"\n")
     }
+
+    /// Writes a line with a name in it, which is bold and blue on a terminal if it is a group's, unless the variable NO_COLOR is set.
+    pub fn named_line(
+        &mut self,
+        before: &str,
+        name: &str,
+        is_group: bool,
+        after: &str,
+    ) -> Result<(), Failure> {
+        let [begin, end] = if is_group && self.colours { ["\x1b[1;34m", "\x1b[0m"] } else { [""; 2] };
+        let [before, name, after] = [before, name, after].map(printable);
+        let line = format!("{before}{begin}{name}{end}{after}");
+        self.bytes(line.trim_end().as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// Writes bytes as they are: data that somebody asked for, or a text of ours.
 
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         Ok(self.out.write_all(bytes)?)
     }
 
     pub fn text(&mut self, text: &str) -> Result<(), Failure> {
+        let text = if self.is_json { printable_json(text) } else { printable_lines(text) };
         self.bytes(text.as_bytes())
-    }
-
-    /// A name as groups have it: bold and blue on a terminal, unless the variable NO_COLOR is set.
-    pub fn of_group(&self, name: &str) -> String {
-        if self.colours { format!("\x1b[1;34m{name}\x1b[0m") } else { name.to_owned() }
     }
 
     /// Shows what was written so far.

@@ -4,22 +4,26 @@ use std::path::Path;
 
 use h5lake_container::Options;
 use h5lake_container::repair::{Repaired, repair};
-use h5lake_ledger::Access;
+use h5lake_ledger::{Access, TagName};
+use object_stores::shell_quoted;
 use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::find::{find, vacant};
-use crate::output::{Output, print};
+use crate::output::{Output, json_text, print};
 use crate::verify::{line, object};
 
-/// Says which tags and branches stay behind in the source.
+/// Says which tags and branches stay behind in the source. A name that is none opens nothing, so no command names it.
 fn left_out(name: &Path, done: &Repaired) -> Vec<String> {
     let told = |kind: &str, names: &[String]| {
-        let first = names.first()?;
-        let (all, source) = (names.join(", "), name.display());
-        Some(format!(
-            "left out: {kind} {all}; to keep one, copy it: h5lake copy {source}@{kind}={first} TARGET"
-        ))
+        let all: Vec<_> = names.iter().map(|name| shell_quoted(name)).collect();
+        let usable = names.iter().find(|name| TagName::new(name).is_some());
+        let hint = usable.map(|first| {
+            let source = format!("{}@{kind}={first}", name.display());
+            format!("; to keep one, copy it: h5lake copy {} TARGET", shell_quoted(&source))
+        });
+        let left = format!("left out: {kind} {}", all.join(", "));
+        (!names.is_empty()).then(|| format!("{left}{}", hint.unwrap_or_default()))
     };
     [told("branch", &done.branches), told("tag", &done.tags)].into_iter().flatten().collect()
 }
@@ -72,7 +76,7 @@ pub fn run(name: &Path, new: &Path, output: Output) -> Result<bool, Failure> {
     let done = repair(&source, &options, &target, &options, &mut |done, of| bar.show(done, of))?;
     drop(bar);
     match output {
-        Output::Json => print([for_programs(name, new, &done).to_string()])?,
+        Output::Json => print([json_text(&for_programs(name, new, &done))])?,
         Output::Text | Output::TextWithoutProgress => print(summary(name, new, &done))?,
     }
     Ok(done.is_whole())

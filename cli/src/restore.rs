@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::find::{check_container, find_place, find_version};
-use crate::output::{Output, print};
+use crate::output::{Output, json_text, print};
 
 /// A container that a name led to before.
 pub(crate) struct Before {
@@ -161,7 +161,7 @@ pub(crate) fn run(name: &Path, id: &str, output: Output) -> Result<(), Failure> 
     };
     let name = name.display().to_string();
     print([if json {
-        json!({ "name": name, "id": id }).to_string()
+        json_text(&json!({ "name": name, "id": id }))
     } else {
         format!("{name}: the container {id} is back")
     }])?;
@@ -193,10 +193,9 @@ fn make_newest(name: &Path, place: Place, at: At, ledger: Options, output: Outpu
     let Copied { from, to, entries, bytes, .. } = done?;
     let name = name.display().to_string();
     print([match (output, from == to) {
-        (Output::Json, _) => {
-            json!({ "name": name, "from": from, "version": to, "entries": entries, "bytes": bytes })
-                .to_string()
-        }
+        (Output::Json, _) => json_text(
+            &json!({ "name": name, "from": from, "version": to, "entries": entries, "bytes": bytes }),
+        ),
         (_, true) => format!("{name}: version {from} is the newest already"),
         (_, false) => format!("{name}: version {from} is the newest again, as version {to}"),
     }])?;

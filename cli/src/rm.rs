@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use h5lake_connector::names::Place;
 use h5lake_container::Target;
 use h5lake_ledger::{Access, Ledger};
+use object_stores::shell_quoted;
 use serde_json::json;
 
 use crate::find::{check_container, find_place, url_of};
-use crate::output::print;
+use crate::output::{complain, json_text, print};
 use crate::{Failure, restore};
 
 /// Deletes containers one after the other, also behind one that cannot be deleted. The failure of the last one is returned, and those
@@ -19,7 +20,7 @@ pub fn all(names: &[PathBuf], json: bool) -> Result<(), Failure> {
         if let Err(error) = run(name, json)
             && let Some(before) = failure.replace(error)
         {
-            eprintln!("h5lake: {before}");
+            complain(&before.to_string());
         }
     }
     failure.map_or(Ok(()), Err)
@@ -45,10 +46,13 @@ fn run(name: &Path, json: bool) -> Result<(), Failure> {
     let shown = name.display().to_string();
     let url = url_of(&place.target);
     print([match (json, kept) {
-        (true, kept) => json!({ "name": shown, "kept": kept, "url": url }).to_string(),
+        (true, kept) => json_text(&json!({ "name": shown, "kept": kept, "url": url })),
         (false, Some(id)) => {
             // The pointer file is gone, and it alone led from the name to the container.
-            let by = url.filter(|_| place.pointer.is_some()).map(|url| format!(" {url}")).unwrap_or_default();
+            let by = url
+                .filter(|_| place.pointer.is_some())
+                .map(|url| format!(" {}", shell_quoted(&url)))
+                .unwrap_or_default();
             format!("{shown}: deleted; kept for its retention time as {id}, for 'h5lake restore{by}'")
         }
         (false, None) => format!("{shown}: deleted"),

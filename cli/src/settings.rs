@@ -4,7 +4,7 @@ use h5lake_connector::config::{Config, SETTINGS, Setting, value_in, variable};
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::output::print;
+use crate::output::{json_text, print};
 
 /// One setting, for programs. `value` is null where the default holds.
 fn object(setting: &Setting, in_force: &str) -> Value {
@@ -27,7 +27,7 @@ pub fn run(json: bool) -> Result<(), Failure> {
     let in_force = Config::from_environment()?.to_info_string();
     if json {
         let all: Vec<_> = SETTINGS.iter().map(|setting| object(setting, &in_force)).collect();
-        print([Value::from(all).to_string()])?;
+        print([json_text(&Value::from(all))])?;
         return Ok(());
     }
     let title = format!("{:<16} {:<24} {:<24} values: meaning", "setting", "in force (default)", "variable");

@@ -7,11 +7,12 @@ use h5lake_connector::config::Config;
 use h5lake_connector::names::Place;
 use h5lake_container::Target;
 use h5lake_ledger::{Access, At, ErrorKind, Ledger, Options, Tag, TagName, Tagging, Writers};
+use object_stores::shell_quoted;
 use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::find::{check_container, find_version};
-use crate::output::print;
+use crate::output::{json_text, print};
 
 /// How often a change is tried that other writers are faster than.
 const MAX_ATTEMPTS: u32 = 8;
@@ -90,8 +91,11 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let Place { target, at, .. } = place;
     let shown = name.display();
     if let Some(version) = tag.and_then(TagName::new).and_then(|tag| tag.published_version()) {
-        let text =
-            format!("names like this are for published versions; see 'h5lake publish {shown}@v={version}'");
+        let name = format!("{shown}@v={version}");
+        let text = format!(
+            "names like this are for published versions; see 'h5lake publish {}'",
+            shell_quoted(&name)
+        );
         return Err(text.into());
     }
     let lines = match (tag.map(tag_name).transpose()?, delete) {
@@ -103,7 +107,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
         (Some(tag), true) => {
             change(&target, &options, |ledger| ledger.untag(tag))?;
             match json {
-                true => vec![json!({ "name": shown.to_string(), "deleted": tag.as_str() }).to_string()],
+                true => vec![json_text(&json!({ "name": shown.to_string(), "deleted": tag.as_str() }))],
                 false => vec![format!("{shown}: the tag {tag} is deleted")],
             }
         }
@@ -111,7 +115,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
             let made =
                 change(&target, &options, |ledger| ledger.tag(tag, at, Tagging { replace: force, keep }))?;
             match json {
-                true => vec![object(&made).to_string()],
+                true => vec![json_text(&object(&made))],
                 false => {
                     let until =
                         made.until.map_or_else(String::new, |until| format!(", until {}", time(until)));
@@ -142,7 +146,7 @@ pub fn object(tag: &Tag) -> Value {
 
 fn listing(tags: &[Tag], json: bool) -> Vec<String> {
     if json {
-        return vec![Value::Array(tags.iter().map(object).collect()).to_string()];
+        return vec![json_text(&Value::Array(tags.iter().map(object).collect()))];
     }
     let line = |[tag, version, time, tagged, until, bytes]: [&str; 6]| {
         format!("{tag:<24}  {version:>10}  {time:<27}  {tagged:<27}  {until:<27}  {bytes:>15}")

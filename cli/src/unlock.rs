@@ -5,11 +5,12 @@ use std::path::Path;
 
 use h5lake_container::Target;
 use h5lake_ledger::{Access, Ledger, LockHolder};
+use object_stores::shell_quoted;
 use serde_json::json;
 
 use crate::Failure;
 use crate::find::find;
-use crate::output::print;
+use crate::output::{complain, json_text, print};
 
 /// Who the lock is of, and whether that process lives.
 fn describe(lock: &LockHolder) -> String {
@@ -46,16 +47,17 @@ pub(crate) fn run(name: &Path, yes: bool, json: bool) -> Result<(), Failure> {
     let Some(lock) = Ledger::lock_holder(store.as_ref(), &key)? else {
         return told(name, json, false);
     };
-    eprintln!("h5lake: {}: {}", name.display(), describe(&lock));
+    complain(&format!("{}: {}", name.display(), describe(&lock)));
     if let Some(folder) = &lock.stage {
         let host = lock.holder.as_ref().map_or("its machine", |holder| &holder.host);
-        eprintln!(
-            "h5lake: commits that it staged may not have arrived: 'h5lake drain {folder}' on {host} brings them, and no longer \
+        let folder = shell_quoted(folder);
+        complain(&format!(
+            "commits that it staged may not have arrived: 'h5lake drain {folder}' on {host} brings them, and no longer \
              once somebody else has written"
-        );
+        ));
     }
     if lock.lives != Some(false) {
-        eprintln!("h5lake: if that writer lives, it loses all that it has not committed");
+        complain("if that writer lives, it loses all that it has not committed");
     }
     if !yes && !confirmed()? {
         return Err("nothing was changed".into());
@@ -68,6 +70,6 @@ pub(crate) fn run(name: &Path, yes: bool, json: bool) -> Result<(), Failure> {
 fn told(name: &Path, json: bool, unlocked: bool) -> Result<(), Failure> {
     let name = name.display().to_string();
     let done = if unlocked { "unlocked" } else { "is not locked" };
-    let text = json!({ "name": name, "unlocked": unlocked }).to_string();
+    let text = json_text(&json!({ "name": name, "unlocked": unlocked }));
     Ok(print([if json { text } else { format!("{name}: {done}") }])?)
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use h5lake_connector::names::Place;
 use h5lake_container::{Container, Target};
 use h5lake_ledger::{Access, Ledger, TagName};
+use object_stores::shell_quoted;
 use serde_json::json;
 
-use crate::output::{Output, print};
+use crate::output::{Output, json_text, print};
 use crate::{Failure, find, tag};
 
 /// How long a vacuum waits for room that rests, in all.
@@ -42,13 +43,13 @@ pub fn run(name: &Path, output: Output) -> Result<(), Failure> {
     if output == Output::Json {
         let ended: Vec<_> = ended.iter().map(TagName::as_str).collect();
         let told = json!({ "name": name, "freed_bytes": freed, "held_by_tags": held, "deleted_tags": ended });
-        return Ok(print([told.to_string()])?);
+        return Ok(print([json_text(&told)])?);
     }
     let deleted =
         ended.iter().map(|tag| format!("{name}: the time of the tag {tag} was over; it is deleted"));
     let held = match held {
         0 => String::new(),
-        _ => format!("; tags hold {held} bytes ('h5lake tag {name}' lists them)"),
+        _ => format!("; tags hold {held} bytes ('h5lake tag {}' lists them)", shell_quoted(&name)),
     };
     Ok(print(deleted.chain([format!("{name}: {freed} bytes given back{held}")]))?)
 }

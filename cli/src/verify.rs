@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::find::find;
-use crate::output::{Output, print};
+use crate::output::{Output, complain, json_text, print};
 
 fn severity(found: &VerifyFinding) -> &'static str {
     if found.severity == Severity::Damage { "damage" } else { "warning" }
@@ -82,7 +82,7 @@ fn run(name: &Path, versions: Versions, output: Output) -> Result<bool, Failure>
     let report = verify(&target, &options, versions, &mut |done, of| bar.show(done, of))?;
     drop(bar);
     match output {
-        Output::Json => print([for_programs(name, &report).to_string()])?,
+        Output::Json => print([json_text(&for_programs(name, &report))])?,
         Output::Text | Output::TextWithoutProgress => print(summary(name, &report))?,
     }
     Ok(report.is_whole())
@@ -97,7 +97,7 @@ pub fn all(names: &[PathBuf], versions: Versions, output: Output) -> Result<bool
             Ok(is_whole) => are_whole &= is_whole,
             Err(error) => {
                 if let Some(before) = failure.replace(error) {
-                    eprintln!("h5lake: {before}");
+                    complain(&before.to_string());
                 }
             }
         }

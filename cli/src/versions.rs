@@ -6,7 +6,7 @@ use h5lake_container::Target;
 use h5lake_ledger::{Access, At, ErrorKind, Ledger, Tag, Version};
 use serde_json::{Value, json};
 
-use crate::output::print;
+use crate::output::{json_text, print};
 use crate::{Failure, find, restore};
 
 pub fn run(name: &Path, most: usize, json: bool) -> Result<(), Failure> {
@@ -28,7 +28,7 @@ pub fn run(name: &Path, most: usize, json: bool) -> Result<(), Failure> {
     if json {
         let (versions, replaced) =
             (listed.iter().map(|v| object(v, &tags)).collect(), restore::objects(&before?));
-        print([json!({ "versions": Value::Array(versions), "replaced": replaced }).to_string()])?;
+        print([json_text(&json!({ "versions": Value::Array(versions), "replaced": replaced }))])?;
         return Ok(());
     }
     let title = format!("{:>10}  {:<27}  {:>15}  writer, tags", "version", "time", "bytes");

@@ -23,7 +23,7 @@ use crate::convert::publish::{copy_user_block, folder_of};
 use crate::convert::{library, worker};
 use crate::find::{find, vacant};
 use crate::hidden::TemporaryFolder;
-use crate::output::{Output, print};
+use crate::output::{Output, json_text, print};
 use crate::permissions;
 use external_files::ExternalFiles;
 use references::{References, Summary};
@@ -211,7 +211,7 @@ fn report(wanted: &Wanted<'_>, summary: &Summary, links: &[NotHeld]) -> Result<(
             "checksums": wanted.checksums, "copied": copied, "sources": sources, "not_joined": not_joined,
             "left_out": left_out, "links_left_out": worker::as_json(links),
         });
-        print([object.to_string()])?;
+        print([json_text(&object)])?;
         return Ok(());
     }
     let more = match sources.len() {

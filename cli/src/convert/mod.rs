@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::Failure;
 use crate::libhdf5::{candidates, library_of};
-use crate::output::{Bar, Output, print};
+use crate::output::{Bar, Output, complain, json_text, print};
 use pairs::Pair;
 
 /// Which way.
@@ -117,13 +117,13 @@ fn report(wanted: &Wanted<'_>, done: Vec<Done>) -> Result<bool, Failure> {
                 let left_out = worker::as_json(links);
                 let object =
                     json!({ "name": source, "target": target, "error": error, "left_out": left_out });
-                lines.push(object.to_string());
+                lines.push(json_text(&object));
             }
             (Ok(links), _) => {
                 lines.push(format!("{source} -> {target}"));
                 lines.extend(links.iter().map(|link| format!("  left out: {link}")));
             }
-            (Err(why), _) => eprintln!("h5lake: {why}"),
+            (Err(why), _) => complain(why),
         }
     }
     print(lines)?;

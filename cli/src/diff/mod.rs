@@ -161,7 +161,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let opened = |name, (place, options): (Place, _)| open_at(name, place, options);
     let both = [opened(a, first)?, opened(b, second)?];
     let ids = [object(&both[0], wanted.path)?, object(&both[1], wanted.path)?];
-    let mut out = Sink::new();
+    let mut out = Sink::new(wanted.output == Output::Json);
     let array = if wanted.output == Output::Json { Some(JsonArray::begin(&mut out)?) } else { None };
     let Wanted { elements, chunks, storage, .. } = *wanted;
     let about = both[0].size()?.saturating_add(both[1].size()?);

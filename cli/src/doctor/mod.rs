@@ -12,7 +12,7 @@ use h5lake_ledger::Ledger;
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::output::{Output, print};
+use crate::output::{Output, json_text, print};
 
 /// What a doctor looks at.
 pub struct Wanted<'a> {
@@ -81,7 +81,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     }
     clients::all(wanted, config.as_ref(), &mut report)?;
     match wanted.output {
-        Output::Json => print([report.json().to_string()])?,
+        Output::Json => print([json_text(&report.json())])?,
         _ => print(report.lines())?,
     }
     Ok(report.problems() == 0)

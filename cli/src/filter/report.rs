@@ -31,8 +31,8 @@ impl<'a> Report<'a> {
         wanted: &Wanted<'_>,
         paths: &'a mut Paths,
     ) -> Result<Self, Failure> {
-        let mut out = Sink::new();
         let is_json = wanted.output == Output::Json;
+        let mut out = Sink::new(is_json);
         if is_json {
             let path = json!(absolute(wanted.path));
             let (expression, shape) = (json!(wanted.expression), shape_json(&dataset.space()).0);

@@ -24,7 +24,7 @@ use crate::Failure;
 use crate::convert::publish::folder_of;
 use crate::find::{check_container, find_version, open_at};
 use crate::hidden::TemporaryFolder;
-use crate::output::{Output, print};
+use crate::output::{Output, json_text, print};
 use crate::permissions;
 use crate::tag::{change, open};
 use hierarchy::{Hierarchy, Report};
@@ -131,7 +131,7 @@ fn withdraw(wanted: &Wanted<'_>, place: &Place, options: &Options) -> Result<Vec
     change(&place.target, options, |ledger| ledger.untag(name))?;
     let version = name.published_version();
     Ok(vec![match wanted.is_json() {
-        true => json!({ "name": wanted.name.to_string_lossy(), "withdrawn": version }).to_string(),
+        true => json_text(&json!({ "name": wanted.name.to_string_lossy(), "withdrawn": version })),
         false => format!(
             "{}: version {} is withdrawn; references to it are no longer right",
             wanted.name.display(),
@@ -233,7 +233,7 @@ fn make(
         let mut object = report.json();
         object["version"] = json!(version);
         object["holds_bytes"] = json!(tag.bytes);
-        return Ok(vec![object.to_string()]);
+        return Ok(vec![json_text(&object)]);
     }
     let mut lines = vec![format!("{}: version {version} is published", wanted.name.display())];
     lines.extend(report.lines());

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use object_stores::shell_quoted;
+
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -420,8 +422,9 @@ impl fmt::Display for Error {
                 }
                 write!(
                     f,
-                    "'h5lake drain {folder}' on {host} brings the rest, and 'h5lake unlock' of the container goes on without \
-                     it; or open to read"
+                    "'h5lake drain {}' on {host} brings the rest, and 'h5lake unlock' of the container goes on without \
+                     it; or open to read",
+                    shell_quoted(folder)
                 )
             }
             ErrorKind::LocksUnsupported { errno } => write!(

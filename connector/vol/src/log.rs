@@ -18,6 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use h5lake_container::statistics::{Summary, on_close};
 use h5lake_ledger::At;
+use object_stores::{printable_json, printable_lines};
 use serde_json::{Value, json};
 use tracing::Level;
 use tracing_subscriber::fmt;
@@ -113,8 +114,32 @@ fn tells_statistics() -> bool {
     }
 }
 
-/// Where summaries go: a file, or stderr; and whether as JSON.
-static SUMMARIES: OnceLock<(Option<Arc<File>>, bool)> = OnceLock::new();
+/// Where a log goes: a file, or stderr. Names in it may be a stranger's, so what a terminal would obey is escaped.
+#[derive(Debug, Clone)]
+struct Log {
+    file: Option<Arc<File>>,
+    is_json: bool,
+}
+
+impl Write for Log {
+    /// Writes lines in one call: processes may share the file.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let text = if self.is_json { printable_json(&text) } else { printable_lines(&text) };
+        match &self.file {
+            Some(file) => (&**file).write_all(text.as_bytes())?,
+            None => Stderr.write_all(text.as_bytes())?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where summaries go.
+static SUMMARIES: OnceLock<Log> = OnceLock::new();
 
 /// Writes a summary of a container.
 fn tell_summary(summary: &Summary) {
@@ -132,13 +157,13 @@ pub fn tell_native_reads() {
     }
 }
 
-/// Writes statistics, as JSON or for people, as one line and in one call: processes may share the file.
+/// Writes statistics, as JSON or for people, as one line.
 fn tell(statistics: impl FnOnce() -> (Value, String)) {
-    let Some((file, is_json)) = SUMMARIES.get() else { return };
+    let Some(log) = SUMMARIES.get() else { return };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let time = At::Time(u64::try_from(now.as_micros()).unwrap_or_default()).setting_value();
     let (mut fields, line) = statistics();
-    let line = if *is_json {
+    let line = if log.is_json {
         fields["message"] = "statistics".into();
         json!({ "timestamp": time, "level": "INFO", "target": "h5lake_connector::statistics", "fields": fields })
             .to_string()
@@ -147,10 +172,7 @@ fn tell(statistics: impl FnOnce() -> (Value, String)) {
     };
     let line = format!("{line}\n");
     // The log is no reason to fail.
-    let _unwritten = match file {
-        Some(file) => (&**file).write_all(line.as_bytes()),
-        None => Stderr.write_all(line.as_bytes()),
-    };
+    let _unwritten = log.clone().write_all(line.as_bytes());
 }
 
 /// Starts the log if the environment asks for one. Later calls do nothing.
@@ -161,25 +183,19 @@ pub fn start() {
         if text.is_none() && !tells_statistics {
             return;
         }
-        let (file, is_json) = (file(), is_json());
+        let log = Log { file: file(), is_json: is_json() };
         if tells_statistics {
-            SUMMARIES.get_or_init(|| (file.clone(), is_json));
+            SUMMARIES.get_or_init(|| log.clone());
             on_close(tell_summary);
         }
         let Some(text) = text else { return };
         let builder = fmt::Subscriber::builder().with_max_level(level(&text)).with_ansi(false);
         // Whoever was first has the log: a program that embeds this crate may have its own.
-        let _another_was_first = match (file, is_json) {
-            (Some(file), true) => {
-                tracing::subscriber::set_global_default(builder.json().with_writer(file).finish())
-            }
-            (Some(file), false) => {
-                tracing::subscriber::set_global_default(builder.with_writer(file).finish())
-            }
-            (None, true) => {
-                tracing::subscriber::set_global_default(builder.json().with_writer(|| Stderr).finish())
-            }
-            (None, false) => tracing::subscriber::set_global_default(builder.with_writer(|| Stderr).finish()),
+        let is_json = log.is_json;
+        let builder = builder.with_writer(move || log.clone());
+        let _another_was_first = match is_json {
+            true => tracing::subscriber::set_global_default(builder.json().finish()),
+            false => tracing::subscriber::set_global_default(builder.finish()),
         };
     });
 }

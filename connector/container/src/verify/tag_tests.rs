@@ -103,3 +103,34 @@ fn each_damaged_page_of_a_base_is_found() {
     }
     assert!(unreadable > 0);
 }
+
+/// Puts an entry into the map as no h5lake does.
+fn forge(p: &Place, entries: &[(&[u8], &[u8])]) {
+    let ledger = open_ledger(&p.target, Access::ReadWrite, None, &Options::default()).unwrap();
+    for (key, value) in entries {
+        ledger.put(key, value.to_vec()).unwrap();
+    }
+    ledger.commit().unwrap();
+    ledger.close().unwrap();
+}
+
+#[test]
+fn names_of_tags_and_branches_that_are_none_are_damage() {
+    for p in places() {
+        drop(p.create());
+        forge(&p, &[(b"Tx; touch pwned #", b"1"), (b"T\x1b[31mred\x07", b"1"), (b"T\xff", b"1")]);
+        forge(&p, &[(b"V\0a b", b"1"), (b"V\0fine", b"no record")]);
+        let report = found(&p, Versions::All);
+        let told: Vec<_> = report.found.iter().map(|f| (f.kind, f.at.as_str())).collect();
+        let wanted = [
+            ("tag", "tag \\x1b[31mred\\x07"),
+            ("tag", "tag x; touch pwned #"),
+            ("tag", "tag \\xff"),
+            ("branch", "branch a b"),
+            ("branch", "branch fine"),
+        ];
+        assert_eq!(told, wanted, "{report:?}");
+        assert_eq!((report.damaged, report.is_whole()), (5, false));
+        assert!(report.found[0].why.contains("h5lake repair"), "{:?}", report.found[0]);
+    }
+}

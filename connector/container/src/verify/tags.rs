@@ -1,9 +1,9 @@
 //! The tags of a container: their entries, and the versions that they keep.
 
 use super::Values;
-use crate::{Options, Result, Target};
-use h5lake_ledger::verify::{Finding, Severity, Verifier, Versions};
-use h5lake_ledger::{Access, At, ErrorKind, Ledger, Tag, TagName};
+use crate::{Options, Result, Target, keys};
+use h5lake_ledger::verify::{Finding, Item, Severity, Verifier, Versions};
+use h5lake_ledger::{Access, At, BranchName, ErrorKind, Ledger, Tag, TagName};
 
 /// The tags of the version that is checked; none where a page of the map is damaged, which was found before.
 ///
@@ -27,6 +27,7 @@ pub(super) fn check(
     versions: Versions,
     progress: &mut dyn FnMut(u64),
 ) -> Result<()> {
+    names(verifier)?;
     // What leads to tags is not known to be whole where the newest version cannot be opened.
     let reads_versions = versions == Versions::All && !verifier.is_salvaged();
     for tag in all(verifier)? {
@@ -38,6 +39,45 @@ pub(super) fn check(
             verifier.check_tagged(tag.name, &open, &Values, progress)?;
         }
     }
+    Ok(())
+}
+
+/// Checks the names of tags and branches, and the records of branches. One that is none hides all others from their listing.
+///
+/// # Errors
+/// Those of reading, but for damage.
+fn names(verifier: &mut Verifier) -> Result<()> {
+    let mut found = Vec::new();
+    for (kind, rule, lower, upper) in [
+        ("tag", TagName::RULE, &[keys::TAG][..], &[keys::TAG + 1][..]),
+        ("branch", BranchName::RULE, &[keys::BRANCH, 0], &[keys::BRANCH, 1]),
+    ] {
+        let mut scan = verifier.scan(lower, Some(upper));
+        while let Some(item) = scan.step()? {
+            // Damage to pages was found before.
+            let Item::Entry(key, _) = item else { continue };
+            let name = &key[lower.len()..];
+            let damage = |why: String| {
+                Finding::new(Severity::Damage, kind, format!("{kind} {}", name.escape_ascii()), why)
+            };
+            let text = std::str::from_utf8(name).unwrap_or_default();
+            let is_name = match kind {
+                "tag" => TagName::new(text).is_some(),
+                _ => BranchName::new(text).is_some(),
+            };
+            if !is_name {
+                found.push(damage(format!(
+                    "its name is none ({rule}), so no {kind} can be listed; 'h5lake repair' makes a container without it"
+                )));
+            } else if let Some(branch) = BranchName::new(text).filter(|_| kind == "branch")
+                && let Err(e) = verifier.ledger().branch_named(branch)
+                && let ErrorKind::Corrupt { why, .. } = e.kind()
+            {
+                found.push(damage(format!("its record is none: {why}")));
+            }
+        }
+    }
+    found.into_iter().for_each(|finding| verifier.findings.add(finding));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString, c_char, c_uint, c_void};
 
 use h5lake_plugin_abi::bindings as sys;
+use object_stores::printable;
 
 use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::id::Id;
@@ -63,14 +64,15 @@ impl Library {
         result
     }
 
-    /// Pushes one frame onto the default error stack. Nothing public may be called in this library between this
+    /// Pushes one frame onto the default error stack. Names in its text may be a stranger's, and clients print it: what a terminal
+    /// would obey is escaped. Nothing public may be called in this library between this
     /// and the return of the callback: every public function clears the stack.
     pub(in crate::hdf5) fn push_error(self, callback: &'static str, class: Major, error: &Error) {
         self.push_error_onto(sys::H5E_DEFAULT, callback, class, error);
     }
 
     fn push_error_onto(self, stack: Hid, callback: &'static str, class: Major, error: &Error) {
-        let text = CString::new(format!("h5lake: {error}").replace('\0', " ")).unwrap_or_default();
+        let text = CString::new(&*printable(&format!("h5lake: {error}"))).unwrap_or_default();
         let function = CString::new(callback).unwrap_or_default();
         let table = self.table();
         let push = |minor: Hid, text: &CStr| {

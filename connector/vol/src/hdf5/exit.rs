@@ -24,7 +24,7 @@ pub fn report_loss(text: &str) {
 /// Says on stderr what no call can tell.
 pub fn warn(text: &str) {
     // A closed stderr is no reason to fail.
-    writeln!(std::io::stderr(), "h5lake: {text}").ok();
+    writeln!(std::io::stderr(), "h5lake: {}", object_stores::printable(text)).ok();
 }
 
 /// Whether this process is to end with a failure, though it asked for `status`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use h5lake_container::{Container, ErrorKind, Options, Replace, Target};
 use h5lake_ledger::{Ledger, Probe, Replacing};
+use object_stores::shell_quoted;
 
 use crate::config::{Config, Replaceable};
 use crate::error::{Error, Minor, Result};
@@ -97,7 +98,9 @@ pub fn unlinked(place: &Place, name: &[u8]) -> Error {
     let text = format!("unable to create file: name = '{name}'");
     let said = format!("the store already has {url}, and no pointer file at this path names it");
     let advice = format!(
-        "; to use that container, open it by that URL or run: h5lake link {url} {name}; to replace it, set replace=any"
+        "; to use that container, open it by that URL or run: h5lake link {} {}; to replace it, set replace=any",
+        shell_quoted(&url),
+        shell_quoted(&name)
     );
     Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST)).with_system_message(said, &advice)
 }

@@ -50,5 +50,5 @@ fn warn_of_older(name: &str, reader: usize, writer: usize) {
          set H5Fset_mpi_atomicity. From now on writes to this file are committed at once"
     );
     // A closed stderr is no reason to fail.
-    writeln!(std::io::stderr(), "h5lake: {text}").ok();
+    writeln!(std::io::stderr(), "h5lake: {}", object_stores::printable(&text)).ok();
 }
