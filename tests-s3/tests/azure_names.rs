@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use object_stores::registry::Settings;
 use object_stores::remote::{Environment, open_in};
-use object_stores::{ErrorKind, Key, ObjectStore, ObjectStoreExt, PrefixStore, PutMode};
+use object_stores::{ErrorKind, Key, ObjectStore, PrefixStore, PutMode, PutPayload};
 use parking_lot::Mutex;
 
 type Blobs = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
@@ -124,7 +124,9 @@ fn every_other_name_reaches_the_service_as_it_is() {
         ["a%2Fb", "a%5Cb", "a%2E", "%2e%2e/a", ".a", "a.b", "..a/b", "é", "e\u{301}", "😀"].map(String::from),
     );
     for name in &names {
-        store.put(&Key::new(name).unwrap(), name.clone().into(), PutMode::Overwrite).unwrap();
+        store
+            .put(&Key::new(name).unwrap(), PutPayload::copy_from(name.as_bytes()), PutMode::Overwrite)
+            .unwrap();
     }
     let mut wanted: Vec<_> =
         names.iter().map(|name| (format!("/lake/{name}"), name.clone().into_bytes())).collect();
