@@ -11,7 +11,7 @@ use super::operation::{Action, Queued};
 use super::overtaking::Overtaking;
 use super::state::State;
 use crate::beneath::NewFile;
-use crate::{Error, ErrorKind, Etag, ObjectStore, Operation, PutResult, Result};
+use crate::{Error, ErrorKind, Etag, ObjectStore, Operation, PutResult, Result, shell_quoted};
 
 /// What was put into a stage, and what of it has arrived in the store: bytes of objects.
 #[derive(Debug, Default)]
@@ -162,12 +162,13 @@ impl Queue {
         let first = state.waiting().next().and_then(|queued| queued.keys().first());
         let first = first.map_or_else(String::new, |key| format!(", the first of them {key}"));
         let folder = self.folder.path();
+        let drained = folder.parent().unwrap_or(folder).display().to_string();
         format!(
             "{} operations ({bytes} bytes) have not arrived{first}. They lie in {}: 'h5lake drain {}' brings them to the store, \
              or says what keeps them from it",
             state.waiting().count(),
             folder.display(),
-            folder.parent().unwrap_or(folder).display(),
+            shell_quoted(&drained),
         )
     }
 
