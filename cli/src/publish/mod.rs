@@ -90,7 +90,7 @@ fn listing(wanted: &Wanted<'_>, place: &Place, options: &Options) -> Result<Vec<
     let found = publications(open(&place.target, Access::ReadOnly, options)?.tags()?);
     if wanted.is_json() {
         let all: Value = found.iter().map(|(version, tag)| object(*version, tag)).collect();
-        return Ok(vec![all.to_string()]);
+        return Ok(vec![json_text(&all)]);
     }
     if found.is_empty() {
         return Ok(vec![format!("{}: no version is published", wanted.name.display())]);
