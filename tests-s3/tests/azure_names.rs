@@ -93,7 +93,7 @@ fn a_name_is_one_object_or_is_refused() {
         let error = store.put(&at, "another".into(), PutMode::Overwrite).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{changed}");
         let said = error.to_string();
-        assert!(said.contains("choose a name") && said.contains(changed), "{said}");
+        assert!(said.contains("choose a name") && said.contains(&format!("{changed:?}")), "{said}");
         for refused in [
             store.put(&at, "another".into(), PutMode::Create).map(drop),
             store.get(&at, None).map(drop),
