@@ -19,6 +19,7 @@ Exit codes:
   2  done, and: something is damaged (verify), something was lost (repair), there are differences (diff),
      a problem (doctor), a store that does not keep what it has to (check-store), some files could not be converted
      (import, export), user-defined links were left out (import, export, adopt), or something stays in a stage (drain)
+  3  done; nothing was lost, and tags or branches were left out (repair)
 `h5lake run` has the exit code of its program.";
 
 const NAMES: &str = "\
@@ -538,7 +539,8 @@ links, tags or branches need other files still, which are named.")]
         quiet: bool,
     },
     /// Makes a new container with all that is intact in a damaged one, and lists what is lost. The source is not changed. Exit code:
-    /// 0 if nothing was lost, 2 if something was, 1 if it could not be done; then there is nothing at the target.
+    /// 0 if nothing was lost, 3 if nothing was lost and tags or branches were left out, 2 if something was lost, 1 if it could not be
+    /// done; then there is nothing at the target.
     #[command(after_help = "Examples:
   h5lake repair damaged.h5 repaired.h5
   h5lake repair --json s3://lab/data/run.h5 repaired.h5")]

@@ -61,6 +61,8 @@ enum Outcome {
     Well,
     /// Something is damaged, was lost or left out, differs, or does not hold.
     Found,
+    /// Nothing was lost, and tags or branches were left out.
+    LeftOut,
 }
 
 impl Outcome {
@@ -71,6 +73,8 @@ impl Outcome {
 
 /// The exit code for [`Outcome::Found`]. `ExitCode::FAILURE`, for what could not be done, is 1.
 const FOUND: u8 = 2;
+/// The same for [`Outcome::LeftOut`].
+const LEFT_OUT: u8 = 3;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
     match dispatch(arguments.command) {
         Ok(Outcome::Well) => ExitCode::SUCCESS,
         Ok(Outcome::Found) => ExitCode::from(FOUND),
+        Ok(Outcome::LeftOut) => ExitCode::from(LEFT_OUT),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error.to_string());
@@ -177,7 +182,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             return verify::all(&names, versions, Output::of(json, quiet)).map(Outcome::of);
         }
         Command::Repair { source, target, json, quiet } => {
-            return repair::run(&source, &target, Output::of(json, quiet)).map(Outcome::of);
+            return repair::run(&source, &target, Output::of(json, quiet));
         }
         Command::Vacuum { name, json, quiet } => vacuum::run(&name, Output::of(json, quiet)),
         Command::Drain { folder, names, discard, dry_run, json } => {

@@ -8,10 +8,10 @@ use h5lake_ledger::{Access, TagName};
 use object_stores::shell_quoted;
 use serde_json::{Value, json};
 
-use crate::Failure;
 use crate::find::{find, vacant};
 use crate::output::{Output, json_text, print};
 use crate::verify::{line, object};
+use crate::{Failure, Outcome};
 
 /// Says which tags and branches stay behind in the source. A name that is none opens nothing, so no command names it.
 fn left_out(name: &Path, done: &Repaired) -> Vec<String> {
@@ -67,8 +67,8 @@ fn for_programs(name: &Path, new: &Path, done: &Repaired) -> Value {
     })
 }
 
-/// Repairs a container; says whether nothing was lost or left out.
-pub fn run(name: &Path, new: &Path, output: Output) -> Result<bool, Failure> {
+/// Repairs a container; returns whether something was lost, or tags or branches were left out.
+pub fn run(name: &Path, new: &Path, output: Output) -> Result<Outcome, Failure> {
     let (source, ledger) = find(name, Access::ReadOnly)?;
     let target = vacant(new)?;
     let options = Options { ledger, ..Options::default() };
@@ -79,5 +79,9 @@ pub fn run(name: &Path, new: &Path, output: Output) -> Result<bool, Failure> {
         Output::Json => print([json_text(&for_programs(name, new, &done))])?,
         Output::Text | Output::TextWithoutProgress => print(summary(name, new, &done))?,
     }
-    Ok(done.is_whole())
+    Ok(match (done.has_losses(), done.is_whole()) {
+        (true, _) => Outcome::Found,
+        (false, false) => Outcome::LeftOut,
+        (false, true) => Outcome::Well,
+    })
 }

@@ -16,6 +16,7 @@ from ._settings import connector_string
 Name = Union[str, "os.PathLike[str]"]
 #: The tool's exit code for what was done, and found something.
 DAMAGED = DIFFERENT = PARTIAL = 2
+LEFT_OUT = 3
 
 
 @dataclass(frozen=True)
@@ -204,8 +205,8 @@ def verify(name: Name, *, newest: bool = False, **settings) -> "list[Finding]":
 
 
 def repair(source: Name, target: Name, **settings) -> bool:
-    """Makes a new container with all that is intact in a damaged one; whether all was."""
-    return _run("repair", "--quiet", "--", source, target, settings=settings, allowed=(DAMAGED,))[1] == 0
+    """Makes a new container with all that is intact in a damaged one; whether all was, tags and branches included."""
+    return _run("repair", "--quiet", "--", source, target, settings=settings, allowed=(DAMAGED, LEFT_OUT))[1] == 0
 
 
 def vacuum(name: Name, **settings) -> None:

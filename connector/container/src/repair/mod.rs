@@ -64,11 +64,12 @@ impl Repaired {
     /// Whether nothing was lost, nothing but versions without a name was left out, and all native files that hold data of it are
     /// there, and as they were.
     pub fn is_whole(&self) -> bool {
-        self.lost.is_empty()
-            && self.more == 0
-            && self.tags.is_empty()
-            && self.branches.is_empty()
-            && self.sources.is_empty()
+        !self.has_losses() && self.tags.is_empty() && self.branches.is_empty()
+    }
+
+    /// Whether something was lost, or may have been: a native file that holds data is not there, or is another one.
+    pub fn has_losses(&self) -> bool {
+        !self.lost.is_empty() || self.more > 0 || !self.sources.is_empty()
     }
 }
 
