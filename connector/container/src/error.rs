@@ -137,7 +137,7 @@ impl From<h5lake_ledger::Error> for Error {
             L::NotFound | L::NoFolder { .. } => ErrorKind::NotFound,
             L::AlreadyExists => ErrorKind::AlreadyExists,
             L::PermissionDenied { .. } | L::AccessDenied { .. } => ErrorKind::PermissionDenied,
-            L::Locked { .. } | L::Staged { .. } => ErrorKind::Locked,
+            L::Locked { .. } | L::CommitsLocked { .. } | L::Staged { .. } => ErrorKind::Locked,
             L::NoSpace { .. } => ErrorKind::NoSpace,
             L::NotAContainer { .. } | L::WrongStorage { .. } => ErrorKind::NotAContainer,
             L::NewerFormat { .. } => ErrorKind::Unsupported,

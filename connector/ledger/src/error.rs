@@ -134,6 +134,17 @@ pub enum ErrorKind {
     Locked {
         /// The writer, when its note could be read.
         holder: Option<Holder>,
+        /// That writer does not run any more: a process that inherited its files, or that left no note, has its lock.
+        is_gone: bool,
+        /// The processes of this machine that have the lock, where the note does not tell.
+        processes: Vec<u32>,
+    },
+    /// Another writer of a file that many write has kept the others from committing for too long (errno 11).
+    CommitsLocked {
+        /// The processes of this machine that do so, as far as they can be seen.
+        processes: Vec<u32>,
+        /// For how long this writer has waited, in seconds.
+        seconds: u64,
     },
     /// The last writer staged its commits on its machine, and did not bring all of them to the store (errno 11).
     Staged {
@@ -269,6 +280,13 @@ pub enum ErrorKind {
     },
 }
 
+impl ErrorKind {
+    /// Another writer has the container open, as far as its note tells.
+    pub(crate) fn locked(holder: Option<Holder>) -> Self {
+        Self::Locked { holder, is_gone: false, processes: Vec::new() }
+    }
+}
+
 /// A failure, with the container that it concerns.
 #[derive(Debug, Clone)]
 pub struct Error {
@@ -361,7 +379,10 @@ impl Error {
                 Some(17)
             }
             ErrorKind::IsADirectory => Some(21),
-            ErrorKind::Locked { .. } | ErrorKind::Staged { .. } | ErrorKind::Conflict => Some(11),
+            ErrorKind::Locked { .. }
+            | ErrorKind::CommitsLocked { .. }
+            | ErrorKind::Staged { .. }
+            | ErrorKind::Conflict => Some(11),
             ErrorKind::PermissionDenied { errno }
             | ErrorKind::AccessDenied { errno, .. }
             | ErrorKind::LocksUnsupported { errno }
@@ -389,6 +410,45 @@ impl Error {
 
 impl std::error::Error for Error {}
 
+fn listed(processes: &[u32]) -> String {
+    processes.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn write_locked(
+    f: &mut fmt::Formatter<'_>,
+    holder: Option<&Holder>,
+    is_gone: bool,
+    processes: &[u32],
+) -> fmt::Result {
+    let since = |h: &Holder| crate::timestamp::text(h.since.saturating_mul(1_000_000));
+    let by = match processes {
+        [] => String::new(),
+        found => format!(" by process {} on this machine", listed(found)),
+    };
+    match holder {
+        Some(h) if is_gone => {
+            let (pid, since) = (h.pid, since(h));
+            write!(
+                f,
+                "is locked for writing{by}: process {pid}, which had it open since {since}, is gone, "
+            )?;
+            f.write_str("and a process that inherited its files, such as a child, or that left no note, has the lock; ")?;
+            f.write_str("end that process, or open to read")
+        }
+        Some(h) => {
+            let (pid, host, since) = (h.pid, &h.host, since(h));
+            write!(
+                f,
+                "is open for writing by process {pid} on {host} (since {since}); close it there, or open to read"
+            )
+        }
+        None if processes.is_empty() => {
+            f.write_str("is open for writing elsewhere; close it there, or open to read")
+        }
+        None => write!(f, "is open for writing{by}; close it there, or open to read"),
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.target)?;
@@ -403,15 +463,20 @@ impl fmt::Display for Error {
             ErrorKind::PermissionDenied { .. } => f.write_str("access denied; check permissions"),
             ErrorKind::AccessDenied { what, .. } => write!(f, "access denied: {what}"),
             ErrorKind::IsADirectory => f.write_str("is a directory; name a file"),
-            ErrorKind::Locked { holder: Some(h) } => write!(
-                f,
-                "is open for writing by process {} on {} (since {}); close it there, or open to read",
-                h.pid,
-                h.host,
-                crate::timestamp::text(h.since.saturating_mul(1_000_000))
-            ),
-            ErrorKind::Locked { holder: None } => {
-                f.write_str("is open for writing elsewhere; close it there, or open to read")
+            ErrorKind::Locked { holder, is_gone, processes } => {
+                write_locked(f, holder.as_ref(), *is_gone, processes)
+            }
+            ErrorKind::CommitsLocked { processes, seconds } => {
+                let (who, them) = match &processes[..] {
+                    [] => ("another process".to_owned(), "that process"),
+                    [one] => (format!("process {one} on this machine"), "that process"),
+                    _ => (format!("one of the processes {} on this machine", listed(processes)), "it"),
+                };
+                write!(
+                    f,
+                    "cannot commit: {who} has held the commit lock for {seconds} s, and may be stopped; let {them} continue, or end \
+                     {them}, and retry the flush"
+                )
             }
             ErrorKind::Staged { host, folder, arrived } => {
                 f.write_str(

@@ -51,7 +51,7 @@ fn the_writers_lock_dies_with_its_process() {
     wait_for(&path.with_extension("ready"));
     let refused = Ledger::open_file(&path, Access::ReadWrite, opts()).unwrap_err();
     match refused.kind() {
-        ErrorKind::Locked { holder: Some(h) } => assert_eq!(h.pid, child.id()),
+        ErrorKind::Locked { holder: Some(h), .. } => assert_eq!(h.pid, child.id()),
         other => panic!("{other:?}"),
     }
     drop(read(&path));

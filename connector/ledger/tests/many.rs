@@ -135,7 +135,7 @@ fn one_writer_and_many_keep_each_other_out() {
     let place = Place::file();
     let one = place.create(&Options::default());
     assert!(
-        matches!(place.try_open(Access::ReadWrite, &many()).unwrap_err().kind(), ErrorKind::Locked { holder: Some(h) } if h.pid == std::process::id())
+        matches!(place.try_open(Access::ReadWrite, &many()).unwrap_err().kind(), ErrorKind::Locked { holder: Some(h), .. } if h.pid == std::process::id())
     );
     one.close().unwrap();
     let a = place.open(Access::ReadWrite, &many());

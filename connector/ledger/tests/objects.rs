@@ -151,7 +151,7 @@ fn a_second_writer_is_told_who_has_the_container() {
     let l = create(&store, &Options::default());
     let refused = Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, Options::default());
     match refused.unwrap_err().kind() {
-        ErrorKind::Locked { holder: Some(h) } => assert_eq!(h.pid, std::process::id()),
+        ErrorKind::Locked { holder: Some(h), .. } => assert_eq!(h.pid, std::process::id()),
         other => panic!("{other:?}"),
     }
     let refused = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, Options::default());

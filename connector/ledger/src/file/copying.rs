@@ -55,7 +55,7 @@ pub(crate) fn create_copy<T>(
         }
         std::thread::sleep(PAUSE);
     }
-    Err(busy.unwrap_or_else(|| Error::new(&target, ErrorKind::Locked { holder: None })))
+    Err(busy.unwrap_or_else(|| Error::new(&target, ErrorKind::locked(None))))
 }
 
 struct Copying<'a> {

@@ -15,8 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::{FileIo, OsFile};
 use crate::file::locks::Locks;
 use crate::file::open::{
-    OpenedFile, in_objects, is_at, is_head_of_store, locked, name, not_ours, recognised_base, storage,
-    storage_clock,
+    OpenedFile, container, in_objects, is_at, is_head_of_store, locked_for_good, name, not_ours,
+    recognised_base, storage, storage_clock,
 };
 use crate::file::superblock::{self, Fixed, Slot};
 use crate::file::temporary::{Rename, Temporary, Turn};
@@ -74,7 +74,7 @@ pub(crate) fn create<T>(
             }
         }
     }
-    Err(holder.unwrap_or_else(|| Error::new(&target, ErrorKind::Locked { holder: None })))
+    Err(holder.unwrap_or_else(|| Error::new(&target, ErrorKind::locked(None))))
 }
 
 /// What became of an attempt to create a container.
@@ -189,7 +189,7 @@ impl<T> Creation<'_, T> {
             Some(locks) => Ok(locks),
             None => {
                 let base = recognised_base(file, meta.len(), self.target);
-                Err(locked(self.target, &OsFile::new(file.clone(), base)))
+                Err(locked_for_good(self.target, file, &OsFile::new(file.clone(), base)))
             }
         }
     }
@@ -231,7 +231,7 @@ impl<T> Creation<'_, T> {
     fn in_place(&self, old: Old) -> Result<T> {
         check_user_block(self.target, self.opts.user_block)?;
         let locks = Locks::writer(&old.file, self.opts.lock, self.opts.writers, self.target)?;
-        let locks = locks.ok_or_else(|| Error::new(self.target, ErrorKind::Locked { holder: None }))?;
+        let locks = locks.ok_or_else(|| Error::new(self.target, ErrorKind::locked(None)))?;
         old.file.set_len(0).map_err(|e| Error::io(self.target, "emptying", &e))?;
         let id = old.id();
         (self.fill)(self.empty(old.file, id, locks)?)

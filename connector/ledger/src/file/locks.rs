@@ -6,18 +6,20 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::intrusion::{self, FileId};
+use crate::file::lock_holders;
 use crate::file::own_pins::{self, OwnPins};
 use crate::options::{LockPolicy, Writers};
 use crate::process;
 
 /// Exclusive for the one writer, shared for each of many.
-const WRITER: u64 = (1 << 62) - 1;
+pub(super) const WRITER: u64 = (1 << 62) - 1;
 /// Held by that one of many writers that reserves room or commits.
 const COMMIT: u64 = WRITER - 1;
 /// Held by that one of many writers that writes the checkpoint.
@@ -25,6 +27,8 @@ const CHECKPOINT: u64 = COMMIT - 1;
 /// How long a writer waits for [`COMMIT`], which others hold for microseconds. Only a writer that was stopped in the
 /// middle holds it for longer.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(60);
+/// The same for a checkpoint, which changes nothing that anybody waits for: the next writer can write it.
+const MAX_TIDY_WAIT: Duration = Duration::from_secs(1);
 const PINS: u64 = 1 << 62;
 /// Sequences that fit into the bytes behind `PINS`.
 const MAX_PINNED_SEQUENCE: u64 = i64::MAX as u64 - PINS;
@@ -47,6 +51,8 @@ pub(crate) struct Locks {
     own: OwnPins,
     /// Forks of this process before they were taken.
     forks: u64,
+    /// A checkpoint is being written.
+    is_tidying: AtomicBool,
 }
 
 #[cfg(target_os = "linux")]
@@ -143,7 +149,7 @@ fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> 
 
 impl Locks {
     pub(crate) fn none() -> Self {
-        Self { file: None, own: OwnPins::default(), forks: process::forks() }
+        Self { file: None, own: OwnPins::default(), forks: process::forks(), is_tidying: AtomicBool::new(false) }
     }
 
     /// Of a file that is used without locks.
@@ -321,16 +327,18 @@ impl Locks {
     pub(crate) fn enter(&self, target: &str) -> Result<()> {
         let Some(f) = self.file_of(target)? else { return Ok(()) };
         let start = Instant::now();
+        let patience = if self.is_tidying.load(Ordering::Relaxed) { MAX_TIDY_WAIT } else { MAX_LOCK_WAIT };
         let mut pause = Duration::from_micros(20);
         loop {
             match sys::set(f, sys::EXCLUSIVE, COMMIT) {
                 Ok(()) => return Ok(()),
-                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) if start.elapsed() < MAX_LOCK_WAIT => {
+                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) if start.elapsed() < patience => {
                     std::thread::sleep(pause);
                     pause = (pause * 3 / 2).min(Duration::from_millis(1));
                 }
                 Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => {
-                    return Err(Error::new(target, ErrorKind::Locked { holder: None }));
+                    let (processes, seconds) = (lock_holders::of(f, COMMIT), start.elapsed().as_secs());
+                    return Err(Error::new(target, ErrorKind::CommitsLocked { processes, seconds }));
                 }
                 Err(e) => return Err(failed(target, e)),
             }
@@ -344,11 +352,20 @@ impl Locks {
     /// Whether this one may write a checkpoint now; nobody waits to.
     pub(crate) fn begin_checkpoint(&self) -> bool {
         let take = |f| uninterrupted(|| sys::set(f, sys::EXCLUSIVE, CHECKPOINT)).is_ok();
-        self.file().is_ok_and(|file| file.is_none_or(take))
+        let may = self.file().is_ok_and(|file| file.is_none_or(take));
+        self.is_tidying.store(may, Ordering::Relaxed);
+        may
     }
 
     pub(crate) fn end_checkpoint(&self) {
+        self.is_tidying.store(false, Ordering::Relaxed);
         self.release(CHECKPOINT, 1);
+    }
+
+    /// The error for bytes that a process has locked that is no writer of this container.
+    pub(crate) fn locked_by_others(&self, target: &str, at: u64) -> Error {
+        let processes = self.file.as_ref().map_or_else(Vec::new, |(f, _)| lock_holders::of(f, at));
+        Error::new(target, ErrorKind::Locked { holder: None, is_gone: false, processes })
     }
 
     /// Marks bytes of the file as being written by this one. False if another has marked some of them.

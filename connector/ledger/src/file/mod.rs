@@ -12,6 +12,7 @@ pub(crate) mod free_space;
 mod held_space;
 pub(crate) mod intrusion;
 mod journal;
+mod lock_holders;
 mod locks;
 mod log;
 mod multi_writer;
@@ -70,6 +71,8 @@ mod undercut_tests;
 
 use std::fs::File;
 use std::sync::Arc;
+mod stopped_writer_tests;
+#[cfg(test)]
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 pub(crate) use copying::{Filled, create_copy};

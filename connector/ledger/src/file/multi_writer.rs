@@ -265,7 +265,7 @@ impl FileWriter {
         };
         if !locks.reserve(at, length, &self.target)? {
             // Not by one of ours: they reserve by turns.
-            return Err(Error::new(&self.target, ErrorKind::Locked { holder: None }));
+            return Err(locks.locked_by_others(&self.target, at));
         }
         let got = self.take_region(raw, at, length);
         if got.is_err() {

@@ -11,11 +11,12 @@ use object_stores::open_regular;
 
 use crate::checksum::unseal;
 use crate::clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Holder, Result};
 use crate::file::counted::counted;
 use crate::file::file_io::{FileIo, OsFile};
 use crate::file::free_space::ReclaimRule;
-use crate::file::locks::Locks;
+use crate::file::lock_holders;
+use crate::file::locks::{Locks, WRITER};
 use crate::file::resync::resyncing;
 use crate::file::superblock::{self, Fixed};
 use crate::file::temporary::sweep_beside;
@@ -250,10 +251,27 @@ pub(super) fn rest_rule(opts: &Options, locks: &Locks) -> ReclaimRule {
     ReclaimRule { least, courtesy }
 }
 
+/// The error for a container that another writer has open, as the note of the last one tells.
 pub(super) fn locked(target: &str, raw: &dyn FileIo) -> Error {
+    Error::new(target, ErrorKind::locked(noted_writer(raw)))
+}
+
+fn noted_writer(raw: &dyn FileIo) -> Option<Holder> {
     let mut note = [0; superblock::NOTE_LEN];
-    let holder = raw.read_at(&mut note, superblock::NOTE).ok().and_then(|()| superblock::decode_note(&note));
-    Error::new(target, ErrorKind::Locked { holder })
+    raw.read_at(&mut note, superblock::NOTE).ok().and_then(|()| superblock::decode_note(&note))
+}
+
+/// The same for who gives up. If the writer of the note is gone, whatever process holds the lock is looked for: a child of that writer
+/// that it forked, or another writer that could not leave a note.
+pub(super) fn locked_for_good(target: &str, file: &File, raw: &dyn FileIo) -> Error {
+    let holder = noted_writer(raw);
+    let is_here = |h: &Holder| h.host == superblock::myself().host;
+    let is_gone = holder.as_ref().is_some_and(|h| is_here(h) && !lock_holders::is_running(h.pid));
+    let processes = match is_gone || holder.is_none() {
+        true => lock_holders::of(file, WRITER),
+        false => Vec::new(),
+    };
+    Error::new(target, ErrorKind::Locked { holder, is_gone, processes })
 }
 
 /// The error for an old version that is to be written.
@@ -283,7 +301,7 @@ pub(crate) fn open(
             return Ok(storage);
         }
     }
-    Err(Error::new(&target, ErrorKind::Locked { holder: None }))
+    Err(Error::new(&target, ErrorKind::locked(None)))
 }
 
 /// The container's file at a path, not yet locked.
@@ -335,7 +353,7 @@ fn try_open(
     if access == Access::ReadWrite {
         let raw = OsFile::new(opened.file.clone(), opened.fixed.base);
         let taken = Locks::writer(&opened.file, opts.lock, opts.writers, target)?;
-        locks = taken.ok_or_else(|| locked(target, &raw))?;
+        locks = taken.ok_or_else(|| locked_for_good(target, &opened.file, &raw))?;
         // Until it was locked it could be replaced. What is written to a file that has lost its name is lost.
         let Some(fixed) = still_there(path, &opened) else {
             locks.release_writer();

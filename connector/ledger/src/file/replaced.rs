@@ -339,7 +339,7 @@ pub(crate) fn begin(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
             return Ok(Some(replacing));
         }
     }
-    Err(Error::new(&target, ErrorKind::Locked { holder: None }))
+    Err(Error::new(&target, ErrorKind::locked(None)))
 }
 
 /// The time by which names are made and swept: that of a file that is made just now. The container's own has the time that its owner

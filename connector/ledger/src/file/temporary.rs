@@ -112,7 +112,7 @@ impl Temporary {
             Ok(file) => Arc::new(file),
             // Another creator swept and was faster.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                return Ok(Turn::Anothers(Error::new(target, crate::ErrorKind::Locked { holder: None })));
+                return Ok(Turn::Anothers(Error::new(target, crate::ErrorKind::locked(None))));
             }
             Err(e) => return Err(fail(e)),
         };
@@ -129,7 +129,7 @@ impl Temporary {
                 Ok(Turn::Ours(made, locks))
             }
             // Between its creation and its lock another creator took it for one that is left.
-            _ => Ok(Turn::Anothers(Error::new(target, crate::ErrorKind::Locked { holder: None }))),
+            _ => Ok(Turn::Anothers(Error::new(target, crate::ErrorKind::locked(None)))),
         }
     }
 

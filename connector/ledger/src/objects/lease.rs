@@ -137,7 +137,7 @@ fn stale_or_locked(store: &dyn ObjectStore, names: &Names, found: &GetResult, ta
     };
     match stale {
         true => Ok(()),
-        false => Err(Error::new(target, ErrorKind::Locked { holder: Some(note.holder) })),
+        false => Err(Error::new(target, ErrorKind::locked(Some(note.holder)))),
     }
 }
 
@@ -190,7 +190,7 @@ pub(crate) fn take_away(
     match holder(store, names, target)? {
         None => return Ok(()),
         Some(now) if now.nonce == found.nonce => (),
-        Some(now) => return Err(Error::new(target, ErrorKind::Locked { holder: now.holder })),
+        Some(now) => return Err(Error::new(target, ErrorKind::locked(now.holder))),
     }
     store.delete(&names.key("lock", target)?).map_err(|e| store_error(target, &e))
 }
@@ -363,7 +363,7 @@ impl HeldLease {
                 // It was given back meanwhile: who creates it next has it, and nobody else.
             }
             if found.is_none() {
-                return Err(Error::new(&self.target, ErrorKind::Locked { holder: None }));
+                return Err(Error::new(&self.target, ErrorKind::locked(None)));
             }
         } else {
             found = self.look()?;
@@ -386,9 +386,7 @@ impl HeldLease {
         }
         let put = put_over(self.store.as_ref(), &self.key, bytes, old.as_ref());
         self.etag = put.map_err(|e| match e.kind() {
-            object_stores::ErrorKind::PreconditionFailed => {
-                Error::new(&self.target, ErrorKind::Locked { holder: None })
-            }
+            object_stores::ErrorKind::PreconditionFailed => Error::new(&self.target, ErrorKind::locked(None)),
             _ => store_error(&self.target, &e),
         })?;
         Ok(())
