@@ -352,7 +352,7 @@ Examples:
         json: bool,
     },
     /// Brings a container back that was replaced or deleted, and is kept for the retention time. What the name leads to now is
-    /// kept in turn. `h5lake versions NAME` lists what there is. With --version, or for NAME@tag=TAG, makes an old version the
+    /// kept in turn. `h5lake versions NAME` lists the kept containers, and NAME@replaced=KEPT reads one before it is restored. With --version, or for NAME@tag=TAG, makes an old version the
     /// newest one again, as a new version: those between stay.
     #[command(after_help = "Examples:
   h5lake restore run.h5
@@ -363,11 +363,12 @@ Examples:
     Restore {
         /// The container's path or URL.
         name: PathBuf,
-        /// The first digits of its id; without them, the one that was replaced last.
+        /// The name of the kept container, as `h5lake versions` shows it, or its first digits; without it, the one that was
+        /// replaced last.
         #[arg(default_value = "", hide_default_value = true)]
-        id: String,
+        kept: String,
         /// The version, by its number or a time.
-        #[arg(long, conflicts_with = "id", value_name = "NUMBER|TIME")]
+        #[arg(long, conflicts_with = "kept", value_name = "NUMBER|TIME")]
         version: Option<String>,
         /// Show one JSON object instead of text.
         #[arg(long)]

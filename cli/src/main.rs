@@ -149,9 +149,9 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         },
         Command::Settings { json } => settings::run(json),
         Command::Link { url, path, json } => link::run(&url, &path, json),
-        Command::Restore { name, id, version, json, quiet } => match version {
+        Command::Restore { name, kept, version, json, quiet } => match version {
             Some(version) => restore::version(&name, &version, Output::of(json, quiet)),
-            None => restore::run(&name, &id, Output::of(json, quiet)),
+            None => restore::run(&name, &kept, Output::of(json, quiet)),
         },
         Command::Copy { source, target, update, json, quiet } => {
             let output = Output::of(json, quiet);

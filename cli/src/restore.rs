@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use h5lake_connector::names::Place;
+use h5lake_connector::names::kept::{self, Kept};
 use h5lake_connector::pointer;
 use h5lake_container::{Container, Copied, Target};
-use h5lake_ledger::{Access, At, Ledger, Options, Replace, Replaced, ReplacedObject};
+use h5lake_ledger::{Access, At, KeptName, Ledger, Options, Replace};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -14,6 +15,7 @@ use crate::output::{Output, json_text, print};
 
 /// A container that a name led to before.
 pub(crate) struct Before {
+    name: KeptName,
     id: String,
     version: u64,
     replaced: u64,
@@ -23,24 +25,26 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// What it can be restored by.
-    pub(crate) fn id(&self) -> &str {
-        &self.id
+    /// The name that it can be opened and restored by.
+    pub(crate) fn name(&self) -> String {
+        self.name.to_string()
     }
 }
 
-impl From<Replaced> for Before {
-    fn from(r: Replaced) -> Self {
-        let by = if r.is_damaged { "(damaged)".to_owned() } else { String::new() };
-        Self { id: hex(&r.id), version: r.version, replaced: r.replaced, until: r.until, by }
-    }
-}
-
-impl From<ReplacedObject> for Before {
-    fn from(r: ReplacedObject) -> Self {
-        let deleted = if r.deleted { " (deleted)" } else { "" };
-        let by = format!("{}@{}{deleted}", r.pid, r.host);
-        Self { id: r.id, version: r.version, replaced: r.time, until: r.until, by }
+impl From<Kept> for Before {
+    fn from(kept: Kept) -> Self {
+        let name = kept.name();
+        match kept {
+            Kept::File(r) => {
+                let by = if r.is_damaged { "(damaged)".to_owned() } else { String::new() };
+                Self { name, id: hex(&r.id), version: r.version, replaced: r.replaced, until: r.until, by }
+            }
+            Kept::Object(r) => {
+                let deleted = if r.deleted { " (deleted)" } else { "" };
+                let by = format!("{}@{}{deleted}", r.pid, r.host);
+                Self { name, id: r.id, version: r.version, replaced: r.time, until: r.until, by }
+            }
+        }
     }
 }
 
@@ -51,20 +55,7 @@ fn hex(id: &[u8; 16]) -> String {
 /// The containers that a name led to before, the one that was replaced last first. Local ones follow whose place a pointer file
 /// took.
 pub(crate) fn before(place: &Place) -> Result<Vec<Before>, Failure> {
-    let local = |path: &Path| -> Result<Vec<Before>, Failure> {
-        Ok(Ledger::replaced_files(path)?.into_iter().map(Before::from).collect())
-    };
-    Ok(match &place.target {
-        Target::File(path) => local(path)?,
-        Target::Objects { store, key, .. } => {
-            let mut found: Vec<_> =
-                Ledger::replaced_objects(store.as_ref(), key)?.into_iter().map(Before::from).collect();
-            if let Some(path) = &place.pointer {
-                found.extend(local(path)?);
-            }
-            found
-        }
-    })
+    Ok(kept::all(place)?.into_iter().map(Before::from).collect())
 }
 
 /// What is listed below the versions. Nothing where there is nothing.
@@ -72,60 +63,41 @@ pub(crate) fn listing(before: &[Before]) -> Vec<String> {
     if before.is_empty() {
         return Vec::new();
     }
-    let title = "replaced containers, which 'h5lake restore NAME ID' brings back:".to_owned();
-    let columns = format!("{:<32}  {:>10}  {:<27}  {:<27}  by", "id", "version", "replaced", "kept until");
-    [String::new(), title, columns].into_iter().chain(before.iter().map(line)).collect()
+    let title =
+        "replaced containers, which 'h5lake restore NAME KEPT' brings back, and NAME@replaced=KEPT reads:";
+    let width = before.iter().map(|b| b.name().len()).max().unwrap_or_default();
+    let columns =
+        format!("{:<width$}  {:>10}  {:<27}  {:<27}  by", "kept", "version", "replaced", "kept until");
+    let lines = before.iter().map(|b| line(b, width));
+    [String::new(), title.to_owned(), columns].into_iter().chain(lines).collect()
 }
 
 /// The same for programs.
 pub(crate) fn objects(before: &[Before]) -> Value {
     let time = |micros| At::Time(micros).setting_value();
-    let object = |b: &Before| json!({ "id": b.id, "version": b.version, "replaced": time(b.replaced), "until": time(b.until), "by": b.by });
+    let object = |b: &Before| json!({ "name": b.name(), "id": b.id, "version": b.version, "replaced": time(b.replaced), "until": time(b.until), "by": b.by });
     before.iter().map(object).collect()
 }
 
-fn line(b: &Before) -> String {
+fn line(b: &Before, width: usize) -> String {
     let time = |micros| At::Time(micros).setting_value();
     let (replaced, until) = (time(b.replaced), time(b.until));
-    let line = format!("{}  {:>10}  {replaced:<27}  {until:<27}  {}", b.id, b.version, b.by);
+    let line = format!("{:<width$}  {:>10}  {replaced:<27}  {until:<27}  {}", b.name(), b.version, b.by);
     line.trim_end().to_owned()
 }
 
-/// The id that a file is restored by: the one that begins with these digits, the last one for none.
-fn choose(path: &Path, id: &str) -> Result<[u8; 16], Failure> {
-    let mut found: Vec<_> = Ledger::replaced_files(path)?;
-    found.retain(|r| Before::from(r.clone()).id.starts_with(id));
-    match &found[..] {
-        [] => Err(format!("{}: no replaced container of such an id is kept", path.display()).into()),
-        [one] => Ok(one.id),
-        [newest, ..] if id.is_empty() => Ok(newest.id),
-        several => Err(format!("{}: {} ids begin with {id}", path.display(), several.len()).into()),
-    }
-}
-
-fn restore(target: &Target, id: &str, options: &Options) -> Result<String, Failure> {
-    match target {
-        Target::Objects { store, key, .. } => Ok(Ledger::restore_objects(store.as_ref(), key, id)?.id),
-        Target::File(path) => {
-            let id = choose(path, id)?;
-            Ledger::restore_file(path, &id, Replace::Atomically, options)?;
-            Ok(hex(&id))
-        }
-    }
-}
-
 /// Puts a local container back whose place a pointer file has. The container in the store stays, and can be linked again.
-fn restore_over(pointer: &Path, id: &[u8; 16], options: &Options) -> Result<(), Failure> {
+fn restore_over(pointer: &Path, kept: &KeptName, options: &Options) -> Result<(), Failure> {
     let found = pointer::read(pointer).map_err(|error| error.to_string())?;
     let Some(found) = found else {
         // What else is there stays.
-        return Ok(Ledger::restore_file(pointer, id, Replace::Fail, options)?);
+        return Ok(Ledger::restore_file(pointer, kept, Replace::Fail, options)?);
     };
     // Kept beside until the container has the name: a kill in between leaves what says where the other one lies.
     let mut aside = pointer.as_os_str().to_owned();
     aside.push(format!(".{}.h5lake-pointer", crate::hidden::random()?));
     std::fs::rename(pointer, &aside)?;
-    let done = Ledger::restore_file(pointer, id, Replace::Fail, options);
+    let done = Ledger::restore_file(pointer, kept, Replace::Fail, options);
     let cleared = match &done {
         Ok(()) => std::fs::remove_file(&aside),
         Err(_) => std::fs::hard_link(&aside, pointer).and_then(|()| std::fs::remove_file(&aside)),
@@ -141,29 +113,36 @@ fn restore_over(pointer: &Path, id: &[u8; 16], options: &Options) -> Result<(), 
     }
 }
 
-pub(crate) fn run(name: &Path, id: &str, output: Output) -> Result<(), Failure> {
+pub(crate) fn run(name: &Path, kept: &str, output: Output) -> Result<(), Failure> {
     let (place, options) = match find_version(name, Access::ReadWrite)? {
         (place @ Place { at: None, .. }, options) => (place, options),
-        (place @ Place { at: Some(at), .. }, options) if id.is_empty() => {
+        (Place { at: Some(At::Replaced(_)), .. }, _) => {
+            let text =
+                "names a kept container; name the container that it was, and it: h5lake restore NAME KEPT";
+            return Err(format!("{}: {text}", name.display()).into());
+        }
+        (place @ Place { at: Some(at), .. }, options) if kept.is_empty() => {
             return make_newest(name, place, at, options, output);
         }
         _ => return Err(format!("{}: names one version; name the container", name.display()).into()),
     };
     let json = matches!(output, Output::Json);
-    let local = place.pointer.as_deref().filter(|path| !id.is_empty() && choose(path, id).is_ok());
-    let id = match local {
-        Some(path) => {
-            let chosen = choose(path, id)?;
-            restore_over(path, &chosen, &options)?;
-            hex(&chosen)
+    let found = kept::choose(kept::all(&place)?, kept);
+    let found = found.map_err(|why| format!("{}: {why}", name.display()))?;
+    let (kept, id) = (found.name(), Before::from(found.clone()).id);
+    match (found, &place.target, &place.pointer) {
+        (Kept::Object(_), Target::Objects { store, key, .. }, _) => {
+            drop(Ledger::restore_objects(store.as_ref(), key, &kept.to_string())?);
         }
-        None => restore(&place.target, id, &options)?,
-    };
+        (Kept::File(_), Target::Objects { .. }, Some(path)) => restore_over(path, &kept, &options)?,
+        (_, Target::File(path), _) => Ledger::restore_file(path, &kept, Replace::Atomically, &options)?,
+        _ => return Err(format!("{}: no such container is kept", name.display()).into()),
+    }
     let name = name.display().to_string();
     print([if json {
-        json_text(&json!({ "name": name, "id": id }))
+        json_text(&json!({ "name": name, "kept": kept.to_string(), "id": id }))
     } else {
-        format!("{name}: the container {id} is back")
+        format!("{name}: the container {kept} is back")
     }])?;
     Ok(())
 }

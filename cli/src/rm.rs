@@ -42,26 +42,26 @@ fn run(name: &Path, json: bool) -> Result<(), Failure> {
             format!("the container is deleted, and its pointer file is not: {error}; remove that file");
         return Err(format!("{}: {text}", name.display()).into());
     }
-    let kept = kept_of(&place).into_iter().find(|id| !before.contains(id));
+    let kept = kept_of(&place).into_iter().find(|name| !before.contains(name));
     let shown = name.display().to_string();
     let url = url_of(&place.target);
     print([match (json, kept) {
         (true, kept) => json_text(&json!({ "name": shown, "kept": kept, "url": url })),
-        (false, Some(id)) => {
+        (false, Some(kept)) => {
             // The pointer file is gone, and it alone led from the name to the container.
             let by = url
                 .filter(|_| place.pointer.is_some())
                 .map(|url| format!(" {}", shell_quoted(&url)))
                 .unwrap_or_default();
-            format!("{shown}: deleted; kept for its retention time as {id}, for 'h5lake restore{by}'")
+            format!("{shown}: deleted; kept for its retention time as {kept}, for 'h5lake restore{by}'")
         }
         (false, None) => format!("{shown}: deleted"),
     }])?;
     Ok(())
 }
 
-/// The ids of what can be restored.
+/// The names of what can be restored.
 fn kept_of(place: &Place) -> Vec<String> {
     let found = restore::before(place).unwrap_or_default();
-    found.iter().map(|before| before.id().to_owned()).collect()
+    found.iter().map(|before| before.name()).collect()
 }

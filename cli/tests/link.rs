@@ -80,8 +80,9 @@ fn a_local_container_comes_back_whose_place_a_link_took() {
         String::from_utf8(done.stdout).unwrap()
     };
     let listed = tool(&["versions"]);
-    let id = listed.lines().last().unwrap().split_whitespace().next().unwrap();
-    assert!(listed.contains("h5lake restore") && id.len() == 32, "{listed}");
+    let kept = listed.lines().last().unwrap().split_whitespace().next().unwrap();
+    let (id, until) = kept.split_once('-').unwrap();
+    assert!(listed.contains("h5lake restore") && id.len() == 32 && !until.is_empty(), "{listed}");
     tool(&["restore", &id[..8]]);
     let back = Ledger::open_file(&path, Access::ReadOnly, Options::default()).unwrap();
     assert_eq!(back.get(b"k").unwrap().unwrap(), "local");

@@ -78,7 +78,7 @@ def create(p):
     p.step(NEW, 1)
 
 
-replace = create
+replace = over = create
 
 
 def append(p):
@@ -111,7 +111,7 @@ def peers(p):
     p.step(OLD, 5)
 
 
-OPERATIONS = {"create": create, "replace": replace, "append": append, "checkpoint": checkpoint, "close": close, "peers": peers}
+OPERATIONS = {"create": create, "replace": replace, "over": over, "append": append, "checkpoint": checkpoint, "close": close, "peers": peers}
 
 
 def run(p, name):
@@ -162,6 +162,10 @@ def prepare(name):
     """The container as the operation finds it."""
     if name == "create":
         return None
+    if name == "restore":
+        with h5py.File(NAME, "w") as f:
+            for n in range(KEPT_STATE[1] + 1):
+                state.step(f, KEPT_STATE[0], n)
     with h5py.File(NAME, "w") as f:
         for n in range(4):
             state.step(f, OLD, n)
@@ -177,3 +181,8 @@ def prepare(name):
 
 
 OLD_STATE = OLD, 3
+KEPT_STATE = "kept", 2
+# What the tool does alone: its words, and the state that it reaches.
+TOOL = {"vacuum": (["vacuum", NAME], OLD_STATE), "restore": (["restore", NAME], KEPT_STATE), "remove": (["rm", NAME], "absent")}
+# Where containers are kept: those that have to be there after an operation, with a name of their own or with that of the container.
+KEPT = {"replace": {OLD_STATE}, "restore": {OLD_STATE, KEPT_STATE}, "remove": {OLD_STATE}}

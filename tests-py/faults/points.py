@@ -29,6 +29,12 @@ from trap import FAULTS, KILLS, Trap
 KNOWN_OBJECT = re.compile(re.escape(NAME) + r"(\.lake(/[0-9a-f]{32}(/((log|page|pack)(/[0-9a-f]+)?|lock))?|/(replaced|clock)(/[0-9a-f]{32})?)?)?$|\.object-store(/locks(/..)?|/tmp|/reserve)?$")
 
 
+# A user who owns nothing.
+NOBODY = 65534
+# What was killed before a new container had its place goes after a day.
+HIDDEN = re.compile(re.escape(f".{NAME}.h5lake-") + r"repla(ced|cing)-[0-9a-f]{32}-[0-9a-f]+$")
+
+
 def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
@@ -142,6 +148,18 @@ def look_for_peers():
         return [int(name[4:]) for name in f.attrs if name.startswith("peer")]
 
 
+def look_at_kept(tool):
+    """The states of the containers that are kept, by the names that the tool lists; each has one name."""
+    listed = subprocess.run([tool, "versions", "--json", NAME], stdout=subprocess.PIPE, check=True).stdout
+    names = [kept["name"] for kept in json.loads(listed)["replaced"]]
+    found = []
+    for name in names:
+        with h5py.File(f"{NAME}@replaced={name}", "r") as f:
+            found.append(list(state.look(f)))
+    assert len(set(names)) == len(names), f"a name is listed twice: {names}"
+    return found
+
+
 def commit_as_peer(n):
     with h5py.File(NAME, "r+") as f:
         f.attrs[f"peer{n}"] = n
@@ -158,6 +176,20 @@ def write_on(found):
     return [found[0], found[1] + 1]
 
 
+def close_folder():
+    """The folder that this process works in cannot be written, and the container's file can."""
+    os.chmod(NAME, 0o666)
+    os.chmod(".", 0o555)
+    if os.geteuid() == 0:
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    try:
+        open("probe", "w").close()
+    except PermissionError:
+        return
+    raise AssertionError("the folder can be written all the same")
+
+
 class Point:
     """One run. `problems` is what is wrong with it."""
 
@@ -168,20 +200,22 @@ class Point:
     def child(self, writing, answers):
         c = self.configuration
         program = operations.Program(c.trap, writing, answers)
+        if self.operation == "over":
+            close_folder()
         c.trap.arm()
         operations.run(program, self.operation)
 
     def start(self):
         c = self.configuration
-        if self.operation != "vacuum":
+        if self.operation not in operations.TOOL:
             return Child(self.child, c.work / "child.txt")
 
-        def vacuum(writing, _):
+        def tool(writing, _):
             for kept in (c.trap.fd, writing):
                 os.set_inheritable(kept, True)
-            os.execve(c.cli, [c.cli, "vacuum", NAME], {**os.environ, "LD_PRELOAD": c.trap.path,
-                                                      "TRAP_DESCRIPTOR": str(c.trap.fd)})
-        return Child(vacuum, c.work / "child.txt")
+            os.execve(c.cli, [c.cli, *operations.TOOL[self.operation][0]],
+                      {**os.environ, "LD_PRELOAD": c.trap.path, "TRAP_DESCRIPTOR": str(c.trap.fd)})
+        return Child(tool, c.work / "child.txt")
 
     def run(self):
         c = self.configuration
@@ -189,6 +223,8 @@ class Point:
         before = (tuple(operations.OLD_STATE) if template.exists() else "absent")
         c.place(template if template.exists() else None)
         self.story = story = Story(before)
+        if self.operation in operations.TOOL:
+            story.allowed.append(operations.TOOL[self.operation][1])
         c.trap.set(self.fault, self.number)
         child = self.start()
         try:
@@ -201,6 +237,7 @@ class Point:
             self.problems.append(f"hangs: no end within {c.limit} s")
             os.kill(child.pid, signal.SIGKILL)
         self.code = child.end()
+        os.chmod(c.names, 0o755)
         self.output = child.output()
         self.hit = c.trap.hit()
         if self.fault is None or self.hit:
@@ -243,10 +280,12 @@ class Point:
         hung = any(p.startswith("hangs") for p in self.problems)
         if self.code < 0 and not hung and not (self.fault in KILLS and self.code == -signal.SIGKILL):
             self.problems.append(f"crashed by {signal.Signals(-self.code).name}: {self.output[-300:]}")
-        elif self.operation == "vacuum":
+        elif self.operation in operations.TOOL:
             story.reached_end = True
+            if self.code == 0:
+                story.allowed = story.allowed[-1:]
             if self.code not in (0, -signal.SIGKILL):
-                story.errors.append("vacuum: " + self.output.strip()[-300:])
+                story.errors.append(f"{self.operation}: " + self.output.strip()[-300:])
         elif self.code > 0:
             self.problems.append(f"the program failed: {self.output[-300:]}")
         if "panicked" in self.output:
@@ -260,11 +299,24 @@ class Point:
             self.problems.append(f"cannot be read afterwards: {wrong}")
             return
         self.judge_state(found)
+        if c.name.endswith("-kept"):
+            self.judge_kept(found)
         if story.peers:
             there, wrong = c.undisturbed(look_for_peers)
             if wrong or len(there) < story.peers:
                 self.problems.append(f"what another writer committed is gone: {wrong or there}")
         self.go_on(found)
+
+    def judge_kept(self, found):
+        """No container that is to be kept is lost."""
+        kept, wrong = self.configuration.undisturbed(look_at_kept, str(self.configuration.cli))
+        if wrong:
+            self.problems.append(f"what is kept cannot be read: {wrong}")
+            return
+        there = {tuple(state) for state in [*kept, found] if not isinstance(state, str)}
+        lost = operations.KEPT[self.operation] - there
+        if lost:
+            self.problems.append(f"lost, although it is to be kept: {lost}; there are {there}")
 
     def go_on(self, found):
         """The next writer finds its way, and clears up."""
@@ -279,6 +331,11 @@ class Point:
         if after != wanted:
             self.problems.append(f"after the next writer: {wrong or after}, and it should be {wanted}")
         left = sorted(p for p in os.listdir(c.names) if p != NAME)
+        if c.name.endswith("-kept"):
+            left = [p for p in left if not HIDDEN.match(p)]
+            aliases = [p for p in os.listdir(c.names) if os.stat(c.names / p).st_nlink > 1]
+            if aliases:
+                self.problems.append(f"two names of one file: {aliases}")
         left += sorted(str(p.relative_to(c.objects)) for p in c.objects.rglob("*")
                        if not KNOWN_OBJECT.match(str(p.relative_to(c.objects))))
         if left:
@@ -314,7 +371,7 @@ def all_points(calls, operation, rng):
     groups = {}
     for number, (kind, _) in enumerate(calls):
         for fault, (*_, kinds) in FAULTS.items():
-            if kind in kinds and not (operation == "vacuum" and fault == "reader" and kind == "lock"):
+            if kind in kinds and not (operation in operations.TOOL and fault == "reader" and kind == "lock"):
                 groups.setdefault((fault, kind), []).append((operation, fault, number))
     for group in groups.values():
         rng.shuffle(group)

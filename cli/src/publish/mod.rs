@@ -110,7 +110,7 @@ fn meant(wanted: &Wanted<'_>, at: Option<At>, found: &[(u64, Tag)]) -> Result<Ta
     let chosen = match at {
         Some(At::Version(version)) => found.iter().find(|(number, _)| *number == version),
         Some(At::Tag(name)) => found.iter().find(|(_, tag)| tag.name == name),
-        Some(At::Time(_) | At::Branch(_)) => {
+        Some(At::Time(_) | At::Branch(_) | At::Replaced(_)) => {
             return Err(format!("{shown}: name the published version by its number").into());
         }
         None if found.len() > 1 => {

@@ -80,10 +80,14 @@ fn of_newest<T>(options: &Options, mut copy: impl FnMut() -> Result<T>) -> Resul
     copy()
 }
 
-/// The error for a branch where a version is wanted.
-fn refuse_branch(at: Option<At>, instead: &str) -> Result<()> {
+/// The error for a branch, or another container, where a version is wanted.
+fn refuse_other_lines(at: Option<At>, instead: &str) -> Result<()> {
     match at {
         Some(at @ At::Branch(_)) => Err(Error::invalid(format!("{at} is no version of its own; {instead}"))),
+        Some(at @ At::Replaced(_)) => {
+            let why = "is another container; bring it back with 'h5lake restore NAME ID', or copy it";
+            Err(Error::invalid(format!("{at} {why}")))
+        }
         _ => Ok(()),
     }
 }
@@ -189,7 +193,7 @@ impl Container {
         at: At,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Copied> {
-        refuse_branch(Some(at), "merge it with 'h5lake branch --merge'")?;
+        refuse_other_lines(Some(at), "merge it with 'h5lake branch --merge'")?;
         let plain = newest(options);
         let to = open(target, Access::ReadWrite, plain.clone())?;
         let from = open(target, Access::ReadOnly, h5lake_ledger::Options { at: Some(at), ..plain })?;

@@ -83,8 +83,8 @@ pub use ledger::{Branch, HeldRoom, Ledger, PayloadPlace, Publication, Settled, T
 pub use limits::{MAX_KEY, MAX_VALUE, is_last_page};
 pub use multi_writer::{CommitLock, EntryChange};
 pub use options::{
-    Access, At, ContainerIdentity, Drained, LockHolder, LockPolicy, Options, Probe, Replace, Replaced,
-    ReplacedObject, SyncPolicy, Version, Writers,
+    Access, At, ContainerIdentity, Drained, KeptName, LockHolder, LockPolicy, Options, Probe, Replace,
+    Replaced, ReplacedObject, SyncPolicy, Version, Writers,
 };
 pub use origin::{CopyState, Origin};
 pub use payload::PayloadPart;

@@ -1,5 +1,6 @@
 //! How a container is opened.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -168,6 +169,26 @@ pub enum At {
     Tag(TagName),
     /// The newest state of a branch, which can be written.
     Branch(BranchName),
+    /// A container that was replaced or deleted, and is kept. The path of a file is that of the kept file itself.
+    Replaced(KeptName),
+}
+
+/// The name of a container that was replaced or deleted, and is kept. No two containers that one name led to have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeptName {
+    /// The container's id. Copies of a container share it.
+    pub(crate) id: [u8; 16],
+    /// Seconds since 1970 until which a file is kept, which tell copies of one container apart. `None` in a store, where an id has
+    /// one set of objects.
+    pub(crate) until: Option<u64>,
+}
+
+impl std::fmt::Display for KeptName {
+    /// The id in 32 hexadecimal digits; for a file also `-` and the time in hexadecimal digits.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&crate::codec::hex(&self.id))?;
+        self.until.map_or(Ok(()), |until| write!(f, "-{until:x}"))
+    }
 }
 
 impl At {
@@ -196,6 +217,7 @@ impl At {
             Self::Version(v) => v.to_string(),
             Self::Tag(name) => name.to_string(),
             Self::Branch(name) => name.to_string(),
+            Self::Replaced(name) => name.to_string(),
             Self::Time(t) => crate::timestamp::text(*t),
         }
     }
@@ -208,6 +230,7 @@ impl std::fmt::Display for At {
             Self::Time(_) => write!(f, "the version of {}", self.setting_value()),
             Self::Tag(name) => write!(f, "the version tagged {name}"),
             Self::Branch(name) => write!(f, "the branch {name}"),
+            Self::Replaced(name) => write!(f, "the replaced container {name}"),
         }
     }
 }
@@ -230,7 +253,11 @@ pub struct Version {
 /// A container that was replaced or deleted, and stays for its retention time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replaced {
-    /// Its id, by which it can be restored.
+    /// Its name, by which it can be opened to read, and restored.
+    pub name: KeptName,
+    /// The file that holds it.
+    pub path: PathBuf,
+    /// The container's id.
     pub id: [u8; 16],
     /// When it was replaced or deleted, in microseconds since 1970-01-01 UTC.
     pub replaced: u64,
@@ -249,7 +276,9 @@ pub struct Replaced {
 /// A container in a store that was replaced or deleted, and is kept for the retention time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplacedObject {
-    /// Its id, 32 hexadecimal digits.
+    /// Its name, by which it can be opened to read, and restored.
+    pub name: KeptName,
+    /// The container's id, 32 hexadecimal digits.
     pub id: String,
     /// Its newest version, or an earlier one if its last writer did not close it.
     pub version: u64,

@@ -298,7 +298,7 @@ impl Config {
                 let [by_time, by_tag, by_number] = VERSION_KEYS;
                 let other = match before {
                     At::Time(_) => by_time,
-                    At::Tag(_) | At::Branch(_) => by_tag,
+                    At::Tag(_) | At::Branch(_) | At::Replaced(_) => by_tag,
                     At::Version(_) => by_number,
                 };
                 Err(format!("and {} exclude each other", origin.name_of(other)))
@@ -361,8 +361,8 @@ impl Config {
             Some(At::Version(number)) => words.push(format!("version={number}")),
             Some(at @ At::Time(_)) => words.push(format!("as_of={}", at.setting_value())),
             Some(At::Tag(name)) => words.push(format!("tag={name}")),
-            // No setting asks for a branch.
-            Some(At::Branch(_)) | None => {}
+            // No setting asks for a branch, or a replaced container.
+            Some(At::Branch(_) | At::Replaced(_)) | None => {}
         }
         if self.many_writers {
             words.push("writers=many".to_owned());

@@ -142,14 +142,16 @@ impl Place {
     }
 }
 
-/// What a version's number, time or tag stands behind in a name, or a branch's name.
-const VERSION_MARKS: [&str; 4] = ["@v=", "@t=", "@tag=", "@branch="];
+/// What a version's number, time or tag stands behind in a name, or the name of a branch or of a kept container.
+const VERSION_MARKS: [&str; 5] = ["@v=", "@t=", "@tag=", "@branch=", REPLACED_MARK];
+const REPLACED_MARK: &str = "@replaced=";
 
 /// Where `name` lies under `config`, and which version it asks for: `NAME@v=12`, `NAME@t=2026-11-20T10:00:00Z`
-/// and `NAME@tag=paper` are old versions of `NAME`, and `NAME@branch=fix` is a branch of it, unless something has that very name.
+/// and `NAME@tag=paper` are old versions of `NAME`, `NAME@branch=fix` is a branch of it, and `NAME@replaced=0a1b` is a container that
+/// `NAME` led to before it was replaced or deleted, unless something has that very name.
 ///
 /// # Errors
-/// Those of looking for the newest version; a version or a time that is none.
+/// Those of looking for the newest version; a version or a time that is none; a replaced container that is not kept.
 pub fn place(name: &[u8], config: &Config) -> Result<Place> {
     place_for(name, config, Purpose::Open(Access::ReadOnly))
 }
@@ -205,6 +207,10 @@ fn place_for(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         return literal;
     }
     let place = newest(base, config, purpose)?;
+    // What was deleted is kept all the same.
+    if mark == REPLACED_MARK {
+        return kept::place(place, base, text);
+    }
     if !exists(&place) {
         return literal;
     }
@@ -539,6 +545,7 @@ fn locally_kept(store: Arc<dyn ObjectStore>, url: &str, config: &Config) -> Arc<
     DiskCache::open_if_possible(store, path.as_ref(), bound, Ledger::is_immutable_object)
 }
 
+pub mod kept;
 pub mod sources;
 #[cfg(test)]
 mod tests;

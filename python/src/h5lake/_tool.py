@@ -225,7 +225,8 @@ def drain(folder: Name, *names: str, discard: bool = False, dry_run: bool = Fals
 
 
 def restore(name: Name, id: str = "", *, version: "int | str | None" = None, **settings) -> None:
-    """Brings a container back that was replaced or deleted: the last one, or the one whose id begins so. With `version`, a number
+    """Brings a container back that was replaced or deleted: the last one, or the one whose name in `h5lake versions` begins
+    with `id`. With `version`, a number
     or a time, makes that version the newest one again."""
     if version is not None:
         _run("restore", "--quiet", "--version", str(version), "--", name, settings=settings)

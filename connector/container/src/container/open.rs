@@ -3,7 +3,9 @@
 use super::{Container, OpenObjects, RECORDS_VERSION, State};
 use crate::attribute::OpenAttributes;
 use crate::chunk::admission::Latency;
+use crate::chunk::block_store::extents_of;
 use crate::chunk::cache::BlockCache;
+use crate::chunk::fragments::distinct;
 use crate::chunk::memory_budget::Claim;
 use crate::chunk::read_set::Reads;
 use crate::heap::HeapState;
@@ -260,11 +262,23 @@ fn create_ledger(
     };
     let options = h5lake_ledger::Options { user_block, ..o.ledger.clone() };
     match target {
-        Target::File(path) => Ok(Ledger::create_file_holding(path, replace, options, &first)?),
+        Target::File(path) => Ok(Ledger::create_file_over(path, replace, options, &first, &forget)?),
         Target::Objects { store, key, .. } => {
             Ok(Ledger::create_objects_holding(store.clone(), key, replace, options, first)?)
         }
     }
+}
+
+/// Deletes an entry of a container whose content is replaced, with its payloads. The counter of ids goes on, so that no id is used
+/// again: readers may have the old objects open.
+fn forget(ledger: &Ledger, key: &[u8], value: Bytes) -> h5lake_ledger::Result<()> {
+    if key == keys::NEXT_OBJECT {
+        return Ok(());
+    }
+    ledger.delete(key)?;
+    // Payloads of a damaged entry stay until the container is compacted.
+    let payloads = extents_of(key, value).unwrap_or_default();
+    distinct(&payloads).iter().try_for_each(|payload| ledger.free_payload(payload))
 }
 
 pub(crate) fn open_ledger(

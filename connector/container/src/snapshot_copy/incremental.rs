@@ -4,7 +4,7 @@
 //! move.
 
 use super::mover::Mover;
-use super::{Copied, newest, of_newest, open, refuse_branch};
+use super::{Copied, newest, of_newest, open, refuse_other_lines};
 use crate::repair::copy_user_block;
 use crate::{Access, Container, Error, ErrorKind, Options, Result, Target, registry};
 use h5lake_ledger::{At, CopyState, Ledger, Origin};
@@ -122,7 +122,7 @@ impl Container {
         target_options: &Options,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<UpdatedCopy> {
-        refuse_branch(options.ledger.at, "copy it anew")?;
+        refuse_other_lines(options.ledger.at, "copy it anew")?;
         let asked = match options.ledger.at {
             Some(_) => options.ledger.clone(),
             None => newest(options),

@@ -20,6 +20,7 @@ use crate::file::open::{
 };
 use crate::file::superblock::{self, Fixed, Slot};
 use crate::file::temporary::{Rename, Temporary, Turn};
+use crate::file::writer::FileWriter;
 use crate::file::{FileStorage, permissions, replaced};
 use crate::options::{Options, Replace, Writers};
 use crate::paths::{followed, kind_of};
@@ -52,16 +53,21 @@ pub(crate) fn fresh(
     Ok((fixed, slot))
 }
 
+/// Opens a container and fills it.
+pub(crate) type Fill<'a, T> = &'a dyn Fn(FileStorage) -> Result<T>;
+
 /// Creates a container. `fill` opens it and commits its first version; the container gets its name after that, and no name
-/// if `fill` fails. `fill` is called again when another creator was faster.
+/// if `fill` fails. `fill` is called again when another creator was faster. Where the folder cannot be written, `over` opens the old
+/// container, and replaces its content by one commit.
 pub(crate) fn create<T>(
     path: &Path,
     replace: Replace,
     opts: &Options,
-    fill: &dyn Fn(FileStorage) -> Result<T>,
+    fill: Fill<'_, T>,
+    over: Fill<'_, T>,
 ) -> Result<T> {
     let target = name(path);
-    let creation = Creation { path, replace, opts, target: &target, fill };
+    let creation = Creation { path, replace, opts, target: &target, fill, over };
     let mut holder = None;
     for n in 0..MAX_ATTEMPTS {
         match creation.attempt()? {
@@ -115,7 +121,8 @@ struct Creation<'a, T> {
     replace: Replace,
     opts: &'a Options,
     target: &'a str,
-    fill: &'a dyn Fn(FileStorage) -> Result<T>,
+    fill: Fill<'a, T>,
+    over: Fill<'a, T>,
 }
 
 impl<T> Creation<'_, T> {
@@ -152,15 +159,11 @@ impl<T> Creation<'_, T> {
         let guard = self.lock_replaceable(real, &old)?;
         let made = if is_at(real, old.id()) { self.beside(real, Some(&old)) } else { Ok(Attempt::Changed) };
         match made {
-            Ok(Attempt::Barred(e)) if replaced::is_to_stay(&old.file, self.opts) => {
-                guard.release_writer();
-                Err(replaced::cannot_stay(self.target, &e))
-            }
             Ok(Attempt::Barred(e)) if self.opts.keeps_file => {
                 guard.release_writer();
                 Err(self.is_read_here(&e))
             }
-            Ok(Attempt::Barred(_)) => self.in_place(old).map(Attempt::Done),
+            Ok(Attempt::Barred(e)) => self.in_the_file(old, guard, &e).map(Attempt::Done),
             other => {
                 guard.release_writer();
                 other
@@ -206,28 +209,84 @@ impl<T> Creation<'_, T> {
             permissions::keep(&old.file, &old.meta, temporary.file()).map_err(|e| self.fail(&e))?;
         }
         let (file, id) = (temporary.file().clone(), temporary.id());
-        let made = (self.fill)(self.empty(file, id, locks)?)?;
-        let kept = match old {
+        let made = (self.fill)(self.empty(file.clone(), id, locks)?)?;
+        let leaving = match old {
             Some(old) => {
-                let now = self.clock_of(temporary.file()).now();
-                replaced::keep(real, &old.file, self.opts, || now, self.target)?.then_some(now)
+                replaced::forget(real, &old.file);
+                let now = || self.clock_of(temporary.file()).now();
+                replaced::leaving(&old.file, self.opts, now, self.target)?
             }
             None => None,
         };
-        let rename = if old.is_some() { Rename::Replace } else { Rename::New };
-        if let Err(e) = temporary.publish(real, rename, self.opts.sync) {
-            if kept.is_some() {
-                replaced::forget(real);
-            }
-            return Attempt::barred(self.fail(&e));
+        let published = match (&leaving, old) {
+            (Some(leaving), _) => temporary.publish_keeping(real, leaving, self.opts.sync),
+            (None, Some(_)) => temporary.publish(real, Rename::Replace, self.opts.sync).map(|()| true),
+            (None, None) => temporary.publish(real, Rename::New, self.opts.sync).map(|()| true),
+        };
+        match published {
+            Ok(true) => (),
+            Ok(false) => return Ok(Attempt::Changed),
+            Err(e) => return Attempt::barred(self.fail(&e)),
         }
-        if let (Some(now), Some(old)) = (kept, old) {
+        if let (Some(_), Some(old)) = (leaving, old) {
+            let now = self.clock_of(&file).now();
             replaced::sweep(real, at_most(now, replaced::newest_time(&old.file)));
         }
         Ok(Attempt::Done(made))
     }
 
-    /// Where the folder cannot be written but the file can: overwrites it. Not atomic, but what `open(O_TRUNC)` would do.
+    /// Where the folder cannot be written but the file can. A container gets the new content as its next version. The content of any
+    /// other file is overwritten, unless it is a damaged container that is to stay.
+    fn in_the_file(&self, old: Old, guard: Locks, barred: &Error) -> Result<T> {
+        let made = match container(&old.file, old.meta.len(), self.target) {
+            Ok(fixed) => self.over_container(&old, fixed, guard, barred),
+            Err(e) => {
+                guard.release_writer();
+                Err(e)
+            }
+        };
+        match made {
+            Err(e) if is_unreadable(&e) && replaced::is_to_stay(&old.file, self.opts) => {
+                let barred = io::Error::from_raw_os_error(barred.errno().unwrap_or(1));
+                Err(replaced::cannot_stay(self.target, &barred))
+            }
+            Err(e) if is_unreadable(&e) => self.in_place(old),
+            made => made,
+        }
+    }
+
+    /// Replaces the content of a container, which is locked. Its id, its tags, its branches and its user block stay.
+    fn over_container(&self, old: &Old, fixed: Fixed, guard: Locks, barred: &Error) -> Result<T> {
+        if let Err(e) = self.check_fits(&fixed, barred) {
+            guard.release_writer();
+            return Err(e);
+        }
+        let opts = Options { writers: Writers::One, ..self.opts.clone() };
+        let raw = OsFile::new(old.file.clone(), fixed.base);
+        let noted = FileWriter::leave_note(&raw);
+        let clock = if noted { storage_clock(&raw) } else { StorageClock::default() };
+        let opened = OpenedFile { file: old.file.clone(), fixed, id: old.id(), is_writable: true };
+        (self.over)(storage(self.target.into(), opened, guard, Some(clock), &opts))
+    }
+
+    /// Refuses a new container that cannot lie in the file of the old one.
+    fn check_fits(&self, fixed: &Fixed, barred: &Error) -> Result<()> {
+        let Options { user_block, sources, .. } = *self.opts;
+        let why = if user_block != fixed.base {
+            format!("a user block of {} bytes, and not of {user_block}", fixed.base)
+        } else if sources && !fixed.sources {
+            "a form that cannot refer to native files".to_owned()
+        } else {
+            return Ok(());
+        };
+        let what = format!(
+            "cannot replace the container, because its folder cannot be written, and the file has {why}; allow writing to the folder, or \
+             create the container in another one"
+        );
+        Err(Error::new(self.target, ErrorKind::AccessDenied { errno: barred.errno().unwrap_or(13), what }))
+    }
+
+    /// Overwrites a file. Not atomic, but what `open(O_TRUNC)` would do.
     fn in_place(&self, old: Old) -> Result<T> {
         check_user_block(self.target, self.opts.user_block)?;
         let locks = Locks::writer(&old.file, self.opts.lock, self.opts.writers, self.target)?;
@@ -246,6 +305,12 @@ impl<T> Creation<'_, T> {
     fn empty(&self, file: Arc<File>, id: (u64, u64), locks: Locks) -> Result<FileStorage> {
         empty_in(file, id, locks, self.opts, self.target)
     }
+}
+
+/// Whether an error says that a file holds no container that can be opened.
+fn is_unreadable(e: &Error) -> bool {
+    use ErrorKind::{Corrupt, NewerFormat, NotAContainer, WrongStorage};
+    matches!(e.kind(), Corrupt { .. } | NewerFormat { .. } | NotAContainer { .. } | WrongStorage { .. })
 }
 
 /// Writes the head of an empty container into a file that was changed just now.
@@ -293,7 +358,7 @@ mod tests {
         // A new file's head goes that way.
         let dir = tempfile::tempdir().unwrap();
         let opts = Options { sync: SyncPolicy::Commit, ..Options::default() };
-        create(&dir.path().join("a.h5"), Replace::Fail, &opts, &Ok).unwrap();
+        create(&dir.path().join("a.h5"), Replace::Fail, &opts, &Ok, &Ok).unwrap();
         assert!(opts.statistics.writes.read().bytes >= superblock::DATA);
     }
 
@@ -302,13 +367,13 @@ mod tests {
     fn a_writer_knows_the_container_that_it_locked() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
-        create(&path, Replace::Fail, &Options::default(), &Ok).unwrap();
+        create(&path, Replace::Fail, &Options::default(), &Ok, &Ok).unwrap();
         let opened = find(&path, Access::ReadWrite, "x").unwrap();
         assert!(still_there(&path, &opened).is_some());
         for user_block in [0, 2048] {
             let opts = Options { user_block, ..Options::default() };
             let (replace, fill) = (Replace::Atomically, &Ok);
-            let creation = Creation { path: &path, replace, opts: &opts, target: "x", fill };
+            let creation = Creation { path: &path, replace, opts: &opts, target: "x", fill, over: fill };
             let old = Old { file: opened.file.clone(), meta: opened.file.metadata().unwrap() };
             creation.in_place(old).unwrap();
             assert!(still_there(&path, &opened).is_none(), "{user_block}");

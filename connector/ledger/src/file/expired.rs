@@ -1,19 +1,17 @@
 //! Hidden containers of a folder whose time is over, whatever name they had: that name may be gone, or lead elsewhere.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use object_stores::open_regular;
-
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::file::file_io::OsFile;
 use crate::file::open::{name, storage_clock};
-use crate::file::replaced::{self, parse};
+use crate::file::replaced;
+use crate::file::replaced::hidden::{HiddenName, parse};
 use crate::file::temporary::{folder, is_unshared, sweep_copy, sweep_unshared};
 use crate::locks::Mutex;
 use crate::paths::followed;
@@ -28,6 +26,8 @@ const MAX_FOLDERS: usize = 64;
 
 /// What the name of the journal of a copy ends with.
 const COPY: &[u8] = b".h5lake-copy";
+/// What the name of a new container ends with, until it has its own.
+const NEW_FILE: &[u8] = b".h5lake-new";
 /// What a killed copy left, or a killed creator that used no locks, stays so long, in microseconds.
 const LEFTOVER_LIFETIME: u64 = 86_400_000_000;
 
@@ -84,18 +84,26 @@ pub(super) fn sweep(folder: &Path, now: u64, most: usize) {
             }
             continue;
         }
-        if is_unshared(file_name.as_bytes()) {
-            if is_a_day_old(&entry.path(), now) {
-                sweep_unshared(&entry.path());
-            }
+        if is_new(file_name.as_bytes()) {
+            sweep_leftover(&entry.path(), now);
             continue;
         }
-        let Some((id, until)) = said(file_name.as_bytes()) else { continue };
-        let is_over = until.saturating_mul(1_000_000) <= now;
-        if is_over && holds(&entry.path(), &id) {
-            let _by_the_next = std::fs::remove_file(entry.path());
+        if let Some(name) = said(file_name.as_bytes()) {
+            replaced::sweep_one(&entry.path(), &name, now);
         }
     }
+}
+
+/// Removes a file that a dead creator left a day ago.
+pub(super) fn sweep_leftover(path: &Path, now: u64) {
+    if is_a_day_old(path, now) {
+        sweep_unshared(path);
+    }
+}
+
+/// Whether a file name is that of a container that is being created.
+fn is_new(name: &[u8]) -> bool {
+    name.starts_with(b".") && name.ends_with(NEW_FILE) || is_unshared(name)
 }
 
 /// Whether a regular file was written last a day ago.
@@ -106,16 +114,10 @@ fn is_a_day_old(path: &Path, now: u64) -> bool {
 }
 
 /// What a hidden name says.
-fn said(name: &[u8]) -> Option<([u8; 16], u64)> {
+fn said(name: &[u8]) -> Option<HiddenName> {
     const MIDDLE: &[u8] = b".h5lake-";
     let at = name.windows(MIDDLE.len()).rposition(|part| part == MIDDLE)?;
     (at > 0 && name[0] == b'.').then(|| parse(&name[at + MIDDLE.len()..]))?
-}
-
-/// Whether the container with an id is there: anybody can give a file any name.
-fn holds(path: &Path, id: &[u8; 16]) -> bool {
-    let opened = open_regular(path, File::options().read(true));
-    opened.is_ok_and(|opened| opened.is_some_and(|(file, _)| replaced::holds(&file, id)))
 }
 
 #[cfg(test)]

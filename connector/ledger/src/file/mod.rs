@@ -45,6 +45,8 @@ mod clock_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod create_over_tests;
+#[cfg(test)]
 mod delta_tests;
 #[cfg(test)]
 mod end_of_file_tests;
@@ -52,6 +54,8 @@ mod end_of_file_tests;
 mod failed_sync_tests;
 #[cfg(test)]
 mod full_tests;
+#[cfg(test)]
+mod kept_file_tests;
 #[cfg(test)]
 mod length_tests;
 #[cfg(test)]
@@ -67,12 +71,12 @@ mod replaced_tests;
 #[cfg(test)]
 pub(crate) mod sim_file;
 #[cfg(test)]
+mod stopped_writer_tests;
+#[cfg(test)]
 mod undercut_tests;
 
 use std::fs::File;
 use std::sync::Arc;
-mod stopped_writer_tests;
-#[cfg(test)]
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 pub(crate) use copying::{Filled, create_copy};

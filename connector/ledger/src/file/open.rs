@@ -24,7 +24,7 @@ use crate::file::writer::FileWriter;
 use crate::file::{FileStorage, PLAIN_COPY_REST_MICROS, UNSEEN_READERS_REST_MICROS, expired, log, replaced};
 use crate::locks::Mutex;
 use crate::options::{Access, At, Options, Probe};
-use crate::paths::kind_of;
+use crate::paths::{followed, kind_of};
 use crate::signatures;
 use crate::timekeeping::StorageClock;
 
@@ -296,6 +296,9 @@ pub(crate) fn open(
     {
         return Err(old_is_read_only(&target, at));
     }
+    // The path of a kept container is that of its own file, of which the newest version is shown.
+    let of_kept = matches!(opts.at, Some(At::Replaced(_))).then(|| Options { at: None, ..opts.clone() });
+    let opts = of_kept.as_ref().unwrap_or(opts);
     for _ in 0..MAX_ATTEMPTS {
         if let Some(storage) = try_open(path, access, opts, &target, looked.take())? {
             return Ok(storage);
@@ -362,6 +365,9 @@ fn try_open(
         // Who had the lock before may have made the first tag.
         opened.fixed = Fixed { base: opened.fixed.base, ..fixed };
         sweep_beside(path, opts, target);
+        if let Ok(real) = followed(path) {
+            replaced::forget(&real, &opened.file);
+        }
         let noted = FileWriter::leave_note(&raw);
         let storage = if noted { storage_clock(&raw) } else { StorageClock::default() };
         let newest = || log::newest_slot(&raw, target).map_or(0, |slot| slot.time);
@@ -438,7 +444,7 @@ mod tests {
     fn what_was_looked_at_is_opened_unless_a_writer_finds_another_there() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
-        let made = create(&path, Replace::Fail, &unlocked(512), &Ok).unwrap();
+        let made = create(&path, Replace::Fail, &unlocked(512), &Ok, &Ok).unwrap();
         let looked = |access| look(&path, access).unwrap().1.unwrap();
         let (read, write) = (looked(Access::ReadOnly), looked(Access::ReadWrite));
         assert_eq!((read.is_writable, write.is_writable), (false, true));
@@ -450,7 +456,7 @@ mod tests {
         assert_eq!(opened(Access::ReadWrite, &write), (512, true));
         assert_eq!(opened(Access::ReadWrite, &read), (512, false), "it cannot be written by that");
         drop(made);
-        create(&path, Replace::Atomically, &unlocked(2048), &Ok).unwrap();
+        create(&path, Replace::Atomically, &unlocked(2048), &Ok, &Ok).unwrap();
         assert_eq!(opened(Access::ReadWrite, &write), (2048, false));
         assert_eq!(opened(Access::ReadOnly, &read), (512, true));
     }

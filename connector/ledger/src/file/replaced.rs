@@ -1,11 +1,18 @@
 //! Containers that were replaced or deleted, and stay for their retention time under a hidden name in the same folder.
 //!
-//! The name tells the container's id and until when it stays: `.NAME.h5lake-replaced-<id>-<seconds since 1970>`, both
-//! hexadecimal. Nothing else has to be stored, and the file itself is not touched.
+//! The [hidden name](hidden) tells the container's id and until when it stays. Nothing else has to be stored, and the file itself
+//! is not touched.
 
+mod exchange;
+pub(super) mod hidden;
+mod restoration;
+
+pub(super) use exchange::{Leaving, swap_back, swap_in};
+pub(crate) use restoration::restore;
+
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,32 +21,20 @@ use std::time::Duration;
 use object_stores::open_regular;
 
 use crate::clock;
-use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::expired;
 use crate::file::file_io::OsFile;
 use crate::file::locks::Locks;
 use crate::file::log;
-use crate::file::open::{container, is_at, locked, name, not_ours, storage_clock, unchecked_head};
-use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix, sync_folder};
-use crate::options::{Options, Replace, Replaced, SyncPolicy, Writers};
+use crate::file::open::{container, is_at, locked_for_good, name, not_ours, storage_clock, unchecked_head};
+use crate::file::temporary::{folder, sync_folder};
+use crate::options::{Options, Replaced, SyncPolicy, Writers};
 use crate::paths::followed;
 use crate::timekeeping::at_most;
+use hidden::{Form, HiddenName};
 
-const MARK: &[u8] = b"replaced-";
 /// How long a container stays at least that is damaged, or that a restored one replaces.
 const MIN_STAY: Duration = Duration::from_secs(86_400);
-
-fn hidden_name(path: &Path, id: &[u8; 16], until: u64) -> PathBuf {
-    sibling(path, &format!("replaced-{}-{until:x}", hex(id)))
-}
-
-/// The id and the end of the retention time, in seconds since 1970, of what a hidden name says behind its prefix.
-pub(super) fn parse(text: &[u8]) -> Option<([u8; 16], u64)> {
-    let text = std::str::from_utf8(text.strip_prefix(MARK)?).ok()?;
-    let (id, until) = text.split_once('-')?;
-    let id = u128::from_str_radix(id, 16).ok().filter(|_| id.len() == 32)?;
-    Some((id.to_be_bytes(), u64::from_str_radix(until, 16).ok()?))
-}
 
 /// What a container is to stay by and for how long, if it loses its name.
 type Stay = ([u8; 16], Duration);
@@ -91,12 +86,13 @@ fn length_of(file: &File, target: &str) -> Result<u64> {
     Ok(file.metadata().map_err(|e| Error::io(target, "identifying", &e))?.len())
 }
 
-/// Whether a file holds the container with an id, damaged or not.
-pub(super) fn holds(file: &File, id: &[u8; 16]) -> bool {
-    let Ok(length) = length_of(file, "") else { return false };
+/// The id of the container that a file holds, damaged or not; `None` for a file of another kind.
+pub(super) fn id_in(file: &File) -> Option<[u8; 16]> {
+    let length = length_of(file, "").ok()?;
     match container(file, length, "") {
-        Ok(fixed) => fixed.id == *id,
-        Err(e) => is_damage(&e) && unchecked_head(file, length).is_some_and(|(found, _)| found == *id),
+        Ok(fixed) => Some(fixed.id),
+        Err(e) if is_damage(&e) => unchecked_head(file, length).map(|(found, _)| found),
+        Err(_) => None,
     }
 }
 
@@ -104,48 +100,26 @@ fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// Gives the container under a name a hidden name, too, if it is to stay. Whether it is. Then `now` is asked, in microseconds.
-pub(super) fn keep(
-    real: &Path,
+/// The container of a file that is about to lose its name, if it is to be kept. Then `now` is asked, in microseconds.
+pub(super) fn leaving(
     file: &Arc<File>,
     opts: &Options,
     now: impl FnOnce() -> u64,
     target: &str,
-) -> Result<bool> {
-    let Some((id, time)) = stay(file, opts.retention, target)? else { return Ok(false) };
+) -> Result<Option<Leaving>> {
+    let Some((id, time)) = stay(file, opts.retention, target)? else { return Ok(None) };
+    let meta = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?;
     let until = now() / 1_000_000 + seconds(time);
-    link_hidden(real, file, &id, until).map(|()| true).map_err(|e| cannot_stay(target, &e))
+    Ok(Some(Leaving { id, until, file: (meta.dev(), meta.ino()) }))
 }
 
 /// The error for a container that is to stay for its retention time, and cannot. It is neither replaced nor removed.
-pub(super) fn cannot_stay(target: &str, e: &dyn std::fmt::Display) -> Error {
+pub(super) fn cannot_stay(target: &str, e: &io::Error) -> Error {
     let what = format!(
-        "the container is to stay for its retention time, which needs a hard link in its folder: {e}; \
-         with retention=0s it does not stay"
+        "cannot keep the container for its retention time, because it cannot get a hidden name in its folder: {e}; \
+         allow that, or set retention=0s, which keeps nothing"
     );
-    Error::new(target, ErrorKind::Io { errno: Some(1), what })
-}
-
-/// A copy of a container has its id, and so may have its hidden name in the same second.
-const MAX_NAMESAKES: u64 = 1000;
-
-/// Gives the file a hidden name that says `until`, or a little later.
-fn link_hidden(real: &Path, file: &File, id: &[u8; 16], until: u64) -> io::Result<()> {
-    let meta = file.metadata()?;
-    for later in 0..MAX_NAMESAKES {
-        let hidden = hidden_name(real, id, until + later);
-        let linked = std::fs::hard_link(real, &hidden);
-        let is_taken = linked.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::AlreadyExists);
-        if (linked.is_ok() || is_taken) && is_at(&hidden, (meta.dev(), meta.ino())) {
-            return Ok(());
-        }
-        if !is_taken {
-            // Another file has the name by now: nothing of that one is to be kept.
-            linked.and_then(|()| std::fs::remove_file(&hidden))?;
-            return Err(io::ErrorKind::NotFound.into());
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
+    Error::new(target, ErrorKind::Io { errno: e.raw_os_error().or(Some(1)), what })
 }
 
 /// The time of the newest version of a container's file; 0 for what is none.
@@ -161,67 +135,76 @@ pub(super) fn is_to_stay(file: &Arc<File>, opts: &Options) -> bool {
     !matches!(stay(file, opts.retention, ""), Ok(None))
 }
 
-/// Takes back what [`keep`] did: the container keeps its own name.
-pub(super) fn forget(real: &Path) {
-    let Ok(meta) = real.metadata() else { return };
-    for (hidden, ..) in hidden_names(real).unwrap_or_default() {
-        if is_at(&hidden, (meta.dev(), meta.ino())) {
-            let _swept_later = std::fs::remove_file(hidden);
-        }
+/// Removes the hidden names of the file that a path leads to, which is locked: a killed replacement left them. Costs a listing of
+/// the folder, where the file has several names.
+pub(super) fn forget(real: &Path, file: &File) {
+    let Ok(meta) = file.metadata() else { return };
+    if meta.nlink() < 2 {
+        return;
     }
-}
-
-/// Removes the hidden names whose time is over.
-pub(crate) fn sweep(path: &Path, now: u64) {
-    for (hidden, _, until) in hidden_names(path).unwrap_or_default() {
-        if until.saturating_mul(1_000_000) <= now {
+    for (hidden, _) in hidden::all(real).unwrap_or_default() {
+        if is_at(&hidden, (meta.dev(), meta.ino())) {
             let _by_the_next = std::fs::remove_file(hidden);
         }
     }
 }
 
-type Hidden = (PathBuf, [u8; 16], u64);
-
-fn hidden_names(path: &Path) -> io::Result<Vec<Hidden>> {
-    let prefix = sibling_prefix(path);
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder(path))? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let said = name.as_bytes().strip_prefix(prefix.as_bytes()).and_then(parse);
-        if let Some((id, until)) = said {
-            found.push((entry.path(), id, until));
-        }
+/// Removes the kept containers of a path whose time is over.
+pub(crate) fn sweep(path: &Path, now: u64) {
+    for (hidden, name) in hidden::all(path).unwrap_or_default() {
+        sweep_one(&hidden, &name, now);
     }
-    Ok(found)
 }
 
-/// What the containers that the path led to before have to say.
+/// Removes a kept container whose time is over, and what a killed replacement left a day ago. Anybody can give a file any name: a
+/// file that holds no container stays.
+pub(super) fn sweep_one(hidden: &Path, name: &HiddenName, now: u64) {
+    let opened = open_regular(hidden, File::options().read(true));
+    let Some(id) = opened.ok().flatten().and_then(|(file, _)| id_in(&file)) else { return };
+    if name.form == Form::Replacing && id != name.id {
+        expired::sweep_leftover(hidden, now);
+    } else if name.is_over(now) {
+        let _by_the_next = std::fs::remove_file(hidden);
+    }
+}
+
+/// The containers that the path led to before, and that are kept; the last to go first.
 pub(crate) fn list(path: &Path) -> Result<Vec<Replaced>> {
     let target = name(path);
     let fail = |e: io::Error| Error::io(&target, "listing replaced containers", &e);
     let real = followed(path).map_err(fail)?;
-    let hidden = hidden_names(&real).map_err(fail)?;
-    let mut listed: Vec<Replaced> = hidden.into_iter().filter_map(|h| describe(&real, h)).collect();
+    let hidden = hidden::all(&real).map_err(fail)?;
+    let mut files = HashSet::new();
+    let mut listed: Vec<Replaced> =
+        hidden.into_iter().filter_map(|(hidden, name)| describe(&real, hidden, name, &mut files)).collect();
     listed.sort_unstable_by_key(|r| std::cmp::Reverse((r.until, r.id)));
     Ok(listed)
 }
 
-/// `None` for what is none any more, or is the container that has the name.
-fn describe(path: &Path, (hidden, id, until): Hidden) -> Option<Replaced> {
+/// `None` for a file that holds no kept container, is the one that has the name, or was described before.
+fn describe(
+    path: &Path,
+    hidden: PathBuf,
+    name: HiddenName,
+    files: &mut HashSet<(u64, u64)>,
+) -> Option<Replaced> {
     let (file, meta) = open_regular(&hidden, File::options().read(true)).ok()??;
-    let file = Arc::new(Some(file).filter(|file| holds(file, &id))?);
-    if is_at(path, (meta.dev(), meta.ino())) {
+    let file = Arc::new(file);
+    let id = id_in(&file)?;
+    let inode = (meta.dev(), meta.ino());
+    if name.form == Form::Replacing && id != name.id || is_at(path, inode) || !files.insert(inode) {
         return None;
     }
     let newest = container(&file, meta.len(), "")
         .and_then(|fixed| log::newest_slot(&OsFile::new(file.clone(), fixed.base), ""));
     let (version, time) = newest.as_ref().map_or((0, 0), |slot| (slot.version, slot.time));
     Some(Replaced {
+        name: name.kept(),
+        path: hidden,
         id,
-        // Since then it has one name less.
+        // Since then it has another name.
         replaced: u64::try_from(meta.ctime()).unwrap_or(0).saturating_mul(1_000_000),
-        until: until.saturating_mul(1_000_000),
+        until: name.until.saturating_mul(1_000_000),
         version,
         time,
         bytes: meta.len(),
@@ -254,13 +237,17 @@ pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
 fn remove_kept(path: &Path, file: &Arc<File>, opts: &Options, target: &str) -> Result<()> {
     let fail = |e: io::Error| Error::io(target, "removing", &e);
     let meta = file.metadata().map_err(fail)?;
-    keep(path, file, opts, || storage_now(path), target)?;
+    forget(path, file);
+    let is_gone = match leaving(file, opts, || storage_now(path), target)? {
+        Some(leaving) => leaving.hide(path).map_err(|e| cannot_stay(target, &e))?,
+        None if is_at(path, (meta.dev(), meta.ino())) => {
+            std::fs::remove_file(path).map_err(fail)?;
+            true
+        }
+        None => false,
+    };
     // Else somebody has put another one there.
-    if !is_at(path, (meta.dev(), meta.ino())) {
-        return Ok(());
-    }
-    std::fs::remove_file(path).map_err(fail)?;
-    sync_name(path, opts, target)
+    if is_gone { sync_name(path, opts, target) } else { Ok(()) }
 }
 
 /// Makes it durable what a name leads to, where commits are.
@@ -286,7 +273,7 @@ fn lock_to_replace(file: &Arc<File>, opts: &Options, target: &str) -> Result<Opt
     };
     let guard = Locks::writer(file, opts.lock, Writers::One, target)?;
     let raw = OsFile::new(file.clone(), base);
-    guard.map(Some).ok_or_else(|| locked(target, &raw))
+    guard.map(Some).ok_or_else(|| locked_for_good(target, file, &raw))
 }
 
 /// How often one looks again whose path leads to another file by the time that file is locked.
@@ -299,13 +286,14 @@ pub struct Replacing {
     real: PathBuf,
     file: Arc<File>,
     guard: Locks,
-    kept: bool,
+    /// The hidden name of the container, beside its own.
+    hidden: Option<PathBuf>,
 }
 
 impl Replacing {
     /// The name leads to something else now.
     pub fn done(mut self) {
-        if std::mem::take(&mut self.kept) {
+        if self.hidden.take().is_some() {
             sweep(&self.real, at_most(storage_now(&self.real), newest_time(&self.file)));
         }
     }
@@ -313,8 +301,8 @@ impl Replacing {
 
 impl Drop for Replacing {
     fn drop(&mut self) {
-        if self.kept {
-            forget(&self.real);
+        if let Some(hidden) = &self.hidden {
+            let _forgotten_by_the_next_writer = std::fs::remove_file(hidden);
         }
         self.guard.release_writer();
     }
@@ -333,9 +321,16 @@ pub(crate) fn begin(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
         };
         let meta = file.metadata().map_err(fail)?;
         let Some(guard) = lock_to_replace(&file, opts, &target)? else { return Ok(None) };
-        let mut replacing = Replacing { real: real.clone(), file, guard, kept: false };
-        if is_at(&real, (meta.dev(), meta.ino())) {
-            replacing.kept = keep(&real, &replacing.file, opts, || storage_now(&real), &target)?;
+        let mut replacing = Replacing { real: real.clone(), file, guard, hidden: None };
+        if !is_at(&real, (meta.dev(), meta.ino())) {
+            continue;
+        }
+        forget(&real, &replacing.file);
+        let Some(leaving) = leaving(&replacing.file, opts, || storage_now(&real), &target)? else {
+            return Ok(Some(replacing));
+        };
+        replacing.hidden = leaving.link(&real).map_err(|e| cannot_stay(&target, &e))?;
+        if replacing.hidden.is_some() {
             return Ok(Some(replacing));
         }
     }
@@ -349,65 +344,11 @@ fn storage_now(real: &Path) -> u64 {
     made.map_or_else(|_| clock::now(), |file| storage_clock(&OsFile::new(Arc::new(file), 0)).now())
 }
 
-/// Lets a path lead to a container that it led to before; see [`Ledger::restore_file`](crate::Ledger::restore_file).
-pub(crate) fn restore(path: &Path, id: &[u8; 16], replace: Replace, opts: &Options) -> Result<()> {
-    let target = name(path);
-    let fail = |e: io::Error| Error::io(&target, "restoring", &e);
-    let path = &followed(path).map_err(fail)?;
-    let hidden = hidden_names(path).map_err(fail)?.into_iter().filter(|(_, found, _)| found == id);
-    let Some((hidden, ..)) = hidden.max_by_key(|(.., until)| *until) else {
-        return Err(Error::new(&target, ErrorKind::NotFound));
-    };
-    for _ in 0..MAX_ATTEMPTS {
-        let present = match File::options().read(true).write(true).open(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                rename_new(&hidden, path).map_err(fail)?;
-                return sync_name(path, opts, &target);
-            }
-            Ok(_) if replace != Replace::Atomically => {
-                return Err(Error::new(&target, ErrorKind::AlreadyExists));
-            }
-            other => Arc::new(other.map_err(fail)?),
-        };
-        let Some(guard) = lock_to_replace(&present, opts, &target)? else {
-            return Err(not_ours(&target, "no container; it stays"));
-        };
-        let done = restore_over(path, &hidden, &present, opts, &target);
-        guard.release_writer();
-        if done? {
-            return Ok(());
-        }
-    }
-    Err(Error::new(&target, ErrorKind::Locked { holder: None }))
-}
-
-/// Lets a hidden container take the place of the one at a path, which is locked and is kept. False if another one is there by now.
-fn restore_over(
-    path: &Path,
-    hidden: &Path,
-    present: &Arc<File>,
-    opts: &Options,
-    target: &str,
-) -> Result<bool> {
-    let fail = |e: io::Error| Error::io(target, "restoring", &e);
-    let meta = present.metadata().map_err(fail)?;
-    if !is_at(path, (meta.dev(), meta.ino())) {
-        return Ok(false);
-    }
-    let asked = stay(present, opts.retention, target)?.map(|(_, time)| time);
-    let time = asked.unwrap_or_default().max(MIN_STAY);
-    let kept = Options { retention: Some(time), ..opts.clone() };
-    keep(path, present, &kept, || storage_now(path), target)?;
-    std::fs::rename(hidden, path).map_err(fail)?;
-    sync_name(path, opts, target)?;
-    Ok(true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::file::expired;
-    use crate::options::LockPolicy;
+    use crate::options::{KeptName, LockPolicy, Replace};
     use crate::{Access, Ledger};
 
     fn opts(retention: Option<u64>) -> Options {
@@ -428,6 +369,11 @@ mod tests {
         String::from_utf8(l.get(b"k").unwrap().unwrap().to_vec()).unwrap()
     }
 
+    /// The name of the kept container with an id.
+    fn kept(path: &Path, id: &[u8; 16]) -> KeptName {
+        list(path).unwrap().iter().find(|found| found.id == *id).unwrap().name
+    }
+
     fn ids(path: &Path) -> Vec<[u8; 16]> {
         list(path).unwrap().into_iter().map(|r| r.id).collect()
     }
@@ -443,15 +389,17 @@ mod tests {
         assert_eq!((replaced.id, replaced.version), (first, 1));
         let left = (replaced.until / 1_000_000).abs_diff(clock::now() / 1_000_000);
         assert!((95..=101).contains(&left), "{left}");
-        restore(&path, &first, Replace::Fail, &opts(None)).unwrap_err();
+        restore(&path, &kept(&path, &first), Replace::Fail, &opts(None)).unwrap_err();
         assert_eq!(value(&path), "second");
-        restore(&path, &first, Replace::Atomically, &opts(None)).unwrap();
+        restore(&path, &kept(&path, &first), Replace::Atomically, &opts(None)).unwrap();
         assert_eq!((value(&path), ids(&path)), ("first".into(), vec![second]));
         Ledger::remove_file(&path, &opts(None)).unwrap();
         assert!(!path.exists() && ids(&path).contains(&first));
-        restore(&path, &first, Replace::Fail, &opts(None)).unwrap();
+        restore(&path, &kept(&path, &first), Replace::Fail, &opts(None)).unwrap();
         assert_eq!(value(&path), "first");
-        let missing = restore(&path, &[7; 16], Replace::Atomically, &opts(None)).unwrap_err();
+        let missing =
+            restore(&path, &KeptName { id: [7; 16], until: Some(1) }, Replace::Atomically, &opts(None))
+                .unwrap_err();
         assert_eq!(*missing.kind(), ErrorKind::NotFound);
     }
 
@@ -480,7 +428,7 @@ mod tests {
         replacing.done();
         assert_eq!(ids(&path), [first]);
         std::fs::remove_file(&path).unwrap();
-        restore(&path, &first, Replace::Fail, &opts(None)).unwrap();
+        restore(&path, &kept(&path, &first), Replace::Fail, &opts(None)).unwrap();
         assert_eq!(value(&path), "first");
     }
 
@@ -521,23 +469,44 @@ mod tests {
         assert!(ids(&path).is_empty());
     }
 
+    /// A copy with the same id, which is replaced in the same second.
     #[test]
-    fn a_copy_with_the_same_id_does_not_stand_for_what_is_to_stay() {
+    fn containers_with_one_id_are_kept_under_names_of_their_own() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.h5");
+        let (path, copy) = (dir.path().join("a.h5"), dir.path().join("copy"));
         let first = make(&path, "first", &opts(Some(50)));
-        std::fs::copy(&path, dir.path().join("copy")).unwrap();
+        std::fs::copy(&path, &copy).unwrap();
         let file = Arc::new(File::open(&path).unwrap());
-        let copy = Arc::new(File::open(dir.path().join("copy")).unwrap());
         let now = clock::now();
-        assert!(keep(&path, &file, &opts(None), || now, "x").unwrap());
-        assert!(keep(&path, &file, &opts(None), || now, "x").unwrap(), "it is kept already");
-        std::fs::rename(dir.path().join("copy"), &path).unwrap();
-        let refused = keep(&path, &file, &opts(None), || now + 3_000_000, "x").unwrap_err();
-        assert!(refused.to_string().contains("retention=0s"), "another file has the name: {refused}");
-        assert!(keep(&path, &copy, &opts(None), || now, "x").unwrap());
-        std::fs::remove_file(&path).unwrap();
+        let leaving = leaving(&file, &opts(None), || now, "x").unwrap().unwrap();
+        std::fs::rename(&copy, &path).unwrap();
+        assert!(!leaving.hide(&path).unwrap(), "another file has the name");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(value(&path), "first");
+        std::fs::copy(&path, &copy).unwrap();
+        let change = |value: &'static str| {
+            let l = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
+            l.put(b"k", value).unwrap();
+            l.commit().unwrap();
+            l.close().unwrap();
+        };
+        change("second");
+        make(&path, "third", &opts(None));
+        std::fs::rename(&copy, &path).unwrap();
+        change("fourth");
+        Ledger::remove_file(&path, &opts(None)).unwrap();
         assert_eq!(ids(&path), [first, first]);
+        let names: Vec<_> = list(&path).unwrap().iter().map(|found| found.name).collect();
+        assert_ne!(names[0], names[1]);
+        let mut values: Vec<_> = names
+            .iter()
+            .map(|name| {
+                restore(&path, name, Replace::Atomically, &opts(None)).unwrap();
+                value(&path)
+            })
+            .collect();
+        values.sort();
+        assert_eq!(values, ["fourth", "second"]);
     }
 
     #[test]
@@ -570,11 +539,11 @@ mod tests {
         let first = make(&path, "first", &opts(Some(50)));
         make(&path, "second", &opts(Some(50)));
         let open = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
-        let refused = restore(&path, &first, Replace::Atomically, &opts(None)).unwrap_err();
+        let refused = restore(&path, &kept(&path, &first), Replace::Atomically, &opts(None)).unwrap_err();
         assert!(matches!(refused.kind(), ErrorKind::Locked { .. }), "{refused}");
         drop(open);
         std::fs::write(&path, "no container").unwrap();
-        let refused = restore(&path, &first, Replace::Atomically, &opts(None)).unwrap_err();
+        let refused = restore(&path, &kept(&path, &first), Replace::Atomically, &opts(None)).unwrap_err();
         assert!(matches!(refused.kind(), ErrorKind::NotAContainer { .. }), "{refused}");
         assert_eq!(std::fs::read(&path).unwrap(), b"no container");
     }

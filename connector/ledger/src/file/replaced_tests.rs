@@ -60,11 +60,11 @@ fn a_damaged_container_stays_when_it_is_replaced_or_deleted() {
             };
             assert!(kept.is_damaged && kept.until > clock::now() + (DAY - 60) * 1_000_000, "{kept:?}");
             // It takes the place of a whole one, and a whole one takes its place.
-            Ledger::restore_file(&path, &kept.id, Replace::Atomically, &opts(None)).unwrap();
+            Ledger::restore_file(&path, &kept.name, Replace::Atomically, &opts(None)).unwrap();
             assert!(std::fs::read(&path).unwrap() == bytes, "{places:?}");
             if let [whole] = &Ledger::replaced_files(&path).unwrap()[..] {
                 assert!(!whole.is_damaged && !is_deleted);
-                Ledger::restore_file(&path, &whole.id, Replace::Atomically, &opts(None)).unwrap();
+                Ledger::restore_file(&path, &whole.name, Replace::Atomically, &opts(None)).unwrap();
                 assert!(Ledger::replaced_files(&path).unwrap()[0].is_damaged);
             }
             replaced::sweep(&path, clock::now() + 2 * DAY * 1_000_000);
@@ -159,7 +159,7 @@ fn a_removal_and_a_restoration_sync_the_folder_where_commits_are_synced() {
             std::os::unix::fs::symlink(&path, &link).unwrap();
             make(&path, &o);
             assert_eq!(folder_syncs(|| Ledger::remove_file(&link, &o).unwrap()), syncs, "a link: {o:?}");
-            let kept = |n: usize| Ledger::replaced_files(&path).unwrap().get(n).map(|r| r.id);
+            let kept = |n: usize| Ledger::replaced_files(&path).unwrap().get(n).map(|r| r.name);
             let Some(id) = kept(0) else { continue };
             let restore = |id| Ledger::restore_file(&path, &id, Replace::Atomically, &o).unwrap();
             assert_eq!(folder_syncs(|| restore(id)), syncs, "over another: {o:?}");

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::file::file_io::OsFile;
 use crate::file::locks::Locks;
 use crate::file::open::{is_at, locked};
+use crate::file::replaced::{Leaving, swap_back, swap_in};
 use crate::options::{LockPolicy, Options, SyncPolicy, Writers};
 use crate::paths::followed;
 
@@ -170,12 +171,7 @@ impl Temporary {
 
     /// Gives the file its name in one step. After an error the name leads to what it led to before.
     pub(super) fn publish(self, real: &Path, rename: Rename, sync: SyncPolicy) -> io::Result<()> {
-        if !is_at(&self.path, self.id) {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "somebody removed the new file before it had its name",
-            ));
-        }
+        self.check_there()?;
         match (sync, rename) {
             (SyncPolicy::Process, Rename::Replace) => std::fs::rename(&self.path, real),
             (SyncPolicy::Process, Rename::New) => rename_new(&self.path, real),
@@ -195,10 +191,44 @@ impl Temporary {
         }
     }
 
+    /// The same over a file that is kept under a hidden name. False if another file has the name `real` by now, and keeps it.
+    pub(super) fn publish_keeping(
+        mut self,
+        real: &Path,
+        leaving: &Leaving,
+        sync: SyncPolicy,
+    ) -> io::Result<bool> {
+        self.check_there()?;
+        if sync == SyncPolicy::Commit {
+            self.file.sync_all()?;
+        }
+        let Some(hidden) = swap_in(&mut self.path, leaving.replacing(), real, leaving)? else {
+            return Ok(false);
+        };
+        if sync == SyncPolicy::Commit
+            && let Err(e) = sync_folder(real)
+        {
+            swap_back(&hidden, real)?;
+            // It is removed from there.
+            self.path = hidden;
+            return Err(e);
+        }
+        Ok(true)
+    }
+
+    fn check_there(&self) -> io::Result<()> {
+        match is_at(&self.path, self.id) {
+            true => Ok(()),
+            false => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "somebody removed the new file before it had its name",
+            )),
+        }
+    }
+
     /// Replaces, and keeps the old file under the temporary name until the folder is synced.
     fn exchange_synced(&self, real: &Path) -> io::Result<()> {
-        let exchange =
-            || renameat_with(CWD, &self.path, CWD, real, RenameFlags::EXCHANGE).map_err(io::Error::from);
+        let exchange = || exchange(&self.path, real);
         match exchange() {
             Ok(()) => (),
             Err(e) if is_unsupported(&e) => {
@@ -243,6 +273,10 @@ pub(super) fn is_unshared(name: &[u8]) -> bool {
 }
 
 fn new_file(path: &Path, opts: &Options) -> io::Result<File> {
+    #[cfg(test)]
+    if IS_READ_ONLY.get() {
+        return Err(Errno::EACCES.into());
+    }
     // The umask takes its part.
     File::options().read(true).write(true).create_new(true).mode(opts.file_mode).open(path)
 }
@@ -310,7 +344,7 @@ fn journal_of(path: &Path) -> Option<PathBuf> {
     Some(path.with_file_name(OsStr::from_bytes(&[name, JOURNAL.as_bytes()].concat())))
 }
 
-/// Removes a file that a creator without locks left.
+/// Removes a file that a dead creator left, by any of its temporary names.
 pub(super) fn sweep_unshared(path: &Path) {
     let _by_the_next = sweep(path, None, &Options::default(), "");
 }
@@ -327,7 +361,16 @@ pub(super) fn sweep_copy(journal: &Path) {
     }
 }
 
-fn is_unsupported(e: &io::Error) -> bool {
+/// Lets two names of one file system change places.
+pub(super) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    if NO_EXCHANGE.get() {
+        return Err(Errno::EINVAL.into());
+    }
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(io::Error::from)
+}
+
+pub(super) fn is_unsupported(e: &io::Error) -> bool {
     let errno = e.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP))
 }
@@ -354,6 +397,10 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 thread_local! {
+    /// No file can be made in any folder.
+    pub(super) static IS_READ_ONLY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// The file system cannot exchange names.
+    pub(super) static NO_EXCHANGE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     /// How often this thread synced a folder.
     pub(super) static SYNCED_FOLDERS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
@@ -390,14 +437,14 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("a.h5");
             for replace in [Replace::Fail, Replace::Atomically] {
-                create(&path, replace, &opts, &failing).unwrap_err();
+                create(&path, replace, &opts, &failing, &failing).unwrap_err();
                 assert!(names(dir.path()).is_empty(), "{opts:?}");
             }
             std::fs::write(&path, "old").unwrap();
-            create(&path, Replace::Atomically, &opts, &failing).unwrap_err();
+            create(&path, Replace::Atomically, &opts, &failing, &failing).unwrap_err();
             assert_eq!(std::fs::read(&path).unwrap(), b"old", "{opts:?}");
             assert_eq!(names(dir.path()), ["a.h5"], "{opts:?}");
-            create(&path, Replace::Atomically, &opts, &|_| Ok(())).unwrap();
+            create(&path, Replace::Atomically, &opts, &|_| Ok(()), &|_| Ok(())).unwrap();
             assert_eq!(names(dir.path()), ["a.h5"], "{opts:?}");
             assert_ne!(std::fs::read(&path).unwrap(), b"old", "{opts:?}");
         }
@@ -409,19 +456,19 @@ mod tests {
         let path = dir.path().join("a.h5");
         let left = sibling(&path, "new");
         std::fs::write(&left, "cut off").unwrap();
-        create(&path, Replace::Fail, &Options::default(), &|_| {
+        let fill = |_| {
             // Another creator finds this one alive.
             let other = Temporary::make(&path, &Options::default(), "x").unwrap();
             assert!(matches!(other, Turn::Anothers(_)));
             assert!(left.exists() && !path.exists());
             Ok(())
-        })
-        .unwrap();
+        };
+        create(&path, Replace::Fail, &Options::default(), &fill, &fill).unwrap();
         assert_eq!(names(dir.path()), ["a.h5"]);
         // Where locks are not to be used nobody can tell, and it stays.
         std::fs::write(&left, "cut off").unwrap();
         let unlocked = Options { lock: LockPolicy::Off, ..Options::default() };
-        create(&path, Replace::Atomically, &unlocked, &|_| Ok(())).unwrap();
+        create(&path, Replace::Atomically, &unlocked, &|_| Ok(()), &|_| Ok(())).unwrap();
         assert_eq!(std::fs::read(&left).unwrap(), b"cut off");
     }
 
@@ -431,17 +478,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         let unlocked = Options { lock: LockPolicy::Off, ..Options::default() };
-        create(&path, Replace::Fail, &unlocked, &|first| {
+        let fill = |first| {
             for opts in [Options::default(), unlocked.clone()] {
-                create(&path, Replace::Atomically, &opts, &|_| {
+                let fill = |_| {
                     let names = names(dir.path());
                     assert!(
                         names.iter().filter(|name| name.contains("h5lake-new")).count() == 2,
                         "{names:?}"
                     );
                     Ok(())
-                })
-                .unwrap();
+                };
+                create(&path, Replace::Atomically, &opts, &fill, &fill).unwrap();
             }
             std::fs::remove_file(&path).unwrap();
             let made = Temporary::make(&path, &unlocked, "x").unwrap();
@@ -454,8 +501,8 @@ mod tests {
             std::fs::remove_file(hidden).unwrap();
             std::fs::remove_file(dir.path().join("elsewhere")).unwrap();
             Ok(first)
-        })
-        .unwrap();
+        };
+        create(&path, Replace::Fail, &unlocked, &fill, &fill).unwrap();
         assert_eq!(names(dir.path()), ["a.h5"]);
     }
 
@@ -506,7 +553,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, link) = (dir.path().join("a.h5"), dir.path().join("link.h5"));
         let (left, opts) = (sibling(&path, "new"), Options::default());
-        drop(create(&path, Replace::Fail, &opts, &Ok).unwrap());
+        drop(create(&path, Replace::Fail, &opts, &Ok, &Ok).unwrap());
         std::os::unix::fs::symlink("a.h5", &link).unwrap();
         for (by, writers) in [(&path, Writers::One), (&path, Writers::Many), (&link, Writers::One)] {
             let opts = Options { writers, ..opts.clone() };

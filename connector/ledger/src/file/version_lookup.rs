@@ -120,7 +120,7 @@ impl<'a> OldVersions<'a> {
         let mut reached = |s: &&FileHistorySegment| match at {
             At::Version(v) => s.base.version <= v,
             At::Time(t) => times.next(s.base.time) <= t,
-            At::Tag(_) | At::Branch(_) => false,
+            At::Tag(_) | At::Branch(_) | At::Replaced(_) => false,
         };
         if matches!(at, At::Version(v) if v > self.newest) {
             return Ok(None);
@@ -129,12 +129,12 @@ impl<'a> OldVersions<'a> {
         let Some(segment) = self.segments.iter().find(&mut reached) else { return Ok(None) };
         let after = match at {
             At::Version(v) => v.saturating_sub(1),
-            At::Time(_) | At::Tag(_) | At::Branch(_) => 0,
+            At::Time(_) | At::Tag(_) | At::Branch(_) | At::Replaced(_) => 0,
         };
         let mut fits = |l: &LoggedRecord| match at {
             At::Version(v) => l.record.header.version == v,
             At::Time(t) => times_within.next(l.record.header.time) <= t,
-            At::Tag(_) | At::Branch(_) => false,
+            At::Tag(_) | At::Branch(_) | At::Replaced(_) => false,
         };
         let Some(records) = self.records(segment, after)? else { return Ok(None) };
         let head = segment.head(records.iter().find(|(_, l)| fits(l)));

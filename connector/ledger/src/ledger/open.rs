@@ -11,16 +11,22 @@ use object_stores::{Key, ObjectStore};
 
 use super::Ledger;
 use super::branch::Opener;
+use crate::branches::BRANCH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{ByteSource, OpenedFile, Replacing};
 use crate::limits::{MAX_KEY, MAX_VALUE};
 use crate::objects::FirstHeadPut;
 use crate::options::{
-    Access, At, Drained, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
+    Access, At, Drained, KeptName, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
+    Writers,
 };
 use crate::storage::StorageReads;
+use crate::tags::TAG;
 use crate::wal::record;
 use crate::{file, objects};
+
+/// Entries of a map that are read at once.
+const ENTRIES_PER_SCAN: usize = 1024;
 
 /// Where nothing had to be there but a folder, that is what was not found.
 fn without_folder(error: Error, path: &Path) -> Error {
@@ -57,13 +63,60 @@ impl Ledger {
         opts: Options,
         entries: &[(Bytes, Bytes)],
     ) -> Result<Self> {
+        Self::create_file_over(path, replace, opts, entries, &|ledger, key, _| ledger.delete(key))
+    }
+
+    /// The same, where the payloads of the old container matter. In a folder that cannot be written the old container itself is
+    /// opened: `forget` is called with each entry of its map but tags and branches, and stages its deletion and that of its payloads.
+    /// Then `entries` are staged, and nothing is committed: the path leads to the old content until the first commit. Many
+    /// writers know each other by what is committed; for them the new content is committed at once.
+    ///
+    /// # Errors
+    /// As for [`create_file_holding`](Self::create_file_holding); those of `forget`; `AccessDenied` where the new container cannot lie
+    /// in the old file.
+    pub fn create_file_over(
+        path: &Path,
+        replace: Replace,
+        opts: Options,
+        entries: &[(Bytes, Bytes)],
+        forget: &dyn Fn(&Self, &[u8], Bytes) -> Result<()>,
+    ) -> Result<Self> {
+        let stage =
+            |ledger: &Self| entries.iter().try_for_each(|(key, value)| ledger.put(key, value.clone()));
         let fill = |storage| {
             let ledger = Self::start(Box::new(storage), Access::ReadWrite, &opts)?;
-            entries.iter().try_for_each(|(key, value)| ledger.put(key, value.clone()))?;
+            stage(&ledger)?;
             ledger.commit()?;
             Ok(ledger)
         };
-        file::create(path, replace, &opts, &fill).map_err(|e| without_folder(e, path))
+        let over = |storage| {
+            let alone = Options { writers: Writers::One, ..opts.clone() };
+            let ledger = Self::start(Box::new(storage), Access::ReadWrite, &alone)?;
+            ledger.forget_all(forget)?;
+            stage(&ledger)?;
+            if opts.writers == Writers::One {
+                return Ok(ledger);
+            }
+            ledger.commit()?;
+            ledger.close_committed()?;
+            Self::open_file(path, Access::ReadWrite, opts.clone())
+        };
+        file::create(path, replace, &opts, &fill, &over).map_err(|e| without_folder(e, path))
+    }
+
+    /// Calls `forget` with each entry of the map but tags and branches.
+    fn forget_all(&self, forget: &dyn Fn(&Self, &[u8], Bytes) -> Result<()>) -> Result<()> {
+        let mut after: Option<Bytes> = None;
+        loop {
+            let page = self.scan_prefix(b"", after.as_deref(), ENTRIES_PER_SCAN)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (key, value) in page {
+                if !matches!(key.first(), Some(&(TAG | BRANCH))) {
+                    forget(self, &key, value)?;
+                }
+            }
+        }
     }
 
     /// Opens the container in a file.
@@ -82,6 +135,7 @@ impl Ledger {
     fn open_at(opts: Options, access: Access, open: &Opener<'_>) -> Result<Self> {
         match opts.at {
             Some(At::Branch(name)) => Self::open_branch(name, &opts, access, open),
+            Some(At::Replaced(_)) => open(&opts, access, None),
             Some(at) if access == Access::ReadOnly => Self::open_past(at, &opts, open),
             _ => open(&opts, access, None),
         }
@@ -175,13 +229,14 @@ impl Ledger {
     }
 
     /// Lets a path lead, in one step, to one of the [containers that lay there before](Self::replaced_files). The one that lies
-    /// there now is kept as a replaced one: for the retention time, or for a day where nobody asked for one.
+    /// there now is kept as a replaced one: for the retention time, or for a day where nobody asked for one. A kept file that has
+    /// another name is copied, because it may be open, and change, under that name.
     ///
     /// # Errors
     /// `NotFound` if it is not kept; `AlreadyExists` under `Replace::Fail`, if something lies at the path; `Locked` while a
     /// writer has that open; `NotAContainer` for anything else, which stays.
-    pub fn restore_file(path: &Path, id: &[u8; 16], replace: Replace, opts: &Options) -> Result<()> {
-        file::replaced::restore(path, id, replace, opts)
+    pub fn restore_file(path: &Path, kept: &KeptName, replace: Replace, opts: &Options) -> Result<()> {
+        file::replaced::restore(path, kept, replace, opts)
     }
 
     /// Makes a new container in an object store and opens it for writing.

@@ -51,7 +51,7 @@ impl Ledger {
                 let found = self.versions(usize::MAX)?.into_iter().find(|version| version.time <= time);
                 found.map(|version| version.number).ok_or_else(|| self.not_kept(At::Time(time)))
             }
-            Some(at @ At::Branch(_)) => {
+            Some(at @ (At::Branch(_) | At::Replaced(_))) => {
                 let why = format!("{at} cannot be published; merge it first, or publish a copy");
                 Err(Error::invalid(self.storage().target(), why))
             }

@@ -228,7 +228,7 @@ impl Ledger {
                 let found = self.storage.versions(usize::MAX)?.into_iter().find(|v| v.time <= time);
                 found.ok_or_else(|| self.not_kept(At::Time(time)))?.number
             }
-            Some(at @ At::Branch(_)) => {
+            Some(at @ (At::Branch(_) | At::Replaced(_))) => {
                 let why = format!("{at} is no version of its own; name a version of the main line");
                 return Err(Error::invalid(self.storage.target(), why));
             }
@@ -407,10 +407,12 @@ impl Ledger {
                     None => Err(newest.not_found(&name)),
                 };
             }
-            At::Version(_) | At::Time(_) | At::Branch(_) => match open(opts, Access::ReadOnly, None) {
-                Err(e) if matches!(e.kind(), ErrorKind::NoSuchVersion { .. }) => e,
-                opened => return opened,
-            },
+            At::Version(_) | At::Time(_) | At::Branch(_) | At::Replaced(_) => {
+                match open(opts, Access::ReadOnly, None) {
+                    Err(e) if matches!(e.kind(), ErrorKind::NoSuchVersion { .. }) => e,
+                    opened => return opened,
+                }
+            }
         };
         let At::Version(version) = at else { return Err(lost) };
         let newest = newest()?;

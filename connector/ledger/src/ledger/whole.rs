@@ -36,7 +36,7 @@ impl Ledger {
             ledger.commit()?;
             Ok(ledger)
         };
-        let made = file::create(path, Replace::Fail, &opts, &make);
+        let made = file::create(path, Replace::Fail, &opts, &make, &make);
         match failed.into_inner() {
             Some(e) => Err(e),
             None => Ok(made?),

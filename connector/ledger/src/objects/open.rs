@@ -21,9 +21,9 @@ use crate::objects::manifest::{
     Head, MULTI_WRITER_TOKEN, Names, look_at_head, put_over, read_head, single_writer_token, store_error,
 };
 use crate::objects::object_usage::UsageDelta;
-use crate::objects::replaced::{Opened, Outgoing};
+use crate::objects::replaced::{self, Opened, Outgoing};
 use crate::objects::{FetchedRecord, ObjectStorage, ReaderState, log_object, parse_log, store_clock};
-use crate::options::{Access, LockHolder, LockPolicy, Options, Probe, Replace, SyncPolicy, Writers};
+use crate::options::{Access, At, LockHolder, LockPolicy, Options, Probe, Replace, SyncPolicy, Writers};
 use crate::signatures::{HDF5, POINTER, SIGNATURE};
 use crate::storage::Checkpoint;
 use crate::timekeeping;
@@ -83,6 +83,9 @@ pub(crate) fn open(
     }
     let read = || -> Result<_> {
         let now = Moment::now();
+        if let Some(At::Replaced(kept)) = opts.at {
+            return Ok((replaced::head_of(store.as_ref(), &key, &kept, &target)?, None, now));
+        }
         let found = look_at_head(store.as_ref(), &key, &target)?;
         let found = found.ok_or_else(|| Error::new(&target, ErrorKind::NotFound))?;
         let head = Head::decode(&found.bytes, &target).inspect_err(|_| opts.foreign.keep(&found))?;
@@ -127,7 +130,7 @@ pub(crate) fn open(
     let fencing_token = fencing_token(opts.writers, Some(&head), &target)?;
     let mut storage =
         storage(target, store, names, head, etag, read, access, held, opts.writers, fencing_token, None);
-    storage.at = opts.at;
+    storage.at = opts.at.filter(|at| !matches!(at, At::Replaced(_)));
     storage.retention = opts.retention;
     Ok(storage)
 }

@@ -20,12 +20,12 @@ use object_stores::{
 use crate::checksum::{seal, unseal};
 use crate::clock;
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::locks::Mutex;
 use crate::objects::manifest::{Head, MAX_HEAD_BYTES, Names, put_over, read_head, store_error};
 use crate::objects::open::delete_lake;
 use crate::objects::{lock, orphans, store_clock};
-use crate::options::ReplacedObject;
+use crate::options::{KeptName, ReplacedObject};
 use crate::wal::record::Author;
 
 const MAGIC: &[u8; 4] = b"h5lD";
@@ -280,6 +280,7 @@ pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObj
         }
         let since = meta.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         all.push(ReplacedObject {
+            name: KeptName { id: old.fixed.id, until: None },
             id: id_of(&meta.key).to_owned(),
             version: old.version,
             time: clock::micros(since),
@@ -291,6 +292,22 @@ pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObj
     }
     all.sort_unstable_by_key(|b| std::cmp::Reverse(b.time));
     Ok(all)
+}
+
+/// The head of a container that was replaced or deleted, and is kept.
+///
+/// # Errors
+/// `NotFound` if it is not kept any more; `Corrupt`; those of the store.
+pub(super) fn head_of(store: &dyn ObjectStore, head: &Key, kept: &KeptName, target: &str) -> Result<Head> {
+    let stone = read(store, &key_of(head, &hex(&kept.id), target)?, target)?;
+    // One without a retention time is being swept.
+    let stone = stone.filter(|stone| stone.retention > 0);
+    let stone = stone.ok_or_else(|| Error::new(target, ErrorKind::NotFound))?;
+    let found = Head::decode(&stone.head, target)?;
+    match found.fixed.id == kept.id {
+        true => Ok(found),
+        false => Err(Error::corrupt(target, "the tombstone", "its head is of another container")),
+    }
 }
 
 /// How many handles have a container open that lives in this process only, and whether it goes with the last of them.

@@ -163,7 +163,7 @@ impl ObjectStorage {
         let reached = |s: &ObjectHistorySegment| match at {
             At::Version(v) => s.base.version <= v,
             At::Time(t) => s.base.time <= t,
-            At::Tag(_) | At::Branch(_) => false,
+            At::Tag(_) | At::Branch(_) | At::Replaced(_) => false,
         };
         let Some(s) = self.segments(head)?.into_iter().find(reached) else { return Ok(None) };
         let mut records = match at {
@@ -175,7 +175,7 @@ impl ObjectStorage {
         let fits = |l: &FetchedRecord| match at {
             At::Version(v) => l.record.header.version <= v,
             At::Time(t) => l.record.header.time <= t,
-            At::Tag(_) | At::Branch(_) => false,
+            At::Tag(_) | At::Branch(_) | At::Replaced(_) => false,
         };
         records.retain(fits);
         // Behind a record that is missing, none can be used.

@@ -1,0 +1,81 @@
+//! Containers that a name led to before they were replaced or deleted, and that are kept.
+
+use h5lake_container::Target;
+use h5lake_ledger::{At, KeptName, Ledger, Replaced, ReplacedObject};
+
+use super::Place;
+use crate::error::{Error, Minor, Result};
+
+/// A container that a name led to before.
+#[derive(Debug, Clone)]
+pub enum Kept {
+    /// In a file.
+    File(Replaced),
+    /// In a store.
+    Object(ReplacedObject),
+}
+
+impl Kept {
+    /// Its name, by which it can be opened to read, and restored.
+    pub fn name(&self) -> KeptName {
+        match self {
+            Self::File(found) => found.name,
+            Self::Object(found) => found.name,
+        }
+    }
+}
+
+/// The containers that a name led to before, the one that was replaced last first. Local ones whose place a pointer file took follow
+/// those in the store.
+///
+/// # Errors
+/// Those of listing the folder, and of the store.
+pub fn all(place: &Place) -> h5lake_ledger::Result<Vec<Kept>> {
+    let local = |path| Ok(Ledger::replaced_files(path)?.into_iter().map(Kept::File).collect());
+    match &place.target {
+        Target::File(path) => local(path),
+        Target::Objects { store, key, .. } => {
+            let found = Ledger::replaced_objects(store.as_ref(), key)?;
+            let mut found: Vec<_> = found.into_iter().map(Kept::Object).collect();
+            if let Some(path) = &place.pointer {
+                found.extend(local(path)?);
+            }
+            Ok(found)
+        }
+    }
+}
+
+/// The one kept container whose name begins with `text`, and the last one that was replaced for an empty `text`.
+///
+/// # Errors
+/// A text that says why there is none, or that there are several.
+pub fn choose(mut found: Vec<Kept>, text: &str) -> std::result::Result<Kept, String> {
+    if text.is_empty() {
+        found.truncate(1);
+    }
+    found.retain(|kept| kept.name().to_string().starts_with(text));
+    match found.len() {
+        0 | 1 => found.pop().ok_or_else(|| {
+            "no such container is kept; 'h5lake versions NAME' lists those that are".to_owned()
+        }),
+        n => Err(format!("the names of {n} kept containers begin with '{text}'; give more of the name")),
+    }
+}
+
+/// The place of the kept container whose name begins with `text`. It can only be read.
+pub(super) fn place(of: Place, base: &[u8], text: &str) -> Result<Place> {
+    let base = String::from_utf8_lossy(base);
+    let failed = |why: &str, errno| {
+        let text = format!("unable to open file: name = '{base}@replaced={text}': {why}");
+        Error::file(Minor::CannotOpenFile, text, errno)
+    };
+    let found = all(&of).map_err(|e| failed(&e.to_string(), e.errno()))?;
+    let kept = choose(found, text).map_err(|why| failed(&why, Some(nix::libc::ENOENT)))?;
+    let at = Some(At::Replaced(kept.name()));
+    let target = match kept {
+        Kept::File(found) => Target::File(found.path),
+        Kept::Object(_) => of.target,
+    };
+    let pointer = of.pointer.filter(|_| matches!(target, Target::Objects { .. }));
+    Ok(Place { target, pointer, at, opened: None, ..of })
+}
