@@ -246,5 +246,31 @@ def check_old_versions_come_back(folder):
         look(name)
 
 
+def check_a_version_comes_back_beside_many_writers(folder):
+    """The tool is one more of them, in a file as in a store; the others merge what they have not flushed with what is there then."""
+    program = """
+import h5py, sys
+with h5py.File(sys.argv[1], "r+") as f:
+    f.attrs["pending"] = 1
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+    for name in ("a.h5", f"file://{folder}/store/a.h5"):
+        make(name)
+        before = newest(name)
+        change(name)
+        env = {**os.environ, "HDF5_VOL_CONNECTOR": "h5lake retention=1h writers=many"}
+        writer = subprocess.Popen([sys.executable, "-c", program, name], env=env, text=True, stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE)
+        assert writer.stdout.readline() == "open\n"
+        run("restore", name, "--version", str(before))
+        writer.communicate("", timeout=170)
+        assert writer.returncode == 0
+        look(name)
+        with h5py.File(name, "r") as f:
+            assert f.attrs["pending"] == 1
+        run("verify", name)
+
+
 if __name__ == "__main__":
     main(globals())

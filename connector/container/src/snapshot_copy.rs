@@ -8,7 +8,7 @@ use self::mover::Mover;
 use crate::file_mode::with_mode_of;
 use crate::repair::fill_user_block;
 use crate::{Access, Container, Error, ErrorKind, Options, Result, Target};
-use h5lake_ledger::{At, EarlierTry, Ledger, Origin, WholeCopy};
+use h5lake_ledger::{At, EarlierTry, Ledger, Origin, WholeCopy, Writers};
 
 /// How often a copy begins anew because writers reclaimed what it read.
 const MAX_COPIES: u32 = 10;
@@ -181,8 +181,9 @@ impl Container {
     }
 
     /// Makes an old version the newest one again, as a new version: those between stay as long as they would have
-    /// stayed. It takes the writer's lock. Only what differs is copied. When this returns, the new version is
-    /// committed. If the newest version is the one that is asked for, nothing is done.
+    /// stayed. It takes the writer's lock; beside many writers of a file it is one more of them, and begins again if another one
+    /// commits meanwhile. Only what differs is copied. When this returns, the new version is committed. If the newest
+    /// version is the one that is asked for, nothing is done.
     ///
     /// # Errors
     /// `Locked` when another process writes; `OutOfRange` for a version that is not kept; `Corrupt` if something of it
@@ -195,23 +196,56 @@ impl Container {
     ) -> Result<Copied> {
         refuse_other_lines(Some(at), "merge it with 'h5lake branch --merge'")?;
         let plain = newest(options);
-        let to = open(target, Access::ReadWrite, plain.clone())?;
-        let from = open(target, Access::ReadOnly, h5lake_ledger::Options { at: Some(at), ..plain })?;
-        let size = from.size()?;
-        let mut done = Copied { from: from.version(), to: to.version(), ..Copied::default() };
-        if done.from == done.to {
-            to.close_committed()?;
-            return Ok(done);
+        for attempt in 0..MAX_RESTORE_ATTEMPTS {
+            let to = open_beside_others(target, &plain)?;
+            if let Some(done) = restore_in(&to, target, &plain, at, progress)? {
+                to.close_committed()?;
+                return Ok(done);
+            }
+            to.wait_before_retry(attempt);
         }
-        let mut progress = |bytes| progress(bytes, size);
-        let mut mover = Mover::new(&from, &to, done, &mut progress);
-        if let Err(e) = mover.restore() {
-            to.rollback()?;
-            return Err(e);
-        }
-        done = mover.done;
-        done.to = to.commit()?;
-        to.close_committed()?;
-        Ok(done)
+        let text = format!(
+            "cannot restore {at}: other writers committed meanwhile, {MAX_RESTORE_ATTEMPTS} times; try again"
+        );
+        Err(Error::new(ErrorKind::Conflict, text))
     }
+}
+
+/// How often a restoration begins again that other writers overtook.
+const MAX_RESTORE_ATTEMPTS: u32 = 20;
+
+/// Opens a container to write: alone, or as one of many, where many writers of a file have it open.
+fn open_beside_others(target: &Target, options: &h5lake_ledger::Options) -> Result<Ledger> {
+    match open(target, Access::ReadWrite, options.clone()) {
+        Err(e) if e.kind() == ErrorKind::Locked && matches!(target, Target::File(_)) => {
+            let many = h5lake_ledger::Options { writers: Writers::Many, ..options.clone() };
+            open(target, Access::ReadWrite, many).map_err(|_| e)
+        }
+        opened => opened,
+    }
+}
+
+/// Makes an old version the newest one; `None` if another of many writers committed meanwhile. Then nothing is changed.
+fn restore_in(
+    to: &Ledger,
+    target: &Target,
+    options: &h5lake_ledger::Options,
+    at: At,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Option<Copied>> {
+    let from = open(target, Access::ReadOnly, h5lake_ledger::Options { at: Some(at), ..options.clone() })?;
+    let size = from.size()?;
+    let mut done = Copied { from: from.version(), to: to.version(), ..Copied::default() };
+    if done.from == done.to {
+        return Ok(Some(done));
+    }
+    let mut progress = |bytes| progress(bytes, size);
+    let mut mover = Mover::new(&from, to, done, &mut progress);
+    if let Err(e) = mover.restore() {
+        to.rollback()?;
+        return Err(e);
+    }
+    done = mover.done;
+    let committed = if to.is_one_of_many() { to.try_commit()? } else { Some(to.commit()?) };
+    Ok(committed.map(|version| Copied { to: version, ..done }))
 }
