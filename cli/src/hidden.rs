@@ -17,7 +17,7 @@ use crate::helper::{Remover, wait_for_starter};
 const MARK: &[u8] = b".h5lake-";
 /// What stands behind the mark beside a container `NAME`, as `.NAME.h5lake-new`: the names of the ledger's `temporary.rs` and
 /// `replaced.rs`.
-const BESIDE_A_CONTAINER: [&[u8]; 3] = [b"new", b"copy", b"replaced"];
+const BESIDE_A_CONTAINER: [&[u8]; 4] = [b"new", b"copy", b"replaced", b"replacing"];
 /// The same of what [`restore`](crate::restore) sets aside.
 const POINTER: &[u8] = b"pointer";
 /// What stands behind the mark in temporaries of the tool and of its Python package (`_temporary.py`), before a `-`.
@@ -219,6 +219,7 @@ mod tests {
         }
         for name in [
             ".a.h5.h5lake-new-0123",
+            ".a.h5.h5lake-replacing-0123-45",
             "..h5lake-conversion-1.h5.h5lake-new",
             ".h5lake-zarr-1",
             "a.h5.0123.h5lake-pointer",

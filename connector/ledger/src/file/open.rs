@@ -24,7 +24,7 @@ use crate::file::writer::FileWriter;
 use crate::file::{FileStorage, PLAIN_COPY_REST_MICROS, UNSEEN_READERS_REST_MICROS, expired, log, replaced};
 use crate::locks::Mutex;
 use crate::options::{Access, At, Options, Probe};
-use crate::paths::{followed, kind_of};
+use crate::paths::kind_of;
 use crate::signatures;
 use crate::timekeeping::StorageClock;
 
@@ -365,9 +365,7 @@ fn try_open(
         // Who had the lock before may have made the first tag.
         opened.fixed = Fixed { base: opened.fixed.base, ..fixed };
         sweep_beside(path, opts, target);
-        if let Ok(real) = followed(path) {
-            replaced::forget(&real, &opened.file);
-        }
+        replaced::forget(path, &opened.file);
         let noted = FileWriter::leave_note(&raw);
         let storage = if noted { storage_clock(&raw) } else { StorageClock::default() };
         let newest = || log::newest_slot(&raw, target).map_or(0, |slot| slot.time);

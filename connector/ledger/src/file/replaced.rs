@@ -137,12 +137,13 @@ pub(super) fn is_to_stay(file: &Arc<File>, opts: &Options) -> bool {
 
 /// Removes the hidden names of the file that a path leads to, which is locked: a killed replacement left them. Costs a listing of
 /// the folder, where the file has several names.
-pub(super) fn forget(real: &Path, file: &File) {
+pub(super) fn forget(path: &Path, file: &File) {
     let Ok(meta) = file.metadata() else { return };
     if meta.nlink() < 2 {
         return;
     }
-    for (hidden, _) in hidden::all(real).unwrap_or_default() {
+    let Ok(real) = followed(path) else { return };
+    for (hidden, _) in hidden::all(&real).unwrap_or_default() {
         if is_at(&hidden, (meta.dev(), meta.ino())) {
             let _by_the_next = std::fs::remove_file(hidden);
         }
