@@ -25,6 +25,9 @@ use crate::tags::TAG;
 use crate::wal::record;
 use crate::{file, objects};
 
+/// Stages the deletion of an entry, and of its payloads, by the ledger, the key and the value.
+pub type Forget<'a> = &'a dyn Fn(&Ledger, &[u8], Bytes) -> Result<()>;
+
 /// Entries of a map that are read at once.
 const ENTRIES_PER_SCAN: usize = 1024;
 
@@ -79,7 +82,7 @@ impl Ledger {
         replace: Replace,
         opts: Options,
         entries: &[(Bytes, Bytes)],
-        forget: &dyn Fn(&Self, &[u8], Bytes) -> Result<()>,
+        forget: Forget<'_>,
     ) -> Result<Self> {
         let stage =
             |ledger: &Self| entries.iter().try_for_each(|(key, value)| ledger.put(key, value.clone()));
@@ -105,7 +108,7 @@ impl Ledger {
     }
 
     /// Calls `forget` with each entry of the map but tags and branches.
-    fn forget_all(&self, forget: &dyn Fn(&Self, &[u8], Bytes) -> Result<()>) -> Result<()> {
+    fn forget_all(&self, forget: Forget<'_>) -> Result<()> {
         let mut after: Option<Bytes> = None;
         loop {
             let page = self.scan_prefix(b"", after.as_deref(), ENTRIES_PER_SCAN)?;
