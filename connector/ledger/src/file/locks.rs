@@ -149,7 +149,12 @@ fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> 
 
 impl Locks {
     pub(crate) fn none() -> Self {
-        Self { file: None, own: OwnPins::default(), forks: process::forks(), is_tidying: AtomicBool::new(false) }
+        Self {
+            file: None,
+            own: OwnPins::default(),
+            forks: process::forks(),
+            is_tidying: AtomicBool::new(false),
+        }
     }
 
     /// Of a file that is used without locks.
