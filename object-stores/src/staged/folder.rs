@@ -84,7 +84,6 @@ pub(super) fn is_ours(path: &Path) -> bool {
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    inside: Arc<Beneath>,
     arrived: File,
     _lock: File,
     /// Whether what is written is synced.
@@ -127,14 +126,13 @@ impl Folder {
     }
 
     fn fill(path: &Path, inside: Beneath, about: &About, sync: bool) -> io::Result<Self> {
-        let inside = Arc::new(inside);
         let lock = inside.create(LOCK, 0o600)?;
         if !OURS.lock().insert(path.to_owned()) || !try_lock(&lock)? {
             return Err(io::Error::other("a new folder is in use"));
         }
         let arrived = inside.create(ARRIVED, 0o600)?;
         let (path, owner) = (path.to_owned(), std::process::id());
-        let folder = Folder { path, inside, arrived, _lock: lock, sync, owner };
+        let folder = Folder { path, arrived, _lock: lock, sync, owner };
         folder.note_arrived(0)?;
         let mut file = folder.new_file()?;
         file.write_all(about.encode().as_bytes())?;
@@ -158,9 +156,8 @@ impl Folder {
         if !matches!(opened, Ok(Some(_))) {
             OURS.lock().remove(&path);
         }
-        let Some((inside, lock, arrived)) = opened? else { return Ok(None) };
-        let inside = Arc::new(inside);
-        Ok(Some(Folder { path, inside, arrived, _lock: lock, sync: true, owner: std::process::id() }))
+        let Some((lock, arrived)) = opened? else { return Ok(None) };
+        Ok(Some(Folder { path, arrived, _lock: lock, sync: true, owner: std::process::id() }))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -179,12 +176,12 @@ impl Folder {
 
     /// Opens the file of an operation.
     pub(super) fn open_operation(&self, number: u64) -> io::Result<File> {
-        open_operation(&self.inside, number)
+        open_operation(&open_inside(&self.path)?, number)
     }
 
     /// Removes the file of an operation.
     pub(super) fn remove_operation(&self, number: u64) -> io::Result<()> {
-        self.inside.remove_file(name_of(number))
+        open_inside(&self.path)?.remove_file(name_of(number))
     }
 
     /// Gives a new file the name of an operation.
@@ -194,7 +191,7 @@ impl Folder {
 
     /// A new file without a name that counts.
     pub(super) fn new_file(&self) -> io::Result<NewFile> {
-        NewFile::make(&self.inside, NEW, 0o600)
+        NewFile::make(&Arc::new(open_inside(&self.path)?), NEW, 0o600)
     }
 
     /// Sees to it that a file's bytes outlive a loss of power, where that was asked for.
@@ -204,7 +201,7 @@ impl Folder {
 
     /// Sees to it that names outlive a loss of power, where that was asked for.
     pub(super) fn sync_names(&self) -> io::Result<()> {
-        if self.sync { self.inside.sync_folder(".") } else { Ok(()) }
+        if self.sync { open_inside(&self.path)?.sync_folder(".") } else { Ok(()) }
     }
 
     /// Notes that the operations up to a number are in the store.
@@ -212,7 +209,7 @@ impl Folder {
         let mut bytes = number.to_le_bytes().to_vec();
         let sum = crc_fast::crc32_iscsi(&bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
-        check_descriptor(&self.arrived, &self.inside, ARRIVED)?;
+        check_descriptor(&self.arrived, &self.path, ARRIVED)?;
         self.arrived.write_all_at(&bytes, 0)?;
         // Before the files are gone: a note that is lost would make their want a loss.
         if self.sync { self.arrived.sync_data() } else { Ok(()) }
@@ -232,7 +229,7 @@ impl Folder {
     pub(super) fn operations(&self) -> io::Result<(Vec<Queued>, Option<String>)> {
         let arrived = self.arrived()?;
         let mut found = Vec::new();
-        for number in numbers_in(&self.inside)? {
+        for number in numbers(&self.path)? {
             if number <= arrived {
                 continue;
             }
@@ -388,20 +385,22 @@ fn describe(path: &Path) -> io::Result<Option<About>> {
     Ok(About::decode(&io::read_to_string(file)?))
 }
 
-/// Checks that a descriptor leads to the file of a name in a folder. Other code in the program may have closed it, and its number may
-/// belong to another file by now, which is not to be written.
-fn check_descriptor(file: &File, folder: &Beneath, name: &str) -> io::Result<()> {
-    if is_same(&file.metadata()?, &folder.metadata(name)?) {
+/// Checks that a descriptor leads to the file of a name. Other code in the program may have closed it, and its number may belong to
+/// another file by now, which is not to be written.
+fn check_descriptor(file: &File, path: &Path, name: &str) -> io::Result<()> {
+    if is_same(&file.metadata()?, &open_inside(path)?.metadata(name)?) {
         return Ok(());
     }
-    Err(io::Error::other(format!(
-        "another part of this program closed the descriptor of '{name}'; what is staged there stays: run 'h5lake drain' when the program \
-         has ended"
-    )))
+    let text = format!(
+        "another part of this program closed the descriptor of '{}'; what is staged there stays: run 'h5lake drain' when the program \
+         has ended",
+        path.join(name).display()
+    );
+    Err(io::Error::other(text))
 }
 
-/// The folder, the lock, taken, and the note of what arrived; `None` while another process has the lock.
-fn open_existing(path: &Path) -> io::Result<Option<(Beneath, File, File)>> {
+/// The lock, taken, and the note of what arrived; `None` while another process has the lock.
+fn open_existing(path: &Path) -> io::Result<Option<(File, File)>> {
     let inside = open_inside(path)?;
     let open = |name: &str| {
         let is_none = || io::Error::other(format!("{name} is no regular file"));
@@ -411,8 +410,7 @@ fn open_existing(path: &Path) -> io::Result<Option<(Beneath, File, File)>> {
     if !try_lock(&lock)? {
         return Ok(None);
     }
-    let arrived = open(ARRIVED)?;
-    Ok(Some((inside, lock, arrived)))
+    Ok(Some((lock, open(ARRIVED)?)))
 }
 
 /// Takes the record lock of a file, if no other process has it.
@@ -452,8 +450,7 @@ mod tests {
         // What the number of a closed descriptor leads to.
         let notes = dir.path().join("notes.txt");
         fs::write(&notes, "important notes").unwrap();
-        let own =
-            std::mem::replace(&mut folder.arrived, OpenOptions::new().write(true).open(&notes).unwrap());
+        let own = std::mem::replace(&mut folder.arrived, File::options().write(true).open(&notes).unwrap());
         let e = folder.note_arrived(4).unwrap_err();
         assert!(e.to_string().contains("closed the descriptor"), "{e}");
         assert_eq!(fs::read_to_string(&notes).unwrap(), "important notes");

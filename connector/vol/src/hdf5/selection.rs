@@ -87,7 +87,7 @@ impl Library {
     /// For a dataspace without dimensions; for a point outside of the extent.
     pub fn select_points(self, space: &Id, coordinates: &[u64]) -> Result<()> {
         let rank = self.dims_of(space.get())?.len();
-        if rank == 0 || coordinates.len() % rank != 0 {
+        if rank == 0 || !coordinates.len().is_multiple_of(rank) {
             return Err(Error::argument("points have another rank than the dataspace"));
         }
         let (points, operator) = (coordinates.len() / rank, sys::H5S_SELECT_SET);
