@@ -163,7 +163,6 @@ impl Sink {
     }
 
     /// Writes bytes as they are: data that somebody asked for, or a text of ours.
-
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         Ok(self.out.write_all(bytes)?)
     }

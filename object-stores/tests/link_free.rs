@@ -1,5 +1,6 @@
 //! Below the folder of a store, a cache or a stage no symbolic link is followed: these modules use `beneath`, and no function that
 //! takes a path, except for the folder itself, which the user names.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

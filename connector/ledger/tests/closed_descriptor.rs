@@ -1,5 +1,6 @@
 //! Other code in the program closes the descriptor of a container's file, and its number is used again. One test, because numbers of
 //! descriptors belong to the whole process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -7,6 +8,9 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use h5lake_ledger::{Access, ErrorKind, Extent, Ledger, Options, Replace, Tampering};
+
+/// Something that a program does with a container.
+type Use<'a> = &'a dyn Fn(&Ledger) -> h5lake_ledger::Result<()>;
 
 /// The descriptors that lead to a file.
 fn descriptors(path: &Path) -> Vec<i32> {
@@ -58,7 +62,7 @@ fn opened(path: &Path, access: Access) -> Ledger {
 /// Every kind of use after the descriptor was closed; amid a batch, and between two.
 fn a_writer_writes_nothing_elsewhere(path: &Path, notes: &Path, extent: &Extent) {
     let text = std::fs::read(notes).unwrap();
-    let uses: [&dyn Fn(&Ledger) -> h5lake_ledger::Result<()>; 6] = [
+    let uses: [Use<'_>; 6] = [
         &|l| l.write_payload(&vec![7; 3_000_000]).map(drop),
         &|l| l.put(b"key", vec![1; 100]).and_then(|()| l.commit()).map(drop),
         &|l| l.put(b"key", vec![1; 100]).and_then(|()| l.commit_to_close()).map(drop),

@@ -1,4 +1,5 @@
 //! Another program truncates the file of an open container, or puts another content into it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};

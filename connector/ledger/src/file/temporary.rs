@@ -532,19 +532,19 @@ mod tests {
     fn a_hidden_name_of_a_file_with_another_name_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (path, other) = (dir.path().join("a.h5"), dir.path().join("precious.h5"));
-        drop(create(&other, Replace::Fail, &Options::default(), &Ok).unwrap());
+        drop(create(&other, Replace::Fail, &Options::default(), &Ok, &Ok).unwrap());
         let before = std::fs::read(&other).unwrap();
         let hidden = sibling(&path, "new");
         std::fs::hard_link(&other, &hidden).unwrap();
         // A lock on it would keep its own writer out.
         let in_use = open(&other, Access::ReadWrite, &Options::default(), None).unwrap();
-        drop(create(&path, Replace::Fail, &Options::default(), &Ok).unwrap());
+        drop(create(&path, Replace::Fail, &Options::default(), &Ok, &Ok).unwrap());
         drop(in_use);
         drop(open(&path, Access::ReadWrite, &Options::default(), None).unwrap());
         assert!(hidden.exists() && std::fs::read(&other).unwrap() == before);
         std::fs::remove_file(&hidden).unwrap();
         std::os::unix::fs::symlink("precious.h5", &hidden).unwrap();
-        drop(create(&path, Replace::Atomically, &Options::default(), &Ok).unwrap());
+        drop(create(&path, Replace::Atomically, &Options::default(), &Ok, &Ok).unwrap());
         assert!(hidden.is_symlink() && std::fs::read(&other).unwrap() == before);
     }
 
