@@ -146,6 +146,19 @@ def check_mode_w_in_a_folder_that_cannot_be_written(folder):
         assert acts(STRANGER, [OTHERS], replaces) == "well"
         assert sorted(reader) == ["old", "x"] and list(reader["old"][:]) == list(range(1000))
     assert members("a.h5") == ["more", "new"] and os.stat("a.h5").st_ino == inode
+
+    def replaces_what_it_reads():
+        reader = h5py.File("a.h5", "r")
+        with h5py.File("a.h5", "w") as f:
+            f["newest"] = range(1000)
+            f.flush()
+            assert sorted(reader) == ["more", "new"] and list(reader["new"][:]) == list(range(1000))
+            with h5py.File("a.h5", "r") as again:
+                assert sorted(again) == ["newest"]
+        assert sorted(reader) == ["more", "new"]
+
+    assert acts(STRANGER, [OTHERS], replaces_what_it_reads) == "well"
+    assert members("a.h5") == ["newest"]
     # Nothing but its creation is committed when it is closed.
     assert acts(STRANGER, [OTHERS], lambda: h5py.File("a.h5", "w").close()) == "well"
     assert members("a.h5") == []

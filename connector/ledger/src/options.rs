@@ -124,9 +124,6 @@ pub struct Options {
     pub file_mode: u32,
     /// Whether a new container may have extents in sources. Older builds refuse it.
     pub sources: bool,
-    /// A creation that replaces a file leaves the old file as it is, because handles of this process read it. Where the folder cannot be
-    /// written, and the new container would have to be written over the old one, the creation fails.
-    pub keeps_file: bool,
     /// Who finds the stores of sources; without it, sources in stores cannot be read.
     pub source_opener: Option<Arc<dyn SourceOpener>>,
     /// Where the handle counts what it does. Handles whose options are clones count together.
@@ -151,7 +148,6 @@ impl Default for Options {
             journal_bytes: 16 << 20,
             file_mode: 0o666,
             sources: false,
-            keeps_file: false,
             source_opener: None,
             statistics: Arc::default(),
         }

@@ -40,7 +40,7 @@ impl Container {
         target: &Target,
         replace: Replace,
         creation: FileCreation,
-        mut options: Options,
+        options: Options,
     ) -> Result<Arc<Container>> {
         let mut open = registry::lock();
         let replaced = (replace == Replace::Truncate).then(|| open.find(target, None, None)).flatten();
@@ -52,7 +52,6 @@ impl Container {
             );
             return Err(Error::new(ErrorKind::Busy, text));
         }
-        options.ledger.keeps_file = replaced.is_some();
         let mut salt = [0u8; 4];
         getrandom::fill(&mut salt)
             .map_err(|e| Error::new(ErrorKind::Io, format!("no random bytes for a new container: {e}")))?;

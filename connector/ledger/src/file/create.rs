@@ -159,24 +159,12 @@ impl<T> Creation<'_, T> {
         let guard = self.lock_replaceable(real, &old)?;
         let made = if is_at(real, old.id()) { self.beside(real, Some(&old)) } else { Ok(Attempt::Changed) };
         match made {
-            Ok(Attempt::Barred(e)) if self.opts.keeps_file => {
-                guard.release_writer();
-                Err(self.is_read_here(&e))
-            }
             Ok(Attempt::Barred(e)) => self.in_the_file(old, guard, &e).map(Attempt::Done),
             other => {
                 guard.release_writer();
                 other
             }
         }
-    }
-
-    /// The error for a file that this process reads, where only its content could be replaced.
-    fn is_read_here(&self, e: &Error) -> Error {
-        let what = format!(
-            "this process has the container open for reading, and the new one cannot be made in a file beside it ({e}); close it first"
-        );
-        Error::new(self.target, ErrorKind::Io { errno: e.errno(), what })
     }
 
     /// Refuses to replace what a writer has open, or what is no regular file; else keeps writers away from it.
