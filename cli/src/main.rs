@@ -61,7 +61,7 @@ enum Outcome {
     Well,
     /// Something is damaged, was lost or left out, differs, or does not hold.
     Found,
-    /// Nothing was lost, and tags or branches were left out.
+    /// Nothing was lost, but tags or branches were left out.
     LeftOut,
 }
 
@@ -73,7 +73,7 @@ impl Outcome {
 
 /// The exit code for [`Outcome::Found`]. `ExitCode::FAILURE`, for what could not be done, is 1.
 const FOUND: u8 = 2;
-/// The same for [`Outcome::LeftOut`].
+/// The exit code for [`Outcome::LeftOut`].
 const LEFT_OUT: u8 = 3;
 
 fn main() -> ExitCode {

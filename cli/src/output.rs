@@ -107,7 +107,8 @@ pub fn complain(message: &str) {
     eprintln!("{text}");
 }
 
-/// Writes lines to standard output, each with what a terminal would obey escaped. A reader that has seen enough, as `head` has, is the end of the output and no failure.
+/// Writes lines to standard output, with the characters escaped that a terminal would interpret. If the reader closes the pipe,
+/// as `head` does, the output ends without an error.
 pub fn print(lines: impl IntoIterator<Item = String>) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let written = lines
@@ -125,8 +126,8 @@ pub fn is_closed_pipe(failure: &Failure) -> bool {
     failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Standard output, for what is written piece by piece. The last of it is written by [`finish`](Self::finish). Texts are escaped
-/// here, as people's eyes or JSON need it.
+/// Standard output for results that are written in fragments. [`finish`](Self::finish) writes the last fragment. Texts are
+/// escaped for a terminal, or for JSON.
 pub struct Sink {
     out: io::BufWriter<StdoutLock<'static>>,
     colours: bool,
@@ -147,7 +148,8 @@ impl Sink {
         self.bytes(b"\n")
     }
 
-    /// Writes a line with a name in it, which is bold and blue on a terminal if it is a group's, unless the variable NO_COLOR is set.
+    /// Writes a line that contains a name. On a terminal, the name of a group is bold and blue, unless the variable NO_COLOR is
+    /// set.
     pub fn named_line(
         &mut self,
         before: &str,
@@ -162,7 +164,7 @@ impl Sink {
         self.bytes(b"\n")
     }
 
-    /// Writes bytes as they are: data that somebody asked for, or a text of ours.
+    /// Writes bytes unchanged: data that the user requested, or text of this program.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         Ok(self.out.write_all(bytes)?)
     }

@@ -1,5 +1,5 @@
-//! `h5lake diff` and `filter` on datasets of which hardly anything was written: the rest is looked at as ranges. A test that reads it
-//! element by element does not end.
+//! `h5lake diff` and `filter` on sparse datasets: elements that were never written are handled as ranges. A test that reads such
+//! elements one by one does not end.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! What a terminal obeys, in names that a stranger chose, reaches no terminal; and JSON stays JSON.
+//! Escaping of names that another user chose: no control character reaches a terminal, and JSON remains JSON.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod common;
@@ -13,7 +13,7 @@ use h5lake_ledger::{Access, Ledger};
 
 const EVIL: &str = "\x1b]0;title\x07\u{202e}\u{9b}31m\u{2066}\u{85}";
 
-/// Whether a terminal shows each character, but for line feeds.
+/// Returns whether a text contains no control character and no directional formatting character, except line feeds.
 fn is_harmless(said: &str) -> bool {
     let is_obeyed = |c: char| {
         (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -21,7 +21,7 @@ fn is_harmless(said: &str) -> bool {
     !said.contains(is_obeyed)
 }
 
-/// Puts entries into the map as no h5lake does.
+/// Puts entries into the map that h5lake itself never writes.
 fn forge(path: &Path, keys: &[&str]) {
     let ledger = Ledger::open_file(path, Access::ReadWrite, Default::default()).unwrap();
     for key in keys {

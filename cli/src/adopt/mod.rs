@@ -38,7 +38,7 @@ pub struct Wanted<'a> {
     pub library: Option<&'a Path>,
     /// Whether all data is read to keep checksums of it.
     pub checksums: bool,
-    /// Whether nothing is made if links would be left out.
+    /// True if no container is created when links would be left out.
     pub strict: bool,
     pub output: Output,
 }
@@ -56,7 +56,8 @@ fn local_path(target: &Target) -> Option<&Path> {
     }
 }
 
-/// Makes a container of references. When this returns, it is on stable storage as the settings say. Returns whether no link was left out.
+/// Makes a container of references. When this function returns, the container is on stable storage as the settings require.
+/// Returns whether no link was left out.
 pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let target = vacant(wanted.target)?;
     let natives = wanted.sources.iter().map(|name| describe(name)).collect::<Result<Vec<_>, _>>()?;

@@ -47,7 +47,7 @@ pub struct Wanted<'a> {
     pub library: Option<&'a Path>,
     /// How many files at a time.
     pub jobs: Option<usize>,
-    /// Whether a file of which something would be left out is not converted.
+    /// True if a file is not converted when links would be left out.
     pub strict: bool,
     pub output: Output,
 }
@@ -55,11 +55,11 @@ pub struct Wanted<'a> {
 /// What became of one file.
 struct Done {
     pair: Pair,
-    /// The links that were left out, or why the file was not converted.
+    /// The links that were left out, or the reason why the file was not converted.
     result: Result<Vec<NotHeld>, String>,
 }
 
-/// Converts a file, or all files of a folder. Returns whether all were converted, and nothing of them left out.
+/// Converts a file, or all files of a folder. Returns whether every file was converted and nothing was left out.
 pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let pairs = pairs::of(wanted)?;
     let library = library(wanted.library)?;

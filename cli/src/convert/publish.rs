@@ -19,13 +19,13 @@ use crate::permissions;
 const KIND: &str = "conversion";
 const MADE: &str = "made.h5";
 
-/// How files are converted.
+/// The parameters of a conversion.
 #[derive(Debug, Clone, Copy)]
 pub struct Way<'a> {
     pub direction: Direction,
     /// The libhdf5 that converts.
     pub library: &'a Path,
-    /// Whether a file of which something would be left out is not converted.
+    /// True if a file is not converted when links would be left out.
     pub strict: bool,
 }
 

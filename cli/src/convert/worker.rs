@@ -106,12 +106,12 @@ fn convert(
     }
 }
 
-/// What was left out, for programs that read it.
+/// Returns the links that were left out as JSON, for programs that read the output.
 pub fn as_json(left_out: &[NotHeld]) -> Value {
     left_out.iter().map(|one| json!({ "path": one.path, "reason": one.reason })).collect()
 }
 
-/// The answer of a worker, as [`serve`] prints it.
+/// Parses the answer of a worker, which [`serve`] printed; `None` if the answer is malformed.
 fn lacking(said: &Value) -> Option<Lacking> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let link = |one: &Value| Some(NotHeld { path: text(&one["path"])?, reason: text(&one["reason"])? });

@@ -16,9 +16,10 @@ use crate::slice::{Parts, parse, place};
 /// Changed chunks of a dataset that are remembered. Of more, all of the dataset is read.
 const MAX_PARTS: usize = 1 << 16;
 
-/// Elements of a dataset that is not taken for one with gaps, and how often all of them are as many as the stored ones where it is:
-/// reading a few that were never written costs less than a look at each block.
+/// The minimum number of elements of a sparse dataset. In a smaller dataset, reading elements that were never written costs less
+/// than looking up each block.
 const MIN_WITH_GAPS: u64 = 1 << 20;
+/// A dataset is sparse if it has more than this many times as many elements as are stored.
 const GAPS: u64 = 4;
 
 /// The differences that were found of one dataset or attribute.
@@ -58,12 +59,13 @@ impl Tally {
 }
 
 impl Tally {
-    /// Whether elements are still to be shown, or chunks to be named.
+    /// Returns whether the tally can list more differing elements or chunks.
     fn has_room(&self, elements: usize) -> bool {
         self.first.len() < elements || self.chunks.as_ref().is_some_and(|chunks| !chunks.has_more)
     }
 
-    /// Names a run of elements that all differ in one way, as far as they are to be shown. They are of one chunk.
+    /// Adds a run of elements that lie in one chunk and all differ by the same values. Elements beyond the number to show are not
+    /// listed.
     fn add_gap(
         &mut self,
         number: u64,
@@ -82,7 +84,7 @@ impl Tally {
     }
 }
 
-/// Whether most elements were never written in either of two datasets.
+/// Returns whether two datasets are sparse: large, and with most elements never written in either dataset.
 fn has_gaps(both: [&Arc<Dataset>; 2], total: u64) -> Result<bool, Failure> {
     if total < MIN_WITH_GAPS || !both.iter().all(|dataset| dataset.is_in_blocks()) {
         return Ok(false);
@@ -193,7 +195,8 @@ impl Diff {
         self.compare(of, [&data[0], &data[1]], [&heap, &heap], Numbers { runs: &runs, dims }, tally)
     }
 
-    /// Compares the elements that are stored in one of two datasets at least, and what all others are read as.
+    /// Compares the elements that are stored in at least one of two datasets, and the fill values as which all other elements are
+    /// read.
     fn stored_parts(
         &mut self,
         of: &Type,
@@ -219,7 +222,7 @@ impl Diff {
         self.gaps(of, both, dims, tally.total.saturating_sub(compared), tally)
     }
 
-    /// Compares what so many elements are read as that were never written in either dataset.
+    /// Compares the fill values of the `count` elements that were never written in either dataset.
     fn gaps(
         &mut self,
         of: &Type,

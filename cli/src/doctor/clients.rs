@@ -75,7 +75,7 @@ impl Facts {
 /// Looks at all clients.
 pub fn all(wanted: &Wanted<'_>, config: Option<&Config>, report: &mut Report) -> Result<(), Failure> {
     let folder = std::env::temp_dir().join(format!("h5lake-doctor-{}", crate::hidden::random()?));
-    // Programs that are looked at write there.
+    // The examined programs write files into this folder.
     let private = std::fs::DirBuilder::new().mode(0o700).create(&folder);
     private.map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut seen = 0;

@@ -88,7 +88,8 @@ impl<'a> Search<'a> {
         Ok(self.read)
     }
 
-    /// Of a contiguous dataset the segments that were written are read. The elements between them are all alike.
+    /// Searches a contiguous dataset. Only the written segments are read, because all elements between segments have the fill
+    /// value.
     fn segments(&mut self, dims: &[u64], report: &mut dyn Found) -> Result<ControlFlow<()>, Failure> {
         let dataset = self.dataset;
         let (stored, fill) = (dataset.stored_bytes()?, dataset.fill_element()?);
@@ -117,7 +118,7 @@ impl<'a> Search<'a> {
         self.alike(next..dataset.points()?, &fill, dims, report)
     }
 
-    /// Reads segments that follow each other.
+    /// Reads and searches a run of adjacent segments.
     fn segment(
         &mut self,
         run: Run,
@@ -134,7 +135,7 @@ impl<'a> Search<'a> {
         self.look(&mut at, &all, &data, report)
     }
 
-    /// Looks at elements that were never written, by their numbers.
+    /// Searches a range of elements that were never written and therefore have the value `fill`.
     fn alike(
         &mut self,
         numbers: Range<u64>,
@@ -166,7 +167,7 @@ impl<'a> Search<'a> {
         if matches > left { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// A dataset in one block, or whose elements lie elsewhere, is read as a whole.
+    /// Reads and searches a dataset as a whole, because its elements are in a single block or are stored elsewhere.
     fn whole(&mut self, dims: &[u64], report: &mut dyn Found) -> Result<ControlFlow<()>, Failure> {
         let size = self.size();
         let stored = self.dataset.stored_bytes()?;
