@@ -89,8 +89,9 @@ impl Container {
     /// or attribute uses is copied with it.
     ///
     /// # Errors
-    /// `ReadOnly` for the destination; `Unsupported` for expanding external links, and for expanding or keeping references,
-    /// which is [`Self::copy_object_with_references`]'s; those of `convert`. What was copied before is then removed.
+    /// `ReadOnly` for the destination; `Unsupported` for expanding external links, and for expanding or keeping references, which
+    /// [`Self::copy_object_with_references`] supports; those of `convert`. After an error, objects that were already copied are
+    /// removed.
     pub fn copy_object(
         self: &Arc<Self>,
         source: ObjectId,
@@ -106,9 +107,10 @@ impl Container {
         })
     }
 
-    /// Like [`Self::copy_object`]: `convert` may ask for the objects that references lead to in the destination. Within one container
-    /// these are the originals. In another container there is none, unless `options` expand or keep references. A copy that is expanded
-    /// and gets no other link gets one in the root group, as native HDF5 names it (`H5O__copy_obj_by_ref`).
+    /// Copies an object like [`Self::copy_object`], but `convert` may request the objects in the destination to which references
+    /// lead. Within one container, these are the original objects. In another container there are no such objects, unless
+    /// `options` expand or keep references. An object that is copied because of a reference and gets no other link is linked into
+    /// the root group, under the name that native HDF5 gives (`H5O__copy_obj_by_ref`).
     ///
     /// # Errors
     /// As for [`Self::copy_object`].

@@ -54,9 +54,10 @@ impl OpenContainers {
         }
     }
 
-    /// What this process has open. What it inherited from its parent is the parent's, what can never be committed is lost, and
-    /// a snapshot that was reclaimed stays so: whoever opens that anew gets one of its own. So does who opens a file whose content
-    /// another program replaced in place, or whose descriptor other code closed.
+    /// Returns the container that this process has open for a target. The following containers are not returned, so that the
+    /// caller opens a new one: a container inherited from a parent process, a container whose changes can never be committed, a
+    /// snapshot that was reclaimed, and a container in a file whose content another program replaced in place or whose descriptor
+    /// other code closed.
     pub(crate) fn find(
         &self,
         target: &Target,

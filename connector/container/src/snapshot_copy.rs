@@ -10,7 +10,7 @@ use crate::repair::fill_user_block;
 use crate::{Access, Container, Error, ErrorKind, Options, Result, Target};
 use h5lake_ledger::{At, EarlierTry, Ledger, Origin, WholeCopy, Writers};
 
-/// How often a copy begins anew because writers reclaimed what it read.
+/// The maximum number of attempts to copy a container while writers reclaim the versions that are being copied.
 const MAX_COPIES: u32 = 10;
 
 /// What a copy did.
@@ -68,8 +68,8 @@ fn newest(options: &Options) -> h5lake_ledger::Options {
     h5lake_ledger::Options { at: None, salvage: false, ..options.ledger.clone() }
 }
 
-/// Copies, and begins anew with a newer version if a writer of a store reclaimed the newest one while it was read. A version that was
-/// asked for is not exchanged.
+/// Copies, and starts again with a newer version if a writer of a store reclaimed the newest version while it was being read. A
+/// requested version is never exchanged for another version.
 fn of_newest<T>(options: &Options, mut copy: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 1..MAX_COPIES {
         match copy() {
@@ -80,7 +80,7 @@ fn of_newest<T>(options: &Options, mut copy: impl FnMut() -> Result<T>) -> Resul
     copy()
 }
 
-/// The error for a branch, or another container, where a version is wanted.
+/// Returns an error for a branch, or for another container, where a version is required.
 fn refuse_other_lines(at: Option<At>, instead: &str) -> Result<()> {
     match at {
         Some(at @ At::Branch(_)) => Err(Error::invalid(format!("{at} is no version of its own; {instead}"))),
@@ -139,7 +139,7 @@ impl Container {
     ) -> Result<Copied> {
         let from = open(source, Access::ReadOnly, options.ledger.clone())?;
         let origin = match from.origin() {
-            // The history of a damaged container may be lost. What is copied is whole all the same.
+            // The history of a damaged container may be lost. The copied version is intact all the same.
             Err(e) if matches!(e.kind(), h5lake_ledger::ErrorKind::Corrupt { .. }) => None,
             found => found?,
         };
@@ -180,10 +180,10 @@ impl Container {
         Ok(done)
     }
 
-    /// Makes an old version the newest one again, as a new version: those between stay as long as they would have
-    /// stayed. It takes the writer's lock; beside many writers of a file it is one more of them, and begins again if another one
-    /// commits meanwhile. Only what differs is copied. When this returns, the new version is committed. If the newest
-    /// version is the one that is asked for, nothing is done.
+    /// Makes an old version the newest version again, as a new version: the versions in between are retained for as long as they
+    /// would have been otherwise. The restoration takes the writer's lock; if shared writers have the file open, it runs as one
+    /// more shared writer, and starts again if another writer commits meanwhile. Only the differences are copied. When this
+    /// returns, the new version is committed. If the newest version is the requested version, nothing is done.
     ///
     /// # Errors
     /// `Locked` when another process writes; `OutOfRange` for a version that is not kept; `Corrupt` if something of it
@@ -211,10 +211,10 @@ impl Container {
     }
 }
 
-/// How often a restoration begins again that other writers overtook.
+/// The maximum number of attempts of a restoration that other writers overtake.
 const MAX_RESTORE_ATTEMPTS: u32 = 20;
 
-/// Opens a container to write: alone, or as one of many, where many writers of a file have it open.
+/// Opens a container to write: as the exclusive writer, or as a shared writer if shared writers have the file open.
 fn open_beside_others(target: &Target, options: &h5lake_ledger::Options) -> Result<Ledger> {
     match open(target, Access::ReadWrite, options.clone()) {
         Err(e) if e.kind() == ErrorKind::Locked && matches!(target, Target::File(_)) => {
@@ -225,7 +225,7 @@ fn open_beside_others(target: &Target, options: &h5lake_ledger::Options) -> Resu
     }
 }
 
-/// Makes an old version the newest one; `None` if another of many writers committed meanwhile. Then nothing is changed.
+/// Makes an old version the newest one. Returns `None`, and changes nothing, if another shared writer committed meanwhile.
 fn restore_in(
     to: &Ledger,
     target: &Target,

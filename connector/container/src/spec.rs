@@ -172,7 +172,7 @@ pub struct CopyOptions {
     pub expand_external: bool,
     /// Objects that references lead to are copied as well.
     pub expand_references: bool,
-    /// References whose targets are copied anyway lead to the copies, in another file too.
+    /// References to objects that are copied as well lead to the copies, even if the copies are in another file.
     pub keep_references: bool,
     /// Without attributes.
     pub without_attributes: bool,

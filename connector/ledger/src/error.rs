@@ -32,20 +32,20 @@ pub enum Salvage {
     InVain,
 }
 
-/// What other code or another program did to the open file of a container.
+/// A change that other code or another program made to the open file of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Tampering {
-    /// Other code in this program closed the file's descriptor, whose number may belong to another file now.
+    /// Other code in this program closed the file's descriptor. The number of the descriptor may belong to another file now.
     DescriptorClosed {
         /// The number of the descriptor.
         descriptor: i32,
     },
     /// Another program truncated the file.
     Truncated {
-        /// Bytes that the file has.
+        /// The length of the file in bytes.
         length: u64,
-        /// Bytes that the file had at least.
+        /// The length in bytes that the file had at least.
         least: u64,
     },
     /// Another program put other content into the file: another container, an older copy, or something else.
@@ -56,7 +56,7 @@ pub enum Tampering {
 }
 
 impl Tampering {
-    /// Returns what an error of [`io`] says of the file, if it was made of a `Tampering`.
+    /// Returns the `Tampering` from which an error of [`io`] was made, if any.
     pub(crate) fn of(e: &io::Error) -> Option<Self> {
         e.get_ref().and_then(|inner| inner.downcast_ref()).copied()
     }
@@ -134,16 +134,16 @@ pub enum ErrorKind {
     Locked {
         /// The writer, when its note could be read.
         holder: Option<Holder>,
-        /// That writer does not run any more: a process that inherited its files, or that left no note, has its lock.
+        /// True if that writer no longer runs: the lock is held by a process that inherited its files, or that left no note.
         is_gone: bool,
-        /// The processes of this machine that have the lock, where the note does not tell.
+        /// The processes of this machine that hold the lock, if the note does not name the holder.
         processes: Vec<u32>,
     },
-    /// Another writer of a file that many write has kept the others from committing for too long (errno 11).
+    /// Another shared writer of the file has prevented commits for too long (errno 11).
     CommitsLocked {
-        /// The processes of this machine that do so, as far as they can be seen.
+        /// The processes of this machine that prevent commits, as far as they are visible.
         processes: Vec<u32>,
-        /// For how long this writer has waited, in seconds.
+        /// The time for which this writer has waited, in seconds.
         seconds: u64,
     },
     /// The last writer staged its commits on its machine, and did not bring all of them to the store (errno 11).
@@ -238,10 +238,10 @@ pub enum ErrorKind {
     },
     /// The snapshot's bytes were reclaimed; refresh to go on.
     Gone,
-    /// The open file is not what this handle opened any more (errno 9, EBADF, for a closed descriptor; else 116, ESTALE); reopen to go
-    /// on.
+    /// The open file is no longer the file that this handle opened (errno 9, EBADF, for a closed descriptor; otherwise 116,
+    /// ESTALE); reopen to continue.
     Tampered {
-        /// What happened to it.
+        /// The change to the open file.
         how: Tampering,
     },
     /// The handle was inherited through fork; only the process that opened it may change the container.

@@ -41,7 +41,7 @@ pub struct Source {
     pub place: Vec<u8>,
     /// Bytes.
     pub length: u64,
-    /// When it last changed, in nanoseconds since 1970-01-01 UTC; 0 where nobody knows, which no reader accepts of a local file.
+    /// The time of the last change, in nanoseconds since 1970-01-01 UTC; 0 if unknown, which no reader accepts for a local file.
     pub modified: u64,
     /// The etag of an object of a store; empty where there is none.
     pub etag: String,

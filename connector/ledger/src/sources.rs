@@ -150,7 +150,8 @@ impl OpenSource {
         self.failed(Some(libc::ESTALE), format!("{what}; {advice}"), target)
     }
 
-    /// Checks that a file still is what the entry says. Without a time nobody can tell: a change that keeps the length would be read.
+    /// Checks that a file is still the file that the entry describes. Without a time, a change that keeps the length would not be
+    /// detected.
     pub(crate) fn check(&self, now: (u64, u64), target: &str) -> Result<()> {
         let entry = &self.entry;
         if entry.modified == 0 {
@@ -191,7 +192,7 @@ impl OpenSource {
         }
     }
 
-    /// True unless other code closed the descriptor of a local file: the source has to be opened anew.
+    /// True unless other code closed the descriptor of a local file, so that the source has to be opened again.
     pub(crate) fn is_open(&self) -> bool {
         match &self.bytes {
             SourceBytes::File(own) => own.check().is_ok(),

@@ -112,7 +112,7 @@ fn an_origin_is_that_of_one_container() {
     }
 }
 
-/// What a copy of a version would remember of it.
+/// Returns the origin that a copy of a version would record.
 fn origin_at(place: &Place, version: u64) -> Option<Origin> {
     place.open(Access::ReadOnly, &Options { at: Some(At::Version(version)), ..opts() }).origin().unwrap()
 }

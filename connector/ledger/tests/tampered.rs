@@ -104,7 +104,7 @@ fn a_reader_is_told_of_a_truncated_file() {
         truncate(&path, to);
         let e = l.read_payload(&extent, 290_000, &mut [0; 1000]).unwrap_err();
         assert!(matches!(told(&e), Tampering::Truncated { length, .. } if length == to), "{e}");
-        // Who opens it now finds it damaged.
+        // A handle that is opened now reports the file as damaged.
         let fresh = Ledger::open_file(&path, Access::ReadOnly, options()).err().map(|e| e.to_string());
         assert!(!fresh.unwrap_or_default().contains("while it was open"), "{to}");
     }

@@ -74,23 +74,23 @@ pub enum NativeFilters {
 const NATIVE_FILTERS: [(&str, NativeFilters); 2] =
     [("own", NativeFilters::Own), ("library", NativeFilters::Library)];
 
-/// What happens to chunks of containers behind filters that are not built in.
+/// The handling of chunks in containers, if filters of the chunks are not built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ForeignFilters {
     /// libhdf5 runs the filter.
     #[default]
     Library,
-    /// An error.
+    /// An error is returned for these chunks.
     Refuse,
 }
 
 const FOREIGN_FILTERS: [(&str, ForeignFilters); 2] =
     [("library", ForeignFilters::Library), ("refuse", ForeignFilters::Refuse)];
 
-/// What references in a copy in another file are, if their targets are copied as well (`H5Ocopy`).
+/// How `H5Ocopy` writes references in another file, if the targets of the references are copied as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CopiedReferences {
-    /// Null, as natively.
+    /// Null references, like the native connector.
     #[default]
     Null,
     /// References to the copies.
@@ -115,9 +115,9 @@ pub struct Config {
     pub native: NativeFiles,
     /// Who decodes their chunks.
     pub native_filters: NativeFilters,
-    /// What happens to filters of containers that are not built in.
+    /// The handling of filters in containers that are not built in.
     pub foreign_filters: ForeignFilters,
-    /// What references in a copy in another file are, if their targets are copied as well.
+    /// How references are copied to another file, if their targets are copied as well.
     pub copied_references: CopiedReferences,
     /// Whether a commit is synced to disk before it returns.
     pub sync: SyncPolicy,

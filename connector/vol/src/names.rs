@@ -142,16 +142,17 @@ impl Place {
     }
 }
 
-/// What a version's number, time or tag stands behind in a name, or the name of a branch or of a kept container.
+/// The marks in a name before the number, the time or the tag of a version, the name of a branch, or the name of a kept
+/// container.
 const VERSION_MARKS: [&str; 5] = ["@v=", "@t=", "@tag=", "@branch=", REPLACED_MARK];
 const REPLACED_MARK: &str = "@replaced=";
 
-/// Where `name` lies under `config`, and which version it asks for: `NAME@v=12`, `NAME@t=2026-11-20T10:00:00Z`
-/// and `NAME@tag=paper` are old versions of `NAME`, `NAME@branch=fix` is a branch of it, and `NAME@replaced=0a1b` is a container that
-/// `NAME` led to before it was replaced or deleted, unless something has that very name.
+/// Returns the location of `name` under `config`, and the requested version: `NAME@v=12`, `NAME@t=2026-11-20T10:00:00Z` and
+/// `NAME@tag=paper` are old versions of `NAME`, `NAME@branch=fix` is a branch of `NAME`, and `NAME@replaced=0a1b` is a container
+/// that `NAME` led to before the container was replaced or deleted, unless something has exactly that name.
 ///
 /// # Errors
-/// Those of looking for the newest version; a version or a time that is none; a replaced container that is not kept.
+/// The errors of looking up the newest version; an invalid version or time; a replaced container that is not retained.
 pub fn place(name: &[u8], config: &Config) -> Result<Place> {
     place_for(name, config, Purpose::Open(Access::ReadOnly))
 }
@@ -207,7 +208,7 @@ fn place_for(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         return literal;
     }
     let place = newest(base, config, purpose)?;
-    // What was deleted is kept all the same.
+    // A deleted container is retained, too, although nothing lies at its place.
     if mark == REPLACED_MARK {
         return kept::place(place, base, text);
     }

@@ -13,7 +13,7 @@ use crate::schemes::knows;
 
 /// Schemes of stores that are on this machine, or reached as its files are.
 const LOCAL_SCHEMES: [&str; 2] = ["file", "memory"];
-/// Schemes whose URLs begin with a host.
+/// Schemes of URLs that begin with a host.
 const HOST_SCHEMES: [&str; 3] = ["http", "https", "h5store+http"];
 /// Variables that name the service to which a program's stores belong.
 const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "MINIO_ADDRESS"];

@@ -268,14 +268,14 @@ fn create_ledger(
     }
 }
 
-/// Deletes an entry of a container whose content is replaced, with its payloads. The counter of ids goes on, so that no id is used
-/// again: readers may have the old objects open.
+/// Deletes an entry of a container whose content is replaced, and frees the payloads of the entry. The counter of object ids
+/// continues, so that no id is reused: readers may have the old objects open.
 fn forget(ledger: &Ledger, key: &[u8], value: Bytes) -> h5lake_ledger::Result<()> {
     if key == keys::NEXT_OBJECT {
         return Ok(());
     }
     ledger.delete(key)?;
-    // Payloads of a damaged entry stay until the container is compacted.
+    // Payloads of a damaged entry remain until the container is compacted.
     let payloads = extents_of(key, value).unwrap_or_default();
     distinct(&payloads).iter().try_for_each(|payload| ledger.free_payload(payload))
 }

@@ -1,4 +1,5 @@
-//! Which elements of a dataset lie in stored blocks. All others read as the fill value, however many there are.
+//! Lookup of the elements of a dataset that lie in stored blocks. All other elements are read as the fill value, however many
+//! there are.
 
 use super::Dataset;
 use crate::chunk::grid::Grid;
@@ -51,7 +52,7 @@ impl Iterator for StoredBlocks<'_> {
 
     fn next(&mut self) -> Option<Result<Selection>> {
         let step = self.step().transpose();
-        // Nothing follows an error.
+        // No block is returned after an error.
         if matches!(step, Some(Err(_))) {
             (self.page, self.is_over) = (Vec::new().into_iter(), true);
         }
@@ -59,7 +60,7 @@ impl Iterator for StoredBlocks<'_> {
     }
 }
 
-/// Tells of elements whether they lie in stored blocks. It remembers the block that was looked up last.
+/// A lookup that determines whether elements lie in stored blocks. The result for the last block is cached.
 #[derive(Debug)]
 pub struct BlockLookup<'a> {
     dataset: &'a Dataset,
@@ -68,8 +69,8 @@ pub struct BlockLookup<'a> {
 }
 
 impl BlockLookup<'_> {
-    /// Returns whether the element with this number, in C order, lies in a stored block, and for how many elements from it on the
-    /// answer is the same at least: those of the block in one row.
+    /// Returns whether the element with this number, in C order, lies in a stored block, and the minimum number of elements,
+    /// from this element on, for which the answer is the same: those in the same row of the block.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -102,7 +103,7 @@ impl BlockLookup<'_> {
         Ok((is_stored, length))
     }
 
-    /// The elements of runs that lie in no stored block.
+    /// Returns the elements of `runs` that lie in no stored block.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -126,16 +127,16 @@ impl BlockLookup<'_> {
 }
 
 impl Dataset {
-    /// Whether elements are stored in blocks, and only those that were written. Elements of other datasets lie elsewhere, or all in
-    /// the dataset's own header.
+    /// Returns whether the dataset stores its elements in blocks, and only those elements that were written. Elements of other
+    /// datasets are stored elsewhere, or all in the dataset's own header.
     pub fn is_in_blocks(&self) -> bool {
         matches!(self.layout, Layout::Chunked { .. } | Layout::Contiguous)
     }
 
-    /// The stored blocks, by their elements within the extent. What was staged is stored first.
+    /// Returns the stored blocks, each as its elements within the extent. Staged elements are stored first.
     ///
     /// # Errors
-    /// Those of the ledger. Each item can be `Corrupt` for an entry that is none.
+    /// The errors of the ledger. Each item can be `Corrupt` for an entry that is no valid block.
     pub fn stored_blocks(&self) -> Result<StoredBlocks<'_>> {
         self.check_there()?;
         self.flush()?;
@@ -143,12 +144,12 @@ impl Dataset {
         Ok(StoredBlocks { dataset: self, space, page, after: None, is_over: !self.is_in_blocks() })
     }
 
-    /// Looks up elements in the stored blocks.
+    /// Returns a lookup of elements in the stored blocks.
     pub fn block_lookup(&self) -> BlockLookup<'_> {
         BlockLookup { dataset: self, dims: self.space.read().dims().to_vec(), last: None }
     }
 
-    /// The coordinates of a stored block, in blocks.
+    /// Returns the coordinates of a stored block, counted in blocks.
     fn block_coords(&self, key: &[u8]) -> Result<Vec<u64>> {
         match &self.grid {
             Grid::Boxes(_) => self.coords_of(key),

@@ -74,7 +74,7 @@ impl Steps {
         self.all.iter().enumerate().filter(move |(n, _)| mask & (1 << n) == 0).map(|(_, step)| step)
     }
 
-    /// Decodes a stored chunk to `out`, which has the chunk's length. `lent` runs the filters that are not here.
+    /// Decodes a stored chunk to `out`, which has the chunk's length. `lent` runs the filters that are not built in.
     ///
     /// # Errors
     /// As for [`Pipeline::decode`].
@@ -85,12 +85,12 @@ impl Steps {
         out: &mut [u8],
         lent: Option<&dyn ChunkCodec>,
     ) -> Result<()> {
-        // No filter decodes anything before all of them can be had.
+        // No filter decodes until all filters are known to be available.
         for step in self.used(mask).filter(|step| step.codec.is_none()) {
             step.foreign(lent)?.check(&step.filter)?;
         }
         let most = out.len().saturating_mul(MAX_GROWTH).max(MIN_LIMIT_BYTES);
-        // Each step with the most bytes that it may decode to.
+        // Each step with the maximum number of bytes to which it may decode.
         let mut limit = out.len();
         let mut steps: Vec<_> = Vec::with_capacity(self.all.len());
         for step in self.used(mask) {
@@ -100,7 +100,7 @@ impl Steps {
         let mut so_far = None::<Vec<u8>>;
         for (step, limit) in steps.drain(steps.len().min(1)..).rev() {
             let data = so_far.as_deref().unwrap_or(stored);
-            // A step whose output is no longer than its input takes no more memory than there was for the input.
+            // If the output of a step is no longer than the input, the output needs no more memory than the input did.
             let limit = limit.max(data.len());
             let decoded = step.decode(data, out.len(), limit, lent)?;
             so_far.replace(decoded).into_iter().for_each(buffers::give);

@@ -107,10 +107,10 @@ impl Codecs {
         !all.is_empty() && !all.iter().any(|c| c.is_at_home())
     }
 
-    /// Runs a pipeline with a lent codec: at once, or when an operation that holds locks has let go of them.
+    /// Runs a pipeline with a lent codec: at once, or after the calling operation has released its locks.
     ///
     /// # Errors
-    /// Those of the codec; [`unlocked::is_waiting`] tells that it has yet to run.
+    /// Those of the codec. After an error, [`unlocked::is_waiting`] returns whether the pipeline has yet to run.
     pub(super) fn run(&self, steps: &Arc<Steps>, work: Work<'_>) -> Result<(u32, Vec<u8>)> {
         let codec = self.pick(steps)?;
         unlocked::ask(&codec, steps, work).unwrap_or_else(|| run(&*codec, steps, work))

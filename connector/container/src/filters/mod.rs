@@ -131,7 +131,7 @@ impl Pipeline {
         Self::of(filters, Elements::default())
     }
 
-    /// Builds a pipeline for chunks of a container, whose elements have `size` bytes.
+    /// Builds a pipeline for chunks in a container. Each element of the chunks has `size` bytes.
     ///
     /// # Errors
     /// As for [`Self::new`].
@@ -158,8 +158,8 @@ impl Pipeline {
         self.steps.all.iter().any(|s| s.codec.as_ref().is_none_or(|codec| codec.may_lose()))
     }
 
-    /// Has optional filters that are here encode nothing from now on: bit n for filter n. Other filters stay: a lent codec
-    /// decides on each chunk.
+    /// Disables encoding by optional built-in filters from now on: bit n of `mask` stands for filter n. Other filters remain
+    /// enabled, because a lent codec decides on each chunk.
     pub(crate) fn leave_out(&self, mask: u32) {
         let can_be = |step: &FilterStep| step.is_optional() && step.codec.is_some();
         let optional = self.steps.all.iter().enumerate().filter(|(_, step)| can_be(step));

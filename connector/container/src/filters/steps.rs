@@ -96,7 +96,7 @@ impl Steps {
         Ok(Self { all, elements })
     }
 
-    /// Returns whether other steps make the same of the same bytes.
+    /// Returns whether other steps produce the same output from the same bytes.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         let of_both = self.all.iter().map(|step| &step.filter).eq(other.all.iter().map(|step| &step.filter));
         std::ptr::eq(self, other) || (self.elements == other.elements && of_both)
@@ -135,7 +135,7 @@ impl Steps {
     }
 }
 
-/// The registered numbers of HDF5's own filters, and the names of some known others.
+/// Returns the name for a registered filter number: that of one of HDF5's own filters, or of some other well-known filter.
 fn known(id: i32) -> &'static str {
     match id {
         1 => "deflate",

@@ -22,7 +22,7 @@ fn owner(r: &Option<AttributeRecord>) -> u64 {
     r.as_ref().map_or(0, |r| r.heap_owner)
 }
 
-/// Whether two records are one, but for the order of creation: with the same payloads and the same heap.
+/// Returns whether two records are equal except for the creation order: with the same payloads and the same heap.
 fn is_same_record(a: &Option<AttributeRecord>, b: &Option<AttributeRecord>) -> bool {
     let form = |r: &Option<AttributeRecord>| r.clone().map(|r| AttributeRecord { creation_order: 0, ..r });
     form(a) == form(b)
@@ -33,8 +33,9 @@ fn committed(r: &Option<AttributeRecord>) -> Option<u64> {
 }
 
 impl Container {
-    /// The same content, or the removal of the same, is what both wanted; else the first has it. If the others left what both
-    /// started from, whatever they did in between, ours counts.
+    /// Merges an attribute. If both writers stored the same content, or both removed the same attribute, they agree; otherwise
+    /// the first writer wins. If the other writers left the state of the base, whatever they changed in between, this writer's
+    /// change applies.
     pub(super) fn merge_attribute(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let [base, theirs, ours] = [decode(&c.base)?, decode(&c.theirs)?, decode(&c.ours)?];
         if self.merge_reference_list(s, &c, [&base, &theirs, &ours])? {
@@ -48,7 +49,7 @@ impl Container {
             && ours.is_none()
             && self.on_conflict == OnConflict::Fail
             && !s.others.agrees_with_equals();
-        // Of what nobody had, this writer has read its own.
+        // If the attribute is missing in the base, this writer has read only its own value.
         let is_read = base.is_some() && self.reads.has_name(&c.key);
         let is_stale = is_removal || is_moved_away || is_read;
         let same = !is_unchanged && !is_stale && self.same_attribute(s, &theirs, &ours)?;

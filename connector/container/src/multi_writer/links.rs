@@ -19,8 +19,9 @@ pub(super) fn named(name: &[u8]) -> String {
 }
 
 impl Container {
-    /// The same link, or the removal of the same, is what both wanted; else the first has it. If the others left what both started
-    /// from, whatever they did in between, ours counts: a name that they made and removed again is free.
+    /// Merges a link. If both writers made the same link, or both removed the same link, they agree; otherwise the first writer
+    /// wins. If the other writers left the state of the base, whatever they changed in between, this writer's change applies: a
+    /// name that other writers used and removed again is free.
     pub(super) fn merge_link(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let [base, theirs, ours] = [decode(&c.base)?, decode(&c.theirs)?, decode(&c.ours)?];
         let content = |r: &Option<LinkRecord>| r.clone().map(|r| LinkRecord { creation_order: None, ..r });

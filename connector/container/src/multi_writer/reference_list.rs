@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 /// The attribute of a dimension scale (HDF5's H5DS).
 const NAME: &[u8] = b"REFERENCE_LIST";
-/// H5T_COMPOUND.
+/// Significant bytes of an entry: a reference to a dataset, and the number of its dimension. Padding follows.
 const COMPOUND: u32 = 6;
 /// Bytes of an entry that say something: a reference to a dataset, and the number of its dimension. Padding follows.
 const ENTRY_BYTES: usize = 12;
@@ -31,12 +31,13 @@ fn is_list(r: &AttributeRecord) -> bool {
     is_line && r.heap_owner == 0 && r.datatype.as_ref().is_some_and(is_entry)
 }
 
-/// The entry without its padding.
+/// Returns an entry without its padding.
 fn entry(element: &[u8]) -> &[u8] {
     element.get(..ENTRY_BYTES).unwrap_or(element)
 }
 
-/// Merges lists of entries of so many bytes: theirs without what ours removed, and what ours added behind it.
+/// Merges lists of entries of `size` bytes: the entries of `theirs` that `ours` did not remove, followed by those that `ours`
+/// added.
 fn merged(size: usize, [base, theirs, ours]: [&[u8]; 3]) -> Vec<u8> {
     let size = size.max(1);
     let set = |list: &[u8]| -> HashSet<Vec<u8>> { list.chunks(size).map(|e| entry(e).to_vec()).collect() };
@@ -48,8 +49,8 @@ fn merged(size: usize, [base, theirs, ours]: [&[u8]; 3]) -> Vec<u8> {
 }
 
 impl Container {
-    /// Merges an attribute that is such a list with another writer's; false for any other attribute. A list that a writer deleted
-    /// is an empty one.
+    /// Merges an attribute that is a reference list with another writer's version; returns false for any other attribute. A list
+    /// that a writer deleted counts as empty.
     pub(super) fn merge_reference_list(
         &self,
         s: &mut State,
@@ -79,7 +80,7 @@ impl Container {
         Ok(true)
     }
 
-    /// The record of a list with other entries.
+    /// Returns the record of a list with other entries, `value`.
     fn list_of(&self, r: &AttributeRecord, size: u64, value: Vec<u8>) -> Result<AttributeRecord> {
         let data_size = value.len() as u64;
         let count = data_size / size.max(1);
@@ -88,7 +89,7 @@ impl Container {
         Ok(AttributeRecord { space: Some(space), data_size, inline, extents, ..r.clone() })
     }
 
-    /// Stages the merged list in the place of both, whose payloads are given back.
+    /// Stages the merged list in place of both lists, and frees the payloads of both lists.
     fn replace_list(
         &self,
         s: &mut State,

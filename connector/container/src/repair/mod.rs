@@ -67,7 +67,7 @@ impl Repaired {
         !self.has_losses() && self.tags.is_empty() && self.branches.is_empty()
     }
 
-    /// Whether something was lost, or may have been: a native file that holds data is not there, or is another one.
+    /// Returns whether data was lost, or may have been lost because a native file that holds data is missing or was replaced.
     pub fn has_losses(&self) -> bool {
         !self.lost.is_empty() || self.more > 0 || !self.sources.is_empty()
     }

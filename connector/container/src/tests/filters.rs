@@ -144,7 +144,7 @@ fn a_codec_of_another_library_is_never_run_here() {
     c.flush().unwrap();
 }
 
-/// A codec that counts what it is asked, has one filter alone, and returns more or less than it should.
+/// A codec that counts its calls, supports a single filter, and returns more or fewer bytes than it should.
 #[derive(Default)]
 struct Odd {
     decoded: AtomicU32,
@@ -179,7 +179,7 @@ fn numbered(ids: &[i32]) -> DatasetSpec {
     spec
 }
 
-/// A forged chunk goes through built-in filters alone, and through these only if all others can be had.
+/// A forged chunk passes through built-in filters only, and only if all other filters are available.
 #[test]
 fn no_filter_decodes_before_all_of_them_can_be_had() {
     let c = memory().create();

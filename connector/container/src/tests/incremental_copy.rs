@@ -316,7 +316,7 @@ fn copies_beside_a_writer_know_their_origin_and_can_be_updated() {
     }
 }
 
-/// In a store without a retention time, each checkpoint deletes what the version before needed.
+/// Each checkpoint in a store without a retention time deletes the objects that the previous version needed.
 #[test]
 fn a_copy_begins_anew_where_a_writer_deletes_what_it_reads() {
     let ledger = h5lake_ledger::Options {

@@ -1,4 +1,5 @@
-//! Names that others used meanwhile: between the version that a batch began with and the newest one, state is compared with state.
+//! Names that other writers used meanwhile: a merge compares the state in the version that a batch began with to the state in the
+//! newest version.
 
 use super::many::{check, chunked, conflict, find, open, there, writers, writers_that};
 use super::*;
@@ -84,7 +85,7 @@ fn an_attribute_that_another_writer_made_and_removed_again_is_free() {
                 a.attr_delete(a.root(), name).unwrap();
             }
             a.flush().unwrap();
-            // What is as it was is no change either: of this batch's two, the deletion counts.
+            // Another writer that restores the original value makes no change either: the deletion in this batch applies.
             for value in [5, 1] {
                 a.attr_open(a.root(), b"y").unwrap().write(&[value]).unwrap();
                 a.flush().unwrap();
@@ -178,7 +179,8 @@ fn an_old_group_that_was_moved_into_a_joined_one_stays_apart_from_a_new_one() {
     }
 }
 
-/// Whoever fills a group under a temporary name and then gives it its own has made it, as far as others can tell.
+/// A writer that fills a group under a temporary name and then renames the group has created it, as far as other writers can
+/// observe.
 #[test]
 fn new_groups_become_one_whatever_name_they_had_between_two_versions() {
     for p in places() {

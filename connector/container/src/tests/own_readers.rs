@@ -89,7 +89,7 @@ fn a_reader_keeps_the_container_that_its_own_process_replaces() {
         drop(new);
         let newer = p.open(Access::ReadOnly);
         assert_eq!((read(&newer), read(&reader)), (2, 1));
-        // Closing what is replaced hides nothing of the new one.
+        // Closing the replaced container does not hide the new container.
         drop(reader);
         assert!(Arc::ptr_eq(&newer, &p.open(Access::ReadOnly)));
     }

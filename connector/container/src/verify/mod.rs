@@ -85,7 +85,7 @@ impl Report {
         self.damaged == 0
     }
 
-    /// Leaves the damage that an earlier check found too, and the warnings. Returns whether there is such damage.
+    /// Retains the damage that an earlier check found too, and the warnings. Returns whether such damage was found.
     fn leave_confirmed(&mut self, before: &HashSet<DamagedPlace>) -> bool {
         let is_again = |f: &VerifyFinding| f.damaged_place().is_none_or(|place| before.contains(&place));
         let confirmed = |f: &&VerifyFinding| f.severity == Severity::Damage && is_again(f);
@@ -121,17 +121,18 @@ pub(crate) fn open(
     })
 }
 
-/// Checks every checksum, reference, count and free range of a container, and changes nothing. It takes no writer's lock: others
-/// may write meanwhile. `progress` is told how many bytes were read, and how many there are, about.
+/// Checks every checksum, reference, count and free range of a container, and changes nothing. The check takes no writer's lock,
+/// so other writers may write meanwhile. `progress` is called with the number of bytes that were read, and with the approximate
+/// total.
 ///
-/// One version is checked. In a file a pin protects it. In an object store a writer may delete what it needs once the retention
-/// time is over, so that an object is missing although nothing is damaged. If a writer has moved on so far, what was found is not
-/// believed: the newest version is checked instead. Damage that the check of another version finds again, at the same place, is
-/// damage, because no version needs an object that a writer deleted before.
+/// One version is checked. In a file, a pin protects the version. In an object store, a writer may delete objects of the version
+/// once the retention time is over, so that an object is missing although nothing is damaged. If a writer has advanced that far,
+/// the findings are discarded and the newest version is checked instead. Damage that the check of another version finds again at
+/// the same place is real damage, because no version needs an object that a writer deleted before.
 ///
 /// # Errors
-/// If the container cannot be opened for another reason than damage, or a read fails; `Gone` if writers deleted what was
-/// checked again and again.
+/// If the container cannot be opened for another reason than damage, or a read fails; `Gone` if writers repeatedly deleted
+/// objects of the checked version.
 pub fn verify(
     target: &Target,
     options: &Options,
@@ -161,7 +162,7 @@ pub fn verify(
     Err(Error::new(ErrorKind::Gone, text))
 }
 
-/// Checks the newest version once, and the older ones. Returns whether a writer may have deleted some of it meanwhile, too.
+/// Checks the newest version once, and the older versions. Also returns whether a writer may have deleted some objects meanwhile.
 fn check_once(
     target: &Target,
     options: &Options,
@@ -199,7 +200,7 @@ fn check_once(
 }
 
 impl VerifyFinding {
-    /// The damage that it tells of; `None` for a warning.
+    /// Returns the damage that this finding reports; `None` for a warning.
     fn damaged_place(&self) -> Option<DamagedPlace> {
         let is_damage = self.severity == Severity::Damage;
         is_damage.then(|| (self.kind, self.at.clone(), self.why.clone(), self.what.clone()))

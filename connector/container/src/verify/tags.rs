@@ -42,7 +42,8 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Checks the names of tags and branches, and the records of branches. One that is none hides all others from their listing.
+/// Checks the names of tags and branches, and the records of branches. An invalid entry hides all other tags or
+/// branches from their listing.
 ///
 /// # Errors
 /// Those of reading, but for damage.

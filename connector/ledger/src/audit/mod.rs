@@ -162,8 +162,8 @@ pub(crate) trait Audit {
     fn begin(&mut self, versions: Versions, claims: &mut Claims, out: &mut Findings) -> Result<usize>;
     /// An epoch, newest first; `None` if its room was used again meanwhile.
     fn epoch(&mut self, n: usize, out: &mut Findings) -> Result<Option<Epoch>>;
-    /// Whether what an epoch needs was used again meanwhile, or may have been: for epoch 0, the newest version, whether the
-    /// container has moved on so far that a writer may have deleted some of it.
+    /// Returns whether data of an epoch was, or may have been, overwritten meanwhile. For epoch 0, the newest version: whether
+    /// the container has advanced so far that a writer may have deleted some of the data.
     fn is_overtaken(&self, n: usize) -> Result<bool>;
     /// Compares what is in use, and what tags list, with what should be.
     fn unclaimed(

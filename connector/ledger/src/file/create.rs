@@ -243,7 +243,7 @@ impl<T> Creation<'_, T> {
         }
     }
 
-    /// Replaces the content of a container, which is locked. Its id, its tags, its branches and its user block stay.
+    /// Replaces the content of a container, which is locked. The id, tags, branches and user block of the container are retained.
     fn over_container(&self, old: &Old, fixed: Fixed, guard: Locks, barred: &Error) -> Result<T> {
         if let Err(e) = self.check_fits(&fixed, barred) {
             guard.release_writer();
@@ -257,7 +257,7 @@ impl<T> Creation<'_, T> {
         (self.over)(storage(self.target.into(), opened, guard, Some(clock), &opts))
     }
 
-    /// Refuses a new container that cannot lie in the file of the old one.
+    /// Returns an error for a new container that cannot be stored in the file of the old container.
     fn check_fits(&self, fixed: &Fixed, barred: &Error) -> Result<()> {
         let Options { user_block, sources, .. } = *self.opts;
         let why = if user_block != fixed.base {
@@ -295,7 +295,7 @@ impl<T> Creation<'_, T> {
     }
 }
 
-/// Whether an error says that a file holds no container that can be opened.
+/// Returns whether an error means that a file holds no container that can be opened.
 fn is_unreadable(e: &Error) -> bool {
     use ErrorKind::{Corrupt, NewerFormat, NotAContainer, WrongStorage};
     matches!(e.kind(), Corrupt { .. } | NewerFormat { .. } | NotAContainer { .. } | WrongStorage { .. })

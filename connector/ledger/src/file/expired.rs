@@ -26,7 +26,7 @@ const MAX_FOLDERS: usize = 64;
 
 /// What the name of the journal of a copy ends with.
 const COPY: &[u8] = b".h5lake-copy";
-/// What the name of a new container ends with, until it has its own.
+/// The suffix of the name of a new container, until the container gets its own name.
 const NEW_FILE: &[u8] = b".h5lake-new";
 /// What a killed copy left, or a killed creator that used no locks, stays so long, in microseconds.
 const LEFTOVER_LIFETIME: u64 = 86_400_000_000;
@@ -94,19 +94,19 @@ pub(super) fn sweep(folder: &Path, now: u64, most: usize) {
     }
 }
 
-/// Removes a file that a dead creator left a day ago.
+/// Removes a file that was left at least a day ago by a creator that has died.
 pub(super) fn sweep_leftover(path: &Path, now: u64) {
     if is_a_day_old(path, now) {
         sweep_unshared(path);
     }
 }
 
-/// Whether a file name is that of a container that is being created.
+/// Returns whether a file name is that of a container that is being created.
 fn is_new(name: &[u8]) -> bool {
     name.starts_with(b".") && name.ends_with(NEW_FILE) || is_unshared(name)
 }
 
-/// Whether a regular file was written last a day ago.
+/// Returns whether a path leads to a regular file that was last written at least a day ago.
 fn is_a_day_old(path: &Path, now: u64) -> bool {
     let Ok(meta) = path.symlink_metadata() else { return false };
     let written = meta.modified().map_or(u64::MAX, clock::since_1970);

@@ -135,7 +135,7 @@ pub(crate) struct OsFile {
     file: ArcSwap<File>,
     base: u64,
     id: FileId,
-    /// Bytes that the file has at least, in front of the container too.
+    /// The minimum length of the file in bytes, including the bytes in front of the container.
     least: AtomicU64,
 }
 
@@ -144,7 +144,7 @@ impl OsFile {
         Self { id: intrusion::identity(&file), file: ArcSwap::new(file), base, least: AtomicU64::new(0) }
     }
 
-    /// The file, if it may be changed: its descriptor leads to it, and nobody has truncated it.
+    /// Returns the file if it may be changed: its descriptor still leads to it, and the file has not been truncated.
     fn unharmed(&self) -> io::Result<Guard<Arc<File>>> {
         let file = self.file.load();
         intrusion::check(&file, self.id, self.least.load(Ordering::Relaxed))?;

@@ -1,4 +1,4 @@
-//! Detects that an open file is not the container's any more, or was truncated.
+//! Detects that the descriptor of an open container leads to another file, or that the file was truncated.
 //!
 //! A descriptor is a number. Other code in the program may close it by mistake, and the system gives the number to the next file that
 //! is opened: writes through it would change that file. So the descriptor is compared with the container's file before each operation
@@ -17,7 +17,7 @@ use crate::error::Tampering;
 /// Device and inode of a file.
 pub(crate) type FileId = (u64, u64);
 
-/// The device and the inode that no file has, for a file whose own cannot be read.
+/// A device and an inode that no file has. This pair is used if the identity of a file cannot be read.
 const NO_FILE: FileId = (u64::MAX, 0);
 
 /// Identity and length of an open file. Times are not requested, because a network file system would first send all written data.
@@ -30,7 +30,7 @@ fn status(file: &File, sync: AtFlags) -> io::Result<(FileId, u64)> {
             let device = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
             Ok(((device, found.stx_ino), found.stx_size))
         }
-        // An old kernel, or a container runtime that does not know this call.
+        // Old kernels and some container runtimes do not know this call.
         Err(Errno::NOSYS | Errno::PERM) => {
             let found = rustix::fs::fstat(file)?;
             Ok(((found.st_dev, found.st_ino), u64::try_from(found.st_size).unwrap_or(0)))
@@ -44,7 +44,7 @@ pub(crate) fn identity(file: &File) -> FileId {
     status(file, AtFlags::STATX_DONT_SYNC).map_or(NO_FILE, |(id, _)| id)
 }
 
-/// Checks that a descriptor still leads to the file with this identity, and that the file has at least so many bytes.
+/// Checks that a descriptor still leads to the file with this identity, and that the file has at least `least` bytes.
 ///
 /// # Errors
 /// An error that [`Tampering::of`] recognises; those of the call.
@@ -64,7 +64,8 @@ pub(crate) fn check(file: &File, id: FileId, least: u64) -> io::Result<()> {
     if length >= least { Ok(()) } else { Err(Tampering::Truncated { length, least }.into()) }
 }
 
-/// An open file that is closed at the end, unless other code closed its descriptor: the number may belong to a file of that code by then.
+/// An open file that is closed when dropped, unless other code closed its descriptor: the number may belong to a file of that
+/// code by then.
 #[derive(Debug)]
 pub(crate) struct OwnFile {
     pub(crate) file: Arc<File>,

@@ -1,24 +1,25 @@
 //! The processes of this machine that hold a lock on a container's file.
 //!
-//! The system does not say who holds a lock of an open file description, because a forked child shares it. But `/proc` shows which
-//! descriptors of a process have which locks (proc_pid_fdinfo(5)). Processes of other users and of other machines are not seen.
+//! The system does not report which process holds a lock of an open file description, because a forked child shares the
+//! description. But `/proc` shows which descriptors of a process have which locks (proc_pid_fdinfo(5)). Processes of other users
+//! and of other machines are not visible.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Processes that are looked at, and descriptors of each of them.
+/// The maximum number of processes that are checked, and of descriptors of each process.
 const MAX_LOOKS: usize = 65_536;
-/// Processes that are named.
+/// The maximum number of processes that are named.
 const MAX_NAMED: usize = 8;
 
-/// Whether a process with a number runs on this machine.
+/// Returns whether a process with this id runs on this machine.
 pub(super) fn is_running(pid: u32) -> bool {
-    // Without /proc nobody can tell.
+    // Without /proc, every process is assumed to run.
     !Path::new("/proc/self").exists() || Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// The processes that hold a lock on a byte of a file, as far as they can be seen.
+/// Returns the processes that hold a lock on a byte of a file, as far as they are visible.
 pub(super) fn of(file: &File, at: u64) -> Vec<u32> {
     let Ok(meta) = file.metadata() else { return Vec::new() };
     let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
@@ -38,7 +39,7 @@ fn has_lock(pid: u32, inode: (u64, u64), at: u64) -> bool {
     })
 }
 
-/// Whether a line about a lock is of one of an open file description that covers a byte:
+/// Returns whether a line describes a lock of an open file description that covers a byte:
 /// `1: OFDLCK  ADVISORY  WRITE -1 08:01:1234 0 EOF`.
 fn covers(lock: &str, at: u64) -> bool {
     let mut words = lock.split_whitespace().rev();

@@ -27,7 +27,7 @@ const CHECKPOINT: u64 = COMMIT - 1;
 /// How long a writer waits for [`COMMIT`], which others hold for microseconds. Only a writer that was stopped in the
 /// middle holds it for longer.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(60);
-/// The same for a checkpoint, which changes nothing that anybody waits for: the next writer can write it.
+/// How long a checkpoint waits for [`COMMIT`]. No process waits for a checkpoint, and the next writer can write it.
 const MAX_TIDY_WAIT: Duration = Duration::from_secs(1);
 const PINS: u64 = 1 << 62;
 /// Sequences that fit into the bytes behind `PINS`.
@@ -45,13 +45,14 @@ enum Need {
 /// The locks of one open file. Without a file, nothing is locked.
 #[derive(Debug)]
 pub(crate) struct Locks {
-    /// With its identity, because other code may close the descriptor: the locks of the file that gets its number are not these.
+    /// The locked file with its identity, because other code may close the descriptor, and locks of the file that gets the
+    /// descriptor's number are not locks of this container.
     file: Option<(Arc<File>, FileId)>,
-    /// What stands for pins where there are no locks.
+    /// The substitute for pins on file systems without locks.
     own: OwnPins,
     /// Forks of this process before they were taken.
     forks: u64,
-    /// A checkpoint is being written.
+    /// True while a checkpoint is being written.
     is_tidying: AtomicBool,
 }
 
@@ -157,7 +158,7 @@ impl Locks {
         }
     }
 
-    /// Of a file that is used without locks.
+    /// Returns the locks of a file that is used without locking.
     fn unlocked(file: &File) -> Self {
         Self { own: OwnPins::of(intrusion::identity(file)), ..Self::none() }
     }
@@ -229,14 +230,14 @@ impl Locks {
         self.file.is_some()
     }
 
-    /// The locked file, if there is one and its descriptor still leads to it.
+    /// Returns the locked file, if there is one and its descriptor still leads to it.
     fn file(&self) -> io::Result<Option<&File>> {
         let Some((file, id)) = &self.file else { return Ok(None) };
         intrusion::check(file, *id, 0)?;
         Ok(Some(file))
     }
 
-    /// The same for an operation that has a target.
+    /// Returns the locked file as [`file`](Self::file) does, for an operation that has a target.
     fn file_of(&self, target: &str) -> Result<Option<&File>> {
         self.file().map_err(|e| Error::io(target, "locking", &e))
     }
@@ -288,8 +289,9 @@ impl Locks {
         self.release(WRITER, 1);
     }
 
-    /// Unlocks by hand rather than by closing, because a forked child may still have the description open. A failed call is made
-    /// again, because others wait for as long as the file is open. Where other code closed the descriptor, the system has released all.
+    /// Unlocks explicitly instead of by closing the file, because a forked child may still have the description open. A failed
+    /// call is repeated, because other processes wait for as long as the file is open. If other code closed the descriptor, the
+    /// system has released all locks.
     pub(crate) fn release(&self, offset: u64, length: u64) {
         let Ok(Some(f)) = self.file() else { return };
         let unlock = || uninterrupted(|| sys::set_range(f, sys::NONE, offset, length));

@@ -251,7 +251,7 @@ pub(super) fn rest_rule(opts: &Options, locks: &Locks) -> ReclaimRule {
     ReclaimRule { least, courtesy }
 }
 
-/// The error for a container that another writer has open, as the note of the last one tells.
+/// Returns the error for a container that another writer has open. The error names the writer from the note in the file.
 pub(super) fn locked(target: &str, raw: &dyn FileIo) -> Error {
     Error::new(target, ErrorKind::locked(noted_writer(raw)))
 }
@@ -261,8 +261,8 @@ fn noted_writer(raw: &dyn FileIo) -> Option<Holder> {
     raw.read_at(&mut note, superblock::NOTE).ok().and_then(|()| superblock::decode_note(&note))
 }
 
-/// The same for who gives up. If the writer of the note is gone, whatever process holds the lock is looked for: a child of that writer
-/// that it forked, or another writer that could not leave a note.
+/// Returns the error for a caller that stops waiting for a writer. If the writer in the note no longer runs, the processes that
+/// hold the lock are searched for: a forked child of that writer, or another writer that could not leave a note.
 pub(super) fn locked_for_good(target: &str, file: &File, raw: &dyn FileIo) -> Error {
     let holder = noted_writer(raw);
     let is_here = |h: &Holder| h.host == superblock::myself().host;

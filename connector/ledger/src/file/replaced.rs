@@ -86,7 +86,7 @@ fn length_of(file: &File, target: &str) -> Result<u64> {
     Ok(file.metadata().map_err(|e| Error::io(target, "identifying", &e))?.len())
 }
 
-/// The id of the container that a file holds, damaged or not; `None` for a file of another kind.
+/// Returns the id of the container that a file holds, damaged or not; `None` for a file of another kind.
 pub(super) fn id_in(file: &File) -> Option<[u8; 16]> {
     let length = length_of(file, "").ok()?;
     match container(file, length, "") {
@@ -100,7 +100,8 @@ fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// The container of a file that is about to lose its name, if it is to be kept. Then `now` is asked, in microseconds.
+/// Returns a description of the container whose file is about to lose its name, if the container is to be retained. `now`, in
+/// microseconds, is called only in this case.
 pub(super) fn leaving(
     file: &Arc<File>,
     opts: &Options,
@@ -135,8 +136,8 @@ pub(super) fn is_to_stay(file: &Arc<File>, opts: &Options) -> bool {
     !matches!(stay(file, opts.retention, ""), Ok(None))
 }
 
-/// Removes the hidden names of the file that a path leads to, which is locked: a killed replacement left them. Costs a listing of
-/// the folder, where the file has several names.
+/// Removes the hidden names that a killed replacement left for the file at a path. The file is locked. The folder is listed only
+/// if the file has several names.
 pub(super) fn forget(path: &Path, file: &File) {
     let Ok(meta) = file.metadata() else { return };
     if meta.nlink() < 2 {
@@ -150,15 +151,15 @@ pub(super) fn forget(path: &Path, file: &File) {
     }
 }
 
-/// Removes the kept containers of a path whose time is over.
+/// Removes the replaced containers of a path that have passed their retention time.
 pub(crate) fn sweep(path: &Path, now: u64) {
     for (hidden, name) in hidden::all(path).unwrap_or_default() {
         sweep_one(&hidden, &name, now);
     }
 }
 
-/// Removes a kept container whose time is over, and what a killed replacement left a day ago. Anybody can give a file any name: a
-/// file that holds no container stays.
+/// Removes a replaced container that has passed its retention time, or a file that a killed replacement left at least a day ago.
+/// Any user can give a file any name, so a file that holds no container is not removed.
 pub(super) fn sweep_one(hidden: &Path, name: &HiddenName, now: u64) {
     let opened = open_regular(hidden, File::options().read(true));
     let Some(id) = opened.ok().flatten().and_then(|(file, _)| id_in(&file)) else { return };

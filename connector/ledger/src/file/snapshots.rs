@@ -165,7 +165,7 @@ impl FileStorage {
             let shared = self.is_shared().then(|| Shared::new(slot));
             let mut fresh = FileWriter::new(self.target.clone(), *slot, &records, rule, sync, nonces, shared);
             fresh.take_blocks_ahead(&lock(&self.locks));
-            // What fills up the last extent to a whole number of grains may not have been written.
+            // The padding of the last extent to a whole number of allocation units may not have been written.
             raw.expect_length((slot.end + 1).saturating_sub(ALLOC_UNIT));
             fresh.keep_time(self.clock, self.fixed.created);
             fresh.tags.may_exist = self.fixed.tags || self.is_shared() && self.has_tags_by_now()?;

@@ -1,4 +1,4 @@
-//! One of many writers was stopped while it held the commit lock.
+//! A shared writer is stopped while it holds the commit lock.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use crate::file::locks::Locks;
 use crate::ledger::Ledger;
 use crate::options::{Access, LockPolicy, Options, Replace, Writers};
 
-/// A process that was stopped in its turn has the commit lock. Who has nothing to commit closes without waiting for that process,
-/// and leaves the checkpoint to the next writer.
+/// A process that was stopped during its commit holds the commit lock. A writer that has nothing to commit closes without waiting
+/// for that process, and leaves the checkpoint to the next writer.
 #[test]
 fn a_close_waits_for_no_commit_of_another_writer() {
     let dir = tempfile::tempdir().unwrap();

@@ -169,7 +169,7 @@ impl StorageReads for FileStorage {
 }
 
 impl FileStorage {
-    /// What is newer than what this handle was last told, up to a version.
+    /// Returns the commits up to version `last` that this handle has not observed yet.
     fn unseen_up_to(&self, last: u64) -> Result<Option<RemoteCommits>> {
         let mut seen = lock(&self.seen);
         if self.writer.is_none() {
@@ -209,7 +209,7 @@ impl FileStorage {
             (Ok(commits), Some(seen)) if self.writer.is_none() => cut_off(commits, last, &slot, seen),
             _ => None,
         };
-        // One pin is let go: the older one, or the newer one where the older one is still needed.
+        // One pin is released: that of the older slot, or that of the newer slot if the older slot is still needed.
         let goes_all_the_way = commits.is_ok() && earlier.is_none();
         if self.writer.is_none()
             && let Some(out) = if goes_all_the_way { *seen } else { Some(slot) }

@@ -57,7 +57,8 @@ impl FileStorage {
         writer.is_some_and(|writer| writer.as_ref().is_some_and(|w| w.has_begun()))
     }
 
-    /// True unless the first bytes are another container's, or no container's. Damage to the container's own head is no replacement.
+    /// True unless the first bytes belong to another container, or to no container. Damage to the container's own superblock is
+    /// no replacement.
     fn is_own_head(&self, head: &[u8; FIXED]) -> bool {
         head.starts_with(SIGNATURE) && Fixed::decode(head, "").map_or(true, |found| found.id == self.fixed.id)
     }
@@ -66,12 +67,13 @@ impl FileStorage {
         log::newest_slot(self.raw.as_ref(), &self.target).ok()
     }
 
-    /// Returns by how much the file is shorter than its head says, if it was whole when it was opened.
+    /// Returns the truncation of a file that is shorter than its newest commit slot says, if the file was whole when it was
+    /// opened.
     fn truncation(&self) -> Option<Tampering> {
         let seen = (*lock(&self.seen))?;
         let newest = self.newest();
         let raw = self.raw.as_ref();
-        // A writer may shorten the file while this looks.
+        // A writer may shorten the file during this check.
         if newest.is_some_and(|newest| log::check_length(raw, &newest, &self.target).is_ok()) {
             return None;
         }
@@ -80,7 +82,8 @@ impl FileStorage {
         (length < least).then(|| Tampering::Truncated { length: whole(length), least: whole(least) })
     }
 
-    /// Returns the error for a reader whose version the file has lost because an older copy of the container was put into it.
+    /// Returns the error for a reader whose version is no longer in the file because an older copy of the container was put into
+    /// the file.
     pub(super) fn older_copy(&self) -> Option<Error> {
         let seen = (*lock(&self.seen)).filter(|_| self.writer.is_none() && !self.shows_old_version())?;
         is_behind(&self.newest()?, &seen)
@@ -92,7 +95,7 @@ impl FileStorage {
         if self.raw.check().is_err() {
             return false;
         }
-        // What is damaged is compared with nothing.
+        // No state is compared when a damaged container is salvaged.
         if self.options.salvage {
             return true;
         }
@@ -100,14 +103,15 @@ impl FileStorage {
         let Some(newest) = self.newest().filter(|_| found.id == self.fixed.id) else { return false };
         let shown = match &self.writer {
             _ if self.shows_old_version() => None,
-            // A writer that is at work is not waited for.
+            // A writer that is busy is not waited for.
             Some(writer) => writer.try_lock().and_then(|w| w.as_ref().map(|w| w.head)),
             None => *lock(&self.seen),
         };
         shown.is_none_or(|shown| !is_behind(&newest, &shown))
     }
 
-    /// Old versions are found by what the history says of their heads, and not by the heads.
+    /// Returns whether this handle shows an old version. Old versions are found through the history, and not through commit
+    /// slots.
     fn shows_old_version(&self) -> bool {
         self.options.at.is_some() || self.tagged.is_some()
     }
@@ -119,14 +123,15 @@ impl FileStorage {
     }
 }
 
-/// Returns whether a file whose newest head is `newest` is older than one with the head `shown`, or has another history.
+/// Returns whether a file whose newest commit slot is `newest` is older than a file with the commit slot `shown`, or has another
+/// history.
 fn is_behind(newest: &Slot, shown: &Slot) -> bool {
     let is_other = || (newest.version, newest.time) != (shown.version, shown.time);
     newest.sequence < shown.sequence || (newest.sequence == shown.sequence && is_other())
 }
 
 impl Drop for FileStorage {
-    /// A descriptor that other code closed is not closed once more: its number may belong to a file of that code.
+    /// Does not close a descriptor again that other code closed, because its number may belong to a file of that code.
     fn drop(&mut self) {
         let handle = lock(&self.handle).take();
         if let Some(file) = handle.filter(|file| self.check_handle(file).is_err()) {

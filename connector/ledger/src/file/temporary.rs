@@ -191,7 +191,8 @@ impl Temporary {
         }
     }
 
-    /// The same over a file that is kept under a hidden name. False if another file has the name `real` by now, and keeps it.
+    /// Publishes the file as [`publish`](Self::publish) does, over a file that is retained under a hidden name. Returns false if
+    /// another file has the name `real` by now; that file retains the name.
     pub(super) fn publish_keeping(
         mut self,
         real: &Path,
@@ -311,7 +312,7 @@ pub(super) fn sweep_beside(path: &Path, opts: &Options, target: &str) {
     }
 }
 
-/// Removes a temporary file whose creator is dead; `real` is the name that it was to get.
+/// Removes the temporary file of a creator that has died; `real` is the name for which the file was intended.
 fn sweep(path: &Path, real: Option<&Path>, opts: &Options, target: &str) -> Leftover {
     let file = match open_left(path) {
         Ok(Some(file)) => Arc::new(file),
@@ -319,7 +320,7 @@ fn sweep(path: &Path, real: Option<&Path>, opts: &Options, target: &str) -> Left
         _ => return Leftover::Unknown,
     };
     let Ok(meta) = file.metadata() else { return Leftover::Unknown };
-    // A file that has another name as well may be a container in use, unless that name is the one which it was to get.
+    // A file with a second name may be a container in use, unless the second name is the one for which the file was intended.
     let was_published = || real.is_some_and(|real| is_at(real, (meta.dev(), meta.ino())));
     if meta.nlink() > 1 && !was_published() {
         return Leftover::Unknown;
@@ -361,7 +362,7 @@ pub(super) fn sweep_copy(journal: &Path) {
     }
 }
 
-/// Lets two names of one file system change places.
+/// Exchanges two names of one file system.
 pub(super) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     #[cfg(test)]
     if NO_EXCHANGE.get() {
@@ -527,7 +528,7 @@ mod tests {
         assert!(!left.exists());
     }
 
-    /// In a folder of several users anybody can give a file of another one a hidden name.
+    /// Any user can give another user's file a hidden name, if several users may write to the folder.
     #[test]
     fn a_hidden_name_of_a_file_with_another_name_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
@@ -536,7 +537,7 @@ mod tests {
         let before = std::fs::read(&other).unwrap();
         let hidden = sibling(&path, "new");
         std::fs::hard_link(&other, &hidden).unwrap();
-        // A lock on it would keep its own writer out.
+        // A lock on that file would exclude its own writer.
         let in_use = open(&other, Access::ReadWrite, &Options::default(), None).unwrap();
         drop(create(&path, Replace::Fail, &Options::default(), &Ok, &Ok).unwrap());
         drop(in_use);

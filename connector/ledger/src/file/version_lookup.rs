@@ -31,8 +31,8 @@ pub(crate) fn history(raw: &dyn FileIo, head: &Slot, target: &str) -> Result<His
     }
 }
 
-/// The time and the author of the version that a head shows. `None` for the head of an older version whose record is gone: it has
-/// the history of a newer one.
+/// Returns the time and the author of the version that a commit slot shows; `None` for the slot of an older version whose record
+/// no longer exists, because that slot leads to the history of a newer version.
 pub(super) fn mark_of_slot(raw: &dyn FileIo, slot: &Slot, target: &str) -> Result<Option<Mark>> {
     if slot.version > slot.base_version {
         let records = log::records(raw, slot, slot.version - 1, target)?;

@@ -332,7 +332,7 @@ impl Ledger {
         let done = self.write_checkpoint(s, |_| Ok(()));
         self.storage.end_checkpoint();
         match done {
-            // Another writer was first, or keeps the others from it: a later writer writes the checkpoint.
+            // Another writer committed first, or prevents commits: a later writer writes the checkpoint.
             Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::CommitsLocked { .. }) => Ok(()),
             other => other,
         }

@@ -25,10 +25,10 @@ use crate::tags::TAG;
 use crate::wal::record;
 use crate::{file, objects};
 
-/// Stages the deletion of an entry, and of its payloads, by the ledger, the key and the value.
+/// Stages the deletion of an entry and of its payloads. The arguments are the ledger, the key and the value.
 pub type Forget<'a> = &'a dyn Fn(&Ledger, &[u8], Bytes) -> Result<()>;
 
-/// Entries of a map that are read at once.
+/// The number of map entries that are read at once.
 const ENTRIES_PER_SCAN: usize = 1024;
 
 /// Where nothing had to be there but a folder, that is what was not found.
@@ -69,10 +69,11 @@ impl Ledger {
         Self::create_file_over(path, replace, opts, entries, &|ledger, key, _| ledger.delete(key))
     }
 
-    /// The same, where the payloads of the old container matter. In a folder that cannot be written the old container itself is
-    /// opened: `forget` is called with each entry of its map but tags and branches, and stages its deletion and that of its payloads.
-    /// Then `entries` are staged, and nothing is committed: the path leads to the old content until the first commit. Many
-    /// writers know each other by what is committed; for them the new content is committed at once.
+    /// Makes a container like [`create_file_holding`](Self::create_file_holding), for callers that free the payloads of the old
+    /// container. If the folder cannot be written, the old container itself is opened: `forget` is called with each entry of its
+    /// map except tags and branches, and stages the deletion of the entry and of its payloads. Then `entries` are staged, and
+    /// nothing is committed: the path leads to the old content until the first commit. Shared writers observe only commits of
+    /// each other; for shared writers the new content is committed at once.
     ///
     /// # Errors
     /// As for [`create_file_holding`](Self::create_file_holding); those of `forget`; `AccessDenied` where the new container cannot lie
@@ -107,7 +108,7 @@ impl Ledger {
         file::create(path, replace, &opts, &fill, &over).map_err(|e| without_folder(e, path))
     }
 
-    /// Calls `forget` with each entry of the map but tags and branches.
+    /// Calls `forget` with each entry of the map except tags and branches.
     fn forget_all(&self, forget: Forget<'_>) -> Result<()> {
         let mut after: Option<Bytes> = None;
         loop {
@@ -231,9 +232,9 @@ impl Ledger {
         file::expired::sweep_beside(path)
     }
 
-    /// Lets a path lead, in one step, to one of the [containers that lay there before](Self::replaced_files). The one that lies
-    /// there now is kept as a replaced one: for the retention time, or for a day where nobody asked for one. A kept file that has
-    /// another name is copied, because it may be open, and change, under that name.
+    /// Lets a path lead, in one step, to one of the [containers that lay there before](Self::replaced_files). The container that
+    /// lies there now is retained as a replaced container: for the retention time, or for a day if no retention time was
+    /// requested. A kept file that has another name is copied, because it may be open, and change, under that name.
     ///
     /// # Errors
     /// `NotFound` if it is not kept; `AlreadyExists` under `Replace::Fail`, if something lies at the path; `Locked` while a

@@ -6,9 +6,10 @@ use crate::options::Access;
 use crate::origin::{CopyState, ORIGIN, Origin, OriginEntry};
 
 impl Ledger {
-    /// The version that this reader sees, as a copy of it remembers it. It is found in what the reader sees: other versions
-    /// that are committed or reclaimed meanwhile make no difference. `None` for a branch, for a container without a version, for
-    /// a writer, and where [salvage](crate::Options::salvage) found a version whose time and author are lost.
+    /// Returns the version that this reader sees, in the form that a copy of the version records. Only the reader's own snapshot
+    /// is used: other versions that are committed or reclaimed meanwhile make no difference. Returns `None` for a branch, for a
+    /// container without a version, for a writer, and if [salvage](crate::Options::salvage) found a version whose time and author
+    /// are lost.
     ///
     /// # Errors
     /// Those of reading; `Gone` if a writer reclaimed the version.

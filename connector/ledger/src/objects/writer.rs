@@ -255,8 +255,8 @@ impl ObjectWriter {
         self.payloads.pack.add(data, Location::Pack, &self.target)
     }
 
-    /// Reserves memory for more bytes of the pack. Where there is none, packs on their way to the store hold some: they are waited
-    /// for.
+    /// Reserves memory for more bytes of the pack. If no memory is available, waits for packs that are being uploaded, because
+    /// these packs hold some.
     fn reserve_in_pack(&mut self, more: usize) -> Result<()> {
         let pack = &mut self.payloads.pack.bytes;
         // Packs become full, most of them; their memory is used again, which saves the system making it anew.

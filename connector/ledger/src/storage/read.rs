@@ -108,8 +108,8 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
     /// The versions that can be opened, newest first, at most so many.
     fn versions(&self, most: usize) -> Result<Vec<Version>>;
 
-    /// The time and the author of `version`, if the snapshot in use is that version; `None` if they are not known. Asked
-    /// where no record told them: the version may be that of a checkpoint, whose record is gone.
+    /// Returns the time and the author of `version`, if the snapshot in use is that version; `None` if they are unknown. Called
+    /// if no record provided them: the version may be that of a checkpoint, whose record no longer exists.
     fn mark_of_snapshot(&self, version: u64) -> Result<Option<Mark>>;
 
     /// Bytes in the file or store.
@@ -143,8 +143,8 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
         false
     }
 
-    /// Returns whether what is stored under the name still is what this handle shows, as far as a quick look tells: another open in this
-    /// process may then share the handle.
+    /// Returns whether the data under the name is still the data that this handle shows, as far as a quick check can tell. Then
+    /// another open in this process may share the handle.
     fn is_current(&self) -> bool {
         true
     }

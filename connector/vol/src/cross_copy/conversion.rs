@@ -45,10 +45,10 @@ impl From<Refused> for NotHeld {
     }
 }
 
-/// What a converted file lacks.
+/// The parts of the original that a converted file lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lacking {
-    /// The size of the user block, whose bytes are left out.
+    /// The size of the user block. The bytes of the user block are left out.
     pub user_block: u64,
     /// User-defined links, which are left out.
     pub links: Vec<NotHeld>,
@@ -87,8 +87,8 @@ impl Converter {
         self.library.version()
     }
 
-    /// Makes a container with all that is in a native file but user-defined links, and returns what it lacks.
-    /// When this returns, the container is committed by its close.
+    /// Makes a container with the content of a native file except user-defined links, and returns the parts that the container
+    /// lacks. When this function returns, the container is committed by its close.
     ///
     /// # Errors
     /// What the library says; if something has the container's name. A part of it may then be there.

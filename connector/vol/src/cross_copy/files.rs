@@ -29,10 +29,10 @@ pub(crate) struct End<'a> {
     pub access: &'a Id,
 }
 
-/// What a conversion of a whole file does not copy.
+/// The parts of a file that a conversion of the whole file does not copy.
 #[derive(Debug)]
 pub(crate) struct NotCopied {
-    /// The size of the user block, whose bytes are not copied.
+    /// The size of the user block. The bytes of the user block are not copied.
     pub user_block: u64,
     /// Links that are left out.
     pub left_out: Vec<Refused>,

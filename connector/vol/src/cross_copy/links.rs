@@ -98,8 +98,8 @@ impl CrossCopier {
         self.value_link(from, name, info, to, name, creation.get())
     }
 
-    /// Leaves out a user-defined link: what its value means, and whether libhdf5 returns it at all, depends on functions that only the
-    /// programs which use its class have.
+    /// Leaves out a user-defined link, because the meaning of its value, and whether libhdf5 returns the value at all, depend on
+    /// functions that only the programs which use its class have.
     fn user_defined(&self, group: Hid, name: &CStr, class: i32) -> Result<()> {
         let Some(left_out) = &self.left_out else {
             return Err(Error::unsupported(format!("H5Ocopy of a user-defined link of class {class}")));

@@ -43,8 +43,8 @@ use joined::Joins;
 use referenced::copy_root;
 use values::Elements;
 
-/// Copies the object `source` to the name `name` in `destination`. With `keep_references`, references whose targets are copied as well
-/// lead to the copies.
+/// Copies the object `source` to the name `name` in `destination`. With `keep_references`, references to objects that are copied
+/// as well lead to the copies.
 ///
 /// # Errors
 /// That of the first call which failed, as the library reported it. Nothing then lies at the name.
@@ -113,7 +113,7 @@ struct CrossCopier {
     flags: u32,
     /// Of a trial: what cannot be made. Datasets get no elements then.
     refused: Option<RefCell<Vec<Refused>>>,
-    /// Of a conversion of a whole file: links that are left out. Otherwise such a link is an error.
+    /// Links that a conversion of a whole file leaves out. In other copies such a link is an error.
     left_out: Option<RefCell<Vec<Refused>>>,
     /// Where elements are listed, and not copied.
     places: Option<place_list::Places>,
@@ -121,7 +121,7 @@ struct CrossCopier {
     folders: Folders,
     /// Datasets that become one with those of further files.
     joins: Joins,
-    /// The objects that are copied whatever references lead to, with their depth, if references to these objects are kept.
+    /// The objects that are copied independently of references, with their depth, if references to these objects are retained.
     tree: Option<HashMap<ObjectKey, u32>>,
 }
 

@@ -116,7 +116,7 @@ impl NativePath {
     /// Opens the object as a dataset. The identifier has to be closed before the callback returns, because the application could count it.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it; for an object that is no dataset.
+    /// The error that the native connector reported; an object that is no dataset.
     pub fn open_dataset(&self, access: Hid) -> Result<Id> {
         let (library, name) = (self.file.library(), self.name()?);
         // SAFETY: the name is terminated; identifiers are checked by libhdf5.
@@ -152,10 +152,10 @@ impl NativePath {
         }
     }
 
-    /// `H5Oget_comment` of the object.
+    /// Returns the comment of the object, from `H5Oget_comment`.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The error that the native connector reported.
     pub fn comment(&self) -> Result<Vec<u8>> {
         let (opened, get) = (self.open_id()?, self.file.library().table().H5Oget_comment);
         // SAFETY: a null buffer asks for the length.

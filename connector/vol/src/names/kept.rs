@@ -1,4 +1,4 @@
-//! Containers that a name led to before they were replaced or deleted, and that are kept.
+//! Retained containers that a name led to before they were replaced or deleted.
 
 use h5lake_container::Target;
 use h5lake_ledger::{At, KeptName, Ledger, Replaced, ReplacedObject};
@@ -9,14 +9,14 @@ use crate::error::{Error, Minor, Result};
 /// A container that a name led to before.
 #[derive(Debug, Clone)]
 pub enum Kept {
-    /// In a file.
+    /// A container in a file.
     File(Replaced),
-    /// In a store.
+    /// A container in a store.
     Object(ReplacedObject),
 }
 
 impl Kept {
-    /// Its name, by which it can be opened to read, and restored.
+    /// Returns the name by which the container can be opened to read, and restored.
     pub fn name(&self) -> KeptName {
         match self {
             Self::File(found) => found.name,
@@ -25,11 +25,11 @@ impl Kept {
     }
 }
 
-/// The containers that a name led to before, the one that was replaced last first. Local ones whose place a pointer file took follow
-/// those in the store.
+/// Returns the containers that a name led to before, the most recently replaced container first. Local containers whose place was
+/// taken by a pointer file follow the containers in the store.
 ///
 /// # Errors
-/// Those of listing the folder, and of the store.
+/// The errors of listing the folder, and of the store.
 pub fn all(place: &Place) -> h5lake_ledger::Result<Vec<Kept>> {
     let local = |path| Ok(Ledger::replaced_files(path)?.into_iter().map(Kept::File).collect());
     match &place.target {
@@ -45,10 +45,10 @@ pub fn all(place: &Place) -> h5lake_ledger::Result<Vec<Kept>> {
     }
 }
 
-/// The one kept container whose name begins with `text`, and the last one that was replaced for an empty `text`.
+/// Returns the only kept container whose name begins with `text`, or the most recently replaced container if `text` is empty.
 ///
 /// # Errors
-/// A text that says why there is none, or that there are several.
+/// An error text if no kept container matches, or if several match.
 pub fn choose(mut found: Vec<Kept>, text: &str) -> std::result::Result<Kept, String> {
     if text.is_empty() {
         found.truncate(1);
@@ -62,7 +62,7 @@ pub fn choose(mut found: Vec<Kept>, text: &str) -> std::result::Result<Kept, Str
     }
 }
 
-/// The place of the kept container whose name begins with `text`. It can only be read.
+/// Returns the place of the only kept container with a name that begins with `text`. The container can only be read.
 pub(super) fn place(of: Place, base: &[u8], text: &str) -> Result<Place> {
     let base = String::from_utf8_lossy(base);
     let failed = |why: &str, errno| {

@@ -101,7 +101,8 @@ pub fn points(handle: &Handle) -> Result<u64> {
     Ok(of(handle)?.attribute.space().points()?)
 }
 
-/// `H5Aread`. A value without elements fits any memory type, as natively (`H5A__read`): nothing is converted.
+/// Implements `H5Aread`. A value without elements fits any memory type, like in the native connector (`H5A__read`): nothing is
+/// converted.
 pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
     if region.points() == 0 {
@@ -123,8 +124,9 @@ pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transf
     }
 }
 
-/// `H5Awrite`. `region` has the elements: what was wrong with them is told here, where other processes wait for it. A value
-/// without elements fits any memory type, as natively (`H5A__write`): nothing is written.
+/// Implements `H5Awrite`. `region` is the elements, or an error about the elements, which is reported here because other
+/// processes wait for this operation. A value without elements fits any memory type, like in the native connector (`H5A__write`):
+/// nothing is written.
 pub fn write(handle: &Handle, memory_type: Hid, region: Result<MemoryRegion>, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
     let written = region.and_then(|region| match region.points() {

@@ -1,7 +1,8 @@
 //! Virtual datasets of native files whose sources are containers.
 //!
-//! Native code opens sources by itself, and cannot open a container ("bad superblock version number"). So the elements of such a dataset are
-//! those of a copy of it, which is made in a container in memory for one read. Programs make such datasets in files of the core driver.
+//! Native code opens the sources by itself, and cannot open a container ("bad superblock version number"). So the elements of
+//! such a dataset are read from a copy of the dataset, which is made in a container in memory for one read. Programs create such
+//! datasets in files of the core driver.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,7 +41,7 @@ pub struct NativeVirtual<'a> {
 }
 
 impl<'a> NativeVirtual<'a> {
-    /// The dataset, if it is a virtual one with a container among its sources.
+    /// Returns the dataset, if it is a virtual dataset with a container among its sources.
     ///
     /// # Errors
     /// Settings that cannot be read; calls of libhdf5 that fail.

@@ -17,15 +17,17 @@ use crate::operations::file::OpenRequest;
 use crate::operations::object_file;
 use crate::operations::storage;
 
-/// Bytes of a file in which a driver's signature is looked for. It lies in or behind the superblock, which may follow a user block.
+/// The number of bytes of a file that are searched for a driver's signature. The signature lies in or behind the superblock,
+/// which may follow a user block.
 const LOOKED_AT: u64 = 64 << 10;
-/// The widest number in a name.
+/// The maximum width of a number in a name.
 const MAX_WIDTH: usize = 20;
 
-/// Opens the native file that lies where no container could be opened, for `error`.
+/// Opens a native file at a name where opening a container failed with `error`.
 ///
 /// # Errors
-/// `error`, where no native file is there either; what forbids opening it, or keeps the native connector from it.
+/// `error`, if no native file lies there either; the cause that forbids opening the file, or prevents the native connector from
+/// opening it.
 pub(super) fn open_instead(request: OpenRequest<'_>, error: Error) -> Result<Handle> {
     let OpenRequest { library, config, name, flags, access, .. } = request;
     let may_be = !flags.write && request.together.is_none();
@@ -37,7 +39,7 @@ pub(super) fn open_instead(request: OpenRequest<'_>, error: Error) -> Result<Han
     library.open_native_file(name, flags, list.get(), config.native_filters)
 }
 
-/// Returns the driver that a name leads to a file of.
+/// Returns the driver of the file to which a name leads.
 fn driver_of(name: &[u8]) -> Option<SpreadingDriver> {
     let first_of = |driver| match driver {
         SpreadingDriver::Family => first_member(name),
@@ -49,7 +51,7 @@ fn driver_of(name: &[u8]) -> Option<SpreadingDriver> {
         .find(|driver| first_of(*driver).is_some_and(|first| is_signed(&first, signature_of(*driver))))
 }
 
-/// How a driver signs what it keeps in the superblock (`H5FD__family_sb_encode`, `H5FD_multi_sb_encode`).
+/// The signature of a driver in the superblock (`H5FD__family_sb_encode`, `H5FD_multi_sb_encode`).
 fn signature_of(driver: SpreadingDriver) -> &'static [u8] {
     match driver {
         SpreadingDriver::Family => b"NCSAfami",
@@ -57,10 +59,10 @@ fn signature_of(driver: SpreadingDriver) -> &'static [u8] {
     }
 }
 
-/// Returns whether a file begins with a signature within what is looked at.
+/// Returns whether the first [`LOOKED_AT`] bytes of a file contain a signature.
 fn is_signed(name: &[u8], signature: &[u8]) -> bool {
     let path = Path::new(OsStr::from_bytes(name));
-    // Nothing else is opened: to open a pipe waits for its writer.
+    // No other kind of file is opened, because opening a pipe waits for its writer.
     if !path.metadata().is_ok_and(|found| found.is_file()) {
         return false;
     }
@@ -69,7 +71,8 @@ fn is_signed(name: &[u8], signature: &[u8]) -> bool {
     read.is_ok() && begin.windows(signature.len()).any(|part| part == signature)
 }
 
-/// The name of the first member of a family: that of number 0, where the name has one place for a number, as `printf` takes it.
+/// Returns the name of member 0, the first member of a family, if the name contains one place for a number in the format of
+/// `printf`.
 fn first_member(name: &[u8]) -> Option<Vec<u8>> {
     let at = name.iter().position(|byte| *byte == b'%')?;
     let (before, after) = (&name[..at], &name[at + 1..]);

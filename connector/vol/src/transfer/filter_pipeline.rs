@@ -14,7 +14,7 @@ use crate::session::Session;
 use crate::transfer::context::FILTERED;
 use crate::transfer::stored_type::FileType;
 
-/// Whether elements are variable-length data as a whole: HDF5 sets up no filter for these (`H5Z_ignore_filters`).
+/// Returns whether elements are variable-length data as a whole. HDF5 sets up no filter for such elements (`H5Z_ignore_filters`).
 ///
 /// # Errors
 /// Those of libhdf5.

@@ -40,7 +40,7 @@ struct LibraryCodec {
 }
 
 impl LibraryCodec {
-    /// A registered filter, or the reason why there is none.
+    /// Checks that a filter is allowed and registered; otherwise returns the reason.
     fn check_available(&self, filter: &Filter) -> Result<()> {
         check_allowed(self.session.config.foreign_filters, filter)?;
         if self.session.library.has_filter(filter.id) {
@@ -59,9 +59,9 @@ impl LibraryCodec {
         SingleFilter::new(self.session.shadow.file()?, filter)
     }
 
-    /// The filters with the parameters that they run with. These are stored, but for variable-length data: there HDF5 sets no filter
-    /// up, so the application's parameters are stored. Chunks of such data, of all builds, went through filters that were set up for
-    /// opaque elements.
+    /// Returns the filters with the parameters that they run with. These parameters are stored, except for variable-length data:
+    /// HDF5 sets up no filter for such data, so the application's parameters are stored. Chunks of such data, in all builds, went
+    /// through filters that were set up for opaque elements.
     fn set_up(&self) -> Result<Arc<[Filter]>> {
         if let Some(known) = &*self.set_up.lock() {
             return Ok(known.clone());
@@ -84,7 +84,7 @@ impl LibraryCodec {
 
     fn run_back(&self, filter: &Filter, data: &[u8], limit: usize) -> Result<Vec<u8>> {
         self.check_available(filter)?;
-        // Not locked meanwhile: filters are not ours.
+        // No lock is held while a filter runs, because filters are foreign code.
         let idle = {
             let mut all = self.decoders.lock();
             let found = all.iter().position(|(known, _)| known == filter);
@@ -200,7 +200,7 @@ impl LentDataset {
         Some(Self { dataset: dataset.clone(), session: session.clone(), codec: Some(codec) })
     }
 
-    /// Takes the codec back. Changed chunks are encoded before the last one goes.
+    /// Takes the codec back. Changed chunks are encoded before the last codec is removed.
     ///
     /// # Errors
     /// A chunk that cannot be encoded; it is lost.
@@ -222,7 +222,7 @@ impl LentDataset {
 
 impl Drop for LentDataset {
     fn drop(&mut self) {
-        // Nobody is there to be told: the next flush or close is.
+        // A drop cannot report the error, so the next flush or close reports it.
         if let Err(lost) = self.detach() {
             self.session.container.tell_later(lost);
         }

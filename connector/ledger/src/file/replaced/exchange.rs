@@ -33,7 +33,7 @@ impl Leaving {
         self.named(Form::Replacing)
     }
 
-    /// Renames the file that leaves to its hidden name. False if another file had the name by then, and still has it.
+    /// Renames the file to its hidden name. Returns false if another file had the name by then; that file still has the name.
     pub(super) fn hide(&self, real: &Path) -> io::Result<bool> {
         let hidden = rename_to(real, real, self.named(Form::Replaced))?;
         if is_at(&hidden, self.file) {
@@ -43,7 +43,7 @@ impl Leaving {
         Ok(false)
     }
 
-    /// Gives the file that leaves its hidden name beside its own. `None` if another file has the name `real` by now.
+    /// Gives the file a hidden name in addition to its own. Returns `None` if another file has the name `real` by now.
     pub(super) fn link(&self, real: &Path) -> io::Result<Option<PathBuf>> {
         let hidden = link_to(real, self.named(Form::Replaced))?;
         if is_at(&hidden, self.file) {
@@ -61,16 +61,16 @@ impl Leaving {
         self.link(real).unwrap().is_some()
     }
 
-    /// Lets a new file wait for its place, as far as a replacement comes that is killed before the exchange.
+    /// Prepares a new file like a replacement that is killed before the exchange.
     pub(in crate::file) fn wait_for_test(&self, new: &mut PathBuf, real: &Path) -> bool {
         *new = rename_to(new, real, self.replacing()).unwrap();
         new.exists()
     }
 }
 
-/// Lets a new file take the place of the one that leaves. Until then it has the hidden name `waits_as`, and `new` is always the path
-/// that it has. Returns the hidden path of the one that left; `None` if another file has the name `real` by now, and keeps it.
-/// After an error `real` leads to what it led to before.
+/// Lets a new file take the place of the file that `leaving` describes. Until then the new file has the hidden name `waits_as`,
+/// and `new` is always the current path of the new file. Returns the hidden path of the replaced file; `None` if another file has
+/// the name `real` by now, which that file retains. After an error, `real` leads to the same file as before.
 pub(in crate::file) fn swap_in(
     new: &mut PathBuf,
     waits_as: HiddenName,
@@ -92,7 +92,7 @@ pub(in crate::file) fn swap_in(
     hidden
 }
 
-/// The same where the file system cannot exchange two names.
+/// Does the work of [`swap_in`] where the file system cannot exchange two names.
 fn link_and_rename(new: &Path, real: &Path, leaving: &Leaving) -> io::Result<Option<PathBuf>> {
     let Some(hidden) = leaving.link(real)? else { return Ok(None) };
     match std::fs::rename(new, real) {
@@ -104,7 +104,7 @@ fn link_and_rename(new: &Path, real: &Path, leaving: &Leaving) -> io::Result<Opt
     }
 }
 
-/// Takes [`swap_in`] back: `real` leads to the old file again, and `hidden` to the new one, where the new one is still there.
+/// Undoes [`swap_in`]: `real` leads to the old file again, and `hidden` to the new file, if the new file still exists.
 pub(in crate::file) fn swap_back(hidden: &Path, real: &Path) -> io::Result<()> {
     match exchange(hidden, real) {
         Err(e) if is_unsupported(&e) => std::fs::rename(hidden, real),

@@ -1,9 +1,9 @@
 //! Hidden names of containers that were replaced or deleted.
 //!
-//! `.NAME.h5lake-replaced-<id>-<until>` is a container that is kept until a time, in seconds since 1970. A name holds it until it
-//! is restored, or its time is over. `.NAME.h5lake-replacing-<id>-<until>` holds a new container that is about to take the place of
-//! the container with that id, and the replaced container from the moment of the exchange on, until its name becomes the other form.
-//! So the id in the file tells which of the two it is. Both numbers are hexadecimal.
+//! `.NAME.h5lake-replaced-<id>-<until>` is a container that is retained until a time, in seconds since 1970, unless it is
+//! restored earlier. `.NAME.h5lake-replacing-<id>-<until>` holds a new container that is about to take the place of the container
+//! with that id. From the exchange on, it holds the replaced container, until this name is changed to the first form. So the id
+//! in the file tells which of the two containers it holds. Both numbers are hexadecimal.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +16,7 @@ use crate::options::KeptName;
 /// A copy of a container has its id, and so may have its hidden name in the same second.
 const MAX_NAMESAKES: u64 = 1000;
 
-/// Whether a hidden name is that of a kept container, or of a replacement that is under way.
+/// The form of a hidden name: that of a replaced container, or of a replacement in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::file) enum Form {
     Replaced,
@@ -31,7 +31,7 @@ impl Form {
     }
 }
 
-/// The parts of a hidden name behind its prefix.
+/// The parts of a hidden name after its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::file) struct HiddenName {
     pub(in crate::file) form: Form,
@@ -55,7 +55,7 @@ impl HiddenName {
     }
 }
 
-/// Reads a hidden name behind its prefix.
+/// Parses a hidden name without its prefix.
 pub(in crate::file) fn parse(text: &[u8]) -> Option<HiddenName> {
     let text = std::str::from_utf8(text).ok()?;
     let (form, text) = FORMS.iter().find_map(|(form, mark)| Some((*form, text.strip_prefix(mark)?)))?;
@@ -64,7 +64,7 @@ pub(in crate::file) fn parse(text: &[u8]) -> Option<HiddenName> {
     Some(HiddenName { form, id: id.to_be_bytes(), until: u64::from_str_radix(until, 16).ok()? })
 }
 
-/// The hidden names of a path.
+/// Returns the hidden names of a path.
 pub(super) fn all(real: &Path) -> io::Result<Vec<(PathBuf, HiddenName)>> {
     let prefix = sibling_prefix(real);
     let mut found = Vec::new();

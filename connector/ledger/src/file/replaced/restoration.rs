@@ -65,12 +65,12 @@ impl Restoration<'_> {
         Error::io(self.target, "restoring", e)
     }
 
-    /// Whether the kept file has another name, and so may be open, and change, under it.
+    /// Returns whether the kept file has another name, under which it may be open and may change.
     fn has_other_name(&self) -> bool {
         self.meta.nlink() > 1
     }
 
-    /// Where nothing lies at the path. False if something does by now.
+    /// Restores to a path at which nothing lies. Returns false if something lies there by now.
     fn to_free_name(&self) -> Result<bool> {
         let named = match self.has_other_name() {
             false => rename_new(&self.found.path, self.real),
@@ -82,7 +82,8 @@ impl Restoration<'_> {
         }
     }
 
-    /// Over a container, which is locked meanwhile, and kept in turn. False if another file lies there by now.
+    /// Restores over a container, which is locked meanwhile and retained in turn. Returns false if another file lies at the path
+    /// by now.
     fn over_locked(&self, present: &Arc<File>) -> Result<bool> {
         let Some(guard) = lock_to_replace(present, self.opts, self.target)? else {
             return Err(not_ours(self.target, "no container; it stays"));
@@ -112,7 +113,7 @@ impl Restoration<'_> {
         }
     }
 
-    /// Both containers stay under names of kept ones until the exchange is over: a kill loses neither.
+    /// Both containers have the names of kept containers until the exchange is over, so that a kill loses neither container.
     fn exchange(&self, leaving: &Leaving) -> Result<bool> {
         let until = leaving.until.max(self.found.until / 1_000_000);
         let waits_as = HiddenName { form: Form::Replaced, id: self.found.id, until };
@@ -121,8 +122,9 @@ impl Restoration<'_> {
         swapped.map(|left| left.is_some()).map_err(|e| cannot_stay(self.target, &e))
     }
 
-    /// Publishes a copy of a kept file that has another name: what is written under that name must not change what is restored. No
-    /// writer has the kept file open meanwhile. Its hidden name stays until its time is over.
+    /// Publishes a copy of a kept file that has another name, because writes under that name must not change the restored
+    /// container. No writer has the kept file open meanwhile. The hidden name of the kept file remains until its retention time
+    /// is over.
     fn publish_copy<T>(&self, publish: impl FnOnce(Temporary) -> io::Result<T>) -> Result<io::Result<T>> {
         let Some(guard) = lock_to_replace(&self.file, self.opts, self.target)? else {
             return Err(not_ours(self.target, "no container any more"));

@@ -30,7 +30,7 @@ const INNER: c_uint = 1;
 const FILTER_BIT: u32 = 1 << 1;
 /// Bytes of a variable-length string in a native file: a length, an address and an index (`H5T__set_loc`).
 const STORED_ELEMENT_BYTES: usize = 16;
-/// The same in memory: a pointer, which is null here.
+/// Bytes of a variable-length string in memory: a pointer, which is null here.
 const ELEMENT_BYTES: usize = size_of::<*const c_char>();
 
 /// The bytes that a thread sends through a filter.
@@ -44,7 +44,7 @@ struct Transit {
     output: Option<Carried>,
 }
 
-/// What a filter returned.
+/// The output of a filter.
 enum Carried {
     Bytes(Vec<u8>),
     /// More bytes than the limit.
@@ -99,7 +99,7 @@ unsafe extern "C" fn carry(
 }
 
 impl Transit {
-    /// Puts the input in the place of what libhdf5 gave.
+    /// Replaces the data that libhdf5 passed by the input.
     fn load(&self, size: &mut usize, buffer: &mut *mut c_void) -> Option<usize> {
         let made = self.allocate(self.length)?;
         // SAFETY: the input outlives the call that it is in transit for; both have the length.

@@ -278,7 +278,7 @@ struct Shares<'a> {
     bounds: (Vec<u64>, Vec<u64>),
     /// The same, if it is one block.
     block: Option<Block>,
-    /// The same, if it is a selection of points.
+    /// The selection of the transfer, if it is a selection of points.
     points: Option<Points>,
     /// The transfer's elements in a row.
     row: Id,

@@ -137,12 +137,12 @@ impl Elements {
         Self::Listed { dims, runs, first }
     }
 
-    /// The ordinal of the element at these coordinates; `None` if it is not selected.
+    /// Returns the ordinal of the element at these coordinates; `None` if the element is not selected.
     fn ordinal(&self, at: &[u64]) -> Option<u64> {
         match self {
             Self::Regular(slab) => at.iter().enumerate().try_fold(0, |ordinal, (d, at)| {
                 let from_start = at.checked_sub(slab.start[d])?;
-                // Of a single block, libhdf5 gives any stride.
+                // For a single block, libhdf5 returns an arbitrary stride.
                 let stride = slab.stride[d].max(slab.block[d]).max(1);
                 let (block, inside) = (from_start / stride, from_start % stride);
                 let is_selected = block < slab.count[d] && inside < slab.block[d];
@@ -157,7 +157,7 @@ impl Elements {
         }
     }
 
-    /// The coordinates of the element with this ordinal, which must be selected.
+    /// Returns the coordinates of the element with this ordinal. The element must be selected.
     fn coordinates(&self, ordinal: u64) -> Vec<u64> {
         match self {
             Self::Regular(slab) => {

@@ -90,13 +90,13 @@ impl<'a> Search<'a> {
         self.dataset.base.session.library
     }
 
-    /// A source, if it is there. A file that is there but does not open is no missing one, as since HDF5 2.0, and an object that is there
-    /// but is no dataset is no missing one either: readers would take fill values for elements.
+    /// Returns a source, if it exists. A file that exists and does not open is not treated as missing, as since HDF5 2.0, and
+    /// neither is an object that exists and is no dataset: otherwise readers would take fill values for elements.
     ///
     /// # Errors
-    /// Any cause that keeps a file that is there from being read; a dataset that is there and does not open; an object that is no dataset;
-    /// links that lead nowhere, as [`is_there`] says; a native file as a source where the settings refuse native files; a name that is not
-    /// followed, where nothing else is found.
+    /// Any cause that prevents an existing file from being read; a dataset that exists and does not open; an object that is no
+    /// dataset; links without a target, as for [`is_there`]; a native file as a source if the settings refuse native files; a
+    /// name that is not followed, if no source is found under another name.
     pub fn find(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
         let key = (file.to_vec(), dataset.to_vec());
         let known = self.layout.sources.dataset(&key);
@@ -132,7 +132,7 @@ impl<'a> Search<'a> {
             return self.in_session(&session, dataset);
         }
         let mut refused = Ok(None);
-        // Of a name that is that of a folder, the last component is empty.
+        // The last component of a folder's name is empty.
         for candidate in self.candidates(file).into_iter().filter(|candidate| !candidate.is_empty()) {
             match self.open_file(&candidate, file) {
                 Err(error) if error.minor() == Minor::NotFollowed => refused = refused.and(Err(error)),
@@ -241,12 +241,12 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Returns whether an object lies at a path. No object does where the last component is missing, or a group before that component; nor
-/// where the last component is a link whose target is missing, as natively (`H5G_TARGET_EXISTS`).
+/// Returns whether an object lies at a path. No object lies there if the last component, or a group before that component, is
+/// missing, or if the last component is a link whose target is missing, like in the native connector (`H5G_TARGET_EXISTS`).
 ///
 /// # Errors
-/// A link before the last component that leads nowhere, or to an object that is no group; soft links in a cycle; an external link whose
-/// file is there and does not open.
+/// A link before the last component that leads nowhere, or to an object that is no group; a cycle of soft links; an external link
+/// to a file that exists and does not open.
 fn is_there(base: &Base, path: &[u8]) -> Result<bool> {
     let location = Location::ByName { name: path, access: 0 };
     match base.is_there(&location) {
@@ -262,7 +262,7 @@ fn is_there(base: &Base, path: &[u8]) -> Result<bool> {
     }
 }
 
-/// Returns whether a path names a group that is missing. A link in the place of the group is none that is missing.
+/// Returns whether a path names a group that is missing. A link in place of the group does not count as missing.
 fn lacks_group(base: &Base, path: &[u8]) -> bool {
     let ends = (1..path.len()).filter(|end| path[*end] == b'/' && path[end - 1] != b'/');
     ends.map(|end| base.has_link(&path[..end], 0))
@@ -270,7 +270,8 @@ fn lacks_group(base: &Base, path: &[u8]) -> bool {
         .any(|has_link| matches!(has_link, Ok(false)))
 }
 
-/// Returns whether an error is that of an external link whose file is there and does not open, or whose kind is not followed.
+/// Returns whether an error is that of an external link to a file that exists and does not open, or of a link of a kind that is
+/// not followed.
 fn is_of_unreadable_file(error: &Error) -> bool {
     match error.minor() {
         Minor::CannotOpenFile => !is_of_no_file(error),
@@ -278,7 +279,7 @@ fn is_of_unreadable_file(error: &Error) -> bool {
     }
 }
 
-/// Returns whether an error says that no file lies at a name. A folder is none.
+/// Returns whether an error means that no file lies at a name. A folder does not count as a file.
 fn is_of_no_file(error: &Error) -> bool {
     error.is_of_nothing_there() || error.errno() == Some(libc::EISDIR)
 }
@@ -287,7 +288,8 @@ fn is_no_file(path: &Path) -> bool {
     !path.exists() || path.is_dir()
 }
 
-/// Checks that the elements that a mapping selects have the source's rank. Elements of a source of another rank would be others.
+/// Checks that the selection in a source has the source's rank. In a source of another rank, the selection would denote other
+/// elements.
 ///
 /// # Errors
 /// For a source that has another rank.

@@ -80,8 +80,8 @@ impl Library {
         }
     }
 
-    /// Returns whether no object lies at a path: a component is missing, or the last one is a link whose target is missing. Each
-    /// component is checked, because libhdf5 answers for the last one alone whether it is there.
+    /// Returns whether no object lies at a path: a component is missing, or the last component is a link whose target is missing.
+    /// Each component is checked, because libhdf5 reports the existence of the last component only.
     fn is_missing(self, file: &Id, path: &[u8]) -> Result<bool> {
         let slashes = (0..path.len()).filter(|end| path[*end] == b'/');
         for end in slashes.chain([path.len()]) {

@@ -324,7 +324,7 @@ pub unsafe extern "C" fn optional(
         }
         let operation = (*arguments).op_type;
         if operation == sys::H5VL_NATIVE_FILE_POST_OPEN {
-            // Each open ends with this call. It waits for nothing that goes on in the container.
+            // Each open ends with this call, which waits for no operation of the container.
             return OK;
         }
         status(object, "h5lake_file_optional", Major::File, |handle| {

@@ -1,8 +1,9 @@
 //! Optional operations that `H5VLquery_optional` says are supported.
 //!
-//! A program that asks, such as HDF5's tools, uses the answer of an operation only if that is supported. So an operation is supported
-//! if it does its work on a container, or answers something true of it. Calls that a container accepts without effect, or whose
-//! answer is that of the native file beneath, succeed for programs that do not ask, and are not supported.
+//! A program that queries support, such as HDF5's tools, uses the result of an operation only if the operation is supported. So
+//! an operation is supported if it does its work on a container, or returns a true result about the container. Operations that a
+//! container accepts without effect, or that return the result of the native file beneath, succeed for programs that do not query
+//! support, and are not supported.
 
 use std::ffi::c_int;
 
