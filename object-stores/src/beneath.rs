@@ -49,7 +49,7 @@ impl Beneath {
         Ok(Beneath(retry_on_intr(|| openat(CWD, path, flags, Mode::empty()))?))
     }
 
-    /// Opens a folder whose name is no link; links in the path before the name are followed.
+    /// Opens a folder that is not itself a symbolic link; links in the path before its name are followed.
     ///
     /// # Errors
     /// As for [`folder`](Self::folder).
@@ -68,7 +68,8 @@ impl Beneath {
         self.resolve(path.as_ref(), OFlags::PATH | OFlags::DIRECTORY).map(Beneath)
     }
 
-    /// Returns the metadata of what has a name below this folder. Of a symbolic link they are the link's own.
+    /// Returns the metadata of the entry with a name below this folder. For a symbolic link, the metadata are those of the link
+    /// itself.
     ///
     /// # Errors
     /// As for [`folder`](Self::folder).
@@ -98,7 +99,7 @@ impl Beneath {
             Ok(file) => File::from(file),
             // A folder that is opened to write; a socket, or a pipe without a reader.
             Err(e) if is_any(&e, &[Errno::ISDIR, Errno::NXIO]) => return Ok(None),
-            // The name is a link itself, or the way leads over one.
+            // The name is a symbolic link, or the path leads over a symbolic link.
             Err(e) if is_any(&e, &[Errno::LOOP]) && self.metadata(path).is_ok() => return Ok(None),
             Err(e) => return Err(e),
         };
@@ -106,7 +107,7 @@ impl Beneath {
         Ok(found.is_file().then_some((file, found)))
     }
 
-    /// Makes a file under a name in this folder that nothing has.
+    /// Makes a file under a name that does not exist in this folder.
     ///
     /// # Errors
     /// `AlreadyExists`, for a symbolic link too, and those of `open(2)`.
@@ -203,7 +204,7 @@ impl Beneath {
         self.own_metadata().is_ok_and(|found| found.nlink() == 0)
     }
 
-    /// Opens what has a name, itself, if no part of the path is a symbolic link.
+    /// Opens the entry at a path itself, if no component of the path is a symbolic link.
     fn resolve(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         check_components(path)?;
         let all = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -213,7 +214,7 @@ impl Beneath {
             false => self.step_by_step(path, all),
         };
         match opened {
-            // The kernel says so of a link in the place of a folder as well.
+            // The kernel returns this error also for a link in place of a folder.
             Err(Errno::NOTDIR) if flags.contains(OFlags::DIRECTORY) && self.is_link(path) => {
                 Err(Errno::LOOP.into())
             }
@@ -238,7 +239,7 @@ impl Beneath {
         retry_on_intr(|| openat(folder, last, flags, Mode::empty()))
     }
 
-    /// Does something with the last name of a path, in the folder that it lies in.
+    /// Calls a function with the last name of a path, and with the folder in which that name lies.
     fn at<T>(
         &self,
         path: &Path,
@@ -261,8 +262,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Returns whether the name is that of a folder, and whether it is that of a regular file. Some file systems do not list the
-    /// kind; then `folder`, in which the name lies, is asked.
+    /// Returns whether the name is that of a folder or of a regular file. Some file systems do not list the kind; then the kind
+    /// is read from `folder`, in which the name lies.
     pub(crate) fn kind(&self, folder: &Beneath) -> io::Result<Kind> {
         Ok(match self.kind {
             FileType::Directory => Kind::Folder,

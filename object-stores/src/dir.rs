@@ -18,17 +18,18 @@
 //! its rename the key's file cannot change, in any process. A put without a condition is a create
 //! where nothing is, and takes the lock only where a file is.
 //!
-//! The lock files lie in `.object-store/locks` of the folder that holds the container, or the object
-//! itself: they depend on the object's path alone, and not on the root. So stores whose roots lie in
-//! each other lock alike, and no store uses what lies above its own root.
+//! The lock files lie in `.object-store/locks` of the folder that holds the container, or the
+//! object itself. That folder depends on the path of the object alone, and not on the root. So
+//! stores with nested roots use the same locks, and no store uses a file above its own root.
 //!
 //! # Symbolic links
 //!
-//! Each name below the root is resolved relative to a descriptor of the root, and no symbolic link in
-//! it is followed: neither one among the objects, nor one in `.object-store`. (The root itself may be
-//! reached through one.) What is opened has to be a regular file. The store deletes files of its own
-//! names alone. In a folder with the sticky bit, where everybody can make `.object-store`, it has to be
-//! the user's own, or that of the folder's owner.
+//! Each name below the root is resolved relative to a descriptor of the root, and no symbolic link
+//! in the name is followed, neither among the objects nor in `.object-store`. (The path of the root
+//! itself may contain a symbolic link.) Only regular files are opened. The store deletes only files
+//! with names of its own. In a folder with the sticky bit, where every user can make
+//! `.object-store`, the folder `.object-store` has to belong to the user, or to the owner of the
+//! folder around it.
 //!
 //! # Why an etag means one version
 //!

@@ -105,7 +105,7 @@ mod tests {
         assert!(opened("pipe").is_none() && opened("to a pipe").is_none());
     }
 
-    /// A writer of a pipe waits until somebody opens it to read, be it for an instant.
+    /// A writer of a pipe waits until a reader opens the pipe, even if only for an instant.
     #[test]
     fn a_pipe_is_not_opened_even_to_look_at_it() {
         let dir = tempfile::tempdir().unwrap();

@@ -170,9 +170,9 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Returns why this store refuses a key, for a message; `None` if it keeps an object under exactly this name. A store whose
-    /// server changes some names refuses them: each operation answers [`ErrorKind::InvalidArgument`], because two keys must never
-    /// be one object. Asks no server.
+    /// Returns the reason, for a message, why this store refuses a key; `None` if the store keeps an object under exactly this
+    /// name. A store whose server changes some names refuses these names: each operation returns [`ErrorKind::InvalidArgument`],
+    /// because two keys must never be one object. Sends no request to a server.
     fn why_not_key(&self, _key: &Key) -> Option<String> {
         None
     }

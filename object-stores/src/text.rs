@@ -1,12 +1,12 @@
-//! Text for people: names that somebody else chose, as terminals, JSON and shells may have them.
+//! Escaping of text for people: names that another user chose, in a form that is safe for terminals, JSON and shells.
 //!
-//! A container can be a stranger's, and so are the names in it. A terminal obeys control characters, and directional
-//! formatting characters show a text in another order than the one that it has.
+//! A container, and the names in the container, can come from another user. A terminal interprets control characters, and
+//! directional formatting characters show a text in an order that differs from its own.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Returns whether a terminal shows a character, and does nothing else because of it.
+/// Returns whether a terminal shows a character and does nothing else because of that character.
 ///
 /// The other characters are controls (U+0000–U+001F, U+007F–U+009F), directional formatting (U+061C, U+200E, U+200F,
 /// U+202A–U+202E, U+2066–U+2069), line and paragraph separators (U+2028, U+2029), annotations (U+FFF9–U+FFFB) and tags
@@ -35,18 +35,18 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool, escape: impl Fn(&mut String
     Cow::Owned(out)
 }
 
-/// A text as one line: each character that a terminal would obey is escaped as Rust has it, `\n` or `\u{1b}`.
+/// Returns a text as one line. Each character that a terminal would interpret is escaped in Rust's syntax, as `\n` or `\u{1b}`.
 pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, is_shown, |out, c| out.extend(c.escape_default()))
 }
 
-/// A text of several lines: line feeds stay, and all else is as [`printable`] has it.
+/// Returns a text of several lines. Line feeds are retained, and all other characters are treated as by [`printable`].
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c == '\n' || is_shown(c), |out, c| out.extend(c.escape_default()))
 }
 
-/// A JSON document that means the same, and has none of the characters that a terminal would obey. Line feeds between values
-/// stay: JSON has no others.
+/// Returns a JSON document with the same meaning, without the characters that a terminal would interpret. Line feeds between
+/// values are retained: JSON has no other line feeds.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
     escaped(
         json,
@@ -60,7 +60,7 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
     )
 }
 
-/// A word for a shell's command line: as it is, if no shell sees more in it, and else in quotes.
+/// Returns a word for the command line of a shell: unchanged if no shell interprets any part of the word, otherwise in quotes.
 pub fn shell_quoted(text: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./:@=%+,".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -75,7 +75,7 @@ pub fn shell_quoted(text: &str) -> Cow<'_, str> {
             '\'' | '\\' => out.extend(['\\', c]),
             c if is_shown(c) => out.push(c),
             c => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| {
-                // Three digits: a digit that follows is not taken for one of them.
+                // Three digits, so that a digit that follows is not read as part of the escape.
                 let _ = write!(out, "\\{byte:03o}");
             }),
         }
@@ -88,7 +88,7 @@ pub fn shell_quoted(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    /// The characters that no output has.
+    /// The characters that no output contains.
     fn obeyed() -> impl Iterator<Item = char> {
         let ranges = ['\0'..='\x1f', '\x7f'..='\u{9f}', '\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
         ranges.into_iter().flatten()

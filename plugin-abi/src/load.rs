@@ -11,8 +11,8 @@ use crate::{BindError, Hdf5, library_at};
 /// ends. Its initialisers run, as in every program that uses it: whoever names it trusts it. All libraries see its symbols, for
 /// plugins of filters look for them there.
 ///
-/// Libraries that it needs and that only lie in its own folder are loaded from there. Python wheels keep them so, and leave it to
-/// the importing module's search path to find them.
+/// Libraries that this library needs, and that lie only in its own folder, are loaded from that folder. Python wheels ship
+/// libraries in this way, and rely on the search path of the importing module to find them.
 ///
 /// # Errors
 ///
@@ -26,8 +26,9 @@ pub fn load(path: &Path) -> Result<&'static Hdf5, BindError> {
     library_at(function.as_ptr() as usize)
 }
 
-/// Opens a library. Each needed library that the dynamic linker does not find is opened first, if the library's own folder has
-/// it: the dynamic linker then recognizes it by its name (its `DT_SONAME`). `tried` has the neighbours that were opened already.
+/// Opens a library. Each needed library that the dynamic linker does not find is opened first, if it lies in the folder of the
+/// library that needs it: the dynamic linker then recognizes the needed library by its name (its `DT_SONAME`). `tried` lists the
+/// neighbours that were already opened.
 fn open_with_neighbours(path: &Path, scope: i32, tried: &mut Vec<PathBuf>) -> Result<Library, String> {
     loop {
         // SAFETY: initialisers of libhdf5 and of what it is linked to run; they are made for any program.
@@ -39,12 +40,13 @@ fn open_with_neighbours(path: &Path, scope: i32, tried: &mut Vec<PathBuf>) -> Re
             return Err(reason);
         };
         tried.push(neighbour.clone());
-        // It stays loaded for the library that needs it.
+        // The neighbour stays loaded for the library that needs it.
         std::mem::forget(open_with_neighbours(&neighbour, libc::RTLD_LOCAL, tried)?);
     }
 }
 
-/// The file beside `path` that the dynamic linker did not find, from its message `NAME: cannot open shared object file: …`.
+/// Returns the file beside `path` that the dynamic linker did not find. The linker's message names the file:
+/// `NAME: cannot open shared object file: …`.
 fn missing_neighbour(path: &Path, reason: &str) -> Option<PathBuf> {
     let (name, _) = reason.split_once(": ")?;
     let neighbour = path.parent().filter(|folder| folder.is_absolute())?.join(Path::new(name).file_name()?);

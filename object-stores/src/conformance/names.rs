@@ -138,7 +138,8 @@ fn every_character(store: &Shared) {
     }
 }
 
-/// Keys of which somebody takes two for one: by letters' case, escapes, separators, dots, blanks, or forms of Unicode.
+/// Checks keys that a server may confuse because they differ only in letter case, escapes, separators, dots, blanks or forms of
+/// Unicode.
 fn similar_keys(store: &Shared) {
     let letters: String = ('a'..='z').collect();
     let upper = letters.to_uppercase();

@@ -1,8 +1,8 @@
 //! The locks of keys.
 //!
-//! The lock of an object is one of 256 files in `.object-store/locks` of the folder that holds the object's container, or the object
-//! itself. That folder depends on the object's path alone. So stores whose roots lie in each other use one lock for an object that
-//! both have, and no store uses a file above its own root.
+//! The lock of an object is one of 256 files in `.object-store/locks` of the folder that holds the object's container, or the
+//! object itself. That folder depends on the object's path alone. So stores with nested roots use the same lock for an object
+//! that both stores contain, and no store uses a file above its own root.
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
@@ -44,7 +44,7 @@ pub(super) struct Locked(Option<File>);
 impl Drop for Locked {
     fn drop(&mut self) {
         if let Some(file) = &self.0 {
-            // Closing would do, but not if a fork has copied the descriptor meanwhile.
+            // Closing the file also releases the lock, unless a fork has copied the descriptor meanwhile.
             let _ = file.unlock();
         }
     }
@@ -56,7 +56,7 @@ pub(super) struct Locks {
     pub(super) locking: Locking,
     /// The longest wait for a lock.
     pub(super) max_time: Duration,
-    /// The folder of locks of the first put was found usable.
+    /// True once the lock folder of the first put was found usable.
     is_checked: AtomicBool,
 }
 
@@ -184,8 +184,8 @@ fn open_or_make(locks: &Beneath, name: &str) -> io::Result<File> {
     }
 }
 
-/// Removes the lock files of a folder that holds nothing else, so that the folder can be removed. Returns whether nothing is left.
-/// A lock that a process has stays, and a folder that is the root of a store as well.
+/// Removes the lock files of a folder that holds nothing else, so that the folder can be removed. Returns whether nothing is
+/// left. A lock that a process holds is not removed, and neither is a folder that is the root of a store.
 pub(super) fn remove_idle(root: &Beneath, home: &str) -> io::Result<bool> {
     let folder = root.folder(home)?;
     let has_only = |folder: &Beneath, name: &str| -> io::Result<bool> {
@@ -222,9 +222,9 @@ fn is_lock_name(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The folder in which the lock of a key lies, and the key as seen from there. All parts `NAME.lake/…` of a container are locked in
-/// the folder that NAME lies in: so no folder of locks appears among the parts, and none comes and goes with them. A key that is no
-/// part of a container is locked in its own folder.
+/// Returns the folder in which the lock of a key lies, and the key relative to that folder. All parts `NAME.lake/…` of a
+/// container are locked in the folder that contains NAME, so that no lock folder appears among the parts, and none is made and
+/// removed with the parts. A key that is no part of a container is locked in its own folder.
 fn home_of(key: &Key) -> (&str, &str) {
     let text = key.as_str();
     let mut end = text.len();
@@ -239,12 +239,12 @@ fn home_of(key: &Key) -> (&str, &str) {
     split_last(text, text)
 }
 
-/// The folder of a path, and the rest of the text that begins with that path.
+/// Returns the folder of `path`, and the part of `text` after that folder. `text` begins with `path`.
 fn split_last<'a>(path: &str, text: &'a str) -> (&'a str, &'a str) {
     path.rfind('/').map_or(("", text), |at| (&text[..at], &text[at + 1..]))
 }
 
-/// Returns whether a container makes a name directly below `NAME.lake`.
+/// Returns whether a name is one that a container makes directly below `NAME.lake`.
 fn is_part(name: &str) -> bool {
     let is_id = name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_id || matches!(name, "clock" | "copy" | "replaced")

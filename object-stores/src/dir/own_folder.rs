@@ -46,7 +46,7 @@ pub(super) fn make(root: &Beneath, home: &str, sub: &str) -> io::Result<Beneath>
     Err(io::Error::other("the store's own folder was removed again and again"))
 }
 
-/// Opens the folder `.object-store` of the root; `None` if there is none.
+/// Opens the folder `.object-store` of the root; `None` if that folder does not exist.
 ///
 /// # Errors
 /// As for [`make`].
@@ -60,7 +60,7 @@ pub(super) fn open(root: &Beneath) -> io::Result<Option<Beneath>> {
 
 fn make_one(root: &Beneath, path: &str, mode: u32) -> io::Result<()> {
     match root.make_folder(path, mode) {
-        // The umask took its part.
+        // The umask may have removed some permissions.
         Ok(()) => match root.set_mode(path, Permissions::from_mode(mode)) {
             // Another process may have removed the folder.
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

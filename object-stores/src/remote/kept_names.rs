@@ -1,7 +1,7 @@
 //! Keys that a server would store under another name.
 //!
-//! Two keys must never be one object: mode `w` of one container would replace another one. A server that changes names is
-//! therefore never asked for a name that it changes.
+//! Two keys must never be one object: opening one container with mode `w` would replace the other container. So no request is
+//! sent to a server for a name that the server would change.
 
 use crate::Key;
 
@@ -10,8 +10,8 @@ use crate::Key;
 pub(super) enum KeptNames {
     /// Every key.
     All,
-    /// Azure Blob Storage replaces each backslash by a slash, and asks for names whose segments do not end with a dot
-    /// ("Naming and referencing containers, blobs, and metadata", section "Blob names").
+    /// Azure Blob Storage replaces each backslash by a slash, and requires names whose segments do not end with a dot ("Naming
+    /// and referencing containers, blobs, and metadata", section "Blob names").
     Azure,
 }
 

@@ -85,12 +85,12 @@ pub(super) fn list(
     ))
 }
 
-/// How far a listing has come. A server that does not go on would be asked for ever, because each answer prolongs the budget of
-/// the caller's operation.
+/// The progress of a listing. A server that makes no progress would be queried forever, because each answer prolongs the budget
+/// of the caller's operation.
 struct Progress {
     begun: Instant,
     timeout: Duration,
-    /// The last key of the page before.
+    /// The last key of the previous page.
     last: Option<String>,
 }
 
@@ -99,7 +99,7 @@ impl Progress {
         Progress { begun: Instant::now(), timeout: bucket.timeout(), last: None }
     }
 
-    /// Ends a listing whose pages hold nothing that was asked for, however quickly they come.
+    /// Ends a listing if its pages contain none of the requested objects, however quickly the pages arrive.
     fn check_time(&self) -> Result<(), Failure> {
         if self.begun.elapsed() <= self.timeout {
             return Ok(());
@@ -112,7 +112,7 @@ impl Progress {
         Err(Failure::new(ErrorKind::Timeout, why))
     }
 
-    /// Takes note of the last key of a page, which lies behind that of the page before.
+    /// Records the last key of a page. That key must lie behind the last key of the previous page.
     fn reach(&mut self, key: &str) -> Result<(), Failure> {
         if self.last.as_deref().is_some_and(|last| key <= last) {
             let why = "the store lists the same keys again, and not those behind them: it ignores where a listing is to go on";

@@ -266,7 +266,8 @@ fn name_of(number: u64) -> String {
     format!("{number:016x}{SUFFIX}")
 }
 
-/// Opens a queue's folder. Its name in the folder of stages is no link, and no other user can have put a file into it.
+/// Opens the folder of a queue. Its name in the staging directory is no symbolic link, and no other user can have put a file into
+/// it.
 fn open_inside(path: &Path) -> io::Result<Beneath> {
     let inside = Beneath::open_itself(path)?;
     match is_private(&inside.own_metadata()?) {
@@ -295,17 +296,17 @@ fn numbers_in(inside: &Beneath) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// The number of the operation whose file has a name.
+/// Returns the number of the operation that is stored in the file with this name.
 fn number_of(name: &str) -> Option<u64> {
     let number = name.strip_suffix(SUFFIX).filter(|text| text.len() == 16)?;
     u64::from_str_radix(number, 16).ok()
 }
 
-/// Reads every operation in a folder. Operations whose files are gone have arrived.
+/// Reads every operation in a folder. Operations whose files no longer exist have arrived in the store.
 pub(super) fn look(folder: &Path) -> io::Result<Vec<Queued>> {
     let mut found = Vec::new();
     let inside = match open_inside(folder) {
-        // All has arrived, and the writer has closed.
+        // All operations have arrived, and the writer has closed.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
         other => other?,
     };
@@ -318,8 +319,8 @@ pub(super) fn look(folder: &Path) -> io::Result<Vec<Queued>> {
     Ok(found)
 }
 
-/// Deletes a queue's folder and the files of the queue in it, the description first: a folder without a description is no queue. A
-/// folder with a file of another name stays.
+/// Deletes the folder of a queue and the files of the queue in it, the description first: a folder without a description is no
+/// queue. A folder that contains a file with another name is not deleted.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let gone = |done: io::Result<()>| match done {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -447,7 +448,7 @@ mod tests {
         let mut folder = Folder::create(dir.path(), &about, false).unwrap();
         folder.note_arrived(3).unwrap();
         assert_eq!(folder.arrived().unwrap(), 3);
-        // What the number of a closed descriptor leads to.
+        // The file to which the number of a closed descriptor leads.
         let notes = dir.path().join("notes.txt");
         fs::write(&notes, "important notes").unwrap();
         let own = std::mem::replace(&mut folder.arrived, File::options().write(true).open(&notes).unwrap());

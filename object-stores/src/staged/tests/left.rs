@@ -157,7 +157,7 @@ fn links_to_other_folders_are_no_queues_and_their_files_stay() {
     assert!(folder::Folder::adopt(&path).is_err());
     assert!(folder::remove(&path).is_err());
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), before);
-    // In a queue, what is no regular file is damage, and a file of another name stays.
+    // A queue entry that is no regular file counts as damage, and a file with another name is not deleted.
     fs::remove_file(&path).unwrap();
     fs::rename(&elsewhere, &path).unwrap();
     let operation = folder::file_of(&path, 2);
