@@ -1,5 +1,5 @@
-/* CGNS files whose parts lie in other files: grids write|read FOLDER. The grid of one zone is behind a link to another file, that of
- * another behind a link within the file. */
+/* CGNS files with links to other files: grids write|read FOLDER. The grid of one zone is behind a link to another file, and the grid
+ * of another zone is behind a link within the file. */
 #include <cgnslib.h>
 #include <cgns_io.h>
 #include <stdio.h>

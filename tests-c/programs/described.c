@@ -1,4 +1,4 @@
-/* Links that H5Gget_objinfo does not follow, objects that it describes behind others, and comments: described FILE. */
+/* H5Gget_objinfo on links that it does not follow and on objects behind external links, and comments: described FILE. */
 #include "quiet.h"
 #include <H5VLconnector.h>
 #include <unistd.h>
@@ -51,7 +51,7 @@ static void links(void)
     CHECK(H5Ldelete(at, "mine", DEF) >= 0 && H5Lunregister(MINE) >= 0 && H5Gclose(at) >= 0);
 }
 
-/* Of an object in another file, here of a native one: it is described like one of the file. */
+/* An object in another file, here a native file, is described like an object of this file. */
 static void behind_external_links(const char *name)
 {
     hid_t natively = H5Pcreate(H5P_FILE_ACCESS), id = H5VLget_connector_id_by_name("native"), other, at;
@@ -69,7 +69,7 @@ static void behind_external_links(const char *name)
     CHECK(H5Ldelete(file, "afar", DEF) >= 0 && H5Pclose(natively) >= 0 && unlink(path) == 0);
 }
 
-/* A comment fills a buffer of its length without a terminator: h5dump and h5ls pass such ones. */
+/* A comment fills a buffer of exactly its length, without a terminator. h5dump and h5ls pass such buffers. */
 static void comments(void)
 {
     char text[8] = ".......";

@@ -1,12 +1,12 @@
-/* Datatypes that H5Dget_type and H5Aget_type give out, and attributes without elements, which fit any type: given FILE. */
+/* Datatypes that H5Dget_type and H5Aget_type return, and attributes without elements, which fit any memory type: given FILE. */
 #include "quiet.h"
 
 #define DEF H5P_DEFAULT
 
-/* What types are asked of: a file, and a dataset of one of the library's own. */
+/* The file that holds the objects of this test, and a dataset of a predefined type. */
 static hid_t file, plain;
 
-/* Changes that a datatype of its kind takes if it is not read-only. */
+/* Changes that succeed on a datatype of this class unless it is read-only. */
 static herr_t change(hid_t type)
 {
     switch (H5Tget_class(type)) {
@@ -18,7 +18,7 @@ static herr_t change(hid_t type)
     }
 }
 
-/* Natively, types of datasets and attributes are read-only: they can be copied, closed and committed, not changed. */
+/* Types of datasets and attributes are read-only, as in native HDF5: they can be copied, closed and committed, but not changed. */
 static void read_only(void)
 {
     hid_t types[9], space = H5Screate(H5S_SCALAR), at = H5Gcreate2(file, "types", DEF, DEF, DEF);
@@ -48,7 +48,7 @@ static void read_only(void)
             CHECK(H5Tequal(given[m], types[n]) > 0 && H5Tcommitted(given[m]) == 0);
             QUIET(change(given[m]));
             CHECK(result < 0 && H5Tequal(given[m], types[n]) > 0);
-            /* A copy can be changed, and so can that which H5Tcopy makes of a dataset's type. */
+            /* A copy can be changed, also one that H5Tcopy makes of a dataset's type. */
             const hid_t copies[] = {H5Tcopy(given[m]), m ? H5Tcopy(types[n]) : H5Tcopy(set)};
             for (size_t c = 0; c < 2; c++) {
                 QUIET(change(copies[c]));
@@ -63,7 +63,7 @@ static void read_only(void)
     CHECK(H5Gclose(at) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* As many types are given out as the program likes: nothing is left of them. */
+/* A program may request any number of types: closed types leave nothing behind. */
 static void types_go(void)
 {
     const hid_t all = H5F_OBJ_ALL;
@@ -77,7 +77,7 @@ static void types_go(void)
     CHECK(H5Fget_obj_count(all, H5F_OBJ_DATATYPE) == before && H5Dclose(set) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* They fit any type in memory, because there is nothing to convert. Datasets do not. */
+/* Attributes without elements fit any memory type, because there is nothing to convert. Datasets without elements do not. */
 static void no_elements(void)
 {
     hsize_t none = 0;

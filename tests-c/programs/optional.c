@@ -1,11 +1,11 @@
-/* Optional operations: which succeed, and which H5VLquery_optional says are supported: optional FILE [ours]. */
+/* Optional operations that succeed, and those that H5VLquery_optional reports as supported: optional FILE [ours]. */
 #include "quiet.h"
 #include <H5VLconnector.h>
 #include <H5VLnative.h>
 
 #define DEF H5P_DEFAULT
 
-/* What operations are tried on: a file, a group, a dataset with chunks and one without, an attribute. */
+/* Objects on which the operations are tried: a file, a group, a chunked and a contiguous dataset, an attribute. */
 static hid_t file, group, chunked, contiguous, attribute;
 
 /* --- files ------------------------------------------------------------------------------------------------------ */
@@ -159,7 +159,7 @@ static herr_t read_chunk(void)
     int values[5] = {0};
     uint32_t mask = 9;
 #if H5_VERSION_GE(2, 0, 0)
-    /* A buffer that is too small: size and mask are told, nothing is read. */
+    /* With a buffer that is too small, the call returns size and mask and reads nothing. */
     size_t room = 8;
     CHECK(H5Dread_chunk2(chunked, DEF, &at, &mask, values, &room) >= 0 && room == 20 && mask == 0 && values[1] == 0);
     CHECK(H5Dread_chunk2(chunked, DEF, &at, &mask, NULL, &room) >= 0 && room == 20);
@@ -254,7 +254,7 @@ static herr_t native_info(void)
 
 /* --- all of them ------------------------------------------------------------------------------------------------ */
 
-/* What h5lake answers when it is asked for an operation: true of containers, or not. */
+/* The expected answers of h5lake to H5VLquery_optional: whether an operation is meaningful for containers. */
 enum { NOT = 0, YES = H5VL_OPT_QUERY_SUPPORTED };
 #define META (YES | H5VL_OPT_QUERY_QUERY_METADATA)
 #define CHANGE (YES | H5VL_OPT_QUERY_MODIFY_METADATA)
@@ -265,7 +265,7 @@ static const struct operation {
     hid_t *of;
     H5VL_subclass_t class;
     int number;
-    /* Null if the call is tried elsewhere. */
+    /* Null if another test tries the call. */
     herr_t (*call)(void);
     int succeeds;
     uint64_t ours;
@@ -331,14 +331,14 @@ static void try_all(int ours)
                 wrong++, fprintf(stderr, "%s: the call %s\n", one->name, result < 0 ? "fails" : "succeeds");
         }
         QUIET(H5VLquery_optional(*one->of, one->class, one->number, &told));
-        /* Native HDF5 calls all of its own supported. (It forgets the iteration over chunks, and fails.) */
+        /* Native HDF5 reports all of its own operations as supported, except that it forgets the iteration over chunks and fails. */
         if (ours ? result < 0 || told != one->ours : result >= 0 && !(told & H5VL_OPT_QUERY_SUPPORTED))
             wrong++, fprintf(stderr, "%s: answered %d with flags %llx\n", one->name, (int)result, (unsigned long long)told);
     }
     CHECK(wrong == 0);
 }
 
-/* A dataset without chunks has no answers about them. */
+/* Queries about chunks fail on a dataset without chunks. */
 static void without_chunks(void)
 {
     hsize_t at = 0, bytes = 0, count = 0;
@@ -366,7 +366,7 @@ static void without_chunks(void)
     CHECK(H5Dget_offset(chunked) == HADDR_UNDEF);
 }
 
-/* What nobody knows is no operation, of whatever kind. */
+/* An unknown operation is reported as unsupported, for every kind of object. */
 static void unknown(int ours)
 {
     const H5VL_subclass_t kinds[] = {H5VL_SUBCLS_ATTR, H5VL_SUBCLS_DATASET, H5VL_SUBCLS_FILE, H5VL_SUBCLS_LINK, H5VL_SUBCLS_OBJECT};

@@ -181,7 +181,7 @@ def test_answers(r):
 
 
 def test_optional(r):
-    """Which optional operations succeed and are supported."""
+    """Optional operations that succeed, and those that are reported as supported."""
     r.run(r.programs["optional"], "optional.h5", *ours(r))
     r.ours(r.work / "optional.h5")
 
@@ -193,7 +193,7 @@ def test_described(r):
 
 
 def test_given(r):
-    """Types that are given out, and attributes without elements."""
+    """Types that datasets and attributes return, and attributes without elements."""
     r.run(r.programs["given"], "given.h5")
     r.ours(r.work / "given.h5")
 
@@ -394,7 +394,7 @@ def test_h5ls(r, tour):
 
 
 def test_comments(r, tour):
-    """h5dump and h5ls show comments, which they ask the connector for."""
+    """h5dump and h5ls show comments, which they request from the connector."""
     if r.tool("h5dump", "-p", "tour.h5").count('COMMENT "of ') != 2:
         raise Failure("h5dump does not show both comments")
     if "of a dataset" not in r.tool("h5ls", "-v", "tour.h5/data/plain"):
@@ -441,7 +441,7 @@ def test_h5repack(r, tour):
 
 @pytest.mark.parametrize("name", ["family%03d.h5", "split", "multi"])
 def test_spread_files(r, name):
-    """The tools on native files that a driver spreads over several, and what they make of them: no driver is named."""
+    """HDF5's tools on native files that a driver spreads over several files, without naming the driver, and the tools' output files."""
     r.run(r.programs["spread"], "family%03d.h5", "split", "multi")
     r.tool("h5repack", name, "whole.h5")
     r.ours(r.work / "whole.h5")
@@ -456,7 +456,7 @@ def test_spread_files(r, name):
 
 
 def test_cgns(r):
-    """CGNS on files with links to others, and what its tools say of them: as of native files."""
+    """CGNS and its tools on files with links to other files: the tools print the same as for native files."""
     made = subprocess.run([HERE.parent / "cgns/build", r.prefix], stdout=subprocess.PIPE, text=True)
     if made.returncode == 3:
         r.cannot_run("cgns", "the source of CGNS cannot be had")

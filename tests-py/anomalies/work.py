@@ -21,7 +21,7 @@ ACCOUNTS, SUM = 8, 8000
 PAIRS = 6
 COUNTERS = 3
 GROUPS = 6
-# Names that all writers take and give back.
+# The number of names that all writers claim and release.
 NAMES = 3
 JOBS = 3000
 CONFLICT = "was changed by another writer"
@@ -138,7 +138,7 @@ class Writer:
         return ["move"]
 
     def claim(self, f):
-        """Takes a name that is free: others may have taken it and given it back meanwhile."""
+        """Claims a free name, which other writers may have claimed and released meanwhile."""
         name, value = f"names/n{self.chance.randrange(NAMES)}", self.unique()
         if name in f:
             return None
@@ -154,13 +154,13 @@ class Writer:
         return ["release", value]
 
     def gather(self, f):
-        """Adds to a group that all writers make; one that was moved away is another group."""
+        """Adds to a group that every writer creates; a group that was moved away is another group."""
         value = self.unique()
         f.require_group(f"names/g{self.chance.randrange(NAMES)}")[str(value)] = h5py.SoftLink("/")
         return ["gather", value]
 
     def shelve(self, f):
-        """Moves such a group away, or one of those back to a name that is free."""
+        """Moves such a group away, or moves a group that was moved away back to a free name."""
         name, shelf = f"names/g{self.chance.randrange(NAMES)}", f["shelf"]
         if name in f:
             f.move(name, f"shelf/{self.unique()}")
@@ -171,7 +171,7 @@ class Writer:
         return ["shelve"]
 
     def attach(self, f):
-        """A variable of its own with a dimension that all share."""
+        """Creates a variable of this writer with a dimension that all writers share."""
         variables = f["variables"]
         mine = [name for name in variables if name.startswith(f"{self.number} ")]
         if len(mine) < 8:
@@ -249,7 +249,7 @@ def problems(f):
 
 
 def groups_of(f):
-    """The groups that writers gather in, wherever they are."""
+    """Returns the groups that writers add to, at all their names."""
     return [f[at] for at in [f"names/{n}" for n in f["names"] if n.startswith("g")] + [f"shelf/{n}" for n in f["shelf"]]]
 
 
@@ -300,7 +300,7 @@ def histories(folder):
 
 
 def given_back(kind, there, taken, taken_maybe, back, back_maybe):
-    """What was taken is there, or was given back, once."""
+    """Checks that each committed value is either present or was released once. Returns the violations."""
     taken, taken_maybe, back_maybe = ({c[0] for c in changes} for changes in (taken, taken_maybe, back_maybe))
     once = {c[0] for c in back}
     lost, strange = taken - there - once - back_maybe, there - taken - taken_maybe

@@ -182,7 +182,7 @@ def prepare(name):
 
 OLD_STATE = OLD, 3
 KEPT_STATE = "kept", 2
-# What the tool does alone: its words, and the state that it reaches.
+# Operations of the tool alone: its arguments, and the state afterwards.
 TOOL = {"vacuum": (["vacuum", NAME], OLD_STATE), "restore": (["restore", NAME], KEPT_STATE), "remove": (["rm", NAME], "absent")}
-# Where containers are kept: those that have to be there after an operation, with a name of their own or with that of the container.
+# Containers that have to be retained after each operation, under a name of their own or under the container's name.
 KEPT = {"replace": {OLD_STATE}, "restore": {OLD_STATE, KEPT_STATE}, "remove": {OLD_STATE}}

@@ -31,7 +31,7 @@ KNOWN_OBJECT = re.compile(re.escape(NAME) + r"(\.lake(/[0-9a-f]{32}(/((log|page|
 
 # A user who owns nothing.
 NOBODY = 65534
-# What was killed before a new container had its place goes after a day.
+# Hidden files of a replacement that was killed before the new container had its name; they are removed after a day.
 HIDDEN = re.compile(re.escape(f".{NAME}.h5lake-") + r"repla(ced|cing)-[0-9a-f]{32}-[0-9a-f]+$")
 
 
@@ -149,7 +149,7 @@ def look_for_peers():
 
 
 def look_at_kept(tool):
-    """The states of the containers that are kept, by the names that the tool lists; each has one name."""
+    """Returns the states of the kept containers by the names that the tool lists; each container has one name."""
     listed = subprocess.run([tool, "versions", "--json", NAME], stdout=subprocess.PIPE, check=True).stdout
     names = [kept["name"] for kept in json.loads(listed)["replaced"]]
     found = []
@@ -177,7 +177,7 @@ def write_on(found):
 
 
 def close_folder():
-    """The folder that this process works in cannot be written, and the container's file can."""
+    """Makes the current folder unwritable, and leaves the container's file writable."""
     os.chmod(NAME, 0o666)
     os.chmod(".", 0o555)
     if os.geteuid() == 0:
@@ -308,7 +308,7 @@ class Point:
         self.go_on(found)
 
     def judge_kept(self, found):
-        """No container that is to be kept is lost."""
+        """Checks that no container that has to be retained is lost."""
         kept, wrong = self.configuration.undisturbed(look_at_kept, str(self.configuration.cli))
         if wrong:
             self.problems.append(f"what is kept cannot be read: {wrong}")

@@ -133,7 +133,7 @@ def read_variable_length(f):
 
 
 def check_values_without_elements_fit_any_type(folder):
-    """Natively, nothing is converted then, so that there need be no conversion."""
+    """An attribute without elements needs no conversion, as in native HDF5, so that its memory type may be any type."""
     spaces = [h5py.h5s.create(h5py.h5s.NULL), h5py.h5s.create_simple((0,), (0,)), h5py.h5s.create_simple((3, 0))]
     types = [h5py.h5t.NATIVE_INT32, h5py.h5t.C_S1]
     with h5py.File("none.h5", "w") as f:

@@ -1,5 +1,5 @@
-"""References in copies, and the dimension scales that stand on them: null in another file, as natively, or references to the copies, as
-copied_references= says."""
+"""References in copies to another file, and the dimension scales that depend on them: null, as in native HDF5, or references to the
+copies, depending on copied_references=."""
 # only: h5lake
 
 import os
@@ -11,12 +11,12 @@ import h5py
 import numpy as np
 from cases import main
 
-# How a file is made: an explicit driver asks for a native file.
+# Arguments to create each kind of file: an explicit driver makes a native file.
 KINDS = {"own": {}, "native": {"driver": "stdio"}}
 
 
 def fill(f):
-    """A group of datasets with scales, and with references of each kind, to each other and out of the group."""
+    """Creates a group of datasets with scales and with references of each kind, to each other and to objects outside of the group."""
     g = f.create_group("g")
     g["t"], g["u"] = np.zeros((3, 2)), np.zeros(3)
     for name, size in (("g/x", 3), ("g/y", 2), ("out", 3)):
@@ -38,7 +38,7 @@ def target(f, reference):
 
 
 def found(f, path):
-    """Where the references in a copy lead, and the names of the scales of its dimensions."""
+    """Returns the targets of the references in a copy, and the names of the scales of its dimensions."""
     g = f[path]
     leads = {"a": [target(f, r) for r in g["a"][...]], "regions": [target(f, r) for r in g["regions"][...]],
              "ragged": [target(f, r) for r in g["ragged"][0]], "pairs": [target(f, r["ref"]) for r in g["pairs"][...]],
@@ -65,13 +65,13 @@ def copied(one, other, **how):
 
 
 def work():
-    """The copies of a process with one setting."""
+    """Returns the copies that a process with one setting makes."""
     keeps = os.environ.get("H5LAKE_COPIED_REFERENCES") == "copies"
     for one, other in (("own", "own"), ("own", "native"), ("native", "own")):
         leads, names = copied(one, other)
         assert leads == (COPIES if keeps else NULL), (one, other, leads)
         assert names == ["n"], names
-        # With the flag the target outside of the group is copied as well, and nothing else has a name of that kind.
+        # With the flag, the target outside of the group is copied too; no other object has a name of that kind.
         leads, names = copied(one, other, expand_refs=True)
         assert len(names) == 2 and names[1].startswith("~obj_pointed_by_"), names
         away = "/" + names[1]
@@ -89,7 +89,7 @@ def work():
 
 
 def set_to(value, away):
-    """The value with another target in the place of none."""
+    """Returns the value with another target in place of a null target."""
     if isinstance(value, list):
         return [set_to(item, away) for item in value]
     return away if value is None else value

@@ -196,7 +196,7 @@ def check_core_over_a_file(_):
 
 
 def check_create_over_an_open_file(_):
-    """Neither kind of file is replaced while it is open for writing, nor a native one while it is open at all."""
+    """A container cannot be replaced while it is open for writing, and a native file cannot be replaced while it is open at all."""
     for kind, how in KINDS.items():
         name = f"{kind}_open.h5"
         with h5py.File(name, "w", **how) as f:
@@ -204,7 +204,7 @@ def check_create_over_an_open_file(_):
         for mode in ("r+", "r"):
             with h5py.File(name, mode) as f:
                 if mode == "r" and kind == "own" and OURS:
-                    # Who reads a container keeps its version.
+                    # A reader of a container keeps its version while the container is replaced.
                     h5py.File(name, "w").close()
                 else:
                     error = raises(OSError, h5py.File, name, "w")

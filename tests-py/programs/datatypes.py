@@ -229,7 +229,7 @@ def give(to, source):
 
 
 def check_types_that_are_given_out_are_read_only(_):
-    """Natively, those of datasets and attributes cannot be changed. Copies can."""
+    """As in native HDF5, the types of datasets and attributes cannot be changed, but copies of them can."""
     record = np.dtype([("a", "i4"), ("b", h5py.string_dtype())])
     with h5py.File("given.h5", "w") as f:
         for name, dtype in ("integer", "<i4"), ("text", "S5"), ("record", record), ("any", h5py.string_dtype()):
@@ -248,7 +248,7 @@ def check_types_that_are_given_out_are_read_only(_):
 
 
 def check_failed_commit(_):
-    """A commit that fails makes no groups on the way to its name."""
+    """A commit that fails creates no intermediate groups."""
     missing_groups = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     missing_groups.set_create_intermediate_group(True)
     with h5py.File("commits.h5", "w") as f:

@@ -159,16 +159,16 @@ def check_mode_w_in_a_folder_that_cannot_be_written(folder):
 
     assert acts(STRANGER, [OTHERS], replaces_what_it_reads) == "well"
     assert members("a.h5") == ["newest"]
-    # Nothing but its creation is committed when it is closed.
+    # If the new container stays empty, the close commits its creation.
     assert acts(STRANGER, [OTHERS], lambda: h5py.File("a.h5", "w").close()) == "well"
     assert members("a.h5") == []
     assert acts(STRANGER, [OTHERS], lambda: write("a.h5", 3)) == "well"
     assert members("a.h5") == ["x"] and sorted(os.listdir(".")) == ["a.h5", "loaded.h5"]
-    # A new container with a user block has no place in the file of one without.
+    # The file of a container without a user block cannot hold a new container with a user block.
     create = lambda: h5py.File("a.h5", "w", userblock_size=512)  # noqa: E731
     assert acts(STRANGER, [OTHERS], create) == "PermissionError"
     assert members("a.h5") == ["x"]
-    # A file of another kind is overwritten, as natively.
+    # A file of another kind is overwritten, as in native HDF5.
     with open("a.h5", "w") as file:
         file.write("no container " * 1000)
     assert acts(STRANGER, [OTHERS], lambda: write("a.h5", 4)) == "well"

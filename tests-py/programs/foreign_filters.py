@@ -1,5 +1,5 @@
-"""Filters of a program's own, beside HDF5's and beside filters that nobody has: in every pipeline, whatever was written is
-read, after a part of it was changed too. What is set up, skipped and stored is the same as natively. And forged chunks."""
+"""Foreign filters that a program registers, combined with HDF5's filters and with missing filters. Every pipeline reads back the data
+that it wrote, also after a partial write, and its set-up, skipped filters and stored bytes match native HDF5. Also forged chunks."""
 
 import ctypes
 import itertools
@@ -27,7 +27,7 @@ FUNCTION = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_uint, ctypes.c_size_t, cty
 SET_LOCAL = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 REVERSE = 0x100
 runs = 0
-# Whether the filter sets itself up as another version of it would.
+# True if `set_local` returns the parameters of another version of the filter.
 is_another_version = False
 
 
@@ -39,7 +39,7 @@ class Class(ctypes.Structure):
 
 @SET_LOCAL
 def set_local(creation, kind, _space):
-    """The parameters: those that were given, and the size of an element."""
+    """Appends the size of an element to the parameters that the program gave."""
     flags, count, values = ctypes.c_uint(), ctypes.c_size_t(3), (ctypes.c_uint * 4)()
     if HDF5.H5Pget_filter_by_id2(creation, KEYED, ctypes.byref(flags), ctypes.byref(count), values, 0, None, None) < 0:
         return -1
@@ -49,7 +49,7 @@ def set_local(creation, kind, _space):
 
 @FUNCTION
 def keyed(flags, count, values, size, room, buffer):
-    """Adds the sum of the parameters to every byte, and three bytes behind them: other parameters give other bytes."""
+    """Adds the sum of the parameters to every byte, and appends three bytes, so that other parameters give other bytes."""
     global runs
     runs += 1
     key = sum(values[:count]) % 251
@@ -68,7 +68,7 @@ def keyed(flags, count, values, size, room, buffer):
 
 @FUNCTION
 def declining(flags, count, values, size, room, buffer):
-    """Encodes nothing."""
+    """Declines every chunk."""
     return size if flags & REVERSE else 0
 
 
@@ -98,20 +98,20 @@ KINDS = {
     "text in a record": (h5t.py_create(np.dtype([("n", "<i4"), ("t", TEXT)]), logical=True), PAIRS),
     "reference": (h5t.STD_REF_OBJ, None),
 }
-# Whose elements are not the same bytes as natively: identifiers of data elsewhere.
+# Types whose stored elements differ from those of native HDF5, because they are identifiers of data stored elsewhere.
 ELSEWHERE = {"text", "sequence", "text in a record", "reference"}
-# Whose elements have another size than natively.
+# Types whose stored elements have another size than in native HDF5.
 OTHER_SIZE = {"text in a record"}
 
 
 def cases():
-    """Every pipeline of up to three filters with a foreign one among them, mandatory and optional, on every kind."""
+    """Returns every pipeline of up to three filters that has a foreign filter, mandatory and optional, on every type."""
     usual = [SHUFFLE, DEFLATE, FLETCHER32, LZF, KEYED, DECLINING, MISSING]
     pipelines = [p for n in (1, 2, 3) for p in itertools.permutations(usual, n) if FOREIGN & set(p)]
-    # Natively, these write behind their buffers where another filter has changed the chunk's length.
+    # These filters of native HDF5 write past their buffers if another filter has changed the length of the chunk.
     pipelines += [p for other in (SZIP, NBIT, SCALEOFFSET) for own in sorted(FOREIGN)
                   for p in ((other, own), (other, SHUFFLE, own))]
-    # A mandatory filter that declines fails the write. Then HDF5 keeps an identifier of what is gone, and may crash.
+    # If a mandatory filter declines, the write fails. HDF5 then keeps an identifier of a closed object, and may crash.
     never_decline = {SHUFFLE, DEFLATE, FLETCHER32, KEYED, MISSING}
     return [(f"{kind} {'needed' if flags == 0 else 'optional'} {p}", kind, flags, p)
             for p in pipelines for flags in (0, 1) for kind in KINDS if flags or never_decline.issuperset(p)]
@@ -133,7 +133,7 @@ def data_of(f, kind):
 
 
 def plain(f, values):
-    """Elements as lists and texts, which compare."""
+    """Returns elements as lists and strings, so that they can be compared."""
     if isinstance(values, h5py.Reference):
         return f[values].name
     if isinstance(values, bytes):
@@ -144,19 +144,19 @@ def plain(f, values):
 
 
 def stored(d):
-    """The mask and the bytes of each chunk."""
+    """Returns the mask and the bytes of each chunk."""
     return [d.id.read_direct_chunk((at,)) for at in (0, 16, 32)]
 
 
 def told(d):
-    """The pipeline, without names."""
+    """Returns the pipeline of a dataset without the names of its filters."""
     creation = d.id.get_create_plist()
     return [creation.get_filter(n)[:3] for n in range(creation.get_nfilters())]
 
 
 def outcome(name, kind, flags, pipeline):
-    """Writes a dataset and reads it: what is set up and stored, or why it was not written; or, which is never right, why it is
-    not read."""
+    """Writes a dataset and reads it. Returns its stored pipeline and chunks, or the reason why the write failed, or the reason why
+    the read failed, which is always a fault."""
     path, done = "pipeline.h5", "refused"
     try:
         with h5py.File(path, "w") as f:
@@ -188,7 +188,7 @@ def outcomes(part):
 
 
 def outcomes_or_crashes(part):
-    """As `outcomes`, with None for what ends by a signal: native HDF5 has such cases."""
+    """Returns `outcomes`, with None for a case that ends by a signal, which happens in native HDF5."""
     seen = {}
     for case in part_of(cases(), part):
         reader, writer = os.pipe()
@@ -211,7 +211,7 @@ def natively(part):
 
 
 def comparable(name, seen):
-    """What is the same natively and in containers."""
+    """Returns the part of an outcome that is the same in native files and in containers."""
     if isinstance(seen, str):
         return seen
     kind, pipeline = re.match(r"(.*) (?:needed|optional) (\(.*\))", name).groups()
@@ -220,8 +220,8 @@ def comparable(name, seen):
     if kind in OTHER_SIZE:
         told_ = [(number, flags) for number, flags, _ in told_]
     if LZF in pipeline[1:]:
-        return told_  # h5py's code declines by the room that the filter before has left in its buffer
-    # Of these encodings there are several right ones.
+        return told_  # h5py's code declines depending on the free space that the filter before has left in its buffer
+    # These filters have several valid encodings.
     if {DEFLATE, LZF} & set(pipeline) or kind in ELSEWHERE:
         return told_, masks
     return told_, stored_
@@ -247,8 +247,8 @@ def check_every_pipeline(_):
 
 
 def check_parameters_are_those_that_are_stored(_):
-    """A filter that another version would set up differently still decodes: it gets what is stored. Of variable-length data, of
-    which HDF5 asks no filter to set itself up, a list has what the program gave."""
+    """A filter whose other version would set other parameters still decodes, because it gets the stored parameters. For
+    variable-length data, HDF5 runs no `set_local`, and the creation list has the program's parameters."""
     with h5py.File("given.h5", "w") as f:
         for kind, values in {"text": (7,), "i4": (7, 4)}.items():
             d = create(f, kind, kind, 1, (SHUFFLE, KEYED))
@@ -287,7 +287,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 
 
 def forged(pipeline, chunks):
-    """What reading each forged chunk says, in a process of its own; and the largest size of the process in MiB."""
+    """Reads each forged chunk in a process of its own. Returns the results and the peak size of the process in MiB."""
     code = FORGED.format(pipeline=pipeline, chunks=chunks)
     env = os.environ | {"PYTHONPATH": os.path.dirname(os.path.abspath(__file__))}
     run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
@@ -297,15 +297,15 @@ def forged(pipeline, chunks):
 
 
 def sealed(chunk):
-    """As `keyed` encodes it, for 32-bit integers."""
+    """Returns the encoding of `keyed` for 32-bit integers."""
     return bytes(byte + 11 & 255 for byte in chunk) + bytes([11]) * 3
 
 
 def check_forged_chunks(_):
-    """An error, and no more memory than some chunks: HDF5's own filters believe a chunk."""
+    """Reading a forged chunk is an error and takes no more memory than a few chunks, although HDF5's own filters trust a chunk."""
     if not OURS:
         return  # native HDF5 crashes
-    # The last one begins with a length of 2 GiB.
+    # The last forged chunk begins with a length of 2 GiB.
     chunks = [b"1", b"12345", bytes(63), b"\xf0\xff\xff\x7f" + bytes(1600)]
     chunks += [sealed(chunk) for chunk in chunks]
     base = forged((KEYED,), [b"1"])[1]
@@ -322,7 +322,7 @@ def check_forged_chunks(_):
 
 
 def check_setting_forbids_them(_):
-    """foreign_filters=refuse: for files of strangers."""
+    """With foreign_filters=refuse, foreign filters neither decode nor encode, for files from strangers."""
     if not OURS:
         return
     with h5py.File("own.h5", "w") as f:

@@ -1,5 +1,5 @@
-"""Containers that were replaced or deleted, and are kept: each is listed, read and restored by a name of its own. Locks of writers that
-are gone: the error names whatever process has the lock."""
+"""Containers that were replaced or deleted and are retained: each is listed, read and restored by a name of its own. Also locks that
+outlive their writer: the error names the process that holds the lock."""
 # store: any
 # only: h5lake
 # needs: tool

@@ -116,7 +116,7 @@ def check_a_chunk_that_memory_has_no_room_for_is_an_error(folder):
         same(f["small"][:], np.full(10, 3, "i4"))
 
 
-# The process may have some more MiB than it has. A write or a flush may fail; none may end the process.
+# The limit is a few MiB above the current size of the process. A write or a flush may fail, but must not end the process.
 BOUNDED = """
 import resource, sys
 import h5py, numpy as np

@@ -1,5 +1,5 @@
-"""The filters of netCDF4's wheel under the two variables alone: the wheel names their folder only if HDF5_PLUGIN_PATH is not
-set, and that variable is set to load the plugin."""
+"""The filters of netCDF4's wheel with the two variables alone. The wheel adds the folder of its filters only if HDF5_PLUGIN_PATH is
+not set, but the variable has to be set to load the plugin."""
 # requires: clients.txt
 # only: h5lake
 
@@ -10,7 +10,7 @@ import sys
 import netCDF4
 from cases import main
 
-# Nothing but the two variables: the tests may set others.
+# Keeps only the two variables, because the test run may set further variables.
 BARE = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
 NATIVE = {k: v for k, v in BARE.items() if not k.startswith("HDF5_")}
 COMMON = "import netCDF4, numpy as np\nDATA = np.arange(1000, dtype='f8')\n"
@@ -45,7 +45,7 @@ def check_filters(_):
 
 
 def check_the_folder_is_named_once(_):
-    """However many files are opened."""
+    """The folder is added once, however many files are opened."""
     code = COMMON + """
 import ctypes, re
 for n in range(4): netCDF4.Dataset(f"{n}.nc", "w").close()

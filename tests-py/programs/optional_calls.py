@@ -1,4 +1,4 @@
-"""Optional operations that h5py has no functions for, called in the libhdf5 that it has loaded: as natively."""
+"""Optional operations without functions in h5py behave as in native HDF5. They are called in the libhdf5 that h5py has loaded."""
 
 import ctypes
 
@@ -22,7 +22,7 @@ def file(name):
 
 
 def check_a_chunk_in_a_buffer_of_another_size(_):
-    """The size and the mask are told, and a chunk that has no room is not read."""
+    """The call returns the size and the mask, and does not read a chunk that does not fit into the buffer."""
     library = hdf5()
     if not hasattr(library, "H5Dread_chunk2"):
         return  # HDF5 1.14 takes no size

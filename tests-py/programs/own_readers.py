@@ -1,5 +1,5 @@
-"""Programs that write a container which they have open for reading, and programs whose open file something else changes. Native HDF5
-refuses the first, and notices little of the second."""
+"""Programs that write a container which they have open for reading, which native HDF5 refuses; and programs whose open file other
+software changes, which native HDF5 mostly does not detect."""
 # only: h5lake
 
 import os
@@ -11,7 +11,7 @@ from cases import main, raises
 
 
 def told(call):
-    """The error of a call that cannot be done any more."""
+    """Returns the error of a call that has to fail."""
     try:
         call()
     except (OSError, RuntimeError) as error:
@@ -20,7 +20,7 @@ def told(call):
 
 
 def close_lost(f):
-    """Closes a file whose changes are lost. The first close may tell so, the next one closes."""
+    """Closes a file whose changes are lost. The first close may report the loss; the second close succeeds."""
     try:
         f.close()
     except (OSError, RuntimeError):
@@ -67,7 +67,7 @@ def check_changes_of_what_is_read(_):
 
 
 def check_objects_that_outlive_their_reader(_):
-    """A dataset of a file that was opened for reading and closed is no reason to refuse a writer."""
+    """A writer is not refused because of a dataset that is left open after its file was opened for reading and closed."""
     with h5py.File(made("left.h5", 1), "r") as f:
         group, left = f["/"], f["x"]
         kept = left.id
@@ -78,7 +78,7 @@ def check_objects_that_outlive_their_reader(_):
 
 
 def check_links_to_what_is_read(_):
-    """A file that is open for writing leads to one that is open for reading, by an external link and by a virtual dataset."""
+    """A file that is open for writing refers to a file that is open for reading, by an external link and by a virtual dataset."""
     made("target.h5", 1)
     layout = h5py.VirtualLayout((10,), "i8")
     layout[:] = h5py.VirtualSource("target.h5", "x", (200_000,), "i8")[:10]
@@ -94,7 +94,7 @@ def check_links_to_what_is_read(_):
 
 
 def check_what_stays_refused(_):
-    """Mode `w` of what the program has open for writing would lose changes; other settings would have no effect."""
+    """Mode `w` is refused for a file that the program has open for writing, because changes would be lost. So are other locking flags."""
     with h5py.File(made("refused.h5", 1), "r+") as f:
         f["x"][0] = 3
         error = raises(OSError, h5py.File, "refused.h5", "w")
@@ -107,7 +107,7 @@ def check_what_stays_refused(_):
 
 
 def check_a_file_replaced_in_place(_):
-    """As `cp new.h5 old.h5` does. A new open shows the new content, beside a reader and beside a writer."""
+    """After `cp new.h5 old.h5`, a new open shows the new content, beside a reader and beside a writer."""
     made("new.h5", 2, 300_000)
     for mode in ("r", "r+"):
         f = h5py.File(made("old.h5", 1), mode)
@@ -124,7 +124,7 @@ def check_a_file_replaced_in_place(_):
 
 
 def check_a_truncated_file(_):
-    """The next flush tells, whether anything was changed or not; then the file closes."""
+    """The next flush fails whether anything was changed or not. The file can be closed afterwards."""
     for change in (True, False):
         f = h5py.File(made("cut.h5", 1), "r+")
         if change:
@@ -138,7 +138,7 @@ def check_a_truncated_file(_):
 
 
 def check_a_closed_descriptor(_):
-    """Code that closes descriptors which it did not open. Their numbers belong to another file then."""
+    """Other code closes descriptors that it did not open, and their numbers are reused for another file."""
     text = b"important notes\n" * 100_000
     for amid in (False, True):
         with open("notes.txt", "wb") as notes:

@@ -1,5 +1,5 @@
 """The recipes of docs/many-machines.md, without their schedulers: each has the loop that repeats a batch in conflict.
-The part of a Slurm job runs as it stands, beside a writer that commits the same region first, and twice."""
+The task of the Slurm recipe runs unchanged, beside a writer that commits the same region first, and twice."""
 # only: h5lake
 
 import os

@@ -1,4 +1,4 @@
-"""Names and dimensions that several writers of one container share: what is merged, and what is a conflict."""
+"""Names and dimensions that several writers of one container share: merges and conflicts."""
 # only: h5lake
 
 import os
@@ -18,7 +18,7 @@ def peers(path, make, count=2):
 
 
 def users(f):
-    """The variables that a dimension scale knows, and the scales that these know."""
+    """The variables that a dimension scale refers to, and the scales that these variables refer to."""
     scale = f["time"]
     known = sorted(f[reference].name for reference, dimension in scale.attrs["REFERENCE_LIST"])
     for name in known:
@@ -37,7 +37,7 @@ def check_writers_share_a_dimension(folder):
         writer(f"f['v{n}'] = range(10); f['v{n}'].dims[0].attach_scale(f['time'])")
     for writer in writers:
         writer("f.flush()")
-    # One leaves, and others come.
+    # One variable detaches the scale while other variables attach it.
     writers[0]("f['v0'].dims[0].detach_scale(f['time'])")
     for n in (1, 2):
         writers[n](f"f['w{n}'] = range(10); f['w{n}'].dims[0].attach_scale(f['time'])")
@@ -52,7 +52,7 @@ def check_writers_share_a_dimension(folder):
 
 
 def check_the_first_users_of_a_dimension(folder):
-    """Nobody has a list before, and both writers make the scale of a dataset that is there."""
+    """The dataset has no REFERENCE_LIST yet, and both writers turn it into a dimension scale."""
     def make(f):
         f["time"] = range(10)
 
@@ -94,7 +94,7 @@ def check_a_moved_group_is_no_new_one(folder):
     a("f.flush()")
     told = str(raises(RuntimeError, b, "f.flush()"))
     assert DROPPED in told and "/, link 'run', was changed by another writer" in told, told
-    # It sees the group that was moved, and what it does now it does there.
+    # The writer sees the moved group, and its retry changes that group.
     b("f['run/mine'] = 2")
     b("f.flush()")
     a.end()

@@ -147,7 +147,7 @@ def check_server(folder):
     assert run(READ, store)[0] == "[1, 2, 3]", "the same bucket by AWS's variables"
 
 
-# What a file system without locks answers.
+# Replaces flock as on a file system without locks.
 NO_LOCKS = r"""
 #define _GNU_SOURCE
 #include <errno.h>
@@ -167,7 +167,7 @@ except (OSError, RuntimeError) as error:
 
 
 def check_a_directory_without_locks(folder):
-    """Opening to write fails at once, unless the program says that it is the only writer."""
+    """Opening for writing fails at once, unless HDF5_USE_FILE_LOCKING declares the program the only writer."""
     compiler = shutil.which("cc")
     if compiler is None:
         print("skipped: there is no C compiler")
@@ -188,7 +188,7 @@ def check_a_directory_without_locks(folder):
 
 
 def check_links_among_a_directorys_own_files(folder):
-    """Links in .object-store, of an archive or of another user, lead nowhere."""
+    """Links in .object-store, from an archive or from another user, are not followed."""
     private = Path(folder) / "private"
     private.mkdir()
     for name in ("thesis.tex", "write-0123456789abcdef", "put-1"):
@@ -205,7 +205,7 @@ def check_links_among_a_directorys_own_files(folder):
         out, err, _ = run(CHANGE.format(name=name), "h5lake")
         assert "flushed" not in out and "symbolic link" in out and "errno = 40" in out, (out, err)
         assert sorted(path.name for path in private.iterdir()) == before
-        # It can be read, and written again without the link.
+        # The container can be read, and can be written again after the link is removed.
         assert run(f"import h5py\nprint(h5py.File({name!r})['x'][0])", "h5lake")[0] == "1"
         (store / place).unlink()
         out, err, _ = run(CHANGE.format(name=name), "h5lake")

@@ -247,7 +247,8 @@ def check_old_versions_come_back(folder):
 
 
 def check_a_version_comes_back_beside_many_writers(folder):
-    """The tool is one more of them, in a file as in a store; the others merge what they have not flushed with what is there then."""
+    """The tool commits as one more writer, in a file and in a store; the other writers merge their unflushed changes with the restored
+    version."""
     program = """
 import h5py, sys
 with h5py.File(sys.argv[1], "r+") as f:

@@ -258,7 +258,7 @@ def check_refusals(folder):
 
 
 def user_defined(name):
-    """A file with links of a class that no other program has registered."""
+    """Creates a file with links of a class that no other program has registered."""
     hdf5, number = ctypes.CDLL(hdf5_path()), ctypes.c_int64
     traverse = ctypes.CFUNCTYPE(number, ctypes.c_char_p, number, ctypes.c_void_p, ctypes.c_size_t, number, number)(lambda *_: -1)
     types = [("version", ctypes.c_int), ("id", ctypes.c_int), ("comment", ctypes.c_char_p), ("create", ctypes.c_void_p),
@@ -276,7 +276,8 @@ def user_defined(name):
 
 
 def check_user_defined_links_are_left_out_and_listed(folder):
-    """Only the programs that use their class have its functions. All else is converted, in both directions."""
+    """User-defined links are left out, because only the programs that use a link class have its functions. All other content is
+    converted, in both directions."""
     def lines(said):
         return [line.split(": ")[1] for line in said.splitlines() if "left out: " in line]
 
@@ -292,16 +293,16 @@ def check_user_defined_links_are_left_out_and_listed(folder):
     # A folder is converted as a whole.
     assert lines(run("import", "sources", "made", code=2)) == ["/mine", "/g/other"]
     assert kind("made/with.h5") and kind("made/without.h5")
-    # Adopted, they are missing, too.
+    # An adopted file lacks the user-defined links, too.
     os.utime("native.h5", (1_700_000_000, 1_700_000_000))
     assert lines(run("adopt", "native.h5", "adopted.h5", code=2)) == ["/mine", "/g/other"]
     with h5py.File("adopted.h5") as f:
         assert list(f) == ["x", "g", "z"] and list(f["z"]) == [1, 2, 3]
-    # From a container.
+    # Export of a container.
     user_defined("ours.h5")
     assert kind("ours.h5") and lines(run("export", "ours.h5", "back.h5", code=2)) == ["/mine", "/g/other"]
     assert native("names", "back.h5") == ["g", "g/y", "x", "z"]
-    # Who wants all or nothing says so.
+    # With --strict, a file is not converted if links would be left out.
     before = sorted(path.name for path in folder.iterdir())
     for command, source in ("import", "native.h5"), ("adopt", "native.h5"), ("export", "ours.h5"):
         said = run(command, source, "strict.h5", "--strict", code=1)
@@ -314,7 +315,7 @@ def check_user_defined_links_are_left_out_and_listed(folder):
 
 
 def names(name):
-    """The paths of all links that lead somewhere or are soft."""
+    """Returns the paths of all links that lead to an object or are soft."""
     with h5py.File(name) as f:
         found = []
         f.visit_links(found.append)

@@ -32,7 +32,7 @@ MAPPED = {
     "block of 3x3": ((3, 3), [((0, 0), (1, 1), (1, 1), (2, 3))]),
     "an L": ((3, 3), [((0, 0), (1, 1), (1, 1), (3, 1)), ((2, 0), (1, 1), (1, 1), (1, 3)), ((0, 2), (1, 1), (1, 1), (1, 1))]),
 }
-# Places of the six elements in a virtual dataset of 4 x 4.
+# Selections of six elements in a virtual dataset of 4 x 4.
 SHOWN = {
     "a block": [((1, 0), (1, 1), (1, 1), (2, 3))],
     "columns": [((0, 1), (3, 2), (1, 2), (1, 1))],
@@ -62,7 +62,7 @@ def space(shape, slabs):
 
 
 def selected(shape, slabs):
-    """The coordinates that are selected, in C order."""
+    """Returns the selected coordinates in C order."""
     chosen = np.zeros(shape, bool)
     for start, count, stride, block in slabs or [((0,) * len(shape), shape, (1,) * len(shape), (1,) * len(shape))]:
         each = [[s + n * d + b for n in range(c) for b in range(k)] for s, c, d, k in zip(start, count, stride, block)]
@@ -76,7 +76,7 @@ def elements_of(extent):
 
 
 def model(extent, mapped, shown):
-    """What the virtual dataset holds: a value, or ERROR where the source cannot be taken for that of the mapping."""
+    """Returns the expected elements of the virtual dataset, or ERROR if the source does not fit the mapping."""
     shape, slabs = MAPPED[mapped]
     data = elements_of(extent)
     rank, size = (0, 0) if data is None else (data.ndim, data.size)
@@ -147,7 +147,7 @@ def make_names(f):
 
 
 def outcome(work):
-    """What work gives, in a process of its own, for native HDF5 may crash."""
+    """Runs the work in a process of its own, because native HDF5 may crash, and returns its result."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -195,7 +195,7 @@ def coordinates(read):
 
 
 def extents_of_side():
-    """Every kind of source in every extent, mapped and shown in every way, and read in every way."""
+    """Reads every kind of source in every extent, with every mapping and every selection."""
     os.makedirs("native-sub", exist_ok=True)
     ours = bool(os.environ.get("HDF5_VOL_CONNECTOR"))
     for file in ("o.h5", "native-sub/o.h5"):
@@ -225,7 +225,7 @@ def cases():
 
 
 def names_of_side():
-    """Every name of a dataset and of a file, read and written."""
+    """Reads and writes sources with every name of a dataset and of a file."""
     os.makedirs("native-sub", exist_ok=True)
     os.makedirs("folder", exist_ok=True)
     Path("junk.h5").write_bytes(b"no file of HDF5" * 100)
@@ -250,7 +250,7 @@ def shown_by(name):
 
 
 def written(name):
-    """What is there after a write, which is then taken back."""
+    """Returns the content after a write, and undoes the write."""
     with h5py.File("v.h5", "r+") as f:
         f[name][1, 0:2] = 7
     found = shown_by(name)
@@ -260,7 +260,7 @@ def written(name):
 
 
 def numbers_of_side():
-    """Numbered sources with gaps, by file and by dataset, and sources without end that have another rank."""
+    """Numbered sources with gaps, by file and by dataset, and unlimited sources of another rank."""
     with h5py.File("v.h5", "w") as f:
         for n in (0, 1, 3, 4, 8):
             f[f"d{n}"] = np.arange(6, dtype="i4").reshape(2, 3) + 10 * n
@@ -305,7 +305,7 @@ def run_worker(script, ours):
 
 
 def both(side):
-    """What both sides found, the native one first."""
+    """Returns the results of both sides, native HDF5 first."""
     found, start = [], os.getcwd()
     for name, ours in (("native-side", False), ("our-side", True)):
         os.makedirs(name, exist_ok=True)
@@ -321,7 +321,8 @@ IS_OURS = bool(os.environ.get("HDF5_VOL_CONNECTOR"))
 
 
 def excused(extent, mapped, shown, read):
-    """Why native HDF5 may differ from the model here, if it may. There it is not tried: some of these reads do not end."""
+    """Returns the reason why native HDF5 may differ from the model in this case, if any. Such a case is not tried natively, because some
+    of these reads do not end."""
     shape, slabs = MAPPED[mapped]
     rank, size = (0, 0) if extent == "null" else (len(extent), int(np.prod(extent)))
     if slabs is not None and rank != len(shape):
@@ -355,12 +356,12 @@ def check_sources_of_every_extent(folder):
 def check_names_of_every_kind(folder):
     native, ours = both("names_of_side")
     different = {key for key in native if native[key] != ours[key]}
-    # HDF5 1.14 takes every source that does not open for a missing one; since 2.0 a group that is missing on the way is an error.
+    # HDF5 1.14 treats every source that cannot be opened as missing. Since 2.0, a missing group on the way is an error.
     newer = h5py.version.hdf5_version_tuple >= (2, 0, 0)
     missing = [[FILL] * 4] * 4
     for key in sorted(different):
         read_ours = ours[key.rpartition("|")[0] + "| read"]
-        # A folder is a missing file natively where it is opened to write, and an error where it is opened to read.
+        # Native HDF5 treats a folder as a missing file if it opens the folder for writing, and as an error if for reading.
         is_folder = key.partition(" | ")[0] in ("folder", "folder/", "", "/")
         excuse = ("no/way" in key or is_folder) and read_ours == missing or not newer and read_ours == ERROR
         assert excuse, (key, native[key], ours[key])
@@ -375,7 +376,7 @@ def check_numbered_and_endless_sources(folder):
     native, ours = both("numbers_of_side")
     for key in native:
         if native[key] != ours[key]:
-            # HDF5 2.0 fails at the first group that is missing. Of a source of another rank, it takes what lies in memory for dimensions.
+            # HDF5 2.0 fails at the first missing group. For a source of another rank, it reads unrelated memory as dimensions.
             assert "in numbered groups" in key or "endless of another rank" in key, (key, native[key], ours[key])
         if IS_OURS and key.startswith("in numbered groups"):
             assert ours[key] == ours[key.replace("in numbered groups", "numbered")], key
@@ -384,7 +385,7 @@ def check_numbered_and_endless_sources(folder):
 
 
 def check_points_are_written_in_order(folder):
-    """Of a point that repeats, the last value stays, in the source as well. Natively such a write fails, or loses elements."""
+    """If a point repeats, its last value is stored, in the source too. In native HDF5, such a write fails or loses elements."""
     if not IS_OURS:
         return
     for mapped, source in (("all of 2x3", (2, 3)), ("all of 6", (2, 3)), ("an L", (3, 3)), ("every other of 12", (12,))):

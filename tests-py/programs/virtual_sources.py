@@ -200,7 +200,7 @@ def natively_virtual(name, sources, shape, **keywords):
 
 
 def check_containers_as_sources_of_native_files(folder):
-    """As programs make them in files of the core driver (nexusformat)."""
+    """Virtual datasets in files of the core driver, as nexusformat creates them."""
     for n in range(3):
         with h5py.File(f"source{n}.h5", "w") as f:
             f["entry/data"] = np.arange(4, dtype="i4") + 10 * n
@@ -225,12 +225,12 @@ def check_containers_as_sources_of_native_files(folder):
                 assert "h5lake" in str(error) and "native-master.h5" in str(error), error
             else:
                 raise AssertionError("a container was written through a native file")
-            with h5py.File("source1.h5", "r+") as s:  # no read has kept a source
+            with h5py.File("source1.h5", "r+") as s:  # no read has left a source open
                 s["entry/data"][0] = 99
             assert v[1, 0] == 99
             with h5py.File("source1.h5", "r+") as s:
                 s["entry/data"][0] = 10
-    # A source that is missing reads as the fill value; one that is damaged, or lies in the native file itself, is an error that says so.
+    # A missing source reads as the fill value. A damaged source, and a source in the native file itself, are errors that say so.
     mixed = [("source0.h5", "entry/data"), ("missing.h5", "x"), ("source1.h5", "nothing")]
     with natively_virtual("native-mixed.h5", mixed, (4,), driver="core", backing_store=False) as f:
         assert f["v"][...].tolist() == [[0, 1, 2, 3], [-1] * 4, [-1] * 4]
@@ -244,7 +244,7 @@ def check_containers_as_sources_of_native_files(folder):
                 raise AssertionError(found)
     with natively_virtual("deep/native-master.h5", [("beside.h5", "entry/data")], (4,), driver="stdio") as f:
         assert f["v"][0].tolist() == [30, 31, 32, 33]  # beside the native file
-    # Failures that have to do with no container stay as they are.
+    # Failures that concern no container are not changed.
     Path("native-junk.h5").write_bytes(b"this is no file of HDF5" * 100)
     with natively_virtual("native-mixed.h5", [("native-junk.h5", "x")], (4,), driver="stdio") as f:
         try:

@@ -1,4 +1,4 @@
-//! Names at Azure Blob Storage, whose service turns backslashes into slashes: two keys are never one object.
+//! Names in Azure Blob Storage, which turns backslashes into slashes: two keys are never one object.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Listings of servers that hold other programs' objects, or do not go on where they are asked to.
+//! Listings of servers that hold other programs' objects, or do not continue where the request says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -44,7 +44,7 @@ fn names_that_no_key_has_stop_no_listing() {
     }
 }
 
-/// A server that answers each listing with the page that `answer` makes of the request's number, and counts requests.
+/// Starts a server that answers each listing with the page that `answer` returns for the request's number, and counts requests.
 fn lists(answer: impl Fn(usize) -> String + Send + 'static) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -80,7 +80,7 @@ fn page(keys: &[&str], token: Option<&str>) -> String {
     format!("<ListBucketResult><IsTruncated>{is_cut}</IsTruncated>{token}{keys}</ListBucketResult>")
 }
 
-/// Lists all that a server has, within a timeout; the keys or the error, and the number of requests.
+/// Lists all keys of a server within a timeout. Returns the keys or the error, and the number of requests.
 fn listed(
     answer: impl Fn(usize) -> String + Send + 'static,
     timeout: &str,
@@ -102,10 +102,10 @@ fn a_server_that_does_not_go_on_is_asked_a_few_times() {
         assert!(error.to_string().contains("the same keys again"), "{error}");
         assert!(requests < 20, "{requests} requests");
     };
-    // One name that no key has, always.
+    // Every page has the same single name, which is not a valid key.
     refused(|_| page(&["t/../x.h5"], None));
     refused(|n| page(&["t/../x.h5"], Some(&n.to_string())));
-    // The same page with another token each time.
+    // Every page has the same keys and another token.
     refused(|n| page(&["a", "b"], Some(&n.to_string())));
     refused(|n| page(&[&"n".repeat(300)], Some(&n.to_string())));
 }
@@ -123,7 +123,7 @@ fn the_timeout_ends_a_listing_of_pages_without_keys() {
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(error.to_string().contains("'timeout'"), "{error}");
     assert!(requests < 50, "{requests} requests");
-    // Some pages without keys are no fault.
+    // A few pages without keys are no fault.
     let (found, _) =
         listed(|n| if n < 5 { page(&[], Some(&n.to_string())) } else { page(&["a"], None) }, "50s");
     assert_eq!(found.unwrap(), ["a"]);
