@@ -182,6 +182,8 @@ impl FileStorage {
             return self.old_version(&mut seen, at);
         }
         if self.is_shared() && seen.is_some() {
+            // An error is explained by what was seen.
+            drop(seen);
             return self.with_writer(|w, raw, locks| w.unseen_commits(raw, locks));
         }
         let slot = match &self.writer {
