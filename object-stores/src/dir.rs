@@ -203,12 +203,10 @@ impl DirStore {
     }
 
     fn io_error(&self, error: std::io::Error, operation: Operation, key: &Key) -> Error {
-        let is_link = is_link(&error);
-        let error = Error::io(operation, error).at(key).in_store(self.name());
-        if !is_link {
-            return error;
+        if !is_link(&error) {
+            return Error::io(operation, error).at(key).in_store(self.name());
         }
-        error.because(
+        self.error(ErrorKind::Unsupported, operation, key).because(
             "a folder below the store's directory, or '.object-store' in it, is a symbolic link, and none is followed there; \
              replace the link by a folder",
         )

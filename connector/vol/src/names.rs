@@ -144,8 +144,8 @@ impl Place {
 
 /// The marks in a name before the number, the time or the tag of a version, the name of a branch, or the name of a kept
 /// container.
-const VERSION_MARKS: [&str; 5] = ["@v=", "@t=", "@tag=", "@branch=", REPLACED_MARK];
-const REPLACED_MARK: &str = "@replaced=";
+const VERSION_MARKS: [&str; 5] = ["@v=", "@t=", "@tag=", "@branch=", "@replaced="];
+const REPLACED_MARK: &str = VERSION_MARKS[4];
 
 /// Returns the location of `name` under `config`, and the requested version: `NAME@v=12`, `NAME@t=2026-11-20T10:00:00Z` and
 /// `NAME@tag=paper` are old versions of `NAME`, `NAME@branch=fix` is a branch of `NAME`, and `NAME@replaced=0a1b` is a container

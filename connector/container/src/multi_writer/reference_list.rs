@@ -62,7 +62,9 @@ impl Container {
         let Some(first) = records().next().filter(|r| keys::name(&c.key, &r.name) == NAME) else {
             return Ok(false);
         };
-        let is_set = records().all(|r| is_list(r) && r.datatype == first.datatype);
+        // Encodings of one type differ between versions of HDF5's format, and so do types that were read from the list.
+        let size_of = |r: &AttributeRecord| r.datatype.as_ref().map(|t| t.size);
+        let is_set = records().all(|r| is_list(r) && size_of(r) == size_of(first));
         if !is_set || s.others.batch.moved.contains(&c.key) {
             return Ok(false);
         }
