@@ -25,7 +25,7 @@ assert h5py.File("driver.h5", driver="h5lake")["x"][:].tolist() == [5]
 with h5py.File("native.h5", "w") as f: f.create_dataset("x", data=[3.0, 4.0], chunks=(2,), compression="gzip")
 """
 READ_BY_H5PY = """
-for name, values in ("exported.h5", [1, 2]), ("imported.h5", [3, 4]), ("adopted.h5", [3, 4]):
+for name, values in ("native-exported.h5", [1, 2]), ("imported.h5", [3, 4]), ("adopted.h5", [3, 4]):
     assert h5py.File(name)["x"][:].tolist() == values, name
 """
 WITH_PYTABLES = """
@@ -35,7 +35,7 @@ h5lake.disable()
 with tables.open_file("native.h5", "w") as f: f.create_carray("/", "x", obj=[3.0, 4.0], filters=tables.Filters(4))
 """
 READ_BY_PYTABLES = """
-for name, values in ("exported.h5", [1, 2]), ("imported.h5", [3, 4]), ("adopted.h5", [3, 4]):
+for name, values in ("native-exported.h5", [1, 2]), ("imported.h5", [3, 4]), ("adopted.h5", [3, 4]):
     with tables.open_file(name) as f: assert list(f.root.x.read()) == values, name
 """
 WITH_NETCDF4 = """
@@ -49,7 +49,7 @@ h5lake.disable()
 write("native.h5", [3, 4])
 """
 READ_BY_NETCDF4 = """
-for name, values in ("exported.h5", [1, 2]), ("imported.h5", [3, 4]), ("adopted.h5", [3, 4]):
+for name, values in ("native-exported.h5", [1, 2]), ("imported.h5", [3, 4]), ("adopted.h5", [3, 4]):
     with netCDF4.Dataset(name) as f: assert list(f["x"][:]) == values, name
 """
 
@@ -79,12 +79,12 @@ def works_alone(folder, requirement, module, write, read, numpy=">=2,<3"):
     run(python, "-c", enabled + write)
     assert "version" in run(site / "bin" / "h5lake", "versions", "first.h5")
     packages = next(python.parent.parent.glob("lib/python3*/site-packages"))
-    for task, source, target in ("export", "first.h5", "exported.h5"), ("import", "native.h5", "imported.h5"), \
+    for task, source, target in ("export", "first.h5", "native-exported.h5"), ("import", "native.h5", "imported.h5"), \
             ("adopt", "native.h5", "adopted.h5"):
         out = run(site / "bin" / "h5lake", task, source, target)
         assert (folder / target).exists(), (task, out)
     assert any(packages.glob("*.libs/libhdf5[-.]*")), f"{requirement} brings no libhdf5"
-    starts = [(folder / name).read_bytes()[:16] for name in ("exported.h5", "imported.h5", "adopted.h5")]
+    starts = [(folder / name).read_bytes()[:16] for name in ("native-exported.h5", "imported.h5", "adopted.h5")]
     assert [b"h5lake" in start for start in starts] == [False, True, True], starts
     run(python, "-c", enabled + read)
 

@@ -282,16 +282,16 @@ def check_user_defined_links_are_left_out_and_listed(folder):
         return [line.split(": ")[1] for line in said.splitlines() if "left out: " in line]
 
     native("user_defined", "native.h5")
-    Path("sources").mkdir()
-    native("user_defined", "sources/with.h5")
-    native("fill", "sources/without.h5")
+    Path("native-sources").mkdir()
+    native("user_defined", "native-sources/with.h5")
+    native("fill", "native-sources/without.h5")
     assert lines(run("import", "native.h5", "run.h5", code=2)) == ["/mine", "/g/other"]
     with h5py.File("run.h5") as f:
         assert list(f) == ["x", "g", "z"] and list(f["g"]) == ["y"] and list(f["z"]) == [1, 2, 3]
     said = json.loads(run("import", "native.h5", "json.h5", "--json", code=2))
     assert [one["path"] for one in said["left_out"]] == ["/mine", "/g/other"] and said["error"] is None, said
     # A folder is converted as a whole.
-    assert lines(run("import", "sources", "made", code=2)) == ["/mine", "/g/other"]
+    assert lines(run("import", "native-sources", "made", code=2)) == ["/mine", "/g/other"]
     assert kind("made/with.h5") and kind("made/without.h5")
     # An adopted file lacks the user-defined links, too.
     os.utime("native.h5", (1_700_000_000, 1_700_000_000))
@@ -300,8 +300,8 @@ def check_user_defined_links_are_left_out_and_listed(folder):
         assert list(f) == ["x", "g", "z"] and list(f["z"]) == [1, 2, 3]
     # Export of a container.
     user_defined("ours.h5")
-    assert kind("ours.h5") and lines(run("export", "ours.h5", "back.h5", code=2)) == ["/mine", "/g/other"]
-    assert native("names", "back.h5") == ["g", "g/y", "x", "z"]
+    assert kind("ours.h5") and lines(run("export", "ours.h5", "native-back.h5", code=2)) == ["/mine", "/g/other"]
+    assert native("names", "native-back.h5") == ["g", "g/y", "x", "z"]
     # With --strict, a file is not converted if links would be left out.
     before = sorted(path.name for path in folder.iterdir())
     for command, source in ("import", "native.h5"), ("adopt", "native.h5"), ("export", "ours.h5"):
@@ -309,9 +309,9 @@ def check_user_defined_links_are_left_out_and_listed(folder):
         assert "2 links that would be left out" in said and "/mine: a user-defined link of class 77" in said, said
         assert f"{source}: has 2" in said and "/g/other" in said, said
     assert sorted(path.name for path in folder.iterdir()) == before
-    run("import", "sources", "strict", "--strict", code=2)
+    run("import", "native-sources", "strict", "--strict", code=2)
     assert kind("strict/without.h5") and not Path("strict/with.h5").exists()
-    run("import", "sources/without.h5", "whole.h5", "--strict")
+    run("import", "native-sources/without.h5", "whole.h5", "--strict")
 
 
 def names(name):

@@ -101,6 +101,36 @@ fn reuse_for_notes_of_a_reader(path: &Path, notes: &Path, extent: &Extent) -> Ve
     files
 }
 
+/// The container's file is deleted as well, so that the next new file may get its inode, too.
+fn a_new_file_with_the_inode_of_the_deleted_one(folder: &Path) {
+    let (path, notes) = (folder.join("deleted.h5"), folder.join("new notes"));
+    filled(&path);
+    // File systems count the times of birth in ticks of the system's clock.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let l = opened(&path, Access::ReadWrite);
+    std::fs::remove_file(&path).unwrap();
+    let numbers = descriptors_of_deleted(&path);
+    assert!(!numbers.is_empty());
+    numbers.iter().for_each(|number| nix::unistd::close(*number).unwrap());
+    let text = vec![b'n'; 20_000_000];
+    let make = |_| OpenOptions::new().read(true).append(true).create(true).open(&notes).unwrap();
+    let files: Vec<File> = numbers.iter().map(make).collect();
+    (&files[0]).write_all(&text).unwrap();
+    is_told(&l.write_payload(&vec![7; 3_000_000]).map(drop).unwrap_err());
+    drop(l);
+    assert_eq!(std::fs::read(&notes).unwrap(), text);
+    files.iter().for_each(|file| drop(file.metadata().expect("the handle closes its own descriptor alone")));
+}
+
+fn descriptors_of_deleted(path: &Path) -> Vec<i32> {
+    let deleted =
+        format!("{} (deleted)", path.parent().unwrap().canonicalize().unwrap().join("deleted.h5").display());
+    let all = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap());
+    let leads =
+        all.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == &*deleted));
+    leads.map(|entry| entry.file_name().to_str().unwrap().parse().unwrap()).collect()
+}
+
 /// The number of a closed descriptor becomes that of another container's: its lock stays.
 fn another_container_keeps_its_lock(path: &Path, other: &Path) {
     let l = opened(path, Access::ReadWrite);
@@ -128,6 +158,7 @@ fn a_closed_descriptor_is_told_and_its_number_is_left_to_other_code() {
     let before = std::fs::read(at("a.h5")).unwrap();
     a_writer_writes_nothing_elsewhere(&at("a.h5"), &at("notes.txt"), &extent);
     another_container_keeps_its_lock(&at("a.h5"), &at("b.h5"));
+    a_new_file_with_the_inode_of_the_deleted_one(dir.path());
     let l = opened(&at("a.h5"), Access::ReadOnly);
     let mut bytes = vec![0; 300_000];
     l.read_payload(&extent, 0, &mut bytes).unwrap();

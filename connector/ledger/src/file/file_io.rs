@@ -17,7 +17,7 @@ use nix::unistd::{Whence, lseek64};
 
 use crate::clock;
 use crate::error::Tampering;
-use crate::file::intrusion::{self, FileId};
+use crate::file::intrusion::{self, Identity};
 
 /// A file, with positions that count from the container's first byte. What wraps one has to hand on each method: only those that
 /// are made of others have a body here.
@@ -134,7 +134,7 @@ pub(crate) struct OsFile {
     // Without a lock: a fork would leave the child one that is held for ever.
     file: ArcSwap<File>,
     base: u64,
-    id: FileId,
+    id: Identity,
     /// The minimum length of the file in bytes, including the bytes in front of the container.
     least: AtomicU64,
 }
@@ -147,7 +147,7 @@ impl OsFile {
     /// Returns the file if it may be changed: its descriptor still leads to it, and the file has not been truncated.
     fn unharmed(&self) -> io::Result<Guard<Arc<File>>> {
         let file = self.file.load();
-        intrusion::check(&file, self.id, self.least.load(Ordering::Relaxed))?;
+        intrusion::check(&file, &self.id, self.least.load(Ordering::Relaxed))?;
         Ok(file)
     }
 
@@ -283,7 +283,7 @@ impl FileIo for OsFile {
         let old = self.file.load();
         let file = File::open(format!("/proc/self/fd/{}", old.as_raw_fd()))?;
         // The number may have been another file's by then.
-        match intrusion::identity(&file) == self.id {
+        match intrusion::identity(&file).matches(&self.id) {
             true => Ok(file),
             false => Err(Tampering::DescriptorClosed { descriptor: old.as_raw_fd() }.into()),
         }

@@ -17,41 +17,67 @@ use crate::error::Tampering;
 /// Device and inode of a file.
 pub(crate) type FileId = (u64, u64);
 
+/// The identity of a file. Device and inode alone are not enough: once a file is deleted, the system may give its inode to a new file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity {
+    /// Device and inode.
+    pub(crate) numbers: FileId,
+    /// The time of birth in seconds and nanoseconds, if the file system has it at hand.
+    born: Option<(i64, u32)>,
+}
+
+impl Identity {
+    /// Identity of a file of which only device and inode are known.
+    pub(crate) fn of(numbers: FileId) -> Self {
+        Self { numbers, born: None }
+    }
+
+    /// Returns whether two identities can be those of one file.
+    pub(crate) fn matches(&self, other: &Self) -> bool {
+        let is_born_with = self.born.zip(other.born).is_none_or(|(one, other)| one == other);
+        self.numbers == other.numbers && is_born_with
+    }
+}
+
 /// A device and an inode that no file has. This pair is used if the identity of a file cannot be read.
 const NO_FILE: FileId = (u64::MAX, 0);
 
-/// Identity and length of an open file. Times are not requested, because a network file system would first send all written data.
-fn status(file: &File, sync: AtFlags) -> io::Result<(FileId, u64)> {
+/// Identity and length of an open file. Times of changes are not requested, because a network file system would first send all written
+/// data.
+fn status(file: &File, sync: AtFlags) -> io::Result<(Identity, u64)> {
     #[cfg(test)]
     counting::note();
-    let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::SIZE;
+    let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::SIZE | StatxFlags::BTIME;
     match rustix::fs::statx(file, "", AtFlags::EMPTY_PATH | sync, wanted) {
         Ok(found) => {
             let device = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
-            Ok(((device, found.stx_ino), found.stx_size))
+            let has_birth = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+            let born = has_birth.then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec));
+            Ok((Identity { numbers: (device, found.stx_ino), born }, found.stx_size))
         }
         // Old kernels and some container runtimes do not know this call.
         Err(Errno::NOSYS | Errno::PERM) => {
             let found = rustix::fs::fstat(file)?;
-            Ok(((found.st_dev, found.st_ino), u64::try_from(found.st_size).unwrap_or(0)))
+            let length = u64::try_from(found.st_size).unwrap_or(0);
+            Ok((Identity::of((found.st_dev, found.st_ino)), length))
         }
         Err(e) => Err(e.into()),
     }
 }
 
 /// Returns the identity of an open file.
-pub(crate) fn identity(file: &File) -> FileId {
-    status(file, AtFlags::STATX_DONT_SYNC).map_or(NO_FILE, |(id, _)| id)
+pub(crate) fn identity(file: &File) -> Identity {
+    status(file, AtFlags::STATX_DONT_SYNC).map_or(Identity::of(NO_FILE), |(id, _)| id)
 }
 
 /// Checks that a descriptor still leads to the file with this identity, and that the file has at least `least` bytes.
 ///
 /// # Errors
 /// An error that [`Tampering::of`] recognises; those of the call.
-pub(crate) fn check(file: &File, id: FileId, least: u64) -> io::Result<()> {
+pub(crate) fn check(file: &File, id: &Identity, least: u64) -> io::Result<()> {
     let closed = || Tampering::DescriptorClosed { descriptor: file.as_raw_fd() }.into();
     let length = match status(file, AtFlags::STATX_DONT_SYNC) {
-        Ok((found, _)) if found != id => return Err(closed()),
+        Ok((found, _)) if !found.matches(id) => return Err(closed()),
         Ok((_, length)) => length,
         Err(e) if e.raw_os_error() == Some(libc::EBADF) => return Err(closed()),
         Err(e) => return Err(e),
@@ -69,7 +95,7 @@ pub(crate) fn check(file: &File, id: FileId, least: u64) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct OwnFile {
     pub(crate) file: Arc<File>,
-    id: FileId,
+    id: Identity,
 }
 
 impl OwnFile {
@@ -83,7 +109,7 @@ impl OwnFile {
     /// # Errors
     /// As for [`check`].
     pub(crate) fn check(&self) -> io::Result<()> {
-        check(&self.file, self.id, 0)
+        check(&self.file, &self.id, 0)
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::intrusion::{self, FileId};
+use crate::file::intrusion::{self, Identity};
 use crate::file::lock_holders;
 use crate::file::own_pins::{self, OwnPins};
 use crate::options::{LockPolicy, Writers};
@@ -47,7 +47,7 @@ enum Need {
 pub(crate) struct Locks {
     /// The locked file with its identity, because other code may close the descriptor, and locks of the file that gets the
     /// descriptor's number are not locks of this container.
-    file: Option<(Arc<File>, FileId)>,
+    file: Option<(Arc<File>, Identity)>,
     /// The substitute for pins on file systems without locks.
     own: OwnPins,
     /// Forks of this process before they were taken.
@@ -160,7 +160,7 @@ impl Locks {
 
     /// Returns the locks of a file that is used without locking.
     fn unlocked(file: &File) -> Self {
-        Self { own: OwnPins::of(intrusion::identity(file)), ..Self::none() }
+        Self { own: OwnPins::of(intrusion::identity(file).numbers), ..Self::none() }
     }
 
     /// Takes the lock of the one writer, or of one of many. `Ok(None)`: somebody else has it.
@@ -233,7 +233,7 @@ impl Locks {
     /// Returns the locked file, if there is one and its descriptor still leads to it.
     fn file(&self) -> io::Result<Option<&File>> {
         let Some((file, id)) = &self.file else { return Ok(None) };
-        intrusion::check(file, *id, 0)?;
+        intrusion::check(file, id, 0)?;
         Ok(Some(file))
     }
 
@@ -300,7 +300,7 @@ impl Locks {
 
     /// The lowest sequence below `end` that a reader has pinned. Answers 0 (all are needed) when locks fail.
     pub(crate) fn lowest_pin(&self, end: u64) -> Option<u64> {
-        let id = self.file.as_ref().map(|(_, id)| *id).or(self.own.file());
+        let id = self.file.as_ref().map(|(_, id)| id.numbers).or(self.own.file());
         let own = id.and_then(|id| own_pins::lowest(id, end));
         own.into_iter().chain(self.lowest_locked(end)).min()
     }

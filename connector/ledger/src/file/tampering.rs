@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::{FileStorage, lock, log};
 use crate::error::{Error, ErrorKind, Result, Tampering};
-use crate::file::intrusion;
+use crate::file::intrusion::{self, Identity};
 use crate::file::superblock::{FIXED, Fixed, Slot};
 use crate::signatures::SIGNATURE;
 
@@ -118,7 +118,11 @@ impl FileStorage {
 
     /// Checks that the descriptor of an own handle leads to the container's file.
     pub(super) fn check_handle(&self, file: &File) -> Result<()> {
-        let checked = self.file.map_or(Ok(()), |id| intrusion::check(file, id, 0));
+        let checked = self.file.map_or(Ok(()), |id| intrusion::check(file, &Identity::of(id), 0));
+        // The file that commits are read from has the time of birth, too: a new file may have the inode of a deleted one.
+        let is_closed = |e: &io::Error| matches!(Tampering::of(e), Some(Tampering::DescriptorClosed { .. }));
+        let checked =
+            checked.and_then(|()| self.raw.check().or_else(|e| if is_closed(&e) { Err(e) } else { Ok(()) }));
         checked.map_err(|e| Error::io(&self.target, "using the file", &e))
     }
 }

@@ -3,7 +3,9 @@
 mod by_name;
 mod create;
 
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 
@@ -401,7 +403,14 @@ fn is_foreign(place: &Place, error: &h5lake_container::Error) -> bool {
 }
 
 fn not_ours(name: &[u8]) -> Error {
+    let is_folder = std::fs::metadata(OsStr::from_bytes(name)).is_ok_and(|found| found.is_dir());
     let name = String::from_utf8_lossy(name);
+    if is_folder {
+        let text = format!(
+            "unable to open file: name = '{name}' is a folder, and no container is in the store under it"
+        );
+        return Error::file(Minor::CannotOpenFile, text, Some(libc::EISDIR));
+    }
     let text = format!(
         "unable to open file: name = '{name}' is a local file and no container is in the store under it"
     );
