@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use h5lake_container::{
     Container, Dataset, Dataspace, Filter, LastLink, Layout, Link, LinkTarget, ObjectId, ObjectKind,
-    Resolution, StoredSize, UNLIMITED,
+    Resolution, StoredSize, UNLIMITED, known_filter_name,
 };
 use serde_json::{Value, json};
 
@@ -217,24 +217,7 @@ fn layout_name(layout: &Layout) -> &'static str {
 
 /// A filter's name: its own, or that of HDF5's list of registered filters.
 pub fn filter_name(filter: &Filter) -> String {
-    let known = match filter.id {
-        1 => "deflate",
-        2 => "shuffle",
-        3 => "fletcher32",
-        4 => "szip",
-        5 => "nbit",
-        6 => "scaleoffset",
-        307 => "bzip2",
-        32000 => "lzf",
-        32001 => "blosc",
-        32004 => "lz4",
-        32008 => "bitshuffle",
-        32013 => "zfp",
-        32015 => "zstd",
-        32026 => "blosc2",
-        _ => "",
-    };
-    match (known, &filter.name[..]) {
+    match (known_filter_name(filter.id), &filter.name[..]) {
         ("", []) => format!("filter {}", filter.id),
         ("", name) => shown(name),
         (known, _) => known.into(),

@@ -63,7 +63,7 @@ pub use dataset::stored_blocks::{BlockLookup, StoredBlocks};
 pub use dataset::stored_chunk::StoredChunk;
 pub use dataset::stored_numbers::{StoreMatches, StoredNumbers};
 pub use error::{Error, ErrorKind, Result};
-pub use filters::{ChunkCodec, CodecProvider, encode_with_all, is_built_in};
+pub use filters::{ChunkCodec, CodecProvider, encode_with_all, is_built_in, known_filter_name};
 pub use h5lake_ledger::{Access, PartMatches};
 pub use ids::NumberSource;
 pub use inline_heap::InlineHeap;

@@ -28,6 +28,7 @@ mod zstd;
 pub(crate) use foreign::Codecs;
 use foreign::Work;
 pub use foreign::{ChunkCodec, CodecProvider};
+pub use steps::known_filter_name;
 
 use crate::Result;
 use crate::record_conversion::copied;

@@ -135,8 +135,9 @@ impl Steps {
     }
 }
 
-/// Returns the name for a registered filter number: that of one of HDF5's own filters, or of some other well-known filter.
-fn known(id: i32) -> &'static str {
+/// Returns the name for a registered filter number: that of one of HDF5's own filters, or of some other well-known filter. The name
+/// is empty for any other number.
+pub fn known_filter_name(id: i32) -> &'static str {
     match id {
         1 => "deflate",
         2 => "shuffle",
@@ -159,7 +160,7 @@ fn known(id: i32) -> &'static str {
 fn step(f: &Filter, elements: Elements) -> Result<FilterStep> {
     let values = &f.client_data[..];
     let given = String::from_utf8_lossy(&f.name);
-    let name = if given.is_empty() { known(f.id).to_owned() } else { given.into_owned() };
+    let name = if given.is_empty() { known_filter_name(f.id).to_owned() } else { given.into_owned() };
     let name = format!("{} ({name})", f.id);
     let codec: Option<Box<dyn FilterCodec>> = match f.id {
         1 => Some(Box::new(deflate::Deflate::new(values.first().copied())?)),
