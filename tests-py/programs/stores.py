@@ -203,7 +203,7 @@ def check_links_among_a_directorys_own_files(folder):
         shutil.rmtree(store / place)
         (store / place).symlink_to(private)
         out, err, _ = run(CHANGE.format(name=name), "h5lake")
-        assert "flushed" not in out and "symbolic link" in out and "errno = 40" in out, (out, err)
+        assert "flushed" not in out and "not supported" in out and "symbolic link" in out, (out, err)
         assert sorted(path.name for path in private.iterdir()) == before
         # The container can be read, and can be written again after the link is removed.
         assert run(f"import h5py\nprint(h5py.File({name!r})['x'][0])", "h5lake")[0] == "1"
