@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import build  # noqa: E402
 from harness import RESULTS, ROOT, connector as connectors  # noqa: E402
-from harness.results import FAILED, PASSED, SKIPPED, skip_step  # noqa: E402
+from harness.results import FAILED, PASSED, SKIPPED, skip_step, step_name  # noqa: E402
 from harness.suite import ReplayedSuite  # noqa: E402
 
 RANKS = 4
@@ -119,7 +119,7 @@ class TestPar(ReplayedSuite):
             build_hdf5 = [ROOT / "tests-c" / "hdf5" / "build", "--parallel"]
             made = subprocess.run(build_hdf5, stdout=subprocess.PIPE, text=True)
             if made.returncode:
-                skip_step(os.environ.get("H5LAKE_TEST_STEP", "testpar"), "no MPI, or no HDF5 source to build from")
+                skip_step(step_name("testpar"), "no MPI, or no HDF5 source to build from")
             config.option.hdf5 = Path(made.stdout.strip())
         sample = ", sample" if config.option.sample else ""
         name = "testpar-sample" if sample else "testpar"
