@@ -32,7 +32,19 @@ WORKERS = ("env WORKER_COMMITS=${WORKER_COMMITS:-20} tests-py/run --limit 600 te
 ON_S3 = " --connector 'h5lake store=s3://lake/{work}'"
 STRESS = "--commits ${S3_COMMITS:-2500} --opens ${OPENS:-2000}"
 
+# Programs that show most in the least time; they need neither another environment nor the tool.
+QUICK = " ".join(f"tests-py/programs/{name}.py" for name in (
+    "attributes", "container_files", "copies", "datatypes", "earlier", "event_sets", "exits", "external_data", "files", "filters",
+    "forks", "groups", "live_readers", "many_writers", "native_files", "own_readers", "references", "selections", "shapes",
+    "threads", "time_travel", "virtual"))
+
 STEPS = [
+    # What `make check` runs: the plugin is a debug build, since a release takes minutes after each change.
+    Step("check-lint", "make --no-print-directory lint", 1.5, LONG, ONE, needs="", groups="check"),
+    Step("check-rust", "tools/test-changed", 1.5, LONG, ONE, needs="", groups="check"),
+    Step("check-programs", ["cargo build --quiet --package h5lake",
+                            "install -D --target-directory target/check ${CARGO_TARGET_DIR:-target}/debug/libh5lake.so",
+                            f"tests-py/run --plugin-path target/check {QUICK}"], 1.5, LONG, needs="", groups="check"),
     # What other steps need. Lint is first: it holds cargo's lock, for which steps that build would wait.
     Step("plugin", "make --no-print-directory plugin", 3, counts=ONE, needs=""),
     Step("lint", "make --no-print-directory lint", 4, when=CI, counts=ONE, needs=""),
@@ -97,12 +109,12 @@ STEPS = [
     # HDF5's pass_through, stacked on h5lake.
     Step("stacked-api", "tests-py/run tests-c/api-suite --connector 'pass_through under_vol=496;under_info={}'", 1, LONG),
     # Processes of MPI programs, and HDF5's own tests for MPI.
-    Step("mpi", "tests-py/run tests-mpi", 4, groups="mpi"),
-    Step("mpi-dir", "tests-py/run tests-mpi --connector 'h5lake store=file://{work}/objects'", 4, LONG, groups="mpi"),
-    Step("mpi-s3", "tests-s3/on loopback tests-py/run {sample} tests-mpi" + ON_S3, 2.5,
+    Step("mpi", "tests-py/run tests-mpi", 0.8, groups="mpi"),
+    Step("mpi-dir", "tests-py/run tests-mpi --connector 'h5lake store=file://{work}/objects'", 1, LONG, groups="mpi"),
+    Step("mpi-s3", "tests-s3/on loopback tests-py/run {sample} tests-mpi" + ON_S3, 1,
          after="build", groups="mpi"),
     Step("mpi-native", "tests-py/run {sample} tests-mpi --native", 0.2, needs="", groups="mpi"),
-    Step("testpar-sample", "tests-py/run tests-c/testpar --sample", 0.5),
+    Step("testpar-sample", "tests-py/run tests-c/testpar --sample", 0.3),
     Step("testpar", "tests-py/run tests-c/testpar", 30, LONG, groups="testpar"),
     Step("testpar-native", "tests-py/run tests-c/testpar --native", 30, LONG, groups="testpar"),
     # Many writers and readers of one file.

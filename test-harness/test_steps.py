@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -182,3 +183,10 @@ def test_two_rows_with_one_name_are_refused():
 def test_skips_name_steps_or_tests():
     unknown = set(status.load()[status.SKIPS]) - set(table()) - {"h5part"}
     assert not unknown
+
+
+def test_the_innermost_crate_of_a_changed_file_is_tested():
+    crates = runpy.run_path(str(ROOT / "tools/test-changed"))["crates"]
+    files = ["connector/ledger/src/lib.rs", "src/lib.rs", "cli/Cargo.toml", "cli/README.md", "fuzz/src/lib.rs", "Cargo.toml"]
+    assert crates(files) == {"h5lake-ledger": True, "h5lake": True, "h5lake-cli": False}
+    assert crates(["README.md", "docs/format.md"]) == {}
