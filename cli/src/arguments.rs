@@ -340,6 +340,15 @@ Examples:
         json: bool,
     },
     /// Makes a pointer file: programs that open PATH then open the container at URL.
+    /// Shows a page of the documentation in Markdown, or lists the pages.
+    #[command(after_help = "Examples:
+  h5lake docs
+  h5lake docs guide#old-versions
+  h5lake docs troubleshooting | less")]
+    Docs {
+        /// The page, or PAGE#HEADING for a section of it, as links have it; without it, the names of all pages.
+        page: Option<String>,
+    },
     #[command(after_help = "Examples:
   h5lake link s3://lab/data/run.h5 run.h5")]
     Link {

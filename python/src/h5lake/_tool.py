@@ -1,4 +1,4 @@
-"""The tool `h5lake` as functions. Each takes a container's path or URL, and the settings of README's table."""
+"""The tool `h5lake` as functions. Each takes a container's path or URL, and the settings that `h5lake settings` lists."""
 
 import json
 import os
