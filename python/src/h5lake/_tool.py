@@ -44,7 +44,7 @@ class Copied:
     before: "int | None"
     #: Entries of the container's map that were written or deleted.
     entries: int
-    #: Bytes of data that were moved.
+    #: Bytes of data that were moved. Small data is in the entries, and does not count.
     bytes: int
     #: Bytes of data that a copy which was killed or failed had moved before, and that were not moved again.
     continued: int = 0
