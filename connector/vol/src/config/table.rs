@@ -66,7 +66,7 @@ pub const SETTINGS: [Setting; 24] = [
     Setting {
         key: "retention",
         values: "30s, 10m, 2h, 7d",
-        default: "by the store",
+        default: "none in files, 10m in stores",
         meaning: "how long old versions are kept before their room is used again",
     },
     Setting {
