@@ -125,6 +125,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         }
         Command::Docs { page } => docs::run(page.as_deref()),
         Command::Doctor { targets, python, json } => {
+            let python = python.unwrap_or_else(helper::python);
             let wanted = doctor::Wanted { targets: &targets, python: &python, output: shown(json) };
             return doctor::run(&wanted).map(Outcome::of);
         }

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use h5lake_connector::config::Config;
+use object_stores::shell_quoted;
 
 use super::Report;
+use crate::run;
 
 const CONNECTOR: &str = "HDF5_VOL_CONNECTOR";
 const PATH: &str = "HDF5_PLUGIN_PATH";
@@ -59,8 +61,7 @@ pub fn plugin_folders(report: &mut Report) {
     let folders: Vec<PathBuf> =
         env::split_paths(&value).filter(|folder| !folder.as_os_str().is_empty()).collect();
     if folders.is_empty() {
-        let fix = format!("export {PATH}=FOLDER, where libh5lake.so lies, or start programs by 'h5lake run'");
-        report.problem(PATH, "no folder of plugins is named", fix);
+        report.problem(PATH, "no folder of plugins is named", naming_ours(&[]));
         return;
     }
     report.tell(PATH, value.to_string_lossy());
@@ -69,10 +70,24 @@ pub fn plugin_folders(report: &mut Report) {
         found += plugins_in(folder, report);
     }
     if found == 0 {
-        let fix = "name the folder of the plugin: python3 -c 'import h5lake; print(h5lake.plugin_folder())' prints that of \
-                   the wheel, and in a checkout 'make plugin' makes target/plugin";
-        report.problem(PATH, "none of these folders holds a libh5lake.so that loads", fix);
+        let what = "none of these folders holds a libh5lake.so that loads";
+        report.problem(PATH, what, naming_ours(&folders));
     }
+}
+
+/// The command that adds the folder of the plugin beside this tool to those that are there.
+fn naming_ours(folders: &[PathBuf]) -> String {
+    let Ok(own) = run::plugin_folder() else {
+        return format!(
+            "export {PATH}=FOLDER, the folder of libh5lake.so: the wheel and a release's archive have it, and 'make plugin' makes it \
+             in a checkout of the sources"
+        );
+    };
+    // Programs are started in other folders.
+    let own = own.canonicalize().unwrap_or(own);
+    let there = folders.iter().filter(|folder| folder.is_dir() && **folder != own);
+    let all = [&own].into_iter().chain(there).map(|folder| folder.display().to_string());
+    format!("export {PATH}={}", shell_quoted(&all.collect::<Vec<_>>().join(":")))
 }
 
 fn holds(bytes: &[u8], text: &str) -> bool {
@@ -85,7 +100,11 @@ fn plugins_in(folder: &Path, report: &mut Report) -> usize {
         Ok(entries) => entries,
         Err(error) => {
             let what = format!("{}: {error}", folder.display());
-            report.problem(PATH, what, "correct the variable: folders are separated by ':'");
+            report.problem(
+                PATH,
+                what,
+                "leave this folder out, or correct its name; folders are separated by ':'",
+            );
             return 0;
         }
     };
@@ -118,7 +137,7 @@ fn is_our_plugin(path: &Path, report: &mut Report) -> bool {
             report.problem(
                 &name,
                 format!("it cannot be loaded: {why}"),
-                "install the wheel that was made for this machine, or build the plugin here: 'make plugin' in a checkout",
+                "install the wheel that was made for this machine, or build the plugin on this machine from the sources",
             );
             return false;
         }
