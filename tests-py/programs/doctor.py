@@ -116,6 +116,12 @@ def check_a_folder_of_another_plugin(folder):
     assert f"export HDF5_PLUGIN_PATH={DOCTOR.parents[1]}/target/plugin" in said and "a container" not in said, said
 
 
+def check_a_folder_without_plugins(folder):
+    (folder / "libother.so").write_text("nothing")
+    code, said = doctor(HDF5_PLUGIN_PATH=f"{os.environ['HDF5_PLUGIN_PATH']}:{folder}")
+    assert code == 1 and f"{folder} holds no HDF5 plugin" in said and "\n1 problem(s)" in said, said
+
+
 def check_a_plugin_that_does_not_load(folder):
     (folder / "plugins").mkdir()
     plugin = (Path(os.environ["HDF5_PLUGIN_PATH"]) / "libh5lake.so").read_bytes()

@@ -94,10 +94,20 @@ def check_a_folder_of_another_plugin(folder):
     what, fix = found["HDF5_PLUGIN_PATH"]
     assert "none of these folders" in what and fix.startswith("export HDF5_PLUGIN_PATH="), found
     assert found["makes"][1] and problems == 2, found
+    # What lies beside other plugins is their maker's affair.
+    (folder / "filters" / "libhelper.so").write_bytes(b"no plugin")
+    assert doctor(plugins=folder / "filters")[1] == 2
     # The command that is named corrects it: a folder of other plugins stays.
     if "FOLDER" not in fix:
         assert str(folder / "filters") in fix, fix
         assert doctor(plugins=fix.split("=", 1)[1])[1] == 0, fix
+
+
+def check_a_folder_without_plugins(folder):
+    for n in range(3):
+        (folder / f"libother{n}.so").write_text("nothing")
+    found, problems = doctor(plugins=f"{PLUGINS}:{folder}")
+    assert problems == 1 and f"{folder} holds no HDF5 plugin" in found["HDF5_PLUGIN_PATH"][0], found
 
 
 def check_text(folder):
