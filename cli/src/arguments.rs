@@ -300,11 +300,12 @@ Examples:
   h5lake doctor --python venv/bin/python
   h5lake doctor ./simulation /usr/lib/x86_64-linux-gnu/libhdf5.so")]
     Doctor {
-        /// Programs, or libhdf5 libraries; without any, h5py, PyTables, netCDF4 and h5dump.
+        /// Programs, or libhdf5 libraries; without any, h5py, PyTables and netCDF4.
         targets: Vec<PathBuf>,
-        /// The Python whose modules are looked at. It also loads the libraries of other programs.
-        #[arg(long, default_value = "python3")]
-        python: PathBuf,
+        /// The Python whose modules are looked at; without it, the one beside this tool, or else python3 on PATH. It also loads the
+        /// libraries of other programs.
+        #[arg(long)]
+        python: Option<PathBuf>,
         /// Show a JSON object instead of text.
         #[arg(long)]
         json: bool,
@@ -338,6 +339,15 @@ Examples:
         /// Show a JSON array instead of text.
         #[arg(long)]
         json: bool,
+    },
+    /// Shows a page of the documentation in Markdown, or lists the pages.
+    #[command(after_help = "Examples:
+  h5lake docs
+  h5lake docs guide#old-versions
+  h5lake docs troubleshooting | less")]
+    Docs {
+        /// The page, or PAGE#HEADING for a section of it, as links have it; without it, the names of all pages.
+        page: Option<String>,
     },
     /// Makes a pointer file: programs that open PATH then open the container at URL.
     #[command(after_help = "Examples:

@@ -11,6 +11,7 @@ mod check_store;
 mod convert;
 mod copy;
 mod diff;
+mod docs;
 mod doctor;
 mod drain;
 mod elements;
@@ -122,7 +123,9 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let wanted = diff::Wanted { names, path: &path, elements, chunks, storage, output: shown(json) };
             return diff::run(&wanted).map(Outcome::of);
         }
+        Command::Docs { page } => docs::run(page.as_deref()),
         Command::Doctor { targets, python, json } => {
+            let python = python.unwrap_or_else(helper::python);
             let wanted = doctor::Wanted { targets: &targets, python: &python, output: shown(json) };
             return doctor::run(&wanted).map(Outcome::of);
         }

@@ -415,6 +415,22 @@ def check_the_marks_of_versions_are_those_of_the_connector(folder):
     works(installed(folder), f"from h5lake import _names\nassert _names.VERSION_MARKS == ({marks})")
 
 
+def check_missing_parts(folder):
+    """Each user is told a command that exists there."""
+    plugin, tool = "import h5lake\nh5lake.plugin_folder()", "import h5lake\nh5lake.versions('a.h5')"
+    site = installed(folder)
+    (site / "h5lake" / "plugin" / "libh5lake.so").unlink()
+    (site / "bin" / "h5lake").unlink()
+    for code in (plugin, tool):
+        fails(["is missing; install the wheel again: pip install --force-reinstall"], site, code, PATH="")
+    root = folder / "checkout"
+    (root / "python").mkdir(parents=True)
+    (root / "Cargo.toml").touch()
+    site.rename(root / "python" / "src")
+    for code, command in ((plugin, "make plugin"), (tool, "cargo build --release --package h5lake-cli")):
+        fails([f"is missing; run '{command}' in {root}"], root / "python" / "src", code, PATH="")
+
+
 def check_its_version(folder):
     [version] = re.findall(r'^\[workspace\.package\]\nversion = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.M)
     assert works(installed(folder), "import h5lake\nprint(h5lake.__version__)") == version

@@ -16,7 +16,7 @@ use crate::output::{Output, json_text, print};
 
 /// What a doctor looks at.
 pub struct Wanted<'a> {
-    /// Programs, or libhdf5 libraries. Without any, the clients of a Python and h5dump.
+    /// Programs, or libhdf5 libraries; without any, the clients of a Python.
     pub targets: &'a [PathBuf],
     /// The Python whose modules are looked at.
     pub python: &'a Path,

@@ -8,7 +8,7 @@
 
     python -m h5lake run script.py             # a script that cannot be changed
 
-`enable` takes the settings of the README's table. Errors of settings are `ValueError`; a libhdf5 that cannot use h5lake is a
+`enable` takes the settings that `h5lake settings` lists. Errors of settings are `ValueError`; a libhdf5 that cannot use h5lake is a
 `LibraryError`."""
 
 from ._adopt import Adopted, NeededFile, Reference, adopt, materialize, needed_files, references

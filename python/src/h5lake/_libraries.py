@@ -62,7 +62,7 @@ def libraries() -> "list[Library]":
 
 def stats() -> "list[dict]":
     """What each container of this process cost: those that were closed, up to 256 of them, and those that are open. Times are in
-    seconds; docs/troubleshooting.md has all keys. The list is empty if nothing has used h5lake yet."""
+    seconds; `h5lake docs troubleshooting#statistics` has all keys. The list is empty if nothing has used h5lake yet."""
     with _locked():
         answers = (hdf5.statistics() for hdf5 in _loaded())
         # The plugin is one, whatever library asks it.

@@ -14,12 +14,23 @@ DEFAULT = Path("/usr/local/hdf5/lib/plugin")
 
 def folder() -> Path:
     """The folder that holds the plugin alone; `HDF5_PLUGIN_PATH` has to name it."""
-    package = Path(__file__).parent
-    # Beside this module, or in the checkout that it lies in.
-    for found in (package / "plugin", package.parents[2] / "target" / "plugin"):
-        if (found / NAME).exists():
-            return found
-    raise ImportError(f"{package / 'plugin' / NAME} is missing; in a checkout, 'make plugin' builds it")
+    places = [Path(__file__).parent / "plugin", *(root / "target" / "plugin" for root in checkout())]
+    found = next((place for place in places if (place / NAME).exists()), None)
+    if found is None:
+        raise ImportError(missing(places[0] / NAME, "make plugin"))
+    return found
+
+
+def checkout() -> "list[Path]":
+    """The root of the checkout that this module lies in; nothing if it was installed."""
+    roots = list(Path(__file__).parents)[3:4]
+    return [root for root in roots if (root / "Cargo.toml").is_file()]
+
+
+def missing(what, command: str) -> str:
+    """Says that a part of the package is missing, and how to get it. `command` builds it in a checkout."""
+    remedy = [f"run '{command}' in {root}" for root in checkout()] or ["install the wheel again: pip install --force-reinstall h5lake-*.whl"]
+    return f"{what} is missing; {remedy[0]}"
 
 
 def check() -> None:

@@ -1,4 +1,4 @@
-"""The tool `h5lake` as functions. Each takes a container's path or URL, and the settings of README's table."""
+"""The tool `h5lake` as functions. Each takes a container's path or URL, and the settings that `h5lake settings` lists."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from typing import Union
 
 from ._errors import ToolError
 from ._libraries import libraries
+from ._plugin import checkout, missing
 from ._settings import connector_string
 
 Name = Union[str, "os.PathLike[str]"]
@@ -44,7 +45,7 @@ class Copied:
     before: "int | None"
     #: Entries of the container's map that were written or deleted.
     entries: int
-    #: Bytes of data that were moved.
+    #: Bytes of data that were moved. Small data is in the entries, and does not count.
     bytes: int
     #: Bytes of data that a copy which was killed or failed had moved before, and that were not moved again.
     continued: int = 0
@@ -125,14 +126,14 @@ def find() -> str:
     schemes = {"scripts": sysconfig.get_path("scripts"), "user": sysconfig.get_path("scripts", f"{os.name}_user")}
     places = [Path(place) for place in schemes.values() if place]
     # pip install --target puts it beside the packages. In a checkout cargo builds it.
-    package = Path(__file__).parent
-    places += [package.parent / "bin", *(package.parents[2] / "target" / kind for kind in ("release", "debug"))]
+    places.append(Path(__file__).parents[1] / "bin")
+    places += [root / "target" / kind for root in checkout() for kind in ("release", "debug")]
     for place in places:
         if os.access(place / "h5lake", os.X_OK):
             return str(place / "h5lake")
     found = shutil.which("h5lake")
     if not found:
-        raise ImportError("the tool h5lake is missing; in a checkout, 'cargo build --package h5lake-cli' builds it")
+        raise ImportError(missing("the tool h5lake", "cargo build --release --package h5lake-cli"))
     return found
 
 

@@ -25,7 +25,7 @@ pub const SETTINGS: [Setting; 24] = [
         key: "store_path",
         values: "absolute paths, separated by colons",
         default: "none",
-        meaning: "libraries, and folders of libraries, with stores that others made (docs/store-libraries.md)",
+        meaning: "libraries, and folders of libraries, with stores that others made (h5lake docs store-libraries)",
     },
     Setting {
         key: "only",
@@ -66,7 +66,7 @@ pub const SETTINGS: [Setting; 24] = [
     Setting {
         key: "retention",
         values: "30s, 10m, 2h, 7d",
-        default: "by the store",
+        default: "none in files, 10m in stores",
         meaning: "how long old versions are kept before their room is used again",
     },
     Setting {
@@ -140,7 +140,7 @@ pub const SETTINGS: [Setting; 24] = [
         key: "links",
         values: "local, store, any",
         default: "store",
-        meaning: "where names inside files may lead, such as pointer files and external links (docs/security.md)",
+        meaning: "where names inside files may lead, such as pointer files and external links (h5lake docs security)",
     },
     Setting {
         key: "async",
