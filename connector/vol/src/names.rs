@@ -493,6 +493,7 @@ fn locally_kept(store: Arc<dyn ObjectStore>, url: &str, config: &Config) -> Arc<
     DiskCache::open_if_possible(store, path.as_ref(), bound, Ledger::is_immutable_object)
 }
 
+pub mod folders;
 pub mod kept;
 pub mod keys;
 pub mod sources;
