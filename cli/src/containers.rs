@@ -48,19 +48,21 @@ pub struct Containers {
 }
 
 /// Returns the folder that a name stands for by its form, or `None` if the name may be that of a container: a folder's name ends with
-/// a slash, is a bucket, or is that of a directory.
+/// a slash, or is that of a bucket, a directory, or the root of the keys of a store.
 pub fn folder_named(name: &Path) -> Result<Option<Folder>, Failure> {
     let config = Config::from_environment()?;
     check_lasts(name, &config)?;
     let text = name.to_string_lossy();
-    let is_bucket = text.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
-    let is_url = text.contains("://");
-    let is_folder = text.ends_with('/') || is_bucket || !is_url && name.file_name().is_none();
-    if !is_folder && (is_url || config.store.is_some() || !name.is_dir()) {
-        return Ok(None);
+    let folder = || folders::folder(name.as_os_str().as_bytes(), &config);
+    let is_folder = match text.split_once("://") {
+        Some((_, rest)) => rest.ends_with('/') || !rest.contains('/'),
+        None => text.ends_with('/') || name.file_name().is_none() || config.store.is_none() && name.is_dir(),
+    };
+    if is_folder {
+        return Ok(Some(folder().map_err(|error| error.to_string())?));
     }
-    let found = folders::folder(name.as_os_str().as_bytes(), &config);
-    Ok(Some(found.map_err(|error| error.to_string())?))
+    let Some(store) = config.store.as_ref().filter(|_| !text.contains("://")) else { return Ok(None) };
+    Ok(folder().ok().filter(|folder| folder.url.trim_end_matches('/') == store.trim_end_matches('/')))
 }
 
 /// Lists a name that is no container as a folder. `None` if nothing is below the name.

@@ -181,7 +181,12 @@ impl<'a> Table<'a> {
         }
         let title: Vec<String> = self.title.iter().map(|&word| word.to_owned()).collect();
         let lines = || std::iter::once(&title).chain(&self.rows);
-        let width = |n: usize| lines().filter_map(|row| row.get(n)).map(|cell| cell.chars().count()).max();
+        // The last cell of a line with fewer cells than columns needs no column.
+        let has_column = |row: &&Vec<String>, n: usize| row.len() == title.len() || n + 1 < row.len();
+        let width = |n: usize| {
+            let cells = lines().filter(|row| has_column(row, n)).filter_map(|row| row.get(n));
+            cells.map(|cell| cell.chars().count()).max()
+        };
         let widths: Vec<usize> =
             (0..title.len()).map(|n| width(n).unwrap_or_default().min(MAX_WIDTH)).collect();
         for row in lines() {
