@@ -37,21 +37,44 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Lists what is in a group: kinds and shapes; with -l types, chunks, filters, sizes and compression as well.
+    /// Lists what is in a group of a container: kinds and shapes; with -l types, chunks, filters, sizes and compression as well.
+    /// Lists the containers of a directory, a bucket or a prefix, if NAME is one: names, bytes, and when they were written last;
+    /// with -l the newest version, its time and its writer as well. The end of NAME in a slash says that it is a folder.
     #[command(after_help = "Examples:
   h5lake ls run.h5
   h5lake ls -l run.h5@v=3 /detector
-  h5lake ls --json s3://lab/data/run.h5")]
+  h5lake ls --json s3://lab/data/run.h5
+  h5lake ls s3://lab/data/
+  h5lake ls -l results/
+  h5lake ls s3://lab | cut -f1
+
+In a store, all containers below the prefix are listed, from the names of the objects alone. With -l one object or more of each
+container is read. In a pipe, each container is a line of fields that are separated by tabs.")]
     Ls {
-        /// The container's path or URL; NAME@v=12 for a version.
+        /// The container's path or URL, NAME@v=12 for a version; or a directory, a bucket or a prefix.
         name: PathBuf,
-        /// The group, or an object of which a line is wanted.
-        #[arg(default_value = "/")]
-        path: String,
-        /// Types, chunks, filters, bytes without and with filters.
+        /// The group, or an object of which a line is wanted. Without it, the root group.
+        path: Option<String>,
+        /// Types, chunks, filters, bytes without and with filters; of a folder, the newest version of each container.
         #[arg(short, long)]
         long: bool,
+        /// Of a directory: list the containers in its folders, too.
+        #[arg(short, long)]
+        recursive: bool,
         /// Show a JSON array instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows how many bytes the containers of a directory, a bucket or a prefix take, each and together. Old versions count, and
+    /// containers that were deleted or replaced and are retained.
+    #[command(after_help = "Examples:
+  h5lake du s3://lab/data/
+  h5lake du results/ | sort -n
+  h5lake du run.h5")]
+    Du {
+        /// A directory, a bucket or a prefix, or a container's path or URL.
+        name: PathBuf,
+        /// Show a JSON object instead of text.
         #[arg(long)]
         json: bool,
     },

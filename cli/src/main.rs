@@ -8,6 +8,7 @@ mod arguments;
 mod branch;
 mod cat;
 mod check_store;
+mod containers;
 mod convert;
 mod copy;
 mod diff;
@@ -22,6 +23,7 @@ mod hidden;
 mod info;
 mod libhdf5;
 mod link;
+mod list;
 mod ls;
 mod manual;
 mod materialize;
@@ -101,7 +103,10 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<Outcome, Failure> {
     let shown = |json| Output::of(json, false);
     match command {
-        Command::Ls { name, path, long, json } => ls::ls(&name, &path, long, shown(json)),
+        Command::Ls { name, path, long, recursive, json } => {
+            ls::run(&ls::Wanted { name: &name, path: path.as_deref(), long, recursive, output: shown(json) })
+        }
+        Command::Du { name, json } => list::du(&name, shown(json)),
         Command::Tree { name, path, depth, long, json } => ls::tree(&name, &path, depth, long, shown(json)),
         Command::Info { name, path, json } => info::run(&name, path.as_deref(), shown(json)),
         Command::Cat { name, path, slice, attribute, json, raw } => {

@@ -250,6 +250,13 @@ assert h5lake.drain("stage") == [] and not list(Path("stage").iterdir())
 Path("s.h5").rename("old")
 h5lake.link(f"file://{Path.cwd()}/store/s.h5", "s.h5")
 with h5py.File("s.h5") as f: assert f["x"][()] == 1
+url = f"file://{Path.cwd()}/store"
+[listed] = h5lake.list(url, long=True)
+assert (listed.name, listed.kind, listed.location) == ("s.h5", "objects", f"{url}/s.h5") and listed.bytes > 0, listed
+assert (listed.version, listed.time) == (lambda v: (v.number, v.time))(h5lake.versions(listed.location)[0]), listed
+kinds = {found.name: found.kind for found in h5lake.list(Path("."))}
+assert kinds["a.h5"] == "file" and kinds["s.h5"] == "pointer" and kinds["store/"] == "folder", kinds
+assert "store/s.h5" in [found.name for found in h5lake.list(".", recursive=True)]
 """)
 
 

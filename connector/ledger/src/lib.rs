@@ -85,6 +85,7 @@ pub use ledger::{
 };
 pub use limits::{MAX_KEY, MAX_VALUE, is_last_page};
 pub use multi_writer::{CommitLock, EntryChange};
+pub use objects::listing::{ListedObject, StoreListing};
 pub use options::{
     Access, At, ContainerIdentity, Drained, KeptName, LockHolder, LockPolicy, Options, Probe, Replace,
     Replaced, ReplacedObject, SyncPolicy, Version, Writers,

@@ -107,6 +107,9 @@ pub struct Config {
     pub store: Option<String>,
     /// What named the store, for errors about it.
     pub store_origin: Origin,
+    /// The directory to which the keys of plain names are relative, or `None` for the working directory in which the process loaded
+    /// h5lake.
+    pub root: Option<String>,
     /// Libraries and folders of libraries with stores that others made, separated by colons.
     pub store_path: Option<String>,
     /// Which names are ours. All others are left to native HDF5.
@@ -241,6 +244,7 @@ impl Config {
     fn set(&mut self, key: &str, value: &str, origin: Origin) -> Result<(), String> {
         match key {
             "store" => (self.store, self.store_origin) = (Some(store_url(value)?), origin),
+            "root" => self.root = Some(absolute_path(value)?),
             "store_path" => self.store_path = Some(absolute_paths(value)?),
             "native" => {
                 self.native = one_of(value, &[("pass", NativeFiles::Pass), ("refuse", NativeFiles::Refuse)])?
@@ -311,6 +315,9 @@ impl Config {
         let mut words = Vec::new();
         if let Some(store) = &self.store {
             words.push(source::word("store", store));
+        }
+        if let Some(path) = &self.root {
+            words.push(source::word("root", path));
         }
         if let Some(paths) = &self.store_path {
             words.push(source::word("store_path", paths));
@@ -410,7 +417,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read_and_written_back() {
-        let text = "store=memory:x store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse native_filters=library foreign_filters=refuse copied_references=copies sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
+        let text = "store=memory:x root='/data/my runs' store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse native_filters=library foreign_filters=refuse copied_references=copies sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
                     disk_cache=/var/tmp/lake disk_cache_size=1073741824 stage='/local/a b' stage_size=2GiB writers=many conflict=last replace=any links=any \
                     async=on";
         let config = parse(text).unwrap();
@@ -495,6 +502,7 @@ mod tests {
         for (text, key) in [
             ("native=maybe", "native"),
             ("cache=big", "cache"),
+            ("root=here", "root"),
             ("store_path=lib.so", "store_path"),
             ("store_path=/a:b", "'b'"),
             ("only=", "*.h5l"),

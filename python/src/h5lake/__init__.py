@@ -22,10 +22,11 @@ from ._libraries import Library, libraries, stats
 from ._plugin import folder as plugin_folder
 from ._zarr import export_zarr, import_zarr
 from ._publish import Publication, Published, publications, publish, withdraw
-from ._tool import (Copied, Difference, Drained, Finding, Tag, Version, copy, diff, drain, export_native, import_native, link,
+from ._tool import (Copied, Difference, Drained, Finding, Listed, Tag, Version, copy, diff, drain, export_native, import_native, link,
                     remove, repair, restore, tag, tags, unlock, untag, vacuum, verify, versions)
+from ._tool import list_containers as list  # not in __all__, because it would hide the built-in one
 
-__all__ = ["Adopted", "Branch", "Copied", "Difference", "Drained", "Finding", "Library", "LibraryError", "Matches", "NeededFile", "Publication", "Published",
+__all__ = ["Adopted", "Branch", "Copied", "Difference", "Drained", "Finding", "Library", "LibraryError", "Listed", "Matches", "NeededFile", "Publication", "Published",
            "Reference", "Tag", "ToolError", "Version", "adopt", "branch", "branches", "connector_string", "copy",
            "delete_branch", "diff", "disable", "display", "drain", "enable", "enabled", "export_native", "export_zarr", "filter",
            "import_native", "import_zarr", "libraries", "link", "materialize", "merge", "needed_files", "plugin_folder", "publications",

@@ -36,6 +36,27 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A container of a directory, a bucket or a prefix, or a folder there."""
+
+    #: The name below the listed place. A folder's ends with a slash.
+    name: str
+    #: "objects", "file", "pointer" or "folder".
+    kind: str
+    #: The path or URL that opens the container; None for a folder.
+    location: "str | None" = None
+    #: Bytes of all of its objects, old versions included.
+    bytes: "int | None" = None
+    #: When its manifest or file was written last: UTC, RFC 3339.
+    modified: "str | None" = None
+    #: The newest version: its number, its time, and its writer. None unless they were requested.
+    version: "int | None" = None
+    time: "str | None" = None
+    host: "str | None" = None
+    pid: "int | None" = None
+
+
+@dataclass(frozen=True)
 class Copied:
     """What a copy did."""
 
@@ -172,6 +193,15 @@ def versions(name: Name, *, most: "int | None" = None, **settings) -> "list[Vers
     fields = [field for field in Version.__dataclass_fields__ if field != "tags"]
     known = json.loads(out)["versions"]
     return [Version(**{field: entry[field] for field in fields}, tags=tuple(entry["tags"])) for entry in known]
+
+
+def list_containers(place: Name, *, recursive: bool = False, long: bool = False, **settings) -> "list[Listed]":
+    """The containers of a directory, a bucket or a prefix. Of a directory, its folders come first; with `recursive`, the containers in
+    these folders are listed instead. With `long`, each has its newest version, which takes a request or more for each container."""
+    place = os.fspath(place)
+    more = (["-r"] if recursive else []) + (["-l"] if long else [])
+    out, _ = _run("ls", "--json", *more, "--", place if place.endswith("/") else f"{place}/", settings=settings)
+    return [Listed(**{field: entry.get(field) for field in Listed.__dataclass_fields__}) for entry in json.loads(out)]
 
 
 def tag(name: Name, tag: str, *, force: bool = False, keep: "str | None" = None, **settings) -> Tag:

@@ -14,12 +14,18 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 24] = [
+pub const SETTINGS: [Setting; 25] = [
     Setting {
         key: "store",
         values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX, swift://CONTAINER/PREFIX, rados://POOL/NAMESPACE",
         default: "none: local files",
         meaning: "where files with plain names are kept",
+    },
+    Setting {
+        key: "root",
+        values: "an absolute path",
+        default: "the working directory at the start",
+        meaning: "the folder to which the keys of plain names in the store are relative; other names have no key",
     },
     Setting {
         key: "store_path",
