@@ -46,7 +46,7 @@ help:
 	@echo "make test-memory  C programs, the API suite and the fuzzing targets under AddressSanitizer"
 	@echo "make soak       half an hour of use, and what grows"
 	@echo "make stress     many writers and readers of one file: locally, on an S3 server on loopback, on MinIO; workers of dask and Ray"
-	@echo "make test-clients  all of the clients' own suites (h5py, PyTables, h5netcdf, emcee, pandas), and applications"
+	@echo "make test-clients  all of the clients' own suites (h5py, PyTables, h5netcdf, emcee, pandas), applications, and Debian 13's clients"
 	@echo "make test-s3    on S3 servers on loopback: ours and moto, all that 'make test' runs there and more"
 	@echo "make test-minio the same on MinIO, found or built"
 	@echo "make test-s3-servers  the same on Ceph's gateway, and the suite of stores on OpenStack Swift's s3api"
@@ -103,7 +103,9 @@ test-rust:
 test-clients: plugin
 	@failed=0; for suite in h5py 'pytables --all' h5netcdf emcee pandas; do \
 	    tests-py/client-suites/run $$suite || failed=1; done; \
-	.ci/step applications tests-py/run tests-py/programs/applications.py || failed=1; exit $$failed
+	.ci/step applications tests-py/run tests-py/programs/applications.py || failed=1; \
+	.ci/step debian-clients tests-py/run tests-debian || failed=1; \
+	.ci/step cgns tests-py/run tests-c/programs -k cgns || failed=1; exit $$failed
 
 # All that is run on an S3 server: the suite of stores, the ledger's tests, programs in h5py and C.
 test-s3:
