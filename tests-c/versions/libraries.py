@@ -24,7 +24,7 @@ def cache():
 
 def folder_of(version, source, variant=None):
     """The folder of a version's build, with include/ and lib/, made now if need be. `source` is the version's entry in
-    versions.json, and `variant` is None or 'debug'."""
+    versions.json, and `variant` is None, 'debug' or 'signed'."""
     archive = archive_of(version)
     if archive:
         return built(archive, version, variant)
