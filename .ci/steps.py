@@ -154,6 +154,9 @@ STEPS = [
     Step("emcee-suite", "tests-py/client-suites/run emcee", 0.1, groups="clients"),
     Step("pandas-suite", "tests-py/client-suites/run pandas", 0.3, groups="clients"),
     Step("applications", "tests-py/run tests-py/programs/applications.py", 2, LONG, groups="clients"),
+    # Clients of Debian 13 with its libhdf5; CGNS.
+    Step("debian-clients", "tests-py/run tests-debian", 3, LONG, groups="clients"),
+    Step("cgns", "tests-py/run tests-c/programs -k cgns", 0.5, LONG, groups="clients"),
     Step("h5py-suite-passed", "tests-py/client-suites/run h5py --connector 'h5lake only=*.h5l'", 0.5),
     Step("pytables-suite-passed", "tests-py/client-suites/run pytables --connector 'h5lake only=*.h5l'", 0.8),
     # Each release of HDF5 that can be had; JupyterLab as a browser shows it; the wheel in an empty Debian 11; containers.
