@@ -67,11 +67,15 @@ help:
 	@echo "make lint       formatting, clippy, links of the documentation, import circles, dependencies"
 	@echo "make fmt        format the Rust sources"
 
+# Cargo's profile of the plugin. Benchmarks measure the one that the wheel has, whose build takes longer.
+profile := release
+bench bench-apps bench-scale bench-mpi bench-rados: profile := dist
+
 # HDF5 opens every library in each folder of HDF5_PLUGIN_PATH, so the plugin gets a folder of its own.
 plugin:
-	cargo build --release --package h5lake
+	cargo build --profile $(profile) --package h5lake
 	@mkdir -p target/plugin
-	@cp $(target)/release/libh5lake.so target/plugin/.libh5lake.so.new
+	@cp $(target)/$(profile)/libh5lake.so target/plugin/.libh5lake.so.new
 	@mv target/plugin/.libh5lake.so.new target/plugin/libh5lake.so
 
 # A wheel for pip, with the plugin, the tool and the Python module.
