@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Union
 
 from ._errors import ToolError
-from ._libraries import libraries
+from ._report import libraries
 from ._settings import connector_string
 
 Name = Union[str, "os.PathLike[str]"]
@@ -154,14 +154,6 @@ def _finished(*arguments, settings=None, connector=None) -> "subprocess.Complete
 
 def _said(done) -> str:
     return done.stderr.strip().removeprefix("h5lake: ") or f"h5lake ended with {done.returncode}"
-
-
-def check_settings(connector: str) -> None:
-    """Raises ValueError if a setting, or a variable H5LAKE_*, is wrong."""
-    try:
-        _run("settings", connector=connector)
-    except ToolError as error:
-        raise ValueError(str(error)) from None
 
 
 def versions(name: Name, *, most: "int | None" = None, **settings) -> "list[Version]":
