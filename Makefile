@@ -10,12 +10,16 @@ help:
 	@awk -F ' ## ' '/^##@ / { printf "%s%s\n", n++ ? "\n" : "", substr($$0, 5) } \
 	    /^[a-z%-]+:.* ## / { sub(/:.*/, "", $$1); sub(/%/, "GROUP", $$1); printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
+# Cargo's profile of the plugin. Benchmarks measure the one that the wheel has, whose build takes longer.
+profile := release
+bench bench-apps bench-scale bench-mpi bench-rados: profile := dist
+
 ##@ Build
 # HDF5 opens every library in each folder of HDF5_PLUGIN_PATH, so the plugin gets a folder of its own.
 plugin: ## target/plugin/libh5lake.so, alone in its folder
-	cargo build --release --package h5lake
+	cargo build --profile $(profile) --package h5lake
 	@mkdir -p target/plugin
-	@cp $(target)/release/libh5lake.so target/plugin/.libh5lake.so.new
+	@cp $(target)/$(profile)/libh5lake.so target/plugin/.libh5lake.so.new
 	@mv target/plugin/.libh5lake.so.new target/plugin/libh5lake.so
 
 wheel: ## a wheel for pip in target/wheel, with plugin, tool and Python module; MACHINE=aarch64: for that machine

@@ -4,6 +4,8 @@
 # requires: clients.txt
 # needs: tool
 
+import ast
+import json
 import os
 import re
 import shutil
@@ -79,6 +81,36 @@ for n in range(300):
     h5py.File("open.h5").close()
 assert len(h5lake.stats()) == 256
 """)
+
+
+def check_enabling_imports_little(folder):
+    # Of these modules, h5py imports none. Each takes longer than all that `enable` does.
+    slow = {"dataclasses", "importlib.abc", "importlib.util", "inspect", "json", "pathlib", "subprocess"}
+    works(installed(folder), f"""
+import sys
+before = set(sys.modules)
+import h5lake
+h5lake.enable()
+imported = set(sys.modules) - before
+assert not imported & {slow}, imported
+""")
+
+
+def check_names_are_imported_when_used(folder):
+    # The checkers of types read one list of names, and the interpreter the other.
+    source = ast.parse((ROOT / "python" / "src" / "h5lake" / "__init__.py").read_text())
+    block = next(node for node in source.body if isinstance(node, ast.If))
+    typed = {node.module: sorted(name.name for name in node.names) for node in block.body}
+    out = works(installed(folder), """
+import h5lake, json
+assert set(h5lake.__all__) <= set(dir(h5lake)) and all(getattr(h5lake, name) for name in h5lake.__all__)
+try:
+    h5lake.no_such_name
+except AttributeError as error:
+    assert "no_such_name" in str(error)
+print(json.dumps(h5lake._MODULES))
+""")
+    assert json.loads(out) == typed, (out, typed)
 
 
 def check_wrong_settings_change_nothing(folder):

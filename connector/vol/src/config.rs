@@ -182,6 +182,14 @@ const ON_CONFLICT: [(&str, OnConflict); 3] =
 const VERSION_KEYS: [&str; 3] = ["as_of", "tag", "version"];
 const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
 
+/// Checks the settings that a value of `HDF5_VOL_CONNECTOR` and the variables `H5LAKE_KEY` of this process make.
+///
+/// # Errors
+/// As of [`Config::parse`].
+pub fn check(string: &str) -> Result<(), String> {
+    Config::of_string(string).map(drop)
+}
+
 impl Config {
     /// Reads an info string over the environment.
     ///
@@ -199,6 +207,11 @@ impl Config {
     pub fn from_environment() -> Result<Self, String> {
         let string = std::env::var_os("HDF5_VOL_CONNECTOR").unwrap_or_default();
         let string = string.to_str().ok_or("the variable HDF5_VOL_CONNECTOR is not UTF-8")?;
+        Self::of_string(string)
+    }
+
+    /// The settings of a program that has this process's environment, but for `HDF5_VOL_CONNECTOR`, which is `string`.
+    fn of_string(string: &str) -> Result<Self, String> {
         Self::parse(source::info_of(string, NAME).unwrap_or_default())
     }
 

@@ -4,7 +4,7 @@ import os
 import threading
 from contextlib import contextmanager
 
-from . import _libraries, _plugin, _tool
+from . import _libraries, _plugin
 from ._settings import connector_string
 
 VARIABLES = ("HDF5_VOL_CONNECTOR", "HDF5_PLUGIN_PATH")
@@ -26,8 +26,7 @@ def enable(**settings) -> None:
     with _lock:
         present = {name: os.environ.get(name) for name in VARIABLES}
         plugins = _plugin.search_path((_before or present)["HDF5_PLUGIN_PATH"])
-        _tool.check_settings(string)
-        _plugin.check()
+        _plugin.check(string)
         os.environ.update(HDF5_VOL_CONNECTOR=string, HDF5_PLUGIN_PATH=plugins)
         try:
             _libraries.switch(plugins, True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Union
 
 from ._errors import ToolError
-from ._libraries import libraries
 from ._plugin import checkout, missing
+from ._report import libraries
 from ._settings import connector_string
 
 Name = Union[str, "os.PathLike[str]"]
@@ -148,7 +148,7 @@ def find() -> str:
     places = [Path(place) for place in schemes.values() if place]
     # pip install --target puts it beside the packages. In a checkout cargo builds it.
     places.append(Path(__file__).parents[1] / "bin")
-    places += [root / "target" / kind for root in checkout() for kind in ("release", "debug")]
+    places += [Path(root) / "target" / kind for root in checkout() for kind in ("release", "debug")]
     for place in places:
         if os.access(place / "h5lake", os.X_OK):
             return str(place / "h5lake")
@@ -176,14 +176,6 @@ def _finished(*arguments, settings=None, connector=None) -> "subprocess.Complete
 
 def _said(done) -> str:
     return done.stderr.strip().removeprefix("h5lake: ") or f"h5lake ended with {done.returncode}"
-
-
-def check_settings(connector: str) -> None:
-    """Raises ValueError if a setting, or a variable H5LAKE_*, is wrong."""
-    try:
-        _run("settings", connector=connector)
-    except ToolError as error:
-        raise ValueError(str(error)) from None
 
 
 def versions(name: Name, *, most: "int | None" = None, **settings) -> "list[Version]":
