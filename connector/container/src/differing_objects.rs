@@ -99,7 +99,7 @@ impl Container {
         }
         let mut differing = DifferingObjects { ids: HashSet::new() };
         let mut entries = self.ledger.differences(&other.ledger, b"")?;
-        while let Some(entry) = entries.next()? {
+        while let Some(entry) = entries.next_difference()? {
             match entry.key.first() {
                 Some(&keys::SOURCE) => return Ok(None),
                 Some(

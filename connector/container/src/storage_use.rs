@@ -159,11 +159,11 @@ impl Dataset {
         if id != other.object().id() || a.identity() != b.identity() || !is_of_one_form {
             return Ok(None);
         }
-        if a.differences(b, &keys::of(keys::SEGMENT, id.0))?.next()?.is_some() {
+        if a.differences(b, &keys::of(keys::SEGMENT, id.0))?.next_difference()?.is_some() {
             return Ok(None);
         }
         let (mut parts, mut blocks) = (Vec::new(), a.differences(b, &keys::of(keys::BLOCK, id.0))?);
-        while let Some(block) = blocks.next()? {
+        while let Some(block) = blocks.next_difference()? {
             if parts.len() >= most {
                 return Ok(None);
             }

@@ -408,7 +408,7 @@ type DifferingEntry = (Bytes, Option<Bytes>, Option<Bytes>);
 
 /// The next entry of one version of the container that differs from another version's.
 fn next_of_version(walk: &mut Differences<'_>) -> Result<Option<DifferingEntry>> {
-    while let Some(EntryDifference { key, one, other }) = walk.next()? {
+    while let Some(EntryDifference { key, one, other }) = walk.next_difference()? {
         if !is_of_container(&key) {
             return Ok(Some((key, one, other)));
         }

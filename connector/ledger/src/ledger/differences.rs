@@ -294,7 +294,7 @@ impl Differences<'_> {
     ///
     /// # Errors
     /// Those of reading.
-    pub fn next(&mut self) -> Result<Option<EntryDifference>> {
+    pub fn next_difference(&mut self) -> Result<Option<EntryDifference>> {
         loop {
             let order = match (&self.change, &self.in_trees) {
                 (None, None) => return Ok(None),
