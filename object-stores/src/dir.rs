@@ -89,8 +89,8 @@ use crate::beneath::{Beneath, Existing, NewFile, is_link};
 use crate::monotonic;
 use crate::store::{check_exact, resolve_range};
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 use files::{Occupant, etag_of, meta_of};
 pub use locks::Locking;
@@ -231,6 +231,18 @@ impl DirStore {
             Ok(None) => Err(self.error(ErrorKind::NotFound, operation, key)),
             Err(e) => Err(self.io_error(e, operation, key)),
         }
+    }
+
+    fn read_part(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        file: &File,
+        found: &fs::Metadata,
+    ) -> Result<GetResult> {
+        let range = resolve_range(range, found.len()).map_err(|e| e.at(key).in_store(self.name()))?;
+        let bytes = files::read_range(file, range).map_err(|e| self.io_error(e, Operation::Get, key))?;
+        Ok(GetResult { meta: meta_of(key, found), bytes: Bytes::from(bytes) })
     }
 
     /// A new file that nobody sees.
@@ -384,9 +396,20 @@ impl ObjectStore for DirStore {
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         let (file, found) = self.open_object(Operation::Get, key)?;
-        let range = resolve_range(range, found.len()).map_err(|e| e.at(key).in_store(self.name()))?;
-        let bytes = files::read_range(&file, range).map_err(|e| self.io_error(e, Operation::Get, key))?;
-        Ok(GetResult { meta: meta_of(key, &found), bytes: Bytes::from(bytes) })
+        self.read_part(key, range, &file, &found)
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        let (file, found) = self.open_object(Operation::Get, key)?;
+        if known.is_still(Some(&etag_of(&found))) {
+            return Ok(None);
+        }
+        self.read_part(key, range, &file, &found).map(Some)
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
