@@ -147,7 +147,9 @@ impl RemoteStore {
     ) -> std::result::Result<IfNoneMatch, Failure> {
         let is_empty = range.as_ref().is_some_and(|range| range.is_empty() || range.start > MAX_OBJECT_BYTES);
         let misreads = &self.bucket.misreads_if_none_match;
-        if is_empty || !self.is_comparable(known) || misreads.load(Ordering::Relaxed) {
+        // HTTP's etags are quoted. A server may find a request bad that has another one.
+        let is_comparable = self.is_comparable(known) && known.as_str().ends_with('"');
+        if is_empty || !is_comparable || misreads.load(Ordering::Relaxed) {
             return Ok(IfNoneMatch::Unsent);
         }
         let if_none_match = Some(known.as_str().to_owned());
