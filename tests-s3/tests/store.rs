@@ -36,6 +36,12 @@ fn the_suite_of_all_stores_where_conditions_are_ignored() {
 }
 
 #[test]
+fn the_suite_of_the_register() {
+    let server = server();
+    h5lake_ledger::register::conformance::run(|| fresh(&server));
+}
+
+#[test]
 fn a_conditional_read_is_one_request_and_sends_no_known_bytes() {
     for (conditions, least) in [(Conditions::Honoured, 1), (Conditions::Ignored, 2)] {
         let server = Server::start(Behaviour { conditions, ..Behaviour::default() }).unwrap();
