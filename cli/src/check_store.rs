@@ -1,6 +1,6 @@
 //! `h5lake check-store`: whether a store keeps what containers rely on, check by check.
 //!
-//! The checks are the suite that every store of h5lake passes. Each runs in a process of its own, below a prefix of
+//! The checks are the suites that every store of h5lake passes, and the register of a container in every store. Each runs in a process of its own, below a prefix of
 //! its own: a store's library that crashes or hangs ends one check. What a check leaves behind is removed.
 
 use std::hash::{BuildHasher, RandomState};
@@ -11,10 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use h5lake_connector::config::Config;
+use h5lake_ledger::register::conformance;
 use object_stores::registry::{self, Registry, Settings, split_scheme};
-use object_stores::{
-    Condition, Key, ObjectStore, ObjectStoreExt, PrefixStore, PutMode, conformance, printable_lines,
-};
+use object_stores::{Condition, Key, ObjectStore, ObjectStoreExt, PrefixStore, PutMode, printable_lines};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -76,7 +75,7 @@ pub fn run(url: &str, output: Output) -> Result<bool, Failure> {
         }
     }
     let (mut checks, mut failed) = (Vec::new(), 0);
-    for (n, (name, _)) in conformance::checks().iter().enumerate() {
+    for (n, (name, _)) in conformance::all_checks().iter().enumerate() {
         let ended = part(n.to_string(), name)?;
         if !ended.is_well() {
             failed += 1;
@@ -92,7 +91,7 @@ pub fn run(url: &str, output: Output) -> Result<bool, Failure> {
         }
         out.flush()?;
     }
-    let passed = conformance::checks().len() - failed;
+    let passed = conformance::all_checks().len() - failed;
     if is_json {
         told["checks"] = checks.into();
         (told["passed"], told["failed"]) = (passed.into(), failed.into());
@@ -184,7 +183,7 @@ pub fn serve(arguments: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     if what != CLEAN {
-        let checks = conformance::checks();
+        let checks = conformance::all_checks();
         let (_, check) = checks.iter().find(|(name, _)| name == what).ok_or("there is no such check")?;
         std::panic::set_hook(Box::new(|panic| {
             let text = panic.payload();

@@ -102,6 +102,8 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(404, "no such object")
         version, modified, content = row
         about = {"ETag": f'"{version}"', "Last_Modified": formatdate(modified, usegmt=True)}
+        if self.headers.get("If-None-Match") == about["ETag"]:
+            return self.answer(304, **about)
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if not wanted or self.command == "HEAD":
             return self.answer(200, content, **about)

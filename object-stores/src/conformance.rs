@@ -10,6 +10,7 @@
     reason = "a suite reports by panicking, like every test"
 )]
 
+mod changes;
 pub mod lending;
 mod names;
 mod objects;
@@ -30,7 +31,16 @@ pub type Check = (&'static str, fn(&Shared));
 
 /// Every check of the suite.
 pub fn checks() -> Vec<Check> {
-    [objects::CHECKS, names::CHECKS, lending::CHECKS, streams::CHECKS, order::CHECKS, races::CHECKS].concat()
+    [
+        objects::CHECKS,
+        changes::CHECKS,
+        names::CHECKS,
+        lending::CHECKS,
+        streams::CHECKS,
+        order::CHECKS,
+        races::CHECKS,
+    ]
+    .concat()
 }
 
 /// Runs every check, each on a new store of `fresh`, which has to be empty.

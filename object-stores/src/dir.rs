@@ -47,7 +47,9 @@
 //! # Durability
 //!
 //! With [`Sync::Process`] a put that has returned survives the death of the process, not of the
-//! machine. With [`Sync::Power`] the file is synced before it gets its name, and the directories
+//! machine. An update then exchanges the names of the two files, and removes the old one, because a
+//! rename over a file makes ext4 write the new one out at once, which takes longer than the rest of
+//! the update. With [`Sync::Power`] the file is synced before it gets its name, and the directories
 //! above it after.
 //!
 //! # When it is full
@@ -89,8 +91,8 @@ use crate::beneath::{Beneath, Existing, NewFile, is_link};
 use crate::monotonic;
 use crate::store::{check_exact, resolve_range};
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 use files::{Occupant, etag_of, meta_of};
 pub use locks::Locking;
@@ -233,6 +235,18 @@ impl DirStore {
         }
     }
 
+    fn read_part(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        file: &File,
+        found: &fs::Metadata,
+    ) -> Result<GetResult> {
+        let range = resolve_range(range, found.len()).map_err(|e| e.at(key).in_store(self.name()))?;
+        let bytes = files::read_range(file, range).map_err(|e| self.io_error(e, Operation::Get, key))?;
+        Ok(GetResult { meta: meta_of(key, found), bytes: Bytes::from(bytes) })
+    }
+
     /// A new file that nobody sees.
     fn stage(&self, operation: Operation, key: &Key) -> Result<NewFile> {
         self.check_key(operation, key)?;
@@ -275,7 +289,11 @@ impl DirStore {
                 stamped = self.stamp(&staged, replaced.as_ref()).map_err(io)?;
             }
             self.shared.see_clock(&stamped);
-            let existing = if replaced.is_some() { Existing::Replace } else { Existing::Keep };
+            let existing = match (&replaced, mode, self.shared.sync) {
+                (None, _, _) => Existing::Keep,
+                (Some(_), PutMode::Update(_), Sync::Process) => Existing::Exchange,
+                (Some(_), _, _) => Existing::Replace,
+            };
             match files::give_name(&root, key, staged, existing).map_err(io)? {
                 Some(unnamed) => staged = unnamed,
                 None => {
@@ -384,9 +402,20 @@ impl ObjectStore for DirStore {
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         let (file, found) = self.open_object(Operation::Get, key)?;
-        let range = resolve_range(range, found.len()).map_err(|e| e.at(key).in_store(self.name()))?;
-        let bytes = files::read_range(&file, range).map_err(|e| self.io_error(e, Operation::Get, key))?;
-        Ok(GetResult { meta: meta_of(key, &found), bytes: Bytes::from(bytes) })
+        self.read_part(key, range, &file, &found)
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        let (file, found) = self.open_object(Operation::Get, key)?;
+        if known.is_still(Some(&etag_of(&found))) {
+            return Ok(None);
+        }
+        self.read_part(key, range, &file, &found).map(Some)
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {

@@ -20,7 +20,7 @@ use self::blocks::{Block, Folder};
 use crate::per_process::PerProcess;
 use crate::store::{check_exact, resolve_range};
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, FilterAsk, FilterMatches, GetResult, Key, ListPage,
+    Capabilities, Condition, Error, ErrorKind, Etag, FilterAsk, FilterMatches, GetResult, Key, ListPage,
     ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Requests, Result,
     printable,
 };
@@ -304,6 +304,16 @@ impl ObjectStore for DiskCache {
         let (meta, bytes) = self.cached(key, range.clone(), Some(version))?;
         resolve_range(Some(range), meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
         Ok(GetResult { meta, bytes })
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        // The store decides whether the object has changed, so that blocks on the disk cannot.
+        self.inner.get_if_changed(key, range, known)
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {

@@ -43,7 +43,7 @@ pub use plan::{Damage, Fault, Rule, Select, Timing};
 use plan::{Plan, Verdict};
 
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, FilterAsk, FilterMatches, GetResult, Key, ListPage,
+    Capabilities, Condition, Error, ErrorKind, Etag, FilterAsk, FilterMatches, GetResult, Key, ListPage,
     ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
@@ -136,6 +136,18 @@ impl FaultStore {
         }
     }
 
+    /// Counts a get, and returns the damage that its answer is to have.
+    ///
+    /// # Errors
+    /// The one that the rules have for the get.
+    fn damage_of_get(&self, key: &Key) -> Result<Option<Damage>> {
+        match self.next(Operation::Get) {
+            Verdict::Pass => Ok(None),
+            Verdict::Damage(damage) => Ok(Some(damage)),
+            Verdict::Fail(_, kind) => Err(self.injected(kind, Operation::Get, Some(key), "injected fault")),
+        }
+    }
+
     /// Does `act` or fails, or both. `part` is the part of the effect that a fault in the middle
     /// leaves; an effect that is atomic leaves none.
     fn apply<T>(
@@ -157,6 +169,14 @@ impl FaultStore {
             }
         };
         Err(self.injected(kind, operation, key, what))
+    }
+}
+
+/// An answer after its damage, if any.
+fn damaged(got: GetResult, damage: Option<Damage>) -> GetResult {
+    match damage {
+        Some(damage) => GetResult { bytes: damage.applied_to(got.bytes), ..got },
+        None => got,
     }
 }
 
@@ -190,15 +210,18 @@ impl ObjectStore for FaultStore {
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
-        match self.next(Operation::Get) {
-            Verdict::Pass => self.inner.get(key, range),
-            Verdict::Fail(_, kind) => Err(self.injected(kind, Operation::Get, Some(key), "injected fault")),
-            Verdict::Damage(damage) => {
-                let mut got = self.inner.get(key, range)?;
-                got.bytes = damage.applied_to(got.bytes);
-                Ok(got)
-            }
-        }
+        let damage = self.damage_of_get(key)?;
+        self.inner.get(key, range).map(|got| damaged(got, damage))
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        let damage = self.damage_of_get(key)?;
+        Ok(self.inner.get_if_changed(key, range, known)?.map(|got| damaged(got, damage)))
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Capabilities, Condition, FilterAsk, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
-    PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Etag, FilterAsk, FilterMatches, GetResult, Key, ListPage, ObjectMeta,
+    ObjectStore, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// How long requests take.
@@ -103,6 +103,18 @@ impl ObjectStore for LatencyStore {
         self.request();
         let got = self.inner.get(key, range)?;
         wait(self.pace.transfer(got.bytes.len() as u64));
+        Ok(got)
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        self.request();
+        let got = self.inner.get_if_changed(key, range, known)?;
+        wait(self.pace.transfer(got.as_ref().map_or(0, |got| got.bytes.len() as u64)));
         Ok(got)
     }
 

@@ -40,6 +40,8 @@ mod regular_file;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod settings;
+#[cfg(any(test, feature = "conformance"))]
+pub mod sim;
 pub mod staged;
 mod store;
 mod text;

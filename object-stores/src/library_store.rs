@@ -24,7 +24,7 @@ use self::upload::Upload;
 use crate::deadline::{self, Patience};
 use crate::per_process::PerProcess;
 use crate::settings::{self, Settings, check_settings, refusal};
-use crate::store::{check_exact, resolve_range};
+use crate::store::{check_exact, look_then_get, resolve_range};
 use crate::{
     Capabilities, Condition, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
     Operation, PrefixStore, PutMode, PutPayload, PutResult, PutStream, Result,
@@ -279,7 +279,7 @@ impl LibraryStore {
         }
     }
 
-    /// Reads a range into `take`, which is given what exists of it. It is not repeated once something came.
+    /// Reads a range into `take`, which is given what exists of it.
     fn read(
         &self,
         operation: Operation,
@@ -287,22 +287,40 @@ impl LibraryStore {
         range: Range<u64>,
         take: &mut dyn FnMut(&Object, &[u8]),
     ) -> Result<ObjectMeta> {
-        let (mut came, length) = (false, range.end.saturating_sub(range.start));
+        let length = range.end.saturating_sub(range.start);
         let read = Read { key: key.as_str(), range };
         let object =
-            self.inner.call(operation, if length == u64::MAX { 0 } else { length }, |store, time| {
-                let mut noted = |object: &Object, piece: &[u8]| {
-                    came = true;
-                    take(object, piece);
-                };
-                let answer = store.read(&read, time, &mut noted);
-                answer.map_err(|failure| Failure {
-                    may_be_repeated: failure.may_be_repeated && !came,
-                    ..failure
-                })
-            })?;
+            self.reading(operation, length, take, |store, time, take| store.read(&read, time, take))?;
         self.inner.meta(operation, object)
     }
+
+    /// Makes a call that reads at most `length` bytes into `take`. It is not repeated once something came.
+    fn reading<T>(
+        &self,
+        operation: Operation,
+        length: u64,
+        take: &mut dyn FnMut(&Object, &[u8]),
+        read: impl Fn(&Store, u64, &mut dyn FnMut(&Object, &[u8])) -> std::result::Result<T, Failure>,
+    ) -> Result<T> {
+        let mut came = false;
+        self.inner.call(operation, if length == u64::MAX { 0 } else { length }, |store, time| {
+            let mut noted = |object: &Object, piece: &[u8]| {
+                came = true;
+                take(object, piece);
+            };
+            let answer = read(store, time, &mut noted);
+            answer.map_err(|failure| Failure { may_be_repeated: failure.may_be_repeated && !came, ..failure })
+        })
+    }
+}
+
+/// Appends a piece of an object of which a range is wanted.
+fn gather(bytes: &mut Vec<u8>, wanted: &Range<u64>, object: &Object, piece: &[u8]) {
+    if bytes.is_empty() {
+        let length = wanted.end.min(object.length).saturating_sub(wanted.start);
+        bytes.reserve(length.min(MAX_ROOM) as usize);
+    }
+    bytes.extend_from_slice(piece);
 }
 
 impl ObjectStore for LibraryStore {
@@ -338,16 +356,40 @@ impl ObjectStore for LibraryStore {
         }
         let wanted = range.clone().unwrap_or(0..u64::MAX);
         let mut bytes = Vec::new();
-        let mut take = |object: &Object, piece: &[u8]| {
-            if bytes.is_empty() {
-                let length = wanted.end.min(object.length).saturating_sub(wanted.start);
-                bytes.reserve(length.min(MAX_ROOM) as usize);
-            }
-            bytes.extend_from_slice(piece);
-        };
+        let mut take = |object: &Object, piece: &[u8]| gather(&mut bytes, &wanted, object, piece);
         let meta = self.read(Operation::Get, key, wanted.clone(), &mut take).map_err(&at)?;
         resolve_range(range, meta.size).map_err(&at)?;
         Ok(GetResult { meta, bytes: Bytes::from(bytes) })
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        let at = self.at(key);
+        if let Some(range) = range.as_ref().filter(|range| range.start > range.end) {
+            resolve_range(Some(range.clone()), 0).map_err(&at)?;
+        }
+        let compares = self.inner.store().is_ok_and(Store::compares_etags);
+        if !compares || known.is_weak() || known.as_str().is_empty() {
+            return look_then_get(self, key, range, known);
+        }
+        let (wanted, mut bytes) = (range.clone().unwrap_or(0..u64::MAX), Vec::new());
+        let mut take = |object: &Object, piece: &[u8]| gather(&mut bytes, &wanted, object, piece);
+        let length = wanted.end.saturating_sub(wanted.start);
+        let read = Read { key: key.as_str(), range: wanted.clone() };
+        let found = self.reading(Operation::Get, length, &mut take, |store, time, take| {
+            store.read_if_changed(&read, known.as_str(), time, take)
+        });
+        let Some(object) = found.map_err(&at)? else { return Ok(None) };
+        let meta = self.inner.meta(Operation::Get, object)?;
+        if known.is_still(meta.etag.as_ref()) {
+            return Ok(None);
+        }
+        resolve_range(range, meta.size).map_err(&at)?;
+        Ok(Some(GetResult { meta, bytes: Bytes::from(bytes) }))
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {

@@ -90,6 +90,12 @@ impl MemoryStore {
         let found = self.objects.read().by_key.get(key).cloned();
         found.ok_or_else(|| self.error(ErrorKind::NotFound, operation, key))
     }
+
+    fn part(&self, key: &Key, range: Option<Range<u64>>, object: &Object) -> Result<GetResult> {
+        let range =
+            resolve_range(range, object.bytes.len() as u64).map_err(|e| e.at(key).in_store(self.name()))?;
+        Ok(GetResult { meta: object.meta(key), bytes: object.bytes.slice(in_memory(range)) })
+    }
 }
 
 impl Object {
@@ -150,9 +156,20 @@ impl ObjectStore for MemoryStore {
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         let object = self.find(Operation::Get, key)?;
-        let range =
-            resolve_range(range, object.bytes.len() as u64).map_err(|e| e.at(key).in_store(self.name()))?;
-        Ok(GetResult { meta: object.meta(key), bytes: object.bytes.slice(in_memory(range)) })
+        self.part(key, range, &object)
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        let object = self.find(Operation::Get, key)?;
+        if known.is_still(Some(&etag(object.version))) {
+            return Ok(None);
+        }
+        self.part(key, range, &object).map(Some)
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {

@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use crate::meter::{Meter, Reading, retries};
 use crate::{
-    Capabilities, Condition, FilterAsk, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
-    PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Etag, FilterAsk, FilterMatches, GetResult, Key, ListPage, ObjectMeta,
+    ObjectStore, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// What a request does, as statistics and the log call it.
@@ -162,6 +162,17 @@ impl ObjectStore for ObservedStore {
     fn get_unchanged(&self, key: &Key, range: Range<u64>, version: &ObjectMeta) -> Result<GetResult> {
         let bytes = |got: &GetResult| got.bytes.len() as u64;
         let get = |inner: &dyn ObjectStore| inner.get_unchanged(key, range, version);
+        self.observed(RequestKind::Get, key.as_str(), get, bytes)
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        let bytes = |got: &Option<GetResult>| got.as_ref().map_or(0, |got| got.bytes.len() as u64);
+        let get = |inner: &dyn ObjectStore| inner.get_if_changed(key, range, known);
         self.observed(RequestKind::Get, key.as_str(), get, bytes)
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, FilterAsk, FilterMatches, GetResult, Key, ListPage,
+    Capabilities, Condition, Error, ErrorKind, Etag, FilterAsk, FilterMatches, GetResult, Key, ListPage,
     ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
@@ -84,6 +84,19 @@ impl ObjectStore for PrefixStore {
     fn get_unchanged(&self, key: &Key, range: Range<u64>, version: &ObjectMeta) -> Result<GetResult> {
         let got = self.inner.get_unchanged(&self.outer_to_inner(Operation::Get, key)?, range, version)?;
         Ok(GetResult { meta: self.inner_to_outer(got.meta, Operation::Get)?, bytes: got.bytes })
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        let got = self.inner.get_if_changed(&self.outer_to_inner(Operation::Get, key)?, range, known)?;
+        let outer = |got: GetResult| {
+            Ok(GetResult { meta: self.inner_to_outer(got.meta, Operation::Get)?, bytes: got.bytes })
+        };
+        got.map(outer).transpose()
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {

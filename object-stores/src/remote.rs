@@ -47,7 +47,7 @@ use self::http::MAX_DOCUMENT_BYTES;
 use self::integrity::{MIN_CHECKSUMMED_BYTES, Unsigned, is_mismatch};
 use self::kept_names::KeptNames;
 use self::maker::Maker;
-use self::parts::Part;
+use self::parts::{IfNoneMatch, Part};
 use self::probe::Verdict;
 use self::server::{MAX_MATCHES, answer_bytes};
 use self::upload::Upload;
@@ -55,7 +55,7 @@ use crate::deadline::Patience;
 use crate::filter::numbers;
 use crate::per_process::PerProcess;
 use crate::settings::{REMOTE_SCHEMES, Settings, split_scheme};
-use crate::store::resolve_range;
+use crate::store::{look_then_get, resolve_range};
 use crate::{
     Capabilities, Condition, Error, ErrorKind, Etag, FilterAsk, FilterMatches, GetResult, Key, ListPage,
     ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
@@ -122,6 +122,8 @@ struct Bucket {
     maker: Arc<Maker>,
     /// The server refused a read on the condition that the etag is what it just said itself.
     misreads_if_match: AtomicBool,
+    /// The server answered a read with the very version that was not wanted.
+    misreads_if_none_match: AtomicBool,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -162,6 +164,10 @@ impl Bucket {
     fn etag(&self, etag: Option<String>, version: Option<String>) -> Option<Etag> {
         let text = if self.by_version { version.or(etag) } else { etag.map(quoted) };
         text.map(Etag::new)
+    }
+
+    fn etag_of(&self, found: &object_store::ObjectMeta) -> Option<Etag> {
+        self.etag(found.e_tag.clone(), found.version.clone())
     }
 
     fn meta(&self, found: object_store::ObjectMeta) -> std::result::Result<ObjectMeta, Failure> {
@@ -345,6 +351,21 @@ impl ObjectStore for RemoteStore {
             return Err(self.fail(Operation::Get, key, Failure::new(ErrorKind::PreconditionFailed, "")));
         }
         self.gathered(key, Some(range), part)
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        self.check_direction(key, range.as_ref())?;
+        let asked = self.part_if_none_match(key, range.clone(), known);
+        match asked.map_err(|f| self.fail(Operation::Get, key, f))? {
+            IfNoneMatch::Changed(part) => self.gathered(key, range, part).map(Some),
+            IfNoneMatch::Unchanged => Ok(None),
+            IfNoneMatch::Unsent => look_then_get(self, key, range, known),
+        }
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {

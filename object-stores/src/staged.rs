@@ -36,7 +36,7 @@ pub use self::queue::StageUse;
 use self::writes::Heads;
 use crate::store::{check_exact, resolve_range};
 use crate::{
-    Capabilities, Condition, Error, ErrorKind, FilterAsk, FilterMatches, GetResult, Key, ListPage,
+    Capabilities, Condition, Error, ErrorKind, Etag, FilterAsk, FilterMatches, GetResult, Key, ListPage,
     ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Requests, Result,
 };
 
@@ -262,6 +262,29 @@ impl StagedStore {
         }
     }
 
+    /// Returns the etag in the store beneath of the version that this store shows with the etag `shown`; `None` if it is unknown
+    /// whether that version has arrived.
+    fn etag_beneath(&self, key: &Key, shown: &Etag) -> Option<Etag> {
+        match self.queue.number_in(shown) {
+            None => Some(shown.clone()),
+            Some(number) if self.is_own() => self.queue.state.lock().translated(key, number),
+            Some(_) => None,
+        }
+    }
+
+    /// Reads a range of a queued object; `None` if its file is gone.
+    fn get_queued(
+        &self,
+        key: &Key,
+        number: u64,
+        meta: ObjectMeta,
+        range: Option<Range<u64>>,
+    ) -> Result<Option<GetResult>> {
+        let within = resolve_range(range, meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
+        let bytes = self.read_queued(Operation::Get, key, number, within)?;
+        Ok(bytes.map(|bytes| GetResult { meta, bytes }))
+    }
+
     /// The bytes of a range of a queued object; `None` if its file is gone.
     fn read_queued(
         &self,
@@ -314,15 +337,29 @@ impl ObjectStore for StagedStore {
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
-        let read = &mut |number: u64, meta: ObjectMeta| {
-            let within = resolve_range(range.clone(), meta.size);
-            let within = within.map_err(|e| e.at(key).in_store(self.name()))?;
-            let bytes = self.read_queued(Operation::Get, key, number, within)?;
-            Ok(bytes.map(|bytes| GetResult { meta, bytes }))
-        };
+        let read = &mut |number: u64, meta: ObjectMeta| self.get_queued(key, number, meta, range.clone());
         self.either(Operation::Get, key, read, &mut || {
             let got = self.inner.get(key, range.clone())?;
             Ok(GetResult { meta: self.shown(got.meta), bytes: got.bytes })
+        })
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        let read = &mut |number: u64, meta: ObjectMeta| match known.is_still(meta.etag.as_ref()) {
+            true => Ok(Some(None)),
+            false => Ok(self.get_queued(key, number, meta, range.clone())?.map(Some)),
+        };
+        self.either(Operation::Get, key, read, &mut || {
+            let got = match self.etag_beneath(key, known) {
+                Some(known) => self.inner.get_if_changed(key, range.clone(), &known)?,
+                None => Some(self.inner.get(key, range.clone())?),
+            };
+            Ok(got.map(|got| GetResult { meta: self.shown(got.meta), bytes: got.bytes }))
         })
     }
 

@@ -34,6 +34,11 @@ impl Etag {
     pub fn is_weak(&self) -> bool {
         self.0.starts_with("W/")
     }
+
+    /// Returns whether `found` is this etag and says that the content is the same. Equal weak etags do not.
+    pub fn is_still(&self, found: Option<&Etag>) -> bool {
+        !self.is_weak() && found == Some(self)
+    }
 }
 
 impl fmt::Display for Etag {
@@ -206,6 +211,25 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         Err(Error::new(ErrorKind::PreconditionFailed, Operation::Get).at(key).in_store(self.name()))
     }
 
+    /// Reads an object, whole or the part of `range` that exists, unless its etag is still `known`; `None` if it is. Changes
+    /// nothing.
+    ///
+    /// `None` means that the content is that of `known`. It is the answer whatever the range, and a weak etag never gives it.
+    /// A store that compares etags itself answers with one request, and sends no bytes of an unchanged object (HTTP
+    /// `If-None-Match`). Other stores read the metadata first, and then what has changed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], also if the object with the etag `known` was deleted; and those of [`get`](Self::get) for an
+    /// object that has changed.
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        look_then_get(self, key, range, known)
+    }
+
     /// Fills `buf` with the bytes from `offset` on, and answers with the object's metadata. Changes
     /// nothing in the store. After an error the content of `buf` is unspecified.
     ///
@@ -344,6 +368,20 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     }
 }
 
+/// Does [`ObjectStore::get_if_changed`] by a look at the metadata, and a read of what has changed.
+pub(crate) fn look_then_get<S: ObjectStore + ?Sized>(
+    store: &S,
+    key: &Key,
+    range: Option<Range<u64>>,
+    known: &Etag,
+) -> Result<Option<GetResult>> {
+    if known.is_still(store.head(key)?.etag.as_ref()) {
+        return Ok(None);
+    }
+    let got = store.get(key, range)?;
+    Ok(Some(got).filter(|got| !known.is_still(got.meta.etag.as_ref())))
+}
+
 /// Copies pieces that come one behind the other into parts.
 pub(crate) struct Scatter<'a, 'b> {
     parts: &'a mut [&'b mut [u8]],
@@ -449,15 +487,20 @@ pub trait ObjectStoreExt: ObjectStore {
     /// # Errors
     /// Those of [`ObjectStore::get`]; [`ErrorKind::Corrupt`] if the object is longer.
     fn get_whole(&self, key: &Key, most: u64) -> Result<GetResult> {
-        let got = self.get_front(key, most)?;
-        if got.meta.size > most {
-            let why = format!("it has {} bytes, and {most} at most make sense", got.meta.size);
-            return Err(Error::new(ErrorKind::Corrupt, Operation::Get)
-                .at(key)
-                .in_store(self.name())
-                .because(why));
-        }
-        Ok(got)
+        check_whole(self, self.get_front(key, most)?, most)
+    }
+
+    /// The whole of an object that has at most `most` bytes, unless its etag is still `known`; `None` if it is.
+    ///
+    /// # Errors
+    /// Those of [`ObjectStore::get_if_changed`]; [`ErrorKind::Corrupt`] if the object is longer.
+    fn get_whole_if_changed(&self, key: &Key, most: u64, known: &Etag) -> Result<Option<GetResult>> {
+        let got = match self.get_if_changed(key, Some(0..most), known) {
+            // An empty object has no first byte.
+            Err(e) if e.kind() == ErrorKind::ShortRead => Some(self.get_front(key, most)?),
+            got => got?,
+        };
+        got.map(|got| check_whole(self, got, most)).transpose()
     }
 
     /// The same, or `None` if it does not exist.
@@ -478,6 +521,15 @@ pub trait ObjectStoreExt: ObjectStore {
 }
 
 impl<S: ObjectStore + ?Sized> ObjectStoreExt for S {}
+
+/// The answer to a read of the first `most` bytes, if these are all.
+fn check_whole<S: ObjectStore + ?Sized>(store: &S, got: GetResult, most: u64) -> Result<GetResult> {
+    if got.meta.size <= most {
+        return Ok(got);
+    }
+    let why = format!("it has {} bytes, and {most} at most make sense", got.meta.size);
+    Err(Error::new(ErrorKind::Corrupt, Operation::Get).at(&got.meta.key).in_store(store.name()).because(why))
+}
 
 fn none_if_missing<T>(answer: Result<T>) -> Result<Option<T>> {
     match answer {

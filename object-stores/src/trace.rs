@@ -8,8 +8,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    Capabilities, Condition, FilterAsk, FilterMatches, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
-    Operation, PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Etag, FilterAsk, FilterMatches, GetResult, Key, ListPage, ObjectMeta,
+    ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// What was asked of one operation.
@@ -208,6 +208,17 @@ impl ObjectStore for TraceStore {
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         let bytes = |got: &GetResult| got.bytes.len() as u64;
         self.traced(Operation::Get, key.as_str(), |inner| inner.get(key, range), bytes)
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        let bytes = |got: &Option<GetResult>| got.as_ref().map_or(0, |got| got.bytes.len() as u64);
+        let get = |inner: &dyn ObjectStore| inner.get_if_changed(key, range, known);
+        self.traced(Operation::Get, key.as_str(), get, bytes)
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {

@@ -98,6 +98,19 @@ unsafe extern "C" fn read(_: *mut c_void, call: *const Call, request: *const Rea
     OK
 }
 
+unsafe extern "C" fn read_if_changed(store: *mut c_void, call: *const Call, request: *const Read) -> i32 {
+    // SAFETY: the request is there until this returns, and the texts are parts of it.
+    let (key, known) = unsafe {
+        (text((*request).key, (*request).key_length), text((*request).etag, (*request).etag_length))
+    };
+    let there = OBJECTS.lock().get(key).map(|there| there.version.to_string());
+    match there.as_deref().map(str::as_bytes) == Some(known) {
+        true => OK | UNCHANGED,
+        // SAFETY: both are there until this returns.
+        false => unsafe { read(store, call, request) },
+    }
+}
+
 /// The bytes of a write, piece by piece.
 fn payload(call: &Call, length: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(length as usize);
@@ -189,6 +202,7 @@ static LIBRARY: Library = Library {
     write: Some(write),
     remove: Some(remove),
     list: Some(list),
+    read_if_changed: Some(read_if_changed),
 };
 
 #[unsafe(no_mangle)]

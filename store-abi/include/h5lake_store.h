@@ -35,7 +35,7 @@ extern "C" {
 /* What a call returns. */
 enum {
     H5LAKE_STORE_OK = 0,
-    H5LAKE_STORE_NOT_FOUND = 1,       /* read: there is no such object */
+    H5LAKE_STORE_NOT_FOUND = 1,       /* read, read_if_changed: there is no such object */
     H5LAKE_STORE_NO_STORE = 2,        /* the store itself is not there */
     H5LAKE_STORE_EXISTS = 3,          /* write with H5LAKE_STORE_CREATE: there is such an object */
     H5LAKE_STORE_CHANGED = 4,         /* write with H5LAKE_STORE_UPDATE: it has another etag, or there is none */
@@ -54,7 +54,9 @@ enum {
      * UNAVAILABLE or FAILED without it may have had its effect: h5lake does not repeat it, and looks. */
     H5LAKE_STORE_RETRY = 0x100,
     /* Added to H5LAKE_STORE_OK by list: there may be objects behind the last one. */
-    H5LAKE_STORE_MORE = 0x200
+    H5LAKE_STORE_MORE = 0x200,
+    /* Added to H5LAKE_STORE_OK by read_if_changed: the object has the etag of the request. The call answers nothing else. */
+    H5LAKE_STORE_UNCHANGED = 0x400
 };
 
 /* What a function of h5lake_store_host returns. */
@@ -116,9 +118,10 @@ typedef struct h5lake_store_host {
     /* open: once. If this returns H5LAKE_STORE_REFUSED, the store stays the library's, which ends it. Otherwise it is
      * h5lake's from then on: h5lake closes it once, never before open has returned, and also if open then fails. */
     int32_t (*opened)(uint64_t call, const h5lake_store_opened *opened);
-    /* read: once, before any bytes. write: once, what was written. list: once for each object. */
+    /* read: once, before any bytes. read_if_changed: the same, if the object has changed. write: once, what was written.
+     * list: once for each object. */
     int32_t (*object)(uint64_t call, const h5lake_store_object *object);
-    /* read: the bytes that were asked for, in order, in pieces of any length. */
+    /* read, read_if_changed: the bytes that were asked for, in order, in pieces of any length. */
     int32_t (*bytes)(uint64_t call, const void *bytes, uint64_t length);
     /* write: gives the bytes from `offset` on, as many as lie in one piece, none at the end. Any offset may be asked
      * for again. They are valid until the next call of this function, or the return. */
@@ -150,6 +153,8 @@ typedef struct h5lake_store_read {
     /* The range. Give what exists of it: fewer bytes, or none, if the object ends before. With `length` 0 only the
      * object is asked for. */
     uint64_t offset, length;
+    const char *etag; /* for read_if_changed: the etag that is known; otherwise NULL */
+    uint64_t etag_length;
 } h5lake_store_read;
 
 /* When it returns H5LAKE_STORE_OK the object is visible, whole, to each call that begins after. Before, nobody sees any
@@ -193,6 +198,10 @@ typedef struct h5lake_store_library {
     int32_t (*write)(void *store, const h5lake_store_call *call, const h5lake_store_write *request);
     int32_t (*remove)(void *store, const h5lake_store_call *call, const h5lake_store_remove *request);
     int32_t (*list)(void *store, const h5lake_store_call *call, const h5lake_store_list *request);
+    /* Returns H5LAKE_STORE_OK | H5LAKE_STORE_UNCHANGED if the object has the etag of the request, and otherwise does what
+     * read does. Readers that poll call it often, so it should cost one round trip and no bytes. NULL is allowed: then
+     * h5lake asks read for the object alone, compares, and calls read again if the object has changed. */
+    int32_t (*read_if_changed)(void *store, const h5lake_store_call *call, const h5lake_store_read *request);
 } h5lake_store_library;
 
 /* The only symbol of a library. `version` is the newest that this h5lake knows. The library answers with what it is in

@@ -66,6 +66,7 @@ impl Failure {
 pub(crate) enum Asked {
     Open,
     Read,
+    ReadIfChanged,
     Overwrite,
     Create,
     Update,
@@ -73,7 +74,7 @@ pub(crate) enum Asked {
     List,
 }
 
-/// What a code means: whether there may be more, or a failure without its detail.
+/// What a code means: whether there may be more behind a listing, or a read found the known etag; or a failure without its detail.
 ///
 /// # Errors
 /// The failure; a misuse if the interface has no such code, or the call cannot fail so.
@@ -81,10 +82,11 @@ pub(crate) fn outcome(asked: Asked, code: i32) -> Result<bool, Failure> {
     match code {
         raw::OK => return Ok(false),
         _ if code == raw::OK | raw::MORE && asked == Asked::List => return Ok(true),
+        _ if code == raw::OK | raw::UNCHANGED && asked == Asked::ReadIfChanged => return Ok(true),
         _ => (),
     }
     let kind = match (code & !raw::RETRY, asked) {
-        (raw::NOT_FOUND, Asked::Read) => Kind::NotFound,
+        (raw::NOT_FOUND, Asked::Read | Asked::ReadIfChanged) => Kind::NotFound,
         (raw::NO_STORE, _) => Kind::NoStore,
         (raw::EXISTS, Asked::Create) => Kind::Exists,
         (raw::CHANGED, Asked::Update) => Kind::Changed,
@@ -112,10 +114,14 @@ mod tests {
     fn a_call_fails_only_as_it_can() {
         assert_eq!(outcome(Asked::List, raw::MORE), Ok(true));
         assert_eq!(outcome(Asked::Read, raw::OK), Ok(false));
+        assert_eq!(outcome(Asked::ReadIfChanged, raw::UNCHANGED), Ok(true));
         let failed = outcome(Asked::Create, raw::EXISTS | raw::RETRY).unwrap_err();
         assert_eq!((failed.kind, failed.may_be_repeated), (Kind::Exists, true));
         for (asked, code) in [
             (Asked::Read, raw::MORE),
+            (Asked::Read, raw::UNCHANGED),
+            (Asked::ReadIfChanged, raw::MORE),
+            (Asked::ReadIfChanged, raw::UNCHANGED | raw::RETRY),
             (Asked::Overwrite, raw::EXISTS),
             (Asked::Create, raw::CHANGED),
             (Asked::List, raw::NOT_FOUND),

@@ -37,6 +37,9 @@ pub(crate) struct Functions {
     pub(crate) open: unsafe extern "C" fn(*const raw::Call, *const raw::Open) -> i32,
     pub(crate) close: unsafe extern "C" fn(*mut c_void),
     pub(crate) read: unsafe extern "C" fn(*mut c_void, *const raw::Call, *const raw::Read) -> i32,
+    /// Optional.
+    pub(crate) read_if_changed:
+        Option<unsafe extern "C" fn(*mut c_void, *const raw::Call, *const raw::Read) -> i32>,
     pub(crate) write: unsafe extern "C" fn(*mut c_void, *const raw::Call, *const raw::Write) -> i32,
     pub(crate) remove: unsafe extern "C" fn(*mut c_void, *const raw::Call, *const raw::Remove) -> i32,
     pub(crate) list: unsafe extern "C" fn(*mut c_void, *const raw::Call, *const raw::List) -> i32,
@@ -163,6 +166,7 @@ fn describe(path: PathBuf, entry: raw::LibraryOf) -> Result<Library, Failure> {
         open: table.open.ok_or_else(|| missing("open"))?,
         close: table.close.ok_or_else(|| missing("close"))?,
         read: table.read.ok_or_else(|| missing("read"))?,
+        read_if_changed: table.read_if_changed,
         write: table.write.ok_or_else(|| missing("write"))?,
         remove: table.remove.ok_or_else(|| missing("remove"))?,
         list: table.list.ok_or_else(|| missing("list"))?,

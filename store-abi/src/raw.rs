@@ -21,6 +21,7 @@ pub const BAD_REQUEST: i32 = 12;
 pub const FAILED: i32 = 13;
 pub const RETRY: i32 = 0x100;
 pub const MORE: i32 = 0x200;
+pub const UNCHANGED: i32 = 0x400;
 
 pub const GO_ON: i32 = 0;
 pub const ENOUGH: i32 = 1;
@@ -118,6 +119,8 @@ pub struct Read {
     pub key_length: u64,
     pub offset: u64,
     pub length: u64,
+    pub etag: *const c_char,
+    pub etag_length: u64,
 }
 
 #[repr(C)]
@@ -155,7 +158,7 @@ pub struct List {
     pub limit: u64,
 }
 
-/// Functions are optional here, because a library may leave one out against the rules.
+/// Functions are optional here, because a library may leave one out against the rules. Only `read_if_changed` may be missing.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Library {
@@ -169,6 +172,7 @@ pub struct Library {
     pub write: Option<unsafe extern "C" fn(*mut c_void, *const Call, *const Write) -> i32>,
     pub remove: Option<unsafe extern "C" fn(*mut c_void, *const Call, *const Remove) -> i32>,
     pub list: Option<unsafe extern "C" fn(*mut c_void, *const Call, *const List) -> i32>,
+    pub read_if_changed: Option<unsafe extern "C" fn(*mut c_void, *const Call, *const Read) -> i32>,
 }
 
 // SAFETY: it is constant, and what it points to is, too.

@@ -167,6 +167,11 @@ impl Store {
         self.capabilities & capability == capability
     }
 
+    /// Returns whether the library has a function for [`read_if_changed`](Self::read_if_changed).
+    pub fn compares_etags(&self) -> bool {
+        self.library.functions.read_if_changed.is_some()
+    }
+
     /// Reads: hands the bytes of the range that exist to `take`, in order, in the calling thread, with the object
     /// that they are of. After an error any first part of them may have been handed out.
     ///
@@ -178,13 +183,44 @@ impl Store {
         milliseconds: u64,
         take: &mut dyn FnMut(&Object, &[u8]),
     ) -> Result<Object, Failure> {
+        let read =
+            self.read_with(self.library.functions.read, Asked::Read, (read, None), milliseconds, take)?;
+        read.ok_or_else(|| Failure::misuse("it answered a read without an etag by one"))
+    }
+
+    /// Reads as [`read`](Self::read) does, unless the object's etag is still `known`; `None` if it is.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read); a misuse if the library has no function for this.
+    pub fn read_if_changed(
+        &self,
+        read: &Read<'_>,
+        known: &str,
+        milliseconds: u64,
+        take: &mut dyn FnMut(&Object, &[u8]),
+    ) -> Result<Option<Object>, Failure> {
+        let function = self.library.functions.read_if_changed;
+        let function = function.ok_or_else(|| Failure::misuse("it has no function 'read_if_changed'"))?;
+        self.read_with(function, Asked::ReadIfChanged, (read, Some(known)), milliseconds, take)
+    }
+
+    /// Calls one of the two functions that read. `None`: the object has the etag that is known.
+    fn read_with(
+        &self,
+        function: unsafe extern "C" fn(*mut c_void, *const raw::Call, *const raw::Read) -> i32,
+        asked_for: Asked,
+        (read, known): (&Read<'_>, Option<&str>),
+        milliseconds: u64,
+        take: &mut dyn FnMut(&Object, &[u8]),
+    ) -> Result<Option<Object>, Failure> {
         let Range { start, end } = read.range;
         let wanted = start..end.max(start);
         // A store without ranges is asked for all, unless nothing is wanted of it.
         let is_cut = self.promises(raw::RANGES) || wanted.is_empty();
         let asked = if is_cut { wanted.clone() } else { 0..u64::MAX };
-        let text = with_nul(read.key);
+        let (text, known) = (with_nul(read.key), known.map(with_nul));
         let (key, key_length) = parts(&text);
+        let (etag, etag_length) = known.as_deref().map_or((std::ptr::null(), 0), parts);
         let request = raw::Read {
             size: size::<raw::Read>(),
             version: raw::VERSION,
@@ -192,15 +228,21 @@ impl Store {
             key_length,
             offset: asked.start,
             length: asked.end - asked.start,
+            etag,
+            etag_length,
         };
         let needs_etag = self.promises(raw::ATOMIC_UPDATE);
         let mut reading =
             Reading { key: read.key, needs_etag, at: asked.start, asked, wanted, object: None, take };
-        call::make(self.library, Asked::Read, milliseconds, &mut reading, |call| {
+        let is_unchanged = call::make(self.library, asked_for, milliseconds, &mut reading, |call| {
             // SAFETY: the handle is open; call and request are there until it returns.
-            unsafe { (self.library.functions.read)(self.handle, call, &raw const request) }
+            unsafe { function(self.handle, call, &raw const request) }
         })?;
-        reading.finish()
+        match (is_unchanged, &reading.object) {
+            (false, _) => reading.finish().map(Some),
+            (true, None) => Ok(None),
+            (true, Some(_)) => Err(Failure::misuse("it says that an object is unchanged, and gave one")),
+        }
     }
 
     /// Writes an object whole. `payload` gives bytes from an offset on, none at the end; it may be asked for any

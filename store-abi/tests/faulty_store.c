@@ -182,6 +182,13 @@ static int32_t faulty_read(void *store, const h5lake_store_call *call, const h5l
     PASSED(call, read_object(store, &own, &all));
 }
 
+static int32_t faulty_poll(void *store, const h5lake_store_call *call, const h5lake_store_read *request)
+{
+    PASSED(call, (is("unchanged-object") ? read_object(store, &own, request) | H5LAKE_STORE_UNCHANGED
+                                         : is("unchanged-retry") ? H5LAKE_STORE_UNCHANGED | H5LAKE_STORE_RETRY
+                                         : read_object(store, &own, request)));
+}
+
 static int32_t faulty_write(void *store, const h5lake_store_call *call, const h5lake_store_write *request)
 {
     h5lake_store_write other = *request;
@@ -252,7 +259,7 @@ const h5lake_store_library *h5lake_store_library_of(uint32_t version)
     static const char *const none[] = { NULL };
     static char endless[1000];
     static h5lake_store_library library = { VERSION(library), "faulty_store 1", schemes, faulty_open, faulty_close,
-                                            faulty_read, faulty_write, faulty_remove, faulty_list };
+                                            faulty_read, faulty_write, faulty_remove, faulty_list, faulty_poll };
     memset(endless, 'e', sizeof endless - 1);
     (void)version;
     if (TABLE == 3) return NULL;

@@ -170,6 +170,13 @@ impl S3 for Buckets {
         let object = self.read(&input.bucket, &input.key, &req.headers)?;
         if self.behaviour.conditions == Conditions::Honoured {
             self.check(Some(&object), input.if_match.as_ref(), None, false)?;
+            let is_known = |condition: &ETagCondition| match condition {
+                ETagCondition::Any => true,
+                ETagCondition::ETag(etag) => etag.value() == object.etag,
+            };
+            if input.if_none_match.as_ref().is_some_and(is_known) {
+                return Err(s3_error!(NotModified));
+            }
         }
         let whole = object.bytes.len();
         let mut output = GetObjectOutput {

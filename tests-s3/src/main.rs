@@ -11,7 +11,8 @@
 //!
 //!     h5lake-tests-s3 --conformance s3://bucket/prefix
 //!
-//! starts no server: it runs the suite of all stores below that URL, against whatever the environment reaches.
+//! starts no server: it runs the suites of all stores and of the register below that URL, against whatever the environment
+//! reaches.
 
 use std::ffi::OsStr;
 use std::hint::black_box;
@@ -20,8 +21,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use h5lake_ledger::register::conformance;
 use h5lake_tests_s3::{Behaviour, Server};
-use object_stores::{Condition, Registry, conformance};
+use object_stores::{Condition, Registry};
 
 fn main() -> ExitCode {
     match run() {
@@ -77,7 +79,7 @@ fn conform(url: &str) -> std::io::Result<ExitCode> {
         println!("{condition:?} is {}", if store.honours(condition) { "honoured" } else { "not honoured" });
     }
     let mut failed = 0;
-    let checks = conformance::checks();
+    let checks = conformance::all_checks();
     for (n, (name, check)) in checks.iter().enumerate() {
         let store = open(n).map_err(Error::other)?;
         let passed = catch_unwind(AssertUnwindSafe(|| check(&store))).is_ok();

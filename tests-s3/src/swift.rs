@@ -346,6 +346,10 @@ fn read(state: &mut State, request: &Request<Bytes>, path: &str, wants_manifest:
     if !if_match.is_empty() && if_match != object.etag.trim_matches('"') {
         return answer(412, &[], "");
     }
+    let if_none_match = header(request, "if-none-match").trim_matches('"');
+    if !if_none_match.is_empty() && if_none_match == object.etag.trim_matches('"') {
+        return answer(304, &[("etag", object.etag)], "");
+    }
     let mut headers = vec![("etag", object.etag), ("last-modified", started(TimestampFormat::HttpDate))];
     let large = object.manifest.as_ref();
     headers.extend(large.map(|_| ("x-static-large-object", "True".to_owned())));

@@ -36,6 +36,36 @@ fn the_suite_of_all_stores_where_conditions_are_ignored() {
 }
 
 #[test]
+fn the_suite_of_the_register() {
+    let server = server();
+    h5lake_ledger::register::conformance::run(|| fresh(&server));
+}
+
+#[test]
+fn a_conditional_read_is_one_request_and_sends_no_known_bytes() {
+    for (conditions, least) in [(Conditions::Honoured, 1), (Conditions::Ignored, 2)] {
+        let server = Server::start(Behaviour { conditions, ..Behaviour::default() }).unwrap();
+        let store = fresh(&server);
+        let put = |text: &'static str| {
+            let etag = store.put(&key("a"), text.into(), PutMode::Overwrite).unwrap().etag.unwrap();
+            server.take_requests();
+            etag
+        };
+        let known = put("one");
+        let asked = || {
+            let got = store.get_if_changed(&key("a"), Some(0..100), &known).unwrap().map(|got| got.bytes);
+            (got, server.take_requests().len())
+        };
+        for _ in 0..3 {
+            // A server that ignores the condition sends the bytes once, and is then asked for the metadata.
+            assert_eq!(asked(), (None, 1), "{conditions:?}");
+        }
+        put("two");
+        assert_eq!(asked(), (Some("two".into()), least), "{conditions:?}");
+    }
+}
+
+#[test]
 fn conditions_are_probed_once_and_the_probe_is_taken_away() {
     let server = server();
     let store = fresh(&server);

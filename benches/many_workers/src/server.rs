@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use h5lake_ledger::locks::Mutex;
 use object_stores::{
-    Capabilities, Condition, GetResult, Key, ListPage, MemoryStore, ObjectMeta, ObjectStore, PutMode,
+    Capabilities, Condition, Etag, GetResult, Key, ListPage, MemoryStore, ObjectMeta, ObjectStore, PutMode,
     PutPayload, PutResult, PutStream, Result,
 };
 
@@ -119,6 +119,15 @@ impl ObjectStore for Client {
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         self.ask(Kind::Cheap, |objects| objects.get(key, range))
+    }
+
+    fn get_if_changed(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> Result<Option<GetResult>> {
+        self.ask(Kind::Cheap, |objects| objects.get_if_changed(key, range, known))
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {

@@ -408,6 +408,22 @@ impl Error {
     }
 }
 
+/// Converts an error of a store.
+pub(crate) fn store_error(target: &str, e: &object_stores::Error) -> Error {
+    use object_stores::ErrorKind as K;
+    let errno = |n: i32| e.errno().unwrap_or(n);
+    let kind = match e.kind() {
+        K::NotFound => ErrorKind::NotFound,
+        K::AlreadyExists => ErrorKind::AlreadyExists,
+        K::PermissionDenied => ErrorKind::AccessDenied { errno: errno(13), what: e.to_string() },
+        K::NoSpace => ErrorKind::NoSpace { errno: errno(28) },
+        K::PreconditionFailed => ErrorKind::Conflict,
+        K::StageBroken => ErrorKind::Stranded { why: e.to_string() },
+        _ => ErrorKind::Store { errno: e.errno(), what: e.to_string() },
+    };
+    Error::new(target, kind)
+}
+
 impl std::error::Error for Error {}
 
 fn listed(processes: &[u32]) -> String {

@@ -42,6 +42,9 @@ mod page;
 pub mod paths;
 mod payload;
 pub mod process;
+// Nothing commits by it yet.
+#[doc(hidden)]
+pub mod register;
 mod side_by_side;
 mod signatures;
 mod source;

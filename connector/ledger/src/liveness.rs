@@ -5,7 +5,10 @@
 
 use std::sync::LazyLock;
 
+use crate::clock;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
+use crate::error::Holder;
+use crate::wal::record::Author;
 
 /// A process, beside its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +28,12 @@ pub(crate) enum Life {
     Dead,
     /// It is on another machine, or where this process cannot see it.
     Unknown,
+}
+
+/// This process, as the holder of a lock.
+pub(crate) fn myself() -> Holder {
+    let Author { host, pid } = Author::myself();
+    Holder { host: host.to_string(), pid, since: clock::now() / 1_000_000 }
 }
 
 static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {

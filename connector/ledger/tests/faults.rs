@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::again_at_most;
 use common::work::{Map, content, data};
 use h5lake_ledger::{Access, Error, ErrorKind, Extent, Ledger, Options, Replace, Writers};
 use object_stores::{
@@ -19,7 +20,7 @@ use object_stores::{
 use object_stores::{ErrorKind as StoreKind, Fault};
 
 const KEY: &str = "dir/name.h5";
-const MAX_ATTEMPTS: u32 = 8;
+const MAX_ATTEMPTS: usize = 8;
 const KINDS: [StoreKind; 3] = [StoreKind::Io, StoreKind::Timeout, StoreKind::Unavailable];
 
 /// Checkpoints often; nothing is kept for readers that lag behind.
@@ -36,19 +37,8 @@ fn is_told_rightly(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::Store { .. } | ErrorKind::NoSpace { .. })
 }
 
-/// Does something until it succeeds.
-fn again<T>(what: &str, mut f: impl FnMut() -> Result<T, Error>) -> T {
-    let mut told = Vec::new();
-    for _ in 0..MAX_ATTEMPTS {
-        match f() {
-            Ok(done) => return done,
-            Err(e) => {
-                assert!(is_told_rightly(&e), "{what}: {e} ({:?})", e.kind());
-                told.push(e.to_string());
-            }
-        }
-    }
-    panic!("{what}: {told:#?}")
+fn again<T>(what: &str, act: impl FnMut() -> Result<T, Error>) -> T {
+    again_at_most(MAX_ATTEMPTS, what, act)
 }
 
 /// Stages a payload under a key, and gives back what was there.

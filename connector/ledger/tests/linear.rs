@@ -9,13 +9,15 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::work::Chance;
-use common::{Place, places};
-use h5lake_ledger::{Access, Ledger, Options, Writers};
+use common::{Place, again, places, seeds};
+use h5lake_ledger::{Access, Error, Ledger, Options, Writers};
+use object_stores::sim::{Faults, SimStore};
 
 type Map = BTreeMap<Vec<u8>, u64>;
 
@@ -45,31 +47,28 @@ fn number(value: Option<&[u8]>) -> u64 {
     value.map_or(0, |v| u64::from_le_bytes(v.try_into().unwrap()))
 }
 
-fn snapshot(l: &Ledger) -> Map {
-    l.scan_prefix(b"", None, usize::MAX)
-        .unwrap()
-        .into_iter()
-        .map(|(k, v)| (k.to_vec(), number(Some(&v))))
-        .collect()
+fn snapshot(l: &Ledger) -> Result<Map, Error> {
+    let entries = l.scan_prefix(b"", None, usize::MAX)?.into_iter();
+    Ok(entries.map(|(k, v)| (k.to_vec(), number(Some(&v)))).collect())
 }
 
 /// Commits what is staged, perhaps together with others; where they added to the same key, the sums are added up.
-fn commit(l: &Ledger, keys: &[Bytes]) -> u64 {
+fn commit(l: &Ledger, keys: &[Bytes]) -> Result<u64, Error> {
     loop {
-        l.advance(&|_| false).unwrap();
+        l.advance(&|_| false)?;
         for (key, base) in l.unmerged() {
-            let added = number(l.get(&key).unwrap().as_deref()) - number(base.as_deref());
-            let sum = number(l.committed(&key).unwrap().as_deref()) + added;
-            l.put(&key, sum.to_le_bytes().to_vec()).unwrap();
+            let added = number(l.get(&key)?.as_deref()) - number(base.as_deref());
+            let sum = number(l.committed(&key)?.as_deref()) + added;
+            l.put(&key, sum.to_le_bytes().to_vec())?;
             l.merged(&key);
         }
         let goes_in_group = l.commits_in_groups() && !keys.is_empty();
         if goes_in_group {
-            if l.commit_in_group(keys, &|_| false).unwrap().is_some() {
-                return l.version();
+            if l.commit_in_group(keys, &|_| false)?.is_some() {
+                return Ok(l.version());
             }
-        } else if let Some(version) = l.try_commit().unwrap() {
-            return version;
+        } else if let Some(version) = l.try_commit()? {
+            return Ok(version);
         }
     }
 }
@@ -80,7 +79,7 @@ fn one() -> Options {
 }
 
 fn write(place: &Place, who: u64, commits: u64, opts: &Options, groups: bool) -> Vec<Event> {
-    let l = place.open(Access::ReadWrite, opts);
+    let l = again("a writer opens", || place.try_open(Access::ReadWrite, opts));
     let mut c = Chance::new(who * 7 + 1);
     let mut events = Vec::new();
     for n in 0..commits {
@@ -93,15 +92,16 @@ fn write(place: &Place, who: u64, commits: u64, opts: &Options, groups: bool) ->
         }
         let begun = Instant::now();
         for (key, value) in &set {
-            l.put(key, value.to_le_bytes().to_vec()).unwrap();
+            again("put", || l.put(key, value.to_le_bytes().to_vec()));
         }
         for (key, value) in &add {
-            let sum = number(l.get(key).unwrap().as_deref()) + value;
-            l.put(key, sum.to_le_bytes().to_vec()).unwrap();
+            let sum = number(again("get", || l.get(key)).as_deref()) + value;
+            again("put", || l.put(key, sum.to_le_bytes().to_vec()));
         }
         let keys = set.keys().chain(add.keys()).filter(|_| groups).map(|key| Bytes::copy_from_slice(key));
         let keys: Vec<Bytes> = keys.collect();
-        let version = if l.is_one_of_many() { commit(&l, &keys) } else { l.commit().unwrap() };
+        let is_shared = l.is_one_of_many();
+        let version = again("commit", || if is_shared { commit(&l, &keys) } else { l.commit() });
         events.push(Event { begun, ended: Instant::now(), version, what: What::Commit { set, add } });
         std::thread::yield_now();
     }
@@ -109,20 +109,22 @@ fn write(place: &Place, who: u64, commits: u64, opts: &Options, groups: bool) ->
 }
 
 /// Looks at what is there, again and again; `looks` counts how often that was another version than before.
-fn look(place: &Place, done: &AtomicBool, looks: &AtomicU64, again: bool) -> Vec<Event> {
+fn look(place: &Place, done: &AtomicBool, looks: &AtomicU64, anew: bool) -> Vec<Event> {
     let mut events = Vec::new();
-    let mut l = place.open(Access::ReadOnly, &Options::default());
+    let open = || again("a reader opens", || place.try_open(Access::ReadOnly, &Options::default()));
+    let mut l = open();
     while !done.load(Ordering::Relaxed) {
         let begun = Instant::now();
-        if again {
-            l = place.open(Access::ReadOnly, &Options::default());
+        if anew {
+            l = open();
         } else {
-            l.refresh().unwrap();
+            again("refresh", || l.refresh());
         }
         let ended = Instant::now();
         let before = events.last().map(|e: &Event| e.version);
         looks.fetch_add(u64::from(before != Some(l.version())), Ordering::Relaxed);
-        events.push(Event { begun, ended, version: l.version(), what: What::Look(snapshot(&l)) });
+        let seen = again("scan", || snapshot(&l));
+        events.push(Event { begun, ended, version: l.version(), what: What::Look(seen) });
         std::thread::yield_now();
     }
     events
@@ -181,7 +183,7 @@ fn history(place: &Place, groups: bool) -> Vec<Event> {
     let (done, looks) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|s| {
         let (done, looks) = (&done, &looks);
-        let readers = [false, true].map(|again| s.spawn(move || look(place, done, looks, again)));
+        let readers = [false, true].map(|anew| s.spawn(move || look(place, done, looks, anew)));
         let mut all = Vec::new();
         // However the threads take turns, the readers look at many versions.
         while looks.load(Ordering::Relaxed) < 40 {
@@ -233,6 +235,40 @@ fn histories_with_commits_in_groups_are_linearizable() {
     panic!("no commits went together");
 }
 
+/// What three writers and two readers do in a store whose scheduler decides the order and the fate of their requests.
+fn simulated(seed: u64, faults: Faults) -> Vec<Event> {
+    let store = SimStore::new(seed, faults);
+    let place = Place::Objects(Arc::new(store.clone()), "dir/c.h5".into());
+    place.create(&many()).close().unwrap();
+    let (writers, done, looks) = (AtomicU64::new(3), AtomicBool::new(false), AtomicU64::new(0));
+    let write = |who| {
+        let events = write(&place, who, 12, &many(), false);
+        if writers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            done.store(true, Ordering::Relaxed);
+        }
+        events
+    };
+    let look = |anew| look(&place, &done, &looks, anew);
+    let actors: [Box<dyn FnOnce() -> Vec<Event> + Send + '_>; 5] = [
+        Box::new(|| write(0)),
+        Box::new(|| write(1)),
+        Box::new(|| write(2)),
+        Box::new(|| look(false)),
+        Box::new(|| look(true)),
+    ];
+    store.run(actors.into()).concat()
+}
+
+#[test]
+fn simulated_histories_are_linearizable() {
+    for faults in [Faults::NONE, Faults::LOST] {
+        for seed in seeds(6) {
+            let events = simulated(seed, faults);
+            check(&events, false).unwrap_or_else(|e| panic!("seed {seed}, {faults:?}: {e}"));
+        }
+    }
+}
+
 #[test]
 fn readers_see_commits_that_are_bases_in_their_order() {
     let place = Place::file();
@@ -241,7 +277,7 @@ fn readers_see_commits_that_are_bases_in_their_order() {
     let events: Vec<Event> = std::thread::scope(|s| {
         let (place, done) = (&place, &done);
         let looks = &looks;
-        let readers = [false, true, false].map(|again| s.spawn(move || look(place, done, looks, again)));
+        let readers = [false, true, false].map(|anew| s.spawn(move || look(place, done, looks, anew)));
         let mut all = Vec::new();
         // However the threads take turns, the readers look at many versions.
         while looks.load(Ordering::Relaxed) < 100 {

@@ -223,6 +223,24 @@ fn a_read_against_the_rules_is_an_error() {
 }
 
 #[test]
+fn a_conditional_read_against_the_rules_is_an_error() {
+    for (fault, words) in [
+        ("unchanged-object", "is unchanged, and gave one"),
+        ("unchanged-retry", "0x500"),
+        ("no-object", "bytes before their object"),
+        ("few-bytes", "1 are missing"),
+        ("code-99", "0x63"),
+    ] {
+        let store = faulty_store(&faulty(), fault);
+        names_the_rule(fault, store.get_if_changed(&key("a"), None, &Etag::new("another")), words);
+    }
+    // A library that sends what is known wastes bytes, and does no other harm.
+    let store = faulty_store(&faulty(), "none");
+    let known = store.head(&key("a")).unwrap().etag.unwrap();
+    assert!(store.get_if_changed(&key("a"), None, &known).unwrap().is_none());
+}
+
+#[test]
 fn a_write_or_a_removal_against_the_rules_is_an_error() {
     for (fault, words) in [
         ("no-object", "did not say which"),

@@ -112,6 +112,7 @@ fn opened(plan: ConnectionPlan, timeout: Duration) -> Result<Arc<Bucket>> {
                 clock: Default::default(),
                 maker: Default::default(),
                 misreads_if_match: AtomicBool::new(false),
+                misreads_if_none_match: AtomicBool::new(false),
             };
             // A bad configuration is told when the store is opened.
             bucket.client().map_err(|f| bucket.error(Operation::Open, f))?;

@@ -30,6 +30,16 @@ impl Part {
     }
 }
 
+/// The answer to a read on the condition that the etag is another one.
+pub(super) enum IfNoneMatch {
+    /// The object has another etag; this is the part of it.
+    Changed(Part),
+    /// The object has the etag that is known.
+    Unchanged,
+    /// The server was not asked, because it does not compare this etag.
+    Unsent,
+}
+
 /// The longest object that a range can lie in: some servers keep its numbers in 63 bits.
 const MAX_OBJECT_BYTES: u64 = i64::MAX as u64;
 
@@ -41,9 +51,9 @@ async fn get_part(
     client: Client,
     path: Path,
     range: Option<Range<u64>>,
-    if_match: Option<String>,
+    conditions: GetOptions,
 ) -> StoreResult<Part> {
-    let options = GetOptions { range: range.map(http_range), if_match, ..GetOptions::default() };
+    let options = GetOptions { range: range.map(http_range), ..conditions };
     let got = client.objects.get_opts(&path, options).await?;
     let meta = got.meta.clone();
     let pieces = got.into_stream().try_collect().await?;
@@ -88,7 +98,7 @@ impl RemoteStore {
                 let meta = client.objects.head(&path).await?;
                 return Ok(Part { meta, pieces: Vec::new() });
             }
-            get_part(client, path, range, None).await
+            get_part(client, path, range, GetOptions::default()).await
         })?;
         Ok(part)
     }
@@ -101,24 +111,63 @@ impl RemoteStore {
         range: Range<u64>,
         etag: &Etag,
     ) -> std::result::Result<Part, Failure> {
-        let is_sent = !self.bucket.by_version && !etag.is_weak() && !etag.as_str().is_empty();
-        if !is_sent || self.bucket.misreads_if_match.load(Ordering::Relaxed) {
+        if !self.is_comparable(etag) || self.bucket.misreads_if_match.load(Ordering::Relaxed) {
             return self.part(key, Some(range));
         }
-        let (to, condition) = (self.bucket.path(key)?, Some(etag.as_str().to_owned()));
+        let if_match = Some(etag.as_str().to_owned());
+        let (to, condition) = (self.bucket.path(key)?, GetOptions { if_match, ..GetOptions::default() });
         let most = range.end.saturating_sub(range.start).max(MAX_DOCUMENT_BYTES);
         let wanted = Some(range.clone());
         let asked = self.bucket.ask_for(most, |client| get_part(client, to, wanted, condition));
         match asked {
             Err(failure) if failure.kind == ErrorKind::PreconditionFailed => {
                 let part = self.part(key, Some(range))?;
-                if self.bucket.etag(part.meta.e_tag.clone(), part.meta.version.clone()).as_ref() == Some(etag)
-                {
+                if self.bucket.etag_of(&part.meta).as_ref() == Some(etag) {
                     self.bucket.misreads_if_match.store(true, Ordering::Relaxed);
                 }
                 Ok(part)
             }
             asked => asked,
+        }
+    }
+
+    /// Returns whether a read may have this etag as its condition. Google's store knows versions by numbers, and compares only
+    /// digests of the content in reads.
+    fn is_comparable(&self, etag: &Etag) -> bool {
+        !self.bucket.by_version && !etag.is_weak() && !etag.as_str().is_empty()
+    }
+
+    /// Reads a range of an object, or all of it, on the condition that its etag is another one than `known`; `None` if the etag is
+    /// `known`. Returns `Unsent` if the server cannot be asked so.
+    pub(super) fn part_if_none_match(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        known: &Etag,
+    ) -> std::result::Result<IfNoneMatch, Failure> {
+        let is_empty = range.as_ref().is_some_and(|range| range.is_empty() || range.start > MAX_OBJECT_BYTES);
+        let misreads = &self.bucket.misreads_if_none_match;
+        // HTTP's etags are quoted. A server may find a request bad that has another one.
+        let is_comparable = self.is_comparable(known) && known.as_str().ends_with('"');
+        if is_empty || !is_comparable || misreads.load(Ordering::Relaxed) {
+            return Ok(IfNoneMatch::Unsent);
+        }
+        let if_none_match = Some(known.as_str().to_owned());
+        let (to, condition) = (self.bucket.path(key)?, GetOptions { if_none_match, ..GetOptions::default() });
+        let most = range.as_ref().map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
+        let asked = self
+            .bucket
+            .ask_for(most.max(MAX_DOCUMENT_BYTES), |client| get_part(client, to, range, condition));
+        match asked {
+            Ok(part) if self.bucket.etag_of(&part.meta).as_ref() == Some(known) => {
+                // It sent what is known, and would do so again.
+                misreads.store(true, Ordering::Relaxed);
+                Ok(IfNoneMatch::Unchanged)
+            }
+            Ok(part) => Ok(IfNoneMatch::Changed(part)),
+            // HTTP's 304, or 412 from a server that takes the condition for one of a put.
+            Err(failure) if failure.kind == ErrorKind::PreconditionFailed => Ok(IfNoneMatch::Unchanged),
+            Err(failure) => Err(failure),
         }
     }
 

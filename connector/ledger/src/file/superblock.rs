@@ -4,8 +4,8 @@ use crate::address::{Address, PageRef};
 use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
+pub(crate) use crate::liveness::myself;
 use crate::signatures::SIGNATURE;
-use crate::wal::record::Author;
 
 /// The version of the format of all containers that this build makes and opens (docs/format.md, "File layout").
 pub const FORMAT: u32 = 1;
@@ -312,12 +312,6 @@ pub(crate) fn decode_note(bytes: &[u8]) -> Option<Holder> {
         Ok(Holder { host, pid, since })
     };
     read().ok()
-}
-
-/// This process, as a holder of a lock.
-pub(crate) fn myself() -> Holder {
-    let Author { host, pid } = Author::myself();
-    Holder { host: host.to_string(), pid, since: crate::clock::now() / 1_000_000 }
 }
 
 #[cfg(test)]

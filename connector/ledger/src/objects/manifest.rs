@@ -9,6 +9,7 @@ use object_stores::{
 use crate::address::{Location, PageRef};
 use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
+pub(crate) use crate::error::store_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::superblock::{FIXED, Fixed, has_slots};
 use crate::payload::is_damage;
@@ -23,22 +24,6 @@ const FRONT_BYTES: u64 = 1 << 20;
 pub(crate) const MAX_LOG_OBJECT_BYTES: u64 = if cfg!(test) { 16 << 20 } else { 1 << 30 };
 /// Bytes of a lock object that make sense.
 pub(crate) const MAX_LOCK_OBJECT_BYTES: u64 = 64 << 10;
-
-/// A store's error as ours.
-pub(crate) fn store_error(target: &str, e: &object_stores::Error) -> Error {
-    use object_stores::ErrorKind as K;
-    let errno = |n: i32| e.errno().unwrap_or(n);
-    let kind = match e.kind() {
-        K::NotFound => ErrorKind::NotFound,
-        K::AlreadyExists => ErrorKind::AlreadyExists,
-        K::PermissionDenied => ErrorKind::AccessDenied { errno: errno(13), what: e.to_string() },
-        K::NoSpace => ErrorKind::NoSpace { errno: errno(28) },
-        K::PreconditionFailed => ErrorKind::Conflict,
-        K::StageBroken => ErrorKind::Stranded { why: e.to_string() },
-        _ => ErrorKind::Store { errno: e.errno(), what: e.to_string() },
-    };
-    Error::new(target, kind)
-}
 
 /// The names of a container's objects.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ pub mod work;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use h5lake_ledger::{Access, Ledger, Options, Replace, Result};
+use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Replace, Result};
 use object_stores::{Key, MemoryStore, ObjectStore, PrefixStore, Registry};
 use tempfile::TempDir;
 
@@ -24,6 +24,32 @@ pub fn store() -> Arc<dyn ObjectStore> {
     let n = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let prefix = Key::new(format!("{}-{n}", std::process::id())).unwrap();
     Arc::new(PrefixStore::new(Registry::global().open(&url).unwrap(), prefix))
+}
+
+/// The seeds of simulated runs: so many, or as many as LEDGER_TEST_SEEDS says.
+pub fn seeds(few: u64) -> std::ops::Range<u64> {
+    0..std::env::var("LEDGER_TEST_SEEDS").map_or(few, |number| number.parse().unwrap())
+}
+
+/// Does something until it succeeds, in a store that fails now and then.
+pub fn again<T>(what: &str, act: impl FnMut() -> Result<T>) -> T {
+    again_at_most(40, what, act)
+}
+
+/// Does something until it succeeds. Each failure before is the store's.
+pub fn again_at_most<T>(attempts: usize, what: &str, mut act: impl FnMut() -> Result<T>) -> T {
+    let mut failures = Vec::new();
+    while failures.len() < attempts {
+        match act() {
+            Ok(done) => return done,
+            Err(e) => {
+                let is_of_store = matches!(e.kind(), ErrorKind::Store { .. } | ErrorKind::NoSpace { .. });
+                assert!(is_of_store, "{what}: {e} ({:?})", e.kind());
+                failures.push(e.to_string());
+            }
+        }
+    }
+    panic!("{what}: {failures:#?}")
 }
 
 /// A container that can be made and opened.

@@ -197,7 +197,8 @@ impl Refusal {
             408 | 504 => ErrorKind::Timeout,
             410 => ErrorKind::NoStore,
             412 if self.is_create => ErrorKind::AlreadyExists,
-            412 => ErrorKind::PreconditionFailed,
+            // Only a read with If-None-Match may be answered with 304.
+            304 | 412 => ErrorKind::PreconditionFailed,
             413 | 507 => ErrorKind::NoSpace,
             416 => ErrorKind::ShortRead,
             429 | 500 | 502 | 503 => ErrorKind::Unavailable,
@@ -239,7 +240,7 @@ mod tests {
     fn statuses_have_kinds() {
         let kind = |status, is_create| Refusal { status, is_create, words: String::new() }.kind();
         assert_eq!(kind(412, true), ErrorKind::AlreadyExists);
-        assert_eq!(kind(412, false), ErrorKind::PreconditionFailed);
+        assert_eq!([304, 412].map(|status| kind(status, false)), [ErrorKind::PreconditionFailed; 2]);
         assert_eq!(
             [404, 416, 503, 507, 302].map(|status| kind(status, false)),
             [

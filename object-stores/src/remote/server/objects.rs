@@ -133,6 +133,9 @@ impl ObjectStore for ServerObjects {
         if let Some(range) = &options.range {
             ask = ask.header(RANGE, &written(range))?;
         }
+        if let Some(known) = &options.if_none_match {
+            ask = ask.header(IF_NONE_MATCH, known)?;
+        }
         let answer = self.client.ask(ask).await?;
         let (range, size) =
             part(&answer).ok_or_else(|| nonsense("an answer does not say which part it has"))?;

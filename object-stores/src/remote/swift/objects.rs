@@ -156,7 +156,7 @@ impl Source for SwiftObject {
     const STORE: &'static str = "Swift";
 
     async fn read(&self, range: GetRange, etag: &str) -> StoreResult<HttpResponse> {
-        self.container.read(&self.path, Some(&range), Some(etag)).await
+        self.container.read(&self.path, Some(&range), [("if-match", Some(etag))]).await
     }
 }
 
@@ -165,15 +165,17 @@ impl SwiftContainer {
         &self,
         path: &Path,
         range: Option<&GetRange>,
-        etag: Option<&str>,
+        conditions: impl IntoIterator<Item = (&'static str, Option<&str>)>,
     ) -> StoreResult<HttpResponse> {
         let ask = Ask::new(Method::GET, self.path(path), What::Read);
         let mut ask = ask.header("x-newest", HeaderValue::from_static("true"));
         if let Some(range) = range {
             ask = ask.header("range", value(&written(range))?);
         }
-        if let Some(etag) = etag {
-            ask = ask.header("if-match", value(etag)?);
+        for (name, etag) in conditions {
+            if let Some(etag) = etag {
+                ask = ask.header(name, value(etag)?);
+            }
         }
         self.client.ask(ask).await
     }
@@ -226,7 +228,9 @@ impl ObjectStore for SwiftContainer {
             let (attributes, extensions) = Default::default();
             return Ok(GetResult { payload, range, meta, attributes, extensions });
         }
-        let answer = self.read(path, options.range.as_ref(), options.if_match.as_deref()).await?;
+        let conditions =
+            [("if-match", options.if_match.as_deref()), ("if-none-match", options.if_none_match.as_deref())];
+        let answer = self.read(path, options.range.as_ref(), conditions).await?;
         let (range, size) =
             part(&answer).ok_or_else(|| generic("the answer does not say which part it has".into()))?;
         if options.range.as_ref().is_some_and(|wanted| !is_wanted(wanted, &range, size)) {

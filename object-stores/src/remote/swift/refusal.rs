@@ -64,7 +64,8 @@ impl Refusal {
             (413 | 507, _) => ErrorKind::NoSpace,
             (416, _) => ErrorKind::ShortRead,
             (409 | 429 | 498 | 500..=599, _) => ErrorKind::Unavailable,
-            (412, _) => ErrorKind::PreconditionFailed,
+            // Only a read with If-None-Match is answered with 304.
+            (304 | 412, _) => ErrorKind::PreconditionFailed,
             (400, _) => ErrorKind::InvalidArgument,
             _ => ErrorKind::Io,
         }

@@ -1,0 +1,311 @@
+//! The register in a store whose puts have no conditions: one writer, whose lease is all that keeps a second one away.
+//!
+//! Each manifest is put under a name of its own, `HEAD.lake/head/NUMBER-DIGEST`, where the number is its sequence. Nothing is
+//! overwritten there, so a commit that another writer's overtook is noticed: two names have one number. It is not prevented. That would
+//! take puts that end within [`PATIENCE`], clocks that agree, and listings that are never old, and no store promises these.
+//!
+//! The head object is a copy of the newest manifest, so that readers load it from there as from every store. It is put last.
+//!
+//! 1. Who takes the lease waits for [`PATIENCE`] before the first swap, and looks whether the lease is still its own: another
+//!    writer may have taken it at the same moment.
+//! 2. Before each put a writer looks at its lease, at its clock and at the newest number; after it, at the names of that number.
+//! 3. The manifest that has the greatest number, and of several the greatest digest, is the newest.
+//! 4. Old manifests are deleted when two newer ones are there, and [`PATIENCE`] has passed since. Two of one number stay.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use object_stores::deadline::{self, wait_for_others};
+use object_stores::{Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode};
+
+use super::lease::Lease;
+use super::{Doubt, Load, MAX_MANIFEST_BYTES, Register, SequenceOf, Swap, Token, Version};
+use crate::checksum::fingerprint;
+use crate::error::{Error, ErrorKind, Result, store_error};
+use crate::locks::Mutex;
+
+/// The time within which a put is taken to end, and after which the answer to a put that failed is not expected any more.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Manifests that stay beside the newest one.
+const KEPT: usize = 2;
+/// Old manifests are deleted so many at a time.
+const MIN_DELETED: usize = 16;
+/// How often a manifest is looked for that somebody has deleted since it was listed.
+const MAX_LOOKS: u32 = 4;
+
+/// A numbered manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Numbered {
+    number: u64,
+    /// Tells its bytes from others. They contain a nonce.
+    digest: u64,
+}
+
+impl Numbered {
+    fn name(self) -> String {
+        format!("{:016x}-{:016x}", self.number, self.digest)
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
+        let (number, digest) = name.split_once('-')?;
+        let parse = |text: &str| u64::from_str_radix(text, 16).ok();
+        let found = Self { number: parse(number)?, digest: parse(digest)? };
+        (found.name() == name).then_some(found)
+    }
+}
+
+/// A manifest in a listing.
+#[derive(Debug)]
+struct Listed {
+    manifest: Numbered,
+    key: Key,
+    modified: SystemTime,
+}
+
+/// The register of one writer in a store without conditional puts. See the [module](self).
+#[derive(Debug)]
+pub struct LeaseGuarded {
+    store: Arc<dyn ObjectStore>,
+    head: Key,
+    /// `HEAD.lake/head`.
+    folder: Key,
+    target: Arc<str>,
+    sequence_of: SequenceOf,
+    patience: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    lease: Lease,
+    /// No swap before this: another writer's lease may still arrive.
+    settled: Instant,
+    /// No look before this: a put that failed may still arrive.
+    certain: Option<Instant>,
+}
+
+impl LeaseGuarded {
+    /// Opens the register of the head object `head`, and takes the lease of its container. The lease is released when this is dropped.
+    ///
+    /// # Errors
+    /// `Locked` if another writer has the lease; those of the store.
+    pub fn open(
+        store: &Arc<dyn ObjectStore>,
+        head: &Key,
+        target: &str,
+        sequence_of: SequenceOf,
+    ) -> Result<Self> {
+        Self::open_with(store, head, target, sequence_of, PATIENCE)
+    }
+
+    /// Opens a register as [`open`](Self::open) does, with another time for puts to end.
+    pub(super) fn open_with(
+        store: &Arc<dyn ObjectStore>,
+        head: &Key,
+        target: &str,
+        sequence_of: SequenceOf,
+        patience: Duration,
+    ) -> Result<Self> {
+        let below = |rest: &str| {
+            head.append(format!(".lake/{rest}")).map_err(|e| Error::invalid(target, e.to_string()))
+        };
+        let lease = Lease::take(store, below("lease")?, target)?;
+        let state = State { lease, settled: Instant::now() + patience, certain: None };
+        Ok(Self {
+            store: store.clone(),
+            head: head.clone(),
+            folder: below("head")?,
+            target: target.into(),
+            sequence_of,
+            patience,
+            state: Mutex::new(state),
+        })
+    }
+
+    fn failed(&self, e: &object_stores::Error) -> Error {
+        store_error(&self.target, e)
+    }
+
+    fn numbered(&self, manifest: &[u8]) -> Result<Numbered> {
+        let number = (self.sequence_of)(manifest).ok_or_else(|| {
+            Error::corrupt(&self.target, "manifest", "it has no sequence by which it could be numbered")
+        })?;
+        Ok(Numbered { number, digest: fingerprint(manifest) })
+    }
+
+    fn key_of(&self, manifest: Numbered) -> Result<Key> {
+        self.folder.join(manifest.name()).map_err(|e| Error::invalid(&self.target, e.to_string()))
+    }
+
+    /// Lists the manifests, the newest one last.
+    fn list(&self) -> Result<Vec<Listed>> {
+        let prefix = format!("{}/", self.folder);
+        let mut all = Vec::new();
+        for found in self.store.list(&prefix, None) {
+            let found = found.map_err(|e| self.failed(&e))?;
+            let manifest = found.key.as_str().strip_prefix(&prefix).and_then(Numbered::of_name);
+            all.extend(manifest.map(|manifest| Listed {
+                manifest,
+                key: found.key,
+                modified: found.modified,
+            }));
+        }
+        if let Some(pair) = all.windows(2).find(|pair| is_tie(&pair[0], &pair[1])) {
+            tracing::warn!(
+                container = %self.target,
+                number = pair[0].manifest.number,
+                "two writers put a manifest of one number: commits of one of them are lost"
+            );
+        }
+        Ok(all)
+    }
+
+    fn get(&self, key: &Key) -> Result<Option<GetResult>> {
+        self.store.get_whole_opt(key, MAX_MANIFEST_BYTES).map_err(|e| self.failed(&e))
+    }
+
+    /// The newest manifest, wherever it is.
+    fn newest(&self) -> Result<Option<(Numbered, Bytes)>> {
+        for _ in 0..MAX_LOOKS {
+            let head = match self.get(&self.head)? {
+                Some(found) => Some((self.numbered(&found.bytes)?, found.bytes)),
+                None => None,
+            };
+            let all = self.list()?;
+            let Some(last) = all.last() else { return Ok(head) };
+            if head.as_ref().is_some_and(|(head, _)| *head >= last.manifest) {
+                return Ok(head);
+            }
+            if let Some(found) = self.get(&last.key)? {
+                if self.numbered(&found.bytes)? != last.manifest {
+                    let why = "it has another sequence, or other bytes, than its name says";
+                    return Err(Error::corrupt(&self.target, format!("manifest {}", last.key), why));
+                }
+                return Ok(Some((last.manifest, found.bytes)));
+            }
+        }
+        let what = "manifests were deleted each time they were looked for; try again".to_owned();
+        Err(Error::new(&self.target, ErrorKind::Store { errno: None, what }))
+    }
+
+    fn try_swap(&self, over: &Token, manifest: Bytes) -> Result<Option<Token>> {
+        let old = match &over.0 {
+            Version::Absent => None,
+            Version::Numbered(numbered) => Some(*numbered),
+            Version::Etag(_) => {
+                return Err(Error::invalid(&self.target, "a token of another kind of register"));
+            }
+        };
+        let new = self.numbered(&manifest)?;
+        if old.is_some_and(|old| new.number <= old.number) {
+            return Err(Error::invalid(
+                &self.target,
+                "the sequence of a manifest is not above the one before",
+            ));
+        }
+        let mut state = self.state.lock();
+        sleep_until(state.settled);
+        state.lease.renew_if_due()?;
+        state.lease.check()?;
+        let left = state.lease.left();
+        let before = self.list()?;
+        // What is there beside the manifest that is to be replaced, and this one, which a repeated swap finds.
+        let is_overtaken = before.iter().any(|found| Some(found.manifest) > old && found.manifest != new);
+        if is_overtaken || self.is_head_beyond(old, new)? {
+            return Ok(None);
+        }
+        let key = self.key_of(new)?;
+        let bound = deadline::begin_within(left.min(self.patience));
+        state.certain = Some(Instant::now() + self.patience);
+        self.put(&key, &manifest)?;
+        drop(bound);
+        let after = self.list()?;
+        if after.iter().any(|found| found.manifest.number == new.number && found.manifest != new) {
+            return Err(Error::new(&self.target, ErrorKind::Broken { why: overtaken(new.number) }));
+        }
+        let bound = deadline::begin_within(state.lease.left().min(self.patience));
+        state.certain = Some(Instant::now() + self.patience);
+        self.put(&self.head, &manifest)?;
+        drop(bound);
+        state.certain = None;
+        drop(state);
+        self.delete_old(&before);
+        Ok(Some(Token(Version::Numbered(new))))
+    }
+
+    /// Returns whether the head is a manifest that is neither the one to be replaced, nor older, nor this one. A listing may be old.
+    fn is_head_beyond(&self, old: Option<Numbered>, new: Numbered) -> Result<bool> {
+        let Some(found) = self.get(&self.head)? else { return Ok(false) };
+        let head = self.numbered(&found.bytes)?;
+        Ok(Some(head) > old && head != new)
+    }
+
+    fn put(&self, key: &Key, manifest: &Bytes) -> Result<Option<Etag>> {
+        let put = self.store.put(key, manifest.clone().into(), PutMode::Overwrite);
+        put.map(|put| put.etag).map_err(|e| self.failed(&e))
+    }
+
+    /// Deletes manifests that were there before the newest one. What cannot be deleted now is left to the next time.
+    fn delete_old(&self, before: &[Listed]) {
+        let Some((kept, old)) = before.len().checked_sub(KEPT).map(|n| (&before[n..], &before[..n])) else {
+            return;
+        };
+        let Some(newest) = kept.last() else { return };
+        let is_old = |found: &Listed| {
+            newest.modified.duration_since(found.modified).is_ok_and(|age| age >= self.patience)
+        };
+        let is_single = |n: usize| {
+            let is_like = |other: Option<usize>| {
+                other.and_then(|other| before.get(other)).is_some_and(|other| is_tie(other, &before[n]))
+            };
+            !is_like(n.checked_sub(1)) && !is_like(Some(n + 1))
+        };
+        let deleted = old.iter().enumerate().filter(|(n, found)| is_old(found) && is_single(*n));
+        let keys: Vec<Key> = deleted.map(|(_, found)| found.key.clone()).collect();
+        if keys.len() >= MIN_DELETED
+            && let Err(e) = self.store.delete_many(&keys)
+        {
+            tracing::debug!(error = %e, "old manifests were not deleted");
+        }
+    }
+}
+
+fn is_tie(one: &Listed, other: &Listed) -> bool {
+    one.manifest.number == other.manifest.number
+}
+
+fn overtaken(number: u64) -> String {
+    format!(
+        "another writer committed at the same time, which this store cannot prevent (two manifests have the number {number}), and \
+         the commits of one of the two writers are lost; open the container again, and check what it contains"
+    )
+}
+
+fn sleep_until(then: Instant) {
+    let left = then.saturating_duration_since(Instant::now());
+    if !left.is_zero() {
+        wait_for_others(|| std::thread::sleep(left));
+    }
+}
+
+impl Register for LeaseGuarded {
+    fn load(&self, known: Option<&Token>) -> Result<Load> {
+        // A put that failed has arrived by then, or never does.
+        let certain = self.state.lock().certain.take();
+        certain.into_iter().for_each(sleep_until);
+        let (manifest, token) = match self.newest()? {
+            Some((numbered, manifest)) => (Some(manifest), Token(Version::Numbered(numbered))),
+            None => (None, Token(Version::Absent)),
+        };
+        Ok(if known == Some(&token) { Load::NotModified } else { Load::Loaded(manifest, token) })
+    }
+
+    fn swap(&self, over: &Token, manifest: Bytes) -> Swap {
+        match self.try_swap(over, manifest) {
+            Ok(Some(token)) => Swap::Swapped(token),
+            Ok(None) => Swap::Doubt(Doubt::Mismatch),
+            Err(e) => Swap::Doubt(Doubt::Failed(e)),
+        }
+    }
+}

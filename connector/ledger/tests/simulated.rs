@@ -1,0 +1,141 @@
+//! Writers of one container in the simulated store: whatever the network does, nothing that was committed is lost or torn.
+//!
+//! `linear.rs` checks the order of what writers and readers see there.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::work::{Chance, Map, content, data};
+use common::{Place, again, seeds};
+use h5lake_ledger::{Access, Extent, Ledger, Options, Writers};
+use object_stores::sim::{Faults, SimStore};
+
+fn options(writers: Writers) -> Options {
+    Options { writers, checkpoint_bytes: 4_000, ..Options::default() }
+}
+
+type Actor<'a, T> = Box<dyn FnOnce() -> T + Send + 'a>;
+
+fn place_in(store: &SimStore) -> Place {
+    Place::Objects(Arc::new(store.clone()), "dir/c.h5".into())
+}
+
+/// Stages a value: in the entry itself, or as a payload. What was there is freed.
+fn set(l: &Ledger, model: &mut Map, key: &str, value: Vec<u8>) {
+    let old = again("get", || l.get(key.as_bytes()));
+    let stored = match value.len() {
+        0..=300 => [&[0], &value[..]].concat(),
+        _ => [&[1], &again("write a payload", || l.write_payload(&value)).to_bytes()[..]].concat(),
+    };
+    again("put", || l.put(key.as_bytes(), stored.clone()));
+    if let Some(old) = old.filter(|old| old[0] == 1) {
+        let old = Extent::decode(&old[1..]).unwrap().0;
+        again("free a payload", || l.free_payload(&old));
+    }
+    model.insert(key.into(), value);
+}
+
+/// Stages a few values under keys of this writer.
+fn stage(l: &Ledger, model: &mut Map, who: u64, n: u64, c: &mut Chance) {
+    for _ in 0..=c.below(3) {
+        let length = [5, 200, 400, 3_000, 70_000][c.below(5) as usize];
+        set(l, model, &format!("{who}-{}", c.below(6)), data(n * 7 + who, length));
+    }
+}
+
+/// What a process that opens the container afterwards finds, and that it can continue.
+fn check(store: &SimStore, model: &Map, what: &str) {
+    let place = Place::Objects(store.beneath(), "dir/c.h5".into());
+    let mut found = content(&place.open(Access::ReadOnly, &Options::default())).unwrap();
+    found.remove(&b"N"[..]);
+    assert!(found == *model, "{what}: other content");
+    let l = place.open(Access::ReadWrite, &options(Writers::One));
+    l.vacuum().unwrap_or_else(|e| panic!("{what}: {e}"));
+    l.put(b"after", "\0").unwrap();
+    l.commit().unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert_eq!(content(&l).unwrap().len(), model.len() + 1 + usize::from(l.get(b"N").unwrap().is_some()));
+}
+
+/// One writer that closes and opens the container, beside a reader that reads all of each version.
+fn alone(seed: u64, faults: Faults, retention: Option<Duration>) {
+    let store = SimStore::new(seed, faults);
+    let place = place_in(&store);
+    let o = Options { retention, ..options(Writers::One) };
+    place.create(&o).close().unwrap();
+    let left = AtomicU64::new(1);
+    let write = || {
+        let (mut model, mut c) = (Map::new(), Chance::new(seed));
+        for session in 0..3 {
+            let l = again("open", || place.try_open(Access::ReadWrite, &o));
+            for n in 0..5 {
+                stage(&l, &mut model, 0, session * 5 + n, &mut c);
+                again("commit", || l.commit());
+            }
+            again("commit to close", || l.commit_to_close());
+            let _what_was_committed_is_safe = l.close();
+        }
+        left.fetch_sub(1, Ordering::Relaxed);
+        model
+    };
+    let read = || {
+        let l = again("a reader opens", || place.try_open(Access::ReadOnly, &Options::default()));
+        while left.load(Ordering::Relaxed) > 0 {
+            again("refresh", || l.refresh());
+            again("read all", || content(&l));
+        }
+        Map::new()
+    };
+    let actors: Vec<Actor<'_, Map>> = vec![Box::new(write), Box::new(read)];
+    let model = store.run(actors).swap_remove(0);
+    check(&store, &model, &format!("one writer, seed {seed}, {faults:?}"));
+}
+
+/// Shared writers with keys of their own, and numbers of objects that each is given once.
+fn together(seed: u64, faults: Faults) {
+    let what = format!("three writers, seed {seed}, {faults:?}");
+    let store = SimStore::new(seed, faults);
+    let (place, o) = (place_in(&store), options(Writers::Many));
+    place.create(&o).close().unwrap();
+    let write = |who: u64| {
+        let (mut model, mut numbers, mut c) = (Map::new(), Vec::new(), Chance::new(seed * 3 + who));
+        let l = again("open", || place.try_open(Access::ReadWrite, &o));
+        for n in 0..8 {
+            stage(&l, &mut model, who, n, &mut c);
+            if c.below(2) == 0 {
+                let from = again("take numbers", || l.take_numbers(b"N", 3, 1));
+                numbers.extend(from..from + 3);
+            }
+            again("commit", || l.commit());
+        }
+        let _what_was_committed_is_safe = l.close();
+        (model, numbers)
+    };
+    let (models, numbers): (Vec<Map>, Vec<Vec<u64>>) =
+        store.run((0..3).map(|who| move || write(who)).collect()).into_iter().unzip();
+    let mut numbers = numbers.concat();
+    let given = numbers.len();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), given, "{what}: a number was given twice");
+    check(&store, &models.into_iter().flatten().collect(), &what);
+}
+
+#[test]
+fn one_writer_loses_nothing_where_requests_and_answers_are_lost() {
+    for seed in seeds(30) {
+        alone(seed, Faults::NONE, None);
+        alone(seed, Faults::LOST, None);
+    }
+}
+
+#[test]
+fn shared_writers_lose_nothing_where_requests_and_answers_are_lost() {
+    for seed in seeds(20) {
+        together(seed, Faults::NONE);
+        together(seed, Faults::LOST);
+    }
+}
