@@ -37,9 +37,6 @@ pub(crate) enum Existing {
     Replace,
     /// The rename fails with `AlreadyExists`.
     Keep,
-    /// The two files exchange their names, where the file system can do that. Otherwise the file is replaced. Unlike a replacement,
-    /// an exchange does not make ext4 write the file out at once (its mount option `auto_da_alloc`).
-    Exchange,
 }
 
 impl Beneath {
@@ -169,19 +166,12 @@ impl Beneath {
         let flags = match existing {
             Existing::Replace => RenameFlags::empty(),
             Existing::Keep => RenameFlags::NOREPLACE,
-            Existing::Exchange => RenameFlags::EXCHANGE,
         };
         to.at(path.as_ref(), |folder, name| match renameat_with(&self.0, from, folder, name, flags) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if existing == Existing::Keep => {
                 linkat(&self.0, from, folder, name, AtFlags::empty())?;
                 // The file has its name. The other one goes with the next sweep at the latest.
                 unlinkat(&self.0, from, AtFlags::empty()).or(Ok(()))
-            }
-            // Also where somebody has removed the existing file.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOENT)
-                if existing == Existing::Exchange =>
-            {
-                renameat_with(&self.0, from, folder, name, RenameFlags::empty())
             }
             other => other,
         })
@@ -354,8 +344,7 @@ impl NewFile {
     ) -> Result<(), (Self, io::Error)> {
         match self.folder.rename(&self.name, to, path, existing) {
             Ok(()) => {
-                // After an exchange the other file has the temporary name, and is removed.
-                self.is_named = existing != Existing::Exchange;
+                self.is_named = true;
                 Ok(())
             }
             Err(e) => Err((self, e)),

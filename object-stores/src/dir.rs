@@ -47,9 +47,7 @@
 //! # Durability
 //!
 //! With [`Sync::Process`] a put that has returned survives the death of the process, not of the
-//! machine. An update then exchanges the names of the two files, and removes the old one, because a
-//! rename over a file makes ext4 write the new one out at once, which takes longer than the rest of
-//! the update. With [`Sync::Power`] the file is synced before it gets its name, and the directories
+//! machine. With [`Sync::Power`] the file is synced before it gets its name, and the directories
 //! above it after.
 //!
 //! # When it is full
@@ -289,11 +287,7 @@ impl DirStore {
                 stamped = self.stamp(&staged, replaced.as_ref()).map_err(io)?;
             }
             self.shared.see_clock(&stamped);
-            let existing = match (&replaced, mode, self.shared.sync) {
-                (None, _, _) => Existing::Keep,
-                (Some(_), PutMode::Update(_), Sync::Process) => Existing::Exchange,
-                (Some(_), _, _) => Existing::Replace,
-            };
+            let existing = if replaced.is_some() { Existing::Replace } else { Existing::Keep };
             match files::give_name(&root, key, staged, existing).map_err(io)? {
                 Some(unnamed) => staged = unnamed,
                 None => {

@@ -237,23 +237,6 @@ fn an_etag_does_not_come_back_when_the_clock_goes_back() {
 }
 
 /// A store whose root lies in another store, or has another one below it, locks what both hold as that one does.
-/// An update exchanges the files, so that the old one has the temporary name for a moment.
-#[test]
-fn an_update_removes_the_old_file_and_the_etag_names_the_new_one() {
-    let (dir, store) = store();
-    let mut known = put(&store, "a/x", "0");
-    let before = staged(&store);
-    for n in 1..5_u8 {
-        let old = fs::metadata(dir.path().join("a/x")).unwrap().ino();
-        let updated = store.put(&key("a/x"), vec![n].into(), PutMode::Update(known)).unwrap();
-        known = updated.etag.unwrap();
-        assert_eq!(store.head(&key("a/x")).unwrap().etag.as_ref(), Some(&known));
-        assert_eq!(fs::read(dir.path().join("a/x")).unwrap(), [n]);
-        assert_ne!(fs::metadata(dir.path().join("a/x")).unwrap().ino(), old, "another file");
-        assert_eq!(staged(&store), before, "files that stay");
-    }
-}
-
 #[test]
 fn stores_of_several_roots_lock_alike() {
     let (dir, outer) = store();
