@@ -18,7 +18,7 @@ pub(crate) enum Event<T> {
     Prepared(Change),
     /// A load returned this manifest.
     Loaded(Arc<Manifest>, T),
-    /// Segments that the caller has read, with those of earlier events.
+    /// Segments that the caller has read. The session keeps those that its newest manifest names.
     Read(Segments),
     /// The swap took effect; the manifest has this token.
     Swapped(T),

@@ -92,6 +92,8 @@ mod encoding_tests;
 #[cfg(test)]
 mod imports_tests;
 #[cfg(test)]
+mod session_tests;
+#[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod size_tests;

@@ -313,6 +313,13 @@ impl Segments {
         }
     }
 
+    /// Adds other segments that were read, and forgets those for which `is_named` is false.
+    pub(crate) fn merge(&mut self, read: Self, is_named: impl Fn(ObjectId) -> bool) {
+        let all = Arc::make_mut(&mut self.0);
+        all.extend(Arc::unwrap_or_clone(read.0));
+        all.retain(|object, _| is_named(*object));
+    }
+
     /// The segment of a reference, if it was read.
     pub(crate) fn get(&self, at: &SegmentRef) -> Option<&Arc<Segment>> {
         self.0.get(&ObjectId::of(&at.page.place)?)

@@ -3,6 +3,7 @@
 //! The caller feeds events and carries out actions; the session decides what may follow. The session never waits, reads a clock or
 //! makes a request. When and how often to load after a doubt is the caller's policy, and the session's id comes from the caller.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::apply::apply;
@@ -154,7 +155,7 @@ impl<T: Clone + PartialEq> Session<T> {
             }
             (Event::Loaded(manifest, token), state) => self.loaded(manifest, token, state),
             (Event::Read(segments), state) => {
-                self.segments = segments;
+                self.merge_segments(segments);
                 match state {
                     State::Doubt(p) => self.settle(p),
                     state => self.stay(state),
@@ -171,6 +172,14 @@ impl<T: Clone + PartialEq> Session<T> {
             (Event::Abandon, State::Doubt(p)) => self.abandon(p, State::Doubt, Some(Action::Load)),
             (_, state) => self.stay(state),
         }
+    }
+
+    /// Keeps the segments that the newest known manifest names.
+    fn merge_segments(&mut self, read: Segments) {
+        let known = self.known.as_ref().map(|(manifest, _)| manifest.clone());
+        let named = known.iter().flat_map(|m| &m.lines).flat_map(|line| line.direct());
+        let named: BTreeSet<ObjectId> = named.collect();
+        self.segments.merge(read, |object| named.contains(&object));
     }
 
     fn stay(&mut self, state: State<T>) -> Vec<Action<T>> {
