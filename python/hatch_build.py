@@ -16,3 +16,4 @@ class BinaryHook(BuildHookInterface):
         build_data["tag"] = os.environ["H5LAKE_BUILD_TAG"]
         build_data["force_include"][str(plugin)] = "h5lake/plugin/libh5lake.so"
         build_data["shared_scripts"][str(tool)] = "h5lake"
+        build_data["shared_data"][str(Path(self.root).parent / "packaging" / "magic" / "h5lake")] = "share/h5lake/magic"

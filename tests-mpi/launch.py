@@ -4,11 +4,8 @@ import os
 import signal
 import subprocess
 
-from harness import connector as connectors
+from harness import connector as connectors, mpi
 from harness.suite import Failure
-
-# Open MPI asks for a word before it runs as root, or more processes than processors.
-OPEN_MPI = dict(OMPI_ALLOW_RUN_AS_ROOT=1, OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1, OMPI_MCA_rmaps_base_oversubscribe=1)
 
 
 def compile_program(hdf5, source, program, *more, optimise="-O1"):
@@ -23,7 +20,7 @@ def compile_program(hdf5, source, program, *more, optimise="-O1"):
 def run(suite, command, folder, connector=None, **variables):
     """Runs a command in a folder, with a Failure if it does not end well; what it wrote to stdout and stderr. What hangs
     is killed with all that it started."""
-    env = (connector or suite.connector).at(folder).env(TMPDIR=folder, **OPEN_MPI, **variables)
+    env = (connector or suite.connector).at(folder).env(TMPDIR=folder, **mpi.variables(), **variables)
     with open(suite.logs / f"{folder.name}.log", "a+b") as log:
         start = log.seek(0, os.SEEK_END)
         process = subprocess.Popen([str(word) for word in command], env=env, cwd=folder, stdout=log,

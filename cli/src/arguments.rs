@@ -27,7 +27,9 @@ Names mean what they mean to HDF5 programs: a path, a pointer file, a URL (s3://
 Where a version can be read, NAME@v=12 and NAME@t=2026-11-20T10:00:00Z name one. The settings are those of programs:
 HDF5_VOL_CONNECTOR and H5LAKE_*.";
 
-/// Looks after h5lake containers: HDF5 files of which old versions can be read.
+/// Read, check and change h5lake containers.
+///
+/// Containers are HDF5 files of which old versions can be read.
 #[derive(Parser)]
 #[command(name = "h5lake", version, after_help = EXIT_CODES, after_long_help = format!("{NAMES}\n\n{EXIT_CODES}"))]
 pub struct Arguments {
@@ -37,25 +39,54 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Lists what is in a group: kinds and shapes; with -l types, chunks, filters, sizes and compression as well.
+    /// List the members of a group, or the containers of a directory, a bucket or a prefix.
+    ///
+    /// Of members, shows kinds and shapes; with -l types, chunks, filters, sizes and compression as well. Of containers, shows
+    /// names, bytes, and when they were written last; with -l the newest version, its time and its writer as well. The end of
+    /// NAME in a slash says that it is a folder.
     #[command(after_help = "Examples:
   h5lake ls run.h5
   h5lake ls -l run.h5@v=3 /detector
-  h5lake ls --json s3://lab/data/run.h5")]
+  h5lake ls --json s3://lab/data/run.h5
+  h5lake ls s3://lab/data/
+  h5lake ls -l results/
+  h5lake ls s3://lab | cut -f1
+
+In a store, all containers below the prefix are listed, from the names of the objects alone. With -l one object or more of each
+container is read. In a pipe, each container is a line of fields that are separated by tabs.")]
     Ls {
-        /// The container's path or URL; NAME@v=12 for a version.
+        /// The container's path or URL, NAME@v=12 for a version; or a directory, a bucket or a prefix.
         name: PathBuf,
-        /// The group, or an object of which a line is wanted.
-        #[arg(default_value = "/")]
-        path: String,
-        /// Types, chunks, filters, bytes without and with filters.
+        /// The group, or an object of which a line is wanted. Without it, the root group.
+        path: Option<String>,
+        /// Types, chunks, filters, bytes without and with filters; of a folder, the newest version of each container.
         #[arg(short, long)]
         long: bool,
+        /// Of a directory: list the containers in its folders, too.
+        #[arg(short, long)]
+        recursive: bool,
         /// Show a JSON array instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Shows a group with all below it. Members of a group that hard links lead to twice are shown once.
+    /// Show how many bytes containers take.
+    ///
+    /// NAME is a container, or a directory, a bucket or a prefix, whose containers are shown each and together. Old versions
+    /// count, and containers that were deleted or replaced and are retained.
+    #[command(after_help = "Examples:
+  h5lake du s3://lab/data/
+  h5lake du results/ | sort -n
+  h5lake du run.h5")]
+    Du {
+        /// A directory, a bucket or a prefix, or a container's path or URL.
+        name: PathBuf,
+        /// Show a JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a group with all below it.
+    ///
+    /// Members of a group that hard links lead to twice are shown once.
     #[command(after_help = "Examples:
   h5lake tree run.h5
   h5lake tree --depth 2 -l run.h5 /detector")]
@@ -75,8 +106,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Shows all about a container (versions, objects, bytes, the room that could come back), or about an object in it
-    /// (properties, and attributes with their values).
+    /// Show the properties of a container, or of an object in it.
+    ///
+    /// Of a container: versions, objects, bytes, and the space that a vacuum would free. Of an object: its properties, and its
+    /// attributes with their values.
     #[command(after_help = "Examples:
   h5lake info run.h5
   h5lake info run.h5 /detector/image")]
@@ -89,7 +122,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Shows the elements of a dataset or of an attribute: a row on a line, or elements on lines where there are no rows.
+    /// Show the elements of a dataset or of an attribute.
+    ///
+    /// Each row is a line; where there are no rows, each element is one.
     #[command(after_help = "Examples:
   h5lake cat run.h5 /detector/image --slice '0:10,3'
   h5lake cat run.h5@v=3 /table --slice '-5:' --json
@@ -113,9 +148,10 @@ pub enum Command {
         #[arg(long)]
         raw: bool,
     },
-    /// Finds the elements of a dataset that match an expression: their coordinates, and their values. Chunks are read only if they
-    /// can have such elements: the plugin keeps the least and the greatest element of each. A store that compares numbers where
-    /// they are does so, and what it finds is believed.
+    /// Find the elements of a dataset that match an expression.
+    ///
+    /// Shows their coordinates and their values. Chunks are read only if they can have such elements: the plugin keeps the least and the
+    /// greatest element of each. A store that compares numbers where they are does so, and what it finds is believed.
     #[command(after_help = "Expressions:
   x is the element. Of a compound, members go by their names: time, position.y, \"a name with blanks\".
   <, <=, >, >=, ==, != compare numbers; 1 < x <= 5 is a range. and, or, not and parentheses join comparisons.
@@ -149,8 +185,9 @@ Examples:
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Says what two containers, or two versions of one, differ in: objects, links, attributes, shapes, types, elements. Floats
-    /// are equal if their bits are. Of versions of one container only what changed is read. Exit code: 0 if nothing differs, 2 if
+    /// Compare two containers, or two versions of one.
+    ///
+    /// Names the objects, links, attributes, shapes, types and elements that differ. Floats are equal if their bits are. Of versions of one container only what changed is read. Exit code: 0 if nothing differs, 2 if
     /// something does, 1 if something could not be compared and nothing differs.
     #[command(after_help = "Examples:
   h5lake diff run.h5@v=3 run.h5
@@ -178,8 +215,10 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Lists the versions that can be opened, newest first: number, time, bytes that it added, process and host that
-    /// wrote it, and its tags. Versions that tags alone keep follow. A version is opened, to read, as NAME@v=NUMBER, NAME@t=TIME
+    /// List the versions that can be opened.
+    ///
+    /// The newest one comes first. Each has its number, its time, the bytes that it added, the process and host that wrote it, and its
+    /// tags. Versions that tags alone keep follow. A version is opened, to read, as NAME@v=NUMBER, NAME@t=TIME
     /// or NAME@tag=TAG.
     #[command(after_help = "Examples:
   h5lake versions run.h5
@@ -194,8 +233,10 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Keeps a version under a name, for as long as the tag is there, whatever the retention time says: the newest version, or the
-    /// one that NAME@v=12 names. Without TAG, lists the tags. A tagged version is opened, to read, as NAME@tag=TAG.
+    /// Keep a version under a name.
+    ///
+    /// The newest version, or the one that NAME@v=12 names, stays for as long as the tag is there, whatever the retention time says.
+    /// Without TAG, lists the tags. A tagged version is opened, to read, as NAME@tag=TAG.
     #[command(after_help = "Examples:
   h5lake tag run.h5 paper
   h5lake tag run.h5@v=12 before-cleaning
@@ -222,7 +263,9 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Keeps changes beside the main line: begins a branch with the newest version, or with the one that NAME@v=12 names. Programs
+    /// Keep changes beside the main line, and merge them.
+    ///
+    /// Begins a branch with the newest version, or with the one that NAME@v=12 names. Programs
     /// open it, to read or to write, as NAME@branch=BRANCH; several branches can be written at the same time. --merge takes all of its
     /// changes over in one commit, by the rules of many writers, or refuses, names what both changed and says what to do. With
     /// H5LAKE_CONFLICT=last the branch counts there. Without BRANCH, lists the branches.
@@ -248,7 +291,9 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Publishes a version for readers of Zarr, which have no HDF5: writes references to its chunks, and keeps them right until the
+    /// Publish a version for readers of Zarr.
+    ///
+    /// Readers of Zarr have no HDF5. Writes references to the version's chunks, and keeps them right until the
     /// publication is withdrawn, whatever is written, vacuumed or reclaimed. No chunk is copied but those that cannot be
     /// referenced, and these are named. The newest version, or the one that NAME@v=12 names. Without a format, lists what is
     /// published. REFS.parquet and Icechunk need h5lake's Python package.
@@ -280,7 +325,9 @@ Examples:
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Runs a program that need not know of it with h5lake as its HDF5 connector: sets HDF5_VOL_CONNECTOR, and joins the
+    /// Run a program with h5lake as its HDF5 connector.
+    ///
+    /// The program need not know of h5lake. Sets HDF5_VOL_CONNECTOR, and joins the
     /// plugin's folder to HDF5_PLUGIN_PATH. Exit code: the program's.
     #[command(after_help = "Examples:
   h5lake run -- python analysis.py run.h5
@@ -293,23 +340,28 @@ Examples:
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
-    /// Looks at variables, plugin folders, the store of the settings, and the libhdf5 of each client: it lets every library make a
+    /// Check that HDF5 programs find and use h5lake.
+    ///
+    /// Checks variables, plugin folders, the store of the settings, and the libhdf5 of each client: it lets every library make a
     /// file in a temporary folder, and says what to correct. Exit code: 0 if each made a container, 2 if there is a problem.
     #[command(after_help = "Examples:
   h5lake doctor
   h5lake doctor --python venv/bin/python
   h5lake doctor ./simulation /usr/lib/x86_64-linux-gnu/libhdf5.so")]
     Doctor {
-        /// Programs, or libhdf5 libraries; without any, h5py, PyTables, netCDF4 and h5dump.
+        /// Programs, or libhdf5 libraries; without any, h5py, PyTables and netCDF4.
         targets: Vec<PathBuf>,
-        /// The Python whose modules are looked at. It also loads the libraries of other programs.
-        #[arg(long, default_value = "python3")]
-        python: PathBuf,
+        /// The Python whose modules are looked at; without it, the one beside this tool, or else python3 on PATH. It also loads the
+        /// libraries of other programs.
+        #[arg(long)]
+        python: Option<PathBuf>,
         /// Show a JSON object instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Says which conditions a store keeps that containers rely on: runs the suite that every store of h5lake passes, with objects
+    /// Check that a store keeps what containers rely on.
+    ///
+    /// Runs the suite that every store of h5lake passes, with objects
     /// below URL that it removes. Use it on a store of your own (H5LAKE_STORE_PATH), and on a server that you do not know. Exit
     /// code: 0 if both conditions of puts hold and every check passed, 2 if not, 1 if the store cannot be used.
     #[command(after_help = "Examples:
@@ -329,7 +381,9 @@ Examples:
         #[arg(trailing_var_arg = true)]
         arguments: Vec<String>,
     },
-    /// Shows every setting, what it takes, and what HDF5_VOL_CONNECTOR and the variables H5LAKE_* make of it here. Exit code: 1
+    /// Show every setting, and its value.
+    ///
+    /// Shows what each setting takes, and what HDF5_VOL_CONNECTOR and the variables H5LAKE_* make of it here. Exit code: 1
     /// if one of them is wrong.
     #[command(after_help = "Examples:
   h5lake settings
@@ -339,7 +393,20 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Makes a pointer file: programs that open PATH then open the container at URL.
+    /// Show a page of the documentation, or list the pages.
+    ///
+    /// Pages are in Markdown.
+    #[command(after_help = "Examples:
+  h5lake docs
+  h5lake docs guide#old-versions
+  h5lake docs troubleshooting | less")]
+    Docs {
+        /// The page, or PAGE#HEADING for a section of it, as links have it; without it, the names of all pages.
+        page: Option<String>,
+    },
+    /// Make a pointer file to a container in a store.
+    ///
+    /// Programs that open PATH then open the container at URL.
     #[command(after_help = "Examples:
   h5lake link s3://lab/data/run.h5 run.h5")]
     Link {
@@ -351,7 +418,9 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Brings a container back that was replaced or deleted, and is kept for the retention time. What the name leads to now is
+    /// Restore a container that was replaced or deleted, or a version.
+    ///
+    /// A container that was replaced or deleted is kept for the retention time. What the name leads to now is
     /// kept in turn. `h5lake versions NAME` lists the kept containers, and NAME@replaced=KEPT reads one before it is restored. With --version, or for NAME@tag=TAG, makes an old version the
     /// newest one again, as a new version: those between stay.
     #[command(after_help = "Examples:
@@ -377,7 +446,9 @@ Examples:
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Copies a container, or one version of it, to where nothing is yet: between files and stores. The copy is found when it is
+    /// Copy a container, or one version of it.
+    ///
+    /// The copy goes to where nothing is yet: between files and stores. The copy is found when it is
     /// whole, or never. Old versions and tags are not copied. A copy that was killed or failed continues when it is started again
     /// within a day: what had arrived is not sent again. If SOURCE has changed meanwhile, it begins anew, and says so. With --update,
     /// an earlier copy is brought up to date: only what changed is moved, in one commit.
@@ -402,7 +473,9 @@ Examples:
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Makes containers of native HDF5 files: of one, or of all in a folder and below it. A container is found when it is whole,
+    /// Make containers of native HDF5 files.
+    ///
+    /// Converts one file, or all in a folder and below it. A container is found when it is whole,
     /// or never. User-defined links are left out and listed. Exit code: 2 if links were left out, or some files of a folder could not be
     /// converted.
     #[command(after_help = "Examples:
@@ -413,7 +486,9 @@ Examples:
         #[command(flatten)]
         conversion: Conversion,
     },
-    /// Makes native HDF5 files of containers: of one or a version of it, or of all in a folder and below it. What native HDF5 cannot
+    /// Make native HDF5 files of containers.
+    ///
+    /// Converts one container or a version of it, or all in a folder and below it. What native HDF5 cannot
     /// hold is named before anything is written. User-defined links are left out and listed. Exit code: 2 if links were left out, or some
     /// files of a folder could not be converted.
     #[command(after_help = "Examples:
@@ -425,7 +500,9 @@ Examples:
         #[command(flatten)]
         conversion: Conversion,
     },
-    /// Makes a container that refers to the raw data of native HDF5 files, local or in a store: in seconds, and without a copy. The
+    /// Make a container that refers to the data of native HDF5 files.
+    ///
+    /// The native files are local or in a store. It takes seconds, because raw data is not copied. The
     /// native files are never written. They must stay as they are: if one changes, reading its data is an error. Groups, attributes,
     /// types, links, variable-length data and references are copied. Move all files together, or none. 'h5lake materialize' copies the
     /// rest. Of several files, --concat and --stack say which datasets become one; all else is that of the first file.
@@ -461,8 +538,9 @@ Exit codes: 0 done; 1 not possible: nothing was made; 2 done, and user-defined l
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Copies what a container refers to in native files (h5lake adopt), so that its newest version needs them no longer. Older versions
-    /// do. It commits every 256 MiB, and can be started again.
+    /// Copy the data that a container refers to in native files.
+    ///
+    /// The newest version of a container that 'h5lake adopt' made then needs the native files no longer. Older versions do. It commits every 256 MiB, and can be started again.
     #[command(after_help = "Examples:
   h5lake materialize --dry-run run.h5
   h5lake materialize run.h5
@@ -491,7 +569,9 @@ links, tags or branches need other files still, which are named.")]
     /// Removes a temporary of the tool when the process that started this one is gone; for the tool itself.
     #[command(hide = true)]
     RemoveTemporary { path: PathBuf },
-    /// Deletes containers, and their pointer files. Where its retention time says so a container is kept, and `h5lake restore`
+    /// Delete containers, and their pointer files.
+    ///
+    /// Where its retention time says so a container is kept, and `h5lake restore`
     /// brings it back. Of several, all that can be deleted are; the exit code is 1 if one cannot.
     #[command(after_help = "Examples:
   h5lake rm run.h5
@@ -504,7 +584,9 @@ links, tags or branches need other files still, which are named.")]
         #[arg(long)]
         json: bool,
     },
-    /// Takes the lock of a container in a store away from a writer that is gone and left it, or hangs. A writer that lives loses
+    /// Take the lock of a container away from a writer.
+    ///
+    /// Use it if the writer of a container in a store is gone and left the lock, or hangs. A writer that lives loses
     /// what it has not committed.
     #[command(after_help = "Examples:
   h5lake unlock s3://lab/data/run.h5
@@ -519,6 +601,8 @@ links, tags or branches need other files still, which are named.")]
         #[arg(long)]
         json: bool,
     },
+    /// Check whether containers are damaged.
+    ///
     /// Checks every checksum, reference, count and free range of a container, and names what is damaged. Nothing is changed, and
     /// others may write meanwhile. Exit code: 0 if it is whole (warnings may have been shown), 2 if something is damaged, 1 if it
     /// could not be read.
@@ -539,7 +623,9 @@ links, tags or branches need other files still, which are named.")]
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Makes a new container with all that is intact in a damaged one, and lists what is lost. The source is not changed. Exit code:
+    /// Make a new container of all that is intact in a damaged one.
+    ///
+    /// Lists what is lost. The source is not changed. Exit code:
     /// 0 if nothing was lost, 3 if nothing was lost and tags or branches were left out, 2 if something was lost, 1 if it could not be
     /// done; then there is nothing at the target.
     #[command(after_help = "Examples:
@@ -557,8 +643,9 @@ links, tags or branches need other files still, which are named.")]
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Gives back room that nobody needs: of versions replaced longer ago than the retention time, and of what killed
-    /// writers left.
+    /// Free the space that nobody needs.
+    ///
+    /// That is the space of versions replaced longer ago than the retention time, and of what killed writers left.
     #[command(after_help = "Examples:
   h5lake vacuum run.h5")]
     Vacuum {
@@ -571,8 +658,10 @@ links, tags or branches need other files still, which are named.")]
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Brings to their stores what writers with the setting stage= left in a folder when they died, and says for each container up to
-    /// which version. What another writer overtook stays, and is told.
+    /// Bring to their stores what killed writers had staged.
+    ///
+    /// Writers with the setting stage= leave their pending uploads in a folder when they die. Says for each container up to which version
+    /// they arrived. What another writer overtook stays, and is told.
     #[command(after_help = "Examples:
   h5lake drain /local/scratch
   h5lake drain --dry-run --json /local/scratch
@@ -594,7 +683,7 @@ Exit codes: 0 nothing is left but what living writers have there; 2 something st
         #[arg(long)]
         json: bool,
     },
-    /// Writes a script that completes the tool's arguments in a shell.
+    /// Write a script that completes arguments in a shell.
     #[command(after_help = "Examples:
   h5lake completions bash > ~/.local/share/bash-completion/completions/h5lake
   h5lake completions zsh > ~/.zfunc/_h5lake")]
@@ -602,7 +691,9 @@ Exit codes: 0 nothing is left but what living writers have there; 2 something st
         /// The shell.
         shell: Shell,
     },
-    /// Writes the manual pages, h5lake.1 and one for each command, into a folder.
+    /// Write the manual pages into a folder.
+    ///
+    /// Writes h5lake.1, and one page for each command.
     #[command(after_help = "Examples:
   h5lake man ~/.local/share/man/man1")]
     Man {

@@ -88,14 +88,15 @@ fn told(wanted: &Wanted<'_>, before: Option<u64>, copied: &Copied) -> String {
         (_, Some(before)) if before == version => {
             format!("{target}: shows version {version} of {name} already; nothing was moved")
         }
-        (_, Some(before)) => format!(
-            "{name} -> {target}: version {version} instead of {before}, {entries} entries, {bytes} bytes of data"
-        ),
-        (_, None) if continued > 0 => format!(
-            "{name} -> {target}: version {version}, {entries} entries, {bytes} bytes of data; continued: {continued} bytes had arrived"
-        ),
-        (_, None) => {
-            format!("{name} -> {target}: version {version}, {entries} entries, {bytes} bytes of data")
+        (_, before) => {
+            let before = before.map(|before| format!(" instead of {before}")).unwrap_or_default();
+            // Small data is in the entries.
+            let data = if bytes > 0 { format!(", {bytes} bytes of data") } else { String::new() };
+            let arrived = match continued {
+                0 => String::new(),
+                _ => format!("; continued: {continued} bytes had arrived"),
+            };
+            format!("{name} -> {target}: version {version}{before}, {entries} entries{data}{arrived}")
         }
     }
 }

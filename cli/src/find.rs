@@ -50,7 +50,7 @@ pub fn find_version(name: &Path, access: Access) -> Result<(Place, Options), Fai
 }
 
 /// A container in memory is that of another process, or of none.
-fn check_lasts(name: &Path, config: &Config) -> Result<(), Failure> {
+pub fn check_lasts(name: &Path, config: &Config) -> Result<(), Failure> {
     let bytes = name.as_os_str().as_bytes();
     let in_memory = |text: &[u8]| text.starts_with(b"memory:");
     let is_local = !bytes.windows(3).any(|part| part == b"://");
@@ -85,6 +85,14 @@ pub fn open_at(name: &Path, place: Place, ledger: Options) -> Result<Arc<Contain
     check_container(name, &place)?;
     let options = h5lake_container::Options { ledger, opened: place.opened, ..Default::default() };
     Ok(Container::open(&place.target, Access::ReadOnly, options)?)
+}
+
+/// Returns whether an open failed because nothing lies at the name.
+pub fn is_not_found(failure: &Failure) -> bool {
+    let of_container = failure.downcast_ref::<h5lake_container::Error>();
+    let of_ledger = failure.downcast_ref::<h5lake_ledger::Error>();
+    of_container.is_some_and(|error| error.kind() == h5lake_container::ErrorKind::NotFound)
+        || of_ledger.is_some_and(|error| *error.kind() == h5lake_ledger::ErrorKind::NotFound)
 }
 
 /// Where a new container comes to lie, if nothing is there.

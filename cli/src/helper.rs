@@ -2,8 +2,19 @@
 
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
+
+/// The names of the Python interpreter.
+const PYTHONS: [&str; 2] = ["python3", "python"];
+
+/// The Python interpreter of this tool: the one beside the tool, where a wheel is installed, or else the first one on PATH.
+pub fn python() -> PathBuf {
+    let beside = std::env::current_exe().ok().and_then(|tool| Some(tool.parent()?.to_owned()));
+    let found =
+        beside.and_then(|folder| PYTHONS.iter().map(|name| folder.join(name)).find(|path| path.is_file()));
+    found.unwrap_or_else(|| PYTHONS[0].into())
+}
 
 /// Runs a helper to its end. Its standard input is a pipe that nobody writes to, so the helper sees when this process is gone. It gets a
 /// process group of its own: Ctrl-C ends this process, and the helper then clears up.

@@ -76,7 +76,7 @@ fn names_libhdf5(path: &Path) -> bool {
 }
 
 /// The program of a name, where PATH leads to it.
-pub fn on_path(name: &str) -> Option<PathBuf> {
+fn on_path(name: &str) -> Option<PathBuf> {
     let folders = env::var_os("PATH")?;
     env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
 }

@@ -1,4 +1,4 @@
-//! `h5lake ls` and `h5lake tree`: what is in a group, and in all groups below it.
+//! `h5lake ls` and `h5lake tree`: what is in a group, and in all groups below it. `ls` of a folder lists its containers.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -7,11 +7,12 @@ use std::sync::Arc;
 use h5lake_container::{Container, Link, LinkTarget, ObjectId, ObjectKind};
 use serde_json::{Value, json};
 
+use crate::containers::{Containers, below as containers_below, folder_named};
 use crate::name_text::name_text;
 use crate::objects::{Found, entry_json, find, link_text, object_json, object_text, shown};
 use crate::output::{JsonArray, Output, Sink};
 use crate::walk::{Links, kind_of};
-use crate::{Failure, find as containers};
+use crate::{Failure, find as containers, list};
 
 /// Groups below one another that are gone into at most, and bytes of their paths: both are held in memory.
 const MAX_DEPTH: usize = 1024;
@@ -64,42 +65,76 @@ fn group_of(container: &Container, link: &Link) -> Option<ObjectId> {
     (kind == Some(ObjectKind::Group)).then_some(id)
 }
 
+/// The arguments of `h5lake ls`.
+pub struct Wanted<'a> {
+    pub name: &'a Path,
+    /// The group or object, if one was named.
+    pub path: Option<&'a str>,
+    pub long: bool,
+    /// List the containers in folders, too.
+    pub recursive: bool,
+    pub output: Output,
+}
+
+/// Lists the members of a group of a container, or the containers of a folder.
+pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
+    let &Wanted { name, path, long, recursive, output } = wanted;
+    let listed = match folder_named(name)? {
+        Some(folder) => Containers::of(folder, recursive)?,
+        None => match containers::open(name) {
+            Ok(_) if recursive => {
+                let text = "is a container; 'h5lake tree' shows all that is in it";
+                return Err(format!("{}: {text}", name.display()).into());
+            }
+            Ok(container) => return ls(&container, path.unwrap_or("/"), long, output),
+            Err(error) if containers::is_not_found(&error) => {
+                containers_below(name, recursive)?.ok_or(error)?
+            }
+            Err(error) => return Err(error),
+        },
+    };
+    if path.is_some() {
+        let text = "is a folder of containers; name a container to list an object in it";
+        return Err(format!("{}: {text}", name.display()).into());
+    }
+    list::ls(&listed, long, output)
+}
+
 /// Lists the members of a group, or the one object that is no group.
-pub fn ls(name: &Path, path: &str, long: bool, output: Output) -> Result<(), Failure> {
-    let container = containers::open(name)?;
+fn ls(container: &Arc<Container>, path: &str, long: bool, output: Output) -> Result<(), Failure> {
     let (mut out, mut unread) = (Sink::new(output == Output::Json), 0);
-    let id = match find(&container, path)? {
-        Found::Link(link) => return one(&container, path, &link, output, out),
+    let id = match find(container, path)? {
+        Found::Link(link) => return one(container, path, &link, output, out),
         Found::Object(id) => id,
     };
-    if kind_of(&container, id)? != Some(ObjectKind::Group) {
+    if kind_of(container, id)? != Some(ObjectKind::Group) {
         let link = Link {
             name: path.into(),
             target: LinkTarget::Hard(id),
             creation_order: None,
             cset: Default::default(),
         };
-        return one(&container, path, &link, output, out);
+        return one(container, path, &link, output, out);
     }
     let mut links = Links::of(id);
     let mut array = if output == Output::Json { Some(JsonArray::begin(&mut out)?) } else { None };
-    while let Some(link) = links.next(&container)? {
+    while let Some(link) = links.next(container)? {
         let path = below(&absolute(path), &link.name);
         if let Some(array) = &mut array {
-            array.add(&mut out, &entry(&container, &path, &link, &mut unread))?;
+            array.add(&mut out, &entry(container, &path, &link, &mut unread))?;
             continue;
         }
-        let text = line(&container, &link, long, &mut unread);
+        let text = line(container, &link, long, &mut unread);
         let name = shown(&link.name);
         // Blanks are added first: the colour's bytes have no width.
         let padded = format!("{name:<24}");
-        let is_group = group_of(&container, &link).is_some();
+        let is_group = group_of(container, &link).is_some();
         out.named_line("", &padded, is_group, &format!(" {text}"))?;
     }
     if let Some(array) = array {
         array.end(&mut out)?;
     }
-    finish(out, &container, unread)
+    finish(out, container, unread)
 }
 
 /// Shows what is no group.

@@ -8,9 +8,11 @@ mod arguments;
 mod branch;
 mod cat;
 mod check_store;
+mod containers;
 mod convert;
 mod copy;
 mod diff;
+mod docs;
 mod doctor;
 mod drain;
 mod elements;
@@ -21,6 +23,7 @@ mod hidden;
 mod info;
 mod libhdf5;
 mod link;
+mod list;
 mod ls;
 mod manual;
 mod materialize;
@@ -100,7 +103,10 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<Outcome, Failure> {
     let shown = |json| Output::of(json, false);
     match command {
-        Command::Ls { name, path, long, json } => ls::ls(&name, &path, long, shown(json)),
+        Command::Ls { name, path, long, recursive, json } => {
+            ls::run(&ls::Wanted { name: &name, path: path.as_deref(), long, recursive, output: shown(json) })
+        }
+        Command::Du { name, json } => list::du(&name, shown(json)),
         Command::Tree { name, path, depth, long, json } => ls::tree(&name, &path, depth, long, shown(json)),
         Command::Info { name, path, json } => info::run(&name, path.as_deref(), shown(json)),
         Command::Cat { name, path, slice, attribute, json, raw } => {
@@ -122,7 +128,9 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let wanted = diff::Wanted { names, path: &path, elements, chunks, storage, output: shown(json) };
             return diff::run(&wanted).map(Outcome::of);
         }
+        Command::Docs { page } => docs::run(page.as_deref()),
         Command::Doctor { targets, python, json } => {
+            let python = python.unwrap_or_else(helper::python);
             let wanted = doctor::Wanted { targets: &targets, python: &python, output: shown(json) };
             return doctor::run(&wanted).map(Outcome::of);
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
 use crate::Failure;
@@ -18,12 +18,22 @@ pub fn completions(shell: Shell) -> Result<(), Failure> {
     out.finish()
 }
 
+/// A command whose summary begins as the NAME line of a manual page does: `h5lake-ls - list the members of a group`.
+fn with_summaries(command: Command) -> Command {
+    let about = command.get_about().map(ToString::to_string);
+    let command = match about.as_deref().and_then(|about| about.split_at_checked(1)) {
+        Some((first, rest)) => command.about(format!("{}{rest}", first.to_lowercase())),
+        None => command,
+    };
+    command.mut_subcommands(with_summaries)
+}
+
 /// Writes the manual pages.
 pub fn man(folder: &Path) -> Result<(), Failure> {
     let told =
         |error: std::io::Error| format!("{}: the manual pages cannot be written: {error}", folder.display());
     std::fs::create_dir_all(folder).map_err(told)?;
-    clap_mangen::generate_to(Arguments::command(), folder).map_err(told)?;
+    clap_mangen::generate_to(with_summaries(Arguments::command()), folder).map_err(told)?;
     print([format!("{}: has the manual pages", folder.display())])?;
     Ok(())
 }

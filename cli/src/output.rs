@@ -148,6 +148,13 @@ impl Sink {
         self.bytes(b"\n")
     }
 
+    /// Writes a line of cells that are separated by tabs. A tab in a cell is escaped.
+    pub fn cells(&mut self, cells: &[String]) -> Result<(), Failure> {
+        let cells: Vec<_> = cells.iter().map(|cell| printable(cell)).collect();
+        self.bytes(cells.join("\t").as_bytes())?;
+        self.bytes(b"\n")
+    }
+
     /// Writes a line that contains a name. On a terminal, the name of a group is bold and blue, unless the variable NO_COLOR is
     /// set.
     pub fn named_line(

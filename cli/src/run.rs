@@ -16,7 +16,7 @@ const PATH: &str = "HDF5_PLUGIN_PATH";
 const CONNECTOR: &str = "HDF5_VOL_CONNECTOR";
 
 /// Where the plugin lies, from the tool's own place: in a checkout, in a prefix, and in a Python environment.
-fn plugin_folder() -> Result<PathBuf, Failure> {
+pub fn plugin_folder() -> Result<PathBuf, Failure> {
     let tool = env::current_exe()?;
     let folder = tool.parent().unwrap_or(Path::new("/"));
     let mut candidates =

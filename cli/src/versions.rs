@@ -33,8 +33,15 @@ pub fn run(name: &Path, most: usize, json: bool) -> Result<(), Failure> {
     }
     let title = format!("{:>10}  {:<27}  {:>15}  writer, tags", "version", "time", "bytes");
     let versions = std::iter::once(title).chain(listed.iter().map(|v| line(v, &tags)));
-    print(versions.chain(restore::listing(&before?)))?;
+    print(versions.chain(hint(&listed, most)).chain(restore::listing(&before?)))?;
     Ok(())
+}
+
+/// Says how versions are kept, where only the newest version of several is left.
+fn hint(listed: &[Version], most: usize) -> Option<String> {
+    let text = "no older version is kept: the setting retention=, for instance retention=7d, keeps versions that are replaced from \
+                now on ('h5lake docs guide#old-versions')";
+    matches!(listed, [newest] if newest.number > 1 && most > 1).then(|| text.to_owned())
 }
 
 /// Adds the versions that tags alone keep.

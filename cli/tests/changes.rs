@@ -66,9 +66,12 @@ fn copies_and_deleted_containers() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let name = path.to_str().unwrap();
-    let (first, _) = two_versions(&path);
+    let (first, second) = two_versions(&path);
     let (new, old) = (at.url_of("new.h5"), at.url_of("old.h5"));
-    assert_eq!(tool(&["copy", name, &new]).0, 0);
+    let (code, said) = tool(&["copy", name, &new]);
+    // Data as small as this is in the entries.
+    let told = format!("{name} -> {new}: version {second}, ");
+    assert!(code == 0 && said.starts_with(&told) && said.ends_with(" entries\n"), "{said}");
     assert_eq!(tool(&["copy", &format!("{name}@v={first}"), &old]).0, 0);
     assert_eq!(tool(&["diff", name, &new]).0, 0);
     assert_eq!(json(0, &["cat", "--json", &old, "x"])["data"].to_string(), "[1,2,3]");

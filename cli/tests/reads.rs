@@ -124,4 +124,10 @@ fn completions_and_manuals_have_every_command() {
     for page in ["h5lake.1", "h5lake-cat.1", "h5lake-vacuum.1"] {
         assert!(std::fs::read_to_string(folder.join(page)).unwrap().contains(".TH"), "{page}");
     }
+    for page in std::fs::read_dir(&folder).unwrap() {
+        let page = std::fs::read_to_string(page.unwrap().path()).unwrap().replace("\\-", "-");
+        let name = page.split(".SH NAME\n").nth(1).unwrap().lines().next().unwrap();
+        let summary = name.split_once(" - ").unwrap_or_else(|| panic!("{name}")).1;
+        assert!(summary.starts_with(|first: char| first.is_ascii_lowercase()) && name.len() < 80, "{name}");
+    }
 }

@@ -9,7 +9,13 @@ use h5lake_ledger::{Ledger, Options, Replace};
 
 /// Data, and then so many keys that their pages take a megabyte; the data is deleted.
 fn make(path: &Path) {
-    let l = Ledger::create_file(path, Replace::Fail, Options::default()).unwrap();
+    make_keeping(path, None);
+}
+
+/// The same with a retention time.
+fn make_keeping(path: &Path, retention: Option<Duration>) {
+    let options = Options { retention, ..Options::default() };
+    let l = Ledger::create_file(path, Replace::Fail, options).unwrap();
     // What a container has to have to be opened as one.
     l.put(b"C", vec![0x08, 1]).unwrap();
     let front = l.write_payload(&vec![7; 20 << 20]).unwrap();
@@ -42,6 +48,22 @@ fn one_vacuum_leaves_a_file_as_long_as_what_it_holds() {
 fn vacuum(path: &Path) -> String {
     let done = Command::new(env!("CARGO_BIN_EXE_h5lake")).arg("vacuum").arg(path).output().unwrap();
     [done.stdout, done.stderr].concat().iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// Where a vacuum left the newest version alone, the list of versions says how to keep more.
+#[test]
+fn the_only_version_comes_with_a_hint() {
+    let dir = tempfile::tempdir().unwrap();
+    for (retention, versions) in [(None, 1), (Some(Duration::from_secs(3600)), 3)] {
+        let path = dir.path().join(format!("{versions}.h5"));
+        make_keeping(&path, retention);
+        vacuum(&path);
+        let listed = Command::new(env!("CARGO_BIN_EXE_h5lake")).arg("versions").arg(&path).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let hints = usize::from(versions == 1);
+        assert_eq!(listed.lines().count(), 1 + versions + hints, "{listed}");
+        assert_eq!(listed.matches("retention=7d").count(), hints, "{listed}");
+    }
 }
 
 /// A container whose name is gone, and one whose name leads elsewhere: a vacuum of any name in their folder removes them.

@@ -10,8 +10,8 @@ use std::sync::{Arc, LazyLock};
 use parking_lot::RwLock;
 use percent_encoding::percent_decode_str;
 
+use crate::settings::{REMOTE_SCHEMES, is_scheme, refusal};
 pub use crate::settings::{Settings, check_settings, is_url, split_scheme};
-use crate::settings::{is_scheme, refusal};
 use crate::{DirStore, ErrorKind, MemoryStore, ObjectStore, Result, dir};
 
 /// Makes a store from the part of its URL behind `SCHEME:`, and its settings. Errors must not
@@ -25,13 +25,11 @@ pub fn has_timeout(scheme: &str) -> bool {
     if is_of_library(scheme) {
         return true;
     }
-    let distant: &[&[&str]] = &[
-        #[cfg(feature = "rados")]
-        &[crate::rados::SCHEME],
-        #[cfg(feature = "remote")]
-        &crate::remote::SCHEMES,
-    ];
-    distant.iter().any(|schemes| schemes.contains(&scheme))
+    #[cfg(feature = "rados")]
+    if scheme == crate::rados::SCHEME {
+        return true;
+    }
+    REMOTE_SCHEMES.contains(&scheme)
 }
 
 /// Whether the stores of a scheme have the setting `sync`, which says what a put survives.
@@ -75,8 +73,8 @@ pub fn add_store_path(list: &str) {
 /// | `https://host/path` | a web server, read-only (`http:` if a variable allows it) | |
 /// | `rados://pool/namespace/prefix` | Ceph, by librados; `CEPH_CONF`, `CEPH_ARGS` | `conf`, `id` |
 ///
-/// Those behind HTTP with the feature `remote`, `rados` with the feature `rados`. Those over a network have the setting
-/// `timeout`, too. With the feature `libraries` other schemes are those of libraries ([`add_store_path`]), with `sync` and
+/// Those behind HTTP open with the feature `remote`, and are refused without it; `rados` is known with the feature `rados`. Those over
+/// a network have the setting `timeout`, too. With the feature `libraries` other schemes are those of libraries ([`add_store_path`]), with `sync` and
 /// `timeout`.
 #[derive(Clone)]
 pub struct Registry {
@@ -103,12 +101,9 @@ impl Registry {
         let mut openers: BTreeMap<String, Arc<Opener>> = BTreeMap::new();
         openers.insert("memory".into(), Arc::new(open_memory));
         openers.insert("file".into(), Arc::new(open_file));
-        #[cfg(feature = "remote")]
-        for scheme in crate::remote::SCHEMES {
-            let opener = move |rest: &str, settings: &Settings| {
-                crate::remote::open(scheme, rest, settings, &crate::remote::environment())
-            };
-            openers.insert(scheme.into(), Arc::new(opener));
+        for scheme in REMOTE_SCHEMES {
+            openers
+                .insert(scheme.into(), Arc::new(move |rest, settings| open_remote(scheme, rest, settings)));
         }
         #[cfg(feature = "rados")]
         openers.insert(crate::rados::SCHEME.into(), Arc::new(crate::rados::open));
@@ -227,6 +222,25 @@ impl Registry {
         let why = format!("no store is registered for the scheme '{scheme}' (known are {known})");
         refusal(ErrorKind::Unsupported, why)
     }
+}
+
+#[cfg(feature = "remote")]
+fn open_remote(scheme: &str, rest: &str, settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
+    crate::remote::open(scheme, rest, settings, &crate::remote::environment())
+}
+
+#[cfg(not(feature = "remote"))]
+fn open_remote(scheme: &str, _rest: &str, _settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
+    Err(not_built(scheme))
+}
+
+/// The error of a build without the cargo feature `remote`.
+#[cfg(any(test, not(feature = "remote")))]
+fn not_built(scheme: &str) -> crate::Error {
+    let why = format!(
+        "this build of h5lake has no stores '{scheme}:'; build it with the cargo feature 'remote', which is a default feature"
+    );
+    refusal(ErrorKind::Unsupported, why)
 }
 
 fn open_memory(name: &str, settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
@@ -350,6 +364,13 @@ mod tests {
             assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
             assert!(refused.to_string().contains(&format!("'{name}'")), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_build_without_stores_behind_http_names_the_feature() {
+        let error = not_built("s3");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("'s3:'") && error.to_string().contains("'remote'"), "{error}");
     }
 
     #[test]

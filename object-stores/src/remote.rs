@@ -54,17 +54,11 @@ use self::upload::Upload;
 use crate::deadline::Patience;
 use crate::filter::numbers;
 use crate::per_process::PerProcess;
-use crate::settings::{Settings, split_scheme};
+use crate::settings::{REMOTE_SCHEMES, Settings, split_scheme};
 use crate::store::resolve_range;
 use crate::{
     Capabilities, Condition, Error, ErrorKind, Etag, FilterAsk, FilterMatches, GetResult, Key, ListPage,
     ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
-};
-
-/// The schemes of this module.
-pub(crate) const SCHEMES: [&str; 8] = {
-    let [at_port, at_socket] = server::SCHEMES;
-    ["az", "gs", at_port, at_socket, "http", "https", "s3", "swift"]
 };
 
 /// The store that a URL means in an environment other than the process's own.
@@ -73,7 +67,7 @@ pub(crate) const SCHEMES: [&str; 8] = {
 /// As [`Registry::open_with`](crate::Registry::open_with), for the schemes of remote stores.
 pub fn open_in(url: &str, settings: &Settings, environment: &Environment) -> Result<Arc<dyn ObjectStore>> {
     match split_scheme(url) {
-        Some((scheme, rest)) if SCHEMES.contains(&scheme.as_str()) => {
+        Some((scheme, rest)) if REMOTE_SCHEMES.contains(&scheme.as_str()) => {
             open(&scheme, rest, settings, environment)
         }
         _ => {

@@ -11,6 +11,11 @@ use crate::{Error, ErrorKind, Operation, Result};
 /// Settings of a store by name, besides its URL. A store refuses a name that it does not know.
 pub type Settings = BTreeMap<String, String>;
 
+/// The schemes of stores behind HTTP. Every build knows them, so that a build without the cargo feature `remote` names that feature
+/// instead of taking a URL for a file name.
+pub(crate) const REMOTE_SCHEMES: [&str; 8] =
+    ["az", "gs", "h5store+http", "h5store+unix", "http", "https", "s3", "swift"];
+
 /// The scheme of a URL, in lower case, and what follows its colon; `None` if it has none. A plain
 /// path has none, `C:\x` neither.
 pub fn split_scheme(url: &str) -> Option<(String, &str)> {

@@ -1,6 +1,6 @@
 //! What HDF5 calls when it has opened the plugin.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -77,6 +77,65 @@ fn keep(reason: BindError, is_native: bool) {
 /// Why libraries of this process got no connector, oldest first; empty if all did. At most 64 are kept.
 pub fn refusals() -> Vec<BindError> {
     REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Writes into a buffer why `check` refuses a string: UTF-8 with a zero behind it, truncated where the buffer is shorter. Returns 1
+/// then, and 0 if it takes the string. For [`export_check!`](crate::export_check).
+///
+/// # Safety
+///
+/// `string` is terminated by a zero, and `why` has `size` writable bytes.
+#[doc(hidden)]
+pub unsafe fn check_string(
+    string: *const c_char,
+    why: *mut c_char,
+    size: usize,
+    check: fn(&str) -> Result<(), String>,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    let string = unsafe { CStr::from_ptr(string) };
+    // An unwinding panic must not reach C.
+    let checked = catch_unwind(|| check(string.to_str().map_err(|_| "the connector string is not UTF-8")?));
+    let reason = match checked {
+        Ok(Ok(())) => return 0,
+        Ok(Err(reason)) => reason,
+        Err(_) => BindError::Panicked.to_string(),
+    };
+    if let Some(most) = size.checked_sub(1) {
+        let end = (0..=most.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
+        let bytes = &reason.as_bytes()[..end.unwrap_or(0)];
+        // SAFETY: the bytes and the zero behind them are no longer than the buffer.
+        unsafe {
+            why.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            why.add(bytes.len()).write(0);
+        }
+    }
+    1
+}
+
+/// Exports a function that checks a string, `int NAME(const char *string, char *why, size_t size)`, for programs that open the plugin
+/// by themselves. It returns 0 if `fn(&str) -> Result<(), String>` takes the string. Otherwise it returns 1, and `why` has the reason:
+/// UTF-8 with a zero behind it, truncated to `size` bytes.
+#[macro_export]
+macro_rules! export_check {
+    ($name:ident, $check:path) => {
+        const _: () = {
+            /// Checks a string: 0, or 1 and a reason.
+            ///
+            /// # Safety
+            ///
+            /// `string` is terminated by a zero, and `why` has `size` writable bytes.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name(
+                string: *const ::core::ffi::c_char,
+                why: *mut ::core::ffi::c_char,
+                size: usize,
+            ) -> ::core::ffi::c_int {
+                // SAFETY: the caller's promise.
+                unsafe { $crate::check_string(string, why, size, $check) }
+            }
+        };
+    };
 }
 
 /// Exports `H5PLget_plugin_type` and `H5PLget_plugin_info` from a shared library.

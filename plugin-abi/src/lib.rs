@@ -20,9 +20,9 @@ mod resolve;
 mod variants;
 mod version;
 
-#[doc(hidden)]
-pub use entry::plugin_info;
 pub use entry::refusals;
+#[doc(hidden)]
+pub use entry::{check_string, plugin_info};
 pub use error::BindError;
 pub use generated::bindings;
 pub use generated::symbols::Functions;

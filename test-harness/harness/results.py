@@ -1,4 +1,4 @@
-"""Counts of the steps of `make test`: each leaves a JUnit file, target/test-results/STEP.xml."""
+"""Counts and times of test steps: each step leaves a JUnit file, target/test-results/STEP.xml."""
 
 import json
 import os
@@ -18,6 +18,11 @@ def read_known(path, conditions=("always",)):
     for name in (name for name, reason in known.items() if not reason.strip()):
         raise SystemExit(f"{path}: {name}: a known failure needs its reason")
     return known
+
+
+def step_name(own):
+    """The name of the step in which this process runs, or `own` outside of a step."""
+    return os.environ.get("H5LAKE_TEST_STEP", own)
 
 
 def write_counts(step, passed, failed, skipped=0, known=0):
@@ -52,6 +57,20 @@ def add_failure(step, message):
         suite.set(key, str(int(suite.get(key)) + 1))
     case = xml.SubElement(suite, "testcase", classname=step, name="the step")
     xml.SubElement(case, "failure", message=message)
+    tree.write(path)
+
+
+def add_times(step, elapsed, processors):
+    """Adds to the counts of a step how long it took, in seconds: elapsed, and of processors."""
+    path = RESULTS / f"{step}.xml"
+    tree = xml.parse(path)
+    suite = next(tree.iter("testsuite"))
+    properties = suite.find("properties")
+    if properties is None:
+        properties = xml.Element("properties")
+        suite.insert(0, properties)
+    for name, value in (("elapsed", elapsed), ("processors", processors)):
+        xml.SubElement(properties, "property", name=name, value=f"{value:.1f}")
     tree.write(path)
 
 

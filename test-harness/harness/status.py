@@ -1,5 +1,7 @@
-"""docs/status.json: the counts that may not fall, and the steps that may be skipped. docs/status.md shows them in tables."""
+"""docs/status.json: the counts that may not fall, the last whole run of each long suite, and the steps that may be skipped.
+docs/status.md shows them in tables."""
 
+import datetime
 import json
 import re
 
@@ -7,7 +9,7 @@ from . import ROOT
 
 DATA = ROOT / "docs" / "status.json"
 PAGE = ROOT / "docs" / "status.md"
-SKIPS = "may be skipped"
+SKIPS, RUNS = "may be skipped", "long suites"
 TABLE = re.compile(r"(?<=^<!-- table: )(?P<name>[^>]+)(?P<end> -->\n)(?P<rows>.*?)(?=^<!-- end -->$)", re.M | re.S)
 
 
@@ -39,6 +41,18 @@ def record(suite, version, passed, failed, skipped):
     PAGE.write_text(page(data, PAGE.read_text()))
 
 
+def record_runs(counts, steps):
+    """Writes the date and the sums of each long suite of which all steps ran. `counts` are those of the steps that ran."""
+    data = load()
+    for row in data[RUNS]:
+        members = [name for name, step in steps.items() if step.is_in(row["group"])]
+        if members and all(name in counts for name in members):
+            row["date"] = datetime.date.today().isoformat()
+            row.update({key: sum(counts[name][key] for name in members) for key in ("passed", "failed", "skipped", "known")})
+    DATA.write_text(as_text(data))
+    PAGE.write_text(page(data, PAGE.read_text()))
+
+
 def may_skip(step):
     """Whether this step may be skipped where CI runs."""
     return step in load()[SKIPS]
@@ -51,8 +65,9 @@ def as_text(data):
 
     tables = joined(f"  {json.dumps(name)}: [\n" + joined(f"    {json.dumps(row)}" for row in rows) + "\n  ]"
                     for name, rows in data["counts"].items())
+    runs = joined(f"    {json.dumps(row)}" for row in data[RUNS])
     skips = joined(f"    {json.dumps(step)}: {json.dumps(why)}" for step, why in data[SKIPS].items())
-    return f'{{\n"counts": {{\n{tables}\n}},\n{json.dumps(SKIPS)}: {{\n{skips}\n}}\n}}\n'
+    return f'{{\n"counts": {{\n{tables}\n}},\n{json.dumps(RUNS)}: [\n{runs}\n],\n{json.dumps(SKIPS)}: {{\n{skips}\n}}\n}}\n'
 
 
 def page(data, text):
@@ -61,6 +76,11 @@ def page(data, text):
         name = found["name"]
         if name == SKIPS:
             rows = [f"- `{step}`: {why}" for step, why in data[SKIPS].items()]
+        elif name == RUNS:
+            rows = ["| group | what it runs | last whole run | passed | failed | known failures | skipped |",
+                    "| --- | --- | --- | ---: | ---: | ---: | ---: |"]
+            rows += ["| {group} | {what} | {date} | {passed} | {failed} | {known} | {skipped} |".format(**row) if row.get("date") else
+                     "| {group} | {what} | not recorded | | | | |".format(**row) for row in data[RUNS]]
         else:
             rows = ["| suite | version | passed | failed | skipped | known failures, remarks |",
                     "| --- | --- | ---: | ---: | ---: | --- |"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from . import RESULTS, ROOT, connector as connectors, status
-from .results import FAILED, KNOWN, PASSED, SKIPPED, read_known, skip_step
+from .results import FAILED, KNOWN, PASSED, SKIPPED, read_known, skip_step, step_name
 
 
 def pytest_addoption(parser):
@@ -47,7 +47,7 @@ class Suite:
         self.limit = config.option.limit or limit
         own = f"{name}-store" if connector.in_store else name if connector.is_ours else f"{name}-{connector.name}"
         own += "-passed" * connector.passes_native
-        self.step = os.environ.get("H5LAKE_TEST_STEP", own)
+        self.step = step_name(own)
         is_own = self.step == own and not connector.in_store
         self.title = title.format(connector=connector.name, step=connector.name if is_own else self.step,
                                   other=" (native files)" if connector.passes_native

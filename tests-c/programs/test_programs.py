@@ -455,6 +455,46 @@ def test_spread_files(r, name):
         raise Failure("the comment is not there")
 
 
+def test_a_library_of_a_later_version_is_served(r):
+    """This build of HDF5 with the text of a later minor version, which the connector does not know. libhdf5 itself is not to complain."""
+    folder = r.work / "later"
+    folder.mkdir()
+    major, minor, release = connectors.hdf5_version(r.prefix).split(".")
+    text, later = (f"HDF5 library version: {major}.{number}.{release}".encode() for number in (minor, "9" * len(minor)))
+    library = (r.prefix / "lib" / "libhdf5.so").resolve().read_bytes()
+    assert text in library
+    (folder / "libhdf5.so").write_bytes(library.replace(text, later))
+    preloaded = r.connector.at(r.work)
+    preloaded.variables = r.connector.variables | {"LD_PRELOAD": folder / "libhdf5.so", "HDF5_DISABLE_VERSION_CHECK": 1}
+    for task in "write", "read":
+        r.run(r.programs["tour"], task, "later.h5", connector=preloaded)
+    r.ours(r.work / "later.h5")
+    r.run(r.programs["tour"], "read", "later.h5")
+
+
+def test_newer_types(r):
+    """Complex numbers and small floating-point numbers: the program reads what it reads of a native file, whether it or the tool made
+    the container, and in a native file that the tool made of a container."""
+    program = r.programs["newer_types"]
+    r.run(program, "write", "native-types.h5", connector=r.native)
+    wanted = r.run(program, "read", "native-types.h5", connector=r.native)
+    if not wanted:
+        pytest.skip("HDF5 has these types from 2.0 on")
+    r.run(program, "write", "types.h5")
+    r.ours(r.work / "types.h5")
+    got = {"types.h5": r.run(program, "read", "types.h5"), "native-types.h5": r.run(program, "read", "native-types.h5")}
+    if r.connector.is_ours and not r.connector.in_store:
+        library = ["--library", r.prefix / "lib" / "libhdf5.so"]
+        r.run(cargo.tool(), "import", *library, "native-types.h5", "imported-types.h5", connector=r.native)
+        r.run(cargo.tool(), "export", *library, "types.h5", "native-exported.h5", connector=r.native)
+        got["imported-types.h5"] = r.run(program, "read", "imported-types.h5")
+        got["native-exported.h5"] = r.run(program, "read", "native-exported.h5", connector=r.native)
+    wrong = {name: text for name, text in got.items() if text != wanted}
+    if wrong or wanted.count("\n") < 300:
+        lines = [(name, *pair) for name, text in wrong.items() for pair in zip(wanted.splitlines(), text.splitlines()) if pair[0] != pair[1]]
+        raise Failure(f"natively and here: {lines[:3]}")
+
+
 def test_cgns(r):
     """CGNS and its tools on files with links to other files: the tools print the same as for native files."""
     made = subprocess.run([HERE.parent / "cgns/build", r.prefix], stdout=subprocess.PIPE, text=True)

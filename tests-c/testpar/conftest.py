@@ -21,8 +21,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import build  # noqa: E402
-from harness import RESULTS, ROOT, connector as connectors  # noqa: E402
-from harness.results import FAILED, PASSED, SKIPPED, skip_step  # noqa: E402
+from harness import RESULTS, ROOT, connector as connectors, mpi  # noqa: E402
+from harness.results import FAILED, PASSED, SKIPPED, skip_step, step_name  # noqa: E402
 from harness.suite import ReplayedSuite  # noqa: E402
 
 RANKS = 4
@@ -33,7 +33,6 @@ SAMPLE = {"testphdf5": ["split", "delete", "idsetw", "idsetr", "cdsetw", "cdsetr
           "t_shapesame": ["sscontig2"], "t_pflush": [None], "t_pread": [None]}
 READS = {"idsetr": "idsetw", "cdsetr": "cdsetw", "eidsetr": "eidsetw", "ecdsetr": "ecdsetw", "ngrpr": "ngrpw",
          "ccontr": "ccontw", "cschunkr": "cschunkw", "ccchunkr": "ccchunkw"}
-OPEN_MPI = dict(OMPI_ALLOW_RUN_AS_ROOT=1, OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1, OMPI_MCA_rmaps_base_oversubscribe=1)
 COMPLAINT = re.compile(r"VRFY \((.*)\) failed at line +(\d+) in (?:.*/)?(\w+\.c)|THERE WAS A REAL ERROR.*|\*FAILED\*"
                        r"|h5_compare.*differ|.*[Aa]ssertion.*failed.*")
 
@@ -61,7 +60,7 @@ class Runner:
         place = self.work / folder
         place.mkdir(exist_ok=True)
         env = self.connector.at(place).env(HDF5_PARAPREFIX=".", HDF5_ALARM_SECONDS=self.limit,
-                                           TMPDIR=place, **OPEN_MPI, **more)
+                                           TMPDIR=place, **mpi.variables(), **more)
         path = self.logs / f"{name.replace('/', '-')}.out"
         with open(path, "wb") as out, connectors.Watcher(place, self.work / f"kept-{len(self.sightings)}") as seen:
             process = subprocess.Popen(["mpiexec", "-n", str(RANKS), self.programs / program, *arguments], cwd=place,
@@ -119,7 +118,7 @@ class TestPar(ReplayedSuite):
             build_hdf5 = [ROOT / "tests-c" / "hdf5" / "build", "--parallel"]
             made = subprocess.run(build_hdf5, stdout=subprocess.PIPE, text=True)
             if made.returncode:
-                skip_step(os.environ.get("H5LAKE_TEST_STEP", "testpar"), "no MPI, or no HDF5 source to build from")
+                skip_step(step_name("testpar"), "no MPI, or no HDF5 source to build from")
             config.option.hdf5 = Path(made.stdout.strip())
         sample = ", sample" if config.option.sample else ""
         name = "testpar-sample" if sample else "testpar"

@@ -24,10 +24,12 @@ def cache():
 
 def folder_of(version, source, variant=None):
     """The folder of a version's build, with include/ and lib/, made now if need be. `source` is the version's entry in
-    versions.json, and `variant` is None or 'debug'."""
+    versions.json, and `variant` is None, 'debug' or 'signed'."""
     archive = archive_of(version)
     if archive:
         return built(archive, version, variant)
+    if "found" in source:
+        return built(source["found"], version, variant)
     if "own" in source:
         return built(None, version, variant)
     if "crate" in source:
@@ -57,23 +59,63 @@ def built(source, version, variant):
     return folder
 
 
+def sources():
+    """The folder of HDF5's sources in the cache."""
+    folder = cache() / "hdf5-source"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def of_crate(crate, version):
     """The folder of HDF5's sources in a version of CRATE, brought by cargo."""
-    done = cache() / "hdf5-source" / f"{CRATE}-{crate}"
+    done = sources() / f"{CRATE}-{crate}"
     if not done.exists():
-        done.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=done.parent) as work:
-            (Path(work) / "src").mkdir()
-            (Path(work) / "src" / "lib.rs").touch()
-            (Path(work) / "Cargo.toml").write_text(
-                f'[package]\nname = "sources"\nversion = "0.0.0"\nedition = "2021"\n[dependencies]\n{CRATE} = "={crate}"\n')
-            brought = subprocess.run(["cargo", "vendor", "--quiet", "vendor"], cwd=work, stdout=subprocess.DEVNULL)
-            if brought.returncode:
-                raise Unavailable(f"cargo cannot bring {CRATE} {crate}")
+            vendor(Path(work), f"={crate}")
             shutil.move(Path(work) / "vendor" / CRATE / "ext" / "hdf5", done)
     if version != (found := version_in(done / "src" / "H5public.h")):
         raise Unavailable(f"{CRATE} {crate} has HDF5 {found}")
     return done
+
+
+def vendor(work, wanted):
+    """Has cargo bring the version of CRATE that a requirement chooses, into the folder `vendor` of another."""
+    (work / "src").mkdir()
+    (work / "src" / "lib.rs").touch()
+    (work / "Cargo.toml").write_text(
+        f'[package]\nname = "sources"\nversion = "0.0.0"\nedition = "2021"\n[dependencies]\n{CRATE} = "{wanted}"\n')
+    if subprocess.run(["cargo", "vendor", "--quiet", "vendor"], cwd=work, stdout=subprocess.DEVNULL).returncode:
+        raise Unavailable(f"cargo cannot bring {CRATE} {wanted}")
+
+
+def newer(listed):
+    """Versions newer than the listed ones, {version: its sources}: of the user's archives, and of the newest CRATE."""
+    found = newest_crate()
+    folder = os.environ.get("H5LAKE_HDF5_ARCHIVES")
+    for archive in sorted(Path(folder).iterdir()) if folder else []:
+        if named := re.match(r"hdf5[-_](\d+\.\d+\.\d+)\D.*(?<!\.asc)$", archive.name):
+            found[named[1]] = archive
+    return {version: source for version, source in found.items() if number(version) > max(map(number, listed))}
+
+
+def newest_crate():
+    """The version of HDF5 in the newest CRATE, {version: the folder of its sources}; nothing where cargo cannot bring it."""
+    with tempfile.TemporaryDirectory(dir=sources()) as work:
+        try:
+            vendor(Path(work), "*")
+        except Unavailable:
+            return {}
+        brought = Path(work) / "vendor" / CRATE / "ext" / "hdf5"
+        version = version_in(brought / "src" / "H5public.h")
+        kept = sources() / f"newest-{version}"
+        if not kept.exists():
+            shutil.move(brought, kept)
+    return {version: kept}
+
+
+def number(version):
+    """A version as a tuple of numbers, which can be compared."""
+    return tuple(map(int, version.split(".")))
 
 
 def of_jar(artifact, version):

@@ -108,6 +108,20 @@ def check_a_folder_of_other_plugins(folder):
     assert code == 0 and "another plugin" in said and "PROBLEM" not in said, said
 
 
+def check_a_folder_of_another_plugin(folder):
+    (folder / "filters").mkdir()
+    (folder / "filters" / "libfilter.so").write_bytes(b"H5PLget_plugin_info")
+    code, said = doctor(HDF5_PLUGIN_PATH=f"{folder}/filters")
+    assert code == 1 and "another plugin" in said and "none of these folders holds a libh5lake.so" in said, said
+    assert f"export HDF5_PLUGIN_PATH={DOCTOR.parents[1]}/target/plugin" in said and "a container" not in said, said
+
+
+def check_a_folder_without_plugins(folder):
+    (folder / "libother.so").write_text("nothing")
+    code, said = doctor(HDF5_PLUGIN_PATH=f"{os.environ['HDF5_PLUGIN_PATH']}:{folder}")
+    assert code == 1 and f"{folder} holds no HDF5 plugin" in said and "\n1 problem(s)" in said, said
+
+
 def check_a_plugin_that_does_not_load(folder):
     (folder / "plugins").mkdir()
     plugin = (Path(os.environ["HDF5_PLUGIN_PATH"]) / "libh5lake.so").read_bytes()

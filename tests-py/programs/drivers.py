@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from pathlib import Path
 
 import h5netcdf
 import h5py
@@ -185,6 +186,19 @@ def check_native_content_stays_native(_folder):
         same(f["x"][...], np.array([7, 2]))
     with h5py.File("core.h5", "w", driver="core", backing_store=False) as f:
         f["x"] = 1
+
+
+def check_what_only_names_a_container(folder):
+    """The manifest of a container in a store, and a pointer file: fsspec, and xarray by fsspec, read no more of a container in S3."""
+    env = {**os.environ, "HDF5_VOL_CONNECTOR": "h5lake"}
+    code = "import h5py\nh5py.File('a.h5', 'w')['x'] = [1, 2]"
+    subprocess.run([sys.executable, "-c", code], env={**env, "H5LAKE_STORE": f"file://{folder}/objects"}, check=True)
+    [manifest] = [path for path in (folder / "objects").rglob("a.h5") if path.is_file()]
+    for words, content in ((["manifest", "store=", "URL"], manifest.read_bytes()), (["pointer file", "path"], Path("a.h5").read_bytes())):
+        for open_it in (lambda: h5py.File(io.BytesIO(content)), lambda: xarray.open_dataset(io.BytesIO(content), engine="h5netcdf"),
+                        lambda: h5py.File.in_memory(file_image=content)):
+            error = raises(OSError, open_it)
+            assert all(word in str(error) for word in words), error
 
 
 def check_clients(_folder):

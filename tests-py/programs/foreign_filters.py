@@ -15,7 +15,7 @@ from cases import OURS, PART, hdf5_path, main, part_of
 from h5py import h5d, h5p, h5s, h5t, h5z
 
 SHUFFLE, DEFLATE, FLETCHER32, SZIP, NBIT, SCALEOFFSET, LZF = 2, 1, 3, 4, 5, 6, 32000
-KEYED, DECLINING, MISSING = 300, 301, 302
+KEYED, DECLINING, MISSING, NEWER = 300, 301, 302, 303
 HDF5, LIBC = ctypes.CDLL(hdf5_path()), ctypes.CDLL(None)
 LIBC.realloc.restype, LIBC.realloc.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t]
 HDF5.H5Tget_size.restype, HDF5.H5Tget_size.argtypes = ctypes.c_size_t, [ctypes.c_int64]
@@ -350,6 +350,24 @@ assert foreign_filters.runs == 0
     read, made, masks = run.stdout.splitlines()
     assert "filter 'keyed' (filter 300) is not built in, and foreign_filters=refuse" in read, read
     assert "foreign_filters=refuse" in made and masks == "1 1 1", (made, masks)
+
+
+def check_a_class_of_an_unknown_version_runs_no_filter(_folder):
+    """libhdf5 does not register a class whose version it does not know, and no chunk goes through such a filter."""
+    newer = Class(99, NEWER, 1, 1, b"newer", None, None, keyed)
+    before = runs
+    assert HDF5.H5Zregister(ctypes.byref(newer)) < 0 and not h5z.filter_avail(NEWER)
+    with h5py.File("newer.h5", "w") as f:
+        try:
+            create(f, "required", "i4", 0, (NEWER,))[...] = NUMBERS
+            raise AssertionError("a filter ran that is not registered")
+        except (OSError, ValueError, RuntimeError) as error:
+            assert "not registered" in str(error) or not OURS and "filter" in str(error), error
+        f.require_group("kept")
+        create(f, "optional", "i4", 1, (NEWER, SHUFFLE))[...] = NUMBERS
+    with h5py.File("newer.h5") as f:
+        assert f["optional"][...].tolist() == NUMBERS.tolist() and [chunk[0] & 1 for chunk in stored(f["optional"])] == [1, 1, 1]
+    assert runs == before
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import os
 os.environ.pop("HDF5_VOL_CONNECTOR", None)
 
 from cases import main  # noqa: E402
-from packaged import FILES, fails, installed, run, works  # noqa: E402
+from packaged import FILES, ROOT, fails, installed, run, works  # noqa: E402
 
 WORDS = ["LibraryError", "HDF5 1.12", "1.14.0", "native"]
 
@@ -40,6 +40,17 @@ def check_programs(folder):
     (folder / "script.py").write_text("import h5py\nh5py.File('a.h5', 'w').close()")
     fails(WORDS, installed(folder), [sys.executable, "-m", "h5lake", "run"], "script.py")
     assert not (folder / "a.h5").exists()
+
+
+def check_doctors(folder):
+    import subprocess
+    import sys
+
+    env = {**os.environ, "HDF5_VOL_CONNECTOR": "h5lake"}
+    for command, code in (([os.environ["TOOL"], "doctor"], 2), ([sys.executable, ROOT / "tools" / "doctor"], 1)):
+        done = subprocess.run([*command, "--python", sys.executable], env=env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == code and "all is well" not in done.stdout, done
+        assert "HDF5 1.12" in done.stdout and "is too old, h5lake needs 1.14.0 or later" in done.stdout, done.stdout
 
 
 def check_the_variables_alone(folder):

@@ -4,6 +4,8 @@
 # requires: clients.txt
 # needs: tool
 
+import ast
+import json
 import os
 import re
 import shutil
@@ -79,6 +81,36 @@ for n in range(300):
     h5py.File("open.h5").close()
 assert len(h5lake.stats()) == 256
 """)
+
+
+def check_enabling_imports_little(folder):
+    # Of these modules, h5py imports none. Each takes longer than all that `enable` does.
+    slow = {"dataclasses", "importlib.abc", "importlib.util", "inspect", "json", "pathlib", "subprocess"}
+    works(installed(folder), f"""
+import sys
+before = set(sys.modules)
+import h5lake
+h5lake.enable()
+imported = set(sys.modules) - before
+assert not imported & {slow}, imported
+""")
+
+
+def check_names_are_imported_when_used(folder):
+    # The checkers of types read one list of names, and the interpreter the other.
+    source = ast.parse((ROOT / "python" / "src" / "h5lake" / "__init__.py").read_text())
+    block = next(node for node in source.body if isinstance(node, ast.If))
+    typed = {node.module: sorted(name.name for name in node.names) for node in block.body}
+    out = works(installed(folder), """
+import h5lake, json
+assert set(h5lake.__all__) <= set(dir(h5lake)) and all(getattr(h5lake, name) for name in h5lake.__all__)
+try:
+    h5lake.no_such_name
+except AttributeError as error:
+    assert "no_such_name" in str(error)
+print(json.dumps(h5lake._MODULES))
+""")
+    assert json.loads(out) == typed, (out, typed)
 
 
 def check_wrong_settings_change_nothing(folder):
@@ -250,6 +282,13 @@ assert h5lake.drain("stage") == [] and not list(Path("stage").iterdir())
 Path("s.h5").rename("old")
 h5lake.link(f"file://{Path.cwd()}/store/s.h5", "s.h5")
 with h5py.File("s.h5") as f: assert f["x"][()] == 1
+url = f"file://{Path.cwd()}/store"
+[listed] = h5lake.list(url, long=True)
+assert (listed.name, listed.kind, listed.location) == ("s.h5", "objects", f"{url}/s.h5") and listed.bytes > 0, listed
+assert (listed.version, listed.time) == (lambda v: (v.number, v.time))(h5lake.versions(listed.location)[0]), listed
+kinds = {found.name: found.kind for found in h5lake.list(Path("."))}
+assert kinds["a.h5"] == "file" and kinds["s.h5"] == "pointer" and kinds["store/"] == "folder", kinds
+assert "store/s.h5" in [found.name for found in h5lake.list(".", recursive=True)]
 """)
 
 
@@ -413,6 +452,22 @@ for name, error in (*missing, ("s3://lab/run.h5", ValueError)):
 def check_the_marks_of_versions_are_those_of_the_connector(folder):
     [marks] = re.findall(r"const VERSION_MARKS.*= \[(.*)\];", (ROOT / "connector/vol/src/names.rs").read_text())
     works(installed(folder), f"from h5lake import _names\nassert _names.VERSION_MARKS == ({marks})")
+
+
+def check_missing_parts(folder):
+    """Each user is told a command that exists there."""
+    plugin, tool = "import h5lake\nh5lake.plugin_folder()", "import h5lake\nh5lake.versions('a.h5')"
+    site = installed(folder)
+    (site / "h5lake" / "plugin" / "libh5lake.so").unlink()
+    (site / "bin" / "h5lake").unlink()
+    for code in (plugin, tool):
+        fails(["is missing; install the wheel again: pip install --force-reinstall"], site, code, PATH="")
+    root = folder / "checkout"
+    (root / "python").mkdir(parents=True)
+    (root / "Cargo.toml").touch()
+    site.rename(root / "python" / "src")
+    for code, command in ((plugin, "make plugin"), (tool, "cargo build --release --package h5lake-cli")):
+        fails([f"is missing; run '{command}' in {root}"], root / "python" / "src", code, PATH="")
 
 
 def check_its_version(folder):

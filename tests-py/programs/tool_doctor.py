@@ -60,8 +60,10 @@ def check_missing_variables(folder):
 def check_wrong_settings(folder):
     found, _ = doctor(H5LAKE_STROE="memory:x")
     assert "H5LAKE_STORE" in found["settings"][0] and "H5LAKE_STROE" in found["makes"][0], found
-    found, _ = doctor(connector="h5lake stroe=x")
-    assert "stroe" in found["settings"][0] and "stroe" in found["makes"][0], found
+    # h5py silences HDF5, and the reason is shown all the same.
+    for modules in (False, True):
+        found, _ = doctor(connector="h5lake stroe=x", modules=modules)
+        assert "stroe" in found["settings"][0] and "stroe" in found["makes"][0], found
 
 
 def check_plugin_folders(folder):
@@ -82,6 +84,39 @@ def check_plugin_folders(folder):
     plugin.write_bytes(data)
     found, problems = doctor(plugins=plugins)
     assert "cannot be loaded" in found["libh5lake.so"][0] and problems >= 2, found
+
+
+def check_a_folder_of_another_plugin(folder):
+    (folder / "filters").mkdir()
+    (folder / "filters" / "libfilter.so").write_bytes(b"H5PLget_plugin_info")
+    found, problems = doctor(plugins=folder / "filters")
+    assert "another plugin" in found["libfilter.so"][0] and found["libfilter.so"][1] is None, found
+    what, fix = found["HDF5_PLUGIN_PATH"]
+    assert "none of these folders" in what and fix.startswith("export HDF5_PLUGIN_PATH="), found
+    assert found["makes"][1] and problems == 2, found
+    # What lies beside other plugins is their maker's affair.
+    (folder / "filters" / "libhelper.so").write_bytes(b"no plugin")
+    assert doctor(plugins=folder / "filters")[1] == 2
+    # The command that is named corrects it: a folder of other plugins stays.
+    if "FOLDER" not in fix:
+        assert str(folder / "filters") in fix, fix
+        assert doctor(plugins=fix.split("=", 1)[1])[1] == 0, fix
+
+
+def check_a_folder_without_plugins(folder):
+    for n in range(3):
+        (folder / f"libother{n}.so").write_text("nothing")
+    found, problems = doctor(plugins=f"{PLUGINS}:{folder}")
+    assert problems == 1 and f"{folder} holds no HDF5 plugin" in found["HDF5_PLUGIN_PATH"][0], found
+
+
+def check_text(folder):
+    """What a user sees who misspelt the name."""
+    env = {**os.environ, "HDF5_VOL_CONNECTOR": "h5lak"}
+    done = subprocess.run([os.environ["TOOL"], "doctor", "--python", sys.executable], env=env, capture_output=True, text=True)
+    assert done.returncode == 2 and "PROBLEM: h5lak: it names the connector 'h5lak'" in done.stdout, done
+    assert "to fix: export HDF5_VOL_CONNECTOR=h5lake" in done.stdout and "all is well" not in done.stdout, done.stdout
+    assert "report this" not in done.stdout, done.stdout
 
 
 def check_stores(folder):

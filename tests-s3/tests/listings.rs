@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{changed, environment, key, open, server};
+use h5lake_ledger::Ledger;
 use h5lake_tests_s3::BUCKET;
 use object_stores::registry::Settings;
 use object_stores::remote::open_in;
@@ -127,4 +128,27 @@ fn the_timeout_ends_a_listing_of_pages_without_keys() {
     let (found, _) =
         listed(|n| if n < 5 { page(&[], Some(&n.to_string())) } else { page(&["a"], None) }, "50s");
     assert_eq!(found.unwrap(), ["a"]);
+}
+
+/// The objects of ten thousand containers, and a folder with as many other objects.
+#[test]
+fn a_list_of_containers_takes_one_request_for_a_thousand_objects() {
+    let server = server();
+    for n in 0..10_000 {
+        server.put(&format!("many/c{n:05}.h5"), b"manifest");
+        server.put(&format!("many/c{n:05}.h5.lake/{n:032x}/log/0000000000000001"), b"record");
+        server.put(&format!("many/below/{n}"), b"other");
+    }
+    let store = open(&format!("s3://{BUCKET}/many"), &environment(&server)).unwrap();
+    server.take_requests();
+    let all = Ledger::list_objects(&*store, true).unwrap();
+    let requests = server.take_requests().len();
+    println!("a list of 10,000 containers and 10,000 other objects: {requests} requests");
+    assert_eq!(requests, 30);
+    assert_eq!(all.entries.values().filter(|entry| entry.has_parts).count(), 10_000);
+    assert!(all.entries.values().all(|entry| entry.modified.is_some()));
+    let level = Ledger::list_objects(&*store, false).unwrap();
+    assert_eq!(server.take_requests().len(), 21, "one page of the folder, which is skipped then");
+    assert_eq!((level.entries.len(), level.folders.len()), (10_000, 1));
+    assert!(level.entries.values().all(|entry| entry.bytes == 14 && entry.has_parts));
 }

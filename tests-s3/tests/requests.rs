@@ -409,3 +409,19 @@ fn a_request_that_is_sent_again_is_counted() {
     let shown = requests.read(RequestKind::Get);
     assert_eq!((requests.retries(), shown.calls, shown.errors, shown.bytes), (2, 2, 1, 5));
 }
+
+/// The newest version of a small container that was closed comes with its manifest.
+#[test]
+fn the_newest_version_of_a_closed_container_is_one_request() {
+    let server = server();
+    let store = fresh(&server);
+    for name in ["a.h5", "b.h5"] {
+        let target = Target::Objects { store: store.clone(), key: name.into(), url: store.name() };
+        let c = Container::create(&target, Replace::Truncate, FileCreation::default(), Options::default());
+        c.unwrap().flush().unwrap();
+    }
+    server.take_requests();
+    let found = Ledger::newest_versions_of_objects(&store, &["a.h5", "b.h5"]);
+    counted(&server, "the newest versions of two closed containers", 2);
+    assert!(found.iter().all(|found| found.as_ref().unwrap().as_ref().unwrap().number > 0), "{found:?}");
+}

@@ -4,12 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use h5lake_connector::config::Config;
-use h5lake_connector::names::{self, Place};
+use h5lake_connector::names::Place;
+use h5lake_connector::names::folders::folder;
 use h5lake_container::Target;
 use h5lake_ledger::{Access, Ledger, Probe};
 
 use super::{Direction, Wanted};
 use crate::Failure;
+use crate::containers::{Containers, Kind};
 use crate::find::{find_version, taken, vacant};
 use crate::hidden;
 
@@ -57,13 +59,12 @@ fn prefix(direction: Direction, source: &Path) -> Option<&str> {
 
 /// The keys of all containers below a URL.
 fn containers_below(url: &str) -> Result<Vec<String>, Failure> {
-    // The store is that of any name there.
-    let (_, target) = names::pointer_to(&format!("{url}/any"), &Config::from_environment()?)
-        .map_err(|error| error.to_string())?;
-    match target {
-        Target::Objects { store, .. } => Ok(Ledger::list_objects(&*store, "")?),
-        Target::File(_) => Ok(Vec::new()),
+    let folder = folder(url.as_bytes(), &Config::from_environment()?).map_err(|error| error.to_string())?;
+    let found = Containers::of(folder, true)?;
+    if let Some(why) = found.unread.into_iter().next() {
+        return Err(why.into());
     }
+    Ok(found.rows.into_iter().filter(|row| row.kind == Kind::Objects).map(|row| row.name).collect())
 }
 
 fn pair(source: PathBuf, target: PathBuf) -> Pair {

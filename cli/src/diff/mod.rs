@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use h5lake_connector::names::Place;
 use h5lake_container::{
-    Container, Dataspace, Error, ErrorKind, Link, LinkTarget, ObjectId, ObjectKind, Target,
+    Container, Dataspace, DifferingObjects, Error, ErrorKind, Link, LinkTarget, ObjectId, ObjectKind, Target,
 };
 use h5lake_ledger::Access;
 use serde_json::{Value, json};
@@ -28,6 +28,8 @@ use crate::walk::{Links, Paths, kind_of};
 
 /// Pairs of groups that are remembered, so that none is compared twice.
 const MAX_GROUPS: usize = 1 << 22;
+/// The maximum number of differing objects that are found by comparing the maps of two versions. For more, all objects are compared.
+const MAX_DIFFERING: usize = 1 << 20;
 /// Groups below one another, and bytes of their paths: both are held in memory.
 const MAX_DEPTH: usize = 1024;
 const MAX_PATH: usize = 64 << 10;
@@ -123,6 +125,8 @@ struct Diff {
     both: [Arc<Container>; 2],
     /// Versions of one container: what is stored alike is equal, and need not be read.
     is_same_container: bool,
+    /// The objects that can differ, and the groups above them; `None` if every object can.
+    differing: Option<DifferingObjects>,
     elsewhere: Elsewhere,
     elements: usize,
     chunks: bool,
@@ -165,9 +169,14 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let array = if wanted.output == Output::Json { Some(JsonArray::begin(&mut out)?) } else { None };
     let Wanted { elements, chunks, storage, .. } = *wanted;
     let about = both[0].size()?.saturating_add(both[1].size()?);
+    let differing = match is_same_container {
+        true => both[0].differing_objects(&both[1], MAX_DIFFERING)?,
+        false => None,
+    };
     let mut diff = Diff {
         both,
         is_same_container,
+        differing,
         elsewhere,
         elements,
         chunks,
@@ -245,7 +254,7 @@ impl Diff {
     /// Compares two objects and all below them.
     fn all(&mut self, path: &str, ids: [ObjectId; 2]) -> Result<(), Failure> {
         let mut levels = Vec::new();
-        if self.objects(path, ids)? {
+        if self.can_differ(ids) && self.objects(path, ids)? {
             levels.push(self.level(path.to_owned(), ids)?);
         }
         let mut seen = HashSet::from([ids]);
@@ -256,7 +265,7 @@ impl Diff {
             };
             let Some(ids) = self.links(&path, &pair)? else { continue };
             // Hard links lead to the same pair again, or back.
-            if seen.contains(&ids) || !self.objects(&path, ids)? {
+            if !self.can_differ(ids) || seen.contains(&ids) || !self.objects(&path, ids)? {
                 continue;
             }
             seen.insert(ids);
@@ -268,6 +277,11 @@ impl Diff {
             levels.push(self.level(path, ids)?);
         }
         Ok(())
+    }
+
+    /// Returns whether two objects, or objects below them, can differ.
+    fn can_differ(&self, [a, b]: [ObjectId; 2]) -> bool {
+        a != b || self.differing.as_ref().is_none_or(|differing| differing.contains(a))
     }
 
     fn level(&self, path: String, [a, b]: [ObjectId; 2]) -> Result<Level, Failure> {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Report, Wanted};
 use crate::Failure;
-use crate::libhdf5::{library_of, on_path};
+use crate::libhdf5::library_of;
 
 const PROBE: &str = include_str!("probe.py");
 const MODULES: [&str; 3] = ["h5py", "tables", "netCDF4"];
@@ -82,9 +82,6 @@ pub fn all(wanted: &Wanted<'_>, config: Option<&Config>, report: &mut Report) ->
     if wanted.targets.is_empty() {
         for module in MODULES {
             seen += usize::from(examine(wanted, config, module, "", &folder, report));
-        }
-        if let Some(h5dump) = on_path("h5dump") {
-            seen += usize::from(program(wanted, config, &h5dump, &folder, report));
         }
     }
     for target in wanted.targets {
@@ -190,8 +187,8 @@ fn examine(
     if version < OLDEST {
         report.problem(
             "  makes",
-            "nothing: this HDF5 is too old for connectors",
-            "use a client built on HDF5 1.14.0 or later",
+            format!("native files: HDF5 {number} is too old, h5lake needs 1.14.0 or later"),
+            "install a client with HDF5 1.14.0 or later: h5py from 3.10 on has it",
         );
     } else {
         outcome(&facts, &made, report);
@@ -223,7 +220,10 @@ fn outcome(facts: &Facts, made: &Path, report: &mut Report) {
         Some(why) if why.starts_with("h5lake: ") => {
             "correct what the message names in HDF5_VOL_CONNECTOR or H5LAKE_*"
         }
-        _ if !facts.has_plugin => "correct the variables as said above; the plugin was not loaded",
+        _ if report.problems() > 0 => "correct the problems above first",
+        _ if !facts.has_plugin => {
+            "the plugin was not loaded: does the client change HDF5_PLUGIN_PATH itself?"
+        }
         _ => "report this with the lines above",
     };
     report.problem("  makes", text, fix);

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use h5lake_connector::config::Config;
+use object_stores::shell_quoted;
 
 use super::Report;
+use crate::run;
 
 const CONNECTOR: &str = "HDF5_VOL_CONNECTOR";
 const PATH: &str = "HDF5_PLUGIN_PATH";
@@ -59,8 +61,7 @@ pub fn plugin_folders(report: &mut Report) {
     let folders: Vec<PathBuf> =
         env::split_paths(&value).filter(|folder| !folder.as_os_str().is_empty()).collect();
     if folders.is_empty() {
-        let fix = format!("export {PATH}=FOLDER, where libh5lake.so lies, or start programs by 'h5lake run'");
-        report.problem(PATH, "no folder of plugins is named", fix);
+        report.problem(PATH, "no folder of plugins is named", naming_ours(&[]));
         return;
     }
     report.tell(PATH, value.to_string_lossy());
@@ -69,14 +70,56 @@ pub fn plugin_folders(report: &mut Report) {
         found += plugins_in(folder, report);
     }
     if found == 0 {
-        let fix = "name the folder of the plugin: python3 -c 'import h5lake; print(h5lake.plugin_folder())' prints that of \
-                   the wheel, and in a checkout 'make plugin' makes target/plugin";
-        report.problem(PATH, "none of these folders holds a libh5lake.so that loads", fix);
+        let what = "none of these folders holds a libh5lake.so that loads";
+        report.problem(PATH, what, naming_ours(&folders));
     }
+}
+
+/// The command that adds the folder of the plugin beside this tool to those that are there.
+fn naming_ours(folders: &[PathBuf]) -> String {
+    let Ok(own) = run::plugin_folder() else {
+        return format!(
+            "export {PATH}=FOLDER, the folder of libh5lake.so: the wheel and a release's archive have it, and 'make plugin' makes it \
+             in a checkout of the sources"
+        );
+    };
+    // Programs are started in other folders.
+    let own = own.canonicalize().unwrap_or(own);
+    let there = folders.iter().filter(|folder| folder.is_dir() && **folder != own);
+    let all = [&own].into_iter().chain(there).map(|folder| folder.display().to_string());
+    format!("export {PATH}={}", shell_quoted(&all.collect::<Vec<_>>().join(":")))
 }
 
 fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+/// What a file in a folder of plugins is to HDF5.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    OurPlugin,
+    OtherPlugin,
+    /// A library without the functions of a plugin. HDF5 loads it all the same.
+    Library,
+    Other,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // HDF5 opens every file whose name begins with lib and contains .so (H5PL__find_plugin_in_path).
+        if !(name.starts_with("lib") && name.contains(".so") && path.is_file()) {
+            return Self::Other;
+        }
+        let is_small = path.metadata().is_ok_and(|found| found.len() <= MAX_PLUGIN);
+        let bytes = if is_small { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
+        match holds(&bytes, "H5PLget_plugin_info") {
+            false => Self::Library,
+            // What an h5lake plugin says when it cannot be loaded (plugin-abi).
+            true if holds(&bytes, "h5lake: not loaded") => Self::OurPlugin,
+            true => Self::OtherPlugin,
+        }
+    }
 }
 
 /// Shows what a folder holds; how many of it are h5lake plugins that load.
@@ -85,45 +128,50 @@ fn plugins_in(folder: &Path, report: &mut Report) -> usize {
         Ok(entries) => entries,
         Err(error) => {
             let what = format!("{}: {error}", folder.display());
-            report.problem(PATH, what, "correct the variable: folders are separated by ':'");
+            let fix = "leave this folder out, or correct its name; folders are separated by ':'";
+            report.problem(PATH, what, fix);
             return 0;
         }
     };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
-    paths.iter().filter(|path| is_our_plugin(path, report)).count()
-}
-
-/// Shows a file of a plugin folder; whether it is an h5lake plugin that loads.
-fn is_our_plugin(path: &Path, report: &mut Report) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // HDF5 opens every file whose name begins with lib and contains .so (H5PL__find_plugin_in_path).
-    let is_opened = name.starts_with("lib") && name.contains(".so") && path.is_file();
-    let is_small = path.metadata().is_ok_and(|found| found.len() <= MAX_PLUGIN);
-    let bytes = if is_opened && is_small { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
-    if !holds(&bytes, "H5PLget_plugin_info") {
-        let effect = if is_opened { "HDF5 loads it into every program" } else { "it does not belong here" };
-        let what = format!("{} is no HDF5 plugin: {effect}", path.display());
-        report.problem(&name, what, "take it out of that folder");
-        return false;
+    let found: Vec<_> = paths.iter().map(|path| (path.as_path(), Kind::of(path))).collect();
+    let has = |wanted| found.iter().any(|(_, kind)| *kind == wanted);
+    if !has(Kind::OurPlugin) && !has(Kind::OtherPlugin) {
+        let what = format!("{} holds no HDF5 plugin", folder.display());
+        report.problem(PATH, what, "leave this folder out: HDF5 loads each library in it");
+        return 0;
     }
-    // What an h5lake plugin says when it cannot be loaded (plugin-abi).
-    if !holds(&bytes, "h5lake: not loaded") {
-        report.tell(&name, format!("{} is another plugin", path.display()));
-        return false;
-    }
-    match why_not_loaded(path) {
-        None => report.tell(&name, format!("{} is the h5lake plugin, and loads", path.display())),
-        Some(why) => {
-            report.problem(
-                &name,
-                format!("it cannot be loaded: {why}"),
-                "install the wheel that was made for this machine, or build the plugin here: 'make plugin' in a checkout",
-            );
-            return false;
+    for (path, kind) in &found {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match kind {
+            Kind::OtherPlugin => report.tell(name, format!("{} is another plugin", path.display())),
+            // What else lies beside other plugins, as in netCDF4's wheel, is not this tool's affair.
+            Kind::Library | Kind::Other if has(Kind::OurPlugin) => {
+                let effect = if *kind == Kind::Library {
+                    "HDF5 loads it into every program"
+                } else {
+                    "it does not belong here"
+                };
+                let what = format!("{} is no HDF5 plugin: {effect}", path.display());
+                report.problem(name, what, "take it out of that folder");
+            }
+            _ => (),
         }
     }
-    true
+    found.iter().filter(|(path, kind)| *kind == Kind::OurPlugin && loads(path, report)).count()
+}
+
+/// Shows an h5lake plugin, and returns whether it can be loaded.
+fn loads(path: &Path, report: &mut Report) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let Some(why) = why_not_loaded(path) else {
+        report.tell(name, format!("{} is the h5lake plugin, and loads", path.display()));
+        return true;
+    };
+    let fix = "install the wheel that was made for this machine, or build the plugin on this machine from the sources";
+    report.problem(name, format!("it cannot be loaded: {why}"), fix);
+    false
 }
 
 /// Lets the dynamic linker load a library into a program that does nothing; what it says of a library that it cannot load.

@@ -16,7 +16,7 @@ use crate::output::{Output, json_text, print};
 
 /// What a doctor looks at.
 pub struct Wanted<'a> {
-    /// Programs, or libhdf5 libraries. Without any, the clients of a Python and h5dump.
+    /// Programs, or libhdf5 libraries; without any, the clients of a Python.
     pub targets: &'a [PathBuf],
     /// The Python whose modules are looked at.
     pub python: &'a Path,
@@ -91,13 +91,11 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
 fn store(config: &Config, report: &mut Report) {
     let Some(url) = &config.store else { return };
     let name = format!("h5lake-doctor-{}", std::process::id());
-    let answer = match names::place(name.as_bytes(), config) {
-        Ok(place) => match place.target {
-            Target::Objects { store, key, .. } => {
-                Ledger::probe_objects(&*store, &key).map_err(|e| e.to_string())
-            }
-            Target::File(_) => return,
-        },
+    let answer = match names::in_store_at(url, &name, config) {
+        Ok(Target::Objects { store, key, .. }) => {
+            Ledger::probe_objects(&*store, &key).map_err(|e| e.to_string())
+        }
+        Ok(Target::File(_)) => return,
         Err(error) => Err(error.to_string()),
     };
     match answer {

@@ -1,5 +1,6 @@
-"""Lets one libhdf5 make a file: the arguments are a module or nothing, a library or nothing, and the file's name. One line of JSON
-for each step, because a library that does not find its connector may end the process."""
+"""Lets one libhdf5 create a file: the arguments are a module or nothing, a library or nothing, and the file's name. With a fourth
+argument, `open`, the library opens the file instead. One line of JSON for each step, because a library that does not find its
+connector may end the process."""
 
 import ctypes
 import importlib
@@ -9,6 +10,7 @@ import re
 import sys
 
 module, library, name = sys.argv[1:4]
+opens = sys.argv[4:] == ["open"]
 LIBRARY = r"/libhdf5(_serial|_openmpi|_mpich|_parallel)?[-.][^/]*$"
 
 
@@ -43,11 +45,16 @@ say(version=version)
 if version >= [1, 14, 0]:
     hid = ctypes.c_int64
     hdf5.H5Fcreate.restype, hdf5.H5Fcreate.argtypes = hid, [ctypes.c_char_p, ctypes.c_uint, hid, hid]
+    hdf5.H5Fopen.restype, hdf5.H5Fopen.argtypes = hid, [ctypes.c_char_p, ctypes.c_uint, hid]
     hdf5.H5Fclose.argtypes = [hid]
+    hdf5.H5Eset_auto2.argtypes, hdf5.H5Eprint2.argtypes = [hid, ctypes.c_void_p, ctypes.c_void_p], [hid, ctypes.c_void_p]
     hdf5.H5open()
     say(plugin=bool(mapped(r"/libh5lake[^/]*$")))
-    # A failure is told on stderr by HDF5 itself.
-    file = hdf5.H5Fcreate(os.fsencode(name), 2, 0, 0)
+    # h5py has HDF5 print no errors.
+    hdf5.H5Eset_auto2(0, None, None)
+    file = hdf5.H5Fopen(os.fsencode(name), 0, 0) if opens else hdf5.H5Fcreate(os.fsencode(name), 2, 0, 0)
     if file >= 0:
         hdf5.H5Fclose(file)
+    else:
+        hdf5.H5Eprint2(0, None)
     say(done=True)

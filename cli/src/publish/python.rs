@@ -9,8 +9,6 @@ use serde_json::Value;
 use super::Wanted;
 use crate::{Failure, helper};
 
-/// The interpreters that are tried: beside the tool, where a wheel puts it, and then by the path.
-const NAMES: [&str; 2] = ["python3", "python"];
 /// What Python runs. Before 3.11, it puts the working folder first among the places of modules: a `secrets.py` among a user's data
 /// would be run.
 const START: &str = "import sys; sys.path[:] = filter(None, sys.path); from h5lake import _helper; sys.exit(_helper.main(sys.argv[1:]))";
@@ -28,13 +26,6 @@ pub fn is_parquet(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "parquet" || extension == "parq")
 }
 
-fn interpreter() -> PathBuf {
-    let beside = std::env::current_exe().ok().and_then(|tool| Some(tool.parent()?.to_owned()));
-    let found =
-        beside.and_then(|folder| NAMES.iter().map(|name| folder.join(name)).find(|path| path.is_file()));
-    found.unwrap_or_else(|| NAMES[0].into())
-}
-
 /// The places of modules that `PYTHONPATH` names, without the working folder: an empty place means that, too, and is often there by
 /// mistake.
 fn places_of_modules(named: &OsStr, working: &Path) -> Option<OsString> {
@@ -50,7 +41,7 @@ fn places_of_modules(named: &OsStr, working: &Path) -> Option<OsString> {
 /// # Errors
 /// What Python says, or that it cannot be started.
 pub fn run(kind: &str, arguments: &[&OsStr]) -> Result<Vec<LeftOut>, Failure> {
-    let python = interpreter();
+    let python = helper::python();
     let made = format!("{kind} is made by h5lake's Python package");
     let mut command = Command::new(&python);
     command.args(["-c", START]).args(arguments).env("PYTHONSAFEPATH", "1");

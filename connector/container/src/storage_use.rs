@@ -1,12 +1,12 @@
 //! What takes how much room, and what two versions of a container have in common: for tools that look at containers.
 
 use crate::chunk::block_store::extents_of;
-use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
+use crate::entries::ENTRIES_PER_SCAN;
 use crate::record::{BlockRecord, HeaderRecord};
 use crate::{Container, Dataset, Link, ObjectId, ObjectKind, Result, Selection, keys, record};
 use bytes::Bytes;
-use h5lake_ledger::{Branch, Ledger, Tag, Version};
-use std::collections::{HashSet, VecDeque};
+use h5lake_ledger::{Branch, Tag, Version};
+use std::collections::HashSet;
 
 /// What a snapshot of a container consists of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -139,56 +139,6 @@ impl Container {
     }
 }
 
-/// Entries of two maps under one prefix, side by side.
-struct Pairs<'a> {
-    ledgers: [&'a Ledger; 2],
-    prefix: Vec<u8>,
-    pages: [VecDeque<(Bytes, Bytes)>; 2],
-    after: [Option<Bytes>; 2],
-    are_done: [bool; 2],
-}
-
-impl<'a> Pairs<'a> {
-    fn new(ledgers: [&'a Ledger; 2], prefix: Vec<u8>) -> Self {
-        Self { ledgers, prefix, pages: Default::default(), after: [None, None], are_done: [false; 2] }
-    }
-
-    fn fill(&mut self, n: usize) -> Result<()> {
-        if self.pages[n].is_empty() && !self.are_done[n] {
-            let page =
-                self.ledgers[n].scan_prefix(&self.prefix, self.after[n].as_deref(), ENTRIES_PER_SCAN)?;
-            self.are_done[n] = is_last_page(&page, ENTRIES_PER_SCAN);
-            self.after[n] = page.last().map(|(key, _)| key.clone());
-            self.pages[n] = page.into();
-        }
-        Ok(())
-    }
-
-    /// The next key whose entries differ, or that one map has alone.
-    fn next(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            (0..2).try_for_each(|n| self.fill(n))?;
-            let [a, b] = &mut self.pages;
-            match (a.front(), b.front()) {
-                (None, None) => return Ok(None),
-                (Some(one), Some(other)) if one == other => {
-                    a.pop_front();
-                    b.pop_front();
-                    continue;
-                }
-                (Some((one, _)), Some((other, _))) if one == other => {
-                    b.pop_front();
-                    return Ok(a.pop_front().map(|(key, _)| key));
-                }
-                (Some((one, _)), Some((other, _))) if one > other => {}
-                (Some(_), _) => return Ok(a.pop_front().map(|(key, _)| key)),
-                (None, Some(_)) => {}
-            }
-            return Ok(b.pop_front().map(|(key, _)| key));
-        }
-    }
-}
-
 impl Dataset {
     /// The parts of the dataset that are not stored alike in another version of it: byte for byte, and in the same places. What is
     /// stored alike is equal, and need not be read, because both handles keep what they see as it is. Nothing where that says too
@@ -209,15 +159,15 @@ impl Dataset {
         if id != other.object().id() || a.identity() != b.identity() || !is_of_one_form {
             return Ok(None);
         }
-        if Pairs::new([a, b], keys::of(keys::SEGMENT, id.0)).next()?.is_some() {
+        if a.differences(b, &keys::of(keys::SEGMENT, id.0))?.next()?.is_some() {
             return Ok(None);
         }
-        let (mut parts, mut pairs) = (Vec::new(), Pairs::new([a, b], keys::of(keys::BLOCK, id.0)));
-        while let Some(key) = pairs.next()? {
+        let (mut parts, mut blocks) = (Vec::new(), a.differences(b, &keys::of(keys::BLOCK, id.0))?);
+        while let Some(block) = blocks.next()? {
             if parts.len() >= most {
                 return Ok(None);
             }
-            parts.extend(self.block_selection(&keys::coords(&key), &space)?);
+            parts.extend(self.block_selection(&keys::coords(&block.key), &space)?);
         }
         Ok(Some(parts))
     }

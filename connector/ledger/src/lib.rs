@@ -82,9 +82,13 @@ pub use file::{ByteSource, OpenedFile, Replacing, mode_of_copy};
 pub use filtered::{FilterPart, Filtered, PartMatches};
 pub use foreign::ForeignObject;
 pub use journal::EarlierTry;
-pub use ledger::{Branch, HeldRoom, Ledger, PayloadPlace, Publication, Settled, Tag, Tagging, WholeCopy};
+pub use ledger::{
+    Branch, Differences, EntryDifference, HeldRoom, Ledger, PayloadPlace, Publication, Settled, Tag, Tagging,
+    WholeCopy,
+};
 pub use limits::{MAX_KEY, MAX_VALUE, is_last_page};
 pub use multi_writer::{CommitLock, EntryChange};
+pub use objects::listing::{ListedObject, StoreListing};
 pub use options::{
     Access, At, ContainerIdentity, Drained, KeptName, LockHolder, LockPolicy, Options, Probe, Replace,
     Replaced, ReplacedObject, SyncPolicy, Version, Writers,

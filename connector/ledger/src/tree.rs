@@ -336,7 +336,12 @@ impl Tree<'_> {
     }
 
     fn loaded(&self, stored: Decoded<Stored>) -> Result<Bytes> {
-        match stored.map_err(|why| self.damaged(why))? {
+        self.load(stored.map_err(|why| self.damaged(why))?)
+    }
+
+    /// The bytes of a value, read from its own extent if it was spilled.
+    pub(crate) fn load(&self, stored: Stored) -> Result<Bytes> {
+        match stored {
             Stored::Inline(v) => Ok(v),
             Stored::Spilled(e) => payload::read_all(self.storage, &e).map(Bytes::from),
         }

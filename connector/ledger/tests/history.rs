@@ -4,11 +4,16 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::work::{Map, content, stage};
 use common::{Place, places};
-use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Replace, Version, Writers};
+use h5lake_ledger::{
+    Access, At, ErrorKind, Ledger, LockPolicy, Options, Replace, Statistics, Version, Writers,
+};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -117,8 +122,18 @@ impl Run {
         self.second = many.then(|| self.place.open(Access::ReadWrite, &self.opts));
     }
 
+    /// Checks the comparison of two kept versions, and of a kept version and the writer, against scans of both.
+    fn check_differences(&self, kept: &[Version]) {
+        let opened: Vec<_> = kept.iter().take(6).map(|v| self.at(At::Version(v.number)).unwrap()).collect();
+        let handles: Vec<&Ledger> = self.writer.iter().chain(&opened).collect();
+        for pair in handles.windows(2).chain(handles.windows(handles.len())) {
+            check_differences_of(pair[0], pair[pair.len() - 1]);
+        }
+    }
+
     fn look(&self) {
         let kept = self.versions();
+        self.check_differences(&kept);
         let newest = self.states.len() as u64 - 1;
         let numbers: Vec<u64> = kept.iter().map(|v| v.number).collect();
         let oldest = newest + 1 - numbers.len() as u64;
@@ -156,6 +171,30 @@ impl Run {
                 assert!(content(r).unwrap() == self.states[r.version() as usize], "held {}", r.version());
             }
         }
+    }
+}
+
+/// All entries of a map, as they are stored.
+fn entries(ledger: &Ledger) -> BTreeMap<Bytes, Bytes> {
+    ledger.scan_prefix(b"", None, usize::MAX).unwrap().into_iter().collect()
+}
+
+/// Compares what the comparison of two maps reports with what scans of both show.
+fn check_differences_of(one: &Ledger, other: &Ledger) {
+    let maps = [entries(one), entries(other)];
+    let mut keys: Vec<&Bytes> = maps.iter().flat_map(BTreeMap::keys).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let both =
+        keys.into_iter().map(|key| (key.clone(), maps[0].get(key).cloned(), maps[1].get(key).cloned()));
+    let expected: Vec<_> = both.filter(|(_, one, other)| one != other).collect();
+    for prefix in [&b""[..], &b"k"[..], expected.first().map_or(&b"x"[..], |(key, ..)| &key[..key.len() / 2])]
+    {
+        let mut walk = one.differences(other, prefix).unwrap();
+        let found =
+            std::iter::from_fn(|| walk.next().unwrap()).map(|found| (found.key, found.one, found.other));
+        let expected = expected.iter().filter(|(key, ..)| key.starts_with(prefix)).cloned();
+        assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     }
 }
 
@@ -359,5 +398,35 @@ fn readers_and_old_versions_outlast_a_vacuum_that_moves_pages() {
             assert!(keys(&old) == wanted);
             old.read_payload(&front, 5 << 20, &mut byte).unwrap();
         }
+    }
+}
+
+#[test]
+fn a_comparison_reads_what_changed_and_no_more() {
+    for place in places() {
+        let opts = Options { checkpoint_bytes: 0, retention: Some(HOUR), ..Options::default() };
+        let writer = place.create(&opts);
+        let key = |n: u32| format!("{n:06}").into_bytes();
+        (0..20_000).for_each(|n| writer.put(&key(n), vec![1; 100]).unwrap());
+        writer.commit().unwrap();
+        for n in [3, 9_000, 9_001] {
+            writer.put(&key(n), "changed").unwrap();
+        }
+        writer.delete(&key(17_000)).unwrap();
+        writer.put(&key(20_000), "new").unwrap();
+        writer.commit().unwrap();
+        let counts = [1, 2].map(|version| {
+            let statistics = Arc::new(Statistics::default());
+            let at = Some(At::Version(version));
+            let options = Options { at, statistics: statistics.clone(), ..opts.clone() };
+            (place.open(Access::ReadOnly, &options), statistics)
+        });
+        let [(first, pages), (second, more_pages)] = counts;
+        let mut walk = first.differences(&second, b"").unwrap();
+        let found: Vec<_> = std::iter::from_fn(|| walk.next().unwrap()).map(|found| found.key).collect();
+        assert_eq!(found, [3, 9_000, 9_001, 17_000, 20_000].map(|n| Bytes::from(key(n))));
+        let read = pages.pages.misses() + more_pages.pages.misses();
+        // Four leaves of each, and the pages above them, of some 600.
+        assert!(read <= 32, "{read} pages were read in {place:?}");
     }
 }

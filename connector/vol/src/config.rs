@@ -107,6 +107,9 @@ pub struct Config {
     pub store: Option<String>,
     /// What named the store, for errors about it.
     pub store_origin: Origin,
+    /// The directory to which the keys of plain names are relative, or `None` for the working directory in which the process loaded
+    /// h5lake.
+    pub root: Option<String>,
     /// Libraries and folders of libraries with stores that others made, separated by colons.
     pub store_path: Option<String>,
     /// Which names are ours. All others are left to native HDF5.
@@ -179,6 +182,14 @@ const ON_CONFLICT: [(&str, OnConflict); 3] =
 const VERSION_KEYS: [&str; 3] = ["as_of", "tag", "version"];
 const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
 
+/// Checks the settings that a value of `HDF5_VOL_CONNECTOR` and the variables `H5LAKE_KEY` of this process make.
+///
+/// # Errors
+/// As of [`Config::parse`].
+pub fn check(string: &str) -> Result<(), String> {
+    Config::of_string(string).map(drop)
+}
+
 impl Config {
     /// Reads an info string over the environment.
     ///
@@ -196,6 +207,11 @@ impl Config {
     pub fn from_environment() -> Result<Self, String> {
         let string = std::env::var_os("HDF5_VOL_CONNECTOR").unwrap_or_default();
         let string = string.to_str().ok_or("the variable HDF5_VOL_CONNECTOR is not UTF-8")?;
+        Self::of_string(string)
+    }
+
+    /// The settings of a program that has this process's environment, but for `HDF5_VOL_CONNECTOR`, which is `string`.
+    fn of_string(string: &str) -> Result<Self, String> {
         Self::parse(source::info_of(string, NAME).unwrap_or_default())
     }
 
@@ -241,6 +257,7 @@ impl Config {
     fn set(&mut self, key: &str, value: &str, origin: Origin) -> Result<(), String> {
         match key {
             "store" => (self.store, self.store_origin) = (Some(store_url(value)?), origin),
+            "root" => self.root = Some(absolute_path(value)?),
             "store_path" => self.store_path = Some(absolute_paths(value)?),
             "native" => {
                 self.native = one_of(value, &[("pass", NativeFiles::Pass), ("refuse", NativeFiles::Refuse)])?
@@ -311,6 +328,9 @@ impl Config {
         let mut words = Vec::new();
         if let Some(store) = &self.store {
             words.push(source::word("store", store));
+        }
+        if let Some(path) = &self.root {
+            words.push(source::word("root", path));
         }
         if let Some(paths) = &self.store_path {
             words.push(source::word("store_path", paths));
@@ -410,7 +430,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read_and_written_back() {
-        let text = "store=memory:x store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse native_filters=library foreign_filters=refuse copied_references=copies sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
+        let text = "store=memory:x root='/data/my runs' store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse native_filters=library foreign_filters=refuse copied_references=copies sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
                     disk_cache=/var/tmp/lake disk_cache_size=1073741824 stage='/local/a b' stage_size=2GiB writers=many conflict=last replace=any links=any \
                     async=on";
         let config = parse(text).unwrap();
@@ -495,6 +515,7 @@ mod tests {
         for (text, key) in [
             ("native=maybe", "native"),
             ("cache=big", "cache"),
+            ("root=here", "root"),
             ("store_path=lib.so", "store_path"),
             ("store_path=/a:b", "'b'"),
             ("only=", "*.h5l"),

@@ -57,18 +57,24 @@ pub enum Route {
 }
 
 impl Place {
-    /// That of a container which a file driver reads.
-    pub fn behind_driver(name: &str, source: Arc<dyn ByteSource>) -> Self {
+    /// The place of a target to which its name leads by itself.
+    fn of(target: Target) -> Self {
         Self {
-            target: Target::File(name.into()),
+            target,
             pointer: None,
             route: Route::Name,
             at: None,
-            found: Some(Probe::Container),
+            found: None,
             opened: None,
-            source: Some(source),
+            source: None,
             foreign: ForeignObject::default(),
         }
+    }
+
+    /// That of a container which a file driver reads.
+    pub fn behind_driver(name: &str, source: Arc<dyn ByteSource>) -> Self {
+        let target = Target::File(name.into());
+        Self { found: Some(Probe::Container), source: Some(source), ..Self::of(target) }
     }
 
     /// Whether it is an object of a store, by whatever name.
@@ -265,10 +271,10 @@ fn exists(place: &Place) -> bool {
 
 /// Where the newest version of `name` lies under `config`: a scheme in the name chooses a store; else a pointer file at the path names
 /// the container (unless `store=URL` chooses another store for a new one, or one that is gone with the process); else `store=URL`
-/// does; else the name is the path of a local file.
+/// does, for names below the [root](keys); else the name is the path of a local file.
 ///
 /// # Errors
-/// A scheme that no store has, a name that is not a key, or a damaged pointer file.
+/// A scheme that no store has, a name that has no key, or a damaged pointer file.
 fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     if name.is_empty() {
         return Err(Error::argument("the file name is empty"));
@@ -278,16 +284,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         && has_scheme(url, config)
     {
         let (store, key) = split_key(url);
-        return Ok(Place {
-            target: in_store(store, "", key, config)?,
-            pointer: None,
-            route: Route::Name,
-            at: None,
-            found: None,
-            opened: None,
-            source: None,
-            foreign: ForeignObject::default(),
-        });
+        return Ok(Place::of(in_store(store, "", key, config)?));
     }
     let path = PathBuf::from(OsStr::from_bytes(name));
     let store = config.store.as_ref().filter(|_| !is_left_to_native(name, config));
@@ -309,62 +306,27 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
             );
             return Err(Error::file(Minor::CannotOpenFile, text, None));
         }
-        return Ok(Place {
-            target,
-            pointer: Some(path),
-            route: Route::Pointer,
-            at: None,
-            found,
-            opened: None,
-            source: None,
-            foreign: ForeignObject::default(),
-        });
+        return Ok(Place { pointer: Some(path), route: Route::Pointer, found, ..Place::of(target) });
     }
-    match (store, text) {
-        (None, _) => {
-            let target = Target::File(path);
-            Ok(Place {
-                target,
-                pointer: None,
-                route: Route::Name,
-                at: None,
-                found,
-                opened,
-                source: None,
-                foreign: ForeignObject::default(),
-            })
-        }
-        (Some(store), Ok(text)) => {
-            let target = in_store(store, &of_the_setting(config), &key_of_path(text)?, config)?;
-            if is_object_itself(&target, &path) {
-                // The path leads to the container without a pointer file, which would take its place.
-                return Ok(Place {
-                    target,
-                    pointer: None,
-                    route: Route::Name,
-                    at: None,
-                    found,
-                    opened: None,
-                    source: None,
-                    foreign: ForeignObject::default(),
-                });
-            }
-            let pointer = is_persistent(&target).then_some(path);
-            let route = if pointer.is_some() { Route::Setting } else { Route::Name };
-            let found = found.filter(|_| pointer.is_some());
-            Ok(Place {
-                target,
-                pointer,
-                route,
-                at: None,
-                found,
-                opened: None,
-                source: None,
-                foreign: ForeignObject::default(),
-            })
-        }
-        (Some(_), Err(_)) => Err(Error::argument("a name that is kept in an object store must be UTF-8")),
+    let Some(store) = store else {
+        return Ok(Place { found, opened, ..Place::of(Target::File(path)) });
+    };
+    let Some(key) = keys::key_of(name, config)? else {
+        // What lies there already is opened as without the setting.
+        return match purpose != Purpose::Create && found != Some(Probe::NotFound) {
+            true => Ok(Place { found, opened, ..Place::of(Target::File(path)) }),
+            false => Err(keys::outside(name, config, purpose)),
+        };
+    };
+    let target = in_store(store, &of_the_setting(config), &key, config)?;
+    if is_object_itself(&target, &path) {
+        // The path leads to the container without a pointer file, which would take its place.
+        return Ok(Place::of(target));
     }
+    if !is_persistent(&target) {
+        return Ok(Place::of(target));
+    }
+    Ok(Place { pointer: Some(path), route: Route::Setting, found, ..Place::of(target) })
 }
 
 /// Whether a local path is that of the object itself: for a program that works in the directory that is its store, or whose store
@@ -473,21 +435,6 @@ pub fn pointer_to(url: &str, config: &Config) -> Result<(Pointer, Target)> {
     if !is_persistent(&target) { Err(gone()) } else { Ok((pointer, target)) }
 }
 
-/// A local path as a key: without `.`, empty components and the leading `/`.
-///
-/// # Errors
-/// A path with `..`: what it means depends on the working folder and on symbolic links, and a store has neither.
-fn key_of_path(path: &str) -> Result<String> {
-    if path.split('/').any(|part| part == "..") {
-        let text = format!(
-            "unable to use the name '{path}' with the setting store=: a key of a store has no '..'; \
-             give the whole path from '/', or the container's URL"
-        );
-        return Err(Error::argument(text));
-    }
-    Ok(path.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/"))
-}
-
 /// Whose store it is that the settings name, in an error.
 pub fn of_the_setting(config: &Config) -> String {
     format!(" of {}", config.store_origin.name_of("store"))
@@ -546,7 +493,9 @@ fn locally_kept(store: Arc<dyn ObjectStore>, url: &str, config: &Config) -> Arc<
     DiskCache::open_if_possible(store, path.as_ref(), bound, Ledger::is_immutable_object)
 }
 
+pub mod folders;
 pub mod kept;
+pub mod keys;
 pub mod sources;
 #[cfg(test)]
 mod tests;

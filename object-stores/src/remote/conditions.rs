@@ -162,14 +162,24 @@ impl Probed {
             return Ok(known.verdict);
         }
         let places = Places::below(bucket, prefix)?;
-        let (found, left) = probe::ask_creates(bucket, &places)?;
         let client = bucket.client()?.clone();
+        let (found, left) = probe::ask_creates(bucket, &places);
+        let tidy_alone = |left| {
+            let nothing = async { Ok(()) };
+            let _nobody_waits =
+                bucket.start_and_go_on(MAX_DOCUMENT_BYTES, nothing, probe::tidy(client.clone(), left));
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(e) => {
+                tidy_alone(left);
+                return Err(e);
+            }
+        };
         if !found.verdict.is_honoured() {
             // One condition alone guards no container, and what a server does to creates it does to updates.
             let _nobody_else_could = self.updates.set(found.verdict);
-            let nothing = async { Ok(()) };
-            let _nobody_waits =
-                bucket.start_and_go_on(MAX_DOCUMENT_BYTES, nothing, probe::tidy(client, left));
+            tidy_alone(left);
         } else {
             let update = probe::ask_updates(client.clone(), places, found.etag.clone());
             let told = async { Ok(update.await) };

@@ -135,18 +135,24 @@ async fn put(client: &Client, at: &Path, mode: PutMode, text: String) -> StoreRe
     Ok(put.e_tag)
 }
 
-/// Races creates, and finds out whether checksums are compared: what they told, and what they left behind.
-pub(super) fn ask_creates(bucket: &Bucket, places: &Places) -> Result<(Created, Vec<Path>), Failure> {
+/// Races creates, and finds out whether checksums are compared. Returns the findings, and all objects that may exist by now,
+/// whatever the server answered to their puts: an object may be there although its put failed.
+pub(super) fn ask_creates(bucket: &Bucket, places: &Places) -> (Result<Created, Failure>, Vec<Path>) {
     let mut left = Vec::new();
+    let created = race_rounds(bucket, places, &mut left);
+    (created, left)
+}
+
+fn race_rounds(bucket: &Bucket, places: &Places, left: &mut Vec<Path>) -> Result<Created, Failure> {
     let mut created = Created { verdict: Verdict::NeverTrue, compared: false, etag: None };
+    let may_compare = bucket.client()?.unsigned.is_some();
     for (round, object) in places.objects.iter().enumerate() {
-        let damaged = (round == 0).then(|| places.damaged.clone());
-        let (creates, compared) = race_creates(bucket, object.clone(), damaged)?;
+        let damaged = (round == 0 && may_compare).then(|| places.damaged.clone());
         left.push(object.clone());
-        match compared {
-            None => (),
-            Some(Err(refused)) => created.compared = is_mismatch(&refused),
-            Some(Ok(())) => left.push(places.damaged.clone()),
+        left.extend(damaged.clone());
+        let (creates, compared) = race_creates(bucket, object.clone(), damaged)?;
+        if let Some(Err(refused)) = compared {
+            created.compared = is_mismatch(&refused);
         }
         if bucket.maker.is_swift() {
             created.verdict = Verdict::Swift;
@@ -168,7 +174,7 @@ pub(super) fn ask_creates(bucket: &Bucket, places: &Places) -> Result<(Created, 
             created.etag = etag;
         }
     }
-    Ok((created, left))
+    Ok(created)
 }
 
 type Creates = Vec<Result<Option<String>, Failure>>;
@@ -318,10 +324,13 @@ pub(super) fn ask_updates_anew(
 ) -> Result<StoreResult<UpdateAnswer>, Failure> {
     bucket.ask(|client| async move {
         let left = places.objects.clone();
-        for object in &left {
-            version(&client, object).await?;
+        let answer = async {
+            for object in &left {
+                version(&client, object).await?;
+            }
+            ask_updates(client.clone(), places, None).await
         }
-        let answer = ask_updates(client.clone(), places, None).await;
+        .await;
         tidy(client, left).await;
         Ok(answer)
     })

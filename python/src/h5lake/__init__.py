@@ -8,24 +8,46 @@
 
     python -m h5lake run script.py             # a script that cannot be changed
 
-`enable` takes the settings of the README's table. Errors of settings are `ValueError`; a libhdf5 that cannot use h5lake is a
+`enable` takes the settings that `h5lake settings` lists. Errors of settings are `ValueError`; a libhdf5 that cannot use h5lake is a
 `LibraryError`."""
 
-from ._adopt import Adopted, NeededFile, Reference, adopt, materialize, needed_files, references
-from ._branch import Branch, branch, branches, delete_branch, merge
-from ._display import display
+import importlib
+from typing import TYPE_CHECKING
+
 from ._enable import connector_string, disable, enable, enabled
 from ._errors import LibraryError, ToolError
-from ._filter import Matches, filter
 from ._hooks import install as _install
-from ._libraries import Library, libraries, stats
 from ._plugin import folder as plugin_folder
-from ._zarr import export_zarr, import_zarr
-from ._publish import Publication, Published, publications, publish, withdraw
-from ._tool import (Copied, Difference, Drained, Finding, Tag, Version, copy, diff, drain, export_native, import_native, link,
-                    remove, repair, restore, tag, tags, unlock, untag, vacuum, verify, versions)
 
-__all__ = ["Adopted", "Branch", "Copied", "Difference", "Drained", "Finding", "Library", "LibraryError", "Matches", "NeededFile", "Publication", "Published",
+if TYPE_CHECKING:
+    from ._adopt import Adopted, NeededFile, Reference, adopt, materialize, needed_files, references
+    from ._branch import Branch, branch, branches, delete_branch, merge
+    from ._display import display
+    from ._filter import Matches, filter
+    from ._publish import Publication, Published, publications, publish, withdraw
+    from ._report import Library, libraries, stats
+    from ._tool import (Copied, Difference, Drained, Finding, Listed, Tag, Version, copy, diff, drain, export_native, import_native,
+                        link, remove, repair, restore, tag, tags, unlock, untag, vacuum, verify, versions)
+    from ._zarr import export_zarr, import_zarr
+
+# The same names at run time: their modules are imported when a program first uses one, because most programs use `enable` alone.
+_MODULES = {
+    "_adopt": ["Adopted", "NeededFile", "Reference", "adopt", "materialize", "needed_files", "references"],
+    "_branch": ["Branch", "branch", "branches", "delete_branch", "merge"],
+    "_display": ["display"],
+    "_filter": ["Matches", "filter"],
+    "_publish": ["Publication", "Published", "publications", "publish", "withdraw"],
+    "_report": ["Library", "libraries", "stats"],
+    "_tool": ["Copied", "Difference", "Drained", "Finding", "Listed", "Tag", "Version", "copy", "diff", "drain",
+              "export_native", "import_native", "link", "list_containers", "remove", "repair", "restore", "tag", "tags", "unlock", "untag", "vacuum", "verify",
+              "versions"],
+    "_zarr": ["export_zarr", "import_zarr"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+# Not in __all__, because an import of all names would hide the built-in function.
+_MODULE_OF["list"] = "_tool"
+
+__all__ = ["Adopted", "Branch", "Copied", "Difference", "Drained", "Finding", "Library", "LibraryError", "Listed", "Matches", "NeededFile", "Publication", "Published",
            "Reference", "Tag", "ToolError", "Version", "adopt", "branch", "branches", "connector_string", "copy",
            "delete_branch", "diff", "disable", "display", "drain", "enable", "enabled", "export_native", "export_zarr", "filter",
            "import_native", "import_zarr", "libraries", "link", "materialize", "merge", "needed_files", "plugin_folder", "publications",
@@ -34,5 +56,18 @@ __all__ = ["Adopted", "Branch", "Copied", "Difference", "Drained", "Finding", "L
 
 #: The version of this package, of its plugin and of its tool.
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{_MODULE_OF[name]}", __name__)
+    value = globals()[name] = getattr(module, "list_containers" if name == "list" else name)
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
+
 
 _install()

@@ -4,7 +4,7 @@ import os
 import threading
 from contextlib import contextmanager
 
-from . import _libraries, _plugin, _tool
+from . import _libraries, _plugin
 from ._settings import connector_string
 
 VARIABLES = ("HDF5_VOL_CONNECTOR", "HDF5_PLUGIN_PATH")
@@ -15,8 +15,8 @@ _before: "dict[str, str | None] | None" = None
 
 def enable(**settings) -> None:
     """From now on files are containers: of h5py, PyTables, netCDF4 and each other client with a libhdf5 of its own,
-    imported before or after. Child processes inherit it. Files that are open stay as they are. `settings` are those of
-    README's table; a second call replaces all of the first.
+    imported before or after. Child processes inherit it. Files that are open stay as they are. `settings` are those that
+    `h5lake settings` lists; a second call replaces all of the first.
 
     When this returns, each library that is loaded has been asked and uses h5lake. One that is loaded later is asked when
     h5py, PyTables or netCDF4 has been imported. LibraryError: a library is too old or cannot be switched; ValueError: a setting
@@ -26,8 +26,7 @@ def enable(**settings) -> None:
     with _lock:
         present = {name: os.environ.get(name) for name in VARIABLES}
         plugins = _plugin.search_path((_before or present)["HDF5_PLUGIN_PATH"])
-        _tool.check_settings(string)
-        _plugin.check()
+        _plugin.check(string)
         os.environ.update(HDF5_VOL_CONNECTOR=string, HDF5_PLUGIN_PATH=plugins)
         try:
             _libraries.switch(plugins, True)

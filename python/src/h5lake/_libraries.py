@@ -5,13 +5,10 @@ A library reads `HDF5_VOL_CONNECTOR` when it is initialized. `H5VL__set_def_conn
 
 import contextlib
 import ctypes
-import json
 import os
 import re
 import sys
 import threading
-from dataclasses import dataclass
-from pathlib import Path
 
 from . import _plugin
 from ._errors import LibraryError
@@ -39,55 +36,24 @@ class _Arguments(ctypes.Structure):
     _fields_ = [("op_type", ctypes.c_int), ("args", ctypes.c_void_p)]
 
 
-@dataclass(frozen=True)
-class Library:
-    """A libhdf5 of this process."""
-
-    path: str
-    version: "tuple[int, int, int]"
-    #: The connector of files that are opened without a word about connectors.
-    connector: str
-
-    @property
-    def is_h5lake(self) -> bool:
-        """Whether new files become containers."""
-        return self.connector == CONNECTOR.decode()
-
-
-def libraries() -> "list[Library]":
-    """Each libhdf5 that this process has loaded."""
-    with _locked():
-        return [Library(hdf5.path, hdf5.version, hdf5.default_connector()) for hdf5 in _loaded()]
-
-
-def stats() -> "list[dict]":
-    """What each container of this process cost: those that were closed, up to 256 of them, and those that are open. Times are in
-    seconds; docs/troubleshooting.md has all keys. The list is empty if nothing has used h5lake yet."""
-    with _locked():
-        answers = (hdf5.statistics() for hdf5 in _loaded())
-        # The plugin is one, whatever library asks it.
-        text = next((answer for answer in answers if answer is not None), "[]")
-    return json.loads(text)
-
-
 def switch(plugins: str, is_wanted: bool) -> None:
     """Has each loaded library read `HDF5_VOL_CONNECTOR` anew. `plugins` is where it finds the plugin from now on.
 
     Raises LibraryError where that does not help; those before it are switched then."""
-    with _locked():
-        for hdf5 in _loaded():
+    with locked():
+        for hdf5 in loaded():
             hdf5.switch(plugins, is_wanted)
 
 
 @contextlib.contextmanager
-def _locked():
+def locked():
     """While the libraries are changed, no thread is in h5py."""
     objects = sys.modules.get("h5py._objects")
     with getattr(objects, "phil", None) or contextlib.nullcontext(), _CHANGING:
         yield
 
 
-def _loaded() -> "list[Hdf5]":
+def loaded() -> "list[Hdf5]":
     paths = {}
     with open("/proc/self/maps", "rb") as maps:
         for line in maps:
@@ -257,7 +223,7 @@ def of_module(module) -> "Hdf5 | None":
     names = [module.__name__, *(f"{module.__name__}.{part}" for part in ("h5p", "utilsextension", "_netCDF4"))]
     for name in names:
         file = getattr(sys.modules.get(name), "__file__", None) or ""
-        if ".so" not in Path(file).name:
+        if ".so" not in os.path.basename(file):
             continue
         with contextlib.suppress(OSError, AttributeError):
             address = ctypes.cast(ctypes.PyDLL(file).H5get_libversion, ctypes.c_void_p).value

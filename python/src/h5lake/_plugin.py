@@ -1,34 +1,59 @@
 """Where the plugin lies, and the folders of other plugins beside it."""
 
 import ctypes
-import importlib.util
 import os
-from pathlib import Path
+from importlib.machinery import PathFinder
+from typing import TYPE_CHECKING
 
 from ._errors import LibraryError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 NAME = "libh5lake.so"
 # Where HDF5 looks if HDF5_PLUGIN_PATH is not set (H5PL_DEFAULT_PATH).
-DEFAULT = Path("/usr/local/hdf5/lib/plugin")
+DEFAULT = "/usr/local/hdf5/lib/plugin"
 
 
-def folder() -> Path:
+def folder() -> "Path":
     """The folder that holds the plugin alone; `HDF5_PLUGIN_PATH` has to name it."""
-    package = Path(__file__).parent
-    # Beside this module, or in the checkout that it lies in.
-    for found in (package / "plugin", package.parents[2] / "target" / "plugin"):
-        if (found / NAME).exists():
+    from pathlib import Path
+    return Path(os.path.dirname(_plugin()))
+
+
+def _plugin() -> str:
+    """The plugin: beside this module, or in the checkout that it lies in."""
+    installed = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugin", NAME)
+    for found in (installed, *(os.path.join(root, "target", "plugin", NAME) for root in checkout())):
+        if os.path.exists(found):
             return found
-    raise ImportError(f"{package / 'plugin' / NAME} is missing; in a checkout, 'make plugin' builds it")
+    raise ImportError(missing(installed, "make plugin"))
 
 
-def check() -> None:
-    """Raises LibraryError if the plugin cannot be loaded: HDF5 2.x crashes when the connector that it is to use is missing."""
-    plugin = folder() / NAME
+def checkout() -> "list[str]":
+    """The root of the checkout that this module lies in; nothing if it was installed."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    return [root] if os.path.isfile(os.path.join(root, "Cargo.toml")) else []
+
+
+def missing(what: str, command: str) -> str:
+    """Says that a part of the package is missing, and how to get it. `command` builds it in a checkout."""
+    remedy = [f"run '{command}' in {root}" for root in checkout()] or ["install the wheel again: pip install --force-reinstall h5lake-*.whl"]
+    return f"{what} is missing; {remedy[0]}"
+
+
+def check(connector: str) -> None:
+    """Raises ValueError if the plugin refuses a setting of this connector string, or a variable H5LAKE_*. Raises LibraryError if the
+    plugin cannot be loaded: HDF5 2.x crashes when the connector that it is to use is missing."""
+    plugin = _plugin()
     try:
-        ctypes.CDLL(str(plugin))
-    except OSError as error:
+        # It keeps the interpreter's lock, so that no thread of Python changes the environment meanwhile.
+        check_settings = ctypes.PyDLL(plugin).h5lake_check_settings
+    except (OSError, AttributeError) as error:
         raise LibraryError(f"{plugin} cannot be loaded: {error}") from None
+    why = ctypes.create_string_buffer(4096)
+    if check_settings(os.fsencode(connector), why, ctypes.c_size_t(len(why))):
+        raise ValueError(why.value.decode())
 
 
 def search_path(present: "str | None") -> str:
@@ -37,18 +62,16 @@ def search_path(present: "str | None") -> str:
     if present is not None:
         others = [part for part in present.split(os.pathsep) if part]
     else:
-        others = [str(part) for part in (DEFAULT, *_of_netcdf4()) if part.is_dir()]
-    own = str(folder())
+        others = [part for part in (DEFAULT, *_of_netcdf4()) if os.path.isdir(part)]
+    own = os.path.dirname(_plugin())
     return os.pathsep.join([own, *(part for part in others if part != own)])
 
 
-def _of_netcdf4() -> "list[Path]":
+def _of_netcdf4() -> "list[str]":
     """The folder of filters in netCDF4's wheel, which need not be imported."""
-    try:
-        spec = importlib.util.find_spec("netCDF4")
-    except (ImportError, ValueError):
-        return []
+    spec = PathFinder.find_spec("netCDF4")
     if spec is None or not spec.origin:
         return []
-    plugins = Path(spec.origin).parent / "plugins"
-    return [plugins] if any(plugins.glob("lib*.so*")) else []
+    plugins = os.path.join(os.path.dirname(spec.origin), "plugins")
+    names = os.listdir(plugins) if os.path.isdir(plugins) else []
+    return [plugins] if any(name.startswith("lib") and ".so" in name for name in names) else []

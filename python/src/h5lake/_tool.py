@@ -1,4 +1,4 @@
-"""The tool `h5lake` as functions. Each takes a container's path or URL, and the settings of README's table."""
+"""The tool `h5lake` as functions. Each takes a container's path or URL, and the settings that `h5lake settings` lists."""
 
 import json
 import os
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Union
 
 from ._errors import ToolError
-from ._libraries import libraries
+from ._plugin import checkout, missing
+from ._report import libraries
 from ._settings import connector_string
 
 Name = Union[str, "os.PathLike[str]"]
@@ -35,6 +36,27 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A container of a directory, a bucket or a prefix, or a folder there."""
+
+    #: The name below the listed place. A folder's ends with a slash.
+    name: str
+    #: "objects", "file", "pointer" or "folder".
+    kind: str
+    #: The path or URL that opens the container; None for a folder.
+    location: "str | None" = None
+    #: Bytes of all of its objects, old versions included.
+    bytes: "int | None" = None
+    #: When its manifest or file was written last: UTC, RFC 3339.
+    modified: "str | None" = None
+    #: The newest version: its number, its time, and its writer. None unless they were requested.
+    version: "int | None" = None
+    time: "str | None" = None
+    host: "str | None" = None
+    pid: "int | None" = None
+
+
+@dataclass(frozen=True)
 class Copied:
     """What a copy did."""
 
@@ -44,7 +66,7 @@ class Copied:
     before: "int | None"
     #: Entries of the container's map that were written or deleted.
     entries: int
-    #: Bytes of data that were moved.
+    #: Bytes of data that were moved. Small data is in the entries, and does not count.
     bytes: int
     #: Bytes of data that a copy which was killed or failed had moved before, and that were not moved again.
     continued: int = 0
@@ -125,14 +147,14 @@ def find() -> str:
     schemes = {"scripts": sysconfig.get_path("scripts"), "user": sysconfig.get_path("scripts", f"{os.name}_user")}
     places = [Path(place) for place in schemes.values() if place]
     # pip install --target puts it beside the packages. In a checkout cargo builds it.
-    package = Path(__file__).parent
-    places += [package.parent / "bin", *(package.parents[2] / "target" / kind for kind in ("release", "debug"))]
+    places.append(Path(__file__).parents[1] / "bin")
+    places += [Path(root) / "target" / kind for root in checkout() for kind in ("release", "debug")]
     for place in places:
         if os.access(place / "h5lake", os.X_OK):
             return str(place / "h5lake")
     found = shutil.which("h5lake")
     if not found:
-        raise ImportError("the tool h5lake is missing; in a checkout, 'cargo build --package h5lake-cli' builds it")
+        raise ImportError(missing("the tool h5lake", "cargo build --release --package h5lake-cli"))
     return found
 
 
@@ -156,14 +178,6 @@ def _said(done) -> str:
     return done.stderr.strip().removeprefix("h5lake: ") or f"h5lake ended with {done.returncode}"
 
 
-def check_settings(connector: str) -> None:
-    """Raises ValueError if a setting, or a variable H5LAKE_*, is wrong."""
-    try:
-        _run("settings", connector=connector)
-    except ToolError as error:
-        raise ValueError(str(error)) from None
-
-
 def versions(name: Name, *, most: "int | None" = None, **settings) -> "list[Version]":
     """The versions that can be opened, newest first."""
     more = ["-n", str(most)] if most is not None else []
@@ -171,6 +185,15 @@ def versions(name: Name, *, most: "int | None" = None, **settings) -> "list[Vers
     fields = [field for field in Version.__dataclass_fields__ if field != "tags"]
     known = json.loads(out)["versions"]
     return [Version(**{field: entry[field] for field in fields}, tags=tuple(entry["tags"])) for entry in known]
+
+
+def list_containers(place: Name, *, recursive: bool = False, long: bool = False, **settings) -> "list[Listed]":
+    """The containers of a directory, a bucket or a prefix. Of a directory, its folders come first; with `recursive`, the containers in
+    these folders are listed instead. With `long`, each has its newest version, which takes a request or more for each container."""
+    place = os.fspath(place)
+    more = (["-r"] if recursive else []) + (["-l"] if long else [])
+    out, _ = _run("ls", "--json", *more, "--", place if place.endswith("/") else f"{place}/", settings=settings)
+    return [Listed(**{field: entry.get(field) for field in Listed.__dataclass_fields__}) for entry in json.loads(out)]
 
 
 def tag(name: Name, tag: str, *, force: bool = False, keep: "str | None" = None, **settings) -> Tag:

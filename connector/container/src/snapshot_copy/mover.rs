@@ -7,49 +7,16 @@
 use super::Copied;
 use crate::chunk::block_store::extents_of;
 use crate::chunk::fragments::{ExtentSet, Fragments, distinct};
-use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
+use crate::entries::{ENTRIES_PER_SCAN, each_entry};
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Error, Result, keys};
 use bytes::Bytes;
-use h5lake_ledger::{EarlierTry, Extent, Ledger, PayloadPart, Source};
+use h5lake_ledger::{Differences, EarlierTry, EntryDifference, Extent, Ledger, PayloadPart, Source};
 use prost::Message;
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// Bytes of payloads that are read at once.
 const BYTES_PER_READ: u64 = 32 << 20;
-
-/// Goes through a map in the order of its keys. What is staged before the entry that is next is not seen.
-struct Entries<'a> {
-    ledger: &'a Ledger,
-    page: VecDeque<(Bytes, Bytes)>,
-    after: Option<Bytes>,
-    is_done: bool,
-}
-
-impl<'a> Entries<'a> {
-    fn of(ledger: &'a Ledger) -> Self {
-        Self { ledger, page: VecDeque::new(), after: None, is_done: false }
-    }
-
-    /// The next entry, which stays the next one.
-    fn peek(&mut self) -> Result<Option<&(Bytes, Bytes)>> {
-        if self.page.is_empty() && !self.is_done {
-            let page = self.ledger.scan_prefix(b"", self.after.as_deref(), ENTRIES_PER_SCAN)?;
-            self.is_done = is_last_page(&page, ENTRIES_PER_SCAN);
-            self.page = page.into();
-            if let Some((last, _)) = self.page.back() {
-                self.after = Some(last.clone());
-            }
-        }
-        Ok(self.page.front())
-    }
-
-    fn take(&mut self) -> Result<Option<(Bytes, Bytes)>> {
-        self.peek()?;
-        Ok(self.page.pop_front())
-    }
-}
 
 /// A part of a payload that the target has already, as the payload `present` from `present_skip` on.
 pub(super) struct Kept {
@@ -351,16 +318,16 @@ impl<'a> Mover<'a> {
                 BTreeMap::new()
             }
         };
-        let mut entries = Entries::of(self.from);
-        while let Some((key, value)) = entries.take()? {
-            if !is_of_container(&key) {
-                let kept = match earlier.remove(&key) {
-                    Some(copy) => self.adopt(&key, &value, &copy)?,
-                    None => Vec::new(),
-                };
-                self.put(key, value, Vec::new(), &kept)?;
+        each_entry(self.from, b"", None, |key, value| {
+            if is_of_container(&key) {
+                return Ok(());
             }
-        }
+            let kept = match earlier.remove(&key) {
+                Some(copy) => self.adopt(&key, &value, &copy)?,
+                None => Vec::new(),
+            };
+            self.put(key, value, Vec::new(), &kept)
+        })?;
         self.put_pending()
     }
 
@@ -392,17 +359,18 @@ impl<'a> Mover<'a> {
     /// Makes the target, an other version of the same container, show the source; the counter of ids goes on.
     pub(super) fn restore(&mut self) -> Result<()> {
         let (from, to) = (self.from, self.to);
-        differences(from, to, &mut |key, new, old| {
+        let mut walk = from.differences(to, b"")?;
+        while let Some((key, new, old)) = next_of_version(&mut walk)? {
             let had = old.map_or_else(|| Ok(Vec::new()), |old| unique(&key, old))?;
             match new {
-                _ if key == keys::NEXT_OBJECT => Ok(()),
+                _ if key == keys::NEXT_OBJECT => (),
                 Some(new) => {
                     let kept: Vec<Kept> = had.iter().map(Kept::whole).collect();
-                    self.put(key, new, had, &kept)
+                    self.put(key, new, had, &kept)?;
                 }
-                None => self.delete(&key, had),
+                None => self.delete(&key, had)?,
             }
-        })?;
+        }
         self.put_pending()
     }
 
@@ -410,22 +378,21 @@ impl<'a> Mover<'a> {
     /// container.
     pub(super) fn update(&mut self, shown: &Ledger) -> Result<()> {
         let (from, to) = (self.from, self.to);
-        differences(from, shown, &mut |key, new, old| {
+        let mut walk = from.differences(shown, b"")?;
+        while let Some((key, new, old)) = next_of_version(&mut walk)? {
             let present = to.get(&key)?;
             let had = present.clone().map_or_else(|| Ok(Vec::new()), |value| unique(&key, value))?;
             match (new, old, present) {
                 // An id is not used again, also where the source is an older version than the one that is shown.
-                (new, _, Some(present)) if key == keys::NEXT_OBJECT && new.as_ref() <= Some(&present) => {
-                    Ok(())
-                }
+                (new, _, Some(present)) if key == keys::NEXT_OBJECT && new.as_ref() <= Some(&present) => (),
                 (Some(new), Some(old), Some(present)) => {
                     let kept = kept_of_copy(&key, &old, &present)?;
-                    self.put(key, new, had, &kept)
+                    self.put(key, new, had, &kept)?;
                 }
-                (Some(new), ..) => self.put(key, new, had, &[]),
-                (None, ..) => self.delete(&key, had),
+                (Some(new), ..) => self.put(key, new, had, &[])?,
+                (None, ..) => self.delete(&key, had)?,
             }
-        })?;
+        }
         self.put_pending()
     }
 }
@@ -436,28 +403,17 @@ fn is_of_container(key: &[u8]) -> bool {
     matches!(key.first(), Some(&(keys::TAG | keys::ORIGIN | keys::BRANCH)))
 }
 
-/// Calls `each` for every key whose entries differ, with the value of each map.
-fn differences(
-    wanted: &Ledger,
-    present: &Ledger,
-    each: &mut dyn FnMut(Bytes, Option<Bytes>, Option<Bytes>) -> Result<()>,
-) -> Result<()> {
-    let (mut wanted, mut present) = (Entries::of(wanted), Entries::of(present));
-    loop {
-        let order = match (wanted.peek()?, present.peek()?) {
-            (None, None) => return Ok(()),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((wanted, _)), Some((present, _))) => wanted.cmp(present),
-        };
-        let new = if order.is_le() { wanted.take()? } else { None };
-        let old = if order.is_ge() { present.take()? } else { None };
-        let key = new.as_ref().or(old.as_ref()).map(|(key, _)| key.clone());
-        let (new, old) = (new.map(|(_, value)| value), old.map(|(_, value)| value));
-        if let Some(key) = key.filter(|key| new != old && !is_of_container(key)) {
-            each(key, new, old)?;
+/// A key whose entries differ, with the value of each map.
+type DifferingEntry = (Bytes, Option<Bytes>, Option<Bytes>);
+
+/// The next entry of one version of the container that differs from another version's.
+fn next_of_version(walk: &mut Differences<'_>) -> Result<Option<DifferingEntry>> {
+    while let Some(EntryDifference { key, one, other }) = walk.next()? {
+        if !is_of_container(&key) {
+            return Ok(Some((key, one, other)));
         }
     }
+    Ok(None)
 }
 
 /// The payloads of a value, each once.

@@ -16,9 +16,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::{ByteSource, OpenedFile, Replacing};
 use crate::limits::{MAX_KEY, MAX_VALUE};
 use crate::objects::FirstHeadPut;
+use crate::objects::listing::{self, StoreListing};
 use crate::options::{
     Access, At, Drained, KeptName, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
-    Writers,
+    Version, Writers,
 };
 use crate::storage::StorageReads;
 use crate::tags::TAG;
@@ -356,12 +357,22 @@ impl Ledger {
         objects::probe(store, key)
     }
 
-    /// The keys of all containers in an object store whose keys begin with `prefix`, in their order.
+    /// Lists the containers of an object store, from its keys alone: one request for a page of keys. With `whole`, the containers in
+    /// folders are listed, too.
     ///
     /// # Errors
     /// `Store`.
-    pub fn list_objects(store: &dyn ObjectStore, prefix: &str) -> Result<Vec<String>> {
-        objects::containers(store, prefix)
+    pub fn list_objects(store: &dyn ObjectStore, whole: bool) -> Result<StoreListing> {
+        listing::list(store, whole)
+    }
+
+    /// Returns the newest version of each of several containers, or `None` for a container without commits. A few containers are read
+    /// at the same time.
+    pub fn newest_versions_of_objects(
+        store: &Arc<dyn ObjectStore>,
+        keys: &[&str],
+    ) -> Vec<Result<Option<Version>>> {
+        listing::newest_versions(store, keys)
     }
 
     /// Removes a container from an object store. Its objects stay for its retention time, for readers that have it open and for

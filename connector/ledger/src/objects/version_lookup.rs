@@ -66,7 +66,7 @@ pub(super) fn mark_of_version(v: Version) -> Mark {
     Mark { version: v.number, reclaim_epoch: 0, time: v.time, bytes: v.bytes, author }
 }
 
-fn version_of(m: Mark) -> Version {
+pub(super) fn version_of(m: Mark) -> Version {
     Version {
         number: m.version,
         time: m.time,

@@ -14,7 +14,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 24] = [
+pub const SETTINGS: [Setting; 25] = [
     Setting {
         key: "store",
         values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX, swift://CONTAINER/PREFIX, rados://POOL/NAMESPACE",
@@ -22,10 +22,16 @@ pub const SETTINGS: [Setting; 24] = [
         meaning: "where files with plain names are kept",
     },
     Setting {
+        key: "root",
+        values: "an absolute path",
+        default: "the working directory at the start",
+        meaning: "the folder to which the keys of plain names in the store are relative; other names have no key",
+    },
+    Setting {
         key: "store_path",
         values: "absolute paths, separated by colons",
         default: "none",
-        meaning: "libraries, and folders of libraries, with stores that others made (docs/store-libraries.md)",
+        meaning: "libraries, and folders of libraries, with stores that others made (h5lake docs store-libraries)",
     },
     Setting {
         key: "only",
@@ -66,7 +72,7 @@ pub const SETTINGS: [Setting; 24] = [
     Setting {
         key: "retention",
         values: "30s, 10m, 2h, 7d",
-        default: "by the store",
+        default: "none in files, 10m in stores",
         meaning: "how long old versions are kept before their room is used again",
     },
     Setting {
@@ -140,7 +146,7 @@ pub const SETTINGS: [Setting; 24] = [
         key: "links",
         values: "local, store, any",
         default: "store",
-        meaning: "where names inside files may lead, such as pointer files and external links (docs/security.md)",
+        meaning: "where names inside files may lead, such as pointer files and external links (h5lake docs security)",
     },
     Setting {
         key: "async",

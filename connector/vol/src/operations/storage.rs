@@ -68,9 +68,25 @@ fn behind_driver(
     let shown = String::from_utf8_lossy(name);
     match Ledger::probe_source(source.as_ref(), &shown) {
         Ok(Probe::Container) => Ok(NamedFile::Container(Box::new(Place::behind_driver(&shown, source)))),
+        Ok(Probe::WrongStorage) => Err(without_data(
+            &shown,
+            "these bytes are the manifest of a container in an object store, and the data is in other objects of the store. Open \
+             the container by its URL (s3://BUCKET/KEY), or by its plain name with the setting store=, and not through a file \
+             object or fsspec; 'h5lake docs clients#containers-in-a-store' has examples",
+        )),
+        Ok(Probe::Pointer) => Err(without_data(
+            &shown,
+            "these bytes are a pointer file, which names a container in another place. Open the path of the pointer file, and \
+             not a file object",
+        )),
         // A driver that cannot read says so to the native connector, too.
         _ => Ok(NamedFile::Native),
     }
+}
+
+/// The error for bytes behind a driver that only name a container.
+fn without_data(name: &str, why: &str) -> Error {
+    Error::file(Minor::CannotOpenFile, format!("unable to open file: name = '{name}': {why}"), None)
 }
 
 /// Whether a native file lies at the local path.

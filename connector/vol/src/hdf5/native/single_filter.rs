@@ -3,10 +3,13 @@
 //! HDF5 has no public function that runs a filter. A native dataset with one element does: its pipeline is the filter between
 //! two *carriers*, which are filters of ours. One carrier replaces the element by the bytes that the filter is given, and the
 //! other one takes what the filter returns and gives libhdf5 an element back. So libhdf5 never interprets the bytes of a
-//! container, and none of its own filters sees them. The element is a variable-length string: for these HDF5 runs neither
-//! `can_apply` nor `set_local` (`H5Z_ignore_filters`), and the filter gets the parameters that are stored.
+//! container, and none of its own filters sees them.
+//!
+//! The filter has to run with the stored parameters, but libhdf5 lets the filters of a new dataset set their parameters
+//! (`set_local`) and judge its type (`can_apply`). So the dataset is created with a carrier alone, whose `set_local` puts the
+//! filter into the pipeline when libhdf5 has asked all filters that it will ask.
 
-use std::ffi::{c_char, c_uint, c_void};
+use std::ffi::{c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use h5lake_container::Filter;
@@ -16,7 +19,7 @@ use h5lake_plugin_abi::bindings as sys;
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
-use crate::hdf5::library::Library;
+use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::native::NativeObject;
 use crate::thread_state::{OfThisThread, ThreadState, ThreadValue};
 
@@ -28,10 +31,8 @@ const OUTER: c_uint = 0;
 const INNER: c_uint = 1;
 /// The bit of the filter between the carriers in a chunk's mask.
 const FILTER_BIT: u32 = 1 << 1;
-/// Bytes of a variable-length string in a native file: a length, an address and an index (`H5T__set_loc`).
-const STORED_ELEMENT_BYTES: usize = 16;
-/// Bytes of a variable-length string in memory: a pointer, which is null here.
-const ELEMENT_BYTES: usize = size_of::<*const c_char>();
+/// Bytes of an element of the dataset.
+const ELEMENT_BYTES: usize = 1;
 
 /// The bytes that a thread sends through a filter.
 struct Transit {
@@ -53,6 +54,8 @@ enum Carried {
 
 thread_local! {
     static TRANSIT: ThreadState<Option<Transit>> = const { ThreadState::new(None) };
+    /// The pipeline of the dataset that this thread is creating.
+    static PIPELINE: ThreadState<Option<(Library, Vec<Filter>)>> = const { ThreadState::new(None) };
 }
 
 struct Class(sys::H5Z_class2_t);
@@ -67,9 +70,19 @@ static CLASS: Class = Class(sys::H5Z_class2_t {
     decoder_present: 1,
     name: c"h5lake carrier".as_ptr(),
     can_apply: None,
-    set_local: None,
+    set_local: Some(put_pipeline),
     filter: Some(carry),
 });
+
+/// Gives the creation list of a new dataset its pipeline.
+unsafe extern "C" fn put_pipeline(creation: Hid, _datatype: Hid, _space: Hid) -> sys::herr_t {
+    let work =
+        || PIPELINE.put(None).map_or(Ok(()), |(library, filters)| library.set_filters(creation, &filters));
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => 0,
+        _ => -1,
+    }
+}
 
 /// A filter of libhdf5's kind: see the head of this file.
 unsafe extern "C" fn carry(
@@ -118,10 +131,10 @@ impl Transit {
             let output = unsafe { std::slice::from_raw_parts((*buffer).cast::<u8>(), bytes) };
             Carried::Bytes(taken(output)?)
         });
-        let made = self.allocate(STORED_ELEMENT_BYTES)?;
+        let made = self.allocate(ELEMENT_BYTES)?;
         self.put(made, buffer);
-        *size = STORED_ELEMENT_BYTES;
-        Some(STORED_ELEMENT_BYTES)
+        *size = ELEMENT_BYTES;
+        Some(ELEMENT_BYTES)
     }
 
     /// Zeros from the library's own allocator, from which buffers of filters come.
@@ -153,28 +166,9 @@ impl Library {
         check(unsafe { (self.table().H5Zregister)((&raw const CLASS.0).cast()) }, "H5Zregister")
     }
 
-    /// A variable-length string.
-    fn variable_string(self) -> Result<Id> {
+    /// A creation list for one element behind a carrier.
+    fn carrying_list(self, carrier: Filter) -> Result<Id> {
         let table = self.table();
-        // SAFETY: constants.
-        unsafe {
-            let made = Id::from_call(self, (table.H5Tcopy)(table.H5T_C_S1_g()), "H5Tcopy")?;
-            check((table.H5Tset_size)(made.get(), sys::H5T_VARIABLE), "H5Tset_size")?;
-            Ok(made)
-        }
-    }
-
-    /// A creation list for one element behind a filter between carriers.
-    fn carrying_list(self, filter: &Filter) -> Result<Id> {
-        let table = self.table();
-        let carrier = |position| Filter {
-            id: CARRIER,
-            flags: sys::H5Z_FLAG_OPTIONAL,
-            name: Vec::new(),
-            client_data: vec![position],
-        };
-        // Filters of variable-length strings have to be optional.
-        let filter = Filter { flags: sys::H5Z_FLAG_OPTIONAL, ..filter.clone() };
         // SAFETY: constants, and one dimension.
         let list = unsafe {
             let list = (table.H5Pcreate)(table.H5P_CLS_DATASET_CREATE_ID_g());
@@ -183,13 +177,22 @@ impl Library {
             check((table.H5Pset_alloc_time)(list.get(), sys::H5D_ALLOC_TIME_INCR), "H5Pset_alloc_time")?;
             list
         };
-        self.set_filters(list.get(), &[carrier(OUTER), filter, carrier(INNER)])?;
+        self.set_filters(list.get(), &[carrier])?;
         Ok(list)
+    }
+
+    /// The type of the element: one of the library's own, so that no identifier is made.
+    fn element_type(self) -> Hid {
+        self.table().H5T_NATIVE_UCHAR_g()
     }
 }
 
-/// A native dataset that runs one filter. It holds no identifier that a program could count: the element's type is made for each
-/// call.
+/// A carrier at one of the two positions.
+fn carrier(position: c_uint) -> Filter {
+    Filter { id: CARRIER, flags: sys::H5Z_FLAG_OPTIONAL, name: Vec::new(), client_data: vec![position] }
+}
+
+/// A native dataset that runs one filter. It holds no identifier that a program could count.
 pub struct SingleFilter(NativeObject);
 
 impl SingleFilter {
@@ -200,8 +203,12 @@ impl SingleFilter {
     pub fn new(file: &NativeObject, filter: &Filter) -> Result<Self> {
         let library = file.library;
         library.register_carriers()?;
-        let list = library.carrying_list(filter)?;
-        Ok(Self(file.create_scratch(library.variable_string()?.get(), &[1], list.get())?))
+        let list = library.carrying_list(carrier(INNER))?;
+        // The filter is optional, so that one that declines is left out of the chunk's mask, and is no error.
+        let filter = Filter { flags: sys::H5Z_FLAG_OPTIONAL, ..filter.clone() };
+        let pipeline = vec![carrier(OUTER), filter, carrier(INNER)];
+        let _pipeline = PIPELINE.scoped(Some((library, pipeline)));
+        Ok(Self(file.create_scratch(library.element_type(), &[1], list.get())?))
     }
 
     /// Encodes bytes; `None` if the filter declines or fails. Uses this dataset up.
@@ -209,8 +216,8 @@ impl SingleFilter {
     /// # Errors
     /// Native code's reasons; no memory.
     pub fn encode(self, data: &[u8]) -> Result<Option<Vec<u8>>> {
-        let (mask, carried) = self.carrying(data, false, usize::MAX, |string| {
-            self.0.write_all(string.get(), &[0; ELEMENT_BYTES])?;
+        let (mask, carried) = self.carrying(data, false, usize::MAX, |element| {
+            self.0.write_all(element, &[0; ELEMENT_BYTES])?;
             Ok(self.0.stored_chunk(1)?.0)
         })?;
         Ok(if mask & FILTER_BIT != 0 { None } else { Some(carried) })
@@ -230,7 +237,7 @@ impl SingleFilter {
     /// # Errors
     /// Native code's reasons; more bytes than the limit; no memory.
     pub fn decode(&self, data: &[u8], limit: usize) -> Result<Vec<u8>> {
-        let read = |string: &Id| self.0.read_all(string.get(), &mut [0; ELEMENT_BYTES]);
+        let read = |element| self.0.read_all(element, &mut [0; ELEMENT_BYTES]);
         Ok(self.carrying(data, true, limit, read)?.1)
     }
 
@@ -240,18 +247,17 @@ impl SingleFilter {
         data: &[u8],
         is_decoding: bool,
         limit: usize,
-        work: impl FnOnce(&Id) -> Result<T>,
+        work: impl FnOnce(Hid) -> Result<T>,
     ) -> Result<(T, Vec<u8>)> {
         if data.is_empty() {
             return Err(Error::argument("a filter is given no bytes"));
         }
         let library = self.0.library;
-        let string = library.variable_string()?;
         let (input, length) = (data.as_ptr(), data.len());
         let transit = Transit { library, input, length, is_decoding, limit, output: None };
         // A filter may use HDF5, and so other filters, in this thread.
         let scope = TRANSIT.scoped(Some(transit));
-        let done = work(&string);
+        let done = work(library.element_type());
         let output = scope.end().flatten().and_then(|transit| transit.output);
         match output {
             Some(Carried::TooMany(bytes)) => {

@@ -7,10 +7,12 @@ use crate::error::{Error, Major};
 use crate::hdf5::guard::guard;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings;
+use crate::names::keys;
 use crate::vol::info::Info;
 
-/// Nothing to do: everything starts with the first file.
+/// Records where the process started. Everything else starts with the first file.
 pub unsafe extern "C" fn initialize(_properties: Hid) -> c_int {
+    keys::record_working_directory();
     OK
 }
 

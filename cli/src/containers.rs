@@ -1,0 +1,147 @@
+//! The containers of a directory, a bucket or a prefix of a store, from one listing of the names.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use h5lake_connector::config::Config;
+use h5lake_connector::names::folders::{self, Folder};
+use h5lake_connector::pointer;
+use h5lake_ledger::{Access, Ledger, ListedObject, LockPolicy, Options, Probe, StoreListing, Version};
+
+use crate::find::check_lasts;
+use crate::{Failure, hidden};
+
+/// The form of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Objects of a store.
+    Objects,
+    /// One file.
+    File,
+    /// A pointer file; the container is elsewhere, at this URL.
+    Pointer(String),
+    /// Objects of a container that was deleted and is retained.
+    Deleted,
+}
+
+/// A container of a folder.
+#[derive(Debug)]
+pub struct Row {
+    /// The name below the folder.
+    pub name: String,
+    pub kind: Kind,
+    /// What the listing says of its objects.
+    pub listed: ListedObject,
+}
+
+/// The containers of a folder.
+#[derive(Debug)]
+pub struct Containers {
+    folder: Folder,
+    /// In the order of their names.
+    pub rows: Vec<Row>,
+    /// Folders that were not entered, as `folder/`.
+    pub folders: BTreeSet<String>,
+    /// Files and objects that cannot be read, with the reasons.
+    pub unread: Vec<String>,
+}
+
+/// Returns the folder that a name stands for by its form, or `None` if the name may be that of a container: a folder's name ends with
+/// a slash, or is that of a bucket, a directory, or the root of the keys of a store.
+pub fn folder_named(name: &Path) -> Result<Option<Folder>, Failure> {
+    let config = Config::from_environment()?;
+    check_lasts(name, &config)?;
+    let text = name.to_string_lossy();
+    let folder = || folders::folder(name.as_os_str().as_bytes(), &config);
+    let is_folder = match text.split_once("://") {
+        Some((_, rest)) => rest.ends_with('/') || !rest.contains('/'),
+        None => text.ends_with('/') || name.file_name().is_none() || config.store.is_none() && name.is_dir(),
+    };
+    if is_folder {
+        return Ok(Some(folder().map_err(|error| error.to_string())?));
+    }
+    let Some(store) = config.store.as_ref().filter(|_| !text.contains("://")) else { return Ok(None) };
+    Ok(folder().ok().filter(|folder| folder.url.trim_end_matches('/') == store.trim_end_matches('/')))
+}
+
+/// Lists a name that is no container as a folder. `None` if nothing is below the name.
+pub fn below(name: &Path, recursive: bool) -> Result<Option<Containers>, Failure> {
+    let Ok(folder) = folders::folder(name.as_os_str().as_bytes(), &Config::from_environment()?) else {
+        return Ok(None);
+    };
+    let found = Containers::of(folder, recursive)?;
+    Ok(Some(found).filter(|found| !found.rows.is_empty() || !found.folders.is_empty()))
+}
+
+impl Containers {
+    /// Lists a folder. In a store, all containers below it are listed, because keys are flat. In a directory, only those directly in
+    /// it are listed, unless `recursive`.
+    pub fn of(folder: Folder, recursive: bool) -> Result<Self, Failure> {
+        let whole = recursive || folder.directory.is_none();
+        let StoreListing { mut entries, folders } = Ledger::list_objects(&*folder.store, whole)?;
+        entries
+            .retain(|key, _| !Path::new(key).components().any(|part| hidden::is_of_h5lake(part.as_os_str())));
+        let (mut rows, mut unread) = (Vec::new(), Vec::new());
+        for (name, listed) in entries {
+            match kind_of(&folder, &name, &listed) {
+                Ok(Some(kind)) => rows.push(Row { name, kind, listed }),
+                Ok(None) => {}
+                Err(why) => unread.push(why),
+            }
+        }
+        Ok(Self { folder, rows, folders, unread })
+    }
+
+    /// The name by which a container can be opened: a path or a URL.
+    pub fn location(&self, row: &Row) -> String {
+        match (&row.kind, &self.folder.directory) {
+            (Kind::Pointer(url), _) => url.clone(),
+            (Kind::File, Some(directory)) => directory.join(&row.name).display().to_string(),
+            _ => self.folder.url_of(&row.name),
+        }
+    }
+
+    /// The newest version of each container, in the order of the rows; `None` where nothing tells it.
+    pub fn newest_versions(&self) -> Vec<Result<Option<Version>, String>> {
+        let is_in_objects = |row: &&Row| row.kind == Kind::Objects;
+        let keys: Vec<&str> = self.rows.iter().filter(is_in_objects).map(|row| &*row.name).collect();
+        let mut in_objects = Ledger::newest_versions_of_objects(&self.folder.store, &keys).into_iter();
+        let newest = |row: &Row| match (&row.kind, &self.folder.directory) {
+            (Kind::Objects, _) => in_objects.next().unwrap_or(Ok(None)).map_err(|error| error.to_string()),
+            (Kind::File, Some(directory)) => {
+                newest_of_file(&directory.join(&row.name)).map_err(|error| error.to_string())
+            }
+            _ => Ok(None),
+        };
+        self.rows.iter().map(newest).collect()
+    }
+}
+
+fn newest_of_file(path: &Path) -> h5lake_ledger::Result<Option<Version>> {
+    let lock = LockPolicy::from_environment().unwrap_or_default();
+    let ledger = Ledger::open_file(path, Access::ReadOnly, Options { lock, ..Options::default() })?;
+    Ok(ledger.versions(1)?.pop())
+}
+
+/// The kind of an entry; `None` for what is no container. Of a file in a directory, the first bytes are read.
+fn kind_of(folder: &Folder, name: &str, listed: &ListedObject) -> Result<Option<Kind>, String> {
+    match (listed.has_parts, listed.modified, &folder.directory) {
+        (true, None, _) => Ok(Some(Kind::Deleted)),
+        (true, Some(_), _) => Ok(Some(Kind::Objects)),
+        (false, _, Some(directory)) => kind_of_file(&directory.join(name)),
+        (false, _, None) => Ok(None),
+    }
+}
+
+fn kind_of_file(path: &Path) -> Result<Option<Kind>, String> {
+    Ok(match Ledger::probe_file(path).map_err(|error| error.to_string())? {
+        Probe::Container => Some(Kind::File),
+        Probe::WrongStorage => Some(Kind::Objects),
+        Probe::Pointer => {
+            let found = pointer::read(path).map_err(|error| error.to_string())?;
+            found.map(|found| Kind::Pointer(found.pointer.url()))
+        }
+        _ => None,
+    })
+}

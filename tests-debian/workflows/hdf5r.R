@@ -1,0 +1,32 @@
+#!/usr/bin/Rscript
+# hdf5r: compounds, enumerations, variable-length text, chunks, compression, attributes, references and links.
+suppressMessages(library(hdf5r))
+file <- H5File$new("r.h5", mode = "w")
+group <- file$create_group("group")
+group[["matrix"]] <- matrix(1:12, 3)
+table <- data.frame(id = 1:3, value = c(0.5, NA, 2.5), label = factor(c("a", "b", "a")), name = c("one", "two", "three"))
+group[["table"]] <- table
+file$create_dataset("packed", robj = rep(1:100, 100), chunk_dims = 1000, gzip_level = 6)
+file$create_dataset("longer", dtype = h5types$H5T_NATIVE_DOUBLE, space = H5S$new("simple", dims = 5, maxdims = Inf), chunk_dims = 4)
+file[["longer"]][1:5] <- as.double(1:5)
+file[["longer"]]$set_extent(8)
+file[["longer"]][6:8] <- c(6, 7, 8)
+file[["texts"]] <- c("short", "a much longer text", "")
+h5attr(file[["packed"]], "unit") <- "m"
+h5attr(group, "numbers") <- c(1.5, 2.5)
+file$link_create_soft("group/matrix", "soft")
+file$close_all()
+file <- H5File$new("r.h5", mode = "r+")
+print(file$ls(recursive = TRUE)[, c("name", "obj_type", "dataset.dims", "dataset.maxdims", "dataset.type_class")])
+print(file[["group/table"]][])
+print(file[["soft"]][, 2:3])
+print(file[["longer"]][])
+print(file[["texts"]][])
+print(sum(file[["packed"]][]))
+print(h5attributes(file[["packed"]]))
+print(h5attributes(file[["group"]]))
+file$link_delete("texts")
+file[["group/matrix"]][1, ] <- 9L
+print(file[["group/matrix"]][, ])
+file$close_all()
+print(list.datasets(H5File$new("r.h5", mode = "r")))

@@ -1,0 +1,47 @@
+//! The objects of the probe of conditional puts: none of them stays in the bucket.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use common::{environment, fresh, key, open, server};
+use h5lake_ledger::{Ledger, Options, Replace};
+use h5lake_tests_s3::faults::Outcome;
+use h5lake_tests_s3::{BUCKET, Server};
+use object_stores::{ErrorKind, ObjectStoreExt, PutMode};
+
+/// The keys in the bucket that belong to a probe, once the requests that no caller waits for have arrived.
+fn left(server: &Server) -> Vec<String> {
+    server.take_requests();
+    let all = open(&format!("s3://{BUCKET}"), &environment(server)).unwrap();
+    let keys = all.list("", None).map(|object| object.unwrap().key.to_string());
+    keys.filter(|key| key.contains("probe")).collect()
+}
+
+/// Some servers store an object although they answer its put with an error.
+#[test]
+fn a_closed_writer_leaves_no_object_of_the_probe() {
+    let answers = [None, Some("BadDigest"), Some("InvalidRequest")];
+    for code in answers {
+        let server = server();
+        let is_damaged = |method: &str, path: &str| method == "PUT" && path.ends_with("-damaged");
+        server.faults().add(is_damaged, 0, code.map(|code| Outcome::After(400, code)));
+        let ledger =
+            Ledger::create_objects(fresh(&server), "c.h5", Replace::Atomically, Options::default()).unwrap();
+        ledger.put(b"k", "value").unwrap();
+        ledger.commit().unwrap();
+        ledger.close().unwrap();
+        assert_eq!(left(&server), [""; 0], "answer to the damaged payload: {code:?}");
+        assert_eq!(server.faults().clear(), 0);
+    }
+}
+
+#[test]
+fn a_probe_that_fails_leaves_no_object() {
+    let server = server();
+    let is_second_round =
+        |method: &str, path: &str| method == "PUT" && path.contains("probe") && path.ends_with("-1");
+    server.faults().add(is_second_round, 0, [Outcome::Instead(403, "AccessDenied")]);
+    let error = fresh(&server).put(&key("a"), "x".into(), PutMode::Create).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    assert_eq!(left(&server), [""; 0]);
+}
