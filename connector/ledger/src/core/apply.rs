@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::change::{
-    By, Change, Checkpoint, Commit, DropBranch, Merge, NewTables, NewTag, Reclaim, Reject, Restore,
+    Applied, By, Change, Checkpoint, Commit, DropBranch, Merge, NewTables, NewTag, Reclaim, Reject, Restore,
 };
 use super::group;
 use super::ids::{Name, Nonce, SessionId};
@@ -21,8 +21,6 @@ use super::records::{
 use super::references::{MAX_INLINE_REFERENCES, ReadTags, References, Tag};
 use super::runs::{MAX_RUNS, Run};
 use crate::address::PageRef;
-
-pub(super) type Applied = Result<(), Reject>;
 
 /// The manifest that a change makes of another one.
 ///

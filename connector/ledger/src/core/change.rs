@@ -218,6 +218,9 @@ pub(crate) enum Reject {
     Full(&'static str),
 }
 
+/// The result of a part of a change.
+pub(super) type Applied = Result<(), Reject>;
+
 impl Reject {
     /// Returns whether the caller can prepare the same change again on the newer manifest.
     pub(crate) fn is_stale(self) -> bool {

@@ -3,8 +3,7 @@
 //! The head object is never deleted, so no delayed put can bring an old container back: a deleted container leaves the absent
 //! manifest. A copy is listed by its id before it puts objects, as a session is.
 
-use super::apply::Applied;
-use super::change::Reject;
+use super::change::{Applied, Reject};
 use super::ids::ContainerId;
 use super::manifest::{CopyEntry, MAX_COPIES, Manifest};
 
