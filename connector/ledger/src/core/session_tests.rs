@@ -117,6 +117,19 @@ fn only_the_same_bytes_follow_a_doubt_while_the_token_is_the_same() {
     assert_eq!(reported(&writer.step(Event::Swapped(1))), &Outcome::NotCommitted);
 }
 
+/// It would take effect again after the next deletion, because every deletion leaves the same absent container.
+#[test]
+fn nothing_is_committed_to_a_container_that_is_absent() {
+    let absent = Arc::new(Manifest::absent());
+    let mut writer = Session::new(SessionId(1), ContainerId::ABSENT, Mode::Shared);
+    writer.step(Event::Loaded(absent, 0));
+    for change in [commit(0, None), Change::Join { day: 1 }, Change::Numbers { count: 1, joins: None }] {
+        assert_eq!(reported(&writer.step(Event::Submit(change))), &Outcome::Rejected(Reject::Replaced));
+    }
+    let create = Change::Create { id: ID, created: 5 };
+    assert_eq!(swapped(&mut writer, create).id, ID);
+}
+
 #[test]
 fn another_version_fences_an_exclusive_writer_and_is_merged_by_a_shared_one() {
     let on = empty();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::rules::{Rule, is_broken};
 use super::storage::{Content, container_of};
 use super::world::{Sent, World};
-use crate::core::change::Change;
+use crate::core::change::{Change, Reject};
 use crate::core::events::{Action, Event, Outcome};
 use crate::core::ids::{ContainerId, Nonce, ObjectId, SessionId};
 use crate::core::lines::MAIN;
@@ -312,7 +312,9 @@ impl World {
             Outcome::Done { sequence, numbers } => self.done(p, task, *sequence, *numbers),
             Outcome::NotCommitted | Outcome::Rejected(_) => {
                 self.oracle.deny(task);
-                self.end(p, task.op != Op::Join);
+                // A session of a container that was replaced gives its operation up.
+                let is_replaced = *outcome == Outcome::Rejected(Reject::Replaced);
+                self.end(p, task.op != Op::Join || is_replaced);
             }
             Outcome::Fenced => {
                 let now = self.head.line(MAIN).map(|line| line.version);

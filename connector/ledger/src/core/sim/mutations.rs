@@ -53,7 +53,7 @@ const MUTATIONS: &[(Rule, &str, &str)] = &[
     (FirstNamesNothing, "life of a name", ""),
     (CreateOnce, "life of a name", "1"),
     (CopyJoins, "life of a name", "2"),
-    (CopyListed, "life of a name", "2"),
+    (CopyListed, "life of a name", ""),
     (SpareCopies, "life of a name", "2"),
     (ListContainersFirst, "life of a name", ""),
     (SegmentDurable, "segments and salvage", ""),
