@@ -32,9 +32,9 @@ pub(crate) fn apply(before: &Manifest, change: &Change, by: &By) -> Result<Manif
     if before.id != by.container && !is_of_any {
         return Err(Reject::Replaced);
     }
-    // The absent container returns with each deletion, so nothing is committed to it.
+    // Rule: nothing is committed to the absent container, which returns with each deletion.
     let makes_container = is_of_any || matches!(change, Change::Create { .. } | Change::Expel { .. });
-    if before.is_absent() && !makes_container {
+    if !rule!(AbsentIsEmpty, !before.is_absent() || makes_container) {
         return Err(Reject::Replaced);
     }
     // Rule: the manifest swapped over lists the session of the objects that it names.

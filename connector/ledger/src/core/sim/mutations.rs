@@ -51,6 +51,7 @@ const MUTATIONS: &[(Rule, &str, &str)] = &[
     (ReclaimFirst, "reclaim, tags, sweep", "3"),
     (ReclaimByNonce, "restore", "3"),
     (FirstNamesNothing, "life of a name", ""),
+    (AbsentIsEmpty, "a container that is absent", "4"),
     (CreateOnce, "life of a name", "1"),
     (CopyJoins, "life of a name", "2"),
     (CopyListed, "life of a name", ""),

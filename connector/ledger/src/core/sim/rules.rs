@@ -104,6 +104,8 @@ rules! {
     HeadStays,
     /// The first manifest names nothing. Kept by the type of the change; the simulator's creator breaks the rule.
     FirstNamesNothing,
+    /// Nothing is committed to the absent container.
+    AbsentIsEmpty,
     /// A creation is not sent again under the same id.
     CreateOnce,
     /// A copy puts objects after the head lists it. Kept by the caller.

@@ -253,6 +253,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "a container that is absent",
+        actors: &[&[&[Inline], &[Inline]], &[&[Create], &[Delete]], &[&[Numbers, Delete]]],
+        is_absent: true,
+        ..BASE
+    },
+    Scenario {
         name: "segments and salvage",
         actors: &[
             &[&[Inline], &[Segment], &[Inline], &[Inline]],
