@@ -1,0 +1,419 @@
+//! Applying changes: the function from one manifest to the next.
+//!
+//! Every precondition is checked on the very manifest that the swap replaces. A rejected change leaves nothing behind.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::change::{
+    Applied, By, Change, Checkpoint, Commit, DropBranch, Merge, NewTables, NewTag, Reclaim, Reject, Restore,
+};
+use super::group;
+use super::ids::{Name, Nonce, SessionId};
+use super::life;
+use super::lines::{Closed, Line, MAIN, MAX_OLDER_RECORDS, Origin, Root};
+use super::manifest::{MAX_LINES, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
+use super::reclaim::{Holders, is_held, raise_horizons, remove_unneeded_lines};
+use super::records::{
+    Content, Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, MAX_NOTE, Part, Record, SegmentRef,
+};
+use super::references::{MAX_INLINE_REFERENCES, ReadTags, References, Tag};
+use super::runs::{MAX_RUNS, Run};
+use crate::address::PageRef;
+
+/// The manifest that a change makes of another one.
+///
+/// # Errors
+/// Why the change does not apply.
+pub(crate) fn apply(before: &Manifest, change: &Change, by: &By) -> Result<Manifest, Reject> {
+    // A copy replaces whatever is there, and an abandoned one may outlive any container.
+    let is_of_any = matches!(change, Change::BeginCopy { .. } | Change::FinishCopy(_));
+    if before.id != by.container && !is_of_any {
+        return Err(Reject::Replaced);
+    }
+    // Rule: nothing is committed to the absent container, which returns with each deletion.
+    let makes_container = is_of_any || matches!(change, Change::Create { .. } | Change::Expel { .. });
+    if !rule!(AbsentIsEmpty, !before.is_absent() || makes_container) {
+        return Err(Reject::Replaced);
+    }
+    // Rule: the manifest swapped over lists the session of the objects that it names.
+    let is_listed = !change.names_objects() || before.lists(by.nonce.session);
+    if !rule!(SessionListed, is_listed) {
+        return Err(Reject::NotListed);
+    }
+    let mut x = before.clone();
+    x.sequence += 1;
+    // Rule: swaps have a nonce, so no two manifests have the same bytes.
+    x.nonce = rule!(SwapNonce, by.nonce; Nonce::default());
+    if let Some(day) = change.joins() {
+        join(&mut x, by.nonce.session, day)?;
+    }
+    change_manifest(&mut x, change, by)?;
+    if change.leaves() {
+        x.sessions.retain(|entry| entry.id != by.nonce.session);
+    }
+    debug_assert!(x.sequence > before.sequence && x.lines.first().is_some_and(|line| line.id == MAIN));
+    Ok(x)
+}
+
+fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
+    match change {
+        Change::Commit(c) => commit(x, c, by),
+        Change::Cancel { line } => cancel(x, *line, by),
+        Change::Checkpoint(c) => checkpoint(x, c, by),
+        Change::Restore(c) => restore(x, c, by),
+        Change::Merge(c) => merge(x, c, by),
+        Change::Drop(c) => drop_branch(x, c),
+        Change::Fork { name, line, version, read, retention } => {
+            fork(x, name, (*line, *version), read, *retention, by)
+        }
+        Change::Tag(c) => tag(x, c, by),
+        Change::Untag { id, is_stored, since } => untag(x, *id, *is_stored, *since),
+        Change::FoldTags { page, seen } => fold_tags(x, *page, seen),
+        Change::Numbers { count, .. } => {
+            x.numbers = x.numbers.saturating_add(*count);
+            Ok(())
+        }
+        Change::Join { .. } | Change::Leave => Ok(()),
+        Change::Expel { sessions, copies } => {
+            x.sessions.retain(|entry| !sessions.contains(&entry.id));
+            x.copies.retain(|entry| !copies.contains(&entry.id));
+            Ok(())
+        }
+        Change::Reclaim(c) => reclaim(x, c),
+        Change::Settings { line, retention } => {
+            open_line(x, *line)?.retention = *retention;
+            Ok(())
+        }
+        Change::Create { id, created } => life::create(x, *id, *created),
+        Change::Delete => life::delete(x),
+        Change::BeginCopy { id, day } => life::begin_copy(x, *id, *day),
+        Change::FinishCopy(copy) => life::finish_copy(x, copy),
+    }
+}
+
+// Sessions and numbers
+
+fn join(x: &mut Manifest, id: SessionId, day: u64) -> Applied {
+    if let Err(at) = x.sessions.binary_search_by_key(&id, |entry| entry.id) {
+        if x.sessions.len() >= MAX_SESSIONS {
+            return Err(Reject::Full("sessions"));
+        }
+        x.sessions.insert(at, SessionEntry { id, day });
+    }
+    Ok(())
+}
+
+// Lines
+
+fn open_line(x: &mut Manifest, id: u64) -> Result<&mut Line, Reject> {
+    // Rule: a line is meant by its id, never by its name. No change carries a name to be looked up.
+    x.line_mut(id).filter(|line| line.is_open()).ok_or(Reject::LineClosed)
+}
+
+/// Appends a record with these parts, which makes a new version.
+fn append(line: &mut Line, sequence: u64, (time, note): (u64, &Bytes), parts: Vec<Part>) {
+    debug_assert!(note.len() <= MAX_NOTE && line.version < sequence);
+    let record = Record { version: sequence, previous: line.version, time, note: note.clone(), parts };
+    line.tail.push(Arc::new(record));
+    line.version = sequence;
+}
+
+fn part(data: &Data, stored: Option<PageRef>, by: &By) -> Part {
+    let content = match stored {
+        Some(page) => Content::Stored { page, data: Some(Arc::new(data.clone())) },
+        None => Content::Inline(data.clone()),
+    };
+    Part { nonce: by.nonce, content }
+}
+
+fn commit(x: &mut Manifest, c: &Commit, by: &By) -> Applied {
+    if let Some((seen, count)) = c.numbers {
+        // Rule: numbers within a commit are as seen.
+        if !rule!(NumbersSeen, x.numbers == seen) {
+            return Err(Reject::NumbersMoved);
+        }
+        x.numbers = x.numbers.max(seen.saturating_add(count));
+    }
+    let mut parts = match x.line(c.line).filter(|_| !c.members.is_empty()) {
+        Some(line) => group::select(x, line, (&c.data, &c.conditions), &c.members, &c.segments),
+        None => Vec::new(),
+    };
+    let sequence = x.sequence;
+    let line = open_line(x, c.line)?;
+    // Rule: a commit follows the version that it was merged with.
+    if !rule!(CommitOn, line.version == c.on) {
+        return Err(Reject::Moved);
+    }
+    if line.tail.iter().any(|record| record.part(by.nonce).is_some()) {
+        return Err(Reject::Recorded);
+    }
+    parts.push(part(&c.data, c.stored, by));
+    if let Some(segment) = &c.segment {
+        line.name_segment(segment);
+    }
+    append(line, sequence, (c.time, &c.note), parts);
+    check_inline(line, if c.closes { MAX_CLOSING_RECORD } else { MAX_CURRENT_RECORD })
+}
+
+/// Returns an error if the inline records of a line are too long for a manifest.
+fn check_inline(line: &Line, longest: usize) -> Applied {
+    if line.tail.last().is_some_and(|record| record.size() > longest) {
+        return Err(Reject::Full("the current record; put its content as an object first"));
+    }
+    match line.older_bytes() > MAX_OLDER_RECORDS {
+        true => Err(Reject::Full("inline records; put a segment first")),
+        false => Ok(()),
+    }
+}
+
+fn cancel(x: &mut Manifest, line: u64, by: &By) -> Applied {
+    let sequence = x.sequence;
+    let line = x.line_mut(line).ok_or(Reject::LineClosed)?;
+    // The session looks for the nonce in segments before it proposes a cancel record.
+    if line.tail.iter().any(|record| record.part(by.nonce).is_some()) {
+        return Err(Reject::Recorded);
+    }
+    let parts = vec![Part { nonce: by.nonce, content: Content::Cancelled }];
+    let record = Record { version: sequence, previous: line.version, time: 0, note: Bytes::new(), parts };
+    line.tail.push(Arc::new(record));
+    Ok(())
+}
+
+// Tables and roots
+
+/// Puts tables into the manifest that were made from those that it names.
+fn set_tables(x: &mut Manifest, new: &NewTables) -> Applied {
+    let placed = |runs: &[Run]| {
+        let mut runs = runs.to_vec();
+        runs.iter_mut().filter(|run| run.placed == 0).for_each(|run| run.placed = x.sequence);
+        // Entries that die by this very swap are encoded without their death.
+        runs.iter_mut()
+            .filter(|run| run.placed == x.sequence)
+            .for_each(|run| run.last = run.last.max(x.sequence));
+        runs
+    };
+    let (dead, history) = (placed(&new.dead), placed(&new.history));
+    if dead.len() > MAX_RUNS || history.len() > MAX_RUNS {
+        return Err(Reject::Full("pages of tables"));
+    }
+    x.tables = Arc::new(TableRefs { since: x.sequence, usage: Some(new.usage), dead, history });
+    Ok(())
+}
+
+/// Sets a root whose base is `base`. All records up to `behind` have to be in segments, because an era names only segments.
+fn set_root(
+    line: &mut Line,
+    root: Option<PageRef>,
+    base: u64,
+    segment: Option<&SegmentRef>,
+    behind: u64,
+) -> Applied {
+    if let Some(segment) = segment {
+        line.name_segment(segment);
+    }
+    let is_inline = line.tail.iter().any(|record| record.version > line.base() && record.version <= behind);
+    if is_inline || behind > line.version {
+        return Err(Reject::Stale);
+    }
+    line.root = Some(Root { page: root, base });
+    Ok(())
+}
+
+fn checkpoint(x: &mut Manifest, c: &Checkpoint, by: &By) -> Applied {
+    // Rule: a new root replaces the root that it was made from, and keeps later records. A swap that sets a root sets tables.
+    if !rule!(RootAsSeen, x.tables.since == c.tables.read) {
+        return Err(Reject::Stale);
+    }
+    let sequence = x.sequence;
+    let line = open_line(x, c.line)?;
+    let Some((time, note)) = &c.commit else {
+        set_root(line, c.root, c.base, c.segment.as_ref(), c.base)?;
+        line.trim(c.records_from);
+        return set_tables(x, &c.tables);
+    };
+    if line.version != c.base {
+        return Err(Reject::Moved);
+    }
+    set_root(line, c.root, sequence, c.segment.as_ref(), c.base)?;
+    append(line, sequence, (*time, note), vec![Part { nonce: by.nonce, content: Content::InRoot }]);
+    line.trim(c.records_from);
+    set_tables(x, &c.tables)
+}
+
+fn restore(x: &mut Manifest, c: &Restore, by: &By) -> Applied {
+    if x.tables.since != c.tables.read {
+        return Err(Reject::Stale);
+    }
+    let (sequence, tables) = (x.sequence, x.tables.clone());
+    let line = open_line(x, c.line)?;
+    if line.version != c.on {
+        return Err(Reject::Moved);
+    }
+    set_root(line, c.root, sequence, c.segment.as_ref(), c.on)?;
+    append(line, sequence, (c.time, &c.note), vec![Part { nonce: by.nonce, content: Content::InRoot }]);
+    set_tables(x, &c.tables)?;
+    // Rule: a restore counts as a new root: a root that was made before does not undo it.
+    if rule!(RestoreIsRoot, false; true) {
+        Arc::make_mut(&mut x.tables).since = tables.since;
+    }
+    Ok(())
+}
+
+// Branches
+
+fn fork(
+    x: &mut Manifest,
+    name: &Name,
+    (parent, version): (u64, u64),
+    read: &ReadTags,
+    retention: u64,
+    by: &By,
+) -> Applied {
+    check_held(x, (parent, version), read)?;
+    if x.open_branches().any(|line| line.name.as_ref() == Some(name)) {
+        return Err(Reject::NameTaken);
+    }
+    if x.lines.len() >= MAX_LINES {
+        return Err(Reject::Full("branches; merge or drop one, and reclaim"));
+    }
+    let id = x.sequence;
+    x.lines.push(Arc::new(Line {
+        id,
+        name: Some(name.clone()),
+        made_by: by.nonce,
+        origin: Some(Origin { parent, version }),
+        version: id,
+        root: None,
+        horizon: id,
+        records_from: id,
+        retention,
+        ..Line::main()
+    }));
+    Ok(())
+}
+
+/// Rule: the version that a tag or fork names is held by the manifest that the swap replaces.
+fn check_held(x: &Manifest, version: (u64, u64), read: &ReadTags) -> Applied {
+    let tags = x.references.all(read).ok_or(Reject::Stale)?;
+    let is_line = x.line(version.0).is_some();
+    if rule!(HeldNow, is_held(x, version, tags)) && is_line { Ok(()) } else { Err(Reject::NotHeld) }
+}
+
+fn close_line(x: &mut Manifest, id: u64, merged: bool) {
+    let at = x.sequence;
+    if let Some(line) = x.line_mut(id) {
+        line.closed = Some(Closed { at, merged });
+    }
+}
+
+fn merge(x: &mut Manifest, c: &Merge, by: &By) -> Applied {
+    let is_stale = x.tables.since != c.tables.read;
+    let branch = open_line(x, c.branch)?;
+    if branch.origin.is_none_or(|origin| origin.parent != c.parent) {
+        return Err(Reject::LineClosed);
+    }
+    // Rule: a merge takes the newest version of the branch.
+    if !rule!(MergeNewest, branch.version == c.read) {
+        return Err(Reject::Moved);
+    }
+    let sequence = x.sequence;
+    let parent = open_line(x, c.parent)?;
+    if parent.version != c.on {
+        return Err(Reject::Moved);
+    }
+    if is_stale {
+        return Err(Reject::Stale);
+    }
+    append(parent, sequence, (c.time, &c.note), vec![part(&c.data, c.stored, by)]);
+    check_inline(parent, MAX_CURRENT_RECORD)?;
+    close_line(x, c.branch, true);
+    set_tables(x, &c.tables)
+}
+
+fn drop_branch(x: &mut Manifest, c: &DropBranch) -> Applied {
+    let is_stale = x.tables.since != c.tables.read;
+    let branch = open_line(x, c.branch)?;
+    if branch.id == MAIN {
+        return Err(Reject::LineClosed);
+    }
+    if branch.version != c.read || is_stale {
+        return Err(Reject::Stale);
+    }
+    close_line(x, c.branch, false);
+    set_tables(x, &c.tables)
+}
+
+// References
+
+fn tag(x: &mut Manifest, c: &NewTag, by: &By) -> Applied {
+    check_held(x, (c.line, c.version), &c.read)?;
+    let is_taken = x.references.all(&c.read).map(|mut tags| tags.any(|tag| tag.name == c.name));
+    if is_taken.ok_or(Reject::Stale)? {
+        return Err(Reject::NameTaken);
+    }
+    if x.references.inline_bytes() > MAX_INLINE_REFERENCES {
+        return Err(Reject::Full("inline references; fold them into a page"));
+    }
+    Arc::make_mut(&mut x.references).added.push(Tag {
+        name: c.name.clone(),
+        id: by.nonce,
+        line: c.line,
+        version: c.version,
+        made: c.made,
+        until: c.until,
+        publication: c.publication.clone(),
+    });
+    Ok(())
+}
+
+fn untag(x: &mut Manifest, id: Nonce, is_stored: bool, since: u64) -> Applied {
+    if x.references.since != since {
+        return Err(Reject::Stale);
+    }
+    let references = &x.references;
+    // Rule: a tag is meant by its id, never by its name.
+    let meant = rule!(TagById, id; references.added.first().map_or(id, |tag| tag.id));
+    let is_there = match is_stored {
+        true => !references.removed.contains(&meant),
+        false => references.added.iter().any(|tag| tag.id == meant),
+    };
+    if !is_there {
+        return Err(Reject::NoSuchTag);
+    }
+    Arc::make_mut(&mut x.references).remove(meant, is_stored);
+    Ok(())
+}
+
+fn fold_tags(x: &mut Manifest, page: Option<PageRef>, seen: &References) -> Applied {
+    if *x.references != *seen {
+        return Err(Reject::Stale);
+    }
+    let since = x.sequence;
+    x.references = Arc::new(References { since, page, ..References::default() });
+    Ok(())
+}
+
+// Reclaim
+
+fn reclaim(x: &mut Manifest, c: &Reclaim) -> Applied {
+    if x.tables.since != c.tables.read {
+        return Err(Reject::Stale);
+    }
+    raise_horizons(x, &c.horizons);
+    let references = x.references.clone();
+    let tags = references.all(&c.read).ok_or(Reject::Stale)?;
+    // A line that should leave may have got a tag or a child since.
+    let unneeded = remove_unneeded_lines(&mut x.clone(), &tags);
+    if !c.leaving.iter().all(|line| unneeded.contains(line)) {
+        return Err(Reject::Stale);
+    }
+    x.lines.retain(|line| !c.leaving.contains(&line.id));
+    let holders = Holders::of(x, tags);
+    // Rule: a reclaim is planned on the manifest that it makes.
+    if !rule!(ReclaimOnCurrent, c.holders.cover(&holders)) {
+        return Err(Reject::Stale);
+    }
+    set_tables(x, &c.tables)
+}

@@ -1,0 +1,303 @@
+//! Changes: everything that a swap can do to a container, and how a change makes the next manifest.
+//!
+//! A change states what it read: the version of a line, the tables, the references page. It is evaluated anew on every manifest that it
+//! is applied to, and a rejection says what the caller has to prepare again. Pages and objects that a change names are durable before
+//! the change is submitted, so applying it needs nothing but the two arguments.
+
+use bytes::Bytes;
+
+use super::group::Member;
+use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId};
+use super::manifest::Manifest;
+use super::reclaim::{Holders, Plan};
+use super::records::{Data, SegmentRef, Segments};
+use super::references::{ReadTags, References};
+use super::runs::{NewRun, Run};
+use super::usage::TablePages;
+use crate::address::PageRef;
+
+/// The origin of a swap: the container that the change was decided on, and the identity of the change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct By {
+    pub(crate) container: ContainerId,
+    pub(crate) nonce: Nonce,
+}
+
+/// A change of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Change {
+    /// A commit, and perhaps those of a group.
+    Commit(Box<Commit>),
+    /// The cancel record of the change with this swap's nonce.
+    Cancel { line: u64 },
+    /// A new root, and perhaps a commit whose content is in the root.
+    Checkpoint(Box<Checkpoint>),
+    /// The content of an older version as the newest one.
+    Restore(Box<Restore>),
+    /// A branch goes into its parent and is closed.
+    Merge(Box<Merge>),
+    /// A branch is closed without a merge.
+    Drop(Box<DropBranch>),
+    /// A branch begins at a held version.
+    Fork { name: Name, line: u64, version: u64, read: ReadTags, retention: u64 },
+    /// A held version gets a name.
+    Tag(Box<NewTag>),
+    /// The tag with this id is removed. `is_stored` says that the tag is in the references page, which was set at `since`.
+    Untag { id: Nonce, is_stored: bool, since: u64 },
+    /// The inline references move into a page that holds all tags. The references still have to be those of `seen`.
+    FoldTags { page: Option<PageRef>, seen: Box<References> },
+    /// A block of object numbers; `joins` also adds the session's entry, with the day.
+    Numbers { count: u64, joins: Option<u64> },
+    /// The session's entry, with the day.
+    Join { day: u64 },
+    /// The session's entry goes.
+    Leave,
+    /// Entries of dead sessions and abandoned copies go.
+    Expel { sessions: Vec<SessionId>, copies: Vec<ContainerId> },
+    /// Horizons rise, and unneeded extents and versions leave the tables.
+    Reclaim(Box<Reclaim>),
+    /// How long replaced versions of a line stay, in milliseconds.
+    Settings { line: u64, retention: u64 },
+    /// A new container replaces the one that is there, or nothing. Its manifest names nothing.
+    Create { id: ContainerId, created: u64 },
+    /// The container is deleted. The head object stays, with an absent container.
+    Delete,
+    /// A copy to this name begins.
+    BeginCopy { id: ContainerId, day: u64 },
+    /// A copy that the manifest lists replaces the container that is there.
+    FinishCopy(Box<Manifest>),
+}
+
+/// A commit to a line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Commit {
+    pub(crate) line: u64,
+    /// The version of the line that the commit was merged with.
+    pub(crate) on: u64,
+    pub(crate) time: u64,
+    pub(crate) note: Bytes,
+    pub(crate) data: Data,
+    /// For a long commit: the object that holds `data`.
+    pub(crate) stored: Option<PageRef>,
+    /// The numbers counter as the commit saw it, and how many numbers the commit takes.
+    pub(crate) numbers: Option<(u64, u64)>,
+    /// The commit also adds the session's entry, with the day.
+    pub(crate) joins: Option<u64>,
+    /// The commit also removes the session's entry.
+    pub(crate) leaves: bool,
+    /// The commit closes the container, so its record may be longer.
+    pub(crate) closes: bool,
+    /// A segment of older records, to be named if it still fits.
+    pub(crate) segment: Option<SegmentRef>,
+    /// Queued commits to take along, and prefixes of keys that they may not change.
+    pub(crate) members: Vec<Member>,
+    pub(crate) conditions: Vec<Bytes>,
+    /// Segments that were read, for the records since the views of the members.
+    pub(crate) segments: Segments,
+}
+
+/// Tables that were put for a change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct NewTables {
+    /// The tables that they were made from.
+    pub(crate) read: u64,
+    pub(crate) usage: PageRef,
+    /// Runs whose `placed` is 0 are new.
+    pub(crate) dead: Vec<Run>,
+    pub(crate) history: Vec<Run>,
+}
+
+/// A new root of a line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Checkpoint {
+    pub(crate) line: u64,
+    pub(crate) root: Option<PageRef>,
+    /// The version of the line that the root was made from.
+    pub(crate) base: u64,
+    /// The time and note of a commit that the root contains too. `base` is then the version that the commit was merged with.
+    pub(crate) commit: Option<(u64, Bytes)>,
+    /// A segment of the inline records up to `base`.
+    pub(crate) segment: Option<SegmentRef>,
+    /// Records below this version, which the root contains, are forgotten.
+    pub(crate) records_from: u64,
+    pub(crate) tables: NewTables,
+}
+
+/// An older version as the newest one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Restore {
+    pub(crate) line: u64,
+    /// The version of the line with which the restored one was compared.
+    pub(crate) on: u64,
+    /// A root that has the content of the restored version.
+    pub(crate) root: Option<PageRef>,
+    pub(crate) time: u64,
+    pub(crate) note: Bytes,
+    /// A segment of all inline records.
+    pub(crate) segment: Option<SegmentRef>,
+    pub(crate) tables: NewTables,
+}
+
+/// A branch that goes into its parent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Merge {
+    pub(crate) branch: u64,
+    /// The version of the branch that was read.
+    pub(crate) read: u64,
+    pub(crate) parent: u64,
+    /// The version of the parent that the branch was merged with.
+    pub(crate) on: u64,
+    pub(crate) time: u64,
+    pub(crate) note: Bytes,
+    /// Changed keys of the branch, for the parent.
+    pub(crate) data: Data,
+    pub(crate) stored: Option<PageRef>,
+    /// Tables with all records of the branch.
+    pub(crate) tables: NewTables,
+}
+
+/// A branch that is closed without a merge.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct DropBranch {
+    pub(crate) branch: u64,
+    /// The version of the branch that was read.
+    pub(crate) read: u64,
+    /// Tables with all records of the branch, and its live objects in the dead list.
+    pub(crate) tables: NewTables,
+}
+
+/// A tag or publication to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct NewTag {
+    pub(crate) name: Name,
+    pub(crate) line: u64,
+    pub(crate) version: u64,
+    pub(crate) made: u64,
+    pub(crate) until: Option<u64>,
+    pub(crate) publication: Option<Bytes>,
+    pub(crate) read: ReadTags,
+}
+
+/// A reclaim whose pages were put.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Reclaim {
+    pub(crate) horizons: Vec<(u64, u64)>,
+    pub(crate) holders: Holders,
+    pub(crate) leaving: Vec<u64>,
+    pub(crate) deletable: Vec<ObjectId>,
+    pub(crate) read: ReadTags,
+    pub(crate) tables: NewTables,
+}
+
+/// Why a change does not apply to a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Reject {
+    /// The name has another container, or none.
+    Replaced,
+    /// The line was closed, or has left the manifest.
+    LineClosed,
+    /// The line has another version: merge again, or end if the writer is exclusive.
+    Moved,
+    /// The tables or references were changed: read them and prepare the change again.
+    Stale,
+    /// The numbers counter has moved: take numbers again.
+    NumbersMoved,
+    /// The session is not listed: its objects may be swept at any time.
+    NotListed,
+    /// The version is not held, so it may be incomplete.
+    NotHeld,
+    /// The name is in use.
+    NameTaken,
+    /// The change does more than a commit that a leader can take along.
+    NotQueueable,
+    /// The tag does not exist.
+    NoSuchTag,
+    /// A record has the nonce already.
+    Recorded,
+    /// A bound of the manifest is reached; the text names it.
+    Full(&'static str),
+}
+
+/// The result of a part of a change.
+pub(super) type Applied = Result<(), Reject>;
+
+impl Reject {
+    /// Returns whether the caller can prepare the same change again on the newer manifest.
+    pub(crate) fn is_stale(self) -> bool {
+        matches!(self, Self::Moved | Self::Stale | Self::NumbersMoved)
+    }
+}
+
+impl Change {
+    /// The line to which the change appends a record with its nonce. Such a change takes effect exactly once.
+    pub(crate) fn record_line(&self) -> Option<u64> {
+        match self {
+            Self::Commit(c) => Some(c.line),
+            Self::Cancel { line } => Some(*line),
+            Self::Checkpoint(c) if c.commit.is_some() => Some(c.line),
+            Self::Restore(c) => Some(c.line),
+            Self::Merge(c) => Some(c.parent),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the change names objects that its session has put.
+    pub(crate) fn names_objects(&self) -> bool {
+        match self {
+            Self::Commit(c) => c.data.names_objects() || c.stored.is_some() || c.segment.is_some(),
+            Self::Checkpoint(_) | Self::Restore(_) | Self::Merge(_) | Self::Drop(_) | Self::Reclaim(_) => {
+                true
+            }
+            Self::FoldTags { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The day of joining, if the change adds the session's entry.
+    pub(crate) fn joins(&self) -> Option<u64> {
+        match self {
+            Self::Commit(c) => c.joins,
+            Self::Numbers { joins, .. } => *joins,
+            Self::Join { day } => Some(*day),
+            _ => None,
+        }
+    }
+
+    /// Returns whether a leader can commit the change for its session: a commit that changes nothing but its line.
+    pub(crate) fn can_be_queued(&self) -> bool {
+        let is_plain =
+            |c: &Commit| c.numbers.is_none() && c.joins.is_none() && !c.leaves && c.stored.is_none();
+        matches!(self, Self::Commit(c) if is_plain(c))
+    }
+
+    /// Returns whether the change removes the session's entry.
+    pub(crate) fn leaves(&self) -> bool {
+        matches!(self, Self::Leave) || matches!(self, Self::Commit(c) if c.leaves)
+    }
+}
+
+impl NewTables {
+    /// The tables of pages that the caller has put: `put` stores bytes with their checksum and returns where they lie.
+    pub(crate) fn put(pages: &TablePages, mut put: impl FnMut(&[u8], u32) -> PageRef) -> Self {
+        let mut placed = |kept: &[Run], new: &Option<NewRun>| {
+            let new = new.as_ref().map(|new| Run {
+                page: put(&new.bytes, new.crc),
+                placed: 0,
+                first: new.first,
+                last: new.last,
+            });
+            kept.iter().copied().chain(new).collect::<Vec<_>>()
+        };
+        let (dead, history) =
+            (placed(&pages.dead.0, &pages.dead.1), placed(&pages.history.0, &pages.history.1));
+        Self { read: pages.read, usage: put(&pages.usage.0, pages.usage.1), dead, history }
+    }
+}
+
+impl Reclaim {
+    /// The change of a plan whose pages were put as `tables`.
+    pub(crate) fn new(plan: Plan, read: ReadTags, tables: NewTables) -> Self {
+        let Plan { horizons, holders, leaving, deletable, .. } = plan;
+        Self { horizons, holders, leaving, deletable, read, tables }
+    }
+}

@@ -1,0 +1,261 @@
+//! Encodings of the core: they round trip, there is one for each value, and hostile bytes are refused.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::frame;
+use super::history::{Era, Mark};
+use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId};
+use super::lines::{Closed, Line, Origin, Root};
+use super::manifest::{CopyEntry, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
+use super::records::{Content, Data, Gained, Notes, Part, Record, Segment, SegmentRef};
+use super::references::{References, Tag};
+use super::runs::{Run, RunItem, Table};
+use super::usage::{Dead, NOW};
+use crate::address::{Address, PageRef};
+use crate::checksum::checksum;
+
+fn object(number: u64) -> ObjectId {
+    ObjectId { session: SessionId(0x0123_4567_89ab_cdef), number }
+}
+
+fn page(number: u64) -> PageRef {
+    PageRef { place: Address { location: object(number).page(), offset: 0, length: 100 + number }, crc: 7 }
+}
+
+fn nonce(count: u64) -> Nonce {
+    Nonce { session: SessionId(5), count }
+}
+
+fn record(version: u64) -> Arc<Record> {
+    let notes = Notes {
+        gained: vec![Gained { object: object(9), bytes: 5, stood: 3 }],
+        freed: vec![Address { location: object(8).pack(), offset: 1, length: 2 }],
+    };
+    let data = Data { notes, entries: Bytes::from_static(b"\x01\x01\x01a\x01b") };
+    let contents = [
+        Content::Inline(data),
+        Content::Stored { page: page(30), data: None },
+        Content::InRoot,
+        Content::Cancelled,
+    ];
+    let part = |(n, content)| Part { nonce: nonce(version * 10 + n), content };
+    let parts = (0..).zip(contents).map(part).collect();
+    Arc::new(Record { version, previous: version - 1, time: 77, note: Bytes::from_static(b"who"), parts })
+}
+
+fn tag(name: &str, id: u64) -> Tag {
+    let publication = (id == 2).then(|| Bytes::from_static(b"doi:10.1234/5"));
+    let name = Name::new(name).unwrap();
+    Tag { name, id: nonce(id), line: 0, version: 12, made: 9, until: Some(10), publication }
+}
+
+/// A manifest that has something of everything.
+fn sample() -> Manifest {
+    let mut main = Line::main();
+    (main.version, main.horizon, main.records_from, main.retention) = (15, 3, 5, 600_000);
+    main.root = Some(Root { page: Some(page(1)), base: 10 });
+    main.segments = vec![SegmentRef { page: page(2), first: 5, last: 12, count: 4 }];
+    main.tail = vec![record(13), record(15)];
+    let branch = Line {
+        id: 16,
+        name: Name::new("try.1"),
+        made_by: nonce(4),
+        origin: Some(Origin { parent: 0, version: 12 }),
+        version: 17,
+        root: None,
+        horizon: 16,
+        closed: Some(Closed { at: 18, merged: true }),
+        records_from: 16,
+        tail: vec![record(17)],
+        ..Line::main()
+    };
+    let run = |n| Run { page: page(n), placed: 11, first: 1, last: 9 };
+    Manifest {
+        id: ContainerId([7; 16]),
+        created: 1_000_000,
+        sequence: 20,
+        nonce: nonce(3),
+        numbers: 1 << 20,
+        sessions: vec![
+            SessionEntry { id: SessionId(5), day: 20_000 },
+            SessionEntry { id: SessionId(6), day: 1 },
+        ],
+        copies: vec![CopyEntry { id: ContainerId([8; 16]), day: 20_001 }],
+        lines: vec![Arc::new(main), Arc::new(branch)],
+        references: Arc::new(References {
+            since: 8,
+            page: Some(page(3)),
+            added: vec![tag("a", 1), tag("b-2", 2)],
+            removed: vec![nonce(9)],
+        }),
+        tables: Arc::new(TableRefs {
+            since: 14,
+            usage: Some(page(4)),
+            dead: vec![run(5)],
+            history: vec![run(6)],
+        }),
+    }
+}
+
+fn reseal(bytes: &mut [u8]) {
+    let fixed = checksum(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&fixed.to_le_bytes());
+    let body = bytes.len() - 4;
+    let crc = checksum(&bytes[..body]);
+    bytes[body..].copy_from_slice(&crc.to_le_bytes());
+}
+
+#[test]
+fn a_manifest_round_trips() {
+    for manifest in [sample(), Manifest::absent()] {
+        assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest));
+    }
+}
+
+#[test]
+fn the_fixed_part_keeps_its_meaning_in_all_formats() {
+    let bytes = sample().encode();
+    assert_eq!(&bytes[..16], crate::signatures::SIGNATURE);
+    assert_eq!(bytes[16..20], 2_u32.to_le_bytes());
+    assert_eq!(bytes[20..28], [0; 8]);
+    assert_eq!(bytes[28..44], [7; 16]);
+    assert_eq!(bytes[44..52], [0; 8]);
+    assert_eq!(bytes[52..60], 1_000_000_u64.to_le_bytes());
+    assert_eq!(bytes[60..64], checksum(&bytes[..60]).to_le_bytes());
+    let earlier = crate::file::superblock::Fixed::decode(&bytes, "x").unwrap_err().to_string();
+    assert!(earlier.contains("newer h5lake (format 2)"), "{earlier}");
+}
+
+#[test]
+fn damage_anywhere_in_a_manifest_is_refused() {
+    let good = sample().encode();
+    for n in 0..good.len() {
+        let mut bad = good.clone();
+        bad[n] ^= 0x10;
+        assert!(Manifest::decode(&bad).is_err(), "byte {n}");
+        assert!(Manifest::decode(&good[..n]).is_err(), "cut at {n}");
+    }
+}
+
+/// Checksums prove no origin. What a decoder accepts has one encoding, and no length makes it allocate more than the bytes.
+#[test]
+fn hostile_bytes_are_refused_or_canonical() {
+    let good = sample().encode();
+    let mut accepted = 0;
+    for n in 0..good.len() - 4 {
+        for value in [0, 1, 2, 0x7f, 0x80, 0xff, good[n].wrapping_add(1)] {
+            let mut bad = good.clone();
+            bad[n] = value;
+            reseal(&mut bad);
+            if let Ok(manifest) = Manifest::decode(&bad) {
+                accepted += 1;
+                assert_eq!(manifest.encode(), bad, "byte {n} as {value:#x}");
+            }
+        }
+    }
+    assert!(accepted > 100, "only the checksum was checked: {accepted}");
+}
+
+#[test]
+fn impossible_manifests_are_refused() {
+    let refuse = |change: &dyn Fn(&mut Manifest), why: &str| {
+        let mut manifest = sample();
+        change(&mut manifest);
+        assert_eq!(Manifest::decode(&manifest.encode()).unwrap_err(), why);
+    };
+    let entry = |n| SessionEntry { id: SessionId(n), day: 0 };
+    refuse(&|m| m.sessions.reverse(), "sessions or copies are out of order");
+    refuse(
+        &|m| m.sessions = (0..=MAX_SESSIONS as u64).map(entry).collect(),
+        "a list is longer than it can be",
+    );
+    refuse(&|m| m.lines.clear(), "no main line");
+    refuse(&|m| drop(m.lines.remove(0)), "no main line");
+    refuse(&|m| m.sequence = 16, "a version is newer than the manifest");
+    refuse(&|m| m.line_mut(0).unwrap().root = None, "a main line without a root, or closed");
+    refuse(&|m| m.line_mut(0).unwrap().version = 9, "impossible versions of a line");
+    refuse(&|m| m.line_mut(0).unwrap().records_from = 12, "impossible versions of a line");
+    refuse(&|m| m.line_mut(0).unwrap().tail.reverse(), "entries are out of order");
+    let origin = |parent, version| Some(Origin { parent, version });
+    refuse(&|m| m.line_mut(16).unwrap().origin = origin(0, 16), "a branch that began after its id");
+    refuse(&|m| m.line_mut(16).unwrap().origin = origin(2, 12), "a branch of a line that does not exist");
+    refuse(&|m| Arc::make_mut(&mut m.tables).since = 10, "a page of a table that is newer than the table");
+}
+
+#[test]
+fn compressed_and_encrypted_frames_are_refused() {
+    let (bytes, _) = Segment { line: 0, records: vec![record(3)] }.encode();
+    for (at, why) in [
+        (4, "compressed by a codec that this build does not know"),
+        (5, "encrypted, which this build does not support"),
+    ] {
+        let mut other = bytes.clone();
+        other[at] = 1;
+        let body = other.len() - 4;
+        let crc = checksum(&other[..body]);
+        other[body..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Segment::decode(&other).unwrap_err(), why);
+    }
+}
+
+#[test]
+fn a_segment_round_trips_and_is_the_one_that_is_named() {
+    let segment = Segment { line: 16, records: vec![record(13), record(15)] };
+    let (bytes, crc) = segment.encode();
+    let at = segment.reference(PageRef { crc, ..page(2) }).unwrap();
+    assert_eq!((at.first, at.last, at.count), (13, 15, 2));
+    assert_eq!(Segment::decode(&bytes).as_ref(), Ok(&segment));
+    assert_eq!(Segment::decode_as(&bytes, &at), Ok(segment));
+    assert!(Segment::decode_as(&bytes, &SegmentRef { last: 16, ..at }).is_err());
+    assert!(Segment::decode_as(&bytes, &SegmentRef { page: page(2), ..at }).is_err());
+}
+
+fn round_trip<T: RunItem + std::fmt::Debug + PartialEq>(items: &[T], placed: u64) -> Vec<T> {
+    let mut table = Table::default();
+    items.iter().for_each(|item| table.push(item.clone()));
+    assert!(table.absorb().is_empty());
+    let (kept, new) = table.finish();
+    let new = new.unwrap();
+    assert!(kept.is_empty());
+    let run = Run { page: PageRef { crc: new.crc, ..page(1) }, placed, first: new.first, last: new.last };
+    let mut read = Table::<T>::default();
+    read.load(run, &new.bytes).unwrap();
+    for n in 0..new.bytes.len() {
+        assert!(Table::<T>::default().load(run, &new.bytes[..n]).is_err());
+    }
+    read.iter().cloned().collect()
+}
+
+#[test]
+fn dead_lists_round_trip_and_say_when_their_swap_was() {
+    let dead = |death| Dead { line: 0, place: page(3).place, birth: 4, death };
+    assert_eq!(round_trip(&[dead(9), dead(NOW)], 12), [dead(9), dead(12)]);
+    let mut bytes = frame::begin(Dead::MAGIC);
+    frame::put_list(&mut bytes, &[dead(4)], Dead::encode);
+    let crc = frame::end(&mut bytes);
+    let run = Run { page: PageRef { crc, ..page(1) }, placed: 5, first: 0, last: 9 };
+    assert_eq!(Table::<Dead>::default().load(run, &bytes).unwrap_err(), "an impossible entry of a dead list");
+}
+
+#[test]
+fn eras_round_trip() {
+    let mark = Mark { version: 5, time: 8, note: Bytes::from_static(b"who") };
+    let segments = vec![SegmentRef { page: page(2), first: 5, last: 12, count: 4 }];
+    let root = Some(Root { page: Some(page(1)), base: 4 });
+    let era = Era { line: 0, root, end: 13, segments, marks: vec![mark] };
+    let first = Era { line: 3, root: None, end: 4, segments: Vec::new(), marks: Vec::new() };
+    assert_eq!(round_trip(&[era.clone(), first.clone()], 20), [era, first]);
+}
+
+#[test]
+fn names_are_short_and_plain() {
+    let long = "a".repeat(64);
+    for good in ["a", "A.b_c-9", &long] {
+        assert_eq!(Name::new(good).unwrap().as_str(), good);
+    }
+    for bad in ["", ".a", "-a", "a b", "a/b", "ä", &"a".repeat(65)] {
+        assert_eq!(Name::new(bad), None, "{bad}");
+    }
+}

@@ -1,0 +1,134 @@
+//! Groups: queued commits, and which of them a leader takes into its swap.
+//!
+//! A queued commit is an object that a leader reads. Its conditions are prefixes of keys; the commit may go without a merge as long
+//! as no key with such a prefix was changed since its view. The member recognises its commit by the nonce in a record, and only a
+//! cancel record ends a queued commit, because a leader may have read the object at any time.
+
+use bytes::Bytes;
+
+use super::frame;
+use super::ids::Nonce;
+use super::lines::{Found, Line};
+use super::manifest::Manifest;
+use super::records::{Content, Data, MAX_CURRENT_RECORD, MAX_PARTS, Part, Segments, visit_keys};
+use crate::codec::{Decoded, Reader, put_string, put_varint};
+
+/// The longest queued commit, in bytes.
+pub(crate) const MAX_QUEUED_BYTES: usize = 1 << 20;
+const MAGIC: &[u8; 4] = b"h5lQ";
+const MAX_CONDITIONS: usize = 1 << 16;
+/// Bytes of a member in a record beside its content, at most.
+const MEMBER_BYTES: usize = 64;
+
+/// A commit that waits for a leader.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Member {
+    pub(crate) line: u64,
+    pub(crate) nonce: Nonce,
+    /// The sequence of the manifest on which its session stood: the commit was merged with all records up to there.
+    pub(crate) view: u64,
+    pub(crate) data: Data,
+    /// Prefixes of keys that must not have changed since the view.
+    pub(crate) conditions: Vec<Bytes>,
+}
+
+impl Member {
+    /// Encodes the queue object.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = frame::begin(MAGIC);
+        put_varint(&mut out, self.line);
+        self.nonce.encode(&mut out);
+        put_varint(&mut out, self.view);
+        frame::put_list(&mut out, &self.conditions, |prefix, out| put_string(out, prefix));
+        self.data.encode(&mut out);
+        frame::end(&mut out);
+        out
+    }
+
+    /// Decodes a queue object.
+    ///
+    /// # Errors
+    /// Why the bytes are not a queued commit.
+    pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
+        if bytes.len() > MAX_QUEUED_BYTES {
+            return Err("a queued commit is longer than it can be");
+        }
+        let mut r = frame::open(bytes, MAGIC)?;
+        let (line, nonce, view) = (r.number()?, Nonce::read(&mut r)?, r.number()?);
+        let condition = |r: &mut Reader<'_>| r.string().map(Bytes::copy_from_slice);
+        let conditions = frame::read_list(&mut r, (1, MAX_CONDITIONS), condition)?;
+        let data = Data::read(&mut r)?;
+        r.end()?;
+        visit_keys(&data.entries, |_| true)?;
+        Ok(Self { line, nonce, view, data, conditions })
+    }
+
+    /// Returns whether a change of a key means that the commit has to be merged first.
+    fn is_broken_by(&self, key: &[u8]) -> bool {
+        breaks(&self.conditions, key)
+    }
+}
+
+fn breaks(conditions: &[Bytes], key: &[u8]) -> bool {
+    conditions.iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// The parts of the members that a leader takes into its swap over `manifest`. `own` are the leader's content and conditions, and
+/// `segments` are the segments that the leader has read.
+pub(crate) fn select(
+    manifest: &Manifest,
+    line: &Line,
+    (own, own_conditions): (&Data, &[Bytes]),
+    members: &[Member],
+    segments: &Segments,
+) -> Vec<Part> {
+    let mut taken: Vec<&Member> = Vec::new();
+    let mut size = own.size() + MEMBER_BYTES;
+    for member in members.iter().filter(|member| member.line == line.id) {
+        let is_apart = taken.iter().all(|other| are_apart(member, (&other.data, &other.conditions)))
+            && are_apart(member, (own, own_conditions));
+        let is_new = taken.iter().all(|other| other.nonce != member.nonce);
+        let more = member.data.size() + MEMBER_BYTES;
+        let fits = taken.len() + 1 < MAX_PARTS && size + more <= MAX_CURRENT_RECORD;
+        if fits && is_new && is_apart && is_open(manifest, line, member, segments) {
+            size += more;
+            taken.push(member);
+        }
+    }
+    let part = |m: &Member| Part { nonce: m.nonce, content: Content::Inline(m.data.clone()) };
+    taken.into_iter().map(part).collect()
+}
+
+/// Returns whether neither of two commits changes a key that the other one depends on.
+fn are_apart(one: &Member, (other, conditions): (&Data, &[Bytes])) -> bool {
+    let apart = |entries: &[u8], conditions: &[Bytes]| visit_keys(entries, |key| !breaks(conditions, key));
+    apart(&other.entries, &one.conditions) == Ok(true) && apart(&one.data.entries, conditions) == Ok(true)
+}
+
+/// Returns whether a queued commit may follow the newest version of the line.
+fn is_open(manifest: &Manifest, line: &Line, member: &Member, segments: &Segments) -> bool {
+    let found = line.find(member.nonce, member.view, segments);
+    if matches!(found, Found::Unread(_)) {
+        return false;
+    }
+    // Rule: a leader leaves out a member that has a record, be it a commit or a cancel record.
+    let is_new = rule!(LeaderRecords, !matches!(found, Found::Record(..)));
+    // Rule: a leader leaves out a member if the records do not reach its view.
+    let is_covered = rule!(LeaderView, line.reaches(member.view));
+    // Rule: a leader leaves out a member with objects if its session is not listed.
+    let is_listed =
+        rule!(LeaderSession, !member.data.names_objects() || manifest.lists(member.nonce.session));
+    // Rule: a leader leaves out a member if a key of its conditions was changed since its view.
+    is_new && is_covered && is_listed && rule!(LeaderConditions, is_unbroken(line, member, segments))
+}
+
+fn is_unbroken(line: &Line, member: &Member, segments: &Segments) -> bool {
+    let Ok(records) = line.records((member.view, u64::MAX), segments) else { return false };
+    let parts = records.iter().flat_map(|record| &record.parts).filter(|part| !part.is_cancelled());
+    let mut unbroken = parts.map(|part| match part.data() {
+        Some(data) => visit_keys(&data.entries, |key| !member.is_broken_by(key)) == Ok(true),
+        // A long record that was not read.
+        None => false,
+    });
+    unbroken.all(|is| is)
+}

@@ -1,0 +1,126 @@
+//! History: locates the versions below a line's root.
+//!
+//! An era has the versions from one root of a line up to the next: the root, the segments with the records over it, and a mark for each
+//! version. Eras are the items of a table in runs, so a checkpoint rewrites few of them.
+
+use bytes::Bytes;
+
+use super::frame;
+use super::lines::{Line, Root};
+use super::manifest::Manifest;
+use super::records::{MAX_NOTE, Record, SegmentRef, Segments};
+use super::runs::RunItem;
+use crate::address::PageRef;
+use crate::codec::{Decoded, Reader, put_string, put_varint};
+
+/// Segments and marks of one era that a decoder accepts.
+const MAX_ERA_ITEMS: usize = 1 << 20;
+
+/// A version that a line had.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Mark {
+    pub(crate) version: u64,
+    pub(crate) time: u64,
+    pub(crate) note: Bytes,
+}
+
+/// The versions of a line from one root up to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Era {
+    pub(crate) line: u64,
+    /// As in the line: `None` for a branch that read its parent.
+    pub(crate) root: Option<Root>,
+    /// The base of the next root. It is the first version that the era does not have.
+    pub(crate) end: u64,
+    /// The segments that have the era's records, and perhaps later ones.
+    pub(crate) segments: Vec<SegmentRef>,
+    pub(crate) marks: Vec<Mark>,
+}
+
+impl Era {
+    /// The first version of the era.
+    pub(crate) fn base(&self) -> u64 {
+        self.root.map_or(self.line, |root| root.base)
+    }
+}
+
+impl RunItem for Era {
+    const MAGIC: &'static [u8; 4] = b"h5lE";
+    const LEAST_BYTES: usize = 6;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.line);
+        frame::put_optional(out, self.root, |root, out| {
+            PageRef::encode_optional(root.page, out);
+            put_varint(out, root.base);
+        });
+        put_varint(out, self.end);
+        frame::put_list(out, &self.segments, SegmentRef::encode);
+        frame::put_list(out, &self.marks, |mark, out| {
+            put_varint(out, mark.version);
+            put_varint(out, mark.time);
+            put_string(out, &mark.note);
+        });
+    }
+
+    fn read(r: &mut Reader<'_>, _: u64) -> Decoded<Self> {
+        let line = r.number()?;
+        let root = |r: &mut Reader<'_>| Ok(Root { page: PageRef::read_optional(r)?, base: r.number()? });
+        let (root, end) = (frame::read_optional(r, root)?, r.number()?);
+        let segments = frame::read_list(r, (10, MAX_ERA_ITEMS), SegmentRef::read)?;
+        let mark = |r: &mut Reader<'_>| {
+            let (version, time, note) = (r.number()?, r.number()?, Bytes::copy_from_slice(r.string()?));
+            if note.len() > MAX_NOTE { Err("a note is too long") } else { Ok(Mark { version, time, note }) }
+        };
+        let marks = frame::read_list(r, (3, MAX_ERA_ITEMS), mark)?;
+        let era = Self { line, root, end, segments, marks };
+        if era.base() < era.end { Ok(era) } else { Err("an era that ends before it begins") }
+    }
+
+    fn keys(&self) -> (u64, u64) {
+        (self.base(), self.end)
+    }
+}
+
+/// Where a version of a line lies: a root, and records over it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Located<'a> {
+    /// The root; `None` if the parent at the line's origin is below the records.
+    pub(crate) root: Option<Root>,
+    pub(crate) version: u64,
+    line: &'a Line,
+    /// The segments of an era; `None` for a version that the line itself has.
+    segments: Option<&'a [SegmentRef]>,
+}
+
+impl<'a> Located<'a> {
+    /// The records over the root up to the version; an error names the segments that have to be read first.
+    pub(crate) fn records(&self, read: &'a Segments) -> Result<Vec<&'a Record>, Vec<SegmentRef>> {
+        let range = (self.root.map_or(self.line.id, |root| root.base), self.version);
+        let Some(segments) = self.segments else {
+            return Ok(self.line.records(range, read)?.into_iter().map(AsRef::as_ref).collect());
+        };
+        let wanted = || segments.iter().filter(|at| at.last > range.0 && at.first <= range.1);
+        let unread: Vec<SegmentRef> = wanted().filter(|at| read.get(at).is_none()).copied().collect();
+        if !unread.is_empty() {
+            return Err(unread);
+        }
+        let all = wanted().filter_map(|at| read.get(at)).flat_map(|segment| segment.records.iter());
+        Ok(all.map(AsRef::as_ref).filter(|r| r.version > range.0 && r.version <= range.1).collect())
+    }
+}
+
+/// Finds a version of a line in the manifest, or in the eras of its history. `None`: neither has the version.
+pub(crate) fn locate<'a>(
+    manifest: &'a Manifest,
+    line: u64,
+    version: u64,
+    mut eras: impl Iterator<Item = &'a Era>,
+) -> Option<Located<'a>> {
+    let line = manifest.line(line)?;
+    if version >= line.base() {
+        return Some(Located { root: line.root, version, line, segments: None });
+    }
+    let era = eras.find(|era| era.line == line.id && era.base() <= version && version < era.end)?;
+    Some(Located { root: era.root, version, line, segments: Some(&era.segments) })
+}

@@ -1,0 +1,50 @@
+//! The life of a name: a container is created, replaced, deleted, or appears as a copy.
+//!
+//! The head object is never deleted, so no delayed put can bring an old container back: a deleted container leaves the absent
+//! manifest. A copy is listed by its id before it puts objects, as a session is.
+
+use super::change::{Applied, Reject};
+use super::ids::ContainerId;
+use super::manifest::{CopyEntry, MAX_COPIES, Manifest};
+
+/// Replaces the container, or nothing, with a manifest that keeps only the copies in progress.
+fn replace(x: &mut Manifest, id: ContainerId, created: u64) {
+    let copies = std::mem::take(&mut x.copies);
+    let (sequence, nonce) = (x.sequence, x.nonce);
+    *x = Manifest { id, created, sequence, nonce, copies, ..Manifest::absent() };
+}
+
+pub(super) fn create(x: &mut Manifest, id: ContainerId, created: u64) -> Applied {
+    debug_assert_ne!(id, ContainerId::ABSENT);
+    // Rule: the first manifest of a container names nothing. Objects follow when the manifest is known to be there.
+    replace(x, id, created);
+    Ok(())
+}
+
+pub(super) fn delete(x: &mut Manifest) -> Applied {
+    // Rule: the head object is never deleted. A deleted container leaves a manifest that says so.
+    replace(x, ContainerId::ABSENT, 0);
+    Ok(())
+}
+
+pub(super) fn begin_copy(x: &mut Manifest, id: ContainerId, day: u64) -> Applied {
+    if let Err(at) = x.copies.binary_search_by_key(&id, |entry| entry.id) {
+        if x.copies.len() >= MAX_COPIES {
+            return Err(Reject::Full("copies in progress"));
+        }
+        x.copies.insert(at, CopyEntry { id, day });
+    }
+    Ok(())
+}
+
+pub(super) fn finish_copy(x: &mut Manifest, copy: &Manifest) -> Applied {
+    // Rule: a copy appears only over a head that lists it.
+    if !rule!(CopyListed, x.lists_copy(copy.id)) {
+        return Err(Reject::NotListed);
+    }
+    let mut copies = std::mem::take(&mut x.copies);
+    copies.retain(|entry| entry.id != copy.id);
+    let sequence = x.sequence.max(copy.sequence + 1);
+    *x = Manifest { sequence, nonce: x.nonce, copies, sessions: Vec::new(), ..copy.clone() };
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! Lines: main and the branches, each with a root, the records over it, and what retention and closing left.
+//!
+//! A root is a reference to a page tree whose pages the core never reads. A branch begins without a root of its own: its content is
+//! that of its parent at its origin, which the branch's hold point keeps readable, so a fork copies nothing. Records stay in a line
+//! for doubts after a root contains them, until a checkpoint raises `records_from`.
+
+use std::sync::Arc;
+
+use super::frame;
+use super::ids::{Name, Nonce, ObjectId};
+use super::records::{Part, Record, Segment, SegmentRef, Segments};
+use crate::address::PageRef;
+use crate::codec::{Decoded, Reader, put_varint};
+
+/// The id of the main line.
+pub(crate) const MAIN: u64 = 0;
+/// Bytes of older inline records from which a session should put a segment.
+pub(crate) const WANTED_OLDER_RECORDS: usize = 8 << 10;
+/// Bytes of older inline records beyond which a commit waits for a segment.
+pub(crate) const MAX_OLDER_RECORDS: usize = 64 << 10;
+/// Segments of one line. A line that has more needs a checkpoint.
+pub(crate) const MAX_SEGMENTS: usize = 96;
+/// Inline records of one line that a decoder accepts.
+const MAX_INLINE_RECORDS: usize = 1 << 16;
+
+/// The version of another line at which a branch began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    pub(crate) parent: u64,
+    pub(crate) version: u64,
+}
+
+/// The page tree below the records of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Root {
+    /// The root page; `None` for an empty tree.
+    pub(crate) page: Option<PageRef>,
+    /// The version whose content the tree has.
+    pub(crate) base: u64,
+}
+
+/// How a line was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Closed {
+    /// The sequence of the manifest that closed the line.
+    pub(crate) at: u64,
+    /// True for a branch that was merged into its parent, false for one that was dropped.
+    pub(crate) merged: bool,
+}
+
+/// The main line or a branch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Line {
+    /// The sequence of the manifest that had the line first; [`MAIN`] for the main line.
+    pub(crate) id: u64,
+    /// The name of a branch; `None` for the main line.
+    pub(crate) name: Option<Name>,
+    /// The nonce of the fork that made the branch.
+    pub(crate) made_by: Nonce,
+    /// Where the branch began; `None` for the main line.
+    pub(crate) origin: Option<Origin>,
+    /// The sequence of the last content change.
+    pub(crate) version: u64,
+    /// The root; `None` for a branch that still reads its parent at its origin.
+    pub(crate) root: Option<Root>,
+    /// Versions below the horizon may be incomplete, except the current version and held ones.
+    pub(crate) horizon: u64,
+    /// Set when the line was closed: it takes no more commits.
+    pub(crate) closed: Option<Closed>,
+    /// All records of this version and later ones are in `segments` and `tail`.
+    pub(crate) records_from: u64,
+    pub(crate) segments: Vec<SegmentRef>,
+    /// The inline records, behind those in segments.
+    pub(crate) tail: Vec<Arc<Record>>,
+    /// How long replaced versions stay, in milliseconds. Policy reads it; the core does not.
+    pub(crate) retention: u64,
+}
+
+/// The result of a search for a nonce in the records of a line.
+#[derive(Debug)]
+pub(crate) enum Found<'a> {
+    /// The record that has the nonce.
+    Record(u64, &'a Part),
+    /// No record behind the view has the nonce.
+    Absent,
+    /// Records behind the view were forgotten, so the outcome stays unknown.
+    Trimmed,
+    /// These segments have to be read first.
+    Unread(Vec<SegmentRef>),
+}
+
+impl Line {
+    /// The main line of a new container.
+    pub(crate) fn main() -> Self {
+        Self {
+            id: MAIN,
+            name: None,
+            made_by: Nonce::default(),
+            origin: None,
+            version: 0,
+            root: Some(Root::default()),
+            horizon: 0,
+            closed: None,
+            records_from: 0,
+            segments: Vec::new(),
+            tail: Vec::new(),
+            retention: 0,
+        }
+    }
+
+    /// Returns whether the line takes commits.
+    pub(crate) fn is_open(&self) -> bool {
+        self.closed.is_none()
+    }
+
+    /// The version above which records lie over the root.
+    pub(crate) fn base(&self) -> u64 {
+        self.root.map_or(self.id, |root| root.base)
+    }
+
+    /// Returns whether an object born at this sequence belongs to the line, and not to the parent that the line began from.
+    pub(crate) fn owns(&self, birth: u64) -> bool {
+        // Rule: a branch buries only what has birth > origin.
+        self.origin.is_none_or(|origin| birth > origin.version)
+    }
+
+    /// The birth of an object that a commit to this line names.
+    pub(crate) fn birth(&self, stood: u64) -> u64 {
+        // Rule: births on a branch are not below its id, also of objects that were put before the fork.
+        rule!(BirthOnLine, stood.max(self.id); stood)
+    }
+
+    /// The part with a nonce in the records behind `view`. `view` is a sequence up to which no swap can have the nonce.
+    pub(crate) fn find<'a>(&'a self, nonce: Nonce, view: u64, segments: &'a Segments) -> Found<'a> {
+        let inline = self.tail.iter().filter(|record| record.version > view);
+        if let Some(found) = inline.rev().find_map(|r| r.part(nonce).map(|part| (r.version, part))) {
+            return Found::Record(found.0, found.1);
+        }
+        let mut unread = Vec::new();
+        for at in self.segments.iter().filter(|at| at.last > view) {
+            let Some(segment) = segments.get(at) else {
+                unread.push(*at);
+                continue;
+            };
+            let found = segment.records.iter().find_map(|r| r.part(nonce).map(|part| (r.version, part)));
+            if let Some((version, part)) = found {
+                return Found::Record(version, part);
+            }
+        }
+        match unread.is_empty() {
+            false => Found::Unread(unread),
+            true if self.reaches(view) => Found::Absent,
+            true => Found::Trimmed,
+        }
+    }
+
+    /// Returns whether the line still has all records behind `view`.
+    pub(crate) fn reaches(&self, view: u64) -> bool {
+        self.records_from <= view.saturating_add(1)
+    }
+
+    /// The records above `from` up to `to`, in order; an error names the segments that have to be read first.
+    pub(crate) fn records<'a>(
+        &'a self,
+        (from, to): (u64, u64),
+        segments: &'a Segments,
+    ) -> Result<Vec<&'a Arc<Record>>, Vec<SegmentRef>> {
+        let wanted = || self.segments.iter().filter(|at| at.last > from && at.first <= to);
+        let unread: Vec<SegmentRef> = wanted().filter(|at| segments.get(at).is_none()).copied().collect();
+        if !unread.is_empty() {
+            return Err(unread);
+        }
+        let stored = wanted().filter_map(|at| segments.get(at)).flat_map(|segment| segment.records.iter());
+        let all = stored.chain(&self.tail);
+        Ok(all.filter(|record| record.version > from && record.version <= to).collect())
+    }
+
+    /// Bytes of the inline records but the newest one.
+    pub(crate) fn older_bytes(&self) -> usize {
+        let older = self.tail.split_last().map_or(&[][..], |(_, older)| older);
+        older.iter().map(|record| record.size()).sum()
+    }
+
+    /// Returns whether a session should put a segment of the inline records.
+    pub(crate) fn wants_segment(&self) -> bool {
+        self.older_bytes() > WANTED_OLDER_RECORDS
+    }
+
+    /// The segment of the inline records up to version `to`; `None` for a tail without such records. The line must be that of an accepted
+    /// manifest.
+    pub(crate) fn segment(&self, to: u64) -> Option<Segment> {
+        let records: Vec<_> = self.tail.iter().take_while(|record| record.version <= to).cloned().collect();
+        (!records.is_empty()).then_some(Segment { line: self.id, records })
+    }
+
+    /// Names a segment and removes its records from the tail. Returns false, and changes nothing, if the tail no longer begins with
+    /// these records.
+    pub(crate) fn name_segment(&mut self, at: &SegmentRef) -> bool {
+        // Rule: a segment is named only if the tail still begins with its records. Versions identify records.
+        let count = usize::try_from(at.count).unwrap_or(usize::MAX);
+        let begins = self.tail.first().is_some_and(|record| record.version == at.first);
+        let ends = count > 0 && self.tail.get(count - 1).is_some_and(|record| record.version == at.last);
+        if self.segments.len() >= MAX_SEGMENTS || !rule!(SegmentFits, begins && ends) {
+            return false;
+        }
+        self.segments.push(*at);
+        self.tail.drain(..count.min(self.tail.len()));
+        true
+    }
+
+    /// Forgets records below `from`, except those that lie over the root.
+    pub(crate) fn trim(&mut self, from: u64) {
+        self.records_from = self.records_from.max(from.min(self.base() + 1));
+        let from = self.records_from;
+        self.segments.retain(|at| at.last >= from);
+        self.tail.retain(|record| record.version >= from);
+    }
+
+    /// The segments that the line names itself.
+    pub(crate) fn direct(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        self.segments.iter().filter_map(|at| ObjectId::of(&at.page.place))
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.id);
+        if let Some((name, origin)) = self.name.as_ref().zip(self.origin) {
+            name.encode(out);
+            self.made_by.encode(out);
+            put_varint(out, origin.parent);
+            put_varint(out, origin.version);
+        }
+        for n in [self.version, self.horizon, self.records_from, self.retention] {
+            put_varint(out, n);
+        }
+        frame::put_optional(out, self.root, |root, out| {
+            PageRef::encode_optional(root.page, out);
+            put_varint(out, root.base);
+        });
+        frame::put_optional(out, self.closed, |closed, out| {
+            put_varint(out, closed.at);
+            out.push(u8::from(closed.merged));
+        });
+        frame::put_list(out, &self.segments, SegmentRef::encode);
+        frame::put_list(out, &self.tail, |record, out| record.encode(out));
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        let mut line = Self { id: r.number()?, ..Self::main() };
+        if line.id != MAIN {
+            line.name = Some(Name::read(r)?);
+            line.made_by = Nonce::read(r)?;
+            line.origin = Some(Origin { parent: r.number()?, version: r.number()? });
+        }
+        (line.version, line.horizon) = (r.number()?, r.number()?);
+        (line.records_from, line.retention) = (r.number()?, r.number()?);
+        let root = |r: &mut Reader<'_>| Ok(Root { page: PageRef::read_optional(r)?, base: r.number()? });
+        line.root = frame::read_optional(r, root)?;
+        let closed = |r: &mut Reader<'_>| Ok(Closed { at: r.number()?, merged: frame::read_flag(r)? });
+        line.closed = frame::read_optional(r, closed)?;
+        line.segments = frame::read_list(r, (10, MAX_SEGMENTS), SegmentRef::read)?;
+        line.tail = frame::read_list(r, (6, MAX_INLINE_RECORDS), |r| Record::read(r).map(Arc::new))?;
+        line.check()?;
+        Ok(line)
+    }
+
+    /// Returns an error for a line that no swap makes.
+    fn check(&self) -> Decoded<()> {
+        let is_main = self.id == MAIN;
+        if is_main && (self.root.is_none() || self.closed.is_some()) {
+            return Err("a main line without a root, or closed");
+        }
+        if self.origin.is_some_and(|origin| origin.parent >= self.id || origin.version >= self.id) {
+            return Err("a branch that began after its id");
+        }
+        if self.base() > self.version || self.records_from > self.base() + 1 || self.version < self.id {
+            return Err("impossible versions of a line");
+        }
+        let segments = self.segments.iter().flat_map(|at| match at.first == at.last {
+            true => vec![at.first],
+            false => vec![at.first, at.last],
+        });
+        frame::check_ascending(segments.chain(self.tail.iter().map(|record| record.version)))
+    }
+}

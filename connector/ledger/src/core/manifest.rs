@@ -1,0 +1,267 @@
+//! The manifest: the complete, immutable state of a container, which one swap of the head object replaces.
+//!
+//! The manifest holds what every commit and every open needs. Three tables that grow with the container lie in pages: space
+//! (usage and dead lists), history and references. The manifest names those pages, and the records that the tables do not contain
+//! yet stand in the lines. The caller stores pages; the core produces and reads their bytes.
+
+use std::sync::Arc;
+
+use super::frame;
+use super::ids::{ContainerId, Nonce, SessionId};
+use super::lines::{Line, MAIN};
+use super::references::References;
+use super::runs::{MAX_RUNS, Run};
+use crate::address::PageRef;
+use crate::checksum::{seal, unseal};
+use crate::codec::{Decoded, Reader, put_varint};
+use crate::signatures::SIGNATURE;
+
+/// The version of the container format.
+pub(crate) const FORMAT: u32 = 2;
+/// Length of the fixed part that all formats share.
+const FIXED: usize = 64;
+/// The longest manifest that a decoder accepts, in bytes.
+pub(crate) const MAX_MANIFEST_BYTES: usize = 8 << 20;
+/// Bytes that a manifest without records should not exceed, so that a poll fits the first flight of a connection.
+pub(crate) const WANTED_MANIFEST_BYTES: usize = 12 << 10;
+/// Sessions that may stand in a manifest.
+pub(crate) const MAX_SESSIONS: usize = 1000;
+/// Copies that may be in progress at a time.
+pub(crate) const MAX_COPIES: usize = 64;
+/// Lines: main, open branches, and closed branches that something still needs.
+pub(crate) const MAX_LINES: usize = 33;
+
+/// A session that may have objects that no manifest names yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SessionEntry {
+    pub(crate) id: SessionId,
+    /// The day on which the session joined, in days since 1970.
+    pub(crate) day: u64,
+}
+
+/// A container that is being copied to this name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct CopyEntry {
+    pub(crate) id: ContainerId,
+    /// The day on which the copy began, in days since 1970.
+    pub(crate) day: u64,
+}
+
+/// The pages of the space table and the history. All are set by one swap, so one sequence identifies them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct TableRefs {
+    /// The sequence of the manifest that set them.
+    pub(crate) since: u64,
+    pub(crate) usage: Option<PageRef>,
+    pub(crate) dead: Vec<Run>,
+    pub(crate) history: Vec<Run>,
+}
+
+/// The state of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Manifest {
+    /// The container; [`ContainerId::ABSENT`] if it was deleted or does not exist yet.
+    pub(crate) id: ContainerId,
+    /// When the container was made, microseconds since 1970.
+    pub(crate) created: u64,
+    /// One more with each swap of whatever kind.
+    pub(crate) sequence: u64,
+    /// The nonce of the change that made this manifest. No two manifests have the same nonce and sequence.
+    pub(crate) nonce: Nonce,
+    /// The number that the next object of the map gets.
+    pub(crate) numbers: u64,
+    /// Ascending by id.
+    pub(crate) sessions: Vec<SessionEntry>,
+    /// Ascending by id.
+    pub(crate) copies: Vec<CopyEntry>,
+    /// Main first, then branches by id.
+    pub(crate) lines: Vec<Arc<Line>>,
+    pub(crate) references: Arc<References>,
+    pub(crate) tables: Arc<TableRefs>,
+}
+
+impl Manifest {
+    /// The manifest of a name without a container. Sequence 0 means that the head object does not exist yet.
+    pub(crate) fn absent() -> Self {
+        Self {
+            id: ContainerId::ABSENT,
+            created: 0,
+            sequence: 0,
+            nonce: Nonce::default(),
+            numbers: 1,
+            sessions: Vec::new(),
+            copies: Vec::new(),
+            lines: vec![Arc::new(Line::main())],
+            references: Arc::default(),
+            tables: Arc::default(),
+        }
+    }
+
+    /// Returns whether there is no container.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.id == ContainerId::ABSENT
+    }
+
+    /// The line with an id.
+    pub(crate) fn line(&self, id: u64) -> Option<&Arc<Line>> {
+        self.lines.iter().find(|line| line.id == id)
+    }
+
+    /// The line with an id, to be changed.
+    pub(crate) fn line_mut(&mut self, id: u64) -> Option<&mut Line> {
+        self.lines.iter_mut().find(|line| line.id == id).map(Arc::make_mut)
+    }
+
+    /// The branches that take commits.
+    pub(crate) fn open_branches(&self) -> impl Iterator<Item = &Arc<Line>> {
+        self.lines.iter().filter(|line| line.id != MAIN && line.is_open())
+    }
+
+    /// Returns whether a session may have objects that no manifest names.
+    pub(crate) fn lists(&self, session: SessionId) -> bool {
+        self.sessions.binary_search_by_key(&session, |entry| entry.id).is_ok()
+    }
+
+    /// Returns whether a copy with this container id is in progress.
+    pub(crate) fn lists_copy(&self, id: ContainerId) -> bool {
+        self.copies.binary_search_by_key(&id, |entry| entry.id).is_ok()
+    }
+
+    /// Encodes the head object.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1024);
+        self.encode_fixed(&mut out);
+        frame::put_reserved(&mut out);
+        put_varint(&mut out, self.sequence);
+        self.nonce.encode(&mut out);
+        put_varint(&mut out, self.numbers);
+        frame::put_list(&mut out, &self.sessions, |entry, out| {
+            out.extend_from_slice(&entry.id.0.to_le_bytes());
+            put_varint(out, entry.day);
+        });
+        frame::put_list(&mut out, &self.copies, |entry, out| {
+            out.extend_from_slice(&entry.id.0);
+            put_varint(out, entry.day);
+        });
+        frame::put_list(&mut out, &self.lines, |line, out| line.encode(out));
+        self.references.encode(&mut out);
+        self.tables.encode(&mut out);
+        seal(&mut out);
+        out
+    }
+
+    /// Encodes bytes 0 to 63, which have the same meaning in every format (docs/format.md, "File layout").
+    fn encode_fixed(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(SIGNATURE);
+        out.extend_from_slice(&FORMAT.to_le_bytes());
+        // No features: a build that does not know format 2 refuses it as a whole.
+        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&self.id.0);
+        // The length of a user block, which a head object does not have.
+        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&self.created.to_le_bytes());
+        seal(out);
+    }
+
+    /// Decodes a head object. The caller has compared signature and format before, because only the caller can say which other
+    /// kind of container an object is.
+    ///
+    /// # Errors
+    /// Why the bytes are not a manifest that [`encode`](Self::encode) made.
+    pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
+        if bytes.len() > MAX_MANIFEST_BYTES {
+            return Err("a manifest is longer than it can be");
+        }
+        let (body, _) = unseal(bytes)?;
+        let mut r = Reader::new(body);
+        let (id, created) = read_fixed(r.take(FIXED)?)?;
+        frame::read_reserved(&mut r)?;
+        let manifest = Self {
+            id,
+            created,
+            sequence: r.number()?,
+            nonce: Nonce::read(&mut r)?,
+            numbers: r.number()?,
+            sessions: frame::read_list(&mut r, (9, MAX_SESSIONS), |r| {
+                Ok(SessionEntry { id: SessionId(r.u64()?), day: r.number()? })
+            })?,
+            copies: frame::read_list(&mut r, (17, MAX_COPIES), |r| {
+                Ok(CopyEntry { id: ContainerId(r.id()?), day: r.number()? })
+            })?,
+            lines: frame::read_list(&mut r, (10, MAX_LINES), |r| Line::read(r).map(Arc::new))?,
+            references: Arc::new(References::read(&mut r)?),
+            tables: Arc::new(TableRefs::read(&mut r)?),
+        };
+        r.end()?;
+        manifest.check()?;
+        // One manifest has one encoding: longer forms of integers are refused.
+        if manifest.encode() == bytes { Ok(manifest) } else { Err("not the canonical encoding") }
+    }
+
+    /// Returns an error for a manifest that no swap makes.
+    fn check(&self) -> Decoded<()> {
+        if !self.sessions.is_sorted_by(|a, b| a.id < b.id) || !self.copies.is_sorted_by(|a, b| a.id < b.id) {
+            return Err("sessions or copies are out of order");
+        }
+        if self.lines.first().is_none_or(|line| line.id != MAIN) {
+            return Err("no main line");
+        }
+        frame::check_ascending(self.lines.iter().map(|line| line.id))?;
+        let is_orphan = |line: &Line| line.origin.is_some_and(|origin| self.line(origin.parent).is_none());
+        if self.lines.iter().any(|line| is_orphan(line)) {
+            return Err("a branch of a line that does not exist");
+        }
+        let latest =
+            |line: &Line| line.version.max(line.closed.map_or(0, |closed| closed.at)).max(line.horizon);
+        let newest = self.lines.iter().map(|line| latest(line)).max();
+        if newest.max(Some(self.tables.since)).max(Some(self.references.since)) > Some(self.sequence) {
+            return Err("a version is newer than the manifest");
+        }
+        Ok(())
+    }
+}
+
+fn read_fixed(bytes: &[u8]) -> Decoded<(ContainerId, u64)> {
+    let (body, _) = unseal(bytes)?;
+    let mut r = Reader::new(body);
+    if r.take(SIGNATURE.len())? != SIGNATURE {
+        return Err("not an h5lake container");
+    }
+    if r.u32()? != FORMAT {
+        return Err("a container of another format");
+    }
+    if r.take(8)? != [0; 8] {
+        return Err("features that this build does not know");
+    }
+    let id = ContainerId(r.id()?);
+    if r.u64()? != 0 {
+        return Err("a head object with a user block");
+    }
+    Ok((id, r.number64()?))
+}
+
+impl TableRefs {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.since);
+        PageRef::encode_optional(self.usage, out);
+        frame::put_list(out, &self.dead, Run::encode);
+        frame::put_list(out, &self.history, Run::encode);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        let tables = Self {
+            since: r.number()?,
+            usage: PageRef::read_optional(r)?,
+            dead: frame::read_list(r, (12, MAX_RUNS), Run::read)?,
+            history: frame::read_list(r, (12, MAX_RUNS), Run::read)?,
+        };
+        let runs = || tables.dead.iter().chain(&tables.history);
+        let is_newer = runs().any(|run| run.placed > tables.since);
+        if is_newer { Err("a page of a table that is newer than the table") } else { Ok(tables) }
+    }
+
+    /// All pages that the tables lie in.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = PageRef> + '_ {
+        self.usage.into_iter().chain(self.dead.iter().chain(&self.history).map(|run| run.page))
+    }
+}

@@ -1,0 +1,199 @@
+//! Reclaim: decides which versions hold an object, and which extents leave the dead lists.
+//!
+//! One rule serves history, tags, branches and publications: an object that was born at *b* and died at *d* may go when no holder lies in
+//! [b, d). A plan states the holders that it was made with. The swap compares them with the holders of the very manifest that it
+//! makes, so a tag or fork that came between makes the plan stale instead of incomplete.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ids::ObjectId;
+use super::lines::Line;
+use super::manifest::Manifest;
+use super::references::Tag;
+use super::usage::{TablePages, Tables};
+use crate::codec::Decoded;
+
+/// The end of what an open line retains.
+const FOR_EVER: u64 = u64::MAX;
+
+/// For each line the ranges of versions that something needs: ascending, apart from each other, ends excluded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Holders(BTreeMap<u64, Vec<(u64, u64)>>);
+
+impl Holders {
+    /// The holders of all lines of a manifest with these tags.
+    pub(crate) fn of<'a>(manifest: &Manifest, tags: impl Iterator<Item = &'a Tag> + Clone) -> Self {
+        let of_line = |line: &Line| {
+            let mut ranges = Vec::new();
+            add_holders(manifest, &tags, line, &mut ranges);
+            (line.id, merge_ranges(ranges))
+        };
+        Self(manifest.lines.iter().map(|line| of_line(line)).collect())
+    }
+
+    /// Returns whether something needs what a line used from `birth` on until `death`.
+    pub(crate) fn need(&self, line: u64, birth: u64, death: u64) -> bool {
+        let ranges = self.0.get(&line).map_or(&[][..], Vec::as_slice);
+        ranges.iter().any(|(from, to)| *from < death && birth < *to)
+    }
+
+    /// Returns whether nothing needs any version of a line.
+    fn are_without(&self, line: u64) -> bool {
+        self.0.get(&line).is_none_or(Vec::is_empty)
+    }
+
+    /// Returns whether each range of `others` lies in one of these.
+    pub(crate) fn cover(&self, others: &Self) -> bool {
+        let is_covered = |line: &u64, (from, to): &(u64, u64)| {
+            self.0.get(line).is_some_and(|own| own.iter().any(|(a, b)| a <= from && to <= b))
+        };
+        others.0.iter().all(|(line, ranges)| ranges.iter().all(|range| is_covered(line, range)))
+    }
+}
+
+/// Adds the ranges that hold versions of one line.
+fn add_holders<'a>(
+    manifest: &Manifest,
+    tags: &(impl Iterator<Item = &'a Tag> + Clone),
+    line: &Line,
+    ranges: &mut Vec<(u64, u64)>,
+) {
+    let end = line.closed.map_or(FOR_EVER, |closed| closed.at);
+    if line.horizon < end {
+        ranges.push((line.horizon, end));
+    }
+    ranges.extend(tags.clone().filter(|tag| tag.line == line.id).map(|tag| (tag.version, tag.version + 1)));
+    for child in &manifest.lines {
+        let Some(origin) = child.origin.filter(|origin| origin.parent == line.id) else { continue };
+        // Rule: the origin of a branch holds on the parent.
+        if rule!(OriginHolds, true; false) {
+            ranges.push((origin.version, origin.version + 1));
+        }
+        // Rule: hold points of a merged branch count on the parent, which took over the branch's objects.
+        if rule!(MergedHolds, true; false) && child.closed.is_some_and(|closed| closed.merged) {
+            add_holders(manifest, tags, child, ranges);
+        }
+    }
+}
+
+fn merge_ranges(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, range| {
+        let touches = next.0 <= range.1;
+        if touches {
+            range.1 = range.1.max(next.1);
+        }
+        touches
+    });
+    ranges
+}
+
+/// Returns whether a version is complete at least until the next swap: the current one, a retained one or a tagged one.
+pub(crate) fn is_held<'a>(
+    manifest: &Manifest,
+    (line, version): (u64, u64),
+    mut tags: impl Iterator<Item = &'a Tag>,
+) -> bool {
+    let Some(line) = manifest.line(line) else { return false };
+    let is_current = line.is_open() && version == line.version;
+    let is_retained = (line.horizon..=line.version).contains(&version) && version >= line.id;
+    is_current || is_retained || tags.any(|tag| tag.line == line.id && tag.version == version)
+}
+
+/// Returns whether a reader of a version has to be told that the version is gone. Until then the reader misses nothing.
+pub(crate) fn is_gone<'a>(
+    manifest: &Manifest,
+    (line, version): (u64, u64),
+    tags: impl Iterator<Item = &'a Tag>,
+) -> bool {
+    let is_origin = manifest.lines.iter().filter_map(|child| child.origin);
+    let mut origins = is_origin.filter(|origin| origin.parent == line && origin.version == version);
+    !is_held(manifest, (line, version), tags) && origins.next().is_none()
+}
+
+/// Raises horizons.
+pub(crate) fn raise_horizons(manifest: &mut Manifest, horizons: &[(u64, u64)]) {
+    let newest = manifest.sequence;
+    for (id, horizon) in horizons {
+        if let Some(line) = manifest.line_mut(*id) {
+            line.horizon = line.horizon.max(*horizon).min(newest);
+        }
+    }
+}
+
+/// Removes closed branches that nothing refers to, and returns their ids.
+pub(crate) fn remove_unneeded_lines<'a>(
+    manifest: &mut Manifest,
+    tags: &(impl Iterator<Item = &'a Tag> + Clone),
+) -> Vec<u64> {
+    let mut removed = Vec::new();
+    loop {
+        let holders = Holders::of(manifest, tags.clone());
+        let is_parent =
+            |id: u64| manifest.lines.iter().filter_map(|l| l.origin).any(|origin| origin.parent == id);
+        // Rule: a closed branch stays until no tag, child, retained version or dead object needs it. Dead objects need the branch
+        // only while one of the others does.
+        let is_needed = |line: &Line| {
+            line.closed.is_none_or(|closed| line.horizon < closed.at)
+                || rule!(ClosedStays, !holders.are_without(line.id) || is_parent(line.id); false)
+        };
+        let gone: Vec<u64> = manifest.lines.iter().filter(|l| !is_needed(l)).map(|l| l.id).collect();
+        if gone.is_empty() {
+            return removed;
+        }
+        manifest.lines.retain(|line| !gone.contains(&line.id));
+        removed.extend(gone);
+    }
+}
+
+/// A reclaim that was planned on one manifest.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// New horizons, by line.
+    pub(crate) horizons: Vec<(u64, u64)>,
+    pub(crate) holders: Holders,
+    /// Closed branches that leave the manifest.
+    pub(crate) leaving: Vec<u64>,
+    pub(crate) pages: TablePages,
+    /// Objects that no manifest names once the swap is known to have taken effect.
+    pub(crate) deletable: Vec<ObjectId>,
+}
+
+/// Plans a reclaim: raises horizons, and takes everything out of the tables that nothing needs then.
+///
+/// # Errors
+/// Why the tables are damaged.
+pub(crate) fn plan<'a>(
+    before: &Manifest,
+    tags: impl Iterator<Item = &'a Tag> + Clone,
+    mut tables: Tables,
+    horizons: &[(u64, u64)],
+) -> Decoded<Plan> {
+    let mut after = before.clone();
+    raise_horizons(&mut after, horizons);
+    let leaving = remove_unneeded_lines(&mut after, &tags);
+    let holders = Holders::of(&after, tags);
+    let named: BTreeSet<ObjectId> = after.lines.iter().flat_map(|line| line.direct()).collect();
+    let mut taken = Vec::new();
+    tables.dead.retain(|dead| {
+        // Segments stay while a line names them for doubts.
+        let is_named = ObjectId::of(&dead.place).is_some_and(|object| named.contains(&object));
+        let stays = is_named || holders.need(dead.line, dead.birth, dead.death);
+        if !stays {
+            taken.push(dead.place);
+        }
+        stays
+    });
+    tables.eras.retain(|era| holders.need(era.line, era.base(), era.end));
+    let deletable: Vec<ObjectId> = taken.iter().filter_map(|place| tables.release(place)).collect();
+    let is_page = |object: &ObjectId| {
+        before
+            .tables
+            .pages()
+            .chain(before.references.page)
+            .any(|page| ObjectId::of(&page.place) == Some(*object))
+    };
+    let deletable =
+        deletable.into_iter().filter(|object| !named.contains(object) && !is_page(object)).collect();
+    Ok(Plan { horizons: horizons.to_vec(), holders, leaving, pages: tables.pages()?, deletable })
+}

@@ -1,0 +1,384 @@
+//! Sessions: the state machine of a writer.
+//!
+//! The caller feeds events and carries out actions; the session decides what may follow. The session never waits, reads a clock or
+//! makes a request. When and how often to load after a doubt is the caller's policy, and the session's id comes from the caller.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::apply::apply;
+use super::change::{By, Change, Reject};
+use super::events::{Action, Event, Outcome};
+use super::ids::{ContainerId, Nonce, ObjectId, SessionId};
+use super::manifest::Manifest;
+use super::records::Segments;
+use super::settle::{Verdict, settle};
+
+/// The relation of a session to other writers of its line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Mode {
+    /// The only writer of its line: a version of another writer ends the session.
+    Exclusive,
+    /// A concurrent writer: versions of other writers are merged.
+    Shared,
+}
+
+/// The session's knowledge about its entry in the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Entry {
+    /// The session has not joined, and has put no object.
+    Unlisted,
+    /// A manifest had the entry.
+    Listed,
+    /// The session left or was expelled. It never joins again.
+    Gone,
+}
+
+/// A change that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Pending<T> {
+    pub(crate) change: Change,
+    pub(crate) nonce: Nonce,
+    /// No swap up to this sequence can have the nonce.
+    view: u64,
+    /// The newest swap that was sent, and the token that it is conditional on.
+    pub(crate) sent: Option<(T, Arc<Manifest>)>,
+    /// The commit is in the queue, where leaders find it.
+    pub(crate) is_queued: bool,
+    /// The caller has prepared the queued commit to lead.
+    is_leading: bool,
+    is_abandoned: bool,
+    /// A cancel record was sent over the token of `sent`.
+    pub(crate) is_cancelling: bool,
+}
+
+/// The state of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum State<T> {
+    /// No change is pending.
+    Idle,
+    /// A change waits for a load or to be prepared again. No swap of it can take effect.
+    Prepared(Pending<T>),
+    /// A swap was sent.
+    Swapping(Pending<T>),
+    /// A swap may have taken effect, or a leader may have taken the queued commit.
+    Doubt(Pending<T>),
+    Fenced,
+    Expelled,
+    Undecided,
+}
+
+/// A writer's session with one container.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Session<T> {
+    id: SessionId,
+    container: ContainerId,
+    mode: Mode,
+    /// Nonces that were used.
+    count: u64,
+    /// Names of objects that were given.
+    objects: u64,
+    entry: Entry,
+    known: Option<(Arc<Manifest>, T)>,
+    segments: Segments,
+    state: State<T>,
+}
+
+impl<T: Clone + PartialEq> Session<T> {
+    /// A session that has not joined yet. The id has to be random.
+    pub(crate) fn new(id: SessionId, container: ContainerId, mode: Mode) -> Self {
+        Self {
+            id,
+            container,
+            mode,
+            count: 0,
+            objects: 0,
+            entry: Entry::Unlisted,
+            known: None,
+            segments: Segments::default(),
+            state: State::Idle,
+        }
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(crate) fn container(&self) -> ContainerId {
+        self.container
+    }
+
+    pub(crate) fn state(&self) -> &State<T> {
+        &self.state
+    }
+
+    pub(crate) fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    /// The newest manifest that the session has seen.
+    pub(crate) fn known(&self) -> Option<&Arc<Manifest>> {
+        self.known.as_ref().map(|(manifest, _)| manifest)
+    }
+
+    /// The nonce of the next change that is submitted or queued.
+    pub(crate) fn next_nonce(&self) -> Nonce {
+        Nonce { session: self.id, count: self.count + 1 }
+    }
+
+    /// A name for an object to be put. `None`: the session has to join first.
+    pub(crate) fn next_object(&mut self) -> Option<ObjectId> {
+        // Rule: objects are put after the entry is known to be in a manifest.
+        if !rule!(JoinFirst, self.entry == Entry::Listed) {
+            return None;
+        }
+        self.objects += 1;
+        Some(ObjectId { session: self.id, number: self.objects })
+    }
+
+    /// The day to join, if the next change should add the session's entry.
+    pub(crate) fn day_to_join(&self, today: u64) -> Option<u64> {
+        // A listed session may have put objects, so it never joins again.
+        rule!(JoinOnce, self.entry == Entry::Unlisted; true).then_some(today)
+    }
+
+    /// Takes an event in. Events that do not belong to the state change nothing.
+    pub(crate) fn step(&mut self, event: Event<T>) -> Vec<Action<T>> {
+        let state = std::mem::replace(&mut self.state, State::Idle);
+        match (event, state) {
+            (Event::Submit(change), State::Idle) => self.submit(change, false),
+            (Event::Queued(change), State::Idle) => self.submit(change, true),
+            (Event::Prepared(change), State::Prepared(p)) => self.attempt(Pending { change, ..p }),
+            (Event::Prepared(change), State::Doubt(p)) => {
+                let is_leading = p.is_queued;
+                self.settle(Pending { change, is_leading, ..p })
+            }
+            (Event::Loaded(manifest, token), state) => self.loaded(manifest, token, state),
+            (Event::Read(segments), state) => {
+                self.merge_segments(segments);
+                match state {
+                    State::Doubt(p) => self.settle(p),
+                    state => self.stay(state),
+                }
+            }
+            (Event::Swapped(token), State::Swapping(p)) => self.swapped(token, p),
+            (Event::Doubt, State::Swapping(p)) => {
+                self.state = State::Doubt(p);
+                vec![Action::Load]
+            }
+            (Event::Abandon, State::Prepared(p)) if !p.is_queued => self.end(Outcome::NotCommitted),
+            (Event::Abandon, State::Prepared(p)) => self.abandon(p, State::Doubt, Some(Action::Load)),
+            (Event::Abandon, State::Swapping(p)) => self.abandon(p, State::Swapping, None),
+            (Event::Abandon, State::Doubt(p)) => self.abandon(p, State::Doubt, Some(Action::Load)),
+            (_, state) => self.stay(state),
+        }
+    }
+
+    /// Keeps the segments that the newest known manifest names.
+    fn merge_segments(&mut self, read: Segments) {
+        let known = self.known.as_ref().map(|(manifest, _)| manifest.clone());
+        let named = known.iter().flat_map(|m| &m.lines).flat_map(|line| line.direct());
+        let named: BTreeSet<ObjectId> = named.collect();
+        self.segments.merge(read, |object| named.contains(&object));
+    }
+
+    fn stay(&mut self, state: State<T>) -> Vec<Action<T>> {
+        self.state = state;
+        Vec::new()
+    }
+
+    fn abandon(
+        &mut self,
+        p: Pending<T>,
+        state: impl FnOnce(Pending<T>) -> State<T>,
+        then: Option<Action<T>>,
+    ) -> Vec<Action<T>> {
+        self.state = state(Pending { is_abandoned: true, ..p });
+        then.into_iter().collect()
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Vec<Action<T>> {
+        self.state = match outcome {
+            Outcome::Fenced => State::Fenced,
+            Outcome::Undecided => State::Undecided,
+            // Rule: an expelled session returns under a new id, with objects put anew.
+            Outcome::Expelled => rule!(NewSessionId, State::Expelled; State::Idle),
+            _ => State::Idle,
+        };
+        if matches!(outcome, Outcome::Expelled) {
+            self.entry = rule!(NewSessionId, Entry::Gone; Entry::Unlisted);
+        }
+        vec![Action::Report(outcome)]
+    }
+
+    fn submit(&mut self, change: Change, is_queued: bool) -> Vec<Action<T>> {
+        if is_queued && !change.can_be_queued() {
+            return self.end(Outcome::Rejected(Reject::NotQueueable));
+        }
+        let nonce = self.next_nonce();
+        self.count = nonce.count;
+        let view = self.known.as_ref().map_or(0, |(manifest, _)| manifest.sequence);
+        let p = Pending {
+            change,
+            nonce,
+            view,
+            sent: None,
+            is_queued,
+            is_leading: false,
+            is_abandoned: false,
+            is_cancelling: false,
+        };
+        match is_queued {
+            true => self.stay(State::Doubt(p)),
+            false => self.attempt(p),
+        }
+    }
+
+    fn by(&self, p: &Pending<T>) -> By {
+        By { container: self.container, nonce: p.nonce }
+    }
+
+    /// Applies the change to the newest known manifest, and sends the swap. No earlier swap of the change can take effect any more.
+    fn attempt(&mut self, mut p: Pending<T>) -> Vec<Action<T>> {
+        let Some((on, over)) = self.known.clone() else {
+            self.state = State::Prepared(p);
+            return vec![Action::Load];
+        };
+        // Rule: a swap adds an entry only for a session that has put no object.
+        let joins_late = p.change.joins().is_some() && self.entry != Entry::Unlisted;
+        if !rule!(JoinOnce, !joins_late) {
+            return self.end(Outcome::Rejected(Reject::NotListed));
+        }
+        match apply(&on, &p.change, &self.by(&p)) {
+            Ok(next) => {
+                // A leader may have read a queued commit at any time, so its view stays.
+                p.view = if p.is_queued { p.view } else { on.sequence };
+                self.send(p, over, Arc::new(next))
+            }
+            // Rule: an exclusive writer never continues over another writer's version.
+            Err(Reject::Moved) if rule!(Fence, self.mode == Mode::Exclusive; false) => {
+                self.end(Outcome::Fenced)
+            }
+            Err(Reject::NotListed) if !p.is_queued => self.end(Outcome::Expelled),
+            Err(why) if why.is_stale() => {
+                self.state = if p.is_queued { State::Doubt(p) } else { State::Prepared(p) };
+                vec![Action::Prepare { why, on }]
+            }
+            // A queued commit may still be taken by a leader: only a cancel record ends it.
+            Err(_) if p.is_queued => self.stay(State::Doubt(p)),
+            Err(why) => self.end(Outcome::Rejected(why)),
+        }
+    }
+
+    fn send(&mut self, mut p: Pending<T>, over: T, manifest: Arc<Manifest>) -> Vec<Action<T>> {
+        p.sent = Some((over.clone(), manifest.clone()));
+        self.state = State::Swapping(p);
+        vec![Action::Swap { over, manifest }]
+    }
+
+    fn loaded(&mut self, manifest: Arc<Manifest>, token: T, state: State<T>) -> Vec<Action<T>> {
+        self.known = Some((manifest, token));
+        match state {
+            State::Doubt(p) => self.settle(p),
+            State::Prepared(p) if p.sent.is_none() && !p.is_queued => self.attempt(p),
+            state => self.stay(state),
+        }
+    }
+
+    fn swapped(&mut self, token: T, p: Pending<T>) -> Vec<Action<T>> {
+        let Some((_, manifest)) = p.sent.clone() else { return self.stay(State::Doubt(p)) };
+        let sequence = manifest.sequence;
+        self.known = Some((manifest, token));
+        if p.is_cancelling {
+            return self.end(Outcome::NotCommitted);
+        }
+        self.done(p, Some(sequence))
+    }
+
+    /// Settles a doubt by the newest known manifest.
+    fn settle(&mut self, mut p: Pending<T>) -> Vec<Action<T>> {
+        let Some((m, token)) = self.known.clone() else { return self.stay(State::Doubt(p)) };
+        // Rule: after a doubt only the same bytes or a cancel record follow, while the load shows the token of the condition.
+        if let Some((over, manifest)) = p.sent.clone().filter(|(over, _)| *over == token) {
+            if p.is_abandoned && !p.is_cancelling && p.change.record_line().is_some() {
+                return self.cancel(p);
+            }
+            if rule!(SameSwap, true; p.is_cancelling) {
+                return self.send(p, over, manifest);
+            }
+            p.nonce = self.next_nonce();
+            self.count = p.nonce.count;
+            return self.attempt(p);
+        }
+        match settle(&m, &p.change, &self.by(&p), p.view, &self.segments) {
+            Verdict::Mine(sequence) => self.done(p, sequence),
+            Verdict::Cancelled => self.end(Outcome::NotCommitted),
+            Verdict::Undecided => self.end(Outcome::Undecided),
+            Verdict::NotMine => self.not_mine(p),
+            Verdict::Unread(segments) => {
+                self.state = State::Doubt(p);
+                vec![Action::Read(segments)]
+            }
+            Verdict::Unprepared => {
+                self.state = State::Doubt(p);
+                vec![Action::Prepare { why: Reject::Stale, on: m }]
+            }
+        }
+    }
+
+    /// The change did not take effect, and no swap of this session can make it so.
+    fn not_mine(&mut self, p: Pending<T>) -> Vec<Action<T>> {
+        let p = Pending { sent: None, ..p };
+        // Rule: a queued commit is ended by a cancel record only.
+        if p.is_queued && p.is_abandoned && rule!(QueueCancel, true; false) {
+            return self.cancel(p);
+        }
+        if p.is_abandoned || p.is_cancelling {
+            return self.end(Outcome::NotCommitted);
+        }
+        // Rule: a creation is not sent again under the same id, because it may have taken effect and been deleted since.
+        if matches!(p.change, Change::Create { .. }) && rule!(CreateOnce, true; false) {
+            return self.end(Outcome::Rejected(Reject::Replaced));
+        }
+        // Rule: an exclusive writer is fenced by the version of its line, not by the token.
+        if self.mode == Mode::Exclusive && p.change.record_line().is_some() && rule!(FenceByLine, false; true)
+        {
+            return self.end(Outcome::Fenced);
+        }
+        if p.is_queued && !p.is_leading {
+            return self.stay(State::Doubt(p));
+        }
+        self.attempt(Pending { is_leading: false, ..p })
+    }
+
+    /// Sends the cancel record over the newest known manifest, which has no record of the nonce.
+    fn cancel(&mut self, p: Pending<T>) -> Vec<Action<T>> {
+        let Some((on, over)) = self.known.clone() else { return self.stay(State::Doubt(p)) };
+        let line = p.change.record_line().unwrap_or_default();
+        match apply(&on, &Change::Cancel { line }, &self.by(&p)) {
+            Ok(next) => self.send(Pending { is_cancelling: true, ..p }, over, Arc::new(next)),
+            // The line has left, or the record is there: the next load shows which.
+            Err(_) => self.stay(State::Doubt(p)),
+        }
+    }
+
+    fn done(&mut self, p: Pending<T>, sequence: Option<u64>) -> Vec<Action<T>> {
+        if p.change.joins().is_some() {
+            self.entry = Entry::Listed;
+        }
+        if p.change.leaves() {
+            self.entry = rule!(NewSessionId, Entry::Gone; Entry::Unlisted);
+        }
+        let numbers = match (&p.change, self.known()) {
+            (Change::Numbers { count, .. }, Some(m)) => Some(m.numbers.saturating_sub(*count)),
+            (Change::Commit(c), _) => c.numbers.map(|(seen, _)| seen),
+            _ => None,
+        };
+        let mut actions = self.end(Outcome::Done { sequence, numbers });
+        if let Change::Reclaim(c) = p.change {
+            // Rule: objects are deleted after the swap that took them out of the dead list is known.
+            actions.insert(0, Action::Delete(c.deletable));
+        }
+        actions
+    }
+}

@@ -1,0 +1,90 @@
+//! Settling: decides from a loaded manifest whether a swap took effect.
+//!
+//! Every answer to a swap but "swapped" is a doubt. While a load shows the token that the swap was conditional on, the swap may still
+//! take effect. Once a load shows another token, this one function decides for every kind of change.
+
+use super::change::{By, Change};
+use super::lines::Found;
+use super::manifest::Manifest;
+use super::records::{SegmentRef, Segments};
+
+/// The fate of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The change took effect, by the swap with this sequence if that is known.
+    Mine(Option<u64>),
+    /// The cancel record is there: the change never takes effect.
+    Cancelled,
+    /// The change did not take effect, and no swap that was sent can make it so.
+    NotMine,
+    /// The manifest no longer shows whether the change took effect.
+    Undecided,
+    /// The segments have to be read first.
+    Unread(Vec<SegmentRef>),
+    /// The references page has to be read first, and the change prepared with it.
+    Unprepared,
+}
+
+/// Decides whether a change took effect. `view` is a sequence up to which no swap can have the change's nonce.
+pub(crate) fn settle(m: &Manifest, change: &Change, by: &By, view: u64, segments: &Segments) -> Verdict {
+    if !rule!(SwapNonce, true; false) {
+        return if m.sequence == view + 1 { Verdict::Mine(Some(m.sequence)) } else { Verdict::NotMine };
+    }
+    match change.record_line() {
+        Some(line) if m.id == by.container => settle_record(m, line, by, view, segments),
+        Some(_) => Verdict::Undecided,
+        None => settle_other(m, change, by),
+    }
+}
+
+/// A change with a record is found by its nonce in the records of its line.
+fn settle_record(m: &Manifest, line: u64, by: &By, view: u64, segments: &Segments) -> Verdict {
+    let Some(line) = m.line(line) else {
+        // Rule: a line that has left the manifest leaves its commits undecided.
+        return rule!(UndecidedWithoutLine, Verdict::Undecided; Verdict::NotMine);
+    };
+    match line.find(by.nonce, view, segments) {
+        Found::Record(_, part) if part.is_cancelled() => Verdict::Cancelled,
+        Found::Record(version, _) => Verdict::Mine(Some(version)),
+        Found::Absent => Verdict::NotMine,
+        // Rule: records that no longer reach the view leave a commit undecided.
+        Found::Trimmed => rule!(UndecidedTrimmed, Verdict::Undecided; Verdict::NotMine),
+        Found::Unread(segments) => Verdict::Unread(segments),
+    }
+}
+
+/// A change without a record is found by its effect, or by the manifest's nonce.
+fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
+    let is_newest = m.nonce == by.nonce;
+    let is_there = match change {
+        _ if is_newest => return Verdict::Mine(Some(m.sequence)),
+        Change::Join { .. } => m.lists(by.nonce.session),
+        Change::Leave => !m.lists(by.nonce.session),
+        Change::Expel { sessions, copies } => {
+            !sessions.iter().any(|id| m.lists(*id)) && !copies.iter().any(|id| m.lists_copy(*id))
+        }
+        Change::Tag(c) => match m.references.all(&c.read) {
+            Some(mut tags) => tags.any(|tag| tag.id == by.nonce),
+            None => return Verdict::Unprepared,
+        },
+        Change::Untag { since, .. } if m.references.since != *since => return Verdict::Unprepared,
+        Change::Untag { id, is_stored: true, .. } => m.references.removed.contains(id),
+        Change::Untag { id, .. } => !m.references.added.iter().any(|tag| rule!(TagById, tag.id == *id)),
+        Change::Fork { .. } => m.lines.iter().any(|line| line.made_by == by.nonce),
+        Change::Drop(c) => m.line(c.branch).is_none_or(|line| !line.is_open()),
+        // Rule: after a doubt a reclaim deletes nothing: its spans may be gone because a restore revived them.
+        Change::Reclaim(_) => rule!(ReclaimByNonce, false; true),
+        // Rule: a block of numbers belongs to the session whose nonce the manifest bears.
+        Change::Numbers { .. } => rule!(NumbersByNonce, false; true),
+        Change::Settings { line, retention } => {
+            m.line(*line).is_some_and(|line| line.retention == *retention)
+        }
+        Change::Create { id, .. } => m.id == *id,
+        Change::Delete => m.id != by.container,
+        Change::BeginCopy { id, .. } => m.lists_copy(*id),
+        Change::FinishCopy(copy) => m.id == copy.id,
+        Change::FoldTags { .. } | Change::Checkpoint(_) => false,
+        Change::Commit(_) | Change::Cancel { .. } | Change::Restore(_) | Change::Merge(_) => false,
+    };
+    if is_there { Verdict::Mine(None) } else { Verdict::NotMine }
+}

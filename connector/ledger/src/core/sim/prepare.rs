@@ -1,0 +1,452 @@
+//! Preparations of a caller before it submits a change: reads, and puts of pages, both of which the change states.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::actor::{ALONE, LEADING, Op, Task, created, session_id};
+use super::rules::{Rule, is_broken};
+use super::storage::{Content, PAYLOAD, Store, Stored, Value, entries, ids, key};
+use super::world::World;
+use crate::address::{Address, PageRef};
+use crate::core::change::{
+    Change, Checkpoint, Commit, DropBranch, Merge, NewTables, NewTag, Reclaim, Restore,
+};
+use crate::core::group::Member;
+use crate::core::ids::{Name, ObjectId, SessionId};
+use crate::core::lines::{Line, MAIN, Root};
+use crate::core::manifest::{Manifest, TableRefs};
+use crate::core::reclaim::plan;
+use crate::core::records::{Content as Recorded, Data, Gained, Notes, Part, Record, Segment, SegmentRef};
+use crate::core::references::encode_page;
+use crate::core::session::Entry;
+use crate::core::usage::{NOW, Tables};
+
+/// The day on which everything happens.
+const DAY: u64 = 20_000;
+
+impl World {
+    fn next_object(&mut self, p: usize) -> Option<ObjectId> {
+        self.actors[p].session.next_object()
+    }
+
+    /// Puts the payload of an operation, unless the batch is staged already.
+    pub(super) fn stage(&mut self, p: usize, m: &Manifest, task: Task) {
+        let early = task.op == Op::Join && is_broken(Rule::JoinFirst);
+        let wants = task.op.has_payload() || task.op == Op::Stage || early;
+        if !wants || self.actors[p].staged.is_some() {
+            return;
+        }
+        let Some(object) = self.next_object(p) else { return };
+        if !is_broken(Rule::DurableFirst) {
+            self.store.put(object, Stored::Payload);
+        }
+        if task.is_late && self.lates > 0 {
+            self.lates -= 1;
+            self.late.push((object, Arc::new(Stored::Payload)));
+        }
+        self.actors[p].staged = Some((object, m.sequence));
+    }
+
+    /// The value that an operation commits, and the notes about its payload.
+    fn value(&self, p: usize, task: Task) -> (Value, Vec<Gained>) {
+        let staged = self.actors[p].staged.filter(|_| task.op.has_payload());
+        let place = |object: ObjectId| Address { location: object.pack(), offset: 0, length: PAYLOAD };
+        let gained = staged.map(|(object, stood)| Gained { object, bytes: PAYLOAD, stood });
+        let value = Value { id: task.id, payload: staged.map(|(object, _)| place(object)) };
+        (value, gained.into_iter().collect())
+    }
+
+    /// Prepares a change on a manifest; `None` if the operation makes no sense there.
+    pub(super) fn prepare(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
+        use Op::*;
+        match task.op {
+            Commit | Long | Last | Inline | New | BCommit => self.commit(p, task, m),
+            Spill | Checkpoint | Trim | BCheckpoint | BTrim => self.checkpoint(p, task, m),
+            Join => Some(Change::Join { day: DAY }),
+            Numbers => {
+                let joins = self.actors[p].session.day_to_join(DAY);
+                Some(Change::Numbers { count: 1, joins })
+            }
+            Leave => Some(Change::Leave),
+            Tag => self.tag(task, m),
+            Untag => {
+                let read = self.store.tags(m);
+                let is_stored = m.references.page.is_some() && read.tags.iter().any(|tag| tag.id == task.tag);
+                Some(Change::Untag { id: task.tag, is_stored, since: m.references.since })
+            }
+            FoldTags => self.fold_tags(p, m),
+            Fork => Some(Change::Fork {
+                name: Name::new(&format!("b{p}"))?,
+                line: task.line,
+                version: task.version,
+                read: self.store.tags(m),
+                retention: 0,
+            }),
+            Drop => self.drop_branch(p, task, m),
+            Merge => self.merge(p, task, m),
+            Restore | BRestore => self.restore(p, task, m),
+            Reclaim => self.reclaim(p, task, m),
+            Sweep => Some(Change::Expel {
+                sessions: vec![SessionId(task.choice)],
+                copies: m.copies.iter().map(|c| c.id).collect(),
+            }),
+            Create => {
+                if is_broken(Rule::FirstNamesNothing) {
+                    let object = self.early_object(p);
+                    self.store.put(object, Stored::Payload);
+                }
+                Some(Change::Create { id: created(p), created: 0 })
+            }
+            Delete => (!m.is_absent()).then_some(Change::Delete),
+            Copy => {
+                if is_broken(Rule::CopyJoins) {
+                    self.put_copy(p)?;
+                }
+                Some(Change::BeginCopy { id: created(p), day: DAY })
+            }
+            FinishCopy => {
+                let copy = if is_broken(Rule::CopyJoins) { self.copied(p) } else { self.put_copy(p) };
+                copy.map(|copy| Change::FinishCopy(Box::new(copy)))
+            }
+            Stage | Segment | Orphans => None,
+        }
+    }
+
+    fn commit(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
+        let line = m.line(task.line)?;
+        let (content, _) = self.store.content(m, line.id, line.version)?;
+        let (value, gained) = self.value(p, task);
+        let old = content[task.key].and_then(|old| old.payload);
+        let notes = Notes { gained, freed: old.into_iter().collect() };
+        let on = match self.actors[p].stands.filter(|_| task.line == MAIN && !is_broken(Rule::Fence)) {
+            Some(stands) => stands,
+            None => line.version,
+        };
+        let data = Data { notes, entries: entries(&[(task.key, value)]) };
+        let stored = match task.op {
+            Op::Long => Some(self.put_long(p, &data)?),
+            _ => None,
+        };
+        let a = &self.actors[p];
+        let members = match task.choice {
+            ALONE => Vec::new(),
+            _ => self.queue.iter().filter(|member| member.nonce.session != a.session.id()).cloned().collect(),
+        };
+        Some(Change::Commit(Box::new(Commit {
+            line: line.id,
+            on,
+            time: 1,
+            note: Bytes::new(),
+            data,
+            stored,
+            numbers: (task.op == Op::New).then_some((m.numbers, 1)),
+            joins: a.session.day_to_join(DAY).filter(|_| task.op == Op::New),
+            leaves: task.op == Op::Last,
+            closes: false,
+            segment: self.actors[p].segment.filter(|_| task.line == MAIN),
+            members,
+            conditions: vec![key(task.key)],
+            segments: self.store.segments(m),
+        })))
+    }
+
+    /// Puts the content of a commit as an object.
+    fn put_long(&mut self, p: usize, data: &Data) -> Option<PageRef> {
+        let object = self.next_object(p)?;
+        let (bytes, crc) = data.to_object();
+        assert_eq!(Data::of_object(&bytes, crc).as_ref(), Ok(data));
+        Some(PageRef { crc, ..self.store.put(object, Stored::Table(bytes)) })
+    }
+
+    /// Puts a commit into the queue.
+    pub(super) fn enqueue(&mut self, p: usize, task: Task, change: &Change, view: u64) {
+        let Change::Commit(c) = change else { return };
+        let nonce = self.actors[p].session.next_nonce();
+        let (data, conditions) = (c.data.clone(), c.conditions.clone());
+        let member = Member { line: c.line, nonce, view, data, conditions };
+        assert_eq!(Member::decode(&member.encode()).as_ref(), Ok(&member));
+        self.queue.push(member);
+        self.oracle.queued(task, view);
+    }
+
+    /// Prepares a queued commit again, to lead.
+    pub(super) fn lead(&mut self, p: usize) -> Option<Change> {
+        let task = Task { choice: LEADING, ..self.actors[p].task? };
+        self.prepare(p, task, &self.head.clone())
+    }
+
+    /// Puts a segment of main's inline records.
+    pub(super) fn put_segment(&mut self, p: usize, m: &Manifest) {
+        let segment = m.line(MAIN).and_then(|line| line.segment(u64::MAX));
+        if let Some((object, mut segment)) =
+            self.actors[p].segment.is_none().then_some(()).and(self.next_object(p).zip(segment))
+        {
+            if is_broken(Rule::SegmentAccepted) {
+                // A record that no manifest has accepted: that of a commit to come.
+                let value = Value { id: 63, payload: None };
+                let data = Data { notes: Notes::default(), entries: entries(&[(0, value)]) };
+                let part =
+                    Part { nonce: self.actors[p].session.next_nonce(), content: Recorded::Inline(data) };
+                let previous = m.lines[0].version;
+                segment.records.push(Arc::new(Record {
+                    version: m.sequence + 1,
+                    previous,
+                    time: 1,
+                    note: Bytes::new(),
+                    parts: vec![part],
+                }));
+            }
+            let page = self.put_segment_object(object, segment.clone());
+            self.actors[p].segment = segment.reference(page);
+        }
+        self.end(p, true);
+    }
+
+    fn put_segment_object(&mut self, object: ObjectId, segment: Segment) -> PageRef {
+        let page = self.store.put(object, Stored::Segment(Arc::new(segment)));
+        if is_broken(Rule::SegmentDurable) {
+            self.store.0.remove(&object);
+        }
+        page
+    }
+
+    /// The line of a manifest once a segment has its inline records up to `to`, and the reference to that segment.
+    fn with_segment(&mut self, p: usize, line: &Line, to: u64) -> Option<(Line, Option<SegmentRef>)> {
+        let mut line = line.clone();
+        let is_over_root =
+            line.tail.iter().any(|record| record.version > line.base() && record.version <= to);
+        let Some(segment) = line.segment(to).filter(|_| is_over_root) else { return Some((line, None)) };
+        let object = self.next_object(p)?;
+        let page = self.put_segment_object(object, segment.clone());
+        let at = segment.reference(page)?;
+        line.name_segment(&at);
+        Some((line, Some(at)))
+    }
+
+    /// Folds the records of a line up to `to` into the tables.
+    fn folded(&self, m: &Manifest, line: &Line, to: u64) -> Option<(Tables, Vec<Arc<Record>>)> {
+        let mut tables = self.store.tables(m)?;
+        let segments = self.store.read_segments(line.segments.iter());
+        let records = line.records((line.base(), to), &segments).ok()?;
+        let plain: Vec<&Record> = records.iter().map(|record| &***record).collect();
+        for other in m.lines.iter().filter(|other| other.is_open() && other.id != line.id) {
+            let segments = self.store.read_segments(other.segments.iter());
+            let unfolded = other.records((other.base(), other.version), &segments).ok()?;
+            tables.know(other, &unfolded.iter().map(|record| &***record).collect::<Vec<_>>());
+        }
+        tables.fold(line, &plain).ok()?;
+        let records = records.into_iter().cloned().collect();
+        Some((tables, records))
+    }
+
+    fn put_tables(&mut self, p: usize, tables: Tables) -> Option<NewTables> {
+        let session = &mut self.actors[p].session;
+        self.store.put_tables(tables, || session.next_object())
+    }
+
+    /// Puts the page of a root, which the tables gain, and buries the page that it replaces.
+    fn put_root(&mut self, p: usize, line: &Line, content: Content, tables: &mut Tables) -> Option<PageRef> {
+        let object = self.next_object(p)?;
+        let page = self.store.put(object, Stored::Root(content));
+        tables.gain_pages(object, page.place.length, line.version);
+        if let Some(old) = line.root.and_then(|root| root.page) {
+            tables.bury(line, &old.place, NOW).ok()?;
+        }
+        Some(page)
+    }
+
+    fn checkpoint(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
+        let line = m.line(task.line)?.clone();
+        let to = line.version;
+        let (mut content, _) = self.store.content(m, line.id, to)?;
+        let (line, segment) = self.with_segment(p, &line, to)?;
+        let (mut tables, records) = self.folded(m, &line, to)?;
+        let spills = task.op == Op::Spill;
+        if spills {
+            let (value, gained) = self.value(p, task);
+            gained.iter().for_each(|g| tables.gain(g.object, g.bytes, line.birth(g.stood)));
+            let old = content[task.key].replace(value).and_then(|old| old.payload);
+            old.iter().try_for_each(|place| tables.bury(&line, place, NOW)).ok()?;
+        }
+        let root = self.put_root(p, &line, content, &mut tables)?;
+        let plain: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
+        tables.end_era(&line, if spills { to + 1 } else { to }, &plain).ok()?;
+        let tables = self.put_tables(p, tables)?;
+        let trims = matches!(task.op, Op::Trim | Op::BTrim);
+        Some(Change::Checkpoint(Box::new(Checkpoint {
+            line: line.id,
+            root: Some(root),
+            base: to,
+            commit: spills.then(|| (1, Bytes::new())),
+            segment,
+            records_from: if trims { u64::MAX } else { 0 },
+            tables,
+        })))
+    }
+
+    fn restore(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
+        let line = m.line(task.line)?.clone();
+        let on = line.version;
+        let (now, _) = self.store.content(m, line.id, on)?;
+        if self.actors[p].source.is_none() {
+            let (content, _) = self.store.content(m, task.line, task.version)?;
+            self.actors[p].source = Some(content);
+        }
+        let content = self.actors[p].source?;
+        let places = |content: &Content| -> Vec<Address> {
+            content.iter().flatten().filter_map(|v| v.payload).collect()
+        };
+        let (have, want) = (places(&now), places(&content));
+        let (line, segment) = self.with_segment(p, &line, on)?;
+        let (mut tables, records) = self.folded(m, &line, on)?;
+        let wanted: Vec<Address> = want.iter().filter(|place| !have.contains(place)).copied().collect();
+        if !tables.revive(&line, &wanted) {
+            return None;
+        }
+        let gone = have.iter().filter(|place| !want.contains(place));
+        gone.into_iter().try_for_each(|place| tables.bury(&line, place, NOW)).ok()?;
+        let root = self.put_root(p, &line, content, &mut tables)?;
+        let plain: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
+        tables.end_era(&line, on + 1, &plain).ok()?;
+        let tables = self.put_tables(p, tables)?;
+        Some(Change::Restore(Box::new(Restore {
+            line: line.id,
+            on,
+            root: Some(root),
+            time: 1,
+            note: Bytes::new(),
+            segment,
+            tables,
+        })))
+    }
+
+    /// The content of a branch, the tables with its records folded, and its root's page.
+    fn own(&self, m: &Manifest, branch: &Line) -> Option<(Content, Tables, Vec<Address>)> {
+        let (content, _) = self.store.content(m, branch.id, branch.version)?;
+        let (tables, _) = self.folded(m, branch, branch.version)?;
+        let root = branch.root.and_then(|root| root.page).map(|page| page.place);
+        Some((content, tables, root.into_iter().collect()))
+    }
+
+    fn merge(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
+        let branch = m.line(task.line)?.clone();
+        let origin = branch.origin?;
+        let parent = m.line(origin.parent)?.clone();
+        let (content, mut tables, mut buried) = self.own(m, &branch)?;
+        let (before, _) = self.store.content(m, origin.parent, origin.version)?;
+        let (now, _) = self.store.content(m, parent.id, parent.version)?;
+        let changed = |k: &usize| ids(&content)[*k] != ids(&before)[*k];
+        let puts: Vec<(usize, Value)> =
+            (0..2).filter(changed).filter_map(|k| Some((k, content[k]?))).collect();
+        let freed = puts.iter().filter_map(|(k, _)| now[*k]?.payload).collect();
+        let handed = puts.iter().filter_map(|(_, value)| value.payload);
+        if is_broken(Rule::BirthKept) {
+            for object in handed.clone().filter_map(|place| ObjectId::of(&place)) {
+                tables.usage.entry(object).and_modify(|usage| usage.birth = m.sequence + 1);
+            }
+        }
+        if is_broken(Rule::HandOver) {
+            buried.extend(handed);
+        }
+        tables.close(&branch, &buried).ok()?;
+        let tables = self.put_tables(p, tables)?;
+        Some(Change::Merge(Box::new(Merge {
+            branch: branch.id,
+            read: branch.version,
+            parent: parent.id,
+            on: parent.version,
+            time: 1,
+            note: Bytes::new(),
+            data: Data { notes: Notes { gained: Vec::new(), freed }, entries: entries(&puts) },
+            stored: None,
+            tables,
+        })))
+    }
+
+    fn drop_branch(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
+        let branch = m.line(task.line)?.clone();
+        let (content, mut tables, mut buried) = self.own(m, &branch)?;
+        buried.extend(content.iter().flatten().filter_map(|value| value.payload));
+        tables.close(&branch, &buried).ok()?;
+        let tables = self.put_tables(p, tables)?;
+        Some(Change::Drop(Box::new(DropBranch { branch: branch.id, read: branch.version, tables })))
+    }
+
+    fn tag(&mut self, task: Task, m: &Manifest) -> Option<Change> {
+        Some(Change::Tag(Box::new(NewTag {
+            name: Name::new("t")?,
+            line: task.line,
+            version: task.version,
+            made: 1,
+            until: None,
+            publication: None,
+            read: self.store.tags(m),
+        })))
+    }
+
+    fn fold_tags(&mut self, p: usize, m: &Manifest) -> Option<Change> {
+        let (bytes, crc) = encode_page(&self.store.all_tags(m));
+        let object = self.next_object(p)?;
+        let page = PageRef { crc, ..self.store.put(object, Stored::Table(bytes)) };
+        Some(Change::FoldTags { page: Some(page), seen: Box::new((*m.references).clone()) })
+    }
+
+    fn reclaim(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
+        let horizon = |line: &Line| match task.choice {
+            0 => m.sequence,
+            1 if line.id == MAIN => line.version,
+            2 if line.id != MAIN => m.sequence,
+            _ => line.horizon,
+        };
+        let horizons: Vec<(u64, u64)> = m.lines.iter().map(|line| (line.id, horizon(line))).collect();
+        let (read, tags) = (self.store.tags(m), self.store.all_tags(m));
+        let planned = plan(m, tags.iter(), self.store.tables(m)?, &horizons).ok()?;
+        let session = &mut self.actors[p].session;
+        if session.entry() != Entry::Listed {
+            return None;
+        }
+        let mut names = Vec::new();
+        for _ in 0..3 {
+            names.push(session.next_object()?);
+        }
+        let store = &mut self.store;
+        let tables = NewTables::put(&planned.pages, |bytes, crc| {
+            let object = names.pop().expect("three pages at most");
+            PageRef { crc, ..store.put(object, Stored::Table(bytes.to_vec())) }
+        });
+        Some(Change::Reclaim(Box::new(Reclaim::new(planned, read, tables))))
+    }
+
+    /// The payload that a creator puts before its container is there, if the rule is broken.
+    pub(super) fn early_object(&self, p: usize) -> ObjectId {
+        ObjectId { session: session_id(p, self.actors[p].incarnation + 1, created(p)), number: 99 }
+    }
+
+    /// Puts the objects of a copy.
+    fn put_copy(&mut self, p: usize) -> Option<Manifest> {
+        copy(&mut self.store, p)
+    }
+
+    /// A copy whose objects were put before.
+    fn copied(&self, p: usize) -> Option<Manifest> {
+        copy(&mut Store::default(), p)
+    }
+}
+
+/// A copy with one value. Its objects belong to the container that the copy will be.
+fn copy(store: &mut Store, p: usize) -> Option<Manifest> {
+    let id = created(p);
+    let session = session_id(p, 0, id);
+    let object = |number| ObjectId { session, number };
+    let value = Value { id: 8 * p as u8 + 1, payload: None };
+    let page = store.put(object(1), Stored::Root([Some(value), None]));
+    let mut tables = Tables::default();
+    tables.gain_pages(object(1), page.place.length, 0);
+    let mut numbers = 2..;
+    let new = store.put_tables(tables, || numbers.next().map(object))?;
+    let tables = TableRefs { since: 1, usage: Some(new.usage), dead: Vec::new(), history: Vec::new() };
+    let mut copy = Manifest { id, sequence: 1, tables: Arc::new(tables), ..Manifest::absent() };
+    copy.line_mut(MAIN)?.root = Some(Root { page: Some(page), base: 0 });
+    Some(copy)
+}

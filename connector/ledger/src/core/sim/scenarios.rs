@@ -1,0 +1,273 @@
+//! Scenarios: for each actor its operations; for each operation the kinds to choose from.
+
+use super::actor::Op::{self, *};
+
+/// A cast of actors with their programs, and the faults that may happen.
+#[derive(Debug)]
+pub(super) struct Scenario {
+    pub(super) name: &'static str,
+    pub(super) actors: &'static [&'static [&'static [Op]]],
+    /// Actors (bits) that write main as its only writer.
+    pub(super) exclusive: u8,
+    pub(super) crashes: u8,
+    /// Puts of payloads of which a second copy arrives late.
+    pub(super) lates: u8,
+    /// Swaps that never arrive.
+    pub(super) losses: u8,
+    pub(super) readers: usize,
+    /// Sessions are listed from the start.
+    pub(super) joined: bool,
+    /// Clients abandon changes.
+    pub(super) cancels: bool,
+    /// Commits are queued, and leaders take them along.
+    pub(super) groups: bool,
+    /// Open branches at a time.
+    pub(super) branches: usize,
+    /// Objects are deleted at any time, instead of at once.
+    pub(super) is_lazy: bool,
+    /// The head is damaged at any time.
+    pub(super) salvage: bool,
+    /// The name has no container at first.
+    pub(super) is_absent: bool,
+}
+
+const BASE: Scenario = Scenario {
+    name: "",
+    actors: &[],
+    exclusive: 0,
+    crashes: 0,
+    lates: 0,
+    losses: 1,
+    readers: 0,
+    joined: false,
+    cancels: false,
+    groups: false,
+    branches: 1,
+    is_lazy: false,
+    salvage: false,
+    is_absent: false,
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "three writers",
+        actors: &[&[&[Inline], &[Inline]], &[&[Inline], &[Inline]], &[&[Trim], &[Inline]]],
+        crashes: 1,
+        cancels: true,
+        ..BASE
+    },
+    Scenario {
+        name: "an exclusive writer, taken over",
+        actors: &[&[&[Commit], &[Inline]], &[&[Commit]], &[&[Numbers, Sweep, Trim]]],
+        exclusive: 3,
+        crashes: 1,
+        cancels: true,
+        ..BASE
+    },
+    Scenario {
+        name: "numbers",
+        actors: &[&[&[Numbers], &[Numbers]], &[&[Numbers], &[Inline]], &[&[New]]],
+        crashes: 1,
+        cancels: true,
+        ..BASE
+    },
+    Scenario {
+        name: "sessions and numbers",
+        actors: &[&[&[Numbers], &[Stage], &[Numbers], &[Commit]], &[&[Sweep], &[Sweep]], &[&[Inline]]],
+        crashes: 1,
+        cancels: true,
+        ..BASE
+    },
+    Scenario {
+        name: "sweep",
+        actors: &[&[&[Commit], &[Last, Leave], &[Commit]], &[&[Inline]], &[&[Sweep], &[Sweep]]],
+        cancels: true,
+        ..BASE
+    },
+    Scenario {
+        name: "sweep, two writers, crash",
+        actors: &[&[&[Commit, Long]], &[&[Commit, Spill]], &[&[Sweep], &[Sweep]]],
+        crashes: 1,
+        ..BASE
+    },
+    Scenario {
+        name: "two sweepers, late objects",
+        actors: &[&[&[Commit], &[Commit]], &[&[Sweep]], &[&[Sweep]]],
+        lates: 2,
+        crashes: 1,
+        is_lazy: true,
+        ..BASE
+    },
+    Scenario {
+        name: "reclaim, tags, sweep",
+        actors: &[
+            &[&[Commit, Long], &[Commit], &[Checkpoint]],
+            &[&[Tag], &[Untag]],
+            &[&[Reclaim], &[Reclaim, Sweep]],
+        ],
+        readers: 1,
+        joined: true,
+        ..BASE
+    },
+    Scenario {
+        name: "reclaim, two writers",
+        actors: &[&[&[Commit], &[Commit], &[Checkpoint]], &[&[Commit]], &[&[Tag]], &[&[Reclaim]]],
+        joined: true,
+        ..BASE
+    },
+    Scenario {
+        name: "two taggers",
+        actors: &[&[&[Commit]], &[&[Tag], &[Untag], &[Tag]], &[&[Tag, FoldTags], &[Untag, FoldTags]]],
+        joined: true,
+        cancels: true,
+        ..BASE
+    },
+    Scenario {
+        name: "restore",
+        actors: &[
+            &[&[Commit], &[Commit], &[Checkpoint, Restore], &[Restore]],
+            &[&[Tag, Restore, Checkpoint]],
+            &[&[Reclaim, Sweep], &[Reclaim]],
+        ],
+        readers: 1,
+        joined: true,
+        ..BASE
+    },
+    Scenario {
+        name: "new roots",
+        actors: &[
+            &[&[Inline], &[Checkpoint, Spill]],
+            &[&[Inline], &[Checkpoint, Spill]],
+            &[&[Restore, Reclaim, Sweep], &[Reclaim]],
+        ],
+        readers: 1,
+        joined: true,
+        ..BASE
+    },
+    Scenario {
+        name: "branch",
+        actors: &[
+            &[&[Commit], &[Commit], &[Checkpoint]],
+            &[&[Fork], &[BCommit], &[BCommit, Merge, Drop, BCheckpoint]],
+            &[&[Reclaim], &[Reclaim]],
+        ],
+        readers: 1,
+        joined: true,
+        ..BASE
+    },
+    Scenario {
+        name: "branch, sweep",
+        actors: &[
+            &[&[Commit]],
+            &[&[Fork], &[BCommit], &[BCommit, Merge, Drop]],
+            &[&[Sweep], &[Reclaim, BCheckpoint]],
+        ],
+        joined: true,
+        ..BASE
+    },
+    Scenario {
+        name: "branch, same key",
+        actors: &[
+            &[&[Commit], &[Checkpoint, BCheckpoint], &[Drop, Merge]],
+            &[&[Inline, Reclaim], &[Reclaim]],
+            &[&[Fork], &[BCommit]],
+        ],
+        joined: true,
+        ..BASE
+    },
+    Scenario {
+        name: "branch, two sides",
+        actors: &[
+            &[&[Commit], &[Fork], &[BCommit]],
+            &[&[BCommit], &[Merge]],
+            &[&[Drop, Merge, Sweep], &[Fork, Reclaim, Trim, BTrim]],
+        ],
+        joined: true,
+        ..BASE
+    },
+    Scenario {
+        name: "branch, restore",
+        actors: &[
+            &[&[Commit], &[Fork]],
+            &[&[BCommit], &[BCommit], &[BRestore]],
+            &[&[Reclaim, Merge, Drop, BCheckpoint], &[Reclaim]],
+        ],
+        joined: true,
+        ..BASE
+    },
+    Scenario {
+        name: "staged before a fork",
+        actors: &[
+            &[&[Inline], &[Fork], &[BCommit]],
+            &[&[Reclaim, Sweep], &[Merge, Drop, Tag]],
+            &[&[Stage], &[BCommit]],
+        ],
+        joined: true,
+        ..BASE
+    },
+    Scenario {
+        name: "tag of a branch",
+        actors: &[
+            &[&[Fork], &[BCommit], &[Merge, Drop], &[Commit], &[Checkpoint]],
+            &[&[Tag], &[Untag]],
+            &[&[Reclaim], &[Reclaim]],
+        ],
+        readers: 1,
+        joined: true,
+        ..BASE
+    },
+    Scenario {
+        name: "branch of a branch",
+        actors: &[&[&[Fork], &[BCommit], &[Merge]], &[&[Fork], &[BCommit], &[Merge, Drop]], &[&[Reclaim]]],
+        branches: 2,
+        joined: true,
+        ..BASE
+    },
+    Scenario {
+        name: "group commits",
+        actors: &[&[&[Commit], &[Inline]], &[&[Commit]], &[&[Inline], &[Trim]]],
+        joined: true,
+        groups: true,
+        cancels: true,
+        ..BASE
+    },
+    Scenario {
+        name: "group commits, crash, sweep",
+        actors: &[&[&[Commit], &[Inline]], &[&[Commit]], &[&[Sweep, Trim]]],
+        joined: true,
+        groups: true,
+        cancels: true,
+        crashes: 1,
+        ..BASE
+    },
+    Scenario {
+        name: "life of a name",
+        actors: &[
+            &[&[Create], &[Commit], &[Delete]],
+            &[&[Copy], &[FinishCopy]],
+            &[&[Orphans, Delete, Sweep], &[Orphans]],
+            &[&[Create], &[Commit]],
+        ],
+        is_absent: true,
+        crashes: 1,
+        ..BASE
+    },
+    Scenario {
+        name: "a container that is absent",
+        actors: &[&[&[Inline], &[Inline]], &[&[Create], &[Delete]], &[&[Numbers, Delete]]],
+        is_absent: true,
+        ..BASE
+    },
+    Scenario {
+        name: "segments and salvage",
+        actors: &[
+            &[&[Inline], &[Segment], &[Inline], &[Inline]],
+            &[&[Inline], &[Segment, Inline, Spill], &[Inline]],
+            &[&[Checkpoint, Trim, Spill]],
+        ],
+        joined: true,
+        salvage: true,
+        crashes: 1,
+        ..BASE
+    },
+];

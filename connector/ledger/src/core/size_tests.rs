@@ -1,0 +1,231 @@
+//! Costs of the core: bytes of a manifest, pages of tables, and the bounds that it keeps.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::apply::apply;
+use super::change::{By, Change, Commit, NewTag, Reject};
+use super::events::{Action, Event, Outcome};
+use super::group::Member;
+use super::history::{Era, Mark};
+use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId};
+use super::lines::{Line, MAIN, MAX_OLDER_RECORDS, Root, WANTED_OLDER_RECORDS};
+use super::manifest::{MAX_SESSIONS, Manifest, WANTED_MANIFEST_BYTES};
+use super::records::{Data, MAX_CURRENT_RECORD, Notes, SegmentRef, Segments};
+use super::references::{MAX_INLINE_REFERENCES, ReadTags, WANTED_INLINE_REFERENCES};
+use super::runs::{MAX_RUNS, Run, Table, runs_with};
+use super::session::{Mode, Session};
+use crate::address::{Address, PageRef};
+
+const ID: ContainerId = ContainerId([1; 16]);
+
+fn by(session: u64, count: u64) -> By {
+    By { container: ID, nonce: Nonce { session: SessionId(session), count } }
+}
+
+fn empty() -> Manifest {
+    Manifest { id: ID, ..Manifest::absent() }
+}
+
+fn page(number: u64, length: u64) -> PageRef {
+    let object = ObjectId { session: SessionId(u64::MAX), number };
+    PageRef { place: Address { location: object.page(), offset: 0, length }, crc: 1 }
+}
+
+/// A commit of a value of this many bytes.
+fn commit(on: u64, bytes: usize) -> Change {
+    Change::Commit(Box::new(Commit {
+        line: MAIN,
+        on,
+        time: 1_800_000_000_000_000,
+        note: Bytes::from_static(b"a-host-name.example.org 12345"),
+        data: Data { notes: Notes::default(), entries: vec![0; bytes].into() },
+        stored: None,
+        numbers: None,
+        joins: None,
+        leaves: false,
+        closes: false,
+        segment: None,
+        members: Vec::new(),
+        conditions: Vec::new(),
+        segments: Segments::default(),
+    }))
+}
+
+fn tag(n: u64) -> Change {
+    Change::Tag(Box::new(NewTag {
+        name: Name::new(&format!("a-tag-with-a-name-of-usual-length-{n}")).unwrap(),
+        line: MAIN,
+        version: 0,
+        made: 1_800_000_000_000_000,
+        until: None,
+        publication: None,
+        read: ReadTags::default(),
+    }))
+}
+
+#[test]
+fn a_tag_takes_at_most_200_bytes() {
+    let m = apply(&empty(), &tag(1), &by(1, 1)).unwrap();
+    let more = m.encode().len() - empty().encode().len();
+    assert!(more <= 200, "{more}");
+}
+
+#[test]
+fn commits_with_segments_keep_the_manifest_small() {
+    let mut m = empty();
+    for n in 1..=50 {
+        let join = Change::Join { day: 20_000 };
+        m = apply(&m, &join, &by(n << 40, 1)).unwrap();
+    }
+    let (mut largest, mut sent, mut segments) = (0, 0, 0);
+    for n in 0..1000 {
+        let on = m.lines[0].version;
+        let line = &m.lines[0];
+        // The session puts a segment between two commits, and the next one names it.
+        let segment = line.wants_segment().then(|| line.segment(u64::MAX).unwrap());
+        let segment = segment.map(|s| s.reference(page(n, s.encode().0.len() as u64)).unwrap());
+        segments += u64::from(segment.is_some());
+        let Change::Commit(c) = commit(on, 500) else { unreachable!() };
+        m = apply(&m, &Change::Commit(Box::new(Commit { segment, ..*c })), &by(1 << 40, n + 2)).unwrap();
+        let older = m.lines[0].older_bytes();
+        assert!(older <= WANTED_OLDER_RECORDS + 1000, "{older}");
+        (largest, sent) = (largest.max(m.encode().len()), sent + m.encode().len());
+    }
+    assert!(largest <= WANTED_MANIFEST_BYTES + 2000, "{largest} bytes, {segments} segments");
+    assert!(sent <= 16 << 20, "{sent} bytes for 1000 commits");
+}
+
+#[test]
+fn bounds_are_kept() {
+    let mut m = empty();
+    let long = apply(&m, &commit(0, MAX_CURRENT_RECORD + 1), &by(1, 1)).unwrap_err();
+    assert!(matches!(long, Reject::Full(why) if why.contains("current record")));
+    let mut count = 0;
+    let full = loop {
+        count += 1;
+        match apply(&m, &commit(m.lines[0].version, 10_000), &by(1, count)) {
+            Ok(next) => m = next,
+            Err(why) => break why,
+        }
+    };
+    assert!(matches!(full, Reject::Full(why) if why.contains("segment")));
+    assert!((7..9).contains(&count), "{count} commits, at most {MAX_OLDER_RECORDS} bytes");
+    let mut m = empty();
+    let mut tags = 0;
+    while let Ok(next) = apply(&m, &tag(tags), &by(1, tags + 1)) {
+        (m, tags) = (next, tags + 1);
+    }
+    let inline = m.references.inline_bytes();
+    assert!(inline > MAX_INLINE_REFERENCES && inline < MAX_INLINE_REFERENCES + 200);
+    assert!(m.references.wants_fold() && WANTED_INLINE_REFERENCES < inline);
+    let mut m = empty();
+    for n in 0..MAX_SESSIONS as u64 {
+        m = apply(&m, &Change::Join { day: 1 }, &by(n, 1)).unwrap();
+    }
+    assert_eq!(apply(&m, &Change::Join { day: 1 }, &by(1 << 40, 1)), Err(Reject::Full("sessions")));
+}
+
+#[test]
+fn a_group_fits_the_current_record() {
+    let base = apply(&empty(), &commit(0, 10), &by(1, 1)).unwrap();
+    let Change::Commit(c) = commit(1, 1000) else { unreachable!() };
+    let freed = vec![Address::file(0, 1); 250];
+    // Each deletes a key of its own.
+    let padded = |k: u8| Data {
+        notes: Notes { gained: Vec::new(), freed: freed.clone() },
+        entries: Bytes::copy_from_slice(&[1, 0, 1, k]),
+    };
+    let member = |k: u8| Member {
+        line: MAIN,
+        nonce: by(u64::from(k) + 2, 1).nonce,
+        view: 1,
+        data: padded(k),
+        conditions: Vec::new(),
+    };
+    let data = Data { notes: Notes::default(), entries: Bytes::from_static(&[0]) };
+    let leader = Commit { members: (0..20).map(member).collect(), data, ..*c };
+    let m = apply(&base, &Change::Commit(Box::new(leader)), &by(1, 2)).unwrap();
+    let record = m.lines[0].tail.last().unwrap();
+    assert!(record.parts.len() > 3 && record.parts.len() < 20, "{} commits", record.parts.len());
+    assert!(record.size() <= MAX_CURRENT_RECORD);
+}
+
+#[test]
+fn a_commit_that_takes_numbers_is_not_queued() {
+    let Change::Commit(c) = commit(0, 10) else { unreachable!() };
+    let change = Change::Commit(Box::new(Commit { numbers: Some((1, 5)), ..*c }));
+    let mut session = Session::<u64>::new(SessionId(1), ID, Mode::Shared);
+    session.step(Event::Loaded(Arc::new(empty()), 7));
+    let actions = session.step(Event::Queued(change));
+    assert!(matches!(&actions[..], [Action::Report(Outcome::Rejected(Reject::NotQueueable))]), "{actions:?}");
+}
+
+#[test]
+fn settings_are_of_a_line() {
+    let m = apply(&empty(), &Change::Settings { line: MAIN, retention: 7 }, &by(1, 1)).unwrap();
+    assert_eq!(m.lines[0].retention, 7);
+    let other = apply(&m, &Change::Settings { line: 9, retention: 7 }, &by(1, 2));
+    assert_eq!(other, Err(Reject::LineClosed));
+}
+
+/// A history of 100,000 versions, a checkpoint after each 500 of them.
+fn long_history() -> (Vec<Run>, Vec<u64>) {
+    let (mut runs, mut stored): (Vec<Run>, Vec<(u64, Vec<u8>)>) = (Vec::new(), Vec::new());
+    let mut put = Vec::new();
+    for n in 0..200_u64 {
+        let mut table = Table::<Era>::default();
+        for run in &runs {
+            let bytes = &stored
+                .iter()
+                .find(|(at, _)| page(*at, 0).place.location == run.page.place.location)
+                .unwrap()
+                .1;
+            table.load(*run, bytes).unwrap();
+        }
+        let (base, end) = (n * 500, (n + 1) * 500);
+        let mark =
+            |version| Mark { version, time: 1_800_000_000_000_000, note: Bytes::from_static(b"a-host 123") };
+        let root = Some(Root { page: Some(page(1 << 30, 99)), base });
+        let segments = vec![SegmentRef { page: page(1 << 31, 9), first: base + 1, last: end, count: 500 }];
+        table.push(Era { line: MAIN, root, end, segments, marks: (base + 1..=end).map(mark).collect() });
+        table.absorb();
+        let (kept, new) = table.finish();
+        let new = new.unwrap();
+        let length = new.bytes.len() as u64;
+        put.push(length);
+        let page = PageRef { crc: new.crc, ..page(n, length) };
+        runs =
+            kept.into_iter().chain([Run { page, placed: n + 1, first: new.first, last: new.last }]).collect();
+        stored.push((n, new.bytes));
+    }
+    (runs, put)
+}
+
+#[test]
+fn a_hundred_thousand_versions_are_few_pages() {
+    let (runs, put) = long_history();
+    assert!(runs.len() <= 18 && runs.len() < MAX_RUNS, "{} pages", runs.len());
+    assert_eq!(runs_with(&runs, 50_001).count(), 1);
+    let bytes: u64 = runs.iter().map(|run| run.page.place.length).sum();
+    let written: u64 = put.iter().sum();
+    assert!(written < 12 * bytes, "{written} bytes written for {bytes}");
+}
+
+#[test]
+fn a_segment_is_named_only_over_its_records() {
+    let mut m = empty();
+    for n in 1..=3 {
+        m = apply(&m, &commit(m.lines[0].version, 10), &by(1, n)).unwrap();
+    }
+    let line: &Line = &m.lines[0];
+    let at = line.segment(2).unwrap().reference(page(1, 9)).unwrap();
+    let mut named = line.clone();
+    assert!(named.name_segment(&at));
+    assert_eq!((named.tail.len(), named.segments.len()), (1, 1));
+    assert!(!named.name_segment(&at), "the records have left the tail");
+    let mut moved = line.clone();
+    Arc::make_mut(&mut moved.tail[0]).version = 9;
+    assert!(!moved.name_segment(&at));
+}

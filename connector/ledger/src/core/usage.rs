@@ -1,0 +1,301 @@
+//! Space: which objects a container names, when they were born, and the dead lists.
+//!
+//! An object is named while bytes of it are live on an open line or in a dead list, so this one table decides what a vacuum may delete.
+//! Records carry only what a commit gained and freed; a *fold* takes the records up to a version into the table. Because a fold's
+//! pages are put before its swap, an item that dies by that very swap is encoded without its death, and dies at the sequence of the
+//! manifest that names the page first.
+
+use std::collections::BTreeMap;
+
+use super::frame;
+use super::history::{Era, Mark};
+use super::ids::ObjectId;
+use super::lines::{Line, MAIN};
+use super::manifest::TableRefs;
+use super::records::{Content, Record, SegmentRef};
+use super::runs::{NewRun, Run, RunItem, Table};
+use crate::address::{Address, PageRef};
+use crate::codec::{Decoded, Reader, put_varint};
+
+/// The death of an item that dies by the swap that names the item's page. No sequence is as high.
+pub(crate) const NOW: u64 = u64::MAX;
+const USAGE_MAGIC: &[u8; 4] = b"h5lU";
+const MAX_OBJECTS: usize = 1 << 26;
+
+/// Bytes of one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Usage {
+    /// A lower bound of the sequence from which on the object was named.
+    pub(crate) birth: u64,
+    /// Bytes that were ever named.
+    pub(crate) total: u64,
+    /// Bytes that are live on an open line or in a dead list.
+    pub(crate) named: u64,
+}
+
+/// An extent that a line no longer uses, and that was not reclaimed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Dead {
+    pub(crate) line: u64,
+    pub(crate) place: Address,
+    /// The birth of its object.
+    pub(crate) birth: u64,
+    /// The sequence of the manifest that no longer uses the extent, or [`NOW`].
+    pub(crate) death: u64,
+}
+
+impl RunItem for Dead {
+    const MAGIC: &'static [u8; 4] = b"h5lD";
+    const LEAST_BYTES: usize = 6;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.line);
+        self.place.encode(out);
+        put_varint(out, self.birth);
+        // Rule: deaths are exact. The sequence of the swap that will name this page is not known yet.
+        put_varint(out, if self.death == NOW { 0 } else { self.death });
+    }
+
+    fn read(r: &mut Reader<'_>, placed: u64) -> Decoded<Self> {
+        let (line, place, birth) = (r.number()?, Address::read(r)?, r.number()?);
+        let death = match r.number()? {
+            0 => placed,
+            death => death,
+        };
+        if ObjectId::of(&place).is_none() || birth >= death {
+            return Err("an impossible entry of a dead list");
+        }
+        Ok(Self { line, place, birth, death })
+    }
+
+    fn keys(&self) -> (u64, u64) {
+        let birth = self.birth.min(self.death);
+        (birth, if self.death == NOW { birth } else { self.death })
+    }
+}
+
+/// The space table and the history, as a fold changes them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tables {
+    /// The sequence that identifies the pages that were read.
+    pub(crate) since: u64,
+    pub(crate) usage: BTreeMap<ObjectId, Usage>,
+    pub(crate) dead: Table<Dead>,
+    pub(crate) eras: Table<Era>,
+    /// Births of objects in unfolded records of other lines. A branch may have inherited such objects.
+    unfolded: BTreeMap<ObjectId, u64>,
+    usage_page: Option<PageRef>,
+}
+
+/// The pages that the caller has to put before a change of tables.
+#[derive(Debug, Clone)]
+pub(crate) struct TablePages {
+    /// The tables that the pages were made from.
+    pub(crate) read: u64,
+    pub(crate) usage: (Vec<u8>, u32),
+    pub(crate) dead: (Vec<Run>, Option<NewRun>),
+    pub(crate) history: (Vec<Run>, Option<NewRun>),
+}
+
+impl Tables {
+    /// The tables that a manifest names; `fetch` returns the bytes of each page.
+    ///
+    /// # Errors
+    /// Why a page is damaged.
+    pub(crate) fn load(
+        refs: &TableRefs,
+        mut fetch: impl FnMut(&PageRef) -> Decoded<Vec<u8>>,
+    ) -> Decoded<Self> {
+        let mut tables = Self { since: refs.since, usage_page: refs.usage, ..Self::default() };
+        if let Some(page) = &refs.usage {
+            tables.usage = decode_usage(&fetch(page)?, page.crc)?;
+        }
+        for run in &refs.dead {
+            tables.dead.load(*run, &fetch(&run.page)?)?;
+        }
+        for run in &refs.history {
+            tables.eras.load(*run, &fetch(&run.page)?)?;
+        }
+        Ok(tables)
+    }
+
+    /// Adds bytes of an object, which is new or was named before.
+    pub(crate) fn gain(&mut self, object: ObjectId, bytes: u64, birth: u64) {
+        let usage = self.usage.entry(object).or_insert(Usage { birth, total: 0, named: 0 });
+        usage.total = usage.total.saturating_add(bytes);
+        usage.named = usage.named.saturating_add(bytes);
+        usage.birth = usage.birth.min(birth);
+    }
+
+    /// Adds bytes of pages of a new root, which has the content of version `base`.
+    pub(crate) fn gain_pages(&mut self, object: ObjectId, bytes: u64, base: u64) {
+        // Rule: pages of a root are born with the version whose content they have, although they are put later: from then on
+        // a tag of that version needs them.
+        self.gain(object, bytes, rule!(RootBirth, base; base + 1));
+    }
+
+    /// Adds the births of objects in unfolded records of another open line. A fold of a branch needs those of all other lines, to tell
+    /// inherited objects from the branch's own.
+    pub(crate) fn know(&mut self, line: &Line, records: &[&Record]) {
+        let parts = records.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());
+        for gained in parts.flat_map(|data| &data.notes.gained) {
+            self.unfolded.insert(gained.object, line.birth(gained.stood));
+        }
+    }
+
+    fn birth(&self, object: ObjectId) -> Option<u64> {
+        self.usage.get(&object).map(|usage| usage.birth).or_else(|| self.unfolded.get(&object).copied())
+    }
+
+    /// Enters an extent that dies on a line at `death` into the dead list. What the line inherited is not its own to bury.
+    pub(crate) fn bury(&mut self, line: &Line, place: &Address, death: u64) -> Decoded<()> {
+        let Some(object) = ObjectId::of(place) else { return Ok(()) };
+        let birth = self.birth(object).ok_or("bytes are freed in an object that is not known")?;
+        if rule!(BuryOwn, line.owns(birth)) && birth < death {
+            self.dead.push(Dead { line: line.id, place: *place, birth, death });
+        }
+        Ok(())
+    }
+
+    /// Takes an extent that left the dead lists off its object. Returns the object once no byte of it is named.
+    pub(crate) fn release(&mut self, place: &Address) -> Option<ObjectId> {
+        let object = ObjectId::of(place)?;
+        let usage = self.usage.get_mut(&object)?;
+        usage.named = usage.named.saturating_sub(place.length);
+        (usage.named == 0).then(|| {
+            self.usage.remove(&object);
+            object
+        })
+    }
+
+    /// Takes records of a line into the table: what they gained, what they freed, and long records, which the new root replaces.
+    pub(crate) fn fold(&mut self, line: &Line, records: &[&Record]) -> Decoded<()> {
+        for record in records {
+            for part in &record.parts {
+                self.fold_part(line, record, &part.content)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fold_part(&mut self, line: &Line, record: &Record, content: &Content) -> Decoded<()> {
+        let data = match content {
+            Content::Inline(data) => data,
+            Content::Stored { data, .. } => data.as_deref().ok_or("a long record was not read")?,
+            Content::InRoot | Content::Cancelled => return Ok(()),
+        };
+        for gained in &data.notes.gained {
+            self.gain(gained.object, gained.bytes, line.birth(gained.stood));
+        }
+        for place in &data.notes.freed {
+            // Rule: deaths are exact: the record's version is the sequence of its swap.
+            let death = rule!(DeathExact, record.version; record.previous);
+            self.bury(line, place, death)?;
+        }
+        let Content::Stored { page, .. } = content else { return Ok(()) };
+        self.bury_page(line, page, record.previous)
+    }
+
+    /// Enters a page that the manifest named itself until now.
+    fn bury_page(&mut self, line: &Line, page: &PageRef, birth: u64) -> Decoded<()> {
+        let object = ObjectId::of(&page.place).ok_or("a page of the manifest is in no object")?;
+        self.gain(object, page.place.length, line.birth(birth));
+        self.bury(line, &page.place, NOW)
+    }
+
+    /// Ends the era of a line's present root, whose versions lie below `end`: the base of the next root, or the version after the
+    /// newest one if the swap makes a version itself. The manifest must name a segment for each of the era's `records`.
+    pub(crate) fn end_era(&mut self, line: &Line, end: u64, records: &[&Record]) -> Decoded<()> {
+        let base = line.base();
+        if end <= base {
+            return Ok(());
+        }
+        let segments: Vec<SegmentRef> =
+            line.segments.iter().filter(|at| at.last > base && at.first <= end).copied().collect();
+        let of_version = |r: &&&Record| r.is_version();
+        let mark = |r: &&Record| Mark { version: r.version, time: r.time, note: r.note.clone() };
+        let marks = records.iter().filter(of_version).map(mark).collect();
+        for at in line.segments.iter().filter(|at| at.last > base && at.last <= end) {
+            self.bury_page(line, &at.page, at.first)?;
+        }
+        self.eras.push(Era { line: line.id, root: line.root, end, segments, marks });
+        Ok(())
+    }
+
+    /// Buries what dies with a line that is closed: its segments, and `buried`, its own live extents that no other line takes over.
+    pub(crate) fn close(&mut self, line: &Line, buried: &[Address]) -> Decoded<()> {
+        for place in buried {
+            self.bury(line, place, NOW)?;
+        }
+        for at in line.segments.iter().filter(|at| at.last > line.base()) {
+            self.bury_page(line, &at.page, at.first)?;
+        }
+        Ok(())
+    }
+
+    /// Takes extents out of a line's dead list because a restore uses them again. Returns false if one was reclaimed.
+    pub(crate) fn revive(&mut self, line: &Line, wanted: &[Address]) -> bool {
+        // Rule: a restore needs each of the version's own objects live or dead now, and takes them out of the dead list.
+        // An object that is not known any more was the line's own, and was reclaimed.
+        let is_own = |object| self.birth(object).is_none_or(|birth| line.owns(birth));
+        let owned = |place: &&Address| ObjectId::of(place).is_some_and(is_own);
+        let dead = |place: &Address| self.dead.iter().any(|d| d.line == line.id && d.place == *place);
+        if !rule!(ReviveNow, wanted.iter().filter(owned).all(dead)) {
+            return false;
+        }
+        self.dead.retain(|d| rule!(Revive, d.line != line.id || !wanted.contains(&d.place); true));
+        true
+    }
+
+    /// The pages to put for these tables. The pages that they replace enter the dead list of the main line.
+    pub(crate) fn pages(mut self) -> Decoded<TablePages> {
+        let mut replaced: Vec<(PageRef, u64)> = Vec::new();
+        replaced.extend(self.usage_page.map(|page| (page, self.since)));
+        replaced.extend(self.eras.absorb().iter().map(|run| (run.page, run.placed)));
+        replaced.extend(self.dead.absorb().iter().map(|run| (run.page, run.placed)));
+        let main = Line::main();
+        debug_assert_eq!(main.id, MAIN);
+        for (page, birth) in &replaced {
+            self.bury_page(&main, page, *birth)?;
+        }
+        // Runs that the new entries would have absorbed stay; the next fold absorbs them.
+        Ok(TablePages {
+            read: self.since,
+            usage: encode_usage(&self.usage),
+            dead: self.dead.finish(),
+            history: self.eras.finish(),
+        })
+    }
+}
+
+fn encode_usage(usage: &BTreeMap<ObjectId, Usage>) -> (Vec<u8>, u32) {
+    let mut out = frame::begin(USAGE_MAGIC);
+    put_varint(&mut out, usage.len() as u64);
+    for (object, usage) in usage {
+        object.encode(&mut out);
+        for n in [usage.birth, usage.total, usage.named] {
+            put_varint(&mut out, n);
+        }
+    }
+    let crc = frame::end(&mut out);
+    (out, crc)
+}
+
+fn decode_usage(bytes: &[u8], crc: u32) -> Decoded<BTreeMap<ObjectId, Usage>> {
+    let mut r = frame::open_as(bytes, USAGE_MAGIC, crc)?;
+    let item = |r: &mut Reader<'_>| {
+        let object = ObjectId::read(r)?;
+        let usage = Usage { birth: r.number()?, total: r.number()?, named: r.number()? };
+        if usage.named > usage.total || usage.named == 0 {
+            return Err("an object uses impossible bytes");
+        }
+        Ok((object, usage))
+    };
+    let all = frame::read_list(&mut r, (19, MAX_OBJECTS), item)?;
+    r.end()?;
+    if all.is_sorted_by(|a, b| a.0 < b.0) {
+        Ok(all.into_iter().collect())
+    } else {
+        Err("objects are out of order")
+    }
+}
