@@ -48,7 +48,9 @@
 //!
 //! With [`Sync::Process`] a put that has returned survives the death of the process, not of the
 //! machine. With [`Sync::Power`] the file is synced before it gets its name, and the directories
-//! above it after.
+//! above it after. An update renames over the old file instead of exchanging the two names: ext4 writes the new file's data out
+//! before such a rename takes effect (`auto_da_alloc`), so that a loss of power leaves the old object or the new one with
+//! [`Sync::Process`], too. An exchange takes 0.09 ms instead of 2.9 ms for 12 KB, and can leave an empty file.
 //!
 //! # When it is full
 //!

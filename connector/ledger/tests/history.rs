@@ -191,8 +191,8 @@ fn check_differences_of(one: &Ledger, other: &Ledger) {
     for prefix in [&b""[..], &b"k"[..], expected.first().map_or(&b"x"[..], |(key, ..)| &key[..key.len() / 2])]
     {
         let mut walk = one.differences(other, prefix).unwrap();
-        let found =
-            std::iter::from_fn(|| walk.next_difference().unwrap()).map(|found| (found.key, found.one, found.other));
+        let found = std::iter::from_fn(|| walk.next_difference().unwrap())
+            .map(|found| (found.key, found.one, found.other));
         let expected = expected.iter().filter(|(key, ..)| key.starts_with(prefix)).cloned();
         assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     }
@@ -423,7 +423,8 @@ fn a_comparison_reads_what_changed_and_no_more() {
         });
         let [(first, pages), (second, more_pages)] = counts;
         let mut walk = first.differences(&second, b"").unwrap();
-        let found: Vec<_> = std::iter::from_fn(|| walk.next_difference().unwrap()).map(|found| found.key).collect();
+        let found: Vec<_> =
+            std::iter::from_fn(|| walk.next_difference().unwrap()).map(|found| found.key).collect();
         assert_eq!(found, [3, 9_000, 9_001, 17_000, 20_000].map(|n| Bytes::from(key(n))));
         let read = pages.pages.misses() + more_pages.pages.misses();
         // Four leaves of each, and the pages above them, of some 600.
