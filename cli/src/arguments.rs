@@ -39,7 +39,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// List the members of a group, or the containers of a directory, a bucket or a prefix.
+    /// List a group's members, or the containers of a folder or bucket.
     ///
     /// Of members, shows kinds and shapes; with -l types, chunks, filters, sizes and compression as well. Of containers, shows
     /// names, bytes, and when they were written last; with -l the newest version, its time and its writer as well. The end of
