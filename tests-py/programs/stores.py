@@ -89,9 +89,9 @@ def check_a_program_in_the_directory_of_its_store(folder):
     assert not run(WRITE.replace("x.h5", "link.h5"), beside)[0]
     assert run(READ, store)[0] == "[1, 2, 3]"
     # The root directory as a store.
-    out, err, _ = run(WRITE.replace("x.h5", f"{folder}/y.h5"), "h5lake store=file:///")
+    out, err, _ = run(WRITE.replace("x.h5", f"{folder}/y.h5"), "h5lake store=file:/// root=/")
     assert out == "done", err
-    assert run(READ.replace("x.h5", f"{folder}/y.h5"), "h5lake store=file:///")[0] == "[1, 2, 3]"
+    assert run(READ.replace("x.h5", f"{folder}/y.h5"), "h5lake store=file:/// root=/")[0] == "[1, 2, 3]"
 
 
 def check_a_new_container_comes_where_it_was_asked_for(folder):

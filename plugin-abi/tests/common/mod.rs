@@ -50,7 +50,8 @@ fn collect(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     for entry in entries.flatten() {
         let (name, Ok(kind)) = (entry.file_name(), entry.file_type()) else { continue };
         let name = name.to_string_lossy();
-        if kind.is_dir() && depth > 0 {
+        // A library that loads signed plugins alone does not load the tests' plugin.
+        if kind.is_dir() && depth > 0 && !name.contains("-of-signed-") {
             collect(&entry.path(), depth - 1, found);
         } else if kind.is_file() && is_libhdf5(&name) {
             found.push(entry.path());

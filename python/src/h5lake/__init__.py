@@ -39,7 +39,7 @@ _MODULES = {
     "_publish": ["Publication", "Published", "publications", "publish", "withdraw"],
     "_report": ["Library", "libraries", "stats"],
     "_tool": ["Copied", "Difference", "Drained", "Finding", "Listed", "Tag", "Version", "copy", "diff", "drain",
-              "export_native", "import_native", "link", "list_containers", "remove", "repair", "restore", "tag", "tags", "unlock", "untag", "vacuum", "verify",
+              "export_native", "import_native", "link", "remove", "repair", "restore", "tag", "tags", "unlock", "untag", "vacuum", "verify",
               "versions"],
     "_zarr": ["export_zarr", "import_zarr"],
 }
