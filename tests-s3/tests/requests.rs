@@ -417,8 +417,10 @@ fn the_newest_version_of_a_closed_container_is_one_request() {
     let store = fresh(&server);
     for name in ["a.h5", "b.h5"] {
         let target = Target::Objects { store: store.clone(), key: name.into(), url: store.name() };
-        let c = Container::create(&target, Replace::Truncate, FileCreation::default(), Options::default());
-        c.unwrap().flush().unwrap();
+        let create =
+            Container::create(&target, Replace::Truncate, FileCreation::default(), Options::default());
+        let c = create.unwrap();
+        dataset(&c, "x", spec(&[4000], Layout::Contiguous)).write(&Selection::All, &[7; 32_000]).unwrap();
     }
     server.take_requests();
     let found = Ledger::newest_versions_of_objects(&store, &["a.h5", "b.h5"]);
