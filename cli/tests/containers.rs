@@ -1,5 +1,5 @@
 //! `h5lake ls FOLDER` and `h5lake du`: the containers of a store, and of a local directory.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
 #[path = "common/sample.rs"]
