@@ -63,7 +63,7 @@ struct Listed {
     modified: SystemTime,
 }
 
-/// The register of one writer in a store without conditional puts. See the [module](self).
+/// The register of one writer in a store without conditional puts.
 #[derive(Debug)]
 pub struct LeaseGuarded {
     store: Arc<dyn ObjectStore>,
