@@ -14,7 +14,7 @@ use crate::payload::{self, is_damage, twice};
 use crate::storage::Storage;
 
 /// Leaves of a range that are read before they are asked for.
-const READ_AHEAD_LEAVES: usize = 16;
+pub(crate) const READ_AHEAD_LEAVES: usize = 16;
 /// Pages of one level that are read at once: their bytes have to fit into the cache.
 const MAX_READ_AHEAD_PAGES: usize = 128;
 

@@ -360,7 +360,7 @@ impl<'a> Mover<'a> {
     pub(super) fn restore(&mut self) -> Result<()> {
         let (from, to) = (self.from, self.to);
         let mut walk = from.differences(to, b"")?;
-        while let Some((key, new, old)) = next_of_version(&mut walk)? {
+        while let Some(EntryDifference { key, one: new, other: old }) = next_of_version(&mut walk)? {
             let had = old.map_or_else(|| Ok(Vec::new()), |old| unique(&key, old))?;
             match new {
                 _ if key == keys::NEXT_OBJECT => (),
@@ -379,7 +379,7 @@ impl<'a> Mover<'a> {
     pub(super) fn update(&mut self, shown: &Ledger) -> Result<()> {
         let (from, to) = (self.from, self.to);
         let mut walk = from.differences(shown, b"")?;
-        while let Some((key, new, old)) = next_of_version(&mut walk)? {
+        while let Some(EntryDifference { key, one: new, other: old }) = next_of_version(&mut walk)? {
             let present = to.get(&key)?;
             let had = present.clone().map_or_else(|| Ok(Vec::new()), |value| unique(&key, value))?;
             match (new, old, present) {
@@ -403,14 +403,11 @@ fn is_of_container(key: &[u8]) -> bool {
     matches!(key.first(), Some(&(keys::TAG | keys::ORIGIN | keys::BRANCH)))
 }
 
-/// A key whose entries differ, with the value of each map.
-type DifferingEntry = (Bytes, Option<Bytes>, Option<Bytes>);
-
 /// The next entry of one version of the container that differs from another version's.
-fn next_of_version(walk: &mut Differences<'_>) -> Result<Option<DifferingEntry>> {
-    while let Some(EntryDifference { key, one, other }) = walk.next_difference()? {
-        if !is_of_container(&key) {
-            return Ok(Some((key, one, other)));
+fn next_of_version(walk: &mut Differences<'_>) -> Result<Option<EntryDifference>> {
+    while let Some(entry) = walk.next_difference()? {
+        if !is_of_container(&entry.key) {
+            return Ok(Some(entry));
         }
     }
     Ok(None)

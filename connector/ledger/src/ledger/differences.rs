@@ -15,10 +15,8 @@ use crate::error::Result;
 use crate::key::Key;
 use crate::memtable::{EMPTY, Memtable, range_of, value_in};
 use crate::page::Stored;
-use crate::tree::{KeyRange, OUT_OF_RANGE, Tree};
+use crate::tree::{KeyRange, OUT_OF_RANGE, READ_AHEAD_LEAVES, Tree};
 
-/// Changed leaves of one side that are read in one batch, where a read costs a round trip.
-const READ_AHEAD_LEAVES: usize = 16;
 /// Entries that are read at a time from a branch.
 const ENTRIES_PER_SCAN: usize = 512;
 
