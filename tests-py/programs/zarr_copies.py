@@ -246,7 +246,7 @@ def check_names_of_dimensions_that_are_none(folder):
 
 def check_an_import_is_a_container_whatever_the_name(folder):
     zarr.open_group(zarr.storage.LocalStore("a.zarr"), mode="w").create_array("x", data=np.arange(3))
-    failing = "def fails(*_): raise OSError(5, 'it fails here')\nh5lake._zarr._zarr_dimensions.attach = fails"
+    failing = "def fails(*_): raise OSError(5, 'it fails here')\nfrom h5lake import _zarr_dimensions\n_zarr_dimensions.attach = fails"
     ours = os.environ["HDF5_VOL_CONNECTOR"]
     for connector, only in ((ours, "*.h5l"), (f"{ours} only=*.h5l", "")):
         # Settings that are given take the place of all others: in a store it would be another container.

@@ -74,7 +74,7 @@ def check_an_array_that_cannot_be_read_is_removed(folder):
     with h5py.File("a.h5", "w") as f:
         f["g/nested"], f["g/x"] = elements(np.dtype(COMPOUNDS["nested"][0])), [1, 2]
     # As if the reason were not known before.
-    code = "h5lake._zarr._zarr_types._compound = lambda dtype, format, path: dtype\nprint(h5lake.export_zarr('a.h5', 'a.zarr', format=2))"
+    code = "from h5lake import _zarr_types\n_zarr_types._compound = lambda dtype, format, path: dtype\nprint(h5lake.export_zarr('a.h5', 'a.zarr', format=2))"
     left = dict(eval(call(folder, code)))
     assert set(left) == {"/g/nested"}, left
     assert {name for name, _ in zarr.open_group(zarr.storage.LocalStore("a.zarr"), mode="r")["g"].members()} == {"x"}
