@@ -31,7 +31,7 @@ pub use self::continued::WholeCopy;
 pub use self::differences::{Differences, EntryDifference};
 pub use self::held_room::{HeldRoom, PayloadPlace};
 pub use self::publication::Publication;
-pub use self::tag::{Tag, Tagging};
+pub use self::tag::Tag;
 use crate::address::PageRef;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};

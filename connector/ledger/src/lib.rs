@@ -88,11 +88,12 @@ pub use filtered::{FilterPart, Filtered, PartMatches};
 pub use foreign::ForeignObject;
 pub use journal::EarlierTry;
 pub use ledger::{
-    Branch, Differences, EntryDifference, HeldRoom, Ledger, PayloadPlace, Publication, Settled, Tag, Tagging,
+    Branch, Differences, EntryDifference, HeldRoom, Ledger, PayloadPlace, Publication, Settled, Tag,
     WholeCopy,
 };
 pub use limits::{MAX_KEY, MAX_VALUE, is_last_page};
 pub use multi_writer::{CommitLock, EntryChange};
+pub use objects::listing::{ListedObject, StoreListing};
 pub use options::{
     Access, At, ContainerIdentity, Drained, KeptName, LockHolder, LockPolicy, Options, Probe, Replace,
     Replaced, ReplacedObject, SyncPolicy, Version, Writers,
@@ -101,5 +102,4 @@ pub use origin::{CopyState, Origin};
 pub use payload::PayloadPart;
 pub use source::{NotFollowed, SOURCE, Source, SourceOpener};
 pub use statistics::{CacheUse, Statistics};
-pub use store::listing::{ListedObject, StoreListing};
-pub use tags::{MAX_TAG_NAME, TagName};
+pub use tags::{MAX_TAG_NAME, TagName, Tagging};

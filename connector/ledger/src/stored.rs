@@ -12,14 +12,13 @@ use object_stores::{Key, ObjectStore};
 
 use crate::error::Result;
 use crate::journal::EarlierTry;
-use crate::objects::listing as old_listing;
-use crate::objects::{self, BegunCopy, FirstHeadPut};
+use crate::objects::{self, BegunCopy, FirstHeadPut, listing};
 use crate::options::{
     Access, Drained, LockHolder, LockPolicy, Options, Probe, Replace, ReplacedObject, Version,
 };
 use crate::origin::Origin;
 use crate::storage::Storage;
-use crate::store::{self, listing};
+use crate::store;
 use crate::tags::TagEntry;
 
 /// Whether containers are registers.
@@ -116,14 +115,10 @@ pub(crate) fn probe(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
     if are_registers() { store::probe(store, key) } else { objects::probe(store, key) }
 }
 
-pub(crate) fn list(store: &dyn ObjectStore, whole: bool) -> Result<listing::StoreListing> {
-    if are_registers() { listing::list(store, whole) } else { old_listing::list(store, whole) }
-}
-
 pub(crate) fn newest_versions(store: &Store, keys: &[&str]) -> Vec<Result<Option<Version>>> {
     match are_registers() {
-        true => listing::newest_versions(store, keys),
-        false => old_listing::newest_versions(store, keys),
+        true => store::newest_versions(store, keys),
+        false => listing::newest_versions(store, keys),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use crate::address::{Address, Location, PageRef};
 use crate::codec::{Decoded, Reader, put_varint};
@@ -92,6 +93,15 @@ impl fmt::Debug for TagName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.as_str())
     }
+}
+
+/// How a tag is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tagging {
+    /// A tag of that name is moved.
+    pub replace: bool,
+    /// How long the tag is to stay, from now on; `None` for until it is [deleted](crate::Ledger::untag).
+    pub keep: Option<Duration>,
 }
 
 /// The way to a tagged version, and the room that it may need.

@@ -15,12 +15,12 @@ use crate::branches::BRANCH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{ByteSource, OpenedFile, Replacing};
 use crate::limits::{MAX_KEY, MAX_VALUE};
+use crate::objects::listing::{self, StoreListing};
 use crate::options::{
     Access, At, Drained, KeptName, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
     Version, Writers,
 };
 use crate::storage::Storage;
-use crate::store::listing::StoreListing;
 use crate::tags::TAG;
 use crate::wal::record;
 use crate::{file, stored};
@@ -366,7 +366,7 @@ impl Ledger {
     /// # Errors
     /// `Store`.
     pub fn list_objects(store: &dyn ObjectStore, whole: bool) -> Result<StoreListing> {
-        stored::list(store, whole)
+        listing::list(store, whole)
     }
 
     /// Returns the newest version of each of several containers, or `None` for a container without commits. A few containers are read

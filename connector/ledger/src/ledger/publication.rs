@@ -1,10 +1,10 @@
 //! Publications: versions that stay because programs outside keep references to their bytes.
 
 use super::tag::MAX_TRIES;
-use super::{Ledger, Tag, Tagging};
+use super::{Ledger, Tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::At;
-use crate::tags::TagName;
+use crate::tags::{TagName, Tagging};
 
 /// What publishing a version did.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,5 @@
 //! Tags: names under which versions stay, whatever the retention time says.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use super::branch::Opener;
@@ -12,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::EMPTY;
 use crate::merged_view::Layers;
 use crate::options::{Access, At, Options, Version};
-use crate::tags::{Held, MAX_TAGS, TAG, TagEntry, TagName};
+use crate::tags::{Held, MAX_TAGS, TAG, TagEntry, TagName, Tagging};
 
 /// How often a tagged version is opened whose tag others move meanwhile.
 const MAX_OPENINGS: u32 = 16;
@@ -34,15 +32,6 @@ pub struct Tag {
     pub until: Option<u64>,
     /// Bytes of the room that it keeps from being used again. The newest version may use a part of them too.
     pub bytes: u64,
-}
-
-/// How a tag is made.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Tagging {
-    /// A tag of that name is moved.
-    pub replace: bool,
-    /// How long the tag is to stay, from now on; `None` for until it is [deleted](Ledger::untag).
-    pub keep: Option<Duration>,
 }
 
 /// A tag's name, and what its entry says, or why it cannot be read.

@@ -3,7 +3,9 @@
 //! A listing takes one request for a page of keys, however many containers the page has. The manifest of a container is not read:
 //! objects below `KEY.lake/` show that `KEY` is a container. Every container has some, because the first commit makes one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use object_stores::{ObjectMeta, ObjectStore};
 
@@ -13,7 +15,6 @@ use super::summary::newest_version;
 use crate::error::Result;
 use crate::options::Version;
 use crate::side_by_side::side_by_side;
-use crate::store::listing::StoreListing;
 
 /// Keys that the first page requests, and the largest page. Pages grow, because a directory is read again for each page.
 const FIRST_PAGE: usize = 1000;
@@ -21,11 +22,27 @@ const LAST_PAGE: usize = 64_000;
 /// Objects that are read side by side.
 const MAX_READS: usize = 16;
 
-trait AddObject {
-    fn add(&mut self, object: &ObjectMeta, whole: bool);
+/// The containers of a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreListing {
+    /// The containers, and other objects that may be containers, by their keys.
+    pub entries: BTreeMap<String, ListedObject>,
+    /// The folders that a listing of one level did not enter, as `folder/`.
+    pub folders: BTreeSet<String>,
 }
 
-impl AddObject for StoreListing {
+/// A container, or an object that may be a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListedObject {
+    /// Bytes of all objects of the container, including containers that are retained under the same key.
+    pub bytes: u64,
+    /// The time when the object at the key was put. `None` if no object is at the key: the container was deleted and is retained.
+    pub modified: Option<SystemTime>,
+    /// Whether other objects show that a container is or was at the key. Otherwise only the first bytes of the object show it.
+    pub has_parts: bool,
+}
+
+impl StoreListing {
     fn add(&mut self, object: &ObjectMeta, whole: bool) {
         let key = object.key.as_str();
         let owner = owner_of(key);
@@ -77,7 +94,8 @@ fn is_part(rest: &str) -> bool {
         Some(("replaced", id)) => is_id(id),
         Some(("clock", name)) => !name.contains('/') && name.bytes().all(|b| b.is_ascii_hexdigit()),
         Some((id, _)) => is_id(id),
-        None => false,
+        // Who writes to a register.
+        None => rest == "lease",
     }
 }
 
@@ -106,6 +124,7 @@ mod tests {
             (format!("my.lake/b.h5.lake/{ID}/lock"), "my.lake/b.h5"),
             (format!("b.h5.lake/replaced/{ID}"), "b.h5"),
             ("b.h5.lake/clock/0011".to_owned(), "b.h5"),
+            ("my.lake/b.h5.lake/lease".to_owned(), "my.lake/b.h5"),
         ] {
             assert_eq!(owner_of(&part), owner);
         }

@@ -2,10 +2,9 @@
 
 use crate::address::Location;
 use crate::error::{Error, Result};
-use crate::ledger::Tagging;
 use crate::options::At;
 use crate::storage::StorageReads;
-use crate::tags::{Held, TagEntry, TagName};
+use crate::tags::{Held, TagEntry, TagName, Tagging};
 
 /// The part of [`Storage`](super::Storage) for tags.
 pub(crate) trait StorageTags: StorageReads {

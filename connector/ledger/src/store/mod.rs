@@ -15,7 +15,7 @@ mod group_commit;
 mod head;
 mod io;
 mod leftovers;
-pub(crate) mod listing;
+mod listing;
 mod names;
 mod note;
 mod open;
@@ -38,6 +38,7 @@ use object_stores::{Key, ObjectStore, PutPayload};
 
 pub(crate) use draft::create_whole;
 pub(crate) use leftovers::{drain, forget, role_of};
+pub(crate) use listing::newest_versions;
 pub(crate) use names::is_immutable;
 pub(crate) use open::{break_lock, create, lock_holder, open, probe, remove};
 pub(crate) use replaced::{list as replaced_of, restore, sweep_name};

@@ -21,9 +21,8 @@ use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::references::{Tag, encode_page};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::Tagging;
 use crate::options::At;
-use crate::tags::{TagEntry, TagName};
+use crate::tags::{TagEntry, TagName, Tagging};
 
 /// No time of a tag is later than this, in microseconds since 1970: some 70,000 years.
 const MAX_TIME: u64 = 1 << 61;

@@ -17,14 +17,13 @@ use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, Result, store_error};
 use crate::filtered::{FilterPart, Filtered};
 use crate::history::Mark;
-use crate::ledger::Tagging;
 use crate::options::{At, ContainerIdentity, Version};
 use crate::storage::{
     Check, Checkpoint, Commit, GroupCommit, PageSizes, RemoteCommits, StorageCheckpoints, StorageCommits,
     StorageCompaction, StorageJournal, StoragePayloads, StorageReads, StorageSharing, StorageTags,
     write_one_by_one,
 };
-use crate::tags::{Held, TagEntry, TagName};
+use crate::tags::{Held, TagEntry, TagName, Tagging};
 use crate::wal::record::{CommitRecord, Entries};
 
 impl StorageReads for ObjectStorage {
