@@ -1,6 +1,6 @@
 //! The two storages of a container in an object store.
 //!
-//! [`store`](crate::store) keeps it as a register, and [`objects`](crate::objects) by log objects. The first one takes the place of the
+//! [`store`] keeps it as a register, and [`objects`] by log objects. The first one takes the place of the
 //! second; until all of its parts are there, builds for tests choose it by the environment variable `H5LAKE_TEST_REGISTER`. This
 //! module goes with the second one.
 
