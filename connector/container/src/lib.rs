@@ -27,6 +27,7 @@ mod ids;
 mod inline_heap;
 mod keys;
 mod link;
+mod link_pages;
 mod listing_cache;
 mod loss;
 mod materialize;
@@ -69,6 +70,7 @@ pub use filters::{ChunkCodec, CodecProvider, encode_with_all, is_built_in, known
 pub use h5lake_ledger::{Access, PartMatches};
 pub use ids::NumberSource;
 pub use inline_heap::InlineHeap;
+pub use link_pages::LinkPages;
 pub use loss::tell_losses_by;
 pub use materialize::{Materialized, Referenced};
 pub use multi_writer::ChangedBlock;
