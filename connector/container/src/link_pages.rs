@@ -48,3 +48,32 @@ impl Container {
         Ok(links)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::memory;
+    use crate::{CharSet, LinkTarget};
+
+    #[test]
+    fn links_come_by_pages_in_the_order_of_their_names() {
+        let c = memory().create();
+        let mut names: Vec<Vec<u8>> = (0..1000).map(|n| format!("{n:05}").into_bytes()).collect();
+        // Across the end of the first page, names that are too long for keys begin alike.
+        names.extend((0..50).map(|n| format!("{:a<1100}{n:02}", "").into_bytes()));
+        names.extend((0..1500).map(|n| format!("b{n:05}").into_bytes()));
+        for name in names.iter().rev() {
+            c.link_create(c.root(), name, LinkTarget::Soft(b"x".to_vec()), CharSet::Utf8).unwrap();
+        }
+        let (mut found, mut pages) = (Vec::new(), LinkPages::of(c.root()));
+        loop {
+            let page = c.next_links(&mut pages).unwrap();
+            assert!(page.len() <= 2 * LinkPages::LINKS);
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page.into_iter().map(|link| link.name));
+        }
+        assert_eq!(found, names);
+    }
+}
