@@ -61,6 +61,7 @@ pub use dataset::Dataset;
 pub use dataset::block_places::{BlockPlace, PiecePlace};
 pub use dataset::chunk_decoder::{ChunkDecoder, ChunkSource, Decoded, SourceChunk};
 pub use dataset::chunk_statistics::{ChunkStatistics, WrittenChunk};
+pub use dataset::chunk_walk::ChunkWalk;
 pub use dataset::stored_blocks::{BlockLookup, StoredBlocks};
 pub use dataset::stored_chunk::StoredChunk;
 pub use dataset::stored_numbers::{StoreMatches, StoredNumbers};
