@@ -23,10 +23,10 @@ const SHORTER_ROUND: u64 = 256;
 /// Bytes that are moved between two commits.
 const BYTES_PER_COMMIT: u64 = 64 << 20;
 /// Bytes that a close moves at least, if as many are worth moving. It moves as many as the session freed, if these are more, so that a close
-/// takes no longer than the writes before it.
+/// takes about as long as the writes before it.
 const BYTES_AT_CLOSE: u64 = 256 << 20;
 /// How long a close moves payloads. Later closes and vacuums go on.
-const TIME_AT_CLOSE: Duration = Duration::from_secs(10);
+const TIME_AT_CLOSE: Duration = Duration::from_secs(30);
 /// Bytes that a close moves in one round: the last ones of the file. Each round makes the file shorter, and reads all entries.
 const BYTES_PER_ROUND: u64 = 256 << 20;
 /// Rounds in which a close moves payloads at most, but for what is in the way.

@@ -1,6 +1,7 @@
 //! A walk through the chunks of a dataset that have storage. Few of them are in memory at a time.
 
 use super::Dataset;
+use super::chunks::cells;
 use crate::Result;
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::coordinates;
@@ -20,6 +21,8 @@ pub struct ChunkWalk<'a> {
     /// Keys of the next chunks, with their stored values unless a change is still in the cache.
     page: std::vec::IntoIter<(Bytes, Option<Bytes>)>,
     is_last_page: bool,
+    /// Chunks along each dimension.
+    size: Vec<u64>,
     /// The state of the container for which the page is right.
     stamp: (u64, u64),
 }
@@ -30,13 +33,14 @@ impl Dataset {
     /// # Errors
     /// `InvalidArgument` for a dataset that is not chunked.
     pub fn chunks(&self) -> Result<ChunkWalk<'_>> {
-        self.chunk()?;
+        let size = self.grid_size(self.chunk()?);
         Ok(ChunkWalk {
             dataset: self,
             number: self.all_allocated()?.then_some(0),
             after: None,
             page: Vec::new().into_iter(),
             is_last_page: false,
+            size,
             stamp: self.chunks_stamp(),
         })
     }
@@ -48,9 +52,10 @@ impl ChunkWalk<'_> {
     /// # Errors
     /// `Corrupt` for a chunk that is none; those of the ledger.
     pub fn next_chunk(&mut self) -> Result<Option<ChunkInfo>> {
-        let (dataset, size) = (self.dataset, self.dataset.grid_size(self.dataset.chunk()?));
+        let dataset = self.dataset;
         if let Some(number) = &mut self.number {
-            if *number >= super::chunks::cells(&size) {
+            let size = dataset.grid_size(dataset.chunk()?);
+            if *number >= cells(&size) {
                 return Ok(None);
             }
             *number += 1;
@@ -69,7 +74,7 @@ impl ChunkWalk<'_> {
             };
             let coords = dataset.coords_of(&key)?;
             self.after = Some(key);
-            if coords.iter().zip(&size).all(|(at, size)| at < size) {
+            if coords.iter().zip(&self.size).all(|(at, size)| at < size) {
                 let info = self.info(&coords, value)?;
                 // To find the size of a chunk may encode it, which changes what is stored.
                 self.stamp = dataset.chunks_stamp();
@@ -80,12 +85,15 @@ impl ChunkWalk<'_> {
 
     fn info(&self, coords: &[u64], value: Option<Bytes>) -> Result<ChunkInfo> {
         let dataset = self.dataset;
-        let Some(value) = value.filter(|_| !dataset.filters.is_empty()) else { return dataset.info(coords) };
+        let offset = coords.iter().zip(dataset.chunk()?).map(|(at, size)| at * size).collect();
+        if dataset.filters.is_empty() {
+            return Ok(ChunkInfo { offset, filter_mask: 0, size: dataset.shape.len as u64 });
+        }
+        let Some(value) = value else { return dataset.info(coords) };
         let what = || format!("{}: a block", dataset.container().name());
         let r: BlockRecord = record::decode(value, what)?;
         let stored = Fragments::decode(r, dataset.shape.len)?;
         let Some(filter_mask) = stored.encoded else { return dataset.info(coords) };
-        let offset = coords.iter().zip(dataset.chunk()?).map(|(at, size)| at * size).collect();
         Ok(ChunkInfo { offset, filter_mask, size: stored.stored() })
     }
 
@@ -93,6 +101,7 @@ impl ChunkWalk<'_> {
     fn turn(&mut self) -> Result<()> {
         let (c, prefix) = (self.dataset.container(), self.dataset.prefix());
         self.stamp = self.dataset.chunks_stamp();
+        self.size = self.dataset.grid_size(self.dataset.chunk()?);
         let after = self.after.as_deref();
         let stored = c.ledger.scan_prefix(&prefix, after, ENTRIES_PER_SCAN)?;
         self.is_last_page = is_last_page(&stored, ENTRIES_PER_SCAN);
