@@ -132,7 +132,7 @@ pub(crate) fn run(name: &Path, kept: &str, output: Output) -> Result<(), Failure
     let (kept, id) = (found.name(), Before::from(found.clone()).id);
     match (found, &place.target, &place.pointer) {
         (Kept::Object(_), Target::Objects { store, key, .. }, _) => {
-            drop(Ledger::restore_objects(store.as_ref(), key, &kept.to_string())?);
+            drop(Ledger::restore_objects(&store, key, &kept.to_string())?);
         }
         (Kept::File(_), Target::Objects { .. }, Some(path)) => restore_over(path, &kept, &options)?,
         (_, Target::File(path), _) => Ledger::restore_file(path, &kept, Replace::Atomically, &options)?,

@@ -180,6 +180,11 @@ pub enum ErrorKind {
         /// Which number or flag is unknown here.
         found: String,
     },
+    /// The container was written by a build from before the first release.
+    EarlierFormat {
+        /// The format of that build.
+        format: u32,
+    },
     /// Stored bytes are not what was written.
     Corrupt {
         /// Which part: a head slot, a record, a page, a payload, with its position.
@@ -395,6 +400,7 @@ impl Error {
             ErrorKind::NotAContainer { .. }
             | ErrorKind::WrongStorage { .. }
             | ErrorKind::NewerFormat { .. }
+            | ErrorKind::EarlierFormat { .. }
             | ErrorKind::Corrupt { .. }
             | ErrorKind::NoSuchVersion { .. }
             | ErrorKind::NoSuchTag { .. }
@@ -522,6 +528,11 @@ impl fmt::Display for Error {
             ErrorKind::NewerFormat { found } => {
                 write!(f, "was written by a newer h5lake ({found}); update this one")
             }
+            ErrorKind::EarlierFormat { format } => write!(
+                f,
+                "was made by a build of h5lake before its first release (container format {format}); this build reads format 2. \
+                 With the build that made it, run 'h5lake export NAME NATIVE.h5', then 'h5lake import' here."
+            ),
             ErrorKind::Corrupt { at, why, salvage } => {
                 write!(f, "damaged at {at}: {why}; restore it from a copy")?;
                 f.write_str(match salvage {

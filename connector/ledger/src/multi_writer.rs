@@ -76,8 +76,7 @@ impl Ledger {
         let mut s = self.writable()?;
         self.take_commits(&mut s, wanted).inspect_err(|e| {
             // What this writer has to look at is gone for good.
-            if matches!(e.kind(), ErrorKind::Gone | ErrorKind::BranchGone { .. } | ErrorKind::Tampered { .. })
-            {
+            if e.is_final() || matches!(e.kind(), ErrorKind::Gone | ErrorKind::BranchGone { .. }) {
                 s.broken = Some(e.clone());
             }
         })

@@ -114,8 +114,8 @@ pub(crate) enum Commit {
 /// What became of a commit that may go together with others'.
 #[derive(Debug)]
 pub(crate) enum GroupCommit {
-    /// It is done. The last of the records has it; those before are news. One writer of each group has led it.
-    Joined { commits: RemoteCommits, led: bool },
+    /// It is done. It is `version`; the records up to there are news. One writer of each group has led it.
+    Joined { commits: RemoteCommits, version: u64, led: bool },
     /// Others changed what it depends on: it is not done, and will not be.
     Behind,
     /// It is too long to wait in the queue: it is not done, and has to go alone.

@@ -325,7 +325,7 @@ fn a_container_that_is_kept_is_no_try() {
         panic!("one is kept")
     };
     assert_eq!(replaced.id, hex(&id));
-    Ledger::restore_objects(store.as_ref(), "c", &hex(&id)).unwrap();
+    Ledger::restore_objects(&store, "c", &hex(&id)).unwrap();
     let l = to.open();
     assert_eq!(l.get(b"later").unwrap().unwrap(), "1");
 }

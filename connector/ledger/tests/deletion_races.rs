@@ -85,7 +85,7 @@ fn who_deletes_a_container_deletes_no_other_one() {
             let kept = || Ledger::replaced_objects(store.as_ref(), KEY).unwrap();
             if is_replaced && value(store).is_none() {
                 let newest = kept().into_iter().next().expect("the new one is kept");
-                Ledger::restore_objects(store.as_ref(), KEY, &newest.id).unwrap();
+                Ledger::restore_objects(store, KEY, &newest.id).unwrap();
                 assert_eq!(value(store).as_deref(), Some("new"), "{removed:?}");
             } else {
                 assert_eq!(value(store).as_deref(), is_replaced.then_some("new"), "{removed:?}");
@@ -103,7 +103,7 @@ fn what_is_brought_back_is_not_swept() {
             std::thread::sleep(Duration::from_millis(250));
         },
         &|store| Ledger::sweep_replaced_objects(store.as_ref(), KEY),
-        |store| Ledger::restore_objects(store.as_ref(), KEY, "").is_ok(),
+        |store| Ledger::restore_objects(store, KEY, "").is_ok(),
         &|store, swept, is_restored| {
             swept.unwrap();
             assert_eq!(value(store).as_deref(), is_restored.then_some("old"));
@@ -137,7 +137,7 @@ fn restored_before_a_sweep_goes_on(store: &Arc<dyn ObjectStore>) -> h5lake_ledge
         }
     };
     let sweeper = Hooked { inner: store.clone(), hook: Box::new(sweeps) };
-    let restorer = Hooked { inner: store.clone(), hook: Box::new(restores) };
+    let restorer: Arc<dyn ObjectStore> = Arc::new(Hooked { inner: store.clone(), hook: Box::new(restores) });
     let sweeping = std::thread::spawn(move || {
         let swept = Ledger::sweep_replaced_objects(&sweeper, KEY);
         // Nothing listens any more from here on.
@@ -182,7 +182,7 @@ fn a_sweep_looks_again_in_a_store_without_conditions() {
     let restores = move |when: When, key: &Key| {
         let is_look = when == When::BehindGet && key.as_str() == KEY;
         if is_look && is_first.swap(false, Ordering::SeqCst) {
-            Ledger::restore_objects(beneath.as_ref(), KEY, "").unwrap();
+            Ledger::restore_objects(&beneath, KEY, "").unwrap();
         }
     };
     let sweeper = Hooked { inner: store.clone(), hook: Box::new(restores) };

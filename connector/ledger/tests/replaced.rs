@@ -90,19 +90,19 @@ fn what_was_replaced_can_be_brought_back() {
     let all = listed();
     assert_eq!(all.iter().map(|r| (r.version, r.deleted)).collect::<Vec<_>>(), [(3, true), (12, false)]);
     // The last one first, then the one before it over that.
-    assert_eq!(Ledger::restore_objects(store.as_ref(), KEY, "").unwrap().id, all[0].id);
+    assert_eq!(Ledger::restore_objects(&store, KEY, "").unwrap().id, all[0].id);
     assert!(content(&open(&store, Access::ReadOnly)).unwrap() == second);
-    Ledger::restore_objects(store.as_ref(), KEY, &all[1].id[..12]).unwrap();
+    Ledger::restore_objects(&store, KEY, &all[1].id[..12]).unwrap();
     let l = open(&store, Access::ReadWrite);
     assert!(content(&l).unwrap() == first);
     assert_eq!(listed().iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), [all[0].id.as_str()]);
     // It goes on where it was, and is not replaced while it is written.
-    let refused = Ledger::restore_objects(store.as_ref(), KEY, "").unwrap_err();
+    let refused = Ledger::restore_objects(&store, KEY, "").unwrap_err();
     assert!(matches!(refused.kind(), ErrorKind::Locked { .. }), "{refused}");
     work(&l, &first, 4).2.unwrap();
     l.close().unwrap();
     assert_eq!(open(&store, Access::ReadOnly).version(), 16);
-    let none = Ledger::restore_objects(store.as_ref(), KEY, "ffff").unwrap_err();
+    let none = Ledger::restore_objects(&store, KEY, "ffff").unwrap_err();
     assert_eq!(*none.kind(), ErrorKind::NotFound);
 }
 
@@ -153,7 +153,7 @@ fn a_replacement_that_is_cut_off_loses_nothing() {
             let id = l.identity().id;
             if content(&l).unwrap() != first {
                 assert_eq!(l.get(b"new").unwrap().unwrap(), "\0x", "{what}");
-                Ledger::restore_objects(inner.as_ref(), KEY, "").unwrap();
+                Ledger::restore_objects(&inner, KEY, "").unwrap();
                 assert!(content(&open(&inner, Access::ReadOnly)).unwrap() == first, "{what}");
             } else {
                 assert_eq!(id, old.identity().id, "{what}");
@@ -175,7 +175,7 @@ fn what_many_write_can_be_brought_back() {
     a.put(b"k", "\0late").unwrap();
     assert!(matches!(a.commit().unwrap_err().kind(), ErrorKind::Broken { .. }));
     drop(a);
-    Ledger::restore_objects(store.as_ref(), KEY, "").unwrap();
+    Ledger::restore_objects(&store, KEY, "").unwrap();
     assert!(content(&open(&store, Access::ReadOnly)).unwrap() == first);
     let l = open(&store, Access::ReadWrite);
     work(&l, &first, 2).2.unwrap();

@@ -97,7 +97,7 @@ impl Container {
         is_staged();
         let entries =
             main.all_or_nothing(staged.and_then(|entries| main.flush_settled().map(|()| entries)))?;
-        main.ledger.look_at_tags();
+        main.ledger.look_at_tags(name);
         let version = main.ledger.version();
         Ok(MergedBranch { branch, version, entries })
     }
@@ -132,7 +132,7 @@ impl Container {
         let staged = staged.and_then(|()| Ok(main.ledger.stage_end_of_branch(name)?));
         is_staged();
         main.all_or_nothing(staged.and_then(|()| main.flush_settled()))?;
-        main.ledger.look_at_tags();
+        main.ledger.look_at_tags(name);
         Ok(branch)
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::change::{
-    Applied, By, Change, Checkpoint, Commit, DropBranch, Merge, NewTables, NewTag, Reclaim, Reject, Restore,
+    Applied, By, Change, Checkpoint, Commit, DropBranch, Merge, NewContainer, NewTables, NewTag, Reclaim,
+    Reject, Restore,
 };
 use super::group;
 use super::ids::{Name, Nonce, SessionId};
@@ -27,13 +28,14 @@ use crate::address::PageRef;
 /// # Errors
 /// Why the change does not apply.
 pub(crate) fn apply(before: &Manifest, change: &Change, by: &By) -> Result<Manifest, Reject> {
-    // A copy replaces whatever is there, and an abandoned one may outlive any container.
-    let is_of_any = matches!(change, Change::BeginCopy { .. } | Change::FinishCopy(_));
+    // An abandoned copy may outlive any container.
+    let is_of_any = matches!(change, Change::BeginCopy { .. });
     if before.id != by.container && !is_of_any {
         return Err(Reject::Replaced);
     }
     // Rule: nothing is committed to the absent container, which returns with each deletion.
-    let makes_container = is_of_any || matches!(change, Change::Create { .. } | Change::Expel { .. });
+    let makes_container =
+        is_of_any || matches!(change, Change::Create(_) | Change::FinishCopy(_) | Change::Expel { .. });
     if !rule!(AbsentIsEmpty, !before.is_absent() || makes_container) {
         return Err(Reject::Replaced);
     }
@@ -46,10 +48,10 @@ pub(crate) fn apply(before: &Manifest, change: &Change, by: &By) -> Result<Manif
     x.sequence += 1;
     // Rule: swaps have a nonce, so no two manifests have the same bytes.
     x.nonce = rule!(SwapNonce, by.nonce; Nonce::default());
+    change_manifest(&mut x, change, by)?;
     if let Some(day) = change.joins() {
         join(&mut x, by.nonce.session, day)?;
     }
-    change_manifest(&mut x, change, by)?;
     if change.leaves() {
         x.sessions.retain(|entry| entry.id != by.nonce.session);
     }
@@ -86,7 +88,10 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
             open_line(x, *line)?.retention = *retention;
             Ok(())
         }
-        Change::Create { id, created } => life::create(x, *id, *created),
+        Change::Create(new) => {
+            life::create(x, new);
+            create_first(x, new, by)
+        }
         Change::Delete => life::delete(x),
         Change::BeginCopy { id, day } => life::begin_copy(x, *id, *day),
         Change::FinishCopy(copy) => life::finish_copy(x, copy),
@@ -115,7 +120,9 @@ fn open_line(x: &mut Manifest, id: u64) -> Result<&mut Line, Reject> {
 /// Appends a record with these parts, which makes a new version.
 fn append(line: &mut Line, sequence: u64, (time, note): (u64, &Bytes), parts: Vec<Part>) {
     debug_assert!(note.len() <= MAX_NOTE && line.version < sequence);
-    let record = Record { version: sequence, previous: line.version, time, note: note.clone(), parts };
+    line.number += 1;
+    let (previous, number) = (line.version, line.number);
+    let record = Record { version: sequence, previous, number, time, note: note.clone(), parts };
     line.tail.push(Arc::new(record));
     line.version = sequence;
 }
@@ -126,6 +133,16 @@ fn part(data: &Data, stored: Option<PageRef>, by: &By) -> Part {
         None => Content::Inline(data.clone()),
     };
     Part { nonce: by.nonce, content }
+}
+
+/// The first version of a new container.
+fn create_first(x: &mut Manifest, new: &NewContainer, by: &By) -> Applied {
+    let Some((time, note, entries)) = &new.first else { return Ok(()) };
+    let sequence = x.sequence;
+    let line = open_line(x, MAIN)?;
+    let data = Data { entries: entries.clone(), ..Data::default() };
+    append(line, sequence, (*time, note), vec![part(&data, None, by)]);
+    check_inline(line, MAX_CURRENT_RECORD)
 }
 
 fn commit(x: &mut Manifest, c: &Commit, by: &By) -> Applied {
@@ -176,7 +193,8 @@ fn cancel(x: &mut Manifest, line: u64, by: &By) -> Applied {
         return Err(Reject::Recorded);
     }
     let parts = vec![Part { nonce: by.nonce, content: Content::Cancelled }];
-    let record = Record { version: sequence, previous: line.version, time: 0, note: Bytes::new(), parts };
+    let (previous, number) = (line.version, line.number);
+    let record = Record { version: sequence, previous, number, time: 0, note: Bytes::new(), parts };
     line.tail.push(Arc::new(record));
     Ok(())
 }
@@ -348,19 +366,25 @@ fn drop_branch(x: &mut Manifest, c: &DropBranch) -> Applied {
 // References
 
 fn tag(x: &mut Manifest, c: &NewTag, by: &By) -> Applied {
-    check_held(x, (c.line, c.version), &c.read)?;
-    let is_taken = x.references.all(&c.read).map(|mut tags| tags.any(|tag| tag.name == c.name));
+    check_held(x, (c.line, c.mark.version), &c.read)?;
+    let replaces = c.replaces.map(|(id, _)| id);
+    let is_other = |tag: &Tag| tag.name == c.name && Some(tag.id) != replaces;
+    let is_taken = x.references.all(&c.read).map(|mut tags| tags.any(is_other));
     if is_taken.ok_or(Reject::Stale)? {
         return Err(Reject::NameTaken);
     }
     if x.references.inline_bytes() > MAX_INLINE_REFERENCES {
         return Err(Reject::Full("inline references; fold them into a page"));
     }
-    Arc::make_mut(&mut x.references).added.push(Tag {
+    let references = Arc::make_mut(&mut x.references);
+    if let Some((id, is_stored)) = c.replaces {
+        references.remove(id, is_stored);
+    }
+    references.added.push(Tag {
         name: c.name.clone(),
         id: by.nonce,
         line: c.line,
-        version: c.version,
+        mark: c.mark.clone(),
         made: c.made,
         until: c.until,
         publication: c.publication.clone(),

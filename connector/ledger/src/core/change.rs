@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use super::group::Member;
+use super::history::Mark;
 use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId};
 use super::manifest::Manifest;
 use super::reclaim::{Holders, Plan};
@@ -58,14 +59,31 @@ pub(crate) enum Change {
     Reclaim(Box<Reclaim>),
     /// How long replaced versions of a line stay, in milliseconds.
     Settings { line: u64, retention: u64 },
-    /// A new container replaces the one that is there, or nothing. Its manifest names nothing.
-    Create { id: ContainerId, created: u64 },
+    /// A new container replaces the one that is there, or nothing. Its manifest names no objects.
+    Create(Box<NewContainer>),
     /// The container is deleted. The head object stays, with an absent container.
     Delete,
     /// A copy to this name begins.
     BeginCopy { id: ContainerId, day: u64 },
     /// A copy that the manifest lists replaces the container that is there.
     FinishCopy(Box<Manifest>),
+}
+
+/// A container to be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct NewContainer {
+    /// Random, and used for one attempt to make a container.
+    pub(crate) id: ContainerId,
+    /// When the container was made, microseconds since 1970.
+    pub(crate) created: u64,
+    /// Extents may lie in native files outside of the container.
+    pub(crate) has_sources: bool,
+    /// How long replaced versions of the main line stay, in milliseconds.
+    pub(crate) retention: u64,
+    /// The manifest also has the session's entry, with the day.
+    pub(crate) joins: Option<u64>,
+    /// The first version: its time, the note about its author, and its entries, which refer to no objects.
+    pub(crate) first: Option<(u64, Bytes, Bytes)>,
 }
 
 /// A commit to a line.
@@ -171,10 +189,12 @@ pub(crate) struct DropBranch {
 pub(crate) struct NewTag {
     pub(crate) name: Name,
     pub(crate) line: u64,
-    pub(crate) version: u64,
+    pub(crate) mark: Mark,
     pub(crate) made: u64,
     pub(crate) until: Option<u64>,
     pub(crate) publication: Option<Bytes>,
+    /// The tag that this one replaces: its id, and whether it is in the references page.
+    pub(crate) replaces: Option<(Nonce, bool)>,
     pub(crate) read: ReadTags,
 }
 
@@ -257,6 +277,7 @@ impl Change {
     pub(crate) fn joins(&self) -> Option<u64> {
         match self {
             Self::Commit(c) => c.joins,
+            Self::Create(c) => c.joins,
             Self::Numbers { joins, .. } => *joins,
             Self::Join { day } => Some(*day),
             _ => None,

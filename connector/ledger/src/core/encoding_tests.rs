@@ -33,7 +33,7 @@ fn record(version: u64) -> Arc<Record> {
         gained: vec![Gained { object: object(9), bytes: 5, stood: 3 }],
         freed: vec![Address { location: object(8).pack(), offset: 1, length: 2 }],
     };
-    let data = Data { notes, entries: Bytes::from_static(b"\x01\x01\x01a\x01b") };
+    let data = Data { notes, author: Bytes::new(), entries: Bytes::from_static(b"\x01\x01\x01a\x01b") };
     let contents = [
         Content::Inline(data),
         Content::Stored { page: page(30), data: None },
@@ -42,13 +42,28 @@ fn record(version: u64) -> Arc<Record> {
     ];
     let part = |(n, content)| Part { nonce: nonce(version * 10 + n), content };
     let parts = (0..).zip(contents).map(part).collect();
-    Arc::new(Record { version, previous: version - 1, time: 77, note: Bytes::from_static(b"who"), parts })
+    Arc::new(Record {
+        version,
+        previous: version - 1,
+        number: version,
+        time: 77,
+        note: Bytes::from_static(b"who"),
+        parts,
+    })
 }
 
 fn tag(name: &str, id: u64) -> Tag {
     let publication = (id == 2).then(|| Bytes::from_static(b"doi:10.1234/5"));
     let name = Name::new(name).unwrap();
-    Tag { name, id: nonce(id), line: 0, version: 12, made: 9, until: Some(10), publication }
+    Tag {
+        name,
+        id: nonce(id),
+        line: 0,
+        mark: Mark { version: 12, number: 11, time: 7, note: Bytes::from_static(b"who") },
+        made: 9,
+        until: Some(10),
+        publication,
+    }
 }
 
 /// A manifest that has something of everything.
@@ -74,6 +89,7 @@ fn sample() -> Manifest {
     let run = |n| Run { page: page(n), placed: 11, first: 1, last: 9 };
     Manifest {
         id: ContainerId([7; 16]),
+        has_sources: true,
         created: 1_000_000,
         sequence: 20,
         nonce: nonce(3),
@@ -241,7 +257,7 @@ fn dead_lists_round_trip_and_say_when_their_swap_was() {
 
 #[test]
 fn eras_round_trip() {
-    let mark = Mark { version: 5, time: 8, note: Bytes::from_static(b"who") };
+    let mark = Mark { version: 5, number: 4, time: 8, note: Bytes::from_static(b"who") };
     let segments = vec![SegmentRef { page: page(2), first: 5, last: 12, count: 4 }];
     let root = Some(Root { page: Some(page(1)), base: 4 });
     let era = Era { line: 0, root, end: 13, segments, marks: vec![mark] };

@@ -24,6 +24,8 @@ pub(crate) enum Event<T> {
     Swapped(T),
     /// The swap had any other answer, or none.
     Doubt,
+    /// The store refused the swap, and says that nothing was changed.
+    Refused,
     /// The caller no longer wants the change. The session still reports whether the change took effect.
     Abandon,
 }

@@ -17,9 +17,11 @@ use crate::codec::{Decoded, Reader, put_string, put_varint};
 const MAX_ERA_ITEMS: usize = 1 << 20;
 
 /// A version that a line had.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Mark {
     pub(crate) version: u64,
+    /// The number of the version among those of its line.
+    pub(crate) number: u64,
     pub(crate) time: u64,
     pub(crate) note: Bytes,
 }
@@ -35,6 +37,30 @@ pub(crate) struct Era {
     /// The segments that have the era's records, and perhaps later ones.
     pub(crate) segments: Vec<SegmentRef>,
     pub(crate) marks: Vec<Mark>,
+}
+
+impl Mark {
+    /// The version that a record made.
+    pub(crate) fn of(record: &Record) -> Self {
+        let Record { version, number, time, .. } = *record;
+        Self { version, number, time, note: record.note.clone() }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        for n in [self.version, self.number, self.time] {
+            put_varint(out, n);
+        }
+        put_string(out, &self.note);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        let (version, number, time) = (r.number()?, r.number()?, r.number()?);
+        let note = Bytes::copy_from_slice(r.string()?);
+        if note.len() > MAX_NOTE || number > version {
+            return Err("an impossible mark of a version");
+        }
+        Ok(Self { version, number, time, note })
+    }
 }
 
 impl Era {
@@ -57,9 +83,7 @@ impl RunItem for Era {
         put_varint(out, self.end);
         frame::put_list(out, &self.segments, SegmentRef::encode);
         frame::put_list(out, &self.marks, |mark, out| {
-            put_varint(out, mark.version);
-            put_varint(out, mark.time);
-            put_string(out, &mark.note);
+            mark.encode(out);
         });
     }
 
@@ -68,11 +92,7 @@ impl RunItem for Era {
         let root = |r: &mut Reader<'_>| Ok(Root { page: PageRef::read_optional(r)?, base: r.number()? });
         let (root, end) = (frame::read_optional(r, root)?, r.number()?);
         let segments = frame::read_list(r, (10, MAX_ERA_ITEMS), SegmentRef::read)?;
-        let mark = |r: &mut Reader<'_>| {
-            let (version, time, note) = (r.number()?, r.number()?, Bytes::copy_from_slice(r.string()?));
-            if note.len() > MAX_NOTE { Err("a note is too long") } else { Ok(Mark { version, time, note }) }
-        };
-        let marks = frame::read_list(r, (3, MAX_ERA_ITEMS), mark)?;
+        let marks = frame::read_list(r, (4, MAX_ERA_ITEMS), Mark::read)?;
         let era = Self { line, root, end, segments, marks };
         if era.base() < era.end { Ok(era) } else { Err("an era that ends before it begins") }
     }

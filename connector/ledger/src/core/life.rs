@@ -3,8 +3,9 @@
 //! The head object is never deleted, so no delayed put can bring an old container back: a deleted container leaves the absent
 //! manifest. A copy is listed by its id before it puts objects, as a session is.
 
-use super::change::{Applied, Reject};
+use super::change::{Applied, NewContainer, Reject};
 use super::ids::ContainerId;
+use super::lines::MAIN;
 use super::manifest::{CopyEntry, MAX_COPIES, Manifest};
 
 /// Replaces the container, or nothing, with a manifest that keeps only the copies in progress.
@@ -14,11 +15,14 @@ fn replace(x: &mut Manifest, id: ContainerId, created: u64) {
     *x = Manifest { id, created, sequence, nonce, copies, ..Manifest::absent() };
 }
 
-pub(super) fn create(x: &mut Manifest, id: ContainerId, created: u64) -> Applied {
-    debug_assert_ne!(id, ContainerId::ABSENT);
+pub(super) fn create(x: &mut Manifest, new: &NewContainer) {
+    debug_assert_ne!(new.id, ContainerId::ABSENT);
     // Rule: the first manifest of a container names nothing. Objects follow when the manifest is known to be there.
-    replace(x, id, created);
-    Ok(())
+    replace(x, new.id, new.created);
+    x.has_sources = new.has_sources;
+    if let Some(main) = x.line_mut(MAIN) {
+        main.retention = new.retention;
+    }
 }
 
 pub(super) fn delete(x: &mut Manifest) -> Applied {

@@ -61,6 +61,8 @@ pub(crate) struct Line {
     pub(crate) origin: Option<Origin>,
     /// The sequence of the last content change.
     pub(crate) version: u64,
+    /// How many versions the line has had.
+    pub(crate) number: u64,
     /// The root; `None` for a branch that still reads its parent at its origin.
     pub(crate) root: Option<Root>,
     /// Versions below the horizon may be incomplete, except the current version and held ones.
@@ -98,6 +100,7 @@ impl Line {
             made_by: Nonce::default(),
             origin: None,
             version: 0,
+            number: 0,
             root: Some(Root::default()),
             horizon: 0,
             closed: None,
@@ -229,7 +232,7 @@ impl Line {
             put_varint(out, origin.parent);
             put_varint(out, origin.version);
         }
-        for n in [self.version, self.horizon, self.records_from, self.retention] {
+        for n in [self.version, self.number, self.horizon, self.records_from, self.retention] {
             put_varint(out, n);
         }
         frame::put_optional(out, self.root, |root, out| {
@@ -251,7 +254,7 @@ impl Line {
             line.made_by = Nonce::read(r)?;
             line.origin = Some(Origin { parent: r.number()?, version: r.number()? });
         }
-        (line.version, line.horizon) = (r.number()?, r.number()?);
+        (line.version, line.number, line.horizon) = (r.number()?, r.number()?, r.number()?);
         (line.records_from, line.retention) = (r.number()?, r.number()?);
         let root = |r: &mut Reader<'_>| Ok(Root { page: PageRef::read_optional(r)?, base: r.number()? });
         line.root = frame::read_optional(r, root)?;
@@ -272,7 +275,11 @@ impl Line {
         if self.origin.is_some_and(|origin| origin.parent >= self.id || origin.version >= self.id) {
             return Err("a branch that began after its id");
         }
-        if self.base() > self.version || self.records_from > self.base() + 1 || self.version < self.id {
+        if self.base() > self.version
+            || self.number > self.version
+            || self.records_from > self.base() + 1
+            || self.version < self.id
+        {
             return Err("impossible versions of a line");
         }
         let segments = self.segments.iter().flat_map(|at| match at.first == at.last {

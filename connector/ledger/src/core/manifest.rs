@@ -64,6 +64,8 @@ pub(crate) struct Manifest {
     pub(crate) id: ContainerId,
     /// When the container was made, microseconds since 1970.
     pub(crate) created: u64,
+    /// Extents may lie in native files outside of the container.
+    pub(crate) has_sources: bool,
     /// One more with each swap of whatever kind.
     pub(crate) sequence: u64,
     /// The nonce of the change that made this manifest. No two manifests have the same nonce and sequence.
@@ -86,6 +88,7 @@ impl Manifest {
         Self {
             id: ContainerId::ABSENT,
             created: 0,
+            has_sources: false,
             sequence: 0,
             nonce: Nonce::default(),
             numbers: 1,
@@ -132,6 +135,7 @@ impl Manifest {
         let mut out = Vec::with_capacity(1024);
         self.encode_fixed(&mut out);
         frame::put_reserved(&mut out);
+        out.push(u8::from(self.has_sources));
         put_varint(&mut out, self.sequence);
         self.nonce.encode(&mut out);
         put_varint(&mut out, self.numbers);
@@ -179,6 +183,7 @@ impl Manifest {
         let manifest = Self {
             id,
             created,
+            has_sources: frame::read_flag(&mut r)?,
             sequence: r.number()?,
             nonce: Nonce::read(&mut r)?,
             numbers: r.number()?,

@@ -62,7 +62,9 @@ fn add_holders<'a>(
     if line.horizon < end {
         ranges.push((line.horizon, end));
     }
-    ranges.extend(tags.clone().filter(|tag| tag.line == line.id).map(|tag| (tag.version, tag.version + 1)));
+    ranges.extend(
+        tags.clone().filter(|tag| tag.line == line.id).map(|tag| (tag.mark.version, tag.mark.version + 1)),
+    );
     for child in &manifest.lines {
         let Some(origin) = child.origin.filter(|origin| origin.parent == line.id) else { continue };
         // Rule: the origin of a branch holds on the parent.
@@ -97,7 +99,7 @@ pub(crate) fn is_held<'a>(
     let Some(line) = manifest.line(line) else { return false };
     let is_current = line.is_open() && version == line.version;
     let is_retained = (line.horizon..=line.version).contains(&version) && version >= line.id;
-    is_current || is_retained || tags.any(|tag| tag.line == line.id && tag.version == version)
+    is_current || is_retained || tags.any(|tag| tag.line == line.id && tag.mark.version == version)
 }
 
 /// Returns whether a reader of a version has to be told that the version is gone. Until then the reader misses nothing.
@@ -157,6 +159,8 @@ pub(crate) struct Plan {
     pub(crate) pages: TablePages,
     /// Objects that no manifest names once the swap is known to have taken effect.
     pub(crate) deletable: Vec<ObjectId>,
+    /// Entries of the dead lists and eras that stay.
+    pub(crate) kept: (usize, usize),
 }
 
 /// Plans a reclaim: raises horizons, and takes everything out of the tables that nothing needs then.
@@ -195,5 +199,6 @@ pub(crate) fn plan<'a>(
     };
     let deletable =
         deletable.into_iter().filter(|object| !named.contains(object) && !is_page(object)).collect();
-    Ok(Plan { horizons: horizons.to_vec(), holders, leaving, pages: tables.pages()?, deletable })
+    let kept = (tables.dead.iter().count(), tables.eras.iter().count());
+    Ok(Plan { horizons: horizons.to_vec(), holders, leaving, pages: tables.pages()?, deletable, kept })
 }

@@ -47,9 +47,11 @@ pub(crate) struct Notes {
 }
 
 /// The content of one commit.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Data {
     pub(crate) notes: Notes,
+    /// Opaque text about the author of a queued commit; empty where the author is that of the record.
+    pub(crate) author: Bytes,
     /// The changed entries of the map, encoded as in a log record.
     pub(crate) entries: Bytes,
 }
@@ -81,6 +83,8 @@ pub(crate) struct Record {
     pub(crate) version: u64,
     /// The version of the line before the record.
     pub(crate) previous: u64,
+    /// How many versions the line has with the record: what users call the version's number.
+    pub(crate) number: u64,
     /// The time of the version, microseconds since 1970.
     pub(crate) time: u64,
     /// Opaque text about the author.
@@ -115,16 +119,22 @@ impl Data {
 
     /// An upper bound of the encoded length.
     pub(crate) fn size(&self) -> usize {
-        32 + self.entries.len() + 48 * (self.notes.gained.len() + self.notes.freed.len())
+        32 + self.author.len() + self.entries.len() + 48 * (self.notes.gained.len() + self.notes.freed.len())
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         self.notes.encode(out);
+        put_string(out, &self.author);
         put_string(out, &self.entries);
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        Ok(Self { notes: Notes::read(r)?, entries: Bytes::copy_from_slice(r.string()?) })
+        let notes = Notes::read(r)?;
+        let author = Bytes::copy_from_slice(r.string()?);
+        if author.len() > MAX_NOTE {
+            return Err("a note is too long");
+        }
+        Ok(Self { notes, author, entries: Bytes::copy_from_slice(r.string()?) })
     }
 
     /// Encodes the content as an object of its own; returns the bytes and their checksum.
@@ -206,11 +216,11 @@ impl Record {
             Content::Stored { .. } => 64,
             Content::InRoot | Content::Cancelled => 20,
         };
-        40 + self.note.len() + self.parts.iter().map(part).sum::<usize>()
+        48 + self.note.len() + self.parts.iter().map(part).sum::<usize>()
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        for n in [self.version, self.previous, self.time] {
+        for n in [self.version, self.previous, self.number, self.time] {
             put_varint(out, n);
         }
         put_string(out, &self.note);
@@ -218,13 +228,14 @@ impl Record {
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        let (version, previous, time) = (r.number()?, r.number()?, r.number()?);
+        let (version, previous) = (r.number()?, r.number()?);
+        let (number, time) = (r.number()?, r.number()?);
         let note = Bytes::copy_from_slice(r.string()?);
         let parts = frame::read_list(r, (10, MAX_PARTS), Part::read)?;
-        if previous >= version || parts.is_empty() || note.len() > MAX_NOTE {
+        if previous >= version || number > version || parts.is_empty() || note.len() > MAX_NOTE {
             return Err("an impossible record");
         }
-        Ok(Self { version, previous, time, note, parts })
+        Ok(Self { version, previous, number, time, note, parts })
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::frame;
+use super::history::Mark;
 use super::ids::{Name, Nonce};
 use crate::address::PageRef;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
@@ -31,7 +32,8 @@ pub(crate) struct Tag {
     /// The nonce of the swap that made the tag. A tag that is made anew under the same name has another id.
     pub(crate) id: Nonce,
     pub(crate) line: u64,
-    pub(crate) version: u64,
+    /// The version that has the name.
+    pub(crate) mark: Mark,
     /// When the tag was made, microseconds since 1970.
     pub(crate) made: u64,
     /// When the tag may be deleted; `None` for a tag without an end.
@@ -61,28 +63,28 @@ pub(crate) struct ReadTags {
 
 impl Tag {
     fn size(&self) -> usize {
-        self.name.as_str().len() + 64 + self.publication.as_ref().map_or(0, Bytes::len)
+        self.name.as_str().len() + self.mark.note.len() + 64 + self.publication.as_ref().map_or(0, Bytes::len)
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
         self.name.encode(out);
         self.id.encode(out);
-        for n in [self.line, self.version, self.made] {
-            put_varint(out, n);
-        }
+        put_varint(out, self.line);
+        self.mark.encode(out);
+        put_varint(out, self.made);
         frame::put_optional(out, self.until, |until, out| put_varint(out, until));
         frame::put_optional(out, self.publication.as_ref(), |text, out| put_string(out, text));
     }
 
     fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         let (name, id) = (Name::read(r)?, Nonce::read(r)?);
-        let (line, version, made) = (r.number()?, r.number()?, r.number()?);
+        let (line, mark, made) = (r.number()?, Mark::read(r)?, r.number()?);
         let until = frame::read_optional(r, |r| r.number())?;
         let publication = frame::read_optional(r, |r| r.string().map(Bytes::copy_from_slice))?;
-        if version < line || publication.as_ref().is_some_and(|text| text.len() > MAX_PUBLICATION) {
+        if mark.version < line || publication.as_ref().is_some_and(|text| text.len() > MAX_PUBLICATION) {
             return Err("an impossible tag");
         }
-        Ok(Self { name, id, line, version, made, until, publication })
+        Ok(Self { name, id, line, mark, made, until, publication })
     }
 }
 

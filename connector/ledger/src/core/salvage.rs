@@ -39,6 +39,7 @@ fn continue_line(line: &mut Line, found: &[Segment]) {
         let follows = rule!(SalvageFollows, record.previous == line.version);
         if follows && record.version > line.version {
             line.version = record.version;
+            line.number = record.number;
             line.tail.push(record.clone());
         }
     }

@@ -50,6 +50,8 @@ pub(crate) struct Pending<T> {
     is_abandoned: bool,
     /// A cancel record was sent over the token of `sent`.
     pub(crate) is_cancelling: bool,
+    /// The bytes of `sent` were sent before, with an unknown outcome.
+    is_resent: bool,
 }
 
 /// The state of a session.
@@ -121,6 +123,11 @@ impl<T: Clone + PartialEq> Session<T> {
         self.known.as_ref().map(|(manifest, _)| manifest)
     }
 
+    /// The same, with its token.
+    pub(crate) fn newest(&self) -> Option<(&Arc<Manifest>, &T)> {
+        self.known.as_ref().map(|(manifest, token)| (manifest, token))
+    }
+
     /// The nonce of the next change that is submitted or queued.
     pub(crate) fn next_nonce(&self) -> Nonce {
         Nonce { session: self.id, count: self.count + 1 }
@@ -140,6 +147,11 @@ impl<T: Clone + PartialEq> Session<T> {
     pub(crate) fn day_to_join(&self, today: u64) -> Option<u64> {
         // A listed session may have put objects, so it never joins again.
         rule!(JoinOnce, self.entry == Entry::Unlisted; true).then_some(today)
+    }
+
+    /// Returns whether a queued commit waits that nobody has given up.
+    pub(crate) fn waits_in_queue(&self) -> bool {
+        matches!(&self.state, State::Doubt(p) if p.is_queued && !p.is_abandoned)
     }
 
     /// Takes an event in. Events that do not belong to the state change nothing.
@@ -166,6 +178,12 @@ impl<T: Clone + PartialEq> Session<T> {
                 self.state = State::Doubt(p);
                 vec![Action::Load]
             }
+            // What was sent before may still take effect, and so may a queued commit.
+            (Event::Refused, State::Swapping(p)) if p.is_resent || p.is_queued || p.is_cancelling => {
+                self.state = State::Doubt(p);
+                vec![Action::Load]
+            }
+            (Event::Refused, State::Swapping(_)) => self.end(Outcome::NotCommitted),
             (Event::Abandon, State::Prepared(p)) if !p.is_queued => self.end(Outcome::NotCommitted),
             (Event::Abandon, State::Prepared(p)) => self.abandon(p, State::Doubt, Some(Action::Load)),
             (Event::Abandon, State::Swapping(p)) => self.abandon(p, State::Swapping, None),
@@ -227,6 +245,7 @@ impl<T: Clone + PartialEq> Session<T> {
             is_leading: false,
             is_abandoned: false,
             is_cancelling: false,
+            is_resent: false,
         };
         match is_queued {
             true => self.stay(State::Doubt(p)),
@@ -271,6 +290,7 @@ impl<T: Clone + PartialEq> Session<T> {
     }
 
     fn send(&mut self, mut p: Pending<T>, over: T, manifest: Arc<Manifest>) -> Vec<Action<T>> {
+        p.is_resent = p.sent.as_ref().is_some_and(|(_, before)| *before == manifest);
         p.sent = Some((over.clone(), manifest.clone()));
         self.state = State::Swapping(p);
         vec![Action::Swap { over, manifest }]
@@ -337,7 +357,7 @@ impl<T: Clone + PartialEq> Session<T> {
             return self.end(Outcome::NotCommitted);
         }
         // Rule: a creation is not sent again under the same id, because it may have taken effect and been deleted since.
-        if matches!(p.change, Change::Create { .. }) && rule!(CreateOnce, true; false) {
+        if matches!(p.change, Change::Create(_)) && rule!(CreateOnce, true; false) {
             return self.end(Outcome::Rejected(Reject::Replaced));
         }
         // Rule: an exclusive writer is fenced by the version of its line, not by the token.
@@ -363,6 +383,11 @@ impl<T: Clone + PartialEq> Session<T> {
     }
 
     fn done(&mut self, p: Pending<T>, sequence: Option<u64>) -> Vec<Action<T>> {
+        match &p.change {
+            Change::Create(c) => self.container = c.id,
+            Change::FinishCopy(copy) => self.container = copy.id,
+            _ => (),
+        }
         if p.change.joins().is_some() {
             self.entry = Entry::Listed;
         }

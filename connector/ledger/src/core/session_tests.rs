@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::apply::apply;
-use super::change::{By, Change, Commit, Reject};
+use super::change::{By, Change, Commit, NewContainer, Reject};
 use super::events::{Action, Event, Outcome};
 use super::ids::{ContainerId, Nonce, ObjectId, SessionId};
 use super::lines::MAIN;
@@ -26,7 +26,7 @@ fn commit(on: u64, segment: Option<SegmentRef>) -> Change {
         on,
         time: 1,
         note: Bytes::new(),
-        data: Data { notes: Notes::default(), entries: Bytes::from_static(&[0]) },
+        data: Data { notes: Notes::default(), author: Bytes::new(), entries: Bytes::from_static(&[0]) },
         stored: None,
         numbers: None,
         joins: None,
@@ -117,6 +117,40 @@ fn only_the_same_bytes_follow_a_doubt_while_the_token_is_the_same() {
     assert_eq!(reported(&writer.step(Event::Swapped(1))), &Outcome::NotCommitted);
 }
 
+#[test]
+fn a_refused_swap_changed_nothing_unless_the_same_bytes_were_sent_before() {
+    let on = empty();
+    let mut writer = session(Mode::Exclusive, &on);
+    swapped(&mut writer, commit(0, None));
+    assert_eq!(reported(&writer.step(Event::Refused)), &Outcome::NotCommitted);
+    swapped(&mut writer, commit(0, None));
+    writer.step(Event::Doubt);
+    assert!(matches!(writer.step(Event::Loaded(on.clone(), on.sequence))[..], [Action::Swap { .. }]));
+    assert!(matches!(writer.step(Event::Refused)[..], [Action::Load]), "the first one may arrive yet");
+    assert!(matches!(writer.state(), State::Doubt(_)));
+}
+
+#[test]
+fn a_container_is_made_with_its_session_and_its_first_version() {
+    let first = Some((7, Bytes::from_static(b"who"), Bytes::from_static(&[0])));
+    let new = NewContainer {
+        id: ID,
+        retention: 9,
+        joins: Some(3),
+        first,
+        has_sources: true,
+        ..NewContainer::default()
+    };
+    let mut writer = Session::new(SessionId(1), ContainerId::ABSENT, Mode::Exclusive);
+    writer.step(Event::Loaded(Arc::new(Manifest::absent()), 0));
+    let made = swapped(&mut writer, Change::Create(Box::new(new)));
+    assert!(made.lists(SessionId(1)) && made.has_sources && made.lines[0].retention == 9);
+    assert_eq!((made.lines[0].number, made.lines[0].version), (1, made.sequence));
+    writer.step(Event::Swapped(1));
+    assert_eq!((writer.entry(), writer.container()), (Entry::Listed, ID));
+    assert!(writer.next_object().is_some());
+}
+
 /// It would take effect again after the next deletion, because every deletion leaves the same absent container.
 #[test]
 fn nothing_is_committed_to_a_container_that_is_absent() {
@@ -126,7 +160,7 @@ fn nothing_is_committed_to_a_container_that_is_absent() {
     for change in [commit(0, None), Change::Join { day: 1 }, Change::Numbers { count: 1, joins: None }] {
         assert_eq!(reported(&writer.step(Event::Submit(change))), &Outcome::Rejected(Reject::Replaced));
     }
-    let create = Change::Create { id: ID, created: 5 };
+    let create = Change::Create(Box::new(NewContainer { id: ID, created: 5, ..NewContainer::default() }));
     assert_eq!(swapped(&mut writer, create).id, ID);
 }
 

@@ -79,7 +79,7 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::Settings { line, retention } => {
             m.line(*line).is_some_and(|line| line.retention == *retention)
         }
-        Change::Create { id, .. } => m.id == *id,
+        Change::Create(c) => m.id == c.id,
         Change::Delete => m.id != by.container,
         Change::BeginCopy { id, .. } => m.lists_copy(*id),
         Change::FinishCopy(copy) => m.id == copy.id,

@@ -40,7 +40,7 @@ fn commit(on: u64, bytes: usize) -> Change {
         on,
         time: 1_800_000_000_000_000,
         note: Bytes::from_static(b"a-host-name.example.org 12345"),
-        data: Data { notes: Notes::default(), entries: vec![0; bytes].into() },
+        data: Data { notes: Notes::default(), author: Bytes::new(), entries: vec![0; bytes].into() },
         stored: None,
         numbers: None,
         joins: None,
@@ -57,10 +57,11 @@ fn tag(n: u64) -> Change {
     Change::Tag(Box::new(NewTag {
         name: Name::new(&format!("a-tag-with-a-name-of-usual-length-{n}")).unwrap(),
         line: MAIN,
-        version: 0,
+        mark: Mark::default(),
         made: 1_800_000_000_000_000,
         until: None,
         publication: None,
+        replaces: None,
         read: ReadTags::default(),
     }))
 }
@@ -134,6 +135,7 @@ fn a_group_fits_the_current_record() {
     let freed = vec![Address::file(0, 1); 250];
     // Each deletes a key of its own.
     let padded = |k: u8| Data {
+        author: Bytes::new(),
         notes: Notes { gained: Vec::new(), freed: freed.clone() },
         entries: Bytes::copy_from_slice(&[1, 0, 1, k]),
     };
@@ -144,7 +146,7 @@ fn a_group_fits_the_current_record() {
         data: padded(k),
         conditions: Vec::new(),
     };
-    let data = Data { notes: Notes::default(), entries: Bytes::from_static(&[0]) };
+    let data = Data { notes: Notes::default(), author: Bytes::new(), entries: Bytes::from_static(&[0]) };
     let leader = Commit { members: (0..20).map(member).collect(), data, ..*c };
     let m = apply(&base, &Change::Commit(Box::new(leader)), &by(1, 2)).unwrap();
     let record = m.lines[0].tail.last().unwrap();
@@ -185,8 +187,12 @@ fn long_history() -> (Vec<Run>, Vec<u64>) {
             table.load(*run, bytes).unwrap();
         }
         let (base, end) = (n * 500, (n + 1) * 500);
-        let mark =
-            |version| Mark { version, time: 1_800_000_000_000_000, note: Bytes::from_static(b"a-host 123") };
+        let mark = |version| Mark {
+            version,
+            number: version,
+            time: 1_800_000_000_000_000,
+            note: Bytes::from_static(b"a-host 123"),
+        };
         let root = Some(Root { page: Some(page(1 << 30, 99)), base });
         let segments = vec![SegmentRef { page: page(1 << 31, 9), first: base + 1, last: end, count: 500 }];
         table.push(Era { line: MAIN, root, end, segments, marks: (base + 1..=end).map(mark).collect() });

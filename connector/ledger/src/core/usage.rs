@@ -204,7 +204,7 @@ impl Tables {
     }
 
     /// Ends the era of a line's present root, whose versions lie below `end`: the base of the next root, or the version after the
-    /// newest one if the swap makes a version itself. The manifest must name a segment for each of the era's `records`.
+    /// newest one if the swap makes a version itself. The manifest must name a segment for each of the era's `records`, which begin with the record of the base.
     pub(crate) fn end_era(&mut self, line: &Line, end: u64, records: &[&Record]) -> Decoded<()> {
         let base = line.base();
         if end <= base {
@@ -212,9 +212,9 @@ impl Tables {
         }
         let segments: Vec<SegmentRef> =
             line.segments.iter().filter(|at| at.last > base && at.first <= end).copied().collect();
-        let of_version = |r: &&&Record| r.is_version();
-        let mark = |r: &&Record| Mark { version: r.version, time: r.time, note: r.note.clone() };
-        let marks = records.iter().filter(of_version).map(mark).collect();
+        // The mark of the next root's version belongs to the next era, whose first version it is.
+        let of_era = |r: &&&Record| r.is_version() && (base..end).contains(&r.version);
+        let marks = records.iter().filter(of_era).map(|record| Mark::of(record)).collect();
         for at in line.segments.iter().filter(|at| at.last > base && at.last <= end) {
             self.bury_page(line, &at.page, at.first)?;
         }

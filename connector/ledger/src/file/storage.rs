@@ -300,7 +300,7 @@ impl StoragePayloads for FileStorage {
 }
 
 impl StorageCommits for FileStorage {
-    fn commit(&self, version: u64, entries: &dyn Entries) -> Result<Commit> {
+    fn commit(&self, version: u64, entries: &dyn Entries, _closes: bool) -> Result<Commit> {
         let shared = self.is_shared();
         self.with_writer(|w, raw, locks| match shared {
             true => w.commit_shared(raw, locks, version, &entries.encoded()),

@@ -124,12 +124,20 @@ impl Ledger {
     /// As for [`delete`](Ledger::delete).
     pub fn stage_end_of_branch(&self, name: BranchName) -> Result<()> {
         self.delete(&name.record_key())?;
-        self.delete(&name.tag().key())
+        // A reference goes when the end of the branch is committed.
+        if self.storage.has_references() { Ok(()) } else { self.delete(&name.tag().key()) }
     }
 
     /// Lets go of the room that tags do not hold any more, when a [branch has ended](Self::stage_end_of_branch).
-    pub fn look_at_tags(&self) {
+    pub fn look_at_tags(&self, ended: BranchName) {
         self.hold_tags_if_any(&self.lock());
+        if !self.storage.has_references() {
+            return;
+        }
+        let is_gone = self.get(&ended.record_key()).is_ok_and(|record| record.is_none());
+        if is_gone && let Err(e) = self.storage.remove_references(&[ended.tag()]) {
+            tracing::warn!(error = %e, tag = %ended.tag(), "the tag of a branch that has ended was not removed");
+        }
     }
 
     /// What the keys of a branch's entries begin with: for who merges or deletes the branch.
@@ -148,7 +156,10 @@ impl Ledger {
 
     fn held_by_base(&self, name: BranchName) -> Result<Held> {
         let entry = self.found_tag(&|tag, _| *tag == name.tag())?;
-        let entry = entry.ok_or_else(|| self.not_found(&name.tag()))?;
+        let mut entry = entry.ok_or_else(|| self.not_found(&name.tag()))?;
+        if self.storage.has_references() {
+            entry.objects = self.storage.held_by_reference(&name.tag())?.0;
+        }
         Ok(Held::by([&entry]))
     }
 
@@ -171,7 +182,15 @@ impl Ledger {
         let mut ledger = open(&opts, access, None)?;
         let id = ledger.record_of(name)?.id;
         let held = ledger.held_by_base(name)?;
-        let base = Self::open_past(At::Tag(name.tag()), &opts, open)?;
+        let at = At::Tag(name.tag());
+        let base = match ledger.storage.has_references() {
+            true => open(
+                &Options { at: Some(at), writers: Writers::One, ..opts.clone() },
+                Access::ReadOnly,
+                None,
+            )?,
+            false => Self::open_past(at, &opts, open)?,
+        };
         if base.identity() != ledger.identity() {
             return Err(ledger.fail(ErrorKind::Conflict));
         }

@@ -108,7 +108,7 @@ impl Ledger {
                 Err(e) => tracing::warn!(error = %e, "a commit could not be a checkpoint"),
             }
         }
-        if !self.commit_record(s)? {
+        if !self.commit_record(s, after)? {
             return Ok(None);
         }
         if !as_base {
@@ -130,10 +130,10 @@ impl Ledger {
     }
 
     /// Appends what is staged to the log; false when one of the other writers was first.
-    fn commit_record(&self, s: &mut State) -> Result<bool> {
+    fn commit_record(&self, s: &mut State, after: After) -> Result<bool> {
         let edits = Edits { staged: &s.staged, log: &s.log };
         let entries: &dyn Entries = if self.storage.takes_edits() { &edits } else { &s.staged };
-        let bytes = match self.storage.commit(s.version + 1, entries) {
+        let bytes = match self.storage.commit(s.version + 1, entries, after == After::Close) {
             Ok(Commit::Done(bytes)) => bytes,
             Ok(Commit::Behind) => return Ok(false),
             Ok(Commit::InDoubt(e)) => {
@@ -164,7 +164,11 @@ impl Ledger {
     /// Finds out what became of a commit that is in doubt. What of it is staged unchanged since is no longer.
     pub(crate) fn settle(&self, s: &mut State) -> Result<()> {
         self.settle_group(s)?;
-        let Some(tried) = s.in_doubt.take() else { return Ok(()) };
+        let Some(tried) = s.in_doubt.take() else {
+            // With a batch that is spilled, no other checkpoint is made.
+            let moved = if s.spilled.is_none() { self.storage.resolve()? } else { None };
+            return moved.map_or(Ok(()), |news| self.apply(s, &news));
+        };
         match self.storage.settle_commit() {
             Ok(Commit::Done(bytes)) => {
                 match tried {

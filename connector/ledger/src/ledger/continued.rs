@@ -10,9 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::file::{self, Filled};
 use crate::journal::EarlierTry;
-use crate::objects::{self, BegunCopy};
 use crate::options::{Access, LockPolicy, Options, Writers};
 use crate::origin::Origin;
+use crate::stored;
 
 /// Bytes of a payload that are read at once to prove them.
 const PROOF_BYTES: u64 = 1 << 20;
@@ -75,7 +75,7 @@ impl Ledger {
         fill: impl FnOnce(&Ledger, EarlierTry) -> std::result::Result<(), E>,
     ) -> std::result::Result<WholeCopy, E> {
         let opts = Options { lock: LockPolicy::default(), writers: Writers::One, ..opts };
-        let BegunCopy { storage, earlier, is_whole } = objects::create_copy(store, key, &opts, origin)?;
+        let (storage, earlier, is_whole) = stored::create_copy(store, key, &opts, origin)?;
         let ledger = Self::start_made(storage, &opts)?;
         let done = match is_whole {
             true => ledger.storage.ensure_published().map_err(E::from),
@@ -100,8 +100,7 @@ impl Ledger {
     ) -> std::result::Result<(), E> {
         fill(self, earlier)?;
         self.storage.end_adoption()?;
-        self.commit()?;
-        Ok(())
+        Ok(self.commit_whole()?)
     }
 
     /// Leaves what there is of a copy to the next try. Returns false where there is nothing to leave: then all of it is deleted.

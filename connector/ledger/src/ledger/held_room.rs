@@ -64,7 +64,10 @@ impl Ledger {
     /// # Errors
     /// `NoSuchTag`; `Corrupt` for a damaged tag; those of reading.
     pub fn held_room(&self, name: &TagName) -> Result<HeldRoom> {
-        let entry = self.found_tag(&|other, _| other == name)?.ok_or_else(|| self.not_found(name))?;
+        let mut entry = self.found_tag(&|other, _| other == name)?.ok_or_else(|| self.not_found(name))?;
+        if self.storage.has_references() {
+            entry.objects = self.storage.held_by_reference(name)?.0;
+        }
         let length = match self.storage.offset_in_file() {
             Some(base) => self.storage.size()?.saturating_sub(base),
             None => 0,

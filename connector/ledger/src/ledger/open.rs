@@ -15,16 +15,15 @@ use crate::branches::BRANCH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{ByteSource, OpenedFile, Replacing};
 use crate::limits::{MAX_KEY, MAX_VALUE};
-use crate::objects::FirstHeadPut;
-use crate::objects::listing::{self, StoreListing};
 use crate::options::{
     Access, At, Drained, KeptName, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
     Version, Writers,
 };
-use crate::storage::StorageReads;
+use crate::storage::Storage;
+use crate::store::listing::StoreListing;
 use crate::tags::TAG;
 use crate::wal::record;
-use crate::{file, objects};
+use crate::{file, stored};
 
 /// Stages the deletion of an entry and of its payloads. The arguments are the ledger, the key and the value.
 pub type Forget<'a> = &'a dyn Fn(&Ledger, &[u8], Bytes) -> Result<()>;
@@ -260,7 +259,7 @@ impl Ledger {
         replace: Replace,
         opts: Options,
     ) -> Result<Self> {
-        Self::start_made(objects::create(store, key, replace, &opts, None, FirstHeadPut::Soon)?, &opts)
+        Self::start_made(stored::create(store, key, replace, &opts, None)?, &opts)
     }
 
     /// The same, with these entries in its map from the beginning: nobody ever sees the container without them, and they cost
@@ -281,14 +280,14 @@ impl Ledger {
         }
         let entries: BTreeMap<_, _> = entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
         let entries = record::encode_changes(entries.iter());
-        let storage = objects::create(store, key, replace, &opts, Some(&entries), FirstHeadPut::Soon)?;
+        let storage = stored::create(store, key, replace, &opts, Some(&entries))?;
         Self::start_made(storage, &opts)
     }
 
     /// Opens what was just made. If another process has put its own over it meanwhile, that is a conflict.
-    pub(super) fn start_made(storage: objects::ObjectStorage, opts: &Options) -> Result<Self> {
+    pub(super) fn start_made(storage: Box<dyn Storage>, opts: &Options) -> Result<Self> {
         let target = storage.target().to_owned();
-        Self::start(Box::new(storage), Access::ReadWrite, opts).map_err(|e| match e.kind() {
+        Self::start(storage, Access::ReadWrite, opts).map_err(|e| match e.kind() {
             ErrorKind::Gone => Error::new(&target, ErrorKind::Conflict),
             _ => e,
         })
@@ -304,27 +303,31 @@ impl Ledger {
         access: Access,
         opts: Options,
     ) -> Result<Self> {
-        Self::open_at(opts, access, &|opts, access, tagged| {
-            let mut storage = objects::open(store.clone(), key, access, opts)?;
-            storage.tagged = tagged.map(Box::new);
-            Self::start(Box::new(storage), access, opts)
-        })
+        let open = |opts: &Options, access, tagged| {
+            Self::start(stored::open(store.clone(), key, access, opts, tagged)?, access, opts)
+        };
+        match opts.at {
+            Some(At::Branch(name)) => Self::open_branch(name, &opts, access, &open),
+            // The storage finds versions and tags by itself.
+            _ if stored::are_registers() => open(&opts, access, None),
+            _ => Self::open_at(opts, access, &open),
+        }
     }
 
     /// Whether a key is one of a container's packs or pages: objects with random names that are put once and never change, so
     /// that whoever has a copy needs no other.
     pub fn is_immutable_object(key: &Key) -> bool {
-        objects::is_immutable(key)
+        stored::is_immutable(key)
     }
 
     /// What an object is to the container whose key is `container`, for a store that [stages](object_stores::StagedStore) changes.
     pub fn role_of_object(container: &str, key: &Key) -> Role {
-        objects::role_of(container, key)
+        stored::role_of(container, key)
     }
 
     /// Whether a record of a stage comes too late, by the bytes of the container's head; see [`IsPast`](object_stores::staged::IsPast).
     pub fn is_past_record(head: &[u8], record: &Key) -> bool {
-        objects::is_past(head, record)
+        stored::is_past(head, record)
     }
 
     /// Brings to a store what a dead writer of one of its containers had staged, under that container's lock.
@@ -338,7 +341,7 @@ impl Ledger {
         lock: LockPolicy,
         patience: Duration,
     ) -> Result<Drained> {
-        objects::drain(store, leftover, lock, patience)
+        stored::drain(store, leftover, lock, patience)
     }
 
     /// Has the lock object of a container not tell any more of a queue that was thrown away: it keeps writers away who look for that.
@@ -346,7 +349,7 @@ impl Ledger {
     /// # Errors
     /// `Locked` while a writer has the container open; `Store`.
     pub fn forget_leftover(store: &Arc<dyn ObjectStore>, about: &About, queue: &str) -> Result<()> {
-        objects::forget(store, about, queue)
+        stored::forget(store, about, queue)
     }
 
     /// Says what a key holds from its first bytes.
@@ -354,7 +357,7 @@ impl Ledger {
     /// # Errors
     /// `Invalid` for what is no key; `Store`.
     pub fn probe_objects(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
-        objects::probe(store, key)
+        stored::probe(store, key)
     }
 
     /// Lists the containers of an object store, from its keys alone: one request for a page of keys. With `whole`, the containers in
@@ -363,7 +366,7 @@ impl Ledger {
     /// # Errors
     /// `Store`.
     pub fn list_objects(store: &dyn ObjectStore, whole: bool) -> Result<StoreListing> {
-        listing::list(store, whole)
+        stored::list(store, whole)
     }
 
     /// Returns the newest version of each of several containers, or `None` for a container without commits. A few containers are read
@@ -372,7 +375,7 @@ impl Ledger {
         store: &Arc<dyn ObjectStore>,
         keys: &[&str],
     ) -> Vec<Result<Option<Version>>> {
-        listing::newest_versions(store, keys)
+        stored::newest_versions(store, keys)
     }
 
     /// Removes a container from an object store. Its objects stay for its retention time, for readers that have it open and for
@@ -381,7 +384,7 @@ impl Ledger {
     /// # Errors
     /// `NotFound`; `NotAContainer` for anything else, which stays; `Locked` while a writer has it open; `Store`.
     pub fn remove_objects(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
-        objects::remove(store, key)
+        stored::remove(store, key)
     }
 
     /// The containers that a key led to and that are kept, the one that was replaced last first.
@@ -389,7 +392,7 @@ impl Ledger {
     /// # Errors
     /// `Invalid` for what is no key; `Store`.
     pub fn replaced_objects(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObject>> {
-        objects::replaced_of(store, key)
+        stored::replaced_of(store, key)
     }
 
     /// Brings back a container that was replaced or deleted: the one whose id begins with `id`, the last one for an empty `id`.
@@ -398,8 +401,8 @@ impl Ledger {
     /// # Errors
     /// `NotFound` where there is none; `Invalid` where several have such an id; `Locked` while a writer has open what is there
     /// now; `NotAContainer` if that is something else, which stays; `Conflict`, `Store`.
-    pub fn restore_objects(store: &dyn ObjectStore, key: &str, id: &str) -> Result<ReplacedObject> {
-        objects::restore(store, key, id)
+    pub fn restore_objects(store: &Arc<dyn ObjectStore>, key: &str, id: &str) -> Result<ReplacedObject> {
+        stored::restore(store, key, id)
     }
 
     /// Deletes the containers that a key led to and that are not to be kept any longer; and what a head led to that was damaged
@@ -408,7 +411,7 @@ impl Ledger {
     /// # Errors
     /// `Invalid` for what is no key; `Store`.
     pub fn sweep_replaced_objects(store: &dyn ObjectStore, key: &str) -> Result<()> {
-        objects::sweep_name(store, key)
+        stored::sweep_name(store, key)
     }
 
     /// Who has the container in an object store open for writing, as its lock says; `None` where there is no lock.
@@ -416,7 +419,7 @@ impl Ledger {
     /// # Errors
     /// `NotFound`, `NotAContainer`, `Store`.
     pub fn lock_holder(store: &dyn ObjectStore, key: &str) -> Result<Option<LockHolder>> {
-        objects::lock_holder(store, key)
+        stored::lock_holder(store, key)
     }
 
     /// Takes the lock of a container in an object store away from who was [found](Self::lock_holder) to have it. What that writer has not committed is lost to
@@ -425,6 +428,6 @@ impl Ledger {
     /// # Errors
     /// `NotFound`, `NotAContainer`, `Store`; `Locked` if somebody else has it by now.
     pub fn break_lock(store: &dyn ObjectStore, key: &str, found: &LockHolder) -> Result<()> {
-        objects::break_lock(store, key, found)
+        stored::break_lock(store, key, found)
     }
 }

@@ -65,11 +65,19 @@ impl Ledger {
     /// Those of reading.
     pub fn tags(&self) -> Result<Vec<Tag>> {
         let found = self.found_tags(&self.lock())?;
-        Ok(found.into_iter().map(Tag::of).collect())
+        let mut tags: Vec<Tag> = found.into_iter().map(Tag::of).collect();
+        for tag in tags.iter_mut().filter(|_| self.storage.has_references()) {
+            tag.bytes = self.storage.held_by_reference(&tag.name)?.1;
+        }
+        Ok(tags)
     }
 
     /// The committed tags.
     fn found_tags(&self, s: &State) -> Result<Vec<Found>> {
+        if self.storage.has_references() {
+            let all = self.storage.references()?;
+            return Ok(all.into_iter().map(|(name, entry)| (name, Ok(entry))).collect());
+        }
         let below = Layers { over: [&EMPTY, &s.log], tree: self.tree(s.root) };
         let (lower, upper) =
             (std::ops::Bound::Included(&[TAG][..]), std::ops::Bound::Excluded(&[TAG + 1][..]));
@@ -145,6 +153,9 @@ impl Ledger {
         branch: Option<BranchName>,
     ) -> Result<Tag> {
         self.check_nothing_is_staged()?;
+        if self.storage.has_references() {
+            return self.tag_by_reference(name, at, how, branch);
+        }
         // In a file nobody else reclaims until this is done.
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
         self.see_newest()?;
@@ -153,6 +164,30 @@ impl Ledger {
         s.knows_tags = true;
         self.hold_tags(&s);
         result
+    }
+
+    /// Makes a tag where tags are references: it holds its version from the swap on.
+    fn tag_by_reference(
+        &self,
+        name: &TagName,
+        at: Option<At>,
+        how: Tagging,
+        branch: Option<BranchName>,
+    ) -> Result<Tag> {
+        self.see_newest()?;
+        if how.replace {
+            self.check_holds_no_branch(name)?;
+        }
+        let (name, entry) = self.storage.refer(name, at, how)?;
+        if let Some(branch) = branch {
+            self.stage_branch_record(branch, &entry)?;
+            if let Err(e) = self.commit() {
+                self.unstage(&branch.record_key())?;
+                return Err(e);
+            }
+        }
+        let bytes = self.storage.held_by_reference(&name)?.1;
+        Ok(Tag { bytes, ..Tag::of((name, Ok(entry))) })
     }
 
     /// Makes a tag until it is known to hold its version. Another of many writers may have reclaimed something meanwhile: without
@@ -280,6 +315,13 @@ impl Ledger {
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
         self.see_newest()?;
         let tags = self.found_tags(&self.lock())?;
+        if self.storage.has_references() {
+            let Some((_, Ok(entry))) = tags.into_iter().find(|(n, _)| n == name) else { return Ok(None) };
+            let how = Tagging { replace: true, keep: None };
+            let renewed = self.storage.refer(name, Some(At::Version(entry.mark.version)), how)?;
+            let bytes = self.storage.held_by_reference(name)?.1;
+            return Ok(Some(Tag { bytes, ..Tag::of((renewed.0, Ok(renewed.1))) }));
+        }
         let Some((_, Ok(mut entry))) = tags.into_iter().find(|(n, _)| n == name) else { return Ok(None) };
         // Whatever the clock says, it is another time.
         entry.tagged = self.storage.present()?.max(entry.tagged.saturating_add(1));
@@ -296,7 +338,7 @@ impl Ledger {
     /// # Errors
     /// As [`untag`](Self::untag).
     pub fn delete_ended_tags(&self) -> Result<Vec<TagName>> {
-        if !self.storage.may_have_tags() && !self.lock().knows_tags {
+        if !self.storage.has_references() && !self.storage.may_have_tags() && !self.lock().knows_tags {
             return Ok(Vec::new());
         }
         self.delete_tags(|tags| {
@@ -318,6 +360,10 @@ impl Ledger {
             return Ok(chosen);
         }
         chosen.iter().try_for_each(|name| self.check_holds_no_branch(name))?;
+        if self.storage.has_references() {
+            self.storage.remove_references(&chosen)?;
+            return Ok(chosen);
+        }
         self.keep_origin()?;
         chosen.iter().try_for_each(|name| self.delete(&name.key()))?;
         self.commit_tags(&chosen)?;

@@ -9,8 +9,8 @@ use object_stores::ObjectStore;
 use super::Ledger;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
-use crate::objects::{self, FirstHeadPut};
 use crate::options::{Access, LockPolicy, Options, Replace};
+use crate::stored;
 
 impl Ledger {
     /// Makes a new container in a file, and has `fill` put entries and payloads into it. It gets its name when `fill` is done
@@ -54,10 +54,9 @@ impl Ledger {
         fill: impl FnOnce(&Ledger) -> std::result::Result<(), E>,
     ) -> std::result::Result<Self, E> {
         let opts = Options { lock: LockPolicy::default(), ..opts };
-        let last = FirstHeadPut::AfterTheFirstCommit;
-        let storage = objects::create(store, key, Replace::Fail, &opts, None, last)?;
+        let storage = stored::create_whole(store, key, &opts)?;
         let ledger = Self::start_made(storage, &opts)?;
-        match fill(&ledger).and_then(|()| Ok(ledger.commit().map(drop)?)) {
+        match fill(&ledger).and_then(|()| Ok(ledger.commit_whole()?)) {
             Ok(()) => Ok(ledger),
             Err(e) => {
                 ledger.abandon("it was not made whole");
@@ -67,6 +66,14 @@ impl Ledger {
                 Err(e)
             }
         }
+    }
+}
+
+impl Ledger {
+    /// Commits what is staged in a container that is made whole, and lets its name lead to it.
+    pub(super) fn commit_whole(&self) -> Result<()> {
+        self.commit()?;
+        self.storage.ensure_published()
     }
 }
 

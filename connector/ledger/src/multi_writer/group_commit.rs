@@ -71,8 +71,8 @@ impl Ledger {
 
     fn conclude(&self, s: &mut State, layer: Memtable, done: Result<GroupCommit>) -> Result<bool> {
         match done {
-            Ok(GroupCommit::Joined { commits, led }) => {
-                self.take_joined(s, layer, commits);
+            Ok(GroupCommit::Joined { commits, version, led }) => {
+                self.take_joined(s, layer, version, commits);
                 s.leads = led;
                 Ok(true)
             }
@@ -87,8 +87,8 @@ impl Ledger {
 
     /// The records are news, one of which is this commit. Until they are taken in, what was committed stays staged: else nobody would
     /// see it here.
-    fn take_joined(&self, s: &mut State, layer: Memtable, commits: RemoteCommits) {
-        s.joined = Some((layer, commits.version));
+    fn take_joined(&self, s: &mut State, layer: Memtable, version: u64, commits: RemoteCommits) {
+        s.joined = Some((layer, version));
         s.unseen_commits = Some(commits);
     }
 

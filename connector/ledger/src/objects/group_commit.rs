@@ -335,7 +335,11 @@ impl From<Queue> for GroupCommit {
     fn from(q: Queue) -> Self {
         let (version, led) = (q.newest(), q.leads);
         let records = q.since.into_iter().map(|seen| seen.fetched.record).collect();
-        Self::Joined { commits: RemoteCommits { version, records, ..RemoteCommits::default() }, led }
+        Self::Joined {
+            version: 0,
+            commits: RemoteCommits { version, records, ..RemoteCommits::default() },
+            led,
+        }
     }
 }
 

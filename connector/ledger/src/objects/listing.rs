@@ -3,9 +3,7 @@
 //! A listing takes one request for a page of keys, however many containers the page has. The manifest of a container is not read:
 //! objects below `KEY.lake/` show that `KEY` is a container. Every container has some, because the first commit makes one.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use object_stores::{ObjectMeta, ObjectStore};
 
@@ -15,6 +13,7 @@ use super::summary::newest_version;
 use crate::error::Result;
 use crate::options::Version;
 use crate::side_by_side::side_by_side;
+use crate::store::listing::StoreListing;
 
 /// Keys that the first page requests, and the largest page. Pages grow, because a directory is read again for each page.
 const FIRST_PAGE: usize = 1000;
@@ -22,27 +21,11 @@ const LAST_PAGE: usize = 64_000;
 /// Objects that are read side by side.
 const MAX_READS: usize = 16;
 
-/// The containers of a store.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StoreListing {
-    /// The containers, and other objects that may be containers, by their keys.
-    pub entries: BTreeMap<String, ListedObject>,
-    /// The folders that a listing of one level did not enter, as `folder/`.
-    pub folders: BTreeSet<String>,
+trait AddObject {
+    fn add(&mut self, object: &ObjectMeta, whole: bool);
 }
 
-/// A container, or an object that may be a container.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ListedObject {
-    /// Bytes of all objects of the container, including containers that are retained under the same key.
-    pub bytes: u64,
-    /// The time when the object at the key was put. `None` if no object is at the key: the container was deleted and is retained.
-    pub modified: Option<SystemTime>,
-    /// Whether other objects show that a container is or was at the key. Otherwise only the first bytes of the object show it.
-    pub has_parts: bool,
-}
-
-impl StoreListing {
+impl AddObject for StoreListing {
     fn add(&mut self, object: &ObjectMeta, whole: bool) {
         let key = object.key.as_str();
         let owner = owner_of(key);

@@ -5,11 +5,11 @@ const MAX_HOLES: usize = 64;
 
 /// Bytes of an object in the making that nobody needs.
 #[derive(Debug, Default)]
-pub(super) struct PackGaps(Vec<(usize, usize)>);
+pub(crate) struct PackGaps(Vec<(usize, usize)>);
 
 impl PackGaps {
     /// Takes in a hole.
-    pub(super) fn give(&mut self, offset: usize, length: usize) {
+    pub(crate) fn give(&mut self, offset: usize, length: usize) {
         let (mut offset, mut length) = (offset, length);
         self.0.retain(|&(at, n)| {
             let touches = at + n == offset || offset + length == at;
@@ -27,7 +27,7 @@ impl PackGaps {
     }
 
     /// Room for so many bytes: where it begins. What is left of the hole stays one.
-    pub(super) fn take(&mut self, length: usize) -> Option<usize> {
+    pub(crate) fn take(&mut self, length: usize) -> Option<usize> {
         let fits = (0..self.0.len()).filter(|&n| self.0[n].1 >= length);
         let best = fits.min_by_key(|&n| self.0[n].1)?;
         let (offset, location) = self.0.swap_remove(best);
@@ -38,7 +38,7 @@ impl PackGaps {
     }
 
     /// There is no object any more.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 }

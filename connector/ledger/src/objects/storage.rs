@@ -228,7 +228,7 @@ impl StoragePayloads for ObjectStorage {
 }
 
 impl StorageCommits for ObjectStorage {
-    fn commit(&self, version: u64, entries: &dyn Entries) -> Result<Commit> {
+    fn commit(&self, version: u64, entries: &dyn Entries, _closes: bool) -> Result<Commit> {
         if self.is_shared() {
             return self.commit_shared(version, &entries.encoded());
         }

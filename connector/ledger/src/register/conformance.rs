@@ -103,7 +103,9 @@ fn refused(register: &dyn Register, over: &Token, manifest: Bytes) {
     match register.swap(over, manifest) {
         Swap::Swapped(_) => panic!("a swap took effect over a manifest that was not there"),
         Swap::Doubt(Doubt::Mismatch) => (),
-        Swap::Doubt(Doubt::Failed(e)) => panic!("a swap over an old manifest failed: {e}"),
+        Swap::Doubt(Doubt::Failed(e) | Doubt::Refused(e)) => {
+            panic!("a swap over an old manifest failed: {e}")
+        }
     }
 }
 
@@ -238,7 +240,7 @@ fn one_wins(store: &Shared, registers: &[Arc<dyn Register>], over: &Token, seque
         match answer {
             Swap::Swapped(token) => winners.push((n, token)),
             Swap::Doubt(Doubt::Mismatch) => (),
-            Swap::Doubt(Doubt::Failed(e)) => panic!("a racing swap failed: {e}"),
+            Swap::Doubt(Doubt::Failed(e) | Doubt::Refused(e)) => panic!("a racing swap failed: {e}"),
         }
     }
     // The winner's answer may have become that to a repetition.

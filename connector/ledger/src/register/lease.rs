@@ -1,23 +1,29 @@
 //! The lease of a container: an object that names the writer.
 //!
 //! It is a courtesy: a second writer that opens the container fails at once, and its error names the first one. The lease decides
-//! nothing. A writer that lost it without noticing is stopped by its next swap.
+//! nothing. A writer that lost it without noticing is stopped by its next swap. A writer that is idle has its lease renewed in the
+//! background, and a process that can be seen to live loses it to nobody.
+
+mod keeper;
+mod note;
+mod rest;
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use object_stores::{
     Condition, ErrorKind as StoreErrorKind, Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode,
-    PutPayload,
+    PutPayload, StagedStore,
 };
 
-use crate::checksum::{seal, unseal};
+use self::note::Note;
 use crate::clock::{self, Moment};
-use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result, store_error};
 use crate::liveness::{Life, ProcessIdentity, myself};
 use crate::locks::Mutex;
+use crate::options::LockHolder;
 use crate::process;
 
 /// The time for which a writer that nobody can see keeps its lease without renewing it.
@@ -26,59 +32,19 @@ const TERM: Duration = Duration::from_secs(60);
 const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 /// Bytes of a lease object that make sense.
 const MAX_LEASE_BYTES: u64 = 64 << 10;
-/// The first bytes of a lease object.
-const SIGNATURE: &[u8] = b"h5lL";
+/// How often a lease object is read that makes no sense, another one each time.
+const MAX_LOOKS: usize = 4;
 
 /// The leases that this process holds. A lease of this process that is not here was not released when its holder ended.
 static HELD: LazyLock<Mutex<HashSet<[u8; 16]>>> = LazyLock::new(Mutex::default);
 
-/// The content of a lease object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Note {
-    holder: Holder,
-    nonce: [u8; 16],
-    /// Missing on a system that does not tell.
-    identity: Option<ProcessIdentity>,
-}
-
-impl Note {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = SIGNATURE.to_vec();
-        put_string(&mut out, self.holder.host.as_bytes());
-        put_varint(&mut out, u64::from(self.holder.pid));
-        put_varint(&mut out, self.holder.since);
-        out.extend_from_slice(&self.nonce);
-        if let Some(identity) = &self.identity {
-            identity.encode(&mut out);
-        }
-        seal(&mut out);
-        out
-    }
-
-    fn decode(bytes: &[u8]) -> Decoded<Self> {
-        let mut r = Reader::new(unseal(bytes)?.0);
-        if r.take(SIGNATURE.len())? != SIGNATURE {
-            return Err("not a lease");
-        }
-        let host = String::from_utf8_lossy(r.string()?).into_owned();
-        let pid = u32::try_from(r.varint()?).map_err(|_| "an impossible process id")?;
-        let holder = Holder { host, pid, since: r.number()? };
-        let nonce = r.id()?;
-        let identity = if r.remaining() == 0 { None } else { Some(ProcessIdentity::read(&mut r)?) };
-        Ok(Self { holder, nonce, identity })
-    }
-
-    /// Returns whether the holder can still be writing.
-    fn life(&self) -> Life {
-        if HELD.lock().contains(&self.nonce) {
-            return Life::Alive;
-        }
-        match self.identity.as_ref().map(|identity| identity.life(self.holder.pid)) {
-            Some(Life::Alive) if self.holder.pid == process::id() => Life::Dead,
-            Some(life) => life,
-            None => Life::Unknown,
-        }
-    }
+/// What a lease is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To go on writing: behind all that the writer before has committed.
+    Write,
+    /// To bring what that one staged to the store.
+    Drain,
 }
 
 /// Returns the writer that has the lease, if there is one that may be alive.
@@ -90,11 +56,34 @@ pub fn holder(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option
     Ok(found.and_then(|found| living(store, &found)))
 }
 
-fn find(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<GetResult>> {
-    store.get_whole_opt(key, MAX_LEASE_BYTES).map_err(|e| store_error(target, &e))
+/// Checks that nobody keeps writers away: neither a writer that may be alive, nor what a dead one staged elsewhere.
+///
+/// # Errors
+/// `Locked`, `Staged`; those of the store.
+pub(crate) fn check_free(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<()> {
+    let Some(found) = find(store, key, target)? else { return Ok(()) };
+    match living(store, &found) {
+        Some(holder) => Err(Error::new(target, ErrorKind::locked(Some(holder)))),
+        None => rest::check(store, &found.bytes, target).map(drop),
+    }
 }
 
-/// The holder of a lease object, unless it is dead or has not renewed the lease in time. A damaged object protects nobody.
+/// A lease object as it lies in the store. A damaged one protects nobody. One that was damaged on its way is another one the next
+/// time.
+fn find(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<GetResult>> {
+    let mut strange = None;
+    for _ in 0..MAX_LOOKS {
+        let found = store.get_whole_opt(key, MAX_LEASE_BYTES).map_err(|e| store_error(target, &e))?;
+        let Some(lease) = found else { return Ok(None) };
+        if Note::decode(&lease.bytes).is_ok() || strange.as_ref() == Some(&lease.bytes) {
+            return Ok(Some(lease));
+        }
+        strange = Some(lease.bytes);
+    }
+    Err(Error::corrupt(target, "lease object", "each answer of the store is another one"))
+}
+
+/// The holder of a lease object, unless it is dead or has not renewed the lease in time.
 fn living(store: &dyn ObjectStore, found: &GetResult) -> Option<Holder> {
     let note = Note::decode(&found.bytes).ok()?;
     let is_past = || {
@@ -110,51 +99,126 @@ fn living(store: &dyn ObjectStore, found: &GetResult) -> Option<Holder> {
     (!is_stale).then_some(note.holder)
 }
 
+/// Returns who has the lease, as its object says, whether or not that process lives; `None` where there is none.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn lock_holder(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<LockHolder>> {
+    let Some(found) = find(store, key, target)? else { return Ok(None) };
+    let note = Note::decode(&found.bytes).ok();
+    Ok(Some(LockHolder {
+        lives: note.as_ref().and_then(|note| match note.life() {
+            Life::Alive => Some(true),
+            Life::Dead => Some(false),
+            Life::Unknown => None,
+        }),
+        stage: note.as_ref().and_then(|note| note.rests.first()).map(|rest| rest.folder.clone()),
+        nonce: note.as_ref().map(|note| note.nonce),
+        holder: note.map(|note| note.holder),
+    }))
+}
+
+/// Takes the lease away from who was found to have it.
+///
+/// # Errors
+/// `Locked` if another writer has it by now; those of the store.
+pub(crate) fn take_away(store: &dyn ObjectStore, key: &Key, was: &LockHolder, target: &str) -> Result<()> {
+    match lock_holder(store, key, target)? {
+        None => return Ok(()),
+        Some(now) if now.nonce == was.nonce => (),
+        Some(now) => return Err(Error::new(target, ErrorKind::locked(now.holder))),
+    }
+    store.delete(key).map_err(|e| store_error(target, &e))
+}
+
+/// Returns whether a lease object says that its writer is known to be dead, and that all that it staged has arrived.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn is_of_dead_writer(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<bool> {
+    let Some(found) = find(store, key, target)? else { return Ok(false) };
+    let is_dead = Note::decode(&found.bytes).is_ok_and(|note| note.life() == Life::Dead);
+    Ok(is_dead && rest::check(store, &found.bytes, target).is_ok_and(|rests| rests.is_empty()))
+}
+
+/// Returns whether a lease object tells that operations may wait in a queue.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn tells_of(store: &dyn ObjectStore, key: &Key, queue: &str, target: &str) -> Result<bool> {
+    let rests = find(store, key, target)?.map(|found| rest::told(&found.bytes)).unwrap_or_default();
+    Ok(rests.iter().any(|rest| rest.queue == queue))
+}
+
 /// A lease that this process holds. It is released when this is dropped.
 #[derive(Debug)]
 pub struct Lease {
+    held: Arc<Mutex<HeldLease>>,
+    nonce: [u8; 16],
+    /// A forked child has a copy of its parent's lease, and must not release it.
+    owner: u32,
+}
+
+/// The state of a lease that is held.
+#[derive(Debug)]
+struct HeldLease {
     store: Arc<dyn ObjectStore>,
     key: Key,
     target: Arc<str>,
     note: Note,
     etag: Option<Etag>,
     renewed: Moment,
-    is_released: bool,
-    /// A forked child has a copy of its parent's lease, and must not release it.
-    owner: u32,
+    released: bool,
+    /// The lease object of a dead writer that tells where the rest of its versions lies.
+    before: Option<Bytes>,
 }
 
 impl Lease {
     /// Takes the lease that the object `key` is.
     ///
     /// # Errors
-    /// `Locked` with the holder if another writer has it; those of the store.
+    /// `Locked` with the holder if another writer has it; `Staged` if what a dead writer committed waits elsewhere; those of the
+    /// store.
     pub fn take(store: &Arc<dyn ObjectStore>, key: Key, target: &str) -> Result<Self> {
-        let note =
-            Note { holder: myself(), nonce: clock::random(target)?, identity: ProcessIdentity::myself() };
-        let found = find(store.as_ref(), &key, target)?;
-        if let Some(holder) = found.as_ref().and_then(|found| living(store.as_ref(), found)) {
-            return Err(Error::new(target, ErrorKind::locked(Some(holder))));
-        }
-        let mut lease = Self {
+        Self::take_for(store, key, target, Purpose::Write)
+    }
+
+    /// Takes the lease to bring to the store what a dead writer staged.
+    pub(crate) fn take_to_drain(store: &Arc<dyn ObjectStore>, key: Key, target: &str) -> Result<Self> {
+        Self::take_for(store, key, target, Purpose::Drain)
+    }
+
+    fn take_for(store: &Arc<dyn ObjectStore>, key: Key, target: &str, purpose: Purpose) -> Result<Self> {
+        let rests = rest::own(store.as_ref());
+        let identity = ProcessIdentity::myself();
+        let note = Note { holder: myself(), nonce: clock::random(target)?, identity, rests };
+        let mut held = HeldLease {
             store: store.clone(),
             key,
             target: target.into(),
             note,
             etag: None,
             renewed: Moment::now(),
-            is_released: true,
-            owner: process::id(),
+            released: false,
+            before: None,
         };
-        lease.put(found.map(|found| found.meta.etag))?;
-        lease.is_released = false;
-        HELD.lock().insert(lease.note.nonce);
-        Ok(lease)
+        match held.put_first(purpose) {
+            // Who opens a container in a full store may be about to delete from it.
+            Err(e) if e.is_full() && store.spend_reserve() => held.put_first(purpose)?,
+            done => done?,
+        }
+        let (nonce, is_persistent) = (held.note.nonce, store.capabilities().persistent);
+        HELD.lock().insert(nonce);
+        let held = Arc::new(Mutex::new(held));
+        if is_persistent {
+            keeper::keep(&held);
+        }
+        Ok(Self { held, nonce, owner: process::id() })
     }
 
     /// The time for which no other writer takes the lease of this process, if it is not seen to be dead.
     pub fn left(&self) -> Duration {
-        TERM.saturating_sub(self.renewed.elapsed())
+        TERM.saturating_sub(self.held.lock().renewed.elapsed())
     }
 
     /// Renews the lease if that is due.
@@ -162,14 +226,7 @@ impl Lease {
     /// # Errors
     /// `Conflict` if another writer has taken it; those of the store.
     pub fn renew_if_due(&mut self) -> Result<()> {
-        if self.renewed.elapsed() < RENEW_INTERVAL {
-            return Ok(());
-        }
-        self.check()?;
-        let now = Moment::now();
-        self.put(Some(self.etag.clone()))?;
-        self.renewed = now;
-        Ok(())
+        self.held.lock().renew_if_due()
     }
 
     /// Checks that the object is still this lease.
@@ -177,19 +234,81 @@ impl Lease {
     /// # Errors
     /// `Conflict` if another writer has taken the lease; those of the store.
     pub fn check(&mut self) -> Result<()> {
-        match self.is_own()? {
-            true => Ok(()),
-            false => Err(Error::new(&self.target, ErrorKind::Conflict)),
-        }
+        self.held.lock().check_own()
     }
 
-    fn is_own(&mut self) -> Result<bool> {
-        let Some(found) = find(self.store.as_ref(), &self.key, &self.target)? else { return Ok(false) };
-        let is_own = Note::decode(&found.bytes).is_ok_and(|note| note.nonce == self.note.nonce);
-        if is_own {
-            self.etag = found.meta.etag;
+    /// Releases the lease, when all that the writer staged has arrived. Without a condition on deletes, another writer that takes a
+    /// lease which has run out may lose its own here.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn release(self) -> Result<()> {
+        let (store, target) = {
+            let held = self.held.lock();
+            (held.store.clone(), held.target.clone())
+        };
+        if let Some(Err(e)) = store.stage().map(StagedStore::drain) {
+            // The object tells that the writer's stage holds more than what arrived.
+            self.held.lock().released = true;
+            return Err(store_error(&target, &e));
         }
-        Ok(is_own)
+        self.held.lock().release()
+    }
+
+    /// Has the lease object tell of the writer's own stage alone: what dead writers left has arrived.
+    pub(crate) fn forget_rests(&self) -> Result<()> {
+        self.held.lock().forget_rests()
+    }
+
+    /// Releases the lease after a queue was drained: to the dead writer, if its lease object tells of other queues, too.
+    pub(crate) fn release_drained(self, queue: &str) -> Result<()> {
+        self.held.lock().release_drained(queue)
+    }
+
+    /// Gives the lease back as it was taken: to a dead writer whose rest did not arrive.
+    pub(crate) fn put_back(self) -> Result<()> {
+        self.held.lock().put_back()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.owner != process::id() {
+            return;
+        }
+        let mut held = self.held.lock();
+        // Whoever did not wait for what is staged does not wait now.
+        held.released |= held.store.stage().is_some_and(StagedStore::is_stuck);
+        if let Err(e) = held.release() {
+            tracing::debug!(error = %e, "a lease was not released");
+        }
+        drop(held);
+        HELD.lock().remove(&self.nonce);
+    }
+}
+
+impl HeldLease {
+    fn put_first(&mut self, purpose: Purpose) -> Result<()> {
+        // Most of the time nobody has it.
+        if self.store.honours(Condition::Create) {
+            match self.put(None) {
+                Err(e) if matches!(e.kind(), ErrorKind::Locked { .. }) => (),
+                done => return done,
+            }
+        }
+        let found = find(self.store.as_ref(), &self.key, &self.target)?;
+        let Some(found) = found else { return self.put(None) };
+        if let Some(holder) = living(self.store.as_ref(), &found) {
+            return Err(Error::new(&self.target, ErrorKind::locked(Some(holder))));
+        }
+        let rests = match purpose {
+            Purpose::Write => rest::check(self.store.as_ref(), &found.bytes, &self.target)?,
+            Purpose::Drain => rest::told(&found.bytes),
+        };
+        self.before = (!rests.is_empty()).then(|| found.bytes.clone());
+        // Who dies before they have arrived leaves a lease object that tells of them.
+        self.note.rests.extend(rests);
+        self.put(Some(found.meta.etag))
     }
 
     /// Puts the object over the one that was found, which has this etag; without one, over nothing.
@@ -214,36 +333,92 @@ impl Lease {
         Ok(())
     }
 
-    /// Releases the lease. Without a condition on deletes, another writer that takes a lease which has run out may lose its own here.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn release(mut self) -> Result<()> {
-        self.end()
+    fn age(&self) -> Duration {
+        self.renewed.elapsed()
     }
 
-    fn end(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.is_released, true) || self.owner != process::id() {
+    fn is_due(&self) -> bool {
+        !self.released && self.age() >= RENEW_INTERVAL
+    }
+
+    fn renew_if_due(&mut self) -> Result<()> {
+        if !self.is_due() {
             return Ok(());
         }
-        HELD.lock().remove(&self.note.nonce);
+        self.check_own()?;
+        let now = Moment::now();
+        self.put(Some(self.etag.clone()))?;
+        self.renewed = now;
+        Ok(())
+    }
+
+    fn check_own(&mut self) -> Result<()> {
         if self.is_own()? {
-            self.store.delete(&self.key).map_err(|e| store_error(&self.target, &e))?;
+            return Ok(());
+        }
+        // There is nothing to release any more.
+        self.released = true;
+        Err(Error::new(&self.target, ErrorKind::Conflict))
+    }
+
+    fn is_own(&mut self) -> Result<bool> {
+        let Some(found) = find(self.store.as_ref(), &self.key, &self.target)? else { return Ok(false) };
+        let is_own = Note::decode(&found.bytes).is_ok_and(|note| note.nonce == self.note.nonce);
+        if is_own {
+            self.etag = found.meta.etag;
+        }
+        Ok(is_own)
+    }
+
+    fn forget_rests(&mut self) -> Result<()> {
+        let rests = rest::own(self.store.as_ref());
+        if rests != self.note.rests {
+            self.check_own()?;
+            self.note.rests = rests;
+            self.put(Some(self.etag.clone()))?;
+            self.before = None;
         }
         Ok(())
+    }
+
+    fn release_drained(&mut self, queue: &str) -> Result<()> {
+        let before = self.before.as_ref().and_then(|bytes| Note::decode(bytes).ok());
+        let Some(mut before) = before else { return self.release() };
+        before.rests.retain(|rest| rest.queue != queue);
+        if before.rests.is_empty() {
+            return self.release();
+        }
+        self.before = Some(before.encode().into());
+        self.put_back()
+    }
+
+    fn put_back(&mut self) -> Result<()> {
+        let Some(before) = self.before.clone() else { return self.release() };
+        self.released = true;
+        self.check_own()?;
+        let mode = match self.etag.clone().filter(|_| self.store.honours(Condition::Update)) {
+            Some(etag) => PutMode::Update(etag),
+            None => PutMode::Overwrite,
+        };
+        let put = self.store.put(&self.key, PutPayload::from(before), mode);
+        put.map(drop).map_err(|e| store_error(&self.target, &e))
+    }
+
+    fn release(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.released, true) {
+            return Ok(());
+        }
+        // Somebody else may have taken it meanwhile, and it is not ours to delete: a look is spared while nobody can have.
+        let may_be_anothers = self.age() + RENEW_INTERVAL >= TERM || !self.store.honours(Condition::Update);
+        if may_be_anothers && !self.is_own()? {
+            return Ok(());
+        }
+        self.store.delete(&self.key).map_err(|e| store_error(&self.target, &e))
     }
 }
 
 fn is_refusal(e: &object_stores::Error) -> bool {
     matches!(e.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::PreconditionFailed)
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Err(e) = self.end() {
-            tracing::debug!(error = %e, "a lease was not released");
-        }
-    }
 }
 
 #[cfg(test)]
@@ -259,7 +434,7 @@ mod tests {
     /// Puts the lease of a writer that is not this process.
     fn foreign(store: &dyn ObjectStore, identity: Option<ProcessIdentity>) {
         let holder = Holder { host: "elsewhere".into(), pid: 7, since: 1 };
-        let note = Note { holder, nonce: [9; 16], identity };
+        let note = Note { holder, nonce: [9; 16], identity, rests: Vec::new() };
         store.put(&key(), note.encode().into(), PutMode::Overwrite).unwrap();
     }
 
@@ -286,7 +461,7 @@ mod tests {
         let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
         // Its process began at another time than this one, and so is gone.
         let me = ProcessIdentity::myself().unwrap();
-        let dead = Note { holder: myself(), nonce: [9; 16], identity: Some(me) };
+        let dead = Note { holder: myself(), nonce: [9; 16], identity: Some(me), rests: Vec::new() };
         store.put(&key(), dead.encode().into(), PutMode::Overwrite).unwrap();
         assert_eq!(holder(store.as_ref(), &key(), "c").unwrap(), None, "no handle of this process holds it");
         drop(Lease::take(&store, key(), "c").unwrap());
@@ -322,7 +497,7 @@ mod tests {
     #[test]
     fn notes_round_trip() {
         for identity in [None, ProcessIdentity::myself()] {
-            let note = Note { holder: myself(), nonce: [3; 16], identity };
+            let note = Note { holder: myself(), nonce: [3; 16], identity, rests: Vec::new() };
             assert_eq!(Note::decode(&note.encode()).unwrap(), note);
         }
     }

@@ -27,6 +27,8 @@ use crate::locks::Mutex;
 
 /// The time within which a put is taken to end, and after which the answer to a put that failed is not expected any more.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same in this process's memory.
+const PATIENCE_NEAR: Duration = Duration::from_millis(5);
 /// Manifests that stay beside the newest one.
 const KEPT: usize = 2;
 /// Old manifests are deleted so many at a time.
@@ -96,7 +98,9 @@ impl LeaseGuarded {
         target: &str,
         sequence_of: SequenceOf,
     ) -> Result<Self> {
-        Self::open_with(store, head, target, sequence_of, PATIENCE)
+        // Nothing is late in this process's memory.
+        let patience = if store.capabilities().persistent { PATIENCE } else { PATIENCE_NEAR };
+        Self::open_with(store, head, target, sequence_of, patience)
     }
 
     /// Opens a register as [`open`](Self::open) does, with another time for puts to end.
@@ -165,24 +169,26 @@ impl LeaseGuarded {
         self.store.get_whole_opt(key, MAX_MANIFEST_BYTES).map_err(|e| self.failed(&e))
     }
 
-    /// The newest manifest, wherever it is.
-    fn newest(&self) -> Result<Option<(Numbered, Bytes)>> {
+    /// The newest manifest, and whether the head object is it.
+    fn newest(&self) -> Result<Option<(Numbered, Bytes, bool)>> {
         for _ in 0..MAX_LOOKS {
             let head = match self.get(&self.head)? {
                 Some(found) => Some((self.numbered(&found.bytes)?, found.bytes)),
                 None => None,
             };
             let all = self.list()?;
-            let Some(last) = all.last() else { return Ok(head) };
-            if head.as_ref().is_some_and(|(head, _)| *head >= last.manifest) {
-                return Ok(head);
-            }
+            let newest = all.last().map(|last| last.manifest);
+            let Some(last) =
+                all.last().filter(|_| head.as_ref().is_none_or(|(head, _)| Some(*head) < newest))
+            else {
+                return Ok(head.map(|(head, bytes)| (head, bytes, true)));
+            };
             if let Some(found) = self.get(&last.key)? {
                 if self.numbered(&found.bytes)? != last.manifest {
                     let why = "it has another sequence, or other bytes, than its name says";
                     return Err(Error::corrupt(&self.target, format!("manifest {}", last.key), why));
                 }
-                return Ok(Some((last.manifest, found.bytes)));
+                return Ok(Some((last.manifest, found.bytes, false)));
             }
         }
         let what = "manifests were deleted each time they were looked for; try again".to_owned();
@@ -193,7 +199,7 @@ impl LeaseGuarded {
         let old = match &over.0 {
             Version::Absent => None,
             Version::Numbered(numbered) => Some(*numbered),
-            Version::Etag(_) => {
+            Version::Etag(_) | Version::Draft(_) => {
                 return Err(Error::invalid(&self.target, "a token of another kind of register"));
             }
         };
@@ -239,6 +245,15 @@ impl LeaseGuarded {
         let Some(found) = self.get(&self.head)? else { return Ok(false) };
         let head = self.numbered(&found.bytes)?;
         Ok(Some(head) > old && head != new)
+    }
+
+    /// Puts the head object where a writer was cut off before: what this register shows, readers find.
+    fn show(&self, manifest: &Bytes) -> Result<()> {
+        let mut state = self.state.lock();
+        state.lease.renew_if_due()?;
+        state.lease.check()?;
+        let _bound = deadline::begin_within(state.lease.left().min(self.patience));
+        self.put(&self.head, manifest).map(drop)
     }
 
     fn put(&self, key: &Key, manifest: &Bytes) -> Result<Option<Etag>> {
@@ -295,7 +310,12 @@ impl Register for LeaseGuarded {
         let certain = self.state.lock().certain.take();
         certain.into_iter().for_each(sleep_until);
         let (manifest, token) = match self.newest()? {
-            Some((numbered, manifest)) => (Some(manifest), Token(Version::Numbered(numbered))),
+            Some((numbered, manifest, is_head)) => {
+                if !is_head {
+                    self.show(&manifest)?;
+                }
+                (Some(manifest), Token(Version::Numbered(numbered)))
+            }
             None => (None, Token(Version::Absent)),
         };
         Ok(if known == Some(&token) { Load::NotModified } else { Load::Loaded(manifest, token) })

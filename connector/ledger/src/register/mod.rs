@@ -6,6 +6,7 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod draft;
 mod lease;
 mod lease_guarded;
 #[cfg(test)]
@@ -19,7 +20,9 @@ use bytes::Bytes;
 use object_stores::{Condition, Etag, Key, ObjectStore};
 
 use crate::error::{Error, ErrorKind, Result};
-pub use lease::Lease;
+pub use draft::DraftRegister;
+pub use lease::{Lease, holder};
+pub(crate) use lease::{check_free, is_of_dead_writer, lock_holder, take_away, tells_of};
 pub use lease_guarded::LeaseGuarded;
 pub use swap::SwapRegister;
 
@@ -37,11 +40,18 @@ enum Version {
     Absent,
     /// The head object with this etag.
     Etag(Etag),
+    /// The manifest of a draft, by the number of its swaps.
+    Draft(u64),
     /// A numbered manifest.
     Numbered(lease_guarded::Numbered),
 }
 
 impl Token {
+    /// The token of a register without a manifest.
+    pub(crate) fn none() -> Self {
+        Self(Version::Absent)
+    }
+
     /// Returns whether there is no manifest.
     pub fn is_absent(&self) -> bool {
         self.0 == Version::Absent
@@ -67,14 +77,16 @@ pub enum Swap {
     Doubt(Doubt),
 }
 
-/// The reason of a doubt, for messages and pauses. It never says that the manifest was not put.
+/// The reason of a doubt, for messages and pauses. Only [`Doubt::Refused`] says that the manifest was not put.
 #[derive(Debug)]
 pub enum Doubt {
     /// The store found another version than that of the token. Mostly another client's swap was faster. It may also be the answer to
     /// a repetition of the swap itself.
     Mismatch,
-    /// The store did not answer, or refused the request.
+    /// The store did not answer, or its answer leaves the outcome open.
     Failed(Error),
+    /// The store refused the request, and says that nothing was changed.
+    Refused(Error),
 }
 
 impl Doubt {
@@ -82,7 +94,7 @@ impl Doubt {
     pub fn into_error(self, target: &str) -> Error {
         match self {
             Doubt::Mismatch => Error::new(target, ErrorKind::Conflict),
-            Doubt::Failed(error) => error,
+            Doubt::Failed(error) | Doubt::Refused(error) => error,
         }
     }
 }

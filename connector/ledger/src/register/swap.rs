@@ -52,8 +52,8 @@ impl Register for SwapRegister {
         let mode = match &over.0 {
             Version::Absent => PutMode::Create,
             Version::Etag(etag) => PutMode::Update(etag.clone()),
-            Version::Numbered(_) => {
-                let why = "a token of a register that a lease guards";
+            Version::Numbered(_) | Version::Draft(_) => {
+                let why = "a token of another kind of register";
                 return Swap::Doubt(Doubt::Failed(Error::invalid(&self.target, why)));
             }
         };
@@ -64,6 +64,7 @@ impl Register for SwapRegister {
             },
             Err(e) => Swap::Doubt(match e.kind() {
                 StoreErrorKind::AlreadyExists | StoreErrorKind::PreconditionFailed => Doubt::Mismatch,
+                kind if !kind.is_ambiguous() => Doubt::Refused(store_error(&self.target, &e)),
                 _ => Doubt::Failed(store_error(&self.target, &e)),
             }),
         }

@@ -1,18 +1,23 @@
 //! Commits: how what a writer has staged becomes a version, or nothing.
 
 use crate::error::{Error, Result};
-use crate::storage::{Commit, StorageReads};
+use crate::storage::{Commit, RemoteCommits, StorageReads};
 use crate::wal::record::Entries;
 
 /// The part of [`Storage`](super::Storage) for commits.
 pub(crate) trait StorageCommits: StorageReads {
-    /// Appends the record of `version`, if that is the next one. When this returns, the version is durable as
+    /// Appends the record of `version`, if that is the next one. `closes`: nothing is committed behind it before the close. When this returns, the version is durable as
     /// the options say. After an error the version is not committed, unless the error is `Broken`.
-    fn commit(&self, version: u64, entries: &dyn Entries) -> Result<Commit>;
+    fn commit(&self, version: u64, entries: &dyn Entries, closes: bool) -> Result<Commit>;
 
     /// Finds out what became of a commit that is in doubt, and completes it unless another writer was first.
     fn settle_commit(&self) -> Result<Commit> {
         Err(Error::invalid(self.target(), "no commit is in doubt"))
+    }
+
+    /// Finds out what became of a checkpoint whose outcome was not known. Returns what the map has to be told then.
+    fn resolve(&self) -> Result<Option<RemoteCommits>> {
+        Ok(None)
     }
 
     /// Returns when the container is there by its name.

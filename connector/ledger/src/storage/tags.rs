@@ -1,8 +1,11 @@
 //! Tags: what holds room, and the way to a tagged version.
 
-use crate::error::Result;
+use crate::address::Location;
+use crate::error::{Error, Result};
+use crate::ledger::Tagging;
+use crate::options::At;
 use crate::storage::StorageReads;
-use crate::tags::{Held, TagEntry};
+use crate::tags::{Held, TagEntry, TagName};
 
 /// The part of [`Storage`](super::Storage) for tags.
 pub(crate) trait StorageTags: StorageReads {
@@ -22,6 +25,32 @@ pub(crate) trait StorageTags: StorageReads {
     /// After the commit of a tag as `version`: whether no other writer reclaimed the tagged version meanwhile.
     fn confirm_tag(&self, _entry: &TagEntry, _version: u64) -> Result<bool> {
         Ok(true)
+    }
+
+    /// Whether tags are references in the storage, and not entries of the map.
+    fn has_references(&self) -> bool {
+        false
+    }
+
+    /// All references, by name.
+    fn references(&self) -> Result<Vec<(TagName, TagEntry)>> {
+        Ok(Vec::new())
+    }
+
+    /// Makes a reference to a version, the newest one for `None`. When this returns, the version is held.
+    fn refer(&self, _: &TagName, _: Option<At>, _: Tagging) -> Result<(TagName, TagEntry)> {
+        Err(Error::invalid(self.target(), "tags are entries of the map here"))
+    }
+
+    /// Removes references. Those that are not there are passed over.
+    fn remove_references(&self, _: &[TagName]) -> Result<()> {
+        Ok(())
+    }
+
+    /// The objects that the version of a reference may use, with their bytes; and the bytes that only references keep from being
+    /// reclaimed.
+    fn held_by_reference(&self, _: &TagName) -> Result<(Vec<(Location, u64)>, u64)> {
+        Ok((Vec::new(), 0))
     }
 
     /// What time it is for versions and tags: microseconds since 1970, by the storage's clock where that is at hand.

@@ -245,7 +245,44 @@ pub(crate) fn put_entry(out: &mut Vec<u8>, key: &[u8], value: &Option<Bytes>) {
     }
 }
 
+/// One of the commits of which a record in a store is made.
+#[derive(Debug, Clone)]
+pub(crate) struct Commit {
+    pub(crate) nonce: u64,
+    pub(crate) by: Author,
+    /// What [`encode_changes`] made.
+    pub(crate) entries: Bytes,
+}
+
 impl CommitRecord {
+    /// The record of a version of one commit, or of several that went together, each with its entries behind those before it.
+    pub(crate) fn of_commits(header: Header, mut commits: Vec<Commit>) -> Decoded<Self> {
+        let (entries, members) = match commits.len() {
+            1 => (commits.remove(0).entries, None),
+            _ => {
+                let (mut all, mut members, mut next) = (Vec::new(), Vec::new(), 0_u32);
+                for commit in &commits {
+                    let mut r = Reader::new(&commit.entries);
+                    let count = u32::try_from(r.varint()?).map_err(|_| "more entries than bytes")?;
+                    all.extend_from_slice(r.take(r.remaining())?);
+                    let end = next.checked_add(count).ok_or("more entries than bytes")?;
+                    members.push(Member {
+                        nonce: commit.nonce,
+                        by: commit.by.clone(),
+                        entries: (next..end).collect(),
+                    });
+                    next = end;
+                }
+                let mut entries = Vec::with_capacity(all.len() + 10);
+                put_varint(&mut entries, next.into());
+                entries.append(&mut all);
+                (Bytes::from(entries), Some(members.into()))
+            }
+        };
+        let length = entries.len() as u64;
+        Ok(Self { header, notes: Bytes::new(), length, entries, members })
+    }
+
     /// Who made the change that is entry number `n`.
     pub(crate) fn author_of(&self, n: usize) -> &Author {
         let members = self.members.iter().flat_map(|members| members.iter());

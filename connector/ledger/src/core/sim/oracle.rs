@@ -345,7 +345,7 @@ impl World {
         let tags = self.store.all_tags(m);
         let mut versions = std::mem::take(&mut self.oracle.versions);
         let is_tagged =
-            |line: u64, version: u64| tags.iter().any(|tag| (tag.line, tag.version) == (line, version));
+            |line: u64, version: u64| tags.iter().any(|tag| (tag.line, tag.mark.version) == (line, version));
         versions.retain(|v| is_held(m, (v.0, v.1), tags.iter()) || is_tagged(v.0, v.1));
         let (mut held, mut current) = (BTreeSet::new(), BTreeSet::new());
         for (line, version, expected) in &versions {

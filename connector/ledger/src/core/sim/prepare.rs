@@ -10,9 +10,10 @@ use super::storage::{Content, PAYLOAD, Store, Stored, Value, entries, ids, key};
 use super::world::World;
 use crate::address::{Address, PageRef};
 use crate::core::change::{
-    Change, Checkpoint, Commit, DropBranch, Merge, NewTables, NewTag, Reclaim, Restore,
+    Change, Checkpoint, Commit, DropBranch, Merge, NewContainer, NewTables, NewTag, Reclaim, Restore,
 };
 use crate::core::group::Member;
+use crate::core::history::Mark;
 use crate::core::ids::{Name, ObjectId, SessionId};
 use crate::core::lines::{Line, MAIN, Root};
 use crate::core::manifest::{Manifest, TableRefs};
@@ -96,7 +97,7 @@ impl World {
                     let object = self.early_object(p);
                     self.store.put(object, Stored::Payload);
                 }
-                Some(Change::Create { id: created(p), created: 0 })
+                Some(Change::Create(Box::new(NewContainer { id: created(p), ..NewContainer::default() })))
             }
             Delete => (!m.is_absent()).then_some(Change::Delete),
             Copy => {
@@ -123,7 +124,7 @@ impl World {
             Some(stands) => stands,
             None => line.version,
         };
-        let data = Data { notes, entries: entries(&[(task.key, value)]) };
+        let data = Data { notes, author: Bytes::new(), entries: entries(&[(task.key, value)]) };
         let stored = match task.op {
             Op::Long => Some(self.put_long(p, &data)?),
             _ => None,
@@ -185,13 +186,15 @@ impl World {
             if is_broken(Rule::SegmentAccepted) {
                 // A record that no manifest has accepted: that of a commit to come.
                 let value = Value { id: 63, payload: None };
-                let data = Data { notes: Notes::default(), entries: entries(&[(0, value)]) };
+                let data =
+                    Data { notes: Notes::default(), author: Bytes::new(), entries: entries(&[(0, value)]) };
                 let part =
                     Part { nonce: self.actors[p].session.next_nonce(), content: Recorded::Inline(data) };
                 let previous = m.lines[0].version;
                 segment.records.push(Arc::new(Record {
                     version: m.sequence + 1,
                     previous,
+                    number: m.lines[0].number + 1,
                     time: 1,
                     note: Bytes::new(),
                     parts: vec![part],
@@ -358,7 +361,11 @@ impl World {
             on: parent.version,
             time: 1,
             note: Bytes::new(),
-            data: Data { notes: Notes { gained: Vec::new(), freed }, entries: entries(&puts) },
+            data: Data {
+                notes: Notes { gained: Vec::new(), freed },
+                author: Bytes::new(),
+                entries: entries(&puts),
+            },
             stored: None,
             tables,
         })))
@@ -377,10 +384,11 @@ impl World {
         Some(Change::Tag(Box::new(NewTag {
             name: Name::new("t")?,
             line: task.line,
-            version: task.version,
+            mark: Mark { version: task.version, ..Mark::default() },
             made: 1,
             until: None,
             publication: None,
+            replaces: None,
             read: self.store.tags(m),
         })))
     }

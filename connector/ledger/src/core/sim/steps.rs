@@ -64,7 +64,7 @@ impl World {
         out.extend((0..self.late.len()).map(Step::Late));
         if self.readers.len() < self.scenario.0.readers {
             let tags = self.store.all_tags(&self.head);
-            let tagged = tags.iter().map(|tag| (tag.line, tag.version));
+            let tagged = tags.iter().map(|tag| (tag.line, tag.mark.version));
             let current = self.head.lines.iter().filter(|l| l.is_open()).map(|l| (l.id, l.version));
             let is_new = |v: &(u64, u64)| self.readers.iter().all(|r| (r.line, r.version) != *v);
             out.extend(current.chain(tagged).filter(is_new).map(|(line, version)| Step::Open(line, version)));

@@ -1,0 +1,267 @@
+//! Checkpoints: a new root, and the tables that it makes.
+//!
+//! ```text
+//!   tree of the map ──▶ pages ┐
+//!   inline records ──▶ segment ├─▶ objects ──▶ swap: root, tables, segment
+//!   records, tables ──▶ tables ┘
+//! ```
+
+use bytes::Bytes;
+
+use super::committer::{delete_objects, failure, given_up};
+use super::io::Io;
+use super::note::Note;
+use super::staged::Staged;
+use super::view::{View, main_line};
+use super::writer::Writer;
+use crate::address::{Address, PageRef};
+use crate::clock;
+use crate::core::change::{Change, Checkpoint as CheckpointChange, Reject};
+use crate::core::events::Outcome;
+use crate::core::ids::ObjectId;
+use crate::core::lines::{Line, MAIN, MAX_SEGMENTS, Root};
+use crate::core::manifest::Manifest;
+use crate::core::records::{Gained, Record};
+use crate::core::session::Mode;
+use crate::core::usage::NOW;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Checkpoint, Commit};
+
+/// Records that a line keeps for commits whose outcome somebody has yet to find out.
+const MIN_RECORDS: u64 = 256;
+/// How long it keeps them at least, in microseconds: 20 minutes.
+const MIN_RECORD_AGE: u64 = 20 * 60 * 1_000_000;
+/// Bytes that went out of use since the root that make a checkpoint worth it, because only then a vacuum finds them.
+const MIN_DEAD_BYTES: u64 = 64 << 20;
+
+/// What a checkpoint was made of. It is prepared anew on each manifest that it is to be applied to.
+#[derive(Debug, Clone)]
+struct Plan {
+    root: Option<PageRef>,
+    /// The root that the pages were made from.
+    old: Option<Root>,
+    /// The version that the new root contains.
+    base: u64,
+    /// For a commit that the root contains too: its time, the note about its author, and what it says of objects.
+    commit: Option<(u64, Bytes, Vec<Gained>, Vec<Address>)>,
+    /// Objects with pages, and the bytes of pages in each.
+    pages: Vec<(ObjectId, u64)>,
+    freed_pages: Vec<Address>,
+    now: u64,
+}
+
+impl Writer {
+    pub(super) fn wants_checkpoint(&self) -> bool {
+        self.obsolete() > MIN_DEAD_BYTES
+    }
+
+    pub(super) fn checkpoint_write(&mut self, data: &[u8]) -> Result<Address> {
+        self.reserve_names()?;
+        if self.io.open.is_full_with(data.len()) {
+            self.io.finish()?;
+        }
+        self.io.add_page(data)
+    }
+
+    pub(super) fn checkpoint_rollback(&mut self) {
+        let objects = self.io.give_up();
+        self.freed_pages.clear();
+        delete_objects(&self.io.fetcher, &objects);
+    }
+
+    /// What was written for a coming root stays, for a commit that is to come. Returns the bytes written since the last call.
+    pub(super) fn checkpoint_keep(&mut self) -> Result<u64> {
+        self.io.finish()?;
+        let put = std::mem::take(&mut self.io.put);
+        let bytes = put.iter().map(|(_, bytes)| bytes).sum();
+        for (object, bytes) in put {
+            self.gain(object, bytes);
+        }
+        for place in std::mem::take(&mut self.freed_pages) {
+            if !self.staged.lose(&place) {
+                self.staged.freed.push(place);
+            }
+        }
+        // Pages that later ones have replaced before the commit: nobody else knows them.
+        let unused = self.staged.unused();
+        self.staged.gained.retain(|_, gained| gained.bytes > 0);
+        delete_objects(&self.io.fetcher, &unused);
+        Ok(bytes)
+    }
+
+    /// Whether pages may be put for a commit that is to come: one of many has to see in records what others changed.
+    pub(super) fn may_spill(&self) -> bool {
+        self.mode == Mode::Exclusive && !self.is_pending()
+    }
+
+    fn plan(&mut self, view: &View, root: Option<PageRef>) -> Result<Plan> {
+        let told = self.told(view)?;
+        Ok(Plan {
+            root,
+            old: told.root,
+            base: told.version,
+            commit: None,
+            pages: self.io.page_objects().collect(),
+            freed_pages: self.freed_pages.clone(),
+            now: self.present(),
+        })
+    }
+
+    /// Makes `base` the root that readers start from.
+    pub(super) fn checkpoint_commit(&mut self, view: &mut View, base: Checkpoint) -> Result<()> {
+        self.reserve_names()?;
+        let plan = self.plan(view, base.root)?;
+        let known = self.committer.known();
+        let change = prepared(&mut self.io, &known, &plan)?.ok_or_else(|| self.overtaken())?;
+        // A change that was sent may take effect although it failed: then its pages are needed.
+        let pages = std::mem::take(&mut self.io.put);
+        let made = self.make(change, &mut |io, _, on| prepared(io, on, &plan));
+        let is_unknown = made.is_err() && self.committer.is_in_doubt();
+        if !is_unknown && !matches!(made, Ok(Outcome::Done { .. })) {
+            self.io.put = pages;
+        }
+        match made? {
+            Outcome::Done { .. } => {
+                let known = self.committer.known();
+                if let Some(told) = &mut view.told {
+                    told.root = main_line(&known).root;
+                }
+                view.manifest = known;
+                self.take_in_root();
+                self.reclaim_after_checkpoint(view);
+                Ok(())
+            }
+            Outcome::NotCommitted => Err(self.overtaken()),
+            other => Err(failure(&other, self.target())),
+        }
+    }
+
+    /// The error of a checkpoint that another writer's overtook: one of many leaves it to that one.
+    fn overtaken(&self) -> Error {
+        match self.mode {
+            Mode::Shared => Error::new(self.target(), ErrorKind::Conflict),
+            Mode::Exclusive => given_up(self.target()),
+        }
+    }
+
+    /// Gives back what nobody needs any more, after a checkpoint. The checkpoint stands whatever comes of it.
+    pub(super) fn reclaim_after_checkpoint(&mut self, view: &mut View) {
+        if let Err(e) = self.reclaim(view) {
+            tracing::debug!(error = %e, "nothing was reclaimed after a checkpoint");
+        }
+    }
+
+    fn take_in_root(&mut self) {
+        let known = self.committer.known();
+        self.io.forget_old_pages(&known);
+        self.io.put.clear();
+        self.freed_pages.clear();
+        self.forget_obsolete();
+    }
+
+    /// Makes what is kept the next version, which is a root.
+    pub(super) fn commit_root(&mut self, view: &mut View, base: Checkpoint) -> Result<Commit> {
+        self.finish_everything()?;
+        self.reserve_names()?;
+        let notes = self.staged.notes();
+        let time = self.time();
+        let note = Note::of_now(self.staged.bytes()).encode();
+        let mut plan = self.plan(view, base.root)?;
+        plan.commit = Some((time, note, notes.gained, notes.freed));
+        let known = self.committer.known();
+        let change = prepared(&mut self.io, &known, &plan)?.ok_or_else(|| given_up(self.target()))?;
+        let done = self.submit_root(view, base.root, change, &mut |io, why, on| match why {
+            // An exclusive writer that was overtaken never gets here.
+            Reject::Moved => Ok(None),
+            _ => prepared(io, on, &plan),
+        })?;
+        if matches!(done, Commit::Done(_)) {
+            self.take_in_root();
+            self.reclaim_after_checkpoint(view);
+        }
+        Ok(done)
+    }
+}
+
+/// The change of a checkpoint, prepared on a manifest: its tables, and the segment of the records that lie over the old root.
+/// `None` if another root than the one that it was made from is there.
+fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Change>> {
+    let line = main_line(manifest);
+    if line.root != plan.old || line.version < plan.base {
+        return Ok(None);
+    }
+    let mut tables = io.tables(manifest)?;
+    let from = line.base().saturating_sub(1);
+    let records = io.fetcher.records(line, (from, plan.base), &mut io.segments)?;
+    let target = io.fetcher.target.clone();
+    let (line, segment) = io.with_segment(line, plan.base)?;
+    let damaged = |why| Error::corrupt(&target, "tables", why);
+    let over: Vec<&Record> =
+        records.iter().filter(|record| record.version > line.base()).map(AsRef::as_ref).collect();
+    tables.fold(&line, &over).map_err(damaged)?;
+    for (object, bytes) in &plan.pages {
+        tables.gain_pages(*object, *bytes, plan.base);
+    }
+    let mut end = plan.base;
+    if let Some((_, _, gained, freed)) = &plan.commit {
+        gained.iter().for_each(|g| tables.gain(g.object, g.bytes, line.birth(g.stood)));
+        freed.iter().try_for_each(|place| tables.bury(&line, place, NOW)).map_err(damaged)?;
+        end += 1;
+    }
+    plan.freed_pages.iter().try_for_each(|place| tables.bury(&line, place, NOW)).map_err(damaged)?;
+    let marked: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
+    tables.end_era(&line, end, &marked).map_err(damaged)?;
+    let records_from = records_from(io, &line, plan)?;
+    let pages = tables.pages().map_err(damaged)?;
+    let tables = io.put_tables(&pages)?;
+    let commit = plan.commit.as_ref().map(|(time, note, ..)| (*time, note.clone()));
+    let (root, base) = (plan.root, plan.base);
+    Ok(Some(Change::Checkpoint(Box::new(CheckpointChange {
+        line: MAIN,
+        root,
+        base,
+        commit,
+        segment,
+        records_from,
+        tables,
+    }))))
+}
+
+/// The version from which on records stay, for commits whose outcome somebody has yet to find out.
+fn records_from(io: &mut Io, line: &Line, plan: &Plan) -> Result<u64> {
+    let mut left: u64 = line.segments.iter().map(|at| at.count).sum::<u64>() + line.tail.len() as u64;
+    let mut from = line.records_from;
+    for (n, at) in line.segments.iter().enumerate() {
+        let is_crowded = line.segments.len() - n > MAX_SEGMENTS / 2;
+        if left.saturating_sub(at.count) < MIN_RECORDS && !is_crowded {
+            break;
+        }
+        if !is_crowded {
+            if io.segments.get(at).is_none() {
+                let fetcher = io.fetcher.clone();
+                fetcher.segments(std::slice::from_ref(at), &mut io.segments)?;
+            }
+            let newest =
+                io.segments.get(at).and_then(|s| s.records.iter().map(|r| r.time).max()).unwrap_or(0);
+            if newest.saturating_add(MIN_RECORD_AGE) > plan.now {
+                break;
+            }
+        }
+        left -= at.count.min(left);
+        from = at.last + 1;
+    }
+    // The record of the old root's version is the first of its era.
+    Ok(from.min(line.base()))
+}
+
+impl Staged {
+    /// Whether a commit frees more than it takes.
+    pub(super) fn frees_more(&self) -> bool {
+        self.freed.bytes() > self.bytes()
+    }
+}
+
+/// Microseconds of a retention time in milliseconds.
+pub(super) fn retention_micros(line: &Line) -> u64 {
+    line.retention.saturating_mul(clock::micros(std::time::Duration::from_millis(1)))
+}

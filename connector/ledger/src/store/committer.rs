@@ -1,0 +1,314 @@
+//! Carries out what a session asks for: loads, swaps, reads and deletes. The session decides, and this module only talks to the
+//! register.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_stores::deadline::wait_for_others;
+
+use super::fetch::Fetcher;
+use super::head;
+use crate::clock;
+use crate::core::change::{Change, Reject};
+use crate::core::events::{Action, Event, Outcome};
+use crate::core::ids::{ContainerId, ObjectId, SessionId};
+use crate::core::manifest::Manifest;
+use crate::core::records::Segments;
+use crate::core::session::{Mode, Session, State};
+use crate::error::{Error, ErrorKind, Result};
+use crate::register::{Doubt, Load, Register, Swap, Token};
+
+/// How often a swap is sent again after the store gave no answer.
+const MAX_FAILURES: u32 = 6;
+/// The first pause between two attempts; each later one is twice as long.
+const PAUSE: Duration = Duration::from_millis(5);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
+
+/// A session with the register that it commits to.
+#[derive(Debug)]
+pub(super) struct Committer {
+    pub(super) session: Session<Token>,
+    register: Arc<dyn Register>,
+    target: Arc<str>,
+}
+
+/// Prepares a change again on a newer manifest. `None`: the change is given up.
+pub(super) type Prepare<'a> = &'a mut dyn FnMut(Reject, &Arc<Manifest>) -> Result<Option<Change>>;
+
+/// A random id of a session.
+pub(super) fn new_session_id(target: &str) -> Result<SessionId> {
+    clock::random(target).map(|bytes| SessionId(u64::from_le_bytes(bytes)))
+}
+
+/// Loads the manifest of a head object. One of a name without a container is absent.
+pub(super) fn load(register: &dyn Register, target: &str) -> Result<(Arc<Manifest>, Token)> {
+    match register.load(None)? {
+        Load::Loaded(Some(bytes), token) => Ok((Arc::new(head::decode(&bytes, target)?), token)),
+        Load::Loaded(None, token) => Ok((Arc::new(Manifest::absent()), token)),
+        Load::NotModified => Err(Error::corrupt(target, "head object", "the store compared it with nothing")),
+    }
+}
+
+impl Committer {
+    pub(super) fn new(
+        register: Arc<dyn Register>,
+        target: Arc<str>,
+        container: ContainerId,
+        mode: Mode,
+        found: (Arc<Manifest>, Token),
+    ) -> Result<Self> {
+        let mut session = Session::new(new_session_id(&target)?, container, mode);
+        session.step(Event::Loaded(found.0, found.1));
+        Ok(Self { session, register, target })
+    }
+
+    /// The newest manifest that the session knows.
+    pub(super) fn known(&self) -> Arc<Manifest> {
+        self.session.known().cloned().unwrap_or_else(|| Arc::new(Manifest::absent()))
+    }
+
+    /// The same, with its token.
+    pub(super) fn newest(&self) -> Result<(Arc<Manifest>, Token)> {
+        let found = self.session.newest().map(|(manifest, token)| (manifest.clone(), token.clone()));
+        found.ok_or_else(|| Error::new(&self.target, ErrorKind::Gone))
+    }
+
+    /// Whether a change was sent whose outcome is not known.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        !matches!(self.session.state(), State::Idle | State::Fenced | State::Expelled | State::Undecided)
+    }
+
+    /// The committer of another session of `container`, over what this one knows.
+    pub(super) fn next(&self, container: ContainerId, mode: Mode) -> Result<Self> {
+        Self::new(self.register.clone(), self.target.clone(), container, mode, self.newest()?)
+    }
+
+    /// Begins another session of the same handle: one that left or was expelled never returns.
+    pub(super) fn begin_again(&mut self, mode: Mode) -> Result<()> {
+        let found = self.session.newest().map(|(manifest, token)| (manifest.clone(), token.clone()));
+        self.session = Session::new(new_session_id(&self.target)?, self.session.container(), mode);
+        if let Some((manifest, token)) = found {
+            self.session.step(Event::Loaded(manifest, token));
+        }
+        Ok(())
+    }
+
+    /// Loads the newest manifest; returns whether it is another one.
+    pub(super) fn refresh(&mut self) -> Result<bool> {
+        let known = self.session.newest().map(|(_, token)| token.clone());
+        match self.register.load(known.as_ref())? {
+            Load::NotModified => Ok(false),
+            Load::Loaded(bytes, token) => {
+                let manifest = self.decoded(bytes.as_ref())?;
+                self.session.step(Event::Loaded(manifest, token));
+                Ok(true)
+            }
+        }
+    }
+
+    fn decoded(&self, bytes: Option<&Bytes>) -> Result<Arc<Manifest>> {
+        match bytes {
+            Some(bytes) => head::decode(bytes, &self.target).map(Arc::new),
+            None => Ok(Arc::new(Manifest::absent())),
+        }
+    }
+
+    /// Makes a change, which was prepared on the newest manifest that the session knows.
+    ///
+    /// # Errors
+    /// Those of the store. Unless the session is [in doubt](Self::is_in_doubt) then, nothing has changed.
+    pub(super) fn submit(
+        &mut self,
+        change: Change,
+        fetcher: &Fetcher,
+        prepare: Prepare<'_>,
+    ) -> Result<Outcome> {
+        // A change that nobody waits for any more comes to its end first.
+        if self.is_in_doubt() {
+            self.abandon(fetcher)?;
+        }
+        let actions = self.session.step(Event::Submit(change));
+        self.drive(actions, fetcher, prepare)
+    }
+
+    /// Finds out what became of a change that is in doubt, and makes it if it can still be made.
+    pub(super) fn settle(&mut self, fetcher: &Fetcher, prepare: Prepare<'_>) -> Result<Outcome> {
+        let mut actions = match self.session.state() {
+            State::Swapping(_) => self.session.step(Event::Doubt),
+            _ => Vec::new(),
+        };
+        if actions.is_empty() {
+            actions.push(Action::Load);
+        }
+        self.drive(actions, fetcher, prepare)
+    }
+
+    /// Gives up a change that is in doubt, if that is still possible; says what became of it.
+    pub(super) fn abandon(&mut self, fetcher: &Fetcher) -> Result<Outcome> {
+        let mut actions = match self.session.state() {
+            State::Swapping(_) => self.session.step(Event::Doubt),
+            _ => Vec::new(),
+        };
+        actions.extend(self.session.step(Event::Abandon));
+        self.drive(actions, fetcher, &mut |_, _| Ok(None))
+    }
+
+    /// Looks what became of a queued commit; `None` while it waits.
+    pub(super) fn look(&mut self, fetcher: &Fetcher) -> Result<Option<Outcome>> {
+        if let State::Swapping(_) = self.session.state() {
+            let actions = self.session.step(Event::Doubt);
+            return self.drive_on(actions, fetcher, &mut |_, _| Ok(None));
+        }
+        self.drive_on(vec![Action::Load], fetcher, &mut |_, _| Ok(None))
+    }
+
+    /// Commits a queued commit by a swap of its own session; `None` if it waits on.
+    pub(super) fn lead(&mut self, change: Change, fetcher: &Fetcher) -> Result<Option<Outcome>> {
+        let actions = self.session.step(Event::Prepared(change));
+        self.drive_on(actions, fetcher, &mut |_, _| Ok(None))
+    }
+
+    /// Carries out actions until the change has ended.
+    pub(super) fn drive(
+        &mut self,
+        actions: Vec<Action<Token>>,
+        fetcher: &Fetcher,
+        prepare: Prepare<'_>,
+    ) -> Result<Outcome> {
+        let ended = self.drive_on(actions, fetcher, prepare)?;
+        let why = "a change ended without an outcome; open the container again";
+        ended.ok_or_else(|| Error::new(&self.target, ErrorKind::Broken { why: why.into() }))
+    }
+
+    /// Carries out actions until the change has ended or waits, as a queued commit does.
+    fn drive_on(
+        &mut self,
+        actions: Vec<Action<Token>>,
+        fetcher: &Fetcher,
+        prepare: Prepare<'_>,
+    ) -> Result<Option<Outcome>> {
+        let mut queue = VecDeque::from(actions);
+        let (mut attempts, mut failures, mut failed) = (0, 0, None);
+        while let Some(action) = queue.pop_front() {
+            let event = match action {
+                Action::Report(outcome) => {
+                    // What failed to be prepared was given up.
+                    let gave_up = matches!(outcome, Outcome::NotCommitted);
+                    return failed.filter(|_| gave_up).map_or(Ok(Some(outcome)), Err);
+                }
+                Action::Delete(objects) => {
+                    delete_objects(fetcher, &objects);
+                    continue;
+                }
+                Action::Load => self.loaded()?,
+                Action::Read(wanted) => {
+                    let mut read = Segments::default();
+                    fetcher.segments(&wanted, &mut read)?;
+                    Event::Read(read)
+                }
+                // A queued commit that another was faster than waits for its next turn.
+                Action::Prepare { .. } if self.session.waits_in_queue() => continue,
+                Action::Prepare { why, on } => match prepare(why, &on) {
+                    Ok(Some(change)) => Event::Prepared(change),
+                    Ok(None) => Event::Abandon,
+                    Err(e) => {
+                        failed = Some(e);
+                        Event::Abandon
+                    }
+                },
+                Action::Swap { over, manifest } => {
+                    pause(attempts);
+                    attempts += 1;
+                    match self.register.swap(&over, manifest.encode().into()) {
+                        Swap::Swapped(token) => Event::Swapped(token),
+                        Swap::Doubt(Doubt::Mismatch) => Event::Doubt,
+                        Swap::Doubt(Doubt::Refused(e)) => {
+                            failed = Some(e);
+                            Event::Refused
+                        }
+                        Swap::Doubt(Doubt::Failed(e)) => {
+                            failures += 1;
+                            if failures >= MAX_FAILURES {
+                                return Err(e);
+                            }
+                            Event::Doubt
+                        }
+                    }
+                }
+            };
+            queue.extend(self.session.step(event));
+        }
+        Ok(None)
+    }
+
+    /// A load for the session. A doubt is settled by the manifest, also by one that is known already.
+    fn loaded(&self) -> Result<Event<Token>> {
+        let known = self.session.newest();
+        match self.register.load(known.map(|(_, token)| token))? {
+            Load::Loaded(bytes, token) => Ok(Event::Loaded(self.decoded(bytes.as_ref())?, token)),
+            Load::NotModified => {
+                let (manifest, token) = known.ok_or_else(|| Error::new(&self.target, ErrorKind::Gone))?;
+                Ok(Event::Loaded(manifest.clone(), token.clone()))
+            }
+        }
+    }
+}
+
+/// Waits before a swap is sent again, the longer the more attempts there were, and not equally long in every process.
+fn pause(attempts: u32) {
+    if attempts == 0 {
+        return;
+    }
+    let longest = PAUSE.saturating_mul(1 << attempts.min(8)).min(MAX_PAUSE);
+    let share = clock::now().wrapping_mul(u64::from(std::process::id()) | 1) % 64;
+    wait_for_others(|| std::thread::sleep(longest.mul_f64(0.25 + share as f64 / 128.0)));
+}
+
+/// Deletes objects that no manifest names. What is not deleted is left to a vacuum.
+pub(super) fn delete_objects(fetcher: &Fetcher, objects: &[ObjectId]) {
+    let key = |object: &ObjectId| fetcher.names.object(*object, &fetcher.target).ok();
+    let keys: Vec<_> = objects.iter().filter_map(key).collect();
+    if !keys.is_empty()
+        && let Err(e) = fetcher.store.delete_many(&keys)
+    {
+        tracing::warn!(error = %e, "objects that no version needs were not deleted");
+    }
+}
+
+/// The error of a writer whose container is not there any more.
+pub(super) fn replaced(is_absent: bool, target: &str) -> Error {
+    let what = if is_absent { "deleted" } else { "replaced" };
+    let why = format!("another process {what} the container; what was not committed before is not in it");
+    Error::new(target, ErrorKind::Broken { why })
+}
+
+/// The error of a change that other writers' changes overtook.
+pub(super) fn given_up(target: &str) -> Error {
+    let what = "another writer changed the container at the same moment; try again".into();
+    Error::new(target, ErrorKind::Store { errno: Some(nix::libc::EAGAIN), what })
+}
+
+/// What an outcome that is no success means for the handle.
+pub(super) fn failure(outcome: &Outcome, target: &str) -> Error {
+    let broken = |why: &str| Error::new(target, ErrorKind::Broken { why: why.to_owned() });
+    match outcome {
+        Outcome::Fenced => Error::new(target, ErrorKind::Conflict),
+        Outcome::Expelled => broken(
+            "a vacuum took this writer for a dead one, and deleted what it had not committed; open the container again",
+        ),
+        Outcome::Undecided => broken(
+            "this writer was away for so long that nobody can tell whether its last commit was made; open the container \
+             again and look",
+        ),
+        Outcome::Rejected(Reject::Replaced | Reject::LineClosed) => broken(
+            "another process replaced or deleted the container; what was not committed before is not in it",
+        ),
+        Outcome::Rejected(Reject::Full(what)) => {
+            Error::invalid(target, format!("a bound of the format is reached: {what}"))
+        }
+        Outcome::Rejected(why) => Error::invalid(target, format!("the change does not apply: {why:?}")),
+        Outcome::NotCommitted | Outcome::Done { .. } => given_up(target),
+    }
+}

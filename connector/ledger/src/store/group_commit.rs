@@ -1,0 +1,302 @@
+//! Group commits: a commit waits in a queue until the swap of one of the writers takes it in.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use object_stores::deadline::wait_for_others;
+use object_stores::{Key, ObjectMeta, ObjectStoreExt, PutMode, PutPayload};
+
+use super::ObjectStorage;
+use super::committer::failure;
+use super::fetch::Fetcher;
+use super::note::Note;
+use super::queue_turn::Turn;
+use super::staged::Staged;
+use super::view::{View, main_line, news};
+use super::writer::Writer;
+use crate::clock;
+use crate::core::change::{Change, Commit as CommitChange};
+use crate::core::events::{Event, Outcome};
+use crate::core::group::{MAX_QUEUED_BYTES, Member};
+use crate::core::lines::MAIN;
+use crate::core::manifest::Manifest;
+use crate::core::records::{Data, MAX_CURRENT_RECORD, MAX_PARTS, Record, visit_keys};
+use crate::error::{Error, ErrorKind, Result, store_error};
+use crate::side_by_side::side_by_side;
+use crate::storage::GroupCommit;
+
+/// Queued commits that are listed.
+const MAX_LISTED: usize = 1000;
+/// A queued commit that is older is left to its writer; a much older one is deleted.
+const MAX_AGE: Duration = Duration::from_secs(60);
+/// How long a commit waits.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Queued commits that are read at the same time.
+const MAX_READS: usize = 16;
+/// Bytes of a record beside its commits, at most.
+const RECORD_BYTES: usize = 1024;
+
+/// A commit of this writer that waits.
+#[derive(Debug)]
+pub(super) struct Queued {
+    key: Key,
+    member: Member,
+    /// What it says of objects.
+    staged: Staged,
+    /// The queue object is there.
+    is_put: bool,
+    led: bool,
+    turn: Turn,
+    /// The newest manifest that was looked at.
+    looked: u64,
+}
+
+/// What comes after a look at a queued commit.
+enum Step {
+    Wait(Duration),
+    Ended(Box<GroupCommit>),
+}
+
+impl ObjectStorage {
+    pub(super) fn queue_commit(&self, entries: &[u8], conditions: &[Bytes]) -> Result<GroupCommit> {
+        if !self.with_view(|w, view| w.queue(view, entries, conditions))? {
+            return Ok(GroupCommit::TooLong);
+        }
+        self.settle_queued()
+    }
+
+    /// Waits until a queued commit was taken in, or never will be.
+    pub(super) fn settle_queued(&self) -> Result<GroupCommit> {
+        let begun = Instant::now();
+        loop {
+            match self.with_view(|w, view| w.look_at_queue(view)) {
+                Ok(Step::Ended(end)) => return Ok(*end),
+                Ok(Step::Wait(_)) if begun.elapsed() > MAX_WAIT => {
+                    let what =
+                        "other writers commit all the time, and take this commit in neither; flush again";
+                    let kind = ErrorKind::Store { errno: Some(nix::libc::EAGAIN), what: what.into() };
+                    return Ok(GroupCommit::InDoubt(self.fail(kind)));
+                }
+                Ok(Step::Wait(pause)) => wait_for_others(|| std::thread::sleep(pause)),
+                Err(e) if self.with_writer(|w| Ok(w.queued.is_some()))? && !e.is_final() => {
+                    return Ok(GroupCommit::InDoubt(e));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// Queues a commit; false if it is too long to wait in the queue.
+    fn queue(&mut self, view: &View, entries: &[u8], conditions: &[Bytes]) -> Result<bool> {
+        self.finish_everything()?;
+        let data = Data {
+            notes: self.staged.notes(),
+            author: Note::of_now(self.staged.bytes()).encode(),
+            entries: Bytes::copy_from_slice(entries),
+        };
+        let told = self.told(view)?;
+        let nonce = self.committer.session.next_nonce();
+        let member = Member { line: MAIN, nonce, view: told.version, data, conditions: conditions.to_vec() };
+        if member.data.size() + RECORD_BYTES > MAX_CURRENT_RECORD || member.encode().len() > MAX_QUEUED_BYTES
+        {
+            return Ok(false);
+        }
+        let name = format!("queue/{:016x}-{:016x}-{:x}", self.present(), nonce.session.0, nonce.count);
+        let key = self.io.fetcher.names.key(&name, self.target())?;
+        let change = self.own_change(&member, told.version, Vec::new());
+        self.committer.session.step(Event::Queued(change));
+        let staged = std::mem::take(&mut self.staged);
+        let turn = Turn::default();
+        self.queued = Some(Queued { key, member, staged, is_put: false, led: false, turn, looked: 0 });
+        Ok(true)
+    }
+
+    /// The change that commits a queued commit, with others that go along.
+    fn own_change(&self, own: &Member, on: u64, members: Vec<Member>) -> Change {
+        Change::Commit(Box::new(CommitChange {
+            line: MAIN,
+            on,
+            time: self.time(),
+            note: Note::of_now(own.data.entries.len() as u64).encode(),
+            data: own.data.clone(),
+            stored: None,
+            numbers: None,
+            joins: None,
+            leaves: false,
+            closes: false,
+            segment: None,
+            members,
+            conditions: own.conditions.clone(),
+            segments: self.io.segments.clone(),
+        }))
+    }
+
+    /// Puts the queue object, where it is not known to be there.
+    fn put_queued(&mut self) -> Result<()> {
+        let (store, target) = (self.io.fetcher.store.clone(), self.io.fetcher.target.clone());
+        let Some(q) = self.queued.as_mut().filter(|q| !q.is_put) else { return Ok(()) };
+        // The name was never used: a repetition is harmless.
+        let put = store.put(&q.key, PutPayload::from(q.member.encode()), PutMode::Overwrite);
+        match put {
+            Ok(_) => q.is_put = true,
+            Err(e) if e.kind().is_ambiguous() => return Err(store_error(&target, &e)),
+            Err(e) => {
+                tracing::warn!(error = %e, "a commit could not be queued");
+                // It can go by itself.
+                q.is_put = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_queue(&mut self, view: &mut View) -> Result<Step> {
+        self.put_queued()?;
+        let asked = Instant::now();
+        let fetcher = self.io.fetcher.clone();
+        if let Some(outcome) = self.committer.look(&fetcher)? {
+            return self.end_queued(view, outcome).map(|end| Step::Ended(Box::new(end)));
+        }
+        let round_trip = asked.elapsed();
+        let known = self.committer.known();
+        let Some(q) = &mut self.queued else {
+            return Err(Error::invalid(&fetcher.target, "no commit is queued"));
+        };
+        let others_went_on = q.looked > 0 && known.sequence > q.looked;
+        q.looked = known.sequence;
+        let conditions = q.member.conditions.clone();
+        if known.id == self.committer.session.container() && self.is_broken(&known, &conditions, &fetcher)? {
+            // Whoever commits from now on finds the cancel record, and leaves the queued commit out.
+            let outcome = self.committer.abandon(&fetcher)?;
+            return self.end_queued(view, outcome).map(|end| Step::Ended(Box::new(end)));
+        }
+        let Some(q) = &mut self.queued else { return Ok(Step::Wait(round_trip)) };
+        if q.turn.wants_listing(others_went_on) {
+            let key = q.key.clone();
+            let listed = list(&fetcher, self.present())?;
+            let leads = self.queued.as_mut().is_some_and(|q| q.turn.is_to_lead(&listed, &key));
+            if leads && let Some(outcome) = self.lead(listed, &fetcher)? {
+                return self.end_queued(view, outcome).map(|end| Step::Ended(Box::new(end)));
+            }
+        }
+        let pause = self.queued.as_ref().map_or(round_trip, |q| q.turn.pause(round_trip));
+        Ok(Step::Wait(pause))
+    }
+
+    /// Whether a record behind the commit's view changed a key that it depends on.
+    fn is_broken(&mut self, known: &Manifest, conditions: &[Bytes], fetcher: &Fetcher) -> Result<bool> {
+        let Some(since) = self.queued.as_ref().map(|q| q.member.view) else { return Ok(false) };
+        let line = main_line(known);
+        if !line.reaches(since) {
+            return Ok(true);
+        }
+        let records = fetcher.records(line, (since, line.version), &mut self.io.segments)?;
+        let breaks = |key: &[u8]| conditions.iter().any(|prefix| key.starts_with(prefix));
+        let is_apart = |record: &Arc<Record>| {
+            let mut parts = record.parts.iter().filter(|part| !part.is_cancelled());
+            parts.all(|part| match part.data() {
+                Some(data) => visit_keys(&data.entries, |key| !breaks(key)) == Ok(true),
+                None => false,
+            })
+        };
+        Ok(!records.iter().all(is_apart))
+    }
+
+    /// Commits the queued commit, and takes others along that are apart.
+    fn lead(&mut self, listed: Vec<ObjectMeta>, fetcher: &Fetcher) -> Result<Option<Outcome>> {
+        let Some(q) = &self.queued else { return Ok(None) };
+        let (own, key) = (q.member.clone(), q.key.clone());
+        let mut room = (MAX_CURRENT_RECORD - RECORD_BYTES).saturating_sub(own.data.size()) as u64;
+        let has_room = |meta: &ObjectMeta| {
+            let fits = meta.size <= room;
+            room = room.saturating_sub(meta.size);
+            fits
+        };
+        let others = listed.into_iter().filter(|meta| meta.key != key).take_while(has_room);
+        let others: Vec<Key> = others.map(|meta| meta.key).take(MAX_PARTS - 1).collect();
+        let members: Vec<Member> = read(fetcher, &others).into_iter().flatten().collect();
+        let known = self.committer.known();
+        let line = main_line(&known);
+        let oldest = members.iter().map(|member| member.view).chain([own.view]).min().unwrap_or(own.view);
+        // So that the core can look whether a member has a record, or a condition was broken.
+        if line.reaches(oldest) {
+            fetcher.records(line, (oldest, line.version), &mut self.io.segments)?;
+        }
+        let change = self.own_change(&own, line.version, members);
+        if let Some(q) = &mut self.queued {
+            q.led = true;
+        }
+        let outcome = self.committer.lead(change, fetcher)?;
+        if outcome.is_some() {
+            let _garbage_at_worst = fetcher.store.delete_many(&others);
+        }
+        Ok(outcome)
+    }
+
+    /// Takes in how a queued commit ended.
+    fn end_queued(&mut self, view: &mut View, outcome: Outcome) -> Result<GroupCommit> {
+        let Some(q) = self.queued.take() else { return Ok(GroupCommit::Behind) };
+        let fetcher = self.io.fetcher.clone();
+        let _garbage_at_worst = fetcher.store.delete(&q.key);
+        let Outcome::Done { sequence, .. } = outcome else {
+            self.staged.take_back(q.staged);
+            return match outcome {
+                Outcome::NotCommitted => Ok(GroupCommit::Behind),
+                other => Err(failure(&other, self.target())),
+            };
+        };
+        self.wrote = true;
+        self.staged.freed.remove_all(q.staged.freed.iter());
+        let known = self.committer.known();
+        view.manifest = known.clone();
+        let line = main_line(&known);
+        let version = sequence.unwrap_or(line.version);
+        let since = q.member.view;
+        let records = fetcher.records(line, (since, line.version), &mut self.io.segments)?;
+        let own = records.iter().find(|record| record.version == version).map_or(line.number, |r| r.number);
+        let found = news(line, view.told, own, true, &mut self.io.segments, &fetcher)?;
+        let found = found.ok_or_else(|| fetcher.corrupt("record", "a commit that was made is not there"))?;
+        self.take_notes(&found.records);
+        view.told = Some(found.told);
+        let led = q.led
+            && line.tail.last().is_some_and(|r| r.parts.last().is_some_and(|p| p.nonce == q.member.nonce));
+        Ok(GroupCommit::Joined { commits: found.commits, version: own, led })
+    }
+}
+
+/// The queued commits that are not too old, in the order of their names: those that have waited longest first.
+fn list(fetcher: &Fetcher, now: u64) -> Result<Vec<ObjectMeta>> {
+    let queued = match fetcher.store.list_page(&fetcher.names.queue(), None, MAX_LISTED) {
+        Ok(page) => page.objects,
+        Err(e) if e.kind().is_ambiguous() => return Err(store_error(&fetcher.target, &e)),
+        // Who may not list commits alone.
+        Err(e) => {
+            tracing::debug!(error = %e, "the queue of commits cannot be listed");
+            Vec::new()
+        }
+    };
+    let age = |meta: &ObjectMeta| now.saturating_sub(clock::since_1970(meta.modified));
+    let (old, fresh): (Vec<_>, Vec<_>) =
+        queued.into_iter().partition(|meta| age(meta) > clock::micros(MAX_AGE));
+    let is_forgotten = |meta: &ObjectMeta| age(meta) > clock::micros(10 * MAX_AGE);
+    let forgotten: Vec<Key> = old.into_iter().filter(is_forgotten).map(|meta| meta.key).collect();
+    if !forgotten.is_empty() {
+        let _the_next_one_deletes_it = fetcher.store.delete_many(&forgotten);
+    }
+    Ok(fresh)
+}
+
+/// What others queued, in the order of the keys; `None` for what is gone or cannot be read.
+fn read(fetcher: &Fetcher, keys: &[Key]) -> Vec<Option<Member>> {
+    let mut out: Vec<Option<Member>> = vec![None; keys.len()];
+    let work: Vec<_> = keys.iter().zip(&mut out).collect();
+    let _what_cannot_be_read_waits = side_by_side(work, MAX_READS, |(key, slot)| {
+        if let Ok(Some(found)) = fetcher.store.get_whole_opt(key, MAX_QUEUED_BYTES as u64) {
+            *slot = Member::decode(&found.bytes).ok();
+        }
+        Ok(())
+    });
+    out
+}

@@ -1,0 +1,56 @@
+//! The head object: what its bytes say, and what to answer where they are no manifest of this format.
+
+use bytes::Bytes;
+use object_stores::ObjectStore;
+
+use crate::core::manifest::{FORMAT, Manifest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::superblock::has_slots;
+use crate::signatures::{HDF5, SIGNATURE};
+
+/// The container that a key leads to, for messages.
+pub(crate) fn target_of(store: &dyn ObjectStore, key: &str) -> String {
+    format!("{}/{key}", store.name())
+}
+
+/// Decodes the bytes of a head object.
+///
+/// # Errors
+/// `NotAContainer`, `WrongStorage`, `EarlierFormat`, `NewerFormat`; `Corrupt` for damage.
+pub(crate) fn decode(bytes: &Bytes, target: &str) -> Result<Manifest> {
+    if !bytes.starts_with(SIGNATURE) {
+        let is_native = bytes.starts_with(HDF5);
+        let what = if is_native { "a native HDF5 file" } else { "an object of another kind" };
+        return Err(Error::new(target, ErrorKind::NotAContainer { what: what.into() }));
+    }
+    if has_slots(bytes) {
+        return Err(in_one_file(target));
+    }
+    check_format(bytes, target)?;
+    Manifest::decode(bytes).map_err(|why| Error::corrupt(target, "head object", why))
+}
+
+/// Compares the format that the fixed part names, which lies at the same place in all formats.
+fn check_format(bytes: &[u8], target: &str) -> Result<()> {
+    let at = SIGNATURE.len();
+    let found = bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
+    match found {
+        Some(format) if format > FORMAT => {
+            Err(Error::new(target, ErrorKind::NewerFormat { found: format!("format {format}") }))
+        }
+        Some(format) if format < FORMAT => Err(Error::new(target, ErrorKind::EarlierFormat { format })),
+        _ => Ok(()),
+    }
+}
+
+/// The error for a container of the other kind.
+fn in_one_file(target: &str) -> Error {
+    let what = "is a container in one file, and not one in objects; open it by its local path (in a remote store: copy it \
+                to a local file first)";
+    Error::new(target, ErrorKind::WrongStorage { what: what.into() })
+}
+
+/// The sequence of a manifest, for a register that numbers manifests.
+pub(crate) fn sequence_of(bytes: &[u8]) -> Option<u64> {
+    Manifest::decode(bytes).ok().map(|manifest| manifest.sequence)
+}

@@ -1,0 +1,292 @@
+//! A container in an object store: input and output around the [core](crate::core).
+//!
+//! The head object is a [register](crate::register), and a commit is one swap of it. This module reads and puts what manifests name,
+//! and lets a session of the core decide what may be swapped.
+
+mod audit;
+mod batch_read;
+mod checkpoint;
+mod closing;
+mod committer;
+mod draft;
+mod fetch;
+mod filtering;
+mod group_commit;
+mod head;
+mod io;
+mod leftovers;
+pub(crate) mod listing;
+mod names;
+mod note;
+mod open;
+mod pack;
+mod past;
+mod queue_turn;
+mod reclaim;
+mod references;
+mod replaced;
+mod staged;
+mod storage;
+mod view;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use object_stores::{Key, ObjectStore, PutPayload};
+
+pub(crate) use draft::create_whole;
+pub(crate) use leftovers::{drain, forget, role_of};
+pub(crate) use names::is_immutable;
+pub(crate) use open::{break_lock, create, lock_holder, open, probe, remove};
+pub(crate) use replaced::{list as replaced_of, restore, sweep_name};
+
+use crate::address::Address;
+use crate::buffers::{self, Scratch};
+use crate::core::ids::ContainerId;
+use crate::core::lines::MAIN;
+use crate::core::reclaim::is_gone;
+use crate::error::{Error, ErrorKind, Result};
+use crate::locks::Mutex;
+use crate::objects::verified_ranges::VerifiedRanges;
+use crate::options::{At, Writers};
+use crate::register::{Load, Register};
+use crate::storage::RemoteCommits;
+use fetch::Fetcher;
+use names::Names;
+use view::{News, View, main_line, news};
+use writer::Writer;
+
+/// How often a reader loads the manifest again because an object of it was deleted meanwhile.
+const MAX_LOADS: u32 = 16;
+
+/// A container in an object store.
+#[derive(Debug)]
+pub(crate) struct ObjectStorage {
+    target: Arc<str>,
+    store: Arc<dyn ObjectStore>,
+    names: Names,
+    id: ContainerId,
+    /// It was made for extents in sources.
+    is_for_sources: bool,
+    register: Arc<dyn Register>,
+    /// Locked before `writer`.
+    view: Mutex<View>,
+    /// A writer's; `None` for readers.
+    writer: Option<Mutex<Writer>>,
+    writers: Writers,
+    /// The version to show, if not the newest.
+    at: Option<At>,
+    /// For a store in this process's memory: what is known to be right of what lies there.
+    proven: Option<Arc<Mutex<VerifiedRanges>>>,
+    /// Of a container that nobody finds before it is whole.
+    draft: Mutex<Option<draft::Draft>>,
+    /// The snapshot in use is reclaimed.
+    gone: AtomicBool,
+    /// Of a container in memory: it is not deleted before this is dropped.
+    _opened: Option<replaced::Opened>,
+}
+
+impl ObjectStorage {
+    fn fetcher(&self) -> Fetcher {
+        Fetcher { store: self.store.clone(), names: self.names.clone(), target: self.target.clone() }
+    }
+
+    fn fail(&self, kind: ErrorKind) -> Error {
+        Error::new(&self.target, kind)
+    }
+
+    fn with_writer<T>(&self, f: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
+        let Some(writer) = &self.writer else { return Err(self.fail(ErrorKind::ReadOnly)) };
+        f(&mut writer.lock())
+    }
+
+    fn with_view<T>(&self, f: impl FnOnce(&mut Writer, &mut View) -> Result<T>) -> Result<T> {
+        let Some(writer) = &self.writer else { return Err(self.fail(ErrorKind::ReadOnly)) };
+        let mut view = self.view.lock();
+        f(&mut writer.lock(), &mut view)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.writer.is_some() && self.writers == Writers::Many
+    }
+
+    /// Loads the newest manifest into a reader's view. One of another container leaves the view as it is.
+    fn load(&self, view: &mut View) -> Result<bool> {
+        let found = match self.register.load(Some(&view.token))? {
+            Load::NotModified => return Ok(false),
+            Load::Loaded(found, token) => found.map(|bytes| (bytes, token)),
+        };
+        let Some((bytes, token)) = found else { return Err(self.fail(ErrorKind::Gone)) };
+        let manifest = head::decode(&bytes, &self.target)?;
+        if manifest.id != self.id {
+            return Err(self.fail(ErrorKind::Gone));
+        }
+        (view.manifest, view.token) = (Arc::new(manifest), token);
+        Ok(true)
+    }
+
+    fn poll(&self, last: u64) -> Result<Option<RemoteCommits>> {
+        let mut view = self.view.lock();
+        if let Some(writer) = &self.writer {
+            return self.poll_writer(&mut view, &mut writer.lock());
+        }
+        if let Some(at) = self.at.filter(|at| !matches!(at, At::Replaced(_))) {
+            return self.old_version(&mut view, at);
+        }
+        let is_kept = matches!(self.at, Some(At::Replaced(_)));
+        if view.told.is_some() && !is_kept {
+            match self.load(&mut view) {
+                // It was replaced or deleted: a reader keeps what it has as long as that is there.
+                Err(e) if *e.kind() == ErrorKind::Gone => return Ok(None),
+                loaded => drop(loaded?),
+            }
+        }
+        let fetcher = self.fetcher();
+        for _ in 0..MAX_LOADS {
+            let manifest = view.manifest.clone();
+            let told = view.told;
+            match news(main_line(&manifest), told, last, false, &mut view.segments, &fetcher) {
+                Err(e) if *e.kind() == ErrorKind::Gone && !is_kept => {
+                    if !self.load(&mut view)? {
+                        return Err(fetcher.corrupt("head object", "an object that it names is missing"));
+                    }
+                }
+                found => return Ok(found?.map(|found| self.told(&mut view, found))),
+            }
+        }
+        Err(self.fail(ErrorKind::Gone))
+    }
+
+    /// Notes what the map above is told.
+    fn told(&self, view: &mut View, found: News) -> RemoteCommits {
+        self.gone.store(false, Ordering::Relaxed);
+        view.told = Some(found.told);
+        found.commits
+    }
+
+    fn poll_writer(&self, view: &mut View, w: &mut Writer) -> Result<Option<RemoteCommits>> {
+        if view.told.is_some() {
+            if !self.is_shared() {
+                return Ok(None);
+            }
+            w.committer.refresh()?;
+        }
+        let fetcher = self.fetcher();
+        let known = w.committer.known();
+        if known.id != self.id {
+            return Err(committer::replaced(known.is_absent(), &self.target));
+        }
+        view.manifest = known.clone();
+        let wants_skipped = self.is_shared();
+        let found = news(main_line(&known), view.told, u64::MAX, wants_skipped, &mut w.io.segments, &fetcher);
+        let found = found.map_err(|e| match e.kind() {
+            ErrorKind::Gone if view.told.is_none() => {
+                fetcher.corrupt("head object", "an object that it names is missing")
+            }
+            _ => e,
+        })?;
+        let Some(found) = found else { return Ok(None) };
+        w.take_notes(&found.records);
+        Ok(Some(self.told(view, found)))
+    }
+
+    /// An old version, which is told once.
+    fn old_version(&self, view: &mut View, at: At) -> Result<Option<RemoteCommits>> {
+        if view.told.is_some() {
+            return Ok(None);
+        }
+        let fetcher = self.fetcher();
+        for _ in 0..MAX_LOADS {
+            let manifest = view.manifest.clone();
+            let found = reclaim::all_tags(&manifest, &fetcher).and_then(|tags| {
+                let past = past::look_up(&manifest, at, &tags, &mut view.segments, &fetcher)?;
+                past::told_of(&manifest, &past, &mut view.segments, &fetcher)
+            });
+            match found {
+                Err(e) if *e.kind() == ErrorKind::Gone => {
+                    if !self.load(view)? {
+                        return Err(fetcher.corrupt("history", "an object that it names is missing"));
+                    }
+                }
+                found => return found.map(|found| Some(self.told(view, found))),
+            }
+        }
+        Err(self.fail(ErrorKind::Gone))
+    }
+
+    /// The error for an object that is not there: the snapshot in use was reclaimed, or is damaged. A look at the newest manifest
+    /// tells which.
+    fn missing(&self, key: &Key) -> Error {
+        let mut view = self.view.lock();
+        let Some(told) = view.told else { return self.fail(ErrorKind::Gone) };
+        let damaged = || Error::corrupt(&self.target, format!("object {key}"), "it is missing");
+        if matches!(self.at, Some(At::Replaced(_))) {
+            self.gone.store(true, Ordering::Relaxed);
+            return self.fail(ErrorKind::Gone);
+        }
+        let mut newest = view.clone();
+        let loaded = match &self.writer {
+            Some(writer) => {
+                let mut w = writer.lock();
+                w.committer.refresh().map(|_| newest.manifest = w.committer.known())
+            }
+            None => self.load(&mut newest).map(drop),
+        };
+        if let (Some(At::Tag(name)), Ok(())) = (self.at, &loaded) {
+            // A tag that is there holds its version.
+            let tags = reclaim::all_tags(&newest.manifest, &self.fetcher()).unwrap_or_default();
+            if newest.manifest.id == self.id && !tags.iter().any(|tag| tag.name.as_str() == name.as_str()) {
+                self.gone.store(true, Ordering::Relaxed);
+                let why = "it is missing since the tag that kept this version was deleted";
+                return Error::corrupt(&self.target, format!("object {key}"), why);
+            }
+        }
+        let gone = match loaded {
+            Err(e) if *e.kind() == ErrorKind::Gone => true,
+            Err(e) => return e,
+            Ok(()) if newest.manifest.id != self.id => true,
+            Ok(()) => match reclaim::all_tags(&newest.manifest, &self.fetcher()) {
+                Ok(tags) => is_gone(&newest.manifest, (MAIN, told.version), tags.iter()),
+                Err(e) => return e,
+            },
+        };
+        if !gone {
+            return damaged();
+        }
+        if self.writer.is_none() && self.at.is_none() && newest.manifest.id == self.id {
+            (view.manifest, view.token) = (newest.manifest, newest.token);
+        }
+        self.gone.store(true, Ordering::Relaxed);
+        self.fail(ErrorKind::Gone)
+    }
+
+    /// Puts an object of some payloads. Only its name is the writer's business, so several can be made at once.
+    fn pack_of(&self, pieces: PutPayload, lengths: impl Iterator<Item = usize>) -> Result<Vec<Address>> {
+        let object = self.with_writer(Writer::new_object)?;
+        let mut total = 0;
+        let mut place = |length: usize| {
+            let place = Address { location: object.pack(), offset: total, length: length as u64 };
+            total += length as u64;
+            place
+        };
+        let places = lengths.map(&mut place).collect();
+        let etag = Writer::put_pack(&self.fetcher(), object, pieces)?;
+        self.with_writer(|w| {
+            w.pack_arrived(object, etag, total);
+            Ok(())
+        })?;
+        Ok(places)
+    }
+
+    /// A copy of some payloads, one behind the other; `None` if there is no memory for it.
+    fn joined(data: &[&[u8]], total: usize) -> Option<PutPayload> {
+        let (mut bytes, mut at) = (buffers::try_take(total)?, 0);
+        for data in data {
+            bytes[at..at + data.len()].copy_from_slice(data);
+            at += data.len();
+        }
+        Some(PutPayload::from(Bytes::from_owner(Scratch::from(bytes))))
+    }
+}

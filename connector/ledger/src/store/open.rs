@@ -1,0 +1,448 @@
+//! Creating, opening, recognising and removing a container in an object store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_stores::{Condition, Key, ObjectStore, ObjectStoreExt};
+
+use super::ObjectStorage;
+use super::committer::{Committer, failure, load};
+use super::fetch::Fetcher;
+use super::head;
+use super::leftovers;
+use super::names::{Names, beside};
+use super::note::Note;
+use super::replaced::{self, End, Opened};
+use super::view::{View, main_line};
+use super::writer::Writer;
+use crate::clock;
+use crate::core::change::{Change, NewContainer};
+use crate::core::events::Outcome;
+use crate::core::ids::ContainerId;
+use crate::core::manifest::Manifest;
+use crate::core::records::Segments;
+use crate::core::session::Mode;
+use crate::error::{Error, ErrorKind, Result, store_error};
+use crate::file::old_is_read_only;
+use crate::file::superblock::{MIN_TELLING_BYTES, has_slots};
+use crate::foreign::is_native_hdf5;
+use crate::locks::Mutex;
+use crate::objects::store_clock;
+use crate::options::{Access, At, LockHolder, LockPolicy, Options, Probe, Replace, Writers};
+use crate::register::{self, Lease, Load, Register, SwapRegister, Token, is_conditional};
+use crate::signatures::{HDF5, POINTER, SIGNATURE};
+
+/// How long replaced versions stay when nothing else is asked for: longer than a reader goes without refreshing.
+const RETENTION: Duration = Duration::from_secs(600);
+/// The same in a store that lives in this process only, where garbage is memory.
+const RETENTION_IN_MEMORY: Duration = Duration::from_secs(10);
+/// What is read of an object that is no manifest, to say what it is.
+const FRONT_BYTES: u64 = 1 << 20;
+/// How often a container is made over others that are made at the same time.
+const MAX_CREATIONS: u32 = 16;
+
+pub(super) fn head_key(key: &str, target: &str) -> Result<Key> {
+    Key::new(key).map_err(|e| Error::invalid(target, e.to_string()))
+}
+
+/// The retention time where nobody asks for another one.
+pub(super) fn usual_retention(store: &dyn ObjectStore) -> Duration {
+    if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY }
+}
+
+fn retention_of(store: &dyn ObjectStore, opts: &Options) -> u64 {
+    clock::micros(opts.retention.unwrap_or_else(|| usual_retention(store))) / 1000
+}
+
+pub(crate) fn probe(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
+    let target = head::target_of(store, key);
+    let key = head_key(key, &target)?;
+    let front = match store.get_opt(&key, Some(0..MIN_TELLING_BYTES as u64)) {
+        Ok(None) => return Ok(Probe::NotFound),
+        Ok(Some(g)) => g.bytes,
+        // An empty object has no range. A deleted container has a short manifest.
+        Err(e) if e.kind() == object_stores::ErrorKind::ShortRead => {
+            let whole = store.get_whole_opt(&key, FRONT_BYTES).map_err(|e| store_error(&target, &e))?;
+            match whole {
+                None => return Ok(Probe::NotFound),
+                Some(found) if found.bytes.is_empty() => return Ok(Probe::Other),
+                Some(found) => found.bytes,
+            }
+        }
+        Err(e) => return Err(store_error(&target, &e)),
+    };
+    Ok(if front.starts_with(SIGNATURE) {
+        match has_slots(&front) {
+            true => Probe::WrongStorage,
+            false if is_absent(&front) => Probe::NotFound,
+            false => Probe::Container,
+        }
+    } else if front.starts_with(POINTER) {
+        Probe::Pointer
+    } else if front.starts_with(HDF5) {
+        Probe::NativeHdf5
+    } else {
+        let looked = store.get_front(&key, FRONT_BYTES).map_err(|e| store_error(&target, &e))?;
+        if is_native_hdf5(&looked.bytes) { Probe::NativeHdf5 } else { Probe::Other }
+    })
+}
+
+/// Whether the fixed part of a head is that of a deleted container.
+fn is_absent(front: &[u8]) -> bool {
+    // Docs: docs/format.md, "File layout": signature, format, features, id.
+    let at = SIGNATURE.len() + 4 + 8;
+    front.get(at..at + 16).is_some_and(|id| id == ContainerId::ABSENT.0)
+}
+
+/// Reads what a register holds. An object that is no manifest is an error that says what it is.
+fn found(
+    register: &dyn Register,
+    store: &dyn ObjectStore,
+    key: &Key,
+    opts: &Options,
+    target: &str,
+) -> Result<(Arc<Manifest>, Token)> {
+    match load(register, target) {
+        Err(e) if is_foreign(&e) => Err(explain(store, key, opts, target)?.unwrap_or(e)),
+        // An answer that was damaged on its way is another one the next time.
+        Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => match explain(store, key, opts, target)? {
+            Some(other) => Err(other),
+            None => load(register, target),
+        },
+        loaded => loaded,
+    }
+}
+
+fn is_foreign(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::NotAContainer { .. } | ErrorKind::WrongStorage { .. })
+}
+
+/// What an object is that is no manifest. Its front is kept for whoever opens it otherwise.
+fn explain(store: &dyn ObjectStore, key: &Key, opts: &Options, target: &str) -> Result<Option<Error>> {
+    let front = match store.get_front(key, FRONT_BYTES) {
+        Err(e) if e.kind() == object_stores::ErrorKind::NotFound => return Ok(None),
+        front => front.map_err(|e| store_error(target, &e))?,
+    };
+    match head::decode(&front.bytes, target) {
+        Err(e) if is_foreign(&e) => {
+            opts.foreign.keep(&front);
+            Ok(Some(e))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn check_conditions(store: &dyn ObjectStore, target: &str) -> Result<()> {
+    let Some(missing) = [Condition::Create, Condition::Update].into_iter().find(|c| !store.honours(*c))
+    else {
+        return Ok(());
+    };
+    let said = store.why_not(missing).map_or_else(String::new, |why| format!(" ({why})"));
+    Err(Error::invalid(
+        target,
+        format!(
+            "writers=many needs a store with conditional puts (If-None-Match and If-Match), which this one has \
+             not{said}; one writer at a time works, guarded by a lease"
+        ),
+    ))
+}
+
+/// Takes the lease of a name for a single writer. Where puts have no conditions, the register holds it.
+pub(super) fn lease_for(
+    store: &Arc<dyn ObjectStore>,
+    key: &Key,
+    opts: &Options,
+    target: &str,
+) -> Result<Option<Lease>> {
+    let lease = beside(key, "lease", target)?;
+    if opts.writers == Writers::Many {
+        return register::check_free(store.as_ref(), &lease, target).map(|()| None);
+    }
+    if opts.lock == LockPolicy::Off || !is_conditional(store.as_ref()) {
+        return Ok(None);
+    }
+    Lease::take(store, lease, target).map(Some)
+}
+
+/// The lease that keeps writers away while a container is replaced.
+pub(super) fn lease_to_replace(
+    store: &Arc<dyn ObjectStore>,
+    key: &Key,
+    target: &str,
+) -> Result<Option<Lease>> {
+    lease_for(store, key, &Options::default(), target)
+}
+
+pub(crate) fn open(
+    store: Arc<dyn ObjectStore>,
+    key: &str,
+    access: Access,
+    opts: &Options,
+) -> Result<ObjectStorage> {
+    let target: Arc<str> = head::target_of(store.as_ref(), key).into();
+    let key = head_key(key, &target)?;
+    if access == Access::ReadOnly {
+        let register: Arc<dyn Register> = Arc::new(SwapRegister::new(store.clone(), key.clone(), &target));
+        let (manifest, token) = match opts.at {
+            Some(At::Replaced(kept)) => {
+                let manifest = replaced::manifest_of(store.as_ref(), &key, &kept, &target)?;
+                (Arc::new(manifest), Token::none())
+            }
+            _ => found(register.as_ref(), store.as_ref(), &key, opts, &target)?,
+        };
+        check_there(&manifest, &target)?;
+        return storage(store, key, target, register, (manifest, token), None, opts);
+    }
+    if let Some(at) = opts.at {
+        return Err(old_is_read_only(&target, at));
+    }
+    if opts.writers == Writers::Many {
+        check_conditions(store.as_ref(), &target)?;
+    }
+    let lease = lease_for(&store, &key, opts, &target);
+    let lease = lease.map_err(|e| leftovers::with_arrived(e, &store, &key))?;
+    let lease = leftovers::recover(store.as_ref(), &key, lease, &target)?;
+    let register = register::open_to_write(&store, &key, &target, head::sequence_of)?;
+    let (manifest, token) = found(register.as_ref(), store.as_ref(), &key, opts, &target)?;
+    check_there(&manifest, &target)?;
+    let mode = mode_of(opts.writers);
+    let at = (manifest.clone(), token.clone());
+    let committer = Committer::new(register.clone(), target.clone(), manifest.id, mode, at)?;
+    storage(store, key, target, register, (manifest, token), Some((committer, lease)), opts)
+}
+
+fn mode_of(writers: Writers) -> Mode {
+    match writers {
+        Writers::One => Mode::Exclusive,
+        Writers::Many => Mode::Shared,
+    }
+}
+
+fn check_there(manifest: &Manifest, target: &str) -> Result<()> {
+    if manifest.is_absent() { Err(Error::new(target, ErrorKind::NotFound)) } else { Ok(()) }
+}
+
+/// A writer's storage over a register.
+pub(super) fn open_writer(
+    store: Arc<dyn ObjectStore>,
+    key: Key,
+    target: Arc<str>,
+    register: Arc<dyn Register>,
+    found: (Arc<Manifest>, Token),
+    writer: (Committer, Option<Lease>),
+    opts: &Options,
+) -> Result<ObjectStorage> {
+    storage(store, key, target, register, found, Some(writer), opts)
+}
+
+fn storage(
+    store: Arc<dyn ObjectStore>,
+    key: Key,
+    target: Arc<str>,
+    register: Arc<dyn Register>,
+    (manifest, token): (Arc<Manifest>, Token),
+    writer: Option<(Committer, Option<Lease>)>,
+    opts: &Options,
+) -> Result<ObjectStorage> {
+    let names = Names::new(key, manifest.id, &target)?;
+    let proven: Option<Arc<Mutex<_>>> = store.capabilities().near.then(Arc::default);
+    let fetcher = Fetcher { store: store.clone(), names: names.clone(), target: target.clone() };
+    let mode = mode_of(opts.writers);
+    let writer = writer.map(|(committer, lease)| {
+        let mut writer = Writer::new(committer, fetcher, mode, lease, proven.clone());
+        writer.retention = opts.retention;
+        Mutex::new(writer)
+    });
+    Ok(ObjectStorage {
+        _opened: Opened::new(&store, &names, &target),
+        id: manifest.id,
+        is_for_sources: manifest.has_sources,
+        view: Mutex::new(View { manifest, token, segments: Segments::default(), told: None }),
+        target,
+        store,
+        names,
+        register,
+        writer,
+        writers: opts.writers,
+        at: opts.at,
+        proven,
+        draft: Mutex::default(),
+        gone: Default::default(),
+    })
+}
+
+/// Makes a container, whose map begins with `first` (encoded changes) if that is given.
+pub(crate) fn create(
+    store: Arc<dyn ObjectStore>,
+    key: &str,
+    replace: Replace,
+    opts: &Options,
+    first: Option<&[u8]>,
+) -> Result<ObjectStorage> {
+    let target: Arc<str> = head::target_of(store.as_ref(), key).into();
+    let key = head_key(key, &target)?;
+    if opts.writers == Writers::Many {
+        check_conditions(store.as_ref(), &target)?;
+    }
+    // Who asked for a name that nobody has is told so, whoever writes there.
+    let look = SwapRegister::new(store.clone(), key.clone(), &target);
+    let mut found = Some(replaceable(&look, store.as_ref(), &key, replace, opts, &target)?);
+    let lease = lease_for(&store, &key, opts, &target)?;
+    let register = register::open_to_write(&store, &key, &target, head::sequence_of)?;
+    for _ in 0..MAX_CREATIONS {
+        let (old, token) = match found.take().filter(|_| is_conditional(store.as_ref())) {
+            Some(found) => found,
+            None => replaceable(register.as_ref(), store.as_ref(), &key, replace, opts, &target)?,
+        };
+        let mode = mode_of(opts.writers);
+        let at = (old.clone(), token);
+        let mut committer = Committer::new(register.clone(), target.clone(), old.id, mode, at)?;
+        let new = new_container(store.as_ref(), opts, first, &target)?;
+        let names = Names::new(key.clone(), new.id, &target)?;
+        let fetcher = Fetcher { store: store.clone(), names, target: target.clone() };
+        if !old.is_absent() {
+            replaced::bury(store.as_ref(), &key, &old, End::Replaced, opts.retention, &target)?;
+        }
+        match committer.submit(Change::Create(Box::new(new)), &fetcher, &mut |_, _| Ok(None))? {
+            Outcome::Done { .. } => {
+                if !old.is_absent() {
+                    replaced::let_go(store.as_ref(), &key, old.id, &target)?;
+                }
+                let (manifest, token) = committer.newest()?;
+                let made = Some((committer, lease));
+                return storage(store, key, target, register, (manifest, token), made, opts);
+            }
+            // Another process was faster.
+            Outcome::Rejected(_) | Outcome::NotCommitted => (),
+            other => return Err(failure(&other, &target)),
+        }
+    }
+    Err(Error::new(&target, ErrorKind::Conflict))
+}
+
+pub(super) fn new_container(
+    store: &dyn ObjectStore,
+    opts: &Options,
+    first: Option<&[u8]>,
+    target: &str,
+) -> Result<NewContainer> {
+    let time = store_clock::version_time(store);
+    let first = first
+        .map(|entries| (time, Note::of_now(entries.len() as u64).encode(), Bytes::copy_from_slice(entries)));
+    Ok(NewContainer {
+        id: ContainerId(clock::random(target)?),
+        created: time,
+        has_sources: opts.sources,
+        retention: retention_of(store, opts),
+        // What is written next is put under the session's names.
+        joins: Some(time / clock::micros(Duration::from_secs(24 * 3600))),
+        first,
+    })
+}
+
+/// What is there, if it may be replaced. What is damaged, or of another format, is replaced as it is, and so is an empty object.
+fn replaceable(
+    register: &dyn Register,
+    store: &dyn ObjectStore,
+    key: &Key,
+    replace: Replace,
+    opts: &Options,
+    target: &str,
+) -> Result<(Arc<Manifest>, Token)> {
+    let (bytes, token) = match register.load(None)? {
+        Load::Loaded(bytes, token) => (bytes, token),
+        Load::NotModified => (None, Token::none()),
+    };
+    let Some(bytes) = bytes else { return Ok((Arc::new(Manifest::absent()), token)) };
+    let exists = || Error::new(target, ErrorKind::AlreadyExists);
+    match head::decode(&bytes, target) {
+        Ok(old) if old.is_absent() => Ok((Arc::new(old), token)),
+        Ok(old) if replace == Replace::Atomically || is_left_behind(store, key, replace, &old, target)? => {
+            Ok((Arc::new(old), token))
+        }
+        _ if replace != Replace::Atomically => Err(exists()),
+        Ok(_) => Err(exists()),
+        Err(e) if is_foreign(&e) && !bytes.is_empty() => Err(explain(store, key, opts, target)?.unwrap_or(e)),
+        Err(_) => Ok((Arc::new(Manifest::absent()), token)),
+    }
+}
+
+/// Whether a container is all that a killed creator left: nothing was committed behind the version that it was made with, and the
+/// only session that it lists has not ended although nobody holds the lease. So nobody's data is in it.
+fn is_left_behind(
+    store: &dyn ObjectStore,
+    key: &Key,
+    replace: Replace,
+    old: &Manifest,
+    target: &str,
+) -> Result<bool> {
+    let line = main_line(old);
+    let is_fresh = line.number <= 1 && old.sessions.len() == 1 && line.root.is_none_or(|root| root.base == 0);
+    if replace != Replace::IfAbsent || !is_fresh {
+        return Ok(false);
+    }
+    let lease = beside(key, "lease", target)?;
+    register::is_of_dead_writer(store, &lease, target)
+}
+
+/// Everything under the container's id.
+pub(super) fn delete_lake(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<()> {
+    let prefix = format!("{}/", names.lake);
+    let all: object_stores::Result<Vec<_>> = store.list(&prefix, None).collect();
+    let keys: Vec<Key> = all.map_err(|e| store_error(target, &e))?.into_iter().map(|m| m.key).collect();
+    if keys.is_empty() { Ok(()) } else { store.delete_many(&keys).map_err(|e| store_error(target, &e)) }
+}
+
+pub(super) fn size(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<u64> {
+    let head = store.head(&names.head).map_err(|e| store_error(target, &e))?;
+    let prefix = format!("{}/", names.lake);
+    let all: object_stores::Result<Vec<_>> = store.list(&prefix, None).collect();
+    Ok(head.size + all.map_err(|e| store_error(target, &e))?.iter().map(|m| m.size).sum::<u64>())
+}
+
+/// Deletes a container: its name leads to an absent one from then on.
+pub(crate) fn remove(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
+    let target: Arc<str> = head::target_of(store.as_ref(), key).into();
+    let key = head_key(key, &target)?;
+    let opts = Options::default();
+    let lease = lease_for(store, &key, &opts, &target)?;
+    let register = register::open_to_write(store, &key, &target, head::sequence_of)?;
+    let (old, token) = found(register.as_ref(), store.as_ref(), &key, &opts, &target)?;
+    check_there(&old, &target)?;
+    replaced::bury(store.as_ref(), &key, &old, End::Deleted, None, &target)?;
+    let names = Names::new(key.clone(), old.id, &target)?;
+    let fetcher = Fetcher { store: store.clone(), names, target: target.clone() };
+    let at = (old.clone(), token);
+    let mut committer = Committer::new(register, target.clone(), old.id, Mode::Exclusive, at)?;
+    let done = committer.submit(Change::Delete, &fetcher, &mut |_, _| Ok(None))?;
+    drop(lease);
+    match done {
+        Outcome::Done { .. } => replaced::let_go(store.as_ref(), &key, old.id, &target),
+        Outcome::Rejected(_) => Err(Error::new(&target, ErrorKind::Conflict)),
+        other => Err(failure(&other, &target)),
+    }
+}
+
+/// Who has a container open for writing, as its lease says.
+pub(crate) fn lock_holder(store: &dyn ObjectStore, key: &str) -> Result<Option<LockHolder>> {
+    let target = head::target_of(store, key);
+    let key = head_key(key, &target)?;
+    check_container(store, &key, &target)?;
+    register::lock_holder(store, &beside(&key, "lease", &target)?, &target)
+}
+
+/// Takes a container's lease away from who was found to have it.
+pub(crate) fn break_lock(store: &dyn ObjectStore, key: &str, found: &LockHolder) -> Result<()> {
+    let target = head::target_of(store, key);
+    let key = head_key(key, &target)?;
+    check_container(store, &key, &target)?;
+    register::take_away(store, &beside(&key, "lease", &target)?, found, &target)
+}
+
+fn check_container(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<()> {
+    let found = store.get_whole_opt(key, crate::register::MAX_MANIFEST_BYTES);
+    let found =
+        found.map_err(|e| store_error(target, &e))?.ok_or_else(|| Error::new(target, ErrorKind::NotFound))?;
+    check_there(&head::decode(&found.bytes, target)?, target)
+}

@@ -1,0 +1,198 @@
+//! Giving space back: raised horizons, and the objects that no version needs any more.
+
+use super::checkpoint::retention_micros;
+use super::committer::{delete_objects, failure};
+use super::fetch::Fetcher;
+use super::io::Io;
+use super::names::object_of;
+use super::open::usual_retention;
+use super::past;
+use super::view::{View, main_line};
+use super::writer::Writer;
+use crate::compaction_plan::CompactionPlan;
+use crate::core::change::{Change, Reclaim};
+use crate::core::events::Outcome;
+use crate::core::ids::{ContainerId, ObjectId};
+use crate::core::lines::MAIN;
+use crate::core::manifest::Manifest;
+use crate::core::reclaim::plan;
+use crate::core::references::Tag;
+use crate::core::session::Mode;
+use crate::core::sweep::{ListedObjects, named};
+use crate::core::usage::Tables;
+use crate::error::{Result, store_error};
+use object_stores::ObjectStoreExt;
+
+/// Dead bytes in an object that make moving what lives there worth the requests.
+const MIN_DEAD_BYTES: u64 = 64 << 10;
+/// Dead bytes that make moving payloads at a close worth the time.
+const MIN_DEAD_BYTES_AT_CLOSE: u64 = 64 << 20;
+/// Days after which a session is taken for a dead one, if its writer holds no lease.
+const MAX_SESSION_DAYS: u64 = 1;
+
+/// The tags of a manifest.
+pub(super) fn all_tags(manifest: &Manifest, fetcher: &Fetcher) -> Result<Vec<Tag>> {
+    let read = fetcher.tags(&manifest.references)?;
+    let all = manifest.references.all(&read).ok_or_else(|| fetcher.corrupt("references", "another page"))?;
+    Ok(all.cloned().collect())
+}
+
+/// The version from which on versions stay: the one that was the newest when the retention time began.
+fn horizon(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Result<u64> {
+    let line = main_line(manifest);
+    if retention == 0 {
+        return Ok(line.version);
+    }
+    let since = now.saturating_sub(retention);
+    let fetcher = io.fetcher.clone();
+    let marks = past::marks(manifest, usize::MAX, &mut io.segments, &fetcher)?;
+    // Newest first. A version was replaced when the next one was made.
+    let replaced_before = marks.iter().position(|mark| mark.time <= since);
+    Ok(replaced_before.map_or(line.horizon, |n| marks[n].version))
+}
+
+/// The change that raises the horizon of the main line, and takes out of the tables what nothing needs then. `None` if there is
+/// nothing to do.
+fn prepared(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Result<Option<Change>> {
+    let horizon = horizon(io, manifest, now, retention)?;
+    let read = io.fetcher.tags(&manifest.references)?;
+    let tags: Vec<Tag> = all_tags(manifest, &io.fetcher)?;
+    let tables = io.tables(manifest)?;
+    let before = tables.dead.iter().count();
+    let eras = tables.eras.iter().count();
+    let planned = plan(manifest, tags.iter(), tables, &[(MAIN, horizon)]);
+    let planned = planned.map_err(|why| io.fetcher.corrupt("tables", why))?;
+    let after = planned.kept.0;
+    if after == before && planned.kept.1 == eras && planned.leaving.is_empty() {
+        return Ok(None);
+    }
+    let new = io.put_tables(&planned.pages)?;
+    Ok(Some(Change::Reclaim(Box::new(Reclaim::new(planned, read, new)))))
+}
+
+impl Writer {
+    /// Gives back what no version needs that is retained, tagged or current.
+    pub(super) fn reclaim(&mut self, view: &mut View) -> Result<()> {
+        let known = self.committer.known();
+        if known.tables.dead.is_empty() && known.tables.history.is_empty() {
+            return Ok(());
+        }
+        // What the map above stands on is not given back under it.
+        if view.told.is_some_and(|told| told.root != main_line(&known).root) {
+            return Ok(());
+        }
+        self.reserve_names()?;
+        let known = self.committer.known();
+        let asked = self.retention.map(crate::clock::micros);
+        let mut retention = asked.unwrap_or_else(|| retention_micros(main_line(&known)));
+        if self.mode == Mode::Shared {
+            // Other writers stand on older versions, and go on.
+            retention = retention.max(crate::clock::micros(usual_retention(self.io.fetcher.store.as_ref())));
+        }
+        let now = self.present();
+        let Some(change) = prepared(&mut self.io, &known, now, retention)? else { return Ok(()) };
+        let done = self.make(change, &mut |io, _, on| prepared(io, on, now, retention))?;
+        view.manifest = self.committer.known();
+        self.io.forget_old_pages(&view.manifest);
+        match done {
+            Outcome::Done { .. } | Outcome::NotCommitted => Ok(()),
+            other => Err(failure(&other, self.target())),
+        }
+    }
+
+    /// Removes the entries of sessions that are dead: their writers left objects that nobody will name.
+    pub(super) fn expel_dead(&mut self, view: &mut View) -> Result<()> {
+        self.committer.refresh()?;
+        let known = self.committer.known();
+        let (own, today) = (self.committer.session.id(), self.today());
+        let is_dead = |day: u64| today > day + MAX_SESSION_DAYS;
+        // Who has the lease is the only single writer: an exclusive session besides it is dead.
+        let alone = self.lease.is_some();
+        let sessions: Vec<_> = known
+            .sessions
+            .iter()
+            .filter(|entry| entry.id != own && (alone || is_dead(entry.day)))
+            .map(|entry| entry.id)
+            .collect();
+        let copies: Vec<ContainerId> =
+            known.copies.iter().filter(|entry| is_dead(entry.day)).map(|entry| entry.id).collect();
+        if sessions.is_empty() && copies.is_empty() {
+            return Ok(());
+        }
+        let done = self.make(Change::Expel { sessions, copies }, &mut |_, _, _| Ok(None))?;
+        view.manifest = self.committer.known();
+        match done {
+            Outcome::Done { .. } => Ok(()),
+            other => Err(failure(&other, self.target())),
+        }
+    }
+
+    /// Deletes objects that the manifest neither names nor protects. Lists first, and loads afterwards.
+    pub(super) fn sweep(&mut self, view: &mut View) -> Result<()> {
+        let container = self.committer.session.container();
+        let objects = ListedObjects::new(container, list(&self.io.fetcher)?);
+        self.committer.refresh()?;
+        let known = self.committer.known();
+        view.manifest = known.clone();
+        let tables = self.io.tables(&known)?;
+        let line = main_line(&known);
+        // Long records and segments are read, so that what they name is known.
+        let fetcher = self.io.fetcher.clone();
+        let records = fetcher.records(line, (line.base(), line.version), &mut self.io.segments)?;
+        let unread = |_| fetcher.corrupt("segment", "it is not there although it was read");
+        let mut spared = named(&known, &tables, &self.io.segments).map_err(unread)?;
+        for record in &records {
+            let data = record.parts.iter().filter_map(|part| part.data());
+            spared.extend(data.flat_map(|data| &data.notes.gained).map(|gained| gained.object));
+        }
+        spared.extend(super::fetch::stored_objects(&records));
+        spared.extend(self.staged.gained.keys().copied());
+        delete_objects(&fetcher, &objects.deletable(&known, &spared));
+        Ok(())
+    }
+
+    /// The objects of which little is in use.
+    pub(super) fn compaction_plan(&mut self) -> Result<CompactionPlan> {
+        let known = self.committer.known();
+        let tables = self.io.tables(&known)?;
+        let spare = spare(&tables);
+        let garbage = spare.iter().map(|(_, dead, _)| dead).sum();
+        let locations = spare.iter().map(|(object, ..)| object.pack()).collect();
+        Ok(CompactionPlan { locations, garbage, ..CompactionPlan::default() })
+    }
+
+    /// Whether what is dead in the objects worth emptying outweighs what lives there, and is much.
+    pub(super) fn wants_compaction_at_close(&mut self) -> Result<bool> {
+        let known = self.committer.known();
+        if known.tables.usage.is_none() || !self.wrote {
+            return Ok(false);
+        }
+        let spare = spare(&self.io.tables(&known)?);
+        let (dead, live) = spare.iter().fold((0_u64, 0_u64), |(dead, live), (_, d, l)| (dead + d, live + l));
+        Ok(dead > live && dead >= MIN_DEAD_BYTES_AT_CLOSE)
+    }
+}
+
+/// Objects of which less than half lives: with their dead and live bytes. What a version that is kept needs is not dead.
+fn spare(tables: &Tables) -> Vec<(ObjectId, u64, u64)> {
+    let is_spare = |(object, usage): (&ObjectId, &crate::core::usage::Usage)| {
+        let dead = usage.total.saturating_sub(usage.named);
+        (usage.named > 0 && usage.named <= usage.total / 2 && dead >= MIN_DEAD_BYTES).then_some((
+            *object,
+            dead,
+            usage.named,
+        ))
+    };
+    tables.usage.iter().filter_map(is_spare).collect()
+}
+
+/// All objects of a container that sessions put.
+fn list(fetcher: &Fetcher) -> Result<Vec<ObjectId>> {
+    let prefix = format!("{}/", fetcher.names.lake);
+    let mut all = Vec::new();
+    for meta in fetcher.store.list(&prefix, None) {
+        let key = meta.map_err(|e| store_error(&fetcher.target, &e))?.key;
+        all.extend(key.as_str().strip_prefix(&prefix).and_then(object_of));
+    }
+    Ok(all)
+}

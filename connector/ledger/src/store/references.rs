@@ -1,0 +1,251 @@
+//! Tags: references of the manifest that hold a version.
+
+use std::sync::Arc;
+
+use super::ObjectStorage;
+use super::committer::failure;
+use super::fetch::Fetcher;
+use super::io::Io;
+use super::note::mark_of;
+use super::past;
+use super::reclaim::all_tags;
+use super::view::View;
+use super::writer::Writer;
+use crate::address::{Location, PageRef};
+use crate::clock::micros;
+use crate::core::change::{Change, NewTag, Reject};
+use crate::core::events::Outcome;
+use crate::core::history::Mark;
+use crate::core::ids::{Name, Nonce};
+use crate::core::lines::MAIN;
+use crate::core::manifest::Manifest;
+use crate::core::references::{Tag, encode_page};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Tagging;
+use crate::options::At;
+use crate::tags::{TagEntry, TagName};
+
+/// No time of a tag is later than this, in microseconds since 1970: some 70,000 years.
+const MAX_TIME: u64 = 1 << 61;
+
+/// A tag as the map above the storage knows it.
+fn entry_of(tag: &Tag) -> Option<(TagName, TagEntry)> {
+    let name = TagName::new(tag.name.as_str())?;
+    let entry =
+        TagEntry { mark: mark_of(&tag.mark), tagged: tag.made, until: tag.until, ..TagEntry::default() };
+    Some((name, entry))
+}
+
+fn core_name(name: &TagName, target: &str) -> Result<Name> {
+    Name::new(name.as_str()).ok_or_else(|| Error::invalid(target, TagName::RULE))
+}
+
+/// What a new tag says.
+struct Wanted {
+    name: Name,
+    mark: Mark,
+    made: u64,
+    until: Option<u64>,
+    replace: bool,
+}
+
+/// The change that makes a tag, prepared on a manifest.
+fn prepared(io: &Io, manifest: &Manifest, wanted: &Wanted) -> Result<Change> {
+    let read = io.fetcher.tags(&manifest.references)?;
+    let all = all_tags(manifest, &io.fetcher)?;
+    let there = all.iter().find(|tag| tag.name == wanted.name).filter(|_| wanted.replace);
+    let replaces = there.map(|tag| (tag.id, read.tags.iter().any(|stored| stored.id == tag.id)));
+    Ok(Change::Tag(Box::new(NewTag {
+        name: wanted.name.clone(),
+        line: MAIN,
+        mark: wanted.mark.clone(),
+        made: wanted.made,
+        until: wanted.until,
+        publication: None,
+        replaces,
+        read,
+    })))
+}
+
+impl Writer {
+    /// Makes a tag of a version, the newest one for `None`.
+    fn tag(
+        &mut self,
+        view: &mut View,
+        name: &TagName,
+        at: Option<At>,
+        how: Tagging,
+    ) -> Result<(TagName, TagEntry)> {
+        let target = self.io.fetcher.target.clone();
+        let mark = self.mark_to_tag(view, at)?;
+        let made = self.present();
+        let until = how.keep.map(|keep| made.saturating_add(micros(keep)).min(MAX_TIME));
+        let wanted = Wanted { name: core_name(name, &target)?, mark, made, until, replace: how.replace };
+        let change = prepared(&self.io, &self.committer.known(), &wanted)?;
+        let done = self.make(change, &mut |io, _, on| prepared(io, on, &wanted).map(Some))?;
+        view.manifest = self.committer.known();
+        let tags = all_tags(&view.manifest, &self.io.fetcher)?;
+        let found = tags.iter().find(|tag| tag.name == wanted.name);
+        match (done, found) {
+            (Outcome::Done { .. }, Some(tag)) => {
+                self.fold_tags(view);
+                entry_of(tag).ok_or_else(|| Error::new(&target, ErrorKind::Conflict))
+            }
+            (Outcome::Rejected(Reject::NameTaken), Some(tag)) => {
+                let (name, version) = (name.to_string(), tag.mark.number);
+                Err(Error::new(&target, ErrorKind::TagExists { name, version }))
+            }
+            (Outcome::Rejected(Reject::NotHeld), _) => {
+                let at = At::Version(wanted.mark.number);
+                let fetcher = self.io.fetcher.clone();
+                Err(past::not_kept(&view.manifest, at, &mut self.io.segments, &fetcher)?)
+            }
+            (Outcome::Done { .. } | Outcome::NotCommitted | Outcome::Rejected(Reject::NameTaken), _) => {
+                Err(Error::new(&target, ErrorKind::Conflict))
+            }
+            (other, _) => Err(failure(&other, &target)),
+        }
+    }
+
+    fn mark_to_tag(&mut self, view: &View, at: Option<At>) -> Result<Mark> {
+        let fetcher = self.io.fetcher.clone();
+        let known = self.committer.known();
+        let tags = all_tags(&known, &fetcher)?;
+        let at = match at {
+            Some(at @ (At::Branch(_) | At::Replaced(_))) => {
+                let why = format!("{at} is no version of its own; name a version of the main line");
+                return Err(Error::invalid(&fetcher.target, why));
+            }
+            Some(at) => at,
+            None => At::Version(self.told(view)?.number),
+        };
+        if at == At::Version(0) {
+            return Ok(Mark::default());
+        }
+        Ok(past::look_up(&known, at, &tags, &mut self.io.segments, &fetcher)?.mark)
+    }
+
+    /// Moves inline references into a page where there are many. What fails is done by the next one.
+    fn fold_tags(&mut self, view: &mut View) {
+        let known = self.committer.known();
+        if !known.references.wants_fold() {
+            return;
+        }
+        let folded = self.put_tags(&known).and_then(|page| {
+            let seen = Box::new((*known.references).clone());
+            self.make(Change::FoldTags { page: Some(page), seen }, &mut |_, _, _| Ok(None))
+        });
+        if let Err(e) = folded {
+            tracing::debug!(error = %e, "references were not folded");
+        }
+        view.manifest = self.committer.known();
+    }
+
+    fn put_tags(&mut self, known: &Arc<Manifest>) -> Result<PageRef> {
+        let all = all_tags(known, &self.io.fetcher)?;
+        let object = self.new_object()?;
+        let (bytes, crc) = encode_page(&all);
+        let place =
+            crate::address::Address { location: object.page(), offset: 0, length: bytes.len() as u64 };
+        self.io.put_object(object, bytes)?;
+        Ok(PageRef { place, crc })
+    }
+
+    /// Removes tags; those that are not there any more are passed over.
+    fn untag(&mut self, view: &mut View, names: &[TagName]) -> Result<()> {
+        for name in names {
+            let fetcher = self.io.fetcher.clone();
+            let known = self.committer.known();
+            let Some(tag) =
+                all_tags(&known, &fetcher)?.into_iter().find(|tag| tag.name.as_str() == name.as_str())
+            else {
+                continue;
+            };
+            let change = untag(&known, tag.id, &fetcher)?;
+            let done = self.make(change, &mut |io, _, on| untag(on, tag.id, &io.fetcher).map(Some))?;
+            view.manifest = self.committer.known();
+            match done {
+                Outcome::Done { .. } | Outcome::Rejected(Reject::NoSuchTag) => (),
+                Outcome::NotCommitted => return Err(Error::new(&fetcher.target, ErrorKind::Conflict)),
+                other => return Err(failure(&other, &fetcher.target)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn untag(manifest: &Manifest, id: Nonce, fetcher: &Fetcher) -> Result<Change> {
+    let read = fetcher.tags(&manifest.references)?;
+    let is_stored = read.tags.iter().any(|tag| tag.id == id);
+    Ok(Change::Untag { id, is_stored, since: manifest.references.since })
+}
+
+impl ObjectStorage {
+    /// The newest manifest that this handle can have.
+    pub(super) fn newest(&self) -> Result<Arc<Manifest>> {
+        match &self.writer {
+            Some(writer) => {
+                let mut w = writer.lock();
+                // A doubt is settled by the next commit.
+                if !w.committer.is_in_doubt() {
+                    w.committer.refresh()?;
+                }
+                Ok(w.committer.known())
+            }
+            None => {
+                let mut newest = self.view.lock().clone();
+                match self.load(&mut newest) {
+                    Err(e) if *e.kind() == ErrorKind::Gone => (),
+                    loaded => drop(loaded?),
+                }
+                Ok(newest.manifest)
+            }
+        }
+    }
+
+    pub(super) fn all_references(&self) -> Result<Vec<(TagName, TagEntry)>> {
+        let manifest = self.newest()?;
+        let mut all: Vec<_> = all_tags(&manifest, &self.fetcher())?.iter().filter_map(entry_of).collect();
+        all.sort_unstable_by_key(|(name, _)| *name);
+        Ok(all)
+    }
+
+    pub(super) fn make_reference(
+        &self,
+        name: &TagName,
+        at: Option<At>,
+        how: Tagging,
+    ) -> Result<(TagName, TagEntry)> {
+        self.with_view(|w, view| w.tag(view, name, at, how))
+    }
+
+    pub(super) fn remove_references(&self, names: &[TagName]) -> Result<()> {
+        self.with_view(|w, view| w.untag(view, names))
+    }
+
+    /// The objects that the version of a tag may use, with their bytes, and the bytes that nothing else keeps.
+    pub(super) fn held_by_tag(&self, name: &TagName) -> Result<(Vec<(Location, u64)>, u64)> {
+        let manifest = self.newest()?;
+        let fetcher = self.fetcher();
+        let tag = all_tags(&manifest, &fetcher)?.into_iter().find(|tag| tag.name.as_str() == name.as_str());
+        let Some(tag) = tag else { return Ok((Vec::new(), 0)) };
+        let tables = fetcher.tables(&manifest.tables, |_| None)?;
+        let version = tag.mark.version;
+        let mut objects: Vec<(Location, u64)> = tables
+            .usage
+            .iter()
+            .filter(|(_, usage)| usage.birth <= version)
+            .map(|(object, usage)| (object.pack(), usage.total))
+            .collect();
+        let line = super::view::main_line(&manifest);
+        let mut view = self.view.lock();
+        let range = (line.base().min(version), version.min(line.version));
+        for record in fetcher.records(line, range, &mut view.segments)? {
+            let data = record.parts.iter().filter_map(|part| part.data());
+            objects.extend(data.flat_map(|data| &data.notes.gained).map(|g| (g.object.pack(), g.bytes)));
+        }
+        let kept = tables.dead.iter().filter(|dead| dead.birth <= version && version < dead.death);
+        let bytes = kept.fold(0_u64, |sum, dead| sum.saturating_add(dead.place.length));
+        Ok((objects, bytes))
+    }
+}

@@ -1,0 +1,405 @@
+//! Containers that were replaced or deleted, and stay for the retention time: readers that have one open go on, and it can be
+//! brought back.
+//!
+//! A *tombstone* says so: an object with the manifest that the container had. It is put before the head is replaced, so that there
+//! is no moment at which nothing leads to the container. While the head still names the container, its tombstone is void.
+//!
+//! A sweep and a restoration of one container cannot both succeed:
+//!
+//! ```text
+//! sweep      deletes the tombstone ─▶ loads the head ─▶ deletes the objects, unless the head names or lists the container
+//! restore    lists the container in the head ─▶ finds the tombstone ─▶ swaps its manifest in
+//! ```
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+
+use super::committer::{Committer, failure, load};
+use super::fetch::Fetcher;
+use super::head;
+use super::names::{Names, beside, is_id};
+use super::open::{delete_lake, head_key};
+use super::view::main_line;
+use crate::checksum::{seal, unseal};
+use crate::clock;
+use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
+use crate::core::change::Change;
+use crate::core::events::Outcome;
+use crate::core::ids::ContainerId;
+use crate::core::manifest::Manifest;
+use crate::core::session::Mode;
+use crate::core::sweep::ListedContainers;
+use crate::error::{Error, ErrorKind, Result, store_error};
+use crate::locks::Mutex;
+use crate::objects::store_clock;
+use crate::options::{KeptName, ReplacedObject};
+use crate::register::{self, MAX_MANIFEST_BYTES};
+use crate::wal::record::Author;
+
+const MAGIC: &[u8; 4] = b"h5lZ";
+/// The container that a restored one replaces stays for a day at least, in milliseconds.
+const AFTER_RESTORE: u64 = 86_400_000;
+/// Objects of containers that no head and no tombstone names stay for a day: tools that know nothing of the protocol may be bringing
+/// them.
+const MIN_ORPHAN_AGE: Duration = Duration::from_secs(86_400);
+
+/// What became of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Replaced,
+    Deleted,
+}
+
+/// What a tombstone says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tombstone {
+    end: End,
+    /// Milliseconds for which the container stays.
+    retention: u64,
+    by: Author,
+    /// The manifest, encoded.
+    manifest: Bytes,
+}
+
+impl Tombstone {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.push(u8::from(self.end == End::Deleted));
+        put_varint(&mut out, self.retention);
+        self.by.encode(&mut out);
+        put_string(&mut out, &self.manifest);
+        seal(&mut out);
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut r = Reader::new(unseal(bytes)?.0);
+        if r.take(4)? != MAGIC {
+            return Err("not a tombstone");
+        }
+        let end = match r.u8()? {
+            0 => End::Replaced,
+            1 => End::Deleted,
+            _ => return Err("neither of a replaced container nor of a deleted one"),
+        };
+        let (retention, by) = (r.varint()?, Author::read(&mut r)?);
+        let manifest = Bytes::copy_from_slice(r.string()?);
+        r.end()?;
+        Ok(Self { end, retention, by, manifest })
+    }
+
+    /// The manifest, if it is that of the container whose id the tombstone's key has.
+    fn manifest(&self, id: &str, target: &str) -> Result<Manifest> {
+        let manifest = head::decode(&self.manifest, target)?;
+        match hex(&manifest.id.0) == id {
+            true => Ok(manifest),
+            false => Err(Error::corrupt(target, "the tombstone", "its manifest is of another container")),
+        }
+    }
+}
+
+fn key_of(head: &Key, id: &str, target: &str) -> Result<Key> {
+    beside(head, &format!("replaced/{id}"), target)
+}
+
+fn id_of(key: &Key) -> &str {
+    key.as_str().rsplit('/').next().unwrap_or_default()
+}
+
+/// Puts the tombstone of a container that is about to be replaced or deleted, where objects outlive this process.
+pub(super) fn bury(
+    store: &dyn ObjectStore,
+    head: &Key,
+    old: &Manifest,
+    end: End,
+    asked: Option<Duration>,
+    target: &str,
+) -> Result<()> {
+    if !store.capabilities().persistent {
+        return Ok(());
+    }
+    let retention = asked.map_or(main_line(old).retention, |asked| clock::micros(asked) / 1000);
+    put(store, head, old, end, retention, target)
+}
+
+fn put(
+    store: &dyn ObjectStore,
+    head: &Key,
+    old: &Manifest,
+    end: End,
+    retention: u64,
+    target: &str,
+) -> Result<()> {
+    let stone = Tombstone { end, retention, by: Author::myself(), manifest: old.encode().into() };
+    let key = key_of(head, &hex(&old.id.0), target)?;
+    let done = store.put(&key, PutPayload::from(stone.encode()), PutMode::Overwrite);
+    done.map(drop).map_err(|e| store_error(target, &e))
+}
+
+/// Once the head is another one: deletes what may go.
+pub(super) fn let_go(store: &dyn ObjectStore, head: &Key, id: ContainerId, target: &str) -> Result<()> {
+    if store.capabilities().persistent {
+        // What cannot be deleted now is left to the next one.
+        if let Err(e) = sweep(store, head, target) {
+            tracing::debug!(error = %e, "replaced containers were not looked after");
+        }
+        return Ok(());
+    }
+    let names = Names::new(head.clone(), id, target)?;
+    if is_open(store, &names) { Ok(()) } else { delete_lake(store, &names, target) }
+}
+
+fn tombstones(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<Vec<ObjectMeta>> {
+    let folder = format!("{}/", beside(head, "replaced", target)?);
+    let all = store.list(&folder, None).collect::<object_stores::Result<Vec<_>>>();
+    all.map_err(|e| store_error(target, &e))
+}
+
+fn read(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<Tombstone>> {
+    let found = store.get_whole_opt(key, MAX_MANIFEST_BYTES).map_err(|e| store_error(target, &e))?;
+    let damaged = |why| Error::corrupt(target, format!("tombstone {key}"), why);
+    found.map(|found| Tombstone::decode(&found.bytes).map_err(damaged)).transpose()
+}
+
+/// Deletes the containers under a name whose time is over, by the store's clock.
+pub(super) fn sweep(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()> {
+    let stones = tombstones(store, head, target)?;
+    if stones.is_empty() {
+        return Ok(());
+    }
+    let now = store_clock::now(store, head, target)?;
+    for meta in stones {
+        // One that cannot be read leads nowhere, and its container stays: nobody knows for how long.
+        let Ok(Some(stone)) = read(store, &meta.key, target) else { continue };
+        let age = now.duration_since(meta.modified).unwrap_or_default();
+        if age < Duration::from_millis(stone.retention) {
+            continue;
+        }
+        let Ok(old) = stone.manifest(id_of(&meta.key), target) else { continue };
+        sweep_one(store, head, &meta.key, &old, target)?;
+    }
+    Ok(())
+}
+
+fn head_manifest(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<Option<Manifest>> {
+    let found = store.get_whole_opt(head, MAX_MANIFEST_BYTES).map_err(|e| store_error(target, &e))?;
+    match found {
+        None => Ok(Some(Manifest::absent())),
+        Some(found) => Ok(head::decode(&found.bytes, target).ok()),
+    }
+}
+
+fn sweep_one(store: &dyn ObjectStore, head: &Key, stone: &Key, old: &Manifest, target: &str) -> Result<()> {
+    // A tombstone whose container the name leads to is void: whoever put it may be about to replace the head.
+    match head_manifest(store, head, target)? {
+        Some(now) if now.id != old.id && !now.lists_copy(old.id) => (),
+        _ => return Ok(()),
+    }
+    store.delete(stone).map_err(|e| store_error(target, &e))?;
+    // Who brings it back lists it first, and looks for the tombstone afterwards.
+    match head_manifest(store, head, target)? {
+        Some(now) if now.id != old.id && !now.lists_copy(old.id) => {
+            delete_lake(store, &Names::new(head.clone(), old.id, target)?, target)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Deletes objects of containers that neither the head nor a tombstone names: what is left of containers and copies that were
+/// given up.
+fn sweep_orphans(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()> {
+    let folder = format!("{head}.lake/");
+    let listed: Vec<ObjectMeta> = store
+        .list(&folder, None)
+        .collect::<object_stores::Result<_>>()
+        .map_err(|e| store_error(target, &e))?;
+    let now = store_clock::now(store, head, target)?;
+    let mut newest: HashMap<&str, SystemTime> = HashMap::new();
+    for meta in &listed {
+        let rest = meta.key.as_str().strip_prefix(&folder).and_then(|rest| rest.split_once('/'));
+        if let Some((id, _)) = rest.filter(|(id, _)| is_id(id)) {
+            let known = newest.entry(id).or_insert(meta.modified);
+            *known = (*known).max(meta.modified);
+        }
+    }
+    let is_old = |at: &SystemTime| now.duration_since(*at).is_ok_and(|age| age >= MIN_ORPHAN_AGE);
+    let ids = newest.iter().filter(|(_, at)| is_old(at)).filter_map(|(id, _)| parse_id(id)).collect();
+    let listed = ListedContainers::new(ids);
+    let Some(now) = head_manifest(store, head, target)? else { return Ok(()) };
+    for id in listed.orphaned(&now) {
+        if read(store, &key_of(head, &hex(&id.0), target)?, target)?.is_none() {
+            delete_lake(store, &Names::new(head.clone(), id, target)?, target)?;
+        }
+    }
+    Ok(())
+}
+
+fn parse_id(text: &str) -> Option<ContainerId> {
+    u128::from_str_radix(text, 16).ok().map(|n| ContainerId(n.to_be_bytes())).filter(|_| is_id(text))
+}
+
+/// Deletes what is over under a name as users give it, and what belongs to no container any more.
+pub(crate) fn sweep_name(store: &dyn ObjectStore, key: &str) -> Result<()> {
+    let target = head::target_of(store, key);
+    let head = head_key(key, &target)?;
+    sweep(store, &head, &target)?;
+    if store.capabilities().persistent { sweep_orphans(store, &head, &target) } else { Ok(()) }
+}
+
+/// The containers that a name led to and that are kept, the newest first.
+pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObject>> {
+    let target = head::target_of(store, key);
+    let head = head_key(key, &target)?;
+    let stones = tombstones(store, &head, &target)?;
+    if stones.is_empty() {
+        return Ok(Vec::new());
+    }
+    let now = head_manifest(store, &head, &target)?;
+    let mut all = Vec::new();
+    for meta in &stones {
+        let id = id_of(&meta.key);
+        let Ok(Some(stone)) = read(store, &meta.key, &target) else { continue };
+        let Ok(old) = stone.manifest(id, &target) else { continue };
+        if now.as_ref().is_some_and(|now| now.id == old.id) {
+            continue;
+        }
+        let since = meta.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        all.push(ReplacedObject {
+            name: KeptName { id: old.id.0, until: None },
+            id: id.to_owned(),
+            version: main_line(&old).number,
+            time: clock::micros(since),
+            until: clock::micros(since.saturating_add(Duration::from_millis(stone.retention))),
+            deleted: stone.end == End::Deleted,
+            host: stone.by.host.to_string(),
+            pid: stone.by.pid,
+        });
+    }
+    all.sort_unstable_by_key(|b| std::cmp::Reverse(b.time));
+    Ok(all)
+}
+
+/// The manifest of a container that was replaced or deleted, and is kept.
+///
+/// # Errors
+/// `NotFound` if it is not kept any more; `Corrupt`; those of the store.
+pub(super) fn manifest_of(
+    store: &dyn ObjectStore,
+    head: &Key,
+    kept: &KeptName,
+    target: &str,
+) -> Result<Manifest> {
+    let id = hex(&kept.id);
+    let stone = read(store, &key_of(head, &id, target)?, target)?;
+    stone.ok_or_else(|| Error::new(target, ErrorKind::NotFound))?.manifest(&id, target)
+}
+
+/// The one kept container whose id begins with `id`; the newest, if that is empty.
+fn find(store: &dyn ObjectStore, key: &str, id: &str, target: &str) -> Result<ReplacedObject> {
+    let mut found: Vec<_> = list(store, key)?.into_iter().filter(|r| r.id.starts_with(id)).collect();
+    if id.is_empty() {
+        found.truncate(1);
+    }
+    if found.len() > 1 {
+        let why = format!("{} replaced containers have ids that begin with {id}", found.len());
+        return Err(Error::invalid(target, why));
+    }
+    found.pop().ok_or_else(|| Error::new(target, ErrorKind::NotFound))
+}
+
+/// Brings a container back under its name: the one whose id begins with `id`. What the name leads to now is replaced by it, and
+/// kept in turn.
+///
+/// # Errors
+/// `NotFound` if it is not kept any more; `Locked` while what it replaces is open for writing; `Conflict` if that changed meanwhile;
+/// those of the store.
+pub(crate) fn restore(store: &Arc<dyn ObjectStore>, key: &str, id: &str) -> Result<ReplacedObject> {
+    let target: Arc<str> = head::target_of(store.as_ref(), key).into();
+    let head = head_key(key, &target)?;
+    let found = find(store.as_ref(), key, id, &target)?;
+    let _lease = super::open::lease_to_replace(store, &head, &target)?;
+    let register = register::open_to_write(store, &head, &target, head::sequence_of)?;
+    let (now, token) = load(register.as_ref(), &target)?;
+    let kept = ContainerId(found.name.id);
+    let names = Names::new(head.clone(), kept, &target)?;
+    let fetcher = Fetcher { store: store.clone(), names, target: target.clone() };
+    let mut committer =
+        Committer::new(register, target.clone(), now.id, Mode::Exclusive, (now.clone(), token))?;
+    let mut make = |change| match committer.submit(change, &fetcher, &mut |_, _| Ok(None))? {
+        Outcome::Done { .. } => Ok(()),
+        Outcome::NotCommitted | Outcome::Rejected(_) => Err(Error::new(&target, ErrorKind::Conflict)),
+        other => Err(failure(&other, &target)),
+    };
+    let day = clock::now() / clock::micros(Duration::from_secs(86_400));
+    make(Change::BeginCopy { id: kept, day })?;
+    let old = manifest_of(store.as_ref(), &head, &found.name, &target);
+    let old = match old {
+        Ok(old) => old,
+        Err(e) => {
+            make(Change::Expel { sessions: Vec::new(), copies: vec![kept] })?;
+            return Err(e);
+        }
+    };
+    if !now.is_absent() {
+        let retention = main_line(&now).retention.max(AFTER_RESTORE);
+        put(store.as_ref(), &head, &now, End::Replaced, retention, &target)?;
+    }
+    make(Change::FinishCopy(Box::new(old)))?;
+    let tombstone = key_of(&head, &found.id, &target)?;
+    store.delete(&tombstone).map_err(|e| store_error(&target, &e))?;
+    Ok(found)
+}
+
+/// How many handles have a container open that lives in this process only, and whether it goes with the last of them.
+static OPEN: LazyLock<Mutex<HashMap<String, (usize, bool)>>> = LazyLock::new(Mutex::default);
+
+/// Whether a container in memory is open; if so, it is deleted when it is closed.
+fn is_open(store: &dyn ObjectStore, names: &Names) -> bool {
+    match OPEN.lock().get_mut(&store.place_of(names.lake.as_str())) {
+        Some((_, doomed)) => {
+            *doomed = true;
+            true
+        }
+        None => false,
+    }
+}
+
+/// Counts a handle of a container in memory.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    store: Arc<dyn ObjectStore>,
+    names: Names,
+    place: String,
+    target: Arc<str>,
+}
+
+impl Opened {
+    pub(super) fn new(store: &Arc<dyn ObjectStore>, names: &Names, target: &Arc<str>) -> Option<Self> {
+        if store.capabilities().persistent {
+            return None;
+        }
+        let place = store.place_of(names.lake.as_str());
+        OPEN.lock().entry(place.clone()).or_default().0 += 1;
+        Some(Self { store: store.clone(), names: names.clone(), place, target: target.clone() })
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let mut open = OPEN.lock();
+        let Some((count, doomed)) = open.get_mut(&self.place) else { return };
+        *count -= 1;
+        let goes = *count == 0 && *doomed;
+        if *count == 0 {
+            open.remove(&self.place);
+        }
+        drop(open);
+        if goes && let Err(e) = delete_lake(self.store.as_ref(), &self.names, &self.target) {
+            tracing::warn!(error = %e, "a replaced container was not deleted whole");
+        }
+    }
+}

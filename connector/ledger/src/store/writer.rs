@@ -1,0 +1,632 @@
+//! A writer of a container: what it has staged, and the commit that is under way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_stores::{Etag, PutMode, PutPayload};
+
+use super::committer::{Committer, delete_objects, failure};
+use super::fetch::Fetcher;
+use super::group_commit::Queued;
+use super::io::Io;
+use super::note::Note;
+use super::pack::{PACK_BYTES, PackBuffer};
+use super::staged::Staged;
+use super::view::{Told, View, main_line, nonce_of};
+use crate::address::{Address, Location, PageRef};
+use crate::buffers::{self, Scratch};
+use crate::clock;
+use crate::core::change::{Change, Commit as CommitChange, Reject};
+use crate::core::events::Outcome;
+use crate::core::ids::ObjectId;
+use crate::core::lines::{Line, MAIN, MAX_OLDER_RECORDS};
+use crate::core::manifest::Manifest;
+use crate::core::records::{Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, Record, SegmentRef, Segments};
+use crate::core::session::{Entry, Mode};
+use crate::error::{Error, ErrorKind, Result, store_error};
+use crate::locks::Mutex;
+use crate::objects::store_clock;
+use crate::objects::uploads::Uploads;
+use crate::objects::verified_ranges::VerifiedRanges;
+use crate::register::Lease;
+use crate::storage::Commit;
+use crate::wal::record::Entries;
+
+/// Bytes of a record beside its content, at most.
+const RECORD_BYTES: usize = 512;
+/// Bytes of one commit's entries that make sense: no reader takes a longer one.
+const MAX_COMMIT_BYTES: usize = if cfg!(test) { 15 << 20 } else { 1 << 30 };
+/// Names of objects that a change may need beside those of its pages.
+const RESERVED_NAMES: usize = 8;
+/// How often a commit is prepared again because the inline records grew meanwhile.
+const MAX_PREPARATIONS: u32 = 8;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Prepares a change again on a newer manifest, with what a writer can put. `None`: the change is given up.
+type PrepareWith<'a> = &'a mut dyn FnMut(&mut Io, Reject, &Arc<Manifest>) -> Result<Option<Change>>;
+
+/// A commit whose outcome is not known, or that is just being made.
+#[derive(Debug)]
+struct Pending {
+    /// What it says of objects.
+    staged: Staged,
+    /// The root that contains it, for a commit that is a checkpoint.
+    root: Option<Option<PageRef>>,
+    /// Bytes of the record.
+    length: u64,
+    /// What it frees and is needed after all, should it not be made.
+    kept: Vec<Address>,
+    /// It was rolled back while it was in doubt.
+    gave_up: bool,
+}
+
+/// A writer's side of a container in a store.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) committer: Committer,
+    pub(super) io: Io,
+    pub(super) mode: Mode,
+    pub(super) staged: Staged,
+    pack: PackBuffer,
+    uploads: Uploads,
+    /// Places of pages that the coming root does without.
+    pub(super) freed_pages: Vec<Address>,
+    pending: Option<Pending>,
+    /// A commit that waits to be taken in with others.
+    pub(super) queued: Option<Queued>,
+    /// The times of versions and tags ascend.
+    pub(super) last_time: u64,
+    /// Bytes that went out of use since the root.
+    obsolete: u64,
+    /// How long replaced versions stay, if this handle was told.
+    pub(super) retention: Option<Duration>,
+    pub(super) lease: Option<Lease>,
+    pub(super) proven: Option<Arc<Mutex<VerifiedRanges>>>,
+    /// Something was committed.
+    pub(super) wrote: bool,
+}
+
+/// Notes a pack that came to be in the store: its checksums were made of the bytes that lie there now.
+fn arrived(proven: Option<&Mutex<VerifiedRanges>>) -> impl FnMut(Location, Option<Etag>, u64) {
+    move |location, etag, length| {
+        if let Some(proven) = proven {
+            proven.lock().add(location, etag, 0..length);
+        }
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        committer: Committer,
+        fetcher: Fetcher,
+        mode: Mode,
+        lease: Option<Lease>,
+        proven: Option<Arc<Mutex<VerifiedRanges>>>,
+    ) -> Self {
+        Self {
+            committer,
+            io: Io::new(fetcher, Segments::default()),
+            mode,
+            staged: Staged::default(),
+            pack: PackBuffer::default(),
+            uploads: Uploads::default(),
+            freed_pages: Vec::new(),
+            pending: None,
+            queued: None,
+            last_time: 0,
+            obsolete: 0,
+            retention: None,
+            lease,
+            proven,
+            wrote: false,
+        }
+    }
+
+    pub(super) fn target(&self) -> &str {
+        &self.io.fetcher.target
+    }
+
+    /// What time it is, by the store's clock where that is at hand; later than the newest version.
+    pub(super) fn time(&self) -> u64 {
+        self.present().max(self.last_time + 1)
+    }
+
+    pub(super) fn present(&self) -> u64 {
+        store_clock::version_time(self.io.fetcher.store.as_ref())
+    }
+
+    /// The day that a session's entry gets.
+    pub(super) fn today(&self) -> u64 {
+        self.present() / clock::micros(DAY)
+    }
+
+    // Sessions
+
+    /// Sees to it that a manifest lists the session, as it has to before the session puts an object.
+    pub(super) fn ensure_listed(&mut self) -> Result<()> {
+        if self.committer.session.entry() == Entry::Listed {
+            return Ok(());
+        }
+        if self.is_pending() {
+            return Err(Error::invalid(
+                self.target(),
+                "a commit is in doubt; flush again before more is written",
+            ));
+        }
+        // It may be the join.
+        if self.committer.is_in_doubt() {
+            let fetcher = self.io.fetcher.clone();
+            self.committer.abandon(&fetcher)?;
+            return self.ensure_listed();
+        }
+        if self.committer.session.entry() == Entry::Gone {
+            self.committer.begin_again(self.mode)?;
+        }
+        let day = self.today();
+        let fetcher = self.io.fetcher.clone();
+        match self.committer.submit(Change::Join { day }, &fetcher, &mut |_, _| Ok(None))? {
+            Outcome::Done { .. } => Ok(()),
+            other => Err(failure(&other, self.target())),
+        }
+    }
+
+    /// A name for an object.
+    pub(super) fn new_object(&mut self) -> Result<ObjectId> {
+        self.ensure_listed()?;
+        let none = || Error::new(&self.io.fetcher.target, ErrorKind::Conflict);
+        self.committer.session.next_object().ok_or_else(none)
+    }
+
+    /// Sees to it that a change can put its objects.
+    pub(super) fn reserve_names(&mut self) -> Result<()> {
+        while self.io.names.len() < RESERVED_NAMES {
+            let name = self.new_object()?;
+            self.io.names.push_back(name);
+        }
+        Ok(())
+    }
+
+    /// Returns names of another session.
+    pub(super) fn forget_names(&mut self) {
+        self.io.names.clear();
+    }
+
+    // Payloads
+
+    pub(super) fn payload(&mut self, data: &[u8]) -> Result<Address> {
+        let place = self.place(data)?;
+        let object =
+            ObjectId::of(&place).ok_or_else(|| Error::invalid(self.target(), "a place in no object"))?;
+        self.gain(object, place.length);
+        Ok(place)
+    }
+
+    fn place(&mut self, data: &[u8]) -> Result<Address> {
+        if let Some(place) = self.pack.add_in_hole(data) {
+            return Ok(place);
+        }
+        if self.pack.is_full_with(data.len()) {
+            self.send_pack()?;
+        }
+        self.reserve_in_pack(data.len())?;
+        if self.pack.object.is_none() {
+            let object = self.new_object()?;
+            self.pack.begin(object);
+        }
+        self.pack.add(data, &self.io.fetcher.target)
+    }
+
+    /// Reserves memory for more bytes of the pack. If no memory is available, waits for packs that are being uploaded, because
+    /// these packs hold some.
+    fn reserve_in_pack(&mut self, more: usize) -> Result<()> {
+        let pack = &mut self.pack.bytes;
+        // Packs become full, most of them; their memory is used again, which saves the system making it anew.
+        if pack.capacity() == 0
+            && more <= PACK_BYTES
+            && let Some(buffer) = buffers::try_take(PACK_BYTES)
+        {
+            *pack = buffer;
+            pack.clear();
+        }
+        if pack.try_reserve(more).is_err() {
+            self.wait_for_uploads()?;
+            buffers::forget();
+        }
+        Ok(())
+    }
+
+    /// Counts bytes of an object that this writer put, or is filling.
+    pub(super) fn gain(&mut self, object: ObjectId, bytes: u64) {
+        let stood = self.committer.known().sequence;
+        self.staged.gain(object, bytes, stood);
+    }
+
+    /// Sends the pack that is being filled on its way.
+    pub(super) fn send_pack(&mut self) -> Result<()> {
+        let Some(object) = self.pack.object else { return Ok(()) };
+        let fetcher = &self.io.fetcher;
+        let key = fetcher.names.object(object, &fetcher.target)?;
+        let PackBuffer { bytes, .. } = std::mem::take(&mut self.pack);
+        // A store in memory keeps it: not with room for what never came.
+        let few = (bytes.len() <= PACK_BYTES / 2).then(|| buffers::try_copy(&bytes)).flatten();
+        let bytes = match few {
+            None => Bytes::from_owner(Scratch::from(bytes)),
+            Some(few) => {
+                buffers::give(bytes);
+                Bytes::from(few)
+            }
+        };
+        let mut arrived = arrived(self.proven.as_deref());
+        let started = self.uploads.start(&fetcher.store, object.pack(), key, bytes, &mut arrived);
+        started.map_err(|e| store_error(&fetcher.target, &e))
+    }
+
+    /// Sees to it that every pack is in the store. After an error those that are not stay to be put.
+    pub(super) fn finish_everything(&mut self) -> Result<()> {
+        self.check_settled()?;
+        self.finish_packs()
+    }
+
+    fn finish_packs(&mut self) -> Result<()> {
+        self.send_pack()?;
+        self.wait_for_uploads()
+    }
+
+    fn wait_for_uploads(&mut self) -> Result<()> {
+        let mut arrived = arrived(self.proven.as_deref());
+        let finished = self.uploads.finish(self.io.fetcher.store.as_ref(), &mut arrived);
+        finished.map_err(|e| store_error(self.target(), &e))
+    }
+
+    /// A part of what is not in the store yet.
+    pub(super) fn unput(&self, place: &Address, offset: u64, length: usize) -> Option<&[u8]> {
+        let open = self.pack.part(place, offset, length).or_else(|| self.io.open.part(place, offset, length));
+        open.or_else(|| self.uploads.part(place, offset, length))
+    }
+
+    /// Stages the return of an extent. One that was written since the last commit is given back at once.
+    pub(super) fn free(&mut self, place: &Address) -> Result<()> {
+        if self.staged.lose(place) {
+            // One of many may keep it after all.
+            if self.mode == Mode::Exclusive {
+                self.pack.leave_hole(place);
+            }
+            return Ok(());
+        }
+        if self.staged.freed.contains(place) {
+            if self.mode == Mode::Shared {
+                return Ok(());
+            }
+            let why = format!("the extent in {:?} is free already", place.location);
+            return Err(Error::invalid(self.target(), why));
+        }
+        self.staged.freed.push(*place);
+        Ok(())
+    }
+
+    /// Takes back that an extent is given back: somebody needs it after all.
+    pub(super) fn keep(&mut self, place: &Address) {
+        self.staged.freed.remove_all([place]);
+        if let Some(pending) = &mut self.pending {
+            pending.kept.push(*place);
+        }
+    }
+
+    /// Takes in records of others: what they freed is not for this writer to free again.
+    pub(super) fn take_notes(&mut self, records: &[Arc<Record>]) {
+        for record in records {
+            self.last_time = self.last_time.max(record.time);
+            for data in record.parts.iter().filter_map(|part| part.data()) {
+                self.staged.freed.remove_all(&data.notes.freed);
+            }
+        }
+    }
+
+    pub(super) fn has_freed(&self) -> bool {
+        !self.staged.freed.is_empty()
+    }
+
+    /// Puts an object of some payloads that somebody else puts: only its name is this writer's business.
+    pub(super) fn pack_arrived(&mut self, object: ObjectId, etag: Option<Etag>, bytes: u64) {
+        self.gain(object, bytes);
+        if let Some(proven) = &self.proven {
+            proven.lock().add(object.pack(), etag, 0..bytes);
+        }
+    }
+
+    // Commits
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Bytes that went out of use since the root.
+    pub(super) fn obsolete(&self) -> u64 {
+        self.obsolete
+    }
+
+    pub(super) fn forget_obsolete(&mut self) {
+        self.obsolete = 0;
+    }
+
+    pub(super) fn rollback(&mut self) {
+        let staged = std::mem::take(&mut self.staged);
+        self.pack = PackBuffer::default();
+        self.uploads.give_up();
+        let mut objects: Vec<ObjectId> = staged.gained.into_keys().collect();
+        objects.append(&mut self.io.give_up());
+        self.freed_pages.clear();
+        if let Some(pending) = &mut self.pending {
+            pending.gave_up = true;
+            objects.retain(|object| !pending.staged.gained.contains_key(object));
+        }
+        // No manifest names them, and none will.
+        delete_objects(&self.io.fetcher, &objects);
+    }
+
+    fn check_settled(&mut self) -> Result<()> {
+        if self.is_pending() || self.queued.is_some() {
+            return Err(Error::invalid(self.target(), "a commit is pending; settle it first"));
+        }
+        // A change that nobody waits for any more.
+        if self.committer.is_in_doubt() {
+            let fetcher = self.io.fetcher.clone();
+            self.committer.abandon(&fetcher)?;
+        }
+        Ok(())
+    }
+
+    /// Makes what is staged the next version. `closes`: nothing follows before the close.
+    pub(super) fn commit(&mut self, view: &mut View, entries: &dyn Entries, closes: bool) -> Result<Commit> {
+        self.check_settled()?;
+        if let Some(lease) = &mut self.lease {
+            // The lease is a courtesy: one that was lost stops nobody.
+            let _the_swap_decides = lease.renew_if_due();
+        }
+        self.finish_packs()?;
+        let data = self.data_of(entries)?;
+        let (length, is_long) = (data.entries.len() as u64, self.is_long(&data, closes));
+        let stored = if is_long { Some(self.put_long(&data)?) } else { None };
+        for _ in 0..MAX_PREPARATIONS {
+            let change = self.commit_change(view, data.clone(), stored, closes)?;
+            let bytes = length + self.staged.bytes();
+            let staged = std::mem::take(&mut self.staged);
+            self.pending =
+                Some(Pending { staged, root: None, length: bytes, kept: Vec::new(), gave_up: false });
+            let fetcher = self.io.fetcher.clone();
+            // Another writer's version has to be merged first, which the map above does.
+            let done = self.committer.submit(change, &fetcher, &mut |_, _| Ok(None));
+            match self.conclude(view, done)? {
+                Concluded::Again => (),
+                Concluded::Commit(commit) => return Ok(commit),
+            }
+        }
+        Err(Error::invalid(self.target(), "the inline records of other writers leave no room; try again"))
+    }
+
+    fn data_of(&self, entries: &dyn Entries) -> Result<Data> {
+        let entries = Bytes::from(entries.encoded());
+        if entries.len() > MAX_COMMIT_BYTES {
+            let why = format!(
+                "a commit has a record of {} bytes, and {MAX_COMMIT_BYTES} are possible; commit more often",
+                entries.len()
+            );
+            return Err(Error::invalid(self.target(), why));
+        }
+        Ok(Data { notes: self.staged.notes(), author: Bytes::new(), entries })
+    }
+
+    fn is_long(&self, data: &Data, closes: bool) -> bool {
+        let longest = if closes { MAX_CLOSING_RECORD } else { MAX_CURRENT_RECORD };
+        data.size() + RECORD_BYTES > longest
+    }
+
+    /// Puts the content of a long commit as an object of its own.
+    fn put_long(&mut self, data: &Data) -> Result<PageRef> {
+        let object = self.new_object()?;
+        let (bytes, crc) = data.to_object();
+        let place = Address { location: object.page(), offset: 0, length: bytes.len() as u64 };
+        self.io.put_object(object, bytes)?;
+        Ok(PageRef { place, crc })
+    }
+
+    fn commit_change(
+        &mut self,
+        view: &View,
+        data: Data,
+        stored: Option<PageRef>,
+        closes: bool,
+    ) -> Result<Change> {
+        let told = self.told(view)?;
+        let segment = self.segment_for_commit()?;
+        let known = self.committer.known();
+        // A session that puts no objects joins with the commit after which it wants to put a segment.
+        let wants_entry = !closes && main_line(&known).wants_segment();
+        let joins = if wants_entry { self.committer.session.day_to_join(self.today()) } else { None };
+        let leaves = closes && self.committer.session.entry() == Entry::Listed;
+        let bytes = data.entries.len() as u64 + self.staged.bytes();
+        Ok(Change::Commit(Box::new(CommitChange {
+            line: MAIN,
+            on: told.version,
+            time: self.time(),
+            note: Note::of_now(bytes).encode(),
+            data,
+            stored,
+            numbers: None,
+            joins,
+            leaves,
+            closes,
+            segment,
+            members: Vec::new(),
+            conditions: Vec::new(),
+            segments: Segments::default(),
+        })))
+    }
+
+    pub(super) fn told(&self, view: &View) -> Result<Told> {
+        view.told.ok_or_else(|| Error::invalid(self.target(), "a commit before the container was read"))
+    }
+
+    /// The segment of older inline records that the next commit is to name, if there are many.
+    fn segment_for_commit(&mut self) -> Result<Option<SegmentRef>> {
+        let known = self.committer.known();
+        let line: &Line = main_line(&known);
+        let must = line.older_bytes() + MAX_CURRENT_RECORD > MAX_OLDER_RECORDS + MAX_CURRENT_RECORD / 2;
+        if !line.wants_segment() || (!must && self.committer.session.entry() != Entry::Listed) {
+            return Ok(None);
+        }
+        let newest = line.tail.last().map_or(0, |record| record.version);
+        let object = self.new_object()?;
+        let Some(segment) = line.segment(newest) else { return Ok(None) };
+        let (bytes, crc) = segment.encode();
+        let place = Address { location: object.page(), offset: 0, length: bytes.len() as u64 };
+        self.io.put_object(object, bytes)?;
+        let at = segment.reference(PageRef { place, crc });
+        if let Some(at) = &at {
+            self.io.segments.insert(at, segment.into());
+        }
+        Ok(at)
+    }
+
+    /// Finds out what became of the commit that is in doubt.
+    pub(super) fn settle(&mut self, view: &mut View) -> Result<Commit> {
+        if self.pending.is_none() {
+            return Err(Error::invalid(self.target(), "no commit is pending"));
+        }
+        let fetcher = self.io.fetcher.clone();
+        let gave_up = self.pending.as_ref().is_some_and(|pending| pending.gave_up);
+        let done = match gave_up {
+            true => self.committer.abandon(&fetcher),
+            false => self.committer.settle(&fetcher, &mut |_, _| Ok(None)),
+        };
+        match self.conclude(view, done)? {
+            Concluded::Commit(commit) => Ok(commit),
+            Concluded::Again => Ok(Commit::Behind),
+        }
+    }
+
+    /// Takes in how a commit ended.
+    fn conclude(&mut self, view: &mut View, done: Result<Outcome>) -> Result<Concluded> {
+        let outcome = match done {
+            Err(e) if self.committer.is_in_doubt() => return Ok(Concluded::Commit(Commit::InDoubt(e))),
+            Err(e) => {
+                self.take_back();
+                return Err(e);
+            }
+            Ok(outcome) => outcome,
+        };
+        let Some(pending) = self.pending.take() else { return Ok(Concluded::Commit(Commit::Behind)) };
+        match outcome {
+            Outcome::Done { sequence, .. } => {
+                let length = pending.length;
+                self.take_in(view, pending, sequence);
+                Ok(Concluded::Commit(Commit::Done(length)))
+            }
+            other => {
+                self.pending = Some(pending);
+                self.take_back();
+                match other {
+                    Outcome::NotCommitted if self.mode == Mode::Shared => {
+                        Ok(Concluded::Commit(Commit::Behind))
+                    }
+                    Outcome::Rejected(Reject::Full(_)) if self.grew() => Ok(Concluded::Again),
+                    other => Err(failure(&other, self.target())),
+                }
+            }
+        }
+    }
+
+    /// Whether inline records keep a commit out, so that a segment makes room.
+    fn grew(&self) -> bool {
+        main_line(&self.committer.known()).wants_segment()
+    }
+
+    /// The commit is made.
+    fn take_in(&mut self, view: &mut View, pending: Pending, sequence: Option<u64>) {
+        let known = self.committer.known();
+        self.wrote = true;
+        self.obsolete += pending.staged.freed.bytes();
+        self.staged.freed.remove_all(pending.staged.freed.iter());
+        let line = main_line(&known);
+        if let (Some(told), Some(version)) = (&mut view.told, sequence) {
+            told.version = version;
+            told.number += 1;
+            if pending.root.is_some() {
+                told.root = line.root;
+                self.obsolete = 0;
+            }
+        }
+        let newest = line.tail.iter().rev().find(|record| Some(record.version) == sequence);
+        if let Some(told) = &mut view.told {
+            // Nobody else puts older objects back under a writer.
+            told.nonce = newest.and_then(|record| nonce_of(record));
+        }
+        self.last_time = self.last_time.max(newest.map_or(0, |record| record.time));
+        view.manifest = known;
+        delete_objects(&self.io.fetcher, &pending.staged.unused());
+    }
+
+    /// The commit will never be made: what it would have said is for the next one to say.
+    fn take_back(&mut self) {
+        let Some(mut pending) = self.pending.take() else { return };
+        if pending.gave_up {
+            // It was rolled back: what it put is nobody's.
+            let objects: Vec<ObjectId> = pending.staged.gained.into_keys().collect();
+            delete_objects(&self.io.fetcher, &objects);
+            return;
+        }
+        pending.staged.freed.remove_all(&pending.kept);
+        self.staged.take_back(pending.staged);
+    }
+
+    /// Makes a commit that the root of the same swap contains.
+    pub(super) fn submit_root(
+        &mut self,
+        view: &mut View,
+        root: Option<PageRef>,
+        change: Change,
+        prepare: PrepareWith<'_>,
+    ) -> Result<Commit> {
+        let staged = std::mem::take(&mut self.staged);
+        let length = staged.bytes();
+        self.pending = Some(Pending { staged, root: Some(root), length, kept: Vec::new(), gave_up: false });
+        let fetcher = self.io.fetcher.clone();
+        let Self { committer, io, .. } = self;
+        let done = committer.submit(change, &fetcher, &mut |why, on| prepare(io, why, on));
+        match self.conclude(view, done)? {
+            Concluded::Commit(commit) => Ok(commit),
+            Concluded::Again => Ok(Commit::Behind),
+        }
+    }
+
+    /// Makes a change that is no commit of what is staged.
+    ///
+    /// # Errors
+    /// Those of the store; `Conflict` where it was given up.
+    pub(super) fn make(&mut self, change: Change, prepare: PrepareWith<'_>) -> Result<Outcome> {
+        self.check_settled()?;
+        let fetcher = self.io.fetcher.clone();
+        let Self { committer, io, .. } = self;
+        match committer.submit(change, &fetcher, &mut |why, on| prepare(io, why, on)) {
+            // Where the next answer comes, it tells what became of the change.
+            Err(e) if committer.is_in_doubt() => committer.abandon(&fetcher).map_err(|_| e),
+            done => done,
+        }
+    }
+
+    /// Puts an object of payloads in this thread; for callers that hold no lock.
+    pub(super) fn put_pack(fetcher: &Fetcher, object: ObjectId, pieces: PutPayload) -> Result<Option<Etag>> {
+        let key = fetcher.names.object(object, &fetcher.target)?;
+        // The name was never used, so there is nothing to replace.
+        let put = fetcher.store.put(&key, pieces, PutMode::Overwrite);
+        Ok(put.map_err(|e| store_error(&fetcher.target, &e))?.etag)
+    }
+}
+
+/// How an attempt to commit ended.
+enum Concluded {
+    Commit(Commit),
+    /// The inline records grew: put a segment and try again.
+    Again,
+}
