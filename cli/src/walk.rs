@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use h5lake_container::{Container, Link, LinkTarget, ObjectId, ObjectKind};
+use h5lake_container::{Container, Link, LinkPages, LinkTarget, ObjectId, ObjectKind};
 
 use crate::Failure;
 use crate::name_text::name_text;
@@ -60,23 +60,19 @@ pub fn kind_of(container: &Container, id: ObjectId) -> Result<Option<ObjectKind>
 
 /// The links of a group in the order of their names, of which a page at a time is in memory.
 pub struct Links {
-    group: ObjectId,
+    pages: LinkPages,
     page: VecDeque<Link>,
-    after: Option<Vec<u8>>,
-    is_done: bool,
 }
 
 impl Links {
     pub fn of(group: ObjectId) -> Self {
-        Self { group, page: VecDeque::new(), after: None, is_done: false }
+        Self { pages: LinkPages::of(group), page: VecDeque::new() }
     }
 
     /// The next link.
     pub fn next(&mut self, container: &Container) -> Result<Option<Link>, Failure> {
-        if self.page.is_empty() && !self.is_done {
-            self.page = container.links_after(self.group, self.after.as_deref())?.into();
-            self.after = self.page.back().map(|link| link.name.clone());
-            self.is_done = self.page.is_empty();
+        if self.page.is_empty() {
+            self.page = container.next_links(&mut self.pages)?.into();
         }
         Ok(self.page.pop_front())
     }

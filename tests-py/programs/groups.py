@@ -191,6 +191,28 @@ def read_many(f):
     assert list(f) == sorted(f) and f["soft13"] == f["g6"]
 
 
+def large_group():
+    """Names of a group whose links take several pages; at the end of the first page, long names begin alike."""
+    return [f"a{n:04d}" for n in range(1000)] + ["b" * 1100 + f"{n * 7919 % 100:02d}" for n in range(100)] + [f"c{n:04d}" for n in range(2000)]
+
+
+def write_large(f):
+    for name in reversed(large_group()):
+        h5py.h5g.create(f.id, name.encode())
+
+
+def read_large(f):
+    wanted = sorted(large_group())
+    assert list(f) == wanted
+    found, at = [], 0
+    while at < len(wanted):
+        # A walk that ends early goes on where it ended.
+        most = len(found) + 1050
+        _, at = f.id.links.iterate(lambda name: found.append(name.decode()) or len(found) == most, idx=at)
+        assert at == len(found)
+    assert found == wanted
+
+
 def write_order_on_the_way(f):
     """Groups made on the way to another object keep the order of links if the group above does."""
     f.create_group("tracked", track_order=True)

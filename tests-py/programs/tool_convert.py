@@ -134,6 +134,42 @@ def check_there_and_back(folder):
     assert not [path for path in folder.iterdir() if path.name.startswith(".h5lake-conv")], list(folder.iterdir())
 
 
+def fill_many(name, count):
+    """A file with so many datasets in groups of 1,000, and a dataset before them whose references lead to all."""
+    with h5py.File(name, "w") as f:
+        to = f.create_dataset("a", (count,), h5py.ref_dtype)
+        for number in range(count):
+            if number % 1000 == 0:
+                group = f.create_group(f"g{number // 1000:03d}")
+            group[f"d{number % 1000:03d}"] = np.arange(4, dtype="i4")
+        to[:] = [one.ref for key, group in f.items() if key != "a" for one in group.values()]
+
+
+def last_of_many(name, count):
+    with h5py.File(name) as f:
+        return [f[f["a"][count - 1]].name, f[f["a"][0]].name, sum(len(group) for key, group in f.items() if key != "a")]
+
+
+def peak_of(*arguments):
+    """The largest memory of a command of the tool, in MiB."""
+    env = dict(os.environ, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    begun = subprocess.Popen([os.environ["TOOL"], *map(str, arguments)], env=env)
+    _, status, used = os.wait4(begun.pid, 0)
+    begun.returncode = os.waitstatus_to_exitcode(status)
+    assert begun.returncode == 0, arguments
+    return used.ru_maxrss >> 10
+
+
+def check_memory_of_an_export_hardly_grows_with_the_objects(folder):
+    peaks = []
+    for count in (1000, 15000):
+        fill_many(f"many-{count}.h5", count)
+        peaks.append(peak_of("export", f"many-{count}.h5", f"native-many-{count}.h5", "--quiet"))
+    assert native("last_of_many", "native-many-15000.h5", 15000) == ["/g014/d999", "/g000/d000", 15000]
+    # A libhdf5 keeps up to 32 MiB of the structure of a native file in memory.
+    assert peaks[1] - peaks[0] < 56, peaks
+
+
 def fill_virtual(folder):
     """A virtual dataset whose sources are shown whole, in part, and in another file; what it shows."""
     with h5py.File(f"{folder}/v.h5", "w") as f, h5py.File(f"{folder}/source.h5", "w") as other:

@@ -2,6 +2,7 @@
 # only: h5lake
 
 import os
+import resource
 import subprocess
 import sys
 from multiprocessing import get_context
@@ -253,6 +254,56 @@ def check_containers_as_sources_of_native_files(folder):
             assert "h5lake" not in str(error), error
         else:
             raise AssertionError("a file that is no file of HDF5 was read")
+
+
+def make_sources(count):
+    layout = h5py.VirtualLayout((count, 3), "i4")
+    for number in range(count):
+        make_one(f"s{number}.h5", number)
+        layout[number] = h5py.VirtualSource(f"s{number}.h5", "x", shape=(3,))
+    with h5py.File("master.h5", "w") as f:
+        f.create_virtual_dataset("v", layout, fillvalue=-1)
+
+
+def make_one(path, value):
+    with h5py.File(path, "w") as f:
+        f["x"] = np.full(3, value, "i4")
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def check_sources_stay_open_as_long_as_there_are_descriptors(_):
+    count = 300
+    make_sources(count)
+    before = descriptors()
+    with h5py.File("master.h5") as f:
+        shown = f["v"]
+        for column in range(3):
+            assert shown[:, column].tolist() == list(range(count))
+            assert descriptors() >= before + count, (before, descriptors())
+        del shown
+    assert descriptors() == before, (before, descriptors())
+
+
+def check_few_descriptors_are_enough_for_many_sources(_):
+    count = 300
+    make_sources(count)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        # Descriptors of the program leave fewer than the plugin expects.
+        own = [os.open("/dev/null", os.O_RDONLY) for _ in range(64)]
+        with h5py.File("master.h5") as f:
+            shown = f["v"]
+            for column in range(3):
+                assert shown[:, column].tolist() == list(range(count))
+            assert [int(shown[number, 0]) for number in (7, 299, 7, 150)] == [7, 299, 7, 150]
+        for one in own:
+            os.close(one)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use h5lake_connector::config::{Config, NamePatterns};
-use h5lake_connector::{Adoption, Along, Converter, Join, Lacking, NotHeld};
+use h5lake_connector::{Adoption, Along, Converter, Export, Join, Lacking, NotHeld};
 use serde_json::{Value, json};
 
 use super::Direction;
@@ -184,10 +184,10 @@ fn export(converter: &Converter, arguments: &[OsString]) -> Result<Lacking, Fail
     let [_, _, source, target, ..] = arguments else { return Err("a name is missing".into()) };
     let mut refused = Vec::new();
     for is_newer in [false, true] {
-        refused = converter.not_held(source, is_newer).map_err(|error| error.to_string())?;
-        if refused.is_empty() {
-            let done = converter.export(source, Path::new(target), is_newer);
-            return Ok(done.map_err(|error| error.to_string())?);
+        let done = converter.export(source, Path::new(target), is_newer);
+        match done.map_err(|error| error.to_string())? {
+            Export::Made(lacking) => return Ok(lacking),
+            Export::Refused(what) => refused = what,
         }
     }
     let what = "objects or attributes that native HDF5 cannot hold, so nothing was written";

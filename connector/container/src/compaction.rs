@@ -10,7 +10,7 @@ use h5lake_ledger::{CompactionPlan, Extent, Ledger, LockPolicy, Writers};
 use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a vacuum waits before it looks again whether another writer is done.
 const WRITER_POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -22,8 +22,15 @@ const MAX_ROUNDS_AT_CLOSE: usize = 24;
 const SHORTER_ROUND: u64 = 256;
 /// Bytes that are moved between two commits.
 const BYTES_PER_COMMIT: u64 = 64 << 20;
-/// What a close does at most. What is left is for a vacuum.
-const EFFORT_AT_CLOSE: Effort = Effort { bytes: 256 << 20, entries: 128 << 10 };
+/// Bytes that a close moves at least, if as many are worth moving. It moves as many as the session freed, if these are more, so that a close
+/// takes about as long as the writes before it.
+const BYTES_AT_CLOSE: u64 = 256 << 20;
+/// How long a close moves payloads. Later closes and vacuums go on.
+const TIME_AT_CLOSE: Duration = Duration::from_secs(30);
+/// Bytes that a close moves in one round: the last ones of the file. Each round makes the file shorter, and reads all entries.
+const BYTES_PER_ROUND: u64 = 256 << 20;
+/// Rounds in which a close moves payloads at most, but for what is in the way.
+const MOVING_ROUNDS: u64 = 8;
 
 /// Into so many parts a payload is divided at most that no free run takes whole.
 const MAX_PARTS: usize = 16;
@@ -31,25 +38,35 @@ const MAX_PARTS: usize = 16;
 /// What several writers leave is worth an opening from so many bytes on.
 const MIN_LEFT_BYTES: u64 = 64 << 10;
 
-/// What may still be done.
+/// The work that may still be done.
 #[derive(Debug, Clone, Copy)]
 struct Effort {
     /// Bytes to move.
     bytes: u64,
-    /// Entries of the map to look at.
-    entries: u64,
+    /// When to stop.
+    until: Option<Instant>,
 }
 
 impl Effort {
-    const ALL: Self = Self { bytes: u64::MAX, entries: u64::MAX };
+    const ALL: Self = Self { bytes: u64::MAX, until: None };
+
+    /// The effort of a close.
+    fn at_close(ledger: &Ledger) -> Self {
+        let until = Instant::now().checked_add(TIME_AT_CLOSE);
+        Self { bytes: ledger.freed_bytes().max(BYTES_AT_CLOSE), until }
+    }
 
     fn is_spent(self) -> bool {
-        self.bytes == 0 || self.entries == 0
+        self.bytes == 0 || self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// The part of the effort for one of several rounds.
+    fn of_round(self) -> Self {
+        Self { bytes: self.bytes.min(BYTES_PER_ROUND.max(self.bytes / MOVING_ROUNDS)), ..self }
     }
 
     fn spend(&mut self, moved: u64) {
         self.bytes = self.bytes.saturating_sub(moved);
-        self.entries = self.entries.saturating_sub(1);
     }
 }
 
@@ -151,9 +168,9 @@ impl Container {
     fn compact_by(&self, effort: &mut Effort, commit: CommitMoves) -> Result<u64> {
         self.check_writable("unable to compact")?;
         self.flush()?;
-        let compaction_plan = self.ledger.compaction_plan()?;
+        let compaction_plan = self.ledger.compaction_plan(effort.bytes)?;
         let mut moved = 0;
-        if !compaction_plan.is_empty() {
+        if !effort.is_spent() && !compaction_plan.is_empty() {
             for letter in [keys::BLOCK, keys::SEGMENT, keys::ATTRIBUTE] {
                 moved += self.compact_keys(letter, &compaction_plan, effort, commit)?;
             }
@@ -198,7 +215,7 @@ impl Container {
     pub(crate) fn compact_at_close(&self) -> Result<()> {
         match self.is_vacuumed.load(Ordering::Relaxed) {
             true => Ok(()),
-            false => self.compact_in_rounds(EFFORT_AT_CLOSE),
+            false => self.compact_in_rounds(Effort::at_close(&self.ledger)),
         }
     }
 
@@ -208,7 +225,8 @@ impl Container {
                 break;
             }
             // With no effort left, rounds give back what the ones before let rest.
-            let moved = self.compact_by(&mut effort, commit_unchanged)?;
+            let moved = self.compact_by(&mut effort.of_round(), commit_unchanged)?;
+            effort.spend(moved);
             // In a store, objects go when they have rested, and pages have objects of their own.
             if self.ledger.is_in_store() {
                 break;
@@ -373,11 +391,11 @@ impl Moves<'_> {
 mod tests {
     use super::*;
     use crate::tests::{dataset, dataset_spec, simple};
-    use crate::{FileCreation, Layout, Replace, Selection};
+    use crate::{FileCreation, Layout, LinkTarget, Replace, Selection};
 
     /// What a commit frees rests until the next head, and lies at the end.
     #[test]
-    fn a_close_that_may_look_at_little_cuts_off_what_is_free_at_the_end() {
+    fn a_close_without_time_cuts_off_what_is_free_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         let target = Target::File(path.clone());
@@ -392,10 +410,73 @@ mod tests {
         }
         c.link_delete(c.root(), b"l").unwrap();
         c.flush().unwrap();
-        c.compact_in_rounds(Effort { entries: 100, ..EFFORT_AT_CLOSE }).unwrap();
+        c.compact_in_rounds(Effort { until: Some(Instant::now()), ..Effort::ALL }).unwrap();
         c.is_vacuumed.store(true, Ordering::Relaxed);
         drop(c);
         let bytes = std::fs::metadata(&path).unwrap().len();
         assert!(bytes < 2 << 20, "{bytes} bytes");
+    }
+
+    /// A container in a file, with a contiguous dataset that was overwritten as a whole since the last commit.
+    fn overwritten(path: &std::path::Path, length: u64) -> Arc<Container> {
+        let target = Target::File(path.to_owned());
+        let c =
+            Container::create(&target, Replace::Never, FileCreation::default(), Options::default()).unwrap();
+        let d = dataset(&c, b"d", dataset_spec(1, simple(&[length], &[length]), Layout::Contiguous));
+        for value in [1, 2] {
+            d.write(&Selection::All, &vec![value; length as usize]).unwrap();
+            c.flush().unwrap();
+        }
+        c
+    }
+
+    fn check_overwritten(path: &std::path::Path, length: u64) {
+        let target = Target::File(path.to_owned());
+        let c = Container::open(&target, Access::ReadOnly, Options::default()).unwrap();
+        let mut out = vec![0; length as usize];
+        let link = c.link(c.root(), b"d").unwrap().unwrap();
+        let LinkTarget::Hard(id) = link.target else { panic!("{link:?}") };
+        c.dataset(id).unwrap().read(&Selection::All, &mut out).unwrap();
+        assert!(out.iter().all(|value| *value == 2));
+    }
+
+    #[test]
+    fn a_close_that_moves_little_moves_the_last_bytes_of_a_file() {
+        const LENGTH: u64 = 48 << 20;
+        const MOVED: u64 = 16 << 20;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let c = overwritten(&path, LENGTH);
+        assert!(Effort::at_close(&c.ledger).bytes >= BYTES_AT_CLOSE && c.ledger.freed_bytes() >= LENGTH);
+        let before = std::fs::metadata(&path).unwrap().len();
+        assert!(before >= 2 * LENGTH, "{before}");
+        c.compact_in_rounds(Effort { bytes: MOVED, ..Effort::ALL }).unwrap();
+        c.is_vacuumed.store(true, Ordering::Relaxed);
+        drop(c);
+        let after = std::fs::metadata(&path).unwrap().len();
+        assert!(
+            after <= before - MOVED + (2 << 20) && after >= before - MOVED - (2 << 20),
+            "{before} {after}"
+        );
+        check_overwritten(&path, LENGTH);
+    }
+
+    #[test]
+    fn a_later_close_goes_on_where_one_had_no_time() {
+        const LENGTH: u64 = 96 << 20;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let c = overwritten(&path, LENGTH);
+        c.compact_in_rounds(Effort { until: Some(Instant::now()), ..Effort::ALL }).unwrap();
+        c.is_vacuumed.store(true, Ordering::Relaxed);
+        drop(c);
+        let len = || std::fs::metadata(&path).unwrap().len();
+        assert!(len() >= 2 * LENGTH, "{}", len());
+        let target = Target::File(path.clone());
+        let c = Container::open(&target, Access::ReadWrite, Options::default()).unwrap();
+        dataset(&c, b"e", dataset_spec(1, simple(&[1], &[1]), Layout::Contiguous));
+        drop(c);
+        assert!(len() < LENGTH + LENGTH / 10, "{}", len());
+        check_overwritten(&path, LENGTH);
     }
 }

@@ -13,7 +13,7 @@ mod reference;
 mod relocation;
 
 pub use bytes::Checked;
-pub use dataspace::check_dataspace;
+pub use dataspace::{SimpleSelection, SimpleSpace, check_dataspace, simple_space};
 pub use datatype::{EncodedType, MAX_NESTING, REFERENCE, check_datatype};
 pub(crate) use property_list::listed_filters;
 pub use property_list::{ListKind, check_property_list};

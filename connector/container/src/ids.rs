@@ -128,6 +128,12 @@ impl Ids {
         Ok(ObjectId(BASE + (self.salt << (STEP + 32)) + (number << STEP)))
     }
 
+    /// Whether no commit can have an object, because the exclusive writer has given its number since the last one.
+    pub(crate) fn is_uncommitted(&self, id: u64) -> bool {
+        let first = BASE + (self.salt << (STEP + 32)) + (self.stored << STEP);
+        self.range.is_none() && id >= first && id < first + ((self.next - self.stored) << STEP)
+    }
+
     /// Stages the counter, if it moved. One of many has moved it when it took its range.
     pub(crate) fn store(&mut self, ledger: &Ledger) -> Result<()> {
         if self.range.is_none() && self.next != self.stored {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Entries kept in all lists together; the list in use is kept whatever its length.
-const MAX_ENTRIES: usize = 1 << 20;
+const MAX_ENTRIES: usize = 1 << 16;
 
 /// Paths that are kept.
 const MAX_PATHS: usize = 16;

@@ -520,7 +520,11 @@ impl Container {
             self.drop_blocks(&keys::of(keys::BLOCK, id))?;
         }
         self.heap_drop(s, id)?;
-        self.ledger.delete(&keys::of(keys::HEADER, id))?;
+        let header = keys::of(keys::HEADER, id);
+        match s.ids.is_uncommitted(id) {
+            true => self.ledger.delete_uncommitted(&header)?,
+            false => self.ledger.delete(&header)?,
+        }
         self.unmark(s, id)?;
         s.headers.pop(&id);
         s.unstored.remove(&id);

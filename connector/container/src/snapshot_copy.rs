@@ -155,7 +155,7 @@ impl Container {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Copied> {
         let own = crate::container::read_record(from, source)?;
-        let (size, offset) = (from.size()?, from.offset_in_file());
+        let offset = from.offset_in_file();
         let user_block = offset.unwrap_or(own.user_block);
         let sources = from.has_sources()?;
         let target_ledger = with_mode_of(source, target, target_options.ledger.clone());
@@ -164,7 +164,7 @@ impl Container {
         let set = origin.clone();
         let fill = |to: &Ledger, earlier: EarlierTry| -> Result<()> {
             fill_user_block(source, offset.unwrap_or(0), to)?;
-            let mut progress = |bytes| progress(bytes, size);
+            let mut progress = with_size(from, progress)?;
             let mut mover = Mover::new(from, to, done, &mut progress);
             let moved = mover.all(earlier);
             done = mover.done;
@@ -225,6 +225,25 @@ fn open_beside_others(target: &Target, options: &h5lake_ledger::Options) -> Resu
     }
 }
 
+/// Bytes that are copied from a store before the size of the container is asked for: that lists the objects of all its versions.
+const BYTES_BEFORE_SIZE: u64 = 64 << 20;
+
+/// Returns a function that reports how many bytes were copied, and how many there are at most. From a store, the second number is the
+/// first one until many bytes were copied.
+fn with_size<'a>(
+    from: &'a Ledger,
+    progress: &'a mut dyn FnMut(u64, u64),
+) -> Result<impl FnMut(u64) + use<'a>> {
+    let is_file = from.offset_in_file().is_some();
+    let mut size = if is_file { Some(from.size()?) } else { None };
+    Ok(move |bytes| {
+        if size.is_none() && bytes >= BYTES_BEFORE_SIZE {
+            size = Some(from.size().unwrap_or(0));
+        }
+        progress(bytes, size.unwrap_or(0).max(bytes));
+    })
+}
+
 /// Makes an old version the newest one. Returns `None`, and changes nothing, if another shared writer committed meanwhile.
 fn restore_in(
     to: &Ledger,
@@ -234,12 +253,11 @@ fn restore_in(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Copied>> {
     let from = open(target, Access::ReadOnly, h5lake_ledger::Options { at: Some(at), ..options.clone() })?;
-    let size = from.size()?;
     let mut done = Copied { from: from.version(), to: to.version(), ..Copied::default() };
     if done.from == done.to {
         return Ok(Some(done));
     }
-    let mut progress = |bytes| progress(bytes, size);
+    let mut progress = with_size(&from, progress)?;
     let mut mover = Mover::new(&from, to, done, &mut progress);
     if let Err(e) = mover.restore() {
         to.rollback()?;

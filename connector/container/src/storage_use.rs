@@ -1,9 +1,8 @@
 //! What takes how much room, and what two versions of a container have in common: for tools that look at containers.
 
 use crate::chunk::block_store::extents_of;
-use crate::entries::ENTRIES_PER_SCAN;
 use crate::record::{BlockRecord, HeaderRecord};
-use crate::{Container, Dataset, Link, ObjectId, ObjectKind, Result, Selection, keys, record};
+use crate::{Container, Dataset, ObjectKind, Result, Selection, keys, record};
 use bytes::Bytes;
 use h5lake_ledger::{Branch, Tag, Version};
 use std::collections::HashSet;
@@ -123,19 +122,6 @@ impl Container {
             Ok(())
         })?;
         Ok(total)
-    }
-
-    /// Some links of a group in the order of their names: those behind the name `after`, `most` at least if there are so
-    /// many. So a large group need not be in memory as a whole.
-    ///
-    /// # Errors
-    /// `NotFound` and `WrongKind` for what is not a group; `Corrupt`.
-    pub fn links_after(&self, group: ObjectId, after: Option<&[u8]>) -> Result<Vec<Link>> {
-        self.group(&mut self.state(), group)?;
-        let after = after.map(|name| keys::named(keys::LINK, group.0, name));
-        let prefix = keys::of(keys::LINK, group.0);
-        let page = self.ledger.scan_prefix(&prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
-        page.into_iter().map(|(key, value)| self.decode_link(&key, value)).collect()
     }
 }
 

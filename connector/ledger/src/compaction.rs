@@ -13,21 +13,31 @@ use crate::ledger::Ledger;
 use crate::payload;
 
 impl Ledger {
-    /// Says which payloads are worth moving, because little else is in use around them. None, for one of many writers.
+    /// Says which payloads are worth moving, because little else is in use around them. None, for one of many writers. In a file, only
+    /// payloads among the last `most` bytes in use: when they have moved, the file is shorter, however much else would have to move.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
-    pub fn compaction_plan(&self) -> Result<CompactionPlan> {
+    pub fn compaction_plan(&self, most: u64) -> Result<CompactionPlan> {
         self.check_writable()?;
         if self.is_one_of_many() {
             return Ok(CompactionPlan::default());
         }
-        self.storage().compaction_plan()
+        let mut plan = self.storage().compaction_plan()?;
+        if let Some(beyond) = &mut plan.beyond {
+            *beyond = (*beyond).max(self.storage().last_used(most)?);
+        }
+        Ok(plan)
+    }
+
+    /// Bytes of a file that this writer freed; 0 in a store.
+    pub fn freed_bytes(&self) -> u64 {
+        self.storage().freed_bytes()
     }
 
     /// Whether so much is dead that a close should move what lives, as far as that is known without a request. In a store: more
-    /// than lives around it, and 64 MiB. In a file: a sixteenth of what the container needs, and 128 KiB. Never for one of
-    /// many writers. Room of a file may be used again from now on without the two seconds that plain copies are given.
+    /// than lives around it, and 64 MiB. In a file: a sixteenth of what the container needs, and 128 KiB that this writer freed, or one
+    /// free run of 64 MiB. Never for one of many writers. Room of a file may be used again from now on without the two seconds that plain copies are given.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`, `Io`.

@@ -40,7 +40,7 @@ use crate::journal::PartBuffer;
 use crate::key::Key;
 use crate::limits::{MAX_KEY, MAX_SCAN_BYTES, MAX_VALUE};
 use crate::locks::{Mutex, MutexGuard};
-use crate::memtable::{EMPTY, Memtable};
+use crate::memtable::{EMPTY, Memtable, value_in};
 use crate::merged_view::Layers;
 use crate::options::{Access, ContainerIdentity, Options, Version, Writers};
 use crate::sources::Sources;
@@ -427,12 +427,52 @@ impl Ledger {
         Ok(before)
     }
 
-    /// Stages a delete; deleting what is not there is no error.
+    /// Stages a delete; deleting what is not there is no error. A key that was put since the last commit, and is not below that, leaves
+    /// nothing staged: programs make and delete any number of objects between two commits.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`.
     pub fn delete(&self, key: &[u8]) -> Result<()> {
+        if self.withdraw(&mut *self.writable()?, key) {
+            return Ok(());
+        }
         self.stage(key, None)
+    }
+
+    /// As [`delete`](Self::delete), for a key that no commit has: without a look for it, nothing stays staged.
+    ///
+    /// # Errors
+    /// As for [`delete`](Self::delete).
+    pub fn delete_uncommitted(&self, key: &[u8]) -> Result<()> {
+        let mut s = self.writable()?;
+        let may_be_elsewhere = self.is_multi_writer || s.spilled.is_some() || s.is_in_doubt();
+        if may_be_elsewhere || self.branch_of(key).is_some() {
+            drop(s);
+            return self.stage(key, None);
+        }
+        self.take_back(&mut s, key);
+        Ok(())
+    }
+
+    pub(crate) fn take_back(&self, s: &mut State, key: &[u8]) {
+        if let Some(value) = s.staged.remove(&Key::from(Bytes::copy_from_slice(key))) {
+            s.staged_bytes -= (key.len() + value.map_or(0, |value| value.len())) as u64;
+        }
+    }
+
+    /// Takes back the staged put of a key that nothing else has. Returns false, and changes nothing, where that is not known for certain.
+    fn withdraw(&self, s: &mut State, key: &[u8]) -> bool {
+        let is_put = matches!(value_in(&s.staged, key), Some(Some(_)));
+        if !is_put || self.is_multi_writer || self.branch_of(key).is_some() || s.is_in_doubt() {
+            return false;
+        }
+        let State { log, root, spilled, .. } = &*s;
+        let is_nowhere_else =
+            matches!(self.layers_under(&EMPTY, log, *root, spilled.as_ref()).get(key), Ok(None));
+        if is_nowhere_else {
+            self.take_back(s, key);
+        }
+        is_nowhere_else
     }
 
     fn stage(&self, key: &[u8], value: Option<Bytes>) -> Result<()> {

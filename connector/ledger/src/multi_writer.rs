@@ -15,7 +15,6 @@ use bytes::Bytes;
 use crate::branches::is_of_branches;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
-use crate::key::Key;
 use crate::ledger::{After, Ledger, State};
 use crate::memtable::{EMPTY, range_of, value_in};
 use crate::merged_view::Layers;
@@ -242,9 +241,7 @@ impl Ledger {
         let mut s = self.writable()?;
         let key = &*self.stored_key(key);
         s.unmerged.remove(key);
-        if let Some(old) = s.staged.remove(&Key::from(Bytes::copy_from_slice(key))) {
-            s.staged_bytes -= (key.len() + old.map_or(0, |v| v.len())) as u64;
-        }
+        self.take_back(&mut s, key);
         Ok(())
     }
 

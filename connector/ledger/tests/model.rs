@@ -209,7 +209,7 @@ impl Run {
     /// Moves every payload that is worth it, as the layer above does.
     fn compact(&mut self) {
         let w = self.writer.as_ref().unwrap();
-        let compaction_plan = w.compaction_plan().unwrap();
+        let compaction_plan = w.compaction_plan(u64::MAX).unwrap();
         for (k, v) in &mut self.staged {
             let Value::Payload(e, _) = v else { continue };
             let old = Extent::decode(e).unwrap().0;

@@ -37,7 +37,7 @@ mod transfer;
 pub mod trust;
 mod vol;
 
-pub use cross_copy::conversion::{Converter, Lacking, NotHeld};
+pub use cross_copy::conversion::{Converter, Export, Lacking, NotHeld};
 pub use cross_copy::files::Adoption;
 pub use cross_copy::joined::Join;
 pub use cross_copy::place_list::{RawPlace, RawPlaces};

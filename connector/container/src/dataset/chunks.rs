@@ -13,13 +13,10 @@ use h5lake_ledger::buffers::try_copy;
 use h5lake_ledger::locks::MutexGuard;
 use std::collections::BTreeSet;
 
-/// The most chunks that are listed without an entry for each in the map: a few bytes can say that there are any number.
-const MAX_LISTED_CHUNKS: u64 = 1 << 22;
-
 /// What is known of the chunks' positions: libhdf5 asks for their number each time it asks for one of them.
 #[derive(Debug, Default)]
 pub(super) struct Positions {
-    /// The blocks' epoch and the ledger's version: while they are the same, so are the positions.
+    /// See [`Dataset::chunks_stamp`].
     stamp: (u64, u64),
     count: Option<u64>,
     /// Position and key of the chunk that was found last.
@@ -68,9 +65,9 @@ impl Dataset {
             return Ok(self.chunk_count()?.saturating_mul(self.shape.len as u64));
         }
         self.flush()?;
-        let mut total = 0u64;
-        for coords in self.allocated()? {
-            total = total.saturating_add(self.info(&coords)?.size);
+        let (mut total, mut chunks) = (0u64, self.chunks()?);
+        while let Some(chunk) = chunks.next_chunk()? {
+            total = total.saturating_add(chunk.size);
         }
         Ok(total)
     }
@@ -96,7 +93,7 @@ impl Dataset {
     }
 
     /// Chunks along each dimension.
-    fn grid_size(&self, chunk: &[u64]) -> Vec<u64> {
+    pub(super) fn grid_size(&self, chunk: &[u64]) -> Vec<u64> {
         self.space.read().dims().iter().zip(chunk).map(|(d, c)| d.div_ceil(*c)).collect()
     }
 
@@ -149,10 +146,15 @@ impl Dataset {
         Ok(all)
     }
 
+    /// The blocks' epoch and the ledger's version: while they are the same, so are the chunks.
+    pub(super) fn chunks_stamp(&self) -> (u64, u64) {
+        let c = self.container();
+        (c.blocks.lock().epoch(), c.ledger.version())
+    }
+
     /// What is known of the positions and still so.
     fn positions(&self) -> MutexGuard<'_, Positions> {
-        let c = self.container();
-        let stamp = (c.blocks.lock().epoch(), c.ledger.version());
+        let stamp = self.chunks_stamp();
         let mut known = self.positions.lock();
         if known.stamp != stamp {
             *known = Positions { stamp, ..Positions::default() };
@@ -202,19 +204,6 @@ impl Dataset {
         Ok(*known.count.insert(stored + new.len() as u64))
     }
 
-    /// The chunks that are allocated, in order.
-    fn allocated(&self) -> Result<Vec<Vec<u64>>> {
-        let chunk = self.chunk()?;
-        if !self.all_allocated()? {
-            return Ok(self.written()?.into_iter().collect());
-        }
-        let size = self.grid_size(chunk);
-        let total = size.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_LISTED_CHUNKS);
-        let total = total
-            .ok_or_else(|| Error::unsupported("listing more than 2^22 chunks at once is not supported"))?;
-        Ok((0..total).map(|n| coordinates(&size, n)).collect())
-    }
-
     /// Number of chunks that have storage.
     ///
     /// # Errors
@@ -234,17 +223,6 @@ impl Dataset {
     pub fn has_chunks(&self) -> Result<bool> {
         let chunk = self.chunk()?;
         Ok(if self.all_allocated()? { cells(&self.grid_size(chunk)) > 0 } else { self.touched()? })
-    }
-
-    /// The offsets of the chunks that have storage, in C order: the coordinates of their first elements.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for a dataset that is not chunked; `Unsupported` for more than 2^22 that were allocated at once.
-    pub fn chunk_offsets(&self) -> Result<Vec<Vec<u64>>> {
-        let chunk = self.chunk()?;
-        let mut all = self.allocated()?;
-        all.iter_mut().for_each(|coords| coords.iter_mut().zip(chunk).for_each(|(at, size)| *at *= size));
-        Ok(all)
     }
 
     /// The chunk at position `n` among those that have storage, in C order.
@@ -310,7 +288,7 @@ impl Dataset {
         })
     }
 
-    fn info(&self, scaled: &[u64]) -> Result<ChunkInfo> {
+    pub(super) fn info(&self, scaled: &[u64]) -> Result<ChunkInfo> {
         let c = self.container();
         let key = self.key(scaled);
         let chunk = self.chunk()?;
@@ -369,6 +347,6 @@ impl Dataset {
 }
 
 /// Chunks of a grid.
-fn cells(size: &[u64]) -> u64 {
+pub(super) fn cells(size: &[u64]) -> u64 {
     size.iter().fold(1, |n, &d| n.saturating_mul(d))
 }

@@ -4,6 +4,7 @@ mod batch_read;
 pub(crate) mod block_places;
 pub(crate) mod chunk_decoder;
 pub(crate) mod chunk_statistics;
+pub mod chunk_walk;
 mod chunks;
 mod codec;
 pub(crate) mod foreign;

@@ -25,6 +25,86 @@ pub fn check_dataspace(encoded: &[u8]) -> Checked<usize> {
     Ok(encoded.len() - bytes.rest().len())
 }
 
+/// A dataspace with a selection of a simple form, read from its encoding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SimpleSpace {
+    /// Its dimensions.
+    pub dims: Vec<u64>,
+    /// The elements that are selected.
+    pub selected: SimpleSelection,
+}
+
+/// A selection that is told in a few numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SimpleSelection {
+    /// All elements.
+    All,
+    /// One block: its first element, and its shape, which has no 0.
+    Block(Vec<u64>, Vec<u64>),
+}
+
+/// Reads the encoding of a dataspace whose selection is everything, or one block with an end; `None` for any other selection.
+///
+/// # Errors
+/// As [`check_dataspace`].
+pub fn simple_space(encoded: &[u8]) -> Checked<Option<SimpleSpace>> {
+    check_dataspace(encoded)?;
+    let mut bytes = Bytes::new(encoded);
+    bytes.take(2)?;
+    let (length_bytes, length) = (bytes.u8()?, bytes.u32()?);
+    let mut extent = Bytes::new(bytes.take_long(length.into())?);
+    let version = extent.u8()?;
+    let rank = extent.u8()?;
+    extent.take(if version == 1 { 6 } else { 2 })?;
+    let dims = (0..rank).map(|_| extent.integer(length_bytes.into())).collect::<Checked<Vec<_>>>()?;
+    let selected = match (bytes.u32()?, bytes.u32()?) {
+        (ALL, _) => Some(SimpleSelection::All),
+        (HYPERSLAB, 1) => {
+            bytes.take(8)?;
+            one_block(&mut bytes, 0, 4)?
+        }
+        (HYPERSLAB, 2) => {
+            let flags = bytes.u8()?;
+            bytes.take(4)?;
+            one_block(&mut bytes, flags, 8)?
+        }
+        (HYPERSLAB, _) => {
+            let (flags, width) = (bytes.u8()?, bytes.u8()?);
+            one_block(&mut bytes, flags, width)?
+        }
+        _ => None,
+    };
+    Ok(selected.map(|selected| SimpleSpace { dims, selected }))
+}
+
+/// A hyperslab that is one block with an end: listed as such, or blocks side by side.
+fn one_block(bytes: &mut Bytes<'_>, flags: u8, width: u8) -> Checked<Option<SimpleSelection>> {
+    let (rank, width) = (bytes.u32()?, usize::from(width));
+    if flags == 0 {
+        if bytes.integer(width)? != 1 {
+            return Ok(None);
+        }
+        let mut corner = || (0..rank).map(|_| bytes.integer(width)).collect::<Checked<Vec<_>>>();
+        let (low, high) = (corner()?, corner()?);
+        let shape = low.iter().zip(&high).map(|(low, high)| high - low + 1).collect();
+        return Ok(Some(SimpleSelection::Block(low, shape)));
+    }
+    let (mut first, mut shape) = (Vec::new(), Vec::new());
+    let endless = u64::MAX >> (64 - 8 * width);
+    for _ in 0..rank {
+        let mut number = || bytes.integer(width);
+        let (start, stride, count, block) = (number()?, number()?, number()?, number()?);
+        let is_one = count == 1 || stride == block;
+        let size = count.checked_mul(block).filter(|size| *size > 0);
+        match size.filter(|_| is_one && count != endless && block != endless) {
+            Some(size) => shape.push(size),
+            None => return Ok(None),
+        }
+        first.push(start);
+    }
+    Ok(Some(SimpleSelection::Block(first, shape)))
+}
+
 /// The same at the front of something longer.
 pub(super) fn dataspace(bytes: &mut Bytes<'_>) -> Checked<()> {
     if bytes.u8()? != MESSAGE {

@@ -264,6 +264,36 @@ fn selections_that_lead_astray_are_refused() {
     );
 }
 
+#[test]
+fn selections_of_one_block_are_read() {
+    let numbers = |n: &[u32]| n.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+    let long = |n: &[u64]| n.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+    let space = |selection: &[&[u8]]| {
+        let mut out = vec![1, 0, 8, 20, 0, 0, 0, 2, 2, 0, 1];
+        out.extend(long(&[9, 100]));
+        out.extend(selection.concat());
+        simple_space(&out).unwrap().map(|space| {
+            assert_eq!(space.dims, [9, 100]);
+            space.selected
+        })
+    };
+    let block =
+        |start: [u64; 2], shape: [u64; 2]| Some(SimpleSelection::Block(start.to_vec(), shape.to_vec()));
+    assert_eq!(space(&[&numbers(&[3, 1, 0, 0])]), Some(SimpleSelection::All));
+    assert_eq!(space(&[&numbers(&[0, 1, 0, 0])]), None, "nothing");
+    assert_eq!(space(&[&numbers(&[1, 1, 0, 0, 2, 1, 3, 4])]), None, "points");
+    assert_eq!(space(&[&numbers(&[2, 1, 0, 0, 2, 1, 3, 4, 5, 9])]), block([3, 4], [3, 6]));
+    assert_eq!(space(&[&numbers(&[2, 1, 0, 0, 2, 2, 0, 0, 1, 1, 5, 5, 6, 6])]), None, "two blocks");
+    for head in [&[numbers(&[2, 2]), vec![1, 0, 0, 0, 0]].concat(), &[numbers(&[2, 3]), vec![1, 8]].concat()]
+    {
+        let regular = |slab: [u64; 8]| space(&[head, &numbers(&[2]), &long(&slab)]);
+        assert_eq!(regular([1, 7, 1, 2, 5, 10, 3, 10]), block([1, 5], [2, 30]));
+        assert_eq!(regular([1, 7, 2, 2, 5, 10, 3, 10]), None, "gaps");
+        assert_eq!(regular([1, 7, u64::MAX, 2, 5, 1, 1, 10]), None, "without end");
+        assert_eq!(regular([1, 7, 1, 0, 5, 1, 1, 10]), None, "empty");
+    }
+}
+
 /// A region reference (`H5Rencode` without its first two bytes): a token, and all of two dimensions.
 fn region() -> Vec<u8> {
     bytes("080100000000000000100000000200000003000000010000000000000000000000")
@@ -314,6 +344,7 @@ proptest! {
             encoded[at] = byte;
         }
         let _ = (check_datatype(&encoded), check_dataspace(&encoded), check_property_list(&encoded, ListKind::Dataset));
+        let _ = simple_space(&encoded);
         for kind in 2..5 {
             let _ = check_reference(kind, which.index(2) as u8, &encoded);
         }

@@ -121,3 +121,28 @@ fn what_a_change_writes_and_merges_is_given_back() {
     let size = place.open(Access::ReadOnly).size().unwrap();
     assert!(size < 16 << 10, "{size} bytes");
 }
+
+#[test]
+fn objects_made_and_deleted_before_a_commit_leave_nothing_staged() {
+    for place in places() {
+        let c = place.create();
+        group(&c, c.root(), b"there", CreationOrder::default());
+        c.flush().unwrap();
+        let churn = |n: u32| {
+            for i in 0..n {
+                let name = format!("g{i}");
+                let made = group(&c, c.root(), name.as_bytes(), CreationOrder::default());
+                text_attribute(&c, made, b"a", b"some text");
+                c.link_delete(c.root(), name.as_bytes()).unwrap();
+                let refused = c.create_group(GroupSpec::default()).unwrap();
+                let link = LinkTarget::Hard(refused.id());
+                c.link_create(c.root(), b"there", link, CharSet::Utf8).unwrap_err();
+            }
+            c.ledger.staged_bytes()
+        };
+        let (few, many) = (churn(10), churn(1000));
+        assert!(many <= few + 200, "{few} bytes are staged, and then {many}");
+        c.flush().unwrap();
+        assert_eq!(c.group_info(c.root()).unwrap().link_count, 1);
+    }
+}

@@ -64,7 +64,7 @@ fn places_of(place: &Place, held: &HeldRoom, version: u64) -> Vec<(PlaceOf, Vec<
     o.ledger.at = Some(h5lake_ledger::At::Version(version));
     let c = Container::open(&place.target, Access::ReadOnly, o).unwrap();
     let mut found = Vec::new();
-    for link in c.links_after(c.root(), None).unwrap() {
+    for link in c.next_links(&mut LinkPages::of(c.root())).unwrap() {
         let LinkTarget::Hard(id) = link.target else { continue };
         let d = c.dataset(id).unwrap();
         let mut after = None;

@@ -46,6 +46,28 @@ fn a_copy_is_equal_and_whole_between_all_places() {
 }
 
 #[test]
+fn a_copy_of_an_old_version_asks_as_much_beside_many_later_versions() {
+    let requests = [20, 400].map(|commits| {
+        let (source, trace) = super::far::far(std::time::Duration::ZERO);
+        let c = source.create_with(options());
+        for n in 0..commits {
+            group(&c, c.root(), format!("g{n}").as_bytes(), CreationOrder::default());
+            c.flush().unwrap();
+        }
+        drop(c);
+        trace.reset();
+        let mut old = options();
+        old.ledger.at = Some(At::Version(2));
+        let o = Options::default();
+        Container::copy_to(&source.target, &old, &file().target, &o, &mut |_, _| ()).unwrap();
+        let listed = trace.count(object_stores::Operation::List).requests;
+        assert_eq!(listed, 0, "beside {commits} versions");
+        trace.requests()
+    });
+    assert!(requests[1] <= requests[0] + 2, "{requests:?}");
+}
+
+#[test]
 fn damage_is_no_copy() {
     let (source, target) = (file(), file());
     fill(&source);

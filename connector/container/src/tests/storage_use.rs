@@ -51,26 +51,6 @@ fn what_is_left_of_a_long_write_does_not_keep_all_of_it() {
     }
 }
 
-#[test]
-fn links_come_by_pages() {
-    let c = memory().create();
-    let long = vec![b'z'; 3000];
-    let mut names: Vec<Vec<u8>> = (0..1500).map(|n| format!("{n:05}").into_bytes()).collect();
-    names.push(long);
-    for name in &names {
-        c.link_create(c.root(), name, LinkTarget::Soft(b"x".to_vec()), CharSet::Utf8).unwrap();
-    }
-    let mut found: Vec<Vec<u8>> = Vec::new();
-    loop {
-        let page = c.links_after(c.root(), found.last().map(Vec::as_slice)).unwrap();
-        if page.is_empty() {
-            break;
-        }
-        found.extend(page.into_iter().map(|link| link.name));
-    }
-    assert_eq!(found, names);
-}
-
 /// The elements of parts, by their numbers.
 fn elements(parts: &[Selection], dims: &[u64]) -> Vec<u64> {
     let runs = parts.iter().flat_map(|part| part.runs(dims).unwrap());

@@ -316,7 +316,7 @@ fn vacuum_and_compaction_leave_what_was_spilled() {
     stage(&l, &mut state, 2, 50..250);
     assert!(is_spilled(&l));
     assert_eq!(l.vacuum().unwrap(), 0);
-    let compaction_plan = l.compaction_plan().unwrap();
+    let compaction_plan = l.compaction_plan(u64::MAX).unwrap();
     let mut moved = 0;
     for (key, value) in l.scan_prefix(b"", None, usize::MAX).unwrap() {
         if value[0] == 1

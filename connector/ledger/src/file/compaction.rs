@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::address::{Address, Location};
-use crate::compaction_plan::CompactionPlan;
+use crate::compaction_plan::{CompactionPlan, MAX_MOVED_PAYLOAD};
 use crate::error::Result;
 use crate::extent::BLOCK_POWER;
 use crate::file::file_io::FileIo;
@@ -35,8 +35,9 @@ pub(in crate::file) fn loose_end(dense: u64) -> u64 {
 impl FileWriter {
     /// Whether what is free, or may be used again from now on, is much of the file, and this writer freed as much, or as much
     /// rests: else each close would try again what an earlier one could not do. What sessions of a small file leave adds up
-    /// while it rests. Compaction lets nothing rest but what a reader has pinned, for which it is not tried. A forked child
-    /// may read by this process's handle, and pins nothing: after a fork the file stays as it is.
+    /// while it rests. Where an earlier close had no time to finish, there is one long free run, and the close goes on.
+    /// Compaction lets nothing rest but what a reader has pinned, for which it is not tried. A forked child may read by this
+    /// process's handle, and pins nothing: after a fork the file stays as it is.
     pub(crate) fn wants_compaction_at_close(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<bool> {
         let much = |free: u64, needed: u64| free >= MIN_FREE_BYTES_AT_CLOSE && free > needed / NEEDED_TO_FREE;
         let Some(free_space) = &self.free_space else { return Ok(false) };
@@ -46,7 +47,8 @@ impl FileWriter {
         let resting = free_space.rests().0;
         let all = free_space.free_bytes() + resting + log;
         let own = self.reclaim.freed.max(resting).saturating_add(log);
-        if !much(all.min(own), needed(free_space)) || crate::process::forks() != self.reclaim.forks {
+        let is_worth_it = much(all.min(own), needed(free_space)) || self.can_go_on(free_space);
+        if !is_worth_it || crate::process::forks() != self.reclaim.forks {
             return Ok(false);
         }
         // A few pages that rest at the end would keep all of it.
@@ -55,6 +57,25 @@ impl FileWriter {
         self.wake(raw, locks)?;
         let free_space = self.load(raw)?;
         Ok(much(free_space.free_bytes() + log, needed(free_space)))
+    }
+
+    /// Whether a free run takes any payload that may be moved and is much of the file, and nothing holds the end of the file: then
+    /// compaction makes progress for certain.
+    fn can_go_on(&self, free_space: &FreeSpace) -> bool {
+        let least = (free_space.dense_end() / NEEDED_TO_FREE).max(MAX_MOVED_PAYLOAD);
+        let end = free_space.end;
+        free_space.longest_before(free_space.dense_end()) > least
+            && !self.tags.held.touches(end.saturating_sub(least), least)
+    }
+
+    /// Bytes that this writer freed.
+    pub(crate) fn freed_bytes(&self) -> u64 {
+        self.reclaim.freed
+    }
+
+    /// The offset from which on so many bytes lie that are not free.
+    pub(crate) fn last_used(&mut self, raw: &dyn FileIo, bytes: u64) -> Result<u64> {
+        Ok(self.load(raw)?.last_used(bytes))
     }
 
     /// What this one of many writers freed, and what it reserved and did not use.

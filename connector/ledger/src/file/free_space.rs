@@ -183,6 +183,25 @@ impl FreeSpace {
         self.end - self.free_bytes() - self.resting_bytes
     }
 
+    /// The offset from which on so many bytes lie that are not free.
+    pub(crate) fn last_used(&self, bytes: u64) -> u64 {
+        let (mut end, mut left) = (self.end, bytes);
+        for (offset, length) in self.runs.by_offset.iter().rev() {
+            let used = end.saturating_sub(offset + length);
+            if used >= left {
+                break;
+            }
+            (end, left) = (*offset, left - used);
+        }
+        end.saturating_sub(left).max(DATA)
+    }
+
+    /// The length of the longest free run that begins before `limit`, if it is among the longest few.
+    pub(crate) fn longest_before(&self, limit: u64) -> u64 {
+        let longest = self.runs.by_size().iter().rev().take(MAX_RUNS_TRIED);
+        longest.filter(|(_, offset)| *offset < limit).map(|(length, _)| *length).next().unwrap_or(0)
+    }
+
     /// Room for `length` bytes (a multiple of the grain) in a free run that ends before `limit`; the shortest of the first
     /// few that are long enough.
     pub(crate) fn take_before(&mut self, length: u64, limit: u64) -> Option<u64> {
@@ -481,6 +500,17 @@ mod tests {
         f.rest(resting(a + 160, 32, 3)).unwrap();
         f.replay_end(a + 160).unwrap();
         assert_eq!(f.end, a + 160);
+    }
+
+    #[test]
+    fn the_last_bytes_in_use_lie_behind_free_runs() {
+        let mut f = FreeSpace::new(DATA);
+        let a = f.extend(640).unwrap();
+        assert_eq!((f.last_used(64), f.last_used(640), f.last_used(u64::MAX)), (a + 576, a, DATA));
+        f.runs.add(a, 128).unwrap();
+        f.runs.add(a + 512, 64).unwrap();
+        assert_eq!((f.last_used(64), f.last_used(96), f.last_used(448)), (a + 576, a + 480, a + 128));
+        assert_eq!((f.longest_before(a + 512), f.longest_before(a)), (128, 0));
     }
 
     #[test]

@@ -222,7 +222,7 @@ impl Staged {
 
     /// Moves what it can towards the front.
     fn compact(&mut self, l: &Ledger) {
-        let Ok(compaction_plan) = l.compaction_plan() else { return };
+        let Ok(compaction_plan) = l.compaction_plan(u64::MAX) else { return };
         for (key, e) in self.extents.clone().into_iter().filter(|(_, e)| compaction_plan.holds(e)) {
             if let Ok(Some(new)) = l.move_payload(&e) {
                 l.free_payload(&e).unwrap();

@@ -457,6 +457,14 @@ impl StorageCompaction for FileStorage {
         self.with_writer(|w, raw, locks| w.compaction_plan(raw, locks))
     }
 
+    fn last_used(&self, bytes: u64) -> Result<u64> {
+        self.with_writer(|w, raw, _| w.last_used(raw, bytes))
+    }
+
+    fn freed_bytes(&self) -> u64 {
+        self.with_writer(|w, _, _| Ok(w.freed_bytes())).unwrap_or(0)
+    }
+
     fn wants_compaction_at_close(&self) -> Result<bool> {
         self.with_writer(|w, raw, locks| w.wants_compaction_at_close(raw, locks))
     }

@@ -15,6 +15,16 @@ pub(crate) trait StorageCompaction: StorageReads {
     /// What is worth moving.
     fn compaction_plan(&self) -> Result<CompactionPlan>;
 
+    /// The offset in a file from which on so many bytes lie that are not free.
+    fn last_used(&self, _bytes: u64) -> Result<u64> {
+        Ok(0)
+    }
+
+    /// Bytes that this writer freed in a file.
+    fn freed_bytes(&self) -> u64 {
+        0
+    }
+
     /// Whether so much is dead that a close should move what lives, as far as that is known at once. Who copies a file
     /// may be shown no courtesy any more.
     fn wants_compaction_at_close(&self) -> Result<bool>;

@@ -9,7 +9,7 @@ use h5lake_plugin_abi::bindings as sys;
 use object_stores::registry::is_url;
 
 use crate::cross_copy::Refused;
-use crate::cross_copy::files::{Adoption, End, NotCopied, adopt, convert, not_held};
+use crate::cross_copy::files::{Adoption, End, NotCopied, adopt, convert, convert_if_held};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
@@ -59,6 +59,15 @@ impl From<NotCopied> for Lacking {
         let links = not_copied.left_out.into_iter().map(NotHeld::from).collect();
         Self { user_block: not_copied.user_block, links }
     }
+}
+
+/// The result of an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Export {
+    /// The native file was made, and lacks this.
+    Made(Lacking),
+    /// The native file cannot hold these objects and attributes, in the order of the container. There is no native file.
+    Refused(Vec<NotHeld>),
 }
 
 impl Converter {
@@ -127,33 +136,23 @@ impl Converter {
         not_copied.map(Lacking::from)
     }
 
-    /// Makes a native file with all that is in a container but user-defined links, and returns what it lacks. Its objects have the
-    /// format of HDF5 1.8 if `is_newer`.
+    /// Makes a native file with all that is in a container but user-defined links, unless the native file cannot hold some objects or
+    /// attributes: then there is no native file. Its objects have the format of HDF5 1.8 if `is_newer`.
     ///
     /// # Errors
     /// As [`import`](Self::import).
-    pub fn export(&self, container: &OsStr, native: &Path, is_newer: bool) -> Result<Lacking> {
-        let not_copied = self.library.explained(|| {
+    pub fn export(&self, container: &OsStr, native: &Path, is_newer: bool) -> Result<Export> {
+        let (not_copied, refused) = self.library.explained(|| {
             let source = strings::c_string(container.as_bytes(), "a file name")?;
             let target = strings::c_string(native.as_os_str().as_bytes(), "a file name")?;
             let from = self.library.access_through(&self.own, Some(&self.settings))?;
             let to = self.library.access_to_native(is_newer)?;
-            convert(self.library, &End { name: &source, access: &from }, &End { name: &target, access: &to })
-        });
-        not_copied.map(Lacking::from)
-    }
-
-    /// What a native file could not hold of a container, in the order of its objects. Nothing is written: its structure is made
-    /// in memory, with attributes and without elements of datasets.
-    ///
-    /// # Errors
-    /// What the library says of the container.
-    pub fn not_held(&self, container: &OsStr, is_newer: bool) -> Result<Vec<NotHeld>> {
-        self.library.explained(|| {
-            let source = strings::c_string(container.as_bytes(), "a file name")?;
-            let from = self.library.access_through(&self.own, Some(&self.settings))?;
-            let refused = not_held(self.library, &End { name: &source, access: &from }, is_newer)?;
-            Ok(refused.into_iter().map(NotHeld::from).collect())
+            let (from, to) = (End { name: &source, access: &from }, End { name: &target, access: &to });
+            convert_if_held(self.library, &from, &to)
+        })?;
+        Ok(match refused.is_empty() {
+            true => Export::Made(not_copied.into()),
+            false => Export::Refused(refused.into_iter().map(NotHeld::from).collect()),
         })
     }
 }

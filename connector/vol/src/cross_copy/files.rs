@@ -1,7 +1,8 @@
 //! Whole files: a native file as a container, and back.
 
 use std::cell::RefCell;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use h5lake_plugin_abi::bindings as sys;
@@ -12,7 +13,7 @@ use super::joined::{Join, Joins};
 use super::place_list::Places;
 use super::referenced::{adopt_root, copy_root, try_root};
 use super::{CrossCopier, Refused};
-use crate::error::{Error, Result};
+use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Library;
@@ -130,18 +131,31 @@ fn in_file<T>(library: Library, end: &End<'_>, work: impl FnOnce(&OpenFile) -> R
     done.map_err(|error| Error::new(error.minor(), format!("{}: {error}", end.name.to_string_lossy())))
 }
 
-/// What a native file could not hold of a file, found by making its structure in memory. `is_newer` is as for
-/// [`Library::access_to_native`].
+/// Copies all of a file into a new local file, as [`convert`] does, unless the new file cannot hold some objects or attributes. These are then
+/// the second result, and there is no new file.
 ///
 /// # Errors
-/// Those of reading the source.
-pub(crate) fn not_held(library: Library, source: &End<'_>, is_newer: bool) -> Result<Vec<Refused>> {
+/// That of the first call which failed for another reason; if something has the target's name, too.
+pub(crate) fn convert_if_held(
+    library: Library,
+    source: &End<'_>,
+    target: &End<'_>,
+) -> Result<(NotCopied, Vec<Refused>)> {
     let from = OpenFile::open(library, source)?;
     let creation = from.creation()?;
-    library.set_user_block(creation.get(), 0)?;
-    let access = library.access_to_native_in_memory(is_newer)?;
-    let to = OpenFile::create(library, &End { name: c"h5lake-trial", access: &access }, &creation)?;
-    try_root(library, from.root()?.get(), to.root()?.get())
+    let to = OpenFile::create(library, target, &creation)?;
+    let (left_out, refused) = try_root(library, from.root()?.get(), to.root()?.get())?;
+    to.close()?;
+    if !refused.is_empty() {
+        let name = Path::new(OsStr::from_bytes(target.name.to_bytes()));
+        std::fs::remove_file(name).map_err(|error| {
+            let text = format!("cannot remove '{}', an incomplete copy: {error}", name.display());
+            Error::file(Minor::CannotOperate, text, error.raw_os_error())
+        })?;
+    }
+    let user_block = library.user_block(creation.get())?;
+    from.close()?;
+    Ok((NotCopied { user_block, left_out }, refused))
 }
 
 impl Library {

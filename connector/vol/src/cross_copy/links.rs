@@ -1,68 +1,66 @@
 //! The links of a copied group.
 
-use std::ffi::{CStr, CString, c_uint};
+use std::ffi::{CStr, CString, c_char, c_uint, c_void};
 use std::rc::Rc;
 
 use h5lake_plugin_abi::bindings as sys;
 
 use super::numbers::Numbers;
-use super::{CopiedObject, CrossCopier, Refused, SourceGroup};
+use super::progress::{ObjectKey, OpenCopy, PendingGroup, Progress, number_of};
+use super::{CrossCopier, Refused};
 use crate::error::{Error, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
 
 impl CrossCopier {
-    /// Copies the links of one group, and what hard ones lead to.
-    pub(super) fn links(&self, group: &SourceGroup, made: &mut CopiedObject) -> Result<()> {
-        if group.depth > 0 && self.has(sys::H5O_COPY_SHALLOW_HIERARCHY_FLAG) {
-            return Ok(());
-        }
+    /// Copies the links of one group, and the objects that hard links lead to.
+    pub(super) fn links(&self, group: PendingGroup, progress: &mut Progress) -> Result<()> {
         let table = self.table();
-        let original = group.original.get();
-        // SAFETY: all-zero is a valid value of this plain structure; identifiers are checked by the library.
-        let (info, tracked) = unsafe {
-            let mut info: sys::H5G_info_t = std::mem::zeroed();
-            self.ok((table.H5Gget_info)(original, &mut info))?;
-            let list = self.id((table.H5Gget_create_plist)(original))?;
-            (info, self.library.link_order(list.get())?.tracked)
-        };
+        let original = self.open_original(group.original, progress)?;
+        let copy = self.open_copy(group.copy, progress)?.id;
+        // SAFETY: identifiers are checked by the library.
+        let list = self.id(unsafe { (table.H5Gget_create_plist)(original.get()) })?;
+        let tracked = self.library.link_order(list.get())?.tracked;
         let order = if tracked { sys::H5_INDEX_CRT_ORDER } else { sys::H5_INDEX_NAME };
-        let mut numbers = Numbers::of(tracked);
-        for index in 0..info.nlinks {
-            // SAFETY: the name is terminated, the buffer has the size given along.
-            let name = self.name(|buffer, size| unsafe {
-                (table.H5Lget_name_by_idx)(
-                    original,
-                    c".".as_ptr(),
-                    order,
-                    sys::H5_ITER_INC,
-                    index,
-                    buffer,
-                    size,
-                    sys::H5P_DEFAULT,
-                )
-            })?;
-            let of_link = self.link_info(original, &name)?;
-            self.skip_links(group, &mut numbers, of_link.corder)?;
-            self.link(group, &name, &of_link, made)?;
-            numbers.used();
+        *self.path.borrow_mut() = progress.paths.path(group.path);
+        let mut walk = Walk {
+            copier: self,
+            from: original.get(),
+            to: copy.get(),
+            group,
+            path_length: self.path.borrow().len(),
+            numbers: Numbers::of(tracked),
+            progress,
+            failed: None,
+        };
+        let place: *mut Walk<'_> = &mut walk;
+        let (inc, none) = (sys::H5_ITER_INC, std::ptr::null_mut());
+        // SAFETY: the callback gets the walk, which outlives the call.
+        let done = unsafe {
+            (table.H5Literate2)(original.get(), order, inc, none, Some(copy_one), place.cast::<c_void>())
+        };
+        let Walk { mut numbers, failed, .. } = walk;
+        if let Some(error) = failed {
+            let _the_error_of_the_link_counts = self.failed();
+            return Err(error);
         }
-        self.skip_links(group, &mut numbers, info.max_corder)?;
+        self.ok(done)?;
+        self.skip_links(copy.get(), &mut numbers, self.group_info(original.get())?.max_corder)?;
         for filler in numbers.fillers {
             // SAFETY: the name is terminated.
-            self.ok(unsafe { (table.H5Ldelete)(group.copy.get(), filler.as_ptr(), sys::H5P_DEFAULT) })?;
+            self.ok(unsafe { (table.H5Ldelete)(copy.get(), filler.as_ptr(), sys::H5P_DEFAULT) })?;
         }
-        Ok(())
+        Rc::into_inner(copy).map_or(Ok(()), Id::close)
     }
 
     /// Uses up the numbers before that of the next link: those of links which are gone.
-    fn skip_links(&self, group: &SourceGroup, numbers: &mut Numbers, next: i64) -> Result<()> {
+    fn skip_links(&self, copy: Hid, numbers: &mut Numbers, next: i64) -> Result<()> {
         while let Some(filler) = numbers.filler(next) {
             // SAFETY: names are terminated.
             self.ok(unsafe {
                 (self.table().H5Lcreate_soft)(
                     c".".as_ptr(),
-                    group.copy.get(),
+                    copy,
                     filler.as_ptr(),
                     sys::H5P_DEFAULT,
                     sys::H5P_DEFAULT,
@@ -72,43 +70,13 @@ impl CrossCopier {
         Ok(())
     }
 
-    fn link(
-        &self,
-        group: &SourceGroup,
-        name: &CStr,
-        info: &sys::H5L_info2_t,
-        made: &mut CopiedObject,
-    ) -> Result<()> {
-        let table = self.table();
-        let (from, to) = (group.original.get(), group.copy.get());
-        let creation = self.link_creation(info.cset)?;
-        if !matches!(info.type_, sys::H5L_TYPE_HARD | sys::H5L_TYPE_SOFT | sys::H5L_TYPE_EXTERNAL) {
-            return self.user_defined(from, name, info.type_.0);
-        }
-        if self.becomes_hard(from, name, info)? {
-            // SAFETY: identifiers are checked by the library, the name is terminated.
-            let child = self.id(unsafe { (table.H5Oopen)(from, name.as_ptr(), sys::H5P_DEFAULT) })?;
-            let copy = self.object(child.get(), group.depth + 1, made);
-            let Some(copy): Option<Rc<Id>> = self.tried(copy, child.get(), None)? else { return Ok(()) };
-            // SAFETY: as above.
-            return self.ok(unsafe {
-                (table.H5Olink)(copy.get(), to, name.as_ptr(), creation.get(), sys::H5P_DEFAULT)
-            });
-        }
-        self.value_link(from, name, info, to, name, creation.get())
-    }
-
     /// Leaves out a user-defined link, because the meaning of its value, and whether libhdf5 returns the value at all, depend on
     /// functions that only the programs which use its class have.
-    fn user_defined(&self, group: Hid, name: &CStr, class: i32) -> Result<()> {
+    fn user_defined(&self, class: i32) -> Result<()> {
         let Some(left_out) = &self.left_out else {
             return Err(Error::unsupported(format!("H5Ocopy of a user-defined link of class {class}")));
         };
-        let mut path = self.path_of(group);
-        if !path.ends_with('/') {
-            path.push('/');
-        }
-        path.push_str(&name.to_string_lossy());
+        let path = String::from_utf8_lossy(&self.path.borrow()).into_owned();
         let reason = format!("a user-defined link of class {class}, whose functions only its programs have");
         left_out.borrow_mut().push(Refused { path, reason });
         Ok(())
@@ -206,6 +174,89 @@ impl CrossCopier {
             let list = self.id((table.H5Pcreate)(table.H5P_CLS_LINK_CREATE_ID_g()))?;
             self.ok((table.H5Pset_char_encoding)(list.get(), set))?;
             Ok(list)
+        }
+    }
+}
+
+/// The copy of the links of one group.
+struct Walk<'a> {
+    copier: &'a CrossCopier,
+    from: Hid,
+    to: Hid,
+    group: PendingGroup,
+    /// The length of the group's path in [`CrossCopier::path`].
+    path_length: usize,
+    numbers: Numbers,
+    progress: &'a mut Progress,
+    failed: Option<Error>,
+}
+
+impl Walk<'_> {
+    fn add(&mut self, name: &CStr, info: &sys::H5L_info2_t) -> Result<()> {
+        {
+            let mut path = self.copier.path.borrow_mut();
+            path.truncate(self.path_length);
+            path.push(b'/');
+            path.extend_from_slice(name.to_bytes());
+        }
+        self.copier.skip_links(self.to, &mut self.numbers, info.corder)?;
+        self.link(name, info)?;
+        self.numbers.used();
+        Ok(())
+    }
+
+    fn link(&mut self, name: &CStr, info: &sys::H5L_info2_t) -> Result<()> {
+        let (copier, from, to) = (self.copier, self.from, self.to);
+        if !matches!(info.type_, sys::H5L_TYPE_HARD | sys::H5L_TYPE_SOFT | sys::H5L_TYPE_EXTERNAL) {
+            return copier.user_defined(info.type_.0);
+        }
+        let creation = copier.link_creation(info.cset)?;
+        if !copier.becomes_hard(from, name, info)? {
+            return copier.value_link(from, name, info, to, name, creation.get());
+        }
+        let Some(copy) = self.target(name, info)? else { return Ok(()) };
+        // SAFETY: identifiers are checked by the library, the name is terminated.
+        copier.ok(unsafe {
+            (copier.table().H5Olink)(copy.id.get(), to, name.as_ptr(), creation.get(), sys::H5P_DEFAULT)
+        })?;
+        self.progress.close_linked(copy)
+    }
+
+    /// The copy of the object to which a link leads; `None` if the destination cannot hold the object.
+    fn target(&mut self, name: &CStr, info: &sys::H5L_info2_t) -> Result<Option<OpenCopy>> {
+        let (copier, progress) = (self.copier, &mut *self.progress);
+        if info.type_ == sys::H5L_TYPE_HARD {
+            // SAFETY: the link is a hard one, so its information is a token.
+            let token = number_of(unsafe { &info.u.token })?;
+            let original = ObjectKey { file: self.group.original.file, token };
+            if let Some(copy) = progress.copy_of(original) {
+                return copier.open_copy(copy, progress).map(Some);
+            }
+        }
+        // SAFETY: identifiers are checked by the library, the name is terminated.
+        let child = unsafe { (copier.table().H5Oopen)(self.from, name.as_ptr(), sys::H5P_DEFAULT) };
+        let child = copier.id(child)?;
+        let link = Some((self.group.path, name));
+        let copy = copier.object(child.get(), self.group.depth + 1, link, progress);
+        copier.tried(copy, child.get(), None)
+    }
+}
+
+/// # Safety
+/// `data` is a [`Walk`]; the others are as the library gives them.
+unsafe extern "C" fn copy_one(
+    _group: Hid,
+    name: *const c_char,
+    info: *const sys::H5L_info2_t,
+    data: *mut c_void,
+) -> sys::herr_t {
+    // SAFETY: as the function says.
+    let (walk, name, info) = unsafe { (&mut *data.cast::<Walk<'_>>(), CStr::from_ptr(name), &*info) };
+    match walk.add(name, info) {
+        Ok(()) => 0,
+        Err(error) => {
+            walk.failed = Some(error);
+            -1
         }
     }
 }

@@ -6,7 +6,6 @@
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString, c_void};
 use std::rc::Rc;
 
@@ -31,15 +30,16 @@ mod numbers;
 mod parts;
 pub mod place_list;
 mod places;
+mod progress;
 mod referenced;
 pub mod shapes;
 mod stored_chunks;
 mod swapped_coordinates;
-mod tree;
 mod values;
 
 use elsewhere::Folders;
 use joined::Joins;
+use progress::{ObjectKey, OpenCopy, Part, PathNumber, PendingGroup, Progress, token_of};
 use referenced::copy_root;
 use values::Elements;
 
@@ -58,26 +58,24 @@ pub(crate) fn copy(
     keep_references: bool,
 ) -> Result<()> {
     let mut copier = CrossCopier::new(library, destination, library.copy_flags(copy_list)?);
+    copier.keeps_references = keep_references;
     silently(library, || {
-        if keep_references {
-            copier.tree = Some(copier.tree_of(source)?);
-        }
-        let mut made = CopiedObject::default();
-        let copied = copier.object(source, 0, &mut made)?;
-        copier.all_links(&mut made)?;
+        let mut progress = Progress::default();
+        let copied = copier.object(source, 0, None, &mut progress)?;
+        copier.pending(&mut progress)?;
         // SAFETY: identifiers are checked by the library, the name is terminated.
         copier.ok(unsafe {
             (copier.table().H5Olink)(
-                copied.get(),
+                copied.id.get(),
                 destination,
                 name.as_ptr(),
                 link_creation,
                 sys::H5P_DEFAULT,
             )
         })?;
-        copier.link_referenced(&made)?;
+        copier.link_referenced(&progress)?;
         drop(copied);
-        made.close()
+        progress.close()
     })
 }
 
@@ -111,7 +109,8 @@ struct CrossCopier {
     destination: Hid,
     /// `H5O_COPY_*`
     flags: u32,
-    /// Of a trial: what cannot be made. Datasets get no elements then.
+    /// In a copy that is abandoned if the destination cannot hold an object or an attribute: those that it cannot hold. Datasets get no
+    /// more elements after the first.
     refused: Option<RefCell<Vec<Refused>>>,
     /// Links that a conversion of a whole file leaves out. In other copies such a link is an error.
     left_out: Option<RefCell<Vec<Refused>>>,
@@ -121,8 +120,10 @@ struct CrossCopier {
     folders: Folders,
     /// Datasets that become one with those of further files.
     joins: Joins,
-    /// The objects that are copied independently of references, with their depth, if references to these objects are retained.
-    tree: Option<HashMap<ObjectKey, u32>>,
+    /// Whether references to objects that are copied for another reason lead to the copies.
+    keeps_references: bool,
+    /// The path of the original whose link is being copied; empty if a reference led to the original.
+    path: RefCell<Vec<u8>>,
 }
 
 /// An object, an attribute or a link that the destination cannot hold.
@@ -132,38 +133,6 @@ pub(crate) struct Refused {
     pub path: String,
     /// The library's reason.
     pub reason: String,
-}
-
-/// What has been made so far, by file number and token of the original. New objects have no name until their links are
-/// made: they stay open meanwhile.
-#[derive(Default)]
-struct CopiedObject {
-    objects: HashMap<ObjectKey, Rc<Id>>,
-    groups: VecDeque<SourceGroup>,
-    /// Copies that references lead to.
-    referenced: Vec<Rc<Id>>,
-}
-
-impl CopiedObject {
-    /// Closes what was made. What waits in caches is written then.
-    ///
-    /// # Errors
-    /// Of the first object that could not be closed: its copy lacks something.
-    fn close(self) -> Result<()> {
-        let Self { objects, groups, referenced } = self;
-        drop((groups, referenced));
-        objects.into_values().filter_map(Rc::into_inner).map(Id::close).fold(Ok(()), Result::and)
-    }
-}
-
-/// What tells objects apart: the number of their file, and their token.
-type ObjectKey = (std::ffi::c_ulong, [u8; 16]);
-
-/// A group whose links are still to be copied.
-struct SourceGroup {
-    original: Id,
-    copy: Rc<Id>,
-    depth: u32,
 }
 
 impl CrossCopier {
@@ -178,11 +147,12 @@ impl CrossCopier {
             places: None,
             folders,
             joins,
-            tree: None,
+            keeps_references: false,
+            path: RefCell::default(),
         }
     }
 
-    /// In a trial notes a failure and goes on.
+    /// Notes a failure and continues, in a copy that lists what the destination cannot hold.
     fn tried<T>(&self, made: Result<T>, of: Hid, attribute: Option<&CStr>) -> Result<Option<T>> {
         let (error, refused) = match (made, &self.refused) {
             (Ok(made), _) => return Ok(Some(made)),
@@ -190,14 +160,23 @@ impl CrossCopier {
             (Err(error), Some(refused)) => (error, refused),
         };
         let reason = self.library.explained(|| Err::<(), _>(error)).err().map(|error| error.to_string());
-        // SAFETY: the buffer has the size given along.
-        let path = self.name(|buffer, size| unsafe { (self.table().H5Iget_name)(of, buffer, size) });
-        let mut path = path.unwrap_or_default().to_string_lossy().into_owned();
+        let mut path = self.path_of(of);
         if let Some(attribute) = attribute {
             path = format!("{path}@{}", attribute.to_string_lossy());
         }
         refused.borrow_mut().push(Refused { path, reason: reason.unwrap_or_default() });
         Ok(None)
+    }
+
+    /// Returns whether the destination cannot hold an object or an attribute, so that the copy is abandoned.
+    fn is_refused(&self) -> bool {
+        self.refused.as_ref().is_some_and(|refused| !refused.borrow().is_empty())
+    }
+
+    /// The links that were left out, and the objects and attributes that the destination cannot hold.
+    fn noted(self) -> (Vec<Refused>, Vec<Refused>) {
+        let list = |noted: Option<RefCell<_>>| noted.map(RefCell::into_inner).unwrap_or_default();
+        (list(self.left_out), list(self.refused))
     }
 
     /// Starts to note links that are left out, for a conversion of a whole file.
@@ -227,41 +206,125 @@ impl CrossCopier {
         self.flags & flag != 0
     }
 
-    /// Makes the copy of an object that has no name yet, or finds it if it was made before.
-    fn object(&self, original: Hid, depth: u32, made: &mut CopiedObject) -> Result<Rc<Id>> {
+    /// Makes the copy of an object, without a link yet, or opens the copy if it was made before. `link` is the link that led to the
+    /// original: the path of its group, and its name.
+    fn object(
+        &self,
+        original: Hid,
+        depth: u32,
+        link: Option<(PathNumber, &CStr)>,
+        progress: &mut Progress,
+    ) -> Result<OpenCopy> {
         let info = self.info(original)?;
-        let key: ObjectKey = (info.fileno, info.token.__data);
-        if let Some(copy) = made.objects.get(&key) {
-            return Ok(copy.clone());
+        let key = ObjectKey::of(&info)?;
+        if let Some(token) = progress.copy_of(key) {
+            return self.open_copy(token, progress);
         }
-        let copy = match info.type_ {
+        if link.is_some() {
+            return self.new_object(original, &info, depth, link, progress);
+        }
+        // The path of the link that is being copied is not that of this object.
+        let path = self.path.take();
+        let made = self.new_object(original, &info, depth, None, progress);
+        *self.path.borrow_mut() = path;
+        made
+    }
+
+    fn new_object(
+        &self,
+        original: Hid,
+        info: &sys::H5O_info2_t,
+        depth: u32,
+        link: Option<(PathNumber, &CStr)>,
+        progress: &mut Progress,
+    ) -> Result<OpenCopy> {
+        let key = ObjectKey::of(info)?;
+        let id = match info.type_ {
             sys::H5O_TYPE_GROUP => self.group(original)?,
-            sys::H5O_TYPE_DATASET => self.dataset(original, key, depth, made)?,
+            sys::H5O_TYPE_DATASET => self.dataset(original, key, depth, progress)?,
             sys::H5O_TYPE_NAMED_DATATYPE => self.committed_type(original)?,
             other => {
                 return Err(Error::new(Minor::BadType, format!("H5Ocopy of an object of type {}", other.0)));
             }
         };
-        made.objects.insert(key, copy.clone());
-        if info.type_ == sys::H5O_TYPE_GROUP {
-            // SAFETY: any value may be given.
-            unsafe { (self.table().H5Iinc_ref)(original) };
-            let original = self.id(original)?;
-            made.groups.push_back(SourceGroup { original, copy: copy.clone(), depth });
+        let copy = OpenCopy { token: ObjectKey::of(&self.info(id.get())?)?.token, id };
+        progress.add(key, copy.token);
+        progress.keep_open(&copy);
+        if info.type_ == sys::H5O_TYPE_GROUP && self.has_links_to_copy(original, depth)? {
+            let path = match link {
+                Some((above, name)) => progress.paths.below(above, name.to_bytes()),
+                None => {
+                    progress.paths.below(PathNumber::TOP, self.path_of(original).trim_matches('/').as_bytes())
+                }
+            };
+            let group = PendingGroup { original: key, copy: copy.token, depth, path };
+            progress.add_group(group, &self.library.share(original)?)?;
         }
         if !self.has(sys::H5O_COPY_WITHOUT_ATTR_FLAG) {
-            self.attributes(original, copy.get(), info.num_attrs, made)?;
+            self.attributes(original, copy.id.get(), info, progress)?;
         }
-        self.comment(original, copy.get())?;
+        self.comment(original, copy.id.get())?;
         Ok(copy)
     }
 
-    /// The links of all groups that were made, and of those that are made meanwhile.
-    fn all_links(&self, made: &mut CopiedObject) -> Result<()> {
-        while let Some(group) = made.groups.pop_front() {
-            self.links(&group, made)?;
+    /// Whether a group has links to copy, or had links whose numbers have to be used up.
+    fn has_links_to_copy(&self, original: Hid, depth: u32) -> Result<bool> {
+        if depth > 0 && self.has(sys::H5O_COPY_SHALLOW_HIERARCHY_FLAG) {
+            return Ok(false);
         }
-        Ok(())
+        let info = self.group_info(original)?;
+        Ok(info.nlinks > 0 || info.max_corder > 0)
+    }
+
+    /// Opens the copy with this token.
+    fn open_copy(&self, token: u64, progress: &Progress) -> Result<OpenCopy> {
+        let id = match progress.open_copy(token) {
+            Some(open) => open,
+            None => Rc::new(self.by_number(self.destination, token)?),
+        };
+        Ok(OpenCopy { id, token })
+    }
+
+    /// Opens an original for which work is pending.
+    fn open_original(&self, original: ObjectKey, progress: &Progress) -> Result<Id> {
+        let location = progress.location(original.file);
+        let location = location.ok_or_else(|| Error::new(Minor::Internal, "a source file is not open"))?;
+        self.by_number(location.get(), original.token)
+    }
+
+    /// Opens the object with a token in the file of `location`.
+    fn by_number(&self, location: Hid, token: u64) -> Result<Id> {
+        // SAFETY: identifiers are checked by the library.
+        self.id(unsafe { (self.table().H5Oopen_by_token)(location, token_of(token)) })
+    }
+
+    /// Copies all that is pending: the links of groups, and then the parts of objects that need the copies of other objects.
+    fn pending(&self, progress: &mut Progress) -> Result<()> {
+        loop {
+            while let Some(group) = progress.next_group() {
+                self.links(group, progress)?;
+            }
+            if self.is_refused() {
+                return Ok(());
+            }
+            let Some((part, original)) = progress.next_deferred() else { return Ok(()) };
+            self.deferred(part, original, progress)?;
+        }
+    }
+
+    /// Copies a part of an object that was left for later.
+    fn deferred(&self, part: Part, original: ObjectKey, progress: &mut Progress) -> Result<()> {
+        let token = progress.copy_of(original);
+        let token = token.ok_or_else(|| Error::new(Minor::Internal, "an object was not copied"))?;
+        let from = self.open_original(original, progress)?;
+        let to = self.open_copy(token, progress)?.id;
+        self.path.borrow_mut().clear();
+        let copied = match part {
+            Part::Elements => self.elements(&from, &to, progress),
+            Part::References => self.attributes_with_references(&from, &to, progress),
+        };
+        self.tried(copied, from.get(), None)?;
+        Rc::into_inner(to).map_or(Ok(()), Id::close)
     }
 
     fn info(&self, object: Hid) -> Result<sys::H5O_info2_t> {
@@ -270,6 +333,14 @@ impl CrossCopier {
         let fields = sys::H5O_INFO_BASIC | sys::H5O_INFO_NUM_ATTRS;
         // SAFETY: the answer's place outlives the call.
         self.ok(unsafe { (self.table().H5Oget_info3)(object, &mut info, fields) })?;
+        Ok(info)
+    }
+
+    fn group_info(&self, group: Hid) -> Result<sys::H5G_info_t> {
+        // SAFETY: all-zero is a valid value of this plain structure.
+        let mut info: sys::H5G_info_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the answer's place outlives the call.
+        self.ok(unsafe { (self.table().H5Gget_info)(group, &mut info) })?;
         Ok(info)
     }
 
@@ -293,7 +364,7 @@ impl CrossCopier {
         }
     }
 
-    fn dataset(&self, original: Hid, key: ObjectKey, depth: u32, made: &mut CopiedObject) -> Result<Rc<Id>> {
+    fn dataset(&self, original: Hid, key: ObjectKey, depth: u32, progress: &mut Progress) -> Result<Rc<Id>> {
         let table = self.table();
         // SAFETY: identifiers are checked by the library.
         unsafe {
@@ -302,23 +373,19 @@ impl CrossCopier {
             let list = self.id((table.H5Dget_create_plist)(original))?;
             let committed = (table.H5Tcommitted)(datatype.get()) > 0;
             let created_as = if committed {
-                self.object(datatype.get(), depth, made)?
+                self.object(datatype.get(), depth, None, progress)?.id
             } else {
                 Rc::new(self.id((table.H5Tcopy)(datatype.get()))?)
             };
-            if let Some(joined) = self.joins.of(&key.1) {
+            if let Some(joined) = self.joins.of(&token_of(key.token).__data) {
                 let copy = self.make_whole(joined, &created_as, &list)?;
-                made.objects.insert(key, copy.clone());
-                self.put_part(joined, 0, original, made)?;
+                self.put_part(joined, 0, original, progress)?;
                 return Ok(copy);
             }
             let (other, default) = (self.adopted_list(original, &list, &datatype, &space)?, sys::H5P_DEFAULT);
             let creation = other.as_ref().unwrap_or(&list).get();
             let (to, of) = (self.destination, created_as.get());
-            let copy = self.id((table.H5Dcreate_anon)(to, of, space.get(), creation, default))?;
-            let copy = Rc::new(copy);
-            // Its elements may be references to itself.
-            made.objects.insert(key, copy.clone());
+            let copy = Rc::new(self.id((table.H5Dcreate_anon)(to, of, space.get(), creation, default))?);
             if let (Some(places), false) = (&self.places, self.joins.all().is_empty()) {
                 places.not_joined(&self.path_of(original))?;
             }
@@ -326,9 +393,15 @@ impl CrossCopier {
                 Some(places) => self.refer(places, original, copy.get(), &datatype, &list)?,
                 None => false,
             };
-            if self.refused.is_none() && !is_listed {
-                let (from, to, datatype, space, list) = (original, copy.get(), &datatype, &space, &list);
-                self.data(&Elements { from, to, datatype, space, list, shift: None }, made)?;
+            let (from, to, datatype, space, list) = (original, copy.get(), &datatype, &space, &list);
+            let elements = Elements { from, to, datatype, space, list, shift: None };
+            if is_listed || self.is_refused() {
+                return Ok(copy);
+            }
+            if self.is_for_later(&elements)? {
+                progress.defer(Part::Elements, key, &self.library.share(original)?)?;
+            } else {
+                self.data(&elements, progress)?;
             }
             Ok(copy)
         }

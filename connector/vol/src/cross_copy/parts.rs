@@ -5,9 +5,10 @@ use std::rc::Rc;
 use h5lake_container::Layout;
 use h5lake_plugin_abi::bindings as sys;
 
+use super::CrossCopier;
 use super::joined::Joined;
+use super::progress::Progress;
 use super::values::Elements;
-use super::{CopiedObject, CrossCopier};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
@@ -70,7 +71,7 @@ impl CrossCopier {
         joined: &Joined,
         part: usize,
         from: Hid,
-        made: &mut CopiedObject,
+        progress: &mut Progress,
     ) -> Result<()> {
         let whole =
             joined.whole.get().ok_or_else(|| Error::new(Minor::Internal, "a dataset was not made"))?;
@@ -97,7 +98,7 @@ impl CrossCopier {
             list: &list,
             shift: Some(shift),
         };
-        self.data(&elements, made)
+        self.data(&elements, progress)
     }
 
     /// Puts the parts of the next file.
@@ -105,11 +106,11 @@ impl CrossCopier {
     /// # Errors
     /// That of the first call which failed.
     pub(super) fn put_parts(&self, part: usize, root: Hid) -> Result<()> {
-        let mut made = CopiedObject::default();
+        let mut progress = Progress::default();
         for joined in self.joins.all() {
             let dataset = self.open(root, joined.path())?;
-            self.put_part(joined, part, dataset.get(), &mut made)?;
+            self.put_part(joined, part, dataset.get(), &mut progress)?;
         }
-        made.close()
+        progress.close()
     }
 }

@@ -49,7 +49,12 @@ impl CrossCopier {
         }
     }
 
+    /// The path of an original: that of the link which is being copied, or else the path that the library knows.
     pub(super) fn path_of(&self, of: Hid) -> String {
+        let path = self.path.borrow();
+        if !path.is_empty() {
+            return String::from_utf8_lossy(&path).into_owned();
+        }
         // SAFETY: the buffer has the size given along.
         let path = self.name(|buffer, size| unsafe { (self.table().H5Iget_name)(of, buffer, size) });
         path.unwrap_or_default().to_string_lossy().into_owned()

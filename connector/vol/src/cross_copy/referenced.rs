@@ -9,7 +9,8 @@ use h5lake_plugin_abi::bindings as sys;
 use super::elsewhere::Folders;
 use super::joined::Joins;
 use super::place_list::Places;
-use super::{CopiedObject, CrossCopier, Refused, SourceGroup};
+use super::progress::{ObjectKey, PathNumber, PendingGroup, Progress};
+use super::{CrossCopier, Refused};
 use crate::error::Result;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
@@ -24,7 +25,7 @@ use crate::transfer::memory::references::{MemoryReferences, NewReference, Refere
 pub(in crate::cross_copy) fn copy_root(library: Library, from: Hid, to: Hid) -> Result<Vec<Refused>> {
     let copier = CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG).leaving_out_links();
     copy_root_with(&copier, from)?;
-    Ok(copier.left_out.map(RefCell::into_inner).unwrap_or_default())
+    Ok(copier.noted().0)
 }
 
 /// Copies everything in a file but elements that can be referred to, whose places are listed. Gives what then takes the parts of
@@ -46,30 +47,36 @@ pub(in crate::cross_copy) fn adopt_root(
     Ok(copier)
 }
 
-/// What of a file its copy in that of `to` cannot hold. Afterwards all but elements of datasets is there.
+/// As [`copy_root`], for a copy that is abandoned if the file of `to` cannot hold an object or an attribute. Returns the links that are left
+/// out, and the objects and attributes that the file cannot hold; if there are any, most elements of datasets were not copied.
 ///
 /// # Errors
 /// That of the first call which failed for another reason.
-pub(in crate::cross_copy) fn try_root(library: Library, from: Hid, to: Hid) -> Result<Vec<Refused>> {
+pub(in crate::cross_copy) fn try_root(
+    library: Library,
+    from: Hid,
+    to: Hid,
+) -> Result<(Vec<Refused>, Vec<Refused>)> {
     let mut copier = CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG).leaving_out_links();
     copier.refused = Some(RefCell::default());
     copy_root_with(&copier, from)?;
-    Ok(copier.refused.map(RefCell::into_inner).unwrap_or_default())
+    Ok(copier.noted())
 }
 
 fn copy_root_with(copier: &CrossCopier, from: Hid) -> Result<()> {
     let (library, to) = (copier.library, copier.destination);
     silently(library, || {
-        let mut made = CopiedObject::default();
+        let mut progress = Progress::default();
         let info = copier.info(from)?;
-        let (original, copy) = (library.share(from)?, Rc::new(library.share(to)?));
-        made.objects.insert((info.fileno, info.token.__data), copy.clone());
-        made.groups.push_back(SourceGroup { original, copy, depth: 0 });
-        copier.attributes(from, to, info.num_attrs, &mut made)?;
+        let (original, copy) = (ObjectKey::of(&info)?, ObjectKey::of(&copier.info(to)?)?.token);
+        progress.add(original, copy);
+        let root = PendingGroup { original, copy, depth: 0, path: PathNumber::TOP };
+        progress.add_group(root, &library.share(from)?)?;
+        copier.attributes(from, to, &info, &mut progress)?;
         copier.comment(from, to)?;
-        copier.all_links(&mut made)?;
-        copier.link_referenced(&made)?;
-        made.close()
+        copier.pending(&mut progress)?;
+        copier.link_referenced(&progress)?;
+        progress.close()
     })
 }
 
@@ -85,7 +92,7 @@ impl CrossCopier {
         from: Hid,
         memory: &Id,
         data: &mut [u8],
-        made: &mut CopiedObject,
+        progress: &mut Progress,
     ) -> Result<()> {
         let places = MemoryReferences::of(self.library, memory.get())?;
         if places.is_empty() {
@@ -93,7 +100,7 @@ impl CrossCopier {
         }
         let size = self.library.type_size(memory.get())?;
         let expands = self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
-        let follows = expands || self.tree.is_some();
+        let follows = self.follows_references();
         if self.file_number(from)? == self.file_number(self.destination)? {
             // SAFETY: any value may be given.
             let is_attribute = unsafe { (self.table().H5Iget_type)(from) } == sys::H5I_ATTR;
@@ -102,9 +109,11 @@ impl CrossCopier {
             }
         }
         let mut one = |reference: Reference<'_>| match reference {
-            Reference::Object(slot) if follows => self.reference(from, slot, sys::H5R_OBJECT1, made),
-            Reference::Region(slot) if follows => self.reference(from, slot, sys::H5R_DATASET_REGION1, made),
-            Reference::New(new) if follows => self.new_reference(from, new, made),
+            Reference::Object(slot) if follows => self.reference(from, slot, sys::H5R_OBJECT1, progress),
+            Reference::Region(slot) if follows => {
+                self.reference(from, slot, sys::H5R_DATASET_REGION1, progress)
+            }
+            Reference::New(new) if follows => self.new_reference(from, new, progress),
             Reference::Object(slot) => {
                 slot.fill(0);
                 Ok(())
@@ -123,7 +132,7 @@ impl CrossCopier {
     }
 
     /// One to another file than the copied one leads there from the copy, too.
-    fn new_reference(&self, from: Hid, new: &mut NewReference, made: &mut CopiedObject) -> Result<()> {
+    fn new_reference(&self, from: Hid, new: &mut NewReference, progress: &mut Progress) -> Result<()> {
         let Some(target) = new.target(self.library) else {
             new.clear(self.library);
             return Ok(());
@@ -132,7 +141,7 @@ impl CrossCopier {
         if self.info(original)?.fileno != self.file_number(from)? {
             return Ok(());
         }
-        match self.target(original, made)? {
+        match self.target(original, progress)? {
             Some(copy) => new.lead_to(self.library, copy.get(), &target),
             None => {
                 new.clear(self.library);
@@ -141,16 +150,23 @@ impl CrossCopier {
         }
     }
 
+    /// Whether references in the copy lead to copies; otherwise they become null.
+    pub(super) fn follows_references(&self) -> bool {
+        self.keeps_references || self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG)
+    }
+
     /// The copy of the object that a reference leads to; `None` if only references to copied objects are kept, and it is none of these.
-    fn target(&self, original: Hid, made: &mut CopiedObject) -> Result<Option<Rc<Id>>> {
-        if self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG) {
-            let copy = self.object(original, 0, made)?;
-            made.referenced.push(copy.clone());
-            return Ok(Some(copy));
+    fn target(&self, original: Hid, progress: &mut Progress) -> Result<Option<Rc<Id>>> {
+        let known = progress.copy_of(ObjectKey::of(&self.info(original)?)?);
+        match known {
+            Some(token) => self.open_copy(token, progress).map(|copy| Some(copy.id)),
+            None if self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG) => {
+                let copy = self.object(original, 0, None, progress)?.id;
+                progress.referenced.push(copy.clone());
+                Ok(Some(copy))
+            }
+            None => Ok(None),
         }
-        let info = self.info(original)?;
-        let depth = self.tree.as_ref().and_then(|tree| tree.get(&(info.fileno, info.token.__data)));
-        depth.map(|depth| self.object(original, *depth, made)).transpose()
     }
 
     /// The number of the file of an object or an attribute.
@@ -170,7 +186,7 @@ impl CrossCopier {
         from: Hid,
         slot: &mut [u8],
         kind: sys::H5R_type_t,
-        made: &mut CopiedObject,
+        progress: &mut Progress,
     ) -> Result<()> {
         let table = self.table();
         // SAFETY: the slot has the bytes of a reference of its kind.
@@ -185,7 +201,7 @@ impl CrossCopier {
             slot.fill(0);
             return Ok(());
         };
-        let Some(copy) = self.target(object.get(), made)? else {
+        let Some(copy) = self.target(object.get(), progress)? else {
             slot.fill(0);
             return Ok(());
         };
@@ -198,8 +214,8 @@ impl CrossCopier {
 
     /// Gives what references lead to, and nothing else, a link in the root group, as native HDF5 names it
     /// (`H5O__copy_obj_by_ref`).
-    pub(super) fn link_referenced(&self, made: &CopiedObject) -> Result<()> {
-        for copy in &made.referenced {
+    pub(super) fn link_referenced(&self, progress: &Progress) -> Result<()> {
+        for copy in &progress.referenced {
             let info = self.info(copy.get())?;
             if info.rc > 0 {
                 continue;

@@ -6,16 +6,21 @@ use std::rc::Rc;
 use h5lake_container::Layout;
 use h5lake_plugin_abi::bindings as sys;
 
+use super::CrossCopier;
 use super::numbers::Numbers;
+use super::progress::{ObjectKey, Part, Progress};
 use super::shapes::Shift;
-use super::{CopiedObject, CrossCopier};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
 use crate::operations::path::external_link::variable;
+use crate::transfer::memory::references::MemoryReferences;
 
 /// What is held in memory at a time.
 const BLOCK_BYTES: u64 = 16 << 20;
+
+/// Elements of a dataset that take more bytes are copied last, if the copy may be abandoned for an object that the destination cannot hold.
+const MANY_BYTES: u64 = 64 << 10;
 
 /// Elements that go from one dataset into another.
 pub(super) struct Elements<'a> {
@@ -41,8 +46,35 @@ struct Blocks<'a> {
 }
 
 impl CrossCopier {
+    /// Whether the elements of a dataset are copied when all objects have been made: they hold references to objects, or they are many,
+    /// and the copy may still be abandoned.
+    pub(super) fn is_for_later(&self, elements: &Elements<'_>) -> Result<bool> {
+        let (library, datatype) = (self.library, elements.datatype.get());
+        let points = library.extent_points(elements.space.get())?;
+        let is_large = points.saturating_mul(library.type_size(datatype)? as u64) > MANY_BYTES;
+        Ok((self.refused.is_some() && is_large) || self.has_references(datatype)?)
+    }
+
+    /// Whether elements of a type hold references that this copy makes lead to copies.
+    fn has_references(&self, datatype: Hid) -> Result<bool> {
+        Ok(self.follows_references() && !MemoryReferences::of(self.library, datatype)?.is_empty())
+    }
+
+    /// Copies the elements of a dataset to a copy that has none yet.
+    pub(super) fn elements(&self, from: &Id, to: &Id, progress: &mut Progress) -> Result<()> {
+        let (table, from, to) = (self.table(), from.get(), to.get());
+        // SAFETY: identifiers are checked by the library.
+        let (datatype, space, list) = unsafe {
+            let datatype = self.id((table.H5Dget_type)(from))?;
+            let space = self.id((table.H5Dget_space)(from))?;
+            (datatype, space, self.id((table.H5Dget_create_plist)(from))?)
+        };
+        let (datatype, space, list) = (&datatype, &space, &list);
+        self.data(&Elements { from, to, datatype, space, list, shift: None }, progress)
+    }
+
     /// Copies the elements of a dataset, block by block.
-    pub(super) fn data(&self, elements: &Elements<'_>, made: &mut CopiedObject) -> Result<()> {
+    pub(super) fn data(&self, elements: &Elements<'_>, progress: &mut Progress) -> Result<()> {
         let Elements { from, to, datatype, space, list, shift } = *elements;
         let table = self.table();
         let mut status = sys::H5D_SPACE_STATUS_NOT_ALLOCATED;
@@ -69,7 +101,7 @@ impl CrossCopier {
         if let Some(chunks) = self.written_chunks(from, space, &extent, &chunk)? {
             for start in chunks {
                 let count = within(&extent, &start, &chunk);
-                self.block(&blocks, &start, &count, made)?;
+                self.block(&blocks, &start, &count, progress)?;
             }
             return Ok(());
         }
@@ -77,7 +109,7 @@ impl CrossCopier {
         let mut start = vec![0_u64; extent.len()];
         loop {
             let count = within(&extent, &start, &block);
-            self.block(&blocks, &start, &count, made)?;
+            self.block(&blocks, &start, &count, progress)?;
             if !advance(&mut start, &block, &extent) {
                 return Ok(());
             }
@@ -100,7 +132,7 @@ impl CrossCopier {
         blocks: &Blocks<'_>,
         start: &[u64],
         count: &[u64],
-        made: &mut CopiedObject,
+        progress: &mut Progress,
     ) -> Result<()> {
         let Blocks { from, to, memory, size, space, target, shift } = *blocks;
         let table = self.table();
@@ -125,7 +157,7 @@ impl CrossCopier {
             };
             self.select(target, &start, &count)?;
             self.ok((table.H5Dread)(from, memory.get(), in_memory.get(), space.get(), all, data))?;
-            let written = self.translate(from, memory, &mut buffer, made).and_then(|()| {
+            let written = self.translate(from, memory, &mut buffer, progress).and_then(|()| {
                 self.ok((table.H5Dwrite)(to, memory.get(), in_memory.get(), target.get(), all, data))
             });
             // The elements were just read as that type.
@@ -146,45 +178,73 @@ impl CrossCopier {
         self.ok(unsafe { select(space.get(), sys::H5S_SELECT_SET, start, none, count, none) })
     }
 
-    /// Copies all attributes of an object.
-    pub(super) fn attributes(&self, from: Hid, to: Hid, count: u64, made: &mut CopiedObject) -> Result<()> {
-        if count == 0 {
+    /// Copies all attributes of an object. Values that hold references stay null until the objects have been made to which they lead.
+    pub(super) fn attributes(
+        &self,
+        from: Hid,
+        to: Hid,
+        of: &sys::H5O_info2_t,
+        progress: &mut Progress,
+    ) -> Result<()> {
+        if of.num_attrs == 0 {
             return Ok(());
         }
-        let table = self.table();
         let tracked = self.tracks_attributes(to)?;
         let order = if tracked { sys::H5_INDEX_CRT_ORDER } else { sys::H5_INDEX_NAME };
         let mut numbers = Numbers::of(tracked);
-        for index in 0..count {
-            // SAFETY: all-zero is a valid value of the plain structure; the name is terminated; identifiers are checked
-            // by the library.
-            let (attribute, number) = unsafe {
-                let attribute = self.id((table.H5Aopen_by_idx)(
-                    from,
-                    c".".as_ptr(),
-                    order,
-                    sys::H5_ITER_INC,
-                    index,
-                    sys::H5P_DEFAULT,
-                    sys::H5P_DEFAULT,
-                ))?;
-                let mut info: sys::H5A_info_t = std::mem::zeroed();
-                self.ok((table.H5Aget_info)(attribute.get(), &mut info))?;
-                (attribute, i64::from(info.corder))
-            };
-            while let Some(filler) = numbers.filler(number) {
+        let mut has_references = false;
+        for index in 0..of.num_attrs {
+            let attribute = self.attribute_at(from, order, index)?;
+            // SAFETY: all-zero is a valid value of the plain structure.
+            let mut info: sys::H5A_info_t = unsafe { std::mem::zeroed() };
+            // SAFETY: the answer's place outlives the call.
+            self.ok(unsafe { (self.table().H5Aget_info)(attribute.get(), &mut info) })?;
+            while let Some(filler) = numbers.filler(i64::from(info.corder)) {
                 self.filler_attribute(to, &filler)?;
             }
-            let copied = self.attribute(&attribute, to, made);
-            if self.tried(copied, from, self.attribute_name(&attribute).ok().as_deref())?.is_some() {
+            let copied = self.attribute(&attribute, to, progress);
+            let name = self.attribute_name(&attribute).ok();
+            if let Some(is_whole) = self.tried(copied, from, name.as_deref())? {
+                has_references |= !is_whole;
                 numbers.used();
             }
         }
         for filler in numbers.fillers {
             // SAFETY: the name is terminated.
-            self.ok(unsafe { (table.H5Adelete)(to, filler.as_ptr()) })?;
+            self.ok(unsafe { (self.table().H5Adelete)(to, filler.as_ptr()) })?;
+        }
+        match has_references {
+            true => progress.defer(Part::References, ObjectKey::of(of)?, &self.library.share(from)?),
+            false => Ok(()),
+        }
+    }
+
+    /// Copies the values of those attributes of an object that hold references.
+    pub(super) fn attributes_with_references(
+        &self,
+        from: &Id,
+        to: &Id,
+        progress: &mut Progress,
+    ) -> Result<()> {
+        for index in 0..self.info(from.get())?.num_attrs {
+            let attribute = self.attribute_at(from.get(), sys::H5_INDEX_NAME, index)?;
+            // SAFETY: identifiers are checked by the library.
+            let datatype = self.id(unsafe { (self.table().H5Aget_type)(attribute.get()) })?;
+            if self.has_references(datatype.get())? {
+                let name = self.attribute_name(&attribute)?;
+                // SAFETY: the name is terminated.
+                let copy = unsafe { (self.table().H5Aopen)(to.get(), name.as_ptr(), sys::H5P_DEFAULT) };
+                self.attribute_elements(&attribute, &self.id(copy)?, &datatype, progress)?;
+            }
         }
         Ok(())
+    }
+
+    /// Opens an attribute by its position.
+    fn attribute_at(&self, object: Hid, by: sys::H5_index_t, index: u64) -> Result<Id> {
+        let (open, here, inc) = (self.table().H5Aopen_by_idx, c".".as_ptr(), sys::H5_ITER_INC);
+        // SAFETY: the name is terminated; identifiers are checked by the library.
+        self.id(unsafe { open(object, here, by, inc, index, sys::H5P_DEFAULT, sys::H5P_DEFAULT) })
     }
 
     /// Whether an object keeps the order in which its attributes were made.
@@ -213,16 +273,17 @@ impl CrossCopier {
         made.map(drop)
     }
 
-    fn attribute(&self, from: &Id, to: Hid, made: &mut CopiedObject) -> Result<()> {
+    /// Copies an attribute. False if its value is still to be copied, because it holds references.
+    fn attribute(&self, from: &Id, to: Hid, progress: &mut Progress) -> Result<bool> {
         let table = self.table();
         let name = self.attribute_name(from)?;
         // SAFETY: identifiers are checked by the library, the name is terminated.
-        let (datatype, space, copy) = unsafe {
+        let (datatype, copy) = unsafe {
             let datatype = self.id((table.H5Aget_type)(from.get()))?;
             let space = self.id((table.H5Aget_space)(from.get()))?;
             let list = self.id((table.H5Aget_create_plist)(from.get()))?;
             let created_as = match (table.H5Tcommitted)(datatype.get()) > 0 {
-                true => self.object(datatype.get(), 0, made)?,
+                true => self.object(datatype.get(), 0, None, progress)?.id,
                 false => Rc::new(self.id((table.H5Tcopy)(datatype.get()))?),
             };
             let copy = self.id((table.H5Acreate2)(
@@ -233,19 +294,30 @@ impl CrossCopier {
                 list.get(),
                 sys::H5P_DEFAULT,
             ))?;
-            (datatype, space, copy)
+            (datatype, copy)
+        };
+        if self.has_references(datatype.get())? {
+            return Ok(false);
+        }
+        self.attribute_elements(from, &copy, &datatype, progress).map(|()| true)
+    }
+
+    /// Copies the value of an attribute to another attribute.
+    fn attribute_elements(&self, from: &Id, to: &Id, datatype: &Id, progress: &mut Progress) -> Result<()> {
+        let table = self.table();
+        // SAFETY: identifiers are checked by the library.
+        let (space, memory) = unsafe {
+            (self.id((table.H5Aget_space)(from.get()))?, self.id((table.H5Tcopy)(datatype.get()))?)
         };
         if !self.has_elements(&space)? {
             return Ok(());
         }
-        // SAFETY: as above.
-        let memory = self.id(unsafe { (table.H5Tcopy)(datatype.get()) })?;
         let mut buffer = self.attribute_value(from, &memory, &space)?;
         // SAFETY: the buffer holds the whole value.
         unsafe {
             let written = self
-                .translate(from.get(), &memory, &mut buffer, made)
-                .and_then(|()| self.ok((table.H5Awrite)(copy.get(), memory.get(), buffer.as_ptr().cast())));
+                .translate(from.get(), &memory, &mut buffer, progress)
+                .and_then(|()| self.ok((table.H5Awrite)(to.get(), memory.get(), buffer.as_ptr().cast())));
             self.library.reclaim(memory.get(), space.get(), &mut buffer);
             written
         }

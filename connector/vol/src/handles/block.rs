@@ -18,6 +18,17 @@ impl Block {
         Self { start: vec![0; dims.len()], shape: dims.to_vec() }
     }
 
+    /// The block with this first element and this shape, whose ends are numbers of 64 bits.
+    pub fn new(start: Vec<u64>, shape: Vec<u64>) -> Self {
+        Self { start, shape }
+    }
+
+    /// Its first and its last coordinates; it must not be empty.
+    pub fn bounds(&self) -> (Vec<u64>, Vec<u64>) {
+        let last = |(first, size): (&u64, &u64)| first.saturating_add(*size).saturating_sub(1);
+        (self.start.clone(), self.start.iter().zip(&self.shape).map(last).collect())
+    }
+
     /// A hyperslab that is one block with an end, and not empty.
     pub fn of_hyperslab(slab: &Unlimited) -> Option<Self> {
         let mut shape = Vec::with_capacity(slab.start.len());

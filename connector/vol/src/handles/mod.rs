@@ -23,10 +23,12 @@ use crate::transfer::filter_pipeline;
 
 pub mod block;
 pub mod identifiers;
+pub mod mapping_index;
 pub mod native_files;
 pub mod native_handle;
 pub mod native_path;
 pub mod open_objects;
+pub mod open_sources;
 pub mod request;
 pub mod source_name;
 pub mod virtual_layout;

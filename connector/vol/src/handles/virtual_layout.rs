@@ -1,30 +1,27 @@
 //! What a virtual dataset is made of.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::OnceLock;
 
+use bytes::Bytes;
 use h5lake_container::VirtualMapping;
-use h5lake_ledger::locks::Mutex;
+use h5lake_container::encoded::{SimpleSelection, SimpleSpace, simple_space};
 
 use crate::error::{Error, Result};
 use crate::handles::block::{Block, BlockPair};
-use crate::handles::open_objects::DatasetHandle;
+use crate::handles::mapping_index::{Bounds, MappingIndex};
+use crate::handles::open_sources::Sources;
 use crate::handles::source_name::SourceName;
 use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::Library;
 use crate::hdf5::plist::virtual_sources::View;
 use crate::hdf5::selection::Unlimited;
-use crate::session::Session;
-use crate::session::registry;
-
-/// Source files that a virtual dataset keeps open at most; with more it closes all and starts anew.
-const MOST_FILES: usize = 256;
 
 /// A virtual dataset that is open.
 pub struct VirtualLayout {
     /// What shows where.
     pub mappings: Vec<Mapping>,
+    index: MappingIndex,
     /// Where the dataset ends.
     pub view: View,
     /// How many missing sources are passed over in the search for its end.
@@ -42,9 +39,11 @@ pub struct Mapping {
     /// The source's path in it.
     pub dataset: SourceName,
     /// Where it shows.
-    pub place: KeptId,
+    pub place: StoredSpace,
     /// What shows.
-    pub source: KeptId,
+    pub source: StoredSpace,
+    /// Number of dimensions of the extent behind `place`.
+    place_rank: usize,
     /// Number of dimensions that `source` selects elements in, unless it selects all elements of the source.
     pub source_rank: Option<usize>,
     /// The parameters of `place`, if it has no end.
@@ -52,7 +51,7 @@ pub struct Mapping {
     /// The parameters of `source`, if it has no end.
     pub endless_source: Option<Unlimited>,
     /// First and last coordinates of `place`, if it has an end and is neither all nor nothing.
-    pub bounds: Option<(Vec<u64>, Vec<u64>)>,
+    pub bounds: Option<Bounds>,
     /// The source's dimensions when the mapping was made, if all of it shows.
     pub source_dims: Option<Vec<u64>>,
     /// `place` and `source`, if each is one block.
@@ -63,29 +62,66 @@ impl Mapping {
     /// Opens a stored mapping.
     ///
     /// # Errors
-    /// If the library refuses a selection.
+    /// For an encoding of a selection that is damaged; if the library refuses a selection.
     pub fn open(library: Library, stored: &VirtualMapping) -> Result<Self> {
-        let (place, source) =
-            (library.decode_space(&stored.place)?.kept(), library.decode_space(&stored.source)?.kept());
-        let endless_place = library.unlimited_selection(&place)?;
-        let endless_source = library.unlimited_selection(&source)?;
-        let rank = library.extent_of(place.get())?.dims().len();
-        let bounds = if endless_place.is_some() || library.selects_all_or_none(&place) {
+        let read =
+            |encoded: &[u8]| simple_space(encoded).map_err(|why| Error::damaged_encoding("selection", why));
+        match read(&stored.place)?.zip(read(&stored.source)?) {
+            Some((place, source)) => Self::simple(stored, place, source),
+            None => Self::of_any_spaces(library, stored),
+        }
+    }
+
+    /// A mapping that shows all of a source or one block of it, in one block or everywhere. Thousands of them are opened without a call
+    /// of the library.
+    fn simple(stored: &VirtualMapping, place: SimpleSpace, source: SimpleSpace) -> Result<Self> {
+        let place_rank = place.dims.len();
+        let (source_rank, source_dims) = match &source.selected {
+            SimpleSelection::All => (None, Some(source.dims.clone())),
+            SimpleSelection::Block(..) => (Some(source.dims.len()), None),
+        };
+        let has_bounds = matches!(place.selected, SimpleSelection::Block(..));
+        let (place, source) = (block_in(place), block_in(source));
+        let bounds = place.as_ref().filter(|_| has_bounds).map(Block::bounds);
+        Ok(Self {
+            file: SourceName::parse(&stored.file)?,
+            dataset: SourceName::parse(&stored.dataset)?,
+            place: StoredSpace::new(&stored.place),
+            source: StoredSpace::new(&stored.source),
+            place_rank,
+            source_rank,
+            endless_place: None,
+            endless_source: None,
+            bounds,
+            source_dims,
+            blocks: place.zip(source).and_then(|(place, source)| BlockPair::new(place, source)),
+        })
+    }
+
+    fn of_any_spaces(library: Library, stored: &VirtualMapping) -> Result<Self> {
+        let spaces = (StoredSpace::new(&stored.place), StoredSpace::new(&stored.source));
+        let (place, source) = (spaces.0.open(library)?, spaces.1.open(library)?);
+        let endless_place = library.unlimited_selection(place)?;
+        let endless_source = library.unlimited_selection(source)?;
+        let place_rank = library.extent_of(place.get())?.dims().len();
+        let bounds = if endless_place.is_some() || library.selects_all_or_none(place) {
             None
         } else {
-            Some(library.selection_bounds(&place, rank)?)
+            Some(library.selection_bounds(place, place_rank)?)
         };
         let (file, dataset) = (SourceName::parse(&stored.file)?, SourceName::parse(&stored.dataset)?);
         let source_extent = library.extent_of(source.get())?;
-        let source_rank = (!library.selects_all(&source)).then(|| source_extent.dims().len());
-        let source_dims = library.selects_all(&source).then(|| source_extent.dims().to_vec());
-        let blocks = block_of(library, &place)?.zip(block_of(library, &source)?);
+        let source_rank = (!library.selects_all(source)).then(|| source_extent.dims().len());
+        let source_dims = library.selects_all(source).then(|| source_extent.dims().to_vec());
+        let blocks = block_of(library, place)?.zip(block_of(library, source)?);
         let blocks = blocks.and_then(|(place, source)| BlockPair::new(place, source));
+        let (place, source) = spaces;
         Ok(Self {
             file,
             dataset,
             place,
             source,
+            place_rank,
             source_rank,
             endless_place,
             endless_source,
@@ -145,12 +181,51 @@ impl VirtualLayout {
         prefix: Vec<u8>,
     ) -> Result<Self> {
         let (view, gap) = view;
-        Ok(Self { mappings: open_all(library, stored)?, view, gap, prefix, sources: Sources::default() })
+        let mappings = open_all(library, stored)?;
+        let index = MappingIndex::of(mappings.iter().map(|mapping| mapping.bounds.as_ref()));
+        Ok(Self { mappings, index, view, gap, prefix, sources: Sources::default() })
+    }
+
+    /// The mappings that may show in a box of elements, in their order.
+    pub fn near<'a>(&'a self, bounds: &Bounds) -> impl Iterator<Item = &'a Mapping> + use<'a> {
+        self.index.near(bounds).into_iter().filter_map(|position| self.mappings.get(position))
     }
 
     /// The smallest dimensions that the dataset can have.
     pub fn least_extent(&self, rank: usize) -> Vec<u64> {
         least_extent(&self.mappings, rank)
+    }
+}
+
+/// A dataspace of a mapping as it is stored, which is opened when it is first asked for.
+pub struct StoredSpace {
+    encoded: Bytes,
+    space: OnceLock<KeptId>,
+}
+
+impl StoredSpace {
+    fn new(encoded: &Bytes) -> Self {
+        Self { encoded: encoded.clone(), space: OnceLock::new() }
+    }
+
+    /// The dataspace.
+    ///
+    /// # Errors
+    /// If the library refuses it.
+    pub fn open(&self, library: Library) -> Result<&KeptId> {
+        if let Some(space) = self.space.get() {
+            return Ok(space);
+        }
+        let space = library.decode_space(&self.encoded)?.kept();
+        Ok(self.space.get_or_init(|| space))
+    }
+}
+
+/// The elements that a dataspace selects, as a block; nothing for a dataspace without dimensions.
+fn block_in(space: SimpleSpace) -> Option<Block> {
+    match space.selected {
+        SimpleSelection::All => (!space.dims.is_empty()).then(|| Block::all(&space.dims)),
+        SimpleSelection::Block(start, shape) => Some(Block::new(start, shape)),
     }
 }
 
@@ -183,7 +258,7 @@ fn least_extent(mappings: &[Mapping], rank: usize) -> Vec<u64> {
 pub fn check_extent(library: Library, mappings: &[VirtualMapping], dims: &[u64]) -> Result<()> {
     let mappings = open_all(library, mappings)?;
     for mapping in &mappings {
-        if library.extent_of(mapping.place.get())?.dims().len() != dims.len() {
+        if mapping.place_rank != dims.len() {
             return Err(Error::argument("a virtual selection has another rank than the virtual dataset"));
         }
     }
@@ -194,117 +269,4 @@ pub fn check_extent(library: Library, mappings: &[VirtualMapping], dims: &[u64])
         ));
     }
     Ok(())
-}
-
-/// Sources in containers that stay open with the virtual dataset.
-#[derive(Default)]
-pub struct Sources {
-    open: Mutex<OpenSource>,
-}
-
-/// In an order that is the same in all processes of an MPI program, which commit files together.
-#[derive(Default)]
-struct OpenSource {
-    /// By the name that the mapping gives.
-    files: BTreeMap<Vec<u8>, Arc<Session>>,
-    /// By file and path.
-    datasets: BTreeMap<(Vec<u8>, Vec<u8>), Arc<DatasetHandle>>,
-}
-
-impl Sources {
-    /// A source that is open.
-    pub fn dataset(&self, key: &(Vec<u8>, Vec<u8>)) -> Option<Arc<DatasetHandle>> {
-        self.open.lock().datasets.get(key).cloned()
-    }
-
-    /// Keeps a source open.
-    pub fn keep_dataset(&self, key: (Vec<u8>, Vec<u8>), source: Arc<DatasetHandle>) {
-        // What it replaces is closed when the lock is free again.
-        let old = self.open.lock().datasets.insert(key, source);
-        drop(old);
-    }
-
-    /// A file that is open.
-    pub fn file(&self, name: &[u8]) -> Option<Arc<Session>> {
-        self.open.lock().files.get(name).cloned()
-    }
-
-    /// Keeps a file open. With too many all are closed first.
-    ///
-    /// # Errors
-    /// As [`Self::close`].
-    pub fn keep_file(&self, name: &[u8], session: Arc<Session>) -> Result<()> {
-        let full = self.open.lock().files.len() >= MOST_FILES;
-        if full {
-            self.close()?;
-        }
-        let old = self.open.lock().files.insert(name.to_vec(), session);
-        drop(old);
-        Ok(())
-    }
-
-    /// Commits what was written to files that the program has not open to write itself: none of its flushes would.
-    ///
-    /// # Errors
-    /// Those of the commits.
-    pub fn commit(&self) -> Result<()> {
-        let files: Vec<_> = self.open.lock().files.values().cloned().collect();
-        // All of them: other processes wait in what they have open together with this one.
-        let mut done = Ok(());
-        for file in &files {
-            done = done.and(commit_alone(file));
-        }
-        done
-    }
-
-    /// Commits elements that were written to such files. A write is no call of all processes: where others have a file open together with
-    /// this one, it commits its own.
-    ///
-    /// # Errors
-    /// Those of the commits.
-    pub fn commit_own(&self) -> Result<()> {
-        let files: Vec<_> = self.open.lock().files.values().cloned().collect();
-        files.iter().try_for_each(commit_own)
-    }
-
-    /// The files that are open, and those of sources that are virtual themselves: in the same order in all processes.
-    pub fn files(&self) -> Vec<Arc<Session>> {
-        let open = self.open.lock();
-        let mut files: Vec<_> = open.files.values().cloned().collect();
-        let datasets: Vec<_> = open.datasets.values().cloned().collect();
-        drop(open);
-        files.extend(datasets.iter().flat_map(|dataset| dataset.source_files()));
-        files
-    }
-
-    /// Closes all, with what was written to them. What cannot be committed is kept for another try, see [`Session::keep_unclosed`].
-    ///
-    /// # Errors
-    /// Those of encoding chunks.
-    pub fn close(&self) -> Result<()> {
-        let open = std::mem::take(&mut *self.open.lock());
-        let mut closed = Ok(());
-        for source in open.datasets.into_values() {
-            if let Some(source) = Arc::into_inner(source) {
-                closed = closed.and(source.release());
-            }
-        }
-        for session in open.files.into_values() {
-            if let Err(error) = commit_alone(&session) {
-                session.keep_unclosed(&error);
-            }
-        }
-        closed
-    }
-}
-
-fn commit_alone(session: &Arc<Session>) -> Result<()> {
-    if registry::has_writing_file(&session.container) { Ok(()) } else { session.commit(Ok(())) }
-}
-
-/// As [`commit_alone`], but without those processes that have the file open together with this one: they do not wait.
-fn commit_own(session: &Arc<Session>) -> Result<()> {
-    let Some(together) = session.sharers() else { return commit_alone(session) };
-    let is_flushed = registry::has_writing_file(&session.container) || !session.container.has_changes();
-    if is_flushed || session.is_inherited() { Ok(()) } else { together.commit_own(&session.container) }
 }

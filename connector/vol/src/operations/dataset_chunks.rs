@@ -30,9 +30,8 @@ pub fn each(handle: &Handle, mut show: impl FnMut(&ChunkInfo) -> c_int) -> Resul
     chunk_shape(handle)?;
     let open = looked_at(handle)?;
     let (_session, dataset) = (open.base.session.clone(), open.dataset.clone());
-    for offset in dataset.chunk_offsets()? {
-        // What was shown may have removed others.
-        let Some(chunk) = dataset.chunk_at_coords(&offset)? else { continue };
+    let mut chunks = dataset.chunks()?;
+    while let Some(chunk) = chunks.next_chunk()? {
         let answer = show(&chunk);
         if answer != 0 {
             return Ok(answer);

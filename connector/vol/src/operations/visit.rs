@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use h5lake_container::{AttrInfo, Index, Link, LinkTarget, ObjectId, ObjectInfo, ObjectKind, Order};
+use h5lake_container::{
+    AttrInfo, Container, Index, Link, LinkPages, LinkTarget, ObjectId, ObjectInfo, ObjectKind, Order,
+};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
@@ -33,17 +35,15 @@ pub fn links(
 ) -> Result<i32> {
     let found = Base::of(handle)?.find(location)?;
     let (session, top) = (found.session, found.id);
-    let container = session.container.clone();
     // The group's links must be readable before its identifier is shown to the application.
-    let index = if recursive { index_of(&session, top, walk.index)? } else { walk.index };
-    let links = container.links(top, index, walk.order)?;
-    let group = object::identifier_of(&session, top, found.path)?;
     if !recursive {
+        let links = GroupLinks::of(&session, top, walk.index, walk.order)?;
+        let group = object::identifier_of(&session, top, found.path)?;
         return shown(group, |group| {
             let mut unused = 0;
             let position = walk.position.unwrap_or(&mut unused);
             let begin = *position;
-            let answer = plain(links.iter(), position, |link| each(group, &link.name, link));
+            let answer = links.walk(position, |link| each(group, &link.name, link));
             // After an error the position is where it was, as natively for links, and not for attributes.
             if !matches!(answer, Ok(0..)) || !group.is_valid() {
                 *position = begin;
@@ -51,6 +51,8 @@ pub fn links(
             answer
         });
     }
+    let links = session.container.links(top, index_of(&session, top, walk.index)?, walk.order)?;
+    let group = object::identifier_of(&session, top, found.path)?;
     shown(group, |group| {
         let (index, order, seen) = (walk.index, walk.order, HashSet::from([top]));
         LinkVisit { session: &session, group, index, order, seen, each }.below(&links, b"")
@@ -71,7 +73,7 @@ fn plain<T>(
     mut each: impl FnMut(T) -> i32,
 ) -> Result<i32> {
     if *position > 0 && *position >= items.len() as u64 {
-        return Err(Error::new(Minor::BadValue, "index out of bound"));
+        return Err(behind_last());
     }
     for item in items.skip(usize::try_from(*position).unwrap_or(usize::MAX)) {
         *position += 1;
@@ -81,6 +83,57 @@ fn plain<T>(
         }
     }
     Ok(0)
+}
+
+fn behind_last() -> Error {
+    Error::new(Minor::BadValue, "index out of bound")
+}
+
+/// The links of a group along an index.
+enum GroupLinks {
+    /// All links.
+    List(Vec<Arc<Link>>),
+    /// The links of a large group in the order of their names, read page by page, and their number.
+    Pages(Arc<Container>, LinkPages, u64),
+}
+
+impl GroupLinks {
+    fn of(session: &Session, group: ObjectId, index: Index, order: Order) -> Result<Self> {
+        let container = &session.container;
+        let count = container.group_info(group)?.link_count;
+        let is_by_name = index == Index::Name && order != Order::Decreasing;
+        if is_by_name && count > LinkPages::LINKS as u64 {
+            return Ok(Self::Pages(container.clone(), LinkPages::of(group), count));
+        }
+        container.links(group, index, order).map(Self::List).map_err(Error::from)
+    }
+
+    /// As [`plain`].
+    fn walk(self, position: &mut u64, mut each: impl FnMut(&Link) -> i32) -> Result<i32> {
+        let (container, mut pages, count) = match self {
+            Self::List(links) => return plain(links.iter(), position, |link| each(link)),
+            Self::Pages(container, pages, count) => (container, pages, count),
+        };
+        if *position > 0 && *position >= count {
+            return Err(behind_last());
+        }
+        let mut skipped = *position;
+        loop {
+            let links = container.next_links(&mut pages)?;
+            if links.is_empty() {
+                return Ok(0);
+            }
+            let skipped_here = skipped.min(links.len() as u64);
+            skipped -= skipped_here;
+            for link in links.iter().skip(skipped_here as usize) {
+                *position += 1;
+                let answer = each(link);
+                if answer != 0 {
+                    return Ok(answer);
+                }
+            }
+        }
+    }
 }
 
 struct LinkVisit<'a> {

@@ -7,6 +7,7 @@ use h5lake_container::{Dataspace, FillValue, Layout, Run};
 
 use crate::error::{Error, Major, Minor, Result};
 use crate::handles::block::Block;
+use crate::handles::mapping_index::overlap;
 use crate::handles::open_objects::DatasetHandle;
 use crate::handles::virtual_layout::{Mapping, VirtualLayout, block_of};
 use crate::hdf5::id::Id;
@@ -264,7 +265,8 @@ fn each_share(
     let points = Points::of(library, &wanted, &dims)?;
     let search = Search::new(dataset, layout)?;
     let mut shares = Shares { library, dims, extent, wanted, bounds, block, points, row, search, visit };
-    layout.mappings.iter().try_for_each(|mapping| shares.of(mapping))
+    let mut near = layout.near(&shares.bounds);
+    near.try_for_each(|mapping| shares.of(mapping))
 }
 
 struct Shares<'a> {
@@ -298,7 +300,7 @@ impl Shares<'_> {
                 if self.of_block(mapping)? {
                     return Ok(());
                 }
-                let place = self.library.copy_space(mapping.place.get())?;
+                let place = self.library.copy_space(mapping.place.open(self.library)?.get())?;
                 self.library.set_extent_of(&place, self.extent.get())?;
                 self.at(mapping, 0, &place)
             }
@@ -411,7 +413,7 @@ impl Shares<'_> {
     /// The elements that a mapping takes from a source to show them at `place`, in the source's extent.
     fn of_source(&self, mapping: &Mapping, found: &Source, place: &Id) -> Result<Id> {
         let library = self.library;
-        let source = library.copy_space(mapping.source.get())?;
+        let source = library.copy_space(mapping.source.open(library)?.get())?;
         let extent = found.extent()?;
         library.set_extent_of(&source, library.space_of(&extent)?.get())?;
         let (there, shown) = (library.selected_points(source.get())?, library.selected_points(place.get())?);
@@ -501,11 +503,6 @@ fn has_other_elements(found: &Source, extent: &Dataspace, there: u64, shown: u64
         extent.dims()
     );
     Error::new(Minor::BadValue, text).in_class(Major::Dataspace)
-}
-
-fn overlap(first: &(Vec<u64>, Vec<u64>), second: &(Vec<u64>, Vec<u64>)) -> bool {
-    let before = |low: &[u64], high: &[u64]| low.iter().zip(high).all(|(low, high)| low <= high);
-    before(&first.0, &second.1) && before(&second.0, &first.1)
 }
 
 /// What of `points` elements no run covers.

@@ -134,7 +134,11 @@ impl<'a> Search<'a> {
         let mut refused = Ok(None);
         // The last component of a folder's name is empty.
         for candidate in self.candidates(file).into_iter().filter(|candidate| !candidate.is_empty()) {
-            match self.open_file(&candidate, file) {
+            let mut opened = self.open_file(&candidate, file);
+            while lacks_descriptors(&opened) && self.layout.sources.close_one()? {
+                opened = self.open_file(&candidate, file);
+            }
+            match opened {
                 Err(error) if error.minor() == Minor::NotFollowed => refused = refused.and(Err(error)),
                 Err(error) => return Err(error),
                 Ok(None) => {}
@@ -286,6 +290,11 @@ fn is_of_no_file(error: &Error) -> bool {
 
 fn is_no_file(path: &Path) -> bool {
     !path.exists() || path.is_dir()
+}
+
+/// Returns whether a file did not open because the process has too many files open.
+fn lacks_descriptors<T>(opened: &Result<T>) -> bool {
+    opened.as_ref().is_err_and(|error| matches!(error.errno(), Some(libc::EMFILE | libc::ENFILE)))
 }
 
 /// Checks that the selection in a source has the source's rank. In a source of another rank, the selection would denote other

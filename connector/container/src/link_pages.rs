@@ -1,0 +1,79 @@
+//! The links of a group, read page by page in the order of their names: a program that goes through a group needs no list of all links.
+
+use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
+use crate::types::Link;
+use crate::{Container, ObjectId, Result, keys};
+use bytes::Bytes;
+
+/// The position of a walk through the links of a group.
+#[derive(Debug)]
+pub struct LinkPages {
+    group: ObjectId,
+    after: Option<Bytes>,
+    is_done: bool,
+}
+
+impl LinkPages {
+    /// Links that a page has, and a few more where long names begin alike.
+    pub const LINKS: usize = ENTRIES_PER_SCAN;
+
+    /// Starts before the first link of a group.
+    pub fn of(group: ObjectId) -> Self {
+        Self { group, after: None, is_done: false }
+    }
+}
+
+impl Container {
+    /// The next links of a group in the order of their names; none behind the last link.
+    ///
+    /// # Errors
+    /// `NotFound` and `WrongKind` for what is not a group; those of the ledger.
+    pub fn next_links(&self, pages: &mut LinkPages) -> Result<Vec<Link>> {
+        let mut links: Vec<Link> = Vec::new();
+        self.group(&mut self.state(), pages.group)?;
+        while !pages.is_done {
+            let prefix = keys::of(keys::LINK, pages.group.0);
+            let page = self.ledger.scan_prefix(&prefix, pages.after.as_deref(), LinkPages::LINKS)?;
+            pages.is_done = is_last_page(&page, LinkPages::LINKS);
+            for (key, value) in page {
+                links.push(self.decode_link(&key, value)?);
+                pages.after = Some(key);
+            }
+            // Keys of long names that begin alike are in the order of hashes: they stay together.
+            if links.last().is_none_or(|last| last.name.len() <= keys::MAX_PLAIN_NAME) {
+                break;
+            }
+        }
+        links.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(links)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::memory;
+    use crate::{CharSet, LinkTarget};
+
+    #[test]
+    fn links_come_by_pages_in_the_order_of_their_names() {
+        let c = memory().create();
+        let mut names: Vec<Vec<u8>> = (0..1000).map(|n| format!("{n:05}").into_bytes()).collect();
+        // Across the end of the first page, names that are too long for keys begin alike.
+        names.extend((0..50).map(|n| format!("{:a<1100}{n:02}", "").into_bytes()));
+        names.extend((0..1500).map(|n| format!("b{n:05}").into_bytes()));
+        for name in names.iter().rev() {
+            c.link_create(c.root(), name, LinkTarget::Soft(b"x".to_vec()), CharSet::Utf8).unwrap();
+        }
+        let (mut found, mut pages) = (Vec::new(), LinkPages::of(c.root()));
+        loop {
+            let page = c.next_links(&mut pages).unwrap();
+            assert!(page.len() <= 2 * LinkPages::LINKS);
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page.into_iter().map(|link| link.name));
+        }
+        assert_eq!(found, names);
+    }
+}
