@@ -264,17 +264,7 @@ impl Container {
         prefix: &[u8],
         use_entry: impl FnMut(Bytes, Bytes) -> Result<()>,
     ) -> Result<()> {
-        self.each_behind(prefix, None, use_entry)
-    }
-
-    /// The same for those behind the key `after`.
-    pub(crate) fn each_behind(
-        &self,
-        prefix: &[u8],
-        after: Option<Bytes>,
-        use_entry: impl FnMut(Bytes, Bytes) -> Result<()>,
-    ) -> Result<()> {
-        each_entry(&self.ledger, prefix, after, use_entry)
+        each_entry(&self.ledger, prefix, None, use_entry)
     }
 }
 
