@@ -27,6 +27,7 @@ mod ids;
 mod inline_heap;
 mod keys;
 mod link;
+mod link_positions;
 mod listing_cache;
 mod loss;
 mod materialize;
