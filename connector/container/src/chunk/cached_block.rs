@@ -93,8 +93,9 @@ impl CachedBlock {
     /// Makes the bytes of joined ranges valid, but for ranges without gaps, and reads no more of the block than these bytes, unless they
     /// are most of it.
     pub(crate) fn complete_joined(&mut self, ledger: &Ledger, key: &[u8], joined: &[Joined]) -> Result<()> {
-        let with_gaps = joined.iter().filter(|j| j.has_gaps).map(|j| j.range.clone());
-        let missing: Vec<_> = with_gaps.filter(|r| !self.valid.covers(r)).collect();
+        let with_gaps = joined.iter().filter(|j| j.has_gaps);
+        let gaps = with_gaps.flat_map(|j| self.valid.gaps(&j.range));
+        let missing: RangeSet = gaps.map(|gap| self.units_around(&gap)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -103,7 +104,7 @@ impl CachedBlock {
         if is_whole || ledger.is_remote() || pieces.encoded.is_some() || self.data.len() < self.shape.len {
             return self.complete(ledger, key);
         }
-        for r in missing {
+        for r in missing.iter() {
             if self.valid.overlaps(&r) {
                 let mut base = Scratch::try_new(r.len()).ok_or_else(|| no_memory(r.len()))?;
                 pieces.read(ledger, &self.shape, r.start, &mut base)?;
