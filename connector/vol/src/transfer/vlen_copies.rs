@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use h5lake_container::{Elements, HeapPlace};
+use h5lake_container::{Elements, HeapPlace, InlineHeap};
 
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::blob_id;
@@ -54,13 +54,18 @@ pub fn copy_plain(
     });
     let ends: Vec<usize> = ends.collect();
     let slot = |index: usize| index.checked_sub(1).map_or(0, |before| ends[before])..ends[index];
-    vlen_context::reading(heap, || {
+    if sequences.iter().any(|s| InlineHeap::has(&s.id)) {
+        vlen_context::reading(heap, || {
+            let mut all = sequences.iter().enumerate().filter(|(_, s)| s.length > 0);
+            all.try_for_each(|(index, s)| vlen_context::get(source, &s.id, &mut packed[slot(index)]))
+        })?;
+    } else {
         let blobs = sequences.iter().map(|s| (s.id, s.length));
-        vlen_context::get_all(source, blobs, |index, bytes| {
+        source.container.heap_get_all(blobs, |index, bytes| -> Result<()> {
             packed[slot(index)].copy_from_slice(bytes);
             Ok(())
-        })
-    })?;
+        })?;
+    }
     vlen_context::writing(to, || {
         let mut copies = sequences.iter();
         let blobs = (0..sequences.len()).map(|index| &packed[slot(index)]);
