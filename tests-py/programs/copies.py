@@ -133,6 +133,39 @@ def check_copies_with_fill_values_are_written(folder):
                 assert copy[30] == copy[9] == shown == d[0], (copy[30], shown)
 
 
+def check_texts_and_sequences_are_copied(_):
+    """Within a file and into files of both kinds: empty ones, long ones and those that were never written, in members too."""
+    texts = np.array(["", "one", "ä" * 50_000, "x" * 70_000] * 500, dtype=object)
+    pair = np.dtype([("n", "i4"), ("text", h5py.string_dtype()), ("list", h5py.vlen_dtype("i2")), ("m", "f8")])
+    with h5py.File("texts.h5", "w") as f:
+        f.create_dataset("texts", data=texts, dtype=h5py.string_dtype(), chunks=(300,))
+        f.create_dataset("whole", data=texts[:7], dtype=h5py.string_dtype())
+        lists = f.create_dataset("lists", (1000,), h5py.vlen_dtype("i4"), chunks=(100,))
+        for n in range(0, 1000, 7):
+            lists[n] = np.arange(n % 50)
+        pairs = f.create_dataset("pairs", (40,), pair, chunks=(16,))
+        pairs[5] = (1, "five", np.arange(5, dtype="i2"), 0.5)
+        pairs[6] = (2, "", np.zeros(0, "i2"), 1.5)
+        f["texts"].attrs["text"] = "of an attribute"
+
+    def plain(values):
+        """Elements as lists of Python's own objects, which can be compared."""
+        return [[np.asarray(member).tolist() for member in (v if isinstance(v, np.void) else [v])] for v in values]
+
+    for kind, how in KINDS.items():
+        with h5py.File("texts.h5", "r+") as f, h5py.File(f"{kind}_copies.h5", "w", **how) as to:
+            for name in ("texts", "whole", "lists", "pairs"):
+                wanted = plain(f[name][...])
+                f.copy(name, to)
+                f.copy(name, "again")
+                assert plain(to[name][...]) == plain(f["again"][...]) == wanted, name
+                # A copy has data of its own.
+                f["again"][6] = f[name][5]
+                del f["again"]
+                assert plain(f[name][...]) == wanted, name
+            assert to["texts"].attrs["text"] == "of an attribute"
+
+
 def check_soft_links_without_a_way(_):
     """Expanding soft links, one that leads nowhere stays; where a group on the way is missing, the copy fails."""
     for one, how in KINDS.items():

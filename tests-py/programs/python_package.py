@@ -83,6 +83,22 @@ assert len(h5lake.stats()) == 256
 """)
 
 
+def check_texts_are_copied_many_at_once(folder):
+    """A copy looks up a run of texts in the heap, and not each of them."""
+    works(installed(folder), """
+import h5lake
+h5lake.enable()
+import h5py
+with h5py.File("texts.h5", "w") as f:
+    f.create_dataset("s", data=[f"text {n}" for n in range(50000)], dtype=h5py.string_dtype(), chunks=(10000,))
+with h5py.File("texts.h5") as f, h5py.File("copy.h5", "w") as to:
+    f.copy("s", to)
+    assert to["s"][49999] == b"text 49999"
+looks = [entry["block_cache"] for entry in h5lake.stats()[-2:]]
+assert sum(cache["hits"] + cache["misses"] for cache in looks) < 500, looks
+""")
+
+
 def check_enabling_imports_little(folder):
     # Of these modules, h5py imports none. Each takes longer than all that `enable` does.
     slow = {"dataclasses", "importlib.abc", "importlib.util", "inspect", "json", "pathlib", "subprocess"}

@@ -1,10 +1,14 @@
 //! Attributes.
 
 mod earlier_place;
+mod long_values;
 mod open;
 mod stored;
 
 pub(crate) use self::earlier_place::{EarlierPlace, take_back};
+pub(crate) use self::long_values::LongValues;
+#[cfg(test)]
+pub(crate) use self::long_values::MAX_BYTES as MAX_LONG_VALUE_BYTES;
 pub(crate) use self::open::OpenAttributes;
 pub(crate) use self::stored::Unstored;
 use crate::container::State;

@@ -5,7 +5,7 @@ mod open;
 
 pub(crate) use open::{open_ledger, read_record};
 
-use crate::attribute::{OpenAttributes, Unstored};
+use crate::attribute::{LongValues, OpenAttributes, Unstored};
 use crate::chunk::admission::Latency;
 use crate::chunk::cache::BlockCache;
 use crate::chunk::read_set::Reads;
@@ -92,6 +92,7 @@ pub struct Container {
     state: Mutex<State>,
     pub(crate) blocks: Arc<Mutex<BlockCache>>,
     pub(crate) handles: OpenObjects,
+    pub(crate) long_values: LongValues,
     /// Groups made here that became one with another writer's, and that one.
     pub(crate) joined: RwLock<HashMap<u64, u64>>,
     /// Who lends codecs for datasets that nobody has open.
@@ -264,17 +265,7 @@ impl Container {
         prefix: &[u8],
         use_entry: impl FnMut(Bytes, Bytes) -> Result<()>,
     ) -> Result<()> {
-        self.each_behind(prefix, None, use_entry)
-    }
-
-    /// The same for those behind the key `after`.
-    pub(crate) fn each_behind(
-        &self,
-        prefix: &[u8],
-        after: Option<Bytes>,
-        use_entry: impl FnMut(Bytes, Bytes) -> Result<()>,
-    ) -> Result<()> {
-        each_entry(&self.ledger, prefix, after, use_entry)
+        each_entry(&self.ledger, prefix, None, use_entry)
     }
 }
 

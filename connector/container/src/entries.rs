@@ -27,3 +27,20 @@ pub(crate) fn each_entry(
         }
     }
 }
+
+/// All keys with a prefix behind the key `after`, in order, one by one. Their values are not read.
+pub(crate) fn each_key(
+    ledger: &Ledger,
+    prefix: &[u8],
+    mut after: Option<Bytes>,
+    mut use_key: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    loop {
+        let page = ledger.keys(prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
+        page.iter().try_for_each(|key| use_key(key))?;
+        if page.len() < ENTRIES_PER_SCAN {
+            return Ok(());
+        }
+        after = page.into_iter().next_back();
+    }
+}

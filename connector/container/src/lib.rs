@@ -28,6 +28,7 @@ mod inline_heap;
 mod keys;
 mod link;
 mod link_pages;
+mod link_positions;
 mod listing_cache;
 mod loss;
 mod materialize;

@@ -1,10 +1,11 @@
 //! Links.
 
 use crate::container::State;
+use crate::link_positions::LinkPositions;
 use crate::record::LinkRecord;
 use crate::record_conversion::show;
 use crate::types::{CharSet, CreationOrder, GroupInfo, Index, Link, LinkTarget, Order};
-use crate::{Container, Error, ObjectId, Result, keys, listing_cache, record};
+use crate::{Container, Error, ObjectId, Result, keys, record};
 use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
@@ -180,8 +181,39 @@ impl Container {
     /// `OutOfRange`; `InvalidArgument` for the creation order of a group that does not track it.
     pub fn link_at(&self, group: ObjectId, index: Index, order: Order, n: u64) -> Result<Link> {
         let mut s = self.state();
-        let list = self.link_list(&mut s, group, index)?;
-        Ok((**listing_cache::at(list, order, n)?).clone())
+        let name = self.link_positions(&mut s, group, index)?.at(order, n)?.to_vec();
+        let link = self.find_link(group, &name)?;
+        link.ok_or_else(|| Error::corrupt(format!("the link {} is listed and not there", show(&name))))
+    }
+
+    /// The names of a group's links in the order of an index.
+    fn link_positions<'s>(
+        &self,
+        s: &'s mut State,
+        group: ObjectId,
+        index: Index,
+    ) -> Result<&'s LinkPositions> {
+        self.check_index(s, group, index)?;
+        if s.lists.positions(group.0, index).is_none() {
+            let mut positions = LinkPositions::new(index);
+            self.each(&keys::of(keys::LINK, group.0), |key, value| {
+                let what = || format!("{}: the link {}", self.name(), show(keys::rest(&key)));
+                let r: LinkRecord = record::decode(value, what)?;
+                positions.add(keys::name(&key, &r.name), r.creation_order)
+            })?;
+            positions.sort();
+            s.lists.keep_positions(group.0, index, positions);
+        }
+        let positions = s.lists.positions(group.0, index);
+        positions.ok_or_else(|| Error::corrupt("a list of links left memory as it was made"))
+    }
+
+    fn check_index(&self, s: &mut State, group: ObjectId, index: Index) -> Result<()> {
+        let is_tracked = self.group(s, group)?.order_tracked;
+        if index == Index::CreationOrder && !is_tracked {
+            return Err(Error::invalid("creation order not tracked for links in group"));
+        }
+        Ok(())
     }
 
     /// All links of a group along an index, as they are now.
@@ -203,10 +235,7 @@ impl Container {
         group: ObjectId,
         index: Index,
     ) -> Result<&'s [Arc<Link>]> {
-        let g = self.group(s, group)?;
-        if index == Index::CreationOrder && !g.order_tracked {
-            return Err(Error::invalid("creation order not tracked for links in group"));
-        }
+        self.check_index(s, group, index)?;
         if s.lists.links(group.0, index).is_none() {
             let mut all = Vec::new();
             self.each(&keys::of(keys::LINK, group.0), |key, value| {

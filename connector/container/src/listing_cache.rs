@@ -2,6 +2,7 @@
 //! lead to an object.
 
 use crate::id_map::IdMap;
+use crate::link_positions::LinkPositions;
 use crate::types::{AttrInfo, Index, Link, Order};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 /// Entries kept in all lists together; the list in use is kept whatever its length.
 const MAX_ENTRIES: usize = 1 << 16;
 
+const INDICES: [Index; 2] = [Index::Name, Index::CreationOrder];
+
 /// Paths that are kept.
 const MAX_PATHS: usize = 16;
 
@@ -18,6 +21,7 @@ const MAX_PATHS: usize = 16;
 #[derive(Default)]
 pub(crate) struct ListingCache {
     links: HashMap<(u64, Index), Vec<Arc<Link>>>,
+    positions: HashMap<(u64, Index), LinkPositions>,
     attributes: IdMap<Vec<(u32, AttrInfo)>>,
     entries: usize,
     paths: Vec<(u64, Bytes)>,
@@ -33,6 +37,15 @@ impl ListingCache {
     pub(crate) fn keep_links(&mut self, group: u64, index: Index, list: Vec<Arc<Link>>) {
         self.make_room(list.len());
         self.links.insert((group, index), list);
+    }
+
+    pub(crate) fn positions(&self, group: u64, index: Index) -> Option<&LinkPositions> {
+        self.positions.get(&(group, index))
+    }
+
+    pub(crate) fn keep_positions(&mut self, group: u64, index: Index, positions: LinkPositions) {
+        self.make_room(positions.len());
+        self.positions.insert((group, index), positions);
     }
 
     pub(crate) fn attributes(&self, id: u64) -> Option<&[(u32, AttrInfo)]> {
@@ -88,11 +101,17 @@ impl ListingCache {
 
     /// Follows the making of a link.
     pub(crate) fn link_made(&mut self, group: u64, link: impl FnOnce() -> Result<Link>) -> Result<()> {
-        if ![Index::Name, Index::CreationOrder].iter().any(|index| self.links.contains_key(&(group, *index)))
-        {
+        let has =
+            |index| self.links.contains_key(&(group, index)) || self.positions.contains_key(&(group, index));
+        if !INDICES.into_iter().any(has) {
             return Ok(());
         }
         let link = link()?;
+        for index in INDICES {
+            if let Some(positions) = self.positions.get_mut(&(group, index)) {
+                positions.link_made(&link.name, link.creation_order)?;
+            }
+        }
         if let Some(list) = self.links.get_mut(&(group, Index::Name)) {
             let at = list.partition_point(|l| l.name < link.name);
             list.insert(at, Arc::new(link.clone()));
@@ -106,6 +125,11 @@ impl ListingCache {
     /// Follows the removal of a link.
     pub(crate) fn link_removed(&mut self, group: u64, name: &[u8], creation_order: Option<i64>) {
         self.removed();
+        for index in INDICES {
+            if let Some(positions) = self.positions.get_mut(&(group, index)) {
+                positions.link_removed(name, creation_order);
+            }
+        }
         if let Some(list) = self.links.get_mut(&(group, Index::Name))
             && let Ok(at) = list.binary_search_by(|l| l.name.as_slice().cmp(name))
         {
@@ -125,8 +149,10 @@ impl ListingCache {
     pub(crate) fn forget(&mut self, id: u64) {
         self.removed();
         self.attributes.remove(&id);
-        self.links.remove(&(id, Index::Name));
-        self.links.remove(&(id, Index::CreationOrder));
+        for index in INDICES {
+            self.links.remove(&(id, index));
+            self.positions.remove(&(id, index));
+        }
     }
 }
 

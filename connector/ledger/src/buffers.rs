@@ -37,7 +37,7 @@ pub fn take(len: usize) -> Vec<u8> {
 
 /// The same where `len` is a chunk's length, or comes from a container: `None` if there is no memory for it.
 pub fn try_take(len: usize) -> Option<Vec<u8>> {
-    let mut buffer = pooled(len).or_else(|| has_memory(len).then(|| fresh(len)))?;
+    let mut buffer = pooled(len).or_else(|| zeroed(pooled_capacity(len)))?;
     buffer.truncate(len);
     Some(buffer)
 }
@@ -62,16 +62,10 @@ fn fresh(len: usize) -> Vec<u8> {
     buffer
 }
 
-/// Whether the allocator has so many bytes just now: a `Vec` that cannot be made ends the process. It is asked before zeros are
-/// allocated, not by filling what it gave: of a large chunk with few elements the system then keeps no more than these.
-fn has_memory(len: usize) -> bool {
-    let mut probe = Vec::<u8>::new();
-    len < MIN_POOLED_BYTES || {
-        let has_it = probe.try_reserve_exact(pooled_capacity(len)).is_ok();
-        // Else the compiler may leave the allocation out.
-        std::hint::black_box(&mut probe);
-        has_it
-    }
+/// So many zeros, if the allocator has them: a `Vec` that cannot be made ends the process. The allocator clears no memory that is new to
+/// the process, so that the system keeps no more of a large chunk with few elements than these elements.
+fn zeroed(len: usize) -> Option<Vec<u8>> {
+    bytemuck::try_zeroed_slice_box(len).ok().map(<[u8]>::into_vec)
 }
 
 /// What is asked of the allocator for a buffer of `len` bytes that may be kept: an eighth more at most. Chunks of one
@@ -95,8 +89,7 @@ fn fill_to(buffer: &mut Vec<u8>, len: usize) {
 
 /// So many zeros, whose number comes from a container; `None` where there is no memory for them.
 pub fn try_zeroed(len: u64) -> Option<Vec<u8>> {
-    let len = usize::try_from(len).ok().filter(|len| has_memory(*len))?;
-    Some(vec![0; len])
+    zeroed(usize::try_from(len).ok()?)
 }
 
 /// Returns a copy of bytes whose number comes from a container or a request; `None` if there is not enough memory.

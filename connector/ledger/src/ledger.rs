@@ -340,13 +340,20 @@ impl Ledger {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>> {
-        let lower = match after {
-            Some(a) if a >= prefix => Bound::Excluded(a),
-            _ => Bound::Included(prefix),
-        };
         let end = successor(prefix);
-        let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let (lower, upper) = range_behind(prefix, after, end.as_deref());
         self.scan(&self.lock(), lower, upper, limit, MAX_SCAN_BYTES)
+    }
+
+    /// Up to `limit` keys that begin with `prefix`, ascending, behind the key `after`. There are fewer at the end only. Values that do
+    /// not lie in the pages of the map are not read.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Bytes>> {
+        let end = successor(prefix);
+        let (lower, upper) = range_behind(prefix, after, end.as_deref());
+        self.scan_keys(&self.lock(), lower, upper, limit)
     }
 
     /// Stages a put.
@@ -562,6 +569,19 @@ impl Ledger {
     pub fn identity(&self) -> ContainerIdentity {
         self.storage.identity()
     }
+}
+
+/// The range of the keys that begin with `prefix`, behind the key `after`; `end` is the [successor] of the prefix.
+fn range_behind<'k>(
+    prefix: &'k [u8],
+    after: Option<&'k [u8]>,
+    end: Option<&'k [u8]>,
+) -> (Bound<&'k [u8]>, Bound<&'k [u8]>) {
+    let lower = match after {
+        Some(a) if a >= prefix => Bound::Excluded(a),
+        _ => Bound::Included(prefix),
+    };
+    (lower, end.map_or(Bound::Unbounded, Bound::Excluded))
 }
 
 /// The smallest key that is greater than every key with this prefix.

@@ -18,6 +18,14 @@ pub(crate) struct Layers<'a> {
     pub(crate) tree: Tree<'a>,
 }
 
+/// The value of an entry, which need not be in memory.
+enum Held<'a> {
+    /// In the staged changes or the log.
+    Above(&'a Bytes),
+    /// In a leaf of the base, or in an extent that the leaf names.
+    Below(&'a Lookup),
+}
+
 /// Whether no key can be in a range; `BTreeMap::range` panics on some of these.
 fn empty(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
     match (lower, upper) {
@@ -81,36 +89,68 @@ impl Layers<'_> {
         most: usize,
     ) -> Result<Vec<Entry>> {
         let (mut out, mut bytes) = (Vec::new(), 0_usize);
+        self.walk(lower, upper, limit, |key, value| {
+            let value = match value {
+                Held::Above(value) => value.clone(),
+                Held::Below(found) => self.tree.value(found)?,
+            };
+            bytes = bytes.saturating_add(value.len());
+            out.push((key, value));
+            Ok(bytes < most)
+        })?;
+        Ok(out)
+    }
+
+    /// Up to `limit` keys of a range, ascending. No value is read.
+    pub(crate) fn keys(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, limit: usize) -> Result<Vec<Bytes>> {
+        let mut out = Vec::new();
+        self.walk(lower, upper, limit, |key, _| {
+            out.push(key);
+            Ok(true)
+        })?;
+        Ok(out)
+    }
+
+    /// Passes up to `limit` entries of a range to `use_entry`, ascending, until that returns false.
+    fn walk(
+        &self,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        limit: usize,
+        mut use_entry: impl FnMut(Bytes, Held<'_>) -> Result<bool>,
+    ) -> Result<()> {
         if limit == 0 || empty(lower, upper) {
-            return Ok(out);
+            return Ok(());
         }
         if limit > 1 && self.tree.storage.is_remote() {
             self.tree.prefetch_range(lower, upper)?;
         }
+        let mut left = limit;
         let [mut top, mut middle] = self.over.map(|l| range_of(l, lower, upper).peekable());
         let mut base = self.tree.first(lower)?.filter(|f| within(f.key(), upper));
         loop {
             let heads = [top.peek().map(|(k, _)| k.as_ref()), middle.peek().map(|(k, _)| k.as_ref())];
             let Some(least) = heads.into_iter().flatten().chain(base.as_ref().map(Lookup::key)).min() else {
-                break;
+                return Ok(());
             };
             let here = [heads[0] == Some(least), heads[1] == Some(least)];
             let in_base = base.as_ref().is_some_and(|f| f.key() == least);
             let above = [here[0].then(|| top.next()).flatten(), here[1].then(|| middle.next()).flatten()];
-            match (above.into_iter().flatten().next(), &base) {
-                (Some((k, v)), _) => out.extend(v.clone().map(|v| (k.to_bytes(), v))),
-                (None, Some(f)) => out.push((f.key_bytes(), self.tree.value(f)?)),
-                (None, None) => break,
-            }
-            bytes = bytes.saturating_add(out.last().map_or(0, |(_, value)| value.len()));
-            if out.len() >= limit || bytes >= most {
-                break;
+            let entry = match (above.into_iter().flatten().next(), &base) {
+                (Some((k, v)), _) => v.as_ref().map(|v| (k.to_bytes(), Held::Above(v))),
+                (None, Some(f)) => Some((f.key_bytes(), Held::Below(f))),
+                (None, None) => return Ok(()),
+            };
+            if let Some((key, value)) = entry {
+                left -= 1;
+                if !use_entry(key, value)? || left == 0 {
+                    return Ok(());
+                }
             }
             if in_base {
                 base = self.advance(base)?.filter(|f| within(f.key(), upper));
             }
         }
-        Ok(out)
     }
 
     fn advance(&self, from: Option<Lookup>) -> Result<Option<Lookup>> {

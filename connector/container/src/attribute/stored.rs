@@ -96,6 +96,10 @@ impl Container {
                 n => Err(Error::corrupt(format!("an attribute of {size} bytes has a value of {n}"))),
             };
         }
+        let version = self.ledger.version();
+        if let Some(value) = self.long_values.get(version, &r.extents).filter(|value| fits(value.len())) {
+            return Ok(value);
+        }
         let extents = decode_extents(&r.extents)?;
         let length = extents.iter().try_fold(0u64, |n, e| n.checked_add(e.len()));
         let length = length.and_then(|n| usize::try_from(n).ok()).filter(|n| fits(*n));
@@ -108,7 +112,9 @@ impl Container {
             self.ledger.read_payload(e, 0, part)?;
             rest = behind;
         }
-        Ok(value.into())
+        let value = Bytes::from(value);
+        self.long_values.keep(version, &r.extents, &value);
+        Ok(value)
     }
 
     /// Bytes that go into the record, or the encoded extents.
@@ -131,6 +137,7 @@ impl Container {
 
     /// Gives the encoded extents of a value back, which nothing names any more.
     pub(super) fn free_value(&self, extents: &[Bytes]) -> Result<()> {
+        self.long_values.clear();
         for e in decode_extents(extents)? {
             self.ledger.free_payload(&e)?;
         }

@@ -18,7 +18,7 @@ const MAX_GAP_BYTES: usize = 64 << 10;
 /// At most so many bytes at once, so that they are still in the processor's cache when they are looked at.
 const MAX_WINDOW_BYTES: usize = 256 << 10;
 /// Bytes that have one checksum: windows begin there, so that none is read twice.
-const CHECKSUM_UNIT_BYTES: usize = 16 << 10;
+pub(crate) const CHECKSUM_UNIT_BYTES: usize = 16 << 10;
 
 impl Fragments {
     /// The whole block, decoded.

@@ -15,7 +15,7 @@ use crate::chunk::memory_budget::{Claim, GivesBack};
 use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::Reads;
 use crate::chunk::written::WrittenSpans;
-use crate::record_conversion::zeros;
+use crate::record_conversion::buffer;
 use h5lake_ledger::locks::Mutex;
 use h5lake_ledger::{CacheUse, Ledger, Writers};
 pub use moving_parts::BlockPart;
@@ -121,7 +121,7 @@ impl BlockCache {
         self.dirty.remove(key);
     }
 
-    /// The block in memory with room for its first `reach` bytes, not yet valid if it was not there.
+    /// The block in memory with room for its first `reach` bytes. If it was not there, these are any bytes, and none is valid.
     fn enter(
         &mut self,
         ledger: &Ledger,
@@ -136,7 +136,7 @@ impl BlockCache {
             self.make_room(ledger, room + ENTRY_OVERHEAD_BYTES)?;
             match self.blocks.get_mut(key) {
                 Some(c) => self.claim.add(c.grow(room)?),
-                None => self.insert(key, shape, zeros(room)?),
+                None => self.insert(key, shape, buffer(room)?),
             }
         }
         self.tick += 1;

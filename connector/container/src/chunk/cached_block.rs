@@ -1,16 +1,25 @@
 //! One block in memory.
 
 use crate::Result;
-use crate::chunk::block_store::{change_stored, store_block, stored};
+use crate::chunk::block_store::{CHECKSUM_UNIT_BYTES, change_stored, store_block, stored};
+use crate::chunk::fragments::MAX_FRAGMENTS;
 use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::BlockLayout;
 use crate::chunk::range_set::RangeSet;
 use crate::record_conversion::{copied, no_memory};
-use h5lake_ledger::{Ledger, buffers};
+use h5lake_ledger::Ledger;
+use h5lake_ledger::buffers::{self, Scratch};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A store of more dirty ranges than this joins some.
 pub(crate) const MAX_DIRTY_RANGES: usize = 16;
+/// The same for ranges that do not fit the map: each of them becomes a payload.
+const MAX_DIRTY_PAYLOADS: usize = 4;
+/// After joining there are no more ranges than this, so that a block that was one piece has no more pieces than a block may have.
+const MAX_JOINED_RANGES: usize = (MAX_FRAGMENTS - 1) / 2;
+/// If the ranges to be read or stored have this share of a block or more, the block is read or stored as a whole.
+const WHOLE_SHARE: [usize; 2] = [3, 4];
 /// Blocks up to this many bytes take no more memory than what was written of them: most heap segments of attributes
 /// have a few bytes.
 const MIN_GROWING_BLOCK_BYTES: usize = 16 << 10;
@@ -81,6 +90,76 @@ impl CachedBlock {
         Ok(())
     }
 
+    /// Makes the bytes of joined ranges valid, but for ranges without gaps, and reads no more of the block than these bytes, unless they
+    /// are most of it.
+    pub(crate) fn complete_joined(&mut self, ledger: &Ledger, key: &[u8], joined: &[Joined]) -> Result<()> {
+        let with_gaps = joined.iter().filter(|j| j.has_gaps);
+        let gaps = with_gaps.flat_map(|j| self.valid.gaps(&j.range));
+        let missing: RangeSet = gaps.map(|gap| self.units_around(&gap)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let pieces = stored(ledger, key, &self.shape)?;
+        let is_whole = self.is_mostly(missing.iter().map(|r| r.len()).sum());
+        if is_whole || ledger.is_remote() || pieces.encoded.is_some() || self.data.len() < self.shape.len {
+            return self.complete(ledger, key);
+        }
+        for r in missing.iter() {
+            if self.valid.overlaps(&r) {
+                let mut base = Scratch::try_new(r.len()).ok_or_else(|| no_memory(r.len()))?;
+                pieces.read(ledger, &self.shape, r.start, &mut base)?;
+                for gap in self.valid.gaps(&r) {
+                    let from = gap.start - r.start;
+                    self.data[gap.clone()].copy_from_slice(&base[from..from + gap.len()]);
+                }
+            } else {
+                pieces.read(ledger, &self.shape, r.start, &mut self.data[r.clone()])?;
+            }
+            self.valid.insert(r);
+        }
+        Ok(())
+    }
+
+    fn is_mostly(&self, bytes: usize) -> bool {
+        bytes * WHOLE_SHARE[1] >= self.shape.len * WHOLE_SHARE[0]
+    }
+
+    /// Joins dirty ranges that lie near each other, if they are many, and makes what lies between them valid.
+    pub(crate) fn join_dirty(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
+        let bytes: usize = self.dirty.iter().map(|r| r.len()).sum();
+        let most = if bytes > self.shape.inline { MAX_DIRTY_PAYLOADS } else { MAX_DIRTY_RANGES };
+        if self.dirty.count() <= most {
+            return Ok(());
+        }
+        let joined = self.joined(self.dirty.iter());
+        self.complete_joined(ledger, key, &joined)?;
+        self.dirty = joined.into_iter().map(|j| j.range).collect();
+        Ok(())
+    }
+
+    /// Few ranges that have all bytes of the given ones, which ascend. A range that has other bytes, too, begins and ends where a
+    /// checksum does: it is read as a whole in any case, and what remains of the block around it is later read without bytes beside it.
+    pub(crate) fn joined(&self, ranges: impl Iterator<Item = Range<usize>>) -> Vec<Joined> {
+        let mut gap = CHECKSUM_UNIT_BYTES;
+        let mut all = join(ranges.map(|range| Joined { range, has_gaps: false }), gap);
+        while all.len() > MAX_JOINED_RANGES {
+            gap *= 4;
+            all = join(all.into_iter(), gap);
+        }
+        all.iter_mut().filter(|j| j.has_gaps).for_each(|j| j.range = self.units_around(&j.range));
+        let is_whole = all.len() > 1 || all.iter().any(|j| j.has_gaps);
+        if is_whole && self.is_mostly(all.iter().map(|j| j.range.len()).sum()) {
+            return vec![Joined { range: 0..self.shape.len, has_gaps: true }];
+        }
+        all
+    }
+
+    /// The bytes that share a checksum with a range, if the block was written as one payload.
+    fn units_around(&self, r: &Range<usize>) -> Range<usize> {
+        let end = r.end.next_multiple_of(CHECKSUM_UNIT_BYTES).min(self.shape.len);
+        r.start / CHECKSUM_UNIT_BYTES * CHECKSUM_UNIT_BYTES..end
+    }
+
     /// Stores what is dirty.
     pub(crate) fn store(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
         let shape = self.shape.clone();
@@ -88,13 +167,7 @@ impl CachedBlock {
             self.complete(ledger, key)?;
             return store_block(ledger, key, &shape, copied(&self.data)?);
         }
-        // Few ranges: join over small gaps first, then over larger ones.
-        let mut gap = 256;
-        while self.dirty.count() > MAX_DIRTY_RANGES {
-            self.complete(ledger, key)?;
-            self.dirty.fill_gaps_up_to(gap);
-            gap *= 4;
-        }
+        self.join_dirty(ledger, key)?;
         change_stored(ledger, key, &shape, |p| {
             let known = shape.statistics_of_cached(key, p.before(), &self.data, [&self.valid, &self.dirty]);
             self.dirty.iter().try_for_each(|r| p.put(ledger, &shape, r.start, &self.data[r]))?;
@@ -102,4 +175,26 @@ impl CachedBlock {
             Ok(())
         })
     }
+}
+
+/// Ranges of a block that were joined.
+pub(crate) struct Joined {
+    pub range: Range<usize>,
+    /// Some of its bytes are in none of the ranges.
+    pub has_gaps: bool,
+}
+
+/// Joins ascending ranges over gaps of at most so many bytes.
+fn join(ranges: impl Iterator<Item = Joined>, gap: usize) -> Vec<Joined> {
+    let mut joined: Vec<Joined> = Vec::new();
+    for next in ranges {
+        match joined.last_mut() {
+            Some(last) if next.range.start <= last.range.end + gap => {
+                last.has_gaps |= next.has_gaps || next.range.start > last.range.end;
+                last.range.end = last.range.end.max(next.range.end);
+            }
+            _ => joined.push(next),
+        }
+    }
+    joined
 }

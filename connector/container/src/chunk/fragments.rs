@@ -21,7 +21,7 @@ use h5lake_ledger::{Extent, Ledger, PayloadPart};
 use std::ops::Range;
 
 /// More pieces than this are merged.
-const MAX_FRAGMENTS: usize = 24;
+pub(crate) const MAX_FRAGMENTS: usize = 24;
 /// So many become one.
 const MERGED_FRAGMENTS: usize = 8;
 

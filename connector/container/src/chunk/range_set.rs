@@ -91,6 +91,23 @@ impl RangeSet {
             }
     }
 
+    /// The bytes of a range that are not in the set, in order.
+    pub(crate) fn gaps(&self, r: &Range<usize>) -> Vec<Range<usize>> {
+        let (mut gaps, mut at) = (Vec::new(), r.start);
+        for there in
+            self.iter().skip_while(|there| there.end <= r.start).take_while(|there| there.start < r.end)
+        {
+            if there.start > at {
+                gaps.push(at..there.start);
+            }
+            at = there.end;
+        }
+        if at < r.end {
+            gaps.push(at..r.end);
+        }
+        gaps
+    }
+
     /// Removes all bytes.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
@@ -244,6 +261,8 @@ mod tests {
                 prop_assert_eq!(set.count(), set.iter().count());
                 let r = at..at + n;
                 prop_assert_eq!(set.overlaps(&r), model[r.clone()].contains(&true));
+                let missing = r.clone().filter(|at| !model[*at]).collect::<Vec<_>>();
+                prop_assert_eq!(set.gaps(&r).into_iter().flatten().collect::<Vec<_>>(), missing);
                 prop_assert_eq!(set.covers(&r), !model[r].contains(&false));
             }
         }

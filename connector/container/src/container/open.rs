@@ -1,7 +1,7 @@
 //! Creation and opening of containers.
 
 use super::{Container, OpenObjects, RECORDS_VERSION, State};
-use crate::attribute::OpenAttributes;
+use crate::attribute::{LongValues, OpenAttributes};
 use crate::chunk::admission::Latency;
 use crate::chunk::block_store::extents_of;
 use crate::chunk::cache::BlockCache;
@@ -193,6 +193,7 @@ impl Container {
             state: Mutex::new(state),
             blocks,
             handles: OpenObjects::default(),
+            long_values: LongValues::default(),
             joined: RwLock::default(),
             lenders: Mutex::default(),
             untold: Mutex::default(),

@@ -4,7 +4,7 @@ use super::Dataset;
 use crate::chunk::block_store::{change_stored, store_block, stored};
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::coordinates;
-use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
+use crate::entries::{ENTRIES_PER_SCAN, each_key, is_last_page};
 use crate::filters::unlocked::without_locks;
 use crate::record_conversion::no_memory;
 use crate::types::{AllocTime, ChunkInfo, Layout, SpaceStatus};
@@ -112,8 +112,8 @@ impl Dataset {
         let prefix = self.prefix();
         let dirty = c.blocks.lock().dirty_keys(&prefix);
         let mut all: BTreeSet<Vec<u64>> = dirty.iter().map(|k| self.coords_of(k)).collect::<Result<_>>()?;
-        c.each(&prefix, |key, _| {
-            all.insert(self.coords_of(&key)?);
+        each_key(&c.ledger, &prefix, None, |key| {
+            all.insert(self.coords_of(key)?);
             Ok(())
         })?;
         Ok(all)
@@ -196,8 +196,8 @@ impl Dataset {
         let (c, prefix) = (self.container(), self.prefix());
         let mut new: BTreeSet<_> = c.blocks.lock().dirty_keys(&prefix).into_iter().collect();
         let mut stored = 0;
-        c.each(&prefix, |key, _| {
-            new.remove(&key[..]);
+        each_key(&c.ledger, &prefix, None, |key| {
+            new.remove(key);
             stored += 1;
             Ok(())
         })?;

@@ -60,6 +60,7 @@ pub struct Dataset {
     /// Mask and length of a chunk of fill values behind the filters, once it was needed.
     encoded_fill: OnceLock<(u32, u64)>,
     positions: Mutex<chunks::Positions>,
+    pruned: Mutex<resize::Pruned>,
     /// Another writer deleted it, or the batch that made it was dropped: its blocks are gone, and would read as fill values.
     is_gone: AtomicBool,
     /// The name of the last link to it that another writer took away.
@@ -142,6 +143,7 @@ impl Container {
             space: RwLock::new(f.space),
             encoded_fill: OnceLock::new(),
             positions: Mutex::default(),
+            pruned: Mutex::default(),
             is_gone: AtomicBool::new(false),
             lost_name: Mutex::default(),
         })
@@ -529,6 +531,7 @@ impl Dataset {
         let space = record_conversion::space(&record.space)?;
         self.shape.set_dims(space.dims());
         *self.space.write() = space;
+        *self.pruned.lock() = resize::Pruned::default();
         Ok(())
     }
 

@@ -6,11 +6,12 @@ use crate::chunk::cache::BlockCache;
 use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::{Edges, is_partial};
 use crate::chunk::range_set::RangeSet;
+use crate::entries::each_key;
 use crate::filters::unlocked::{self, without_locks};
 use crate::types::{Dataspace, Layout, UNLIMITED, product};
 use crate::{Error, Result, keys};
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Chunks that a change of the extent has dealt with before it was started again.
 #[derive(Default)]
@@ -18,6 +19,14 @@ struct Done {
     looked_at: BTreeSet<Vec<u8>>,
     cut: BTreeSet<Vec<u8>>,
     restaged: BTreeSet<Vec<u64>>,
+}
+
+/// The dimensions to which a dataset was shrunk: nothing is stored outside of them until something is written.
+#[derive(Debug, Default)]
+pub(super) struct Pruned {
+    /// The epoch of the blocks after the shrink.
+    epoch: u64,
+    dims: Vec<Option<u64>>,
 }
 
 impl Dataset {
@@ -43,15 +52,40 @@ impl Dataset {
         if c.ledger.is_one_of_many() {
             c.note_resized(&mut c.state(), self.object.id().0, &old, dims);
         }
-        if let Layout::Chunked { chunk } = &self.layout
-            && dims.iter().zip(&old).any(|(n, o)| n < o)
-        {
-            self.prune(chunk, &old, dims, done)?;
+        if let Layout::Chunked { chunk } = &self.layout {
+            self.shrink(chunk, &old, dims, done)?;
         }
         self.put_space(&mut c.state(), &new)?;
         self.shape.set_dims(dims);
         self.restage_edges(&old, dims, &mut done.restaged)?;
         *space = new;
+        Ok(())
+    }
+
+    /// Removes the elements outside the new dimensions, where there may be some, and notes that they are gone.
+    fn shrink(&self, chunk: &[u64], old: &[u64], new: &[u64], done: &mut Done) -> Result<()> {
+        let c = self.container();
+        let mut pruned = self.pruned.lock();
+        // What concurrent writers store is not counted in this process.
+        if c.ledger.is_one_of_many() || pruned.epoch != c.blocks.lock().epoch() {
+            *pruned = Pruned::default();
+        }
+        let mut present = old.to_vec();
+        present
+            .iter_mut()
+            .zip(&pruned.dims)
+            .for_each(|(n, bound)| *n = bound.map_or(*n, |bound| bound.min(*n)));
+        if present.iter().zip(new).all(|(n, new)| n <= new) {
+            return Ok(());
+        }
+        self.prune(chunk, &present, new, done)?;
+        pruned.dims.resize(new.len(), None);
+        for (bound, (n, new)) in pruned.dims.iter_mut().zip(present.iter().zip(new)) {
+            if n > new {
+                *bound = Some(*new);
+            }
+        }
+        pruned.epoch = c.blocks.lock().epoch();
         Ok(())
     }
 
@@ -139,31 +173,27 @@ impl Dataset {
         let mut blocks = c.blocks.lock();
         let prefix = self.prefix();
         let after = self.before_cut(chunk, old, new);
-        let mut present: BTreeSet<Vec<u8>> =
-            blocks.dirty_between(&prefix, after.as_deref(), None).cloned().collect();
-        c.each_behind(&prefix, after.map(Bytes::from), |key, _| {
-            present.insert(key.to_vec());
-            Ok(())
-        })?;
-        let (mut outside, mut cut) = (Vec::new(), Vec::new());
-        for key in present {
-            let coords = keys::coords(&key);
-            if keys::rest(&key).len() != 8 * chunk.len() {
+        let (mut outside, mut cut) = (BTreeSet::new(), BTreeMap::new());
+        let mut sort = |key: &[u8]| {
+            let coords = keys::coords(key);
+            if keys::rest(key).len() != 8 * chunk.len() {
                 return Err(Error::corrupt("a chunk's key has another rank than its dataset"));
             }
             let first = |d: usize| coords[d].saturating_mul(chunk[d]);
             if (0..chunk.len()).any(|d| first(d) >= new[d]) {
-                outside.push(key);
-                continue;
+                outside.insert(key.to_vec());
+                return Ok(());
             }
             // What was inside and is not any more.
-            let was: Vec<u64> =
-                (0..chunk.len()).map(|d| chunk[d].min(old[d].saturating_sub(first(d)))).collect();
-            let is: Vec<u64> = (0..chunk.len()).map(|d| chunk[d].min(new[d] - first(d))).collect();
-            if (0..chunk.len()).any(|d| is[d] < was[d]) && !done.cut.contains(&key) {
-                cut.push((key, Cut::of(chunk, is)));
+            let inside = |dims: &[u64], d: usize| chunk[d].min(dims[d].saturating_sub(first(d)));
+            if (0..chunk.len()).any(|d| inside(new, d) < inside(old, d)) && !done.cut.contains(key) {
+                cut.insert(key.to_vec(), Cut::of(chunk, (0..chunk.len()).map(|d| inside(new, d)).collect()));
             }
-        }
+            Ok(())
+        };
+        blocks.dirty_between(&prefix, after.as_deref(), None).try_for_each(|key| sort(key))?;
+        each_key(&c.ledger, &prefix, after.map(Bytes::from), sort)?;
+        let (outside, cut): (Vec<_>, Vec<_>) = (outside.into_iter().collect(), cut.into_iter().collect());
         self.look_at(&mut blocks, &cut, &mut done.looked_at)?;
         c.ledger.prepare_to_free(&outside)?;
         self.cut(&mut blocks, chunk, cut, &mut done.cut)?;

@@ -238,3 +238,30 @@ fn a_value_of_another_length_is_damage() {
         assert_eq!(read.is_ok(), name == b"heap", "{read:?}");
     }
 }
+
+#[test]
+fn a_long_value_is_read_once_and_bounded_memory_keeps_it() {
+    let place = file();
+    let c = place.create();
+    let long = |n: u8| vec![n; 1 << 20];
+    for n in 0..10 {
+        made(&c, c.root(), &[b'a' + n], &long(n));
+    }
+    c.flush().unwrap();
+    drop(c);
+    let c = place.open(Access::ReadWrite);
+    let read = || super::statistics::of(&c).bytes_read();
+    assert_eq!(value_of(&c, c.root(), b"a"), long(0));
+    let before = read();
+    (0..100).for_each(|_| assert_eq!(value_of(&c, c.root(), b"a"), long(0)));
+    assert_eq!(read(), before);
+    for n in 0..10 {
+        assert_eq!(value_of(&c, c.root(), &[b'a' + n]), long(n));
+        assert!(c.long_values.bytes() <= crate::attribute::MAX_LONG_VALUE_BYTES);
+    }
+    // A new value is read at once, staged and committed.
+    c.attr_open(c.root(), b"a").unwrap().write(&long(77)).unwrap();
+    assert_eq!(value_of(&c, c.root(), b"a"), long(77));
+    c.flush().unwrap();
+    assert_eq!(value_of(&c, c.root(), b"a"), long(77));
+}

@@ -271,6 +271,10 @@ impl Model {
             let at = c.link_at(g, Index::CreationOrder, Order::Decreasing, i as u64).unwrap();
             assert_eq!(&at.name, &w.0);
         }
+        for (i, name) in self.links.keys().enumerate() {
+            let at = c.link_at(g, Index::Name, Order::Increasing, i as u64).unwrap();
+            assert_eq!((&at.name, at.creation_order), (name, Some(self.links[name].0)));
+        }
         let info = c.group_info(g).unwrap();
         assert_eq!((info.link_count, info.max_creation_order), (want.len() as u64, self.next));
         let mut attrs: Vec<_> = self.attributes.iter().map(|(n, a)| (n.clone(), a.0)).collect();
@@ -437,4 +441,27 @@ fn a_path_that_is_known_is_forgotten_when_links_go() {
     assert!(reader.leads_to(&new, b));
     assert!(reader.refresh().unwrap());
     assert!(!reader.leads_to(&new, b));
+}
+
+#[test]
+fn positions_of_links_take_little_memory_however_often_links_go() {
+    let place = memory();
+    let c = place.create();
+    let g = group(&c, c.root(), b"g", tracked());
+    let made = |n: u64| {
+        let target = LinkTarget::Soft(b"/somewhere/in/the/file".to_vec());
+        c.link_create(g, format!("{n:08}").as_bytes(), target, CharSet::Ascii).unwrap();
+    };
+    (0..20_000).for_each(made);
+    for n in 20_000..50_000 {
+        let oldest = c.link_at(g, Index::CreationOrder, Order::Increasing, 0).unwrap();
+        assert_eq!(oldest.name, format!("{:08}", n - 20_000).as_bytes());
+        c.link_delete(g, &oldest.name).unwrap();
+        made(n);
+        let newest = c.link_at(g, Index::CreationOrder, Order::Decreasing, 0).unwrap();
+        assert_eq!(newest.name, format!("{n:08}").as_bytes());
+    }
+    let s = c.state();
+    let bytes = s.lists.positions(g.0, Index::CreationOrder).unwrap().bytes();
+    assert!(bytes <= 20_000 * 64, "{bytes} bytes for 20,000 links");
 }

@@ -42,6 +42,7 @@ mod own_readers;
 mod parts;
 mod publications;
 mod reference_lists;
+mod resizes;
 mod scattered;
 mod settled_branches;
 mod sharing;

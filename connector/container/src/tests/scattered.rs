@@ -4,6 +4,7 @@
 use super::datasets::{Flat, filters, values};
 use super::*;
 use crate::chunk::grid::tests_support::slab_in;
+use crate::statistics::Summary;
 use proptest::prelude::*;
 use std::os::unix::fs::FileExt;
 
@@ -212,5 +213,91 @@ fn damage_is_told_to_whoever_wants_a_byte_here_and_there() {
         for _ in 0..3 {
             assert_eq!(read(&d, &column(7)).unwrap()[4..8], data[DIMS[1] as usize * 4 + 28..][..4]);
         }
+    }
+}
+
+/// A dataset of 4-byte elements, 4,000 by 4,000, all written and committed, in a container that is opened anew.
+fn committed(place: &Place, layout: Layout) -> (Arc<Container>, Arc<Dataset>) {
+    let c = place.create();
+    let d = dataset(&c, b"d", dataset_spec(4, simple(&[SIDE; 2], &[SIDE; 2]), layout));
+    d.write(&Selection::All, &vec![1; (SIDE * SIDE * 4) as usize]).unwrap();
+    c.flush().unwrap();
+    let id = d.object().id();
+    drop((d, c));
+    let c = place.open(Access::ReadWrite);
+    let d = c.dataset(id).unwrap();
+    (c, d)
+}
+
+const SIDE: u64 = 4000;
+
+/// Every `step`th element of every `step`th row.
+fn every(step: u64) -> Selection {
+    let count = SIDE.div_ceil(step);
+    Selection::Hyperslab {
+        start: vec![0; 2],
+        stride: vec![step; 2],
+        count: vec![count; 2],
+        block: vec![1; 2],
+    }
+}
+
+/// The bytes read and written by a strided write, or one for each of its rows, and the flush, and the bytes that reading the dataset reads afterwards.
+fn cost_of_strided(layout: Layout, step: u64, by_rows: bool) -> [u64; 3] {
+    let place = file();
+    let (c, d) = committed(&place, layout);
+    let s = every(step);
+    let before = super::statistics::of(&c);
+    if by_rows {
+        for at in (0..SIDE).step_by(step as usize) {
+            let count = SIDE.div_ceil(step);
+            let row = (vec![at, 0], vec![1, step], vec![1, count], vec![1; 2]);
+            let (start, stride, count, block) = row;
+            let row = Selection::Hyperslab { start, stride, count, block };
+            d.write(&row, &vec![2; row.points(&[SIDE; 2]).unwrap() as usize * 4]).unwrap();
+        }
+    } else {
+        d.write(&s, &vec![2; s.points(&[SIDE; 2]).unwrap() as usize * 4]).unwrap();
+    }
+    c.flush().unwrap();
+    let after = super::statistics::of(&c);
+    let id = d.object().id();
+    drop((d, c));
+    let c = place.open(Access::ReadOnly);
+    let d = c.dataset(id).unwrap();
+    let mut all = vec![0; (SIDE * SIDE * 4) as usize];
+    d.read(&Selection::All, &mut all).unwrap();
+    for (n, element) in (0..).zip(all.chunks(4)) {
+        let is_written = n / SIDE % step == 0 && n % SIDE % step == 0;
+        assert_eq!(element, [if is_written { 2 } else { 1 }; 4], "element {n}");
+    }
+    let [read, written] = [Summary::bytes_read, Summary::bytes_written]
+        .map(|bytes: fn(&Summary) -> u64| bytes(&after) - bytes(&before));
+    [read, written, super::statistics::of(&c).bytes_read()]
+}
+
+#[test]
+fn a_strided_write_reads_and_stores_only_the_parts_of_a_contiguous_dataset_that_it_touches() {
+    let all = SIDE * SIDE * 4;
+    for (step, by_rows) in [(400, false), (400, true), (40, false), (40, true), (13, false), (13, true)] {
+        // Each row has 16,000 bytes, and lies in two units of 16 KiB that have a checksum each.
+        let touched = SIDE.div_ceil(step) * (32 << 10);
+        let [read, written, later] = cost_of_strided(Layout::Contiguous, step, by_rows);
+        assert!(read <= touched + (64 << 10), "every {step}th: {read} bytes are read, {touched} touched");
+        assert!(written <= touched + (64 << 10), "every {step}th: {written} bytes are written");
+        assert!(later <= all + all / 10, "every {step}th: {later} bytes are read later");
+    }
+    for by_rows in [false, true] {
+        let costs = cost_of_strided(Layout::Contiguous, 4, by_rows);
+        assert!(costs.iter().all(|cost| *cost <= all + all / 10), "{costs:?}");
+    }
+}
+
+#[test]
+fn a_strided_write_reads_and_stores_no_chunk_twice() {
+    let all = SIDE * SIDE * 4;
+    for (step, by_rows) in [(400, false), (40, false), (13, false), (4, false), (13, true), (4, true)] {
+        let costs = cost_of_strided(Layout::Chunked { chunk: vec![200; 2] }, step, by_rows);
+        assert!(costs.iter().all(|cost| *cost <= all + all / 10), "every {step}th: {costs:?}");
     }
 }

@@ -10,7 +10,7 @@ fn observed() -> Place {
     }
 }
 
-fn of(c: &Container) -> Summary {
+pub(super) fn of(c: &Container) -> Summary {
     let found = summaries().into_iter().filter(|s| s.is_open && s.container == c.name());
     found.last().unwrap()
 }

@@ -189,6 +189,21 @@ impl Ledger {
         }
     }
 
+    /// Up to `limit` keys of a range, ascending. Values are read for a branch alone, which has to decode its own entries.
+    pub(super) fn scan_keys(
+        &self,
+        s: &State,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Bytes>> {
+        if self.branch.is_none() || is_common_range(lower, upper) {
+            return self.layers(s).keys(lower, upper, limit);
+        }
+        let entries = self.scan(s, lower, upper, limit, usize::MAX)?;
+        Ok(entries.into_iter().map(|(key, _)| key).collect())
+    }
+
     /// Merges the entries of a branch with those of its base, and with the container's own, part by part.
     fn scan_both(
         &self,

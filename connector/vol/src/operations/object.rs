@@ -30,6 +30,7 @@ use crate::transfer::memory::references::Reference;
 use crate::transfer::references::moved_region;
 use crate::transfer::stored_type::FileType;
 use crate::transfer::vlen_context;
+use crate::transfer::vlen_copies::copy_plain;
 
 /// `H5Oopen` in all its forms.
 pub fn open(handle: &Handle, location: &Location<'_>) -> Result<Handle> {
@@ -388,6 +389,11 @@ fn copy_elements(
         }
         return Ok(data.into());
     }
+    let mut elements = Elements { data, heap: local };
+    if let Some(copied) = copy_plain([source, destination], &old, to, &mut elements)? {
+        return Ok(copied);
+    }
+    let Elements { data, heap: local } = elements;
     let library = destination.library;
     let memory = old.for_copies()?;
     let mut elements =

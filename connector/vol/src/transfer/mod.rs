@@ -29,6 +29,7 @@ pub mod stored_references;
 pub mod stored_sequences;
 pub mod stored_type;
 pub mod vlen_context;
+pub mod vlen_copies;
 pub mod vlen_direct;
 
 /// Fills `region` with elements that `fetch` delivers in file form, packed.

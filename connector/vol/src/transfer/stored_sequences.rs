@@ -31,6 +31,16 @@ impl StoredSequences {
         Self(places.with_sequences())
     }
 
+    /// The offset in an element, and the bytes of an item, of each sequence, if there are some and they lie in the element itself and
+    /// hold no sequences in turn.
+    pub(super) fn plain(&self) -> Option<Vec<(usize, usize)>> {
+        let plain = self.0.0.iter().map(|(at, place)| match place {
+            Place::Sequence(items) if items.places.is_empty() => Some((*at, items.kept)),
+            _ => None,
+        });
+        plain.collect::<Option<Vec<_>>>().filter(|places| !places.is_empty())
+    }
+
     /// Checks that the data of elements of a size is as long as they say, as far as libhdf5 makes buffers for it: for all that it
     /// reads, and of what is written over for sequences of sequences.
     ///

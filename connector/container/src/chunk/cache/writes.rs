@@ -7,11 +7,14 @@ use h5lake_ledger::Ledger;
 use super::BlockCache;
 use crate::Result;
 use crate::chunk::block_store::{change_stored, put_parts, replace_inline, store_block};
-use crate::chunk::cached_block::{CachedBlock, MAX_DIRTY_RANGES};
+use crate::chunk::cached_block::MAX_DIRTY_RANGES;
 use crate::chunk::copy_runs::scatter;
 use crate::chunk::grid::{CopyRun, Coverage};
 use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
 use crate::chunk::range_set::RangeSet;
+
+/// Runs that are written to a block together and are more than this are joined.
+const MAX_SEPARATE_RUNS: usize = 4 * MAX_DIRTY_RANGES;
 
 impl BlockCache {
     /// Puts parts of `block` into a block, in memory and staged; what of it could not be staged is in memory, and staged
@@ -108,30 +111,35 @@ impl BlockCache {
         runs: &[CopyRun],
         data: &[u8],
     ) -> Result<()> {
-        let scattered = |c: &CachedBlock| c.dirty.count() > MAX_DIRTY_RANGES * 16;
-        let whole = !shape.filters.is_empty()
-            || runs.len() > MAX_DIRTY_RANGES * 4
-            || self.blocks.get(key).is_some_and(scattered);
+        let is_filtered = !shape.filters.is_empty();
+        let is_many = !is_filtered && runs.len() > MAX_SEPARATE_RUNS;
         let end = runs.iter().map(|r| r.block + r.len).max().unwrap_or(0);
-        let c = self.enter(ledger, key, shape, if whole { shape.len } else { end })?;
-        if whole {
+        let c = self.enter(ledger, key, shape, if is_filtered || is_many { shape.len } else { end })?;
+        let mut joined = Vec::new();
+        if is_filtered {
             c.complete(ledger, key)?;
+        } else if is_many {
+            let mut all: Vec<_> = runs.iter().map(|r| r.block..r.block + r.len).collect();
+            all.sort_unstable_by_key(|r| r.start);
+            joined = c.joined(all.into_iter());
+            c.complete_joined(ledger, key, &joined)?;
         }
         let was_clean = c.dirty.is_empty();
         scatter(runs, data, &mut c.data);
         for set in [&mut c.valid, &mut c.dirty] {
-            // A block that is written column by column is in both as a whole.
-            if !set.covers(&(0..end)) {
+            if is_many {
+                joined.iter().for_each(|j| set.insert(j.range.clone()));
+            } else if !set.covers(&(0..end)) {
+                // A block that is written column by column is in both as a whole.
                 runs.iter().for_each(|r| set.insert(r.block..r.block + r.len));
             }
         }
+        let is_scattered = !is_filtered && c.dirty.count() > MAX_DIRTY_RANGES * 16;
         if was_clean {
             self.dirty.insert(key.to_vec());
         }
-        if self.blocks.get(key).is_some_and(scattered) {
-            let c = self.enter(ledger, key, shape, shape.len)?;
-            c.complete(ledger, key)?;
-            c.dirty.fill_gaps_up_to(shape.len);
+        if is_scattered {
+            self.enter(ledger, key, shape, shape.len)?.join_dirty(ledger, key)?;
         }
         Ok(())
     }
