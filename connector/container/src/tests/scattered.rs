@@ -268,7 +268,7 @@ fn cost_of_strided(layout: Layout, step: u64, by_rows: bool) -> [u64; 3] {
     let mut all = vec![0; (SIDE * SIDE * 4) as usize];
     d.read(&Selection::All, &mut all).unwrap();
     for (n, element) in (0..).zip(all.chunks(4)) {
-        let is_written = n / SIDE % step == 0 && n % SIDE % step == 0;
+        let is_written = (n / SIDE).is_multiple_of(step) && (n % SIDE).is_multiple_of(step);
         assert_eq!(element, [if is_written { 2 } else { 1 }; 4], "element {n}");
     }
     let [read, written] = [Summary::bytes_read, Summary::bytes_written]
