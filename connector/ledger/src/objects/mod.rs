@@ -21,7 +21,7 @@ mod object_usage;
 mod open;
 mod orphans;
 pub(crate) mod pack_gaps;
-mod queue_turn;
+pub(crate) mod queue_turn;
 mod records;
 mod removal;
 mod replaced;

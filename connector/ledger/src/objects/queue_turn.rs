@@ -14,8 +14,8 @@ const LISTINGS_BEFORE_NEXT: usize = 3;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(500));
 
 /// When to look at the log and at the queue, and when to lead.
-#[derive(Default)]
-pub(super) struct Turn {
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
     looks: u32,
     first: Option<Key>,
     /// How often that was found first.
@@ -27,7 +27,7 @@ pub(super) struct Turn {
 
 impl Turn {
     /// Whether it is time to list the queue: at first, when others went on without this one, and when nobody does.
-    pub(super) fn wants_listing(&mut self, others_went_on: bool) -> bool {
+    pub(crate) fn wants_listing(&mut self, others_went_on: bool) -> bool {
         let passed = if others_went_on { MAX_MEMBERS } else { 0 };
         let was_passed = others_went_on && self.before < passed;
         self.before = self.before.saturating_sub(passed);
@@ -37,7 +37,7 @@ impl Turn {
     }
 
     /// Whether `mine` is to lead: the first does, and the next where those before it do not come forward.
-    pub(super) fn is_to_lead(&mut self, queued: &[ObjectMeta], mine: &Key) -> bool {
+    pub(crate) fn is_to_lead(&mut self, queued: &[ObjectMeta], mine: &Key) -> bool {
         let first = queued.first().map(|meta| &meta.key);
         if self.first.as_ref() == first {
             self.listings += 1;
@@ -50,7 +50,7 @@ impl Turn {
     }
 
     /// How long to wait before the next look. The longer the queue, the longer its commits wait, and the more are there to ask.
-    pub(super) fn pause(&self, round_trip: Duration) -> Duration {
+    pub(crate) fn pause(&self, round_trip: Duration) -> Duration {
         let shares = (self.queued / MAX_MEMBERS).max(1) as u32;
         (round_trip / 2 * shares).clamp(PAUSES.0, PAUSES.1)
     }

@@ -11,7 +11,6 @@ use super::ObjectStorage;
 use super::committer::failure;
 use super::fetch::Fetcher;
 use super::note::Note;
-use super::queue_turn::Turn;
 use super::staged::Staged;
 use super::view::{View, main_line, news};
 use super::writer::Writer;
@@ -23,6 +22,7 @@ use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::records::{Data, MAX_CURRENT_RECORD, MAX_PARTS, Record, visit_keys};
 use crate::error::{Error, ErrorKind, Result, store_error};
+use crate::objects::queue_turn::Turn;
 use crate::side_by_side::side_by_side;
 use crate::storage::GroupCommit;
 

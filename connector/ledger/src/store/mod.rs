@@ -21,7 +21,6 @@ mod note;
 mod open;
 mod pack;
 mod past;
-mod queue_turn;
 mod reclaim;
 mod references;
 mod replaced;

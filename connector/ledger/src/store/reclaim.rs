@@ -16,7 +16,7 @@ use crate::core::ids::{ContainerId, ObjectId};
 use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::reclaim::plan;
-use crate::core::references::Tag;
+use crate::core::references::{ReadTags, Tag};
 use crate::core::session::Mode;
 use crate::core::sweep::{ListedObjects, named};
 use crate::core::usage::Tables;
@@ -32,8 +32,12 @@ const MAX_SESSION_DAYS: u64 = 1;
 
 /// The tags of a manifest.
 pub(super) fn all_tags(manifest: &Manifest, fetcher: &Fetcher) -> Result<Vec<Tag>> {
-    let read = fetcher.tags(&manifest.references)?;
-    let all = manifest.references.all(&read).ok_or_else(|| fetcher.corrupt("references", "another page"))?;
+    tags_with(manifest, &fetcher.tags(&manifest.references)?, fetcher)
+}
+
+/// The same, of a manifest whose references page was read.
+pub(super) fn tags_with(manifest: &Manifest, read: &ReadTags, fetcher: &Fetcher) -> Result<Vec<Tag>> {
+    let all = manifest.references.all(read).ok_or_else(|| fetcher.corrupt("references", "another page"))?;
     Ok(all.cloned().collect())
 }
 
@@ -56,7 +60,7 @@ fn horizon(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Result
 fn prepared(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Result<Option<Change>> {
     let horizon = horizon(io, manifest, now, retention)?;
     let read = io.fetcher.tags(&manifest.references)?;
-    let tags: Vec<Tag> = all_tags(manifest, &io.fetcher)?;
+    let tags = tags_with(manifest, &read, &io.fetcher)?;
     let tables = io.tables(manifest)?;
     let before = tables.dead.iter().count();
     let eras = tables.eras.iter().count();

@@ -8,7 +8,7 @@ use super::fetch::Fetcher;
 use super::io::Io;
 use super::note::mark_of;
 use super::past;
-use super::reclaim::all_tags;
+use super::reclaim::{all_tags, tags_with};
 use super::view::View;
 use super::writer::Writer;
 use crate::address::{Location, PageRef};
@@ -51,7 +51,7 @@ struct Wanted {
 /// The change that makes a tag, prepared on a manifest.
 fn prepared(io: &Io, manifest: &Manifest, wanted: &Wanted) -> Result<Change> {
     let read = io.fetcher.tags(&manifest.references)?;
-    let all = all_tags(manifest, &io.fetcher)?;
+    let all = tags_with(manifest, &read, &io.fetcher)?;
     let there = all.iter().find(|tag| tag.name == wanted.name).filter(|_| wanted.replace);
     let replaces = there.map(|tag| (tag.id, read.tags.iter().any(|stored| stored.id == tag.id)));
     Ok(Change::Tag(Box::new(NewTag {
