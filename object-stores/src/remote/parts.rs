@@ -167,6 +167,9 @@ impl RemoteStore {
             Ok(part) => Ok(IfNoneMatch::Changed(part)),
             // HTTP's 304, or 412 from a server that takes the condition for one of a put.
             Err(failure) if failure.kind == ErrorKind::PreconditionFailed => Ok(IfNoneMatch::Unchanged),
+            // HTTP looks at the condition first (RFC 9110, section 13.2.2). MinIO looks at the range first, and an empty object
+            // has none.
+            Err(failure) if failure.kind == ErrorKind::ShortRead => Ok(IfNoneMatch::Unsent),
             Err(failure) => Err(failure),
         }
     }
