@@ -4,7 +4,7 @@
 //! second; until all of its parts are there, builds for tests choose it by the environment variable `H5LAKE_TEST_REGISTER`. This
 //! module goes with the second one.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use object_stores::staged::{About, Leftover, Role};
@@ -23,9 +23,7 @@ use crate::tags::TagEntry;
 
 /// Whether containers are registers.
 pub(crate) fn are_registers() -> bool {
-    static ARE: LazyLock<bool> =
-        LazyLock::new(|| cfg!(debug_assertions) && std::env::var_os("H5LAKE_TEST_REGISTER").is_some());
-    *ARE
+    std::env::var_os("H5LAKE_TEST_OBJECTS").is_none()
 }
 
 type Store = Arc<dyn ObjectStore>;
@@ -61,7 +59,8 @@ pub(crate) fn create_copy(
     origin: &Origin,
 ) -> Result<(Box<dyn Storage>, EarlierTry, bool)> {
     if are_registers() {
-        return Ok((Box::new(store::create_whole(store, key, opts)?), EarlierTry::None, false));
+        let store::BegunCopy { storage, earlier } = store::create_copy(store, key, opts, origin)?;
+        return Ok((Box::new(storage), earlier, false));
     }
     let BegunCopy { storage, earlier, is_whole } = objects::create_copy(store, key, opts, origin)?;
     Ok((Box::new(storage), earlier, is_whole))
@@ -134,8 +133,8 @@ pub(crate) fn restore(store: &Store, key: &str, id: &str) -> Result<ReplacedObje
     if are_registers() { store::restore(store, key, id) } else { objects::restore(store.as_ref(), key, id) }
 }
 
-pub(crate) fn sweep_name(store: &dyn ObjectStore, key: &str) -> Result<()> {
-    if are_registers() { store::sweep_name(store, key) } else { objects::sweep_name(store, key) }
+pub(crate) fn sweep_name(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
+    if are_registers() { store::sweep_name(store, key) } else { objects::sweep_name(store.as_ref(), key) }
 }
 
 pub(crate) fn lock_holder(store: &dyn ObjectStore, key: &str) -> Result<Option<LockHolder>> {

@@ -102,7 +102,7 @@ fn what_is_brought_back_is_not_swept() {
             Ledger::remove_objects(store, KEY).unwrap();
             std::thread::sleep(Duration::from_millis(250));
         },
-        &|store| Ledger::sweep_replaced_objects(store.as_ref(), KEY),
+        &|store| Ledger::sweep_replaced_objects(store, KEY),
         |store| Ledger::restore_objects(store, KEY, "").is_ok(),
         &|store, swept, is_restored| {
             swept.unwrap();
@@ -136,7 +136,7 @@ fn restored_before_a_sweep_goes_on(store: &Arc<dyn ObjectStore>) -> h5lake_ledge
             ended.lock().recv().unwrap();
         }
     };
-    let sweeper = Hooked { inner: store.clone(), hook: Box::new(sweeps) };
+    let sweeper: Arc<dyn ObjectStore> = Arc::new(Hooked { inner: store.clone(), hook: Box::new(sweeps) });
     let restorer: Arc<dyn ObjectStore> = Arc::new(Hooked { inner: store.clone(), hook: Box::new(restores) });
     let sweeping = std::thread::spawn(move || {
         let swept = Ledger::sweep_replaced_objects(&sweeper, KEY);
@@ -185,7 +185,7 @@ fn a_sweep_looks_again_in_a_store_without_conditions() {
             Ledger::restore_objects(&beneath, KEY, "").unwrap();
         }
     };
-    let sweeper = Hooked { inner: store.clone(), hook: Box::new(restores) };
+    let sweeper: Arc<dyn ObjectStore> = Arc::new(Hooked { inner: store.clone(), hook: Box::new(restores) });
     Ledger::sweep_replaced_objects(&sweeper, KEY).unwrap();
     assert_eq!(value(&store).as_deref(), Some("old"));
 }

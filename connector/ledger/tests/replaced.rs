@@ -124,7 +124,7 @@ fn what_was_replaced_long_ago_is_swept() {
     // and where nothing is left, by whoever looks after the name.
     Ledger::remove_objects(&store, KEY).unwrap();
     std::thread::sleep(Duration::from_millis(400));
-    Ledger::sweep_replaced_objects(store.as_ref(), KEY).unwrap();
+    Ledger::sweep_replaced_objects(&store, KEY).unwrap();
     assert_eq!(keys(&store), 0);
     // Without retention, at once.
     let o = Options { retention: Some(Duration::ZERO), ..opts() };

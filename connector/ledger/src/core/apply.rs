@@ -14,7 +14,7 @@ use super::group;
 use super::ids::{Name, Nonce, SessionId};
 use super::life;
 use super::lines::{Closed, Line, MAIN, MAX_OLDER_RECORDS, Origin, Root};
-use super::manifest::{MAX_LINES, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
+use super::manifest::{CopyEntry, MAX_LINES, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
 use super::reclaim::{Holders, is_held, raise_horizons, remove_unneeded_lines};
 use super::records::{
     Content, Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, MAX_NOTE, Part, Record, SegmentRef,
@@ -80,7 +80,7 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
         Change::Join { .. } | Change::Leave => Ok(()),
         Change::Expel { sessions, copies } => {
             x.sessions.retain(|entry| !sessions.contains(&entry.id));
-            x.copies.retain(|entry| !copies.contains(&entry.id));
+            x.copies.retain(|entry| !copies.contains(&(entry.id, entry.session)));
             Ok(())
         }
         Change::Reclaim(c) => reclaim(x, c),
@@ -93,8 +93,11 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
             create_first(x, new, by)
         }
         Change::Delete => life::delete(x),
-        Change::BeginCopy { id, day } => life::begin_copy(x, *id, *day),
-        Change::FinishCopy(copy) => life::finish_copy(x, copy),
+        Change::BeginCopy { id, day, over } => {
+            let session = by.nonce.session;
+            life::begin_copy(x, CopyEntry { id: *id, session, day: *day }, *over)
+        }
+        Change::FinishCopy(copy) => life::finish_copy(x, copy, by.nonce.session),
     }
 }
 

@@ -53,8 +53,8 @@ pub(crate) enum Change {
     Join { day: u64 },
     /// The session's entry goes.
     Leave,
-    /// Entries of dead sessions and abandoned copies go.
-    Expel { sessions: Vec<SessionId>, copies: Vec<ContainerId> },
+    /// Entries of dead sessions and abandoned copies go. A copy goes only as the session's that was seen to make it.
+    Expel { sessions: Vec<SessionId>, copies: Vec<(ContainerId, SessionId)> },
     /// Horizons rise, and unneeded extents and versions leave the tables.
     Reclaim(Box<Reclaim>),
     /// How long replaced versions of a line stay, in milliseconds.
@@ -63,9 +63,9 @@ pub(crate) enum Change {
     Create(Box<NewContainer>),
     /// The container is deleted. The head object stays, with an absent container.
     Delete,
-    /// A copy to this name begins.
-    BeginCopy { id: ContainerId, day: u64 },
-    /// A copy that the manifest lists replaces the container that is there.
+    /// A copy to this name begins, or goes on where the session `over` left it.
+    BeginCopy { id: ContainerId, day: u64, over: Option<SessionId> },
+    /// A copy that the manifest lists as this session's replaces the container that is there.
     FinishCopy(Box<Manifest>),
 }
 

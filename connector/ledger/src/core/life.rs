@@ -4,7 +4,7 @@
 //! manifest. A copy is listed by its id before it puts objects, as a session is.
 
 use super::change::{Applied, NewContainer, Reject};
-use super::ids::ContainerId;
+use super::ids::{ContainerId, SessionId};
 use super::lines::MAIN;
 use super::manifest::{CopyEntry, MAX_COPIES, Manifest};
 
@@ -31,19 +31,27 @@ pub(super) fn delete(x: &mut Manifest) -> Applied {
     Ok(())
 }
 
-pub(super) fn begin_copy(x: &mut Manifest, id: ContainerId, day: u64) -> Applied {
-    if let Err(at) = x.copies.binary_search_by_key(&id, |entry| entry.id) {
-        if x.copies.len() >= MAX_COPIES {
-            return Err(Reject::Full("copies in progress"));
-        }
-        x.copies.insert(at, CopyEntry { id, day });
+pub(super) fn begin_copy(x: &mut Manifest, entry: CopyEntry, over: Option<SessionId>) -> Applied {
+    if x.copier(entry.id) != over {
+        return Err(Reject::NotListed);
+    }
+    match x.copies.binary_search_by_key(&entry.id, |listed| listed.id) {
+        Ok(at) => x.copies[at] = entry,
+        Err(_) if x.copies.len() >= MAX_COPIES => return Err(Reject::Full("copies in progress")),
+        Err(at) => x.copies.insert(at, entry),
     }
     Ok(())
 }
 
-pub(super) fn finish_copy(x: &mut Manifest, copy: &Manifest) -> Applied {
-    // Rule: a copy appears only over a head that lists it.
-    if !rule!(CopyListed, x.lists_copy(copy.id)) {
+pub(super) fn finish_copy(x: &mut Manifest, copy: &Manifest, by: SessionId) -> Applied {
+    let is_listed = match x.copier(copy.id) {
+        // Rule: a copy appears only over a head that lists it.
+        None => rule!(CopyListed, false),
+        // Rule: only the session that the head lists for a copy lets it appear. Another one may have taken the copy over, and
+        // deleted what it does not need.
+        Some(copier) => rule!(CopyOfSession, copier == by),
+    };
+    if !is_listed {
         return Err(Reject::NotListed);
     }
     let mut copies = std::mem::take(&mut x.copies);

@@ -43,7 +43,9 @@ pub(crate) struct SessionEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct CopyEntry {
     pub(crate) id: ContainerId,
-    /// The day on which the copy began, in days since 1970.
+    /// The session that makes the copy.
+    pub(crate) session: SessionId,
+    /// The day on which that session began, in days since 1970.
     pub(crate) day: u64,
 }
 
@@ -125,9 +127,15 @@ impl Manifest {
         self.sessions.binary_search_by_key(&session, |entry| entry.id).is_ok()
     }
 
+    /// Returns the session that makes a copy with this container id, if such a copy is in progress.
+    pub(crate) fn copier(&self, id: ContainerId) -> Option<SessionId> {
+        let at = self.copies.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        Some(self.copies[at].session)
+    }
+
     /// Returns whether a copy with this container id is in progress.
     pub(crate) fn lists_copy(&self, id: ContainerId) -> bool {
-        self.copies.binary_search_by_key(&id, |entry| entry.id).is_ok()
+        self.copier(id).is_some()
     }
 
     /// Encodes the head object.
@@ -145,6 +153,7 @@ impl Manifest {
         });
         frame::put_list(&mut out, &self.copies, |entry, out| {
             out.extend_from_slice(&entry.id.0);
+            out.extend_from_slice(&entry.session.0.to_le_bytes());
             put_varint(out, entry.day);
         });
         frame::put_list(&mut out, &self.lines, |line, out| line.encode(out));
@@ -190,8 +199,8 @@ impl Manifest {
             sessions: frame::read_list(&mut r, (9, MAX_SESSIONS), |r| {
                 Ok(SessionEntry { id: SessionId(r.u64()?), day: r.number()? })
             })?,
-            copies: frame::read_list(&mut r, (17, MAX_COPIES), |r| {
-                Ok(CopyEntry { id: ContainerId(r.id()?), day: r.number()? })
+            copies: frame::read_list(&mut r, (25, MAX_COPIES), |r| {
+                Ok(CopyEntry { id: ContainerId(r.id()?), session: SessionId(r.u64()?), day: r.number()? })
             })?,
             lines: frame::read_list(&mut r, (10, MAX_LINES), |r| Line::read(r).map(Arc::new))?,
             references: Arc::new(References::read(&mut r)?),

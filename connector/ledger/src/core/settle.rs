@@ -61,7 +61,8 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::Join { .. } => m.lists(by.nonce.session),
         Change::Leave => !m.lists(by.nonce.session),
         Change::Expel { sessions, copies } => {
-            !sessions.iter().any(|id| m.lists(*id)) && !copies.iter().any(|id| m.lists_copy(*id))
+            !sessions.iter().any(|id| m.lists(*id))
+                && !copies.iter().any(|(id, by)| m.copier(*id) == Some(*by))
         }
         Change::Tag(c) => match m.references.all(&c.read) {
             Some(mut tags) => tags.any(|tag| tag.id == by.nonce),
@@ -81,7 +82,7 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         }
         Change::Create(c) => m.id == c.id,
         Change::Delete => m.id != by.container,
-        Change::BeginCopy { id, .. } => m.lists_copy(*id),
+        Change::BeginCopy { id, .. } => m.copier(*id) == Some(by.nonce.session),
         Change::FinishCopy(copy) => m.id == copy.id,
         Change::FoldTags { .. } | Change::Checkpoint(_) => false,
         Change::Commit(_) | Change::Cancel { .. } | Change::Restore(_) | Change::Merge(_) => false,

@@ -410,7 +410,7 @@ impl Ledger {
     ///
     /// # Errors
     /// `Invalid` for what is no key; `Store`.
-    pub fn sweep_replaced_objects(store: &dyn ObjectStore, key: &str) -> Result<()> {
+    pub fn sweep_replaced_objects(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
         stored::sweep_name(store, key)
     }
 

@@ -6,24 +6,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_stores::ObjectStore;
+use object_stores::{Key, ObjectStore};
 
 use super::committer::{Committer, failure, load};
+use super::copying::{delete_given_up, expel};
 use super::fetch::Fetcher;
 use super::names::Names;
-use super::open::{head_key, lease_for, new_container, open_writer};
+use super::open::{head_key, is_foreign, lease_for, new_container, open_writer};
 use super::writer::Writer;
 use super::{ObjectStorage, head};
 use crate::clock;
 use crate::core::apply::apply;
-use crate::core::change::{By, Change};
+use crate::core::change::{By, Change, NewContainer};
 use crate::core::events::Outcome;
 use crate::core::ids::{ContainerId, Nonce};
 use crate::core::manifest::Manifest;
 use crate::core::session::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Options;
-use crate::register::{self, DraftRegister};
+use crate::register::{self, DraftRegister, Lease};
 
 /// What a draft needs to become a container.
 #[derive(Debug)]
@@ -33,45 +34,96 @@ pub(super) struct Draft {
     fetcher: Fetcher,
 }
 
+/// A container that is about to be made, and that nobody finds before it is whole.
+pub(super) struct Beginning<'a> {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) key: Key,
+    pub(super) target: Arc<str>,
+    /// The session that lists containers in progress in the head.
+    pub(super) committer: Committer,
+    opts: &'a Options,
+    lease: Option<Lease>,
+}
+
+impl<'a> Beginning<'a> {
+    /// Takes the lease of a name that leads to no container.
+    ///
+    /// # Errors
+    /// `AlreadyExists`; `Locked`; those of the store.
+    pub(super) fn new(store: Arc<dyn ObjectStore>, key: &str, opts: &'a Options) -> Result<Self> {
+        let target: Arc<str> = head::target_of(store.as_ref(), key).into();
+        let key = head_key(key, &target)?;
+        let lease = lease_for(&store, &key, opts, &target)?;
+        let real = register::open_to_write(&store, &key, &target, head::sequence_of)?;
+        let (now, token) = match load(real.as_ref(), &target) {
+            Ok((now, token)) if now.is_absent() => (now, token),
+            Err(e) if !is_foreign(&e) && !matches!(e.kind(), ErrorKind::Corrupt { .. }) => return Err(e),
+            _ => return Err(Error::new(&target, ErrorKind::AlreadyExists)),
+        };
+        let committer = Committer::new(real, target.clone(), now.id, Mode::Exclusive, (now, token))?;
+        Ok(Self { store, key, target, committer, opts, lease })
+    }
+
+    /// Whether nobody else makes a container of this name at the same time, or has to expect to be overtaken.
+    pub(super) fn has_lease(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    pub(super) fn fetcher(&self, names: Names) -> Fetcher {
+        Fetcher { store: self.store.clone(), names, target: self.target.clone() }
+    }
+
+    /// Lists a new container in the head, and begins it.
+    pub(super) fn begin(mut self) -> Result<ObjectStorage> {
+        let id = ContainerId(clock::random(&self.target)?);
+        let names = Names::new(self.key.clone(), id, &self.target)?;
+        let fetcher = self.fetcher(names);
+        make(&mut self.committer, &fetcher, Change::BeginCopy { id, day: today(), over: None })?;
+        self.storage(id)
+    }
+
+    /// The storage of a container that the head lists as this session's.
+    pub(super) fn storage(self, id: ContainerId) -> Result<ObjectStorage> {
+        let target = self.target;
+        let names = Names::new(self.key.clone(), id, &target)?;
+        let fetcher = Fetcher { store: self.store.clone(), names, target: target.clone() };
+        let new = NewContainer { id, ..new_container(self.store.as_ref(), self.opts, None, &target)? };
+        let nonce = Nonce { session: self.committer.session.id(), count: 0 };
+        let by = By { container: ContainerId::ABSENT, nonce };
+        let first = Manifest { sequence: self.committer.known().sequence, ..Manifest::absent() };
+        let manifest = apply(&first, &Change::Create(Box::new(new)), &by);
+        let manifest = manifest.map_err(|why| failure(&Outcome::Rejected(why), &target))?;
+        let register = Arc::new(DraftRegister::new(manifest.encode().into()));
+        let found = load(register.as_ref(), &target)?;
+        let writer = Committer::new(register.clone(), target.clone(), id, Mode::Exclusive, found.clone())?;
+        let made = (writer, self.lease);
+        let storage = open_writer(self.store, self.key, target, register, found, made, self.opts)?;
+        *storage.draft.lock() = Some(Draft { committer: self.committer, fetcher });
+        Ok(storage)
+    }
+}
+
+/// The day that the entry of a copy gets.
+pub(super) fn today() -> u64 {
+    clock::now() / clock::micros(Duration::from_secs(86_400))
+}
+
 /// Begins a container that nobody finds before it is whole.
 ///
 /// # Errors
 /// `AlreadyExists`; `Locked`; those of the store.
 pub(crate) fn create_whole(store: Arc<dyn ObjectStore>, key: &str, opts: &Options) -> Result<ObjectStorage> {
-    let target: Arc<str> = head::target_of(store.as_ref(), key).into();
-    let key = head_key(key, &target)?;
-    let lease = lease_for(&store, &key, opts, &target)?;
-    let real = register::open_to_write(&store, &key, &target, head::sequence_of)?;
-    let (now, token) = match load(real.as_ref(), &target) {
-        Ok((now, token)) if now.is_absent() => (now, token),
-        _ => return Err(Error::new(&target, ErrorKind::AlreadyExists)),
-    };
-    let new = new_container(store.as_ref(), opts, None, &target)?;
-    let id = new.id;
-    let names = Names::new(key.clone(), id, &target)?;
-    let fetcher = Fetcher { store: store.clone(), names, target: target.clone() };
-    let mut committer = Committer::new(real, target.clone(), now.id, Mode::Exclusive, (now, token))?;
-    let day = clock::now() / clock::micros(Duration::from_secs(86_400));
-    make(&mut committer, &fetcher, Change::BeginCopy { id, day })?;
-    let by =
-        By { container: ContainerId::ABSENT, nonce: Nonce { session: committer.session.id(), count: 0 } };
-    let first = Manifest { sequence: committer.known().sequence, ..Manifest::absent() };
-    let manifest = apply(&first, &Change::Create(Box::new(new)), &by);
-    let manifest = manifest.map_err(|why| failure(&Outcome::Rejected(why), &target))?;
-    let register = Arc::new(DraftRegister::new(manifest.encode().into()));
-    let found = load(register.as_ref(), &target)?;
-    let writer = Committer::new(register.clone(), target.clone(), id, Mode::Exclusive, found.clone())?;
-    let storage = open_writer(store, key, target, register, found, (writer, lease), opts)?;
-    *storage.draft.lock() = Some(Draft { committer, fetcher });
-    Ok(storage)
+    Beginning::new(store, key, opts)?.begin()
 }
 
-fn make(committer: &mut Committer, fetcher: &Fetcher, change: Change) -> Result<()> {
+/// Makes a change of the copies that a head lists.
+///
+/// # Errors
+/// `Conflict` if another session has taken the copy over, or replaced what the name led to; those of the store.
+pub(super) fn make(committer: &mut Committer, fetcher: &Fetcher, change: Change) -> Result<()> {
     match committer.submit(change, fetcher, &mut |_, _| Ok(None))? {
         Outcome::Done { .. } => Ok(()),
-        Outcome::NotCommitted | Outcome::Rejected(_) => {
-            Err(Error::new(&fetcher.target, ErrorKind::AlreadyExists))
-        }
+        Outcome::NotCommitted | Outcome::Rejected(_) => Err(Error::new(&fetcher.target, ErrorKind::Conflict)),
         other => Err(failure(&other, &fetcher.target)),
     }
 }
@@ -82,6 +134,9 @@ impl ObjectStorage {
         let mut draft = self.draft.lock();
         let Some(d) = &mut *draft else { return Ok(()) };
         self.with_view(|w, view| {
+            if let Some(journal) = &mut w.journal {
+                journal.note_commit();
+            }
             w.end_session(view)?;
             let whole = w.committer.known();
             make(&mut d.committer, &d.fetcher, Change::FinishCopy(Box::new((*whole).clone())))?;
@@ -103,8 +158,7 @@ impl ObjectStorage {
             Writer::rollback(w);
             Ok(())
         })?;
-        let copies = vec![self.id];
-        make(&mut d.committer, &d.fetcher, Change::Expel { sessions: Vec::new(), copies })?;
-        super::open::delete_lake(self.store.as_ref(), &self.names, &self.target)
+        expel(&mut d.committer, &d.fetcher, self.id)?;
+        delete_given_up(self.store.as_ref(), &d.committer, &self.names, self.id, &self.target)
     }
 }

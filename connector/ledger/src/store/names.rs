@@ -5,7 +5,8 @@
 //! NAME.lake/CONTAINER/SESSION-NUMBER    pages, payloads, segments and long records; each name is used once
 //! NAME.lake/CONTAINER/queue/…           commits that wait for a leader
 //! NAME.lake/lease                       who writes
-//! NAME.lake/replaced/CONTAINER          a container that was replaced or deleted, and is kept for its retention time
+//! NAME.lake/CONTAINER/copy/…            the journal of a copy that is being made
+//! NAME.lake/replaced/CONTAINER-SEQUENCE a container that was replaced or deleted, and is kept for its retention time
 //! ```
 
 use object_stores::Key;

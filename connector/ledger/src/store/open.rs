@@ -114,7 +114,7 @@ fn found(
     }
 }
 
-fn is_foreign(e: &Error) -> bool {
+pub(super) fn is_foreign(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::NotAContainer { .. } | ErrorKind::WrongStorage { .. })
 }
 

@@ -4,6 +4,7 @@ use super::checkpoint::retention_micros;
 use super::committer::{delete_objects, failure};
 use super::fetch::Fetcher;
 use super::io::Io;
+use super::journal::delete_journal;
 use super::names::object_of;
 use super::open::usual_retention;
 use super::past;
@@ -12,7 +13,7 @@ use super::writer::Writer;
 use crate::compaction_plan::CompactionPlan;
 use crate::core::change::{Change, Reclaim};
 use crate::core::events::Outcome;
-use crate::core::ids::{ContainerId, ObjectId};
+use crate::core::ids::ObjectId;
 use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::reclaim::plan;
@@ -28,7 +29,7 @@ const MIN_DEAD_BYTES: u64 = 64 << 10;
 /// Dead bytes that make moving payloads at a close worth the time.
 const MIN_DEAD_BYTES_AT_CLOSE: u64 = 64 << 20;
 /// Days after which a session is taken for a dead one, if its writer holds no lease.
-const MAX_SESSION_DAYS: u64 = 1;
+pub(super) const MAX_SESSION_DAYS: u64 = 1;
 
 /// The tags of a manifest.
 pub(super) fn all_tags(manifest: &Manifest, fetcher: &Fetcher) -> Result<Vec<Tag>> {
@@ -118,8 +119,8 @@ impl Writer {
             .filter(|entry| entry.id != own && (alone || is_dead(entry.day)))
             .map(|entry| entry.id)
             .collect();
-        let copies: Vec<ContainerId> =
-            known.copies.iter().filter(|entry| is_dead(entry.day)).map(|entry| entry.id).collect();
+        let dead = known.copies.iter().filter(|entry| is_dead(entry.day));
+        let copies: Vec<_> = dead.map(|entry| (entry.id, entry.session)).collect();
         if sessions.is_empty() && copies.is_empty() {
             return Ok(());
         }
@@ -152,6 +153,11 @@ impl Writer {
         spared.extend(super::fetch::stored_objects(&records));
         spared.extend(self.staged.gained.keys().copied());
         delete_objects(&fetcher, &objects.deletable(&known, &spared));
+        if self.journal.is_none() {
+            // It was a copy once, whose journal was not deleted.
+            delete_journal(fetcher.store.as_ref(), &fetcher.names)
+                .map_err(|e| store_error(&fetcher.target, &e))?;
+        }
         Ok(())
     }
 

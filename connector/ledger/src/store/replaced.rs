@@ -11,14 +11,16 @@
 //! restore    lists the container in the head ─▶ finds the tombstone ─▶ swaps its manifest in
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use super::committer::{Committer, failure, load};
+use super::committer::{Committer, load};
+use super::copying::{expel, expel_abandoned};
+use super::draft::{make, today};
 use super::fetch::Fetcher;
 use super::head;
 use super::names::{Names, beside, is_id};
@@ -28,7 +30,6 @@ use crate::checksum::{seal, unseal};
 use crate::clock;
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
 use crate::core::change::Change;
-use crate::core::events::Outcome;
 use crate::core::ids::ContainerId;
 use crate::core::manifest::Manifest;
 use crate::core::session::Mode;
@@ -102,12 +103,14 @@ impl Tombstone {
     }
 }
 
-fn key_of(head: &Key, id: &str, target: &str) -> Result<Key> {
-    beside(head, &format!("replaced/{id}"), target)
+/// The key of the tombstone that keeps a manifest. A container that is brought back and replaced again gets another one.
+fn key_of(head: &Key, old: &Manifest, target: &str) -> Result<Key> {
+    beside(head, &format!("replaced/{}-{:x}", hex(&old.id.0), old.sequence), target)
 }
 
 fn id_of(key: &Key) -> &str {
-    key.as_str().rsplit('/').next().unwrap_or_default()
+    let name = key.as_str().rsplit('/').next().unwrap_or_default();
+    name.split_once('-').map_or(name, |(id, _)| id)
 }
 
 /// Puts the tombstone of a container that is about to be replaced or deleted, where objects outlive this process.
@@ -135,7 +138,7 @@ fn put(
     target: &str,
 ) -> Result<()> {
     let stone = Tombstone { end, retention, by: Author::myself(), manifest: old.encode().into() };
-    let key = key_of(head, &hex(&old.id.0), target)?;
+    let key = key_of(head, old, target)?;
     let done = store.put(&key, PutPayload::from(stone.encode()), PutMode::Overwrite);
     done.map(drop).map_err(|e| store_error(target, &e))
 }
@@ -153,10 +156,16 @@ pub(super) fn let_go(store: &dyn ObjectStore, head: &Key, id: ContainerId, targe
     if is_open(store, &names) { Ok(()) } else { delete_lake(store, &names, target) }
 }
 
-fn tombstones(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<Vec<ObjectMeta>> {
-    let folder = format!("{}/", beside(head, "replaced", target)?);
-    let all = store.list(&folder, None).collect::<object_stores::Result<Vec<_>>>();
+/// The tombstones of containers whose ids begin with `id`.
+fn tombstones(store: &dyn ObjectStore, head: &Key, id: &str, target: &str) -> Result<Vec<ObjectMeta>> {
+    let prefix = format!("{}/{id}", beside(head, "replaced", target)?);
+    let all = store.list(&prefix, None).collect::<object_stores::Result<Vec<_>>>();
     all.map_err(|e| store_error(target, &e))
+}
+
+/// Whether a container has a tombstone: it was replaced or deleted, and may be brought back.
+pub(super) fn is_kept(store: &dyn ObjectStore, head: &Key, id: ContainerId, target: &str) -> Result<bool> {
+    Ok(!tombstones(store, head, &hex(&id.0), target)?.is_empty())
 }
 
 fn read(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<Tombstone>> {
@@ -167,7 +176,7 @@ fn read(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<Tombs
 
 /// Deletes the containers under a name whose time is over, by the store's clock.
 pub(super) fn sweep(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()> {
-    let stones = tombstones(store, head, target)?;
+    let stones = tombstones(store, head, "", target)?;
     if stones.is_empty() {
         return Ok(());
     }
@@ -200,13 +209,16 @@ fn sweep_one(store: &dyn ObjectStore, head: &Key, stone: &Key, old: &Manifest, t
         _ => return Ok(()),
     }
     store.delete(stone).map_err(|e| store_error(target, &e))?;
-    // Who brings it back lists it first, and looks for the tombstone afterwards.
+    // Who brings it back lists it first, and looks for a tombstone afterwards.
     match head_manifest(store, head, target)? {
-        Some(now) if now.id != old.id && !now.lists_copy(old.id) => {
-            delete_lake(store, &Names::new(head.clone(), old.id, target)?, target)
-        }
-        _ => Ok(()),
+        Some(now) if now.id != old.id && !now.lists_copy(old.id) => (),
+        _ => return Ok(()),
     }
+    // It was brought back and replaced again.
+    if is_kept(store, head, old.id, target)? {
+        return Ok(());
+    }
+    delete_lake(store, &Names::new(head.clone(), old.id, target)?, target)
 }
 
 /// Deletes objects of containers that neither the head nor a tombstone names: what is left of containers and copies that were
@@ -231,7 +243,8 @@ fn sweep_orphans(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()
     let listed = ListedContainers::new(ids);
     let Some(now) = head_manifest(store, head, target)? else { return Ok(()) };
     for id in listed.orphaned(&now) {
-        if read(store, &key_of(head, &hex(&id.0), target)?, target)?.is_none() {
+        // The manifest first: a tombstone is there before its container leaves the manifest.
+        if !is_kept(store, head, id, target)? {
             delete_lake(store, &Names::new(head.clone(), id, target)?, target)?;
         }
     }
@@ -243,18 +256,24 @@ fn parse_id(text: &str) -> Option<ContainerId> {
 }
 
 /// Deletes what is over under a name as users give it, and what belongs to no container any more.
-pub(crate) fn sweep_name(store: &dyn ObjectStore, key: &str) -> Result<()> {
-    let target = head::target_of(store, key);
+pub(crate) fn sweep_name(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
+    let target: Arc<str> = head::target_of(store.as_ref(), key).into();
     let head = head_key(key, &target)?;
-    sweep(store, &head, &target)?;
-    if store.capabilities().persistent { sweep_orphans(store, &head, &target) } else { Ok(()) }
+    sweep(store.as_ref(), &head, &target)?;
+    if !store.capabilities().persistent {
+        return Ok(());
+    }
+    if let Some(now) = head_manifest(store.as_ref(), &head, &target)? {
+        expel_abandoned(store, &head, &now, &target)?;
+    }
+    sweep_orphans(store.as_ref(), &head, &target)
 }
 
 /// The containers that a name led to and that are kept, the newest first.
 pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObject>> {
     let target = head::target_of(store, key);
     let head = head_key(key, &target)?;
-    let stones = tombstones(store, &head, &target)?;
+    let stones = tombstones(store, &head, "", &target)?;
     if stones.is_empty() {
         return Ok(Vec::new());
     }
@@ -280,6 +299,8 @@ pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObj
         });
     }
     all.sort_unstable_by_key(|b| std::cmp::Reverse(b.time));
+    let mut seen = HashSet::new();
+    all.retain(|one| seen.insert(one.name.id));
     Ok(all)
 }
 
@@ -294,7 +315,8 @@ pub(super) fn manifest_of(
     target: &str,
 ) -> Result<Manifest> {
     let id = hex(&kept.id);
-    let stone = read(store, &key_of(head, &id, target)?, target)?;
+    let newest = tombstones(store, head, &id, target)?.into_iter().max_by_key(|meta| meta.modified);
+    let stone = newest.map_or(Ok(None), |meta| read(store, &meta.key, target))?;
     stone.ok_or_else(|| Error::new(target, ErrorKind::NotFound))?.manifest(&id, target)
 }
 
@@ -329,18 +351,12 @@ pub(crate) fn restore(store: &Arc<dyn ObjectStore>, key: &str, id: &str) -> Resu
     let fetcher = Fetcher { store: store.clone(), names, target: target.clone() };
     let mut committer =
         Committer::new(register, target.clone(), now.id, Mode::Exclusive, (now.clone(), token))?;
-    let mut make = |change| match committer.submit(change, &fetcher, &mut |_, _| Ok(None))? {
-        Outcome::Done { .. } => Ok(()),
-        Outcome::NotCommitted | Outcome::Rejected(_) => Err(Error::new(&target, ErrorKind::Conflict)),
-        other => Err(failure(&other, &target)),
-    };
-    let day = clock::now() / clock::micros(Duration::from_secs(86_400));
-    make(Change::BeginCopy { id: kept, day })?;
-    let old = manifest_of(store.as_ref(), &head, &found.name, &target);
-    let old = match old {
+    let over = now.copier(kept);
+    make(&mut committer, &fetcher, Change::BeginCopy { id: kept, day: today(), over })?;
+    let old = match manifest_of(store.as_ref(), &head, &found.name, &target) {
         Ok(old) => old,
         Err(e) => {
-            make(Change::Expel { sessions: Vec::new(), copies: vec![kept] })?;
+            expel(&mut committer, &fetcher, kept)?;
             return Err(e);
         }
     };
@@ -348,9 +364,8 @@ pub(crate) fn restore(store: &Arc<dyn ObjectStore>, key: &str, id: &str) -> Resu
         let retention = main_line(&now).retention.max(AFTER_RESTORE);
         put(store.as_ref(), &head, &now, End::Replaced, retention, &target)?;
     }
-    make(Change::FinishCopy(Box::new(old)))?;
-    let tombstone = key_of(&head, &found.id, &target)?;
-    store.delete(&tombstone).map_err(|e| store_error(&target, &e))?;
+    // The tombstone stays until its time is over: it leads nowhere while the name leads to its container.
+    make(&mut committer, &fetcher, Change::FinishCopy(Box::new(old)))?;
     Ok(found)
 }
 

@@ -20,8 +20,7 @@ use crate::history::Mark;
 use crate::options::{At, ContainerIdentity, Version};
 use crate::storage::{
     Check, Checkpoint, Commit, GroupCommit, PageSizes, RemoteCommits, StorageCheckpoints, StorageCommits,
-    StorageCompaction, StorageJournal, StoragePayloads, StorageReads, StorageSharing, StorageTags,
-    write_one_by_one,
+    StorageCompaction, StoragePayloads, StorageReads, StorageSharing, StorageTags, write_one_by_one,
 };
 use crate::tags::{Held, TagEntry, TagName, Tagging};
 use crate::wal::record::{CommitRecord, Entries};
@@ -360,32 +359,4 @@ impl StorageTags for ObjectStorage {
     fn held_bytes(&self) -> Result<u64> {
         self.with_view(|w, _| w.held_bytes())
     }
-}
-
-impl StorageJournal for ObjectStorage {
-    fn has_journal(&self) -> bool {
-        false
-    }
-
-    fn adopt_payload(&self, _: &Address) -> Result<bool> {
-        Ok(false)
-    }
-
-    fn end_adoption(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn proves_by_reading(&self) -> bool {
-        false
-    }
-
-    fn add_part(&self, _: crate::journal::PartEntries) -> Result<()> {
-        Ok(())
-    }
-
-    fn keep_journal(&self) -> bool {
-        false
-    }
-
-    fn end_journal(&self) {}
 }

@@ -10,6 +10,7 @@ use super::committer::{Committer, delete_objects, failure};
 use super::fetch::Fetcher;
 use super::group_commit::Queued;
 use super::io::Io;
+use super::journal::Journal;
 use super::note::Note;
 use super::pack::{PACK_BYTES, PackBuffer};
 use super::staged::Staged;
@@ -83,6 +84,8 @@ pub(super) struct Writer {
     pub(super) retention: Option<Duration>,
     pub(super) lease: Option<Lease>,
     pub(super) proven: Option<Arc<Mutex<VerifiedRanges>>>,
+    /// Of a copy that is being made, where objects outlive this process.
+    pub(super) journal: Option<Journal>,
     /// Something was committed.
     pub(super) wrote: bool,
 }
@@ -119,6 +122,7 @@ impl Writer {
             retention: None,
             lease,
             proven,
+            journal: None,
             wrote: false,
         }
     }
@@ -248,6 +252,9 @@ impl Writer {
         let fetcher = &self.io.fetcher;
         let key = fetcher.names.object(object, &fetcher.target)?;
         let PackBuffer { bytes, .. } = std::mem::take(&mut self.pack);
+        if let Some(journal) = &mut self.journal {
+            journal.note_pack(object, bytes.len() as u64);
+        }
         // A store in memory keeps it: not with room for what never came.
         let few = (bytes.len() <= PACK_BYTES / 2).then(|| buffers::try_copy(&bytes)).flatten();
         let bytes = match few {
@@ -271,6 +278,23 @@ impl Writer {
     fn finish_packs(&mut self) -> Result<()> {
         self.send_pack()?;
         self.wait_for_uploads()
+    }
+
+    /// How many objects of payloads were sent, and how many of these, the first ones, are known to be in the store.
+    pub(super) fn uploads(&self) -> (u64, u64) {
+        (self.uploads.started(), self.uploads.arrived())
+    }
+
+    /// Takes in objects that came to be in the store, without waiting for the others.
+    pub(super) fn harvest(&mut self) -> Result<()> {
+        let mut arrived = arrived(self.proven.as_deref());
+        let harvested = self.uploads.harvest(self.io.fetcher.store.as_ref(), &mut arrived);
+        harvested.map_err(|e| store_error(self.target(), &e))
+    }
+
+    /// Waits for what is being sent, and forgets what failed.
+    pub(super) fn give_up_uploads(&mut self) {
+        self.uploads.give_up();
     }
 
     fn wait_for_uploads(&mut self) -> Result<()> {

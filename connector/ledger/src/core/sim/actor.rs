@@ -61,6 +61,10 @@ pub(super) enum Op {
     Copy,
     /// Appears as a copy that was begun.
     FinishCopy,
+    /// Takes over a copy that another actor began, and deletes what that one put.
+    TakeOver,
+    /// Appears as the copy that was taken over.
+    FinishTaken,
     /// Deletes objects of other containers: lists, loads, deletes.
     Orphans,
 }
@@ -78,7 +82,7 @@ impl Op {
             self,
             Inline | New | Join | Numbers | Leave | Tag | Untag | Fork | Sweep | Create | Delete
         );
-        !no && !matches!(self, Copy | FinishCopy | Orphans)
+        !no && !matches!(self, Copy | FinishCopy | TakeOver | FinishTaken | Orphans)
     }
 
     /// Returns whether the operation commits a payload of its own.
@@ -354,11 +358,17 @@ impl World {
             a.segment = a.segment.filter(|_| fits);
         }
         let is_own = known.as_ref().is_some_and(|m| Some(m.sequence) == sequence);
-        if let Some(manifest) = known.filter(|_| is_own && !is_broken(Rule::CopyAfterSwap)) {
+        if let Some(manifest) = known.clone().filter(|_| is_own && !is_broken(Rule::CopyAfterSwap)) {
             self.copy_manifest(task, &manifest);
         }
         match task.op {
             Op::Sweep => self.actors[p].phase = Phase::Begun,
+            Op::TakeOver => {
+                let mine = self.actors[p].session.id();
+                let taken = known.and_then(|m| m.copies.iter().find(|entry| entry.session == mine).copied());
+                self.delete(taken.map_or_else(Vec::new, |entry| self.objects_of(entry.id)));
+                self.end(p, true);
+            }
             Op::Join => self.end(p, false),
             Op::Create => {
                 let early = self.early_object(p);
@@ -415,7 +425,10 @@ impl World {
 
     /// The objects of the container that an actor's session belongs to.
     fn objects(&self, p: usize) -> Vec<ObjectId> {
-        let container = self.actors[p].session.container();
+        self.objects_of(self.actors[p].session.container())
+    }
+
+    fn objects_of(&self, container: ContainerId) -> Vec<ObjectId> {
         let is_of = |object: &&ObjectId| container_of(object.session) == container;
         self.store.0.keys().filter(is_of).copied().collect()
     }

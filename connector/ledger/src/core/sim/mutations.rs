@@ -55,6 +55,7 @@ const MUTATIONS: &[(Rule, &str, &str)] = &[
     (CreateOnce, "life of a name", "1"),
     (CopyJoins, "life of a name", "2"),
     (CopyListed, "life of a name", ""),
+    (CopyOfSession, "copies that go on", ""),
     (SpareCopies, "life of a name", "2"),
     (ListContainersFirst, "life of a name", ""),
     (SegmentDurable, "segments and salvage", ""),

@@ -14,7 +14,7 @@ use crate::core::change::{
 };
 use crate::core::group::Member;
 use crate::core::history::Mark;
-use crate::core::ids::{Name, ObjectId, SessionId};
+use crate::core::ids::{ContainerId, Name, ObjectId, SessionId};
 use crate::core::lines::{Line, MAIN, Root};
 use crate::core::manifest::{Manifest, TableRefs};
 use crate::core::reclaim::plan;
@@ -90,7 +90,7 @@ impl World {
             Reclaim => self.reclaim(p, task, m),
             Sweep => Some(Change::Expel {
                 sessions: vec![SessionId(task.choice)],
-                copies: m.copies.iter().map(|c| c.id).collect(),
+                copies: m.copies.iter().map(|c| (c.id, c.session)).collect(),
             }),
             Create => {
                 if is_broken(Rule::FirstNamesNothing) {
@@ -104,7 +104,16 @@ impl World {
                 if is_broken(Rule::CopyJoins) {
                     self.put_copy(p)?;
                 }
-                Some(Change::BeginCopy { id: created(p), day: DAY })
+                Some(Change::BeginCopy { id: created(p), day: DAY, over: None })
+            }
+            TakeOver => {
+                let begun = m.copies.iter().find(|entry| entry.id != created(p))?;
+                Some(Change::BeginCopy { id: begun.id, day: DAY, over: Some(begun.session) })
+            }
+            FinishTaken => {
+                let mine = self.actors[p].session.id();
+                let id = m.copies.iter().find(|entry| entry.session == mine)?.id;
+                copy(&mut self.store, p, id).map(|copy| Change::FinishCopy(Box::new(copy)))
             }
             FinishCopy => {
                 let copy = if is_broken(Rule::CopyJoins) { self.copied(p) } else { self.put_copy(p) };
@@ -433,18 +442,17 @@ impl World {
 
     /// Puts the objects of a copy.
     fn put_copy(&mut self, p: usize) -> Option<Manifest> {
-        copy(&mut self.store, p)
+        copy(&mut self.store, p, created(p))
     }
 
     /// A copy whose objects were put before.
     fn copied(&self, p: usize) -> Option<Manifest> {
-        copy(&mut Store::default(), p)
+        copy(&mut Store::default(), p, created(p))
     }
 }
 
 /// A copy with one value. Its objects belong to the container that the copy will be.
-fn copy(store: &mut Store, p: usize) -> Option<Manifest> {
-    let id = created(p);
+fn copy(store: &mut Store, p: usize, id: ContainerId) -> Option<Manifest> {
     let session = session_id(p, 0, id);
     let object = |number| ObjectId { session, number };
     let value = Value { id: 8 * p as u8 + 1, payload: None };

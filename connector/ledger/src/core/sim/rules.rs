@@ -112,6 +112,8 @@ rules! {
     CopyJoins,
     /// A copy appears only over a head that lists it.
     CopyListed,
+    /// A copy appears only for the session that the head lists for it.
+    CopyOfSession,
     /// A sweep of orphaned objects spares copies in progress.
     SpareCopies,
     /// A sweep of orphaned objects lists, then loads. Kept by the order of types.

@@ -253,6 +253,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "copies that go on",
+        actors: &[
+            &[&[Copy], &[FinishCopy]],
+            &[&[TakeOver], &[FinishTaken]],
+            &[&[TakeOver, Orphans, Sweep], &[FinishTaken, Orphans]],
+        ],
+        is_absent: true,
+        crashes: 1,
+        ..BASE
+    },
+    Scenario {
         name: "a container that is absent",
         actors: &[&[&[Inline], &[Inline]], &[&[Create], &[Delete]], &[&[Numbers, Delete]]],
         is_absent: true,

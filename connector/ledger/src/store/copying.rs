@@ -1,0 +1,301 @@
+//! Copies that go on where an earlier try ended.
+//!
+//! The head lists each copy in progress with the session that makes it, and a [journal](super::journal) below the copy's id tells
+//! what is there. The next try takes the copy over by a swap that puts its own session into the entry. From then on the session
+//! before cannot let the copy appear, so what the journal does not name may be deleted.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt};
+
+use super::committer::{Committer, load};
+use super::draft::{Beginning, make, today};
+use super::fetch::Fetcher;
+use super::journal::{Journal, header_key, parts_prefix};
+use super::names::{Names, object_of};
+use super::open::delete_lake;
+use super::reclaim::MAX_SESSION_DAYS;
+use super::{ObjectStorage, head, replaced};
+use crate::address::Address;
+use crate::core::change::Change;
+use crate::core::ids::{ContainerId, ObjectId};
+use crate::core::manifest::{CopyEntry, Manifest};
+use crate::core::session::Mode;
+use crate::error::{Result, store_error};
+use crate::journal::{
+    EarlierTry, JournalHeader, JournalPart, MAX_HEADER_BYTES, MAX_JOURNAL_BYTES, MAX_PART_BYTES,
+};
+use crate::options::Options;
+use crate::origin::Origin;
+use crate::register;
+
+/// Parts that are asked for at the same time.
+const PARTS_PER_FETCH: usize = 12;
+
+/// A copy that was begun, or goes on.
+pub(crate) struct BegunCopy {
+    pub(crate) storage: ObjectStorage,
+    pub(crate) earlier: EarlierTry,
+}
+
+/// Begins a container that is to be a copy of `origin`, or goes on with one. Nobody finds it before it is whole.
+///
+/// # Errors
+/// `AlreadyExists`; `Locked` while another copy to the name is under way; those of the store.
+pub(crate) fn create_copy(
+    store: Arc<dyn ObjectStore>,
+    key: &str,
+    opts: &Options,
+    origin: &Origin,
+) -> Result<BegunCopy> {
+    let mut beginning = Beginning::new(store, key, opts)?;
+    if !beginning.store.capabilities().persistent {
+        let storage = beginning.begin()?;
+        return Ok(BegunCopy { storage, earlier: EarlierTry::None });
+    }
+    let found = Tries { origin }.find(&mut beginning)?;
+    let (storage, journal, earlier) = match found {
+        Found::Continues(id, content) => {
+            let header = JournalHeader { copy: id.0, origin: origin.clone() };
+            let journal = Journal::behind(header, content.next, &content.packs);
+            (beginning.storage(id)?, journal, EarlierTry::Continues(content.values))
+        }
+        other => {
+            let storage = beginning.begin()?;
+            let journal = Journal::new(JournalHeader { copy: storage.id.0, origin: origin.clone() });
+            let earlier = match other {
+                Found::Discarded(why) => EarlierTry::Discarded(why),
+                _ => EarlierTry::None,
+            };
+            (storage, journal, earlier)
+        }
+    };
+    storage.with_writer(|w| {
+        w.journal = Some(journal);
+        Ok(())
+    })?;
+    Ok(BegunCopy { storage, earlier })
+}
+
+/// What earlier tries left.
+enum Found {
+    Nothing,
+    Continues(ContainerId, Content),
+    Discarded(&'static str),
+}
+
+/// What the journal of a try has.
+#[derive(Default)]
+struct Content {
+    values: BTreeMap<Bytes, Bytes>,
+    packs: HashMap<ObjectId, u64>,
+    parts: HashSet<Key>,
+    /// The number of the next part.
+    next: u64,
+}
+
+struct Tries<'a> {
+    origin: &'a Origin,
+}
+
+impl Tries<'_> {
+    /// Goes on with a try of this origin, if there is one. Others are discarded.
+    fn find(&self, beginning: &mut Beginning<'_>) -> Result<Found> {
+        let entries = beginning.committer.known().copies.clone();
+        let mut found = Found::Nothing;
+        for entry in entries {
+            // What is brought back under this name was a container before, and stays.
+            if replaced::is_kept(beginning.store.as_ref(), &beginning.key, entry.id, &beginning.target)? {
+                continue;
+            }
+            let names = Names::new(beginning.key.clone(), entry.id, &beginning.target)?;
+            let why = match header(beginning, &names)? {
+                Header::Of(header) if header.origin == *self.origin && header.copy == entry.id.0 => {
+                    if matches!(found, Found::Continues(..)) {
+                        continue;
+                    }
+                    if let Some(content) = take_over(beginning, entry, &names)? {
+                        found = Found::Continues(entry.id, content);
+                        continue;
+                    }
+                    Some("the journal of an earlier try is damaged")
+                }
+                Header::Of(_) => Some("an earlier try was of another version or container"),
+                Header::Damaged => Some("the journal of an earlier try is damaged"),
+                Header::Missing => None,
+            };
+            // Without the lease, whoever makes that copy may be at it.
+            if beginning.has_lease() {
+                discard(beginning, entry.id, &names)?;
+                if let (Some(why), Found::Nothing) = (why, &found) {
+                    found = Found::Discarded(why);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+enum Header {
+    Missing,
+    Damaged,
+    Of(JournalHeader),
+}
+
+/// An object; `None` if it is not there, or longer than `most`.
+fn bytes(store: &dyn ObjectStore, key: &Key, most: u64, target: &str) -> Result<Option<Bytes>> {
+    match store.get_whole_opt(key, most) {
+        Err(e) if e.kind() == object_stores::ErrorKind::Corrupt => Ok(Some(Bytes::new())),
+        got => Ok(got.map_err(|e| store_error(target, &e))?.map(|got| got.bytes)),
+    }
+}
+
+fn header(beginning: &Beginning<'_>, names: &Names) -> Result<Header> {
+    let key = header_key(names, &beginning.target)?;
+    let found = bytes(beginning.store.as_ref(), &key, MAX_HEADER_BYTES, &beginning.target)?;
+    let Some(found) = found else { return Ok(Header::Missing) };
+    Ok(JournalHeader::decode(&found).map_or(Header::Damaged, Header::Of))
+}
+
+/// Takes a try over, and deletes what its journal does not name. `None` if the journal is longer than one can be.
+fn take_over(beginning: &mut Beginning<'_>, entry: CopyEntry, names: &Names) -> Result<Option<Content>> {
+    let change = Change::BeginCopy { id: entry.id, day: today(), over: Some(entry.session) };
+    let fetcher = beginning.fetcher(names.clone());
+    make(&mut beginning.committer, &fetcher, change)?;
+    let target = &beginning.target;
+    let prefix = format!("{}/", names.lake);
+    let objects = beginning.store.list(&prefix, None).collect::<object_stores::Result<Vec<_>>>();
+    let objects = objects.map_err(|e| store_error(target, &e))?;
+    let Some(content) = read(beginning.store.as_ref(), entry.id, names, &objects, target)? else {
+        return Ok(None);
+    };
+    let header = header_key(names, target)?;
+    let object = |key: &Key| key.as_str().strip_prefix(&prefix).and_then(object_of);
+    let stays = |key: &Key| {
+        *key == header
+            || content.parts.contains(key)
+            || object(key).is_some_and(|object| content.packs.contains_key(&object))
+    };
+    let rest: Vec<Key> = objects.iter().map(|meta| &meta.key).filter(|key| !stays(key)).cloned().collect();
+    if !rest.is_empty() {
+        beginning.store.delete_many(&rest).map_err(|e| store_error(target, &e))?;
+    }
+    Ok(Some(content))
+}
+
+/// Reads a journal.
+fn read(
+    store: &dyn ObjectStore,
+    copy: ContainerId,
+    names: &Names,
+    objects: &[ObjectMeta],
+    target: &str,
+) -> Result<Option<Content>> {
+    let (parts, all) = (parts_prefix(names), format!("{}/", names.lake));
+    let size = |meta: &ObjectMeta| Some((object_of(meta.key.as_str().strip_prefix(&all)?)?, meta.size));
+    let sizes: HashMap<ObjectId, u64> = objects.iter().filter_map(size).collect();
+    let parts: Vec<&ObjectMeta> =
+        objects.iter().filter(|meta| meta.key.as_str().starts_with(&parts)).collect();
+    if parts.iter().fold(0, |sum: u64, meta| sum.saturating_add(meta.size)) > MAX_JOURNAL_BYTES {
+        return Ok(None);
+    }
+    let mut content = Content::default();
+    for some in parts.chunks(PARTS_PER_FETCH) {
+        for (meta, part) in some.iter().zip(fetch(store, some, target)?) {
+            let Some(part) = part.filter(|part| part.copy == copy.0) else { continue };
+            let there = |(id, length): &(ObjectId, u64)| sizes.get(id) == Some(length);
+            let Some(named) = part.objects().filter(|named| named.iter().all(there)) else { continue };
+            content.packs.extend(named);
+            content.parts.insert(meta.key.clone());
+            content.next = content.next.max(part.number.saturating_add(1));
+            content.values.extend(part.entries);
+        }
+    }
+    Ok(Some(content))
+}
+
+/// Some parts; `None` for damaged ones.
+fn fetch(store: &dyn ObjectStore, some: &[&ObjectMeta], target: &str) -> Result<Vec<Option<JournalPart>>> {
+    let get = |key: &Key| -> Result<Option<JournalPart>> {
+        let found = bytes(store, key, MAX_PART_BYTES, target)?;
+        Ok(found.and_then(|bytes| JournalPart::decode(&bytes).ok()))
+    };
+    std::thread::scope(|s| {
+        let get = &get;
+        let ask = |meta: &&ObjectMeta| {
+            let key = meta.key.clone();
+            (meta.key.clone(), std::thread::Builder::new().spawn_scoped(s, move || get(&key)))
+        };
+        let asked: Vec<_> = some.iter().map(ask).collect();
+        asked
+            .into_iter()
+            .map(|(key, thread)| match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|_| get(&key)),
+                Err(_) => get(&key),
+            })
+            .collect()
+    })
+}
+
+/// Ends a try: its entry goes, and then its objects.
+fn discard(beginning: &mut Beginning<'_>, id: ContainerId, names: &Names) -> Result<()> {
+    let fetcher = beginning.fetcher(names.clone());
+    expel(&mut beginning.committer, &fetcher, id)?;
+    delete_given_up(beginning.store.as_ref(), &beginning.committer, names, id, &beginning.target)
+}
+
+/// Removes the entry of a copy as it is known.
+pub(super) fn expel(committer: &mut Committer, fetcher: &Fetcher, id: ContainerId) -> Result<()> {
+    match committer.known().copier(id) {
+        Some(session) => {
+            make(committer, fetcher, Change::Expel { sessions: Vec::new(), copies: vec![(id, session)] })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Removes the entries of copies that nobody has gone on with for days.
+pub(super) fn expel_abandoned(
+    store: &Arc<dyn ObjectStore>,
+    head: &Key,
+    now: &Manifest,
+    target: &Arc<str>,
+) -> Result<()> {
+    let dead: Vec<_> = now.copies.iter().filter(|entry| today() > entry.day + MAX_SESSION_DAYS).collect();
+    let Some(first) = dead.first() else { return Ok(()) };
+    let register = register::open_to_write(store, head, target, head::sequence_of)?;
+    let found = load(register.as_ref(), target)?;
+    let names = Names::new(head.clone(), first.id, target)?;
+    let fetcher = Fetcher { store: store.clone(), names, target: target.clone() };
+    let mut committer = Committer::new(register, target.clone(), found.0.id, Mode::Exclusive, found)?;
+    let copies = dead.iter().map(|entry| (entry.id, entry.session)).collect();
+    make(&mut committer, &fetcher, Change::Expel { sessions: Vec::new(), copies })
+}
+
+/// Deletes the objects of a copy whose entry is gone, unless it became a container.
+pub(super) fn delete_given_up(
+    store: &dyn ObjectStore,
+    committer: &Committer,
+    names: &Names,
+    id: ContainerId,
+    target: &str,
+) -> Result<()> {
+    let known = committer.known();
+    // The manifest first: a container that is kept has a tombstone from before it left the manifest.
+    if known.id == id || known.lists_copy(id) || replaced::is_kept(store, &names.head, id, target)? {
+        return Ok(());
+    }
+    delete_lake(store, names, target)
+}
+
+impl JournalPart {
+    /// The objects that it needs, with their lengths; `None` if it needs anything else.
+    fn objects(&self) -> Option<Vec<(ObjectId, u64)>> {
+        let whole = |place: &Address| {
+            ObjectId::of(place).filter(|_| place.offset == 0).map(|object| (object, place.length))
+        };
+        self.places.iter().map(whole).collect()
+    }
+}
