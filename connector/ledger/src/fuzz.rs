@@ -3,11 +3,18 @@
 use bytes::Bytes;
 
 use crate::branches::{BranchRecord, branch_entry};
+use crate::checksum::seal;
+use crate::codec::Reader;
+use crate::core::frame;
+use crate::core::group::Member;
+use crate::core::manifest::Manifest;
+use crate::core::records::{Record, Segment};
+use crate::core::references::decode_page;
 use crate::extent::Extent;
 use crate::file::free_space::FreeSpace;
 use crate::file::{space_delta, superblock};
 use crate::history::History;
-use crate::objects;
+use crate::journal::{JournalHeader, JournalPart};
 use crate::page::Page;
 use crate::source::Source;
 use crate::wal::record;
@@ -27,7 +34,7 @@ pub fn decode(bytes: &[u8]) {
         3 => drop(History::decode(body, 0)),
         4 => drop(space_delta::decode_list(body, 0, 1 << 40)),
         5 => drop(space_delta::SpaceDelta::decode(body).map(|n| n.replay(&mut FreeSpace::new(1 << 20), 5))),
-        6 => objects::fuzz(body),
+        6 => stored(body),
         _ => heads(body),
     }
 }
@@ -46,7 +53,6 @@ fn page(body: &[u8]) {
 
 fn changes(body: &[u8]) {
     let body = Bytes::copy_from_slice(body);
-    let _ = objects::parse_log(&body);
     let Ok(record) = record::decode(&body) else { return };
     for (_, stored) in record.changes().unwrap_or_default() {
         let _ = stored.over(Some(&Bytes::from_static(b"the value before, which has some bytes")));
@@ -64,4 +70,31 @@ fn heads(body: &[u8]) {
     let _ = superblock::Fixed::decode(body, "fuzz");
     let _ = superblock::whole(body);
     let _ = superblock::decode_note(body);
+}
+
+/// What a container in a store consists of.
+pub(crate) fn stored(body: &[u8]) {
+    // Behind the fixed part of a head object, whose last bytes are its checksum.
+    let mut head = Manifest::absent().encode();
+    head.truncate(64);
+    head.extend_from_slice(body);
+    seal(&mut head);
+    let _ = Manifest::decode(&head);
+    let framed = |magic| {
+        let mut out = frame::begin(magic);
+        out.extend_from_slice(body);
+        let crc = frame::end(&mut out);
+        (out, crc)
+    };
+    let _ = Segment::decode(&framed(b"h5lG").0);
+    let _ = Member::decode(&framed(b"h5lQ").0);
+    let (bytes, crc) = framed(b"h5lN");
+    let _ = decode_page(&bytes, crc);
+    let _ = Record::read(&mut Reader::new(body));
+    for magic in [b"h5lC", b"h5lE"] {
+        let mut sealed = [magic.as_slice(), &[1], body].concat();
+        seal(&mut sealed);
+        let _ = JournalHeader::decode(&sealed);
+        let _ = JournalPart::decode(&sealed);
+    }
 }

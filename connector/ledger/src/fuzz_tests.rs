@@ -51,8 +51,7 @@ proptest! {
                     let _ = stored.over(Some(&Bytes::from_static(b"the value before")));
                 }
             }
-            let _ = crate::objects::parse_log(&sealed(&[b"h5lL", body]).0);
-            crate::objects::fuzz(body);
+            crate::fuzz::stored(body);
         }
     }
 

@@ -26,7 +26,7 @@ mod extent;
 mod file;
 mod filtered;
 mod foreign;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod history;
 mod journal;
@@ -38,14 +38,12 @@ pub mod locks;
 mod memtable;
 mod merged_view;
 mod multi_writer;
-mod objects;
 mod options;
 mod origin;
 mod page;
 pub mod paths;
 mod payload;
 pub mod process;
-// Nothing commits by it yet.
 #[doc(hidden)]
 pub mod register;
 mod side_by_side;
@@ -55,7 +53,6 @@ mod sources;
 mod statistics;
 mod storage;
 mod store;
-mod stored;
 mod tags;
 mod timekeeping;
 mod timestamp;
@@ -93,7 +90,6 @@ pub use ledger::{
 };
 pub use limits::{MAX_KEY, MAX_VALUE, is_last_page};
 pub use multi_writer::{CommitLock, EntryChange};
-pub use objects::listing::{ListedObject, StoreListing};
 pub use options::{
     Access, At, ContainerIdentity, Drained, KeptName, LockHolder, LockPolicy, Options, Probe, Replace,
     Replaced, ReplacedObject, SyncPolicy, Version, Writers,
@@ -102,4 +98,5 @@ pub use origin::{CopyState, Origin};
 pub use payload::PayloadPart;
 pub use source::{NotFollowed, SOURCE, Source, SourceOpener};
 pub use statistics::{CacheUse, Statistics};
+pub use store::listing::{ListedObject, StoreListing};
 pub use tags::{MAX_TAG_NAME, TagName, Tagging};

@@ -86,7 +86,6 @@ pub(crate) use open::{look, old_is_read_only, open, probe, remove};
 pub use permissions::mode_of_copy;
 pub use replaced::Replacing;
 pub use source::ByteSource;
-pub(crate) use version_lookup::not_kept;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::FileIo;

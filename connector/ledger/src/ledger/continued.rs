@@ -12,7 +12,7 @@ use crate::file::{self, Filled};
 use crate::journal::EarlierTry;
 use crate::options::{Access, LockPolicy, Options, Writers};
 use crate::origin::Origin;
-use crate::stored;
+use crate::store::{self, BegunCopy};
 
 /// Bytes of a payload that are read at once to prove them.
 const PROOF_BYTES: u64 = 1 << 20;
@@ -75,16 +75,12 @@ impl Ledger {
         fill: impl FnOnce(&Ledger, EarlierTry) -> std::result::Result<(), E>,
     ) -> std::result::Result<WholeCopy, E> {
         let opts = Options { lock: LockPolicy::default(), writers: Writers::One, ..opts };
-        let (storage, earlier, is_whole) = stored::create_copy(store, key, &opts, origin)?;
-        let ledger = Self::start_made(storage, &opts)?;
-        let done = match is_whole {
-            true => ledger.storage.ensure_published().map_err(E::from),
-            false => ledger.fill_copy(earlier, fill),
-        };
-        match done {
+        let BegunCopy { storage, earlier } = store::create_copy(store, key, &opts, origin)?;
+        let ledger = Self::start_made(Box::new(storage), &opts)?;
+        match ledger.fill_copy(earlier, fill) {
             Ok(()) => {
                 ledger.storage.end_journal();
-                Ok(WholeCopy { ledger, was_whole: is_whole })
+                Ok(WholeCopy { ledger, was_whole: false })
             }
             Err(e) => {
                 ledger.give_up_copy();

@@ -13,17 +13,18 @@ use super::Ledger;
 use super::branch::Opener;
 use crate::branches::BRANCH;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file;
 use crate::file::{ByteSource, OpenedFile, Replacing};
 use crate::limits::{MAX_KEY, MAX_VALUE};
-use crate::objects::listing::{self, StoreListing};
 use crate::options::{
     Access, At, Drained, KeptName, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
     Version, Writers,
 };
 use crate::storage::Storage;
+use crate::store::listing::{self, StoreListing};
+use crate::store::{self};
 use crate::tags::TAG;
 use crate::wal::record;
-use crate::{file, stored};
 
 /// Stages the deletion of an entry and of its payloads. The arguments are the ledger, the key and the value.
 pub type Forget<'a> = &'a dyn Fn(&Ledger, &[u8], Bytes) -> Result<()>;
@@ -259,7 +260,7 @@ impl Ledger {
         replace: Replace,
         opts: Options,
     ) -> Result<Self> {
-        Self::start_made(stored::create(store, key, replace, &opts, None)?, &opts)
+        Self::start_made(Box::new(store::create(store, key, replace, &opts, None)?), &opts)
     }
 
     /// The same, with these entries in its map from the beginning: nobody ever sees the container without them, and they cost
@@ -280,7 +281,7 @@ impl Ledger {
         }
         let entries: BTreeMap<_, _> = entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
         let entries = record::encode_changes(entries.iter());
-        let storage = stored::create(store, key, replace, &opts, Some(&entries))?;
+        let storage = Box::new(store::create(store, key, replace, &opts, Some(&entries))?);
         Self::start_made(storage, &opts)
     }
 
@@ -303,31 +304,25 @@ impl Ledger {
         access: Access,
         opts: Options,
     ) -> Result<Self> {
-        let open = |opts: &Options, access, tagged| {
-            Self::start(stored::open(store.clone(), key, access, opts, tagged)?, access, opts)
+        let open = |opts: &Options, access, _| {
+            Self::start(Box::new(store::open(store.clone(), key, access, opts)?), access, opts)
         };
         match opts.at {
             Some(At::Branch(name)) => Self::open_branch(name, &opts, access, &open),
             // The storage finds versions and tags by itself.
-            _ if stored::are_registers() => open(&opts, access, None),
-            _ => Self::open_at(opts, access, &open),
+            _ => open(&opts, access, None),
         }
     }
 
     /// Whether a key is one of a container's packs or pages: objects with random names that are put once and never change, so
     /// that whoever has a copy needs no other.
     pub fn is_immutable_object(key: &Key) -> bool {
-        stored::is_immutable(key)
+        store::is_immutable(key)
     }
 
     /// What an object is to the container whose key is `container`, for a store that [stages](object_stores::StagedStore) changes.
     pub fn role_of_object(container: &str, key: &Key) -> Role {
-        stored::role_of(container, key)
-    }
-
-    /// Whether a record of a stage comes too late, by the bytes of the container's head; see [`IsPast`](object_stores::staged::IsPast).
-    pub fn is_past_record(head: &[u8], record: &Key) -> bool {
-        stored::is_past(head, record)
+        store::role_of(container, key)
     }
 
     /// Brings to a store what a dead writer of one of its containers had staged, under that container's lock.
@@ -341,7 +336,7 @@ impl Ledger {
         lock: LockPolicy,
         patience: Duration,
     ) -> Result<Drained> {
-        stored::drain(store, leftover, lock, patience)
+        store::drain(store, leftover, lock, patience)
     }
 
     /// Has the lock object of a container not tell any more of a queue that was thrown away: it keeps writers away who look for that.
@@ -349,7 +344,7 @@ impl Ledger {
     /// # Errors
     /// `Locked` while a writer has the container open; `Store`.
     pub fn forget_leftover(store: &Arc<dyn ObjectStore>, about: &About, queue: &str) -> Result<()> {
-        stored::forget(store, about, queue)
+        store::forget(store, about, queue)
     }
 
     /// Says what a key holds from its first bytes.
@@ -357,7 +352,7 @@ impl Ledger {
     /// # Errors
     /// `Invalid` for what is no key; `Store`.
     pub fn probe_objects(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
-        stored::probe(store, key)
+        store::probe(store, key)
     }
 
     /// Lists the containers of an object store, from its keys alone: one request for a page of keys. With `whole`, the containers in
@@ -375,7 +370,7 @@ impl Ledger {
         store: &Arc<dyn ObjectStore>,
         keys: &[&str],
     ) -> Vec<Result<Option<Version>>> {
-        stored::newest_versions(store, keys)
+        listing::newest_versions(store, keys)
     }
 
     /// Removes a container from an object store. Its objects stay for its retention time, for readers that have it open and for
@@ -384,7 +379,7 @@ impl Ledger {
     /// # Errors
     /// `NotFound`; `NotAContainer` for anything else, which stays; `Locked` while a writer has it open; `Store`.
     pub fn remove_objects(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
-        stored::remove(store, key)
+        store::remove(store, key)
     }
 
     /// The containers that a key led to and that are kept, the one that was replaced last first.
@@ -392,7 +387,7 @@ impl Ledger {
     /// # Errors
     /// `Invalid` for what is no key; `Store`.
     pub fn replaced_objects(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObject>> {
-        stored::replaced_of(store, key)
+        store::replaced_of(store, key)
     }
 
     /// Brings back a container that was replaced or deleted: the one whose id begins with `id`, the last one for an empty `id`.
@@ -402,7 +397,7 @@ impl Ledger {
     /// `NotFound` where there is none; `Invalid` where several have such an id; `Locked` while a writer has open what is there
     /// now; `NotAContainer` if that is something else, which stays; `Conflict`, `Store`.
     pub fn restore_objects(store: &Arc<dyn ObjectStore>, key: &str, id: &str) -> Result<ReplacedObject> {
-        stored::restore(store, key, id)
+        store::restore(store, key, id)
     }
 
     /// Deletes the containers that a key led to and that are not to be kept any longer; and what a head led to that was damaged
@@ -411,7 +406,7 @@ impl Ledger {
     /// # Errors
     /// `Invalid` for what is no key; `Store`.
     pub fn sweep_replaced_objects(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
-        stored::sweep_name(store, key)
+        store::sweep_name(store, key)
     }
 
     /// Who has the container in an object store open for writing, as its lock says; `None` where there is no lock.
@@ -419,7 +414,7 @@ impl Ledger {
     /// # Errors
     /// `NotFound`, `NotAContainer`, `Store`.
     pub fn lock_holder(store: &dyn ObjectStore, key: &str) -> Result<Option<LockHolder>> {
-        stored::lock_holder(store, key)
+        store::lock_holder(store, key)
     }
 
     /// Takes the lock of a container in an object store away from who was [found](Self::lock_holder) to have it. What that writer has not committed is lost to
@@ -428,6 +423,6 @@ impl Ledger {
     /// # Errors
     /// `NotFound`, `NotAContainer`, `Store`; `Locked` if somebody else has it by now.
     pub fn break_lock(store: &dyn ObjectStore, key: &str, found: &LockHolder) -> Result<()> {
-        stored::break_lock(store, key, found)
+        store::break_lock(store, key, found)
     }
 }

@@ -10,7 +10,7 @@ use super::Ledger;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::options::{Access, LockPolicy, Options, Replace};
-use crate::stored;
+use crate::store;
 
 impl Ledger {
     /// Makes a new container in a file, and has `fill` put entries and payloads into it. It gets its name when `fill` is done
@@ -54,7 +54,7 @@ impl Ledger {
         fill: impl FnOnce(&Ledger) -> std::result::Result<(), E>,
     ) -> std::result::Result<Self, E> {
         let opts = Options { lock: LockPolicy::default(), ..opts };
-        let storage = stored::create_whole(store, key, &opts)?;
+        let storage = Box::new(store::create_whole(store, key, &opts)?);
         let ledger = Self::start_made(storage, &opts)?;
         match fill(&ledger).and_then(|()| Ok(ledger.commit_whole()?)) {
             Ok(()) => Ok(ledger),

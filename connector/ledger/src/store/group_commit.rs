@@ -22,9 +22,9 @@ use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::records::{Data, MAX_CURRENT_RECORD, MAX_PARTS, Record, visit_keys};
 use crate::error::{Error, ErrorKind, Result, store_error};
-use crate::objects::queue_turn::Turn;
 use crate::side_by_side::side_by_side;
 use crate::storage::GroupCommit;
+use crate::store::queue_turn::Turn;
 
 /// Queued commits that are listed.
 const MAX_LISTED: usize = 1000;

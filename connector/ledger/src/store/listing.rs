@@ -1,21 +1,103 @@
-//! The newest versions of containers, for listings of many containers.
+//! The containers of a store: which there are, and their newest versions.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use object_stores::ObjectStore;
+use object_stores::{ObjectMeta, ObjectStore};
 
 use super::committer::load;
 use super::fetch::Fetcher;
 use super::head::target_of;
-use super::names::Names;
+use super::names::{Names, is_id};
 use super::note::version_of;
 use super::open::head_key;
 use super::past::marks;
 use crate::core::records::Segments;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, store_error};
 use crate::options::Version;
 use crate::register::SwapRegister;
 use crate::side_by_side::side_by_side;
+
+/// Keys that the first page requests, and the largest page. Pages grow, because a directory is read again for each page.
+const FIRST_PAGE: usize = 1000;
+const LAST_PAGE: usize = 64_000;
+/// The containers of a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreListing {
+    /// The containers, and other objects that may be containers, by their keys.
+    pub entries: BTreeMap<String, ListedObject>,
+    /// The folders that a listing of one level did not enter, as `folder/`.
+    pub folders: BTreeSet<String>,
+}
+
+/// A container, or an object that may be a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListedObject {
+    /// Bytes of all objects of the container, including containers that are retained under the same key.
+    pub bytes: u64,
+    /// The time when the object at the key was put. `None` if no object is at the key: the container was deleted and is retained.
+    pub modified: Option<SystemTime>,
+    /// Whether other objects show that a container is or was at the key. Otherwise only the first bytes of the object show it.
+    pub has_parts: bool,
+}
+
+impl StoreListing {
+    fn add(&mut self, object: &ObjectMeta, whole: bool) {
+        let key = object.key.as_str();
+        let owner = owner_of(key);
+        if !whole && let Some(slash) = owner.find('/') {
+            self.folders.insert(owner[..=slash].to_owned());
+            return;
+        }
+        let entry = self.entries.entry(owner.to_owned()).or_default();
+        entry.bytes = entry.bytes.saturating_add(object.size);
+        if owner == key { entry.modified = Some(object.modified) } else { entry.has_parts = true }
+    }
+}
+
+/// Lists the containers of a store; with `whole` those in folders, too.
+pub(crate) fn list(store: &dyn ObjectStore, whole: bool) -> Result<StoreListing> {
+    let mut found = StoreListing::default();
+    let (mut after, mut limit) = (None::<String>, FIRST_PAGE);
+    loop {
+        let page = store.list_page("", after.as_deref(), limit);
+        let page = page.map_err(|e| store_error(&store.name(), &e))?;
+        page.objects.iter().for_each(|object| found.add(object, whole));
+        let Some(last) = page.objects.last().filter(|_| page.more) else { return Ok(found) };
+        let last = last.key.as_str();
+        after = Some(match owner_of(last).split_once('/') {
+            // The rest of the folder is skipped. That costs no request more than to list it would.
+            Some((folder, _)) if !whole => format!("{folder}/\u{10ffff}"),
+            _ => last.to_owned(),
+        });
+        limit = LAST_PAGE.min(2 * limit);
+    }
+}
+
+/// Returns the key of the container that an object belongs to by its key, or the key itself.
+fn owner_of(key: &str) -> &str {
+    let mut from = 0;
+    while let Some(at) = key[from..].find(".lake/") {
+        let end = from + at;
+        from = end + ".lake/".len();
+        if end > 0 && !key[..end].ends_with('/') && is_part(&key[from..]) {
+            return &key[..end];
+        }
+    }
+    key
+}
+
+/// Returns whether the rest of a key behind `.lake/` is that of a container's object.
+fn is_part(rest: &str) -> bool {
+    match rest.split_once('/') {
+        Some(("replaced", id)) => is_id(id),
+        Some(("clock", name)) => !name.contains('/') && name.bytes().all(|b| b.is_ascii_hexdigit()),
+        Some((id, _)) => is_id(id),
+        // Who writes to a register.
+        None => rest == "lease",
+    }
+}
 
 /// Objects that are read side by side.
 const MAX_READS: usize = 16;
@@ -45,4 +127,29 @@ fn newest_version(store: &Arc<dyn ObjectStore>, key: &str) -> Result<Option<Vers
     let fetcher = Fetcher { store: store.clone(), names, target };
     let newest = marks(&manifest, 1, &mut Segments::default(), &fetcher)?.pop();
     Ok(newest.filter(|mark| mark.number > 0).as_ref().map(version_of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn objects_belong_to_the_container_below_whose_key_they_lie() {
+        for (part, owner) in [
+            (format!("a/b.h5.lake/{ID}/pack/{ID}"), "a/b.h5"),
+            (format!("my.lake/b.h5.lake/{ID}/lock"), "my.lake/b.h5"),
+            (format!("b.h5.lake/replaced/{ID}"), "b.h5"),
+            ("b.h5.lake/clock/0011".to_owned(), "b.h5"),
+            ("my.lake/b.h5.lake/lease".to_owned(), "my.lake/b.h5"),
+        ] {
+            assert_eq!(owner_of(&part), owner);
+        }
+        let names =
+            ["a/b.h5", "my.lake/run.h5", "b.h5.lake/replaced/x.h5", "b.lake/clock/a/b", ".lake/replaced/x"];
+        for name in names.into_iter().chain([&*format!("my.lake/{ID}"), &format!("a/.lake/{ID}/x")]) {
+            assert_eq!(owner_of(name), name);
+        }
+    }
 }

@@ -28,10 +28,10 @@ use crate::file::old_is_read_only;
 use crate::file::superblock::{MIN_TELLING_BYTES, has_slots};
 use crate::foreign::is_native_hdf5;
 use crate::locks::Mutex;
-use crate::objects::store_clock;
 use crate::options::{Access, At, LockHolder, LockPolicy, Options, Probe, Replace, Writers};
 use crate::register::{self, Lease, Load, Register, SwapRegister, Token, is_conditional};
 use crate::signatures::{HDF5, POINTER, SIGNATURE};
+use crate::store::store_clock;
 
 /// How long replaced versions stay when nothing else is asked for: longer than a reader goes without refreshing.
 const RETENTION: Duration = Duration::from_secs(600);

@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::core::ids::ObjectId;
 use crate::error::{Error, Result};
-use crate::objects::pack_gaps::PackGaps;
+use crate::store::pack_gaps::PackGaps;
 
 /// A pack is put when it has this many bytes.
 pub(super) const PACK_BYTES: usize = 8 << 20;

@@ -36,9 +36,9 @@ use crate::core::session::Mode;
 use crate::core::sweep::ListedContainers;
 use crate::error::{Error, ErrorKind, Result, store_error};
 use crate::locks::Mutex;
-use crate::objects::store_clock;
 use crate::options::{KeptName, ReplacedObject};
 use crate::register::{self, MAX_MANIFEST_BYTES};
+use crate::store::store_clock;
 use crate::wal::record::Author;
 
 const MAGIC: &[u8; 4] = b"h5lZ";

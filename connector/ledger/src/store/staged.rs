@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::address::Address;
 use crate::core::ids::ObjectId;
 use crate::core::records::{Gained, Notes};
-use crate::objects::freed_places::FreedPlaces;
+use crate::store::freed_places::FreedPlaces;
 
 /// Objects that the next commit names, and extents that it frees.
 #[derive(Debug, Default)]

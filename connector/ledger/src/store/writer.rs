@@ -27,11 +27,11 @@ use crate::core::records::{Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, Record,
 use crate::core::session::{Entry, Mode};
 use crate::error::{Error, ErrorKind, Result, store_error};
 use crate::locks::Mutex;
-use crate::objects::store_clock;
-use crate::objects::uploads::Uploads;
-use crate::objects::verified_ranges::VerifiedRanges;
 use crate::register::Lease;
 use crate::storage::Commit;
+use crate::store::store_clock;
+use crate::store::uploads::Uploads;
+use crate::store::verified_ranges::VerifiedRanges;
 use crate::wal::record::Entries;
 
 /// Bytes of a record beside its content, at most.

@@ -27,7 +27,7 @@ use crate::extent::Extent;
 use crate::memtable::Memtable;
 use crate::options::{Access, Options};
 use crate::storage::Storage;
-use crate::{Ledger, file, stored};
+use crate::{Ledger, file, store};
 
 pub use self::walk::{Item, Scan};
 pub use crate::audit::Versions;
@@ -129,7 +129,7 @@ impl Verifier {
         key: &str,
         options: &Options,
     ) -> Result<std::result::Result<Self, Findings>> {
-        Self::open(options, |o| stored::open(store.clone(), key, Access::ReadOnly, o, None))
+        Self::open(options, |o| Ok(Box::new(store::open(store.clone(), key, Access::ReadOnly, o)?)))
     }
 
     fn open(

@@ -6,8 +6,7 @@ use object_stores::{ErrorKind, Key, ObjectStore, PutMode, PutPayload};
 
 use crate::clock;
 use crate::codec::hex;
-use crate::error::{Error, Result};
-use crate::objects::manifest::store_error;
+use crate::error::{Error, Result, store_error};
 use crate::timekeeping::decided;
 
 /// The time that a version gets: the store's, where that is known and this process's clock differs from it.

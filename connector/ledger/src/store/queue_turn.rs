@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use object_stores::{Key, ObjectMeta};
 
-use super::joint::MAX_MEMBERS;
+use crate::core::records::MAX_PARTS;
 
 /// So often a writer asks for news that do not come, before it looks at the queue again.
 const LOOKS_BEFORE_LISTING: u32 = 6;
@@ -28,7 +28,7 @@ pub(crate) struct Turn {
 impl Turn {
     /// Whether it is time to list the queue: at first, when others went on without this one, and when nobody does.
     pub(crate) fn wants_listing(&mut self, others_went_on: bool) -> bool {
-        let passed = if others_went_on { MAX_MEMBERS } else { 0 };
+        let passed = if others_went_on { MAX_PARTS } else { 0 };
         let was_passed = others_went_on && self.before < passed;
         self.before = self.before.saturating_sub(passed);
         let is_due = self.first.is_none() || was_passed || self.looks >= LOOKS_BEFORE_LISTING;
@@ -51,7 +51,7 @@ impl Turn {
 
     /// How long to wait before the next look. The longer the queue, the longer its commits wait, and the more are there to ask.
     pub(crate) fn pause(&self, round_trip: Duration) -> Duration {
-        let shares = (self.queued / MAX_MEMBERS).max(1) as u32;
+        let shares = (self.queued / MAX_PARTS).max(1) as u32;
         (round_trip / 2 * shares).clamp(PAUSES.0, PAUSES.1)
     }
 }
