@@ -9,8 +9,6 @@ use crate::codec::{Decoded, Reader, put_varint};
 pub(crate) enum Location {
     /// The container's file, from the container's first byte (behind a user block).
     File,
-    /// The log object of a version.
-    Log(u64),
     /// A pack object, by its random id.
     Pack([u8; 16]),
     /// A page object, by its random id.
@@ -35,10 +33,6 @@ impl Address {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         match self.location {
             Location::File => out.push(0),
-            Location::Log(n) => {
-                out.push(1);
-                put_varint(out, n);
-            }
             Location::Pack(id) => {
                 out.push(2);
                 out.extend_from_slice(&id);
@@ -61,7 +55,7 @@ impl Address {
     pub(crate) fn skip(r: &mut Reader<'_>) -> Decoded<()> {
         match r.u8()? {
             0 => (),
-            1 | 4 => r.skip_varint()?,
+            4 => r.skip_varint()?,
             2 | 3 => drop(r.take(16)?),
             _ => return Err("unknown kind of place"),
         }
@@ -72,7 +66,6 @@ impl Address {
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         let location = match r.u8()? {
             0 => Location::File,
-            1 => Location::Log(r.number()?),
             2 => Location::Pack(r.id()?),
             3 => Location::Page(r.id()?),
             4 => Location::Source(u32::try_from(r.varint()?).map_err(|_| "impossible number of a source")?),

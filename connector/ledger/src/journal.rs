@@ -126,15 +126,6 @@ impl JournalPart {
         Ok(Self { copy, number, places, entries })
     }
 
-    /// The packs that it needs, with their lengths; `None` if it needs anything else.
-    pub(crate) fn packs(&self) -> Option<Vec<([u8; 16], u64)>> {
-        let pack = |place: &Address| match place.location {
-            Location::Pack(id) if place.offset == 0 => Some((id, place.length)),
-            _ => None,
-        };
-        self.places.iter().map(pack).collect()
-    }
-
     /// Where in a file all that it needs ends; `None` if it needs anything else.
     pub(crate) fn end(&self) -> Option<u64> {
         match self.places[..] {
@@ -210,7 +201,7 @@ mod tests {
         let decoded = JournalPart::decode(&part).unwrap();
         assert_eq!((decoded.copy, decoded.number), ([9; 16], 4));
         assert_eq!(decoded.entries, [("k".into(), "value".into()), ("l".into(), "other".into())]);
-        assert_eq!((decoded.packs(), decoded.end()), (Some(vec![([3; 16], 8 << 20)]), None));
+        assert_eq!((&decoded.places[..], decoded.end()), (&[place][..], None));
         assert_eq!(JournalHeader::decode(&header.encode()), Ok(header.clone()));
         for good in [header.encode(), part] {
             for n in 0..good.len() {

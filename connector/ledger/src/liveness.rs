@@ -59,11 +59,6 @@ impl ProcessIdentity {
         Some(Self { boot: BOOT.clone()?, namespace, start })
     }
 
-    /// Whether the machine was not started anew since that process began, for all that is known.
-    pub(crate) fn is_of_this_boot(&self) -> bool {
-        BOOT.as_ref() == Some(&self.boot)
-    }
-
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         put_string(out, self.boot.as_bytes());
         put_varint(out, self.namespace);

@@ -310,7 +310,7 @@ mod tests {
             tagged: 77,
             until: None,
             runs: vec![(4608, 64), (4704, 32)],
-            objects: vec![(Location::Log(3), 8), (Location::Pack([4; 16]), 0)],
+            objects: vec![(Location::Page([3; 16]), 8), (Location::Pack([4; 16]), 0)],
         }
     }
 
@@ -378,11 +378,11 @@ mod tests {
         let Held::Places { runs, .. } = &held else { panic!("all is known") };
         assert_eq!(runs, &[(4608, 128), (9600, 32)]);
         assert!(held.touches(4704, 320) && held.touches(9600, 32) && !held.touches(4736, 4864));
-        assert!(held.has(&Location::Log(3)) && !held.has(&Location::Log(4)));
+        assert!(held.has(&Location::Page([3; 16])) && !held.has(&Location::Page([4; 16])));
         assert_eq!(held.split((4672, 128)), [(4672, 64), (4736, 64)]);
         assert_eq!(held.split((4640, 32)), [(4640, 32)]);
         assert_eq!(held.split((9568, 96)), [(9568, 32), (9600, 32), (9632, 32)]);
-        assert!(Held::Everything.touches(0, 1) && Held::Everything.has(&Location::Log(9)));
+        assert!(Held::Everything.touches(0, 1) && Held::Everything.has(&Location::Page([9; 16])));
         assert_eq!(Held::Everything.split((32, 64)), [(32, 64)]);
     }
 }

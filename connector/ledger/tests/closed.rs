@@ -83,19 +83,19 @@ fn a_closed_container_comes_with_its_head() {
     let r = open(&store, Access::ReadOnly, &Options::default());
     assert_eq!((r.version(), trace.requests()), (3, 1), "the head");
     assert!(content(&r).unwrap() == states[3]);
-    let packs = trace.requests() - 1;
-    assert!(packs <= 2, "{packs} requests for what is too long for log objects");
+    let payloads = trace.requests() - 1;
+    assert!(payloads <= 4, "{payloads} requests for payloads");
     assert!(!r.refresh().unwrap());
 
     // The next writer begins with what came with the head, and says so before its first commit.
     trace.reset();
     let l = open(&store, Access::ReadWrite, &Options::default());
-    assert_eq!(trace.requests(), 4, "the head, the lease, and the head beside the record that is not there");
+    assert_eq!(trace.requests(), 3, "the head, and the lease");
     trace.reset();
     assert_eq!(commit(&l, "new"), Ok(Some(4)));
-    assert_eq!(trace.count(Operation::Put).requests, 2, "its claim and the record");
+    assert_eq!(trace.count(Operation::Put).requests, 1, "the head");
     assert_eq!(commit(&l, "newer"), Ok(Some(5)));
-    assert_eq!(trace.count(Operation::Put).requests, 3, "the record");
+    assert_eq!(trace.count(Operation::Put).requests, 2, "the head");
     assert_eq!(seen(&store), 5);
     assert!(r.refresh().unwrap());
     assert_eq!(r.version(), 5);
@@ -103,9 +103,10 @@ fn a_closed_container_comes_with_its_head() {
     assert_eq!(seen(&store), 5);
 }
 
-/// A copy that was made object by object while a writer wrote may have a closed head and records behind it.
+/// A copy that was made object by object while a writer wrote may have an older head. It is a whole version, and who goes on gives
+/// its objects other names.
 #[test]
-fn a_writer_goes_on_behind_all_that_was_copied() {
+fn a_writer_goes_on_behind_an_older_head() {
     let (store, _) = far();
     let key = Key::new(KEY).unwrap();
     let l = create(&store, &Options::default());
@@ -118,12 +119,12 @@ fn a_writer_goes_on_behind_all_that_was_copied() {
     store.put(&key, closed.into(), PutMode::Overwrite).unwrap();
     assert_eq!(seen(&store), 1);
     let l = open(&store, Access::ReadWrite, &Options::default());
-    assert_eq!(l.version(), 2);
-    assert_eq!(commit(&l, "c"), Ok(Some(3)));
-    assert_eq!(seen(&store), 3);
+    assert_eq!(l.version(), 1);
+    assert_eq!(commit(&l, "c"), Ok(Some(2)));
+    assert_eq!(seen(&store), 2);
 }
 
-/// Sessions that leave payloads in their log objects: what does not fit into a head is not left to be read one by one.
+/// Sessions of one commit each: what does not fit into a head is not left to be read one by one.
 #[test]
 fn many_sessions_leave_little_to_read() {
     let (store, trace) = far();
@@ -143,7 +144,7 @@ fn many_sessions_leave_little_to_read() {
         trace.reset();
     }
     assert!(most <= 4, "{most} requests to open and read");
-    assert!(puts <= 150 * 5, "{puts} puts of 150 sessions");
+    assert!(puts <= 150 * 6, "{puts} puts of 150 sessions");
 }
 
 /// A log that is too long for the head is read as ever.
@@ -295,8 +296,9 @@ fn who_is_in_doubt_makes_no_checkpoint() {
     let l = open(&store, Access::ReadWrite, &o);
     l.put(b"k", "\0value").unwrap();
     l.free_payload(&payload).unwrap();
-    faulty.inject(Rule::fail_nth(Select::Mutating, 1, Timing::After, object_stores::ErrorKind::Timeout));
-    faulty.inject(Rule::fail_nth(Select::Reading, 1, Timing::Before, object_stores::ErrorKind::Timeout));
+    let kind = object_stores::ErrorKind::Timeout;
+    faulty.inject(Rule::fail_nth(Select::Mutating, 0, Timing::After, kind));
+    faulty.inject(Rule::fail_nth(Select::Reading, 0, Timing::Before, kind));
     l.commit().unwrap_err();
     assert!(l.is_in_doubt());
     faulty.clear();

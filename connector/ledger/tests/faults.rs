@@ -456,52 +456,6 @@ fn what_is_refused_for_good_is_told_as_the_stores_failure() {
     assert!(e.errno() != Some(17) && e.to_string().contains("flush again"), "{e}");
 }
 
-/// A commit without an answer arrives after the writer has looked, and after the program has gone on.
-#[test]
-fn a_record_that_arrives_late_is_found() {
-    for (writers, arrives) in
-        [(Writers::One, true), (Writers::One, false), (Writers::Many, true), (Writers::Many, false)]
-    {
-        let inner: Arc<dyn ObjectStore> = common::store();
-        let faulty = FaultStore::new(inner.clone());
-        let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
-        let l = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, opts(writers)).unwrap();
-        l.put(b"k", "\0one").unwrap();
-        l.commit().unwrap();
-        l.put(b"k", "\0two").unwrap();
-        l.put(b"only", "\0two").unwrap();
-        let log = |n: u64| {
-            let log = inner.list("", None).map(|m| m.unwrap().key).find(|k| k.as_str().contains("/log/"));
-            let first = log.unwrap();
-            Key::new(format!("{}{n:016x}", &first.as_str()[..first.as_str().len() - 16])).unwrap()
-        };
-        // The answer is lost, and so is that to the look.
-        let fail = |timing, times| Rule {
-            select: Select::Any,
-            skip: 0,
-            times,
-            fault: Fault::Fail(timing, StoreKind::Timeout),
-        };
-        // One of many looks for news first.
-        faulty.inject(Rule { skip: u64::from(writers == Writers::Many), ..fail(Timing::After, 3) });
-        let e = l.commit().unwrap_err();
-        assert!(is_told_rightly(&e), "{e}");
-        faulty.clear();
-        let late = inner.get_opt(&log(2), None).unwrap().map(|found| found.bytes);
-        assert!(late.is_some(), "{writers:?}");
-        inner.delete(&log(2)).unwrap();
-        l.put(b"k", "\0three").unwrap();
-        if arrives && let Some(late) = late {
-            inner.put(&log(2), late.into(), PutMode::Create).unwrap();
-        }
-        l.commit().unwrap();
-        let r = Ledger::open_objects(inner.clone(), KEY, Access::ReadOnly, opts(writers)).unwrap();
-        assert_eq!((r.get(b"k").unwrap().unwrap(), r.version()), (Bytes::from("\0three"), 3));
-        assert_eq!(r.get(b"only").unwrap().unwrap(), "\0two");
-        l.close().unwrap();
-    }
-}
-
 /// A container that was made and not changed is there, or its close says that it is not.
 #[test]
 fn a_close_that_says_ok_has_made_the_container() {

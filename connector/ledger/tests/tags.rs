@@ -99,16 +99,23 @@ impl Run {
             Ok(tag) => {
                 assert_eq!(tag.version.unwrap().number, number);
                 self.tags.insert(name, number);
-                self.states.push(self.states.last().unwrap().clone());
+                self.note_version_of_a_tag();
             }
             Err(e) => {
                 let is_lost = matches!(e.kind(), ErrorKind::NoSuchVersion { .. });
                 assert!(is_lost && number < newest && !known.contains(&number), "{number} of {newest}: {e}");
-                // Another writer was faster to reclaim it: the tag was made, and deleted.
+                // In a file, another writer may have been faster to reclaim it: the tag was made, and deleted.
                 let now = self.place.open(Access::ReadOnly, &self.opts).version() as usize;
                 self.states.resize(now + 1, self.states.last().unwrap().clone());
                 self.tags.retain(|n, _| *n != name || now as u64 == newest);
             }
+        }
+    }
+
+    /// A change of the tags of a file is a version. In a store it is a change of the head alone.
+    fn note_version_of_a_tag(&mut self) {
+        if matches!(self.place, Place::File(..)) {
+            self.states.push(self.states.last().unwrap().clone());
         }
     }
 
@@ -120,7 +127,7 @@ impl Run {
                 let name = name(&format!("tag-{n}"));
                 let there = self.tags.remove(&name).is_some();
                 match self.writer().untag(name) {
-                    Ok(()) => self.states.push(self.states.last().unwrap().clone()),
+                    Ok(()) => self.note_version_of_a_tag(),
                     Err(e) => assert!(!there && matches!(e.kind(), ErrorKind::NoSuchTag { .. }), "{e}"),
                 }
             }
@@ -266,7 +273,9 @@ fn one_of_many_writers_tags_the_newest_version() {
         for n in 0..20 {
             overwrite(&l, 1);
             let tag = l.tag(name("newest"), None, Tagging { replace: true, ..Tagging::default() }).unwrap();
-            assert_eq!(tag.version.unwrap().number, 2 * n + 1);
+            // A change of the tags of a file is a version.
+            let versions_of_a_round = if matches!(place, Place::File(..)) { 2 } else { 1 };
+            assert_eq!(tag.version.unwrap().number, versions_of_a_round * n + 1);
         }
     }
 }
@@ -371,7 +380,7 @@ fn a_publication_is_withdrawn_by_its_maker_only_while_nobody_else_needs_it() {
 
 #[test]
 fn a_tag_that_cannot_be_read_holds_everything() {
-    for place in places() {
+    for place in places().into_iter().filter(|place| matches!(place, Place::File(..))) {
         let l = place.create(&eager());
         overwrite(&l, 3);
         l.tag(name("good"), None, Tagging::default()).unwrap();

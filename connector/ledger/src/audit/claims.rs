@@ -21,11 +21,6 @@ impl SpillRecord<40> for Claim {
     fn encode(&self) -> [u8; 40] {
         let (kind, id) = match self.location {
             Location::File => (0u64, [0; 16]),
-            Location::Log(n) => {
-                let mut id = [0; 16];
-                id[8..].copy_from_slice(&n.to_be_bytes());
-                (1, id)
-            }
             Location::Pack(id) => (2, id),
             Location::Page(id) => (3, id),
             // Nobody claims bytes of a source.
@@ -45,7 +40,6 @@ impl SpillRecord<40> for Claim {
         id.copy_from_slice(&bytes[8..24]);
         let location = match number(0) {
             0 => Location::File,
-            1 => Location::Log(id[8..].iter().fold(0, |n, b| n << 8 | u64::from(*b))),
             2 => Location::Pack(id),
             _ => Location::Page(id),
         };
@@ -216,7 +210,7 @@ mod tests {
             let mut claims = Claims::default();
             let mut twice = Vec::new();
             for n in [5u64, 1, 9, 3, 2, 9, 20] {
-                let place = Address { location: Location::Log(7), offset: n * 32, length: 32 };
+                let place = Address { location: Location::Pack([7; 16]), offset: n * 32, length: 32 };
                 claims.add(&place, &mut |c| twice.push(c)).unwrap();
                 if spilling {
                     join(&mut claims.recent, &mut |c| twice.push(c));
@@ -227,7 +221,7 @@ mod tests {
             let mut all = Vec::new();
             claims.sorted(&mut |c| twice.push(c), &mut |c| all.push((c.offset, c.end))).unwrap();
             assert_eq!(all, [(0, 10), (32, 128), (160, 192), (288, 320), (640, 672)]);
-            assert_eq!(twice, [Claim { location: Location::Log(7), offset: 288, end: 320 }]);
+            assert_eq!(twice, [Claim { location: Location::Pack([7; 16]), offset: 288, end: 320 }]);
         }
     }
 

@@ -180,7 +180,6 @@ pub(crate) fn place_name(p: &Address) -> String {
     let within = |location: fmt::Arguments<'_>| format!("{location}, bytes {from} to {to}");
     match p.location {
         Location::File => format!("bytes {from} to {to}"),
-        Location::Log(n) => within(format_args!("log/{n:016x}")),
         Location::Pack(id) => within(format_args!("pack/{}", hex(&id))),
         Location::Page(id) => within(format_args!("page/{}", hex(&id))),
         Location::Source(number) => within(format_args!("source {number}")),

@@ -247,9 +247,10 @@ fn round_trip<T: RunItem + std::fmt::Debug + PartialEq>(items: &[T], placed: u64
 #[test]
 fn dead_lists_round_trip_and_say_when_their_swap_was() {
     let dead = |death| Dead { line: 0, place: page(3).place, birth: 4, death };
-    assert_eq!(round_trip(&[dead(9), dead(NOW)], 12), [dead(9), dead(12)]);
+    let needless = |n| Dead { birth: n, ..dead(n) };
+    assert_eq!(round_trip(&[dead(9), dead(NOW), needless(NOW)], 12), [dead(9), dead(12), needless(12)]);
     let mut bytes = frame::begin(Dead::MAGIC);
-    frame::put_list(&mut bytes, &[dead(4)], Dead::encode);
+    frame::put_list(&mut bytes, &[dead(3)], Dead::encode);
     let crc = frame::end(&mut bytes);
     let run = Run { page: PageRef { crc, ..page(1) }, placed: 5, first: 0, last: 9 };
     assert_eq!(Table::<Dead>::default().load(run, &bytes).unwrap_err(), "an impossible entry of a dead list");

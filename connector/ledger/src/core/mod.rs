@@ -70,7 +70,7 @@ mod rules;
 pub(crate) mod apply;
 pub(crate) mod change;
 pub(crate) mod events;
-mod frame;
+pub(crate) mod frame;
 pub(crate) mod group;
 pub(crate) mod history;
 pub(crate) mod ids;

@@ -38,7 +38,7 @@ pub(crate) struct Usage {
 pub(crate) struct Dead {
     pub(crate) line: u64,
     pub(crate) place: Address,
-    /// The birth of its object.
+    /// The birth of its object. As high as the death for what no version needs, as the pages of these tables.
     pub(crate) birth: u64,
     /// The sequence of the manifest that no longer uses the extent, or [`NOW`].
     pub(crate) death: u64,
@@ -51,7 +51,7 @@ impl RunItem for Dead {
     fn encode(&self, out: &mut Vec<u8>) {
         put_varint(out, self.line);
         self.place.encode(out);
-        put_varint(out, self.birth);
+        put_varint(out, if self.birth == NOW { 0 } else { self.birth + 1 });
         // Rule: deaths are exact. The sequence of the swap that will name this page is not known yet.
         put_varint(out, if self.death == NOW { 0 } else { self.death });
     }
@@ -62,14 +62,15 @@ impl RunItem for Dead {
             0 => placed,
             death => death,
         };
-        if ObjectId::of(&place).is_none() || birth >= death {
+        let birth = birth.checked_sub(1).unwrap_or(death);
+        if ObjectId::of(&place).is_none() || birth > death {
             return Err("an impossible entry of a dead list");
         }
         Ok(Self { line, place, birth, death })
     }
 
     fn keys(&self) -> (u64, u64) {
-        let birth = self.birth.min(self.death);
+        let birth = if self.birth == NOW { 0 } else { self.birth };
         (birth, if self.death == NOW { birth } else { self.death })
     }
 }
@@ -256,7 +257,10 @@ impl Tables {
         let main = Line::main();
         debug_assert_eq!(main.id, MAIN);
         for (page, birth) in &replaced {
-            self.bury_page(&main, page, *birth)?;
+            let object = ObjectId::of(&page.place).ok_or("a page of the manifest is in no object")?;
+            self.gain(object, page.place.length, main.birth(*birth));
+            // Readers of old versions read the tables of the newest manifest.
+            self.dead.push(Dead { line: main.id, place: page.place, birth: NOW, death: NOW });
         }
         // Runs that the new entries would have absorbed stay; the next fold absorbs them.
         Ok(TablePages {

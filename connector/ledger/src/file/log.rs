@@ -151,9 +151,6 @@ fn records_within(
         if record.header.version != version {
             return Err(damaged("another version's record is in its place"));
         }
-        if record.header.is_intent {
-            return Err(damaged("it is an intent, which only stores have"));
-        }
         next = record.header.previous;
         let adjoins =
             |p: &PageRef| at.place.offset.saturating_sub(p.place.offset + p.place.length) < MAX_GAP_BYTES;

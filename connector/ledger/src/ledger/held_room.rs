@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_known_to_its_last_byte() {
-        let objects = vec![(Location::Log(3), 900)];
+        let objects = vec![(Location::Pack([3; 16]), 900)];
         let entry = TagEntry { runs: vec![(4608, 64), (4704, 320)], objects, ..TagEntry::default() };
         let room = HeldRoom::of(&entry, 1 << 20);
         let end = |place| room.end_of(&Extent::of(place, &vec![0; place.length as usize]));
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(end(Address::file(4704, 320)), Some(5024), "but for what a payload has");
         assert_eq!(end(Address::file(4608, 65)), None, "no byte between");
         assert_eq!(end(Address::file(4600, 8)), None);
-        let log = |offset, length| end(Address { location: Location::Log(3), offset, length });
+        let log = |offset, length| end(Address { location: Location::Pack([3; 16]), offset, length });
         assert_eq!((log(8, 10), log(890, 12)), (Some(900), Some(902)));
         let short = HeldRoom::of(&entry, 4900);
         assert_eq!(
@@ -126,6 +126,6 @@ mod tests {
             Some(4868),
             "what is not written yet"
         );
-        assert_eq!(end(Address { location: Location::Log(4), offset: 0, length: 1 }), None);
+        assert_eq!(end(Address { location: Location::Pack([4; 16]), offset: 0, length: 1 }), None);
     }
 }

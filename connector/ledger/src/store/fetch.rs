@@ -174,7 +174,6 @@ pub(super) fn commit_record(record: &Record) -> Decoded<Option<CommitRecord>> {
         commits.push(Commit { nonce, by: author, entries: data.entries.clone() });
     }
     let nonce = commits.last().map_or(0, |commit| commit.nonce);
-    let header =
-        Header { version: record.number, nonce, time: record.time, by, previous: None, is_intent: false };
+    let header = Header { version: record.number, nonce, time: record.time, by, previous: None };
     CommitRecord::of_commits(header, commits).map(Some)
 }

@@ -1,45 +1,27 @@
 //! What a commit in a store gives back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use crate::address::{Address, Location};
+use crate::address::Address;
 
 /// Places of payloads and pages, in the order in which they were given back. A commit may give back a million: whether one of them is
 /// known is asked for each, and found by an index, which is made when it is first asked for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FreedPlaces {
     places: Vec<Address>,
-    index: Option<Index>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Index {
-    places: HashSet<Address>,
-    bytes: HashMap<Location, u64>,
-}
-
-impl Index {
-    fn add(&mut self, place: &Address) {
-        self.places.insert(*place);
-        let bytes = self.bytes.entry(place.location).or_default();
-        *bytes = bytes.saturating_add(place.length);
-    }
+    index: Option<HashSet<Address>>,
 }
 
 impl FreedPlaces {
     pub(crate) fn push(&mut self, place: Address) {
         if let Some(index) = &mut self.index {
-            index.add(&place);
+            index.insert(place);
         }
         self.places.push(place);
     }
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Address> {
         self.places.iter()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -51,21 +33,8 @@ impl FreedPlaces {
         self.places.iter().fold(0, |sum, place| sum.saturating_add(place.length))
     }
 
-    fn index(&mut self) -> &Index {
-        self.index.get_or_insert_with(|| {
-            let mut index = Index::default();
-            self.places.iter().for_each(|place| index.add(place));
-            index
-        })
-    }
-
     pub(crate) fn contains(&mut self, place: &Address) -> bool {
-        self.index().places.contains(place)
-    }
-
-    /// Bytes of the places in one object.
-    pub(crate) fn bytes_in(&mut self, location: &Location) -> u64 {
-        self.index().bytes.get(location).copied().unwrap_or(0)
+        self.index.get_or_insert_with(|| self.places.iter().copied().collect()).contains(place)
     }
 
     /// Takes out what is among others.
@@ -111,22 +80,21 @@ impl IntoIterator for FreedPlaces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Location;
 
-    fn at(log: u64, offset: u64) -> Address {
-        Address { location: Location::Log(log), offset, length: 10 }
+    fn at(log: u8, offset: u64) -> Address {
+        Address { location: Location::Pack([log; 16]), offset, length: 10 }
     }
 
     #[test]
     fn the_index_follows_every_change() {
         let mut freed: FreedPlaces = [at(1, 0), at(1, 10), at(2, 0)].into_iter().collect();
         assert!(freed.contains(&at(1, 10)) && !freed.contains(&at(1, 20)));
-        assert_eq!((freed.bytes_in(&Location::Log(1)), freed.bytes(), freed.len()), (20, 30, 3));
+        assert_eq!(freed.bytes(), 30);
         freed.push(at(1, 20));
         assert!(freed.contains(&at(1, 20)));
-        assert_eq!(freed.bytes_in(&Location::Log(1)), 30);
         freed.remove_all(&[at(1, 10), at(7, 0)]);
         assert!(!freed.contains(&at(1, 10)) && freed.contains(&at(2, 0)));
-        assert_eq!((freed.bytes_in(&Location::Log(1)), freed.bytes_in(&Location::Log(7))), (20, 0));
         freed.extend([at(7, 0)]);
         let order: Vec<Address> = freed.clone().into_iter().collect();
         assert_eq!(order, [at(1, 0), at(2, 0), at(1, 20), at(7, 0)]);

@@ -54,7 +54,9 @@ use crate::address::Address;
 use crate::buffers::{self, Scratch};
 use crate::core::ids::ContainerId;
 use crate::core::lines::MAIN;
+use crate::core::manifest::Manifest;
 use crate::core::reclaim::is_gone;
+use crate::core::records::Segments;
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::Mutex;
 use crate::options::{At, Writers};
@@ -256,7 +258,13 @@ impl ObjectStorage {
             Err(e) => return e,
             Ok(()) if newest.manifest.id != self.id => true,
             Ok(()) => match reclaim::all_tags(&newest.manifest, &self.fetcher()) {
-                Ok(tags) => is_gone(&newest.manifest, (MAIN, told.version), tags.iter()),
+                Ok(tags) if is_gone(&newest.manifest, (MAIN, told.version), tags.iter()) => true,
+                // What one of many has staged may need what was reclaimed since.
+                Ok(_) if self.is_shared() => match self.names(&newest.manifest, key) {
+                    Ok(is_named) => !is_named,
+                    Err(e) => return e,
+                },
+                Ok(_) => false,
                 Err(e) => return e,
             },
         };
@@ -268,6 +276,21 @@ impl ObjectStorage {
         }
         self.gone.store(true, Ordering::Relaxed);
         self.fail(ErrorKind::Gone)
+    }
+
+    /// Whether any version that a manifest keeps may need an object.
+    fn names(&self, manifest: &Manifest, key: &Key) -> Result<bool> {
+        let fetcher = self.fetcher();
+        let name = key.as_str().rsplit('/').next().unwrap_or_default();
+        let Some(object) = names::object_of(name) else { return Ok(true) };
+        if fetcher.tables(&manifest.tables, |_| None)?.usage.contains_key(&object) {
+            return Ok(true);
+        }
+        let line = main_line(manifest);
+        let over_root = (line.base(), line.version);
+        let records = fetcher.records(line, over_root, &mut Segments::default())?;
+        let data = records.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());
+        Ok(data.flat_map(|data| &data.notes.gained).any(|gained| gained.object == object))
     }
 
     /// Puts an object of some payloads. Only its name is the writer's business, so several can be made at once.

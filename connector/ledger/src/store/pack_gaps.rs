@@ -36,11 +36,6 @@ impl PackGaps {
         }
         Some(offset)
     }
-
-    /// There is no object any more.
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
 }
 
 #[cfg(test)]

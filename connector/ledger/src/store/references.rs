@@ -205,7 +205,7 @@ impl ObjectStorage {
     pub(super) fn all_references(&self) -> Result<Vec<(TagName, TagEntry)>> {
         let manifest = self.newest()?;
         let mut all: Vec<_> = all_tags(&manifest, &self.fetcher())?.iter().filter_map(entry_of).collect();
-        all.sort_unstable_by_key(|(name, _)| *name);
+        all.sort_unstable_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
         Ok(all)
     }
 

@@ -83,7 +83,7 @@ mod tests {
             let mut model: HashMap<u64, (u8, Vec<bool>)> = HashMap::new();
             for (location, tag, from, len) in steps {
                 if len > 0 {
-                    proven.add(Location::Log(location), etag(tag), from..from + len);
+                    proven.add(Location::Pack([location as u8; 16]), etag(tag), from..from + len);
                     let known = model.entry(location).or_insert_with(|| (tag, vec![false; 130]));
                     if known.0 != tag {
                         *known = (tag, vec![false; 130]);
@@ -98,7 +98,7 @@ mod tests {
                         for at in 0..120usize {
                             let all = |n: usize| known.is_some_and(|k| k.1[at..at + n].iter().all(|b| *b));
                             let range = at as u64..at as u64 + 5;
-                            prop_assert_eq!(proven.has(&Location::Log(location), etag(tag).as_ref(), &range), all(5));
+                            prop_assert_eq!(proven.has(&Location::Pack([location as u8; 16]), etag(tag).as_ref(), &range), all(5));
                         }
                     }
                 }

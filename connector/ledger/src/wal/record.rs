@@ -5,7 +5,9 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 
 use crate::address::PageRef;
-use crate::checksum::{checksum, unseal, unseal_as};
+#[cfg(any(fuzzing, test))]
+use crate::checksum::unseal;
+use crate::checksum::{checksum, unseal_as};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::key::Key;
 use crate::memtable::Memtable;
@@ -16,12 +18,9 @@ pub(crate) const MAGIC: &[u8; 4] = b"h5lR";
 const HEADER_BYTES: usize = 128;
 /// What an entry takes beside its key and value, about.
 const ENTRY_BYTES: usize = 4;
-/// What stands before a record's notes: nothing, a pointer to the record of the version before, or that it is an intent.
+/// What stands before a record's notes: nothing, or a pointer to the record of the version before.
 const ALONE: u64 = 0;
 const WITH_PREVIOUS: u64 = 1;
-const INTENT: u64 = 2;
-/// The entries of a record that has none.
-pub(crate) const NO_ENTRIES: &[u8] = &[0];
 
 /// The part of a record that storages read.
 #[derive(Debug, Clone)]
@@ -33,14 +32,12 @@ pub(crate) struct Header {
     pub(crate) by: Author,
     /// In a file: the record of the version before.
     pub(crate) previous: Option<PageRef>,
-    /// In a store: it keeps its number for a commit that a head makes, and has no entries.
-    pub(crate) is_intent: bool,
 }
 
 impl Header {
     /// That of a record of this process that leads to no other.
     pub(crate) fn of_now(version: u64, nonce: u64, time: u64) -> Self {
-        Self { version, nonce, time, by: Author::myself(), previous: None, is_intent: false }
+        Self { version, nonce, time, by: Author::myself(), previous: None }
     }
 }
 
@@ -161,7 +158,6 @@ pub(crate) fn encode_onto(out: &mut Vec<u8>, h: &Header, notes: &[u8], entries: 
     out.extend_from_slice(&h.time.to_le_bytes());
     h.by.encode(out);
     match h.previous {
-        _ if h.is_intent => put_varint(out, INTENT),
         None => put_varint(out, ALONE),
         Some(p) => {
             put_varint(out, WITH_PREVIOUS);
@@ -175,12 +171,13 @@ pub(crate) fn encode_onto(out: &mut Vec<u8>, h: &Header, notes: &[u8], entries: 
     crc
 }
 
+#[cfg(any(fuzzing, test))]
 pub(crate) fn decode(bytes: &Bytes) -> Decoded<CommitRecord> {
     let (body, _) = unseal(bytes)?;
     decode_body(bytes, body)
 }
 
-/// Like [`decode`], and the checksum has to be the one of the pointer that led here.
+/// Decodes a record whose checksum has to be the one of the pointer that led here.
 pub(crate) fn decode_as(bytes: &Bytes, expected: u32) -> Decoded<CommitRecord> {
     decode_body(bytes, unseal_as(bytes, expected)?)
 }
@@ -192,20 +189,16 @@ fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<CommitRecord> {
     }
     let (version, nonce, time) = (r.number64()?, r.u64()?, r.number64()?);
     let by = Author::read(&mut r)?;
-    let (previous, is_intent) = match r.varint()? {
-        ALONE => (None, false),
-        WITH_PREVIOUS => (Some(PageRef::read(&mut r)?), false),
-        INTENT => (None, true),
+    let previous = match r.varint()? {
+        ALONE => None,
+        WITH_PREVIOUS => Some(PageRef::read(&mut r)?),
         _ => return Err("neither with nor without a previous record"),
     };
     let notes = r.length()?;
     let at = r.position();
     r.take(notes)?;
     let entries = bytes.slice(r.position()..body.len());
-    if is_intent && entries != NO_ENTRIES {
-        return Err("an intent with entries");
-    }
-    let header = Header { version, nonce, time, by, previous, is_intent };
+    let header = Header { version, nonce, time, by, previous };
     Ok(CommitRecord {
         header,
         notes: bytes.slice(at..at + notes),
@@ -290,16 +283,6 @@ impl CommitRecord {
         members.filter(of).map(|m| &m.by).next().unwrap_or(&self.header.by)
     }
 
-    /// Whether it holds the commit with this nonce, alone or among others.
-    pub(crate) fn holds(&self, nonce: u64) -> bool {
-        self.header.nonce == nonce || self.members.iter().flat_map(|m| m.iter()).any(|m| m.nonce == nonce)
-    }
-
-    /// Whether it changes nothing, and is no intent.
-    pub(crate) fn is_empty_version(&self) -> bool {
-        !self.header.is_intent && self.changes().is_ok_and(|changes| changes.is_empty())
-    }
-
     /// The changes of the map. They share the record's memory.
     pub(crate) fn changes(&self) -> Decoded<Vec<RecordChange>> {
         let mut r = Reader::new(&self.entries);
@@ -355,16 +338,6 @@ mod tests {
         let changes = r.changes().unwrap();
         let put = StoredValue::Put(Bytes::from("1"));
         assert_eq!(changes, [(Bytes::from("a"), put), (Bytes::from("b"), StoredValue::Deleted)]);
-    }
-
-    #[test]
-    fn an_intent_has_no_entries() {
-        let header = Header { is_intent: true, ..Header::of_now(3, 4, 5) };
-        let r = decode(&encode(&header, b"", &NO_ENTRIES).0.into()).unwrap();
-        assert_eq!((r.header.is_intent, r.changes().unwrap().len()), (true, 0));
-        let changes = std::collections::BTreeMap::from([(Bytes::from("a"), None)]);
-        let entries = encode_changes(changes.iter());
-        assert!(decode(&encode(&header, b"", &entries.as_slice()).0.into()).is_err());
     }
 
     #[test]
