@@ -171,6 +171,7 @@ def check_changes(folder):
         compared.agree(closed, compared.by_h5py(f))
     compared.agree({k: v for k, v in closed.items() if not k.startswith("/bulk")},
                    {k: v for k, v in native(folder, fill, *[changes] * 3, last).items() if not k.startswith("/bulk")})
+    tables_agree("changes.h5")
 
 
 def last(f):
@@ -238,6 +239,13 @@ def make_history_of(path):
     print(repr(found))
 
 
+def tables_agree(path):
+    """Usage, dead lists and references of a container in a store name objects that are there."""
+    found = compared.Container(path).ledger
+    if found.kind == "head objects":
+        assert found.check_objects() and not found.manifest.sessions, found.manifest.sessions
+
+
 @local
 def check_old_versions(folder):
     # Our own repr is evaluated, of a process of ours.
@@ -254,6 +262,7 @@ def check_old_versions(folder):
         when = datetime(1970, 1, 1) + timedelta(microseconds=times[version])
         with h5py.File(f"old_versions.h5@t={when:%Y-%m-%dT%H:%M:%S.%fZ}", "r") as f:
             compared.agree(compared.by_h5py(f), wanted[version])
+    tables_agree("old_versions.h5")
 
 
 def samples():

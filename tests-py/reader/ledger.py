@@ -449,7 +449,7 @@ class DirectoryLedger(Ledger):
         """Marks of all versions that the manifest and the history name, oldest first."""
         own = self.records(self.line.segments, self.line.tail, self.base - 1, self.line.version)
         found = [mark for era in self.eras() for mark in era.marks]
-        found += [manifest.Mark(*record[:5]) for record in own if manifest.is_version(record)]
+        found += [manifest.Mark(r.version, r.number, r.time, r.note) for r in own if manifest.is_version(r)]
         return sorted(set(found))
 
     def is_held(self, version):

@@ -20,6 +20,7 @@ import compared  # noqa: E402
 import h5py  # noqa: E402
 import independent_reader as program  # noqa: E402
 import ledger  # noqa: E402
+import manifest  # noqa: E402
 import numpy as np  # noqa: E402
 import reader_references  # noqa: E402
 
@@ -124,8 +125,8 @@ def grouped(tool):
             path = Path("objects") / key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-    logs = [path.read_bytes() for path in Path("objects").rglob("log/*")]
-    assert any(ledger.members(data) for data in logs), "no commits went together"
+    records = ledger.open_ledger(f"file://{os.getcwd()}/objects/{NAME}").writers()
+    assert any(len(commits) > 1 for commits in records), "no commits went together"
     (Path("objects") / ".object-store").mkdir(exist_ok=True)
     Path(NAME).unlink()
     subprocess.run([tool, "link", f"file://{os.getcwd()}/objects/{NAME}", NAME], check=True)
@@ -147,8 +148,8 @@ def one_of_group(which):
             f.flush()
 
 
-def intents(_):
-    """A commit by a head, with payloads in its intent, and an intent behind which no head came."""
+def spilled(_):
+    """A commit that takes too much memory, and so is in pages, and one whose record is an object of its own."""
     with h5py.File(NAME, "w") as f:
         small(f)
     with h5py.File(NAME, "r+") as f:
@@ -159,23 +160,14 @@ def intents(_):
         f["long"] = np.arange(3000)
         del f["many"]
     with h5py.File(NAME, "r+") as f:
+        for n in range(1500):
+            f.attrs[f"attribute {n:04d}"] = "of some length, so that the record is no part of the manifest"
+        f.flush()
+        records = ledger.open_ledger(f"file://{os.getcwd()}/objects/{NAME}").line.tail
+        assert any(part.kind == manifest.STORED for record in records for part in record.parts), "no record is long"
+        for n in range(1500):
+            del f.attrs[f"attribute {n:04d}"]
         edit(f, 2)
-    logs = sorted(Path("objects").rglob("log/*"))
-    own = [path for path in logs if ledger.Record(log_record(path)).is_intent]
-    assert len(own) == 1, own
-    record = bytearray(log_record(own[0]))
-    version = int(logs[-1].name, 16) + 1
-    struct.pack_into("<Q", record, 4, version)
-    struct.pack_into("<I", record, len(record) - 4, ledger.crc32c(record[:-4]))
-    (own[0].parent / f"{version:016x}").write_bytes(b"h5lL" + bytes(4) + record)
-    with h5py.File(NAME, "r+") as f:
-        edit(f, 3)
-
-
-def log_record(path):
-    """The bytes of the record in a log object."""
-    data = path.read_bytes()
-    return data[8 + struct.unpack_from("<I", data, 4)[0]:]
 
 
 def references(_):
@@ -193,15 +185,6 @@ def without_edits(_):
     struct.pack_into("<I", data, 20, 0)
     struct.pack_into("<I", data, 60, ledger.crc32c(data[:60]))
     Path(NAME).write_bytes(data)
-
-
-def without_claim(_):
-    """As builds made heads of stores that knew no claims: many writers have claim 0, and the head ends before it."""
-    many(_)
-    path = Path("objects") / NAME
-    head = path.read_bytes()
-    assert head[-12:-4] == bytes(8) and head[20:24] == bytes(4)
-    path.write_bytes(head[:-12] + struct.pack("<I", ledger.crc32c(head[:-12])))
 
 
 def tagged(tool):
@@ -303,7 +286,7 @@ def native(f):
 
 
 SAMPLES = {"adopted": adopted, "adopted-checksums": adopted, "branched": branched, "statistics": statistics, "closed": closed, "tagged": tagged, "copied": copied, "unclosed": unclosed, "based": based, "block": block,
-           "many": many, "intents": intents, "grouped": grouped, "references": references, "without-edits": without_edits, "without-claim": without_claim}
+           "many": many, "spilled": spilled, "grouped": grouped, "references": references, "without-edits": without_edits}
 
 
 def make(tool, name):
@@ -332,7 +315,8 @@ def make(tool, name):
         write(place / "expected-branch.txt", of_branch)
     if in_directory:
         (place / NAME).unlink()
-        shutil.rmtree(place / "objects/.object-store")
+        for own in [*place.rglob(".object-store")]:
+            shutil.rmtree(own)
     write(place / "expected.txt", expected)
 
 
