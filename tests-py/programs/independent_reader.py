@@ -21,6 +21,7 @@ import by_libhdf5  # noqa: E402, F401
 import chunk_statistics  # noqa: E402
 import compared  # noqa: E402
 import ledger  # noqa: E402
+import manifest  # noqa: E402
 
 CONNECTOR = os.environ.get("HDF5_VOL_CONNECTOR", "")
 TEXT = h5py.string_dtype()
@@ -263,6 +264,33 @@ def check_old_versions(folder):
         with h5py.File(f"old_versions.h5@t={when:%Y-%m-%dT%H:%M:%S.%fZ}", "r") as f:
             compared.agree(compared.by_h5py(f), wanted[version])
     tables_agree("old_versions.h5")
+
+
+@local
+def check_long_commits(folder):
+    """A commit that takes too much memory, and so is in pages, and one whose record is too long for the manifest of a store."""
+    with h5py.File("long_commits.h5", "w") as f:
+        types(f)
+    with h5py.File("long_commits.h5", "r+") as f:
+        many = f.create_group("many").attrs
+        for n in range(9_500):
+            many[f"{n}"] = np.full(450, n)
+        f.flush()
+        found = compared.Container("long_commits.h5")
+        assert len(found["/many"].attributes()) == 9_500
+        if found.ledger.kind == "head objects":
+            kinds = [part.kind for record in found.ledger.line.tail for part in record.parts]
+            assert manifest.IN_ROOT in kinds, kinds
+        del f["many"]
+        f.flush()
+        for n in range(1500):
+            f.attrs[f"attribute {n:04d}"] = "of some length, so that the record is an object of its own"
+        f.flush()
+        found = compared.Container("long_commits.h5").ledger
+        if found.kind == "head objects":
+            assert any(part.kind == manifest.STORED for record in found.line.tail for part in record.parts), found.line.tail
+        compared.agree(compared.by_reader("long_commits.h5"), compared.by_h5py(f))
+    tables_agree("long_commits.h5")
 
 
 def samples():

@@ -20,7 +20,6 @@ import compared  # noqa: E402
 import h5py  # noqa: E402
 import independent_reader as program  # noqa: E402
 import ledger  # noqa: E402
-import manifest  # noqa: E402
 import numpy as np  # noqa: E402
 import reader_references  # noqa: E402
 
@@ -148,28 +147,6 @@ def one_of_group(which):
             f.flush()
 
 
-def spilled(_):
-    """A commit that takes too much memory, and so is in pages, and one whose record is an object of its own."""
-    with h5py.File(NAME, "w") as f:
-        small(f)
-    with h5py.File(NAME, "r+") as f:
-        # More than is kept in memory until a commit. Nothing of it stays.
-        many = f.create_group("many").id
-        for n in range(60_000):
-            h5py.h5g.create(many, b"%08d" % n)
-        f["long"] = np.arange(3000)
-        del f["many"]
-    with h5py.File(NAME, "r+") as f:
-        for n in range(1500):
-            f.attrs[f"attribute {n:04d}"] = "of some length, so that the record is no part of the manifest"
-        f.flush()
-        records = ledger.open_ledger(f"file://{os.getcwd()}/objects/{NAME}").line.tail
-        assert any(part.kind == manifest.STORED for record in records for part in record.parts), "no record is long"
-        for n in range(1500):
-            del f.attrs[f"attribute {n:04d}"]
-        edit(f, 2)
-
-
 def references(_):
     """New references of every kind, in every place."""
     with h5py.File(NAME, "w") as f:
@@ -286,24 +263,23 @@ def native(f):
 
 
 SAMPLES = {"adopted": adopted, "adopted-checksums": adopted, "branched": branched, "statistics": statistics, "closed": closed, "tagged": tagged, "copied": copied, "unclosed": unclosed, "based": based, "block": block,
-           "many": many, "spilled": spilled, "grouped": grouped, "references": references, "without-edits": without_edits}
+           "many": many, "grouped": grouped, "references": references, "without-edits": without_edits}
 
 
 def make(tool, name):
     """One sample; names that begin with dir- are of a directory of objects."""
     place = HERE / "samples" / name
-    if place.exists():
+    in_directory = name.startswith("dir-")
+    if place.exists() and "H5LAKE_STORE" not in os.environ:
         print(f"{name} is there, and stays")
         return
-    place.mkdir(parents=True)
-    os.chdir(place)
-    in_directory = name.startswith("dir-")
+    place.mkdir(parents=True, exist_ok=True)
     if in_directory and "H5LAKE_STORE" not in os.environ:
         # The setting is read when the library starts.
         env = {**os.environ, "H5LAKE_STORE": f"file://{place}/objects"}
-        place.rmdir()
-        subprocess.run([sys.executable, __file__, tool, name], env=env, check=True)
+        subprocess.run([sys.executable, __file__, tool, name], env=env, check=True, cwd=place)
         return
+    os.chdir(place)
     SAMPLES[name.removeprefix("dir-")](tool)
     with h5py.File(NAME, "r") as f:
         expected = compared.by_h5py(f)
