@@ -296,12 +296,12 @@ class Manifest:
         reserved(b)
         self.has_sources, self.sequence, self.nonce, self.numbers = b.flag(), b.number(), nonce(b), b.number()
         self.sessions = b.list(lambda: (b.u64(), b.number()), 1000, 9)
-        self.copies = b.list(lambda: (b.take(16), b.number()), 64, 17)
+        self.copies = b.list(lambda: (b.take(16), b.u64(), b.number()), 64, 25)
         self.lines = b.list(lambda: Line(b), 33, 10)
         self.references, self.tables = References(b), Tables(b)
         b.end()
         ascending((session for session, _ in self.sessions), "sessions")
-        ascending((copy for copy, _ in self.copies), "copies")
+        ascending((copy for copy, _, _ in self.copies), "copies")
         ascending((line.id for line in self.lines), "lines")
         ids = [line.id for line in self.lines]
         if ids[:1] != [MAIN] or any(line.origin and line.origin.parent not in ids for line in self.lines):
