@@ -293,6 +293,30 @@ def check_long_commits(folder):
     tables_agree("long_commits.h5")
 
 
+@local
+def check_leases_and_tombstones(folder):
+    """The objects beside a container in a store: who writes, and the containers that were there before."""
+    with h5py.File("replaced.h5", "w") as f:
+        f["first"] = 1
+        found = compared.Container("replaced.h5").ledger
+        if found.kind != "head objects":
+            return
+        beside = Path(found.folder, found.name + ".lake")
+        writer = manifest.lease((beside / "lease").read_bytes())
+        assert (writer.pid, writer.queues) == (os.getpid(), []), writer
+    assert not (beside / "lease").exists()
+    # What the name of the pointer file leads to may be replaced.
+    with h5py.File("replaced.h5", "w") as f:
+        f["second"] = 2
+    now = compared.Container("replaced.h5").ledger
+    stones = [path for path in (beside / "replaced").iterdir() if not path.name.startswith(".")]
+    assert len(stones) == 1 and now.identity != found.identity, stones
+    stone = manifest.tombstone(stones[0].read_bytes())
+    old = ledger.manifest_of(stone.manifest)
+    assert not stone.deleted and stone.pid == os.getpid() and old.id == found.identity, stone
+    assert stones[0].name.startswith(old.id.hex()) and old.lines[0].number >= 1 and not old.sessions, stones
+
+
 def samples():
     """(a sample's folder, whether it is of a directory of objects) of all that the present connector can open."""
     found = [(sample, (sample / "objects").exists()) for sample in sorted((READER / "samples").iterdir())]

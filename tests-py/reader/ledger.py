@@ -372,6 +372,11 @@ class FileLedger(Ledger):
             newest = record.before
 
 
+def manifest_of(data):
+    """The manifest that some bytes are."""
+    return manifest.Manifest(data, lambda head: fixed_head(head, (2,)))
+
+
 class StoredRecord:
     """A record of a store, as `map_of` takes it: with the entries of all its commits."""
 
@@ -415,7 +420,7 @@ class DirectoryLedger(Ledger):
     def __init__(self, folder, name, version=None):
         self.folder, self.name, self.objects, self.segments = folder, name, {}, {}
         with open(os.path.join(folder, name), "rb") as file:
-            self.manifest = manifest.Manifest(file.read(), lambda head: fixed_head(head, (2,)))
+            self.manifest = manifest_of(file.read())
         self.identity, self.line = self.manifest.id, self.manifest.lines[0]
         if not any(self.identity):
             raise Damaged("the container was deleted")

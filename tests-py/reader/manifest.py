@@ -27,8 +27,8 @@ Run = namedtuple("Run", "page placed first last")
 Usage = namedtuple("Usage", "birth total named")
 Dead = namedtuple("Dead", "line place birth death")
 Era = namedtuple("Era", "line root end segments marks")
-Queued = namedtuple("Queued", "line nonce view conditions data")
 Tombstone = namedtuple("Tombstone", "deleted retention host pid manifest")
+Lease = namedtuple("Lease", "host pid since nonce queues identity")
 
 
 class Canonical(Bytes):
@@ -311,15 +311,15 @@ class Manifest:
             raise Damaged("a version that is newer than the manifest")
 
 
-def queued(data):
-    """A commit that waits for a leader."""
-    if len(data) > 1 << 20:
-        raise Damaged(f"a queued commit of {len(data)} bytes")
-    b = framed(data, b"h5lQ", "a queued commit")
-    return whole(b, Queued(b.number(), nonce(b), b.number(), b.list(b.string, 1 << 16), data_of(b)))
-
-
 def tombstone(data):
     b = Bytes(checked(data, "a tombstone"), "a tombstone")
     b.expect(b"h5lZ")
     return whole(b, Tombstone(b.flag(), b.varint(), b.string(), b.varint(), b.string()))
+
+
+def lease(data):
+    b = Bytes(checked(data, "a lease"), "a lease")
+    b.expect(b"h5lL")
+    host, pid, since, nonce_, queues = b.string(), b.varint(), b.number(), b.take(16), b.list(lambda: (b.string(), b.string(), b.string()), 64, 3)
+    identity = (b.string(), b.varint(), b.varint()) if b.at < len(b.data) else None
+    return whole(b, Lease(host, pid, since, nonce_, queues, identity))
