@@ -370,7 +370,7 @@ def agrees_on_branch(sample, name):
 def check_samples(folder):
     """Containers that were kept are read by every later build, and mean what they meant. There are some with each feature, and some
     without."""
-    seen = set()
+    seen, of_sources = set(), set()
     for sample, in_objects in samples():
         expected = eval((sample / "expected.txt").read_text())  # noqa: S307 - a file of ours, bytes and tuples in it
         place = folder / sample.name
@@ -381,6 +381,8 @@ def check_samples(folder):
                 os.utime(path, (compared.SOURCE_TIME, compared.SOURCE_TIME))
         name = f"file://{place}/objects/x.h5" if in_objects else str(place / "x.h5")
         checked = chunk_statistics.checked
+        if in_objects:
+            of_sources.add(compared.Container(name).ledger.manifest.has_sources)
         read, before = compared.by_reader(name), bits_of(compared.Container(name))
         origin = compared.Container(name).ledger.origin()
         assert (origin is not None) == sample.name.endswith("copied"), (sample.name, origin)
@@ -402,6 +404,7 @@ def check_samples(folder):
     wanted = {(kind, bit, is_set) for kind, bit in features_of_the_page() for is_set in (True, False)
               if (kind == "head objects") in kinds}
     assert seen == wanted, f"without a sample: {wanted - seen}"
+    assert of_sources == {True, False}, of_sources
 
 
 def check_the_reader_knows_the_features_of_the_page(folder):
