@@ -21,6 +21,7 @@ import by_libhdf5  # noqa: E402, F401
 import chunk_statistics  # noqa: E402
 import compared  # noqa: E402
 import ledger  # noqa: E402
+import manifest  # noqa: E402
 
 CONNECTOR = os.environ.get("HDF5_VOL_CONNECTOR", "")
 TEXT = h5py.string_dtype()
@@ -171,6 +172,7 @@ def check_changes(folder):
         compared.agree(closed, compared.by_h5py(f))
     compared.agree({k: v for k, v in closed.items() if not k.startswith("/bulk")},
                    {k: v for k, v in native(folder, fill, *[changes] * 3, last).items() if not k.startswith("/bulk")})
+    tables_agree("changes.h5")
 
 
 def last(f):
@@ -238,6 +240,13 @@ def make_history_of(path):
     print(repr(found))
 
 
+def tables_agree(path):
+    """Usage, dead lists and references of a container in a store name objects that are there."""
+    found = compared.Container(path).ledger
+    if found.kind == "head objects":
+        assert found.check_objects() and not found.manifest.sessions, found.manifest.sessions
+
+
 @local
 def check_old_versions(folder):
     # Our own repr is evaluated, of a process of ours.
@@ -254,6 +263,58 @@ def check_old_versions(folder):
         when = datetime(1970, 1, 1) + timedelta(microseconds=times[version])
         with h5py.File(f"old_versions.h5@t={when:%Y-%m-%dT%H:%M:%S.%fZ}", "r") as f:
             compared.agree(compared.by_h5py(f), wanted[version])
+    tables_agree("old_versions.h5")
+
+
+@local
+def check_long_commits(folder):
+    """A commit that takes too much memory, and so is in pages, and one whose record is too long for the manifest of a store."""
+    with h5py.File("long_commits.h5", "w") as f:
+        types(f)
+    with h5py.File("long_commits.h5", "r+") as f:
+        many = f.create_group("many").attrs
+        for n in range(9_500):
+            many[f"{n}"] = np.full(450, n)
+        f.flush()
+        found = compared.Container("long_commits.h5")
+        assert len(found["/many"].attributes()) == 9_500
+        if found.ledger.kind == "head objects":
+            kinds = [part.kind for record in found.ledger.line.tail for part in record.parts]
+            assert manifest.IN_ROOT in kinds, kinds
+        del f["many"]
+        f.flush()
+        for n in range(1500):
+            f.attrs[f"attribute {n:04d}"] = "of some length, so that the record is an object of its own"
+        f.flush()
+        found = compared.Container("long_commits.h5").ledger
+        if found.kind == "head objects":
+            assert any(part.kind == manifest.STORED for record in found.line.tail for part in record.parts), found.line.tail
+        compared.agree(compared.by_reader("long_commits.h5"), compared.by_h5py(f))
+    tables_agree("long_commits.h5")
+
+
+@local
+def check_leases_and_tombstones(folder):
+    """The objects beside a container in a store: who writes, and the containers that were there before."""
+    with h5py.File("replaced.h5", "w") as f:
+        f["first"] = 1
+        found = compared.Container("replaced.h5").ledger
+        if found.kind != "head objects":
+            return
+        beside = Path(found.folder, found.name + ".lake")
+        writer = manifest.lease((beside / "lease").read_bytes())
+        assert (writer.pid, writer.queues) == (os.getpid(), []), writer
+    assert not (beside / "lease").exists()
+    # What the name of the pointer file leads to may be replaced.
+    with h5py.File("replaced.h5", "w") as f:
+        f["second"] = 2
+    now = compared.Container("replaced.h5").ledger
+    stones = [path for path in (beside / "replaced").iterdir() if not path.name.startswith(".")]
+    assert len(stones) == 1 and now.identity != found.identity, stones
+    stone = manifest.tombstone(stones[0].read_bytes())
+    old = ledger.manifest_of(stone.manifest)
+    assert not stone.deleted and stone.pid == os.getpid() and old.id == found.identity, stone
+    assert stones[0].name.startswith(old.id.hex()) and old.lines[0].number >= 1 and not old.sessions, stones
 
 
 def samples():
@@ -309,7 +370,7 @@ def agrees_on_branch(sample, name):
 def check_samples(folder):
     """Containers that were kept are read by every later build, and mean what they meant. There are some with each feature, and some
     without."""
-    seen = set()
+    seen, of_sources = set(), set()
     for sample, in_objects in samples():
         expected = eval((sample / "expected.txt").read_text())  # noqa: S307 - a file of ours, bytes and tuples in it
         place = folder / sample.name
@@ -320,6 +381,8 @@ def check_samples(folder):
                 os.utime(path, (compared.SOURCE_TIME, compared.SOURCE_TIME))
         name = f"file://{place}/objects/x.h5" if in_objects else str(place / "x.h5")
         checked = chunk_statistics.checked
+        if in_objects:
+            of_sources.add(compared.Container(name).ledger.manifest.has_sources)
         read, before = compared.by_reader(name), bits_of(compared.Container(name))
         origin = compared.Container(name).ledger.origin()
         assert (origin is not None) == sample.name.endswith("copied"), (sample.name, origin)
@@ -341,6 +404,7 @@ def check_samples(folder):
     wanted = {(kind, bit, is_set) for kind, bit in features_of_the_page() for is_set in (True, False)
               if (kind == "head objects") in kinds}
     assert seen == wanted, f"without a sample: {wanted - seen}"
+    assert of_sources == {True, False}, of_sources
 
 
 def check_the_reader_knows_the_features_of_the_page(folder):

@@ -5,11 +5,12 @@ Written from that page alone. It reads the newest version of containers that nob
 import os
 import struct
 
-from wire import FILE, LOG, PACK, PAGE, SOURCE, Bytes, Damaged, checked, crc32c
+import manifest
+from wire import FILE, SOURCE, Bytes, Damaged, checked, crc32c
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n\x4c"
-EDITS, TAGS, SOURCES, CLOSED, TAGS_OF_HEAD, SOURCES_OF_HEAD, INTENTS = 1 << 1, 1 << 2, 1 << 3, 1 << 0, 1 << 1, 1 << 2, 1 << 3
-KNOWN_FEATURES = {"files": EDITS | TAGS | SOURCES, "head objects": CLOSED | TAGS_OF_HEAD | SOURCES_OF_HEAD | INTENTS}  # as the page names them
+EDITS, TAGS, SOURCES = 1 << 1, 1 << 2, 1 << 3
+KNOWN_FEATURES = {"files": EDITS | TAGS | SOURCES}  # as the page names them
 
 
 class Record:
@@ -19,9 +20,9 @@ class Record:
         self.version, self.nonce, self.time = b.u64(), b.u64(), b.u64()
         self.host, self.pid = b.string(), b.varint()
         before = b.varint()
-        if before > 2:
+        if before > 1:
             raise Damaged(f"a record with a pointer of kind {before}")
-        self.before, self.is_intent = b.pointer() if before == 1 else None, before == 2
+        self.before = b.pointer() if before else None
         self.notes = b.string()
         self.entries = []
         for _ in range(b.varint()):
@@ -35,8 +36,6 @@ class Record:
             else:
                 raise Damaged(f"an entry of kind {kind}")
         b.end()
-        if self.is_intent and self.entries:
-            raise Damaged("an intent with entries")
         keys = [key for key, *_ in self.entries]
         if keys != sorted(set(keys)):
             raise Damaged("keys of a record do not ascend")
@@ -249,8 +248,6 @@ class Ledger:
             raise Damaged("keys of the base do not ascend")
         in_log = set()
         for record in records:
-            if record.is_intent and not self.has_intents:
-                raise Damaged("an intent in a container that has none")
             for key, kind, value in record.entries:
                 if kind == "edit" and not self.has_edits:
                     raise Damaged(f"an edit of {key} in a container that has none")
@@ -268,20 +265,20 @@ class Ledger:
         return found
 
 
-def fixed_head(data):
-    """The 60 bytes with which both kinds begin."""
+def fixed_head(data, formats):
+    """(features, container id, user block, time of creation) in the 60 bytes with which both kinds begin."""
     if data[:9] != SIGNATURE or data[9:16] != b"h5lake\0":
         raise Damaged("no container")
     version, needed, ignorable, identity, block, created = struct.unpack("<III16sQQ", data[16:60])
-    if version != 1:
+    if version not in formats:
         raise Damaged(f"format version {version}")
-    return needed, identity
+    return (needed, ignorable), identity, block, created
 
 
 class FileLedger(Ledger):
     """A container in one file."""
 
-    kind, has_intents = "files", False
+    kind = "files"
 
     def __init__(self, path, version=None):
         with open(path, "rb") as file:
@@ -293,7 +290,7 @@ class FileLedger(Ledger):
             if self.begin >= len(self.data):
                 raise Damaged("no container")
         head = self.at(0, 64)
-        self.features, self.identity = fixed_head(checked(head, "the head"))
+        (self.features, _), self.identity, _, _ = fixed_head(checked(head, "the head"), (1, 2))
         if self.features & ~KNOWN_FEATURES["files"]:
             raise Damaged(f"features {self.features:#x}")
         self.has_edits = bool(self.features & EDITS)
@@ -375,117 +372,184 @@ class FileLedger(Ledger):
             newest = record.before
 
 
+def manifest_of(data):
+    """The manifest that some bytes are."""
+    return manifest.Manifest(data, lambda head: fixed_head(head, (2,)))
+
+
+class StoredRecord:
+    """A record of a store, as `map_of` takes it: with the entries of all its commits."""
+
+    def __init__(self, record, read):
+        self.version, self.previous, self.time = record.number, record.previous, record.time
+        self.sequence, self.entries, self.writers = record.version, [], []
+        own = manifest.author_of(record.note)
+        for part in record.parts:
+            if part.kind == manifest.CANCELLED:
+                continue
+            if part.kind == manifest.IN_ROOT:
+                raise Damaged("a commit that its root contains lies over a root")
+            page = part.content
+            data = page if part.kind == manifest.INLINE else manifest.long_record(read(page[0]), page[1])
+            entries = entries_of(data.entries)
+            self.entries += entries
+            self.writers.append(((manifest.author_of(data.author) or own)[1:], len(entries)))
+
+
+def entries_of(encoded):
+    """The entries of a commit in a store: puts and deletes."""
+    b = Bytes(encoded, "entries")
+    found = []
+    for _ in range(b.varint()):
+        kind, key = b.u8(), b.string()
+        if kind > 1:
+            raise Damaged(f"an entry of kind {kind}")
+        found.append((key, "put", b.string()) if kind else (key, "delete", None))
+    b.end()
+    keys = [key for key, *_ in found]
+    if keys != sorted(set(keys)):
+        raise Damaged("keys of a commit do not ascend")
+    return found
+
+
 class DirectoryLedger(Ledger):
     """A container among the objects of a directory."""
 
-    kind, has_edits, home = "head objects", False, None
+    kind, has_edits, features, home = "head objects", False, 0, None
 
     def __init__(self, folder, name, version=None):
-        self.folder, self.name, self.embedded = folder, name, {}
-        head = self.whole("")
-        self.features, self.identity = fixed_head(checked(head[:64], "the head's first part"))
-        if self.features & ~KNOWN_FEATURES["head objects"]:
-            raise Damaged(f"features {self.features:#x}")
-        self.has_intents = bool(self.features & INTENTS)
-        b = Bytes(checked(head, "the head"), "the head")
-        b.take(64)
-        known, self.base, self.retention, self.moment, self.lost = b.fixed("5Q")
-        root, self.rooms, self.history = b.optional(), b.optional(), b.optional()
-        self.claim = b.u64() if b.at < len(b.data) else 0
-        if self.features & TAGS_OF_HEAD:
-            b.u64()
-        self.closed = bool(self.features & CLOSED)
-        if self.closed:
-            logs = [b.string() for _ in range(b.varint())]
-            self.embedded = {self.base + 1 + n: data for n, data in enumerate(logs)}
-        b.end()
-        self.newest = None
-        base, root, _ = self.older(version, root)
-        records = []
-        while (version is None or base + len(records) < version) and (data := self.log(base + 1 + len(records))) is not None:
-            record = self.record_of(data)
-            if record.is_intent and record.version > known:
-                break
-            records.append(record)
-        self.version = base + len(records)
-        if self.version < (known if version is None else version):
-            raise Damaged(f"the head has version {known}, and the log ends at {self.version}")
-        self.build(root, records, base)
+        self.folder, self.name, self.objects, self.segments = folder, name, {}, {}
+        with open(os.path.join(folder, name), "rb") as file:
+            self.manifest = manifest_of(file.read())
+        self.identity, self.line = self.manifest.id, self.manifest.lines[0]
+        if not any(self.identity):
+            raise Damaged("the container was deleted")
+        self.base, self.history = self.line.base, self.manifest.tables.history
+        self.tags = {tag.name: tag for tag in self.all_tags()}
+        self.version = self.line.number if version is None else version
+        sequence = self.line.version if self.version == self.line.number else self.sequence_of(self.version)
+        self.map = self.map_at(sequence)
 
-    def records_between(self, base, _, wanted):
-        """The records behind a base up to a version, oldest first."""
-        logs = [self.log(version) for version in range(base + 1, wanted + 1)]
-        if None in logs:
-            raise Damaged(f"a log object between {base} and {wanted} is missing")
-        return [self.record_of(data) for data in logs]
+    def all_tags(self):
+        references = self.manifest.references
+        stored = manifest.tags(self.read(references.page[0]), references.page[1]) if references.page else []
+        return [tag for tag in stored if tag.id not in references.removed] + references.added
 
-    def behind(self, base, _, until):
-        """(version, moment, time) of the log objects behind a base, up to the next one."""
-        until = until or min(version for version in [self.base, *(mark[0] for mark, *_ in self.marks()[1])] if version > base)
-        for version in range(base + 1, until + 1):
-            data = self.log(version)
-            if data is not None:
-                record = self.record_of(data)
-                yield version, record.time, record.time
+    def eras(self):
+        """The eras of the main line."""
+        found = [era for run in self.history for era in manifest.eras(self.read(run.page[0]), run)]
+        return [era for era in found if era.line == manifest.MAIN]
 
-    def path(self, rest):
-        return os.path.join(self.folder, self.name + (f".lake/{self.identity.hex()}/{rest}" if rest else ""))
+    def records(self, segments, tail, above, to):
+        """The records in segments and inline that lie above a sequence, up to another one, oldest first."""
+        found = []
+        for at in segments:
+            if at.last > above and at.first <= to:
+                if at not in self.segments:
+                    self.segments[at] = manifest.segment(self.read(at.page[0]), at, manifest.MAIN)
+                found += self.segments[at]
+        return [record for record in [*found, *tail] if above < record.version <= to]
 
-    def whole(self, rest):
-        with open(self.path(rest), "rb") as file:
-            return file.read()
+    def marks_of_line(self):
+        """Marks of all versions that the manifest and the history name, oldest first."""
+        own = self.records(self.line.segments, self.line.tail, self.base - 1, self.line.version)
+        found = [mark for era in self.eras() for mark in era.marks]
+        found += [manifest.Mark(r.version, r.number, r.time, r.note) for r in own if manifest.is_version(r)]
+        return sorted(set(found))
 
-    def log(self, version):
-        if version in self.embedded:
-            return self.embedded[version]
-        try:
-            return self.whole(f"log/{version:016x}")
-        except FileNotFoundError:
-            return None
+    def is_held(self, version):
+        """Whether all objects of a version are there."""
+        origins = [line.origin for line in self.manifest.lines if line.origin]
+        tags = [tag.mark.version for tag in self.tags.values() if tag.line == manifest.MAIN]
+        return version >= self.line.horizon or version in (self.line.version, *tags) or (manifest.MAIN, version) in origins
 
-    def record_of(self, data):
-        b = Bytes(data, "a log object")
-        b.expect(b"h5lL")
-        b.take(b.u32())
-        record = Record(data[b.at:])
-        owned = sorted(n for _, entries in members(data) for n in entries)
-        if owned and owned != list(range(len(record.entries))):
-            raise Damaged("entries of a group commit that are no member's, or several members'")
-        return record
+    def sequence_of(self, number):
+        """The sequence of a version that users know by its number."""
+        marks = [mark for mark in self.marks_of_line() if mark.number == number]
+        marks += [tag.mark for tag in self.tags.values() if tag.line == manifest.MAIN and tag.mark.number == number]
+        if not marks or not self.is_held(marks[0].version):
+            raise Damaged(f"version {number} is not kept")
+        return marks[0].version
+
+    def map_at(self, sequence):
+        """The map of the version that the swap with this sequence made."""
+        if sequence >= self.base:
+            root, segments, tail = self.line.root, self.line.segments, self.line.tail
+        else:
+            eras = [era for era in self.eras() if manifest.base_of(era) <= sequence < era.end]
+            if len(eras) != 1:
+                raise Damaged(f"version {sequence} is in {len(eras)} eras")
+            root, segments, tail = eras[0].root, eras[0].segments, []
+        records = [record for record in self.records(segments, tail, root.base, sequence) if manifest.is_version(record)]
+        below = [root.base, *(record.version for record in records)]
+        if [record.previous for record in records] != below[:-1] or below[-1] != sequence:
+            raise Damaged(f"records {below[1:]} over the root of version {root.base}")
+        stored = [StoredRecord(record, self.read) for record in records]
+        return self.map_of(root.page, stored, stored[0].version - 1 if stored else 0)
+
+    def writers(self):
+        """[[((host, process id), number of entries) of each commit] of each record over the root]."""
+        over = self.records(self.line.segments, self.line.tail, self.base, self.line.version)
+        return [StoredRecord(record, self.read).writers for record in over]
+
+    def versions(self):
+        """{version: its time} of all that can be opened, oldest first."""
+        return {mark.number: mark.time for mark in self.marks_of_line() if mark.version >= self.line.horizon}
+
+    def tagged(self, name):
+        """The map of a tagged version, and its number."""
+        if name not in self.tags:
+            raise Damaged(f"there is no tag {name}")
+        mark = self.tags[name].mark
+        return self.map_at(mark.version), mark.number
+
+    def size_of(self, found):
+        """Bytes of an object."""
+        return os.path.getsize(self.path(found))
+
+    def check_objects(self):
+        """Reads every table, and checks that each object is there and has the bytes that are in use. Returns how many there are."""
+        tables = self.manifest.tables
+        usage = manifest.usage(self.read(tables.usage[0]), tables.usage[1]) if tables.usage else {}
+        dead = [entry for run in tables.dead for entry in manifest.dead(self.read(run.page[0]), run)]
+        ends = {found: use.total for found, use in usage.items()}
+
+        def add(place):
+            found = manifest.object_of(place)
+            ends[found] = max(ends.get(found, 0), place[2] + place[3])
+        for entry in dead:
+            add(entry.place)
+            if manifest.object_of(entry.place) not in usage:
+                raise Damaged(f"the dead list has the place {entry.place} in an object that the usage table does not have")
+        references = [self.manifest.references.page] if self.manifest.references.page else []
+        for page in [*tables.pages(), *references, *(at.page for at in self.line.segments)]:
+            add(page[0])
+        for record in self.records(self.line.segments, self.line.tail, self.base, self.line.version):
+            for part in record.parts:
+                if part.kind == manifest.STORED:
+                    add(part.content[0])
+                for gained in part.content.gained if part.kind == manifest.INLINE else []:
+                    ends[gained.object] = max(ends.get(gained.object, 0), gained.bytes)
+        short = [manifest.name_of(found) for found, end in ends.items() if self.size_of(found) < end]
+        if short:
+            raise Damaged(f"the objects {short} end before the bytes that are in use")
+        return len(ends)
+
+    def path(self, found):
+        return os.path.join(self.folder, f"{self.name}.lake/{self.identity.hex()}/{manifest.name_of(found)}")
 
     def read(self, place):
-        room, which, offset, length = place
+        _, _, offset, length = place
         if not length:
             return b""
-        if room == LOG:
-            data = self.log(which) or b""
-        elif room in (PACK, PAGE):
-            data = self.whole(f"{'pack' if room == PACK else 'page'}/{which.hex()}")
-        else:
-            raise Damaged(f"room {room} in an object store")
-        if offset + length > len(data):
+        found = manifest.object_of(place)
+        if found not in self.objects:
+            with open(self.path(found), "rb") as file:
+                self.objects[found] = file.read()
+        data = self.objects[found][offset:offset + length]
+        if len(data) != length:
             raise Damaged(f"an object has no {length} bytes at {offset}")
-        return data[offset:offset + length]
-
-
-def members(data):
-    """[(writer, numbers of its entries)] of the log object of a group commit; nothing for another one."""
-    length = struct.unpack_from("<I", data, 4)[0]
-    area = data[8:8 + length]
-    if area[:4] != b"h5lJ" or crc32c(area[:-4]) != struct.unpack("<I", area[-4:])[0]:
-        return []
-    b = Bytes(area[:-4], "members")
-    b.expect(b"h5lJ")
-    found = []
-    for _ in range(b.varint()):
-        b.u64()
-        writer, entries, following = (b.string().decode(), b.varint()), [], 0
-        for _ in range(b.varint()):
-            entries.append(following + b.varint())
-            following = entries[-1] + 1
-        found.append((writer, entries))
-    b.end()
-    return found
+        return data
 
 
 def pointed_to(path):

@@ -1,8 +1,8 @@
-"""What all parts of docs/format.md are made of: numbers, strings, places, pointers and checksums. Written from that page alone."""
+"""Numbers, strings, places, pointers and checksums of docs/format.md. Written from that page alone."""
 
 import struct
 
-FILE, LOG, PACK, PAGE, SOURCE = range(5)
+FILE, PACK, PAGE, SOURCE = 0, 2, 3, 4
 
 
 class Damaged(Exception):
@@ -78,7 +78,7 @@ class Bytes:
 
     def place(self):
         room = self.u8()
-        which = {FILE: lambda: None, LOG: self.varint, PACK: lambda: self.take(16), PAGE: lambda: self.take(16), SOURCE: self.varint}
+        which = {FILE: lambda: None, PACK: lambda: self.take(16), PAGE: lambda: self.take(16), SOURCE: self.varint}
         if room not in which:
             raise Damaged(f"{self.what}: room {room}")
         return room, which[room](), self.varint(), self.varint()
@@ -86,8 +86,29 @@ class Bytes:
     def pointer(self):
         return self.place(), self.u32()
 
-    def optional(self):
-        return self.pointer() if self.u8() else None
+    def flag(self):
+        flag = self.u8()
+        if flag > 1:
+            raise Damaged(f"{self.what}: a flag of {flag}")
+        return bool(flag)
+
+    def optional(self, read=None):
+        """An item behind a flag, a pointer unless `read` is given; None where the flag is 0."""
+        return (read or self.pointer)() if self.flag() else None
+
+    def number(self):
+        """A varint that counts versions, sequences, times or bytes."""
+        value = self.varint()
+        if value >= 1 << 62:
+            raise Damaged(f"{self.what}: the number {value}")
+        return value
+
+    def list(self, read, most, least=1):
+        """A count and that many items of at least so many bytes each."""
+        count = self.varint()
+        if count > most or count * least > len(self.data) - self.at:
+            raise Damaged(f"{self.what}: a list of {count}")
+        return [read() for _ in range(count)]
 
     def expect(self, magic):
         if self.take(4) != magic:

@@ -22,7 +22,7 @@ pub(super) const LOCKS: &str = "locks";
 const MAX_LOCK_TIME: Duration = Duration::from_secs(60);
 /// The pauses between tries for a lock: the first, and the longest, to which they grow.
 const PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
-/// The end of the name of the folder with the parts of a container (docs/format.md, "Names of objects").
+/// The end of the name of the folder with the parts of a container (docs/format.md, "Objects of a name").
 const PARTS: &str = ".lake";
 
 /// The use of locks in a directory.
