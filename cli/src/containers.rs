@@ -1,6 +1,6 @@
 //! The containers of a directory, a bucket or a prefix of a store, from one listing of the names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -11,6 +11,9 @@ use h5lake_ledger::{Access, Ledger, ListedObject, LockPolicy, Options, Probe, St
 
 use crate::find::check_lasts;
 use crate::{Failure, hidden};
+
+/// Bytes that a manifest has at most whose container consists of nothing else.
+const MAX_LONE_MANIFEST_BYTES: u64 = 512 << 10;
 
 /// The form of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,15 +79,16 @@ pub fn below(name: &Path, recursive: bool) -> Result<Option<Containers>, Failure
 
 impl Containers {
     /// Lists a folder. In a store, all containers below it are listed, because keys are flat. In a directory, only those directly in
-    /// it are listed, unless `recursive`.
+    /// it are listed, unless `recursive`. The first bytes of each container are read, and in a store those of small objects.
     pub fn of(folder: Folder, recursive: bool) -> Result<Self, Failure> {
         let whole = recursive || folder.directory.is_none();
         let StoreListing { mut entries, folders } = Ledger::list_objects(&*folder.store, whole)?;
         entries
             .retain(|key, _| !Path::new(key).components().any(|part| hidden::is_of_h5lake(part.as_os_str())));
         let (mut rows, mut unread) = (Vec::new(), Vec::new());
+        let probes = probes(&folder, &entries);
         for (name, listed) in entries {
-            match kind_of(&folder, &name, &listed) {
+            match kind_of(&folder, &name, &listed, probes.get(&name)) {
                 Ok(Some(kind)) => rows.push(Row { name, kind, listed }),
                 Ok(None) => {}
                 Err(why) => unread.push(why),
@@ -124,13 +128,40 @@ fn newest_of_file(path: &Path) -> h5lake_ledger::Result<Option<Version>> {
     Ok(ledger.versions(1)?.pop())
 }
 
+/// Reads the first bytes of objects that may be the manifests of containers. Of others the listing says enough.
+fn probes(
+    folder: &Folder,
+    entries: &BTreeMap<String, ListedObject>,
+) -> HashMap<String, Result<Probe, String>> {
+    let may_be = |listed: &ListedObject| {
+        let is_small = folder.directory.is_none() && listed.bytes <= MAX_LONE_MANIFEST_BYTES;
+        listed.modified.is_some() && (listed.has_parts || is_small)
+    };
+    let names: Vec<&str> =
+        entries.iter().filter(|(_, listed)| may_be(listed)).map(|(name, _)| name.as_str()).collect();
+    let found = Ledger::probe_each_object(&folder.store, &names).into_iter();
+    let found = found.map(|probe| probe.map_err(|error| error.to_string()));
+    names.iter().map(|name| (*name).to_owned()).zip(found).collect()
+}
+
 /// The kind of an entry; `None` for what is no container. Of a file in a directory, the first bytes are read.
-fn kind_of(folder: &Folder, name: &str, listed: &ListedObject) -> Result<Option<Kind>, String> {
-    match (listed.has_parts, listed.modified, &folder.directory) {
-        (true, None, _) => Ok(Some(Kind::Deleted)),
-        (true, Some(_), _) => Ok(Some(Kind::Objects)),
-        (false, _, Some(directory)) => kind_of_file(&directory.join(name)),
-        (false, _, None) => Ok(None),
+fn kind_of(
+    folder: &Folder,
+    name: &str,
+    listed: &ListedObject,
+    probe: Option<&Result<Probe, String>>,
+) -> Result<Option<Kind>, String> {
+    if let (false, Some(directory)) = (listed.has_parts, &folder.directory) {
+        let kind = kind_of_file(&directory.join(name))?;
+        let is_deleted =
+            || Ledger::probe_objects(&*folder.store, name).is_ok_and(|probe| probe == Probe::NotFound);
+        return Ok(kind.filter(|kind| *kind != Kind::Objects || !is_deleted()));
+    }
+    match (listed.has_parts, probe) {
+        (true, None | Some(Ok(Probe::NotFound))) => Ok(Some(Kind::Deleted)),
+        (true, Some(Ok(_))) | (false, Some(Ok(Probe::Container))) => Ok(Some(Kind::Objects)),
+        (_, Some(Err(why))) => Err(why.clone()),
+        (false, None | Some(Ok(_))) => Ok(None),
     }
 }
 

@@ -143,7 +143,7 @@ fn restored_before_a_sweep_goes_on(store: &Arc<dyn ObjectStore>) -> h5lake_ledge
         let swept = Ledger::sweep_replaced_objects(&sweeper, KEY);
         // Nothing listens any more from here on.
         drop(sweeper);
-        ends.send(()).unwrap();
+        let _nobody_waits = ends.send(());
         swept
     });
     looked.recv().unwrap();

@@ -24,6 +24,8 @@ const MAX_LOCK_TIME: Duration = Duration::from_secs(60);
 const PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
 /// The end of the name of the folder with the parts of a container (docs/format.md, "Objects of a name").
 const PARTS: &str = ".lake";
+/// The lock of a container's writer, directly below `NAME.lake`.
+const LEASE: &str = "lease";
 
 /// The use of locks in a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -231,7 +233,7 @@ fn home_of(key: &Key) -> (&str, &str) {
     while let Some(at) = text[..end].rfind('/') {
         let (folder, rest) = (&text[..at], &text[at + 1..]);
         let next = rest.split('/').next().unwrap_or_default();
-        if folder.ends_with(PARTS) && rest.contains('/') && is_part(next) {
+        if folder.ends_with(PARTS) && (rest == LEASE || rest.contains('/') && is_part(next)) {
             return split_last(folder, text);
         }
         end = at;
@@ -247,7 +249,7 @@ fn split_last<'a>(path: &str, text: &'a str) -> (&'a str, &'a str) {
 /// Returns whether a name is one that a container makes directly below `NAME.lake`.
 fn is_part(name: &str) -> bool {
     let is_id = name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_id || matches!(name, "clock" | "copy" | "replaced")
+    is_id || matches!(name, "clock" | "replaced")
 }
 
 /// Returns the number of a key's lock among 256. The number is part of the store's protocol, since all processes have to agree: the
@@ -275,10 +277,10 @@ mod tests {
         let id = "0123456789abcdef0123456789abcdef";
         for (path, folder) in [
             ("a/b/c.h5".to_owned(), "a/b"),
-            (format!("a/b/c.h5.lake/{id}/lock"), "a/b"),
-            (format!("a/b/c.h5.lake/{id}/pack/{id}"), "a/b"),
+            ("a/b/c.h5.lake/lease".to_owned(), "a/b"),
+            (format!("a/b/c.h5.lake/{id}/0123456789abcdef-1"), "a/b"),
             (format!("a/b/c.h5.lake/clock/{id}"), "a/b"),
-            (format!("a/my.lake/c.h5.lake/{id}/log/00"), "a/my.lake"),
+            (format!("a/my.lake/c.h5.lake/{id}/copy/header"), "a/my.lake"),
             ("a/my.lake/c.h5".to_owned(), "a/my.lake"),
             // No name of a part.
             ("a/my.lake/x/c.h5".to_owned(), "a/my.lake/x"),

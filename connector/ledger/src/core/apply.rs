@@ -11,7 +11,7 @@ use super::change::{
     Reject, Restore,
 };
 use super::group;
-use super::ids::{Name, Nonce, SessionId};
+use super::ids::{Name, Nonce};
 use super::life;
 use super::lines::{Closed, Line, MAIN, MAX_OLDER_RECORDS, Origin, Root};
 use super::manifest::{CopyEntry, MAX_LINES, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
@@ -19,7 +19,7 @@ use super::reclaim::{Holders, is_held, raise_horizons, remove_unneeded_lines};
 use super::records::{
     Content, Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, MAX_NOTE, Part, Record, SegmentRef,
 };
-use super::references::{MAX_INLINE_REFERENCES, ReadTags, References, Tag};
+use super::references::{MAX_INLINE_REFERENCES, MAX_TAGS, ReadTags, References, Tag};
 use super::runs::{MAX_RUNS, Run};
 use crate::address::PageRef;
 
@@ -50,7 +50,7 @@ pub(crate) fn apply(before: &Manifest, change: &Change, by: &By) -> Result<Manif
     x.nonce = rule!(SwapNonce, by.nonce; Nonce::default());
     change_manifest(&mut x, change, by)?;
     if let Some(day) = change.joins() {
-        join(&mut x, by.nonce.session, day)?;
+        join(&mut x, by, day)?;
     }
     if change.leaves() {
         x.sessions.retain(|entry| entry.id != by.nonce.session);
@@ -103,12 +103,13 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
 
 // Sessions and numbers
 
-fn join(x: &mut Manifest, id: SessionId, day: u64) -> Applied {
+fn join(x: &mut Manifest, by: &By, day: u64) -> Applied {
+    let (id, is_alone) = (by.nonce.session, by.is_alone);
     if let Err(at) = x.sessions.binary_search_by_key(&id, |entry| entry.id) {
         if x.sessions.len() >= MAX_SESSIONS {
             return Err(Reject::Full("sessions"));
         }
-        x.sessions.insert(at, SessionEntry { id, day });
+        x.sessions.insert(at, SessionEntry { id, day, is_alone });
     }
     Ok(())
 }
@@ -128,6 +129,7 @@ fn append(line: &mut Line, sequence: u64, (time, note): (u64, &Bytes), parts: Ve
     let record = Record { version: sequence, previous, number, time, note: note.clone(), parts };
     line.tail.push(Arc::new(record));
     line.version = sequence;
+    line.time = line.time.max(time);
 }
 
 fn part(data: &Data, stored: Option<PageRef>, by: &By) -> Part {
@@ -375,6 +377,9 @@ fn tag(x: &mut Manifest, c: &NewTag, by: &By) -> Applied {
     let is_taken = x.references.all(&c.read).map(|mut tags| tags.any(is_other));
     if is_taken.ok_or(Reject::Stale)? {
         return Err(Reject::NameTaken);
+    }
+    if x.references.all(&c.read).is_none_or(|tags| tags.count() >= MAX_TAGS) {
+        return Err(Reject::Full("tags and publications; delete some first"));
     }
     if x.references.inline_bytes() > MAX_INLINE_REFERENCES {
         return Err(Reject::Full("inline references; fold them into a page"));

@@ -22,6 +22,8 @@ use crate::address::PageRef;
 pub(crate) struct By {
     pub(crate) container: ContainerId,
     pub(crate) nonce: Nonce,
+    /// The session is that of a single writer.
+    pub(crate) is_alone: bool,
 }
 
 /// A change of a manifest.

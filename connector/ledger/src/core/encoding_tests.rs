@@ -95,8 +95,8 @@ fn sample() -> Manifest {
         nonce: nonce(3),
         numbers: 1 << 20,
         sessions: vec![
-            SessionEntry { id: SessionId(5), day: 20_000 },
-            SessionEntry { id: SessionId(6), day: 1 },
+            SessionEntry { id: SessionId(5), day: 20_000, is_alone: true },
+            SessionEntry { id: SessionId(6), day: 1, is_alone: false },
         ],
         copies: vec![CopyEntry { id: ContainerId([8; 16]), session: SessionId(9), day: 20_001 }],
         lines: vec![Arc::new(main), Arc::new(branch)],
@@ -181,7 +181,7 @@ fn impossible_manifests_are_refused() {
         change(&mut manifest);
         assert_eq!(Manifest::decode(&manifest.encode()).unwrap_err(), why);
     };
-    let entry = |n| SessionEntry { id: SessionId(n), day: 0 };
+    let entry = |n| SessionEntry { id: SessionId(n), day: 0, is_alone: false };
     refuse(&|m| m.sessions.reverse(), "sessions or copies are out of order");
     refuse(
         &|m| m.sessions = (0..=MAX_SESSIONS as u64).map(entry).collect(),

@@ -16,8 +16,11 @@ use crate::codec::{Decoded, Reader, put_varint};
 pub(crate) const MAIN: u64 = 0;
 /// Bytes of older inline records from which a session should put a segment.
 pub(crate) const WANTED_OLDER_RECORDS: usize = 8 << 10;
-/// Bytes of older inline records beyond which a commit waits for a segment.
-pub(crate) const MAX_OLDER_RECORDS: usize = 64 << 10;
+/// Bytes of all inline records beyond which the next commit waits for a segment.
+const MAX_INLINE_BYTES: usize = 64 << 10;
+/// Bytes of older inline records beyond which a commit is refused: more than a long closing record, and commits of others that came
+/// while a segment was put.
+pub(crate) const MAX_OLDER_RECORDS: usize = 256 << 10;
 /// Segments of one line. A line that has more needs a checkpoint.
 pub(crate) const MAX_SEGMENTS: usize = 96;
 /// Inline records of one line that a decoder accepts.
@@ -63,6 +66,8 @@ pub(crate) struct Line {
     pub(crate) version: u64,
     /// How many versions the line has had.
     pub(crate) number: u64,
+    /// The time of the newest version, microseconds since 1970. The times of versions ascend.
+    pub(crate) time: u64,
     /// The root; `None` for a branch that still reads its parent at its origin.
     pub(crate) root: Option<Root>,
     /// Versions below the horizon may be incomplete, except the current version and held ones.
@@ -101,6 +106,7 @@ impl Line {
             origin: None,
             version: 0,
             number: 0,
+            time: 0,
             root: Some(Root::default()),
             horizon: 0,
             closed: None,
@@ -186,7 +192,12 @@ impl Line {
 
     /// Returns whether a session should put a segment of the inline records.
     pub(crate) fn wants_segment(&self) -> bool {
-        self.older_bytes() > WANTED_OLDER_RECORDS
+        self.older_bytes() > WANTED_OLDER_RECORDS || self.needs_segment()
+    }
+
+    /// Returns whether a commit has to put a segment of the inline records first: all of them are older ones then.
+    pub(crate) fn needs_segment(&self) -> bool {
+        self.tail.iter().map(|record| record.size()).sum::<usize>() > MAX_INLINE_BYTES
     }
 
     /// The segment of the inline records up to version `to`; `None` for a tail without such records. The line must be that of an accepted
@@ -232,7 +243,7 @@ impl Line {
             put_varint(out, origin.parent);
             put_varint(out, origin.version);
         }
-        for n in [self.version, self.number, self.horizon, self.records_from, self.retention] {
+        for n in [self.version, self.number, self.time, self.horizon, self.records_from, self.retention] {
             put_varint(out, n);
         }
         frame::put_optional(out, self.root, |root, out| {
@@ -254,7 +265,8 @@ impl Line {
             line.made_by = Nonce::read(r)?;
             line.origin = Some(Origin { parent: r.number()?, version: r.number()? });
         }
-        (line.version, line.number, line.horizon) = (r.number()?, r.number()?, r.number()?);
+        (line.version, line.number, line.time) = (r.number()?, r.number()?, r.number64()?);
+        line.horizon = r.number()?;
         (line.records_from, line.retention) = (r.number()?, r.number()?);
         let root = |r: &mut Reader<'_>| Ok(Root { page: PageRef::read_optional(r)?, base: r.number()? });
         line.root = frame::read_optional(r, root)?;

@@ -37,6 +37,8 @@ pub(crate) struct SessionEntry {
     pub(crate) id: SessionId,
     /// The day on which the session joined, in days since 1970.
     pub(crate) day: u64,
+    /// The session is that of a single writer, who holds the lease while alive.
+    pub(crate) is_alone: bool,
 }
 
 /// A container that is being copied to this name.
@@ -150,6 +152,7 @@ impl Manifest {
         frame::put_list(&mut out, &self.sessions, |entry, out| {
             out.extend_from_slice(&entry.id.0.to_le_bytes());
             put_varint(out, entry.day);
+            out.push(u8::from(entry.is_alone));
         });
         frame::put_list(&mut out, &self.copies, |entry, out| {
             out.extend_from_slice(&entry.id.0);
@@ -196,8 +199,8 @@ impl Manifest {
             sequence: r.number()?,
             nonce: Nonce::read(&mut r)?,
             numbers: r.number()?,
-            sessions: frame::read_list(&mut r, (9, MAX_SESSIONS), |r| {
-                Ok(SessionEntry { id: SessionId(r.u64()?), day: r.number()? })
+            sessions: frame::read_list(&mut r, (10, MAX_SESSIONS), |r| {
+                Ok(SessionEntry { id: SessionId(r.u64()?), day: r.number()?, is_alone: frame::read_flag(r)? })
             })?,
             copies: frame::read_list(&mut r, (25, MAX_COPIES), |r| {
                 Ok(CopyEntry { id: ContainerId(r.id()?), session: SessionId(r.u64()?), day: r.number()? })

@@ -40,6 +40,7 @@ fn continue_line(line: &mut Line, found: &[Segment]) {
         if follows && record.version > line.version {
             line.version = record.version;
             line.number = record.number;
+            line.time = record.time;
             line.tail.push(record.clone());
         }
     }

@@ -254,7 +254,7 @@ impl<T: Clone + PartialEq> Session<T> {
     }
 
     fn by(&self, p: &Pending<T>) -> By {
-        By { container: self.container, nonce: p.nonce }
+        By { container: self.container, nonce: p.nonce, is_alone: self.mode == Mode::Exclusive }
     }
 
     /// Applies the change to the newest known manifest, and sends the swap. No earlier swap of the change can take effect any more.

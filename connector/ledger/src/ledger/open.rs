@@ -373,6 +373,11 @@ impl Ledger {
         listing::newest_versions(store, keys)
     }
 
+    /// Says what the objects at some keys are from their first bytes, several side by side. Each key has its own result.
+    pub fn probe_each_object(store: &Arc<dyn ObjectStore>, keys: &[&str]) -> Vec<Result<Probe>> {
+        listing::probes(store, keys)
+    }
+
     /// Removes a container from an object store. Its objects stay for its retention time, for readers that have it open and for
     /// [`restore_objects`](Self::restore_objects); in a store in memory as long as a handle has it open.
     ///

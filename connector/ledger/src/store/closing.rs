@@ -15,7 +15,7 @@ use crate::core::change::{Change, Commit as CommitChange};
 use crate::core::events::Outcome;
 use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
-use crate::core::records::{Data, Record, Segments};
+use crate::core::records::{Data, Record, SegmentRef, Segments};
 use crate::core::session::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Commit, RemoteCommits};
@@ -58,7 +58,8 @@ impl Writer {
             let convert = |record: &Arc<Record>| commit_record(record).transpose();
             let unseen: Decoded<Vec<_>> = unseen.iter().filter_map(convert).collect();
             let entries = make(&unseen.map_err(|_| Error::new(&fetcher.target, ErrorKind::Gone))?)?;
-            match self.submit_entries(&known, entries.into())? {
+            let segment = self.segment_for_commit()?;
+            match self.submit_entries(&known, entries.into(), segment)? {
                 Outcome::Done { .. } => {
                     // The version is news to the map above, like any other.
                     view.manifest = self.committer.known();
@@ -71,7 +72,12 @@ impl Writer {
         Err(Error::new(self.target(), ErrorKind::Conflict))
     }
 
-    fn submit_entries(&mut self, known: &Manifest, entries: Bytes) -> Result<Outcome> {
+    fn submit_entries(
+        &mut self,
+        known: &Manifest,
+        entries: Bytes,
+        segment: Option<SegmentRef>,
+    ) -> Result<Outcome> {
         let joins = self.committer.session.day_to_join(self.today());
         let change = Change::Commit(Box::new(CommitChange {
             line: MAIN,
@@ -84,7 +90,7 @@ impl Writer {
             joins,
             leaves: false,
             closes: false,
-            segment: None,
+            segment,
             members: Vec::new(),
             conditions: Vec::new(),
             segments: Segments::default(),

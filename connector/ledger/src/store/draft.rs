@@ -89,7 +89,7 @@ impl<'a> Beginning<'a> {
         let fetcher = Fetcher { store: self.store.clone(), names, target: target.clone() };
         let new = NewContainer { id, ..new_container(self.store.as_ref(), self.opts, None, &target)? };
         let nonce = Nonce { session: self.committer.session.id(), count: 0 };
-        let by = By { container: ContainerId::ABSENT, nonce };
+        let by = By { container: ContainerId::ABSENT, nonce, is_alone: true };
         let first = Manifest { sequence: self.committer.known().sequence, ..Manifest::absent() };
         let manifest = apply(&first, &Change::Create(Box::new(new)), &by);
         let manifest = manifest.map_err(|why| failure(&Outcome::Rejected(why), &target))?;

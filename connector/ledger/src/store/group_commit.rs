@@ -20,7 +20,8 @@ use crate::core::events::{Event, Outcome};
 use crate::core::group::{MAX_QUEUED_BYTES, Member};
 use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
-use crate::core::records::{Data, MAX_CURRENT_RECORD, MAX_PARTS, Record, visit_keys};
+use crate::core::records::{Data, MAX_CURRENT_RECORD, MAX_PARTS, Record, SegmentRef, visit_keys};
+use crate::core::session::Entry;
 use crate::error::{Error, ErrorKind, Result, store_error};
 use crate::side_by_side::side_by_side;
 use crate::storage::GroupCommit;
@@ -106,7 +107,7 @@ impl Writer {
         }
         let name = format!("queue/{:016x}-{:016x}-{:x}", self.present(), nonce.session.0, nonce.count);
         let key = self.io.fetcher.names.key(&name, self.target())?;
-        let change = self.own_change(&member, told.version, Vec::new());
+        let change = self.own_change(&member, told.version, Vec::new(), None);
         self.committer.session.step(Event::Queued(change));
         let staged = std::mem::take(&mut self.staged);
         let turn = Turn::default();
@@ -115,7 +116,10 @@ impl Writer {
     }
 
     /// The change that commits a queued commit, with others that go along.
-    fn own_change(&self, own: &Member, on: u64, members: Vec<Member>) -> Change {
+    fn own_change(&self, own: &Member, on: u64, members: Vec<Member>, segment: Option<SegmentRef>) -> Change {
+        // A session that puts no objects joins with the commit after which it wants to put a segment.
+        let wants_entry = main_line(&self.committer.known()).wants_segment();
+        let joins = if wants_entry { self.committer.session.day_to_join(self.today()) } else { None };
         Change::Commit(Box::new(CommitChange {
             line: MAIN,
             on,
@@ -124,10 +128,10 @@ impl Writer {
             data: own.data.clone(),
             stored: None,
             numbers: None,
-            joins: None,
+            joins,
             leaves: false,
             closes: false,
-            segment: None,
+            segment,
             members,
             conditions: own.conditions.clone(),
             segments: self.io.segments.clone(),
@@ -217,6 +221,9 @@ impl Writer {
         let others = listed.into_iter().filter(|meta| meta.key != key).take_while(has_room);
         let others: Vec<Key> = others.map(|meta| meta.key).take(MAX_PARTS - 1).collect();
         let members: Vec<Member> = read(fetcher, &others).into_iter().flatten().collect();
+        // Nobody can join while a commit is queued.
+        let is_listed = self.committer.session.entry() == Entry::Listed;
+        let segment = if is_listed { self.segment_for_commit()? } else { None };
         let known = self.committer.known();
         let line = main_line(&known);
         let oldest = members.iter().map(|member| member.view).chain([own.view]).min().unwrap_or(own.view);
@@ -224,7 +231,7 @@ impl Writer {
         if line.reaches(oldest) {
             fetcher.records(line, (oldest, line.version), &mut self.io.segments)?;
         }
-        let change = self.own_change(&own, line.version, members);
+        let change = self.own_change(&own, line.version, members, segment);
         if let Some(q) = &mut self.queued {
             q.led = true;
         }

@@ -200,6 +200,11 @@ pub(crate) fn open(
     if opts.writers == Writers::Many {
         check_conditions(store.as_ref(), &target)?;
     }
+    // In a directory, a lease would make folders for a name that leads nowhere.
+    if !store.capabilities().remote && store.stage().is_none() {
+        let look = SwapRegister::new(store.clone(), key.clone(), &target);
+        check_there(&found(&look, store.as_ref(), &key, opts, &target)?.0, &target)?;
+    }
     let lease = lease_for(&store, &key, opts, &target);
     let lease = lease.map_err(|e| leftovers::with_arrived(e, &store, &key))?;
     let lease = leftovers::recover(store.as_ref(), &key, lease, &target)?;
@@ -363,6 +368,9 @@ fn replaceable(
         }
         _ if replace != Replace::Atomically => Err(exists()),
         Ok(_) => Err(exists()),
+        Err(e) if matches!(e.kind(), ErrorKind::NewerFormat { .. } | ErrorKind::EarlierFormat { .. }) => {
+            Err(e)
+        }
         Err(e) if is_foreign(&e) && !bytes.is_empty() => Err(explain(store, key, opts, target)?.unwrap_or(e)),
         Err(_) => Ok((Arc::new(Manifest::absent()), token)),
     }

@@ -111,12 +111,12 @@ impl Writer {
         let known = self.committer.known();
         let (own, today) = (self.committer.session.id(), self.today());
         let is_dead = |day: u64| today > day + MAX_SESSION_DAYS;
-        // Who has the lease is the only single writer: an exclusive session besides it is dead.
-        let alone = self.lease.is_some();
+        // Who has the lease is the only single writer: another one that is listed is dead.
+        let has_lease = self.lease.is_some();
         let sessions: Vec<_> = known
             .sessions
             .iter()
-            .filter(|entry| entry.id != own && (alone || is_dead(entry.day)))
+            .filter(|entry| entry.id != own && (has_lease && entry.is_alone || is_dead(entry.day)))
             .map(|entry| entry.id)
             .collect();
         let dead = known.copies.iter().filter(|entry| is_dead(entry.day));

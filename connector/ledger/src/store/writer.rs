@@ -21,7 +21,7 @@ use crate::clock;
 use crate::core::change::{Change, Commit as CommitChange, Reject};
 use crate::core::events::Outcome;
 use crate::core::ids::ObjectId;
-use crate::core::lines::{Line, MAIN, MAX_OLDER_RECORDS};
+use crate::core::lines::{Line, MAIN};
 use crate::core::manifest::Manifest;
 use crate::core::records::{Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, Record, SegmentRef, Segments};
 use crate::core::session::{Entry, Mode};
@@ -133,7 +133,8 @@ impl Writer {
 
     /// What time it is, by the store's clock where that is at hand; later than the newest version.
     pub(super) fn time(&self) -> u64 {
-        self.present().max(self.last_time + 1)
+        let newest = main_line(&self.committer.known()).time.max(self.last_time);
+        self.present().max(newest + 1)
     }
 
     pub(super) fn present(&self) -> u64 {
@@ -493,11 +494,11 @@ impl Writer {
     }
 
     /// The segment of older inline records that the next commit is to name, if there are many.
-    fn segment_for_commit(&mut self) -> Result<Option<SegmentRef>> {
+    pub(super) fn segment_for_commit(&mut self) -> Result<Option<SegmentRef>> {
         let known = self.committer.known();
         let line: &Line = main_line(&known);
-        let must = line.older_bytes() + MAX_CURRENT_RECORD > MAX_OLDER_RECORDS + MAX_CURRENT_RECORD / 2;
-        if !line.wants_segment() || (!must && self.committer.session.entry() != Entry::Listed) {
+        if !line.wants_segment() || (!line.needs_segment() && self.committer.session.entry() != Entry::Listed)
+        {
             return Ok(None);
         }
         let newest = line.tail.last().map_or(0, |record| record.version);

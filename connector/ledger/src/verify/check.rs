@@ -242,6 +242,8 @@ impl CheckWalk<'_> {
     /// Checks a base and the records behind it. `log` is what the newest version has over it.
     fn epoch(&mut self, epoch: &Epoch, log: &Memtable) -> Result<()> {
         let mut before = Memtable::new();
+        // What came behind the last whole version: no version needs it that a later record replaces before the next one.
+        let mut since = Memtable::new();
         let mut known: BTreeMap<Key<'static>, Option<Bytes>> = Memtable::new();
         let mut whole = epoch.base_is_whole;
         self.counts.versions += u64::from(whole);
@@ -263,15 +265,17 @@ impl CheckWalk<'_> {
                     Ok(value) => {
                         if !whole {
                             before.insert(key.clone().into(), value.clone());
-                        } else if let Some(value) = &value
-                            && !(epoch.hit.is_newest() && value_in(log, &key) == Some(&Some(value.clone())))
-                        {
-                            self.value(&key, value, HitVersions::OlderOnly)?;
+                        } else {
+                            since.insert(key.clone().into(), value.clone());
                         }
                         known.insert(key.into(), value);
                     }
                     Err(why) => self.findings.add(bad(why)),
                 }
+            }
+            if whole && *is_whole {
+                let newest = if epoch.hit.is_newest() { Some(log) } else { None };
+                self.replaced_layer(&std::mem::replace(&mut since, Memtable::new()), newest)?;
             }
             if !whole && *is_whole {
                 whole = true;
@@ -286,6 +290,17 @@ impl CheckWalk<'_> {
         }
         self.base(epoch, if whole { &before } else { log }, log)?;
         if epoch.hit.is_newest() { self.layer(log, HitVersions::Newest) } else { Ok(()) }
+    }
+
+    /// Checks the values of an older version, but for those that the newest version's log has, too.
+    fn replaced_layer(&mut self, layer: &Memtable, newest: Option<&Memtable>) -> Result<()> {
+        for (key, value) in layer {
+            let Some(there) = value else { continue };
+            if newest.is_none_or(|log| log.get(key) != Some(value)) {
+                self.value(&key.to_bytes(), there, HitVersions::OlderOnly)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn layer(&mut self, layer: &Memtable, hit: HitVersions) -> Result<()> {
