@@ -163,7 +163,7 @@ fn what_is_brought_back_is_not_swept_where_etags_are_digests() {
 }
 
 fn without_conditions(inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
-    Arc::new(FaultStore::new(inner).without_create().without_update())
+    Arc::new(common::without_conditions(FaultStore::new(inner)))
 }
 
 /// There a sweep cannot be refused, and is told.
