@@ -69,11 +69,11 @@ impl History {
 
 #[test]
 fn a_store_that_fails_often_loses_nothing() {
-    for seed in 0..120 {
+    for seed in common::seeds(120) {
         let (store, mut c) = (common::store(), Chance::new(seed));
         let (options, mut faults) = (options(&mut c), FaultStore::new(store.clone()));
         if options.writers == Writers::One && c.below(2) == 0 {
-            faults = faults.without_create().without_update();
+            faults = common::without_conditions(faults);
         }
         let conditions = faults.honours(Condition::Create);
         let what =

@@ -196,5 +196,5 @@ impl History {
 
 #[test]
 fn many_writers_in_a_store_that_fails_often_lose_nothing() {
-    (0..40).for_each(|seed| History::new(seed).run(60));
+    common::seeds(40).for_each(|seed| History::new(seed).run(60));
 }

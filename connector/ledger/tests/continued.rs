@@ -281,7 +281,7 @@ fn nothing_stays_in_memory() {
 #[test]
 fn stores_without_conditional_creation_continue_too() {
     let dir = tempfile::tempdir().unwrap();
-    let store = FaultStore::new(directory(dir.path())).without_create().without_update();
+    let store = common::without_conditions(FaultStore::new(directory(dir.path())));
     assert!(!store.honours(Condition::Create));
     let to = To::Objects(Arc::new(store));
     give_up(&to, &origin(3));

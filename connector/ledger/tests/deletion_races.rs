@@ -155,7 +155,7 @@ fn restored_before_a_sweep_goes_on(store: &Arc<dyn ObjectStore>) -> h5lake_ledge
 }
 
 fn without_conditions(inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
-    Arc::new(FaultStore::new(inner).without_create().without_update())
+    Arc::new(common::without_conditions(FaultStore::new(inner)))
 }
 
 /// One of the two wins, and both know which.

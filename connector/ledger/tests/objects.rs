@@ -379,7 +379,7 @@ fn a_container_is_made_only_where_nothing_is() {
 #[test]
 fn stores_without_conditions_serve_one_writer() {
     let inner: Arc<dyn ObjectStore> = common::store();
-    let store: Arc<dyn ObjectStore> = Arc::new(FaultStore::new(inner).without_create().without_update());
+    let store: Arc<dyn ObjectStore> = Arc::new(common::without_conditions(FaultStore::new(inner)));
     let l = create(&store, &opts());
     let (_, states, result) = work(&l, &Map::new(), 20);
     result.unwrap();

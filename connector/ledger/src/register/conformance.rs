@@ -11,6 +11,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_stores::conformance::{Check, Shared};
@@ -39,6 +40,12 @@ pub const CHECKS: &[Check] = &[
 /// Every check of stores, and those of the register: what a store has to pass to keep containers.
 pub fn all_checks() -> Vec<Check> {
     [object_stores::conformance::checks(), CHECKS.to_vec()].concat()
+}
+
+/// Has registers without conditional puts wait for so long, in this process, instead of the time that remote stores need. For tests
+/// whose stores are on this machine. The first call counts.
+pub fn expect_puts_within(patience: Duration) {
+    let _the_first_one_stays = super::lease_guarded::TEST_PATIENCE.set(patience);
 }
 
 const THREADS: usize = 8;

@@ -1,15 +1,19 @@
-//! The register in a store whose puts have no conditions: one writer, whose lease is all that keeps a second one away.
+//! The register in a store whose puts have no conditions: one writer, and only the writer's lease keeps a second writer away.
 //!
-//! Each manifest is put under a name of its own, `HEAD.lake/head/NUMBER-DIGEST`, where the number is its sequence. Nothing is
-//! overwritten there, so a commit that another writer's overtook is noticed: two names have one number. It is not prevented. That would
+//! The head object is the manifest, as in every store. All readers load the head object, and the next writer continues from it, so
+//! a swap takes effect when the head object is put.
+//!
+//! Each manifest is also put under a name of its own, `HEAD.lake/head/NUMBER-DIGEST`, where the number is its sequence. Nothing is
+//! overwritten there, so a lost commit is noticed: two names have one number. Losses are not prevented. Prevention would
 //! take puts that end within [`PATIENCE`], clocks that agree, and listings that are never old, and no store promises these.
 //!
-//! The head object is a copy of the newest manifest, so that readers load it from there as from every store. It is put last.
-//!
-//! 1. Who takes the lease waits for [`PATIENCE`] before the first swap, and looks whether the lease is still its own: another
-//!    writer may have taken it at the same moment.
-//! 2. Before each put a writer looks at its lease, at its clock and at the newest number; after it, at the names of that number.
-//! 3. The manifest that has the greatest number, and of several the greatest digest, is the newest.
+//! 1. A writer that takes the lease waits for [`PATIENCE`] before its first swap, and then checks that the lease is still its own:
+//!    another writer may have taken the lease at the same moment.
+//! 2. Before each swap a writer checks its lease, its clock and the newest number. It puts the head object, then the numbered
+//!    manifest, and then reads the names of that number.
+//! 3. The manifest that has the greatest number, and of several the greatest digest, is the newest. Mostly it is the head object. A
+//!    late put can make the head object old; then the newest numbered manifest is the newest one. A load puts the object that is
+//!    missing or old.
 //! 4. Old manifests are deleted when two newer ones are there, and [`PATIENCE`] has passed since. Two of one number stay.
 
 use std::sync::Arc;
@@ -29,6 +33,9 @@ use crate::locks::Mutex;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same in this process's memory.
 const PATIENCE_NEAR: Duration = Duration::from_millis(5);
+/// The time that tests with stores on this machine set instead of [`PATIENCE`].
+#[cfg(any(test, feature = "conformance"))]
+pub(super) static TEST_PATIENCE: std::sync::OnceLock<Duration> = std::sync::OnceLock::new();
 /// Manifests that stay beside the newest one.
 const KEPT: usize = 2;
 /// Old manifests are deleted so many at a time.
@@ -65,6 +72,15 @@ struct Listed {
     modified: SystemTime,
 }
 
+/// The newest manifest.
+#[derive(Debug)]
+struct Newest {
+    manifest: Numbered,
+    bytes: Bytes,
+    /// The head object or the numbered manifest, if it is missing or old. An earlier swap was interrupted, or a put was late.
+    unput: Option<Key>,
+}
+
 /// The register of one writer in a store without conditional puts.
 #[derive(Debug)]
 pub struct LeaseGuarded {
@@ -98,9 +114,7 @@ impl LeaseGuarded {
         target: &str,
         sequence_of: SequenceOf,
     ) -> Result<Self> {
-        // Nothing is late in this process's memory.
-        let patience = if store.capabilities().persistent { PATIENCE } else { PATIENCE_NEAR };
-        Self::open_with(store, head, target, sequence_of, patience)
+        Self::open_with(store, head, target, sequence_of, patience_with(store.as_ref()))
     }
 
     /// Opens a register as [`open`](Self::open) does, with another time for puts to end.
@@ -169,26 +183,30 @@ impl LeaseGuarded {
         self.store.get_whole_opt(key, MAX_MANIFEST_BYTES).map_err(|e| self.failed(&e))
     }
 
-    /// The newest manifest, and whether the head object is it.
-    fn newest(&self) -> Result<Option<(Numbered, Bytes, bool)>> {
+    /// Returns the newest manifest.
+    fn newest(&self) -> Result<Option<Newest>> {
         for _ in 0..MAX_LOOKS {
             let head = match self.get(&self.head)? {
                 Some(found) => Some((self.numbered(&found.bytes)?, found.bytes)),
                 None => None,
             };
             let all = self.list()?;
-            let newest = all.last().map(|last| last.manifest);
-            let Some(last) =
-                all.last().filter(|_| head.as_ref().is_none_or(|(head, _)| Some(*head) < newest))
-            else {
-                return Ok(head.map(|(head, bytes)| (head, bytes, true)));
-            };
+            let last = all.last();
+            if let Some((manifest, bytes)) = head
+                && last.is_none_or(|last| last.manifest <= manifest)
+            {
+                let is_listed = last.is_some_and(|last| last.manifest == manifest);
+                let unput = if is_listed { None } else { Some(self.key_of(manifest)?) };
+                return Ok(Some(Newest { manifest, bytes, unput }));
+            }
+            let Some(last) = last else { return Ok(None) };
             if let Some(found) = self.get(&last.key)? {
                 if self.numbered(&found.bytes)? != last.manifest {
                     let why = "it has another sequence, or other bytes, than its name says";
                     return Err(Error::corrupt(&self.target, format!("manifest {}", last.key), why));
                 }
-                return Ok(Some((last.manifest, found.bytes, false)));
+                let unput = Some(self.head.clone());
+                return Ok(Some(Newest { manifest: last.manifest, bytes: found.bytes, unput }));
             }
         }
         let what = "manifests were deleted each time they were looked for; try again".to_owned();
@@ -214,26 +232,22 @@ impl LeaseGuarded {
         sleep_until(state.settled);
         state.lease.renew_if_due()?;
         state.lease.check()?;
-        let left = state.lease.left();
         let before = self.list()?;
         // What is there beside the manifest that is to be replaced, and this one, which a repeated swap finds.
         let is_overtaken = before.iter().any(|found| Some(found.manifest) > old && found.manifest != new);
         if is_overtaken || self.is_head_beyond(old, new)? {
             return Ok(None);
         }
-        let key = self.key_of(new)?;
-        let bound = deadline::begin_within(left.min(self.patience));
-        state.certain = Some(Instant::now() + self.patience);
-        self.put(&key, &manifest)?;
-        drop(bound);
+        // The head object first: a manifest that readers do not see is none that the next writer continues from.
+        for key in [&self.head, &self.key_of(new)?] {
+            let _bound = deadline::begin_within(state.lease.left().min(self.patience));
+            state.certain = Some(Instant::now() + self.patience);
+            self.put(key, &manifest)?;
+        }
         let after = self.list()?;
         if after.iter().any(|found| found.manifest.number == new.number && found.manifest != new) {
             return Err(Error::new(&self.target, ErrorKind::Broken { why: overtaken(new.number) }));
         }
-        let bound = deadline::begin_within(state.lease.left().min(self.patience));
-        state.certain = Some(Instant::now() + self.patience);
-        self.put(&self.head, &manifest)?;
-        drop(bound);
         state.certain = None;
         drop(state);
         self.delete_old(&before);
@@ -247,13 +261,13 @@ impl LeaseGuarded {
         Ok(Some(head) > old && head != new)
     }
 
-    /// Puts the head object where a writer was cut off before: what this register shows, readers find.
-    fn show(&self, manifest: &Bytes) -> Result<()> {
+    /// Puts what an interrupted swap did not put: both the head object and a numbered manifest are what this register loads.
+    fn complete(&self, key: &Key, manifest: &Bytes) -> Result<()> {
         let mut state = self.state.lock();
         state.lease.renew_if_due()?;
         state.lease.check()?;
         let _bound = deadline::begin_within(state.lease.left().min(self.patience));
-        self.put(&self.head, manifest).map(drop)
+        self.put(key, manifest).map(drop)
     }
 
     fn put(&self, key: &Key, manifest: &Bytes) -> Result<Option<Etag>> {
@@ -286,6 +300,18 @@ impl LeaseGuarded {
     }
 }
 
+/// Returns the time for puts to end. Nothing is late in this process's memory.
+fn patience_with(store: &dyn ObjectStore) -> Duration {
+    if !store.capabilities().persistent {
+        return PATIENCE_NEAR;
+    }
+    #[cfg(any(test, feature = "conformance"))]
+    if let Some(set) = TEST_PATIENCE.get() {
+        return *set;
+    }
+    PATIENCE
+}
+
 fn is_tie(one: &Listed, other: &Listed) -> bool {
     one.manifest.number == other.manifest.number
 }
@@ -310,11 +336,9 @@ impl Register for LeaseGuarded {
         let certain = self.state.lock().certain.take();
         certain.into_iter().for_each(sleep_until);
         let (manifest, token) = match self.newest()? {
-            Some((numbered, manifest, is_head)) => {
-                if !is_head {
-                    self.show(&manifest)?;
-                }
-                (Some(manifest), Token(Version::Numbered(numbered)))
+            Some(Newest { manifest, bytes, unput }) => {
+                unput.map_or(Ok(()), |key| self.complete(&key, &bytes))?;
+                (Some(bytes), Token(Version::Numbered(manifest)))
             }
             None => (None, Token(Version::Absent)),
         };

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use object_stores::sim::{Faults, SimStore};
-use object_stores::{FaultStore, Key, MemoryStore, ObjectStore, ObjectStoreExt, PutMode};
+use object_stores::{
+    ErrorKind, Fault, FaultStore, Key, MemoryStore, ObjectStore, ObjectStoreExt, PutMode, Rule, Select,
+    Timing,
+};
 
 use super::lease_guarded::LeaseGuarded;
 use super::{Load, Register, Swap, SwapRegister, Token};
@@ -252,4 +255,36 @@ fn the_newest_manifest_counts_wherever_it_is() {
     assert_eq!(decode(there.as_ref()).len(), 40);
     log.push((0, 40));
     assert!(matches!(register.swap(&token, encode(&log, 40)), Swap::Swapped(_)));
+}
+
+/// Readers load the head object, and the next writer loads its register: an interrupted swap is there for both, or for none.
+#[test]
+fn readers_and_the_next_writer_agree_after_an_interrupted_swap() {
+    let (mut put, mut unput) = (0, 0);
+    for (n, timing) in (0..12).flat_map(|n| Timing::ALL.map(|timing| (n, timing))) {
+        let bare = FaultStore::new(Arc::new(MemoryStore::new())).without_create().without_update();
+        let store: Arc<dyn ObjectStore> = Arc::new(bare.clone());
+        let open = || LeaseGuarded::open_with(&store, &head(), "c", sequence_of, Duration::ZERO).unwrap();
+        let register = open();
+        let Swap::Swapped(token) = register.swap(&load(&register).1, encode(&vec![(0, 0)], 0)) else {
+            panic!("a swap without faults")
+        };
+        let until_the_end = u64::MAX;
+        let fault = Fault::Fail(timing, ErrorKind::Timeout);
+        bare.inject(Rule { select: Select::Any, skip: n, times: until_the_end, fault });
+        let swapped = register.swap(&token, encode(&vec![(0, 0), (0, 1)], 1));
+        drop(register);
+        bare.clear();
+        let read = load(&SwapRegister::new(store.clone(), head(), "c")).0;
+        assert_eq!(load(&open()).0, read, "request {n}, {timing:?}");
+        match decode(read.as_ref()).len() {
+            2 => put += 1,
+            _ => unput += 1,
+        }
+        assert!(
+            decode(read.as_ref()).len() == 2 || matches!(swapped, Swap::Doubt(_)),
+            "request {n}, {timing:?}"
+        );
+    }
+    assert!(put > 0 && unput > 0, "{put} histories with the swap, {unput} without");
 }
