@@ -265,12 +265,12 @@ class Ledger:
         return found
 
 
-def fixed_head(data, formats):
+def fixed_head(data):
     """(features, container id, user block, time of creation) in the 60 bytes with which both kinds begin."""
     if data[:9] != SIGNATURE or data[9:16] != b"h5lake\0":
         raise Damaged("no container")
     version, needed, ignorable, identity, block, created = struct.unpack("<III16sQQ", data[16:60])
-    if version not in formats:
+    if version != 2:
         raise Damaged(f"format version {version}")
     return (needed, ignorable), identity, block, created
 
@@ -290,7 +290,7 @@ class FileLedger(Ledger):
             if self.begin >= len(self.data):
                 raise Damaged("no container")
         head = self.at(0, 64)
-        (self.features, _), self.identity, _, _ = fixed_head(checked(head, "the head"), (1, 2))
+        (self.features, _), self.identity, _, _ = fixed_head(checked(head, "the head"))
         if self.features & ~KNOWN_FEATURES["files"]:
             raise Damaged(f"features {self.features:#x}")
         self.has_edits = bool(self.features & EDITS)
@@ -374,7 +374,7 @@ class FileLedger(Ledger):
 
 def manifest_of(data):
     """The manifest that some bytes are."""
-    return manifest.Manifest(data, lambda head: fixed_head(head, (2,)))
+    return manifest.Manifest(data, fixed_head)
 
 
 class StoredRecord:
