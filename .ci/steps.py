@@ -53,10 +53,6 @@ STEPS = [
     # Many Rust tests wait: for a server, a deadline, a retention time. So more of them run at a time than there are processors.
     Step("rust", "env RUST_TEST_THREADS=4 cargo test --workspace --no-fail-fast", 7, counts=CARGO, needs="", after="build",
          groups="rust"),
-    # The ledger's tests with containers in stores as registers, which take the place of log objects.
-    Step("rust-register", "env H5LAKE_TEST_REGISTER=1 RUST_TEST_THREADS=4 cargo test --workspace --no-fail-fast --test model "
-         "--test linear --test many --test history --test simulated --test branches --test reopen --test racing --test origin "
-         "--test careless_writers --test put_back", 2, counts=CARGO, needs="", after="build", groups="rust"),
     Step("fuzz", "fuzz/run --seconds 10", 2, counts=ONE, needs=""),
     Step("abi", "tests-c/abi/run", 0.2, counts=ONE, needs="", after="build"),
     Step("harness", "tests-py/run test-harness", 0.5),

@@ -140,7 +140,7 @@ impl From<h5lake_ledger::Error> for Error {
             L::Locked { .. } | L::CommitsLocked { .. } | L::Staged { .. } => ErrorKind::Locked,
             L::NoSpace { .. } => ErrorKind::NoSpace,
             L::NotAContainer { .. } | L::WrongStorage { .. } => ErrorKind::NotAContainer,
-            L::NewerFormat { .. } => ErrorKind::Unsupported,
+            L::EarlierFormat { .. } | L::NewerFormat { .. } => ErrorKind::Unsupported,
             L::Corrupt { .. } => ErrorKind::Corrupt,
             L::ReadOnly | L::OldVersion { .. } => ErrorKind::ReadOnly,
             L::NoSuchVersion { .. } | L::NoSuchTag { .. } => ErrorKind::OutOfRange,

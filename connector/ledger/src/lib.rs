@@ -79,7 +79,6 @@ pub use branches::{BRANCH, BranchName, MAX_BRANCH_NAME, ShownEntry, branch_entry
 pub use compaction_plan::CompactionPlan;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage, Tampering};
 pub use extent::Extent;
-pub use file::superblock::FORMAT as FORMAT_VERSION;
 pub use file::{ByteSource, OpenedFile, Replacing, mode_of_copy};
 pub use filtered::{FilterPart, Filtered, PartMatches};
 pub use foreign::ForeignObject;
@@ -96,6 +95,7 @@ pub use options::{
 };
 pub use origin::{CopyState, Origin};
 pub use payload::PayloadPart;
+pub use signatures::FORMAT as FORMAT_VERSION;
 pub use source::{NotFollowed, SOURCE, Source, SourceOpener};
 pub use statistics::{CacheUse, Statistics};
 pub use store::listing::{ListedObject, StoreListing};

@@ -12,7 +12,7 @@ use common::hooked::{Hooked, When};
 use h5lake_ledger::{
     Access, At, ErrorKind, Extent, Ledger, LockPolicy, Options, Replace, TagName, Tagging, Writers,
 };
-use object_stores::{FaultStore, Key, ObjectStore, Rule, Select, Timing};
+use object_stores::{FaultStore, Key, ObjectStore, ObjectStoreExt, Rule, Select, Timing};
 
 const KEY: &str = "dir/c.h5";
 const KEYS: u32 = 3_000;

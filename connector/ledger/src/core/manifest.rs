@@ -14,10 +14,8 @@ use super::runs::{MAX_RUNS, Run};
 use crate::address::PageRef;
 use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, put_varint};
-use crate::signatures::SIGNATURE;
+use crate::signatures::{FORMAT, SIGNATURE};
 
-/// The version of the container format.
-pub(crate) const FORMAT: u32 = 2;
 /// Length of the fixed part that all formats share.
 const FIXED: usize = 64;
 /// The longest manifest that a decoder accepts, in bytes.

@@ -297,8 +297,15 @@ impl<T> Creation<'_, T> {
 
 /// Returns whether an error means that a file holds no container that can be opened.
 fn is_unreadable(e: &Error) -> bool {
-    use ErrorKind::{Corrupt, NewerFormat, NotAContainer, WrongStorage};
-    matches!(e.kind(), Corrupt { .. } | NewerFormat { .. } | NotAContainer { .. } | WrongStorage { .. })
+    use ErrorKind::{Corrupt, EarlierFormat, NewerFormat, NotAContainer, WrongStorage};
+    matches!(
+        e.kind(),
+        Corrupt { .. }
+            | EarlierFormat { .. }
+            | NewerFormat { .. }
+            | NotAContainer { .. }
+            | WrongStorage { .. }
+    )
 }
 
 /// Writes the head of an empty container into a file that was changed just now.

@@ -51,10 +51,12 @@ impl FoundFile {
             Ok(Self::NativeHdf5) => Ok(Probe::NativeHdf5),
             Ok(Self::Pointer) => Ok(Probe::Pointer),
             Ok(Self::Other) => Ok(Probe::Other),
-            Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. } | ErrorKind::NewerFormat { .. }) => {
-                Ok(Probe::Container)
-            }
-            Err(e) => Err(e),
+            Err(e) => match e.kind() {
+                ErrorKind::Corrupt { .. }
+                | ErrorKind::EarlierFormat { .. }
+                | ErrorKind::NewerFormat { .. } => Ok(Probe::Container),
+                _ => Err(e),
+            },
         }
     }
 }

@@ -52,7 +52,7 @@ fn is_damage(e: &Error) -> bool {
 /// for a time, and for what is no container. A damaged one stays for a day at least: `h5lake repair` may bring back what it holds.
 ///
 /// # Errors
-/// Those of reading; `NewerFormat`, unless no time is asked for: nobody can tell what such a container says.
+/// Those of reading; `EarlierFormat` and `NewerFormat`, unless no time is asked for: nobody can tell what such a container says.
 fn stay(file: &Arc<File>, asked: Option<Duration>, target: &str) -> Result<Option<Stay>> {
     if asked.is_some_and(|time| time.is_zero()) {
         return Ok(None);

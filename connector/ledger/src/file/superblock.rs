@@ -5,10 +5,8 @@ use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
 pub(crate) use crate::liveness::myself;
-use crate::signatures::SIGNATURE;
+use crate::signatures::{FORMAT, SIGNATURE};
 
-/// The version of the format of all containers that this build makes and opens (docs/format.md, "File layout").
-pub const FORMAT: u32 = 1;
 /// Length of the fixed part, checksum included.
 pub(crate) const FIXED: usize = 64;
 const SLOT_A: u64 = 512;
@@ -114,8 +112,11 @@ impl Fixed {
             return Err(Error::new(target, ErrorKind::NewerFormat { found: format!("format {format}") }));
         }
         sound.map_err(bad)?;
-        if format != FORMAT {
+        if format == 0 {
             return Err(bad("an impossible format version"));
+        }
+        if format < FORMAT {
+            return Err(Error::new(target, ErrorKind::EarlierFormat { format }));
         }
         if needed & !known != 0 {
             let found = format!("features {:#x}", needed & !known);

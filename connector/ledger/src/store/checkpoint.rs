@@ -128,6 +128,7 @@ impl Writer {
                 }
                 view.manifest = known;
                 self.take_in_root();
+                self.copy_manifest();
                 self.reclaim_after_checkpoint(view);
                 Ok(())
             }
@@ -177,6 +178,7 @@ impl Writer {
         })?;
         if matches!(done, Commit::Done(_)) {
             self.take_in_root();
+            self.copy_manifest();
             self.reclaim_after_checkpoint(view);
         }
         Ok(done)

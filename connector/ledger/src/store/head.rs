@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use object_stores::ObjectStore;
 
-use crate::core::manifest::{FORMAT, Manifest};
+use crate::core::manifest::Manifest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::superblock::has_slots;
-use crate::signatures::{HDF5, SIGNATURE};
+use crate::signatures::{FORMAT, HDF5, SIGNATURE};
 
 /// The container that a key leads to, for messages.
 pub(crate) fn target_of(store: &dyn ObjectStore, key: &str) -> String {

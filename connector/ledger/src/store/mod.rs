@@ -29,6 +29,7 @@ mod queue_turn;
 mod reclaim;
 mod references;
 mod replaced;
+mod salvage;
 mod staged;
 mod storage;
 mod store_clock;

@@ -14,6 +14,7 @@ use super::leftovers;
 use super::names::{Names, beside};
 use super::note::Note;
 use super::replaced::{self, End, Opened};
+use super::salvage;
 use super::view::{View, main_line};
 use super::writer::Writer;
 use crate::clock;
@@ -189,7 +190,12 @@ pub(crate) fn open(
                 let manifest = replaced::manifest_of(store.as_ref(), &key, &kept, &target)?;
                 (Arc::new(manifest), Token::none())
             }
-            _ => found(register.as_ref(), store.as_ref(), &key, opts, &target)?,
+            _ => match found(register.as_ref(), store.as_ref(), &key, opts, &target) {
+                Err(e) if opts.salvage && matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
+                    return salvage::open_damaged(store, key, target, opts, e);
+                }
+                found => found?,
+            },
         };
         check_there(&manifest, &target)?;
         return storage(store, key, target, register, (manifest, token), None, opts);
@@ -226,6 +232,18 @@ fn mode_of(writers: Writers) -> Mode {
 
 fn check_there(manifest: &Manifest, target: &str) -> Result<()> {
     if manifest.is_absent() { Err(Error::new(target, ErrorKind::NotFound)) } else { Ok(()) }
+}
+
+/// A reader's storage over a register.
+pub(super) fn reader(
+    store: Arc<dyn ObjectStore>,
+    key: Key,
+    target: Arc<str>,
+    register: Arc<dyn Register>,
+    found: (Arc<Manifest>, Token),
+    opts: &Options,
+) -> Result<ObjectStorage> {
+    storage(store, key, target, register, found, None, opts)
 }
 
 /// A writer's storage over a register.

@@ -1,0 +1,133 @@
+//! Copies of manifests, and what they are for: a container whose head object is damaged is read from the newest copy, and goes on with
+//! the records of later segments.
+//!
+//! A copy is put after its swap is known, so it never shows what was not committed. A small container without a root has no copy: all
+//! of it is in the head object.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+
+use super::committer::new_session_id;
+use super::names::{Names, is_id, object_of};
+use super::writer::Writer;
+use super::{ObjectStorage, head, open, replaced};
+use crate::core::ids::{ContainerId, Nonce};
+use crate::core::manifest::{MAX_MANIFEST_BYTES, Manifest};
+use crate::core::records::Segment;
+use crate::core::salvage::salvage;
+use crate::error::{Error, Result, store_error};
+use crate::options::Options;
+use crate::register::DraftRegister;
+
+/// Copies that stay.
+const KEPT: usize = 2;
+/// Longer objects are no segments.
+const MAX_SEGMENT_BYTES: u64 = 1 << 20;
+
+/// What the keys of a container's copies of manifests begin with.
+fn copies_prefix(names: &Names) -> String {
+    format!("{}/manifest/", names.lake)
+}
+
+impl Writer {
+    /// Puts a copy of the newest manifest, which is known to be there, beside its objects. A copy that is not put is one that salvage
+    /// does without.
+    pub(super) fn copy_manifest(&mut self) {
+        let known = self.committer.known();
+        let done = self.put_copy(&known).and_then(|()| delete_old(&self.io.fetcher.store, &self.io.fetcher.names));
+        if let Err(e) = done {
+            tracing::debug!(error = %e, "a copy of the manifest was not put");
+        }
+    }
+
+    fn put_copy(&self, known: &Manifest) -> object_stores::Result<()> {
+        let fetcher = &self.io.fetcher;
+        let Ok(key) = fetcher.names.key(&format!("manifest/{:016x}", known.sequence), &fetcher.target) else {
+            return Ok(());
+        };
+        fetcher.store.put(&key, PutPayload::from(known.encode()), PutMode::Overwrite).map(drop)
+    }
+}
+
+/// Deletes all copies but the newest ones.
+fn delete_old(store: &Arc<dyn ObjectStore>, names: &Names) -> object_stores::Result<()> {
+    let all = store.list(&copies_prefix(names), None).collect::<object_stores::Result<Vec<_>>>()?;
+    let old: Vec<Key> = all.iter().rev().skip(KEPT).map(|meta| meta.key.clone()).collect();
+    if old.is_empty() { Ok(()) } else { store.delete_many(&old) }
+}
+
+/// Opens what is left of a container whose head object is damaged in the way that `e` says.
+pub(super) fn open_damaged(
+    store: Arc<dyn ObjectStore>,
+    key: Key,
+    target: Arc<str>,
+    opts: &Options,
+    e: Error,
+) -> Result<ObjectStorage> {
+    let Some(copy) = newest_copy(store.as_ref(), &key, &target)? else { return Err(e) };
+    let names = Names::new(key.clone(), copy.0.id, &target)?;
+    let segments = later_segments(store.as_ref(), &names, &copy.1, &target)?;
+    let nonce = Nonce { session: new_session_id(&target)?, count: 0 };
+    let manifest = salvage(&copy.0, &segments, nonce);
+    tracing::warn!(target_container = &*target, error = %e, "shows an older version from a copy of the manifest");
+    let register = Arc::new(DraftRegister::new(manifest.encode().into()));
+    let found = super::committer::load(register.as_ref(), &target)?;
+    open::reader(store, key, target, register, found, opts)
+}
+
+/// The newest copy that can be read, of a container that is not kept as a replaced one; with its place in the listing.
+fn newest_copy(
+    store: &dyn ObjectStore,
+    head_key: &Key,
+    target: &str,
+) -> Result<Option<(Manifest, ObjectMeta)>> {
+    let lake = format!("{head_key}.lake/");
+    let all = store.list(&lake, None).collect::<object_stores::Result<Vec<_>>>();
+    let all = all.map_err(|e| store_error(target, &e))?;
+    let copy_of = |meta: &ObjectMeta| {
+        let (id, rest) = meta.key.as_str().strip_prefix(&lake)?.split_once('/')?;
+        let sequence = u64::from_str_radix(rest.strip_prefix("manifest/")?, 16).ok()?;
+        let id = u128::from_str_radix(id, 16).ok().filter(|_| is_id(id))?;
+        Some((sequence, ContainerId(id.to_be_bytes())))
+    };
+    let mut copies: Vec<_> = all.into_iter().filter_map(|meta| Some((copy_of(&meta)?, meta))).collect();
+    // Sequences count on from one container of a name to the next.
+    copies.sort_unstable_by_key(|((sequence, _), _)| std::cmp::Reverse(*sequence));
+    for ((_, id), meta) in copies {
+        if replaced::is_kept(store, head_key, id, target)? {
+            continue;
+        }
+        let found = store.get_whole_opt(&meta.key, MAX_MANIFEST_BYTES as u64);
+        let Some(found) = found.map_err(|e| store_error(target, &e))? else { continue };
+        if let Ok(manifest) = head::decode(&found.bytes, target)
+            && manifest.id == id
+        {
+            return Ok(Some((manifest, meta)));
+        }
+    }
+    Ok(None)
+}
+
+/// Segments that were put after a copy, as far as they can be read.
+fn later_segments(
+    store: &dyn ObjectStore,
+    names: &Names,
+    copy: &ObjectMeta,
+    target: &str,
+) -> Result<Vec<Segment>> {
+    let lake = format!("{}/", names.lake);
+    let mut found = Vec::new();
+    for meta in store.list(&lake, None) {
+        let meta = meta.map_err(|e| store_error(target, &e))?;
+        let is_object = meta.key.as_str().strip_prefix(&lake).and_then(object_of).is_some();
+        if !is_object || meta.modified < copy.modified || meta.size > MAX_SEGMENT_BYTES {
+            continue;
+        }
+        let bytes: Option<Bytes> =
+            store.get_whole_opt(&meta.key, MAX_SEGMENT_BYTES).ok().flatten().map(|got| got.bytes);
+        found.extend(bytes.and_then(|bytes| Segment::decode(&bytes).ok()));
+    }
+    Ok(found)
+}
