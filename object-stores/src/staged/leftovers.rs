@@ -157,18 +157,11 @@ impl Leftover {
             );
             return Err(stuck(inner.name(), why));
         }
-        let is_needless = waiting.iter().all(Queued::only_leads_on);
         let overtaking = Overtaking::of_leftover(&about.key, is_past);
         let queue = Queue::new(inner, folder, waiting, patience, overtaking);
         let drained = drain::start(&queue).map_err(|e| queue.io(e)).and_then(|()| queue.drain());
         queue.end();
-        match drained {
-            // All that it led to has arrived, and another leads on by now.
-            Err(e) if is_needless && e.kind() == ErrorKind::StageBroken => {
-                tracing::info!(error = %e, "a head that was staged is not needed any more");
-            }
-            drained => drained?,
-        }
+        drained?;
         if let Some(damage) = damage {
             let why = format!(
                 "all before it arrived, and {}: {damage}. What follows stays there; 'h5lake drain --discard' throws it away",

@@ -67,11 +67,6 @@ impl Queued {
         matches!(self.action, Action::Put { is_free: true, .. })
     }
 
-    /// Whether it replaces an object that leads to others, and no more.
-    pub(super) fn only_leads_on(&self) -> bool {
-        matches!(self.action, Action::Put { guard: Guard::Etag(_) | Guard::Staged(_), .. })
-    }
-
     /// What it changes.
     pub(super) fn keys(&self) -> &[Key] {
         match &self.action {

@@ -195,9 +195,13 @@ fn anothers_head_of_the_same_length_stays() {
         gate.open();
         let (_, about) = leftovers(gate.dir.path(), None).unwrap().pop().unwrap();
         let left = Leftover::open(&path, about).unwrap().unwrap();
-        // A head alone is no conflict: it leads to what has arrived.
-        left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true, is_past).unwrap().remove();
+        let brought = left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true, is_past);
+        match is_overtaken {
+            false => brought.unwrap().remove(),
+            true => assert_eq!(brought.unwrap_err().kind(), ErrorKind::StageBroken),
+        }
         assert_eq!(gate.there("head/x").unwrap(), sealed(if is_overtaken { "9" } else { "2" }));
+        assert_eq!(path.exists(), is_overtaken);
     }
 }
 

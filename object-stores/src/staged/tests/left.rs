@@ -125,20 +125,31 @@ fn objects_of_another_container_are_not_touched() {
     assert_eq!((gate.there("log/1"), next.has_leftovers().unwrap()), (None, true));
 }
 
-/// A head that the next writer has replaced meanwhile is not needed: all that it led to has arrived.
+/// A head is a commit: a pending head that another writer's head keeps out is reported, although nothing else waits with it.
 #[test]
-fn a_head_alone_is_no_conflict() {
-    let gate = Gate::new();
-    let store = gate.staged();
-    let etag = overwrite(&store, "head/x", "0").unwrap();
-    let gate = gate.shut();
-    put(&store, "head/x", "1", PutMode::Update(etag)).unwrap();
-    let path = die(store);
-    gate.open();
-    overwrite(&*gate.memory, "head/x", "theirs");
-    drain(&gate, open(&gate)).unwrap();
-    assert_eq!(gate.there("head/x").unwrap(), "theirs");
-    assert!(!path.exists());
+fn a_refused_head_alone_is_reported_and_keeps_its_folder() {
+    for count in 1..=2 {
+        let gate = Gate::new();
+        let store = gate.staged();
+        let mut etag = overwrite(&store, "head/x", "0").unwrap();
+        let gate = gate.shut();
+        for n in 1..=count {
+            etag = put(&store, "head/x", &n.to_string(), PutMode::Update(etag)).unwrap().unwrap();
+        }
+        let path = die(store);
+        gate.open();
+        overwrite(&*gate.memory, "head/x", "theirs");
+        for _ in 0..2 {
+            let told = drain(&gate, open(&gate)).unwrap_err();
+            assert_eq!(told.kind(), ErrorKind::StageBroken);
+            for part in ["another writer", "head/x", &format!("{count} operations")] {
+                assert!(told.to_string().contains(part), "{part}: {told}");
+            }
+            assert_eq!(gate.there("head/x").unwrap(), "theirs");
+            await_end(&path);
+            assert_eq!(open(&gate).waiting().operations, count);
+        }
+    }
 }
 
 /// Links in the folder of stages may come from another user who may write there, or from an archive.
