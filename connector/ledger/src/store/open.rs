@@ -424,25 +424,30 @@ pub(crate) fn remove(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
     }
 }
 
-/// Who has a container open for writing, as its lease says.
+/// Who has a container open for writing, as its lease says. The writer of a name without a container makes one, or died before
+/// another process could find it.
 pub(crate) fn lock_holder(store: &dyn ObjectStore, key: &str) -> Result<Option<LockHolder>> {
     let target = head::target_of(store, key);
     let key = head_key(key, &target)?;
-    check_container(store, &key, &target)?;
-    register::lock_holder(store, &beside(&key, "lease", &target)?, &target)
+    let manifest = manifest_at(store, &key, &target)?;
+    let holder = register::lock_holder(store, &beside(&key, "lease", &target)?, &target)?;
+    if holder.is_none() {
+        check_there(&manifest, &target)?;
+    }
+    Ok(holder)
 }
 
 /// Takes a container's lease away from who was found to have it.
 pub(crate) fn break_lock(store: &dyn ObjectStore, key: &str, found: &LockHolder) -> Result<()> {
     let target = head::target_of(store, key);
     let key = head_key(key, &target)?;
-    check_container(store, &key, &target)?;
+    manifest_at(store, &key, &target)?;
     register::take_away(store, &beside(&key, "lease", &target)?, found, &target)
 }
 
-fn check_container(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<()> {
+/// The manifest that lies at a key: an absent one if nothing does.
+fn manifest_at(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Manifest> {
     let found = store.get_whole_opt(key, crate::register::MAX_MANIFEST_BYTES);
-    let found =
-        found.map_err(|e| store_error(target, &e))?.ok_or_else(|| Error::new(target, ErrorKind::NotFound))?;
-    check_there(&head::decode(&found.bytes, target)?, target)
+    let found = found.map_err(|e| store_error(target, &e))?;
+    found.map_or_else(|| Ok(Manifest::absent()), |found| head::decode(&found.bytes, target))
 }
