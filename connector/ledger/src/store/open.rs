@@ -202,7 +202,7 @@ pub(crate) fn open(
     }
     let lease = lease_for(&store, &key, opts, &target);
     let lease = lease.map_err(|e| leftovers::with_arrived(e, &store, &key))?;
-    let lease = leftovers::recover(store.as_ref(), &key, lease, &target)?;
+    let (lease, _) = leftovers::recover(&store, &key, lease, &target)?;
     let register = register::open_to_write(&store, &key, &target, head::sequence_of)?;
     let (manifest, token) = found(register.as_ref(), store.as_ref(), &key, opts, &target)?;
     check_there(&manifest, &target)?;
@@ -288,7 +288,13 @@ pub(crate) fn create(
     // Who asked for a name that nobody has is told so, whoever writes there.
     let look = SwapRegister::new(store.clone(), key.clone(), &target);
     let mut found = Some(replaceable(&look, store.as_ref(), &key, replace, opts, &target)?);
-    let lease = lease_for(&store, &key, opts, &target)?;
+    let mut lease = lease_for(&store, &key, opts, &target)?;
+    // A leftover may make the name lead to a container, which must not be replaced unless the caller asked for that.
+    if replace != Replace::Atomically {
+        let has_arrived;
+        (lease, has_arrived) = leftovers::recover(&store, &key, lease, &target)?;
+        found = found.filter(|_| !has_arrived);
+    }
     let register = register::open_to_write(&store, &key, &target, head::sequence_of)?;
     for _ in 0..MAX_CREATIONS {
         let (old, token) = match found.take().filter(|_| is_conditional(store.as_ref())) {
