@@ -9,7 +9,6 @@ mod folder;
 mod inherited;
 mod leftovers;
 mod operation;
-mod overtaking;
 mod queue;
 mod state;
 #[cfg(test)]
@@ -28,9 +27,10 @@ use parking_lot::Mutex;
 use self::content::Content;
 pub use self::folder::About;
 use self::inherited::Inherited;
-pub use self::leftovers::{Arrival, Brought, Leftover, has_operations, is_drained, leftovers, needs_sync};
+pub use self::leftovers::{
+    Arrival, Brought, Foreign, Leftover, Pending, has_operations, is_drained, leftovers, needs_sync,
+};
 use self::operation::{Action, Queued};
-use self::overtaking::Overtaking;
 use self::queue::Queue;
 pub use self::queue::StageUse;
 use self::writes::Heads;
@@ -52,10 +52,9 @@ pub enum Role {
     Straight,
     /// It says who writes. Changes pass straight through, and it is deleted when all that is queued has arrived.
     Lock,
-    /// It leads to the others. The first put passes straight through, behind all that is queued.
+    /// The manifest, or a numbered copy of it: each put of a head commits what was put before it. The first put passes straight
+    /// through, behind all that is queued, and so does each put without a condition that the store evaluates.
     Head,
-    /// It is created once, and its name says its place in an order. Whether another has created it is found out on arrival.
-    Record,
     /// Its name is random and new, and it never changes: it may arrive beside its like.
     Immutable,
     /// Anything else. A put with a condition passes straight through, behind all that is queued.
@@ -64,10 +63,6 @@ pub enum Role {
 
 /// Says the role of each object.
 type Roles = dyn Fn(&Key) -> Role + Send + Sync;
-
-/// Whether what these bytes of a [`Role::Head`] lead to is past a [`Role::Record`]: its place in the order was given, and what had it may
-/// be gone by now. Never for other objects.
-pub type IsPast = fn(&[u8], &Key) -> bool;
 
 /// How a stage is made.
 #[derive(Clone, Debug)]
@@ -84,8 +79,6 @@ pub struct StageOptions {
     pub url: String,
     /// The container's key.
     pub key: String,
-    /// Tells of records that came too late.
-    pub is_past: IsPast,
 }
 
 /// A store behind a stage, for one writer of one container. See the [module](self).
@@ -133,17 +126,16 @@ impl StagedStore {
         options: StageOptions,
         roles: impl Fn(&Key) -> Role + Send + Sync + 'static,
     ) -> Result<Self> {
-        let StageOptions { dir, bound, sync, patience, url, key, is_past } = options;
+        let StageOptions { dir, bound, sync, patience, url, key } = options;
         let failed =
             |e| Error::io(Operation::Open, e).because(format!("the stage {} cannot be used", dir.display()));
         let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
         let (place, pid) = (inner.place_of(&key), std::process::id());
-        let overtaking = Overtaking::while_alive(&key, is_past);
         let about = About { url, place, key, host, pid, sync };
         let real = folder::make(&dir).map_err(failed)?;
         let folder = folder::Folder::create(&real, &about, sync).map_err(failed)?;
         Ok(StagedStore {
-            queue: Queue::new(inner.clone(), folder, Vec::new(), patience, overtaking),
+            queue: Queue::new(inner.clone(), folder, Vec::new(), patience),
             inner,
             dir: real,
             about,
@@ -187,11 +179,6 @@ impl StagedStore {
     /// Whether something waits for which somebody has waited in vain.
     pub fn is_stuck(&self) -> bool {
         self.is_own() && self.queue.state.lock().is_stuck()
-    }
-
-    /// Has the next put of a head pass ahead of all that is queued: it names nothing of that.
-    pub fn next_head_goes_ahead(&self) {
-        self.heads.lock().goes_ahead = true;
     }
 
     /// A forked child reads, and has none of the threads.

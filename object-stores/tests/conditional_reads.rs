@@ -101,7 +101,6 @@ fn wrappers(folder: &Path) -> Vec<(&'static str, Wrap)> {
         patience: std::time::Duration::from_secs(10),
         url: "memory:".into(),
         key: "c".into(),
-        is_past: |_, _| false,
     };
     vec![
         ("DiskCache", Box::new(move |s| Arc::new(DiskCache::open(s, &cache, 1 << 30, |_| true).unwrap()))),

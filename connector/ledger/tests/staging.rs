@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::work::{Chance, Map, content, stage, work};
-use h5lake_ledger::{Access, Drained, Error, ErrorKind, Ledger, LockPolicy, Options, Replace};
+use h5lake_ledger::{Access, Drained, Error, ErrorKind, Ledger, LockPolicy, Options, Probe, Replace};
 use object_stores::staged::{Leftover, StageOptions, leftovers};
 use object_stores::{
-    Damage, ErrorKind as StoreKind, Fault, FaultStore, Key, LatencyStore, ObjectStore, ObjectStoreExt,
-    Operation, Pace, Registry, Rule, Select, StagedStore, Timing, TraceStore,
+    Damage, ErrorKind as StoreKind, Fault, FaultStore, LatencyStore, ObjectStore, ObjectStoreExt, Operation,
+    Pace, Registry, Rule, Select, StagedStore, Timing, TraceStore,
 };
 use tempfile::TempDir;
 
@@ -46,7 +46,6 @@ impl Places {
             patience,
             url: self.store.name(),
             key: KEY.into(),
-            is_past: Ledger::is_past_record,
         };
         Arc::new(StagedStore::open(inner, options, |key| Ledger::role_of_object(KEY, key)).unwrap())
     }
@@ -220,18 +219,22 @@ fn drain(places: &Places) -> Result<Drained, Error> {
     drain_for(places, Duration::from_secs(20))
 }
 
-/// The same, with so much patience.
-fn drain_for(places: &Places, patience: Duration) -> Result<Drained, Error> {
+/// What a dead writer left, when no thread of it has a hand on it any more.
+fn take(places: &Places) -> Leftover {
     let (path, about) = leftovers(places.folder.path(), None).unwrap().pop().unwrap();
-    let mut leftover = None;
     for _ in 0..1000 {
-        leftover = Leftover::open(&path, about.clone()).unwrap();
-        if leftover.is_some() {
-            break;
+        if let Some(leftover) = Leftover::open(&path, about.clone()).unwrap() {
+            return leftover;
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ledger::drain_leftover(&places.store, leftover.unwrap(), LockPolicy::default(), patience)
+    panic!("a thread of the stage does not end");
+}
+
+/// The same, with so much patience.
+fn drain_for(places: &Places, patience: Duration) -> Result<Drained, Error> {
+    let leftover = take(places);
+    Ledger::drain_leftover(&places.store, leftover, LockPolicy::default(), patience)
 }
 
 #[test]
@@ -274,40 +277,41 @@ fn a_rest_that_was_given_up_harms_nothing() {
     open(&places.store, Access::ReadWrite).unwrap().close().unwrap();
 }
 
-/// The same where the other writer's records are gone: their names are free again, and would be taken.
-#[test]
-fn a_rest_whose_places_were_given_to_others_is_refused_though_they_are_free() {
-    let places = Places::new();
-    left(&places);
-    let first = places.content().0 + 1;
-    let lock = Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
-    Ledger::break_lock(places.store.as_ref(), KEY, &lock).unwrap();
-    let opts = Options { checkpoint_records: 1, retention: Some(Duration::ZERO), ..Options::default() };
+/// The container goes on by so many commits of a writer that asks nobody, and keeps nothing of versions before.
+fn overtake(places: &Places, commits: u8) {
+    let retention = Some(Duration::ZERO);
+    let opts = Options { checkpoint_records: 1, retention, lock: LockPolicy::Off, ..Options::default() };
     let l = Ledger::open_objects(places.store.clone(), KEY, Access::ReadWrite, opts).unwrap();
-    for n in 0..10 {
+    for n in 0..commits {
         l.put(b"mine", vec![0, n]).unwrap();
         l.commit().unwrap();
     }
     l.close().unwrap();
+}
+
+/// The same where the other writer has gone far beyond the versions of the rest, and nothing of them is in the store any more.
+#[test]
+fn a_rest_whose_versions_were_given_to_others_is_refused_though_they_are_gone() {
+    let places = Places::new();
+    left(&places);
+    let lock = Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
+    Ledger::break_lock(places.store.as_ref(), KEY, &lock).unwrap();
+    overtake(&places, 30);
+    Ledger::sweep_replaced_objects(&places.store, KEY).unwrap();
     let (version, content) = places.content();
-    let is_given = |key: &Key| {
-        let number =
-            key.as_str().rsplit_once("/log/").map(|(_, number)| u64::from_str_radix(number, 16).unwrap());
-        number.is_some_and(|number| number >= first)
-    };
-    let given = || {
-        let keys = places.store.list("", None).map(|meta| meta.unwrap().key);
-        keys.filter(is_given).collect::<Vec<_>>()
-    };
-    places.store.delete_many(&given()).unwrap();
-    assert!(places.content() == (version, content.clone()), "the base has all");
-    let conflict = drain(&places).unwrap_err();
-    assert!(matches!(conflict.kind(), ErrorKind::Stranded { .. }), "{conflict}");
-    assert!(places.content() == (version, content.clone()));
-    let next = places.staged(places.store.clone());
-    assert!(matches!(open(&next, Access::ReadWrite).unwrap_err().kind(), ErrorKind::Stranded { .. }));
-    assert!(places.content() == (version, content));
-    assert!(given().is_empty());
+    assert!(version > 30 && content[b"mine".as_slice()] == [29]);
+    for _ in 0..2 {
+        let conflict = drain(&places).unwrap_err();
+        assert!(matches!(conflict.kind(), ErrorKind::Stranded { .. }), "{conflict}");
+        assert!(conflict.to_string().contains("another writer"), "{conflict}");
+        let next = places.staged(places.store.clone());
+        assert!(matches!(open(&next, Access::ReadWrite).unwrap_err().kind(), ErrorKind::Stranded { .. }));
+        drop(next);
+        assert!(places.content() == (version, content.clone()) && places.leftovers() == 1);
+    }
+    // The objects of the rest that arrived before its head was refused harm nobody.
+    overtake(&places, 1);
+    assert!(places.content().1[b"mine".as_slice()] == [0]);
 }
 
 /// A drain that fails leaves the lock object as it was: it still tells where the rest lies.
@@ -317,17 +321,18 @@ fn a_drain_that_fails_goes_on_telling() {
     left(&places);
     let told = || Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
     let before = told();
-    // The next record is another's.
-    let (version, _) = places.content();
-    let log = places.store.list("", None).map(|meta| meta.unwrap().key);
-    let log = log.filter(|key| key.as_str().contains("/log/")).max().unwrap();
-    let folder = log.as_str().rsplit_once('/').unwrap().0;
-    let foreign = Key::new(format!("{folder}/{:016x}", version + 1)).unwrap();
-    places.store.put(&foreign, "another's".into(), object_stores::PutMode::Overwrite).unwrap();
+    assert!(before.stage.is_some());
+    // The next head is another writer's, which asked nobody.
+    overtake(&places, 1);
+    let now = places.content();
     let next = places.staged(places.store.clone());
-    assert!(open(&next, Access::ReadWrite).is_err());
+    let refused = open(&next, Access::ReadWrite).unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::Stranded { .. }), "{refused}");
     drop(next);
+    assert_eq!((told(), places.leftovers()), (before.clone(), 1));
+    assert!(drain(&places).is_err());
     assert_eq!((told(), places.leftovers()), (before, 1));
+    assert!(places.content() == now);
 }
 
 /// The store has an empty container, and the creator's stage what was committed to it: that is nothing to be replaced unasked.
@@ -353,24 +358,212 @@ fn what_a_killed_creator_has_staged_is_not_taken_for_nothing() {
     l.close().unwrap();
 }
 
+/// Makes another container of the name, behind a stage.
+fn replace(places: &Places, retention: Option<Duration>) {
+    let next = places.staged(places.store.clone());
+    let opts = Options { retention, ..Options::default() };
+    let l = Ledger::create_objects(next, KEY, Replace::Atomically, opts).unwrap();
+    l.put(b"new", vec![0]).unwrap();
+    l.commit().unwrap();
+    l.close().unwrap();
+}
+
+fn discard(places: &Places) {
+    let leftover = take(places);
+    let (about, queue) = (leftover.about().clone(), leftover.queue().to_owned());
+    leftover.discard().unwrap();
+    Ledger::forget_leftover(&places.store, &about, &queue).unwrap();
+}
+
 /// What replaces the container does not meet what was left of it.
 #[test]
 fn a_replaced_container_leaves_its_rest() {
     let places = Places::new();
     left(&places);
+    replace(&places, None);
+    for _ in 0..2 {
+        let next = places.staged(places.store.clone());
+        let l = open(&next, Access::ReadWrite).unwrap();
+        assert_eq!(l.get(b"new").unwrap().unwrap(), vec![0]);
+        l.close().unwrap();
+        drop(next);
+        let told = drain(&places).unwrap_err();
+        assert!(matches!(told.kind(), ErrorKind::Stranded { .. }), "{told}");
+        for part in ["replaced since", "h5lake drain --discard"] {
+            assert!(told.to_string().contains(part), "{part}: {told}");
+        }
+        assert_eq!(places.leftovers(), 1);
+    }
+    discard(&places);
+    assert_eq!(places.leftovers(), 0);
+    open(&places.store, Access::ReadWrite).unwrap().close().unwrap();
+}
+
+/// The same for a container that was deleted, whose name then gets another one.
+#[test]
+fn a_deleted_container_leaves_its_rest() {
+    let places = Places::new();
+    left(&places);
     let next = places.staged(places.store.clone());
-    let l = Ledger::create_objects(next.clone(), KEY, Replace::Atomically, Options::default()).unwrap();
-    l.put(b"new", vec![0]).unwrap();
+    Ledger::remove_objects(&next, KEY).unwrap();
+    drop(next);
+    for is_made_again in [false, true] {
+        if is_made_again {
+            let next = places.staged(places.store.clone());
+            let l = Ledger::create_objects(next, KEY, Replace::Fail, Options::default()).unwrap();
+            l.close().unwrap();
+        }
+        let told = drain(&places).unwrap_err();
+        assert!(told.to_string().contains("deleted or replaced since"), "{told}");
+        assert_eq!(places.leftovers(), 1);
+    }
+    assert_eq!(places.content().0, 0);
+    discard(&places);
+}
+
+/// A container that was replaced and brought back is another state of it: what was left is a conflict, and nothing of it counts.
+#[test]
+fn a_restored_container_and_its_rest_conflict() {
+    let places = Places::new();
+    left(&places);
+    let before = places.content();
+    replace(&places, None);
+    Ledger::restore_objects(&places.store, KEY, "").unwrap();
+    assert!(places.content() == before);
+    let refused = drain(&places).unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::Stranded { .. }), "{refused}");
+    assert!(refused.to_string().contains("another writer"), "{refused}");
+    let next = places.staged(places.store.clone());
+    assert!(matches!(open(&next, Access::ReadWrite).unwrap_err().kind(), ErrorKind::Stranded { .. }));
+    drop(next);
+    assert!(places.content() == before && places.leftovers() == 1);
+    discard(&places);
+    let next = places.staged(places.store.clone());
+    open(&next, Access::ReadWrite).unwrap().close().unwrap();
+    assert!(places.content() == before);
+}
+
+/// The objects of a container whose time is over are deleted by the one that replaced it: that is no reason to keep its rest.
+#[test]
+fn a_rest_that_deletes_what_was_replaced_is_brought() {
+    let places = Places::new();
+    places.create();
+    let count = || places.store.list("", None).count();
+    let faults = FaultStore::new(places.store.clone());
+    // The stage brings deletions as batches. The tombstone goes at once: a restoration must not find it any more.
+    let fault = Fault::Fail(Timing::Before, StoreKind::Unavailable);
+    faults.inject(Rule { select: Select::One(Operation::DeleteMany), skip: 0, times: u64::MAX, fault });
+    let store = places.staged_for(Arc::new(faults), Duration::from_millis(100));
+    let opts = Options { retention: Some(Duration::ZERO), ..Options::default() };
+    let l = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, opts).unwrap();
+    assert!(Ledger::replaced_objects(places.store.as_ref(), KEY).unwrap().is_empty());
+    assert!(Ledger::restore_objects(&places.store, KEY, "").is_err());
+    l.put(b"new", vec![0, 1]).unwrap();
+    l.commit().unwrap();
+    let _it_is_dead = l.close();
+    drop(store);
+    assert_eq!(places.leftovers(), 1);
+    let before = count();
+    let next = places.staged(places.store.clone());
+    let l = open(&next, Access::ReadWrite).unwrap();
+    assert_eq!(l.get(b"new").unwrap().unwrap(), vec![0, 1]);
+    l.close().unwrap();
+    drop(next);
+    assert!(places.leftovers() == 0 && count() < before);
+}
+
+/// A copy that returned as whole, and of which nobody can find anything yet: only the stage leads to it.
+fn staged_copy(places: &Places) -> Map {
+    let faults = FaultStore::new(places.store.clone());
+    let store = places.staged_for(Arc::new(faults.clone()), Duration::from_millis(100));
+    let mut made = Map::new();
+    let l = Ledger::create_whole_objects(store, KEY, Options::default(), |l| {
+        // From here on nothing arrives.
+        faults.crash_at(0, Timing::Before);
+        let (_, states, done) = work(l, &Map::new(), 3);
+        made = states[3].clone();
+        done
+    })
+    .unwrap();
+    let _it_is_dead = l.close();
+    assert_eq!(places.leftovers(), 1);
+    assert_eq!(Ledger::probe_objects(places.store.as_ref(), KEY).unwrap(), Probe::NotFound);
+    made
+}
+
+#[test]
+fn a_whole_container_that_only_a_stage_leads_to_is_brought() {
+    for way in 0..3 {
+        let places = Places::new();
+        let made = staged_copy(&places);
+        let again = |store: &Arc<dyn ObjectStore>| {
+            Ledger::create_whole_objects(store.clone(), KEY, Options::default(), |_| Ok::<_, Error>(()))
+        };
+        // Who cannot see the stage is told where it is, and can do without.
+        let told = again(&places.store).unwrap_err();
+        assert!(matches!(told.kind(), ErrorKind::Staged { arrived: None, .. }), "{told}");
+        assert!(Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap().stage.is_some());
+        // The name leads to that container then, which the next one must not replace.
+        let refused = match way {
+            0 => drain(&places).map(|drained| assert_eq!(drained.from, 0)).err(),
+            1 => again(&places.staged(places.store.clone())).err(),
+            _ => {
+                let next = places.staged(places.store.clone());
+                Ledger::create_objects(next, KEY, Replace::IfAbsent, Options::default()).err()
+            }
+        };
+        assert_eq!(refused.map(|e| e.kind().clone()), (way > 0).then_some(ErrorKind::AlreadyExists));
+        assert!(places.content().1 == made, "way {way}");
+        assert_eq!(places.leftovers(), 0, "way {way}");
+        open(&places.store, Access::ReadWrite).unwrap().close().unwrap();
+    }
+}
+
+/// Without the stage the name is of use again, and what lies there is told to be too late.
+#[test]
+fn a_whole_container_whose_stage_was_given_up_is_told() {
+    let places = Places::new();
+    staged_copy(&places);
+    let lock = Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
+    Ledger::break_lock(places.store.as_ref(), KEY, &lock).unwrap();
+    places.create();
+    let before = places.content();
+    assert!(matches!(drain(&places).unwrap_err().kind(), ErrorKind::Stranded { .. }));
+    assert!(places.content() == before && places.leftovers() == 1);
+}
+
+/// In a store without conditional puts a commit waits until it has arrived, so only objects that nothing names can be left.
+#[test]
+fn a_stage_over_a_store_without_conditions_leaves_no_commit() {
+    let places = Places::new();
+    let bare = |store: Arc<dyn ObjectStore>| -> Arc<dyn ObjectStore> {
+        Arc::new(FaultStore::new(store).without_create().without_update())
+    };
+    let faults = FaultStore::new(places.store.clone());
+    let store = places.staged_for(bare(Arc::new(faults.clone())), Duration::from_millis(100));
+    let l = create(&store);
+    let (done, states, _) = work(&l, &Map::new(), 3);
+    assert_eq!(done, 3);
+    assert!(places.content() == (3, states[3].clone()), "it has arrived");
+    // From here on nothing arrives.
+    faults.crash_at(0, Timing::Before);
+    let payload = l.write_payload(&vec![7; 9 << 20]).unwrap();
+    l.put(b"late", [&[1][..], &payload.to_bytes()].concat()).unwrap();
+    assert!(l.commit().is_err());
+    let _it_is_dead = l.close();
+    drop(store);
+    assert_eq!(places.leftovers(), 1);
+    let next = places.staged(bare(places.store.clone()));
+    let l = open(&next, Access::ReadWrite).unwrap();
+    assert!(l.version() == 3 && content(&l).unwrap() == states[3]);
+    l.put(b"next", vec![0, 1]).unwrap();
     l.commit().unwrap();
     l.close().unwrap();
     drop(next);
-    let next = places.staged(places.store.clone());
-    let l = open(&next, Access::ReadWrite).unwrap();
-    assert_eq!(l.get(b"new").unwrap().unwrap(), vec![0]);
+    assert_eq!(places.leftovers(), 0);
+    let l = open(&bare(places.store.clone()), Access::ReadWrite).unwrap();
+    assert_eq!(l.get(b"next").unwrap().unwrap(), vec![0, 1]);
     l.close().unwrap();
-    drop(next);
-    let told = drain(&places).unwrap_err();
-    assert!(told.to_string().contains("replaced since"), "{told}");
 }
 
 /// A stage that cannot be seen is not drained: its disk may not be mounted.

@@ -10,7 +10,7 @@ use super::content::{Content, Summing};
 use super::operation::{Action, Guard, Queued, read_content};
 use super::queue::Queue;
 use super::state::Failure;
-use crate::{Condition, Error, ErrorKind, Etag, Key, ObjectStoreExt, Operation, PutMode, PutPayload, Result};
+use crate::{Error, ErrorKind, Etag, Key, ObjectStoreExt, Operation, PutMode, PutPayload, Result};
 
 /// Operations under way at the same time.
 const MAX_WORKERS: usize = 8;
@@ -18,8 +18,6 @@ const MAX_WORKERS: usize = 8;
 const LONG_BYTES: u64 = 64 << 20;
 /// The pieces.
 const PIECE_BYTES: usize = 8 << 20;
-/// Bytes that a head has at most.
-const MAX_HEAD_BYTES: u64 = 64 << 20;
 /// The first pause after a failure, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
 
@@ -125,16 +123,11 @@ fn perform(queue: &Queue, queued: &Queued) -> Result<Option<Etag>> {
         Action::Put { key, guard: Guard::Any, content, .. } if content.length > LONG_BYTES => {
             put_long(queue, queued.number, key, *content)
         }
-        Action::Put { key, guard: Guard::Absent, .. } if is_overtaken(queue, key, queued.number)? => {
-            Err(taken(queue, key))
-        }
         Action::Put { key, guard, content, over, .. } => {
             let bytes = content_of(queue, queued.number, *content)?;
             match put(queue, key, bytes, guard, *over)? {
                 Put::Done(etag) => Ok(etag),
-                Put::Refused if *guard != Guard::Absent && was_followed(queue, key, queued.number)? => {
-                    Ok(None)
-                }
+                Put::Refused if was_followed(queue, key, queued.number)? => Ok(None),
                 Put::Refused => Err(taken(queue, key)),
             }
         }
@@ -167,8 +160,6 @@ enum Put {
 fn put(queue: &Queue, key: &Key, bytes: Bytes, guard: &Guard, over: Option<Content>) -> Result<Put> {
     let mode = match guard {
         Guard::Any => PutMode::Overwrite,
-        Guard::Absent if queue.inner.honours(Condition::Create) => PutMode::Create,
-        Guard::Absent => return put_if(queue, key, bytes, None),
         Guard::Etag(etag) => PutMode::Update(etag.clone()),
         Guard::Staged(number) => {
             let known = queue.state.lock().translated(key, *number);
@@ -180,7 +171,7 @@ fn put(queue: &Queue, key: &Key, bytes: Bytes, guard: &Guard, over: Option<Conte
     };
     match queue.inner.put(key, PutPayload::from(bytes.clone()), mode) {
         Ok(done) => Ok(Put::Done(done.etag)),
-        Err(e) if matches!(e.kind(), ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed) => {
+        Err(e) if e.kind() == ErrorKind::PreconditionFailed => {
             Ok(match find(queue, key, bytes.len())? {
                 // Its own put, whose answer was lost.
                 Some((found, etag)) if found.as_ref() == Some(&bytes) => Put::Done(etag),
@@ -201,34 +192,18 @@ fn was_followed(queue: &Queue, key: &Key, number: u64) -> Result<bool> {
     Ok(found.is_some_and(|found| later.iter().any(|own| own.is_of(&found))))
 }
 
-/// Whether another writer has given the name of an object already, and what had it is gone: it is absent, and yet comes too late. A head
-/// that a later operation of this queue put says that all has arrived.
-fn is_overtaken(queue: &Queue, key: &Key, number: u64) -> Result<bool> {
-    let Some(head) = queue.overtaking.head_to_look_at() else { return Ok(false) };
-    let Some(found) = queue.inner.get_whole_opt(&head, MAX_HEAD_BYTES)? else { return Ok(false) };
-    queue.overtaking.looked();
-    if !(queue.overtaking.is_past)(&found.bytes, key) {
-        return Ok(false);
-    }
-    let is_own = queue.state.lock().later_puts(&head, number).any(|own| own.is_of(&found.bytes));
-    Ok(!is_own)
-}
-
-/// Puts an object after a look at what is there: nothing, or what is known. For a store without the condition, and for an etag
-/// that only a process knew which has died. A lock keeps others from the time between.
+/// Replaces an object whose etag only the process knew that staged the operation, if the object still has the content `over`.
 fn put_if(queue: &Queue, key: &Key, bytes: Bytes, over: Option<Content>) -> Result<Put> {
     let most = bytes.len().max(over.map_or(0, |over| over.length as usize));
-    let found = find(queue, key, most)?;
-    let mode = match (found, over) {
-        (Some((Some(found), etag)), _) if found == bytes => return Ok(Put::Done(etag)),
-        (None, None) => PutMode::Overwrite,
-        (Some((Some(found), etag)), Some(over)) if over.is_of(&found) => match etag {
-            Some(etag) if queue.inner.honours(Condition::Update) => PutMode::Update(etag),
-            _ => PutMode::Overwrite,
-        },
-        _ => return Ok(Put::Refused),
+    let Some((Some(found), etag)) = find(queue, key, most)? else { return Ok(Put::Refused) };
+    if found == bytes {
+        return Ok(Put::Done(etag));
+    }
+    let (true, Some(etag)) = (over.is_some_and(|over| over.is_of(&found)), etag) else {
+        return Ok(Put::Refused);
     };
-    queue.inner.put(key, PutPayload::from(bytes), mode).map(|done| Put::Done(done.etag))
+    let put = queue.inner.put(key, PutPayload::from(bytes), PutMode::Update(etag));
+    put.map(|done| Put::Done(done.etag))
 }
 
 /// What lies under a key, and its etag. It may be ours if it is no longer than `most`; of a longer one the bytes are not shown.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::folder::{self, About, Folder};
-use super::operation::Queued;
-use super::overtaking::Overtaking;
+use super::operation::{Action, Queued, read_content};
 use super::queue::Queue;
-use super::{IsPast, StagedStore, drain};
+use super::{StagedStore, drain};
 use crate::{Error, ErrorKind, Key, ObjectStore, Operation, Result};
 
 /// How long a stage of this process is waited for that ends.
@@ -51,10 +52,40 @@ pub fn needs_sync(dir: &Path, url: &str) -> bool {
     leftovers(dir, None).is_ok_and(|all| all.iter().any(|(_, about)| about.sync && about.url == url))
 }
 
-/// An object that operations change, and that does not belong to their container.
-fn foreign_key<'a>(waiting: &'a [Queued], belongs: &dyn Fn(&Key) -> bool) -> Option<&'a Key> {
-    waiting.iter().flat_map(Queued::keys).find(|key| !belongs(key))
+/// A pending operation of a [`Leftover`].
+#[derive(Clone, Copy, Debug)]
+pub struct Pending<'a> {
+    folder: &'a Folder,
+    queued: &'a Queued,
 }
+
+impl<'a> Pending<'a> {
+    /// The objects that the operation puts or deletes.
+    pub fn keys(&self) -> &'a [Key] {
+        self.queued.keys()
+    }
+
+    /// Returns whether the operation deletes objects.
+    pub fn is_deletion(&self) -> bool {
+        matches!(self.queued.action, Action::Delete(_))
+    }
+
+    /// Reads the bytes that the operation puts: none for a deletion.
+    ///
+    /// # Errors
+    /// `InvalidData` if the bytes are damaged; those of reading the file.
+    pub fn read(&self) -> io::Result<Bytes> {
+        match self.queued.action {
+            Action::Put { content, .. } => {
+                read_content(self.folder.open_operation(self.queued.number)?, content)
+            }
+            Action::Delete(_) => Ok(Bytes::new()),
+        }
+    }
+}
+
+/// Returns an object of a leftover that does not belong to the container which the leftover's name leads to now.
+pub type Foreign<'a> = dyn Fn(&Leftover) -> Result<Option<Key>> + 'a;
 
 /// The error of a queue that cannot arrive.
 fn stuck(store: String, why: String) -> Error {
@@ -128,8 +159,13 @@ impl Leftover {
         self.damage.as_deref()
     }
 
-    /// Brings all that is whole to the store of its container. `belongs` says whether an object is the container's, and `is_past` which
-    /// records come too late. Whoever calls this holds the container's lock, and [removes](Brought::remove) the folder once no lock object names it.
+    /// The operations that wait in it, in their order.
+    pub fn pending(&self) -> impl Iterator<Item = Pending<'_>> {
+        self.waiting.iter().map(|queued| Pending { folder: &self.folder, queued })
+    }
+
+    /// Brings all that is whole to the store of its container, unless it is `foreign` there. The caller holds the container's lock, and
+    /// [removes](Brought::remove) the folder once no lock object names it.
     ///
     /// # Errors
     /// If something is another writer's by now, or damaged, or does not arrive. Then the folder stays with what did not.
@@ -137,19 +173,16 @@ impl Leftover {
         self,
         inner: Arc<dyn ObjectStore>,
         patience: Duration,
-        belongs: &dyn Fn(&Key) -> bool,
-        is_past: IsPast,
+        foreign: &Foreign<'_>,
     ) -> Result<Brought> {
-        let Leftover { about, folder, waiting, damage } = self;
-        let path = folder.path().to_owned();
-        if inner.place_of(&about.key) != about.place {
+        let path = self.folder.path().to_owned();
+        if inner.place_of(&self.about.key) != self.about.place {
             return Err(stuck(inner.name(), format!("{} is of another container", path.display())));
         }
-        let arrival =
-            Arrival { operations: waiting.len() as u64, bytes: waiting.iter().map(Queued::length).sum() };
-        if let Some(key) = foreign_key(&waiting, belongs) {
+        let arrival = self.waiting();
+        if let Some(key) = foreign(&self)? {
             let why = format!(
-                "{} holds {key}, which is no object of the container that lies there now: it was replaced since. The {} \
+                "{} holds {key}, which is no object of the container that lies there now: its own was deleted or replaced since. The {} \
                  operations ({} bytes) in it stay; 'h5lake drain --discard' throws them away",
                 path.display(),
                 arrival.operations,
@@ -157,18 +190,11 @@ impl Leftover {
             );
             return Err(stuck(inner.name(), why));
         }
-        let is_needless = waiting.iter().all(Queued::only_leads_on);
-        let overtaking = Overtaking::of_leftover(&about.key, is_past);
-        let queue = Queue::new(inner, folder, waiting, patience, overtaking);
+        let Leftover { folder, waiting, damage, .. } = self;
+        let queue = Queue::new(inner, folder, waiting, patience);
         let drained = drain::start(&queue).map_err(|e| queue.io(e)).and_then(|()| queue.drain());
         queue.end();
-        match drained {
-            // All that it led to has arrived, and another leads on by now.
-            Err(e) if is_needless && e.kind() == ErrorKind::StageBroken => {
-                tracing::info!(error = %e, "a head that was staged is not needed any more");
-            }
-            drained => drained?,
-        }
+        drained?;
         if let Some(damage) = damage {
             let why = format!(
                 "all before it arrived, and {}: {damage}. What follows stays there; 'h5lake drain --discard' throws it away",
@@ -228,7 +254,7 @@ impl StagedStore {
     ///
     /// # Errors
     /// As for [`Leftover::drain`].
-    pub fn recover(&self, belongs: &dyn Fn(&Key) -> bool) -> Result<Vec<Brought>> {
+    pub fn recover(&self, foreign: &Foreign<'_>) -> Result<Vec<Brought>> {
         let failed = |e| {
             Error::io(Operation::Open, e)
                 .in_store(self.inner.name())
@@ -237,14 +263,13 @@ impl StagedStore {
         let mut all = Vec::new();
         for (path, about) in folder::list(&self.dir, Some(&self.about.place)).map_err(failed)? {
             let Some(leftover) = self.adopt(&path, about).map_err(failed)? else { continue };
-            if let Some(key) = foreign_key(&leftover.waiting, belongs) {
+            if let Some(key) = foreign(&leftover)? {
                 // Whoever replaced the container did not want it.
                 tracing::warn!(path = %path.display(), %key, "the stage holds what belongs to a container that was replaced");
                 continue;
             }
             let (host, pid) = (leftover.about.host.clone(), leftover.about.pid);
-            let is_past = self.queue.overtaking.is_past;
-            let brought = leftover.drain(self.inner.clone(), self.queue.patience, belongs, is_past)?;
+            let brought = leftover.drain(self.inner.clone(), self.queue.patience, &|_| Ok(None))?;
             let Arrival { operations, bytes } = brought.arrival;
             tracing::info!(
                 host,

@@ -28,8 +28,6 @@ const END_BYTES: u64 = 4 << 10;
 pub(super) enum Guard {
     /// None.
     Any,
-    /// There is no object under the key.
-    Absent,
     /// The object has this etag, which the store gave.
     Etag(Etag),
     /// The object is what the operation of this number put.
@@ -65,11 +63,6 @@ impl Queued {
     /// Whether it may go beside others.
     pub(super) fn is_free(&self) -> bool {
         matches!(self.action, Action::Put { is_free: true, .. })
-    }
-
-    /// Whether it replaces an object that leads to others, and no more.
-    pub(super) fn only_leads_on(&self) -> bool {
-        matches!(self.action, Action::Put { guard: Guard::Etag(_) | Guard::Staged(_), .. })
     }
 
     /// What it changes.
@@ -200,7 +193,6 @@ fn put_content(out: &mut Vec<u8>, content: Content) {
 fn put_guard(out: &mut Vec<u8>, guard: &Guard) {
     match guard {
         Guard::Any => out.push(0),
-        Guard::Absent => out.push(1),
         Guard::Etag(etag) => {
             out.push(2);
             put_text(out, etag.as_str());
@@ -249,7 +241,6 @@ fn take_content(rest: &mut &[u8], format: u8) -> Option<Content> {
 fn take_guard(rest: &mut &[u8]) -> Option<Guard> {
     Some(match take_byte(rest)? {
         0 => Guard::Any,
-        1 => Guard::Absent,
         2 => Guard::Etag(Etag::new(take_text(rest)?)),
         3 => Guard::Staged(take_number(rest)?),
         _ => return None,
@@ -301,7 +292,6 @@ mod tests {
         let put = |guard, over, is_free| Action::Put { key: key("a/b"), guard, content, over, is_free };
         vec![
             put(Guard::Any, None, true),
-            put(Guard::Absent, None, false),
             put(Guard::Etag(Etag::new("\"e\"")), Some(Content::of(b"old")), false),
             put(Guard::Staged(7), Some(Content::of(b"")), false),
             Action::Delete(Vec::new()),
@@ -366,7 +356,7 @@ mod tests {
     fn a_footer_that_lies_is_refused() {
         for (n, mut lies) in actions().iter().map(|action| file_of(action, UNIX_EPOCH)).enumerate() {
             // A right checksum over another format.
-            let at = if n < 4 { 5 } else { 0 };
+            let at = if n < 3 { 5 } else { 0 };
             lies[at] = 9;
             let footer = lies.len() - 12;
             let sum = crc_fast::crc32_iscsi(&lies[at..footer]);

@@ -8,7 +8,6 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::folder::Folder;
 use super::operation::{Action, Queued};
-use super::overtaking::Overtaking;
 use super::state::State;
 use crate::beneath::NewFile;
 use crate::{Error, ErrorKind, Etag, ObjectStore, Operation, PutResult, Result, shell_quoted};
@@ -45,8 +44,6 @@ pub(super) struct Queue {
     pub(super) counts: Arc<StageUse>,
     /// How long is waited while nothing arrives.
     pub(super) patience: Duration,
-    /// Whether another writer went on meanwhile.
-    pub(super) overtaking: Overtaking,
 }
 
 impl Queue {
@@ -56,10 +53,9 @@ impl Queue {
         folder: Folder,
         waiting: Vec<Queued>,
         patience: Duration,
-        overtaking: Overtaking,
     ) -> Arc<Self> {
         let (state, noted, changed) = (Mutex::new(State::new(waiting)), Mutex::default(), Condvar::new());
-        Arc::new(Queue { inner, folder, state, noted, changed, counts: Arc::default(), patience, overtaking })
+        Arc::new(Queue { inner, folder, state, noted, changed, counts: Arc::default(), patience })
     }
 
     /// Gives a file that is written its number and its place in the order. `check` says, under the lock, whether it may have it.

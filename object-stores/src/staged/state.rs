@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::content::Content;
-use super::operation::{Action, Guard, Queued};
+use super::operation::{Action, Queued};
 use crate::{Etag, Key};
 
 /// Translations of etags that are kept: of so many keys.
@@ -167,8 +167,8 @@ impl State {
             entry.has_arrived = true;
             self.lag = self.lag.max(now - entry.begun);
         }
-        // Nobody replaces a record, nor what is free.
-        if !queued.is_free() && !matches!(queued.action, Action::Put { guard: Guard::Absent, .. }) {
+        // No put has the etag of a free object as its condition: free objects never change.
+        if !queued.is_free() {
             self.translate(queued, etag);
         }
         let mut gone = Vec::new();

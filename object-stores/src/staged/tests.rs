@@ -26,7 +26,6 @@ fn role(key: &Key) -> Role {
         Some("clock") => Role::Straight,
         Some("lock") => Role::Lock,
         Some("head") => Role::Head,
-        Some("log") => Role::Record,
         Some("pack") => Role::Immutable,
         _ => Role::Other,
     }
@@ -40,15 +39,7 @@ fn options(dir: &TempDir) -> StageOptions {
         patience: Duration::from_secs(20),
         url: "memory://x".into(),
         key: "head".into(),
-        is_past,
     }
-}
-
-/// A head that begins with a number is past the records up to that.
-fn is_past(head: &[u8], key: &Key) -> bool {
-    let number = |text: &str| text.parse::<u64>().ok();
-    let base = std::str::from_utf8(head).ok().and_then(|text| number(text.split(' ').next()?));
-    base.zip(key.as_str().rsplit('/').next().and_then(number)).is_some_and(|(base, record)| base >= record)
 }
 
 fn staged(inner: &Arc<dyn ObjectStore>, dir: &TempDir) -> StagedStore {
@@ -200,7 +191,7 @@ fn nothing_waits_for_the_store_but_the_first_head() {
     let mut etag = first;
     for n in 1..=5 {
         overwrite(&store, &format!("pack/{n}"), "p");
-        put(&store, &format!("log/{n}"), "l", PutMode::Create).unwrap();
+        overwrite(&store, &format!("note/{n}"), "l");
         etag = put(&store, "head/x", &n.to_string(), PutMode::Update(etag)).unwrap().unwrap();
     }
     assert_eq!(read(&store, "head/x").unwrap(), "5");
@@ -208,7 +199,7 @@ fn nothing_waits_for_the_store_but_the_first_head() {
     gate.open();
     store.drain().unwrap();
     assert_eq!(gate.there("head/x").unwrap(), "5");
-    assert!((1..=5).all(|n| gate.there(&format!("log/{n}")).is_some()));
+    assert!((1..=5).all(|n| gate.there(&format!("note/{n}")).is_some()));
     // The etag stays good when what it is of has arrived, and so does that which is read.
     assert_eq!(store.head(&key("head/x")).unwrap().etag.as_ref(), Some(&etag));
     put(&store, "head/x", "6", PutMode::Update(etag)).unwrap();
@@ -222,9 +213,6 @@ fn a_condition_that_what_is_queued_breaks_is_refused_at_once() {
     let store = gate.staged();
     let first = overwrite(&store, "head/x", "0").unwrap();
     let gate = gate.shut();
-    put(&store, "log/1", "mine", PutMode::Create).unwrap();
-    let again = put(&store, "log/1", "again", PutMode::Create).unwrap_err();
-    assert_eq!(again.kind(), ErrorKind::AlreadyExists);
     let second = put(&store, "head/x", "1", PutMode::Update(first.clone())).unwrap().unwrap();
     for stale in [first, Etag::new("never"), Etag::new("stage:x:1")] {
         let refused = put(&store, "head/x", "2", PutMode::Update(stale)).unwrap_err();
@@ -233,7 +221,7 @@ fn a_condition_that_what_is_queued_breaks_is_refused_at_once() {
     put(&store, "head/x", "2", PutMode::Update(second.clone())).unwrap();
     gate.open();
     store.drain().unwrap();
-    assert_eq!((gate.there("head/x").unwrap(), gate.there("log/1").unwrap()), ("2".into(), "mine".into()));
+    assert_eq!(gate.there("head/x").unwrap(), "2");
     let late = put(&store, "head/x", "3", PutMode::Update(second)).unwrap_err();
     assert_eq!(late.kind(), ErrorKind::PreconditionFailed);
 }

@@ -18,19 +18,17 @@ use crate::{
 /// What is known of the objects that are put again and again.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
-    /// A head was put, or may have been: later ones are queued.
+    /// The store has accepted a head of this writer: later ones are queued.
     was_put: bool,
-    /// The next head need not wait for what is queued.
-    pub(super) goes_ahead: bool,
-    /// What the last head put was, where that is known.
+    /// The content of the head that was put last, if it is known.
     head: Option<(Key, Content)>,
-    /// The same of the last record, in a store that cannot create conditionally.
-    record: Option<(Key, Content)>,
 }
 
-/// What was put last under a key.
-fn known(last: &Option<(Key, Content)>, key: &Key) -> Option<Content> {
-    last.as_ref().filter(|(of, _)| of == key).map(|(_, content)| *content)
+impl Heads {
+    /// Returns the content that was put last under a key.
+    fn known(&self, key: &Key) -> Option<Content> {
+        self.head.as_ref().filter(|(of, _)| of == key).map(|(_, content)| *content)
+    }
 }
 
 impl StagedStore {
@@ -58,7 +56,6 @@ impl StagedStore {
             (Role::Straight, _) => self.inner.put(key, payload, mode),
             (Role::Lock, _) => self.put_lock(key, payload, mode),
             (Role::Head, _) => self.put_head(key, payload, mode),
-            (Role::Record, PutMode::Create | PutMode::Overwrite) => self.put_record(key, payload, mode),
             (Role::Immutable, PutMode::Create | PutMode::Overwrite) => {
                 self.put_queued(key, payload, mode, (Guard::Any, None), true)
             }
@@ -69,24 +66,20 @@ impl StagedStore {
         }
     }
 
-    /// The first head decides who writes, so the store beneath answers. Those after it follow in the order of all else.
+    /// Puts a head. The store itself answers the first put, because that one decides who writes; an answer that was lost decides
+    /// nothing. Later puts are queued if their condition can be evaluated when they arrive. Without such a condition a pending
+    /// head would replace the head of another writer.
     fn put_head(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
         let mut heads = self.heads.lock();
         let bytes = payload.into_bytes();
         let content = Content::of(&bytes);
-        let over = known(&heads.head, key);
-        let goes_ahead = std::mem::take(&mut heads.goes_ahead);
-        let put = if heads.was_put {
-            let guard = self.guard(&mode, over.is_some());
-            self.put_queued(key, bytes.into(), mode, (guard, over), false)
-        } else {
-            if !goes_ahead {
-                self.drain()?;
+        let put = match self.guard(&mode).filter(|_| heads.was_put) {
+            Some(guard) => self.put_queued(key, bytes.into(), mode, (guard, heads.known(key)), false),
+            None => {
+                let put = self.put_direct(key, bytes.into(), mode);
+                heads.was_put |= put.is_ok();
+                put
             }
-            let put = self.put_now(key, bytes.into(), mode);
-            // One that was refused is not there, and nothing can build on it.
-            heads.was_put = put.as_ref().map_or_else(|e| e.kind().is_ambiguous(), |_| true);
-            put
         };
         match &put {
             Ok(_) => heads.head = Some((key.clone(), content)),
@@ -96,34 +89,11 @@ impl StagedStore {
         put
     }
 
-    /// A record is created once. Where the store cannot do that, it is looked at on arrival.
-    fn put_record(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
-        if self.inner.honours(Condition::Create) {
-            let guard = if mode == PutMode::Create { Guard::Absent } else { Guard::Any };
-            return self.put_queued(key, payload, mode, (guard, None), false);
-        }
-        let mut heads = self.heads.lock();
-        let bytes = payload.into_bytes();
-        let content = Content::of(&bytes);
-        let over = known(&heads.record, key);
-        let guard = if over.is_some() { Guard::Staged(0) } else { Guard::Absent };
-        let put = self.put_queued(key, bytes.into(), mode, (guard, over), false)?;
-        heads.record = Some((key.clone(), content));
-        Ok(put)
-    }
-
-    /// The condition of a put as it is queued.
-    fn guard(&self, mode: &PutMode, is_known: bool) -> Guard {
-        match mode {
-            PutMode::Create => Guard::Absent,
-            PutMode::Update(etag) => match self.queue.number_in(etag) {
-                Some(number) => Guard::Staged(number),
-                None => Guard::Etag(etag.clone()),
-            },
-            // No operation has this number: what is there is looked at.
-            PutMode::Overwrite if is_known && !self.inner.honours(Condition::Update) => Guard::Staged(0),
-            PutMode::Overwrite => Guard::Any,
-        }
+    /// Returns the condition of a put as it is queued; `None` if there is none that the store evaluates.
+    fn guard(&self, mode: &PutMode) -> Option<Guard> {
+        let PutMode::Update(etag) = mode else { return None };
+        let guard = self.queue.number_in(etag).map_or_else(|| Guard::Etag(etag.clone()), Guard::Staged);
+        self.inner.honours(Condition::Update).then_some(guard)
     }
 
     fn put_queued(

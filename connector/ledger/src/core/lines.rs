@@ -265,7 +265,7 @@ impl Line {
             line.made_by = Nonce::read(r)?;
             line.origin = Some(Origin { parent: r.number()?, version: r.number()? });
         }
-        (line.version, line.number, line.time) = (r.number()?, r.number()?, r.number64()?);
+        (line.version, line.number, line.time) = (r.number()?, r.number()?, r.number()?);
         line.horizon = r.number()?;
         (line.records_from, line.retention) = (r.number()?, r.number()?);
         let root = |r: &mut Reader<'_>| Ok(Root { page: PageRef::read_optional(r)?, base: r.number()? });

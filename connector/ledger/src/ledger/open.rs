@@ -328,8 +328,8 @@ impl Ledger {
     /// Brings to a store what a dead writer of one of its containers had staged, under that container's lock.
     ///
     /// # Errors
-    /// `NotFound` if the container is gone; `Locked` while another writer has it open; `Stranded` for what cannot arrive, which stays
-    /// where it is; `Store`.
+    /// `Locked` while another writer has the container open; `Stranded` for what cannot arrive, which stays where it is: another writer
+    /// has committed since, or the container was deleted or replaced; `Store`.
     pub fn drain_leftover(
         store: &Arc<dyn ObjectStore>,
         leftover: Leftover,

@@ -228,6 +228,10 @@ impl LeaseGuarded {
                 "the sequence of a manifest is not above the one before",
             ));
         }
+        // What the manifest names arrives first, however long that takes: the lease is checked behind it.
+        if let Some(stage) = self.store.stage() {
+            stage.drain().map_err(|e| self.failed(&e))?;
+        }
         let mut state = self.state.lock();
         sleep_until(state.settled);
         state.lease.renew_if_due()?;

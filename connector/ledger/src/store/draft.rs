@@ -11,6 +11,7 @@ use object_stores::{Key, ObjectStore};
 use super::committer::{Committer, failure, load};
 use super::copying::{delete_given_up, expel};
 use super::fetch::Fetcher;
+use super::leftovers;
 use super::names::Names;
 use super::open::{head_key, is_foreign, lease_for, new_container, open_writer};
 use super::writer::Writer;
@@ -54,6 +55,8 @@ impl<'a> Beginning<'a> {
         let target: Arc<str> = head::target_of(store.as_ref(), key).into();
         let key = head_key(key, &target)?;
         let lease = lease_for(&store, &key, opts, &target)?;
+        // A copy that is whole may wait there, whose container the head only lists yet.
+        let (lease, _) = leftovers::recover(&store, &key, lease, &target)?;
         let real = register::open_to_write(&store, &key, &target, head::sequence_of)?;
         let (now, token) = match load(real.as_ref(), &target) {
             Ok((now, token)) if now.is_absent() => (now, token),

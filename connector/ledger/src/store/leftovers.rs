@@ -1,19 +1,27 @@
 //! Stages: what an object is to its container, and what dead writers staged and did not bring to the store.
+//!
+//! A leftover belongs to the container that it was staged for. Another container may have taken the name since: then the leftover
+//! stays, and keeps nobody from the name. No check here decides whether a commit is lost. A pending head has a condition, so it never
+//! replaces the head of another writer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use object_stores::staged::{About, Arrival, Brought, Leftover, Role};
-use object_stores::{Key, ObjectStore};
+use object_stores::{Error as StoreError, Key, ObjectStore, Operation};
 
 use super::committer::load;
 use super::head;
 use super::names::{beside, is_immutable};
 use super::open::head_key;
+use super::replaced::parse_id;
 use super::view::main_line;
+use crate::core::ids::ContainerId;
+use crate::core::manifest::Manifest;
 use crate::error::{Error, ErrorKind, Result, store_error};
 use crate::options::{Drained, LockPolicy};
-use crate::register::{self, Lease, SwapRegister};
+use crate::register::{self, Lease, SwapRegister, is_conditional};
 
 /// What an object is to the container whose head is `head`, for a store that brings changes in an order.
 pub(crate) fn role_of(head: &str, key: &Key) -> Role {
@@ -23,20 +31,94 @@ pub(crate) fn role_of(head: &str, key: &Key) -> Role {
     }
     match rest.strip_prefix(".lake/") {
         Some("lease") => Role::Lock,
-        Some(rest) if rest.starts_with("clock/") => Role::Straight,
+        // A restoration looks for a tombstone in the store. While the tombstone's deletion waited here, a container could be restored
+        // whose objects are about to be deleted.
+        Some(rest) if rest.starts_with("clock/") || rest.starts_with("replaced/") => Role::Straight,
+        // The manifests of a store without conditional puts.
+        Some(rest) if rest.starts_with("head/") => Role::Head,
         Some(_) if is_immutable(key) => Role::Immutable,
         _ => Role::Other,
     }
 }
 
-/// Whether a key is an object of a name: its head, or one below `HEAD.lake/`.
-fn holds(head: &Key, key: &Key) -> bool {
-    key == head || key.as_str().strip_prefix(head.as_str()).is_some_and(|rest| rest.starts_with(".lake/"))
+/// An object of a name, by its key.
+enum Object {
+    Head,
+    /// An object below the id of a container.
+    Of(ContainerId),
+    /// A numbered manifest of a store without conditional puts.
+    Numbered,
+    /// Any other object: it never waits in a stage.
+    Other,
+}
+
+impl Object {
+    fn at(head: &Key, key: &Key) -> Self {
+        let Some(rest) = key.as_str().strip_prefix(head.as_str()) else { return Object::Other };
+        match rest.strip_prefix(".lake/").and_then(|rest| rest.split_once('/')) {
+            _ if rest.is_empty() => Object::Head,
+            Some(("head", _)) => Object::Numbered,
+            Some((id, _)) => parse_id(id).map_or(Object::Other, Object::Of),
+            None => Object::Other,
+        }
+    }
+}
+
+/// The containers that a manifest is of, or lists as copies in progress.
+fn containers(manifest: &Manifest) -> impl Iterator<Item = ContainerId> + '_ {
+    let own = (!manifest.is_absent()).then_some(manifest.id);
+    own.into_iter().chain(manifest.copies.iter().map(|copy| copy.id))
+}
+
+/// Returns an object of a leftover that belongs to another container than the one that the head leads to now.
+///
+/// Deletions may be of objects of other containers: of a replaced container whose retention time is over, or of a copy that was
+/// abandoned. They arrive behind the heads that justify them, and the name of an object is used only once.
+fn foreign(head: &Key, now: &Manifest, leftover: &Leftover) -> object_stores::Result<Option<Key>> {
+    let mut known: BTreeSet<ContainerId> = containers(now).collect();
+    let mut objects = Vec::new();
+    let (mut has_heads, mut continues) = (false, false);
+    for pending in leftover.pending() {
+        for key in pending.keys() {
+            match (Object::at(head, key), pending.is_deletion()) {
+                (Object::Of(_) | Object::Numbered, true) => (),
+                (Object::Of(container), false) => objects.push((container, key)),
+                (Object::Head, false) => {
+                    let staged = match pending.read() {
+                        Ok(bytes) => Manifest::decode(&bytes).ok(),
+                        // The operations before this one are brought, and then the damage is reported.
+                        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => continue,
+                        Err(e) => return Err(StoreError::io(Operation::Put, e).at(key)),
+                    };
+                    let Some(staged) = staged else { return Ok(Some(key.clone())) };
+                    // Any of the heads counts: if the process died before it noted an arrival, the store has a later one already.
+                    continues |= staged.id == now.id || now.lists_copy(staged.id);
+                    has_heads = true;
+                    known.extend(containers(&staged));
+                }
+                _ => return Ok(Some(key.clone())),
+            }
+        }
+    }
+    if has_heads && !continues {
+        return Ok(Some(head.clone()));
+    }
+    Ok(objects.into_iter().find(|(id, _)| !known.contains(id)).map(|(_, key)| key.clone()))
+}
+
+/// The manifest that a head leads to. An answer that was damaged on its way is another one the next time.
+fn manifest(store: &Arc<dyn ObjectStore>, head: &Key, target: &str) -> Result<Arc<Manifest>> {
+    let register = SwapRegister::new(store.clone(), head.clone(), target);
+    let loaded = load(&register, target).or_else(|e| match e.kind() {
+        ErrorKind::Corrupt { .. } => load(&register, target),
+        _ => Err(e),
+    });
+    loaded.map(|(manifest, _)| manifest)
 }
 
 /// The number of the newest version that is in a store.
 fn newest(store: &Arc<dyn ObjectStore>, head: &Key, target: &str) -> Result<u64> {
-    let (manifest, _) = load(&SwapRegister::new(store.clone(), head.clone(), target), target)?;
+    let manifest = manifest(store, head, target)?;
     match manifest.is_absent() {
         true => Err(Error::new(target, ErrorKind::NotFound)),
         false => Ok(main_line(&manifest).number),
@@ -51,27 +133,41 @@ pub(super) fn with_arrived(e: Error, store: &Arc<dyn ObjectStore>, head: &Key) -
     Error::new(e.target(), kind)
 }
 
-/// Under the lease of who opens a container for writing: brings what earlier writers left in this store's stage.
+/// Under the lease of who opens a container for writing: brings what earlier writers left in this store's stage. A leftover of a
+/// container that was replaced since stays. Returns the lease, and whether operations arrived.
 pub(super) fn recover(
-    store: &dyn ObjectStore,
+    store: &Arc<dyn ObjectStore>,
     head: &Key,
     held: Option<Lease>,
     target: &str,
-) -> Result<Option<Lease>> {
-    let Some(stage) = store.stage() else { return Ok(held) };
-    let brought = stage.recover(&|key| holds(head, key)).map_err(|e| store_error(target, &e));
-    let forgotten = brought.and_then(|brought| {
-        held.as_ref().map_or(Ok(()), Lease::forget_rests)?;
+) -> Result<(Option<Lease>, bool)> {
+    let Some(stage) = store.stage() else { return Ok((held, false)) };
+    if !stage.has_leftovers().map_err(|e| store_error(target, &StoreError::io(Operation::Open, e)))? {
+        return Ok((held, false));
+    }
+    // Where puts have no conditions the register takes the lease, behind this: it must not be told of queues that are gone by then.
+    let mut for_now = match is_conditional(store.as_ref()) {
+        true => None,
+        false => Some(Lease::take(store, beside(head, "lease", target)?, target)?),
+    };
+    let bring = || {
+        let now = manifest(store, head, target)?;
+        let brought = stage.recover(&|leftover| foreign(head, &now, leftover));
+        let brought = brought.map_err(|e| store_error(target, &e))?;
+        held.as_ref().or(for_now.as_ref()).map_or(Ok(()), Lease::forget_rests)?;
         Ok(brought)
-    });
-    match forgotten {
-        Ok(brought) => brought.into_iter().for_each(Brought::remove),
+    };
+    let brought = match bring() {
+        Ok(brought) => brought,
         Err(e) => {
-            give_back(held, target);
+            give_back(held.or(for_now.take()), target);
             return Err(e);
         }
-    }
-    Ok(held)
+    };
+    let has_arrived = brought.iter().any(|brought| brought.arrival.operations > 0);
+    brought.into_iter().for_each(Brought::remove);
+    for_now.map_or(Ok(()), Lease::release)?;
+    Ok((held, has_arrived))
 }
 
 /// Has the lease object tell again where the rest lies.
@@ -100,14 +196,21 @@ pub(crate) fn drain(
 ) -> Result<Drained> {
     let target = head::target_of(store.as_ref(), &leftover.about().key);
     let key = head_key(&leftover.about().key, &target)?;
-    let from = newest(store, &key, &target)?;
+    let before = manifest(store, &key, &target)?;
+    let from = main_line(&before).number;
     let held = match lock {
         LockPolicy::Off => None,
         _ => Some(Lease::take_to_drain(store, beside(&key, "lease", &target)?, &target)?),
     };
-    match leftover.drain(store.clone(), patience, &|object| holds(&key, object), |_, _| false) {
+    let bring = || {
+        // Under the lease: the head may be another one by now.
+        let now = manifest(store, &key, &target)?;
+        let brought = leftover.drain(store.clone(), patience, &|leftover| foreign(&key, &now, leftover));
+        brought.map_err(|e| store_error(&target, &e))
+    };
+    match bring() {
         Ok(brought) => {
-            let to = newest(store, &key, &target)?.max(from);
+            let to = main_line(&*manifest(store, &key, &target)?).number.max(from);
             held.map_or(Ok(()), |lease| lease.release_drained(brought.queue()))?;
             let Arrival { operations, bytes } = brought.arrival;
             brought.remove();
@@ -115,7 +218,7 @@ pub(crate) fn drain(
         }
         Err(e) => {
             give_back(held, &target);
-            Err(store_error(&target, &e))
+            Err(e)
         }
     }
 }

@@ -213,7 +213,7 @@ pub(crate) fn open(
     }
     let lease = lease_for(&store, &key, opts, &target);
     let lease = lease.map_err(|e| leftovers::with_arrived(e, &store, &key))?;
-    let lease = leftovers::recover(store.as_ref(), &key, lease, &target)?;
+    let (lease, _) = leftovers::recover(&store, &key, lease, &target)?;
     let register = register::open_to_write(&store, &key, &target, head::sequence_of)?;
     let (manifest, token) = found(register.as_ref(), store.as_ref(), &key, opts, &target)?;
     check_there(&manifest, &target)?;
@@ -311,7 +311,13 @@ pub(crate) fn create(
     // Who asked for a name that nobody has is told so, whoever writes there.
     let look = SwapRegister::new(store.clone(), key.clone(), &target);
     let mut found = Some(replaceable(&look, store.as_ref(), &key, replace, opts, &target)?);
-    let lease = lease_for(&store, &key, opts, &target)?;
+    let mut lease = lease_for(&store, &key, opts, &target)?;
+    // A leftover may make the name lead to a container, which must not be replaced unless the caller asked for that.
+    if replace != Replace::Atomically {
+        let has_arrived;
+        (lease, has_arrived) = leftovers::recover(&store, &key, lease, &target)?;
+        found = found.filter(|_| !has_arrived);
+    }
     let register = register::open_to_write(&store, &key, &target, head::sequence_of)?;
     for _ in 0..MAX_CREATIONS {
         let (old, token) = match found.take().filter(|_| is_conditional(store.as_ref())) {
@@ -450,25 +456,30 @@ pub(crate) fn remove(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
     }
 }
 
-/// Who has a container open for writing, as its lease says.
+/// Who has a container open for writing, as its lease says. The writer of a name without a container makes one, or died before
+/// another process could find it.
 pub(crate) fn lock_holder(store: &dyn ObjectStore, key: &str) -> Result<Option<LockHolder>> {
     let target = head::target_of(store, key);
     let key = head_key(key, &target)?;
-    check_container(store, &key, &target)?;
-    register::lock_holder(store, &beside(&key, "lease", &target)?, &target)
+    let manifest = manifest_at(store, &key, &target)?;
+    let holder = register::lock_holder(store, &beside(&key, "lease", &target)?, &target)?;
+    if holder.is_none() {
+        check_there(&manifest, &target)?;
+    }
+    Ok(holder)
 }
 
 /// Takes a container's lease away from who was found to have it.
 pub(crate) fn break_lock(store: &dyn ObjectStore, key: &str, found: &LockHolder) -> Result<()> {
     let target = head::target_of(store, key);
     let key = head_key(key, &target)?;
-    check_container(store, &key, &target)?;
+    manifest_at(store, &key, &target)?;
     register::take_away(store, &beside(&key, "lease", &target)?, found, &target)
 }
 
-fn check_container(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<()> {
+/// The manifest that lies at a key: an absent one if nothing does.
+fn manifest_at(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Manifest> {
     let found = store.get_whole_opt(key, crate::register::MAX_MANIFEST_BYTES);
-    let found =
-        found.map_err(|e| store_error(target, &e))?.ok_or_else(|| Error::new(target, ErrorKind::NotFound))?;
-    check_there(&head::decode(&found.bytes, target)?, target)
+    let found = found.map_err(|e| store_error(target, &e))?;
+    found.map_or_else(|| Ok(Manifest::absent()), |found| head::decode(&found.bytes, target))
 }

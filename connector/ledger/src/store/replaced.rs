@@ -251,7 +251,7 @@ fn sweep_orphans(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()
     Ok(())
 }
 
-fn parse_id(text: &str) -> Option<ContainerId> {
+pub(super) fn parse_id(text: &str) -> Option<ContainerId> {
     u128::from_str_radix(text, 16).ok().map(|n| ContainerId(n.to_be_bytes())).filter(|_| is_id(text))
 }
 

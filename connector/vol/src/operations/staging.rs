@@ -49,7 +49,6 @@ pub(super) fn target(request: OpenRequest<'_>) -> Result<Target> {
         patience: config.timeout.unwrap_or(DEFAULT_PATIENCE),
         url: url.clone(),
         key: key.clone(),
-        is_past: |_, _| false,
     };
     let head = key.clone();
     let staged = StagedStore::open(store.clone(), options, move |key| Ledger::role_of_object(&head, key));

@@ -9,22 +9,19 @@ fn work(store: &StagedStore) -> Result<u32> {
     Ok(11)
 }
 
-/// What follows the first head, which has an etag where the store takes one for a condition.
+/// What follows the first head.
 fn commit(store: &StagedStore, mut etag: Option<Etag>) -> Result<()> {
-    let create = if etag.is_some() { PutMode::Create } else { PutMode::Overwrite };
     for n in 1..=3u32 {
         put(store, &format!("pack/{n}"), &format!("pack {n}"), PutMode::Overwrite)?;
-        put(store, &format!("log/{n}"), &format!("log {n}"), create.clone())?;
-        let update = etag.clone().map_or(PutMode::Overwrite, PutMode::Update);
-        let told = put(store, "head/x", &n.to_string(), update)?;
-        etag = etag.and(told);
+        put(store, &format!("note/{n}"), &format!("note {n}"), PutMode::Overwrite)?;
+        etag = put(store, "head/x", &n.to_string(), PutMode::Update(etag.unwrap()))?;
     }
     store.delete(&key("pack/1"))
 }
 
 fn is_whole(store: &dyn ObjectStore) -> bool {
     let at = |at: &str| read(store, at).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    (1..=3).all(|n| at(&format!("log/{n}")) == Some(format!("log {n}")))
+    (1..=3).all(|n| at(&format!("note/{n}")) == Some(format!("note {n}")))
         && (2..=3).all(|n| at(&format!("pack/{n}")) == Some(format!("pack {n}")))
         && at("pack/1").is_none()
         && at("head/x").as_deref() == Some("3")
@@ -63,11 +60,11 @@ fn after_a_crash_the_rest_is_brought() {
             die(store);
             let head: u32 =
                 String::from_utf8(gate.there("head/x").unwrap().to_vec()).unwrap().parse().unwrap();
-            assert!((1..=head).all(|n| gate.there(&format!("log/{n}")).is_some()));
+            assert!((1..=head).all(|n| gate.there(&format!("note/{n}")).is_some()));
             gate.open();
             let next = gate.staged();
             assert!(next.has_leftovers().unwrap());
-            next.recover(&|_| true).unwrap().into_iter().for_each(Brought::remove);
+            next.recover(&|_| Ok(None)).unwrap().into_iter().for_each(Brought::remove);
             assert!(is_whole(&*gate.memory), "died at request {nth}, {timing:?}");
             assert!(!next.has_leftovers().unwrap());
             drop(next);
@@ -85,26 +82,19 @@ fn what_has_arrived_may_be_brought_again() {
             fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     };
-    for (conditional, nth) in [true, false].into_iter().flat_map(|c| (0..=10).map(move |nth| (c, nth))) {
-        let gate = if conditional { Gate::new() } else { Gate::without_conditions() };
+    for nth in 0..=10 {
+        let gate = Gate::new();
         let store = gate.staged();
-        let mode = if conditional { PutMode::Create } else { PutMode::Overwrite };
-        let etag = put(&store, "head/x", "0", mode).unwrap();
-        store.drain().unwrap();
+        let etag = put(&store, "head/x", "0", PutMode::Create).unwrap();
         let gate = gate.shut();
-        commit(&store, etag.filter(|_| conditional)).unwrap();
+        commit(&store, etag).unwrap();
         let (path, kept) = (die(store), tempfile::tempdir().unwrap());
         copy(&path, kept.path());
         gate.open();
         gate.faults.crash_at(nth, Timing::After);
         let drain = |within| {
             let (path, about) = leftovers(gate.dir.path(), None).unwrap().pop().unwrap();
-            Leftover::open(&path, about).unwrap().unwrap().drain(
-                gate.store.clone(),
-                within,
-                &|_| true,
-                is_past,
-            )
+            Leftover::open(&path, about).unwrap().unwrap().drain(gate.store.clone(), within, &|_| Ok(None))
         };
         let first = drain(Duration::from_millis(100));
         assert_eq!(first.is_ok(), nth == 10, "request {nth}");
@@ -118,31 +108,29 @@ fn what_has_arrived_may_be_brought_again() {
     }
 }
 
-/// Another writer has committed: what follows stays, every call says so, and nothing of the other is lost.
+/// Another writer has committed: the refused head and all behind it stay, every call says so, and nothing of the other is lost.
 #[test]
 fn a_conflict_is_told_and_keeps_what_did_not_arrive() {
-    for (at, theirs) in [("log/2", "theirs"), ("log/2", "log 2, and more"), ("head/x", "theirs")] {
+    for theirs in ["theirs", "2", "1, and more"] {
         let gate = Gate::new();
         let store = gate.staged();
-        overwrite(&store, "head/x", "0");
+        let etag = overwrite(&store, "head/x", "0").unwrap();
         let gate = gate.shut();
-        let etag = store.head(&key("head/x")).unwrap().etag.unwrap();
-        for n in 1..=2 {
-            put(&store, &format!("log/{n}"), &format!("log {n}"), PutMode::Create).unwrap();
-        }
-        put(&store, "head/x", "2", PutMode::Update(etag)).unwrap();
+        overwrite(&store, "note/1", "note 1");
+        let first = put(&store, "head/x", "1", PutMode::Update(etag)).unwrap().unwrap();
         overwrite(&store, "pack/late", "x");
-        overwrite(&*gate.memory, at, theirs);
+        put(&store, "head/x", "3", PutMode::Update(first)).unwrap();
+        overwrite(&*gate.memory, "head/x", theirs);
         gate.open();
         let told = store.drain().unwrap_err();
         let text = told.to_string();
         assert_eq!(told.kind(), ErrorKind::StageBroken, "{text}");
         let folder = store.queue.folder.path().display().to_string();
-        for part in ["another writer", at, "h5lake drain", &folder] {
+        for part in ["another writer", "head/x", "h5lake drain", &folder] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert_eq!(gate.there(at).unwrap(), theirs);
-        assert_eq!(gate.there("log/1").unwrap(), "log 1", "what came before has arrived");
+        assert_eq!(gate.there("head/x").unwrap(), theirs);
+        assert_eq!(gate.there("note/1").unwrap(), "note 1", "what came before has arrived");
         assert_eq!(gate.there("pack/late"), None, "what comes after has not");
         for again in [
             put(&store, "pack/b", "x", PutMode::Overwrite).map(drop),
@@ -156,12 +144,11 @@ fn a_conflict_is_told_and_keeps_what_did_not_arrive() {
         let path = die(store);
         let (_, about) = leftovers(gate.dir.path(), None).unwrap().pop().unwrap();
         let left = Leftover::open(&path, about.clone()).unwrap().unwrap();
-        let refused = left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true, is_past).unwrap_err();
+        let refused = left.drain(gate.store.clone(), Duration::from_secs(5), &|_| Ok(None)).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::StageBroken);
+        assert_eq!((gate.there("head/x").unwrap(), gate.there("pack/late")), (theirs.into(), None));
         assert!(path.exists());
-        while folder::is_ours(&path) {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        await_end(&path);
         Leftover::open(&path, about).unwrap().unwrap().discard().unwrap();
         assert!(gate.folders().is_empty());
     }
@@ -195,44 +182,96 @@ fn anothers_head_of_the_same_length_stays() {
         gate.open();
         let (_, about) = leftovers(gate.dir.path(), None).unwrap().pop().unwrap();
         let left = Leftover::open(&path, about).unwrap().unwrap();
-        // A head alone is no conflict: it leads to what has arrived.
-        left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true, is_past).unwrap().remove();
+        let brought = left.drain(gate.store.clone(), Duration::from_secs(5), &|_| Ok(None));
+        match is_overtaken {
+            false => brought.unwrap().remove(),
+            true => assert_eq!(brought.unwrap_err().kind(), ErrorKind::StageBroken),
+        }
         assert_eq!(gate.there("head/x").unwrap(), sealed(if is_overtaken { "9" } else { "2" }));
+        assert_eq!(path.exists(), is_overtaken);
     }
 }
 
-/// A store without conditions: records and heads are looked at before they are put.
+/// The answer to a head is lost and the process dies, and then another writer commits over it.
 #[test]
-fn a_store_without_conditions_is_looked_at() {
-    let without = |gate: &Gate| -> Arc<dyn ObjectStore> {
-        Arc::new(FaultStore::new(gate.store.clone()).without_create().without_update())
-    };
-    for conflicts in [false, true] {
+fn a_head_that_arrived_unnoticed_and_was_replaced_is_reported() {
+    for count in 1..=3 {
         let gate = Gate::new();
-        let store = staged(&without(&gate), &gate.dir);
-        overwrite(&store, "head/x", "0");
-        let gate = gate.shut();
-        overwrite(&store, "log/1", "a first try");
-        overwrite(&store, "log/1", "log 1");
-        overwrite(&store, "head/x", "1");
-        overwrite(&store, "head/x", "2");
-        if conflicts {
-            overwrite(&*gate.memory, "head/x", "theirs");
+        let store = gate.staged();
+        let mut etag = overwrite(&store, "head/x", "0").unwrap();
+        store.drain().unwrap();
+        gate.faults.crash_at(0, Timing::After);
+        for n in 1..=count {
+            etag = put(&store, "head/x", &n.to_string(), PutMode::Update(etag)).unwrap().unwrap();
         }
+        while !gate.faults.is_crashed() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let path = die(store);
+        assert_eq!(gate.there("head/x").unwrap(), "1");
+        overwrite(&*gate.memory, "head/x", "theirs");
         gate.open();
-        match conflicts {
-            false => store.drain().unwrap(),
-            true => assert_eq!(store.drain().unwrap_err().kind(), ErrorKind::StageBroken),
-        }
-        assert_eq!(gate.there("log/1").unwrap(), "log 1");
-        assert_eq!(gate.there("head/x").unwrap(), if conflicts { "theirs" } else { "2" });
+        let next = gate.staged();
+        assert_eq!(next.recover(&|_| Ok(None)).unwrap_err().kind(), ErrorKind::StageBroken);
+        assert_eq!(gate.there("head/x").unwrap(), "theirs");
+        assert!(path.exists() && next.has_leftovers().unwrap());
     }
-    let gate = Gate::new();
-    let store = staged(&without(&gate), &gate.dir);
-    overwrite(&*gate.memory, "log/1", "theirs");
-    overwrite(&store, "log/1", "mine");
-    assert_eq!(store.drain().unwrap_err().kind(), ErrorKind::StageBroken);
-    assert_eq!(gate.there("log/1").unwrap(), "theirs");
+}
+
+/// The store does not answer the first head, which may be there or not. The next put of a head is not queued either: until the store
+/// has accepted one, another writer may have been faster, and the program has to learn that at once.
+#[test]
+fn a_head_is_queued_only_after_one_was_accepted() {
+    for timing in Timing::ALL {
+        let gate = Gate::new();
+        let store = gate.staged();
+        gate.faults.inject(Rule::fail_nth(Select::Mutating, 0, timing, ErrorKind::Timeout));
+        assert!(put(&store, "head/x", "1", PutMode::Create).unwrap_err().kind().is_ambiguous());
+        let etag = match gate.there("head/x") {
+            None => {
+                overwrite(&*gate.memory, "head/x", "theirs");
+                let told = put(&store, "head/x", "1", PutMode::Create).unwrap_err();
+                assert_eq!(told.kind(), ErrorKind::AlreadyExists);
+                continue;
+            }
+            Some(_) => store.head(&key("head/x")).unwrap().etag.unwrap(),
+        };
+        let theirs = overwrite(&*gate.memory, "head/x", "theirs").unwrap();
+        let told = put(&store, "head/x", "2", PutMode::Update(etag)).unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::PreconditionFailed);
+        put(&store, "head/x", "2", PutMode::Update(theirs)).unwrap();
+        assert_eq!(gate.there("head/x").unwrap(), "2");
+    }
+}
+
+/// In a store without conditions no head waits: when it arrived, nothing would keep it from replacing another writer's.
+#[test]
+fn heads_pass_through_a_stage_over_a_store_without_conditions() {
+    let gate = Gate::without_conditions();
+    let store = gate.staged();
+    gate.trace.start_journal();
+    for n in 1..=2 {
+        overwrite(&store, &format!("pack/{n}"), "p");
+        overwrite(&store, &format!("head/{n}"), &n.to_string());
+        overwrite(&store, "head/x", &n.to_string());
+        assert_eq!(gate.there("head/x").unwrap(), n.to_string());
+    }
+    let keys: Vec<_> = gate.trace.take_journal().into_iter().map(|call| call.key).collect();
+    assert_eq!(keys, ["pack/1", "head/1", "head/x", "pack/2", "head/2", "head/x"]);
+    // A head that names what does not arrive is not put.
+    let fault = Fault::Fail(Timing::Before, ErrorKind::PermissionDenied);
+    gate.faults.inject(Rule { select: Select::Mutating, skip: 0, times: 2, fault });
+    overwrite(&store, "pack/3", "p");
+    for at in ["head/3", "head/x"] {
+        assert!(put(&store, at, "3", PutMode::Overwrite).is_err());
+    }
+    let path = die(store);
+    gate.open();
+    let (_, about) = leftovers(gate.dir.path(), None).unwrap().pop().unwrap();
+    let left = Leftover::open(&path, about).unwrap().unwrap();
+    assert_eq!(left.waiting().operations, 1);
+    left.drain(gate.store.clone(), Duration::from_secs(5), &|_| Ok(None)).unwrap().remove();
+    assert_eq!((gate.there("head/3"), gate.there("head/x").unwrap()), (None, "2".into()));
 }
 
 /// What does not pass by itself is told at once, and a later wait tries again.

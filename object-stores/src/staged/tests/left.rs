@@ -7,7 +7,7 @@ fn left() -> (Gate, PathBuf) {
     let gate = Gate::new().shut();
     let store = gate.staged();
     for n in 1..=3 {
-        put(&store, &format!("log/{n}"), &format!("log {n}"), PutMode::Create).unwrap();
+        overwrite(&store, &format!("note/{n}"), &format!("note {n}"));
     }
     let path = die(store);
     gate.open();
@@ -20,7 +20,7 @@ fn open(gate: &Gate) -> Leftover {
 }
 
 fn drain(gate: &Gate, left: Leftover) -> Result<Arrival> {
-    let brought = left.drain(gate.store.clone(), Duration::from_secs(5), &|_| true, is_past)?;
+    let brought = left.drain(gate.store.clone(), Duration::from_secs(5), &|_| Ok(None))?;
     let arrival = brought.arrival;
     brought.remove();
     Ok(arrival)
@@ -35,11 +35,11 @@ fn what_is_left_tells_whose_it_is() {
         (about.url.as_str(), about.key.as_str(), about.pid),
         ("memory://x", "head", std::process::id())
     );
-    assert_eq!(left.waiting(), Arrival { operations: 3, bytes: 15 });
+    assert_eq!(left.waiting(), Arrival { operations: 3, bytes: 18 });
     assert!(left.damage().is_none() && has_operations(&path));
     assert!(Leftover::open(&path, about).unwrap().is_none(), "it is in use");
-    assert_eq!(drain(&gate, left).unwrap(), Arrival { operations: 3, bytes: 15 });
-    assert_eq!(gate.there("log/3").unwrap(), "log 3");
+    assert_eq!(drain(&gate, left).unwrap(), Arrival { operations: 3, bytes: 18 });
+    assert_eq!(gate.there("note/3").unwrap(), "note 3");
     assert!(gate.folders().is_empty() && leftovers(gate.dir.path(), None).unwrap().is_empty());
 }
 
@@ -67,7 +67,7 @@ fn damage_ends_what_arrives() {
         damage(&folder::file_of(&path, 2));
         let told = drain(&gate, open(&gate)).unwrap_err();
         assert_eq!(told.kind(), ErrorKind::StageBroken, "{what}: {told}");
-        let there = (1..=3).filter(|n| gate.there(&format!("log/{n}")).is_some()).count() as u32;
+        let there = (1..=3).filter(|n| gate.there(&format!("note/{n}")).is_some()).count() as u32;
         assert_eq!(Some(there), arrives, "{what}");
         assert!(path.exists(), "{what}");
     }
@@ -108,37 +108,69 @@ fn a_folder_that_is_none_of_ours_is_left_alone() {
 #[test]
 fn objects_of_another_container_are_not_touched() {
     let (gate, _) = left();
-    let refused = open(&gate).drain(
-        gate.store.clone(),
-        Duration::from_secs(5),
-        &|key| key.as_str() != "log/2",
-        is_past,
-    );
-    assert!(refused.unwrap_err().to_string().contains("log/2"));
-    assert_eq!(gate.there("log/1"), None);
+    let second = |left: &Leftover| Ok(left.pending().nth(1).map(|pending| pending.keys()[0].clone()));
+    let refused = open(&gate).drain(gate.store.clone(), Duration::from_secs(5), &second).unwrap_err();
+    for part in ["note/2", "replaced since", "3 operations (18 bytes)", "h5lake drain --discard"] {
+        assert!(refused.to_string().contains(part), "{part}: {refused}");
+    }
+    assert_eq!(gate.there("note/1"), None);
     let elsewhere: Arc<dyn ObjectStore> = Arc::new(MemoryStore::named("stage-elsewhere"));
-    assert!(open(&gate).drain(elsewhere.clone(), Duration::from_secs(5), &|_| true, is_past).is_err());
+    assert!(open(&gate).drain(elsewhere.clone(), Duration::from_secs(5), &|_| Ok(None)).is_err());
     assert_eq!(elsewhere.list("", None).count(), 0);
     // Who replaced the container goes on without what was left of the one before.
     let next = gate.staged();
-    next.recover(&|_| false).unwrap();
-    assert_eq!((gate.there("log/1"), next.has_leftovers().unwrap()), (None, true));
+    assert!(next.recover(&second).unwrap().is_empty());
+    assert_eq!((gate.there("note/1"), next.has_leftovers().unwrap()), (None, true));
+    // Without an answer nothing is brought, and nothing is taken for foreign.
+    let unknown = |_: &Leftover| Err(Error::new(ErrorKind::Unavailable, Operation::Get));
+    assert_eq!(next.recover(&unknown).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!((gate.there("note/1"), next.has_leftovers().unwrap()), (None, true));
 }
 
-/// A head that the next writer has replaced meanwhile is not needed: all that it led to has arrived.
+/// A check whether a leftover is foreign reads the operations as they were staged.
 #[test]
-fn a_head_alone_is_no_conflict() {
-    let gate = Gate::new();
+fn pending_operations_are_read_before_they_are_brought() {
+    let gate = Gate::new().shut();
     let store = gate.staged();
-    let etag = overwrite(&store, "head/x", "0").unwrap();
-    let gate = gate.shut();
-    put(&store, "head/x", "1", PutMode::Update(etag)).unwrap();
+    overwrite(&store, "pack/a", "hello");
+    store.delete_many(&[key("pack/b"), key("pack/c")]).unwrap();
+    overwrite(&store, "pack/d", "damaged");
     let path = die(store);
-    gate.open();
-    overwrite(&*gate.memory, "head/x", "theirs");
-    drain(&gate, open(&gate)).unwrap();
-    assert_eq!(gate.there("head/x").unwrap(), "theirs");
-    assert!(!path.exists());
+    flip(&folder::file_of(&path, 3), 0);
+    let left = open(&gate);
+    let pending: Vec<_> = left.pending().collect();
+    let deleted: Vec<_> = pending.iter().map(Pending::is_deletion).collect();
+    assert_eq!(deleted, [false, true, false]);
+    assert_eq!((pending[0].keys(), pending[0].read().unwrap()), ([key("pack/a")].as_slice(), "hello".into()));
+    assert_eq!((pending[1].keys().len(), pending[1].read().unwrap()), (2, Bytes::new()));
+    assert_eq!(pending[2].read().unwrap_err().kind(), std::io::ErrorKind::InvalidData);
+}
+
+/// A head is a commit: a pending head that another writer's head keeps out is reported, although nothing else waits with it.
+#[test]
+fn a_refused_head_alone_is_reported_and_keeps_its_folder() {
+    for count in 1..=2 {
+        let gate = Gate::new();
+        let store = gate.staged();
+        let mut etag = overwrite(&store, "head/x", "0").unwrap();
+        let gate = gate.shut();
+        for n in 1..=count {
+            etag = put(&store, "head/x", &n.to_string(), PutMode::Update(etag)).unwrap().unwrap();
+        }
+        let path = die(store);
+        gate.open();
+        overwrite(&*gate.memory, "head/x", "theirs");
+        for _ in 0..2 {
+            let told = drain(&gate, open(&gate)).unwrap_err();
+            assert_eq!(told.kind(), ErrorKind::StageBroken);
+            for part in ["another writer", "head/x", &format!("{count} operations")] {
+                assert!(told.to_string().contains(part), "{part}: {told}");
+            }
+            assert_eq!(gate.there("head/x").unwrap(), "theirs");
+            await_end(&path);
+            assert_eq!(open(&gate).waiting().operations, count);
+        }
+    }
 }
 
 /// Links in the folder of stages may come from another user who may write there, or from an archive.

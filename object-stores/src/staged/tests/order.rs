@@ -6,7 +6,7 @@ fn head_of(store: &dyn ObjectStore) -> u32 {
     String::from_utf8(read(store, "head/x").unwrap().to_vec()).unwrap().parse().unwrap()
 }
 
-/// Whatever a reader of the store beneath finds, what it needs is there: the packs of a record, the records of a head.
+/// Whatever a reader of the store beneath finds, what it needs is there: the packs of a note, the notes of a head.
 #[test]
 fn every_beginning_makes_sense() {
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
@@ -21,7 +21,7 @@ fn every_beginning_makes_sense() {
                 for part in 0..5 {
                     overwrite(&store, &format!("pack/{n}-{part}"), &"x".repeat(part * 100));
                 }
-                put(&store, &format!("log/{n}"), "l", PutMode::Create).unwrap();
+                overwrite(&store, &format!("note/{n}"), "l");
                 if n % 4 == 0 {
                     etag = put(&store, "head/x", &n.to_string(), PutMode::Update(etag.clone()))
                         .unwrap()
@@ -35,17 +35,17 @@ fn every_beginning_makes_sense() {
         while !drained.is_finished() {
             // The last first: what it needs was there before it.
             let is_there = |at: &str| read(&*memory, at).is_some();
-            let newest = (1..=30).rev().find(|n| is_there(&format!("log/{n}"))).unwrap_or(0);
+            let newest = (1..=30).rev().find(|n| is_there(&format!("note/{n}"))).unwrap_or(0);
             let gone = (1..=newest).filter(|n| !is_there(&format!("pack/{n}-0"))).max().unwrap_or(0);
             let head = head_of(&*memory);
             assert!(gone == 0 || head >= gone + 3, "pack {gone}-0 is gone before head {head}");
-            assert!((1..=newest).all(|n| is_there(&format!("log/{n}"))), "a gap before {newest}");
+            assert!((1..=newest).all(|n| is_there(&format!("note/{n}"))), "a gap before {newest}");
             for n in 1..=newest {
                 let parts = (1..5).filter(|part| is_there(&format!("pack/{n}-{part}"))).count();
-                assert_eq!(parts, 4, "record {n} of {newest}");
+                assert_eq!(parts, 4, "note {n} of {newest}");
             }
             let head = head_of(&*memory);
-            assert!((1..=head).all(|n| is_there(&format!("log/{n}"))), "the head says {head}");
+            assert!((1..=head).all(|n| is_there(&format!("note/{n}"))), "the head says {head}");
             assert!(seen <= newest);
             seen = newest;
         }
@@ -112,38 +112,29 @@ fn a_lock_is_deleted_last() {
     assert_eq!((gate.there("lock/x"), gate.there("pack/a").unwrap()), (None, "x".into()));
     let gate = gate.shut();
     assert!(put(&store, "clock/1", "now", PutMode::Overwrite).is_err(), "it is not queued");
-    overwrite(&store, "log/1", "x");
+    overwrite(&store, "note/1", "x");
     assert!(store.list_page("pack/", None, 9).is_ok(), "a listing of what is not queued does not wait");
     gate.open();
-    assert_eq!(store.list("log/", None).count(), 1, "one of what is queued does");
+    assert_eq!(store.list("note/", None).count(), 1, "one of what is queued does");
 }
 
-/// A head that leads to what is queued waits for it; a fence does not have to.
+/// A head names what is queued, and so waits for it.
 #[test]
 fn the_first_head_follows_what_is_queued() {
-    for goes_ahead in [false, true] {
-        let gate = Gate::new();
-        let store = gate.staged();
-        gate.trace.start_journal();
-        overwrite(&store, "log/1", "x");
-        if goes_ahead {
-            store.next_head_goes_ahead();
-        }
-        overwrite(&store, "head/x", "1");
-        if !goes_ahead {
-            let keys: Vec<_> = gate.trace.take_journal().into_iter().map(|call| call.key).collect();
-            assert_eq!(keys, ["log/1", "head/x"]);
-        }
-        store.drain().unwrap();
-        assert_eq!((gate.there("log/1").unwrap(), gate.there("head/x").unwrap()), ("x".into(), "1".into()));
-    }
     let gate = Gate::new();
     let store = gate.staged();
-    let fence = Rule {
+    gate.trace.start_journal();
+    overwrite(&store, "note/1", "x");
+    overwrite(&store, "head/x", "1");
+    let keys: Vec<_> = gate.trace.take_journal().into_iter().map(|call| call.key).collect();
+    assert_eq!(keys, ["note/1", "head/x"]);
+    let gate = Gate::new();
+    let store = gate.staged();
+    let refusal = Rule {
         times: 1,
         ..Rule::fail_nth(Select::Mutating, 0, Timing::Before, ErrorKind::PreconditionFailed)
     };
-    gate.faults.inject(fence);
+    gate.faults.inject(refusal);
     assert!(put(&store, "head/x", "1", PutMode::Overwrite).is_err());
     let _gate = gate.shut();
     assert!(
