@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -70,8 +71,13 @@ def forget(place):
         path.unlink()
 
 
+def is_payload(name):
+    """Whether a file has the name of an object that a session put once: its payloads and pages."""
+    return re.fullmatch("[0-9a-f]{16}-[0-9a-f]+", name) is not None
+
+
 def packs(place):
-    return {path: what for path, what in files_in(place).items() if path.parent.name == "pack"}
+    return {path: what for path, what in files_in(place).items() if is_payload(path.name)}
 
 
 def sources(folder):

@@ -472,7 +472,7 @@ def check_a_writer_whose_place_was_taken_is_told_once(folder):
         a.end()
         return
     # As if it had slept until its lease was over.
-    for lock in Path(store[1]).rglob("lock"):
+    for lock in Path(store[1]).rglob("lease"):
         lock.unlink()
     b = Peer("lease.h5", H5LAKE_WRITERS="one")
     b("f['x'][()] = 2; f.flush()")

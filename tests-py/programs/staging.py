@@ -7,6 +7,7 @@ there by the next writer or by `h5lake drain`."""
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,7 +59,7 @@ class Held:
         store.fault = self.fault
 
     def fault(self, handler, _):
-        is_data = handler.command == "POST" or any(f"/{kind}/" in handler.path for kind in ("log", "pack", "page"))
+        is_data = handler.command == "POST" or re.search("/[0-9a-f]{16}-[0-9a-f]+$", handler.path) is not None
         is_data |= handler.command == "PUT" and handler.path.endswith("/x.h5")
         if handler.command not in ("PUT", "POST", "DELETE") or not is_data:
             return False

@@ -84,7 +84,7 @@ fn a_closed_container_comes_with_its_head() {
     assert_eq!((r.version(), trace.requests()), (3, 1), "the head");
     assert!(content(&r).unwrap() == states[3]);
     let payloads = trace.requests() - 1;
-    assert!(payloads <= 4, "{payloads} requests for payloads");
+    assert!(payloads <= 6, "{payloads} requests for payloads");
     assert!(!r.refresh().unwrap());
 
     // The next writer begins with what came with the head, and says so before its first commit.

@@ -84,7 +84,12 @@ fn damage_in_the_store_is_told() {
     let mut packs = 0;
     let lake = dir.path().join("dir/name.h5.lake");
     let below = |path: &Path| std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
-    for pack in below(&lake).iter().filter(|id| id.is_dir()).flat_map(|id| below(id)) {
+    for pack in below(&lake)
+        .iter()
+        .filter(|id| id.is_dir())
+        .flat_map(|id| below(id))
+        .filter(|object| object.is_file())
+    {
         let mut bytes = std::fs::read(&pack).unwrap();
         bytes.iter_mut().for_each(|byte| *byte ^= 1);
         std::fs::write(&pack, bytes).unwrap();

@@ -53,7 +53,8 @@ fn few_copies_stay() {
     let l = Ledger::create_objects(store.clone(), KEY, Replace::Fail, opts()).unwrap();
     work(&l, &Map::new(), 60).2.unwrap();
     l.close().unwrap();
-    let copies = store.list("", None).filter(|meta| meta.as_ref().unwrap().key.as_str().contains("/manifest/"));
+    let copies =
+        store.list("", None).filter(|meta| meta.as_ref().unwrap().key.as_str().contains("/manifest/"));
     assert_eq!(copies.count(), 2);
 }
 

@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use super::committer::{delete_objects, failure, given_up};
+use super::committer::{delete_objects, given_up};
 use super::io::Io;
 use super::note::Note;
 use super::staged::Staged;
@@ -133,7 +133,7 @@ impl Writer {
                 Ok(())
             }
             Outcome::NotCommitted => Err(self.overtaken()),
-            other => Err(failure(&other, self.target())),
+            other => Err(self.committer.failure(&other)),
         }
     }
 

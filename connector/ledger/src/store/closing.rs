@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ObjectStorage;
-use super::committer::failure;
 use super::fetch::commit_record;
 use super::note::Note;
+use super::reclaim::all_tags;
 use super::view::{Told, View, main_line, news};
 use super::writer::Writer;
 use crate::codec::Decoded;
@@ -16,7 +16,9 @@ use crate::core::events::Outcome;
 use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::records::{Data, Record, SegmentRef, Segments};
+use crate::core::references::Tag;
 use crate::core::session::Entry;
+use crate::core::usage::Dead;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Commit, RemoteCommits};
 use crate::wal::record::{CommitRecord, Entries};
@@ -66,7 +68,7 @@ impl Writer {
                     return Ok(());
                 }
                 Outcome::NotCommitted => self.committer.refresh().map(drop)?,
-                other => return Err(failure(&other, self.target())),
+                other => return Err(self.committer.failure(&other)),
             }
         }
         Err(Error::new(self.target(), ErrorKind::Conflict))
@@ -126,7 +128,13 @@ impl Writer {
         let known = self.committer.known();
         let tables = self.io.tables(&known)?;
         let line = main_line(&known);
-        let dead = tables.dead.iter().filter(|dead| dead.death <= line.horizon);
+        let tags = all_tags(&known, &self.io.fetcher)?;
+        let is_tagged = |dead: &Dead| {
+            let holds =
+                |tag: &Tag| tag.line == dead.line && (dead.birth..dead.death).contains(&tag.mark.version);
+            tags.iter().any(holds)
+        };
+        let dead = tables.dead.iter().filter(|dead| dead.death <= line.horizon && is_tagged(dead));
         Ok(dead.fold(0, |sum, dead| sum.saturating_add(dead.place.length)))
     }
 

@@ -170,6 +170,16 @@ impl Committer {
         self.drive_on(actions, fetcher, &mut |_, _| Ok(None))
     }
 
+    /// What an outcome that is no success means for the handle.
+    pub(super) fn failure(&self, outcome: &Outcome) -> Error {
+        let known = self.known();
+        let is_replaced = known.id != self.session.container();
+        match outcome {
+            Outcome::Undecided | Outcome::Rejected(_) if is_replaced => replaced(known.is_absent(), &self.target),
+            other => failure(other, &self.target),
+        }
+    }
+
     /// Carries out actions until the change has ended.
     pub(super) fn drive(
         &mut self,
@@ -191,6 +201,7 @@ impl Committer {
     ) -> Result<Option<Outcome>> {
         let mut queue = VecDeque::from(actions);
         let (mut attempts, mut failures, mut failed) = (0, 0, None);
+        let (mut refused, mut refusals) = (None, 0);
         while let Some(action) = queue.pop_front() {
             let event = match action {
                 Action::Report(outcome) => {
@@ -219,11 +230,19 @@ impl Committer {
                     }
                 },
                 Action::Swap { over, manifest } => {
+                    // The load after a refusal showed the very manifest that the swap was to replace.
+                    refusals = if refused.as_ref() == Some(&over) { refusals + 1 } else { 0 };
+                    if refusals >= MAX_FAILURES {
+                        return Err(always_refused(&self.target));
+                    }
                     pause(attempts);
                     attempts += 1;
                     match self.register.swap(&over, manifest.encode().into()) {
                         Swap::Swapped(token) => Event::Swapped(token),
-                        Swap::Doubt(Doubt::Mismatch) => Event::Doubt,
+                        Swap::Doubt(Doubt::Mismatch) => {
+                            refused = Some(over);
+                            Event::Doubt
+                        }
                         Swap::Doubt(Doubt::Refused(e)) => {
                             failed = Some(e);
                             Event::Refused
@@ -282,6 +301,12 @@ pub(super) fn replaced(is_absent: bool, target: &str) -> Error {
     let what = if is_absent { "deleted" } else { "replaced" };
     let why = format!("another process {what} the container; what was not committed before is not in it");
     Error::new(target, ErrorKind::Broken { why })
+}
+
+/// The error of a store that refuses each swap, although nobody else made one.
+fn always_refused(target: &str) -> Error {
+    let what = "the store refuses to replace the head object, and nobody has changed it; flush again".into();
+    Error::new(target, ErrorKind::Store { errno: Some(nix::libc::EIO), what })
 }
 
 /// The error of a change that other writers' changes overtook.

@@ -8,7 +8,6 @@ use object_stores::deadline::wait_for_others;
 use object_stores::{Key, ObjectMeta, ObjectStoreExt, PutMode, PutPayload};
 
 use super::ObjectStorage;
-use super::committer::failure;
 use super::fetch::Fetcher;
 use super::note::Note;
 use super::staged::Staged;
@@ -251,7 +250,7 @@ impl Writer {
             self.staged.take_back(q.staged);
             return match outcome {
                 Outcome::NotCommitted => Ok(GroupCommit::Behind),
-                other => Err(failure(&other, self.target())),
+                other => Err(self.committer.failure(&other)),
             };
         };
         self.wrote = true;

@@ -1,7 +1,7 @@
 //! Giving space back: raised horizons, and the objects that no version needs any more.
 
 use super::checkpoint::retention_micros;
-use super::committer::{delete_objects, failure};
+use super::committer::delete_objects;
 use super::fetch::Fetcher;
 use super::io::Io;
 use super::journal::delete_journal;
@@ -101,7 +101,7 @@ impl Writer {
         self.io.forget_old_pages(&view.manifest);
         match done {
             Outcome::Done { .. } | Outcome::NotCommitted => Ok(()),
-            other => Err(failure(&other, self.target())),
+            other => Err(self.committer.failure(&other)),
         }
     }
 
@@ -128,7 +128,7 @@ impl Writer {
         view.manifest = self.committer.known();
         match done {
             Outcome::Done { .. } => Ok(()),
-            other => Err(failure(&other, self.target())),
+            other => Err(self.committer.failure(&other)),
         }
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::ObjectStorage;
-use super::committer::failure;
 use super::fetch::Fetcher;
 use super::io::Io;
 use super::note::mark_of;
@@ -102,7 +101,7 @@ impl Writer {
             (Outcome::Done { .. } | Outcome::NotCommitted | Outcome::Rejected(Reject::NameTaken), _) => {
                 Err(Error::new(&target, ErrorKind::Conflict))
             }
-            (other, _) => Err(failure(&other, &target)),
+            (other, _) => Err(self.committer.failure(&other)),
         }
     }
 
@@ -166,7 +165,7 @@ impl Writer {
             match done {
                 Outcome::Done { .. } | Outcome::Rejected(Reject::NoSuchTag) => (),
                 Outcome::NotCommitted => return Err(Error::new(&fetcher.target, ErrorKind::Conflict)),
-                other => return Err(failure(&other, &fetcher.target)),
+                other => return Err(self.committer.failure(&other)),
             }
         }
         Ok(())

@@ -36,7 +36,8 @@ impl Writer {
     /// does without.
     pub(super) fn copy_manifest(&mut self) {
         let known = self.committer.known();
-        let done = self.put_copy(&known).and_then(|()| delete_old(&self.io.fetcher.store, &self.io.fetcher.names));
+        let done =
+            self.put_copy(&known).and_then(|()| delete_old(&self.io.fetcher.store, &self.io.fetcher.names));
         if let Err(e) = done {
             tracing::debug!(error = %e, "a copy of the manifest was not put");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_stores::{Etag, PutMode, PutPayload};
 
-use super::committer::{Committer, delete_objects, failure};
+use super::committer::{Committer, delete_objects};
 use super::fetch::Fetcher;
 use super::group_commit::Queued;
 use super::io::Io;
@@ -172,7 +172,7 @@ impl Writer {
         let fetcher = self.io.fetcher.clone();
         match self.committer.submit(Change::Join { day }, &fetcher, &mut |_, _| Ok(None))? {
             Outcome::Done { .. } => Ok(()),
-            other => Err(failure(&other, self.target())),
+            other => Err(self.committer.failure(&other)),
         }
     }
 
@@ -525,6 +525,11 @@ impl Writer {
             true => self.committer.abandon(&fetcher),
             false => self.committer.settle(&fetcher, &mut |_, _| Ok(None)),
         };
+        if matches!(done, Ok(Outcome::NotCommitted)) {
+            // What it would have said is staged again, or was rolled back.
+            self.take_back();
+            return Ok(Commit::Behind);
+        }
         match self.conclude(view, done)? {
             Concluded::Commit(commit) => Ok(commit),
             Concluded::Again => Ok(Commit::Behind),
@@ -556,7 +561,7 @@ impl Writer {
                         Ok(Concluded::Commit(Commit::Behind))
                     }
                     Outcome::Rejected(Reject::Full(_)) if self.grew() => Ok(Concluded::Again),
-                    other => Err(failure(&other, self.target())),
+                    other => Err(self.committer.failure(&other)),
                 }
             }
         }
