@@ -275,7 +275,8 @@ def check_references_stay_right(folder):
             is_same(found[name], data, f"{refs}: {name}")
     listed = json.loads(run("publish", "--json", NAME))
     assert [entry["version"] for entry in listed] == [second["version"], first["version"]]
-    assert json.loads(run("verify", "--json", NAME))["found"] == []
+    found = json.loads(run("verify", "--json", NAME))["found"]
+    assert found == [], found
     held = json.loads(run("vacuum", "--json", NAME))["held_by_tags"]
     assert held > 0
     for told in (first, second):

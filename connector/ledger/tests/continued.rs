@@ -122,6 +122,11 @@ fn taken_over(l: &Ledger, values: &BTreeMap<Bytes, Bytes>) -> Result<u8, Error> 
 }
 
 fn check(to: &To, count: u8) {
+    check_content(to, count);
+    assert!(to.beside().is_empty(), "{:?}", to.beside());
+}
+
+fn check_content(to: &To, count: u8) {
     let l = to.open();
     for n in 0..count {
         let e = Extent::decode(&l.get(&[n]).unwrap().unwrap()).unwrap().0;
@@ -129,7 +134,6 @@ fn check(to: &To, count: u8) {
         l.read_payload(&e, 0, &mut bytes).unwrap();
         assert!(bytes == data(n), "{n}");
     }
-    assert!(to.beside().is_empty(), "{:?}", to.beside());
 }
 
 #[test]
@@ -307,7 +311,8 @@ fn another_creator_removes_what_a_copy_left_beside_a_file() {
     assert!(to.beside().is_empty());
 }
 
-/// The journal's header of a copy that is whole was not deleted, and the container was deleted and is kept since.
+/// The journal's header of a copy that is whole was not deleted, and the container was deleted and is kept since. Who brought it back
+/// died midway, so that the head lists it.
 #[test]
 fn a_container_that_is_kept_is_no_try() {
     let dir = tempfile::tempdir().unwrap();
@@ -331,6 +336,12 @@ fn a_container_that_is_kept_is_no_try() {
     again.close().unwrap();
     Ledger::remove_objects(&store, "c").unwrap();
     store.put(&header, kept.into(), object_stores::PutMode::Overwrite).unwrap();
+    let faulty = FaultStore::new(store.clone());
+    faulty.crash_at(2, Timing::Before);
+    let dies: Arc<dyn ObjectStore> = Arc::new(faulty);
+    Ledger::restore_objects(&dies, "c", "").unwrap_err();
+    let holder = Ledger::lock_holder(store.as_ref(), "c").unwrap().unwrap();
+    Ledger::break_lock(store.as_ref(), "c", &holder).unwrap();
     let made = to.copy(&origin(3), &mut |l, earlier| {
         assert!(matches!(earlier, EarlierTry::None), "{earlier:?}");
         put(l, 0, 24)
@@ -338,7 +349,7 @@ fn a_container_that_is_kept_is_no_try() {
     let made = made.unwrap();
     assert!(!made.was_whole);
     made.ledger.close().unwrap();
-    check(&to, 24);
+    check_content(&to, 24);
     let [replaced] = &Ledger::replaced_objects(store.as_ref(), "c").unwrap()[..] else {
         panic!("one is kept")
     };

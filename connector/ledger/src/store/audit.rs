@@ -141,7 +141,7 @@ impl<'a> StoreAudit<'a> {
             let name = meta.key.as_str().strip_prefix(&prefix).unwrap_or_default().to_owned();
             match object_of(&name) {
                 Some(object) => drop(all.insert(object, meta.size)),
-                None if name.starts_with("queue/") => (),
+                None if name.starts_with("queue/") || name.starts_with("manifest/") => (),
                 None => out.add(Finding::warning("leftover object", name, "it is no object of a container")),
             }
         }
