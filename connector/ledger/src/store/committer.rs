@@ -175,7 +175,9 @@ impl Committer {
         let known = self.known();
         let is_replaced = known.id != self.session.container();
         match outcome {
-            Outcome::Undecided | Outcome::Rejected(_) if is_replaced => replaced(known.is_absent(), &self.target),
+            Outcome::Undecided | Outcome::Rejected(_) if is_replaced => {
+                replaced(known.is_absent(), &self.target)
+            }
             other => failure(other, &self.target),
         }
     }

@@ -242,18 +242,19 @@ fn fetch(store: &dyn ObjectStore, some: &[&ObjectMeta], target: &str) -> Result<
 /// Ends a try: its entry goes, and then its objects.
 fn discard(beginning: &mut Beginning<'_>, id: ContainerId, names: &Names) -> Result<()> {
     let fetcher = beginning.fetcher(names.clone());
-    expel(&mut beginning.committer, &fetcher, id)?;
-    delete_given_up(beginning.store.as_ref(), &beginning.committer, names, id, &beginning.target)
+    let known = expel(&mut beginning.committer, &fetcher, id)?;
+    delete_given_up(beginning.store.as_ref(), &known, names, id, &beginning.target)
 }
 
-/// Removes the entry of a copy as it is known.
-pub(super) fn expel(committer: &mut Committer, fetcher: &Fetcher, id: ContainerId) -> Result<()> {
-    match committer.known().copier(id) {
-        Some(session) => {
-            make(committer, fetcher, Change::Expel { sessions: Vec::new(), copies: vec![(id, session)] })
-        }
-        None => Ok(()),
-    }
+/// Removes the entry of a copy as it is known. Returns the manifest without it.
+pub(super) fn expel(committer: &mut Committer, fetcher: &Fetcher, id: ContainerId) -> Result<Arc<Manifest>> {
+    committer.refresh()?;
+    let known = committer.known();
+    let Some(session) = known.copier(id) else { return Ok(known) };
+    // The name may lead to another container by now.
+    let mut of_now = committer.next(known.id, Mode::Exclusive)?;
+    make(&mut of_now, fetcher, Change::Expel { sessions: Vec::new(), copies: vec![(id, session)] })?;
+    Ok(of_now.known())
 }
 
 /// Removes the entries of copies that nobody has gone on with for days.
@@ -277,12 +278,11 @@ pub(super) fn expel_abandoned(
 /// Deletes the objects of a copy whose entry is gone, unless it became a container.
 pub(super) fn delete_given_up(
     store: &dyn ObjectStore,
-    committer: &Committer,
+    known: &Manifest,
     names: &Names,
     id: ContainerId,
     target: &str,
 ) -> Result<()> {
-    let known = committer.known();
     // The manifest first: a container that is kept has a tombstone from before it left the manifest.
     if known.id == id || known.lists_copy(id) || replaced::is_kept(store, &names.head, id, target)? {
         return Ok(());

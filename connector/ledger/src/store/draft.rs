@@ -161,7 +161,10 @@ impl ObjectStorage {
             Writer::rollback(w);
             Ok(())
         })?;
-        expel(&mut d.committer, &d.fetcher, self.id)?;
-        delete_given_up(self.store.as_ref(), &d.committer, &self.names, self.id, &self.target)
+        if d.committer.is_in_doubt() {
+            d.committer.abandon(&d.fetcher)?;
+        }
+        let known = expel(&mut d.committer, &d.fetcher, self.id)?;
+        delete_given_up(self.store.as_ref(), &known, &self.names, self.id, &self.target)
     }
 }
