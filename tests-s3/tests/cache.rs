@@ -181,7 +181,11 @@ fn container(server: &Server) {
 /// Packs and pages that the server was asked for.
 fn fetched(server: &Server) -> usize {
     let requests = server.take_requests();
-    requests.iter().filter(|r| r.starts_with("GET") && (r.contains("/pack/") || r.contains("/page/"))).count()
+    let is_object = |request: &&String| {
+        let key = request.strip_prefix("GET /").and_then(|path| object_stores::Key::new(path).ok());
+        key.is_some_and(|key| Ledger::is_immutable_object(&key))
+    };
+    requests.iter().filter(is_object).count()
 }
 
 #[test]

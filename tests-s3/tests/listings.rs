@@ -136,7 +136,7 @@ fn a_list_of_containers_takes_one_request_for_a_thousand_objects() {
     let server = server();
     for n in 0..10_000 {
         server.put(&format!("many/c{n:05}.h5"), b"manifest");
-        server.put(&format!("many/c{n:05}.h5.lake/{n:032x}/log/0000000000000001"), b"record");
+        server.put(&format!("many/c{n:05}.h5.lake/{n:032x}/0123456789abcdef-1"), b"record");
         server.put(&format!("many/below/{n}"), b"other");
     }
     let store = open(&format!("s3://{BUCKET}/many"), &environment(&server)).unwrap();

@@ -88,7 +88,7 @@ impl Store {
     /// The only object with a payload of its own, with its bytes.
     pub fn pack(&self) -> (Key, Vec<u8>) {
         let mut packs: Vec<_> =
-            self.objects().into_iter().filter(|(key, _)| key.as_str().contains("/pack/")).collect();
+            self.objects().into_iter().filter(|(key, _)| Ledger::is_immutable_object(key)).collect();
         assert_eq!(packs.len(), 1);
         packs.remove(0)
     }

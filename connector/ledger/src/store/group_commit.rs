@@ -92,6 +92,10 @@ impl Writer {
     /// Queues a commit; false if it is too long to wait in the queue.
     fn queue(&mut self, view: &View, entries: &[u8], conditions: &[Bytes]) -> Result<bool> {
         self.finish_everything()?;
+        // Whoever leads puts the segment, and nobody can join while a commit is queued.
+        if main_line(&self.committer.known()).wants_segment() {
+            self.ensure_listed()?;
+        }
         let data = Data {
             notes: self.staged.notes(),
             author: Note::of_now(self.staged.bytes()).encode(),
@@ -116,9 +120,6 @@ impl Writer {
 
     /// The change that commits a queued commit, with others that go along.
     fn own_change(&self, own: &Member, on: u64, members: Vec<Member>, segment: Option<SegmentRef>) -> Change {
-        // A session that puts no objects joins with the commit after which it wants to put a segment.
-        let wants_entry = main_line(&self.committer.known()).wants_segment();
-        let joins = if wants_entry { self.committer.session.day_to_join(self.today()) } else { None };
         Change::Commit(Box::new(CommitChange {
             line: MAIN,
             on,
@@ -127,7 +128,7 @@ impl Writer {
             data: own.data.clone(),
             stored: None,
             numbers: None,
-            joins,
+            joins: None,
             leaves: false,
             closes: false,
             segment,

@@ -4,7 +4,8 @@
 //! NAME                                  the head object: the manifest
 //! NAME.lake/CONTAINER/SESSION-NUMBER    pages, payloads, segments and long records; each name is used once
 //! NAME.lake/CONTAINER/queue/…           commits that wait for a leader
-//! NAME.lake/lease                       who writes
+//! NAME.lake/CONTAINER/manifest/SEQUENCE copies of manifests, for a head object that is damaged
+//! NAME.lake/lease                       the lease of the single writer
 //! NAME.lake/CONTAINER/copy/…            the journal of a copy that is being made
 //! NAME.lake/replaced/CONTAINER-SEQUENCE a container that was replaced or deleted, and is kept for its retention time
 //! ```

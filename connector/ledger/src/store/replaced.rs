@@ -174,6 +174,21 @@ fn read(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<Tombs
     found.map(|found| Tombstone::decode(&found.bytes).map_err(damaged)).transpose()
 }
 
+/// The sequence of the newest manifest that a tombstone of a container keeps.
+pub(super) fn buried_at(
+    store: &dyn ObjectStore,
+    head: &Key,
+    id: ContainerId,
+    target: &str,
+) -> Result<Option<u64>> {
+    let stones = tombstones(store, head, &hex(&id.0), target)?;
+    let sequence = |meta: &ObjectMeta| {
+        let (_, sequence) = meta.key.as_str().rsplit_once('-')?;
+        u64::from_str_radix(sequence, 16).ok()
+    };
+    Ok(stones.iter().filter_map(sequence).max())
+}
+
 /// Deletes the containers under a name whose time is over, by the store's clock.
 pub(super) fn sweep(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()> {
     let stones = tombstones(store, head, "", target)?;
@@ -241,7 +256,9 @@ fn sweep_orphans(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()
     let is_old = |at: &SystemTime| now.duration_since(*at).is_ok_and(|age| age >= MIN_ORPHAN_AGE);
     let ids = newest.iter().filter(|(_, at)| is_old(at)).filter_map(|(id, _)| parse_id(id)).collect();
     let listed = ListedContainers::new(ids);
-    let Some(now) = head_manifest(store, head, target)? else { return Ok(()) };
+    // A head object is never deleted. Where it is missing all the same, nothing tells what is needed.
+    let is_there = store.head_opt(head).map_err(|e| store_error(target, &e))?.is_some();
+    let Some(now) = head_manifest(store, head, target)?.filter(|_| is_there) else { return Ok(()) };
     for id in listed.orphaned(&now) {
         // The manifest first: a tombstone is there before its container leaves the manifest.
         if !is_kept(store, head, id, target)? {

@@ -96,8 +96,9 @@ fn newest_copy(
     let mut copies: Vec<_> = all.into_iter().filter_map(|meta| Some((copy_of(&meta)?, meta))).collect();
     // Sequences count on from one container of a name to the next.
     copies.sort_unstable_by_key(|((sequence, _), _)| std::cmp::Reverse(*sequence));
-    for ((_, id), meta) in copies {
-        if replaced::is_kept(store, head_key, id, target)? {
+    for ((sequence, id), meta) in copies {
+        // What was replaced and brought back has later manifests than its tombstone.
+        if replaced::buried_at(store, head_key, id, target)?.is_some_and(|buried| buried >= sequence) {
             continue;
         }
         let found = store.get_whole_opt(&meta.key, MAX_MANIFEST_BYTES as u64);
