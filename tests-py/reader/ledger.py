@@ -535,6 +535,18 @@ class DirectoryLedger(Ledger):
             raise Damaged(f"the objects {short} end before the bytes that are in use")
         return len(ends)
 
+    def copies_of_manifests(self):
+        """{sequence: manifest} of the copies of manifests that are kept, oldest first."""
+        place = os.path.join(self.folder, f"{self.name}.lake/{self.identity.hex()}/manifest")
+        found = {}
+        for name in sorted(os.listdir(place)) if os.path.isdir(place) else []:
+            if not name.startswith("."):
+                with open(os.path.join(place, name), "rb") as file:
+                    found[name] = manifest_of(file.read())
+        if any(name != f"{copy.sequence:016x}" or copy.id != self.identity for name, copy in found.items()):
+            raise Damaged(f"the copies {list(found)} of manifests")
+        return {copy.sequence: copy for copy in found.values()}
+
     def path(self, found):
         return os.path.join(self.folder, f"{self.name}.lake/{self.identity.hex()}/{manifest.name_of(found)}")
 

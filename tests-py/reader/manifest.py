@@ -182,7 +182,7 @@ class Line:
         self.id = b.number()
         self.name, self.made_by, self.origin = (
             (name(b), nonce(b), Origin(b.number(), b.number())) if self.id != MAIN else (None, None, None))
-        self.version, self.number, self.horizon, self.records_from, self.retention = [b.number() for _ in range(5)]
+        self.version, self.number, self.time, self.horizon, self.records_from, self.retention = [b.number() for _ in range(6)]
         self.root = b.optional(lambda: root(b))
         self.closed = b.optional(lambda: Closed(b.number(), b.flag()))
         self.segments = b.list(lambda: segment_ref(b), MAX_SEGMENTS, 10)
@@ -258,9 +258,10 @@ def dead(data, at):
     b = framed(data, b"h5lD", "a dead list", at.page[1])
 
     def entry():
-        found = Dead(b.number(), b.place(), b.number(), b.number() or at.placed)
+        line, place, birth, death = b.number(), b.place(), b.number(), b.number() or at.placed
+        found = Dead(line, place, birth - 1 if birth else death, death)
         object_of(found.place)
-        if found.birth >= found.death:
+        if found.birth > found.death:
             raise Damaged(f"the entry {found} of a dead list")
         return found
     return whole(b, b.list(entry, MAX_PLACES, 6))
@@ -295,12 +296,12 @@ class Manifest:
             raise Damaged(f"features {features} or a user block of {block} bytes in a head object")
         reserved(b)
         self.has_sources, self.sequence, self.nonce, self.numbers = b.flag(), b.number(), nonce(b), b.number()
-        self.sessions = b.list(lambda: (b.u64(), b.number()), 1000, 9)
+        self.sessions = b.list(lambda: (b.u64(), b.number(), b.flag()), 1000, 10)
         self.copies = b.list(lambda: (b.take(16), b.u64(), b.number()), 64, 25)
         self.lines = b.list(lambda: Line(b), 33, 10)
         self.references, self.tables = References(b), Tables(b)
         b.end()
-        ascending((session for session, _ in self.sessions), "sessions")
+        ascending((session for session, _, _ in self.sessions), "sessions")
         ascending((copy for copy, _, _ in self.copies), "copies")
         ascending((line.id for line in self.lines), "lines")
         ids = [line.id for line in self.lines]

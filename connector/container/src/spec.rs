@@ -31,8 +31,8 @@ pub enum Replace {
     Never,
     /// Put an empty container in its place (`H5F_ACC_TRUNC`).
     Truncate,
-    /// Fail with `AlreadyExists` if something is there. Unlike with `Never`, an object store may tell of a container that
-    /// another process makes meanwhile at the first commit.
+    /// Fail with `AlreadyExists` if something is there, unless it is an empty container in an object store whose creator was killed
+    /// before it committed anything: that one is replaced.
     IfAbsent,
 }
 

@@ -15,7 +15,7 @@ pub fn checksum_on(begun: u32, bytes: &[u8]) -> u32 {
     digest.finalize() as u32
 }
 
-/// Tells bytes from others (CRC-64/NVME). [`checksum`] cannot: heads, pages and records end with their own, and bytes with
+/// Tells bytes from others (CRC-64/NVME). [`checksum`] cannot: slots, manifests, pages and records end with their own, and bytes with
 /// their own CRC behind them all have one and the same CRC.
 pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
     crc_fast::crc64_nvme(bytes)

@@ -1,8 +1,8 @@
 //! The versions that lie before the base: what a checkpoint leaves behind so that they can be reached.
 //!
-//! A *reclaim epoch* orders what happens to a container's room: in a file the sequence of a head, in an object store a time in
-//! microseconds. Room that went out of use at epoch m is needed by versions of epochs below m only. So once room of epoch
-//! m was used again, the versions of epochs from m on are whole, and the others are not: one number says what is kept.
+//! A *reclaim epoch* orders frees and reuse of a file's space: it is the sequence of a slot. Space that went out of use at epoch m is
+//! needed only by versions of epochs below m. So once space of epoch m was used again, the versions of epochs from m on are whole, and
+//! the others are not: one number says what is kept. Marks of versions in a store have epoch 0, and `core/` has their history.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

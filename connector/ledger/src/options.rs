@@ -26,9 +26,8 @@ pub enum Replace {
     Fail,
     /// Put the new, empty container in its place in one step. Readers keep what they had open.
     Atomically,
-    /// Fail with `AlreadyExists` if something is there when the call looks. In an object store the new head may still be
-    /// on its way when the call returns: if another process was faster, the first commit or the close tells. What a creator
-    /// left there that was killed before it committed anything is replaced.
+    /// Fail with `AlreadyExists` if something is there, unless it is an empty container in an object store whose creator was killed
+    /// before it committed anything: that one is replaced.
     IfAbsent,
 }
 
@@ -106,7 +105,8 @@ pub struct Options {
     pub at: Option<At>,
     /// For reading a damaged file: where the newest version cannot be read, open the newest one that can, be it the one
     /// before or the last checkpoint. Commits after it are lost to this handle; parts of what it shows may still be
-    /// damaged, and reading them says so. Writers and object stores do not heed it.
+    /// damaged, and reading them says so. In an object store: where the head object is damaged, open the newest copy of the manifest,
+    /// with the records of later segments. Writers ignore this option.
     pub salvage: bool,
     /// The log is checkpointed into pages when it is longer than this, in bytes.
     pub checkpoint_bytes: u64,

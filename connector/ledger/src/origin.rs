@@ -1,7 +1,7 @@
 //! Origins: what a copy shows of which container, so that a later copy moves only what changed since.
 //!
 //! An origin is an entry of the copy's map. It names the copy itself and the version that the copy's commit made, and
-//! counts only there. So whatever writes later makes it void, also a build that does not know it, and so does a copy of
+//! counts only there. So any later write invalidates it, also by a build that does not know it, and so does a copy of
 //! the copy.
 
 use crate::codec::{Decoded, Reader, put_varint};

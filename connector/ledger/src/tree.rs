@@ -73,7 +73,7 @@ impl KeyRange {
     }
 }
 
-/// What is wrong with a page whose keys its parent does not announce.
+/// The error for a page with keys outside of the range that its parent gives.
 pub(crate) const OUT_OF_RANGE: &str = "keys outside of the range that the page above gives";
 
 /// The base of a version, with what is needed to read it.

@@ -71,7 +71,7 @@ impl Summing {
 mod tests {
     use super::*;
 
-    /// Bytes with their CRC-32C behind them, as a ledger's heads are.
+    /// Bytes with their CRC-32C behind them, as a ledger's manifests are.
     fn sealed(body: &[u8]) -> Vec<u8> {
         [body, &crc_fast::crc32_iscsi(body).to_le_bytes()].concat()
     }

@@ -3,7 +3,7 @@
 /// What a check says of an encoding: what it found, or what is wrong.
 pub type Checked<T> = Result<T, &'static str>;
 
-/// The encoding ends before what it announces.
+/// The encoding ends before the length that it states.
 const CUT: &str = "it is cut short";
 
 /// Reads from the front of an encoding.

@@ -58,7 +58,7 @@ impl ObjectId {
         Location::Pack(self.bytes())
     }
 
-    /// Returns the object that holds an address; `None` for an address in a file, a source or an old log object.
+    /// Returns the object that holds an address; `None` for an address in a file or a source.
     pub(crate) fn of(place: &Address) -> Option<Self> {
         match place.location {
             Location::Pack(id) | Location::Page(id) => Some(Self::from_bytes(id)),

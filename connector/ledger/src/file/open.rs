@@ -31,7 +31,7 @@ use crate::timekeeping::StorageClock;
 /// What the first bytes of a file are.
 pub(super) enum FoundFile {
     Container(Fixed),
-    /// The head of a container in an object store.
+    /// The head object of a container in an object store.
     StoreHead,
     NativeHdf5,
     Pointer,
@@ -76,7 +76,7 @@ pub(super) fn recognised_base(file: &File, len: u64, target: &str) -> u64 {
     }
 }
 
-/// Whether a file is the head of a container in an object store.
+/// Returns whether a file is the head object of a container in an object store.
 pub(super) fn is_head_of_store(file: &File, len: u64, target: &str) -> bool {
     matches!(recognise_file(file, len, target), Ok(FoundFile::StoreHead))
 }
@@ -132,8 +132,8 @@ pub(super) fn recognise(read: ReadAt<'_>, len: u64, target: &str) -> Result<Foun
     Ok(FoundFile::Other)
 }
 
-/// Whether a file that begins with our signature is the head of a container in an object store, which has one checksum over all
-/// of it. Asked only where the first slot is not where a file has it.
+/// Returns whether a file that begins with our signature is the head object of a container in an object store: a manifest, which has
+/// one checksum over all of it. Called only if the file has no slot at the offset of the first slot.
 fn is_store_head(read: ReadAt<'_>, len: u64, target: &str) -> Result<bool> {
     let read = |bytes: &mut [u8]| read(bytes, 0).map_err(|e| Error::io(target, "reading the head", &e));
     let mut front = vec![0; usize::try_from(len.min(superblock::DATA)).unwrap_or_default()];
@@ -148,10 +148,10 @@ fn is_store_head(read: ReadAt<'_>, len: u64, target: &str) -> Result<bool> {
     Ok(unseal(&whole).is_ok())
 }
 
-/// No head in an object store is longer than this.
+/// An upper bound of the length of a head object.
 const MAX_STORE_HEAD_BYTES: u64 = 64 << 20;
 
-/// The error for the head of a container in an object store.
+/// The error for the head object of a container in an object store.
 pub(super) fn in_objects(path: &Path) -> Error {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     // In a URL these stand for something else.

@@ -270,8 +270,8 @@ pub(crate) fn newest(bytes: &[u8]) -> Decoded<Option<Slot>> {
     whole(bytes).map(|slots| slots.first().copied())
 }
 
-/// Whether a head is that of a container in one file: an object store's begins alike, but has no slots. `bytes` are as many of the
-/// first [`DATA`] as there are.
+/// Returns whether bytes begin a container in one file: the manifest of a container in an object store begins alike, but has no slots.
+/// `bytes` are as many of the first [`DATA`] as there are.
 pub(crate) fn has_slots(bytes: &[u8]) -> bool {
     let is_slot = |at: u64| bytes.get(at as usize..).is_some_and(|rest| rest.starts_with(SLOT_MAGIC));
     [SLOT_A, SLOT_A + COPY, SLOT_B, SLOT_B + COPY].into_iter().any(is_slot)

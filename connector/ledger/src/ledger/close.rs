@@ -10,9 +10,10 @@ const MAX_LOG_BYTES_AT_CLOSE: u64 = 32 << 10;
 const MAX_RECORDS_AT_CLOSE: u64 = 64;
 /// As many keys are few.
 const MAX_KEYS_LEFT_AT_CLOSE: usize = 8;
-/// The same in a store, where a checkpoint is two round trips, for who closes and for who opens, and reading the log is one.
+/// The same in a store, where a checkpoint costs round trips at the close and at the next open, and the records come with the manifest
+/// or with one more request.
 const MAX_STORE_LOG_BYTES_AT_CLOSE: u64 = 256 << 10;
-/// The same in records, where they and their payloads do not fit into the head: each is a request of the next open.
+/// The same in records, for a storage that does not put the records into the manifest: each is a request of the next open.
 const MAX_RECORDS_BESIDE_HEAD: u64 = 16;
 
 impl Ledger {

@@ -89,7 +89,7 @@ impl Ledger {
     pub(crate) fn commit_staged(&self, s: &mut State, after: After) -> Result<Option<u64>> {
         self.settle(s)?;
         if s.staged.is_empty() && s.spilled.is_none() && !self.storage.has_freed() {
-            // Nothing is on its way that would wait for the name of a new container.
+            // No commit follows that would make a new container visible.
             self.storage.ensure_published().map_err(|e| match e.kind() {
                 ErrorKind::Tampered { .. } => note_broken(s, e),
                 _ => e,
@@ -203,8 +203,8 @@ impl Ledger {
         !self.is_multi_writer && self.storage.commits_as_checkpoints()
     }
 
-    /// Whether the next commit has to be a checkpoint, and no other one comes before it: spilled pages refer to the base's, or an intent
-    /// keeps its number.
+    /// Returns whether the next commit has to be a checkpoint, without another checkpoint before it: spilled pages refer to pages of the
+    /// present base.
     fn needs_checkpoint(&self, s: &State) -> bool {
         s.spilled.is_some() || self.storage.needs_checkpoint_to_commit()
     }

@@ -62,7 +62,8 @@ impl Ledger {
         }
     }
 
-    /// The same in an object store. There the next call finds what was noted for a day. In a store in memory nothing stays.
+    /// Does the same in an object store, where the next call continues the copy until a vacuum of the name removes it, a day or two
+    /// later. In a store in memory nothing stays.
     ///
     /// # Errors
     /// Those of `fill`; `AlreadyExists`; `Locked` while another copy to the key is under way; `Conflict` if another took this one

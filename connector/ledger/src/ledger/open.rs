@@ -246,14 +246,13 @@ impl Ledger {
 
     /// Makes a new container in an object store and opens it for writing.
     ///
-    /// When this returns with `Replace::Fail`, or for many writers, the head names the new container, which is as durable as the store
-    /// makes objects. Otherwise the head is on its way: this process finds the container, others
-    /// when the first commit has returned at the latest. Replacing puts a
-    /// new head over the old one; the old container's objects stay for the retention time, as if it was [removed](Self::remove_objects).
+    /// When this returns, the head object names the new container, and all processes find it. It is as durable as the store makes
+    /// objects; with a stage it is in the folder of the stage. Replacing swaps the manifest of the old container for that of the new one;
+    /// the old container's objects stay for the retention time, as if it was [removed](Self::remove_objects).
     ///
     /// # Errors
-    /// `AlreadyExists` unless under `Replace::Atomically`; `Locked` if a writer has the old container open; `Conflict` if the head
-    /// changed meanwhile; `Store`. Of the last two, those that concern a head on its way are told by the first commit, or the close.
+    /// `AlreadyExists` unless under `Replace::Atomically`; `Locked` if a writer has the old container open; `Conflict` if other
+    /// processes changed the head object again and again; `Store`.
     pub fn create_objects(
         store: Arc<dyn ObjectStore>,
         key: &str,
@@ -405,8 +404,8 @@ impl Ledger {
         store::restore(store, key, id)
     }
 
-    /// Deletes the containers that a key led to and that are not to be kept any longer; and what a head led to that was damaged
-    /// when it was replaced, a day after that.
+    /// Deletes the containers that a key led to and whose retention time is over; objects of containers that neither the head object nor
+    /// a tombstone names, once all are older than a day; and the entries of copies that began before yesterday.
     ///
     /// # Errors
     /// `Invalid` for what is no key; `Store`.

@@ -44,7 +44,7 @@ impl Ledger {
     }
 
     /// Stages that the version which the next commit makes shows this and nothing else. It counts for that version
-    /// alone: whatever is committed later makes it void.
+    /// alone: any later commit invalidates it.
     ///
     /// # Errors
     /// As for [`put`](Ledger::put).

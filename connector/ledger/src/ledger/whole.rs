@@ -43,7 +43,7 @@ impl Ledger {
         }
     }
 
-    /// The same in an object store: the head is put behind the one commit, or makes it.
+    /// Does the same in an object store: the container appears with its one commit, by one swap of the head object.
     ///
     /// # Errors
     /// Those of `fill`; as for [`create_objects`](Self::create_objects) under `Replace::Fail`.

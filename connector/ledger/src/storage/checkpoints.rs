@@ -16,7 +16,7 @@ pub(crate) trait StorageCheckpoints: StorageReads {
         false
     }
 
-    /// Whether a head comes with the log at close, and will not: the log is too long for it.
+    /// Returns whether the records will not be in the manifest at close, because they are too long for it.
     fn leaves_log_beside_head(&self) -> bool {
         false
     }
@@ -49,7 +49,7 @@ pub(crate) trait StorageCheckpoints: StorageReads {
         Ok(self.commits_as_checkpoints())
     }
 
-    /// Whether the next commit can be nothing but a base: an earlier one was tried, failed, and has the number of the next record.
+    /// Returns whether the next commit can only be a base, because an earlier try of a base failed.
     fn needs_checkpoint_to_commit(&self) -> bool {
         false
     }
