@@ -419,3 +419,31 @@ proptest! {
         interleave(&Place::objects(), &ops);
     }
 }
+
+/// Sessions that put no objects commit in groups until the inline records want a segment, which only a listed session can put.
+#[test]
+fn commits_in_groups_go_on_when_a_segment_is_due() {
+    let place = Place::objects();
+    let opts = Options { writers: Writers::Many, checkpoint_bytes: 1 << 30, ..Options::default() };
+    place.create(&opts).close().unwrap();
+    let (writers, commits, bytes) = (3, 40, 4_000);
+    std::thread::scope(|s| {
+        for who in 0..writers {
+            let (place, opts) = (&place, &opts);
+            s.spawn(move || {
+                let l = place.open(Access::ReadWrite, opts);
+                for n in 0..commits {
+                    let key = Bytes::from(format!("{who}-{n}"));
+                    l.advance(&|_| false).unwrap();
+                    l.put(&key, vec![who as u8; bytes]).unwrap();
+                    while l.commit_in_group(std::slice::from_ref(&key), &|_| false).unwrap().is_none() {
+                        l.advance(&|_| false).unwrap();
+                    }
+                }
+                l.close().unwrap();
+            });
+        }
+    });
+    let r = place.open(Access::ReadOnly, &opts);
+    assert_eq!(r.scan_prefix(b"", None, usize::MAX).unwrap().len(), writers * commits);
+}
