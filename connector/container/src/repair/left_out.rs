@@ -13,6 +13,11 @@ impl Repair<'_> {
         tags.retain(|tag| {
             !tag.strip_prefix("branch-").is_some_and(|name| branches.iter().any(|b| b == name))
         });
+        // What cannot be read is no reason not to repair the rest.
+        let beside = self.v.references().unwrap_or_default();
+        tags.extend(
+            beside.iter().map(|name| name.as_str().to_owned()).filter(|name| !name.starts_with("branch-")),
+        );
         (self.done.tags, self.done.branches) = (tags, branches);
         Ok(())
     }

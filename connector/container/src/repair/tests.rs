@@ -433,7 +433,8 @@ fn a_damaged_head_costs_nothing_behind_the_signature() {
     let whole = std::fs::read(path).unwrap();
     for at in [16, 20, 24, 28, 36, 44, 52, 60, 63] {
         let mut damaged = whole.clone();
-        damaged[at] ^= 1;
+        // Not a later format, whose number is believed.
+        damaged[at] ^= if at == 16 { 2 } else { 1 };
         std::fs::write(path, damaged).unwrap();
         let to = file();
         let done = mend(&from, &to);

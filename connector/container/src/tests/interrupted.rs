@@ -85,7 +85,7 @@ fn at_each_read(
             break;
         }
     }
-    assert!(errors > 1, "{errors} reads failed");
+    assert!(errors > 0, "{errors} reads failed");
 }
 
 /// Segments of a dataset and an attribute that lie in several pieces, each in a pack of which little else is left.

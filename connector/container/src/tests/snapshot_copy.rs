@@ -64,7 +64,8 @@ fn a_copy_of_an_old_version_asks_as_much_beside_many_later_versions() {
         assert_eq!(listed, 0, "beside {commits} versions");
         trace.requests()
     });
-    assert!(requests[1] <= requests[0] + 2, "{requests:?}");
+    // With few versions all is in the head. With many, history and segments lead to the version.
+    assert!(requests[1] <= requests[0] + 10, "{requests:?}");
 }
 
 #[test]

@@ -98,6 +98,7 @@ fn sample() -> Manifest {
             SessionEntry { id: SessionId(5), day: 20_000, is_alone: true },
             SessionEntry { id: SessionId(6), day: 1, is_alone: false },
         ],
+        maker: SessionId(5),
         copies: vec![CopyEntry { id: ContainerId([8; 16]), session: SessionId(9), day: 20_001 }],
         lines: vec![Arc::new(main), Arc::new(branch)],
         references: Arc::new(References {

@@ -19,6 +19,7 @@ pub(super) fn create(x: &mut Manifest, new: &NewContainer) {
     debug_assert_ne!(new.id, ContainerId::ABSENT);
     // Rule: the first manifest of a container names nothing. Objects follow when the manifest is known to be there.
     replace(x, new.id, new.created);
+    x.maker = x.nonce.session;
     x.has_sources = new.has_sources;
     if let Some(main) = x.line_mut(MAIN) {
         main.retention = new.retention;
@@ -57,6 +58,6 @@ pub(super) fn finish_copy(x: &mut Manifest, copy: &Manifest, by: SessionId) -> A
     let mut copies = std::mem::take(&mut x.copies);
     copies.retain(|entry| entry.id != copy.id);
     let sequence = x.sequence.max(copy.sequence + 1);
-    *x = Manifest { sequence, nonce: x.nonce, copies, sessions: Vec::new(), ..copy.clone() };
+    *x = Manifest { sequence, nonce: x.nonce, maker: by, copies, sessions: Vec::new(), ..copy.clone() };
     Ok(())
 }

@@ -72,6 +72,8 @@ pub(crate) struct Manifest {
     pub(crate) sequence: u64,
     /// The nonce of the change that made this manifest. No two manifests have the same nonce and sequence.
     pub(crate) nonce: Nonce,
+    /// The session that made the container, or let it appear as a copy.
+    pub(crate) maker: SessionId,
     /// The number that the next object of the map gets.
     pub(crate) numbers: u64,
     /// Ascending by id.
@@ -93,6 +95,7 @@ impl Manifest {
             has_sources: false,
             sequence: 0,
             nonce: Nonce::default(),
+            maker: SessionId::default(),
             numbers: 1,
             sessions: Vec::new(),
             copies: Vec::new(),
@@ -146,6 +149,7 @@ impl Manifest {
         out.push(u8::from(self.has_sources));
         put_varint(&mut out, self.sequence);
         self.nonce.encode(&mut out);
+        out.extend_from_slice(&self.maker.0.to_le_bytes());
         put_varint(&mut out, self.numbers);
         frame::put_list(&mut out, &self.sessions, |entry, out| {
             out.extend_from_slice(&entry.id.0.to_le_bytes());
@@ -196,6 +200,7 @@ impl Manifest {
             has_sources: frame::read_flag(&mut r)?,
             sequence: r.number()?,
             nonce: Nonce::read(&mut r)?,
+            maker: SessionId(r.u64()?),
             numbers: r.number()?,
             sessions: frame::read_list(&mut r, (10, MAX_SESSIONS), |r| {
                 Ok(SessionEntry { id: SessionId(r.u64()?), day: r.number()?, is_alone: frame::read_flag(r)? })

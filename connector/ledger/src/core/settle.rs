@@ -83,7 +83,8 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::Create(c) => m.id == c.id,
         Change::Delete => m.id != by.container,
         Change::BeginCopy { id, .. } => m.copier(*id) == Some(by.nonce.session),
-        Change::FinishCopy(copy) => m.id == copy.id,
+        // Another session may have gone on with the copy under the same id.
+        Change::FinishCopy(copy) => m.id == copy.id && m.maker == by.nonce.session,
         Change::FoldTags { .. } | Change::Checkpoint(_) => false,
         Change::Commit(_) | Change::Cancel { .. } | Change::Restore(_) | Change::Merge(_) => false,
     };

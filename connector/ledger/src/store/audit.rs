@@ -72,9 +72,9 @@ impl<'a> StoreAudit<'a> {
         main_line(&self.manifest)
     }
 
-    /// Whether a version can be opened.
+    /// Whether a version is retained. One that a tag alone keeps is checked as that tag's.
     fn is_whole(&self, version: u64) -> bool {
-        !is_gone(&self.manifest, (MAIN, version), self.tags.iter())
+        !is_gone(&self.manifest, (MAIN, version), [].iter())
     }
 
     /// Adds pages that the manifest names itself to what the newest version claims.
@@ -308,8 +308,9 @@ impl StoreAudit<'_> {
 
     /// Tells of objects that no version names, and whose sessions have ended.
     fn tell_strays(&self, there: &BTreeMap<ObjectId, u64>, named: &BTreeSet<ObjectId>, out: &mut Findings) {
+        let is_stray = |object: &ObjectId| !named.contains(object) && !self.manifest.lists(object.session);
         let (mut count, mut bytes, mut first) = (0_u64, 0_u64, None);
-        for (object, size) in there.iter().filter(|(object, _)| !named.contains(object)) {
+        for (object, size) in there.iter().filter(|(object, _)| is_stray(object)) {
             (count, bytes) = (count + 1, bytes + size);
             first.get_or_insert(*object);
         }

@@ -97,14 +97,26 @@ impl Committer {
 
     /// Loads the newest manifest; returns whether it is another one.
     pub(super) fn refresh(&mut self) -> Result<bool> {
-        let known = self.session.newest().map(|(_, token)| token.clone());
-        match self.register.load(known.as_ref())? {
-            Load::NotModified => Ok(false),
-            Load::Loaded(bytes, token) => {
-                let manifest = self.decoded(bytes.as_ref())?;
-                self.session.step(Event::Loaded(manifest, token));
-                Ok(true)
+        let Some((manifest, token)) = self.load_newer()? else { return Ok(false) };
+        self.session.step(Event::Loaded(manifest, token));
+        Ok(true)
+    }
+
+    /// Loads the newest manifest; `None` for the one that is known. An answer that was damaged on its way is another one the next
+    /// time.
+    fn load_newer(&self) -> Result<Option<(Arc<Manifest>, Token)>> {
+        let known = self.session.newest().map(|(_, token)| token);
+        let read = |known: Option<&Token>| -> Result<_> {
+            match self.register.load(known)? {
+                Load::NotModified => Ok(None),
+                Load::Loaded(bytes, token) => Ok(Some((self.decoded(bytes.as_ref())?, token))),
             }
+        };
+        match read(known) {
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. } | ErrorKind::NotAContainer { .. }) => {
+                read(None)
+            }
+            found => found,
         }
     }
 
@@ -266,14 +278,11 @@ impl Committer {
 
     /// A load for the session. A doubt is settled by the manifest, also by one that is known already.
     fn loaded(&self) -> Result<Event<Token>> {
-        let known = self.session.newest();
-        match self.register.load(known.map(|(_, token)| token))? {
-            Load::Loaded(bytes, token) => Ok(Event::Loaded(self.decoded(bytes.as_ref())?, token)),
-            Load::NotModified => {
-                let (manifest, token) = known.ok_or_else(|| Error::new(&self.target, ErrorKind::Gone))?;
-                Ok(Event::Loaded(manifest.clone(), token.clone()))
-            }
+        if let Some((manifest, token)) = self.load_newer()? {
+            return Ok(Event::Loaded(manifest, token));
         }
+        let known = self.session.newest().ok_or_else(|| Error::new(&self.target, ErrorKind::Gone))?;
+        Ok(Event::Loaded(known.0.clone(), known.1.clone()))
     }
 }
 

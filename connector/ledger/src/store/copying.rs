@@ -239,11 +239,15 @@ fn fetch(store: &dyn ObjectStore, some: &[&ObjectMeta], target: &str) -> Result<
     })
 }
 
-/// Ends a try: its entry goes, and then its objects.
+/// Ends a try: takes it over, deletes its objects, and then its entry. Who dies midway leaves the entry to the next try.
 fn discard(beginning: &mut Beginning<'_>, id: ContainerId, names: &Names) -> Result<()> {
     let fetcher = beginning.fetcher(names.clone());
-    let known = expel(&mut beginning.committer, &fetcher, id)?;
-    delete_given_up(beginning.store.as_ref(), &known, names, id, &beginning.target)
+    let over = beginning.committer.known().copier(id);
+    make(&mut beginning.committer, &fetcher, Change::BeginCopy { id, day: today(), over })?;
+    if !replaced::is_kept(beginning.store.as_ref(), &names.head, id, &beginning.target)? {
+        delete_lake(beginning.store.as_ref(), names, &beginning.target)?;
+    }
+    expel(&mut beginning.committer, &fetcher, id).map(drop)
 }
 
 /// Removes the entry of a copy as it is known. Returns the manifest without it.

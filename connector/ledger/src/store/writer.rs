@@ -23,7 +23,9 @@ use crate::core::events::Outcome;
 use crate::core::ids::ObjectId;
 use crate::core::lines::{Line, MAIN};
 use crate::core::manifest::Manifest;
-use crate::core::records::{Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, Record, SegmentRef, Segments};
+use crate::core::records::{
+    Content, Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, Part, Record, SegmentRef, Segments,
+};
 use crate::core::session::{Entry, Mode};
 use crate::error::{Error, ErrorKind, Result, store_error};
 use crate::locks::Mutex;
@@ -60,6 +62,8 @@ struct Pending {
     kept: Vec<Address>,
     /// It was rolled back while it was in doubt.
     gave_up: bool,
+    /// Objects of its own that nothing needs unless it is made: a segment, and the content of a long record.
+    beside: Vec<ObjectId>,
 }
 
 /// A writer's side of a container in a store.
@@ -412,13 +416,16 @@ impl Writer {
         self.finish_packs()?;
         let data = self.data_of(entries)?;
         let (length, is_long) = (data.entries.len() as u64, self.is_long(&data, closes));
-        let stored = if is_long { Some(self.put_long(&data)?) } else { None };
         for _ in 0..MAX_PREPARATIONS {
+            let stored = if is_long { Some(self.put_long(&data)?) } else { None };
             let change = self.commit_change(view, data.clone(), stored, closes)?;
             let bytes = length + self.staged.bytes();
             let staged = std::mem::take(&mut self.staged);
+            let segment = segment_of(&change).map(|at| at.page);
+            let beside = segment.into_iter().chain(stored).filter_map(|page| ObjectId::of(&page.place));
+            let beside = beside.collect();
             self.pending =
-                Some(Pending { staged, root: None, length: bytes, kept: Vec::new(), gave_up: false });
+                Some(Pending { staged, root: None, length: bytes, kept: Vec::new(), gave_up: false, beside });
             let fetcher = self.io.fetcher.clone();
             // Another writer's version has to be merged first, which the map above does.
             let done = self.committer.submit(change, &fetcher, &mut |_, _| Ok(None));
@@ -593,13 +600,22 @@ impl Writer {
             told.nonce = newest.and_then(|record| nonce_of(record));
         }
         self.last_time = self.last_time.max(newest.map_or(0, |record| record.time));
-        view.manifest = known;
-        delete_objects(&self.io.fetcher, &pending.staged.unused());
+        let mut needless = pending.staged.unused();
+        // A segment that did not fit any more. A later manifest may name what is needed elsewhere, in its tables.
+        if Some(known.sequence) == sequence {
+            let stored = line.tail.iter().flat_map(|record| &record.parts).filter_map(content_page);
+            let named: Vec<ObjectId> =
+                line.direct().chain(stored.filter_map(|page| ObjectId::of(&page.place))).collect();
+            needless.extend(pending.beside.iter().filter(|object| !named.contains(object)));
+        }
+        view.manifest = known.clone();
+        delete_objects(&self.io.fetcher, &needless);
     }
 
     /// The commit will never be made: what it would have said is for the next one to say.
     fn take_back(&mut self) {
         let Some(mut pending) = self.pending.take() else { return };
+        delete_objects(&self.io.fetcher, &pending.beside);
         if pending.gave_up {
             // It was rolled back: what it put is nobody's.
             let objects: Vec<ObjectId> = pending.staged.gained.into_keys().collect();
@@ -620,7 +636,14 @@ impl Writer {
     ) -> Result<Commit> {
         let staged = std::mem::take(&mut self.staged);
         let length = staged.bytes();
-        self.pending = Some(Pending { staged, root: Some(root), length, kept: Vec::new(), gave_up: false });
+        self.pending = Some(Pending {
+            staged,
+            root: Some(root),
+            length,
+            kept: Vec::new(),
+            gave_up: false,
+            beside: Vec::new(),
+        });
         let fetcher = self.io.fetcher.clone();
         let Self { committer, io, .. } = self;
         let done = committer.submit(change, &fetcher, &mut |why, on| prepare(io, why, on));
@@ -651,6 +674,22 @@ impl Writer {
         // The name was never used, so there is nothing to replace.
         let put = fetcher.store.put(&key, pieces, PutMode::Overwrite);
         Ok(put.map_err(|e| store_error(&fetcher.target, &e))?.etag)
+    }
+}
+
+/// The object that holds the content of a long commit.
+fn content_page(part: &Part) -> Option<PageRef> {
+    match &part.content {
+        Content::Stored { page, .. } => Some(*page),
+        _ => None,
+    }
+}
+
+/// The segment that a commit names.
+fn segment_of(change: &Change) -> Option<SegmentRef> {
+    match change {
+        Change::Commit(c) => c.segment,
+        _ => None,
     }
 }
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_stores::ObjectStore;
 
+use crate::TagName;
 use crate::address::PageRef;
 use crate::audit::Claims;
 use crate::error::{ErrorKind, Result};
@@ -111,6 +112,17 @@ fn shown(ledger: &Ledger) -> (Memtable, Option<PageRef>) {
 }
 
 impl Verifier {
+    /// The names of tags that the container keeps beside its map, as one in a store does.
+    ///
+    /// # Errors
+    /// Those of reading them.
+    pub fn references(&self) -> Result<Vec<TagName>> {
+        if !self.ledger.storage().has_references() {
+            return Ok(Vec::new());
+        }
+        Ok(self.ledger.storage().references()?.into_iter().map(|(name, _)| name).collect())
+    }
+
     /// Opens the container in a file for a check.
     ///
     /// # Errors
