@@ -126,7 +126,10 @@ pub(crate) fn create_whole(store: Arc<dyn ObjectStore>, key: &str, opts: &Option
 pub(super) fn make(committer: &mut Committer, fetcher: &Fetcher, change: Change) -> Result<()> {
     match committer.submit(change, fetcher, &mut |_, _| Ok(None))? {
         Outcome::Done { .. } => Ok(()),
-        Outcome::NotCommitted | Outcome::Rejected(_) => Err(Error::new(&fetcher.target, ErrorKind::Conflict)),
+        // A copy is not this session's any more.
+        Outcome::NotCommitted | Outcome::Rejected(_) | Outcome::Expelled => {
+            Err(Error::new(&fetcher.target, ErrorKind::Conflict))
+        }
         other => Err(failure(&other, &fetcher.target)),
     }
 }

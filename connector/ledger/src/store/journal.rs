@@ -145,12 +145,14 @@ impl Journal {
 }
 
 impl Writer {
-    fn adopt_payload(&mut self, place: &Address) -> bool {
+    fn adopt_payload(&mut self, place: &Address) -> Result<bool> {
         let object = self.journal.as_mut().and_then(|journal| journal.adopt(place));
         if let Some(object) = object {
+            // A commit that names objects is that of a listed session, although an earlier one put them.
+            self.ensure_listed()?;
             self.gain(object, place.length);
         }
-        object.is_some()
+        Ok(object.is_some())
     }
 
     fn end_adoption(&mut self) {
@@ -228,7 +230,7 @@ impl StorageJournal for ObjectStorage {
     }
 
     fn adopt_payload(&self, place: &Address) -> Result<bool> {
-        self.with_writer(|w| Ok(w.adopt_payload(place)))
+        self.with_writer(|w| w.adopt_payload(place))
     }
 
     fn end_adoption(&self) -> Result<()> {
