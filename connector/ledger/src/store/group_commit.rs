@@ -8,6 +8,7 @@ use object_stores::deadline::wait_for_others;
 use object_stores::{Key, ObjectMeta, ObjectStoreExt, PutMode, PutPayload};
 
 use super::ObjectStorage;
+use super::committer::delete_objects;
 use super::fetch::Fetcher;
 use super::note::Note;
 use super::staged::Staged;
@@ -17,6 +18,7 @@ use crate::clock;
 use crate::core::change::{Change, Commit as CommitChange};
 use crate::core::events::{Event, Outcome};
 use crate::core::group::{MAX_QUEUED_BYTES, Member};
+use crate::core::ids::ObjectId;
 use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::records::{Data, MAX_CURRENT_RECORD, MAX_PARTS, Record, SegmentRef, visit_keys};
@@ -236,10 +238,26 @@ impl Writer {
             q.led = true;
         }
         let outcome = self.committer.lead(change, fetcher)?;
+        self.delete_unnamed(segment, outcome.as_ref());
         if outcome.is_some() {
             let _garbage_at_worst = fetcher.store.delete_many(&others);
         }
         Ok(outcome)
+    }
+
+    /// Deletes a segment that the swap that was to name it did not name.
+    fn delete_unnamed(&self, segment: Option<SegmentRef>, outcome: Option<&Outcome>) {
+        let known = self.committer.known();
+        let is_newest = match outcome {
+            Some(Outcome::Done { sequence, .. }) => *sequence == Some(known.sequence),
+            Some(Outcome::NotCommitted | Outcome::Rejected(_)) => true,
+            _ => false,
+        };
+        let object = segment.and_then(|at| ObjectId::of(&at.page.place)).filter(|_| is_newest);
+        let is_named = |object: &ObjectId| main_line(&known).direct().any(|named| named == *object);
+        if let Some(object) = object.filter(|object| !is_named(object)) {
+            delete_objects(&self.io.fetcher, &[object]);
+        }
     }
 
     /// Takes in how a queued commit ended.
@@ -255,6 +273,7 @@ impl Writer {
             };
         };
         self.wrote = true;
+        delete_objects(&fetcher, &q.staged.unused());
         self.staged.freed.remove_all(q.staged.freed.iter());
         let known = self.committer.known();
         view.manifest = known.clone();
