@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use common::{Store, json, tool};
 use h5lake_ledger::{Ledger, Options, Replace};
-use object_stores::{Key, ObjectStore};
+use object_stores::{Key, ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
 /// Makes a container with so many commits.
@@ -100,7 +100,11 @@ fn a_manifest_that_cannot_be_read_hides_no_other_container() {
     let store = Store::new();
     make(&store, "a.h5", 1);
     make(&store, "b.h5", 1);
-    store.put(&Key::new("a.h5").unwrap(), b"damaged");
+    let key = Key::new("a.h5").unwrap();
+    let mut manifest = store.store.get_whole(&key, 1 << 20).unwrap().bytes.to_vec();
+    let last = manifest.len() - 1;
+    manifest[last] ^= 1;
+    store.put(&key, &manifest);
     let (code, said) = tool(&["ls", "-l", &format!("{}/", store.url)]);
     assert!(code == 1 && said.contains("unreadable") && said.contains("b.h5\t"), "{said}");
     assert_eq!(names(&["ls", &format!("{}/", store.url)]), ["a.h5", "b.h5"]);

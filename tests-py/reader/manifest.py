@@ -295,7 +295,8 @@ class Manifest:
         if any(features) or block:
             raise Damaged(f"features {features} or a user block of {block} bytes in a head object")
         reserved(b)
-        self.has_sources, self.sequence, self.nonce, self.numbers = b.flag(), b.number(), nonce(b), b.number()
+        self.has_sources, self.sequence, self.nonce = b.flag(), b.number(), nonce(b)
+        self.maker, self.numbers = b.take(8), b.number()
         self.sessions = b.list(lambda: (b.u64(), b.number(), b.flag()), 1000, 10)
         self.copies = b.list(lambda: (b.take(16), b.u64(), b.number()), 64, 25)
         self.lines = b.list(lambda: Line(b), 33, 10)
