@@ -364,7 +364,7 @@ impl ObjectStore for RemoteStore {
         match asked.map_err(|f| self.fail(Operation::Get, key, f))? {
             IfNoneMatch::Changed(part) => self.gathered(key, range, part).map(Some),
             IfNoneMatch::Unchanged => Ok(None),
-            IfNoneMatch::Unsent => look_then_get(self, key, range, known),
+            IfNoneMatch::NotCompared => look_then_get(self, key, range, known),
         }
     }
 

@@ -15,6 +15,8 @@ from pathlib import Path
 PART = int(os.environ.get("H5LAKE_TEST_PART", "1"))
 # Whether files are containers, where nothing else is asked for. The programs run natively too.
 OURS = os.environ.get("HDF5_VOL_CONNECTOR", "").split(" ")[0] == "h5lake"
+# Whether containers are objects of a store, where nothing else is asked for.
+IN_STORE = "store=" in os.environ.get("HDF5_VOL_CONNECTOR", "")
 
 
 def hdf5_path():

@@ -17,11 +17,10 @@ os.environ.setdefault("H5LAKE_WRITERS", "many")
 
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
-from cases import main, raises, same  # noqa: E402
+from cases import IN_STORE, main, raises, same  # noqa: E402
 
 spawn = multiprocessing.get_context("spawn")
 WORKERS = 4
-IN_STORE = "store=" in os.environ.get("HDF5_VOL_CONNECTOR", "")
 FILTERS = {"plain": {}, "gzip": {"compression": "gzip", "shuffle": True}, "lzf": {"compression": "lzf", "fletcher32": True},
            "scaleoffset": {"scaleoffset": 0}}
 

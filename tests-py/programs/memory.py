@@ -7,14 +7,14 @@ import sys
 
 import h5py
 import numpy as np
-from cases import main, same
+from cases import IN_STORE, main, same
 
 MIB = 1 << 20
 FILES = 14
 # Rows of 64 KiB; a chunk has 16 of them, a file 24 MiB.
 SHAPE = (384, 8192)
 # The bound of what all containers of a process cache, as the README has it, and room for what else a process needs.
-BOUND = (256 if "store=" in os.environ.get("HDF5_VOL_CONNECTOR", "") else 64) * MIB
+BOUND = (256 if IN_STORE else 64) * MIB
 BESIDE = 40 * MIB
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from cases import main
+from cases import IN_STORE, main
 
 SPAWN = get_context("spawn")
 
@@ -256,9 +256,6 @@ def check_containers_as_sources_of_native_files(folder):
             raise AssertionError("a file that is no file of HDF5 was read")
 
 
-IN_FILES = "store=" not in os.environ.get("HDF5_VOL_CONNECTOR", "")
-
-
 def make_sources(count):
     layout = h5py.VirtualLayout((count, 3), "i4")
     for number in range(count):
@@ -286,7 +283,7 @@ def check_sources_stay_open_as_long_as_there_are_descriptors(_):
         for column in range(3):
             assert shown[:, column].tolist() == list(range(count))
             # Sources that are objects of a store hold no descriptors.
-            assert not IN_FILES or descriptors() >= before + count, (before, descriptors())
+            assert IN_STORE or descriptors() >= before + count, (before, descriptors())
         del shown
     assert descriptors() == before, (before, descriptors())
 

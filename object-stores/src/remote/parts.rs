@@ -36,8 +36,8 @@ pub(super) enum IfNoneMatch {
     Changed(Part),
     /// The object has the etag that is known.
     Unchanged,
-    /// The server was not asked, because it does not compare this etag.
-    Unsent,
+    /// The server did not compare the etags: it cannot compare this one, or it refused the range before.
+    NotCompared,
 }
 
 /// The longest object that a range can lie in: some servers keep its numbers in 63 bits.
@@ -138,7 +138,7 @@ impl RemoteStore {
     }
 
     /// Reads a range of an object, or all of it, on the condition that its etag is another one than `known`; `None` if the etag is
-    /// `known`. Returns `Unsent` if the server cannot be asked so.
+    /// `known`. Returns `NotCompared` if only the object's metadata can tell.
     pub(super) fn part_if_none_match(
         &self,
         key: &Key,
@@ -150,7 +150,7 @@ impl RemoteStore {
         // HTTP's etags are quoted. A server may find a request bad that has another one.
         let is_comparable = self.is_comparable(known) && known.as_str().ends_with('"');
         if is_empty || !is_comparable || misreads.load(Ordering::Relaxed) {
-            return Ok(IfNoneMatch::Unsent);
+            return Ok(IfNoneMatch::NotCompared);
         }
         let if_none_match = Some(known.as_str().to_owned());
         let (to, condition) = (self.bucket.path(key)?, GetOptions { if_none_match, ..GetOptions::default() });
@@ -167,9 +167,9 @@ impl RemoteStore {
             Ok(part) => Ok(IfNoneMatch::Changed(part)),
             // HTTP's 304, or 412 from a server that takes the condition for one of a put.
             Err(failure) if failure.kind == ErrorKind::PreconditionFailed => Ok(IfNoneMatch::Unchanged),
-            // HTTP looks at the condition first (RFC 9110, section 13.2.2). MinIO looks at the range first, and an empty object
-            // has none.
-            Err(failure) if failure.kind == ErrorKind::ShortRead => Ok(IfNoneMatch::Unsent),
+            // HTTP evaluates the condition before the range (RFC 9110, section 13.2.2). MinIO evaluates the range first, and no range
+            // of an empty object is satisfiable.
+            Err(failure) if failure.kind == ErrorKind::ShortRead => Ok(IfNoneMatch::NotCompared),
             Err(failure) => Err(failure),
         }
     }

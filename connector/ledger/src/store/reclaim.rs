@@ -36,7 +36,7 @@ pub(super) fn all_tags(manifest: &Manifest, fetcher: &Fetcher) -> Result<Vec<Tag
     tags_with(manifest, &fetcher.tags(&manifest.references)?, fetcher)
 }
 
-/// The same, of a manifest whose references page was read.
+/// The tags of a manifest; `read` is its references page.
 pub(super) fn tags_with(manifest: &Manifest, read: &ReadTags, fetcher: &Fetcher) -> Result<Vec<Tag>> {
     let all = manifest.references.all(read).ok_or_else(|| fetcher.corrupt("references", "another page"))?;
     Ok(all.cloned().collect())
