@@ -125,8 +125,6 @@ pub(crate) struct State {
     pub(crate) broken: Option<Error>,
     /// A writer has seen a change to tags.
     knows_tags: bool,
-    /// A tag is committed, and not yet known to hold its version: a checkpoint of this writer would look as one that overtook it.
-    confirms_tag: bool,
     closed: bool,
 }
 

@@ -89,9 +89,8 @@ impl Ledger {
     ) -> Result<Vec<EntryChange>> {
         // Else an own record would be news.
         self.settle(s)?;
-        match s.unseen_commits {
-            Some(_) => self.look_ahead(s)?,
-            None => s.unseen_commits = self.storage().poll_commits()?,
+        if s.unseen_commits.is_none() {
+            s.unseen_commits = self.storage().poll_commits()?;
         }
         let Some(commits) = s.unseen_commits.take() else {
             if s.unmerged.is_empty() {
@@ -107,17 +106,6 @@ impl Ledger {
             },
         );
         taken.inspect_err(|_| s.unseen_commits = Some(commits))
-    }
-
-    /// Asks what others committed where it is time to: a handle that was idle for long may not commit over what it does not know.
-    pub(crate) fn look_ahead(&self, s: &mut State) -> Result<()> {
-        if let Some(news) = self.storage().look_ahead()? {
-            s.unseen_commits = Some(match s.unseen_commits.take() {
-                Some(before) => before.followed_by(news),
-                None => news,
-            });
-        }
-        Ok(())
     }
 
     fn take_in(
@@ -323,7 +311,6 @@ impl Ledger {
             return Err(self.fail(ErrorKind::Conflict));
         }
         self.settle(&mut s)?;
-        self.look_ahead(&mut s)?;
         if s.unseen_commits.is_some() {
             return Ok(None);
         }
@@ -356,7 +343,6 @@ impl Ledger {
     pub fn take_numbers(&self, key: &[u8], by: u64, initial: u64) -> Result<u64> {
         let mut s = self.writable()?;
         self.settle(&mut s)?;
-        self.look_ahead(&mut s)?;
         let mut seen = self.below(&s).get(key)?;
         if let Some(commits) = &s.unseen_commits {
             self.find(key, commits.skipped.iter().chain(&commits.records), &mut seen)?;

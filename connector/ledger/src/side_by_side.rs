@@ -36,6 +36,26 @@ pub(crate) fn side_by_side<T: Send>(
     failed.into_inner().map_or(Ok(()), Err)
 }
 
+/// Does two things: at the same time if `is_far` says that it is worth a thread.
+pub(crate) fn both<A: Send, B>(
+    is_far: bool,
+    one: impl Fn() -> A + Sync,
+    other: impl FnOnce() -> B,
+) -> (A, B) {
+    if !is_far {
+        return (one(), other());
+    }
+    std::thread::scope(|s| {
+        let thread = std::thread::Builder::new().spawn_scoped(s, &one);
+        let other = other();
+        match thread {
+            Ok(thread) => (thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other),
+            // Where no thread can be had, the caller works alone.
+            Err(_) => (one(), other),
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

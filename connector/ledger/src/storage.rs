@@ -59,27 +59,6 @@ pub(crate) struct RemoteCommits {
 }
 
 impl RemoteCommits {
-    /// Both, where `later` begins where this ends.
-    pub(crate) fn followed_by(self, later: Self) -> Self {
-        let (mut skipped, mut records) = (self.skipped, self.records);
-        let restart = match later.restart {
-            // What this had to be laid over its base is in the later one.
-            Some(base) => {
-                skipped.append(&mut records);
-                skipped.extend(later.skipped);
-                records = later.records;
-                Some(base)
-            }
-            None => {
-                records.extend(later.records);
-                self.restart
-            }
-        };
-        let is_other = self.is_other || later.is_other;
-        let (version, root, mark) = (later.version, later.root.or(self.root), later.mark);
-        Self { version, restart, records, root, skipped, is_other, mark }
-    }
-
     /// The time and the author of `version`, as far as these commits tell them.
     pub(crate) fn mark_of_version(&self) -> Option<Mark> {
         let of_record = self.records.last().map(|record| Mark::of_record(&record.header));

@@ -139,8 +139,13 @@ impl<T: Clone + PartialEq> Session<T> {
         if !rule!(JoinFirst, self.entry == Entry::Listed) {
             return None;
         }
+        Some(self.name_object())
+    }
+
+    /// A name for an object that is filled in memory. The session has to be [listed](Self::entry) when the object is put.
+    pub(crate) fn name_object(&mut self) -> ObjectId {
         self.objects += 1;
-        Some(ObjectId { session: self.id, number: self.objects })
+        ObjectId { session: self.id, number: self.objects }
     }
 
     /// The day to join, if the next change should add the session's entry.

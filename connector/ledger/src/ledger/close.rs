@@ -13,8 +13,6 @@ const MAX_KEYS_LEFT_AT_CLOSE: usize = 8;
 /// The same in a store, where a checkpoint costs round trips at the close and at the next open, and the records come with the manifest
 /// or with one more request.
 const MAX_STORE_LOG_BYTES_AT_CLOSE: u64 = 256 << 10;
-/// The same in records, for a storage that does not put the records into the manifest: each is a request of the next open.
-const MAX_RECORDS_BESIDE_HEAD: u64 = 16;
 
 impl Ledger {
     /// Whether this handle can never commit again: an earlier failure left it unable to tell what is stored, another writer has
@@ -94,13 +92,7 @@ impl Ledger {
     }
 
     fn is_checkpointed_at_close(&self, s: &State) -> bool {
-        let lies_beside_head = || {
-            s.log_records > MAX_RECORDS_BESIDE_HEAD
-                && !self.is_multi_writer
-                && self.storage.leaves_log_beside_head()
-                && !self.spares_checkpoint(s.log_bytes, s.log_records)
-        };
-        self.is_long_at_close(s.log_bytes, s.log_records, || s.log.len()) || lies_beside_head()
+        self.is_long_at_close(s.log_bytes, s.log_records, || s.log.len())
     }
 
     pub(super) fn finish(&self) -> Result<()> {

@@ -98,7 +98,7 @@ impl Ledger {
             self.storage.make_durable().map_err(|e| note_broken(s, e))?;
             return Ok(Some(s.version));
         }
-        let must = self.needs_checkpoint(s);
+        let must = s.spilled.is_some();
         let as_base = must || (self.commits_as_checkpoints() && self.will_be_long(s, after));
         if as_base {
             match self.commit_as_checkpoint(s) {
@@ -119,8 +119,7 @@ impl Ledger {
 
     pub(crate) fn checkpoint_if_long(&self, s: &mut State) {
         let long = self.is_long(s.log_bytes, s.log_records, || s.log.len());
-        if !s.confirms_tag
-            && (long || self.storage.wants_checkpoint())
+        if (long || self.storage.wants_checkpoint())
             && let Err(e) = self.checkpoint(s)
         {
             // The version is committed. Only the log stays long; the next commit tries again.
@@ -203,12 +202,6 @@ impl Ledger {
         !self.is_multi_writer && self.storage.commits_as_checkpoints()
     }
 
-    /// Returns whether the next commit has to be a checkpoint, without another checkpoint before it: spilled pages refer to pages of the
-    /// present base.
-    fn needs_checkpoint(&self, s: &State) -> bool {
-        s.spilled.is_some() || self.storage.needs_checkpoint_to_commit()
-    }
-
     /// Whether the log would be worth a checkpoint with what is staged behind it: then that need not go there first.
     fn will_be_long(&self, s: &State, after: After) -> bool {
         let staged = s.staged_bytes + s.staged.len() as u64 * KEY_RECORD_BYTES;
@@ -246,10 +239,6 @@ impl Ledger {
 
     /// Commits what is staged as a base: it goes into pages, and into no record.
     fn commit_as_checkpoint(&self, s: &mut State) -> Result<()> {
-        // Else the head that commits would delete what tags need. A tag that is being made holds everything.
-        if self.is_in_store() && !s.confirms_tag {
-            self.hold_tags_if_any(s);
-        }
         let (root, _) = match self.checkpoint_staged(s) {
             // In a full store that is how room comes back.
             Err(e) if e.is_full() && self.storage.has_freed() && self.storage.spend_reserve() => {
@@ -259,7 +248,7 @@ impl Ledger {
         };
         let done = self.storage.commit_as_checkpoint(Checkpoint { version: s.version + 1, root });
         if !matches!(done, Ok(Commit::Done(_))) {
-            match self.needs_checkpoint(s) {
+            match s.spilled.is_some() {
                 true => take_spilled(s, root),
                 // It can be a record.
                 false => self.storage.checkpoint_forget(),
@@ -324,7 +313,7 @@ impl Ledger {
     }
 
     pub(super) fn checkpoint(&self, s: &mut State) -> Result<()> {
-        if self.needs_checkpoint(s) {
+        if s.spilled.is_some() {
             return Ok(());
         }
         if !self.is_multi_writer {
@@ -368,7 +357,7 @@ impl Ledger {
 
     /// A checkpoint that leaves no page where it keeps free room from being given back.
     fn compact_pages(&self, s: &mut State) -> Result<()> {
-        if self.is_multi_writer || self.needs_checkpoint(s) {
+        if self.is_multi_writer || s.spilled.is_some() {
             return self.checkpoint(s);
         }
         let done = self.storage.begin_compaction().and_then(|()| {

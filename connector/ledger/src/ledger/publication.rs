@@ -1,6 +1,5 @@
 //! Publications: versions that stay because programs outside keep references to their bytes.
 
-use super::tag::MAX_TRIES;
 use super::{Ledger, Tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::At;
@@ -14,6 +13,9 @@ pub struct Publication {
     /// Whether this call made the tag; else the version was published before.
     pub is_new: bool,
 }
+
+/// How often a version is published whose publication others withdraw meanwhile.
+const MAX_TRIES: u32 = 16;
 
 impl Ledger {
     /// Publishes a version, the newest one for `None`, in a commit of its own. When this returns, the publication is committed:

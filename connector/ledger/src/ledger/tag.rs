@@ -14,8 +14,6 @@ use crate::tags::{Held, MAX_TAGS, TAG, TagEntry, TagName, Tagging};
 
 /// How often a tagged version is opened whose tag others move meanwhile.
 const MAX_OPENINGS: u32 = 16;
-/// How often a tag is made whose version others may have reclaimed before it was there.
-pub(super) const MAX_TRIES: u32 = 16;
 /// No time of a tag is later than this, in microseconds since 1970: some 70,000 years.
 const MAX_TIME: u64 = 1 << 61;
 
@@ -148,7 +146,7 @@ impl Ledger {
         // In a file nobody else reclaims until this is done.
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
         self.see_newest()?;
-        let result = self.make_confirmed_tag(name, at, how, branch);
+        let result = self.make_tag(name, at, how, branch);
         let mut s = self.lock();
         s.knows_tags = true;
         self.hold_tags(&s);
@@ -179,32 +177,14 @@ impl Ledger {
         Ok(Tag { bytes, ..Tag::of((name, Ok(entry))) })
     }
 
-    /// Makes a tag until it is known to hold its version. Another of many writers may have reclaimed something meanwhile: without
-    /// knowing the tag, or knowing it, so that the version is whole. The head does not tell which.
-    fn make_confirmed_tag(
-        &self,
-        name: &TagName,
-        at: Option<At>,
-        how: Tagging,
-        branch: Option<BranchName>,
-    ) -> Result<Tag> {
-        for _ in 0..MAX_TRIES {
-            if let Some(tag) = self.make_tag(name, at, how, branch)? {
-                return Ok(tag);
-            }
-            self.see_newest()?;
-        }
-        Err(self.fail(ErrorKind::Conflict))
-    }
-
-    /// Makes a tag. `None` if others were faster: then it is deleted again.
+    /// Makes a tag that is an entry of the map.
     fn make_tag(
         &self,
         name: &TagName,
         at: Option<At>,
         how: Tagging,
         branch: Option<BranchName>,
-    ) -> Result<Option<Tag>> {
+    ) -> Result<Tag> {
         let tags = self.found_tags(&self.lock())?;
         let there = tags.iter().find(|(n, _)| n == name);
         if let Some((_, Ok(entry))) = there.filter(|_| !how.replace) {
@@ -225,21 +205,8 @@ impl Ledger {
         self.keep_origin()?;
         self.put(&name.key(), entry.encode())?;
         branch.map_or(Ok(()), |branch| self.stage_branch_record(branch, &entry))?;
-        if !self.commit_and_confirm(name, &entry)? {
-            self.delete(&name.key())?;
-            branch.map_or(Ok(()), |branch| self.delete(&branch.record_key()))?;
-            self.commit_tag(name)?;
-            return Ok(None);
-        }
-        Ok(Some(Tag::of((*name, Ok(entry)))))
-    }
-
-    /// Commits a tag; false if another of many writers may have reclaimed its version before.
-    fn commit_and_confirm(&self, name: &TagName, entry: &TagEntry) -> Result<bool> {
-        self.lock().confirms_tag = true;
-        let done = self.commit_tag(name).and_then(|version| self.storage.confirm_tag(entry, version));
-        self.lock().confirms_tag = false;
-        done
+        self.commit_tag(name)?;
+        Ok(Tag::of((*name, Ok(entry))))
     }
 
     /// The way to a version: of its own, or that of a tag that keeps it already.
@@ -380,7 +347,6 @@ impl Ledger {
 
     fn see_newest(&self) -> Result<()> {
         if self.is_multi_writer {
-            self.storage.look_for_base();
             self.advance(&|_| false)?;
         }
         Ok(())

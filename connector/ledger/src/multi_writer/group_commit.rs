@@ -35,7 +35,6 @@ impl Ledger {
             return Err(self.fail(ErrorKind::Conflict));
         }
         self.settle(&mut s)?;
-        self.look_ahead(&mut s)?;
         if s.unseen_commits.is_some() {
             return Ok(None);
         }

@@ -16,11 +16,6 @@ pub(crate) trait StorageCheckpoints: StorageReads {
         false
     }
 
-    /// Returns whether the records will not be in the manifest at close, because they are too long for it.
-    fn leaves_log_beside_head(&self) -> bool {
-        false
-    }
-
     /// Whether the history has room for few checkpoints until the retention time is over: then a long log is better than one
     /// more.
     fn spares_checkpoints(&self) -> bool {
@@ -47,11 +42,6 @@ pub(crate) trait StorageCheckpoints: StorageReads {
     /// Whether pages can be kept for a commit that is to come, and that commit be a base. Does what that needs before the first page.
     fn begin_spill(&self) -> Result<bool> {
         Ok(self.commits_as_checkpoints())
-    }
-
-    /// Returns whether the next commit can only be a base, because an earlier try of a base failed.
-    fn needs_checkpoint_to_commit(&self) -> bool {
-        false
     }
 
     /// What was written for a coming base stays, and what that does without and an earlier call kept is given back, until

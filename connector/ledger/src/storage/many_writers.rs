@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::storage::{GroupCommit, RemoteCommits, StorageReads};
+use crate::storage::{GroupCommit, StorageReads};
 use crate::wal::record::CommitRecord;
 
 /// The part of [`Storage`](super::Storage) for many writers.
@@ -11,12 +11,6 @@ pub(crate) trait StorageSharing: StorageReads {
     /// A commit beside what is staged. `make` is given the records that this handle has not
     /// been told of, and makes the entries.
     fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()>;
-
-    /// What others committed, where it is time to look at that before a commit beside what is staged: else what that commit has to
-    /// follow may be gone. The reader goes on with the snapshot that it has.
-    fn look_ahead(&self) -> Result<Option<RemoteCommits>> {
-        Ok(None)
-    }
 
     /// Whether several commits can become one record here.
     fn takes_groups(&self) -> bool {

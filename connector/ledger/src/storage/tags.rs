@@ -14,17 +14,9 @@ pub(crate) trait StorageTags: StorageReads {
     /// From now on tags hold this room, as the map of `version` says. A writer calls it before anything can be reclaimed.
     fn hold(&self, held: Held, version: u64);
 
-    /// The next look for what others committed is to find their newest base, too.
-    fn look_for_base(&self) {}
-
-    /// Makes ready to tag a version: the way to it, and the room that it may need; the caller adds the times. `None` if the version is not kept. From then
-    /// on older builds refuse the container, and this writer reclaims nothing until [`hold`](Self::hold) is called.
+    /// Makes ready to tag a version: the way to it, and the room that it may need; the caller adds the times. `None` if the version is
+    /// not kept. From then on this writer reclaims nothing until [`hold`](Self::hold) is called.
     fn prepare_tag(&self, version: u64) -> Result<Option<TagEntry>>;
-
-    /// After the commit of a tag as `version`: whether no other writer reclaimed the tagged version meanwhile.
-    fn confirm_tag(&self, _entry: &TagEntry, _version: u64) -> Result<bool> {
-        Ok(true)
-    }
 
     /// Whether tags are references in the storage, and not entries of the map.
     fn has_references(&self) -> bool {

@@ -113,13 +113,8 @@ impl Writer {
         let plan = self.plan(view, base.root)?;
         let known = self.committer.known();
         let change = prepared(&mut self.io, &known, &plan)?.ok_or_else(|| self.overtaken())?;
-        // A change that was sent may take effect although it failed: then its pages are needed.
-        let pages = std::mem::take(&mut self.io.put);
         let made = self.make(change, &mut |io, _, on| prepared(io, on, &plan));
-        let is_unknown = made.is_err() && self.committer.is_in_doubt();
-        if !is_unknown && !matches!(made, Ok(Outcome::Done { .. })) {
-            self.io.put = pages;
-        }
+        self.conclude_tables(made.as_ref().ok());
         match made? {
             Outcome::Done { .. } => {
                 let known = self.committer.known();
@@ -152,9 +147,24 @@ impl Writer {
         }
     }
 
-    fn take_in_root(&mut self) {
+    /// Takes in how a change of tables ended: deletes the tables and segments that it does without.
+    pub(super) fn conclude_tables(&mut self, outcome: Option<&Outcome>) {
         let known = self.committer.known();
-        self.io.forget_old_pages(&known);
+        let needless = match outcome {
+            Some(Outcome::Done { sequence, .. }) => {
+                self.io.conclude(&known, *sequence == Some(known.sequence))
+            }
+            _ if self.committer.is_in_doubt() => {
+                // A change that was sent may take effect although it failed: then all that was put for it is needed.
+                self.io.forget();
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        delete_objects(&self.io.fetcher, &needless);
+    }
+
+    fn take_in_root(&mut self) {
         self.io.put.clear();
         self.freed_pages.clear();
         self.forget_obsolete();
@@ -175,7 +185,11 @@ impl Writer {
             // An exclusive writer that was overtaken never gets here.
             Reject::Moved => Ok(None),
             _ => prepared(io, on, &plan),
-        })?;
+        });
+        let sequence = Some(main_line(&self.committer.known()).version);
+        let made = matches!(done, Ok(Commit::Done(_))).then_some(Outcome::Done { sequence, numbers: None });
+        self.conclude_tables(made.as_ref());
+        let done = done?;
         if matches!(done, Commit::Done(_)) {
             self.take_in_root();
             self.copy_manifest();

@@ -250,8 +250,9 @@ impl Writer {
         let known = self.committer.known();
         let is_newest = match outcome {
             Some(Outcome::Done { sequence, .. }) => *sequence == Some(known.sequence),
-            Some(Outcome::NotCommitted | Outcome::Rejected(_)) => true,
-            _ => false,
+            // A commit that waits on was found in no manifest up to this one.
+            Some(Outcome::NotCommitted | Outcome::Rejected(_)) | None => true,
+            Some(_) => false,
         };
         let object = segment.and_then(|at| ObjectId::of(&at.page.place)).filter(|_| is_newest);
         let is_named = |object: &ObjectId| main_line(&known).direct().any(|named| named == *object);

@@ -1,6 +1,6 @@
-//! What a writer puts: pages, tables and segments, many of them in one object.
+//! Writes pages, tables and segments. An object has parts of one lifetime: many pages, one segment, or the tables of one change.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use object_stores::{PutMode, PutPayload};
@@ -15,6 +15,7 @@ use crate::core::manifest::Manifest;
 use crate::core::records::{SegmentRef, Segments};
 use crate::core::usage::{TablePages, Tables};
 use crate::error::{Error, Result, store_error};
+use crate::side_by_side::side_by_side;
 
 /// Bytes of table pages that are kept in memory. They are read at each checkpoint, and mostly this writer put them.
 const MAX_KEPT_BYTES: usize = 16 << 20;
@@ -29,8 +30,10 @@ pub(super) struct Io {
     pub(super) open: PackBuffer,
     /// Objects with pages that were put, and the bytes of pages in each.
     pub(super) put: Vec<(ObjectId, u64)>,
-    /// Bytes of pages in the open object; tables may lie behind them.
-    pub(super) open_bytes: u64,
+    /// A segment that waits to be put with the tables of its change.
+    waiting: Option<(ObjectId, Bytes)>,
+    /// Segments and tables that were put for a change whose outcome has not been seen.
+    tried: Vec<ObjectId>,
     pub(super) segments: Segments,
     kept: HashMap<Address, Bytes>,
 }
@@ -42,7 +45,8 @@ impl Io {
             names: VecDeque::new(),
             open: PackBuffer::default(),
             put: Vec::new(),
-            open_bytes: 0,
+            waiting: None,
+            tried: Vec::new(),
             segments,
             kept: HashMap::new(),
         }
@@ -60,8 +64,8 @@ impl Io {
         put.map(drop).map_err(|e| store_error(&self.fetcher.target, &e))
     }
 
-    /// Adds bytes to the open object.
-    fn add(&mut self, bytes: &[u8]) -> Result<Address> {
+    /// Writes a page of a root, or a value that a root refers to.
+    pub(super) fn add_page(&mut self, bytes: &[u8]) -> Result<Address> {
         if self.open.object.is_none() {
             let name = self.next_name()?;
             self.open.begin(name);
@@ -69,48 +73,74 @@ impl Io {
         self.open.add(bytes, &self.fetcher.target)
     }
 
-    /// Writes a page of a root, or a value that a root refers to.
-    pub(super) fn add_page(&mut self, bytes: &[u8]) -> Result<Address> {
-        let place = self.add(bytes)?;
-        self.open_bytes += place.length;
-        Ok(place)
-    }
-
     /// Puts the open object.
     pub(super) fn finish(&mut self) -> Result<()> {
-        let Some(object) = self.open.object else { return Ok(()) };
-        // After an error the bytes stay, to be put again.
-        self.put_object(object, self.open.bytes.clone())?;
-        if self.open_bytes > 0 {
-            self.put.push((object, self.open_bytes));
-        }
-        (self.open, self.open_bytes) = (PackBuffer::default(), 0);
+        self.put_open()?;
+        self.close();
         Ok(())
+    }
+
+    /// Puts the open object. After an error its bytes stay, to be put again.
+    fn put_open(&self) -> Result<()> {
+        self.open.object.map_or(Ok(()), |object| self.put_object(object, self.open.bytes.clone()))
+    }
+
+    /// The open object was put.
+    fn close(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        self.put.extend(open.object.map(|object| (object, open.bytes.len() as u64)));
     }
 
     /// Objects with pages, those of the open one included, and their bytes.
     pub(super) fn page_objects(&self) -> impl Iterator<Item = (ObjectId, u64)> + '_ {
-        let open = self.open.object.map(|object| (object, self.open_bytes)).filter(|(_, bytes)| *bytes > 0);
+        let open = self.open.object.map(|object| (object, self.open.bytes.len() as u64));
         self.put.iter().copied().chain(open)
     }
 
-    /// Gives up pages that were written; returns the objects that were put with them.
+    /// Gives up what was written for a change that was not made; returns the objects that were put for it.
     pub(super) fn give_up(&mut self) -> Vec<ObjectId> {
-        (self.open, self.open_bytes) = (PackBuffer::default(), 0);
-        std::mem::take(&mut self.put).into_iter().map(|(object, _)| object).collect()
+        (self.open, self.waiting) = (PackBuffer::default(), None);
+        let pages = std::mem::take(&mut self.put).into_iter().map(|(object, _)| object);
+        pages.chain(std::mem::take(&mut self.tried)).collect()
     }
 
-    /// A line with its inline records up to `to` in a segment, and the reference to that segment, whose bytes are in the open object.
+    /// Forgets what was put for a change whose outcome is unknown: it may be needed, and is left to a vacuum otherwise.
+    pub(super) fn forget(&mut self) {
+        self.put.clear();
+        self.tried.clear();
+    }
+
+    /// A change was made, after which `manifest` is the newest. Returns segments and tables that were put for it and are not named, if
+    /// `is_own` says that the manifest is the change's own: it had to be prepared again.
+    pub(super) fn conclude(&mut self, manifest: &Manifest, is_own: bool) -> Vec<ObjectId> {
+        let tables: Vec<Address> = manifest.tables.pages().map(|page| page.place).collect();
+        self.kept.retain(|place, _| tables.contains(place));
+        let named: HashSet<ObjectId> = manifest
+            .lines
+            .iter()
+            .flat_map(|line| line.direct())
+            .chain(tables.iter().filter_map(ObjectId::of))
+            .collect();
+        let tried = std::mem::take(&mut self.tried);
+        // A later manifest may have segments of the change in its history.
+        tried.into_iter().filter(|object| is_own && !named.contains(object)).collect()
+    }
+
+    /// A line with its inline records up to `to` in a segment, and the reference to that segment, which [`put_tables`](Self::put_tables)
+    /// puts.
     pub(super) fn with_segment(&mut self, line: &Line, to: u64) -> Result<(Line, Option<SegmentRef>)> {
+        self.waiting = None;
         let mut line = line.clone();
         let lies_over = line.tail.iter().any(|record| record.version > line.base() && record.version <= to);
         let Some(segment) = line.segment(to).filter(|_| lies_over) else { return Ok((line, None)) };
         let (bytes, crc) = segment.encode();
-        let page = PageRef { place: self.add(&bytes)?, crc };
-        let at = segment.reference(page).filter(|at| line.name_segment(at));
+        let object = self.next_name()?;
+        let place = Address { location: object.page(), offset: 0, length: bytes.len() as u64 };
+        let at = segment.reference(PageRef { place, crc }).filter(|at| line.name_segment(at));
         let at =
             at.ok_or_else(|| self.fetcher.corrupt("manifest", "a segment of its own records does not fit"))?;
         self.segments.insert(&at, segment.into());
+        self.waiting = Some((object, bytes.into()));
         Ok((line, Some(at)))
     }
 
@@ -121,24 +151,27 @@ impl Io {
         Ok(tables)
     }
 
-    /// Adds the pages of tables to the open object, and puts that. When this returns, all pages are in the store.
+    /// Puts the pages of tables as one object, and with it the open object and the segment that waits. When this returns, all of them
+    /// are in the store.
     pub(super) fn put_tables(&mut self, pages: &TablePages) -> Result<NewTables> {
-        let mut failed = None;
+        let object = self.next_name()?;
+        let mut bytes = Vec::new();
         let mut added = Vec::new();
-        let tables = NewTables::put(pages, |bytes, crc| match self.add(bytes) {
-            Ok(place) => {
-                added.push((place, Bytes::copy_from_slice(bytes)));
-                PageRef { place, crc }
-            }
-            Err(e) => {
-                failed = Some(e);
-                PageRef { place: Address::file(0, 0), crc }
-            }
+        let tables = NewTables::put(pages, |page, crc| {
+            let place =
+                Address { location: object.page(), offset: bytes.len() as u64, length: page.len() as u64 };
+            bytes.extend_from_slice(page);
+            added.push((place, Bytes::copy_from_slice(page)));
+            PageRef { place, crc }
         });
-        if let Some(e) = failed {
-            return Err(e);
-        }
-        self.finish()?;
+        let mut work: Vec<(ObjectId, Bytes)> = self.waiting.take().into_iter().collect();
+        work.push((object, bytes.into()));
+        self.tried.extend(work.iter().map(|(object, _)| *object));
+        work.extend(self.open.object.map(|object| (object, self.open.bytes.clone().into())));
+        // A store that is near answers before a thread has begun.
+        let at_once = if self.fetcher.store.capabilities().remote { work.len() } else { 1 };
+        side_by_side(work, at_once, |(object, bytes)| self.put_object(object, bytes))?;
+        self.close();
         for (place, bytes) in added {
             self.keep(place, bytes);
         }
@@ -153,11 +186,5 @@ impl Io {
         if bytes.len() <= MAX_KEPT_BYTES {
             self.kept.insert(place, bytes);
         }
-    }
-
-    /// Forgets table pages that no manifest names any more.
-    pub(super) fn forget_old_pages(&mut self, manifest: &Manifest) {
-        let named: Vec<Address> = manifest.tables.pages().map(|page| page.place).collect();
-        self.kept.retain(|place, _| named.contains(place));
     }
 }

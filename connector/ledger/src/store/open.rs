@@ -31,6 +31,7 @@ use crate::foreign::is_native_hdf5;
 use crate::locks::Mutex;
 use crate::options::{Access, At, LockHolder, LockPolicy, Options, Probe, Replace, Writers};
 use crate::register::{self, Lease, Load, Register, SwapRegister, Token, is_conditional};
+use crate::side_by_side::both;
 use crate::signatures::{HDF5, POINTER, SIGNATURE};
 use crate::store::store_clock;
 
@@ -308,10 +309,13 @@ pub(crate) fn create(
     if opts.writers == Writers::Many {
         check_conditions(store.as_ref(), &target)?;
     }
-    // Who asked for a name that nobody has is told so, whoever writes there.
     let look = SwapRegister::new(store.clone(), key.clone(), &target);
-    let mut found = Some(replaceable(&look, store.as_ref(), &key, replace, opts, &target)?);
-    let mut lease = lease_for(&store, &key, opts, &target)?;
+    let look = || replaceable(&look, store.as_ref(), &key, replace, opts, &target);
+    let take = || lease_for(&store, &key, opts, &target);
+    let (looked, lease) = both(store.capabilities().remote, look, take);
+    // Who asked for a name that nobody has is told so, whoever writes there.
+    let mut found = Some(looked?);
+    let mut lease = lease?;
     // A leftover may make the name lead to a container, which must not be replaced unless the caller asked for that.
     if replace != Replace::Atomically {
         let has_arrived;

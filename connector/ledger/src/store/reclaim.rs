@@ -96,11 +96,16 @@ impl Writer {
         }
         let now = self.present();
         let Some(change) = prepared(&mut self.io, &known, now, retention)? else { return Ok(()) };
-        let done = self.make(change, &mut |io, _, on| prepared(io, on, now, retention))?;
+        let done = self.make(change, &mut |io, _, on| prepared(io, on, now, retention));
+        self.conclude_tables(done.as_ref().ok());
         view.manifest = self.committer.known();
-        self.io.forget_old_pages(&view.manifest);
-        match done {
-            Outcome::Done { .. } | Outcome::NotCommitted => Ok(()),
+        match done? {
+            Outcome::Done { .. } => Ok(()),
+            Outcome::NotCommitted => {
+                let needless = self.io.give_up();
+                delete_objects(&self.io.fetcher, &needless);
+                Ok(())
+            }
             other => Err(self.committer.failure(&other)),
         }
     }

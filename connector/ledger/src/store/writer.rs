@@ -41,7 +41,7 @@ const RECORD_BYTES: usize = 512;
 /// Bytes of one commit's entries that make sense: no reader takes a longer one.
 const MAX_COMMIT_BYTES: usize = if cfg!(test) { 15 << 20 } else { 1 << 30 };
 /// Names of objects that a change may need beside those of its pages.
-const RESERVED_NAMES: usize = 8;
+const RESERVED_NAMES: usize = 16;
 /// How often a commit is prepared again because the inline records grew meanwhile.
 const MAX_PREPARATIONS: u32 = 8;
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -220,8 +220,11 @@ impl Writer {
         }
         self.reserve_in_pack(data.len())?;
         if self.pack.object.is_none() {
-            let object = self.new_object()?;
-            self.pack.begin(object);
+            if self.committer.session.entry() == Entry::Gone {
+                self.committer.begin_again(self.mode)?;
+            }
+            // A writer joins when it puts something: who writes little is told of a conflict by its flush.
+            self.pack.begin(self.committer.session.name_object());
         }
         self.pack.add(data, &self.io.fetcher.target)
     }
@@ -254,6 +257,10 @@ impl Writer {
     /// Sends the pack that is being filled on its way.
     pub(super) fn send_pack(&mut self) -> Result<()> {
         let Some(object) = self.pack.object else { return Ok(()) };
+        self.ensure_listed()?;
+        if object.session != self.committer.session.id() {
+            return Err(self.committer.failure(&Outcome::Expelled));
+        }
         let fetcher = &self.io.fetcher;
         let key = fetcher.names.object(object, &fetcher.target)?;
         let PackBuffer { bytes, .. } = std::mem::take(&mut self.pack);
