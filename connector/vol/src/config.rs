@@ -145,7 +145,7 @@ pub struct Config {
     pub stage_size: Option<usize>,
     /// True if several processes may have a container open for writing.
     pub many_writers: bool,
-    /// The behaviour of a shared writer whose changes conflict with another writer's.
+    /// The behaviour of a shared writer that encounters conflicting changes of another writer.
     pub on_conflict: OnConflict,
     /// The containers of a store that a plain name may replace.
     pub replace: Replaceable,

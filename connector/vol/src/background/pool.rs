@@ -144,7 +144,7 @@ fn cores() -> usize {
 fn state() -> Option<MutexGuard<'static, State>> {
     let owner = OWNER.load(Ordering::Relaxed);
     let is_forked = owner != 0 && owner != process::id();
-    // In a parent with several threads, one thread may have held the lock when another thread forked.
+    // One thread of a parent may have held the lock when another thread forked.
     let mut state = if is_forked { lock_for_a_while()? } else { POOL.lock() };
     if state.process != process::id() {
         std::mem::forget(std::mem::replace(&mut *state, State::new()));

@@ -58,7 +58,7 @@ const ONE_BY_ONE: u32 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kept {
     Contiguous,
-    /// In chunks; `is_small` says whether native HDF5 would cache a chunk.
+    /// Stored in chunks; `is_small` says whether native HDF5 would cache a chunk.
     Chunked {
         is_small: bool,
     },
@@ -351,7 +351,7 @@ impl Report {
         let is_one_by_one = self.asked.chunks == ChunkTransfers::Single;
         match &self.parts[..] {
             [part] if part.kept == Kept::Contiguous => (CONTIGUOUS_TOGETHER, 0),
-            // In the native connector, a single process transfers no chunk collectively.
+            // The native connector transfers no chunk collectively in a single process.
             [part] if is_one_by_one && !part.is_filtered && !has_others => (CHUNKS_ALONE, ONE_BY_ONE),
             [part] => (mode_of(part), if is_one_by_one { ONE_BY_ONE } else { LINKED }),
             parts if is_one_by_one => {
@@ -359,7 +359,7 @@ impl Report {
                 (parts.last().map_or(0, mode_of), if chunked { ONE_BY_ONE } else { 0 })
             }
             parts => {
-                // In the native connector, the last report comes from the unfiltered datasets.
+                // The native connector reports the mode of the unfiltered datasets last.
                 let plain = parts.iter().filter(|part| !part.is_filtered || part.kept == Kept::Contiguous);
                 let plain = plain.fold(0, |mode, part| mode | mode_of(part));
                 (if plain == 0 { all } else { plain }, LINKED)

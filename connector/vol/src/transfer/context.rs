@@ -45,7 +45,7 @@ thread_local! {
     /// The session for which this thread converts elements. Datatypes in containers all name one file object, which
     /// stands for that session's file.
     static SESSION: ThreadState<Option<Arc<Session>>> = const { ThreadState::new(None) };
-    /// The same session with an identifier of its root, while region references are converted: during a conversion,
+    /// The session with an identifier of its root, while region references are converted: during a conversion,
     /// libhdf5 gives no identifiers to handles of ours.
     pub(super) static ROOTED: ThreadState<Option<Rooted>> = const { ThreadState::new(None) };
     /// The owner of the variable-length data that is read or written.

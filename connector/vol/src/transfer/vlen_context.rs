@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::thread_state::{OfThisThread, ThreadValue};
 use crate::transfer::context::{CONVERSION, FAILURE, HOME, HeapChanges, VlenOwner};
 
-/// Bytes of a buffer that may be filled in vain.
+/// The most bytes of a buffer that may be filled without checking the length first.
 const SHORT: u64 = 64 << 10;
 
 /// Runs `body` with an owner for the variable-length data that it writes. An inline heap is empty at first.

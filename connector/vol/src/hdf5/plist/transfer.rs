@@ -64,7 +64,7 @@ impl Library {
         list != sys::H5P_DEFAULT && list != self.transfer_default()
     }
 
-    /// What a list asks of selection I/O. Nothing in a libhdf5 that knows none.
+    /// Returns the request of a list about selection I/O. A libhdf5 without selection I/O has no requests.
     pub fn selection_io(self, list: Hid) -> SelectionIo {
         let Some(get) = self.table().H5Pget_selection_io else { return SelectionIo::Default };
         let mut mode = sys::H5D_SELECTION_IO_MODE_DEFAULT;
