@@ -60,9 +60,9 @@ impl Drop for Copied {
 
 /// The elements of a fragment of a transfer.
 enum Elements {
-    /// In the program's buffer, with the number of elements to transfer at a time.
+    /// Lent from the program's buffer, with the number of elements to transfer at a time.
     Lent(LentRegion, u64),
-    /// In a copy in file form.
+    /// Copied, in file form.
     Copied(Vec<u8>),
 }
 

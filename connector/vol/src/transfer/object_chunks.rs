@@ -32,7 +32,7 @@ const MAX_SOURCES: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub struct ObjectChunks {
     known: OnceLock<Known>,
-    /// Whether its file is an object of a store; queried if the handle does not say.
+    /// True if its file is an object of a store; queried if the handle does not say.
     is_in_store: OnceLock<bool>,
     /// The error if libhdf5's extent of the dataset does not reflect its sources. libhdf5 reads the sources again when
     /// the extent is queried again.
@@ -54,9 +54,9 @@ enum Known {
 
 /// The location of the elements of one dataset.
 enum Place {
-    /// In the dataset's own file, apart from those of its sources.
+    /// Stored in the dataset's own file, apart from those of its sources.
     Here(Layout),
-    /// In other files that the dataset names.
+    /// Stored in other files that the dataset names.
     Elsewhere(Error),
 }
 
