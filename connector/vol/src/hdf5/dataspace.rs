@@ -9,9 +9,9 @@ use crate::hdf5::datatype::{check, truth};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
-/// Sequences fetched from a selection iterator at first: most selections have few.
+/// The number of sequences fetched from a selection iterator at first: most selections have few.
 const FIRST_SEQUENCES: usize = 16;
-/// Sequences fetched from it at once from then on.
+/// The number of sequences fetched at once from then on.
 const SEQUENCES: usize = 1024;
 /// The most coordinates of a point selection that are queried at once. Longer selections go through the iterator,
 /// which copies them as they are stored.
