@@ -22,7 +22,7 @@ const NO_ADDRESS: u64 = u64::MAX;
 
 /// The treatment of a dataset's elements.
 enum Way {
-    /// The elements are in the list, or there are none.
+    /// The elements are in the list, or the dataset has no elements.
     Listed,
     /// The elements have to be copied, for this reason.
     Copied(&'static str),
@@ -229,7 +229,7 @@ impl CrossCopier {
 
 /// The storage of a contiguous dataset's elements.
 pub(super) enum ContiguousStorage {
-    /// There is none.
+    /// The elements have no storage.
     None,
     /// All elements are at this address.
     At { address: u64, length: u64 },

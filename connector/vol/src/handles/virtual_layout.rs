@@ -131,7 +131,7 @@ impl Mapping {
         })
     }
 
-    /// Whether each block has a source of its own; gives the blocks.
+    /// Returns the blocks, if each block has a source of its own.
     pub fn numbered(&self) -> Option<&Unlimited> {
         let numbered = self.file.is_numbered() || self.dataset.is_numbered();
         self.endless_place.as_ref().filter(|_| numbered)
