@@ -420,7 +420,7 @@ impl CrossCopier {
         }
     }
 
-    /// A name that a getter of the library writes into a buffer, given a null buffer first.
+    /// Returns a name that a getter of the library writes into a buffer. The getter is called with a null buffer first.
     fn name(&self, get: impl Fn(*mut std::ffi::c_char, usize) -> isize) -> Result<CString> {
         let length = usize::try_from(get(std::ptr::null_mut(), 0)).map_err(|_| self.failed())?;
         let mut text = vec![0_u8; length + 1];

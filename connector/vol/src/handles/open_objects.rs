@@ -130,7 +130,7 @@ pub struct AttributeHandle {
 
 /// An open committed datatype.
 pub struct DatatypeHandle {
-    /// The same datatype, committed in the shadow native file, for native code.
+    /// A copy of the datatype that is committed in the shadow native file, for native code.
     pub native: NativeObject,
     /// The part that all objects have.
     pub base: ObjectHandle,

@@ -235,7 +235,7 @@ unsafe extern "C" fn read(
     0
 }
 
-/// Copies `from` as far as it reaches, and fills the rest of `out` with zeros.
+/// Copies `from` as far as it reaches, and fills the remainder of `out` with zeros.
 fn copy_padded(from: &[u8], out: &mut [u8]) {
     let length = from.len().min(out.len());
     let (copied, padded) = out.split_at_mut(length);
@@ -264,7 +264,7 @@ unsafe extern "C" fn write(
     0
 }
 
-/// The object header that stands for a dataset: its dataspace is all that native code reads there.
+/// Returns the object header that stands for a dataset: native code reads only its dataspace.
 fn header(number: u64, address: u64) -> Option<Vec<u8>> {
     const PREFIX_BYTES: usize = 16;
     const MESSAGE_HEAD_BYTES: usize = 8;
