@@ -11,7 +11,7 @@ use crate::error::{Error, Minor, Result};
 use crate::pointer::{FoundPointer, Pointer};
 use crate::schemes::knows;
 
-/// Schemes of stores that are on this machine, or reached as its files are.
+/// Schemes of stores that are on this machine, or are reached like its files.
 const LOCAL_SCHEMES: [&str; 2] = ["file", "memory"];
 /// Schemes of URLs that begin with a host.
 const HOST_SCHEMES: [&str; 3] = ["http", "https", "h5store+http"];
