@@ -94,7 +94,7 @@ pub(super) struct Places {
     pub(super) shift: Cell<(u64, u64)>,
     /// A path for test files that show how libhdf5 behaves.
     scratch: PathBuf,
-    /// Whether libhdf5 swaps coordinates of chunks in extensible arrays, once that was probed.
+    /// True if libhdf5 swaps coordinates of chunks in extensible arrays, once that was probed.
     swaps: OnceCell<bool>,
 }
 

@@ -197,7 +197,7 @@ pub fn transfer(
     let missing = missing_groups(library, link_creation)?;
     let Reached { file: old_file, found } = from_base.reach_link(from, MissingGroups::Fail);
     let old = found.and_then(|place| MovedLink::at(place, library));
-    // The same applies as for a new link.
+    // See the note on a new link in [`create`].
     let missing = MissingGroups::of(missing.as_ref(), old.is_err());
     let Reached { file: new_file, found: new } = to_base.reach_link(to, missing);
     let both = old.and_then(|old| Ok((old, new?)));
