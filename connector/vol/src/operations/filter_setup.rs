@@ -41,7 +41,7 @@ pub fn of_new(
     if filters.is_empty() {
         return Ok(filters);
     }
-    // Optional filters that the settings forbid skip all chunks.
+    // Optional filters that the settings forbid are skipped for all chunks.
     for filter in filters.iter().filter(|filter| filter.flags & OPTIONAL == 0) {
         library_codec::check_allowed(session.config.foreign_filters, filter)?;
     }

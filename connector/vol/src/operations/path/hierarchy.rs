@@ -70,7 +70,7 @@ impl Base {
         let child = self.session.mounts.children.lock().get(&self.id).cloned();
         match child {
             Some(session) => {
-                // The same is done for the target of an external link.
+                // Background work is completed, like for the target of an external link.
                 session.complete();
                 come_to(&session);
                 Self { id: session.container.root(), session, path: self.path }.entered()
