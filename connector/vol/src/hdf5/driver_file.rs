@@ -114,7 +114,7 @@ fn unreadable() -> io::Error {
 
 impl Drop for DriverFile {
     fn drop(&mut self) {
-        // In other threads the driver must not be called. Its resources stay open until the process ends.
+        // The driver must not be called in other threads. Its resources stay open until the process ends.
         if caller::is_in(self.library) {
             let (table, file) = (self.library.table(), self.file.as_ptr());
             // SAFETY: the file is open, and no other code has it.

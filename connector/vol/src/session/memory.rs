@@ -7,10 +7,10 @@ use h5lake_ledger::buffers;
 
 use crate::hdf5::allocator;
 
-/// The bytes of freed caches from which on the allocator is told to return memory: doing so costs some milliseconds.
+/// The bytes of freed caches from which on the allocator returns memory to the system: doing so costs some milliseconds.
 const MIN_FREED_BYTES: usize = 8 << 20;
 
-/// The bytes of freed pooled buffers from which on the allocator is told to return memory.
+/// The bytes of freed pooled buffers from which on the allocator returns memory to the system.
 const MIN_POOLED_BYTES: usize = 4 << 20;
 
 static BUDGET: LazyLock<Arc<MemoryBudget>> = LazyLock::new(|| Arc::new(MemoryBudget::of_system()));

@@ -73,7 +73,7 @@ pub fn read(
         let kept = background.insert(scratch_of(count, size)?);
         match needed {
             // Pointers and new references of the program's are included: values that the file does not have are kept,
-            // and for the others libhdf5 follows pointers in a background only if it converts into a file
+            // and for all other values libhdf5 follows pointers in a background only if it converts into a file
             // (H5T__vlen_mem_seq_write, H5T__ref_mem_write).
             Background::Existing => region.gather(0, kept),
             _ => kept.fill(0),

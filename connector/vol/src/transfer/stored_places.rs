@@ -38,7 +38,7 @@ pub(super) enum Place {
 /// The items of a sequence.
 #[derive(Debug, Clone)]
 pub(super) struct Items {
-    /// What the data has for each of them, in bytes.
+    /// The stored bytes of each item.
     pub kept: usize,
     /// The distance from one item to the next, in bytes.
     pub stride: usize,

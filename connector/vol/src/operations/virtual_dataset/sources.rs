@@ -23,10 +23,10 @@ use crate::operations::virtual_dataset::extent;
 use crate::session::Session;
 use crate::transfer::context::VIRTUAL_DEPTH;
 
-/// How deep virtual datasets may lie within one another.
+/// The maximum nesting depth of virtual datasets.
 const DEEPEST: u32 = 32;
 
-/// A source that is open.
+/// An open source.
 #[derive(Clone)]
 pub enum Source {
     /// A dataset of a container.
@@ -36,7 +36,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// What messages call it.
+    /// Returns the source's name for messages.
     pub fn name(&self) -> String {
         match self {
             Self::Ours(dataset) => {
@@ -47,7 +47,7 @@ impl Source {
         }
     }
 
-    /// Its present extent.
+    /// Returns the source's current extent.
     pub fn extent(&self) -> Result<Dataspace> {
         match self {
             Self::Ours(dataset) => Ok(dataset.dataset.space()),
@@ -76,7 +76,7 @@ impl<'a> Search<'a> {
     /// Starts a search for sources of `dataset`.
     ///
     /// # Errors
-    /// If virtual datasets lie too deep within one another, or lead back to themselves.
+    /// If virtual datasets are nested too deep, or lead back to themselves.
     pub fn new(dataset: &'a DatasetHandle, layout: &'a VirtualLayout) -> Result<Self> {
         let depth = VIRTUAL_DEPTH.get();
         if depth == DEEPEST {
@@ -105,14 +105,14 @@ impl<'a> Search<'a> {
         }
         let found = self.open(file, dataset)?;
         if let Some(Source::Ours(source)) = &found {
-            // A source that is virtual itself shows what its own sources have.
+            // A source that is virtual itself shows elements of its own sources.
             extent::refresh(source)?;
             self.layout.sources.keep_dataset(key, source.clone());
         }
         Ok(found)
     }
 
-    /// Whether a source is there. It is not kept open.
+    /// Returns whether a source exists. It is not kept open.
     pub fn exists(&mut self, file: &[u8], dataset: &[u8]) -> Result<bool> {
         Ok(self.open(file, dataset)?.is_some())
     }
@@ -156,7 +156,7 @@ impl<'a> Search<'a> {
         refused
     }
 
-    /// Where a file may lie (H5Fint.c, `H5F_prefix_open_file`).
+    /// Returns the paths at which a file may be (H5Fint.c, `H5F_prefix_open_file`).
     fn candidates(&self, file: &[u8]) -> Vec<Vec<u8>> {
         let session = &self.dataset.base.session;
         let prefix = Some(self.layout.prefix.as_slice()).filter(|prefix| !prefix.is_empty());
@@ -188,7 +188,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Opens a native file: to read alone, where it cannot be opened to write.
+    /// Opens a native file: read-only if it cannot be opened for writing.
     fn open_native(&self, name: &[u8]) -> Result<Option<File>> {
         let (library, access) = (self.library(), self.dataset.base.session.access());
         let opened = library.open_source_file(name, access).or_else(|error| match access {
@@ -245,8 +245,9 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Returns whether an object lies at a path. No object lies there if the last component, or a group before that component, is
-/// missing, or if the last component is a link whose target is missing, like in the native connector (`H5G_TARGET_EXISTS`).
+/// Returns whether an object exists at a path. None exists if the last component, or a group before that component, is
+/// missing, or if the last component is a link to a missing target, like in the native connector
+/// (`H5G_TARGET_EXISTS`).
 ///
 /// # Errors
 /// A link before the last component that leads nowhere, or to an object that is no group; a cycle of soft links; an external link
@@ -283,7 +284,7 @@ fn is_of_unreadable_file(error: &Error) -> bool {
     }
 }
 
-/// Returns whether an error means that no file lies at a name. A folder does not count as a file.
+/// Returns whether an error means that no file exists at a name. A folder does not count as a file.
 fn is_of_no_file(error: &Error) -> bool {
     error.is_of_nothing_there() || error.errno() == Some(libc::EISDIR)
 }
