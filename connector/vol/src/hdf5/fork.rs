@@ -1,4 +1,4 @@
-//! Notification of forks, so that the system need not be asked for the process id each time.
+//! Notification of forks, so that the process id need not be queried from the system each time.
 
 use std::sync::Once;
 
@@ -22,7 +22,7 @@ extern "C" fn in_child() {
     process::forked();
 }
 
-/// Starts the notification of forks. Without it, the system is asked each time.
+/// Starts the notification of forks. Without it, the process id is queried from the system each time.
 pub fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

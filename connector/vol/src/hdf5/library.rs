@@ -1,4 +1,4 @@
-//! One libhdf5 in this process, as the rest of the connector sees it.
+//! One libhdf5 in this process, as the other modules of the connector see it.
 
 use std::ffi::c_void;
 

@@ -26,8 +26,8 @@ const MAX_WIDTH: usize = 20;
 /// Opens a native file at a name where opening a container failed with `error`.
 ///
 /// # Errors
-/// `error`, if no native file lies there either; the cause that forbids opening the file, or prevents the native connector from
-/// opening it.
+/// `error`, if no native file exists there either; the cause that forbids opening the file, or prevents the native
+/// connector from opening it.
 pub(super) fn open_instead(request: OpenRequest<'_>, error: Error) -> Result<Handle> {
     let OpenRequest { library, config, name, flags, access, .. } = request;
     let may_be = !flags.write && request.together.is_none();
