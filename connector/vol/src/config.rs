@@ -107,8 +107,8 @@ pub struct Config {
     pub store: Option<String>,
     /// The origin of the store's setting, for errors about the store.
     pub store_origin: Origin,
-    /// The directory to which the keys of plain names are relative, or `None` for the working directory in which the process loaded
-    /// h5lake.
+    /// The directory to which the keys of plain names are relative, or `None` for the working directory in which the
+    /// process loaded h5lake.
     pub root: Option<String>,
     /// Libraries and folders of libraries with third-party stores, separated by colons.
     pub store_path: Option<String>,

@@ -154,9 +154,10 @@ impl Place {
 const VERSION_MARKS: [&str; 5] = ["@v=", "@t=", "@tag=", "@branch=", "@replaced="];
 const REPLACED_MARK: &str = VERSION_MARKS[4];
 
-/// Returns the location of `name` under `config`, and the requested version: `NAME@v=12`, `NAME@t=2026-11-20T10:00:00Z` and
-/// `NAME@tag=paper` are old versions of `NAME`, `NAME@branch=fix` is a branch of `NAME`, and `NAME@replaced=0a1b` is a container
-/// that `NAME` led to before the container was replaced or deleted, unless something has exactly that name.
+/// Returns the location of `name` under `config`, and the requested version: `NAME@v=12`, `NAME@t=2026-11-20T10:00:00Z`
+/// and `NAME@tag=paper` are old versions of `NAME`, `NAME@branch=fix` is a branch of `NAME`, and `NAME@replaced=0a1b`
+/// is a container that `NAME` led to before the container was replaced or deleted, unless something has exactly that
+/// name.
 ///
 /// # Errors
 /// The errors of looking up the newest version; an invalid version or time; a replaced container that is not retained.
@@ -489,7 +490,7 @@ fn locks_setting() -> Option<&'static str> {
     }
 }
 
-/// Returns the store, behind the local cache if the settings request one and the store is not as fast itself.
+/// Returns the store, behind the local cache if the settings request one and the store is not local itself.
 fn locally_kept(store: Arc<dyn ObjectStore>, url: &str, config: &Config) -> Arc<dyn ObjectStore> {
     let is_near = split_scheme(url).is_some_and(|(scheme, _)| matches!(scheme.as_str(), "memory" | "file"));
     let Some(path) = config.disk_cache.as_ref().filter(|_| !is_near) else { return store };

@@ -97,8 +97,8 @@ impl TestFile {
         {
             return Err(Error::argument("a dataset that no test file has"));
         }
-        // SAFETY: names are terminated, arrays have an entry for each dimension, the buffer holds all elements, identifiers are
-        // checked by the library.
+        // SAFETY: names are terminated, arrays have an entry for each dimension, the buffer holds all elements,
+        // identifiers are checked by the library.
         unsafe {
             let space = id((table.H5Screate_simple)(rank, size.as_ptr(), most.as_ptr()), "H5Screate_simple")?;
             let list = id((table.H5Pcreate)(table.H5P_CLS_DATASET_CREATE_ID_g()), "H5Pcreate")?;

@@ -92,13 +92,13 @@ impl Converter {
         Ok(Self { library, own, settings: strings::c_string(settings, "settings")? })
     }
 
-    /// The library's version: major, minor, release.
+    /// Returns the library's version: major, minor, release.
     pub fn version(&self) -> (u32, u32, u32) {
         self.library.version()
     }
 
-    /// Makes a container with the content of a native file except user-defined links, and returns the parts that the container
-    /// lacks. When this function returns, the container is committed by its close.
+    /// Makes a container with the content of a native file except user-defined links, and returns the parts that the
+    /// container lacks. When this function returns, the container is committed by its close.
     ///
     /// # Errors
     /// The library's error; an error if the container's name exists already. Part of the container may exist then.

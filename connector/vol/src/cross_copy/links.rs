@@ -70,8 +70,8 @@ impl CrossCopier {
         Ok(())
     }
 
-    /// Leaves out a user-defined link: the meaning of its value, and whether libhdf5 returns the value at all, depend on
-    /// functions that only the programs which use its class have.
+    /// Leaves out a user-defined link: the meaning of its value, and whether libhdf5 returns the value at all, depend
+    /// on functions that only the programs which use its class have.
     fn user_defined(&self, class: i32) -> Result<()> {
         let Some(left_out) = &self.left_out else {
             return Err(Error::unsupported(format!("H5Ocopy of a user-defined link of class {class}")));

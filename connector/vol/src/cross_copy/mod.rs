@@ -43,8 +43,8 @@ use progress::{ObjectKey, OpenCopy, Part, PathNumber, PendingGroup, Progress, to
 use referenced::copy_root;
 use values::Elements;
 
-/// Copies the object `source` to the name `name` in `destination`. With `keep_references`, references to objects that are copied
-/// as well lead to the copies.
+/// Copies the object `source` to the name `name` in `destination`. With `keep_references`, references to objects that
+/// are copied as well lead to the copies.
 ///
 /// # Errors
 /// The error of the first call that failed, as the library reported it. Then no object is at the name.
@@ -122,7 +122,7 @@ struct CrossCopier {
     joins: Joins,
     /// True if references to objects that are copied for another reason lead to the copies.
     keeps_references: bool,
-    /// The path of the original whose link is being copied; empty if a reference led to the original.
+    /// The path of the original behind the link that is being copied; empty if a reference led to the original.
     path: RefCell<Vec<u8>>,
 }
 
@@ -206,8 +206,8 @@ impl CrossCopier {
         self.flags & flag != 0
     }
 
-    /// Makes the copy of an object, without a link yet, or opens the copy if it was made before. `link` is the link that led to the
-    /// original: the path of its group, and its name.
+    /// Makes the copy of an object, without a link yet, or opens the copy if it was made before. `link` is the link
+    /// that led to the original: the path of its group, and its name.
     fn object(
         &self,
         original: Hid,

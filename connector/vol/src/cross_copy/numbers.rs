@@ -6,9 +6,9 @@ use std::ffi::CString;
 /// The most numbers in a row that are skipped: each one costs an object that is made and deleted.
 const MOST: i64 = 1 << 16;
 
-/// The numbers that have been given in a copy, and what was made just to use numbers up.
+/// The numbers that have been used in a copy, and the objects that were made only to use numbers up.
 pub(super) struct Numbers {
-    /// The number that what is made next gets; nothing if none are kept.
+    /// The number that the next object gets; `None` if creation order is not tracked.
     next: Option<i64>,
     /// Names to delete after everything has been made: a group or object that is empty in between would begin at 0
     /// again.

@@ -207,7 +207,8 @@ impl Library {
     pub fn has_image_callbacks(self, access: Hid) -> Result<bool> {
         // SAFETY: all-zero is a valid value of this structure of optional functions and a pointer.
         let mut callbacks: sys::H5FD_file_image_callbacks_t = unsafe { std::mem::zeroed() };
-        // SAFETY: the answer's place outlives the call. Its data is a copy that such functions make, and null without them.
+        // SAFETY: the answer's place outlives the call. Its data is a copy that such functions make, and null without
+        // them.
         let result = unsafe { (self.table().H5Pget_file_image_callbacks)(access, &mut callbacks) };
         check(result, "H5Pget_file_image_callbacks")?;
         let has = callbacks.image_malloc.is_some() || callbacks.image_memcpy.is_some();

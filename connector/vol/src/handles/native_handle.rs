@@ -31,8 +31,8 @@ impl NativeConnector {
         Self::with(library, NativeFilters::Library, None)
     }
 
-    /// Returns the native connector of `library`, for a file with chunks that are decoded as `reads` says, and that may be
-    /// an object of a store.
+    /// Returns the native connector of `library`, for a file with chunks that are decoded as `reads` says, and that may
+    /// be an object of a store.
     pub fn with(
         library: Library,
         reads: NativeFilters,

@@ -114,7 +114,8 @@ impl NativePath {
         }
     }
 
-    /// Opens the object as a dataset. The identifier has to be closed before the callback returns, because the application could count it.
+    /// Opens the object as a dataset. The identifier has to be closed before the callback returns, because the
+    /// application could count it.
     ///
     /// # Errors
     /// The error that the native connector reported; an object that is no dataset.

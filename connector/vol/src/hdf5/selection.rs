@@ -198,7 +198,8 @@ impl Library {
     /// selects.
     ///
     /// # Errors
-    /// For selections of different numbers of elements, and for points: libhdf5 checks neither, and can end the process.
+    /// For selections of different numbers of elements, and for points: libhdf5 checks neither, and can end the
+    /// process.
     pub fn project(self, from: Hid, onto: Hid, part: Hid) -> Result<Id> {
         let (elements, shown) = (self.selected_points(from)?, self.selected_points(onto)?);
         if elements != shown {

@@ -51,7 +51,7 @@ impl Library {
     }
 }
 
-/// Called once: the library forgets registered callbacks when it starts again.
+/// Runs when a library shuts down. Called once, because the library forgets registered callbacks when it starts again.
 unsafe extern "C" fn closing(slot: *mut c_void) {
     let library = Library::in_slot(slot as usize);
     guard(library, "h5lake_closing", Major::Connector, (), || {

@@ -31,8 +31,8 @@ impl Folder {
     }
 }
 
-/// Returns the folder of a name: a URL, which may be that of a whole bucket, a folder of keys of the store that the settings name, or
-/// a local directory.
+/// Returns the folder of a name: a URL, which may be that of a whole bucket, a folder of keys of the store that the
+/// settings name, or a local directory.
 ///
 /// # Errors
 /// A name that has no key; a store that cannot be used; a local directory that does not exist.

@@ -1,7 +1,7 @@
 //! The key of a plain name under `store=`: the path of the name, relative to a root directory.
 //!
-//! All clients of one process agree on the key, whether they pass a relative name or make the name absolute first, as xarray
-//! does. Two paths below the root never share a key, because the root stays the same while the process runs.
+//! All clients of one process agree on the key, whether they pass a relative name or make the name absolute first, as
+//! xarray does. Two paths below the root never share a key, because the root stays the same while the process runs.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -88,8 +88,8 @@ fn behind_link(name: &Path, link: &Path) -> Error {
     ))
 }
 
-/// Returns the part of a path below a directory, or `None` if the path does not lead through the directory. The path may reach the
-/// directory by another name, such as a symbolic link to it.
+/// Returns the part of a path below a directory, or `None` if the path does not lead through the directory. The path
+/// may reach the directory by another name, such as a symbolic link to it.
 fn below<'a>(directory: &Path, path: &'a Path) -> Option<&'a Path> {
     if let Ok(rest) = path.strip_prefix(directory) {
         return Some(rest);

@@ -7,7 +7,8 @@ use h5lake_ledger::buffers;
 
 use crate::hdf5::allocator;
 
-/// The bytes of freed caches from which on the allocator returns memory to the system: doing so costs some milliseconds.
+/// The bytes of freed caches from which on the allocator returns memory to the system: doing so costs some
+/// milliseconds.
 const MIN_FREED_BYTES: usize = 8 << 20;
 
 /// The bytes of freed pooled buffers from which on the allocator returns memory to the system.

@@ -33,8 +33,8 @@ pub mod trace;
 mod unclosed;
 pub mod uncommitted;
 
-/// One `H5Fopen` or `H5Fcreate`: the container it reached, and its shadow native file. It lives until the file and every
-/// object opened through it are closed.
+/// One `H5Fopen` or `H5Fcreate`: the container it reached, and its shadow native file. It lives until the file and
+/// every object opened through it are closed.
 pub struct Session {
     /// The library the file was opened in.
     pub library: Library,
@@ -46,7 +46,7 @@ pub struct Session {
     pub config: Config,
     /// The name as the application gave it.
     pub name: Vec<u8>,
-    /// The folder that the file lay in when it was opened, see [`names::folder_of`].
+    /// The folder that contained the file when it was opened, see [`names::folder_of`].
     pub folder: Vec<u8>,
     /// The access list the file was opened with.
     pub access_list: KeptId,

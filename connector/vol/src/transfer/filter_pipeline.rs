@@ -14,7 +14,8 @@ use crate::session::Session;
 use crate::transfer::context::FILTERED;
 use crate::transfer::stored_type::FileType;
 
-/// Returns whether elements are variable-length data as a whole. HDF5 sets up no filter for such elements (`H5Z_ignore_filters`).
+/// Returns whether elements are variable-length data as a whole. HDF5 sets up no filter for such elements
+/// (`H5Z_ignore_filters`).
 ///
 /// # Errors
 /// The errors of libhdf5.

@@ -59,9 +59,9 @@ impl LibraryCodec {
         SingleFilter::new(self.session.shadow.file()?, filter)
     }
 
-    /// Returns the filters with the parameters that they run with. These parameters are stored, except for variable-length data:
-    /// HDF5 sets up no filter for such data, so the application's parameters are stored. Chunks of such data, in all builds, went
-    /// through filters that were set up for opaque elements.
+    /// Returns the filters with the parameters that they run with. These parameters are stored, except for
+    /// variable-length data: HDF5 sets up no filter for such data, so the application's parameters are stored. Chunks
+    /// of such data, in all builds, went through filters that were set up for opaque elements.
     fn set_up(&self) -> Result<Arc<[Filter]>> {
         if let Some(known) = &*self.set_up.lock() {
             return Ok(known.clone());

@@ -67,8 +67,8 @@ impl<'a> BorrowedDataset<'a> {
     /// Borrows a dataset of the native connector.
     ///
     /// # Safety
-    /// `object` is an open dataset of that connector, which is the library's native one, for as long as this lives. The thread
-    /// is in a callback of the library.
+    /// `object` is an open dataset of that connector, which is the library's native one, for as long as this lives. The
+    /// thread is in a callback of the library.
     pub(crate) unsafe fn new(library: Library, connector: Hid, object: *mut c_void) -> Self {
         Self { library, connector, object, open: PhantomData }
     }
@@ -142,7 +142,8 @@ impl<'a> BorrowedDataset<'a> {
             };
             let (table, transfer) = (self.library.table(), self.library.transfer_default());
             let (object, request) = (self.object, std::ptr::null_mut());
-            // SAFETY: the dataset is native and open; the buffer has the size that is given, and the answer's place outlives the call.
+            // SAFETY: the dataset is native and open; the buffer has the size that is given, and the answer's place
+            // outlives the call.
             let result =
                 unsafe { (table.H5VLfile_get)(object, self.connector, &mut arguments, transfer, request) };
             check(result, "H5Fget_name")?;
@@ -181,8 +182,8 @@ impl<'a> BorrowedDataset<'a> {
     /// Returns the dataset's file, as an object of the native connector.
     fn file(&self) -> Result<*mut c_void> {
         let mut file = std::ptr::null_mut();
-        // SAFETY: all-zero is a valid value of these plain structures; the dataset is native and open, and the answer's place
-        // outlives the call.
+        // SAFETY: all-zero is a valid value of these plain structures; the dataset is native and open, and the answer's
+        // place outlives the call.
         unsafe {
             let mut place: sys::H5VL_loc_params_t = std::mem::zeroed();
             place.obj_type = sys::H5I_DATASET;

@@ -278,7 +278,7 @@ struct Shares<'a> {
     wanted: Id,
     /// The first and last coordinates of that selection.
     bounds: (Vec<u64>, Vec<u64>),
-    /// That selection as a block, if it is one.
+    /// The selection as a block, if it is one.
     block: Option<Block>,
     /// The selection of the transfer, if it is a selection of points.
     points: Option<Points>,

@@ -88,7 +88,8 @@ fn offset_of(at: &[u64], dims: &[u64]) -> u64 {
 pub enum Elements {
     /// A regular hyperslab, or all of an extent.
     Regular(Unlimited),
-    /// Any other selection: its runs in the linearised extent of these dimensions, and the ordinal at which each run begins.
+    /// Any other selection: its runs in the linearised extent of these dimensions, and the ordinal at which each run
+    /// begins.
     Listed {
         /// Dimensions of the extent.
         dims: Vec<u64>,

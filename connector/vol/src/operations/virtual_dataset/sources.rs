@@ -90,13 +90,14 @@ impl<'a> Search<'a> {
         self.dataset.base.session.library
     }
 
-    /// Returns a source, if it exists. A file that exists and does not open is not treated as missing, as since HDF5 2.0, and
-    /// neither is an object that exists and is no dataset: otherwise readers would take fill values for elements.
+    /// Returns a source, if it exists. A file that exists and does not open is not treated as missing, as since HDF5
+    /// 2.0, and neither is an object that exists and is no dataset: otherwise readers would take fill values for
+    /// elements.
     ///
     /// # Errors
-    /// Any cause that prevents an existing file from being read; a dataset that exists and does not open; an object that is no
-    /// dataset; links without a target, as for [`is_there`]; a native file as a source if the settings refuse native files; a
-    /// name that is not followed, if no source is found under another name.
+    /// Any cause that prevents an existing file from being read; a dataset that exists and does not open; an object
+    /// that is no dataset; links without a target, as for [`is_there`]; a native file as a source if the settings
+    /// refuse native files; a name that is not followed, if no source is found under another name.
     pub fn find(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
         let key = (file.to_vec(), dataset.to_vec());
         let known = self.layout.sources.dataset(&key);
@@ -250,8 +251,8 @@ impl<'a> Search<'a> {
 /// (`H5G_TARGET_EXISTS`).
 ///
 /// # Errors
-/// A link before the last component that leads nowhere, or to an object that is no group; a cycle of soft links; an external link
-/// to a file that exists and does not open.
+/// A link before the last component that leads nowhere, or to an object that is no group; a cycle of soft links; an
+/// external link to a file that exists and does not open.
 fn is_there(base: &Base, path: &[u8]) -> Result<bool> {
     let location = Location::ByName { name: path, access: 0 };
     match base.is_there(&location) {
@@ -275,8 +276,8 @@ fn lacks_group(base: &Base, path: &[u8]) -> bool {
         .any(|has_link| matches!(has_link, Ok(false)))
 }
 
-/// Returns whether an error is that of an external link to a file that exists and does not open, or of a link of a kind that is
-/// not followed.
+/// Returns whether an error is that of an external link to a file that exists and does not open, or of a link of a kind
+/// that is not followed.
 fn is_of_unreadable_file(error: &Error) -> bool {
     match error.minor() {
         Minor::CannotOpenFile => !is_of_no_file(error),
@@ -298,8 +299,8 @@ fn lacks_descriptors<T>(opened: &Result<T>) -> bool {
     opened.as_ref().is_err_and(|error| matches!(error.errno(), Some(libc::EMFILE | libc::ENFILE)))
 }
 
-/// Checks that the selection in a source has the source's rank. In a source of another rank, the selection would denote other
-/// elements.
+/// Checks that the selection in a source has the source's rank. In a source of another rank, the selection would denote
+/// other elements.
 ///
 /// # Errors
 /// For a source that has another rank.

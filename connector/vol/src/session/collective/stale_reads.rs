@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::session::trace::{self, Traces};
 
 impl CollectiveFile {
-    /// Compares reads and writes after each exchange whose flags call for it: all processes find out whether any of
+    /// Compares reads and writes after an exchange, if its flags call for it: all processes find out whether any of
     /// them has read elements that another process had not committed.
     pub(super) fn heard(&self, container: &Container, told: u32) -> Result<()> {
         if told & LEFT != 0 && told & LOOKED != 0 && !self.is_eager() {
