@@ -206,7 +206,7 @@ impl Handle {
     /// If the object's session has ended; then the object is left as it is.
     ///
     /// # Safety
-    /// As [`Handle::from_pointer`], and the pointer is not used again once this has succeeded. Until then libhdf5 may
+    /// As for [`Handle::from_pointer`], and the pointer is not used again once this has succeeded. Until then libhdf5 may
     /// read the handle through the same pointer, in this thread: so no box and no reference of it exist here while it
     /// changes.
     pub unsafe fn release<T>(pointer: *mut c_void, after: impl FnOnce(Arc<Session>) -> T) -> Result<T> {
@@ -254,7 +254,7 @@ impl Handle {
     /// Takes ownership of a handle again.
     ///
     /// # Safety
-    /// As [`Handle::from_pointer`], and the pointer is not used again.
+    /// As for [`Handle::from_pointer`], and the pointer is not used again.
     pub unsafe fn take(pointer: *mut c_void) -> Result<Box<Self>> {
         if pointer.is_null() {
             return Err(Error::argument("an object is a null pointer"));

@@ -19,7 +19,7 @@ pub unsafe fn bytes<'a>(text: *const c_char, what: &str) -> Result<&'a [u8]> {
 /// Does the same as [`bytes()`], but returns `None` for a null pointer.
 ///
 /// # Safety
-/// As [`bytes()`].
+/// As for [`bytes()`].
 pub unsafe fn optional_bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
     // SAFETY: not null, and terminated as the caller says.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())

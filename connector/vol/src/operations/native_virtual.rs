@@ -73,8 +73,8 @@ impl<'a> NativeVirtual<'a> {
 
     /// Reads elements.
     ///
+    /// # Errors
     /// For a dataset that also takes elements of its own file; errors of the sources.
-    /// For a dataset that takes elements of its own file as well; those of the sources.
     pub fn read(
         &self,
         memory_type: Hid,

@@ -55,7 +55,7 @@ impl MemoryRegion {
     /// Returns the elements selected by a dataspace in a buffer shaped like its extent.
     ///
     /// # Safety
-    /// As [`MemoryRegion::packed`]: the buffer reaches at least to the last element selected (as `H5Dread` and
+    /// As for [`MemoryRegion::packed`]: the buffer reaches at least to the last element selected (as `H5Dread` and
     /// `H5Dwrite` require of the application).
     pub unsafe fn selected(
         library: Library,

@@ -143,7 +143,7 @@ pub unsafe fn on_object<T>(
 /// Runs a callback like [`on_object`], for callbacks by which native code reads objects, without waiting for anything.
 ///
 /// # Safety
-/// As [`on_object`].
+/// As for [`on_object`].
 pub unsafe fn on_any_object<T>(
     object: *const c_void,
     callback: &'static str,
@@ -160,7 +160,7 @@ pub unsafe fn on_any_object<T>(
 /// Runs a callback like [`on_object`], for callbacks that return only whether they succeeded.
 ///
 /// # Safety
-/// As [`on_object`].
+/// As for [`on_object`].
 pub unsafe fn status(
     target: impl Into<Target>,
     callback: &'static str,
@@ -174,7 +174,7 @@ pub unsafe fn status(
 /// Runs a callback like [`on_object`], for callbacks that return a new object.
 ///
 /// # Safety
-/// As [`on_object`].
+/// As for [`on_object`].
 pub unsafe fn new_object(
     target: impl Into<Target>,
     callback: &'static str,
@@ -204,7 +204,7 @@ pub unsafe fn close(target: impl Into<Target>, callback: &'static str, class: Ma
 /// try, and an error is returned only for work that cannot be tried again.
 ///
 /// # Safety
-/// As [`close`].
+/// As for [`close`].
 pub unsafe fn close_after(
     target: impl Into<Target>,
     callback: &'static str,

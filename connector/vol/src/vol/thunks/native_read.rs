@@ -61,7 +61,7 @@ pub(super) unsafe fn read(
 }
 
 /// # Safety
-/// As [`read`].
+/// As for [`read`].
 unsafe fn attempt(
     reads: &NativeReads,
     dataset: BorrowedDataset<'_>,
