@@ -1,8 +1,8 @@
 //! The connector's info string: `HDF5_VOL_CONNECTOR="h5lake key=value …"`.
 //!
-//! The same keys come from the environment as `H5LAKE_KEY`. The string wins, and an empty variable counts as none. An unknown
-//! key, an unknown variable or a bad value is kept as an error and given when a file is opened or created. A connector that
-//! fails while the library starts makes HDF5 1.14 write native files silently and 2.x crash.
+//! The same keys come from the environment as `H5LAKE_KEY`. The string wins, and an empty variable counts as unset. An
+//! unknown key, an unknown variable or a bad value is stored as an error and reported when a file is opened or
+//! created. A connector that fails while the library starts makes HDF5 1.14 write native files silently and 2.x crash.
 
 mod patterns;
 mod source;
@@ -23,10 +23,10 @@ pub use self::values::duration;
 pub(crate) use self::values::version;
 use self::values::{absolute_path, absolute_paths, byte_count, one_of, store_url, time_to_wait};
 
-/// The name that `HDF5_VOL_CONNECTOR` chooses us by.
+/// The name by which `HDF5_VOL_CONNECTOR` chooses this connector.
 pub const NAME: &CStr = c"h5lake";
 
-/// Where a setting comes from.
+/// The origin of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Origin {
     /// The connector string.
@@ -37,7 +37,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The setting of this origin, as errors call it.
+    /// Returns the name of this origin's setting, as errors show it.
     pub fn name_of(self, key: &str) -> String {
         match self {
             Self::ConnectorString => format!("key '{key}' in the connector string"),
@@ -46,12 +46,12 @@ impl Origin {
     }
 }
 
-/// The variable of a key.
+/// Returns the name of a key's variable.
 pub fn variable(key: &str) -> String {
     format!("{ENVIRONMENT_PREFIX}{}", key.to_uppercase())
 }
 
-/// What to do with an existing native HDF5 file.
+/// The treatment of an existing native HDF5 file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NativeFiles {
     /// Hand it to the native connector, call by call.
@@ -61,10 +61,10 @@ pub enum NativeFiles {
     Refuse,
 }
 
-/// Who decodes the chunks of native files.
+/// The decoder of the chunks of native files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NativeFilters {
-    /// Our own filters, where they can.
+    /// h5lake's own filters, if they support the chunks.
     #[default]
     Own,
     /// libhdf5, as without the plugin.
@@ -103,114 +103,117 @@ const COPIED_REFERENCES: [(&str, CopiedReferences); 2] =
 /// The settings of one connector string.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
-    /// Where plain names are kept: a store URL, or `None` for local containers.
+    /// The store of plain names: a store URL, or `None` for local containers.
     pub store: Option<String>,
-    /// What named the store, for errors about it.
+    /// The origin of the store's setting, for errors about the store.
     pub store_origin: Origin,
-    /// The directory to which the keys of plain names are relative, or `None` for the working directory in which the process loaded
-    /// h5lake.
+    /// The directory to which the keys of plain names are relative, or `None` for the working directory in which the
+    /// process loaded h5lake.
     pub root: Option<String>,
-    /// Libraries and folders of libraries with stores that others made, separated by colons.
+    /// Libraries and folders of libraries with third-party stores, separated by colons.
     pub store_path: Option<String>,
-    /// Which names are ours. All others are left to native HDF5.
+    /// The names that h5lake handles. All other names are left to native HDF5.
     pub only: NamePatterns,
-    /// What happens to native HDF5 files.
+    /// The treatment of native HDF5 files.
     pub native: NativeFiles,
-    /// Who decodes their chunks.
+    /// The decoder of the chunks of native files.
     pub native_filters: NativeFilters,
     /// The handling of filters in containers that are not built in.
     pub foreign_filters: ForeignFilters,
     /// How references are copied to another file, if their targets are copied as well.
     pub copied_references: CopiedReferences,
-    /// Whether a commit is synced to disk before it returns.
+    /// Says whether a commit is synced to disk before it returns.
     pub sync: SyncPolicy,
-    /// How long old versions stay readable.
+    /// The time for which old versions stay readable.
     pub retention: Option<Duration>,
     /// Bound of the block cache in bytes.
     pub cache_bytes: Option<usize>,
-    /// Which version files that are opened to read show, if not the newest.
+    /// The version that files opened to read show, if not the newest.
     pub at: Option<At>,
-    /// How long one operation may wait for a remote store, if another time than the default.
+    /// The longest time that one operation may wait for a remote store, if not the default.
     pub timeout: Option<Duration>,
-    /// Whether a damaged container is opened to read what is left of it.
+    /// True if a damaged container is opened to read its undamaged parts.
     pub salvage: bool,
-    /// A local directory where what was read of remote stores is kept, or `None` to keep nothing.
+    /// A local directory that caches data read from remote stores, or `None` to cache nothing.
     pub disk_cache: Option<String>,
-    /// Bound of that directory in bytes.
+    /// The bound of that directory in bytes.
     pub disk_cache_size: Option<usize>,
-    /// A local folder in which writes to stores wait until they are there, or `None` to wait for the stores.
+    /// The staging directory, a local folder in which pending uploads to stores wait, or `None` to wait for the
+    /// stores.
     pub stage: Option<String>,
-    /// Bytes that one container may take there.
+    /// The most bytes of pending uploads of one container.
     pub stage_size: Option<usize>,
-    /// Whether several processes may have a container open for writing.
+    /// True if several processes may have a container open for writing.
     pub many_writers: bool,
-    /// What one of several writers does that changed the same thing as another.
+    /// The behaviour of a shared writer that encounters conflicting changes of another writer.
     pub on_conflict: OnConflict,
-    /// Which containers of a store a plain name may replace.
+    /// The containers of a store that a plain name may replace.
     pub replace: Replaceable,
-    /// How far names from inside files are followed.
+    /// The extent to which names from inside files are followed.
     pub links: Links,
-    /// Whether transfers and flushes that an event set waits for go on beside the program.
+    /// True if transfers and flushes that an event set waits for run in the background.
     pub asynchronous: bool,
 }
 
-/// Where names may lead that come from inside files: from pointer files, external links and virtual datasets.
+/// The targets allowed for names from inside files: from pointer files, external links and virtual datasets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Links {
-    /// To local files and to stores in local directories; pointer files also into the store of `store=`.
+    /// Local files and stores in local directories; for pointer files also the store of `store=`.
     Local,
-    /// Also to the bucket or host of `store=` and of the file that holds the name, and where a pointer file of the user's own leads.
+    /// Also the bucket or host of `store=` and of the file that holds the name, and the targets of the user's own
+    /// pointer files.
     #[default]
     Store,
-    /// Anywhere.
+    /// Any target.
     Any,
 }
 
-/// Which containers of the store that `store=` names may be replaced through a plain name.
+/// The containers of the store named by `store=` that may be replaced through a plain name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Replaceable {
-    /// Those that the pointer file at the path names.
+    /// The container that the pointer file at the path names.
     #[default]
     Linked,
-    /// Any.
+    /// Any container.
     Any,
 }
 
 const ON_CONFLICT: [(&str, OnConflict); 3] =
     [("error", OnConflict::Fail), ("merge", OnConflict::Merge), ("last", OnConflict::Last)];
-/// The keys that say which version is shown, in alphabetical order. They exclude each other.
+/// The keys that choose the version to show, in alphabetical order. They exclude each other.
 const VERSION_KEYS: [&str; 3] = ["as_of", "tag", "version"];
 const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
 
-/// Checks the settings that a value of `HDF5_VOL_CONNECTOR` and the variables `H5LAKE_KEY` of this process make.
+/// Checks the settings that result from a value of `HDF5_VOL_CONNECTOR` and this process's variables `H5LAKE_KEY`.
 ///
 /// # Errors
-/// As of [`Config::parse`].
+/// As for [`Config::parse`].
 pub fn check(string: &str) -> Result<(), String> {
     Config::of_string(string).map(drop)
 }
 
 impl Config {
-    /// Reads an info string over the environment.
+    /// Reads an info string, which takes precedence over the environment.
     ///
     /// # Errors
-    /// A sentence naming the key or the variable, and what it takes.
+    /// A sentence that names the key or the variable, and the values that it accepts.
     pub fn parse(info: &str) -> Result<Self, String> {
         Self::parse_over(info, source::variables(std::env::vars_os()))
     }
 
-    /// The settings of a program that has this process's environment: what `HDF5_VOL_CONNECTOR` says, over `H5LAKE_KEY`.
-    /// Another connector's string there counts as none.
+    /// Returns the settings of a program in this process's environment: `HDF5_VOL_CONNECTOR` takes precedence over
+    /// `H5LAKE_KEY`. A string of another connector counts as unset.
     ///
     /// # Errors
-    /// As of [`Config::parse`].
+    /// As for [`Config::parse`].
     pub fn from_environment() -> Result<Self, String> {
         let string = std::env::var_os("HDF5_VOL_CONNECTOR").unwrap_or_default();
         let string = string.to_str().ok_or("the variable HDF5_VOL_CONNECTOR is not UTF-8")?;
         Self::of_string(string)
     }
 
-    /// The settings of a program that has this process's environment, but for `HDF5_VOL_CONNECTOR`, which is `string`.
+    /// Returns the settings of a program in this process's environment, with `string` in place of
+    /// `HDF5_VOL_CONNECTOR`.
     fn of_string(string: &str) -> Result<Self, String> {
         Self::parse(source::info_of(string, NAME).unwrap_or_default())
     }
@@ -239,7 +242,7 @@ impl Config {
                 ));
             }
             if VERSION_KEYS.contains(&key) {
-                // Each of them says which version: what the string says wins over the variables.
+                // Each of these keys chooses the version: the string takes precedence over the variables.
                 values.retain(|other, (origin, _)| {
                     !VERSION_KEYS.contains(other) || *origin == Origin::ConnectorString
                 });
@@ -253,7 +256,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Sets one key; an error goes on behind the setting's name.
+    /// Sets one key. An error is a text that continues behind the setting's name.
     fn set(&mut self, key: &str, value: &str, origin: Origin) -> Result<(), String> {
         match key {
             "store" => (self.store, self.store_origin) = (Some(store_url(value)?), origin),
@@ -323,7 +326,7 @@ impl Config {
         }
     }
 
-    /// The string that parses to the same settings (`H5VLconnector_info_to_str`).
+    /// Returns the string that parses to the same settings (`H5VLconnector_info_to_str`).
     pub fn to_info_string(&self) -> String {
         let mut words = Vec::new();
         if let Some(store) = &self.store {
@@ -381,7 +384,7 @@ impl Config {
             Some(At::Version(number)) => words.push(format!("version={number}")),
             Some(at @ At::Time(_)) => words.push(format!("as_of={}", at.setting_value())),
             Some(At::Tag(name)) => words.push(format!("tag={name}")),
-            // No setting asks for a branch, or a replaced container.
+            // No setting requests a branch, or a replaced container.
             Some(At::Branch(_) | At::Replaced(_)) | None => {}
         }
         if self.many_writers {
@@ -559,7 +562,7 @@ mod tests {
         let variables = [("H5LAKE_SYNC", "commit")];
         assert_eq!(parse_with("", &variables).unwrap().sync, SyncPolicy::Commit);
         assert_eq!(parse_with("sync=process", &variables).unwrap().sync, SyncPolicy::Process);
-        // Whichever of the two keys for a version is in either.
+        // The string wins for any of the two version keys in the string and in the variables.
         let values = [("version", "H5LAKE_VERSION", "12"), ("as_of", "H5LAKE_AS_OF", "2026-11-20")];
         for (key, _, value) in values {
             let string = format!("{key}={value}");

@@ -1,7 +1,8 @@
 //! Errors of the connector as HDF5 sees them: a major and a minor code and one line of text.
+//! Errors of the connector in HDF5's terms: a major and a minor code and one line of text.
 //!
-//! The text carries `errno = N` where the operating system or the store gave a number, because h5py chooses
-//! the Python exception of a failed open from it (FileNotFoundError from 2, BlockingIOError from 11, ...).
+//! The text carries `errno = N` if the operating system or the store gave a number, because h5py chooses the Python
+//! exception of a failed open by it (FileNotFoundError for 2, BlockingIOError for 11, ...).
 
 use std::fmt;
 use std::rc::Rc;
@@ -35,12 +36,12 @@ pub enum Major {
     Connector,
 }
 
-/// What went wrong (HDF5's minor error codes).
+/// The kind of the error (HDF5's minor error codes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Minor {
     /// The object or link does not exist.
     NotFound,
-    /// It exists already.
+    /// The object or link exists already.
     Exists,
     /// A file cannot be opened.
     CannotOpenFile,
@@ -58,7 +59,7 @@ pub enum Minor {
     ReadError,
     /// Bytes could not be written.
     WriteError,
-    /// Not possible with this connector.
+    /// The operation is not possible with this connector.
     Unsupported,
     /// Too many soft links followed.
     TooManyLinks,
@@ -70,9 +71,10 @@ pub enum Minor {
     Internal,
 }
 
-/// The frames that a library reported of a failed call of its own, taken off its error stack.
+/// The frames that a library reported for a failed call of its own, removed from its error stack.
 pub trait Frames: fmt::Debug {
-    /// Puts them back where the application finds them. Nothing public may be called after this before the callback returns.
+    /// Puts the frames back on the error stack. No public function may be called between this and the return of the
+    /// callback.
     fn restore(&self);
 }
 
@@ -84,7 +86,7 @@ pub struct Error {
     message: String,
     /// The number that the operating system or the store gave.
     errno: Option<i32>,
-    /// What the text says behind the number.
+    /// The text behind the number.
     detail: String,
     reported: Option<Rc<dyn Frames>>,
 }
@@ -93,7 +95,7 @@ pub struct Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error whose major code is that of the callback it happens in.
+    /// Makes an error with the major code of the callback in which it occurs.
     pub fn new(minor: Minor, message: impl Into<String>) -> Self {
         Self {
             major: None,
@@ -105,40 +107,41 @@ impl Error {
         }
     }
 
-    /// What is not there yet: names the operation, as `H5Dread of a virtual dataset`.
+    /// Makes the error of an unsupported operation, named like `H5Dread of a virtual dataset`.
     pub fn unsupported(operation: impl fmt::Display) -> Self {
         Self::new(Minor::Unsupported, format!("{operation} is not supported yet"))
     }
 
-    /// A bad argument.
+    /// Makes the error of a bad argument.
     pub fn argument(message: impl Into<String>) -> Self {
         Self { major: Some(Major::Argument), ..Self::new(Minor::BadValue, message) }
     }
 
-    /// A call into libhdf5 failed; its own frames are lost to the clean-up that follows, so name the call.
+    /// Makes the error of a failed call into libhdf5. It names the call, because the call's own frames are lost in the
+    /// following clean-up.
     pub fn call(function: &str) -> Self {
         Self::new(Minor::CannotOperate, format!("{function} failed"))
     }
 
-    /// Something stored in HDF5's encoding is damaged: nothing of it is handed to the library.
+    /// Makes the error of a damaged object in HDF5's encoding: no part of it is passed to the library.
     pub fn damaged_encoding(what: &str, why: &str) -> Self {
         let text =
             format!("the encoding of a stored {what} is damaged: {why}; restore the container from a copy");
         Self::new(Minor::ReadError, text)
     }
 
-    /// A file could not be opened or created. `errno` makes h5py choose the exception.
+    /// Makes the error of a file that could not be opened or created. h5py chooses the exception by `errno`.
     pub fn file(minor: Minor, message: impl Into<String>, errno: Option<i32>) -> Self {
         Self { major: Some(Major::File), errno, ..Self::new(minor, message) }
     }
 
-    /// Whether nothing lies at the name of a file, and not something that does not open.
+    /// Returns whether a file's name does not exist, as opposed to a file that does not open.
     pub fn is_of_nothing_there(&self) -> bool {
         matches!(self.errno, Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG))
     }
 
-    /// A call of the native connector failed, and the library said why: the application gets its frames and none of
-    /// ours.
+    /// Makes the error of a failed call of the native connector that the library explained: the application gets the
+    /// library's frames and none of h5lake's.
     pub fn reported(frames: impl Frames + 'static) -> Self {
         Self {
             reported: Some(Rc::new(frames)),
@@ -146,20 +149,20 @@ impl Error {
         }
     }
 
-    /// Says behind the number what the system or the store said, and then `advice`.
+    /// Appends the message of the system or the store behind the number, and then `advice`.
     #[must_use]
     pub fn with_system_message(mut self, said: impl fmt::Display, advice: &str) -> Self {
         self.detail = format!(", error message = '{said}'{advice}");
         self
     }
 
-    /// Whether a store did not answer. Of a store's error, only the text comes as far as this.
+    /// Returns whether a store did not answer. Only the text of a store's error is preserved up to here.
     pub fn is_of_silent_store(&self) -> bool {
         use object_stores::ErrorKind::{Timeout, Unavailable};
         [Timeout, Unavailable].iter().any(|kind| self.message.contains(&format!(": {kind}")))
     }
 
-    /// The library's own frames, if the error is one that it reported.
+    /// Returns the library's own frames, if the library reported the error.
     pub fn frames(&self) -> Option<&dyn Frames> {
         self.reported.as_deref()
     }
@@ -171,17 +174,17 @@ impl Error {
         self
     }
 
-    /// The major code, or the callback's own.
+    /// Returns the major code, or the callback's own.
     pub fn major(&self, callback: Major) -> Major {
         self.major.unwrap_or(callback)
     }
 
-    /// The number that the operating system or the store gave.
+    /// Returns the number that the operating system or the store gave.
     pub fn errno(&self) -> Option<i32> {
         self.errno
     }
 
-    /// The minor code.
+    /// Returns the minor code.
     pub fn minor(&self) -> Minor {
         self.minor
     }
@@ -192,19 +195,19 @@ impl Error {
         Self { minor, reported: None, ..self }
     }
 
-    /// Says before the text what was going on.
+    /// Puts the interrupted operation in front of the text.
     #[must_use]
     pub fn after(self, begun: impl fmt::Display) -> Self {
         Self { message: format!("{begun}: {}", self.message), ..self }
     }
 
-    /// Says behind all the rest what else there is.
+    /// Appends further information behind everything else.
     #[must_use]
     pub fn followed_by(self, more: impl fmt::Display) -> Self {
         Self { detail: format!("{}{more}", self.detail), ..self }
     }
 
-    /// The error for another thread. Frames of a library stay in theirs.
+    /// Converts the error for another thread. Frames of a library remain in its thread.
     pub fn into_sent(self) -> SentError {
         let Self { major, minor, message, errno, detail, reported: _ } = self;
         SentError { major, minor, message, errno, detail }
@@ -222,7 +225,7 @@ pub struct SentError {
 }
 
 impl SentError {
-    /// The error, where it has arrived.
+    /// Converts the error back in the receiving thread.
     pub fn into_error(self) -> Error {
         let Self { major, minor, message, errno, detail } = self;
         Error { major, minor, message, errno, detail, reported: None }

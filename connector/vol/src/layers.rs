@@ -1,4 +1,4 @@
-//! Checks the order of the crate's layers, and where `unsafe` is allowed: the list in `lib.rs` says both.
+//! Checks the order of the crate's layers, and where `unsafe` is allowed: the list in `lib.rs` documents both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// All files of the crate with their paths in it, but for this one.
+/// Returns all files of the crate with their paths in it, except this one.
 fn files(folder: &Path) -> Vec<(PathBuf, String)> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let found = entries.flat_map(|path| match path.is_dir() {

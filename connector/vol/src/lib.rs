@@ -1,21 +1,21 @@
 //! The HDF5 VOL connector.
 //!
-//! Its modules are layers, each of which uses only those behind it in this list:
+//! Its modules are layers, and each one uses only those behind it in this list:
 //!
-//! - `vol`: what libhdf5 calls.
+//! - `vol`: the functions that libhdf5 calls.
 //! - `cross_copy`: `H5Ocopy` between native files and containers, and file images.
-//! - `operations`: what each callback does.
-//! - `handles`: the objects that libhdf5 is handed, and what is open behind them.
+//! - `operations`: the work of each callback.
+//! - `handles`: the objects that libhdf5 is given, and the open objects behind them.
 //! - `transfer`: elements on their way between memory and a container.
 //! - `session`: open files.
 //! - `native`: the shadow native file beneath each of them.
 //! - `hdf5`: safe wrappers of libhdf5.
-//! - `background`: work that goes on beside the program.
-//! - `names`, `trust`, `pointer`, `schemes`, `config`, `log`, `statistics`, `error`: names of files, settings, the log, what containers cost,
-//!   errors.
+//! - `background`: background work.
+//! - `names`, `trust`, `pointer`, `schemes`, `config`, `log`, `statistics`, `error`: names of files, settings, the
+//!   log, the cost of containers, errors.
 //!
-//! Below lies `h5lake-container` (the HDF5 data model), below that `h5lake-ledger` (versions), and a file or `object-stores`.
-//! `unsafe` is allowed in `vol`, `cross_copy`, `handles`, `hdf5` and `transfer::memory`.
+//! Below these modules is `h5lake-container` (the HDF5 data model), below that `h5lake-ledger` (versions), and a file
+//! or `object-stores`. `unsafe` is allowed in `vol`, `cross_copy`, `handles`, `hdf5` and `transfer::memory`.
 #![deny(unsafe_code)]
 
 mod background;

@@ -1,5 +1,5 @@
-//! The log that `H5LAKE_LOG` asks for: what the layers tell of their work, on stderr or in a file. And where `H5LAKE_STATS` asks for
-//! it, what each container cost.
+//! The log that `H5LAKE_LOG` requests: reports of the layers about their work, on stderr or in a file. `H5LAKE_STATS`
+//! requests the cost of each container.
 //!
 //! | variable | values |
 //! | --- | --- |
@@ -8,7 +8,8 @@
 //! | `H5LAKE_LOG_FORMAT` | `text`, or `json`: one object a line |
 //! | `H5LAKE_STATS` | `1`: one line for each container when it has been closed, and for reads of native files |
 //!
-//! Events name containers, versions, sizes and times. None holds a credential: errors of stores have none.
+//! Events contain names of containers, versions, sizes and times. No event contains a credential, because errors of
+//! stores contain none.
 
 use std::env;
 use std::fs::{File, OpenOptions};
@@ -25,7 +26,7 @@ use tracing_subscriber::fmt;
 
 use crate::statistics;
 
-/// The variable that asks for the log.
+/// The variable that requests the log.
 pub const LEVEL: &str = "H5LAKE_LOG";
 const FILE: &str = "H5LAKE_LOG_FILE";
 const FORMAT: &str = "H5LAKE_LOG_FORMAT";
@@ -38,8 +39,8 @@ const LEVELS: [(&str, Level); 5] = [
     ("trace", Level::TRACE),
 ];
 
-/// Standard error, without the lock of the standard library: a process that is forked while a thread holds that would wait
-/// for ever.
+/// Standard error without the lock of the standard library: a process that was forked while a thread held the lock
+/// would wait forever.
 #[derive(Debug, Clone, Copy)]
 struct Stderr;
 
@@ -53,12 +54,12 @@ impl Write for Stderr {
     }
 }
 
-/// The value of a variable; `None` if it is empty or not set.
+/// Returns the value of a variable; `None` if it is empty or not set.
 fn value(name: &str) -> Option<String> {
     env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// Tells of a variable that is wrong. The log is no reason to refuse a file.
+/// Reports a wrong variable. The log is no reason to refuse a file.
 fn complain(name: &str, why: &str) {
     // A closed stderr is no reason to fail.
     writeln!(Stderr, "h5lake: variable {name} {why}").ok();
@@ -68,7 +69,7 @@ fn level(text: &str) -> Level {
     let known = LEVELS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
     known.map_or_else(
         || {
-            // 1 has always meant: tell what goes wrong.
+            // The value 1 has always requested reports of errors.
             if text != "1" {
                 let names = LEVELS.map(|(name, _)| name).join(", ");
                 complain(LEVEL, &format!("takes {names}, not '{text}'"));
@@ -79,7 +80,7 @@ fn level(text: &str) -> Level {
     )
 }
 
-/// The file to append to, if one is named and can be opened.
+/// Opens the file to append to, if one is named and can be opened.
 fn file() -> Option<Arc<File>> {
     let path = env::var_os(FILE).filter(|path| !path.is_empty())?;
     match OpenOptions::new().create(true).append(true).open(&path) {
@@ -102,7 +103,7 @@ fn is_json() -> bool {
     }
 }
 
-/// Whether what containers cost is to be told.
+/// Returns whether the cost of containers is to be reported.
 fn tells_statistics() -> bool {
     match value(STATS).as_deref() {
         None | Some("0") => false,
@@ -114,7 +115,8 @@ fn tells_statistics() -> bool {
     }
 }
 
-/// Where a log goes: a file, or stderr. Names in it may be a stranger's, so what a terminal would obey is escaped.
+/// The destination of a log: a file, or stderr. Names in the log may be a stranger's, so control characters for
+/// terminals are escaped.
 #[derive(Debug, Clone)]
 struct Log {
     file: Option<Arc<File>>,
@@ -122,7 +124,7 @@ struct Log {
 }
 
 impl Write for Log {
-    /// Writes lines in one call: processes may share the file.
+    /// Writes lines in one call, because processes may share the file.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         let text = if self.is_json { printable_json(&text) } else { printable_lines(&text) };
@@ -138,17 +140,18 @@ impl Write for Log {
     }
 }
 
-/// Where summaries go.
+/// The destination of summaries.
 static SUMMARIES: OnceLock<Log> = OnceLock::new();
 
-/// Writes a summary of a container.
+/// Reports the summary of a container.
 fn tell_summary(summary: &Summary) {
     if statistics::is_of_program(summary) {
         tell(|| (statistics::object(summary), statistics::line(summary)));
     }
 }
 
-/// Writes what reads of native files did that were decoded here, if there are new ones. It is called when a native file was closed.
+/// Reports the reads of native files that were decoded here, if there were new ones. Called after a native file was
+/// closed.
 pub fn tell_native_reads() {
     if SUMMARIES.get().is_some()
         && let Some(untold) = statistics::native_reads::untold()
@@ -157,7 +160,7 @@ pub fn tell_native_reads() {
     }
 }
 
-/// Writes statistics, as JSON or for people, as one line.
+/// Writes statistics as one line, as JSON or as text.
 fn tell(statistics: impl FnOnce() -> (Value, String)) {
     let Some(log) = SUMMARIES.get() else { return };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -171,7 +174,7 @@ fn tell(statistics: impl FnOnce() -> (Value, String)) {
         format!("{time}  INFO h5lake_connector::statistics: {line}")
     };
     let line = format!("{line}\n");
-    // The log is no reason to fail.
+    // A failure to write the log is no error.
     let _unwritten = log.clone().write_all(line.as_bytes());
 }
 
@@ -190,7 +193,7 @@ pub fn start() {
         }
         let Some(text) = text else { return };
         let builder = fmt::Subscriber::builder().with_max_level(level(&text)).with_ansi(false);
-        // Whoever was first has the log: a program that embeds this crate may have its own.
+        // The first subscriber receives the log: a program that embeds this crate may have its own.
         let is_json = log.is_json;
         let builder = builder.with_writer(move || log.clone());
         let _another_was_first = match is_json {

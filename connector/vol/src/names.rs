@@ -1,4 +1,4 @@
-//! From the name that an application gives to the place where the container lies.
+//! Resolves the name that an application gives to the location of the container.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -22,33 +22,33 @@ use crate::pointer::{self, Pointer};
 use crate::schemes::knows;
 use crate::trust;
 
-/// Bound of the local cache where none is given.
+/// The bound of the local cache if the settings give none.
 const DISK_CACHE_SIZE: u64 = 10 << 30;
 
-/// Where a container lies, and where clients look for it.
+/// Where a container is stored, and where clients search for it.
 pub struct Place {
     /// The container.
     pub target: Target,
-    /// The local path that names a container kept elsewhere: a pointer file is there, or belongs there.
+    /// The local path that names a container in another location. A pointer file is at that path, or belongs there.
     pub pointer: Option<PathBuf>,
-    /// What says that the container lies there.
+    /// How the name leads to the container.
     pub route: Route,
-    /// The version that the name asks for, if not the newest.
+    /// The version that the name requests, if it is not the newest.
     pub at: Option<At>,
-    /// What lay at the local path, for a name that has one.
+    /// The result of probing the local path, for a name that has a local path.
     found: Option<Probe>,
-    /// The local file that is the container, as it was opened to look at it.
+    /// The local file that is the container, as it was opened for the probe.
     pub opened: Option<OpenedFile>,
-    /// What reads the container for us, where that is a file driver: its name need not be a path then.
+    /// The source that reads the container if a file driver does so: the container's name need not be a path then.
     pub source: Option<Arc<dyn ByteSource>>,
-    /// What is there instead of a container, once somebody has tried to open one.
+    /// The foreign object that was found in place of a container, once an open has been tried.
     pub foreign: ForeignObject,
 }
 
-/// What leads from a name to its container.
+/// How a name leads to its container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// The name itself: a local path, a URL, or any name where `store=` is gone with the process.
+    /// The name itself: a local path, a URL, or any name if the store of `store=` ends with the process.
     Name,
     /// The pointer file at the path.
     Pointer,
@@ -57,7 +57,7 @@ pub enum Route {
 }
 
 impl Place {
-    /// The place of a target to which its name leads by itself.
+    /// Returns the place of a target to which its name leads directly.
     fn of(target: Target) -> Self {
         Self {
             target,
@@ -71,18 +71,18 @@ impl Place {
         }
     }
 
-    /// That of a container which a file driver reads.
+    /// Returns the place of a container that a file driver reads.
     pub fn behind_driver(name: &str, source: Arc<dyn ByteSource>) -> Self {
         let target = Target::File(name.into());
         Self { found: Some(Probe::Container), source: Some(source), ..Self::of(target) }
     }
 
-    /// Whether it is an object of a store, by whatever name.
+    /// Returns whether the container is an object of a store, by whatever name.
     pub fn is_in_store(&self) -> bool {
         matches!(self.target, Target::Objects { .. })
     }
 
-    /// What lies at the local path itself, for a name that has one.
+    /// Returns the local path itself as a target, for a name that has one, and the target otherwise.
     pub fn local_target(&self) -> Target {
         match &self.pointer {
             Some(path) => Target::File(path.clone()),
@@ -90,12 +90,13 @@ impl Place {
         }
     }
 
-    /// What lay at the local path when the name was looked at. What cannot be looked at is told by whoever opens it.
+    /// Returns what was found at the local path when the name was resolved. If the path could not be read, this is
+    /// `None`, and opening the container reports the error.
     pub fn found(&self) -> Option<Probe> {
         self.found
     }
 
-    /// Whether an empty file lies at the local path, and no container in the store that it stands for.
+    /// Returns whether an empty file is at the local path and the store that it stands for has no such container.
     pub fn is_vacant(&self) -> bool {
         if self.opened.is_some() {
             return false;
@@ -114,7 +115,7 @@ impl Place {
     /// Checks that deleting the container leaves nothing else without a name.
     ///
     /// # Errors
-    /// If something that is no pointer file lies where one belongs.
+    /// If a file that is no pointer file is where a pointer file belongs.
     pub fn check_removable(&self) -> Result<()> {
         match &self.pointer {
             Some(path) if self.is_taken_locally() => {
@@ -128,10 +129,10 @@ impl Place {
         }
     }
 
-    /// Removes the pointer file of a container that is deleted, if there is one by now, and nothing else.
+    /// Removes the pointer file of a deleted container, if there is one by now, and nothing else.
     ///
     /// # Errors
-    /// Those of removing it.
+    /// The errors of removing the file.
     pub fn remove_pointer(&self) -> std::io::Result<()> {
         match &self.pointer {
             Some(path) if pointer::read(path).is_ok_and(|found| found.is_some()) => {
@@ -141,7 +142,7 @@ impl Place {
         }
     }
 
-    /// Whether something that is no pointer file lies where one belongs.
+    /// Returns whether a file that is no pointer file is where a pointer file belongs.
     pub fn is_taken_locally(&self) -> bool {
         let Some(path) = &self.pointer else { return false };
         path.exists() && pointer::read(path).is_ok_and(|found| found.is_none())
@@ -153,9 +154,10 @@ impl Place {
 const VERSION_MARKS: [&str; 5] = ["@v=", "@t=", "@tag=", "@branch=", "@replaced="];
 const REPLACED_MARK: &str = VERSION_MARKS[4];
 
-/// Returns the location of `name` under `config`, and the requested version: `NAME@v=12`, `NAME@t=2026-11-20T10:00:00Z` and
-/// `NAME@tag=paper` are old versions of `NAME`, `NAME@branch=fix` is a branch of `NAME`, and `NAME@replaced=0a1b` is a container
-/// that `NAME` led to before the container was replaced or deleted, unless something has exactly that name.
+/// Returns the location of `name` under `config`, and the requested version: `NAME@v=12`, `NAME@t=2026-11-20T10:00:00Z`
+/// and `NAME@tag=paper` are old versions of `NAME`, `NAME@branch=fix` is a branch of `NAME`, and `NAME@replaced=0a1b`
+/// is a container that `NAME` led to before the container was replaced or deleted, unless something has exactly that
+/// name.
 ///
 /// # Errors
 /// The errors of looking up the newest version; an invalid version or time; a replaced container that is not retained.
@@ -163,8 +165,9 @@ pub fn place(name: &[u8], config: &Config) -> Result<Place> {
     place_for(name, config, Purpose::Open(Access::ReadOnly))
 }
 
-/// The same for who opens the container. For [`Access::ReadWrite`], to change or to delete it, a local file is opened so when it is
-/// looked at, and a pointer file is followed only where [`trust::check_pointer`] allows it.
+/// Returns the location of `name` for opening the container with `access`. For [`Access::ReadWrite`], to change or to
+/// delete the container, a local file is opened for writing already by the probe, and a pointer file is followed only
+/// if [`trust::check_pointer`] allows it.
 ///
 /// # Errors
 /// As for [`place`].
@@ -172,8 +175,8 @@ pub fn place_to_open(name: &[u8], config: &Config, access: Access) -> Result<Pla
     place_for(name, config, Purpose::Open(access))
 }
 
-/// Where a new container of that name comes to lie: the store of the settings decides, even where the pointer file at the path names
-/// another one, whose container then stays where it is.
+/// Returns the location of a new container of that name. The store of the settings decides, even if the pointer file
+/// at the path names another store: the container in that store then remains where it is.
 ///
 /// # Errors
 /// As for [`place`].
@@ -181,7 +184,7 @@ pub fn place_of_new(name: &[u8], config: &Config) -> Result<Place> {
     place_for(name, config, Purpose::Create)
 }
 
-/// What a name is looked up for.
+/// The purpose for which a name is resolved.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Open(Access),
@@ -189,7 +192,7 @@ enum Purpose {
 }
 
 impl Purpose {
-    /// What is done with the container that a pointer file leads to.
+    /// Returns the access with which the container behind a pointer file is used.
     fn access(self) -> Access {
         match self {
             Self::Open(access) => access,
@@ -198,8 +201,8 @@ impl Purpose {
     }
 }
 
-/// Whether the settings leave a name to native HDF5. They do not say so of a URL, which chooses its store itself. An old version has
-/// the name of its container.
+/// Returns whether the settings leave a name to native HDF5. They never do so for a URL, which chooses its store
+/// itself. The name of an old version is treated like the name of its container.
 pub fn is_left_to_native(name: &[u8], config: &Config) -> bool {
     let is_ours = |name| config.only.match_name(name);
     !is_ours(name)
@@ -214,7 +217,7 @@ fn place_for(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         return literal;
     }
     let place = newest(base, config, purpose)?;
-    // A deleted container is retained, too, although nothing lies at its place.
+    // A deleted container is retained, too, although nothing is in its location any more.
     if mark == REPLACED_MARK {
         return kept::place(place, base, text);
     }
@@ -246,7 +249,7 @@ fn place_for(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     }
 }
 
-/// A name that asks for a version: what stands before the mark, the mark, and what stands behind it.
+/// Splits a name that requests a version: the text before the mark, the mark, and the text behind it.
 fn split_version(name: &[u8]) -> Option<(&[u8], &'static str, &str)> {
     let text = std::str::from_utf8(name).ok()?;
     let (at, mark) = VERSION_MARKS.iter().filter_map(|mark| Some((text.rfind(mark)?, *mark))).max()?;
@@ -254,7 +257,7 @@ fn split_version(name: &[u8]) -> Option<(&[u8], &'static str, &str)> {
     (at > 0 && !behind.contains('/')).then_some((&name[..at], mark, behind))
 }
 
-/// Whether something lies at a place.
+/// Returns whether anything exists at a place.
 fn exists(place: &Place) -> bool {
     if let Target::File(path) = place.local_target()
         && path.symlink_metadata().is_ok()
@@ -269,9 +272,10 @@ fn exists(place: &Place) -> bool {
     }
 }
 
-/// Where the newest version of `name` lies under `config`: a scheme in the name chooses a store; else a pointer file at the path names
-/// the container (unless `store=URL` chooses another store for a new one, or one that is gone with the process); else `store=URL`
-/// does, for names below the [root](keys); else the name is the path of a local file.
+/// Returns the location of the newest version of `name` under `config`. A scheme in the name chooses a store.
+/// Otherwise a pointer file at the path names the container, unless `store=URL` chooses another store for a new
+/// container, or a store that ends with the process. Otherwise `store=URL` names the store, for names below the
+/// [root](keys). Otherwise the name is the path of a local file.
 ///
 /// # Errors
 /// A scheme that no store has, a name that has no key, or a damaged pointer file.
@@ -288,7 +292,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     }
     let path = PathBuf::from(OsStr::from_bytes(name));
     let store = config.store.as_ref().filter(|_| !is_left_to_native(name, config));
-    // Whoever creates only looks at what is there.
+    // A create only probes the existing file, and does not open it for writing.
     let access = if let Purpose::Open(access) = purpose { access } else { Access::ReadOnly };
     let looked = Ledger::look_at_file(&path, access).ok();
     let (found, opened) = looked.map_or((None, None), |(found, opened)| (Some(found), opened));
@@ -312,7 +316,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         return Ok(Place { found, opened, ..Place::of(Target::File(path)) });
     };
     let Some(key) = keys::key_of(name, config)? else {
-        // What lies there already is opened as without the setting.
+        // An existing file is opened as it is without the setting.
         return match purpose != Purpose::Create && found != Some(Probe::NotFound) {
             true => Ok(Place { found, opened, ..Place::of(Target::File(path)) }),
             false => Err(keys::outside(name, config, purpose)),
@@ -320,7 +324,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     };
     let target = in_store(store, &of_the_setting(config), &key, config)?;
     if is_object_itself(&target, &path) {
-        // The path leads to the container without a pointer file, which would take its place.
+        // The path leads to the container without a pointer file; a pointer file would overwrite the object.
         return Ok(Place::of(target));
     }
     if !is_persistent(&target) {
@@ -329,8 +333,8 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     Ok(Place { pointer: Some(path), route: Route::Setting, found, ..Place::of(target) })
 }
 
-/// Whether a local path is that of the object itself: for a program that works in the directory that is its store, or whose store
-/// is the root directory.
+/// Returns whether a local path is that of the object itself. This is so for a program that works in the directory
+/// that is its store, or if the store is the root directory.
 fn is_object_itself(target: &Target, path: &Path) -> bool {
     let Target::Objects { store, key, .. } = target else { return false };
     let place = store.place_of(key);
@@ -338,13 +342,13 @@ fn is_object_itself(target: &Target, path: &Path) -> bool {
     if has_place_of(object, path) {
         return true;
     }
-    // Through symbolic links, also where the object is still to be made.
+    // Follows symbolic links, also if the object does not exist yet.
     path.is_symlink()
         && (followed(path).is_ok_and(|path| has_place_of(object, &path))
             || path.canonicalize().is_ok_and(|path| object.canonicalize().is_ok_and(|object| object == path)))
 }
 
-/// Whether two paths have one name in one folder.
+/// Returns whether two paths have the same file name in the same folder.
 fn has_place_of(object: &Path, path: &Path) -> bool {
     object.file_name() == path.file_name()
         && identity(folder_above(object)).is_some_and(|there| identity(folder_above(path)) == Some(there))
@@ -354,31 +358,31 @@ fn folder_above(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Device and inode.
+/// Returns the device and the inode number.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     path.metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Whether a pointer file to `store` is followed where the settings keep the name in the store `set`.
+/// Returns whether a pointer file to `store` is followed although the settings keep the name in the store `set`.
 ///
 /// # Errors
 /// A scheme of the settings' store that no store has.
 fn leads(store: &str, set: Option<&String>, config: &Config, purpose: Purpose) -> Result<bool> {
     let Some(set) = set else { return Ok(true) };
     if split_scheme(set).is_none_or(|(scheme, _)| !knows(&scheme, config)) {
-        // It fails, and says why.
+        // Fails, and its error says why.
         in_store(set, &of_the_setting(config), "", config)?;
     }
     let is_same = set.trim_end_matches('/') == store.trim_end_matches('/');
     Ok(outlives_process(set) && (is_same || purpose != Purpose::Create))
 }
 
-/// Whether what is kept in a store is still there when the process ends: only then is a pointer file left.
+/// Returns whether the objects of a store survive the end of the process: only then is a pointer file written.
 fn outlives_process(store: &str) -> bool {
     split_scheme(store).is_none_or(|(scheme, _)| scheme != "memory")
 }
 
-/// The same of a target, as its store says.
+/// Returns the same for a target, as its store reports it.
 fn is_persistent(target: &Target) -> bool {
     match target {
         Target::File(_) => true,
@@ -386,14 +390,15 @@ fn is_persistent(target: &Target) -> bool {
     }
 }
 
-/// Whether a name chooses a store itself. `://` asks for one even if it is not known, so that the error can say so.
+/// Returns whether a name chooses a store itself. `://` requests one even if the scheme is unknown, so that the error
+/// can say so.
 fn has_scheme(name: &str, config: &Config) -> bool {
     is_url(name) || split_scheme(name).is_some_and(|(scheme, _)| knows(&scheme, config))
 }
 
-/// The folder that a name lies in, with the slash behind it, from the root as long as the name is one of local paths: who changes the
-/// working folder later still finds what lies beside the file (H5system.c, `H5_build_extpath`). Of a URL it is the store.
-/// Empty for a plain name of something that only this process has.
+/// Returns the folder of a name, with the slash behind it. For local paths the folder is absolute: a program that
+/// changes its working folder later still finds files beside the container (H5system.c, `H5_build_extpath`). For a URL
+/// it is the store. It is empty for a plain name of a container that exists in this process only.
 pub fn folder_of(name: &[u8], config: &Config) -> Vec<u8> {
     let folder = name.iter().rposition(|byte| *byte == b'/').map_or(&[][..], |slash| &name[..=slash]);
     let is_url = std::str::from_utf8(name).is_ok_and(|name| has_scheme(name, config));
@@ -407,7 +412,7 @@ pub fn folder_of(name: &[u8], config: &Config) -> Vec<u8> {
     }
 }
 
-/// A container's URL as its store's URL and the key in it: the last component is the key.
+/// Splits a container's URL into its store's URL and the key in the store: the last component is the key.
 fn split_key(url: &str) -> (&str, &str) {
     match url.rsplit_once('/') {
         Some((store, key)) => (store, key),
@@ -415,10 +420,10 @@ fn split_key(url: &str) -> (&str, &str) {
     }
 }
 
-/// The pointer to the container of a URL, and where it lies.
+/// Returns the pointer to the container of a URL, and the container's location.
 ///
 /// # Errors
-/// A name that is no URL; a store that is gone with the process, or that cannot be used.
+/// A name that is no URL; a store that ends with the process, or that cannot be used.
 pub fn pointer_to(url: &str, config: &Config) -> Result<(Pointer, Target)> {
     if !has_scheme(url, config) {
         return Err(Error::argument(format!(
@@ -435,12 +440,12 @@ pub fn pointer_to(url: &str, config: &Config) -> Result<(Pointer, Target)> {
     if !is_persistent(&target) { Err(gone()) } else { Ok((pointer, target)) }
 }
 
-/// Whose store it is that the settings name, in an error.
+/// Returns the part of an error that says which setting names the store.
 pub fn of_the_setting(config: &Config) -> String {
     format!(" of {}", config.store_origin.name_of("store"))
 }
 
-/// A key in the store of a URL, for what knows both.
+/// Returns a key in the store of a URL, for callers that have both.
 ///
 /// # Errors
 /// A store that cannot be used.
@@ -448,7 +453,7 @@ pub fn in_store_at(url: &str, key: &str, config: &Config) -> Result<Target> {
     in_store(url, "", key, config)
 }
 
-/// A key in the store of a URL; `of` says whose store that is, where an error has to say it.
+/// Returns a key in the store of a URL. `of` says in errors where the store was named, and may be empty.
 fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
     let mut settings = Settings::new();
     let scheme = split_scheme(url).map(|(scheme, _)| scheme).filter(|scheme| knows(scheme, config));
@@ -471,12 +476,12 @@ fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
     let store = Registry::global().open_with(url, &settings).map_err(|error| {
         Error::file(Minor::CannotOpenFile, format!("cannot use the store{of}: {error}"), error.errno())
     })?;
-    // Behind the local cache: what that answers is no request.
+    // Requests are counted below the local cache: an answer from the cache is no request.
     let store = locally_kept(Arc::new(ObservedStore::new(store)), url, config);
     Ok(Target::Objects { store, key: key.to_owned(), url: url.to_owned() })
 }
 
-/// The use of locks in a directory, if the environment says something other than the default.
+/// Returns the setting for locks in a directory, if the environment differs from the default.
 fn locks_setting() -> Option<&'static str> {
     match LockPolicy::from_environment()? {
         LockPolicy::Required | LockPolicy::RequiredToWrite => None,
@@ -485,7 +490,7 @@ fn locks_setting() -> Option<&'static str> {
     }
 }
 
-/// The store, behind the local cache if one was asked for and the store is not as near itself.
+/// Returns the store, behind the local cache if the settings request one and the store is not local itself.
 fn locally_kept(store: Arc<dyn ObjectStore>, url: &str, config: &Config) -> Arc<dyn ObjectStore> {
     let is_near = split_scheme(url).is_some_and(|(scheme, _)| matches!(scheme.as_str(), "memory" | "file"));
     let Some(path) = config.disk_cache.as_ref().filter(|_| !is_near) else { return store };

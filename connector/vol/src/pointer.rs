@@ -1,8 +1,7 @@
-//! Pointer files: what lies at a local path whose container is kept in a store.
+//! Pointer files: files at local paths that stand for containers in a store.
 //!
-//! PyTables, pandas, emcee and netCDF look at the path before HDF5 is asked, so there must be a regular file that
-//! begins like HDF5. Native HDF5 refuses it for its superblock version. The bytes are described in
-//! docs/format.md.
+//! PyTables, pandas, emcee and netCDF check the path before HDF5 is called, so there must be a regular file that
+//! begins like HDF5. Native HDF5 refuses it for its superblock version. The bytes are described in docs/format.md.
 
 mod place;
 
@@ -18,9 +17,9 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 
 use crate::error::{Error, Minor, Result};
 
-/// HDF5's signature, a superblock version that native HDF5 refuses, and what kind of file it is.
+/// HDF5's signature, a superblock version that native HDF5 refuses, and the kind of the file.
 const MAGIC: &[u8; 16] = b"\x89HDF\r\n\x1a\n\x4Ch5lptr\0";
-/// The version of what follows.
+/// The version of the bytes that follow.
 const VERSION: u32 = 1;
 /// The longest text that a pointer file may hold, in bytes.
 const MAXIMUM_TEXT: u32 = 64 * 1024;
@@ -31,7 +30,7 @@ const MODE: u32 = 0o666;
 /// The container that a pointer file names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pointer {
-    /// The store's URL. Never credentials: a store takes those from its environment.
+    /// The store's URL. It never holds credentials: a store takes those from its environment.
     pub store: String,
     /// The container's key in the store.
     pub key: String,
@@ -40,20 +39,20 @@ pub struct Pointer {
 /// A pointer file that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundPointer {
-    /// What it names.
+    /// The container that the file names.
     pub pointer: Pointer,
-    /// Whether the user that this process runs as owns the file.
+    /// True if the user that this process runs as owns the file.
     pub is_own: bool,
 }
 
 impl Pointer {
-    /// The container's URL.
+    /// Returns the container's URL.
     pub fn url(&self) -> String {
         format!("{}/{}", self.store.trim_end_matches('/'), self.key)
     }
 }
 
-/// What the pointer file at `path` names; `None` if there is none, or anything else is there.
+/// Reads the pointer file at `path`. Returns `None` if there is no file, or a file of another kind.
 ///
 /// # Errors
 /// A pointer file that is damaged, or of another version; a file that cannot be read.
@@ -69,7 +68,7 @@ pub fn read(path: &Path) -> Result<Option<FoundPointer>> {
     let mut head = [0; HEAD_BYTES];
     match file.read_exact(&mut head) {
         Ok(()) if head.starts_with(MAGIC) => (),
-        // What it is nobody can tell, so it must not pass for anything else.
+        // The kind of the file is unknown, so it must not be treated as another kind.
         Err(error) if is_failure(&error) => return Err(unopened(path, &error)),
         _ => return Ok(None),
     }
@@ -96,27 +95,28 @@ pub fn read(path: &Path) -> Result<Option<FoundPointer>> {
     let text = std::str::from_utf8(text).map_err(|_| bad("is damaged: it is not UTF-8"))?;
     let (store, key) = text.split_once('\n').ok_or_else(|| bad("is damaged: it names no key"))?;
     let pointer = Pointer { store: store.to_owned(), key: key.to_owned() };
-    // Of the file that was read, whatever has its name by now.
+    // Checks the file that was read, whatever file has its name by now.
     let is_own = file.metadata().is_ok_and(|file| is_own(&file));
     Ok(Some(FoundPointer { pointer, is_own }))
 }
 
-/// Whether an open failed for a reason that leaves it unknown what is there.
+/// Returns whether an open failed for a reason that does not tell what kind of file is at the path.
 fn is_unknown(error: &io::Error) -> bool {
     let unknown =
         [libc::EACCES, libc::EPERM, libc::EIO, libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINTR];
     error.raw_os_error().is_some_and(|number| unknown.contains(&number))
 }
 
-/// Whether a read failed for another reason than what kind of file it is, or how long.
+/// Returns whether a read failed for a reason other than the file's kind or length.
 fn is_failure(error: &io::Error) -> bool {
     !matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::IsADirectory)
 }
 
-/// Checks that a pointer file may be written before its container is: its permissions stand for the container's.
+/// Checks before the container is written that its pointer file may be written: the pointer file's permissions stand
+/// for the container's.
 ///
 /// # Errors
-/// With the system's number.
+/// The system's error, with its number.
 pub fn check_writable(path: &Path) -> Result<()> {
     if place::is_special(path) {
         return Ok(());
@@ -132,19 +132,19 @@ pub struct Prepared {
     written: Written,
     bytes: Vec<u8>,
     path: PathBuf,
-    /// Whether a symbolic link leads to the path.
+    /// True if a symbolic link leads to the path.
     is_behind_link: bool,
-    /// Whether its name is synced too.
+    /// Says whether the file's name is synced, too.
     sync: SyncPolicy,
 }
 
-/// What was written.
+/// The form in which the pointer file was written.
 enum Written {
-    /// Nothing: the file at the path says the same already. Opened for writing.
+    /// Nothing was written: the file at the path already has the same content. It is opened for writing.
     There(File),
-    /// A file without a name: it goes with its process. It can only become a name that nothing has.
+    /// A file without a name: it is deleted when its process ends. It can be linked only to a name that no file has.
     Nameless(File),
-    /// A file under a name of its own, which takes the place of another file.
+    /// A file under a name of its own, which replaces another file.
     Named(tempfile::NamedTempFile),
 }
 
@@ -159,7 +159,7 @@ impl Written {
             let flags = libc::O_TMPFILE | libc::O_CLOEXEC;
             std::fs::OpenOptions::new().write(true).mode(MODE).custom_flags(flags).open(folder_of(path))
         };
-        // Not every file system has files without a name.
+        // Some file systems do not support files without a name.
         if path.symlink_metadata().is_err()
             && let Ok(file) = nameless()
         {
@@ -175,7 +175,7 @@ impl Written {
         }
     }
 
-    /// Puts it at `path`, where nothing is.
+    /// Puts the file at `path`, where no file exists.
     fn put_new(self, path: &Path) -> io::Result<()> {
         match self {
             Written::There(_) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -189,11 +189,11 @@ impl Written {
         }
     }
 
-    /// Puts it at `path`, over what is there.
+    /// Puts the file at `path`, and replaces a file that is there.
     fn put(self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         match self {
             Written::There(file) if says(path, bytes) => {
-                // As a file that was written anew. Only its owner may.
+                // Sets the modification time, as if the file had been written. Only its owner may do so.
                 let _it_stays_as_old_as_it_is = file.set_modified(std::time::SystemTime::now());
                 Ok(())
             }
@@ -207,11 +207,12 @@ impl Written {
     }
 }
 
-/// Writes a pointer file beside `path`, so that what forbids it is known before the container is made. With
-/// [`SyncPolicy::Commit`] it survives the loss of power once it is put.
+/// Writes a pointer file beside `path`, so that any obstacle is found before the container is made. With
+/// [`SyncPolicy::Commit`] the file survives a power loss once it has been put at its path.
 ///
 /// # Errors
-/// With the system's number: no such folder, no permission, something at `path` that is no regular file, links in circles.
+/// The system's error, with its number: no such folder, no permission, something at `path` that is no regular file,
+/// links in circles.
 pub fn prepare(path: &Path, pointer: &Pointer, sync: SyncPolicy) -> Result<Prepared> {
     let failed = |error: &io::Error| failed(path, error);
     let is_behind_link = path.is_symlink();
@@ -222,7 +223,7 @@ pub fn prepare(path: &Path, pointer: &Pointer, sync: SyncPolicy) -> Result<Prepa
     if !matches!(written, Written::There(_)) {
         file.write_all(&bytes).map_err(|error| failed(&error))?;
         if let Ok(old) = path.metadata() {
-            // Who may use the name is the user's to say, not this file's.
+            // The user decides who may use the name, so a new file takes over the old file's permissions.
             file.set_permissions(old.permissions()).map_err(|error| failed(&error))?;
         }
     }
@@ -232,21 +233,21 @@ pub fn prepare(path: &Path, pointer: &Pointer, sync: SyncPolicy) -> Result<Prepa
     Ok(Prepared { written, bytes, path: path.to_owned(), is_behind_link, sync })
 }
 
-/// The folder that holds `path`.
+/// Returns the folder that holds `path`.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl Prepared {
-    /// Puts the file at its path in one step, over what is there.
+    /// Puts the file at its path in one step, and replaces a file that is there.
     ///
     /// # Errors
-    /// With the system's number.
+    /// The system's error, with its number.
     pub fn put(self) -> Result<()> {
         let Self { written, bytes, path, sync, .. } = self;
         let is_named = matches!(written, Written::Named(_));
         let put = match written.put(&path, &bytes) {
-            // Another process was quicker, or there is no /proc.
+            // Another process was faster, or there is no /proc.
             Err(_) if !is_named => again(&path, &bytes, sync).and_then(|written| written.put(&path, &bytes)),
             put => put,
         };
@@ -254,10 +255,10 @@ impl Prepared {
         sync_name(&path, sync)
     }
 
-    /// The same, unless something is there.
+    /// Puts the file at its path, unless something exists there.
     ///
     /// # Errors
-    /// With the system's number; `EEXIST` if something is there, be it a symbolic link to nothing.
+    /// The system's error, with its number; `EEXIST` if something is there, even a dangling symbolic link.
     pub fn put_new(self) -> Result<()> {
         let Self { written, bytes, path, is_behind_link, sync } = self;
         if is_behind_link {
@@ -275,7 +276,7 @@ impl Prepared {
     }
 }
 
-/// Whether the file at `path` holds just these bytes.
+/// Returns whether the file at `path` holds exactly these bytes.
 fn says(path: &Path, bytes: &[u8]) -> bool {
     let mut found = Vec::new();
     let length = bytes.len() as u64 + 1;
@@ -283,13 +284,13 @@ fn says(path: &Path, bytes: &[u8]) -> bool {
     read.is_ok() && found == bytes
 }
 
-/// A file beside `path` under a name of its own.
+/// Makes a file beside `path` under a name of its own.
 fn named(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let permissions = std::fs::Permissions::from_mode(MODE);
     tempfile::Builder::new().prefix(".h5lake-").permissions(permissions).tempfile_in(folder_of(path))
 }
 
-/// A file under a name of its own, in the stead of one that cannot get a name.
+/// Writes a file under a name of its own, in place of a file that cannot get a name.
 fn again(path: &Path, bytes: &[u8], sync: SyncPolicy) -> io::Result<Written> {
     let mut file = named(path)?;
     file.write_all(bytes)?;
@@ -306,14 +307,14 @@ fn sync_name(path: &Path, sync: SyncPolicy) -> Result<()> {
     File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(|error| failed(path, &error))
 }
 
-/// Makes the pointer file at `path`, in the place of one that is there. Anything else there stays.
+/// Makes the pointer file at `path`, and replaces a pointer file that is there. Any other file there is left as it is.
 ///
 /// # Errors
-/// Something at `path` that is no pointer file; whatever forbids writing.
+/// Something at `path` that is no pointer file; any error of writing the file.
 pub fn link(path: &Path, pointer: &Pointer, sync: SyncPolicy) -> Result<()> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => prepare(path, pointer, sync)?.put_new(),
-        // A damaged pointer file is one too.
+        // A damaged pointer file may be replaced, too.
         _ if !matches!(read(path), Ok(None)) => prepare(path, pointer, sync)?.put(),
         _ => {
             let text = format!(
@@ -336,7 +337,7 @@ fn failed(path: &Path, error: &io::Error) -> Error {
     Error::file(Minor::CannotCreateFile, text, number_of(error))
 }
 
-/// The system's number of an error, also where a library has wrapped it.
+/// Returns the system's number of an error, also if a library has wrapped the error.
 fn number_of(error: &io::Error) -> Option<i32> {
     error.raw_os_error().or(match error.kind() {
         io::ErrorKind::NotFound => Some(libc::ENOENT),
@@ -362,7 +363,7 @@ fn encode(pointer: &Pointer) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether the user that this process runs as owns a file.
+/// Returns whether the user that this process runs as owns a file.
 fn is_own(file: &std::fs::Metadata) -> bool {
     file.uid() == nix::unistd::geteuid().as_raw()
 }
@@ -403,12 +404,12 @@ mod tests {
         let count = || std::fs::read_dir(folder.path()).unwrap().count();
         let first = prepare(&path, &some(), SyncPolicy::Process).unwrap();
         assert!(matches!(first.written, Written::Named(_)) || count() == 0);
-        // Two creators at once: the last one counts, and neither fails.
+        // With two concurrent creators the last one wins, and neither fails.
         let other = Pointer { key: "other".to_owned(), ..some() };
         prepare(&path, &other, SyncPolicy::Process).unwrap().put().unwrap();
         first.put().unwrap();
         assert_eq!((read(&path).unwrap(), count()), (Some(some()), 1));
-        // One that says the same stays; if it goes meanwhile, it is made anew.
+        // A file with the same content is left in place; if it is deleted meanwhile, it is made again.
         let same = prepare(&path, &some(), SyncPolicy::Commit).unwrap();
         assert_eq!(count(), 1);
         std::fs::remove_file(&path).unwrap();
@@ -442,7 +443,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_is_not_taken_for_another_kind() {
-        // The system answers a read of it with EIO.
+        // The system fails a read of this file with EIO.
         let error = super::read(Path::new("/proc/self/mem")).err().unwrap();
         assert!(error.to_string().contains("os error 5"), "{error}");
         assert_eq!(read(Path::new("/proc")).unwrap(), None);

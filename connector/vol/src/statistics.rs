@@ -1,4 +1,4 @@
-//! What containers cost, as text and as JSON: for `H5LAKE_STATS` and for programs that ask.
+//! The cost of containers, as text and as JSON: for `H5LAKE_STATS` and for programs that ask.
 
 pub mod native_reads;
 
@@ -8,19 +8,19 @@ use h5lake_container::statistics::{Summary, summaries};
 use object_stores::Reading;
 use serde_json::{Map, Value, json};
 
-/// The name of the optional operation on a file (`H5VLregister_opt_operation`) that answers [`all`].
+/// The name of the optional operation on a file (`H5VLregister_opt_operation`) that returns [`all`].
 pub const OPERATION: &std::ffi::CStr = c"h5lake.statistics";
 
-/// An operation needs an open file. A program that has none opens this empty container (python/src/h5lake/_libraries.py), of which
-/// nothing is told.
+/// The container through which a program without an open file calls the operation, which needs one. The program opens
+/// this empty container (python/src/h5lake/_libraries.py), and no statistics report it.
 const ASKED: &str = "memory:h5lake.statistics/empty";
 
-/// Whether a container is one of the program's own, and not there to ask through.
+/// Returns whether a container is one of the program's own, and not the one for this query.
 pub fn is_of_program(summary: &Summary) -> bool {
     summary.container != ASKED
 }
 
-/// What the containers of this process cost, as a JSON array with an object for each one.
+/// Returns the cost of this process's containers, as a JSON array with an object for each one.
 pub fn all() -> String {
     let summaries = summaries();
     let shown = summaries.iter().filter(|summary| is_of_program(summary)).map(object);
@@ -48,7 +48,7 @@ fn cache((hits, misses): (u64, u64)) -> Value {
     json!({ "hits": hits, "misses": misses })
 }
 
-/// One summary. Times are in seconds.
+/// Returns one summary as JSON. Times are in seconds.
 pub fn object(summary: &Summary) -> Value {
     let requests = summary.requests.iter().map(|(kind, shown)| ((*kind).to_owned(), transfers(shown)));
     let mut shown = json!({
@@ -64,7 +64,7 @@ pub fn object(summary: &Summary) -> Value {
     shown
 }
 
-/// The same as one line for people.
+/// Returns one summary as a line of text.
 pub fn line(summary: &Summary) -> String {
     let mut parts = vec![
         format!("open for {:.3?}", summary.open_for),

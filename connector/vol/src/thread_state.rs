@@ -1,26 +1,27 @@
-//! State of one thread that is there until the process ends.
+//! State of one thread that exists until the process ends.
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::thread::LocalKey;
 
-/// A value of one thread that has no destructor. Values with one are gone when `atexit` handlers and static destructors
-/// run, and these may still use files. What is in it when the thread ends is not dropped: it has to be at rest by then.
+/// A value of one thread that has no destructor. Values with a destructor are freed before `atexit` handlers and
+/// static destructors run, and these may still use files. The last value of a thread is not dropped: it must be the
+/// initial one again when the thread ends.
 pub struct ThreadState<T>(RefCell<ManuallyDrop<T>>);
 
 impl<T> ThreadState<T> {
-    /// A value at rest.
+    /// Makes the state with its initial value.
     pub const fn new(rest: T) -> Self {
         Self(RefCell::new(ManuallyDrop::new(rest)))
     }
 }
 
-/// A value of the thread that asks, which can be another one for a while.
+/// A value of the current thread, which can be replaced for a while.
 pub trait ThreadValue<T>: Sized + 'static {
-    /// Puts a value in place of another, and answers that one.
+    /// Replaces the value, and returns the previous one.
     fn put(&'static self, value: T) -> T;
 
-    /// Puts a value in place of another until the guard is dropped, which restores that one.
+    /// Replaces the value until the guard is dropped, which restores the previous one.
     fn scoped(&'static self, value: T) -> Scoped<Self, T> {
         Scoped { place: self, outer: Some(self.put(value)) }
     }
@@ -46,7 +47,7 @@ pub struct Scoped<P: ThreadValue<T>, T> {
 }
 
 impl<P: ThreadValue<T>, T> Scoped<P, T> {
-    /// Restores the value, and answers what was in its place last.
+    /// Restores the previous value, and returns the last value before that.
     pub fn end(mut self) -> Option<T> {
         self.outer.take().map(|outer| self.place.put(outer))
     }
@@ -60,9 +61,9 @@ impl<P: ThreadValue<T>, T> Drop for Scoped<P, T> {
     }
 }
 
-/// What can be done with the state of the thread that asks.
+/// Access to the state of the current thread.
 pub trait OfThisThread<T> {
-    /// Looks at the value.
+    /// Reads the value.
     fn with_borrow<R>(&'static self, look: impl FnOnce(&T) -> R) -> R;
     /// Changes the value.
     fn with_borrow_mut<R>(&'static self, change: impl FnOnce(&mut T) -> R) -> R;
@@ -97,7 +98,7 @@ mod tests {
         let (sender, receiver) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             LAST.set(Some(Last(sender)));
-            // Its destructor, if it had one, would run first.
+            // A destructor of the value, if it had one, would run first.
             STATE.put(vec![1]);
         });
         thread.join().expect("the thread ends");

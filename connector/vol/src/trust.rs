@@ -1,5 +1,5 @@
-//! Names that come from inside a file, and how far they are followed: those of pointer files, of external links and of the
-//! sources of virtual datasets. Whoever made the file chose them, and that may be a stranger; docs/security.md.
+//! Decides how far names from inside a file are followed: the names in pointer files, external links and the sources
+//! of virtual datasets. The maker of the file chose these names, and may be a stranger; see docs/security.md.
 
 use std::path::Path;
 
@@ -11,18 +11,18 @@ use crate::error::{Error, Minor, Result};
 use crate::pointer::{FoundPointer, Pointer};
 use crate::schemes::knows;
 
-/// Schemes of stores that are on this machine, or reached as its files are.
+/// Schemes of stores that are on this machine, or are reached like its files.
 const LOCAL_SCHEMES: [&str; 2] = ["file", "memory"];
 /// Schemes of URLs that begin with a host.
 const HOST_SCHEMES: [&str; 3] = ["http", "https", "h5store+http"];
 /// Variables that name the service to which a program's stores belong.
 const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "MINIO_ADDRESS"];
 
-/// Refuses to follow a pointer file, to read a container or to change it, where its owner and the settings do not
-/// warrant that.
+/// Refuses to follow a pointer file, to read a container or to change it, unless its owner and the settings allow
+/// that.
 ///
 /// # Errors
-/// What forbids it, and what allows it.
+/// The reason why it is forbidden, and the setting that would allow it.
 pub fn check_pointer(path: &Path, found: &FoundPointer, access: Access, config: &Config) -> Result<()> {
     let Pointer { store, .. } = &found.pointer;
     if config.store.as_deref().is_some_and(|own| is_inside(store, own)) {
@@ -30,7 +30,7 @@ pub fn check_pointer(path: &Path, found: &FoundPointer, access: Access, config: 
     }
     let refused = |why: &str, what: &str| {
         let (path, url) = (path.display(), found.pointer.url());
-        // The text is a stranger's: no control character of it reaches a terminal.
+        // The text was written by a stranger: no control character of it may reach a terminal.
         let url = url.escape_debug();
         Err(Error::file(
             Minor::NotFollowed,
@@ -59,11 +59,11 @@ pub fn check_pointer(path: &Path, found: &FoundPointer, access: Access, config: 
 
 const HTTP: &str = "open it by that name, or set HTTP_ALLOW_HTTP=true to have such names followed";
 
-/// Refuses to follow a name that a file in `folder` holds, where it leads over the network to what neither the settings nor
-/// that file's own name chose.
+/// Refuses to follow a name that a file in `folder` holds, if the name leads over the network to a location that
+/// neither the settings nor that file's own name chose.
 ///
 /// # Errors
-/// What forbids it, and what allows it.
+/// The reason why it is forbidden, and the setting that would allow it.
 pub fn check_name(name: &[u8], folder: &[u8], config: &Config) -> Result<()> {
     let Some(url) = std::str::from_utf8(name).ok().filter(|name| split_scheme(name).is_some()) else {
         return Ok(());
@@ -86,16 +86,17 @@ pub fn check_name(name: &[u8], folder: &[u8], config: &Config) -> Result<()> {
     }
 }
 
-/// Whether a URL is reached without the network. A drive letter or an unknown word before a colon is no URL; what stores have it
-/// as a scheme, those of libraries among them, is one without slashes, too.
+/// Returns whether a URL is reached without the network. A drive letter or an unknown word before a colon is no URL. A
+/// known scheme of a store makes a URL even without slashes; stores in libraries count, too.
 fn is_local(url: &str, config: &Config) -> bool {
     split_scheme(url).is_none_or(|(scheme, rest)| {
         LOCAL_SCHEMES.contains(&scheme.as_str()) || !(rest.starts_with("//") || knows(&scheme, config))
     })
 }
 
-/// The scheme of a URL, and its bucket or host. A URL that begins with a path, as that of a socket does, has neither. Letters' case
-/// counts in all names of buckets, containers and pools; hosts alone are the same in capitals (RFC 3986, section 3.2.2).
+/// Returns the scheme of a URL, and its bucket or host. A URL that begins with a path, such as that of a socket, has
+/// neither. All names of buckets, containers and pools are case-sensitive; only hosts are not (RFC 3986, section
+/// 3.2.2).
 fn place_of(url: &str) -> Option<(String, String)> {
     let (scheme, rest) = split_scheme(url)?;
     let place = rest.strip_prefix("//")?.split('/').next().filter(|place| !place.is_empty())?;
@@ -104,7 +105,8 @@ fn place_of(url: &str) -> Option<(String, String)> {
     Some((scheme, place))
 }
 
-/// Whether two URLs have one bucket or host; without those, whether the first lies in the other.
+/// Returns whether two URLs have the same bucket or host; for URLs without these, whether the first is inside the
+/// other.
 fn is_beside(url: &str, other: &str) -> bool {
     match place_of(url) {
         Some(place) => place_of(other) == Some(place),
@@ -112,7 +114,8 @@ fn is_beside(url: &str, other: &str) -> bool {
     }
 }
 
-/// Whether a store is another one, or a part of it. A name with `..`, plain or encoded, is no part of anything.
+/// Returns whether a store is the same as another store, or a part of it. A name with `..`, plain or encoded, is never
+/// a part.
 fn is_inside(store: &str, other: &str) -> bool {
     let trimmed = |url: &str| url.trim_end_matches('/').to_owned();
     let (store, other) = (trimmed(store), trimmed(other));
@@ -127,8 +130,9 @@ fn is_inside(store: &str, other: &str) -> bool {
     }
 }
 
-/// Whether a name from inside a file may be reached as it says, where it says plain `http:`: at the service that the program's
-/// variables name, at the host of `store=` or of the file itself, or where a variable for that very scheme allows it.
+/// Returns whether a name from inside a file that says plain `http:` may be followed. This is so at the service that
+/// the program's variables name, at the host of `store=` or of the file itself, or if a variable for that very scheme
+/// allows it.
 fn is_allowed_http(url: &str, config: &Config, folder: &[u8]) -> bool {
     let Some((scheme, host)) = place_of(url) else { return true };
     if scheme != "http" {
@@ -225,7 +229,7 @@ mod tests {
                 assert_eq!(may(name, "/d/", links, Some("s3://c")), links == Links::Any, "{name}");
                 assert_eq!(may(name, "https://other/", links, None), links == Links::Any, "{name}");
             }
-            // Another bucket, container or pool has a name that differs in letters' case alone.
+            // Names of buckets, containers and pools that differ only in letter case are different.
             for scheme in ["s3", "gs", "az", "swift", "rados", "S3", "other"] {
                 let (name, folder) = (format!("{scheme}://BUCKET/x"), format!("{scheme}://bucket/p/"));
                 assert_eq!(may(&name, &folder, links, None), links == Links::Any, "{name}");
@@ -234,7 +238,7 @@ mod tests {
             }
             assert!(!may("http://host/x", "/d/", links, None));
             assert!(!may("http://host/x", "https://host/", links, None));
-            // Sockets are as many servers.
+            // Each socket is a server of its own.
             let socket = "h5store+unix:///run/lab.sock";
             for (name, is_inside) in [
                 (format!("{socket}/data/x.h5"), true),
@@ -246,7 +250,7 @@ mod tests {
                 assert_eq!(may(&name, "/d/", links, Some(&format!("{socket}/data"))), wanted, "{name}");
                 assert_eq!(may(&name, &format!("{socket}/data/"), links, None), wanted, "{name}");
             }
-            // What stores have as a scheme needs no slashes.
+            // A scheme of a store needs no slashes.
             assert_eq!(may("s3:b/x", "/d/", links, None), links == Links::Any);
         }
     }

@@ -1,11 +1,11 @@
-//! Work that goes on beside the program: raw transfers and flushes that an event set waits for (docs/design/055-event-sets.md).
+//! Background work: raw transfers and flushes that an event set waits for (docs/design/055-event-sets.md).
 //!
 //! - `task`: one piece of work, and how it ended.
-//! - `queue`: the tasks of one container, which run one after another in the order in which they came.
+//! - `queue`: the tasks of one container, which run one after another in the order of their submission.
 //! - `pool`: the threads that run them.
-//! - `told`: what libraries were told of them.
+//! - `told`: the results that were reported to libraries.
 //!
-//! Nothing here knows libhdf5. A worker never enters it: what a task holds may be used and dropped in any thread.
+//! Nothing here depends on libhdf5. A worker never enters it: a task's contents may be used and dropped in any thread.
 #![forbid(unsafe_code)]
 
 mod pool;

@@ -1,7 +1,7 @@
 //! The threads that run tasks: few, started when they are first needed, and paused while the process forks.
 //!
 //! The state of all queues is behind one lock, which is held for moments and never while a task runs. At a fork every
-//! worker is asleep: the child has none of them, and no lock is left to one.
+//! worker is asleep: the child has no workers, and no lock is left locked by one.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -18,11 +18,11 @@ use crate::background::queue::{Queue, keep_untold};
 use crate::background::task::{Task, Work};
 use crate::error::SentError;
 
-/// Tasks that wait or run in the whole process. One more is done by its caller.
+/// The most tasks that wait or run in the whole process. A further task is run by its caller.
 const MAX_PENDING: usize = 1024;
-/// Threads. A task that filters or uploads much has threads of its own for that.
+/// The most threads. A task that filters or uploads much has threads of its own for that.
 const MAX_WORKERS: usize = 4;
-/// How long a fork waits for tasks that run. Those of a store that does not answer end sooner.
+/// The longest time that a fork waits for running tasks. Tasks on a store that does not answer end sooner.
 const MAX_FORK_WAIT: Duration = Duration::from_secs(120);
 
 static POOL: LazyLock<Mutex<State>> = LazyLock::new(|| Mutex::new(State::new()));
@@ -33,39 +33,41 @@ thread_local! {
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What waits in one queue.
+/// The tasks that wait in one queue.
 struct Waiting {
     queue: Arc<Queue>,
     tasks: VecDeque<(Arc<Task>, Work)>,
-    /// Why a task has failed whose store did not answer: those that waited behind it fail alike. Each would wait for the store again,
-    /// and who waits for the queue for all of them.
+    /// The error of a task that failed because its store did not answer. The tasks that waited behind it fail with the
+    /// same error: otherwise each would wait for the store again, and a thread that waits for the queue would wait for
+    /// all of them.
     silence: Option<SentError>,
 }
 
-/// A task whose turn it is.
+/// The next task to run.
 struct Turn {
     queue: Arc<Queue>,
     task: Arc<Task>,
     work: Work,
-    /// Why it fails without being tried.
+    /// The error with which the task fails without being tried, if there is one.
     silence: Option<SentError>,
 }
 
 struct State {
-    /// Whose workers these are.
+    /// The process that the workers belong to.
     process: u32,
-    /// Queues with tasks, the one that runs included.
+    /// Queues with tasks, including those with a running task.
     queues: HashMap<u64, Waiting>,
-    /// Queues with tasks of which none runs.
+    /// Queues with tasks of which none is running.
     ready: VecDeque<u64>,
     pending: usize,
     workers: usize,
-    /// Workers that sleep. Who wakes one takes it out. They are parked one by one, and not at a condition variable: that would
-    /// keep them in a list of all sleeping threads, where a forked child finds the stacks of threads that it does not have.
+    /// Sleeping workers. The thread that wakes a worker removes it. Workers are parked one by one, and not at a
+    /// condition variable: that would keep them in a list of all sleeping threads, where a forked child finds the
+    /// stacks of threads that it does not have.
     asleep: Vec<Thread>,
-    /// How many forks are under way.
+    /// The number of forks in progress.
     forks: usize,
-    /// Told to those who wait for tasks to end, or for workers to sleep. Another one in each process.
+    /// Signalled to threads that wait for tasks to end, or for workers to sleep. Each process has its own.
     progress: Arc<Condvar>,
 }
 
@@ -83,7 +85,7 @@ impl State {
         }
     }
 
-    /// Wakes a worker, or starts one. Answers whether there is any.
+    /// Wakes a worker, or starts one. Returns whether any worker exists.
     fn wake(&mut self) -> bool {
         if self.forks > 0 {
             return self.workers > 0;
@@ -99,7 +101,7 @@ impl State {
         self.workers > 0
     }
 
-    /// The next task of a queue of which none runs.
+    /// Takes the next task of a queue in which no task is running.
     fn next(&mut self) -> Option<Turn> {
         while let Some(id) = self.ready.pop_front() {
             let Some(waiting) = self.queues.get_mut(&id) else { continue };
@@ -112,7 +114,7 @@ impl State {
         None
     }
 
-    /// A task of a queue has ended: the next one may run.
+    /// Notes that a task of a queue has ended, so that the next one may run.
     fn ended(&mut self, queue: &Queue, task: &Task, silence: Option<SentError>) {
         self.forget(queue, task);
         match self.queues.get_mut(&queue.id) {
@@ -137,12 +139,12 @@ fn cores() -> usize {
     *CORES
 }
 
-/// The state of this process. What a forked child got of its parent's is left as it is: nobody runs it, and the buffers that
-/// it names are the parent's.
+/// Locks the state of this process. A forked child abandons the state that it inherited from its parent: no thread
+/// runs those tasks, and the buffers that they name are the parent's.
 fn state() -> Option<MutexGuard<'static, State>> {
     let owner = OWNER.load(Ordering::Relaxed);
     let is_forked = owner != 0 && owner != process::id();
-    // Of a parent with several threads, one may have had the lock when another forked.
+    // One thread of a parent may have held the lock when another thread forked.
     let mut state = if is_forked { lock_for_a_while()? } else { POOL.lock() };
     if state.process != process::id() {
         std::mem::forget(std::mem::replace(&mut *state, State::new()));
@@ -150,7 +152,7 @@ fn state() -> Option<MutexGuard<'static, State>> {
     Some(state)
 }
 
-/// The lock, unless a thread has it that this process does not have. It is never held for long.
+/// Takes the lock, unless it is held by a thread that does not exist in this process. The lock is never held for long.
 fn lock_for_a_while() -> Option<MutexGuard<'static, State>> {
     let begun = Instant::now();
     loop {
@@ -183,12 +185,12 @@ pub(super) fn submit(queue: &Arc<Queue>, task: &Arc<Task>, work: Work) -> Result
     Ok(())
 }
 
-/// Whether one more task may wait.
+/// Returns whether one more task may wait.
 pub(super) fn has_room() -> bool {
     state().is_some_and(|state| state.pending < MAX_PENDING)
 }
 
-/// Takes a task back that has not begun.
+/// Removes a task that has not begun. Returns whether it was removed.
 pub fn cancel(task: &Task) -> bool {
     let Some(mut state) = state() else { return false };
     let Some(waiting) = state.queues.get_mut(&task.queue) else { return false };
@@ -197,7 +199,7 @@ pub fn cancel(task: &Task) -> bool {
     };
     let (queue, taken) = (waiting.queue.clone(), waiting.tasks.remove(at));
     drop(state);
-    // What it holds may lock. Who waits for the queue waits until that is gone, too.
+    // Dropping the task's work may lock. Threads that wait for the queue wait until the work is dropped, too.
     drop(taken);
     task.cancel();
     if let Some(mut state) = self::state() {
@@ -206,14 +208,14 @@ pub fn cancel(task: &Task) -> bool {
     true
 }
 
-/// Waits until something holds that changes when a task ends.
+/// Waits until a condition holds that changes when a task ends.
 pub fn wait_until(mut holds: impl FnMut() -> bool) {
     wait(None, &mut holds);
 }
 
-/// As [`wait_until`], for some time at most. Answers whether it holds.
+/// Waits like [`wait_until`], but at most for `time`. Returns whether the condition holds.
 pub fn wait_for(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
-    // A time that no clock reaches has no end.
+    // A time beyond the range of the clock means no limit.
     wait(Instant::now().checked_add(time), &mut holds)
 }
 
@@ -245,12 +247,12 @@ pub fn complete_all() {
     }
 }
 
-/// Whether this thread runs tasks. It never enters libhdf5.
+/// Returns whether this thread runs tasks. Such a thread never enters libhdf5.
 pub fn is_worker() -> bool {
     IS_WORKER.get()
 }
 
-/// What a worker does until the process ends.
+/// Runs tasks until the process ends.
 fn run() {
     IS_WORKER.set(true);
     let mut state = POOL.lock();
@@ -268,12 +270,13 @@ fn run() {
     }
 }
 
-/// Runs a task, or has it fail like one before it. Answers why those behind it are to fail.
+/// Runs a task, or lets it fail like a task before it. Returns the error with which the tasks behind it are to fail,
+/// if any.
 fn take(turn: Turn) -> Option<SentError> {
     let Turn { task, work, silence, .. } = turn;
     let failed = match silence {
         Some(why) => {
-            // What it holds may lock.
+            // Dropping the task's work may lock.
             drop(work);
             task.fail(why.clone());
             Some(why)
@@ -286,7 +289,7 @@ fn take(turn: Turn) -> Option<SentError> {
     failed.filter(|why| why.clone().into_error().is_of_silent_store())
 }
 
-/// Sleeps until somebody wakes this worker.
+/// Sleeps until another thread wakes this worker.
 fn sleep(mut state: MutexGuard<'static, State>) -> MutexGuard<'static, State> {
     let me = std::thread::current();
     state.asleep.push(me.clone());
@@ -301,7 +304,8 @@ fn sleep(mut state: MutexGuard<'static, State>) -> MutexGuard<'static, State> {
     }
 }
 
-/// Before a fork: waits until no task runs and all workers sleep. Those that wait do so until the fork is over.
+/// Prepares a fork: waits until no task runs and all workers sleep. Waiting tasks remain waiting until the fork is
+/// over.
 pub fn before_fork() {
     if OWNER.load(Ordering::Relaxed) != process::id() || is_worker() {
         return;
@@ -320,7 +324,7 @@ pub fn before_fork() {
     }
 }
 
-/// After a fork, in the parent: the workers go on.
+/// Lets the workers continue after a fork, in the parent.
 pub fn after_fork() {
     if OWNER.load(Ordering::Relaxed) != process::id() || is_worker() {
         return;

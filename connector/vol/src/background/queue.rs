@@ -11,10 +11,11 @@ use crate::background::pool;
 use crate::background::task::{Ended, Kind, Task, Work};
 use crate::error::{Error, SentError};
 
-/// Failed tasks of one queue that are kept until somebody is told. More are counted as told: one of them is what a program hears of.
+/// The most failed tasks of one queue that are remembered until their failures are reported. Further ones count as
+/// reported: a program hears of one of them.
 const MAX_UNTOLD: usize = 64;
 
-/// Failed tasks of which nobody was told yet, by their queues: failures in one container hide none in another.
+/// Failed tasks that were not reported yet, by their queues: failures in one container hide none in another.
 static UNTOLD: Mutex<BTreeMap<u64, Vec<Arc<Task>>>> = Mutex::new(BTreeMap::new());
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -24,9 +25,9 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 pub struct Queue {
     pub(super) id: u64,
     process: u32,
-    /// Tasks that wait or run.
+    /// The number of tasks that wait or run.
     pending: AtomicUsize,
-    /// Flushes among them.
+    /// The number of flushes among them.
     flushes: AtomicUsize,
 }
 
@@ -38,8 +39,8 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// Has `work` done behind all that came before. Where too much waits, or no thread can be had, this thread waits and does
-    /// it: [`has_room`](Self::has_room) tells before.
+    /// Runs `work` after all previously submitted work. If too many tasks wait, or no thread can be started, this
+    /// thread waits and runs it itself: [`has_room`](Self::has_room) predicts the former.
     pub fn submit(self: &Arc<Self>, kind: Kind, slot: usize, work: Work) -> Arc<Task> {
         let task = Arc::new(Task::new(kind, slot, self.id));
         if let Err(work) = pool::submit(self, &task, work) {
@@ -51,12 +52,12 @@ impl Queue {
         task
     }
 
-    /// Whether one more task may wait.
+    /// Returns whether one more task may wait.
     pub fn has_room(&self) -> bool {
         !self.is_inherited() && pool::has_room()
     }
 
-    /// Waits until all that was submitted has ended. No lock of ours may be held: a task may need it.
+    /// Waits until all submitted tasks have ended. The caller must not hold a lock of h5lake: a task may need it.
     #[inline]
     pub fn complete(&self) {
         if self.pending.load(Ordering::Acquire) != 0 && !self.is_inherited() {
@@ -64,8 +65,8 @@ impl Queue {
         }
     }
 
-    /// Waits as [`complete`](Self::complete) does, if a flush waits or runs: what is being changed in several steps is not
-    /// committed between two of them.
+    /// Waits like [`complete`](Self::complete), if a flush waits or runs: so no flush commits a change of several
+    /// steps between two of the steps.
     #[inline]
     pub fn complete_flushes(&self) {
         if self.flushes.load(Ordering::Acquire) != 0 {
@@ -83,7 +84,7 @@ impl Queue {
         self.pending.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// The failure of tasks that nobody was told of, once.
+    /// Returns the failure of tasks that were not reported yet. Each failure is returned once.
     pub fn untold(&self) -> Option<Error> {
         let mut failed = UNTOLD.lock().remove(&self.id)?;
         failed.retain(|task| !task.is_told() && !task.is_inherited());
@@ -95,7 +96,7 @@ impl Queue {
     }
 }
 
-/// Keeps a task that failed until somebody is told.
+/// Remembers a failed task until its failure is reported.
 pub(super) fn keep_untold(task: &Arc<Task>) {
     let mut untold = UNTOLD.lock();
     let of_queue = untold.entry(task.queue).or_default();
@@ -105,7 +106,8 @@ pub(super) fn keep_untold(task: &Arc<Task>) {
     }
 }
 
-/// Hands the failures of a library's tasks that nobody was told of to `report`: it shuts down, and nobody will ask.
+/// Passes the unreported failures of a library's tasks to `report`: the library shuts down, and the program will not
+/// ask.
 pub fn report_untold(slot: usize, report: impl Fn(&str)) {
     let failed: Vec<_> = {
         let mut untold = UNTOLD.lock();
@@ -117,7 +119,7 @@ pub fn report_untold(slot: usize, report: impl Fn(&str)) {
     }
 }
 
-/// The first failure, with the number of the others. All count as told then.
+/// Returns the first failure, with the number of further ones. All of them count as reported then.
 fn first_of(failed: &[Arc<Task>]) -> Option<SentError> {
     let untold: Vec<_> = failed.iter().filter(|task| task.tell()).collect();
     let Some(Ended::Failed(error)) = untold.first()?.ended() else { return None };

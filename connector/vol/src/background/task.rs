@@ -1,4 +1,4 @@
-//! One piece of work beside the program.
+//! A task in the background: a transfer or a flush.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -9,10 +9,11 @@ use h5lake_ledger::process;
 
 use crate::error::{Error, Minor, Result, SentError};
 
-/// What a worker runs. It holds nothing of libhdf5's, and drops what it holds before its task has ended.
+/// The work that a worker runs. It holds no resources of libhdf5, and drops everything it holds before its task has
+/// ended.
 pub type Work = Box<dyn FnOnce() -> Result<()> + Send>;
 
-/// What a task does.
+/// The operation of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `H5Dwrite`.
@@ -36,28 +37,28 @@ impl Kind {
 /// How a task ended.
 #[derive(Debug, Clone)]
 pub enum Ended {
-    /// All of it was done.
+    /// The task was done completely.
     Done,
-    /// It failed. Part of its elements may be written or read.
+    /// The task failed. Part of its elements may be written or read.
     Failed(SentError),
-    /// It was taken back before it began.
+    /// The task was canceled before it began.
     Canceled,
 }
 
 /// A transfer or a flush that an event set waits for.
 #[derive(Debug)]
 pub struct Task {
-    /// What it does.
+    /// The task's operation.
     pub kind: Kind,
     /// The slot of the library that was called.
     pub(super) slot: usize,
-    /// The queue that it went to.
+    /// The queue that the task entered.
     pub(super) queue: u64,
-    /// The process that began it. A forked child has no worker that goes on with it.
+    /// The process that began the task. A forked child has no worker that would continue it.
     process: u32,
-    /// Whether somebody was told that it failed.
+    /// True if the program was notified that the task failed.
     is_told: AtomicBool,
-    /// Start, and nanoseconds that it took.
+    /// The start of the task, and its duration in nanoseconds.
     times: OnceLock<(SystemTime, u64)>,
     ended: OnceLock<Ended>,
 }
@@ -75,7 +76,8 @@ impl Task {
         }
     }
 
-    /// How it ended, or nothing while it goes on. What a forked child got unfinished has failed there.
+    /// Returns how the task ended, or `None` while it is unfinished. A task that a forked child inherited unfinished
+    /// has failed there.
     pub fn ended(&self) -> Option<Ended> {
         match self.ended.get() {
             None if self.is_inherited() => Some(Ended::Failed(inherited(self.kind).into_sent())),
@@ -83,12 +85,12 @@ impl Task {
         }
     }
 
-    /// Whether it has ended, or never will in this process.
+    /// Returns whether the task has ended, or never will in this process.
     pub fn has_ended(&self) -> bool {
         self.ended.get().is_some() || self.is_inherited()
     }
 
-    /// When it began, in nanoseconds since 1970, and how many nanoseconds it took; zeros if it never ran.
+    /// Returns when the task began, in nanoseconds since 1970, and its duration in nanoseconds; zeros if it never ran.
     pub fn times(&self) -> (u64, u64) {
         self.times.get().map_or((0, 0), |(begun, took)| {
             let since = begun.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -96,7 +98,7 @@ impl Task {
         })
     }
 
-    /// Notes that somebody was told of its failure. Answers whether nobody was before.
+    /// Notes that the program was notified of the failure. Returns whether this is the first notification.
     pub fn tell(&self) -> bool {
         !self.is_told.swap(true, Ordering::Relaxed)
     }
@@ -105,12 +107,12 @@ impl Task {
         self.is_told.load(Ordering::Relaxed)
     }
 
-    /// Whether another process began it.
+    /// Returns whether another process began the task.
     pub fn is_inherited(&self) -> bool {
         self.process != process::id()
     }
 
-    /// Does the work, and answers why that failed, if it did. A panic is a failure.
+    /// Runs the work, and returns its error, if it failed. A panic is a failure.
     pub(super) fn run(&self, work: Work) -> Option<SentError> {
         let (begun, clock) = (SystemTime::now(), Instant::now());
         let result = {
@@ -137,7 +139,7 @@ impl Task {
         }
     }
 
-    /// It has failed.
+    /// Notes that the task has failed.
     pub(super) fn fail(&self, why: SentError) {
         let _once = self.ended.set(Ended::Failed(self.explained(why.into_error()).into_sent()));
     }

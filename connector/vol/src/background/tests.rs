@@ -8,7 +8,7 @@ use h5lake_ledger::locks::{Mutex, MutexGuard};
 use super::*;
 use crate::error::{Error, Minor};
 
-/// Tests that look at what is untold, or fill the pool, run one after another.
+/// A lock for tests that check unreported failures, or fill the pool, so that they run one after another.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -52,7 +52,7 @@ fn tasks_of_a_queue_run_in_their_order_and_those_of_several_side_by_side() {
             }),
         );
     }
-    // The first task of one goes on only once another queue's has run.
+    // The first task of one queue continues only after a task of the other queue has run.
     other.submit(Kind::Write, 0, Box::new(move || sender.send(()).map_err(|_| Error::call("send"))));
     one.complete();
     other.complete();
@@ -129,7 +129,7 @@ fn beyond_the_bound_the_caller_does_the_work() {
     sender.send(()).unwrap();
     let worker = Arc::new(Mutex::new(None));
     let seen = worker.clone();
-    // Behind all of them, by whichever thread.
+    // Behind all of these tasks, in any thread.
     queue.submit(
         Kind::Write,
         0,
@@ -188,7 +188,7 @@ fn what_waits_behind_a_store_that_does_not_answer_fails_with_it() {
             assert_eq!(text(&behind[1]), failure);
         }
         assert!(queue.untold().is_some());
-        // The queue was empty: what comes now is tried.
+        // The queue was empty, so the next task is tried.
         let again = queue.submit(Kind::Write, 0, counting(done.clone()));
         queue.complete();
         assert!(matches!(again.ended(), Some(Ended::Done)) && done.swap(0, Ordering::SeqCst) == 1);

@@ -1,28 +1,29 @@
-//! What each library was told of its tasks, as far as it matters for what it is told next.
+//! The results of tasks that each library has received, as far as they matter for the next result.
 //!
-//! libhdf5's event sets lose operations if one is told finished while an earlier one stays: `H5ES__list_remove`
-//! (H5ESlist.c) leaves `tail` where it was, and the next operation is appended behind what was freed. So within one walk
-//! over a set nothing is told finished behind what is not.
+//! libhdf5's event sets lose operations if one operation is reported finished while an earlier one remains:
+//! `H5ES__list_remove` (H5ESlist.c) leaves `tail` where it was, and the next operation is appended behind a freed
+//! entry. So within one walk over a set, no task is reported finished behind a task that is not.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::MAX_LIBRARIES;
 
-/// What one library was told.
+/// The results that one library has received.
 #[derive(Debug)]
 struct Told {
     walk: Mutex<Walk>,
-    /// Whether it was told of a failure. Its set then refuses each further operation (`H5ES__insert_request`), whose token
-    /// would be lost and whose buffer the program may free.
+    /// True if a failure was reported to the library. Its event set then refuses each further operation
+    /// (`H5ES__insert_request`): that operation's token would be lost, and the program may free its buffer.
     failure: AtomicBool,
     numbers: AtomicU64,
 }
 
-/// Nanoseconds that may be left of a walk's time behind a task that stayed: libhdf5 counts whole microseconds.
+/// The most nanoseconds that can be left of a walk's time behind an unfinished task: libhdf5 counts whole
+/// microseconds.
 const MAX_REMAINDER: u64 = 100_000;
 
-/// The walk over an event set that goes on: sets are walked in the order of their operations.
+/// The current walk over an event set: sets are walked in the order of their operations.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     last: u64,
@@ -30,8 +31,9 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Whether this walk may still tell that tasks have ended, once it has come to the task of a number, for which it waits some
-    /// nanoseconds at most. A task that stayed has used up the time of its walk (`H5ES__wait_cb`, H5ESint.c): who waits is another one.
+    /// Notes that the walk has reached the task `number`, for which it waits at most `timeout` nanoseconds, and
+    /// returns whether it may still report finished tasks. An unfinished task has used up the time of its walk
+    /// (`H5ES__wait_cb`, H5ESint.c), so a call with a longer timeout belongs to another walk.
     pub(super) fn comes_to(&mut self, number: u64, timeout: u64) -> bool {
         if number <= self.last || timeout > MAX_REMAINDER {
             self.is_blocked = false;
@@ -40,7 +42,7 @@ impl Walk {
         !self.is_blocked
     }
 
-    /// The task that it came to last stays in the set.
+    /// Notes that the task the walk reached last remains in the set.
     pub(super) fn block(&mut self) {
         self.is_blocked = true;
     }
@@ -54,32 +56,33 @@ static TOLD: [Told; MAX_LIBRARIES] = [const {
     }
 }; MAX_LIBRARIES];
 
-/// The number of a library's next task: they grow in the order in which tasks enter event sets.
+/// Returns the number of a library's next task. Numbers grow in the order in which tasks enter event sets.
 pub fn next_number(slot: usize) -> u64 {
     TOLD[slot].numbers.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Whether a walk over an event set of the library that has come to this task may tell that it ended. It waits some nanoseconds.
+/// Returns whether a walk over an event set of the library that has reached this task may report that the task
+/// finished. The walk waits at most `timeout` nanoseconds for the task.
 pub fn may_tell(slot: usize, number: u64, timeout: u64) -> bool {
     TOLD[slot].walk.lock().comes_to(number, timeout)
 }
 
-/// The task that the walk came to last stays in the set: nothing behind it is told finished.
+/// Notes that the task which the walk reached last remains in the set: no task behind it is reported finished.
 pub fn stays(slot: usize) {
     TOLD[slot].walk.lock().block();
 }
 
-/// The library was told of a failure.
+/// Notes that a failure was reported to the library.
 pub fn note_failure(slot: usize) {
     TOLD[slot].failure.store(true, Ordering::Relaxed);
 }
 
-/// Whether the library was told of a failure since it started.
+/// Returns whether a failure was reported to the library since it started.
 pub fn was_told_of_failure(slot: usize) -> bool {
     TOLD[slot].failure.load(Ordering::Relaxed)
 }
 
-/// The library shuts down, and its event sets go.
+/// Forgets the reported failure when the library shuts down, because its event sets are freed.
 pub fn forget(slot: usize) {
     TOLD[slot].failure.store(false, Ordering::Relaxed);
 }
@@ -94,7 +97,7 @@ mod tests {
         assert!(walk.comes_to(1, 0));
         walk.block();
         assert!(!walk.comes_to(2, 0) && !walk.comes_to(5, 0));
-        // The next walk begins again, and finds the first one finished meanwhile.
+        // The next walk begins again, and finds that the first task has finished meanwhile.
         assert!(walk.comes_to(1, 0) && walk.comes_to(2, 0));
         walk.block();
         assert!(!walk.comes_to(5, 0));
@@ -106,7 +109,7 @@ mod tests {
         assert!(walk.comes_to(4, 0));
         walk.block();
         assert!(walk.comes_to(3, 0), "its first number is behind the last one");
-        // It is not seen where it is not: then one more walk finds what has ended.
+        // A walk over another set is not always recognized: then one more walk finds the finished tasks.
         walk.block();
         assert!(!walk.comes_to(9, 0));
         assert!(walk.comes_to(9, 0));

@@ -1,4 +1,4 @@
-//! Which files are ours, by their names: the setting `only=`.
+//! Decides by their names which files h5lake handles: the setting `only=`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,55 +6,56 @@ use std::path::Path;
 
 use glob::{MatchOptions, Pattern};
 
-/// `*` and `?` stop at a `/`, so that a pattern says which folder it means.
+/// `*` and `?` do not match a `/`, so that a pattern determines the folder.
 const OPTIONS: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
     require_literal_leading_dot: false,
 };
 
-/// Patterns for names of files. Without one, every name matches.
+/// Patterns for names of files. Without any pattern, every name matches.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NamePatterns(Vec<NamePattern>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct NamePattern {
-    /// As it was given.
+    /// The pattern as it was given.
     text: String,
     pattern: Pattern,
     against: Against,
 }
 
-/// What of a name a pattern is compared with.
+/// The part of a name with which a pattern is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Against {
-    /// The last component.
+    /// The last component of the name.
     FileName,
     /// The whole path, from the root.
     Path,
 }
 
 impl NamePatterns {
-    /// Reads patterns that commas separate.
+    /// Reads comma-separated patterns.
     ///
     /// # Errors
-    /// What goes on behind the setting's name, with the pattern that is wrong.
+    /// A text that continues behind the setting's name, with the wrong pattern.
     pub fn parse(value: &str) -> Result<Self, String> {
         value.split(',').map(|text| NamePattern::parse(text.trim())).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether a file of that name is ours. The name is taken as it was given: no link in it is followed.
+    /// Returns whether h5lake handles files of that name. The name is matched as given: symbolic links are not
+    /// followed.
     pub fn match_name(&self, name: &[u8]) -> bool {
         let path = Path::new(OsStr::from_bytes(name));
         self.0.is_empty() || self.0.iter().any(|pattern| pattern.matches(path))
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no patterns.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What [`parse`](Self::parse) reads.
+    /// Returns the text that [`parse`](Self::parse) reads.
     pub fn setting_value(&self) -> String {
         self.0.iter().map(|pattern| pattern.text.as_str()).collect::<Vec<_>>().join(",")
     }
@@ -70,7 +71,7 @@ impl NamePattern {
         let (against, whole) = match (text.contains('/'), text.starts_with('/')) {
             (false, _) => (Against::FileName, text.to_owned()),
             (true, true) => (Against::Path, text.to_owned()),
-            // Of a path its last components.
+            // A relative path matches the last components of a name.
             (true, false) => (Against::Path, format!("/**/{text}")),
         };
         let pattern = Pattern::new(&whole).map_err(|error| {
@@ -84,7 +85,7 @@ impl NamePattern {
             Against::FileName => path
                 .file_name()
                 .is_some_and(|name| self.pattern.matches_with(&name.to_string_lossy(), OPTIONS)),
-            // The working folder is gone: nothing says what the path is.
+            // If the working directory was deleted, the absolute path is unknown.
             Against::Path => std::path::absolute(path)
                 .is_ok_and(|path| self.pattern.matches_with(&path.to_string_lossy(), OPTIONS)),
         }

@@ -1,15 +1,16 @@
-//! Where settings come from: the words of a connector string, and the variables `H5LAKE_KEY`.
+//! The sources of settings: the words of a connector string, and the variables `H5LAKE_KEY`.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, OsString};
 
 use super::{ENVIRONMENT_PREFIX, keys, variable};
 
-/// Variables that are no settings of a file: what the plugin says of its work, and what builds and tests of it take.
+/// Variables that are no settings of a file: those for logs and statistics of the plugin, and those for its builds and
+/// tests.
 const OTHER_VARIABLES: [&str; 4] = ["H5LAKE_LOG", "H5LAKE_LOG_FILE", "H5LAKE_LOG_FORMAT", "H5LAKE_STATS"];
 const DEVELOPMENT_PREFIXES: [&str; 4] = ["H5LAKE_BUILD_", "H5LAKE_FUZZ_", "H5LAKE_HDF5_", "H5LAKE_TEST_"];
 
-/// The settings among the variables of an environment: those with our prefix that are not empty.
+/// Returns the settings among the variables of an environment: those with h5lake's prefix that are not empty.
 pub fn variables(all: impl IntoIterator<Item = (OsString, OsString)>) -> BTreeMap<String, OsString> {
     all.into_iter()
         .filter(|(name, value)| {
@@ -23,7 +24,7 @@ pub fn variables(all: impl IntoIterator<Item = (OsString, OsString)>) -> BTreeMa
         .collect()
 }
 
-/// What is wrong with a variable that nobody reads. A typing error must not send data elsewhere in silence.
+/// Returns the error for an unknown variable. A typing error must not silently send data elsewhere.
 pub fn unknown_variable(name: &str) -> String {
     let known: Vec<_> = keys().map(variable).collect();
     match nearest(name, known.iter().map(String::as_str)) {
@@ -32,14 +33,14 @@ pub fn unknown_variable(name: &str) -> String {
     }
 }
 
-/// What is wrong with a key of the connector string that nobody reads.
+/// Returns the error for an unknown key of the connector string.
 pub fn unknown_key(key: &str) -> String {
     let meant = nearest(key, keys()).map(|known| format!("; did you mean '{known}'?")).unwrap_or_default();
     let keys = keys().collect::<Vec<_>>().join(", ");
     format!("unknown key '{key}' in the connector string{meant}; the keys are {keys}")
 }
 
-/// The name that a mistyped one was most probably to be: at most a third of it is wrong.
+/// Returns the known name that is most similar to a mistyped one, if at most a third of the name is wrong.
 fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed_key = typed.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(typed).to_lowercase();
     let distance = |name: &str| {
@@ -50,19 +51,19 @@ fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<
     (distance <= typed_key.chars().count().div_ceil(3)).then_some(name)
 }
 
-/// What follows a connector's name in `HDF5_VOL_CONNECTOR` (`H5VL__set_def_conn` ends the name at the first blank); `None` if
-/// it names another connector.
+/// Returns the text that follows a connector's name in `HDF5_VOL_CONNECTOR` (`H5VL__set_def_conn` ends the name at the
+/// first blank); `None` if the string names another connector.
 pub fn info_of<'a>(string: &'a str, connector: &CStr) -> Option<&'a str> {
     let string = string.trim_start_matches(BLANKS);
     let (name, info) = string.split_once(BLANKS).unwrap_or((string, ""));
     (name.as_bytes() == connector.to_bytes()).then_some(info)
 }
 
-/// What HDF5 ends a connector's name at.
+/// The characters at which HDF5 ends a connector's name.
 const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
 
-/// The words of a connector string. Blanks end a word, but not between quotation marks, `'` or `"`. Those are left out; each
-/// kind stands for itself between the other.
+/// Splits a connector string into words. Blanks end a word, but not between quotation marks, `'` or `"`. Quotation
+/// marks are removed; each kind is an ordinary character between marks of the other kind.
 pub fn words(string: &str) -> Result<Vec<String>, String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for c in string.chars() {
@@ -83,7 +84,7 @@ pub fn words(string: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// A setting as a word of a connector string, with quotation marks where its value needs them.
+/// Returns a setting as a word of a connector string, with quotation marks if its value needs them.
 pub fn word(key: &str, value: &str) -> String {
     if !value.contains(|c: char| c.is_whitespace() || matches!(c, '\'' | '"')) {
         return format!("{key}={value}");
@@ -92,7 +93,7 @@ pub fn word(key: &str, value: &str) -> String {
     format!("{key}={}", parts.join("\"'\""))
 }
 
-/// The value of a key in a connector string.
+/// Returns the value of a key in a connector string.
 pub fn value_in(string: &str, key: &str) -> Option<String> {
     let words = words(string).unwrap_or_default();
     words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('=').map(str::to_owned))

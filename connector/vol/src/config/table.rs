@@ -1,19 +1,20 @@
-//! Every setting, for errors, the tool and the documentation. README.md has the same table (cli/tests/settings.rs compares them).
+//! The table of all settings, for errors, the tool and the documentation. README.md has the same table
+//! (cli/tests/settings.rs compares them).
 
 /// One setting: `KEY=value` in the connector string, or the variable `H5LAKE_KEY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
-    /// Its name in the connector string.
+    /// The setting's name in the connector string.
     pub key: &'static str,
-    /// What it takes.
+    /// The values that the setting accepts.
     pub values: &'static str,
-    /// What holds without it.
+    /// The value that applies without the setting.
     pub default: &'static str,
-    /// What it decides.
+    /// The meaning of the setting.
     pub meaning: &'static str,
 }
 
-/// Every setting.
+/// All settings.
 pub const SETTINGS: [Setting; 25] = [
     Setting {
         key: "store",
@@ -162,7 +163,7 @@ pub const SETTINGS: [Setting; 25] = [
     },
 ];
 
-/// The names of all settings.
+/// Returns the names of all settings.
 pub fn keys() -> impl Iterator<Item = &'static str> {
     SETTINGS.iter().map(|setting| setting.key)
 }

@@ -1,10 +1,10 @@
-//! The values that settings take. An error goes on behind the setting's name.
+//! The values that settings accept. An error is a text that continues behind the setting's name.
 
 use std::time::Duration;
 
 use h5lake_ledger::At;
 
-/// The units of sizes. Their letters may be small or capital.
+/// The units of sizes, in either case.
 const BYTE_UNITS: [(&str, usize); 10] = [
     ("", 1),
     ("B", 1),
@@ -18,7 +18,7 @@ const BYTE_UNITS: [(&str, usize); 10] = [
     ("TB", 1_000_000_000_000),
 ];
 
-/// The choice that a value names.
+/// Returns the choice that a value names.
 pub fn one_of<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
     choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice).ok_or_else(|| {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
@@ -26,12 +26,13 @@ pub fn one_of<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> 
     })
 }
 
-/// The number of a version.
+/// Parses the number of a version.
 pub(crate) fn version(text: &str) -> Option<At> {
     text.parse().ok().filter(|number| *number > 0).map(At::Version)
 }
 
-/// A URL with something behind its scheme: a store without a name would be one that everybody who forgot the name shares.
+/// Checks a URL with a name behind its scheme: a store without a name would be shared by everybody who forgot the
+/// name.
 pub fn store_url(value: &str) -> Result<String, String> {
     match value.split_once(':') {
         Some((scheme, rest)) if !scheme.is_empty() && !matches!(rest, "" | "//") => Ok(value.to_owned()),
@@ -39,7 +40,7 @@ pub fn store_url(value: &str) -> Result<String, String> {
     }
 }
 
-/// A path that does not depend on the working directory.
+/// Checks a path that does not depend on the working directory.
 pub fn absolute_path(value: &str) -> Result<String, String> {
     if value.starts_with('/') {
         return Ok(value.to_owned());
@@ -47,7 +48,7 @@ pub fn absolute_path(value: &str) -> Result<String, String> {
     Err(format!("takes an absolute path, not '{value}'"))
 }
 
-/// Paths that do not depend on the working directory, separated by colons.
+/// Checks paths that do not depend on the working directory, separated by colons.
 pub fn absolute_paths(value: &str) -> Result<String, String> {
     match value.split(':').find(|path| !path.starts_with('/')) {
         None => Ok(value.to_owned()),
@@ -55,13 +56,13 @@ pub fn absolute_paths(value: &str) -> Result<String, String> {
     }
 }
 
-/// A time that is long enough for one request.
+/// Parses a time that is long enough for one request.
 pub fn time_to_wait(value: &str) -> Result<Duration, String> {
     let time = duration(value)?;
     if time.is_zero() { Err(format!("takes a time from 1s on, not '{value}'")) } else { Ok(time) }
 }
 
-/// A time in seconds, minutes, hours or days.
+/// Parses a time in seconds, minutes, hours or days.
 pub fn duration(value: &str) -> Result<Duration, String> {
     let bad = || format!("takes a time such as 30s, 10m, 2h or 7d, not '{value}'");
     let (digits, unit) = value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));
@@ -76,7 +77,7 @@ pub fn duration(value: &str) -> Result<Duration, String> {
     count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(bad)
 }
 
-/// A number of bytes, with a binary unit (KiB) or a decimal one (kB).
+/// Parses a number of bytes, with a binary unit (KiB) or a decimal one (kB).
 pub fn byte_count(value: &str) -> Result<usize, String> {
     let bad = || format!("takes a size such as 268435456, 256MiB or 256MB, not '{value}'");
     let (digits, unit) = value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));

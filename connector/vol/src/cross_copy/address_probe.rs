@@ -1,5 +1,6 @@
-//! What a libhdf5 says of chunks that it must not be believed in: releases differ. A small file of its own tells whether addresses of
-//! raw data count from the file's first byte or from behind the user block, and whether coordinates are those of the index.
+//! Probes properties of libhdf5's lists of chunks in which releases differ. A small test file shows whether addresses
+//! of raw data count from the file's first byte or from behind the user block, and whether coordinates are those of
+//! the index.
 
 use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -14,14 +15,14 @@ use crate::hdf5::library::{Hid, Library};
 
 /// The size of the test file's user block.
 const USER_BLOCK: u64 = 512;
-/// What the test file has as its data.
+/// The data in the test file.
 const PATTERN: &[u8; 32] = b"h5lake looks where this is kept!";
 
-/// What has to be added to addresses in files with a user block of `user_block` bytes: of chunks, and of contiguous data. `scratch` is a
-/// path for a file, which is gone when this returns.
+/// Returns the numbers to be added to addresses in files with a user block of `user_block` bytes: for chunks, and for
+/// contiguous data. `scratch` is a path for a test file, which is deleted when this returns.
 ///
 /// # Errors
-/// Those of the library and the file system.
+/// The errors of the library and the file system.
 pub(super) fn shifts(library: Library, user_block: u64, scratch: &Path) -> Result<(u64, u64)> {
     if user_block == 0 {
         return Ok((0, 0));
@@ -30,16 +31,17 @@ pub(super) fn shifts(library: Library, user_block: u64, scratch: &Path) -> Resul
     Ok((if chunks { user_block } else { 0 }, if contiguous { user_block } else { 0 }))
 }
 
-/// Whether `H5Dchunk_iter` counts the coordinates of chunks in an extensible array along the dimensions as they are, where the array has
-/// the unlimited one first. `scratch` is a path for a file, which is gone when this returns.
+/// Returns whether `H5Dchunk_iter` computes the coordinates of chunks in an extensible array along the dimensions in
+/// their own order, although the array has the unlimited dimension first. `scratch` is a path for a test file, which
+/// is deleted when this returns.
 ///
 /// # Errors
-/// Those of the library and the file system.
+/// The errors of the library and the file system.
 pub(super) fn swaps_coordinates(library: Library, scratch: &Path) -> Result<bool> {
     with_file(scratch, |name| reaches_second_row(library, name)).map(|reaches| !reaches)
 }
 
-/// Does something with a file, and removes it.
+/// Runs `work` with a file, and removes the file.
 fn with_file<T>(path: &Path, work: impl FnOnce(&CStr) -> Result<T>) -> Result<T> {
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::argument("the name of a temporary file has a zero byte"))?;
@@ -48,7 +50,7 @@ fn with_file<T>(path: &Path, work: impl FnOnce(&CStr) -> Result<T>) -> Result<T>
     done
 }
 
-/// Whether the user block has to be added to addresses of chunks, and of contiguous data.
+/// Returns whether the user block has to be added to addresses of chunks, and of contiguous data.
 fn probe(library: Library, scratch: &Path, name: &CStr) -> Result<(bool, bool)> {
     let (chunk, contiguous) = make(library, name)?;
     let bytes = std::fs::read(scratch)
@@ -68,14 +70,14 @@ fn probe(library: Library, scratch: &Path, name: &CStr) -> Result<(bool, bool)> 
     Ok((is_behind(chunk)?, is_behind(contiguous)?))
 }
 
-/// A new file that is made to look at what a library says of it.
+/// A new file that is made to probe the library's answers about it.
 struct TestFile {
     library: Library,
     file: Id,
 }
 
 impl TestFile {
-    /// Makes it; lists of the library, or its default.
+    /// Makes the file; `creation` and `access` are lists of the library, or its default.
     fn create(library: Library, name: &CStr, creation: Hid, access: &Id) -> Result<Self> {
         // SAFETY: the name is terminated, identifiers are checked by the library.
         let file =
@@ -83,7 +85,8 @@ impl TestFile {
         Ok(Self { library, file: Id::from_call(library, file, "H5Fcreate")? })
     }
 
-    /// A written dataset of bytes, with chunks of `chunk` elements or contiguous: at most as many bytes as the pattern has.
+    /// Makes a written dataset of bytes, with chunks of `chunk` elements or contiguous, and of at most as many bytes
+    /// as the pattern has.
     fn dataset(&self, name: &CStr, size: &[u64], most: &[u64], chunk: Option<&[u64]>) -> Result<Id> {
         let table = self.library.table();
         let id = |id, function| Id::from_call(self.library, id, function);
@@ -94,8 +97,8 @@ impl TestFile {
         {
             return Err(Error::argument("a dataset that no test file has"));
         }
-        // SAFETY: names are terminated, arrays have an entry for each dimension, the buffer holds all elements, identifiers are
-        // checked by the library.
+        // SAFETY: names are terminated, arrays have an entry for each dimension, the buffer holds all elements,
+        // identifiers are checked by the library.
         unsafe {
             let space = id((table.H5Screate_simple)(rank, size.as_ptr(), most.as_ptr()), "H5Screate_simple")?;
             let list = id((table.H5Pcreate)(table.H5P_CLS_DATASET_CREATE_ID_g()), "H5Pcreate")?;
@@ -115,7 +118,8 @@ impl TestFile {
     }
 }
 
-/// Makes a file with a user block; the addresses of a chunk and of contiguous data, as the library gives them.
+/// Makes a file with a user block; returns the addresses of a chunk and of contiguous data, as the library reports
+/// them.
 fn make(library: Library, name: &CStr) -> Result<(u64, u64)> {
     let table = library.table();
     // SAFETY: the class is one of the library's.
@@ -131,8 +135,8 @@ fn make(library: Library, name: &CStr) -> Result<(u64, u64)> {
     Ok((seen.address, unsafe { (table.H5Dget_offset)(contiguous.get()) }))
 }
 
-/// Makes a file with two rows of two chunks, of which there may be more along the second dimension. Whether a chunk is said to be in the
-/// second row.
+/// Makes a file with two rows of two chunks, which can grow along the second dimension. Returns whether the library
+/// reports a chunk in the second row.
 fn reaches_second_row(library: Library, name: &CStr) -> Result<bool> {
     let access = library.access_to_native(false)?;
     let newest = library.table().newest_format();
@@ -142,9 +146,9 @@ fn reaches_second_row(library: Library, name: &CStr) -> Result<bool> {
     Ok(Seen::of(library, &made)?.last_row > 0)
 }
 
-/// What a library says of a dataset's chunks.
+/// The library's answers about a dataset's chunks.
 struct Seen {
-    /// The address of the last one.
+    /// The address of the last chunk.
     address: u64,
     /// The largest coordinate along the first dimension.
     last_row: u64,

@@ -1,4 +1,4 @@
-//! Which chunks of a dataset were written: a copy has no others.
+//! Finds the chunks of a dataset that were written: a copy has no other chunks.
 
 use std::ffi::{c_int, c_uint, c_void};
 
@@ -11,11 +11,12 @@ use crate::hdf5::dataspace::later_unlimited_dimension;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
 
-/// Chunks that are asked for one by one, at most.
+/// The most chunks that are queried one by one.
 const MOST_ASKED: u64 = 1 << 20;
 
 impl CrossCopier {
-    /// Where the chunks of a dataset begin that were written; nothing if it has no chunks, or has them all.
+    /// Returns the first elements of the written chunks of a dataset; `None` if it has no chunks, or all of them are
+    /// written.
     pub(super) fn written_chunks(
         &self,
         dataset: Hid,
@@ -34,7 +35,7 @@ impl CrossCopier {
             return Ok(None);
         }
         if later_unlimited_dimension(self.library.extent_of(space.get())?.max_dims()).is_some() {
-            // Natively an index whose dimensions are swapped, and which answers coordinates in that order.
+            // A native index that swaps dimensions reports coordinates in its own order.
             return if all <= MOST_ASKED {
                 self.ask_each(dataset, extent, chunk).map(Some)
             } else {
@@ -87,7 +88,7 @@ unsafe extern "C" fn note(
     _size: sys::hsize_t,
     place: *mut c_void,
 ) -> c_int {
-    // SAFETY: the place is the one that was given along; the offset has an entry for each dimension.
+    // SAFETY: the place is the one that was passed along; the offset has an entry for each dimension.
     unsafe {
         let found = &mut *place.cast::<FoundChunks>();
         found.starts.push(std::slice::from_raw_parts(offset, found.rank).to_vec());

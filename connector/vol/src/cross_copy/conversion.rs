@@ -1,4 +1,4 @@
-//! Conversion of whole files by a program of our own: it loads a libhdf5, and that loads the plugin.
+//! Conversion of whole files by one of h5lake's own programs: it loads a libhdf5, which loads the plugin.
 
 use std::ffi::{CString, OsStr};
 use std::fmt;
@@ -17,7 +17,8 @@ use crate::hdf5::identity::NAME;
 use crate::hdf5::library::Library;
 use crate::hdf5::strings;
 
-/// A libhdf5 that was loaded to convert files. It belongs to the thread that loaded it: not every libhdf5 has a lock.
+/// A libhdf5 that was loaded to convert files. It belongs to the thread that loaded it, because some builds of libhdf5
+/// have no lock.
 pub struct Converter {
     library: Library,
     own: Id,
@@ -29,7 +30,7 @@ pub struct Converter {
 pub struct NotHeld {
     /// The path of the object or link; for an attribute with its name behind `@`.
     pub path: String,
-    /// What the library says.
+    /// The library's error.
     pub reason: String,
 }
 
@@ -64,15 +65,15 @@ impl From<NotCopied> for Lacking {
 /// The result of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Export {
-    /// The native file was made, and lacks this.
+    /// The native file was made, and lacks these parts.
     Made(Lacking),
-    /// The native file cannot hold these objects and attributes, in the order of the container. There is no native file.
+    /// The native file cannot hold these objects and attributes, in the order of the container. No native file exists.
     Refused(Vec<NotHeld>),
 }
 
 impl Converter {
-    /// Loads the libhdf5 at a path, or of a name that the dynamic linker finds. That finds the plugin by HDF5_PLUGIN_PATH.
-    /// `settings` is as in a connector string.
+    /// Loads the libhdf5 at a path, or with a name that the dynamic linker finds. That libhdf5 finds the plugin by
+    /// HDF5_PLUGIN_PATH. `settings` is as in a connector string.
     ///
     /// # Errors
     /// If it cannot be loaded, is no libhdf5, is older than 1.14.0, or does not find the plugin.
@@ -91,16 +92,16 @@ impl Converter {
         Ok(Self { library, own, settings: strings::c_string(settings, "settings")? })
     }
 
-    /// The library's version: major, minor, release.
+    /// Returns the library's version: major, minor, release.
     pub fn version(&self) -> (u32, u32, u32) {
         self.library.version()
     }
 
-    /// Makes a container with the content of a native file except user-defined links, and returns the parts that the container
-    /// lacks. When this function returns, the container is committed by its close.
+    /// Makes a container with the content of a native file except user-defined links, and returns the parts that the
+    /// container lacks. When this function returns, the container is committed by its close.
     ///
     /// # Errors
-    /// What the library says; if something has the container's name. A part of it may then be there.
+    /// The library's error; an error if the container's name exists already. Part of the container may exist then.
     pub fn import(&self, native: &Path, container: &OsStr) -> Result<Lacking> {
         let not_copied = self.library.explained(|| {
             let source = strings::c_string(native.as_os_str().as_bytes(), "a file name")?;
@@ -112,13 +113,15 @@ impl Converter {
         not_copied.map(Lacking::from)
     }
 
-    /// Makes a container with all that is in a native file, a local one or one in a store, but raw data that can be referred to.
-    /// A list then says where that lies ([`RawPlaces`](super::place_list::RawPlaces)). Datasets that are to be joined become one with those
-    /// of further files, in their order; all else is that of the first file. User-defined links are left out. Returns what the container
-    /// lacks. When this returns, it is committed, and shows fill values for what is in the list.
+    /// Makes a container with the content of a native file, local or in a store, except raw data that can be referred
+    /// to. A list then has the positions of that data ([`RawPlaces`](super::place_list::RawPlaces)). Datasets that are
+    /// to be joined are joined with those of further files, in their order; everything else comes from the first file.
+    /// User-defined links are left out. Returns the parts that the container lacks. When this returns, the container
+    /// is committed, and shows fill values for the data in the list.
     ///
     /// # Errors
-    /// As [`import`](Self::import); for external files of a native file in a store; for datasets of further files that do not fit.
+    /// As for [`import`](Self::import); for external files of a native file in a store; for datasets of further files
+    /// that do not fit.
     pub fn adopt(&self, natives: &[&OsStr], container: &OsStr, wanted: &Adoption<'_>) -> Result<Lacking> {
         let not_copied = self.library.explained(|| {
             let target = strings::c_string(container.as_bytes(), "a file name")?;
@@ -136,11 +139,12 @@ impl Converter {
         not_copied.map(Lacking::from)
     }
 
-    /// Makes a native file with all that is in a container but user-defined links, unless the native file cannot hold some objects or
-    /// attributes: then there is no native file. Its objects have the format of HDF5 1.8 if `is_newer`.
+    /// Makes a native file with the content of a container except user-defined links, unless the native file cannot
+    /// hold some objects or attributes: then no native file exists. Its objects have the format of HDF5 1.8 if
+    /// `is_newer`.
     ///
     /// # Errors
-    /// As [`import`](Self::import).
+    /// As for [`import`](Self::import).
     pub fn export(&self, container: &OsStr, native: &Path, is_newer: bool) -> Result<Export> {
         let (not_copied, refused) = self.library.explained(|| {
             let source = strings::c_string(container.as_bytes(), "a file name")?;

@@ -1,5 +1,5 @@
-//! What of native files lies elsewhere, as a container has it that refers to the file: virtual datasets and external links with names
-//! that lead to the same files, and datasets in external files without these.
+//! Parts of native files that are stored elsewhere, in a container that refers to the file: virtual datasets and
+//! external links with names that lead to the same files, and datasets in external files without these files.
 
 use std::ffi::c_void;
 
@@ -14,27 +14,29 @@ use crate::hdf5::library::Hid;
 use crate::hdf5::plist::{FillDefined, ListClass};
 use crate::operations::path::external_link::is_absolute;
 
-/// Chunks of a dataset that can grow, and lies in external files, take about so many bytes.
+/// The approximate number of bytes in a chunk of a dataset that can grow and is in external files.
 const CHUNK_BYTES: u64 = 1 << 20;
 
-/// Where a native file lies, and where the container will that refers to it: folders with a slash behind them, from the root, or URLs.
+/// The folders of a native file and of the container that will refer to it, with a slash behind them, as paths from
+/// the root or URLs.
 #[derive(Debug, Default, Clone)]
 pub struct Folders {
-    /// Of the native file.
+    /// The folder of the native file.
     pub native: Vec<u8>,
-    /// Of the container.
+    /// The folder of the container.
     pub container: Vec<u8>,
 }
 
 impl Folders {
-    /// The folder in which a file lies: all of its name up to the last slash.
+    /// Returns the folder of a file: all of its name up to the last slash.
     pub fn of(name: &[u8]) -> Vec<u8> {
         let end = name.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         name[..end].to_vec()
     }
 
-    /// The name of a virtual source for the container: as it is where that means the same file, else with the native file's folder in
-    /// front of it. In names of sources a percent sign counts as a pair of them.
+    /// Returns the name of a virtual source for the container: unchanged if it means the same file there, otherwise
+    /// with the native file's folder in front of it. A percent sign in the name of a source is written as a pair of
+    /// them.
     fn renamed_source(&self, name: &[u8]) -> Vec<u8> {
         if name == b"." {
             return name.to_vec();
@@ -43,7 +45,8 @@ impl Folders {
         in_names.renamed(name)
     }
 
-    /// The same for the file of an external link, in whose name a percent sign is one, and a dot no file.
+    /// Returns the name of an external link's file for the container. Here a percent sign is a single one, and a dot
+    /// does not stand for the own file.
     pub(super) fn renamed(&self, name: &[u8]) -> Vec<u8> {
         if is_absolute(name) || self.native == self.container {
             return name.to_vec();
@@ -67,10 +70,10 @@ fn escaped(folder: &[u8]) -> Vec<u8> {
 }
 
 impl CrossCopier {
-    /// The creation list of a dataset in the container, if it is not that in the native file.
+    /// Returns the creation list of a dataset in the container, if it differs from the one in the native file.
     ///
     /// # Errors
-    /// For external files of a native file in a store; those of the library.
+    /// For external files of a native file in a store; errors of the library.
     pub(super) fn adopted_list(
         &self,
         dataset: Hid,
@@ -101,7 +104,7 @@ impl CrossCopier {
         }
     }
 
-    /// A list of which the encoding is another one.
+    /// Returns a list with a changed encoding.
     fn changed_list(
         &self,
         list: &Id,
@@ -144,7 +147,7 @@ impl CrossCopier {
         }
     }
 
-    /// Gives a list chunks, if a dataset can grow: in external files it needs none.
+    /// Gives a list chunks, if a dataset can grow: a dataset in external files needs none.
     fn allow_growth(&self, list: &Id, datatype: &Id, space: &Id) -> Result<()> {
         let extent = self.library.extent_of(space.get())?;
         if extent.dims() == extent.max_dims() {
@@ -204,7 +207,7 @@ mod tests {
         assert_eq!(link("/a/50%/", "/b/", "90%.h5"), "/a/50%/90%.h5");
         assert_eq!(link("/a/b/", "/a/", "../s.h5"), "/a/b/../s.h5");
         assert_eq!(link("s3://l/a/", "/a/", "s.h5"), "s3://l/a/s.h5");
-        // A copy whose folders nobody knows has the names of the original.
+        // A copy without known folders has the names of the original.
         assert_eq!(link("", "", "s.h5"), "s.h5");
     }
 }

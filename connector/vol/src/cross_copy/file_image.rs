@@ -1,4 +1,4 @@
-//! Containers as native files in memory (`H5Fget_file_image`, and the core driver without backing store).
+//! Containers as native files in memory (`H5Fget_file_image`, and the core driver without a backing store).
 
 use h5lake_plugin_abi::bindings as sys;
 
@@ -11,11 +11,11 @@ use crate::hdf5::saved_errors::silently;
 use crate::hdf5::strings;
 
 impl Library {
-    /// A native file with all that lies beneath `root`, made with the creation list of its file, as bytes. Held in memory
-    /// twice while it is made.
+    /// Returns a native file with everything beneath `root`, made with the creation list of its file, as bytes. The
+    /// bytes are in memory twice while the file is made.
     ///
     /// # Errors
-    /// Those of the copy; what a native file cannot hold.
+    /// The errors of the copy; for objects that a native file cannot hold.
     pub fn native_image(self, root: Hid, creation: Hid) -> Result<Vec<u8>> {
         let table = self.table();
         self.set_user_block(creation, 0)?;
@@ -36,7 +36,7 @@ impl Library {
             )));
         }
         silently(self, || {
-            // SAFETY: a null buffer asks for the size; the buffer then has it.
+            // SAFETY: a null buffer requests the size; the buffer then has it.
             unsafe {
                 check((table.H5Fflush)(file.get(), sys::H5F_SCOPE_LOCAL), "H5Fflush")?;
                 let size = (table.H5Fget_file_image)(file.get(), std::ptr::null_mut(), 0);
@@ -51,11 +51,11 @@ impl Library {
         })
     }
 
-    /// The same of the container that an access list of ours leads to. Made by public calls, for in a callback that opens a
-    /// file nothing of that file can have an identifier.
+    /// Returns the image of the container to which an access list of ours leads. It is made by public calls, because
+    /// in a callback that opens a file no object of that file can have an identifier.
     ///
     /// # Errors
-    /// Those of opening the container to read; as [`Library::native_image`].
+    /// The errors of opening the container to read; as for [`Library::native_image`].
     pub fn image_of_file(self, name: &[u8], access: Hid) -> Result<Vec<u8>> {
         let table = self.table();
         let name = strings::c_string(name, "a file name")?;
@@ -74,7 +74,7 @@ impl Library {
         self.native_image(root.get(), creation.get())
     }
 
-    /// A copy of a file access list that carries the content of the file.
+    /// Makes a copy of a file access list that carries the content of the file.
     ///
     /// # Errors
     /// If the library refuses the list.

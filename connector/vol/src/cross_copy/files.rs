@@ -1,4 +1,4 @@
-//! Whole files: a native file as a container, and back.
+//! Conversion of whole files: a native file to a container, and back.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, OsStr};
@@ -19,14 +19,14 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::Library;
 use crate::hdf5::saved_errors::silently;
 
-/// By how much the memory of a native file in memory grows.
+/// The number of bytes by which the memory of a native file in memory grows.
 const INCREMENT: usize = 1 << 20;
 
 /// A file on one side of a conversion.
 pub(crate) struct End<'a> {
-    /// Its name, as its connector takes it.
+    /// The file's name, for its connector.
     pub name: &'a CStr,
-    /// How it is opened or made.
+    /// The access list with which the file is opened or made.
     pub access: &'a Id,
 }
 
@@ -39,39 +39,40 @@ pub(crate) struct NotCopied {
     pub left_out: Vec<Refused>,
 }
 
-/// Copies all of a file into a new one. When this returns, both are closed.
+/// Copies all of a file into a new file. When this returns, both are closed.
 ///
 /// # Errors
-/// That of the first call which failed; if something has the target's name, too.
+/// The error of the first call that failed; an error if the target's name exists already, too.
 pub(crate) fn convert(library: Library, source: &End<'_>, target: &End<'_>) -> Result<NotCopied> {
     let from = OpenFile::open(library, source)?;
     let creation = from.creation()?;
     let to = OpenFile::create(library, target, &creation)?;
     let left_out = copy_root(library, from.root()?.get(), to.root()?.get())?;
-    // What is on its way is stored by the close, so its answer counts.
+    // Pending changes are stored by the close, so its result counts.
     to.close()?;
     let user_block = library.user_block(creation.get())?;
     from.close()?;
     Ok(NotCopied { user_block, left_out })
 }
 
-/// How a container refers to native files.
+/// The way in which a container refers to native files.
 #[derive(Debug)]
 pub struct Adoption<'a> {
-    /// The file that gets the list of places.
+    /// The file to which the list of places is written.
     pub list: &'a Path,
-    /// The folder in which the container will lie, with a slash behind it; empty if that is not known.
+    /// The folder of the future container, with a slash behind it; empty if that is not known.
     pub folder: &'a [u8],
-    /// Datasets that become one with those of further files.
+    /// Datasets that are joined with those of further files.
     pub joins: &'a [Join],
 }
 
-/// Makes a container with all that is in a native file but raw data that can be referred to: a list then says where that lies.
-/// Datasets that are to be joined become one with those of the further files. When this returns, all are closed. The user block is that of
-/// the first file.
+/// Makes a container with the whole content of a native file except raw data that can be referred to: a list then has
+/// the positions of that data. Datasets that are to be joined are joined with those of the further files. When this
+/// returns, all files are closed. The user block is that of the first file.
 ///
 /// # Errors
-/// That of the first call which failed, with the name of a further file; if something has the target's name, too.
+/// The error of the first call that failed, with the name of a further file; an error if the target's name exists
+/// already, too.
 pub(crate) fn adopt(
     library: Library,
     first: &End<'_>,
@@ -109,7 +110,7 @@ pub(crate) fn adopt(
     Ok(NotCopied { user_block: block, left_out })
 }
 
-/// What each file has of the datasets that are joined.
+/// Reads the joined datasets of each file.
 fn look_at(library: Library, first: &End<'_>, further: &[End<'_>], wanted: &[Join]) -> Result<Joins> {
     let copier = CrossCopier::new(library, sys::H5I_INVALID_HID, 0);
     let mut joins = in_file(library, first, |file| Joins::find(&copier, file.root()?.get(), wanted))?;
@@ -120,7 +121,7 @@ fn look_at(library: Library, first: &End<'_>, further: &[End<'_>], wanted: &[Joi
     Ok(joins)
 }
 
-/// Does something with an open file, and closes it. Errors name the file.
+/// Runs `work` with an open file, and closes the file. Errors name the file.
 fn in_file<T>(library: Library, end: &End<'_>, work: impl FnOnce(&OpenFile) -> Result<T>) -> Result<T> {
     let done = library.explained(|| {
         let file = OpenFile::open(library, end)?;
@@ -131,11 +132,11 @@ fn in_file<T>(library: Library, end: &End<'_>, work: impl FnOnce(&OpenFile) -> R
     done.map_err(|error| Error::new(error.minor(), format!("{}: {error}", end.name.to_string_lossy())))
 }
 
-/// Copies all of a file into a new local file, as [`convert`] does, unless the new file cannot hold some objects or attributes. These are then
-/// the second result, and there is no new file.
+/// Copies all of a file into a new local file, as [`convert`] does, unless the new file cannot hold some objects or
+/// attributes. These are then the second result, and no new file exists.
 ///
 /// # Errors
-/// That of the first call which failed for another reason; if something has the target's name, too.
+/// The error of the first call that failed for another reason; an error if the target's name exists already, too.
 pub(crate) fn convert_if_held(
     library: Library,
     source: &End<'_>,
@@ -159,7 +160,7 @@ pub(crate) fn convert_if_held(
 }
 
 impl Library {
-    /// An access list for files of a connector; `settings` is its string.
+    /// Makes an access list for files of a connector; `settings` is the connector's string.
     pub(crate) fn access_through(self, connector: &Id, settings: Option<&CStr>) -> Result<Id> {
         let table = self.table();
         let mut info = std::ptr::null_mut();
@@ -180,7 +181,8 @@ impl Library {
         }
     }
 
-    /// The same for native files. With `is_newer` objects have the format of HDF5 1.8, which holds larger attributes.
+    /// Makes an access list for native files. With `is_newer` objects have the format of HDF5 1.8, which holds larger
+    /// attributes.
     pub(crate) fn access_to_native(self, is_newer: bool) -> Result<Id> {
         let access = self.access_through(&self.native_connector()?, None)?;
         self.allow_unusual_types(access.get())?;
@@ -190,7 +192,8 @@ impl Library {
         Ok(access)
     }
 
-    /// The same for native files that are read, and that nobody may be writing: locked, where the file system has locks.
+    /// Makes an access list for reading native files that must not be open for writing: they are locked, if the file
+    /// system supports locks.
     pub(super) fn access_to_settled_native(self) -> Result<Id> {
         let access = self.access_to_native(false)?;
         // SAFETY: identifiers are checked by the library.
@@ -199,7 +202,7 @@ impl Library {
         Ok(access)
     }
 
-    /// The same for native files in memory, which are gone when they are closed.
+    /// Makes an access list for native files in memory, which are discarded when they are closed.
     pub(super) fn access_to_native_in_memory(self, is_newer: bool) -> Result<Id> {
         let access = self.access_to_native(is_newer)?;
         // SAFETY: identifiers are checked by the library.
@@ -236,7 +239,8 @@ impl OpenFile {
         Id::from_call(self.library, root, "H5Gopen2")
     }
 
-    /// The list to make such a file with. That of an open file lacks what its root group says of itself.
+    /// Returns the list to create a similar file. The list of an open file lacks the creation orders of its root
+    /// group.
     fn creation(&self) -> Result<Id> {
         let (library, table) = (self.library, self.library.table());
         let root = self.root()?;

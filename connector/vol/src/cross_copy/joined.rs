@@ -1,4 +1,4 @@
-//! Datasets of several files that become one: which they are, and whether they fit.
+//! Datasets of several files that are joined into one: finds them, and checks whether they fit together.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeSet, HashSet};
@@ -18,41 +18,42 @@ use crate::hdf5::library::Hid;
 use crate::hdf5::plist::FillDefined;
 use crate::transfer::memory::references::MemoryReferences;
 
-/// What is joined.
+/// A request to join datasets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {
-    /// A dataset; or a group, for all datasets in it and below that have the dimension.
+    /// A dataset; or a group, for all datasets in and below the group that have the dimension.
     pub path: String,
-    /// How.
+    /// How the datasets are joined.
     pub along: Along,
 }
 
-/// A dataset as one file has it.
+/// A dataset as it is in one file.
 pub(super) struct Seen {
     pub datatype: Id,
     pub space: Dataspace,
     pub layout: Layout,
     pub filters: Vec<Filter>,
-    /// Whether chunks that reach beyond the extent go without filters.
+    /// True if chunks that reach beyond the extent are stored without filters.
     unfiltered_edges: bool,
     fill: ShownFill,
     meanings: Meanings,
 }
 
-/// What an element shows that was never written.
+/// The value that elements show that were never written.
 #[derive(Debug, PartialEq, Eq)]
 enum ShownFill {
-    /// Nobody can tell: it is not defined.
+    /// The fill value is not defined, so the elements can show anything.
     Anything,
-    /// These bytes: of a plain type an element's. Of a text of variable length its own with the zero behind it. Without any, nothing: no
-    /// text, no elements.
+    /// These bytes: an element of a plain type, or a variable-length string with its terminating zero. No bytes stand
+    /// for a null string or an empty sequence.
     Bytes(Vec<u8>),
-    /// A value that the application chose for a type with variable-length data in it. It is not compared with another one.
+    /// A value that the application chose for a type that contains variable-length data. It is not compared with other
+    /// values.
     WithPointers,
 }
 
 impl ShownFill {
-    /// In what it differs from that of the first file, in words.
+    /// Says how the fill value differs from that of the first file.
     fn difference(&self, first: &Self) -> Option<&'static str> {
         match (self, first) {
             (Self::WithPointers, _) | (_, Self::WithPointers) => Some(
@@ -66,26 +67,26 @@ impl ShownFill {
 
 /// A dataset that is joined.
 pub(super) struct Joined {
-    /// Its path in each file.
+    /// The dataset's path in each file.
     path: CString,
-    /// Other names that were asked for, which lead to the same dataset in the first file.
+    /// Other requested names that lead to the same dataset in the first file.
     aliases: Vec<CString>,
     token: [u8; 16],
     first: Seen,
     pub parts: Parts,
-    /// Why elements are copied; nothing where raw data is referred to.
+    /// Why elements are copied; `None` if the result refers to the raw data instead.
     pub copied: Cell<Option<&'static str>>,
-    /// The whole, once it is made.
+    /// The joined dataset, once it is made.
     pub whole: OnceCell<Rc<Id>>,
 }
 
-/// The datasets that are joined, as seen in one file after the other.
+/// The datasets that are joined, as they were read in one file after the other.
 #[derive(Default)]
 pub(super) struct Joins {
     all: Vec<Joined>,
-    /// Groups all of whose datasets are joined, and the names of the datasets that the first file has there.
+    /// Groups in which all datasets are joined, and the names of the datasets that the first file has there.
     groups: Vec<(CString, HashSet<CString>)>,
-    /// All datasets of the first file, and those of later files that it has not.
+    /// All datasets of the first file, and the datasets that only later files have.
     known: HashSet<CString>,
     left_out: BTreeSet<CString>,
 }
@@ -99,7 +100,7 @@ fn shown(path: &CStr) -> String {
 }
 
 impl Joins {
-    /// The dataset of the first file that has the token, if it is joined.
+    /// Returns the dataset of the first file that has the token, if it is joined.
     pub fn of(&self, token: &[u8; 16]) -> Option<&Joined> {
         self.all.iter().find(|one| one.token == *token)
     }
@@ -108,15 +109,16 @@ impl Joins {
         &self.all
     }
 
-    /// The datasets that later files have and the first has not, by their paths: nothing of them is in the whole.
+    /// Returns the paths of datasets that later files have and the first file lacks: the result does not contain them.
     pub fn left_out(&self) -> impl Iterator<Item = String> {
         self.left_out.iter().map(|name| format!("/{}", shown(name)))
     }
 
-    /// What `wanted` names in the first file. Datasets that are named count before groups.
+    /// Finds the datasets that `wanted` names in the first file. Datasets named themselves take precedence over
+    /// groups.
     ///
     /// # Errors
-    /// If something is not there, or cannot be joined; those of the library.
+    /// If an object does not exist, or cannot be joined; errors of the library.
     pub fn find(copier: &CrossCopier, root: Hid, wanted: &[Join]) -> Result<Self> {
         let known = copier.datasets_in(root)?.into_iter().collect();
         let mut joins = Self { known, ..Self::default() };
@@ -150,7 +152,8 @@ impl Joins {
         Ok(joins)
     }
 
-    /// False if the dataset has no such dimension. One that is there already stays as it is.
+    /// Adds a dataset. Returns false if the dataset has no such dimension. A dataset that was added before is left
+    /// unchanged.
     fn add(
         &mut self,
         copier: &CrossCopier,
@@ -200,10 +203,10 @@ impl Joins {
         Ok(true)
     }
 
-    /// Looks at the same datasets in the next file.
+    /// Checks the same datasets in the next file.
     ///
     /// # Errors
-    /// If one is not there or is another, or a joined group has more; those of the library.
+    /// If a dataset is missing or differs, or a joined group has further ones; errors of the library.
     pub fn look_at_next(&mut self, copier: &CrossCopier, root: Hid) -> Result<()> {
         for joined in &mut self.all {
             let dataset = copier.open(root, &joined.path)?;
@@ -255,7 +258,7 @@ impl Joins {
         Ok(())
     }
 
-    /// All files were looked at: says of which datasets raw data does not fit together.
+    /// Decides, after all files have been checked, for which datasets the raw data does not fit together.
     pub fn decide(&self) {
         for joined in &self.all {
             let obstacle = joined.parts.obstacle(&joined.first.layout);
@@ -265,7 +268,7 @@ impl Joins {
 }
 
 impl Seen {
-    /// What tells how its chunks are to be read.
+    /// Returns the properties that determine how the dataset's chunks are read.
     fn way_of_chunks(&self) -> (&Layout, &[Filter], bool) {
         (&self.layout, &self.filters, self.unfiltered_edges)
     }
@@ -276,7 +279,8 @@ impl Joined {
         &self.path
     }
 
-    /// That its other names lead to it in the next file, too: the whole has one dataset for all of them.
+    /// Checks that the other names lead to the same dataset in the next file, too: the result has one dataset for all
+    /// of these names.
     fn check_aliases(&self, copier: &CrossCopier, root: Hid, dataset: Hid) -> Result<()> {
         let token = copier.info(dataset)?.token.__data;
         for alias in &self.aliases {
@@ -308,10 +312,10 @@ impl Joined {
 }
 
 impl CrossCopier {
-    /// Opens an object of the file in which `location` lies.
+    /// Opens an object in the file of `location`.
     ///
     /// # Errors
-    /// Those of the library; for a name that leads into another file, whose addresses mean nothing in this one.
+    /// Errors of the library; for a name that leads into another file, where addresses have another meaning.
     pub(super) fn open(&self, location: Hid, name: &CStr) -> Result<Id> {
         // SAFETY: the name is terminated; identifiers are checked by the library.
         let object = self.id(unsafe { (self.table().H5Oopen)(location, name.as_ptr(), sys::H5P_DEFAULT) })?;
@@ -353,7 +357,7 @@ impl CrossCopier {
         }
     }
 
-    /// What elements show that were never written.
+    /// Returns the value that elements show that were never written.
     fn shown_fill(&self, list: &Id, datatype: &Id) -> Result<ShownFill> {
         let defined = self.library.fill_defined(list.get())?;
         if !self.is_plain(datatype)? {
@@ -371,7 +375,7 @@ impl CrossCopier {
         Ok(ShownFill::Bytes(value))
     }
 
-    /// The same of a type that is not plain.
+    /// Returns this value for a type that is not plain.
     fn shown_variable_fill(&self, defined: FillDefined, list: &Id, datatype: &Id) -> Result<ShownFill> {
         if defined != FillDefined::User {
             return Ok(ShownFill::Bytes(Vec::new()));
@@ -382,7 +386,7 @@ impl CrossCopier {
             return Ok(ShownFill::WithPointers);
         }
         let one = library.scalar_space()?;
-        // SAFETY: the buffer has the size of the type. The library puts a text, or null, into it, which is given back once.
+        // SAFETY: the buffer has the size of the type. The library puts a text, or null, into it, which is freed once.
         unsafe {
             self.ok((self.table().H5Pget_fill_value)(list.get(), of, value.as_mut_ptr().cast()))?;
             let text = value.as_ptr().cast::<*const c_char>().read_unaligned();
@@ -393,7 +397,7 @@ impl CrossCopier {
         }
     }
 
-    /// Whether no element shows the fill value.
+    /// Returns whether all elements have been written, so that none shows the fill value.
     fn is_all_written(&self, dataset: Hid) -> Result<bool> {
         let mut status = sys::H5D_SPACE_STATUS_NOT_ALLOCATED;
         // SAFETY: the answer's place outlives the call.
@@ -401,7 +405,8 @@ impl CrossCopier {
         Ok(status == sys::H5D_SPACE_STATUS_ALLOCATED)
     }
 
-    /// Why a file's part of a dataset has no raw data to refer to.
+    /// Returns the reason why elements of a dataset in this file have to be copied, if there is no raw data to refer
+    /// to.
     fn why_copied(&self, dataset: Hid, seen: &Seen) -> Result<Option<&'static str>> {
         self.check_is_here(dataset, &seen.layout)?;
         if seen.layout == Layout::Compact {
@@ -412,11 +417,11 @@ impl CrossCopier {
         {
             return Ok(Some("storage of another size than its elements"));
         }
-        // References were refused before.
+        // References were refused earlier.
         Ok((!self.is_plain(&seen.datatype)?).then_some("variable-length data"))
     }
 
-    /// The names, from a group on, of all datasets in it and below.
+    /// Returns the names, relative to a group, of all datasets in and below the group.
     fn datasets_in(&self, group: Hid) -> Result<Vec<CString>> {
         let mut names: Vec<CString> = Vec::new();
         let place = (&raw mut names).cast();
@@ -428,7 +433,7 @@ impl CrossCopier {
 }
 
 /// # Safety
-/// `data` is a `Vec<CString>`; the others are as the library gives them.
+/// `data` is a `Vec<CString>`; the other arguments are as the library passes them.
 unsafe extern "C" fn note_dataset(
     _group: Hid,
     name: *const c_char,

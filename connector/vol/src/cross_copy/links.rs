@@ -53,7 +53,7 @@ impl CrossCopier {
         Rc::into_inner(copy).map_or(Ok(()), Id::close)
     }
 
-    /// Uses up the numbers before that of the next link: those of links which are gone.
+    /// Uses up the creation numbers before that of the next link: they belonged to links which were deleted.
     fn skip_links(&self, copy: Hid, numbers: &mut Numbers, next: i64) -> Result<()> {
         while let Some(filler) = numbers.filler(next) {
             // SAFETY: names are terminated.
@@ -70,8 +70,8 @@ impl CrossCopier {
         Ok(())
     }
 
-    /// Leaves out a user-defined link, because the meaning of its value, and whether libhdf5 returns the value at all, depend on
-    /// functions that only the programs which use its class have.
+    /// Leaves out a user-defined link: the meaning of its value, and whether libhdf5 returns the value at all, depend
+    /// on functions that only the programs which use its class have.
     fn user_defined(&self, class: i32) -> Result<()> {
         let Some(left_out) = &self.left_out else {
             return Err(Error::unsupported(format!("H5Ocopy of a user-defined link of class {class}")));
@@ -82,8 +82,8 @@ impl CrossCopier {
         Ok(())
     }
 
-    /// Copies a link that has a value: a soft or an external one. In a container that refers to a native file an external one leads to
-    /// the same file.
+    /// Copies a link that has a value: a soft or an external link. In a container that refers to a native file, an
+    /// external link leads to the same file.
     pub(super) fn value_link(
         &self,
         from: Hid,
@@ -101,7 +101,7 @@ impl CrossCopier {
         self.ok(unsafe {
             (table.H5Lget_val)(from, name.as_ptr(), value.as_mut_ptr().cast(), room, sys::H5P_DEFAULT)
         })?;
-        // SAFETY: the value is terminated by the byte beyond it; unpacked names lie in it.
+        // SAFETY: the value is terminated by the byte beyond it; unpacked names are inside the value.
         self.ok(unsafe {
             if info.type_ == sys::H5L_TYPE_SOFT {
                 (table.H5Lcreate_soft)(
@@ -142,7 +142,7 @@ impl CrossCopier {
     /// Returns whether the copy of a link is a hard link to a copy of its target.
     ///
     /// # Errors
-    /// As [`Self::leads_somewhere`], for a soft link.
+    /// As for [`Self::leads_somewhere`], for a soft link.
     pub(super) fn becomes_hard(&self, group: Hid, name: &CStr, info: &sys::H5L_info2_t) -> Result<bool> {
         match info.type_ {
             sys::H5L_TYPE_HARD => Ok(true),
@@ -156,17 +156,17 @@ impl CrossCopier {
         }
     }
 
-    /// Whether a link leads to an object.
+    /// Returns whether a link leads to an object.
     ///
     /// # Errors
-    /// The library's own, where a group on the way is missing.
+    /// The library's own error, if a group on the path is missing.
     fn leads_somewhere(&self, group: Hid, name: &CStr) -> Result<bool> {
         // SAFETY: the name is terminated.
         let answer = unsafe { (self.table().H5Oexists_by_name)(group, name.as_ptr(), sys::H5P_DEFAULT) };
         self.ok(answer).map(|()| answer > 0)
     }
 
-    /// A link creation list for names of a character set.
+    /// Makes a link creation list for names of a character set.
     fn link_creation(&self, set: sys::H5T_cset_t) -> Result<Id> {
         let table = self.table();
         // SAFETY: the class is the library's own.
@@ -178,7 +178,7 @@ impl CrossCopier {
     }
 }
 
-/// The copy of the links of one group.
+/// The state of copying the links of one group.
 struct Walk<'a> {
     copier: &'a CrossCopier,
     from: Hid,
@@ -222,7 +222,7 @@ impl Walk<'_> {
         self.progress.close_linked(copy)
     }
 
-    /// The copy of the object to which a link leads; `None` if the destination cannot hold the object.
+    /// Returns the copy of the object to which a link leads; `None` if the destination cannot hold the object.
     fn target(&mut self, name: &CStr, info: &sys::H5L_info2_t) -> Result<Option<OpenCopy>> {
         let (copier, progress) = (self.copier, &mut *self.progress);
         if info.type_ == sys::H5L_TYPE_HARD {
@@ -243,7 +243,7 @@ impl Walk<'_> {
 }
 
 /// # Safety
-/// `data` is a [`Walk`]; the others are as the library gives them.
+/// `data` is a [`Walk`]; the other arguments are as the library passes them.
 unsafe extern "C" fn copy_one(
     _group: Hid,
     name: *const c_char,

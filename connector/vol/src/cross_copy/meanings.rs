@@ -1,4 +1,4 @@
-//! Attributes without which nobody knows what a dataset's numbers mean: datasets that become one have to agree on them.
+//! Attributes that define the meaning of a dataset's numbers: datasets that are joined must agree on them.
 
 use std::ffi::{CStr, c_char};
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
 
-/// Those of the CF conventions and of netCDF's users' guide, by which readers compute values, times and gaps.
+/// The attributes of the CF conventions and of netCDF's users' guide by which readers compute values, times and gaps.
 const NAMES: [&CStr; 10] = [
     c"units",
     c"calendar",
@@ -23,13 +23,13 @@ const NAMES: [&CStr; 10] = [
     c"_Unsigned",
 ];
 
-/// The value of one of them.
+/// The value of such an attribute.
 enum Meaning {
     Text(Vec<u8>),
     Elements { datatype: Id, bytes: Vec<u8> },
 }
 
-/// What a dataset has of them, in their order.
+/// The values of these attributes in a dataset, in their order.
 pub(super) struct Meanings(Vec<Option<Meaning>>);
 
 impl Meaning {
@@ -57,7 +57,7 @@ impl Meanings {
         NAMES.iter().map(|name| copier.meaning(dataset, name)).collect::<Result<_>>().map(Self)
     }
 
-    /// What differs in the next file, in words.
+    /// Describes the difference in the next file.
     pub(super) fn difference(&self, copier: &CrossCopier, next: &Self) -> Result<Option<String>> {
         for ((name, first), next) in NAMES.iter().zip(&self.0).zip(&next.0) {
             let is_same = match (first, next) {
@@ -97,7 +97,7 @@ impl CrossCopier {
             return Ok(Some(Meaning::Elements { datatype, bytes: buffer }));
         }
         if library.is_variable_string(of)? {
-            // SAFETY: the library has just put texts, or null, into the buffer; they are given back once.
+            // SAFETY: the library has just put texts, or null, into the buffer; they are freed once.
             let text = unsafe {
                 let text = texts(&buffer);
                 library.reclaim(of, space.get(), &mut buffer);
@@ -114,7 +114,7 @@ impl CrossCopier {
     }
 }
 
-/// Texts one behind the other, without blanks at their ends.
+/// Returns texts one behind the other, without blanks at their ends.
 ///
 /// # Safety
 /// The buffer holds pointers, each null or to a terminated text.

@@ -1,8 +1,8 @@
-//! `H5Ocopy` between a native file and a container: each object is made anew by public calls and filled. Whole files are
-//! converted the same way.
+//! `H5Ocopy` between a native file and a container: each object is made again by public calls and filled. Whole files
+//! are converted the same way.
 //!
-//! What a copy between two files of one kind does, this does too, with these differences: chunks are filtered again, and
-//! committed types are never merged with those of the destination.
+//! This copy does the same as a copy between two files of one kind, with these differences: chunks are filtered again,
+//! and committed types are never merged with those of the destination.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
@@ -43,11 +43,11 @@ use progress::{ObjectKey, OpenCopy, Part, PathNumber, PendingGroup, Progress, to
 use referenced::copy_root;
 use values::Elements;
 
-/// Copies the object `source` to the name `name` in `destination`. With `keep_references`, references to objects that are copied
-/// as well lead to the copies.
+/// Copies the object `source` to the name `name` in `destination`. With `keep_references`, references to objects that
+/// are copied as well lead to the copies.
 ///
 /// # Errors
-/// That of the first call which failed, as the library reported it. Nothing then lies at the name.
+/// The error of the first call that failed, as the library reported it. Then no object is at the name.
 pub(crate) fn copy(
     library: Library,
     source: Hid,
@@ -79,10 +79,10 @@ pub(crate) fn copy(
     })
 }
 
-/// `H5Lcopy` of a soft or an external link.
+/// Copies a soft or an external link (`H5Lcopy`).
 ///
 /// # Errors
-/// As [`copy`]; a hard link cannot lead into another file.
+/// As for [`copy`]; a hard link cannot lead into another file.
 pub(crate) fn copy_link(
     library: Library,
     source: Hid,
@@ -109,27 +109,27 @@ struct CrossCopier {
     destination: Hid,
     /// `H5O_COPY_*`
     flags: u32,
-    /// In a copy that is abandoned if the destination cannot hold an object or an attribute: those that it cannot hold. Datasets get no
-    /// more elements after the first.
+    /// The objects and attributes that the destination cannot hold, in a copy that is abandoned because of them.
+    /// Datasets get no more elements after the first such object.
     refused: Option<RefCell<Vec<Refused>>>,
-    /// Links that a conversion of a whole file leaves out. In other copies such a link is an error.
+    /// The links that a conversion of a whole file leaves out. In other copies such a link is an error.
     left_out: Option<RefCell<Vec<Refused>>>,
-    /// Where elements are listed, and not copied.
+    /// The list of elements that are referred to and not copied.
     places: Option<place_list::Places>,
-    /// Where names in the original and in the copy begin, if elements are listed.
+    /// The folders to which names in the original and in the copy are relative, if elements are listed.
     folders: Folders,
-    /// Datasets that become one with those of further files.
+    /// Datasets that are joined with those of further files.
     joins: Joins,
-    /// Whether references to objects that are copied for another reason lead to the copies.
+    /// True if references to objects that are copied for another reason lead to the copies.
     keeps_references: bool,
-    /// The path of the original whose link is being copied; empty if a reference led to the original.
+    /// The path of the original behind the link that is being copied; empty if a reference led to the original.
     path: RefCell<Vec<u8>>,
 }
 
 /// An object, an attribute or a link that the destination cannot hold.
 #[derive(Debug)]
 pub(crate) struct Refused {
-    /// Its path, for an attribute with the name behind `@`.
+    /// The path; for an attribute with its name behind `@`.
     pub path: String,
     /// The library's reason.
     pub reason: String,
@@ -173,7 +173,7 @@ impl CrossCopier {
         self.refused.as_ref().is_some_and(|refused| !refused.borrow().is_empty())
     }
 
-    /// The links that were left out, and the objects and attributes that the destination cannot hold.
+    /// Returns the links that were left out, and the objects and attributes that the destination cannot hold.
     fn noted(self) -> (Vec<Refused>, Vec<Refused>) {
         let list = |noted: Option<RefCell<_>>| noted.map(RefCell::into_inner).unwrap_or_default();
         (list(self.left_out), list(self.refused))
@@ -189,7 +189,7 @@ impl CrossCopier {
         self.library.table()
     }
 
-    /// The error of a call that has just failed, with the library's own frames.
+    /// Returns the error of a call that has just failed, with the library's own frames.
     fn failed(&self) -> Error {
         Error::reported(self.library.take_errors())
     }
@@ -206,8 +206,8 @@ impl CrossCopier {
         self.flags & flag != 0
     }
 
-    /// Makes the copy of an object, without a link yet, or opens the copy if it was made before. `link` is the link that led to the
-    /// original: the path of its group, and its name.
+    /// Makes the copy of an object, without a link yet, or opens the copy if it was made before. `link` is the link
+    /// that led to the original: the path of its group, and its name.
     fn object(
         &self,
         original: Hid,
@@ -223,7 +223,7 @@ impl CrossCopier {
         if link.is_some() {
             return self.new_object(original, &info, depth, link, progress);
         }
-        // The path of the link that is being copied is not that of this object.
+        // The path of the link that is being copied does not lead to this object.
         let path = self.path.take();
         let made = self.new_object(original, &info, depth, None, progress);
         *self.path.borrow_mut() = path;
@@ -267,7 +267,7 @@ impl CrossCopier {
         Ok(copy)
     }
 
-    /// Whether a group has links to copy, or had links whose numbers have to be used up.
+    /// Returns whether a group has links to copy, or once had links with creation numbers that the copy has to skip.
     fn has_links_to_copy(&self, original: Hid, depth: u32) -> Result<bool> {
         if depth > 0 && self.has(sys::H5O_COPY_SHALLOW_HIERARCHY_FLAG) {
             return Ok(false);
@@ -298,7 +298,8 @@ impl CrossCopier {
         self.id(unsafe { (self.table().H5Oopen_by_token)(location, token_of(token)) })
     }
 
-    /// Copies all that is pending: the links of groups, and then the parts of objects that need the copies of other objects.
+    /// Copies everything that is pending: the links of groups, and then the parts of objects that need the copies of
+    /// other objects.
     fn pending(&self, progress: &mut Progress) -> Result<()> {
         loop {
             while let Some(group) = progress.next_group() {
@@ -312,7 +313,7 @@ impl CrossCopier {
         }
     }
 
-    /// Copies a part of an object that was left for later.
+    /// Copies a deferred part of an object.
     fn deferred(&self, part: Part, original: ObjectKey, progress: &mut Progress) -> Result<()> {
         let token = progress.copy_of(original);
         let token = token.ok_or_else(|| Error::new(Minor::Internal, "an object was not copied"))?;
@@ -409,7 +410,7 @@ impl CrossCopier {
 
     fn comment(&self, original: Hid, copy: Hid) -> Result<()> {
         let table = self.table();
-        // SAFETY: a null buffer asks for the length; the buffer then has room for it and its terminator.
+        // SAFETY: a null buffer requests the length; the buffer then has space for it and its terminator.
         unsafe {
             let length = (table.H5Oget_comment)(original, std::ptr::null_mut(), 0);
             let Ok(length @ 1..) = usize::try_from(length) else { return Ok(()) };
@@ -419,7 +420,7 @@ impl CrossCopier {
         }
     }
 
-    /// A name that a getter of the library writes into a buffer, given a null buffer first.
+    /// Returns a name that a getter of the library writes into a buffer. The getter is called with a null buffer first.
     fn name(&self, get: impl Fn(*mut std::ffi::c_char, usize) -> isize) -> Result<CString> {
         let length = usize::try_from(get(std::ptr::null_mut(), 0)).map_err(|_| self.failed())?;
         let mut text = vec![0_u8; length + 1];
@@ -433,7 +434,7 @@ impl CrossCopier {
 }
 
 impl Library {
-    /// Gives an open object of ours an identifier as it is. The identifier closes it.
+    /// Gives an open object of h5lake's an identifier without wrapping it. The identifier closes it.
     ///
     /// # Safety
     /// `object` is one of our handles, open, and of kind `kind`.

@@ -1,26 +1,28 @@
-//! Creation order in a copy: what is made by public calls is numbered from 0, but the original's numbers have gaps where
-//! something was deleted.
+//! Creation order in a copy: objects made by public calls are numbered from 0, but the original's numbers have gaps
+//! where objects were deleted.
 
 use std::ffi::CString;
 
-/// More than so many numbers in a row are not skipped: each costs something that is made and deleted.
+/// The most numbers in a row that are skipped: each one costs an object that is made and deleted.
 const MOST: i64 = 1 << 16;
 
-/// The numbers that have been given in a copy, and what was made just to use numbers up.
+/// The numbers that have been used in a copy, and the objects that were made only to use numbers up.
 pub(super) struct Numbers {
-    /// The number that what is made next gets; nothing if none are kept.
+    /// The number that the next object gets; `None` if creation order is not tracked.
     next: Option<i64>,
-    /// Names to delete when everything is there: a group or object that is empty meanwhile would begin at 0 again.
+    /// Names to delete after everything has been made: a group or object that is empty in between would begin at 0
+    /// again.
     pub fillers: Vec<CString>,
 }
 
 impl Numbers {
-    /// Before anything is made. `tracked`: whether numbers are kept at all.
+    /// Makes the state before any object is made. `tracked` says whether creation order is tracked at all.
     pub fn of(tracked: bool) -> Self {
         Self { next: tracked.then_some(0), fillers: Vec::new() }
     }
 
-    /// The name of something to be made before that which has the number `wanted`, or nothing if that is next.
+    /// Returns the name of a filler object that must be made before the object with the number `wanted`, or `None` if
+    /// that number is next.
     pub fn filler(&mut self, wanted: i64) -> Option<CString> {
         let next = self.next.filter(|next| *next < wanted && wanted - next <= MOST)?;
         let name = CString::new(format!("\x01h5lake copy {next}")).ok()?;
@@ -29,7 +31,7 @@ impl Numbers {
         Some(name)
     }
 
-    /// Notes that something was made.
+    /// Notes that an object was made.
     pub fn used(&mut self) {
         self.next = self.next.map(|next| next + 1);
     }

@@ -1,4 +1,4 @@
-//! One part after the other of a dataset that is joined from several files.
+//! Joins a dataset of several files, one part after the other.
 
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
 
 impl CrossCopier {
-    /// Makes the whole, as the first file has the dataset: with its type, filters and fill value.
+    /// Makes the whole with the type, filters and fill value of the dataset in the first file.
     pub(super) fn make_whole(&self, joined: &Joined, datatype: &Id, list: &Id) -> Result<Rc<Id>> {
         let table = self.table();
         let space = joined.parts.whole(joined.chunk().is_some())?;
@@ -39,7 +39,7 @@ impl CrossCopier {
         Ok(made)
     }
 
-    /// Raw data is referred to only if the whole has filters that decode it.
+    /// Decides whether raw data can be referred to: only if the whole has filters that decode it.
     fn note_filters(&self, joined: &Joined, made: &Id) -> Result<()> {
         let Some(places) = &self.places else { return Ok(()) };
         // SAFETY: identifiers are checked by the library.
@@ -101,10 +101,10 @@ impl CrossCopier {
         self.data(&elements, progress)
     }
 
-    /// Puts the parts of the next file.
+    /// Puts the parts of the next file into the wholes.
     ///
     /// # Errors
-    /// That of the first call which failed.
+    /// The error of the first call that failed.
     pub(super) fn put_parts(&self, part: usize, root: Hid) -> Result<()> {
         let mut progress = Progress::default();
         for joined in self.joins.all() {

@@ -1,6 +1,6 @@
-//! The list of places of raw data, as one process writes it and another one reads it.
+//! The list of places of raw data, for the process that writes it and the process that reads it.
 //!
-//! The list is for this build alone, and passes between two processes of one tool. All numbers are little-endian.
+//! The list is specific to this build, and passes between two processes of one tool. All numbers are little-endian.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -14,25 +14,25 @@ use super::address_probe::swaps_coordinates;
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::library::Library;
 
-/// HDF5's bound of dimensions.
+/// HDF5's largest number of dimensions.
 pub(super) const MAX_RANK: usize = 32;
 /// The longest text of the list.
 const MAX_TEXT: u64 = 1 << 20;
 
-/// Where some raw data lies.
+/// The location of some raw data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RawPlace {
     /// A chunk.
     Chunk {
         /// The dataset's id in the container.
         dataset: u64,
-        /// The element at which it begins.
+        /// The first element of the chunk.
         offset: Vec<u64>,
         /// Bit n: filter n was skipped.
         mask: u32,
         /// The first byte in the file.
         address: u64,
-        /// Bytes.
+        /// The number of bytes.
         length: u64,
     },
     /// Elements of a contiguous dataset.
@@ -43,57 +43,58 @@ pub enum RawPlace {
         first: u64,
         /// The first byte in the file.
         address: u64,
-        /// Bytes.
+        /// The number of bytes.
         length: u64,
     },
-    /// The chunks of a dataset went through these filters, and not those that it was made with: plugins may set other parameters.
+    /// The filters that wrote the chunks of a dataset, if they differ from those that it was made with: plugins may
+    /// set other parameters.
     Filters {
         /// The dataset's id in the container.
         dataset: u64,
-        /// As the native file has them.
+        /// The filters of the native file.
         filters: Vec<Filter>,
     },
     /// The elements were copied.
     Copied {
         /// The dataset's path.
         path: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A dataset of a later file, which the first one has not.
+    /// A dataset of a later file that the first file lacks.
     LeftOut {
         /// The dataset's path.
         path: String,
     },
-    /// Several files are joined, and this dataset is not: it is that of the first file.
+    /// A dataset that is not joined although several files are: it is that of the first file.
     NotJoined {
         /// The dataset's path.
         path: String,
     },
-    /// The elements lie in external files, one part after the other.
+    /// Elements in external files, one part after the other.
     External {
-        /// The dataset's id in the container, where it is contiguous, or has chunks if it can grow.
+        /// The dataset's id in the container; it is contiguous, or has chunks if it can grow.
         dataset: u64,
-        /// Its path.
+        /// The dataset's path.
         path: String,
         /// The parts.
         files: Vec<ExternalFile>,
     },
-    /// What follows lies in that file, counted from 0.
+    /// The start of the entries for the file with this number, counted from 0.
     File {
-        /// Its number.
+        /// The file's number.
         number: u64,
     },
 }
 
-/// The list while it is written.
+/// The list while it is being written.
 pub(super) struct Places {
     out: RefCell<BufWriter<File>>,
-    /// What has to be added to the addresses that libhdf5 gives of chunks, and of contiguous data, in the present file.
+    /// The numbers to be added to libhdf5's addresses of chunks, and of contiguous data, in the current file.
     pub(super) shift: Cell<(u64, u64)>,
-    /// A path for files that tell what libhdf5 does.
+    /// A path for test files that show how libhdf5 behaves.
     scratch: PathBuf,
-    /// Whether libhdf5 swaps coordinates of chunks in extensible arrays, once that was asked.
+    /// True if libhdf5 swaps coordinates of chunks in extensible arrays, once that was probed.
     swaps: OnceCell<bool>,
 }
 
@@ -108,7 +109,7 @@ impl Places {
         Ok(Self { out, shift: Cell::new(shift), scratch, swaps: OnceCell::new() })
     }
 
-    /// What follows lies in another file.
+    /// Begins the entries of another file.
     pub(super) fn begin_file(&self, number: u64, shift: (u64, u64)) -> Result<()> {
         self.shift.set(shift);
         self.numbers(b'F', &[number])
@@ -118,7 +119,7 @@ impl Places {
         self.out.borrow_mut().write_all(bytes).map_err(|error| io(&error))
     }
 
-    /// Whether libhdf5 swaps coordinates.
+    /// Returns whether libhdf5 swaps coordinates.
     pub(super) fn swaps(&self, library: Library) -> Result<bool> {
         if let Some(swaps) = self.swaps.get() {
             return Ok(*swaps);
@@ -175,7 +176,7 @@ impl Places {
     }
 }
 
-/// Reads a list.
+/// A reader of a list.
 #[derive(Debug)]
 pub struct RawPlaces<R>(BufReader<R>);
 
@@ -183,7 +184,7 @@ impl RawPlaces<File> {
     /// Opens a list.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(BufReader::with_capacity(1 << 20, File::open(path)?)))
     }
@@ -225,10 +226,10 @@ impl<R: Read> RawPlaces<R> {
         Ok(ExternalFile { name: self.bytes(name)?, offset, size })
     }
 
-    /// The next place; `None` behind the last.
+    /// Returns the next place; `None` behind the last one.
     ///
     /// # Errors
-    /// What the system says; a list that is none.
+    /// The system's error; bytes that are no such list.
     pub fn step(&mut self) -> io::Result<Option<RawPlace>> {
         let mut letter = [0];
         if self.0.read(&mut letter)? == 0 {

@@ -1,4 +1,5 @@
-//! Where the raw data of a native file lies: a list for whoever makes a container that refers to it, in place of copies of elements.
+//! The positions of the raw data of a native file: a list for making a container that refers to the data, in place of
+//! copies of elements.
 
 use std::ffi::{c_int, c_uint, c_void};
 
@@ -19,19 +20,19 @@ use crate::transfer::memory::references::MemoryReferences;
 /// `HADDR_UNDEF`.
 const NO_ADDRESS: u64 = u64::MAX;
 
-/// What becomes of a dataset's elements.
+/// The treatment of a dataset's elements.
 enum Way {
-    /// They are in the list, or there are none.
+    /// The elements are in the list, or the dataset has no elements.
     Listed,
-    /// They are to be copied, because of this.
+    /// The elements have to be copied, for this reason.
     Copied(&'static str),
 }
 
 impl CrossCopier {
-    /// Lists where the elements of a dataset lie. False if they have to be copied.
+    /// Lists the positions of a dataset's elements. Returns false if the elements have to be copied.
     ///
     /// # Errors
-    /// For elements that lie in other files; those of the library.
+    /// For elements in other files; errors of the library.
     pub(super) fn refer(
         &self,
         places: &Places,
@@ -49,7 +50,8 @@ impl CrossCopier {
         }
     }
 
-    /// The path of an original: that of the link which is being copied, or else the path that the library knows.
+    /// Returns the path of an original: that of the link which is being copied, or otherwise the path that the library
+    /// knows.
     pub(super) fn path_of(&self, of: Hid) -> String {
         let path = self.path.borrow();
         if !path.is_empty() {
@@ -105,17 +107,17 @@ impl CrossCopier {
         Ok(Way::Listed)
     }
 
-    /// Whether elements of a type are all there is of them: they refer to nothing else in their file.
+    /// Returns whether elements of a type are self-contained: they refer to nothing else in their file.
     ///
     /// # Errors
-    /// For a type that no container holds; those of the library.
+    /// For a type that no container holds; errors of the library.
     pub(super) fn is_plain(&self, datatype: &Id) -> Result<bool> {
         let checked = check_datatype(&self.library.encode_type(datatype.get())?);
         let checked = checked.map_err(|error| Error::new(Minor::BadType, error.to_string()))?;
         Ok(!checked.has_pointers && MemoryReferences::of(self.library, datatype.get())?.is_empty())
     }
 
-    /// That a dataset's elements lie in its file, where nothing else can be joined.
+    /// Checks that a dataset's elements are in its own file: other datasets cannot be joined.
     pub(super) fn check_is_here(&self, dataset: Hid, layout: &Layout) -> Result<()> {
         let (what, file) = match layout {
             Layout::External { files } => ("external storage", files.first().map(|file| &*file.name)),
@@ -127,7 +129,7 @@ impl CrossCopier {
         Err(self.elsewhere(dataset, what, file))
     }
 
-    /// That nothing is to be had of a dataset whose elements lie in another file.
+    /// Returns the error for a dataset with elements in another file, to which no reference can be made.
     pub(super) fn elsewhere(&self, dataset: Hid, what: &str, file: Option<&[u8]>) -> Error {
         let file = String::from_utf8_lossy(file.unwrap_or_default()).escape_debug().to_string();
         let text = format!(
@@ -137,13 +139,13 @@ impl CrossCopier {
         Error::new(Minor::NotFollowed, text)
     }
 
-    /// The id of an object in the container.
+    /// Returns the id of an object in the container.
     pub(super) fn number(&self, object: Hid) -> Result<u64> {
         let [a, b, c, d, e, f, g, h, ..] = self.info(object)?.token.__data;
         Ok(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
     }
 
-    /// Where the elements of a contiguous dataset lie, as libhdf5 counts.
+    /// Returns the storage of a contiguous dataset's elements, with libhdf5's addresses.
     pub(super) fn contiguous_storage(&self, from: Hid, datatype: &Id) -> Result<ContiguousStorage> {
         // SAFETY: identifiers are checked by the library.
         let space = self.id(unsafe { (self.table().H5Dget_space)(from) })?;
@@ -153,14 +155,14 @@ impl CrossCopier {
         let (address, length) =
             unsafe { ((self.table().H5Dget_offset)(from), (self.table().H5Dget_storage_size)(from)) };
         Ok(match bytes == Some(length) {
-            // Never written, or without elements.
+            // The dataset was never written, or has no elements.
             _ if address == NO_ADDRESS || length == 0 => ContiguousStorage::None,
             true => ContiguousStorage::At { address, length },
             false => ContiguousStorage::Other,
         })
     }
 
-    /// Lists elements of a contiguous dataset; `shift` says where they lie in a joined one.
+    /// Lists elements of a contiguous dataset; `shift` says where they are in a joined dataset.
     pub(super) fn list_contiguous(
         &self,
         places: &Places,
@@ -189,7 +191,7 @@ impl CrossCopier {
         places.numbers(b'B', &[dataset, first, place, length])
     }
 
-    /// Lists the chunks of a dataset; `shift` says where they lie in a joined one.
+    /// Lists the chunks of a dataset; `shift` says where they are in a joined dataset.
     pub(super) fn list_chunks(
         &self,
         places: &Places,
@@ -225,13 +227,13 @@ impl CrossCopier {
     }
 }
 
-/// Where the elements of a contiguous dataset lie.
+/// The storage of a contiguous dataset's elements.
 pub(super) enum ContiguousStorage {
-    /// There are none.
+    /// The elements have no storage.
     None,
-    /// All of them, here.
+    /// All elements are at this address.
     At { address: u64, length: u64 },
-    /// Storage of another size than theirs.
+    /// The storage has another size than the elements.
     Other,
 }
 
@@ -264,7 +266,7 @@ impl Listing<'_> {
             return Ok(());
         }
         if address == NO_ADDRESS {
-            // It was never written.
+            // The chunk was never written.
             return Ok(());
         }
         let address = address.checked_add(self.places.shift.get().0).ok_or_else(beyond)?;

@@ -1,7 +1,7 @@
 //! The progress of a copy: the objects that are made so far, and the work that is pending.
 //!
-//! An object of the copy is closed as soon as it has a link, and is known by its token from then on. So memory grows by some tens of
-//! bytes an object, where an open object takes kilobytes.
+//! An object of the copy is closed as soon as it has a link, and is known by its token from then on. So memory grows
+//! by some tens of bytes per object, while an open object takes kilobytes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::c_ulong;
@@ -20,16 +20,16 @@ pub(super) struct ObjectKey {
 }
 
 impl ObjectKey {
-    /// The key of the object that `info` describes.
+    /// Returns the key of the object that `info` describes.
     ///
     /// # Errors
-    /// As [`number_of`].
+    /// As for [`number_of`].
     pub fn of(info: &sys::H5O_info2_t) -> Result<Self> {
         Ok(Self { file: info.fileno, token: number_of(&info.token)? })
     }
 }
 
-/// The number in a token. Native files and containers use eight bytes of a token, in the same order.
+/// Returns the number in a token. Native files and containers use eight bytes of a token, in the same order.
 ///
 /// # Errors
 /// For a longer token, which another connector made.
@@ -41,20 +41,20 @@ pub(super) fn number_of(token: &sys::H5O_token_t) -> Result<u64> {
     Ok(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
 }
 
-/// The token with this number.
+/// Returns the token with this number.
 pub(super) fn token_of(number: u64) -> sys::H5O_token_t {
     let mut token = sys::H5O_token_t { __data: [0; 16] };
     token.__data[..8].copy_from_slice(&number.to_le_bytes());
     token
 }
 
-/// An object of the copy that is open.
+/// An open object of the copy.
 pub(super) struct OpenCopy {
     pub id: Rc<Id>,
     pub token: u64,
 }
 
-/// A group whose links are still to be copied.
+/// A group with links that are still to be copied.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PendingGroup {
     pub original: ObjectKey,
@@ -65,7 +65,7 @@ pub(super) struct PendingGroup {
     pub path: PathNumber,
 }
 
-/// The part of an object that is copied when all objects have been made.
+/// The part of an object that is copied after all objects have been made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     /// The elements of a dataset.
@@ -78,20 +78,20 @@ pub(super) enum Part {
 #[derive(Default)]
 pub(super) struct Progress {
     files: BTreeMap<c_ulong, SourceFile>,
-    /// Objects of the copy without a link, by their tokens. They would be deleted if they were closed.
+    /// Objects of the copy without a link, by their tokens. Closing them would delete them.
     unlinked: HashMap<u64, Rc<Id>>,
     groups: VecDeque<PendingGroup>,
-    /// Copies that references lead to.
+    /// Copies to which references lead.
     pub referenced: Vec<Rc<Id>>,
     pub paths: Paths,
 }
 
-/// A file that has originals.
+/// A file that contains originals.
 #[derive(Default)]
 struct SourceFile {
     /// An object of the file, which stays open while work on other objects of the file is pending.
     location: Option<Rc<Id>>,
-    /// Tokens of copies by those of the originals.
+    /// Tokens of copies by the tokens of their originals.
     copies: BTreeMap<u64, u64>,
     /// Originals with a part that is still to be copied.
     elements: VecDeque<u64>,
@@ -99,7 +99,7 @@ struct SourceFile {
 }
 
 impl Progress {
-    /// The token of the copy of an object, if the copy was made.
+    /// Returns the token of the copy of an object, if the copy was made.
     pub fn copy_of(&self, original: ObjectKey) -> Option<u64> {
         self.files.get(&original.file)?.copies.get(&original.token).copied()
     }
@@ -114,7 +114,7 @@ impl Progress {
         self.unlinked.insert(copy.token, copy.id.clone());
     }
 
-    /// The copy with this token, if it is open because it has no link.
+    /// Returns the copy with this token, if it is open because it has no link.
     pub fn open_copy(&self, token: u64) -> Option<Rc<Id>> {
         self.unlinked.get(&token).cloned()
     }
@@ -122,23 +122,23 @@ impl Progress {
     /// Closes a copy, which has a link now.
     ///
     /// # Errors
-    /// Those of the close: the copy then lacks something.
+    /// The errors of the close: then part of the copy is missing.
     pub fn close_linked(&mut self, copy: OpenCopy) -> Result<()> {
         self.unlinked.remove(&copy.token);
         Rc::into_inner(copy.id).map_or(Ok(()), Id::close)
     }
 
-    /// Notes a group whose links are still to be copied. `open` is the original.
+    /// Notes a group with links that are still to be copied. `open` is the original.
     ///
     /// # Errors
-    /// Those of the library.
+    /// The errors of the library.
     pub fn add_group(&mut self, group: PendingGroup, open: &Id) -> Result<()> {
         self.stay_at(group.original.file, open)?;
         self.groups.push_back(group);
         Ok(())
     }
 
-    /// The next group whose links are to be copied.
+    /// Returns the next group with links to be copied.
     pub fn next_group(&mut self) -> Option<PendingGroup> {
         self.groups.pop_front()
     }
@@ -146,7 +146,7 @@ impl Progress {
     /// Notes that a part of an object is still to be copied. `open` is the original.
     ///
     /// # Errors
-    /// Those of the library.
+    /// The errors of the library.
     pub fn defer(&mut self, part: Part, original: ObjectKey, open: &Id) -> Result<()> {
         self.stay_at(original.file, open)?;
         let file = self.files.entry(original.file).or_default();
@@ -157,7 +157,7 @@ impl Progress {
         Ok(())
     }
 
-    /// The next object with a part that is still to be copied.
+    /// Returns the next object with a part that is still to be copied.
     pub fn next_deferred(&mut self) -> Option<(Part, ObjectKey)> {
         self.files.iter_mut().find_map(|(number, file)| {
             let key = |token| ObjectKey { file: *number, token };
@@ -166,7 +166,7 @@ impl Progress {
         })
     }
 
-    /// An open object of a file for which work was pending.
+    /// Returns an open object of a file for which work was pending.
     pub fn location(&self, file: c_ulong) -> Option<Rc<Id>> {
         self.files.get(&file)?.location.clone()
     }
@@ -182,7 +182,7 @@ impl Progress {
     /// Closes the copies that have no link of their own.
     ///
     /// # Errors
-    /// Of the first copy that could not be closed: it lacks something.
+    /// The error of the first copy that could not be closed: part of it is missing.
     pub fn close(self) -> Result<()> {
         let Self { unlinked, referenced, .. } = self;
         drop(referenced);
@@ -208,7 +208,7 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    /// Notes a path: a name below another path. Beyond 4 GiB of names, paths are no longer told apart.
+    /// Notes a path: a name below another path. Beyond 4 GiB of names, paths are no longer distinguished.
     pub fn below(&mut self, above: PathNumber, name: &[u8]) -> PathNumber {
         let end = self.names.len() + name.len();
         let (Ok(number), Ok(end)) = (u32::try_from(self.nodes.len() + 1), u32::try_from(end)) else {
@@ -219,7 +219,7 @@ impl Paths {
         PathNumber(number)
     }
 
-    /// The path with a slash before each name; empty for the top.
+    /// Returns the path with a slash before each name; empty for the top.
     pub fn path(&self, number: PathNumber) -> Vec<u8> {
         let (mut names, mut at) = (Vec::new(), number.0);
         while let Some(index) = at.checked_sub(1) {

@@ -1,4 +1,4 @@
-//! References in what is copied, and what they lead to.
+//! References in copied elements, and their targets.
 
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -17,22 +17,22 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::silently;
 use crate::transfer::memory::references::{MemoryReferences, NewReference, Reference};
 
-/// Copies everything in a file, from its root group into that of another: links, attributes, and references to what is
-/// copied. Returns the links that are left out.
+/// Copies everything in a file, from its root group into that of another file: links, attributes, and references to
+/// copied objects. Returns the links that are left out.
 ///
 /// # Errors
-/// That of the first call which failed, as the library reported it.
+/// The error of the first call that failed, as the library reported it.
 pub(in crate::cross_copy) fn copy_root(library: Library, from: Hid, to: Hid) -> Result<Vec<Refused>> {
     let copier = CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG).leaving_out_links();
     copy_root_with(&copier, from)?;
     Ok(copier.noted().0)
 }
 
-/// Copies everything in a file but elements that can be referred to, whose places are listed. Gives what then takes the parts of
-/// further files, and finishes the list.
+/// Copies everything in a file except elements that can be referred to, and lists the places of these. Returns the
+/// copier that then takes the parts of further files, and finishes the list.
 ///
 /// # Errors
-/// That of the first call which failed, as the library reported it.
+/// The error of the first call that failed, as the library reported it.
 pub(in crate::cross_copy) fn adopt_root(
     library: Library,
     from: Hid,
@@ -47,11 +47,12 @@ pub(in crate::cross_copy) fn adopt_root(
     Ok(copier)
 }
 
-/// As [`copy_root`], for a copy that is abandoned if the file of `to` cannot hold an object or an attribute. Returns the links that are left
-/// out, and the objects and attributes that the file cannot hold; if there are any, most elements of datasets were not copied.
+/// Copies like [`copy_root`], but abandons the copy if the file of `to` cannot hold an object or an attribute. Returns
+/// the links that are left out, and the objects and attributes that the file cannot hold; if there are any, most
+/// elements of datasets were not copied.
 ///
 /// # Errors
-/// That of the first call which failed for another reason.
+/// The error of the first call that failed for another reason.
 pub(in crate::cross_copy) fn try_root(
     library: Library,
     from: Hid,
@@ -81,9 +82,10 @@ fn copy_root_with(copier: &CrossCopier, from: Hid) -> Result<()> {
 }
 
 impl CrossCopier {
-    /// Makes references in elements that were read from `from` lead to copies, or null if what they lead to is not
-    /// copied. Within a file those of datasets stay as they are, and so do those of attributes whose elements are no references
-    /// themselves (`H5A__attr_post_copy_file`, `H5Dcontig.c`). One that leads nowhere becomes null.
+    /// Makes references in elements that were read from `from` lead to copies, or null if their targets are not
+    /// copied. Within a file, references in datasets remain unchanged, and so do those in attributes with elements
+    /// that are no references themselves (`H5A__attr_post_copy_file`, `H5Dcontig.c`). A dangling reference becomes
+    /// null.
     ///
     /// # Safety
     /// The library has just read `data` as elements of the type.
@@ -131,7 +133,7 @@ impl CrossCopier {
         unsafe { places.visit(size, data, &mut one) }
     }
 
-    /// One to another file than the copied one leads there from the copy, too.
+    /// Translates a new reference. A reference to another file than the copied one leads there from the copy, too.
     fn new_reference(&self, from: Hid, new: &mut NewReference, progress: &mut Progress) -> Result<()> {
         let Some(target) = new.target(self.library) else {
             new.clear(self.library);
@@ -150,12 +152,13 @@ impl CrossCopier {
         }
     }
 
-    /// Whether references in the copy lead to copies; otherwise they become null.
+    /// Returns whether references in the copy lead to copies; otherwise they become null.
     pub(super) fn follows_references(&self) -> bool {
         self.keeps_references || self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG)
     }
 
-    /// The copy of the object that a reference leads to; `None` if only references to copied objects are kept, and it is none of these.
+    /// Returns the copy of the object to which a reference leads; `None` if only references to copied objects are
+    /// kept, and this object is not copied.
     fn target(&self, original: Hid, progress: &mut Progress) -> Result<Option<Rc<Id>>> {
         let known = progress.copy_of(ObjectKey::of(&self.info(original)?)?);
         match known {
@@ -169,7 +172,7 @@ impl CrossCopier {
         }
     }
 
-    /// The number of the file of an object or an attribute.
+    /// Returns the number of the file of an object or an attribute.
     fn file_number(&self, of: Hid) -> Result<std::ffi::c_ulong> {
         let mut number = 0;
         let table = self.table();
@@ -212,7 +215,7 @@ impl CrossCopier {
         })
     }
 
-    /// Gives what references lead to, and nothing else, a link in the root group, as native HDF5 names it
+    /// Gives objects that only references lead to a link in the root group, with the name that native HDF5 uses
     /// (`H5O__copy_obj_by_ref`).
     pub(super) fn link_referenced(&self, progress: &Progress) -> Result<()> {
         for copy in &progress.referenced {

@@ -1,4 +1,4 @@
-//! Extents of datasets that are joined, and where each part lies in the whole.
+//! Extents of datasets that are joined, and the position of each part in the whole.
 
 use h5lake_container::{Dataspace, Layout};
 
@@ -7,25 +7,25 @@ use crate::error::{Error, Result};
 /// `H5S_UNLIMITED`.
 const UNLIMITED: u64 = u64::MAX;
 
-/// The dimension along which datasets of several files become one.
+/// The dimension along which datasets of several files are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Along {
-    /// One that they have: its length is the sum of theirs.
+    /// An existing dimension: its length is the sum of the parts' lengths.
     Existing(usize),
-    /// A new one before theirs, with one element for each file. The other dimensions are alike.
+    /// A new dimension before the existing ones, with one element for each file. The other dimensions must be equal.
     New,
 }
 
-/// Where a part lies in the whole.
+/// The position of a part in the whole.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shift {
     pub along: Along,
-    /// Elements before it along that dimension.
+    /// The number of elements before the part along that dimension.
     pub offset: u64,
 }
 
 impl Shift {
-    /// The place in the whole of an element of the part.
+    /// Returns the position in the whole of an element of the part.
     pub fn start(self, start: &[u64]) -> Vec<u64> {
         match self.along {
             Along::New => [&[self.offset], start].concat(),
@@ -39,7 +39,7 @@ impl Shift {
         }
     }
 
-    /// The dimensions in the whole of a block of the part.
+    /// Returns the dimensions in the whole of a block of the part.
     pub fn count(self, count: &[u64]) -> Vec<u64> {
         match self.along {
             Along::New => [&[1], count].concat(),
@@ -47,7 +47,7 @@ impl Shift {
         }
     }
 
-    /// Elements before the part in a whole whose elements follow upon each other; `extent` is that of the part.
+    /// Returns the number of elements before the part in a whole with contiguous parts; `extent` is that of the part.
     pub fn elements_before(self, extent: &[u64]) -> Option<u64> {
         let rest = match self.along {
             Along::New => extent,
@@ -57,22 +57,22 @@ impl Shift {
     }
 }
 
-/// What the files have of one dataset.
+/// The parts of one dataset in the files.
 #[derive(Debug, Clone)]
 pub(super) struct Parts {
     pub along: Along,
-    /// The extent in the first file, and the largest one.
+    /// The extent in the first file, and the maximum extent.
     pub extent: Vec<u64>,
     pub most: Vec<u64>,
-    /// How long each file's part is along the dimension.
+    /// The length of each file's part along the dimension.
     pub lengths: Vec<u64>,
 }
 
 impl Parts {
-    /// How long a part of that extent is along the dimension.
+    /// Returns the length of a part of that extent along the dimension.
     ///
     /// # Errors
-    /// If its other dimensions are not those of the first part.
+    /// If its other dimensions differ from those of the first part.
     pub fn length_of(along: Along, first: &[u64], extent: &[u64]) -> Result<u64> {
         let Along::Existing(n) = along else {
             return if first == extent { Ok(1) } else { Err(other_extent(first, extent)) };
@@ -85,13 +85,13 @@ impl Parts {
         if wanted == extent { Ok(*length) } else { Err(other_extent(first, extent)) }
     }
 
-    /// Elements along the dimension that lie before a part.
+    /// Returns the shift of a part: the number of elements along the dimension before the part.
     pub fn shift(&self, part: usize) -> Shift {
         let before = self.lengths.iter().take(part).fold(0_u64, |sum, length| sum.saturating_add(*length));
         Shift { along: self.along, offset: before }
     }
 
-    /// The extent of the whole. One with chunks can grow along a new dimension.
+    /// Returns the extent of the whole. A chunked whole can grow along a new dimension.
     ///
     /// # Errors
     /// If it is longer than HDF5 allows.
@@ -116,7 +116,8 @@ impl Parts {
         Ok(Dataspace::Simple { dims, max })
     }
 
-    /// Why the raw data of the parts is not, as it is, raw data of a whole of that layout; nothing if it is.
+    /// Returns the reason why the parts' raw data cannot serve unchanged as raw data of a whole with that layout;
+    /// `None` if it can.
     pub fn obstacle(&self, layout: &Layout) -> Option<&'static str> {
         let Along::Existing(n) = self.along else { return None };
         match layout {

@@ -1,4 +1,5 @@
-//! Chunks that are copied as they are stored: libhdf5 lacks a filter that the plugin has, such as h5py's LZF.
+//! Chunks that are copied in their stored form, because libhdf5 lacks a filter that the plugin has, such as h5py's
+//! LZF.
 
 use h5lake_container::Filter;
 use h5lake_plugin_abi::bindings as sys;
@@ -11,12 +12,12 @@ use crate::hdf5::identity::NAME;
 use crate::hdf5::library::Hid;
 
 impl CrossCopier {
-    /// Copies the chunks of a dataset as they are stored, if that is how to copy it. False if it is not: libhdf5 has all filters, or the
-    /// copy has others, or elements refer to what lies elsewhere in their file. Each chunk is decoded once, from the container, so damage
-    /// is found.
+    /// Copies the chunks of a dataset in their stored form, if that is necessary and possible. Returns false if not:
+    /// libhdf5 has all filters, or the copy has other filters, or elements refer to data elsewhere in their file. Each
+    /// chunk is decoded once, from the container, so that damage is found.
     ///
     /// # Errors
-    /// Those of the library; for a chunk that no filter of the plugin decodes.
+    /// Errors of the library; for a chunk that the plugin's filters cannot decode.
     pub(super) fn stored_chunks(
         &self,
         elements: &Elements<'_>,
@@ -31,7 +32,7 @@ impl CrossCopier {
         {
             return Ok(false);
         }
-        // One of the two is a container, whose filters decode all that the plugin knows.
+        // One of the two datasets is in a container, which decodes with all filters that the plugin has.
         let container = if self.is_native(to)? { from } else { to };
         let copy = |start: &[u64]| {
             let count = within(extent, start, chunk);
@@ -50,7 +51,7 @@ impl CrossCopier {
         }
     }
 
-    /// Whether libhdf5 lacks a filter, and chunks mean the same in the copy.
+    /// Returns whether libhdf5 lacks a filter, and chunks have the same meaning in the copy.
     fn needs_stored(&self, elements: &Elements<'_>) -> Result<bool> {
         let Elements { to, datatype, list, shift, .. } = *elements;
         let library = self.library;
@@ -63,7 +64,7 @@ impl CrossCopier {
             let made = self.id((self.table().H5Dget_create_plist)(to))?;
             (made, self.id((self.table().H5Dget_type)(to))?)
         };
-        // Names of filters are not always kept.
+        // Names of filters are not always stored.
         let made_filters = library.filters(made.get())?;
         let plain = |filter: &Filter| (filter.id, filter.client_data.clone());
         let is_alike = made_filters.iter().map(plain).eq(filters.iter().map(plain))
@@ -72,7 +73,8 @@ impl CrossCopier {
         Ok(is_alike && self.is_plain(datatype)?)
     }
 
-    /// Whether it lies in a native file. Below every connector of ours stands the native one, so only the name tells.
+    /// Returns whether the object is in a native file. The native connector is beneath every connector of ours, so
+    /// only the name distinguishes them.
     fn is_native(&self, object: Hid) -> Result<bool> {
         let get = self.table().H5VLget_connector_name;
         // SAFETY: the buffer has the size given along.
@@ -99,7 +101,7 @@ impl CrossCopier {
         self.check_decodes(chunk)
     }
 
-    /// Reads a chunk's elements, and drops them.
+    /// Reads a chunk's elements, and discards them.
     fn check_decodes(&self, chunk: &StoredChunk<'_>) -> Result<()> {
         let StoredChunk { elements, container, start, count } = chunk;
         let (table, all) = (self.table(), sys::H5P_DEFAULT);
@@ -116,17 +118,17 @@ impl CrossCopier {
     }
 }
 
-/// One chunk on its way.
+/// One chunk that is being copied.
 struct StoredChunk<'a> {
     elements: &'a Elements<'a>,
-    /// Which of the two datasets lies in a container.
+    /// The one of the two datasets that is in a container.
     container: Hid,
     start: &'a [u64],
-    /// How much of the chunk lies in the extent.
+    /// The part of the chunk that is within the extent.
     count: &'a [u64],
 }
 
-/// A buffer of so many bytes, as a file says.
+/// Allocates a buffer with a size that a file specifies.
 fn room_for(bytes: u64) -> Result<Vec<u8>> {
     let too_long = || Error::new(Minor::BadRange, format!("a chunk of {bytes} bytes is too long"));
     let length = usize::try_from(bytes).map_err(|_| too_long())?;

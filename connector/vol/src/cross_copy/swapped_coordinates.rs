@@ -1,22 +1,24 @@
-//! Coordinates of chunks that libhdf5 answers in the order of an index, and not of the dimensions.
+//! Coordinates of chunks that libhdf5 reports in the order of an index, and not of the dimensions.
 
-/// Coordinates that libhdf5 counts in the order of the dimensions, in an extensible array that has the unlimited dimension first
-/// (`H5D__earray_idx_iterate_cb` of releases up to 2.0). They tell a chunk's number in the array, and that its true coordinates.
+/// Coordinates that libhdf5 computes in the order of the dimensions, for an extensible array that has the unlimited
+/// dimension first (`H5D__earray_idx_iterate_cb` of releases up to 2.0). They determine a chunk's number in the array,
+/// and the number determines the true coordinates.
 pub(super) struct Swapped {
     chunk: Vec<u64>,
-    /// Chunks along each dimension, at most.
+    /// The maximum number of chunks along each dimension.
     counts: Vec<u64>,
     unlimited: usize,
 }
 
 impl Swapped {
-    /// Those of an array with chunks like this, in an extent that becomes `most` elements long at most.
+    /// Describes an array with such chunks, in an extent that becomes at most `most` elements long.
     pub(super) fn new(most: &[u64], chunk: &[u64], unlimited: usize) -> Self {
         let count = |(most, chunk): (&u64, &u64)| most.div_ceil((*chunk).max(1)).max(1);
         Self { chunk: chunk.to_vec(), counts: most.iter().zip(chunk).map(count).collect(), unlimited }
     }
 
-    /// The element at which a chunk begins, of which libhdf5 says that it begins at `offset`; `None` for what it never says.
+    /// Returns the first element of a chunk that libhdf5 reports at `offset`; `None` for an offset that it never
+    /// reports.
     pub(super) fn undo(&self, offset: &[u64]) -> Option<Vec<u64>> {
         let at: Vec<u64> = offset.iter().zip(&self.chunk).map(|(offset, chunk)| offset / chunk).collect();
         let (before, behind) = at.split_at(self.unlimited);
@@ -48,10 +50,10 @@ mod tests {
         let swapped = Swapped { chunk: vec![4, 5, 6], counts: vec![2, u64::MAX, 3], unlimited: 1 };
         let mut seen = std::collections::BTreeSet::new();
         for number in 0..24 {
-            // libhdf5 counts the last dimension, then the unlimited one on and on.
+            // libhdf5 counts the last dimension, then the unlimited one without end.
             let told = [0, number / 3 * 5, number % 3 * 6];
             let real = swapped.undo(&told).unwrap();
-            // In the array: the unlimited dimension, the first, the last.
+            // The order in the array is: the unlimited dimension, the first, the last.
             assert_eq!(number, (real[1] / 5 * 2 + real[0] / 4) * 3 + real[2] / 6);
             seen.insert(real);
         }

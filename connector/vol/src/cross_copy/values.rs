@@ -16,25 +16,26 @@ use crate::hdf5::library::Hid;
 use crate::operations::path::external_link::variable;
 use crate::transfer::memory::references::MemoryReferences;
 
-/// What is held in memory at a time.
+/// The bytes held in memory at a time.
 const BLOCK_BYTES: u64 = 16 << 20;
 
-/// Elements of a dataset that take more bytes are copied last, if the copy may be abandoned for an object that the destination cannot hold.
+/// Elements of a dataset that take more bytes are copied last, if the copy may be abandoned for an object that the
+/// destination cannot hold.
 const MANY_BYTES: u64 = 64 << 10;
 
-/// Elements that go from one dataset into another.
+/// Elements to copy from one dataset to another.
 pub(super) struct Elements<'a> {
     pub from: Hid,
     pub to: Hid,
-    /// Of `from`, as its dataspace and creation list.
+    /// The properties of `from`: its datatype, dataspace and creation list.
     pub datatype: &'a Id,
     pub space: &'a Id,
     pub list: &'a Id,
-    /// Where they lie in `to`; nothing for the same place.
+    /// The position of the elements in `to`; `None` for the same position.
     pub shift: Option<Shift>,
 }
 
-/// The same, with what is needed for each block.
+/// Elements to copy, with the values that each block needs.
 struct Blocks<'a> {
     from: Hid,
     to: Hid,
@@ -46,8 +47,8 @@ struct Blocks<'a> {
 }
 
 impl CrossCopier {
-    /// Whether the elements of a dataset are copied when all objects have been made: they hold references to objects, or they are many,
-    /// and the copy may still be abandoned.
+    /// Returns whether the elements of a dataset are copied after all objects have been made: they hold references to
+    /// objects, or they are many, and the copy may still be abandoned.
     pub(super) fn is_for_later(&self, elements: &Elements<'_>) -> Result<bool> {
         let (library, datatype) = (self.library, elements.datatype.get());
         let points = library.extent_points(elements.space.get())?;
@@ -55,7 +56,7 @@ impl CrossCopier {
         Ok((self.refused.is_some() && is_large) || self.has_references(datatype)?)
     }
 
-    /// Whether elements of a type hold references that this copy makes lead to copies.
+    /// Returns whether elements of a type hold references that this copy redirects to copies.
     fn has_references(&self, datatype: Hid) -> Result<bool> {
         Ok(self.follows_references() && !MemoryReferences::of(self.library, datatype)?.is_empty())
     }
@@ -80,7 +81,7 @@ impl CrossCopier {
         let mut status = sys::H5D_SPACE_STATUS_NOT_ALLOCATED;
         // SAFETY: the answer's place outlives the call.
         unsafe { self.ok((table.H5Dget_space_status)(from, &mut status))? };
-        // What was never written is the fill value, which the creation list carries.
+        // Elements that were never written have the fill value, which the creation list carries.
         if self.is_elsewhere(list)?
             || status == sys::H5D_SPACE_STATUS_NOT_ALLOCATED
             || !self.has_elements(space)?
@@ -116,7 +117,8 @@ impl CrossCopier {
         }
     }
 
-    /// Whether the copy has its elements where the original of this creation list has them: in sources, or in external files.
+    /// Returns whether the elements of a copy made with this creation list are in the same external files or sources
+    /// as the original's.
     fn is_elsewhere(&self, list: &Id) -> Result<bool> {
         Ok(match self.library.layout_elsewhere(list.get())? {
             None => false,
@@ -160,13 +162,13 @@ impl CrossCopier {
             let written = self.translate(from, memory, &mut buffer, progress).and_then(|()| {
                 self.ok((table.H5Dwrite)(to, memory.get(), in_memory.get(), target.get(), all, data))
             });
-            // The elements were just read as that type.
+            // SAFETY: the elements were just read as that type.
             self.library.reclaim(memory.get(), in_memory.get(), &mut buffer);
             written
         }
     }
 
-    /// Selects one block of a dataspace; all of a scalar one.
+    /// Selects one block of a dataspace; everything in a scalar one.
     pub(super) fn select(&self, space: &Id, start: &[u64], count: &[u64]) -> Result<()> {
         if count.is_empty() {
             return Ok(());
@@ -178,7 +180,8 @@ impl CrossCopier {
         self.ok(unsafe { select(space.get(), sys::H5S_SELECT_SET, start, none, count, none) })
     }
 
-    /// Copies all attributes of an object. Values that hold references stay null until the objects have been made to which they lead.
+    /// Copies all attributes of an object. Values that hold references stay null until the objects they lead to have
+    /// been made.
     pub(super) fn attributes(
         &self,
         from: Hid,
@@ -247,7 +250,7 @@ impl CrossCopier {
         self.id(unsafe { open(object, here, by, inc, index, sys::H5P_DEFAULT, sys::H5P_DEFAULT) })
     }
 
-    /// Whether an object keeps the order in which its attributes were made.
+    /// Returns whether an object tracks the creation order of its attributes.
     fn tracks_attributes(&self, object: Hid) -> Result<bool> {
         let table = self.table();
         // SAFETY: identifiers are checked by the library.
@@ -273,7 +276,7 @@ impl CrossCopier {
         made.map(drop)
     }
 
-    /// Copies an attribute. False if its value is still to be copied, because it holds references.
+    /// Copies an attribute. Returns false if its value is still to be copied, because it holds references.
     fn attribute(&self, from: &Id, to: Hid, progress: &mut Progress) -> Result<bool> {
         let table = self.table();
         let name = self.attribute_name(from)?;
@@ -323,7 +326,8 @@ impl CrossCopier {
         }
     }
 
-    /// All elements of an attribute, as `memory` lays them out. Whoever asks gives back what elements of variable length point to.
+    /// Returns all elements of an attribute in the layout of `memory`. The caller frees the data that variable-length
+    /// elements point to.
     pub(super) fn attribute_value(&self, attribute: &Id, memory: &Id, space: &Id) -> Result<Vec<u8>> {
         let points = self.library.extent_points(space.get())?;
         let size = self.library.type_size(memory.get())?;
@@ -372,12 +376,12 @@ impl CrossCopier {
     }
 }
 
-/// How much of a block at `start` lies in the extent.
+/// Returns the part of a block at `start` that is within the extent.
 pub(super) fn within(extent: &[u64], start: &[u64], block: &[u64]) -> Vec<u64> {
     extent.iter().zip(start).zip(block).map(|((all, at), most)| all.saturating_sub(*at).min(*most)).collect()
 }
 
-/// How much of each dimension one block takes: whole chunks where a chunk fits.
+/// Returns the size of one block in each dimension: whole chunks if a chunk fits.
 fn block_of(extent: &[u64], chunk: &[u64], element: u64) -> Vec<u64> {
     let mut block = extent.to_vec();
     for dimension in 0..block.len() {
@@ -396,7 +400,7 @@ fn block_of(extent: &[u64], chunk: &[u64], element: u64) -> Vec<u64> {
     block
 }
 
-/// Moves to the next block, in order of the last dimension first; false after the last one.
+/// Moves to the next block, the last dimension first; returns false after the last block.
 pub(super) fn advance(start: &mut [u64], block: &[u64], extent: &[u64]) -> bool {
     for dimension in (0..start.len()).rev() {
         start[dimension] += block[dimension];

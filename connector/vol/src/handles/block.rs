@@ -1,11 +1,11 @@
-//! Selections that are one block: arithmetic in place of calls into libhdf5.
+//! Selections that are one block: arithmetic that avoids calls into libhdf5.
 #![forbid(unsafe_code)]
 
 use h5lake_container::{Run, Selection, UNLIMITED};
 
 use crate::hdf5::selection::Unlimited;
 
-/// One block of elements: a hyperslab whose blocks, if there are several, lie side by side.
+/// One block of elements: a hyperslab with a single block, or with blocks that are adjacent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
     start: Vec<u64>,
@@ -13,23 +13,23 @@ pub struct Block {
 }
 
 impl Block {
-    /// All elements of an extent.
+    /// Returns the block of all elements of an extent.
     pub fn all(dims: &[u64]) -> Self {
         Self { start: vec![0; dims.len()], shape: dims.to_vec() }
     }
 
-    /// The block with this first element and this shape, whose ends are numbers of 64 bits.
+    /// Makes a block with this first element and this shape; its ends must fit into 64 bits.
     pub fn new(start: Vec<u64>, shape: Vec<u64>) -> Self {
         Self { start, shape }
     }
 
-    /// Its first and its last coordinates; it must not be empty.
+    /// Returns the first and the last coordinates; the block must not be empty.
     pub fn bounds(&self) -> (Vec<u64>, Vec<u64>) {
         let last = |(first, size): (&u64, &u64)| first.saturating_add(*size).saturating_sub(1);
         (self.start.clone(), self.start.iter().zip(&self.shape).map(last).collect())
     }
 
-    /// A hyperslab that is one block with an end, and not empty.
+    /// Converts a hyperslab that is one limited block, and not empty.
     pub fn of_hyperslab(slab: &Unlimited) -> Option<Self> {
         let mut shape = Vec::with_capacity(slab.start.len());
         for (d, first) in slab.start.iter().enumerate() {
@@ -44,18 +44,18 @@ impl Block {
         Some(Self { start: slab.start.clone(), shape })
     }
 
-    /// Its size in each dimension.
+    /// Returns the block's size in each dimension.
     pub fn shape(&self) -> &[u64] {
         &self.shape
     }
 
-    /// Whether the block lies within an extent.
+    /// Returns whether the block is within an extent.
     pub fn is_within(&self, dims: &[u64]) -> bool {
         let ends = self.start.iter().zip(&self.shape).map(|(first, size)| first.saturating_add(*size));
         self.start.len() == dims.len() && ends.zip(dims).all(|(end, size)| end <= *size)
     }
 
-    /// The elements that both blocks have.
+    /// Returns the elements that both blocks have.
     pub fn common(&self, other: &Self) -> Option<Self> {
         let (mut start, mut shape) = (Vec::new(), Vec::new());
         for d in 0..self.start.len() {
@@ -67,9 +67,10 @@ impl Block {
         Some(Self { start, shape })
     }
 
-    /// Where the elements of `part`, which lies in this block, are among this block's elements in C order.
+    /// Returns the positions of the elements of `part`, which is in this block, among this block's elements in C
+    /// order.
     pub fn runs_of(&self, part: &Self) -> Vec<Run> {
-        // Dimensions that `part` has whole make longer runs.
+        // Dimensions in which `part` spans the block make longer runs.
         let whole = self.shape.iter().zip(&part.shape).rev().take_while(|(all, own)| all == own).count();
         let split = self.shape.len() - whole;
         let inner: u64 = self.shape[split..].iter().product();
@@ -93,7 +94,7 @@ impl Block {
         runs
     }
 
-    /// As the container knows it.
+    /// Returns the block as the container's selection.
     pub fn selection(&self) -> Selection {
         let ones = vec![1; self.start.len()];
         Selection::Hyperslab {
@@ -104,7 +105,7 @@ impl Block {
         }
     }
 
-    /// As libhdf5 knows it.
+    /// Returns the block as libhdf5's hyperslab.
     pub fn hyperslab(&self) -> Unlimited {
         let ones = vec![1; self.start.len()];
         Unlimited {
@@ -117,17 +118,18 @@ impl Block {
     }
 }
 
-/// Two blocks whose elements correspond in C order, dimension by dimension: their shapes differ in dimensions of size 1 alone.
+/// Two blocks with elements that correspond in C order, dimension by dimension: their shapes differ only in dimensions
+/// of size 1.
 #[derive(Debug, Clone)]
 pub struct BlockPair {
-    /// Where elements show.
+    /// The elements of the virtual dataset.
     pub place: Block,
-    /// What shows.
+    /// The elements of the source that are shown there.
     pub source: Block,
 }
 
 impl BlockPair {
-    /// The two, if they have elements and their dimensions correspond.
+    /// Makes a pair, if both blocks have elements and their dimensions correspond.
     pub fn new(place: Block, source: Block) -> Option<Self> {
         if place.shape.contains(&0) || source.shape.contains(&0) {
             return None;
@@ -136,7 +138,7 @@ impl BlockPair {
         (long(&place) == long(&source)).then_some(Self { place, source })
     }
 
-    /// What of the source shows in `part`, which lies in the place.
+    /// Returns the elements of the source that are shown in `part`, which is in the place.
     pub fn in_source(&self, part: &Block) -> Block {
         let mut found = self.source.clone();
         let long = |d: &usize| self.place.shape[*d] > 1;
@@ -155,7 +157,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The elements of a block of an extent in C order.
+    /// Returns the elements of a block of an extent in C order.
     fn elements(block: &Block, dims: &[u64]) -> Vec<u64> {
         let total: u64 = dims.iter().product();
         let inside = |n: &u64| {
@@ -200,7 +202,7 @@ mod tests {
 
         #[test]
         fn sources_correspond_in_c_order((dims, wanted, place) in extent_and_blocks(), lead in 0usize..3) {
-            // The source has the place's shape, with dimensions of one element elsewhere.
+            // The source has the shape of the place, with additional dimensions of one element.
             let mut shape: Vec<u64> = place.shape.iter().copied().filter(|n| *n > 1).collect();
             shape.splice(shape.len().min(lead)..shape.len().min(lead), [1, 1]);
             let source_dims: Vec<u64> = shape.iter().map(|n| n + 3).collect();

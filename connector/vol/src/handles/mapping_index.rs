@@ -1,17 +1,17 @@
-//! Finds the mappings of a virtual dataset that a transfer may touch, without a look at all mappings.
+//! Finds the mappings of a virtual dataset that a transfer may touch, without checking all mappings.
 #![forbid(unsafe_code)]
 
-/// Entries below one node.
+/// The number of entries below one node.
 const WIDTH: usize = 16;
 
-/// First and last coordinates of a box of elements.
+/// The first and last coordinates of a box of elements.
 pub type Bounds = (Vec<u64>, Vec<u64>);
 
-/// A tree of boxes over mappings in their order. Mappings that follow upon each other mostly lie side by side.
+/// A tree of boxes over mappings in their order. Consecutive mappings are mostly adjacent.
 #[derive(Debug, Default)]
 pub struct MappingIndex {
     mappings: usize,
-    /// For each level, lowest first: the box of each node, or nothing if the node has a mapping without bounds.
+    /// For each level, lowest first: the box of each node, or `None` if the node has a mapping without bounds.
     levels: Vec<Vec<Option<Bounds>>>,
 }
 
@@ -27,8 +27,8 @@ impl MappingIndex {
         index
     }
 
-    /// The positions, in ascending order, of mappings near a box. Mappings far from the box are left out, but for some neighbours of
-    /// those that are near.
+    /// Returns the positions, in ascending order, of mappings near a box. Mappings far from the box are left out,
+    /// except some neighbours of near ones.
     pub fn near(&self, wanted: &Bounds) -> Vec<usize> {
         let mut found: Vec<usize> = (0..self.levels.last().map_or(self.mappings, Vec::len)).collect();
         for (below, level) in self.levels.iter().enumerate().rev() {
@@ -47,7 +47,7 @@ pub fn overlap(first: &Bounds, second: &Bounds) -> bool {
     before(&first.0, &second.1) && before(&second.0, &first.1)
 }
 
-/// The box of all boxes; nothing if one of them has no bounds, or another rank.
+/// Returns the box around all boxes; `None` if one of them has no bounds, or another rank.
 fn joined(all: &[Option<Bounds>]) -> Option<Bounds> {
     let (first, rest) = all.split_first()?;
     let mut joined = first.clone()?;

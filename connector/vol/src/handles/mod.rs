@@ -33,11 +33,11 @@ pub mod request;
 pub mod source_name;
 pub mod virtual_layout;
 
-/// What a `void *` of ours points to.
+/// The object behind a `void *` of ours.
 pub enum Handle {
-    /// What libhdf5 is told to be the file of an object; owned by its session.
+    /// The file of an object, as libhdf5 sees it; owned by its session.
     Anchor(Weak<Session>),
-    /// The file that datatypes in containers refer to: the one whose elements this thread converts.
+    /// The file to which datatypes in containers refer: the file for which this thread converts elements.
     Types(Library),
     /// An open file.
     File(FileHandle),
@@ -49,35 +49,35 @@ pub enum Handle {
     Attribute(AttributeHandle),
     /// An open committed datatype.
     Datatype(DatatypeHandle),
-    /// An object while it closes: its identifier is still there, and native code that closes a native file looks at every
-    /// file and every dataset.
+    /// An object that is being closed: its identifier still exists, and native code that closes a native file checks
+    /// every file and every dataset.
     Closing(Closing),
     /// An open object of a native file.
     Native(NativeHandle),
-    /// What an event set waits for. libhdf5 asks for its context as for an object's.
+    /// A request that an event set waits for. libhdf5 asks for its context as for an object's.
     Request(RequestHandle),
 }
 
-/// How a call goes with transfers and flushes that go on beside the program.
+/// The order of a call relative to background transfers and flushes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOrder {
-    /// It waits until those on its container have ended.
+    /// The call waits until all transfers and flushes on its container have ended.
     Behind,
-    /// It has nothing to do with elements, and waits for flushes alone.
+    /// The call does not touch elements, and waits for flushes only.
     Beside,
 }
 
-/// What stands for an object that closes.
+/// The stand-in of an object that is being closed.
 pub struct Closing {
     library: Library,
     kind: NativeKind,
-    /// The native object beneath it, or 0 where nobody has asked for it: then any other of its kind will do, as whoever
-    /// asks now looks for objects of another file.
+    /// The native object beneath the handle, or 0 if it was never needed. Then any other object of its kind serves,
+    /// because native code that asks now is searching for objects of another file.
     native: usize,
 }
 
 impl Handle {
-    /// Refuses a call of a filter on the file whose chunk it is given.
+    /// Refuses a call that a filter makes on the file of the chunk that it is filtering.
     ///
     /// # Errors
     /// If this thread runs filters on a chunk of the object's file.
@@ -88,7 +88,7 @@ impl Handle {
         }
     }
 
-    /// The session the object was opened in.
+    /// Returns the session the object was opened in.
     pub fn session(&self) -> Result<Arc<Session>> {
         match self {
             Self::Anchor(session) => session
@@ -108,7 +108,7 @@ impl Handle {
         }
     }
 
-    /// The session of an open object.
+    /// Returns the session of an open object.
     fn own_session(&self) -> Option<&Session> {
         match self {
             Self::File(file) => Some(&file.session),
@@ -120,7 +120,7 @@ impl Handle {
         }
     }
 
-    /// Waits for what goes on beside the program on the object's container, as `order` says.
+    /// Waits for background work on the object's container, as `order` says.
     #[inline]
     pub fn complete(&self, order: CallOrder) {
         match (self.own_session(), order) {
@@ -130,7 +130,7 @@ impl Handle {
         }
     }
 
-    /// The library the object belongs to.
+    /// Returns the library the object belongs to.
     pub fn library(&self) -> Option<Library> {
         match self {
             Self::Anchor(session) => session.upgrade().map(|session| session.library),
@@ -146,11 +146,11 @@ impl Handle {
         }
     }
 
-    /// The native object beneath, as libhdf5 takes it. It is made when it is first asked for.
+    /// Returns the native object beneath the handle, for use by libhdf5. It is made when it is first needed.
     pub fn native_object(&self) -> Result<*mut c_void> {
         Ok(match self {
             Self::Anchor(_) => self.session()?.shadow.file()?.pointer(),
-            // While nothing is converted it is asked for sizes, which are the same in all native files.
+            // Outside of conversions libhdf5 only asks for sizes, which are the same in all native files.
             Self::Types(library) => match context::session() {
                 Some(session) => session.shadow.file()?.pointer(),
                 None => shadow_file::stand_in(*library, NativeKind::File)?,
@@ -169,7 +169,7 @@ impl Handle {
         })
     }
 
-    /// The native object beneath, if it was asked for.
+    /// Returns the native object beneath the handle, if it was ever needed.
     pub fn made_native_object(&self) -> Option<*mut c_void> {
         Some(match self {
             Self::Anchor(_) | Self::Types(_) => self.session().ok()?.shadow.made(NativeKind::File)?,
@@ -197,17 +197,18 @@ impl Handle {
         }
     }
 
-    /// Closes the object behind a pointer, and with `after` what is left to do of its session. The handle stays until all
-    /// is done, and so does the native dataset beneath one of ours: with the last object the native file goes, and while it
-    /// goes native code looks at every dataset that has an identifier (`H5D_flush_all`), the one included that is being
-    /// closed.
+    /// Closes the object behind a pointer, and calls `after` for the remaining work of its session. The handle remains
+    /// until all is done, and so does the native dataset beneath a dataset handle. The native file is closed with the
+    /// last object, and meanwhile native code checks every dataset that has an identifier (`H5D_flush_all`), including
+    /// the dataset that is being closed.
     ///
     /// # Errors
-    /// If the object has no session any more; then it stays as it is.
+    /// If the object's session has ended; then the object is left as it is.
     ///
     /// # Safety
-    /// As [`Handle::from_pointer`], and the pointer is not used again once this has succeeded. Until then libhdf5 may look
-    /// at the handle by the same pointer, in this thread: so there is no box of it here, and no reference while it changes.
+    /// As for [`Handle::from_pointer`], and the pointer is not used again once this has succeeded. Until then libhdf5 may
+    /// read the handle through the same pointer, in this thread: so no box and no reference of it exist here while it
+    /// changes.
     pub unsafe fn release<T>(pointer: *mut c_void, after: impl FnOnce(Arc<Session>) -> T) -> Result<T> {
         let place = pointer.cast::<Self>();
         let (session, closing, dataset) = {
@@ -215,7 +216,7 @@ impl Handle {
             let handle = unsafe { Self::from_pointer(pointer) }?;
             let session = handle.session()?;
             let native = match handle {
-                // There is no stand-in any more.
+                // No stand-in can be made any more.
                 Self::Dataset(_) if !session.library.is_to_tell() => handle.native_object().ok(),
                 _ => handle.made_native_object(),
             };
@@ -230,17 +231,17 @@ impl Handle {
         drop(open);
         let result = after(session);
         drop(dataset);
-        // SAFETY: boxed by `into_pointer`; nobody has the pointer any more.
+        // SAFETY: boxed by `into_pointer`; the pointer is not used any more.
         drop(unsafe { Box::from_raw(place) });
         Ok(result)
     }
 
-    /// Boxes the handle for libhdf5, which gives it back to a close callback.
+    /// Boxes the handle for libhdf5, which returns it to a close callback.
     pub fn into_pointer(self) -> *mut c_void {
         Box::into_raw(Box::new(self)).cast()
     }
 
-    /// The handle behind a pointer that libhdf5 gives us.
+    /// Returns the handle behind a pointer that libhdf5 passes to us.
     ///
     /// # Safety
     /// The pointer is null or came from [`Handle::into_pointer`] and has not been closed.
@@ -250,10 +251,10 @@ impl Handle {
             .ok_or_else(|| Error::argument("an object is a null pointer"))
     }
 
-    /// Takes a handle back for good.
+    /// Takes ownership of a handle again.
     ///
     /// # Safety
-    /// As [`Handle::from_pointer`], and the pointer is not used again.
+    /// As for [`Handle::from_pointer`], and the pointer is not used again.
     pub unsafe fn take(pointer: *mut c_void) -> Result<Box<Self>> {
         if pointer.is_null() {
             return Err(Error::argument("an object is a null pointer"));
@@ -263,24 +264,25 @@ impl Handle {
     }
 }
 
-/// The file object that located types of each slot's library refer to. It is never freed: libhdf5 keeps types for ever.
+/// The file object to which the located types of each slot's library refer. It is never freed: libhdf5 keeps types
+/// until the process ends.
 static TYPE_ANCHORS: [OnceLock<Anchor>; MAX_LIBRARIES] = [const { OnceLock::new() }; MAX_LIBRARIES];
 
-/// The anchor of a library's datatypes in containers.
+/// Returns the anchor of a library's datatypes in containers.
 pub fn anchor_of_types(library: Library) -> &'static Anchor {
     // SAFETY: it is a handle, and holds a number.
     TYPE_ANCHORS[library.slot()].get_or_init(|| unsafe { Anchor::of(Handle::Types(library)) })
 }
 
-/// The anchor of a session that is being made.
+/// Returns the anchor of a session that is being made.
 pub fn anchor_of(session: Weak<Session>) -> Anchor {
     // SAFETY: it is a handle, and a `Weak` may be read from any thread.
     unsafe { Anchor::of(Handle::Anchor(session)) }
 }
 
 impl Library {
-    /// Gives an object an identifier of its own, for the callbacks of an application that iterates. The object
-    /// is closed with the identifier.
+    /// Gives an object an identifier of its own, for an application's callbacks during an iteration. The object is
+    /// closed with the identifier.
     pub fn register(self, handle: Handle) -> Result<Id> {
         let kind = match &handle {
             Handle::Anchor(_) | Handle::Types(_) | Handle::File(_) | Handle::Closing(_) => sys::H5I_FILE,
@@ -288,7 +290,7 @@ impl Library {
             Handle::Dataset(_) => sys::H5I_DATASET,
             Handle::Attribute(_) => sys::H5I_ATTR,
             Handle::Datatype(_) => sys::H5I_DATATYPE,
-            // Native code registers these itself.
+            // Native code registers these objects itself.
             Handle::Native(_) | Handle::Request(_) => sys::H5I_BADID,
         };
         let pointer = handle.into_pointer();

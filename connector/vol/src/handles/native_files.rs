@@ -1,4 +1,4 @@
-//! Native files, opened and created for the application.
+//! Native files that are opened and created for the application.
 
 use std::ffi::{CStr, c_uint};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::hdf5::native::open::NativeOpen;
 use crate::hdf5::strings;
 
 impl Library {
-    /// A copy of a file access list that names the native connector.
+    /// Makes a copy of a file access list that names the native connector.
     fn native_access(self, connector: &NativeConnector, access: Hid) -> Result<Id> {
         let table = self.table();
         // SAFETY: any value may be given; a bad one is an error.
@@ -29,10 +29,10 @@ impl Library {
         Ok(copy)
     }
 
-    /// `H5Fopen` of a native file.
+    /// Opens a native file (`H5Fopen`).
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub fn open_native_file(
         self,
         name: &[u8],
@@ -43,10 +43,11 @@ impl Library {
         self.native_file(name, flags.to_bits(), None, (access, filters), None)
     }
 
-    /// `H5Fopen` of a native file that is an object of a store, to read. Whatever driver the list has, ours is used.
+    /// Opens a native file that is an object of a store, for reading (`H5Fopen`). The list's driver is replaced by
+    /// h5lake's.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub fn open_native_object_file(
         self,
         name: &[u8],
@@ -55,15 +56,15 @@ impl Library {
         access: Hid,
         filters: NativeFilters,
     ) -> Result<Handle> {
-        // A file that was copied while a writer had it open (SWMR) is read as such only with this flag.
+        // A file that was copied while a writer had it open (SWMR) can be read only with this flag.
         let read = OpenFlags { write: false, exclusive: false, swmr_write: false, ..flags };
         self.native_file(name, read.to_bits(), None, (access, filters), Some(object))
     }
 
-    /// `H5Fcreate` of a native file.
+    /// Creates a native file (`H5Fcreate`).
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub fn create_native_file(
         self,
         name: &[u8],
@@ -96,7 +97,7 @@ impl Library {
         // SAFETY: the object is native and open.
         match unsafe { connector.class(object) } {
             Ok(class) => {
-                // SAFETY: the class is that of a native object; nobody else has the object.
+                // SAFETY: the class is that of a native object; no other code has the object.
                 unsafe {
                     classes::remember_native_class(self, class);
                     Ok(Handle::Native(NativeHandle::new(connector, object)))
@@ -105,7 +106,7 @@ impl Library {
             Err(error) => {
                 let transfer = self.table().H5P_LST_DATASET_XFER_ID_g();
                 connector.call(|hdf5, connector| {
-                    // SAFETY: nobody else has the object.
+                    // SAFETY: no other code has the object.
                     unsafe { (hdf5.H5VLfile_close)(object, connector, transfer, std::ptr::null_mut()) }
                 });
                 Err(error)
@@ -113,10 +114,10 @@ impl Library {
         }
     }
 
-    /// `H5Fis_accessible` of a native file.
+    /// Returns whether a native file is accessible (`H5Fis_accessible`).
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub fn is_native_file(self, name: &[u8], access: Hid) -> Result<bool> {
         let connector = NativeConnector::of(self)?;
         let list = self.native_access(&connector, access)?;
@@ -127,11 +128,12 @@ impl Library {
         Ok(answer > 0)
     }
 
-    /// Whether a native file is open in this library. The file is opened once more to find out, to read and under the
-    /// list's settings, which those who have it open had to agree with; one that cannot be opened is taken for closed.
+    /// Returns whether a native file is open in this library. For this the file is opened once more, for reading and
+    /// with the list's settings, to which those of the open file had to conform. A file that cannot be opened is
+    /// considered closed.
     ///
     /// # Errors
-    /// If the library does not make the list.
+    /// If the library cannot make the list.
     pub fn is_native_open(self, name: &[u8], access: Hid) -> Result<bool> {
         const FILES_AND_OBJECTS: u32 = 0x1f;
         let table = self.table();
@@ -149,10 +151,10 @@ impl Library {
         Ok(count > 1)
     }
 
-    /// `H5Fdelete` of a native file.
+    /// Deletes a native file (`H5Fdelete`).
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub fn delete_native_file(self, name: &[u8], access: Hid) -> Result<()> {
         let connector = NativeConnector::of(self)?;
         let list = self.native_access(&connector, access)?;
@@ -161,9 +163,9 @@ impl Library {
         native(self, || unsafe { (self.table().H5Fdelete)(name.as_ptr(), list.get()) }.into()).map(|_| ())
     }
 
-    /// Whether the application chose our connector for this file, by `HDF5_VOL_CONNECTOR` or with settings of its
-    /// own. When the library itself looks for a connector that knows a file which the native one could not open,
-    /// neither is so.
+    /// Returns whether the application chose our connector for this file, by `HDF5_VOL_CONNECTOR` or with settings of
+    /// its own. Neither is true when the library itself searches for a connector for a file that the native connector
+    /// could not open.
     pub fn is_chosen(self, access: Hid) -> Result<bool> {
         let info = self.connector_info(access)?;
         if !info.is_null() {
@@ -174,16 +176,16 @@ impl Library {
         self.names_our_connector(self.table().H5P_LST_FILE_ACCESS_ID_g())
     }
 
-    /// Whether an access list carries the content of the file (`H5Pset_file_image`).
+    /// Returns whether an access list carries the content of the file (`H5Pset_file_image`).
     pub fn has_file_image(self, access: Hid) -> Result<bool> {
         let mut size = 0_usize;
-        // SAFETY: a null pointer asks for the size alone.
+        // SAFETY: a null pointer requests the size alone.
         let result = unsafe { (self.table().H5Pget_file_image)(access, std::ptr::null_mut(), &mut size) };
         check(result, "H5Pget_file_image")?;
         Ok(size > 0)
     }
 
-    /// A copy of the image that an access list carries, without callbacks of the program's.
+    /// Returns a copy of the image that an access list carries, without the program's callbacks.
     pub fn file_image(self, access: Hid) -> Result<Vec<u8>> {
         let (mut image, mut size) = (std::ptr::null_mut(), 0_usize);
         // SAFETY: the answers' places outlive the call.
@@ -200,12 +202,13 @@ impl Library {
         }
     }
 
-    /// Whether a program hands the image of an access list to the driver by functions of its own (`H5LTopen_file_image` does). They
-    /// may count on one opening.
+    /// Returns whether a program passes the image of an access list to the driver through functions of its own
+    /// (`H5LTopen_file_image` does). They may rely on a single open.
     pub fn has_image_callbacks(self, access: Hid) -> Result<bool> {
         // SAFETY: all-zero is a valid value of this structure of optional functions and a pointer.
         let mut callbacks: sys::H5FD_file_image_callbacks_t = unsafe { std::mem::zeroed() };
-        // SAFETY: the answer's place outlives the call. Its data is a copy that such functions make, and null without them.
+        // SAFETY: the answer's place outlives the call. Its data is a copy that such functions make, and null without
+        // them.
         let result = unsafe { (self.table().H5Pget_file_image_callbacks)(access, &mut callbacks) };
         check(result, "H5Pget_file_image_callbacks")?;
         let has = callbacks.image_malloc.is_some() || callbacks.image_memcpy.is_some();
@@ -216,10 +219,10 @@ impl Library {
         Ok(has)
     }
 
-    /// Whether an access list chooses the core driver without backing store.
+    /// Returns whether an access list chooses the core driver without a backing store.
     pub fn discards_writes(self, access: Hid) -> Result<bool> {
         let (mut increment, mut backed) = (0_usize, true);
-        // SAFETY: the answers' places outlive the call. Any other driver is an error, and answers no.
+        // SAFETY: the answers' places outlive the call. Any other driver is an error, and counts as no.
         let asked = self.quietly(
             || unsafe { (self.table().H5Pget_fapl_core)(access, &mut increment, &mut backed) },
             |answer| *answer < 0,
@@ -227,8 +230,8 @@ impl Library {
         Ok(asked.is_ok() && !backed)
     }
 
-    /// Keeps what lies on the error stack over a look at a file: when the library looks for a connector after a
-    /// failure, that failure's frames are there.
+    /// Preserves the error stack while `look` probes a file: when the library searches for a connector after a
+    /// failure, that failure's frames are on the stack.
     pub fn keeping_errors<T>(self, look: impl FnOnce() -> Result<T>) -> Result<T> {
         let before = self.take_errors();
         let result = look();
@@ -237,8 +240,8 @@ impl Library {
     }
 }
 
-/// A call of the native connector through a public function; a negative answer is an error with the frames that the
-/// library reported.
+/// Makes a call of the native connector through a public function; a negative result is an error with the frames that
+/// the library reported.
 fn native(library: Library, call: impl FnOnce() -> Hid) -> Result<Hid> {
     library.quietly(call, |answer| *answer < 0).map_err(Error::reported)
 }

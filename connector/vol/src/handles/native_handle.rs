@@ -19,19 +19,20 @@ use crate::transfer::object_chunks::ObjectChunks;
 pub struct NativeConnector {
     library: Library,
     id: KeptId,
-    /// Who decodes the chunks of its files.
+    /// Says whether the library or h5lake decodes the chunks of the files.
     reads: NativeFilters,
-    /// The object that its file is, if it is one of a store.
+    /// The object of a store that is the connector's file, if the file is in a store.
     object: Option<Arc<ObjectFile>>,
 }
 
 impl NativeConnector {
-    /// The native connector of `library`, for files whose chunks the library decodes.
+    /// Returns the native connector of `library`, for files with chunks that the library decodes.
     pub fn of(library: Library) -> Result<Arc<Self>> {
         Self::with(library, NativeFilters::Library, None)
     }
 
-    /// The native connector of `library`, for a file whose chunks are decoded so, and that may be an object of a store.
+    /// Returns the native connector of `library`, for a file with chunks that are decoded as `reads` says, and that may
+    /// be an object of a store.
     pub fn with(
         library: Library,
         reads: NativeFilters,
@@ -40,18 +41,18 @@ impl NativeConnector {
         Ok(Arc::new(Self { library, id: library.native_connector()?.kept(), reads, object }))
     }
 
-    /// Its identifier.
+    /// Returns the connector's identifier.
     pub fn id(&self) -> Hid {
         self.id.get()
     }
 
-    /// Makes a call of the native connector. If it fails, its frames are what is left on the error stack.
+    /// Makes a call of the native connector. If the call fails, only its frames remain on the error stack.
     pub(crate) fn call<T: CallResult>(&self, call: impl FnOnce(&'static Hdf5, Hid) -> T) -> T {
         let call = || reported_once(self.library, || call(self.library.table(), self.id()));
         if self.object.is_some() { self.library.telling_refused(call) } else { call() }
     }
 
-    /// Whether identifiers of objects are open on exactly this native file object.
+    /// Returns whether identifiers of objects are open on exactly this native file object.
     ///
     /// # Safety
     /// `file` is a native file, open.
@@ -72,8 +73,9 @@ impl NativeConnector {
         }
     }
 
-    /// Whether libhdf5 comes to our callbacks with exactly this native file object. It remembers the connector of the
-    /// access list that it was opened with, and that of an external link may name ours (`H5F__efc_open`).
+    /// Returns whether libhdf5 calls our callbacks with exactly this native file object. libhdf5 remembers the
+    /// connector of the access list that the file was opened with, and the access list of an external link may name
+    /// our connector (`H5F__efc_open`).
     ///
     /// # Safety
     /// `file` is a native file, open.
@@ -83,7 +85,7 @@ impl NativeConnector {
         list.and_then(|list| self.library.names_our_connector(list.get())).unwrap_or(false)
     }
 
-    /// The access list that a native file object was opened with.
+    /// Returns the access list that a native file object was opened with.
     ///
     /// # Safety
     /// `file` is a native file, open.
@@ -101,7 +103,7 @@ impl NativeConnector {
         }
     }
 
-    /// The class that the native connector has in this library, asked of one of its objects.
+    /// Returns the class of the native connector in this library, queried through one of the connector's objects.
     ///
     /// # Safety
     /// `object` is a native object of this library.
@@ -126,14 +128,14 @@ pub struct NativeHandle {
     connector: Arc<NativeConnector>,
     object: *mut c_void,
     kind: sys::H5I_type_t,
-    /// Of a dataset.
+    /// The state of reads, for a dataset.
     reads: NativeReads,
-    /// Of a dataset in an object of a store, once it is asked for. Most handles have none, and are small.
+    /// The chunks of a dataset in an object of a store, once they are needed. Most handles have none, and are small.
     chunks: OnceLock<Box<ObjectChunks>>,
 }
 
 impl NativeHandle {
-    /// A native object that nobody else closes.
+    /// Takes a native object that no other code closes.
     ///
     /// # Safety
     /// `object` is an open native object of the connector's library.
@@ -142,10 +144,10 @@ impl NativeHandle {
         unsafe { Self::of_kind(connector, object, sys::H5I_BADID) }
     }
 
-    /// As [`NativeHandle::new`], of an object whose kind whoever gets it cannot know.
+    /// Takes an object like [`NativeHandle::new`], and its kind, which later users of the handle cannot know.
     ///
     /// # Safety
-    /// As [`NativeHandle::new`], and it is of this kind.
+    /// As for [`NativeHandle::new`], and the object is of this kind.
     pub(in crate::handles) unsafe fn of_kind(
         connector: Arc<NativeConnector>,
         object: *mut c_void,
@@ -154,7 +156,7 @@ impl NativeHandle {
         Self { connector, object, kind, reads: NativeReads::default(), chunks: OnceLock::new() }
     }
 
-    /// Whether it was said to be of this kind.
+    /// Returns whether the handle was made with this kind.
     pub fn is(&self, kind: ObjectKind) -> bool {
         self.kind
             == match kind {
@@ -164,7 +166,7 @@ impl NativeHandle {
             }
     }
 
-    /// Closes an object that was not handed on.
+    /// Closes an object that was not handed on to libhdf5.
     pub fn close(&self) {
         let kind = self.kind;
         self.call(|hdf5, object, connector| {
@@ -180,61 +182,63 @@ impl NativeHandle {
         });
     }
 
-    /// What it is, if it was said when the handle was made.
+    /// Returns the object's kind, if it was given when the handle was made.
     pub(crate) fn kind(&self) -> sys::H5I_type_t {
         self.kind
     }
 
-    /// The library the object belongs to.
+    /// Returns the library the object belongs to.
     pub fn library(&self) -> Library {
         self.connector.library
     }
 
-    /// The native connector.
+    /// Returns the native connector.
     pub(crate) fn connector(&self) -> Arc<NativeConnector> {
         self.connector.clone()
     }
 
-    /// What is known for reads of the dataset, where chunks are decoded here.
+    /// Returns the dataset's state of reads, if h5lake decodes its chunks.
     pub(crate) fn reads(&self) -> Option<&NativeReads> {
         (self.connector.reads == NativeFilters::Own).then_some(&self.reads)
     }
 
-    /// The object of a store that its file is, and what is known of the dataset's chunks in it.
+    /// Returns the object of a store that is the dataset's file, and the known positions of the dataset's chunks in
+    /// it.
     pub(crate) fn object_file(&self) -> Option<(&ObjectFile, &ObjectChunks)> {
         self.connector.object.as_deref().map(|object| (object, self.chunks()))
     }
 
-    /// What is known of the dataset's chunks, if its file is an object of a store.
+    /// Returns the known positions of the dataset's chunks, for a file that is an object of a store.
     pub(crate) fn chunks(&self) -> &ObjectChunks {
         self.chunks.get_or_init(Box::default)
     }
 
-    /// The native object itself.
+    /// Returns the native object itself.
     pub(crate) fn object(&self) -> *mut c_void {
         self.object
     }
 
-    /// Makes a call of the native connector on the object; what it answers is the answer. The handle may be gone
-    /// after the call (a refreshed object is closed and opened again), so it is not looked at any more.
+    /// Makes a call of the native connector on the object, and returns the call's result. The handle may be freed
+    /// during the call (a refreshed object is closed and opened again), so the handle is not used afterwards.
     pub(crate) fn call<T: CallResult>(&self, call: impl FnOnce(&'static Hdf5, *mut c_void, Hid) -> T) -> T {
         let (object, connector) = (self.object, self.connector());
         connector.call(|hdf5, id| call(hdf5, object, id))
     }
 
-    /// As [`NativeHandle::call`], for calls that may call functions of the application: what these do is reported as it is
-    /// natively, at the price that a failure of the call itself is reported twice.
+    /// Makes a call like [`NativeHandle::call`], for calls that may call functions of the application: errors of those
+    /// functions are reported like in the native connector, at the price that a failure of the call itself is reported
+    /// twice.
     pub(crate) fn call_back<T>(&self, call: impl FnOnce(&'static Hdf5, *mut c_void, Hid) -> T) -> T {
         call(self.connector.library.table(), self.object, self.connector.id())
     }
 }
 
-/// What a call that names both a native file and a container is told.
+/// Returns the error of a call that names both a native file and a container.
 pub(crate) fn mixed(operation: &str) -> Error {
     Error::unsupported(format!("{operation} between a native HDF5 file and a h5lake container"))
 }
 
-/// What code for containers answers when it is given a native object.
+/// Returns the error of code for containers that is given a native object.
 pub fn not_a_container() -> Error {
     Error::new(Minor::BadType, "the object is in a native HDF5 file, not in a h5lake container")
 }

@@ -13,10 +13,10 @@ use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings;
 
-/// Gives a native file that has just been opened an identifier of ours, and tells it that it is open.
+/// Gives a native file that has just been opened an identifier of h5lake's, and notifies it that it is open.
 ///
 /// # Errors
-/// If the library does not do it.
+/// If the library fails to do so.
 pub fn identifier_of(library: Library, file: Handle) -> Result<Id> {
     if let Handle::Native(native) = &file {
         let mut told = sys::H5VL_optional_args_t {
@@ -30,21 +30,22 @@ pub fn identifier_of(library: Library, file: Handle) -> Result<Id> {
         });
         check(result, "H5VLfile_optional")?;
     }
-    // SAFETY: the handle is a file's, and nobody else has it.
+    // SAFETY: the handle is a file's, and no other code has it.
     unsafe { library.register_as_is(file.into_pointer(), sys::H5I_FILE) }
 }
 
-/// A path in a native file that was opened because an external link names it. The file stays open with this, and with
-/// each object that is opened in it.
+/// A path in a native file that was opened because an external link names it. The file stays open with this value, and
+/// with each object that is opened in it.
 pub struct NativePath {
     file: KeptId,
-    /// That of the file, so that its objects are read as those that a program opens in it: above all, in a store.
+    /// The connector of the file, so that objects of the file are read like those that a program opens in it: above
+    /// all, in a store.
     connector: Arc<NativeConnector>,
     path: Vec<u8>,
 }
 
 impl NativePath {
-    /// A path in a native file that has just been opened.
+    /// Makes a path in a native file that has just been opened.
     ///
     /// # Errors
     /// If the library gives the file no identifier.
@@ -56,7 +57,7 @@ impl NativePath {
         Ok(Self { file: identifier_of(library, file)?.kept(), connector, path: path.to_vec() })
     }
 
-    /// What a further path leads to from here.
+    /// Appends a further path.
     #[must_use]
     pub fn further(mut self, rest: &[u8]) -> Self {
         if !rest.is_empty() {
@@ -71,7 +72,7 @@ impl NativePath {
         strings::c_string(if self.path.is_empty() { root } else { &self.path }, "a path")
     }
 
-    /// A public call whose failure is the answer, with the library's own frames.
+    /// Makes a public call that may fail; its error has the library's own frames.
     fn ask<T: Copy + PartialOrd + Default>(&self, call: impl FnOnce() -> T) -> Result<T> {
         self.file.library().quietly(call, |answer| *answer < T::default()).map_err(Error::reported)
     }
@@ -87,7 +88,7 @@ impl NativePath {
     /// Opens the object.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub fn open(&self) -> Result<Handle> {
         let library = self.file.library();
         let table = library.table();
@@ -113,7 +114,8 @@ impl NativePath {
         }
     }
 
-    /// Opens the object as a dataset. The identifier has to be closed before the callback returns, because the application could count it.
+    /// Opens the object as a dataset. The identifier has to be closed before the callback returns, because the
+    /// application could count it.
     ///
     /// # Errors
     /// The error that the native connector reported; an object that is no dataset.
@@ -125,10 +127,10 @@ impl NativePath {
         Id::from_call(library, id, "H5Dopen2")
     }
 
-    /// Whether there is an object.
+    /// Returns whether the object exists.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub fn exists(&self) -> Result<bool> {
         let (library, name) = (self.file.library(), self.name()?);
         // SAFETY: the name is terminated.
@@ -138,10 +140,10 @@ impl NativePath {
         Ok(answer > 0)
     }
 
-    /// `H5Oget_native_info` of the object.
+    /// Returns the result of `H5Oget_native_info` for the object.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub(crate) fn native_info(&self, fields: c_uint) -> Result<sys::H5O_native_info_t> {
         let opened = self.open_id()?;
         // SAFETY: all-zero is a valid value of this plain structure; the answer's place outlives the call.
@@ -158,18 +160,18 @@ impl NativePath {
     /// The error that the native connector reported.
     pub fn comment(&self) -> Result<Vec<u8>> {
         let (opened, get) = (self.open_id()?, self.file.library().table().H5Oget_comment);
-        // SAFETY: a null buffer asks for the length.
+        // SAFETY: a null buffer requests the length.
         let length = self.ask(|| unsafe { get(opened.get(), std::ptr::null_mut(), 0) })?;
         let mut text = vec![0_u8; usize::try_from(length).map_err(|_| Error::call("H5Oget_comment"))?];
-        // SAFETY: the buffer has the size given along; a comment that fills it is not terminated.
+        // SAFETY: the buffer has the size passed along; a comment that fills it is not terminated.
         self.ask(|| unsafe { get(opened.get(), text.as_mut_ptr().cast(), text.len()) })?;
         Ok(text)
     }
 
-    /// `H5Oget_info` of the object.
+    /// Returns the result of `H5Oget_info` for the object.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub(crate) fn info(&self, fields: c_uint) -> Result<sys::H5O_info2_t> {
         let opened = self.open_id()?;
         // SAFETY: all-zero is a valid value of this plain structure; the answer's place outlives the call.

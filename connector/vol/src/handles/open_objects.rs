@@ -1,4 +1,4 @@
-//! Open files and objects: what a handle of ours holds.
+//! Open files and objects: the contents of h5lake's handles.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering;
@@ -19,12 +19,12 @@ use crate::transfer::stored_type::FileType;
 
 /// An identifier of an open file.
 pub struct FileHandle {
-    /// The session it shares with its objects.
+    /// The session that the file shares with its objects.
     pub session: Arc<Session>,
 }
 
 impl FileHandle {
-    /// Another identifier of the session's file.
+    /// Makes another identifier of the session's file.
     pub fn new(session: Arc<Session>) -> Self {
         session.file_handles.fetch_add(1, Ordering::Relaxed);
         session.is_applications.store(true, Ordering::Relaxed);
@@ -40,16 +40,16 @@ impl Drop for FileHandle {
 
 /// An open object: a group, and the common part of datasets and committed types.
 pub struct ObjectHandle {
-    /// The session it was opened in.
+    /// The session the object was opened in.
     pub session: Arc<Session>,
     /// Keeps the object alive while it is open.
     pub object: OpenObject,
-    /// The path it was opened by, if it was opened by one.
+    /// The path by which the object was opened, if it was opened by a path.
     pub path: Option<Bytes>,
 }
 
 impl ObjectHandle {
-    /// The object's id.
+    /// Returns the object's id.
     pub fn id(&self) -> ObjectId {
         self.object.id()
     }
@@ -57,26 +57,26 @@ impl ObjectHandle {
 
 /// An open dataset.
 pub struct DatasetHandle {
-    /// Its types as this library's identifiers. Closed before the session is.
+    /// The dataset's types as this library's identifiers. Closed before the session.
     pub types: OnceLock<Arc<FileType>>,
-    /// What runs its filters, where the container cannot. Taken back before the session is closed.
+    /// The codec that runs the dataset's filters, if the container cannot. Taken back before the session is closed.
     pub codec: Mutex<Option<LentDataset>>,
     /// The data.
     pub dataset: Arc<Dataset>,
-    /// The access list it was opened with.
+    /// The access list that the dataset was opened with.
     pub access_list: Option<KeptId>,
     /// A creation list with properties of the application's own.
     pub user_properties: Option<KeptId>,
-    /// Where its elements come from, once a virtual dataset was asked for them.
+    /// The sources of a virtual dataset, once its elements were needed.
     pub virtual_layout: OnceLock<Arc<VirtualLayout>>,
-    /// What it shares with all objects.
+    /// The part that all objects have.
     pub base: ObjectHandle,
-    /// The native dataset beneath, once it was asked for.
+    /// The native dataset beneath, once it was needed.
     pub native: OnceLock<Arc<NativeDataset>>,
 }
 
 impl DatasetHandle {
-    /// The native dataset beneath, for as long as this is open.
+    /// Returns the native dataset beneath, as long as this dataset is open.
     ///
     /// # Errors
     /// If it cannot be made.
@@ -88,10 +88,10 @@ impl DatasetHandle {
         Ok(self.native.get_or_init(|| native))
     }
 
-    /// What closing it has to do before it is dropped, its sources included.
+    /// Does the work of a close before the dataset is dropped, including its sources.
     ///
     /// # Errors
-    /// Those of encoding chunks, and of closing the sources.
+    /// The errors of encoding chunks, and of closing the sources.
     pub fn release(&self) -> Result<()> {
         let lent = self.codec.lock().take();
         let encoded = lent.map_or(Ok(()), LentDataset::take_back);
@@ -99,17 +99,18 @@ impl DatasetHandle {
         encoded.and(sources)
     }
 
-    /// Commits what was written to sources of a virtual dataset in other files.
+    /// Commits elements that were written to sources of a virtual dataset in other files.
     pub fn commit_sources(&self) -> Result<()> {
         self.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.commit())
     }
 
-    /// The files of other containers that a virtual dataset holds open.
+    /// Returns the files of other containers that a virtual dataset holds open.
     pub fn source_files(&self) -> Vec<Arc<Session>> {
         self.virtual_layout.get().map_or_else(Vec::new, |layout| layout.sources.files())
     }
 
-    /// Closes the sources of a virtual dataset: they are opened anew, as they are then.
+    /// Closes the sources of a virtual dataset: they are opened again when they are needed, in their state at that
+    /// time.
     pub fn close_sources(&self) -> Result<()> {
         self.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.close())
     }
@@ -117,20 +118,20 @@ impl DatasetHandle {
 
 /// An open attribute.
 pub struct AttributeHandle {
-    /// Its types as this library's identifiers. Closed before the session is.
+    /// The attribute's types as this library's identifiers. Closed before the session.
     pub types: OnceLock<Arc<FileType>>,
-    /// The value. It keeps the object that has it alive.
+    /// The value. It keeps the object of the attribute alive.
     pub attribute: Arc<Attribute>,
-    /// Path of that object, if it is known.
+    /// The path of that object, if it is known.
     pub path: Option<Bytes>,
-    /// The session it was opened in.
+    /// The session the attribute was opened in.
     pub session: Arc<Session>,
 }
 
 /// An open committed datatype.
 pub struct DatatypeHandle {
-    /// The same datatype, committed in the shadow native file: native code reads it.
+    /// A copy of the datatype that is committed in the shadow native file, for native code.
     pub native: NativeObject,
-    /// What it shares with all objects.
+    /// The part that all objects have.
     pub base: ObjectHandle,
 }

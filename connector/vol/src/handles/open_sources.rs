@@ -1,4 +1,4 @@
-//! The sources of a virtual dataset that are open.
+//! The open sources of a virtual dataset.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -13,16 +13,16 @@ use crate::handles::open_objects::DatasetHandle;
 use crate::session::Session;
 use crate::session::registry;
 
-/// Source files that virtual datasets keep open at most, for the memory that they take.
+/// The most source files that virtual datasets keep open, because of their memory.
 const MOST_FILES: usize = 16_384;
 
-/// The descriptors of a process whose limit is unknown.
+/// The number of descriptors of a process with an unknown limit.
 const LEAST_LIMIT: u64 = 256;
 
-/// An odd number without pattern.
+/// An odd multiplier that spreads consecutive numbers.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Source files that virtual datasets of this process keep open.
+/// The number of source files that virtual datasets of this process keep open.
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// Sources in containers that stay open with the virtual dataset.
@@ -31,20 +31,21 @@ pub struct Sources {
     open: Mutex<OpenSource>,
 }
 
-/// In an order that is the same in all processes of an MPI program, which commit files together.
+/// Open files and datasets, in an order that is the same in all processes of an MPI program, which commit files
+/// together.
 #[derive(Default)]
 struct OpenSource {
-    /// By the name that the mapping gives.
+    /// By the name that the mapping has.
     files: BTreeMap<Vec<u8>, KeptFile>,
-    /// By file and path.
+    /// By the names of file and path.
     datasets: BTreeMap<(Vec<u8>, Vec<u8>), Arc<DatasetHandle>>,
-    /// Files that were closed for others.
+    /// The number of files that were closed so that another file could be opened.
     evicted: u64,
 }
 
 impl OpenSource {
-    /// Takes out a file with its datasets, so that another can be opened. The choice has no pattern: programs that go through all sources
-    /// again and again find most of them open, and so do programs that stay at a few.
+    /// Takes out a file with its datasets, so that another one can be opened. The choice is pseudorandom: programs
+    /// that go through all sources again and again find most of them open, and so do programs that use a few.
     fn take_one(&mut self) -> Self {
         self.evicted += 1;
         let number = self.evicted.wrapping_mul(SPREAD) >> 32;
@@ -59,7 +60,7 @@ impl OpenSource {
         taken
     }
 
-    /// Closes all, see [`Sources::close`].
+    /// Closes all sources, see [`Sources::close`].
     fn close(self) -> Result<()> {
         let mut closed = Ok(());
         for source in self.datasets.into_values() {
@@ -76,7 +77,7 @@ impl OpenSource {
     }
 }
 
-/// A file that stays open, and counts among the files of all virtual datasets.
+/// A file that stays open, counted among the files of all virtual datasets.
 struct KeptFile {
     session: Arc<Session>,
 }
@@ -94,26 +95,27 @@ impl Drop for KeptFile {
     }
 }
 
-/// Files that virtual datasets of this process keep open at most: seven eighths of the descriptors that the process may have.
+/// Returns the most files that virtual datasets of this process keep open: seven eighths of the process's limit of
+/// descriptors.
 fn most_files() -> usize {
     let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((LEAST_LIMIT, LEAST_LIMIT));
     usize::try_from(soft - soft / 8).unwrap_or(usize::MAX).min(MOST_FILES)
 }
 
 impl Sources {
-    /// A source that is open.
+    /// Returns an open source.
     pub fn dataset(&self, key: &(Vec<u8>, Vec<u8>)) -> Option<Arc<DatasetHandle>> {
         self.open.lock().datasets.get(key).cloned()
     }
 
     /// Keeps a source open.
     pub fn keep_dataset(&self, key: (Vec<u8>, Vec<u8>), source: Arc<DatasetHandle>) {
-        // What it replaces is closed when the lock is free again.
+        // The replaced source is closed after the lock has been released.
         let old = self.open.lock().datasets.insert(key, source);
         drop(old);
     }
 
-    /// A file that is open.
+    /// Returns an open file.
     pub fn file(&self, name: &[u8]) -> Option<Arc<Session>> {
         self.open.lock().files.get(name).map(|file| file.session.clone())
     }
@@ -121,7 +123,7 @@ impl Sources {
     /// Keeps a file open. If virtual datasets keep too many files open, another one is closed first.
     ///
     /// # Errors
-    /// As [`Self::close`].
+    /// As for [`Self::close`].
     pub fn keep_file(&self, name: &[u8], session: Arc<Session>) -> Result<()> {
         if KEPT.load(Ordering::Relaxed) >= most_files() {
             self.close_one()?;
@@ -134,20 +136,21 @@ impl Sources {
     /// Closes a file, so that another can be opened. Returns whether a file was open.
     ///
     /// # Errors
-    /// As [`Self::close`].
+    /// As for [`Self::close`].
     pub fn close_one(&self) -> Result<bool> {
         let taken = self.open.lock().take_one();
         let is_one = !taken.files.is_empty();
         taken.close().map(|()| is_one)
     }
 
-    /// Commits what was written to files that the program has not open to write itself: none of its flushes would.
+    /// Commits changes in files that the program does not have open for writing itself: none of its flushes would
+    /// commit them.
     ///
     /// # Errors
-    /// Those of the commits.
+    /// The errors of the commits.
     pub fn commit(&self) -> Result<()> {
         let files = self.sessions();
-        // All of them: other processes wait in what they have open together with this one.
+        // All files are tried: other processes wait in the files that they have open together with this process.
         let mut done = Ok(());
         for file in &files {
             done = done.and(commit_alone(file));
@@ -155,17 +158,17 @@ impl Sources {
         done
     }
 
-    /// Commits elements that were written to such files. A write is no call of all processes: where others have a file open together with
-    /// this one, it commits its own.
+    /// Commits elements that were written to such files. A write is not a collective call: if other processes have a
+    /// file open together with this process, this process commits only its own elements.
     ///
     /// # Errors
-    /// Those of the commits.
+    /// The errors of the commits.
     pub fn commit_own(&self) -> Result<()> {
         let files = self.sessions();
         files.iter().try_for_each(commit_own)
     }
 
-    /// The files that are open, and those of sources that are virtual themselves: in the same order in all processes.
+    /// Returns the open files, and those of sources that are virtual themselves, in the same order in all processes.
     pub fn files(&self) -> Vec<Arc<Session>> {
         let open = self.open.lock();
         let mut files: Vec<_> = open.files.values().map(|file| file.session.clone()).collect();
@@ -175,10 +178,11 @@ impl Sources {
         files
     }
 
-    /// Closes all, with what was written to them. What cannot be committed is kept for another try, see [`Session::keep_unclosed`].
+    /// Closes all sources, after committing their changes. Changes that cannot be committed are kept for another try,
+    /// see [`Session::keep_unclosed`].
     ///
     /// # Errors
-    /// Those of encoding chunks.
+    /// The errors of encoding chunks.
     pub fn close(&self) -> Result<()> {
         let open = std::mem::take(&mut *self.open.lock());
         open.close()
@@ -193,7 +197,8 @@ fn commit_alone(session: &Arc<Session>) -> Result<()> {
     if registry::has_writing_file(&session.container) { Ok(()) } else { session.commit(Ok(())) }
 }
 
-/// As [`commit_alone`], but without those processes that have the file open together with this one: they do not wait.
+/// Commits like [`commit_alone`], but without the processes that have the file open together with this one: they do
+/// not take part.
 fn commit_own(session: &Arc<Session>) -> Result<()> {
     let Some(together) = session.sharers() else { return commit_alone(session) };
     let is_flushed = registry::has_writing_file(&session.container) || !session.container.has_changes();

@@ -1,4 +1,4 @@
-//! What an event set of libhdf5 holds for a call of ours that goes on beside the program.
+//! The request that an event set of libhdf5 holds for a call that runs in the background.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -12,43 +12,43 @@ use crate::hdf5::library::Library;
 /// `H5ES_WAIT_FOREVER`.
 const FOREVER: u64 = u64::MAX;
 
-/// A call that goes on. libhdf5 frees it once it was told how the call ended.
+/// A call that runs in the background. libhdf5 frees the handle once the call's outcome was reported to it.
 pub struct RequestHandle {
     library: Library,
     task: Arc<Task>,
     number: u64,
-    /// Whether the task reads or fills a buffer of the program's.
+    /// True if the task reads or fills a buffer of the program's.
     has_buffer: bool,
 }
 
-/// What a request is told to be (`H5VL_request_status_t`).
+/// The status of a request that is reported to libhdf5 (`H5VL_request_status_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It goes on, or this walk over the event set may not tell more.
+    /// The call is unfinished, or this walk over the event set may not report further calls.
     InProgress,
-    /// It is done.
+    /// The call succeeded.
     Succeeded,
-    /// It failed; [`RequestHandle::error_stack`] says why.
+    /// The call failed; [`RequestHandle::error_stack`] returns the reason.
     Failed,
-    /// It runs, and is not taken back.
+    /// The call is running, and cannot be canceled.
     CannotCancel,
-    /// It was taken back before it began.
+    /// The call was canceled before it began.
     Canceled,
 }
 
 impl RequestHandle {
-    /// A handle of a task that has just begun.
+    /// Makes a handle of a task that has just begun.
     pub fn new(library: Library, task: Arc<Task>, has_buffer: bool) -> Self {
         let number = told::next_number(library.slot());
         Self { library, task, number, has_buffer }
     }
 
-    /// The library that was called.
+    /// Returns the library that was called.
     pub fn library(&self) -> Library {
         self.library
     }
 
-    /// Waits for its end for some nanoseconds, or for ever.
+    /// Waits for the end of the call, for `timeout` nanoseconds or forever.
     pub fn wait(&self, timeout: u64) -> Status {
         let slot = self.library.slot();
         if timeout == FOREVER {
@@ -64,7 +64,8 @@ impl RequestHandle {
         self.tell()
     }
 
-    /// Takes it back if it has not begun. What stays in the event set keeps what is behind it from being taken back.
+    /// Cancels the call if it has not begun. A call that remains in the event set prevents the calls behind it from
+    /// being canceled.
     pub fn cancel(&self) -> Status {
         let slot = self.library.slot();
         if !told::may_tell(slot, self.number, 0) {
@@ -77,7 +78,7 @@ impl RequestHandle {
         Status::CannotCancel
     }
 
-    /// How it ended, which the program is told now.
+    /// Returns how the call ended, which is reported to the program now.
     fn tell(&self) -> Status {
         match self.task.ended() {
             None => Status::InProgress,
@@ -91,10 +92,10 @@ impl RequestHandle {
         }
     }
 
-    /// An error stack that says why it failed. There is another one for each call.
+    /// Returns an error stack that says why the call failed. Each invocation makes a new one.
     ///
     /// # Errors
-    /// If it did not fail, or the library makes no stack.
+    /// If the call did not fail, or the library cannot make a stack.
     pub fn error_stack(&self) -> Result<Id> {
         let Some(Ended::Failed(error)) = self.task.ended() else {
             return Err(Error::new(Minor::BadValue, "the operation of this request has not failed"));
@@ -107,14 +108,15 @@ impl RequestHandle {
         self.library.error_stack_of(callback, class, &error.into_error())
     }
 
-    /// When it began, in nanoseconds since 1970, and how many nanoseconds it took.
+    /// Returns when the call began, in nanoseconds since 1970, and its duration in nanoseconds.
     pub fn times(&self) -> (u64, u64) {
         self.task.times()
     }
 }
 
 impl Drop for RequestHandle {
-    /// What was never waited for may still use the program's buffer, which the program is about to free.
+    /// Waits for the task if it uses the program's buffer: the program may free the buffer after this, although it
+    /// never waited for the call.
     fn drop(&mut self) {
         if self.has_buffer && !self.task.has_ended() {
             background::wait_until(|| self.task.has_ended());

@@ -3,17 +3,17 @@
 
 use crate::error::{Error, Result};
 
-/// A source's file or dataset name, cut where the number of a block goes.
+/// A source's file or dataset name, split where the number of a block is inserted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceName {
     parts: Vec<Vec<u8>>,
 }
 
 impl SourceName {
-    /// Reads a name as `H5Pset_virtual` takes it.
+    /// Parses a name in the format of `H5Pset_virtual`.
     ///
     /// # Errors
-    /// A percent sign with anything but `b` or another one behind it.
+    /// A percent sign that is not followed by `b` or another percent sign.
     pub fn parse(name: &[u8]) -> Result<Self> {
         let (mut parts, mut rest) = (vec![Vec::new()], name.iter().copied());
         while let Some(byte) = rest.next() {
@@ -35,12 +35,12 @@ impl SourceName {
         Ok(Self { parts })
     }
 
-    /// Whether it names another source for each block.
+    /// Returns whether the name denotes another source for each block.
     pub fn is_numbered(&self) -> bool {
         self.parts.len() > 1
     }
 
-    /// The name of the source of a block.
+    /// Returns the name of the source of a block.
     pub fn of_block(&self, number: u64) -> Vec<u8> {
         self.parts.join(number.to_string().as_bytes())
     }

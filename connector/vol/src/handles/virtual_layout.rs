@@ -1,4 +1,4 @@
-//! What a virtual dataset is made of.
+//! The parts of a virtual dataset.
 #![forbid(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -17,42 +17,42 @@ use crate::hdf5::library::Library;
 use crate::hdf5::plist::virtual_sources::View;
 use crate::hdf5::selection::Unlimited;
 
-/// A virtual dataset that is open.
+/// An open virtual dataset.
 pub struct VirtualLayout {
-    /// What shows where.
+    /// The elements of sources, and the places at which they are shown.
     pub mappings: Vec<Mapping>,
     index: MappingIndex,
-    /// Where the dataset ends.
+    /// The rule for the end of the dataset.
     pub view: View,
-    /// How many missing sources are passed over in the search for its end.
+    /// The number of missing sources that are skipped in the search for the end.
     pub gap: u64,
-    /// The folder to look for sources in; empty for none.
+    /// The folder in which sources are searched; empty for none.
     pub prefix: Vec<u8>,
-    /// The sources that are open.
+    /// The open sources.
     pub sources: Sources,
 }
 
-/// Elements of a source, or of one source for each block, and where they show.
+/// Elements of a source, or of one source for each block, and the place at which they are shown.
 pub struct Mapping {
     /// The source's file.
     pub file: SourceName,
-    /// The source's path in it.
+    /// The source's path in that file.
     pub dataset: SourceName,
-    /// Where it shows.
+    /// The elements of the virtual dataset that show the source.
     pub place: StoredSpace,
-    /// What shows.
+    /// The elements of the source that are shown.
     pub source: StoredSpace,
-    /// Number of dimensions of the extent behind `place`.
+    /// The number of dimensions of the extent behind `place`.
     place_rank: usize,
-    /// Number of dimensions that `source` selects elements in, unless it selects all elements of the source.
+    /// The number of dimensions in which `source` selects elements, unless it selects all elements of the source.
     pub source_rank: Option<usize>,
-    /// The parameters of `place`, if it has no end.
+    /// The parameters of `place`, if it is unlimited.
     pub endless_place: Option<Unlimited>,
-    /// The parameters of `source`, if it has no end.
+    /// The parameters of `source`, if it is unlimited.
     pub endless_source: Option<Unlimited>,
-    /// First and last coordinates of `place`, if it has an end and is neither all nor nothing.
+    /// The first and last coordinates of `place`, if it is limited and selects neither everything nor nothing.
     pub bounds: Option<Bounds>,
-    /// The source's dimensions when the mapping was made, if all of it shows.
+    /// The source's dimensions when the mapping was made, if all of the source is shown.
     pub source_dims: Option<Vec<u64>>,
     /// `place` and `source`, if each is one block.
     pub blocks: Option<BlockPair>,
@@ -62,7 +62,7 @@ impl Mapping {
     /// Opens a stored mapping.
     ///
     /// # Errors
-    /// For an encoding of a selection that is damaged; if the library refuses a selection.
+    /// If the encoding of a selection is damaged; if the library refuses a selection.
     pub fn open(library: Library, stored: &VirtualMapping) -> Result<Self> {
         let read =
             |encoded: &[u8]| simple_space(encoded).map_err(|why| Error::damaged_encoding("selection", why));
@@ -72,8 +72,8 @@ impl Mapping {
         }
     }
 
-    /// A mapping that shows all of a source or one block of it, in one block or everywhere. Thousands of them are opened without a call
-    /// of the library.
+    /// Makes a mapping that shows all of a source or one block of it, in one block or everywhere. Thousands of such
+    /// mappings are opened without a call of the library.
     fn simple(stored: &VirtualMapping, place: SimpleSpace, source: SimpleSpace) -> Result<Self> {
         let place_rank = place.dims.len();
         let (source_rank, source_dims) = match &source.selected {
@@ -131,13 +131,14 @@ impl Mapping {
         })
     }
 
-    /// Whether each block has a source of its own; gives the blocks.
+    /// Returns the blocks, if each block has a source of its own.
     pub fn numbered(&self) -> Option<&Unlimited> {
         let numbered = self.file.is_numbered() || self.dataset.is_numbered();
         self.endless_place.as_ref().filter(|_| numbered)
     }
 
-    /// Whether the block that shows is in a source of these dimensions what it was when the mapping was made.
+    /// Returns whether a source of these dimensions has the same elements in the shown block as when the mapping was
+    /// made.
     pub fn fits(&self, dims: &[u64]) -> bool {
         self.blocks.as_ref().is_some_and(|blocks| match self.source_dims.as_deref() {
             Some(all) => all == dims,
@@ -145,8 +146,9 @@ impl Mapping {
         })
     }
 
-    /// The block that was all of the source when the mapping was made, for a mapping of all of a source that has `rank` dimensions now:
-    /// the source's dimensions if they are stored, or else those of `place`, the block that shows it.
+    /// Returns the block that was all of the source when the mapping was made, for a mapping of all of a source that
+    /// has `rank` dimensions now: the source's dimensions if they are stored, or otherwise those of `place`, the block
+    /// that shows it.
     pub fn all_of_source(&self, rank: usize, place: Option<&Block>) -> Option<Block> {
         let was = self.source_dims.as_deref()?;
         // libhdf5 does not store the extent behind a selection of everything, and reads it as a scalar.
@@ -154,7 +156,7 @@ impl Mapping {
         Some(block).filter(|block| block.shape().len() == rank && !block.shape().contains(&0))
     }
 
-    /// The smallest dimensions that a virtual dataset with this mapping can have.
+    /// Raises `least` to the smallest dimensions that a virtual dataset with this mapping can have.
     fn raise(&self, least: &mut [u64]) {
         if let Some((_, high)) = &self.bounds {
             for (size, last) in least.iter_mut().zip(high) {
@@ -170,10 +172,10 @@ impl Mapping {
 }
 
 impl VirtualLayout {
-    /// What a virtual dataset is made of, as it is stored. `prefix` is the folder to look for sources in.
+    /// Opens the parts of a virtual dataset as they are stored. `prefix` is the folder in which sources are searched.
     ///
     /// # Errors
-    /// If the library refuses what is stored.
+    /// If the library refuses a stored encoding.
     pub fn open(
         library: Library,
         stored: &[VirtualMapping],
@@ -186,18 +188,18 @@ impl VirtualLayout {
         Ok(Self { mappings, index, view, gap, prefix, sources: Sources::default() })
     }
 
-    /// The mappings that may show in a box of elements, in their order.
+    /// Returns the mappings that may be shown in a box of elements, in their order.
     pub fn near<'a>(&'a self, bounds: &Bounds) -> impl Iterator<Item = &'a Mapping> + use<'a> {
         self.index.near(bounds).into_iter().filter_map(|position| self.mappings.get(position))
     }
 
-    /// The smallest dimensions that the dataset can have.
+    /// Returns the smallest dimensions that the dataset can have.
     pub fn least_extent(&self, rank: usize) -> Vec<u64> {
         least_extent(&self.mappings, rank)
     }
 }
 
-/// A dataspace of a mapping as it is stored, which is opened when it is first asked for.
+/// A dataspace of a mapping as it is stored, which is opened when it is first needed.
 pub struct StoredSpace {
     encoded: Bytes,
     space: OnceLock<KeptId>,
@@ -208,7 +210,7 @@ impl StoredSpace {
         Self { encoded: encoded.clone(), space: OnceLock::new() }
     }
 
-    /// The dataspace.
+    /// Returns the dataspace.
     ///
     /// # Errors
     /// If the library refuses it.
@@ -221,7 +223,7 @@ impl StoredSpace {
     }
 }
 
-/// The elements that a dataspace selects, as a block; nothing for a dataspace without dimensions.
+/// Returns the elements that a dataspace selects, as a block; `None` for a dataspace without dimensions.
 fn block_in(space: SimpleSpace) -> Option<Block> {
     match space.selected {
         SimpleSelection::All => (!space.dims.is_empty()).then(|| Block::all(&space.dims)),
@@ -229,7 +231,7 @@ fn block_in(space: SimpleSpace) -> Option<Block> {
     }
 }
 
-/// What a dataspace selects, if it is one block.
+/// Returns the selection of a dataspace, if it is one block.
 ///
 /// # Errors
 /// If the library refuses the dataspace.
@@ -251,10 +253,10 @@ fn least_extent(mappings: &[Mapping], rank: usize) -> Vec<u64> {
     least
 }
 
-/// Refuses dimensions that do not hold all that is mapped.
+/// Refuses dimensions that do not contain all mapped elements.
 ///
 /// # Errors
-/// As native HDF5 words it (`H5D_virtual_check_min_dims`).
+/// The error that native HDF5 reports (`H5D_virtual_check_min_dims`).
 pub fn check_extent(library: Library, mappings: &[VirtualMapping], dims: &[u64]) -> Result<()> {
     let mappings = open_all(library, mappings)?;
     for mapping in &mappings {

@@ -1,9 +1,9 @@
-//! The C library's allocator, which keeps what was freed for the next one who asks.
+//! The C library's allocator, which keeps freed memory for later allocations.
 
-/// Gives freed memory back to the system. Takes some milliseconds for each hundred megabytes.
+/// Returns freed memory to the system. Takes some milliseconds for each hundred megabytes.
 pub fn trim() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: the function takes any number, and locks what it looks at.
+    // SAFETY: the function takes any number, and locks the memory that it examines.
     unsafe {
         libc::malloc_trim(0);
     }

@@ -12,32 +12,32 @@ use crate::hdf5::library::Library;
 static OWN_CLASSES: [AtomicPtr<sys::H5VL_class_t>; MAX_LIBRARIES] =
     [const { AtomicPtr::new(null_mut()) }; MAX_LIBRARIES];
 
-/// Remembers the class that the library in a slot is given.
+/// Records the class that the library in a slot is given.
 ///
 /// # Safety
-/// The class is there as long as the process.
+/// The class exists as long as the process.
 pub(crate) unsafe fn remember_own_class(slot: usize, class: *const sys::H5VL_class_t) {
     OWN_CLASSES[slot].store(class.cast_mut(), Ordering::Relaxed);
 }
 
-/// The class that a library was given: none of its callbacks is called before that.
+/// Returns the class that a library was given: none of its callbacks is called before that.
 pub(crate) fn own_class(library: Library) -> *const sys::H5VL_class_t {
     OWN_CLASSES[library.slot()].load(Ordering::Relaxed)
 }
 
-/// The native class of each library, learned when the first file is opened; the introspection callback must know it
+/// The native class of each library, recorded when the first file is opened; the introspection callback must know it
 /// without making a file.
 static NATIVE_CLASSES: Mutex<[usize; MAX_LIBRARIES]> = Mutex::new([0; MAX_LIBRARIES]);
 
-/// Remembers the native class of a library.
+/// Records the native class of a library.
 ///
 /// # Safety
-/// It is that class, which the library never frees.
+/// `class` is that class, which the library never frees.
 pub(crate) unsafe fn remember_native_class(library: Library, class: *const sys::H5VL_class_t) {
     NATIVE_CLASSES.lock()[library.slot()] = class as usize;
 }
 
-/// The native class of a library, once a file has been opened in it.
+/// Returns the native class of a library, once a file has been opened in it.
 pub(crate) fn native_class(library: Library) -> Option<*const sys::H5VL_class_t> {
     let class = NATIVE_CLASSES.lock()[library.slot()];
     (class != 0).then_some(class as *const sys::H5VL_class_t)

@@ -9,12 +9,12 @@ use crate::hdf5::datatype::{check, truth};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
-/// Sequences fetched from a selection iterator at first: most selections have few.
+/// The number of sequences fetched from a selection iterator at first: most selections have few.
 const FIRST_SEQUENCES: usize = 16;
-/// Sequences fetched from it at once from then on.
+/// The number of sequences fetched at once from then on.
 const SEQUENCES: usize = 1024;
-/// Coordinates of a selection of points that are asked for at once; longer ones go through the iterator, which copies them
-/// as they lie.
+/// The most coordinates of a point selection that are queried at once. Longer selections go through the iterator,
+/// which copies them as they are stored.
 const COORDINATES: usize = 1 << 20;
 /// `H5S_MAX_RANK`.
 pub const MAX_RANK: usize = 32;
@@ -34,7 +34,7 @@ impl Deref for Dims {
     }
 }
 
-/// Adds a run, to the last one where it goes on.
+/// Appends a run, or extends the last run if the new one continues it.
 fn join(runs: &mut Vec<Run>, offset: u64, count: u64) {
     match runs.last_mut() {
         Some(last) if last.offset + last.count == offset => last.count += count,
@@ -42,7 +42,7 @@ fn join(runs: &mut Vec<Run>, offset: u64, count: u64) {
     }
 }
 
-/// All that lies between two corners, themselves included.
+/// Returns the box between two corners, including both.
 fn box_between(low: &[u64], high: &[u64]) -> Selection {
     let ones = vec![1; low.len()];
     let count = low.iter().zip(high).map(|(low, high)| high.wrapping_sub(*low).wrapping_add(1)).collect();
@@ -55,7 +55,7 @@ fn lost_elements() -> Error {
 }
 
 impl Library {
-    /// A scalar dataspace.
+    /// Makes a scalar dataspace.
     pub fn scalar_space(self) -> Result<Id> {
         // SAFETY: H5S_SCALAR is 0.
         Id::from_call(
@@ -65,7 +65,7 @@ impl Library {
         )
     }
 
-    /// The HDF5 dataspace of an extent, everything selected.
+    /// Makes the HDF5 dataspace of an extent, with everything selected.
     pub fn space_of(self, space: &Dataspace) -> Result<Id> {
         use h5lake_plugin_abi::bindings as sys;
         match space {
@@ -83,13 +83,13 @@ impl Library {
         }
     }
 
-    /// The extent of an HDF5 dataspace.
+    /// Returns the extent of an HDF5 dataspace.
     pub fn extent_of(self, id: Hid) -> Result<Dataspace> {
         let extent = self.extent_if_any(id)?;
         extent.ok_or_else(|| Error::new(Minor::BadType, "not a dataspace").in_class(Major::Dataspace))
     }
 
-    /// The dimensions of a dataspace; of a scalar or null one there are none.
+    /// Returns the dimensions of a dataspace; a scalar or null one has none.
     ///
     /// # Errors
     /// If it is no dataspace, or has no extent.
@@ -104,7 +104,7 @@ impl Library {
         }
     }
 
-    /// The extent of an HDF5 dataspace that may have none (`H5Sset_extent_none`).
+    /// Returns the extent of an HDF5 dataspace, which may have none (`H5Sset_extent_none`).
     pub fn extent_if_any(self, id: Hid) -> Result<Option<Dataspace>> {
         use h5lake_plugin_abi::bindings as sys;
         let (mut dims, mut max) = ([0; MAX_RANK], [0; MAX_RANK]);
@@ -130,34 +130,34 @@ impl Library {
         })
     }
 
-    /// Whether a dataspace has an extent at all (`H5Screate(H5S_SIMPLE)` alone gives none).
+    /// Returns whether a dataspace has an extent at all (`H5Screate(H5S_SIMPLE)` alone gives none).
     pub fn has_extent(self, id: Hid) -> Result<bool> {
         // SAFETY: any value may be given; a bad one is negative.
         let rank = unsafe { (self.table().H5Sget_simple_extent_ndims)(id) };
         Ok(rank >= 0)
     }
 
-    /// Number of elements selected.
+    /// Returns the number of selected elements.
     pub fn selected_points(self, id: Hid) -> Result<u64> {
         // SAFETY: any value may be given; a bad one is negative.
         let points = unsafe { (self.table().H5Sget_select_npoints)(id) };
         u64::try_from(points).map_err(|_| Error::call("H5Sget_select_npoints"))
     }
 
-    /// Number of elements in the extent.
+    /// Returns the number of elements in the extent.
     pub fn extent_points(self, id: Hid) -> Result<u64> {
         // SAFETY: any value may be given; a bad one is negative.
         let points = unsafe { (self.table().H5Sget_simple_extent_npoints)(id) };
         u64::try_from(points).map_err(|_| Error::call("H5Sget_simple_extent_npoints"))
     }
 
-    /// Whether the selection lies inside the extent.
+    /// Returns whether the selection is inside the extent.
     pub fn selection_is_valid(self, id: Hid) -> Result<bool> {
         // SAFETY: any value may be given; a bad one is negative.
         truth(unsafe { (self.table().H5Sselect_valid)(id) }, "H5Sselect_valid")
     }
 
-    /// Whether everything is selected, by no hyperslab.
+    /// Returns whether everything is selected, but not by a hyperslab.
     pub fn is_all_selected(self, id: Hid) -> Result<bool> {
         // SAFETY: any value may be given; a bad one is an error.
         match unsafe { (self.table().H5Sget_select_type)(id) } {
@@ -167,14 +167,14 @@ impl Library {
         }
     }
 
-    /// What is selected in a dataspace of the extent `dims`, as the container takes it, and how many elements: regular
-    /// hyperslabs by their parameters, everything else as runs of elements.
+    /// Returns the selection in a dataspace of the extent `dims`, in the container's form, and the number of selected
+    /// elements. Regular hyperslabs are given by their parameters, every other selection by runs of elements.
     ///
     /// # Errors
-    /// For a dataspace of another rank; for a selection that leaves the extent.
+    /// For a dataspace of another rank; for a selection that is partly outside of the extent.
     pub fn selection_of(self, id: Hid, dims: &[u64]) -> Result<(Selection, u64)> {
         use h5lake_plugin_abi::bindings as sys;
-        // libhdf5 writes coordinates by the dataspace's own rank.
+        // libhdf5 writes as many coordinates as the dataspace's own rank.
         if self.dims_of(id)?.len() != dims.len() {
             return Err(
                 Error::new(Minor::BadValue, "the dataspace has another rank").in_class(Major::Dataspace)
@@ -214,10 +214,10 @@ impl Library {
         }
     }
 
-    /// First and last coordinates of what is selected, where its offset (`H5Soffset_simple`) puts it.
+    /// Returns the first and last coordinates of the selection, including its offset (`H5Soffset_simple`).
     ///
     /// # Errors
-    /// If nothing is selected, or the offset moves it out in front.
+    /// If nothing is selected, or the offset moves the selection below zero.
     pub fn bounds(self, id: Hid) -> Result<[[u64; MAX_RANK]; 2]> {
         let (mut low, mut high) = ([0; MAX_RANK], [0; MAX_RANK]);
         // SAFETY: no dataspace has more dimensions.
@@ -231,7 +231,8 @@ impl Library {
         truth(unsafe { (self.table().H5Sis_regular_hyperslab)(id) }, "H5Sis_regular_hyperslab")
     }
 
-    /// A regular hyperslab with elements; nothing if it is none, or may leave the extent.
+    /// Returns a regular hyperslab with elements; `None` if the selection is not regular, or may be partly outside of
+    /// the extent.
     fn regular_hyperslab(self, id: Hid, dims: &[u64], points: u64) -> Result<Option<Selection>> {
         let Ok([low, high]) = self.bounds(id) else { return Ok(None) };
         if high.iter().zip(dims).any(|(high, dim)| high >= dim) {
@@ -239,12 +240,12 @@ impl Library {
         }
         let rank = dims.len().min(MAX_RANK);
         let (low, high) = (&low[..rank], &high[..rank]);
-        // One element is where the bounds say. Of more, libhdf5 may hold bounds that leave some out.
+        // A single element is at the bounds. For several, libhdf5 may hold bounds that exclude some of them.
         if points == 1 {
             return Ok(Some(box_between(low, high)));
         }
         let Some([_, stride, count, block]) = self.parameters(id, rank, points)? else { return Ok(None) };
-        // Most are a box: all that lies between the bounds.
+        // Most selections are a box, which contains all elements between the bounds.
         let mut sizes = low.iter().zip(high).map(|(low, high)| high.wrapping_sub(*low).wrapping_add(1));
         if sizes.try_fold(1, u64::checked_mul) == Some(points) {
             return Ok(Some(box_between(low, high)));
@@ -253,11 +254,11 @@ impl Library {
         Ok(Some(Selection::Hyperslab { start: low.to_vec(), stride, count, block }))
     }
 
-    /// Start, stride, count and block of a hyperslab of `points` elements; nothing if it is not regular.
+    /// Returns start, stride, count and block of a hyperslab of `points` elements; `None` if it is not regular.
     ///
     /// # Errors
-    /// If libhdf5 holds parameters of another number of elements. Some unions of regular hyperslabs come to that
-    /// (`H5S__hyper_update_diminfo` of 1.14.6): it then leaves elements out, and takes others.
+    /// If libhdf5 holds parameters with another number of elements. Some unions of regular hyperslabs lead to that
+    /// (`H5S__hyper_update_diminfo` of 1.14.6): libhdf5 then leaves elements out, and takes wrong ones.
     fn parameters(self, id: Hid, rank: usize, points: u64) -> Result<Option<[[u64; MAX_RANK]; 4]>> {
         if !self.is_regular(id)? {
             return Ok(None);
@@ -282,12 +283,12 @@ impl Library {
         }
     }
 
-    /// Checks a selection that is moved by its sequences, or stored.
+    /// Checks a selection that is transferred by its sequences, or stored.
     ///
     /// # Errors
-    /// For a hyperslab of which libhdf5 holds parameters of another number of elements; for one without end.
+    /// For a hyperslab for which libhdf5 holds parameters with another number of elements; for an unlimited one.
     pub fn check_parameters(self, id: Hid) -> Result<()> {
-        // SAFETY: any value may be given; a bad one is of no such kind.
+        // SAFETY: any value may be given; a bad one has another kind.
         let kind = unsafe { (self.table().H5Sget_select_type)(id) };
         if kind != h5lake_plugin_abi::bindings::H5S_SEL_HYPERSLABS {
             return Ok(());
@@ -296,10 +297,10 @@ impl Library {
         self.parameters(id, rank, points).map(drop)
     }
 
-    /// The selection as runs of elements of the linearised extent, in selection order.
+    /// Returns the selection as runs of elements of the linearised extent, in selection order.
     ///
     /// # Errors
-    /// As [`Self::check_parameters`].
+    /// As for [`Self::check_parameters`].
     pub fn runs_of(self, id: Hid) -> Result<Vec<Run>> {
         self.check_parameters(id)?;
         let mut runs: Vec<Run> = Vec::new();
@@ -307,13 +308,13 @@ impl Library {
         Ok(runs)
     }
 
-    /// The same of a selection of points that lies in an extent of these dimensions.
+    /// Returns the runs of a point selection in an extent of these dimensions.
     fn runs_of_points(self, id: Hid, dims: &[u64], points: u64, coordinates: usize) -> Result<Vec<Run>> {
         let mut list = vec![0_u64; coordinates];
-        // SAFETY: the list has room for the coordinates of all points.
+        // SAFETY: the list has space for the coordinates of all points.
         let result = unsafe { (self.table().H5Sget_select_elem_pointlist)(id, 0, points, list.as_mut_ptr()) };
         check(result, "H5Sget_select_elem_pointlist")?;
-        // The list leaves out the selection's offset; the bounds have it.
+        // The list does not include the selection's offset; the bounds do.
         let [mut offset, _] = self.bounds(id)?;
         for (d, offset) in offset.iter_mut().enumerate().take(dims.len()) {
             let least = list.iter().skip(d).step_by(dims.len()).min();
@@ -331,13 +332,13 @@ impl Library {
     /// Calls `visit` with offset and length, in elements, of every sequence of the selection.
     fn each_sequence(self, id: Hid, mut visit: impl FnMut(u64, u64)) -> Result<()> {
         let table = self.table();
-        // SAFETY: an element size of one byte makes all numbers elements.
+        // SAFETY: with an element size of one byte all numbers count elements.
         let iterator = unsafe { (table.H5Ssel_iter_create)(id, 1, 0) };
         let iterator = Id::from_call(self, iterator, "H5Ssel_iter_create")?;
         let (mut offsets, mut lengths) = (vec![0_u64; FIRST_SEQUENCES], vec![0_usize; FIRST_SEQUENCES]);
         loop {
             let (mut sequences, mut elements) = (0_usize, 0_usize);
-            // SAFETY: both arrays have so many entries.
+            // SAFETY: both arrays have as many entries as is passed.
             let result = unsafe {
                 (table.H5Ssel_iter_get_seq_list)(
                     iterator.get(),
@@ -363,7 +364,7 @@ impl Library {
         }
     }
 
-    /// Bounding box of a selection's last element in the linearised extent, plus one: the number of elements
+    /// Returns the position of the selection's last element in the linearised extent, plus one: the number of elements
     /// that a buffer shaped like the extent must have.
     pub fn elements_spanned(self, id: Hid) -> Result<u64> {
         let Dataspace::Simple { dims, .. } = self.extent_of(id)? else { return self.extent_points(id) };
@@ -382,8 +383,8 @@ impl Library {
     }
 }
 
-/// The unlimited dimension, if there is one alone, and it is not the first: then an extensible array has its dimensions in another
-/// order.
+/// Returns the unlimited dimension, if exactly one dimension is unlimited and it is not the first: then an extensible
+/// array has its dimensions in another order.
 pub fn later_unlimited_dimension(most: &[u64]) -> Option<usize> {
     let mut unlimited = most.iter().enumerate().filter(|(_, size)| **size == u64::MAX);
     let (n, _) = unlimited.next().filter(|(n, _)| *n > 0)?;

@@ -26,7 +26,7 @@ pub const VARIABLE_LENGTH: u8 = 9;
 /// `H5T_ARRAY`
 pub const ARRAY: u8 = 10;
 
-/// Bytes that most encodings do not exceed.
+/// The length in bytes that most encodings do not exceed.
 const SHORT: usize = 256;
 
 /// HDF5's datatype class numbers that the connector asks about.
@@ -53,27 +53,29 @@ impl TypeClass {
     }
 }
 
-/// What a conversion needs beside its buffer: as many elements of the destination's type (`H5T_bkg_t`).
+/// The background buffer that a conversion needs beside its buffer, with as many elements of the destination's type
+/// (`H5T_bkg_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Background {
     /// Nothing.
     None,
-    /// Room to work in.
+    /// A temporary buffer.
     Temporary,
-    /// What the destination's elements held before: of compounds whose members are not all given something stays.
+    /// The previous elements of the destination: members of a compound that the source lacks keep their values.
     Existing,
 }
 
 impl Library {
-    /// A transient copy of a datatype.
+    /// Makes a transient copy of a datatype.
     pub fn copy_type(self, id: Hid) -> Result<Id> {
         // SAFETY: any value may be given; a bad one is an error.
         Id::from_call(self, unsafe { (self.table().H5Tcopy)(id) }, "H5Tcopy")
     }
 
-    /// A read-only copy of one of the library's own datatypes. No call of the library makes one. But a variable-length type has a copy
-    /// of its base type, in which a lock becomes the state "read-only" (`H5T_COPY_ALL`), and `H5Tget_super` returns a copy like that.
-    /// Other types are not locked for this, because the library then refuses to close them.
+    /// Makes a read-only copy of one of the library's own datatypes. No call of the library makes such a copy. But a
+    /// variable-length type has a copy of its base type, in which a lock becomes the state "read-only"
+    /// (`H5T_COPY_ALL`), and `H5Tget_super` returns a copy like that. Other types are not locked for this, because the
+    /// library then refuses to close them.
     ///
     /// # Errors
     /// If the library does not make it.
@@ -84,12 +86,12 @@ impl Library {
         self.base_type(holder.get())
     }
 
-    /// Size of one element in bytes.
+    /// Returns the size of one element in bytes.
     pub fn type_size(self, id: Hid) -> Result<usize> {
         self.predefined(id).map_or_else(|| self.type_size_of(id), |known| Ok(known.size))
     }
 
-    /// The same, asked of the library.
+    /// Returns the same, from a call of the library.
     pub(in crate::hdf5) fn type_size_of(self, id: Hid) -> Result<usize> {
         // SAFETY: any value may be given; a bad one gives 0.
         match unsafe { (self.table().H5Tget_size)(id) } {
@@ -98,7 +100,7 @@ impl Library {
         }
     }
 
-    /// Whether two datatypes are the same, location (memory or file) included.
+    /// Returns whether two datatypes are the same, location (memory or file) included.
     pub fn types_equal(self, first: Hid, second: Hid) -> Result<bool> {
         if first == second {
             return Ok(true);
@@ -110,24 +112,24 @@ impl Library {
         truth(unsafe { (self.table().H5Tequal)(first, second) }, "H5Tequal")
     }
 
-    /// The class number of a datatype (`H5T_class_t`).
+    /// Returns the class number of a datatype (`H5T_class_t`).
     pub fn type_class(self, id: Hid) -> Result<u8> {
         self.predefined(id).map_or_else(|| self.type_class_of(id), |known| Ok(known.class))
     }
 
-    /// The same, asked of the library.
+    /// Returns the same, from a call of the library.
     pub(in crate::hdf5) fn type_class_of(self, id: Hid) -> Result<u8> {
         // SAFETY: any value may be given; a bad one is negative.
         let class = unsafe { (self.table().H5Tget_class)(id) };
         u8::try_from(class.0).map_err(|_| Error::call("H5Tget_class"))
     }
 
-    /// Whether the elements of a datatype are references themselves.
+    /// Returns whether the elements of a datatype are references themselves.
     pub fn is_reference(self, id: Hid) -> Result<bool> {
         Ok(i32::from(self.type_class(id)?) == TypeClass::Reference.number())
     }
 
-    /// Whether a class occurs anywhere in a datatype. A variable-length string is a `String` here.
+    /// Returns whether a class occurs anywhere in a datatype. A variable-length string is a `String` here.
     pub fn type_contains(self, id: Hid, class: TypeClass) -> Result<bool> {
         // SAFETY: any value may be given; a bad one is an error.
         truth(
@@ -136,7 +138,7 @@ impl Library {
         )
     }
 
-    /// Whether a datatype is itself a variable-length string.
+    /// Returns whether a datatype is itself a variable-length string.
     pub fn is_variable_string(self, id: Hid) -> Result<bool> {
         if self.type_class(id)? != TypeClass::String.number() as u8 {
             return Ok(false);
@@ -145,14 +147,15 @@ impl Library {
         truth(unsafe { (self.table().H5Tis_variable_str)(id) }, "H5Tis_variable_str")
     }
 
-    /// Whether a datatype is committed.
+    /// Returns whether a datatype is committed.
     pub fn is_committed(self, id: Hid) -> Result<bool> {
         // SAFETY: any value may be given; a bad one is an error.
         truth(unsafe { (self.table().H5Tcommitted)(id) }, "H5Tcommitted")
     }
 
-    /// Whether a datatype is one of the library's own, which nobody may change, close or commit. No call tells; but
-    /// `H5Tclose` refuses just these, and only drops a reference that was added before of all others.
+    /// Returns whether a datatype is one of the library's own, which cannot be changed, closed or committed. No call
+    /// reports this. But `H5Tclose` refuses exactly these types, and only drops the previously added reference of any
+    /// other type.
     pub fn is_immutable(self, id: Hid) -> Result<bool> {
         let table = self.table();
         // SAFETY: any value may be given; a bad one is negative.
@@ -168,20 +171,20 @@ impl Library {
         Ok(true)
     }
 
-    /// The base type of an array, variable-length or enumeration type.
+    /// Returns the base type of an array, variable-length or enumeration type.
     pub fn base_type(self, id: Hid) -> Result<Id> {
         // SAFETY: any value may be given; a bad one is an error.
         Id::from_call(self, unsafe { (self.table().H5Tget_super)(id) }, "H5Tget_super")
     }
 
-    /// Members of a compound, or of an enumeration.
+    /// Returns the number of members of a compound, or of an enumeration.
     pub fn member_count(self, id: Hid) -> Result<u32> {
         // SAFETY: any value may be given; a bad one is negative.
         let count = unsafe { (self.table().H5Tget_nmembers)(id) };
         u32::try_from(count).map_err(|_| Error::call("H5Tget_nmembers"))
     }
 
-    /// The types of a compound's members.
+    /// Returns the types of a compound's members.
     pub fn member_types(self, id: Hid) -> Result<Vec<Id>> {
         (0..self.member_count(id)?)
             .map(|member| {
@@ -192,9 +195,9 @@ impl Library {
             .collect()
     }
 
-    /// HDF5's portable encoding of a datatype (`H5Tencode`). A committed type is encoded as a transient one.
+    /// Returns HDF5's portable encoding of a datatype (`H5Tencode`). A committed type is encoded as a transient one.
     pub fn encode_type(self, id: Hid) -> Result<Vec<u8>> {
-        // Of a buffer that is long enough H5Tencode does not say how much it took, so it is asked first.
+        // If the buffer is long enough, H5Tencode does not report the encoded length. So the length is queried first.
         let mut size = 0;
         // SAFETY: without a buffer just the size is answered.
         let result = unsafe { (self.table().H5Tencode)(id, std::ptr::null_mut(), &mut size) };
@@ -206,12 +209,13 @@ impl Library {
         Ok(bytes)
     }
 
-    /// Whether a datatype is encoded just so.
+    /// Returns whether a datatype has exactly this encoding.
     pub fn is_encoded_as(self, id: Hid, encoded: &[u8]) -> Result<bool> {
         if let Some(known) = self.predefined(id) {
             return Ok(known.encoded == encoded);
         }
-        // H5Tencode fills what it needs, and does not say so: of a shorter encoding the last byte stays wrong.
+        // H5Tencode does not report how many bytes it filled: after a shorter encoding the last byte still has its
+        // wrong value.
         let (mut short, mut long) = ([0; SHORT], Vec::new());
         let bytes = if encoded.len() <= SHORT {
             &mut short[..encoded.len()]
@@ -229,7 +233,7 @@ impl Library {
         Ok(size == bytes.len() && bytes == encoded)
     }
 
-    /// The datatype of an encoding, located in memory.
+    /// Decodes a datatype, located in memory.
     ///
     /// # Errors
     /// If the encoding is damaged, or the library refuses it.
@@ -239,27 +243,28 @@ impl Library {
         Id::from_call(self, unsafe { self.table().decode_datatype(encoded) }, "H5Tdecode")
     }
 
-    /// A copy of a datatype as it is in the file: variable-length data and references go through the blob and
-    /// token callbacks of `anchor`'s file.
+    /// Makes a copy of a datatype that is located in the file: variable-length data and references go through the blob
+    /// and token callbacks of `anchor`'s file.
     pub fn file_type(self, anchor: &Anchor, connector: &Id, id: Hid) -> Result<Id> {
         // SAFETY: the anchor is a file handle of ours that outlives every type made on it.
         let file = unsafe { (self.table().H5VLget_file_type)(anchor.pointer(), connector.get(), id) };
         Id::from_call(self, file, "H5VLget_file_type")
     }
 
-    /// What a conversion needs of a background. Functions that a program registers (`H5Tregister`) rely on what they asked for,
-    /// between any types.
+    /// Returns the background that a conversion needs. Functions that a program registers (`H5Tregister`) rely on the
+    /// background that they requested, between any types.
     ///
     /// # Errors
     /// If the library has no such conversion.
     pub fn background(self, source: Hid, destination: Hid, transfer: Hid) -> Result<Background> {
         let is_default = transfer == sys::H5P_DEFAULT || transfer == self.transfer_default();
         if !is_default && self.has_conversion_callback(transfer)? {
-            // To ask for the conversion without that list would make it one whose callback gets no types of members.
+            // A query without that list would cache a conversion that passes no types of members to the callback.
             return Ok(Background::Existing);
         }
         let known = self.find_conversion(source, destination)?;
-        // SAFETY: null or what the library knows of the conversion, which lives until it is asked for something else.
+        // SAFETY: null, or the library's record of the conversion, which lives until the library is queried for
+        // another one.
         let asked = match unsafe { known.as_ref() }.map(|known| known.need_bkg) {
             Some(sys::H5T_BKG_NO) => return Ok(Background::None),
             Some(sys::H5T_BKG_TEMP) => Background::Temporary,
@@ -272,7 +277,7 @@ impl Library {
         }
     }
 
-    /// Whether a transfer list has a function for elements that cannot be converted (`H5Pset_type_conv_cb`).
+    /// Returns whether a transfer list has a function for elements that cannot be converted (`H5Pset_type_conv_cb`).
     fn has_conversion_callback(self, transfer: Hid) -> Result<bool> {
         let (mut function, mut data) = (None, std::ptr::null_mut());
         // SAFETY: the answers' places outlive the call; a bad list is an error.
@@ -283,7 +288,7 @@ impl Library {
     /// Checks that the library converts between two datatypes.
     ///
     /// # Errors
-    /// If it does not.
+    /// If it has no such conversion.
     pub fn check_conversion(self, source: Hid, destination: Hid) -> Result<()> {
         self.find_conversion(source, destination).map(drop)
     }
@@ -295,12 +300,13 @@ impl Library {
         if found.is_none() { Err(no_conversion()) } else { Ok(known) }
     }
 
-    /// Converts `count` elements in place, from `source` to `destination` type. `buffer` has room for the larger
-    /// of both; `background` (as large as `count` destination elements) holds what was there before, for
-    /// compounds that are written in part and variable-length data that is replaced.
+    /// Converts `count` elements in place, from `source` to `destination` type. `buffer` has space for the larger of
+    /// both; `background` (as large as `count` destination elements) holds the previous elements, for compounds that
+    /// are written in part and variable-length data that is replaced.
     ///
     /// # Safety
-    /// The elements are of the source's type. Where that is one in memory, what they point to is there.
+    /// The elements are of the source's type. If that type is located in memory, the data that the elements point to
+    /// is valid.
     pub(crate) unsafe fn convert(
         self,
         (source, destination): (Hid, Hid),
@@ -317,7 +323,7 @@ impl Library {
         let background = background.map_or(std::ptr::null_mut(), |b| b.as_mut_ptr().cast::<c_void>());
         assert_none_held("conversions");
         let buffer = buffer.as_mut_ptr().cast();
-        // The program is told once, by the call that it made itself.
+        // A failure is reported to the program once, by the call that the program made itself.
         // SAFETY: both buffers hold `count` elements, as checked above, of the types that the caller says.
         let result = silently(self, || unsafe {
             (self.table().H5Tconvert)(source, destination, count, buffer, background, transfer)
@@ -331,7 +337,8 @@ impl Library {
     /// Frees the variable-length data that elements in memory point to.
     ///
     /// # Safety
-    /// The buffer holds the elements of the space, made by the library for this type, and nobody else has what they point to.
+    /// The buffer holds the elements of the space, which the library made for this type, and nothing else refers to
+    /// the data that the elements point to.
     pub(crate) unsafe fn reclaim(self, id: Hid, space: Hid, buffer: &mut [u8]) {
         assert_none_held("functions that free memory");
         // SAFETY: as the caller says.
@@ -343,18 +350,18 @@ fn no_conversion() -> Error {
     Error::new(Minor::CannotConvert, "no conversion between the memory and the file datatype")
 }
 
-/// A negative result is a failure of `function`.
+/// Returns an error that names `function` if its result is negative.
 pub(crate) fn check(result: i32, function: &str) -> Result<()> {
     if result < 0 { Err(Error::call(function)) } else { Ok(()) }
 }
 
-/// HDF5's `htri_t`.
+/// Converts HDF5's `htri_t` into a boolean.
 pub(in crate::hdf5) fn truth(result: i32, function: &str) -> Result<bool> {
     check(result, function).map(|()| result > 0)
 }
 
 impl Library {
-    /// Id and file number of the object behind an identifier, if it is an object of a file.
+    /// Returns the id and the file number of the object behind an identifier, if it is an object of a file.
     pub fn object_of(self, id: Hid) -> Option<(h5lake_container::ObjectId, u64)> {
         // SAFETY: all-zero is a valid value of this plain structure.
         let mut info: sys::H5O_info2_t = unsafe { std::mem::zeroed() };

@@ -1,4 +1,5 @@
-//! Bytes that only one of libhdf5's file drivers can read: of a Python file object, of an image in memory, of a driver that a program brings.
+//! Bytes that only one of libhdf5's file drivers can read: those of a Python file object, of an image in memory, or of
+//! a program's own driver.
 
 use std::fmt;
 use std::io;
@@ -14,8 +15,9 @@ use crate::hdf5::caller;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings;
 
-/// A file that a driver has open, for reading. Drivers are foreign code, and libhdf5 calls them under a lock of its own: only a thread
-/// that this library has called reads. Locks of the container's are held meanwhile, as native HDF5 holds its global one.
+/// A file that a driver has open for reading. Drivers are foreign code, and libhdf5 calls them under a lock of its
+/// own: only a thread that this library has called reads. The container's locks are held meanwhile, like native HDF5
+/// holds its global lock.
 pub struct DriverFile {
     library: Library,
     file: NonNull<sys::H5FD_t>,
@@ -39,8 +41,8 @@ impl fmt::Debug for DriverFile {
 }
 
 impl DriverFile {
-    /// Opens a file by the driver of a file access list. `None` if the driver cannot, or does not know how long it is: the native
-    /// connector says why in its own words.
+    /// Opens a file with the driver of a file access list. Returns `None` if the driver cannot open the file, or does
+    /// not know its length: then the native connector reports the error itself.
     ///
     /// # Errors
     /// A name with a NUL byte.
@@ -60,7 +62,7 @@ impl DriverFile {
         // SAFETY: the file is open.
         let ask = || unsafe { (table.H5FDget_eof)(file.as_ptr(), sys::H5FD_MEM_DEFAULT) };
         let Ok(size) = library.quietly(ask, |size| *size == sys::HADDR_UNDEF) else { return Ok(None) };
-        // What lies behind the address that is said to be the last is not read (H5FDread).
+        // libhdf5 does not read beyond the set end of allocation (H5FDread).
         // SAFETY: the file is open; the address is its end.
         let set = || unsafe { (table.H5FDset_eoa)(file.as_ptr(), sys::H5FD_MEM_DEFAULT, size) };
         if library.quietly(set, |result| *result < 0).is_err() {
@@ -88,7 +90,8 @@ impl ByteSource for DriverFile {
         if buf.is_empty() {
             return Ok(());
         }
-        // A driver in Python has raised an exception, which h5py shows when the call returns. Until then no Python code may run.
+        // A driver in Python has raised an exception, which h5py shows when the call returns. Until then no Python
+        // code may run.
         let call = (thread::current().id(), caller::call_number());
         if *self.failed.lock() == Some(call) {
             return Err(unreadable());
@@ -111,10 +114,10 @@ fn unreadable() -> io::Error {
 
 impl Drop for DriverFile {
     fn drop(&mut self) {
-        // Elsewhere the driver must not be called. What it has open stays so until the process ends.
+        // The driver must not be called in other threads. Its resources stay open until the process ends.
         if caller::is_in(self.library) {
             let (table, file) = (self.library.table(), self.file.as_ptr());
-            // SAFETY: the file is open, and nobody else has it.
+            // SAFETY: the file is open, and no other code has it.
             let close = || unsafe { (table.H5FDclose)(file) };
             let _a_reader_loses_nothing = self.library.quietly(close, |result| *result < 0);
         }

@@ -9,15 +9,15 @@ use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
-/// Frames of native code that are worth telling.
+/// The most frames of native code that are included in an error's text.
 const FRAMES: usize = 6;
 
-/// Frames that a stack has room for (`H5E_MAX_ENTRIES`, H5Epkg.h).
+/// The most frames that a stack can hold (`H5E_MAX_ENTRIES`, H5Epkg.h).
 const MAX_FRAMES: usize = 32;
 
-/// Collects what frames say, the innermost first; frames that only pass a call on between connectors say nothing.
+/// Collects the texts of frames, the innermost first; frames that only pass a call on between connectors are skipped.
 unsafe extern "C" fn collect(_: c_uint, frame: *const sys::H5E_error2_t, into: *mut c_void) -> i32 {
-    // SAFETY: libhdf5 gives a frame with terminated strings or null; `into` is the list of `Library::explained`.
+    // SAFETY: libhdf5 passes a frame with terminated strings or null; `into` is the list of `Library::explained`.
     let (frame, into) = unsafe { (&*frame, &mut *into.cast::<Vec<String>>()) };
     let text = |place: *const c_char| {
         // SAFETY: as above.
@@ -31,8 +31,8 @@ unsafe extern "C" fn collect(_: c_uint, frame: *const sys::H5E_error2_t, into: *
 }
 
 impl Library {
-    /// Runs calls of native code without having a failure printed; what its error stack says then becomes the text of
-    /// the error. Frames that were taken off the stack are told, too.
+    /// Runs calls of native code without printing failures; the texts on the error stack become the text of the error.
+    /// Frames that were taken off the stack are included.
     pub(crate) fn explained<T>(self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         let table = self.table();
         let (mut printer, mut data) = (None, std::ptr::null_mut());
@@ -48,9 +48,9 @@ impl Library {
                 frames.restore();
             }
             let into = (&raw mut said).cast();
-            // SAFETY: the walk is over before the list goes.
+            // SAFETY: the walk ends before the list is dropped.
             unsafe { (table.H5Ewalk2)(sys::H5E_DEFAULT, sys::H5E_WALK_UPWARD, Some(collect), into) };
-            // Told once: the connector's own frame is to be the innermost.
+            // The failure is reported once: the connector's own frame is to be the innermost.
             // SAFETY: the default stack.
             unsafe { (table.H5Eclear2)(sys::H5E_DEFAULT) };
             said.dedup();
@@ -58,15 +58,15 @@ impl Library {
             if said.is_empty() { error } else { Error::new(error.minor(), said.join(": ")) }
         });
         if silenced {
-            // SAFETY: what the application had set.
+            // SAFETY: the values that the application had set.
             unsafe { (table.H5Eset_auto2)(sys::H5E_DEFAULT, printer, data) };
         }
         result
     }
 
-    /// Pushes one frame onto the default error stack. Names in its text may be a stranger's, and clients print it: what a terminal
-    /// would obey is escaped. Nothing public may be called in this library between this
-    /// and the return of the callback: every public function clears the stack.
+    /// Pushes one frame onto the default error stack. Names in its text may be a stranger's, and clients print it, so
+    /// control characters for terminals are escaped. No public function of this library may be called between this and
+    /// the return of the callback: every public function clears the stack.
     pub(in crate::hdf5) fn push_error(self, callback: &'static str, class: Major, error: &Error) {
         self.push_error_onto(sys::H5E_DEFAULT, callback, class, error);
     }
@@ -93,16 +93,17 @@ impl Library {
         };
         push(self.minor_id(error.minor()), &text);
         if error.minor() == Minor::TooManyLinks {
-            // Native code leaves frames for each link that it followed, and the last ones find no room. By the outermost frame clients
-            // tell a loop from an object that is missing: h5py has a KeyError for that alone.
+            // Native code adds frames for each link that it followed, and there is no space for the last ones. Clients
+            // distinguish a loop from a missing object by the outermost frame: h5py raises a KeyError only for the
+            // latter.
             (1..MAX_FRAMES).for_each(|_| push(table.H5E_TRAVERSE_g(), c"link traversal failed"));
         }
     }
 
-    /// A stack of its own with one frame, which says what failed in another thread. Whoever gets it closes it.
+    /// Makes a separate stack with one frame, which describes a failure in another thread. The caller closes it.
     ///
     /// # Errors
-    /// If the library makes no stack.
+    /// If the library cannot make a stack.
     pub(crate) fn error_stack_of(self, callback: &'static str, class: Major, error: &Error) -> Result<Id> {
         // SAFETY: takes no arguments.
         let id = unsafe { (self.table().H5Ecreate_stack)() };

@@ -1,16 +1,16 @@
-//! The end of a program whose last changes could not be committed.
+//! The end of a program that could not commit its last changes.
 
 use std::ffi::c_int;
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// What a program ends with that would have ended with 0 (`EX_IOERR` of sysexits.h).
+/// The exit code of a program that lost changes and would have ended with 0 (`EX_IOERR` of sysexits.h).
 const EXIT_CODE: c_int = 74;
 
-/// The process that lost changes; 0 for none. A child that was forked from it has lost nothing.
+/// The process that lost changes; 0 for none. A child forked from that process has lost nothing.
 static LOSER: AtomicU32 = AtomicU32::new(0);
 
-/// Says on stderr that changes are lost, and has the process end with a failure.
+/// Reports on stderr that changes are lost, and makes the process end with a failure.
 ///
 /// libhdf5 closes files in an exit handler, which has no way to say that one of them could not be closed.
 pub fn report_loss(text: &str) {
@@ -21,13 +21,13 @@ pub fn report_loss(text: &str) {
     }
 }
 
-/// Says on stderr what no call can tell.
+/// Reports on stderr a problem that no call can report.
 pub fn warn(text: &str) {
     // A closed stderr is no reason to fail.
     writeln!(std::io::stderr(), "h5lake: {}", object_stores::printable(text)).ok();
 }
 
-/// Whether this process is to end with a failure, though it asked for `status`.
+/// Returns whether this process is to end with a failure, although it requested `status`.
 fn fails(status: c_int) -> bool {
     status == 0 && LOSER.load(Ordering::Relaxed) == std::process::id()
 }
@@ -40,12 +40,13 @@ fn register() {
 
     extern "C" fn ending(status: c_int, _: *mut libc::c_void) {
         if fails(status) {
-            // SAFETY: glibc lets an exit handler call `exit` again: the handlers that are left run, with the new status.
+            // SAFETY: glibc lets an exit handler call `exit` again: the remaining handlers run, with the new status.
             unsafe { libc::exit(EXIT_CODE) }
         }
     }
 
-    // SAFETY: the function is one of this plugin, which is never unloaded. Handlers that are registered in a handler run next.
+    // SAFETY: the function belongs to this plugin, which is never unloaded. Handlers that are registered in a handler
+    // run next.
     unsafe { on_exit(ending, std::ptr::null_mut()) };
 }
 
@@ -61,6 +62,6 @@ fn register() {
         }
     }
 
-    // SAFETY: the function is one of this plugin, which is never unloaded.
+    // SAFETY: the function belongs to this plugin, which is never unloaded.
     unsafe { libc::atexit(ending) };
 }

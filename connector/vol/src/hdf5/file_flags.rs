@@ -1,4 +1,4 @@
-//! `H5F_ACC_*`: how a file is to be opened.
+//! `H5F_ACC_*`: the access with which a file is to be opened.
 
 use std::ffi::c_uint;
 
@@ -19,7 +19,7 @@ pub struct OpenFlags {
 }
 
 impl OpenFlags {
-    /// `H5F_ACC_*` as HDF5 gives them.
+    /// Decodes `H5F_ACC_*` as passed by HDF5.
     pub fn from_bits(flags: c_uint) -> Self {
         Self {
             write: flags & sys::H5F_ACC_RDWR != 0,
@@ -29,12 +29,12 @@ impl OpenFlags {
         }
     }
 
-    /// What the file is to be opened for.
+    /// Returns the access with which the file is to be opened.
     pub fn access(self) -> Access {
         if self.write { Access::ReadWrite } else { Access::ReadOnly }
     }
 
-    /// The flags as `H5Fopen` takes them.
+    /// Encodes the flags for `H5Fopen`.
     pub(crate) fn to_bits(self) -> c_uint {
         let bit = |set: bool, bit: c_uint| if set { bit } else { 0 };
         bit(self.write, sys::H5F_ACC_RDWR)

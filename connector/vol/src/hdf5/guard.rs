@@ -1,4 +1,4 @@
-//! The one guard that every callback goes through.
+//! The guard around every callback.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,8 +11,9 @@ use crate::hdf5::id;
 use crate::hdf5::library::Library;
 use crate::hdf5::unwrapping;
 
-/// Runs a callback's body. An error or a panic becomes a frame on the library's error stack, pushed after
-/// everything the body held has been dropped (or the frames of the native call that failed), and `failure` is returned.
+/// Runs a callback's body. After an error or a panic, a frame is pushed onto the library's error stack once everything
+/// that the body held has been dropped (or the frames of the failed native call are put back), and `failure` is
+/// returned.
 pub fn guard<T>(
     library: Option<Library>,
     callback: &'static str,
@@ -32,7 +33,7 @@ pub fn guard<T>(
     failure
 }
 
-// What follows is no part of `guard` itself, of which each callback has a copy.
+// The following functions are not part of `guard` itself, because each callback has a copy of `guard`.
 
 #[inline(never)]
 fn begin(library: Option<Library>) -> (Option<usize>, TimedOperation) {

@@ -1,8 +1,9 @@
 //! Owned HDF5 identifiers.
 //!
-//! A call of libhdf5 is safe in a thread that libhdf5 called. A libhdf5 without the option for threads has no lock, and one
-//! with it holds its lock in that thread alone. So an [`Id`] does not leave the thread that made it. What a session or a dataset
-//! keeps is a [`KeptId`], which any thread may drop: it is released in a callback of its library, in a later one if need be.
+//! A call of libhdf5 is safe in a thread that libhdf5 called. A libhdf5 without thread support has no lock, and a
+//! libhdf5 with thread support holds its lock in that thread only. So an [`Id`] never leaves the thread that made it.
+//! A session or a dataset holds a [`KeptId`], which any thread may drop: it is released in a callback of its library,
+//! in a later one if necessary.
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -16,17 +17,17 @@ use crate::error::{Error, Result};
 use crate::hdf5::caller;
 use crate::hdf5::library::{Hid, Library};
 
-/// An identifier that is released when this is dropped.
+/// An identifier that is released when this value is dropped.
 #[derive(Debug)]
 pub struct Id {
     library: Library,
     id: Hid,
-    /// libhdf5 called this thread, and no other.
+    /// The thread that libhdf5 called; the identifier must not leave it.
     of_this_thread: PhantomData<*const ()>,
 }
 
 impl Id {
-    /// Takes over `id`, which `function` of the library just returned.
+    /// Takes ownership of `id`, which `function` of the library just returned.
     pub(crate) fn from_call(library: Library, id: Hid, function: &str) -> Result<Self> {
         if id < 0 { Err(Error::call(function)) } else { Ok(Self::owned(library, id)) }
     }
@@ -35,19 +36,19 @@ impl Id {
         Self { library, id, of_this_thread: PhantomData }
     }
 
-    /// The identifier, still owned here.
+    /// Returns the identifier, which this value still owns.
     pub fn get(&self) -> Hid {
         self.id
     }
 
-    /// The library it belongs to.
+    /// Returns the library the identifier belongs to.
     pub fn library(&self) -> Library {
         self.library
     }
 
-    /// Whether it is one still: a program may close what it was shown.
+    /// Returns whether the identifier is still valid: a program may close an identifier that it was shown.
     pub fn is_valid(&self) -> bool {
-        // SAFETY: any number may be asked for.
+        // SAFETY: any number may be given.
         unsafe { (self.library.table().H5Iis_valid)(self.id) > 0 }
     }
 
@@ -58,17 +59,17 @@ impl Id {
         id
     }
 
-    /// Releases the identifier, and says if what it stands for could not be closed.
+    /// Releases the identifier, and reports if its object could not be closed.
     ///
     /// # Errors
-    /// Those of the close, such as of writing what waits in caches.
+    /// The errors of the close, such as of writing cached data.
     pub fn close(self) -> Result<()> {
         let (library, id) = (self.library, self.into_raw());
         // SAFETY: the identifier is owned.
         if unsafe { (library.table().H5Idec_ref)(id) } < 0 { Err(Error::call("H5Idec_ref")) } else { Ok(()) }
     }
 
-    /// The identifier for an object that other threads may see and drop.
+    /// Converts the identifier for an object that other threads may access and drop.
     pub fn kept(self) -> KeptId {
         KeptId(ManuallyDrop::new(self))
     }
@@ -76,20 +77,21 @@ impl Id {
 
 impl Drop for Id {
     fn drop(&mut self) {
-        // The last reference to a property list closes it, and its properties can have functions of the program for that.
+        // The release of the last reference to a property list closes it, and its properties can have functions of the
+        // program for that.
         if !std::thread::panicking() {
             assert_none_held("functions of a property list");
         }
-        // SAFETY: the identifier is owned, and libhdf5 answers an error for one that is gone.
+        // SAFETY: the identifier is owned, and libhdf5 returns an error for an invalid one.
         unsafe { (self.library.table().H5Idec_ref)(self.id) };
     }
 }
 
-/// An identifier that an object keeps. It is used in callbacks, and released in one.
+/// An identifier that an object holds. It is used in callbacks, and released in one.
 #[derive(Debug)]
 pub struct KeptId(ManuallyDrop<Id>);
 
-// SAFETY: who has a reference learns numbers; dropping it calls libhdf5 only in a thread that is in one of its callbacks.
+// SAFETY: a reference only gives numbers; dropping it calls libhdf5 only in a thread that is in one of its callbacks.
 unsafe impl Send for KeptId {}
 // SAFETY: as above.
 unsafe impl Sync for KeptId {}
@@ -108,7 +110,7 @@ impl Drop for KeptId {
         if caller::is_in(library) {
             drop(Id::owned(library, id));
         } else if let Some(left) = LEFT.get(library.slot()).filter(|_| library.is_to_tell()) {
-            // A library that has shut down has no identifiers any more, and gives their numbers to others when it starts again.
+            // A library that has shut down has no identifiers any more, and reuses their numbers when it starts again.
             left.add(id);
         }
     }
@@ -116,7 +118,7 @@ impl Drop for KeptId {
 
 /// Identifiers that were dropped outside of their library's callbacks.
 struct Left {
-    /// There are some.
+    /// True if there are any.
     any: AtomicBool,
     ids: Mutex<Vec<Hid>>,
 }
@@ -144,22 +146,22 @@ impl Left {
 
 static LEFT: [Left; MAX_LIBRARIES] = [const { Left::new() }; MAX_LIBRARIES];
 
-/// Releases what was dropped outside of a library's callbacks. The calling thread is in one.
+/// Releases identifiers that were dropped outside of a library's callbacks. The calling thread is in a callback.
 pub(in crate::hdf5) fn release_left(library: Library) {
     let left = LEFT.get(library.slot()).map(Left::take).unwrap_or_default();
     left.into_iter().for_each(|id| drop(Id::owned(library, id)));
 }
 
 impl Library {
-    /// Another reference to an identifier.
+    /// Returns another reference to an identifier.
     pub fn share(self, id: Hid) -> Result<Id> {
         // SAFETY: any value may be given; a bad one is an error.
         let count = unsafe { (self.table().H5Iinc_ref)(id) };
         if count < 0 { Err(Error::call("H5Iinc_ref")) } else { Ok(Id::owned(self, id)) }
     }
 
-    /// Releases an application's references to an identifier until it is gone (a file closed with
-    /// `H5F_CLOSE_STRONG` takes its open objects along). False if its object could not be closed.
+    /// Releases an application's references to an identifier until it is invalid (a file closed with
+    /// `H5F_CLOSE_STRONG` closes its open objects, too). Returns false if its object could not be closed.
     pub fn close_all_references(self, id: Hid) -> bool {
         // SAFETY: any value may be given; a bad one is an error and ends the loop.
         unsafe {

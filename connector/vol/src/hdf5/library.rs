@@ -1,4 +1,4 @@
-//! One libhdf5 in this process, as the rest of the connector sees it.
+//! One libhdf5 in this process, as the other modules of the connector see it.
 
 use std::ffi::c_void;
 
@@ -16,53 +16,54 @@ pub struct Library {
 }
 
 impl Library {
-    /// The library of a symbol table.
+    /// Returns the library of a symbol table.
     pub fn new(table: &'static Hdf5) -> Self {
         Self { table }
     }
 
-    /// The library in a slot of the class table.
+    /// Returns the library in a slot of the class table.
     pub fn in_slot(slot: usize) -> Option<Self> {
         h5lake_plugin_abi::library(slot).map(Self::new)
     }
 
-    /// The symbol table.
+    /// Returns the symbol table.
     pub(crate) fn table(self) -> &'static Hdf5 {
         self.table
     }
 
-    /// The slot of the class table that this library was given.
+    /// Returns the slot of the class table that this library was given.
     pub fn slot(self) -> usize {
         self.table.slot
     }
 
-    /// The default list for data transfers.
+    /// Returns the default list for data transfers.
     pub(crate) fn transfer_default(self) -> Hid {
         self.table.H5P_LST_DATASET_XFER_ID_g()
     }
 
-    /// The default list for following links.
+    /// Returns the default list for following links.
     pub(crate) fn link_access_default(self) -> Hid {
         self.table.H5P_LST_LINK_ACCESS_ID_g()
     }
 
-    /// Whether any event set is open. Where none is, the one that a call names is no set at all.
+    /// Returns whether any event set is open. If none is, an event set that a call names does not exist.
     pub fn has_event_sets(self) -> bool {
         let mut found = false;
-        // SAFETY: the function takes what is given with it, which outlives the call. (H5Inmembers refuses the library's own kinds.)
+        // SAFETY: the function takes the flag passed with it, which outlives the call. (H5Inmembers refuses the
+        // library's own kinds.)
         unsafe { (self.table().H5Iiterate)(sys::H5I_EVENTSET, Some(first), (&raw mut found).cast()) };
         found
     }
 
-    /// Its version, as (major, minor, release).
+    /// Returns the library's version, as (major, minor, release).
     pub fn version(self) -> (u32, u32, u32) {
         self.table.version
     }
 }
 
-/// Stops at the first identifier, and says that there is one.
+/// Stops at the first identifier, and notes that one exists.
 unsafe extern "C" fn first(_: Hid, found: *mut c_void) -> i32 {
-    // SAFETY: what `has_event_sets` gives.
+    // SAFETY: the flag that `has_event_sets` passes.
     unsafe { *found.cast::<bool>() = true };
     1
 }

@@ -1,8 +1,8 @@
-//! Datatypes as they lie in containers: variable-length data and new references in them are located in a file.
+//! Datatypes as they are located in containers: variable-length data and new references in them are located in a file.
 //!
-//! libhdf5 keeps a conversion path for each pair of datatypes until the process ends, and types that are located in
-//! different file objects are different types to it. So each library has one file object that all located types refer
-//! to, and one located type for each encoding. Which container is meant, the thread says that converts.
+//! libhdf5 keeps a conversion path for each pair of datatypes until the process ends, and types located in different
+//! file objects are different types to it. So each library has one file object to which all located types refer, and
+//! one located type for each encoding. The thread that converts determines the container.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_int, c_void};
@@ -24,10 +24,10 @@ use crate::hdf5::references::{NEW_BYTES, OBJECT_BYTES, REGION_BYTES};
 use crate::hdf5::saved_errors::silently;
 use crate::thread_state::ThreadValue;
 
-/// Located types of a library in one generation. Two generations are kept: a type that is used stays.
+/// The number of located types of a library in one generation. Two generations are kept: a type that is used stays.
 const MAX_TYPES: usize = 512;
 
-/// Located types by their encodings. The identifiers are not the application's: `H5Fget_obj_count` leaves them out.
+/// Located types by their encodings. The identifiers are not the application's: `H5Fget_obj_count` excludes them.
 #[derive(Default)]
 struct Types {
     current: HashMap<Bytes, Hid>,
@@ -39,14 +39,14 @@ static TYPES: [OnceLock<Mutex<Types>>; MAX_LIBRARIES] = [const { OnceLock::new()
 /// The identifier of a located type.
 #[derive(Debug)]
 pub enum Located {
-    /// One that is kept for all who want it.
+    /// A type that is kept for all users.
     Kept(Hid),
     /// One that was made for this use.
     Own(KeptId),
 }
 
 impl Located {
-    /// The identifier.
+    /// Returns the identifier.
     pub fn get(&self) -> Hid {
         match self {
             Self::Kept(id) => *id,
@@ -68,7 +68,7 @@ impl Types {
         Some(id)
     }
 
-    /// Keeps a type. Answers what is not kept any more.
+    /// Keeps a type. Returns the types that are not kept any more.
     fn keep(&mut self, encoded: Bytes, id: Hid) -> HashMap<Bytes, Hid> {
         let mut old = HashMap::new();
         if self.current.len() >= MAX_TYPES {
@@ -80,7 +80,8 @@ impl Types {
 }
 
 impl Library {
-    /// A datatype, given by its encoding and as it is in memory, as it lies in containers. `anchor` is the library's for them.
+    /// Returns a datatype as it is located in containers, given its encoding and the datatype in memory. `anchor` is
+    /// the library's anchor for such types.
     ///
     /// # Errors
     /// If the library cannot make it.
@@ -93,7 +94,7 @@ impl Library {
     ) -> Result<Located> {
         let types = TYPES.get(self.slot()).filter(|_| self.is_to_tell());
         let types = types.map(|place| place.get_or_init(Mutex::default));
-        // Nobody waits for the lock: a forked child may not have the thread that holds it.
+        // No thread waits for the lock: a forked child may lack the thread that holds it.
         if let Some(known) = types.and_then(Mutex::try_lock).and_then(|mut types| types.find(encoded)) {
             return Ok(Located::Kept(known));
         }
@@ -112,7 +113,7 @@ impl Library {
         Ok(Located::Kept(id))
     }
 
-    /// Lets go of all located types, when the library shuts down.
+    /// Releases all located types when the library shuts down.
     pub(in crate::hdf5) fn release_located_types(self) {
         let Some(types) = TYPES.get(self.slot()).and_then(OnceLock::get) else { return };
         let Some(kept) = types.try_lock().map(|mut types| std::mem::take(&mut *types)) else { return };
@@ -122,25 +123,25 @@ impl Library {
 
     fn release(self, types: HashMap<Bytes, Hid>) {
         for id in types.into_values() {
-            // SAFETY: the identifier is owned here, and libhdf5 answers an error for one that is gone.
+            // SAFETY: the identifier is owned here, and libhdf5 returns an error for an invalid one.
             unsafe { (self.table().H5Idec_ref)(id) };
         }
     }
 }
 
-/// The name of the conversion that takes the place of paths to be forgotten.
+/// The name of the conversion that replaces paths to be forgotten.
 const FORGOTTEN: &CStr = c"h5lake forgotten";
 
 impl Library {
-    /// Has libhdf5 forget the conversion paths of types that lie in containers. It makes them anew when they are used
-    /// again. No call does that by itself. But a soft conversion that is registered replaces each path that it accepts,
-    /// and takes them along when it is removed.
+    /// Makes libhdf5 forget the conversion paths of types located in containers; libhdf5 makes them again when they
+    /// are used again. No call does this directly. But a soft conversion that is registered replaces each path that it
+    /// accepts, and these paths are removed together with the conversion.
     fn forget_located_paths(self) {
         let _forgetting = FORGETTING.scoped(Some(self));
         silently(self, || {
             for example in self.examples().iter().flatten() {
                 let (table, id) = (self.table(), example.get());
-                // SAFETY: the function is one of this plugin, which is never unloaded; the name is terminated.
+                // SAFETY: the function belongs to this plugin, which is never unloaded; the name is terminated.
                 unsafe {
                     if (table.H5Tregister)(sys::H5T_PERS_SOFT, FORGOTTEN.as_ptr(), id, id, Some(accept)) >= 0
                     {
@@ -151,7 +152,7 @@ impl Library {
         });
     }
 
-    /// A type of each class that can be located in a file.
+    /// Returns a type of each class that can be located in a file.
     fn examples(self) -> [Result<Id>; 4] {
         let (table, one) = (self.table(), [1]);
         // SAFETY: the identifiers are the library's own; an array of one dimension has one size.
@@ -166,7 +167,7 @@ impl Library {
         }
     }
 
-    /// Whether a datatype is located in a container, as far as its size tells. A wrong yes costs a search.
+    /// Returns whether a datatype is located in a container, as far as its size shows. A wrong yes costs a search.
     fn is_located(self, id: Hid) -> Result<bool> {
         let size = self.type_size(id)?;
         match self.type_class(id)? {
@@ -198,7 +199,7 @@ unsafe extern "C" fn accept(
     _background: *mut c_void,
     _transfer: Hid,
 ) -> c_int {
-    // SAFETY: libhdf5 says what it wants in `data`.
+    // SAFETY: libhdf5 gives its command in `data`.
     match unsafe { (*data).command } {
         sys::H5T_CONV_INIT => {
             let is_located = || {

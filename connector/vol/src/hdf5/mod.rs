@@ -1,15 +1,17 @@
-//! Safe wrappers of libhdf5, in HDF5's own words, and what the functions of ours that it calls have in common.
+//! Safe wrappers of libhdf5, in HDF5's own terms, and the common parts of our functions that libhdf5 calls.
 //!
 //! - `library`: the library that is called; `id`: its identifiers, which are closed when they are dropped.
-//! - `datatype`, `dataspace`, `selection`, `plist`, `references`: what a program gives a call.
-//! - `predefined_types`, `located_types`: datatypes of the library's own, and those that lie in containers.
-//! - `error_stack`, `saved_errors`: frames that are pushed, and frames of failed calls that are kept and put back.
+//! - `datatype`, `dataspace`, `selection`, `plist`, `references`: the arguments that a program passes to a call.
+//! - `predefined_types`, `located_types`: datatypes of the library's own, and those located in containers.
+//! - `error_stack`, `saved_errors`: frames that are pushed, and frames of failed calls that are saved and put back.
 //! - `driver_file`: bytes that only a file driver of the library can read.
 //! - `native`: objects of native files, the driver beneath the shadow native file, datasets that only run filters.
 //! - `plugin_folders`: folders of filters that came with a library.
-//! - `guard`: what every function of ours that libhdf5 calls goes through. It turns panics and errors into the error stack.
-//! - `caller`, `unwrapping`: what this thread is about while libhdf5 calls us.
-//! - `fork`, `exit`, `shutdown`: being told of the end. `allocator`: memory that goes back to the system.
+//! - `guard`: the guard around every function of ours that libhdf5 calls. It turns panics and errors into the error
+//!   stack.
+//! - `caller`, `unwrapping`: the state of this thread while libhdf5 calls us.
+//! - `fork`, `exit`, `shutdown`: notification of forks and of the end. `allocator`: memory that is returned to the
+//!   system.
 #![allow(unsafe_code)]
 
 pub mod allocator;

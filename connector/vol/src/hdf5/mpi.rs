@@ -1,7 +1,8 @@
 //! The processes of an MPI program, as far as a file needs them.
 //!
-//! Nothing here is linked to MPI: a parallel libhdf5 is, and its MPI is asked by name through that library's handle. MPICH
-//! and what is made from it have handles of 4 bytes and constants; in Open MPI handles are addresses of its own data.
+//! h5lake is not linked to MPI: a parallel libhdf5 is, and the symbols of its MPI are looked up through that library's
+//! handle. MPICH and MPIs derived from it have handles of 4 bytes and constants; in Open MPI handles are addresses of
+//! its own data.
 
 mod calls;
 
@@ -18,26 +19,29 @@ use self::calls::{Calls, Messages, Parts, ProcessGroup};
 
 /// `MPI_BYTE` of MPICH, Intel MPI, MVAPICH and Cray MPI (the MPICH ABI initiative).
 const MPICH_BYTE: c_int = 0x4c00_010d;
-/// Where a file access list keeps the communicator (`H5F_ACS_MPI_PARAMS_COMM_NAME`).
+/// The property of a file access list that holds the communicator (`H5F_ACS_MPI_PARAMS_COMM_NAME`).
 const PROPERTY: &CStr = c"mpi_params_comm";
-/// The most bytes of an error's text that are told to the other processes.
+/// The most bytes of an error's text that are sent to the other processes.
 const TEXT: usize = 4096;
 
-/// Where a message has what all have to tell alike, behind the length of an error's text,
+/// The bit from which a message has the value that must be the same in all processes, behind the length of an error's
+/// text.
 const ALIKE: u32 = 16;
-/// and where it has flags.
+/// The bit from which a message has flags.
 const FLAGS: u32 = 32;
-/// What is said where messages differ that have to be alike.
+/// The error if messages differ in the value that must be the same.
 const APART: &str = "the processes of the MPI program make different calls for a file that they have open together, or made a \
                      different number of objects before, because a call failed in some of them";
 
-/// `H5Pget_dxpl_mpio`, which only a parallel libhdf5 has: a list, and where an `H5FD_mpio_xfer_t` goes.
+/// `H5Pget_dxpl_mpio`, which only a parallel libhdf5 has: its arguments are a list, and the place of an
+/// `H5FD_mpio_xfer_t`.
 type TransferMode = unsafe extern "C" fn(Hid, *mut c_int) -> c_int;
 /// `H5FD_MPIO_COLLECTIVE`.
 const COLLECTIVE: c_int = 1;
 /// The processes that have a file open together, each with a number from 0 on, its rank.
 ///
-/// Its calls are *collective*: every process makes the same ones in the same order, or all wait for ever.
+/// Their calls are *collective*: every process makes the same calls in the same order; otherwise all of them wait
+/// forever.
 pub struct Processes {
     messages: Box<dyn Messages>,
     mode: TransferMode,
@@ -52,10 +56,11 @@ impl std::fmt::Debug for Processes {
 }
 
 impl Library {
-    /// The processes that open a file with this access list (`H5Pset_fapl_mpio`), by a communicator of our own. Collective.
+    /// Returns the processes that open a file with this access list (`H5Pset_fapl_mpio`), with a communicator of their
+    /// own. Collective.
     ///
     /// # Errors
-    /// If the list has none, or MPI's functions cannot be found.
+    /// If the list has no communicator, or MPI's functions cannot be found.
     pub fn processes(self, access: Hid) -> Result<Processes> {
         let table = self.table();
         let name = PROPERTY.as_ptr();
@@ -93,11 +98,11 @@ impl Library {
         Ok(unsafe { std::mem::transmute::<*mut c_void, TransferMode>(address.as_ptr()) })
     }
 
-    /// A duplicate of the list's communicator: getting it calls `MPI_Comm_dup`.
+    /// Returns a duplicate of the list's communicator: getting it calls `MPI_Comm_dup`.
     fn communicator<H: Copy>(self, access: Hid) -> Result<H> {
         let mut handle = MaybeUninit::<H>::uninit();
         let place = handle.as_mut_ptr().cast();
-        // SAFETY: the property has the size of H, as the caller has asked.
+        // SAFETY: the property has the size of H, as the caller has checked.
         check(unsafe { (self.table().H5Pget)(access, PROPERTY.as_ptr(), place) }, "H5Pget")?;
         // SAFETY: filled in by the call that succeeded.
         Ok(unsafe { handle.assume_init() })
@@ -105,20 +110,20 @@ impl Library {
 }
 
 impl Processes {
-    /// This process's number.
+    /// Returns this process's rank.
     pub fn rank(&self) -> usize {
         self.rank
     }
 
-    /// How many there are.
+    /// Returns the number of processes.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Whether a transfer with this list is one that all take part in (`H5FD_MPIO_COLLECTIVE`).
+    /// Returns whether a transfer with this list is collective (`H5FD_MPIO_COLLECTIVE`).
     ///
     /// # Errors
-    /// If the list is none of transfers.
+    /// If the list is no transfer list.
     pub fn is_collective(&self, transfer: Hid) -> Result<bool> {
         if transfer == 0 {
             return Ok(false);
@@ -129,7 +134,7 @@ impl Processes {
         Ok(mode == COLLECTIVE)
     }
 
-    /// Whether MPI has ended: nobody waits for a message any more.
+    /// Returns whether MPI has ended, so that no process waits for a message any more.
     pub fn are_over(&self) -> bool {
         self.messages.is_over()
     }
@@ -143,10 +148,10 @@ impl Processes {
         }
     }
 
-    /// What a number is in process 0, in all.
+    /// Returns process 0's value of a number, in all processes.
     ///
     /// # Errors
-    /// Those of MPI.
+    /// The errors of MPI.
     pub fn number_of_first(&self, mine: u64) -> Result<u64> {
         self.check()?;
         let mut bytes = mine.to_le_bytes();
@@ -154,10 +159,10 @@ impl Processes {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// What each process tells all, one after the other: as many bytes in each.
+    /// Returns the messages of all processes, one after the other; each has the same number of bytes.
     ///
     /// # Errors
-    /// Those of MPI.
+    /// The errors of MPI.
     pub fn gather(&self, mine: &[u8]) -> Result<Vec<u8>> {
         self.check()?;
         let mut all = vec![0; mine.len() * self.size];
@@ -165,10 +170,10 @@ impl Processes {
         Ok(all)
     }
 
-    /// Tells each process something else, and answers what each of them told this one.
+    /// Sends a different message to each process, and returns the messages received from each of them.
     ///
     /// # Errors
-    /// Those of MPI. If one process has more than 2 GiB to send or to receive.
+    /// The errors of MPI. If one process has more than 2 GiB to send or to receive.
     pub fn exchange_messages(&self, to_each: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
         self.check()?;
         let sent = Parts::of_messages(to_each)?;
@@ -179,23 +184,26 @@ impl Processes {
         Ok(received.each().map(<[u8]>::to_vec).collect())
     }
 
-    /// Waits for all; if it failed anywhere, it fails everywhere, with the error of the first that failed.
+    /// Waits for all processes. If one process failed, this fails in all processes, with the error of the first that
+    /// failed.
     ///
     /// # Errors
-    /// Its own in a process that failed; else one that names the first such process and what it says.
+    /// The process's own error if it failed; otherwise an error that names the first failed process and contains its
+    /// error.
     pub fn agree<T>(&self, done: Result<T>) -> Result<T> {
         self.exchange(done, 0, 0).map(|(done, _)| done)
     }
 
-    /// As [`agree`](Self::agree), and tells all some flags: the answer has those that anybody told. `alike` has to be the same in
-    /// all: else they do different things, and none must take another's message for an answer.
+    /// Exchanges outcomes like [`agree`](Self::agree), and also flags: returns the union of all processes' flags.
+    /// `alike` must be the same in all processes. If it differs, the processes make different calls, and must not
+    /// mistake each other's messages for answers.
     ///
     /// # Errors
     /// As for [`agree`](Self::agree), and if `alike` differs.
     pub fn exchange<T>(&self, done: Result<T>, flags: u32, alike: u16) -> Result<(T, u32)> {
         let text = done.as_ref().err().map(|error| error.to_string()).unwrap_or_default();
         let text = &text.as_bytes()[..text.len().min(TEXT)];
-        // One more than the text's length: 0 is success.
+        // The length is stored plus one: 0 means success.
         let mine = if done.is_err() { text.len() as u64 + 1 } else { 0 };
         let mine = mine | u64::from(alike) << ALIKE | u64::from(flags) << FLAGS;
         let all = self.gather(&mine.to_le_bytes())?;
@@ -227,7 +235,7 @@ impl Processes {
 }
 
 impl Drop for Processes {
-    /// Collective, as closing a file is.
+    /// Frees the communicator. Collective, as closing a file is.
     fn drop(&mut self) {
         if !self.messages.is_over() {
             self.messages.free();

@@ -8,8 +8,8 @@ use crate::hdf5::library::Library;
 use crate::statistics::OPERATION;
 
 impl Library {
-    /// Whether a number is that of the optional operation on files which asks what containers cost. A program that asks has
-    /// registered it (`H5VLregister_opt_operation`); nobody else needs a number.
+    /// Returns whether a number is that of the optional operation on files which queries the cost of containers. A
+    /// program that queries it has registered it (`H5VLregister_opt_operation`); no other program needs a number.
     pub(crate) fn is_statistics_operation(self, operation: c_int) -> bool {
         if operation < sys::H5VL_RESERVED_NATIVE_OPTIONAL {
             return false;

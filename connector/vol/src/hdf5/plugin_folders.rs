@@ -1,4 +1,4 @@
-//! Folders in which a library looks for plugins of filters.
+//! Folders in which a library searches plugins of filters.
 
 use std::ffi::{CString, c_char};
 use std::os::unix::ffi::OsStrExt;
@@ -12,14 +12,15 @@ const NETCDF4_LIBRARIES: &str = "netcdf4.libs";
 const NETCDF4_FILTERS: &str = "netCDF4/plugins";
 
 impl Library {
-    /// Has the library look for filters in the folder of its own client, behind the folders that it knows. netCDF4's wheel names
-    /// its folder only if `HDF5_PLUGIN_PATH` is not set, and that variable is set to load this plugin.
+    /// Makes the library search for filters in the folder of its own client, after the folders that it knows.
+    /// netCDF4's wheel names its folder only if `HDF5_PLUGIN_PATH` is not set, and that variable is set to load this
+    /// plugin.
     ///
-    /// Errors are passed over: a filter that is then missing is named where it is needed.
+    /// Errors are ignored: the error for a missing filter names it when it is needed.
     pub fn add_filters_of_client(self) {
         let Some(folder) = filters_of_client(&self.table().path) else { return };
         let Ok(folder) = CString::new(folder.as_os_str().as_bytes()) else { return };
-        // After `H5close` the library knows its first folders alone.
+        // After `H5close` the library knows only its first folders.
         if !self.knows_folder(&folder) {
             // SAFETY: the path is terminated and not empty; libhdf5 copies it.
             unsafe { (self.table().H5PLappend)(folder.as_ptr()) };
@@ -36,7 +37,7 @@ impl Library {
         let mut known = vec![0_u8; bytes.len() + 1];
         (0..count).any(|index| {
             known.fill(0);
-            // SAFETY: the buffer has the length that is said; longer paths are cut there.
+            // SAFETY: the buffer has the length that is passed; longer paths are truncated.
             let length =
                 unsafe { (self.table().H5PLget)(index, known.as_mut_ptr().cast::<c_char>(), known.len()) };
             usize::try_from(length).is_ok_and(|length| length + 1 == bytes.len()) && known.starts_with(bytes)
@@ -44,7 +45,7 @@ impl Library {
     }
 }
 
-/// The folder of filters that came with a libhdf5.
+/// Returns the folder of filters that came with a libhdf5.
 fn filters_of_client(library: &Path) -> Option<PathBuf> {
     let libraries = library.parent()?;
     if !libraries.file_name()?.as_bytes().eq_ignore_ascii_case(NETCDF4_LIBRARIES.as_bytes()) {

@@ -1,10 +1,10 @@
-//! Datatypes that libhdf5 has made itself: using them costs no identifier, and what they are need not be asked again.
+//! Datatypes that libhdf5 has made itself: using them costs no identifier, and their properties can be cached.
 //!
-//! An identifier of a datatype that is kept would show up in `H5Fget_obj_count(H5F_OBJ_ALL, …)`, which counts
+//! An identifier of a datatype that is kept open would be counted by `H5Fget_obj_count(H5F_OBJ_ALL, …)`, which counts
 //! every datatype that an application could have opened.
 //!
-//! Each is encoded when it is first looked at: most programs use two or three, and to encode all takes longer than to
-//! open a file.
+//! Each type is encoded when it is first needed: most programs use two or three of them, and encoding all takes longer
+//! than opening a file.
 
 use std::ffi::{c_int, c_long, c_short};
 use std::sync::OnceLock;
@@ -18,17 +18,17 @@ use crate::hdf5::library::{Hid, Library};
 
 type Symbol = fn(&Hdf5) -> Hid;
 
-/// Numbers of classes (`H5T_class_t`), in encodings too.
+/// Numbers of classes (`H5T_class_t`), which encodings use, too.
 const INTEGER: u8 = 0;
 const FLOAT: u8 = 1;
 const STRING: u8 = 3;
 const BITFIELD: u8 = 4;
 
-/// How many types there are.
+/// The number of types.
 pub const COUNT: usize = 42;
 
-/// Each with its class and its bytes; 0 where these differ from machine to machine. Native types come last: of those that
-/// are the same the first stands for all.
+/// The types with their classes and their sizes in bytes; 0 for a size that differs between machines. Native types
+/// come last: the first one of several equal types stands for all of them.
 const TYPES: [(Symbol, u8, usize); COUNT] = [
     (Hdf5::H5T_STD_I8LE_g, INTEGER, 1),
     (Hdf5::H5T_STD_I8BE_g, INTEGER, 1),
@@ -74,53 +74,54 @@ const TYPES: [(Symbol, u8, usize); COUNT] = [
     (Hdf5::H5T_NATIVE_DOUBLE_g, FLOAT, 8),
 ];
 
-/// What is known of one of these types.
+/// The properties of one of these types.
 #[derive(Debug, Clone)]
 pub struct Predefined {
-    /// The first of the list with this encoding.
+    /// The first type of the list with this encoding.
     first: Symbol,
     /// HDF5's portable encoding (`H5Tencode`).
     pub encoded: Bytes,
-    /// Bytes of one element.
+    /// The size of one element in bytes.
     pub size: usize,
     /// The class number (`H5T_class_t`).
     pub class: u8,
-    /// Which one it is of the list.
+    /// The type's index in the list.
     pub number: usize,
 }
 
-/// Identifiers of these types are numbers that follow upon each other, so that each has a place of its own.
+/// Identifiers of these types are consecutive numbers, so that each has a slot of its own.
 const PLACES: usize = 64;
 
-/// Which type was found last under an identifier, by its lowest bits. It is looked at before it is believed.
+/// The type that was last found for an identifier, by the identifier's lowest bits. It is verified before use.
 static FOUND: [[AtomicU8; PLACES]; MAX_LIBRARIES] =
     [const { [const { AtomicU8::new(0) }; PLACES] }; MAX_LIBRARIES];
 
-/// Which type was found last by an encoding of the same look. It is looked at before it is believed.
+/// The type that was last found for an encoding with the same key fields. It is verified before use.
 static ENCODED: [[AtomicU8; PLACES]; MAX_LIBRARIES] =
     [const { [const { AtomicU8::new(u8::MAX) }; PLACES] }; MAX_LIBRARIES];
 
-/// Between which identifiers those of the types lay when they were last looked at: a program's own are none of them, and
-/// come here several times in each of its calls. In this order: that of the first type, by which it is seen that the library
-/// has given others since; the lowest; the highest.
+/// The range of the types' identifiers when they were last read: a program's own identifiers are outside of it, and
+/// are checked here several times in each of its calls. The entries are: the identifier of the first type, which shows
+/// whether the library has assigned new ones since; the lowest; the highest.
 static BOUNDS: [[AtomicI64; 3]; MAX_LIBRARIES] = [const { [const { AtomicI64::new(-1) }; 3] }; MAX_LIBRARIES];
 
-/// What is known of the types of each slot's library.
+/// The properties of the types of each slot's library.
 static KNOWN: [[OnceLock<Predefined>; COUNT]; MAX_LIBRARIES] =
     [const { [const { OnceLock::new() }; COUNT] }; MAX_LIBRARIES];
 
 impl Predefined {
-    /// The identifier of the type in its library, or of one that is the same. Not to be closed.
+    /// Returns the identifier of the type in its library, or of an equal type. It must not be closed.
     pub fn id(&self, library: Library) -> Hid {
         (self.first)(library.table())
     }
 }
 
-/// Class and bytes of an encoded type, to leave out those that it cannot be. Of an encoding that is not of the kind known
-/// here nothing is said.
+/// Returns the class and the size of an encoded type, to exclude types that it cannot be. Returns `None` for an
+/// encoding of an unknown version.
 fn kind_of(encoded: &[u8]) -> Option<(u8, usize)> {
     match encoded {
-        // That it is a datatype, the version of the encoding; version and class, bits of the class, bytes of an element.
+        // The bytes are: the mark of a datatype and the version of the encoding; version and class, bits of the class,
+        // bytes of an element.
         [3, 0, class, _, _, _, a, b, c, d, ..] => {
             Some((class & 0x0f, u32::from_le_bytes([*a, *b, *c, *d]) as usize))
         }
@@ -128,7 +129,7 @@ fn kind_of(encoded: &[u8]) -> Option<(u8, usize)> {
     }
 }
 
-/// The place in [`ENCODED`] of an encoding: class, sign, order of bytes and size tell most types apart.
+/// Returns the slot in [`ENCODED`] of an encoding: class, sign, byte order and size distinguish most types.
 fn place_of(encoded: &[u8]) -> usize {
     match encoded {
         [_, _, class, bits, _, _, size, ..] => {
@@ -138,21 +139,22 @@ fn place_of(encoded: &[u8]) -> usize {
     }
 }
 
-/// Whether type `n` may be of a kind.
+/// Returns whether type `n` may be of a kind.
 fn may_be(n: usize, kind: Option<(u8, usize)>) -> bool {
     let (_, class, size) = TYPES[n];
     kind.is_none_or(|(c, s)| c == class && (size == 0 || s == 0 || s == size))
 }
 
 impl Library {
-    /// The library's own datatype with this encoding, if it is one that was found before, and last of those of its look.
+    /// Returns the library's own datatype with this encoding, if it was found before, and was the last one found in
+    /// its slot.
     pub fn predefined_seen(self, encoded: &[u8]) -> Option<&'static Predefined> {
         let last = ENCODED.get(self.slot())?[place_of(encoded)].load(Ordering::Relaxed);
         let known = KNOWN.get(self.slot())?.get(usize::from(last))?.get()?;
         (known.encoded == encoded).then_some(known)
     }
 
-    /// The library's own datatype with this encoding, if it has one.
+    /// Returns the library's own datatype with this encoding, if it has one.
     ///
     /// # Errors
     /// If the library cannot encode its own types.
@@ -170,7 +172,7 @@ impl Library {
         Ok(None)
     }
 
-    /// What is known of an identifier, if it is that of one of the library's own datatypes.
+    /// Returns the properties of an identifier, if it belongs to one of the library's own datatypes.
     pub fn predefined(self, id: Hid) -> Option<&'static Predefined> {
         if !self.may_be_predefined(id) {
             return None;
@@ -189,7 +191,7 @@ impl Library {
         self.predefined_number(n).ok().flatten()
     }
 
-    /// Whether an identifier lies among those of the library's own datatypes.
+    /// Returns whether an identifier is in the range of the library's own datatypes.
     fn may_be_predefined(self, id: Hid) -> bool {
         let Some([first, lowest, highest]) = BOUNDS.get(self.slot()) else { return false };
         let now = TYPES[0].0(self.table());
@@ -202,7 +204,7 @@ impl Library {
         (lowest.load(Ordering::Relaxed)..=highest.load(Ordering::Relaxed)).contains(&id)
     }
 
-    /// What is known of type `n`; nothing for a library that has no slot.
+    /// Returns the properties of type `n`; `None` for a library that has no slot.
     fn predefined_number(self, n: usize) -> Result<Option<&'static Predefined>> {
         let Some(place) = KNOWN.get(self.slot()).and_then(|types| types.get(n)) else { return Ok(None) };
         if let Some(known) = place.get() {
@@ -230,7 +232,7 @@ mod tests {
 
     #[test]
     fn kinds_leave_out_other_types() {
-        // As HDF5 1.14 encodes H5T_STD_I32LE and H5T_IEEE_F64LE.
+        // These are the encodings of H5T_STD_I32LE and H5T_IEEE_F64LE in HDF5 1.14.
         let int = [3, 0, 0x10, 8, 0, 0, 4, 0, 0, 0, 0, 0, 32, 0];
         let float = [3, 0, 0x11, 32, 63, 0, 8, 0, 0, 0, 0, 0, 64, 0, 52, 11, 0, 52, 255, 3, 0, 0];
         let those = |encoded: &[u8]| {
@@ -241,7 +243,7 @@ mod tests {
         };
         assert_eq!(those(&int), [(INTEGER, 4); 6]);
         assert_eq!(those(&float), [(FLOAT, 8), (FLOAT, 8), (FLOAT, 0), (FLOAT, 8)]);
-        // An encoding of another version says nothing.
+        // An encoding of another version excludes no type.
         assert_eq!(those(&[3, 1, 0x10, 8, 0, 0, 4, 0, 0, 0]).len(), COUNT);
     }
 }

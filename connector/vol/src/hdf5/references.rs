@@ -9,16 +9,16 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::token;
 
-/// Bytes of an object reference, in memory and in the container.
+/// The bytes of an object reference, in memory and in the container.
 pub const OBJECT_BYTES: usize = 8;
-/// Bytes of a region reference, in memory and in the container.
+/// The bytes of a region reference, in memory and in the container.
 pub const REGION_BYTES: usize = 12;
-/// Bytes of a new reference (`H5R_ref_t`) in memory.
+/// The bytes of a new reference (`H5R_ref_t`) in memory.
 pub const NEW_BYTES: usize = sys::H5R_REF_BUF_SIZE as usize;
 
 impl Library {
-    /// The object and the selection (`H5Sencode2`) of a region reference in memory. `location` is any object of the
-    /// file.
+    /// Returns the object and the selection (`H5Sencode2`) of a region reference in memory. `location` is any object
+    /// of the file.
     pub fn region_of(self, location: Hid, reference: &[u8; REGION_BYTES]) -> Result<(ObjectId, Vec<u8>)> {
         let table = self.table();
         let place = reference.as_ptr().cast();
@@ -42,7 +42,7 @@ impl Library {
         Id::from_call(self, opened, "H5Oopen_by_token")
     }
 
-    /// A region reference in memory to elements of `dataset`.
+    /// Makes a region reference in memory to elements of `dataset`.
     pub fn region_reference(self, dataset: Hid, selection: &[u8]) -> Result<[u8; REGION_BYTES]> {
         let table = self.table();
         if selection.is_empty() {
@@ -64,11 +64,11 @@ impl Library {
         Ok(reference)
     }
 
-    /// HDF5's portable encoding of a dataspace with its selection.
+    /// Returns HDF5's portable encoding of a dataspace with its selection.
     pub fn encode_space(self, space: Hid) -> Result<Vec<u8>> {
         let (table, mut size) = (self.table(), 0_usize);
         let access = table.H5P_LST_FILE_ACCESS_ID_g();
-        // SAFETY: a null buffer asks for the size.
+        // SAFETY: a null buffer requests the size.
         check(unsafe { (table.H5Sencode2)(space, std::ptr::null_mut(), &mut size, access) }, "H5Sencode2")?;
         let mut bytes = vec![0_u8; size];
         check(
@@ -80,7 +80,7 @@ impl Library {
         Ok(bytes)
     }
 
-    /// Offset of a compound's member in bytes.
+    /// Returns the offset of a compound's member in bytes.
     pub fn member_offset(self, datatype: Hid, index: usize) -> Result<usize> {
         let index = u32::try_from(index).map_err(|_| Error::argument("too many members"))?;
         // SAFETY: any value may be given; a bad one gives 0.

@@ -1,4 +1,4 @@
-//! A failed call's own error stack, kept while we clean up after it.
+//! The error stack of a failed call, preserved during the clean-up after the call.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -11,14 +11,15 @@ use crate::hdf5::library::{Hid, Library};
 
 const DEFAULT_STACK: Hid = 0;
 
-/// The frames of a failed call, taken off the default stack. Every public call clears that one, so whoever
-/// cleans up after a failure takes the frames first and puts them back last.
+/// The frames of a failed call, taken off the default stack. Every public call clears that stack, so code that cleans
+/// up after a failure takes the frames first and puts them back last.
 #[derive(Debug)]
 pub struct ErrorStack {
     library: Library,
     /// The stack's identifier, negative once it has been given away.
     id: Cell<Hid>,
-    /// It is the thread's own: libhdf5 keeps a default stack for each, and only the thread that was called enters it.
+    /// The stack belongs to its thread: libhdf5 keeps a default stack for each thread, and only the calling thread
+    /// enters libhdf5.
     of_this_thread: PhantomData<*const ()>,
 }
 
@@ -36,14 +37,14 @@ impl Drop for ErrorStack {
     fn drop(&mut self) {
         let id = self.id.replace(-1);
         if id >= 0 {
-            // SAFETY: the identifier is a stack's that nobody else has.
+            // SAFETY: the identifier is a stack's that no other code has.
             unsafe { (self.library.table().H5Eclose_stack)(id) };
         }
     }
 }
 
-/// The application's automatic error report, switched off while this lives: a public call of ours that fails is
-/// not the application's, which is told by the call that it made itself.
+/// Switches the application's automatic error report off while it lives. A failed public call of h5lake's own is not
+/// to be reported, because the application sees the error of the call that it made itself.
 struct Quiet {
     library: Library,
     report: Report,
@@ -83,7 +84,7 @@ impl Quiet {
 impl Drop for Quiet {
     fn drop(&mut self) {
         let table = self.library.table();
-        // SAFETY: the function and its data are what the application had set.
+        // SAFETY: the function and its data are those that the application had set.
         unsafe {
             match self.report {
                 Report::First(function, data) => {
@@ -100,9 +101,9 @@ impl Drop for Quiet {
     }
 }
 
-/// What a call of libhdf5 answers.
+/// The result of a call of libhdf5.
 pub(crate) trait CallResult {
-    /// Whether the call failed.
+    /// Returns whether the call failed.
     fn failed(&self) -> bool;
 }
 
@@ -124,8 +125,8 @@ impl CallResult for () {
     }
 }
 
-/// Makes a call in place of one that the application made: the library reports a failure by itself then, with the frames
-/// that are left here. Nothing public may be called after a failure before the callback returns.
+/// Makes a call on behalf of a call of the application: then the library itself reports a failure, with the frames
+/// that are left on the stack. After a failure no public function may be called before the callback returns.
 pub(crate) fn reported_once<T: CallResult>(library: Library, call: impl FnOnce() -> T) -> T {
     let quiet = Quiet::start(library);
     let value = call();
@@ -137,7 +138,7 @@ pub(crate) fn reported_once<T: CallResult>(library: Library, call: impl FnOnce()
     value
 }
 
-/// Runs something whose failing calls are not reported by the library.
+/// Runs code with calls that may fail, without error reports of the library.
 pub(crate) fn silently<T>(library: Library, run: impl FnOnce() -> T) -> T {
     let quiet = Quiet::start(library);
     let value = run();
@@ -146,14 +147,14 @@ pub(crate) fn silently<T>(library: Library, run: impl FnOnce() -> T) -> T {
 }
 
 impl Library {
-    /// Takes what lies on the default error stack.
+    /// Takes the frames off the default error stack.
     pub(crate) fn take_errors(self) -> ErrorStack {
         // SAFETY: takes no arguments.
         let id = unsafe { (self.table().H5Eget_current_stack)() };
         ErrorStack { library: self, id: Cell::new(id), of_this_thread: PhantomData }
     }
 
-    /// Makes a call whose failure is not reported by the library, and keeps its frames if `failed` says so.
+    /// Makes a call without an error report of the library, and takes its frames if `failed` says that it failed.
     pub(crate) fn quietly<T>(
         self,
         call: impl FnOnce() -> T,
@@ -171,7 +172,8 @@ impl Library {
 pub(in crate::hdf5) mod tests {
     use super::*;
 
-    /// Answers by the method that a type has: one of its own wins over one of a trait.
+    /// A wrapper that reports a property of a type by method resolution: an inherent method takes precedence over a
+    /// method of a trait.
     pub(in crate::hdf5) struct Asked<T>(pub(in crate::hdf5) PhantomData<T>);
 
     pub(in crate::hdf5) trait AnyType {

@@ -1,4 +1,4 @@
-//! Selections as sets: cut, projected onto one another, stored.
+//! Selections as sets: clipped, projected onto one another, stored.
 
 use h5lake_container::encoded::check_dataspace;
 use h5lake_container::{Dataspace, UNLIMITED};
@@ -10,36 +10,36 @@ use crate::hdf5::datatype::{check, truth};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
-/// A regular hyperslab, which may go on without end along one dimension.
+/// A regular hyperslab, which may be unlimited along one dimension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unlimited {
-    /// Along which one, if it does.
+    /// The unlimited dimension, if there is one.
     pub dimension: usize,
-    /// First element of the first block.
+    /// The first element of the first block.
     pub start: Vec<u64>,
-    /// Distance from block to block.
+    /// The distance from block to block.
     pub stride: Vec<u64>,
-    /// Number of blocks.
+    /// The number of blocks.
     pub count: Vec<u64>,
-    /// Size of a block.
+    /// The size of a block.
     pub block: Vec<u64>,
 }
 
 impl Library {
-    /// A copy of a dataspace with its selection.
+    /// Makes a copy of a dataspace with its selection.
     pub fn copy_space(self, id: Hid) -> Result<Id> {
         // SAFETY: any value may be given; a bad one is an error.
         Id::from_call(self, unsafe { (self.table().H5Scopy)(id) }, "H5Scopy")
     }
 
-    /// The dataspace of an encoding made by [`Library::encode_space`].
+    /// Decodes a dataspace encoded by [`Library::encode_space`].
     pub fn decode_space(self, encoded: &[u8]) -> Result<Id> {
         check_dataspace(encoded).map_err(|why| Error::damaged_encoding("selection", why))?;
         // SAFETY: the encoding is a sound one and ends within its bytes: it was just checked.
         Id::from_call(self, unsafe { (self.table().H5Sdecode)(encoded.as_ptr().cast()) }, "H5Sdecode")
     }
 
-    /// Moves a selection to where its offset (`H5Soffset_simple`) puts it, and clears the offset.
+    /// Moves a selection by its offset (`H5Soffset_simple`), and clears the offset.
     pub fn without_offset(self, space: &Id) -> Result<()> {
         let table = self.table();
         // SAFETY: any value may be given; a bad one is an error.
@@ -56,32 +56,32 @@ impl Library {
         if before == after {
             return Ok(());
         }
-        // The function takes what is subtracted.
+        // The function subtracts these values.
         let moved: Vec<i64> = after.iter().zip(&before).map(|(a, b)| a.wrapping_sub(*b) as i64).collect();
         // SAFETY: the array has `rank` entries.
         check(unsafe { (table.H5Sselect_adjust)(space.get(), moved.as_ptr()) }, "H5Sselect_adjust")
     }
 
-    /// First and last coordinates of what is selected; something must be.
+    /// Returns the first and last coordinates of the selection, which must not be empty.
     pub fn selection_bounds(self, space: &Id, rank: usize) -> Result<(Vec<u64>, Vec<u64>)> {
         let [low, high] = self.bounds(space.get())?.map(|at| at[..rank.min(MAX_RANK)].to_vec());
         Ok((low, high))
     }
 
-    /// Whether a selection is everything.
+    /// Returns whether a selection is everything.
     pub fn selects_all(self, space: &Id) -> bool {
         // SAFETY: any value may be given; a bad one is negative.
         unsafe { (self.table().H5Sget_select_type)(space.get()) == sys::H5S_SEL_ALL }
     }
 
-    /// Returns whether a selection is one of single points.
+    /// Returns whether a selection consists of single points.
     pub fn selects_points(self, space: &Id) -> bool {
         // SAFETY: any value may be given; a bad one is negative.
         unsafe { (self.table().H5Sget_select_type)(space.get()) == sys::H5S_SEL_POINTS }
     }
 
-    /// Selects points in the order of their coordinates, in place of what is selected. `coordinates` has those of one point behind those
-    /// of the other.
+    /// Selects points in the order of their coordinates, and replaces the selection. `coordinates` has the coordinates
+    /// of one point after those of the other.
     ///
     /// # Errors
     /// For a dataspace without dimensions; for a point outside of the extent.
@@ -97,14 +97,14 @@ impl Library {
         check(result, "H5Sselect_elements")
     }
 
-    /// Whether a selection is everything or nothing, and so has no bounds of its own.
+    /// Returns whether a selection is everything or nothing, and so has no bounds of its own.
     pub fn selects_all_or_none(self, space: &Id) -> bool {
         // SAFETY: any value may be given; a bad one is negative.
         let kind = unsafe { (self.table().H5Sget_select_type)(space.get()) };
         kind == sys::H5S_SEL_ALL || kind == sys::H5S_SEL_NONE
     }
 
-    /// The parameters of a selection without end, if it has none.
+    /// Returns the parameters of a selection, if it is unlimited.
     pub fn unlimited_selection(self, space: &Id) -> Result<Option<Unlimited>> {
         let endless = |slab: &Unlimited| {
             let d = slab.dimension;
@@ -113,7 +113,7 @@ impl Library {
         Ok(self.hyperslab_of(space)?.filter(endless))
     }
 
-    /// The parameters of a selection that is a regular hyperslab.
+    /// Returns the parameters of a selection that is a regular hyperslab.
     pub fn hyperslab_of(self, space: &Id) -> Result<Option<Unlimited>> {
         let table = self.table();
         // SAFETY: any value may be given; a bad one is negative.
@@ -142,13 +142,13 @@ impl Library {
         Ok(Some(Unlimited { dimension: endless.unwrap_or(0), start, stride, count, block }))
     }
 
-    /// Gives a dataspace another extent. The selection stays as it is.
+    /// Gives a dataspace another extent. The selection is unchanged.
     pub fn set_extent_of(self, space: &Id, extent: Hid) -> Result<()> {
         // SAFETY: any values may be given; bad ones are an error.
         check(unsafe { (self.table().H5Sextent_copy)(space.get(), extent) }, "H5Sextent_copy")
     }
 
-    /// Selects a regular hyperslab in place of what is selected.
+    /// Selects a regular hyperslab, and replaces the selection.
     pub fn select_hyperslab(self, space: &Id, slab: &Unlimited) -> Result<()> {
         self.hyperslab(space, sys::H5S_SELECT_SET, slab)
     }
@@ -172,7 +172,7 @@ impl Library {
         check(result, "H5Sselect_hyperslab")
     }
 
-    /// Leaves of a selection only what lies before `sizes`.
+    /// Restricts a selection to the elements before `sizes`.
     pub fn clip_selection(self, space: &Id, sizes: &[u64]) -> Result<()> {
         if sizes.contains(&0) {
             return self.select_none(space);
@@ -194,10 +194,12 @@ impl Library {
         check(unsafe { (self.table().H5Sselect_none)(space.get()) }, "H5Sselect_none")
     }
 
-    /// The elements of `onto` that correspond, element by element, to those of `from` which `part` selects as well.
+    /// Returns the elements of `onto` that correspond, element by element, to those of `from` which `part` also
+    /// selects.
     ///
     /// # Errors
-    /// For selections of different numbers of elements, and for points: libhdf5 checks neither, and can end the process.
+    /// For selections of different numbers of elements, and for points: libhdf5 checks neither, and can end the
+    /// process.
     pub fn project(self, from: Hid, onto: Hid, part: Hid) -> Result<Id> {
         let (elements, shown) = (self.selected_points(from)?, self.selected_points(onto)?);
         if elements != shown {
@@ -217,7 +219,7 @@ impl Library {
         Id::from_call(self, id, "H5Sselect_project_intersection")
     }
 
-    /// A dataspace of `count` elements in a row, all selected.
+    /// Makes a one-dimensional dataspace of `count` elements, all selected.
     pub fn row_space(self, count: u64) -> Result<Id> {
         self.space_of(&Dataspace::Simple { dims: vec![count], max: vec![count] })
     }

@@ -1,4 +1,4 @@
-//! When a library shuts down (`H5close`, or the end of the process).
+//! The shutdown of a library (`H5close`, or the end of the process).
 
 use std::ffi::c_void;
 use std::sync::OnceLock;
@@ -11,18 +11,18 @@ use crate::hdf5::datatype::check;
 use crate::hdf5::guard::guard;
 use crate::hdf5::library::Library;
 
-/// Whether the library in a slot will tell, since it last started.
+/// True if the library in a slot will report its shutdown, since it last started.
 static TOLD: [AtomicBool; MAX_LIBRARIES] = [const { AtomicBool::new(false) }; MAX_LIBRARIES];
 
-/// What is to be done then.
+/// The function to call at a shutdown.
 static THEN: OnceLock<fn(Library)> = OnceLock::new();
 
 impl Library {
-    /// Has `then` called when this library shuts down, before it closes anything itself. Of different functions the first is
-    /// called.
+    /// Makes this library call `then` when it shuts down, before it closes anything itself. If different functions are
+    /// given, the first one is called.
     ///
     /// # Errors
-    /// If the library does not take the callback.
+    /// If the library refuses the callback.
     pub fn tell_when_closing(self, then: fn(Self)) -> Result<()> {
         let Some(told) = TOLD.get(self.slot()) else { return Ok(()) };
         THEN.get_or_init(|| then);
@@ -30,27 +30,28 @@ impl Library {
         if told.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        // SAFETY: the callback lives as long as the process, and takes the slot's number for a pointer.
+        // SAFETY: the callback lives as long as the process, and uses the pointer only as the slot's number.
         let result = unsafe { (self.table().H5atclose)(Some(closing), self.slot() as *mut c_void) };
         check(result, "H5atclose").inspect_err(|_| told.store(false, Ordering::Relaxed))
     }
 
-    /// Shuts down the libraries that would tell, as their own exit handlers do a moment later: their files are committed and closed.
+    /// Shuts down the libraries that would report it, as their own exit handlers do a moment later: their files are
+    /// committed and closed.
     pub fn close_all() {
         let known = (0..MAX_LIBRARIES).filter_map(Self::in_slot).filter(|library| library.is_to_tell());
         for library in known {
-            // SAFETY: it takes nothing, and is for any moment. No lock of this plugin is held.
+            // SAFETY: it takes no arguments, and may be called at any time. No lock of this plugin is held.
             let _nobody_is_left_to_be_told = unsafe { (library.table().H5close)() };
         }
     }
 
-    /// Whether it will be called: the library was not shut down since [`Self::tell_when_closing`].
+    /// Returns whether the callback will be called: the library was not shut down since [`Self::tell_when_closing`].
     pub fn is_to_tell(self) -> bool {
         TOLD.get(self.slot()).is_some_and(|told| told.load(Ordering::Relaxed))
     }
 }
 
-/// Called once: what was registered is forgotten when the library starts again.
+/// Runs when a library shuts down. Called once, because the library forgets registered callbacks when it starts again.
 unsafe extern "C" fn closing(slot: *mut c_void) {
     let library = Library::in_slot(slot as usize);
     guard(library, "h5lake_closing", Major::Connector, (), || {

@@ -1,10 +1,10 @@
-//! C strings and buffers that HDF5 wants filled.
+//! C strings and buffers for HDF5 to fill or read.
 
 use std::ffi::{CStr, CString, c_char};
 
 use crate::error::{Error, Result};
 
-/// The bytes of a C string from libhdf5.
+/// Returns the bytes of a C string from libhdf5.
 ///
 /// # Safety
 /// `text` is null or points to a NUL-terminated string that outlives `'a`.
@@ -16,29 +16,29 @@ pub unsafe fn bytes<'a>(text: *const c_char, what: &str) -> Result<&'a [u8]> {
     Ok(unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
-/// As [`bytes()`], but a null pointer is `None`.
+/// Does the same as [`bytes()`], but returns `None` for a null pointer.
 ///
 /// # Safety
-/// As [`bytes()`].
+/// As for [`bytes()`].
 pub unsafe fn optional_bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
     // SAFETY: not null, and terminated as the caller says.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
-/// A C string of bytes that must not hold a NUL.
+/// Makes a C string of bytes that must not contain a NUL.
 pub fn c_string(text: impl Into<Vec<u8>>, what: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::argument(format!("{what} holds a NUL byte")))
 }
 
-/// Room for C strings that are needed one after the other.
+/// A buffer for C strings that are needed one after the other.
 #[derive(Debug, Default)]
 pub struct Terminated(Vec<u8>);
 
 impl Terminated {
-    /// A C string of bytes that must not hold a NUL, until the next one.
+    /// Returns a C string of bytes that must not contain a NUL, valid until the next call.
     ///
     /// # Errors
-    /// If they do; `what` names them.
+    /// If they contain one; `what` names the bytes.
     pub fn set(&mut self, text: &[u8], what: &str) -> Result<&CStr> {
         self.0.clear();
         self.0.extend_from_slice(text);
@@ -47,7 +47,7 @@ impl Terminated {
     }
 }
 
-/// Copies `text` into a name buffer of `size` bytes as HDF5's name getters do: cut to fit, always terminated.
+/// Copies `text` into a name buffer of `size` bytes as HDF5's name getters do: truncated to fit, always terminated.
 ///
 /// # Safety
 /// `buffer` is null or has `size` writable bytes.
@@ -63,8 +63,8 @@ pub unsafe fn fill_name(text: &[u8], buffer: *mut c_char, size: usize) {
     }
 }
 
-/// Copies `text` into a buffer of `size` bytes as `strncpy` does: a text that fills the buffer is not terminated. Native HDF5
-/// returns comments so, and its tools pass a buffer of exactly the comment's length.
+/// Copies `text` into a buffer of `size` bytes as `strncpy` does: a text that fills the buffer is not terminated.
+/// Native HDF5 returns comments in this way, and its tools pass a buffer of exactly the comment's length.
 ///
 /// # Safety
 /// `buffer` is null or has `size` writable bytes.
@@ -78,7 +78,7 @@ pub unsafe fn fill_text(text: &[u8], buffer: *mut c_char, size: usize) {
     }
 }
 
-/// Copies raw bytes into a buffer of `size` bytes, cut to fit.
+/// Copies raw bytes into a buffer of `size` bytes, truncated to fit.
 ///
 /// # Safety
 /// `buffer` is null or has `size` writable bytes.
@@ -89,7 +89,7 @@ pub unsafe fn fill_bytes(value: &[u8], buffer: *mut std::ffi::c_void, size: usiz
     }
 }
 
-/// Stores an answer where HDF5 wants it; a null pointer means that it is not wanted.
+/// Stores an answer in HDF5's place for it; a null pointer means that the answer is not needed.
 ///
 /// # Safety
 /// `place` is null or writable and aligned.
@@ -101,14 +101,14 @@ pub unsafe fn answer<T>(place: *mut T, value: T) {
 }
 
 impl crate::hdf5::library::Library {
-    /// A terminated copy of `text` in memory that libhdf5 frees.
+    /// Makes a terminated copy of `text` in memory that libhdf5 frees.
     pub fn allocate_string(self, text: &[u8]) -> Result<*mut c_char> {
-        // SAFETY: any size may be asked for.
+        // SAFETY: any size may be requested.
         let buffer = unsafe { (self.table().H5allocate_memory)(text.len() + 1, true) }.cast::<c_char>();
         if buffer.is_null() {
             return Err(Error::call("H5allocate_memory"));
         }
-        // SAFETY: the buffer has room for the text and its terminator.
+        // SAFETY: the buffer has space for the text and its terminator.
         unsafe { fill_name(text, buffer, text.len() + 1) };
         Ok(buffer)
     }

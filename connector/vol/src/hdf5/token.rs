@@ -1,34 +1,34 @@
-//! Object tokens: an object id in bytes 0–7, little-endian, and zeros; native code takes it for an address.
+//! Object tokens: an object id in bytes 0–7, little-endian, and zeros; native code uses the token as an address.
 
 use h5lake_container::ObjectId;
 
 use crate::error::{Error, Result};
 
-/// Bytes of a token in HDF5's structures.
+/// The bytes of a token in HDF5's structures.
 pub const BYTES: usize = 16;
-/// Bytes of a token that say something, as told by `H5VL_FILE_GET_CONT_INFO`.
+/// The significant bytes of a token, as reported by `H5VL_FILE_GET_CONT_INFO`.
 pub const SIGNIFICANT_BYTES: usize = 8;
 
-/// The token of an object.
+/// Returns the token of an object.
 pub fn encode(id: ObjectId) -> [u8; BYTES] {
     let mut token = [0; BYTES];
     token[..SIGNIFICANT_BYTES].copy_from_slice(&id.0.to_le_bytes());
     token
 }
 
-/// The object of a token. Whether it exists shows when it is opened.
+/// Returns the object of a token. Opening the object shows whether it exists.
 pub fn decode(token: [u8; BYTES]) -> ObjectId {
     let mut id = [0; SIGNIFICANT_BYTES];
     id.copy_from_slice(&token[..SIGNIFICANT_BYTES]);
     ObjectId(u64::from_le_bytes(id))
 }
 
-/// The token as text (`H5Otoken_to_str`): the object id in decimal, as native addresses are shown.
+/// Returns the token as text (`H5Otoken_to_str`): the object id in decimal, like native addresses.
 pub fn to_text(token: [u8; BYTES]) -> String {
     decode(token).0.to_string()
 }
 
-/// The token of a text.
+/// Parses the text of a token.
 pub fn from_text(text: &[u8]) -> Result<[u8; BYTES]> {
     std::str::from_utf8(text)
         .ok()

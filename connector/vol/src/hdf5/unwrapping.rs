@@ -1,4 +1,4 @@
-//! What this thread is about while libhdf5 wraps and unwraps objects of ours.
+//! The state of this thread while libhdf5 wraps and unwraps h5lake's objects.
 
 use std::ffi::c_void;
 
@@ -6,38 +6,39 @@ use crate::hdf5::anchor::Anchor;
 use crate::hdf5::call_context::{ASKER, UNWRAPPED, UnwrapReason};
 use crate::thread_state::ThreadValue;
 
-/// Who unwraps objects in this thread.
+/// Returns the cause for which objects are unwrapped in this thread.
 pub(crate) fn asker() -> UnwrapReason {
     ASKER.get()
 }
 
-/// Says who unwraps objects from now on, and answers who did.
+/// Sets the cause for which objects are unwrapped from now on, and returns the previous one.
 ///
 /// # Safety
-/// The object of a walk is null or one that `get_object` was just asked about, open until its identifier is met.
+/// The object of a walk is null or one for which `get_object` was just called, open until its identifier is visited.
 pub(crate) unsafe fn set_asker(asker: UnwrapReason) -> UnwrapReason {
     ASKER.replace(asker)
 }
 
-/// What to answer as the file of an object: the library looks for its identifier next (`H5F_get_file_id`), and finds it by
-/// what is answered here.
+/// Returns the answer to a query for the file of an object: the library searches for the file's identifier next
+/// (`H5F_get_file_id`), and finds it by this answer.
 pub fn find(anchor: &Anchor) -> *mut c_void {
     ASKER.set(UnwrapReason::Finding(anchor.pointer()));
     anchor.pointer()
 }
 
-/// Another callback than `get_object` was called: nobody looks for a file any more.
+/// Ends the search for a file, because a callback other than `get_object` was called.
 pub(crate) fn forget() {
     ASKER.set(UnwrapReason::Native);
 }
 
-/// Runs a call that registers an object of ours in the context of a native one, in which it would be boxed again.
+/// Runs a call that registers an object of h5lake's in the context of a native one, where the object would otherwise
+/// be boxed again.
 pub(crate) fn unwrapped<T>(register: impl FnOnce() -> T) -> T {
     let _registering = UNWRAPPED.scoped(true);
     register()
 }
 
-/// Whether what is being registered is ours already.
+/// Returns whether the object that is being registered is already h5lake's.
 pub(crate) fn is_unwrapped() -> bool {
     UNWRAPPED.get()
 }

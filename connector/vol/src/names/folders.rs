@@ -16,7 +16,7 @@ use crate::pointer::Pointer;
 /// A folder of containers.
 #[derive(Debug, Clone)]
 pub struct Folder {
-    /// The store whose keys are the names below the folder.
+    /// The store that has the names below the folder as keys.
     pub store: Arc<dyn ObjectStore>,
     /// The URL of that store.
     pub url: String,
@@ -25,14 +25,14 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The name by which a container in the folder can be opened: a URL.
+    /// Returns the name by which a container in the folder can be opened: a URL.
     pub fn url_of(&self, key: &str) -> String {
         Pointer { store: self.url.clone(), key: key.to_owned() }.url()
     }
 }
 
-/// Returns the folder of a name: a URL, which may be that of a whole bucket, a folder of keys of the store that the settings name, or
-/// a local directory.
+/// Returns the folder of a name: a URL, which may be that of a whole bucket, a folder of keys of the store that the
+/// settings name, or a local directory.
 ///
 /// # Errors
 /// A name that has no key; a store that cannot be used; a local directory that does not exist.
@@ -60,7 +60,7 @@ fn in_store_at(url: &str, of: &str, config: &Config, directory: Option<PathBuf>)
     }
 }
 
-/// Resolves a path to a directory that can be listed, and whose path can be part of a URL.
+/// Resolves a path to a directory that can be listed and can be part of a URL.
 fn directory(path: &Path) -> Result<PathBuf> {
     let found = path.canonicalize().and_then(|found| found.read_dir().map(|_| found));
     let found = found.map_err(|error| {
@@ -73,7 +73,7 @@ fn directory(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// A URL without the slashes at its end, unless they belong to what stands before the path.
+/// Returns a URL without the slashes at its end, unless they belong to the part before the path.
 fn without_end(url: &str) -> &str {
     match url.trim_end_matches('/') {
         scheme if scheme.ends_with(':') => url,

@@ -25,8 +25,8 @@ impl Kept {
     }
 }
 
-/// Returns the containers that a name led to before, the most recently replaced container first. Local containers whose place was
-/// taken by a pointer file follow the containers in the store.
+/// Returns the containers that a name led to before, the most recently replaced container first. Local containers that
+/// were replaced by a pointer file follow the containers in the store.
 ///
 /// # Errors
 /// The errors of listing the folder, and of the store.
@@ -45,7 +45,8 @@ pub fn all(place: &Place) -> h5lake_ledger::Result<Vec<Kept>> {
     }
 }
 
-/// Returns the only kept container whose name begins with `text`, or the most recently replaced container if `text` is empty.
+/// Returns the only kept container with a name that begins with `text`, or the most recently replaced container if
+/// `text` is empty.
 ///
 /// # Errors
 /// An error text if no kept container matches, or if several match.

@@ -1,7 +1,7 @@
 //! The key of a plain name under `store=`: the path of the name, relative to a root directory.
 //!
-//! All clients of one process agree on the key, whether they pass a relative name or make the name absolute first, as xarray
-//! does. Two paths below the root never share a key, because the root stays the same while the process runs.
+//! All clients of one process agree on the key, whether they pass a relative name or make the name absolute first, as
+//! xarray does. Two paths below the root never share a key, because the root stays the same while the process runs.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -19,12 +19,13 @@ fn start() -> Option<&'static Path> {
     START.get_or_init(|| std::env::current_dir().ok()).as_deref()
 }
 
-/// Records the working directory as the default root. Later calls, and later changes of the working directory, have no effect.
+/// Records the working directory as the default root. Later calls, and later changes of the working directory, have no
+/// effect.
 pub fn record_working_directory() {
     start();
 }
 
-/// The root to which keys are relative.
+/// Returns the root to which keys are relative.
 ///
 /// # Errors
 /// If the settings name no root and the working directory was deleted when the process loaded h5lake.
@@ -40,8 +41,8 @@ fn root(config: &Config) -> Result<&Path> {
     })
 }
 
-/// Returns the key of a plain name, or `None` if the name lies outside the root. A relative name starts at the current working
-/// directory. The key of the root itself is empty.
+/// Returns the key of a plain name, or `None` if the name is outside the root. A relative name starts at the current
+/// working directory. The key of the root itself is empty.
 ///
 /// # Errors
 /// A name with `..` behind a symbolic link; a key that is not UTF-8; a working directory that was deleted.
@@ -54,8 +55,8 @@ pub(super) fn key_of(name: &[u8], config: &Config) -> Result<Option<String>> {
     }
 }
 
-/// Returns the absolute path of a name without `.`, `..` and empty components. Symbolic links are not resolved, so that the key
-/// does not depend on what lies at the path.
+/// Returns the absolute path of a name without `.`, `..` and empty components. Symbolic links are not resolved, so
+/// that the key does not depend on the files at the path.
 fn absolute(name: &[u8]) -> Result<PathBuf> {
     let name = Path::new(OsStr::from_bytes(name));
     let mut path = PathBuf::from("/");
@@ -76,8 +77,8 @@ fn absolute(name: &[u8]) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The error for `..` behind a symbolic link: the system would go to the folder above the link's target, and the clients that make
-/// names absolute go to the folder above the link.
+/// Returns the error for `..` behind a symbolic link: the system would go to the folder above the link's target, and
+/// the clients that make names absolute go to the folder above the link.
 fn behind_link(name: &Path, link: &Path) -> Error {
     Error::argument(format!(
         "unable to use the name '{}' with the setting store=: '{}' is a symbolic link, so that '..' behind it is ambiguous; \
@@ -87,8 +88,8 @@ fn behind_link(name: &Path, link: &Path) -> Error {
     ))
 }
 
-/// Returns the part of a path below a directory, or `None` if the path does not lead through the directory. The path may reach the
-/// directory by another name, such as a symbolic link to it.
+/// Returns the part of a path below a directory, or `None` if the path does not lead through the directory. The path
+/// may reach the directory by another name, such as a symbolic link to it.
 fn below<'a>(directory: &Path, path: &'a Path) -> Option<&'a Path> {
     if let Ok(rest) = path.strip_prefix(directory) {
         return Some(rest);
@@ -98,7 +99,7 @@ fn below<'a>(directory: &Path, path: &'a Path) -> Option<&'a Path> {
     path.strip_prefix(same).ok()
 }
 
-/// The error for a name outside the root at which nothing lies, or at which a new file is to be made.
+/// Returns the error for a name outside the root at which no file exists, or at which a new file is to be made.
 pub(super) fn outside(name: &[u8], config: &Config, purpose: Purpose) -> Error {
     let name = Path::new(OsStr::from_bytes(name));
     let (verb, minor, errno) = match purpose {

@@ -1,4 +1,4 @@
-//! Sources of containers in stores: native files that were adopted, whose URLs stand in the container.
+//! Sources of containers in stores: adopted native files, which the container refers to by their URLs.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use super::{in_store, split_key};
 use crate::config::Config;
 use crate::trust;
 
-/// Follows URLs of sources as far as `links=` allows it.
+/// Follows URLs of sources as far as `links=` allows.
 #[derive(Debug)]
 pub struct FollowedSources {
     config: Config,
-    /// Where the container lies, as [`folder_of`](super::folder_of) gives it.
+    /// The container's folder, as returned by [`folder_of`](super::folder_of).
     folder: Vec<u8>,
 }
 
 impl FollowedSources {
-    /// For a container in `folder`.
+    /// Makes an opener for a container in `folder`.
     pub fn opener(config: &Config, folder: Vec<u8>) -> Arc<dyn SourceOpener> {
         Arc::new(Self { config: config.clone(), folder })
     }

@@ -1,8 +1,8 @@
-//! Where names lead.
+//! Tests for the locations to which names lead.
 
 use super::*;
 
-/// The settings of a store whose keys are whole paths.
+/// Returns the settings of a store that has whole paths as keys.
 fn in_store_of(store: &str) -> Config {
     Config { store: Some(store.to_owned()), root: Some("/".to_owned()), ..Config::default() }
 }
@@ -24,8 +24,8 @@ fn plain_names_are_local_files_or_keys() {
     assert_eq!(place(&here, Some("memory:m")), "memory:m b.h5");
 }
 
-/// The error of a name outside the root has the number of a file that is not there, so that clients which then create the file are
-/// told why it cannot be created.
+/// The error of a name outside the root has the number of a missing file, so that clients which then create the file
+/// get the reason why it cannot be created.
 #[test]
 fn a_name_outside_the_root_leads_only_to_a_file_that_exists() {
     let folder = tempfile::tempdir().unwrap();
@@ -45,7 +45,7 @@ fn a_name_outside_the_root_leads_only_to_a_file_that_exists() {
     assert!(lies(Purpose::Create).is_err());
 }
 
-/// A pointer file there would replace the head of the container.
+/// A pointer file there would overwrite the container's manifest.
 #[test]
 fn a_path_that_is_the_object_itself_needs_no_pointer() {
     let folder = tempfile::tempdir().unwrap();
@@ -66,7 +66,7 @@ fn a_path_that_is_the_object_itself_needs_no_pointer() {
         assert!(at(&store, &root.join("other.h5")), "a link to the object, there or not: {exists}");
         std::fs::write(root.join("sub/x.h5"), "").unwrap();
     }
-    // The whole path in a store that is the root directory.
+    // The whole path is the key in a store that is the root directory.
     let name = root.join("y.h5").display().to_string();
     let place = super::place_of_new(name.as_bytes(), &in_store_of("file:///")).unwrap();
     assert!(place.pointer.is_none() && place.route == Route::Name);
@@ -157,7 +157,7 @@ fn what_is_far_away_is_kept_when_asked_for() {
     assert!(!shown("memory:m/x", &config).starts_with("DiskCache"));
     std::fs::remove_dir(dir.path().join("cache")).unwrap();
     std::fs::write(dir.path().join("cache"), "").unwrap();
-    // A cache that cannot be made is gone without.
+    // A cache that cannot be made is not used.
     assert!(!shown("https://127.0.0.1:1/dir/x", &config).starts_with("DiskCache"));
 }
 

@@ -1,4 +1,4 @@
-//! The native objects beneath ours.
+//! The native objects beneath h5lake's own objects.
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
@@ -18,31 +18,31 @@ use crate::hdf5::native::{NativeKind, NativeObject};
 use crate::hdf5::references::REGION_BYTES;
 use crate::hdf5::saved_errors::silently;
 
-/// What stands beneath one session: a native file of its own. (Natively shared by several sessions, it could be
-/// closed only while an identifier of a file leads to it: `H5VL__native_file_close` looks for one.)
+/// The native file beneath one session. Each session has its own, because a native file shared by several sessions
+/// could be closed only while an identifier of a file leads to it: `H5VL__native_file_close` searches for one.
 pub struct ShadowFile {
     library: Library,
     container: Weak<Container>,
     types: Mutex<HashMap<Bytes, CString>>,
-    /// How many names committed types were given in the native file.
+    /// The number of committed types that were named in the native file.
     type_names: AtomicU64,
-    /// References to regions that were read. Each takes room in the native file until that is closed, so that there is one
-    /// for each region, however often it is read.
+    /// References to regions that were read. Each one takes space in the native file until the file is closed, so
+    /// there is only one reference for each region, however often the region is read.
     regions: Mutex<HashMap<Vec<u8>, [u8; REGION_BYTES]>>,
-    /// Something of this session stays behind in the native file.
+    /// True if objects of this session remain in the native file.
     is_marked: AtomicBool,
-    /// Made when it is first asked for: an open of a file that only our own callbacks look into needs none.
+    /// Made when it is first needed: an open of a file that only our own callbacks use needs no native file.
     beneath: OnceLock<Beneath>,
 }
 
-/// A native file and its objects. Making them takes longer than all else of opening a small container, so that those of a
-/// closed session are kept for the next one, unless something of the old one is left in them.
+/// A native file and its objects. Making them takes longer than everything else in opening a small container. So those
+/// of a closed session are reused for the next one, unless objects of the old session remain in the file.
 struct Beneath {
     library: Library,
     number: u64,
-    /// Where the file ended when something was made in it last.
+    /// The end of the file when an object was last made in it.
     end: AtomicU64,
-    // Closed in this order. The native file goes with the last object of it.
+    // The fields are closed in this order. The native file is closed with its last object.
     file: NativeObject,
     group: OnceLock<NativeObject>,
     attribute: OnceLock<NativeObject>,
@@ -51,22 +51,22 @@ struct Beneath {
     driver: Arc<KeptId>,
 }
 
-/// A native dataset, and what it needs when it closes last.
+/// A native dataset, and the driver that it needs if it is the last to be closed.
 pub struct NativeDataset {
     object: NativeObject,
     _driver: Arc<KeptId>,
 }
 
 impl NativeDataset {
-    /// The dataset.
+    /// Returns the dataset.
     pub fn object(&self) -> &NativeObject {
         &self.object
     }
 }
 
-/// The native dataset that stands beneath every dataset. It is kept until the file is closed or the library shuts down,
-/// from when on it is open as long as a dataset is: it holds an identifier of its datatype, and a library closes files
-/// only when no datatype has one any more.
+/// The native dataset beneath every dataset. It is kept until the file is closed or the library shuts down. During a
+/// shutdown it is open only as long as one of our datasets is: it holds an identifier of its datatype, and a library
+/// closes files only when no datatype has an identifier any more.
 #[derive(Default)]
 struct DatasetBeneath {
     made: bool,
@@ -74,27 +74,27 @@ struct DatasetBeneath {
     kept: Option<Arc<NativeDataset>>,
 }
 
-/// Native files without a session, of each slot's library.
+/// Native files without a session, for each slot's library.
 static IDLE: [Mutex<Vec<Beneath>>; MAX_LIBRARIES] = [const { Mutex::new(Vec::new()) }; MAX_LIBRARIES];
-/// How many are kept of a library: each takes a megabyte.
+/// The most native files that are kept for a library: each one takes a megabyte.
 const MOST_IDLE: usize = 4;
-/// What stands for objects that close and had no native object, of each slot's library.
+/// The native files that stand in for closing objects without a native object, for each slot's library.
 static STAND_INS: [Mutex<Option<Arc<Beneath>>>; MAX_LIBRARIES] = [const { Mutex::new(None) }; MAX_LIBRARIES];
 
-/// Any native object of a kind, for one of ours that closes and has none beneath: native code that closes another file asks
-/// whether it is of that file.
+/// Returns any native object of a kind, as the stand-in of a closing object without a native object: native code that
+/// closes another file asks whether the object belongs to that file.
 ///
 /// # Errors
-/// If none can be made, or the library shuts down.
+/// If no object can be made, or the library shuts down.
 pub fn stand_in(library: Library, kind: NativeKind) -> Result<*mut c_void> {
     let beneath = of_no_session(library)?;
     Ok(match kind {
         NativeKind::File => beneath.file.pointer(),
         NativeKind::Group => beneath.group()?.pointer(),
         NativeKind::Attribute => beneath.attribute()?.pointer(),
-        // Kept beneath it, as the library is not shutting down.
+        // The native file keeps the dataset open, because the library is not shutting down.
         NativeKind::Dataset => beneath.dataset()?.object().pointer(),
-        // Committed types have one of their own from the beginning.
+        // Committed types always have a native object of their own.
         NativeKind::Datatype => return Err(gone()),
     })
 }
@@ -103,7 +103,7 @@ fn gone() -> Error {
     Error::new(Minor::Internal, "an object's native side is gone")
 }
 
-/// The native file of a library that belongs to no session.
+/// Returns the native file of a library that belongs to no session.
 fn of_no_session(library: Library) -> Result<Arc<Beneath>> {
     let place = STAND_INS.get(library.slot()).filter(|_| library.is_to_tell()).ok_or_else(gone)?;
     let made = place.lock().clone();
@@ -111,13 +111,14 @@ fn of_no_session(library: Library) -> Result<Arc<Beneath>> {
         return Ok(beneath);
     }
     let new = Arc::new(Beneath::idle_or_new(library)?);
-    // Another one that was made meanwhile stays, and this one is closed when the lock is free again.
+    // If another thread made a file meanwhile, that file stays, and this one is closed after the lock has been
+    // released.
     let first = place.lock().get_or_insert_with(|| new.clone()).clone();
     drop(new);
     Ok(first)
 }
 
-/// A read-only copy of a datatype: the native connector's answer for an attribute of that type.
+/// Returns a read-only copy of a datatype: the native connector's answer for an attribute of that type.
 ///
 /// # Errors
 /// If a native file cannot hold the type, or the library shuts down.
@@ -126,7 +127,7 @@ pub fn read_only_type(library: Library, datatype: Hid) -> Result<Id> {
     silently(library, || library.in_own_context(|| beneath.file.read_only_type(datatype)))
 }
 
-/// Lets go of native files without a session, for a library that shuts down.
+/// Frees native files without a session, for a library that shuts down.
 pub fn let_go_of_idle(library: Library) {
     let idle = IDLE.get(library.slot()).map(|idle| std::mem::take(&mut *idle.lock()));
     let stand_in = STAND_INS.get(library.slot()).and_then(|place| place.lock().take());
@@ -152,7 +153,7 @@ impl Beneath {
         })
     }
 
-    /// One that an earlier session has left, or a new one.
+    /// Returns a native file that an earlier session has left, or a new one.
     fn idle_or_new(library: Library) -> Result<Self> {
         let idle = IDLE.get(library.slot()).and_then(|idle| idle.lock().pop());
         idle.map_or_else(|| Self::new(library), Ok)
@@ -182,18 +183,18 @@ impl Beneath {
         let open = Arc::new(NativeDataset { object, _driver: self.driver.clone() });
         let kept = self.library.is_to_tell().then(|| open.clone());
         let new = DatasetBeneath { made: true, open: Arc::downgrade(&open), kept };
-        // What it replaces is closed when the lock is free again.
+        // The replaced dataset is closed after the lock has been released.
         let old = std::mem::replace(&mut *self.dataset.lock(), new);
         drop(old);
         Ok(open)
     }
 
-    /// Whether nobody but [`Self::making`] has put anything into the file.
+    /// Returns whether only [`Self::making`] has put objects into the file.
     fn is_clean(&self) -> bool {
         shadow_driver::end_of(self.number) == Some(self.end.load(Ordering::Relaxed))
     }
 
-    /// Makes something in the file.
+    /// Makes an object in the file.
     fn making<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
         let clean = self.is_clean();
         let made = self.library.in_own_context(make);
@@ -205,7 +206,7 @@ impl Beneath {
 }
 
 impl ShadowFile {
-    /// The native side of a session, of which nothing is made yet. The library is to tell when it shuts down.
+    /// Makes the native side of a session, without any objects yet. The library must report its shutdown.
     pub fn new(library: Library, container: &Arc<Container>) -> Self {
         Self {
             library,
@@ -218,7 +219,7 @@ impl ShadowFile {
         }
     }
 
-    /// The native file of the session: one that an earlier session has left, or a new one.
+    /// Returns the native file of the session: one that an earlier session has left, or a new one.
     fn beneath(&self) -> Result<&Beneath> {
         once(&self.beneath, || {
             let beneath = Beneath::idle_or_new(self.library)?;
@@ -227,7 +228,8 @@ impl ShadowFile {
         })
     }
 
-    /// The native object of a kind, if it was asked for before; each dataset and each committed type knows its own.
+    /// Returns the native object of a kind, if it was needed before; each dataset and each committed type knows its
+    /// own.
     pub fn made(&self, kind: NativeKind) -> Option<*mut c_void> {
         let beneath = self.beneath.get()?;
         Some(match kind {
@@ -238,42 +240,43 @@ impl ShadowFile {
         })
     }
 
-    /// Says that the native file is not as new any more, and not to be used again.
+    /// Marks the native file as changed, so that it is not reused.
     pub fn mark(&self) {
         self.is_marked.store(true, Ordering::Relaxed);
     }
 
-    /// The native file.
+    /// Returns the native file.
     pub fn file(&self) -> Result<&NativeObject> {
         Ok(&self.beneath()?.file)
     }
 
-    /// The native group that stands beneath every group.
+    /// Returns the native group beneath every group.
     pub fn group(&self) -> Result<&NativeObject> {
         self.beneath()?.group()
     }
 
-    /// The native dataset that stands beneath every dataset, for as long as it is held.
+    /// Returns the native dataset beneath every dataset. It is open as long as the returned value is held.
     pub fn dataset(&self) -> Result<Arc<NativeDataset>> {
         self.beneath()?.dataset()
     }
 
-    /// Lets go of what keeps the native file open, for a library that shuts down. What native code asks for until then is still
-    /// made.
+    /// Releases the objects that keep the native file open, for a library that shuts down. Objects that native code
+    /// needs after this are still made.
     pub fn let_go(&self) {
         let kept = self.beneath.get().and_then(|beneath| beneath.dataset.lock().kept.take());
         drop(kept);
     }
 
-    /// The native attribute that stands beneath every attribute.
+    /// Returns the native attribute beneath every attribute.
     pub fn attribute(&self) -> Result<&NativeObject> {
         self.beneath()?.attribute()
     }
 
-    /// The region reference in memory that stands for a region, which `make` makes if there is none yet.
+    /// Returns the region reference in memory that stands for a region. Calls `make` to make it if it does not exist
+    /// yet.
     ///
     /// # Errors
-    /// Those of `make`.
+    /// The errors of `make`.
     pub fn region_reference(
         &self,
         region: &[u8],
@@ -288,8 +291,8 @@ impl ShadowFile {
         Ok(reference)
     }
 
-    /// A native committed datatype equal to `encoded`. Each call opens one of its own, in the context of the program's call:
-    /// what is wrong with its lists is found there.
+    /// Opens a native committed datatype equal to `encoded`. Each call opens an object of its own, in the context of
+    /// the program's call: errors in the call's lists are found there.
     pub fn datatype(&self, encoded: &Bytes) -> Result<NativeObject> {
         let file = self.file()?;
         let known = self.types.lock().get(encoded).cloned();

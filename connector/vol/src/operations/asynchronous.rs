@@ -1,7 +1,8 @@
-//! Transfers and flushes that go on beside the program while an event set waits for them (docs/design/055-event-sets.md).
+//! Transfers and flushes that run in the background while an event set waits for them (docs/design/055-event-sets.md).
 //!
-//! Only what needs no more of libhdf5 goes on: elements that are the same in memory or converted in the call, filters that
-//! are built in, data that lies in the container. Whatever else a program asks for is done when its call returns.
+//! A transfer runs in the background only if it needs nothing more of libhdf5: its elements have the same form in
+//! memory or were converted in the call, its filters are built in, and its data is in the container. All other
+//! operations are done when their call returns.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,24 +24,25 @@ use crate::transfer::buffers::{buffer_of, scratch_of};
 use crate::transfer::memory::region::{LentRegion, MemoryRegion};
 use crate::transfer::stored_type::FileType;
 
-/// Elements to be written from this many bytes on are read from the program's buffer when their turn comes. Fewer are copied.
+/// From this many bytes on, elements to be written are read from the program's buffer when the task runs. Fewer bytes
+/// are copied.
 const MIN_LENT_BYTES: usize = 256 << 10;
-/// Bytes that are copied for writes which wait. One more write is done by its caller.
+/// The most bytes that are copied for waiting writes. A further write is done by its caller.
 const MAX_COPIED_BYTES: usize = 64 << 20;
 
 static COPIED: AtomicUsize = AtomicUsize::new(0);
 
-/// What a call transfers to or from one dataset.
+/// The elements that a call transfers to or from one dataset.
 pub struct Transfer {
     /// The datatype in memory.
     pub memory_type: Hid,
-    /// The elements there.
+    /// The elements in memory.
     pub region: MemoryRegion,
     /// The elements in the file.
     pub what: FileSelection,
 }
 
-/// Bytes that count as copied until this is dropped.
+/// Bytes that count as copied until this value is dropped.
 struct Copied(usize);
 
 impl Copied {
@@ -56,15 +58,15 @@ impl Drop for Copied {
     }
 }
 
-/// Where the elements of a piece are.
+/// The elements of a fragment of a transfer.
 enum Elements {
-    /// In the program's buffer, and of how many to take at a time.
+    /// Lent from the program's buffer, with the number of elements to transfer at a time.
     Lent(LentRegion, u64),
-    /// In a copy in file form.
+    /// Copied, in file form.
     Copied(Vec<u8>),
 }
 
-/// A part of a transfer, as its worker needs it.
+/// A fragment of a transfer, as its worker needs it.
 struct Piece {
     dataset: Arc<Dataset>,
     selection: Selection,
@@ -80,10 +82,11 @@ struct Pieces {
 }
 
 impl Transfer {
-    /// Checks that it can be done as far as that is seen without doing it: one of several must not be done in vain.
+    /// Checks, as far as possible in advance, that the transfer can be done: a call on several datasets must not fail
+    /// after some of them were transferred.
     ///
     /// # Errors
-    /// If the elements do not convert, or lie outside of the dataset.
+    /// If the elements do not convert, or are outside of the dataset.
     pub fn check(&self, dataset: &DatasetHandle, direction: Direction) -> Result<()> {
         if direction == Direction::Write {
             dataset_checks::check_writable(dataset)?;
@@ -96,10 +99,10 @@ impl Transfer {
         }
     }
 
-    /// Does it.
+    /// Does the transfer.
     ///
     /// # Errors
-    /// As of [`read`](dataset::read) and [`write`](dataset::write).
+    /// As for [`read`](dataset::read) and [`write`](dataset::write).
     pub fn run(mut self, dataset: &DatasetHandle, list: Hid, direction: Direction) -> Result<()> {
         let transfer = if direction == Direction::Read { dataset::read } else { dataset::write };
         transfer(dataset, self.memory_type, &mut self.region, &self.what, list)
@@ -109,21 +112,21 @@ impl Transfer {
 /// Transfers of one call, each with its dataset.
 type Planned<'a> = Vec<(&'a DatasetHandle, Transfer)>;
 
-/// What became of transfers that were to go on beside the program.
+/// The outcome of trying to run transfers in the background.
 pub enum Begun<'a> {
-    /// They do.
+    /// The transfers run in the background.
     GoesOn(RequestHandle),
-    /// Their caller has to do them.
+    /// The caller has to do the transfers.
     Refused(Planned<'a>),
 }
 
-/// Whether a call on an object that has an event set may go on beside the program at all.
+/// Returns whether a call on an object that has an event set may run in the background at all.
 pub fn may_go_on(object: &Handle) -> bool {
     object.session().is_ok_and(|session| session.may_go_on())
 }
 
-/// Begins the transfers of one call, on datasets of one file. They are refused if libhdf5 is needed for any of them, or too
-/// much waits already.
+/// Begins the transfers of one call, on datasets of one file. They are refused if any of them needs libhdf5, or too
+/// many tasks wait already.
 ///
 /// # Errors
 /// If elements do not convert.
@@ -151,10 +154,10 @@ pub fn transfer<'a>(planned: Planned<'a>, list: Hid, direction: Direction) -> Re
     Ok(Begun::GoesOn(RequestHandle::new(session.library, task, has_buffer)))
 }
 
-/// Begins a flush of the file of an object. Nothing if the caller has to do it.
+/// Begins a flush of the file of an object. Returns `None` if the caller has to do it.
 ///
 /// # Errors
-/// If the object has no file any more.
+/// If the object's file is closed.
 pub fn flush(handle: &Handle) -> Result<Option<RequestHandle>> {
     let session = handle.session()?;
     let may = session.may_go_on() && session.container.writable() && session.has_room();
@@ -166,7 +169,7 @@ pub fn flush(handle: &Handle) -> Result<Option<RequestHandle>> {
     Ok(Some(RequestHandle::new(session.library, task, false)))
 }
 
-/// Whether the elements lie in the container, behind filters that are built in.
+/// Returns whether the elements are in the container, behind built-in filters.
 fn is_in_container(dataset: &DatasetHandle) -> bool {
     let dataset = &dataset.dataset;
     let is_here = matches!(dataset.layout(), Layout::Compact | Layout::Contiguous | Layout::Chunked { .. });
@@ -174,7 +177,7 @@ fn is_in_container(dataset: &DatasetHandle) -> bool {
 }
 
 impl Pieces {
-    /// Whether a transfer can go on; room for what is copied of it is reserved then.
+    /// Returns whether a transfer can run in the background, and reserves memory for the parts of it that are copied.
     fn reserve(
         &mut self,
         dataset: &DatasetHandle,
@@ -186,7 +189,7 @@ impl Pieces {
         if (is_write && !dataset.base.session.container.writable()) || !is_in_container(dataset) {
             return Ok(false);
         }
-        // Whether there is anything to read is seen when it is read.
+        // Missing elements are an error of the read itself, which the caller must report.
         if !is_write && dataset_checks::has_no_fill(dataset) {
             return Ok(false);
         }
@@ -203,7 +206,7 @@ impl Pieces {
         }
         if !is_same {
             let both = (transfer.memory_type, types.in_file(&dataset.base.session)?);
-            // A conversion that the library does not have is told by the call that waits.
+            // A missing conversion is reported by the synchronous call.
             match transfer::background_of(&types, both, list) {
                 Ok(Background::None) => (),
                 Ok(_) | Err(_) => return Ok(false),
@@ -216,7 +219,7 @@ impl Pieces {
         Ok(is_reserved)
     }
 
-    /// Adds a transfer that can go on.
+    /// Adds a transfer that can run in the background.
     fn add(
         &mut self,
         dataset: &DatasetHandle,
@@ -271,7 +274,7 @@ impl Pieces {
         })
     }
 
-    /// What a worker does for a write.
+    /// Does a write in a worker.
     fn write(self) -> Result<()> {
         self.all.into_iter().try_for_each(|Piece { dataset, selection, elements }| match elements {
             Elements::Copied(data) => store(&dataset, &selection, &data),
@@ -294,7 +297,7 @@ impl Pieces {
         })
     }
 
-    /// What a worker does for a read.
+    /// Does a read in a worker.
     fn read(self) -> Result<()> {
         self.all.into_iter().try_for_each(|Piece { dataset, selection, elements }| match elements {
             Elements::Copied(_) => Err(Error::new(Minor::Internal, "a read has no copy")),

@@ -21,10 +21,11 @@ use crate::transfer::memory::region::MemoryRegion;
 use crate::transfer::stored_type::{FileType, kept};
 use crate::transfer::vlen_context;
 
-/// Bytes of blobs that may stay behind a value that is written in part, whether its elements still name them or not.
+/// The most bytes of blobs that may remain behind a value that is written in part, whether its elements still refer to
+/// them or not.
 const KEPT_BLOBS: usize = 4 << 10;
 
-/// `H5Acreate`.
+/// Creates an attribute (`H5Acreate`).
 pub fn create(
     handle: &Handle,
     location: &Location<'_>,
@@ -36,7 +37,7 @@ pub fn create(
     let base = Base::of(handle)?;
     let Reached { file, found } = base.reach(location);
     let made = found.and_then(|found| make(found, name, datatype, space, creation));
-    // One process alone commits when it closes the attribute.
+    // A single process commits when it closes the attribute.
     file.finish_if_followed(made).map(Handle::Attribute)
 }
 
@@ -63,7 +64,7 @@ fn make(
     Ok(AttributeHandle { types, attribute, path, session })
 }
 
-/// `H5Aopen`, by name or by index.
+/// Opens an attribute (`H5Aopen`), by name or by index.
 pub fn open(handle: &Handle, location: &Location<'_>, name: Option<&[u8]>) -> Result<Handle> {
     let base = Base::of(handle)?;
     let (found, name) = match (location, name) {
@@ -80,7 +81,7 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: Option<&[u8]>) -> Re
     Ok(Handle::Attribute(AttributeHandle { types: OnceLock::new(), attribute, path: found.path, session }))
 }
 
-/// The attribute behind a handle.
+/// Returns the attribute behind a handle.
 pub fn of(handle: &Handle) -> Result<&AttributeHandle> {
     match handle {
         Handle::Attribute(attribute) => Ok(attribute),
@@ -96,13 +97,13 @@ fn types_of(attribute: &AttributeHandle) -> Result<Arc<FileType>> {
     Ok(if types.may_be_kept() { attribute.types.get_or_init(|| types).clone() } else { types })
 }
 
-/// Number of elements of the value.
+/// Returns the number of elements of the value.
 pub fn points(handle: &Handle) -> Result<u64> {
     Ok(of(handle)?.attribute.space().points()?)
 }
 
-/// Implements `H5Aread`. A value without elements fits any memory type, like in the native connector (`H5A__read`): nothing is
-/// converted.
+/// Reads an attribute (`H5Aread`). A value without elements fits any memory type, like in the native connector
+/// (`H5A__read`): nothing is converted.
 pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
     if region.points() == 0 {
@@ -124,9 +125,9 @@ pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transf
     }
 }
 
-/// Implements `H5Awrite`. `region` is the elements, or an error about the elements, which is reported here because other
-/// processes wait for this operation. A value without elements fits any memory type, like in the native connector (`H5A__write`):
-/// nothing is written.
+/// Writes an attribute (`H5Awrite`). `region` is the elements, or an error about the elements, which is reported here
+/// because other processes wait for this operation. A value without elements fits any memory type, like in the native
+/// connector (`H5A__write`): nothing is written.
 pub fn write(handle: &Handle, memory_type: Hid, region: Result<MemoryRegion>, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
     let written = region.and_then(|region| match region.points() {
@@ -182,20 +183,20 @@ fn fill(buffer: &mut [u8], value: &[u8]) {
     buffer[..length].copy_from_slice(&value[..length]);
 }
 
-/// `H5Aget_type`.
+/// Returns the datatype of an attribute (`H5Aget_type`).
 pub fn datatype(handle: &Handle) -> Result<Id> {
     let attribute = of(handle)?;
     let committed = attribute.attribute.datatype().committed;
     identifier(&attribute.session, &*types_of(attribute)?, committed)
 }
 
-/// `H5Aget_space`.
+/// Returns the dataspace of an attribute (`H5Aget_space`).
 pub fn space(handle: &Handle) -> Result<Id> {
     let attribute = of(handle)?;
     attribute.session.library.space_of(attribute.attribute.space())
 }
 
-/// `H5Aget_create_plist`.
+/// Returns the creation list of an attribute (`H5Aget_create_plist`).
 pub fn creation_list(handle: &Handle) -> Result<Id> {
     let attribute = of(handle)?;
     attribute
@@ -204,7 +205,7 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
         .decode_list(&attribute.attribute.creation_properties(), ListClass::AttributeCreate)
 }
 
-/// Name, size, order and character set of an attribute that is open, or that a location leads to.
+/// Returns name, size, order and character set of an open attribute, or of one to which a location leads.
 pub fn info(handle: &Handle, location: &Location<'_>, name: Option<&[u8]>) -> Result<AttrInfo> {
     if let (Handle::Attribute(open), Location::Itself) = (handle, location) {
         return info_of(&open.session.container, open.attribute.owner().id(), &open.attribute);
@@ -235,7 +236,7 @@ fn info_of(container: &Container, owner: ObjectId, attribute: &Attribute) -> Res
     Ok(AttrInfo { name, creation_order, cset: attribute.cset(), data_size: attribute.storage_size() })
 }
 
-/// `H5Adelete`.
+/// Deletes an attribute (`H5Adelete`).
 pub fn delete(handle: &Handle, location: &Location<'_>, name: &[u8]) -> Result<()> {
     let base = Base::of(handle)?;
     let Reached { file, found } = base.reach(location);
@@ -243,7 +244,7 @@ pub fn delete(handle: &Handle, location: &Location<'_>, name: &[u8]) -> Result<(
     base.finish_change(&file, deleted)
 }
 
-/// `H5Adelete_by_idx`.
+/// Deletes an attribute by its index (`H5Adelete_by_idx`).
 pub fn delete_by_index(
     handle: &Handle,
     location: &Location<'_>,
@@ -260,13 +261,13 @@ pub fn delete_by_index(
     base.finish_change(&file, deleted)
 }
 
-/// `H5Aexists`.
+/// Returns whether an attribute exists (`H5Aexists`).
 pub fn exists(handle: &Handle, location: &Location<'_>, name: &[u8]) -> Result<bool> {
     let found = Base::of(handle)?.find(location)?;
     Ok(found.session.container.attr_exists(found.id, name)?)
 }
 
-/// `H5Arename`.
+/// Renames an attribute (`H5Arename`).
 pub fn rename(handle: &Handle, location: &Location<'_>, old: &[u8], new: &[u8]) -> Result<()> {
     let base = Base::of(handle)?;
     let Reached { file, found } = base.reach(location);

@@ -1,4 +1,4 @@
-//! What the processes of an MPI program do together: transfers, the last close of a file, atomicity.
+//! Collective operations of the processes of an MPI program: transfers, the last close of a file, atomicity.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::Ordering;
@@ -16,21 +16,21 @@ use crate::session::Session;
 use crate::session::collective::{CollectiveFile, Writing};
 use crate::transfer;
 
-/// Which way elements go.
+/// The direction of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// Into memory.
+    /// From the file to memory.
     Read,
-    /// Into the file.
+    /// From memory to the file.
     Write,
 }
 
-/// Runs a transfer, with all other processes where its list says so. `cause` says why this process would not take part natively,
-/// in HDF5's bits; the answer has the causes of all processes. `writing` says what a write is about, and `sources` from which files
-/// virtual datasets read.
+/// Runs a transfer, collectively if its list says so. `cause` says, in HDF5's bits, why this process would not take
+/// part in a native collective transfer; the causes of all processes are returned. `writing` gives the elements of a
+/// write, and `sources` the files from which virtual datasets read.
 ///
 /// # Errors
-/// Its own; with all others, if a write failed in any process.
+/// The process's own error; the same in all processes, if a write failed in any of them.
 pub fn transfer(
     first: &Handle,
     list: Hid,
@@ -49,7 +49,7 @@ pub fn transfer(
         Direction::Write if session.container.writable() => {
             together.write(&session.container, cause, &writing(), body)
         }
-        // It fails in this process alone: nobody waits in it.
+        // The write fails in this process only, and no other process waits for it.
         Direction::Write => body().map(|()| cause),
         Direction::Read => {
             let causes = settle_all(&session, together, cause, &sources())?;
@@ -58,8 +58,8 @@ pub fn transfer(
     }
 }
 
-/// Before all processes read: what any of them wrote to the file, and to the sources of its virtual datasets, is committed. The answer has
-/// the causes of all processes.
+/// Prepares a collective read: commits the changes of all processes in the file, and in the sources of its virtual
+/// datasets. Returns the causes of all processes.
 fn settle_all(
     session: &Session,
     together: &CollectiveFile,
@@ -70,7 +70,7 @@ fn settle_all(
     let told = together.tell_before_read(&session.container, cause, has_changed_sources)?;
     let mut settled = together.settle_told(&session.container, told);
     if told.has_changed_sources() {
-        // All of them, also after a failure: the others wait.
+        // All sources are tried, even after a failure, because the other processes wait.
         for source in sources {
             settled = settled.and(source.settle());
         }
@@ -78,7 +78,7 @@ fn settle_all(
     settled.map(|()| told.causes())
 }
 
-/// Adds what this process writes to one dataset. What is wrong about the arguments the transfer tells.
+/// Adds the elements that this process writes to one dataset. Wrong arguments are reported by the transfer.
 pub fn add_write(
     writing: &mut Writing,
     dataset: &DatasetHandle,
@@ -91,7 +91,7 @@ pub fn add_write(
     }
 }
 
-/// Whether elements that are written keep something of what they were: members of a compound that are not given.
+/// Returns whether written elements keep part of their previous values: members of a compound that are not given.
 fn keeps_some(dataset: &DatasetHandle, memory_type: Hid, list: Hid) -> Result<bool> {
     let types = types_of(dataset)?;
     if types.is_same_in_memory(memory_type)? {
@@ -101,7 +101,8 @@ fn keeps_some(dataset: &DatasetHandle, memory_type: Hid, list: Hid) -> Result<bo
     Ok(transfer::background_of(&types, both, list)? == Background::Existing)
 }
 
-/// The processes that close a file for writing together, if this is its last identifier here, and its container.
+/// Returns the processes that close a file for writing together, with its container, if this is the file's last
+/// identifier in this process.
 pub fn of_last(handle: &Handle) -> Option<(Arc<CollectiveFile>, Weak<Container>)> {
     let session = handle.session().ok()?;
     let is_last = session.file_handles.load(Ordering::Relaxed) == 1;
@@ -110,7 +111,7 @@ pub fn of_last(handle: &Handle) -> Option<(Arc<CollectiveFile>, Weak<Container>)
     Some((together, Arc::downgrade(&session.container)))
 }
 
-/// `H5Fget_mpi_atomicity`.
+/// Returns whether the file is in atomic mode (`H5Fget_mpi_atomicity`).
 ///
 /// # Errors
 /// For a file that was not opened with MPI's driver.
@@ -118,7 +119,8 @@ pub fn atomicity(handle: &Handle) -> Result<bool> {
     Ok(of(&*handle.session()?)?.is_atomic())
 }
 
-/// `H5Fset_mpi_atomicity`. Collective; what was written before is seen by all when it returns.
+/// Sets whether the file is in atomic mode (`H5Fset_mpi_atomicity`). Collective; when it returns, all processes see
+/// all previous writes.
 ///
 /// # Errors
 /// For a file that was not opened with MPI's driver; if any process failed.

@@ -40,7 +40,7 @@ use crate::transfer::split;
 use crate::transfer::stored_type::{FileType, kept};
 use crate::transfer::vlen_context;
 
-/// What `H5Dcreate` is given.
+/// The arguments of `H5Dcreate`.
 pub struct NewDataset {
     /// The element type.
     pub datatype: Hid,
@@ -54,7 +54,7 @@ pub struct NewDataset {
     pub link_creation: Hid,
 }
 
-/// `H5Dcreate`; without a name `H5Dcreate_anon`.
+/// Creates a dataset (`H5Dcreate`; without a name `H5Dcreate_anon`).
 pub fn create(
     handle: &Handle,
     location: &Location<'_>,
@@ -128,8 +128,8 @@ fn spec_of(session: &Arc<Session>, types: &FileType, new: &NewDataset) -> Result
     })
 }
 
-/// Fill properties. In the list that is kept, the application's fill value becomes one element of the dataset's
-/// type: a list's encoding holds the bytes of the value alone, which for variable-length data are pointers.
+/// Returns the fill properties. In the stored list, the application's fill value becomes one element of the dataset's
+/// type, because a list's encoding holds only the bytes of the value, which are pointers for variable-length data.
 fn fill_of(
     session: &Arc<Session>,
     types: &FileType,
@@ -158,7 +158,7 @@ fn fill_of(
     };
     let mut time = given.fill_time;
     if types.has_heap {
-        // Storage of variable-length data may not be left as it is: what lies there are pointers.
+        // Storage of variable-length data must be initialized, because its elements are pointers.
         if time == FillTime::Never {
             return Err(Error::new(
                 Minor::Unsupported,
@@ -185,7 +185,7 @@ fn fill_in_file(session: &Arc<Session>, types: &FileType, value: MemoryElements)
     Ok(stored[..types.size].to_vec())
 }
 
-/// `H5Dopen`.
+/// Opens a dataset (`H5Dopen`).
 pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
     let found = match located(handle, location)?.resolve(&Location::ByName { name, access })? {
         Resolved::Here(found) => found,
@@ -201,7 +201,8 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) 
     }
 }
 
-/// `H5Dclose`. Chunks that wait for filters of libhdf5's pipeline are encoded now: nobody could later.
+/// Closes a dataset (`H5Dclose`). Chunks that wait for filters of libhdf5's pipeline are encoded now, because no one
+/// could do so later.
 pub fn close(handle: &Handle) -> Result<()> {
     match handle {
         Handle::Dataset(dataset) => dataset.release(),
@@ -209,7 +210,7 @@ pub fn close(handle: &Handle) -> Result<()> {
     }
 }
 
-/// The dataset behind a handle.
+/// Returns the dataset behind a handle.
 pub fn of(handle: &Handle) -> Result<&DatasetHandle> {
     match handle {
         Handle::Dataset(dataset) => Ok(dataset),
@@ -217,7 +218,7 @@ pub fn of(handle: &Handle) -> Result<&DatasetHandle> {
     }
 }
 
-/// The dataset's types in its library.
+/// Returns the dataset's types in its library.
 pub fn types_of(dataset: &DatasetHandle) -> Result<Arc<FileType>> {
     if let Some(types) = dataset.types.get() {
         return Ok(types.clone());
@@ -226,7 +227,7 @@ pub fn types_of(dataset: &DatasetHandle) -> Result<Arc<FileType>> {
     Ok(if types.may_be_kept() { dataset.types.get_or_init(|| types).clone() } else { types })
 }
 
-/// What `H5Dread` and `H5Dwrite` select in the file, given a dataspace or `None` for everything.
+/// Returns the selection in the file of `H5Dread` and `H5Dwrite`, given a dataspace or `None` for everything.
 pub fn file_selection(dataset: &DatasetHandle, space: Option<Hid>) -> Result<(Selection, u64)> {
     let Some(space) = space else { return Ok((Selection::All, dataset.dataset.points()?)) };
     let library = dataset.base.session.library;
@@ -243,11 +244,11 @@ pub fn file_selection(dataset: &DatasetHandle, space: Option<Hid>) -> Result<(Se
     Ok((in_extent(selection, &given, dataset.dataset.space().dims())?, points))
 }
 
-/// What a dataspace of another rank selects, where it has as many elements as the dataset. A dataset that is one sequence takes them in
-/// their order, as natively.
+/// Returns the selection of a dataspace of another rank, if it has as many elements as the dataset. A dataset that is
+/// one sequence takes the elements in their order, like in the native connector.
 ///
 /// # Errors
-/// For a dataset in chunks, whose wrong elements native HDF5 takes; for another number of elements.
+/// For a chunked dataset, for which native HDF5 takes wrong elements; for another number of elements.
 fn in_sequence(dataset: &DatasetHandle, space: Hid, given: &[u64]) -> Result<(Selection, u64)> {
     let library = dataset.base.session.library;
     let layout = dataset.dataset.layout();
@@ -260,7 +261,7 @@ fn in_sequence(dataset: &DatasetHandle, space: Hid, given: &[u64]) -> Result<(Se
     Ok((Selection::Runs(selection.runs(given)?), points))
 }
 
-/// A selection made in an extent of other sizes than the dataset has now (it was resized since).
+/// Adapts a selection in an extent of other sizes than the dataset has now (it was resized since).
 fn in_extent(selection: Selection, from: &[u64], to: &[u64]) -> Result<Selection> {
     match selection {
         Selection::All => Ok(Selection::Hyperslab {
@@ -274,10 +275,10 @@ fn in_extent(selection: Selection, from: &[u64], to: &[u64]) -> Result<Selection
     }
 }
 
-/// Checks that a hyperslab, which may be of an extent that the dataset had once, lies in the present one.
+/// Checks that a hyperslab, which may refer to a former extent of the dataset, is within the current one.
 ///
 /// # Errors
-/// If a block does not.
+/// If a block is not.
 pub(super) fn check_within(dataset: &DatasetHandle, selection: &Selection) -> Result<()> {
     let Selection::Hyperslab { start, stride, count, block } = selection else { return Ok(()) };
     if count.contains(&0) {
@@ -310,7 +311,7 @@ fn relinearised(runs: &[Run], from: &[u64], to: &[u64]) -> Result<Vec<Run>> {
     Ok(moved)
 }
 
-/// The linear position in extent `to` of `count` elements of a row that begin at `offset` of extent `from`.
+/// Returns the linear position in extent `to` of `count` elements of a row that begin at `offset` of extent `from`.
 fn position(mut offset: u64, count: u64, from: &[u64], to: &[u64]) -> Option<u64> {
     let mut coordinates = vec![0; from.len()];
     for (coordinate, dim) in coordinates.iter_mut().zip(from).rev() {
@@ -322,15 +323,15 @@ fn position(mut offset: u64, count: u64, from: &[u64], to: &[u64]) -> Option<u64
     (fits && row_fits).then(|| coordinates.iter().zip(to).fold(0, |linear, (c, dim)| linear * dim + c))
 }
 
-/// What a transfer touches in the file.
+/// The elements that a transfer touches in the file.
 pub struct FileSelection {
     /// The elements.
     pub selection: Selection,
-    /// The dataspace that says so, or `None` for everything.
+    /// The dataspace that selects the elements, or `None` for everything.
     pub space: Option<Hid>,
 }
 
-/// `H5Dread`.
+/// Reads elements of a dataset (`H5Dread`).
 pub fn read(
     dataset: &DatasetHandle,
     memory_type: Hid,
@@ -357,7 +358,7 @@ pub fn read(
     )
 }
 
-/// Reads elements in file form, wherever they lie.
+/// Reads elements in file form, wherever they are stored.
 fn fetch(dataset: &DatasetHandle, selection: &Selection, buffer: &mut [u8]) -> Result<()> {
     match dataset.dataset.layout() {
         Layout::External { files } => external_data::read(dataset, files, selection, buffer),
@@ -365,8 +366,8 @@ fn fetch(dataset: &DatasetHandle, selection: &Selection, buffer: &mut [u8]) -> R
     }
 }
 
-/// How many elements to move at once: all of them where they are neither converted nor collected on the way; else what
-/// the processor's caches hold, but enough chunks to be filtered side by side.
+/// Returns the number of elements to transfer at once: all of them if they are neither converted nor gathered;
+/// otherwise as many as the processor's caches hold, but enough chunks to be filtered in parallel.
 pub(super) fn part_limit(
     dataset: &DatasetHandle,
     types: &FileType,
@@ -376,7 +377,7 @@ pub(super) fn part_limit(
     let bytes =
         if dataset.dataset.filters().is_empty() { split::PLAIN_PART_BYTES } else { split::PART_BYTES };
     let limit = bytes / types.size.max(region.element()).max(1);
-    // Whole segments of a contiguous dataset, so that none is stored in two pieces.
+    // Whole segments of a contiguous dataset, so that no segment is stored in two pieces.
     let segment = (split::SEGMENT_BYTES / types.size).max(1);
     let limit = (limit / segment * segment).max(limit.min(segment)).max(1) as u64;
     let is_one =
@@ -384,7 +385,7 @@ pub(super) fn part_limit(
     Ok(if is_one { u64::MAX } else { limit })
 }
 
-/// `H5Dwrite`.
+/// Writes elements of a dataset (`H5Dwrite`).
 pub fn write(
     dataset: &DatasetHandle,
     memory_type: Hid,
@@ -398,13 +399,13 @@ pub fn write(
     }
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
     if session.together.is_some() && types.has_data_elsewhere() {
-        // As natively: each process would keep the data behind the elements elsewhere.
+        // Refused like in the native connector: each process would store its own copy of the data behind the elements.
         return Err(Error::unsupported(
             "parallel writing of variable-length data, region references or new references (H5R_ref_t)",
         ));
     }
-    // An element that is selected twice holds, the second time, what was written the first time: libhdf5 gives that
-    // variable-length data back, and may not give back the older data twice.
+    // An element that is selected twice holds, the second time, the value written the first time. libhdf5 frees the
+    // variable-length data of that value, and must not free the older data twice.
     let limit = match types.has_heap && split::has_repeats(&what.selection) {
         true => 1,
         false => part_limit(dataset, &types, memory_type, region)?,
@@ -426,14 +427,15 @@ pub fn write(
 struct Part<'a> {
     dataset: &'a DatasetHandle,
     selection: &'a Selection,
-    /// All that the call writes.
+    /// All elements that the call writes.
     whole: &'a Selection,
-    /// Whether the call has looked for what other processes wrote.
+    /// True if the call has fetched the writes of other processes.
     has_looked: &'a Cell<bool>,
 }
 
 impl Part<'_> {
-    /// What its elements held before. Something of that may stay: it is to be the newest.
+    /// Reads the previous values of the part's elements. Some of them may remain, so the values must be the newest
+    /// ones.
     fn existing(&self, buffer: &mut [u8]) -> Result<()> {
         if !self.has_looked.replace(true) {
             self.dataset.base.session.before_read(&self.dataset.dataset, self.whole)?;
@@ -441,7 +443,7 @@ impl Part<'_> {
         fetch(self.dataset, self.selection, buffer)
     }
 
-    /// Takes its elements, where the dataset keeps them.
+    /// Stores the part's elements in the dataset's storage.
     fn store(&self, data: &[u8]) -> Result<()> {
         match self.dataset.dataset.layout() {
             Layout::External { files } => external_data::write(self.dataset, files, self.selection, data),
@@ -450,10 +452,10 @@ impl Part<'_> {
     }
 }
 
-/// Hands elements in file form to the container.
+/// Passes elements in file form to the container.
 ///
 /// # Errors
-/// Those of the container.
+/// The errors of the container.
 pub(super) fn store(dataset: &Dataset, selection: &Selection, data: &[u8]) -> Result<()> {
     match dataset.is_better_lent(data.len()) {
         true => Ok(lend(data, |data| dataset.write_bytes(selection, data))?),
@@ -461,20 +463,20 @@ pub(super) fn store(dataset: &Dataset, selection: &Selection, data: &[u8]) -> Re
     }
 }
 
-/// `H5Dget_type`.
+/// Returns the datatype of a dataset (`H5Dget_type`).
 pub fn datatype(handle: &Handle) -> Result<Id> {
     let dataset = of(handle)?;
     identifier(&dataset.base.session, &*types_of(dataset)?, dataset.dataset.datatype().committed)
 }
 
-/// `H5Dget_space`.
+/// Returns the dataspace of a dataset (`H5Dget_space`).
 pub fn space(handle: &Handle) -> Result<Id> {
     let dataset = of(handle)?;
     extent::refresh(dataset)?;
     dataset.dataset.with_space(|space| dataset.base.session.library.space_of(space))
 }
 
-/// `H5Dget_create_plist`.
+/// Returns the creation list of a dataset (`H5Dget_create_plist`).
 pub fn creation_list(handle: &Handle) -> Result<Id> {
     let dataset = of(handle)?;
     let library = dataset.base.session.library;
@@ -497,7 +499,7 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
     Ok(list)
 }
 
-/// `H5Dget_access_plist`.
+/// Returns the access list of a dataset (`H5Dget_access_plist`).
 pub fn access_list(handle: &Handle) -> Result<Id> {
     let dataset = of(handle)?;
     let library = dataset.base.session.library;
@@ -505,7 +507,7 @@ pub fn access_list(handle: &Handle) -> Result<Id> {
         Some(list) => library.copy_list(list.get())?,
         None => library.default_list(ListClass::DatasetAccess)?,
     };
-    // As native files give them, with what they stand for (H5Dint.c, H5D_get_access_plist).
+    // Native files return the effective values, too (H5Dint.c, H5D_get_access_plist).
     let is_chunked = matches!(dataset.dataset.layout(), Layout::Chunked { .. });
     let of_file = is_chunked.then(|| dataset.base.session.access_list.get());
     library.set_chunk_cache_of(list.get(), of_file)?;
@@ -514,7 +516,7 @@ pub fn access_list(handle: &Handle) -> Result<Id> {
     Ok(list)
 }
 
-/// `H5Dset_extent`.
+/// Resizes a dataset (`H5Dset_extent`).
 pub fn set_extent(handle: &Handle, read_sizes: impl FnOnce(usize) -> Result<Vec<u64>>) -> Result<()> {
     let dataset = of(handle)?;
     dataset.base.session.change_structure(CollectiveChange::Resized, || resize(dataset, read_sizes))

@@ -1,11 +1,11 @@
-//! What a transfer is refused for, whatever its elements are.
+//! The checks that refuse a transfer, independent of its elements.
 
 use h5lake_container::{FillTime, FillValue, Layout, SpaceStatus};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::open_objects::DatasetHandle;
 
-/// Refuses to write to a file that is open to read, whatever is written and wherever it would go.
+/// Refuses to write to a file that is open read-only, whatever is written and wherever it would go.
 ///
 /// # Errors
 /// For such a file.
@@ -21,8 +21,8 @@ pub fn check_writable(dataset: &DatasetHandle) -> Result<()> {
     Err(Error::new(Minor::WriteError, text))
 }
 
-/// Whether nothing says what elements are that were never written, though something should (`H5D__read`). A file that processes have
-/// open together is left out: natively its datasets are allocated when they are made.
+/// Returns whether elements that were never written have no value, although the fill time requires one (`H5D__read`).
+/// A file that processes have open together is exempt: the native connector allocates its datasets when they are made.
 pub fn has_no_fill(dataset: &DatasetHandle) -> bool {
     let fill = dataset.dataset.fill();
     matches!(fill.value, FillValue::Undefined)
@@ -30,10 +30,10 @@ pub fn has_no_fill(dataset: &DatasetHandle) -> bool {
         && dataset.base.session.together.is_none()
 }
 
-/// Refuses to read elements of which there are none, and no fill value either, as natively.
+/// Refuses to read elements of a dataset with neither storage nor fill value, like the native connector.
 ///
 /// # Errors
-/// For such a dataset; those of the container.
+/// For such a dataset; errors of the container.
 pub fn check_there_is_data(dataset: &DatasetHandle, points: u64) -> Result<()> {
     if points == 0 || !has_no_fill(dataset) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Chunks of a dataset, and sizes that are found by reading.
+//! Chunks of a dataset, and sizes that are determined by reading.
 
 use std::ffi::c_int;
 
@@ -12,20 +12,20 @@ use crate::operations::dataset::{self, FileSelection, file_selection, of};
 use crate::transfer::buffers::buffer_of;
 use crate::transfer::memory::region::MemoryRegion;
 
-/// How many chunks have storage.
+/// Returns the number of chunks that have storage.
 pub fn count(handle: &Handle) -> Result<u64> {
     chunk_shape(handle)?;
     Ok(looked_at(handle)?.dataset.chunk_count()?)
 }
 
-/// The chunk at a position among those that have storage, as they were when they were counted.
+/// Returns the chunk at a position among those that had storage when they were counted.
 pub fn at_position(handle: &Handle, position: u64) -> Result<ChunkInfo> {
     chunk_shape(handle)?;
     Ok(of(handle)?.dataset.chunk_at(position)?)
 }
 
-/// Shows each chunk that has storage, until `show` answers something else than 0. What is shown to may close the
-/// dataset, and its file: the handle is not looked at again.
+/// Passes each chunk that has storage to `show`, until `show` returns a value other than 0. `show` may close the
+/// dataset, and its file: the handle is not used again.
 pub fn each(handle: &Handle, mut show: impl FnMut(&ChunkInfo) -> c_int) -> Result<c_int> {
     chunk_shape(handle)?;
     let open = looked_at(handle)?;
@@ -40,41 +40,41 @@ pub fn each(handle: &Handle, mut show: impl FnMut(&ChunkInfo) -> c_int) -> Resul
     Ok(0)
 }
 
-/// The chunk that holds the element at `coordinates`, if it has storage.
+/// Returns the chunk that contains the element at `coordinates`, if it has storage.
 pub fn at(handle: &Handle, coordinates: &[u64]) -> Result<Option<ChunkInfo>> {
     let shape = chunk_shape(handle)?;
     Ok(looked_at(handle)?.dataset.chunk_at_coords(&origin(coordinates, &shape))?)
 }
 
-/// Whether a dataset is one sequence of bytes that has storage.
+/// Returns whether a dataset is one sequence of bytes that has storage.
 pub fn is_one_piece(handle: &Handle) -> Result<bool> {
     let is_contiguous = matches!(of(handle)?.dataset.layout(), Layout::Contiguous);
     Ok(is_contiguous && space_status(handle)? != SpaceStatus::NotAllocated)
 }
 
-/// Whether any chunk has storage.
+/// Returns whether any chunk has storage.
 pub fn any(handle: &Handle) -> Result<bool> {
     Ok(looked_at(handle)?.dataset.has_chunks()?)
 }
 
-/// `H5Dget_storage_size`.
+/// Returns the size of the storage (`H5Dget_storage_size`).
 pub fn storage_size(handle: &Handle) -> Result<u64> {
     Ok(looked_at(handle)?.dataset.storage_size()?)
 }
 
-/// `H5Dget_space_status`.
+/// Returns the state of the storage (`H5Dget_space_status`).
 pub fn space_status(handle: &Handle) -> Result<SpaceStatus> {
     Ok(looked_at(handle)?.dataset.space_status()?)
 }
 
-/// The dataset, with what other processes that have the file open together have committed of it.
+/// Returns the dataset, after moving to the commits of other processes that have the file open together.
 fn looked_at(handle: &Handle) -> Result<&DatasetHandle> {
     let dataset = of(handle)?;
     dataset.base.session.look_at_others()?;
     Ok(dataset)
 }
 
-/// A chunk as it is stored. `coordinates` are those of its first element.
+/// Returns a chunk as it is stored. `coordinates` are those of its first element.
 pub fn stored<'a>(handle: &'a Handle, coordinates: &[u64]) -> Result<StoredChunk<'a>> {
     let shape = chunk_shape(handle)?;
     check_origin(coordinates, &shape)?;
@@ -83,7 +83,7 @@ pub fn stored<'a>(handle: &'a Handle, coordinates: &[u64]) -> Result<StoredChunk
     Ok(dataset.dataset.stored_chunk(coordinates)?)
 }
 
-/// Stores a chunk as it is given, past the filters.
+/// Stores a chunk as it is given, without running the filters.
 pub fn write(handle: &Handle, coordinates: &[u64], mask: u32, data: &[u8]) -> Result<()> {
     check_origin(coordinates, &chunk_shape(handle)?)?;
     let dataset = of(handle)?;
@@ -91,7 +91,7 @@ pub fn write(handle: &Handle, coordinates: &[u64], mask: u32, data: &[u8]) -> Re
     dataset.base.session.after_write(&dataset.dataset, &whole(coordinates, &chunk_shape(handle)?))
 }
 
-/// All elements of a chunk.
+/// Returns the selection of all elements of a chunk.
 fn whole(coordinates: &[u64], shape: &[u64]) -> Selection {
     let ones = vec![1; shape.len()];
     Selection::Hyperslab {
@@ -128,8 +128,8 @@ fn check_origin(coordinates: &[u64], shape: &[u64]) -> Result<()> {
     Err(Error::new(Minor::BadValue, "the offset is not the first element of a chunk"))
 }
 
-/// Bytes that the variable-length data of the selected elements takes in memory (`H5Dvlen_get_buf_size`): found by reading the
-/// elements, wherever they lie, and counting what is allocated for that.
+/// Returns the bytes that the variable-length data of the selected elements takes in memory (`H5Dvlen_get_buf_size`):
+/// reads the elements, wherever they are stored, and counts the allocations.
 pub fn variable_length_bytes(handle: &Handle, memory_type: Hid, space: Hid) -> Result<u64> {
     let dataset = of(handle)?;
     let library = dataset.base.session.library;

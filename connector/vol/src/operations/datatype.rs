@@ -16,7 +16,7 @@ use crate::operations::path::{Base, Location, Resolved, reach};
 use crate::session::Session;
 use crate::transfer::stored_type::FileType;
 
-/// `H5Tcommit`; without a name `H5Tcommit_anon`. The `lists` are those of [`NewPlace::find`].
+/// Commits a datatype (`H5Tcommit`; without a name `H5Tcommit_anon`). The `lists` are those of [`NewPlace::find`].
 pub fn commit(
     handle: &Handle,
     location: &Location<'_>,
@@ -32,7 +32,7 @@ pub fn commit(
             let text = "the datatype is immutable: commit a copy of it (H5Tcopy)";
             return Err(Error::new(Minor::BadValue, text));
         }
-        // A datatype that cannot be stored fails before groups are made on the way to its name.
+        // A datatype that cannot be stored fails before groups are made on the path to its name.
         FileType::of_new(&base.session, datatype)?;
         NewPlace::find(base, name, lists)
     };
@@ -62,7 +62,7 @@ fn make(place: NewPlace, datatype: Hid, creation: Hid) -> Result<DatatypeHandle>
     Ok(DatatypeHandle { native, base: ObjectHandle { session, object, path } })
 }
 
-/// `H5Topen`.
+/// Opens a committed datatype (`H5Topen`).
 pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
     let found = match located(handle, location)?.resolve(&Location::ByName { name, access })? {
         Resolved::Here(found) => found,
@@ -77,20 +77,20 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) 
     }
 }
 
-/// HDF5's encoding of the datatype.
+/// Returns HDF5's encoding of the datatype.
 pub fn encoded(handle: &Handle) -> Result<Bytes> {
     let base = Base::of(handle)?;
     Ok(base.session.container.datatype(base.id)?.encoded.clone())
 }
 
-/// `H5Tget_create_plist`.
+/// Returns the creation list of a committed datatype (`H5Tget_create_plist`).
 pub fn creation_list(handle: &Handle) -> Result<Id> {
     let base = Base::of(handle)?;
     let encoded = base.session.container.object_creation_properties(base.id)?;
     base.session.library.decode_list(&encoded, ListClass::DatatypeCreate)
 }
 
-/// The committed datatype of this container behind an application's identifier, if it is one.
+/// Returns the committed datatype of this container behind an application's identifier, if it is one.
 pub fn committed_id(session: &Session, datatype: Hid) -> Result<Option<ObjectId>> {
     if session.library.predefined(datatype).is_some() || !session.library.is_committed(datatype)? {
         return Ok(None);
@@ -101,7 +101,7 @@ pub fn committed_id(session: &Session, datatype: Hid) -> Result<Option<ObjectId>
     Ok(is_ours.then_some(id))
 }
 
-/// The identifier that `H5Dget_type` and `H5Aget_type` give out: the committed type where there is one, else a
+/// Returns the identifier for `H5Dget_type` and `H5Aget_type`: the committed type if there is one, otherwise a
 /// read-only copy.
 pub fn identifier(
     session: &std::sync::Arc<Session>,

@@ -1,5 +1,5 @@
 //! Data in plain files beside the container (`H5Pset_external`). It is written at once and takes no part in commits:
-//! snapshots, old versions and crash safety are the container's alone.
+//! snapshots, old versions and crash safety apply to the container only.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -16,10 +16,10 @@ use crate::error::{Error, Minor, Result};
 use crate::handles::open_objects::DatasetHandle;
 use crate::operations::path::prefix;
 
-/// Permissions of files that are made by writing (H5private.h, `H5_POSIX_CREATE_MODE_RW`).
+/// The permissions of files that are made by writing (H5private.h, `H5_POSIX_CREATE_MODE_RW`).
 const NEW_FILE: u32 = 0o666;
 
-/// Reads the selected elements, packed. What lies behind the end of a file is zeros.
+/// Reads the selected elements, packed. Bytes behind the end of a file are zeros.
 ///
 /// # Errors
 /// A file that does not open; elements behind the last file.
@@ -40,11 +40,11 @@ pub fn read(
     })
 }
 
-/// Writes packed elements to the selected places. Files that are missing are made. When this returns the system
-/// has the bytes; nothing is synced.
+/// Writes packed elements to the selected positions. Missing files are made. When this returns, the system has the
+/// bytes; nothing is synced.
 ///
 /// # Errors
-/// A file that does not open; elements behind the last file. Part may then be written.
+/// A file that does not open; elements behind the last file. Some elements may be written then.
 pub fn write(
     dataset: &DatasetHandle,
     files: &[ExternalFile],
@@ -67,14 +67,15 @@ pub fn write(
     })
 }
 
-/// A dataset that is open, and the folder of its files.
+/// An open dataset, and the folder of its files.
 type Opened = (Weak<Dataset>, Vec<u8>);
 
-/// The folder that each dataset in external files was opened with. There is one `Dataset` however often it is opened.
+/// The folder that each dataset in external files was opened with. Only one `Dataset` exists however often it is
+/// opened.
 static FOLDERS: LazyLock<Mutex<HashMap<usize, Opened>>> = LazyLock::new(Mutex::default);
 
-/// Refuses to open a dataset with another folder for its files than that with which it is open already
-/// (H5Dint.c, `H5D_open`).
+/// Refuses to open a dataset with another folder for its files than the one with which it is already open (H5Dint.c,
+/// `H5D_open`).
 ///
 /// # Errors
 /// If it is open with another folder.
@@ -107,7 +108,8 @@ impl OpenFile {
     }
 }
 
-/// Without an error number in HDF5's form: native files give none, and clients would take it for the container's.
+/// Returns an error without a number in HDF5's form: native files give none, and clients would attribute it to the
+/// container.
 fn failure(what: &str, path: &Path, error: &std::io::Error) -> Error {
     Error::new(Minor::CannotOpenFile, format!("{what} '{}': {error}", path.display()))
 }
@@ -130,8 +132,8 @@ fn read_or_zeros(file: &File, mut out: &mut [u8], mut offset: u64) -> std::io::R
     Ok(())
 }
 
-/// Visits the pieces of files that hold the selected elements: path, offset in the file, first byte among the
-/// selected ones, bytes.
+/// Visits the pieces of files that hold the selected elements. The arguments of `visit` are: the path, the offset in
+/// the file, the first byte among the selected ones, and the number of bytes.
 fn each_piece(
     dataset: &DatasetHandle,
     files: &[ExternalFile],
@@ -162,7 +164,7 @@ fn each_piece(
     Ok(())
 }
 
-/// The part that holds a byte of the sequence, and where in the part it is.
+/// Returns the part that holds a byte of the sequence, and the byte's position in the part.
 fn part_at(files: &[ExternalFile], mut at: u64) -> Option<(usize, u64)> {
     for (index, file) in files.iter().enumerate() {
         if file.size == UNLIMITED || at < file.size {
@@ -173,7 +175,8 @@ fn part_at(files: &[ExternalFile], mut at: u64) -> Option<(usize, u64)> {
     None
 }
 
-/// Where the files lie: absolute names as they are, others under the prefix if there is one (`H5_combine_path`).
+/// Returns the paths of the files: absolute names unchanged, relative ones under the prefix if there is one
+/// (`H5_combine_path`).
 fn paths(dataset: &DatasetHandle, files: &[ExternalFile]) -> Result<Vec<PathBuf>> {
     let folder = PathBuf::from(OsString::from_vec(prefix::of_external_files(dataset)?));
     Ok(files.iter().map(|file| folder.join(OsStr::from_bytes(&file.name))).collect())

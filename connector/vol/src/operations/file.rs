@@ -42,7 +42,7 @@ pub(super) const SEMI: u32 = 2;
 const WEAK: u32 = 1;
 const DEFAULT: u32 = 0;
 
-/// What every way of opening a container at a place is given.
+/// The arguments of every way to open a container at a place.
 #[derive(Clone, Copy)]
 pub(super) struct OpenRequest<'a> {
     pub(super) library: Library,
@@ -51,11 +51,11 @@ pub(super) struct OpenRequest<'a> {
     pub(super) name: &'a [u8],
     pub(super) flags: OpenFlags,
     pub(super) access: Hid,
-    /// The processes that open it together.
+    /// The processes that open the file together.
     pub(super) together: Option<Together>,
 }
 
-/// The processes that open a file together, if the access list has MPI's driver. Collective.
+/// Returns the processes that open a file together, if the access list has MPI's driver. Collective.
 fn together(library: Library, access: Hid) -> Result<Option<Arc<CollectiveFile>>> {
     match library.driver(access)? {
         Driver::Mpi => {
@@ -68,7 +68,7 @@ fn together(library: Library, access: Hid) -> Result<Option<Arc<CollectiveFile>>
     }
 }
 
-/// Says, once in a process, that a driver does nothing.
+/// Reports on stderr, once in a process, that a driver has no effect.
 fn tell_of_driver(driver: &str) {
     static TOLD: Once = Once::new();
     TOLD.call_once(|| {
@@ -81,11 +81,11 @@ fn tell_of_driver(driver: &str) {
     });
 }
 
-/// The settings for creating or opening a file. Where processes do that together and one has bad ones, the others hear of
-/// it when they first agree.
+/// Returns the settings for creating or opening a file. If processes do so together and the settings of one process
+/// are bad, the other processes receive the error at their first exchange.
 ///
 /// # Errors
-/// What is wrong with the settings.
+/// The error in the settings.
 pub fn settings(library: Library, access: Hid, read: Result<Config>) -> Result<Config> {
     match read {
         Err(error) => agreed(&together(library, access)?, || Err(error)),
@@ -93,7 +93,7 @@ pub fn settings(library: Library, access: Hid, read: Result<Config>) -> Result<C
     }
 }
 
-/// Told to all who open a file together, if it failed.
+/// Runs `body`. Reports a failure to all processes that open the file together.
 fn agreed<T>(together: &Option<Arc<CollectiveFile>>, body: impl FnOnce() -> Result<T>) -> Result<T> {
     match together {
         Some(all) => all.agree(body),
@@ -105,7 +105,7 @@ fn part(together: &Option<Arc<CollectiveFile>>) -> Option<Together> {
     together.as_ref().map(|all| all.part())
 }
 
-/// A store in memory is seen by one process alone.
+/// Checks that all processes can reach the store: a store in memory exists in one process only.
 fn check_shared(together: &Option<Arc<CollectiveFile>>, place: &Place) -> Result<()> {
     let has_others = together.as_ref().is_some_and(|together| together.has_others());
     if has_others { collective::check_shared(place) } else { Ok(()) }
@@ -116,7 +116,8 @@ fn shareable(together: &Option<Arc<CollectiveFile>>, place: Place) -> Result<Pla
     Ok(place)
 }
 
-/// Says where a container is that processes write together: one of them gives its room back when all have closed it.
+/// Notes the location of a container that processes write together: when all have closed the container, one of them
+/// reclaims its free space.
 fn keep_place(
     together: Option<&Arc<CollectiveFile>>,
     container: &Container,
@@ -128,12 +129,12 @@ fn keep_place(
     Ok(())
 }
 
-/// Whether a name asks for an old version, which nobody writes: a branch goes on.
+/// Returns whether a name requests an old version, which cannot be written; a branch can be.
 fn is_past(place: &Place) -> bool {
     place.at.is_some_and(|at| !matches!(at, At::Branch(_)))
 }
 
-/// Refuses to change an old version, and to make or delete one, or a branch.
+/// Refuses to change an old version, and to make or delete an old version or a branch.
 fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<()> {
     let Some(at) = place.at else { return Ok(()) };
     let text = format!("unable to {verb} file: name = '{}'", String::from_utf8_lossy(name));
@@ -144,9 +145,9 @@ fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<
     Err(Error::file(minor, text, Some(libc::EROFS)).with_system_message(said, ""))
 }
 
-/// `H5Fopen`. A reader sees the newest snapshot, and keeps it. An empty file that is opened for writing becomes an
-/// empty container, as native HDF5 makes a file of it (`H5F_open` writes the superblock of a file without bytes):
-/// programs reserve names with temporary files.
+/// Opens a file (`H5Fopen`). A reader sees the newest snapshot, and remains on it. An empty file that is opened for
+/// writing becomes an empty container, because native HDF5 makes a file of it, too (`H5F_open` writes the superblock
+/// of a file without bytes): programs reserve names with temporary files.
 pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
     let together = together(library, access)?;
     match agreed(&together, || native::storage(library, config, name, access, flags.access()))? {
@@ -182,13 +183,13 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
     }
 }
 
-/// Whether what is changed in a file is to be forgotten: it is opened with the core driver without backing store.
+/// Returns whether changes of a file are to be discarded: it is opened with the core driver without a backing store.
 fn is_forgotten(library: Library, flags: OpenFlags, access: Hid) -> Result<bool> {
     Ok(flags.write && library.driver(access)? != Driver::Default && library.discards_writes(access)?)
 }
 
-/// Opens a container with the core driver without backing store: as a native file in memory of the same content, for what
-/// is changed is to be forgotten.
+/// Opens a container with the core driver without a backing store: as a native file in memory with the same content,
+/// because all changes are to be discarded.
 fn open_in_memory(
     library: Library,
     config: &Config,
@@ -203,15 +204,15 @@ fn open_in_memory(
     library.open_native_file(&name, flags, list.get(), config.native_filters)
 }
 
-/// What was opened at a place that a name in another file leads to.
+/// A file that was opened through a name in another file.
 pub enum Opened {
     /// A container. Its file has no identifier.
     Container(Arc<Session>),
-    /// A native file in a store, or one in memory for a container, by its connector.
+    /// A native file in a store, or a native file in memory in place of a container, with its connector.
     Native(Handle),
 }
 
-/// Opens what lies at a place that a name leads to, without giving its file an identifier.
+/// Opens the file at a place to which a name leads, without giving the file an identifier.
 pub fn open_named(
     library: Library,
     config: &Config,
@@ -231,8 +232,9 @@ pub fn open_named(
     }
 }
 
-/// A request for a file that another one leads to. Natively that is opened for what the other one is open for. What this process
-/// has open to write with others is only read so, as they do not hear of it. So is an old version, which nobody writes.
+/// Adapts a request for a file that another file leads to. The native connector opens it with the access of the other
+/// file. A container that this process has open for writing together with other processes is only read in this way,
+/// because the other processes do not take part. The same holds for an old version, which cannot be written.
 fn led_to(request: OpenRequest<'_>) -> OpenRequest<'_> {
     let is_alone = request.flags.write && request.together.is_none();
     match is_past(request.place) || is_alone && Container::is_open_with_others(&request.place.target) {
@@ -241,21 +243,21 @@ fn led_to(request: OpenRequest<'_>) -> OpenRequest<'_> {
     }
 }
 
-/// The same request to read, whatever the file was opened for that has the name.
+/// Returns the request with read-only access, whatever the access of the file that holds the name.
 fn to_read(request: OpenRequest<'_>) -> OpenRequest<'_> {
     OpenRequest { flags: OpenFlags { write: false, ..request.flags }, ..request }
 }
 
-/// What was opened as the file of a source of a virtual dataset.
+/// A file that was opened for a source of a virtual dataset.
 pub enum OpenedSource {
     /// A container.
     Container(Arc<Session>),
-    /// A native file in a store, for the time of one callback.
+    /// A native file in a store, open for one callback.
     Native(Id),
 }
 
-/// Opens what lies at a place to move elements of a virtual dataset: to read alone, where it cannot be opened to write, because another
-/// process has it open for that, say.
+/// Opens the file at a place to transfer elements of a virtual dataset. The file is opened read-only if it cannot be
+/// opened for writing, for example because another process has it open for writing.
 pub fn open_source(
     library: Library,
     config: &Config,
@@ -297,7 +299,7 @@ fn open_container(
         _ => Swmr::Off,
     };
     let access_list = library.copy_list(access)?;
-    // Few ask for a page buffer, and to decode the list is a tenth of an open.
+    // Few programs request a page buffer, and decoding the list takes a tenth of the time of an open.
     let page_size = || {
         let creation = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
         library.page_size(creation.get())
@@ -307,7 +309,7 @@ fn open_container(
     start(library, config, name, access_list, parts)
 }
 
-/// Refuses processes that want to write a branch together.
+/// Refuses to let processes write a branch together.
 fn check_one_process(request: OpenRequest<'_>) -> Result<()> {
     let (Some(at @ At::Branch(_)), true, true) =
         (request.place.at, request.together.is_some(), request.flags.write)
@@ -320,8 +322,8 @@ fn check_one_process(request: OpenRequest<'_>) -> Result<()> {
     Err(Error::new(Minor::Unsupported, text))
 }
 
-/// Refuses to open for writing, or to replace, what the program opened to read and closed while objects of it stay open, as native
-/// HDF5 does: the program does not know that it still reads.
+/// Refuses to open for writing, or to replace, a file that the program opened to read and closed while objects of the
+/// file stayed open. Native HDF5 does so, too: the program is not aware that it still reads.
 fn check_not_left_open(request: OpenRequest<'_>, minor: Minor, verb: &str) -> Result<()> {
     let found = Container::found_open(&request.place.target).filter(|found| !found.writable());
     if !found.is_some_and(|found| registry::is_left_open(&found)) {
@@ -350,7 +352,7 @@ fn open_one(request: OpenRequest<'_>) -> Result<Arc<Container>> {
     let mode = flags.access();
     let mut options = options(request)?;
     options.opened.clone_from(&place.opened);
-    // A setting for all files means those that are read; what is written is always the newest version.
+    // A setting for all files applies to files that are read; a write always applies to the newest version.
     options.ledger.at = place.at.or(config.at.filter(|_| !flags.write));
     let target = if flags.write { staging::target(request)? } else { place.target.clone() };
     let opened = match &place.source {
@@ -368,16 +370,16 @@ fn open_one(request: OpenRequest<'_>) -> Result<Arc<Container>> {
     Ok(opened)
 }
 
-/// The error for a container behind a file driver that is to be changed.
+/// Returns the error for writing a container behind a file driver.
 fn source_is_read_only(name: &[u8]) -> Error {
     let text = format!("unable to open file: name = '{}'", String::from_utf8_lossy(name));
     let said = "a container behind a file driver can only be read; open it without the driver to write";
     Error::file(Minor::CannotOpenFile, text, Some(libc::EROFS)).with_system_message(said, "")
 }
 
-/// All opens of one file agree on what closing it does to its objects, as those of a native file must (`H5F_open`).
-/// Those that links and virtual datasets make do not count: natively a program that opens one of its sources with another
-/// degree gets an error, which helps nobody.
+/// Checks that all opens of one file agree on the file close degree, as the opens of a native file must (`H5F_open`).
+/// Sessions opened by links and virtual datasets do not count: in the native connector a program that opens one of its
+/// sources with another degree gets an error, which is of no use.
 fn check_degree(session: &Arc<Session>) -> Result<()> {
     let wanted = degree_of(session)?;
     for other in registry::sessions_beside(session) {
@@ -388,16 +390,16 @@ fn check_degree(session: &Arc<Session>) -> Result<()> {
     Ok(())
 }
 
-/// What closing the file does to its objects. The default is that of HDF5's drivers for local files.
+/// Returns the file close degree of a session. The default is that of HDF5's drivers for local files.
 ///
 /// # Errors
-/// If the library cannot say it.
+/// If the library cannot read the list.
 pub fn degree_of(session: &Session) -> Result<u32> {
     let degree = session.library.close_degree(session.access_list.get())?;
     Ok(if degree == DEFAULT { WEAK } else { degree })
 }
 
-/// Whether the store has no such container while something else lies at the local path.
+/// Returns whether the store has no such container while a file of another kind is at the local path.
 fn is_foreign(place: &Place, error: &h5lake_container::Error) -> bool {
     error.kind() == h5lake_container::ErrorKind::NotFound && place.is_taken_locally()
 }
@@ -421,7 +423,7 @@ pub(super) fn file_handle(session: Arc<Session>) -> Handle {
     Handle::File(FileHandle::new(session))
 }
 
-/// What a session on a container is made of, beside its names and lists.
+/// The parts of a session on a container, beside its names and lists.
 struct Parts {
     container: Arc<Container>,
     together: Option<Arc<CollectiveFile>>,
@@ -456,7 +458,7 @@ fn start(
 
 fn failed(minor: Minor, what: &str, request: OpenRequest<'_>, error: &h5lake_container::Error) -> Error {
     let name = String::from_utf8_lossy(request.name);
-    // Who gave a plain name may not think of the store.
+    // A user who gave a plain name may not be aware of the store.
     let store = match is_of_the_setting(request, error) {
         true => format!(", in the store{}", names::of_the_setting(request.config)),
         false => String::new(),
@@ -464,7 +466,7 @@ fn failed(minor: Minor, what: &str, request: OpenRequest<'_>, error: &h5lake_con
     Error::file(minor, format!("{what}: name = '{name}'"), error.errno()).with_system_message(error, &store)
 }
 
-/// Whether a store that the settings name has failed, and not what was asked of it.
+/// Returns whether the store that the settings name has failed, rather than the requested operation.
 fn is_of_the_setting(request: OpenRequest<'_>, error: &h5lake_container::Error) -> bool {
     use h5lake_container::ErrorKind;
     let Target::Objects { url, .. } = &request.place.target else { return false };

@@ -1,4 +1,4 @@
-//! What the native connector's own functions ask of a file.
+//! The native connector's own functions on a file.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -15,8 +15,8 @@ use crate::operations::object;
 use crate::operations::path::root_path;
 use crate::session::{Session, Swmr};
 
-/// `H5Fstart_swmr_write`: readers are always welcome, so this only checks that the file may be written, and
-/// makes what is there visible to them.
+/// Switches the file to SWMR writing (`H5Fstart_swmr_write`): readers are always allowed, so this only checks that the
+/// file may be written, and makes its current content visible to them.
 pub fn start_swmr_write(handle: &Handle) -> Result<()> {
     let session = handle.session()?;
     if !session.writable {
@@ -30,17 +30,17 @@ pub fn start_swmr_write(handle: &Handle) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that the container takes.
+/// Returns the size of the container in bytes.
 pub fn size(handle: &Handle) -> Result<u64> {
     Ok(handle.session()?.container.size()?)
 }
 
-/// Where the descriptor of the container's file is kept (`H5Fget_vfd_handle` answers a pointer to it, as the POSIX
-/// drivers do). It is a descriptor of its own, for `fsync` or `fstat`, open as long as the file is. For a container that
-/// is kept elsewhere it is the pointer file's.
+/// Returns the address of the descriptor of the container's file (`H5Fget_vfd_handle` returns a pointer to it, like
+/// the POSIX drivers). It is a separate descriptor, for `fsync` or `fstat`, open as long as the file is. For a
+/// container in a store it is the pointer file's.
 pub fn descriptor(session: &Session) -> Result<usize> {
     if session.together.is_some() {
-        // With this driver callers take the answer for a pointer to an MPI_File.
+        // With this driver callers use the answer as a pointer to an MPI_File.
         return Err(Error::new(
             Minor::Unsupported,
             "H5Fget_vfd_handle: the file was opened with the MPI file driver, and a container has no MPI_File; to get a file \
@@ -63,7 +63,7 @@ pub fn descriptor(session: &Session) -> Result<usize> {
     Ok(std::ptr::from_ref(&**number) as usize)
 }
 
-/// The pointer file of a container that is kept elsewhere, found from the folder that it was opened in.
+/// Opens the pointer file of a container in a store, in the folder in which the container was opened.
 fn pointer_file(session: &Session) -> Result<std::io::Result<std::fs::File>> {
     let place = names::place(&session.name, &session.config)?;
     let Target::File(path) = place.local_target() else {
@@ -76,8 +76,9 @@ fn pointer_file(session: &Session) -> Result<std::io::Result<std::fs::File>> {
     Ok(std::fs::File::open(path.file_name().map_or_else(|| path.clone(), |name| folder.join(name))))
 }
 
-/// `H5Fget_file_image`: a native file of the same content. It is made when its size is asked for and handed out by the next
-/// call, so that both are of one image; if anything changed between, it is made anew. Returns the size; `fill` gets the bytes if the caller has room for `room` of them.
+/// Makes a native file with the same content (`H5Fget_file_image`). The image is made when its size is requested and
+/// returned by the next call, so that both refer to one image; if the container has changed in between, it is made
+/// again. Returns the size; `fill` gets the bytes if the caller has space for `room` of them.
 pub fn image(handle: &Handle, room: Option<usize>, fill: impl FnOnce(&[u8])) -> Result<usize> {
     let session = handle.session()?;
     let kept = session.image.lock().take();
@@ -99,7 +100,7 @@ pub fn image(handle: &Handle, room: Option<usize>, fill: impl FnOnce(&[u8])) -> 
     Ok(size)
 }
 
-/// The content of a container as a native file.
+/// Returns the content of a container as a native file.
 fn native_image(session: &Arc<Session>) -> Result<Vec<u8>> {
     let (library, container) = (session.library, &session.container);
     let root = object::identifier_of(session, container.root(), Some(root_path()))?;
@@ -107,8 +108,8 @@ fn native_image(session: &Arc<Session>) -> Result<Vec<u8>> {
     library.native_image(root.get(), creation.get())
 }
 
-/// The error of an operation that has no meaning for a container, by its number in `H5VLnative.h`. Native HDF5 refuses these
-/// too, unless the file was opened with a log or a page buffer.
+/// Returns the error of an operation that has no meaning for a container, by its number in `H5VLnative.h`. Native HDF5
+/// refuses these, too, unless the file was opened with a log or a page buffer.
 pub fn refused(operation: i32) -> Error {
     let name = match operation {
         14 => "H5Fstart_mdc_logging",

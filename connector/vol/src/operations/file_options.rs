@@ -1,4 +1,4 @@
-//! How a container is opened: what the settings and the file access list say.
+//! The options with which a container is opened, from the settings and the file access list.
 
 use h5lake_container::{OnConflict, Options, Target};
 use h5lake_ledger::{LockPolicy, Writers};
@@ -9,16 +9,16 @@ use crate::names::{self, sources::FollowedSources};
 use crate::operations::file::OpenRequest;
 use crate::session::memory;
 
-/// The bound of a block cache above a local file, which the system caches, too. With code, buffers and the cache of pages a process
-/// is so less than 64 MiB larger than with native HDF5.
+/// The bound of a block cache above a local file, which the system caches, too. With this bound, a process with its
+/// code, buffers and page cache is less than 64 MiB larger than with native HDF5.
 const NEAR_CACHE_BYTES: usize = 48 << 20;
-/// The bound of a block cache above a store: what is dropped there costs a request.
+/// The bound of a block cache above a store: each dropped block costs a request.
 const FAR_CACHE_BYTES: usize = 256 << 20;
 
-/// What the container wants to know to be opened.
+/// Returns the options for opening the container.
 ///
 /// # Errors
-/// What libhdf5 says about the list.
+/// libhdf5's error for the list.
 pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
     let OpenRequest { library, config, access, together, place, name, .. } = request;
     let default = match place.target {
@@ -35,7 +35,8 @@ pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
     options.ledger.salvage = config.salvage;
     options.ledger.writers =
         if config.many_writers || together.is_some() { Writers::Many } else { Writers::One };
-    // What two processes of an MPI program write to the same elements is for them to agree on; MPI does not say who wins.
+    // If two processes of an MPI program write the same elements, the program must order the writes; MPI does not
+    // define the result.
     options.on_conflict = if together.is_some() { OnConflict::Last } else { config.on_conflict };
     options.together = together;
     options.ledger.sync = config.sync;
@@ -44,9 +45,9 @@ pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
     Ok(options)
 }
 
-/// Whether to lock, and whether to do without where the file system has no locks. As in native files the environment wins
-/// over the property. A list that nobody changed says "best effort", as one does that asks for it: then whoever writes has
-/// to be told, because a second writer is kept out by nothing.
+/// Returns whether to lock, and whether to continue if the file system has no locks. Like for native files, the
+/// environment takes precedence over the property. An unchanged list says "best effort", like a list that requests it
+/// explicitly. In that case a writer must get an error, because nothing would exclude a second writer.
 fn locking(library: Library, access: Hid) -> Result<LockPolicy> {
     if let Some(policy) = LockPolicy::from_environment() {
         return Ok(policy);

@@ -1,4 +1,4 @@
-//! The filters of a dataset that is being created, as native code would set them up (`H5D__create`, H5Dint.c).
+//! The setup of the filters of a dataset that is being created, as in native code (`H5D__create`, H5Dint.c).
 
 use std::collections::BTreeSet;
 
@@ -16,20 +16,20 @@ use crate::transfer::stored_type::FileType;
 
 /// `H5Z_FLAG_OPTIONAL`.
 const OPTIONAL: u32 = 1;
-/// The filter whose parameter is the size of an element (`H5Z_FILTER_SHUFFLE`).
+/// The filter that has the size of an element as its parameter (`H5Z_FILTER_SHUFFLE`).
 const SHUFFLE: i32 = 2;
 /// `H5Z_FILTER_NBIT`.
 const NBIT: i32 = 5;
 /// The first filter that is not HDF5's own (`H5Z_FILTER_RESERVED`).
 const FIRST_REGISTERED: i32 = 256;
-/// Deflate, shuffle, fletcher32: what native code would do to set them up is done here.
+/// Deflate, shuffle, fletcher32: h5lake itself does their setup as native code would.
 const SET_UP_HERE: std::ops::RangeInclusive<i32> = 1..=3;
 
-/// The filters as they are stored: checked (`can_apply`), with the parameters that they set for themselves
+/// Returns the filters to be stored: checked (`can_apply`), with the parameters that they set for themselves
 /// (`set_local`).
 ///
 /// # Errors
-/// What native code refuses, in its words.
+/// The refusals of native code, with its texts.
 pub fn of_new(
     session: &Session,
     types: &FileType,
@@ -41,12 +41,13 @@ pub fn of_new(
     if filters.is_empty() {
         return Ok(filters);
     }
-    // Optional filters that the settings forbid skip all chunks.
+    // Optional filters that the settings forbid are skipped for all chunks.
     for filter in filters.iter().filter(|filter| filter.flags & OPTIONAL == 0) {
         library_codec::check_allowed(session.config.foreign_filters, filter)?;
     }
     if is_unsuitable(types, space)? {
-        // Optional filters stay in the pipeline as they were given, and skip what they cannot do (H5Z_ignore_filters).
+        // Optional filters stay in the pipeline as they were given, and skip chunks that they cannot filter
+        // (H5Z_ignore_filters).
         if filters.iter().any(|filter| filter.flags & OPTIONAL == 0) {
             return Err(Error::new(Minor::BadValue, "not suitable for filters").in_class(Major::Argument));
         }
@@ -77,8 +78,8 @@ pub fn of_new(
     Ok(filters)
 }
 
-/// Has the new dataset's chunks skip optional filters that the library lacks, as native code does: what such a filter sets for
-/// itself is not known, though the plugin may have the filter.
+/// Makes the new dataset's chunks skip optional filters that the library lacks, like native code does: the parameters
+/// that such a filter sets for itself are unknown, although the plugin may have the filter.
 pub fn leave_out_missing(library: Library, dataset: &Dataset) {
     let missing = |filter: &Filter| {
         filter.id >= FIRST_REGISTERED && filter.flags & OPTIONAL != 0 && !library.has_filter(filter.id)
@@ -90,9 +91,10 @@ pub fn leave_out_missing(library: Library, dataset: &Dataset) {
     }
 }
 
-/// Has the library load the plugins of optional filters, each once, before a list with them is given out. A list gets a filter's
-/// name from its class alone. If a native dataset is made with the list and the plugin comes later, HDF5 makes room for no name
-/// and writes one (`H5O__pline_size`, `H5O__pline_encode`): the object header is damaged. Mandatory filters are loaded in time.
+/// Makes the library load the plugins of optional filters, each once, before the application gets a list with these
+/// filters. A list takes a filter's name from its class only. If a native dataset is made with the list and the plugin
+/// is loaded later, HDF5 reserves no space for a name but writes one (`H5O__pline_size`, `H5O__pline_encode`): the
+/// object header is damaged. Mandatory filters are loaded in time.
 pub fn load_optional(library: Library, filters: &[Filter]) {
     static ASKED: Mutex<BTreeSet<(usize, i32)>> = Mutex::new(BTreeSet::new());
     let optional = |filter: &&Filter| filter.id >= FIRST_REGISTERED && filter.flags & OPTIONAL != 0;
@@ -104,13 +106,13 @@ pub fn load_optional(library: Library, filters: &[Filter]) {
     }
 }
 
-/// Whether native code would not set up filters for such a dataset.
+/// Returns whether native code would not set up filters for such a dataset.
 fn is_unsuitable(types: &FileType, space: &Dataspace) -> Result<bool> {
     Ok(!matches!(space, Dataspace::Simple { .. }) || is_variable_length(types)?)
 }
 
-/// Whether there are arrays of variable-length data: native code knows no parameters of the n-bit filter for them
-/// (H5Z__calc_parms_array). It does for the same data in a compound.
+/// Returns whether a datatype contains arrays of variable-length data: native code has no parameters of the n-bit
+/// filter for them (H5Z__calc_parms_array), but has them for the same data in a compound.
 fn has_arrays_of_sequences(library: Library, datatype: Hid) -> Result<bool> {
     match library.type_class(datatype)? {
         ARRAY => {

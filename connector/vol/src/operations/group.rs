@@ -17,7 +17,7 @@ use crate::operations::path::mount;
 use crate::operations::path::{Base, InFile, LinkPlace, Location, MissingGroups, Resolved, reach};
 use crate::session::Session;
 
-/// `H5Gcreate`; without a name `H5Gcreate_anon`. The `lists` are those of [`NewPlace::find`].
+/// Creates a group (`H5Gcreate`; without a name `H5Gcreate_anon`). The `lists` are those of [`NewPlace::find`].
 pub fn create(
     handle: &Handle,
     location: &Location<'_>,
@@ -43,7 +43,7 @@ fn make(place: NewPlace, creation: Hid) -> Result<ObjectHandle> {
     Ok(ObjectHandle { session, object, path })
 }
 
-/// `H5Gopen`.
+/// Opens a group (`H5Gopen`).
 pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
     let base = located(handle, location)?;
     let found = match base.resolve(&Location::ByName { name, access })? {
@@ -60,7 +60,7 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) 
     Ok(Handle::Group(ObjectHandle { session: found.session, object, path: found.path }))
 }
 
-/// The object a create or open call starts from.
+/// Returns the object from which a create or open call starts.
 pub fn located(handle: &Handle, location: &Location<'_>) -> Result<Base> {
     let base = Base::of(handle)?;
     match location {
@@ -72,9 +72,9 @@ pub fn located(handle: &Handle, location: &Location<'_>) -> Result<Base> {
     }
 }
 
-/// Where a new object goes: its file, and the link it gets, if it gets one.
+/// The place of a new object: its file, and its link, if it gets one.
 pub struct NewPlace {
-    /// The file's session; another than the caller's where the path goes through an external link.
+    /// The file's session; another session than the caller's if the path goes through an external link.
     pub session: Arc<Session>,
     link: Option<(LinkPlace, CharSet)>,
 }
@@ -86,25 +86,25 @@ impl InFile for NewPlace {
 }
 
 impl NewPlace {
-    /// Finds the place of `name` seen from `base`. Of the `lists`, the first is for the new link: missing groups on the way are made if it
-    /// asks for it. The second says how links on the way are followed.
+    /// Finds the place of `name` relative to `base`. The first of the `lists` is for the new link: missing groups on
+    /// the path are made if it requests that. The second says how links on the path are followed.
     ///
     /// # Errors
-    /// If the path leads nowhere, or what is on the way cannot be opened.
+    /// If the path leads nowhere, or an object on the path cannot be opened.
     pub fn find(base: Base, name: Option<&[u8]>, lists: (Hid, Hid)) -> Result<Self> {
         Self::find_making(base, name, lists, || Ok(GroupSpec::default()), false)
     }
 
-    /// The same in a call that may have failed already, or that comes again later. It follows the path all the same, as other processes
-    /// do. If it `makes_nothing`, missing groups are an error.
+    /// Finds the place in a call that may have failed already, or that will be repeated. It follows the path even so,
+    /// like other processes do. If it `makes_nothing`, missing groups are an error.
     pub fn find_after(base: Base, name: &[u8], link_creation: Hid, makes_nothing: bool) -> Result<Self> {
         // `H5Ocopy` has no list for following links.
         let lists = (link_creation, 0);
         Self::find_making(base, Some(name), lists, || Ok(GroupSpec::default()), makes_nothing)
     }
 
-    /// The same for an object that is created with a list: of it, groups on the way take what is any object's
-    /// (H5Gtraverse.c).
+    /// Finds the place for an object that is created with a list: groups on the path take those properties from the
+    /// list that any object has (H5Gtraverse.c).
     pub fn find_like(base: Base, name: Option<&[u8]>, lists: (Hid, Hid), creation: Hid) -> Result<Self> {
         let library = base.session.library;
         let missing = || {
@@ -130,7 +130,7 @@ impl NewPlace {
         Ok(Self { session: place.session.clone(), link: Some((place, charset)) })
     }
 
-    /// Whether there is a link already.
+    /// Returns whether a link already exists.
     pub fn is_taken(&self) -> Result<bool> {
         match &self.link {
             Some((place, _)) => Ok(self.session.container.link(place.group, &place.name)?.is_some()),
@@ -138,7 +138,7 @@ impl NewPlace {
         }
     }
 
-    /// Links the object there, and says by which path it is known.
+    /// Links the object at the place, and returns the path by which it is known.
     pub fn link(self, object: &OpenObject) -> Result<Option<Bytes>> {
         let Some((place, charset)) = self.link else { return Ok(None) };
         self.session
@@ -149,7 +149,7 @@ impl NewPlace {
     }
 }
 
-/// What a group creation list says.
+/// Reads a group creation list.
 pub fn spec_of(library: Library, creation: Hid) -> Result<GroupSpec> {
     let given = library.group_creation(creation)?;
     Ok(GroupSpec {
@@ -160,7 +160,7 @@ pub fn spec_of(library: Library, creation: Hid) -> Result<GroupSpec> {
     })
 }
 
-/// `H5Gget_create_plist`.
+/// Returns the creation list of a group (`H5Gget_create_plist`).
 pub fn creation_list(handle: &Handle) -> Result<Id> {
     let base = Base::of(handle)?;
     let (library, container) = (base.session.library, &base.session.container);
@@ -168,7 +168,7 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
     if !kept.is_empty() {
         return library.decode_list(&kept, ListClass::GroupCreate);
     }
-    // A root group, a copy of one, or a group that was made on the way to another object.
+    // The group is a root group, a copy of one, or was made on the path to another object.
     let list = library.default_list(ListClass::GroupCreate)?;
     if base.id == container.root() {
         let of_file = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
@@ -181,7 +181,7 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
     Ok(list)
 }
 
-/// `H5Gget_info` and its variants. Says, too, whether a file is mounted on the group.
+/// Returns information about a group, and whether a file is mounted on it (`H5Gget_info` and its variants).
 pub fn info(handle: &Handle, location: &Location<'_>) -> Result<(GroupInfo, bool)> {
     let found = Base::of(handle)?.find(location)?;
     let info = found.session.container.group_info(found.id)?;

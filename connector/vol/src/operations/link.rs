@@ -10,13 +10,13 @@ use crate::hdf5::library::{Hid, Library};
 use crate::operations::path::{Base, LinkPlace, Location, MissingGroups, Reached, ResolvedObject};
 use crate::session::Session;
 
-/// What a new link leads to.
+/// The target of a new link.
 pub enum NewLink<'a> {
     /// An object; `None` stands for the link's own file.
     Hard {
-        /// Where to start from.
+        /// The object from which to start.
         object: Option<&'a Handle>,
-        /// The object, seen from there.
+        /// The object, relative to the start.
         location: Location<'a>,
     },
     /// A path.
@@ -33,12 +33,12 @@ pub enum NewLink<'a> {
 /// The link class of external links (`H5L_TYPE_EXTERNAL`).
 pub const EXTERNAL: i32 = 64;
 
-/// What missing groups on the way to a new link are made like, where its creation list asks for them.
+/// Returns the properties of missing groups on the path to a new link, if its creation list requests them.
 fn missing_groups(library: Library, link_creation: Hid) -> Result<Option<GroupSpec>> {
     Ok(library.creates_intermediate_groups(link_creation)?.then(GroupSpec::default))
 }
 
-/// `H5Lcreate_hard`, `H5Lcreate_soft`, `H5Lcreate_ud`, `H5Olink`.
+/// Creates a link (`H5Lcreate_hard`, `H5Lcreate_soft`, `H5Lcreate_ud`, `H5Olink`).
 pub fn create(
     handle: Option<&Handle>,
     location: &Location<'_>,
@@ -50,7 +50,8 @@ pub fn create(
     let library = base.session.library;
     let missing = missing_groups(library, link_creation)?;
     let target = target_of(&base, link);
-    // Whatever fails in this process: the others follow the path, and wait for it in the file that it leads to.
+    // After any failure in this process, the other processes follow the path, and wait for this process in the file
+    // that the path leads to.
     let missing = MissingGroups::of(missing.as_ref(), target.is_err());
     let Reached { file, found: place } = base.reach_link(location, missing);
     let made = target.and_then(|target| {
@@ -64,7 +65,7 @@ pub fn create(
     base.finish_change(&file, made)
 }
 
-/// What a new link leads to.
+/// The target of a new link.
 struct Target {
     leads_to: LinkTarget,
     /// The file of an object.
@@ -81,7 +82,7 @@ fn target_of(base: &Base, link: &NewLink<'_>) -> Result<Target> {
         NewLink::UserDefined { class, data } => {
             base.session.library.check_link_class(*class)?;
             let external = if *class == EXTERNAL { external_target(data) } else { None };
-            // As in native files, bad data of an external link is found when it is followed.
+            // Like in native files, bad data of an external link is found when the link is followed.
             external.unwrap_or_else(|| LinkTarget::UserDefined { class: *class, data: data.to_vec() })
         }
     };
@@ -92,14 +93,15 @@ fn hard_target(base: &Base, object: Option<&Handle>, location: &Location<'_>) ->
     let Some(object) = object else { return base.find(location) };
     let start = Base::of(object)?;
     if let Location::ByName { .. } = location {
-        // `H5Lcreate_hard` does not get as far as making groups then (`H5VL__native_link_create`).
+        // `H5Lcreate_hard` does not get as far as making groups in this case (`H5VL__native_link_create`).
         check_same_file(&start.session, &base.session)?;
     }
     start.find(location)
 }
 
-/// Object ids mean something in their own container alone, and those of a copy are the same: what counts is the file in which the
-/// link is made, wherever the call started (`H5G_obj_insert`).
+/// Checks that a hard link and its target are in the same file. Object ids have a meaning in their own container only,
+/// and a copy has the same ids. The file in which the link is made decides, wherever the call started
+/// (`H5G_obj_insert`).
 fn check_same_file(target: &Session, place: &Session) -> Result<()> {
     if Arc::ptr_eq(&target.container, &place.container) {
         return Ok(());
@@ -107,7 +109,8 @@ fn check_same_file(target: &Session, place: &Session) -> Result<()> {
     Err(Error::new(Minor::BadValue, "a hard link cannot lead to an object of another file"))
 }
 
-/// The path of a soft link as native files keep it (`H5G_normalize`): slashes in a row are one, and only a path of one ends in it.
+/// Returns the path of a soft link as native files store it (`H5G_normalize`): consecutive slashes are merged, and a
+/// trailing slash is removed unless the path consists of it.
 fn normalized(path: &[u8]) -> Vec<u8> {
     let mut path = path.to_vec();
     path.dedup_by(|next, last| *next == b'/' && *last == b'/');
@@ -117,7 +120,8 @@ fn normalized(path: &[u8]) -> Vec<u8> {
     path
 }
 
-/// External link data as `H5Lcreate_external` packs it: a byte with version and flags, file name, NUL, path, NUL.
+/// Decodes external link data in the format of `H5Lcreate_external`: a byte with version and flags, file name, NUL,
+/// path, NUL.
 fn external_target(data: &[u8]) -> Option<LinkTarget> {
     let (first, rest) = data.split_first()?;
     if first >> 4 != 0 || rest.last() != Some(&0) {
@@ -133,7 +137,7 @@ fn external_target(data: &[u8]) -> Option<LinkTarget> {
     })
 }
 
-/// A link's value as `H5Lget_val` gives it.
+/// Returns a link's value in the format of `H5Lget_val`.
 pub fn value(target: &LinkTarget) -> Option<Vec<u8>> {
     match target {
         LinkTarget::Hard(_) => None,
@@ -145,20 +149,20 @@ pub fn value(target: &LinkTarget) -> Option<Vec<u8>> {
     }
 }
 
-/// The link that a location names.
+/// Returns the link that a location names.
 pub fn find(handle: &Handle, location: &Location<'_>) -> Result<(LinkPlace, Link)> {
     let place = Base::of(handle)?.link_place(location, MissingGroups::Fail)?;
     let link = place.session.container.link(place.group, &place.name)?.ok_or_else(|| absent(&place.name))?;
     Ok((place, link))
 }
 
-/// `H5Lexists`: whether the link is there; where it leads does not matter.
+/// Returns whether the link exists (`H5Lexists`), wherever it leads.
 pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
     let Location::ByName { name, access } = *location else { return Ok(find(handle, location).is_ok()) };
     Base::of(handle)?.has_link(name, access)
 }
 
-/// `H5Ldelete`.
+/// Deletes a link (`H5Ldelete`).
 pub fn delete(handle: &Handle, location: &Location<'_>) -> Result<()> {
     let base = Base::of(handle)?;
     let Reached { file, found } = base.reach_link(location, MissingGroups::Fail);
@@ -166,16 +170,17 @@ pub fn delete(handle: &Handle, location: &Location<'_>) -> Result<()> {
     base.finish_change(&file, deleted)
 }
 
-/// What becomes of the link that was there.
+/// The treatment of the original link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkTransfer {
-    /// It stays (`H5Lcopy`).
+    /// The link remains (`H5Lcopy`).
     Copy,
-    /// It goes (`H5Lmove`).
+    /// The link is deleted (`H5Lmove`).
     Move,
 }
 
-/// `H5Lmove` and `H5Lcopy`. A missing handle stands for the other one's file (`H5L_SAME_LOC`).
+/// Moves or copies a link (`H5Lmove` and `H5Lcopy`). A missing handle stands for the file of the other handle
+/// (`H5L_SAME_LOC`).
 pub fn transfer(
     transfer: LinkTransfer,
     source: Option<&Handle>,
@@ -192,7 +197,7 @@ pub fn transfer(
     let missing = missing_groups(library, link_creation)?;
     let Reached { file: old_file, found } = from_base.reach_link(from, MissingGroups::Fail);
     let old = found.and_then(|place| MovedLink::at(place, library));
-    // As for a new link.
+    // See the note on a new link in [`create`].
     let missing = MissingGroups::of(missing.as_ref(), old.is_err());
     let Reached { file: new_file, found: new } = to_base.reach_link(to, missing);
     let both = old.and_then(|old| Ok((old, new?)));
@@ -202,7 +207,7 @@ pub fn transfer(
         if transfer == LinkTransfer::Copy {
             return made.map(drop);
         }
-        // The old one goes when the new one is there.
+        // The old link is deleted after the new one has been made.
         return from_base.finish_change(&old_file, made.and_then(|old| old.delete()));
     }
     from_base.finish_change(&old_file, both.and_then(|(old, new)| old.transfer(transfer, &new, charset)))
@@ -224,7 +229,7 @@ impl MovedLink {
         Ok(Self { place, target })
     }
 
-    /// Moves or copies it within its file.
+    /// Moves or copies the link within its file.
     fn transfer(self, transfer: LinkTransfer, new: &LinkPlace, charset: CharSet) -> Result<()> {
         let (old, charset) = (self.place, Some(charset));
         let container = &old.session.container;
@@ -242,7 +247,7 @@ impl MovedLink {
         Ok(())
     }
 
-    /// One that is no hard link may go to another file: what it leads to is looked up there.
+    /// Copies the link to another file, unless it is a hard link: its target is looked up there.
     fn copy_to_other_file(&self, new: &LinkPlace, charset: CharSet) -> Result<()> {
         if let LinkTarget::Hard(_) = self.target {
             return Err(Error::new(Minor::BadValue, "a hard link cannot be moved or copied to another file"));

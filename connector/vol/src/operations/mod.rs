@@ -1,5 +1,6 @@
-//! What each H5VL callback does: decoded arguments in, the container asked, an answer out. A file for each class of the
-//! connector interface, and folders for what several of them need. No `unsafe` here: that is in `vol`.
+//! The work of each H5VL callback: it takes decoded arguments, calls the container, and returns an answer. Each class
+//! of the connector interface has a file, and folders contain parts that several classes need. `unsafe` is not used
+//! here: it is in `vol`.
 #![forbid(unsafe_code)]
 
 pub mod asynchronous;

@@ -1,8 +1,8 @@
-//! Virtual datasets of native files whose sources are containers.
+//! Virtual datasets of native files with containers as sources.
 //!
-//! Native code opens the sources by itself, and cannot open a container ("bad superblock version number"). So the elements of
-//! such a dataset are read from a copy of the dataset, which is made in a container in memory for one read. Programs create such
-//! datasets in files of the core driver.
+//! Native code opens the sources by itself, and cannot open a container ("bad superblock version number"). So the
+//! elements of such a dataset are read from a copy of the dataset, which is made in a container in memory for one
+//! read. Programs create such datasets in files of the core driver.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,7 +61,7 @@ impl<'a> NativeVirtual<'a> {
         Ok(leads_to_container.then_some(Self { dataset, creation, mappings, config, file }))
     }
 
-    /// The error for an operation that neither native code nor this module can do.
+    /// Returns the error for an operation that neither native code nor this module can do.
     pub fn refuse(&self, operation: &str) -> Error {
         let text = format!(
             "cannot {operation} a virtual dataset of the native HDF5 file '{}': a source of it is an h5lake container, which native HDF5 \
@@ -74,7 +74,7 @@ impl<'a> NativeVirtual<'a> {
     /// Reads elements.
     ///
     /// # Errors
-    /// For a dataset that takes elements of its own file as well; those of the sources.
+    /// For a dataset that also takes elements of its own file; errors of the sources.
     pub fn read(
         &self,
         memory_type: Hid,
@@ -148,7 +148,7 @@ impl Scratch {
         open_file::close(&file)
     }
 
-    /// Opens that dataset to read, as if it lay in the native file: sources are searched from there.
+    /// Opens the dataset in the container to read, as if it were in the native file: sources are searched from there.
     fn open(&self, of: &NativeVirtual<'_>) -> Result<Handle> {
         let library = self.library;
         let file = file::open(library, &self.config, &self.name, OpenFlags::default(), self.access.get())?;

@@ -32,7 +32,7 @@ use crate::transfer::stored_type::FileType;
 use crate::transfer::vlen_context;
 use crate::transfer::vlen_copies::copy_plain;
 
-/// `H5Oopen` in all its forms.
+/// Opens an object (`H5Oopen` in all its forms).
 pub fn open(handle: &Handle, location: &Location<'_>) -> Result<Handle> {
     let found = match Base::of(handle)?.resolve(location)? {
         Resolved::Here(found) => found,
@@ -45,7 +45,7 @@ pub fn open(handle: &Handle, location: &Location<'_>) -> Result<Handle> {
     Ok(opened)
 }
 
-/// An open handle of an object, by what the object is.
+/// Opens a handle of an object, of the object's kind.
 pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> Result<Handle> {
     let object = session.container.open_object(id)?;
     let base = ObjectHandle { session: session.clone(), object, path };
@@ -73,12 +73,12 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> R
     }
 }
 
-/// An identifier of an object for an application's callback; it goes when this does.
+/// Returns an identifier of an object for an application's callback; it is closed when the returned value is dropped.
 pub fn identifier_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> Result<Id> {
     session.library.register(handle_of(session, id, path)?)
 }
 
-/// What libhdf5 is handed for objects of ours.
+/// Makes the handles that libhdf5 is given for objects of containers.
 pub struct OwnHandles;
 
 impl Handles for OwnHandles {
@@ -95,15 +95,15 @@ impl Handles for OwnHandles {
     }
 }
 
-/// Where `H5Iget_file_id` finds the file of an object.
+/// How `H5Iget_file_id` gets the file of an object.
 pub enum FileOf {
-    /// The file has an identifier: libhdf5 finds it by the session's anchor, when it looks next.
+    /// The file has an identifier: libhdf5 finds it through the session's anchor in its next search.
     Known(Arc<Session>),
-    /// It has none any more: a new handle for a new identifier.
+    /// The file has no identifier any more: this is a new handle for a new identifier.
     New(Handle),
 }
 
-/// The file of an object.
+/// Returns the file of an object.
 pub fn file(handle: &Handle) -> Result<FileOf> {
     let session = handle.session()?;
     if session.file_handles.load(Ordering::Relaxed) > 0 {
@@ -112,7 +112,7 @@ pub fn file(handle: &Handle) -> Result<FileOf> {
     Ok(FileOf::New(Handle::File(FileHandle::new(session))))
 }
 
-/// A path of the object, or `None` where it has none (any more).
+/// Returns a path of the object, or `None` if it has none (any more).
 pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Bytes>> {
     let found = Base::of(handle)?.find(location)?;
     let container = &found.session.container;
@@ -132,11 +132,11 @@ pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Bytes>> {
         return Ok(Some(path));
     }
     let own = match container.find_path(found.id) {
-        // As natively, a null reference leads to no object, which has no name.
+        // Like in the native connector, a null reference leads to no object, so there is no name.
         Err(error) if error.kind() == h5lake_container::ErrorKind::NotFound => None,
         own => own?,
     };
-    // Reached through a file that this one is mounted in.
+    // The object was reached through a file on which its file is mounted.
     if let (Some(path), Some(own)) = (&found.path, &own)
         && let Some(way) = mount::path_of(&found.session)?
         && mount::path_behind(&way, path).is_some()
@@ -146,7 +146,7 @@ pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Bytes>> {
     Ok(own.map(Bytes::from))
 }
 
-/// Kind, counts and times of an object, with its id and the number of its file.
+/// Returns kind, counts and times of an object, with its id and the number of its file.
 pub fn info(handle: &Handle, location: &Location<'_>) -> Result<Resolved<(ObjectId, u64, ObjectInfo)>> {
     Base::of(handle)?.resolve(location)?.and_then(|found| {
         let info = found.session.container.object_info(found.id)?;
@@ -154,7 +154,7 @@ pub fn info(handle: &Handle, location: &Location<'_>) -> Result<Resolved<(Object
     })
 }
 
-/// `H5Oincr_refcount`, `H5Odecr_refcount`.
+/// Changes an object's link count (`H5Oincr_refcount`, `H5Odecr_refcount`).
 pub fn change_link_count(handle: &Handle, location: &Location<'_>, delta: i32) -> Result<()> {
     let base = Base::of(handle)?;
     let Reached { file, found } = base.reach(location);
@@ -162,7 +162,7 @@ pub fn change_link_count(handle: &Handle, location: &Location<'_>, delta: i32) -
     base.finish_change(&file, changed)
 }
 
-/// `H5Oexists_by_name`: whether the path leads to an object.
+/// Returns whether the path leads to an object (`H5Oexists_by_name`).
 pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
     match Base::of(handle)?.is_there(location)? {
         Resolved::Here(there) => Ok(there),
@@ -170,18 +170,19 @@ pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
     }
 }
 
-/// Where a location leads.
+/// Resolves a location.
 pub fn resolve(handle: &Handle, location: &Location<'_>) -> Result<Resolved<ResolvedObject>> {
     Base::of(handle)?.resolve(location)
 }
 
-/// The id of an object.
+/// Returns the id of an object.
 pub fn lookup(handle: &Handle, location: &Location<'_>) -> Result<ObjectId> {
     Ok(Base::of(handle)?.find(location)?.id)
 }
 
-/// `H5Odisable_mdc_flushes`, `H5Oenable_mdc_flushes`. Cached metadata is never written between commits anyway; what programs
-/// see is that the setting is one of the object, lasts until that is closed, and is not made twice.
+/// Sets whether flushes of an object's metadata are disabled (`H5Odisable_mdc_flushes`, `H5Oenable_mdc_flushes`).
+/// Cached metadata is never written between commits anyway. But programs can observe that the setting belongs to the
+/// object, lasts until the object is closed, and cannot be made twice.
 pub fn disable_metadata_flushes(handle: &Handle, disable: bool) -> Result<()> {
     let (session, id) = open_object(handle)?;
     let container = &session.container;
@@ -193,7 +194,7 @@ pub fn disable_metadata_flushes(handle: &Handle, disable: bool) -> Result<()> {
     Err(Error::new(Minor::CannotOperate, format!("object already {state}")))
 }
 
-/// `H5Oare_mdc_flushes_disabled`.
+/// Returns whether flushes of an object's metadata are disabled (`H5Oare_mdc_flushes_disabled`).
 pub fn are_metadata_flushes_disabled(handle: &Handle) -> Result<bool> {
     let (session, id) = open_object(handle)?;
     Ok(session.container.is_corked(id))
@@ -209,8 +210,8 @@ fn open_object(handle: &Handle) -> Result<(Arc<Session>, ObjectId)> {
     Ok((handle.session()?, id))
 }
 
-/// `H5Oflush`, `H5Dflush`, `H5Gflush`, `H5Tflush`: a commit of everything that is staged. When it returns the
-/// data is as durable as the file's settings ask. If something has failed `before`, nothing is committed.
+/// Commits all staged changes (`H5Oflush`, `H5Dflush`, `H5Gflush`, `H5Tflush`). When this returns, the data is as
+/// durable as the file's settings require. If the operation `before` has failed, nothing is committed.
 pub fn flush(handle: &Handle, before: Result<()>) -> Result<()> {
     let session = handle.session()?;
     if session.together.is_some() {
@@ -220,14 +221,14 @@ pub fn flush(handle: &Handle, before: Result<()>) -> Result<()> {
     Ok(session.container.flush()?)
 }
 
-/// `H5Orefresh` and its kin: a reader moves to the newest snapshot.
+/// Moves a reader to the newest snapshot (`H5Orefresh` and similar functions).
 pub fn refresh(handle: &Handle) -> Result<()> {
     let session = handle.session()?;
     session.container.refresh()?;
     Ok(())
 }
 
-/// `H5Oget_comment`.
+/// Returns an object's comment (`H5Oget_comment`).
 pub fn comment(handle: &Handle, location: &Location<'_>) -> Result<Vec<u8>> {
     match Base::of(handle)?.resolve(location)? {
         Resolved::Here(found) => Ok(found.session.container.comment(found.id)?.unwrap_or_default()),
@@ -235,7 +236,7 @@ pub fn comment(handle: &Handle, location: &Location<'_>) -> Result<Vec<u8>> {
     }
 }
 
-/// `H5Oset_comment`.
+/// Sets an object's comment (`H5Oset_comment`).
 pub fn set_comment(handle: &Handle, location: &Location<'_>, comment: Option<&[u8]>) -> Result<()> {
     let base = Base::of(handle)?;
     let Reached { file, found } = base.reach(location);
@@ -244,7 +245,7 @@ pub fn set_comment(handle: &Handle, location: &Location<'_>, comment: Option<&[u
     base.finish_change(&file, changed)
 }
 
-/// Whether `H5Ocopy` of an object, which is to expand external links, meets any.
+/// Returns whether `H5Ocopy` of an object, with external links to be expanded, encounters any.
 pub fn copy_leads_outside(source: &Handle, from: &Location<'_>, name: &[u8], copy_list: Hid) -> Result<bool> {
     let base = group::located(source, from)?;
     let found = base.find(&Location::ByName { name, access: 0 })?;
@@ -252,7 +253,7 @@ pub fn copy_leads_outside(source: &Handle, from: &Location<'_>, name: &[u8], cop
     Ok(found.session.container.leads_outside(found.id, options)?)
 }
 
-/// `H5Ocopy`. External links stay as they are.
+/// Copies an object (`H5Ocopy`). External links remain external links.
 #[expect(clippy::too_many_arguments, reason = "they are H5Ocopy's own")]
 pub fn copy(
     source: &Handle,
@@ -265,12 +266,13 @@ pub fn copy(
     link_creation: Hid,
 ) -> Result<()> {
     let (source_file, destination_file) = (source.session()?, destination.session()?);
-    // A copy of what one process wrote must not lack what another wrote.
+    // A copy of one process's changes must include the changes of the other processes.
     let settled = source_file.settle();
     let source_path = Location::ByName { name: source_name, access: 0 };
     destination_file.change_structure(CollectiveChange::Made, || {
         let original = reach(&source_file, || group::located(source, from)?.find(&source_path));
-        // Whatever fails in this process: the others go on, and wait for it in the files that the paths lead to.
+        // After any failure in this process, the other processes continue, and wait for it in the files that the paths
+        // lead to.
         let settled = match original.is_outside(&source_file) {
             true => settled.and(original.file.settle()),
             false => settled,
@@ -284,12 +286,14 @@ pub fn copy(
                 NewPlace::find_after(base, destination_name, link_creation, makes_nothing)
             })
         };
-        // Groups on the way are made after the copy, as natively: they may lie in what is copied.
+        // Groups on the path are made after the copy, like in the native connector: they may be inside the copied
+        // object.
         let makes_groups = library.creates_intermediate_groups(link_creation).unwrap_or(false);
         let mut target = look(makes_groups || original.is_err());
         let is_outside = target.is_outside(&destination_file);
         if makes_groups && is_outside {
-            // Who follows a link into another file meets the others there: nobody may be copying by then.
+            // A process that follows a link into another file exchanges messages with the other processes there: no
+            // process may be copying by then.
             target = look(original.is_err());
         }
         let Reached { file, found: place } = target;
@@ -320,7 +324,7 @@ fn options_of(library: Library, copy_list: Hid) -> Result<CopyOptions> {
     Ok(options)
 }
 
-/// Refuses a place that has a link already. One whose groups are yet to be made has none.
+/// Refuses a place that already has a link. A place without its groups has none yet.
 fn check_free(place: Option<&NewPlace>, name: &[u8]) -> Result<()> {
     if place.map_or(Ok(false), NewPlace::is_taken)? {
         let name = String::from_utf8_lossy(name);
@@ -329,7 +333,7 @@ fn check_free(place: Option<&NewPlace>, name: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Copies an object to a file, where it has no link yet.
+/// Copies an object to a file, without a link to it yet.
 fn copy_to(found: &ResolvedObject, to: &Arc<Session>, options: CopyOptions) -> Result<OpenObject> {
     let from = &found.session;
     let failed =
@@ -346,7 +350,8 @@ fn copy_to(found: &ResolvedObject, to: &Arc<Session>, options: CopyOptions) -> R
     Ok(from.container.copy_object_with_references(found.id, &to.container, options, convert)?)
 }
 
-/// Returns whether references to copied objects lead to the copies, as the settings of the first container among these files say.
+/// Returns whether references to copied objects lead to the copies, according to the settings of the first container
+/// among these files.
 pub fn keeps_references(files: &[Result<&Handle>]) -> bool {
     let session = files.iter().flatten().find_map(|handle| handle.session().ok());
     session.is_some_and(|session| session.config.copied_references == CopiedReferences::Copies)
@@ -366,13 +371,13 @@ fn copy_options(flags: u32) -> Result<CopyOptions> {
     })
 }
 
-/// The value of an attribute with just the variable-length data that it names.
+/// Returns the value of an attribute with only the variable-length data that it refers to.
 pub fn packed_anew(session: &Arc<Session>, datatype: &Datatype, elements: Elements) -> Result<Elements> {
     copy_elements(session, session, datatype, HeapPlace::Local, elements, None)
 }
 
-/// Elements of a dataset or attribute for a copy of it: variable-length data is copied into the heap of the new
-/// one, references become those to what `resolve` gives, or null. Without `resolve` they stay as they are.
+/// Copies elements of a dataset or attribute: variable-length data is copied into the heap of the copy, and references
+/// are replaced by references to the results of `resolve`, or null. Without `resolve` references remain unchanged.
 fn copy_elements(
     source: &Arc<Session>,
     destination: &Arc<Session>,
@@ -411,7 +416,7 @@ fn copy_elements(
     })
 }
 
-/// One reference of a copy, in memory.
+/// Replaces one reference of a copy, in memory.
 fn copy_reference(
     source: &Arc<Session>,
     destination: &Arc<Session>,
@@ -434,7 +439,7 @@ fn copy_reference(
                 new.clear(library);
                 return Ok(());
             };
-            // One to another file leads there from the copy, too.
+            // A reference to another file leads there from the copy, too.
             if file != source.container.file_number() {
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! Native files that are objects of a store: found where a container was looked for, and opened to read.
+//! Native files that are objects of a store: found in place of a container, and opened read-only.
 
 use std::sync::Arc;
 
@@ -13,10 +13,11 @@ use crate::operations::file_options::options;
 use crate::operations::storage;
 use crate::session::registry;
 
-/// Opens the native file that lies where no container could be opened, for `error`.
+/// Opens the native file at a place where no container could be opened because of `error`.
 ///
 /// # Errors
-/// `error`, where no native file is there either; what forbids opening it, or keeps the native connector from it.
+/// `error`, if no native file exists there either; the cause that forbids opening it, or prevents the native connector
+/// from opening it.
 pub(super) fn open_instead(request: OpenRequest<'_>, error: Error) -> Result<Handle> {
     let OpenRequest { library, config, name, flags, access, .. } = request;
     match find(request)? {
@@ -25,11 +26,12 @@ pub(super) fn open_instead(request: OpenRequest<'_>, error: Error) -> Result<Han
     }
 }
 
-/// Opens the native file that lies where no container could be opened, for `error`, as the file of a source of a virtual dataset. Its
-/// identifier is of our connector: what the file names is not followed by way of that either.
+/// Opens the native file at a place where no container could be opened because of `error`, as the file of a source of
+/// a virtual dataset. Its identifier belongs to our connector, so that names in the file are not followed through the
+/// identifier either.
 ///
 /// # Errors
-/// As [`open_instead`].
+/// As for [`open_instead`].
 pub(super) fn open_source(request: OpenRequest<'_>, error: Error) -> Result<Id> {
     let library = request.library;
     let (object, list) = (find(request)?.ok_or(error)?, library.source_access()?);
@@ -38,14 +40,14 @@ pub(super) fn open_source(request: OpenRequest<'_>, error: Error) -> Result<Id> 
     identifier_of(library, file)
 }
 
-/// The native file that lies where no container could be opened.
+/// Returns the native file at a place where no container could be opened.
 ///
 /// # Errors
-/// What forbids opening it.
+/// The cause that forbids opening it.
 fn find(request: OpenRequest<'_>) -> Result<Option<Arc<ObjectFile>>> {
     let OpenRequest { library, config, place, name, flags, together, .. } = request;
     if together.is_some() && place.foreign.native_hdf5().is_none() {
-        // Of processes that open a file together the first one has looked.
+        // If processes open a file together, only the first one has probed it.
         let _looked = Container::open(&place.target, Access::ReadOnly, options(request)?);
     }
     let Some(front) = place.foreign.native_hdf5() else { return Ok(None) };
@@ -62,7 +64,7 @@ fn find(request: OpenRequest<'_>) -> Result<Option<Arc<ObjectFile>>> {
     Ok(Some(ObjectFile::open(&place.target, front, &options(request)?)?))
 }
 
-/// The error for a native file in a store that is to be changed.
+/// Returns the error for writing a native file in a store.
 fn read_only(name: &[u8]) -> Error {
     let text = format!("unable to open file: name = '{}'", String::from_utf8_lossy(name));
     let said = "a native HDF5 file in a store can only be read; copy it to a local file to change it, or make a container of \

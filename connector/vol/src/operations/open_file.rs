@@ -1,4 +1,4 @@
-//! Files that are open: asked, opened once more, and closed.
+//! Open files: queried, reopened, and closed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,10 +16,10 @@ use crate::session::{OpenedBy, Session, SessionParts};
 
 /// `H5F_OBJ_DATASET | H5F_OBJ_GROUP | H5F_OBJ_DATATYPE | H5F_OBJ_ATTR`
 const EVERYTHING_BUT_FILES: u32 = 0x1e;
-/// `H5F_OBJ_LOCAL`: only what was opened through this very file.
+/// `H5F_OBJ_LOCAL`: only objects that were opened through this very file.
 const LOCAL: u32 = 0x20;
 
-/// `H5Freopen`: a file of its own on the same container.
+/// Opens another file on the same container (`H5Freopen`).
 pub fn reopen(handle: &Handle) -> Result<Handle> {
     let old = handle.session()?;
     let library = old.library;
@@ -38,14 +38,14 @@ pub fn reopen(handle: &Handle) -> Result<Handle> {
     Session::start(parts).map(file_handle)
 }
 
-/// Whether a file and another, given by what native code knows of it, are one container.
+/// Returns whether a file and another file, given by its native file, are one container.
 pub fn is_same(handle: &Handle, other_native: usize) -> Result<bool> {
     let session = handle.session()?;
     Ok(registry::session_of(other_native)
         .is_some_and(|other| Arc::ptr_eq(&other.container, &session.container)))
 }
 
-/// `H5Fget_access_plist`.
+/// Returns the access list of a file (`H5Fget_access_plist`).
 pub fn access_list(handle: &Handle) -> Result<Id> {
     let session = handle.session()?;
     let list = session.library.copy_list(session.access_list.get())?;
@@ -53,7 +53,7 @@ pub fn access_list(handle: &Handle) -> Result<Id> {
     Ok(list)
 }
 
-/// `H5Fget_create_plist`.
+/// Returns the creation list of a file (`H5Fget_create_plist`).
 pub fn creation_list(handle: &Handle) -> Result<Id> {
     let session = handle.session()?;
     let list =
@@ -62,8 +62,8 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
     Ok(list)
 }
 
-/// `H5Fclose`. When it returns everything is committed, even if objects of the file stay open. If it fails the file
-/// stays open, and can be closed again; what can never be committed is told once.
+/// Closes a file (`H5Fclose`). When this returns, everything is committed, even if objects of the file stay open. If
+/// it fails, the file stays open, and can be closed again; changes that can never be committed are reported once.
 pub fn close(handle: &Handle) -> Result<()> {
     let session = handle.session()?;
     let last = session.file_handles.load(Ordering::Relaxed) == 1;
@@ -71,9 +71,10 @@ pub fn close(handle: &Handle) -> Result<()> {
 }
 
 fn close_last(session: &Arc<Session>) -> Result<()> {
-    // Processes that close a file together do the same, also where it cannot be closed: those that can wait for the others.
+    // Processes that close a file together do the same steps, even if the file cannot be closed: the other processes
+    // wait for those that can.
     let ready = make_ready(session);
-    // Nobody can close what is mounted and has no identifier.
+    // A mounted file without an identifier could not be closed by the program.
     let mounted = mount::mounted_on(session);
     let alone = mounted.iter().filter(|mounted| !mounted.has_file_open());
     let ready = alone.fold(ready, |done, mounted| match done {
@@ -83,13 +84,13 @@ fn close_last(session: &Arc<Session>) -> Result<()> {
     session.commit_to_close(ready)
 }
 
-/// Does what the file's close degree says with its open objects.
+/// Treats the file's open objects according to its close degree.
 fn make_ready(session: &Arc<Session>) -> Result<()> {
     let library = session.library;
     let open_objects = || identifiers_of(session, EVERYTHING_BUT_FILES);
     match degree_of(session)? {
         STRONG => {
-            // All of them, also if one cannot be closed.
+            // All of them are closed, even if one of them cannot be closed.
             let mut stay = open_objects()?;
             stay.retain(|id| !library.close_all_references(*id));
             if !stay.is_empty() {
@@ -106,7 +107,8 @@ fn make_ready(session: &Arc<Session>) -> Result<()> {
     Ok(())
 }
 
-/// `H5Fget_obj_count` and `H5Fget_obj_ids`: identifiers open on the container, or through this file alone.
+/// Returns identifiers that are open on the container, or through this file only (`H5Fget_obj_count` and
+/// `H5Fget_obj_ids`).
 pub fn open_identifiers(handle: &Handle, types: u32) -> Result<Vec<Hid>> {
     let session = handle.session()?;
     if types & LOCAL != 0 {

@@ -1,5 +1,5 @@
-//! Pointer files of containers that the setting `store=` keeps elsewhere: when they are written, and what may not be done
-//! without one.
+//! Pointer files of containers that the setting `store=` puts into a store: when they are written, and which
+//! operations are refused without one.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::names::{Place, Route};
 use crate::pointer::{self, Pointer, Prepared};
 use crate::session::Session;
 
-/// The pointer that belongs at a place's path.
+/// Returns the pointer that belongs at a place's path.
 fn of(place: &Place) -> Option<Pointer> {
     match &place.target {
         Target::Objects { key, url, .. } => Some(Pointer { store: url.clone(), key: key.clone() }),
@@ -22,11 +22,11 @@ fn of(place: &Place) -> Option<Pointer> {
     }
 }
 
-/// The pointer file for a new container that is kept elsewhere.
+/// Prepares the pointer file for a new container in a store.
 ///
 /// # Errors
-/// Whatever forbids writing it; something at the path, for an exclusive creation, unless it is a pointer file that leads to nothing: its
-/// writer died before the container was there.
+/// Any error of writing the file; an existing file at the path, for an exclusive creation, unless it is a pointer file
+/// to a missing container: its writer died before it made the container.
 pub fn prepare(place: &Place, config: &Config, flags: OpenFlags) -> Result<Option<Prepared>> {
     let (Some(path), Some(pointer)) = (&place.pointer, of(place)) else { return Ok(None) };
     if flags.exclusive && path.symlink_metadata().is_ok() && !is_dangling(place) {
@@ -45,10 +45,10 @@ pub fn prepare(place: &Place, config: &Config, flags: OpenFlags) -> Result<Optio
     pointer::prepare(path, &pointer, config.sync).map(Some)
 }
 
-/// Keeps the local container whose place a pointer file is about to take, as any container that is replaced.
+/// Retains the local container that a pointer file is about to replace, like any replaced container.
 ///
 /// # Errors
-/// A writer that has it open; whatever forbids writing it.
+/// A writer that has the container open; any error of writing.
 pub fn replaced(place: &Place, options: &Options) -> Result<Option<Replacing>, h5lake_container::Error> {
     match &place.pointer {
         Some(path) if place.found() == Some(Probe::Container) => {
@@ -60,14 +60,14 @@ pub fn replaced(place: &Place, options: &Options) -> Result<Option<Replacing>, h
 
 /// Removes a new container that could not get its pointer file.
 pub fn take_back(container: Arc<Container>, place: &Place) {
-    // It gives its lease back first.
+    // The container releases its lease first.
     drop(container);
     if let Target::Objects { store, key, .. } = &place.target {
         let _the_next_creator_is_told = Ledger::remove_objects(store, key);
     }
 }
 
-/// Whether the pointer file at a place's path leads to nothing.
+/// Returns whether the pointer file at a place's path leads to a missing container.
 fn is_dangling(place: &Place) -> bool {
     match &place.target {
         Target::Objects { store, key, .. } if place.route == Route::Pointer => {
@@ -77,8 +77,8 @@ fn is_dangling(place: &Place) -> bool {
     }
 }
 
-/// What a creation with truncation may do to the container that is there. Clients that look at the path before they ask HDF5
-/// truncate what they do not see: so without a pointer file nothing is replaced.
+/// Returns what a truncating creation may do to an existing container. Clients that check the path before they call
+/// HDF5 truncate containers that they cannot see there: so without a pointer file no container is replaced.
 pub fn replacement(place: &Place, config: &Config) -> Replace {
     match (place.route, config.replace) {
         (Route::Setting, Replaceable::Linked) => Replace::IfAbsent,
@@ -86,12 +86,12 @@ pub fn replacement(place: &Place, config: &Config) -> Replace {
     }
 }
 
-/// Whether a creation failed because [`replacement`] forbids it.
+/// Returns whether a creation failed because [`replacement`] forbids it.
 pub fn is_unlinked(replace: Replace, error: &h5lake_container::Error) -> bool {
     replace == Replace::IfAbsent && error.kind() == ErrorKind::AlreadyExists
 }
 
-/// The error for that: what is there, and the three ways to go on.
+/// Returns the error for that failure: it names the existing container, and three ways to continue.
 pub fn unlinked(place: &Place, name: &[u8]) -> Error {
     let name = String::from_utf8_lossy(name);
     let url = of(place).map(|pointer| pointer.url()).unwrap_or_default();
@@ -105,8 +105,9 @@ pub fn unlinked(place: &Place, name: &[u8]) -> Error {
     Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST)).with_system_message(said, &advice)
 }
 
-/// Leaves a pointer file where the application has opened a container by `store=` and nothing is at the path, so that clients which
-/// look there find it from now on. Best effort: no folder is made, nothing is replaced, and the open never fails for it.
+/// Writes a pointer file if the application has opened a container by `store=` and nothing is at the path, so that
+/// clients that check the path find the container from now on. Best effort: no folder is made, nothing is replaced,
+/// and the open never fails because of it.
 pub fn leave(session: &Session, place: &Place) {
     let is_first = session.together.as_ref().is_none_or(|together| together.is_first());
     let is_missing = place.route == Route::Setting && place.found() == Some(Probe::NotFound);

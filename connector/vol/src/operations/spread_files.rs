@@ -1,8 +1,9 @@
 //! Native files that a file driver spreads over several, opened to read without that driver.
 //!
-//! HDF5's tools open a file first as the environment says, with the default driver. If that fails they try each driver, with the native
-//! connector. Such a file and a container then have different connectors, between which libhdf5 refuses copies and links. So a name
-//! that leads to no container is opened here if the file that one of these drivers would open first names that driver.
+//! HDF5's tools open a file first as the environment says, with the default driver. If that fails they try each driver,
+//! with the native connector. Such a file and a container then have different connectors, between which libhdf5 refuses
+//! copies and links. So a name that leads to no container is opened here if the file that one of these drivers would
+//! open first names that driver.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -17,8 +18,8 @@ use crate::operations::file::OpenRequest;
 use crate::operations::object_file;
 use crate::operations::storage;
 
-/// The number of bytes of a file that are searched for a driver's signature. The signature lies in or behind the superblock,
-/// which may follow a user block.
+/// The number of bytes of a file that are searched for a driver's signature. The signature lies in or behind the
+/// superblock, which may follow a user block.
 const LOOKED_AT: u64 = 64 << 10;
 /// The maximum width of a number in a name.
 const MAX_WIDTH: usize = 20;
@@ -26,8 +27,8 @@ const MAX_WIDTH: usize = 20;
 /// Opens a native file at a name where opening a container failed with `error`.
 ///
 /// # Errors
-/// `error`, if no native file lies there either; the cause that forbids opening the file, or prevents the native connector from
-/// opening it.
+/// `error`, if no native file exists there either; the cause that forbids opening the file, or prevents the native
+/// connector from opening it.
 pub(super) fn open_instead(request: OpenRequest<'_>, error: Error) -> Result<Handle> {
     let OpenRequest { library, config, name, flags, access, .. } = request;
     let may_be = !flags.write && request.together.is_none();
@@ -51,7 +52,7 @@ fn driver_of(name: &[u8]) -> Option<SpreadingDriver> {
         .find(|driver| first_of(*driver).is_some_and(|first| is_signed(&first, signature_of(*driver))))
 }
 
-/// The signature of a driver in the superblock (`H5FD__family_sb_encode`, `H5FD_multi_sb_encode`).
+/// Returns the signature of a driver in the superblock (`H5FD__family_sb_encode`, `H5FD_multi_sb_encode`).
 fn signature_of(driver: SpreadingDriver) -> &'static [u8] {
     match driver {
         SpreadingDriver::Family => b"NCSAfami",
@@ -71,8 +72,8 @@ fn is_signed(name: &[u8], signature: &[u8]) -> bool {
     read.is_ok() && begin.windows(signature.len()).any(|part| part == signature)
 }
 
-/// Returns the name of member 0, the first member of a family, if the name contains one place for a number in the format of
-/// `printf`.
+/// Returns the name of member 0, the first member of a family, if the name contains one place for a number in the
+/// format of `printf`.
 fn first_member(name: &[u8]) -> Option<Vec<u8>> {
     let at = name.iter().position(|byte| *byte == b'%')?;
     let (before, after) = (&name[..at], &name[at + 1..]);

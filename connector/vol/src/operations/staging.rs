@@ -1,4 +1,4 @@
-//! Containers in stores whose writes wait in a local folder (`stage=`).
+//! Containers in stores with a staging directory, a local folder in which pending uploads wait (`stage=`).
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use object_stores::{ObjectStore, StagedStore};
 use crate::error::{Error, Minor, Result};
 use crate::operations::file::OpenRequest;
 
-/// Bound of what one container keeps in the folder, where none is given.
+/// The bound of one container's pending uploads in the folder, if the settings give none.
 const STAGE_SIZE: u64 = 16 << 30;
 
-/// The target of a container that is opened or made for writing, behind a stage if one was asked for. Local files and containers in
-/// memory have none: nothing there is far.
+/// Returns the target of a container that is opened or made for writing, behind a staging directory if the settings
+/// request one. Local files and containers in memory have none, because they are fast.
 ///
 /// # Errors
-/// If the folder cannot be used, or several processes are to write.
+/// If the folder cannot be used, or several processes want to write.
 pub(super) fn target(request: OpenRequest<'_>) -> Result<Target> {
     let OpenRequest { config, place, name, together, .. } = request;
     let (Some(dir), Target::Objects { store, key, url }) = (&config.stage, &place.target) else {

@@ -1,4 +1,4 @@
-//! Which files are native, and stay so.
+//! Decides which files are native, and stay native.
 
 use std::sync::Arc;
 
@@ -12,19 +12,20 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::plist::Driver;
 use crate::names::{self, Place};
 
-/// What a name leads to.
+/// The connector that a name leads to.
 pub enum NamedFile {
     /// The native connector.
     Native,
-    /// A container, there or not.
+    /// A container, which may exist or not.
     Container(Box<Place>),
 }
 
-/// Where the file of a name is, or would be. What lies there decides before the access list does: a container is opened
-/// as one even with an explicit driver, which could not read it. `list` is the access list, and `access` what the file is to be opened for.
+/// Returns where the file of a name is, or would be. An existing file takes precedence over the access list: a
+/// container is opened as one even with an explicit driver, which could not read it. `list` is the access list, and
+/// `access` the access with which the file is to be opened.
 ///
 /// # Errors
-/// A driver that is neither ours nor to be handed through; a name that leads nowhere.
+/// A driver that h5lake neither supports nor passes on; a name that leads nowhere.
 pub fn storage(
     library: Library,
     config: &Config,
@@ -40,8 +41,8 @@ pub fn storage(
     Ok(if is_native(&place) || is_left { NamedFile::Native } else { NamedFile::Container(Box::new(place)) })
 }
 
-/// What a name leads to for an access list with a file driver of its own. Where the path tells, the driver is not asked: some of
-/// them read whole files to open them.
+/// Returns where a name leads to for an access list with a file driver of its own. If the path is sufficient, the
+/// driver is not called: some drivers read whole files to open them.
 fn behind_driver(
     library: Library,
     config: &Config,
@@ -59,7 +60,7 @@ fn behind_driver(
         _ => (),
     }
     let source: Option<Arc<dyn ByteSource>> = match has_image {
-        // To open the core driver with an image may make a file.
+        // Opening the core driver with an image may create a file.
         true if library.has_image_callbacks(list)? => None,
         true => Some(Arc::new(library.file_image(list)?)),
         false => DriverFile::open(library, name, list)?.map(|file| Arc::new(file) as Arc<dyn ByteSource>),
@@ -79,39 +80,39 @@ fn behind_driver(
             "these bytes are a pointer file, which names a container in another place. Open the path of the pointer file, and \
              not a file object",
         )),
-        // A driver that cannot read says so to the native connector, too.
+        // A driver that cannot read reports this to the native connector, too.
         _ => Ok(NamedFile::Native),
     }
 }
 
-/// The error for bytes behind a driver that only name a container.
+/// Returns the error for bytes behind a driver that only name a container.
 fn without_data(name: &str, why: &str) -> Error {
     Error::file(Minor::CannotOpenFile, format!("unable to open file: name = '{name}': {why}"), None)
 }
 
-/// Whether a native file lies at the local path.
+/// Returns whether a native file is at the local path.
 pub fn is_native(place: &Place) -> bool {
     place.found() == Some(Probe::NativeHdf5)
 }
 
-/// Whether a container, or what names one, lies at the local path. A driver has names of its own, which may look like a
-/// store's: those are not asked.
+/// Returns whether a container, or a file that names one, is at the local path. A driver has names of its own, which
+/// may look like a store's: such stores are not accessed.
 fn is_container(place: &Place) -> bool {
     matches!(place.found(), Some(Probe::Container | Probe::Pointer))
 }
 
-/// Whether something of ours lies at the local path, an object of a store included.
+/// Returns whether a file of h5lake's is at the local path, including an object of a store.
 fn is_ours(place: &Place) -> bool {
     is_container(place) || place.found() == Some(Probe::WrongStorage)
 }
 
-/// Whether a file access list chooses native storage: an explicit file driver is an explicit choice.
+/// Returns whether a file access list chooses native storage: an explicit file driver is an explicit choice.
 ///
 /// # Errors
-/// A driver that is neither ours nor to be handed through.
+/// A driver that h5lake neither supports nor passes on.
 pub fn by_driver(library: Library, access: Hid) -> Result<bool> {
     match library.driver(access)? {
-        // MPI's says who writes, and nothing of where.
+        // MPI's driver determines the writers, not the location.
         Driver::Default | Driver::Mpi => Ok(false),
         Driver::Explicit => match library.processor_driver(access)? {
             None => Ok(true),
@@ -127,10 +128,10 @@ pub fn by_driver(library: Library, access: Hid) -> Result<bool> {
     }
 }
 
-/// Whether a new file of that name is to be a native one, by its access list or by the settings.
+/// Returns whether a new file of that name is to be a native one, because of its access list or of the settings.
 ///
 /// # Errors
-/// As for [`by_driver`]; a container that the settings would have native HDF5 overwrite.
+/// As for [`by_driver`]; for a container that native HDF5 would overwrite because of the settings.
 pub fn is_new_native(
     library: Library,
     config: &Config,
@@ -144,14 +145,14 @@ pub fn is_new_native(
     if !names::is_left_to_native(name, config) {
         return Ok(false);
     }
-    // Native HDF5 finds by itself that it may not replace what is there.
+    // Native HDF5 itself finds that it may not replace an existing file.
     if !flags.exclusive && is_ours(&names::place_to_open(name, config, Access::ReadOnly)?) {
         return Err(container_is_there(config, name));
     }
     Ok(true)
 }
 
-/// The error for a native file that would overwrite a container in place, under its readers and its writer.
+/// Returns the error for a native file that would overwrite a container in place, under its readers and its writer.
 fn container_is_there(config: &Config, name: &[u8]) -> Error {
     let name = String::from_utf8_lossy(name);
     let text = format!(

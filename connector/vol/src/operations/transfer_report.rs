@@ -1,9 +1,9 @@
-//! What a transfer list is told after a transfer: whether processes did it together, and if not, why.
+//! The reports that a transfer list receives after a transfer: whether processes did it collectively, and if not, why.
 //!
-//! Programs and their tests read these reports to find out whether their transfers were collective. The answers are those that
-//! native HDF5 gives for the same call (`H5D__read`, `H5D__mpio_opt_possible` and `H5D__piece_io` in its source), as far as they
-//! follow from the list, the datasets and the driver. What depends on the state of native buffers (a sieve buffer, a chunk that
-//! is cached) does not: elements count as moved to or from the file, as `H5D_SCALAR_IO` says.
+//! Programs and their tests read these reports to find out whether their transfers were collective. The reports equal
+//! those of native HDF5 for the same call (`H5D__read`, `H5D__mpio_opt_possible` and `H5D__piece_io` in its source),
+//! as far as they follow from the list, the datasets and the driver. They ignore the state of native buffers (a sieve
+//! buffer, a cached chunk): elements count as moved to or from the file, as `H5D_SCALAR_IO` says.
 
 use std::cell::Cell;
 
@@ -31,7 +31,7 @@ mod not_selected {
     pub const DEFAULT_OFF: u32 = 0x200;
 }
 
-/// How elements were moved (`H5D_SCALAR_IO`, `H5D_VECTOR_IO`, `H5D_SELECTION_IO`).
+/// The ways of moving elements (`H5D_SCALAR_IO`, `H5D_VECTOR_IO`, `H5D_SELECTION_IO`).
 const SCALAR: u32 = 1;
 const VECTOR: u32 = 2;
 const SELECTION: u32 = 4;
@@ -54,32 +54,32 @@ const CONTIGUOUS_TOGETHER: u32 = 4;
 const LINKED: u32 = 1;
 const ONE_BY_ONE: u32 = 2;
 
-/// How a dataset of a transfer keeps its elements, as far as reports tell layouts apart.
+/// The storage of a dataset's elements, as far as reports distinguish layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kept {
     Contiguous,
-    /// Whether native HDF5 would keep a chunk in memory.
+    /// Stored in chunks; `is_small` says whether native HDF5 would cache a chunk.
     Chunked {
         is_small: bool,
     },
-    /// Elsewhere: compact, external or virtual.
+    /// Another layout: compact, external or virtual.
     Elsewhere,
 }
 
-/// What one dataset brings into a transfer.
+/// The properties of one dataset in a transfer.
 #[derive(Debug, Clone, Copy)]
 struct Part {
     kept: Kept,
     is_filtered: bool,
-    /// It has no elements at all: a null dataspace.
+    /// True if the dataset has no elements at all: a null dataspace.
     is_null: bool,
-    /// Elements are of another type in memory.
+    /// True if elements have another type in memory.
     is_converted: bool,
-    /// Bytes that conversion needs beside the program's buffer: for all elements, and for what they held before.
+    /// Bytes that conversion needs beside the program's buffer: for all elements, and for their previous values.
     buffers: (u64, u64),
 }
 
-/// What the transfer list asks for.
+/// The requests of the transfer list.
 #[derive(Debug, Clone, Copy, Default)]
 struct Asked {
     selection_io: SelectionIo,
@@ -97,7 +97,7 @@ struct Together {
     has_others: bool,
 }
 
-/// A transfer that a list is told of when it is done.
+/// A transfer that is reported to a list when it is done.
 #[derive(Debug)]
 pub struct Report {
     library: Library,
@@ -108,19 +108,20 @@ pub struct Report {
     moved: Cell<u64>,
 }
 
-/// One dataset of a call: its handle, the type in memory, how many elements, and whether they lie in one run there.
+/// One dataset of a call: its handle, the type in memory, the number of elements, and whether they are contiguous in
+/// memory.
 pub struct Moved<'a> {
     /// The dataset.
     pub dataset: &'a DatasetHandle,
     /// The memory datatype.
     pub memory_type: Hid,
-    /// How many elements are selected in memory, and whether they lie there without gaps. Asked for where elements are
-    /// converted, and only for a file that processes have open together.
+    /// Returns the number of elements selected in memory, and whether they are contiguous there. It is called only if
+    /// elements are converted, and only for a file that processes have open together.
     pub selected: &'a dyn Fn() -> Result<(u64, bool)>,
 }
 
-/// Tells a list of a read of one native dataset with filters, which was done here, what native HDF5 tells it
-/// (`H5D__chunk_may_use_select_io`).
+/// Reports to a list, for a read of one native dataset with filters that h5lake did itself, the values that native
+/// HDF5 reports (`H5D__chunk_may_use_select_io`).
 pub fn tell_of_filtered_read(library: Library, list: Hid) {
     if library.is_own_transfer_list(list) {
         let is_off = library.selection_io(list) == SelectionIo::Off;
@@ -130,8 +131,8 @@ pub fn tell_of_filtered_read(library: Library, list: Hid) {
 }
 
 impl Report {
-    /// Begins the report of a transfer, for a list of the program's own: nobody could ask another one. `first` is the first
-    /// dataset of the call.
+    /// Begins the report of a transfer, if `list` is one of the program's own: no other list can be read by the
+    /// program. `first` is the first dataset of the call.
     ///
     /// # Errors
     /// If libhdf5 does not know the list.
@@ -183,7 +184,7 @@ impl Report {
         Ok(())
     }
 
-    /// The bytes that native HDF5 would need to convert all elements at once.
+    /// Returns the bytes that native HDF5 would need to convert all elements at once.
     fn buffers(&self, moved: &Moved<'_>, types: &FileType, direction: Direction) -> Result<(u64, u64)> {
         let (count, is_one_run) = (moved.selected)()?;
         let (in_memory, in_file) = (self.library.type_size(moved.memory_type)?, types.size);
@@ -198,28 +199,29 @@ impl Report {
             Direction::Read => (stored, moved.memory_type),
             Direction::Write => (moved.memory_type, stored),
         };
-        // Without a conversion the transfer itself fails, and tells.
+        // Without a conversion the transfer itself fails, and reports the error.
         let needed = transfer::background_of(types, both, self.list).unwrap_or(Background::None);
         let before = if needed > Background::None { count.saturating_mul(target as u64) } else { 0 };
         Ok((converted, before))
     }
 
-    /// Notes elements that were moved.
+    /// Counts elements that were moved.
     pub fn note(&self, points: u64) {
         self.moved.set(self.moved.get().saturating_add(points));
     }
 
-    /// Why this process would not take part in a collective transfer, in HDF5's bits. 0 for a file of one process.
+    /// Returns the causes, in HDF5's bits, for which this process would not take part in a collective transfer; 0 for
+    /// a file of one process.
     pub fn local_cause(&self) -> u32 {
         self.together.map_or(0, |together| self.local(together))
     }
 
-    /// Tells the list what was done; `global` has the causes of all processes.
+    /// Reports to the list how the transfer was done; `global` has the causes of all processes.
     pub fn end(&self, global: u32) {
         self.library.report(self.list, &self.report(global));
     }
 
-    /// Tells the list of a transfer that failed: no collective one was done.
+    /// Reports to the list that the transfer failed, so that no collective transfer was done.
     pub fn fail(&self) {
         if self.together.is_some() {
             let mpi = MpiReport { local_cause: self.local_cause(), ..MpiReport::default() };
@@ -241,7 +243,7 @@ impl Report {
         let global_cause = if together.is_collective { global | local_cause } else { local_cause };
         let is_collective = global_cause == 0;
         let selection_io = match is_on {
-            // The driver takes the selections of an independent transfer apart.
+            // The driver splits the selections of an independent transfer.
             true if !is_collective && self.moved.get() > 0 => {
                 no_selection_io |= not_selected::NO_CALLBACK;
                 SCALAR | SELECTION
@@ -254,7 +256,7 @@ impl Report {
         TransferReport { no_selection_io, selection_io, mpi: Some(mpi) }
     }
 
-    /// How elements of a dataset were moved where selections were not handed to the driver.
+    /// Returns how elements of a dataset were moved if no selections were passed to the driver.
     fn moved_how(&self, part: &Part, is_collective: bool) -> u32 {
         let has_moved = self.moved.get() > 0;
         match (part.kept, part.is_filtered) {
@@ -266,7 +268,7 @@ impl Report {
         }
     }
 
-    /// Whether native HDF5 would hand selections to its driver, and why not.
+    /// Returns whether native HDF5 would pass selections to its driver, and the causes if not.
     fn selection(&self) -> (bool, u32) {
         let mut cause = 0;
         let mut mode = self.asked.selection_io;
@@ -275,12 +277,12 @@ impl Report {
         }
         for part in &self.parts {
             let why = match part.kept {
-                // Told whatever was asked for.
+                // Reported whatever the request.
                 Kept::Elsewhere => not_selected::LAYOUT,
                 _ if mode == SelectionIo::Off => continue,
                 Kept::Contiguous => continue,
                 Kept::Chunked { .. } if part.is_filtered => not_selected::FILTER,
-                // With MPI, nobody caches chunks that others may write to.
+                // With MPI, chunks that other processes may write are not cached.
                 Kept::Chunked { is_small: true } if !self.together.is_some_and(|all| all.writable) => {
                     not_selected::CHUNK_CACHE
                 }
@@ -290,7 +292,7 @@ impl Report {
             mode = SelectionIo::Off;
         }
         if mode == SelectionIo::Default {
-            // Of the drivers, MPI's takes selections.
+            // MPI's driver is the only one that accepts selections.
             match self.together {
                 Some(_) => mode = SelectionIo::On,
                 None => (mode, cause) = (SelectionIo::Off, cause | not_selected::DEFAULT_OFF),
@@ -335,7 +337,7 @@ impl Report {
         cause
     }
 
-    /// How a transfer went that all took part in: the mode of its elements, and that of chunks.
+    /// Returns the modes of a collective transfer: that of its elements, and that of chunks.
     fn modes(&self, is_on: bool) -> (u32, u32) {
         let mode_of = |part: &Part| match part.kept {
             Kept::Chunked { .. } => CHUNKS_TOGETHER,
@@ -349,7 +351,7 @@ impl Report {
         let is_one_by_one = self.asked.chunks == ChunkTransfers::Single;
         match &self.parts[..] {
             [part] if part.kept == Kept::Contiguous => (CONTIGUOUS_TOGETHER, 0),
-            // Natively, a single process transfers no chunk together with others.
+            // The native connector transfers no chunk collectively in a single process.
             [part] if is_one_by_one && !part.is_filtered && !has_others => (CHUNKS_ALONE, ONE_BY_ONE),
             [part] => (mode_of(part), if is_one_by_one { ONE_BY_ONE } else { LINKED }),
             parts if is_one_by_one => {
@@ -357,7 +359,7 @@ impl Report {
                 (parts.last().map_or(0, mode_of), if chunked { ONE_BY_ONE } else { 0 })
             }
             parts => {
-                // Natively the last word has what is not filtered.
+                // The native connector reports the mode of the unfiltered datasets last.
                 let plain = parts.iter().filter(|part| !part.is_filtered || part.kept == Kept::Contiguous);
                 let plain = plain.fold(0, |mode, part| mode | mode_of(part));
                 (if plain == 0 { all } else { plain }, LINKED)

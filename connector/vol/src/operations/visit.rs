@@ -14,18 +14,18 @@ use crate::operations::object;
 use crate::operations::path::{Base, Location};
 use crate::session::Session;
 
-/// How to go through an index, and where to begin and report the position.
+/// The index and the order of an iteration, and its position.
 pub struct VisitWalk<'a> {
-    /// By which index.
+    /// The index.
     pub index: Index,
-    /// In which order.
+    /// The order.
     pub order: Order,
-    /// Elements to skip; afterwards the number of elements passed.
+    /// The number of elements to skip; afterwards the number of elements passed.
     pub position: Option<&'a mut u64>,
 }
 
-/// `H5Literate` and `H5Lvisit`: calls `each` with the group's identifier, the name and the link until it answers
-/// something other than 0, which is then the result.
+/// Calls `each` with the group's identifier, the name and the link until it returns a value other than 0, which is
+/// then the result (`H5Literate` and `H5Lvisit`).
 pub fn links(
     handle: &Handle,
     location: &Location<'_>,
@@ -44,7 +44,8 @@ pub fn links(
             let position = walk.position.unwrap_or(&mut unused);
             let begin = *position;
             let answer = links.walk(position, |link| each(group, &link.name, link));
-            // After an error the position is where it was, as natively for links, and not for attributes.
+            // After an error the position is unchanged, like in the native connector for links, but not for
+            // attributes.
             if !matches!(answer, Ok(0..)) || !group.is_valid() {
                 *position = begin;
             }
@@ -59,13 +60,14 @@ pub fn links(
     })
 }
 
-/// Shows an application the identifier of what it goes through. It is an error if the application has closed it.
+/// Passes an application the identifier of the object whose content is visited. Returns an error if the application
+/// has closed it.
 fn shown(identifier: Id, walk: impl FnOnce(&Id) -> Result<i32>) -> Result<i32> {
     let answer = walk(&identifier)?;
     identifier.close().map(|()| answer)
 }
 
-/// Goes on from the position, counting on; stops where `each` answers something other than 0. To go on behind the last
+/// Continues from the position and counts on; stops if `each` returns a value other than 0. Continuing behind the last
 /// item is an error (`H5G__obj_iterate`, `H5A__attr_iterate_table`).
 fn plain<T>(
     items: impl ExactSizeIterator<Item = T>,
@@ -108,7 +110,7 @@ impl GroupLinks {
         container.links(group, index, order).map(Self::List).map_err(Error::from)
     }
 
-    /// As [`plain`].
+    /// Visits the links, as [`plain`] does.
     fn walk(self, position: &mut u64, mut each: impl FnMut(&Link) -> i32) -> Result<i32> {
         let (container, mut pages, count) = match self {
             Self::List(links) => return plain(links.iter(), position, |link| each(link)),
@@ -165,7 +167,7 @@ impl LinkVisit<'_> {
     }
 }
 
-/// Links of a group that has not been seen before.
+/// Returns the links of a group that has not been visited before.
 fn members(
     session: &Session,
     id: ObjectId,
@@ -174,7 +176,7 @@ fn members(
     seen: &mut HashSet<ObjectId>,
 ) -> Result<Option<Vec<Arc<Link>>>> {
     let container = &session.container;
-    // An object that the application deleted while visiting is passed over.
+    // An object that the application deleted during the visit is skipped.
     let Some(info) = session.container.object_info_if_there(id)? else { return Ok(None) };
     if info.kind != ObjectKind::Group || !seen.insert(id) {
         return Ok(None);
@@ -182,18 +184,19 @@ fn members(
     Ok(Some(container.links(id, index_of(session, id, index)?, order)?))
 }
 
-/// The index to visit a group by: one that does not keep creation order is visited by name, as native files do.
+/// Returns the index by which to visit a group: a group without creation order is visited by name, like in native
+/// files.
 fn index_of(session: &Session, group: ObjectId, wanted: Index) -> Result<Index> {
     let tracked = session.container.group_info(group)?.link_order.tracked;
     Ok(if tracked { wanted } else { Index::Name })
 }
 
-/// What is called for each object: the starting object's identifier, the session, and the object's path, id and
-/// information.
+/// The function called for each object with the starting object's identifier, the session, and the object's path, id
+/// and information.
 pub type EachObject<'a> = dyn FnMut(&Id, &Arc<Session>, &[u8], ObjectId, &ObjectInfo) -> i32 + 'a;
 
-/// `H5Ovisit`: calls `each` with the starting object's identifier, and path and information of every object that
-/// hard links lead to, each object once.
+/// Calls `each` with the starting object's identifier, and path and information of every object that hard links lead
+/// to, each object once (`H5Ovisit`).
 pub fn objects(
     handle: &Handle,
     location: &Location<'_>,
@@ -215,7 +218,8 @@ pub fn objects(
         start: &identifier,
         index,
         order,
-        // Where a cycle leads back to it by its only name, it is shown a second time, as natively (`H5O__visit`).
+        // If a cycle leads back to the object by its only name, the object is visited a second time, like in native
+        // HDF5 (`H5O__visit`).
         shown: if info.link_count > 1 { HashSet::from([top]) } else { HashSet::new() },
         entered: HashSet::from([top]),
         each,
@@ -240,7 +244,7 @@ impl ObjectVisit<'_> {
             if !self.shown.insert(id) {
                 continue;
             }
-            // An object that the application deleted while visiting is passed over.
+            // An object that the application deleted during the visit is skipped.
             let Some(info) = self.session.container.object_info_if_there(id)? else { continue };
             let name = [prefix, &link.name].concat();
             let answer = (self.each)(self.start, self.session, &name, id, &info);
@@ -258,7 +262,7 @@ impl ObjectVisit<'_> {
     }
 }
 
-/// `H5Aiterate`.
+/// Calls `each` for the attributes of an object (`H5Aiterate`).
 pub fn attributes(
     handle: &Handle,
     location: &Location<'_>,

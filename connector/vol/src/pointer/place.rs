@@ -1,4 +1,4 @@
-//! Where a pointer file may be put: in the place of a regular file, or where nothing is.
+//! Decides at which paths a pointer file may be put: over a regular file, or where nothing exists.
 
 use std::fs::Metadata;
 use std::io;
@@ -9,10 +9,12 @@ use h5lake_ledger::paths::{followed, kind_of};
 use super::failed;
 use crate::error::{Error, Minor, Result};
 
-/// The path at which a pointer file is put: through symbolic links, as a program that writes the file itself would.
+/// Returns the path at which a pointer file is put: it follows symbolic links, like a program that writes the file
+/// itself.
 ///
 /// # Errors
-/// With the system's number: a folder, a device, a pipe or a socket is there; links lead in circles; the path cannot be looked at.
+/// The system's error, with its number: a folder, a device, a pipe or a socket is there; links lead in circles; the
+/// path cannot be read.
 pub(super) fn of_pointer(path: &Path) -> Result<PathBuf> {
     let failed = |error: io::Error| failed(path, &error);
     match path.metadata() {
@@ -24,15 +26,16 @@ pub(super) fn of_pointer(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Whether opening a path could wait for another process, or would use a device. What cannot be looked at is told by whoever opens it.
+/// Returns whether opening a path could wait for another process, or would use a device. If the path cannot be read,
+/// the code that opens it reports the error.
 pub(super) fn is_special(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
-/// Checks, just before a pointer file takes a name, that nothing but a regular file has come to it meanwhile.
+/// Checks, just before a pointer file takes a name, that the name now leads to a regular file at most.
 ///
 /// # Errors
-/// `EEXIST` if something else has.
+/// `EEXIST` if anything else has the name.
 pub(super) fn check_replaceable(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(found) if !found.is_file() => Err(io::Error::from_raw_os_error(libc::EEXIST)),
@@ -40,7 +43,8 @@ pub(super) fn check_replaceable(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The error for what is no file and no folder: a pointer file in its place would take it away from every program.
+/// Returns the error for a path that is neither a file nor a folder: a pointer file would replace it for every
+/// program.
 fn not_regular(path: &Path, found: &Metadata) -> Error {
     let text = format!(
         "unable to create file: name = '{}' is no regular file but {}; name another path",

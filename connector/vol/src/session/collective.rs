@@ -1,11 +1,13 @@
 //! Files that the processes of an MPI program open together (`H5Pset_fapl_mpio`).
 //!
-//! What changes a file's structure is collective in parallel HDF5: every process does it, in the same order. So each stages
-//! the same changes with the same numbers for new objects, the first process commits them, and the others commit the
-//! elements that they wrote. A failure of one is told to all.
+//! Changes to a file's structure are collective in parallel HDF5: every process makes the same changes in the same
+//! order. So every process stages the same changes with the same numbers for new objects, the first process commits
+//! them, and each other process commits the elements that it wrote. A failure in one process is reported to all
+//! processes.
 //!
-//! A transfer that all take part in, and a call that makes or resizes a dataset, tells all processes in one message each whether
-//! it failed and who has something to commit. So a collective read first commits what any process has written.
+//! Before a collective transfer, and in a call that makes or resizes a dataset, each process sends one message to all
+//! processes. It says whether the call failed, and whether the process has something to commit. So a collective read
+//! first commits the elements that any process has written.
 
 mod aggregation;
 mod elements;
@@ -31,61 +33,64 @@ pub use self::elements::Writing;
 use self::opening::OpenedPlace;
 use self::visibility::Visibility;
 
-/// What the processes share that have a file open together.
+/// State of a file that the processes of an MPI program have open together.
 #[derive(Debug)]
 pub struct CollectiveFile {
     processes: Processes,
-    /// Whether this process is in a call that all take part in.
+    /// True if this process is in a collective call.
     in_collective: AtomicBool,
-    /// Whether all have heard within such a call that it failed.
+    /// True if all processes have heard within a collective call that it failed.
     is_told: AtomicBool,
-    /// When datasets that all made or resized are committed before a flush.
+    /// When datasets that all processes made or resized are committed before a flush.
     structure: Mutex<Pace>,
-    /// When elements that all wrote are committed before a flush.
+    /// When elements that all processes wrote are committed before a flush.
     elements: Mutex<Pace>,
-    /// When elements that this process wrote by itself are committed before a flush.
+    /// When elements that this process wrote independently are committed before a flush.
     own: Mutex<Pace>,
-    /// What is known of elements that are not committed. All handles of the container share it.
+    /// Elements known to be uncommitted. All handles of the container share this state.
     visibility: OnceLock<Arc<Visibility>>,
-    /// Bytes that this process leaves to whoever has the file alone, from its last flush on.
+    /// Bytes of free space that this process's last flush left for a later exclusive writer to reclaim.
     left_room: AtomicU64,
-    /// The container, for who gives back what all have left.
+    /// The container, as the process opens it that reclaims the space which all processes have left.
     place: OnceLock<OpenedPlace>,
 }
 
-/// Told to all: something is not committed here.
+/// Sent to all processes: this process has uncommitted changes.
 const CHANGED: u32 = 1;
-/// Told to all by the first process: there was time for a commit.
+/// Sent to all processes by the first process: enough time has passed for a commit.
 const DUE: u32 = 2;
-/// Told to all: this process reads by itself what was written.
+/// Sent to all processes: this process has read written elements independently.
 const READ: u32 = 4;
-/// Told to all: this process has written what it did not commit.
+/// Sent to all processes: this process has written elements that it did not commit.
 const LEFT: u32 = 8;
-/// Told to all: this process has read by itself.
+/// Sent to all processes: this process has read independently.
 const LOOKED: u32 = 16;
-/// Told to all: a dataset has shrunk since the last commit.
+/// Sent to all processes: a dataset has shrunk since the last commit.
 const CUT: u32 = 32;
-/// Told to all: the program has no file of the container open here, whose flush or close would commit what this call changes.
+/// Sent to all processes: the program has no file of the container open in this process, so no flush or close would
+/// commit the changes of this call.
 const ALONE: u32 = 64;
-/// Told to all: this process writes when what others have left is committed.
+/// Sent to all processes: this process will write once the elements that other processes left uncommitted are
+/// committed.
 const WAITS: u32 = 128;
-/// Told to all: one box does not tell what this process wrote.
+/// Sent to all processes: a single box does not describe the elements that this process wrote.
 const SEVERAL: u32 = 256;
-/// Told to all: a source of a virtual dataset that all read is not committed here.
+/// Sent to all processes: a source of a virtual dataset that all processes read is uncommitted in this process.
 const SOURCES: u32 = 512;
 
-/// From this bit on each process tells why it would not take part in a collective transfer natively.
+/// From this bit on, each process sends why a collective transfer would break up into independent ones in native HDF5.
 const CAUSES: u32 = 16;
 
-/// Told alike by all who take numbers for new objects,
+/// Sent by every process that takes numbers for new objects; must be the same in all processes.
 const NUMBERS: u16 = 1;
-/// and by all who have made or resized an object, with the lowest bits of the next number.
+/// Sent by every process that has made or resized an object, with the lowest bits of the next number; must be the same
+/// in all processes.
 const NEXT: u16 = 0x8000;
 
-/// What is said in a process that has heard of another's failure before.
+/// The error of a process that has already heard of another process's failure.
 const FAILED: &str = "another process of the MPI program failed";
 
-/// What all change of the structure in one call.
+/// A change of the structure that all processes make in one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CollectiveChange {
     /// An object is made.
@@ -94,23 +99,24 @@ pub enum CollectiveChange {
     Resized,
 }
 
-/// What all have told before they read together.
+/// The flags that all processes have exchanged before a collective read.
 #[derive(Debug, Clone, Copy)]
 pub struct BeforeRead(u32);
 
 impl BeforeRead {
-    /// Why processes would not take part natively.
+    /// Returns the causes for which processes would not take part in a native collective transfer.
     pub fn causes(self) -> u32 {
         self.0 >> CAUSES
     }
 
-    /// Whether any process has something to commit to a source of a virtual dataset.
+    /// Returns whether any process has something to commit to a source of a virtual dataset.
     pub fn has_changed_sources(self) -> bool {
         self.0 & SOURCES != 0
     }
 }
 
-/// What was done, and the panic that ended it: the others wait for a message all the same.
+/// Splits the result of `catch_unwind` into an outcome and the panic, if there was one. After a panic this process
+/// still has to send its message, because the other processes wait for it.
 fn outcome<T>(done: std::thread::Result<Result<T>>) -> (Result<T>, Option<Box<dyn Any + Send>>) {
     match done {
         Ok(done) => (done, None),
@@ -123,7 +129,7 @@ fn bit(id: ObjectId) -> u64 {
 }
 
 impl CollectiveFile {
-    /// Of the processes that open a file.
+    /// Makes the state of a file that these processes open.
     pub fn new(processes: Processes) -> Arc<Self> {
         Arc::new(Self {
             processes,
@@ -138,17 +144,18 @@ impl CollectiveFile {
         })
     }
 
-    /// Whether this process is the one whose changes of the structure stand for all.
+    /// Returns whether this process is the first one, which commits the changes of the structure for all processes.
     pub fn is_first(&self) -> bool {
         self.processes.rank() == 0
     }
 
-    /// This process, as a container that all open knows it.
+    /// Returns this process's place among the processes that have the container open together.
     pub fn part(&self) -> Together {
         Together { processes: self.processes.size(), rank: self.processes.rank() }
     }
 
-    /// Does a part of what all do; if it fails in one, by a panic too, it fails in all. See [`Processes::agree`].
+    /// Runs this process's part of a collective operation. If the part fails in one process, by a panic too, the
+    /// operation fails in all processes. See [`Processes::agree`].
     ///
     /// # Errors
     /// If any process failed.
@@ -158,7 +165,8 @@ impl CollectiveFile {
         panic.map_or(told, |panic| resume_unwind(panic))
     }
 
-    /// As [`agree`](Self::agree) for what another part has done, as long as there is somebody to tell.
+    /// Shares an outcome as [`agree`](Self::agree) does, as long as MPI has not ended and other processes can receive
+    /// it.
     ///
     /// # Errors
     /// If any process failed.
@@ -175,7 +183,8 @@ impl CollectiveFile {
         Arc::new(move |count, take| together.number(count, take))
     }
 
-    /// Numbers for new objects, the same in all processes: the first one takes them. Collective, as making objects is.
+    /// Returns numbers for new objects, the same in all processes: the first process takes them. Collective, as making
+    /// objects is.
     fn number(
         &self,
         count: u64,
@@ -188,7 +197,8 @@ impl CollectiveFile {
         let take = || if self.is_first() { take(count).map_err(Error::from) } else { Ok(0) };
         let (taken, panic) = outcome(catch_unwind(AssertUnwindSafe(take)));
         let told = self.processes.exchange(taken, 0, NUMBERS);
-        // Whose call has failed tells it in its last message, which the others get here: it has no other for them.
+        // A process with a failed call reports the failure in its last message. The other processes receive that
+        // message here, because it sends no other one for them.
         self.is_told.store(told.is_err() && self.is_collective(), Ordering::Relaxed);
         if let Some(panic) = panic {
             resume_unwind(panic);
@@ -196,25 +206,26 @@ impl CollectiveFile {
         told.and_then(|(first, _)| self.processes.number_of_first(first)).map_err(|e| failed(e.to_string()))
     }
 
-    /// Commits what all have written, and moves all to the version that has it. If what comes `before` it has failed in one,
-    /// nothing is committed. Collective.
+    /// Commits the elements that all processes have written, and moves all processes to the version that contains
+    /// them. If the operation `before` it has failed in one process, nothing is committed. Collective.
     ///
     /// # Errors
     /// If any process failed.
     pub fn flush(&self, container: &Container, before: Result<()>) -> Result<()> {
-        // Only when all are here: one that comes later may look at the newest version before, and would then find there what
-        // it has yet to make itself.
+        // The commit begins only when all processes have arrived: a process that arrives later may read the newest
+        // version first, and would then find objects there that it has yet to make itself.
         self.tell(container, before, self.flags(container), 0)?;
         self.commit(container)
     }
 
-    /// The same when all are known to be here, because each of them has just told something. Collective.
+    /// Flushes like `flush`, when all processes are known to have arrived, because each of them has just sent a
+    /// message. Collective.
     fn commit(&self, container: &Container) -> Result<()> {
         let first = self.is_first();
         self.commit_aggregated(container, |is_made| {
             let begin = || match first {
                 true => Ok(container.flush_for_all()?),
-                // What the others encode, they encode meanwhile.
+                // The other processes encode their elements meanwhile.
                 false => {
                     let _it_fails_again_when_they_commit = container.prepare_flush();
                     Ok(())
@@ -229,10 +240,10 @@ impl CollectiveFile {
         Ok(())
     }
 
-    /// The same at a close, and what all processes then expect of another try. Collective.
+    /// Flushes at a close, and returns whether all processes can expect another try to succeed. Collective.
     pub fn last_flush(&self, container: &Container, before: Result<()>) -> (Result<()>, Recoverability) {
         let done = self.flush(container, before);
-        // It failed in all if it failed in one.
+        // A failure in one process is a failure in all processes.
         if done.is_ok() {
             self.left_room.store(container.room_left_to_others(), Ordering::Relaxed);
             return (done, Recoverability::Open);
@@ -243,9 +254,10 @@ impl CollectiveFile {
         (done, recoverability)
     }
 
-    /// What all make or resize in one call, also a process whose part fails: then it fails in all. Now and then, as [`Pace`] says,
-    /// what was changed is committed, so that it is visible without a flush. Where the container `is_alone` in any process, it always
-    /// is: no flush or close of a file would do it.
+    /// Runs a change that all processes make in one call. A process with a failed part takes part, too: then the call
+    /// fails in all processes. As [`Pace`] decides, the change is sometimes committed at once, so that it is visible
+    /// without a flush. If the container `is_alone` in any process, that is, the program has no file of it open there,
+    /// the change is always committed, because no flush or close of a file would do so.
     ///
     /// # Errors
     /// If any process failed.
@@ -274,8 +286,8 @@ impl CollectiveFile {
         Ok(done)
     }
 
-    /// What all make in a call that all take part in: if it fails in one, it fails in all. It is committed where the container
-    /// `is_alone` in any process.
+    /// Makes an object in a collective call. If the call fails in one process, it fails in all processes. The object
+    /// is committed at once if the container `is_alone` in any process.
     ///
     /// # Errors
     /// If any process failed, or the processes have made different numbers of objects before.
@@ -291,8 +303,9 @@ impl CollectiveFile {
         Ok(done)
     }
 
-    /// The end of a change that all have made by a path into the container from another file, and that came to `done` here: if it
-    /// failed in one, it fails in all. It is committed where the container `is_alone` in any process. Collective.
+    /// Ends a change that all processes have made through a path that leads from another file into the container, and
+    /// with the outcome `done` in this process. If the change failed in one process, it fails in all processes. It is
+    /// committed at once if the container `is_alone` in any process. Collective.
     ///
     /// # Errors
     /// If any process failed.
@@ -314,7 +327,7 @@ impl CollectiveFile {
         flags: impl FnOnce() -> u32,
         body: impl FnOnce() -> Result<T>,
     ) -> Result<(T, u32)> {
-        // Of those who opened the container together, these hear of a failure.
+        // Several groups of processes may have the container open; the processes of this file hear of a failure.
         container.number_together(self.numbers());
         self.is_told.store(false, Ordering::Relaxed);
         let (done, panic) = outcome(self.during(|| {
@@ -328,15 +341,15 @@ impl CollectiveFile {
             false => self.tell(container, done, flags(), NEXT | container.next_number() as u16),
         };
         if told.is_err() {
-            // Some may have given a number to what others have not made.
+            // Some processes may have given a number to an object that other processes have not made.
             container.forget_numbers();
         }
         container.number_apart();
         panic.map_or(told, |panic| resume_unwind(panic))
     }
 
-    /// Begins what all do with what was written: commits whatever any process has changed, and moves all to the version that has
-    /// it. Without changes it costs one message. Collective.
+    /// Begins a collective use of written elements: commits the changes of all processes, and moves all processes to
+    /// the version that contains them. Without changes it costs one message. Collective.
     ///
     /// # Errors
     /// If any process failed.
@@ -345,11 +358,12 @@ impl CollectiveFile {
         self.settle_told(container, told)
     }
 
-    /// The message of a collective read: what this process has to commit, and a `cause` of its own. `has_changed_sources` says whether
-    /// that is so of a source in another file. Collective.
+    /// Exchanges the message of a collective read: what this process has to commit, and a `cause` of its own.
+    /// `has_changed_sources` says whether this process has something to commit to a source in another file.
+    /// Collective.
     ///
     /// # Errors
-    /// Those of MPI.
+    /// The errors of MPI.
     pub fn tell_before_read(
         &self,
         container: &Container,
@@ -364,10 +378,11 @@ impl CollectiveFile {
         Ok(BeforeRead(told))
     }
 
-    /// Then commits what any process has changed, and moves all to the version that has it. Collective.
+    /// Commits the changes of all processes after [`tell_before_read`](Self::tell_before_read), and moves all
+    /// processes to the version that contains them. Collective.
     ///
     /// # Errors
-    /// If any process failed; those of looking at what others have committed.
+    /// If any process failed; the errors of reading remote commits.
     pub fn settle_told(&self, container: &Container, told: BeforeRead) -> Result<()> {
         if !container.writable() {
             return Ok(());
@@ -379,7 +394,7 @@ impl CollectiveFile {
         }
     }
 
-    /// What is to be told of this process.
+    /// Returns the flags that this process sends to all processes.
     fn flags(&self, container: &Container) -> u32 {
         let visibility = self.visibility();
         flag(container.has_changes(), CHANGED)
@@ -388,7 +403,8 @@ impl CollectiveFile {
             | flag(container.has_cut(), CUT)
     }
 
-    /// Talks to all others. If there is reason to, all find out whether anybody has read what another had not committed.
+    /// Exchanges a message with all processes. If the flags call for it, the processes also find out whether any of
+    /// them has read elements that another process had not committed.
     fn tell<T>(&self, container: &Container, done: Result<T>, flags: u32, alike: u16) -> Result<(T, u32)> {
         let (done, told) = self.processes.exchange(done, flags, alike)?;
         self.heard(container, told)?;
@@ -399,15 +415,15 @@ impl CollectiveFile {
         self.visibility().is_eager.load(Ordering::Relaxed)
     }
 
-    /// Whether a transfer by this list is one that all take part in.
+    /// Returns whether a transfer with this list is collective.
     ///
     /// # Errors
-    /// If the library does not read the list.
+    /// If the library cannot read the list.
     pub fn is_collective_transfer(&self, list: Hid) -> Result<bool> {
         self.processes.is_collective(list)
     }
 
-    /// Runs a part of what all do.
+    /// Runs a part of a collective call.
     pub fn during<T>(&self, body: impl FnOnce() -> T) -> std::thread::Result<T> {
         self.in_collective.store(true, Ordering::Relaxed);
         let done = catch_unwind(AssertUnwindSafe(body));
@@ -415,12 +431,12 @@ impl CollectiveFile {
         done
     }
 
-    /// Says whether every write is to be seen by all at once.
+    /// Sets whether every write becomes visible to all processes at once.
     pub fn set_atomic(&self, atomic: bool) {
         self.visibility().atomic.store(atomic, Ordering::Relaxed);
     }
 
-    /// Whether every write is seen by all at once.
+    /// Returns whether every write becomes visible to all processes at once.
     pub fn is_atomic(&self) -> bool {
         self.visibility().atomic.load(Ordering::Relaxed)
     }
@@ -429,7 +445,7 @@ impl CollectiveFile {
         self.in_collective.load(Ordering::Relaxed)
     }
 
-    /// Whether there are others.
+    /// Returns whether more than one process has the file open together.
     pub fn has_others(&self) -> bool {
         self.processes.size() > 1
     }
@@ -439,7 +455,7 @@ fn flag(is_set: bool, flag: u32) -> u32 {
     if is_set { flag } else { 0 }
 }
 
-/// Refuses stores that other processes do not see.
+/// Refuses stores that other processes cannot read.
 ///
 /// # Errors
 /// For a store in memory.

@@ -33,8 +33,8 @@ pub mod trace;
 mod unclosed;
 pub mod uncommitted;
 
-/// One `H5Fopen` or `H5Fcreate`: the container it reached, and its shadow native file. It lives until the file and every
-/// object opened through it are closed.
+/// One `H5Fopen` or `H5Fcreate`: the container it reached, and its shadow native file. It lives until the file and
+/// every object opened through it are closed.
 pub struct Session {
     /// The library the file was opened in.
     pub library: Library,
@@ -46,51 +46,52 @@ pub struct Session {
     pub config: Config,
     /// The name as the application gave it.
     pub name: Vec<u8>,
-    /// The folder that the file lay in when it was opened, see [`names::folder_of`].
+    /// The folder that contained the file when it was opened, see [`names::folder_of`].
     pub folder: Vec<u8>,
     /// The access list the file was opened with.
     pub access_list: KeptId,
-    /// Whether the application may write through this file (its `H5F_ACC_RDWR`).
+    /// True if the application may write through this file (its `H5F_ACC_RDWR`).
     pub writable: bool,
-    /// Whether single-writer-multiple-reader access was asked for, and now holds.
+    /// The single-writer-multiple-reader mode that was requested and is in effect now.
     pub swmr: Mutex<Swmr>,
     /// Identifiers of this file that are open.
     pub file_handles: AtomicUsize,
-    /// Who opened it.
+    /// Says whether the program or a link opened the file.
     pub opened_by: OpenedBy,
-    /// Whether the application has had an identifier of it.
+    /// True if the application has ever had an identifier of the file.
     pub is_applications: AtomicBool,
-    /// A descriptor of the container's file, for an application that asked for one. PyTables reads its number as a
-    /// `uintptr_t`, which finds zero after it in native files: hence the second one.
+    /// A descriptor of the container's file, for an application that requested one. PyTables reads its number as a
+    /// `uintptr_t`, which finds zero after it in native files: hence the second number.
     pub descriptor: OnceLock<(std::fs::File, Box<[i32; 2]>)>,
-    /// What `H5Fget_file_image` has told the size of and not handed out yet, and of which edition that is.
+    /// The file image for which `H5Fget_file_image` has reported the size but not handed out the bytes yet, with the
+    /// edition that the image shows.
     pub image: Mutex<Option<(Edition, Vec<u8>)>>,
     /// The files mounted on this one, and where it is mounted itself.
     pub mounts: Mounts,
     /// Links that were moved: names of open objects follow them.
     pub moves: Mutex<moves::Moves>,
-    /// The native objects that answer for ours.
+    /// The native objects that answer for this session's objects.
     pub shadow: ShadowFile,
     /// Our connector in this library.
     pub connector: KeptId,
-    /// What libhdf5 is told to be the file of this session's objects.
+    /// The file pointer that libhdf5 sees for this session's objects.
     pub anchor: Anchor,
     handles: &'static dyn Handles,
     /// The process that opened the file: a forked child that closes it writes nothing.
     process: u32,
     failed_close: FailedClose,
-    /// What goes on beside the program on the container, once any of its sessions may have that.
+    /// The queue of background work on the container, once any of the container's sessions may have such work.
     queue: OnceLock<Arc<Queue>>,
     /// Datasets of this session with filters that run in libhdf5.
     pub lent_codecs: AtomicUsize,
-    /// Dropped last, when the container may be gone.
+    /// Dropped last, after the container may have been freed.
     _memory: memory::GiveBack,
 }
 
-/// How far a file is in single-writer-multiple-reader mode.
+/// The single-writer-multiple-reader mode of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Swmr {
-    /// Not asked for.
+    /// Not requested.
     #[default]
     Off,
     /// Opened with `H5F_ACC_SWMR_WRITE`, or switched by `H5Fstart_swmr_write`.
@@ -99,7 +100,7 @@ pub enum Swmr {
     Read,
 }
 
-/// Who opened a file. It is the same in all processes that have the file open together.
+/// How a file was opened. The value is the same in all processes that have the file open together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenedBy {
     /// The program, by `H5Fopen`, `H5Fcreate` or `H5Freopen`.
@@ -108,27 +109,27 @@ pub enum OpenedBy {
     Link,
 }
 
-/// What a session asks of the layers above it, which know what libhdf5 is handed for an object.
+/// The functions that a session needs from higher layers, which know the handles that libhdf5 is given for objects.
 pub trait Handles: Sync {
-    /// What libhdf5 is told to be the file of the session's objects.
+    /// Returns the file pointer that libhdf5 sees for the session's objects.
     fn anchor(&self, session: Weak<Session>) -> Anchor;
 
-    /// What datatypes in containers refer to as their file, in one library.
+    /// Returns the file pointer to which datatypes in containers refer, in one library.
     fn anchor_of_types(&self, library: Library) -> &'static Anchor;
 
-    /// An identifier of an object of the session.
+    /// Returns an identifier of an object of the session.
     ///
     /// # Errors
     /// If there is no such object, or it cannot be opened.
     fn identifier(&self, session: &Arc<Session>, id: ObjectId) -> Result<Id>;
 }
 
-/// How a file and those mounted on it hold each other.
+/// The references between a file and the files mounted on it.
 #[derive(Default)]
 pub struct Mounts {
     /// Files mounted on groups of this one, in an order that is the same in all processes of an MPI program.
     pub children: Mutex<BTreeMap<ObjectId, Arc<Session>>>,
-    /// Where this one is mounted.
+    /// The mount point of this file.
     pub parent: Mutex<Option<MountedOn>>,
 }
 
@@ -139,15 +140,15 @@ pub struct MountedOn {
     pub session: Weak<Session>,
     /// The group.
     pub group: ObjectId,
-    /// The path from the file at the bottom by which it was mounted.
+    /// The path by which the file was mounted, starting from the file at the bottom of the mounts.
     pub path: Option<bytes::Bytes>,
 }
 
-/// What a close that failed left behind.
+/// State that a failed close left behind.
 struct FailedClose {
-    /// What it has told of the changes made here.
+    /// Says whether uncommitted changes can still be committed, as the failed close reported it.
     told: Mutex<Recoverability>,
-    /// Why changes are lost, from when a close has told so until the next one lets go of the file.
+    /// The reason why changes are lost, from the close that reports the loss until the next close releases the file.
     loss: Mutex<Option<String>>,
 }
 
@@ -155,7 +156,7 @@ struct FailedClose {
 pub struct SessionParts {
     /// See [`Session::library`].
     pub library: Library,
-    /// Who makes handles of its objects.
+    /// Makes handles of the session's objects.
     pub handles: &'static dyn Handles,
     /// See [`Session::container`].
     pub container: Arc<Container>,
@@ -179,7 +180,7 @@ impl Session {
     /// Starts a session.
     ///
     /// # Errors
-    /// If the library does not say when it shuts down.
+    /// If the library cannot report its shutdown.
     pub fn start(parts: SessionParts) -> Result<Arc<Self>> {
         fork::watch();
         parts.library.tell_when_closing(registry::library_closes)?;
@@ -220,7 +221,7 @@ impl Session {
         Ok(session)
     }
 
-    /// A datatype, given by its encoding and as it is in memory, as it lies in containers.
+    /// Returns a datatype as it is located in containers, given its encoding and the datatype in memory.
     ///
     /// # Errors
     /// If the library cannot make it.
@@ -233,7 +234,8 @@ impl Session {
         )
     }
 
-    /// An identifier of an object, for libhdf5 or an application's callback. It is closed with the answer.
+    /// Returns an identifier of an object, for libhdf5 or an application's callback. Dropping the returned value
+    /// closes it.
     ///
     /// # Errors
     /// If there is no such object, or it cannot be opened.
@@ -241,16 +243,17 @@ impl Session {
         self.handles.identifier(self, id)
     }
 
-    /// What the application opened this file for.
+    /// Returns the access for which the application opened this file.
     pub fn access(&self) -> Access {
         if self.writable { Access::ReadWrite } else { Access::ReadOnly }
     }
 
-    /// Commits what is staged, if this process may write the container at all, and if all has gone well `before`. Collective where
-    /// processes have the file open together: all are told of what failed before in one.
+    /// Commits the staged changes, if this process may write the container at all and `before` is a success.
+    /// Collective if processes have the file open together: a failure `before` in one process is reported to all
+    /// processes.
     ///
     /// # Errors
-    /// What came before; those of the commit. Then nothing of it is in the container.
+    /// The error of `before`; the errors of the commit. Then the container contains none of the staged changes.
     pub fn commit(&self, before: Result<()>) -> Result<()> {
         let before = before.and(self.complete_and_tell());
         if !self.container.writable() || self.is_inherited() {
@@ -263,13 +266,14 @@ impl Session {
         done.inspect(|()| unclosed::committed(&self.container))
     }
 
-    /// Commits at a close. What can never be committed is told by the first close that meets it: the next one, of whatever is
-    /// still open, succeeds without. For libhdf5 keeps the identifier of what could not be closed, and a program would never
-    /// get rid of it. When the library shuts down, the first try is the last one, and a failure is told on stderr. Collective
-    /// where processes have the file open together: all are told of what failed `before` in one.
+    /// Commits at a close. Changes that can never be committed are reported by the first close that encounters them.
+    /// The next close, of any object that is still open, succeeds without them: libhdf5 keeps the identifier of an
+    /// object that could not be closed, and a program would never get rid of it. When the library shuts down, the
+    /// first try is the last one, and a failure is reported on stderr. Collective if processes have the file open
+    /// together: a failure `before` in one process is reported to all processes.
     ///
     /// # Errors
-    /// What came before. Those of the commit, as long as another try may succeed, and once if none will.
+    /// The error of `before`. The errors of the commit, as long as another try may succeed, and once if no try will.
     pub fn commit_to_close(&self, before: Result<()>) -> Result<()> {
         let before = before.and(self.complete_and_tell());
         let told = *self.failed_close.told.lock();
@@ -277,7 +281,8 @@ impl Session {
             return before;
         }
         if told == Recoverability::Lost {
-            // Garbage collectors close what nobody closed, and tell nobody of errors. Who was told closes again.
+            // Garbage collectors close objects that the program did not close, and ignore errors. A program that saw
+            // the error closes again.
             let loss = self.failed_close.loss.lock().take();
             if let Some(why) = loss.filter(|_| !self.library.is_to_tell() && self.has_file_open()) {
                 self.report_loss(&why);
@@ -315,18 +320,19 @@ impl Session {
         if told != Recoverability::Open && recoverability == told { Ok(()) } else { done }
     }
 
-    /// Whether the application has an identifier of this file.
+    /// Returns whether the application has an identifier of this file.
     pub fn has_file_open(&self) -> bool {
         self.file_handles.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether it is mounted on a group of another file.
+    /// Returns whether the file is mounted on a group of another file.
     pub fn is_mounted(&self) -> bool {
         self.mounts.parent.lock().is_some()
     }
 
-    /// Tells, once for the container, what is given up while the library shuts down. It would try a hundred times, and then end
-    /// as if nothing were lost; there is nobody who could mend anything between two tries.
+    /// Reports on stderr, once for the container, that its uncommitted changes are lost because the library shuts
+    /// down. The library would try a hundred times, and then end as if nothing were lost; between two tries no one
+    /// could repair anything.
     fn report_loss(&self, why: &str) {
         for session in registry::sessions_on(&self.container) {
             *session.failed_close.told.lock() = Recoverability::Lost;
@@ -345,7 +351,7 @@ impl Session {
         *self.failed_close.told.lock() == Recoverability::Lost
     }
 
-    /// Whether this process got the file by `fork` and did not open it itself.
+    /// Returns whether this process inherited the file through `fork` and did not open it itself.
     pub fn is_inherited(&self) -> bool {
         self.process != h5lake_ledger::process::id()
     }

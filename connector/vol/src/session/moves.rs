@@ -1,11 +1,11 @@
-//! Links that were moved while objects behind them were open. `H5Iget_name` follows them, as `H5G_name_replace` changes the names of open
-//! objects; to search a container for an object costs a look at each of its links.
+//! Links that were moved while objects behind them were open. `H5Iget_name` follows the moves, as `H5G_name_replace`
+//! changes the names of open objects; searching a container for an object has to read each of its links.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-/// How many moves are kept. An object that was moved more often is searched for.
+/// The number of moves that are remembered. An object that was moved more often is searched for.
 const MAX_MOVES: usize = 64;
 
 /// The newest moves of links, the oldest first.
@@ -13,7 +13,7 @@ const MAX_MOVES: usize = 64;
 pub struct Moves(VecDeque<(Bytes, Bytes)>);
 
 impl Moves {
-    /// Takes in that a link went from one path to another.
+    /// Notes that a link was moved from one path to another.
     pub fn add(&mut self, from: Bytes, to: Bytes) {
         if self.0.len() == MAX_MOVES {
             self.0.pop_front();
@@ -21,8 +21,8 @@ impl Moves {
         self.0.push_back((from, to));
     }
 
-    /// What a path has become, if a link on it was moved. The link may have been another one of the same path: the caller has to see
-    /// where the new path leads.
+    /// Returns the new path after the moves of links on it, if there were any. The moved link may have been another
+    /// link that had the same path: the caller has to check where the new path leads.
     pub fn applied_to(&self, path: &Bytes) -> Option<Bytes> {
         let moved = self.0.iter().fold(path.clone(), |path, (from, to)| match path.strip_prefix(&from[..]) {
             Some([]) => to.clone(),

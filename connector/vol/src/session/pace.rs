@@ -1,29 +1,32 @@
-//! How often the processes of an MPI program commit what nobody has asked them to commit.
+//! The rate at which the processes of an MPI program commit changes that the program has not flushed.
 
 use std::time::{Duration, Instant};
 
-/// So many changes in a row are committed at once: programs that write once, and then let others read, see what they wrote.
+/// The number of changes in a row that are committed at once: programs that write once, and then let other processes
+/// read, see their writes.
 const FIRST: u32 = 4;
-/// Commits may take one part in so many of the time.
+/// Commits may take one part in this many of the time.
 const SHARE: u32 = 16;
 
-/// Says when a change is to be committed at once: one of the first in a row, then those whose number is a power of two, and
-/// whenever the time since the last such commit is long beside what that took. So a loop of n writes commits about log2(n) times.
+/// Decides when a change is committed at once: one of the first in a row, then those with a number that is a power of
+/// two, and whenever the time since the last such commit is long compared with its duration. So a loop of n writes
+/// commits about log2(n) times.
 #[derive(Debug, Default)]
 pub struct Pace {
-    /// Changes since somebody last read what was changed.
+    /// The number of changes since the changes were last read.
     row: u32,
-    /// When the last commit ended, and what it took.
+    /// The end of the last commit, and its duration.
     last: Option<(Instant, Duration)>,
 }
 
 impl Pace {
-    /// Whether there was time enough since the last commit.
+    /// Returns whether enough time has passed since the last commit.
     pub fn is_due(&self) -> bool {
         self.last.is_none_or(|(end, took)| end.elapsed() >= took * SHARE)
     }
 
-    /// Counts a change: whether it is one to commit, the time left aside. In all processes this has to have the same answer.
+    /// Counts a change, and returns whether it is to be committed because of its number. All processes must get the
+    /// same result.
     pub fn is_turn(&mut self, was_read: bool) -> bool {
         if was_read {
             self.was_read();
@@ -32,17 +35,17 @@ impl Pace {
         self.row <= FIRST || self.row.is_power_of_two()
     }
 
-    /// Counts a change of this process alone: whether to commit it.
+    /// Counts a change that this process made independently, and returns whether it is to be committed.
     pub fn is_now(&mut self) -> bool {
         self.is_turn(false) || self.is_due()
     }
 
-    /// Somebody has read what was changed: another row begins.
+    /// Begins another row, because the changes were read.
     pub fn was_read(&mut self) {
         self.row = 0;
     }
 
-    /// A commit has just ended.
+    /// Notes that a commit has just ended.
     pub fn took(&mut self, started: Instant) {
         self.last = Some((Instant::now(), started.elapsed()));
     }

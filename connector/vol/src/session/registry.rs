@@ -14,22 +14,23 @@ use crate::session::{OpenedBy, Session, tasks, unclosed};
 /// All sessions, by their addresses.
 static SESSIONS: LazyLock<Mutex<HashMap<usize, Weak<Session>>>> = LazyLock::new(Default::default);
 
-/// Makes a session findable.
+/// Adds a session to the registry.
 pub fn add(session: &Arc<Session>) {
     SESSIONS.lock().insert(Arc::as_ptr(session).addr(), Arc::downgrade(session));
 }
 
-/// Forgets a session that ends.
+/// Removes a session that ends.
 pub fn remove(session: &Session) {
     SESSIONS.lock().remove(&(&raw const *session).addr());
 }
 
-/// Every session. They are let go of when nobody holds the lock, which a last one would want itself.
+/// Returns every session. They must be dropped without holding the lock, because the drop of a last reference needs
+/// the lock itself.
 fn sessions() -> Vec<Arc<Session>> {
     SESSIONS.lock().values().filter_map(Weak::upgrade).collect()
 }
 
-/// The session whose native file this is: native code hands us that instead of our own object.
+/// Returns the session of a native file: native code passes us that file instead of our own object.
 pub fn session_of(native_file: usize) -> Option<Arc<Session>> {
     let is_beneath = |session: &Arc<Session>| {
         session.shadow.made(NativeKind::File).is_some_and(|file| file.addr() == native_file)
@@ -37,22 +38,24 @@ pub fn session_of(native_file: usize) -> Option<Arc<Session>> {
     sessions().into_iter().find(is_beneath)
 }
 
-/// All sessions on the container of `session` in its library, itself included: natively one shared file.
+/// Returns all sessions on the container of `session` in its library, including itself: one shared file in the native
+/// connector.
 pub fn sessions_beside(session: &Session) -> Vec<Arc<Session>> {
     let mut all = sessions_on(&session.container);
     all.retain(|other| other.library == session.library);
     all
 }
 
-/// All sessions on a container, of whatever library.
+/// Returns all sessions on a container, in any library.
 pub fn sessions_on(container: &Arc<Container>) -> Vec<Arc<Session>> {
     let mut all = sessions();
     all.retain(|session| Arc::ptr_eq(&session.container, container));
     all
 }
 
-/// Whether the program has a file of the container open to write, in whatever library: its flushes and closes commit, and tell what
-/// could not be. What else holds the container (a virtual dataset, an object behind an external link) tells nobody.
+/// Returns whether the program has a file of the container open for writing, in any library: its flushes and closes
+/// commit, and report changes that could not be committed. Other users of the container (a virtual dataset, an object
+/// behind an external link) report to no one.
 pub fn has_writing_file(container: &Arc<Container>) -> bool {
     sessions_on(container).iter().any(|session| session.writable && session.has_file_open())
 }
@@ -64,15 +67,15 @@ pub fn is_left_open(container: &Arc<Container>) -> bool {
     !opened.is_empty() && opened.iter().all(|session| !session.has_file_open() && !session.is_mounted())
 }
 
-/// Whether the program goes on to change a container that it has opened: it has a file of it open to write, or mounted. In an MPI program
-/// the answer is the same in all processes.
+/// Returns whether the program still changes a container that it has opened: it has a file of it open for writing, or
+/// mounted. All processes of an MPI program get the same result.
 pub fn is_in_use(container: &Arc<Container>) -> bool {
     let is_in_use =
         |session: &Arc<Session>| session.writable && (session.has_file_open() || session.is_mounted());
     sessions_on(container).iter().any(is_in_use)
 }
 
-/// Lets go of what keeps native files open, for a library that shuts down.
+/// Releases the resources that keep native files open, for a library that shuts down.
 pub fn library_closes(library: Library) {
     tasks::library_closes(library);
     unclosed::library_closes(library);

@@ -1,4 +1,4 @@
-//! What a session does with the other processes that have its file open.
+//! The operations of a session together with the other processes that have its file open.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::session::collective::{CollectiveChange, CollectiveFile};
 use crate::session::{OpenedBy, Session, registry};
 
 impl Session {
-    /// The processes that have the file open with this one, if there are others.
+    /// Returns the processes that have the file open together with this process, if there is more than one.
     pub fn sharers(&self) -> Option<&Arc<CollectiveFile>> {
         self.together.as_ref().filter(|together| together.has_others())
     }
@@ -17,7 +17,7 @@ impl Session {
     /// See [`CollectiveFile::before_read`].
     ///
     /// # Errors
-    /// Those of the container.
+    /// The errors of the container.
     pub fn before_read(&self, dataset: &Dataset, selection: &Selection) -> Result<()> {
         match &self.together {
             Some(together) => together.before_read(&self.container, dataset, selection),
@@ -28,7 +28,7 @@ impl Session {
     /// See [`CollectiveFile::after_write`].
     ///
     /// # Errors
-    /// Those of the container.
+    /// The errors of the container.
     pub fn after_write(&self, dataset: &Dataset, selection: &Selection) -> Result<()> {
         match &self.together {
             Some(together) => together.after_write(&self.container, dataset, selection),
@@ -36,7 +36,7 @@ impl Session {
         }
     }
 
-    /// Makes or resizes a dataset, which all processes do; see [`CollectiveFile::change`].
+    /// Makes or resizes a dataset in a collective call; see [`CollectiveFile::change`].
     ///
     /// # Errors
     /// If any process failed.
@@ -47,7 +47,7 @@ impl Session {
         }
     }
 
-    /// Makes an object that is no dataset, which all processes do; see [`CollectiveFile::make`].
+    /// Makes an object other than a dataset in a collective call; see [`CollectiveFile::make`].
     ///
     /// # Errors
     /// If any process failed.
@@ -58,7 +58,7 @@ impl Session {
         }
     }
 
-    /// Ends a change that all processes have made by a path from another file; see [`CollectiveFile::finish`].
+    /// Ends a change that all processes have made through a path from another file; see [`CollectiveFile::finish`].
     ///
     /// # Errors
     /// If any process failed.
@@ -69,7 +69,8 @@ impl Session {
         }
     }
 
-    /// Before all processes do what depends on elements that any of them wrote.
+    /// Prepares a collective operation that depends on elements written by any process; see
+    /// [`CollectiveFile::settle`].
     ///
     /// # Errors
     /// If any process failed.
@@ -80,11 +81,12 @@ impl Session {
         }
     }
 
-    /// Ends a change that all processes have made through an object of this file, or by a path into it, and that came to `done` here. In a
-    /// file that a link has led to, no flush or close would tell that it failed or commit it: they do both now.
+    /// Ends a change that all processes have made through an object of this file, or through a path into it, with the
+    /// outcome `done` in this process. For a file that a link has led to, no flush or close would report a failure or
+    /// commit the change: so both are done now.
     ///
     /// # Errors
-    /// What the change came to; if it failed in any process.
+    /// The error of the change; an error if it failed in any process.
     pub fn finish_if_followed<T>(&self, done: Result<T>) -> Result<T> {
         match self.opened_by {
             OpenedBy::Link => self.finish_together(done),
@@ -92,8 +94,8 @@ impl Session {
         }
     }
 
-    /// Gets numbers for new objects before all processes follow a path into the file that may make groups: then no failure of one
-    /// comes before that message.
+    /// Gets numbers for new objects before all processes follow a path into the file that may make groups: then no
+    /// process can fail before that message.
     ///
     /// # Errors
     /// If any process failed.
@@ -104,10 +106,10 @@ impl Session {
         }
     }
 
-    /// Before this process asks by itself what is stored.
+    /// Moves to the commits of other processes, before this process reads stored metadata independently.
     ///
     /// # Errors
-    /// Those of the container.
+    /// The errors of the container.
     pub fn look_at_others(&self) -> Result<()> {
         match self.writing_sharers() {
             Some(together) => together.look_at_others(&self.container),
@@ -115,7 +117,7 @@ impl Session {
         }
     }
 
-    /// Whether processes have to commit something here together.
+    /// Returns whether this process has changes that have to be committed collectively.
     pub fn has_changes_together(&self) -> bool {
         self.writing_sharers().is_some() && self.container.has_changes()
     }
@@ -124,9 +126,10 @@ impl Session {
         self.sharers().filter(|_| self.container.writable())
     }
 
-    /// Whether the program has no file of the container open: no flush or close of a file commits what is changed.
+    /// Returns whether the program has no file of the container open, so that no flush or close of a file commits a
+    /// change.
     fn is_alone(&self) -> bool {
-        // Nearly always it is this one.
+        // Nearly always the program has this very file open.
         let is_open = self.writable && self.has_file_open();
         !is_open && !registry::is_in_use(&self.container)
     }

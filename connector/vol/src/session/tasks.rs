@@ -1,4 +1,4 @@
-//! What goes on beside the program on a session's container: transfers and flushes that an event set waits for.
+//! Background work on a session's container: transfers and flushes that an event set waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +11,13 @@ use crate::hdf5::exit;
 use crate::hdf5::library::Library;
 use crate::session::{Session, registry};
 
-/// Whether any session was ever opened with `async=on`.
+/// True if any session was ever opened with `async=on`.
 static IS_WANTED: AtomicBool = AtomicBool::new(false);
-/// Who joins a queue.
+/// Serializes the sessions that join a queue.
 static JOINING: Mutex<()> = Mutex::new(());
 
-/// Gives a new session the queue of its container, if there is one or it wants one. All sessions of a container share it.
+/// Gives a new session the queue of its container, if a queue exists or the session wants one. All sessions of a
+/// container share it.
 pub(super) fn join(session: &Arc<Session>) {
     let wants = session.config.asynchronous;
     if wants {
@@ -36,7 +37,7 @@ pub(super) fn join(session: &Arc<Session>) {
 }
 
 impl Session {
-    /// Waits until all that goes on beside the program on the container has ended.
+    /// Waits until all background work on the container has ended.
     #[inline]
     pub fn complete(&self) {
         if let Some(queue) = self.queue.get() {
@@ -44,7 +45,7 @@ impl Session {
         }
     }
 
-    /// Waits as [`complete`](Self::complete) does, if a flush is among it.
+    /// Waits like [`complete`](Self::complete), if a flush is pending.
     #[inline]
     pub fn complete_flushes(&self) {
         if let Some(queue) = self.queue.get() {
@@ -52,7 +53,8 @@ impl Session {
         }
     }
 
-    /// Waits as [`complete`](Self::complete) does, and tells once of failures that nobody was told of: their tokens may be lost.
+    /// Waits like [`complete`](Self::complete), and reports once those failures that were not reported yet: their
+    /// tokens may be lost.
     ///
     /// # Errors
     /// The first of these failures.
@@ -61,8 +63,8 @@ impl Session {
         self.queue.get().and_then(|queue| queue.untold()).map_or(Ok(()), Err)
     }
 
-    /// Whether a call on the session that has an event set may go on beside the program. It may not once the library was told
-    /// of a failure.
+    /// Returns whether a call on the session that has an event set may run in the background. It may not once a
+    /// failure was reported to the library.
     pub fn may_go_on(&self) -> bool {
         self.config.asynchronous
             && self.together.is_none()
@@ -70,25 +72,26 @@ impl Session {
             && !told::was_told_of_failure(self.library.slot())
     }
 
-    /// Whether a flush of the container needs libhdf5 for filters.
+    /// Returns whether a flush of the container needs libhdf5 for filters.
     pub fn needs_library_to_flush(&self) -> bool {
         let needs = |session: &Session| session.lent_codecs.load(Ordering::Relaxed) > 0;
         self.container.has_many_writers() || registry::sessions_on(&self.container).iter().any(|s| needs(s))
     }
 
-    /// Whether the queue takes one more task, and an event set could take its token.
+    /// Returns whether the queue accepts one more task, and an event set could take its token.
     pub fn has_room(&self) -> bool {
         self.queue.get().is_some_and(|queue| queue.has_room()) && self.library.has_event_sets()
     }
 
-    /// Has `work` done behind all that goes on: by this thread, where no other can be had.
+    /// Runs `work` after all pending work: in this thread, if no worker can be started.
     pub fn submit(&self, kind: Kind, work: Work) -> Arc<Task> {
         let queue = self.queue.get_or_init(Arc::default);
         queue.submit(kind, self.library.slot(), work)
     }
 }
 
-/// Completes what goes on while a library shuts down, and tells on stderr what failed: nobody will wait for it.
+/// Completes background work while a library shuts down, and reports failures on stderr: the program will not wait for
+/// them any more.
 pub fn library_closes(library: Library) {
     background::complete_all();
     background::report_untold(library.slot(), |failure| {

@@ -1,19 +1,21 @@
-//! What the processes of an MPI program read by themselves while others had written it and not committed it.
+//! Elements that processes of an MPI program read independently while other processes had written them without a
+//! commit.
 //!
-//! Nobody can know that when it happens: the processes talk only in calls that all make. So each keeps the ranges of elements
-//! that it read or left without a commit, and when they talk next, all compare them.
+//! No process can detect such a read when it happens, because the processes exchange messages only in collective
+//! calls. So each process keeps the ranges of elements that it read or left uncommitted, and at the next exchange all
+//! processes compare them.
 
 use h5lake_container::{ObjectId, Selection};
 
-/// So many ranges are kept apart.
+/// The number of ranges that are distinguished.
 const MOST: usize = 8;
-/// Stands for any dataset.
+/// A number that stands for any dataset.
 const ANY: u64 = u64::MAX;
 const WORDS: usize = 4;
-/// Bytes of the message of one process.
+/// The bytes of the message of one process.
 pub const BYTES: usize = MOST * WORDS * 8;
 
-/// Elements of a dataset, from a first to a last one, and when a process touched them.
+/// Elements of a dataset, from a first to a last one, and the time at which a process touched them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trace {
     dataset: u64,
@@ -24,7 +26,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Of a selection in a dataset of these dimensions, if it has any elements.
+    /// Returns the trace of a selection in a dataset of these dimensions, if it has any elements.
     pub fn of(dataset: ObjectId, selection: &Selection, dims: &[u64]) -> Option<Self> {
         let (start, end) = match selection {
             Selection::None => return None,
@@ -70,17 +72,17 @@ fn position(coordinates: &[u64], dims: &[u64]) -> u64 {
     coordinates.iter().zip(dims).fold(0, step)
 }
 
-/// A few ranges of elements. What is too much for them widens one.
+/// A few ranges of elements. If there are too many ranges, one of them is widened.
 #[derive(Debug, Default)]
 pub struct Traces(Vec<Trace>);
 
 impl Traces {
-    /// Adds what was written: the time is that of the first write.
+    /// Adds written elements: the time is that of the first write.
     pub fn add_written(&mut self, trace: Trace) {
         self.add(trace, u64::min);
     }
 
-    /// Adds what was read: the time is that of the last read.
+    /// Adds read elements: the time is that of the last read.
     pub fn add_read(&mut self, trace: Trace) {
         self.add(trace, u64::max);
     }
@@ -98,17 +100,17 @@ impl Traces {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no ranges.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Forgets all.
+    /// Forgets all ranges.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// As a message.
+    /// Encodes the ranges as a message.
     pub fn encoded(&self) -> Vec<u8> {
         let words = self.0.iter().flat_map(|trace| [trace.dataset, trace.start, trace.end, trace.time]);
         let mut bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
@@ -116,7 +118,7 @@ impl Traces {
         bytes
     }
 
-    /// From a message.
+    /// Decodes a message.
     pub fn decoded(bytes: &[u8]) -> Self {
         let (words, _) = bytes.as_chunks::<8>();
         let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
@@ -130,7 +132,7 @@ impl Traces {
         Self(traces.iter().map(trace).filter(|trace| trace.end > 0).collect())
     }
 
-    /// Whether any of these elements, which were written, are among those that were read later.
+    /// Returns whether any of these written elements were read later, according to `read`.
     pub fn were_read(&self, read: &Self) -> bool {
         self.0.iter().any(|left| read.0.iter().any(|read| left.meets(read) && read.time >= left.time))
     }

@@ -1,7 +1,7 @@
-//! Files whose last object was closed, and whose last changes could not be committed then.
+//! Files with changes that could not be committed when their last object was closed.
 //!
-//! libhdf5 forgets a dataset whichever way its close ends. Nobody could close it again, so its file is kept here: the next flush or
-//! close of the same container tries again, and so does the end of the program.
+//! libhdf5 forgets a dataset however its close ends. The program could not close it again, so its file is kept here:
+//! the next flush or close of the same container tries again, and so does the end of the program.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,15 +15,15 @@ use crate::hdf5::library::Library;
 use crate::session::Session;
 
 static UNCLOSED: Mutex<Vec<Arc<Session>>> = Mutex::new(Vec::new());
-/// Whether there was ever one: nearly no program has any.
+/// True if there ever was such a file: nearly no program has any.
 static WAS_ANY: AtomicBool = AtomicBool::new(false);
 
 impl Session {
-    /// Keeps the file open for another try after its commit has failed, and says so on stderr. What can never be committed is told as
-    /// lost.
+    /// Keeps the file open for another try after its commit has failed, and says so on stderr. Changes that can never
+    /// be committed are reported as lost.
     pub fn keep_unclosed(self: &Arc<Self>, why: &Error) {
         let name = String::from_utf8_lossy(&self.name);
-        // A conflict drops the batch.
+        // A conflict discards the batch.
         if self.container.is_lost() || !self.container.has_changes() {
             exit::report_loss(&format!("what was changed in '{name}' since its last commit is lost: {why}"));
             return;
@@ -37,24 +37,26 @@ impl Session {
     }
 }
 
-/// A commit of the container has succeeded: nothing waits for another try any more.
+/// Forgets the files of a container after a commit of it has succeeded: no changes wait for another try any more.
 pub(super) fn committed(container: &Arc<Container>) {
     if WAS_ANY.load(Ordering::Relaxed) {
         take(|session| Arc::ptr_eq(&session.container, container));
     }
 }
 
-/// Tries for the last time, for a library that shuts down. What fails is told on stderr, and lost.
+/// Tries for the last time, for a library that shuts down. Changes that cannot be committed are reported on stderr,
+/// and lost.
 pub fn library_closes(library: Library) {
     if WAS_ANY.load(Ordering::Relaxed) {
         for session in take(|session| session.library == library) {
-            // It tells on stderr, for nobody else would.
+            // The commit reports on stderr, because no other code would.
             let _is_told = session.commit_to_close(Ok(()));
         }
     }
 }
 
-/// They are let go of when nobody holds the lock, which a last one would want itself.
+/// Removes the sessions that match. They are dropped after the lock is released, because the drop of a last reference
+/// needs the lock itself.
 fn take(is_meant: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
     UNCLOSED.lock().extract_if(.., |session| is_meant(session)).collect()
 }

@@ -1,34 +1,35 @@
-//! Which elements each process of an MPI program has written and not committed.
+//! Elements that each process of an MPI program has written and not committed.
 //!
-//! Of elements that several have, those stay that are committed last. So what a process writes in a call of all must not meet what
-//! another has left from an earlier one: all commit that first. Each tells what it wrote in the message that such a call sends
-//! anyway. What is known of that is never too little; it may be too much.
+//! If several processes hold changes of one element, the last commit wins. So the elements that a process writes in a
+//! collective call must not overlap those that another process left uncommitted in an earlier call: in that case all
+//! processes commit first. Each process describes its writes in the message that such a call sends anyway. This
+//! knowledge may cover too many elements, but never too few.
 
 use h5lake_container::{ObjectId, Selection};
 
-/// So many dimensions have bounds. Of further ones all counts.
+/// The number of dimensions that have bounds. Further dimensions count as whole.
 const DIMENSIONS: usize = 4;
-/// So many boxes of one process are kept apart.
+/// The number of boxes that are distinguished for one process.
 const MOST: usize = 8;
-/// Stands for any dataset.
+/// A number that stands for any dataset.
 const ANY: u64 = u64::MAX;
 const WORDS: usize = 1 + 2 * DIMENSIONS;
-/// Bytes of one box in a message,
+/// The bytes of one box in a message.
 pub const BOX_BYTES: usize = 8 * WORDS;
-/// and of all boxes of a process.
+/// The bytes of all boxes of a process in a message.
 pub const BYTES: usize = MOST * BOX_BYTES;
 
-/// A box that holds elements of a dataset.
+/// A box that contains elements of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     dataset: u64,
     start: [u64; DIMENSIONS],
-    /// Behind the last one; zeros where there is no element.
+    /// The end of the box, exclusive; zeros if there are no elements.
     end: [u64; DIMENSIONS],
 }
 
 impl Bounds {
-    /// Those of a selection in a dataset of these dimensions.
+    /// Returns the bounds of a selection in a dataset of these dimensions.
     pub fn of(dataset: ObjectId, selection: &Selection, dims: &[u64]) -> Self {
         let mut bounds = Self { dataset: dataset.0, ..Self::anything() };
         match selection {
@@ -67,7 +68,7 @@ impl Bounds {
         Self { start: [0; DIMENSIONS], end: [0; DIMENSIONS], ..self }
     }
 
-    /// Those of the elements from one position in C order to another.
+    /// Returns the bounds of the elements from one position in C order to another.
     fn between(mut self, mut first: u64, mut last: u64, dims: &[u64]) -> Self {
         for d in 0..dims.len().min(DIMENSIONS) {
             let below = dims[d + 1..].iter().fold(1_u64, |all, dim| all.saturating_mul(*dim)).max(1);
@@ -80,7 +81,7 @@ impl Bounds {
         self
     }
 
-    /// Whether there are no elements.
+    /// Returns whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.end[0] == 0
     }
@@ -98,7 +99,7 @@ impl Bounds {
         self.is_of_one_dataset(other) && (0..DIMENSIONS).all(overlap)
     }
 
-    /// Whether both are one box, without anything that neither of them has.
+    /// Returns whether both boxes together form one box, without elements that neither of them has.
     fn continues(&self, other: &Self) -> bool {
         let differs = |d: &usize| (self.start[*d], self.end[*d]) != (other.start[*d], other.end[*d]);
         let mut differing = (0..DIMENSIONS).filter(differs);
@@ -117,7 +118,7 @@ impl Bounds {
     }
 }
 
-/// What a process has written: a few boxes. What is too much for them widens one.
+/// The elements that a process has written, as a few boxes. If there are too many boxes, one of them is widened.
 #[derive(Debug, Default)]
 pub struct Written(Vec<Bounds>);
 
@@ -139,12 +140,12 @@ impl Written {
         }
     }
 
-    /// Whether one box does not tell all of it.
+    /// Returns whether more than one box is needed.
     pub fn is_several(&self) -> bool {
         self.0.len() > 1
     }
 
-    /// As a message, of which the first box stands in front.
+    /// Encodes the boxes as a message that begins with the first box.
     pub fn encoded(&self) -> [u8; BYTES] {
         let words = |bounds: &Bounds| {
             std::iter::once(bounds.dataset).chain(bounds.start).chain(bounds.end).collect::<Vec<_>>()
@@ -157,7 +158,7 @@ impl Written {
         bytes
     }
 
-    /// From a message, or from the first box of one.
+    /// Decodes a message, or the first box of a message.
     pub fn decoded(bytes: &[u8]) -> Self {
         let (words, _) = bytes.as_chunks::<8>();
         let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
@@ -176,32 +177,32 @@ impl Written {
     }
 }
 
-/// What processes have written and not committed, as far as one of them knows.
+/// Elements that processes have written and not committed, as far as one process knows.
 #[derive(Debug, Default)]
 pub struct Uncommitted {
-    /// What this one wrote by itself. The others do not know of it.
+    /// The elements that this process wrote independently. The other processes do not know of them.
     own: Written,
-    /// What the others wrote in calls of all, by their numbers.
+    /// The elements that the other processes wrote in collective calls, by the numbers of these processes.
     others: Vec<Written>,
 }
 
 impl Uncommitted {
-    /// This process has written by itself.
+    /// Notes an independent write of this process.
     pub fn wrote(&mut self, bounds: Bounds) {
         self.own.add(bounds);
     }
 
-    /// Whether this process wrote by itself to any of the datasets.
+    /// Returns whether this process wrote independently to any of the datasets.
     pub fn has_own_of(&self, written: &[Bounds]) -> bool {
         self.own.0.iter().any(|own| written.iter().any(|bounds| own.is_of_one_dataset(bounds)))
     }
 
-    /// This process has committed what it wrote by itself.
+    /// Forgets the independent writes of this process, after it has committed them.
     pub fn forget_own(&mut self) {
         self.own = Written::default();
     }
 
-    /// Another process has written in a call of all.
+    /// Notes a write of another process in a collective call.
     pub fn other_wrote(&mut self, process: usize, written: Written) {
         if self.others.len() <= process {
             self.others.resize_with(process + 1, Written::default);
@@ -209,17 +210,17 @@ impl Uncommitted {
         written.0.into_iter().for_each(|bounds| self.others[process].add(bounds));
     }
 
-    /// Nobody knows what the others wrote.
+    /// Notes that the writes of the other processes are unknown.
     pub fn lose_track(&mut self) {
         self.others = vec![Written(vec![Bounds::anything()])];
     }
 
-    /// Whether another process may have any of these elements.
+    /// Returns whether another process may have written any of these elements.
     pub fn others_meet(&self, written: &[Bounds]) -> bool {
         self.others.iter().any(|other| written.iter().any(|bounds| other.meets(bounds)))
     }
 
-    /// All have committed what they had.
+    /// Forgets all writes, after all processes have committed.
     pub fn clear(&mut self) {
         *self = Self::default();
     }

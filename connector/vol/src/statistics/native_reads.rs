@@ -1,4 +1,4 @@
-//! What reads of native files through our own filters did in this process.
+//! Statistics of this process's reads of native files through h5lake's own filters.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -8,17 +8,17 @@ use h5lake_container::statistics::Summary;
 use object_stores::Reading;
 use serde_json::{Value, json};
 
-/// What stands for all native files in the place of a container's name.
+/// The name that stands for all native files, in place of a container's name.
 const NAME: &str = "native files";
 
 static READS: AtomicU64 = AtomicU64::new(0);
 static CHUNKS: AtomicU64 = AtomicU64::new(0);
 static STORED_BYTES: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
-/// Reads that a line was written about.
+/// The number of reads that were reported in a line.
 static TOLD: AtomicU64 = AtomicU64::new(0);
 
-/// Notes a read of so many bytes of elements.
+/// Counts a read of `bytes` bytes of elements.
 pub fn note(decoded: Decoded, bytes: u64) {
     READS.fetch_add(1, Relaxed);
     CHUNKS.fetch_add(decoded.chunks, Relaxed);
@@ -28,7 +28,7 @@ pub fn note(decoded: Decoded, bytes: u64) {
     tracing::debug!(chunks, stored_bytes, bytes, "decoded chunks of a native file");
 }
 
-/// All counts, with the keys that a container has; `None` before the first such read.
+/// Returns all counts, with the keys that a container has; `None` before the first such read.
 pub fn object() -> Option<Value> {
     let [reads, chunks, stored, bytes] =
         [&READS, &CHUNKS, &STORED_BYTES, &BYTES].map(|count| count.load(Relaxed));
@@ -51,7 +51,7 @@ pub fn object() -> Option<Value> {
     (reads > 0).then_some(shown)
 }
 
-/// The same as one line for people.
+/// Returns the counts as a line of text.
 fn line(shown: &Value) -> String {
     let reads = &shown["native_reads"];
     format!(
@@ -60,7 +60,7 @@ fn line(shown: &Value) -> String {
     )
 }
 
-/// All counts, if there were such reads since this was asked last, with the line for people.
+/// Returns all counts with the line of text, if such reads occurred since the last call.
 pub fn untold() -> Option<(Value, String)> {
     let reads = READS.load(Relaxed);
     if TOLD.swap(reads, Relaxed) == reads {

@@ -1,11 +1,11 @@
-//! Buffers for elements on their way.
+//! Buffers for elements during a transfer.
 #![forbid(unsafe_code)]
 
 use h5lake_ledger::buffers::{MAX_POOLED_BYTES, Scratch};
 
 use crate::error::{Error, Result};
 
-/// A buffer of `count` elements with any content, for the duration of a transfer.
+/// Allocates a buffer of `count` elements with arbitrary content, for the duration of a transfer.
 pub fn scratch_of(count: usize, size: usize) -> Result<Scratch> {
     match count.checked_mul(size).filter(|bytes| *bytes <= MAX_POOLED_BYTES) {
         Some(bytes) => Ok(Scratch::new(bytes)),
@@ -13,7 +13,7 @@ pub fn scratch_of(count: usize, size: usize) -> Result<Scratch> {
     }
 }
 
-/// A zeroed buffer of `count` elements.
+/// Allocates a zeroed buffer of `count` elements.
 pub fn buffer_of(count: usize, size: usize) -> Result<Vec<u8>> {
     let too_large = || Error::argument(format!("{count} elements of {size} bytes do not fit into memory"));
     let bytes =

@@ -1,5 +1,6 @@
-//! What a thread is about while libhdf5 converts and filters elements: it calls back without saying whose they are. A value that
-//! holds for a while is set by [`scoped`](crate::thread_state::ThreadValue::scoped).
+//! The state of a thread while libhdf5 converts and filters elements, because libhdf5 calls back without saying to
+//! which object the elements belong. A value that holds for a while is set by
+//! [`scoped`](crate::thread_state::ThreadValue::scoped).
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -18,44 +19,44 @@ use crate::thread_state::{OfThisThread, ThreadState, ThreadValue};
 /// A session and an identifier of its root.
 pub(super) type Rooted = Rc<(Arc<Session>, Id)>;
 
-/// Whose data it is.
+/// The owner of variable-length data.
 pub(super) enum VlenOwner {
-    /// Nobody's: nothing is being written.
+    /// No owner: nothing is being written.
     Unknown,
-    /// An object's, or an attribute's, in the heap of the container.
+    /// An object, or an object's attribute: the data is in the heap of the container.
     Owner(ObjectId),
-    /// The same of a dataset whose fill value has its data there, too. Which of the elements before show that is not known, so
-    /// nothing is given back.
+    /// A dataset with a fill value that has data in the heap, too. It is not known which of the previous elements show
+    /// the fill value, so no data is freed.
     OwnerWithFill(ObjectId),
-    /// An attribute's, with its value.
+    /// An attribute that stores the data with its value.
     Local(InlineHeap),
 }
 
-/// What libhdf5 does with the heap while it converts elements that are being written.
+/// The changes that libhdf5 makes to the heap while it converts elements that are being written.
 #[derive(Default)]
 pub(super) struct HeapChanges {
-    /// Blobs that it keeps.
+    /// Blobs that the conversion stores.
     pub(super) kept: HashSet<[u8; ID_BYTES]>,
-    /// Blobs of the elements that are written over.
+    /// Blobs of the elements that are overwritten.
     pub(super) obsolete: HashSet<[u8; ID_BYTES]>,
 }
 
 thread_local! {
-    /// The session whose elements this thread converts. Datatypes in containers all name one file object, which stands for that
-    /// session's file.
+    /// The session for which this thread converts elements. Datatypes in containers all name one file object, which
+    /// stands for that session's file.
     static SESSION: ThreadState<Option<Arc<Session>>> = const { ThreadState::new(None) };
-    /// The same with an identifier of its root, where region references are converted: in a conversion, libhdf5 gives none to
-    /// handles of ours.
+    /// The session with an identifier of its root, while region references are converted: during a conversion,
+    /// libhdf5 gives no identifiers to handles of ours.
     pub(super) static ROOTED: ThreadState<Option<Rooted>> = const { ThreadState::new(None) };
-    /// Where variable-length data goes to and comes from.
+    /// The owner of the variable-length data that is read or written.
     pub(super) static HOME: ThreadState<VlenOwner> = const { ThreadState::new(VlenOwner::Unknown) };
-    /// What went wrong with that data.
+    /// The first error in handling that data.
     pub(super) static FAILURE: ThreadState<Option<Error>> = const { ThreadState::new(None) };
-    /// What libhdf5 does with the heap in a conversion.
+    /// The changes to the heap in the current conversion.
     pub(super) static CONVERSION: ThreadState<Option<HeapChanges>> = const { ThreadState::new(None) };
-    /// The container whose chunks go through filters in this thread, by its address; 0 while none do.
+    /// The address of the container for which this thread filters chunks; 0 while it filters none.
     pub(super) static FILTERED: Cell<usize> = const { Cell::new(0) };
-    /// How many virtual datasets this thread reads, each as a source of the one before it.
+    /// The number of virtual datasets that this thread reads, each as a source of the one before it.
     pub static VIRTUAL_DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -65,7 +66,7 @@ pub fn converting_elements_of<T>(session: &Arc<Session>, body: impl FnOnce() -> 
     body()
 }
 
-/// The session whose elements this thread converts.
+/// Returns the session for which this thread converts elements.
 pub fn session() -> Option<Arc<Session>> {
     SESSION.with_borrow(Clone::clone)
 }

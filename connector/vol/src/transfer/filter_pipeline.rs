@@ -1,4 +1,4 @@
-//! The set-up of filters by libhdf5, in the native file beneath the session; and threads that run filters.
+//! The setup of filters by libhdf5, in the native file beneath the session; and the state of threads that run filters.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -14,25 +14,27 @@ use crate::session::Session;
 use crate::transfer::context::FILTERED;
 use crate::transfer::stored_type::FileType;
 
-/// Returns whether elements are variable-length data as a whole. HDF5 sets up no filter for such elements (`H5Z_ignore_filters`).
+/// Returns whether elements are variable-length data as a whole. HDF5 sets up no filter for such elements
+/// (`H5Z_ignore_filters`).
 ///
 /// # Errors
-/// Those of libhdf5.
+/// The errors of libhdf5.
 pub fn is_variable_length(types: &FileType) -> Result<bool> {
     Ok(types.class == VARIABLE_LENGTH || types.library().is_variable_string(types.stored()?)?)
 }
 
-/// Makes a native dataset of one chunk with a dataset's type and filters, to set these up. Its type is the dataset's own, so that
-/// filters see class, size, precision and order; heap ids and references are bytes to them.
+/// Makes a native dataset of one chunk with a dataset's type and filters, to set up the filters. The native dataset
+/// has the dataset's own type, so that filters get class, size, precision and order; heap ids and references are bytes
+/// to them.
 ///
 /// # Errors
-/// Native code's reasons, as when a native dataset is created.
+/// The errors of native code, like for the creation of a native dataset.
 pub fn scratch(session: &Session, types: &FileType, chunk: &[u64], creation: Hid) -> Result<Scratch> {
     let library = session.library;
     let datatype = if !types.has_heap && !types.has_references {
         types.copy()?
     } else if types.class == ARRAY && has_precision(library, types.stored()?)? {
-        // Filters that ask for a precision find that of an array's elements, if these have any.
+        // Filters that read a precision get that of an array's elements, if these have any.
         library.array_of_bytes(types.size)?
     } else {
         library.opaque_type(types.size)?
@@ -70,7 +72,7 @@ fn scratch_of(
     Scratch::new(session.shadow.file()?, &datatype, chunk, list.get())
 }
 
-/// Whether what lies innermost in arrays and variable-length data is atomic (`H5T_get_precision`).
+/// Returns whether the innermost elements of arrays and variable-length data are atomic (`H5T_get_precision`).
 fn has_precision(library: Library, datatype: Hid) -> Result<bool> {
     match library.type_class(datatype)? {
         ARRAY | VARIABLE_LENGTH | ENUM => has_precision(library, library.base_type(datatype)?.get()),
@@ -78,12 +80,12 @@ fn has_precision(library: Library, datatype: Hid) -> Result<bool> {
     }
 }
 
-/// Whether this thread runs filters.
+/// Returns whether this thread runs filters.
 pub fn is_filtering() -> bool {
     FILTERED.get() != 0
 }
 
-/// Refuses a call that a filter makes on the very file whose chunk it is given: the chunk's place is being changed.
+/// Refuses a call that a filter makes on the file of its own chunk, because the chunk's place is being changed.
 ///
 /// # Errors
 /// If this thread runs filters on a chunk of the container.
@@ -101,7 +103,7 @@ pub fn check_not_filtering(container: &Arc<Container>) -> Result<()> {
 /// Puts stored flags and parameters into a creation list that has the same filters.
 ///
 /// # Errors
-/// If the list has other filters: to change one that a list lacks is a write behind its filters (H5Z_modify).
+/// If the list has other filters: changing a filter that a list lacks would write behind its filters (H5Z_modify).
 pub fn apply(library: Library, list: Hid, filters: &[Filter]) -> Result<()> {
     if filters.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Codecs that have a session's library run the filters that are not built in, and the handles that lend them.
+//! Codecs that make a session's library run the filters that are not built in, and the handles that lend them.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::transfer::stored_type::FileType;
 /// `H5Z_FLAG_OPTIONAL`.
 const OPTIONAL: u32 = 1;
 
-/// Runs filters in one session's library, each by itself.
+/// Runs single filters in one session's library.
 struct LibraryCodec {
     /// Filters that are ready to decode, each with the filter that it runs.
     decoders: Mutex<Vec<(Filter, SingleFilter)>>,
@@ -59,9 +59,9 @@ impl LibraryCodec {
         SingleFilter::new(self.session.shadow.file()?, filter)
     }
 
-    /// Returns the filters with the parameters that they run with. These parameters are stored, except for variable-length data:
-    /// HDF5 sets up no filter for such data, so the application's parameters are stored. Chunks of such data, in all builds, went
-    /// through filters that were set up for opaque elements.
+    /// Returns the filters with the parameters that they run with. These parameters are stored, except for
+    /// variable-length data: HDF5 sets up no filter for such data, so the application's parameters are stored. Chunks
+    /// of such data, in all builds, went through filters that were set up for opaque elements.
     fn set_up(&self) -> Result<Arc<[Filter]>> {
         if let Some(known) = &*self.set_up.lock() {
             return Ok(known.clone());
@@ -104,7 +104,7 @@ impl LibraryCodec {
     }
 }
 
-/// A filter, as errors call it.
+/// Returns a filter's name for errors.
 fn named(filter: &Filter) -> String {
     match String::from_utf8_lossy(&filter.name) {
         name if name.is_empty() => format!("filter {}", filter.id),
@@ -112,10 +112,10 @@ fn named(filter: &Filter) -> String {
     }
 }
 
-/// Refuses a filter that is not built in, where the settings do so.
+/// Refuses a filter that is not built in, if the settings require that.
 ///
 /// # Errors
-/// The filter, named, with the setting.
+/// An error that names the filter and the setting.
 pub fn check_allowed(setting: ForeignFilters, filter: &Filter) -> Result<()> {
     match setting {
         ForeignFilters::Refuse if !is_built_in(filter) => Err(Error::new(
@@ -161,7 +161,7 @@ impl ChunkCodec for LibraryCodec {
     }
 }
 
-/// A codec for a dataset that needs one.
+/// Makes a codec for a dataset that needs one.
 fn codec(session: &Arc<Session>, dataset: &Dataset) -> Option<Arc<dyn ChunkCodec>> {
     let Layout::Chunked { chunk } = dataset.layout() else { return None };
     if !dataset.needs_codec() {

@@ -1,4 +1,4 @@
-//! Moving elements between the application's buffer and the container, converting on the way.
+//! Transfer of elements between the application's buffer and the container, with conversions.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub fn read(
 ) -> Result<()> {
     let count = region.points() as usize;
     if count == 0 {
-        // The types have to fit all the same, as for native HDF5 (H5D__typeinfo_init).
+        // The types have to fit even so, like for native HDF5 (H5D__typeinfo_init).
         return check_read(session, types, memory_type);
     }
     if types.is_same_in_memory(memory_type)? {
@@ -72,8 +72,9 @@ pub fn read(
     if needed > Background::None {
         let kept = background.insert(scratch_of(count, size)?);
         match needed {
-            // Pointers and new references of the program's among that, too: what the file does not have stays, and where it
-            // has something, libhdf5 follows a background only into a file (H5T__vlen_mem_seq_write, H5T__ref_mem_write).
+            // Pointers and new references of the program's are included: values that the file does not have are kept,
+            // and for all other values libhdf5 follows pointers in a background only if it converts into a file
+            // (H5T__vlen_mem_seq_write, H5T__ref_mem_write).
             Background::Existing => region.gather(0, kept),
             _ => kept.fill(0),
         }
@@ -84,8 +85,8 @@ pub fn read(
     Ok(())
 }
 
-/// Hands the elements of `region` to `store` in file form, packed. `existing` delivers what the elements held
-/// before, where that matters.
+/// Passes the elements of `region` to `store` in file form, packed. `existing` returns the previous elements, if they
+/// are needed.
 pub fn write(
     session: &Arc<Session>,
     types: &FileType,
@@ -136,7 +137,8 @@ pub fn write(
     })
 }
 
-/// What the conversion of elements from one type to the other needs of a background: some types have one whatever the library says.
+/// Returns the background that the conversion of elements from one type to the other needs: some types need one
+/// whatever the library says.
 ///
 /// # Errors
 /// If the library has no such conversion.
@@ -145,15 +147,15 @@ pub fn background_of(types: &FileType, (from, to): (Hid, Hid), transfer: Hid) ->
     Ok(if types.needs_background { asked.max(Background::Temporary) } else { asked })
 }
 
-/// Whether this thread converts elements that are being written: what it reads then is what they replace.
+/// Returns whether this thread converts elements that are being written: then it reads the elements that they replace.
 pub fn is_replacing() -> bool {
     CONVERSION.with_borrow(Option::is_some)
 }
 
-/// Checks that elements of the container can be converted to a datatype in memory, before any are.
+/// Checks that elements of the container can be converted to a datatype in memory, before any are converted.
 ///
 /// # Errors
-/// As for [`read`], where it is the datatypes that are wrong.
+/// As for [`read`], for errors in the datatypes.
 pub fn check_read(session: &Arc<Session>, types: &FileType, memory_type: Hid) -> Result<()> {
     if goes_as_it_is(types, memory_type)? {
         return Ok(());
@@ -163,10 +165,10 @@ pub fn check_read(session: &Arc<Session>, types: &FileType, memory_type: Hid) ->
     types.library().check_conversion(source, memory_type)
 }
 
-/// The same the other way.
+/// Checks that elements in memory can be converted to the container's datatype, before any are converted.
 ///
 /// # Errors
-/// As for [`write`](fn@write), where it is the datatypes that are wrong.
+/// As for [`write`](fn@write), for errors in the datatypes.
 pub fn check_write(session: &Arc<Session>, types: &FileType, memory_type: Hid) -> Result<()> {
     if goes_as_it_is(types, memory_type)? {
         return Ok(());
@@ -179,8 +181,8 @@ fn goes_as_it_is(types: &FileType, memory_type: Hid) -> Result<bool> {
     Ok(types.is_same_in_memory(memory_type)? || types.pointers_in(memory_type)?.is_some())
 }
 
-/// The type located in the file that elements are read from where libhdf5 makes new references (`H5R_ref_t`) of old ones: it does
-/// only from such a type. None where those in the container are read as they are.
+/// Returns the type located in the file from which elements are read if libhdf5 makes new references (`H5R_ref_t`)
+/// from old ones: it does so only from such a type. Returns `None` if the elements are read with their own type.
 fn located_for_reading(
     session: &Arc<Session>,
     types: &FileType,
@@ -202,7 +204,7 @@ fn check_references_to_write(types: &FileType, memory_type: Hid) -> Result<()> {
     }
 }
 
-/// Whether the stored references are old ones and those in memory new ones.
+/// Returns whether the stored references are old ones and those in memory new ones.
 fn makes_new_references(types: &FileType, memory_type: Hid) -> Result<bool> {
     Ok(types.slots != Slots::default() && Slots::of(types.library(), memory_type)?.is_none())
 }

@@ -1,6 +1,6 @@
-//! Reads of native files through our own filters: chunks as they are stored come from the native connector, and are decoded
-//! here, side by side. Everything unusual is left to native HDF5, and so is every read that fails here: what native HDF5
-//! then answers is the answer.
+//! Reads of native files through h5lake's own filters: the native connector returns chunks as they are stored, and
+//! h5lake decodes them in parallel. Everything unusual is left to native HDF5, and so is every read that fails here:
+//! then the result of native HDF5 is returned.
 #![forbid(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -24,33 +24,33 @@ use crate::transfer::memory::region::MemoryRegion;
 const ALL: Hid = sys::H5S_ALL as Hid;
 const BLOCK: Hid = sys::H5S_BLOCK as Hid;
 const LISTED: Hid = sys::H5S_PLIST as Hid;
-/// Deflate, shuffle, Fletcher32, szip, n-bit, scale-offset, LZF, LZ4: ours take less of a core's time than the library's, or
-/// as much. Measured; docs/design/054 has the numbers.
+/// Deflate, shuffle, Fletcher32, szip, n-bit, scale-offset, LZF, LZ4: h5lake's filters take no more of a core's time
+/// than the library's. Measured; docs/design/054 has the numbers.
 const FAST_FILTERS: [i32; 8] = [1, 2, 3, 4, 5, 6, 32000, 32004];
-/// Blosc and Zstandard take as much or a little more, which a second core makes good.
+/// Blosc and Zstandard take as much or a little more, which a second core compensates.
 const EVEN_FILTERS: [i32; 2] = [32001, 32015];
-/// Longer chunks do not stay in a core's own cache on their way from one to another.
+/// Longer chunks do not stay in a core's own cache on their way from one core to another.
 const MAX_EVEN_CHUNK_BYTES: usize = 1 << 20;
-/// Bytes of chunks that make up for what a read costs before it begins.
+/// The bytes of chunks that make up for the fixed cost of a read.
 const MIN_CHUNK_BYTES: usize = 256 << 10;
-/// A read of so many elements is reason enough to look at a dataset; so are so many reads.
+/// The number of elements of a read, or the number of reads, from which on a dataset is examined.
 const MIN_POINTS: u64 = 16 << 10;
 const MIN_READS: u32 = 16;
-/// Reads of all elements that are not looked at after one that was too short.
+/// The number of reads of all elements that are not examined after one that was too short.
 const SKIPPED_LOOKS: u32 = 64;
-/// A read is worth it from so many times the library's own cache of chunks on. A shorter one may find its chunks there, or
-/// leave them there for the next.
+/// A read pays off from this multiple of the library's own chunk cache on. A shorter read may find its chunks there,
+/// or leave them there for the next read.
 const MIN_CACHE_SHARE: usize = 2;
-/// A read of one in so many chunks may list all chunks, to know which have storage; listing takes 0.1 µs for each.
+/// A read of one in this many chunks may list all chunks, to know which have storage; listing takes 0.1 µs per chunk.
 const LISTED_CHUNKS_PER_READ: u64 = 8;
-/// Chunks that are listed at most.
+/// The most chunks that are listed.
 const MAX_LISTED: u64 = 4 << 20;
-/// Bytes that are decoded before they are brought to elements that do not lie one behind the other.
+/// The most bytes that are decoded before they are copied to elements that are not contiguous.
 const MAX_SCATTERED_BYTES: usize = 64 << 20;
-/// Stored bytes of chunks that are read at most.
+/// The most stored bytes of chunks that are read.
 const MAX_STORED_BYTES: usize = 1 << 30;
 
-/// What is known of one open dataset of a native file, for reads of it.
+/// The state of reads of one open dataset of a native file.
 #[derive(Debug, Default)]
 pub struct NativeReads {
     plan: OnceLock<Option<Box<Plan>>>,
@@ -59,32 +59,32 @@ pub struct NativeReads {
     is_off: AtomicBool,
 }
 
-/// How chunks of a dataset are decoded. Nothing of it ever changes while the dataset is open.
+/// The way in which chunks of a dataset are decoded. A plan never changes while the dataset is open.
 #[derive(Debug)]
 struct Plan {
     decoder: ChunkDecoder,
     element: usize,
-    /// Reads of fewer chunks are better left to the library, which may have them in its cache.
+    /// Reads of fewer chunks are better left to the library, which may have the chunks in its cache.
     least: u64,
-    /// Chunks without storage were found.
+    /// True if chunks without storage were found.
     is_sparse: AtomicBool,
 }
 
-/// A read that is worth it.
+/// A read that pays off.
 pub struct NativeRead<'a> {
     dataset: BorrowedDataset<'a>,
     reads: &'a NativeReads,
     plan: &'a Plan,
     dims: Vec<u64>,
     selection: Selection,
-    /// Number of elements that are selected.
+    /// The number of selected elements.
     pub points: u64,
-    /// The library's cache may have chunks that were changed.
+    /// True if the library's cache may have changed chunks.
     may_change: bool,
 }
 
 impl NativeReads {
-    /// Whether to look at a read at all. This is what each short read pays.
+    /// Returns whether to examine a read at all. Each short read has this cost.
     pub fn is_candidate(&self, library: Library, file_space: Hid) -> bool {
         if self.is_off.load(Relaxed) || file_space == BLOCK || file_space == LISTED {
             return false;
@@ -107,10 +107,10 @@ impl NativeReads {
         }
     }
 
-    /// Prepares a read that is a candidate; `None` if it is to go the native way.
+    /// Prepares a read that is a candidate; returns `None` if the native connector is to do the read.
     ///
     /// # Errors
-    /// If the library does not answer; then the read is native, too.
+    /// If a call of the library fails; then the native connector does the read, too.
     pub fn prepare<'a>(
         &'a self,
         dataset: BorrowedDataset<'a>,
@@ -128,7 +128,7 @@ impl NativeReads {
             self.is_off.store(true, Relaxed);
             return Ok(None);
         };
-        // A selection in another extent than the dataset's is for the library to judge.
+        // A selection in another extent than the dataset's is left to the library.
         if file_space != ALL && *library.dims_of(file_space)? != *dims {
             return Ok(None);
         }
@@ -151,7 +151,7 @@ impl NativeReads {
         Ok(Some(NativeRead { dataset, reads: self, plan, dims, selection, points, may_change }))
     }
 
-    /// The next reads of all elements are not looked at: the dataset is hardly longer then.
+    /// Lets the next reads of all elements go unexamined: the dataset will hardly be longer then.
     fn too_short<'a>(&self, file_space: Hid) -> Result<Option<NativeRead<'a>>> {
         if file_space == ALL {
             self.skipped.store(SKIPPED_LOOKS, Relaxed);
@@ -169,7 +169,7 @@ impl NativeReads {
 }
 
 impl Plan {
-    /// A plan for a dataset, if its chunks can be decoded here.
+    /// Makes a plan for a dataset, if its chunks can be decoded here.
     fn of(dataset: BorrowedDataset<'_>) -> Result<Option<Self>> {
         let library = dataset.library();
         if dataset.has_address()? {
@@ -178,7 +178,8 @@ impl Plan {
         let list = dataset.creation_list()?;
         let creation = library.dataset_creation(list.get())?;
         let Layout::Chunked { chunk } = &creation.layout else { return Ok(None) };
-        // The library does not decode without its filters, wherever they come from; what it cannot read stays an error.
+        // The library does not decode without its filters, even if h5lake has them; a dataset that it cannot read
+        // remains an error.
         let is_known =
             !creation.filters.is_empty() && creation.filters.iter().all(|f| library.has_filter(f.id));
         let datatype = dataset.datatype()?;
@@ -203,7 +204,7 @@ impl Plan {
         }
         let (cached, len) = (dataset.chunk_cache_bytes()?, decoder.chunk_bytes());
         let Some(worth) = least_of_filters(&creation.filters, len) else { return Ok(None) };
-        // A chunk that is longer than the cache is never kept there.
+        // A chunk that is longer than the cache is never cached.
         let least = if len > cached { 1 } else { cached.saturating_mul(MIN_CACHE_SHARE) / len + 1 };
         let least = least.max(worth) as u64;
         Ok(Some(Self { decoder, element, least, is_sparse: AtomicBool::new(false) }))
@@ -211,7 +212,7 @@ impl Plan {
 }
 
 impl Plan {
-    /// Whether there are chunks enough between the ends of a selection: this takes no walk along it.
+    /// Returns whether enough chunks are between the ends of a selection. This takes no walk along the selection.
     fn may_touch_enough(&self, library: Library, space: Hid) -> Result<bool> {
         let [low, high] = library.bounds(space)?;
         let ends = low.iter().zip(&high).zip(self.decoder.chunk());
@@ -220,7 +221,8 @@ impl Plan {
     }
 }
 
-/// Chunks from which on our filters are no slower than the library's, for chunks of `len` decoded bytes; `None` if they are not.
+/// Returns the number of chunks from which on h5lake's filters are no slower than the library's, for chunks of `len`
+/// decoded bytes; `None` if they are slower.
 fn least_of_filters(filters: &[Filter], len: usize) -> Option<usize> {
     let least = MIN_CHUNK_BYTES.div_ceil(len);
     if filters.iter().all(|f| FAST_FILTERS.contains(&f.id)) {
@@ -230,7 +232,7 @@ fn least_of_filters(filters: &[Filter], len: usize) -> Option<usize> {
     (is_even && ChunkDecoder::threads() > 1 && len <= MAX_EVEN_CHUNK_BYTES).then(|| 2 * least)
 }
 
-/// Whether elements of a type are in memory what they are in the file: none points to anything.
+/// Returns whether elements of a type have the same form in memory and in the file: they contain no pointers.
 fn is_plain(library: Library, datatype: Hid) -> Result<bool> {
     Ok(match library.type_class(datatype)? {
         VARIABLE_LENGTH | REFERENCE => false,
@@ -248,11 +250,11 @@ fn is_plain(library: Library, datatype: Hid) -> Result<bool> {
 }
 
 impl NativeRead<'_> {
-    /// Reads into a program's buffer. After an error, or where this answers `false`, the buffer is as the native connector finds it
-    /// when it reads into it now: elements that it leaves as they are were left.
+    /// Reads into a program's buffer. After an error, or if this returns `false`, the native connector can read into
+    /// the buffer from the start: elements that it does not change were not changed here either.
     ///
     /// # Errors
-    /// Whatever keeps a chunk from being decoded. From then on all reads of this handle go the native way.
+    /// Any error of decoding a chunk. From then on the native connector does all reads of this handle.
     pub fn read(&self, region: &mut MemoryRegion) -> Result<bool> {
         if region.points() != self.points || region.element() != self.plan.element {
             return Ok(false);
@@ -264,7 +266,8 @@ impl NativeRead<'_> {
         if self.may_change
             && let Err(error) = self.dataset.write_changed_chunks()
         {
-            // To read such a chunk as it is stored would drop it. The library reads what it has in its cache.
+            // Reading such a chunk as it is stored would drop it from the cache. The library reads the chunks in its
+            // cache.
             tracing::debug!(
                 "a native dataset is read by the library, which cannot write its chunks: {error}"
             );
@@ -291,7 +294,7 @@ impl NativeRead<'_> {
                 native_reads::note(decoded, self.points.saturating_mul(self.plan.element as u64));
                 Ok(true)
             }
-            // The next read lists the chunks, or is native from the start.
+            // The next read lists the chunks, or goes to the native connector from the start.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => {
                 self.reads.is_off.store(true, Relaxed);
@@ -305,12 +308,12 @@ impl NativeRead<'_> {
 /// The chunks of a dataset, for one read.
 struct Source<'a> {
     read: &'a NativeRead<'a>,
-    /// Numbers of the chunks that have storage, in ascending order, once they were listed.
+    /// The numbers of the chunks that have storage, in ascending order, once they were listed.
     present: Option<Vec<u64>>,
 }
 
 impl Source<'_> {
-    /// Lists the chunks that have storage; answers `false` where that would take longer than it is worth.
+    /// Lists the chunks that have storage; returns `false` if that would cost more than it saves.
     fn list(&mut self) -> Result<bool> {
         let NativeRead { dataset, plan, dims, selection, .. } = self.read;
         let (chunk, total) = (plan.decoder.chunk(), self.total());
@@ -332,7 +335,7 @@ impl Source<'_> {
         Ok(true)
     }
 
-    /// Chunks along each dimension.
+    /// Returns the number of chunks along each dimension.
     fn counts(&self) -> impl Iterator<Item = u64> {
         self.read.dims.iter().zip(self.read.plan.decoder.chunk()).map(|(dim, chunk)| dim.div_ceil(*chunk))
     }
@@ -341,7 +344,7 @@ impl Source<'_> {
         self.counts().fold(1, u64::saturating_mul)
     }
 
-    /// The number of a chunk, C order.
+    /// Returns the number of a chunk, in C order.
     fn number(&self, coords: impl Iterator<Item = u64>) -> u64 {
         coords.zip(self.counts()).fold(0, |number, (at, count)| number.wrapping_mul(count).wrapping_add(at))
     }
@@ -370,7 +373,8 @@ impl Source<'_> {
             Ok(chunk) => return Ok(chunk),
             Err(error) => error,
         };
-        // It may have no storage. Only a list of all chunks tells that from a failure, because no chunk is dropped that was not written.
+        // The chunk may have no storage. Only a list of all chunks distinguishes that from a failure, because no
+        // unwritten chunk is dropped.
         if self.present.is_none() {
             self.read.plan.is_sparse.store(true, Relaxed);
             if !self.list()? {

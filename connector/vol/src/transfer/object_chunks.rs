@@ -1,5 +1,5 @@
-//! Where the chunks of a dataset lie in a native file that is an object of a store, so that those of one read are fetched side by side.
-//! Such a file never changes while it is open.
+//! The positions of a dataset's chunks in a native file that is an object of a store, so that the chunks of one read
+//! are fetched in parallel. Such a file never changes while it is open.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -19,42 +19,44 @@ use crate::hdf5::native::object_driver::{take_refused, take_unread};
 const ALL: Hid = sys::H5S_ALL as Hid;
 const BLOCK: Hid = sys::H5S_BLOCK as Hid;
 const LISTED: Hid = sys::H5S_PLIST as Hid;
-/// So many chunks are listed for any read; more of them for one of at least an eighth of all.
+/// The most chunks that are listed for any read; more chunks are listed only for a read of at least an eighth of them.
 const MAX_LISTED_AT_ONCE: u64 = 8 << 10;
 const LISTED_CHUNKS_PER_READ: u64 = 8;
-/// Chunks that are listed at most.
+/// The most chunks that are listed at all.
 const MAX_LISTED: u64 = 4 << 20;
 
-/// Sources of a virtual dataset that are looked at, at most.
+/// The most sources of a virtual dataset that are checked.
 const MAX_SOURCES: usize = 64 << 10;
 
-/// What is known of one open dataset.
+/// The known properties of one open dataset.
 #[derive(Debug, Default)]
 pub struct ObjectChunks {
     known: OnceLock<Known>,
-    /// Whether its file is an object of a store: asked where the handle does not say so.
+    /// True if its file is an object of a store; queried if the handle does not say.
     is_in_store: OnceLock<bool>,
-    /// Why the extent that libhdf5 has for it is not what its sources say. It asks them again when it is asked for the extent.
+    /// The error if libhdf5's extent of the dataset does not reflect its sources. libhdf5 reads the sources again when
+    /// the extent is queried again.
     unread_extent: Mutex<Option<Error>>,
-    /// Why libhdf5 shows fill values for a source of it. It does not look for that again while the dataset is open.
+    /// The error for which libhdf5 shows fill values in place of a source of the dataset. libhdf5 does not search for
+    /// that source again while the dataset is open.
     spoilt: OnceLock<Error>,
 }
 
 #[derive(Debug)]
 enum Known {
-    /// It has no chunks.
+    /// The dataset has no chunks.
     Unchunked,
-    /// Elements that other files have, which the file names.
+    /// The elements are in other files, which the dataset's file names.
     Elsewhere(Error),
-    /// It has chunks of these dimensions. They are listed when that is first worth it.
+    /// The dataset has chunks of these dimensions. They are listed when that first pays off.
     Chunked { chunk: Vec<u64>, chunks: OnceLock<Vec<Chunk>> },
 }
 
-/// Where the elements of one dataset lie.
+/// The location of the elements of one dataset.
 enum Place {
-    /// In its own file, or those of its sources do.
+    /// Stored in the dataset's own file, apart from those of its sources.
     Here(Layout),
-    /// In files that it names.
+    /// Stored in other files that the dataset names.
     Elsewhere(Error),
 }
 
@@ -67,11 +69,11 @@ struct Chunk {
 }
 
 impl ObjectChunks {
-    /// The places in the object of the chunks that a read of `file_space` touches, in the order in which it comes to them; none where the
-    /// read can do without. The dataset was checked ([`Self::check`]).
+    /// Returns the positions in the object of the chunks that a read of `file_space` touches, in the order of the
+    /// read; none if the read does not need them. The dataset was checked ([`Self::check`]).
     ///
     /// # Errors
-    /// For elements in other files; those of the library, which the read has, too.
+    /// For elements in other files; errors of the library, which the read encounters, too.
     pub fn places(
         &self,
         dataset: BorrowedDataset<'_>,
@@ -117,10 +119,10 @@ impl ObjectChunks {
         Ok(touched.iter().filter_map(place).collect())
     }
 
-    /// Checks that the dataset has its elements itself, and that libhdf5 shows those of its sources.
+    /// Checks that the dataset's elements are in its own file, and that libhdf5 shows the elements of its sources.
     ///
     /// # Errors
-    /// For elements in other files; what kept the store from answering, which is not remembered here.
+    /// For elements in other files; the error if the store did not answer, which is not cached here.
     pub fn check(&self, dataset: BorrowedDataset<'_>) -> Result<()> {
         let failed = self.spoilt.get().cloned().or_else(|| self.unread_extent.lock().clone());
         if let Some(error) = failed {
@@ -132,10 +134,10 @@ impl ObjectChunks {
         }
     }
 
-    /// Whether the dataset's file is an object of a store.
+    /// Returns whether the dataset's file is an object of a store.
     ///
     /// # Errors
-    /// Those of the library.
+    /// The errors of the library.
     pub fn is_in_store(&self, dataset: BorrowedDataset<'_>) -> Result<bool> {
         if let Some(known) = self.is_in_store.get() {
             return Ok(*known);
@@ -144,15 +146,15 @@ impl ObjectChunks {
         Ok(*self.is_in_store.get_or_init(|| found))
     }
 
-    /// Notes that a read showed fill values for what the store could not read.
+    /// Notes that a read showed fill values for data that the store could not read.
     pub fn spoil(&self, error: &Error) {
         self.spoilt.get_or_init(|| error.clone());
     }
 
-    /// What `H5Dget_space` answered, or why that is not the extent.
+    /// Returns the result of `H5Dget_space`, or the error because of which it is not the extent.
     ///
     /// # Errors
-    /// What kept the store from answering.
+    /// The error if the store did not answer.
     pub fn extent_told(&self, answer: c_int) -> Result<c_int> {
         if answer < 0 {
             return Ok(answer);
@@ -176,15 +178,16 @@ impl ObjectChunks {
     }
 }
 
-/// Why a read that libhdf5 answered so, and calls done, is not: it passes over sources of virtual datasets that it cannot open, and shows
-/// fill values.
+/// Returns the error of a read with this result that libhdf5 considers done although it is not: libhdf5 skips sources
+/// of virtual datasets that it cannot open, and shows fill values.
 pub fn passed_over(answer: c_int) -> Option<Error> {
     let unread = take_unread().filter(|_| answer >= 0);
     unread.map(|error| error.followed_by("; open the dataset again"))
 }
 
-/// Where the elements of a dataset lie. libhdf5 opens files that it names by itself, those of external storage not even by our driver. A
-/// virtual dataset shows what others of its file have, which may be virtual in turn.
+/// Finds the location of a dataset's elements. libhdf5 itself opens the files that a dataset names; it opens external
+/// storage without even using our driver. A virtual dataset shows elements of other datasets of its file, which may be
+/// virtual in turn.
 fn place_of(dataset: BorrowedDataset<'_>) -> Result<Place> {
     let layout = match own_place(dataset)? {
         Place::Here(layout) => layout,
@@ -198,7 +201,8 @@ fn place_of(dataset: BorrowedDataset<'_>) -> Result<Place> {
         }
         drop((take_unread(), take_refused()));
         let Ok(source) = dataset.open_other(&path) else {
-            // What is not there shows fill values. What the store could not read may be there, and a link into another file was refused.
+            // A missing source shows fill values. But a source that the store could not read may exist, and a link
+            // into another file was refused.
             match (take_unread(), take_refused()) {
                 (Some(unread), _) => return Err(unread),
                 (None, Some(refused)) => return Ok(Place::Elsewhere(refused)),
@@ -213,7 +217,7 @@ fn place_of(dataset: BorrowedDataset<'_>) -> Result<Place> {
     Ok(Place::Here(layout))
 }
 
-/// Where the elements of a dataset lie, but for those of its sources.
+/// Finds the location of a dataset's elements, apart from those of its sources.
 fn own_place(dataset: BorrowedDataset<'_>) -> Result<Place> {
     let (library, list) = (dataset.library(), dataset.creation_list()?);
     if let Some(file) = library.first_external_file(list.get())? {
@@ -228,14 +232,15 @@ fn own_place(dataset: BorrowedDataset<'_>) -> Result<Place> {
     Ok(Place::Here(layout))
 }
 
-/// The paths, from the root, of the sources of a virtual dataset that were not seen yet.
+/// Returns the paths, from the root, of the sources of a virtual dataset that were not seen yet.
 fn sources(layout: &Layout, seen: &mut HashSet<CString>) -> Vec<CString> {
     let Layout::Virtual { mappings } = layout else { return Vec::new() };
     let paths = mappings.iter().filter_map(|mapping| CString::new([b"/", &*mapping.dataset].concat()).ok());
     paths.filter(|path| seen.insert(path.clone())).collect()
 }
 
-/// A source whose path is not looked up: there are too many, or it has the number of a block in it.
+/// Returns the error for a source that is not opened: there are too many sources, or the path contains the number of a
+/// block.
 fn not_followed(path: &CStr) -> Error {
     let text = format!(
         "a virtual dataset of a native file in a store has more than {MAX_SOURCES} sources, or one whose name has a number of \
@@ -245,7 +250,8 @@ fn not_followed(path: &CStr) -> Error {
     Error::new(Minor::NotFollowed, text)
 }
 
-/// libhdf5 looks for such files by itself, among local ones, and shows fill values for virtual sources that it does not find.
+/// Returns the error for elements in another file. libhdf5 itself searches for such files, among local ones, and shows
+/// fill values for virtual sources that it does not find.
 fn not_read(what: &str, file: &[u8]) -> Error {
     let file = String::from_utf8_lossy(file);
     let text = format!(
@@ -256,10 +262,10 @@ fn not_read(what: &str, file: &[u8]) -> Error {
     Error::new(Minor::NotFollowed, text)
 }
 
-/// All chunks with storage, by their numbers.
+/// Lists all chunks with storage, by their numbers.
 fn list(dataset: BorrowedDataset<'_>, chunk: &[u64], counts: &[u64]) -> Result<Vec<Chunk>> {
     let mut chunks = Vec::new();
-    // Where the library does not tell the truth, nothing is fetched ahead.
+    // If the library lists wrong coordinates, no chunk is prefetched.
     dataset.each_chunk(counts.len(), &mut |offset, place| {
         let coords = offset.iter().zip(chunk).map(|(at, chunk)| at / chunk);
         let number =

@@ -1,9 +1,9 @@
 //! Old-style references inside elements (`hobj_ref_t`, `hdset_reg_ref_t`).
 //!
-//! An object reference is the object's id, in memory and in the container. A region reference in memory is a
-//! place in the heap of the native file beneath the session, which goes with it; in the container its 12 bytes
-//! name a heap entry that holds the dataset's id and the selection in HDF5's portable encoding. Both are turned into each
-//! other here, element by element; beside or in variable-length data while libhdf5 converts
+//! An object reference is the object's id, in memory and in the container. A region reference in memory is an address
+//! in the heap of the native file beneath the session, and becomes invalid with that file. In the container its 12
+//! bytes name a heap entry that holds the dataset's id and the selection in HDF5's portable encoding. Both forms are
+//! converted into each other here, element by element; beside or in variable-length data while libhdf5 converts
 //! (`memory/region_conversions.rs`).
 #![forbid(unsafe_code)]
 
@@ -42,7 +42,7 @@ fn converted(slot: &mut [u8; REGION_BYTES], how: impl FnOnce(&Session, &Id) -> R
     });
 }
 
-/// Turns a region reference from memory into one of the container, while libhdf5 converts.
+/// Converts a region reference from memory into one of the container, while libhdf5 converts.
 pub fn carry(slot: &mut [u8; REGION_BYTES]) {
     let reference = *slot;
     converted(slot, |session, root| {
@@ -51,7 +51,7 @@ pub fn carry(slot: &mut [u8; REGION_BYTES]) {
     });
 }
 
-/// Turns a region reference of the container into one that native code resolves, while libhdf5 converts.
+/// Converts a region reference of the container into one that native code resolves, while libhdf5 converts.
 pub fn uncarry(slot: &mut [u8; REGION_BYTES]) {
     let stored = *slot;
     converted(slot, |session, root| {
@@ -59,7 +59,8 @@ pub fn uncarry(slot: &mut [u8; REGION_BYTES]) {
     });
 }
 
-/// A region reference of the container as native code resolves it; null if the dataset, which `open` opens, is gone.
+/// Returns a region reference of the container in the form that native code resolves; null if the dataset, which
+/// `open` opens, does not exist any more.
 fn in_memory(
     session: &Session,
     stored: &[u8; REGION_BYTES],
@@ -75,7 +76,8 @@ fn in_memory(
     })
 }
 
-/// A region reference of one container for another: `resolve` gives the dataset that takes the place of its own.
+/// Translates a region reference of one container for another: `resolve` returns the dataset that replaces its
+/// dataset.
 pub fn moved_region(
     from: &Container,
     to: &Container,
@@ -89,7 +91,7 @@ pub fn moved_region(
     }
 }
 
-/// Where the references of an element lie, in bytes from its beginning.
+/// The positions of the references in an element, in bytes from its beginning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Slots {
     /// Object references.
@@ -98,7 +100,7 @@ pub struct Slots {
     pub regions: Vec<usize>,
 }
 
-/// A region reference, taken apart.
+/// A decoded region reference.
 struct Region {
     object: ObjectId,
     /// The selection (`H5Sencode2`).
@@ -106,15 +108,15 @@ struct Region {
 }
 
 impl Region {
-    /// The heap entry that holds it.
+    /// Returns the heap entry that holds the region.
     fn to_entry(&self) -> Vec<u8> {
         [&self.object.0.to_be_bytes()[..], &self.selection].concat()
     }
 }
 
 impl Slots {
-    /// The slots of a datatype located in memory, without those in variable-length data. `None` if it holds
-    /// references of the new kind (`H5R_ref_t`), which libhdf5 converts itself.
+    /// Returns the slots of a datatype located in memory, without those in variable-length data. Returns `None` if the
+    /// datatype holds references of the new kind (`H5R_ref_t`), which libhdf5 converts itself.
     pub fn of(library: Library, datatype: Hid) -> Result<Option<Self>> {
         let mut slots = Self::default();
         Ok(slots.collect(library, datatype, 0)?.then_some(slots))
@@ -149,7 +151,7 @@ impl Slots {
         Ok(true)
     }
 
-    /// Turns region references from memory into those of the container.
+    /// Converts region references from memory into those of the container.
     pub fn to_file(&self, session: &Arc<Session>, element: usize, data: &mut [u8]) -> Result<()> {
         if self.regions.is_empty() {
             return Ok(());
@@ -162,8 +164,8 @@ impl Slots {
         })
     }
 
-    /// Turns region references of the container into ones that native code resolves. A reference to a dataset that
-    /// is gone becomes a null reference.
+    /// Converts region references of the container into ones that native code resolves. A reference to a deleted
+    /// dataset becomes a null reference.
     pub fn to_memory(&self, session: &Arc<Session>, element: usize, data: &mut [u8]) -> Result<()> {
         each(&self.regions, element, data, |slot| {
             *slot = in_memory(session, slot, |id| session.identifier(id))?;
@@ -171,7 +173,7 @@ impl Slots {
         })
     }
 
-    /// Rewrites references for a copy: `resolve` gives the object that takes the place of another, or nothing.
+    /// Rewrites references for a copy: `resolve` returns the object that replaces another one, or `None`.
     pub fn rewrite(
         &self,
         from: &Container,

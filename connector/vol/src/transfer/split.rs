@@ -1,16 +1,16 @@
-//! Large transfers in parts, so that what is converted or collected on the way stays small.
+//! Large transfers in parts, so that converted or gathered elements take little memory.
 #![forbid(unsafe_code)]
 
 use h5lake_container::{Run, Selection};
 
-/// Bytes that one part takes on either side.
+/// The bytes that one part takes on either side.
 pub const PART_BYTES: usize = 8 << 20;
-/// The same where nothing is filtered.
+/// The bytes of a part if no filters run.
 pub const PLAIN_PART_BYTES: usize = 2 << 20;
-/// Segments of contiguous datasets have at most so many bytes.
+/// The most bytes of a segment of a contiguous dataset.
 pub const SEGMENT_BYTES: usize = 1 << 20;
 
-/// Cuts a selection into parts of at most `limit` elements, which follow each other in selection order. Gives each
+/// Splits a selection into parts of at most `limit` elements, which follow each other in selection order. Returns each
 /// part with its number of elements.
 pub fn split(selection: &Selection, dims: &[u64], limit: u64) -> Vec<(Selection, u64)> {
     let mut parts = Vec::new();
@@ -31,7 +31,7 @@ pub fn split(selection: &Selection, dims: &[u64], limit: u64) -> Vec<(Selection,
     parts
 }
 
-/// Whether a selection names some element more than once, as lists of points may.
+/// Returns whether a selection names some element more than once, as lists of points may.
 pub fn has_repeats(selection: &Selection) -> bool {
     let Selection::Runs(runs) = selection else { return false };
     let mut sorted = runs.clone();
@@ -82,8 +82,8 @@ impl Slab {
             .fold(1, |points: u64, (c, b)| points.saturating_mul(c.saturating_mul(*b)))
     }
 
-    /// Cuts along dimension `d`, all dimensions before it being a single index: only so do the parts follow each
-    /// other in row-major order.
+    /// Splits along dimension `d`, while all dimensions before it have a single index: only then do the parts follow
+    /// each other in row-major order.
     fn split(self, limit: u64, d: usize, parts: &mut Vec<(Selection, u64)>) {
         let points = self.points();
         if points == 0 {
@@ -91,7 +91,7 @@ impl Slab {
         }
         if points <= limit || d == self.count.len() {
             let Self { start, stride, count, block } = self;
-            // An extent without dimensions is one element, and no hyperslab.
+            // An extent without dimensions is one element, not a hyperslab.
             let part = if start.is_empty() {
                 Selection::All
             } else {
@@ -135,7 +135,7 @@ mod tests {
         assert!(!has_repeats(&Selection::All));
     }
 
-    /// Linear positions of all elements, in selection order.
+    /// Returns the linear positions of all elements, in selection order.
     fn positions(selection: &Selection, dims: &[u64]) -> Vec<u64> {
         match selection {
             Selection::None => Vec::new(),

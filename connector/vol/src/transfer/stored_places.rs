@@ -1,7 +1,9 @@
-//! Where in an element of a container what lies elsewhere is named: sequences and strings of variable length, and new references.
+//! The positions in an element of a container that refer to data elsewhere: sequences and strings of variable length,
+//! and new references.
 //!
-//! libhdf5 moves members apart for what is larger in a file (`H5T_set_loc`). Of a datatype that is located there it gives
-//! members as they are in memory (`H5Tget_member_type`), so places are found from the datatype in memory.
+//! libhdf5 moves members apart to make space for members that are larger in a file (`H5T_set_loc`). But it returns
+//! members of a located datatype in their form in memory (`H5Tget_member_type`), so positions are computed from the
+//! datatype in memory.
 #![forbid(unsafe_code)]
 
 use crate::error::Result;
@@ -10,13 +12,13 @@ use crate::hdf5::datatype::{ARRAY, COMPOUND, REFERENCE, VARIABLE_LENGTH};
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::references::NEW_BYTES;
 
-/// Bytes of a kind and flags (`H5R_ENCODE_HEADER_SIZE`).
+/// The bytes of a kind and flags (`H5R_ENCODE_HEADER_SIZE`).
 const HEADER: usize = 2;
-/// Bytes of a length.
+/// The bytes of a length.
 pub(super) const LENGTH: usize = 4;
-/// Bytes of a new reference in an element of a container.
+/// The bytes of a new reference in an element of a container.
 pub(super) const REFERENCE_BYTES: usize = HEADER + LENGTH + ID_BYTES;
-/// Bytes of a sequence in an element of a container.
+/// The bytes of a sequence in an element of a container.
 pub(super) const SEQUENCE_BYTES: usize = LENGTH + ID_BYTES;
 
 /// Places in an element, in bytes from its beginning.
@@ -27,7 +29,7 @@ pub(super) struct Places(pub Vec<(usize, Place)>);
 pub(super) enum Place {
     /// A new reference (`H5R_ref_t`).
     Reference,
-    /// So many items, of a size, one behind the other.
+    /// An array of items: their number, the size of each, and the places in an item.
     Array(usize, usize, Places),
     /// A sequence, or a string, of items.
     Sequence(Items),
@@ -36,15 +38,15 @@ pub(super) enum Place {
 /// The items of a sequence.
 #[derive(Debug, Clone)]
 pub(super) struct Items {
-    /// What the data has for each of them, in bytes.
+    /// The stored bytes of each item.
     pub kept: usize,
-    /// Bytes from one to the next.
+    /// The distance from one item to the next, in bytes.
     pub stride: usize,
     pub places: Places,
 }
 
 impl Places {
-    /// The bytes and the places of an element of the container, given its datatype in memory.
+    /// Returns the size and the places of an element of the container, given its datatype in memory.
     ///
     /// # Errors
     /// If the library refuses the datatype.
@@ -75,7 +77,8 @@ impl Places {
             members.push((library.member_offset(datatype, index)?, member));
         }
         members.sort_by_key(|(offset, _)| *offset);
-        // How much further members lie in the file: sequences are longer there, and new references shorter.
+        // The distance by which members are further behind in the file: sequences are longer there, and new references
+        // shorter.
         let (mut places, mut longer, mut shorter) = (Vec::new(), 0_usize, 0_usize);
         for (offset, member) in members {
             let (stored, inner) = Self::of(library, member.get())?;
@@ -92,12 +95,12 @@ impl Places {
         self.0.is_empty()
     }
 
-    /// Those that are new references, or lead to some.
+    /// Returns the places that are new references, or contain some.
     pub fn with_references(&self) -> Self {
         self.chosen(true)
     }
 
-    /// Sequences, and what leads to some.
+    /// Returns the places that are sequences, or contain some.
     pub fn with_sequences(&self) -> Self {
         self.chosen(false)
     }
@@ -125,8 +128,8 @@ impl Places {
 impl Items {
     fn of(library: Library, datatype: Hid) -> Result<Self> {
         let (stride, places) = Places::of(library, datatype)?;
-        // libhdf5 leaves references that are items where they are (H5T_set_loc), until it converts (H5T__conv_vlen). It stores
-        // as many bytes as they take in memory, and packs them at the front.
+        // libhdf5 does not locate references that are items (H5T_set_loc), until it converts (H5T__conv_vlen). It
+        // stores as many bytes as they take in memory, and packs them at the front.
         let is_reference = library.type_class(datatype)? == REFERENCE;
         let kept = if is_reference { library.type_size(datatype)? } else { stride };
         Ok(Self { kept, stride, places })

@@ -1,9 +1,9 @@
 //! New references (`H5R_ref_t`) in elements of a container, checked before libhdf5 decodes them.
 //!
-//! An element holds a reference's kind, its flags, the length of its encoding and the id of a blob that holds it. libhdf5
-//! believes the lengths and the rank in that blob (`H5R__decode`), and a container may come from anyone. An error in the middle
-//! of a conversion is no better: libhdf5 then frees what it has converted so far. So all elements are looked at first, also
-//! those of sequences.
+//! An element holds a reference's kind, its flags, the length of its encoding and the id of a blob with the encoding.
+//! libhdf5 trusts the lengths and the rank in that blob (`H5R__decode`), and a container may come from anyone. An
+//! error in the middle of a conversion is no better: libhdf5 then frees all elements that it has converted so far. So
+//! all elements are checked first, including those of sequences.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -19,25 +19,25 @@ use crate::transfer::buffers::buffer_of;
 use crate::transfer::stored_places::{Items, LENGTH, Place, Places, REFERENCE_BYTES, SEQUENCE_BYTES};
 use crate::transfer::vlen_context;
 
-/// Where the new references of an element of a container lie, and what leads to them.
+/// The positions of the new references of an element of a container, and the path to them.
 #[derive(Debug, Default)]
 pub struct StoredReferences(Places);
 
 impl StoredReferences {
-    /// The references among the places of an element.
+    /// Returns the references among the places of an element.
     pub(super) fn of(places: &Places) -> Self {
         Self(places.with_references())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no references.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Checks all references of elements of a size.
+    /// Checks all references of elements of `size` bytes each.
     ///
     /// # Errors
-    /// For a reference that libhdf5 must not see; those of the heap.
+    /// For a reference that libhdf5 must not decode; errors of the heap.
     pub fn check(&self, session: &Arc<Session>, size: usize, elements: &[u8]) -> Result<()> {
         if self.is_empty() {
             return Ok(());
@@ -77,7 +77,7 @@ fn first<const BYTES: usize>(bytes: &[u8]) -> Result<&[u8; BYTES]> {
     bytes.first_chunk().ok_or_else(|| damaged(OUTSIDE))
 }
 
-/// A count and the id of a blob.
+/// Splits a sequence into its count and the id of its blob.
 pub(super) fn counted(bytes: &[u8; SEQUENCE_BYTES]) -> (u64, [u8; ID_BYTES]) {
     let (mut count, mut id) = ([0; LENGTH], [0; ID_BYTES]);
     count.copy_from_slice(&bytes[..LENGTH]);
@@ -85,7 +85,7 @@ pub(super) fn counted(bytes: &[u8; SEQUENCE_BYTES]) -> (u64, [u8; ID_BYTES]) {
     (u32::from_le_bytes(count).into(), id)
 }
 
-/// So many bytes of a blob; none of no blob.
+/// Returns `length` bytes of a blob; none for the null blob.
 pub(super) fn fetch(session: &Session, id: &[u8; ID_BYTES], length: u64) -> Result<Vec<u8>> {
     if blob_id::is_null(id) {
         return Ok(Vec::new());
@@ -102,7 +102,7 @@ fn check_one(session: &Arc<Session>, slot: &[u8; REFERENCE_BYTES]) -> Result<()>
         return sound(check_reference(kind, flags, rest)).map(drop);
     }
     let (length, id) = counted(first(rest)?);
-    // A null reference, as libhdf5 sees it (H5T__ref_disk_isnull).
+    // A null reference in libhdf5's sense (H5T__ref_disk_isnull).
     if kind == 0 && blob_id::is_null(&id) {
         return Ok(());
     }
@@ -114,8 +114,9 @@ fn sound(checked: Checked<EncodedReference<'_>>) -> Result<EncodedReference<'_>>
     checked.map_err(damaged)
 }
 
-/// Checks that a region is one of its dataset: libhdf5 puts the selection on the dataset's dataspace without comparing ranks
-/// (`H5R__get_region`). What is no dataset, or is gone, is told when the reference is opened.
+/// Checks that a region has the rank of its dataset: libhdf5 applies the selection to the dataset's dataspace without
+/// comparing ranks (`H5R__get_region`). An object that is no dataset, or does not exist, is reported when the
+/// reference is opened.
 fn check_rank(session: &Arc<Session>, reference: &EncodedReference<'_>) -> Result<()> {
     let (Some(rank), false) = (reference.rank, reference.is_external) else { return Ok(()) };
     let mut bytes = [0; token::BYTES];

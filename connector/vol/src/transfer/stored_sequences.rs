@@ -1,8 +1,10 @@
-//! Sequences and strings of variable length in elements of a container, whose lengths are checked before libhdf5 converts them.
+//! Sequences and strings of variable length in elements of a container: their lengths are checked before libhdf5
+//! converts them.
 //!
-//! libhdf5 makes buffers of as many items as an element says before it asks for these, and a container may come from anyone. Of
-//! elements that are written over it reads what holds sequences in turn. There an error in the middle of the conversion is worse
-//! than a large buffer: it frees what it has converted so far, elements of the file, as if it were pointers (H5T__conv_vlen).
+//! libhdf5 makes buffers of as many items as an element says before it requests the items, and a container may come
+//! from anyone. Among elements that are overwritten, libhdf5 reads those that contain nested sequences. In that case
+//! an error in the middle of the conversion is worse than a large buffer: libhdf5 frees the elements that it has
+//! converted so far, which are elements of the file, as if they were pointers (H5T__conv_vlen).
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, Minor, Result};
@@ -12,27 +14,27 @@ use crate::transfer::stored_places::{Items, Place, Places, SEQUENCE_BYTES};
 use crate::transfer::stored_references::{counted, fetch};
 use crate::transfer::vlen_context;
 
-/// Where the sequences and strings of variable length of an element of a container lie, and what leads to them.
+/// The positions of the sequences and strings of variable length of an element of a container, and the path to them.
 #[derive(Debug, Default)]
 pub struct StoredSequences(Places);
 
-/// What libhdf5 does with elements of a container.
+/// The use that libhdf5 makes of elements of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// It converts them to memory.
+    /// libhdf5 converts them to memory.
     Read,
-    /// It writes over them.
+    /// libhdf5 overwrites them.
     Replace,
 }
 
 impl StoredSequences {
-    /// The sequences among the places of an element.
+    /// Returns the sequences among the places of an element.
     pub(super) fn of(places: &Places) -> Self {
         Self(places.with_sequences())
     }
 
-    /// The offset in an element, and the bytes of an item, of each sequence, if there are some and they lie in the element itself and
-    /// hold no sequences in turn.
+    /// Returns the offset in an element, and the bytes of an item, of each sequence, if sequences exist, all of them
+    /// are in the element itself, and none contains further sequences.
     pub(super) fn plain(&self) -> Option<Vec<(usize, usize)>> {
         let plain = self.0.0.iter().map(|(at, place)| match place {
             Place::Sequence(items) if items.places.is_empty() => Some((*at, items.kept)),
@@ -41,11 +43,11 @@ impl StoredSequences {
         plain.collect::<Option<Vec<_>>>().filter(|places| !places.is_empty())
     }
 
-    /// Checks that the data of elements of a size is as long as they say, as far as libhdf5 makes buffers for it: for all that it
-    /// reads, and of what is written over for sequences of sequences.
+    /// Checks that the data of elements of `size` bytes each is as long as they say, as far as libhdf5 makes buffers
+    /// for it: for all data that it reads, and for sequences of sequences that are overwritten.
     ///
     /// # Errors
-    /// For a length that somebody forged; those of the heap.
+    /// For a forged length; errors of the heap.
     pub fn check(&self, session: &Session, size: usize, elements: &[u8], purpose: Purpose) -> Result<()> {
         if self.0.is_empty() || (purpose == Purpose::Replace && !has_nested(&self.0)) {
             return Ok(());
@@ -54,7 +56,7 @@ impl StoredSequences {
     }
 }
 
-/// Whether any is a sequence of items that hold sequences or strings in turn.
+/// Returns whether any place is a sequence of items that contain sequences or strings themselves.
 fn has_nested(places: &Places) -> bool {
     places.0.iter().any(|(_, place)| match place {
         Place::Reference => false,
@@ -96,7 +98,7 @@ fn check_sequence(
 ) -> Result<()> {
     let (count, id) = counted(sequence);
     let inner = &items.places;
-    // Of no items nothing is read, and what kept nothing may be gone.
+    // Nothing is read for an empty sequence, and its blob may be deleted.
     if count == 0 || blob_id::is_null(&id) || (purpose == Purpose::Replace && inner.is_empty()) {
         return Ok(());
     }

@@ -25,57 +25,58 @@ use crate::transfer::stored_references::StoredReferences;
 use crate::transfer::stored_sequences::{Purpose, StoredSequences};
 use crate::transfer::vlen_context;
 
-/// What is known of a stored datatype whatever identifiers it has: it follows from the encoding.
+/// The properties of a stored datatype that follow from its encoding, whatever identifiers the datatype has.
 #[derive(Debug)]
 pub struct Facts {
-    /// HDF5's encoding of it.
+    /// HDF5's encoding of the datatype.
     pub encoded: Bytes,
     /// The class number (`H5T_class_t`).
     pub class: u8,
     /// Bytes of one element in the container.
     pub size: usize,
-    /// Whether what an element held before matters when it is written (members of a compound that are left
-    /// out, heap data that is replaced).
+    /// True if a write needs the previous value of an element (for members of a compound that are left out, and for
+    /// heap data that is replaced).
     pub needs_background: bool,
-    /// Elements hold heap ids.
+    /// True if elements hold heap ids.
     pub has_heap: bool,
-    /// Elements hold references.
+    /// True if elements hold references.
     pub has_references: bool,
-    /// Whether elements lie in the container otherwise than in memory.
+    /// True if elements are represented differently in the container and in memory.
     pub is_located: bool,
-    /// Whether region references lie beside or in variable-length data.
+    /// True if region references occur beside or in variable-length data.
     pub carries_regions: bool,
-    /// What elements are in memory, where all they hold is variable-length data of the plainest kind.
+    /// The representation of elements in memory, if they hold only variable-length data of the plainest kind.
     pub pointers: Option<Pointers>,
-    /// Where old-style references lie in an element, if libhdf5 does not convert them itself.
+    /// The positions of old-style references in an element, if libhdf5 does not convert them itself.
     pub slots: Slots,
-    /// Where new references lie in an element of the container.
+    /// The positions of new references in an element of the container.
     pub stored_references: StoredReferences,
-    /// Where sequences and strings of variable length lie in an element of the container.
+    /// The positions of sequences and strings of variable length in an element of the container.
     pub stored_sequences: StoredSequences,
 }
 
-/// Both faces of a stored datatype. Made for one callback and not kept longer, unless it holds no identifier of
-/// its own: identifiers of datatypes are counted by `H5Fget_obj_count`. Its own are made when they are first asked for.
+/// Both forms of a stored datatype, in memory and in the container. It is made for one callback and not kept longer,
+/// unless it holds no identifier of its own: `H5Fget_obj_count` counts identifiers of datatypes. Its own identifiers
+/// are made when they are first needed.
 #[derive(Debug)]
 pub struct FileType {
     library: Library,
     facts: Arc<Facts>,
-    /// As the application gets it: a transient type located in memory.
+    /// The form that the application gets: a transient type located in memory.
     stored: StoredForm,
-    /// As the application gets it, but with region references as the container has them, where both those and
-    /// variable-length data occur.
+    /// The form that the application gets, but with region references as in the container. It is used if both region
+    /// references and variable-length data occur.
     carried: OnceLock<KeptId>,
-    /// As it lies in the container, where that differs: variable-length data and references are located in the
-    /// file, their elements are heap ids and tokens.
+    /// The form in the container, if it differs: variable-length data and references are located in the file, and
+    /// their elements are heap ids and tokens.
     located: OnceLock<Located>,
 }
 
 #[derive(Debug)]
 enum StoredForm {
-    /// A type that the library has anyway.
+    /// A type that the library always has.
     Predefined(Hid),
-    /// One made for this.
+    /// A type that was made for this datatype.
     Own(OnceLock<KeptId>),
 }
 
@@ -87,12 +88,12 @@ impl Deref for FileType {
     }
 }
 
-/// The kind of a datatype that is variable-length data of the plainest kind: a string, or a sequence of items without
-/// data elsewhere, which are in the container (as in `located`) what they are in memory. Object references are; there may
-/// be no others among the items.
+/// Returns the kind of a datatype that is variable-length data of the plainest kind: a string, or a sequence of items
+/// that refer to no other data and have the same form in the container (as in `located`) as in memory. Object
+/// references are such items; no other references may occur among the items.
 ///
 /// # Errors
-/// If the library cannot tell.
+/// If the library cannot report the types.
 fn plainest_kind(library: Library, datatype: Hid, located: Hid) -> Result<Option<Pointers>> {
     if library.is_variable_string(datatype)? {
         return Ok(Some(Pointers::Strings));
@@ -103,7 +104,7 @@ fn plainest_kind(library: Library, datatype: Hid, located: Hid) -> Result<Option
     let items = library.base_type(datatype)?;
     let size = library.type_size(items.get())?;
     if library.type_class(items.get())? == REFERENCE {
-        // libhdf5 does nothing to convert these (H5T__conv_noop).
+        // libhdf5 does nothing to convert object references (H5T__conv_noop).
         let is_object = size == OBJECT_BYTES && library.type_size(library.base_type(located)?.get())? == size;
         return Ok(is_object.then_some(Pointers::Sequences(size)));
     }
@@ -115,17 +116,18 @@ fn plainest_kind(library: Library, datatype: Hid, located: Hid) -> Result<Option
     Ok(Some(Pointers::Sequences(size)))
 }
 
-/// The types of each library's own datatypes, made when a dataset or an attribute of one is first opened.
+/// The types of each library's own datatypes, made when a dataset or an attribute of such a type is first opened.
 static PREDEFINED: [[OnceLock<Arc<FileType>>; predefined_types::COUNT]; MAX_LIBRARIES] =
     [const { [const { OnceLock::new() }; predefined_types::COUNT] }; MAX_LIBRARIES];
 
-/// A type with the region references of the container in place of libhdf5's, which is told how to convert them.
+/// Returns a type with the region references of the container in place of libhdf5's, and registers their conversions
+/// in the library.
 fn carrying(library: Library, stored: Hid) -> Result<Id> {
     library.register_region_conversions()?;
     library.carrying_regions(stored)
 }
 
-/// The identifier in a place, made if there is none.
+/// Returns the identifier in a place, and makes it if the place is empty.
 fn made(place: &OnceLock<KeptId>, make: impl FnOnce() -> Result<Id>) -> Result<Hid> {
     if let Some(id) = place.get() {
         return Ok(id.get());
@@ -135,7 +137,7 @@ fn made(place: &OnceLock<KeptId>, make: impl FnOnce() -> Result<Id>) -> Result<H
 }
 
 impl FileType {
-    /// The identifier of the type as the application gets it: transient, located in memory.
+    /// Returns the identifier of the type that the application gets: transient, located in memory.
     ///
     /// # Errors
     /// If the library refuses the encoding, or cannot make another identifier.
@@ -146,8 +148,8 @@ impl FileType {
         }
     }
 
-    /// A read-only copy for the application, such as `H5Dget_type` and `H5Aget_type` return. A type that no native file can hold is
-    /// returned as a copy that can be changed.
+    /// Returns a read-only copy for the application, such as `H5Dget_type` and `H5Aget_type` return. A type that no
+    /// native file can hold is returned as a modifiable copy.
     ///
     /// # Errors
     /// As for [`Self::stored`].
@@ -160,31 +162,31 @@ impl FileType {
         }
     }
 
-    /// Another identifier of the type: a copy that can be changed.
+    /// Returns another identifier of the type: a modifiable copy.
     ///
     /// # Errors
     /// As for [`Self::stored`].
     pub fn copy(&self) -> Result<Id> {
         match &self.stored {
             StoredForm::Predefined(id) => self.library.copy_type(*id),
-            // What was decoded is no copy where references are items of sequences: these are then located nowhere, and
-            // are not the library's own (H5T_set_loc leaves them out).
+            // A decoded type does not equal a copy if references are items of sequences: these references then have no
+            // location, and are not the library's own (H5T_set_loc leaves them out).
             StoredForm::Own(_) if self.has_references => self.library.copy_type(self.stored()?),
             StoredForm::Own(_) => self.library.decode_type(&self.encoded),
         }
     }
 
-    /// The library the identifiers belong to.
+    /// Returns the library the identifiers belong to.
     pub fn library(&self) -> Library {
         self.library
     }
 
-    /// Whether it holds no identifier of its own.
+    /// Returns whether it holds no identifier of its own, so that it may be kept.
     pub fn may_be_kept(&self) -> bool {
         matches!(self.stored, StoredForm::Predefined(_))
     }
 
-    /// The types of an application's datatype, for something new in a session's container.
+    /// Returns the types of an application's datatype, for a new object in a session's container.
     ///
     /// # Errors
     /// If the library refuses the datatype; for a compound or an enumeration without members.
@@ -203,17 +205,17 @@ impl FileType {
                 format!("this datatype cannot be stored, for it could not be read again: {why}"),
             )
         })?;
-        // An encoding leaves out whether the type was committed: the copy is a transient one.
+        // An encoding does not say whether the type was committed: the copy is a transient one.
         Self::of_encoding(session, &encoded)
     }
 
-    /// The types of a datatype that the container holds.
+    /// Returns the types of a datatype that the container holds.
     ///
     /// # Errors
     /// If the library refuses the encoding.
     pub fn of_datatype(session: &Session, datatype: &Datatype) -> Result<Arc<Self>> {
         let types = Self::of_encoding(session, &datatype.encoded)?;
-        // Buffers are made by the one and filled by the other.
+        // Buffers are sized by one value and filled by the other.
         if types.size as u64 != datatype.size || types.class != datatype.class {
             let why = format!("it says {} bytes, its elements have {}", types.size, datatype.size);
             return Err(Error::damaged_encoding("datatype", &why));
@@ -221,8 +223,8 @@ impl FileType {
         Ok(types)
     }
 
-    /// The types of one of the library's own, made once: each attribute and each dataset of it asks for them. A library that
-    /// was shut down and is used again may have given it another identifier.
+    /// Returns the types of one of the library's own datatypes, made once: each attribute and each dataset of such a
+    /// type needs them. A library that was shut down and is used again may have given the datatype another identifier.
     fn of_predefined(library: Library, known: &Predefined) -> Arc<Self> {
         let id = known.id(library);
         let make = || Self {
@@ -276,7 +278,7 @@ impl FileType {
         Self { library, facts, stored, carried: OnceLock::new(), located: OnceLock::new() }
     }
 
-    /// The types of an encoding that nothing is known of, by identifiers that are needed for that.
+    /// Finds out the types of an unknown encoding, with the identifiers that this needs.
     fn found_out(session: &Session, encoded: &[u8]) -> Result<Self> {
         let library = session.library;
         let stored = library.decode_type(encoded)?;
@@ -290,7 +292,7 @@ impl FileType {
         let encoded = Bytes::copy_from_slice(encoded);
         let located = if is_located { Some(session.located_type(&encoded, in_memory)?) } else { None };
         let in_file = located.as_ref().map_or(stored.get(), Located::get);
-        // Where libhdf5 converts region references, they are no bytes of ours to change.
+        // If libhdf5 converts region references, they are no bytes for h5lake to change.
         let mut slots = slots.unwrap_or_default();
         if carries_regions {
             slots.regions.clear();
@@ -321,7 +323,7 @@ impl FileType {
         })
     }
 
-    /// The identifier of the type as it lies in the container.
+    /// Returns the identifier of the type as it is located in the container.
     ///
     /// # Errors
     /// If the library cannot make it.
@@ -336,7 +338,8 @@ impl FileType {
         Ok(self.located.get_or_init(|| located).get())
     }
 
-    /// The type in memory that copies are made by: nothing but variable-length data and new references is converted.
+    /// Returns the type in memory by which elements are copied: only variable-length data and new references are
+    /// converted.
     ///
     /// # Errors
     /// If the library cannot make it.
@@ -347,12 +350,13 @@ impl FileType {
         made(&self.carried, || carrying(self.library, self.stored()?))
     }
 
-    /// Whether elements name data that lies elsewhere in the container.
+    /// Returns whether elements refer to data stored elsewhere in the container.
     pub fn has_data_elsewhere(&self) -> bool {
         self.has_heap || self.is_located || !self.slots.regions.is_empty()
     }
 
-    /// Checks what libhdf5 would believe in elements of the container. Before each conversion of such elements.
+    /// Checks the parts of the container's elements that libhdf5 would trust. Must precede each conversion of such
+    /// elements.
     ///
     /// # Errors
     /// For a damaged reference; for variable-length data that is not as long as an element says.
@@ -361,7 +365,7 @@ impl FileType {
         self.stored_sequences.check(session, self.size, elements, Purpose::Read)
     }
 
-    /// The same of elements that are written over.
+    /// Checks elements that are overwritten.
     ///
     /// # Errors
     /// For variable-length data that is not as long as an element says.
@@ -372,7 +376,7 @@ impl FileType {
     /// Runs a conversion between memory and the container.
     ///
     /// # Errors
-    /// Those of `body`, and what went wrong with region references on the way.
+    /// The errors of `body`, and errors in converting region references.
     pub fn converting<T>(&self, session: &Arc<Session>, body: impl FnOnce() -> Result<T>) -> Result<T> {
         if !self.carries_regions {
             return body();
@@ -381,7 +385,7 @@ impl FileType {
         vlen_context::failure().and(converted)
     }
 
-    /// Whether elements of `memory_type` lie in memory just as they lie in the container.
+    /// Returns whether elements of `memory_type` have the same form in memory and in the container.
     ///
     /// # Errors
     /// If `memory_type` is no datatype.
@@ -389,8 +393,8 @@ impl FileType {
         Ok(!self.is_located && self.slots.regions.is_empty() && self.equals(memory_type)?)
     }
 
-    /// Whether a datatype is the same as the application gets: it is if both are encoded alike, which is seen without an
-    /// identifier; else the library says.
+    /// Returns whether a datatype is the same as the one that the application gets. Types with the same encoding are
+    /// the same, and comparing encodings needs no identifier; otherwise the library compares the types.
     ///
     /// # Errors
     /// If `memory_type` is no datatype.
@@ -405,7 +409,7 @@ impl FileType {
         }
     }
 
-    /// What the container keeps of it.
+    /// Returns the datatype that the container stores.
     pub fn to_datatype(&self, committed: Option<ObjectId>) -> Datatype {
         Datatype {
             encoded: self.encoded.clone(),
@@ -419,11 +423,11 @@ impl FileType {
     }
 }
 
-/// The places in an element of a size whose datatype in memory is given. Where they are not known, each piece of variable-length
-/// data is checked when libhdf5 asks for it.
+/// Returns the places in an element of `size` bytes, given its datatype in memory. If the places are unknown, each
+/// item of variable-length data is checked when libhdf5 requests it.
 ///
 /// # Errors
-/// For references at places that are not known; if the library refuses the datatype.
+/// For references at unknown places; if the library refuses the datatype.
 fn known_places(library: Library, in_memory: Hid, size: usize) -> Result<Places> {
     let (bytes, places) = Places::of(library, in_memory)?;
     if bytes == size {
@@ -436,8 +440,8 @@ fn known_places(library: Library, in_memory: Hid, size: usize) -> Result<Places>
     Err(Error::new(Minor::Unsupported, format!("references of this datatype cannot be stored: {why}")))
 }
 
-/// What was found out about datatypes, by their encodings: programs use a few again and again, and it takes ten calls of the
-/// library to find out. There is no identifier in it.
+/// A cache of datatype properties, by encoding. Programs use a few datatypes again and again, and finding out their
+/// properties takes ten calls of the library. The cache holds no identifiers.
 mod known_types {
     use std::sync::Arc;
 
@@ -447,11 +451,11 @@ mod known_types {
     use super::Facts;
     use crate::hdf5::library::Library;
 
-    /// How many are kept of each library.
+    /// The number of datatypes that are cached for each library.
     const PLACES: usize = 64;
-    /// Bytes of the longest encoding that is kept.
+    /// The length in bytes of the longest encoding that is cached.
     const LONGEST: usize = 4 << 10;
-    /// Bytes of an encoding that its place depends on.
+    /// The number of bytes of an encoding that its slot depends on.
     const SAMPLES: usize = 32;
 
     type Place = Mutex<Option<Arc<Facts>>>;
@@ -459,19 +463,20 @@ mod known_types {
     static KNOWN: [[Place; PLACES]; MAX_LIBRARIES] =
         [const { [const { Mutex::new(None) }; PLACES] }; MAX_LIBRARIES];
 
-    /// Its place, unless another thread has that just now: that one may be a parent's that a forked child does not have.
+    /// Returns the slot of an encoding, unless another thread has locked the slot: after a fork, that thread may exist
+    /// in the parent process only.
     fn place(library: Library, encoded: &[u8]) -> Option<MutexGuard<'static, Option<Arc<Facts>>>> {
         let samples = encoded.iter().rev().step_by(encoded.len() / SAMPLES + 1);
         let number = samples.fold(encoded.len(), |n, byte| n.wrapping_mul(31).wrapping_add((*byte).into()));
         KNOWN.get(library.slot())?[number % PLACES].try_lock()
     }
 
-    /// What is known of an encoding.
+    /// Returns the cached properties of an encoding.
     pub fn find(library: Library, encoded: &[u8]) -> Option<Arc<Facts>> {
         place(library, encoded)?.as_ref().filter(|facts| facts.encoded == encoded).cloned()
     }
 
-    /// Keeps it, in place of another.
+    /// Caches properties, in place of those that had the slot before.
     pub fn keep(library: Library, facts: &Arc<Facts>) {
         if facts.encoded.len() <= LONGEST
             && let Some(mut place) = place(library, &facts.encoded)
@@ -481,7 +486,7 @@ mod known_types {
     }
 }
 
-/// Whether elements hold variable-length data: sequences, or strings of variable length, at any depth.
+/// Returns whether elements hold variable-length data: sequences, or strings of variable length, at any depth.
 fn has_heap(library: Library, id: Hid) -> Result<bool> {
     if library.type_contains(id, TypeClass::VariableLength)? {
         return Ok(true);
@@ -503,7 +508,7 @@ fn has_heap(library: Library, id: Hid) -> Result<bool> {
     }
 }
 
-/// The types of a new handle, if they may be kept.
+/// Returns the types of a new handle, if they may be kept.
 pub fn kept(types: Arc<FileType>) -> OnceLock<Arc<FileType>> {
     if types.may_be_kept() { OnceLock::from(types) } else { OnceLock::new() }
 }

@@ -1,5 +1,5 @@
-//! Where the variable-length data of elements goes to and comes from, while they are converted in this thread: libhdf5 hands it
-//! to us one by one, without saying whose it is.
+//! The origin and the destination of the variable-length data of elements that are converted in this thread: libhdf5
+//! passes such data one by one, without naming its owner.
 #![forbid(unsafe_code)]
 
 use h5lake_container::{Container, Dataset, HeapPlace, InlineHeap, ObjectId};
@@ -10,13 +10,13 @@ use crate::session::Session;
 use crate::thread_state::{OfThisThread, ThreadValue};
 use crate::transfer::context::{CONVERSION, FAILURE, HOME, HeapChanges, VlenOwner};
 
-/// Bytes of a buffer that may be filled in vain.
+/// The most bytes of a buffer that may be filled without checking the length first.
 const SHORT: u64 = 64 << 10;
 
-/// Runs `body` with a place for the variable-length data that it writes. A inline heap is empty at first.
+/// Runs `body` with an owner for the variable-length data that it writes. An inline heap is empty at first.
 ///
 /// # Errors
-/// Those of `body`, and what went wrong with that data.
+/// The errors of `body`, and errors in handling that data.
 pub fn writing<T>(place: HeapPlace, body: impl FnOnce() -> Result<T>) -> Result<T> {
     staying(
         match place {
@@ -27,7 +27,7 @@ pub fn writing<T>(place: HeapPlace, body: impl FnOnce() -> Result<T>) -> Result<
     )
 }
 
-/// Runs `body` with a dataset as the place for the variable-length data that it writes.
+/// Runs `body` with a dataset as the owner of the variable-length data that it writes.
 ///
 /// # Errors
 /// As for [`writing`].
@@ -43,7 +43,7 @@ pub fn writing_elements<T>(
     staying(home, body)
 }
 
-/// Runs `body`, which reads elements whose data may be in a inline heap.
+/// Runs `body`, which reads elements that may have their data in an inline heap.
 ///
 /// # Errors
 /// As for [`writing`].
@@ -57,15 +57,16 @@ fn staying<T>(home: VlenOwner, body: impl FnOnce() -> Result<T>) -> Result<T> {
     failure().and(result)
 }
 
-/// Runs `body`, which converts elements and stores them, and deletes afterwards what libhdf5 gave back meanwhile. So an error leaves
-/// the elements that were to be written over with their data.
+/// Runs `body`, which converts elements and stores them. Afterwards deletes the blobs that libhdf5 freed meanwhile. So
+/// after an error, the elements that were to be overwritten still have their data.
 ///
-/// libhdf5 takes what the buffer for a sequence's background holds for the elements before, and that can be the elements of the
-/// sequence before it, or an object reference where the id of a blob would be (H5T__conv_vlen, H5T__ref_disk_write). So nothing is
-/// deleted that the conversion has kept itself, nothing twice, and nothing of another object.
+/// libhdf5 treats the content of the background buffer for a sequence as the previous elements. But the buffer can
+/// hold the elements of the sequence before it, or an object reference instead of a blob's id (H5T__conv_vlen,
+/// H5T__ref_disk_write). So this function deletes no blob that the conversion has stored itself, no blob twice, and no
+/// blob of another object.
 ///
 /// # Errors
-/// Those of `body` and of the heap.
+/// The errors of `body` and of the heap.
 pub fn replacing<T>(session: &Session, body: impl FnOnce() -> Result<T>) -> Result<T> {
     let conversion = CONVERSION.scoped(Some(HeapChanges::default()));
     let done = body()?;
@@ -75,7 +76,7 @@ pub fn replacing<T>(session: &Session, body: impl FnOnce() -> Result<T>) -> Resu
     Ok(done)
 }
 
-/// Notes a blob that libhdf5 keeps in a conversion.
+/// Notes a blob that libhdf5 stores in a conversion.
 pub fn note_kept(id: [u8; ID_BYTES]) {
     CONVERSION.with_borrow_mut(|conversion| {
         if let Some(conversion) = conversion {
@@ -84,7 +85,7 @@ pub fn note_kept(id: [u8; ID_BYTES]) {
     });
 }
 
-/// Whether a blob that libhdf5 gives back is left to [`replacing`].
+/// Returns whether deleting a blob that libhdf5 frees is left to [`replacing`].
 pub fn is_deleted_later(id: &[u8; ID_BYTES]) -> bool {
     CONVERSION.with_borrow_mut(|conversion| {
         let Some(conversion) = conversion else { return false };
@@ -95,18 +96,18 @@ pub fn is_deleted_later(id: &[u8; ID_BYTES]) -> bool {
     })
 }
 
-/// Whether a blob belongs to the object that is being written, and to none but one of its elements.
+/// Returns whether a blob belongs to the object that is being written, and to one of its elements only.
 pub fn is_own(id: &[u8; ID_BYTES]) -> bool {
     let owner = Container::heap_owner(id);
     HOME.with_borrow(|home| matches!(home, VlenOwner::Owner(home) if *home == owner))
 }
 
-/// Whether the data that is being written goes into a inline heap: then nothing has to be given back for it.
+/// Returns whether the data that is being written goes into an inline heap: then no blob has to be freed for it.
 pub fn is_local() -> bool {
     HOME.with_borrow(|home| matches!(home, VlenOwner::Local(_)))
 }
 
-/// Goes on with the inline heap of the elements that are being written over, where they may stay in part.
+/// Continues with the inline heap of the elements that are being overwritten, if they may remain in part.
 pub fn keep(heap: InlineHeap) {
     HOME.with_borrow_mut(|home| {
         if let VlenOwner::Local(new) = home {
@@ -115,7 +116,7 @@ pub fn keep(heap: InlineHeap) {
     });
 }
 
-/// The inline heap of what was written.
+/// Returns the inline heap of the written data.
 pub fn take() -> InlineHeap {
     HOME.with_borrow_mut(|home| match home {
         VlenOwner::Local(heap) => std::mem::take(heap),
@@ -123,10 +124,10 @@ pub fn take() -> InlineHeap {
     })
 }
 
-/// Keeps data, and gives the ids in the same order to `kept`.
+/// Stores data, and passes the ids in the same order to `kept`.
 ///
 /// # Errors
-/// Those of the container's heap.
+/// The errors of the container's heap.
 pub fn put_all<'b>(
     session: &Session,
     blobs: impl Iterator<Item = &'b [u8]>,
@@ -151,10 +152,10 @@ pub fn put_all<'b>(
     }
 }
 
-/// Fills `data` with what `id` stands for.
+/// Fills `data` with the blob of `id`.
 ///
 /// # Errors
-/// Those of the heap; for an id of a inline heap while none is being read.
+/// The errors of the heap; for an id of an inline heap while no inline heap is being read.
 pub fn get(session: &Session, id: &[u8; ID_BYTES], data: &mut [u8]) -> Result<()> {
     if !InlineHeap::has(id) {
         return session.container.heap_get(id, data).map_err(in_heap);
@@ -165,11 +166,11 @@ pub fn get(session: &Session, id: &[u8; ID_BYTES], data: &mut [u8]) -> Result<()
     })
 }
 
-/// Reads data, each given by its id and so many bytes from its beginning, and hands it to `take` with its number among
-/// what is asked for.
+/// Reads blobs, each given by its id and the number of bytes to read from its beginning, and passes each one to `take`
+/// with its index among the requested blobs.
 ///
 /// # Errors
-/// As for [`get`], and those of `take`.
+/// As for [`get`], and the errors of `take`.
 pub fn get_all(
     session: &Session,
     blobs: impl Iterator<Item = ([u8; ID_BYTES], u64)> + Clone,
@@ -184,7 +185,8 @@ pub fn get_all(
     })
 }
 
-/// Checks that a blob is as long as somebody says, before a buffer of that length is filled. What is short is not looked up.
+/// Checks that a blob has at least the given length, before a buffer of that length is filled. Short lengths are not
+/// checked.
 ///
 /// # Errors
 /// As for [`get`].
@@ -212,9 +214,9 @@ fn get_local(id: &[u8; ID_BYTES], length: u64, take: impl FnOnce(&[u8]) -> Resul
     })
 }
 
-/// Keeps what went wrong with variable-length data that is being written, for [`writing`]: libhdf5 is not told in
-/// the middle of a conversion, for it then frees the elements that it has converted as if they were pointers
-/// (H5T__conv_vlen). Gives the error back when nothing is being written.
+/// Stores an error in handling variable-length data that is being written, for [`writing`]. libhdf5 does not get the
+/// error in the middle of a conversion, because it would then free the elements that it has converted as if they were
+/// pointers (H5T__conv_vlen). Returns the error if nothing is being written.
 pub fn fail_later(error: Error) -> Result<()> {
     if HOME.with_borrow(|home| matches!(home, VlenOwner::Unknown)) {
         return Err(error);
@@ -223,19 +225,19 @@ pub fn fail_later(error: Error) -> Result<()> {
     Ok(())
 }
 
-/// Keeps what went wrong in a conversion, for whoever asked for it.
+/// Stores the first error of a conversion for its caller.
 pub fn note_failure(error: Error) {
     FAILURE.with_borrow_mut(|kept| {
         kept.get_or_insert(error);
     });
 }
 
-/// What went wrong with variable-length data in a conversion that is over.
+/// Returns the error in handling variable-length data in a conversion that has ended.
 pub fn failure() -> Result<()> {
     FAILURE.put(None).map_or(Ok(()), Err)
 }
 
-/// An error of the heap.
+/// Makes an error of the heap's class.
 pub fn in_heap(error: h5lake_container::Error) -> Error {
     Error::from(error).in_class(Major::Heap)
 }

@@ -1,6 +1,6 @@
-//! Strings and sequences of variable length that are copied from heap to heap, many at once. libhdf5's conversion to memory and back
-//! would do the same one by one, with an allocation and two callbacks for each. It still copies sequences whose items hold data elsewhere
-//! in turn, and elements with references.
+//! Copies strings and sequences of variable length from heap to heap, many at once. libhdf5's conversion to memory and
+//! back would do the same one by one, with an allocation and two callbacks for each. It still copies sequences with
+//! items that refer to further data, and elements with references.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use crate::transfer::vlen_context;
 /// A sequence in elements in file form.
 #[derive(Clone, Copy)]
 struct Sequence {
-    /// Its offset in the elements.
+    /// The offset of the sequence in the elements.
     at: usize,
     id: [u8; blob_id::ID_BYTES],
-    /// Bytes of its data.
+    /// The bytes of the sequence's data.
     length: u64,
 }
 
-/// Copies the data of elements to another place, if they hold plain sequences alone; returns `None` for elements of other types, and leaves
-/// them as they are.
+/// Copies the data of elements to another place, if they hold only plain sequences; returns `None` for elements of
+/// other types, and leaves them unchanged.
 ///
 /// # Errors
-/// `ReadError` for damaged elements; those of the heaps.
+/// `ReadError` for damaged elements; errors of the heaps.
 pub fn copy_plain(
     [source, destination]: [&Arc<Session>; 2],
     types: &FileType,
@@ -78,7 +78,7 @@ pub fn copy_plain(
     })
 }
 
-/// The sequences that have data, in order.
+/// Returns the sequences that have data, in order.
 fn sequences_of(data: &[u8], size: usize, places: &[(usize, usize)]) -> Result<Vec<Sequence>> {
     let mut found = Vec::new();
     for start in (0..data.len() / size).map(|n| n * size) {

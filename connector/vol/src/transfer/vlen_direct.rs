@@ -1,6 +1,7 @@
-//! Strings and sequences of variable length that are the same in memory as in the container: they go from the
-//! application's pointers into the heap and back, many at once. libhdf5's conversion would do the same one by one, with
-//! a callback for each; everything that needs more than that (other types inside, allocators of the application) is its.
+//! Strings and sequences of variable length that have the same form in memory and in the container: they go from the
+//! application's pointers into the heap and back, many at once. libhdf5's conversion would do the same one by one,
+//! with a callback for each. Everything that needs more (other types inside, allocators of the application) is left to
+//! libhdf5.
 #![forbid(unsafe_code)]
 
 use h5lake_ledger::buffers::Scratch;
@@ -13,15 +14,15 @@ use crate::transfer::memory::region::MemoryRegion;
 use crate::transfer::memory::vlen::{Allocated, MemoryPointers, Pointers};
 use crate::transfer::vlen_context;
 
-/// Bytes of an element in the container: the number of its items (little-endian), and the id of its data, as libhdf5 lays
-/// them out (`H5T__vlen_disk_write`).
+/// The bytes of an element in the container: the number of its items (little-endian), and the id of its data, in
+/// libhdf5's layout (`H5T__vlen_disk_write`).
 const STORED: usize = COUNT + blob_id::ID_BYTES;
 const COUNT: usize = 4;
 
-/// Reads elements in file form, which `fetch` delivers, into the application's buffer.
+/// Reads elements in file form, which `fetch` returns, into the application's buffer.
 ///
 /// # Errors
-/// Those of `fetch` and of the heap; the buffer is then as it was.
+/// The errors of `fetch` and of the heap; the buffer is unchanged then.
 pub fn read(
     session: &Session,
     kind: MemoryPointers,
@@ -51,11 +52,11 @@ fn taken_apart(element: &[u8; STORED]) -> (u64, [u8; blob_id::ID_BYTES]) {
     (u32::from_le_bytes(items).into(), id)
 }
 
-/// Hands the elements of the application's buffer to `store` in file form. `existing` delivers what was there before; its
-/// data is given back once the new elements are stored, unless it lies with them.
+/// Passes the elements of the application's buffer to `store` in file form. `existing` returns the previous elements;
+/// their data is freed once the new elements are stored, unless it is stored with them.
 ///
 /// # Errors
-/// Those of `existing`, of `store` and of the heap.
+/// The errors of `existing`, of `store` and of the heap.
 pub fn write(
     session: &Session,
     kind: MemoryPointers,
@@ -73,7 +74,7 @@ pub fn write(
     store(&stored)?;
     for element in before.as_chunks::<STORED>().0 {
         let (_, id) = taken_apart(element);
-        // Elements that were never written show the fill value, whose data is not theirs.
+        // Elements that were never written show the fill value, and do not own its data.
         if !blob_id::is_null(&id) && vlen_context::is_own(&id) {
             session.container.heap_delete(&id).map_err(vlen_context::in_heap)?;
         }
@@ -81,7 +82,7 @@ pub fn write(
     Ok(())
 }
 
-/// Keeps data in the heap of the object that is being written, and makes elements in file form of it.
+/// Stores data in the heap of the object that is being written, and makes elements in file form.
 fn put(session: &Session, kind: Pointers, data: &[Option<&[u8]>]) -> Result<Scratch> {
     if data.iter().flatten().any(|data| u32::try_from(data.len() / kind.unit()).is_err()) {
         return Err(Error::argument("a sequence has more than 4294967295 items"));

@@ -1,8 +1,8 @@
-//! What the connector can do.
+//! The capabilities of the connector.
 
 use h5lake_plugin_abi::bindings as sys;
 
-/// What works (`H5VL_CAP_FLAG_*`): a flag that is not here names what answers with an error.
+/// The supported features (`H5VL_CAP_FLAG_*`): a feature with a missing flag is answered with an error.
 pub const CAPABILITIES: u64 = sys::H5VL_CAP_FLAG_ATTR_BASIC
     | sys::H5VL_CAP_FLAG_ATTR_MORE
     | sys::H5VL_CAP_FLAG_DATASET_BASIC

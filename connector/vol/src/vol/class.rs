@@ -1,4 +1,4 @@
-//! The class that each libhdf5 is given: one per slot, so that callbacks without an object know who calls.
+//! The class that each libhdf5 is given: one per slot, so that callbacks without an object know the calling library.
 
 use std::ffi::c_void;
 
@@ -9,7 +9,7 @@ use crate::hdf5::identity::{NAME, VALUE};
 use crate::vol::capabilities::CAPABILITIES;
 use crate::vol::thunks;
 
-/// Version of the connector, as the class carries it.
+/// The connector's version in the class.
 const VERSION: u32 = 1;
 
 /// A class structure that may be shared between threads.
@@ -38,7 +38,8 @@ static CLASSES: [Class; MAX_LIBRARIES] = [
     class::<15>(),
 ];
 
-/// The class for one library. Calls nothing in it: a program's error stack may be waiting to be read.
+/// Returns the class for one library. Calls no function of the library: a program's error stack may be waiting to be
+/// read.
 pub fn class_for(library: &'static Hdf5) -> *const sys::H5VL_class_t {
     crate::log::start();
     let class = &raw const CLASSES[library.slot].0;

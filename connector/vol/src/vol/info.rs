@@ -1,18 +1,18 @@
-//! What an access list says to the connector.
+//! The settings that an access list carries for the connector.
 
 use crate::config::Config;
 
-/// The connector string that a file access list carries, read.
+/// The parsed connector string of a file access list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
     /// The string as given.
     pub text: Vec<u8>,
-    /// The settings, or why there are none: told when a file is opened.
+    /// The settings, or the error in them, which is reported when a file is opened.
     pub config: Result<Config, String>,
 }
 
 impl Info {
-    /// Reads a connector string. Never fails: an error is kept for the first file.
+    /// Reads a connector string. It never fails: an error is stored for the first file.
     pub fn read(text: &[u8]) -> Self {
         let config = match std::str::from_utf8(text) {
             Ok(string) => Config::parse(string),

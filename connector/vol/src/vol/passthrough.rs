@@ -1,8 +1,8 @@
-//! Objects of native files, handed through to the native connector call by call.
+//! Objects of native files, passed through to the native connector call by call.
 //!
-//! A native file that is opened while this connector is chosen stays native in all its parts: only its
-//! identifiers are ours. Behind each lies a [`NativeHandle`], and each callback that finds one makes the same
-//! call to the native connector and returns what that returns, its error frames untouched.
+//! A native file that is opened while this connector is chosen stays native in all its parts: only its identifiers are
+//! h5lake's. Behind each identifier is a [`NativeHandle`], and each callback that finds one makes the same call to the
+//! native connector and returns that call's result, with its error frames untouched.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::hdf5::guard::guard;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::unwrapping::is_unwrapped;
 
-/// Boxes a native object that native code is about to give an identifier of our connector. A file that native
-/// code has just opened for itself (the target of an external link, a source of a virtual dataset) comes here
-/// too, to be kept inside that file with the connector of its access list. It has no open objects yet. If that connector
-/// is the *native* one, it stays as it is.
+/// Boxes a native object that native code is about to give an identifier of our connector. A file that native code has
+/// just opened for itself (the target of an external link, a source of a virtual dataset) is passed here, too, to be
+/// stored inside the referring file with the connector of its access list. It has no open objects yet. If that
+/// connector is the *native* one, the file stays unboxed.
 ///
 /// # Safety
 /// `object` is a native object of this library, of kind `kind`.
@@ -41,7 +41,7 @@ pub(in crate::vol) unsafe fn wrap(
     unsafe { boxed(connector, object) }
 }
 
-/// Boxes a native object that nobody else closes, for libhdf5.
+/// Boxes a native object that no other code closes, for libhdf5.
 ///
 /// # Safety
 /// `object` is an open object of the native connector.
@@ -62,7 +62,7 @@ pub(in crate::vol) fn open(
     if opened.is_null() { opened } else { unsafe { boxed(connector, opened) } }
 }
 
-/// The native object behind a pointer of ours, if there is one.
+/// Returns the native object behind a pointer of ours, if it is a native one.
 ///
 /// # Safety
 /// `object` is null or one of our handles, open.
@@ -74,9 +74,9 @@ pub(in crate::vol) unsafe fn of<'a>(object: *const c_void) -> Option<&'a NativeH
     }
 }
 
-/// Answers a callback by the same call of the native connector, if its object is a native one; else the callback goes on.
-/// `call` hands a call through, `call_back` one that may call functions of the application, and `open` one that opens an
-/// object. The semicolon stands where the connector is among the arguments.
+/// Forwards a callback to the same call of the native connector, if its object is a native one; otherwise the callback
+/// continues. `call` passes a call through, `call_back` a call that may call functions of the application, and `open`
+/// a call that opens an object. The semicolon marks the position of the connector among the arguments.
 macro_rules! forward {
     (open $function:ident($object:ident $(, $before:expr)*; $($after:expr),*)) => {
         if let Some(native) = $crate::vol::passthrough::of($object) {
@@ -95,8 +95,8 @@ macro_rules! forward {
 }
 pub(in crate::vol) use forward;
 
-/// Closes a native object by a call of the native connector. If the call fails the object stays open, and so does
-/// the handle; while it runs native code may still unwrap the handle.
+/// Closes a native object by a call of the native connector. If the call fails, the object stays open, and so does the
+/// handle; during the call native code may still unwrap the handle.
 ///
 /// # Safety
 /// `object` is one of our handles, and not used again if the call succeeds.
@@ -107,7 +107,7 @@ pub(in crate::vol) unsafe fn close(
     // SAFETY: as the caller says.
     let result = unsafe { of(object) }?.call(call);
     if result >= 0 {
-        // SAFETY: the native object is closed; nobody has the handle any more.
+        // SAFETY: the native object is closed; the handle is not used any more.
         drop(unsafe { Handle::take(object) });
     }
     Some(result)
@@ -115,15 +115,15 @@ pub(in crate::vol) unsafe fn close(
 
 /// Two objects that one call names.
 pub(in crate::vol) enum Pair {
-    /// Neither is native.
+    /// Neither object is native.
     Ours,
-    /// Native both, or native and not given.
+    /// Both objects are native, or one is native and the other is not given.
     Native(Arc<NativeConnector>, *mut c_void, *mut c_void),
-    /// One is native and the other is in a container.
+    /// One object is native and the other is in a container.
     Mixed(Library),
 }
 
-/// Looks at two objects, either of which may be null.
+/// Classifies two objects, either of which may be null.
 ///
 /// # Safety
 /// Each is null or one of our handles, open.
@@ -140,16 +140,16 @@ pub(in crate::vol) unsafe fn pair(first: *mut c_void, second: *mut c_void) -> Pa
     }
 }
 
-/// The native datasets of a transfer that names several.
+/// The native datasets of a transfer of several datasets.
 pub(in crate::vol) struct Many<'a> {
     library: Library,
     connector: Option<Arc<NativeConnector>>,
     objects: Vec<*mut c_void>,
-    /// The first of them.
+    /// The first native dataset.
     pub(in crate::vol) first: &'a NativeHandle,
 }
 
-/// The native objects in an array of handles, or `None` if there are none.
+/// Returns the native objects in an array of handles, or `None` if it contains none.
 ///
 /// # Safety
 /// The array has `count` entries, each one of our handles, open.
@@ -163,7 +163,8 @@ pub(in crate::vol) unsafe fn many<'a>(count: usize, handles: *mut *mut c_void) -
 }
 
 impl Many<'_> {
-    /// Makes one call of the native connector on all of them. A call that names datasets of containers too is refused.
+    /// Makes one call of the native connector on all datasets. A call that names datasets of containers, too, is
+    /// refused.
     pub(in crate::vol) fn call(
         &mut self,
         operation: &str,

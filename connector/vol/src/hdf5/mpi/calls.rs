@@ -1,4 +1,4 @@
-//! MPI's functions, by their addresses, and safe calls of them.
+//! MPI's functions, as addresses, and safe calls of them.
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -10,11 +10,12 @@ use crate::error::{Error, Minor, Result};
 type Ask<H> = unsafe extern "C" fn(H, *mut c_int) -> c_int;
 /// `MPI_Bcast`: buffer, count, type, root, communicator.
 type Broadcast<H> = unsafe extern "C" fn(*mut c_void, c_int, H, c_int, H) -> c_int;
-/// `MPI_Allgather`: what is sent, its count and type, what is received, likewise, communicator.
+/// `MPI_Allgather`: sent bytes, their count and type, received bytes, likewise, communicator.
 type Gather<H> = unsafe extern "C" fn(*const c_void, c_int, H, *mut c_void, c_int, H, H) -> c_int;
 /// `MPI_Alltoall`: as `MPI_Allgather`, with as many elements for each process.
 type Exchange<H> = Gather<H>;
-/// `MPI_Alltoallv`: what is sent, counts and places of what goes to each process, its type; what is received, likewise; communicator.
+/// `MPI_Alltoallv`: sent bytes, counts and offsets of those for each process, their type; received bytes, likewise;
+/// communicator.
 type ExchangeParts<H> = unsafe extern "C" fn(
     *const c_void,
     *const c_int,
@@ -73,21 +74,22 @@ impl<H: Copy> Calls<H> {
 }
 
 fn checked(code: c_int, name: &str) -> Result<()> {
-    // MPI_SUCCESS. By default MPI ends the program instead of answering anything else.
+    // MPI_SUCCESS. By default MPI ends the program instead of returning an error.
     if code == 0 { Ok(()) } else { Err(Error::new(Minor::CannotOperate, format!("{name} failed ({code})"))) }
 }
 
-/// The calls that a file needs, whatever handles are.
+/// The calls that a file needs, independent of the type of MPI's handles.
 pub(super) trait Messages: Send + Sync {
     fn rank(&self) -> Result<(usize, usize)>;
     fn broadcast(&self, bytes: &mut [u8], root: usize) -> Result<()>;
-    /// `all` has room for as many bytes of each process as `mine` has.
+    /// Gathers the messages of all processes. `all` has space for as many bytes of each process as `mine` has.
     fn gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()>;
-    /// `lengths` has the length of what goes to each process, and `received` gets that of what comes from each.
+    /// Exchanges lengths: `lengths` has the length of the message to each process, and `received` gets the length of
+    /// the message from each process.
     fn exchange_lengths(&self, lengths: &[c_int], received: &mut [c_int]) -> Result<()>;
-    /// Sends parts, which lie in `sent` one after the other, and receives as many bytes of each as `received` says.
+    /// Sends the messages in `sent`, and receives into `received` as many bytes from each process as its lengths say.
     fn exchange_parts(&self, sent: &Parts, received: &mut Parts) -> Result<()>;
-    /// Whether MPI has ended: nothing of it may be called any more.
+    /// Returns whether MPI has ended: none of its functions may be called any more.
     fn is_over(&self) -> bool;
     fn free(&mut self);
 }
@@ -97,9 +99,9 @@ pub(super) struct ProcessGroup<H> {
     pub(super) handle: H,
 }
 
-// SAFETY: handles are numbers, or addresses that only MPI follows. libhdf5 calls us with its own lock held, so that one
-// thread at a time gets here, which is what MPI_THREAD_SERIALIZED asks for; and programs with threads have to initialise
-// MPI so for native parallel files too.
+// SAFETY: handles are numbers, or addresses that only MPI dereferences. libhdf5 calls us with its own lock held, so
+// that one thread at a time gets here, as MPI_THREAD_SERIALIZED requires; programs with threads have to initialise MPI
+// in this way for native parallel files, too.
 unsafe impl<H> Send for ProcessGroup<H> {}
 // SAFETY: as for Send.
 unsafe impl<H> Sync for ProcessGroup<H> {}
@@ -121,14 +123,14 @@ impl<H: Copy> Messages for ProcessGroup<H> {
 
     fn broadcast(&self, bytes: &mut [u8], root: usize) -> Result<()> {
         let (data, length, root) = (bytes.as_mut_ptr().cast(), count(bytes.len())?, count(root)?);
-        // SAFETY: the buffer has so many bytes, in every process.
+        // SAFETY: the buffer has that many bytes, in every process.
         let code = unsafe { (self.calls.broadcast)(data, length, self.calls.byte, root, self.handle) };
         checked(code, "MPI_Bcast")
     }
 
     fn gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()> {
         let (byte, data, length) = (self.calls.byte, all.as_mut_ptr().cast(), count(mine.len())?);
-        // SAFETY: `all` has that many bytes for each process of the communicator, as its only caller sees to.
+        // SAFETY: `all` has that many bytes for each process of the communicator, as its only caller ensures.
         let code = unsafe {
             (self.calls.gather)(mine.as_ptr().cast(), length, byte, data, length, byte, self.handle)
         };
@@ -138,7 +140,7 @@ impl<H: Copy> Messages for ProcessGroup<H> {
     fn exchange_lengths(&self, lengths: &[c_int], received: &mut [c_int]) -> Result<()> {
         let (byte, each) = (self.calls.byte, count(size_of::<c_int>())?);
         let (from, to) = (lengths.as_ptr().cast(), received.as_mut_ptr().cast());
-        // SAFETY: both have a number for each process of the communicator, as their only caller sees to.
+        // SAFETY: both have a number for each process of the communicator, as their only caller ensures.
         checked(
             unsafe { (self.calls.exchange)(from, each, byte, to, each, byte, self.handle) },
             "MPI_Alltoall",
@@ -148,8 +150,8 @@ impl<H: Copy> Messages for ProcessGroup<H> {
     fn exchange_parts(&self, sent: &Parts, received: &mut Parts) -> Result<()> {
         let (byte, from, to) =
             (self.calls.byte, sent.bytes.as_ptr().cast(), received.bytes.as_mut_ptr().cast());
-        // SAFETY: both have a length and a place for each process of the communicator, and the bytes that these name; neither is
-        // empty, so that no MPI takes its address for a constant.
+        // SAFETY: both have a length and an offset for each process of the communicator, and the bytes that these
+        // describe; neither is empty, so that no MPI confuses its address with a constant.
         let code = unsafe {
             (self.calls.exchange_parts)(
                 from,
@@ -186,7 +188,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Room for messages of these lengths.
+    /// Makes space for messages of these lengths.
     pub(super) fn of_lengths(lengths: Vec<c_int>) -> Result<Self> {
         let (mut places, mut end) = (Vec::with_capacity(lengths.len()), 0_usize);
         for length in &lengths {
@@ -195,11 +197,11 @@ impl Parts {
             end = end.saturating_add(length);
         }
         count(end)?;
-        // Never empty: what an empty vector points to is MPI_IN_PLACE for Open MPI.
+        // The vector is never empty: the address in an empty vector is MPI_IN_PLACE for Open MPI.
         Ok(Self { bytes: vec![0; end.max(1)], lengths, places })
     }
 
-    /// These messages, one to each process.
+    /// Takes these messages, one to each process.
     pub(super) fn of_messages(to_each: &[Vec<u8>]) -> Result<Self> {
         let mut parts =
             Self::of_lengths(to_each.iter().map(|message| count(message.len())).collect::<Result<_>>()?)?;
@@ -209,7 +211,7 @@ impl Parts {
         Ok(parts)
     }
 
-    /// The messages.
+    /// Returns the messages.
     pub(super) fn each(&self) -> impl Iterator<Item = &[u8]> {
         let spans = self.places.iter().zip(&self.lengths);
         spans.map(|(at, length)| &self.bytes[*at as usize..*at as usize + *length as usize])

@@ -1,4 +1,4 @@
-//! Datasets of native files that are open for the application: what they are, and their chunks as they are stored.
+//! Datasets of native files that are open for the application: their properties, and their chunks as they are stored.
 
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::marker::PhantomData;
@@ -16,10 +16,10 @@ use crate::hdf5::plist::Driver;
 
 /// `HADDR_UNDEF`.
 const NO_ADDRESS: u64 = u64::MAX;
-/// A member of `H5VL_dataset_get_args_t` that is an answer.
+/// The arguments of a dataset query; the operation fills one member with its answer.
 type Answers = sys::H5VL_dataset_get_args_t;
 
-/// A native dataset that somebody else closes, in the callback of the thread that borrows it.
+/// A native dataset that its opener closes, borrowed by a thread during a callback.
 #[derive(Debug, Clone, Copy)]
 pub struct BorrowedDataset<'a> {
     library: Library,
@@ -28,21 +28,21 @@ pub struct BorrowedDataset<'a> {
     open: PhantomData<&'a c_void>,
 }
 
-/// Collects the chunks that `H5Dchunk_iter` tells of.
+/// Passes on the chunks that `H5Dchunk_iter` lists.
 struct Listing<'a> {
     each: &'a mut EachChunk<'a>,
     rank: usize,
 }
 
-/// What is told of each chunk: its coordinates, and where it lies. It answers whether to go on.
+/// The function called for each chunk with its coordinates and its location. It returns whether to continue.
 pub type EachChunk<'a> = dyn FnMut(&[u64], ChunkPlace) -> bool + 'a;
 
-/// Where a chunk lies in the file.
+/// The location of a chunk in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkPlace {
-    /// The first of its bytes.
+    /// The address of the chunk's first byte.
     pub address: u64,
-    /// How many are stored of it.
+    /// The number of stored bytes.
     pub bytes: u64,
 }
 
@@ -64,16 +64,16 @@ unsafe extern "C" fn list_one(
 }
 
 impl<'a> BorrowedDataset<'a> {
-    /// A dataset of the native connector.
+    /// Borrows a dataset of the native connector.
     ///
     /// # Safety
-    /// `object` is an open dataset of that connector, which is the library's native one, for as long as this lives. The thread
-    /// is in a callback of the library.
+    /// `object` is an open dataset of that connector, which is the library's native one, for as long as this lives. The
+    /// thread is in a callback of the library.
     pub(crate) unsafe fn new(library: Library, connector: Hid, object: *mut c_void) -> Self {
         Self { library, connector, object, open: PhantomData }
     }
 
-    /// The library it belongs to.
+    /// Returns the library the dataset belongs to.
     pub fn library(&self) -> Library {
         self.library
     }
@@ -91,43 +91,43 @@ impl<'a> BorrowedDataset<'a> {
         }
     }
 
-    /// Its dataspace.
+    /// Returns the dataset's dataspace.
     pub fn space(&self) -> Result<Id> {
         // SAFETY: the operation fills this member.
         let id = unsafe { self.get(sys::H5VL_DATASET_GET_SPACE)?.args.get_space.space_id };
         Id::from_call(self.library, id, "H5Dget_space")
     }
 
-    /// Its present dimensions.
+    /// Returns the dataset's current dimensions.
     pub fn dims(&self) -> Result<Dims> {
         self.library.dims_of(self.space()?.get())
     }
 
-    /// The type of its elements, as a program gets it.
+    /// Returns the type of the dataset's elements, as a program gets it.
     pub fn datatype(&self) -> Result<Id> {
         // SAFETY: the operation fills this member.
         let id = unsafe { self.get(sys::H5VL_DATASET_GET_TYPE)?.args.get_type.type_id };
         Id::from_call(self.library, id, "H5Dget_type")
     }
 
-    /// Its creation list.
+    /// Returns the dataset's creation list.
     pub fn creation_list(&self) -> Result<Id> {
         // SAFETY: the operation fills this member.
         let id = unsafe { self.get(sys::H5VL_DATASET_GET_DCPL)?.args.get_dcpl.dcpl_id };
         Id::from_call(self.library, id, "H5Dget_create_plist")
     }
 
-    /// Its access list.
+    /// Returns the dataset's access list.
     pub fn access_list(&self) -> Result<Id> {
         // SAFETY: the operation fills this member.
         let id = unsafe { self.get(sys::H5VL_DATASET_GET_DAPL)?.args.get_dapl.dapl_id };
         Id::from_call(self.library, id, "H5Dget_access_plist")
     }
 
-    /// The name of its file, as the file was opened by.
+    /// Returns the name that the dataset's file was opened by.
     pub fn file_name(&self) -> Result<Vec<u8>> {
         let (mut length, mut name) = (0_usize, Vec::<u8>::new());
-        // The length first, and then a name of that length with its terminator.
+        // The first call returns the length, the second a name of that length with its terminator.
         for _ in 0..2 {
             // SAFETY: all-zero is a valid value of this plain structure.
             let mut arguments: sys::H5VL_file_get_args_t = unsafe { std::mem::zeroed() };
@@ -142,7 +142,8 @@ impl<'a> BorrowedDataset<'a> {
             };
             let (table, transfer) = (self.library.table(), self.library.transfer_default());
             let (object, request) = (self.object, std::ptr::null_mut());
-            // SAFETY: the dataset is native and open; the buffer has the size that is given, and the answer's place outlives the call.
+            // SAFETY: the dataset is native and open; the buffer has the size that is given, and the answer's place
+            // outlives the call.
             let result =
                 unsafe { (table.H5VLfile_get)(object, self.connector, &mut arguments, transfer, request) };
             check(result, "H5Fget_name")?;
@@ -152,9 +153,10 @@ impl<'a> BorrowedDataset<'a> {
         Ok(name)
     }
 
-    /// Bytes that the library's own cache keeps of its decoded chunks.
+    /// Returns the bytes of decoded chunks that the library's own cache may hold.
     pub fn chunk_cache_bytes(&self) -> Result<usize> {
-        // SAFETY: the operation fills this member; the answer's place outlives the call, and the others may be null.
+        // SAFETY: the operation fills this member; the answer's place outlives the call, and the remaining pointers
+        // may be null.
         unsafe {
             let id = self.get(sys::H5VL_DATASET_GET_DAPL)?.args.get_dapl.dapl_id;
             let list = Id::from_call(self.library, id, "H5Dget_access_plist")?;
@@ -165,7 +167,7 @@ impl<'a> BorrowedDataset<'a> {
         }
     }
 
-    /// One element that a creation list says unwritten ones are, of the dataset's type and size.
+    /// Returns the fill value of a creation list as one element of the dataset's type and size.
     pub fn fill_value(&self, creation: Hid, datatype: Hid, size: usize) -> Result<Vec<u8>> {
         let mut value = vec![0; size];
         if self.library.type_size(datatype)? != size {
@@ -177,11 +179,11 @@ impl<'a> BorrowedDataset<'a> {
         Ok(value)
     }
 
-    /// The file that it is in, as the native connector knows it.
+    /// Returns the dataset's file, as an object of the native connector.
     fn file(&self) -> Result<*mut c_void> {
         let mut file = std::ptr::null_mut();
-        // SAFETY: all-zero is a valid value of these plain structures; the dataset is native and open, and the answer's place
-        // outlives the call.
+        // SAFETY: all-zero is a valid value of these plain structures; the dataset is native and open, and the answer's
+        // place outlives the call.
         unsafe {
             let mut place: sys::H5VL_loc_params_t = std::mem::zeroed();
             place.obj_type = sys::H5I_DATASET;
@@ -205,7 +207,7 @@ impl<'a> BorrowedDataset<'a> {
         check(result, "H5VLfile_get")
     }
 
-    /// What the file is open for.
+    /// Returns the access with which the file is open.
     pub fn file_flags(&self) -> Result<OpenFlags> {
         let mut flags: c_uint = 0;
         // SAFETY: all-zero is a valid value of this plain structure; the answer's place outlives the call.
@@ -216,12 +218,13 @@ impl<'a> BorrowedDataset<'a> {
         Ok(OpenFlags::from_bits(flags))
     }
 
-    /// The driver of the file.
+    /// Returns the driver of the file.
     pub fn driver(&self) -> Result<Driver> {
         self.library.driver(self.file_access()?.get())
     }
 
-    /// Whether the file is an object of a store. It may be mounted in another file, which the dataset was opened by way of.
+    /// Returns whether the file is an object of a store. The file may be mounted on another file, through which the
+    /// dataset was opened.
     pub fn is_in_store(&self) -> Result<bool> {
         let access = self.file_access()?;
         // SAFETY: any value may be given; a bad one is negative.
@@ -247,7 +250,7 @@ impl<'a> BorrowedDataset<'a> {
         unsafe { optional(self.object, self.connector, &mut arguments, transfer, std::ptr::null_mut()) }
     }
 
-    /// Whether the dataset has one address: it is contiguous, and allocated.
+    /// Returns whether the dataset has one address: it is contiguous, and allocated.
     pub fn has_address(&self) -> Result<bool> {
         let mut address = NO_ADDRESS;
         // SAFETY: all-zero is a valid value of this union of plain structures.
@@ -258,16 +261,17 @@ impl<'a> BorrowedDataset<'a> {
         Ok(address != NO_ADDRESS)
     }
 
-    /// Reads the chunk at these coordinates, in elements, as it is stored, to the beginning of `buffer`: the mask of skipped
-    /// filters, and how many bytes it has. The library drops the chunk from its own cache, and writes it first if it was changed: what it
-    /// cannot write is lost, so [`Self::write_changed_chunks`] comes before this.
+    /// Reads the chunk at these coordinates, in elements, as it is stored, to the beginning of `buffer`. Returns the
+    /// mask of skipped filters, and the number of bytes. The library drops the chunk from its own cache, and writes it
+    /// first if it was changed. A chunk that the library cannot write is lost, so [`Self::write_changed_chunks`] must
+    /// be called before.
     ///
-    /// `buffer` has room for the most that any writer stores of a chunk: HDF5 1.14 is not told how much room there is. So it
-    /// is asked for the size right before, which is that of the read, unless another process writes to the file
-    /// against its lock; even that cannot be longer than `buffer`.
+    /// `buffer` has space for the most bytes that any writer stores for a chunk, because HDF5 1.14 is not given the
+    /// buffer's size. So the size is queried right before the read. The read has the same size, unless another process
+    /// writes to the file against its lock; even then the chunk cannot be longer than `buffer`.
     ///
     /// # Errors
-    /// A chunk without storage is an error as any other. One that has more bytes than `buffer` is not read.
+    /// A chunk without storage is an error like any other. A chunk that has more bytes than `buffer` is not read.
     pub fn stored_chunk(&self, offset: &[u64], buffer: &mut [u8]) -> Result<(u32, usize)> {
         let mut size = 0_u64;
         let mut wanted = sys::H5VL_native_dataset_optional_args_t {
@@ -279,7 +283,7 @@ impl<'a> BorrowedDataset<'a> {
         assert_none_held("native code");
         let asked = self.optional(sys::H5VL_NATIVE_DATASET_GET_CHUNK_STORAGE_SIZE, (&raw mut wanted).cast());
         check(asked, "H5Dget_chunk_storage_size")?;
-        // 0 is what is left here where the dataset has no storage at all.
+        // The size remains 0 if the dataset has no storage at all.
         let length = usize::try_from(size).ok().filter(|length| (1..=buffer.len()).contains(length));
         let length = length.ok_or_else(|| Error::argument(format!("a chunk of {size} stored bytes")))?;
         let operate = |args| self.optional(sys::H5VL_NATIVE_DATASET_CHUNK_READ, args);
@@ -288,14 +292,16 @@ impl<'a> BorrowedDataset<'a> {
         Ok((mask, length))
     }
 
-    /// Calls `each` with the coordinates, in elements, of every chunk that has storage, until it answers `false`. Chunks that were
-    /// changed in the library's cache are written to the file first. It must not call the library, nor panic.
+    /// Calls `each` with the coordinates, in elements, of every chunk that has storage, until `each` returns `false`.
+    /// Chunks that were changed in the library's cache are written to the file first. `each` must not call the
+    /// library, nor panic.
     ///
-    /// Answers `false`, and calls nothing, where the library tells coordinates in the order of an index: releases up to 2.0 do so
-    /// of extensible arrays whose unlimited dimension is not the first (`H5D__earray_idx_iterate_cb`).
+    /// Returns `false`, and calls nothing, if the library lists coordinates in the order of an index: releases up to
+    /// 2.0 do so for extensible arrays with an unlimited dimension that is not the first
+    /// (`H5D__earray_idx_iterate_cb`).
     ///
     /// # Errors
-    /// Those of the library.
+    /// The errors of the library.
     pub fn each_chunk(&self, rank: usize, each: &mut EachChunk<'_>) -> Result<bool> {
         let most = self.library.extent_of(self.space()?.get())?;
         if later_unlimited_dimension(most.max_dims()).is_some()
@@ -307,16 +313,18 @@ impl<'a> BorrowedDataset<'a> {
         Ok(true)
     }
 
-    /// Writes the chunks that were changed in the library's cache to the file. All stay in the cache, those too that cannot be written.
+    /// Writes the chunks that were changed in the library's cache to the file. All chunks stay in the cache, including
+    /// those that cannot be written.
     ///
     /// # Errors
-    /// If one cannot be written.
+    /// If a chunk cannot be written.
     pub fn write_changed_chunks(&self) -> Result<()> {
-        // Before it tells of any chunk it writes all (`H5D__chunk_iter`), and the first answer ends it.
+        // The library writes all changed chunks before it lists the first chunk (`H5D__chunk_iter`), and the first
+        // return value ends the iteration.
         self.iterate_chunks(0, &mut |_, _| false)
     }
 
-    /// `H5Dchunk_iter`, with the first `rank` coordinates of each chunk.
+    /// Calls `H5Dchunk_iter`, and passes on the first `rank` coordinates of each chunk.
     fn iterate_chunks(&self, rank: usize, each: &mut EachChunk<'_>) -> Result<()> {
         let mut listing = Listing { each, rank };
         // SAFETY: all-zero is a valid value of this union of plain structures.
@@ -328,7 +336,7 @@ impl<'a> BorrowedDataset<'a> {
         check(listed, "H5Dchunk_iter")
     }
 
-    /// The kind of index that finds its chunks.
+    /// Returns the kind of index that finds the dataset's chunks.
     fn chunk_index(&self) -> Result<sys::H5D_chunk_index_t> {
         let mut index = sys::H5D_CHUNK_IDX_BTREE;
         // SAFETY: all-zero is a valid value of this union of plain structures; the answer's place outlives the call.
@@ -340,10 +348,10 @@ impl<'a> BorrowedDataset<'a> {
         Ok(index)
     }
 
-    /// Opens another dataset of its file, by a path from the root.
+    /// Opens another dataset of the same file, by a path from the root.
     ///
     /// # Errors
-    /// Those of the library, of which nothing stays on its error stack.
+    /// The errors of the library; none of its frames stay on the error stack.
     pub fn open_other(&self, path: &CStr) -> Result<OtherDataset<'a>> {
         let table = self.library.table();
         // SAFETY: all-zero is a valid value of this plain structure.
@@ -374,7 +382,7 @@ impl<'a> BorrowedDataset<'a> {
 pub struct OtherDataset<'a>(BorrowedDataset<'a>);
 
 impl<'a> OtherDataset<'a> {
-    /// The dataset, which must not be used after this is dropped.
+    /// Returns the dataset, which must not be used after this is dropped.
     pub fn dataset(&self) -> BorrowedDataset<'_> {
         self.0
     }
@@ -389,12 +397,13 @@ impl Drop for OtherDataset<'_> {
 }
 
 impl Library {
-    /// Whether a transfer list has an expression that changes elements on their way (`H5Pset_data_transform`).
+    /// Returns whether a transfer list has an expression that changes elements during a transfer
+    /// (`H5Pset_data_transform`).
     pub fn transforms_data(self, transfer: Hid) -> bool {
         if transfer == sys::H5P_DEFAULT || transfer == self.transfer_default() {
             return false;
         }
-        // SAFETY: a null pointer asks for the length alone; a list without an expression is an error.
+        // SAFETY: a null pointer requests the length alone; a list without an expression is an error.
         unsafe { (self.table().H5Pget_data_transform)(transfer, std::ptr::null_mut(), 0) >= 0 }
     }
 }

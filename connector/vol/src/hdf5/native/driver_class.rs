@@ -1,11 +1,11 @@
-//! What every file driver of ours has.
+//! The common part of h5lake's file drivers.
 
 use std::ffi::CStr;
 
 use h5lake_plugin_abi::bindings as sys;
 
-/// A class without functions, for files of up to `largest` bytes. libhdf5 registers it once it has open, close, read, write and the
-/// functions of addresses and ends.
+/// Returns a class without functions, for files of up to `largest` bytes. libhdf5 registers it once it has functions
+/// for open, close, read, write, addresses and ends.
 pub(super) const fn driver_class(
     value: sys::H5FD_class_value_t,
     name: &'static CStr,

@@ -14,13 +14,13 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::native::{NativeKind, NativeObject, file_location};
 
 impl Library {
-    /// A datatype of `size` bytes without meaning.
+    /// Makes an opaque datatype of `size` bytes.
     pub fn opaque_type(self, size: usize) -> Result<Id> {
         // SAFETY: a constant class; a bad size is an error.
         Id::from_call(self, unsafe { (self.table().H5Tcreate)(sys::H5T_OPAQUE, size) }, "H5Tcreate")
     }
 
-    /// An array of `size` bytes.
+    /// Makes a datatype for an array of `size` bytes.
     pub fn array_of_bytes(self, size: usize) -> Result<Id> {
         let (table, dims) = (self.table(), [size as u64]);
         // SAFETY: there is one dimension; a bad size is an error.
@@ -28,9 +28,10 @@ impl Library {
         Id::from_call(self, made, "H5Tarray_create2")
     }
 
-    /// Whether a filter is registered, or is a plugin that can be loaded.
+    /// Returns whether a filter is registered, or is a plugin that can be loaded.
     pub fn has_filter(self, id: i32) -> bool {
-        // SAFETY: any value may be given. What the search for a plugin leaves on the error stack is no error of ours.
+        // SAFETY: any value may be given. Frames that the search for a plugin leaves on the error stack are no error
+        // of ours.
         unsafe {
             let found = (self.table().H5Zfilter_avail)(id) > 0;
             (self.table().H5Eclear2)(sys::H5E_DEFAULT);
@@ -38,7 +39,7 @@ impl Library {
         }
     }
 
-    /// Whether chunks that reach beyond the extent go without filters (`H5Pset_chunk_opts`).
+    /// Returns whether chunks that reach beyond the extent are stored without filters (`H5Pset_chunk_opts`).
     pub fn has_unfiltered_edges(self, creation: Hid) -> Result<bool> {
         let mut options = 0;
         // SAFETY: the answer's place outlives the call.
@@ -47,7 +48,8 @@ impl Library {
         Ok(options & sys::H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS != 0)
     }
 
-    /// Says on a list with chunks that those which reach beyond the extent go without filters. No encoded list has that.
+    /// Sets on a list with chunks that those which reach beyond the extent are stored without filters. No encoded list
+    /// has this property.
     pub fn leave_edges_unfiltered(self, creation: Hid) -> Result<()> {
         // SAFETY: any value may be given; a bad one is an error.
         let result =
@@ -55,17 +57,17 @@ impl Library {
         check(result, "H5Pset_chunk_opts")
     }
 
-    /// Sets the flags and parameters of a filter that a creation list has already.
+    /// Sets the flags and parameters of a filter that a creation list already has.
     pub fn set_filter_parameters(self, creation: Hid, filter: &Filter) -> Result<()> {
         let values = &filter.client_data;
-        // SAFETY: the array has as many entries as is said.
+        // SAFETY: the array has as many entries as is passed.
         let result = unsafe {
             (self.table().H5Pmodify_filter)(creation, filter.id, filter.flags, values.len(), values.as_ptr())
         };
         check(result, "H5Pmodify_filter")
     }
 
-    /// Gives a creation list just these filters.
+    /// Replaces the filters of a creation list by these.
     pub fn set_filters(self, creation: Hid, filters: &[Filter]) -> Result<()> {
         const ALL: sys::H5Z_filter_t = 0;
         let table = self.table();
@@ -74,7 +76,7 @@ impl Library {
         check(removed, "H5Premove_filter")?;
         for filter in filters {
             let values = &filter.client_data;
-            // SAFETY: the array has as many entries as is said.
+            // SAFETY: the array has as many entries as is passed.
             let result = unsafe {
                 (table.H5Pset_filter)(creation, filter.id, filter.flags, values.len(), values.as_ptr())
             };
@@ -83,7 +85,7 @@ impl Library {
         Ok(())
     }
 
-    /// Makes a creation list fit a dataset that only runs filters: nothing is written before its chunk is.
+    /// Makes a creation list fit a dataset that only runs filters: no storage is written before its chunk is.
     pub fn allocate_nothing(self, creation: Hid) -> Result<()> {
         let table = self.table();
         // SAFETY: constants.
@@ -93,7 +95,7 @@ impl Library {
         }
     }
 
-    /// An access list without a cache for chunks.
+    /// Makes an access list without a cache for chunks.
     fn uncached(self) -> Result<Id> {
         let table = self.table();
         // SAFETY: constants.
@@ -107,8 +109,8 @@ impl Library {
 }
 
 impl NativeObject {
-    /// Makes a dataset of one chunk without a name in this native file: it is gone when it is closed. The filters'
-    /// `can_apply` and `set_local` run as at any creation. Native code's reasons become the error.
+    /// Makes a nameless dataset of one chunk in this native file: it is deleted when it is closed. The filters'
+    /// `can_apply` and `set_local` run like at any creation. Errors of native code become the error.
     pub fn create_scratch(&self, datatype: Hid, chunk: &[u64], creation: Hid) -> Result<Self> {
         let library = self.library;
         let table = library.table();
@@ -137,7 +139,7 @@ impl NativeObject {
         })
     }
 
-    /// The creation list of this dataset, as its filters left it.
+    /// Returns the creation list of this dataset, as its filters left it.
     pub fn dataset_creation_list(&self) -> Result<Id> {
         let table = self.library.table();
         // SAFETY: all-zero is a valid value of these plain structures.
@@ -157,9 +159,9 @@ impl NativeObject {
         }
     }
 
-    /// Writes all elements of this dataset, of its own type and so without conversion, through its filters.
+    /// Writes all elements of this dataset through its filters, in its own type and so without conversion.
     ///
-    /// `data` is as long as the dataset: the caller checks.
+    /// `data` is as long as the dataset, as the caller checks.
     pub(in crate::hdf5) fn write_all(&self, datatype: Hid, data: &[u8]) -> Result<()> {
         let table = self.library.table();
         let mut everything = sys::H5S_ALL as Hid;
@@ -193,7 +195,7 @@ impl NativeObject {
         let mut buffer: *mut c_void = data.as_mut_ptr().cast();
         assert_none_held("filters");
         self.library.explained(|| {
-            // SAFETY: one dataset, native and open; the buffer has room for all its elements.
+            // SAFETY: one dataset, native and open; the buffer has space for all its elements.
             let result = unsafe {
                 (table.H5VLdataset_read)(
                     1,
@@ -226,7 +228,7 @@ impl NativeObject {
         }
     }
 
-    /// The only chunk of this dataset as it is stored, with the mask of filters that were skipped.
+    /// Returns the only chunk of this dataset as it is stored, with the mask of skipped filters.
     pub(in crate::hdf5) fn stored_chunk(&self, rank: usize) -> Result<(u32, Vec<u8>)> {
         let offset = vec![0_u64; rank];
         let mut size = 0_u64;
@@ -248,7 +250,7 @@ impl NativeObject {
         })
     }
 
-    /// Puts the only chunk of this dataset in as it is stored.
+    /// Stores the only chunk of this dataset in its stored form.
     pub(in crate::hdf5) fn store_chunk(&self, rank: usize, mask: u32, data: &[u8]) -> Result<()> {
         let offset = vec![0_u64; rank];
         self.library.explained(|| {
@@ -259,16 +261,16 @@ impl NativeObject {
     }
 }
 
-/// A native dataset of one chunk, which sets up filters as at any creation.
+/// A native dataset of one chunk, which sets up filters like any creation.
 pub struct Scratch(NativeObject);
 
 impl Scratch {
-    /// Makes one in a native file; see [`NativeObject::create_scratch`].
+    /// Makes such a dataset in a native file; see [`NativeObject::create_scratch`].
     pub fn new(file: &NativeObject, datatype: &Id, chunk: &[u64], creation: Hid) -> Result<Self> {
         Ok(Self(file.create_scratch(datatype.get(), chunk, creation)?))
     }
 
-    /// The filters with the parameters that they set for themselves.
+    /// Returns the filters with the parameters that they set for themselves.
     pub fn filters(&self) -> Result<Vec<Filter>> {
         self.0.library.filters(self.0.dataset_creation_list()?.get())
     }

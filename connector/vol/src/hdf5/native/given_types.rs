@@ -1,4 +1,4 @@
-//! Datatypes as the native connector gives them out: read-only.
+//! Datatypes in the form in which the native connector returns them: read-only.
 
 use std::ffi::CStr;
 
@@ -14,14 +14,15 @@ use crate::hdf5::native::{NativeKind, NativeObject, file_location};
 const NAME: &CStr = c"given type";
 
 impl NativeObject {
-    /// A read-only copy of a datatype, which a native attribute of it gives. Nothing of that stays in this file.
+    /// Returns a read-only copy of a datatype, from a native attribute of that type. The attribute does not remain in
+    /// this file.
     ///
     /// # Errors
     /// If the file cannot hold the type.
     pub fn read_only_type(&self, datatype: Hid) -> Result<Id> {
         let table = self.library.table();
         let attribute = self.attribute_without_elements(datatype)?;
-        // It stays open, and leaves no name for the next one to meet.
+        // The attribute stays open, and its name is free for the next one.
         self.delete_attribute(NAME)?;
         // SAFETY: all-zero is a valid value of this plain structure.
         let mut arguments: sys::H5VL_attr_get_args_t = unsafe { std::mem::zeroed() };

@@ -1,4 +1,4 @@
-//! Objects of the native connector, such as stand beneath ours.
+//! Objects of the native connector, such as those beneath h5lake's objects.
 
 use std::ffi::{CStr, c_void};
 
@@ -21,7 +21,7 @@ pub mod shadow_driver;
 pub mod single_filter;
 pub mod transform;
 
-/// What a native object is, and so how it is closed.
+/// The kind of a native object, which determines how it is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NativeKind {
     /// `H5F_t`
@@ -36,7 +36,7 @@ pub enum NativeKind {
     Datatype,
 }
 
-/// An object of the native connector, closed when dropped. It has no identifier that a program could see.
+/// An object of the native connector, closed when dropped. It has no identifier that a program could find.
 pub struct NativeObject {
     pub(in crate::hdf5) library: Library,
     pub(in crate::hdf5) connector: std::sync::Arc<KeptId>,
@@ -63,21 +63,21 @@ impl Drop for NativeObject {
             NativeKind::Attribute => table.H5VLattr_close,
             NativeKind::Datatype => table.H5VLdatatype_close,
         };
-        // SAFETY: the object is open and of this kind; nobody else closes it.
+        // SAFETY: the object is open and of this kind; no other code closes it.
         unsafe { close(self.pointer, self.connector.get(), transfer, std::ptr::null_mut()) };
     }
 }
 
 impl Library {
-    /// The native connector of this library.
+    /// Returns the native connector of this library.
     pub fn native_connector(self) -> Result<Id> {
         // SAFETY: the name is terminated.
         let id = unsafe { (self.table().H5VLget_connector_id_by_name)(c"native".as_ptr()) };
         Id::from_call(self, id, "H5VLget_connector_id_by_name")
     }
 
-    /// Makes a native file in memory that no identifier shows. The driver that comes with it is to be kept until the file
-    /// is closed.
+    /// Makes a native file in memory that has no identifier. The returned driver must be kept until the file is
+    /// closed.
     pub fn native_memory_file(
         self,
         connector: &std::sync::Arc<KeptId>,
@@ -106,11 +106,12 @@ impl Library {
         Ok((file, driver))
     }
 
-    /// Makes something native in a context of its own. Native code asks for native objects at any time, and what is then
-    /// made would take after the call that it is in the middle of: above all, wrap itself in its connector.
+    /// Makes a native object in a context of its own. Native code requests native objects at any time, and an object
+    /// made in the context of its current call would inherit that call's state: above all, it would wrap itself in the
+    /// call's connector.
     ///
     /// # Errors
-    /// Those of `make`, and if there is no context to be had.
+    /// The errors of `make`; if no context can be opened.
     pub fn in_own_context<T>(self, make: impl FnOnce() -> Result<T>) -> Result<T> {
         assert_none_held("native code");
         // SAFETY: within a callback, in the thread that the library called it in.
@@ -121,14 +122,14 @@ impl Library {
         made
     }
 
-    /// The class that the native connector has in this library.
+    /// Returns the class of the native connector in this library.
     ///
     /// # Errors
-    /// If the library does not tell.
+    /// If the library cannot report it.
     pub fn native_class(self) -> Result<*const sys::H5VL_class_t> {
         let connector = self.native_connector()?;
         let mut class = std::ptr::null();
-        // SAFETY: libhdf5 wants an object, and the native connector does not look at it
+        // SAFETY: libhdf5 requires an object, and the native connector does not read it
         // (`H5VL__native_introspect_get_conn_cls`); the answer's place outlives the call.
         let result = unsafe {
             (self.table().H5VLintrospect_get_conn_cls)(
@@ -144,7 +145,8 @@ impl Library {
 }
 
 impl NativeObject {
-    /// Tells a native file that it is open. Without this, native code that meets variable-length types in it crashes.
+    /// Notifies a native file that it is open. Without this, native code that encounters variable-length types in the
+    /// file crashes.
     fn tell_it_is_open(&self) -> Result<()> {
         let mut optional = sys::H5VL_optional_args_t {
             op_type: sys::H5VL_NATIVE_FILE_POST_OPEN,
@@ -154,7 +156,7 @@ impl NativeObject {
         unsafe { self.file_optional(&mut optional) }
     }
 
-    /// The native object itself, as libhdf5 takes it.
+    /// Returns the native object itself, for use by libhdf5.
     pub fn pointer(&self) -> *mut c_void {
         self.pointer
     }
@@ -171,7 +173,7 @@ impl NativeObject {
         Ok(Self { library: self.library, connector: self.connector.clone(), pointer, kind })
     }
 
-    /// The root group.
+    /// Opens the root group.
     pub fn open_root(&self) -> Result<Self> {
         let table = self.library.table();
         let location = file_location();
@@ -190,7 +192,7 @@ impl NativeObject {
         self.own(group, NativeKind::Group, "H5VLgroup_open")
     }
 
-    /// Makes the scalar dataset that stands beneath every dataset.
+    /// Makes the scalar dataset beneath every dataset.
     pub fn create_dataset(&self, name: &CStr) -> Result<Self> {
         let table = self.library.table();
         let location = file_location();
@@ -214,7 +216,7 @@ impl NativeObject {
         self.own(dataset, NativeKind::Dataset, "H5VLdataset_create")
     }
 
-    /// Opens a dataset made before.
+    /// Opens a dataset that was made before.
     pub fn open_dataset(&self, name: &CStr) -> Result<Self> {
         let table = self.library.table();
         let location = file_location();
@@ -233,7 +235,7 @@ impl NativeObject {
         self.own(dataset, NativeKind::Dataset, "H5VLdataset_open")
     }
 
-    /// Makes the scalar attribute that stands beneath every attribute.
+    /// Makes the scalar attribute beneath every attribute.
     pub fn create_attribute(&self, name: &CStr) -> Result<Self> {
         let table = self.library.table();
         let location = file_location();
@@ -256,7 +258,7 @@ impl NativeObject {
         self.own(attribute, NativeKind::Attribute, "H5VLattr_create")
     }
 
-    /// Commits exactly this datatype: native code reads it when it is asked about a committed type of ours.
+    /// Commits exactly this datatype: native code reads it when it is asked about a committed type of a container.
     pub fn commit_type(&self, name: &CStr, encoded: &[u8]) -> Result<Self> {
         let table = self.library.table();
         let location = file_location();
@@ -279,7 +281,7 @@ impl NativeObject {
         self.own(committed, NativeKind::Datatype, "H5VLdatatype_commit")
     }
 
-    /// Opens a datatype committed before.
+    /// Opens a datatype that was committed before.
     pub fn open_type(&self, name: &CStr) -> Result<Self> {
         let table = self.library.table();
         let location = file_location();
@@ -298,7 +300,7 @@ impl NativeObject {
         self.own(committed, NativeKind::Datatype, "H5VLdatatype_open")
     }
 
-    /// Hands an optional file operation on.
+    /// Passes on an optional file operation.
     ///
     /// # Safety
     /// The arguments are those of a `file optional` callback.

@@ -1,5 +1,5 @@
-//! The file driver of native files that are objects of a store. It reads, and writes nothing. libhdf5 calls it in the thread that it
-//! was called in itself.
+//! The file driver of native files that are objects of a store. It only reads. libhdf5 calls it in the thread in which
+//! libhdf5 itself was called.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,18 +20,19 @@ use crate::hdf5::saved_errors::CallResult;
 use crate::hdf5::strings;
 use crate::thread_state::{OfThisThread, ThreadValue};
 
-/// Our driver's number: those below 512 are reserved.
+/// The driver's number: numbers below 512 are reserved.
 const VALUE: sys::H5FD_class_value_t = 705;
 
-/// One version of an object is read, so readers of a file that a writer has open (SWMR) see what it was then.
+/// The driver reads one version of an object, so readers of a file that a writer has open (SWMR) see the file as of
+/// the open.
 const FEATURES: u32 = sys::H5FD_FEAT_DATA_SIEVE | sys::H5FD_FEAT_SUPPORTS_SWMR_IO;
 
-/// The driver's identifier in each library; 0 where it is not registered. It stays registered until the library shuts down: `H5FD_close`
-/// gives up the file's own reference before it calls the driver.
+/// The driver's identifier in each library; 0 if it is not registered. It stays registered until the library shuts
+/// down: `H5FD_close` releases the file's own reference before it calls the driver.
 static DRIVERS: [AtomicI64; MAX_LIBRARIES] = [const { AtomicI64::new(0) }; MAX_LIBRARIES];
 
 impl Library {
-    /// Makes a file access list use the driver. What it opens is offered to the thread (`OFFERED`).
+    /// Makes a file access list use the driver. The object to open is passed through the thread (`OFFERED`).
     ///
     /// # Errors
     /// A call of libhdf5 that fails.
@@ -48,8 +49,8 @@ impl Library {
         check(unsafe { (table.H5Pset_driver)(access.get(), driver, std::ptr::null()) }, "H5Pset_driver")
     }
 
-    /// Makes a call on what is in a native file in a store. If it fails because such a file names another one, that is what is told: libhdf5
-    /// tries several names, and says of none why it did not open.
+    /// Makes a call on an object in a native file in a store. If the call fails because such a file names another
+    /// file, exactly this is reported: libhdf5 tries several names, and reports for none of them why it did not open.
     pub(crate) fn telling_refused<T: CallResult>(self, call: impl FnOnce() -> T) -> T {
         if TELLING.get() {
             return call();
@@ -66,17 +67,17 @@ impl Library {
         answer
     }
 
-    /// Whether a native file in a store was opened by this library.
+    /// Returns whether this library has opened a native file in a store.
     pub(crate) fn has_object_driver(self) -> bool {
         DRIVERS[self.slot()].load(Ordering::Relaxed) != 0
     }
 
-    /// Whether a driver's identifier is that of ours. The name of a file says then what to open.
+    /// Returns whether a driver's identifier is that of this driver. Then the name of a file decides what is opened.
     pub(in crate::hdf5) fn is_object_driver(self, driver: Hid) -> bool {
         driver == DRIVERS[self.slot()].load(Ordering::Relaxed)
     }
 
-    /// The library shuts down, and forgets its drivers.
+    /// Forgets the driver, because the library shuts down and frees its drivers.
     pub(in crate::hdf5) fn forget_object_driver(self) {
         DRIVERS[self.slot()].store(0, Ordering::Relaxed);
     }
@@ -84,7 +85,7 @@ impl Library {
 
 type Open = unsafe extern "C" fn(*const c_char, c_uint, Hid, sys::haddr_t) -> *mut sys::H5FD_t;
 
-/// One for each library, so that a call without a file knows who calls.
+/// One open function for each library, so that a call without a file knows its library.
 static OPENS: [Open; MAX_LIBRARIES] = [
     open::<0>, open::<1>, open::<2>, open::<3>, open::<4>, open::<5>, open::<6>, open::<7>, open::<8>,
     open::<9>, open::<10>, open::<11>, open::<12>, open::<13>, open::<14>, open::<15>,
@@ -104,7 +105,7 @@ fn class(open: Open) -> sys::H5FD_class_t {
     class
 }
 
-/// An open file of the driver; libhdf5 keeps its own part in front.
+/// An open file of the driver; libhdf5's own part comes first.
 #[repr(C)]
 struct DriverFile {
     public: sys::H5FD_t,
@@ -113,16 +114,16 @@ struct DriverFile {
     end_of_allocation: u64,
 }
 
-/// The file behind a pointer of libhdf5's.
+/// Returns the file behind a pointer of libhdf5's.
 ///
 /// # Safety
-/// The pointer came from `open` and has not been closed; libhdf5's lock keeps other threads away.
+/// The pointer came from `open` and has not been closed; libhdf5's lock excludes other threads.
 unsafe fn file<'a>(pointer: *const sys::H5FD_t) -> &'a DriverFile {
     // SAFETY: as the caller says.
     unsafe { &*pointer.cast::<DriverFile>() }
 }
 
-/// Runs what a callback does. An error or a panic becomes a frame on the library's error stack.
+/// Runs a callback. An error or a panic becomes a frame on the library's error stack.
 fn told(library: Library, callback: &'static str, body: impl FnOnce() -> Result<()>) -> c_int {
     let _operation = deadline::begin();
     let error = match catch_unwind(AssertUnwindSafe(body)) {
@@ -167,17 +168,18 @@ unsafe fn open_in(slot: usize, name: *const c_char) -> *mut sys::H5FD_t {
     opened
 }
 
-/// Takes why the driver did not open a file, in a call of this thread that went on without it.
+/// Takes the reason why the driver did not open a file, in a call of this thread that continued without the file.
 pub(crate) fn take_refused() -> Option<Error> {
     REFUSED.put(None)
 }
 
-/// Takes why the driver could not read, in a call of this thread that went on without the bytes.
+/// Takes the reason why the driver could not read, in a call of this thread that continued without the bytes.
 pub(crate) fn take_unread() -> Option<Error> {
     UNREAD.put(None)
 }
 
-/// Makes calls, and answers as well why the driver could not read meanwhile, or did not open a file. None of the calls tells that itself.
+/// Makes calls, and also returns the reason why the driver could not read meanwhile, or did not open a file. The calls
+/// themselves do not report this.
 pub(crate) fn noting<T>(calls: impl FnOnce() -> T) -> (T, Option<Error>) {
     let _not_told = TELLING.scoped(true);
     drop((take_unread(), take_refused()));
@@ -186,14 +188,14 @@ pub(crate) fn noting<T>(calls: impl FnOnce() -> T) -> (T, Option<Error>) {
     (answer, unread.or(refused))
 }
 
-/// Notes why the driver could not read; the first time counts.
+/// Notes the reason why the driver could not read; the first reason is kept.
 pub(crate) fn note_unread(error: &Error) {
     UNREAD.with_borrow_mut(|noted| {
         noted.get_or_insert_with(|| error.clone());
     });
 }
 
-/// The error for a file that a native file in a store names, and that libhdf5 opens by itself.
+/// Returns the error for a file that a native file in a store names, and that libhdf5 opens by itself.
 fn not_followed(name: &str) -> Error {
     let text = format!(
         "unable to open file: name = '{}': a native file in a store names it, and such names are not followed; open that file \
@@ -212,9 +214,9 @@ unsafe extern "C" fn close(pointer: *mut sys::H5FD_t) -> c_int {
     })
 }
 
-/// Orders open files: those of one version of an object are one file to libhdf5.
+/// Orders open files: files on one version of an object are the same file to libhdf5.
 unsafe extern "C" fn compare(first: *const sys::H5FD_t, second: *const sys::H5FD_t) -> c_int {
-    // SAFETY: see `file`; both are looked at only.
+    // SAFETY: see `file`; both are only read.
     let place = |pointer| Arc::as_ptr(unsafe { &file(pointer).object }) as usize;
     place(first).cmp(&place(second)) as c_int
 }
@@ -235,7 +237,7 @@ unsafe extern "C" fn set_end_of_allocation(
     _: sys::H5FD_mem_t,
     end: sys::haddr_t,
 ) -> c_int {
-    // SAFETY: see `file`; the pointer is libhdf5's to write through, and nobody else looks at the file meanwhile.
+    // SAFETY: see `file`; the pointer is libhdf5's to write through, and no other code reads the file meanwhile.
     unsafe { (*pointer.cast::<DriverFile>()).end_of_allocation = end };
     0
 }

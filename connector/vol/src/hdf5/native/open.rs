@@ -1,12 +1,12 @@
-//! How a native file is opened from within a callback of ours.
+//! Opening a native file from within a callback of h5lake's.
 //!
-//! A native file remembers the connector that its `H5Fopen` or `H5Fcreate` was made with, to make objects for its own
-//! use with it. libhdf5 keeps that connector in the context of the public call (`H5CX_set_vol_connector_prop`), and in
-//! ours it is our own connector: a native file opened there would hand its native objects to our callbacks. So we make
-//! a public `H5Fopen` with the native connector, whose context is right, and with a file driver of ours that opens
-//! nothing: its `open` callback runs inside that context, opens the file that was asked for, and refuses. The public
-//! call fails, as it must, and leaves no identifier behind that an application could see or that would flush the file
-//! when it is closed.
+//! A native file remembers the connector of its `H5Fopen` or `H5Fcreate`, to make objects for its own use with it.
+//! libhdf5 keeps that connector in the context of the public call (`H5CX_set_vol_connector_prop`), and in our
+//! callbacks that is our own connector: a native file opened there would pass its native objects to our callbacks. So
+//! we make a public `H5Fopen` with the native connector, which has the right context, and with a file driver of ours
+//! that opens nothing. The driver's `open` callback runs inside that context, opens the requested file, and refuses.
+//! The public call fails, as it must, and leaves no identifier behind that an application could find or that would
+//! flush the file when it is closed.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::ErrorStack;
 use crate::thread_state::ThreadValue;
 
-/// What is to be opened: the arguments of a file callback, with an access list that names the native connector.
+/// The request to open a file: the arguments of a file callback, with an access list that names the native connector.
 pub(crate) struct NativeOpen<'a> {
     pub name: &'a CStr,
     pub flags: c_uint,
     /// The creation list, if the file is to be created.
     pub creation: Option<Hid>,
     pub access: Hid,
-    /// What our driver for native files in stores opens, if the list has that one.
+    /// The object that our driver for native files in stores opens, if the list has that driver.
     pub object: Option<Arc<ObjectFile>>,
 }
 
@@ -41,11 +41,11 @@ struct Waiting<'a> {
 }
 
 impl Library {
-    /// Opens or creates a native file object. It has no identifier and has not been told that it is open (the library
-    /// does so with the application's identifier).
+    /// Opens or creates a native file object. The object has no identifier and has not been notified that it is open
+    /// (the library does so with the application's identifier).
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub(crate) fn open_native_object(self, connector: Hid, request: NativeOpen<'_>) -> Result<*mut c_void> {
         let table = self.table();
         // SAFETY: the class is complete and copied by the call.
@@ -62,7 +62,7 @@ impl Library {
         let _object = OFFERED.scoped(request.object.clone());
         let mut waiting = Waiting { library: self, request, answer: None };
         let offered = WAITING.scoped((&raw mut waiting).cast());
-        // SAFETY: the name is terminated, the list valid; what is waiting outlives the call.
+        // SAFETY: the name is terminated, the list valid; the waiting request outlives the call.
         let opened = self
             .quietly(|| unsafe { (table.H5Fopen)(name.as_ptr(), sys::H5F_ACC_RDONLY, list.get()) }, |_| true);
         drop(offered);
@@ -81,7 +81,7 @@ unsafe extern "C" fn open(
     _maximum: sys::haddr_t,
 ) -> *mut sys::H5FD_t {
     let waiting = WAITING.replace(std::ptr::null_mut());
-    // SAFETY: null, or what `open_native_object` holds while this runs.
+    // SAFETY: null, or the request that `open_native_object` holds while this runs.
     if let Some(waiting) = unsafe { waiting.cast::<Waiting<'static>>().as_mut() } {
         waiting.open();
     }
@@ -111,7 +111,8 @@ impl Waiting<'_> {
     }
 }
 
-/// The driver: it has what registration demands, and never opens a file that the rest could be called on.
+/// Returns the driver: it has the callbacks that registration requires, and never opens a file on which the remaining
+/// ones could be called.
 fn driver() -> sys::H5FD_class_t {
     let mut class = driver_class(crate::hdf5::identity::VALUE, c"h5lake-native", sys::haddr_t::MAX / 2);
     class.open = Some(open);

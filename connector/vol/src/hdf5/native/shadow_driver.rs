@@ -1,8 +1,10 @@
-//! The file driver of the native files beneath ours: memory, and behind it the objects of a container.
+//! The file driver of the native files beneath h5lake's objects: its bytes are in memory, and behind them are the
+//! objects of a container.
 //!
-//! Native code resolves an old-style region reference by reading an object header at the object's address, and
-//! an address of ours is an object id. So a read there answers a header that holds the dataset's dataspace: a
-//! version 1 object header with one dataspace message (HDF5 File Format Specification 3.0, IV.A.1.a, IV.A.2.b).
+//! Native code resolves an old-style region reference by reading an object header at the object's address, and the
+//! address of an object in a container is its object id. So a read there returns a header that holds the dataset's
+//! dataspace: a version 1 object header with one dataspace message (HDF5 File Format Specification 3.0, IV.A.1.a,
+//! IV.A.2.b).
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_uint, c_ulong, c_void};
@@ -18,30 +20,31 @@ use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Library;
 
-/// Our driver's number: those below 512 are reserved.
+/// The driver's number: numbers below 512 are reserved.
 const VALUE: sys::H5FD_class_value_t = 704;
-/// Addresses end here; every object id lies below.
+/// The end of the address space; every object id is below.
 const MAXIMUM_ADDRESS: u64 = i64::MAX as u64;
-/// The most bytes of the native file itself. It holds dummies, region references, and an element for each filter that native
-/// code runs.
+/// The most bytes of the native file itself. It holds stand-in objects, region references, and an element for each
+/// filter that native code runs.
 const MAXIMUM_BYTES: u64 = 1 << 30;
-/// What stays in memory when the file has become shorter, for what is put there next.
+/// The bytes that stay in memory after the file has become shorter, for reuse.
 const KEPT_BYTES: usize = 16 << 20;
 /// The end of allocation for object headers: behind all object ids.
 const END_FOR_HEADERS: u64 = MAXIMUM_ADDRESS - 0xffff;
 
-/// The name of the native file with this number.
+/// Returns the name of the native file with this number.
 pub fn file_name(number: u64) -> String {
     format!("h5lake-face-{}-{number}", std::process::id())
 }
 
-/// What is known of a native file beneath a session.
+/// The known state of a native file beneath a session.
 #[derive(Default)]
 struct KnownFile {
     container: Weak<Container>,
-    /// The furthest that its allocated bytes have ended: what was freed may have made room for what stays.
+    /// The highest end of the file's allocated bytes: space that was freed below may have been reused for objects that
+    /// remain.
     end: u64,
-    /// Native code has read objects of the container there, and may remember them.
+    /// True if native code has read objects of the container in this file, and may have cached them.
     was_asked: bool,
 }
 
@@ -51,20 +54,20 @@ fn with_known<T>(number: u64, change: impl FnOnce(&mut KnownFile) -> T) -> T {
     change(FILES.lock().entry(number).or_default())
 }
 
-/// Says whose objects the native file with this number stands for.
+/// Sets the container for which the native file with this number stands.
 pub fn bind(number: u64, container: Weak<Container>) {
     with_known(number, |known| known.container = container);
 }
 
-/// The furthest that the bytes have ended which native code took in a file, unless it has read objects of the container there: what it
-/// remembers of these is true for one session only.
+/// Returns the highest end of the bytes that native code allocated in a file. Returns `None` if native code has read
+/// objects of the container there: its cached copies are valid for one session only.
 pub fn end_of(number: u64) -> Option<u64> {
     with_known(number, |known| (!known.was_asked).then_some(known.end))
 }
 
 impl Library {
-    /// Makes a file access list use the driver. The driver must be kept until the file is closed: `H5FD_close` gives
-    /// up the file's own reference to it before it calls it.
+    /// Makes a file access list use the driver. The driver must be kept until the file is closed: `H5FD_close`
+    /// releases the file's own reference to the driver before it calls the driver.
     pub(in crate::hdf5) fn set_face_driver(self, access: &Id) -> Result<Id> {
         let table = self.table();
         // SAFETY: the class lives as long as the process.
@@ -101,7 +104,7 @@ const fn driver() -> sys::H5FD_class_t {
     class
 }
 
-/// An open file of the driver; libhdf5 keeps its own part in front.
+/// An open file of the driver; libhdf5's own part comes first.
 #[repr(C)]
 struct FaceFile {
     public: sys::H5FD_t,
@@ -122,10 +125,10 @@ impl FaceFile {
     }
 }
 
-/// The file behind a pointer of libhdf5's.
+/// Returns the file behind a pointer of libhdf5's.
 ///
 /// # Safety
-/// The pointer came from `open` and has not been closed; libhdf5's lock keeps other threads away.
+/// The pointer came from `open` and has not been closed; libhdf5's lock excludes other threads.
 unsafe fn file<'a>(pointer: *const sys::H5FD_t) -> &'a mut FaceFile {
     // SAFETY: as the caller says.
     unsafe { &mut *pointer.cast_mut().cast::<FaceFile>() }
@@ -195,8 +198,8 @@ unsafe extern "C" fn set_end_of_allocation(
 ) -> i32 {
     // SAFETY: see `file`.
     let file = unsafe { file(pointer) };
-    // libhdf5 sets the end that it was told for headers, too. A lower one gives the room at the end back: a chunk that changes
-    // its length would else take new room each time.
+    // libhdf5 also sets the end that was reported for headers. A lower end frees the space at the end: otherwise a
+    // chunk that changes its length would take new space each time.
     if end <= MAXIMUM_BYTES {
         file.move_end(end);
     }
@@ -232,7 +235,7 @@ unsafe extern "C" fn read(
     0
 }
 
-/// Copies as much as there is of `from`, and zeros after it.
+/// Copies `from` as far as it reaches, and fills the remainder of `out` with zeros.
 fn copy_padded(from: &[u8], out: &mut [u8]) {
     let length = from.len().min(out.len());
     let (copied, padded) = out.split_at_mut(length);
@@ -261,7 +264,7 @@ unsafe extern "C" fn write(
     0
 }
 
-/// The object header that stands for a dataset: its dataspace is all that native code reads there.
+/// Returns the object header that stands for a dataset: native code reads only its dataspace.
 fn header(number: u64, address: u64) -> Option<Vec<u8>> {
     const PREFIX_BYTES: usize = 16;
     const MESSAGE_HEAD_BYTES: usize = 8;
@@ -280,7 +283,7 @@ fn header(number: u64, address: u64) -> Option<Vec<u8>> {
         Dataspace::Null => (2, 0),
     };
     let (dims, max) = (space.dims(), space.max_dims());
-    // Messages are as long as a multiple of eight.
+    // The length of a message is a multiple of eight.
     let message = (SPACE_HEAD_BYTES + 2 * 8 * dims.len()).next_multiple_of(8);
     let mut bytes = vec![0_u8; PREFIX_BYTES + MESSAGE_HEAD_BYTES + message];
     bytes[0] = 1;

@@ -1,13 +1,13 @@
 //! Single filters of libhdf5, run on bytes of any length.
 //!
-//! HDF5 has no public function that runs a filter. A native dataset with one element does: its pipeline is the filter between
-//! two *carriers*, which are filters of ours. One carrier replaces the element by the bytes that the filter is given, and the
-//! other one takes what the filter returns and gives libhdf5 an element back. So libhdf5 never interprets the bytes of a
-//! container, and none of its own filters sees them.
+//! HDF5 has no public function that runs a filter. A native dataset with one element does: its pipeline is the filter
+//! between two *carriers*, which are filters of ours. One carrier replaces the element by the bytes that the filter is
+//! given, and the other one takes what the filter returns and gives libhdf5 an element back. So libhdf5 never
+//! interprets the bytes of a container, and none of its own filters sees them.
 //!
 //! The filter has to run with the stored parameters, but libhdf5 lets the filters of a new dataset set their parameters
-//! (`set_local`) and judge its type (`can_apply`). So the dataset is created with a carrier alone, whose `set_local` puts the
-//! filter into the pipeline when libhdf5 has asked all filters that it will ask.
+//! (`set_local`) and judge its type (`can_apply`). So the dataset is created with a carrier alone, whose `set_local`
+//! puts the filter into the pipeline after libhdf5 has called all filters that it will call.
 
 use std::ffi::{c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +31,7 @@ const OUTER: c_uint = 0;
 const INNER: c_uint = 1;
 /// The bit of the filter between the carriers in a chunk's mask.
 const FILTER_BIT: u32 = 1 << 1;
-/// Bytes of an element of the dataset.
+/// The bytes of an element of the dataset.
 const ELEMENT_BYTES: usize = 1;
 
 /// The bytes that a thread sends through a filter.
@@ -40,7 +40,7 @@ struct Transit {
     input: *const u8,
     length: usize,
     is_decoding: bool,
-    /// The most bytes that may come out.
+    /// The most bytes that the filter may return.
     limit: usize,
     output: Option<Carried>,
 }
@@ -74,7 +74,7 @@ static CLASS: Class = Class(sys::H5Z_class2_t {
     filter: Some(carry),
 });
 
-/// Gives the creation list of a new dataset its pipeline.
+/// Puts the pipeline into the creation list of a new dataset.
 unsafe extern "C" fn put_pipeline(creation: Hid, _datatype: Hid, _space: Hid) -> sys::herr_t {
     let work =
         || PIPELINE.put(None).map_or(Ok(()), |(library, filters)| library.set_filters(creation, &filters));
@@ -84,7 +84,7 @@ unsafe extern "C" fn put_pipeline(creation: Hid, _datatype: Hid, _space: Hid) ->
     }
 }
 
-/// A filter of libhdf5's kind: see the head of this file.
+/// The function of a carrier, in the form of libhdf5's filters; see the comment on this module.
 unsafe extern "C" fn carry(
     flags: c_uint,
     count: usize,
@@ -115,7 +115,7 @@ impl Transit {
     /// Replaces the data that libhdf5 passed by the input.
     fn load(&self, size: &mut usize, buffer: &mut *mut c_void) -> Option<usize> {
         let made = self.allocate(self.length)?;
-        // SAFETY: the input outlives the call that it is in transit for; both have the length.
+        // SAFETY: the input outlives the call for which it is in transit; both have the length.
         unsafe { std::ptr::copy_nonoverlapping(self.input, made.cast::<u8>(), self.length) };
         self.put(made, buffer);
         *size = self.length;
@@ -127,7 +127,7 @@ impl Transit {
         self.output = Some(if bytes > self.limit {
             Carried::TooMany(bytes)
         } else {
-            // SAFETY: the filter returned a buffer with so many bytes.
+            // SAFETY: the filter returned a buffer with that many bytes.
             let output = unsafe { std::slice::from_raw_parts((*buffer).cast::<u8>(), bytes) };
             Carried::Bytes(taken(output)?)
         });
@@ -137,7 +137,7 @@ impl Transit {
         Some(ELEMENT_BYTES)
     }
 
-    /// Zeros from the library's own allocator, from which buffers of filters come.
+    /// Allocates zeros with the library's own allocator, which also allocates the buffers of filters.
     fn allocate(&self, bytes: usize) -> Option<*mut c_void> {
         // SAFETY: any size may be given; null means that there is no memory.
         let made = unsafe { (self.library.table().H5allocate_memory)(bytes, true) };
@@ -152,7 +152,7 @@ impl Transit {
     }
 }
 
-/// A copy in a pooled buffer; `None` if there is no memory.
+/// Makes a copy in a pooled buffer; returns `None` if there is no memory.
 fn taken(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut copy = buffers::try_take(bytes.len())?;
     copy.copy_from_slice(bytes);
@@ -166,7 +166,7 @@ impl Library {
         check(unsafe { (self.table().H5Zregister)((&raw const CLASS.0).cast()) }, "H5Zregister")
     }
 
-    /// A creation list for one element behind a carrier.
+    /// Makes a creation list for one element behind a carrier.
     fn carrying_list(self, carrier: Filter) -> Result<Id> {
         let table = self.table();
         // SAFETY: constants, and one dimension.
@@ -181,13 +181,13 @@ impl Library {
         Ok(list)
     }
 
-    /// The type of the element: one of the library's own, so that no identifier is made.
+    /// Returns the type of the element: one of the library's own, so that no identifier is made.
     fn element_type(self) -> Hid {
         self.table().H5T_NATIVE_UCHAR_g()
     }
 }
 
-/// A carrier at one of the two positions.
+/// Returns a carrier at one of the two positions.
 fn carrier(position: c_uint) -> Filter {
     Filter { id: CARRIER, flags: sys::H5Z_FLAG_OPTIONAL, name: Vec::new(), client_data: vec![position] }
 }
@@ -199,22 +199,22 @@ impl SingleFilter {
     /// Prepares a registered filter with its stored parameters, in a native file.
     ///
     /// # Errors
-    /// Native code's reasons.
+    /// The errors of native code.
     pub fn new(file: &NativeObject, filter: &Filter) -> Result<Self> {
         let library = file.library;
         library.register_carriers()?;
         let list = library.carrying_list(carrier(INNER))?;
-        // The filter is optional, so that one that declines is left out of the chunk's mask, and is no error.
+        // The filter is optional, so that a filter that declines is left out of the chunk's mask, and is no error.
         let filter = Filter { flags: sys::H5Z_FLAG_OPTIONAL, ..filter.clone() };
         let pipeline = vec![carrier(OUTER), filter, carrier(INNER)];
         let _pipeline = PIPELINE.scoped(Some((library, pipeline)));
         Ok(Self(file.create_scratch(library.element_type(), &[1], list.get())?))
     }
 
-    /// Encodes bytes; `None` if the filter declines or fails. Uses this dataset up.
+    /// Encodes bytes; returns `None` if the filter declines or fails. Consumes this dataset.
     ///
     /// # Errors
-    /// Native code's reasons; no memory.
+    /// The errors of native code; no memory.
     pub fn encode(self, data: &[u8]) -> Result<Option<Vec<u8>>> {
         let (mask, carried) = self.carrying(data, false, usize::MAX, |element| {
             self.0.write_all(element, &[0; ELEMENT_BYTES])?;
@@ -226,22 +226,22 @@ impl SingleFilter {
     /// Makes this filter ready to decode, any number of times.
     ///
     /// # Errors
-    /// Native code's reasons.
+    /// The errors of native code.
     pub fn for_decoding(self) -> Result<Self> {
         self.0.store_chunk(1, 0, &[0])?;
         Ok(self)
     }
 
-    /// Decodes bytes, to `limit` bytes at most. For a filter that was made ready by [`Self::for_decoding`].
+    /// Decodes bytes, to at most `limit` bytes, with a filter that was prepared by [`Self::for_decoding`].
     ///
     /// # Errors
-    /// Native code's reasons; more bytes than the limit; no memory.
+    /// The errors of native code; more bytes than the limit; no memory.
     pub fn decode(&self, data: &[u8], limit: usize) -> Result<Vec<u8>> {
         let read = |element| self.0.read_all(element, &mut [0; ELEMENT_BYTES]);
         Ok(self.carrying(data, true, limit, read)?.1)
     }
 
-    /// Sends bytes through the filter while `work` has libhdf5 run the pipeline.
+    /// Sends bytes through the filter while `work` makes libhdf5 run the pipeline.
     fn carrying<T>(
         &self,
         data: &[u8],
@@ -255,7 +255,7 @@ impl SingleFilter {
         let library = self.0.library;
         let (input, length) = (data.as_ptr(), data.len());
         let transit = Transit { library, input, length, is_decoding, limit, output: None };
-        // A filter may use HDF5, and so other filters, in this thread.
+        // A filter may use HDF5, and thus other filters, in this thread.
         let scope = TRANSIT.scoped(Some(transit));
         let done = work(library.element_type());
         let output = scope.end().flatten().and_then(|transit| transit.output);

@@ -1,5 +1,6 @@
-//! Data transforms (`H5Pset_data_transform`): libhdf5 itself applies an expression to elements on their way into a native dataset
-//! in memory. What is read from there is what native HDF5 would have stored, or handed to the program.
+//! Data transforms (`H5Pset_data_transform`): libhdf5 itself applies an expression to elements that are written to a
+//! native dataset in memory. The elements read from there are those that native HDF5 would have stored, or returned to
+//! the program.
 
 use std::ffi::{CStr, c_void};
 
@@ -12,16 +13,16 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
 const PROPERTY: &CStr = c"data_transform";
-/// Elements that are transformed at once.
+/// The number of elements that are transformed at once.
 const AT_ONCE: usize = 1 << 18;
-/// By how many bytes the file in memory grows.
+/// The number of bytes by which the file in memory grows.
 const INCREMENT: usize = 1 << 16;
 
 impl Library {
-    /// A copy of a transfer list that has no expression.
+    /// Makes a copy of a transfer list without its expression.
     ///
     /// # Errors
-    /// If the library does not copy it.
+    /// If the library cannot copy the list.
     pub fn without_transform(self, list: Hid) -> Result<Id> {
         let copy = self.copy_list(list)?;
         let nothing = std::ptr::null_mut::<c_void>();
@@ -33,14 +34,14 @@ impl Library {
         Ok(copy)
     }
 
-    /// The expression of a transfer list that has one, terminated.
+    /// Returns the terminated expression of a transfer list that has one.
     fn expression(self, list: Hid) -> Result<Vec<u8>> {
         let get = self.table().H5Pget_data_transform;
-        // SAFETY: a null pointer asks for the length alone.
+        // SAFETY: a null pointer requests the length alone.
         let length = unsafe { get(list, std::ptr::null_mut(), 0) };
         let length = usize::try_from(length).map_err(|_| Error::call("H5Pget_data_transform"))?;
         let mut text = vec![0_u8; length + 1];
-        // SAFETY: the buffer has so many bytes, of which the last one ends the text.
+        // SAFETY: the buffer has that many bytes; the last one is for the terminator.
         let told = unsafe { get(list, text.as_mut_ptr().cast(), text.len()) };
         if told < 0 || text.last() != Some(&0) {
             return Err(Error::call("H5Pget_data_transform"));
@@ -48,11 +49,11 @@ impl Library {
         Ok(text)
     }
 
-    /// Applies the data transform of a transfer list to elements in memory. Nothing else of the list counts: it may say that all
-    /// processes take part.
+    /// Applies the data transform of a transfer list to elements in memory. The list's other properties are ignored:
+    /// it may request a collective transfer.
     ///
     /// # Errors
-    /// For elements that are no native numbers, which native HDF5 refuses too.
+    /// For elements that are no native numbers, which native HDF5 refuses, too.
     pub fn transform(self, datatype: Hid, data: &mut [u8], list: Hid) -> Result<()> {
         let (table, size) = (self.table(), self.type_size(datatype)?);
         if size == 0 || !data.len().is_multiple_of(size) {
@@ -73,7 +74,7 @@ impl Library {
         Ok(())
     }
 
-    /// A native file in memory, for the time of one callback.
+    /// Makes a native file in memory, for the duration of one callback.
     fn file_in_memory(self) -> Result<Id> {
         let table = self.table();
         let connector = self.native_connector()?;

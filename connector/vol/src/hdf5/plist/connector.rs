@@ -11,7 +11,7 @@ use crate::hdf5::identity::VALUE;
 use crate::hdf5::library::{Hid, Library};
 
 impl Library {
-    /// The connector string set on a file access list, if it names our connector.
+    /// Returns the connector string set on a file access list, if it names our connector.
     pub fn connector_info(self, access: Hid) -> Result<*const c_void> {
         let mut info: *mut c_void = std::ptr::null_mut();
         // SAFETY: the answer's place outlives the call; the answer is a copy that the caller frees.
@@ -20,10 +20,10 @@ impl Library {
         Ok(info)
     }
 
-    /// The connector that a file access list names.
+    /// Returns the connector that a file access list names.
     ///
-    /// A lookup by name (`H5VLget_connector_id_by_name`) would not do: HDF5 1.14 finds only connectors of which the program
-    /// holds an identifier, and a program may close its own after `H5Pset_vol`.
+    /// A lookup by name (`H5VLget_connector_id_by_name`) would not suffice: HDF5 1.14 finds only connectors for which
+    /// the program holds an identifier, and a program may close its own after `H5Pset_vol`.
     ///
     /// # Errors
     /// If `access` is no file access list.
@@ -47,7 +47,7 @@ impl Library {
         Ok(value == VALUE)
     }
 
-    /// Frees a copy of a connector info that [`Library::connector_info`] gave for the list `access`.
+    /// Frees a copy of a connector info that [`Library::connector_info`] returned for the list `access`.
     ///
     /// # Safety
     /// `info` is such a copy, and is not used again.

@@ -7,17 +7,17 @@ use crate::hdf5::datatype::check;
 use crate::hdf5::library::{Hid, Library};
 
 impl Library {
-    /// Refuses what a copy list says about merging committed datatypes beside that they are to be: containers search all of them.
+    /// Refuses restrictions in a copy list on merging committed datatypes: containers always search all of them.
     ///
     /// # Errors
-    /// For paths to look at first (`H5Padd_merge_committed_dtype_path`), and a function that is asked whether to go on
-    /// (`H5Pset_mcdt_search_cb`).
+    /// For paths to search first (`H5Padd_merge_committed_dtype_path`), and for a function that decides whether to
+    /// continue (`H5Pset_mcdt_search_cb`).
     pub fn check_merging(self, copy: Hid) -> Result<()> {
         if copy == sys::H5P_DEFAULT {
             return Ok(());
         }
         let table = self.table();
-        // There is no call to look at the paths: a list without them is another one. (`H5Pget` gives a copy that nobody can free.)
+        // No call reads the paths. But a list without them is unequal. (`H5Pget` returns a copy that cannot be freed.)
         let without = self.copy_list(copy)?;
         let (mut function, mut data) = (None, std::ptr::null_mut());
         // SAFETY: the lists are open, and the answers' places outlive the calls.

@@ -1,5 +1,5 @@
-//! What creation lists say, as far as the connector asks: each question is a call of the library. Most programs create
-//! with the library's own default lists, whose answers never change and are kept.
+//! The properties of creation lists that the connector needs: reading each one is a call of the library. Most programs
+//! create objects with the library's own default lists; their properties never change and are cached.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,40 +11,40 @@ use crate::hdf5::datatype::check;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::plist::FillDefined;
 
-/// What the creation list of any object says.
+/// The properties of the creation list of any object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectCreation {
-    /// Whether the order of attributes is kept.
+    /// Says whether the creation order of attributes is tracked.
     pub attribute_order: CreationOrder,
-    /// Whether times are kept.
+    /// True if times are tracked.
     pub track_times: bool,
 }
 
-/// What a group creation list says.
+/// The properties of a group creation list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupCreation {
-    /// What it says of any object.
+    /// The properties that any object has.
     pub object: ObjectCreation,
-    /// Whether the order of links is kept.
+    /// Says whether the creation order of links is tracked.
     pub link_order: CreationOrder,
 }
 
-/// What a dataset creation list says.
+/// The properties of a dataset creation list.
 #[derive(Debug, Clone)]
 pub struct DatasetCreation {
-    /// What it says of any object.
+    /// The properties that any object has.
     pub object: ObjectCreation,
-    /// How the elements are laid out.
+    /// The storage layout of the elements.
     pub layout: Layout,
-    /// Whether there is a fill value, and whose.
+    /// Says whether a fill value is defined, and whether the program or the library defined it.
     pub fill_defined: FillDefined,
-    /// When it is written.
+    /// The time at which the fill value is written.
     pub fill_time: FillTime,
-    /// When room is taken.
+    /// The time at which space is allocated.
     pub allocation_time: AllocTime,
-    /// The filters, as they were given.
+    /// The filters, as the program gave them.
     pub filters: Vec<Filter>,
-    /// Whether chunks at the edges are left unfiltered.
+    /// True if chunks at the edges are left unfiltered.
     pub unfiltered_edges: bool,
 }
 
@@ -52,10 +52,10 @@ static DATASETS: [OnceLock<Arc<DatasetCreation>>; SLOTS] = [const { OnceLock::ne
 static GROUPS: [OnceLock<GroupCreation>; SLOTS] = [const { OnceLock::new() }; SLOTS];
 
 impl Library {
-    /// What the creation list of any object says.
+    /// Reads the creation list of any object.
     ///
     /// # Errors
-    /// If it is none.
+    /// If `list` is no such list.
     pub fn object_creation(self, list: Hid) -> Result<ObjectCreation> {
         let table = self.table();
         if list == table.H5P_LST_DATASET_CREATE_ID_g() {
@@ -74,10 +74,10 @@ impl Library {
         })
     }
 
-    /// What a group creation list says.
+    /// Reads a group creation list.
     ///
     /// # Errors
-    /// If it is none.
+    /// If `list` is no such list.
     pub fn group_creation(self, list: Hid) -> Result<GroupCreation> {
         let read = || {
             Ok(GroupCreation { object: self.read_object_creation(list)?, link_order: self.link_order(list)? })
@@ -85,10 +85,10 @@ impl Library {
         if list == self.table().H5P_LST_GROUP_CREATE_ID_g() { kept(&GROUPS, self, read) } else { read() }
     }
 
-    /// What a dataset creation list says.
+    /// Reads a dataset creation list.
     ///
     /// # Errors
-    /// If it is none.
+    /// If `list` is no such list.
     pub fn dataset_creation(self, list: Hid) -> Result<Arc<DatasetCreation>> {
         let read = || {
             let layout = self.layout(list)?;
@@ -98,7 +98,7 @@ impl Library {
                 fill_defined: self.fill_defined(list)?,
                 fill_time: self.fill_time(list)?,
                 allocation_time: self.allocation_time(list, &layout)?,
-                // Filters without chunks are refused later, in better words than the library's here.
+                // Filters without chunks are refused later, with a better error than the library's here.
                 unfiltered_edges: !filters.is_empty()
                     && matches!(layout, Layout::Chunked { .. })
                     && self.has_unfiltered_edges(list)?,
@@ -111,11 +111,12 @@ impl Library {
 }
 
 impl Library {
-    /// Gives a group creation list what another one says of groups: when attributes and links are stored in another way, how many
-    /// links are expected and how long their names are, and the order of links. A file creation list is one, too: it speaks of the root.
+    /// Copies the properties of groups from one creation list to another: the limits between compact and dense storage
+    /// of attributes and of links, and the expected number of links and length of their names. A file creation list
+    /// serves as a source, too: its properties describe the root group.
     ///
     /// # Errors
-    /// What are no such lists.
+    /// If an identifier is no such list.
     pub fn copy_group_properties(self, from: Hid, to: Hid) -> Result<()> {
         let table = self.table();
         let (mut first, mut second) = (0, 0);
@@ -137,7 +138,7 @@ impl Library {
     }
 }
 
-/// What was read of a library's default list before, or is read now.
+/// Returns the cached properties of a library's default list, or reads and caches them.
 fn kept<T: Clone>(
     all: &[OnceLock<T>; SLOTS],
     library: Library,

@@ -8,16 +8,16 @@ use crate::error::Result;
 use crate::hdf5::datatype::check;
 use crate::hdf5::library::{Hid, Library};
 
-/// The size of a chunk cache, as lists have it.
+/// The size of a chunk cache, as stored in lists.
 #[derive(Clone, Copy)]
 struct ChunkCache {
     slots: usize,
     bytes: usize,
-    /// Which chunks go first.
+    /// The preemption policy (`rdcc_w0`).
     preemption: f64,
 }
 
-/// What a list holds that says nothing of it.
+/// The values in a list that sets none.
 const UNSET: ChunkCache = ChunkCache {
     slots: sys::H5D_CHUNK_CACHE_NSLOTS_DEFAULT,
     bytes: sys::H5D_CHUNK_CACHE_NBYTES_DEFAULT,
@@ -25,7 +25,7 @@ const UNSET: ChunkCache = ChunkCache {
 };
 
 impl ChunkCache {
-    /// What is unset as `other` has it.
+    /// Replaces unset values by those of `other`.
     fn or(self, other: Self) -> Self {
         Self {
             slots: if self.slots == UNSET.slots { other.slots } else { self.slots },
@@ -34,18 +34,19 @@ impl ChunkCache {
         }
     }
 
-    /// None at all, if either size is 0 (`H5D__chunk_init`).
+    /// Returns no cache at all, if either size is 0 (`H5D__chunk_init`).
     fn none_if_empty(self) -> Self {
         if self.slots == 0 || self.bytes == 0 { Self { slots: 0, bytes: 0, ..self } } else { self }
     }
 }
 
 impl Library {
-    /// Sets the chunk cache on a dataset access list that is given out: what the list does not say, the file access list does. Without
-    /// one, for a dataset that has no chunks, nothing is said (`H5D_get_access_plist`).
+    /// Sets the chunk cache on a dataset access list that the application gets: unset values are taken from the file
+    /// access list. Without a file access list, for a dataset without chunks, the values remain unset
+    /// (`H5D_get_access_plist`).
     ///
     /// # Errors
-    /// What are no such lists.
+    /// If an identifier is no such list.
     pub fn set_chunk_cache_of(self, access: Hid, file_access: Option<Hid>) -> Result<()> {
         let cache = match file_access {
             Some(file) => self.chunk_cache(access)?.or(self.file_chunk_cache(file)?).none_if_empty(),
@@ -57,7 +58,8 @@ impl Library {
         check(result, "H5Pset_chunk_cache")
     }
 
-    /// What a dataset access list itself says. `H5Pget_chunk_cache` would put the library's defaults in the place of what is unset.
+    /// Returns the values of a dataset access list itself. `H5Pget_chunk_cache` would replace unset values by the
+    /// library's defaults.
     fn chunk_cache(self, access: Hid) -> Result<ChunkCache> {
         let mut cache = UNSET;
         // SAFETY: the properties have these types (H5Pdapl.c).
@@ -80,7 +82,7 @@ impl Library {
     fn file_chunk_cache(self, access: Hid) -> Result<ChunkCache> {
         let mut cache = UNSET;
         let ChunkCache { slots, bytes, preemption } = &mut cache;
-        // SAFETY: the answers' places outlive the call; one that is not asked for may be null.
+        // SAFETY: the answers' places outlive the call; unneeded ones may be null.
         let result =
             unsafe { (self.table().H5Pget_cache)(access, std::ptr::null_mut(), slots, bytes, preemption) };
         check(result, "H5Pget_cache")?;

@@ -1,4 +1,4 @@
-//! File drivers that lay native files out for large machines, by their names: a container has no use for them.
+//! File drivers that lay out native files for large machines, by their names: containers do not use them.
 
 use std::ffi::CStr;
 
@@ -20,22 +20,23 @@ const OF_PROCESSORS: [&CStr; 1] = [c"gds"];
 pub enum SpreadingDriver {
     /// Members of one size, with numbers in their names.
     Family,
-    /// Metadata in one file, raw data in the other.
+    /// Metadata in one file, raw data in another.
     Split,
-    /// A file for each sort of data.
+    /// A file for each kind of data.
     Multi,
 }
 
 impl Library {
-    /// The name of the driver of a file access list, if it spreads a file over several (`H5Pset_fapl_subfiling`).
+    /// Returns the name of the driver of a file access list, if it spreads a file over several
+    /// (`H5Pset_fapl_subfiling`).
     ///
     /// # Errors
-    /// If the library makes no list to compare it with.
+    /// If the library cannot make a list for the comparison.
     pub fn spreading_driver(self, access: Hid) -> Result<Option<&'static str>> {
         self.driver_among(access, &SPREADING)
     }
 
-    /// The name of the driver of a file access list, if it reads and writes memory of graphics processors.
+    /// Returns the name of the driver of a file access list, if it reads and writes memory of graphics processors.
     ///
     /// # Errors
     /// As for [`spreading_driver`](Self::spreading_driver).
@@ -43,15 +44,15 @@ impl Library {
         self.driver_among(access, &OF_PROCESSORS)
     }
 
-    /// A copy of a file access list that has a driver, which opens files as HDF5's tools do: members of any size, and names with the
-    /// usual endings.
+    /// Makes a copy of a file access list with a driver that opens files like HDF5's tools do: members of any size,
+    /// and names with the usual endings.
     ///
     /// # Errors
-    /// If the library does not make it, or was built without the driver.
+    /// If the library cannot make it, or was built without the driver.
     pub fn with_driver(self, access: Hid, driver: SpreadingDriver) -> Result<Id> {
         let (table, list, default) = (self.table(), self.copy_list(access)?, sys::H5P_DEFAULT);
         let of = list.get();
-        // SAFETY: the list is open, the endings are terminated, and null pointers stand for what is usual.
+        // SAFETY: the list is open, the endings are terminated, and null pointers stand for default values.
         let set = unsafe {
             match driver {
                 SpreadingDriver::Family => Some((table.H5Pset_fapl_family)(of, 0, default)),
@@ -81,7 +82,7 @@ impl Library {
             // SAFETY: the class of file access lists.
             let list = unsafe { (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g()) };
             let list = Id::from_call(self, list, "H5Pcreate")?;
-            // SAFETY: a terminated name, no configuration; drivers that demand one refuse. Any list may be asked.
+            // SAFETY: a terminated name, no configuration; drivers that require one refuse. Any list may be given.
             let is_it = silently(self, || unsafe {
                 (table.H5Pset_driver_by_name)(list.get(), name.as_ptr(), std::ptr::null()) >= 0
                     && (table.H5Pget_driver)(list.get()) == (table.H5Pget_driver)(access)

@@ -12,12 +12,12 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings::c_string;
 
 impl Library {
-    /// Refuses a class of links that the program has not registered. External links are registered always.
+    /// Refuses a class of links that the program has not registered. External links are always registered.
     ///
     /// # Errors
     /// If it is not registered.
     pub fn check_link_class(self, class: c_int) -> Result<()> {
-        // SAFETY: any number may be asked for.
+        // SAFETY: any number may be given.
         let answer = unsafe { (self.table().H5Lis_registered)(sys::H5L_type_t(class)) };
         match answer > 0 {
             true => Ok(()),
@@ -25,7 +25,7 @@ impl Library {
         }
     }
 
-    /// Whether a list is a default one of those with properties for following links.
+    /// Returns whether a list is a default list of a class with properties for following links.
     pub(in crate::hdf5) fn is_default_link_access(self, list: Hid) -> bool {
         let table = self.table();
         list == sys::H5P_DEFAULT
@@ -35,8 +35,8 @@ impl Library {
             || list == table.H5P_LST_DATATYPE_ACCESS_ID_g()
     }
 
-    /// The access list that the file of an external link is opened with: the link access list's own, or a copy of
-    /// the linking file's. Such a file never closes what was opened through it.
+    /// Returns the access list with which the file of an external link is opened: the link access list's own, or a
+    /// copy of the linking file's. Such a file never closes objects that were opened through it.
     pub fn external_access_list(self, access: Hid, of_file: Hid) -> Result<Id> {
         let table = self.table();
         let mut list = None;
@@ -59,7 +59,7 @@ impl Library {
         Ok(list)
     }
 
-    /// The access flags that a link access list asks for, if it does.
+    /// Returns the access flags that a link access list requests, if it does.
     pub fn external_access_flags(self, access: Hid) -> Result<Option<OpenFlags>> {
         if self.is_default_link_access(access) {
             return Ok(None);
@@ -73,27 +73,27 @@ impl Library {
         Ok((flags != sys::H5F_ACC_DEFAULT).then(|| OpenFlags::from_bits(flags)))
     }
 
-    /// The folder that a link access list asks to look in, if it does.
+    /// Returns the folder in which a link access list requests to search, if it does.
     pub fn external_prefix(self, access: Hid) -> Result<Option<Vec<u8>>> {
         if self.is_default_link_access(access) {
             return Ok(None);
         }
         let get = self.table().H5Pget_elink_prefix;
-        // SAFETY: a null buffer asks for the length.
+        // SAFETY: a null buffer requests the length.
         let length = unsafe { get(access, std::ptr::null_mut(), 0) };
         let length = usize::try_from(length).map_err(|_| Error::call("H5Pget_elink_prefix"))?;
         if length == 0 {
             return Ok(None);
         }
         let mut text = vec![0_u8; length + 1];
-        // SAFETY: the buffer has the size that is given along.
+        // SAFETY: the buffer has the size that is passed along.
         unsafe { get(access, text.as_mut_ptr().cast(), text.len()) };
         text.truncate(length);
         Ok(Some(text))
     }
 
-    /// Asks the application's callback (`H5Pset_elink_cb`) before an external link is followed. It may change the
-    /// access flags and the access list. The path of the `group` is looked for if there is such a callback.
+    /// Calls the application's callback (`H5Pset_elink_cb`) before an external link is followed. It may change the
+    /// access flags and the access list. The path of the `group` is searched only if there is such a callback.
     #[expect(clippy::too_many_arguments, reason = "they are the callback's own")]
     pub fn ask_external_callback(
         self,

@@ -1,4 +1,4 @@
-//! Lists that files are created and opened with.
+//! Creation and access lists of files.
 
 use std::ffi::{c_int, c_void};
 
@@ -9,7 +9,7 @@ use crate::hdf5::datatype::check;
 use crate::hdf5::library::{Hid, Library};
 
 impl Library {
-    /// Bytes in front of the container that belong to the user.
+    /// Returns the size in bytes of the user block in front of the container.
     pub fn user_block(self, file_creation: Hid) -> Result<u64> {
         let mut size = 0_u64;
         // SAFETY: the answer's place outlives the call.
@@ -17,14 +17,14 @@ impl Library {
         Ok(size)
     }
 
-    /// Sets the size of the user block on a list that is given out.
+    /// Sets the size of the user block on a list that the application gets.
     pub fn set_user_block(self, file_creation: Hid, size: u64) -> Result<()> {
         // SAFETY: any value may be given; a bad one is an error.
         check(unsafe { (self.table().H5Pset_userblock)(file_creation, size) }, "H5Pset_userblock")
     }
 
-    /// Checks that no sort of message is shared in two indexes (`H5SM_init`): containers share nothing that way, but native
-    /// files are refused so.
+    /// Checks that no kind of message is shared in two indexes (`H5SM_init`): containers share no messages, but native
+    /// HDF5 refuses such files.
     ///
     /// # Errors
     /// For such a list.
@@ -48,10 +48,10 @@ impl Library {
         Ok(())
     }
 
-    /// Checks that a user block fits the alignment of a file's objects, as native HDF5 demands it (`H5F__super_init`).
+    /// Checks that a user block fits the alignment of a file's objects, as native HDF5 requires (`H5F__super_init`).
     ///
     /// # Errors
-    /// For one that is no multiple of it.
+    /// For a user block that is no multiple of the alignment.
     pub fn check_user_block(self, creation: Hid, access: Hid) -> Result<()> {
         let size = self.user_block(creation)?;
         let (mut threshold, mut alignment) = (0, 0);
@@ -68,8 +68,8 @@ impl Library {
         Ok(())
     }
 
-    /// Whether the file must not close before its objects, and whether it takes them along:
-    /// `H5F_CLOSE_STRONG` is 3, `H5F_CLOSE_SEMI` 2, `H5F_CLOSE_WEAK` 1, the driver's default 0.
+    /// Returns how closing a file treats its open objects: `H5F_CLOSE_STRONG` is 3, `H5F_CLOSE_SEMI` 2,
+    /// `H5F_CLOSE_WEAK` 1, the driver's default 0.
     pub fn close_degree(self, file_access: Hid) -> Result<u32> {
         let mut degree = sys::H5F_CLOSE_DEFAULT;
         check(
@@ -80,10 +80,11 @@ impl Library {
         Ok(degree.0)
     }
 
-    /// The function that a file access list has called with an object's identifier when that was flushed (`H5Pset_object_flush_cb`).
+    /// Returns the function that a file access list registers to be called with the identifier of each flushed object
+    /// (`H5Pset_object_flush_cb`).
     ///
     /// # Errors
-    /// What is no such list. The call fails if the function says so.
+    /// If `file_access` is no such list. The returned call fails if the function reports a failure.
     pub fn object_flush_callback(self, file_access: Hid) -> Result<Option<impl FnOnce(Hid) -> Result<()>>> {
         let (mut function, mut data): (sys::H5F_flush_cb_t, _) = (None, std::ptr::null_mut());
         // SAFETY: the answers' places outlive the call.
@@ -99,7 +100,7 @@ impl Library {
         Ok(function.map(call))
     }
 
-    /// Sets what closing a file does to its objects on a list that is given out.
+    /// Sets the file close degree on a list that the application gets.
     pub fn set_close_degree(self, file_access: Hid, degree: u32) -> Result<()> {
         // SAFETY: any value may be given; a bad one is an error.
         let result =
@@ -107,7 +108,7 @@ impl Library {
         check(result, "H5Pset_fclose_degree")
     }
 
-    /// Sets between which formats of native files a list that is given out chooses.
+    /// Sets the bounds of the formats of native files on a list that the application gets.
     pub fn set_format_bounds(
         self,
         file_access: Hid,
@@ -118,8 +119,8 @@ impl Library {
         check(result, "H5Pset_libver_bounds")
     }
 
-    /// Has a native file beneath ours take types that its old format would rather not (`H5O__dtype_decode` takes them for
-    /// damaged headers, for lack of a checksum). Containers have checksums.
+    /// Makes a native file beneath h5lake's objects accept unusual types, which `H5O__dtype_decode` considers damaged
+    /// headers in the old format, because that format has no checksums. Containers have checksums.
     pub(crate) fn allow_unusual_types(self, file_access: Hid) -> Result<()> {
         let Some(set) = self.table().H5Pset_relax_file_integrity_checks else { return Ok(()) };
         // SAFETY: any value may be given; a bad one is an error.
@@ -127,10 +128,10 @@ impl Library {
         check(result, "H5Pset_relax_file_integrity_checks")
     }
 
-    /// The page size of files that are kept in pages.
+    /// Returns the page size of files that are managed in pages.
     ///
     /// # Errors
-    /// What is no file creation list.
+    /// If `creation` is no file creation list.
     pub fn page_size(self, creation: Hid) -> Result<Option<u64>> {
         let table = self.table();
         let (mut strategy, mut persist, mut threshold) = (sys::H5F_FSPACE_STRATEGY_FSM_AGGR, false, 0);
@@ -145,12 +146,12 @@ impl Library {
         Ok((strategy == sys::H5F_FSPACE_STRATEGY_PAGE).then_some(page))
     }
 
-    /// Makes the size of the page buffer in a file access list what HDF5 makes of it: a whole number of the file's
-    /// pages, at least one, and none for a file whose space is not managed in pages. Nothing is buffered by pages
-    /// here, but programs read the size back. `page_size` is asked where a page buffer is asked for.
+    /// Adjusts the size of the page buffer in a file access list as HDF5 does: to a whole number of the file's pages,
+    /// at least one, and to zero for a file without paged space. h5lake has no page buffer, but programs read the size
+    /// back. `page_size` is called only if a page buffer is requested.
     ///
     /// # Errors
-    /// For a new file that asks for a page buffer without pages.
+    /// For a new file with a page buffer but without pages.
     pub fn fit_page_buffer(
         self,
         access: Hid,

@@ -23,10 +23,10 @@ pub mod transfer;
 pub mod user;
 pub mod virtual_sources;
 
-/// Bytes behind an encoding that a library may write to by mistake.
+/// The bytes behind an encoding that a library may write to by mistake.
 const ENCODING_SLACK: usize = 64;
 
-/// The property lists that HDF5 programs hand us, by class.
+/// The property lists that HDF5 programs pass to h5lake, by class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListClass {
     /// `H5P_ATTRIBUTE_CREATE`
@@ -44,7 +44,7 @@ pub enum ListClass {
 }
 
 impl ListClass {
-    /// The class as encodings have it; `None` of those that are never stored.
+    /// Returns the class in encodings; `None` for classes that are never stored.
     fn encoded(self) -> Option<ListKind> {
         match self {
             Self::AttributeCreate => Some(ListKind::Attribute),
@@ -60,16 +60,16 @@ impl ListClass {
 /// A file access list's file driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Driver {
-    /// The library's default: none was chosen.
+    /// The library's default: the program chose none.
     Default,
-    /// One of MPI's.
+    /// One of MPI's drivers.
     Mpi,
-    /// Any other: an explicit choice of storage.
+    /// Any other driver: an explicit choice of storage.
     Explicit,
 }
 
-/// A property list that is copied when it is to be changed: making and closing a copy takes longer than all else that is
-/// done with most lists.
+/// A property list that is copied before it is changed: making and closing a copy takes longer than everything else
+/// that is done with most lists.
 #[derive(Debug)]
 pub struct ListOnWrite {
     library: Library,
@@ -78,20 +78,20 @@ pub struct ListOnWrite {
 }
 
 impl ListOnWrite {
-    /// The list as it is given.
+    /// Takes the given list.
     pub fn new(library: Library, given: Hid) -> Self {
         Self { library, given, own: None }
     }
 
-    /// The list to be read.
+    /// Returns the list, for reading.
     pub fn get(&self) -> Hid {
         self.own.as_ref().map_or(self.given, Id::get)
     }
 
-    /// The list to be changed: a copy.
+    /// Returns a copy of the list, for changing.
     ///
     /// # Errors
-    /// If the library cannot copy it.
+    /// If the library cannot copy the list.
     pub fn for_change(&mut self) -> Result<Hid> {
         let own = match self.own.take() {
             Some(own) => own,
@@ -101,19 +101,19 @@ impl ListOnWrite {
     }
 }
 
-/// How a dataset's unwritten elements are defined (`H5D_fill_value_t`).
+/// How a dataset's fill value is defined (`H5D_fill_value_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FillDefined {
-    /// Not at all.
+    /// The fill value is undefined.
     Undefined,
-    /// By the library: zeros.
+    /// The library's default: zeros.
     Default,
-    /// By the application.
+    /// The application's fill value.
     User,
 }
 
 impl Library {
-    /// A list of a class with all defaults.
+    /// Makes a list of a class with all defaults.
     pub fn default_list(self, class: ListClass) -> Result<Id> {
         let table = self.table();
         let class = match class {
@@ -128,29 +128,30 @@ impl Library {
         Id::from_call(self, unsafe { (table.H5Pcreate)(class) }, "H5Pcreate")
     }
 
-    /// A copy of a property list.
+    /// Makes a copy of a property list.
     pub fn copy_list(self, id: Hid) -> Result<Id> {
         assert_none_held("functions of a property list");
         // SAFETY: any value may be given; a bad one is an error.
         Id::from_call(self, unsafe { (self.table().H5Pcopy)(id) }, "H5Pcopy")
     }
 
-    /// A copy of a dataset access list; none of the class's own default list, which nobody may change.
+    /// Makes a copy of a dataset access list; returns `None` for the class's own default list, which must not be
+    /// changed.
     pub fn copy_dataset_access(self, id: Hid) -> Result<Option<Id>> {
         let is_default = id == sys::H5P_DEFAULT || id == self.table().H5P_LST_DATASET_ACCESS_ID_g();
         if is_default { Ok(None) } else { self.copy_list(id).map(Some) }
     }
 
-    /// HDF5's portable encoding of a property list (`H5Pencode2`); empty for the class's own default list.
+    /// Returns HDF5's portable encoding of a property list (`H5Pencode2`); empty for the class's own default list.
     pub fn encode_list(self, id: Hid) -> Result<Vec<u8>> {
         if id == sys::H5P_DEFAULT || self.is_default_list(id) {
             return Ok(Vec::new());
         }
         let (table, mut size) = (self.table(), 0_usize);
         let access = table.H5P_LST_FILE_ACCESS_ID_g();
-        // SAFETY: a null buffer asks for the size.
+        // SAFETY: a null buffer requests the size.
         check(unsafe { (table.H5Pencode2)(id, std::ptr::null_mut(), &mut size, access) }, "H5Pencode2")?;
-        // HDF5 2.0.0 says two bytes too few where a chunk's dimensions need 64 bits, and writes them.
+        // HDF5 2.0.0 reports two bytes too few if a chunk's dimensions need 64 bits, but writes them.
         let mut bytes = vec![0_u8; size.saturating_add(ENCODING_SLACK)];
         // SAFETY: the buffer has more than `size` bytes.
         check(unsafe { (table.H5Pencode2)(id, bytes.as_mut_ptr().cast(), &mut size, access) }, "H5Pencode2")?;
@@ -170,7 +171,7 @@ impl Library {
         .contains(&id)
     }
 
-    /// The list of an encoding made by [`Library::encode_list`].
+    /// Decodes a list encoded by [`Library::encode_list`].
     pub fn decode_list(self, encoded: &[u8], class: ListClass) -> Result<Id> {
         if encoded.is_empty() {
             return self.default_list(class);
@@ -181,7 +182,7 @@ impl Library {
         Id::from_call(self, unsafe { (self.table().H5Pdecode)(encoded.as_ptr().cast()) }, "H5Pdecode")
     }
 
-    /// Whether missing groups on the way are to be made (`H5Pset_create_intermediate_group`).
+    /// Returns whether missing groups on a path are to be made (`H5Pset_create_intermediate_group`).
     pub fn creates_intermediate_groups(self, link_creation: Hid) -> Result<bool> {
         if self.is_link_creation_default(link_creation) {
             return Ok(false);
@@ -193,7 +194,7 @@ impl Library {
         Ok(flag > 0)
     }
 
-    /// Character set of a name (link or attribute).
+    /// Returns the character set of a name (of a link or an attribute).
     pub fn character_set(self, list: Hid) -> Result<CharSet> {
         let table = self.table();
         if self.is_link_creation_default(list) || list == table.H5P_LST_ATTRIBUTE_CREATE_ID_g() {
@@ -209,7 +210,7 @@ impl Library {
         list == sys::H5P_DEFAULT || list == self.table().H5P_LST_LINK_CREATE_ID_g()
     }
 
-    /// How many soft links may be followed (`H5Pset_nlinks`).
+    /// Returns the number of soft links that may be followed (`H5Pset_nlinks`).
     pub fn maximum_links(self, link_access: Hid) -> Result<usize> {
         const DEFAULT: usize = 16;
         if self.is_default_link_access(link_access) {
@@ -221,7 +222,7 @@ impl Library {
         Ok(count)
     }
 
-    /// Whether a group tracks and indexes the order in which its links are made.
+    /// Returns whether a group tracks and indexes the creation order of its links.
     pub fn link_order(self, group_creation: Hid) -> Result<CreationOrder> {
         let mut flags: c_uint = 0;
         // SAFETY: the answer's place outlives the call.
@@ -230,7 +231,7 @@ impl Library {
         Ok(creation_order(flags))
     }
 
-    /// Whether an object tracks and indexes the order in which its attributes are made.
+    /// Returns whether an object tracks and indexes the creation order of its attributes.
     pub fn attribute_order(self, object_creation: Hid) -> Result<CreationOrder> {
         let mut flags: c_uint = 0;
         // SAFETY: the answer's place outlives the call.
@@ -239,7 +240,7 @@ impl Library {
         Ok(creation_order(flags))
     }
 
-    /// Whether an object keeps times.
+    /// Returns whether an object tracks times.
     pub fn tracks_times(self, object_creation: Hid) -> Result<bool> {
         let mut track = false;
         check(
@@ -250,7 +251,7 @@ impl Library {
         Ok(track)
     }
 
-    /// Which file driver a list chooses.
+    /// Returns the file driver that a list chooses.
     pub fn driver(self, file_access: Hid) -> Result<Driver> {
         let table = self.table();
         // SAFETY: any value may be given; a bad one is negative.
@@ -270,7 +271,8 @@ impl Library {
         Ok(if mpi { Driver::Mpi } else { Driver::Explicit })
     }
 
-    /// Whether files are to be locked: `None` where neither the list nor `HDF5_USE_FILE_LOCKING` says so.
+    /// Returns two flags: whether the list requests file locking, and whether it ignores locks that the file system
+    /// does not support.
     pub fn file_locking(self, file_access: Hid) -> Result<(bool, bool)> {
         let (mut locking, mut ignore) = (true, true);
         // SAFETY: the answers' places outlive the call.
@@ -279,7 +281,7 @@ impl Library {
         Ok((locking, ignore))
     }
 
-    /// The flags of an object copy (`H5O_COPY_*`).
+    /// Returns the flags of an object copy (`H5O_COPY_*`).
     pub fn copy_flags(self, copy: Hid) -> Result<u32> {
         let mut flags: c_uint = 0;
         // SAFETY: the answer's place outlives the call.
@@ -287,7 +289,7 @@ impl Library {
         Ok(flags)
     }
 
-    /// Storage layout of a dataset creation list.
+    /// Returns the storage layout of a dataset creation list.
     pub fn layout(self, creation: Hid) -> Result<Layout> {
         if let Some(elsewhere) = self.layout_elsewhere(creation)? {
             return Ok(elsewhere);
@@ -309,7 +311,7 @@ impl Library {
         }
     }
 
-    /// When storage is allocated, in the layout of the list.
+    /// Returns the time at which storage is allocated, in the layout of the list.
     pub fn allocation_time(self, creation: Hid, layout: &Layout) -> Result<AllocTime> {
         let mut time = sys::H5D_ALLOC_TIME_DEFAULT;
         // SAFETY: the answer's place outlives the call.
@@ -318,7 +320,7 @@ impl Library {
             sys::H5D_ALLOC_TIME_EARLY => AllocTime::Early,
             sys::H5D_ALLOC_TIME_INCR => AllocTime::Incremental,
             sys::H5D_ALLOC_TIME_LATE => AllocTime::Late,
-            // The default goes by layout: compact early, contiguous late, chunked incremental.
+            // The default depends on the layout: compact early, contiguous late, chunked incremental.
             _ => match layout {
                 Layout::Compact => AllocTime::Early,
                 Layout::Contiguous | Layout::External { .. } => AllocTime::Late,
@@ -327,7 +329,7 @@ impl Library {
         })
     }
 
-    /// When fill values are written.
+    /// Returns the time at which fill values are written.
     pub fn fill_time(self, creation: Hid) -> Result<FillTime> {
         let mut time = sys::H5D_FILL_TIME_IFSET;
         // SAFETY: the answer's place outlives the call.
@@ -346,7 +348,7 @@ impl Library {
         check(result, "H5Pset_fill_time")
     }
 
-    /// Whether a fill value is defined, and by whom.
+    /// Returns whether a fill value is defined, by the program or by the library.
     pub fn fill_defined(self, creation: Hid) -> Result<FillDefined> {
         let mut state = sys::H5D_FILL_VALUE_DEFAULT;
         check(
@@ -361,7 +363,7 @@ impl Library {
         })
     }
 
-    /// The filter pipeline of a dataset creation list.
+    /// Returns the filter pipeline of a dataset creation list.
     pub fn filters(self, creation: Hid) -> Result<Vec<Filter>> {
         // SAFETY: any value may be given; a bad one is negative.
         let count = unsafe { (self.table().H5Pget_nfilters)(creation) };
@@ -402,7 +404,7 @@ impl Library {
 }
 
 impl Library {
-    /// Sets which creation orders a group keeps on a list that is given out.
+    /// Sets the creation orders that a group tracks, on a list that the application gets.
     pub fn set_orders(self, creation: Hid, links: CreationOrder, attributes: CreationOrder) -> Result<()> {
         let flags = |order: CreationOrder| {
             let tracked = if order.tracked { sys::H5P_CRT_ORDER_TRACKED } else { 0 };
@@ -423,7 +425,7 @@ impl Library {
 }
 
 impl Library {
-    /// Sets whether an object keeps its times on a list that is given out.
+    /// Sets whether an object tracks times, on a list that the application gets.
     pub fn set_track_times(self, creation: Hid, track: bool) -> Result<()> {
         // SAFETY: any value may be given; a bad one is an error.
         let result = unsafe { (self.table().H5Pset_obj_track_times)(creation, track) };
@@ -439,10 +441,10 @@ fn creation_order(flags: u32) -> CreationOrder {
 }
 
 impl Library {
-    /// Takes the fill value out of a dataset creation list.
+    /// Removes the fill value from a dataset creation list.
     pub fn clear_fill_value(self, creation: Hid) -> Result<()> {
         let table = self.table();
-        // SAFETY: a null value undefines it.
+        // SAFETY: a null value makes the fill value undefined.
         let result =
             unsafe { (table.H5Pset_fill_value)(creation, table.H5T_NATIVE_INT_g(), std::ptr::null()) };
         check(result, "H5Pset_fill_value")
@@ -450,20 +452,21 @@ impl Library {
 }
 
 impl Library {
-    /// Refuses what is not an attribute access list. libhdf5 leaves this check to connectors for some lists.
+    /// Refuses any list that is not an attribute access list. libhdf5 leaves this check to connectors for some lists.
     ///
     /// # Errors
-    /// If it is none.
+    /// If `list` is no such list.
     pub fn check_attribute_access(self, list: Hid) -> Result<()> {
         let table = self.table();
         let (default, class) = (table.H5P_LST_ATTRIBUTE_ACCESS_ID_g(), table.H5P_CLS_ATTRIBUTE_ACCESS_ID_g());
         self.check_list(list, default, class, "not an attribute access property list")
     }
 
-    /// Refuses what is neither a group access list nor one of link access, of which those are a kind.
+    /// Refuses any list that is neither a group access list nor a link access list; group access lists are a kind of
+    /// link access lists.
     ///
     /// # Errors
-    /// If it is none.
+    /// If `list` is no such list.
     pub fn check_group_access(self, list: Hid) -> Result<()> {
         let table = self.table();
         let (default, class) = (table.H5P_LST_GROUP_ACCESS_ID_g(), table.H5P_CLS_LINK_ACCESS_ID_g());

@@ -1,7 +1,7 @@
-//! Transfer lists: what they ask for, and the reports that they carry back to the program.
+//! Transfer lists: the requests that they carry, and the reports that they return to the program.
 //!
-//! libhdf5 offers functions that read the reports and none that set them, for it sets them itself after a native transfer. They
-//! are plain properties of a list, though, so `H5Pset` sets them by their names (`H5Dprivate.h`).
+//! libhdf5 offers functions that read the reports, and none that set them, because it sets them itself after a native
+//! transfer. But they are plain properties of a list, so `H5Pset` sets them by their names (`H5Dprivate.h`).
 
 use std::ffi::{CStr, c_uint, c_void};
 use std::sync::OnceLock;
@@ -10,22 +10,22 @@ use h5lake_plugin_abi::{MAX_LIBRARIES, bindings as sys};
 
 use crate::hdf5::library::{Hid, Library};
 
-/// What a program asks of selection I/O (`H5Pset_selection_io`).
+/// The program's request about selection I/O (`H5Pset_selection_io`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SelectionIo {
-    /// Nothing (`H5D_SELECTION_IO_MODE_DEFAULT`).
+    /// No request (`H5D_SELECTION_IO_MODE_DEFAULT`).
     #[default]
     Default,
-    /// None (`H5D_SELECTION_IO_MODE_OFF`).
+    /// Selection I/O is not used (`H5D_SELECTION_IO_MODE_OFF`).
     Off,
-    /// That it is used (`H5D_SELECTION_IO_MODE_ON`).
+    /// Selection I/O is used (`H5D_SELECTION_IO_MODE_ON`).
     On,
 }
 
-/// What a program asks of collective transfers of chunks (`H5Pset_dxpl_mpio_chunk_opt`).
+/// The program's request about collective transfers of chunks (`H5Pset_dxpl_mpio_chunk_opt`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChunkTransfers {
-    /// Nothing (`H5FD_MPIO_CHUNK_DEFAULT`).
+    /// No request (`H5FD_MPIO_CHUNK_DEFAULT`).
     #[default]
     Default,
     /// All chunks at once (`H5FD_MPIO_CHUNK_ONE_IO`).
@@ -34,37 +34,37 @@ pub enum ChunkTransfers {
     Single,
 }
 
-/// What a transfer was, in HDF5's numbers.
+/// How a transfer was done, in HDF5's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TransferReport {
     /// `H5Pget_no_selection_io_cause`.
     pub no_selection_io: u32,
     /// `H5Pget_actual_selection_io_mode`.
     pub selection_io: u32,
-    /// What else is told of a file that processes have open together.
+    /// Further reports, for a file that processes have open together.
     pub mpi: Option<MpiReport>,
 }
 
-/// What a transfer of an MPI program was, in HDF5's numbers.
+/// How a transfer of an MPI program was done, in HDF5's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MpiReport {
     /// `H5Pget_mpio_actual_io_mode`.
     pub io_mode: u32,
     /// `H5Pget_mpio_actual_chunk_opt_mode`.
     pub chunk_mode: u32,
-    /// `H5Pget_mpio_no_collective_cause`: why not, in this process.
+    /// `H5Pget_mpio_no_collective_cause`: why this process did not take part in a collective transfer.
     pub local_cause: u32,
-    /// The same in any process.
+    /// The causes of all processes together.
     pub global_cause: u32,
 }
 
 impl Library {
-    /// Whether a list is one of the program's own: reports go there, and nowhere else.
+    /// Returns whether a list is one of the program's own: only such lists receive reports.
     pub fn is_own_transfer_list(self, list: Hid) -> bool {
         list != sys::H5P_DEFAULT && list != self.transfer_default()
     }
 
-    /// What a list asks of selection I/O. Nothing in a libhdf5 that knows none.
+    /// Returns the request of a list about selection I/O. A libhdf5 without selection I/O has no requests.
     pub fn selection_io(self, list: Hid) -> SelectionIo {
         let Some(get) = self.table().H5Pget_selection_io else { return SelectionIo::Default };
         let mut mode = sys::H5D_SELECTION_IO_MODE_DEFAULT;
@@ -77,7 +77,7 @@ impl Library {
         }
     }
 
-    /// What a list asks of collective transfers of chunks.
+    /// Returns the request of a list about collective transfers of chunks.
     pub fn chunk_transfers(self, list: Hid) -> ChunkTransfers {
         match self.transfer_number(list, Number::ChunkTransfers) {
             Some(1) => ChunkTransfers::Linked,
@@ -86,20 +86,22 @@ impl Library {
         }
     }
 
-    /// The most bytes of elements that native HDF5 would convert at once (`H5Pset_buffer`).
+    /// Returns the most bytes of elements that native HDF5 would convert at once (`H5Pset_buffer`).
     pub fn conversion_buffer(self, list: Hid) -> u64 {
         let nobody = std::ptr::null_mut();
-        // SAFETY: null pointers ask for the size alone; a bad list is an error, and answered by 0.
+        // SAFETY: null pointers request the size alone; a bad list is an error, and gives 0.
         unsafe { (self.table().H5Pget_buffer)(list, nobody, nobody) as u64 }
     }
 
-    /// Whether a list has an expression that changes elements on their way (`H5Pset_data_transform`). Where it has one, libhdf5
-    /// makes a copy for each that asks, which nobody can give back.
+    /// Returns whether a list has an expression that changes elements during a transfer (`H5Pset_data_transform`). The
+    /// property is only checked for null, because libhdf5 copies an expression for each caller, and the copy cannot be
+    /// freed.
     pub fn has_transform(self, list: Hid) -> bool {
         const NAME: &CStr = c"data_transform";
         let (mut size, mut value) = (0_usize, std::ptr::null_mut::<c_void>());
         let place: *mut c_void = (&raw mut value).cast();
-        // SAFETY: a terminated name; the answers' places outlive the calls, and the second has as many bytes as the property.
+        // SAFETY: a terminated name; the answers' places outlive the calls, and the second has as many bytes as the
+        // property.
         unsafe {
             (self.table().H5Pget_size)(list, NAME.as_ptr(), &mut size) >= 0
                 && size == size_of::<*mut c_void>()
@@ -108,7 +110,8 @@ impl Library {
         }
     }
 
-    /// Whether native HDF5 may convert elements in the buffer that they are written from (`H5Pset_modify_write_buf`).
+    /// Returns whether native HDF5 may convert elements in the buffer that they are written from
+    /// (`H5Pset_modify_write_buf`).
     pub fn may_modify_buffer(self, list: Hid) -> bool {
         let mut may = false;
         let Some(get) = self.table().H5Pget_modify_write_buf else { return false };
@@ -116,7 +119,8 @@ impl Library {
         unsafe { get(list, (&raw mut may).cast()) >= 0 && may }
     }
 
-    /// The bytes of a dataset's native chunk cache, by the access list that it was opened with.
+    /// Returns the bytes of a dataset's native chunk cache, according to the access list that the dataset was opened
+    /// with.
     pub fn chunk_cache_bytes(self, access: Option<Hid>) -> u64 {
         const DEFAULT: u64 = 1 << 20;
         let Some(access) = access else { return DEFAULT };
@@ -127,7 +131,7 @@ impl Library {
         if done < 0 { DEFAULT } else { bytes as u64 }
     }
 
-    /// Tells a list what was done. What this libhdf5's lists do not have is left out.
+    /// Reports to a list how a transfer was done. Properties that the lists of this libhdf5 lack are left out.
     pub fn report(self, list: Hid, report: &TransferReport) {
         self.set_transfer_number(list, Number::NoSelectionIo, report.no_selection_io);
         self.set_transfer_number(list, Number::SelectionIo, report.selection_io);
@@ -138,7 +142,7 @@ impl Library {
         self.set_transfer_number(list, Number::GlobalCause, mpi.global_cause);
     }
 
-    /// Which numbers the lists of this libhdf5 have: bit n for that with the value n.
+    /// Returns the numbers that the lists of this libhdf5 have: bit n stands for the number with the value n.
     fn transfer_numbers(self) -> u32 {
         static KNOWN: [OnceLock<u32>; MAX_LIBRARIES] = [const { OnceLock::new() }; MAX_LIBRARIES];
         let class = self.table().H5P_CLS_DATASET_XFER_ID_g();
@@ -151,7 +155,7 @@ impl Library {
         KNOWN.get(self.slot()).map_or_else(ask, |known| *known.get_or_init(ask))
     }
 
-    /// Whether a list has a number, in 32 bits: another size would be another thing.
+    /// Returns whether a list has a number of 32 bits: a property of another size would have another meaning.
     fn has_transfer_number(self, list: Hid, number: Number) -> bool {
         let mut size = 0_usize;
         let is_known = self.transfer_numbers() & 1 << number as u32 != 0;
@@ -172,13 +176,14 @@ impl Library {
 
     fn set_transfer_number(self, list: Hid, number: Number, value: u32) {
         if self.has_transfer_number(list, number) {
-            // SAFETY: the property has as many bytes as the value; a terminated name. A list that refuses it stays as it was.
+            // SAFETY: the property has as many bytes as the value; a terminated name. A list that refuses the value is
+            // unchanged.
             unsafe { (self.table().H5Pset)(list, number.name().as_ptr(), (&raw const value).cast()) };
         }
     }
 }
 
-/// Properties of transfer lists that are numbers of 32 bits. No function of libhdf5 sets those that are reports.
+/// Properties of transfer lists that are numbers of 32 bits. libhdf5 has no functions that set the reports among them.
 #[derive(Debug, Clone, Copy)]
 enum Number {
     ChunkTransfers,
@@ -201,7 +206,7 @@ impl Number {
         Self::GlobalCause,
     ];
 
-    /// Its name in `H5Dprivate.h`.
+    /// Returns the property's name in `H5Dprivate.h`.
     fn name(self) -> &'static CStr {
         match self {
             Self::ChunkTransfers => c"mpio_chunk_opt_hard",

@@ -1,5 +1,5 @@
-//! Properties that an application has added to a creation list (`H5Pinsert`). No encoding of a list holds them: they stay
-//! with the dataset while it is open, as natively.
+//! Properties that an application has added to a creation list (`H5Pinsert`). No encoding of a list contains them:
+//! they stay with the dataset while it is open, like in native HDF5.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
@@ -11,7 +11,8 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
 impl Library {
-    /// A copy of a dataset creation list that holds properties which its class does not have; nothing of others.
+    /// Makes a copy of a dataset creation list that has properties which its class lacks; returns `None` for other
+    /// lists.
     pub fn list_with_user_properties(self, list: Hid) -> Result<Option<Id>> {
         let table = self.table();
         let default = table.H5P_LST_DATASET_CREATE_ID_g();
@@ -27,7 +28,7 @@ impl Library {
         if all > usual { self.copy_list(list).map(Some) } else { Ok(None) }
     }
 
-    /// Gives a list the properties of another that its class does not have.
+    /// Copies to a list those properties of another list that the class lacks.
     pub fn add_user_properties(self, from: &Id, to: Hid) -> Result<()> {
         let table = self.table();
         let mut names: Vec<CString> = Vec::new();
@@ -49,7 +50,7 @@ impl Library {
 }
 
 unsafe extern "C" fn note(_list: Hid, name: *const c_char, names: *mut c_void) -> c_int {
-    // SAFETY: the place is the one that was given along; the name is terminated.
+    // SAFETY: the place is the one that was passed along; the name is terminated.
     unsafe { (*names.cast::<Vec<CString>>()).push(CStr::from_ptr(name).to_owned()) };
     0
 }

@@ -1,4 +1,4 @@
-//! What property lists say of data that lies elsewhere: in sources of a virtual dataset, or in external files.
+//! The properties of lists for data stored elsewhere: in sources of a virtual dataset, or in external files.
 
 use std::ffi::{c_char, c_uint};
 
@@ -11,7 +11,7 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings::c_string;
 
-/// Where a virtual dataset of unlimited mappings ends (`H5D_vds_view_t`).
+/// The rule for the end of a virtual dataset with unlimited mappings (`H5D_vds_view_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
     /// Before the first element that no source has.
@@ -21,7 +21,7 @@ pub enum View {
 }
 
 impl Library {
-    /// The layout of a creation list whose data lies elsewhere: `None` for all others.
+    /// Returns the layout of a creation list for data stored elsewhere; `None` for any other list.
     pub fn layout_elsewhere(self, creation: Hid) -> Result<Option<Layout>> {
         // SAFETY: any value may be given; a bad one is negative.
         let layout = unsafe { (self.table().H5Pget_layout)(creation) };
@@ -43,8 +43,8 @@ impl Library {
             .map_err(|_| Error::call("H5Pget_external_count"))
     }
 
-    /// The first file that a dataset has its elements in, if it has them in such files: where a list names any, native HDF5 reads no
-    /// other storage, whatever the layout is (`H5D__layout_oh_read`).
+    /// Returns the first external file of a dataset, if it has external files: if a list names any, native HDF5 reads
+    /// no other storage, whatever the layout is (`H5D__layout_oh_read`).
     pub fn first_external_file(self, creation: Hid) -> Result<Option<Vec<u8>>> {
         match self.external_file_count(creation)? {
             0 => Ok(None),
@@ -62,13 +62,13 @@ impl Library {
         Ok(ExternalFile { name, offset, size })
     }
 
-    /// A file's name, where in it elements begin, and how many bytes of it are for them.
+    /// Returns a file's name, the offset of the elements in it, and the number of bytes reserved for them.
     fn external_slot(self, creation: Hid, index: c_uint) -> Result<(Vec<u8>, sys::off_t, u64)> {
         let mut room = 256;
         loop {
             let mut name = vec![0_u8; room];
             let (mut offset, mut size): (sys::off_t, u64) = (0, 0);
-            // SAFETY: the buffer has the size that is given along; the answers' places outlive the call.
+            // SAFETY: the buffer has the size that is passed along; the answers' places outlive the call.
             let result = unsafe {
                 (self.table().H5Pget_external)(
                     creation,
@@ -80,7 +80,7 @@ impl Library {
                 )
             };
             check(result, "H5Pget_external")?;
-            // A name that does not fit is cut without a terminator.
+            // A name that does not fit is truncated without a terminator.
             if let Some(end) = name.iter().position(|byte| *byte == 0) {
                 name.truncate(end);
                 return Ok((name, offset, size));
@@ -104,7 +104,7 @@ impl Library {
         };
         (0..count)
             .map(|index| {
-                // SAFETY: the index is below the count; names are written into buffers of the size given along.
+                // SAFETY: the index is below the count; names are written into buffers of the size passed along.
                 unsafe {
                     Ok(VirtualMapping {
                         file: text("H5Pget_virtual_filename", |buffer, size| {
@@ -127,7 +127,8 @@ impl Library {
             .collect()
     }
 
-    /// Where a virtual dataset ends, and how many missing sources are passed over in the search for its end.
+    /// Returns the rule for the end of a virtual dataset, and the number of missing sources that are skipped in the
+    /// search for the end.
     pub fn virtual_view(self, access: Hid) -> Result<(View, u64)> {
         let table = self.table();
         let mut view = sys::H5D_VDS_LAST_AVAILABLE;
@@ -145,14 +146,14 @@ impl Library {
         Ok((View::LastAvailable, gap))
     }
 
-    /// The folder that an access list has sources of virtual datasets looked for in; empty for none.
+    /// Returns the folder in which an access list has sources of virtual datasets searched; empty for none.
     pub fn virtual_prefix(self, access: Hid) -> Result<Vec<u8>> {
         let get = self.table().H5Pget_virtual_prefix;
-        // SAFETY: the buffer has the size that is given along.
+        // SAFETY: the buffer has the size that is passed along.
         text("H5Pget_virtual_prefix", |buffer, size| unsafe { get(access, buffer, size) })
     }
 
-    /// Sets both folders of an access list, where they are not empty.
+    /// Sets both folders of an access list, unless they are empty.
     pub fn set_prefixes(self, access: &Id, files: &[u8], sources: &[u8]) -> Result<()> {
         let table = self.table();
         if !files.is_empty() {
@@ -170,16 +171,16 @@ impl Library {
         Ok(())
     }
 
-    /// The folder that an access list has external files looked for in; empty for none.
+    /// Returns the folder in which an access list has external files searched; empty for none.
     pub fn external_file_prefix(self, access: Hid) -> Result<Vec<u8>> {
         let get = self.table().H5Pget_efile_prefix;
-        // SAFETY: the buffer has the size that is given along.
+        // SAFETY: the buffer has the size that is passed along.
         text("H5Pget_efile_prefix", |buffer, size| unsafe { get(access, buffer, size) })
     }
 }
 
-/// A text of a function that writes it into a buffer of a given size and returns its length; a null buffer asks for
-/// the length.
+/// Returns the text of a function that writes it into a buffer of a given size and returns its length; a null buffer
+/// requests the length.
 fn text(function: &str, mut get: impl FnMut(*mut c_char, usize) -> isize) -> Result<Vec<u8>> {
     let length = usize::try_from(get(std::ptr::null_mut(), 0)).map_err(|_| Error::call(function))?;
     let mut text = vec![0_u8; length + 1];

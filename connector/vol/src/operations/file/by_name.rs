@@ -1,4 +1,4 @@
-//! What is asked of a name, and done with it, without opening a file.
+//! Operations on a file by its name, without opening the file.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,15 +14,15 @@ use crate::hdf5::library::{Hid, Library};
 use crate::names::Place;
 use crate::operations::storage::{self as native, NamedFile};
 
-/// Whether `H5Fopen` of this library may find a connector by asking those on the plugin path. HDF5 2.0 to 2.2
-/// ask, but then take what the connector opened for a native file, and crash (`H5F__open_api_common` registers it
-/// with the connector of the access list).
+/// Returns whether `H5Fopen` of this library can find a connector by asking those on the plugin path. HDF5 2.0 to 2.2
+/// ask, but then treat the file that the connector opened as a native one, and crash (`H5F__open_api_common` registers
+/// the file with the connector of the access list).
 fn finds_connectors(library: Library) -> bool {
     library.version().0 < 2
 }
 
-/// Whether a container or a native file lies at the name (`H5Fis_accessible`). Something else is `false`, a missing
-/// file an error, as native files answer.
+/// Returns whether a container or a native file is at the name (`H5Fis_accessible`). Any other file gives `false`, and
+/// a missing file is an error, like for native files.
 pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<bool> {
     let chosen = library.is_chosen(access)?;
     if !finds_connectors(library) && !chosen {
@@ -61,16 +61,17 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid
     }
 }
 
-/// Whether a local file has the name, be it in a store's way or not: to who looks at the path it is not missing.
+/// Returns whether a local file has the name, even if it is where a pointer file belongs: for a user who checks the
+/// path the file is not missing.
 fn lies_locally(name: &[u8]) -> bool {
     Path::new(OsStr::from_bytes(name)).is_file()
 }
 
-/// `H5Fdelete`: a container or a native file and all it is made of. Anything else is refused. With MPI's driver all processes
-/// call it, as natively: the first one deletes, and all have the same answer.
+/// Deletes a container or a native file and everything it consists of (`H5Fdelete`). Any other file is refused. With
+/// MPI's driver all processes call this, like in native HDF5: the first one deletes, and all get the same result.
 pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<()> {
     let together = together(library, access)?;
-    // A process that looked later could already miss what another has deleted.
+    // A process that resolves the name later could miss a file that another process has deleted already.
     let place = match agreed(&together, || native::storage(library, config, name, access, Access::ReadWrite))?
     {
         NamedFile::Native => {

@@ -1,4 +1,4 @@
-//! Files that are made.
+//! Creation of files.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -24,7 +24,8 @@ use crate::operations::{group, pointer_files, staging};
 use crate::pointer::Prepared;
 use crate::session::{OpenedBy, Swmr};
 
-/// `H5Fcreate`. When this returns an empty container lies at the name; what lay there is gone.
+/// Creates a file (`H5Fcreate`). When this returns, an empty container is at the name; a file that was there is
+/// replaced.
 pub fn create(
     library: Library,
     config: &Config,
@@ -38,7 +39,7 @@ pub fn create(
         return library.create_native_file(name, flags, creation, access, config.native_filters);
     }
     let together = together(library, access)?;
-    // A process that looked later could already see what another has made.
+    // A process that resolves the name later could already see a file that another process has made.
     let place = agreed(&together, || {
         let place = names::place_of_new(name, config).map_err(|error| in_the_way(name, flags, error))?;
         check_newest(&place, Minor::CannotCreateFile, "create", name)?;
@@ -60,7 +61,8 @@ pub fn create(
     start(library, config, name, access_list, parts).map(file_handle)
 }
 
-/// Who asks for a new file alone is told that something is there, also where it may not be read (`open(2)`, `O_EXCL`).
+/// Returns the error that a file exists to a caller that requests a new file only, even if the file may not be read
+/// (`open(2)`, `O_EXCL`).
 fn in_the_way(name: &[u8], flags: OpenFlags, error: Error) -> Error {
     let is_unreadable = error.errno() == Some(libc::EACCES);
     if !(flags.exclusive && is_unreadable && Path::new(OsStr::from_bytes(name)).is_file()) {
@@ -71,7 +73,7 @@ fn in_the_way(name: &[u8], flags: OpenFlags, error: Error) -> Error {
     Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST))
 }
 
-/// Refuses to replace a native file that is open in this library, as native HDF5 does.
+/// Refuses to replace a native file that is open in this library, like native HDF5 does.
 fn check_replaceable(
     library: Library,
     place: &Place,
@@ -79,7 +81,7 @@ fn check_replaceable(
     flags: OpenFlags,
     access: Hid,
 ) -> Result<()> {
-    // With MPI's driver it would have to be opened by all.
+    // With MPI's driver all processes would have to open it.
     let alone = library.driver(access)? != Driver::Mpi;
     if flags.exclusive || !alone || !native::is_native(place) || !library.is_native_open(name, access)? {
         return Ok(());
@@ -123,7 +125,7 @@ fn make(request: OpenRequest<'_>, creation: Hid) -> Result<Arc<Container>> {
             },
         )?;
     if let Some(Err(error)) = pointer.map(Prepared::put) {
-        // Nothing was replaced. Without its pointer file the container would keep the next creation away.
+        // Nothing was replaced. Without its pointer file the container would prevent the next creation.
         if replace != Replace::Truncate {
             pointer_files::take_back(container, place);
         }
@@ -135,7 +137,7 @@ fn make(request: OpenRequest<'_>, creation: Hid) -> Result<Arc<Container>> {
     Ok(container)
 }
 
-/// Opens what another process has made.
+/// Opens a container that another process has made.
 fn reopen_made(request: OpenRequest<'_>) -> Result<Arc<Container>> {
     Container::open(&request.place.target, Access::ReadWrite, options(request)?)
         .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", request, &error))

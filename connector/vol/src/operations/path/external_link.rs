@@ -1,4 +1,4 @@
-//! External links: the file that one leads to.
+//! The files that external links lead to.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -26,13 +26,13 @@ pub enum External {
     Native(Handle),
 }
 
-/// Opens the file of an external link that `group` holds, on a path that starts from an object of its file, as
-/// `H5Lcreate_external` describes: under the folders of `HDF5_EXT_PREFIX`, under the link access list's prefix, in the
-/// folder of the linking file, by its own name, and where the linking file really lies. It stays open as long as an object
-/// of it does.
+/// Opens the file of an external link that `group` holds, on a path that starts from an object of its file. The file
+/// is searched as `H5Lcreate_external` describes: under the folders of `HDF5_EXT_PREFIX`, under the link access list's
+/// prefix, in the folder of the linking file, by its own name, and in the folder to which symbolic links of the
+/// linking file lead. It stays open as long as an object of it does.
 ///
 /// # Errors
-/// If the file opens nowhere: that of the first place where something lies, or else of the last one.
+/// If no candidate opens: the error of the first candidate that exists, or otherwise of the last one.
 pub fn open(start: &Base, group: ObjectId, name: &[u8], object: &[u8], access: Hid) -> Result<External> {
     let (from, library) = (&start.session, start.session.library);
     let list = library.external_access_list(access, from.access_list.get())?;
@@ -49,7 +49,8 @@ pub fn open(start: &Base, group: ObjectId, name: &[u8], object: &[u8], access: H
             .and_then(|()| open_at(from, &candidate, flags, list.get()));
         match opened {
             Ok(opened) => return Ok(opened),
-            // What was refused or does not open is told, and not that nothing lies where it was looked for next.
+            // The error of a candidate that was refused or does not open is reported, not that a later candidate does
+            // not exist.
             Err(_) if last.as_ref().is_some_and(|last| !last.is_of_nothing_there()) => {}
             Err(error) => last = Some(error),
         }
@@ -62,7 +63,7 @@ pub fn open(start: &Base, group: ObjectId, name: &[u8], object: &[u8], access: H
     })
 }
 
-/// A path of a group: the one that an object is known by, if it leads there, or any other.
+/// Returns a path of a group: the path by which an object is known, if it leads there, or any other path.
 fn path_of(start: &Base, group: ObjectId) -> Result<Vec<u8>> {
     let container = &start.session.container;
     match &start.path {
@@ -87,10 +88,10 @@ fn open_at(from: &Session, name: &[u8], flags: OpenFlags, access: Hid) -> Result
     }
 }
 
-/// Opens what a path leads to in a native file. An object of another kind than is wanted is closed again.
+/// Opens the target of a path in a native file. An object of another kind than `kind` is closed again.
 ///
 /// # Errors
-/// The native connector's own, as it reported it; for an object of another kind.
+/// The native connector's own error, as it reported it; for an object of another kind.
 pub fn open_native(path: &NativePath, kind: Option<ObjectKind>) -> Result<Handle> {
     let opened = path.open()?;
     match (&opened, kind) {
@@ -102,11 +103,11 @@ pub fn open_native(path: &NativePath, kind: Option<ObjectKind>) -> Result<Handle
     }
 }
 
-/// The flags that a file is opened with which another one leads to.
+/// Returns the flags with which a file is opened that another file leads to.
 pub fn flags_of(from: &Session) -> OpenFlags {
     let swmr = *from.swmr.lock();
     OpenFlags {
-        // As natively: what the file is open for, by whichever identifier.
+        // As in the native connector, the access of the file's container counts, for any identifier of the file.
         write: from.container.writable(),
         exclusive: false,
         swmr_write: swmr == Swmr::Write,
@@ -114,8 +115,8 @@ pub fn flags_of(from: &Session) -> OpenFlags {
     }
 }
 
-/// The names under which a file that another one names is looked for, in order (H5Fint.c, `H5F_prefix_open_file`). `listed` are the
-/// folders of an environment variable.
+/// Returns the names under which a file that another file names is searched, in order (H5Fint.c,
+/// `H5F_prefix_open_file`). `listed` are the folders of an environment variable.
 pub fn all_candidates(from: &Session, name: &[u8], listed: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
     let mut found = candidates(&from.folder, name, listed, prefix);
     if let Some(last) = beside_real_file(from, name)
@@ -126,9 +127,9 @@ pub fn all_candidates(from: &Session, name: &[u8], listed: &[u8], prefix: Option
     found
 }
 
-/// The name in the folder in which a local file really lies, symbolic links followed.
+/// Returns the name in the folder that really contains a local file, after following symbolic links.
 fn beside_real_file(from: &Session, name: &[u8]) -> Option<Vec<u8>> {
-    // The folder of what lies in a store is no path from the root.
+    // The folder of a container in a store is no path from the root.
     if !from.folder.starts_with(b"/") {
         return None;
     }
@@ -137,7 +138,8 @@ fn beside_real_file(from: &Session, name: &[u8]) -> Option<Vec<u8>> {
     Some(under(path.parent()?.as_os_str().as_bytes(), relative(name)))
 }
 
-/// Those that do not depend on what lies there. `folder` is that of the file that names the other one.
+/// Returns the candidates that do not depend on existing files. `folder` is the folder of the file that names the
+/// other file.
 fn candidates(folder: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     if is_absolute(name) {
@@ -145,7 +147,8 @@ fn candidates(folder: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8]>) 
     }
     let relative = relative(name);
     let folders = listed.split(|byte| *byte == b':').chain(prefix).filter(|folder| !folder.is_empty());
-    // As natively, nothing is put for `${ORIGIN}` here. The prefix of virtual sources has it no more.
+    // As in the native connector, `${ORIGIN}` is not replaced here. The prefix of virtual sources has had it replaced
+    // before.
     found.extend(folders.map(|prefix| under(prefix, relative)));
     if !folder.is_empty() {
         found.push(under(folder, relative));
@@ -154,20 +157,21 @@ fn candidates(folder: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8]>) 
     found
 }
 
-/// Checks a candidate that is the very name in the file; the others begin with what the user or the program chose.
+/// Checks a candidate that is the very name in the file; other candidates begin with a folder that the user or the
+/// program chose.
 ///
 /// # Errors
-/// See [`trust::check_name`].
+/// As for [`trust::check_name`].
 pub fn check_candidate(from: &Session, candidate: &[u8], name: &[u8]) -> Result<()> {
     if candidate == name { trust::check_name(name, &from.folder, &from.config) } else { Ok(()) }
 }
 
-/// An environment variable; empty if it is not set.
+/// Returns an environment variable; empty if it is not set.
 pub fn variable(name: &str) -> Vec<u8> {
     std::os::unix::ffi::OsStringExt::into_vec(std::env::var_os(name).unwrap_or_default())
 }
 
-/// Whether a name is a path from the root, or a URL: no folder goes before it.
+/// Returns whether a name is a path from the root, or a URL: no folder is put before it.
 pub fn is_absolute(name: &[u8]) -> bool {
     let scheme = name.split(|byte| *byte == b':').next().unwrap_or_default();
     let has_scheme =
@@ -175,7 +179,7 @@ pub fn is_absolute(name: &[u8]) -> bool {
     name.first() == Some(&b'/') || has_scheme
 }
 
-/// What is looked for in folders: of an absolute name only its end.
+/// Returns the part of a name that is searched in folders: only the last component of an absolute name.
 fn relative(name: &[u8]) -> &[u8] {
     if is_absolute(name) { last_component(name) } else { name }
 }
@@ -189,7 +193,8 @@ fn under(folder: &[u8], name: &[u8]) -> Vec<u8> {
     [folder, slash, name].concat()
 }
 
-/// A prefix of external data or of virtual sources may begin with `${ORIGIN}`: the folder of the file that names another.
+/// Replaces `${ORIGIN}` at the beginning of a prefix of external data or of virtual sources by the folder of the file
+/// that names the other file.
 pub fn from_origin(prefix: &[u8], folder: &[u8]) -> Vec<u8> {
     match prefix.strip_prefix(b"${ORIGIN}") {
         Some(rest) => [folder.strip_suffix(b"/").unwrap_or(folder), rest].concat(),

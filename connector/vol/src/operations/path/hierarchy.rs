@@ -1,5 +1,5 @@
-//! Paths through a hierarchy of mounted files. They are followed link by link: any link may lead to a mount point, and what begins with
-//! `/`, a soft link too, starts at the root of the file at the bottom (`H5G_rootof`).
+//! Paths through a hierarchy of mounted files. They are followed link by link: any link may lead to a mount point, and
+//! a path or a soft link that begins with `/` starts at the root of the file at the bottom (`H5G_rootof`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use crate::operations::path::reached::come_to;
 use crate::operations::path::{Base, Location, Resolved, Traversal, components, join, root_path};
 use crate::session::Session;
 
-/// Where a path leads.
+/// The result of following a path.
 pub enum Walked {
-    /// To an object.
+    /// The path leads to an object.
     Object(Base),
-    /// To nothing: a component is missing.
+    /// A component is missing.
     Missing(Gap),
-    /// To an external link at its end that cannot be followed.
+    /// The path ends at an external link that cannot be followed.
     Dangling(Error),
 }
 
-/// Where a path breaks off.
+/// The position at which a path fails.
 pub struct Gap {
     /// The group that lacks a link.
     pub at: Base,
-    /// The missing component and those behind it; `None` where a soft link led there.
+    /// The missing component and those behind it; `None` if a soft link led there.
     pub rest: Option<Vec<u8>>,
-    /// Whether the missing one is the last.
+    /// True if the missing component is the last.
     pub is_end: bool,
 }
 
@@ -38,7 +38,7 @@ struct Component {
     is_from_soft_link: bool,
 }
 
-/// The way that is left.
+/// The remaining path.
 struct Walk {
     at: Base,
     pending: VecDeque<Component>,
@@ -47,30 +47,30 @@ struct Walk {
 }
 
 impl Base {
-    /// Whether a path may lead into another file by a mount.
+    /// Returns whether a path may lead into another file through a mount.
     pub(super) fn is_in_hierarchy(&self) -> bool {
         let mounts = &self.session.mounts;
         !mounts.children.lock().is_empty() || mounts.parent.lock().is_some()
     }
 
-    /// The root of the file at the bottom of the hierarchy that a file is in.
+    /// Returns the root of the file at the bottom of a file's hierarchy.
     pub fn from_bottom(session: &Arc<Session>) -> Self {
         let session = bottom_of(session);
         Self { id: session.container.root(), session, path: Some(root_path()) }
     }
 
-    /// Whether a path through mounted files leads to an object of one of them.
+    /// Returns whether a path through mounted files leads to an object of one of these files.
     pub fn leads_to(&self, path: &[u8], session: &Arc<Session>, id: ObjectId) -> bool {
         let found = self.is_in_hierarchy().then(|| self.find(&Location::ByName { name: path, access: 0 }));
         matches!(found, Some(Ok(found)) if found.id == id && Arc::ptr_eq(&found.session, session))
     }
 
-    /// The root of the file that is mounted here, or the object itself.
+    /// Returns the root of the file that is mounted on the object, or the object itself.
     pub(super) fn entered(self) -> Self {
         let child = self.session.mounts.children.lock().get(&self.id).cloned();
         match child {
             Some(session) => {
-                // As where an external link leads.
+                // Background work is completed, like for the target of an external link.
                 session.complete();
                 come_to(&session);
                 Self { id: session.container.root(), session, path: self.path }.entered()
@@ -82,7 +82,7 @@ impl Base {
     /// Follows a path.
     ///
     /// # Errors
-    /// If a link on the way cannot be followed.
+    /// If a link on the path cannot be followed.
     pub(super) fn walk(&self, name: &[u8], how: &Traversal) -> Result<Resolved<Walked>> {
         let start = match name.first() {
             Some(b'/') => Self::from_bottom(&self.session),
@@ -92,7 +92,7 @@ impl Base {
         let pending =
             components(name).map(|name| Component { name: name.to_vec(), is_from_soft_link: false });
         let walk = Walk {
-            // What is mounted on the start itself is not entered (`H5G__traverse_real`).
+            // A file that is mounted on the start itself is not entered (`H5G__traverse_real`).
             at: start,
             pending: pending.collect(),
             ends_in_dot: ends_in_dot(name),
@@ -131,7 +131,7 @@ impl Walk {
     fn enter_soft_link(&mut self, path: &[u8]) -> Result<()> {
         self.how = self.how.one_less()?;
         if path.first() == Some(&b'/') {
-            // The object is known by the link's name.
+            // The object keeps the path of the link.
             let known = self.at.path.take();
             self.at = Base { path: known, ..Base::from_bottom(&self.at.session) };
             come_to(&self.at.session);

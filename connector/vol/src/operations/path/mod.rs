@@ -1,4 +1,5 @@
-//! Where in a container a call is aimed at: paths, and what they lead to through links, mounts and other files.
+//! The targets of calls in a container: paths, and the objects to which they lead through links, mounts and other
+//! files.
 
 use std::sync::Arc;
 
@@ -24,27 +25,27 @@ mod reached;
 
 pub use self::reached::{InFile, MissingGroups, Reached, reach};
 
-/// `H5VL_loc_params_t`, decoded.
+/// A decoded `H5VL_loc_params_t`.
 #[derive(Debug, Clone, Copy)]
 pub enum Location<'a> {
     /// The object itself.
     Itself,
-    /// What a path from the object leads to.
+    /// The object to which a path from the object leads.
     ByName {
         /// The path.
         name: &'a [u8],
         /// Link access properties.
         access: Hid,
     },
-    /// The n-th link of the group that a path leads to.
+    /// The n-th link of the group to which a path leads.
     ByIndex {
         /// Path of the group.
         name: &'a [u8],
-        /// By which index links are counted.
+        /// The index by which links are counted.
         index: Index,
-        /// In which order.
+        /// The order in which links are counted.
         order: Order,
-        /// Which one.
+        /// The number of the link.
         n: u64,
         /// Link access properties.
         access: Hid,
@@ -53,44 +54,44 @@ pub enum Location<'a> {
     ByToken(ObjectId),
 }
 
-/// The path of the root group.
+/// Returns the path of the root group.
 pub fn root_path() -> Bytes {
     Bytes::from_static(b"/")
 }
 
 /// The object a call starts from.
 pub struct Base {
-    /// Its session.
+    /// The object's session.
     pub session: Arc<Session>,
-    /// The object (for attributes the one that has them, for files the root group).
+    /// The object (for an attribute the object that has it, for a file the root group).
     pub id: ObjectId,
-    /// Its path, if known.
+    /// The object's path, if known.
     pub path: Option<Bytes>,
 }
 
 /// An object found.
 pub struct ResolvedObject {
-    /// Its session.
+    /// The object's session.
     pub session: Arc<Session>,
     /// The object.
     pub id: ObjectId,
-    /// The path it was found by, if it was found by one.
+    /// The path by which the object was found, if it was found by a path.
     pub path: Option<Bytes>,
 }
 
-/// Where a path leads: to what is in a container, or into a native file, which stays open as long as this is there.
+/// The target of a path: in a container, or in a native file, which stays open as long as this value exists.
 pub enum Resolved<T> {
-    /// To this, in a container.
+    /// A target in a container.
     Here(T),
-    /// Through an external link into a native file.
+    /// A target in a native file, reached through an external link.
     Native(NativePath),
 }
 
 impl<T> Resolved<T> {
-    /// What is in a container.
+    /// Returns a target in a container.
     ///
     /// # Errors
-    /// If it is in a native file.
+    /// If the target is in a native file.
     pub fn here(self) -> Result<T> {
         match self {
             Self::Here(found) => Ok(found),
@@ -100,7 +101,7 @@ impl<T> Resolved<T> {
         }
     }
 
-    /// As it is, but for what is left of the path where it has led into a native file.
+    /// Appends the remaining path to a target in a native file; leaves a target in a container unchanged.
     fn further(self, rest: &[u8]) -> Self {
         match self {
             Self::Here(_) => self,
@@ -108,10 +109,10 @@ impl<T> Resolved<T> {
         }
     }
 
-    /// Goes on in a container.
+    /// Continues in a container.
     ///
     /// # Errors
-    /// Those of `next`.
+    /// The errors of `next`.
     pub fn and_then<U>(self, next: impl FnOnce(T) -> Result<Resolved<U>>) -> Result<Resolved<U>> {
         match self {
             Self::Here(found) => next(found),
@@ -126,20 +127,21 @@ impl From<ResolvedObject> for Base {
     }
 }
 
-/// A link's place.
+/// The place of a link.
 pub struct LinkPlace {
-    /// Its session.
+    /// The link's session.
     pub session: Arc<Session>,
-    /// The group that holds it, or would.
+    /// The group that holds the link, or would hold it.
     pub group: ObjectId,
-    /// Its name.
+    /// The link's name.
     pub name: Vec<u8>,
     /// Path of the link, if known.
     pub path: Option<Bytes>,
 }
 
 impl Base {
-    /// The object behind a handle. For a file that is mounted, this is the root of the file at the bottom (`H5G_rootof`).
+    /// Returns the object behind a handle. For a mounted file, this is the root of the file at the bottom
+    /// (`H5G_rootof`).
     pub fn of(handle: &Handle) -> Result<Self> {
         let mut session = handle.session()?;
         if let Handle::File(_) = handle {
@@ -161,18 +163,18 @@ impl Base {
         Ok(Self { session, id, path })
     }
 
-    /// The object that `location` leads to.
+    /// Returns the object that `location` leads to.
     ///
     /// # Errors
-    /// As [`Self::resolve`]; for an object of a native file.
+    /// As for [`Self::resolve`]; for an object of a native file.
     pub fn find(&self, location: &Location<'_>) -> Result<ResolvedObject> {
         self.resolve(location)?.here()
     }
 
-    /// Where `location` leads.
+    /// Resolves `location`.
     ///
     /// # Errors
-    /// If it leads nowhere, or what is on the way cannot be opened.
+    /// If it leads nowhere, or an object on the path cannot be opened.
     pub fn resolve(&self, location: &Location<'_>) -> Result<Resolved<ResolvedObject>> {
         come_to(&self.session);
         match *location {
@@ -180,7 +182,7 @@ impl Base {
             Location::ByToken(id) => self.found(id, None),
             Location::ByName { name, access } => self.find_by_path(name, &self.traversal(access)?),
             Location::ByIndex { name, index, order, n, access } => {
-                // It may lie in another file than the one that the call starts from.
+                // The group may be in another file than the object from which the call starts.
                 let group = Self::from(self.find_by_path(name, &self.traversal(access)?)?.here()?);
                 let link = group.session.container.link_at(group.id, index, order, n)?;
                 match link.target {
@@ -195,10 +197,10 @@ impl Base {
         }
     }
 
-    /// Whether there is an object: a path that ends at no link, or at a link to nothing, leads to none.
+    /// Returns whether an object exists: a path that ends at a missing link, or at a dangling link, leads to none.
     ///
     /// # Errors
-    /// Where something is missing on the way, as natively (`H5G_TARGET_EXISTS`).
+    /// If something is missing on the path, like in the native connector (`H5G_TARGET_EXISTS`).
     pub fn is_there(&self, location: &Location<'_>) -> Result<Resolved<bool>> {
         match *location {
             Location::ByName { name, access } => self.is_path_there(name, &self.traversal(access)?),
@@ -237,7 +239,7 @@ impl Base {
                         true => Ok(Resolved::Here(true)),
                         false => there.is_path_there(&rest, &how.one_less()?),
                     }),
-                    // What an external link leads to cannot be opened: a link to nothing.
+                    // The target of an external link cannot be opened: the link is dangling.
                     Err(_) if rest.is_empty() => Ok(Resolved::Here(false)),
                     Err(error) => Err(error),
                 }
@@ -277,14 +279,14 @@ impl Base {
         }
     }
 
-    /// The object that an external link held by `group` leads to.
+    /// Returns the object to which an external link held by `group` leads.
     fn follow(&self, group: ObjectId, target: &LinkTarget, how: &Traversal) -> Result<Resolved<Self>> {
         let how = how.one_less()?;
         match target {
             LinkTarget::External { file, path, .. } => {
                 let session = match apart(|| external_link::open(self, group, file, path, how.access))? {
                     External::Container(session) => {
-                        // The call has waited for what goes on beside it on its own object's container alone.
+                        // The call has only waited for background work on its own object's container.
                         session.complete();
                         come_to(&session);
                         session
@@ -294,7 +296,7 @@ impl Base {
                     }
                 };
                 if how.makes_groups {
-                    // Nobody can have failed here yet.
+                    // No process can have failed here yet.
                     session.prepare_number()?;
                 }
                 let root = session.container.root();
@@ -309,7 +311,7 @@ impl Base {
         if rest.is_empty() { self.found(self.id, self.path.clone()) } else { self.find_by_path(rest, how) }
     }
 
-    /// Whether a path's last link is there, wherever it leads.
+    /// Returns whether a path's last link exists, wherever it leads.
     pub fn has_link(&self, name: &[u8], access: Hid) -> Result<bool> {
         self.has_link_by(name, &self.traversal(access)?)
     }
@@ -342,10 +344,10 @@ impl Base {
         }
     }
 
-    /// The place of the link that `location` names. `missing` says what becomes of missing groups on the way.
+    /// Returns the place of the link that `location` names. `missing` says how missing groups on the path are treated.
     ///
     /// # Errors
-    /// If the path leads nowhere, or what is on the way cannot be opened.
+    /// If the path leads nowhere, or an object on the path cannot be opened.
     pub fn link_place(&self, location: &Location<'_>, missing: MissingGroups<'_>) -> Result<LinkPlace> {
         come_to(&self.session);
         let makes_groups = missing.may_be_made();
@@ -380,7 +382,7 @@ impl Base {
         };
         match self.walk(folder, how)?.here()? {
             Walked::Object(group) => group.link_place_in_file(last, missing_groups, how),
-            // Nothing is mounted behind what is not there.
+            // No file is mounted behind a missing group.
             Walked::Missing(Gap { at, rest: Some(rest), .. }) if missing_groups.is_some() => {
                 at.link_place_in_file(&[&rest, last].join(&b'/'), missing_groups, how)
             }
@@ -417,14 +419,14 @@ impl Base {
 struct Traversal {
     /// Link access properties.
     access: Hid,
-    /// How many more soft and external links may be followed.
+    /// The number of soft and external links that may still be followed.
     maximum_links: usize,
-    /// Whether some process may make missing groups on the way.
+    /// True if some process may make missing groups on the path.
     makes_groups: bool,
 }
 
 impl Traversal {
-    /// The same after soft links: they count as the external link behind them does.
+    /// Returns the settings after soft links: these count like the external link behind them.
     fn with_left(&self, maximum_links: usize) -> Self {
         Self { maximum_links, ..*self }
     }
@@ -445,7 +447,7 @@ fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".")
 }
 
-/// A path of several components as the way and the last of them, which may be `.`.
+/// Splits a path of several components into the path to the last one and the last one, which may be `.`.
 fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = path.iter().rposition(|byte| *byte != b'/')? + 1;
     let start = path[..end].iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
@@ -453,7 +455,7 @@ fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
     is_several.then_some((&path[..start], &path[start..end]))
 }
 
-/// The path of `name` seen from `base`, without `.` and empty components.
+/// Returns the path of `name` relative to `base`, without `.` and empty components.
 pub fn join(base: &[u8], name: &[u8]) -> Bytes {
     if !name.contains(&b'/') && name != b"." && !name.is_empty() {
         let base = base.strip_suffix(b"/").unwrap_or(base);

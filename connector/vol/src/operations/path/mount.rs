@@ -1,4 +1,4 @@
-//! Files mounted on groups: a path that reaches the group goes on in the mounted file.
+//! Files mounted on groups: a path that reaches the group continues in the mounted file.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::operations::file;
 use crate::operations::path::{Base, Location, root_path};
 use crate::session::{MountedOn, Session};
 
-/// `H5Fmount`: from now on the group at `name` stands for the child's root group.
+/// Mounts a file (`H5Fmount`): from now on the group at `name` stands for the child's root group.
 pub fn mount(handle: &Handle, name: &[u8], child: &Handle) -> Result<()> {
     let point = mount_point(handle, name)?;
     let child = child.session()?;
@@ -38,7 +38,7 @@ pub fn mount(handle: &Handle, name: &[u8], child: &Handle) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file is the container of `child`, or is mounted on it, directly or on what is mounted there.
+/// Returns whether a file is the container of `child`, or is mounted on it, directly or through other mounts.
 fn is_above(session: &Arc<Session>, child: &Session) -> bool {
     let mut above = Some(session.clone());
     while let Some(session) = above {
@@ -50,7 +50,8 @@ fn is_above(session: &Arc<Session>, child: &Session) -> bool {
     false
 }
 
-/// `H5Funmount`: the group at `name` is itself again. The name leads to the root of what is mounted there.
+/// Unmounts a file (`H5Funmount`): the group at `name` stands for itself again. The name leads to the root of the file
+/// that is mounted there.
 pub fn unmount(handle: &Handle, name: &[u8]) -> Result<()> {
     let point = mount_point(handle, name)?;
     let is_root = point.id == point.session.container.root();
@@ -63,26 +64,27 @@ pub fn unmount(handle: &Handle, name: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file is mounted on a group of this one. A path leads on into that file: only who opened the group before asks.
+/// Returns whether a file is mounted on a group of this file. A path continues in that file: only a caller that opened
+/// the group before the mount asks.
 pub fn is_mount_point(session: &Session, group: ObjectId) -> bool {
     session.mounts.children.lock().contains_key(&group)
 }
 
-/// The files that are mounted on one, and on those.
+/// Returns the files that are mounted on a file, directly or through other mounts.
 pub fn mounted_on(session: &Session) -> Vec<Arc<Session>> {
     let children: Vec<_> = session.mounts.children.lock().values().cloned().collect();
     children.into_iter().flat_map(|child| [mounted_on(&child), vec![child]].concat()).collect()
 }
 
-/// `H5Fflush` with `H5F_SCOPE_GLOBAL`: commits the other files of the hierarchy that a file is mounted in.
+/// Commits the other files of the hierarchy in which a file is mounted (`H5Fflush` with `H5F_SCOPE_GLOBAL`).
 ///
 /// # Errors
-/// Those of the commits.
+/// The errors of the commits.
 pub fn flush_others(handle: &Handle) -> Result<()> {
     let session = handle.session()?;
     let bottom = bottom_of(&session);
     let others = [mounted_on(&bottom), vec![bottom]].concat();
-    // All of them: other processes wait in what they have open together with this one.
+    // All files are tried: other processes wait in the files that they have open together with this process.
     let mut done = Ok(());
     for other in others.iter().filter(|other| !Arc::ptr_eq(other, &session)) {
         done = done.and(other.commit(Ok(())));
@@ -94,7 +96,7 @@ fn parent_of(session: &Session) -> Option<Arc<Session>> {
     session.mounts.parent.lock().as_ref().and_then(|on| on.session.upgrade())
 }
 
-/// The file at the bottom of the hierarchy that a file is mounted in, or the file itself.
+/// Returns the file at the bottom of the hierarchy in which a file is mounted, or the file itself.
 pub fn bottom_of(session: &Arc<Session>) -> Arc<Session> {
     let mut bottom = session.clone();
     while let Some(below) = parent_of(&bottom) {
@@ -103,10 +105,11 @@ pub fn bottom_of(session: &Arc<Session>) -> Arc<Session> {
     bottom
 }
 
-/// The path at which a file is mounted, seen from the file at the bottom; nothing for one that is not.
+/// Returns the path at which a file is mounted, relative to the file at the bottom; `None` for a file that is not
+/// mounted.
 ///
 /// # Errors
-/// Those of looking for the path.
+/// The errors of finding the path.
 pub fn path_of(session: &Session) -> Result<Option<Bytes>> {
     let Some(on) = session.mounts.parent.lock().clone() else { return Ok(None) };
     let Some(below) = on.session.upgrade() else { return Ok(None) };
@@ -122,7 +125,7 @@ pub fn path_of(session: &Session) -> Result<Option<Bytes>> {
     Ok(own.map(|own| joined(&way, &own)))
 }
 
-/// What follows the path of a mount point in another one, as a path in the file that is mounted there.
+/// Returns the part of a path behind a mount point, as a path in the file that is mounted there.
 pub fn path_behind(way: &Bytes, path: &Bytes) -> Option<Bytes> {
     match path.strip_prefix(&way[..])? {
         b"" => Some(root_path()),
@@ -131,16 +134,17 @@ pub fn path_behind(way: &Bytes, path: &Bytes) -> Option<Bytes> {
     }
 }
 
-/// A path in a mounted file, seen from the file at the bottom.
+/// Returns a path in a mounted file, relative to the file at the bottom.
 pub fn joined(way: &Bytes, own: &[u8]) -> Bytes {
     if own == b"/" && !way.is_empty() { way.clone() } else { [way, own].concat().into() }
 }
 
-/// The group at `name`, or the root of the file that is mounted there: then the new one is mounted on that.
+/// Returns the group at `name`, or the root of the file that is mounted there: then the new file is mounted on that
+/// root.
 fn mount_point(handle: &Handle, name: &[u8]) -> Result<Base> {
     let base = Base::of(handle)?;
     let point = Base::from(base.find(&Location::ByName { name, access: 0 })?);
-    // The file would close with this call.
+    // A file behind an external link would close with this call.
     if !Arc::ptr_eq(&bottom_of(&point.session), &bottom_of(&base.session)) {
         return Err(Error::new(Minor::BadValue, "mount path cannot contain links to external files"));
     }

@@ -1,7 +1,8 @@
-//! Where the path of a change leads, and which file it has come to where it fails.
+//! The target of a changed path, and the file that the path has reached if it fails.
 //!
-//! A path that goes through an external link leads into a file that processes open together. There they tell each other what came of
-//! the change. So a process whose path breaks off there tells that in the same file: the others wait for it.
+//! A path that goes through an external link leads into a file that processes open together. The processes exchange
+//! the outcome of the change in that file. So a process with a path that fails there reports the failure in the same
+//! file, because the other processes wait for it.
 
 use std::sync::Arc;
 
@@ -13,13 +14,13 @@ use crate::session::{Session, registry};
 use crate::thread_state::{OfThisThread, ThreadState, ThreadValue};
 
 thread_local! {
-    /// The file that the path of a change has come to, while this thread follows one.
+    /// The file that the path of a change has reached, while this thread follows such a path.
     static COME_TO: ThreadState<Option<Arc<Session>>> = const { ThreadState::new(None) };
 }
 
-/// What a path leads to.
+/// A target of a path.
 pub trait InFile {
-    /// The session of its file.
+    /// Returns the session of the target's file.
     fn file(&self) -> &Arc<Session>;
 }
 
@@ -35,34 +36,35 @@ impl InFile for LinkPlace {
     }
 }
 
-/// What the path of a change has led to.
+/// The result of following the path of a change.
 pub struct Reached<T> {
-    /// The file that it lies in, or in which the path broke off.
+    /// The file that contains the target, or in which the path failed.
     pub file: Arc<Session>,
-    /// What it is.
+    /// The target.
     pub found: Result<T>,
 }
 
 impl<T> Reached<T> {
-    /// Whether that is another container than the one of this file.
+    /// Returns whether the file is another container than the one of `from`.
     pub fn is_outside(&self, from: &Session) -> bool {
         !Arc::ptr_eq(&self.file.container, &from.container)
     }
 }
 
-/// What becomes of groups that are missing on the way to a link.
+/// The treatment of missing groups on the path to a link.
 #[derive(Clone, Copy)]
 pub enum MissingGroups<'a> {
-    /// They are an error.
+    /// A missing group is an error.
     Fail,
-    /// They are made like this.
+    /// Missing groups are made with these properties.
     Make(&'a GroupSpec),
-    /// Nothing is made: the call has failed, and follows the path only as the other processes do, which may make them.
+    /// No group is made: the call has failed, and follows the path only because the other processes do, which may make
+    /// groups.
     FailAsOthersMake,
 }
 
 impl<'a> MissingGroups<'a> {
-    /// As a link's creation list says, in a call that `has_failed` already or not.
+    /// Returns the treatment according to a link's creation list, in a call that `has_failed` already or not.
     pub fn of(spec: Option<&'a GroupSpec>, has_failed: bool) -> Self {
         match spec {
             None => Self::Fail,
@@ -78,7 +80,7 @@ impl<'a> MissingGroups<'a> {
         }
     }
 
-    /// Whether some process may make groups.
+    /// Returns whether some process may make groups.
     pub(super) fn may_be_made(self) -> bool {
         !matches!(self, Self::Fail)
     }
@@ -96,40 +98,42 @@ pub fn reach<T: InFile>(start: &Arc<Session>, find: impl FnOnce() -> Result<T>) 
     Reached { file, found }
 }
 
-/// The path that this thread follows, if it is one of a change, goes on in this file.
+/// Notes that the path of a change which this thread follows, if any, has reached this file.
 pub(super) fn come_to(file: &Arc<Session>) {
-    // The file before it may close with its last holder: not while the state is in use.
+    // The previous file may close with its last reference, so it is dropped only after the state is released.
     let before =
         COME_TO.with_borrow_mut(|last| last.as_mut().map(|last| std::mem::replace(last, file.clone())));
     drop(before);
 }
 
-/// Runs what may call functions of the application: these follow paths of their own.
+/// Runs code that may call functions of the application: these follow paths of their own.
 pub(super) fn apart<T>(body: impl FnOnce() -> T) -> T {
     let _apart = COME_TO.scoped(None);
     body()
 }
 
 impl Base {
-    /// The object that a change is made to, as [`find`](Self::find) finds it.
+    /// Returns the object to which a change is made, as [`find`](Self::find) finds it.
     pub fn reach(&self, location: &Location<'_>) -> Reached<ResolvedObject> {
         reach(&self.session, || self.find(location))
     }
 
-    /// The place of a link that is changed, as [`link_place`](Self::link_place) finds it.
+    /// Returns the place of a link that is changed, as [`link_place`](Self::link_place) finds it.
     pub fn reach_link(&self, location: &Location<'_>, missing: MissingGroups<'_>) -> Reached<LinkPlace> {
         reach(&self.session, || self.link_place(location, missing))
     }
 
-    /// After a change in a file that a path has led to, and that came to `done`. Where no file of that container is open to write, no
-    /// later close of the program's would tell that the change could not be committed: it is committed now. Processes that have the
-    /// file open together do that together, so it fails in all if it failed in one.
+    /// Ends a change with the outcome `done` in a file that a path has led to. If the program has no file of that
+    /// container open for writing, no later close of the program's would report that the change could not be
+    /// committed: so it is committed now. Processes that have the file open together do so together: if it failed in
+    /// one process, it fails in all.
     ///
     /// # Errors
-    /// What the change came to; those of the commit.
+    /// The error of the change; the errors of the commit.
     pub fn finish_change<T>(&self, file: &Arc<Session>, done: Result<T>) -> Result<T> {
         if file.sharers().is_some() {
-            // What the program has opened, and may have mounted, is committed with its file.
+            // A file that the program has opened, and may have mounted, is committed by the program's own flush or
+            // close.
             return file.finish_if_followed(done);
         }
         let done = done?;

@@ -1,4 +1,4 @@
-//! How large a virtual dataset is whose mappings have no end: as its sources say.
+//! Computes the extent of a virtual dataset with unlimited mappings from its sources.
 
 use h5lake_container::{Dataspace, UNLIMITED};
 
@@ -10,13 +10,14 @@ use crate::hdf5::selection::Unlimited;
 use crate::operations::virtual_dataset::layout;
 use crate::operations::virtual_dataset::sources::{Search, check_rank};
 
-/// Sources of one mapping that are looked for before the search is given up.
+/// The number of sources of one mapping after which the search fails.
 const MOST_BLOCKS: u64 = 1 << 32;
 
-/// Looks at the sources, and gives a virtual dataset the dimensions that follow (`H5Dget_space` does so).
+/// Reads the extents of the sources, and sets the dimensions of a virtual dataset accordingly (`H5Dget_space` does
+/// so).
 ///
 /// # Errors
-/// Dimensions beyond the dataset's largest ones; those of opening sources, though a missing one is none.
+/// If the dimensions exceed the dataset's largest ones; errors of opening sources, but a missing source is none.
 pub fn refresh(dataset: &DatasetHandle) -> Result<()> {
     let Some(layout) = layout::of(dataset)? else { return Ok(()) };
     let Dataspace::Simple { mut dims, .. } = dataset.dataset.space() else { return Ok(()) };
@@ -60,7 +61,8 @@ fn end_of_endless(
     Ok(place.end_of(source.slices_before(size), layout.view == View::FirstMissing))
 }
 
-/// The first block without a source ends a dataset, or the last one with a source before `gap` + 1 without.
+/// Returns the end of a dataset with numbered sources: the first block without a source, or the last block that has a
+/// source and comes before `gap` + 1 blocks without one.
 fn end_of_numbered(
     layout: &VirtualLayout,
     mapping: &Mapping,
@@ -86,21 +88,21 @@ fn end_of_numbered(
     })
 }
 
-/// Counting along the dimension without end, in slices: elements of that dimension that are selected
-/// (H5Shyper.c, `H5S_hyper_get_clip_extent_match`).
+/// Counts slices along the unlimited dimension: the selected positions of that dimension (H5Shyper.c,
+/// `H5S_hyper_get_clip_extent_match`).
 impl Unlimited {
     fn along(&self) -> (u64, u64, u64) {
         let d = self.dimension;
         (self.start[d], self.stride[d].max(1), self.block[d])
     }
 
-    /// Whether what is selected along the dimension is one piece.
+    /// Returns whether the selection along the dimension is one piece.
     fn is_one_piece(&self) -> bool {
         let (_, stride, block) = self.along();
         block == UNLIMITED || block == stride
     }
 
-    /// Slices before `size`.
+    /// Returns the number of slices before `size`.
     pub fn slices_before(&self, size: u64) -> u64 {
         let (start, stride, block) = self.along();
         let Some(length) = size.checked_sub(start) else { return 0 };
@@ -111,7 +113,8 @@ impl Unlimited {
         whole.saturating_mul(block).saturating_add(rest.min(block))
     }
 
-    /// The size that holds `slices` slices; `with_gap` takes along what is not selected behind the last block.
+    /// Returns the size that contains `slices` slices; `with_gap` includes the unselected positions behind the last
+    /// block.
     pub fn end_of(&self, slices: u64, with_gap: bool) -> u64 {
         let (start, stride, block) = self.along();
         if slices == 0 {
@@ -129,7 +132,7 @@ impl Unlimited {
         }
     }
 
-    /// The blocks that lie before `size` at least in part, and whether the last one is cut off.
+    /// Returns the number of blocks that are at least partly before `size`, and whether the last one is truncated.
     pub fn blocks_before(&self, size: u64) -> (u64, bool) {
         let (start, stride, block) = self.along();
         let Some(length) = size.checked_sub(start).filter(|length| *length > 0) else { return (0, false) };
@@ -137,13 +140,13 @@ impl Unlimited {
         (count, (count - 1).saturating_mul(stride).saturating_add(block) > length)
     }
 
-    /// The blocks that lie before `position` whole.
+    /// Returns the number of blocks that are entirely before `position`.
     pub fn whole_blocks_before(&self, position: u64) -> u64 {
         let (count, cut) = self.blocks_before(position);
         if cut { count - 1 } else { count }
     }
 
-    /// One block, with all blocks of the other dimensions.
+    /// Returns one block, with all blocks of the other dimensions.
     pub fn block(&self, number: u64) -> Self {
         let mut one = self.clone();
         let d = self.dimension;
@@ -152,7 +155,8 @@ impl Unlimited {
         one
     }
 
-    /// Cut off at `size`: a hyperslab whose last block may reach beyond, or `None` if nothing is left.
+    /// Returns the selection truncated at `size`: a hyperslab with a last block that may reach beyond, or `None` if
+    /// nothing remains.
     pub fn before(&self, size: u64) -> Option<Self> {
         let (start, _, _) = self.along();
         let length = size.checked_sub(start).filter(|length| *length > 0)?;

@@ -1,7 +1,7 @@
-//! Reading and writing a virtual dataset: each mapping's share of a transfer is one with its source.
+//! Reading and writing a virtual dataset: each mapping's share of a transfer is a transfer with its source.
 //!
-//! Elements go straight between the source's type and the application's; the virtual dataset's own type matters only
-//! for the fill value (H5Dvirtual.c).
+//! Elements are converted directly between the source's type and the application's; the virtual dataset's own type
+//! matters only for the fill value (H5Dvirtual.c).
 
 use h5lake_container::{Dataspace, FillValue, Layout, Run};
 
@@ -24,11 +24,11 @@ use crate::transfer::memory::region::MemoryRegion;
 /// The share of one source in a transfer.
 struct Share {
     source: Source,
-    /// What of the source takes part.
+    /// The elements of the source that take part.
     part: Part,
-    /// Which elements of the transfer, in its order, these are.
+    /// The positions of these elements in the transfer's order.
     runs: Vec<Run>,
-    /// Those that the mapping takes from the source, and the source does not have.
+    /// The positions of elements that the mapping takes from the source, but the source does not have.
     missing: Vec<Run>,
 }
 
@@ -39,7 +39,7 @@ enum Part {
 }
 
 impl Part {
-    /// As a dataspace with the source's extent.
+    /// Returns the part as a dataspace with the source's extent.
     fn into_space(self, library: Library, source: &Source) -> Result<Id> {
         match self {
             Self::Space(space) => Ok(space),
@@ -51,7 +51,7 @@ impl Part {
         }
     }
 
-    /// Hands on what a transfer touches in a source.
+    /// Passes on the selection that a transfer touches in a source.
     fn in_dataset<T>(
         self,
         dataset: &DatasetHandle,
@@ -59,7 +59,7 @@ impl Part {
         use_selection: impl FnOnce(&FileSelection) -> Result<T>,
     ) -> Result<T> {
         match self {
-            // Only a virtual dataset asks for the dataspace.
+            // Only a virtual dataset needs the dataspace.
             Self::Block(block) if !matches!(dataset.dataset.layout(), Layout::Virtual { .. }) => {
                 use_selection(&FileSelection { selection: block.selection(), space: None })
             }
@@ -72,7 +72,7 @@ impl Part {
     }
 }
 
-/// `H5Dread` of a virtual dataset. What no source has reads as the fill value.
+/// Reads a virtual dataset (`H5Dread`). Elements that no source has are read as the fill value.
 pub fn read(
     dataset: &DatasetHandle,
     layout: &VirtualLayout,
@@ -90,7 +90,7 @@ pub fn read(
         return reading.row(buffer, points, file_space);
     }
     let mut row = buffer_of(points as usize, element)?;
-    // Members of a compound that sources do not have stay as they are.
+    // Members of a compound that sources do not have keep their values.
     region.gather(0, &mut row);
     reading.row(&mut row, points, file_space)?;
     region.scatter(0, &row);
@@ -128,7 +128,7 @@ impl Reading<'_> {
         MemoryRegion::within(row, self.element, holes, |region| self.fill(self.dataset, region))
     }
 
-    /// Fills in what a source says unwritten elements are.
+    /// Fills elements with the source's fill value.
     fn fill_of(&self, source: &Source, region: &mut MemoryRegion) -> Result<()> {
         match source {
             Source::Ours(dataset) => self.fill(dataset, region),
@@ -145,7 +145,7 @@ impl Reading<'_> {
     fn share(&self, source: &Source, part: Part, region: &mut MemoryRegion) -> Result<()> {
         match source {
             Source::Ours(dataset) => part.in_dataset(dataset, source, |what| {
-                // The call has waited for what goes on beside it on the virtual dataset's own container alone.
+                // The call has only waited for background work on the virtual dataset's own container.
                 dataset.base.session.complete();
                 dataset::read(dataset, self.memory_type, region, what, self.transfer)
             }),
@@ -178,7 +178,7 @@ impl Reading<'_> {
     }
 }
 
-/// `H5Dwrite` of a virtual dataset. Nothing is written if part of it would lie in no source.
+/// Writes a virtual dataset (`H5Dwrite`). Nothing is written if an element would be in no source.
 pub fn write(
     dataset: &DatasetHandle,
     layout: &VirtualLayout,
@@ -225,7 +225,7 @@ pub fn write(
     layout.sources.commit_own()
 }
 
-/// Refuses to write where a source has no elements: natively they are lost without a word.
+/// Refuses to write elements that a source does not have: the native connector loses them silently.
 fn check_room(share: &Share) -> Result<()> {
     if share.missing.is_empty() {
         return Ok(());
@@ -239,7 +239,7 @@ fn check_room(share: &Share) -> Result<()> {
     Err(Error::new(Minor::BadRange, text).in_class(Major::Dataspace))
 }
 
-/// Visits the shares of all sources that are there in a transfer of `points` elements.
+/// Visits the shares of all existing sources in a transfer of `points` elements.
 fn each_share(
     dataset: &DatasetHandle,
     layout: &VirtualLayout,
@@ -274,15 +274,15 @@ struct Shares<'a> {
     dims: Vec<u64>,
     /// The virtual dataset's extent.
     extent: Id,
-    /// What the transfer selects in it.
+    /// The transfer's selection in the extent.
     wanted: Id,
-    /// First and last coordinates of that.
+    /// The first and last coordinates of that selection.
     bounds: (Vec<u64>, Vec<u64>),
-    /// The same, if it is one block.
+    /// The selection as a block, if it is one.
     block: Option<Block>,
     /// The selection of the transfer, if it is a selection of points.
     points: Option<Points>,
-    /// The transfer's elements in a row.
+    /// The transfer's elements as a one-dimensional dataspace.
     row: Id,
     search: Search<'a>,
     visit: &'a mut dyn FnMut(Share) -> Result<()>,
@@ -307,10 +307,11 @@ impl Shares<'_> {
         }
     }
 
-    /// A source that shows as one block, in a transfer of one block. Says whether it is that simple.
+    /// Visits a source that is shown as one block, in a transfer of one block. Returns whether the mapping is that
+    /// simple.
     fn of_block(&mut self, mapping: &Mapping) -> Result<bool> {
         let (Some(wanted), Some(blocks)) = (&self.block, &mapping.blocks) else { return Ok(false) };
-        // Without bounds, all of the extent is meant, however large it is by now.
+        // A mapping without bounds means the whole extent, however large it is by now.
         let is_as_it_was = match mapping.bounds {
             Some(_) => blocks.place.is_within(&self.dims),
             None => blocks.place == Block::all(&self.dims),
@@ -321,7 +322,7 @@ impl Shares<'_> {
         let Some(common) = wanted.common(&blocks.place) else { return Ok(true) };
         let (part, runs) = (blocks.in_source(&common), wanted.runs_of(&common));
         let Some(source) = self.find(mapping, 0)? else { return Ok(true) };
-        // Where the source has another extent by now, "all of it" is something else.
+        // If the source has another extent by now, "all of it" has another meaning.
         if !mapping.fits(source.extent()?.dims()) {
             return Ok(false);
         }
@@ -329,7 +330,8 @@ impl Shares<'_> {
         Ok(true)
     }
 
-    /// A source of which as much shows as there is, and as the virtual dataset has room for.
+    /// Visits a source of unlimited extent: as many of its elements are shown as exist, and as fit into the virtual
+    /// dataset.
     fn of_endless(&mut self, mapping: &Mapping, place: &Unlimited, source: &Unlimited) -> Result<()> {
         let Some(found) = self.find(mapping, 0)? else { return Ok(()) };
         let extent = found.extent()?;
@@ -347,7 +349,7 @@ impl Shares<'_> {
         self.share(found, &shown, &taken)
     }
 
-    /// One source for each block.
+    /// Visits the sources of a mapping with one source for each block.
     fn of_blocks(&mut self, mapping: &Mapping, blocks: &Unlimited) -> Result<()> {
         let d = blocks.dimension;
         let first = blocks.whole_blocks_before(self.bounds.0[d]);
@@ -366,7 +368,7 @@ impl Shares<'_> {
         Ok(())
     }
 
-    /// The last block, where the virtual dataset ends within it.
+    /// Visits the source of the last block, if the virtual dataset ends within the block.
     fn at_cut_block(&mut self, mapping: &Mapping, number: u64, block: &Unlimited, end: u64) -> Result<()> {
         let Some(found) = self.find(mapping, number)? else { return Ok(()) };
         let mut sizes = self.dims.clone();
@@ -382,7 +384,7 @@ impl Shares<'_> {
         self.share(found, &cut, &taken)
     }
 
-    /// A source that shows at `place`, if the transfer touches that.
+    /// Visits a source that is shown at `place`, if the transfer touches `place`.
     fn at(&mut self, mapping: &Mapping, number: u64, place: &Id) -> Result<()> {
         if !self.touches(place)? {
             return Ok(());
@@ -402,7 +404,7 @@ impl Shares<'_> {
         Ok(library.selected_points(touched.get())? > 0)
     }
 
-    /// A mapping's source, if it is there.
+    /// Returns a mapping's source, if it exists.
     fn find(&mut self, mapping: &Mapping, number: u64) -> Result<Option<Source>> {
         let (file, dataset) = (mapping.file.of_block(number), mapping.dataset.of_block(number));
         let found = self.search.find(&file, &dataset)?;
@@ -410,15 +412,15 @@ impl Shares<'_> {
         Ok(found)
     }
 
-    /// The elements that a mapping takes from a source to show them at `place`, in the source's extent.
+    /// Selects, in the source's extent, the elements that a mapping takes from a source to show them at `place`.
     fn of_source(&self, mapping: &Mapping, found: &Source, place: &Id) -> Result<Id> {
         let library = self.library;
         let source = library.copy_space(mapping.source.open(library)?.get())?;
         let extent = found.extent()?;
         library.set_extent_of(&source, library.space_of(&extent)?.get())?;
         let (there, shown) = (library.selected_points(source.get())?, library.selected_points(place.get())?);
-        // All of a source is all of its elements in C order, whatever its shape is. If it has become longer or shorter since the mapping
-        // was made, it is the block that was all of the source then.
+        // All of a source means all of its elements in C order, whatever its shape is. If the source has become larger
+        // or smaller since the mapping was made, the selection is the block that was all of the source then.
         if there != shown {
             let block = block_of(library, place)?;
             let was = mapping.all_of_source(extent.dims().len(), block.as_ref());
@@ -431,7 +433,7 @@ impl Shares<'_> {
         Ok(source)
     }
 
-    /// A selection without end, cut off at `size`, in an extent.
+    /// Returns an unlimited selection, truncated at `size`, in an extent.
     fn cut(&self, extent: &Id, endless: &Unlimited, size: u64) -> Result<Id> {
         let space = self.library.copy_space(extent.get())?;
         match endless.before(size) {
@@ -452,7 +454,7 @@ impl Shares<'_> {
         Ok(space)
     }
 
-    /// Hands on what the transfer has of a source: `taken` of the source shows at `place`.
+    /// Visits the transfer's share of a source: `taken` of the source is shown at `place`.
     fn share(&mut self, source: Source, place: &Id, taken: &Id) -> Result<()> {
         let library = self.library;
         if self.points.is_some() {
@@ -468,7 +470,7 @@ impl Shares<'_> {
         (self.visit)(Share { source, part: Part::Space(selection), runs, missing })
     }
 
-    /// As [`Self::share`], for a transfer of points.
+    /// Does the same as [`Self::share`], for a transfer of points.
     fn share_points(&mut self, source: &Source, place: &Id, taken: &Id) -> Result<()> {
         let (library, extent) = (self.library, source.extent()?);
         let Some(points) = &self.points else { return Ok(()) };
@@ -494,7 +496,8 @@ impl Shares<'_> {
     }
 }
 
-/// The error for a source of which a mapping takes all elements, where their number is another one than that of the elements they show as.
+/// Returns the error for a source from which a mapping takes all elements, if their number differs from the number of
+/// elements that the mapping shows.
 fn has_other_elements(found: &Source, extent: &Dataspace, there: u64, shown: u64) -> Error {
     let text = format!(
         "the mapping of a virtual dataset shows {shown} elements and takes {there} elements from its source, {}, which has dimensions \
@@ -505,7 +508,7 @@ fn has_other_elements(found: &Source, extent: &Dataspace, there: u64, shown: u64
     Error::new(Minor::BadValue, text).in_class(Major::Dataspace)
 }
 
-/// What of `points` elements no run covers.
+/// Returns the parts of `points` elements that no run covers.
 fn holes(mut covered: Vec<Run>, points: u64) -> Vec<Run> {
     covered.sort_unstable_by_key(|run| run.offset);
     without(&[Run { offset: 0, count: points }], &covered)

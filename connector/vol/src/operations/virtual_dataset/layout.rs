@@ -1,4 +1,4 @@
-//! What a virtual dataset is made of, opened when it is first asked for.
+//! The parts of a virtual dataset, opened when they are first needed.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::handles::virtual_layout::VirtualLayout;
 use crate::hdf5::plist::ListClass;
 use crate::operations::path::prefix;
 
-/// The sources of a dataset, if it is a virtual one.
+/// Returns the mappings and sources of a dataset, if it is a virtual one.
 ///
 /// # Errors
-/// If the library refuses what is stored.
+/// If the library refuses a stored encoding.
 pub fn of(dataset: &DatasetHandle) -> Result<Option<Arc<VirtualLayout>>> {
     let Layout::Virtual { mappings } = dataset.dataset.layout() else { return Ok(None) };
     if let Some(open) = dataset.virtual_layout.get() {

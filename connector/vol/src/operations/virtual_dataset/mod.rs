@@ -1,4 +1,4 @@
-//! Virtual datasets: datasets whose elements are those of other datasets, which may be virtual too.
+//! Virtual datasets: datasets that show elements of other datasets, which may be virtual, too.
 
 pub mod extent;
 pub mod io;

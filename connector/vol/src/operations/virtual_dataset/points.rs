@@ -1,7 +1,7 @@
-//! Point selections of a virtual dataset: for each point the element of a source, by arithmetic.
+//! Point selections of a virtual dataset: computes the element of a source for each point.
 //!
-//! `H5Sselect_project_intersection` sorts the points of its third argument, and ends the process where a point is repeated
-//! (`H5S_hyper_add_span_element`). So no point selection goes there.
+//! `H5Sselect_project_intersection` sorts the points of its third argument, and ends the process if a point is
+//! repeated (`H5S_hyper_add_span_element`). So no point selection is passed to it.
 
 use h5lake_container::Run;
 
@@ -19,16 +19,16 @@ pub struct Points {
 /// The points of a transfer that a source has, and those that it lacks.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Coordinates in the source, one point behind the other.
+    /// Coordinates in the source, one point after the other.
     pub coordinates: Vec<u64>,
     /// Positions of these points in the transfer.
     pub runs: Vec<Run>,
-    /// Positions of the points that lie outside of the source's extent.
+    /// Positions of the points that are outside of the source's extent.
     pub missing: Vec<Run>,
 }
 
 impl Points {
-    /// The points that `space` selects; `None` if it selects elements in another way.
+    /// Returns the points that `space` selects; `None` if it selects elements in another way.
     ///
     /// # Errors
     /// If the library cannot list the points.
@@ -46,7 +46,8 @@ impl Points {
         self.offsets.iter().any(|offset| place.ordinal(&coordinates_of(*offset, &self.dims)).is_some())
     }
 
-    /// The elements of `taken`, in a source with the dimensions `source`, that show where the points lie in `place`.
+    /// Returns the elements of `taken`, in a source with the dimensions `source`, that are shown at the points in
+    /// `place`.
     pub fn in_source(&self, place: &Elements, taken: &Elements, source: &[u64]) -> Found {
         let mut found = Found::default();
         for (position, offset) in self.offsets.iter().enumerate() {
@@ -87,7 +88,8 @@ fn offset_of(at: &[u64], dims: &[u64]) -> u64 {
 pub enum Elements {
     /// A regular hyperslab, or all of an extent.
     Regular(Unlimited),
-    /// Any other selection: its runs in the linearised extent of these dimensions, and the ordinal at which each run begins.
+    /// Any other selection: its runs in the linearised extent of these dimensions, and the ordinal at which each run
+    /// begins.
     Listed {
         /// Dimensions of the extent.
         dims: Vec<u64>,
@@ -99,7 +101,7 @@ pub enum Elements {
 }
 
 impl Elements {
-    /// The elements that `space` selects.
+    /// Returns the elements that `space` selects.
     ///
     /// # Errors
     /// If the library cannot list the elements.

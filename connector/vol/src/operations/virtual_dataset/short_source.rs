@@ -1,5 +1,6 @@
-//! Sources that have become shorter than their mappings, or are not as long yet: a virtual dataset is made for all frames before the
-//! first one is written. What the source does not have reads as its fill value, as natively where it has chunks.
+//! Sources that have become shorter than their mappings, or are not as long yet: a virtual dataset is made for all
+//! frames before the first one is written. Elements that the source does not have are read as its fill value, like in
+//! the native connector for chunked sources.
 
 use h5lake_container::Run;
 
@@ -7,20 +8,20 @@ use crate::error::Result;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Library;
 
-/// What a transfer has of a source, parted by the source's extent.
+/// A transfer's share of a source, divided by the source's extent.
 pub struct Clipped {
-    /// The elements that the source has.
+    /// The elements that exist in the source.
     pub selection: Id,
-    /// Where these are in the transfer.
+    /// The positions of these elements in the transfer.
     pub runs: Vec<Run>,
-    /// Where those are that it does not have.
+    /// The positions of elements that the source does not have.
     pub missing: Vec<Run>,
 }
 
-/// Parts the elements that `selection` selects in a source of these dimensions, and `touched` in the transfer.
+/// Divides the elements that `selection` selects in a source of these dimensions, and `touched` in the transfer.
 ///
 /// # Errors
-/// If the library cannot do it.
+/// If a call of the library fails.
 pub fn clipped(library: Library, selection: Id, touched: &Id, dims: &[u64]) -> Result<Clipped> {
     let runs = library.runs_of(touched.get())?;
     if library.selects_all_or_none(&selection) || is_within(library, &selection, dims)? {
@@ -41,7 +42,8 @@ fn is_within(library: Library, selection: &Id, dims: &[u64]) -> Result<bool> {
     Ok(last.len() == dims.len() && last.iter().zip(dims).all(|(last, size)| last < size))
 }
 
-/// The elements of ascending runs that others do not have, which begin within them in ascending order.
+/// Returns the elements of ascending runs that are not in `others`, which must be ascending, too, and begin inside
+/// these runs.
 pub fn without(runs: &[Run], others: &[Run]) -> Vec<Run> {
     let mut left = Vec::new();
     let mut others = others.iter().peekable();

@@ -23,10 +23,10 @@ use crate::operations::virtual_dataset::extent;
 use crate::session::Session;
 use crate::transfer::context::VIRTUAL_DEPTH;
 
-/// How deep virtual datasets may lie within one another.
+/// The maximum nesting depth of virtual datasets.
 const DEEPEST: u32 = 32;
 
-/// A source that is open.
+/// An open source.
 #[derive(Clone)]
 pub enum Source {
     /// A dataset of a container.
@@ -36,7 +36,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// What messages call it.
+    /// Returns the source's name for messages.
     pub fn name(&self) -> String {
         match self {
             Self::Ours(dataset) => {
@@ -47,7 +47,7 @@ impl Source {
         }
     }
 
-    /// Its present extent.
+    /// Returns the source's current extent.
     pub fn extent(&self) -> Result<Dataspace> {
         match self {
             Self::Ours(dataset) => Ok(dataset.dataset.space()),
@@ -76,7 +76,7 @@ impl<'a> Search<'a> {
     /// Starts a search for sources of `dataset`.
     ///
     /// # Errors
-    /// If virtual datasets lie too deep within one another, or lead back to themselves.
+    /// If virtual datasets are nested too deep, or lead back to themselves.
     pub fn new(dataset: &'a DatasetHandle, layout: &'a VirtualLayout) -> Result<Self> {
         let depth = VIRTUAL_DEPTH.get();
         if depth == DEEPEST {
@@ -90,13 +90,14 @@ impl<'a> Search<'a> {
         self.dataset.base.session.library
     }
 
-    /// Returns a source, if it exists. A file that exists and does not open is not treated as missing, as since HDF5 2.0, and
-    /// neither is an object that exists and is no dataset: otherwise readers would take fill values for elements.
+    /// Returns a source, if it exists. A file that exists and does not open is not treated as missing, as since HDF5
+    /// 2.0, and neither is an object that exists and is no dataset: otherwise readers would take fill values for
+    /// elements.
     ///
     /// # Errors
-    /// Any cause that prevents an existing file from being read; a dataset that exists and does not open; an object that is no
-    /// dataset; links without a target, as for [`is_there`]; a native file as a source if the settings refuse native files; a
-    /// name that is not followed, if no source is found under another name.
+    /// Any cause that prevents an existing file from being read; a dataset that exists and does not open; an object
+    /// that is no dataset; links without a target, as for [`is_there`]; a native file as a source if the settings
+    /// refuse native files; a name that is not followed, if no source is found under another name.
     pub fn find(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
         let key = (file.to_vec(), dataset.to_vec());
         let known = self.layout.sources.dataset(&key);
@@ -105,14 +106,14 @@ impl<'a> Search<'a> {
         }
         let found = self.open(file, dataset)?;
         if let Some(Source::Ours(source)) = &found {
-            // A source that is virtual itself shows what its own sources have.
+            // A source that is virtual itself shows elements of its own sources.
             extent::refresh(source)?;
             self.layout.sources.keep_dataset(key, source.clone());
         }
         Ok(found)
     }
 
-    /// Whether a source is there. It is not kept open.
+    /// Returns whether a source exists. It is not kept open.
     pub fn exists(&mut self, file: &[u8], dataset: &[u8]) -> Result<bool> {
         Ok(self.open(file, dataset)?.is_some())
     }
@@ -156,7 +157,7 @@ impl<'a> Search<'a> {
         refused
     }
 
-    /// Where a file may lie (H5Fint.c, `H5F_prefix_open_file`).
+    /// Returns the paths at which a file may be (H5Fint.c, `H5F_prefix_open_file`).
     fn candidates(&self, file: &[u8]) -> Vec<Vec<u8>> {
         let session = &self.dataset.base.session;
         let prefix = Some(self.layout.prefix.as_slice()).filter(|prefix| !prefix.is_empty());
@@ -188,7 +189,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Opens a native file: to read alone, where it cannot be opened to write.
+    /// Opens a native file: read-only if it cannot be opened for writing.
     fn open_native(&self, name: &[u8]) -> Result<Option<File>> {
         let (library, access) = (self.library(), self.dataset.base.session.access());
         let opened = library.open_source_file(name, access).or_else(|error| match access {
@@ -245,12 +246,13 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Returns whether an object lies at a path. No object lies there if the last component, or a group before that component, is
-/// missing, or if the last component is a link whose target is missing, like in the native connector (`H5G_TARGET_EXISTS`).
+/// Returns whether an object exists at a path. None exists if the last component, or a group before that component, is
+/// missing, or if the last component is a link to a missing target, like in the native connector
+/// (`H5G_TARGET_EXISTS`).
 ///
 /// # Errors
-/// A link before the last component that leads nowhere, or to an object that is no group; a cycle of soft links; an external link
-/// to a file that exists and does not open.
+/// A link before the last component that leads nowhere, or to an object that is no group; a cycle of soft links; an
+/// external link to a file that exists and does not open.
 fn is_there(base: &Base, path: &[u8]) -> Result<bool> {
     let location = Location::ByName { name: path, access: 0 };
     match base.is_there(&location) {
@@ -274,8 +276,8 @@ fn lacks_group(base: &Base, path: &[u8]) -> bool {
         .any(|has_link| matches!(has_link, Ok(false)))
 }
 
-/// Returns whether an error is that of an external link to a file that exists and does not open, or of a link of a kind that is
-/// not followed.
+/// Returns whether an error is that of an external link to a file that exists and does not open, or of a link of a kind
+/// that is not followed.
 fn is_of_unreadable_file(error: &Error) -> bool {
     match error.minor() {
         Minor::CannotOpenFile => !is_of_no_file(error),
@@ -283,7 +285,7 @@ fn is_of_unreadable_file(error: &Error) -> bool {
     }
 }
 
-/// Returns whether an error means that no file lies at a name. A folder does not count as a file.
+/// Returns whether an error means that no file exists at a name. A folder does not count as a file.
 fn is_of_no_file(error: &Error) -> bool {
     error.is_of_nothing_there() || error.errno() == Some(libc::EISDIR)
 }
@@ -297,8 +299,8 @@ fn lacks_descriptors<T>(opened: &Result<T>) -> bool {
     opened.as_ref().is_err_and(|error| matches!(error.errno(), Some(libc::EMFILE | libc::ENFILE)))
 }
 
-/// Checks that the selection in a source has the source's rank. In a source of another rank, the selection would denote other
-/// elements.
+/// Checks that the selection in a source has the source's rank. In a source of another rank, the selection would denote
+/// other elements.
 ///
 /// # Errors
 /// For a source that has another rank.

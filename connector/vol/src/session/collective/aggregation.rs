@@ -1,5 +1,5 @@
-//! Parts of blocks that several processes wrote, brought to one of them before a commit: the one that wrote most of a block
-//! takes the parts of the others. What is not brought is merged when it is committed.
+//! Parts of blocks that several processes wrote, sent to one process before a commit: the process that wrote most of a
+//! block receives the parts of the other processes. Parts that are not sent are merged at the commit.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -11,27 +11,28 @@ use crate::error::{Error, Minor, Result};
 
 /// The most bytes of the lists of changed blocks, in all processes' lists together.
 const LISTS_BYTES: usize = 4 << 20;
-/// The most bytes that a process sends at a time, and no less than so many to each.
+/// The most bytes that a process sends at a time, and the least that it may send to each process.
 const SENT_BYTES: usize = 16 << 20;
 const LEAST_SENT_BYTES: usize = 16 << 10;
-/// Beyond so many processes each would have to hear too much: all blocks are merged.
+/// The most processes that exchange parts. With more, each would receive too many lists: all blocks are merged
+/// instead.
 const MOST_PROCESSES: usize = 1 << 13;
-/// A listed block: its number, and how much of it was written.
+/// The bytes of a listed block: its number, and the number of bytes that were written.
 const LISTED_BYTES: usize = 16;
-/// Of a part in a message: the lengths of its key and its spans,
+/// The bytes of the head of a part in a message: the lengths of its key and its spans.
 const HEAD_BYTES: usize = 8;
-/// and of each span where it begins and ends.
+/// The bytes of each span in a message: its start and its end.
 const SPAN_BYTES: usize = 16;
 
-/// The keys of blocks that this process gave away, and who took them.
+/// The keys of blocks that this process gave away, and the processes that took them.
 type Given = Vec<(Vec<u8>, usize)>;
 
-/// Which process takes a block that several have written, by the block's number.
+/// The process that takes a block which several processes have written, by the block's number.
 type Owners = HashMap<u64, usize>;
 
 impl CollectiveFile {
-    /// Brings parts of blocks together, and commits. `commit` says in its argument when this process's own commit is made. Whoever gave
-    /// a part has it again if the process that took it did not commit it. Collective.
+    /// Brings parts of blocks together, and commits. `commit` sets its argument when this process's own commit is
+    /// made. A process that gave a part away gets it back if the receiving process did not commit it. Collective.
     ///
     /// # Errors
     /// If any process failed.
@@ -55,7 +56,8 @@ impl CollectiveFile {
         panic.map_or(done, |panic| resume_unwind(panic))
     }
 
-    /// After a commit that failed somewhere: what its taker has committed is committed.
+    /// Takes parts back after a commit that failed in some process. Parts that the receiving process has committed
+    /// stay committed.
     fn take_back(&self, container: &Container, given: &Given, is_made: bool) {
         let mut made = vec![false; self.processes.size()];
         if self.aggregates() {
@@ -70,18 +72,18 @@ impl CollectiveFile {
         container.take_back_parts();
     }
 
-    /// Whether processes bring parts together: the same answer in all.
+    /// Returns whether processes bring parts together. The result is the same in all processes.
     fn aggregates(&self) -> bool {
         self.has_others() && self.processes.size() <= MOST_PROCESSES
     }
 
-    /// Brings parts of blocks together, and notes who has taken which. Collective.
+    /// Brings parts of blocks together, and notes the process that has taken each part. Collective.
     fn aggregate(&self, container: &Container, noted: &mut Given) -> Result<()> {
         if !self.aggregates() {
             return Ok(());
         }
         let most = LISTS_BYTES / LISTED_BYTES / self.processes.size();
-        // The commit tells what fails here.
+        // The commit reports errors that occur here.
         let mine = caught(|| Ok(container.changed_blocks(most)?)).unwrap_or_default();
         let owners = self.owners(&mine)?;
         if owners.is_empty() {
@@ -101,7 +103,7 @@ impl CollectiveFile {
         Ok(())
     }
 
-    /// Who takes which block: the same answer in all processes.
+    /// Decides which process takes which block. The result is the same in all processes.
     fn owners(&self, mine: &[ChangedBlock]) -> Result<Owners> {
         let counts = self.processes.gather(&(mine.len() as u32).to_le_bytes())?;
         let counts = counts.as_chunks::<4>().0.iter().map(|count| u32::from_le_bytes(*count) as usize);
@@ -118,7 +120,8 @@ impl CollectiveFile {
         Ok(choose_owners(&all, &counts, longest))
     }
 
-    /// Sends blocks to who takes them, some at a time, and takes what comes. Answers the keys of those that were sent.
+    /// Sends blocks to the processes that take them, some at a time, and takes the received ones. Returns the keys of
+    /// the sent blocks.
     fn bring<'a>(
         &self,
         container: &Container,
@@ -144,22 +147,23 @@ impl CollectiveFile {
     }
 }
 
-/// A part of what one process does alone: a panic is an error, for the others wait for its next message.
+/// Runs a part that one process does independently: a panic becomes an error, because the other processes wait for the
+/// next message.
 fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     outcome(catch_unwind(AssertUnwindSafe(body))).0
 }
 
-/// What is to be sent.
+/// The blocks that are to be sent.
 struct Outbox<'a, 'c, I> {
     given: I,
     container: &'c Container,
-    /// The block of which some is sent.
+    /// The block that is partly sent.
     begun: Option<Sending<'a>>,
     sent: Vec<(&'a [u8], usize)>,
 }
 
 impl<'a, I: Iterator<Item = (&'a ChangedBlock, usize)>> Outbox<'a, '_, I> {
-    /// The next messages, to each process: not much longer than `most` bytes.
+    /// Returns the next messages, one to each process: not much longer than `most` bytes.
     fn next_messages(&mut self, processes: usize, most: usize) -> Vec<Vec<u8>> {
         let mut messages = vec![Vec::new(); processes];
         while let Some(mut sending) = self.begun.take().or_else(|| self.begin()) {
@@ -176,7 +180,7 @@ impl<'a, I: Iterator<Item = (&'a ChangedBlock, usize)>> Outbox<'a, '_, I> {
         messages
     }
 
-    /// The next block that is in memory.
+    /// Returns the next block that is in memory.
     fn begin(&mut self) -> Option<Sending<'a>> {
         self.given.by_ref().find_map(|(block, owner)| {
             let part = self.container.part_of_block(&block.key)?;
@@ -190,7 +194,7 @@ struct Sending<'a> {
     key: &'a [u8],
     owner: usize,
     part: BlockPart,
-    /// The span that is sent next, how much of it is sent, and of all bytes.
+    /// The span that is sent next, the sent bytes of that span, and all sent bytes.
     span: usize,
     at: usize,
     byte: usize,
@@ -201,7 +205,7 @@ impl Sending<'_> {
         self.span == self.part.spans.len()
     }
 
-    /// Adds as much to a message as it has room for.
+    /// Adds as much to a message as it has space for.
     fn pack(&mut self, message: &mut Vec<u8>, most: usize) {
         let (mut spans, from) = (Vec::new(), self.byte);
         let mut room = most.saturating_sub(message.len() + HEAD_BYTES + self.key.len()).max(LEAST_SENT_BYTES);
@@ -246,8 +250,8 @@ fn unpack<'a>(message: &mut &'a [u8]) -> Option<(&'a [u8], BlockPart)> {
     Some((key, BlockPart { spans, bytes }))
 }
 
-/// Who takes each block that several have listed: who wrote most of it. Where several wrote as much, the block's number decides, so
-/// that each of them gets some.
+/// Decides which process takes each block that several processes have listed: the one that wrote most of the block. If
+/// several wrote as much, the block's number decides, so that each of them gets some blocks.
 fn choose_owners(lists: &[u8], counts: &[usize], longest: usize) -> Owners {
     let mut claims: HashMap<u64, Vec<(u64, usize)>> = HashMap::new();
     for (process, (list, count)) in lists.chunks(longest * LISTED_BYTES).zip(counts).enumerate() {

@@ -1,4 +1,4 @@
-//! Elements of a file that processes have open together: what all write in one call, and what each reads and writes by itself.
+//! Elements of a file that processes have open together: collective writes, and independent reads and writes.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::session::trace::Trace;
 use crate::session::uncommitted::{BOX_BYTES, BYTES, Bounds, Written};
 
-/// What this process writes in a call of all.
+/// The elements that this process writes in a collective call.
 #[derive(Debug, Default)]
 pub struct Writing {
     bounds: Vec<Bounds>,
@@ -19,8 +19,8 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Adds elements of a dataset. `keeps_some` says whether they keep something of what they were, as members of a compound that
-    /// are not given.
+    /// Adds elements of a dataset. `keeps_some` says whether the elements keep part of their previous values, such as
+    /// members of a compound that are not given.
     pub fn add(&mut self, dataset: &Dataset, selection: &Selection, keeps_some: bool) {
         let bounds = bounds_of(dataset, selection);
         self.keeps_some |= keeps_some && !bounds.is_empty();
@@ -29,12 +29,13 @@ impl Writing {
 }
 
 impl CollectiveFile {
-    /// What all write in one call, also a process whose part is empty or fails: then it fails in all. Now and then, as the
-    /// [pace](crate::session::pace) says, what was written is committed, so that it is visible without a flush. `cause` is told to all,
-    /// and the answer has what anybody told.
+    /// Runs a collective write. A process with an empty or failed part takes part, too; a failure in one process makes
+    /// the write fail in all processes. As the [pace](crate::session::pace) decides, the written elements are
+    /// sometimes committed at once, so that they are visible without a flush. `cause` is sent to all processes, and
+    /// the causes of all processes are returned.
     ///
-    /// Before a process writes what another may have left, all commit what they have: what is committed later would replace it. The
-    /// same goes for elements that keep something of what they were.
+    /// If a process writes elements that another process may have left uncommitted, all processes commit first: the
+    /// last commit would win otherwise. The same is done for elements that keep part of their previous values.
     ///
     /// # Errors
     /// If any process failed.
@@ -76,7 +77,7 @@ impl CollectiveFile {
         Ok(told >> CAUSES)
     }
 
-    /// The part of those who have waited.
+    /// Runs the part of the processes that have waited for a commit.
     fn write_later(
         &self,
         container: &Container,
@@ -92,7 +93,7 @@ impl CollectiveFile {
         self.write_now(container, body, writing, || self.flags(container))
     }
 
-    /// Does this process's part of a write, if it has one now, and tells all.
+    /// Runs this process's part of a write, if it has one now, and reports to all processes.
     fn write_now(
         &self,
         container: &Container,
@@ -103,7 +104,7 @@ impl CollectiveFile {
         let mut written = Written::default();
         let (done, panic) = match body {
             Some(body) => {
-                // In atomic mode nothing is left.
+                // An atomic write leaves no uncommitted elements.
                 let left = writing.bounds.iter().filter(|_| !self.is_atomic());
                 left.for_each(|bounds| written.add(*bounds));
                 outcome(self.during(body))
@@ -117,7 +118,8 @@ impl CollectiveFile {
         panic.map_or(told, |panic| resume_unwind(panic))
     }
 
-    /// Tells all what came of a write here, and what it wrote: in one message, as long as nobody failed.
+    /// Sends all processes the outcome of this process's write, and the elements that it wrote: in one message, as
+    /// long as no process failed.
     fn tell_written(
         &self,
         container: &Container,
@@ -136,7 +138,7 @@ impl CollectiveFile {
         let flags_of = |each: &[u8; 8 + BOX_BYTES]| u32::from_le_bytes([each[4], each[5], each[6], each[7]]);
         let told = of_each.iter().fold(0, |told, each| told | flags_of(each));
         if of_each.iter().any(|each| each[0] != 0) {
-            // All know that, and hear why.
+            // All processes know that one failed, and now receive the error.
             return self.processes.agree(done).map(|()| told);
         }
         if told & SEVERAL != 0 {
@@ -149,23 +151,24 @@ impl CollectiveFile {
         Ok(told)
     }
 
-    /// Notes what each process has told of its writes.
+    /// Notes the writes that each process has reported.
     fn note_written<'a>(&self, of_each: impl Iterator<Item = &'a [u8]>) {
         let mut uncommitted = self.visibility().uncommitted.lock();
         let others = of_each.enumerate().filter(|(process, _)| *process != self.processes.rank());
         others.for_each(|(process, told)| uncommitted.other_wrote(process, Written::decoded(told)));
     }
 
-    /// Commits what this process wrote by itself to datasets that all write now: it is older than what the others write.
+    /// Commits this process's independent writes to datasets that all processes write now: these writes are older than
+    /// the other processes' collective writes.
     fn commit_own_of(&self, container: &Container, bounds: &[Bounds]) -> Result<()> {
         let has_any = self.visibility().uncommitted.lock().has_own_of(bounds);
         if has_any { self.commit_own(container) } else { Ok(()) }
     }
 
-    /// Commits what this process has written, if that can be. Nobody else takes part.
+    /// Commits the elements that this process has written, if that is possible. No other process takes part.
     ///
     /// # Errors
-    /// Those of the container.
+    /// The errors of the container.
     pub fn commit_own(&self, container: &Container) -> Result<()> {
         if container.try_commit_elements()? {
             self.visibility().forget_own();
@@ -173,10 +176,10 @@ impl CollectiveFile {
         Ok(())
     }
 
-    /// Before this process asks by itself what is stored: moves to what the others have committed.
+    /// Moves to the commits of other processes, before this process reads stored metadata independently.
     ///
     /// # Errors
-    /// Those of the container.
+    /// The errors of the container.
     pub fn look_at_others(&self, container: &Container) -> Result<()> {
         match self.is_atomic() {
             true => Ok(container.refresh().map(drop)?),
@@ -184,10 +187,10 @@ impl CollectiveFile {
         }
     }
 
-    /// Before this process reads elements by itself: moves to what the others have committed.
+    /// Moves to the commits of other processes, before this process reads elements independently.
     ///
     /// # Errors
-    /// Those of the container.
+    /// The errors of the container.
     pub fn before_read(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
         if self.is_atomic() {
             return container.refresh().map(drop).map_err(Error::from);
@@ -206,10 +209,11 @@ impl CollectiveFile {
         Ok(container.look_at_others()?)
     }
 
-    /// After this process wrote elements: lets the others see them, in atomic mode always, else now and then.
+    /// Makes elements visible to the other processes after this process wrote them: always in atomic mode, otherwise
+    /// as the pace decides.
     ///
     /// # Errors
-    /// Those of the container.
+    /// The errors of the container.
     pub fn after_write(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
         if self.is_atomic() {
             return Ok(container.commit_elements()?);

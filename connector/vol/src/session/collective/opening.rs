@@ -1,4 +1,4 @@
-//! Containers that processes open together, and let go of together.
+//! Containers that processes open together, and close together.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -11,10 +11,11 @@ use super::{CollectiveFile, outcome};
 use crate::error::Result;
 use crate::session::registry;
 
-/// How often processes that read move on to meet at one version. Each time a checkpoint may come between.
+/// The number of times that reading processes move forward to reach the same version. A checkpoint may intervene each
+/// time.
 const MAX_MOVES: usize = 32;
 
-/// Where a container is that processes write together, and how it was opened.
+/// The location of a container that processes write together, and the options it was opened with.
 pub(super) struct OpenedPlace {
     target: Target,
     options: Options,
@@ -27,8 +28,8 @@ impl std::fmt::Debug for OpenedPlace {
 }
 
 impl CollectiveFile {
-    /// Opens a container in all processes: where `make` is given, the first one makes it, and the others then open it. To read, all open
-    /// the same version. Collective.
+    /// Opens a container in all processes. If `make` is given, the first process makes the container, and the other
+    /// processes then open it. For reading, all processes open the same version. Collective.
     ///
     /// # Errors
     /// If any process failed.
@@ -47,7 +48,8 @@ impl CollectiveFile {
         };
         if container.writable() {
             container.number_together(self.numbers());
-            // One process may have given more of them than another, as long as it had the container alone.
+            // One process may have assigned more numbers than another, as long as it had the container open
+            // independently.
             container.forget_numbers();
         }
         if access == Access::ReadOnly && self.has_others() {
@@ -56,7 +58,8 @@ impl CollectiveFile {
         Ok(container)
     }
 
-    /// Opens the container in this process, and exchanges with the others what each knows of it by other handles.
+    /// Opens the container in this process, and exchanges with the other processes what each knows of it through other
+    /// handles.
     fn open_here(&self, open: impl FnOnce() -> Result<Arc<Container>>) -> Result<Arc<Container>> {
         let open = || {
             let container = open()?;
@@ -74,10 +77,10 @@ impl CollectiveFile {
         Ok(container)
     }
 
-    /// Moves processes that read a container to one version: a writer may have committed between two of their opens. They move to the
-    /// latest version that one of them has; where a checkpoint keeps one from it, that one has a later version, and all try
-    /// again. A process that has the container open already keeps the version that it shows there: then a difference
-    /// stays.
+    /// Moves processes that read a container to the same version: a writer may have committed between two of their
+    /// opens. They move to the latest version that one of them has. If a checkpoint prevents a process from reaching
+    /// that version, the process has a later one, and all try again. A process that has the container open already
+    /// stays at the version that it shows there: then the versions differ.
     fn meet(&self, container: &Arc<Container>) -> Result<()> {
         let may_move = !container.writable() && registry::sessions_on(container).is_empty();
         for _ in 0..MAX_MOVES {
@@ -98,16 +101,17 @@ impl CollectiveFile {
         Ok(())
     }
 
-    /// Says where the container is that is being opened.
+    /// Notes the location of the container that is being opened.
     pub fn set_place(&self, target: &Target, options: Options) {
         self.place.get_or_init(|| OpenedPlace { target: target.clone(), options });
     }
 
-    /// Waits until all have closed the file: one of them may create it anew at once. If they left much room that nobody could
-    /// give back while there were others, the first process does that now, and all wait for it. Collective.
+    /// Waits until all processes have closed the file, because one of them may create it again at once. If they left
+    /// much free space that could not be reclaimed while other writers existed, the first process reclaims it now, and
+    /// all wait for that. Collective.
     pub fn let_go(&self) {
         let mine = self.left_room.swap(0, Ordering::Relaxed).to_le_bytes();
-        // The file is closed, whatever is said here.
+        // The file is closed, whatever happens here.
         let Ok(all) = self.processes.gather(&mine) else { return };
         let left = all.as_chunks::<8>().0.iter().map(|left| u64::from_le_bytes(*left));
         let left = left.fold(0, u64::saturating_add);
@@ -123,7 +127,7 @@ impl CollectiveFile {
 
     fn give_back(&self, left: u64) {
         let Some(OpenedPlace { target, options }) = self.place.get() else { return };
-        // The others wait, whatever happens here.
+        // The other processes wait, whatever happens here.
         let done = catch_unwind(AssertUnwindSafe(|| Container::compact_left(target, options, left)));
         match done {
             Ok(Ok(())) => {}

@@ -1,5 +1,5 @@
-//! Reads of what another process had written and not committed. Nobody knows of them when they happen: processes compare when they talk
-//! next.
+//! Reads of elements that another process had written and not committed. No process detects such a read when it
+//! happens: the processes compare their reads and writes at their next exchange.
 
 use std::io::Write;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,8 @@ use crate::error::Result;
 use crate::session::trace::{self, Traces};
 
 impl CollectiveFile {
-    /// After each message: if there is reason to, all find out whether anybody has read what another had not committed.
+    /// Compares reads and writes after an exchange, if its flags call for it: all processes find out whether any of
+    /// them has read elements that another process had not committed.
     pub(super) fn heard(&self, container: &Container, told: u32) -> Result<()> {
         if told & LEFT != 0 && told & LOOKED != 0 && !self.is_eager() {
             self.compare(container)?;
@@ -20,8 +21,8 @@ impl CollectiveFile {
         Ok(())
     }
 
-    /// Says it on stderr, once, if a process has read what another had written and not committed. From then on all commit at
-    /// once: the program relies on it. Collective.
+    /// Reports on stderr, once, if a process has read elements that another process had written and not committed.
+    /// From then on all processes commit at once, because the program relies on it. Collective.
     fn compare(&self, container: &Container) -> Result<()> {
         let visibility = self.visibility();
         let mine = [visibility.left.lock().encoded(), visibility.looked.lock().encoded()].concat();

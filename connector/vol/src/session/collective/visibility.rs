@@ -1,6 +1,7 @@
-//! What a process knows of elements that processes write together and have not committed.
+//! Elements that the processes of an MPI program have written together and not committed, as far as one process knows.
 //!
-//! It is of the container, and not of a file handle: what is written through one handle is met through every other one.
+//! This state belongs to the container, not to a file handle: elements written through one handle concern every other
+//! handle.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,63 +14,65 @@ use crate::session::registry;
 use crate::session::trace::Traces;
 use crate::session::uncommitted::Uncommitted;
 
-/// Told to all at an open: this process has had the container open before.
+/// Sent to all processes at an open: this process has had the container open before.
 const KNOWN: u32 = 1;
-/// Told to all at an open: every write is seen by all at once.
+/// Sent to all processes at an open: every write becomes visible to all processes at once.
 const ATOMIC: u32 = 2;
-/// Told to all at an open: a process has read what another had left.
+/// Sent to all processes at an open: a process has read elements that another process had left uncommitted.
 const EAGER: u32 = 4;
 
-/// What all handles of a container share in one process.
+/// The state that all handles of a container share in one process.
 #[derive(Debug, Default)]
 pub(super) struct Visibility {
-    /// Whether every write is seen by all at once (`H5Fset_mpi_atomicity`).
+    /// True if every write becomes visible to all processes at once (`H5Fset_mpi_atomicity`).
     pub(super) atomic: AtomicBool,
-    /// Whether a process read what another had left: from then on everything is committed at once.
+    /// True if a process has read elements that another process had left uncommitted: from then on every write is
+    /// committed at once.
     pub(super) is_eager: AtomicBool,
-    /// The datasets that this process took part in writing: bit n for those whose number is n modulo 64.
+    /// The datasets that this process took part in writing: bit n stands for the datasets with a number that is n
+    /// modulo 64.
     pub(super) written: AtomicU64,
-    /// Whether this process has read such a dataset by itself since the last message.
+    /// True if this process has read such a dataset independently since the last message.
     pub(super) has_read: AtomicBool,
-    /// What this process wrote and did not commit.
+    /// The elements that this process wrote and did not commit.
     pub(super) left: Mutex<Traces>,
-    /// What this process read by itself since the last message.
+    /// The elements that this process read independently since the last message.
     pub(super) looked: Mutex<Traces>,
-    /// What processes wrote and did not commit, as far as this one knows.
+    /// The elements that processes wrote and did not commit, as far as this process knows.
     pub(super) uncommitted: Mutex<Uncommitted>,
 }
 
 impl Visibility {
-    /// That of a container which this process has open with others already.
+    /// Returns the state of a container that this process already has open together with other processes.
     pub(super) fn known(container: &Arc<Container>) -> Option<Arc<Self>> {
         let sessions = registry::sessions_on(container);
         sessions.iter().find_map(|session| session.together.as_ref()?.visibility.get().cloned())
     }
 
-    /// What is told to all when the container is opened once more.
+    /// Returns the flags that are sent to all processes when the container is opened once more.
     pub(super) fn flags(&self) -> u32 {
         let is_set = |state: &AtomicBool| state.load(Ordering::Relaxed);
         KNOWN | flag(is_set(&self.atomic), ATOMIC) | flag(is_set(&self.is_eager), EAGER)
     }
 
-    /// Takes in what all have told at an open. Processes close the last object at different times, so that only some may know the
-    /// container from before. When they talk, what follows has to be the same in all.
+    /// Merges the flags that all processes have sent at an open. Processes close the last object at different times,
+    /// so only some of them may know the container from before. After their exchange, all of them must act alike.
     pub(super) fn take_in(&self, told: u32, is_new: bool) {
         self.atomic.fetch_or(told & ATOMIC != 0, Ordering::Relaxed);
         self.is_eager.fetch_or(told & EAGER != 0, Ordering::Relaxed);
         if is_new && told & KNOWN != 0 {
-            // Another process may have elements left that this one was told of before.
+            // Another process may have uncommitted elements that were reported to this process's earlier handles.
             self.uncommitted.lock().lose_track();
         }
     }
 
-    /// All have committed what they had.
+    /// Forgets all uncommitted elements, after all processes have committed.
     pub(super) fn forget_committed(&self) {
         self.left.lock().clear();
         self.uncommitted.lock().clear();
     }
 
-    /// This process has committed what it wrote.
+    /// Forgets the uncommitted elements of this process, after it has committed them.
     pub(super) fn forget_own(&self) {
         self.left.lock().clear();
         self.uncommitted.lock().forget_own();

@@ -1,18 +1,18 @@
-//! The application's memory as bytes that count their references, for the time of one call.
+//! Lends the application's memory as reference-counted bytes, for the duration of one call.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use h5lake_ledger::locks::{Condvar, Mutex};
 
-/// Whether all that was lent is back.
+/// Says whether all lent bytes have been returned.
 #[derive(Default)]
 struct Returned {
     is_back: Mutex<bool>,
     changed: Condvar,
 }
 
-/// Waits, when it is dropped, until all that was lent is back.
+/// Waits, when it is dropped, until all lent bytes have been returned.
 struct Lender(Arc<Returned>);
 
 impl Drop for Lender {
@@ -24,21 +24,22 @@ impl Drop for Lender {
     }
 }
 
-/// What all the references have in common.
+/// The owner that all references share.
 struct LentBytes {
     start: *const u8,
     length: usize,
     returned: Arc<Returned>,
 }
 
-// SAFETY: it gives out shared references to bytes, which any thread may read.
+// SAFETY: it hands out shared references to bytes, which any thread may read.
 unsafe impl Send for LentBytes {}
 // SAFETY: as above.
 unsafe impl Sync for LentBytes {}
 
 impl AsRef<[u8]> for LentBytes {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: the slice that these are of is borrowed by `lend`, which does not return, nor unwind, before this is dropped.
+        // SAFETY: the slice of these bytes is borrowed by `lend`, which neither returns nor unwinds before this is
+        // dropped.
         unsafe { std::slice::from_raw_parts(self.start, self.length) }
     }
 }
@@ -50,12 +51,12 @@ impl Drop for LentBytes {
     }
 }
 
-/// Runs `body` with `buffer` as bytes that can be cloned, sliced and sent to other threads. Returns when the last of them is dropped,
-/// whoever has it: who keeps one keeps this from returning.
+/// Runs `body` with `buffer` as bytes that can be cloned, sliced and sent to other threads. Returns when the last of
+/// these references is dropped, in any thread: a reference that is kept prevents the return.
 pub fn lend<T>(buffer: &[u8], body: impl FnOnce(&Bytes) -> T) -> T {
     let returned = Arc::new(Returned::default());
     let lent = LentBytes { start: buffer.as_ptr(), length: buffer.len(), returned: returned.clone() };
-    // Dropped after the bytes, in a panic too.
+    // Dropped after the bytes, even during a panic.
     let _lender = Lender(returned);
     let bytes = Bytes::from_owner(lent);
     body(&bytes)
@@ -82,7 +83,7 @@ mod tests {
         assert_eq!(lend(&[], |bytes| bytes.len()), 0);
     }
 
-    /// Whoever has a part of it, in whichever thread: nobody has it any more afterwards, whether `body` returned or panicked.
+    /// All references are dropped before the call returns, in any thread, whether `body` returned or panicked.
     #[test]
     fn it_comes_back_before_the_call_returns() {
         for panics in [false, true] {

@@ -1,5 +1,6 @@
-//! Elements on their way between a container and memory. In memory they can hold pointers, which libhdf5 follows: so what it is
-//! given comes from a program or from the library itself, never from bytes that were put together here.
+//! Elements on their way between a container and memory. Elements in memory can hold pointers, which libhdf5 follows:
+//! so the elements that libhdf5 gets come from a program or from the library itself, never from bytes assembled by
+//! h5lake.
 
 use std::sync::Arc;
 
@@ -16,27 +17,27 @@ use crate::transfer::memory::region::MemoryRegion;
 use crate::transfer::memory::vlen::MemoryPointers;
 use crate::transfer::stored_type::FileType;
 
-/// Elements of a datatype in memory, one behind the other.
+/// Contiguous elements of a datatype in memory.
 pub struct MemoryElements {
     library: Library,
     datatype: Hid,
     count: usize,
     size: usize,
-    /// The elements, and room for those of the container.
+    /// The elements, with space for those of the container.
     data: Scratch,
-    /// Whether what they point to goes with them.
+    /// True if the data that the elements point to is freed with them.
     are_own: bool,
 }
 
 impl MemoryElements {
-    /// Elements of a datatype with room for as many of `other` bytes; any content.
+    /// Allocates elements of a datatype, with space for as many elements of `other` bytes. The content is arbitrary.
     fn empty(library: Library, datatype: Hid, count: usize, other: usize) -> Result<Self> {
         let size = library.type_size(datatype)?;
         let data = scratch_of(count, size.max(other))?;
         Ok(Self { library, datatype, count, size, data, are_own: false })
     }
 
-    /// The elements of an application's buffer, which are of the datatype that it gave with them.
+    /// Copies the elements of an application's buffer, which are of the datatype that the application gave with them.
     ///
     /// # Errors
     /// If there is no memory, or elements of the datatype have another size.
@@ -53,10 +54,10 @@ impl MemoryElements {
         Ok(elements)
     }
 
-    /// Elements of a container as the application's program gets them. `stored` are checked first.
+    /// Converts elements of a container to the form that the application gets. `stored` are checked first.
     ///
     /// # Errors
-    /// For elements that libhdf5 must not see; if it cannot convert them.
+    /// For elements that libhdf5 must not use; if it cannot convert them.
     pub fn of_stored(session: &Arc<Session>, types: &FileType, datatype: Hid, stored: &[u8]) -> Result<Self> {
         let library = types.library();
         let count = stored.len() / types.size;
@@ -71,7 +72,7 @@ impl MemoryElements {
         Ok(elements)
     }
 
-    /// The fill value of a creation list, as a dataset of these types has it.
+    /// Returns the fill value of a creation list, converted to a dataset's type.
     ///
     /// # Errors
     /// If it does not convert to the datatype.
@@ -88,10 +89,10 @@ impl MemoryElements {
         Ok(value)
     }
 
-    /// Sets the first element as the fill value of a creation list that is given out.
+    /// Sets the first element as the fill value of a creation list that the application gets.
     ///
     /// # Errors
-    /// If the library refuses it, or there is none.
+    /// If the library refuses the value, or there is no element.
     pub fn set_fill_value(&self, creation: Hid) -> Result<()> {
         if self.count == 0 {
             return Err(Error::new(Minor::Internal, "a fill value is smaller than its datatype"));
@@ -103,7 +104,7 @@ impl MemoryElements {
         crate::hdf5::datatype::check(result, "H5Pset_fill_value")
     }
 
-    /// The elements.
+    /// Returns the elements.
     pub fn bytes(&self) -> &[u8] {
         &self.data[..self.count * self.size]
     }
@@ -112,12 +113,13 @@ impl MemoryElements {
         &mut self.data[..self.count * self.size]
     }
 
-    /// What they are for who changes references in them: the type, bytes of an element, and the elements.
+    /// Returns the datatype, the size of an element in bytes, and the elements, for code that changes references in
+    /// them.
     pub(super) fn parts(&mut self) -> (Hid, usize, &mut [u8]) {
         (self.datatype, self.size, self.bytes_mut())
     }
 
-    /// Turns them into elements of a container. `background` is what these held before.
+    /// Converts the elements to elements of a container. `background` has the previous elements there.
     ///
     /// # Errors
     /// If the library cannot convert them.
@@ -128,7 +130,7 @@ impl MemoryElements {
         background: Option<&mut [u8]>,
         transfer: Hid,
     ) -> Result<Scratch> {
-        // What they point to is given back by them.
+        // The data that the elements point to is freed with the elements.
         let mut data = if self.are_own {
             let mut copy = scratch_of(self.count, self.size.max(types.size))?;
             copy.fill(0);
@@ -139,7 +141,7 @@ impl MemoryElements {
         };
         let both = (self.datatype, types.in_file(session)?);
         context::converting_elements_of(session, || {
-            // SAFETY: the elements are of that type, and what they point to is there.
+            // SAFETY: the elements are of that type, and the data that they point to is valid.
             unsafe { self.library.convert(both, self.count, &mut data, background, transfer) }
         })?;
         Ok(data)
@@ -156,14 +158,16 @@ impl Drop for MemoryElements {
         // SAFETY: one dimension has one size.
         let space = unsafe { (table.H5Screate_simple)(1, dims.as_ptr(), std::ptr::null()) };
         if let Ok(space) = Id::from_call(self.library, space, "H5Screate_simple") {
-            // SAFETY: the elements of the space are of the type, and nobody else has what they point to.
+            // SAFETY: the elements of the space are of the type, and nothing else refers to the data that they point
+            // to.
             unsafe { self.library.reclaim(self.datatype, space.get(), &mut self.data) };
         }
     }
 }
 
 impl FileType {
-    /// What elements of a type in memory are, if all they hold is variable-length data of the plainest kind, as it is stored.
+    /// Returns the kind of elements of a type in memory, if they hold only variable-length data of the plainest kind,
+    /// in its stored form.
     ///
     /// # Errors
     /// If `memory_type` is no datatype.
@@ -174,11 +178,12 @@ impl FileType {
         }
     }
 
-    /// Converts elements of the container to a datatype in memory, in place. They are `source`, unless that is what is located in the
-    /// container: new references of old ones are made of another type. What a background holds is not followed.
+    /// Converts elements of the container to a datatype in memory, in place. They are of the type `source`, or by
+    /// default of the type located in the container: new references are made from old ones by another type. Pointers
+    /// in a background are not followed.
     ///
     /// # Errors
-    /// For elements that libhdf5 must not see; if it cannot convert them.
+    /// For elements that libhdf5 must not use; if it cannot convert them.
     #[expect(clippy::too_many_arguments, reason = "those of H5Tconvert")]
     pub fn to_memory(
         &self,
@@ -194,11 +199,13 @@ impl FileType {
         let stored = stored.ok_or_else(|| Error::new(Minor::Internal, "a buffer is too small"))?;
         self.check_stored(session, stored)?;
         let source = source.map_or_else(|| self.in_file(session), |id| Ok(id.get()))?;
-        // A function of the program's may read while libhdf5 converts what is being written: the errors are this read's own.
+        // A function of the program's may read while libhdf5 converts elements that are being written: the errors
+        // belong to that read.
         let _reading = CONVERSION.scoped(None);
         self.converting(session, || {
             context::converting_elements_of(session, || {
-                // SAFETY: elements of a container hold no pointers, and what libhdf5 would believe of them was checked.
+                // SAFETY: elements of a container hold no pointers, and the parts that libhdf5 would trust were
+                // checked.
                 unsafe { self.library().convert((source, memory), count, buffer, background, transfer) }
             })
         })

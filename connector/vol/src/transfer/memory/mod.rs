@@ -1,4 +1,4 @@
-//! Elements in memory, where they may hold pointers: the application's buffers, and what libhdf5 converts.
+//! Elements in memory, where they may hold pointers: the application's buffers, and elements that libhdf5 converts.
 #![allow(unsafe_code)]
 
 pub mod borrowed;

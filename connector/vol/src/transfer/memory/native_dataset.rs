@@ -1,5 +1,5 @@
-//! Datasets of native files, reached by public calls. Their identifiers are closed before a callback returns: as
-//! long as they are open, an application could count them.
+//! Datasets of native files, accessed by public calls. Their identifiers are closed before a callback returns: as long
+//! as they are open, an application could count them.
 
 use std::ffi::{CStr, c_char, c_uint};
 
@@ -14,14 +14,14 @@ use crate::hdf5::native::object_driver::noting;
 use crate::hdf5::strings::c_string;
 use crate::transfer::memory::region::MemoryRegion;
 
-/// No identifier: there is no dataset.
+/// Stands for no identifier: the dataset does not exist.
 const NOTHING: Hid = 0;
 
 impl Library {
-    /// Opens a native file for the time of one callback.
+    /// Opens a native file for the duration of one callback.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub fn open_source_file(self, name: &[u8], access: Access) -> Result<Id> {
         let list = self.source_access()?;
         let flags = match access {
@@ -31,7 +31,7 @@ impl Library {
         self.open_source(name, flags, &list)
     }
 
-    /// The access list of such files.
+    /// Makes the access list for such files.
     ///
     /// # Errors
     /// A call of libhdf5 that fails.
@@ -58,10 +58,11 @@ impl Library {
         Id::from_call(self, id, "H5Fopen")
     }
 
-    /// Opens a dataset of a native file; `None` if nothing lies at its path.
+    /// Opens a dataset of a native file; returns `None` if no object exists at its path.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it, for a dataset that does not open; what kept a store from answering.
+    /// The native connector's own error, as it reported it, for a dataset that does not open; the error if a store did
+    /// not answer.
     pub fn open_source_dataset(self, file: &Id, path: &[u8], access: Hid) -> Result<Option<Id>> {
         let name = c_string(path, "a dataset name")?;
         // SAFETY: identifiers are checked by libhdf5; the name is terminated.
@@ -80,7 +81,7 @@ impl Library {
         }
     }
 
-    /// Returns whether no object lies at a path: a component is missing, or the last component is a link whose target is missing.
+    /// Returns whether no object exists at a path: a component is missing, or the last component is a dangling link.
     /// Each component is checked, because libhdf5 reports the existence of the last component only.
     fn is_missing(self, file: &Id, path: &[u8]) -> Result<bool> {
         let slashes = (0..path.len()).filter(|end| path[*end] == b'/');
@@ -90,7 +91,7 @@ impl Library {
                 continue;
             }
             let (name, is_last) = (c_string(&path[..end], "a dataset name")?, end == path.len());
-            // HDF5 2.0 answers for links alone that they are not there, and of a link whether it leads to anything.
+            // HDF5 2.0 reports only whether links exist, and of an existing link whether it leads to an object.
             if !self.answers_yes(self.table().H5Lexists, file, &name)? {
                 return Ok(true);
             }
@@ -110,12 +111,13 @@ impl Library {
         file: &Id,
         path: &CStr,
     ) -> Result<bool> {
-        // SAFETY: the function is one of libhdf5's that ask for a path; identifiers are checked by libhdf5, and the path is terminated.
+        // SAFETY: the function is one of libhdf5's that take a path; identifiers are checked by libhdf5, and the path
+        // is terminated.
         let ask = || unsafe { exists(file.get(), path.as_ptr(), sys::H5P_DEFAULT) };
         Ok(self.quietly(ask, |answer| *answer < 0).map_err(Error::reported)? > 0)
     }
 
-    /// The kind of the object that lies at a path.
+    /// Returns the kind of the object at a path.
     fn kind_at(self, file: &Id, path: &CStr) -> Result<sys::H5O_type_t> {
         let (table, access) = (self.table(), sys::H5P_DEFAULT);
         // SAFETY: all-zero is a valid value of this plain structure.
@@ -129,10 +131,10 @@ impl Library {
         Ok(info.type_)
     }
 
-    /// The dataspace of an open dataset.
+    /// Returns the dataspace of an open dataset.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub fn native_space(self, dataset: &Id) -> Result<Id> {
         // SAFETY: identifiers are checked by libhdf5.
         let get = || unsafe { (self.table().H5Dget_space)(dataset.get()) };
@@ -143,7 +145,7 @@ impl Library {
     /// Reads the elements that `selection` selects into `buffer`, packed, as `memory_type`.
     ///
     /// # Errors
-    /// The native connector's own, as it reported it.
+    /// The native connector's own error, as it reported it.
     pub fn read_native(
         self,
         dataset: &Id,
@@ -167,8 +169,8 @@ impl Library {
         self.quietly(read, |result| *result < 0).map_err(Error::reported).map(drop)
     }
 
-    /// Fills packed elements of `memory_type`, of so many bytes each, with what a dataset says unwritten ones are. They stay as they are
-    /// if it says nothing, or if they hold data of variable length.
+    /// Fills packed elements of `memory_type`, of `element` bytes each, with a dataset's fill value. The elements are
+    /// unchanged if the dataset defines no fill value, or if they hold data of variable length.
     ///
     /// # Errors
     /// If the library cannot convert the fill value.
@@ -215,7 +217,8 @@ impl Library {
         let elements = region.copied()?;
         let (memory_type, buffer) = elements.parts()?;
         let memory = self.row_of(memory_type, selection, buffer.len())?;
-        // SAFETY: the buffer holds as many elements as are selected, of that type, and what they point to is there.
+        // SAFETY: the buffer holds as many elements as are selected, of that type, and the data that they point to is
+        // valid.
         let result = unsafe {
             (self.table().H5Dwrite)(
                 dataset.get(),
@@ -227,7 +230,8 @@ impl Library {
             )
         };
         check(result, "H5Dwrite of a native source")?;
-        // Its file is closed with the callback, and nobody could be told then that what waits in caches cannot be written.
+        // The dataset's file is closed with the callback, and a failure to write cached data could not be reported
+        // then.
         // SAFETY: identifiers are checked by libhdf5.
         let flushed = unsafe { (self.table().H5Fflush)(dataset.get(), sys::H5F_SCOPE_LOCAL) };
         check(flushed, "H5Fflush of a native source")

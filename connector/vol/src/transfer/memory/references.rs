@@ -1,5 +1,5 @@
-//! References in elements in memory, at any depth: old ones, new ones (`H5R_ref_t`), and those of sequences, which lie
-//! where the elements point to.
+//! References in elements in memory, at any depth: old ones, new ones (`H5R_ref_t`), and those in sequences, which are
+//! in the memory that the elements point to.
 
 use std::ffi::{CStr, c_void};
 
@@ -12,7 +12,7 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::references::{NEW_BYTES, OBJECT_BYTES, REGION_BYTES};
 use crate::transfer::memory::element_conversion::MemoryElements;
 
-/// Where the references of an element in memory lie, in bytes from its beginning.
+/// The positions of the references in an element in memory, in bytes from the element's beginning.
 #[derive(Debug, Default)]
 pub struct MemoryReferences(Vec<(usize, MemoryReference)>);
 
@@ -21,7 +21,7 @@ enum MemoryReference {
     Object,
     Region,
     New,
-    /// A sequence, of elements of a size.
+    /// A sequence, with the size of its elements and the references in them.
     Sequence(usize, MemoryReferences),
 }
 
@@ -29,7 +29,7 @@ enum MemoryReference {
 pub enum Reference<'a> {
     /// `hobj_ref_t`.
     Object(&'a mut [u8; OBJECT_BYTES]),
-    /// `hdset_reg_ref_t`, or what stands for it (`region_conversions`).
+    /// `hdset_reg_ref_t`, or the type that replaces it (`region_conversions`).
     Region(&'a mut [u8; REGION_BYTES]),
     /// `H5R_ref_t`.
     New(&'a mut NewReference),
@@ -39,7 +39,7 @@ pub enum Reference<'a> {
 #[repr(transparent)]
 pub struct NewReference([u8; NEW_BYTES]);
 
-/// What a new reference leads to.
+/// The target of a new reference.
 pub struct ReferenceTarget {
     /// The object.
     pub object: Id,
@@ -50,7 +50,7 @@ pub struct ReferenceTarget {
 }
 
 impl MemoryReferences {
-    /// The places in a datatype in memory.
+    /// Returns the positions in a datatype in memory.
     ///
     /// # Errors
     /// If the library refuses the datatype.
@@ -60,7 +60,7 @@ impl MemoryReferences {
         Ok(places)
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no references.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -106,11 +106,11 @@ impl MemoryReferences {
     /// Visits the references of all elements that are not null.
     ///
     /// # Errors
-    /// Those of `visit`.
+    /// The errors of `visit`.
     ///
     /// # Safety
-    /// `data` holds elements of the type in memory, `size` bytes each, made by the library: what sequences point to is
-    /// there, and nobody else looks at it.
+    /// `data` holds elements of the type in memory, `size` bytes each, made by the library: the data that sequences
+    /// point to is valid, and no other code accesses it.
     pub(crate) unsafe fn visit(
         &self,
         size: usize,
@@ -124,7 +124,7 @@ impl MemoryReferences {
                     MemoryReference::Object => one(bytes, |slot| visit(Reference::Object(slot)))?,
                     MemoryReference::Region => one(bytes, |slot| visit(Reference::Region(slot)))?,
                     MemoryReference::New => one(bytes, |slot: &mut [u8; NEW_BYTES]| {
-                        // Work on a copy that is aligned as the library wants it.
+                        // Works on a copy with the alignment that the library requires.
                         let mut aligned = Aligned(NewReference(*slot));
                         let result = visit(Reference::New(&mut aligned.0));
                         *slot = aligned.0.0;
@@ -169,14 +169,14 @@ impl NewReference {
         self.0.as_mut_ptr().cast()
     }
 
-    /// Gives back what the reference holds; it is null then.
+    /// Frees the resources that the reference holds, and makes it null.
     pub fn clear(&mut self, library: Library) {
         // SAFETY: the reference is one of the library's.
         unsafe { (library.table().H5Rdestroy)(self.pointer()) };
         self.0 = [0; NEW_BYTES];
     }
 
-    /// What it leads to; nothing if that is gone.
+    /// Returns the reference's target; `None` if it does not exist any more.
     pub fn target(&mut self, library: Library) -> Option<ReferenceTarget> {
         let table = library.table();
         let default = sys::H5P_DEFAULT;
@@ -208,10 +208,10 @@ impl NewReference {
         }
     }
 
-    /// Makes this one lead from `object` to what `target` led to.
+    /// Makes the reference lead from `object` to the same target as `target`.
     ///
     /// # Errors
-    /// The library's own; it is null then.
+    /// The library's own error; the reference is null then.
     pub fn lead_to(&mut self, library: Library, object: Hid, target: &ReferenceTarget) -> Result<()> {
         self.clear(library);
         let table = library.table();
@@ -241,7 +241,7 @@ impl Library {
     /// Changes the references of elements in memory.
     ///
     /// # Errors
-    /// Those of `visit`.
+    /// The errors of `visit`.
     pub fn change_references(
         self,
         elements: &mut MemoryElements,
@@ -252,7 +252,7 @@ impl Library {
         if places.is_empty() {
             return Ok(());
         }
-        // SAFETY: elements in memory are of their type, and nobody else looks at them.
+        // SAFETY: elements in memory are of their type, and no other code accesses them.
         unsafe { places.visit(size, data, visit) }
     }
 }

@@ -1,4 +1,4 @@
-//! The application's buffers: where the selected elements lie in memory.
+//! The application's buffers, and the positions of the selected elements in memory.
 
 use std::ffi::c_void;
 use std::ops::Deref;
@@ -14,15 +14,15 @@ use crate::transfer::split::split;
 /// Elements selected in an application's buffer, or in a copy of it.
 pub struct MemoryRegion {
     base: *mut u8,
-    /// The datatype of elements that a program has put there: what they point to may be read. Bytes that were put together
-    /// here have none.
+    /// The datatype of elements that a program has put into the buffer: the data that they point to may be read. Bytes
+    /// assembled by h5lake have no such datatype.
     given: Option<Hid>,
     element: usize,
     runs: Runs,
     points: u64,
 }
 
-/// The runs of a region: most have one.
+/// The runs of a region: most regions have one.
 enum Runs {
     One([Run; 1]),
     Many(Vec<Run>),
@@ -40,22 +40,23 @@ impl Deref for Runs {
 }
 
 impl MemoryRegion {
-    /// The elements of a buffer that is packed: `points` of `element` bytes each.
+    /// Returns the elements of a packed buffer: `points` elements of `element` bytes each.
     ///
     /// # Safety
-    /// `base` has room for that many bytes while this lives; it is written to only through a region that was
-    /// made for reading into it. With a datatype in `given` the elements are of that type, and what they point to is there.
+    /// `base` has space for that many bytes while this region lives; it is written only through a region that was made
+    /// for reading into it. With a datatype in `given` the elements are of that type, and the data that they point to
+    /// is valid.
     pub unsafe fn packed(base: *mut c_void, element: usize, points: u64, given: Option<Hid>) -> Result<Self> {
         let runs =
             if points == 0 { Runs::Many(Vec::new()) } else { Runs::One([Run { offset: 0, count: points }]) };
         Self::checked(base, given, element, runs, points, points)
     }
 
-    /// The elements selected by a dataspace in a buffer shaped like its extent.
+    /// Returns the elements selected by a dataspace in a buffer shaped like its extent.
     ///
     /// # Safety
-    /// As [`MemoryRegion::packed`]: the buffer reaches at least to the last element selected (that is what
-    /// `H5Dread` and `H5Dwrite` demand of the application).
+    /// As for [`MemoryRegion::packed`]: the buffer reaches at least to the last element selected (as `H5Dread` and
+    /// `H5Dwrite` require of the application).
     pub unsafe fn selected(
         library: Library,
         base: *mut c_void,
@@ -63,9 +64,9 @@ impl MemoryRegion {
         space: Hid,
         given: Option<Hid>,
     ) -> Result<Self> {
-        // All of an extent lies inside of it, whatever its offset.
+        // A selection of everything is inside of its extent, whatever its offset.
         if library.is_all_selected(space)? {
-            // SAFETY: that is all of the buffer.
+            // SAFETY: these are all elements of the buffer.
             return unsafe { Self::packed(base, element, library.extent_points(space)?, given) };
         }
         if !library.selection_is_valid(space)? {
@@ -98,7 +99,7 @@ impl MemoryRegion {
         Ok(Self { base: base.cast(), given, element, runs, points })
     }
 
-    /// Runs `body` on some elements of a packed buffer of `element` bytes each, which are read into.
+    /// Runs `body` on some elements of a packed buffer of `element` bytes each, as a region to read into.
     pub fn within<T>(
         buffer: &mut [u8],
         element: usize,
@@ -128,10 +129,11 @@ impl MemoryRegion {
         body(&mut Self::checked(base, given, element, Runs::Many(runs), points, spanned)?)
     }
 
-    /// Runs `body` on some of the elements, which are to be written: `wanted` are their places in selection order, ascending.
+    /// Runs `body` on some of the elements, which are to be written: `wanted` has their positions in selection order,
+    /// ascending.
     ///
     /// # Errors
-    /// Those of `body`; if there is no such element.
+    /// The errors of `body`; if there is no such element.
     pub fn with_elements<T>(
         &mut self,
         wanted: &[Run],
@@ -161,26 +163,26 @@ impl MemoryRegion {
         done
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn points(&self) -> u64 {
         self.points
     }
 
-    /// Bytes of one element.
+    /// Returns the size of one element in bytes.
     pub fn element(&self) -> usize {
         self.element
     }
 
-    /// Bytes of all elements together.
+    /// Returns the size of all elements together in bytes.
     pub fn bytes(&self) -> usize {
         self.points as usize * self.element
     }
 
-    /// The elements, when they lie one behind the other.
+    /// Returns the elements, if they are contiguous.
     pub fn contiguous(&self) -> Option<&[u8]> {
         match &*self.runs {
             [] => Some(&[]),
-            // SAFETY: `checked` made sure that the run lies in the buffer.
+            // SAFETY: `checked` ensured that the run is in the buffer.
             [run] => Some(unsafe {
                 std::slice::from_raw_parts(self.run_start(run), run.count as usize * self.element)
             }),
@@ -188,12 +190,13 @@ impl MemoryRegion {
         }
     }
 
-    /// The bytes that elements are to be read into, when these lie one behind the other.
+    /// Returns the bytes that elements are to be read into, if they are contiguous.
     pub fn contiguous_mut(&mut self) -> Option<&mut [u8]> {
         self.given = None;
         match &*self.runs {
             [] => Some(&mut []),
-            // SAFETY: `checked` made sure that the run lies in the buffer, which this alone holds during the call.
+            // SAFETY: `checked` ensured that the run is in the buffer, to which only this region has access during the
+            // call.
             [run] => Some(unsafe {
                 std::slice::from_raw_parts_mut(self.run_start(run), run.count as usize * self.element)
             }),
@@ -201,12 +204,13 @@ impl MemoryRegion {
         }
     }
 
-    /// Whether the elements lie one behind the other.
+    /// Returns whether the elements are contiguous.
     pub fn is_contiguous(&self) -> bool {
         self.runs.len() <= 1
     }
 
-    /// Calls `each` with at most `limit` elements at a time, and the part of the selection (in `extent`) that they belong to.
+    /// Calls `each` with at most `limit` elements at a time, and the part of the selection (in `extent`) that they
+    /// belong to.
     pub fn in_parts(
         &mut self,
         selection: &Selection,
@@ -245,10 +249,10 @@ impl MemoryRegion {
         Ok(())
     }
 
-    /// Copies elements `first ..` into `packed`, in selection order, until that is full.
+    /// Copies elements `first ..` into `packed`, in selection order, until `packed` is full.
     pub fn gather(&self, first: u64, packed: &mut [u8]) {
         self.each_piece(first, packed.len(), |place, at, length| {
-            // SAFETY: the piece lies in the buffer (`checked`) and in `packed`.
+            // SAFETY: the piece is in the buffer (`checked`) and in `packed`.
             unsafe { std::ptr::copy_nonoverlapping(place, packed.as_mut_ptr().add(at), length) };
         });
     }
@@ -257,23 +261,23 @@ impl MemoryRegion {
     pub fn scatter(&mut self, first: u64, packed: &[u8]) {
         self.given = None;
         self.each_piece(first, packed.len(), |place, at, length| {
-            // SAFETY: the piece lies in the buffer (`checked`) and in `packed`.
+            // SAFETY: the piece is in the buffer (`checked`) and in `packed`.
             unsafe { std::ptr::copy_nonoverlapping(packed.as_ptr().add(at), place, length) };
         });
     }
 
-    /// The datatype of the elements that are to be written.
+    /// Returns the datatype of the elements that are to be written.
     ///
     /// # Errors
-    /// If they are none of a program's.
+    /// If they are not a program's elements.
     pub(super) fn datatype(&self) -> Result<Hid> {
         self.given.ok_or_else(none_of_a_program)
     }
 
-    /// A copy of the elements to be written, one behind the other.
+    /// Returns a contiguous copy of the elements to be written.
     ///
     /// # Errors
-    /// If there is no memory, or they are none of a program's.
+    /// If there is no memory, or they are not a program's elements.
     pub fn copied(&self) -> Result<CopiedElements> {
         let mut elements = buffer_of(self.points as usize, self.element)?;
         self.gather(0, &mut elements);
@@ -283,7 +287,7 @@ impl MemoryRegion {
     /// Runs `body` with the variable-length data of the elements to be written, in selection order.
     ///
     /// # Errors
-    /// Those of `body`; if the elements are none of a program's, or of another datatype.
+    /// The errors of `body`; if the elements are not a program's, or have another datatype.
     pub fn with_data<T>(
         &self,
         pointers: MemoryPointers,
@@ -301,17 +305,17 @@ impl MemoryRegion {
                 &packed
             }
         };
-        // SAFETY: the elements are a program's, and of the datatype whose pointers these are.
+        // SAFETY: the elements are a program's, and of the datatype that the pointers belong to.
         body(&unsafe { pointers.data(elements) }?)
     }
 
     fn run_start(&self, run: &Run) -> *mut u8 {
-        // SAFETY: `checked` made sure that the run lies in the buffer.
+        // SAFETY: `checked` ensured that the run is in the buffer.
         unsafe { self.base.add(run.offset as usize * self.element) }
     }
 
-    /// Visits the pieces of memory that hold `length` bytes from element `first` on: place, offset among the
-    /// `length` bytes, bytes.
+    /// Visits the pieces of memory that hold `length` bytes from element `first` on. The arguments of `visit` are: the
+    /// address, the offset among the `length` bytes, and the number of bytes.
     fn each_piece(&self, first: u64, length: usize, mut visit: impl FnMut(*mut u8, usize, usize)) {
         let (mut skip, mut done) = (first, 0);
         for run in self.runs.iter() {
@@ -332,21 +336,21 @@ impl MemoryRegion {
     }
 }
 
-/// A region of a program's buffer that a worker uses. Who made the region said that the buffer is there while it lives: the
-/// program leaves a buffer alone until the event set has told that its operation has ended.
+/// A region of a program's buffer that a worker uses. The maker of the region promised that the buffer is valid while
+/// the region lives: the program does not touch a buffer until the event set has reported the end of its operation.
 pub struct LentRegion(MemoryRegion);
 
-// SAFETY: it is plain memory, which one thread at a time uses through this; elements in it are bytes here, whose datatype
-// (an identifier, which only libhdf5 understands) is taken away.
+// SAFETY: it is plain memory, which one thread at a time uses through this; elements in it are bytes here, because
+// their datatype (an identifier, which only libhdf5 understands) is removed.
 unsafe impl Send for LentRegion {}
 
 impl LentRegion {
-    /// The region, for another thread.
+    /// Takes a region, to move it to another thread.
     pub fn new(region: MemoryRegion) -> Self {
         Self(MemoryRegion { given: None, ..region })
     }
 
-    /// The region, in that thread.
+    /// Returns the region, in that thread.
     pub fn get(&mut self) -> &mut MemoryRegion {
         &mut self.0
     }
@@ -356,35 +360,35 @@ fn none_of_a_program() -> Error {
     Error::new(Minor::Internal, "bytes in memory are no elements of a program's")
 }
 
-/// Elements of a program's that were copied, one behind the other.
+/// A program's elements that were copied, contiguously.
 pub struct CopiedElements {
     elements: Vec<u8>,
-    /// The datatype; none any more once something was read into them.
+    /// The datatype; `None` once other data was read into the elements.
     given: Option<Hid>,
 }
 
 impl CopiedElements {
-    /// The datatype of the elements, and their bytes.
+    /// Returns the datatype of the elements, and their bytes.
     ///
     /// # Errors
-    /// If they are none of a program's any more.
+    /// If they are not a program's elements any more.
     pub(super) fn parts(&self) -> Result<(Hid, &[u8])> {
         self.given.map(|datatype| (datatype, &self.elements[..])).ok_or_else(none_of_a_program)
     }
 }
 
-/// Bytes that libhdf5 has allocated for variable-length data.
+/// The memory that libhdf5 has allocated for variable-length data.
 struct Allocations {
     bytes: u64,
     blocks: Vec<Box<[u64]>>,
 }
 
-/// Allocates for libhdf5 and counts. The memory is freed with the count.
+/// Allocates memory for libhdf5 and counts the bytes. The memory is freed with the count.
 unsafe extern "C" fn counted_allocation(size: usize, info: *mut c_void) -> *mut c_void {
-    // SAFETY: `info` is the count that was given along.
+    // SAFETY: `info` is the count that was passed along.
     let count = unsafe { &mut *info.cast::<Allocations>() };
     let (mut block, words) = (Vec::new(), size.div_ceil(8).max(1));
-    // Of a damaged container any length can be asked for.
+    // A damaged container can request any length.
     if block.try_reserve_exact(words).is_err() || count.blocks.try_reserve(1).is_err() {
         return std::ptr::null_mut();
     }
@@ -394,12 +398,12 @@ unsafe extern "C" fn counted_allocation(size: usize, info: *mut c_void) -> *mut 
     count.blocks.last_mut().map_or(std::ptr::null_mut(), |block| block.as_mut_ptr().cast())
 }
 
-/// Frees nothing: the count does.
+/// Frees nothing: the memory is freed with the count.
 unsafe extern "C" fn counted_release(_memory: *mut c_void, _info: *mut c_void) {}
 
 impl Library {
-    /// Runs `body` with a transfer list whose allocations of variable-length data are counted, in bytes, and
-    /// freed afterwards.
+    /// Runs `body` with a transfer list that counts allocations of variable-length data, in bytes, and frees them
+    /// afterwards.
     pub fn count_allocations(self, body: impl FnOnce(Hid) -> Result<()>) -> Result<u64> {
         let table = self.table();
         // SAFETY: the class is the library's own.
@@ -427,7 +431,7 @@ impl Library {
 mod tests {
     use super::*;
 
-    /// What they point to is looked at only where a program put them there.
+    /// Pointers in elements are followed only if a program put the elements there.
     #[test]
     fn bytes_that_were_put_together_here_are_no_elements_of_a_program() {
         let (mut bytes, one) = ([0xff_u8; 16], || vec![Run { offset: 0, count: 1 }]);
@@ -436,7 +440,7 @@ mod tests {
             Ok(())
         };
         assert!(MemoryRegion::within(&mut bytes, 8, one(), unknown).is_ok());
-        // SAFETY: the buffer has room for two elements, and nothing is followed that is in it.
+        // SAFETY: the buffer has space for two elements, and no pointer in it is followed.
         let region = unsafe { MemoryRegion::packed(bytes.as_mut_ptr().cast(), 8, 2, Some(7)) };
         let Ok(mut region) = region else { panic!("the elements fit") };
         assert!(region.copied().is_ok_and(|copied| copied.parts().is_ok()));

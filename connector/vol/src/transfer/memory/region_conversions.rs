@@ -1,6 +1,6 @@
-//! Region references beside, or in, variable-length data. What converts such elements is libhdf5, which walks into
-//! sequences; so there the region references of the container are a type of their own, opaque with a tag, and libhdf5 is
-//! given functions between that type and region references in memory.
+//! Region references beside, or in, variable-length data. libhdf5 has to convert such elements, because it walks into
+//! sequences. So the region references of the container have a type of their own there, opaque with a tag, and libhdf5
+//! is given functions between that type and region references in memory.
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -13,7 +13,7 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::references::REGION_BYTES;
 use crate::transfer::references;
 
-/// The tag of the type that a region reference of the container is to libhdf5.
+/// The tag of the type that represents a region reference of the container in libhdf5.
 const TAG: &CStr = c"h5lake region reference";
 
 type ConversionFunction = unsafe extern "C" fn(
@@ -29,17 +29,17 @@ type ConversionFunction = unsafe extern "C" fn(
 ) -> c_int;
 
 impl Library {
-    /// Whether a datatype in memory is an old region reference.
+    /// Returns whether a datatype in memory is an old region reference.
     fn is_region(self, datatype: Hid) -> Result<bool> {
         Ok(self.type_class(datatype)? == REFERENCE && self.type_size(datatype)? == REGION_BYTES)
     }
 
-    /// Whether a datatype is what region references are carried as.
+    /// Returns whether a datatype is the opaque type that carries region references.
     pub fn is_carried_region(self, datatype: Hid) -> Result<bool> {
         if self.type_class(datatype)? != OPAQUE || self.type_size(datatype)? != REGION_BYTES {
             return Ok(false);
         }
-        // SAFETY: the tag is a terminated string of the library's, which is given back.
+        // SAFETY: the tag is a terminated string of the library's, which is freed.
         unsafe {
             let tag = (self.table().H5Tget_tag)(datatype);
             let same = !tag.is_null() && CStr::from_ptr(tag) == TAG;
@@ -48,7 +48,7 @@ impl Library {
         }
     }
 
-    /// Whether old region references occur anywhere in a datatype in memory, in sequences too.
+    /// Returns whether old region references occur anywhere in a datatype in memory, including sequences.
     pub fn holds_regions(self, datatype: Hid) -> Result<bool> {
         match self.type_class(datatype)? {
             REFERENCE => self.is_region(datatype),
@@ -65,8 +65,8 @@ impl Library {
         }
     }
 
-    /// A datatype in memory with the region references of the container in place of libhdf5's. Everything else, and where
-    /// it lies, is the same.
+    /// Returns a datatype in memory with the region references of the container in place of libhdf5's. Everything
+    /// else, and its position, is the same.
     pub fn carrying_regions(self, datatype: Hid) -> Result<Id> {
         let table = self.table();
         if self.is_region(datatype)? {
@@ -75,7 +75,7 @@ impl Library {
         match self.type_class(datatype)? {
             COMPOUND => {
                 let size = self.type_size(datatype)?;
-                // SAFETY: identifiers are checked by the library; names are terminated, and given back.
+                // SAFETY: identifiers are checked by the library; names are terminated, and freed.
                 unsafe {
                     let made = Id::from_call(self, (table.H5Tcreate)(sys::H5T_COMPOUND, size), "H5Tcreate")?;
                     for (index, member) in self.member_types(datatype)?.iter().enumerate() {
@@ -97,7 +97,7 @@ impl Library {
             ARRAY => {
                 let base = self.carrying_regions(self.base_type(datatype)?.get())?;
                 let mut dims = [0; sys::H5S_MAX_RANK as usize];
-                // SAFETY: there is room for as many dimensions as an array can have.
+                // SAFETY: the array has space for as many dimensions as an array type can have.
                 unsafe {
                     let rank = (table.H5Tget_array_dims2)(datatype, dims.as_mut_ptr());
                     check(rank, "H5Tget_array_dims2")?;
@@ -116,7 +116,8 @@ impl Library {
         Ok(made)
     }
 
-    /// Gives libhdf5 the functions between both kinds of region references, unless it has them: `H5close` forgets them.
+    /// Registers the functions between both kinds of region references in libhdf5, unless it has them: `H5close`
+    /// forgets them.
     pub fn register_region_conversions(self) -> Result<()> {
         let table = self.table();
         let carried = self.carried_region()?;
@@ -134,7 +135,7 @@ impl Library {
             if known.is_ok() {
                 continue;
             }
-            // SAFETY: the function is one of this plugin, which is never unloaded.
+            // SAFETY: the function belongs to this plugin, which is never unloaded.
             let result =
                 unsafe { (table.H5Tregister)(sys::H5T_PERS_HARD, TAG.as_ptr(), from, to, Some(function)) };
             check(result, "H5Tregister")?;
@@ -143,7 +144,7 @@ impl Library {
     }
 }
 
-/// The conversion to what references are carried as, and back.
+/// Converts references to the opaque type that carries them, and back.
 unsafe extern "C" fn convert_all<const TO_CONTAINER: bool>(
     _from: Hid,
     _to: Hid,
@@ -160,10 +161,10 @@ unsafe extern "C" fn convert_all<const TO_CONTAINER: bool>(
     unsafe { convert(data, count, stride, buffer, each) }
 }
 
-/// A conversion of elements of equal size in place.
+/// Converts elements of equal size in place.
 ///
 /// # Safety
-/// As libhdf5 calls conversions: `data` is there, the buffer holds `count` elements, `stride` bytes apart unless 0.
+/// As libhdf5 calls conversions: `data` is valid, the buffer holds `count` elements, `stride` bytes apart unless 0.
 unsafe fn convert(
     data: *mut sys::H5T_cdata_t,
     count: usize,

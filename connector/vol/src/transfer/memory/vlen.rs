@@ -10,16 +10,16 @@ use crate::error::{Error, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::library::{Hid, Library};
 
-/// What elements of a variable-length type are in memory.
+/// The kind of elements of a variable-length type in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pointers {
     /// Terminated strings (`char *`).
     Strings,
-    /// Sequences (`hvl_t`) of elements of so many bytes.
+    /// Sequences (`hvl_t`) of elements with this number of bytes.
     Sequences(usize),
 }
 
-/// What elements of a datatype in memory are.
+/// The kind of a datatype's elements in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryPointers {
     kind: Pointers,
@@ -27,12 +27,12 @@ pub struct MemoryPointers {
 }
 
 impl MemoryPointers {
-    /// Elements of a datatype that are of this kind.
+    /// Takes a datatype with elements of this kind.
     pub(super) fn new(kind: Pointers, datatype: Hid) -> Self {
         Self { kind, datatype }
     }
 
-    /// The datatype.
+    /// Returns the datatype.
     pub(super) fn datatype(self) -> Hid {
         self.datatype
     }
@@ -47,7 +47,7 @@ impl Deref for MemoryPointers {
 }
 
 impl Pointers {
-    /// Bytes of one element in memory.
+    /// Returns the size of one element in memory in bytes.
     pub fn size(self) -> usize {
         match self {
             Self::Strings => size_of::<*mut c_void>(),
@@ -55,7 +55,7 @@ impl Pointers {
         }
     }
 
-    /// Bytes of one item of the data.
+    /// Returns the size of one item of the data in bytes.
     pub fn unit(self) -> usize {
         match self {
             Self::Strings => 1,
@@ -63,14 +63,14 @@ impl Pointers {
         }
     }
 
-    /// The data of each element of a buffer of an application's, packed; `None` where there is none.
+    /// Returns the data of each element of an application's packed buffer; `None` for an element without data.
     ///
     /// # Errors
-    /// For a length that no memory has.
+    /// For a length that exceeds the address space.
     ///
     /// # Safety
-    /// The elements are of this kind, as `H5Dwrite` and `H5Awrite` demand: null, or pointing to as much as they say (to a
-    /// terminated string), for as long as the answer is used.
+    /// The elements are of this kind, as `H5Dwrite` and `H5Awrite` require: null, or pointing to as much data as they
+    /// say (to a terminated string), for as long as the result is used.
     pub unsafe fn data(self, elements: &[u8]) -> Result<Vec<Option<&[u8]>>> {
         elements
             .chunks_exact(self.size())
@@ -93,29 +93,30 @@ impl Pointers {
                         (sequence.p.cast_const(), (bytes > 0 && !sequence.p.is_null()).then_some(bytes))
                     }
                 };
-                // SAFETY: not null, and so many bytes are there, as the caller says.
+                // SAFETY: not null, and pointing to that number of bytes, as the caller says.
                 Ok(length.map(|length| unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) }))
             })
             .collect()
     }
 }
 
-/// Elements of a variable-length type that are being read. Their data is freed with them unless the application gets it.
+/// Elements of a variable-length type that are being read. Their data is freed with them unless it is handed to the
+/// application.
 pub struct Allocated {
     kind: Pointers,
     elements: Vec<u8>,
 }
 
 impl Allocated {
-    /// So many elements without data.
+    /// Makes `count` elements without data.
     pub fn new(kind: Pointers, count: usize) -> Self {
         let mut elements = buffers::take(count * kind.size());
         elements.fill(0);
         Self { kind, elements }
     }
 
-    /// Allocates the data of an element as libhdf5 does by default, so that `H5Treclaim` and `free` can free it: a
-    /// string gets its terminator. An empty sequence has none.
+    /// Allocates the data of an element as libhdf5 does by default, so that `H5Treclaim` and `free` can free it. A
+    /// string gets its terminator. An empty sequence has no data.
     ///
     /// # Errors
     /// If there is no memory.
@@ -126,7 +127,7 @@ impl Allocated {
         if data.len() + terminator == 0 {
             return Ok(());
         }
-        // SAFETY: a size of at least 1; the whole of it is filled below.
+        // SAFETY: a size of at least 1; all of the memory is filled below.
         let pointer = unsafe { libc::malloc(data.len() + terminator) };
         if pointer.is_null() {
             return Err(Error::argument(format!(
@@ -134,7 +135,7 @@ impl Allocated {
                 data.len()
             )));
         }
-        // SAFETY: the memory has room for the data and the terminator.
+        // SAFETY: the memory has space for the data and the terminator.
         unsafe {
             std::ptr::copy_nonoverlapping(data.as_ptr(), pointer.cast::<u8>(), data.len());
             if terminator > 0 {
@@ -153,7 +154,7 @@ impl Allocated {
         Ok(())
     }
 
-    /// The elements; their data is the application's from now on.
+    /// Returns the elements; their data belongs to the application from now on.
     pub fn into_elements(mut self) -> Vec<u8> {
         std::mem::take(&mut self.elements)
     }
@@ -162,7 +163,7 @@ impl Allocated {
 impl Drop for Allocated {
     fn drop(&mut self) {
         for element in self.elements.chunks_exact(self.kind.size()) {
-            // SAFETY: the elements are null or what `set` wrote, and nobody else has them.
+            // SAFETY: the elements are null or were written by `set`, and no other code has them.
             unsafe {
                 let pointer = match self.kind {
                     Pointers::Strings => element.as_ptr().cast::<*mut c_void>().read_unaligned(),
@@ -175,7 +176,7 @@ impl Drop for Allocated {
 }
 
 impl Library {
-    /// Whether a transfer list brings functions of its own to allocate variable-length data with.
+    /// Returns whether a transfer list has functions of its own to allocate variable-length data.
     pub fn has_allocator(self, transfer: Hid) -> Result<bool> {
         if transfer == sys::H5P_DEFAULT || transfer == self.table().H5P_LST_DATASET_XFER_ID_g() {
             return Ok(false);
@@ -207,7 +208,7 @@ mod tests {
             let mut allocated = Allocated::new(kind, 3);
             allocated.set(0, b"four").unwrap();
             allocated.set(2, b"").unwrap();
-            // SAFETY: the elements are those that were just made.
+            // SAFETY: the elements were just made by `set`.
             let data = unsafe { kind.data(&allocated.elements) }.unwrap();
             let empty = (kind == Pointers::Strings).then_some(&b""[..]);
             assert_eq!(data, [Some(&b"four"[..]), None, empty]);

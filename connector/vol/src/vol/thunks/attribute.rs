@@ -19,7 +19,7 @@ use crate::vol::passthrough::{self, forward};
 use crate::vol::thunks::Request;
 use h5lake_container::{AttrInfo, CharSet, Index, Order};
 
-/// The class.
+/// The callbacks of attributes.
 pub const CLASS: sys::H5VL_attr_class_t = sys::H5VL_attr_class_t {
     create: Some(create),
     open: Some(open),
@@ -72,7 +72,7 @@ unsafe extern "C" fn open(
     }
 }
 
-/// The whole value in a packed buffer. `given` is the memory type, if the elements are there.
+/// Returns the whole value in a packed buffer. `given` is the memory type, if the buffer holds the elements.
 unsafe fn region(
     handle: &Handle,
     memory_type: Hid,
@@ -80,7 +80,7 @@ unsafe fn region(
     buffer: *mut c_void,
 ) -> Result<MemoryRegion> {
     let size = handle.session()?.library.type_size(memory_type)?;
-    // SAFETY: H5Aread and H5Awrite demand a buffer for the whole value.
+    // SAFETY: H5Aread and H5Awrite require a buffer for the whole value.
     unsafe { MemoryRegion::packed(buffer, size, attribute::points(handle)?, given) }
 }
 
@@ -247,7 +247,7 @@ unsafe extern "C" fn optional(
     }
 }
 
-/// `H5Aiterate1`: in the order in which the attributes were made, from a number on.
+/// Iterates over attributes in creation order, from a number on (`H5Aiterate1`).
 ///
 /// # Safety
 /// The arguments are as libhdf5 fills them for this operation.

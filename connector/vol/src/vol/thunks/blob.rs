@@ -11,7 +11,7 @@ use crate::hdf5::strings;
 use crate::operations::blob;
 use crate::vol::passthrough::forward;
 
-/// The class.
+/// The callbacks of blobs.
 pub const CLASS: sys::H5VL_blob_class_t = sys::H5VL_blob_class_t {
     put: Some(put),
     get: Some(get),
@@ -26,7 +26,7 @@ unsafe extern "C" fn put(
     id: *mut c_void,
     context: *mut c_void,
 ) -> c_int {
-    // SAFETY: `data` has `size` bytes, `id` room for one.
+    // SAFETY: `data` has `size` bytes, `id` space for an id.
     unsafe {
         forward!(call H5VLblob_put(object; data, size, id, context));
         status(object, "h5lake_blob_put", Major::Heap, |handle| {
@@ -44,7 +44,7 @@ unsafe extern "C" fn get(
     size: usize,
     context: *mut c_void,
 ) -> c_int {
-    // SAFETY: `data` has room for `size` bytes, `id` is one that `put` gave.
+    // SAFETY: `data` has space for `size` bytes, `id` was returned by `put`.
     unsafe {
         forward!(call H5VLblob_get(object; id, data, size, context));
         status(object, "h5lake_blob_get", Major::Heap, |handle| {
@@ -52,7 +52,8 @@ unsafe extern "C" fn get(
             if size == 0 || data.is_null() {
                 return Ok(());
             }
-            // libhdf5 has asked for as much memory as an element says, of which the system gives what is touched.
+            // libhdf5 has allocated as much memory as an element says; the system provides only the pages that are
+            // touched.
             let is_sound = blob::stands_for(handle, &id, size)?;
             std::ptr::write_bytes(data.cast::<u8>(), 0, size);
             if !is_sound {

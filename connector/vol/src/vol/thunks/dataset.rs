@@ -24,7 +24,7 @@ use crate::vol::thunks::Request;
 use crate::vol::thunks::native_read::{self, NativeCall};
 use crate::vol::thunks::transfer_arrays::Arrays;
 
-/// The class.
+/// The callbacks of datasets.
 pub const CLASS: sys::H5VL_dataset_class_t = sys::H5VL_dataset_class_t {
     create: Some(create),
     open: Some(open),
@@ -90,7 +90,7 @@ unsafe extern "C" fn read(
     unsafe {
         if let Some(mut many) = passthrough::many(count, datasets) {
             let first = many.first;
-            // One is what all but H5Dread_multi reads; it needs no list.
+            // All functions except H5Dread_multi read one dataset, which needs no list.
             let listed = if count == 1 { 0..0 } else { 0..count };
             let natives: Vec<_> = listed.filter_map(|index| passthrough::of(*datasets.add(index))).collect();
             return many.call("H5Dread_multi", Major::Dataset, |hdf5, connector, datasets| {
@@ -170,8 +170,8 @@ unsafe extern "C" fn write(
     }
 }
 
-/// Runs a transfer on each dataset of a call that may name several: beside the program, if an event set waits for it and
-/// libhdf5 is not needed for any of them.
+/// Runs a transfer on each dataset of a call that may name several: in the background, if an event set waits for it
+/// and libhdf5 is not needed for any of them.
 ///
 /// # Safety
 /// As for [`Arrays::plan`]; `request` is null or writable.
@@ -225,7 +225,7 @@ unsafe fn each(
                 let points = planned.iter().map(|(_, transfer)| transfer.region.points()).sum();
                 match asynchronous::transfer(planned, list, direction)? {
                     Begun::GoesOn(request) => {
-                        // The list may be gone when the transfer ends.
+                        // The list may be closed before the transfer ends.
                         report.iter().for_each(|report| report.note(points));
                         *place = Handle::Request(request).into_pointer();
                         Ok(0)
@@ -238,7 +238,7 @@ unsafe fn each(
             }
             _ => {
                 first.complete(CallOrder::Behind);
-                // As natively, all are checked before the first is transferred.
+                // Like in the native connector, all transfers are checked before the first one is done.
                 let all = || {
                     if count == 1 {
                         return run(plan(0)?);
@@ -260,10 +260,11 @@ unsafe fn each(
     })
 }
 
-/// Bytes of elements that a transform is applied to at once.
+/// The bytes of elements to which a transform is applied at once.
 const TRANSFORMED_BYTES: usize = 8 << 20;
 
-/// Runs a transfer whose list has an expression: on a copy of what is written, or on what was read (`H5Pset_data_transform`).
+/// Runs a transfer with a list that has an expression: on a copy of the elements to be written, or on the read
+/// elements (`H5Pset_data_transform`).
 fn run_transforming(
     dataset: &DatasetHandle,
     transfer: Transfer,
@@ -274,7 +275,7 @@ fn run_transforming(
     let element = region.element();
     let library = dataset.base.session.library;
     let plain = library.without_transform(list)?;
-    // A virtual dataset takes the dataspace, which is of the whole.
+    // A virtual dataset uses the dataspace, which describes the whole selection.
     let limit = match dataset.dataset.layout() {
         Layout::Virtual { .. } => u64::MAX,
         _ => (TRANSFORMED_BYTES / element.max(1)).max(1) as u64,
@@ -292,12 +293,13 @@ fn run_transforming(
                 Direction::Write => {
                     region.gather(0, &mut data);
                     library.transform(memory_type, &mut data, list)?;
-                    // SAFETY: the buffer has so many elements, which libhdf5 left there as such of the type, and outlives the region.
+                    // SAFETY: the buffer has that many elements of the type, as libhdf5 left them, and outlives the
+                    // region.
                     let region = unsafe { MemoryRegion::packed(place, element, points, Some(memory_type)) }?;
                     Transfer { memory_type, region, what }.run(dataset, plain.get(), direction)
                 }
                 Direction::Read => {
-                    // SAFETY: the buffer has room for so many elements, and outlives the region.
+                    // SAFETY: the buffer has space for that many elements, and outlives the region.
                     let packed = unsafe { MemoryRegion::packed(place, element, points, None) }?;
                     Transfer { memory_type, region: packed, what }.run(dataset, plain.get(), direction)?;
                     library.transform(memory_type, &mut data, list)?;
@@ -395,7 +397,7 @@ unsafe extern "C" fn specific(
 }
 
 unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Request) -> c_int {
-    // SAFETY: one of our datasets, or of those handed through, not used again once it is closed.
+    // SAFETY: a dataset of h5lake's, or one that is passed through, not used again once it is closed.
     unsafe {
         if let Some(closed) = passthrough::close(object, |hdf5, object, connector| {
             (hdf5.H5VLdataset_close)(object, connector, transfer, request)

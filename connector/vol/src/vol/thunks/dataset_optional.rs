@@ -15,16 +15,16 @@ use crate::operations::dataset_chunks as chunks;
 use crate::vol::passthrough::{self, forward};
 use crate::vol::thunks::native_read;
 
-/// "No address" (`HADDR_UNDEF`), of what has no storage.
+/// The address of a chunk without storage, "no address" (`HADDR_UNDEF`).
 const NO_ADDRESS: u64 = u64::MAX;
 
-/// The address of all that has storage: one that no file can have (an `off_t` ends below it), because a container's bytes may
-/// lie in a store, in several pieces, or elsewhere after the next commit. Who reads a file there fails. "No address" would
-/// be wrong: h5py then answers no coordinates of the chunk, and tools that keep references to byte ranges take the data for
-/// never written.
+/// The address reported for everything that has storage. No file can have this address (an `off_t` ends below it),
+/// because a container's bytes may be in a store, in several pieces, or elsewhere after the next commit. A program
+/// that reads a file there fails. "No address" would be wrong: h5py then returns no coordinates of the chunk, and
+/// tools that keep references to byte ranges consider the data as never written.
 const ADDRESS_OF_NO_FILE: u64 = 1 << 63;
 
-/// Optional dataset operations.
+/// Runs an optional dataset operation.
 pub unsafe extern "C" fn optional(
     object: *mut c_void,
     arguments: *mut sys::H5VL_optional_args_t,
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn optional(
         if let Some(native) = passthrough::of(object)
             && (*arguments).op_type == sys::H5VL_NATIVE_DATASET_GET_VLEN_BUF_SIZE
         {
-            // It reads all elements.
+            // The operation reads all elements.
             return native.call_back(|hdf5, object, connector| {
                 native_read::checked(&[native], connector, || {
                     (hdf5.H5VLdataset_optional)(object, connector, arguments, transfer, request)
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn optional(
         forward!(call_back H5VLdataset_optional(object; arguments, transfer, request));
         on_object(object, "h5lake_dataset_optional", Major::Dataset, super::FAIL, |handle| {
             if (*arguments).op_type == sys::H5VL_NATIVE_DATASET_FORMAT_CONVERT {
-                // Chunks have one kind of index, and layouts one version. The call comes without arguments.
+                // Chunks have one kind of index, and layouts one version. The call has no arguments.
                 return dataset::of(handle).map(|_| OK);
             }
             if (*arguments).args.is_null() {
@@ -94,7 +94,8 @@ unsafe fn query(
                 answer_chunk(chunk.as_ref(), wanted.filter_mask, wanted.addr, wanted.size);
             }
             sys::H5VL_NATIVE_DATASET_GET_CHUNK_STORAGE_SIZE => {
-                // As natively: no answer at all before the first chunk is stored, an error for others.
+                // Like in the native connector: no result at all before the first chunk is stored, an error for
+                // missing chunks later.
                 let wanted = args.get_chunk_storage_size;
                 if chunks::any(handle)? {
                     let chunk = chunks::at(handle, &coordinates(handle, wanted.offset)?)?
@@ -117,8 +118,8 @@ unsafe fn query(
     Ok(OK)
 }
 
-/// Checks that chunks are asked for by a dataspace. As natively, what is selected in it does not matter: the answers are of all
-/// chunks (`H5D__get_num_chunks`, `H5D__get_chunk_info`).
+/// Checks the dataspace of a query about chunks. Like in the native connector, its selection does not matter: the
+/// answers are about all chunks (`H5D__get_num_chunks`, `H5D__get_chunk_info`).
 fn check_space(handle: &Handle, id: Hid) -> Result<()> {
     if id == sys::H5S_ALL as Hid {
         return Ok(());
@@ -135,22 +136,22 @@ unsafe fn answer_chunk(chunk: Option<&ChunkInfo>, mask: *mut u32, address: *mut 
     }
 }
 
-/// One coordinate for each dimension of the dataset.
+/// Returns one coordinate for each dimension of the dataset.
 unsafe fn coordinates(handle: &Handle, given: *const u64) -> Result<Vec<u64>> {
     if given.is_null() {
         return Err(Error::argument("no chunk coordinates were given"));
     }
     let rank = dataset::of(handle)?.dataset.space().dims().len();
-    // SAFETY: the functions that take coordinates demand as many as the dataset has dimensions.
+    // SAFETY: the functions that take coordinates require as many as the dataset has dimensions.
     Ok(unsafe { std::slice::from_raw_parts(given, rank) }.to_vec())
 }
 
-/// Reads a chunk straight into the caller's buffer. Without a buffer, or with one that is too small, size and mask are answered and
-/// nothing is read.
+/// Reads a chunk directly into the caller's buffer. Without a buffer, or with one that is too small, it returns the
+/// size and the mask, and reads nothing.
 unsafe fn read_chunk(handle: &Handle, arguments: *mut c_void) -> Result<c_int> {
     let library = handle.session()?.library;
-    // SAFETY: the arguments are of this library's version. The buffer has as many bytes as they say; where they do not,
-    // `H5Dread_chunk` demands that the whole chunk has room in it.
+    // SAFETY: the arguments are of this library's version. The buffer has as many bytes as they say; if they do not
+    // say, `H5Dread_chunk` requires that the whole chunk fits into the buffer.
     unsafe {
         let wanted = library.table().chunk_read_args(arguments);
         let chunk = chunks::stored(handle, &coordinates(handle, wanted.offset)?)?;

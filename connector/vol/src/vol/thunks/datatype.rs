@@ -13,7 +13,7 @@ use crate::operations::object;
 use crate::vol::passthrough::{self, forward};
 use crate::vol::thunks::Request;
 
-/// The class.
+/// The callbacks of committed datatypes.
 pub const CLASS: sys::H5VL_datatype_class_t = sys::H5VL_datatype_class_t {
     commit: Some(commit),
     open: Some(open),

@@ -34,8 +34,8 @@ fn library_in(slot: usize) -> Result<Library> {
     super::in_slot(slot).ok_or_else(|| Error::call("H5PLget_plugin_info"))
 }
 
-/// The settings that a file access list carries for us. What was wrong with them is told here, and not when the
-/// library started.
+/// Returns the settings that a file access list carries for h5lake. An error in them is reported here, and not when
+/// the library starts.
 fn config_of(library: Library, access: Hid) -> Result<Config> {
     let config = match library.connector_info(access)? {
         info if info.is_null() => Config::parse(""),
@@ -51,8 +51,8 @@ fn config_of(library: Library, access: Hid) -> Result<Config> {
     config.map_err(|text| Error::file(Minor::BadValue, text, None))
 }
 
-/// The arguments of the optional operation [`statistics::OPERATION`]: a buffer for the text, cut to fit and terminated, and
-/// where the text's whole length goes. Both may be null.
+/// The arguments of the optional operation [`statistics::OPERATION`]: a buffer for the text, which is truncated to fit
+/// and terminated, and the place for the text's full length. Both may be null.
 #[repr(C)]
 struct StatisticsArguments {
     buffer: *mut c_char,
@@ -60,7 +60,7 @@ struct StatisticsArguments {
     length: *mut usize,
 }
 
-/// Remembers the native class, for `get_conn_cls`.
+/// Records the native class, for `get_conn_cls`.
 fn opened(handle: Handle) -> Result<*mut c_void> {
     if let Ok(session) = handle.session()
         && classes::native_class(session.library).is_none()
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn get(
         forward!(call H5VLfile_get(object; arguments, transfer, request));
         on_object(object, "h5lake_file_get", Major::File, FAIL, |handle| {
             let args = &mut (*arguments).args;
-            // The same for all files: it is asked for datatypes, too, while nothing is converted.
+            // The answer is the same for all files: it is requested for datatypes, too, while nothing is converted.
             if (*arguments).op_type == sys::H5VL_FILE_GET_CONT_INFO {
                 if let Some(info) = args.get_cont_info.info.as_mut() {
                     info.version = sys::H5VL_CONTAINER_INFO_VERSION;
@@ -186,7 +186,7 @@ pub unsafe extern "C" fn get(
     }
 }
 
-/// `H5Freopen` of a native file.
+/// Reopens a native file (`H5Freopen`).
 unsafe fn reopen_native(
     native: &NativeHandle,
     arguments: *mut sys::H5VL_file_specific_args_t,
@@ -207,7 +207,7 @@ unsafe fn reopen_native(
     }
 }
 
-/// What the file is open for, by whichever identifier (`H5F_INTENT`, `H5Fget_intent`).
+/// Returns the access with which the file is open, through any identifier (`H5F_INTENT`, `H5Fget_intent`).
 fn intent(handle: &Handle) -> Result<c_uint> {
     let session = handle.session()?;
     let is_open_to = |swmr| registry::sessions_on(&session.container).iter().any(|s| *s.swmr.lock() == swmr);
@@ -318,8 +318,9 @@ pub unsafe extern "C" fn optional(
             if (*arguments).op_type != sys::H5VL_NATIVE_FILE_POST_OPEN {
                 return call();
             }
-            // Native code now makes an object of its own of the file. In the context of this call, a connector that is
-            // stacked on this one would wrap it, and native code would take what it got for its own structure.
+            // Native code now makes an object of its own for the file. In the context of this call, a connector that
+            // is stacked on this one would wrap that object, and native code would use the wrapper as its own
+            // structure.
             return native.library().in_own_context(|| Ok(call())).unwrap_or(FAIL);
         }
         let operation = (*arguments).op_type;
@@ -358,17 +359,18 @@ pub unsafe extern "C" fn optional(
                     Ok(())
                 }
                 (H5VL_NATIVE_FILE_GET_MPI_ATOMICITY, _) => {
-                    // The headers have these arguments only where HDF5 is built with MPI: a pointer to the answer,
+                    // The headers declare these arguments only if HDF5 is built with MPI: this one is a pointer to the
+                    // answer.
                     let answer = (*arguments).args.cast::<*mut bool>();
                     strings::answer(answer.read(), collective::atomicity(handle)?);
                     Ok(())
                 }
                 (H5VL_NATIVE_FILE_SET_MPI_ATOMICITY, _) => {
-                    // and the value itself.
+                    // This argument is the value itself.
                     collective::set_atomicity(handle, (*arguments).args.cast::<bool>().read())
                 }
-                // The state of native caches and headers, which a container does not have: that of the small native file
-                // beneath is answered.
+                // The state of native caches and headers, which a container does not have: the answer is that of the
+                // small native file beneath.
                 (
                     sys::H5VL_NATIVE_FILE_GET_MDC_CONF
                     | sys::H5VL_NATIVE_FILE_SET_MDC_CONFIG
@@ -388,7 +390,7 @@ pub unsafe extern "C" fn optional(
                     session.shadow.mark();
                     session.shadow.file()?.file_optional(arguments)
                 }
-                // Nothing here depends on them, but the file's access list tells them.
+                // Containers do not depend on the bounds, but the file's access list reports them.
                 (sys::H5VL_NATIVE_FILE_SET_LIBVER_BOUNDS, _) => {
                     let wanted = (*arguments).args.cast::<sys::H5VL_native_file_set_libver_bounds_t>().read();
                     let session = handle.session()?;
@@ -431,7 +433,7 @@ pub unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Requ
     let done = unsafe { super::close_after(object, "h5lake_file_close", Major::File, open_file::close) };
     if let Some((together, container)) = together.filter(|_| done >= 0) {
         together.let_go();
-        // Another file of the container may be open: then all go on to change it together.
+        // Another file of the container may be open: then all processes continue to change it together.
         if let Some(container) = container.upgrade().filter(|container| !registry::is_in_use(container)) {
             container.part_from_others();
         }

@@ -17,7 +17,7 @@ use crate::operations::path::mount;
 use crate::vol::passthrough::{self, forward};
 use crate::vol::thunks::Request;
 
-/// The class.
+/// The callbacks of groups.
 pub const CLASS: sys::H5VL_group_class_t = sys::H5VL_group_class_t {
     create: Some(create),
     open: Some(open),
@@ -143,7 +143,7 @@ unsafe extern "C" fn specific(
     }
 }
 
-/// On a group of a native file: a file that is mounted must be native too.
+/// Runs an operation on a group of a native file: a file that is mounted must be native, too.
 unsafe fn specific_of_native(
     native: &NativeHandle,
     arguments: *mut sys::H5VL_group_specific_args_t,

@@ -1,4 +1,4 @@
-//! The connector string: kept behind the connector's info pointer.
+//! The connector string: stored behind the connector's info pointer.
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -10,13 +10,13 @@ use crate::hdf5::strings;
 use crate::names::keys;
 use crate::vol::info::Info;
 
-/// Records where the process started. Everything else starts with the first file.
+/// Records the working directory of the process. All other initialization happens with the first file.
 pub unsafe extern "C" fn initialize(_properties: Hid) -> c_int {
     keys::record_working_directory();
     OK
 }
 
-/// Nothing to do: files are closed by their own callbacks before this runs.
+/// Does nothing: files are closed by their own callbacks before this runs.
 pub unsafe extern "C" fn terminate() -> c_int {
     OK
 }
@@ -24,13 +24,13 @@ pub unsafe extern "C" fn terminate() -> c_int {
 /// Copies an info.
 pub unsafe extern "C" fn copy(info: *const c_void) -> *mut c_void {
     guard(None, "h5lake_info_copy", Major::Connector, std::ptr::null_mut(), || {
-        // SAFETY: null or made by `from_str` or this.
+        // SAFETY: null or made by `from_str` or by this function.
         let info = unsafe { info.cast::<Info>().as_ref() }.cloned().unwrap_or_else(|| Info::read(b""));
         Ok(Box::into_raw(Box::new(info)).cast())
     })
 }
 
-/// Compares two infos by what they say.
+/// Compares two infos by their text.
 pub unsafe extern "C" fn compare(result: *mut c_int, first: *const c_void, second: *const c_void) -> c_int {
     guard(None, "h5lake_info_cmp", Major::Connector, FAIL, || {
         // SAFETY: null or made by `from_str` or `copy`; the answer's place is writable.
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn free(info: *mut c_void) -> c_int {
     OK
 }
 
-/// Reads a connector string. Never fails: a library that cannot start its connector writes native files.
+/// Reads a connector string. It never fails: a library that cannot start its connector writes native files.
 pub unsafe extern "C" fn from_str(text: *const c_char, info: *mut *mut c_void) -> c_int {
     guard(None, "h5lake_info_from_str", Major::Connector, FAIL, || {
         // SAFETY: null or terminated; the answer's place is writable.

@@ -1,4 +1,4 @@
-//! What HDF5 asks about the connector.
+//! HDF5's queries about the connector.
 
 use std::ffi::{c_int, c_void};
 
@@ -16,8 +16,8 @@ use crate::vol::capabilities::CAPABILITIES;
 use crate::vol::info::Info;
 use crate::vol::passthrough;
 
-/// Our class at the current level; the native class at the terminal level, so that the deprecated functions that
-/// stock clients call take our objects.
+/// Returns our class at the current level, and the native class at the terminal level, so that the deprecated
+/// functions which stock clients call accept our objects.
 pub unsafe extern "C" fn get_conn_cls<const SLOT: usize>(
     _object: *mut c_void,
     level: sys::H5VL_get_conn_lvl_t,
@@ -47,7 +47,7 @@ unsafe fn conn_cls_in(
     })
 }
 
-/// What works. Programs that ask for the asynchronous interface find it with `async=on`.
+/// Returns the supported features. Programs that query the asynchronous interface find it with `async=on`.
 pub unsafe extern "C" fn get_cap_flags(info: *const c_void, flags: *mut u64) -> c_int {
     guard(None, "h5lake_get_cap_flags", Major::Connector, FAIL, || {
         // SAFETY: null or an info of ours.
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn get_cap_flags(info: *const c_void, flags: *mut u64) -> 
     })
 }
 
-/// Answers whether an optional operation is supported. Objects of native files answer as the native connector does.
+/// Returns whether an optional operation is supported. For objects of native files the native connector answers.
 pub unsafe extern "C" fn opt_query(
     object: *mut c_void,
     class: sys::H5VL_subclass_t,

@@ -19,7 +19,7 @@ use crate::operations::visit::{self, VisitWalk};
 use crate::vol::passthrough::{self, Pair, forward};
 use crate::vol::thunks::Request;
 
-/// The class.
+/// The callbacks of links.
 pub const CLASS: sys::H5VL_link_class_t = sys::H5VL_link_class_t {
     create: Some(create),
     copy: Some(copy),
@@ -29,14 +29,14 @@ pub const CLASS: sys::H5VL_link_class_t = sys::H5VL_link_class_t {
     optional: Some(optional),
 };
 
-/// A handle that may be missing (`H5L_SAME_LOC`).
+/// Returns a handle that may be missing (`H5L_SAME_LOC`).
 unsafe fn maybe<'a>(object: *mut c_void) -> Option<&'a Handle> {
     // SAFETY: null or one of our objects, open.
     unsafe { Handle::from_pointer(object) }.ok()
 }
 
-/// Refuses a call of a filter on the file whose chunk it is given, of which the call names two objects; and completes what
-/// goes on beside the program on both.
+/// Checks and prepares the two objects of a call: refuses a call that a filter makes on the file of its own chunk, and
+/// completes background work on both objects.
 fn settle(objects: [Option<&Handle>; 2]) -> Result<()> {
     objects.into_iter().flatten().try_for_each(|object| {
         object.check_not_filtering()?;
@@ -227,7 +227,7 @@ unsafe extern "C" fn move_link(
     }
 }
 
-/// `H5L_info2_t` of a link.
+/// Returns the `H5L_info2_t` of a link.
 pub fn info_structure(link: &Link) -> sys::H5L_info2_t {
     // SAFETY: all-zero is a valid value of this plain structure.
     let mut info: sys::H5L_info2_t = unsafe { std::mem::zeroed() };
@@ -271,7 +271,7 @@ unsafe extern "C" fn get(
                     let value = link::value(&found.target)
                         .ok_or_else(|| Error::new(Minor::BadType, "a hard link has no value"))?;
                     match found.target {
-                        // As natively, a path that is cut is terminated.
+                        // Like in the native connector, a truncated path is terminated.
                         LinkTarget::Soft(path) => {
                             strings::fill_name(&path, args.get_val.buf.cast(), args.get_val.buf_size);
                         }

@@ -1,7 +1,7 @@
-//! The callbacks as libhdf5 calls them: raw arguments decoded, `operations` called, answers written.
+//! The callbacks as libhdf5 calls them: raw arguments are decoded, `operations` called, answers written.
 //!
-//! Every function here is called by libhdf5 with the arguments that `H5VLconnector.h` describes; that is the
-//! safety argument of each: objects are ours and open, strings are terminated, answers' places are writable.
+//! Every function here is called by libhdf5 with the arguments that `H5VLconnector.h` describes. This is the safety
+//! argument of each function: objects are h5lake's and open, strings are terminated, answers' places are writable.
 
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;
@@ -39,11 +39,12 @@ pub mod token;
 mod transfer_arrays;
 pub mod wrap;
 
-/// Where a callback that goes on beside the program puts its request; null without an event set. What is done when the
-/// callback returns leaves it as it is. A close always does: libhdf5 then reads what it has freed (H5D.c, `H5D_close_async`).
+/// The place at which a callback that continues in the background puts its request; null without an event set. A
+/// callback that is done when it returns leaves the place unchanged. A close always does so: otherwise libhdf5 reads
+/// memory that it has freed (H5D.c, `H5D_close_async`).
 pub type Request = *mut *mut c_void;
 
-/// The object that a callback is called on, and how it goes with what goes on beside the program.
+/// The object on which a callback is called, and the order of the call relative to background work.
 #[derive(Clone, Copy)]
 pub struct Target {
     object: *const c_void,
@@ -62,30 +63,30 @@ impl From<*const c_void> for Target {
     }
 }
 
-/// The object of a callback that has nothing to do with elements: with an event set it does not wait for transfers.
+/// Returns the target of a callback that does not touch elements: with an event set it does not wait for transfers.
 pub fn beside(object: *mut c_void, request: Request) -> Target {
     let order = if request.is_null() { CallOrder::Behind } else { CallOrder::Beside };
     Target { object, order }
 }
 
-/// Success, as C has it.
+/// The return value of success in C.
 pub const OK: i32 = 0;
-/// Failure, as C has it.
+/// The return value of failure in C.
 pub const FAIL: i32 = -1;
 
-/// Calls a function of the application's, while this thread holds no lock of ours.
+/// Calls a function of the application, while this thread holds no lock of h5lake's.
 pub fn calling_back<T>(call: impl FnOnce() -> T) -> T {
     assert_none_held("a function of the application");
     call()
 }
 
-/// As [`beside`], for a callback that flushes or does something else.
+/// Returns the target of a callback that flushes or does something else, as [`beside`] does for a flush.
 pub fn flushing(object: *mut c_void, flushes: bool, request: Request) -> Target {
     if flushes { beside(object, request) } else { object.into() }
 }
 
-/// Flushes the file of an object, then calls the function that the program wants called after that (`H5Pset_object_flush_cb`) with the
-/// object's identifier. Such a flush does not go on beside the program.
+/// Flushes the file of an object, then calls the function that the program has registered for this event
+/// (`H5Pset_object_flush_cb`) with the object's identifier. Such a flush does not run in the background.
 ///
 /// # Safety
 /// `request` is null or writable.
@@ -101,8 +102,8 @@ pub unsafe fn flush_object(handle: &Handle, id: Hid, request: Request, before: R
     calling_back(|| call(id))
 }
 
-/// Flushes the file of an object, if all has gone well `before`: beside the program, if an event set waits for it and libhdf5 is not
-/// needed.
+/// Flushes the file of an object, if `before` is a success. The flush runs in the background if an event set waits for
+/// it and libhdf5 is not needed.
 ///
 /// # Safety
 /// `request` is null or writable.
@@ -117,7 +118,7 @@ pub unsafe fn flush(handle: &Handle, request: Request, before: Result<()>) -> Re
     Ok(())
 }
 
-/// Runs a callback that is called on one of our objects.
+/// Runs a callback that is called on an object of h5lake's.
 ///
 /// # Safety
 /// `object` is null or one of our handles.
@@ -139,10 +140,10 @@ pub unsafe fn on_object<T>(
     }
 }
 
-/// As [`on_object`], for callbacks by which native code looks at objects, whatever is going on.
+/// Runs a callback like [`on_object`], for callbacks by which native code reads objects, without waiting for anything.
 ///
 /// # Safety
-/// As [`on_object`].
+/// As for [`on_object`].
 pub unsafe fn on_any_object<T>(
     object: *const c_void,
     callback: &'static str,
@@ -156,10 +157,10 @@ pub unsafe fn on_any_object<T>(
     guard(library, callback, class, failure, || body(handle?))
 }
 
-/// As [`on_object`], for callbacks that answer only whether they succeeded.
+/// Runs a callback like [`on_object`], for callbacks that return only whether they succeeded.
 ///
 /// # Safety
-/// As [`on_object`].
+/// As for [`on_object`].
 pub unsafe fn status(
     target: impl Into<Target>,
     callback: &'static str,
@@ -170,10 +171,10 @@ pub unsafe fn status(
     unsafe { on_object(target, callback, class, FAIL, |handle| body(handle).map(|()| OK)) }
 }
 
-/// As [`on_object`], for callbacks that answer a new object.
+/// Runs a callback like [`on_object`], for callbacks that return a new object.
 ///
 /// # Safety
-/// As [`on_object`].
+/// As for [`on_object`].
 pub unsafe fn new_object(
     target: impl Into<Target>,
     callback: &'static str,
@@ -188,7 +189,7 @@ pub unsafe fn new_object(
     }
 }
 
-/// Closes an object. One of a file that was closed before takes the file's last changes along.
+/// Closes an object. If the object's file was closed before, this commits the file's last changes.
 ///
 /// # Safety
 /// `object` is one of our handles, and not used again if the call succeeds.
@@ -197,12 +198,13 @@ pub unsafe fn close(target: impl Into<Target>, callback: &'static str, class: Ma
     unsafe { close_after(target, callback, class, |_| Ok(())) }
 }
 
-/// Closes an object after `prepare`. If that fails, or the last changes cannot be committed, the object stays open,
-/// because its identifier does. A dataset does not: libhdf5 frees what it has of it however its close ends (`H5D__close_cb`), and uses
-/// that after the next failure. So its file is kept for another try, and an error says only what cannot be tried again.
+/// Closes an object after `prepare`. If `prepare` fails, or the last changes cannot be committed, the object stays
+/// open, because its identifier does. A dataset is closed anyway: libhdf5 frees its part of the dataset however the
+/// close ends (`H5D__close_cb`), and uses that part after the next failure. So the dataset's file is kept for another
+/// try, and an error is returned only for work that cannot be tried again.
 ///
 /// # Safety
-/// As [`close`].
+/// As for [`close`].
 pub unsafe fn close_after(
     target: impl Into<Target>,
     callback: &'static str,
@@ -213,7 +215,7 @@ pub unsafe fn close_after(
     // SAFETY: as the caller says.
     let library = unsafe { Handle::from_pointer(object) }.ok().and_then(Handle::library);
     guard(library, callback, class, FAIL, || {
-        // SAFETY: as the caller says; libhdf5 may look at the object, too, while it is closed.
+        // SAFETY: as the caller says; libhdf5 may read the object, too, while it is closed.
         let handle = unsafe { Handle::from_pointer(object) }?;
         handle.check_not_filtering()?;
         handle.complete(order);
@@ -237,15 +239,15 @@ pub unsafe fn close_after(
     })
 }
 
-/// An operation that no version of HDF5 known to us has.
+/// Returns the error for an operation that no known version of HDF5 has.
 pub fn unknown_operation<T>(class: &str, operation: impl std::fmt::Display) -> Result<T> {
     Err(Error::unsupported(format!("operation {operation} of the {class} callbacks")))
 }
 
-/// Decodes where a call is aimed at.
+/// Decodes the location of a call.
 ///
 /// # Safety
-/// `parameters` is null or as libhdf5 fills it.
+/// `parameters` is null or filled by libhdf5.
 pub unsafe fn location<'a>(parameters: *const sys::H5VL_loc_params_t) -> Result<Location<'a>> {
     // SAFETY: as the caller says.
     let parameters =
@@ -281,7 +283,7 @@ pub unsafe fn location<'a>(parameters: *const sys::H5VL_loc_params_t) -> Result<
     }
 }
 
-/// Decodes by which index to go.
+/// Decodes the index of an iteration.
 pub fn index(kind: sys::H5_index_t) -> Result<Index> {
     match kind {
         sys::H5_INDEX_NAME => Ok(Index::Name),
@@ -290,7 +292,7 @@ pub fn index(kind: sys::H5_index_t) -> Result<Index> {
     }
 }
 
-/// Decodes in which order to go.
+/// Decodes the order of an iteration.
 pub fn order(kind: sys::H5_iter_order_t) -> Result<Order> {
     match kind {
         sys::H5_ITER_INC => Ok(Order::Increasing),
@@ -300,13 +302,13 @@ pub fn order(kind: sys::H5_iter_order_t) -> Result<Order> {
     }
 }
 
-/// The library of a slot, for callbacks that get no object. There is one of each such callback for each slot: what it does is in
-/// a function that all of them call, or the plugin would have it 16 times.
+/// Returns the library of a slot, for callbacks that get no object. Each such callback exists once for each slot. Its
+/// body is in a function that all of them call, because the plugin would otherwise contain it 16 times.
 pub fn in_slot(slot: usize) -> Option<Library> {
     Library::in_slot(slot)
 }
 
-/// The token of an object as HDF5's structures hold it.
+/// Returns the token of an object in HDF5's form.
 pub fn token_of(id: h5lake_container::ObjectId) -> sys::H5O_token_t {
     sys::H5O_token_t { __data: tokens::encode(id) }
 }

@@ -1,4 +1,4 @@
-//! Reads of native datasets that are decoded here.
+//! Reads of native datasets that h5lake decodes itself.
 
 use std::ffi::{c_int, c_void};
 
@@ -22,19 +22,19 @@ use crate::vol::thunks::{FAIL, OK};
 const ALL: Hid = sys::H5S_ALL as Hid;
 const BLOCK: Hid = sys::H5S_BLOCK as Hid;
 
-/// What `H5Dread` is given beside the selection in the file and the buffer.
+/// The arguments of `H5Dread` beside the selection in the file and the buffer.
 pub(super) struct NativeCall {
     pub(super) memory_type: Hid,
     pub(super) memory_space: Hid,
     pub(super) transfer: Hid,
 }
 
-/// Reads if it is worth it; answers whether it did. Otherwise the native connector is to be asked, whatever the buffer has now.
-/// Errors are not reported: the native connector will have its own, or none.
+/// Reads the dataset if that pays off; returns whether it did. Otherwise the native connector has to read, whatever
+/// the buffer contains now. Errors are not reported: the native connector will have its own errors, or none.
 ///
 /// # Safety
-/// The dataset is open, the arguments are those of its `H5Dread`, which no other thread uses, and the library reports no errors
-/// meanwhile.
+/// The dataset is open, the arguments are those of its `H5Dread`, which no other thread uses, and the library reports
+/// no errors meanwhile.
 pub(super) unsafe fn read(
     native: &NativeHandle,
     connector: Hid,
@@ -61,7 +61,7 @@ pub(super) unsafe fn read(
 }
 
 /// # Safety
-/// As [`read`].
+/// As for [`read`].
 unsafe fn attempt(
     reads: &NativeReads,
     dataset: BorrowedDataset<'_>,
@@ -72,19 +72,20 @@ unsafe fn attempt(
     let Some(read) = reads.prepare(dataset, call.memory_type, file_space, call.transfer)? else {
         return Ok(false);
     };
-    // SAFETY: H5Dread demands a buffer that holds all that is selected in memory.
+    // SAFETY: H5Dread requires a buffer that contains the selection in memory.
     let mut region = unsafe { region_of(dataset.library(), call, file_space, read.points, buffer)? };
     let done = read.read(&mut region);
-    // It has its elements itself. What could not be read of them is asked for again by the native connector.
+    // The dataset's elements are in its own file. The native connector reads again any elements that could not be
+    // read.
     drop(take_unread());
     done
 }
 
-/// Answers a read that has failed, of a virtual dataset with containers among its sources, with their elements. Any other failure stays as
-/// it is.
+/// Completes a failed read of a virtual dataset that has containers among its sources, with the elements of these. Any
+/// other failure is left unchanged.
 ///
 /// # Safety
-/// As [`read`].
+/// As for [`read`].
 pub(super) unsafe fn of_containers(
     native: &NativeHandle,
     connector: Hid,
@@ -109,10 +110,10 @@ pub(super) unsafe fn of_containers(
     })
 }
 
-/// Names the cause of a write that has failed, of a virtual dataset with containers among its sources.
+/// Names the cause of a failed write to a virtual dataset that has containers among its sources.
 ///
 /// # Safety
-/// As [`read`].
+/// As for [`read`].
 pub(super) unsafe fn explained(native: &NativeHandle, connector: Hid, operation: &str) -> c_int {
     let library = native.library();
     let frames = library.take_errors();
@@ -126,7 +127,7 @@ pub(super) unsafe fn explained(native: &NativeHandle, connector: Hid, operation:
     })
 }
 
-/// The elements that `H5Dread` selects in memory.
+/// Returns the elements that `H5Dread` selects in memory.
 ///
 /// # Safety
 /// The buffer holds all elements that are selected in memory.
@@ -149,13 +150,14 @@ unsafe fn region_of(
     }
 }
 
-/// Whether a dataset may lie in a store: in the file that it was opened by way of, or in one that is mounted there.
+/// Returns whether a dataset may be in a store: in the file through which it was opened, or in a file that is mounted
+/// there.
 fn may_be_in_store(native: &NativeHandle) -> bool {
     native.object_file().is_some() || native.library().has_object_driver()
 }
 
-/// What is known of the chunks of a dataset in a store, and the object that they are fetched from. That is not known where the file is
-/// mounted in another one.
+/// Returns the known positions of the chunks of a dataset in a store, and the object from which they are fetched. The
+/// object is unknown if the file is mounted on another one.
 fn in_store<'a>(
     native: &'a NativeHandle,
     dataset: BorrowedDataset<'_>,
@@ -167,7 +169,8 @@ fn in_store<'a>(
     Ok(chunks.is_in_store(dataset)?.then_some((None, chunks)))
 }
 
-/// Makes a read of a dataset. If its file is an object of a store, the chunks that it touches are fetched meanwhile, side by side.
+/// Makes a read of a dataset. If its file is an object of a store, the chunks that the read touches are prefetched in
+/// parallel.
 ///
 /// # Safety
 /// The dataset is open, the arguments are those of its `H5Dread`, and the library reports no errors meanwhile.
@@ -188,7 +191,7 @@ pub(super) unsafe fn with_chunks(
         chunks.check(dataset)?;
         let answer = match object {
             Some(object) => {
-                // Where chunks cannot be listed, none is fetched ahead. The library says in its own words what is wrong.
+                // If chunks cannot be listed, no chunk is prefetched. The library reports the error itself.
                 let places = chunks.places(dataset, object, file_space).unwrap_or_default();
                 drop(take_unread());
                 object.reading_ahead(&places, read)
@@ -202,20 +205,20 @@ pub(super) unsafe fn with_chunks(
     })
 }
 
-/// What a read of datasets in stores answered.
+/// Returns the result of a read of datasets in stores.
 ///
 /// # Errors
-/// If libhdf5 passed over what the store could not read.
+/// If libhdf5 skipped data that the store could not read.
 fn told(answer: c_int, chunks: &[&ObjectChunks]) -> Result<c_int> {
     let Some(error) = passed_over(answer) else { return Ok(answer) };
     chunks.iter().for_each(|chunks| chunks.spoil(&error));
     Err(error)
 }
 
-/// Makes a read of several datasets, if none of them has its elements in files that its own file, in a store, names.
+/// Makes a read of several datasets in stores, unless one of them has elements in other files that its own file names.
 ///
 /// # Safety
-/// As [`with_chunks`], for all of them.
+/// As for [`with_chunks`], for all datasets.
 pub(super) unsafe fn checked(
     natives: &[&NativeHandle],
     connector: Hid,
@@ -238,7 +241,8 @@ pub(super) unsafe fn checked(
     })
 }
 
-/// Makes `H5Dget_space` of a dataset. In a store a virtual one is as large as its sources say, if all of them could be read.
+/// Calls `H5Dget_space` for a dataset. In a store the extent of a virtual dataset follows from its sources, if all of
+/// them could be read.
 ///
 /// # Safety
 /// The dataset is open, `arguments` are those of the call, and the library reports no errors meanwhile.

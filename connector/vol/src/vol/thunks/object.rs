@@ -21,7 +21,7 @@ use crate::operations::visit;
 use crate::vol::passthrough::{self, Pair, forward};
 use crate::vol::thunks::Request;
 
-/// The class.
+/// The callbacks of objects.
 pub const CLASS: sys::H5VL_object_class_t = sys::H5VL_object_class_t {
     open: Some(open),
     copy: Some(copy),
@@ -55,10 +55,10 @@ unsafe extern "C" fn open(
     }
 }
 
-/// The library of an object, if a copy of it is to follow external links, and meets any.
+/// Returns the library of an object, if a copy of the object is to follow external links, and encounters any.
 ///
 /// # Safety
-/// `source` is one of our handles, open; place and name are as libhdf5 gives them.
+/// `source` is an open handle of h5lake's; place and name are as libhdf5 passes them.
 unsafe fn follows_external_links(
     source: *mut c_void,
     from: *const sys::H5VL_loc_params_t,
@@ -74,7 +74,7 @@ unsafe fn follows_external_links(
         }
         let name = std::ffi::CStr::from_ptr(name).to_bytes();
         let meets = object::copy_leads_outside(handle, &location(from).ok()?, name, copy_list);
-        // What cannot be looked at is told by the copy itself.
+        // An object that cannot be read is reported by the copy itself.
         meets.unwrap_or(false).then_some(library)
     }
 }
@@ -181,7 +181,7 @@ pub(super) unsafe fn open_as_id(
     }
 }
 
-/// `H5O_type_t` of a kind.
+/// Returns the `H5O_type_t` of a kind.
 pub fn type_of(kind: ObjectKind) -> sys::H5O_type_t {
     match kind {
         ObjectKind::Group => sys::H5O_TYPE_GROUP,
@@ -190,7 +190,7 @@ pub fn type_of(kind: ObjectKind) -> sys::H5O_type_t {
     }
 }
 
-/// The fields of `H5O_info2_t` that were asked for.
+/// Returns the requested fields of `H5O_info2_t`.
 pub fn info_structure(id: ObjectId, file_number: u64, info: &ObjectInfo, fields: c_uint) -> sys::H5O_info2_t {
     // SAFETY: all-zero is a valid value of this plain structure.
     let mut out: sys::H5O_info2_t = unsafe { std::mem::zeroed() };

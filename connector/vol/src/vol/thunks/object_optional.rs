@@ -1,4 +1,4 @@
-//! Optional operations on groups and objects: what deprecated functions of the native connector ask.
+//! Optional operations on groups and objects: those of deprecated functions of the native connector.
 
 use std::ffi::{c_int, c_void};
 
@@ -18,7 +18,7 @@ use crate::vol::passthrough::forward;
 use crate::vol::thunks::Request;
 use h5lake_container::{Index, LinkTarget, Order};
 
-/// Optional group operations.
+/// Runs an optional group operation.
 pub unsafe extern "C" fn group(
     object: *mut c_void,
     arguments: *mut sys::H5VL_optional_args_t,
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn group(
     }
 }
 
-/// `H5Giterate`: names only, in order of name.
+/// Iterates over the links of a group (`H5Giterate`): names only, in order of name.
 unsafe fn iterate_old(handle: &Handle, wanted: &sys::H5VL_native_group_iterate_old_t) -> Result<c_int> {
     let operator = wanted.op.ok_or_else(|| Error::argument("no operator was given"))?;
     // SAFETY: as libhdf5 fills it.
@@ -64,8 +64,8 @@ unsafe fn iterate_old(handle: &Handle, wanted: &sys::H5VL_native_group_iterate_o
     answer
 }
 
-/// `H5Gget_objinfo`. Clients hash objects by file and object number. A link that is not followed is described by itself: its
-/// length is that of its value, as `H5Lget_info` tells it.
+/// Returns information about an object (`H5Gget_objinfo`). Clients hash objects by file and object number. For a link
+/// that is not followed, the information is about the link: its length is that of its value, as in `H5Lget_info`.
 fn stat_of(handle: &Handle, place: &Location<'_>, follow: bool) -> Result<sys::H5G_stat_t> {
     // SAFETY: all-zero is a valid value of this plain structure.
     let mut stat: sys::H5G_stat_t = unsafe { std::mem::zeroed() };
@@ -103,7 +103,7 @@ fn stat_of(handle: &Handle, place: &Location<'_>, follow: bool) -> Result<sys::H
     Ok(stat)
 }
 
-/// The header of a native object, as `H5Gget_objinfo` describes it.
+/// Converts the header of a native object to the form of `H5Gget_objinfo`.
 fn header_of(info: &sys::H5O_native_info_t) -> sys::H5O_stat_t {
     let header = &info.hdr;
     sys::H5O_stat_t {
@@ -114,7 +114,7 @@ fn header_of(info: &sys::H5O_native_info_t) -> sys::H5O_stat_t {
     }
 }
 
-/// Optional object operations.
+/// Runs an optional object operation.
 pub unsafe extern "C" fn object(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn object(
                 (sys::H5VL_NATIVE_OBJECT_GET_NATIVE_INFO, Some(args)) => {
                     let wanted = args.get_native_info;
                     let answer = match objects::resolve(handle, &place)? {
-                        // Sizes of native headers and indexes: there are none.
+                        // A container has no native headers and indexes: the sizes are zeros.
                         Resolved::Here(_) => std::mem::zeroed(),
                         Resolved::Native(path) => path.native_info(wanted.fields)?,
                     };

@@ -1,9 +1,9 @@
-//! Optional operations that `H5VLquery_optional` says are supported.
+//! The optional operations that `H5VLquery_optional` reports as supported.
 //!
-//! A program that queries support, such as HDF5's tools, uses the result of an operation only if the operation is supported. So
-//! an operation is supported if it does its work on a container, or returns a true result about the container. Operations that a
-//! container accepts without effect, or that return the result of the native file beneath, succeed for programs that do not query
-//! support, and are not supported.
+//! A program that queries support, such as HDF5's tools, uses the result of an operation only if the operation is
+//! supported. So an operation is supported if it does its work on a container, or returns a true result about the
+//! container. Operations that a container accepts without effect, or that return the result of the native file
+//! beneath, succeed for programs that do not query support, and are not supported.
 
 use std::ffi::c_int;
 
@@ -22,8 +22,8 @@ const WRITES: u64 = SUPPORTED | sys::H5VL_OPT_QUERY_WRITE_DATA;
 /// Operations that call functions of the program.
 const CALLS_BACK: u64 = SUPPORTED | sys::H5VL_OPT_QUERY_NO_ASYNC;
 
-/// Returns the flags (`H5VL_OPT_QUERY_…`) of an operation on a file that is open: those of [`of`], and of operations that depend on
-/// the file or on what the program has registered.
+/// Returns the flags (`H5VL_OPT_QUERY_…`) of an operation on an open file: those of [`of`], and of operations that
+/// depend on the file or on the program's registrations.
 pub fn of_file(session: &Session, operation: c_int) -> u64 {
     match operation {
         H5VL_NATIVE_FILE_GET_MPI_ATOMICITY | H5VL_NATIVE_FILE_SET_MPI_ATOMICITY => {
@@ -65,7 +65,7 @@ fn dataset(operation: c_int) -> u64 {
         sys::H5VL_NATIVE_DATASET_CHUNK_WRITE => WRITES,
         sys::H5VL_NATIVE_DATASET_CHUNK_ITER => CALLS_BACK | sys::H5VL_OPT_QUERY_QUERY_METADATA,
         // Elements have no address in a file, and chunks no index of libhdf5's: FORMAT_CONVERT has no effect,
-        // GET_CHUNK_INDEX_TYPE names one that there is not, and GET_OFFSET an address that no file has.
+        // GET_CHUNK_INDEX_TYPE names an index that does not exist, and GET_OFFSET an address that no file has.
         _ => NOT_SUPPORTED,
     }
 }
@@ -83,8 +83,8 @@ fn file(operation: c_int) -> u64 {
             CHANGES | sys::H5VL_OPT_QUERY_WRITE_DATA | sys::H5VL_OPT_QUERY_NO_ASYNC
         }
         sys::H5VL_NATIVE_FILE_POST_OPEN => SUPPORTED,
-        // Free space, caches, page buffers and headers of native files: answers are those of the native file beneath, and changes
-        // have no effect on the container.
+        // Free space, caches, page buffers and headers of native files: answers are those of the native file beneath,
+        // and changes have no effect on the container.
         _ => NOT_SUPPORTED,
     }
 }
@@ -104,7 +104,7 @@ fn object(operation: c_int) -> u64 {
         sys::H5VL_NATIVE_OBJECT_DISABLE_MDC_FLUSHES
         | sys::H5VL_NATIVE_OBJECT_ENABLE_MDC_FLUSHES
         | sys::H5VL_NATIVE_OBJECT_ARE_MDC_FLUSHES_DISABLED => SUPPORTED,
-        // Sizes of native headers and indexes (GET_NATIVE_INFO): a container has none, and zeros are answered.
+        // Sizes of native headers and indexes (GET_NATIVE_INFO): a container has none, and the answer is zeros.
         _ => NOT_SUPPORTED,
     }
 }

@@ -1,4 +1,4 @@
-//! Requests: what event sets wait for. Only transfers and flushes with `async=on` give them out, and no close ever does.
+//! Requests that event sets wait for. Only transfers and flushes with `async=on` return them, and no close ever does.
 
 use std::ffi::{c_int, c_void};
 
@@ -12,7 +12,7 @@ use crate::hdf5::guard::guard;
 use crate::hdf5::strings;
 use crate::vol::passthrough::forward;
 
-/// The class. libhdf5 itself calls neither `notify` nor `optional`.
+/// The callbacks of requests. libhdf5 itself calls neither `notify` nor `optional`.
 pub const CLASS: sys::H5VL_request_class_t = sys::H5VL_request_class_t {
     wait: Some(wait),
     notify: Some(notify),
@@ -22,7 +22,7 @@ pub const CLASS: sys::H5VL_request_class_t = sys::H5VL_request_class_t {
     free: Some(free),
 };
 
-/// Runs a callback on a request of ours.
+/// Runs a callback on a request of h5lake's.
 ///
 /// # Safety
 /// `request` is one of our handles, not freed.
@@ -123,7 +123,7 @@ unsafe extern "C" fn request_optional(
     }
 }
 
-/// Frees a request. One that goes on blocks this until the program's buffer is no longer used.
+/// Frees a request. For an unfinished request this waits until the program's buffer is no longer used.
 unsafe extern "C" fn free(request: *mut c_void) -> c_int {
     // SAFETY: one of our requests.
     let library = unsafe { Handle::from_pointer(request) }.ok().and_then(Handle::library);
@@ -134,7 +134,7 @@ unsafe extern "C" fn free(request: *mut c_void) -> c_int {
     })
 }
 
-/// Operations of no class: none is known.
+/// Runs an operation of no class: none is known.
 pub unsafe extern "C" fn optional(
     object: *mut c_void,
     arguments: *mut sys::H5VL_optional_args_t,

@@ -11,7 +11,7 @@ use crate::hdf5::strings;
 use crate::hdf5::token;
 use crate::vol::passthrough::forward;
 
-/// The class.
+/// The callbacks of tokens.
 pub const CLASS: sys::H5VL_token_class_t =
     sys::H5VL_token_class_t { cmp: Some(compare), to_str: Some(to_str), from_str: Some(from_str) };
 

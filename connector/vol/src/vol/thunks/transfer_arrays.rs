@@ -1,4 +1,4 @@
-//! The arguments of `H5Dread`, `H5Dwrite` and their kin for several datasets, decoded.
+//! The arguments of `H5Dread`, `H5Dwrite` and similar functions for several datasets, decoded.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const ALL: Hid = sys::H5S_ALL as Hid;
 const BLOCK: Hid = sys::H5S_BLOCK as Hid;
 const LISTED: Hid = sys::H5S_PLIST as Hid;
 
-/// The arguments of a transfer on several datasets: arrays of as many entries.
+/// The arguments of a transfer on several datasets: arrays with one entry for each dataset.
 pub(super) struct Arrays {
     pub(super) count: usize,
     pub(super) datasets: *mut *mut c_void,
@@ -32,10 +32,11 @@ pub(super) struct Arrays {
 }
 
 impl Arrays {
-    /// What the transfer on one dataset touches.
+    /// Returns the elements that the transfer of one dataset touches.
     ///
     /// # Safety
-    /// All arrays have their entries, and each buffer holds what is selected in it; with a request, until that has ended.
+    /// All arrays have their entries, and each buffer contains its selection; with a request, until the request has
+    /// ended.
     pub(super) unsafe fn plan(
         &self,
         index: usize,
@@ -52,7 +53,8 @@ impl Arrays {
         }
     }
 
-    /// What the transfer list will be told. None if nobody can ask it, or the arguments are wrong, which the transfer tells.
+    /// Begins the report for the transfer list. Returns `None` if the program cannot read it, or if the arguments are
+    /// wrong, which the transfer itself reports.
     ///
     /// # Safety
     /// As for [`Arrays::plan`].
@@ -78,7 +80,7 @@ impl Arrays {
         Some(report)
     }
 
-    /// What the call writes, which other processes are told that take part in it.
+    /// Returns the elements that the call writes, to be sent to the other processes of the call.
     ///
     /// # Safety
     /// All arrays have their entries.
@@ -98,13 +100,13 @@ impl Arrays {
         writing
     }
 
-    /// The files of sources that the virtual datasets of the call hold open.
+    /// Returns the files of sources that the virtual datasets of the call hold open.
     pub(super) fn source_files(&self) -> Vec<Arc<Session>> {
         let datasets = (0..self.count).filter_map(|index| self.handle(index).and_then(dataset::of).ok());
         datasets.flat_map(|dataset| dataset.source_files()).collect()
     }
 
-    /// Refuses datasets of several files, as natively (`H5VL__native_dataset_io_setup`).
+    /// Refuses datasets of several files, like the native connector (`H5VL__native_dataset_io_setup`).
     pub(super) fn check_file(&self) -> Result<()> {
         let container = |index| -> Result<&Arc<Container>> {
             Ok(&dataset::of(self.handle(index)?)?.base.session.container)
@@ -125,7 +127,8 @@ impl Arrays {
     }
 }
 
-/// What one transfer touches, in memory and in the file. `given` is the memory type, if elements of it are there.
+/// Returns the elements that one transfer touches, in memory and in the file. `given` is the memory type, if the
+/// buffer holds elements of that type.
 unsafe fn plan(
     handle: &Handle,
     memory_type: Hid,
@@ -144,7 +147,7 @@ unsafe fn plan(
     let size = library.type_size(memory_type)?;
     let space = (file_space != ALL).then_some(file_space);
     let (selection, points) = dataset::file_selection(open, space)?;
-    // SAFETY: H5Dread and H5Dwrite demand a buffer that holds all that is selected in memory.
+    // SAFETY: H5Dread and H5Dwrite require a buffer that contains the selection in memory.
     let region = unsafe {
         match memory_space {
             ALL if file_space == ALL => MemoryRegion::packed(buffer, size, points, given)?,

@@ -1,4 +1,4 @@
-//! What native code finds when it unwraps our objects.
+//! The objects that native code gets when it unwraps h5lake's objects.
 
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::handles::identifiers;
 use crate::handles::native_handle::NativeConnector;
 use crate::vol::passthrough;
 
-/// The native object beneath ours, made now if nobody has wanted it yet. Our own pointer is answered only when it is known
-/// that native code does not ask: it would take it for a native structure.
+/// Returns the native object beneath an object of h5lake's, and makes it if it was never needed. Our own pointer is
+/// returned only if it is known that the caller is not native code, which would use the pointer as a native structure.
 pub unsafe extern "C" fn get_object(object: *const c_void) -> *mut c_void {
     // SAFETY: one of our objects, open.
     unsafe {
@@ -23,7 +23,7 @@ pub unsafe extern "C" fn get_object(object: *const c_void) -> *mut c_void {
         super::on_any_object(object, "h5lake_get_object", Major::Connector, std::ptr::null_mut(), |handle| {
             match (handle.made_native_object(), handle.library()) {
                 (Some(made), _) => Ok(made),
-                // Whoever walks over identifiers may have told of an error before.
+                // The function that walks over identifiers may have reported an error before.
                 (None, Some(library)) => library.keeping_errors(|| handle.native_object()),
                 (None, None) => handle.native_object(),
             }
@@ -31,8 +31,8 @@ pub unsafe extern "C" fn get_object(object: *const c_void) -> *mut c_void {
     }
 }
 
-/// What native code needs to give its objects identifiers of ours while a call is on its way: the native connector
-/// for objects of native files, and nothing for ours, which give themselves identifiers.
+/// Returns the context in which native code gives its objects identifiers of h5lake's during a call: the native
+/// connector for objects of native files, and null for objects of containers, which h5lake registers itself.
 pub unsafe extern "C" fn get_wrap_ctx(object: *const c_void, context: *mut *mut c_void) -> c_int {
     // SAFETY: one of our objects, open; the answer's place is writable.
     unsafe {
@@ -42,7 +42,7 @@ pub unsafe extern "C" fn get_wrap_ctx(object: *const c_void, context: *mut *mut 
     OK
 }
 
-/// Makes one of our objects of a native one. Called with a context of `get_wrap_ctx` only.
+/// Makes an object of h5lake's from a native one. Called with a context of `get_wrap_ctx` only.
 pub unsafe extern "C" fn wrap_object(
     object: *mut c_void,
     kind: sys::H5I_type_t,
@@ -56,7 +56,8 @@ pub unsafe extern "C" fn wrap_object(
     }
 }
 
-/// The native object of one of ours that native code takes back. Those of containers have none to give away.
+/// Returns the native object that native code takes back from an object of h5lake's. Objects of containers have none
+/// to return.
 pub unsafe extern "C" fn unwrap_object(object: *mut c_void) -> *mut c_void {
     // SAFETY: one of our objects, not used again if it is native.
     unsafe {
