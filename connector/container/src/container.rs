@@ -102,9 +102,9 @@ pub struct Container {
     pub(crate) lenders: Mutex<Vec<Weak<dyn CodecProvider>>>,
     /// The error of a loss that no call has reported yet.
     untold: Mutex<Option<Error>>,
-    /// Counts up with each change.
+    /// Incremented with each change.
     changes: AtomicU64,
-    /// How far that was when a flush failed, which told its caller.
+    /// The value of `changes` when a flush last failed and its caller got the error.
     told_changes: AtomicU64,
     record: ContainerRecord,
     place: Mutex<Option<RegistryKey>>,

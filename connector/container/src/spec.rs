@@ -106,9 +106,9 @@ pub struct FileCreation {
 pub struct GroupSpec {
     /// The creation properties (`H5Pencode2`), kept as they are.
     pub creation_properties: Bytes,
-    /// The order of links.
+    /// The creation order of links.
     pub link_order: CreationOrder,
-    /// The order of attributes.
+    /// The creation order of attributes.
     pub attribute_order: CreationOrder,
     /// True if times are tracked.
     pub track_times: bool,
