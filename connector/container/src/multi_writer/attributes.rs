@@ -180,7 +180,8 @@ impl Container {
         Ok(!has_deleted_by_others(heap, [&all[0], &all[1], &all[2]]))
     }
 
-    /// What we had moved the attribute to by renaming it goes too: it would share what the old name keeps.
+    /// Also discards the attribute at the new name if this writer renamed it, because the attribute would share
+    /// payloads with the old name, which is retained.
     fn drop_moved(&self, s: &mut State, c: &ThreeWay, base: &Option<AttributeRecord>) -> Result<()> {
         let id = keys::id(&c.key).unwrap_or_default();
         let (Some(_), None) = (base, &c.ours) else { return Ok(()) };
