@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// If more dirty ranges than this are stored, some of them are joined.
 pub(crate) const MAX_DIRTY_RANGES: usize = 16;
-/// The same limit for ranges that are too long to be stored inline, because each of them becomes a payload.
+/// Limit for dirty ranges that are too long to be stored inline, because each of them becomes a payload.
 const MAX_DIRTY_PAYLOADS: usize = 4;
 /// Maximum number of ranges after joining, so that a block with one fragment does not exceed the maximum number of
 /// fragments.

@@ -113,6 +113,9 @@ impl Container {
 
     /// Moves a container opened for reading to the newest version. Returns true if the version changed. An exclusive
     /// writer is always at the newest version; a shared writer moves to it and retains its uncommitted changes.
+    ///
+    /// # Errors
+    /// Those of the ledger.
     pub fn refresh(&self) -> Result<bool> {
         if self.writable {
             return if self.ledger.is_one_of_many() { self.refresh_with_others() } else { Ok(false) };
@@ -122,6 +125,9 @@ impl Container {
 
     /// Moves a container opened for reading to version `last`, if it shows an earlier version. Returns true if it
     /// moved. It moves past `last` only if a checkpoint has merged the record of that version.
+    ///
+    /// # Errors
+    /// Those of the ledger.
     pub fn refresh_up_to(&self, last: u64) -> Result<bool> {
         let mut state = self.state();
         if !self.ledger.refresh_up_to(last)? {

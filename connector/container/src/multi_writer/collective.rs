@@ -131,6 +131,9 @@ impl Container {
     }
 
     /// Commits all changes for all processes. The first process calls it when each process has made the same changes.
+    ///
+    /// # Errors
+    /// Those of a flush.
     pub fn flush_for_all(&self) -> Result<()> {
         if !self.ledger.is_one_of_many() {
             return self.flush();
@@ -205,6 +208,9 @@ impl Container {
     }
 
     /// Encodes the elements written in this process and begins to upload them, ahead of a flush. Nothing is committed.
+    ///
+    /// # Errors
+    /// Those of staging: of a store, a full disk, a filter.
     pub fn prepare_flush(&self) -> Result<()> {
         without_locks(|| {
             self.stage_all(&mut self.state())?;
@@ -214,6 +220,9 @@ impl Container {
 
     /// Commits the elements that were written in this process and discards all other changes, because the first process
     /// has committed them.
+    ///
+    /// # Errors
+    /// Those of a flush.
     pub fn flush_elements(&self) -> Result<()> {
         let unlinked = without_locks(|| self.give_up_all_but_elements())?;
         without_locks(|| self.commit_with_others(&|s| self.give_up_reaped(s, &unlinked)))
@@ -268,6 +277,9 @@ impl Container {
     }
 
     /// Commits the elements that were written in this process, while all other changes stay staged.
+    ///
+    /// # Errors
+    /// Those of a flush.
     pub fn commit_elements(&self) -> Result<()> {
         let (aside, closed) = without_locks(|| {
             let mut state = self.state();
@@ -308,6 +320,9 @@ impl Container {
     /// Commits the elements written in this process, as [`commit_elements`](Self::commit_elements) does, and returns
     /// true, provided that the headers of their datasets are committed with the extents that the datasets have here.
     /// Otherwise it commits nothing and returns false: the elements then have to wait for a collective flush.
+    ///
+    /// # Errors
+    /// Those of a flush.
     pub fn try_commit_elements(&self) -> Result<bool> {
         if !without_locks(|| self.are_settled())? {
             return Ok(false);
@@ -342,6 +357,9 @@ impl Container {
     /// Moves to the newest version that other processes have committed, if there is one. If both sides changed the same
     /// block, the merged block becomes visible only when the elements of this process are committed, so they are
     /// committed [if possible](Self::try_commit_elements).
+    ///
+    /// # Errors
+    /// Those of the ledger, and of a flush.
     pub fn look_at_others(&self) -> Result<()> {
         if !self.ledger.has_unseen_commits()? && self.ledger.unmerged().is_empty() {
             return Ok(());

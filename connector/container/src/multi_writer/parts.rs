@@ -35,6 +35,9 @@ impl Container {
     /// `most` blocks. Staged blocks are not returned, and neither are blocks with elements that refer to blobs. Blocks
     /// of a dataset that shrank are not returned either: the process that commits the new extent commits the fill
     /// values outside of it, and a merge must not take these from another process.
+    ///
+    /// # Errors
+    /// Those of reading the headers of datasets.
     pub fn changed_blocks(&self, most: usize) -> Result<Vec<ChangedBlock>> {
         let mut state = self.state();
         let mut may_go = HashMap::new();
@@ -67,6 +70,9 @@ impl Container {
     }
 
     /// Writes the part of a block that another process wrote, as if it had been written here.
+    ///
+    /// # Errors
+    /// `Corrupt` for ranges that the block does not have; those of a write.
     pub fn take_part(&self, key: &[u8], part: &BlockPart) -> Result<()> {
         let id = keys::id(key).filter(|_| key.first() == Some(&keys::BLOCK));
         let id = id.ok_or_else(|| Error::corrupt("a part of what is no block"))?;

@@ -42,6 +42,9 @@ impl Container {
     /// Notes a conflict if the main line uses blob ids of the base for other variable-length data of an owner. `theirs`
     /// contains the keys that the main line changed since the base. `has_deleted` is true if the branch deleted blobs
     /// of the base. Returns whether there is a conflict.
+    ///
+    /// # Errors
+    /// `Corrupt`; those of reading.
     pub(crate) fn note_reused_segments(
         &self,
         s: &mut State,

@@ -43,7 +43,8 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Checks one branch beside its base. Damage to the base was found with its tag, unless only the newest version is checked.
+/// Checks one branch against its base. Damage to the base was reported with its tag, unless only the newest version is
+/// checked.
 fn check_one(
     verifier: &mut Verifier,
     target: &Target,
@@ -84,7 +85,7 @@ fn is_told(e: &h5lake_ledger::Error) -> bool {
 /// Changes that a branch makes to an object's counts.
 #[derive(Default)]
 struct Change {
-    /// Links and uses that lead to it: more than before, and those in the branch's own entries.
+    /// Additional links to the object and uses of it, and the number of those in the branch's own entries.
     links: i64,
     named: u64,
     /// Additional links in the object, and additional attributes.

@@ -12,7 +12,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 const L: [[u8; 1]; 2] = bounds(keys::LINK);
-/// Maximum number of objects for which a path is searched; all others are reported by id.
+/// Maximum number of objects for which a path is searched; further objects are reported by id.
 const MAX_NAMED: usize = 10_000;
 /// Maximum depth of a path that is found.
 const MAX_DEPTH: usize = 64;
