@@ -20,7 +20,7 @@ pub struct StoredBlocks<'a> {
 }
 
 impl StoredBlocks<'_> {
-    /// The next block that has elements within the extent.
+    /// Returns the next block that has elements within the extent.
     fn step(&mut self) -> Result<Option<Selection>> {
         loop {
             let Some(key) = self.page.next() else {
