@@ -1,5 +1,5 @@
-//! Maps by ids of objects, and by keys with ids. Ids are consecutive; a malicious container may contain others, but
-//! does not know the random number with which all ids are mixed in this process.
+//! Maps by ids of objects, and by keys with ids. Ids are consecutive; a malicious container may contain arbitrary ids,
+//! but does not know the random number with which all ids are mixed in this process.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -11,7 +11,7 @@ pub(crate) type IdMap<V> = HashMap<u64, V, IdHashes>;
 /// An odd number without a pattern: the fraction of the golden ratio.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Creates the hashers of ids.
+/// The builder of hashers of ids.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IdHashes(u64);
 
