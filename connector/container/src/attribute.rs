@@ -205,7 +205,8 @@ impl Attribute {
 
     /// Replaces the value, and the inline heap to which its elements' ids refer.
     ///
-    /// # Errors As for [`Self::write`]; `InvalidArgument` for an inline heap if blobs of this attribute are elsewhere.
+    /// # Errors
+    /// As for [`Self::write`]; `InvalidArgument` for an inline heap if blobs of this attribute are elsewhere.
     pub fn write_with_heap(&self, data: &[u8], heap: &InlineHeap) -> Result<()> {
         if data.len() as u64 != self.data_size {
             let text = format!("an attribute of {} bytes is written with {}", self.data_size, data.len());
@@ -354,7 +355,8 @@ impl Container {
 
     /// Returns whether an object has an attribute of that name.
     ///
-    /// # Errors `NotFound` if there is no such object.
+    /// # Errors
+    /// `NotFound` if there is no such object.
     pub fn attr_exists(&self, id: ObjectId, name: &[u8]) -> Result<bool> {
         let mut s = self.state();
         self.header(&mut s, id)?;
@@ -460,7 +462,8 @@ impl Container {
 
     /// Returns the number of attributes of an object.
     ///
-    /// # Errors `NotFound` if there is no such object.
+    /// # Errors
+    /// `NotFound` if there is no such object.
     pub fn attr_count(&self, id: ObjectId) -> Result<u64> {
         Ok(self.header(&mut self.state(), id)?.attribute_count)
     }
@@ -468,7 +471,8 @@ impl Container {
     /// Returns the attribute at a position along an index. The creation order can be followed even if it is not
     /// tracked, as in native files, where it is then the order of the messages.
     ///
-    /// # Errors `OutOfRange`; `NotFound` if there is no such object.
+    /// # Errors
+    /// `OutOfRange`; `NotFound` if there is no such object.
     pub fn attr_at(&self, id: ObjectId, index: Index, order: Order, n: u64) -> Result<AttrInfo> {
         Ok(listing_cache::at(&self.attrs(id, index, Order::Increasing)?, order, n)?.clone())
     }

@@ -90,7 +90,8 @@ impl Container {
     /// Space that readers of older versions may need is freed later: after the retention time, and in a file only after
     /// two seconds have passed and the readers have released their pins. Another call then frees it.
     ///
-    /// # Errors `ReadOnly`; those of the ledger. Changes that were committed are safe nevertheless.
+    /// # Errors
+    /// `ReadOnly`; those of the ledger. Changes that were committed are safe nevertheless.
     pub fn vacuum(&self) -> Result<u64> {
         self.vacuum_by(Ledger::commit)
     }
@@ -110,7 +111,8 @@ impl Container {
     /// is open only during the work, so that other writers can write during the waits; if another writer still has it
     /// open then, the function waits for that writer, too.
     ///
-    /// # Errors Those of the first [`open`](Self::open), and of [`vacuum`](Self::vacuum).
+    /// # Errors
+    /// Those of the first [`open`](Self::open), and of [`vacuum`](Self::vacuum).
     pub fn vacuum_patiently(target: &Target, options: &Options, most: Duration) -> Result<u64> {
         let (mut freed, mut left, mut overtaken) = (0, most, None);
         let mut container = Self::open(target, Access::ReadWrite, options.clone())?;
@@ -163,7 +165,8 @@ impl Container {
     /// Moves payloads out of regions with little space in use, up to `most` bytes; returns the number of moved bytes.
     /// When this returns, the moves are committed. The content does not change.
     ///
-    /// # Errors `ReadOnly`; those of the ledger. A damaged payload is an error, and is not moved.
+    /// # Errors
+    /// `ReadOnly`; those of the ledger. A damaged payload is an error, and is not moved.
     pub fn compact(&self, most: u64) -> Result<u64> {
         self.compact_by(&mut Effort { bytes: most, ..Effort::ALL }, Ledger::commit)
     }
@@ -192,7 +195,8 @@ impl Container {
     /// nothing while another writer has the container open. When this returns, only the locations of payloads have
     /// changed, and a crash leaves the previous version.
     ///
-    /// # Errors Those of [`open`](Self::open), and of the ledger. Changes that were committed are safe nevertheless.
+    /// # Errors
+    /// Those of [`open`](Self::open), and of the ledger. Changes that were committed are safe nevertheless.
     pub fn compact_left(target: &Target, options: &Options, left: u64) -> Result<()> {
         // Without a lock, other writers cannot be detected.
         let is_locked = options.ledger.lock != LockPolicy::Off;
@@ -230,7 +234,7 @@ impl Container {
             // Even without remaining effort, a round frees the space that the rounds before left in quarantine.
             let moved = self.compact_by(&mut effort.of_round(), commit_unchanged)?;
             effort.spend(moved);
-            // In a store, objects are deleted after their quarantine, and pages have objects of their own.
+            // Objects of a store are deleted after their quarantine, and pages have objects of their own.
             if self.ledger.is_in_store() {
                 break;
             }

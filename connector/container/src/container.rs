@@ -203,7 +203,8 @@ impl Container {
 
     /// Returns the size of the container in bytes.
     ///
-    /// # Errors Those of the ledger.
+    /// # Errors
+    /// Those of the ledger.
     pub fn size(&self) -> Result<u64> {
         Ok(self.ledger.size()?)
     }

@@ -90,9 +90,10 @@ impl Container {
     /// reached twice is copied once, so that hard links and cycles are preserved. A committed type that a copied
     /// dataset or attribute uses is copied with it.
     ///
-    /// # Errors `ReadOnly` for the destination; `Unsupported` for expanding external links, and for expanding or
-    /// keeping references, which [`Self::copy_object_with_references`] supports; those of `convert`. After an error,
-    /// objects that were already copied are removed.
+    /// # Errors
+    /// `ReadOnly` for the destination; `Unsupported` for expanding external links, and for expanding or keeping
+    /// references, which [`Self::copy_object_with_references`] supports; those of `convert`. After an error, objects
+    /// that were already copied are removed.
     pub fn copy_object(
         self: &Arc<Self>,
         source: ObjectId,
@@ -157,7 +158,8 @@ impl Container {
     /// Returns whether a copy of an object that expands external links encounters one: such a copy needs objects
     /// outside of the container.
     ///
-    /// # Errors Those of reading groups.
+    /// # Errors
+    /// Those of reading groups.
     pub fn leads_outside(&self, source: ObjectId, options: CopyOptions) -> Result<bool> {
         let mut seen = HashSet::from([source]);
         let mut pending = vec![(source, 0)];
@@ -188,13 +190,13 @@ impl Container {
 }
 
 impl Plan<'_> {
-    /// Returns the copy of an object, and creates it without content if there is none yet.
+    /// Returns the copy of an object, and creates it without content if it was not made yet.
     fn object(&mut self, id: ObjectId, depth: usize) -> Result<OpenObject> {
         if let Some(done) = self.done.get(&id) {
             return Ok(done.clone());
         }
         if Arc::ptr_eq(self.from, self.to) && self.made.contains(&id) {
-            // In a damaged container, a link to a missing object may now lead to an object that this copy has created.
+            // A link to a missing object of a damaged container may now lead to an object that this copy has created.
             // Copying that object would create another one, without end.
             return Err(Error::corrupt(format!(
                 "a link or reference to the object {:#x}, which was not there",

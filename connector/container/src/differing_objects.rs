@@ -92,7 +92,7 @@ impl Container {
     /// links. Memory: 24 bytes a group, and about 40 bytes a differing object.
     ///
     /// # Errors
-    /// Those of reading the map; `Corrupt` for an entry that is not a link.
+    /// Those of reading the entries; `Corrupt` for an entry that is not a link.
     pub fn differing_objects(&self, other: &Self, most: usize) -> Result<Option<DifferingObjects>> {
         if self.ledger.identity() != other.ledger.identity() {
             return Ok(None);

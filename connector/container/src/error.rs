@@ -21,7 +21,7 @@ pub enum ErrorKind {
     InvalidArgument,
     /// The request is meaningful, but not supported.
     Unsupported,
-    /// An index, coordinate or range lies outside of what exists.
+    /// An index, coordinate or range is outside of the valid range.
     OutOfRange,
     /// A path passes more soft links than allowed.
     TooManyLinks,

@@ -105,7 +105,8 @@ impl Container {
     /// returns its id. The id is never all zeros, not even for an empty blob, because C programs distinguish an empty
     /// string from none. The blob is deleted with its owner, or by itself.
     ///
-    /// # Errors `ReadOnly`, and those of the ledger.
+    /// # Errors
+    /// `ReadOnly`, and those of the ledger.
     pub fn heap_put(&self, owner: ObjectId, bytes: &[u8]) -> Result<[u8; 16]> {
         let mut id = None;
         self.heap_put_all(owner, [bytes], |kept| id = Some(kept))?;
@@ -262,7 +263,8 @@ impl Container {
 
     /// Reads a blob; `out` is as long as the blob, or shorter to read its beginning.
     ///
-    /// # Errors `NotFound` for an id of a deleted segment; `InvalidArgument` if the blob is shorter than `out`.
+    /// # Errors
+    /// `NotFound` for an id of a deleted segment; `InvalidArgument` if the blob is shorter than `out`.
     pub fn heap_get(&self, id: &[u8; 16], out: &mut [u8]) -> Result<()> {
         if out.is_empty() {
             return Ok(());
@@ -307,7 +309,8 @@ impl Container {
 
     /// Returns the length of a blob in bytes.
     ///
-    /// # Errors `NotFound` for an id of a deleted segment.
+    /// # Errors
+    /// `NotFound` for an id of a deleted segment.
     pub fn heap_len(&self, id: &[u8; 16]) -> Result<u64> {
         if *id == [0; 16] {
             return Ok(0);
@@ -324,7 +327,8 @@ impl Container {
     /// Deletes a blob. A segment is deleted with its last blob. If more bytes are deleted than are alive in it, the
     /// segment stays: a blob was deleted twice then, and the other blobs in it must not be deleted.
     ///
-    /// # Errors `ReadOnly`; `NotFound` for an id of a deleted segment.
+    /// # Errors
+    /// `ReadOnly`; `NotFound` for an id of a deleted segment.
     pub fn heap_delete(&self, id: &[u8; 16]) -> Result<()> {
         self.check_writable("unable to delete variable-length data")?;
         if *id == [0; 16] {

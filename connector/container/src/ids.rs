@@ -42,7 +42,7 @@ pub(crate) struct Ids {
     salt: u64,
     next: u64,
     stored: u64,
-    /// In multi-writer mode: the end of the reserved range, which begins at `next`, and the length of the next range.
+    /// The end of the reserved range, which begins at `next`, and the length of the next range; present in multi-writer mode.
     range: Option<(u64, u64)>,
     /// The source of ranges that several processes use together.
     source: Option<NumberSource>,

@@ -55,8 +55,9 @@ impl InlineHeap {
 
     /// Returns the first `length` bytes of a blob.
     ///
-    /// # Errors `InvalidArgument` for an id that is not of an inline heap, or if the blob is shorter; `Corrupt` if it
-    /// exceeds the heap.
+    /// # Errors
+    /// `InvalidArgument` for an id that is not of an inline heap, or if the blob is shorter; `Corrupt` if it exceeds
+    /// the heap.
     pub fn get(&self, id: &[u8; 16], length: u64) -> Result<&[u8]> {
         if length == 0 {
             return Ok(&[]);

@@ -16,7 +16,8 @@ const MAX_VALUE: usize = 1 << 20;
 impl Container {
     /// Returns the link of that name in a group, if there is one.
     ///
-    /// # Errors `NotFound` and `WrongKind` for an object that is not a group.
+    /// # Errors
+    /// `NotFound` and `WrongKind` for an object that is not a group.
     pub fn link(&self, group: ObjectId, name: &[u8]) -> Result<Option<Link>> {
         let mut s = self.state();
         self.group(&mut s, group)?;
@@ -38,7 +39,8 @@ impl Container {
 
     /// Creates a link. A hard link is counted in its object.
     ///
-    /// # Errors `AlreadyExists`, `ReadOnly`; `InvalidArgument` for a name that is empty or contains a `/`.
+    /// # Errors
+    /// `AlreadyExists`, `ReadOnly`; `InvalidArgument` for a name that is empty or contains a `/`.
     pub fn link_create(&self, group: ObjectId, name: &[u8], target: LinkTarget, cset: CharSet) -> Result<()> {
         self.check_writable("unable to create link")?;
         self.insert_link(&mut self.state(), group, name, target, cset)
@@ -252,7 +254,8 @@ impl Container {
 
     /// Returns information about a group.
     ///
-    /// # Errors `NotFound` and `WrongKind` for an object that is not a group.
+    /// # Errors
+    /// `NotFound` and `WrongKind` for an object that is not a group.
     pub fn group_info(&self, group: ObjectId) -> Result<GroupInfo> {
         let g = self.group(&mut self.state(), group)?;
         Ok(GroupInfo {

@@ -27,7 +27,8 @@ impl LinkPages {
 impl Container {
     /// Returns the next links of a group in the order of their names; none after the last link.
     ///
-    /// # Errors `NotFound` and `WrongKind` for an object that is not a group; those of the ledger.
+    /// # Errors
+    /// `NotFound` and `WrongKind` for an object that is not a group; those of the ledger.
     pub fn next_links(&self, pages: &mut LinkPages) -> Result<Vec<Link>> {
         let mut links: Vec<Link> = Vec::new();
         self.group(&mut self.state(), pages.group)?;
@@ -59,7 +60,7 @@ mod tests {
     fn links_come_by_pages_in_the_order_of_their_names() {
         let c = memory().create();
         let mut names: Vec<Vec<u8>> = (0..1000).map(|n| format!("{n:05}").into_bytes()).collect();
-        // At the end of the first page, there are names with the same beginning that are too long for keys.
+        // The end of the first page is among names with the same beginning that are too long for keys.
         names.extend((0..50).map(|n| format!("{:a<1100}{n:02}", "").into_bytes()));
         names.extend((0..1500).map(|n| format!("b{n:05}").into_bytes()));
         for name in names.iter().rev() {

@@ -89,7 +89,8 @@ fn decoded(key: &[u8], value: Bytes) -> Result<BlockRecord> {
 impl Container {
     /// Returns the data to which the visible version refers, by the numbers of its sources. No source is read.
     ///
-    /// # Errors `Corrupt` for an invalid block; those of the ledger.
+    /// # Errors
+    /// `Corrupt` for an invalid block; those of the ledger.
     pub fn referenced(&self) -> Result<BTreeMap<u32, Referenced>> {
         let mut all = BTreeMap::<u32, Referenced>::new();
         self.each(&[keys::BLOCK], |key, value| {
@@ -135,8 +136,9 @@ impl Container {
     /// committed as the options say, and needs no source. Older versions still do, and
     /// [`needed_files`](Self::needed_files) are still needed. `progress` gets the number of copied bytes.
     ///
-    /// # Errors `ReadOnly`; `Io` (errno 116) if a source has changed since its adoption; `NoSpace`; those of the
-    /// ledger. Data that was committed until then stays copied, and all other data stays as before.
+    /// # Errors
+    /// `ReadOnly`; `Io` (errno 116) if a source has changed since its adoption; `NoSpace`; those of the ledger. Data
+    /// that was committed until then stays copied, and all other data stays as before.
     pub fn materialize(&self, progress: &mut dyn FnMut(u64)) -> Result<Materialized> {
         self.check_writable("unable to materialize")?;
         self.flush()?;

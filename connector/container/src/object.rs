@@ -253,7 +253,8 @@ impl Container {
 
     /// Opens an object.
     ///
-    /// # Errors `NotFound` if no object has that id.
+    /// # Errors
+    /// `NotFound` if no object has that id.
     pub fn open_object(self: &Arc<Self>, id: ObjectId) -> Result<OpenObject> {
         let mut s = self.state();
         let kind = self.header(&mut s, id)?.kind();
@@ -278,7 +279,8 @@ impl Container {
 
     /// Creates a group without links to it.
     ///
-    /// # Errors `ReadOnly`; `InvalidArgument` for an index without tracking.
+    /// # Errors
+    /// `ReadOnly`; `InvalidArgument` for an index without tracking.
     pub fn create_group(self: &Arc<Self>, spec: GroupSpec) -> Result<OpenObject> {
         self.check_writable("unable to create group")?;
         check_order(spec.link_order, "links")?;
@@ -288,7 +290,8 @@ impl Container {
 
     /// Creates a committed datatype without links to it.
     ///
-    /// # Errors `ReadOnly`; `InvalidArgument` for an index without tracking or a type of size 0.
+    /// # Errors
+    /// `ReadOnly`; `InvalidArgument` for an index without tracking or a type of size 0.
     pub fn create_datatype(self: &Arc<Self>, spec: DatatypeSpec) -> Result<OpenObject> {
         self.check_writable("unable to commit datatype")?;
         check_order(spec.attribute_order, "attributes")?;
@@ -302,7 +305,8 @@ impl Container {
     /// Returns information about an object; `None` if the object does not exist, for example after its deletion. An
     /// object that cannot be read is an error.
     ///
-    /// # Errors Those of reading.
+    /// # Errors
+    /// Those of reading.
     pub fn object_info_if_there(&self, id: ObjectId) -> Result<Option<ObjectInfo>> {
         match self.object_info(id) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
@@ -312,7 +316,8 @@ impl Container {
 
     /// Returns information about an object.
     ///
-    /// # Errors `NotFound`.
+    /// # Errors
+    /// `NotFound`.
     pub fn object_info(&self, id: ObjectId) -> Result<ObjectInfo> {
         let h = self.header(&mut self.state(), id)?;
         let [access_time, modify_time, change_time, birth_time] = h.times();
@@ -330,7 +335,8 @@ impl Container {
     /// Adds to the link count (`H5Oincr_refcount`, `H5Odecr_refcount`) and returns the new count. At 0 the object is
     /// deleted when it is closed.
     ///
-    /// # Errors `InvalidArgument` if the count would leave its range.
+    /// # Errors
+    /// `InvalidArgument` if the count would leave its range.
     pub fn change_link_count(&self, id: ObjectId, delta: i32) -> Result<u32> {
         self.check_writable("unable to change the link count")?;
         let mut s = self.state();
@@ -384,7 +390,8 @@ impl Container {
 
     /// Returns the comment of an object.
     ///
-    /// # Errors `NotFound` if there is no such object.
+    /// # Errors
+    /// `NotFound` if there is no such object.
     pub fn comment(&self, id: ObjectId) -> Result<Option<Vec<u8>>> {
         let h = self.header(&mut self.state(), id)?;
         self.reads.of_name(&keys::of(keys::HEADER, id.0));
@@ -406,14 +413,16 @@ impl Container {
 
     /// Returns the creation properties of an object, as given.
     ///
-    /// # Errors `NotFound`.
+    /// # Errors
+    /// `NotFound`.
     pub fn object_creation_properties(&self, id: ObjectId) -> Result<Bytes> {
         Ok(self.header(&mut self.state(), id)?.creation_properties.clone())
     }
 
     /// Returns whether the creation order of an object's attributes is tracked and indexed.
     ///
-    /// # Errors `NotFound`.
+    /// # Errors
+    /// `NotFound`.
     pub fn attribute_order(&self, id: ObjectId) -> Result<CreationOrder> {
         let flags = self.header(&mut self.state(), id)?.flags;
         Ok(CreationOrder {
@@ -424,14 +433,16 @@ impl Container {
 
     /// Returns whether an object's times are tracked.
     ///
-    /// # Errors `NotFound`.
+    /// # Errors
+    /// `NotFound`.
     pub fn tracks_times(&self, id: ObjectId) -> Result<bool> {
         Ok(self.header(&mut self.state(), id)?.flags & TIMES_TRACKED != 0)
     }
 
     /// Returns a committed datatype; its `committed` is its own id.
     ///
-    /// # Errors `WrongKind` for other objects.
+    /// # Errors
+    /// `WrongKind` for other objects.
     pub fn datatype(&self, id: ObjectId) -> Result<Arc<Datatype>> {
         let h = self.header(&mut self.state(), id)?;
         if h.datatype.is_none() {
@@ -443,7 +454,7 @@ impl Container {
 
     /// Deletes the objects without links that were closed since the last call.
     pub(crate) fn reap(&self, s: &mut State) {
-        // In multi-writer mode, objects are deleted in separate commits.
+        // A shared writer deletes objects in separate commits.
         if self.ledger.is_one_of_many() {
             return;
         }

@@ -180,8 +180,8 @@ impl Container {
     /// Follows a path from `base` (or the root, for a path that begins with `/`). Empty components and `.` are skipped;
     /// a soft link is followed from the group that holds it, and at most `max_soft_links` are followed in total.
     ///
-    /// # Errors `NotFound` if a component before the last is missing; `WrongKind` if one is not a group;
-    /// `TooManyLinks`.
+    /// # Errors
+    /// `NotFound` if a component before the last is missing; `WrongKind` if one is not a group; `TooManyLinks`.
     pub fn resolve(
         &self,
         base: ObjectId,
@@ -239,7 +239,8 @@ impl Container {
     /// Follows all of a path except its last component. With `create_missing`, missing groups on the way are created
     /// with its properties.
     ///
-    /// # Errors As for [`Self::resolve`], and those of creating groups.
+    /// # Errors
+    /// As for [`Self::resolve`], and those of creating groups.
     pub fn resolve_parent(
         self: &Arc<Self>,
         base: ObjectId,
@@ -318,9 +319,10 @@ impl Container {
         }
     }
 
-    /// Returns a shortest path from the root to an object by hard links; `None` if there is none.
+    /// Returns a shortest path from the root to an object by hard links; `None` if no path leads to it.
     ///
-    /// # Errors Those of reading the container.
+    /// # Errors
+    /// Those of reading the container.
     pub fn find_path(&self, id: ObjectId) -> Result<Option<Vec<u8>>> {
         if id == ROOT {
             return Ok(Some(b"/".to_vec()));

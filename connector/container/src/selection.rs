@@ -37,7 +37,8 @@ pub enum Selection {
 impl Selection {
     /// Returns the number of selected elements in a dataset of dimensions `dims`.
     ///
-    /// # Errors `OutOfRange` if the number does not fit 64 bits.
+    /// # Errors
+    /// `OutOfRange` if the number does not fit 64 bits.
     pub fn points(&self, dims: &[u64]) -> Result<u64> {
         match self {
             Self::All => product(dims),
@@ -54,7 +55,8 @@ impl Selection {
     /// Returns the elements as runs of an extent of dimensions `dims`, in the order of the selection; adjacent runs are
     /// joined.
     ///
-    /// # Errors `OutOfRange` if the selection exceeds the extent.
+    /// # Errors
+    /// `OutOfRange` if the selection exceeds the extent.
     pub fn runs(&self, dims: &[u64]) -> Result<Vec<Run>> {
         let total = product(dims)?;
         let mut out: Vec<Run> = Vec::new();

@@ -118,9 +118,10 @@ impl Container {
     /// Data that a killed or failed copy of the same version to the same target had written is not written again. It is
     /// retained for a day, except if the target is a store in memory, or a file on a file system without working locks.
     ///
-    /// # Errors `AlreadyExists` if `target` exists; `Locked` while another copy to it is running; `Corrupt` if a part
-    /// of the source is damaged; `Gone` if writers reclaimed each version that was read; those of reading the source
-    /// and of writing. After an error `target` does not exist.
+    /// # Errors
+    /// `AlreadyExists` if `target` exists; `Locked` while another copy to it is running; `Corrupt` if a part of the
+    /// source is damaged; `Gone` if writers reclaimed each version that was read; those of reading the source and of
+    /// writing. After an error `target` does not exist.
     pub fn copy_to(
         source: &Target,
         options: &Options,
@@ -188,7 +189,7 @@ impl Container {
     ///
     /// # Errors
     /// `Locked` when another process writes; `OutOfRange` for a version that is not kept; `Corrupt` if something of it
-    /// is damaged; those of the ledger. After an error the newest version is what it was.
+    /// is damaged; those of the ledger. After an error the newest version is unchanged.
     pub fn restore_version(
         target: &Target,
         options: &Options,

@@ -77,28 +77,32 @@ impl Container {
 
     /// Returns the versions that can be opened, newest first, at most `most`.
     ///
-    /// # Errors Those of the ledger.
+    /// # Errors
+    /// Those of the ledger.
     pub fn versions(&self, most: usize) -> Result<Vec<Version>> {
         Ok(self.ledger.versions(most)?)
     }
 
     /// Returns the branch that this handle shows; `None` for the main line.
     ///
-    /// # Errors `NoSuchBranch` if it was merged or deleted meanwhile; those of the ledger.
+    /// # Errors
+    /// `NoSuchBranch` if it was merged or deleted meanwhile; those of the ledger.
     pub fn branch(&self) -> Result<Option<Branch>> {
         Ok(self.ledger.branch().map(|name| self.ledger.branch_named(name)).transpose()?)
     }
 
     /// Returns the tags of the version that this handle sees, in the order of their names.
     ///
-    /// # Errors Those of the ledger.
+    /// # Errors
+    /// Those of the ledger.
     pub fn tags(&self) -> Result<Vec<Tag>> {
         Ok(self.ledger.tags()?)
     }
 
     /// Scans all committed entries, and counts them. Reads no payload.
     ///
-    /// # Errors Those of the ledger; `Corrupt` for an invalid entry.
+    /// # Errors
+    /// Those of the ledger; `Corrupt` for an invalid entry.
     pub fn storage_use(&self) -> Result<StorageUse> {
         let mut total = StorageUse {
             version: self.ledger.version(),
@@ -129,7 +133,8 @@ impl Dataset {
     /// with another layout or type, for changed variable-length data, and for more than `most` parts. A type with
     /// region references stores its blobs elsewhere; these are not compared.
     ///
-    /// # Errors Those of the ledger.
+    /// # Errors
+    /// Those of the ledger.
     pub fn changed_parts(&self, other: &Self, most: usize) -> Result<Option<Vec<Selection>>> {
         let (a, b) = (&self.object().container().ledger, &other.object().container().ledger);
         let id = self.object().id();
@@ -159,7 +164,8 @@ impl Dataset {
 impl Dataset {
     /// Returns the stored size of the dataset, as last committed.
     ///
-    /// # Errors Those of the ledger; `Corrupt` for an invalid block.
+    /// # Errors
+    /// Those of the ledger; `Corrupt` for an invalid block.
     pub fn stored_size(&self) -> Result<StoredSize> {
         let mut size = StoredSize::default();
         self.object().container().each(&keys::of(keys::BLOCK, self.object().id().0), |_, value| {

@@ -19,7 +19,7 @@ pub enum ObjectKind {
     Datatype,
 }
 
-/// Whether the creation order of links or attributes is tracked and indexed (`H5Pset_link_creation_order`).
+/// The tracking of the creation order of links or attributes (`H5Pset_link_creation_order`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CreationOrder {
     /// True if the order is tracked.
@@ -54,7 +54,7 @@ pub enum Order {
     Increasing,
     /// From the last to the first.
     Decreasing,
-    /// In the fastest order; here the same as increasing.
+    /// The fastest order; here the same as increasing.
     Native,
 }
 
@@ -98,7 +98,8 @@ pub enum Dataspace {
 impl Dataspace {
     /// Returns the number of elements.
     ///
-    /// # Errors `OutOfRange` if the product of the dimensions does not fit 64 bits.
+    /// # Errors
+    /// `OutOfRange` if the product of the dimensions does not fit 64 bits.
     pub fn points(&self) -> Result<u64> {
         match self {
             Self::Null => Ok(0),
@@ -342,10 +343,10 @@ pub struct ObjectInfo {
 /// The place of the blobs of elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeapPlace {
-    /// In the heap of the container, for as long as this object or attribute exists: passed to
+    /// The heap of the container, for as long as this object or attribute exists: passed to
     /// [`Container::heap_put`](crate::Container::heap_put).
     Owner(ObjectId),
-    /// After the elements of an attribute, in its [`InlineHeap`](crate::InlineHeap).
+    /// The bytes after the elements of an attribute, in its [`InlineHeap`](crate::InlineHeap).
     Local,
 }
 

@@ -38,7 +38,8 @@ fn entry_of<'k>(stored: &'k [u8], entry: &Bytes) -> Result<Option<ShownEntry<'k>
 
 /// Returns the payloads of an entry of the main line or of a branch.
 ///
-/// # Errors `Corrupt`.
+/// # Errors
+/// `Corrupt`.
 pub(crate) fn payloads_of(key: &[u8], value: &Bytes) -> Result<Vec<Extent>> {
     match entry_of(key, value)? {
         Some((key, Some(value))) => extents_of(key, value),
@@ -65,8 +66,9 @@ impl Container {
     /// branch wins only with `OnConflict::Last`. When this returns, one commit has all changes of the branch, and the
     /// branch is deleted. Objects that the branch deleted are deleted in a later commit.
     ///
-    /// # Errors `NoSuchBranch`; `Conflict`, which names the objects that both changed: then nothing is merged, and the
-    /// branch stays; `Locked` while an exclusive writer has the container open; those of reading and of committing.
+    /// # Errors
+    /// `NoSuchBranch`; `Conflict`, which names the objects that both changed: then nothing is merged, and the branch
+    /// stays; `Locked` while an exclusive writer has the container open; those of reading and of committing.
     pub fn merge_branch(target: &Target, name: BranchName, options: &Options) -> Result<MergedBranch> {
         Self::merge_branch_after(target, name, options, || ())
     }
@@ -103,8 +105,9 @@ impl Container {
 
     /// Deletes a branch, and frees the space of its changes. When this returns, the branch is deleted.
     ///
-    /// # Errors `NoSuchBranch`; `Conflict` if it was committed to meanwhile: then it stays; `Locked` while an exclusive
-    /// writer has the container open; those of reading and of committing.
+    /// # Errors
+    /// `NoSuchBranch`; `Conflict` if it was committed to meanwhile: then it stays; `Locked` while an exclusive writer
+    /// has the container open; those of reading and of committing.
     pub fn delete_branch(target: &Target, name: BranchName, options: &Options) -> Result<Branch> {
         Self::delete_branch_after(target, name, options, || ())
     }
@@ -149,7 +152,7 @@ impl Container {
     fn all_or_nothing<T>(&self, done: Result<T>) -> Result<T> {
         if done.is_err() {
             if let Err(error) = self.forget_batch(&mut self.state()) {
-                // In this case the handle can commit nothing.
+                // The handle can commit nothing then.
                 tracing::warn!("{}: what was staged could not be given up: {error}", self.name());
             }
             self.abandon("the branch could not be merged or deleted");

@@ -19,11 +19,11 @@ const ADMIT_AFTER_SPANS: usize = 8;
 /// Where the stored bytes are, and how long a read takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Latency {
-    /// In this process's memory.
+    /// The bytes are in this process's memory.
     Memory,
-    /// In a local file: the ledger reads as quickly as memory is copied.
+    /// The bytes are in a local file: the ledger reads as quickly as memory is copied.
     File,
-    /// In a remote store: each read waits for a request.
+    /// The bytes are in a remote store: each read waits for a request.
     Far,
 }
 

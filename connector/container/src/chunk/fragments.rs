@@ -39,9 +39,9 @@ enum Source {
 
 /// Where the bytes of a fragment are stored.
 pub(crate) enum PieceBytes<'a> {
-    /// Inline in the record.
+    /// The record, inline.
     Inline(&'a Bytes),
-    /// In a payload, from this byte on.
+    /// A payload, from this byte on.
     Extent(&'a Extent, u64),
     /// Nowhere: a repair found the bytes damaged.
     Lost,

@@ -59,7 +59,8 @@ impl BlockLayout {
 
     /// Returns a block of fill.
     ///
-    /// # Errors If the memory cannot be allocated.
+    /// # Errors
+    /// If the memory cannot be allocated.
     pub(crate) fn filled(&self) -> Result<Vec<u8>> {
         let mut block = zeros(self.len)?;
         if self.fill.is_some() {

@@ -15,10 +15,11 @@ impl Container {
     /// always survives the death of the process. Does nothing in a container opened for reading. Where processes write
     /// together, only elements are committed, and only [if possible](Self::try_commit_elements).
     ///
-    /// # Errors Those of the ledger; no change is lost, and a later flush tries again. With many writers `Conflict`,
-    /// which names the objects that another writer changed first: all other changes are committed, and the named
-    /// objects are as the other writer left them. `Gone` if another writer reclaimed the version that the changes are
-    /// based on: the container is [lost](Self::is_lost) then.
+    /// # Errors
+    /// Those of the ledger; no change is lost, and a later flush tries again. With many writers `Conflict`, which names
+    /// the objects that another writer changed first: all other changes are committed, and the named objects are as the
+    /// other writer left them. `Gone` if another writer reclaimed the version that the changes are based on: the
+    /// container is [lost](Self::is_lost) then.
     pub fn flush(&self) -> Result<()> {
         self.flush_by(State::keep_header, Ledger::commit)
     }
@@ -26,7 +27,8 @@ impl Container {
     /// Flushes like [`flush`](Self::flush) when a close is likely to follow, so that data that the close will rewrite
     /// is not written twice.
     ///
-    /// # Errors As for [`flush`](Self::flush).
+    /// # Errors
+    /// As for [`flush`](Self::flush).
     pub fn flush_to_close(&self) -> Result<()> {
         // The headers are unlikely to be read again, so they are not cached.
         self.flush_by(|_, _, header| drop(header), Ledger::commit_to_close)

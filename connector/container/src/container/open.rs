@@ -33,8 +33,9 @@ impl Container {
     /// Creates a container and opens it for writing. When this returns, the container exists with its root group.
     /// Handles of this process that read the replaced container keep its version.
     ///
-    /// # Errors `AlreadyExists` (errno 17) with `Replace::Never`; `Busy` if the container is open for writing in this
-    /// process; any error of the system.
+    /// # Errors
+    /// `AlreadyExists` (errno 17) with `Replace::Never`; `Busy` if the container is open for writing in this process;
+    /// any error of the system.
     pub fn create(
         target: &Target,
         replace: Replace,
@@ -77,8 +78,9 @@ impl Container {
     /// handles that only read, which then see uncommitted changes. A writer does not share handles that were opened for
     /// reading before: they keep their version, as in another process.
     ///
-    /// # Errors `NotFound` (errno 2), `NotAContainer`, `Locked` (errno 11) if another process writes the container,
-    /// `Busy` if this process has it open with another lock policy, or for writing with other processes.
+    /// # Errors
+    /// `NotFound` (errno 2), `NotAContainer`, `Locked` (errno 11) if another process writes the container, `Busy` if
+    /// this process has it open with another lock policy, or for writing with other processes.
     pub fn open(target: &Target, access: Access, mut options: Options) -> Result<Arc<Container>> {
         let mut open = registry::lock();
         let at = options.ledger.at;
@@ -103,7 +105,7 @@ impl Container {
             version = container.ledger.version(),
             "opened"
         );
-        // In multi-writer mode another writer may have the orphans open.
+        // Another writer may have the orphans open in multi-writer mode.
         if access == Access::ReadWrite && !container.ledger.is_one_of_many() {
             container.remove_orphans()?;
         }
@@ -114,7 +116,8 @@ impl Container {
     /// source. `name` is its name in messages. The registry is not locked meanwhile, because the source is foreign code
     /// that may open another container.
     ///
-    /// # Errors `NotAContainer`; the error of the source if it cannot read.
+    /// # Errors
+    /// `NotAContainer`; the error of the source if it cannot read.
     pub fn open_source(name: &str, source: Arc<dyn ByteSource>, options: Options) -> Result<Arc<Container>> {
         let ledger = Ledger::open_source(name, source, options.ledger.clone())?;
         let target = Target::File(name.into());

@@ -47,7 +47,8 @@ impl Dataset {
     /// more. `held` is the space of a tag of the version that this handle sees
     /// ([`Ledger::held_room`](h5lake_ledger::Ledger::held_room)). No payload is read.
     ///
-    /// # Errors `Corrupt` for a block that is invalid, was lost, or is not retained by the tag; those of the ledger.
+    /// # Errors
+    /// `Corrupt` for a block that is invalid, was lost, or is not retained by the tag; those of the ledger.
     pub fn blocks_after(&self, held: &HeldRoom, after: Option<&[u64]>) -> Result<Vec<BlockPlace>> {
         let after = after.map(|coords| self.key(coords));
         let page = self.container().ledger.scan_prefix(&self.prefix(), after.as_deref(), ENTRIES_PER_SCAN)?;

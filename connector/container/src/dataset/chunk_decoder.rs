@@ -57,7 +57,8 @@ pub trait ChunkSource {
     /// Reads a chunk in its stored form, by its coordinates in chunks. Called in the thread that called
     /// [`ChunkDecoder::read`].
     ///
-    /// # Errors Any error that prevents the read of the chunk. The whole read fails with it.
+    /// # Errors
+    /// Any error that prevents the read of the chunk. The whole read fails with it.
     fn stored_chunk(&mut self, coords: &[u64]) -> Result<SourceChunk>;
 }
 

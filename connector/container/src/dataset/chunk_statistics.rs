@@ -50,8 +50,9 @@ impl Dataset {
     /// Calls `look` for each written chunk with elements within the extent, in C order, until it breaks. The entries
     /// are read, but not the elements, except those stored in an entry. All other chunks have the fill value.
     ///
-    /// # Errors `InvalidArgument` for a dataset that is not chunked; `Corrupt` for damage; errors of reading the file
-    /// or the store; those of `look`.
+    /// # Errors
+    /// `InvalidArgument` for a dataset that is not chunked; `Corrupt` for damage; errors of reading the file or the
+    /// store; those of `look`.
     pub fn each_written_chunk(
         &self,
         mut look: impl FnMut(WrittenChunk) -> Result<ControlFlow<()>>,
@@ -134,7 +135,8 @@ impl Dataset {
 
     /// Returns the stored bytes of a dataset of any layout, that is, of its blocks.
     ///
-    /// # Errors `Corrupt` for damage; errors of reading the file or the store.
+    /// # Errors
+    /// `Corrupt` for damage; errors of reading the file or the store.
     pub fn stored_bytes(&self) -> Result<u64> {
         self.flush()?;
         let mut bytes = 0_u64;

@@ -49,7 +49,8 @@ impl Dataset {
 impl ChunkWalk<'_> {
     /// Returns the next chunk.
     ///
-    /// # Errors `Corrupt` for an invalid chunk; those of the ledger.
+    /// # Errors
+    /// `Corrupt` for an invalid chunk; those of the ledger.
     pub fn next_chunk(&mut self) -> Result<Option<ChunkInfo>> {
         let dataset = self.dataset;
         if let Some(number) = &mut self.number {

@@ -314,8 +314,9 @@ impl Dataset {
 
     /// Stores a chunk that the caller has encoded, without the filters of `mask`.
     ///
-    /// # Errors `InvalidArgument` for unfiltered data of another length than a chunk, or an offset that is not that of
-    /// a chunk; `OutOfRange`, `ReadOnly`.
+    /// # Errors
+    /// `InvalidArgument` for unfiltered data of another length than a chunk, or an offset that is not that of a chunk;
+    /// `OutOfRange`, `ReadOnly`.
     pub fn write_chunk(&self, coords: &[u64], mask: u32, data: &[u8]) -> Result<()> {
         let c = self.container();
         c.check_writable("unable to write raw data to chunk")?;

@@ -34,8 +34,9 @@ impl Dataset {
 
     /// Ends the loan of a codec. Changed chunks are encoded and staged in the ledger before the last codec is removed.
     ///
-    /// # Errors Those of the codec and of the ledger. Chunks that could not be encoded are then lost, like in native
-    /// HDF5 when a dataset is closed; the codec is removed nevertheless.
+    /// # Errors
+    /// Those of the codec and of the ledger. Chunks that could not be encoded are then lost, like in native HDF5 when a
+    /// dataset is closed; the codec is removed nevertheless.
     pub fn detach_codec(&self, codec: &Arc<dyn ChunkCodec>) -> Result<()> {
         let codecs = self.shape.filters.codecs();
         let c = self.container();

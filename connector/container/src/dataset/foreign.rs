@@ -90,7 +90,8 @@ impl Container {
     /// Stages other filter parameters for a dataset than those noted at its creation, because a native file says with
     /// which parameters its chunks were stored. The dataset must not be open, and must have no chunks yet.
     ///
-    /// # Errors `WrongKind` for other objects; `InvalidArgument` if the filters differ in more than their parameters;
+    /// # Errors
+    /// `WrongKind` for other objects; `InvalidArgument` if the filters differ in more than their parameters;
     /// `Unsupported`; `ReadOnly`.
     pub fn set_filter_parameters(&self, id: ObjectId, filters: &[Filter]) -> Result<()> {
         self.check_writable("unable to change filters")?;
@@ -136,7 +137,8 @@ impl Container {
 
     /// Returns bytes of a source as an extent with their checksums, for which they are read.
     ///
-    /// # Errors `Corrupt` if they exceed the source; those of reading it.
+    /// # Errors
+    /// `Corrupt` if they exceed the source; those of reading it.
     pub fn extent_in_source(
         &self,
         number: u32,

@@ -71,10 +71,11 @@ pub struct Dataset {
 impl Container {
     /// Creates a dataset without links to it.
     ///
-    /// # Errors `ReadOnly`; `InvalidArgument` for parameters that native HDF5 refuses (chunks of another rank than the
-    /// data or larger than a fixed dimension, compact data of 64 KiB or more, extendible dimensions without chunks,
-    /// ...); `Unsupported` for an unsupported layout, which the error names. Foreign filters are accepted: their chunks
-    /// need a codec ([`Dataset::attach_codec`]).
+    /// # Errors
+    /// `ReadOnly`; `InvalidArgument` for parameters that native HDF5 refuses (chunks of another rank than the data or
+    /// larger than a fixed dimension, compact data of 64 KiB or more, extendible dimensions without chunks, ...);
+    /// `Unsupported` for an unsupported layout, which the error names. Foreign filters are accepted: their chunks need
+    /// a codec ([`Dataset::attach_codec`]).
     pub fn create_dataset(self: &Arc<Self>, mut spec: DatasetSpec) -> Result<OpenObject> {
         self.check_writable("unable to create dataset")?;
         check_order(spec.attribute_order, "attributes")?;
@@ -231,7 +232,8 @@ impl Form {
 /// Checks that a dataset's record and its creation property list have the same filters. A list that this build cannot
 /// read is ignored, and programs that use this crate without HDF5 store no list.
 ///
-/// # Errors `Corrupt`, which names the filters of both.
+/// # Errors
+/// `Corrupt`, which names the filters of both.
 fn check_listed_filters(properties: &[u8], filters: &[Filter]) -> Result<()> {
     let Ok(listed) = listed_filters(properties) else { return Ok(()) };
     if listed.iter().eq(filters.iter().map(|filter| &filter.id)) {
@@ -300,7 +302,8 @@ impl Dataset {
 
     /// Returns the number of elements of the present shape.
     ///
-    /// # Errors If the number overflows.
+    /// # Errors
+    /// If the number overflows.
     pub fn points(&self) -> Result<u64> {
         self.space.read().points()
     }
@@ -364,7 +367,7 @@ impl Dataset {
         keys::of(keys::BLOCK, self.object.id().0)
     }
 
-    /// Returns the elements of a block within an extent, in the coordinates of the dataset; `None` if there are none.
+    /// Returns the elements of a block within an extent, in the coordinates of the dataset; `None` if it has no such element.
     pub(crate) fn block_selection(&self, coords: &[u64], space: &Dataspace) -> Result<Option<Selection>> {
         let bad = || Error::corrupt("the key of a block names none of its dataset's");
         let begin = |at: &u64, length: &u64| at.checked_mul(*length).ok_or_else(bad);
@@ -391,9 +394,10 @@ impl Dataset {
     /// Reads the selected elements into `out`, packed in the order of the selection, in file form. Elements that were
     /// never written have the fill value.
     ///
-    /// # Errors `WrongKind` if the elements are elsewhere ([`Self::is_elsewhere`]), `InvalidArgument` if `out` has
-    /// another length, `OutOfRange` if the selection exceeds the extent, `Corrupt` for damage. The content of `out` is
-    /// then unspecified.
+    /// # Errors
+    /// `WrongKind` if the elements are elsewhere ([`Self::is_elsewhere`]), `InvalidArgument` if `out` has another
+    /// length, `OutOfRange` if the selection exceeds the extent, `Corrupt` for damage. The content of `out` is then
+    /// unspecified.
     pub fn read(&self, selection: &Selection, out: &mut [u8]) -> Result<()> {
         if self.needs_codec() {
             return self.read_with_codec(selection, out);
@@ -504,7 +508,8 @@ impl Dataset {
 
     /// Moves to the newest state: a container opened for reading moves to the newest version.
     ///
-    /// # Errors Those of the ledger; `NotFound` if the dataset was deleted.
+    /// # Errors
+    /// Those of the ledger; `NotFound` if the dataset was deleted.
     pub fn refresh(&self) -> Result<()> {
         self.container().refresh()?;
         self.reload()

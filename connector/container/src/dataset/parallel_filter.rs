@@ -91,7 +91,7 @@ impl Dataset {
         self.encode(&mut jobs, data, threads)
     }
 
-    /// Encodes chunks, and stores each one as soon as it is encoded: while one thread stores, the others continue, and
+    /// Encodes chunks, and stores each one as soon as it is encoded: while one thread stores, other threads encode, and
     /// only the chunks in progress are in memory.
     fn encode(&self, jobs: &mut Vec<FilterJob>, data: &[u8], threads: usize) -> Result<()> {
         let bytes = jobs.len() * self.shape.len;

@@ -32,7 +32,8 @@ pub(super) struct Pruned {
 impl Dataset {
     /// Changes the present dimensions. Shrinking deletes the elements outside.
     ///
-    /// # Errors `InvalidArgument` for a layout other than chunked, another rank, or dimensions beyond the maximum ones;
+    /// # Errors
+    /// `InvalidArgument` for a layout other than chunked, another rank, or dimensions beyond the maximum ones;
     /// `ReadOnly`.
     pub fn set_extent(&self, dims: &[u64]) -> Result<()> {
         let mut done = Done::default();
@@ -110,7 +111,8 @@ impl Dataset {
     /// Gives a virtual dataset the dimensions that follow from its sources. They are stored if the container is open
     /// for writing; otherwise they are visible until it is closed.
     ///
-    /// # Errors As for [`Self::set_extent`], except `ReadOnly`.
+    /// # Errors
+    /// As for [`Self::set_extent`], except `ReadOnly`.
     pub fn follow_sources(&self, dims: &[u64]) -> Result<()> {
         let mut space = self.space.write();
         let new = self.check_extent(&space, dims)?;

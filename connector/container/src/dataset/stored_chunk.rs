@@ -44,8 +44,9 @@ impl StoredChunk<'_> {
 
     /// Reads the chunk.
     ///
-    /// # Errors `InvalidArgument` for another length than [`Self::len`]; `Corrupt` for damage; errors of reading the
-    /// file or the store.
+    /// # Errors
+    /// `InvalidArgument` for another length than [`Self::len`]; `Corrupt` for damage; errors of reading the file or the
+    /// store.
     pub fn read_into(&self, out: &mut [u8]) -> Result<()> {
         if out.len() != self.len() {
             let text = format!("a stored chunk of {} bytes is read into {}", self.len(), out.len());
@@ -93,7 +94,8 @@ impl Dataset {
 
     /// Returns a chunk in its stored form, with the mask of skipped filters, in new memory: see [`Self::stored_chunk`].
     ///
-    /// # Errors As for [`Self::stored_chunk`] and [`StoredChunk::read_into`].
+    /// # Errors
+    /// As for [`Self::stored_chunk`] and [`StoredChunk::read_into`].
     pub fn read_chunk(&self, coords: &[u64]) -> Result<(u32, Vec<u8>)> {
         let chunk = self.stored_chunk(coords)?;
         let mut bytes = buffer(chunk.len())?;

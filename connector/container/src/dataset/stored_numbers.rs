@@ -46,8 +46,9 @@ impl Dataset {
     /// Lets the store search chunks for the elements that satisfy all tests. The elements that it omits are not
     /// verified; the elements that it returns are checked against the tests.
     ///
-    /// # Errors `InvalidArgument` for elements that are not numbers, or no tests; `Corrupt` for a response that does
-    /// not satisfy the tests; errors of the request.
+    /// # Errors
+    /// `InvalidArgument` for elements that are not numbers, or no tests; `Corrupt` for a response that does not satisfy
+    /// the tests; errors of the request.
     pub fn matches_in_store(
         &self,
         chunks: &[&StoredNumbers],

@@ -17,7 +17,8 @@ const ALL: u32 = 3;
 
 /// Checks the encoding of a dataspace with its selection, and returns its length. Bytes after it are ignored.
 ///
-/// # Errors The error in the encoding.
+/// # Errors
+/// The error in the encoding.
 pub fn check_dataspace(encoded: &[u8]) -> Checked<usize> {
     let mut bytes = Bytes::new(encoded);
     dataspace(&mut bytes)?;
@@ -45,7 +46,8 @@ pub enum SimpleSelection {
 /// Reads the encoding of a dataspace with a selection of everything, or of one bounded block; `None` for any other
 /// selection.
 ///
-/// # Errors As for [`check_dataspace`].
+/// # Errors
+/// As for [`check_dataspace`].
 pub fn simple_space(encoded: &[u8]) -> Checked<Option<SimpleSpace>> {
     check_dataspace(encoded)?;
     let mut bytes = Bytes::new(encoded);

@@ -49,7 +49,8 @@ pub struct EncodedType {
 
 /// Checks the encoding of a datatype.
 ///
-/// # Errors The error in the encoding.
+/// # Errors
+/// The error in the encoding.
 pub fn check_datatype(encoded: &[u8]) -> Checked<EncodedType> {
     let mut bytes = Bytes::new(encoded);
     if bytes.u8()? != MESSAGE {

@@ -55,14 +55,16 @@ impl ListKind {
 
 /// Checks the encoding of a creation property list of a class.
 ///
-/// # Errors The error in the encoding.
+/// # Errors
+/// The error in the encoding.
 pub fn check_property_list(encoded: &[u8], kind: ListKind) -> Checked<()> {
     each_property(encoded, kind, &mut |_, _| Ok(()))
 }
 
 /// Returns the numbers of the filters in the encoding of a dataset creation list, in their order.
 ///
-/// # Errors The error in the encoding.
+/// # Errors
+/// The error in the encoding.
 pub(crate) fn listed_filters(encoded: &[u8]) -> Checked<Vec<i32>> {
     let mut filters = Vec::new();
     each_property(encoded, ListKind::Dataset, &mut |name, property| {

@@ -33,7 +33,8 @@ pub fn is_whole_reference(kind: u8, flags: u8) -> bool {
 
 /// Checks the bytes after a reference's kind and flags.
 ///
-/// # Errors The error in the encoding.
+/// # Errors
+/// The error in the encoding.
 pub fn check_reference(kind: u8, flags: u8, encoded: &[u8]) -> Checked<EncodedReference<'_>> {
     let mut bytes = Bytes::new(encoded);
     let length = usize::from(bytes.u8()?);

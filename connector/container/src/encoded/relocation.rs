@@ -9,7 +9,8 @@ const VIRTUAL: &[u8] = b"layout\0\x03";
 
 /// Returns the encoding of a dataset creation list without the external files.
 ///
-/// # Errors The error in the encoding.
+/// # Errors
+/// The error in the encoding.
 pub fn without_external_files(encoded: &[u8]) -> Checked<Vec<u8>> {
     changed(encoded, &mut |name, property, out| {
         if name != b"efl" {
@@ -22,7 +23,8 @@ pub fn without_external_files(encoded: &[u8]) -> Checked<Vec<u8>> {
 /// Returns the encoding of a dataset creation list with the files of virtual sources renamed by `rename`. New names
 /// contain no zero byte.
 ///
-/// # Errors The error in the encoding.
+/// # Errors
+/// The error in the encoding.
 pub fn rename_sources(encoded: &[u8], rename: &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Checked<Vec<u8>> {
     changed(encoded, &mut |_, property, out| match property.strip_prefix(VIRTUAL) {
         Some(mappings) => {

@@ -23,7 +23,8 @@ const SPARE_PART: usize = 8;
 impl Pipeline {
     /// Decodes a stored chunk of `len` bytes.
     ///
-    /// # Errors `Corrupt`, which names the filter; `OutOfRange` if there is not enough memory.
+    /// # Errors
+    /// `Corrupt`, which names the filter; `OutOfRange` if there is not enough memory.
     pub(crate) fn decode(&self, data: Vec<u8>, mask: u32, len: usize) -> Result<Vec<u8>> {
         if self.skips_all(mask) && data.len() == len {
             return Ok(data);
@@ -41,7 +42,8 @@ impl Pipeline {
     /// Decodes a stored chunk to `out`, which has the chunk's length. After an error the content of `out` is
     /// unspecified.
     ///
-    /// # Errors As for [`Self::decode`].
+    /// # Errors
+    /// As for [`Self::decode`].
     pub(crate) fn decode_into(&self, data: Vec<u8>, mask: u32, out: &mut [u8]) -> Result<()> {
         let done = self.decode_slice_into(&data, mask, out);
         buffers::give(data);
@@ -50,7 +52,8 @@ impl Pipeline {
 
     /// Decodes stored bytes that the caller owns to `out`, which has the chunk's length.
     ///
-    /// # Errors As for [`Self::decode`].
+    /// # Errors
+    /// As for [`Self::decode`].
     pub(crate) fn decode_slice_into(&self, stored: &[u8], mask: u32, out: &mut [u8]) -> Result<()> {
         if self.steps.used(mask).any(|step| step.codec.is_none()) {
             let work = Work::Decode { stored, mask, len: out.len() };

@@ -25,7 +25,8 @@ pub trait ChunkCodec: Send + Sync {
     /// Checks that data may be decoded by a filter. All foreign filters of a pipeline are checked before the first
     /// filter decodes.
     ///
-    /// # Errors A filter that is not registered, or that the settings forbid; the error names it.
+    /// # Errors
+    /// A filter that is not registered, or that the settings forbid; the error names it.
     fn check(&self, _filter: &Filter) -> Result<()> {
         Ok(())
     }
@@ -33,18 +34,20 @@ pub trait ChunkCodec: Send + Sync {
     /// Encodes by a filter with its stored parameters. Returns `None` if the filter declines or fails, or if it is
     /// optional and not available.
     ///
-    /// # Errors A mandatory filter that is not available; the error names it. No memory.
+    /// # Errors
+    /// A mandatory filter that is not available; the error names it. No memory.
     fn encode(&self, filter: &Filter, data: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// Decodes by a filter with its stored parameters, to at most `limit` bytes.
     ///
-    /// # Errors A filter that fails or is not available; the error names it. More bytes than `limit`.
+    /// # Errors
+    /// A filter that fails or is not available; the error names it. More bytes than `limit`.
     fn decode(&self, filter: &Filter, data: &[u8], limit: usize) -> Result<Vec<u8>>;
 }
 
 /// Lends codecs for datasets that are not open, such as those within a copied group.
 pub trait CodecProvider: Send + Sync {
-    /// Returns a codec for a dataset that needs one. The caller releases it before its own caller's operation returns.
+    /// Returns a codec for a dataset that needs one. It is released before the operation that needed it returns.
     fn codec_for(self: Arc<Self>, dataset: &Dataset) -> Option<Arc<dyn ChunkCodec>>;
 }
 

@@ -103,7 +103,8 @@ pub fn is_built_in(filter: &Filter) -> bool {
 /// Encodes a chunk by all of these filters, even by those that would gain nothing: these store it unencoded, in a form
 /// that their decoders know. Returns `None` if a filter cannot.
 ///
-/// # Errors `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
+/// # Errors
+/// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
 pub fn encode_with_all(filters: &[Filter], chunk: &[u8]) -> Result<Option<Vec<u8>>> {
     let mut data = copied(chunk)?;
     for (filter, step) in filters.iter().zip(&Pipeline::new(filters)?.steps.all) {

@@ -88,7 +88,8 @@ pub(super) struct Steps {
 impl Steps {
     /// Creates the steps of these filters.
     ///
-    /// # Errors `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
+    /// # Errors
+    /// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
     pub(super) fn new(filters: &[Filter], elements: Elements) -> Result<Self> {
         if filters.len() > 32 {
             return Err(Error::invalid(format!("a pipeline has {} filters, more than 32", filters.len())));

@@ -163,7 +163,8 @@ impl Drop for Restored {
 /// Runs an operation that may need foreign filters while it holds locks. The operation is restarted after the requested
 /// filters have run.
 ///
-/// # Errors Those of the operation and of the filters.
+/// # Errors
+/// Those of the operation and of the filters.
 pub(crate) fn without_locks<T>(mut operation: impl FnMut() -> Result<T>) -> Result<T> {
     if can_wait() {
         // The outer operation is restarted.

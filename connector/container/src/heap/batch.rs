@@ -80,7 +80,8 @@ impl Wanted {
 impl Container {
     /// Stores blobs for an owner, each as [`Self::heap_put`] does, and reports their ids in the same order.
     ///
-    /// # Errors `ReadOnly`, and those of the ledger. Some of the blobs are then stored, until their owner is deleted.
+    /// # Errors
+    /// `ReadOnly`, and those of the ledger. Some of the blobs are then stored, until their owner is deleted.
     pub fn heap_put_all<'b>(
         &self,
         owner: ObjectId,
@@ -134,7 +135,8 @@ impl Container {
     /// the blobs would take more new memory than the blobs themselves, and is made only if they are requested in
     /// another order.
     ///
-    /// # Errors As for [`Self::heap_get`], and those of `take`.
+    /// # Errors
+    /// As for [`Self::heap_get`], and those of `take`.
     pub fn heap_get_all<E: From<Error>>(
         &self,
         blobs: impl Iterator<Item = ([u8; 16], u64)> + Clone,

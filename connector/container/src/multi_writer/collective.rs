@@ -37,7 +37,8 @@ impl Container {
     /// this function first, so that no failure of one process precedes it, and no lock is held while the processes
     /// communicate.
     ///
-    /// # Errors Those of the source of ids.
+    /// # Errors
+    /// Those of the source of ids.
     pub fn prepare_number(&self) -> Result<()> {
         let shortage = self.state().ids.shortage();
         let Some((source, length)) = shortage else { return Ok(()) };
@@ -143,8 +144,9 @@ impl Container {
 
     /// Flushes for the last time. After it no process will ask this one to commit the common changes.
     ///
-    /// # Errors Those of a flush. `Conflict` if elements of this process belong to a dataset that nobody has committed
-    /// in its present state; all other elements are committed even then.
+    /// # Errors
+    /// Those of a flush. `Conflict` if elements of this process belong to a dataset that no process has committed in its
+    /// present state; all other elements are committed even then.
     pub(crate) fn flush_at_drop(&self) -> Result<()> {
         match self.sharers() {
             Some(Together { rank: 0, .. }) => self.flush_for_all(),

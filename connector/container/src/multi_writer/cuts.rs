@@ -37,7 +37,7 @@ impl Container {
     }
 
     /// Notes a conflict for remote elements that lie in the truncated part of a dataset that this batch shrank. Their
-    /// writers have already committed, so they can no longer be told.
+    /// writers have already committed, so they can no longer be notified.
     pub(super) fn check_cuts(&self, s: &mut State) -> Result<()> {
         if self.last_wins() || s.ids.are_shared() {
             return Ok(());

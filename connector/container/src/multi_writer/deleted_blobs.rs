@@ -40,7 +40,7 @@ struct Owned {
 /// A deleted blob.
 #[derive(Clone, Copy)]
 struct Deleted {
-    /// Bytes that the blob takes in its segment.
+    /// Bytes that the blob occupies in its segment.
     bytes: u64,
     /// True if no other writer has deleted the blob.
     is_apart: bool,

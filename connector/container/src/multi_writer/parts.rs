@@ -1,5 +1,5 @@
-//! Blocks that several processes of an MPI program wrote parts of: before a commit, one process takes the parts of the
-//! others.
+//! Blocks that several processes of an MPI program wrote parts of: before a commit, one process takes the parts that the
+//! other processes wrote.
 //!
 //! Otherwise each process would have to merge its part with the commits of the other processes, and decode and encode
 //! the block anew for it. Parallel HDF5 collects parts in the same way (`H5D__mpio_redistribute_shared_chunks`,

@@ -37,7 +37,7 @@ impl Container {
     }
 
     /// Notes a conflict if another writer changed an object that this batch deletes. That writer has already committed,
-    /// so it cannot be told.
+    /// so it cannot be notified.
     fn check_deleted_here(&self, s: &mut State) -> Result<()> {
         for id in s.others.batch.unlinked.clone() {
             let Some(now) = self.ledger.get(&keys::of(keys::HEADER, id))? else { continue };

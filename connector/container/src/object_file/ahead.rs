@@ -14,7 +14,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// Maximum number of bytes that are fetched before the reader reads them.
 const MAX_AHEAD_BYTES: u64 = 64 << 20;
-/// At most one byte in this many bytes of a request lies between the requested chunks.
+/// The reciprocal of the largest share of a request's bytes that may be between the requested chunks.
 const GAP_SHARE: u64 = 5;
 
 /// The read-ahead of one read.
@@ -194,7 +194,8 @@ impl ObjectFile {
 
     /// Fills the beginning of `buffer` with bytes from `from` on, if they are being fetched; returns how many.
     ///
-    /// # Errors Those of the request.
+    /// # Errors
+    /// Those of the request.
     pub(super) fn wait_ahead(&self, from: u64, buffer: &mut [u8]) -> Result<usize> {
         let Some(ahead) = self.ahead.lock().clone() else { return Ok(0) };
         let Some(request) = ahead.request_for(from) else { return Ok(0) };

@@ -75,7 +75,8 @@ impl ObjectFile {
     /// Opens the version of an object that begins with `front`, which was just read. If this process has that version
     /// open, returns the open one.
     ///
-    /// # Errors `InvalidArgument` for a target that is not an object.
+    /// # Errors
+    /// `InvalidArgument` for a target that is not an object.
     pub fn open(target: &Target, front: &GetResult, options: &Options) -> Result<Arc<Self>> {
         let Target::Objects { store, key, .. } = target else {
             return Err(Error::invalid("a local file is no object of a store"));
@@ -125,7 +126,8 @@ impl ObjectFile {
 
     /// Fills `buffer` with the bytes from `at` on, and with zeros after the object's end.
     ///
-    /// # Errors Errno ESTALE (116) if the object was replaced or deleted; the error of the store if a request fails.
+    /// # Errors
+    /// Errno ESTALE (116) if the object was replaced or deleted; the error of the store if a request fails.
     pub fn read(&self, at: u64, buffer: &mut [u8], content: Content) -> Result<()> {
         let here = self.size().saturating_sub(at).min(buffer.len() as u64) as usize;
         let (buffer, behind) = buffer.split_at_mut(here);

@@ -9,7 +9,8 @@ use crate::{Error, Result, Selection};
 /// Returns the numbers (C order) of the chunks that a selection touches, in the order in which a read processes them;
 /// `None` if there are more than `most`.
 ///
-/// # Errors `InvalidArgument` and `OutOfRange` for a selection that does not fit the dimensions.
+/// # Errors
+/// `InvalidArgument` and `OutOfRange` for a selection that does not fit the dimensions.
 pub fn touched_chunks(
     dims: &[u64],
     chunk: &[u64],

@@ -155,7 +155,7 @@ impl Repair<'_> {
             Err(e) => return Err(e),
         };
         let most = u128::from(MAX_UNKNOWN_BLOCKS);
-        // Few datasets have this many blocks, so the blocks of all others are scanned only once.
+        // Few datasets have this many blocks, so the blocks of all other datasets are scanned only once.
         if counts.as_ref().is_some_and(|counts| all_blocks(counts) <= most) {
             return Ok(None);
         }

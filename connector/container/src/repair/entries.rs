@@ -304,7 +304,7 @@ impl Repair<'_> {
             self.pass_before(&mut all.segments, id)?;
             return self.pass_before(&mut all.usage, id);
         }
-        // In such containers attributes own heaps.
+        // Attributes own heaps in such containers.
         while let Some(owner) =
             [all.segments.id(), all.usage.id()].into_iter().flatten().min().filter(|n| *n < id)
         {

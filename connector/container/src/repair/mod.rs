@@ -97,8 +97,9 @@ struct Repair<'a> {
 /// Copies the newest version of a container to a new one, except damaged parts. The source is not changed, and other
 /// writers may write to it meanwhile. `progress` gets the number of copied bytes, and the approximate total.
 ///
-/// # Errors `AlreadyExists` if `target` exists; `Corrupt` if no version of the source can be opened; those of reading
-/// the source, except damage, and of writing. After an error `target` does not exist.
+/// # Errors
+/// `AlreadyExists` if `target` exists; `Corrupt` if no version of the source can be opened; those of reading the
+/// source, except damage, and of writing. After an error `target` does not exist.
 pub fn repair(
     source: &Target,
     options: &Options,

@@ -99,10 +99,11 @@ impl Container {
     /// the options say. If the target shows that version already, nothing is committed. `progress` gets the number of
     /// copied bytes, and the approximate total.
     ///
-    /// # Errors `InvalidArgument` if the target is not such a copy, if another writer wrote to it, or if the source no
-    /// longer retains the version that it shows; `Locked` while another process writes to the target; `Corrupt` if a
-    /// part is damaged; those of reading the source and of writing. After an error the target shows the same version as
-    /// before, unless the outcome of the commit in a store is unknown.
+    /// # Errors
+    /// `InvalidArgument` if the target is not such a copy, if another writer wrote to it, or if the source no longer
+    /// retains the version that it shows; `Locked` while another process writes to the target; `Corrupt` if a part is
+    /// damaged; those of reading the source and of writing. After an error the target shows the same version as before,
+    /// unless the outcome of the commit in a store is unknown.
     pub fn update_copy(
         source: &Target,
         options: &Options,

@@ -183,7 +183,7 @@ fn a_segment_to_which_the_main_line_appends_is_merged() {
     }
 }
 
-/// In a file, a session continues the segment of the previous session. In a store it creates another one, because other
+/// A session continues the segment of the previous session in a file. In a store it creates another one, because other
 /// writers may still append there.
 #[test]
 fn segments_of_a_single_writer_grow_with_its_data() {

@@ -302,7 +302,7 @@ fn damaged_and_hostile_journals_harm_nothing() {
 #[test]
 fn a_journal_of_other_data_is_not_believed() {
     let (from, other) = (source(), file());
-    // The same objects exist under the same ids.
+    // Both containers have equal objects under equal ids.
     let (Target::File(path), Target::File(copied)) = (&from.0.target, &other.target) else { panic!() };
     std::fs::copy(path, copied).unwrap();
     let c = Container::open(&other.target, Access::ReadWrite, options()).unwrap();

@@ -141,7 +141,7 @@ impl Model {
             }
             Op::Reopen => self.reopen(),
         }
-        // At least one block must fit.
+        // The cache must have space for one block.
         let bytes = self.c().blocks.lock().bytes();
         assert!(bytes <= self.options.cache_bytes.max((1 << 20) + 256), "{bytes} bytes are kept");
         let kept = self.c().state().heap.kept();

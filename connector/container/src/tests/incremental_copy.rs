@@ -510,7 +510,7 @@ fn an_error_leaves_a_copy_that_can_be_updated() {
     }
 }
 
-/// At each call that changes the target's store, the process of the copy dies: the target is a copy of either version,
+/// The process of the copy dies at each call that changes the target's store: the target is a copy of either version,
 /// and the next update makes it a copy of the newest one.
 #[test]
 fn an_update_that_dies_leaves_one_version_or_the_other() {

@@ -189,7 +189,7 @@ fn members_of_one_record_that_two_writers_set_can_be_read() {
     }
 }
 
-/// In a dataset that the other writer enlarged, the overwritten and truncated elements are restored.
+/// The overwritten and truncated elements of a dataset that the other writer enlarged are restored.
 #[test]
 fn a_text_stays_that_a_refused_cut_brings_back() {
     for p in places() {

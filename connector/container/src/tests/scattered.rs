@@ -101,7 +101,7 @@ fn run(ops: Vec<Op>, size: usize, layout: Layout, filtered: u8, cache: usize, pl
             d.read(&s, &mut got).unwrap();
             assert!(got == flat.read(&s), "{s:?}");
         }
-        // At least one block must fit, or nothing could be written to it.
+        // The cache must have space for one block, or nothing could be written to it.
         let (kept, block) = (c.blocks.lock().bytes(), d.shape().len + 256);
         assert!(kept <= cache.max(block), "{kept} bytes are kept");
     }

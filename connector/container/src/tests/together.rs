@@ -192,7 +192,7 @@ fn a_flush_of_one_commits_elements_and_no_structure() {
     }
 }
 
-/// After the last flush, no process is asked to commit. Later changes are committed once.
+/// No process commits on request after the last flush. Later changes are committed once.
 #[test]
 fn what_comes_after_the_last_flush_is_committed_by_the_first() {
     for p in places() {
@@ -204,7 +204,7 @@ fn what_comes_after_the_last_flush_is_committed_by_the_first() {
     }
 }
 
-/// Such elements were lost without an error, together with those of other datasets.
+/// Earlier builds lost these elements without an error, together with those of other datasets.
 #[test]
 fn elements_of_what_nobody_has_committed_are_told_at_the_end() {
     for p in places() {

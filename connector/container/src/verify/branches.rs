@@ -17,7 +17,8 @@ const BASE: &str = "base of a branch";
 
 /// Checks all branches of the newest version.
 ///
-/// # Errors Those of reading, except damage.
+/// # Errors
+/// Those of reading, except damage.
 pub(super) fn check(
     verifier: &mut Verifier,
     target: &Target,

@@ -7,7 +7,8 @@ use h5lake_ledger::{Access, At, BranchName, ErrorKind, Ledger, Tag, TagName};
 
 /// Returns the tags of the checked version; none if a page is damaged, which was reported before.
 ///
-/// # Errors Those of reading, except damage.
+/// # Errors
+/// Those of reading, except damage.
 pub(super) fn all(verifier: &Verifier) -> Result<Vec<Tag>> {
     match verifier.ledger().tags() {
         Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => Ok(Vec::new()),
@@ -17,7 +18,8 @@ pub(super) fn all(verifier: &Verifier) -> Result<Vec<Tag>> {
 
 /// Checks the entries of all tags, and the data that their versions need.
 ///
-/// # Errors Those of reading, except damage.
+/// # Errors
+/// Those of reading, except damage.
 pub(super) fn check(
     verifier: &mut Verifier,
     target: &Target,
@@ -43,7 +45,8 @@ pub(super) fn check(
 /// Checks the names of tags and branches, and the records of branches. An invalid entry hides all other tags or
 /// branches from their listing.
 ///
-/// # Errors Those of reading, except damage.
+/// # Errors
+/// Those of reading, except damage.
 fn names(verifier: &mut Verifier) -> Result<()> {
     let mut found = Vec::new();
     for (kind, rule, lower, upper) in [

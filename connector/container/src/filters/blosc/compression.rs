@@ -13,7 +13,7 @@ const ROW: usize = 8;
 /// Size of a processor's level-1 cache, from which block sizes are derived.
 const NEAREST_CACHE: usize = 32 << 10;
 
-/// The codecs, by their numbers in the filters' parameters (`BLOSC_BLOSCLZ` and others).
+/// The codecs, by their numbers in the filters' parameters (`BLOSC_BLOSCLZ` etc.).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::filters) enum Codec {
     BloscLz,
@@ -30,7 +30,7 @@ impl Codec {
         all.get(usize::try_from(number).ok()?).copied()
     }
 
-    /// Returns the codec by the number of its output's format (`BLOSC_BLOSCLZ_FORMAT` and others).
+    /// Returns the codec by the number of its output's format (`BLOSC_BLOSCLZ_FORMAT` etc.).
     pub(in crate::filters) fn of_format(number: u8) -> Option<Self> {
         [Self::BloscLz, Self::Lz4, Self::Snappy, Self::Zlib, Self::Zstd].get(usize::from(number)).copied()
     }

@@ -110,7 +110,8 @@ impl<'a> Chunk<'a> {
 
     /// Reads the header at the start of `data`.
     ///
-    /// # Errors Damage, and unsupported forms: blocks of any length, dictionaries, lazy chunks, other filters.
+    /// # Errors
+    /// Damage, and unsupported forms: blocks of any length, dictionaries, lazy chunks, other filters.
     pub(super) fn read(data: &'a [u8]) -> Result<Self, String> {
         let none = "damaged data: no header of a chunk";
         let [version, _, flags, size] = *data.first_chunk().ok_or(none)?;
@@ -188,7 +189,8 @@ impl<'a> Chunk<'a> {
 
     /// Returns a decoder of the blocks.
     ///
-    /// # Errors A codec that is not supported.
+    /// # Errors
+    /// A codec that is not supported.
     pub(super) fn reader(self) -> Result<Reader<'a>, String> {
         let decoder = self.decoder()?;
         let work = if decoder.is_some() { self.stages.buffers() } else { 0 };

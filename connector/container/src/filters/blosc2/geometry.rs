@@ -41,7 +41,8 @@ fn index(
 impl Geometry {
     /// Creates the geometry of an array of at most `limit` bytes.
     ///
-    /// # Errors Shapes of different ranks, without elements, or larger than the shape that contains them.
+    /// # Errors
+    /// Shapes of different ranks, without elements, or larger than the shape that contains them.
     pub(super) fn new(
         shape: Vec<usize>,
         chunk: Vec<usize>,

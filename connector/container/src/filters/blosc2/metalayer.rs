@@ -40,7 +40,8 @@ pub(super) fn write(geometry: &Geometry, size: usize) -> Option<Vec<u8>> {
 /// Reads a metalayer of an array of at most `limit` bytes, in a frame with elements of `size` bytes and chunks of
 /// `chunk_bytes`.
 ///
-/// # Errors Damage.
+/// # Errors
+/// Damage.
 pub(super) fn read(
     mut data: &[u8],
     size: usize,

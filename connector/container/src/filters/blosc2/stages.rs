@@ -113,7 +113,8 @@ pub(super) struct Stages {
 impl Stages {
     /// Reads the stages from the numbers in the header of a chunk, of a format's version.
     ///
-    /// # Errors An unsupported filter, or delta after another filter.
+    /// # Errors
+    /// An unsupported filter, or delta after another filter.
     pub(super) fn read(numbers: [u8; SLOTS], size: usize, version: u8) -> Result<Self, String> {
         let mut stages = Self { version, ..Self::default() };
         for number in numbers {
