@@ -2,8 +2,8 @@
 //!
 //! A small write adds a fragment and leaves the other fragments unchanged, so its cost is its own size. To keep the
 //! number of fragments low, neighbours are merged like the runs of a log-structured store: when there are too many, the
-//! window of eight fragments with the fewest bytes becomes one. Each byte is therefore rewritten about log8(block size
-//! / write size) times.
+//! window of eight fragments that spans the fewest bytes becomes one. Each byte is therefore rewritten about
+//! log8(s / w) times, where s is the size of the block and w that of a write.
 
 mod extent_set;
 mod join;

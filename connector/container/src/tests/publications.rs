@@ -58,7 +58,7 @@ fn bytes_at(place: &Place, object: Option<&str>, offset: u64, length: u64) -> Op
     }
 }
 
-/// Returns all locations of a version's chunks, with their bytes, and the number of bytes after short ones.
+/// Returns all locations of the chunks of a version, with their bytes.
 fn places_of(place: &Place, held: &HeldRoom, version: u64) -> Vec<(PlaceOf, Vec<u8>)> {
     let mut o = options();
     o.ledger.at = Some(h5lake_ledger::At::Version(version));

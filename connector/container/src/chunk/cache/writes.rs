@@ -131,7 +131,7 @@ impl BlockCache {
             if is_many {
                 joined.iter().for_each(|j| set.insert(j.range.clone()));
             } else if !set.covers(&(0..end)) {
-                // A block that is written column by column is added to both sets as a whole.
+                // Skips the insertion if the whole range is present already, as in a block that is written column by column.
                 runs.iter().for_each(|r| set.insert(r.block..r.block + r.len));
             }
         }
