@@ -1,5 +1,5 @@
-//! The inner loops of a transfer: selections to chunks, gathering and scattering, filters. The container is in memory,
-//! so that no system call hides them. `cargo bench --package h5lake-container`
+//! Benchmarks of the inner loops of a transfer: mapping of selections to chunks, gathering and scattering, filters. The
+//! container is in memory, so that no system call hides them. `cargo bench --package h5lake-container`
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
 use std::hint::black_box;
@@ -21,7 +21,7 @@ fn container() -> Arc<Container> {
     Container::create(&target, Replace::Truncate, FileCreation::default(), Options::default()).unwrap()
 }
 
-/// A plane of 4-byte elements in chunks of `chunk` by `chunk`.
+/// Creates a plane of 4-byte elements in chunks of `chunk` by `chunk`.
 fn plane(c: &Arc<Container>, chunk: u64, filters: Vec<Filter>) -> Arc<Dataset> {
     let datatype = Datatype {
         encoded: Bytes::from_static(b"f32"),

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use h5lake_ledger::locks::Mutex;
 use std::sync::Arc;
 
-/// An attribute held open. There is one for each attribute of a container, however often it is opened.
+/// An open attribute. There is one for each attribute of a container, however often it is opened.
 #[derive(Debug)]
 pub struct Attribute {
     owner: OpenObject,
@@ -37,7 +37,7 @@ pub struct Attribute {
 }
 
 impl Drop for Attribute {
-    /// It is not open any more. The blobs of an attribute that was deleted while it was open go with it.
+    /// Closes the attribute. The blobs of an attribute that was deleted while it was open are deleted now.
     fn drop(&mut self) {
         let c = self.owner.container();
         match &*self.place.lock() {
@@ -50,7 +50,7 @@ impl Drop for Attribute {
     }
 }
 
-/// What an attribute says of the object that it is on.
+/// Properties of the object that an attribute is on.
 struct Owner {
     id: ObjectId,
     kind: ObjectKind,
@@ -63,22 +63,22 @@ impl Owner {
     }
 }
 
-/// Whether values of one attribute are such of the other.
+/// Returns whether values of one attribute are valid for the other.
 fn is_alike(a: &AttributeRecord, b: &AttributeRecord) -> bool {
     (&a.datatype, &a.space, a.data_size, a.heap_owner) == (&b.datatype, &b.space, b.data_size, b.heap_owner)
 }
 
-/// Where an open attribute is.
+/// The place of an open attribute.
 #[derive(Debug)]
 enum AttributePlace {
-    /// On its object, under this key. The record is the stored one as long as the state's edition is this one.
+    /// On its object, under this key. The record is the stored one as long as the state has this edition.
     Named { key: Arc<[u8]>, record: Arc<AttributeRecord>, edition: u64 },
     /// Deleted; the value, with its inline heap, lives as long as this.
     Deleted { name: Vec<u8>, value: Bytes },
 }
 
 impl Attribute {
-    /// Its name now, or the last it had.
+    /// Returns its present name, or its last one if it was deleted.
     pub fn name(&self) -> Vec<u8> {
         match &*self.place.lock() {
             AttributePlace::Named { key, record, .. } => keys::name(key, &record.name).to_vec(),
@@ -86,53 +86,53 @@ impl Attribute {
         }
     }
 
-    /// Its element type.
+    /// Returns its element type.
     pub fn datatype(&self) -> &Datatype {
         &self.datatype
     }
 
-    /// Its shape.
+    /// Returns its shape.
     pub fn space(&self) -> &Dataspace {
         &self.space
     }
 
-    /// The character set of its name.
+    /// Returns the character set of its name.
     pub fn cset(&self) -> CharSet {
         self.cset
     }
 
-    /// Its position among all attributes ever made on its object, where that is tracked.
+    /// Returns its position among all attributes ever created on its object, if tracked.
     pub fn creation_order(&self) -> Option<u32> {
         self.creation_order
     }
 
-    /// The object that it is on, held open.
+    /// Returns the open object that it is on.
     pub fn owner(&self) -> &OpenObject {
         &self.owner
     }
 
-    /// Where blobs of this attribute's value lie; they go when the attribute is deleted.
+    /// Returns the place for blobs of this attribute's value; they are deleted with the attribute.
     pub fn heap_place(&self) -> HeapPlace {
         let c = self.owner.container();
         match self.heap_owner {
             ObjectId(0) if self.datatype.has_heap && c.has_local_heaps() => HeapPlace::Local,
-            // Attributes of new references have had no owner of their own.
+            // Attributes with new references had no owner of their own.
             ObjectId(0) => HeapPlace::Owner(c.root()),
             owner => HeapPlace::Owner(owner),
         }
     }
 
-    /// The creation properties, as given.
+    /// Returns the creation properties, as given.
     pub fn creation_properties(&self) -> Bytes {
         self.creation_properties.clone()
     }
 
-    /// Bytes of the value.
+    /// Returns the bytes of the value.
     pub fn storage_size(&self) -> u64 {
         self.data_size
     }
 
-    /// The value, all elements in file form.
+    /// Returns the value, all elements in file form.
     ///
     /// # Errors
     /// Those of reading the container.
@@ -142,7 +142,7 @@ impl Attribute {
         Ok(value)
     }
 
-    /// The value, and the inline heap that its elements' ids are of: empty where that is not its place.
+    /// Returns the value, and the inline heap to which its elements' ids refer; empty if its blobs are elsewhere.
     ///
     /// # Errors
     /// As for [`Self::read`].
@@ -150,7 +150,7 @@ impl Attribute {
         Ok(InlineHeap::split(self.read_whole()?, self.data_size))
     }
 
-    /// The elements and the inline heap behind them.
+    /// Returns the elements and the inline heap after them.
     fn read_whole(&self) -> Result<Bytes> {
         let c = self.owner.container();
         let state = c.state();
@@ -168,7 +168,7 @@ impl Attribute {
         }
     }
 
-    /// Looks the record up anew, where others may have changed it.
+    /// Reads the record again if it may have changed without this handle.
     fn renew(&self, s: &State, place: &mut AttributePlace) -> Result<()> {
         let c = self.owner.container();
         if let AttributePlace::Named { key, record, edition } = place
@@ -186,7 +186,8 @@ impl Attribute {
         Ok(())
     }
 
-    /// Its key, which is not the one that it was opened by where its group became one with another writer's.
+    /// Returns its present key, which differs from the key at its open if its group was merged with another writer's
+    /// group.
     fn key_now(&self, key: &Arc<[u8]>, record: &AttributeRecord) -> Arc<[u8]> {
         match self.owner.id().0 {
             id if keys::id(key) == Some(id) => key.clone(),
@@ -202,10 +203,10 @@ impl Attribute {
         self.write_with_heap(data, &InlineHeap::default())
     }
 
-    /// Replaces the value, and the inline heap that its elements' ids are of.
+    /// Replaces the value, and the inline heap to which its elements' ids refer.
     ///
     /// # Errors
-    /// As for [`Self::write`]; `InvalidArgument` for a heap where that is not its place.
+    /// As for [`Self::write`]; `InvalidArgument` for an inline heap if blobs of this attribute are elsewhere.
     pub fn write_with_heap(&self, data: &[u8], heap: &InlineHeap) -> Result<()> {
         if data.len() as u64 != self.data_size {
             let text = format!("an attribute of {} bytes is written with {}", self.data_size, data.len());
@@ -222,14 +223,14 @@ impl Attribute {
         let mut place = self.place.lock();
         self.renew(&s, &mut place)?;
         let (key, record) = match &mut *place {
-            // By whichever handle: nobody would ever see the value (`H5O__attr_write`).
+            // This applies to all handles, because the value could never be read (`H5O__attr_write`).
             AttributePlace::Deleted { .. } => return Err(Error::not_found("the attribute was deleted")),
             AttributePlace::Named { key, record, .. } => (self.key_now(key, record), record),
         };
         c.make_way(&mut s, &key)?;
         c.ledger.prepare_to_free(&record.extents)?;
         let (inline, mut extents) = c.store_value(value.concat())?;
-        // With two owners the record would be copied to be changed.
+        // With two owners, the record would be copied before the change.
         c.take_unstored(&mut s, &key);
         let r = Arc::make_mut(record);
         std::mem::swap(&mut r.extents, &mut extents);
@@ -244,7 +245,7 @@ impl Attribute {
 }
 
 impl Container {
-    /// Makes an attribute of zeros.
+    /// Creates an attribute of zeros.
     ///
     /// # Errors
     /// `AlreadyExists`, `ReadOnly`; `InvalidArgument` for an impossible name, type or shape.
@@ -304,7 +305,8 @@ impl Container {
     pub fn attr_open(self: &Arc<Self>, id: ObjectId, name: &[u8]) -> Result<Arc<Attribute>> {
         let mut s = self.state();
         let key = keys::attribute(id.0, name);
-        // A long name is in its key only in part. Another writer may have made another one in its place.
+        // The key has only a part of a long name. Another writer may have replaced the attribute by one with another
+        // name.
         let is_it = |a: &Arc<Attribute>| name.len() <= keys::MAX_PLAIN_NAME || a.name() == name;
         let open = s.attributes.get(&key);
         if let Some(open) = open.as_ref().filter(|a| is_it(a) && a.renew(&s, &mut a.place.lock()).is_ok()) {
@@ -344,17 +346,17 @@ impl Container {
         Ok(attribute)
     }
 
-    /// Takes an attribute that is being dropped out of the open ones, unless the state is locked just now.
+    /// Removes an attribute that is being dropped from the open ones, unless the state is locked just now.
     fn forget_attribute(&self, key: &[u8], attribute: &Attribute) {
         if let Some(mut s) = self.state_if_free() {
             s.attributes.forget(key, attribute);
         }
     }
 
-    /// Whether an object has an attribute of that name.
+    /// Returns whether an object has an attribute of that name.
     ///
     /// # Errors
-    /// `NotFound` when there is no such object.
+    /// `NotFound` if there is no such object.
     pub fn attr_exists(&self, id: ObjectId, name: &[u8]) -> Result<bool> {
         let mut s = self.state();
         self.header(&mut s, id)?;
@@ -369,7 +371,7 @@ impl Container {
         }
     }
 
-    /// Deletes an attribute. Those who hold it open can still read it.
+    /// Deletes an attribute. Open handles of it can still read it.
     ///
     /// # Errors
     /// `NotFound`, `ReadOnly`.
@@ -386,14 +388,14 @@ impl Container {
             *open.place.lock() = AttributePlace::Deleted { name: name.to_vec(), value };
         }
         if open.is_some() && r.heap_owner != 0 {
-            // Who holds the attribute can still read its blobs; they go when it is closed.
+            // Open handles can still read its blobs, which are deleted when the last handle is closed.
             self.ledger.put(&keys::of(keys::ORPHAN, r.heap_owner), Bytes::new())?;
         }
         let heap_owner = if open.is_some() { 0 } else { r.heap_owner };
         let used = self.drop_attribute(&mut s, &key, &r, heap_owner)?;
         self.change_header(&mut s, id, |h| {
             h.attribute_count = h.attribute_count.saturating_sub(1);
-            // As in native files, an object that has lost all attributes counts anew.
+            // As in native files, the creation order restarts when an object has lost all attributes.
             if h.attribute_count == 0 {
                 h.next_attribute = 0;
             }
@@ -410,7 +412,7 @@ impl Container {
         Ok(())
     }
 
-    /// Renames an attribute; those who hold it open follow.
+    /// Renames an attribute; open handles of it follow.
     ///
     /// # Errors
     /// `NotFound`, `AlreadyExists`, `ReadOnly`.
@@ -450,31 +452,32 @@ impl Container {
         Ok(())
     }
 
-    /// What one of many writers deletes or renames may be there again, if its batch is dropped.
+    /// Notes the place of an attribute that a shared writer deletes or renames, because the attribute returns there if
+    /// its batch is dropped.
     fn note_earlier_place(&self, s: &mut State, open: &Arc<Attribute>) {
         if self.ledger.is_one_of_many() {
             earlier_place::note(s.others.earlier_places(), open);
         }
     }
 
-    /// Number of attributes of an object.
+    /// Returns the number of attributes of an object.
     ///
     /// # Errors
-    /// `NotFound` when there is no such object.
+    /// `NotFound` if there is no such object.
     pub fn attr_count(&self, id: ObjectId) -> Result<u64> {
         Ok(self.header(&mut self.state(), id)?.attribute_count)
     }
 
-    /// The attribute at a position along an index. The creation order can be followed even where it is not
-    /// tracked, as in native files, where it is then that of the messages.
+    /// Returns the attribute at a position along an index. The creation order can be followed even if it is not
+    /// tracked, as in native files, where it is then the order of the messages.
     ///
     /// # Errors
-    /// `OutOfRange`; `NotFound` when there is no such object.
+    /// `OutOfRange`; `NotFound` if there is no such object.
     pub fn attr_at(&self, id: ObjectId, index: Index, order: Order, n: u64) -> Result<AttrInfo> {
         Ok(listing_cache::at(&self.attrs(id, index, Order::Increasing)?, order, n)?.clone())
     }
 
-    /// All attributes of an object along an index, as they are now.
+    /// Returns all attributes of an object along an index.
     ///
     /// # Errors
     /// As for [`Self::attr_at`].
@@ -498,8 +501,8 @@ impl Container {
         Ok(all)
     }
 
-    /// The attributes by name, each with its true order of creation. Where that is not tracked they are numbered all the
-    /// same, as those of native files are: by the order of those that are there.
+    /// Returns the attributes by name, each with its creation order. If the order is not tracked, the attributes are
+    /// numbered in the order of the present ones, like those of native files.
     fn scan_attributes(&self, id: ObjectId, tracked: bool) -> Result<Vec<(u32, AttrInfo)>> {
         let mut all = Vec::new();
         self.each(&keys::of(keys::ATTRIBUTE, id.0), |key, value| {
@@ -520,7 +523,7 @@ impl Container {
                 info.creation_order = Some(n);
             }
         }
-        // They are in order already, but for names too long for a key.
+        // They are sorted already, except for names too long for a key.
         all.sort_unstable_by(|a, b| a.1.name.cmp(&b.1.name));
         Ok(all)
     }

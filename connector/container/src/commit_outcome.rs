@@ -1,27 +1,28 @@
-//! Containers whose changes can never be committed: another process has replaced or deleted them, or has taken the writer's
-//! place.
+//! Containers that can never be committed again, because another process has replaced or deleted them or has fenced
+//! their writer.
 
 use crate::{Container, Error, ErrorKind};
 
-/// What a failed commit says of the next ones.
+/// The prospects of later commits after a failed commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Recoverability {
-    /// Another try may succeed.
+    /// Another attempt may succeed.
     Open,
-    /// Stored bytes are damaged that the commit needs: it succeeds only if something else was changed instead.
+    /// The commit needs stored bytes that are damaged. It can succeed only if other objects are changed instead.
     Damaged,
-    /// No commit through this handle will ever succeed, and what is not committed is lost.
+    /// No commit through this handle can ever succeed, and the uncommitted changes are lost.
     Lost,
 }
 
 impl Container {
-    /// Whether nothing can be committed through this handle any more. It can be opened anew beside it.
+    /// Returns whether commits through this handle have become impossible. The container can be opened again beside
+    /// this handle.
     pub fn is_lost(&self) -> bool {
         self.writable() && self.ledger.is_broken()
     }
 
-    /// What is to be expected after a flush that failed with `error`.
+    /// Returns the prospects of later commits after a flush that failed with `error`.
     pub fn recoverability(&self, error: &Error) -> Recoverability {
         match error.kind() {
             _ if self.is_lost() => Recoverability::Lost,
@@ -30,19 +31,20 @@ impl Container {
         }
     }
 
-    /// Gives up what is not committed, because nobody can try again: the program ends. The container is lost then.
+    /// Discards the uncommitted changes because the program ends and no later flush can follow. The container is lost
+    /// afterwards.
     pub fn abandon(&self, why: &str) {
         self.ledger.abandon(why);
         self.let_go();
     }
 
-    /// The version that was committed last, or that is shown.
+    /// Returns the newest version that was committed here, or the version that is shown.
     pub fn committed_version(&self) -> u64 {
         self.ledger.version()
     }
 
-    /// Of a container that is lost: lets go of locks, so that others can open it. What is in memory stays readable until the
-    /// last of it is closed; what is not may be reclaimed.
+    /// Releases the locks of a lost container, so that other processes can open it. Data in memory stays readable until
+    /// the last object is closed; other data may be reclaimed.
     pub fn let_go(&self) {
         if self.is_lost() {
             self.ledger.let_go();

@@ -1,4 +1,4 @@
-//! Compaction: payloads that keep much dead room around them are moved, so that the room comes back.
+//! Compaction: moves payloads out of sparsely used regions, so that their space can be freed.
 
 use crate::chunk::fragments::Fragments;
 use crate::container::State;
@@ -12,45 +12,49 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long a vacuum waits before it looks again whether another writer is done.
+/// Interval at which a vacuum checks whether another writer has finished.
 const WRITER_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Payloads move, pages after them, and what led to them: each leaves room that rests. Two more, for what is in the way.
+/// Maximum number of rounds of a vacuum. Payloads move, then pages, then the entries that refer to pages; the space
+/// freed by each step is quarantined for a while. Two more rounds are for payloads that are in the way.
 const MAX_ROUNDS: usize = 5;
-/// Rounds of a close. After many writers each brings the end only somewhat nearer to the front, as what is in the way moves first.
+/// Maximum number of rounds of a close. After many writers, each round makes the file only somewhat shorter, because
+/// payloads that are in the way move first.
 const MAX_ROUNDS_AT_CLOSE: usize = 24;
-/// Behind [`MAX_ROUNDS`] each has to make a file shorter by one of so many bytes: it reads all pages.
+/// After [`MAX_ROUNDS`], each round has to shorten a file by one of this many parts, because each round reads all
+/// pages.
 const SHORTER_ROUND: u64 = 256;
 /// Bytes that are moved between two commits.
 const BYTES_PER_COMMIT: u64 = 64 << 20;
-/// Bytes that a close moves at least, if as many are worth moving. It moves as many as the session freed, if these are more, so that a close
-/// takes about as long as the writes before it.
+/// Minimum number of bytes that a close moves, if as many are worth moving. It moves as many as the session freed, if
+/// that is more, so that a close takes about as long as the writes before it.
 const BYTES_AT_CLOSE: u64 = 256 << 20;
-/// How long a close moves payloads. Later closes and vacuums go on.
+/// Time for which a close moves payloads. Later closes and vacuums continue.
 const TIME_AT_CLOSE: Duration = Duration::from_secs(30);
-/// Bytes that a close moves in one round: the last ones of the file. Each round makes the file shorter, and reads all entries.
+/// Bytes that a close moves in one round: the last ones of the file. Each round makes the file shorter, and reads all
+/// entries.
 const BYTES_PER_ROUND: u64 = 256 << 20;
-/// Rounds in which a close moves payloads at most, but for what is in the way.
+/// Maximum number of rounds in which a close moves payloads, not counting rounds for payloads that are in the way.
 const MOVING_ROUNDS: u64 = 8;
 
-/// Into so many parts a payload is divided at most that no free run takes whole.
+/// Maximum number of parts into which a payload is divided if no free run can hold all of it.
 const MAX_PARTS: usize = 16;
 
-/// What several writers leave is worth an opening from so many bytes on.
+/// Minimum number of bytes left by several writers for which the container is opened once more to compact it.
 const MIN_LEFT_BYTES: u64 = 64 << 10;
 
-/// The work that may still be done.
+/// The remaining effort of a compaction.
 #[derive(Debug, Clone, Copy)]
 struct Effort {
-    /// Bytes to move.
+    /// Bytes that may still be moved.
     bytes: u64,
-    /// When to stop.
+    /// Time at which to stop.
     until: Option<Instant>,
 }
 
 impl Effort {
     const ALL: Self = Self { bytes: u64::MAX, until: None };
 
-    /// The effort of a close.
+    /// Returns the effort of a close.
     fn at_close(ledger: &Ledger) -> Self {
         let until = Instant::now().checked_add(TIME_AT_CLOSE);
         Self { bytes: ledger.freed_bytes().max(BYTES_AT_CLOSE), until }
@@ -60,7 +64,7 @@ impl Effort {
         self.bytes == 0 || self.until.is_some_and(|until| Instant::now() >= until)
     }
 
-    /// The part of the effort for one of several rounds.
+    /// Returns the part of the effort for one of several rounds.
     fn of_round(self) -> Self {
         Self { bytes: self.bytes.min(BYTES_PER_ROUND.max(self.bytes / MOVING_ROUNDS)), ..self }
     }
@@ -70,24 +74,24 @@ impl Effort {
     }
 }
 
-/// How moved payloads are committed.
+/// The function that commits moved payloads.
 type CommitMoves = fn(&Ledger) -> h5lake_ledger::Result<u64>;
 
-/// Commits moves alone, which change no content: a copy goes on to show what it showed.
+/// Commits moves without other changes. The content is unchanged, so a copy retains its replication position.
 fn commit_unchanged(ledger: &Ledger) -> h5lake_ledger::Result<u64> {
     ledger.keep_origin()?;
     ledger.commit()
 }
 
 impl Container {
-    /// Commits what is pending, moves payloads that keep dead room around them, and gives back what nobody needs any more.
-    /// Returns how many bytes the container takes less.
+    /// Commits pending changes, moves payloads out of sparsely used regions, and frees the space that no version needs
+    /// any more. Returns by how many bytes the container became smaller.
     ///
-    /// Room that readers of older versions may need comes back later: after the retention time, in a file not before two
-    /// seconds have passed and readers have let go. Calling again then gives it back.
+    /// Space that readers of older versions may need is freed later: after the retention time, and in a file only after
+    /// two seconds have passed and the readers have released their pins. Another call then frees it.
     ///
     /// # Errors
-    /// `ReadOnly`; those of the ledger. What was committed is safe all the same.
+    /// `ReadOnly`; those of the ledger. Changes that were committed are safe nevertheless.
     pub fn vacuum(&self) -> Result<u64> {
         self.vacuum_by(Ledger::commit)
     }
@@ -102,17 +106,18 @@ impl Container {
         Ok(before.saturating_sub(self.ledger.size()?))
     }
 
-    /// Opens a container, does as [`vacuum`](Self::vacuum), and again when what has to rest for a while has done so: `most` of
-    /// waiting in all. What readers or the retention time need for longer stays. It has the container open only while it works, so
-    /// that others can write while it waits; if one of them still has it open then, it waits for that, too.
+    /// Opens a container, vacuums it as [`vacuum`](Self::vacuum) does, and repeats that when quarantined space becomes
+    /// free, waiting for `most` in total. Space that readers or the retention time need for longer stays. The container
+    /// is open only during the work, so that other writers can write during the waits; if another writer still has it
+    /// open then, the function waits for that writer, too.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open) when it begins, and of [`vacuum`](Self::vacuum).
+    /// Those of the first [`open`](Self::open), and of [`vacuum`](Self::vacuum).
     pub fn vacuum_patiently(target: &Target, options: &Options, most: Duration) -> Result<u64> {
         let (mut freed, mut left, mut overtaken) = (0, most, None);
         let mut container = Self::open(target, Access::ReadWrite, options.clone())?;
         for _ in 0..=MAX_ROUNDS {
-            // Another handle of this process could stage other changes beside the moves.
+            // Another handle of this process could stage other changes together with the moves.
             let is_alone = Arc::strong_count(&container) == 1;
             let done = container.vacuum_by(if is_alone { commit_unchanged } else { Ledger::commit });
             let rest = match done {
@@ -137,7 +142,8 @@ impl Container {
         overtaken.map_or(Ok(freed), Err)
     }
 
-    /// Opens a container to write after a while, and later where another writer has it. `None` if one has it until no time is left.
+    /// Opens a container for writing after waiting for `rest`, and tries again while another writer has it open.
+    /// Returns `None` if the time runs out before.
     fn reopened(
         target: &Target,
         options: &Options,
@@ -156,11 +162,11 @@ impl Container {
         }
     }
 
-    /// Moves payloads out of places of which little is in use, up to `most` bytes; returns the bytes moved. When this returns,
-    /// the moves are committed. No content changes.
+    /// Moves payloads out of regions with little space in use, up to `most` bytes; returns the number of moved bytes.
+    /// When this returns, the moves are committed. The content does not change.
     ///
     /// # Errors
-    /// `ReadOnly`; those of the ledger. A damaged payload is an error, and stays where it is.
+    /// `ReadOnly`; those of the ledger. A damaged payload is an error, and is not moved.
     pub fn compact(&self, most: u64) -> Result<u64> {
         self.compact_by(&mut Effort { bytes: most, ..Effort::ALL }, Ledger::commit)
     }
@@ -178,20 +184,21 @@ impl Container {
         Ok(moved)
     }
 
-    /// Bytes of a file that this one of many writers leaves to one that is alone; see [`compact_left`](Self::compact_left). What is
-    /// not committed yet does not count.
+    /// Returns the bytes of a file that this shared writer leaves for an exclusive writer to free; see
+    /// [`compact_left`](Self::compact_left). Uncommitted changes do not count.
     pub fn room_left_to_others(&self) -> u64 {
         self.ledger.room_left_to_others()
     }
 
-    /// Gives back the room of a container that several writers have closed, as the last close of a writer that is alone does.
-    /// `left` is what they left ([`room_left_to_others`](Self::room_left_to_others)). Nothing happens while somebody else has it
-    /// open for writing. When this returns, nothing has changed but places, and a crash leaves the version that was there.
+    /// Frees the unused space of a container that several writers have closed, as the last close of an exclusive writer
+    /// does. `left` is the number of bytes that they left ([`room_left_to_others`](Self::room_left_to_others)). Does
+    /// nothing while another writer has the container open. When this returns, only the locations of payloads have
+    /// changed, and a crash leaves the previous version.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open), and of the ledger. What was committed is safe all the same.
+    /// Those of [`open`](Self::open), and of the ledger. Changes that were committed are safe nevertheless.
     pub fn compact_left(target: &Target, options: &Options, left: u64) -> Result<()> {
-        // Without a lock nobody knows who else writes.
+        // Without a lock, other writers cannot be detected.
         let is_locked = options.ledger.lock != LockPolicy::Off;
         if !matches!(target, Target::File(_)) || !is_locked || left < MIN_LEFT_BYTES {
             return Ok(());
@@ -206,12 +213,12 @@ impl Container {
         container.ledger.note_freed(left)?;
         container.compact_at_close()?;
         container.is_vacuumed.store(true, Ordering::Relaxed);
-        // What was reserved and not used lies at the end.
+        // Reserved and unused space is at the end of the file.
         container.ledger.give_back()?;
         Ok(())
     }
 
-    /// What a writer's last close does by itself, where much room is dead.
+    /// Compacts the container at the last close of a writer, if much of its space is unused.
     pub(crate) fn compact_at_close(&self) -> Result<()> {
         match self.is_vacuumed.load(Ordering::Relaxed) {
             true => Ok(()),
@@ -224,10 +231,10 @@ impl Container {
             if !self.ledger.wants_compaction_at_close()? {
                 break;
             }
-            // With no effort left, rounds give back what the ones before let rest.
+            // Even without remaining effort, a round frees the space that the rounds before left in quarantine.
             let moved = self.compact_by(&mut effort.of_round(), commit_unchanged)?;
             effort.spend(moved);
-            // In a store, objects go when they have rested, and pages have objects of their own.
+            // Objects of a store are deleted after their quarantine, and pages have objects of their own.
             if self.ledger.is_in_store() {
                 break;
             }
@@ -253,7 +260,7 @@ impl Container {
         let (mut moved, mut pending) = (0, 0);
         let mut after: Option<Bytes> = None;
         while !effort.is_spent() {
-            // Other threads get their turn between two pages.
+            // Releases the lock between two pages, so that other threads can continue.
             let mut state = self.state();
             self.store_attribute(&mut state)?;
             let page = self.ledger.scan_prefix(&[letter], after.as_deref(), ENTRIES_PER_SCAN)?;
@@ -285,7 +292,7 @@ impl Container {
         value: Bytes,
         compaction_plan: &CompactionPlan,
     ) -> Result<u64> {
-        // Blocks change under this lock.
+        // Blocks change only under this lock.
         let _blocks = self.blocks.lock();
         let mut moves = Moves { ledger: &self.ledger, compaction_plan, old: Vec::new(), new: Vec::new() };
         let moved = match letter {
@@ -295,7 +302,8 @@ impl Container {
         if letter == keys::ATTRIBUTE && !moves.old.is_empty() {
             s.edition += 1;
         }
-        // While the entry leads to them, old places are not given back: an error may end the vacuum, and a commit still follows.
+        // The old extents are not freed while the entry refers to them: an error may end the vacuum, and a later commit
+        // would still free them.
         let unneeded = if moved.is_ok() { moves.old } else { moves.new };
         let given_back = unneeded.iter().try_for_each(|extent| self.ledger.free_payload(extent));
         let moved = moved?;
@@ -337,18 +345,18 @@ impl Container {
     }
 }
 
-/// Payloads of one entry that are moved.
+/// The moved payloads of one entry.
 struct Moves<'a> {
     ledger: &'a Ledger,
     compaction_plan: &'a CompactionPlan,
-    /// Where they were.
+    /// The extents before the move.
     old: Vec<Extent>,
-    /// Where they are.
+    /// The extents after the move.
     new: Vec<Extent>,
 }
 
 impl Moves<'_> {
-    /// The payload in its new place; nothing if it stays.
+    /// Moves a payload and returns its new extent; `None` if it stays.
     fn moved(&mut self, e: &Extent) -> Result<Option<Extent>> {
         if !self.compaction_plan.holds(e) {
             return Ok(None);
@@ -358,7 +366,8 @@ impl Moves<'_> {
         Ok(new)
     }
 
-    /// The payload in its new place, or in several where no free run takes all of it; nothing if it stays.
+    /// Moves a payload and returns its new extent, or several extents if no free run can hold all of it; none if it
+    /// stays.
     fn moved_in_parts(&mut self, e: &Extent, most_parts: usize) -> Result<Vec<Extent>> {
         if let Some(new) = self.moved(e)? {
             return Ok(vec![new]);
@@ -378,7 +387,7 @@ impl Moves<'_> {
         }
     }
 
-    /// Parts that nothing refers to are not needed.
+    /// Marks the new extents that are not in `used` as unneeded.
     fn keep_only(&mut self, used: &[Extent]) {
         let (used, unused) =
             std::mem::take(&mut self.new).into_iter().partition(|extent| used.contains(extent));
@@ -393,7 +402,8 @@ mod tests {
     use crate::tests::{dataset, dataset_spec, simple};
     use crate::{FileCreation, Layout, LinkTarget, Replace, Selection};
 
-    /// What a commit frees rests until the next head, and lies at the end.
+    /// Space that a commit frees stays in quarantine until the next superblock is written, and is at the end of the
+    /// file.
     #[test]
     fn a_close_without_time_cuts_off_what_is_free_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
@@ -417,7 +427,7 @@ mod tests {
         assert!(bytes < 2 << 20, "{bytes} bytes");
     }
 
-    /// A container in a file, with a contiguous dataset that was overwritten as a whole since the last commit.
+    /// Creates a container in a file, with a contiguous dataset that was overwritten as a whole since the last commit.
     fn overwritten(path: &std::path::Path, length: u64) -> Arc<Container> {
         let target = Target::File(path.to_owned());
         let c =

@@ -1,4 +1,4 @@
-//! The opened container: what it holds, and what is asked of it.
+//! The opened container: its state, and the operations on the container as a whole.
 
 mod flush;
 mod open;
@@ -30,36 +30,39 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-/// The version of the records of new containers. Later ones are refused; older ones stay as they are.
+/// The version of the records of new containers. Containers with a later version are refused; older containers keep
+/// their version.
 pub(crate) const RECORDS_VERSION: u32 = LOCAL_HEAPS_VERSION;
-/// From this version on attributes have inline heaps.
+/// The first version in which attributes have inline heaps.
 const LOCAL_HEAPS_VERSION: u32 = 2;
-/// Decoded headers that are kept.
+/// Capacity of the cache of decoded headers, in headers.
 pub(crate) const MAX_CACHED_HEADERS: usize = 8192;
 
-/// What changes while a container is open; one lock for all of it. No lock is held while a caller's function
-/// runs, and no [`OpenObject`](crate::OpenObject) is dropped under it that could be the last.
+/// The state of an open container that changes, behind one lock. The lock is never held while a function of the caller
+/// runs, and never while an [`OpenObject`](crate::OpenObject) is dropped that could be the last handle of its object.
 pub(crate) struct State {
     pub headers: LruCache<u64, Arc<HeaderRecord>, IdHashes>,
-    /// Changed headers that the ledger does not have yet: a group's changes with each of its links, and is staged once.
+    /// Changed headers that are not staged in the ledger yet. The header of a group changes with each of its links and
+    /// is staged once.
     pub unstored: IdMap<Arc<HeaderRecord>>,
-    /// New objects without links, whose marks the ledger does not have yet: most get a link before the next flush.
+    /// New objects without links, whose orphan marks are not staged yet: most objects get a link before the next flush.
     pub unmarked: BTreeSet<u64>,
     pub lists: ListingCache,
     pub attributes: OpenAttributes,
-    /// The attribute that changed last, if the ledger does not have it yet.
+    /// The attribute that changed last, if the change is not staged yet.
     pub unstored_attribute: Option<Unstored>,
-    /// Counts up when attributes change otherwise than through whoever has them open.
+    /// Incremented when attributes change without the handles that have them open.
     pub edition: u64,
     pub datasets: IdMap<Weak<Dataset>>,
     pub heap: HeapState,
     pub ids: Ids,
-    /// What is known of other writers' commits and not merged yet.
+    /// Remote commits that are known and not merged yet.
     pub others: RemoteChanges,
 }
 
 impl State {
-    /// Keeps a decoded header. The cache grows with its use: room for all of it at each opening costs more than the rest.
+    /// Caches a decoded header. The cache grows with its use, because allocating its full capacity at each open would
+    /// cost more than all other steps of the open.
     pub(crate) fn keep_header(&mut self, id: u64, header: Arc<HeaderRecord>) {
         self.headers.put(id, header);
         if self.headers.len() > MAX_CACHED_HEADERS {
@@ -68,67 +71,67 @@ impl State {
     }
 }
 
-/// What the handles of this process hold open.
+/// Objects that the handles of this process have open.
 #[derive(Default)]
 pub(crate) struct OpenObjects {
-    /// How often each object is open.
+    /// Number of open handles per object.
     pub(crate) counts: Mutex<IdMap<u32>>,
-    /// Objects whose last handle was dropped, to be looked at when the state is next locked.
+    /// Objects whose last handle was dropped. They are checked when the state is locked next.
     pub(crate) closed: Mutex<Vec<u64>>,
-    /// Open objects whose metadata flushes are disabled, see `corked.rs`.
+    /// Open objects with disabled metadata flushes, see `corked.rs`.
     pub(crate) corked: Mutex<HashSet<u64, IdHashes>>,
 }
 
-/// A mark of what a container shows: another one once anything was changed here, or another version is shown.
+/// A stamp of the visible content: it differs once anything was changed here, or another version is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Edition {
     changes: u64,
     version: u64,
 }
 
-/// An opened container: what HDF5 calls a file. Opened once per process and shared.
+/// An opened container, which HDF5 calls a file. Opened once per process and shared.
 pub struct Container {
     pub(crate) ledger: Ledger,
     state: Mutex<State>,
     pub(crate) blocks: Arc<Mutex<BlockCache>>,
     pub(crate) handles: OpenObjects,
     pub(crate) long_values: LongValues,
-    /// Groups made here that became one with another writer's, and that one.
+    /// Groups created here that were merged with a group of another writer, and that group.
     pub(crate) joined: RwLock<HashMap<u64, u64>>,
-    /// Who lends codecs for datasets that nobody has open.
+    /// Lenders of codecs for datasets that are not open here.
     pub(crate) lenders: Mutex<Vec<Weak<dyn CodecProvider>>>,
-    /// What was lost when nobody could be told.
+    /// The error of a loss that no call has reported yet.
     untold: Mutex<Option<Error>>,
-    /// Counts up with each change.
+    /// Incremented with each change.
     changes: AtomicU64,
-    /// How far that was when a flush failed, which told its caller.
+    /// The value of `changes` when a flush last failed and its caller got the error.
     told_changes: AtomicU64,
     record: ContainerRecord,
     place: Mutex<Option<RegistryKey>>,
-    /// This container, for those who have to hold it.
+    /// This container, for code that needs a shared reference to it.
     me: OnceLock<Weak<Container>>,
     name: String,
     file_number: u64,
     writable: bool,
     distance: Latency,
-    /// Only a thread that called for it may read.
+    /// True if only the thread that called for the data may read.
     reads_in_caller: bool,
-    /// It is in a store that keeps nothing of what it is given: that may be lent to a put.
+    /// True if the container is in a store that retains nothing of a put's input, so that buffers may be lent to a put.
     pub(crate) takes_lent: bool,
     lock: LockPolicy,
-    /// The processes that opened it together with this one.
+    /// The processes that opened the container together with this one.
     pub(crate) together: Option<Together>,
-    /// They have closed it since, all of them.
+    /// True once all these processes have closed it.
     pub(crate) has_parted: AtomicBool,
-    /// What a flush does that meets a conflict.
+    /// The behaviour of a flush that encounters a conflict.
     pub(crate) on_conflict: OnConflict,
-    /// What this writer has read since its last flush, where others write too.
+    /// The data that this writer has read since its last flush, in multi-writer mode.
     pub(crate) reads: Reads,
-    /// A vacuum has given back what it could, and told how much that was.
+    /// True once a vacuum has freed the unused space and reported its size.
     pub(crate) is_vacuumed: AtomicBool,
     pid: u32,
     statistics: Arc<Statistics>,
-    /// Dropped last.
+    /// Dropped last, so that it reports the complete statistics.
     _tell_at_close: TellAtClose,
 }
 
@@ -139,7 +142,7 @@ impl std::fmt::Debug for Container {
 }
 
 impl Container {
-    /// Whether the blobs of its attributes lie in their records.
+    /// Returns whether the blobs of attributes are stored in the records of the attributes.
     pub(crate) fn has_local_heaps(&self) -> bool {
         self.record.version >= LOCAL_HEAPS_VERSION
     }
@@ -148,7 +151,7 @@ impl Container {
         self.record.version
     }
 
-    /// Itself, to be held; nothing while it is being dropped.
+    /// Returns a shared reference to this container; `None` while it is being dropped.
     pub(crate) fn shared(&self) -> Option<Arc<Self>> {
         self.me.get().and_then(Weak::upgrade)
     }
@@ -158,46 +161,47 @@ impl Container {
         *self.place.lock() = Some(place);
     }
 
-    /// Locks the state, and removes objects that were closed for the last time without a link.
+    /// Locks the state, and deletes objects without links whose last handle was closed.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         self.reap(&mut state);
         state
     }
 
-    /// Like [`Self::state`], or nothing when another holds the lock; that one, or the next, will reap.
+    /// Deletes objects like [`Self::state`] if the lock is free; otherwise the present or the next holder of the lock
+    /// deletes them.
     pub(crate) fn reap_if_free(&self) {
         if let Some(mut state) = self.state_if_free() {
             self.reap(&mut state);
         }
     }
 
-    /// The state, if nobody has it locked; nothing is reaped.
+    /// Returns the state if its lock is free, without deleting closed objects.
     pub(crate) fn state_if_free(&self) -> Option<MutexGuard<'_, State>> {
         self.state.try_lock()
     }
 
-    /// Whether other processes may have it open for writing, too.
+    /// Returns whether other processes may also have the container open for writing.
     pub fn has_many_writers(&self) -> bool {
         self.ledger.is_one_of_many()
     }
 
-    /// What is shown now.
+    /// Returns the stamp of the visible content.
     pub fn edition(&self) -> Edition {
         Edition { changes: self.changes.load(Ordering::Relaxed), version: self.ledger.version() }
     }
 
-    /// Whether changes are allowed.
+    /// Returns whether changes are allowed.
     pub fn writable(&self) -> bool {
         self.writable
     }
 
-    /// A number that is the same for every open of this container in this process; never 0.
+    /// Returns a number that is the same for every open of this container in this process; never 0.
     pub fn file_number(&self) -> u64 {
         self.file_number
     }
 
-    /// Bytes that the container takes.
+    /// Returns the size of the container in bytes.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -205,37 +209,39 @@ impl Container {
         Ok(self.ledger.size()?)
     }
 
-    /// Its file, opened anew to read, also if it was renamed or replaced since. `None` for one that is no file of the file system.
+    /// Opens the container's file anew for reading, even if it was renamed or replaced since. Returns `None` if the
+    /// container is not a file of the file system.
     pub fn reopened_file(&self) -> Option<std::io::Result<std::fs::File>> {
         self.ledger.reopened_file()
     }
 
-    /// The root group.
+    /// Returns the root group.
     pub fn root(&self) -> ObjectId {
         ROOT
     }
 
-    /// The file creation properties, as given at creation.
+    /// Returns the file creation properties, as given at creation.
     pub fn creation_properties(&self) -> Bytes {
         self.record.creation_properties.clone()
     }
 
-    /// Bytes of the user block: those in front of it in its file as it is, or as they were asked for at creation.
+    /// Returns the size of the user block in bytes: of the bytes before the container in its file, or else as requested
+    /// at creation.
     pub fn user_block(&self) -> u64 {
         self.ledger.offset_in_file().unwrap_or(self.record.user_block)
     }
 
-    /// The container's name for messages.
+    /// Returns the container's name for messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether reads are answered as quickly as memory copies.
+    /// Returns whether reads take about as long as memory copies.
     pub(crate) fn near(&self) -> bool {
         self.distance != Latency::Far
     }
 
-    /// Whether other threads than those that called for it may read.
+    /// Returns whether threads other than the calling thread may read.
     pub(crate) fn reads_in_threads(&self) -> bool {
         !self.reads_in_caller
     }
@@ -244,7 +250,7 @@ impl Container {
         self.distance
     }
 
-    /// Whether this is the process that opened the container: a forked child changes nothing.
+    /// Returns whether this process opened the container. A forked child may not change it.
     pub(crate) fn is_ours(&self) -> bool {
         self.pid == h5lake_ledger::process::id()
     }
@@ -252,14 +258,14 @@ impl Container {
     pub(crate) fn check_writable(&self, what: &str) -> Result<()> {
         if self.writable {
             self.changes.fetch_add(1, Ordering::Relaxed);
-            // What a forked child changed would stay in its memory, and be lost with it.
+            // Changes of a forked child would exist only in its memory, and would be lost when it ends.
             return Ok(self.ledger.check_opener()?);
         }
         let text = format!("{}: {what}: no write intent on file, it was opened read-only", self.name);
         Err(Error::new(ErrorKind::ReadOnly, text))
     }
 
-    /// All entries under a prefix, in order of their keys, one by one.
+    /// Passes all entries under a prefix to `use_entry`, in order of their keys.
     pub(crate) fn each(
         &self,
         prefix: &[u8],
@@ -270,7 +276,7 @@ impl Container {
 }
 
 impl Drop for Container {
-    /// What outlived the file's own handle is committed with the last of it. A forked child writes nothing.
+    /// Commits the changes made since the file's own handle was closed. A forked child writes nothing.
     fn drop(&mut self) {
         if !self.is_ours() {
             return;
@@ -278,11 +284,11 @@ impl Drop for Container {
         if let Some(place) = self.place.get_mut().take() {
             registry::remove(&place);
         }
-        // Whoever closed it was told what is lost.
+        // The close has already reported the loss.
         if self.is_lost() {
             return;
         }
-        // What no flush has told is no reason to lose the rest.
+        // A loss that no flush has reported must not prevent the commit of the other changes.
         if let Some(lost) = self.untold.get_mut().take() {
             loss::tell(&lost.to_string());
         }

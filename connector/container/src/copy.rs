@@ -14,15 +14,16 @@ use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-/// Makes elements of a type at home in another place: given the type, where their blobs are to lie, and whole elements
-/// in file form, it returns as many bytes. Called for types with heap ids or references, without any lock held.
+/// Converts elements of a type for another place: given the type, the place of their blobs, and whole elements in file
+/// form, it returns the same number of bytes. Called for types with heap ids or references, without any lock held.
 pub type Convert<'a> = dyn FnMut(&Datatype, HeapPlace, Elements) -> Result<Elements> + 'a;
 
-/// Gives the object that stands for a source's object in the destination, if one does. A copy that expands references copies the object if
-/// it was not copied yet.
+/// Returns the object in the destination that corresponds to an object of the source, if there is one. A copy that
+/// expands references copies the object if it was not copied yet.
 pub type Resolve<'a> = dyn FnMut(ObjectId) -> Result<Option<ObjectId>> + 'a;
 
-/// Like [`Convert`], for elements with references: it asks for the objects that they lead to in the destination.
+/// Like [`Convert`], for elements with references: it requests the objects in the destination to which the references
+/// lead.
 pub type ConvertReferences<'a> =
     dyn FnMut(&Datatype, HeapPlace, Elements, &mut Resolve<'_>) -> Result<Elements> + 'a;
 
@@ -31,48 +32,49 @@ pub type ConvertReferences<'a> =
 pub struct Elements {
     /// Their bytes.
     pub data: Vec<u8>,
-    /// The blobs of an attribute that has them in its record.
+    /// The blobs of an attribute that stores them in its record.
     pub heap: InlineHeap,
 }
 
 impl From<Vec<u8>> for Elements {
-    /// Elements without a inline heap.
+    /// Creates elements without an inline heap.
     fn from(data: Vec<u8>) -> Self {
         Self { data, heap: InlineHeap::default() }
     }
 }
 
-/// What is copied, and what is still to do.
+/// The state of a copy.
 struct Plan<'a> {
     from: &'a Arc<Container>,
     to: &'a Arc<Container>,
     options: CopyOptions,
-    /// What was copied, so that an object with several links is copied once.
+    /// The copies by original object, so that an object with several links is copied once.
     done: HashMap<ObjectId, OpenObject>,
-    /// The copies, which are no part of what is copied.
+    /// The copies, which are not copied again.
     made: HashSet<ObjectId>,
-    /// Objects that were made and have no links yet, with their depth.
+    /// Copies without links so far, with their originals and depth.
     empty: VecDeque<(ObjectId, OpenObject, usize)>,
-    /// Objects that have no attributes and elements yet. They get these when all links are copied, because references may lead to any
-    /// object of the copy.
+    /// Copies without attributes and elements so far, with their originals. They get these after all links are copied,
+    /// because references may lead to any object of the copy.
     linked: VecDeque<(ObjectId, OpenObject)>,
-    /// Copies that references lead to.
+    /// Copies to which references lead.
     referenced: Vec<ObjectId>,
-    /// Committed types of the destination, when they are to be reused.
+    /// Committed types of the destination by encoding, if they are to be reused.
     types: Option<HashMap<Bytes, ObjectId>>,
 }
 
-/// What has the elements that are copied.
+/// The kind of value to which copied elements belong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Value {
     Attribute,
-    /// A dataset: a block of it, or its fill value.
+    /// A dataset: one of its blocks, or its fill value.
     Dataset,
 }
 
 impl Value {
-    /// Whether references lead to copies even in a copy within one file, as native HDF5 has it: those in attributes whose elements
-    /// are references themselves (`H5A__attr_post_copy_file`). The others lead where they led (`H5Dcontig.c`, `H5Dchunk.c`).
+    /// Returns whether references lead to copies even in a copy within one file. As in native HDF5, this holds for
+    /// attributes with elements that are references themselves (`H5A__attr_post_copy_file`). All other references keep
+    /// their objects (`H5Dcontig.c`, `H5Dchunk.c`).
     fn is_expanded_within_file(self, datatype: &Datatype) -> bool {
         self == Self::Attribute && datatype.class == REFERENCE
     }
@@ -84,14 +86,14 @@ struct ObjectCopier<'a, 'c> {
 }
 
 impl Container {
-    /// Copies an object and all that it leads to by hard links. The copy has no link yet. An object that is
-    /// reached twice is copied once, so hard links, and cycles, are kept. A committed type that a copied dataset
-    /// or attribute uses is copied with it.
+    /// Copies an object and all objects that it leads to by hard links. The copy has no link yet. An object that is
+    /// reached twice is copied once, so that hard links and cycles are preserved. A committed type that a copied
+    /// dataset or attribute uses is copied with it.
     ///
     /// # Errors
-    /// `ReadOnly` for the destination; `Unsupported` for expanding external links, and for expanding or keeping references, which
-    /// [`Self::copy_object_with_references`] supports; those of `convert`. After an error, objects that were already copied are
-    /// removed.
+    /// `ReadOnly` for the destination; `Unsupported` for expanding external links, and for expanding or keeping
+    /// references, which [`Self::copy_object_with_references`] supports; those of `convert`. After an error, objects
+    /// that were already copied are removed.
     pub fn copy_object(
         self: &Arc<Self>,
         source: ObjectId,
@@ -153,7 +155,8 @@ impl Container {
         Ok(copy)
     }
 
-    /// Whether a copy of an object that expands external links meets one: such a copy is not the container's alone.
+    /// Returns whether a copy of an object that expands external links encounters one: such a copy needs objects
+    /// outside of the container.
     ///
     /// # Errors
     /// Those of reading groups.
@@ -187,14 +190,14 @@ impl Container {
 }
 
 impl Plan<'_> {
-    /// The copy of an object, made without content if there is none yet.
+    /// Returns the copy of an object, and creates it without content if it was not made yet.
     fn object(&mut self, id: ObjectId, depth: usize) -> Result<OpenObject> {
         if let Some(done) = self.done.get(&id) {
             return Ok(done.clone());
         }
         if Arc::ptr_eq(self.from, self.to) && self.made.contains(&id) {
-            // A link of a damaged container led to no object, and now leads to one that this copy has made: the copy of that would
-            // have a copy in turn, without end.
+            // A link to a missing object of a damaged container may now lead to an object that this copy has created.
+            // Copying that object would create another one, without end.
             return Err(Error::corrupt(format!(
                 "a link or reference to the object {:#x}, which was not there",
                 id.0
@@ -223,17 +226,17 @@ impl Plan<'_> {
         Ok(copy)
     }
 
-    /// The copy of what a reference leads to.
+    /// Returns the copy of the object to which a reference leads.
     fn reference(&mut self, id: ObjectId) -> Result<ObjectId> {
         let copy = self.object(id, 0)?.id();
         self.referenced.push(copy);
         Ok(copy)
     }
 
-    /// Replaces the committed type of something that is being copied by its copy.
+    /// Replaces the committed type of a copied object by the copy of the type.
     fn committed(&mut self, t: &mut DatatypeRecord) -> Result<()> {
         if let Some(id) = t.committed.map(ObjectId) {
-            // A dataset in its place would have a type of its own to be copied first, and so on.
+            // A dataset in its place would need a type of its own to be copied first, and so on without end.
             if self.from.header(&mut self.from.state(), id)?.kind() != ObjectKind::Datatype {
                 let what = format!("the committed type {:#x} of an object is none", id.0);
                 return Err(Error::corrupt(what));
@@ -243,7 +246,7 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// A committed type of the destination with this encoding.
+    /// Returns a committed type of the destination with this encoding.
     fn same_type(&mut self, encoded: &Bytes) -> Result<Option<ObjectId>> {
         if self.types.is_none() {
             let mut found = HashMap::new();
@@ -288,7 +291,7 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// The number that the next link of a copied group gets: links keep theirs.
+    /// Sets the creation order of the next link of a copied group, because its links keep their orders.
     fn count_from(&self, group: ObjectId, order: i64) -> Result<()> {
         self.to.change_header(&mut self.to.state(), group, |h| {
             if let Some(g) = &mut h.group {
@@ -302,7 +305,8 @@ impl Plan<'_> {
         Ok(match &link.target {
             LinkTarget::Hard(id) => LinkTarget::Hard(self.object(*id, depth + 1)?.id()),
             LinkTarget::Soft(path) if self.options.expand_soft => {
-                // What leads nowhere stays as it is. A group that is missing on the way is an error, as natively.
+                // A dangling link is copied unchanged. A missing group on the way is an error, like in the native
+                // connector.
                 match self.from.resolve(group, path, LastLink::Follow, MAX_SOFT)? {
                     Resolution::Object { id } => LinkTarget::Hard(self.object(id, depth + 1)?.id()),
                     _ => link.target.clone(),
@@ -397,8 +401,8 @@ impl ObjectCopier<'_, '_> {
         })
     }
 
-    /// A fill value with heap ids or references needs ids of its own. Its data lies with the root's, as that of a new dataset: what
-    /// elements show that were never written is none of theirs.
+    /// Converts a fill value with heap ids or references, because the copy needs ids of its own. The blobs belong to
+    /// the root group, as those of a new dataset do, because they are not part of any written element.
     fn fill(&mut self, copy: &OpenObject) -> Result<()> {
         let h = self.plan.to.header(&mut self.plan.to.state(), copy.id())?;
         let Some(d) = &h.dataset else { return Ok(()) };
@@ -416,7 +420,7 @@ impl ObjectCopier<'_, '_> {
         })
     }
 
-    /// Copies blocks: as they are stored where nothing in them has to change.
+    /// Copies blocks, in their stored form if no element has to change.
     fn data(&mut self, from: ObjectId, to: ObjectId) -> Result<()> {
         let source = self.plan.from.dataset(from)?;
         source.with_codec(|| self.blocks(&source, from, to))

@@ -38,8 +38,8 @@ impl DifferingObjects {
         self.ids.contains(&id.0)
     }
 
-    /// Adds the virtual datasets, whose elements other objects contain, and every group from which hard links lead to an
-    /// object of the set.
+    /// Adds the virtual datasets, because other objects contain their elements, and every group from which hard links
+    /// lead to an object of the set.
     fn add_dependent_objects(&mut self, container: &Container) -> Result<()> {
         if self.ids.is_empty() {
             return Ok(());
@@ -54,7 +54,7 @@ impl DifferingObjects {
         self.add_groups_above(container, &groups)
     }
 
-    /// `groups` are all groups of the container, in the order of their ids.
+    /// Adds the groups above the objects. `groups` are all groups of the container, in the order of their ids.
     fn add_groups_above(&mut self, container: &Container, groups: &[u64]) -> Result<()> {
         let mut links: Vec<(u64, u64)> = Vec::new();
         container.each(&[keys::LINK], |key, value| {
@@ -82,17 +82,17 @@ impl DifferingObjects {
 }
 
 impl Container {
-    /// Returns the objects whose header, attributes, links or elements differ between this version and another version of
-    /// the same container, with the groups above them. An object that is not among them is equal in both versions, and so
-    /// is everything below it.
+    /// Returns the objects that differ between this version and another version of the same container in their header,
+    /// attributes, links or elements, with the groups above them. An object that is not among them is equal in both
+    /// versions, and so is everything below it.
     ///
-    /// Returns `None` if the versions do not tell: for different containers, if a native file that the container refers to
-    /// was replaced by another one, and for more than `most` objects. The differences are found in time that grows with
-    /// their number; the groups above them, and virtual datasets, by one walk over headers and links. Memory: 24 bytes a
-    /// group, and about 40 bytes a differing object.
+    /// Returns `None` if the differences cannot be determined: for different containers, if a native file that the
+    /// container refers to was replaced by another one, and for more than `most` objects. The differences are found in
+    /// time that grows with their number; the groups above them, and virtual datasets, by one walk over headers and
+    /// links. Memory: 24 bytes a group, and about 40 bytes a differing object.
     ///
     /// # Errors
-    /// Those of reading the map; `Corrupt` for an entry that is not a link.
+    /// Those of reading the entries; `Corrupt` for an entry that is not a link.
     pub fn differing_objects(&self, other: &Self, most: usize) -> Result<Option<DifferingObjects>> {
         if self.ledger.identity() != other.ledger.identity() {
             return Ok(None);

@@ -1,9 +1,10 @@
 //! HDF5's own encodings: of datatypes (`H5Tencode`), dataspaces with selections (`H5Sencode2`), creation property lists
 //! (`H5Pencode2`) and references (`H5Rencode`).
 //!
-//! libhdf5's decoders are not told where an encoding ends, and believe the lengths, counts and sizes in it. A container may
-//! come from anyone, so every encoding is checked here before it reaches them. What is checked is what memory safety
-//! needs: that an encoding ends within its bytes, that its nesting has a bound, and that its sizes fit each other.
+//! libhdf5's decoders do not get the length of an encoding, and trust the lengths, counts and sizes in it. A container
+//! may come from an untrusted source, so every encoding is checked here before it reaches them. The checks cover the
+//! needs of memory safety: that an encoding ends within its bytes, that its nesting is bounded, and that its sizes are
+//! consistent.
 
 mod bytes;
 mod dataspace;

@@ -1,14 +1,14 @@
-//! Goes through the entries of a ledger.
+//! Iterates over the entries of a ledger.
 
 use crate::Result;
 use bytes::Bytes;
 use h5lake_ledger::Ledger;
 pub(crate) use h5lake_ledger::is_last_page;
 
-/// Entries that one scan asks for.
+/// Number of entries that one scan requests.
 pub(crate) const ENTRIES_PER_SCAN: usize = 1024;
 
-/// All entries under a prefix behind the key `after`, in order of their keys, one by one.
+/// Passes all entries under a prefix after the key `after` to a function, in the order of their keys.
 pub(crate) fn each_entry(
     ledger: &Ledger,
     prefix: &[u8],
@@ -28,7 +28,7 @@ pub(crate) fn each_entry(
     }
 }
 
-/// All keys with a prefix behind the key `after`, in order, one by one. Their values are not read.
+/// Passes all keys with a prefix after the key `after` to a function, in order. Their values are not read.
 pub(crate) fn each_key(
     ledger: &Ledger,
     prefix: &[u8],

@@ -1,31 +1,31 @@
-//! What can go wrong in a container, in terms that a caller can act on.
+//! The errors of a container, in terms that a caller can act on.
 
 use std::fmt;
 
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The kinds of failure. More may come: match with a wildcard.
+/// The kinds of failure. Kinds may be added: match with a wildcard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// No such container, object, link or attribute.
     NotFound,
-    /// There is one of that name already.
+    /// An object of that name exists already.
     AlreadyExists,
-    /// A change was asked of a container that was opened to read.
+    /// The container was opened for reading and cannot be changed.
     ReadOnly,
     /// The object is of another kind than the operation needs.
     WrongKind,
-    /// An argument makes no sense, by itself or for this object.
+    /// An argument is invalid, by itself or for this object.
     InvalidArgument,
-    /// The request is meaningful, and not there yet.
+    /// The request is meaningful, but not supported.
     Unsupported,
-    /// An index, coordinate or range lies outside of what exists.
+    /// An index, coordinate or range is outside of the valid range.
     OutOfRange,
     /// A path passes more soft links than allowed.
     TooManyLinks,
-    /// Stored bytes are not what was written.
+    /// Stored bytes differ from the bytes that were written.
     Corrupt,
     /// Another process has the container open for writing.
     Locked,
@@ -35,19 +35,20 @@ pub enum ErrorKind {
     PermissionDenied,
     /// The device or the quota is full.
     NoSpace,
-    /// The snapshot in use was reclaimed; refresh to go on.
+    /// The snapshot in use was reclaimed; refresh to continue.
     Gone,
     /// Another writer changed the same thing.
     Conflict,
-    /// The handle came through `fork`; only the process that opened the container may use it so.
+    /// The handle was inherited through `fork`; only the process that opened the container may use it for this
+    /// operation.
     Forked,
-    /// What lies there is not a container.
+    /// The target is not a container.
     NotAContainer,
     /// An input or output operation failed.
     Io,
 }
 
-/// A failure: its kind, what was being done to what, and the system's error number where there is one.
+/// A failure: its kind, the operation and the object, and the system's error number if there is one.
 #[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
@@ -56,29 +57,29 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of `kind` whose text names what failed, and where.
+    /// Creates an error of `kind` whose text names the operation and the object.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self { kind, errno: None, text: text.into().into_boxed_str() }
     }
 
-    /// What kind of failure this is.
+    /// Returns the kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The operating system's error number that says the same, where there is one.
+    /// Returns the equivalent error number of the operating system, if there is one.
     pub fn errno(&self) -> Option<i32> {
         self.errno
     }
 
-    /// The same error with words before it that say what was being done.
+    /// Prefixes the error's text with the operation that failed.
     #[must_use]
     pub fn context(mut self, what: impl fmt::Display) -> Self {
         self.text = format!("{what}: {}", self.text).into_boxed_str();
         self
     }
 
-    /// The same error with words that say what was being done, behind a container's name: that comes first, and once.
+    /// Adds the operation that failed after the container's name, which stays first and appears once.
     #[must_use]
     pub fn within(mut self, name: &str, what: impl fmt::Display) -> Self {
         let why = self.text.strip_prefix(&format!("{name}: ")).unwrap_or(&self.text);
@@ -86,7 +87,7 @@ impl Error {
         self
     }
 
-    /// The same error with an error number.
+    /// Sets the error number.
     #[must_use]
     pub fn with_errno(mut self, errno: Option<i32>) -> Self {
         self.errno = errno;

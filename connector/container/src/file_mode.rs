@@ -4,7 +4,7 @@ use h5lake_ledger::Options;
 
 use crate::Target;
 
-/// For a copy of a container in a file: who may not read that may not read its copy.
+/// Returns the options for a copy of a container in a file: users who may not read the container may not read its copy.
 pub(crate) fn with_mode_of(source: &Target, target: &Target, options: Options) -> Options {
     match (source, target) {
         (Target::File(source), Target::File(target)) if source.exists() => {

@@ -1,9 +1,10 @@
 //! The heap for variable-length data: small blobs packed into segments.
 //!
-//! A segment is a block like those of datasets (cached, appended to in pieces, inline while small), under `H`
-//! owner number; `U` owner number says how much of it is used and lives. Segments of an owner are 4 KiB, then
-//! 64 KiB, then 1 MiB long, so that an owner with a few strings is small; a larger blob gets one of its own.
-//! Their numbers are not given again. A blob is its length as a varint (LEB128) and its bytes.
+//! A segment is a block like those of datasets (cached, appended to in fragments, inline while small), under the key
+//! `H` owner number; the key `U` owner number has its usage, that is, how many of its bytes are used and alive. The
+//! first segment of an owner has 4 KiB, the second 64 KiB, and all further ones 1 MiB, so that an owner with a few
+//! strings takes little space; a larger blob gets a segment of its own. Segment numbers are not reused. A blob is
+//! stored as its length, a varint (LEB128), followed by its bytes.
 
 use crate::chunk::grid::{CopyRun, Coverage};
 use crate::chunk::layout::BlockLayout;
@@ -22,21 +23,22 @@ mod usage_cache;
 
 pub(crate) use usage_cache::HeapState;
 
-/// Numbers from here on are this plus a number that was taken from the container's counter, which gives none twice. Those below are of
-/// earlier builds: their single writers numbered from 0, and gave the numbers of segments that were gone again.
+/// Segment numbers from here on are this plus a number from the container's counter, which returns no number twice.
+/// Smaller numbers are from earlier builds: their exclusive writers numbered from 0, and reused the numbers of deleted
+/// segments.
 const COUNTED: u32 = 1 << 31;
-/// Lengths of an owner's first segments; the last is that of all others.
+/// Lengths of an owner's first segments; the last one is the length of all further segments.
 const SEGMENT_LENGTHS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
-/// Segments up to this many bytes lie in the map.
+/// Segments up to this many bytes are stored inline.
 const MAX_SMALL_SEGMENT_BYTES: usize = 4 << 10;
-/// Bytes of a larger segment that may lie in the map.
+/// Number of bytes of a larger segment that may be stored inline.
 const MAX_INLINE_BYTES: usize = 1 << 10;
-/// The longest varint.
+/// Length of the longest varint.
 const MAX_PREFIX_BYTES: usize = 10;
 /// Blobs up to this many bytes are read with their prefix.
 const MAX_BLOB_BYTES_WITH_PREFIX: usize = 246;
 
-/// Where a blob is.
+/// The address of a blob.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlobAddress {
     pub owner: u64,
@@ -54,7 +56,7 @@ impl BlobAddress {
         }
     }
 
-    /// Bytes that a blob takes, with its prefix.
+    /// Returns the stored length of a blob, including its prefix.
     pub(crate) fn stored(length: usize) -> u64 {
         (prost::encoding::encoded_len_varint(length as u64) + length) as u64
     }
@@ -68,12 +70,12 @@ impl BlobAddress {
     }
 }
 
-/// How many segments an owner has had, as far as the length of its last one tells.
+/// Returns how many segments an owner has had, as far as the length of its last one shows.
 fn begun_up_to(length: u64) -> usize {
     SEGMENT_LENGTHS.iter().filter(|usual| **usual <= length).count()
 }
 
-/// Places in a segment are kept in four bytes.
+/// Refuses blobs that are too long for the four bytes of an offset in a segment.
 fn check_blob_length(length: u64) -> Result<()> {
     if length <= u64::from(u32::MAX) {
         return Ok(());
@@ -84,7 +86,7 @@ fn check_blob_length(length: u64) -> Result<()> {
 }
 
 pub(crate) fn shape(length: u64) -> Result<Arc<BlockLayout>> {
-    // Places in it are kept in four bytes.
+    // Offsets in a segment have four bytes.
     let len =
         u32::try_from(length).map_err(|_| Error::corrupt("a heap segment's length is impossible"))? as usize;
     let inline = if len <= MAX_SMALL_SEGMENT_BYTES { len } else { MAX_INLINE_BYTES };
@@ -99,9 +101,9 @@ pub(crate) fn shape(length: u64) -> Result<Arc<BlockLayout>> {
 }
 
 impl Container {
-    /// Keeps a blob for an owner (a dataset's id, or that of an attribute's [`HeapPlace`](crate::HeapPlace)) and returns its id, which is never all
-    /// zeros, not for an empty one either: C programs tell an empty string from none. It goes with its owner, or when it
-    /// is deleted.
+    /// Stores a blob for an owner (a dataset's id, or that of an attribute's [`HeapPlace`](crate::HeapPlace)) and
+    /// returns its id. The id is never all zeros, not even for an empty blob, because C programs distinguish an empty
+    /// string from none. The blob is deleted with its owner, or by itself.
     ///
     /// # Errors
     /// `ReadOnly`, and those of the ledger.
@@ -111,13 +113,13 @@ impl Container {
         id.ok_or_else(|| Error::corrupt("a blob that was kept has no id"))
     }
 
-    /// Writes blobs behind what is in a segment, where there is room for them, and returns where.
+    /// Appends blobs to a segment that has space for them, and returns their offset.
     fn heap_append(&self, s: &mut State, owner: ObjectId, number: u32, blobs: &[u8]) -> Result<u64> {
         let u = self.usage(s, owner.0, number)?;
         let (offset, size) = (u.record.used, blobs.len() as u64);
         let segment = u.segment.clone();
         let run = [CopyRun { block: offset as usize, buffer: 0, len: blobs.len() }];
-        // What fills a segment goes past the cache.
+        // A write that fills a whole segment goes past the cache.
         let coverage = Coverage::whole_if(offset == 0 && size == segment.length);
         let Segment { key, shape, .. } = &*segment;
         self.blocks.lock().write(&self.ledger, key, shape, &run, blobs, coverage)?;
@@ -127,7 +129,7 @@ impl Container {
         Ok(offset)
     }
 
-    /// The segment that has room for `size` more bytes.
+    /// Returns the number of a segment that has space for `size` more bytes.
     fn segment_for(&self, s: &mut State, owner: u64, size: u64) -> Result<u32> {
         let mut going = s.heap.going(owner);
         let last = match going.number {
@@ -138,7 +140,7 @@ impl Container {
             match self.usage(s, owner, n).map(|u| u.record.clone()) {
                 Ok(u) => {
                     if going.number.is_none() {
-                        // An earlier session began it.
+                        // An earlier session created the segment.
                         going.begun = going.begun.max(begun_up_to(u.length));
                     }
                     if u.used + size <= u.length {
@@ -146,7 +148,7 @@ impl Container {
                         return Ok(n);
                     }
                 }
-                // Another writer saw its last blob go, or it was never begun.
+                // Another writer deleted its last blob, or it was never committed.
                 Err(e) if e.kind() == ErrorKind::NotFound => (),
                 Err(e) => return Err(e),
             }
@@ -155,27 +157,28 @@ impl Container {
         let next = self.next_segment(s)?;
         let usual = SEGMENT_LENGTHS[going.begun.min(SEGMENT_LENGTHS.len() - 1)];
         let record = UsageRecord { length: usual.max(size), used: 0, live: 0 };
-        // Staged at once, so that the last segment is always found in the map.
+        // Staged at once, so that the last segment is always found among the entries.
         self.ledger.put(&keys::segment(keys::USAGE, owner, next), record.encode_to_vec())?;
         s.heap.keep(&self.ledger, (owner, next), record)?;
         s.heap.go_on(owner, OpenSegment { number: Some(next), begun: going.begun + 1 });
         Ok(next)
     }
 
-    /// The number of a new segment. None is given again: a branch merges what it knows by them, and a segment that it began with may be
-    /// gone here by now.
+    /// Returns the number of a new segment. No number is reused: the merge of a branch compares segments by number, and
+    /// a segment that the branch started with may be deleted here by now.
     fn next_segment(&self, s: &mut State) -> Result<u32> {
         let number = u32::try_from(s.ids.number(&self.ledger)?).ok().filter(|n| *n < COUNTED);
         let used_up = || Error::range(format!("{}: has used up its numbers of heap segments", self.name()));
         let next = COUNTED | number.ok_or_else(used_up)?;
-        // With the segment: no commit has the one without the other.
+        // Staged together with the segment, so that no commit has one without the other.
         s.ids.store(&self.ledger)?;
         s.heap.note_begun(next);
         Ok(next)
     }
 
-    /// The last segment of an owner, if this writer may append to it. One of many appends to its own alone. In a store, one of many may
-    /// still fill a segment that was begun before this writer opened the container.
+    /// Returns the last segment of an owner, if this writer may append to it. A shared writer appends only to its own
+    /// segments. In a store, a shared writer may still be filling a segment that was created before this writer opened
+    /// the container.
     fn last_segment(&self, s: &State, owner: u64) -> Result<Option<u32>> {
         if self.ledger.is_one_of_many() {
             return Ok(None);
@@ -195,7 +198,7 @@ impl Container {
             let value = self.ledger.get(&keys::segment(keys::USAGE, owner, number))?.ok_or_else(missing)?;
             let record: UsageRecord =
                 record::decode(value, || format!("{}: usage of a heap segment", self.name()))?;
-            // Earlier builds staged it for a blob that they refused.
+            // Earlier builds staged such usage for a blob that they refused.
             if record.used == 0 && check_blob_length(record.length).is_err() {
                 return Err(missing());
             }
@@ -217,12 +220,13 @@ impl Container {
         self.read_block(&segment.key, &segment.shape, &run, out)
     }
 
-    /// The segment of a blob, to be read.
+    /// Returns the segment of a blob, for reading.
     fn heap_segment(&self, p: BlobAddress) -> Result<Arc<Segment>> {
         self.known_segment(&mut self.state(), p)
     }
 
-    /// The same, for those who have locked the state. Its block tells its length, and has to be read anyway.
+    /// Returns the segment of a blob, for callers that have locked the state. The length is read from its block, which
+    /// has to be read anyway.
     fn known_segment(&self, s: &mut State, p: BlobAddress) -> Result<Arc<Segment>> {
         let which = (p.owner, p.number);
         if let Some(known) = s.heap.segment(which) {
@@ -235,14 +239,14 @@ impl Container {
             None => 0,
         };
         match length {
-            // Nothing of it is in the map yet.
+            // Nothing of the segment is stored yet.
             0 => Ok(self.usage(s, p.owner, p.number)?.segment.clone()),
             _ => s.heap.keep_segment(&self.ledger, which, length),
         }
     }
 
-    /// The prefix of a blob: its length, and the bytes that the prefix takes. What lies behind the prefix is read along,
-    /// as far as `with` has room.
+    /// Reads the prefix of a blob. Returns the blob's length and the length of the prefix. The bytes after the prefix
+    /// are read together with it, as far as `with` has space.
     fn heap_prefix(&self, p: BlobAddress, segment: &Segment, with: &mut [u8]) -> Result<(u64, u64)> {
         let at = u64::from(p.offset);
         let n = (segment.length.saturating_sub(at) as usize).min(with.len());
@@ -257,10 +261,10 @@ impl Container {
         Ok((len, taken))
     }
 
-    /// Reads a blob; `out` is as long as it, or shorter to read its beginning.
+    /// Reads a blob; `out` is as long as the blob, or shorter to read its beginning.
     ///
     /// # Errors
-    /// `NotFound` for an id whose segment is gone; `InvalidArgument` when the blob is shorter than `out`.
+    /// `NotFound` for an id of a deleted segment; `InvalidArgument` if the blob is shorter than `out`.
     pub fn heap_get(&self, id: &[u8; 16], out: &mut [u8]) -> Result<()> {
         if out.is_empty() {
             return Ok(());
@@ -270,7 +274,7 @@ impl Container {
         }
         let p = BlobAddress::of(id);
         let segment = self.heap_segment(p)?;
-        // Most blobs are short, and come with their prefix.
+        // Most blobs are short, and are read together with their prefix.
         let mut short = [0; MAX_PREFIX_BYTES + MAX_BLOB_BYTES_WITH_PREFIX];
         let with = if out.len() <= MAX_BLOB_BYTES_WITH_PREFIX {
             MAX_PREFIX_BYTES + out.len()
@@ -282,14 +286,14 @@ impl Container {
             return Err(Error::invalid(format!("{} bytes are asked of a blob of {len}", out.len())));
         }
         if out.len() <= MAX_BLOB_BYTES_WITH_PREFIX {
-            // The blob lies in its segment, so all of it was read.
+            // The blob is within its segment, so all of it was read.
             out.copy_from_slice(&short[taken as usize..taken as usize + out.len()]);
             return Ok(());
         }
         self.heap_read(p, &segment, u64::from(p.offset) + taken, out)
     }
 
-    /// A whole blob, for those who have locked the state.
+    /// Returns a whole blob, for callers that have locked the state.
     pub(crate) fn blob(&self, s: &mut State, id: &[u8]) -> Result<Vec<u8>> {
         let id: &[u8; 16] = id.try_into().map_err(|_| Error::corrupt("a heap id has not 16 bytes"))?;
         if *id == [0; 16] {
@@ -303,10 +307,10 @@ impl Container {
         Ok(out)
     }
 
-    /// Bytes of a blob.
+    /// Returns the length of a blob in bytes.
     ///
     /// # Errors
-    /// `NotFound` for an id whose segment is gone.
+    /// `NotFound` for an id of a deleted segment.
     pub fn heap_len(&self, id: &[u8; 16]) -> Result<u64> {
         if *id == [0; 16] {
             return Ok(0);
@@ -315,16 +319,16 @@ impl Container {
         Ok(self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; MAX_PREFIX_BYTES])?.0)
     }
 
-    /// The object whose heap an id names. Any bytes are an id of some object.
+    /// Returns the object whose heap an id refers to. Any bytes are an id of some object.
     pub fn heap_owner(id: &[u8; 16]) -> ObjectId {
         ObjectId(BlobAddress::of(id).owner)
     }
 
-    /// Deletes a blob. A segment goes with its last one. One of which more is deleted than lives in it stays: then a blob was
-    /// deleted twice, and what else is in it is not to go with that.
+    /// Deletes a blob. A segment is deleted with its last blob. If more bytes are deleted than are alive in it, the
+    /// segment stays: a blob was deleted twice then, and the other blobs in it must not be deleted.
     ///
     /// # Errors
-    /// `ReadOnly`; `NotFound` for an id whose segment is gone.
+    /// `ReadOnly`; `NotFound` for an id of a deleted segment.
     pub fn heap_delete(&self, id: &[u8; 16]) -> Result<()> {
         self.check_writable("unable to delete variable-length data")?;
         if *id == [0; 16] {
@@ -350,12 +354,12 @@ impl Container {
         Ok(())
     }
 
-    /// Stages what changed.
+    /// Stages the changed usages.
     pub(crate) fn heap_store(&self, s: &mut State) -> Result<()> {
         s.heap.store(&self.ledger)
     }
 
-    /// Removes all segments of an owner.
+    /// Deletes all segments of an owner.
     pub(crate) fn heap_drop(&self, s: &mut State, owner: u64) -> Result<()> {
         s.heap.forget_owner(owner);
         self.drop_blocks(&keys::of(keys::SEGMENT, owner))?;

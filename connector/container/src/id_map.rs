@@ -1,17 +1,17 @@
-//! Maps by numbers of objects, and by keys with such numbers. These are given out one after the other; a container that was made to do harm may hold others,
-//! but does not know the number that all are mixed with in this process.
+//! Maps by ids of objects, and by keys with ids. Ids are consecutive; a malicious container may contain arbitrary ids,
+//! but does not know the random number with which all ids are mixed in this process.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
 
-/// A map by numbers of objects.
+/// A map by ids of objects.
 pub(crate) type IdMap<V> = HashMap<u64, V, IdHashes>;
 
-/// An odd number without pattern: the fraction of the golden ratio.
+/// An odd number without a pattern: the fraction of the golden ratio.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Hashes of numbers.
+/// The builder of hashers of ids.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IdHashes(u64);
 
@@ -30,7 +30,7 @@ impl BuildHasher for IdHashes {
     }
 }
 
-/// Spreads numbers that follow upon each other.
+/// Hashes consecutive numbers to distant values.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IdHasher(u64);
 
@@ -54,7 +54,7 @@ impl Hasher for IdHasher {
     }
 
     fn write_u64(&mut self, number: u64) {
-        // The upper half has all bits in it.
+        // All bits affect the upper half.
         let product = u128::from(self.0 ^ number) * u128::from(SPREAD);
         self.0 = (product >> 64) as u64 ^ product as u64;
     }
@@ -72,7 +72,7 @@ mod tests {
             [1_u64, 2, 32, 4096, 1 << 32].into_iter().flat_map(|s| [(s, 0), (s, 0x1234_5678_9abc_def0)])
         {
             let hashes = (0..4096_u64).map(|n| IdHashes(with).hash_one((1_u64 << 62) + n * step));
-            // hashbrown takes the lowest bits for the place, and the highest seven to tell neighbours apart.
+            // hashbrown uses the lowest bits for the position, and the highest seven to distinguish neighbours.
             let (low, high): (HashSet<_>, HashSet<_>) = hashes.map(|h: u64| (h & 0xfff, h >> 57)).unzip();
             assert!(low.len() > 2300 && high.len() == 128, "{step}: {} {}", low.len(), high.len());
         }
@@ -85,7 +85,7 @@ mod tests {
             |n| keys::named(keys::ATTRIBUTE, 1 << 62 | n, b"a"),
             |n| keys::named(keys::ATTRIBUTE, 1 << 62, format!("a{n}").as_bytes()),
             |n| keys::named(keys::ATTRIBUTE, 1 << 62, format!("{n} of all").as_bytes()),
-            // Zeros at the end count, too.
+            // Trailing zeros count as well.
             |n| vec![0; n as usize],
         ];
         for (n, of) in keys.into_iter().enumerate() {

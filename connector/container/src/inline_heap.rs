@@ -1,13 +1,13 @@
-//! The inline heap of an attribute: blobs that lie behind the elements of its value, in the same record. A value is always
-//! read and written as a whole, so its blobs need no segments, and no look-ups of their own.
+//! The inline heap of an attribute: blobs stored after the elements of its value, in the same record. A value is always
+//! read and written as a whole, so its blobs need no segments, and no lookups of their own.
 
 use crate::{Error, Result};
 use bytes::Bytes;
 
-/// The bit of an id that says that the blob is in the inline heap. No owner of a heap has it.
+/// The bit that marks the id of a blob in the inline heap. No owner of a heap has it.
 const LOCAL: u64 = 1 << 63;
 
-/// The blobs of a value: those that were kept with it, and those that were added.
+/// The blobs of a value: those that were stored with it, and those that were added.
 #[derive(Debug, Clone, Default)]
 pub struct InlineHeap {
     kept: Bytes,
@@ -15,34 +15,34 @@ pub struct InlineHeap {
 }
 
 impl InlineHeap {
-    /// What was stored.
+    /// Creates a heap from its stored bytes.
     pub fn new(stored: Bytes) -> Self {
         Self { kept: stored, added: Vec::new() }
     }
 
-    /// A value that was stored, taken apart: its elements, of so many bytes, and the heap behind them.
+    /// Splits a stored value into its elements, which have `elements` bytes, and the heap after them.
     pub(crate) fn split(mut value: Bytes, elements: u64) -> (Bytes, Self) {
         let at = usize::try_from(elements).map_or(value.len(), |at| at.min(value.len()));
         let heap = value.split_off(at);
         (value, Self::new(heap))
     }
 
-    /// Bytes of all blobs.
+    /// Returns the bytes of all blobs.
     pub fn len(&self) -> usize {
         self.kept.len() + self.added.len()
     }
 
-    /// Bytes of the blobs that were stored before.
+    /// Returns the bytes of the blobs that were stored before.
     pub fn kept(&self) -> usize {
         self.kept.len()
     }
 
-    /// Whether there is no blob with bytes.
+    /// Returns whether there is no blob with bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Adds a blob and returns its id, which is never all zeros: where it begins (8 bytes, with the first bit set) and its
+    /// Adds a blob and returns its id, which is never all zeros: its offset (8 bytes, with the first bit set) and its
     /// length (8), big-endian.
     pub fn put(&mut self, blob: &[u8]) -> [u8; 16] {
         let at = LOCAL | self.len() as u64;
@@ -53,10 +53,11 @@ impl InlineHeap {
         id
     }
 
-    /// The first `length` bytes of a blob.
+    /// Returns the first `length` bytes of a blob.
     ///
     /// # Errors
-    /// `InvalidArgument` for an id that is not of a inline heap, and when the blob is shorter; `Corrupt` when it leaves the heap.
+    /// `InvalidArgument` for an id that is not of an inline heap, or if the blob is shorter; `Corrupt` if it exceeds
+    /// the heap.
     pub fn get(&self, id: &[u8; 16], length: u64) -> Result<&[u8]> {
         if length == 0 {
             return Ok(&[]);
@@ -78,16 +79,16 @@ impl InlineHeap {
             None => (&self.kept[..], at),
         };
         let blob = at.checked_add(all).and_then(|end| part.get(at..end)).ok_or_else(outside)?;
-        // No longer than the blob, which is in memory.
+        // The length is at most that of the blob, which is in memory.
         Ok(&blob[..length as usize])
     }
 
-    /// Whether an id is of a inline heap.
+    /// Returns whether an id is of an inline heap.
     pub fn has(id: &[u8; 16]) -> bool {
         id[0] & 0x80 != 0
     }
 
-    /// The bytes that were kept, and those that follow them.
+    /// Returns the stored bytes, and the added bytes after them.
     pub(crate) fn parts(&self) -> [&[u8]; 2] {
         [&self.kept, &self.added]
     }

@@ -1,5 +1,5 @@
-//! The keys of the map: a letter, the owner's id, and what tells its things apart, all big-endian, so that one
-//! scan of a prefix lists what an object owns.
+//! The keys of entries: a letter, the owner's id, and the identity of the entry within its owner, all big-endian, so
+//! that one scan of a prefix lists all entries of an object.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub(crate) const CONTAINER: &[u8] = b"C";
 /// The number of the next object.
 pub(crate) const NEXT_OBJECT: &[u8] = b"N";
-/// Objects without links, to be removed when they are closed.
+/// Orphan marks: objects without links, which are deleted when they are closed.
 pub(crate) const ORPHAN: u8 = b'Z';
 /// Object headers.
 pub(crate) const HEADER: u8 = b'O';
@@ -22,16 +22,16 @@ pub(crate) const SEGMENT: u8 = b'H';
 /// Usage of heap segments.
 pub(crate) const USAGE: u8 = b'U';
 
-/// Tags, which are the ledger's.
+/// Tags, which belong to the ledger.
 pub(crate) const TAG: u8 = b'T';
-/// Branches, which are the ledger's too.
+/// Branches, which belong to the ledger.
 pub(crate) const BRANCH: u8 = h5lake_ledger::BRANCH;
-/// Sources, which are the ledger's too.
+/// Sources, which belong to the ledger.
 pub(crate) const SOURCE: u8 = h5lake_ledger::SOURCE;
-/// What a copy shows, which is the ledger's too.
+/// The origin of a copy, which belongs to the ledger.
 pub(crate) const ORIGIN: u8 = b'S';
 
-/// The key, or the prefix of all keys, of one letter and id.
+/// Returns the key, or the prefix of all keys, of one letter and id.
 pub(crate) fn of(letter: u8, id: u64) -> Vec<u8> {
     let mut key = Vec::with_capacity(32);
     key.push(letter);
@@ -39,11 +39,11 @@ pub(crate) fn of(letter: u8, id: u64) -> Vec<u8> {
     key
 }
 
-/// Names up to this many bytes stand in keys as they are.
+/// Names up to this many bytes are stored in keys unchanged.
 pub(crate) const MAX_PLAIN_NAME: usize = 1024;
 
-/// A link's or an attribute's key. Of a longer name it has the beginning and a hash (FNV-1a, 128 bits); the name
-/// itself is then in the value, and is compared when it is looked up.
+/// Returns a link's or an attribute's key. For a longer name it contains the beginning and a hash (FNV-1a, 128 bits);
+/// the name itself is then in the value, and is compared by a lookup.
 pub(crate) fn named(letter: u8, id: u64, name: &[u8]) -> Vec<u8> {
     let mut key = of(letter, id);
     match name.get(..MAX_PLAIN_NAME) {
@@ -56,7 +56,7 @@ pub(crate) fn named(letter: u8, id: u64, name: &[u8]) -> Vec<u8> {
     key
 }
 
-/// An attribute's key, for those that several hold.
+/// Returns an attribute's key, as a shared allocation.
 pub(crate) fn attribute(id: u64, name: &[u8]) -> Arc<[u8]> {
     let mut short = [0; 64];
     match short.get_mut(..9 + name.len()) {
@@ -70,7 +70,7 @@ pub(crate) fn attribute(id: u64, name: &[u8]) -> Arc<[u8]> {
     }
 }
 
-/// The key of the same attribute on another object.
+/// Returns the key of the same attribute on another object.
 pub(crate) fn attribute_of(other: u64, key: &[u8]) -> Arc<[u8]> {
     [&of(ATTRIBUTE, other)[..], rest(key)].concat().into()
 }
@@ -81,17 +81,17 @@ fn fnv(bytes: &[u8]) -> u128 {
     bytes.iter().fold(BASIS, |h, &b| (h ^ u128::from(b)).wrapping_mul(PRIME))
 }
 
-/// What a value has to hold of a name: nothing, unless it is longer than a key takes.
+/// Returns the name for a value: empty, unless the name is too long for a key.
 pub(crate) fn beside(name: &[u8]) -> Vec<u8> {
     if name.len() > MAX_PLAIN_NAME { name.to_vec() } else { Vec::new() }
 }
 
-/// The name of an entry, from its key or from beside it.
+/// Returns the name of an entry, from its value if that contains it, otherwise from its key.
 pub(crate) fn name<'a>(key: &'a [u8], beside: &'a [u8]) -> &'a [u8] {
     if beside.is_empty() { rest(key) } else { beside }
 }
 
-/// A block's key.
+/// Returns a block's key.
 pub(crate) fn block(id: u64, coords: &[u64]) -> Vec<u8> {
     let mut key = of(BLOCK, id);
     for c in coords {
@@ -100,34 +100,34 @@ pub(crate) fn block(id: u64, coords: &[u64]) -> Vec<u8> {
     key
 }
 
-/// A heap segment's key, or that of its usage.
+/// Returns a heap segment's key, or that of its usage.
 pub(crate) fn segment(letter: u8, owner: u64, number: u32) -> Vec<u8> {
     let mut key = of(letter, owner);
     key.extend_from_slice(&number.to_be_bytes());
     key
 }
 
-/// The number in the key of a heap segment, or of its usage.
+/// Returns the number in the key of a heap segment, or of its usage.
 pub(crate) fn segment_number(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(rest(key).try_into().ok()?))
 }
 
-/// Whether a block or a segment is another one than its owner's first.
+/// Returns whether a block or a segment is not its owner's first one.
 pub(crate) fn is_later(key: &[u8]) -> bool {
     rest(key).iter().any(|b| *b != 0)
 }
 
-/// The id in a key of [`of`]'s form.
+/// Returns the id in a key of [`of`]'s form.
 pub(crate) fn id(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(1..9)?.try_into().ok()?))
 }
 
-/// What follows the id.
+/// Returns the part after the id.
 pub(crate) fn rest(key: &[u8]) -> &[u8] {
     key.get(9..).unwrap_or_default()
 }
 
-/// The coordinates in a block's key.
+/// Returns the coordinates in a block's key.
 pub(crate) fn coords(key: &[u8]) -> Vec<u64> {
     let numbers = rest(key).chunks_exact(8);
     numbers.map(|c| c.iter().fold(0, |n, &b| n << 8 | u64::from(b))).collect()

@@ -1,6 +1,6 @@
 //! The HDF5 data model on a ledger: groups, links, attributes, datasets, committed types.
 //!
-//! A [`Container`] is what HDF5 calls a file. Everything in it is reached by [`ObjectId`]s; nothing here knows
+//! A [`Container`] is what HDF5 calls a file. All its objects are identified by [`ObjectId`]s; this crate knows nothing
 //! of libhdf5's handles. Changes are staged and become one commit when [`Container::flush`] is called.
 #![forbid(unsafe_code)]
 

@@ -10,14 +10,14 @@ use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
 
-/// Bound on the value of a link, in bytes, so that values of the map stay small.
+/// Maximum bytes of the value of a link, so that values of entries stay small.
 const MAX_VALUE: usize = 1 << 20;
 
 impl Container {
-    /// The link of that name in a group, if there is one.
+    /// Returns the link of that name in a group, if there is one.
     ///
     /// # Errors
-    /// `NotFound` and `WrongKind` for what is not a group.
+    /// `NotFound` and `WrongKind` for an object that is not a group.
     pub fn link(&self, group: ObjectId, name: &[u8]) -> Result<Option<Link>> {
         let mut s = self.state();
         self.group(&mut s, group)?;
@@ -37,10 +37,10 @@ impl Container {
         r.link(keys::name(key, &beside))
     }
 
-    /// Makes a link. A hard link counts at its object.
+    /// Creates a link. A hard link is counted in its object.
     ///
     /// # Errors
-    /// `AlreadyExists`, `ReadOnly`; `InvalidArgument` for a name that is empty or has a `/`.
+    /// `AlreadyExists`, `ReadOnly`; `InvalidArgument` for a name that is empty or contains a `/`.
     pub fn link_create(&self, group: ObjectId, name: &[u8], target: LinkTarget, cset: CharSet) -> Result<()> {
         self.check_writable("unable to create link")?;
         self.insert_link(&mut self.state(), group, name, target, cset)
@@ -59,7 +59,7 @@ impl Container {
         let g = self.group(s, group)?;
         let order = g.order_tracked.then_some(g.next_order);
         let hard = if let LinkTarget::Hard(id) = target { Some(id) } else { None };
-        // What would refuse the link is looked at before it is staged.
+        // Conditions that refuse the link are checked before it is staged.
         hard.map_or(Ok(()), |id| self.header(s, id)?.may_get_links(id, 1).map(drop))?;
         let r = LinkRecord::new(name, target, order, cset);
         if !self.ledger.put_new(&key, r.encode_to_vec())? {
@@ -79,7 +79,7 @@ impl Container {
         s.lists.link_made(group.0, || r.link(name))
     }
 
-    /// Removes a link; an object that loses its last one is deleted, or when it is closed if it is open.
+    /// Removes a link. An object that loses its last link is deleted, or, if it is open, deleted when it is closed.
     ///
     /// # Errors
     /// `NotFound`, `ReadOnly`.
@@ -94,7 +94,7 @@ impl Container {
         Ok(())
     }
 
-    /// Takes a link out of its group; counts nothing at its target.
+    /// Removes a link from its group, without changing the link count of its target.
     fn remove_link(&self, s: &mut State, group: ObjectId, name: &[u8]) -> Result<Link> {
         self.group(s, group)?;
         let link = self.find_link(group, name)?;
@@ -106,7 +106,7 @@ impl Container {
         self.change_header(s, group, |h| {
             if let Some(g) = &mut h.group {
                 g.link_count = g.link_count.saturating_sub(1);
-                // A native group that runs empty starts to count anew.
+                // The creation order of a native group restarts when the group becomes empty.
                 if g.link_count == 0 {
                     g.next_order = 0;
                 }
@@ -118,7 +118,7 @@ impl Container {
         Ok(link)
     }
 
-    /// Moves a link; it becomes the newest of its new group. `cset` replaces its character set.
+    /// Moves a link; it becomes the newest link of its new group. `cset` replaces its character set.
     ///
     /// # Errors
     /// `NotFound`, `AlreadyExists` (also for a move onto itself), `ReadOnly`.
@@ -144,7 +144,7 @@ impl Container {
         Ok(())
     }
 
-    /// Copies a link; the object of a hard link gets one more.
+    /// Copies a link; the link count of a hard link's object increases by one.
     ///
     /// # Errors
     /// `NotFound`, `AlreadyExists`, `ReadOnly`.
@@ -175,7 +175,7 @@ impl Container {
         Ok(link)
     }
 
-    /// The link at a position along an index.
+    /// Returns the link at a position along an index.
     ///
     /// # Errors
     /// `OutOfRange`; `InvalidArgument` for the creation order of a group that does not track it.
@@ -186,7 +186,7 @@ impl Container {
         link.ok_or_else(|| Error::corrupt(format!("the link {} is listed and not there", show(&name))))
     }
 
-    /// The names of a group's links in the order of an index.
+    /// Returns the names of a group's links in the order of an index.
     fn link_positions<'s>(
         &self,
         s: &'s mut State,
@@ -216,7 +216,7 @@ impl Container {
         Ok(())
     }
 
-    /// All links of a group along an index, as they are now.
+    /// Returns all links of a group along an index.
     ///
     /// # Errors
     /// As for [`Self::link_at`].
@@ -244,7 +244,7 @@ impl Container {
             })?;
             match index {
                 Index::CreationOrder => all.sort_by_key(|l| l.creation_order),
-                // They are in order already, but for names too long for a key.
+                // They are sorted already, except for names too long for a key.
                 Index::Name => all.sort_unstable_by(|a, b| a.name.cmp(&b.name)),
             }
             s.lists.keep_links(group.0, index, all);
@@ -252,10 +252,10 @@ impl Container {
         Ok(s.lists.links(group.0, index).unwrap_or_default())
     }
 
-    /// What a group says of itself.
+    /// Returns information about a group.
     ///
     /// # Errors
-    /// `NotFound` and `WrongKind` for what is not a group.
+    /// `NotFound` and `WrongKind` for an object that is not a group.
     pub fn group_info(&self, group: ObjectId) -> Result<GroupInfo> {
         let g = self.group(&mut self.state(), group)?;
         Ok(GroupInfo {

@@ -1,4 +1,5 @@
-//! The links of a group, read page by page in the order of their names: a program that goes through a group needs no list of all links.
+//! Reads the links of a group page by page in the order of their names, so that a program that walks through a group
+//! needs no list of all links.
 
 use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
 use crate::types::Link;
@@ -14,7 +15,7 @@ pub struct LinkPages {
 }
 
 impl LinkPages {
-    /// Links that a page has, and a few more where long names begin alike.
+    /// Number of links in a page, plus a few more if long names have the same beginning.
     pub const LINKS: usize = ENTRIES_PER_SCAN;
 
     /// Starts before the first link of a group.
@@ -24,10 +25,10 @@ impl LinkPages {
 }
 
 impl Container {
-    /// The next links of a group in the order of their names; none behind the last link.
+    /// Returns the next links of a group in the order of their names; none after the last link.
     ///
     /// # Errors
-    /// `NotFound` and `WrongKind` for what is not a group; those of the ledger.
+    /// `NotFound` and `WrongKind` for an object that is not a group; those of the ledger.
     pub fn next_links(&self, pages: &mut LinkPages) -> Result<Vec<Link>> {
         let mut links: Vec<Link> = Vec::new();
         self.group(&mut self.state(), pages.group)?;
@@ -39,7 +40,7 @@ impl Container {
                 links.push(self.decode_link(&key, value)?);
                 pages.after = Some(key);
             }
-            // Keys of long names that begin alike are in the order of hashes: they stay together.
+            // Keys of long names with the same beginning are in the order of their hashes, so they must be in one page.
             if links.last().is_none_or(|last| last.name.len() <= keys::MAX_PLAIN_NAME) {
                 break;
             }
@@ -59,7 +60,7 @@ mod tests {
     fn links_come_by_pages_in_the_order_of_their_names() {
         let c = memory().create();
         let mut names: Vec<Vec<u8>> = (0..1000).map(|n| format!("{n:05}").into_bytes()).collect();
-        // Across the end of the first page, names that are too long for keys begin alike.
+        // The end of the first page is among names with the same beginning that are too long for keys.
         names.extend((0..50).map(|n| format!("{:a<1100}{n:02}", "").into_bytes()));
         names.extend((0..1500).map(|n| format!("b{n:05}").into_bytes()));
         for name in names.iter().rev() {

@@ -1,13 +1,13 @@
-//! The names of a group's links in the order of an index, in little memory: a member is found by its position.
+//! The names of a group's links in the order of an index, stored compactly: a member is found by its position.
 
 use crate::types::{Index, Order};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 
-/// Bytes of names that no link has any more, after which the names are packed anew, if they are half of all.
+/// Minimum bytes of names of removed links for which the names are packed anew, if they are also half of all names.
 const MIN_WASTE: usize = 64 << 10;
 
-/// A link: its number in the order of creation, and its name among all names.
+/// A link: its creation order, and its name among all names.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     order: i64,
@@ -44,19 +44,19 @@ impl LinkPositions {
         Ok(Entry { order: order.unwrap_or_default(), start, length })
     }
 
-    /// Adds a link in any order; [`Self::sort`] follows.
+    /// Adds a link in any order; [`Self::sort`] must follow.
     pub(crate) fn add(&mut self, name: &[u8], order: Option<i64>) -> Result<()> {
         let entry = self.entry(name, order)?;
         self.entries.push_back(entry);
         Ok(())
     }
 
-    /// Brings all links into the order of the index.
+    /// Sorts all links into the order of the index.
     pub(crate) fn sort(&mut self) {
         let mut entries: Vec<_> = std::mem::take(&mut self.entries).into();
         match self.index {
             Index::CreationOrder => entries.sort_by_key(|entry| entry.order),
-            // They are in order already, but for names too long for a key.
+            // They are sorted already, except for names too long for a key.
             Index::Name => entries.sort_by(|a, b| self.name(a).cmp(self.name(b))),
         }
         self.entries = entries.into();
@@ -66,7 +66,7 @@ impl LinkPositions {
         self.entries.len()
     }
 
-    /// The name of the link at position `n` along an order.
+    /// Returns the name of the link at position `n` along an order.
     ///
     /// # Errors
     /// `OutOfRange`.
@@ -78,7 +78,7 @@ impl LinkPositions {
         Ok(self.entries.get(n).map_or(&[][..], |entry| self.name(entry)))
     }
 
-    /// Follows the making of a link.
+    /// Adds a link that was created.
     pub(crate) fn link_made(&mut self, name: &[u8], order: Option<i64>) -> Result<()> {
         let entry = self.entry(name, order)?;
         let at = self.position(name, entry.order).unwrap_or_else(|at| at);
@@ -86,7 +86,7 @@ impl LinkPositions {
         Ok(())
     }
 
-    /// Follows the removal of a link.
+    /// Removes a link that was removed.
     pub(crate) fn link_removed(&mut self, name: &[u8], order: Option<i64>) {
         if let Ok(at) = self.position(name, order.unwrap_or_default()) {
             self.entries.remove(at);
@@ -114,7 +114,7 @@ impl LinkPositions {
         (self.names, self.waste) = (names, 0);
     }
 
-    /// Bytes of memory.
+    /// Returns the memory in bytes.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>() + self.names.capacity()

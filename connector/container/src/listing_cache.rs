@@ -1,5 +1,5 @@
-//! Sorted lists of links and attributes, kept so that a loop over positions is not quadratic, and paths that were found to
-//! lead to an object.
+//! A cache of sorted lists of links and attributes, so that a loop over positions is not quadratic, and of paths that
+//! lead to objects.
 
 use crate::id_map::IdMap;
 use crate::link_positions::LinkPositions;
@@ -9,15 +9,15 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Entries kept in all lists together; the list in use is kept whatever its length.
+/// Maximum number of entries in all lists together; the list in use is cached whatever its length.
 const MAX_ENTRIES: usize = 1 << 16;
 
 const INDICES: [Index; 2] = [Index::Name, Index::CreationOrder];
 
-/// Paths that are kept.
+/// Maximum number of cached paths.
 const MAX_PATHS: usize = 16;
 
-/// The lists of a container.
+/// The cached lists of a container.
 #[derive(Default)]
 pub(crate) struct ListingCache {
     links: HashMap<(u64, Index), Vec<Arc<Link>>>,
@@ -25,7 +25,7 @@ pub(crate) struct ListingCache {
     attributes: IdMap<Vec<(u32, AttrInfo)>>,
     entries: usize,
     paths: Vec<(u64, Bytes)>,
-    /// Counts up when links go, or may have gone.
+    /// Incremented when links are removed, or may have been removed.
     removals: u64,
 }
 
@@ -64,27 +64,27 @@ impl ListingCache {
         self.entries += n + 1;
     }
 
-    /// What is in the container may be something else now.
+    /// Drops everything, because the container may have changed.
     pub(crate) fn forget_all(&mut self) {
         *self = Self { removals: self.removals + 1, ..Self::default() };
     }
 
-    /// How often links went so far.
+    /// Returns the number of link removals so far.
     pub(crate) fn removals(&self) -> u64 {
         self.removals
     }
 
-    /// Whether a path is known to lead to an object.
+    /// Returns whether a path is known to lead to an object.
     pub(crate) fn leads(&self, path: &[u8], id: u64) -> bool {
         self.paths.iter().any(|(leads_to, known)| *leads_to == id && known == path)
     }
 
-    /// A path that is known to lead to an object.
+    /// Returns a path that is known to lead to an object.
     pub(crate) fn path_of(&self, id: u64) -> Option<Vec<u8>> {
         self.paths.iter().find(|(leads_to, _)| *leads_to == id).map(|(_, path)| path.to_vec())
     }
 
-    /// Keeps that a path leads to an object, as it did when so many links had gone.
+    /// Caches that a path leads to an object, unless links were removed since the counter had the value `removals`.
     pub(crate) fn keep_path(&mut self, path: &Bytes, id: u64, removals: u64) {
         if removals == self.removals {
             if self.paths.len() == MAX_PATHS {
@@ -99,7 +99,7 @@ impl ListingCache {
         self.paths.clear();
     }
 
-    /// Follows the making of a link.
+    /// Adds a link that was created.
     pub(crate) fn link_made(&mut self, group: u64, link: impl FnOnce() -> Result<Link>) -> Result<()> {
         let has =
             |index| self.links.contains_key(&(group, index)) || self.positions.contains_key(&(group, index));
@@ -122,7 +122,7 @@ impl ListingCache {
         Ok(())
     }
 
-    /// Follows the removal of a link.
+    /// Removes a link that was removed.
     pub(crate) fn link_removed(&mut self, group: u64, name: &[u8], creation_order: Option<i64>) {
         self.removed();
         for index in INDICES {
@@ -156,7 +156,7 @@ impl ListingCache {
     }
 }
 
-/// The entry at position `n` along an order.
+/// Returns the entry at position `n` along an order.
 pub(crate) fn at<T>(list: &[T], order: Order, n: u64) -> Result<&T> {
     let n = usize::try_from(n).ok().filter(|&n| n < list.len());
     let n =

@@ -1,11 +1,11 @@
-//! Losses that no call of the program's is left to tell of.
+//! Reports lost changes when no call of the program remains that could return an error.
 
 use std::sync::OnceLock;
 
 static TELL: OnceLock<fn(&str)> = OnceLock::new();
 
-/// Has `tell` called with one sentence where changes were lost and no call can return an error for it. Of several functions the
-/// first counts.
+/// Sets the function `tell`, which gets one sentence when changes were lost and no call can return an error. If several
+/// functions are set, the first one is used.
 pub fn tell_losses_by(tell: fn(&str)) {
     TELL.get_or_init(|| tell);
 }

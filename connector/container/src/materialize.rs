@@ -1,4 +1,4 @@
-//! Copying what a container has by reference: afterwards the sources may go away.
+//! Copies data that a container refers to in sources; afterwards the sources can be deleted.
 
 use crate::chunk::fragments::Fragments;
 use crate::dataset::{MAX_INLINE_BYTES, MAX_SMALL_DATASET_BYTES};
@@ -15,20 +15,20 @@ const BYTES_PER_COMMIT: u64 = 256 << 20;
 /// Bytes that are read at once.
 const BYTES_PER_READ: u64 = 32 << 20;
 
-/// What the newest version has of one source.
+/// The data of one source to which the newest version refers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Referenced {
-    /// Blocks that have bytes there.
+    /// Number of blocks with bytes in the source.
     pub blocks: u64,
-    /// Their bytes there.
+    /// Number of these bytes.
     pub bytes: u64,
 }
 
-/// Files beside the container in which datasets have their elements, or to which external links lead, and how many datasets or links
-/// each: by the name that these have for it.
+/// Other files that hold elements of datasets, or to which external links lead, with the number of such datasets or
+/// links, by the name with which they refer to the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NeededFiles {
-    /// Sources of virtual datasets; a name may hold `%b`. The container itself (`.`) is none.
+    /// Sources of virtual datasets; a name may contain `%b`. The container itself (`.`) is not included.
     pub of_virtual: BTreeMap<Vec<u8>, u64>,
     /// Parts of external storage.
     pub of_external: BTreeMap<Vec<u8>, u64>,
@@ -37,7 +37,7 @@ pub struct NeededFiles {
 }
 
 impl NeededFiles {
-    /// Counts a dataset of this layout.
+    /// Counts the files of a dataset with this layout.
     fn add(&mut self, layout: &Layout) {
         let (place, mut names) = match layout {
             Layout::Virtual { mappings } => {
@@ -56,18 +56,18 @@ impl NeededFiles {
     }
 }
 
-/// What was copied.
+/// The result of materializing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Materialized {
-    /// Blocks.
+    /// Number of blocks.
     pub blocks: u64,
-    /// Bytes of them that were copied.
+    /// Number of copied bytes.
     pub bytes: u64,
-    /// Commits that this took.
+    /// Number of commits.
     pub commits: u64,
 }
 
-/// Pieces of a block that lie in sources: their numbers, extents, and which bytes.
+/// Returns the fragments of a block that are in sources: their indices, extents, offsets and lengths.
 fn parts(r: &BlockRecord) -> Result<Vec<(usize, Extent, u64, u64)>> {
     let mut parts = Vec::new();
     for (n, piece) in r.pieces.iter().enumerate().filter(|(_, piece)| !piece.extent.is_empty()) {
@@ -81,16 +81,16 @@ fn parts(r: &BlockRecord) -> Result<Vec<(usize, Extent, u64, u64)>> {
 
 fn decoded(key: &[u8], value: Bytes) -> Result<BlockRecord> {
     let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
-    // Pieces ascend, do not overlap, and lie within their extents.
+    // Fragments ascend, do not overlap, and are within their extents.
     Fragments::decode(r.clone(), usize::MAX)?;
     Ok(r)
 }
 
 impl Container {
-    /// What the version that this handle sees has by reference, by the numbers of its sources. No source is read.
+    /// Returns the data to which the visible version refers, by the numbers of its sources. No source is read.
     ///
     /// # Errors
-    /// `Corrupt` for a block that is none; those of the ledger.
+    /// `Corrupt` for an invalid block; those of the ledger.
     pub fn referenced(&self) -> Result<BTreeMap<u32, Referenced>> {
         let mut all = BTreeMap::<u32, Referenced>::new();
         self.each(&[keys::BLOCK], |key, value| {
@@ -109,8 +109,8 @@ impl Container {
         Ok(all)
     }
 
-    /// The files that virtual datasets, external storage and external links of this version need. [`materialize`](Self::materialize)
-    /// copies nothing of them. No file is looked at.
+    /// Returns the files that virtual datasets, external storage and external links of this version need.
+    /// [`materialize`](Self::materialize) does not copy their data. No file is accessed.
     ///
     /// # Errors
     /// `Corrupt` for a damaged header or link; those of the ledger.
@@ -132,13 +132,13 @@ impl Container {
         Ok(all)
     }
 
-    /// Copies what the newest version has by reference, in commits of 256 MiB. When this returns, the version is committed as the
-    /// options say, and needs no source. Older versions still do, and [`needed_files`](Self::needed_files) stay needed. `progress` is
-    /// told how many bytes were copied.
+    /// Copies the data to which the newest version refers, in commits of 256 MiB. When this returns, the version is
+    /// committed as the options say, and needs no source. Older versions still do, and
+    /// [`needed_files`](Self::needed_files) are still needed. `progress` gets the number of copied bytes.
     ///
     /// # Errors
-    /// `ReadOnly`; `Io` (errno 116) if a source is not what was adopted; `NoSpace`; those of the ledger. What was committed until then
-    /// stays, and the rest is as before.
+    /// `ReadOnly`; `Io` (errno 116) if a source has changed since its adoption; `NoSpace`; those of the ledger. Data
+    /// that was committed until then stays copied, and all other data stays as before.
     pub fn materialize(&self, progress: &mut dyn FnMut(u64)) -> Result<Materialized> {
         self.check_writable("unable to materialize")?;
         self.flush()?;
@@ -176,9 +176,9 @@ impl Container {
         Ok(done)
     }
 
-    /// Copies what some blocks have in sources; returns how many bytes.
+    /// Copies the parts of blocks that are in sources; returns the number of bytes.
     fn copy_blocks(&self, wanted: &[Bytes], done: &mut Materialized) -> Result<u64> {
-        // Blocks change under this lock.
+        // Blocks change only under this lock.
         let mut cache = self.blocks.lock();
         let mut all = Vec::new();
         for key in wanted {

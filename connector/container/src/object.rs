@@ -13,8 +13,8 @@ use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
 
-/// An object held open. When the last clone of the last handle is dropped and nothing links to the object, it
-/// is deleted with all that it owns.
+/// An open object. When the last clone of the last handle is dropped and no link leads to the object, it is deleted
+/// with everything that it owns.
 #[derive(Debug, Clone)]
 pub struct OpenObject(Arc<HeldObject>);
 
@@ -26,23 +26,24 @@ struct HeldObject {
 }
 
 impl OpenObject {
-    /// Counts an open; the caller knows that the object exists.
+    /// Counts an open handle; the caller has checked that the object exists.
     pub(crate) fn hold(container: &Arc<Container>, id: ObjectId, kind: ObjectKind) -> Self {
         *container.handles.counts.lock().entry(id.0).or_default() += 1;
         Self(Arc::new(HeldObject { container: container.clone(), id, kind }))
     }
 
-    /// The object's id. A group that became one with another writer's has that one's from then on.
+    /// Returns the object's id. A group that was merged with another writer's group has the id of that group from then
+    /// on.
     pub fn id(&self) -> ObjectId {
         ObjectId(self.0.container.present_id(self.0.id.0))
     }
 
-    /// What the object is.
+    /// Returns the kind of the object.
     pub fn kind(&self) -> ObjectKind {
         self.0.kind
     }
 
-    /// The container that the object is in.
+    /// Returns the container that the object is in.
     pub fn container(&self) -> &Arc<Container> {
         &self.0.container
     }
@@ -70,13 +71,13 @@ impl Drop for HeldObject {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the present time in seconds since 1970.
 pub(crate) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |d| d.as_secs() as i64)
 }
 
-/// `times` is when the object was made, if its times are tracked.
+/// Creates a header. `times` is the creation time of the object, if its times are tracked.
 fn header(order: CreationOrder, times: Option<i64>, properties: &Bytes, links: u32) -> HeaderRecord {
     let mut h = HeaderRecord {
         link_count: links,
@@ -108,7 +109,7 @@ pub(crate) fn group_header(spec: &GroupSpec, links: u32, now: i64) -> HeaderReco
 }
 
 impl HeaderRecord {
-    /// `times` is when the object was made, if its times are tracked.
+    /// Creates a header without links. `times` is the creation time of the object, if its times are tracked.
     pub(crate) fn new(order: CreationOrder, times: Option<i64>, properties: &Bytes) -> Self {
         header(order, times, properties, 0)
     }
@@ -123,7 +124,7 @@ impl HeaderRecord {
         }
     }
 
-    /// The count of links with so many more.
+    /// Returns the link count changed by `delta`, or an error if it would leave its range.
     pub(crate) fn may_get_links(&self, id: ObjectId, delta: i32) -> Result<u32> {
         let old = self.link_count;
         old.checked_add_signed(delta).ok_or_else(|| {
@@ -131,15 +132,16 @@ impl HeaderRecord {
         })
     }
 
-    /// Notes a change of the metadata, as `H5O_touch` does.
+    /// Records a change of the metadata in the times, as `H5O_touch` does.
     pub(crate) fn touch(&mut self) {
         if self.flags & TIMES_TRACKED != 0 {
             (self.access, self.change) = (now(), now());
         }
     }
 
-    /// The times as native files of the default format tell them: objects whose attribute order is tracked
-    /// have new headers with all four; of the others only datasets keep one, that of the last change.
+    /// Returns the times as native files of the default format report them: objects with tracked attribute order have
+    /// new headers with all four times; other objects report only the time of the last change, and only if they are
+    /// datasets.
     fn times(&self) -> [i64; 4] {
         if self.flags & TIMES_TRACKED == 0 {
             [0; 4]
@@ -154,7 +156,7 @@ impl HeaderRecord {
 }
 
 impl Container {
-    /// The header of an object.
+    /// Returns the header of an object.
     pub(crate) fn header(&self, s: &mut State, id: ObjectId) -> Result<Arc<HeaderRecord>> {
         if let Some(h) = s.unstored.get(&id.0) {
             return Ok(h.clone());
@@ -176,7 +178,7 @@ impl Container {
         Ok(h)
     }
 
-    /// Takes a header in; it is staged with the next flush, or when there are many.
+    /// Changes a header in memory; it is staged by the next flush, or when there are many.
     pub(crate) fn put_header(&self, s: &mut State, id: ObjectId, h: HeaderRecord) -> Result<()> {
         s.headers.pop(&id.0);
         s.unstored.insert(id.0, Arc::new(h));
@@ -184,7 +186,7 @@ impl Container {
     }
 
     fn store_many_headers(&self, s: &mut State) -> Result<()> {
-        // What one of many writers changed has to be found in the ledger when it is merged.
+        // Changes of a shared writer must be in the ledger when they are merged.
         let at_once = self.ledger.is_one_of_many() || s.unstored.len() >= MAX_CACHED_HEADERS;
         if at_once { self.store_headers(s) } else { Ok(()) }
     }
@@ -194,14 +196,14 @@ impl Container {
         self.store_headers_and(s, State::keep_header)
     }
 
-    /// Stages the changed headers, and does `then` with each.
+    /// Stages the changed headers, and calls `then` for each.
     pub(crate) fn store_headers_and(
         &self,
         s: &mut State,
         then: fn(&mut State, u64, Arc<HeaderRecord>),
     ) -> Result<()> {
         let mut changed: Vec<u64> = s.unstored.keys().copied().collect();
-        // So that neighbours in the map come one after the other.
+        // Entries with neighbouring keys are staged one after another.
         changed.sort_unstable();
         for id in changed {
             let Some(h) = s.unstored.get(&id) else { continue };
@@ -213,7 +215,7 @@ impl Container {
         Ok(())
     }
 
-    /// Changes a header. A change that fails has changed nothing.
+    /// Changes a header. If `change` fails, the header stays unchanged.
     pub(crate) fn change_header<T>(
         &self,
         s: &mut State,
@@ -233,13 +235,13 @@ impl Container {
         Ok(out)
     }
 
-    /// The group part of a header, or an error that says what the object is instead.
+    /// Returns the group part of a header, or an error that names the object's kind.
     pub(crate) fn group(&self, s: &mut State, id: ObjectId) -> Result<GroupRecord> {
         let h = self.header(s, id)?;
         h.group.clone().ok_or_else(|| self.no_group(format_args!("object {:#x}", id.0), h.kind()))
     }
 
-    /// Says what an object is that is no group.
+    /// Returns the error for an object that is not a group.
     pub(crate) fn no_group(&self, what: impl std::fmt::Display, kind: ObjectKind) -> Error {
         let kind = match kind {
             ObjectKind::Group => "group",
@@ -252,7 +254,7 @@ impl Container {
     /// Opens an object.
     ///
     /// # Errors
-    /// `NotFound` when there is none of that id.
+    /// `NotFound` if no object has that id.
     pub fn open_object(self: &Arc<Self>, id: ObjectId) -> Result<OpenObject> {
         let mut s = self.state();
         let kind = self.header(&mut s, id)?.kind();
@@ -275,7 +277,7 @@ impl Container {
         Ok(OpenObject::hold(self, id, kind))
     }
 
-    /// Makes a group without links to it.
+    /// Creates a group without links to it.
     ///
     /// # Errors
     /// `ReadOnly`; `InvalidArgument` for an index without tracking.
@@ -286,7 +288,7 @@ impl Container {
         self.add_object(&mut self.state(), group_header(&spec, 0, now()))
     }
 
-    /// Makes a committed datatype without links to it.
+    /// Creates a committed datatype without links to it.
     ///
     /// # Errors
     /// `ReadOnly`; `InvalidArgument` for an index without tracking or a type of size 0.
@@ -300,7 +302,8 @@ impl Container {
         self.add_object(&mut self.state(), h)
     }
 
-    /// What an object says of itself; `None` where there is none, as after a deletion. What cannot be read is not gone.
+    /// Returns information about an object; `None` if the object does not exist, for example after its deletion. An
+    /// object that cannot be read is an error.
     ///
     /// # Errors
     /// Those of reading.
@@ -311,7 +314,7 @@ impl Container {
         }
     }
 
-    /// What an object says of itself.
+    /// Returns information about an object.
     ///
     /// # Errors
     /// `NotFound`.
@@ -329,11 +332,11 @@ impl Container {
         })
     }
 
-    /// Adds to the link count (`H5Oincr_refcount`, `H5Odecr_refcount`) and returns the new one. At 0 the
-    /// object goes when it is closed.
+    /// Adds to the link count (`H5Oincr_refcount`, `H5Odecr_refcount`) and returns the new count. At 0 the object is
+    /// deleted when it is closed.
     ///
     /// # Errors
-    /// `InvalidArgument` when the count would leave its range.
+    /// `InvalidArgument` if the count would leave its range.
     pub fn change_link_count(&self, id: ObjectId, delta: i32) -> Result<u32> {
         self.check_writable("unable to change the link count")?;
         let mut s = self.state();
@@ -345,7 +348,7 @@ impl Container {
         Ok(n)
     }
 
-    /// Adds to a link count and keeps the mark of objects without links; deletes nothing.
+    /// Adds to a link count and updates the orphan mark; deletes nothing.
     pub(crate) fn change_links(&self, s: &mut State, id: ObjectId, delta: i32) -> Result<u32> {
         let (old, new) = self.change_header(s, id, |h| {
             let old = h.link_count;
@@ -361,13 +364,14 @@ impl Container {
         Ok(new)
     }
 
-    /// Takes the mark of an object without links away.
+    /// Removes the orphan mark of an object.
     fn unmark(&self, s: &mut State, id: u64) -> Result<()> {
         if s.unmarked.remove(&id) {
             return Ok(());
         }
         let mark = keys::of(keys::ORPHAN, id);
-        // A record with a mark is news of a deletion to all that queue their commits. That a new object has none is none.
+        // Each record with a change of an orphan mark conflicts with all group commits, so a mark that is staged and was never
+        // committed is only unstaged.
         let is_new = self.ledger.is_one_of_many()
             && !self.ledger.is_in_doubt()
             && self.ledger.is_staged(&mark)
@@ -375,7 +379,7 @@ impl Container {
         if is_new { Ok(self.ledger.unstage(&mark)?) } else { Ok(self.ledger.delete(&mark)?) }
     }
 
-    /// Stages the marks of new objects that nothing links to yet.
+    /// Stages the orphan marks of new objects that no link leads to yet.
     pub(crate) fn mark_new(&self, s: &mut State) -> Result<()> {
         while let Some(id) = s.unmarked.first() {
             self.ledger.put(&keys::of(keys::ORPHAN, *id), Bytes::new())?;
@@ -384,10 +388,10 @@ impl Container {
         Ok(())
     }
 
-    /// The comment of an object.
+    /// Returns the comment of an object.
     ///
     /// # Errors
-    /// `NotFound` when there is no such object.
+    /// `NotFound` if there is no such object.
     pub fn comment(&self, id: ObjectId) -> Result<Option<Vec<u8>>> {
         let h = self.header(&mut self.state(), id)?;
         self.reads.of_name(&keys::of(keys::HEADER, id.0));
@@ -407,7 +411,7 @@ impl Container {
         })
     }
 
-    /// The creation properties of an object, as given.
+    /// Returns the creation properties of an object, as given.
     ///
     /// # Errors
     /// `NotFound`.
@@ -415,7 +419,7 @@ impl Container {
         Ok(self.header(&mut self.state(), id)?.creation_properties.clone())
     }
 
-    /// Whether the order of an object's attributes is kept.
+    /// Returns whether the creation order of an object's attributes is tracked and indexed.
     ///
     /// # Errors
     /// `NotFound`.
@@ -427,7 +431,7 @@ impl Container {
         })
     }
 
-    /// Whether an object's times are kept.
+    /// Returns whether an object's times are tracked.
     ///
     /// # Errors
     /// `NotFound`.
@@ -435,7 +439,7 @@ impl Container {
         Ok(self.header(&mut self.state(), id)?.flags & TIMES_TRACKED != 0)
     }
 
-    /// A committed datatype; its `committed` is its own id.
+    /// Returns a committed datatype; its `committed` is its own id.
     ///
     /// # Errors
     /// `WrongKind` for other objects.
@@ -448,9 +452,9 @@ impl Container {
         Ok(Arc::new(Datatype { committed: Some(id), ..record_conversion::datatype(&h.datatype)? }))
     }
 
-    /// Looks at what was closed since the last time.
+    /// Deletes the objects without links that were closed since the last call.
     pub(crate) fn reap(&self, s: &mut State) {
-        // Where others write too, objects go in commits of their own.
+        // A shared writer deletes objects in separate commits.
         if self.ledger.is_one_of_many() {
             return;
         }
@@ -465,7 +469,8 @@ impl Container {
         self.handles.closed.lock().pop()
     }
 
-    /// Deletes an object that nothing links to and nobody holds open, and what only it linked to.
+    /// Deletes an object without links that no handle has open, and the objects that only it linked to. In multi-writer
+    /// mode, the deletion is queued.
     pub(crate) fn delete_if_unused(&self, s: &mut State, id: u64) -> Result<()> {
         if self.ledger.is_one_of_many() {
             self.handles.closed.lock().push(id);
@@ -474,7 +479,7 @@ impl Container {
         self.delete_now(s, id)
     }
 
-    /// The same at once, whoever else writes.
+    /// Deletes the object at once, even in multi-writer mode.
     pub(crate) fn delete_now(&self, s: &mut State, id: u64) -> Result<()> {
         let (mut first, mut pending) = (Some(id), Vec::new());
         while let Some(id) = first.take().or_else(|| pending.pop()) {
@@ -484,11 +489,11 @@ impl Container {
             match self.header(s, ObjectId(id)) {
                 Ok(h) if h.link_count == 0 => self.delete_object(s, id, &h, &mut pending)?,
                 Ok(_) => (),
-                // What is left of an attribute that was deleted while it was open.
+                // The heap of an attribute that was deleted while it was open.
                 Err(e) if e.kind() == crate::ErrorKind::NotFound => {
                     let mark = keys::of(keys::ORPHAN, id);
                     if self.ledger.is_one_of_many() && self.ledger.get(&mark)?.is_none() {
-                        // The batch that deleted it, or made it, was dropped.
+                        // The batch that deleted or created it was dropped.
                         continue;
                     }
                     self.heap_drop(s, id)?;
@@ -538,7 +543,7 @@ impl Container {
     }
 }
 
-/// The committed type that an object uses.
+/// Returns the committed type that a dataset uses.
 pub(crate) fn committed(h: &HeaderRecord) -> Option<u64> {
     h.dataset.as_ref()?.datatype.as_ref()?.committed
 }

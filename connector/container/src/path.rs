@@ -1,4 +1,4 @@
-//! Paths: from a name to an object, through soft links.
+//! Paths: the lookup of an object by name, through soft links.
 
 use crate::container::State;
 use crate::ids::ROOT;
@@ -10,63 +10,63 @@ use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-/// Soft links that are followed where nobody says how many.
+/// Maximum number of soft links that are followed by default.
 pub(crate) const MAX_SOFT: usize = 16;
 
-/// Where a path leads.
+/// The result of following a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// To an object.
+    /// The path leads to an object.
     Object {
         /// The object.
         id: ObjectId,
     },
-    /// To a link that was not followed (`LastLink::Keep`).
+    /// The path leads to a link that was not followed (`LastLink::Keep`).
     Link {
         /// The group that holds it.
         group: ObjectId,
         /// The link.
         link: Link,
     },
-    /// To nothing, and only the last component is missing.
+    /// Only the last component of the path is missing.
     Missing {
-        /// Where it would be; `None` when a soft link led there.
+        /// The group in which the component is missing; `None` if a soft link led there.
         group: Option<ObjectId>,
         /// Its name.
         name: Vec<u8>,
     },
-    /// Out of the container, by an external or user-defined link, which the caller follows.
+    /// The path leaves the container through an external or user-defined link, which the caller follows.
     Leaves {
         /// The group that holds the link.
         group: ObjectId,
         /// The link.
         link: Link,
-        /// The path behind it, relative to what it leads to; may be empty.
+        /// The remaining path, relative to the target of the link; may be empty.
         rest: Vec<u8>,
         /// How many more links may be followed.
         links_left: usize,
     },
 }
 
-/// The group that the last component of a path lies in.
+/// The group that contains the last component of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parent {
-    /// In a group, under a name that may or may not be there.
+    /// A name in a group; there may be a link of that name or not.
     In {
         /// The group.
         group: ObjectId,
         /// The last component.
         name: Vec<u8>,
     },
-    /// The path names an object and no link of a group (`.`, `/`, `a/.`).
+    /// The path names an object and not a link of a group (`.`, `/`, `a/.`).
     ItSelf(ObjectId),
-    /// Out of the container; see [`Resolution::Leaves`].
+    /// The path leaves the container; see [`Resolution::Leaves`].
     Leaves {
         /// The group that holds the link.
         group: ObjectId,
         /// The link.
         link: Link,
-        /// The path behind it, ending in the last component.
+        /// The remaining path, ending in the last component.
         rest: Vec<u8>,
         /// See [`Resolution::Leaves`].
         links_left: usize,
@@ -79,27 +79,27 @@ struct Component {
     origin: Origin,
 }
 
-/// Where a component stood.
+/// The origin of a component.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// In the caller's path.
+    /// The caller's path.
     Path,
     SoftLink,
 }
 
-/// The components still to go.
+/// The state of following a path.
 struct PathWalk {
     at: ObjectId,
-    /// The component that led there, if one did.
+    /// The component that led to `at`, if one did.
     by: Option<Vec<u8>>,
     pending: VecDeque<Component>,
-    /// Whether the path names an object and no link.
+    /// True if the path names an object and not a link.
     ends_in_dot: bool,
     soft: usize,
     max_soft: usize,
 }
 
-/// What one step met.
+/// The result of one step.
 enum PathStep {
     Moved,
     Missing,
@@ -111,13 +111,13 @@ fn components(path: &[u8], origin: Origin) -> impl DoubleEndedIterator<Item = Co
     names.map(move |c| Component { name: c.to_vec(), origin })
 }
 
-/// Whether a path is the name of a link in the group that it starts from.
+/// Returns whether a path is the name of a link in its start group.
 fn is_one_name(path: &[u8]) -> bool {
     !path.is_empty() && path != b"." && !path.contains(&b'/')
 }
 
-/// Whether a path ends in the component `.`, as `a/.` and `./` do. It names an object and no link: all links before it are followed,
-/// and there is none to look at, to move or to delete (`H5G__traverse_real`).
+/// Returns whether a path ends in the component `.`, such as `a/.` and `./`. Such a path names an object and not a
+/// link: all links before it are followed, and there is no last link to read, move or delete (`H5G__traverse_real`).
 pub fn ends_in_dot(path: &[u8]) -> bool {
     path.split(|&b| b == b'/').rfind(|c| !c.is_empty()) == Some(b".".as_slice())
 }
@@ -139,7 +139,7 @@ impl PathWalk {
         names.join(&b'/')
     }
 
-    /// Whether the component that was taken last is the path's own last one, and names a link.
+    /// Returns whether the component taken last is the last one of the caller's path, and names a link.
     fn is_at_last_link(&self, component: &Component) -> bool {
         self.pending.is_empty() && component.origin == Origin::Path && !self.ends_in_dot
     }
@@ -177,12 +177,11 @@ impl PathWalk {
 }
 
 impl Container {
-    /// Follows a path from `base` (or the root, for a path that begins with `/`). Empty components and `.` are
-    /// skipped; soft links lead on from the group that holds them, at most `max_soft_links` in all.
+    /// Follows a path from `base` (or the root, for a path that begins with `/`). Empty components and `.` are skipped;
+    /// a soft link is followed from the group that holds it, and at most `max_soft_links` are followed in total.
     ///
     /// # Errors
-    /// `NotFound` when a component before the last is missing; `WrongKind` when one is not a group;
-    /// `TooManyLinks`.
+    /// `NotFound` if a component before the last is missing; `WrongKind` if one is not a group; `TooManyLinks`.
     pub fn resolve(
         &self,
         base: ObjectId,
@@ -220,7 +219,7 @@ impl Container {
         Ok(Resolution::Object { id: w.at })
     }
 
-    /// Whether a path from the root leads to this object. That it did is known until links go.
+    /// Returns whether a path from the root leads to this object. A positive result is cached until a link is removed.
     pub fn leads_to(&self, path: &Bytes, id: ObjectId) -> bool {
         let removals = {
             let s = self.state();
@@ -237,11 +236,11 @@ impl Container {
         leads
     }
 
-    /// Follows all of a path but its last component. With `create_missing`, groups that are missing on the way
-    /// are made from it.
+    /// Follows all of a path except its last component. With `create_missing`, missing groups on the way are created
+    /// with its properties.
     ///
     /// # Errors
-    /// As for [`Self::resolve`], and those of making groups.
+    /// As for [`Self::resolve`], and those of creating groups.
     pub fn resolve_parent(
         self: &Arc<Self>,
         base: ObjectId,
@@ -251,12 +250,13 @@ impl Container {
     ) -> Result<Parent> {
         let mut made = Vec::new();
         let found = self.walk_to_parent(base, path, create_missing, max_soft_links, &mut made);
-        // The handles of new groups are dropped only now, without the state's lock.
+        // The handles of new groups are dropped only here, without the state's lock.
         drop(made);
         found
     }
 
-    /// Groups that are made on the way keep their links' order if the group above does (H5Gtraverse.c).
+    /// Returns the properties of a created group. It tracks the creation order of links if its parent group does
+    /// (H5Gtraverse.c).
     fn inherited(&self, s: &mut State, spec: &GroupSpec, above: ObjectId) -> Result<GroupSpec> {
         let header = self.header(s, above)?;
         let link_order = header.group.as_ref().map_or(spec.link_order, |group| CreationOrder {
@@ -307,19 +307,19 @@ impl Container {
         Ok(Parent::ItSelf(w.at))
     }
 
-    /// Whether `name` can be looked up in the object `at`, which the component `by` led to.
+    /// Checks that `name` can be looked up in the object `at`, which the component `by` led to.
     fn need_group(&self, s: &mut State, at: ObjectId, by: Option<&[u8]>, name: &[u8]) -> Result<()> {
         let unable = |e: Error| e.context(format!("unable to look up {}", show(name)));
         let header = self.header(s, at).map_err(unable)?;
         match by {
             _ if header.group.is_some() => Ok(()),
-            // Nobody outside of the container knows an object by its number.
+            // Object ids mean nothing to users, so the message names the component.
             Some(by) => Err(unable(self.no_group(show(by), header.kind()))),
             None => Err(unable(self.no_group("what it is to be found in", header.kind()))),
         }
     }
 
-    /// A path from the root to an object by hard links, a shortest one; `None` when there is none.
+    /// Returns a shortest path from the root to an object by hard links; `None` if no path leads to it.
     ///
     /// # Errors
     /// Those of reading the container.
@@ -331,7 +331,7 @@ impl Container {
         if let Some(path) = s.lists.path_of(id.0) {
             return Ok(Some(path));
         }
-        // No link leads to it.
+        // No link leads to the object.
         if self.header(&mut s, id)?.link_count == 0 {
             return Ok(None);
         }

@@ -1,5 +1,5 @@
-//! The values of the map: protobuf messages, so that fields can be added without a new format.
-//! `docs/format.md` gives every field; numbers are never used again.
+//! The values of entries: protobuf messages, so that fields can be added without a new format. `docs/format.md`
+//! describes every field; field numbers are never reused.
 
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -7,7 +7,7 @@ use h5lake_ledger::Extent;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-/// What the container says of itself, under the key `C`.
+/// The container's own record, under the key `C`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ContainerRecord {
     #[prost(uint32, tag = "1")]
@@ -24,7 +24,7 @@ pub(crate) struct ContainerRecord {
 pub(crate) const ATTRIBUTES_TRACKED: u32 = 1;
 /// Flag of [`HeaderRecord::flags`]: attribute creation order is indexed.
 pub(crate) const ATTRIBUTES_INDEXED: u32 = 2;
-/// Flag of [`HeaderRecord::flags`]: times are kept.
+/// Flag of [`HeaderRecord::flags`]: times are tracked.
 pub(crate) const TIMES_TRACKED: u32 = 4;
 
 /// An object, under the key `O` id.
@@ -95,7 +95,7 @@ pub(crate) struct SpaceRecord {
     pub rank: Option<u32>,
     #[prost(uint64, repeated, tag = "2")]
     pub dims: Vec<u64>,
-    /// Largest sizes plus one, 0 for unlimited, so that the usual cases are short.
+    /// The maximum sizes plus one, 0 for unlimited, so that the usual cases are short.
     #[prost(uint64, repeated, tag = "3")]
     pub max: Vec<u64>,
 }
@@ -125,7 +125,7 @@ pub(crate) struct DatasetRecord {
     pub allocate: u32,
     #[prost(message, repeated, tag = "9")]
     pub filters: Vec<FilterRecord>,
-    /// Chunks that reach beyond the extent do not go through the filters.
+    /// True if chunks that reach beyond the extent do not go through the filters.
     #[prost(bool, tag = "10")]
     pub unfiltered_edges: bool,
     /// The parts of an external layout.
@@ -199,7 +199,7 @@ pub(crate) struct LinkRecord {
     pub creation_order: Option<i64>,
     #[prost(bool, tag = "8")]
     pub utf8: bool,
-    /// The name, where it is too long for a key.
+    /// The name, if it is too long for a key.
     #[prost(bytes = "vec", tag = "9")]
     pub name: Vec<u8>,
 }
@@ -225,30 +225,30 @@ pub(crate) struct AttributeRecord {
     /// Encoded extents that make up the value.
     #[prost(bytes = "bytes", repeated, tag = "8")]
     pub extents: Vec<Bytes>,
-    /// The owner of the value's heap blobs, where the type has any.
+    /// The owner of the value's heap blobs, if the type has any.
     #[prost(fixed64, tag = "9")]
     pub heap_owner: u64,
-    /// The name, where it is too long for a key.
+    /// The name, if it is too long for a key.
     #[prost(bytes = "vec", tag = "10")]
     pub name: Vec<u8>,
 }
 
-/// A part of a block.
+/// A fragment of a block.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PieceRecord {
     /// First byte within the block.
     #[prost(uint64, tag = "1")]
     pub offset: u64,
-    /// Bytes, for a piece in an extent.
+    /// Its length in bytes, for a fragment in an extent.
     #[prost(uint64, tag = "2")]
     pub length: u64,
-    /// The bytes themselves, for an inline piece.
+    /// The bytes themselves, for an inline fragment.
     #[prost(bytes = "bytes", tag = "3")]
     pub inline: Bytes,
-    /// The encoded extent; empty for an inline piece.
+    /// The encoded extent; empty for an inline fragment.
     #[prost(bytes = "bytes", tag = "4")]
     pub extent: Bytes,
-    /// Where in the extent the piece begins.
+    /// Offset of the fragment in the extent.
     #[prost(uint64, tag = "5")]
     pub skip: u64,
 }
@@ -256,41 +256,42 @@ pub(crate) struct PieceRecord {
 /// A block of a dataset, under `B` dataset coordinates, or a heap segment, under `H` owner number.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct BlockRecord {
-    /// In order, without overlap. What lies between them reads as the fill value.
+    /// The fragments in order, without overlap. Bytes between them read as the fill value.
     #[prost(message, repeated, tag = "1")]
     pub pieces: Vec<PieceRecord>,
-    /// The one piece holds the output of a pipeline.
+    /// True if the only fragment holds the output of a pipeline.
     #[prost(bool, tag = "2")]
     pub encoded: bool,
-    /// Bit n is set when filter n was skipped.
+    /// Bit n is set if filter n was skipped.
     #[prost(uint32, tag = "3")]
     pub filter_mask: u32,
     /// A heap segment's length in bytes.
     #[prost(uint64, tag = "4")]
     pub length: u64,
-    /// Of a chunk of numbers. Builds that do not know it leave it out of what they write.
+    /// Statistics of a chunk of numbers. Builds that do not know this field omit it when they write the record.
     #[prost(message, optional, tag = "5")]
     pub statistics: Option<StatisticsRecord>,
 }
 
-/// What is known of the elements of a chunk that lie in a box at its origin.
+/// Statistics of a chunk's elements in a box at its origin.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct StatisticsRecord {
-    /// The least element, as 64 bits; absent where all are NaN.
+    /// The minimum, as 64 bits; absent if all elements are NaN.
     #[prost(fixed64, optional, tag = "1")]
     pub minimum: Option<u64>,
-    /// The greatest, likewise.
+    /// The maximum, likewise.
     #[prost(fixed64, optional, tag = "2")]
     pub maximum: Option<u64>,
-    /// How many are no NaN; absent where it is not known.
+    /// Number of elements that are not NaN; absent if unknown.
     #[prost(uint64, optional, tag = "3")]
     pub count: Option<u64>,
-    /// The box's dimensions; empty where it is the chunk.
+    /// The box's dimensions; empty if the box is the whole chunk.
     #[prost(uint64, repeated, tag = "4")]
     pub within: Vec<u64>,
 }
 
-/// The encoded record of a block that is one inline piece: as if it were encoded, with one copy of the bytes.
+/// Encodes the record of a block with one inline fragment: the result is the same as by the message, with only one copy
+/// of the bytes.
 pub(crate) fn inline_block(bytes: &[u8], statistics: Option<StatisticsRecord>) -> Vec<u8> {
     const PIECES: u32 = 1;
     const INLINE: u32 = 3;
@@ -312,7 +313,7 @@ pub(crate) fn inline_block(bytes: &[u8], statistics: Option<StatisticsRecord>) -
     out
 }
 
-/// How much of a heap segment lives, under `U` owner number.
+/// The usage of a heap segment, under the key `U` owner number.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct UsageRecord {
     #[prost(uint64, tag = "1")]
@@ -323,12 +324,12 @@ pub(crate) struct UsageRecord {
     pub live: u64,
 }
 
-/// Decodes a value; `what` names it in the error.
+/// Decodes a value; `what` describes the value in the error.
 pub(crate) fn decode<T: Message + Default>(value: Bytes, what: impl Fn() -> String) -> Result<T> {
     T::decode(value).map_err(|e| Error::corrupt(format!("{}: {e}", what())))
 }
 
-/// The extents of values that attributes' records name.
+/// Decodes the extents of values in attributes' records.
 pub(crate) fn decode_extents<'e>(encoded: impl IntoIterator<Item = &'e Bytes>) -> Result<Vec<Extent>> {
     encoded.into_iter().map(|e| Ok(Extent::decode(e)?.0)).collect()
 }

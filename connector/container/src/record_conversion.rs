@@ -1,4 +1,4 @@
-//! Between the words of the data model and their records.
+//! Converts between the types of the data model and their records.
 
 use crate::record::{
     DatasetRecord, DatatypeRecord, ExternalRecord, FilterRecord, LinkRecord, MappingRecord, SpaceRecord,
@@ -13,10 +13,10 @@ use h5lake_ledger::buffers;
 /// HDF5's bound on the rank (`H5S_MAX_RANK`).
 pub(crate) const MAX_RANK: usize = 32;
 
-/// Bytes that an element may have: HDF5 keeps the size in 32 bits.
+/// Maximum bytes of an element: HDF5 stores the size in 32 bits.
 pub(crate) const MAX_ELEMENT: u64 = u32::MAX as u64;
 
-/// So many zeros, or an error where memory has no room for them.
+/// Returns `n` zeros, or an error if the memory cannot be allocated.
 pub(crate) fn zeros(n: usize) -> Result<Vec<u8>> {
     buffers::try_zeroed(n as u64).ok_or_else(|| no_memory(n))
 }
@@ -25,12 +25,13 @@ pub(crate) fn no_memory(n: usize) -> Error {
     Error::range(format!("there is no memory for {n} bytes"))
 }
 
-/// Any `n` bytes, from those that are used again if it is not too many: to be given back with [`buffers::give`].
+/// Returns a buffer of `n` bytes with undefined content, from the pool if it is not too long: to be returned by
+/// [`buffers::give`].
 pub(crate) fn buffer(n: usize) -> Result<Vec<u8>> {
     buffers::try_take(n).ok_or_else(|| no_memory(n))
 }
 
-/// The same bytes in a buffer that is to be given back.
+/// Returns a copy of the bytes in a buffer that is to be returned to the pool.
 pub(crate) fn copied(data: &[u8]) -> Result<Vec<u8>> {
     let mut out = buffer(data.len())?;
     out.copy_from_slice(data);
@@ -69,7 +70,7 @@ impl TryFrom<DatatypeRecord> for Datatype {
     }
 }
 
-/// The type of a record, which must be there.
+/// Returns the type of a record, which must be present.
 pub(crate) fn datatype(r: &Option<DatatypeRecord>) -> Result<Datatype> {
     r.clone().ok_or_else(|| Error::corrupt("a type is missing"))?.try_into()
 }
@@ -88,7 +89,7 @@ impl From<&Dataspace> for SpaceRecord {
     }
 }
 
-/// The shape of a record, which must be there.
+/// Returns the shape of a record, which must be present.
 pub(crate) fn space(r: &Option<SpaceRecord>) -> Result<Dataspace> {
     let r = r.as_ref().ok_or_else(|| Error::corrupt("a dataspace is missing"))?;
     let space = match r.rank {
@@ -269,12 +270,12 @@ impl LinkRecord {
     }
 }
 
-/// The character set of a flag.
+/// Returns the character set for a flag.
 pub(crate) fn cset(utf8: bool) -> CharSet {
     if utf8 { CharSet::Utf8 } else { CharSet::Ascii }
 }
 
-/// A name as messages show it.
+/// Formats a name for a message.
 pub(crate) fn show(name: &[u8]) -> String {
     format!("'{}'", String::from_utf8_lossy(name))
 }

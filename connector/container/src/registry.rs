@@ -1,4 +1,4 @@
-//! What is open in this process, so that a container is opened once and shared.
+//! The registry of the containers that are open in this process, through which a container is opened once and shared.
 
 use crate::{Container, Target};
 use h5lake_ledger::locks::{Mutex, MutexGuard};
@@ -8,16 +8,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Weak};
 
-/// What makes two opens the same: the container, and the version that is shown if not the newest.
+/// The key of an open container: its target, and the version that it shows unless that is the newest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RegistryKey(RegistryTarget, Option<At>);
 
-/// What makes two targets the same container.
+/// The identity of a target.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum RegistryTarget {
-    /// A file by device and inode, so that links and other spellings of its path are the same.
+    /// A file by device and inode, so that links to it and other spellings of its path are equal.
     File(u64, u64),
-    /// A path where nothing lies that the system knows.
+    /// A path at which the system knows no file.
     Path(PathBuf),
     /// An object of a store, as [`ObjectStore::place_of`](object_stores::ObjectStore::place_of) calls it.
     Key(String),
@@ -27,17 +27,17 @@ enum RegistryTarget {
 pub(crate) struct OpenContainers(HashMap<RegistryKey, Weak<Container>>);
 
 static OPEN: LazyLock<Mutex<OpenContainers>> = LazyLock::new(Mutex::default);
-/// Places whose containers were dropped while `OPEN` was locked.
+/// Keys of containers that were dropped while `OPEN` was locked.
 static GONE: Mutex<Vec<RegistryKey>> = Mutex::new(Vec::new());
 
-/// The registry, locked: opens and creations go one by one.
+/// Locks the registry, so that opens and creations run one by one.
 pub(crate) fn lock() -> MutexGuard<'static, OpenContainers> {
     let mut open = OPEN.lock();
     open.sweep();
     open
 }
 
-/// Forgets a container that is being dropped. Never blocks: the drop may happen under the lock.
+/// Removes a container that is being dropped. Never blocks, because the drop may happen under the lock.
 pub(crate) fn remove(place: &RegistryKey) {
     GONE.lock().push(place.clone());
     if let Some(mut open) = OPEN.try_lock() {
@@ -73,7 +73,7 @@ impl OpenContainers {
     }
 
     pub(crate) fn add(&mut self, target: &Target, at: Option<At>, container: &Arc<Container>) {
-        // The file that is open, whatever lies at its path by now.
+        // The identity of the open file, even if its path leads to another file by now.
         let place = match container.ledger.identity().file {
             Some((device, inode)) => RegistryTarget::File(device, inode),
             None => place(target),
@@ -94,7 +94,7 @@ fn place(target: &Target) -> RegistryTarget {
     }
 }
 
-/// A target as messages show it: without what follows a `?` in a URL, which may be a signature.
+/// Returns a target's name for messages, without the query of a URL, because the query may contain a signature.
 pub(crate) fn name(target: &Target) -> String {
     match target {
         Target::File(path) => path.display().to_string(),

@@ -1,9 +1,9 @@
-//! Which elements of a dataset are meant.
+//! Selections of elements of a dataset.
 
 use crate::types::product;
 use crate::{Error, Result};
 
-/// A run of elements that follow one another in C order.
+/// A run of consecutive elements in C order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
     /// Index of the first element in the present extent, C order.
@@ -12,7 +12,7 @@ pub struct Run {
     pub count: u64,
 }
 
-/// Elements of a dataset, in an order: C order for all but `Runs`, which is in the order given.
+/// Elements of a dataset, in an order: C order for all except `Runs`, which is in the given order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// Every element.
@@ -35,10 +35,10 @@ pub enum Selection {
 }
 
 impl Selection {
-    /// Number of elements selected in a dataset of dimensions `dims`.
+    /// Returns the number of selected elements in a dataset of dimensions `dims`.
     ///
     /// # Errors
-    /// `OutOfRange` when the number does not fit 64 bits.
+    /// `OutOfRange` if the number does not fit 64 bits.
     pub fn points(&self, dims: &[u64]) -> Result<u64> {
         match self {
             Self::All => product(dims),
@@ -52,10 +52,11 @@ impl Selection {
         }
     }
 
-    /// The elements as runs of an extent of dimensions `dims`, in the order of the selection; neighbours are joined.
+    /// Returns the elements as runs of an extent of dimensions `dims`, in the order of the selection; adjacent runs are
+    /// joined.
     ///
     /// # Errors
-    /// `OutOfRange` when the selection leaves the extent.
+    /// `OutOfRange` if the selection exceeds the extent.
     pub fn runs(&self, dims: &[u64]) -> Result<Vec<Run>> {
         let total = product(dims)?;
         let mut out: Vec<Run> = Vec::new();
@@ -97,7 +98,7 @@ struct Slab<'a> {
 }
 
 impl Slab<'_> {
-    /// Visits the runs from dimension `d` on, `base` being the position given by the dimensions before.
+    /// Visits the runs from dimension `d` on; `base` is the position given by the previous dimensions.
     fn rows(&self, d: usize, base: u64, visit: &mut impl FnMut(u64, u64) -> Result<()>) -> Result<()> {
         let outside = || Error::range("a selection leaves the extent");
         for n in 0..self.count[d] {

@@ -13,24 +13,25 @@ use h5lake_ledger::{At, EarlierTry, Ledger, Origin, WholeCopy, Writers};
 /// The maximum number of attempts to copy a container while writers reclaim the versions that are being copied.
 const MAX_COPIES: u32 = 10;
 
-/// What a copy did.
+/// The result of a copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Copied {
     /// The version that was copied.
     pub from: u64,
-    /// The version that this made.
+    /// The version that the copy created.
     pub to: u64,
-    /// Entries of the map that were written or deleted.
+    /// Number of entries that were written or deleted.
     pub entries: u64,
-    /// Bytes of payloads that were copied.
+    /// Bytes of copied payloads.
     pub bytes: u64,
-    /// Bytes of payloads that an earlier try had copied, and that were not copied again.
+    /// Bytes of payloads that an earlier attempt had copied, and that were not copied again.
     pub continued: u64,
-    /// Why an earlier try was of no use, if there was one and it was not.
+    /// The reason why an earlier attempt could not be continued, if there was one.
     pub begun_anew: Option<&'static str>,
 }
 
-/// Makes a container that `fill` fills. One whose origin is known continues an earlier try; returns whether that had done all.
+/// Creates a container with the content that `fill` writes. If the origin is known, continues an earlier attempt;
+/// returns whether that attempt had copied everything.
 fn make(
     target: &Target,
     options: h5lake_ledger::Options,
@@ -63,7 +64,7 @@ fn open(target: &Target, access: Access, options: h5lake_ledger::Options) -> Res
     })
 }
 
-/// The options for the newest version.
+/// Returns the options for the newest version.
 fn newest(options: &Options) -> h5lake_ledger::Options {
     h5lake_ledger::Options { at: None, salvage: false, ..options.ledger.clone() }
 }
@@ -93,7 +94,8 @@ fn refuse_other_lines(at: Option<At>, instead: &str) -> Result<()> {
 }
 
 impl Container {
-    /// As [`copy_to`](Self::copy_to), of a container that goes away: what is made remembers no origin, and nothing continues.
+    /// Copies like [`copy_to`](Self::copy_to), from a container that will be deleted: the copy records no origin, and
+    /// no earlier attempt is continued.
     ///
     /// # Errors
     /// As for [`copy_to`](Self::copy_to).
@@ -108,18 +110,18 @@ impl Container {
         Self::copy_ledger(source, &from, None, target, target_options, progress)
     }
 
-    /// Copies a container, or the version of it that `options` ask for, into a new one. Others may write to the source
-    /// meanwhile. The target is found when it is whole, or never. When this returns, it is committed. `progress` is
-    /// told how many bytes were copied, and how many there are at most. The copy remembers what it shows, for
+    /// Copies a container, or the version of it that `options` request, to a new one. Other writers may write to the
+    /// source meanwhile. The target becomes visible only when it is complete. When this returns, the target is
+    /// committed. `progress` gets the number of copied bytes, and their maximum total. The copy records its origin, for
     /// [`update_copy`](Self::update_copy).
     ///
-    /// What a killed or failed copy of the same version to the same target had put is not put again. It is kept for a
-    /// day, and not where the target is a store in memory, or a file where locks do not work.
+    /// Data that a killed or failed copy of the same version to the same target had written is not written again. It is
+    /// retained for a day, except if the target is a store in memory, or a file on a file system without working locks.
     ///
     /// # Errors
-    /// `AlreadyExists` if there is something at `target`; `Locked` while another copy to it is under way; `Corrupt` if
-    /// something is damaged; `Gone` if writers reclaimed each version that was read; those of reading the source and of
-    /// writing. After an error there is nothing at `target`.
+    /// `AlreadyExists` if `target` exists; `Locked` while another copy to it is running; `Corrupt` if a part of the
+    /// source is damaged; `Gone` if writers reclaimed each version that was read; those of reading the source and of
+    /// writing. After an error `target` does not exist.
     pub fn copy_to(
         source: &Target,
         options: &Options,
@@ -139,7 +141,7 @@ impl Container {
     ) -> Result<Copied> {
         let from = open(source, Access::ReadOnly, options.ledger.clone())?;
         let origin = match from.origin() {
-            // The history of a damaged container may be lost. The copied version is intact all the same.
+            // The history of a damaged container may be lost. The copied version can be intact nevertheless.
             Err(e) if matches!(e.kind(), h5lake_ledger::ErrorKind::Corrupt { .. }) => None,
             found => found?,
         };
@@ -187,7 +189,7 @@ impl Container {
     ///
     /// # Errors
     /// `Locked` when another process writes; `OutOfRange` for a version that is not kept; `Corrupt` if something of it
-    /// is damaged; those of the ledger. After an error the newest version is what it was.
+    /// is damaged; those of the ledger. After an error the newest version is unchanged.
     pub fn restore_version(
         target: &Target,
         options: &Options,
@@ -214,7 +216,7 @@ impl Container {
 /// The maximum number of attempts of a restoration that other writers overtake.
 const MAX_RESTORE_ATTEMPTS: u32 = 20;
 
-/// Opens a container to write: as the exclusive writer, or as a shared writer if shared writers have the file open.
+/// Opens a container for writing: as the exclusive writer, or as a shared writer if shared writers have the file open.
 fn open_beside_others(target: &Target, options: &h5lake_ledger::Options) -> Result<Ledger> {
     match open(target, Access::ReadWrite, options.clone()) {
         Err(e) if e.kind() == ErrorKind::Locked && matches!(target, Target::File(_)) => {
@@ -225,11 +227,12 @@ fn open_beside_others(target: &Target, options: &h5lake_ledger::Options) -> Resu
     }
 }
 
-/// Bytes that are copied from a store before the size of the container is asked for: that lists the objects of all its versions.
+/// Bytes that are copied from a store before the size of the container is requested, because that request lists the
+/// objects of all its versions.
 const BYTES_BEFORE_SIZE: u64 = 64 << 20;
 
-/// Returns a function that reports how many bytes were copied, and how many there are at most. From a store, the second number is the
-/// first one until many bytes were copied.
+/// Returns a function that reports how many bytes were copied, and their maximum total. From a store, the total equals
+/// the copied bytes until many bytes were copied.
 fn with_size<'a>(
     from: &'a Ledger,
     progress: &'a mut dyn FnMut(u64, u64),

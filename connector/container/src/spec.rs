@@ -1,4 +1,4 @@
-//! What is given to make or open things.
+//! Parameters for creating and opening containers and objects.
 
 use crate::chunk::memory_budget::MemoryBudget;
 use crate::types::{CharSet, CreationOrder, Dataspace, Datatype, Fill, Filter, Layout};
@@ -8,7 +8,7 @@ use object_stores::ObjectStore;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Where a container lies.
+/// The location of a container.
 #[derive(Clone)]
 pub enum Target {
     /// One ordinary file.
@@ -19,59 +19,61 @@ pub enum Target {
         store: Arc<dyn ObjectStore>,
         /// The container's key in it.
         key: String,
-        /// The store's address for people, without credentials. With `key` it tells containers apart.
+        /// The store's address for messages, without credentials. Together with `key` it identifies the container.
         url: String,
     },
 }
 
-/// What creating does over an existing container.
+/// The effect of creating a container over an existing one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replace {
     /// Fail with `AlreadyExists` (`H5F_ACC_EXCL`).
     Never,
     /// Put an empty container in its place (`H5F_ACC_TRUNC`).
     Truncate,
-    /// Fail with `AlreadyExists` if something is there, unless it is an empty container in an object store whose creator was killed
-    /// before it committed anything: that one is replaced.
+    /// Fail with `AlreadyExists` if the target exists, unless it is an empty container in an object store whose creator
+    /// was killed before its first commit: that container is replaced.
     IfAbsent,
 }
 
-/// What one of many writers does when another writer committed a change of the same thing first.
+/// The behaviour of a shared writer when another writer committed a change of the same object first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnConflict {
     /// Commit nothing of the batch, drop it, and return a `Conflict` error.
     #[default]
     Fail,
-    /// Commit the rest of the batch, keep the other writer's change, and return a `Conflict` error. A conflict in a move,
-    /// a deletion or a shrink has no rest: then nothing is committed.
+    /// Commit the other changes of the batch, keep the other writer's change, and return a `Conflict` error. A conflict
+    /// in a move, a deletion or a shrink cannot be separated from the batch: then nothing is committed.
     Merge,
-    /// The last commit wins, and nobody is told.
+    /// The last commit wins, and no error is returned.
     Last,
 }
 
-/// How a container is opened.
+/// Options for opening a container.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What the ledger beneath wants to know.
+    /// Options of the ledger.
     pub ledger: h5lake_ledger::Options,
     /// Bound of the cache of blocks, clean and dirty, in bytes. Default 256 MiB.
     pub cache_bytes: usize,
-    /// What the caches of several containers share. All of them together hold at most the largest of their bounds.
+    /// The memory budget that the caches of several containers share. Together they hold at most the largest of their
+    /// bounds.
     pub memory: Arc<MemoryBudget>,
-    /// With many writers ([`h5lake_ledger::Writers::Many`]): what a flush does that meets a conflict.
+    /// The behaviour of a flush that encounters a conflict, in multi-writer mode ([`h5lake_ledger::Writers::Many`]).
     pub on_conflict: OnConflict,
-    /// The target's file, for whoever has looked at it; it is then read without looking for it again.
+    /// The target's file, if the caller has already opened it; the container is then read through it, without another
+    /// lookup.
     pub opened: Option<OpenedFile>,
     /// The processes that open the container together, if it is not opened for this one alone.
     pub together: Option<Together>,
 }
 
-/// One of the processes of a program that have a container open together, and change its structure alike.
+/// One of the processes of a program that have a container open together and make the same changes to its structure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Together {
-    /// How many there are.
+    /// Number of processes.
     pub processes: usize,
-    /// This one's number, from 0 on. The first one commits what all have changed alike.
+    /// The number of this process, from 0 on. Process 0 commits the changes that all processes have made.
     pub rank: usize,
 }
 
@@ -88,7 +90,7 @@ impl Default for Options {
     }
 }
 
-/// What a new container starts with.
+/// The initial content of a new container.
 #[derive(Debug, Clone, Default)]
 pub struct FileCreation {
     /// The file creation properties (`H5Pencode2`), kept as they are.
@@ -99,20 +101,20 @@ pub struct FileCreation {
     pub user_block: u64,
 }
 
-/// A group to be made.
+/// Parameters of a new group.
 #[derive(Debug, Clone, Default)]
 pub struct GroupSpec {
     /// The creation properties (`H5Pencode2`), kept as they are.
     pub creation_properties: Bytes,
-    /// The order of links.
+    /// The creation order of links.
     pub link_order: CreationOrder,
-    /// The order of attributes.
+    /// The creation order of attributes.
     pub attribute_order: CreationOrder,
-    /// Whether times are kept.
+    /// True if times are tracked.
     pub track_times: bool,
 }
 
-/// A dataset to be made.
+/// Parameters of a new dataset.
 #[derive(Debug, Clone)]
 pub struct DatasetSpec {
     /// The element type.
@@ -129,26 +131,26 @@ pub struct DatasetSpec {
     pub unfiltered_edges: bool,
     /// The creation properties (`H5Pencode2`), kept as they are.
     pub creation_properties: Bytes,
-    /// The order of attributes.
+    /// The creation order of attributes.
     pub attribute_order: CreationOrder,
-    /// Whether times are kept.
+    /// True if times are tracked.
     pub track_times: bool,
 }
 
-/// A committed type to be made.
+/// Parameters of a new committed datatype.
 #[derive(Debug, Clone)]
 pub struct DatatypeSpec {
     /// The type; its `committed` is ignored.
     pub datatype: Datatype,
     /// The creation properties (`H5Pencode2`), kept as they are.
     pub creation_properties: Bytes,
-    /// The order of attributes.
+    /// The creation order of attributes.
     pub attribute_order: CreationOrder,
-    /// Whether times are kept.
+    /// True if times are tracked.
     pub track_times: bool,
 }
 
-/// An attribute to be made.
+/// Parameters of a new attribute.
 #[derive(Debug, Clone)]
 pub struct AttrSpec {
     /// The element type.
@@ -161,32 +163,32 @@ pub struct AttrSpec {
     pub creation_properties: Bytes,
 }
 
-/// How `H5Ocopy` copies.
+/// Options of `H5Ocopy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CopyOptions {
-    /// Only the immediate members of a group.
+    /// Copy only the immediate members of a group.
     pub shallow: bool,
-    /// Soft links become the objects that they lead to.
+    /// Replace soft links by the objects that they lead to.
     pub expand_soft: bool,
-    /// External links become the objects that they lead to. Refused for now.
+    /// Replace external links by the objects that they lead to. Not supported yet, so it is refused.
     pub expand_external: bool,
-    /// Objects that references lead to are copied as well.
+    /// Copy the objects that references lead to as well.
     pub expand_references: bool,
-    /// References to objects that are copied as well lead to the copies, even if the copies are in another file.
+    /// Let references to objects that are copied as well lead to the copies, even if the copies are in another file.
     pub keep_references: bool,
-    /// Without attributes.
+    /// Leave attributes out.
     pub without_attributes: bool,
-    /// A committed type that the destination has already is used instead of a copy.
+    /// Use a committed datatype of the destination instead of a copy, if it has an equal one.
     pub merge_committed: bool,
-    /// Null messages are kept; without meaning here.
+    /// Keep null messages; without meaning here.
     pub preserve_null: bool,
 }
 
-/// What to do with the last link of a path.
+/// The treatment of the last link of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastLink {
     /// Follow it to its object.
     Follow,
-    /// Stay at the link.
+    /// Return the link itself.
     Keep,
 }

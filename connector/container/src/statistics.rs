@@ -1,5 +1,5 @@
-//! What the containers of this process cost: commits, requests, bytes and caches. One summary for each container, while it is
-//! open and after.
+//! The costs of this process's containers: commits, requests, bytes and cache hits. There is one summary per container,
+//! while it is open and after it was closed.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +13,10 @@ use object_stores::{Meter, Reading, RequestKind, Requests, StagedStore};
 
 use crate::{Error, ErrorKind, Options, Result, Target, registry};
 
-/// Summaries of closed containers that are kept; older ones are forgotten.
+/// Number of summaries of closed containers in memory; older ones are dropped.
 pub const MAX_CLOSED: usize = 256;
 
-/// Counts for one open container.
+/// The counters of one open container.
 #[derive(Debug)]
 pub(crate) struct Statistics {
     container: String,
@@ -25,49 +25,50 @@ pub(crate) struct Statistics {
     pid: u32,
     commits: Meter,
     conflicts: AtomicU64,
-    /// Looks into the cache of blocks.
+    /// Hits and misses of the block cache.
     pub(crate) blocks: Arc<CacheUse>,
     ledger: Arc<h5lake_ledger::Statistics>,
-    /// Those of the target's store.
+    /// Requests to the target's store.
     requests: Option<Arc<Requests>>,
-    /// What its stage holds, if it has one.
+    /// State of the target's staging directory, if it has one.
     stage: Option<Arc<StageUse>>,
 }
 
-/// What one container cost since it was opened.
+/// The costs of one container since it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// The container's path or URL, as messages show it. URLs of stores hold no credential: one that does is refused.
     pub container: String,
-    /// Whether it was opened to write.
+    /// True if it was opened for writing.
     pub writable: bool,
-    /// Whether it is still open.
+    /// True if it is still open.
     pub is_open: bool,
-    /// For how long it has been open, or was.
+    /// Time for which it has been open, or was.
     pub open_for: Duration,
-    /// Flushes and closes that made a version, and those that failed.
+    /// Flushes and closes that created a version, and those that failed.
     pub commits: Reading,
-    /// Failed commits of one of several writers that changed what another had changed.
+    /// Commits that failed because another writer had changed the same object.
     pub conflicts: u64,
     /// Requests by kind: of a store `get`, `put`, `head`, `list` and `delete`; of a file `read`, `write` and `sync`.
     pub requests: Vec<(&'static str, Reading)>,
-    /// Bytes of objects that were put into a stage, and those of them that arrived in the store; `None` without a stage.
+    /// Bytes of objects put into the staging directory, and of those uploaded to the store; `None` without a staging
+    /// directory.
     pub staged: Option<(u64, u64)>,
     /// Requests of a store that were sent again.
     pub retries: u64,
-    /// Looks into the cache of blocks that found something, and others.
+    /// Hits and misses of the block cache.
     pub block_cache: (u64, u64),
-    /// The same of the cache of the map's pages.
+    /// Hits and misses of the page cache.
     pub page_cache: (u64, u64),
 }
 
 impl Summary {
-    /// Bytes that came from the store or the file.
+    /// Returns the bytes read from the store or the file.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_of(["get", "read"])
     }
 
-    /// Bytes that went there.
+    /// Returns the bytes written to the store or the file.
     pub fn bytes_written(&self) -> u64 {
         self.bytes_of(["put", "write"])
     }
@@ -77,7 +78,7 @@ impl Summary {
     }
 }
 
-/// What is known of this process's containers.
+/// The summaries of this process's containers.
 #[derive(Default)]
 struct Known {
     open: Vec<Weak<Statistics>>,
@@ -89,7 +90,7 @@ static KNOWN: Mutex<Known> = Mutex::new(Known { open: Vec::new(), closed: VecDeq
 static LISTENER: OnceLock<fn(&Summary)> = OnceLock::new();
 
 impl Known {
-    /// A forked child knows nothing of its parent's containers.
+    /// Drops the summaries of the parent process in a forked child.
     fn forget_parents(&mut self) {
         let pid = process::id();
         if self.pid != pid {
@@ -98,12 +99,13 @@ impl Known {
     }
 }
 
-/// Has `listener` told what each container cost, when its last handle has been closed. Only the first listener counts.
+/// Sets the function that gets each container's summary when its last handle has been closed. If several are set, the
+/// first one is used.
 pub fn on_close(listener: fn(&Summary)) {
     let _another_was_first = LISTENER.set(listener);
 }
 
-/// What the containers of this process cost: the last ones that were closed, and then those that are open.
+/// Returns the summaries of this process's containers: first the containers closed last, then the open ones.
 pub fn summaries() -> Vec<Summary> {
     let mut known = KNOWN.lock();
     known.forget_parents();
@@ -112,7 +114,7 @@ pub fn summaries() -> Vec<Summary> {
 }
 
 impl Statistics {
-    /// Begins to count for a container whose ledger was opened with these options.
+    /// Starts the counters of a container whose ledger was opened with these options.
     pub(crate) fn start(target: &Target, writable: bool, options: &Options) -> Arc<Self> {
         let statistics = Arc::new(Self {
             container: registry::name(target),
@@ -138,7 +140,7 @@ impl Statistics {
         statistics
     }
 
-    /// Counts a flush that made a version, or failed.
+    /// Counts a flush that created a version, or failed.
     pub(crate) fn note_commit(&self, done: &Result<()>, time: Duration) {
         self.commits.note(0, done.is_ok(), time);
         if done.as_ref().is_err_and(|error: &Error| error.kind() == ErrorKind::Conflict) {
@@ -172,7 +174,8 @@ impl Statistics {
     }
 }
 
-/// Tells what a container cost when it is dropped. A container's last field: by then the others have made their last requests.
+/// Reports a container's costs when dropped. It is a container's last field, so that all other fields have made their
+/// last requests.
 #[derive(Debug)]
 pub(crate) struct TellAtClose(pub(crate) Arc<Statistics>);
 

@@ -1,4 +1,5 @@
-//! What takes how much room, and what two versions of a container have in common: for tools that look at containers.
+//! Storage use by kind of data, and the differences between two versions of a container: for tools that inspect
+//! containers.
 
 use crate::chunk::block_store::extents_of;
 use crate::record::{BlockRecord, HeaderRecord};
@@ -7,22 +8,22 @@ use bytes::Bytes;
 use h5lake_ledger::{Branch, Tag, Version};
 use std::collections::HashSet;
 
-/// What a snapshot of a container consists of.
+/// The contents of a snapshot of a container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StorageUse {
     /// The version of the snapshot.
     pub version: u64,
     /// The version of its records (docs/format.md).
     pub records_version: u32,
-    /// Bytes that the container takes, with all versions that are kept, and with free room.
+    /// Size of the container in bytes, with all retained versions and free space.
     pub size: u64,
-    /// Bytes of the payloads that the snapshot holds.
+    /// Bytes of the snapshot's payloads.
     pub payload_bytes: u64,
-    /// Bytes that it shows of native files, which take no room here.
+    /// Bytes of native files that the snapshot refers to, which take no space in the container.
     pub source_bytes: u64,
-    /// Bytes of the keys and values of its map.
+    /// Bytes of the keys and values of its entries.
     pub entry_bytes: u64,
-    /// Groups, the root group with them.
+    /// Groups, including the root group.
     pub groups: u64,
     /// Datasets.
     pub datasets: u64,
@@ -35,8 +36,8 @@ pub struct StorageUse {
 }
 
 impl StorageUse {
-    /// Bytes of the container that hold nothing of this snapshot: the map's own pages, the log, older versions, and free
-    /// room. Compaction gives back this much at most.
+    /// Returns the bytes of the container outside of this snapshot: pages, the log, older versions, and free space.
+    /// Compaction frees at most this many bytes.
     pub fn other_bytes(&self) -> u64 {
         self.size.saturating_sub(self.payload_bytes).saturating_sub(self.entry_bytes)
     }
@@ -59,22 +60,22 @@ impl StorageUse {
     }
 }
 
-/// What is stored of a dataset.
+/// The stored size of a dataset.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoredSize {
-    /// Blocks that have something stored: chunks of a chunked dataset, segments of others.
+    /// Stored blocks: chunks of a chunked dataset, segments of other datasets.
     pub blocks: u64,
-    /// Their bytes, as they are stored: behind filters, and without what reads as the fill value.
+    /// Their bytes as stored: after filters, and without parts that read as the fill value.
     pub bytes: u64,
 }
 
 impl Container {
-    /// The version that this handle sees.
+    /// Returns the version that this handle sees.
     pub fn version(&self) -> u64 {
         self.ledger.version()
     }
 
-    /// The versions that can be opened, newest first, at most so many.
+    /// Returns the versions that can be opened, newest first, at most `most`.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -82,7 +83,7 @@ impl Container {
         Ok(self.ledger.versions(most)?)
     }
 
-    /// The branch that this handle shows; `None` for the main line.
+    /// Returns the branch that this handle shows; `None` for the main line.
     ///
     /// # Errors
     /// `NoSuchBranch` if it was merged or deleted meanwhile; those of the ledger.
@@ -90,7 +91,7 @@ impl Container {
         Ok(self.ledger.branch().map(|name| self.ledger.branch_named(name)).transpose()?)
     }
 
-    /// The tags of the version that this handle sees, in the order of their names.
+    /// Returns the tags of the version that this handle sees, in the order of their names.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -98,10 +99,10 @@ impl Container {
         Ok(self.ledger.tags()?)
     }
 
-    /// Goes through the whole map of what is committed, and counts. Reads no payload.
+    /// Scans all committed entries, and counts them. Reads no payload.
     ///
     /// # Errors
-    /// Those of the ledger; `Corrupt` for an entry that is none.
+    /// Those of the ledger; `Corrupt` for an invalid entry.
     pub fn storage_use(&self) -> Result<StorageUse> {
         let mut total = StorageUse {
             version: self.ledger.version(),
@@ -112,7 +113,7 @@ impl Container {
         self.each(b"", |key, value| {
             total.entry_bytes += (key.len() + value.len()) as u64;
             total.count(key.first().copied().unwrap_or_default(), &value)?;
-            // Several pieces of a value may be of one extent.
+            // Several fragments of a value may be in one extent.
             let extents: HashSet<_> = extents_of(&key, value)?.into_iter().collect();
             for extent in &extents {
                 let sum =
@@ -126,10 +127,11 @@ impl Container {
 }
 
 impl Dataset {
-    /// The parts of the dataset that are not stored alike in another version of it: byte for byte, and in the same places. What is
-    /// stored alike is equal, and need not be read, because both handles keep what they see as it is. Nothing where that says too
-    /// little: for another dataset, for one of another form, for changed variable-length data, and for more than `most` parts.
-    /// A type with region references keeps its blobs elsewhere: they are not looked at.
+    /// Returns the parts of the dataset that are not stored identically in another version of it, that is, byte for
+    /// byte and at the same locations. Identically stored parts are equal and need not be read, because both handles
+    /// retain their snapshots. Returns `None` if the comparison says too little: for another dataset, for a dataset
+    /// with another layout or type, for changed variable-length data, and for more than `most` parts. A type with
+    /// region references stores its blobs elsewhere; these are not compared.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -160,10 +162,10 @@ impl Dataset {
 }
 
 impl Dataset {
-    /// What is stored of the dataset, as it was last committed.
+    /// Returns the stored size of the dataset, as last committed.
     ///
     /// # Errors
-    /// Those of the ledger; `Corrupt` for a block that is none.
+    /// Those of the ledger; `Corrupt` for an invalid block.
     pub fn stored_size(&self) -> Result<StoredSize> {
         let mut size = StoredSize::default();
         self.object().container().each(&keys::of(keys::BLOCK, self.object().id().0), |_, value| {

@@ -1,30 +1,30 @@
-//! The words of the data model: ids, types, spaces, layouts.
+//! The types of the data model: ids, datatypes, dataspaces, layouts.
 
 use crate::{Error, Result};
 use bytes::Bytes;
 
-/// Names an object within its container: the address half of a token. Never 0 or all ones, always at
-/// least 2^62 (so that no address of a native file equals one), stable, and not used again.
+/// The id of an object within its container: the address half of a token. It is never 0 or all ones, always at least
+/// 2^62 (so that no address of a native file is equal), stable, and never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(pub u64);
 
-/// What an object is.
+/// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
-    /// Holds links.
+    /// A group, which holds links.
     Group,
-    /// Holds elements.
+    /// A dataset, which holds elements.
     Dataset,
     /// A committed (named) datatype.
     Datatype,
 }
 
-/// Whether the order in which links or attributes were created is kept (`H5Pset_link_creation_order`).
+/// The tracking of the creation order of links or attributes (`H5Pset_link_creation_order`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CreationOrder {
-    /// The order is kept.
+    /// True if the order is tracked.
     pub tracked: bool,
-    /// The order is indexed as well; needs `tracked`.
+    /// True if the order is indexed as well; needs `tracked`.
     pub indexed: bool,
 }
 
@@ -43,7 +43,7 @@ pub enum CharSet {
 pub enum Index {
     /// By name, bytes compared as unsigned numbers.
     Name,
-    /// By creation order; only where it is tracked.
+    /// By creation order; only if it is tracked.
     CreationOrder,
 }
 
@@ -54,25 +54,25 @@ pub enum Order {
     Increasing,
     /// From the last to the first.
     Decreasing,
-    /// Whatever is quickest; here the same as increasing.
+    /// The fastest order; here the same as increasing.
     Native,
 }
 
-/// An element type as the container needs it; its meaning stays in `encoded`.
+/// An element type as far as the container needs it; its full meaning is in `encoded`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datatype {
-    /// The type in HDF5's portable encoding (`H5Tencode`), kept as it is.
+    /// The type in HDF5's portable encoding (`H5Tencode`), kept unchanged.
     pub encoded: Bytes,
-    /// Bytes that one element takes in file form; at least 1.
+    /// Bytes of one element in file form; at least 1.
     pub size: u64,
     /// The class (`H5T_class_t`).
     pub class: u8,
-    /// Elements hold heap ids (variable-length data).
+    /// True if elements hold heap ids (variable-length data).
     pub has_heap: bool,
-    /// Elements hold references.
+    /// True if elements hold references.
     pub has_references: bool,
-    /// The committed type that this one is, if it is. What uses a committed type counts as a link to it,
-    /// as in native files, so the type outlives its name.
+    /// The id of the committed type, if this is one. Each object that uses a committed type counts as a link to it, as
+    /// in native files, so that the type outlives its name.
     pub committed: Option<ObjectId>,
 }
 
@@ -88,18 +88,18 @@ pub enum Dataspace {
     Scalar,
     /// An array.
     Simple {
-        /// Present sizes.
+        /// The present sizes.
         dims: Vec<u64>,
-        /// Largest sizes, [`UNLIMITED`] where there is no bound. As long as `dims`.
+        /// The maximum sizes, [`UNLIMITED`] for a dimension without bound. As long as `dims`.
         max: Vec<u64>,
     },
 }
 
 impl Dataspace {
-    /// Number of elements.
+    /// Returns the number of elements.
     ///
     /// # Errors
-    /// `OutOfRange` when the product of the dimensions does not fit 64 bits.
+    /// `OutOfRange` if the product of the dimensions does not fit 64 bits.
     pub fn points(&self) -> Result<u64> {
         match self {
             Self::Null => Ok(0),
@@ -108,7 +108,7 @@ impl Dataspace {
         }
     }
 
-    /// The present dimensions; empty for scalar and null spaces.
+    /// Returns the present dimensions; empty for scalar and null spaces.
     pub fn dims(&self) -> &[u64] {
         match self {
             Self::Simple { dims, .. } => dims,
@@ -116,7 +116,7 @@ impl Dataspace {
         }
     }
 
-    /// The largest dimensions; empty for scalar and null spaces.
+    /// Returns the maximum dimensions; empty for scalar and null spaces.
     pub fn max_dims(&self) -> &[u64] {
         match self {
             Self::Simple { max, .. } => max,
@@ -125,7 +125,7 @@ impl Dataspace {
     }
 }
 
-/// The product of `dims`; 1 for none.
+/// Returns the product of `dims`; 1 for none.
 pub(crate) fn product(dims: &[u64]) -> Result<u64> {
     if dims.contains(&0) {
         return Ok(0);
@@ -135,7 +135,7 @@ pub(crate) fn product(dims: &[u64]) -> Result<u64> {
         .ok_or_else(|| Error::range(format!("the number of elements of {dims:?} does not fit 64 bits")))
 }
 
-/// How a dataset's elements are laid out (`H5D_layout_t`).
+/// The layout of a dataset's elements (`H5D_layout_t`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layout {
     /// Inside the header; less than 64 KiB.
@@ -147,28 +147,28 @@ pub enum Layout {
         /// Elements along each dimension of a chunk.
         chunk: Vec<u64>,
     },
-    /// One sequence, in files of the user's own beside the container (`H5Pset_external`). The container knows where
-    /// they are and never touches them.
+    /// One sequence, in files of the user outside of the container (`H5Pset_external`). The container stores their
+    /// names and never reads or writes them.
     External {
         /// The parts, in the order in which they hold the sequence.
         files: Vec<ExternalFile>,
     },
-    /// Elements of other datasets (`H5Pset_virtual`). Who reads and writes them is the caller: the sources may lie in
+    /// Elements of other datasets (`H5Pset_virtual`). The caller reads and writes them, because the sources may be in
     /// other files.
     Virtual {
-        /// What shows where, in the order in which it was said.
+        /// The mappings, in the order in which they were added.
         mappings: Vec<VirtualMapping>,
     },
 }
 
-/// A part of a file of the user's own that holds elements.
+/// A part of a user's file that holds elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalFile {
     /// Its name, as given.
     pub name: Vec<u8>,
-    /// Where in the file the part begins, in bytes.
+    /// Offset of the part in the file, in bytes.
     pub offset: u64,
-    /// Bytes of the part; [`UNLIMITED`] for all that follows.
+    /// Bytes of the part; [`UNLIMITED`] for all bytes to the end of the file.
     pub size: u64,
 }
 
@@ -179,13 +179,13 @@ pub struct VirtualMapping {
     pub file: Vec<u8>,
     /// The path of the source in it. May hold `%b`.
     pub dataset: Vec<u8>,
-    /// What is taken from the source: an extent and a selection as `H5Sencode2` gave them, without an offset.
+    /// The elements of the source: an extent and a selection as encoded by `H5Sencode2`, without an offset.
     pub source: Bytes,
-    /// Where it shows, likewise.
+    /// The elements of the virtual dataset at which they appear, encoded likewise.
     pub place: Bytes,
 }
 
-/// What an element that was never written reads as.
+/// The value of an element that was never written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FillValue {
     /// Undefined; reads as zeros.
@@ -196,7 +196,8 @@ pub enum FillValue {
     User(Bytes),
 }
 
-/// When fill values are written (`H5D_fill_time_t`). What was never written reads as the fill value anyway.
+/// The time at which fill values are written (`H5D_fill_time_t`). Elements that were never written read as the fill
+/// value in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FillTime {
     /// On allocation.
@@ -207,12 +208,13 @@ pub enum FillTime {
     IfSet,
 }
 
-/// When space is allocated (`H5D_alloc_time_t`). It shapes what `storage_size` and `space_status` say.
+/// The time at which space is allocated (`H5D_alloc_time_t`). It affects the results of `storage_size` and
+/// `space_status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AllocTime {
-    /// At creation.
+    /// When the dataset is created.
     Early,
-    /// All, at the first write.
+    /// All space, at the first write.
     Late,
     /// Chunk by chunk, when written.
     Incremental,
@@ -221,11 +223,11 @@ pub enum AllocTime {
 /// The fill properties of a dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fill {
-    /// The value.
+    /// The fill value.
     pub value: FillValue,
-    /// When it is written.
+    /// The time at which it is written.
     pub time: FillTime,
-    /// When space is allocated.
+    /// The time at which space is allocated.
     pub allocate: AllocTime,
 }
 
@@ -248,14 +250,14 @@ pub struct Filter {
     pub client_data: Vec<u32>,
 }
 
-/// Whether storage is allocated (`H5D_space_status_t`).
+/// The state of the storage allocation (`H5D_space_status_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpaceStatus {
-    /// None of it.
+    /// No storage is allocated.
     NotAllocated,
-    /// Some chunks.
+    /// Some chunks have storage.
     Part,
-    /// All of it.
+    /// All storage is allocated.
     Allocated,
 }
 
@@ -270,12 +272,12 @@ pub struct ChunkInfo {
     pub size: u64,
 }
 
-/// What a link leads to.
+/// The target of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkTarget {
     /// An object of this container.
     Hard(ObjectId),
-    /// A path, resolved when followed, from the group that holds the link.
+    /// A path that is resolved when the link is followed, from the group that holds the link.
     Soft(Vec<u8>),
     /// An object of another file.
     External {
@@ -283,7 +285,7 @@ pub enum LinkTarget {
         file: Vec<u8>,
         /// The path within it.
         path: Vec<u8>,
-        /// Flags as stored by HDF5; 0 now.
+        /// Flags as stored by HDF5; 0 at present.
         flags: u32,
     },
     /// A link of a class that the user registered.
@@ -300,59 +302,60 @@ pub enum LinkTarget {
 pub struct Link {
     /// Its name; bytes, not necessarily UTF-8; no `/`.
     pub name: Vec<u8>,
-    /// What it leads to.
+    /// The target.
     pub target: LinkTarget,
-    /// Its position among all links ever made in the group, where that is tracked.
+    /// Its position among all links ever created in the group, if tracked.
     pub creation_order: Option<i64>,
     /// The name's character set.
     pub cset: CharSet,
 }
 
-/// What a group says of itself (`H5G_info_t`).
+/// Information about a group (`H5G_info_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupInfo {
     /// Links in the group.
     pub link_count: u64,
-    /// The creation order that the next link gets; 0 where not tracked.
+    /// The creation order of the next link; 0 if not tracked.
     pub max_creation_order: i64,
-    /// What is tracked.
+    /// The tracking of the creation order.
     pub link_order: CreationOrder,
 }
 
-/// What an object says of itself (`H5O_info2_t`). Times are seconds since 1970, 0 where not kept.
+/// Information about an object (`H5O_info2_t`). Times are seconds since 1970, 0 if not tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectInfo {
-    /// What it is.
+    /// The kind of the object.
     pub kind: ObjectKind,
-    /// Hard links to it, and uses of a committed type.
+    /// Number of hard links to it, and of uses of a committed type.
     pub link_count: u32,
-    /// Last access.
+    /// Time of the last access.
     pub access_time: i64,
-    /// Last change of the data.
+    /// Time of the last change of the data.
     pub modify_time: i64,
-    /// Last change of the metadata.
+    /// Time of the last change of the metadata.
     pub change_time: i64,
-    /// Creation.
+    /// Time of creation.
     pub birth_time: i64,
-    /// Attributes.
+    /// Number of attributes.
     pub attribute_count: u64,
 }
 
-/// Where the blobs of elements lie.
+/// The place of the blobs of elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeapPlace {
-    /// In the heap of the container, for as long as this object or attribute is there: given to [`Container::heap_put`](crate::Container::heap_put).
+    /// The heap of the container, for as long as this object or attribute exists: passed to
+    /// [`Container::heap_put`](crate::Container::heap_put).
     Owner(ObjectId),
-    /// Behind the elements of an attribute, in its [`InlineHeap`](crate::InlineHeap).
+    /// The bytes after the elements of an attribute, in its [`InlineHeap`](crate::InlineHeap).
     Local,
 }
 
-/// What an attribute says of itself (`H5A_info_t`).
+/// Information about an attribute (`H5A_info_t`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttrInfo {
     /// Its name.
     pub name: Vec<u8>,
-    /// Its position among all attributes ever made on the object, where that is tracked.
+    /// Its position among all attributes ever created on the object, if tracked.
     pub creation_order: Option<u32>,
     /// The name's character set.
     pub cset: CharSet,

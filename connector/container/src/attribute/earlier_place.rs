@@ -1,11 +1,11 @@
-//! Where open attributes were before a batch deleted or renamed them: if the batch is dropped, they are there again.
+//! The places of open attributes before a batch deleted or renamed them: if the batch is dropped, they return there.
 
 use super::{Attribute, AttributePlace};
 use crate::container::State;
 use crate::record::AttributeRecord;
 use std::sync::{Arc, Weak};
 
-/// Entries before the first look for those that are closed.
+/// Number of entries before closed attributes are removed for the first time.
 const MIN_ENTRIES_TO_SWEEP: usize = 128;
 
 /// An open attribute, and the key that it had.
@@ -15,7 +15,7 @@ pub(crate) struct EarlierPlace {
     record: Arc<AttributeRecord>,
 }
 
-/// Notes where an open attribute is, which is about to be deleted or renamed.
+/// Notes the place of an open attribute that is about to be deleted or renamed.
 pub(super) fn note(all: &mut Vec<EarlierPlace>, attribute: &Arc<Attribute>) {
     if all.len() >= MIN_ENTRIES_TO_SWEEP && all.len().is_power_of_two() {
         all.retain(|earlier| earlier.attribute.strong_count() > 0);
@@ -26,9 +26,9 @@ pub(super) fn note(all: &mut Vec<EarlierPlace>, attribute: &Arc<Attribute>) {
     }
 }
 
-/// Has open attributes be where they were before the batch.
+/// Restores the places of open attributes before the batch.
 pub(crate) fn take_back(s: &mut State, all: Vec<EarlierPlace>) {
-    // The first place of one that was moved several times is the last that it gets.
+    // If an attribute was moved several times, its first place is restored last.
     for EarlierPlace { attribute, key, record } in all.into_iter().rev() {
         let Some(attribute) = attribute.upgrade() else { continue };
         let earlier = AttributePlace::Named { key: key.clone(), record, edition: s.edition };

@@ -1,4 +1,4 @@
-//! Which attributes are open.
+//! The open attributes.
 
 use super::Attribute;
 use crate::id_map::IdHashes;
@@ -6,14 +6,14 @@ use crate::keys;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-/// Entries before the first look for those that are closed.
+/// Number of entries before closed attributes are removed for the first time.
 const MIN_ENTRIES_TO_SWEEP: usize = 128;
 
-/// The open attributes by their keys in the map. A closed one goes as it is dropped, so that what it took is at hand for the
-/// next; if the state is locked just then it goes with the next look at all of them.
+/// The open attributes by key. A closed attribute is removed when it is dropped, so that its memory can be reused; if
+/// the state is locked just then, it is removed by the next sweep.
 pub(crate) struct OpenAttributes {
     all: HashMap<Arc<[u8]>, Weak<Attribute>, IdHashes>,
-    /// How many there are when all are looked at next.
+    /// Number of entries at which the next sweep removes closed attributes.
     looked_at_with: usize,
 }
 
@@ -22,12 +22,12 @@ impl OpenAttributes {
         Self { all: HashMap::default(), looked_at_with: MIN_ENTRIES_TO_SWEEP }
     }
 
-    /// The attribute under a key, if it is open.
+    /// Returns the attribute under a key, if it is open.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<Attribute>> {
         self.all.get(key).and_then(Weak::upgrade)
     }
 
-    /// Takes in one that was opened.
+    /// Adds an attribute that was opened.
     pub(crate) fn insert(&mut self, key: Arc<[u8]>, attribute: &Arc<Attribute>) {
         if self.all.len() >= self.looked_at_with {
             self.all.retain(|_, a| a.strong_count() > 0);
@@ -36,19 +36,19 @@ impl OpenAttributes {
         self.all.insert(key, Arc::downgrade(attribute));
     }
 
-    /// Takes out what is under a key.
+    /// Removes the attribute under a key.
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Arc<Attribute>> {
         self.all.remove(key).and_then(|a| a.upgrade())
     }
 
-    /// Takes out one that is being dropped, unless it was opened anew meanwhile.
+    /// Removes an attribute that is being dropped, unless it was opened again meanwhile.
     pub(crate) fn forget(&mut self, key: &[u8], dropped: &Attribute) {
         if self.all.get(key).is_some_and(|a| std::ptr::eq(a.as_ptr(), dropped)) {
             self.all.remove(key);
         }
     }
 
-    /// From now on the attributes of one object are another one's, which keeps those that it has open.
+    /// Moves the open attributes of one object to another one, which retains its own open attributes.
     pub(crate) fn change_owner(&mut self, from: u64, to: u64) {
         let open: Vec<_> = self.all.extract_if(|key, _| keys::id(key) == Some(from)).collect();
         for (key, attribute) in open {
@@ -56,7 +56,7 @@ impl OpenAttributes {
         }
     }
 
-    /// How many entries there are, with those of closed ones that were not taken out yet.
+    /// Returns the number of entries, including closed attributes that were not removed yet.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.all.len()

@@ -1,4 +1,4 @@
-//! Attributes as the map has them, and the one that it does not have yet.
+//! Stored attributes, and the one that is not staged yet.
 
 use crate::container::State;
 use crate::record::{AttributeRecord, decode_extents};
@@ -8,19 +8,19 @@ use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
 
-/// Values up to this many bytes lie in the map.
+/// Values up to this many bytes are stored inline.
 const MAX_INLINE_BYTES: usize = 4 << 10;
-/// Longer values are cut into extents of this many bytes.
+/// Longer values are divided into extents of this many bytes.
 const MAX_EXTENT_BYTES: usize = 16 << 20;
 
-/// A changed attribute that the ledger does not have yet.
+/// A changed attribute that is not staged in the ledger yet.
 pub(crate) struct Unstored {
     key: Arc<[u8]>,
     record: Arc<AttributeRecord>,
 }
 
 impl Container {
-    /// The attribute of that name as it is now.
+    /// Returns the present attribute of that name.
     pub(crate) fn attribute_record(
         &self,
         s: &State,
@@ -47,8 +47,8 @@ impl Container {
         Ok(unstored || self.ledger.get(key)?.is_some())
     }
 
-    /// Takes an attribute in. Most are made and then written, and are staged once: when another one changes, or with the next
-    /// flush.
+    /// Changes an attribute in memory. Most attributes are created and then written, so they are staged once: when
+    /// another one changes, or by the next flush.
     pub(crate) fn put_attribute(
         &self,
         s: &mut State,
@@ -57,11 +57,12 @@ impl Container {
     ) -> Result<()> {
         self.make_way(s, &key)?;
         s.unstored_attribute = Some(Unstored { key, record });
-        // What one of many writers changed has to be found in the ledger when it is merged.
+        // Changes of a shared writer must be in the ledger when they are merged.
         if self.ledger.is_one_of_many() { self.store_attribute(s) } else { Ok(()) }
     }
 
-    /// Stages the changed attribute if it is another one, so that this one can be changed. Says if changes are refused.
+    /// Stages the changed attribute if it is another one, so that this one can be changed. Returns an error if changes
+    /// are refused.
     pub(super) fn make_way(&self, s: &mut State, key: &[u8]) -> Result<()> {
         match &s.unstored_attribute {
             Some(u) if *u.key != *key => self.store_attribute(s),
@@ -69,7 +70,7 @@ impl Container {
         }
     }
 
-    /// Stages the changed attribute. Whoever goes through the ledger's keys does so first.
+    /// Stages the changed attribute. Must be called before the ledger's keys are scanned.
     pub(crate) fn store_attribute(&self, s: &mut State) -> Result<()> {
         if let Some(u) = &s.unstored_attribute {
             self.ledger.put(&u.key, u.record.encode_to_vec())?;
@@ -78,12 +79,12 @@ impl Container {
         Ok(())
     }
 
-    /// Forgets what the ledger does not have of an attribute.
+    /// Drops the unstaged change of an attribute.
     pub(super) fn take_unstored(&self, s: &mut State, key: &[u8]) {
         s.unstored_attribute.take_if(|u| *u.key == *key);
     }
 
-    /// The elements of a value, and its inline heap behind them.
+    /// Returns the elements of a value, and its inline heap after them.
     pub(crate) fn attribute_value(&self, r: &AttributeRecord) -> Result<Bytes> {
         let size =
             usize::try_from(r.data_size).map_err(|_| Error::corrupt("an attribute's size is impossible"))?;
@@ -117,7 +118,7 @@ impl Container {
         Ok(value)
     }
 
-    /// Bytes that go into the record, or the encoded extents.
+    /// Stores a value. Returns the bytes for the record, or the encoded extents.
     pub(crate) fn store_value(&self, value: Vec<u8>) -> Result<(Bytes, Vec<Bytes>)> {
         if value.len() <= MAX_INLINE_BYTES {
             return Ok((value.into(), Vec::new()));
@@ -135,7 +136,7 @@ impl Container {
         Ok((Bytes::new(), extents))
     }
 
-    /// Gives the encoded extents of a value back, which nothing names any more.
+    /// Frees the encoded extents of a value that no entry refers to any more.
     pub(super) fn free_value(&self, extents: &[Bytes]) -> Result<()> {
         self.long_values.clear();
         for e in decode_extents(extents)? {
@@ -144,7 +145,8 @@ impl Container {
         Ok(())
     }
 
-    /// Removes an attribute, and what `heap_owner` owns if that is not 0; gives back the committed type that it used.
+    /// Deletes an attribute, and the heap of `heap_owner` unless that is 0; returns the committed type that the
+    /// attribute used.
     pub(crate) fn drop_attribute(
         &self,
         s: &mut State,

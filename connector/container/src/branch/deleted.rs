@@ -1,5 +1,5 @@
-//! Objects that a branch deleted. A merge only unlinks them, as a writer among many does: so changes that the main line made
-//! in them are found, and they are deleted in a commit of their own.
+//! Objects that a branch deleted. A merge only unlinks them, as a shared writer does: this way changes that the main
+//! line made in them are found, and they are deleted in a separate commit.
 
 use super::BranchEntry;
 use crate::entries::each_entry;
@@ -9,13 +9,14 @@ use crate::{Error, Result, keys};
 use h5lake_ledger::Ledger;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a branch deleted, as its base has it.
+/// The objects that a branch deleted, as they are in its base.
 #[derive(Default)]
 pub(super) struct Deleted {
     headers: BTreeMap<u64, HeaderRecord>,
-    /// Owners of heaps that go with them.
+    /// Owners of heaps that are deleted with the objects.
     heaps: BTreeSet<u64>,
-    /// How often what goes refers to an object. Whoever deletes it takes so many from that object's count of links.
+    /// Number of references from deleted objects to each object. The deletion subtracts this number from that object's
+    /// link count.
     references: BTreeMap<u64, u32>,
 }
 
@@ -55,19 +56,20 @@ impl Deleted {
         Ok(())
     }
 
-    /// Whether an entry goes with a deleted object.
+    /// Returns whether an entry is deleted together with an object.
     pub(super) fn takes_along(&self, key: &[u8]) -> bool {
         let Some(id) = keys::id(key) else { return false };
         self.headers.contains_key(&id) || self.heaps.contains(&id)
     }
 
-    /// The links that an object has until what was deleted is gone: those that the branch left it, and those in what goes.
+    /// Returns the links that an object has until the deletions are committed: those that the branch left, and those in
+    /// deleted objects.
     pub(super) fn links(&self, id: u64, left: u32) -> Result<u32> {
         let more = self.references.get(&id).copied().unwrap_or(0);
         left.checked_add(more).ok_or_else(|| Error::corrupt(format!("the object {id:#x} has too many links")))
     }
 
-    /// The deleted objects, with their headers in the base.
+    /// Returns the deleted objects, with their headers in the base.
     pub(super) fn headers(&self) -> impl Iterator<Item = (u64, &HeaderRecord)> {
         self.headers.iter().map(|(id, header)| (*id, header))
     }

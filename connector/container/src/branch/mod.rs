@@ -1,4 +1,4 @@
-//! Branches: merging one into the main line, and deleting one.
+//! Branches: merging a branch into the main line, and deleting a branch.
 
 mod deleted;
 mod staging;
@@ -10,33 +10,33 @@ use bytes::Bytes;
 use h5lake_ledger::{At, Branch, BranchName, Extent, Ledger, ShownEntry, Writers, branch_entry};
 use std::sync::Arc;
 
-/// What a merge did.
+/// The result of a merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergedBranch {
-    /// The branch as it was.
+    /// The branch before the merge.
     pub branch: Branch,
-    /// The version of the main line that has it.
+    /// The version of the main line that contains the branch.
     pub version: u64,
-    /// Entries in which the branch differed from its base.
+    /// Number of entries in which the branch differed from its base.
     pub entries: u64,
 }
 
 /// An entry of a branch.
 pub(crate) struct BranchEntry {
-    /// Where it lies in the map.
+    /// Its key as stored.
     stored: Bytes,
     /// Its key in the main line.
     key: Bytes,
-    /// `None` where the branch has nothing under the key.
+    /// Its value; `None` if the branch has deleted the entry.
     value: Option<Bytes>,
 }
 
-/// What an entry of the map gives a branch.
+/// Decodes a stored entry of a branch; `None` for an entry of the main line.
 fn entry_of<'k>(stored: &'k [u8], entry: &Bytes) -> Result<Option<ShownEntry<'k>>> {
     branch_entry(stored, entry).map_err(|why| Error::corrupt(format!("the entry {stored:02x?}: {why}")))
 }
 
-/// The payloads of an entry of the map, also of a branch's.
+/// Returns the payloads of an entry of the main line or of a branch.
 ///
 /// # Errors
 /// `Corrupt`.
@@ -48,11 +48,11 @@ pub(crate) fn payloads_of(key: &[u8], value: &Bytes) -> Result<Vec<Extent>> {
     }
 }
 
-/// Opens the main line beside whoever else has it open, as one of many writers.
+/// Opens the main line as a shared writer, in addition to all its open handles.
 fn open_main(target: &Target, options: &Options) -> Result<Arc<Container>> {
     let ledger =
         h5lake_ledger::Options { at: None, salvage: false, writers: Writers::Many, ..options.ledger.clone() };
-    // A merge takes over all of a branch, or nothing: none of it stays behind.
+    // A merge takes over all changes of a branch, or none.
     let on_conflict = match options.on_conflict {
         OnConflict::Last => OnConflict::Last,
         OnConflict::Fail | OnConflict::Merge => OnConflict::Fail,
@@ -62,18 +62,19 @@ fn open_main(target: &Target, options: &Options) -> Result<Arc<Container>> {
 }
 
 impl Container {
-    /// Merges a branch into the main line by the rules of many writers. Of what both changed, the branch counts if the last one is to
-    /// win. When this returns, one commit has all of its changes, and the branch is deleted. Objects that it deleted go in a commit
-    /// behind that.
+    /// Merges a branch into the main line by the rules of multi-writer mode. If both changed the same object, the
+    /// branch wins only with `OnConflict::Last`. When this returns, one commit has all changes of the branch, and the
+    /// branch is deleted. Objects that the branch deleted are deleted in a later commit.
     ///
     /// # Errors
-    /// `NoSuchBranch`; `Conflict`, naming what both changed: then nothing is merged, and the branch stays; `Locked` while a
-    /// single writer has the container open; those of reading and of committing.
+    /// `NoSuchBranch`; `Conflict`, which names the objects that both changed: then nothing is merged, and the branch
+    /// stays; `Locked` while an exclusive writer has the container open; those of reading and of committing.
     pub fn merge_branch(target: &Target, name: BranchName, options: &Options) -> Result<MergedBranch> {
         Self::merge_branch_after(target, name, options, || ())
     }
 
-    /// The same; `is_staged` is called when all is staged and nothing committed.
+    /// Merges a branch like [`merge_branch`](Self::merge_branch); `is_staged` is called after everything is staged and
+    /// before anything is committed.
     pub(crate) fn merge_branch_after(
         target: &Target,
         name: BranchName,
@@ -102,16 +103,17 @@ impl Container {
         Ok(MergedBranch { branch, version, entries })
     }
 
-    /// Deletes a branch, and gives back the room of what it wrote. When this returns, it is gone.
+    /// Deletes a branch, and frees the space of its changes. When this returns, the branch is deleted.
     ///
     /// # Errors
-    /// `NoSuchBranch`; `Conflict` if it was committed to meanwhile: then it stays; `Locked` while a single writer has the container
-    /// open; those of reading and of committing.
+    /// `NoSuchBranch`; `Conflict` if it was committed to meanwhile: then it stays; `Locked` while an exclusive writer
+    /// has the container open; those of reading and of committing.
     pub fn delete_branch(target: &Target, name: BranchName, options: &Options) -> Result<Branch> {
         Self::delete_branch_after(target, name, options, || ())
     }
 
-    /// The same; `is_staged` is called when all is staged and nothing committed.
+    /// Deletes a branch like [`delete_branch`](Self::delete_branch); `is_staged` is called after everything is staged
+    /// and before anything is committed.
     pub(crate) fn delete_branch_after(
         target: &Target,
         name: BranchName,
@@ -121,7 +123,7 @@ impl Container {
         let main = open_main(target, options)?;
         let branch = main.ledger.branch_named(name)?;
         let is_of_base = main.ledger.base_holds(name)?;
-        // Who commits to it meanwhile is met as by a merge.
+        // A concurrent commit to the branch is detected as in a merge.
         main.state().others.merges(&branch);
         let staged = main.each_of_branch(name, |entry| {
             if let Some(value) = entry.value {
@@ -136,7 +138,7 @@ impl Container {
         Ok(branch)
     }
 
-    /// Flushes. If the store gives no answer, asks once more what became of the commit.
+    /// Flushes. If the outcome of the commit is unknown, flushes once more to find it out.
     fn flush_settled(&self) -> Result<()> {
         match self.flush() {
             // After a conflict nothing is staged any more.
@@ -145,12 +147,12 @@ impl Container {
         }
     }
 
-    /// After a failure forgets what is staged: the end of this handle would commit it, or would settle a commit that got no answer by
-    /// making it.
+    /// Discards the staged changes after a failure, because the end of this handle would commit them, or would resolve
+    /// a commit of unknown outcome by making it.
     fn all_or_nothing<T>(&self, done: Result<T>) -> Result<T> {
         if done.is_err() {
             if let Err(error) = self.forget_batch(&mut self.state()) {
-                // Then it can commit nothing.
+                // The handle can commit nothing then.
                 tracing::warn!("{}: what was staged could not be given up: {error}", self.name());
             }
             self.abandon("the branch could not be merged or deleted");
@@ -158,7 +160,7 @@ impl Container {
         done
     }
 
-    /// Gives back the payloads of a value, but for some.
+    /// Frees the payloads of a value, except those for which `is_kept` returns true.
     fn free_unless(&self, key: &[u8], value: Bytes, is_kept: &dyn Fn(&Extent) -> bool) -> Result<()> {
         let mut freed: Vec<Extent> = Vec::new();
         for extent in extents_of(key, value)? {
@@ -170,7 +172,7 @@ impl Container {
         Ok(())
     }
 
-    /// Gives every entry of a branch, in the order of their keys.
+    /// Passes every entry of a branch to `take`, in the order of their keys.
     fn each_of_branch(
         &self,
         name: BranchName,

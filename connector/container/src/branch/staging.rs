@@ -1,4 +1,4 @@
-//! What a branch changed, staged in the main line as one long batch of a writer among many.
+//! Stages the changes of a branch in the main line, as one long batch of a shared writer.
 
 use super::BranchEntry;
 use super::deleted::Deleted;
@@ -12,20 +12,21 @@ use h5lake_ledger::{Branch, EntryChange, Extent, Ledger};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// The letters of what the main line and a branch may both change.
+/// The letters of entries that both the main line and a branch may change.
 const LETTERS: [u8; 6] = [keys::HEADER, keys::LINK, keys::ATTRIBUTE, keys::BLOCK, keys::SEGMENT, keys::USAGE];
 
-/// What a merge is about.
+/// The state of a merge.
 struct Merge<'b> {
     base: &'b Ledger,
     deleted: Deleted,
     /// Keys that the main line changed since the base.
     theirs: BTreeSet<Bytes>,
-    /// Payloads that the branch still names, perhaps under another key than its base: of an attribute that was renamed.
+    /// Payloads that the branch still refers to, perhaps under another key than its base, such as those of a renamed
+    /// attribute.
     kept: HashSet<Extent>,
-    /// By object: keys from which a link to it went, and keys to which one came.
+    /// By object: keys of removed links to it, and keys of new links to it.
     links: BTreeMap<u64, [Vec<Bytes>; 2]>,
-    /// By object: attributes that went, and those that came.
+    /// By object: removed attributes, and new attributes.
     attributes: BTreeMap<u64, [Vec<(Bytes, AttributeRecord)>; 2]>,
 }
 
@@ -34,8 +35,8 @@ fn decoded_header(value: &Bytes) -> Result<HeaderRecord> {
 }
 
 impl Container {
-    /// Stages a branch's changes and the end of the branch, and notes what the main line changed meanwhile. Answers how many
-    /// entries the branch has.
+    /// Stages a branch's changes and the deletion of the branch, and notes the concurrent changes of the main line.
+    /// Returns the number of entries of the branch.
     pub(super) fn stage_branch(&self, base: &Ledger, branch: &Branch) -> Result<u64> {
         let mut entries = Vec::new();
         self.each_of_branch(branch.name, |entry| {
@@ -63,7 +64,7 @@ impl Container {
         let s = &mut *state;
         s.others.merges(branch);
         if self.note_reused(s, &merge, &entries)? {
-            // That refuses all of it.
+            // This conflict refuses the whole merge.
             self.ledger.stage_end_of_branch(branch.name)?;
             return Ok(entries.len() as u64);
         }
@@ -86,14 +87,15 @@ impl Container {
         Ok(entries.len() as u64)
     }
 
-    /// Notes which of the branch's variable-length data cannot be told from the main line's. Answers whether there is any.
+    /// Notes variable-length data of the branch that cannot be distinguished from data of the main line. Returns
+    /// whether there is any.
     fn note_reused(&self, s: &mut State, merge: &Merge<'_>, entries: &[BranchEntry]) -> Result<bool> {
         let mut owners = BTreeMap::<u64, bool>::new();
         for entry in entries.iter().filter(|entry| !merge.deleted.takes_along(&entry.key)) {
             if let Some(&letter @ (keys::BLOCK | keys::USAGE)) = entry.key.first()
                 && let Some(owner) = keys::id(&entry.key)
             {
-                // A branch appends to segments of its own alone.
+                // A branch appends only to segments that it created.
                 let has_deleted = letter == keys::USAGE && merge.base.get(&entry.key)?.is_some();
                 *owners.entry(owner).or_default() |= has_deleted;
             }
@@ -108,7 +110,7 @@ impl Container {
     fn stage_entry(&self, s: &mut State, merge: &mut Merge<'_>, entry: &BranchEntry) -> Result<()> {
         let BranchEntry { key, value, .. } = entry;
         let Some(&letter) = key.first().filter(|letter| LETTERS.contains(letter)) else {
-            // Marks follow from the headers.
+            // Orphan marks follow from the headers.
             return Ok(());
         };
         if merge.deleted.takes_along(key) {
@@ -124,7 +126,8 @@ impl Container {
         if value == before {
             return Ok(());
         }
-        // What the branch has moved back is as it was, but for its order. The main line's change counts.
+        // An entry that the branch has moved back is unchanged except for its creation order. The main line's change
+        // wins.
         let is_back = merge.theirs.contains(key) && is_alike(letter, before.as_ref(), value.as_ref())?;
         if is_back {
             return Ok(());
@@ -146,7 +149,8 @@ impl Container {
         }
     }
 
-    /// A header as it is until what the branch deleted is gone: that still refers to the object.
+    /// Returns a header as it is until the deletions of the branch are committed: deleted objects still refer to the
+    /// object.
     fn header_until_deleted(
         &self,
         s: &mut State,
@@ -182,14 +186,14 @@ impl Container {
         }
     }
 
-    /// Marks an object without links: it goes when all is merged.
+    /// Marks an object as an orphan, so that it is deleted after the merge.
     fn unlink(&self, id: u64) -> Result<()> {
         self.ledger.put(&keys::of(keys::ORPHAN, id), Bytes::new())?;
         self.handles.closed.lock().push(id);
         Ok(())
     }
 
-    /// Unlinks what the branch deleted.
+    /// Unlinks the objects that the branch deleted.
     fn stage_deleted(&self, s: &mut State, merge: &Merge<'_>) -> Result<()> {
         for (id, header) in merge.deleted.headers() {
             let links = merge.deleted.links(id, 0)?;
@@ -211,7 +215,7 @@ impl Container {
         Ok(())
     }
 
-    /// Notes what lost a link, and what moved.
+    /// Notes the objects that lost a link, and the links that moved.
     fn note_links(&self, s: &mut State, merge: &Merge<'_>) -> Result<()> {
         for (id, [from, to]) in merge.links.iter().filter(|(_, [from, _])| !from.is_empty()) {
             self.note_unlinked(s, *id);
@@ -224,7 +228,8 @@ impl Container {
         Ok(())
     }
 
-    /// Whether the main line has moved a link or an attribute from one key to another as the branch has.
+    /// Returns whether the main line has moved a link or an attribute from one key to another in the same way as the
+    /// branch.
     fn is_moved_alike(&self, from: &[u8], to: &[u8]) -> Result<bool> {
         let letter = to.first().copied().unwrap_or_default();
         let (theirs, ours) = (self.ledger.committed(to)?, self.ledger.get(to)?);
@@ -233,8 +238,8 @@ impl Container {
             && is_alike(letter, theirs.as_ref(), ours.as_ref())?)
     }
 
-    /// Notes which attributes were renamed. One that went and came with the same value counts as such: then both names conflict or
-    /// neither.
+    /// Notes the attributes that were renamed. A removed and a new attribute with the same value count as a rename:
+    /// then either both names conflict or neither does.
     fn note_attributes(&self, s: &mut State, merge: &Merge<'_>) -> Result<()> {
         for [gone, new] in merge.attributes.values() {
             for (from, before) in gone {
@@ -248,7 +253,8 @@ impl Container {
         Ok(())
     }
 
-    /// Notes which elements were written, where the main line changed the same chunks, or the extent.
+    /// Notes the elements that the branch wrote, in chunks that the main line changed, or in datasets with a changed
+    /// extent.
     fn note_written(&self, s: &mut State, merge: &Merge<'_>, entries: &[BranchEntry]) -> Result<()> {
         for entry in entries {
             let (Some(&keys::BLOCK), Some(id)) = (entry.key.first(), keys::id(&entry.key)) else { continue };
@@ -267,7 +273,7 @@ impl Container {
     }
 }
 
-/// Whether two values of a link or an attribute differ at most in the order in which these were made.
+/// Returns whether two values of a link or an attribute are equal except for their creation order.
 fn is_alike(letter: u8, a: Option<&Bytes>, b: Option<&Bytes>) -> Result<bool> {
     let (Some(a), Some(b)) = (a, b) else { return Ok(a == b) };
     let link = |value: &Bytes| -> Result<LinkRecord> {
@@ -285,7 +291,8 @@ fn is_alike(letter: u8, a: Option<&Bytes>, b: Option<&Bytes>) -> Result<bool> {
     })
 }
 
-/// Whether a rename would make the second attribute of the first: it has a payload or a heap of it, or the same value.
+/// Returns whether the second attribute may be the renamed first one: it has a payload or the heap of the first one, or
+/// the same value.
 fn is_renamed(before: &AttributeRecord, now: &AttributeRecord) -> bool {
     let nameless = |r: &AttributeRecord| AttributeRecord { name: Vec::new(), ..r.clone() };
     before.extents.iter().any(|extent| now.extents.contains(extent))

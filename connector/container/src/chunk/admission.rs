@@ -1,56 +1,57 @@
-//! Which blocks that are read are worth keeping in memory.
+//! The admission policy of the block cache: which blocks are cached when they are read.
 
 use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
 use lru::LruCache;
 
-/// Blocks up to this many bytes are kept as soon as a part of them is read.
+/// Blocks up to this many bytes are cached as soon as a part of them is read.
 const MAX_SMALL_BLOCK_BYTES: usize = 16 << 10;
-/// Blocks whose use is watched before they are kept.
+/// Maximum number of uncached blocks whose reads are counted.
 const MAX_WATCHED_BLOCKS: usize = 4096;
-/// So many partial reads, or a block's length in bytes, and it is kept.
+/// A block is cached after more partial reads than this, or after reads of more bytes than its length.
 const ADMIT_AFTER_READS: u32 = 8;
-/// So many times a block's length in bytes that were read for the sake of scattered ones, and it is kept. To keep a block
-/// costs the first touch of its memory, which is as much as to read it so often from the system's cache: whoever comes back
-/// less often has not paid for what it did not use, and whoever comes more often has paid twice at most.
+/// A block is cached after scattered reads that spanned this many times its length in bytes. Caching costs the first
+/// touch of new memory, which is about as much as this number of reads from the page cache of the system. A block that
+/// is read less often does not pay for unused memory, and a block that is read more often costs at most twice the
+/// optimum.
 const ADMIT_AFTER_SPANS: usize = 8;
 
-/// How far away the stored bytes are.
+/// Where the stored bytes are, and how long a read takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Latency {
-    /// In this process's memory already.
+    /// The bytes are in this process's memory.
     Memory,
-    /// In a local file: the ledger answers as quickly as memory copies.
+    /// The bytes are in a local file: the ledger reads as quickly as memory is copied.
     File,
-    /// In a store that is waited for.
+    /// The bytes are in a remote store: each read waits for a request.
     Far,
 }
 
-/// Where a read was answered.
+/// The answer of the cache to a read.
 pub(crate) enum Admission {
-    /// All from memory.
+    /// The cache had all bytes.
     Done,
-    /// The ledger has it all and it need not be kept: read it without the cache's lock.
+    /// The ledger has all bytes, and the block need not be cached: read it without the cache's lock.
     Stored,
-    /// The ledger has it all, and it is read often: keep it, if this is still the epoch.
+    /// The ledger has all bytes, and the block is read often: cache it, unless the epoch has changed.
     Keep(u64),
 }
 
-/// Watches what is read of blocks that are not in memory.
+/// Counts the reads of blocks that are not in memory.
 #[derive(Debug)]
 pub(crate) struct AdmissionPolicy {
-    /// Bytes of the cache.
+    /// Capacity of the cache in bytes.
     limit: usize,
     distance: Latency,
     watched: LruCache<Vec<u8>, Seen>,
 }
 
-/// What was read of a block.
+/// The reads of a block so far.
 #[derive(Debug, Default)]
 struct Seen {
     times: u32,
     bytes: usize,
-    /// Bytes from the first to the last of scattered ones.
+    /// Sum of the spans of scattered reads, each from its first to its last byte.
     spanned: usize,
 }
 
@@ -59,8 +60,9 @@ impl AdmissionPolicy {
         Self { limit, distance, watched: LruCache::unbounded() }
     }
 
-    /// Whole blocks and long runs are read past the cache until they have been read before; scattered bytes,
-    /// and parts of filtered blocks, bring the block into memory.
+    /// Returns whether a block is to be cached when `runs` of it are read. Whole blocks and long runs are read past the
+    /// cache until they have been read before; scattered bytes, and parts of filtered blocks, bring the block into
+    /// memory.
     pub(crate) fn admits(&mut self, key: &[u8], shape: &BlockLayout, runs: &[CopyRun]) -> bool {
         if shape.len > self.limit / 4 {
             return false;
@@ -73,12 +75,12 @@ impl AdmissionPolicy {
         let bytes: usize = runs.iter().map(|r| r.len).sum();
         let whole = bytes >= shape.len;
         let scattered = runs.len() > 4 && bytes / runs.len() < MIN_DIRECT_BYTES / 4;
-        // To read a large block of a local file again costs less than the first touch of memory to keep it in.
+        // Reading a large block of a local file again costs less than the first touch of the memory that would hold it.
         let cheap = near && plain && shape.len > MAX_SMALL_BLOCK_BYTES;
         if !whole && !cheap && (scattered || shape.len <= MIN_DIRECT_BYTES || !plain) {
             return true;
         }
-        // Long runs of a local file lie in the system's cache already.
+        // Long runs of a local file are in the page cache of the system already.
         if near && plain && bytes / runs.len().max(1) >= MIN_DIRECT_BYTES / 4 {
             return false;
         }
@@ -103,7 +105,7 @@ impl AdmissionPolicy {
     }
 }
 
-/// Bytes from the first to the last that runs want.
+/// Returns the number of bytes from the first to the last byte of `runs`.
 fn span(runs: &[CopyRun]) -> usize {
     let from = runs.iter().map(|r| r.block).min().unwrap_or(0);
     runs.iter().map(|r| r.block + r.len).max().unwrap_or(0) - from

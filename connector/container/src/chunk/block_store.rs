@@ -1,4 +1,4 @@
-//! Blocks as the ledger has them.
+//! Reads and writes of blocks in the ledger.
 
 use crate::chunk::admission::Admission;
 use crate::chunk::copy_runs::gather;
@@ -13,15 +13,15 @@ use h5lake_ledger::{Extent, Ledger, buffers};
 use prost::Message;
 use std::sync::Arc;
 
-/// Short runs with at most this many bytes between them are read at once: a call costs more than these bytes.
+/// Short runs with at most this many bytes between them are read together, because a call costs more than these bytes.
 const MAX_GAP_BYTES: usize = 64 << 10;
-/// At most so many bytes at once, so that they are still in the processor's cache when they are looked at.
+/// Maximum number of bytes read together, so that they are still in the processor's cache when they are copied.
 const MAX_WINDOW_BYTES: usize = 256 << 10;
-/// Bytes that have one checksum: windows begin there, so that none is read twice.
+/// Bytes that share one checksum. Windows begin at multiples, so that no byte is read twice.
 pub(crate) const CHECKSUM_UNIT_BYTES: usize = 16 << 10;
 
 impl Fragments {
-    /// The whole block, decoded.
+    /// Returns the whole block, decoded.
     pub(crate) fn load(&self, ledger: &Ledger, shape: &BlockLayout) -> Result<Vec<u8>> {
         if ledger.is_remote() && self.extents().len() > 1 {
             let mut here = self.clone();
@@ -36,7 +36,7 @@ impl Fragments {
         Ok(block)
     }
 
-    /// The same to where it is wanted, of the block's length.
+    /// Reads the whole block, decoded, into `out`, which has the block's length.
     pub(crate) fn load_into(&self, ledger: &Ledger, shape: &BlockLayout, out: &mut [u8]) -> Result<()> {
         match self.encoded {
             Some(mask) => shape.filters.decode_into(self.encoded_bytes(ledger)?, mask, out),
@@ -45,12 +45,12 @@ impl Fragments {
     }
 }
 
-/// The stored state of a block; without pieces when there is none.
+/// Returns the stored state of a block; without fragments if nothing is stored.
 pub(crate) fn stored(ledger: &Ledger, key: &[u8], shape: &BlockLayout) -> Result<Fragments> {
     decoded(ledger.get(key)?, key, shape)
 }
 
-/// The state of a block that a record says, checked; without pieces for no record.
+/// Decodes and checks the state of a block from its record; without fragments if there is no record.
 pub(crate) fn decoded(value: Option<Bytes>, key: &[u8], shape: &BlockLayout) -> Result<Fragments> {
     let mut pieces = match value {
         None => Fragments::default(),
@@ -63,7 +63,8 @@ pub(crate) fn decoded(value: Option<Bytes>, key: &[u8], shape: &BlockLayout) -> 
     Ok(pieces)
 }
 
-/// The stored states of several blocks, of each what is wanted: some runs, or without runs all of it.
+/// Returns the stored states of several blocks, reduced to the wanted runs of each block, or complete where no runs are
+/// given.
 pub(crate) fn several(
     ledger: &Ledger,
     wanted: &[(&[u8], Option<&[CopyRun]>)],
@@ -81,8 +82,8 @@ pub(crate) fn several(
     Ok(all)
 }
 
-/// Changes the stored state of a block and gives back the extents that it no longer needs; after an error those that were written for
-/// it.
+/// Changes the stored state of a block, and frees the extents that it no longer needs. After an error, frees the
+/// extents that were written for the change.
 pub(crate) fn change_stored(
     ledger: &Ledger,
     key: &[u8],
@@ -102,7 +103,7 @@ pub(crate) fn change_stored(
     p.unneeded(&before).try_for_each(|extent| Ok(ledger.free_payload(extent)?))
 }
 
-/// Puts a whole block into the map, in place of all that is stored of it.
+/// Stores a whole block inline in its record, in place of its stored state.
 pub(crate) fn replace_inline(ledger: &Ledger, key: &[u8], shape: &BlockLayout, block: &[u8]) -> Result<()> {
     let new = record::inline_block(block, shape.statistics(key, block));
     let Some(before) = ledger.replace(key, new)? else { return Ok(()) };
@@ -119,7 +120,7 @@ pub(crate) fn replace_inline(ledger: &Ledger, key: &[u8], shape: &BlockLayout, b
     }
 }
 
-/// Stores a whole block, through the pipeline if there is one.
+/// Stores a whole block, through the filter pipeline if there is one.
 pub(crate) fn store_block(ledger: &Ledger, key: &[u8], shape: &BlockLayout, block: Vec<u8>) -> Result<()> {
     let statistics = shape.statistics(key, &block);
     if !shape.is_filtered(key) {
@@ -140,7 +141,8 @@ pub(crate) fn store_block(ledger: &Ledger, key: &[u8], shape: &BlockLayout, bloc
     })
 }
 
-/// Writes parts of a block: bytes, and where in it they begin. With `alone` the rest becomes fill.
+/// Writes parts of a block, each given as its offset in the block and its bytes. With `alone` all other bytes become
+/// fill.
 pub(crate) fn put_parts(
     ledger: &Ledger,
     key: &[u8],
@@ -159,7 +161,7 @@ pub(crate) fn put_parts(
     })
 }
 
-/// Reads runs of a stored block straight into the caller's buffer where they lie together.
+/// Reads runs of a stored block, directly into the caller's buffer where they are contiguous.
 pub(crate) fn read_stored(
     ledger: &Ledger,
     key: &[u8],
@@ -175,7 +177,7 @@ pub(crate) fn read_stored(
     read_pieces(&p, ledger, shape, runs, out)
 }
 
-/// Reads runs of a block from its pieces.
+/// Reads runs of a block from its fragments.
 pub(crate) fn read_pieces(
     p: &Fragments,
     ledger: &Ledger,
@@ -200,7 +202,7 @@ pub(crate) fn read_pieces(
     runs.iter().try_for_each(|r| p.read(ledger, shape, r.block, &mut out[r.buffer..r.buffer + r.len]))
 }
 
-/// Reads short runs that are in the block's order: what lies near each other at once.
+/// Reads short runs in ascending order. Runs near each other are read together.
 fn read_scattered(
     p: &Fragments,
     ledger: &Ledger,
@@ -230,7 +232,7 @@ fn read_scattered(
     Ok(())
 }
 
-/// The extents that a value of the map holds.
+/// Returns the extents that the value of an entry refers to.
 pub(crate) fn extents_of(key: &[u8], value: bytes::Bytes) -> Result<Vec<Extent>> {
     let what = || format!("the entry {key:02x?}");
     match key.first() {
@@ -246,7 +248,7 @@ pub(crate) fn extents_of(key: &[u8], value: bytes::Bytes) -> Result<Vec<Extent>>
     }
 }
 
-/// A block in an error: which one, and whose.
+/// Describes a block for an error message: its coordinates and its object.
 fn shown(key: &[u8]) -> String {
     match (key.first(), keys::id(key)) {
         (Some(&keys::BLOCK), Some(id)) => format!("block {:?} of object {id:#x}", keys::coords(key)),
@@ -255,7 +257,7 @@ fn shown(key: &[u8]) -> String {
     }
 }
 
-/// Removes a stored block.
+/// Deletes a stored block.
 pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: Bytes) -> Result<()> {
     let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
     let extents = Fragments::decode(r, usize::MAX)?.extents();
@@ -265,7 +267,7 @@ pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: Bytes) -> Result
 }
 
 impl crate::Container {
-    /// Removes all blocks under a prefix, stored and in memory.
+    /// Deletes all blocks under a prefix, stored and in memory.
     pub(crate) fn drop_blocks(&self, prefix: &[u8]) -> Result<()> {
         let mut blocks = self.blocks.lock();
         blocks.discard(prefix);
@@ -287,7 +289,8 @@ impl crate::Container {
         match answer {
             Ok(Admission::Done) => Ok(()),
             Ok(Admission::Stored | Admission::Keep(_)) => self.read_past(key, shape, runs, out),
-            // The cache reads all of a block. What was asked for may lie in the container, and the rest in a native file that changed.
+            // The cache reads the whole block. The requested runs may be in the container although other parts are in a
+            // native file that changed.
             Err(e) if is_as_stored && e.kind() == ErrorKind::Io && self.has_sources() => {
                 self.read_past(key, shape, runs, out)
             }
@@ -299,7 +302,7 @@ impl crate::Container {
         self.ledger.has_sources().unwrap_or(false)
     }
 
-    /// Reads runs of a block as it is stored, past the cache.
+    /// Reads runs of a block as stored, past the cache.
     pub(crate) fn read_past(
         &self,
         key: &[u8],
@@ -311,7 +314,7 @@ impl crate::Container {
         if e.kind() != ErrorKind::Corrupt {
             return Err(self.unread(key, e));
         }
-        // What another thread wrote meanwhile may have come to lie where the block was found. Now none writes.
+        // Another thread may have freed and reused the extents of the block meanwhile. Under the lock none can write.
         let mut blocks = self.blocks.lock();
         let again = blocks.read(&self.ledger, key, shape, runs, out).and_then(|answer| match answer {
             Admission::Done => Ok(()),
@@ -320,7 +323,7 @@ impl crate::Container {
         again.map_err(|e| self.unread(key, e))
     }
 
-    /// An error of reading a block, with the container's name once.
+    /// Adds the block and the container's name to an error of a read.
     fn unread(&self, key: &[u8], e: Error) -> Error {
         e.within(self.name(), format_args!("unable to read {}", shown(key)))
     }

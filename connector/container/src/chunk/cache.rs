@@ -24,10 +24,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
-/// Memory that an entry takes beside its bytes.
+/// Memory of an entry in addition to its bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
 
-/// The blocks in memory. Dirty ones are stored by [`Self::flush`], or when room is needed.
+/// The blocks in memory. Dirty blocks are stored by [`Self::flush`], or when the cache needs space.
 pub(crate) struct BlockCache {
     blocks: BTreeMap<Vec<u8>, CachedBlock>,
     dirty: BTreeSet<Vec<u8>>,
@@ -35,12 +35,13 @@ pub(crate) struct BlockCache {
     claim: Claim,
     distance: Latency,
     tick: u64,
-    /// Counts whatever may make bytes that were read before stale.
+    /// Incremented whenever bytes that were read before may have become stale.
     epoch: u64,
     uses: Arc<CacheUse>,
-    /// What was written of each block since the last commit, where others write too and that has to be merged.
+    /// The bytes written to each block since the last commit. Present in multi-writer mode, where they have to be
+    /// merged.
     touched: Option<WrittenSpans>,
-    /// What moves between processes in the commit that is being made.
+    /// The parts that move between processes in the commit in progress.
     moving: MovingParts,
 }
 
@@ -60,19 +61,19 @@ impl BlockCache {
         }
     }
 
-    /// Counts the looks into the cache there, from now on.
+    /// Counts hits and misses in `uses` from now on.
     pub(crate) fn counting(self, uses: Arc<CacheUse>) -> Self {
         Self { uses, ..self }
     }
 
-    /// Notes what is written of a block.
+    /// Notes the bytes that are written to a block.
     pub(crate) fn touch(&mut self, key: &[u8], runs: impl IntoIterator<Item = Range<usize>>) {
         if let Some(touched) = &mut self.touched {
             touched.insert(key, runs);
         }
     }
 
-    /// Notes what is read of a block, but for what this batch has written itself.
+    /// Notes the bytes that are read of a block, except bytes that this batch has written itself.
     pub(crate) fn note_read(&self, reads: &Reads, key: &[u8], runs: &[CopyRun]) {
         let Some(written) = self.touched.as_ref().and_then(|t| t.of(key)) else {
             return reads.of_block(key, runs);
@@ -81,33 +82,33 @@ impl BlockCache {
         reads.of_block(key, &others.copied().collect::<Vec<_>>());
     }
 
-    /// What was written of a block since the last commit.
+    /// Returns the bytes written to a block since the last commit.
     pub(crate) fn touched(&self, key: &[u8]) -> RangeSet {
         self.touched.as_ref().and_then(|t| t.of(key)).cloned().unwrap_or_default()
     }
 
-    /// Says what of a block is to be thought of as written.
+    /// Sets the bytes of a block that count as written.
     pub(crate) fn set_touched(&mut self, key: &[u8], spans: RangeSet) {
         if let Some(touched) = &mut self.touched {
             touched.set(key, spans);
         }
     }
 
-    /// Everything was committed.
+    /// Forgets all written bytes, after a commit.
     pub(crate) fn forget_touched(&mut self) {
         if let Some(touched) = &mut self.touched {
             *touched = WrittenSpans::default();
         }
     }
 
-    /// Sets aside what a commit in doubt holds: what is written from now on is not in it.
+    /// Sets aside the bytes written for a commit with an unknown outcome. Later writes are not part of it.
     pub(crate) fn set_touched_aside(&mut self) {
         if let Some(touched) = &mut self.touched {
             touched.set_aside();
         }
     }
 
-    /// Forgets what was set aside, if that was committed; else it counts again.
+    /// Forgets the bytes that were set aside if the commit was made; otherwise they count as written again.
     pub(crate) fn settle_touched(&mut self, is_committed: bool) {
         if let Some(touched) = &mut self.touched {
             touched.settle(is_committed);
@@ -121,7 +122,8 @@ impl BlockCache {
         self.dirty.remove(key);
     }
 
-    /// The block in memory with room for its first `reach` bytes. If it was not there, these are any bytes, and none is valid.
+    /// Returns the block in memory with space for its first `reach` bytes. If it was not in memory, the bytes are
+    /// undefined and none is valid.
     fn enter(
         &mut self,
         ledger: &Ledger,
@@ -132,7 +134,7 @@ impl BlockCache {
         let here = self.blocks.get(key).map(|c| c.data.len());
         if here.is_none_or(|len| len < reach) {
             let room = CachedBlock::room(shape, reach);
-            // This may put out the block itself.
+            // The eviction may evict this block itself.
             self.make_room(ledger, room + ENTRY_OVERHEAD_BYTES)?;
             match self.blocks.get_mut(key) {
                 Some(c) => self.claim.add(c.grow(room)?),
@@ -143,7 +145,7 @@ impl BlockCache {
         let here = self.blocks.get_mut(key);
         let c = here.ok_or_else(|| crate::Error::corrupt("a block left the cache as it entered"))?;
         c.used = self.tick;
-        // A dataset that was opened anew has another shape, and its pipeline is the one that can run.
+        // A dataset that was opened again has a new layout, and only the pipeline of the new layout can run.
         if !Arc::ptr_eq(&c.shape, shape) {
             c.shape = shape.clone();
         }
@@ -156,7 +158,7 @@ impl BlockCache {
         self.blocks.insert(key.to_vec(), CachedBlock::new(shape, data, self.tick));
     }
 
-    /// What the blocks in memory take.
+    /// Returns the memory of all cached blocks in bytes.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         assert_eq!(
@@ -170,17 +172,17 @@ impl BlockCache {
         self.claim.bytes()
     }
 
-    /// Whether a block is in memory with changes.
+    /// Returns whether a block is in memory with changes.
     pub(crate) fn is_dirty(&self, key: &[u8]) -> bool {
         self.dirty.contains(key)
     }
 
-    /// The keys of changed blocks under a prefix.
+    /// Returns the keys of changed blocks under a prefix.
     pub(crate) fn dirty_keys(&self, prefix: &[u8]) -> Vec<Vec<u8>> {
         self.dirty_between(prefix, None, None).cloned().collect()
     }
 
-    /// The keys of changed blocks under a prefix, behind the key `after` and up to `last`.
+    /// Returns the keys of changed blocks under a prefix, after the key `after` and up to `last`.
     pub(crate) fn dirty_between(
         &self,
         prefix: &[u8],
@@ -192,12 +194,12 @@ impl BlockCache {
         self.dirty.range::<[u8], _>(from).take_while(is_in)
     }
 
-    /// Counts the calls that may have changed which blocks there are, or what is in them.
+    /// Returns the number of calls that may have changed the set of stored blocks or their content.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Drops all blocks under a prefix, changes and all.
+    /// Drops all blocks under a prefix, including their changes.
     pub(crate) fn discard(&mut self, prefix: &[u8]) {
         self.epoch += 1;
         if let Some(touched) = &mut self.touched {
@@ -210,7 +212,7 @@ impl BlockCache {
         self.forget_moving(|key| key.starts_with(prefix));
     }
 
-    /// Drops all blocks, changes and all: those of a reader whose snapshot moved, and those of a writer that starts anew.
+    /// Drops all blocks, including their changes: those of a reader whose snapshot moved, or those of a dropped batch.
     pub(crate) fn drop_all(&mut self) {
         self.epoch += 1;
         self.blocks.clear();
@@ -221,7 +223,7 @@ impl BlockCache {
         self.forget_touched();
     }
 
-    /// Answers a read from memory, or says that the ledger has to be read.
+    /// Reads from memory, or tells the caller to read from the ledger.
     pub(crate) fn read(
         &mut self,
         ledger: &Ledger,
@@ -236,7 +238,8 @@ impl BlockCache {
             return Ok(Admission::Stored);
         }
         if !self.blocks.contains_key(key) {
-            // Read before it enters: memory that nobody writes to would be made for it else.
+            // The block is read before it gets memory in the cache, because memory allocated first would have to be
+            // initialized.
             let pieces = stored(ledger, key, shape)?;
             if pieces.has_lost() {
                 return Ok(Admission::Stored);
@@ -257,12 +260,12 @@ impl BlockCache {
         Ok(Admission::Done)
     }
 
-    /// Whether something of a block is in memory.
+    /// Returns whether any part of a block is in memory.
     pub(crate) fn is_here(&self, key: &[u8]) -> bool {
         self.blocks.contains_key(key)
     }
 
-    /// Answers from memory, or leaves it to the caller to read the block without the cache's lock.
+    /// Reads from memory, or lets the caller read the block without the cache's lock.
     pub(crate) fn look(
         &mut self,
         ledger: &Ledger,
@@ -279,7 +282,7 @@ impl BlockCache {
         Ok(if keep { Admission::Keep(self.epoch) } else { Admission::Stored })
     }
 
-    /// Takes in a block that was read since `epoch`, unless something was written meanwhile.
+    /// Caches a block that was read since `epoch`, unless something was written meanwhile.
     pub(crate) fn admit(
         &mut self,
         ledger: &Ledger,
@@ -294,7 +297,7 @@ impl BlockCache {
         self.keep(ledger, key, shape, data)
     }
 
-    /// Takes in a block that is not here, as it is stored.
+    /// Caches a block that is not in memory, with its stored content.
     fn keep(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<BlockLayout>, data: Vec<u8>) -> Result<()> {
         self.make_room(ledger, data.len() + ENTRY_OVERHEAD_BYTES)?;
         self.insert(key, shape, data);
@@ -302,7 +305,7 @@ impl BlockCache {
         Ok(())
     }
 
-    /// Forgets the changes under a prefix.
+    /// Drops the changed blocks under a prefix.
     pub(crate) fn discard_dirty(&mut self, prefix: &[u8]) {
         self.epoch += 1;
         for key in self.dirty_keys(prefix) {
@@ -311,7 +314,7 @@ impl BlockCache {
         }
     }
 
-    /// Forgets a block that is about to be replaced in the ledger.
+    /// Drops a block that is about to be replaced in the ledger.
     pub(crate) fn supersede(&mut self, key: &[u8]) {
         self.epoch += 1;
         self.remove(key);

@@ -1,4 +1,4 @@
-//! One block in memory.
+//! A block in the cache.
 
 use crate::Result;
 use crate::chunk::block_store::{CHECKSUM_UNIT_BYTES, change_stored, store_block, stored};
@@ -12,28 +12,29 @@ use h5lake_ledger::buffers::{self, Scratch};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A store of more dirty ranges than this joins some.
+/// If more dirty ranges than this are stored, some of them are joined.
 pub(crate) const MAX_DIRTY_RANGES: usize = 16;
-/// The same for ranges that do not fit the map: each of them becomes a payload.
+/// Limit for dirty ranges that are too long to be stored inline, because each of them becomes a payload.
 const MAX_DIRTY_PAYLOADS: usize = 4;
-/// After joining there are no more ranges than this, so that a block that was one piece has no more pieces than a block may have.
+/// Maximum number of ranges after joining, so that a block with one fragment does not exceed the maximum number of
+/// fragments.
 const MAX_JOINED_RANGES: usize = (MAX_FRAGMENTS - 1) / 2;
 /// If the ranges to be read or stored have this share of a block or more, the block is read or stored as a whole.
 const WHOLE_SHARE: [usize; 2] = [3, 4];
-/// Blocks up to this many bytes take no more memory than what was written of them: most heap segments of attributes
+/// Blocks up to this many bytes take only the memory of their written bytes, because most heap segments of attributes
 /// have a few bytes.
 const MIN_GROWING_BLOCK_BYTES: usize = 16 << 10;
-/// What such a block takes at first.
+/// Initial capacity of such a block.
 const FIRST_CAPACITY_BYTES: usize = 64;
 
-/// A block, or as much of it as is known.
+/// A block, or its known part.
 pub(crate) struct CachedBlock {
     pub shape: Arc<BlockLayout>,
-    /// The block, or as much from its begin as was needed so far.
+    /// The block, or its first bytes as far as they were needed so far.
     pub data: Vec<u8>,
     /// Bytes of `data` that are the block's present content.
     pub valid: RangeSet,
-    /// Bytes of `data` that the ledger does not have; within `valid`.
+    /// Bytes of `data` that are not stored in the ledger; a subset of `valid`.
     pub dirty: RangeSet,
     pub used: u64,
 }
@@ -50,7 +51,7 @@ impl CachedBlock {
         Self { shape: shape.clone(), data, valid, dirty, used }
     }
 
-    /// Bytes of memory for a block of which no more than the first `reach` bytes are needed so far.
+    /// Returns the memory for a block of which at most the first `reach` bytes are needed so far.
     pub(crate) fn room(shape: &BlockLayout, reach: usize) -> usize {
         if shape.len > MIN_GROWING_BLOCK_BYTES || !shape.filters.is_empty() {
             return shape.len;
@@ -61,7 +62,7 @@ impl CachedBlock {
             .min(shape.len)
     }
 
-    /// Makes room for the first `room` bytes; returns how many are new.
+    /// Grows the memory to `room` bytes; returns the number of new bytes.
     pub(crate) fn grow(&mut self, room: usize) -> Result<usize> {
         let more = room.saturating_sub(self.data.len());
         self.data.try_reserve_exact(more).map_err(|_| no_memory(more))?;
@@ -69,7 +70,7 @@ impl CachedBlock {
         Ok(more)
     }
 
-    /// Whether all that is wanted is here.
+    /// Returns whether all bytes of `runs` are valid.
     pub(crate) fn knows(&self, runs: &[CopyRun]) -> bool {
         self.valid.covers(&(0..self.shape.len))
             || runs.iter().all(|r| self.valid.covers(&(r.block..r.block + r.len)))
@@ -90,8 +91,8 @@ impl CachedBlock {
         Ok(())
     }
 
-    /// Makes the bytes of joined ranges valid, but for ranges without gaps, and reads no more of the block than these bytes, unless they
-    /// are most of it.
+    /// Reads the missing bytes of joined ranges with gaps, so that they become valid. Reads no other bytes of the
+    /// block, unless these bytes are most of it.
     pub(crate) fn complete_joined(&mut self, ledger: &Ledger, key: &[u8], joined: &[Joined]) -> Result<()> {
         let with_gaps = joined.iter().filter(|j| j.has_gaps);
         let gaps = with_gaps.flat_map(|j| self.valid.gaps(&j.range));
@@ -124,7 +125,7 @@ impl CachedBlock {
         bytes * WHOLE_SHARE[1] >= self.shape.len * WHOLE_SHARE[0]
     }
 
-    /// Joins dirty ranges that lie near each other, if they are many, and makes what lies between them valid.
+    /// Joins dirty ranges that are near each other, if there are many, and reads the bytes between them.
     pub(crate) fn join_dirty(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
         let bytes: usize = self.dirty.iter().map(|r| r.len()).sum();
         let most = if bytes > self.shape.inline { MAX_DIRTY_PAYLOADS } else { MAX_DIRTY_RANGES };
@@ -137,8 +138,9 @@ impl CachedBlock {
         Ok(())
     }
 
-    /// Few ranges that have all bytes of the given ones, which ascend. A range that has other bytes, too, begins and ends where a
-    /// checksum does: it is read as a whole in any case, and what remains of the block around it is later read without bytes beside it.
+    /// Joins ascending ranges to a few ranges that contain all their bytes. A range with additional bytes begins and
+    /// ends at a checksum boundary: the checksum unit must be read as a whole anyway, and the remaining parts of the
+    /// block can later be read without additional bytes.
     pub(crate) fn joined(&self, ranges: impl Iterator<Item = Range<usize>>) -> Vec<Joined> {
         let mut gap = CHECKSUM_UNIT_BYTES;
         let mut all = join(ranges.map(|range| Joined { range, has_gaps: false }), gap);
@@ -154,13 +156,13 @@ impl CachedBlock {
         all
     }
 
-    /// The bytes that share a checksum with a range, if the block was written as one payload.
+    /// Returns the bytes that share a checksum with a range, if the block was written as one payload.
     fn units_around(&self, r: &Range<usize>) -> Range<usize> {
         let end = r.end.next_multiple_of(CHECKSUM_UNIT_BYTES).min(self.shape.len);
         r.start / CHECKSUM_UNIT_BYTES * CHECKSUM_UNIT_BYTES..end
     }
 
-    /// Stores what is dirty.
+    /// Stores the dirty bytes.
     pub(crate) fn store(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
         let shape = self.shape.clone();
         if !shape.filters.is_empty() {
@@ -180,11 +182,11 @@ impl CachedBlock {
 /// Ranges of a block that were joined.
 pub(crate) struct Joined {
     pub range: Range<usize>,
-    /// Some of its bytes are in none of the ranges.
+    /// True if some of its bytes are in none of the joined ranges.
     pub has_gaps: bool,
 }
 
-/// Joins ascending ranges over gaps of at most so many bytes.
+/// Joins ascending ranges over gaps of at most `gap` bytes.
 fn join(ranges: impl Iterator<Item = Joined>, gap: usize) -> Vec<Joined> {
     let mut joined: Vec<Joined> = Vec::new();
     for next in ranges {

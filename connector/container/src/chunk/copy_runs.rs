@@ -1,8 +1,8 @@
-//! Copying runs of a block to where the caller wants them, and back.
+//! Copies runs of a block to the caller's buffer and back.
 
 use crate::chunk::grid::CopyRun;
 
-/// Copies runs from `block`, which begins `base` bytes into the block that the runs count in.
+/// Copies runs from `block`, which begins `base` bytes into the block that the offsets of the runs refer to.
 pub(crate) fn gather(runs: &[CopyRun], block: &[u8], base: usize, out: &mut [u8]) {
     for r in runs {
         let from = r.block - base;
@@ -17,8 +17,8 @@ pub(crate) fn scatter(runs: &[CopyRun], buffer: &[u8], block: &mut [u8]) {
     }
 }
 
-/// Copies a run. A column has one element a run, and two neighbours have a run of two: where the length is known when this is
-/// compiled, a copy is one load and one store.
+/// Copies a run. In a column, a run has one element, and two adjacent columns have runs of two. If the compiler knows
+/// the length, a copy is one load and one store.
 #[inline(always)]
 fn copy(from: &[u8], to: &mut [u8]) {
     match from.len() {

@@ -1,9 +1,9 @@
-//! What a block consists of: pieces, each inline or in an extent; what lies between them is fill.
+//! The stored form of a block: fragments, each inline or in an extent, with fill between them.
 //!
-//! A small write adds a piece and leaves the others alone, so its cost is its own size. So that pieces stay
-//! few, neighbours are merged like the runs of a log-structured store: when there are too many, the window
-//! of eight with the fewest bytes becomes one. A byte is so rewritten about log8 of the block's size over the
-//! write's size times.
+//! A small write adds a fragment and leaves the other fragments unchanged, so its cost is its own size. To keep the
+//! number of fragments low, neighbours are merged like the runs of a log-structured store: when there are too many, the
+//! window of eight fragments that spans the fewest bytes becomes one. Each byte is therefore rewritten about
+//! log8(s / w) times, where s is the size of the block and w that of a write.
 
 mod extent_set;
 mod join;
@@ -20,9 +20,9 @@ use h5lake_ledger::buffers::Scratch;
 use h5lake_ledger::{Extent, Ledger, PayloadPart};
 use std::ops::Range;
 
-/// More pieces than this are merged.
+/// Maximum number of fragments. Further fragments are merged.
 pub(crate) const MAX_FRAGMENTS: usize = 24;
-/// So many become one.
+/// Number of fragments that are merged into one.
 const MERGED_FRAGMENTS: usize = 8;
 
 #[derive(Debug, Clone)]
@@ -33,17 +33,17 @@ enum Source {
         extent: Extent,
         skip: u64,
     },
-    /// A repair found these bytes damaged.
+    /// Bytes that a repair found damaged.
     Lost,
 }
 
-/// What has the bytes of a piece.
+/// Where the bytes of a fragment are stored.
 pub(crate) enum PieceBytes<'a> {
-    /// The map.
+    /// The record, inline.
     Inline(&'a Bytes),
     /// A payload, from this byte on.
     Extent(&'a Extent, u64),
-    /// Nothing: a repair found them damaged.
+    /// Nowhere: a repair found the bytes damaged.
     Lost,
 }
 
@@ -58,23 +58,24 @@ struct Piece {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fragments {
     list: Vec<Piece>,
-    /// The one piece holds the output of a pipeline, with these filters skipped.
+    /// Present if the only fragment holds the output of the filter pipeline, as the mask of skipped filters.
     pub encoded: Option<u32>,
-    /// It is not the first block, so that a write to its begin is likely to be followed by others.
+    /// True if it is not the first block, so that further writes are likely to follow a write to its beginning.
     pub is_later: bool,
-    /// What is known of the elements. Whatever changes the content takes it away; the caller may say what is known then.
+    /// Statistics of the elements. Each change of the content clears them; the caller may then set new ones.
     pub statistics: Option<StatisticsRecord>,
-    /// Extents that were written since this was decoded, and those that went on as one of them.
+    /// Extents that were written since this state was decoded, including grown ones.
     made: Vec<Extent>,
     grown: Vec<Extent>,
 }
 
-/// The piece that stands for lost bytes: it has a length, and its extent has none. Builds that do not know it call it damaged.
+/// Returns the fragment that stands for lost bytes: it has a length, and its extent is empty. Builds that do not know
+/// this form report it as damaged.
 pub(crate) fn lost_piece(offset: u64, length: u64) -> PieceRecord {
     PieceRecord { offset, length, extent: Extent::empty().to_bytes(), ..PieceRecord::default() }
 }
 
-/// The error of whoever asks for lost bytes.
+/// Returns the error of a read of lost bytes.
 fn lost() -> Error {
     Error::corrupt(
         "this data was lost: it was damaged when 'h5lake repair' copied the container; write the whole block anew, or restore it \
@@ -112,12 +113,12 @@ impl Piece {
         Self { offset: r.start, len: r.len(), source }
     }
 
-    /// All of an extent of `len` bytes.
+    /// Creates a fragment of a whole extent of `len` bytes.
     fn of(offset: usize, len: usize, extent: Extent) -> Self {
         Self { offset, len, source: Source::Extent { encoded: extent.to_bytes(), extent, skip: 0 } }
     }
 
-    /// Begins so many bytes into its extent.
+    /// Lets the fragment begin `bytes` bytes into its extent.
     fn skip(&mut self, bytes: u64) {
         if let Source::Extent { skip, .. } = &mut self.source {
             *skip = bytes;
@@ -125,17 +126,17 @@ impl Piece {
     }
 }
 
-/// A run of a block that is read straight to where it is wanted.
+/// A run of a block that is read directly into the caller's buffer.
 pub(crate) struct Direct<'a> {
     pub pieces: &'a Fragments,
     pub shape: &'a BlockLayout,
-    /// Where in the block it begins.
+    /// Offset of the run in the block.
     pub from: usize,
     pub out: &'a mut [u8],
 }
 
 impl Fragments {
-    /// Checks a record; `len` is the length of the block.
+    /// Decodes and checks a record; `len` is the length of the block.
     pub(crate) fn decode(r: BlockRecord, len: usize) -> Result<Self> {
         let bad = |what: &str| Error::corrupt(format!("a block's pieces {what}"));
         let mut list: Vec<Piece> = Vec::with_capacity(r.pieces.len());
@@ -170,7 +171,7 @@ impl Fragments {
         Ok(Self { list, encoded, statistics: r.statistics, ..Self::default() })
     }
 
-    /// What is known before a change.
+    /// Returns the state that statistics need from before a change.
     pub(crate) fn before(&self) -> Before {
         Before { is_empty: self.list.is_empty(), statistics: self.statistics.clone() }
     }
@@ -201,7 +202,8 @@ impl Fragments {
         }
     }
 
-    /// Leaves nothing but what these ranges of the block need; the rest then reads as fill. A filtered block is needed whole.
+    /// Removes the fragments that these ranges of the block do not need; all other bytes then read as fill. A filtered
+    /// block is needed as a whole.
     pub(crate) fn keep(&mut self, ranges: impl Iterator<Item = Range<usize>>) {
         if self.encoded.is_some() {
             return;
@@ -221,8 +223,8 @@ impl Fragments {
         self.list = kept;
     }
 
-    /// Brings the extents of several blocks into memory, in as few round trips as the ledger can; and reads what is `direct`
-    /// straight to where it is wanted.
+    /// Brings the extents of several blocks into memory, in as few round trips as the ledger allows, and reads the runs
+    /// `direct` directly into their buffers.
     pub(crate) fn fetch<'a>(
         ledger: &Ledger,
         all: impl Iterator<Item = &'a mut Fragments>,
@@ -251,8 +253,8 @@ impl Fragments {
         Ok(())
     }
 
-    /// Fills `out` with what is from `offset` on, as [`Self::read`] does, but for what lies in extents: that is added to
-    /// `parts`.
+    /// Fills `out` with the bytes from `offset` on, as [`Self::read`] does, except bytes in extents: their destinations
+    /// are added to `parts`.
     fn aim<'a>(
         &'a self,
         shape: &BlockLayout,
@@ -285,7 +287,7 @@ impl Fragments {
         Ok(())
     }
 
-    /// Each piece: where in the block it begins, its length, and what has its bytes.
+    /// Returns each fragment: its offset in the block, its length, and where its bytes are stored.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = (u64, u64, PieceBytes<'_>)> {
         self.list.iter().map(|p| {
             let bytes = match &p.source {
@@ -297,12 +299,12 @@ impl Fragments {
         })
     }
 
-    /// Whether a repair found some of it damaged, and nothing was written over that.
+    /// Returns whether a repair found bytes of the block damaged that were not overwritten since.
     pub(crate) fn has_lost(&self) -> bool {
         self.list.iter().any(Piece::is_lost)
     }
 
-    /// The extent that has the first `len` bytes of a block as they are, and which bytes of it these are.
+    /// Returns the extent that holds the first `len` bytes of a block unencoded, and their range in the extent.
     pub(crate) fn in_one_extent(&self, len: usize) -> Option<(Extent, Range<u64>)> {
         match (self.encoded, self.list.as_slice()) {
             (None, [Piece { offset: 0, len: all, source: Source::Extent { extent, skip, .. } }])
@@ -314,35 +316,35 @@ impl Fragments {
         }
     }
 
-    /// Stored bytes.
+    /// Returns the number of stored bytes.
     pub(crate) fn stored(&self) -> u64 {
         self.list.iter().map(|p| p.len as u64).sum()
     }
 
-    /// Bytes that lie in extents.
+    /// Returns the number of bytes in extents.
     pub(crate) fn far_bytes(&self) -> u64 {
         let far = self.list.iter().filter(|p| matches!(p.source, Source::Extent { .. }));
         far.map(|p| p.len as u64).sum()
     }
 
-    /// The output of the pipeline, where the block is encoded.
+    /// Returns the output of the filter pipeline, if the block is encoded.
     pub(crate) fn encoded_bytes(&self, ledger: &Ledger) -> Result<Vec<u8>> {
         let mut out = buffer(self.encoded_len())?;
         self.read_encoded(ledger, &mut out)?;
         Ok(out)
     }
 
-    /// Bytes of the pipeline's output, where the block is encoded.
+    /// Returns the length of the filter pipeline's output, if the block is encoded.
     pub(crate) fn encoded_len(&self) -> usize {
         self.list.first().map_or(0, |p| p.len)
     }
 
-    /// Reads the pipeline's output into [`Self::encoded_len`] bytes.
+    /// Reads the filter pipeline's output into [`Self::encoded_len`] bytes.
     pub(crate) fn read_encoded(&self, ledger: &Ledger, out: &mut [u8]) -> Result<()> {
         self.list.first().map_or(Ok(()), |p| p.read(ledger, 0, out))
     }
 
-    /// Reads from `offset` on; what no piece holds is the fill value.
+    /// Reads from `offset` on. Bytes in no fragment have the fill value.
     pub(crate) fn read(
         &self,
         ledger: &Ledger,
@@ -366,7 +368,7 @@ impl Fragments {
         Ok(())
     }
 
-    /// Hands the bytes of a range to `take`; where one piece has them all, without a copy of it.
+    /// Passes the bytes of a range to `take`, without a copy if one fragment holds all of them.
     pub(crate) fn view(
         &self,
         ledger: &Ledger,
@@ -395,7 +397,7 @@ impl Fragments {
         Ok(())
     }
 
-    /// Takes a range out; it then reads as fill.
+    /// Removes a range, which then reads as fill.
     pub(crate) fn cut(&mut self, r: Range<usize>) {
         self.statistics = None;
         let first = self.list.partition_point(|p| p.end() <= r.start);
@@ -434,12 +436,12 @@ impl Fragments {
         self.insert(Piece::of(offset, len, extent));
     }
 
-    /// Bytes of the extents in use that the container has itself.
+    /// Returns the number of bytes in extents that belong to the container itself.
     fn own_bytes(&self) -> u64 {
         self.extents().iter().filter(|e| !e.is_in_source()).map(Extent::len).sum()
     }
 
-    /// The extents in use, of each piece that has one.
+    /// Returns the extent of each fragment that has one. An extent may occur several times.
     fn used(&self) -> impl Iterator<Item = &Extent> {
         self.list.iter().filter_map(|p| match &p.source {
             Source::Extent { extent, .. } => Some(extent),
@@ -447,7 +449,7 @@ impl Fragments {
         })
     }
 
-    /// The extents in use, each once.
+    /// Returns the extents in use, without duplicates.
     pub(crate) fn extents(&self) -> Vec<Extent> {
         distinct(self.used())
     }

@@ -1,13 +1,13 @@
-//! From a selection of elements to runs of bytes in blocks.
+//! Translates a selection of elements to runs of bytes in blocks.
 
 use crate::selection::{Run, Selection};
 use crate::types::product;
 use crate::{Error, Result};
 
-/// How the elements of a dataset fall into blocks.
+/// The division of a dataset's elements into blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Grid {
-    /// Segments of so many elements of the one sequence.
+    /// Segments of this many elements of the linear sequence.
     Line(u64),
     /// Boxes.
     Boxes(Vec<u64>),
@@ -21,7 +21,7 @@ pub(crate) struct CopyRun {
     pub len: usize,
 }
 
-/// What a selection has in one block.
+/// The part of a selection in one block.
 pub(crate) struct Part<'a> {
     /// Coordinates of the block, in blocks.
     pub coords: &'a [u64],
@@ -29,12 +29,12 @@ pub(crate) struct Part<'a> {
     pub coverage: Coverage,
 }
 
-/// How much of a block runs have.
+/// The coverage of a block by runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Coverage {
-    /// Every byte of the block that lies within the extent is in one of the runs.
+    /// Every byte of the block within the extent is in a run.
     Whole,
-    /// Some bytes may be in none.
+    /// Some bytes may be in no run.
     Partial,
 }
 
@@ -67,7 +67,7 @@ impl Axis {
         self.start == 0 && self.count == 1 && self.block == self.dim
     }
 
-    /// The first selected index at or behind `p`.
+    /// Returns the first selected index at or after `p`.
     fn next_from(&self, p: u64) -> Option<u64> {
         if p <= self.start {
             return Some(self.start);
@@ -79,7 +79,7 @@ impl Axis {
         (k + 1 < self.count).then(|| self.start + (k + 1) * self.stride)
     }
 
-    /// The runs of selected indices in `lo..hi`: first index, number, position among the selected.
+    /// Finds the runs of selected indices in `lo..hi`: first index, length, and position among the selected indices.
     fn runs(&self, lo: u64, hi: u64, out: &mut Vec<(u64, u64, u64)>) {
         out.clear();
         let Some(mut at) = self.next_from(lo).filter(|&at| at < hi) else { return };
@@ -89,7 +89,7 @@ impl Axis {
         loop {
             out.push((at, (first + self.block).min(hi) - at, k * self.block + (at - first)));
             k += 1;
-            // The last one may be too near the end of all numbers for another stride.
+            // The last run may be so near the end of the number range that another stride would overflow.
             if k == self.count || self.stride >= hi - first {
                 return;
             }
@@ -99,7 +99,7 @@ impl Axis {
     }
 }
 
-/// The axes of a selection that is a hyperslab; `None` for an empty one.
+/// Returns the axes of a selection that is a hyperslab; `None` for an empty one.
 fn axes(dims: &[u64], selection: &Selection) -> Result<Option<Vec<Axis>>> {
     let whole = |&dim: &u64| Axis { start: 0, stride: dim.max(1), count: 1, block: dim, dim };
     let axes: Vec<_> = match selection {
@@ -142,7 +142,7 @@ fn axis(start: u64, stride: u64, count: u64, block: u64, dim: u64) -> Result<Axi
     Ok(Axis { start, stride, count, block, dim })
 }
 
-/// Joins dimensions that are selected whole with the one before, so that runs are as long as they can be.
+/// Joins dimensions that are selected completely with the one before, so that runs are as long as possible.
 fn collapse(axes: &[Axis]) -> Vec<Axis> {
     let mut out: Vec<Axis> = Vec::with_capacity(axes.len());
     for &a in axes.iter().rev() {
@@ -164,7 +164,7 @@ fn collapse(axes: &[Axis]) -> Vec<Axis> {
     out
 }
 
-/// Collects runs, joining those that go on in both block and buffer.
+/// Collects runs, and joins runs that are contiguous in both block and buffer.
 #[derive(Default)]
 struct Runs(Vec<CopyRun>);
 
@@ -182,8 +182,8 @@ impl Runs {
 }
 
 impl Grid {
-    /// Calls `use_part` for every block that a selection touches, with the bytes to copy. The caller has checked
-    /// that the selected elements fit its buffer; `size` is that of an element.
+    /// Calls `use_part` for every block that a selection touches, with the bytes to copy. The caller has checked that
+    /// the selected elements fit its buffer; `size` is the size of an element.
     pub(crate) fn parts(
         &self,
         dims: &[u64],
@@ -191,7 +191,7 @@ impl Grid {
         size: usize,
         use_part: &mut dyn FnMut(Part<'_>) -> Result<()>,
     ) -> Result<()> {
-        // A scalar is a sequence of one.
+        // A scalar is a sequence of one element.
         let dims = if dims.is_empty() { &[1][..] } else { dims };
         let slab;
         let selection = match selection {
@@ -214,8 +214,8 @@ impl Grid {
         }
     }
 
-    /// Runs may come in any order, so they are sorted by block; within one they stay in order, so that the last
-    /// of several writes to one element wins.
+    /// Handles runs in any order: they are sorted by block, and keep their order within a block, so that the last of
+    /// several writes to one element wins.
     fn parts_of_runs(
         &self,
         dims: &[u64],
@@ -231,7 +231,7 @@ impl Grid {
             runs.iter().try_for_each(|r| line.add(r.offset, r.count, use_part))?;
             return line.emit(use_part);
         }
-        // Blocks along each dimension; there are no more blocks than elements.
+        // Number of blocks along each dimension; there are no more blocks than elements.
         let counts: Vec<u64> = match self {
             Self::Line(segment) => vec![total.div_ceil(*segment)],
             Self::Boxes(chunk) => dims.iter().zip(chunk).map(|(d, c)| d.div_ceil(*c)).collect(),
@@ -266,7 +266,8 @@ impl Grid {
         Ok(())
     }
 
-    /// Where each block is one piece of the sequence of all elements: segments, or boxes of whole rows.
+    /// Returns the linear division, if each block is a contiguous part of the sequence of all elements: segments, or
+    /// boxes of whole rows.
     fn as_line(&self, dims: &[u64], total: u64, size: usize) -> Option<Line> {
         match self {
             Self::Line(segment) => Some(Line::new(*segment, total, 1, size)),
@@ -277,7 +278,8 @@ impl Grid {
         }
     }
 
-    /// The number of an element's block (C order), its place there, and how many elements follow in both.
+    /// Returns the number of an element's block (C order), its position in the block, and the number of elements from
+    /// it on that are contiguous in both.
     fn locate(&self, dims: &[u64], counts: &[u64], at: u64) -> (u64, u64, u64) {
         match self {
             Self::Line(segment) => (at / segment, at % segment, segment - at % segment),
@@ -301,7 +303,7 @@ impl Grid {
     }
 }
 
-/// The coordinates of cell `n` of a grid, C order.
+/// Returns the coordinates of cell `n` of a grid in C order.
 pub(crate) fn coordinates(counts: &[u64], mut n: u64) -> Vec<u64> {
     let mut out = vec![0; counts.len()];
     for (o, &c) in out.iter_mut().zip(counts).rev() {
@@ -311,12 +313,12 @@ pub(crate) fn coordinates(counts: &[u64], mut n: u64) -> Vec<u64> {
     out
 }
 
-/// Ascending runs along the one sequence, cut at the ends of segments.
+/// Ascending runs along the linear sequence, split at the ends of segments.
 struct Line {
     segment: u64,
     total: u64,
     size: usize,
-    /// The segment at hand, and its elements.
+    /// The current segment, and its elements.
     coords: Vec<u64>,
     begin: u64,
     end: u64,
@@ -351,7 +353,7 @@ impl Line {
         Ok(())
     }
 
-    /// Hands on what the segment at hand has.
+    /// Passes on the runs of the current segment.
     fn emit(&mut self, use_part: &mut dyn FnMut(Part<'_>) -> Result<()>) -> Result<()> {
         let runs = &mut self.runs.0;
         if runs.is_empty() {
@@ -365,7 +367,7 @@ impl Line {
     }
 }
 
-/// Every run of a hyperslab in C order, as linear offset and number of elements.
+/// Passes every run of a hyperslab in C order to `use_run`, as linear offset and number of elements.
 fn rows(axes: &[Axis], use_run: &mut impl FnMut(u64, u64) -> Result<()>) -> Result<()> {
     let Some((inner, outer)) = axes.split_last() else { return Ok(()) };
     let mut at: Vec<u64> = outer.iter().map(|a| a.start).collect();
@@ -380,7 +382,7 @@ fn rows(axes: &[Axis], use_run: &mut impl FnMut(u64, u64) -> Result<()>) -> Resu
     }
 }
 
-/// Moves to the next selected index of the outer dimensions, the last running fastest.
+/// Moves to the next selected index of the outer dimensions; the last one changes fastest.
 fn advance(at: &mut [u64], axes: &[Axis]) -> bool {
     for (i, a) in at.iter_mut().zip(axes).rev() {
         if let Some(next) = a.next_from(*i + 1) {
@@ -392,11 +394,11 @@ fn advance(at: &mut [u64], axes: &[Axis]) -> bool {
     false
 }
 
-/// One dimension's way through the chunks.
+/// The iteration of one dimension over the chunks.
 struct Column {
     axis: Axis,
     chunk: u64,
-    /// Elements in the block, and in the buffer, from one index to the next.
+    /// Distance in elements between consecutive indices, in the block and in the buffer.
     block_step: u64,
     buffer_step: u64,
     now: u64,
@@ -454,7 +456,7 @@ fn boxes(
         let coords: Vec<u64> = columns.iter().map(|c| c.now).collect();
         let coverage = Coverage::whole_if(columns.iter().all(|c| c.selected() == c.valid()));
         use_part(Part { coords: &coords, runs: &runs.0, coverage })?;
-        // The next chunk: the last dimension runs fastest.
+        // Moves to the next chunk; the last dimension changes fastest.
         let mut moved = false;
         for c in columns.iter_mut().rev() {
             if c.next() {
@@ -469,7 +471,7 @@ fn boxes(
     }
 }
 
-/// The runs of one chunk, dimension by dimension.
+/// Collects the runs of one chunk, dimension by dimension.
 fn copy_runs(columns: &[Column], block: u64, buffer: u64, size: u64, out: &mut Runs) {
     let Some((c, inner)) = columns.split_first() else { return };
     let lo = c.now * c.chunk;
@@ -480,7 +482,8 @@ fn copy_runs(columns: &[Column], block: u64, buffer: u64, size: u64, out: &mut R
         let (from, to) = (block + (at - lo) * c.block_step, buffer + position * c.buffer_step);
         match inner {
             [] => out.push((from * size) as usize, (to * size) as usize, (n * size) as usize),
-            // The last but one dimension of most selections: without a call for each of its rows, which may be one element.
+            // Most selections end here, in the last but one dimension. A loop avoids a call for each row, which may
+            // have one element only.
             [last] if last.runs.len() == 1 => {
                 let (at, count, position) = last.runs[0];
                 let skip = (at - last.now * last.chunk) * last.block_step;
@@ -509,7 +512,7 @@ mod tests;
 pub(crate) mod tests_support {
     use super::Selection;
 
-    /// Some hyperslab within `dims`, chosen by `seed`; now and then all or nothing.
+    /// Returns a hyperslab within `dims`, chosen by `seed`; sometimes all or nothing.
     pub(crate) fn slab_in(dims: &[u64], seed: u64) -> Selection {
         let mut state = seed | 1;
         let mut pick = |n: u64| {

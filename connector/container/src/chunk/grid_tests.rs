@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
-/// The elements that a selection names, one by one, straight from the definition.
+/// Returns the elements of a selection one by one, directly from the definition.
 fn elements(dims: &[u64], selection: &Selection) -> Vec<u64> {
     match selection {
         Selection::All => (0..dims.iter().product()).collect(),
@@ -57,7 +57,7 @@ pub(crate) fn slab() -> impl Strategy<Value = (Vec<u64>, Vec<u64>, Selection)> {
     })
 }
 
-/// Reads by parts from blocks whose bytes are the elements' own numbers.
+/// Checks reads by parts, from blocks whose bytes are the numbers of their elements.
 fn check(grid: &Grid, dims: &[u64], selection: &Selection) {
     let want = elements(dims, selection);
     let mut got = vec![u64::MAX; want.len()];
@@ -69,7 +69,7 @@ fn check(grid: &Grid, dims: &[u64], selection: &Selection) {
             Grid::Line(s) => (*s).min(dims.iter().product::<u64>() - p.coords[0] * s),
             Grid::Boxes(c) => (0..dims.len()).map(|d| c[d].min(dims[d] - p.coords[d] * c[d])).product(),
         };
-        // Runs in any order may touch an element twice: only those that ascend are looked at so closely.
+        // Unordered runs may touch an element twice, so only ascending runs are checked for duplicates.
         if p.coverage == Coverage::Whole || !matches!(selection, Selection::Runs(_)) {
             let mut bytes: Vec<usize> = p.runs.iter().flat_map(|r| r.block..r.block + r.len).collect();
             bytes.sort_unstable();

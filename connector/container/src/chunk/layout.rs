@@ -1,4 +1,4 @@
-//! What all blocks of one dataset, or all heap segments, have in common.
+//! The layout that all blocks of one dataset, or all heap segments of one length, share.
 
 use crate::chunk::statistics::CountedChunks;
 use crate::filters::Pipeline;
@@ -7,27 +7,27 @@ use crate::{Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::locks::RwLock;
 
-/// Runs of at least this many bytes go past the cache, from and to the caller's buffer.
+/// Runs of at least this many bytes are transferred past the cache, directly from or to the caller's buffer.
 pub(crate) const MIN_DIRECT_BYTES: usize = 64 << 10;
 
-/// The form of a block.
+/// The layout of a block.
 #[derive(Debug)]
 pub(crate) struct BlockLayout {
     /// Bytes of a block.
     pub len: usize,
     /// One element of fill; `None` for zeros.
     pub fill: Option<Bytes>,
-    /// What chunks go through; an empty pipeline leaves blocks unencoded.
+    /// The filter pipeline of chunks; an empty pipeline leaves blocks unencoded.
     pub filters: Pipeline,
-    /// Bytes of a block that may lie in the map.
+    /// Maximum number of bytes of a block that are stored inline.
     pub inline: usize,
-    /// Present when chunks that reach beyond the extent are stored without filters.
+    /// Present if chunks that reach beyond the extent are stored without filters.
     pub edges: Option<Edges>,
-    /// Present for chunks of which statistics are kept.
+    /// Present if statistics of chunks are stored.
     pub counted: Option<CountedChunks>,
 }
 
-/// Which chunks reach beyond the extent.
+/// Determines which chunks reach beyond the extent.
 #[derive(Debug)]
 pub(crate) struct Edges {
     /// The dimensions of a chunk.
@@ -36,14 +36,14 @@ pub(crate) struct Edges {
     pub dims: RwLock<Vec<u64>>,
 }
 
-/// Whether the chunk at `coords` (in chunks) reaches beyond `dims`.
+/// Returns whether the chunk at `coords` (in chunks) reaches beyond `dims`.
 pub(crate) fn is_partial(coords: &[u64], chunk: &[u64], dims: &[u64]) -> bool {
     let end = |c: &u64, n: &u64| c.saturating_add(1).saturating_mul(*n);
     coords.iter().zip(chunk).zip(dims).any(|((c, n), d)| end(c, n) > *d)
 }
 
 impl BlockLayout {
-    /// Whether the block of this key is stored through the pipeline.
+    /// Returns whether the block of this key is stored through the pipeline.
     pub(crate) fn is_filtered(&self, key: &[u8]) -> bool {
         let partial = |e: &Edges| is_partial(&keys::coords(key), &e.chunk, &e.dims.read());
         !self.filters.is_empty() && !self.edges.as_ref().is_some_and(partial)
@@ -57,10 +57,10 @@ impl BlockLayout {
         }
     }
 
-    /// A block of fill.
+    /// Returns a block of fill.
     ///
     /// # Errors
-    /// If there is not so much memory.
+    /// If the memory cannot be allocated.
     pub(crate) fn filled(&self) -> Result<Vec<u8>> {
         let mut block = zeros(self.len)?;
         if self.fill.is_some() {
@@ -70,7 +70,7 @@ impl BlockLayout {
     }
 }
 
-/// Repeats `element` over `out`, beginning `from` bytes into it, doubling what is there.
+/// Repeats `element` over `out`, beginning `from` bytes into the element. Each step doubles the filled part.
 pub(crate) fn repeat(element: &[u8], from: usize, out: &mut [u8]) {
     let mut done = 0;
     for (o, b) in out.iter_mut().zip(element[from..].iter().chain(&element[..from])) {

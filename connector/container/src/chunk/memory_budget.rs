@@ -1,8 +1,9 @@
-//! The bound of what the block caches of a process hold together, and how they share it.
+//! The memory budget: the bound on the bytes that the block caches of a process hold together, and how the caches share
+//! it.
 //!
-//! Each cache has a bound of its own. All of them together stay below the largest of these bounds, and below a part of what
-//! the system has. A cache that needs room, and has less than an equal share, asks those that have more for blocks
-//! without changes. Else it puts out its own.
+//! Each cache has a bound of its own. All of them together stay below the largest of these bounds, and below a share of
+//! the memory of the system. A cache that needs space and holds less than an equal share makes the caches above their
+//! share drop blocks without changes. Otherwise it evicts its own blocks.
 
 use crate::chunk::system_memory;
 use h5lake_ledger::locks::Mutex;
@@ -10,33 +11,36 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// What a cache may always hold, whatever the others do: their changes may wait for a flush as long as they like.
+/// Bytes that each cache may always hold, whatever the other caches hold: their changes may wait for a flush for any
+/// time.
 const GUARANTEED_BYTES: usize = 4 << 20;
-/// After so many more bytes the system is asked anew what it has.
+/// After this many additional bytes the free memory of the system is read again.
 const LOOK_AGAIN_BYTES: usize = 32 << 20;
-/// After others were asked in vain, they are asked again when so many more bytes were taken.
+/// After the other caches could free nothing, they are asked again when this many additional bytes were claimed.
 const ASK_AGAIN_BYTES: usize = 1 << 20;
 
-/// How long an answer of the system is good for a cache that joins: it is empty, and programs open many files.
+/// Time for which the answer of the system is valid for a cache that joins: such a cache is empty, and programs open
+/// many files.
 const ANSWER_LASTS: Duration = Duration::from_millis(200);
 
-/// A bound for several caches of blocks, shared by reference. It never waits: a forked child may have inherited its lock.
+/// A bound for several caches of blocks, shared by reference. It never waits for its lock, because a forked child may
+/// have inherited the lock in the locked state.
 pub struct MemoryBudget {
     /// Bytes of all caches.
     held: AtomicUsize,
-    /// The largest bound of a cache, or what the system allows if that is less.
+    /// The largest bound of a cache, or the limit by the system if that is less.
     bound: AtomicUsize,
-    /// How many caches there are.
+    /// Number of caches.
     count: AtomicUsize,
-    /// Bytes that were taken since the system was asked.
+    /// Bytes that were claimed since the system was asked last.
     taken: AtomicUsize,
-    /// Bytes that were ever taken.
+    /// Bytes that were ever claimed.
     ever_taken: AtomicUsize,
-    /// Until then nobody asks others again: it was in vain.
+    /// The value of `ever_taken` from which on the other caches are asked again, after they could free nothing.
     vain_until: AtomicUsize,
-    /// Bytes of caches that are gone, since somebody took notice.
+    /// Bytes of dropped caches since [`take_freed`](Self::take_freed) last returned true.
     freed: AtomicUsize,
-    /// What the system allows, given what is held.
+    /// Returns the limit by the system, given the bytes that the caches hold.
     ceiling: fn(usize) -> usize,
     members: Mutex<Members>,
 }
@@ -44,7 +48,7 @@ pub struct MemoryBudget {
 #[derive(Default)]
 struct Members {
     caches: Vec<Member>,
-    /// When the system was asked last, and what it allowed.
+    /// The time when the system was asked last, and its answer.
     answer: Option<(Instant, usize)>,
 }
 
@@ -53,9 +57,9 @@ struct Member {
     cache: Weak<dyn GivesBack>,
 }
 
-/// A cache that another one may ask for room.
+/// A cache that another cache may ask to free memory.
 pub(crate) trait GivesBack: Send + Sync {
-    /// Drops what is in nobody's way until the cache holds no more than `keep` bytes. One that is busy does nothing.
+    /// Drops blocks without changes until the cache holds no more than `keep` bytes. A locked cache does nothing.
     fn give_back(&self, keep: usize);
 }
 
@@ -66,14 +70,15 @@ impl std::fmt::Debug for MemoryBudget {
 }
 
 impl Default for MemoryBudget {
-    /// One that the bounds of its caches limit, and nothing else.
+    /// Creates a budget that only the bounds of its caches limit.
     fn default() -> Self {
         Self::below(|_| usize::MAX)
     }
 }
 
 impl MemoryBudget {
-    /// One that stays below a part of what the machine, or the process's control group, has and can spare.
+    /// Creates a budget that stays below a share of the memory of the machine, or of the process's control group, and
+    /// of its free memory.
     pub fn of_system() -> Self {
         Self::below(system_memory::allowance)
     }
@@ -92,24 +97,24 @@ impl MemoryBudget {
         }
     }
 
-    /// Bytes that all its caches hold.
+    /// Returns the bytes that all caches of the budget hold.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Bytes that they may hold.
+    /// Returns the bytes that the caches may hold together.
     pub fn bound(&self) -> usize {
         self.bound.load(Ordering::Relaxed)
     }
 
-    /// Whether caches of at least this many bytes are gone since this was last so.
+    /// Returns whether caches of at least this many bytes were dropped since the last call that returned true.
     pub fn take_freed(&self, at_least: usize) -> bool {
         let enough = |freed| (freed >= at_least).then_some(0);
         self.freed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_ok()
     }
 
-    /// Takes in a cache, which others may ask for room from now on. One that finds the list locked stays out of it: it
-    /// counts and bounds itself all the same.
+    /// Adds a cache, which other caches may ask to free memory from now on. If the list is locked, the cache is not
+    /// added; it still counts and bounds its own bytes.
     pub(crate) fn join<C: GivesBack + 'static>(&self, limit: usize, cache: &Arc<C>) {
         if let Some(mut members) = self.members.try_lock() {
             let cache: Weak<C> = Arc::downgrade(cache);
@@ -119,7 +124,7 @@ impl MemoryBudget {
         }
     }
 
-    /// Forgets caches that are gone, and asks the system what it has, unless there is an answer.
+    /// Removes dropped caches, and asks the system for its limit unless a valid answer is present.
     fn look_again(&self, members: &mut Members) {
         members.caches.retain(|m| m.cache.strong_count() > 0);
         self.count.store(members.caches.len(), Ordering::Relaxed);
@@ -130,18 +135,18 @@ impl MemoryBudget {
         self.bound.store(largest.min(allowed), Ordering::Relaxed);
     }
 
-    /// Looks again, with a new answer.
+    /// Removes dropped caches, and asks the system for a new limit.
     fn ask_again(&self, members: &mut Members) {
         members.answer = None;
         self.look_again(members);
     }
 
-    /// An equal share of the bound.
+    /// Returns an equal share of the bound.
     fn share(&self) -> usize {
         self.bound() / self.count.load(Ordering::Relaxed).max(1)
     }
 
-    /// Has caches with more than their share give up blocks without changes. Those that are busy are left alone.
+    /// Makes caches with more than their share drop blocks without changes. Locked caches are skipped.
     fn ask_others(&self) {
         let Some(mut members) = self.members.try_lock() else { return };
         self.ask_again(&mut members);
@@ -149,7 +154,7 @@ impl MemoryBudget {
         drop(members);
         let (share, before) = (self.share(), self.held());
         for cache in caches {
-            // The one that asks is locked, and so left out.
+            // The asking cache is locked, and therefore skipped.
             cache.give_back(share);
         }
         if self.held() >= before {
@@ -158,13 +163,13 @@ impl MemoryBudget {
         }
     }
 
-    /// Bytes that are too many when `more` come.
+    /// Returns by how many bytes `more` bytes would exceed the bound.
     fn excess_of_all(&self, more: usize) -> usize {
         (self.held() + more).saturating_sub(self.bound())
     }
 }
 
-/// What one cache holds of a budget. It is given back when this is dropped.
+/// The bytes that one cache holds of a budget. Dropping the claim frees them.
 pub(crate) struct Claim {
     budget: Arc<MemoryBudget>,
     limit: usize,
@@ -172,7 +177,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Nothing yet, of at most `limit` bytes.
+    /// Creates an empty claim of at most `limit` bytes.
     pub(crate) fn new(budget: Arc<MemoryBudget>, limit: usize) -> Self {
         Self { budget, limit, bytes: 0 }
     }
@@ -181,12 +186,12 @@ impl Claim {
         self.bytes
     }
 
-    /// The cache's own bound.
+    /// Returns the cache's own bound.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// What the cache may hold, if no other one needs room.
+    /// Returns the bytes that the cache may hold if no other cache needs space.
     pub(crate) fn room(&self) -> usize {
         self.limit.min(self.budget.bound())
     }
@@ -203,8 +208,8 @@ impl Claim {
         self.budget.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// How many bytes have to leave this cache before `more` fit. Others are asked first, if this one has less than its
-    /// share.
+    /// Returns how many bytes must leave this cache before `more` bytes fit. If this cache has less than its share, the
+    /// other caches are asked to free memory first.
     pub(crate) fn excess(&self, more: usize) -> usize {
         let budget = &self.budget;
         if budget.taken.load(Ordering::Relaxed) > LOOK_AGAIN_BYTES
@@ -220,8 +225,9 @@ impl Claim {
         excess
     }
 
-    /// To how few bytes blocks without changes have to leave a small cache before `more` fit: what is guaranteed is so for changes
-    /// alone, else many open files would hold a multiple of the bound. Others with more than their share are asked first.
+    /// Returns the size to which blocks without changes must be reduced in a small cache before `more` bytes fit. The
+    /// guaranteed bytes are for changes alone; otherwise many open files would hold a multiple of the bound. Other
+    /// caches with more than their share are asked to free memory first.
     pub(crate) fn clean_bound(&self, more: usize) -> Option<usize> {
         let budget = &self.budget;
         if self.bytes + more > GUARANTEED_BYTES || budget.excess_of_all(more) == 0 {
@@ -313,7 +319,7 @@ mod tests {
         assert_eq!(other.clean_bound(3 << 20), Some(0));
         assert_eq!(other.excess(3 << 20), 0, "changes stay");
         assert_eq!(other.clean_bound(4 << 20), None, "what is larger gives way by itself");
-        // Who was asked in vain is asked again after some more bytes.
+        // Caches that could free nothing are asked again after some more bytes were claimed.
         let again = budget.vain_until.load(Ordering::Relaxed);
         assert!(again > budget.ever_taken.load(Ordering::Relaxed));
         other.add(ASK_AGAIN_BYTES);
@@ -330,7 +336,7 @@ mod tests {
         one.add(15 << 20);
         other.add(4 << 20);
         assert_eq!((one.excess(1 << 20), one.excess(3 << 20)), (0, 2 << 20));
-        // What is guaranteed needs no room from anybody.
+        // The guaranteed bytes need no memory from other caches.
         assert_eq!(Claim::new(budget.clone(), 20 << 20).excess(4 << 20), 0);
         one.subtract(5 << 20);
         assert_eq!(budget.held(), 14 << 20);

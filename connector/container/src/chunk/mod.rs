@@ -1,5 +1,6 @@
-//! Blocks of datasets: chunks, and stripes of contiguous datasets. From selections to runs of bytes, the cache of blocks, and how the
-//! ledger keeps them. One unit: the cache stores blocks, and what is stored asks the cache.
+//! Blocks of datasets, that is chunks, and stripes of contiguous datasets: the mapping of selections to runs of bytes,
+//! the block cache, and the storage of blocks in the ledger. These form one unit, because the cache stores blocks, and
+//! reads of stored blocks use the cache.
 
 pub(crate) mod admission;
 pub(crate) mod block_store;

@@ -1,8 +1,8 @@
-//! Numbers as elements of datasets: which types they have, how they compare, and the range of many.
+//! Numbers as elements of datasets: their types, their comparison, and the range of many numbers.
 
 use std::cmp::Ordering;
 
-/// What a number is.
+/// The kind of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NumberKind {
     /// An integer in two's complement.
@@ -13,34 +13,34 @@ pub enum NumberKind {
     Float,
 }
 
-/// A type of numbers: integers of 1, 2, 4 or 8 bytes of which all bits count, and floats of IEEE 754 with 2, 4 or 8 bytes.
+/// A type of numbers: integers of 1, 2, 4 or 8 bytes without padding bits, and floats of IEEE 754 with 2, 4 or 8 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NumberType {
-    /// What its numbers are.
+    /// The kind of its numbers.
     pub kind: NumberKind,
     /// Bytes of a number.
     pub size: usize,
-    /// The first byte counts most.
+    /// True if the first byte is the most significant one.
     pub is_big_endian: bool,
 }
 
 /// A number, without loss.
 #[derive(Debug, Clone, Copy)]
 pub enum Number {
-    /// Of an integer type, or a bit field.
+    /// An integer, or a bit field.
     Integer(i128),
-    /// Of a float; may be NaN.
+    /// A float; may be NaN.
     Float(f64),
 }
 
 impl Number {
-    /// Whether it is NaN.
+    /// Returns whether the number is NaN.
     #[must_use]
     pub fn is_nan(self) -> bool {
         matches!(self, Self::Float(f) if f.is_nan())
     }
 
-    /// Compares values, exactly: no integer is rounded to a float. `None` where one is NaN.
+    /// Compares values exactly: no integer is rounded to a float. Returns `None` if one of them is NaN.
     #[must_use]
     pub fn compare(self, other: Self) -> Option<Ordering> {
         match (self, other) {
@@ -53,7 +53,7 @@ impl Number {
 }
 
 fn integer_to_float(a: i128, b: f64) -> Option<Ordering> {
-    /// 2^127, which an i128 does not reach.
+    /// 2^127, the smallest power of two beyond the range of i128.
     const BEYOND: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
     if b.is_nan() {
         return None;
@@ -77,7 +77,7 @@ fn integer_to_float(a: i128, b: f64) -> Option<Ordering> {
     Some(a.cmp(&(whole as i128)).then_with(rest))
 }
 
-/// The number that a float of two bytes is.
+/// Returns the value of a two-byte float.
 #[must_use]
 pub fn half(bits: u16) -> f64 {
     let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
@@ -91,7 +91,7 @@ pub fn half(bits: u16) -> f64 {
 }
 
 impl NumberType {
-    /// The number that these bytes are; `None` for other lengths.
+    /// Returns the number that these bytes encode; `None` for other lengths.
     #[must_use]
     pub fn number(self, bytes: &[u8]) -> Option<Number> {
         let mut wide = [0; 8];
@@ -113,7 +113,8 @@ impl NumberType {
         })
     }
 
-    /// The number that is stored as these 64 bits in statistics; `None` for one that the type does not have.
+    /// Returns the number that is stored as these 64 bits in statistics; `None` for a number that the type does not
+    /// have.
     pub(crate) fn stored(self, bits: u64) -> Option<Number> {
         let bound = 8 * self.size as u32;
         match self.kind {
@@ -129,7 +130,7 @@ impl NumberType {
         }
     }
 
-    /// The 64 bits for a number in statistics.
+    /// Returns the 64 bits of a number in statistics.
     pub(crate) fn to_bits(number: Number) -> u64 {
         match number {
             Number::Integer(n) => n as u64,
@@ -137,7 +138,8 @@ impl NumberType {
         }
     }
 
-    /// The type of numbers that an encoded datatype is of: that of an enumeration's integers too. `None` for any other.
+    /// Returns the number type of an encoded datatype, including that of an enumeration's integers; `None` for any
+    /// other datatype.
     pub(crate) fn of(encoded: &[u8]) -> Option<Self> {
         const ENUM: u8 = 8;
         let message = encoded.strip_prefix(&[3, 0])?;
@@ -145,7 +147,7 @@ impl NumberType {
         Self::of_message(base)
     }
 
-    /// The same of a datatype message (the HDF5 file format specification, IV.A.2.d).
+    /// Returns the number type of a datatype message (the HDF5 file format specification, IV.A.2.d).
     fn of_message(message: &[u8]) -> Option<Self> {
         const INTEGER: u8 = 0;
         const FLOAT: u8 = 1;
@@ -167,7 +169,7 @@ impl NumberType {
         Some(Self { kind, size, is_big_endian })
     }
 
-    /// The range of elements that follow each other, in file form. What is behind the last whole one does not count.
+    /// Returns the range of contiguous elements in file form. An incomplete last element is ignored.
     pub(crate) fn range(self, elements: &[u8]) -> Range {
         let big = self.is_big_endian;
         match (self.kind, self.size) {
@@ -186,7 +188,7 @@ impl NumberType {
     }
 }
 
-/// Whether a float is one of IEEE 754: its flags, and the places of sign, exponent and mantissa.
+/// Returns whether a float has the format of IEEE 754: its flags, and the positions of sign, exponent and mantissa.
 fn is_ieee(head: &[u8; 12], rest: &[u8], size: usize) -> bool {
     let (sign, fields, bias): (u8, [u8; 4], u32) = match size {
         2 => (15, [10, 5, 0, 10], 15),
@@ -194,7 +196,7 @@ fn is_ieee(head: &[u8; 12], rest: &[u8], size: usize) -> bool {
         8 => (63, [52, 11, 0, 52], 1023),
         _ => return false,
     };
-    // 0x40 is the second bit of the order, for a VAX's; the first bit of the mantissa is implied (2).
+    // 0x40 is the second bit of the byte order, for VAX; the first bit of the mantissa is implied (2).
     head[1] & 0x40 == 0
         && head[1] >> 4 & 3 == 2
         && head[2] == sign
@@ -202,7 +204,7 @@ fn is_ieee(head: &[u8; 12], rest: &[u8], size: usize) -> bool {
         && rest.get(4..8) == Some(&bias.to_le_bytes())
 }
 
-/// The least and the greatest of some numbers, and how many there are, without NaN.
+/// The minimum and the maximum of numbers, and their count, without NaN.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Range {
     pub least: Option<Number>,
@@ -211,7 +213,7 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    /// The range of both. Both are of one type.
+    /// Returns the range of both. Both are of one type.
     pub(crate) fn and(self, other: Self) -> Self {
         let chosen = |a: Option<Number>, b: Option<Number>, wanted: Ordering| match (a, b) {
             (Some(a), Some(b)) => Some(if b.compare(a) == Some(wanted) { b } else { a }),
@@ -225,13 +227,14 @@ impl Range {
     }
 }
 
-/// A number of Rust's.
+/// A number type of Rust.
 trait Native: Copy + PartialOrd {
-    /// Beyond all others.
+    /// A value beyond all other values.
     const LEAST: Self;
     const GREATEST: Self;
     const SIZE: usize = size_of::<Self>();
-    /// Counts elements of a chunk, which has less than 4 GiB. As wide as they are, where the compiler has to count NaN.
+    /// Counts elements of a chunk, which has less than 4 GiB. It is as wide as the elements if the compiler has to
+    /// count NaN.
     type Count: Copy + Default + From<bool> + Into<u64> + std::ops::AddAssign;
     fn little(bytes: &[u8]) -> Self;
     fn big(bytes: &[u8]) -> Self;
@@ -261,9 +264,9 @@ native!(Integer, i128, u32, MIN, MAX: u8 u16 u32 u64 i8 i16 i32 i64);
 native!(Float, f64, u32, NEG_INFINITY, INFINITY: f32);
 native!(Float, f64, u64, NEG_INFINITY, INFINITY: f64);
 
-/// The least and the greatest of some elements, and how many are NaN. It is written so that the compiler makes vectors of it:
-/// the comparisons are those of the processor's minimum and maximum, which keep the second operand where the first is NaN. As many
-/// lanes as are quickest are looked at side by side.
+/// Returns the minimum and the maximum of elements, and the number of NaN. The loop is written so that the compiler
+/// vectorizes it: the comparisons are the minimum and maximum instructions of the processor, which return the second
+/// operand if the first is NaN. It processes the number of lanes that is fastest.
 fn extremes<T: Native, const LANES: usize>(elements: &[u8], load: impl Fn(&[u8]) -> T) -> (T, T, u64) {
     let (mut least, mut greatest, mut nans) =
         ([T::GREATEST; LANES], [T::LEAST; LANES], [T::Count::default(); LANES]);
@@ -271,7 +274,7 @@ fn extremes<T: Native, const LANES: usize>(elements: &[u8], load: impl Fn(&[u8])
         let n = load(bytes);
         least[lane] = if n < least[lane] { n } else { least[lane] };
         greatest[lane] = if n > greatest[lane] { n } else { greatest[lane] };
-        // Nothing else is unlike itself.
+        // Only NaN differs from itself.
         #[expect(clippy::eq_op, reason = "this is how NaN is found")]
         let is_nan = n != n;
         nans[lane] += is_nan.into();
@@ -299,7 +302,7 @@ fn range_of<T: Native, const LANES: usize>(elements: &[u8], is_big_endian: bool)
     Range { least: there(least), greatest: there(greatest), count }
 }
 
-/// Floats of two bytes, through integers of the same order.
+/// Returns the range of two-byte floats, through integers of the same order.
 fn halves(elements: &[u8], is_big_endian: bool) -> Range {
     let mut range = Range::default();
     let (mut least, mut greatest) = (i16::MAX, i16::MIN);

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 const SIGNED: NumberType = NumberType { kind: NumberKind::Signed, size: 8, is_big_endian: false };
 
-/// Elements of every type from the same bytes.
+/// Returns every number type.
 fn types() -> Vec<NumberType> {
     let sizes = |kind, sizes: &'static [usize]| {
         let both = move |size: &usize| {
@@ -18,7 +18,7 @@ fn types() -> Vec<NumberType> {
 }
 
 proptest! {
-    /// One by one and all at once have the same range, through 64 bits and back.
+    /// Single numbers and all numbers together have the same range, through 64 bits and back.
     #[test]
     fn a_range_is_that_of_its_numbers(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
         for of in types() {
@@ -42,7 +42,7 @@ proptest! {
 
 #[test]
 fn integers_and_floats_compare_without_rounding() {
-    let big = 9_007_199_254_740_993; // 2^53 + 1, which no float is
+    let big = 9_007_199_254_740_993; // 2^53 + 1, which no float can represent
     let (a, b) = (Number::Integer(big), Number::Float(9_007_199_254_740_992.0));
     assert_eq!(a.compare(b), Some(Ordering::Greater));
     assert_eq!(b.compare(a), Some(Ordering::Less));

@@ -1,4 +1,4 @@
-//! Sets of bytes, as ranges that may be many and come in any order.
+//! Sets of bytes, as ranges that may be many and are inserted in any order.
 
 mod bitmap;
 
@@ -8,12 +8,13 @@ use std::ops::Range;
 
 use self::bitmap::Bitmap;
 
-/// From so many ranges on, a set may be a bitmap.
+/// From this number of ranges on, a set may be a bitmap.
 const MIN_RANGES_OF_BITMAP: usize = 16;
-/// A bitmap with fewer ranges takes more memory than a map: a bit for each of these bytes is what a map takes for a range.
+/// A bitmap with fewer ranges than one per this many bytes takes more memory than a map, because a map entry takes as
+/// much as a bit for each of these bytes.
 const MAX_BYTES_FOR_A_RANGE: usize = 256;
 
-/// Disjoint ranges by their starts. Ranges that touch are one.
+/// Disjoint ranges by their starts. Adjacent ranges are joined.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RangeSet(Form);
 
@@ -21,7 +22,7 @@ pub(crate) struct RangeSet(Form);
 enum Form {
     #[default]
     Empty,
-    /// Takes no memory of its own: most sets have one range.
+    /// One range, without allocated memory: most sets have one range.
     One(Range<usize>),
     /// The ends of ranges by their starts.
     Map(BTreeMap<usize, usize>),
@@ -47,7 +48,7 @@ impl RangeSet {
         self.count() == 0
     }
 
-    /// The ranges, in order.
+    /// Returns the ranges in ascending order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         let (one, map, bitmap) = match &self.0 {
             Form::Empty => (None, None, None),
@@ -59,7 +60,7 @@ impl RangeSet {
         one.into_iter().chain(map).chain(bitmap.into_iter().flat_map(|bitmap| bitmap.ranges()))
     }
 
-    /// How many ranges there are.
+    /// Returns the number of ranges.
     pub(crate) fn count(&self) -> usize {
         match &self.0 {
             Form::Empty => 0,
@@ -69,7 +70,7 @@ impl RangeSet {
         }
     }
 
-    /// Whether one of these bytes is in the set.
+    /// Returns whether any of these bytes is in the set.
     pub(crate) fn overlaps(&self, r: &Range<usize>) -> bool {
         !r.is_empty()
             && match &self.0 {
@@ -80,7 +81,7 @@ impl RangeSet {
             }
     }
 
-    /// Whether all of these bytes are in the set.
+    /// Returns whether all of these bytes are in the set.
     pub(crate) fn covers(&self, r: &Range<usize>) -> bool {
         r.is_empty()
             || match &self.0 {
@@ -91,7 +92,7 @@ impl RangeSet {
             }
     }
 
-    /// The bytes of a range that are not in the set, in order.
+    /// Returns the bytes of a range that are not in the set, in order.
     pub(crate) fn gaps(&self, r: &Range<usize>) -> Vec<Range<usize>> {
         let (mut gaps, mut at) = (Vec::new(), r.start);
         for there in
@@ -113,12 +114,12 @@ impl RangeSet {
         *self = Self::default();
     }
 
-    /// Removes the bytes at and behind `end`.
+    /// Removes the bytes from `end` on.
     pub(crate) fn truncate(&mut self, end: usize) {
         self.remove(&(end..usize::MAX));
     }
 
-    /// Adds the bytes of gaps of up to so many; whether there were any.
+    /// Adds the bytes of gaps of up to `length` bytes; returns whether there were any.
     pub(crate) fn fill_gaps_up_to(&mut self, length: usize) -> bool {
         let before = self.count();
         let mut joined: Vec<Range<usize>> = Vec::new();
@@ -132,7 +133,7 @@ impl RangeSet {
         self.count() != before
     }
 
-    /// Adds all bytes between the first and the last.
+    /// Adds all bytes between the first and the last byte.
     pub(crate) fn fill_gaps(&mut self) {
         self.fill_gaps_up_to(usize::MAX);
     }
@@ -177,7 +178,7 @@ impl RangeSet {
         self.settle_form();
     }
 
-    /// Takes the form that suits the ranges that there are now.
+    /// Changes to the form that suits the present ranges.
     fn settle_form(&mut self) {
         match (self.count(), &self.0) {
             (0, _) => self.0 = Form::Empty,
@@ -196,10 +197,10 @@ impl RangeSet {
     }
 }
 
-/// Adds some bytes to ranges.
+/// Adds a range of bytes.
 fn add(map: &mut BTreeMap<usize, usize>, r: Range<usize>) {
     let (mut start, mut end) = (r.start, r.end);
-    // Most ranges come in order.
+    // Most ranges come in ascending order.
     if let Some(mut last) = map.last_entry().filter(|last| *last.key() <= start) {
         if start <= *last.get() {
             *last.get_mut() = end.max(*last.get());
@@ -220,7 +221,7 @@ fn add(map: &mut BTreeMap<usize, usize>, r: Range<usize>) {
     map.insert(start, end);
 }
 
-/// Removes some bytes from ranges.
+/// Removes a range of bytes.
 fn cut(map: &mut BTreeMap<usize, usize>, r: &Range<usize>) {
     if let Some((&s, &e)) = map.range(..r.start).next_back()
         && e > r.start

@@ -1,8 +1,8 @@
-//! What one of many writers has read since its last flush.
+//! The data that a shared writer has read since its last flush.
 //!
-//! Two writers that write the same bytes over the same element agree, unless one of them has read it before: then it has
-//! computed what it wrote from a value that is no longer there. The set is bounded. It forgets first which elements of a
-//! block were read, then which blocks of a dataset, then which datasets.
+//! Two writers that write equal bytes to the same element agree, unless one of them has read the element before: that
+//! writer may have computed its value from a value that is no longer there. The set is bounded. Beyond its limits it
+//! first becomes imprecise about the elements of a block, then about the blocks of a dataset, then about the datasets.
 
 use crate::OnConflict;
 use crate::chunk::grid::CopyRun;
@@ -13,31 +13,31 @@ use h5lake_ledger::locks::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-/// Ranges of one block.
+/// Maximum number of ranges of one block.
 const MAX_RANGES_OF_BLOCK: usize = 64;
-/// Ranges of all blocks.
+/// Maximum number of ranges of all blocks.
 const MAX_RANGES: usize = 1 << 14;
-/// Datasets, and names.
+/// Maximum number of datasets, and of names.
 const MAX_IDS: usize = 1 << 14;
 
-/// The set, or nothing where it is not needed.
+/// The set, or nothing if it is not needed.
 pub(crate) struct Reads(Option<Mutex<ReadSets>>);
 
 #[derive(Default)]
 struct ReadSets {
     since: ReadSet,
-    /// What was read before a commit of which nobody knows whether it was made.
+    /// Reads before a commit with an unknown outcome.
     in_doubt: ReadSet,
 }
 
 #[derive(Default)]
 struct ReadSet {
     blocks: HashMap<Vec<u8>, RangeSet>,
-    /// How many ranges `blocks` holds.
+    /// Number of ranges in `blocks`.
     ranges: usize,
-    /// Datasets of which any element may have been read.
+    /// Datasets in which any element may have been read.
     datasets: HashSet<u64>,
-    /// Keys of attributes, and of headers whose comment was read.
+    /// Keys of read attributes, and of headers with a read comment.
     names: HashSet<Vec<u8>>,
     everything: bool,
 }
@@ -68,7 +68,8 @@ impl ReadSet {
         }
     }
 
-    /// Remembers datasets in place of their blocks: the one of `id`, and all others if that spares too little.
+    /// Replaces blocks by their datasets: those of the dataset `id`, and those of all datasets if this saves too
+    /// little.
     fn forget_blocks(&mut self, id: u64) {
         self.datasets.insert(id);
         self.blocks.retain(|key, _| keys::id(key) != Some(id));
@@ -97,7 +98,7 @@ impl ReadSet {
         }
     }
 
-    /// Takes in all that another set holds.
+    /// Adds the content of another set.
     fn join(&mut self, other: Self) {
         self.everything |= other.everything;
         self.datasets.extend(other.datasets);
@@ -115,14 +116,14 @@ impl ReadSet {
     }
 }
 
-/// What was read of one block.
+/// The read bytes of one block.
 pub(crate) enum ReadOf {
     All,
     Parts(RangeSet),
 }
 
 impl ReadOf {
-    /// Whether some of these bytes were read.
+    /// Returns whether some of these bytes were read.
     pub(crate) fn overlaps(&self, r: &Range<usize>) -> bool {
         match self {
             Self::All => true,
@@ -132,31 +133,31 @@ impl ReadOf {
 }
 
 impl Reads {
-    /// Reads are noted where another writer may change what was read, and somebody is to be told.
+    /// Creates the set. Reads are noted only if other writers may change the data and conflicts are reported.
     pub(crate) fn new(writers: Writers, on_conflict: OnConflict) -> Self {
         Self((writers == Writers::Many && on_conflict != OnConflict::Last).then(Mutex::default))
     }
 
-    /// Whether reads are noted at all.
+    /// Returns whether reads are noted.
     pub(crate) fn are_noted(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Notes that runs of a block are read.
+    /// Notes reads of runs of a block.
     pub(crate) fn of_block(&self, key: &[u8], runs: &[CopyRun]) {
         if let Some(set) = &self.0 {
             set.lock().since.insert(key, runs.iter().map(|r| r.block..r.block + r.len));
         }
     }
 
-    /// Notes that an attribute's value, or the comment of a header, is read.
+    /// Notes a read of an attribute's value, or of a header's comment.
     pub(crate) fn of_name(&self, key: &[u8]) {
         if let Some(set) = &self.0 {
             set.lock().since.insert_name(key);
         }
     }
 
-    /// What was read of a block.
+    /// Returns the read bytes of a block.
     pub(crate) fn block(&self, key: &[u8]) -> ReadOf {
         let Some(set) = &self.0 else { return ReadOf::Parts(RangeSet::default()) };
         let set = &set.lock().since;
@@ -166,20 +167,20 @@ impl Reads {
         }
     }
 
-    /// Whether an attribute's value, or the comment of a header, was read.
+    /// Returns whether an attribute's value, or a header's comment, was read.
     pub(crate) fn has_name(&self, key: &[u8]) -> bool {
         let is_in = |set: &ReadSet| set.everything || set.names.contains(key);
         self.0.as_ref().is_some_and(|sets| is_in(&sets.lock().since))
     }
 
-    /// A new batch begins.
+    /// Clears the set, because a new batch begins.
     pub(crate) fn clear(&self) {
         if let Some(set) = &self.0 {
             *set.lock() = ReadSets::default();
         }
     }
 
-    /// Sets aside what was read before a commit in doubt.
+    /// Sets aside the reads before a commit with an unknown outcome.
     pub(crate) fn set_aside(&self) {
         if let Some(sets) = &self.0 {
             let mut sets = sets.lock();
@@ -187,7 +188,7 @@ impl Reads {
         }
     }
 
-    /// Forgets what was set aside, if what came of it was committed; else it counts again.
+    /// Forgets the reads that were set aside if the commit was made; otherwise they count again.
     pub(crate) fn settle(&self, is_committed: bool) {
         let Some(sets) = &self.0 else { return };
         let mut sets = sets.lock();

@@ -1,7 +1,7 @@
-//! What is kept of a chunk's elements beside them: least, greatest, and how many. docs/format.md has the rules, and
+//! Statistics of a chunk's elements: minimum, maximum and count. docs/format.md has the rules, and
 //! docs/design/057-chunk-statistics.md the reasons.
 //!
-//! They may be absent at any time, and then the chunk is read. They are never narrower than the data.
+//! Statistics may be absent at any time, and then the chunk is read. Their range is never narrower than the data.
 
 use crate::chunk::layout::BlockLayout;
 use crate::chunk::number::{Number, NumberType, Range};
@@ -10,11 +10,13 @@ use crate::keys;
 use crate::record::StatisticsRecord;
 use h5lake_ledger::locks::RwLock;
 
-/// Of smaller chunks nothing is kept: it would take as much room as they do.
+/// Smaller chunks get no statistics, because these would take as much space as the chunk.
 pub(crate) const MIN_COUNTED_BYTES: usize = 64;
-/// Nor of chunks that filters make as small as this: they lie in the map, and come with their entries.
+/// Chunks that filters reduce to this many bytes or fewer get no statistics: they are stored inline and are read with
+/// their entries.
 pub(crate) const MIN_COUNTED_ENCODED_BYTES: u64 = 256;
-/// A part of a chunk in memory that is smaller than one of so many widens what is known; a larger one has all looked at.
+/// If the changed part of a cached chunk is smaller than one in this many parts, it only widens the known range;
+/// otherwise the whole chunk is scanned.
 const PARTS_LOOKED_AT: usize = 16;
 
 /// The chunks of a dataset of numbers.
@@ -23,29 +25,29 @@ pub(crate) struct CountedChunks {
     pub number: NumberType,
     /// The dimensions of a chunk.
     pub chunk: Vec<u64>,
-    /// The present extent. One that is out of date makes statistics of less use, and never wrong.
+    /// The present extent. An outdated extent makes statistics less useful, but never wrong.
     pub dims: RwLock<Vec<u64>>,
 }
 
-/// What was known of a block before a change of parts.
+/// The state of a block before a change of parts.
 pub(crate) struct Before {
-    /// Nothing was stored: all was fill.
+    /// True if nothing was stored, so that all elements had the fill value.
     pub is_empty: bool,
     pub statistics: Option<StatisticsRecord>,
 }
 
-/// A range that holds in a box of a chunk.
+/// A range that is valid in a box of a chunk.
 #[derive(Debug, Clone)]
 pub(crate) struct Described {
     pub range: Range,
-    /// Whether the range's count is right, and not just anything.
+    /// True if the count of the range is exact; otherwise the count is meaningless.
     pub is_counted: bool,
-    /// Elements along each dimension.
+    /// Size of the box along each dimension, in elements.
     pub within: Vec<u64>,
 }
 
 impl CountedChunks {
-    /// How much of the chunk at `coords` (in chunks) lies within an extent, along each dimension.
+    /// Returns the size of the part of the chunk at `coords` (in chunks) within an extent, along each dimension.
     pub(crate) fn within(&self, coords: &[u64], dims: &[u64]) -> Option<Vec<u64>> {
         let n = self.chunk.len();
         let inside = |((c, n), d): ((&u64, &u64), &u64)| d.saturating_sub(c.saturating_mul(*n)).min(*n);
@@ -53,12 +55,12 @@ impl CountedChunks {
             .then(|| coords.iter().zip(&self.chunk).zip(dims).map(inside).collect())
     }
 
-    /// The box that statistics of the block of this key are to describe now; `None` where it has no elements.
+    /// Returns the box that statistics of the block of this key should describe now; `None` if the box has no elements.
     fn present(&self, key: &[u8]) -> Option<Vec<u64>> {
         self.within(&keys::coords(key), &self.dims.read()).filter(|within| !within.contains(&0))
     }
 
-    /// Checks a record; `None` for one that no writer makes.
+    /// Decodes and checks a record; `None` for a record that no writer creates.
     pub(crate) fn described(&self, r: &StatisticsRecord) -> Option<Described> {
         let within = if r.within.is_empty() { self.chunk.clone() } else { r.within.clone() };
         let fits = within.len() == self.chunk.len()
@@ -80,7 +82,8 @@ impl CountedChunks {
         })
     }
 
-    /// Whether no build makes such a record. Earlier ones left out the count, too, where they knew of NaN alone; then nothing is known.
+    /// Returns whether no build creates such a record. Earlier builds omitted the count if they found only NaN; such a
+    /// record says nothing.
     pub(crate) fn is_wrong(&self, r: &StatisticsRecord) -> bool {
         let mut r = r.clone();
         if (r.minimum, r.maximum, r.count) == (None, None, None) {
@@ -89,7 +92,8 @@ impl CountedChunks {
         self.described(&r).is_none()
     }
 
-    /// A box of NaN alone has a count, which tells it from one of which nothing is known.
+    /// Encodes statistics. A box of NaN alone gets a count, which distinguishes it from a box about which nothing is
+    /// known.
     fn record(&self, d: Described) -> StatisticsRecord {
         let bits = |n: Option<Number>| n.map(NumberType::to_bits);
         StatisticsRecord {
@@ -100,21 +104,22 @@ impl CountedChunks {
         }
     }
 
-    /// Bytes from the chunk's begin to behind the last element of a box.
+    /// Returns the number of bytes from the chunk's beginning to the end of the last element of a box.
     fn reach(&self, within: &[u64]) -> usize {
         let last = within.iter().zip(&self.chunk).fold(0, |at, (w, c)| at * c + (w - 1));
         (last as usize + 1) * self.number.size
     }
 
-    /// The same for a box whose elements follow each other from the chunk's begin on; `None` for any other.
+    /// Returns the number of bytes of a box whose elements are contiguous from the chunk's beginning; `None` for any
+    /// other box.
     fn line(&self, within: &[u64]) -> Option<usize> {
         (within[1..] == self.chunk[1..]).then(|| self.reach(within))
     }
 
-    /// The range of a box, in which all bytes are known.
+    /// Returns the range of a box, in which all bytes are known.
     fn look(&self, within: &[u64], block: &[u8]) -> Range {
         let size = self.number.size;
-        // Dimensions from here on are in the box as a whole.
+        // From this dimension on, the box includes the whole chunk.
         let whole = (0..within.len()).rev().find(|d| within[*d] != self.chunk[*d]).unwrap_or(0);
         let row: u64 = self.chunk[whole + 1..].iter().product::<u64>() * within[whole];
         let step: u64 = self.chunk[whole..].iter().product();
@@ -132,7 +137,7 @@ impl CountedChunks {
 }
 
 impl BlockLayout {
-    /// Takes note of another extent.
+    /// Sets the present extent.
     pub(crate) fn set_dims(&self, dims: &[u64]) {
         if let Some(edges) = &self.edges {
             *edges.dims.write() = dims.to_vec();
@@ -142,7 +147,7 @@ impl BlockLayout {
         }
     }
 
-    /// What to keep of a block; `block` has at least the bytes of its elements within the extent.
+    /// Returns the statistics of a block; `block` has at least the bytes of its elements within the extent.
     pub(crate) fn statistics(&self, key: &[u8], block: &[u8]) -> Option<StatisticsRecord> {
         let counted = self.counted.as_ref()?;
         let within = counted.present(key)?;
@@ -153,8 +158,8 @@ impl BlockLayout {
         Some(counted.record(Described { range, is_counted: true, within }))
     }
 
-    /// The same of a block of which `valid` is in memory, and `dirty` of it is new: all is looked at where it is there and
-    /// that pays, or else what is new.
+    /// Returns the statistics of a block in memory, of which the bytes `valid` are known and the bytes `dirty` are new.
+    /// Scans all elements if they are in memory and that is worthwhile; otherwise scans the new ones.
     pub(crate) fn statistics_of_cached(
         &self,
         key: &[u8],
@@ -173,7 +178,7 @@ impl BlockLayout {
         self.statistics_of_parts(key, before, &parts)
     }
 
-    /// What to keep of a block of which parts are written over what was known: bytes, and where in the block they begin.
+    /// Returns the statistics of a block after parts were written to it, each given as its offset and its bytes.
     pub(crate) fn statistics_of_parts(
         &self,
         key: &[u8],
@@ -197,7 +202,7 @@ impl BlockLayout {
         Some(counted.record(d))
     }
 
-    /// What is still known of a block of which everything from byte `end` on becomes fill.
+    /// Returns the statistics that remain valid for a block in which everything from byte `end` on becomes fill.
     pub(crate) fn statistics_up_to(
         &self,
         end: usize,
@@ -215,7 +220,7 @@ impl BlockLayout {
 struct Written {
     range: Range,
     bytes: RangeSet,
-    /// No byte is in two parts.
+    /// True if no byte is in two parts.
     is_disjoint: bool,
 }
 
@@ -231,19 +236,19 @@ impl Written {
         Self { range, bytes, is_disjoint }
     }
 
-    /// Whether each element of a box was written.
+    /// Returns whether each element of a box was written.
     fn covers(&self, counted: &CountedChunks, within: &[u64]) -> bool {
         self.bytes.covers(&(0..counted.reach(within)))
     }
 
-    /// What was written is all that there is in the box.
+    /// Returns the range if the written elements are all elements of the box.
     fn alone(self, counted: &CountedChunks, within: Vec<u64>) -> Described {
         let end = self.bytes.iter().last().map_or(0, |r| r.end);
         let is_counted = self.is_disjoint && counted.line(&within) == Some(end);
         Described { range: self.range, is_counted, within }
     }
 
-    /// What was written, and fill.
+    /// Returns the range if all other elements have the fill value.
     fn over_fill(self, shape: &BlockLayout, counted: &CountedChunks, within: Vec<u64>) -> Described {
         let mut fill = vec![0; counted.number.size];
         shape.fill(0, &mut fill);
@@ -251,8 +256,8 @@ impl Written {
         Described { range, is_counted: false, within }
     }
 
-    /// What was written over a known range. The box that it holds in is the one that was known, or the present one where what
-    /// came to it was all written.
+    /// Returns the range after a write over elements with a known range. It is valid in the box of the known range, or
+    /// in the present box if all elements that the present box adds were written.
     fn over(self, counted: &CountedChunks, known: Described, within: Vec<u64>) -> Option<Described> {
         let range = self.range.and(known.range);
         if within.iter().zip(&known.within).all(|(now, then)| now <= then) {

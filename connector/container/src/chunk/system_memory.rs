@@ -1,4 +1,4 @@
-//! How much memory the machine, or the process's control group, has and can spare (`proc(5)`; the kernel's
+//! Reads how much memory the machine, or the process's control group, has and can spare (`proc(5)`; the kernel's
 //! documentation of control groups, version 2: `memory.max`, `memory.current`, `memory.stat`; version 1:
 //! `memory.limit_in_bytes`, `memory.usage_in_bytes`, `memory.stat`).
 
@@ -6,20 +6,21 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Caches hold at most this part of all memory.
+/// Caches hold at most this fraction of all memory.
 const PART_OF_ALL: u64 = 16;
-/// They hold at most this part of what they hold already and what can be spared.
+/// Caches hold at most this fraction of the memory that they hold already plus the free memory.
 const PART_OF_FREE: u64 = 4;
 
 /// Memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Memory {
     all: u64,
-    /// What could be had without writing anything out.
+    /// Memory that is available without writing anything out.
     free: u64,
 }
 
-/// How many bytes caches that hold `held` bytes may hold. Where the system does not tell, it sets no limit.
+/// Returns how many bytes the caches may hold, given that they hold `held` bytes. Without information from the system
+/// there is no limit.
 pub(crate) fn allowance(held: usize) -> usize {
     [machine(), group()].into_iter().flatten().map(|m| allowed(m, held)).min().unwrap_or(usize::MAX)
 }
@@ -41,13 +42,13 @@ fn in_meminfo(text: &str) -> Option<Memory> {
     Some(Memory { all: field("MemTotal:")?, free: field("MemAvailable:")? })
 }
 
-/// No machine has so much memory: a limit of so many bytes is none.
+/// A limit of this many bytes counts as no limit, because no machine has so much memory.
 const MAX_LIMIT: u64 = 1 << 60;
 
-/// What a version of control groups calls its files, and where they are.
+/// The file names of a version of control groups, and their location.
 struct Files {
     root: &'static str,
-    /// How a line of `/proc/self/cgroup` begins, behind its number.
+    /// The beginning of its line in `/proc/self/cgroup`, after the number.
     line: &'static str,
     limit: &'static str,
     used: &'static str,
@@ -69,14 +70,14 @@ const VERSION_1: Files = Files {
     inactive: "total_inactive_file ",
 };
 
-/// A short file of the kernel, which makes it anew for whoever asks: by one read.
+/// Reads a short file of the kernel in one read, because the kernel generates it for each reader.
 fn read(path: impl AsRef<Path>) -> Option<String> {
     let mut text = String::with_capacity(4096);
     File::open(path).ok()?.read_to_string(&mut text).ok()?;
     Some(text)
 }
 
-/// The tightest limit of the process's control groups.
+/// Returns the tightest limit of the process's control groups.
 fn group() -> Option<Memory> {
     let groups = read("/proc/self/cgroup")?;
     let limits = [VERSION_2, VERSION_1].into_iter().filter_map(|files| files.tightest(files.own(&groups)?));
@@ -84,12 +85,13 @@ fn group() -> Option<Memory> {
 }
 
 impl Files {
-    /// The process's group among those that `/proc/self/cgroup` lists.
+    /// Returns the process's group among those that `/proc/self/cgroup` lists.
     fn own<'a>(&self, groups: &'a str) -> Option<&'a str> {
         groups.lines().find_map(|line| line.split_once(':')?.1.strip_prefix(self.line))
     }
 
-    /// The tightest limit of a group and of those around it. A container sees its own as the outermost.
+    /// Returns the tightest limit of a group and of the groups that contain it. A process in a container sees its own
+    /// group as the outermost.
     fn tightest(&self, group: &str) -> Option<Memory> {
         let root = Path::new(self.root);
         let folder = root.join(group.trim_start_matches('/'));
@@ -99,14 +101,15 @@ impl Files {
 
     fn of_group(&self, folder: &Path) -> Option<Memory> {
         let number = |name: &str| read(folder.join(name))?.trim().parse::<u64>().ok();
-        // "max" is no number, and no limit. Version 1 has a number for it that is beyond all memory.
+        // "max" means no limit. In version 1 a number beyond all memory means the same.
         let all = number(self.limit).filter(|all| *all < MAX_LIMIT)?;
         let used = number(self.used)?;
         let pages = read(folder.join("memory.stat")).and_then(|text| self.inactive_file(&text));
         Some(Memory { all, free: all.saturating_sub(used).saturating_add(pages.unwrap_or(0)).min(all) })
     }
 
-    /// Pages of files that nobody has used for a while: the group counts them, and the kernel drops them first.
+    /// Returns the bytes of file pages that were not used for a while: the group counts them, and the kernel drops them
+    /// first.
     fn inactive_file(&self, stat: &str) -> Option<u64> {
         stat.lines().find_map(|line| line.strip_prefix(self.inactive))?.trim().parse().ok()
     }

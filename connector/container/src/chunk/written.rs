@@ -1,4 +1,5 @@
-//! What one of many writers has written of each block since its last commit, which a merge puts over what others wrote.
+//! The bytes that a shared writer has written to each block since its last commit. A merge copies them over the bytes
+//! of other writers.
 
 use crate::chunk::range_set::RangeSet;
 use std::collections::BTreeMap;
@@ -6,11 +7,11 @@ use std::ops::Range;
 
 type Spans = BTreeMap<Vec<u8>, RangeSet>;
 
-/// Bytes of blocks, by their keys.
+/// Bytes of blocks, by key.
 #[derive(Default)]
 pub(super) struct WrittenSpans {
     since: Spans,
-    /// What a commit holds of which nobody knows whether it was made.
+    /// Bytes written for a commit with an unknown outcome.
     in_doubt: Spans,
 }
 
@@ -24,7 +25,7 @@ impl WrittenSpans {
         self.since.get(key)
     }
 
-    /// Says what of a block is to be thought of as written.
+    /// Sets the bytes of a block that count as written.
     pub(super) fn set(&mut self, key: &[u8], spans: RangeSet) {
         if spans.is_empty() {
             self.in_doubt.remove(key);
@@ -34,7 +35,7 @@ impl WrittenSpans {
         }
     }
 
-    /// Thinks of some bytes of a block as not written.
+    /// Removes bytes of a block from those that count as written.
     pub(super) fn remove(&mut self, key: &[u8], ranges: &RangeSet) {
         for all in [&mut self.since, &mut self.in_doubt] {
             let Some(spans) = all.get_mut(key) else { continue };
@@ -51,12 +52,12 @@ impl WrittenSpans {
         }
     }
 
-    /// Sets aside what a commit in doubt holds.
+    /// Sets aside the bytes written for a commit with an unknown outcome.
     pub(super) fn set_aside(&mut self) {
         self.in_doubt = std::mem::take(&mut self.since);
     }
 
-    /// Forgets what was set aside, if that was committed; else it counts again.
+    /// Forgets the bytes that were set aside if the commit was made; otherwise they count as written again.
     pub(super) fn settle(&mut self, is_committed: bool) {
         for (key, spans) in std::mem::take(&mut self.in_doubt) {
             if !is_committed {

@@ -1,4 +1,4 @@
-//! Flushing: everything that was changed becomes one commit; and moving to the newest one.
+//! Flush: commits all changes as one commit. Refresh: moves to the newest version.
 
 use super::{Container, State};
 use crate::filters::unlocked::without_locks;
@@ -11,28 +11,31 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 impl Container {
-    /// Makes everything that was changed one commit. When this returns, the commit is durable as the ledger's
-    /// options say: against the death of the process always. Does nothing in a container opened to read. Where processes write
-    /// together, only elements are committed, and only [if they can be](Self::try_commit_elements).
+    /// Commits all changes as one commit. When this returns, the commit is durable as the options of the ledger say: it
+    /// always survives the death of the process. Does nothing in a container opened for reading. Where processes write
+    /// together, only elements are committed, and only [if possible](Self::try_commit_elements).
     ///
     /// # Errors
-    /// Those of the ledger; nothing is lost, and a later flush tries again. With many writers `Conflict`, naming what
-    /// another writer changed first: all the rest is committed, and what is named is as that one left it. `Gone` if others reclaimed what
-    /// the changes were made on: the container is [lost](Self::is_lost) then.
+    /// Those of the ledger; no change is lost, and a later flush tries again. With many writers `Conflict`, which names
+    /// the objects that another writer changed first: all other changes are committed, and the named objects are as the
+    /// other writer left them. `Gone` if another writer reclaimed the version that the changes are based on: the
+    /// container is [lost](Self::is_lost) then.
     pub fn flush(&self) -> Result<()> {
         self.flush_by(State::keep_header, Ledger::commit)
     }
 
-    /// Flushes as [`flush`](Self::flush) does, where a close is likely to follow: what that would tidy up is not written twice.
+    /// Flushes like [`flush`](Self::flush) when a close is likely to follow, so that data that the close will rewrite
+    /// is not written twice.
     ///
     /// # Errors
     /// As for [`flush`](Self::flush).
     pub fn flush_to_close(&self) -> Result<()> {
-        // Headers are hardly looked at again.
+        // The headers are unlikely to be read again, so they are not cached.
         self.flush_by(|_, _, header| drop(header), Ledger::commit_to_close)
     }
 
-    /// Has the next flush fail once with an error of which nobody could be told. The one after commits what there is.
+    /// Makes the next flush fail once with `lost`, an error that no call could report so far. The flush after it
+    /// commits as usual.
     pub fn tell_later(&self, lost: Error) {
         self.untold.lock().get_or_insert(lost);
     }
@@ -53,7 +56,7 @@ impl Container {
         })
     }
 
-    /// Flushes by `flush`, where this process may, and tells of it.
+    /// Runs `flush` if this process may write, and logs its result.
     pub(crate) fn flush_with(&self, flush: impl FnOnce() -> Result<()>) -> Result<()> {
         if !self.writable {
             return Ok(());
@@ -72,7 +75,7 @@ impl Container {
         }
         self.tell_of_flush(begun, version, &flushed);
         if self.ledger.is_one_of_many() && flushed.as_ref().is_err_and(|e| e.kind() == ErrorKind::Gone) {
-            // What is staged stands on what no later try finds.
+            // The staged changes are based on a reclaimed version, so no later attempt can commit them.
             self.abandon("others reclaimed the version that its changes were made on");
         }
         flushed
@@ -110,8 +113,8 @@ impl Container {
         Ok(())
     }
 
-    /// Moves a container opened to read to the newest version; true if that is another one. A writer is
-    /// always at the newest; one of many goes there, and keeps what it has not flushed.
+    /// Moves a container opened for reading to the newest version. Returns true if the version changed. An exclusive
+    /// writer is always at the newest version; a shared writer moves to it and retains its uncommitted changes.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -122,8 +125,8 @@ impl Container {
         self.refresh_up_to(u64::MAX)
     }
 
-    /// Moves a container opened to read to version `last`, if it shows an earlier one; true if it moved. It goes further only where a
-    /// checkpoint has taken in the record of that version.
+    /// Moves a container opened for reading to version `last`, if it shows an earlier version. Returns true if it
+    /// moved. It moves past `last` only if a checkpoint has merged the record of that version.
     ///
     /// # Errors
     /// Those of the ledger.

@@ -30,12 +30,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 impl Container {
-    /// Makes a new container and opens it for writing. When this returns, it exists with its root group. Handles of this process that
-    /// read the container that it replaces keep their version.
+    /// Creates a container and opens it for writing. When this returns, the container exists with its root group.
+    /// Handles of this process that read the replaced container keep its version.
     ///
     /// # Errors
-    /// `AlreadyExists` (errno 17) with `Replace::Never`; `Busy` when it is open for writing in this process; whatever
-    /// the system says.
+    /// `AlreadyExists` (errno 17) with `Replace::Never`; `Busy` if the container is open for writing in this process;
+    /// any error of the system.
     pub fn create(
         target: &Target,
         replace: Replace,
@@ -74,13 +74,13 @@ impl Container {
         Ok(container)
     }
 
-    /// Opens a container, or shares it if this process has it open. A container that is open for writing is
-    /// shared with those who only read, who then see what is not yet flushed. A writer shares nothing with handles that were opened
-    /// to read before: these keep their version, as in another process.
+    /// Opens a container, or shares it if this process has it open. A container that is open for writing is shared with
+    /// handles that only read, which then see uncommitted changes. A writer does not share handles that were opened for
+    /// reading before: they keep their version, as in another process.
     ///
     /// # Errors
-    /// `NotFound` (errno 2), `NotAContainer`, `Locked` (errno 11) when another process writes it, `Busy` when
-    /// this process has it open with another use of locks, or to write with other processes.
+    /// `NotFound` (errno 2), `NotAContainer`, `Locked` (errno 11) if another process writes the container, `Busy` if
+    /// this process has it open with another lock policy, or for writing with other processes.
     pub fn open(target: &Target, access: Access, mut options: Options) -> Result<Arc<Container>> {
         let mut open = registry::lock();
         let at = options.ledger.at;
@@ -105,24 +105,25 @@ impl Container {
             version = container.ledger.version(),
             "opened"
         );
-        // Among many writers another one may have them open.
+        // Another writer may have the orphans open in multi-writer mode.
         if access == Access::ReadWrite && !container.ledger.is_one_of_many() {
             container.remove_orphans()?;
         }
         Ok(container)
     }
 
-    /// Opens what `source` holds, to read, for this opener alone. Only threads that call for it ask the source. `name` is what messages
-    /// call it. The registry is not locked meanwhile: what reads for us is foreign code, which may open another container.
+    /// Opens the content of `source` for reading, for this caller alone. Only threads that call for data read from the
+    /// source. `name` is its name in messages. The registry is not locked meanwhile, because the source is foreign code
+    /// that may open another container.
     ///
     /// # Errors
-    /// `NotAContainer`; what keeps the source from reading.
+    /// `NotAContainer`; the error of the source if it cannot read.
     pub fn open_source(name: &str, source: Arc<dyn ByteSource>, options: Options) -> Result<Arc<Container>> {
         let ledger = Ledger::open_source(name, source, options.ledger.clone())?;
         let target = Target::File(name.into());
         let record = read_record(&ledger, &target)?;
         let mut opened = Self::new(ledger, record, &target, Access::ReadOnly, &options)?;
-        // The blocks of a read are fetched together, before threads decode them.
+        // All blocks of a read are fetched together, before threads decode them.
         (opened.distance, opened.reads_in_caller) = (Latency::Far, true);
         opened.blocks = block_cache(&options, Latency::Far, Writers::One, &opened.statistics);
         let container = Arc::new(opened);
@@ -146,7 +147,7 @@ impl Container {
         Self::new(ledger, record, target, access, options)
     }
 
-    /// Opens a container beside those that this process has open, as another process would.
+    /// Opens a container a second time, beside the containers that this process has open, as another process would.
     pub(crate) fn open_apart(target: &Target, access: Access, options: &Options) -> Result<Arc<Container>> {
         let c = Arc::new(Self::opened(target, access, None, options)?);
         let _only_once = c.me.set(Arc::downgrade(&c));
@@ -186,7 +187,7 @@ impl Container {
         let blocks = block_cache(o, distance, writers, &statistics);
         let mut hash = DefaultHasher::new();
         ledger.identity().hash(&mut hash);
-        // An object of an old version is not the same as the one that it became.
+        // An object of an old version is not the same object as in the newest version.
         o.ledger.at.hash(&mut hash);
         Ok(Self {
             ledger,
@@ -234,20 +235,20 @@ impl Container {
     }
 }
 
-/// Whether raw data lies in stores, so that it is asked for together.
+/// Returns whether raw data is stored in remote sources, so that reads should request blocks together.
 fn has_remote_sources(ledger: &Ledger) -> Result<bool> {
     if !ledger.is_for_sources() {
         return Ok(false);
     }
     match ledger.sources() {
         Ok(all) => Ok(all.iter().any(|(_, source)| source.is_remote())),
-        // What does not need them can be read all the same.
+        // Data that does not need the sources stays readable.
         Err(e) if matches!(e.kind(), h5lake_ledger::ErrorKind::Corrupt { .. }) => Ok(false),
         Err(e) => Err(e.into()),
     }
 }
 
-/// Makes a ledger whose map holds `first`.
+/// Creates a ledger whose map holds `first`.
 fn create_ledger(
     target: &Target,
     replace: Replace,
@@ -269,8 +270,8 @@ fn create_ledger(
     }
 }
 
-/// Deletes an entry of a container whose content is replaced, and frees the payloads of the entry. The counter of object ids
-/// continues, so that no id is reused: readers may have the old objects open.
+/// Deletes an entry of a container whose content is replaced, and frees the payloads of the entry. The counter of
+/// object ids continues, so that no id is reused: readers may have the old objects open.
 fn forget(ledger: &Ledger, key: &[u8], value: Bytes) -> h5lake_ledger::Result<()> {
     if key == keys::NEXT_OBJECT {
         return Ok(());
@@ -300,7 +301,8 @@ pub(crate) fn open_ledger(
 
 pub(crate) fn read_record(ledger: &Ledger, target: &Target) -> Result<ContainerRecord> {
     let name = registry::name(target);
-    // What every opening needs, in one wait: this record, the counter of ids and the root group.
+    // Every open needs these three entries, so one request reads them: this record, the counter of ids and the root
+    // group.
     let root = keys::of(keys::HEADER, ROOT.0);
     let [value, ..] = &ledger.get_many(&[keys::CONTAINER, keys::NEXT_OBJECT, &root])?[..] else {
         return Err(Error::corrupt(format!("{name}: the container's record is missing")));
@@ -317,7 +319,7 @@ pub(crate) fn read_record(ledger: &Ledger, target: &Target) -> Result<ContainerR
     Ok(r)
 }
 
-/// A cache of blocks, as the options bound it.
+/// Creates the block cache with the bounds of the options.
 fn block_cache(
     options: &Options,
     distance: Latency,

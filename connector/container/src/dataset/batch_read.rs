@@ -1,5 +1,5 @@
-//! Many blocks read at once. What is read of a store is asked for together: what can, goes straight to the caller's buffer,
-//! and while some blocks are decoded or taken apart the next are on their way.
+//! Reads many blocks at once. Blocks in a store are requested together and, if possible, read directly into the
+//! caller's buffer. While some blocks are decoded or copied to the buffer, the next ones are being fetched.
 
 use super::Dataset;
 use super::parallel_filter::{MIN_BYTES_PER_THREAD, cores, likely_cores, side_by_side};
@@ -16,30 +16,32 @@ use h5lake_ledger::locks::Mutex;
 use std::sync::Arc;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
-/// Bytes that are read side by side before the first are handed out. Of a store the next ones are on their way meanwhile,
-/// so that with the stored form of both this is a third of the memory that a read takes.
+/// Bytes that are read in parallel before the first blocks are copied to the caller's buffer. From a store the next
+/// batch is fetched meanwhile, so that, with the stored form of both batches, this is a third of the memory that a read
+/// takes.
 const MAX_BATCH_BYTES: usize = 64 << 20;
 const MAX_STORE_BATCH_BYTES: usize = 32 << 20;
-/// Memory that a block takes which is read straight to the caller's buffer: its key, its runs, and four bytes of checksums
-/// for 16 KiB.
+/// Memory of a block that is read directly into the caller's buffer: its key, its runs, and four bytes of checksums per
+/// 16 KiB.
 const DIRECT_READ_COST_BYTES: usize = 512;
 
-/// Bytes of blocks that are decoded before they are handed out, where that is not done in one go.
+/// Bytes of blocks that are decoded before they are copied to the caller's buffer, if that is not done in one step.
 const MAX_REUSED_BYTES: usize = 8 << 20;
-/// Runs of so many bytes on average are brought to their places by the threads that decode them.
+/// If runs have at least this many bytes on average, the threads that decode blocks also copy them to the caller's
+/// buffer.
 const MIN_RUN_BYTES_TO_SCATTER: usize = 512;
 
-/// A block to be read: its key, what of it is wanted, and a place for it.
+/// A block to be read: its key, the wanted runs, and a buffer for it.
 struct ReadJob {
     key: Vec<u8>,
-    /// The runs as the caller's buffer wants them.
+    /// The wanted runs, with their offsets in the caller's buffer.
     runs: Vec<CopyRun>,
     data: Vec<u8>,
-    /// Read the whole block, and keep it in memory unless something was written since this epoch.
+    /// If set, the whole block is read, and cached unless something was written since this epoch.
     keep: Option<u64>,
-    /// Its stored state; of a store with the bytes.
+    /// Its stored state; including the bytes if it is in a store.
     pieces: Option<Fragments>,
-    /// Long runs of a block without filters in a store: they are read to where they are wanted.
+    /// True for long runs of an unfiltered block in a store, which are read directly into the caller's buffer.
     direct: bool,
 }
 
@@ -48,17 +50,17 @@ impl ReadJob {
         self.runs.iter().map(|r| r.len).sum()
     }
 
-    /// Whether its bytes are in memory as they are wanted: then they go straight to the caller's buffer.
+    /// Returns whether its bytes are in memory unencoded: then they are copied directly to the caller's buffer.
     fn is_here(&self) -> bool {
         self.keep.is_none() && self.pieces.as_ref().is_some_and(|pieces| pieces.encoded.is_none())
     }
 
-    /// Whether the whole block is read: to be kept, or because it has to be decoded anyway.
+    /// Returns whether the whole block is read, either to be cached, or because it has to be decoded anyway.
     fn whole(&self, d: &Dataset) -> bool {
         self.keep.is_some() || !d.shape.filters.is_empty()
     }
 
-    /// What it takes of the memory for a batch.
+    /// Returns the memory that it takes of the limit for a batch.
     fn cost(&self, d: &Dataset) -> usize {
         match (self.direct, self.whole(d)) {
             (true, _) => DIRECT_READ_COST_BYTES + d.shape.len / 4096,
@@ -67,7 +69,7 @@ impl ReadJob {
         }
     }
 
-    /// Reads the runs, packed one after the other, or the whole block.
+    /// Reads the runs, packed one after another, or the whole block.
     fn read(&mut self, d: &Dataset) -> Result<()> {
         if self.direct || self.is_here() {
             return Ok(());
@@ -78,7 +80,7 @@ impl ReadJob {
             None => stored(ledger, &self.key, &d.shape)?,
         };
         if pieces.has_lost() {
-            // What is not lost of it can still be read.
+            // The undamaged parts of the block can still be read.
             self.keep = None;
         }
         if self.whole(d) {
@@ -98,7 +100,7 @@ impl ReadJob {
         read_pieces(&pieces, ledger, &d.shape, &packed, &mut self.data)
     }
 
-    /// Reads to where the runs are wanted, which are in the order of `places`.
+    /// Reads the runs, which are in the order of `places`, into `places`.
     fn read_to(&mut self, d: &Dataset, places: &mut [&mut [u8]]) -> Result<()> {
         if self.direct {
             return Ok(());
@@ -125,7 +127,7 @@ impl ReadJob {
         self.let_go(d, block)
     }
 
-    /// A block whose bytes were handed out: kept in memory, or its room used again.
+    /// Caches a block after its bytes were copied out, or recycles its memory.
     fn let_go(&self, d: &Dataset, block: Vec<u8>) -> Result<()> {
         let c = d.container();
         match self.keep {
@@ -155,14 +157,14 @@ impl ReadJob {
     }
 }
 
-/// Where a batch is among those of a read.
+/// The position of a batch in a read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Position {
     Middle,
     Last,
 }
 
-/// Jobs that are fetched by a thread of their own.
+/// Jobs that are fetched by a separate thread.
 type PendingJobs<'s> = ScopedJoinHandle<'s, Result<Vec<ReadJob>>>;
 
 fn came(coming: Option<PendingJobs<'_>>) -> Result<Vec<ReadJob>> {
@@ -174,12 +176,12 @@ fn came(coming: Option<PendingJobs<'_>>) -> Result<Vec<ReadJob>> {
 }
 
 impl Dataset {
-    /// How many threads a read may use: only filters take time of their own.
+    /// Returns how many threads a read may use. Only filters benefit from threads.
     pub(super) fn readers(&self) -> usize {
         if self.filters.is_empty() || self.needs_codec() { 1 } else { likely_cores() }
     }
 
-    /// Like a plain read, with many blocks at once, and up to `threads` threads for what filters them.
+    /// Reads many blocks at once, with up to `threads` threads for the filters.
     pub(super) fn read_parallel(
         &self,
         dims: &[u64],
@@ -221,8 +223,8 @@ impl Dataset {
         self.filters.is_empty() && runs.iter().all(|r| r.len >= MIN_DIRECT_BYTES)
     }
 
-    /// Reads some jobs; or has them fetched, and finishes those that were fetched meanwhile. Two batches are in memory at
-    /// most: one that is coming, and one that is being finished.
+    /// Reads a batch of jobs directly, or starts fetching it and meanwhile finishes the batch before it. At most two
+    /// batches are in memory: one that is being fetched, and one that is being finished.
     fn run<'s, 'e>(
         &'e self,
         s: &'s Scope<'s, 'e>,
@@ -252,7 +254,7 @@ impl Dataset {
         self.finish(jobs, out, threads)
     }
 
-    /// Has jobs fetched by a thread; gives them back if there is none to be had.
+    /// Starts a thread that fetches jobs; returns the jobs if no thread can be started.
     fn start<'s, 'e>(
         &'e self,
         s: &'s Scope<'s, 'e>,
@@ -272,7 +274,7 @@ impl Dataset {
         started.map_err(|_| std::mem::take(&mut *jobs.lock()))
     }
 
-    /// Finds the blocks, brings them into memory, and reads what is direct to where it is wanted.
+    /// Finds the blocks, reads them into memory, and reads direct runs into the caller's buffer.
     fn fetch(&self, jobs: &mut [ReadJob], out: &mut [u8]) -> Result<()> {
         let ledger = &self.container().ledger;
         let wanted: Vec<_> =
@@ -296,7 +298,7 @@ impl Dataset {
         Ok(())
     }
 
-    /// Decodes what has to be, and hands everything out.
+    /// Decodes the blocks that are encoded, and copies all to the caller's buffer.
     fn finish(&self, jobs: Vec<ReadJob>, out: &mut [u8], threads: usize) -> Result<()> {
         let bytes: usize = jobs.iter().map(ReadJob::bytes).sum();
         let runs: usize = jobs.iter().map(|job| job.runs.len()).sum();
@@ -304,7 +306,7 @@ impl Dataset {
         if threads > 1 && bytes / runs.max(1) >= MIN_RUN_BYTES_TO_SCATTER {
             return self.finish_in_place(jobs, out, threads);
         }
-        // A few at a time, whose memory the next ones use again.
+        // A few blocks at a time, so that the next ones can reuse their memory.
         let group = (MAX_REUSED_BYTES / self.shape.len.max(1)).max(threads.max(1) * 2);
         let mut jobs = jobs.into_iter();
         loop {
@@ -321,7 +323,7 @@ impl Dataset {
         }
     }
 
-    /// Each thread decodes blocks and brings them to where they are wanted.
+    /// Lets each thread decode blocks and copy them to the caller's buffer.
     fn finish_in_place(&self, mut jobs: Vec<ReadJob>, out: &mut [u8], threads: usize) -> Result<()> {
         let places = places(jobs.iter_mut().map(|job| &mut job.runs).collect(), out)?;
         let mut both: Vec<_> = jobs.into_iter().zip(places).collect();
@@ -329,7 +331,8 @@ impl Dataset {
     }
 }
 
-/// Gives each run of each block its part of the buffer. The runs of a block come into the buffer's order, as their parts are.
+/// Assigns to each run of each block its part of the buffer. The runs of a block are put into the buffer's order, like
+/// their parts.
 pub(super) fn places<'a>(
     blocks: Vec<&mut Vec<CopyRun>>,
     out: &'a mut [u8],
@@ -346,7 +349,7 @@ pub(super) fn places<'a>(
     Ok(places)
 }
 
-/// Gives each run its part of the buffer, in the buffer's order.
+/// Assigns to each run its part of the buffer, in the buffer's order.
 fn split<T>(out: &mut [u8], mut runs: Vec<(CopyRun, T)>) -> Result<Vec<(CopyRun, T, &mut [u8])>> {
     runs.sort_unstable_by_key(|(r, _)| r.buffer);
     let (mut at, mut rest) = (0, out);

@@ -1,4 +1,4 @@
-//! Where the blocks of a dataset lie, for programs that read them without this crate.
+//! Reports where the blocks of a dataset are stored, for programs that read them without this crate.
 
 use super::Dataset;
 use crate::chunk::fragments::{Fragments, PieceBytes};
@@ -13,9 +13,9 @@ use h5lake_ledger::{HeldRoom, PayloadPlace};
 pub struct BlockPlace {
     /// Its coordinates, in chunks; the number of a segment.
     pub coords: Vec<u64>,
-    /// Of a block that is the output of the filters: bit n for each filter that was skipped.
+    /// For a filtered block: bit n is set for each filter n that was skipped.
     pub filter_mask: Option<u32>,
-    /// Its pieces, in order. What lies between them was never written. A filtered block has one.
+    /// Its fragments, in order. Bytes between them were never written. A filtered block has one fragment.
     pub pieces: Vec<PiecePlace>,
 }
 
@@ -26,29 +26,29 @@ pub struct PiecePlace {
     pub offset: u64,
     /// Bytes.
     pub length: u64,
-    /// The bytes, where the map has them.
+    /// The bytes, if they are stored inline.
     pub inline: Option<Bytes>,
-    /// Else where the first of them lies.
+    /// Otherwise the location of the first byte.
     pub place: Option<PayloadPlace>,
 }
 
 impl Dataset {
-    /// How many elements a block has: those of a chunk, or of a segment.
+    /// Returns the number of elements in a block, that is, in a chunk or a segment.
     pub fn block_elements(&self) -> u64 {
         self.shape.len as u64 / self.datatype.size.max(1)
     }
 
-    /// What an element that was never written reads as, in file form; `None` for zeros.
+    /// Returns the value of an element that was never written, in file form; `None` for zeros.
     pub fn filling(&self) -> Option<Bytes> {
         self.shape.fill.clone()
     }
 
-    /// Some stored blocks in C order, as they were last committed: those behind the coordinates `after`. Empty if there are no more.
-    /// `held` is the room of a tag of the version that this handle sees
+    /// Returns stored blocks in C order, as last committed: those after the coordinates `after`. Empty if there are no
+    /// more. `held` is the space of a tag of the version that this handle sees
     /// ([`Ledger::held_room`](h5lake_ledger::Ledger::held_room)). No payload is read.
     ///
     /// # Errors
-    /// `Corrupt` for a block that is none, was lost, or is not held; those of the ledger.
+    /// `Corrupt` for a block that is invalid, was lost, or is not retained by the tag; those of the ledger.
     pub fn blocks_after(&self, held: &HeldRoom, after: Option<&[u64]>) -> Result<Vec<BlockPlace>> {
         let after = after.map(|coords| self.key(coords));
         let page = self.container().ledger.scan_prefix(&self.prefix(), after.as_deref(), ENTRIES_PER_SCAN)?;

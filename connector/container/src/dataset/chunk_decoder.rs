@@ -1,8 +1,8 @@
-//! Chunks of somebody else's file, through our filters: who has the file hands out chunks as they are stored, and a selection
-//! of their elements comes into a buffer.
+//! Decodes chunks of native files with our filters: a source returns chunks in their stored form, and a selection of
+//! their elements is copied to a buffer.
 //!
-//! The chunks are asked for one after the other, in the calling thread alone. Other threads decode them meanwhile, and bring
-//! them to where they are wanted.
+//! The chunks are requested one after another, and only in the calling thread. Other threads decode them meanwhile, and
+//! copy them to the buffer.
 
 use super::batch_read::places;
 use super::parallel_filter::{MIN_BYTES_PER_THREAD, cores};
@@ -18,55 +18,56 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::thread::Builder;
 
-/// Bytes of chunks, and of what is known of their places, that are found before they are read: this bounds the memory.
+/// Bytes of chunks and of their runs that are found before they are read, which bounds the memory.
 const MAX_BATCH_BYTES: usize = 64 << 20;
-/// Places of so many bytes are enough, as sorting and touching more costs more time than threads that begin anew, ...
+/// This many bytes of runs are enough for a batch, because sorting and accessing more costs more time than restarting
+/// the threads, ...
 const ENOUGH_RUN_BYTES: usize = 512 << 10;
-/// ... if there are so many bytes of chunks for the threads.
+/// ... if there are this many bytes of chunks for the threads.
 const ENOUGH_BATCH_BYTES: usize = 8 << 20;
-/// Bytes of chunks that are decoded at once where they wait for the caller's thread to take them apart.
+/// Bytes of chunks that are decoded together if the caller's thread has to copy their runs.
 const MAX_REUSED_BYTES: usize = 8 << 20;
-/// Runs of so many bytes on average are brought to their places by the threads that decode them.
+/// If runs have at least this many bytes on average, the threads that decode chunks also copy them to the buffer.
 const MIN_RUN_BYTES_TO_SCATTER: usize = 512;
-/// Memory that a run takes while it waits: itself, and its place.
+/// Memory of a run while it waits: the run itself, and its part of the buffer.
 const RUN_COST_BYTES: usize = size_of::<CopyRun>() + size_of::<&mut [u8]>();
-/// Bytes of chunks that a thread takes at once: small chunks go together.
+/// Bytes of chunks that a thread takes at once, so that small chunks are handled together.
 const GROUP_BYTES: usize = 128 << 10;
-/// Groups that wait for each thread. When there are more, the calling thread decodes, too.
+/// Number of groups that wait for each thread. If there are more, the calling thread decodes as well.
 const WAITING_GROUPS: usize = 2;
 
-/// A chunk as a [`ChunkSource`] finds it.
+/// A chunk as returned by a [`ChunkSource`].
 #[derive(Debug)]
 pub enum SourceChunk {
-    /// It has storage.
+    /// The chunk has storage.
     Stored {
         /// Bit n for a filter n that was skipped when it was written.
         mask: u32,
-        /// What is stored of it, and maybe more.
+        /// Its stored bytes, and possibly further bytes.
         buffer: Scratch,
-        /// Bytes that are stored of it: so many at the buffer's beginning.
+        /// Number of its stored bytes, at the buffer's beginning.
         len: usize,
     },
-    /// It has none: its elements are fill values.
+    /// The chunk has no storage: its elements have the fill value.
     Missing,
 }
 
-/// Who has the chunks.
+/// The source of the chunks.
 pub trait ChunkSource {
-    /// Reads a chunk as it is stored, by its coordinates in chunks. It is called by the thread that called
+    /// Reads a chunk in its stored form, by its coordinates in chunks. Called in the thread that called
     /// [`ChunkDecoder::read`].
     ///
     /// # Errors
-    /// Whatever keeps the chunk from being read. The whole read fails with it.
+    /// Any error that prevents the read of the chunk. The whole read fails with it.
     fn stored_chunk(&mut self, coords: &[u64]) -> Result<SourceChunk>;
 }
 
-/// What a read took.
+/// The costs of a read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Decoded {
     /// Chunks that had storage.
     pub chunks: u64,
-    /// Bytes that were stored of them.
+    /// Stored bytes of these chunks.
     pub stored_bytes: u64,
 }
 
@@ -83,20 +84,20 @@ pub struct ChunkDecoder {
     fill: Option<Vec<u8>>,
 }
 
-/// A chunk of a batch: its coordinates, and what is wanted of it.
+/// A chunk of a batch: its coordinates, and its wanted runs.
 struct Wanted {
     coords: Vec<u64>,
     runs: Vec<CopyRun>,
 }
 
-/// A chunk that was read, on its way to its places: one for each of its runs.
+/// A chunk that was read and is to be decoded, with the part of the buffer for each of its runs.
 struct Job<'a> {
     runs: Vec<CopyRun>,
     places: Vec<&'a mut [u8]>,
     chunk: SourceChunk,
 }
 
-/// Jobs for the threads that decode.
+/// The queue of jobs for the threads that decode.
 struct Queue<'a> {
     state: Mutex<QueueState<'a>>,
     changed: Condvar,
@@ -105,14 +106,14 @@ struct Queue<'a> {
 #[derive(Default)]
 struct QueueState<'a> {
     waiting: VecDeque<Vec<Job<'a>>>,
-    /// Nothing more comes.
+    /// True if no more jobs follow.
     is_over: bool,
     failed: Option<Error>,
 }
 
 impl ChunkDecoder {
-    /// A decoder for chunks of these dimensions, of elements of `element` bytes; `None` if a filter is not here. `fill` is one
-    /// element; without it a chunk without storage is an error.
+    /// Creates a decoder for chunks of these dimensions, of elements of `element` bytes; `None` if a filter is not
+    /// built in. `fill` is one element; without it a chunk without storage is an error.
     ///
     /// # Errors
     /// `InvalidArgument` for parameters that a filter cannot have, and chunks of no or too many bytes.
@@ -135,32 +136,33 @@ impl ChunkDecoder {
         Ok((!pipeline.is_foreign()).then_some(Self { grid, chunk, element, len, pipeline, fill }))
     }
 
-    /// Threads that decode long reads on this machine.
+    /// Returns the number of threads that decode long reads on this machine.
     pub fn threads() -> usize {
         cores()
     }
 
-    /// Bytes of a decoded chunk.
+    /// Returns the bytes of a decoded chunk.
     pub fn chunk_bytes(&self) -> usize {
         self.len
     }
 
-    /// The most bytes that any writer stores of a chunk.
+    /// Returns the maximum number of bytes that any writer stores for a chunk.
     pub fn max_stored_bytes(&self) -> usize {
         self.pipeline.max_stored_bytes(self.len)
     }
 
-    /// Whether elements of chunks without storage are known.
+    /// Returns whether the fill value of chunks without storage is known.
     pub fn has_fill(&self) -> bool {
         self.fill.is_some()
     }
 
-    /// Elements of a chunk along each dimension.
+    /// Returns the number of elements of a chunk along each dimension.
     pub fn chunk(&self) -> &[u64] {
         &self.chunk
     }
 
-    /// Whether a selection touches at least `least` chunks. It is told by the chunks themselves, and by no more than are needed.
+    /// Returns whether a selection touches at least `least` chunks. It enumerates chunks only until the answer is
+    /// known.
     ///
     /// # Errors
     /// As for [`Self::read`].
@@ -172,7 +174,7 @@ impl ChunkDecoder {
         let mut found = 0;
         let mut count = |_: crate::chunk::grid::Part<'_>| {
             found += 1;
-            // What stops the walk is no error of anybody's.
+            // This error only ends the walk, and is not returned.
             if found >= least { Err(Error::range("there are enough")) } else { Ok(()) }
         };
         let walked = self.grid.parts(dims, selection, self.element, &mut count);
@@ -233,7 +235,7 @@ impl ChunkDecoder {
         self.decode(both, source, done)
     }
 
-    /// Where there are many short runs, whole chunks are decoded, and this thread takes them apart.
+    /// Decodes whole chunks, whose many short runs this thread then copies to `out`.
     fn read_apart(
         &self,
         batch: Vec<Wanted>,
@@ -255,7 +257,7 @@ impl ChunkDecoder {
         Ok(())
     }
 
-    /// Reads chunks one after the other, and has them decoded side by side.
+    /// Reads chunks one after another, and lets the threads decode them in parallel.
     fn decode<'a>(
         &self,
         jobs: impl ExactSizeIterator<Item = (Vec<u64>, Vec<CopyRun>, Vec<&'a mut [u8]>)>,
@@ -284,13 +286,13 @@ impl ChunkDecoder {
             }
             let fed = self.feed(&queue, helpers * WAITING_GROUPS, jobs.map(&mut read));
             queue.end(fed.err());
-            // What is left is for this thread, too.
+            // This thread helps with the remaining jobs.
             help();
         });
         queue.state.into_inner().failed.map_or(Ok(()), Err)
     }
 
-    /// Puts groups of jobs into the queue. Those that have no room there are done at once.
+    /// Puts groups of jobs into the queue. If the queue is full, this thread runs them at once.
     fn feed<'a>(
         &self,
         queue: &Queue<'a>,
@@ -315,7 +317,7 @@ impl ChunkDecoder {
         group.into_iter().try_for_each(|job| self.finish(job))
     }
 
-    /// Decodes a chunk to where it is wanted.
+    /// Decodes a chunk, and copies its runs to the buffer.
     fn finish(&self, job: Job<'_>) -> Result<()> {
         let Job { runs, mut places, chunk } = job;
         let (mask, stored, len) = match chunk {
@@ -337,7 +339,7 @@ impl ChunkDecoder {
         Ok(())
     }
 
-    /// Fills places, each of which begins and ends with an element.
+    /// Fills parts of the buffer, each of which consists of whole elements.
     fn fill(&self, places: Vec<&mut [u8]>) -> Result<()> {
         let fill = self.fill.as_deref().ok_or_else(|| Error::not_found("a chunk has no storage"))?;
         for place in places {
@@ -352,7 +354,8 @@ impl ChunkDecoder {
 }
 
 impl<'a> Queue<'a> {
-    /// Puts a group into the queue, or gives it back where there is no room. Answers the error that another thread came upon.
+    /// Puts a group into the queue, or returns it if the queue is full. Returns the error of another thread if there
+    /// was one.
     fn put(&self, group: Vec<Job<'a>>, room: usize) -> Result<Option<Vec<Job<'a>>>> {
         let mut state = self.state.lock();
         if let Some(error) = &state.failed {
@@ -366,7 +369,7 @@ impl<'a> Queue<'a> {
         Ok(None)
     }
 
-    /// Does `work` for the next group, and waits for it if need be; breaks off when there is none any more.
+    /// Runs `work` for the next group, and waits for a group if necessary; breaks if no group follows.
     fn next(&self, work: impl FnOnce(Vec<Job<'a>>) -> Result<()>) -> ControlFlow<()> {
         let mut state = self.state.lock();
         let group = loop {
@@ -388,7 +391,7 @@ impl<'a> Queue<'a> {
         ControlFlow::Continue(())
     }
 
-    /// Nothing more comes; the first error is kept.
+    /// Marks the end of the jobs; keeps the first error.
     fn end(&self, error: Option<Error>) {
         let mut state = self.state.lock();
         if let Some(error) = error {

@@ -1,4 +1,4 @@
-//! What is known of chunks without reading them.
+//! Statistics of chunks, which are available without reading the chunks.
 
 use super::Dataset;
 use super::stored_numbers::StoredNumbers;
@@ -10,16 +10,16 @@ use crate::{Error, Result, keys};
 use bytes::Bytes;
 use std::ops::ControlFlow;
 
-/// The range of the elements of a chunk that lie within the extent.
+/// The range of a chunk's elements within the extent.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunkStatistics {
-    /// No element is less; `None` where all are NaN. An element that is equal to it need not be there.
+    /// A lower bound of the elements; `None` if all are NaN. There may be no element that is equal to it.
     pub minimum: Option<Number>,
-    /// No element is greater, likewise.
+    /// An upper bound of the elements, likewise.
     pub maximum: Option<Number>,
-    /// Elements that are no NaN; `None` where that is not known.
+    /// Number of elements that are not NaN; `None` if unknown.
     pub count: Option<u64>,
-    /// Whether there may be NaN.
+    /// True if some elements may be NaN.
     pub may_have_nan: bool,
 }
 
@@ -28,30 +28,31 @@ pub struct ChunkStatistics {
 pub struct WrittenChunk {
     /// Coordinates of its first element in the dataset.
     pub offset: Vec<u64>,
-    /// Its elements within the extent, along each dimension: none is 0.
+    /// Number of its elements within the extent along each dimension; never 0.
     pub shape: Vec<u64>,
     /// Stored bytes, after filters.
     pub stored: u64,
-    /// What is known of these elements; `None` where the chunk has to be read.
+    /// The statistics of these elements; `None` if the chunk has to be read.
     pub statistics: Option<ChunkStatistics>,
-    /// Where the elements lie as they are, in one piece, from the chunk's first to the last within the extent; in a store that
-    /// compares them there.
+    /// The location of the unencoded elements, if they are contiguous from the chunk's first to the last within the
+    /// extent, and if the store can compare them.
     pub numbers: Option<StoredNumbers>,
 }
 
 impl Dataset {
-    /// The type of the elements, if they are numbers of which statistics can be kept. They need not be.
+    /// Returns the type of the elements, if they are numbers for which statistics can be stored. There need not be
+    /// statistics.
     #[must_use]
     pub fn number_type(&self) -> Option<NumberType> {
         NumberType::of(&self.datatype.encoded).filter(|n| n.size as u64 == self.datatype.size)
     }
 
-    /// Hands the chunks that were written and have elements within the extent to `look`, in C order, until it breaks. Their
-    /// entries are read, their elements are not, but for what an entry has of them. All others are fill.
+    /// Calls `look` for each written chunk with elements within the extent, in C order, until it breaks. The entries
+    /// are read, but not the elements, except those stored in an entry. All other chunks have the fill value.
     ///
     /// # Errors
-    /// `InvalidArgument` for a dataset that is not chunked; `Corrupt` for damage; what reading the file or the store fails
-    /// with; those of `look`.
+    /// `InvalidArgument` for a dataset that is not chunked; `Corrupt` for damage; errors of reading the file or the
+    /// store; those of `look`.
     pub fn each_written_chunk(
         &self,
         mut look: impl FnMut(WrittenChunk) -> Result<ControlFlow<()>>,
@@ -76,7 +77,7 @@ impl Dataset {
         }
     }
 
-    /// What an entry says of a chunk; `None` for one outside of the extent.
+    /// Decodes the entry of a chunk; `None` if the chunk is outside of the extent.
     fn written_chunk(
         &self,
         key: &[u8],
@@ -95,7 +96,7 @@ impl Dataset {
         let known = block.statistics.take();
         let pieces = Fragments::decode(block, self.shape.len).map_err(|e| e.context(what()))?;
         let stored = pieces.stored();
-        // Up to the last element within the extent.
+        // Counts up to the last element within the extent.
         let wanted = || chunk.iter().zip(&shape).fold(0_u64, |n, (side, within)| n * side + within - 1) + 1;
         let numbers = self
             .number_type_in_store()
@@ -106,7 +107,7 @@ impl Dataset {
         Ok(Some(WrittenChunk { offset, shape, stored, statistics, numbers }))
     }
 
-    /// What a record says of the elements of a chunk within the extent.
+    /// Returns the statistics of a chunk's elements within the extent, according to its record.
     fn statistics_within(&self, known: &StatisticsRecord, shape: &[u64]) -> Option<ChunkStatistics> {
         let known = self.shape.counted.as_ref()?.described(known)?;
         if shape.iter().zip(&known.within).any(|(now, then)| now > then) {
@@ -120,7 +121,7 @@ impl Dataset {
         Some(ChunkStatistics { minimum, maximum, count, may_have_nan })
     }
 
-    /// The element that is read where nothing was written, in file form.
+    /// Returns the value of elements that were never written, in file form.
     ///
     /// # Errors
     /// `OutOfRange` for an element that does not fit memory.
@@ -132,10 +133,10 @@ impl Dataset {
         Ok(element)
     }
 
-    /// The bytes that are stored of a dataset of any layout: those of its blocks.
+    /// Returns the stored bytes of a dataset of any layout, that is, of its blocks.
     ///
     /// # Errors
-    /// `Corrupt` for damage; what reading the file or the store fails with.
+    /// `Corrupt` for damage; errors of reading the file or the store.
     pub fn stored_bytes(&self) -> Result<u64> {
         self.flush()?;
         let mut bytes = 0_u64;

@@ -1,4 +1,4 @@
-//! A walk through the chunks of a dataset that have storage. Few of them are in memory at a time.
+//! A walk through the chunks of a dataset that have storage. Only few of them are in memory at a time.
 
 use super::Dataset;
 use super::chunks::cells;
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub struct ChunkWalk<'a> {
     dataset: &'a Dataset,
-    /// Of a dataset that is allocated as a whole: the number of the next chunk.
+    /// The number of the next chunk, for a dataset that is allocated as a whole.
     number: Option<u64>,
     after: Option<Bytes>,
     /// Keys of the next chunks, with their stored values unless a change is still in the cache.
@@ -23,7 +23,7 @@ pub struct ChunkWalk<'a> {
     is_last_page: bool,
     /// Chunks along each dimension.
     size: Vec<u64>,
-    /// The state of the container for which the page is right.
+    /// The state of the container for which the page is valid.
     stamp: (u64, u64),
 }
 
@@ -47,10 +47,10 @@ impl Dataset {
 }
 
 impl ChunkWalk<'_> {
-    /// The next chunk.
+    /// Returns the next chunk.
     ///
     /// # Errors
-    /// `Corrupt` for a chunk that is none; those of the ledger.
+    /// `Corrupt` for an invalid chunk; those of the ledger.
     pub fn next_chunk(&mut self) -> Result<Option<ChunkInfo>> {
         let dataset = self.dataset;
         if let Some(number) = &mut self.number {
@@ -76,7 +76,7 @@ impl ChunkWalk<'_> {
             self.after = Some(key);
             if coords.iter().zip(&self.size).all(|(at, size)| at < size) {
                 let info = self.info(&coords, value)?;
-                // To find the size of a chunk may encode it, which changes what is stored.
+                // Finding the size of a chunk may encode it, which changes the stored chunks.
                 self.stamp = dataset.chunks_stamp();
                 return Ok(Some(info));
             }

@@ -1,4 +1,4 @@
-//! Chunk by chunk: counting, finding, reading and writing them as they are stored.
+//! Operations on single chunks: counting, finding, reading and writing them in their stored form.
 
 use super::Dataset;
 use crate::chunk::block_store::{change_stored, store_block, stored};
@@ -13,18 +13,18 @@ use h5lake_ledger::buffers::try_copy;
 use h5lake_ledger::locks::MutexGuard;
 use std::collections::BTreeSet;
 
-/// What is known of the chunks' positions: libhdf5 asks for their number each time it asks for one of them.
+/// Cached positions of chunks: libhdf5 requests the number of chunks each time that it requests one of them.
 #[derive(Debug, Default)]
 pub(super) struct Positions {
     /// See [`Dataset::chunks_stamp`].
     stamp: (u64, u64),
     count: Option<u64>,
-    /// Position and key of the chunk that was found last.
+    /// Position and key of the last chunk that was found.
     last: Option<(u64, Vec<u8>)>,
 }
 
 impl Dataset {
-    /// Whether anything was written.
+    /// Returns whether anything was written.
     fn touched(&self) -> Result<bool> {
         self.check_there()?;
         let c = self.container();
@@ -35,10 +35,10 @@ impl Dataset {
         Ok(!c.ledger.scan_prefix(&prefix, None, 1)?.is_empty())
     }
 
-    /// Whether native HDF5 would have allocated all of the dataset, whatever was written.
+    /// Returns whether native HDF5 would have allocated the whole dataset, whatever was written.
     pub(super) fn all_allocated(&self) -> Result<bool> {
         Ok(match (&self.layout, self.fill.allocate) {
-            // Nothing to allocate.
+            // There is nothing to allocate.
             (Layout::Contiguous, _) if self.space.read().points()? == 0 => false,
             (Layout::Compact | Layout::Virtual { .. } | Layout::External { .. }, _)
             | (_, AllocTime::Early) => true,
@@ -47,8 +47,8 @@ impl Dataset {
         })
     }
 
-    /// Bytes that the data takes, as native HDF5 counts them (`H5Dget_storage_size`): chunks as they are
-    /// stored, other layouts whole once they are allocated.
+    /// Returns the bytes of the data, as native HDF5 counts them (`H5Dget_storage_size`): chunks in their stored form,
+    /// other layouts as a whole once they are allocated.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -72,7 +72,7 @@ impl Dataset {
         Ok(total)
     }
 
-    /// Whether the data's space is allocated, as native HDF5 says it.
+    /// Returns the allocation status of the data's space, like native HDF5.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -92,7 +92,7 @@ impl Dataset {
         })
     }
 
-    /// Chunks along each dimension.
+    /// Returns the number of chunks along each dimension.
     pub(super) fn grid_size(&self, chunk: &[u64]) -> Vec<u64> {
         self.space.read().dims().iter().zip(chunk).map(|(d, c)| d.div_ceil(*c)).collect()
     }
@@ -105,7 +105,7 @@ impl Dataset {
         }
     }
 
-    /// The chunks that were written, by their coordinates in chunks, in order.
+    /// Returns the written chunks, by their coordinates in chunks, in order.
     pub(super) fn written(&self) -> Result<BTreeSet<Vec<u64>>> {
         self.check_there()?;
         let c = self.container();
@@ -119,8 +119,8 @@ impl Dataset {
         Ok(all)
     }
 
-    /// The coordinates in a chunk's key, in chunks: of one that begins where the dataset has elements, or may come to have
-    /// some. So the coordinates of its first element can be counted.
+    /// Returns the coordinates in a chunk's key, in chunks. The chunk must begin within the maximum dimensions, so that
+    /// the coordinates of its first element do not overflow.
     pub(super) fn coords_of(&self, key: &[u8]) -> Result<Vec<u64>> {
         let chunk = self.chunk()?;
         let coords = keys::coords(key);
@@ -134,8 +134,8 @@ impl Dataset {
         }
     }
 
-    /// The keys of some of the chunks that were written, in order: those that are next behind the key `after`, `most` at
-    /// least if there are so many.
+    /// Returns the keys of the next written chunks after the key `after`, in order: at least `most` if there are as
+    /// many.
     fn written_after(&self, after: Option<&[u8]>, most: usize) -> Result<BTreeSet<Vec<u8>>> {
         let c = self.container();
         let prefix = self.prefix();
@@ -146,13 +146,13 @@ impl Dataset {
         Ok(all)
     }
 
-    /// The blocks' epoch and the ledger's version: while they are the same, so are the chunks.
+    /// Returns the blocks' epoch and the ledger's version: while both are unchanged, so are the chunks.
     pub(super) fn chunks_stamp(&self) -> (u64, u64) {
         let c = self.container();
         (c.blocks.lock().epoch(), c.ledger.version())
     }
 
-    /// What is known of the positions and still so.
+    /// Returns the cached positions, after dropping them if they are outdated.
     fn positions(&self) -> MutexGuard<'_, Positions> {
         let stamp = self.chunks_stamp();
         let mut known = self.positions.lock();
@@ -162,8 +162,8 @@ impl Dataset {
         known
     }
 
-    /// The coordinates of the chunk that was written at position `n`. Who asks for one after the other is answered from
-    /// where the last one was.
+    /// Returns the coordinates of the written chunk at position `n`. Consecutive positions are found by continuing from
+    /// the last one.
     fn written_at(&self, n: u64) -> Result<Option<Vec<u64>>> {
         let mut known = self.positions();
         let (mut left, mut after) = match &known.last {
@@ -187,7 +187,7 @@ impl Dataset {
         }
     }
 
-    /// How many chunks were written.
+    /// Returns the number of written chunks.
     fn written_count(&self) -> Result<u64> {
         let mut known = self.positions();
         if let Some(count) = known.count {
@@ -204,7 +204,7 @@ impl Dataset {
         Ok(*known.count.insert(stored + new.len() as u64))
     }
 
-    /// Number of chunks that have storage.
+    /// Returns the number of chunks that have storage.
     ///
     /// # Errors
     /// `InvalidArgument` for a dataset that is not chunked.
@@ -216,7 +216,7 @@ impl Dataset {
         self.written_count()
     }
 
-    /// Whether any chunk has storage.
+    /// Returns whether any chunk has storage.
     ///
     /// # Errors
     /// `InvalidArgument` for a dataset that is not chunked.
@@ -225,7 +225,7 @@ impl Dataset {
         Ok(if self.all_allocated()? { cells(&self.grid_size(chunk)) > 0 } else { self.touched()? })
     }
 
-    /// The chunk at position `n` among those that have storage, in C order.
+    /// Returns the chunk at position `n` among those that have storage, in C order.
     ///
     /// # Errors
     /// `OutOfRange`; `InvalidArgument` for a dataset that is not chunked.
@@ -243,8 +243,8 @@ impl Dataset {
         }
     }
 
-    /// The chunk that holds the element at `coords`, if it has storage. Outside of the extent there are no chunks, but
-    /// for the rest of those at its edges (native HDF5 does not ask for the extent either).
+    /// Returns the chunk that holds the element at `coords`, if it has storage. Outside of the extent there are no
+    /// chunks, except for the outer parts of chunks at its edges (native HDF5 does not check the extent either).
     ///
     /// # Errors
     /// `OutOfRange` for another number of coordinates; `InvalidArgument` for a dataset that is not chunked.
@@ -278,7 +278,7 @@ impl Dataset {
         Ok(coords.iter().zip(chunk).map(|(c, n)| c / n).collect())
     }
 
-    /// The stored state of a block, with all that was written to it.
+    /// Returns the stored state of a block, with all bytes written to it.
     pub(super) fn stored_now(&self, key: &[u8]) -> Result<Fragments> {
         let c = self.container();
         without_locks(|| {
@@ -295,7 +295,7 @@ impl Dataset {
         let (mut filter_mask, mut size) = (0, self.shape.len as u64);
         if !self.filters.is_empty() {
             let p = self.stored_now(&key)?;
-            // What has no storage of its own yet has the size that reading it will find.
+            // A chunk without storage of its own has the size that reading it will find.
             if let Some(mask) = p.encoded {
                 (filter_mask, size) = (mask, p.stored());
             } else if self.shape.is_filtered(&key) {
@@ -312,11 +312,11 @@ impl Dataset {
         Ok(ChunkInfo { offset, filter_mask, size })
     }
 
-    /// Stores a chunk that the caller has encoded, skipping the filters of `mask`.
+    /// Stores a chunk that the caller has encoded, without the filters of `mask`.
     ///
     /// # Errors
-    /// `InvalidArgument` for unfiltered data of another length than a chunk, or an offset that is not that of a
-    /// chunk; `OutOfRange`, `ReadOnly`.
+    /// `InvalidArgument` for unfiltered data of another length than a chunk, or an offset that is not that of a chunk;
+    /// `OutOfRange`, `ReadOnly`.
     pub fn write_chunk(&self, coords: &[u64], mask: u32, data: &[u8]) -> Result<()> {
         let c = self.container();
         c.check_writable("unable to write raw data to chunk")?;
@@ -346,7 +346,7 @@ impl Dataset {
     }
 }
 
-/// Chunks of a grid.
+/// Returns the number of chunks of a grid.
 pub(super) fn cells(size: &[u64]) -> u64 {
     size.iter().fold(1, |n, &d| n.saturating_mul(d))
 }

@@ -1,4 +1,4 @@
-//! Codecs that are lent to a dataset, for filters that are not here.
+//! Codecs that are lent to a dataset, for foreign filters.
 
 use super::Dataset;
 use crate::filters::unlocked::without_locks;
@@ -7,7 +7,7 @@ use crate::{Container, Error, Result, Selection};
 use std::sync::{Arc, Weak};
 
 impl Container {
-    /// Names one who lends codecs, for as long as it lives.
+    /// Adds a lender of codecs, for as long as it lives.
     pub fn add_codec_lender(&self, lender: Weak<dyn CodecProvider>) {
         let mut all = self.lenders.lock();
         all.retain(|known| known.strong_count() > 0);
@@ -16,13 +16,13 @@ impl Container {
 }
 
 impl Dataset {
-    /// Whether there are filters that only a lent codec has.
+    /// Returns whether some filters need a lent codec.
     pub fn needs_codec(&self) -> bool {
         self.shape.filters.is_foreign()
     }
 
-    /// Has optional filters of a pipeline without foreign ones skip all chunks that are written from now on, until the dataset
-    /// is in memory no more: bit n for filter n. Mandatory filters stay.
+    /// Makes optional filters skip all chunks that are written from now on, until the dataset is no longer in memory:
+    /// bit n for filter n. Applies only to a pipeline without foreign filters, and not to mandatory filters.
     pub fn leave_out_filters(&self, mask: u32) {
         self.shape.filters.leave_out(mask);
     }
@@ -32,11 +32,11 @@ impl Dataset {
         self.shape.filters.codecs().add(codec);
     }
 
-    /// Takes a codec back. Changed chunks are encoded and handed to the ledger before the last one goes.
+    /// Ends the loan of a codec. Changed chunks are encoded and staged in the ledger before the last codec is removed.
     ///
     /// # Errors
-    /// Those of the codec and of the ledger. Chunks that could not be encoded are then lost, as they are natively when
-    /// a dataset is closed; the codec is taken back all the same.
+    /// Those of the codec and of the ledger. Chunks that could not be encoded are then lost, like in native HDF5 when a
+    /// dataset is closed; the codec is removed nevertheless.
     pub fn detach_codec(&self, codec: &Arc<dyn ChunkCodec>) -> Result<()> {
         let codecs = self.shape.filters.codecs();
         let c = self.container();
@@ -54,7 +54,7 @@ impl Dataset {
         flushed
     }
 
-    /// Reads as [`Self::read`] does, block by block, and holds no lock while filters run.
+    /// Reads like [`Self::read`], block by block, and holds no lock while filters run.
     pub(super) fn read_with_codec(&self, selection: &Selection, out: &mut [u8]) -> Result<()> {
         let (dims, size) = self.checked(selection, out.len())?;
         if out.is_empty() {
@@ -70,7 +70,7 @@ impl Dataset {
         })
     }
 
-    /// Writes as [`Self::write`] does, block by block, and holds no lock while filters run.
+    /// Writes like [`Self::write`], block by block, and holds no lock while filters run.
     pub(super) fn write_with_codec(&self, selection: &Selection, data: &[u8]) -> Result<()> {
         let c = self.container();
         c.check_writable("unable to write data")?;
@@ -90,14 +90,15 @@ impl Dataset {
         })
     }
 
-    /// The present dimensions and the size of an element, for a selection that fits a buffer of `len` bytes.
+    /// Returns the present dimensions and the size of an element, for a selection that fits a buffer of `len` bytes.
     fn checked(&self, selection: &Selection, len: usize) -> Result<(Vec<u64>, usize)> {
         let space = self.space.read();
         let size = self.check(&space, selection, len)?;
         Ok((space.dims().to_vec(), size))
     }
 
-    /// Runs `body` with a codec, borrowed for it where one is needed and nobody has the dataset open.
+    /// Runs `body` with a codec, which is borrowed from a lender if the dataset needs one and no open handle has lent
+    /// one.
     pub(crate) fn with_codec<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         if !self.needs_codec() || self.shape.filters.codecs().has_one_here() {
             return body();

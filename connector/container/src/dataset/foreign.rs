@@ -1,4 +1,4 @@
-//! Blocks whose bytes lie in a source: a native file that was adopted.
+//! Blocks with bytes in a source, that is, in an adopted native file.
 
 use super::Dataset;
 use crate::chunk::block_store::stored;
@@ -12,8 +12,9 @@ use h5lake_ledger::{Extent, Source, buffers};
 use prost::Message;
 
 impl Dataset {
-    /// Stages that a chunk's stored bytes are those of an extent in a source, in place of what was there. `coords` are the elements at
-    /// which it begins; of filters, those in `mask` were skipped. The dataset has the filters with which the chunk was stored.
+    /// Stages a reference to an extent in a source as the stored form of a chunk, in place of its previous content.
+    /// `coords` are the elements at which the chunk begins; the filters in `mask` were skipped. The dataset must have
+    /// the filters with which the chunk was stored.
     ///
     /// # Errors
     /// `InvalidArgument` for a dataset that is not chunked, an offset that is not that of a chunk, and unfiltered data of another
@@ -42,8 +43,9 @@ impl Dataset {
         Ok(c.ledger.put(&key, pieces.record(self.shape.len).encode_to_vec())?)
     }
 
-    /// Stages that bytes of a contiguous dataset, from byte `first` of its elements on, are those of a source from `offset` on. The
-    /// extents of each segment are handed to `extent`, with their place in the source and their length.
+    /// Stages references to bytes of a source from `offset` on as bytes of a contiguous dataset, from byte `first` of
+    /// its elements on. `extent` is called for each segment with its offset in the source and its length, and returns
+    /// an extent in the source.
     ///
     /// # Errors
     /// `InvalidArgument` for another layout; `OutOfRange` beyond the elements; `ReadOnly`; those of `extent`.
@@ -85,11 +87,12 @@ impl Dataset {
 }
 
 impl Container {
-    /// Stages that the chunks of a dataset went through these filters, where others were noted when it was made: a native file says with
-    /// which parameters its chunks were stored. Nobody has the dataset open, and it has no chunks yet.
+    /// Stages other filter parameters for a dataset than those noted at its creation, because a native file says with
+    /// which parameters its chunks were stored. The dataset must not be open, and must have no chunks yet.
     ///
     /// # Errors
-    /// `WrongKind` for other objects; `InvalidArgument` if it has other filters than in their parameters; `Unsupported`; `ReadOnly`.
+    /// `WrongKind` for other objects; `InvalidArgument` if the filters differ in more than their parameters;
+    /// `Unsupported`; `ReadOnly`.
     pub fn set_filter_parameters(&self, id: ObjectId, filters: &[Filter]) -> Result<()> {
         self.check_writable("unable to change filters")?;
         Pipeline::new(filters)?;
@@ -103,7 +106,7 @@ impl Container {
         })
     }
 
-    /// Stages the entry of a source, and gives its number.
+    /// Stages the entry of a source, and returns its number.
     ///
     /// # Errors
     /// `ReadOnly`; those of the ledger.
@@ -116,7 +119,7 @@ impl Container {
         Ok(number)
     }
 
-    /// The sources that it knows, by their numbers.
+    /// Returns the sources of the container, by number.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -124,7 +127,7 @@ impl Container {
         Ok(self.ledger.sources()?)
     }
 
-    /// How messages call a source: its path, or its URL.
+    /// Returns the name of a source in messages: its path, or its URL.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -132,10 +135,10 @@ impl Container {
         Ok(self.ledger.source_name(number)?)
     }
 
-    /// Bytes of a source as an extent; with their checksums, for which they are read.
+    /// Returns bytes of a source as an extent with their checksums, for which they are read.
     ///
     /// # Errors
-    /// `Corrupt` if they leave the source; those of reading it.
+    /// `Corrupt` if they exceed the source; those of reading it.
     pub fn extent_in_source(
         &self,
         number: u32,

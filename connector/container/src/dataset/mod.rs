@@ -36,14 +36,14 @@ use h5lake_ledger::locks::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-/// Contiguous datasets up to this many bytes, and blocks up to it, lie in the map.
+/// Contiguous datasets up to this many bytes, and blocks up to this many bytes, are stored inline.
 pub(crate) const MAX_SMALL_DATASET_BYTES: u64 = 16 << 10;
-/// Bytes of a larger block that may lie in the map.
+/// Number of bytes of a larger block that may be stored inline.
 pub(crate) const MAX_INLINE_BYTES: usize = 1 << 10;
-/// Contiguous datasets are cut into segments of about this many bytes.
+/// Contiguous datasets are divided into segments of about this many bytes.
 const SEGMENT_BYTES: u64 = 1 << 20;
 
-/// A dataset held open. There is one for each dataset of a container, however often it is opened.
+/// An open dataset. There is one for each dataset of a container, however often it is opened.
 #[derive(Debug)]
 pub struct Dataset {
     object: OpenObject,
@@ -55,31 +55,32 @@ pub struct Dataset {
     grid: Grid,
     shape: Arc<BlockLayout>,
     space: RwLock<Dataspace>,
-    /// The largest dimensions, which never change.
+    /// The maximum dimensions, which never change.
     limits: Vec<u64>,
-    /// Mask and length of a chunk of fill values behind the filters, once it was needed.
+    /// Mask and length of an encoded chunk of fill values, once it was needed.
     encoded_fill: OnceLock<(u32, u64)>,
     positions: Mutex<chunks::Positions>,
     pruned: Mutex<resize::Pruned>,
-    /// Another writer deleted it, or the batch that made it was dropped: its blocks are gone, and would read as fill values.
+    /// True if another writer deleted the dataset, or the batch that created it was dropped: its blocks are gone, and
+    /// would read as fill values.
     is_gone: AtomicBool,
-    /// The name of the last link to it that another writer took away.
+    /// The name of its last link, which another writer removed.
     lost_name: Mutex<Option<String>>,
 }
 
 impl Container {
-    /// Makes a dataset without links to it.
+    /// Creates a dataset without links to it.
     ///
     /// # Errors
-    /// `ReadOnly`; `InvalidArgument` for what native HDF5 refuses (chunks of another rank than the data or
-    /// larger than a fixed dimension, compact data of 64 KiB or more, room to grow without chunks, ...);
-    /// `Unsupported`, naming it, for a layout that is not there. Filters that this crate does not have are accepted: their
-    /// chunks need a codec ([`Dataset::attach_codec`]).
+    /// `ReadOnly`; `InvalidArgument` for parameters that native HDF5 refuses (chunks of another rank than the data or
+    /// larger than a fixed dimension, compact data of 64 KiB or more, extendible dimensions without chunks, ...);
+    /// `Unsupported` for an unsupported layout, which the error names. Foreign filters are accepted: their chunks need
+    /// a codec ([`Dataset::attach_codec`]).
     pub fn create_dataset(self: &Arc<Self>, mut spec: DatasetSpec) -> Result<OpenObject> {
         self.check_writable("unable to create dataset")?;
         check_order(spec.attribute_order, "attributes")?;
         validate::check(&spec).map_err(|e| e.context("unable to create dataset"))?;
-        // Native HDF5 applies filters to chunks alone.
+        // Native HDF5 applies filters only to chunks.
         if matches!(spec.layout, Layout::Chunked { .. }) {
             check_listed_filters(&spec.creation_properties, &spec.filters)?;
         } else {
@@ -109,7 +110,7 @@ impl Container {
         self.dataset_of(&self.open_object(id)?)
     }
 
-    /// Opens the data of a dataset that is held open.
+    /// Opens the data of a dataset from an open object.
     ///
     /// # Errors
     /// As for [`Self::dataset`].
@@ -150,7 +151,7 @@ impl Container {
     }
 }
 
-/// What a header says of a dataset.
+/// The properties of a dataset, decoded from its header.
 pub(crate) struct Form {
     pub datatype: Datatype,
     pub space: Dataspace,
@@ -162,7 +163,7 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Decodes a dataset's header; `what` names it in errors.
+    /// Decodes a dataset's header; `what` names the dataset in errors.
     pub(crate) fn of(h: &HeaderRecord, what: impl Fn() -> String) -> Result<Self> {
         let Some(r) = &h.dataset else {
             return Err(Error::wrong_kind(format!("{} is not a dataset but a {:?}", what(), h.kind())));
@@ -177,9 +178,10 @@ impl Form {
             FillValue::User(v) if v.len() as u64 != datatype.size => {
                 return Err(Error::corrupt(format!("{} has a fill value of {} bytes", what(), v.len())));
             }
-            // Never written, then: native files leave what happens to be there, here it is zeros.
+            // The fill value is never written. In native files such elements have undefined content; here they are
+            // zeros.
             FillValue::User(_) if fill.time == FillTime::Never => None,
-            // What is never filled reads as zeros, whatever the fill value.
+            // Elements that are never filled read as zeros, whatever the fill value.
             FillValue::User(v) if fill.time != FillTime::Never && v.iter().any(|&b| b != 0) => {
                 Some(v.clone())
             }
@@ -215,7 +217,7 @@ impl Form {
 }
 
 impl Form {
-    /// How many blocks there may be in each dimension of the grid.
+    /// Returns the maximum number of blocks in each dimension of the grid.
     pub(crate) fn block_counts(&self) -> Result<Vec<u64>> {
         Ok(match (&self.layout, &self.grid) {
             (Layout::Virtual { .. } | Layout::External { .. }, _) => vec![0],
@@ -227,11 +229,11 @@ impl Form {
     }
 }
 
-/// Checks that a dataset's record and its creation property list have the same filters. A list that this build cannot read says
-/// nothing, and none is stored by programs that use this crate without HDF5.
+/// Checks that a dataset's record and its creation property list have the same filters. A list that this build cannot
+/// read is ignored, and programs that use this crate without HDF5 store no list.
 ///
 /// # Errors
-/// `Corrupt`, naming the filters of both.
+/// `Corrupt`, which names the filters of both.
 fn check_listed_filters(properties: &[u8], filters: &[Filter]) -> Result<()> {
     let Ok(listed) = listed_filters(properties) else { return Ok(()) };
     if listed.iter().eq(filters.iter().map(|filter| &filter.id)) {
@@ -243,7 +245,8 @@ fn check_listed_filters(properties: &[u8], filters: &[Filter]) -> Result<()> {
     )))
 }
 
-/// How a dataset falls into blocks: the grid, the bytes of a block, and how many of them may lie in the map.
+/// Returns the division of a dataset into blocks: the grid, the bytes of a block, and how many of them may be stored
+/// inline.
 fn blocks(layout: &Layout, space: &Dataspace, size: u64) -> Result<(Grid, usize, usize)> {
     let bad = || Error::corrupt("impossible dimensions");
     let (elements, small) = match layout {
@@ -254,7 +257,7 @@ fn blocks(layout: &Layout, space: &Dataspace, size: u64) -> Result<(Grid, usize,
             (product(chunk)?, false)
         }
         Layout::Compact => (space.points()?.max(1), true),
-        // No blocks at all.
+        // These layouts have no blocks.
         Layout::External { .. } | Layout::Virtual { .. } => (1, true),
         Layout::Contiguous => {
             let points = space.points()?.max(1);
@@ -265,7 +268,7 @@ fn blocks(layout: &Layout, space: &Dataspace, size: u64) -> Result<(Grid, usize,
             }
         }
     };
-    // A chunk, and an element, have less than 4 GiB; that bounds what is taken for a block.
+    // A chunk, and an element, have less than 4 GiB; this bounds the memory for a block.
     let len = elements.checked_mul(size).filter(|&n| n <= u64::from(u32::MAX));
     let len = len.and_then(|n| usize::try_from(n).ok()).ok_or_else(bad)?;
     let inline = if small || len as u64 <= MAX_SMALL_DATASET_BYTES { len } else { MAX_INLINE_BYTES };
@@ -277,69 +280,69 @@ fn blocks(layout: &Layout, space: &Dataspace, size: u64) -> Result<(Grid, usize,
 }
 
 impl Dataset {
-    /// The object, held open.
+    /// Returns the open object.
     pub fn object(&self) -> &OpenObject {
         &self.object
     }
 
-    /// The element type.
+    /// Returns the element type.
     pub fn datatype(&self) -> &Datatype {
         &self.datatype
     }
 
-    /// The present shape.
+    /// Returns the present shape.
     pub fn space(&self) -> Dataspace {
         self.space.read().clone()
     }
 
-    /// Hands the present shape to `look`, which must not change it.
+    /// Calls `look` with the present shape, which `look` must not change.
     pub fn with_space<T>(&self, look: impl FnOnce(&Dataspace) -> T) -> T {
         look(&self.space.read())
     }
 
-    /// Elements of the present shape.
+    /// Returns the number of elements of the present shape.
     ///
     /// # Errors
-    /// If they are more than can be counted.
+    /// If the number overflows.
     pub fn points(&self) -> Result<u64> {
         self.space.read().points()
     }
 
-    /// The layout.
+    /// Returns the layout.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Whether the elements lie in other datasets or files, and are not read and written here.
+    /// Returns whether the elements are in other datasets or files, and are not read and written here.
     pub fn is_elsewhere(&self) -> bool {
         matches!(self.layout, Layout::External { .. } | Layout::Virtual { .. })
     }
 
-    /// The fill properties.
+    /// Returns the fill properties.
     pub fn fill(&self) -> &Fill {
         &self.fill
     }
 
-    /// Whether variable-length data of the fill value may lie with the dataset's own: copies that earlier builds made have it there.
-    /// Elements that were never written all show it, so overwriting one must not give it back. An id begins with its owner; bytes
-    /// that only look like one count, too.
+    /// Returns whether variable-length data of the fill value may be in the dataset's own heap, as in copies that
+    /// earlier builds made. All elements that were never written share this data, so overwriting one of them must not
+    /// free it. An id begins with its owner; bytes that only look like an id count as well.
     pub fn owns_data_of_fill(&self) -> bool {
         let FillValue::User(value) = &self.fill.value else { return false };
         let owner = self.object.id().0.to_be_bytes();
         self.datatype.has_heap && value.windows(owner.len()).any(|bytes| bytes == owner)
     }
 
-    /// The filters.
+    /// Returns the filters.
     pub fn filters(&self) -> &[Filter] {
         &self.filters
     }
 
-    /// Whether chunks that reach beyond the extent are stored without filters.
+    /// Returns whether chunks that reach beyond the extent are stored without filters.
     pub fn has_unfiltered_edges(&self) -> bool {
         self.shape.edges.is_some()
     }
 
-    /// The creation properties, as given.
+    /// Returns the creation properties, as given.
     pub fn creation_properties(&self) -> Bytes {
         self.creation_properties.clone()
     }
@@ -364,7 +367,7 @@ impl Dataset {
         keys::of(keys::BLOCK, self.object.id().0)
     }
 
-    /// The elements of a block that lie in an extent, in the coordinates of the dataset; nothing if there are none.
+    /// Returns the elements of a block within an extent, in the coordinates of the dataset; `None` if it has no such element.
     pub(crate) fn block_selection(&self, coords: &[u64], space: &Dataspace) -> Result<Option<Selection>> {
         let bad = || Error::corrupt("the key of a block names none of its dataset's");
         let begin = |at: &u64, length: &u64| at.checked_mul(*length).ok_or_else(bad);
@@ -388,13 +391,13 @@ impl Dataset {
         }
     }
 
-    /// Reads the selected elements into `out`, packed in the order of the selection, in file form. What was
-    /// never written reads as the fill value.
+    /// Reads the selected elements into `out`, packed in the order of the selection, in file form. Elements that were
+    /// never written have the fill value.
     ///
     /// # Errors
-    /// `WrongKind` when the elements lie elsewhere ([`Self::is_elsewhere`]),
-    /// `InvalidArgument` when `out` has another length, `OutOfRange` when the selection leaves the extent,
-    /// `Corrupt` for damage. `out` is then unspecified.
+    /// `WrongKind` if the elements are elsewhere ([`Self::is_elsewhere`]), `InvalidArgument` if `out` has another
+    /// length, `OutOfRange` if the selection exceeds the extent, `Corrupt` for damage. The content of `out` is then
+    /// unspecified.
     pub fn read(&self, selection: &Selection, out: &mut [u8]) -> Result<()> {
         if self.needs_codec() {
             return self.read_with_codec(selection, out);
@@ -446,7 +449,7 @@ impl Dataset {
             if threads > 1 {
                 return self.write_parallel(dims, selection, size, data, threads);
             }
-            // Not to a file: the system lets one thread at a time write to it.
+            // Writes to a file use one thread, because the system lets only one thread at a time write to it.
             let threads = if c.distance() == Latency::Memory { self.sharers(data.len()) } else { 1 };
             if threads > 1 {
                 return self.write_shared(dims, selection, size, data, threads);
@@ -458,7 +461,7 @@ impl Dataset {
         })
     }
 
-    /// Checks what is to be written, and hands the dimensions and the size of an element to `write`.
+    /// Checks a write, and calls `write` with the dimensions and the size of an element.
     fn writing(
         &self,
         selection: &Selection,
@@ -471,7 +474,7 @@ impl Dataset {
         if data.is_empty() { Ok(()) } else { write(space.dims(), size) }
     }
 
-    /// Checks that a buffer fits a selection; gives the size of an element.
+    /// Checks that a buffer fits a selection; returns the size of an element.
     fn check(&self, space: &Dataspace, selection: &Selection, len: usize) -> Result<usize> {
         self.check_there()?;
         if self.is_elsewhere() {
@@ -491,7 +494,7 @@ impl Dataset {
         Ok(self.datatype.size as usize)
     }
 
-    /// Hands changed blocks of this dataset to the ledger; they are durable with the container's next flush.
+    /// Stages changed blocks of this dataset in the ledger; they are durable after the container's next flush.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -503,16 +506,17 @@ impl Dataset {
         without_locks(|| c.blocks.lock().flush(&c.ledger, &self.prefix()))
     }
 
-    /// Sees the newest state: a container opened to read moves to the newest version.
+    /// Moves to the newest state: a container opened for reading moves to the newest version.
     ///
     /// # Errors
-    /// Those of the ledger; `NotFound` when the dataset was deleted.
+    /// Those of the ledger; `NotFound` if the dataset was deleted.
     pub fn refresh(&self) -> Result<()> {
         self.container().refresh()?;
         self.reload()
     }
 
-    /// Takes the shape from the header anew. A dataset that is gone keeps its last shape, and has no elements from then on.
+    /// Reads the shape from the header again. A deleted dataset keeps its last shape, and its elements can no longer be
+    /// read.
     pub(crate) fn reload_if_there(&self) -> Result<()> {
         match self.reload() {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
@@ -522,7 +526,7 @@ impl Dataset {
 
     fn reload(&self) -> Result<()> {
         let c = self.container();
-        // What this process unlinked has its header as long as it is open here.
+        // The header of an object that this process unlinked exists as long as the object is open here.
         let found = c.header(&mut c.state(), self.object.id());
         let is_gone = matches!(&found, Err(e) if e.kind() == ErrorKind::NotFound);
         self.is_gone.store(is_gone, Ordering::Relaxed);
@@ -535,12 +539,12 @@ impl Dataset {
         Ok(())
     }
 
-    /// Notes under which name another writer unlinked it.
+    /// Notes the name of the link that another writer removed.
     pub(crate) fn note_lost_link(&self, name: String) {
         *self.lost_name.lock() = Some(name);
     }
 
-    /// The error for a dataset that is gone.
+    /// Returns an error if the dataset is gone.
     fn check_there(&self) -> Result<()> {
         if !self.is_gone.load(Ordering::Relaxed) {
             return Ok(());

@@ -1,6 +1,6 @@
-//! Long transfers that several threads share. Of what is near each core copies other blocks and computes their checksums, straight
-//! to or from the program's buffer. To a store that is far away the blocks go out of the program's buffer without a copy, many objects at
-//! once, since each of them waits.
+//! Long transfers by several threads. For near storage, each core copies different blocks and computes their checksums,
+//! directly to or from the program's buffer. To a remote store, the blocks are sent from the program's buffer without a
+//! copy, many objects at once, because each of them waits for a response.
 
 use super::Dataset;
 use super::batch_read::places;
@@ -14,31 +14,33 @@ use crate::{Result, Selection};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 
-/// A transfer of fewer bytes is over before a thread has begun: 8 MiB take half a millisecond.
+/// Minimum bytes of a transfer by several threads. A shorter one ends before a thread has started: 8 MiB take half a
+/// millisecond.
 const MIN_SHARED_BYTES: usize = 8 << 20;
-/// Bytes whose blocks are found before they are read, which bounds the memory that this takes.
+/// Bytes of blocks that are found before they are read, which bounds the memory for them.
 const MAX_BATCH_BYTES: usize = 256 << 20;
-/// Bytes that are written before the map is told of them.
+/// Bytes that are written before the entries of their blocks are staged.
 const MAX_WRITE_BATCH_BYTES: usize = 64 << 20;
 /// Bytes of the blocks that one thread takes at a time, which become one object.
 const OBJECT_BYTES: usize = 4 << 20;
-/// Where the store is far away, a write of fewer bytes is copied and on its way while the program goes on; a longer one would wait for
-/// itself.
+/// Minimum bytes of a write whose buffer is lent to a remote store. A shorter write is copied and uploaded while the
+/// program continues; a longer one would have to wait for its own upload.
 const MIN_LENT_BYTES: usize = 64 << 20;
-/// An object there.
+/// Bytes of an object in a remote store.
 const FAR_OBJECT_BYTES: usize = 8 << 20;
-/// Objects under way there: at 1 GB/s and 100 ms as many as are answered.
+/// Maximum number of concurrent uploads to a remote store: enough for 1 GB/s at a latency of 100 ms.
 const MAX_FAR_OBJECTS: usize = 16;
-/// Bytes that are written there before the map is told: all threads wait for the last one.
+/// Bytes that are uploaded to a remote store before the entries are staged: at the end of each batch, all threads wait
+/// for the last one.
 const MAX_FAR_BATCH_BYTES: usize = 1 << 30;
 
-/// How a write is shared.
+/// The division of a write among threads.
 #[derive(Clone, Copy)]
 struct WritePlan {
     object: usize,
     batch: usize,
     threads: usize,
-    /// How many of them may be had, where that takes a while to find out.
+    /// Returns how many threads are allowed, for systems on which finding that out takes a while.
     allowed: fn() -> usize,
 }
 
@@ -46,20 +48,20 @@ struct WritePlan {
 struct Write {
     key: Vec<u8>,
     run: CopyRun,
-    /// Where it was written.
+    /// The extent that was written.
     extent: Option<Extent>,
-    /// What is known of its elements then.
+    /// Statistics of the block's new elements.
     statistics: Option<StatisticsRecord>,
 }
 
 impl Dataset {
-    /// How many threads may share a transfer of so many bytes of what is near. One, if it goes through filters: those have
-    /// their own way.
+    /// Returns how many threads may share a transfer of `bytes` bytes from or to near storage. One if there are
+    /// filters, because transfers with filters are parallelized separately.
     pub(super) fn sharers(&self, bytes: usize) -> usize {
         if bytes < MIN_SHARED_BYTES || !self.filters.is_empty() { 1 } else { likely_cores() }
     }
 
-    /// Like a plain read: blocks of which long runs are wanted are read side by side.
+    /// Reads blocks with long runs in parallel.
     pub(crate) fn read_shared(
         &self,
         dims: &[u64],
@@ -99,13 +101,14 @@ impl Dataset {
         })
     }
 
-    /// Whether a write of so many bytes is better given to [`write_bytes`](Self::write_bytes).
+    /// Returns whether a write of `bytes` bytes should use [`write_bytes`](Self::write_bytes).
     pub fn is_better_lent(&self, bytes: usize) -> bool {
         bytes >= MIN_LENT_BYTES && self.filters.is_empty() && self.container().takes_lent
     }
 
-    /// Writes as [`write`](Self::write) does, without a copy of the blocks that lie in `data` as they are stored. When this returns they are in
-    /// the store, which lets go of `data` soon after; they are part of the next flush.
+    /// Writes like [`write`](Self::write), without a copy of blocks that are contiguous in `data` in their stored form.
+    /// When this returns, these blocks are in the store, which releases `data` soon after; they become part of the next
+    /// flush.
     ///
     /// # Errors
     /// As for [`write`](Self::write), and those of the store.
@@ -124,8 +127,8 @@ impl Dataset {
         })
     }
 
-    /// Like a plain write to a store in memory: blocks that are written whole, each from one run of `data`, are put side by
-    /// side, and then become the map's.
+    /// Writes to a store in memory: blocks that are written as a whole, each from one run of `data`, are written in
+    /// parallel, and then staged.
     pub(crate) fn write_shared(
         &self,
         dims: &[u64],
@@ -144,7 +147,7 @@ impl Dataset {
         )
     }
 
-    /// `lent` is the same as `data`, where that need not be copied.
+    /// Writes by several threads. `lent` is equal to `data`, if `data` need not be copied.
     fn share(
         &self,
         dims: &[u64],
@@ -211,20 +214,20 @@ impl Dataset {
             let Some(extent) = extent else { continue };
             match done {
                 Ok(()) => done = self.take_over(&key, run, extent, statistics),
-                // The first error is told; what was written in vain is given back.
+                // The first error is returned; extents that were written in vain are freed.
                 Err(_) => ledger.free_payload(&extent)?,
             }
         }
         done
     }
 
-    /// What to keep of a block that has this run, and fill.
+    /// Returns the statistics of a block with this run and fill values elsewhere.
     fn known_of(&self, key: &[u8], run: CopyRun, data: &[u8]) -> Option<StatisticsRecord> {
         let before = Before { is_empty: true, statistics: None };
         self.shape.statistics_of_parts(key, before, &[(run.block, &data[run.buffer..run.buffer + run.len])])
     }
 
-    /// Makes what was written a block's content; the part outside of the dataset, if any, is fill.
+    /// Stages a written extent as a block's content; the part outside of the dataset, if any, is fill.
     fn take_over(
         &self,
         key: &[u8],

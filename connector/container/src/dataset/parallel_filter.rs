@@ -1,4 +1,4 @@
-//! Many chunks at once: filters run side by side.
+//! Runs filters on many chunks in parallel.
 
 use super::Dataset;
 use crate::chunk::block_store::change_stored;
@@ -17,29 +17,29 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::Builder;
 
-/// Bytes of chunks that are handed to the threads at once.
+/// Bytes of chunks that are passed to the threads at once.
 const MAX_BATCH_BYTES: usize = 64 << 20;
-/// Less than this is not worth a thread.
+/// Minimum bytes for which an additional thread is worthwhile.
 pub(super) const MIN_BYTES_PER_THREAD: usize = 128 << 10;
 
-/// A block that whoever comes to it reads or writes: its key, and where its bytes are in the caller's buffer.
+/// A block that one of the threads reads or writes: its key, and its runs in the caller's buffer.
 pub(super) struct FilterJob {
     pub(super) key: Vec<u8>,
     pub(super) runs: Vec<CopyRun>,
 }
 
 static CORES: OnceLock<usize> = OnceLock::new();
-/// The answer of [`affinity`], asked once.
+/// The cached result of [`affinity`].
 static ALLOWED: OnceLock<Option<usize>> = OnceLock::new();
 
-/// How many cores this process may use. Asked once, as the answer takes twenty calls of the system (the affinity, and the
-/// limits of the control groups) and a tenth of a millisecond.
+/// Returns how many cores this process may use. The result is cached, because finding it takes twenty system calls (the
+/// affinity, and the limits of the control groups) and a tenth of a millisecond.
 pub(super) fn cores() -> usize {
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
 }
 
-/// The same as far as one call of the system tells: no fewer. Those who begin with so many threads let [`side_by_side`] find
-/// out the rest while they work.
+/// Returns an upper bound of the number of cores, which takes one system call. Callers that start with this many
+/// threads let [`side_by_side`] find the exact number while they work.
 pub(super) fn likely_cores() -> usize {
     CORES.get().copied().or_else(|| *ALLOWED.get_or_init(affinity)).unwrap_or_else(cores)
 }
@@ -56,13 +56,13 @@ fn affinity() -> Option<usize> {
 }
 
 impl Dataset {
-    /// How many threads a write may use: only filters take time of their own, and a lent codec is for the caller's
-    /// thread alone.
+    /// Returns how many threads a write may use. Only filters benefit from threads, and a lent codec runs only in the
+    /// caller's thread.
     pub(super) fn encoders(&self) -> usize {
         if self.filters.is_empty() || self.needs_codec() { 1 } else { likely_cores() }
     }
 
-    /// Like a plain write, with whole chunks going through the filters side by side.
+    /// Writes whole chunks through the filters in parallel.
     pub(super) fn write_parallel(
         &self,
         dims: &[u64],
@@ -91,8 +91,8 @@ impl Dataset {
         self.encode(&mut jobs, data, threads)
     }
 
-    /// Encodes chunks and stores each as soon as it is there: while one thread stores, the others go on, and in memory is only what
-    /// they are at.
+    /// Encodes chunks, and stores each one as soon as it is encoded: while one thread stores, other threads encode, and
+    /// only the chunks in progress are in memory.
     fn encode(&self, jobs: &mut Vec<FilterJob>, data: &[u8], threads: usize) -> Result<()> {
         let bytes = jobs.len() * self.shape.len;
         let threads = threads.min(jobs.len()).min(bytes.div_ceil(MIN_BYTES_PER_THREAD)).max(1);
@@ -111,7 +111,7 @@ impl Dataset {
         done
     }
 
-    /// Changes what is stored of a block of which `runs` were written anew; what is in memory of it no longer counts.
+    /// Changes the stored state of a block after `runs` were written, and drops its state in the cache.
     pub(super) fn replace_stored(
         &self,
         key: &[u8],
@@ -126,8 +126,8 @@ impl Dataset {
         Ok(())
     }
 
-    /// A chunk through the pipeline, from where it is in the caller's buffer: the mask of skipped filters, its bytes, and what to
-    /// keep of its elements.
+    /// Encodes a chunk from its runs in the caller's buffer. Returns the mask of skipped filters, the encoded bytes,
+    /// and the statistics of its elements.
     fn encoded(
         &self,
         key: &[u8],
@@ -144,7 +144,7 @@ impl Dataset {
         {
             return encode(&data[r.buffer..r.buffer + r.len]);
         }
-        // With all of it given there is nothing to fill.
+        // If the runs cover the whole chunk, there is nothing to fill.
         let given: usize = runs.iter().map(|r| r.len).sum();
         let mut block = if given == self.shape.len { buffer(given)? } else { self.shape.filled()? };
         for r in runs {
@@ -156,8 +156,8 @@ impl Dataset {
     }
 }
 
-/// Does `work` for every item, up to `threads` at once, and no more than `allowed` says; the first error is returned.
-/// `allowed` may take its time: the caller is at work meanwhile.
+/// Runs `work` for every item, in up to `threads` threads, but no more than `allowed` returns; returns the first error.
+/// `allowed` may be slow, because the caller works meanwhile.
 pub(super) fn side_by_side<T: Send>(
     items: &mut [T],
     threads: usize,
@@ -181,7 +181,7 @@ pub(super) fn side_by_side<T: Send>(
     };
     let one = &one;
     std::thread::scope(|s| {
-        // Where no thread can be had, those that there are do it alone.
+        // If no more threads can be started, the existing ones do all the work.
         let helpers = move || {
             let threads = threads.min(allowed());
             for _ in 2..threads {

@@ -1,4 +1,4 @@
-//! Changing the extent. What lies outside of it is gone: growing again shows the fill value.
+//! Changes of the extent. Elements outside of the new extent are deleted: growing again shows the fill value.
 
 use super::Dataset;
 use crate::chunk::block_store::delete_stored;
@@ -13,7 +13,7 @@ use crate::{Error, Result, keys};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Chunks that a change of the extent has dealt with before it was started again.
+/// Chunks that a change of the extent has processed before it was restarted.
 #[derive(Default)]
 struct Done {
     looked_at: BTreeSet<Vec<u8>>,
@@ -30,10 +30,10 @@ pub(super) struct Pruned {
 }
 
 impl Dataset {
-    /// Changes the present dimensions. Shrinking removes what falls outside.
+    /// Changes the present dimensions. Shrinking deletes the elements outside.
     ///
     /// # Errors
-    /// `InvalidArgument` for a layout other than chunked, another rank, or dimensions beyond the largest ones;
+    /// `InvalidArgument` for a layout other than chunked, another rank, or dimensions beyond the maximum ones;
     /// `ReadOnly`.
     pub fn set_extent(&self, dims: &[u64]) -> Result<()> {
         let mut done = Done::default();
@@ -62,11 +62,11 @@ impl Dataset {
         Ok(())
     }
 
-    /// Removes the elements outside the new dimensions, where there may be some, and notes that they are gone.
+    /// Deletes the elements outside the new dimensions, if there may be some, and notes that they are gone.
     fn shrink(&self, chunk: &[u64], old: &[u64], new: &[u64], done: &mut Done) -> Result<()> {
         let c = self.container();
         let mut pruned = self.pruned.lock();
-        // What concurrent writers store is not counted in this process.
+        // The epoch of this process does not count blocks that concurrent writers store.
         if c.ledger.is_one_of_many() || pruned.epoch != c.blocks.lock().epoch() {
             *pruned = Pruned::default();
         }
@@ -89,7 +89,7 @@ impl Dataset {
         Ok(())
     }
 
-    /// Has chunks stored anew that became whole, or are no longer whole, where that decides on their filters.
+    /// Stores chunks anew that became whole or partial, if that determines their filters.
     fn restage_edges(&self, old: &[u64], new: &[u64], done: &mut BTreeSet<Vec<u64>>) -> Result<()> {
         let Some(Edges { chunk, .. }) = &self.shape.edges else { return Ok(()) };
         let c = self.container();
@@ -108,11 +108,11 @@ impl Dataset {
         waiting
     }
 
-    /// Gives a virtual dataset the dimensions that follow from its sources. They are kept where the container is open to
-    /// write, and seen until it is closed where not.
+    /// Gives a virtual dataset the dimensions that follow from its sources. They are stored if the container is open
+    /// for writing; otherwise they are visible until it is closed.
     ///
     /// # Errors
-    /// As for [`Self::set_extent`], but for `ReadOnly`.
+    /// As for [`Self::set_extent`], except `ReadOnly`.
     pub fn follow_sources(&self, dims: &[u64]) -> Result<()> {
         let mut space = self.space.write();
         let new = self.check_extent(&space, dims)?;
@@ -155,19 +155,19 @@ impl Dataset {
         Ok(Dataspace::Simple { dims: dims.to_vec(), max: max.clone() })
     }
 
-    /// A key in front of all chunks that shrinking may touch: where the first dimension shrinks alone, these are the last ones.
-    /// `None` if they may be any.
+    /// Returns a key before all chunks that shrinking may touch: if only the first dimension shrinks, these are the
+    /// last ones. Returns `None` if any chunk may be touched.
     fn before_cut(&self, chunk: &[u64], old: &[u64], new: &[u64]) -> Option<Vec<u8>> {
         let is_first_alone = new[1..].iter().zip(&old[1..]).all(|(n, o)| n >= o);
         let before = (new[0] / chunk[0]).checked_sub(1).filter(|_| is_first_alone)?;
         let mut key = self.key(&[before]);
-        // Behind all that have this first coordinate.
+        // The key is after all keys with this first coordinate.
         key.extend(std::iter::repeat_n(0xff, 8 * chunk.len()));
         Some(key)
     }
 
-    /// Removes chunks that fall outside, and clears the outside of those that are cut. What cannot be read is found out before
-    /// anything changes.
+    /// Deletes chunks outside the new dimensions, and clears the outside of truncated ones. Chunks that cannot be read
+    /// are detected before anything changes.
     fn prune(&self, chunk: &[u64], old: &[u64], new: &[u64], done: &mut Done) -> Result<()> {
         let c = self.container();
         let mut blocks = c.blocks.lock();
@@ -184,7 +184,7 @@ impl Dataset {
                 outside.insert(key.to_vec());
                 return Ok(());
             }
-            // What was inside and is not any more.
+            // The chunk is truncated if it had elements that are no longer inside.
             let inside = |dims: &[u64], d: usize| chunk[d].min(dims[d].saturating_sub(first(d)));
             if (0..chunk.len()).any(|d| inside(new, d) < inside(old, d)) && !done.cut.contains(key) {
                 cut.insert(key.to_vec(), Cut::of(chunk, (0..chunk.len()).map(|d| inside(new, d)).collect()));
@@ -200,7 +200,7 @@ impl Dataset {
         for key in outside {
             let value = c.ledger.get(&key)?;
             blocks.supersede(&key);
-            // All of it is fill, also if it grows again before the commit.
+            // The whole chunk counts as written with fill values, even if it grows again before the commit.
             blocks.set_touched(&key, RangeSet::default());
             blocks.touch(&key, std::iter::once(0..self.shape.len));
             value.map_or(Ok(()), |value| delete_stored(&c.ledger, &key, value))?;
@@ -208,7 +208,7 @@ impl Dataset {
         Ok(())
     }
 
-    /// Reads what cutting chunks needs of them.
+    /// Reads the parts of chunks that are needed to truncate them.
     fn look_at(
         &self,
         blocks: &mut BlockCache,
@@ -263,17 +263,17 @@ impl Dataset {
     }
 }
 
-/// How a chunk is cut.
+/// The truncation of a chunk.
 enum Cut {
-    /// So many elements at its begin stay.
+    /// This many elements at its beginning stay.
     Trim { elements: u64 },
     /// A box at its origin stays.
     Refill { inside: Vec<u64> },
 }
 
 impl Cut {
-    /// Of a chunk of which `is` stays. What was outside before may be anything where chunks were written directly, or are those of a
-    /// native file: all of the outside becomes fill (`H5D__chunk_prune_fill`).
+    /// Returns the truncation of a chunk whose retained extent is `is`. The bytes outside may be undefined if chunks
+    /// were written directly, or are those of a native file: all of the outside becomes fill (`H5D__chunk_prune_fill`).
     fn of(chunk: &[u64], is: Vec<u64>) -> Self {
         match is[1..] == chunk[1..] {
             true => Self::Trim { elements: is[0] * chunk[1..].iter().product::<u64>() },
@@ -282,7 +282,7 @@ impl Cut {
     }
 }
 
-/// The bytes of a chunk that are not in the box `inside` at its origin.
+/// Returns the bytes of a chunk outside the box `inside` at its origin.
 pub(crate) fn outside(chunk: &[u64], inside: &[u64], size: usize) -> Vec<CopyRun> {
     let mut runs = Vec::new();
     collect(chunk, inside, 0, size, &mut runs);

@@ -1,4 +1,4 @@
-//! Lookup of the elements of a dataset that lie in stored blocks. All other elements are read as the fill value, however many
+//! Lookup of the elements of a dataset that are in stored blocks. All other elements are read as the fill value, however many
 //! there are.
 
 use super::Dataset;
@@ -20,7 +20,7 @@ pub struct StoredBlocks<'a> {
 }
 
 impl StoredBlocks<'_> {
-    /// The next block that has elements within the extent.
+    /// Returns the next block that has elements within the extent.
     fn step(&mut self) -> Result<Option<Selection>> {
         loop {
             let Some(key) = self.page.next() else {
@@ -60,7 +60,7 @@ impl Iterator for StoredBlocks<'_> {
     }
 }
 
-/// A lookup that determines whether elements lie in stored blocks. The result for the last block is cached.
+/// A lookup that determines whether elements are in stored blocks. The result for the last block is cached.
 #[derive(Debug)]
 pub struct BlockLookup<'a> {
     dataset: &'a Dataset,
@@ -69,7 +69,7 @@ pub struct BlockLookup<'a> {
 }
 
 impl BlockLookup<'_> {
-    /// Returns whether the element with this number, in C order, lies in a stored block, and the minimum number of elements,
+    /// Returns whether the element with this number, in C order, is in a stored block, and the minimum number of elements,
     /// from this element on, for which the answer is the same: those in the same row of the block.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl BlockLookup<'_> {
         Ok((is_stored, length))
     }
 
-    /// Returns the elements of `runs` that lie in no stored block.
+    /// Returns the elements of `runs` that are in no stored block.
     ///
     /// # Errors
     /// Those of the ledger.

@@ -1,4 +1,4 @@
-//! A chunk as it is stored: past the filters, and straight to where the caller wants it.
+//! Access to chunks in their stored form: without the filters, and directly into the caller's buffer.
 
 use super::Dataset;
 use crate::chunk::fragments::Fragments;
@@ -6,7 +6,7 @@ use crate::chunk::grid::CopyRun;
 use crate::record_conversion::buffer;
 use crate::{Error, Result};
 
-/// A chunk as it is stored. Its bytes are read when they are asked for.
+/// A chunk in its stored form. Its bytes are read on request.
 #[derive(Debug)]
 pub struct StoredChunk<'a> {
     dataset: &'a Dataset,
@@ -20,18 +20,18 @@ enum Stored {
     Encoded(Fragments),
     /// Elements of a dataset without filters, or of a partial chunk that is not filtered.
     Plain(Fragments),
-    /// What has no storage of its own yet is encoded at once.
+    /// A chunk without storage of its own, which is encoded at once.
     Fill(Vec<u8>),
 }
 
 impl StoredChunk<'_> {
-    /// The mask of filters that were skipped, a bit for each filter of the pipeline.
+    /// Returns the mask of skipped filters, a bit for each filter of the pipeline.
     #[must_use]
     pub const fn filter_mask(&self) -> u32 {
         self.mask
     }
 
-    /// Bytes of the chunk as it is stored.
+    /// Returns the bytes of the chunk in its stored form.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a stored chunk is not a collection")]
     pub fn len(&self) -> usize {
@@ -45,8 +45,8 @@ impl StoredChunk<'_> {
     /// Reads the chunk.
     ///
     /// # Errors
-    /// `InvalidArgument` for another length than [`Self::len`]; `Corrupt` for damage; what reading the file or the store
-    /// fails with.
+    /// `InvalidArgument` for another length than [`Self::len`]; `Corrupt` for damage; errors of reading the file or the
+    /// store.
     pub fn read_into(&self, out: &mut [u8]) -> Result<()> {
         if out.len() != self.len() {
             let text = format!("a stored chunk of {} bytes is read into {}", self.len(), out.len());
@@ -65,8 +65,8 @@ impl StoredChunk<'_> {
 }
 
 impl Dataset {
-    /// The chunk that holds the element at `coords`, as it is stored. One that has no storage of its own yet, in a
-    /// dataset that counts as allocated, is encoded now.
+    /// Returns the chunk that holds the element at `coords`, in its stored form. A chunk without storage of its own, in
+    /// a dataset that counts as allocated, is encoded now.
     ///
     /// # Errors
     /// `OutOfRange`; `NotFound` for a chunk without storage.
@@ -92,10 +92,10 @@ impl Dataset {
         Ok(StoredChunk { dataset: self, mask, bytes })
     }
 
-    /// A chunk as it is stored, with the mask of skipped filters, in memory of its own: see [`Self::stored_chunk`].
+    /// Returns a chunk in its stored form, with the mask of skipped filters, in new memory: see [`Self::stored_chunk`].
     ///
     /// # Errors
-    /// As [`Self::stored_chunk`] and [`StoredChunk::read_into`].
+    /// As for [`Self::stored_chunk`] and [`StoredChunk::read_into`].
     pub fn read_chunk(&self, coords: &[u64]) -> Result<(u32, Vec<u8>)> {
         let chunk = self.stored_chunk(coords)?;
         let mut bytes = buffer(chunk.len())?;

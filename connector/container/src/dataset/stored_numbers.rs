@@ -1,4 +1,4 @@
-//! Chunks of which the store itself can compare the numbers (design record 061).
+//! Chunks whose numbers the store itself can compare (design record 061).
 
 use super::Dataset;
 use crate::chunk::number::{Number, NumberKind, NumberType};
@@ -7,7 +7,7 @@ use h5lake_ledger::{Extent, FilterPart, PartMatches};
 use object_stores::{Filter, FilterComparison, FilterOperand, FilteredKind};
 use std::ops::Range;
 
-/// Where the numbers of a chunk lie as they are: in one extent, not filtered.
+/// The location of a chunk's unencoded numbers, which are in one extent.
 #[derive(Debug, Clone)]
 pub struct StoredNumbers {
     pub(crate) extent: Extent,
@@ -15,40 +15,40 @@ pub struct StoredNumbers {
 }
 
 impl StoredNumbers {
-    /// Bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.range.end - self.range.start
     }
 }
 
-/// What a store found in some chunks.
+/// The matches that a store found in chunks.
 #[derive(Debug, Default)]
 pub struct StoreMatches {
-    /// For each chunk the elements that match: their indices in the chunk, in C order, and their bytes in file form. `None` for
-    /// a chunk that has to be read. Elements outside of the extent may be among them.
+    /// For each chunk the matching elements: their indices in the chunk, in C order, and their bytes in file form.
+    /// `None` for a chunk that has to be read. Elements outside of the extent may be included.
     pub chunks: Vec<Option<PartMatches>>,
-    /// Bytes of matches that came for it.
+    /// Bytes of matches received from the store.
     pub bytes: u64,
-    /// Bytes that came in vain.
+    /// Bytes received in vain.
     pub wasted: u64,
-    /// The store does not compare such numbers, and need not be asked again.
+    /// True if the store does not compare such numbers, and need not be asked again.
     pub is_refused: bool,
 }
 
 impl Dataset {
-    /// The type of the elements, if the store that holds them promises to compare such numbers where they are.
+    /// Returns the type of the elements, if the store that holds them can compare such numbers.
     #[must_use]
     pub fn number_type_in_store(&self) -> Option<NumberType> {
         self.number_type().filter(|_| self.container().ledger.filters())
     }
 
-    /// Has the store look for the elements of chunks for which all tests are true. It is believed as to what it leaves out; what
-    /// it gives passes the tests.
+    /// Lets the store search chunks for the elements that satisfy all tests. The elements that it omits are not
+    /// verified; the elements that it returns are checked against the tests.
     ///
     /// # Errors
-    /// `InvalidArgument` for elements that are no numbers, or no tests; `Corrupt` for an answer that does not pass them; what
-    /// asking the store fails with.
+    /// `InvalidArgument` for elements that are not numbers, or no tests; `Corrupt` for a response that does not satisfy
+    /// the tests; errors of the request.
     pub fn matches_in_store(
         &self,
         chunks: &[&StoredNumbers],

@@ -1,11 +1,11 @@
-//! What native HDF5 refuses when a dataset is created (H5Dchunk.c, H5Dcontig.c, H5Dcompact.c).
+//! Checks for parameters that native HDF5 refuses when a dataset is created (H5Dchunk.c, H5Dcontig.c, H5Dcompact.c).
 
 use crate::object::check_type;
 use crate::record_conversion::check_space;
 use crate::types::{AllocTime, Dataspace, ExternalFile, FillValue, Layout, UNLIMITED, product};
 use crate::{DatasetSpec, Error, Result};
 
-/// Bytes that a compact dataset may have: an object header's message less what says that it is one.
+/// Maximum bytes of a compact dataset: an object header's message minus the bytes that describe the layout.
 const MAX_COMPACT_BYTES: u64 = 65_536 - 4;
 
 pub(super) fn check(spec: &DatasetSpec) -> Result<()> {
@@ -48,7 +48,8 @@ fn fixed(space: &Dataspace, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// All that the dataset may become must fit into its files; only the slowest dimension may grow (H5Defl.c).
+/// Checks that the largest possible dataset fits its external files, and that only the slowest dimension can grow
+/// (H5Defl.c).
 fn external(spec: &DatasetSpec, files: &[ExternalFile]) -> Result<()> {
     let (dims, max) = (spec.space.dims(), spec.space.max_dims());
     if dims.iter().zip(max).skip(1).any(|(d, m)| m > d) {

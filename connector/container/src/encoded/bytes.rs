@@ -1,12 +1,12 @@
-//! Reading encodings, with every bound checked.
+//! Reads encodings, and checks every bound.
 
-/// What a check says of an encoding: what it found, or what is wrong.
+/// The result of checking an encoding: its properties, or its error.
 pub type Checked<T> = Result<T, &'static str>;
 
 /// The encoding ends before the length that it states.
 const CUT: &str = "it is cut short";
 
-/// Reads from the front of an encoding.
+/// A reader from the front of an encoding.
 #[derive(Debug, Clone)]
 pub(super) struct Bytes<'a> {
     rest: &'a [u8],
@@ -17,7 +17,7 @@ impl<'a> Bytes<'a> {
         Self { rest: bytes }
     }
 
-    /// What was not read yet.
+    /// Returns the bytes that were not read yet.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -28,7 +28,7 @@ impl<'a> Bytes<'a> {
         Ok(part)
     }
 
-    /// As [`Self::take`], with a length of which an encoding says that it has so many bytes.
+    /// Takes bytes like [`Self::take`], with a length that comes from the encoding.
     pub(super) fn take_long(&mut self, n: u64) -> Checked<&'a [u8]> {
         self.take(usize::try_from(n).map_err(|_| CUT)?)
     }
@@ -37,7 +37,7 @@ impl<'a> Bytes<'a> {
         Ok(self.take(1)?[0])
     }
 
-    /// A little-endian integer of so many bytes, eight at most.
+    /// Reads a little-endian integer of `bytes` bytes, at most eight.
     pub(super) fn integer(&mut self, bytes: usize) -> Checked<u64> {
         if bytes > 8 {
             return Err("an integer has more than 8 bytes");
@@ -57,13 +57,13 @@ impl<'a> Bytes<'a> {
         self.integer(8)
     }
 
-    /// The number of bytes of an integer, and the integer.
+    /// Reads the number of bytes of an integer, and the integer.
     pub(super) fn sized_integer(&mut self) -> Checked<u64> {
         let bytes = usize::from(self.u8()?);
         self.integer(bytes)
     }
 
-    /// An `unsigned int` behind its size.
+    /// Reads the size of an `unsigned int`, and its value.
     pub(super) fn unsigned(&mut self) -> Checked<u32> {
         if self.u8()? != 4 {
             return Err("an unsigned integer has another size than 4 bytes");
@@ -71,7 +71,7 @@ impl<'a> Bytes<'a> {
         self.u32()
     }
 
-    /// The bytes before the next NUL, which is passed over.
+    /// Reads the bytes before the next NUL, and skips the NUL.
     pub(super) fn name(&mut self) -> Checked<&'a [u8]> {
         let n = self.rest.iter().position(|b| *b == 0).ok_or("a name has no end")?;
         let name = self.take(n)?;

@@ -1,5 +1,5 @@
 //! Dataspaces with selections as `H5Sencode2` encodes them: the dataspace message of the HDF5 file format specification
-//! (IV.A.2.b) behind a head of seven bytes, and a serialised selection (VIII.A).
+//! (IV.A.2.b) after a head of seven bytes, and a serialised selection (VIII.A).
 
 use super::bytes::{Bytes, Checked};
 
@@ -15,10 +15,10 @@ const POINTS: u32 = 1;
 const HYPERSLAB: u32 = 2;
 const ALL: u32 = 3;
 
-/// Checks the encoding of a dataspace with its selection, and gives its length. What follows is not looked at.
+/// Checks the encoding of a dataspace with its selection, and returns its length. Bytes after it are ignored.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The error in the encoding.
 pub fn check_dataspace(encoded: &[u8]) -> Checked<usize> {
     let mut bytes = Bytes::new(encoded);
     dataspace(&mut bytes)?;
@@ -30,23 +30,24 @@ pub fn check_dataspace(encoded: &[u8]) -> Checked<usize> {
 pub struct SimpleSpace {
     /// Its dimensions.
     pub dims: Vec<u64>,
-    /// The elements that are selected.
+    /// The selected elements.
     pub selected: SimpleSelection,
 }
 
-/// A selection that is told in a few numbers.
+/// A selection that a few numbers describe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SimpleSelection {
     /// All elements.
     All,
-    /// One block: its first element, and its shape, which has no 0.
+    /// One block: its first element, and its shape, which contains no 0.
     Block(Vec<u64>, Vec<u64>),
 }
 
-/// Reads the encoding of a dataspace whose selection is everything, or one block with an end; `None` for any other selection.
+/// Reads the encoding of a dataspace with a selection of everything, or of one bounded block; `None` for any other
+/// selection.
 ///
 /// # Errors
-/// As [`check_dataspace`].
+/// As for [`check_dataspace`].
 pub fn simple_space(encoded: &[u8]) -> Checked<Option<SimpleSpace>> {
     check_dataspace(encoded)?;
     let mut bytes = Bytes::new(encoded);
@@ -77,7 +78,7 @@ pub fn simple_space(encoded: &[u8]) -> Checked<Option<SimpleSpace>> {
     Ok(selected.map(|selected| SimpleSpace { dims, selected }))
 }
 
-/// A hyperslab that is one block with an end: listed as such, or blocks side by side.
+/// Reads a hyperslab that is one bounded block: a list with one block, or adjacent blocks.
 fn one_block(bytes: &mut Bytes<'_>, flags: u8, width: u8) -> Checked<Option<SimpleSelection>> {
     let (rank, width) = (bytes.u32()?, usize::from(width));
     if flags == 0 {
@@ -105,7 +106,7 @@ fn one_block(bytes: &mut Bytes<'_>, flags: u8, width: u8) -> Checked<Option<Simp
     Ok(Some(SimpleSelection::Block(first, shape)))
 }
 
-/// The same at the front of something longer.
+/// Checks the encoding of a dataspace with its selection at the front of `bytes`.
 pub(super) fn dataspace(bytes: &mut Bytes<'_>) -> Checked<()> {
     if bytes.u8()? != MESSAGE {
         return Err("it is not that of a dataspace");
@@ -122,7 +123,7 @@ pub(super) fn dataspace(bytes: &mut Bytes<'_>) -> Checked<()> {
     selection(bytes, rank)
 }
 
-/// The extent; gives its rank.
+/// Checks the extent; returns its rank.
 fn extent(bytes: &mut Bytes<'_>, length_bytes: usize) -> Checked<u32> {
     let (version, rank, flags, kind) = (bytes.u8()?, bytes.u8()?, bytes.u8()?, bytes.u8()?);
     let is_simple = match version {
@@ -151,7 +152,7 @@ fn extent(bytes: &mut Bytes<'_>, length_bytes: usize) -> Checked<u32> {
     Ok(rank.into())
 }
 
-/// A serialised selection of so many dimensions.
+/// Checks a serialised selection of `rank` dimensions.
 pub(super) fn selection(bytes: &mut Bytes<'_>, rank: u32) -> Checked<()> {
     let (kind, version) = (bytes.u32()?, bytes.u32()?);
     match (kind, version) {
@@ -182,7 +183,7 @@ pub(super) fn selection(bytes: &mut Bytes<'_>, rank: u32) -> Checked<()> {
     }
 }
 
-/// The bytes of each number, and the rank, which has to be that of the extent.
+/// Checks the size of numbers, and the rank, which must be that of the extent; returns the bytes of each number.
 fn numbers(bytes: &mut Bytes<'_>, width: u8, rank: u32) -> Checked<usize> {
     if !matches!(width, 2 | 4 | 8) {
         return Err("a selection's numbers have an impossible size");
@@ -208,7 +209,7 @@ fn hyperslab(bytes: &mut Bytes<'_>, flags: u8, width: u8, rank: u32) -> Checked<
     }
 }
 
-/// A list of blocks by their first and last elements.
+/// Checks a list of blocks with their first and last elements.
 fn blocks(bytes: &mut Bytes<'_>, width: u8, rank: u32) -> Checked<()> {
     let width = numbers(bytes, width, rank)?;
     for _ in 0..bytes.integer(width)? {
@@ -221,7 +222,7 @@ fn blocks(bytes: &mut Bytes<'_>, width: u8, rank: u32) -> Checked<()> {
     Ok(())
 }
 
-/// Blocks at equal distances.
+/// Checks blocks at equal distances.
 fn regular(bytes: &mut Bytes<'_>, width: u8, rank: u32) -> Checked<()> {
     let width = numbers(bytes, width, rank)?;
     let endless = u64::MAX >> (64 - 8 * width);

@@ -1,23 +1,24 @@
-//! Datatypes as `H5Tencode` encodes them: the datatype message of the HDF5 file format specification (IV.A.2.d), behind
+//! Datatypes as `H5Tencode` encodes them: the datatype message of the HDF5 file format specification (IV.A.2.d), after
 //! two bytes.
 
 use super::bytes::{Bytes, Checked};
 
-/// Types nested deeper than this are refused. libhdf5 goes through them by recursion, on whatever stack the program has.
+/// Types nested deeper than this are refused, because libhdf5 decodes them by recursion, on the stack of the program.
 pub const MAX_NESTING: usize = 128;
 
 /// The number of the datatype message.
 const MESSAGE: u8 = 3;
-/// The version of the two bytes in front.
+/// The version of the two bytes before the message.
 const ENCODING: u8 = 0;
 /// Versions of the message that exist. HDF5 2.0 writes 5 for complex numbers.
 const VERSIONS: std::ops::RangeInclusive<u8> = 1..=5;
 /// HDF5's bound on the rank of an array.
 const MAX_RANK: u8 = 32;
-/// The most bytes that a new-style reference has in memory (`H5R_ref_t`).
+/// Maximum bytes of a new-style reference in memory (`H5R_ref_t`).
 const MAX_REFERENCE: u32 = 64;
 
-/// The most bytes of a bit field: HDF5 converts them in a buffer of this size on the stack, and does not look (H5T__conv_b_b).
+/// Maximum bytes of a bit field: HDF5 converts them in a buffer of this size on the stack, without a check
+/// (H5T__conv_b_b).
 const MAX_BITFIELD: u32 = 256;
 
 const INTEGER: u8 = 0;
@@ -34,21 +35,22 @@ const VARIABLE_LENGTH: u8 = 9;
 const ARRAY: u8 = 10;
 const COMPLEX: u8 = 11;
 
-/// What an encoding says of a datatype.
+/// The properties of a datatype, from its encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncodedType {
     /// The class (`H5T_class_t`).
     pub class: u8,
     /// Bytes of an element.
     pub size: u32,
-    /// Elements hold pointers in memory: variable-length data, or references of the kind that HDF5 1.12 brought.
+    /// True if elements hold pointers in memory: variable-length data, or references of the kind introduced in HDF5
+    /// 1.12.
     pub has_pointers: bool,
 }
 
 /// Checks the encoding of a datatype.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The error in the encoding.
 pub fn check_datatype(encoded: &[u8]) -> Checked<EncodedType> {
     let mut bytes = Bytes::new(encoded);
     if bytes.u8()? != MESSAGE {
@@ -68,7 +70,7 @@ struct TypeHeader {
     size: u32,
 }
 
-/// One datatype, within which there may be so many levels.
+/// Checks one datatype, with at most `levels` nested levels.
 fn datatype(bytes: &mut Bytes<'_>, levels: usize) -> Checked<EncodedType> {
     let below = levels.checked_sub(1).ok_or("its types are nested too deeply")?;
     let (first, size) = (bytes.u32()?, bytes.u32()?);
@@ -98,7 +100,7 @@ fn datatype(bytes: &mut Bytes<'_>, levels: usize) -> Checked<EncodedType> {
     Ok(EncodedType { class: head.class, size, has_pointers })
 }
 
-/// The bits of a number have to lie within it.
+/// Checks that the bits of a number are within it.
 fn bits(head: &TypeHeader, offset: u16, precision: u16) -> Checked<bool> {
     within(head, offset, precision)?;
     Ok(false)
@@ -122,7 +124,7 @@ fn float(bytes: &mut Bytes<'_>, head: &TypeHeader) -> Checked<bool> {
     Ok(false)
 }
 
-/// How a string is padded, and its character set.
+/// Checks the padding and the character set of a string.
 fn string(padding: u32, set: u32) -> Checked<bool> {
     if padding > 2 || set > 1 {
         return Err("a string has an unknown padding or character set");
@@ -139,7 +141,7 @@ fn opaque(bytes: &mut Bytes<'_>, head: &TypeHeader) -> Checked<bool> {
     Ok(false)
 }
 
-/// A name of a member, with what follows up to the next multiple of 8 in old versions.
+/// Reads the name of a member, with its padding to a multiple of 8 in old versions.
 fn name<'a>(bytes: &mut Bytes<'a>, version: u8) -> Checked<&'a [u8]> {
     let name = bytes.name()?;
     if version < 3 {
@@ -154,7 +156,7 @@ fn compound(bytes: &mut Bytes<'_>, head: &TypeHeader, levels: usize) -> Checked<
         return Err("a compound has no members");
     }
     let offset_bytes = if head.version < 3 { 4 } else { head.size.ilog2() as usize / 8 + 1 };
-    // No room is set aside by the count: each member takes bytes.
+    // No memory is allocated by the count: each member takes bytes of the encoding.
     let (mut names, mut places, mut has_pointers) = (Vec::new(), Vec::new(), false);
     for _ in 0..count {
         names.push(name(bytes, head.version)?);
@@ -177,7 +179,7 @@ fn compound(bytes: &mut Bytes<'_>, head: &TypeHeader, levels: usize) -> Checked<
     Ok(has_pointers)
 }
 
-/// The dimensions that a member of the first version may have; gives the number of elements.
+/// Checks the dimensions that a member of the first version may have; returns the number of elements.
 fn old_array(bytes: &mut Bytes<'_>) -> Checked<u64> {
     let rank = bytes.u8()?;
     if rank > 4 {
@@ -203,7 +205,7 @@ fn reference(head: &TypeHeader) -> Checked<bool> {
     let (kind, version) = (head.flags & 15, head.flags >> 4 & 15);
     let fits = match kind {
         0 => head.size == 8,
-        // In memory, and in a container.
+        // The size in memory, or in a container.
         1 => matches!(head.size, 12 | 16 | 20),
         2..=4 => version == 1 && head.size <= MAX_REFERENCE,
         _ => return Err("a reference is of an unknown kind"),
@@ -231,7 +233,7 @@ fn enumeration(bytes: &mut Bytes<'_>, head: &TypeHeader, levels: usize) -> Check
 
 fn variable_length(bytes: &mut Bytes<'_>, head: &TypeHeader, levels: usize) -> Checked<bool> {
     let base = datatype(bytes, levels)?;
-    // In memory a sequence has 16 bytes and a string 8; in files both have the length and where the data are.
+    // A sequence has 16 bytes in memory and a string 8; in files both have the length and the address of the data.
     let fits = match head.flags & 15 {
         0 => matches!(head.size, 16 | 20),
         1 => {
@@ -268,7 +270,7 @@ fn array(bytes: &mut Bytes<'_>, head: &TypeHeader, levels: usize) -> Checked<boo
     Ok(base.has_pointers)
 }
 
-/// A complex number: two numbers of one type.
+/// Checks a complex number: two numbers of one type.
 fn complex(bytes: &mut Bytes<'_>, head: &TypeHeader, levels: usize) -> Checked<bool> {
     let base = datatype(bytes, levels)?;
     let is_pair = head.flags & 1 == 1 && base.class == FLOAT;

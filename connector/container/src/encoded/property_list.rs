@@ -8,34 +8,34 @@ use super::datatype::check_datatype;
 const ENCODING: u8 = 0;
 /// HDF5's bound on the rank of a dataset.
 const MAX_RANK: u8 = 32;
-/// The most filters of a pipeline (`H5Z_MAX_NFILTERS`).
+/// Maximum number of filters of a pipeline (`H5Z_MAX_NFILTERS`).
 const MAX_FILTERS: u64 = 32;
 /// The largest number of a filter (`H5Z_FILTER_MAX`).
 const MAX_FILTER: u32 = 65_535;
-/// Bytes that a filter's name has in an encoding (`H5Z_COMMON_NAME_LEN`). A longer name is cut there, and has no NUL then.
+/// Bytes of a filter's name in an encoding (`H5Z_COMMON_NAME_LEN`). A longer name is truncated, and has no NUL then.
 const FILTER_NAME: usize = 12;
 /// The name of the property with the filters.
 const PIPELINE: &[u8] = b"pline";
-/// In the place of a layout's class: HDF5 2.0 writes it where a chunk's dimensions need 64 bits, and a version behind it.
+/// The class of a layout that HDF5 2.0 writes if a chunk's dimensions need 64 bits. A version follows it.
 const EXTENDED: u8 = 255;
 
-/// The class of a creation list.
+/// The class of a creation property list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListKind {
-    /// Of a file.
+    /// A file creation property list.
     File,
-    /// Of a dataset.
+    /// A dataset creation property list.
     Dataset,
-    /// Of a group.
+    /// A group creation property list.
     Group,
-    /// Of a committed datatype.
+    /// A datatype creation property list.
     Datatype,
-    /// Of an attribute.
+    /// An attribute creation property list.
     Attribute,
 }
 
 impl ListKind {
-    /// The class's number in encodings (`H5P_plist_type_t`).
+    /// Returns the class's number in encodings (`H5P_plist_type_t`).
     fn number(self) -> u8 {
         match self {
             Self::File => 3,
@@ -46,24 +46,25 @@ impl ListKind {
         }
     }
 
-    /// Whether a list of this class has properties of another: file creation lists are group creation lists too.
+    /// Returns whether a list of this class has the properties of another class: file creation lists are also group
+    /// creation lists.
     fn has_those_of(self, other: Self) -> bool {
         self == other || (self == Self::File && other == Self::Group)
     }
 }
 
-/// Checks the encoding of a creation list of a class.
+/// Checks the encoding of a creation property list of a class.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The error in the encoding.
 pub fn check_property_list(encoded: &[u8], kind: ListKind) -> Checked<()> {
     each_property(encoded, kind, &mut |_, _| Ok(()))
 }
 
-/// The numbers of the filters in the encoding of a dataset creation list, in their order.
+/// Returns the numbers of the filters in the encoding of a dataset creation list, in their order.
 ///
 /// # Errors
-/// Returns what is wrong with the encoding.
+/// The error in the encoding.
 pub(crate) fn listed_filters(encoded: &[u8]) -> Checked<Vec<i32>> {
     let mut filters = Vec::new();
     each_property(encoded, ListKind::Dataset, &mut |name, property| {
@@ -75,7 +76,7 @@ pub(crate) fn listed_filters(encoded: &[u8]) -> Checked<Vec<i32>> {
     Ok(filters)
 }
 
-/// Hands the name of each property to `visit`, and all its bytes, of which the name is the first part.
+/// Calls `visit` for each property with its name and all its bytes, which begin with the name.
 pub(super) fn each_property<'a>(
     encoded: &'a [u8],
     kind: ListKind,
@@ -99,7 +100,8 @@ pub(super) fn each_property<'a>(
     }
 }
 
-/// The value of a property. `H5Pdecode` has no lengths to pass over those that it does not know, either.
+/// Checks the value of a property. Unknown properties are refused, because `H5Pdecode` has no lengths to skip them
+/// either.
 fn property(bytes: &mut Bytes<'_>, name: &[u8], kind: ListKind) -> Checked<()> {
     let value: Option<fn(&mut Bytes<'_>) -> Checked<()>> = match kind {
         ListKind::Attribute => of_attribute(name),
@@ -181,7 +183,7 @@ fn below(bytes: &mut Bytes<'_>, bound: u32) -> Checked<()> {
     if bytes.unsigned()? < bound { Ok(()) } else { Err(OUT_OF_RANGE) }
 }
 
-/// So many unsigned integers behind the size of one.
+/// Reads the size of an unsigned integer, and `count` integers of that size.
 fn several(bytes: &mut Bytes<'_>, count: usize) -> Checked<Vec<u32>> {
     if bytes.u8()? != 4 {
         return Err("an unsigned integer has another size than 4 bytes");
@@ -194,13 +196,13 @@ fn ranks(bytes: &mut Bytes<'_>) -> Checked<()> {
     if all.iter().all(|rank| (1..1 << 15).contains(rank)) { Ok(()) } else { Err(OUT_OF_RANGE) }
 }
 
-/// None, or a power of two (`H5Pset_userblock`).
+/// Checks the size of a user block: 0, or a power of two (`H5Pset_userblock`).
 fn user_block(bytes: &mut Bytes<'_>) -> Checked<()> {
     let size = bytes.sized_integer()?;
     if size == 0 || (size >= 512 && size.is_power_of_two()) { Ok(()) } else { Err(OUT_OF_RANGE) }
 }
 
-/// What `H5Pset_file_space_page_size` takes: libhdf5 divides by it.
+/// Checks a page size as `H5Pset_file_space_page_size` does, because libhdf5 divides by it.
 fn page_size(bytes: &mut Bytes<'_>) -> Checked<()> {
     if (512..=1 << 30).contains(&bytes.sized_integer()?) { Ok(()) } else { Err(OUT_OF_RANGE) }
 }
@@ -219,7 +221,7 @@ fn layout(bytes: &mut Bytes<'_>) -> Checked<()> {
     }
 }
 
-/// The dimensions of a chunk, each an integer of so many bytes.
+/// Checks the dimensions of a chunk, each an integer of `width` bytes.
 fn chunk(bytes: &mut Bytes<'_>, width: usize) -> Checked<()> {
     let rank = bytes.u8()?;
     if rank > MAX_RANK {
@@ -233,10 +235,10 @@ fn chunk(bytes: &mut Bytes<'_>, width: usize) -> Checked<()> {
     Ok(())
 }
 
-/// The sources of a virtual layout.
+/// Checks the sources of a virtual layout.
 fn mappings(bytes: &mut Bytes<'_>) -> Checked<()> {
     let count = bytes.u64()?;
-    // libhdf5 sets room aside by the count; each mapping takes more bytes than this.
+    // libhdf5 allocates memory by the count; each mapping takes more bytes than this.
     if count > bytes.rest().len() as u64 / 32 {
         return Err("a virtual layout has more sources than bytes");
     }
@@ -283,7 +285,7 @@ fn external_files(bytes: &mut Bytes<'_>) -> Checked<()> {
     Ok(())
 }
 
-/// The filters of a pipeline, by their numbers.
+/// Reads the numbers of the filters of a pipeline.
 fn filter_numbers(bytes: &mut Bytes<'_>) -> Checked<Vec<i32>> {
     if bytes.u8()? != 4 {
         return Err("an unsigned integer has another size than 4 bytes");
@@ -300,7 +302,7 @@ fn filter_numbers(bytes: &mut Bytes<'_>) -> Checked<Vec<i32>> {
         }
         numbers.push(id as i32);
         if bytes.u8()? != 0 {
-            // libhdf5 copies the name up to the next NUL, wherever that is, and drops the copy.
+            // libhdf5 copies the name up to the next NUL, however far that is, and drops the copy.
             if !bytes.rest().contains(&0) {
                 return Err("a filter's name has no end");
             }

@@ -1,5 +1,5 @@
-//! References of the kind that HDF5 1.12 brought (`H5R_ref_t`), as libhdf5 stores them: a kind and flags in the element, the
-//! rest in a blob (`H5R__encode`).
+//! References of the kind introduced in HDF5 1.12 (`H5R_ref_t`), as libhdf5 stores them: a kind and flags in the
+//! element, and all other data in a blob (`H5R__encode`).
 
 use super::bytes::{Bytes, Checked};
 use super::dataspace::{MAX_RANK, selection};
@@ -15,26 +15,26 @@ const EXTERNAL: u8 = 1;
 /// Bytes of an `H5O_token_t`.
 const TOKEN_BYTES: usize = 16;
 
-/// What a stored reference leads to, as far as its encoding says.
+/// The target of a stored reference, as far as its encoding describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncodedReference<'a> {
     /// The object's token in its file.
     pub token: &'a [u8],
-    /// Whether the object is in another file.
+    /// True if the object is in another file.
     pub is_external: bool,
     /// The rank of the selection, for a region.
     pub rank: Option<u32>,
 }
 
-/// Whether all of a reference lies in its element: its token follows the kind and the flags, and it has no blob.
+/// Returns whether all of a reference is in its element: its token follows the kind and the flags, and it has no blob.
 pub fn is_whole_reference(kind: u8, flags: u8) -> bool {
     kind == OBJECT && flags & EXTERNAL == 0
 }
 
-/// Checks what follows a reference's kind and flags.
+/// Checks the bytes after a reference's kind and flags.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The error in the encoding.
 pub fn check_reference(kind: u8, flags: u8, encoded: &[u8]) -> Checked<EncodedReference<'_>> {
     let mut bytes = Bytes::new(encoded);
     let length = usize::from(bytes.u8()?);
@@ -58,13 +58,13 @@ pub fn check_reference(kind: u8, flags: u8, encoded: &[u8]) -> Checked<EncodedRe
     Ok(EncodedReference { token, is_external, rank })
 }
 
-/// A string behind its length.
+/// Checks a string after its length.
 fn string(bytes: &mut Bytes<'_>) -> Checked<()> {
     let length = bytes.u16()?;
     bytes.take(length.into()).map(drop)
 }
 
-/// A selection behind its length and its rank; gives the rank.
+/// Checks a selection after its length and its rank; returns the rank.
 fn region(bytes: &mut Bytes<'_>) -> Checked<u32> {
     let (length, rank) = (bytes.u32()?, bytes.u32()?);
     if rank > MAX_RANK {

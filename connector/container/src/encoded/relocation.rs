@@ -1,16 +1,16 @@
-//! Dataset creation lists that say otherwise where elements lie: files of virtual sources, and external files.
+//! Rewrites the locations of elements in dataset creation lists: files of virtual sources, and external files.
 
 use super::bytes::{Bytes, Checked};
 use super::dataspace::dataspace;
 use super::property_list::{ListKind, each_property};
 
-/// What a virtual layout begins with: the property's name, and its class.
+/// The beginning of a virtual layout: the property's name, and its class.
 const VIRTUAL: &[u8] = b"layout\0\x03";
 
-/// The encoding of a dataset creation list, without the external files.
+/// Returns the encoding of a dataset creation list without the external files.
 ///
 /// # Errors
-/// What is wrong with the encoding.
+/// The error in the encoding.
 pub fn without_external_files(encoded: &[u8]) -> Checked<Vec<u8>> {
     changed(encoded, &mut |name, property, out| {
         if name != b"efl" {
@@ -20,10 +20,11 @@ pub fn without_external_files(encoded: &[u8]) -> Checked<Vec<u8>> {
     })
 }
 
-/// The encoding of a dataset creation list, with the files of virtual sources called as `rename` says. No new name has a zero byte.
+/// Returns the encoding of a dataset creation list with the files of virtual sources renamed by `rename`. New names
+/// contain no zero byte.
 ///
 /// # Errors
-/// What is wrong with the encoding.
+/// The error in the encoding.
 pub fn rename_sources(encoded: &[u8], rename: &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Checked<Vec<u8>> {
     changed(encoded, &mut |_, property, out| match property.strip_prefix(VIRTUAL) {
         Some(mappings) => {
@@ -39,7 +40,7 @@ pub fn rename_sources(encoded: &[u8], rename: &mut dyn FnMut(&[u8]) -> Vec<u8>) 
 
 type Change<'a> = dyn FnMut(&[u8], &[u8], &mut Vec<u8>) -> Checked<()> + 'a;
 
-/// The encoding with what `change` makes of each property's name and bytes.
+/// Returns the encoding in which `change` replaces each property's name and bytes.
 fn changed(encoded: &[u8], change: &mut Change<'_>) -> Checked<Vec<u8>> {
     let mut out = encoded.get(..2).ok_or("it is cut short")?.to_vec();
     each_property(encoded, ListKind::Dataset, &mut |name, property| change(name, property, &mut out))?;

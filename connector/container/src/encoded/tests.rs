@@ -1,4 +1,4 @@
-//! What HDF5 1.14 and 2.0 write is accepted, and what would lead their decoders astray is refused.
+//! Encodings that HDF5 1.14 and 2.0 write are accepted, and encodings that would mislead their decoders are refused.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.as_chunks().0.iter().map(|[high, low]| high << 4 | low).collect()
 }
 
-/// Encodings by HDF5 2.0 and what they are: class, bytes of an element, whether there are pointers in it.
+/// Encodings by HDF5 2.0 and their properties: class, bytes of an element, and whether elements hold pointers.
 const TYPES: [(&str, u8, u32, bool); 18] = [
     ("03001008000004000000000020 00", 0, 4, false),
     ("030011203f000800000000004000340b0034ff030000", 1, 8, false),
@@ -57,7 +57,7 @@ fn each_type() -> impl Iterator<Item = (Vec<u8>, EncodedType)> {
     })
 }
 
-/// A creation list of datasets with everything that such a list may have, as HDF5 2.0 encodes it.
+/// Returns a creation list of datasets with every property that such a list may have, as HDF5 2.0 encodes it.
 fn list() -> Vec<u8> {
     let mut list =
         b"\x00\x05efl\0\x01\x01\x01\x02a\0\x01\0\x01\nlayout\0\x02\x02\x04\0\0\0\x05\0\0\0".to_vec();
@@ -70,7 +70,7 @@ fn list() -> Vec<u8> {
     list
 }
 
-/// A selection: a hyperslab without end in one dimension.
+/// Returns a selection: a hyperslab that is unbounded in one dimension.
 fn space() -> Vec<u8> {
     bytes(
         "0100081800000001010100000000000a00000000000000ffffffffffffffff020000000200000001240000000100000000000000\
@@ -132,7 +132,7 @@ fn what_is_cut_short_is_refused() {
     (0..space().len()).for_each(|n| assert!(check_dataspace(&space()[..n]).is_err(), "{n}"));
 }
 
-/// An encoding with some bytes put over it.
+/// Returns an encoding with some bytes replaced.
 fn with(mut encoded: Vec<u8>, at: usize, over: &[u8]) -> Vec<u8> {
     encoded[at..at + over.len()].copy_from_slice(over);
     encoded
@@ -167,7 +167,7 @@ fn sizes_and_places_of_types_have_to_fit() {
     refused(&with(nth(0), 6, &[0; 4]), "a type has no bytes");
 }
 
-/// Sequences of sequences … of bytes.
+/// Returns nested sequences of bytes.
 fn nested(levels: usize) -> Vec<u8> {
     let mut encoded = bytes("0300");
     (1..levels).for_each(|_| encoded.extend(bytes("1900000010000000")));
@@ -294,7 +294,7 @@ fn selections_of_one_block_are_read() {
     }
 }
 
-/// A region reference (`H5Rencode` without its first two bytes): a token, and all of two dimensions.
+/// Returns a region reference (`H5Rencode` without its first two bytes): a token, and all of two dimensions.
 fn region() -> Vec<u8> {
     bytes("080100000000000000100000000200000003000000010000000000000000000000")
 }
@@ -331,7 +331,7 @@ fn references_that_lead_astray_are_refused() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
-    /// Whatever the bytes are, checks end.
+    /// Checks end for any bytes.
     #[test]
     fn checks_do_not_panic(
         which in any::<prop::sample::Index>(),

@@ -1,7 +1,7 @@
-//! Elements by bit: the matrix of elements and their bits, turned.
+//! Transposes the matrix of elements and their bits.
 //!
-//! One byte of 128 elements goes through at once, in eight vectors of 16 bytes. Their bits are turned within each byte, by
-//! shifts and masks.
+//! One byte of each of 128 elements is processed at once, in eight vectors of 16 bytes. The bits are transposed within
+//! each byte, by shifts and masks.
 
 use super::shuffle::{elements_of_planes, mixed, planes_of};
 use h5lake_ledger::buffers::Scratch;
@@ -9,9 +9,10 @@ use wide::{bytemuck, u8x16, u64x2};
 
 /// Bytes of a vector.
 const LANES: usize = 16;
-/// Bytes of a plane that are turned at once.
+/// Bytes of a plane that are transposed at once.
 const TILE: usize = 8 * LANES;
-/// Bytes of elements that are taken apart before their bits are turned: they stay in the nearest cache.
+/// Bytes of elements that are split into planes before their bits are transposed, so that they stay in the level-1
+/// cache.
 const STRIP_BYTES: usize = 4096;
 
 /// Exchanges bit `8i + k` and bit `8k + i`.
@@ -24,7 +25,8 @@ fn turn_bits(mut x: u64) -> u64 {
     x
 }
 
-/// Exchanges, between each vector and the one `FAR` further on, the bits that a mask has and those above them.
+/// Exchanges bits between each vector and the one `FAR` further on: the bits of the mask, and the bits `FAR` positions
+/// above them.
 #[inline(always)]
 fn exchanged<const FAR: usize>(mut x: [u64x2; 8], mask: u64) -> [u64x2; 8] {
     let mask = u64x2::splat(mask);
@@ -36,7 +38,7 @@ fn exchanged<const FAR: usize>(mut x: [u64x2; 8], mask: u64) -> [u64x2; 8] {
     x
 }
 
-/// Exchanges bit k of each byte of vector i and bit i of the same byte of vector k.
+/// Exchanges bit k of each byte of vector i with bit i of the same byte of vector k.
 #[inline(always)]
 fn turned(vectors: [u8x16; 8]) -> [u8x16; 8] {
     let x = exchanged::<4>(bytemuck::cast(vectors), 0x0f0f_0f0f_0f0f_0f0f);
@@ -44,15 +46,15 @@ fn turned(vectors: [u8x16; 8]) -> [u8x16; 8] {
     bytemuck::cast(exchanged::<1>(x, 0x5555_5555_5555_5555))
 }
 
-/// Bytes by bit: row n has bit n of each, eight to a byte.
+/// Transposes bytes into rows of bits: row n has bit n of each byte, eight to a byte.
 #[inline(always)]
 fn rows_of(tile: &[u8; TILE]) -> [u8x16; 8] {
     let vectors = std::array::from_fn(|n| u8x16::new(tile.as_chunks().0[n]));
-    // Each eighth byte into one vector, from the first one on, from the second one on, and so on.
+    // Gathers each eighth byte into one vector: first from byte 0 on, then from byte 1 on, and so on.
     turned(mixed(vectors, LANES.trailing_zeros()))
 }
 
-/// The reverse of [`rows_of`].
+/// Reverses [`rows_of`].
 #[inline(always)]
 fn tile_of(rows: [u8x16; 8], tile: &mut [u8; TILE]) {
     for (bytes, vector) in tile.as_chunks_mut().0.iter_mut().zip(mixed(turned(rows), 3)) {
@@ -60,12 +62,12 @@ fn tile_of(rows: [u8x16; 8], tile: &mut [u8; TILE]) {
     }
 }
 
-/// Elements that are taken apart at once.
+/// Returns the number of elements that are split into planes at once.
 fn strip(size: usize) -> usize {
     (STRIP_BYTES / size / TILE * TILE).max(TILE)
 }
 
-/// Turns elements of `size` bytes into rows of bits: as many elements as a multiple of eight.
+/// Transposes elements of `size` bytes into rows of bits. The number of elements is a multiple of eight.
 pub(super) fn bits_of(elements: &[u8], size: usize, rows: &mut [u8]) {
     let (strip, row) = (strip(size), elements.len() / size / 8);
     let mut planes = Scratch::new((strip * size).min(elements.len()));
@@ -79,7 +81,7 @@ pub(super) fn bits_of(elements: &[u8], size: usize, rows: &mut [u8]) {
     }
 }
 
-/// The reverse of [`bits_of`].
+/// Reverses [`bits_of`].
 pub(super) fn elements_of(rows: &[u8], size: usize, elements: &mut [u8]) {
     let (strip, row) = (strip(size), elements.len() / size / 8);
     let mut planes = Scratch::new((strip * size).min(elements.len()));
@@ -93,7 +95,7 @@ pub(super) fn elements_of(rows: &[u8], size: usize, elements: &mut [u8]) {
     }
 }
 
-/// One byte of each element into eight rows of `row` bytes, from byte `at` of each.
+/// Transposes one byte of each element into eight rows of `row` bytes, from byte `at` of each row.
 fn bits_of_plane(plane: &[u8], rows: &mut [u8], row: usize, at: usize) {
     let (tiles, rest) = plane.as_chunks::<TILE>();
     let after = at + tiles.len() * LANES;
@@ -113,7 +115,7 @@ fn bits_of_plane(plane: &[u8], rows: &mut [u8], row: usize, at: usize) {
     }
 }
 
-/// The reverse of [`bits_of_plane`].
+/// Reverses [`bits_of_plane`].
 fn plane_of_bits(rows: &[u8], row: usize, at: usize, plane: &mut [u8]) {
     let (tiles, rest) = plane.as_chunks_mut::<TILE>();
     let after = at + tiles.len() * LANES;

@@ -1,19 +1,19 @@
-//! Numbers of any count of bits side by side, the highest bit first, as the n-bit and the scale-offset filter store them.
+//! Packed numbers of any number of bits, the highest bit first, as the n-bit and the scale-offset filter store them.
 
-/// The lowest bits of a word that are kept.
+/// Returns a mask of the lowest bits of a word.
 fn mask(bits: u32) -> u64 {
     1_u64.checked_shl(bits).map_or(u64::MAX, |bit| bit - 1)
 }
 
-/// Bytes of `bits` bits and the one that both filters have beside them: the rest of the last byte, or one of its own.
+/// Returns the bytes for `bits` bits, plus the additional byte that both filters have after full bytes.
 pub(super) fn bytes_of(bits: usize) -> usize {
     bits / 8 + 1
 }
 
-/// Writes numbers to the start of a buffer that has room for [`bytes_of`] their bits.
+/// Writes numbers to the start of a buffer that has space for the [`bytes_of`] their bits.
 pub(super) struct BitWriter<'a> {
     out: &'a mut [u8],
-    /// What is not yet written: the lowest `held` bits, fewer than 32.
+    /// Bits that are not written yet: the lowest `held` bits, fewer than 32.
     word: u64,
     held: u32,
 }
@@ -23,7 +23,7 @@ impl<'a> BitWriter<'a> {
         Self { out, word: 0, held: 0 }
     }
 
-    /// Adds the lowest `bits` bits of a number, 64 at most.
+    /// Appends the lowest `bits` bits of a number, at most 64.
     #[inline]
     pub(super) fn push(&mut self, number: u64, bits: u32) {
         if bits > 32 {
@@ -48,7 +48,7 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// Writes what is held, and zeros to the end of the buffer.
+    /// Writes the pending bits, and zeros to the end of the buffer.
     pub(super) fn finish(self) {
         let last = (self.word << (64 - self.held).min(63) << u32::from(self.held == 0)).to_be_bytes();
         for (n, to) in self.out.iter_mut().enumerate() {
@@ -57,10 +57,10 @@ impl<'a> BitWriter<'a> {
     }
 }
 
-/// Reads numbers; behind the end there are zeros.
+/// Reads numbers; after the end of the data it returns zeros.
 pub(super) struct BitReader<'a> {
     data: &'a [u8],
-    /// What was taken from the data already: the lowest `held` bits, fewer than 32.
+    /// Bits that were already taken from the data: the lowest `held` bits, fewer than 32.
     word: u64,
     held: u32,
 }
@@ -70,7 +70,7 @@ impl<'a> BitReader<'a> {
         Self { data, word: 0, held: 0 }
     }
 
-    /// The next number of `bits` bits, 64 at most.
+    /// Returns the next number of `bits` bits, at most 64.
     #[inline]
     pub(super) fn take(&mut self, bits: u32) -> u64 {
         if bits > 32 { self.take_half(bits - 32) << 32 | self.take_half(32) } else { self.take_half(bits) }

@@ -1,9 +1,10 @@
-//! Bitshuffle (filter 32008): blocks of elements by bit rather than by element, and encoded by LZ4 or Zstandard if wanted.
+//! Bitshuffle (filter 32008): transposes blocks of elements by bit, and optionally encodes them with LZ4 or Zstandard.
 //!
-//! The client data are the filter's version in two parts, the size of an element, and then, as far as given: the elements of a
-//! block, the codec and its level. A block's bits are stored row by row: first the lowest bit of each element's first byte, eight
-//! elements to a byte, the first one lowest. The last elements, fewer than eight, stay as they are. An encoded chunk begins with
-//! its length and that of a block, in bytes, big-endian, and has a length before each block (bshuf_h5filter.c, bitshuffle.c).
+//! The client data are the filter's version in two parts, the size of an element, and then, as far as given: the
+//! elements of a block, the codec and its level. A block's bits are stored row by row: first the lowest bit of each
+//! element's first byte, eight elements to a byte, the first one lowest. The last elements, if fewer than eight, stay
+//! unchanged. An encoded chunk begins with its length and that of a block, in bytes, big-endian, and has a length
+//! before each block (bshuf_h5filter.c, bitshuffle.c).
 
 use super::bit_matrix::{bits_of, elements_of};
 use super::{FilterCodec, lz4, read_u32, read_u64, scratch, zstd};
@@ -11,25 +12,25 @@ use h5lake_ledger::buffers::{self, Scratch};
 
 /// Blocks have a multiple of this many elements.
 const ROW: usize = 8;
-/// What the filter makes a block of, where its size is not given (`bshuf_default_block_size`).
+/// Bytes of a block if the block size is not given (`bshuf_default_block_size`).
 const DEFAULT_BLOCK_BYTES: usize = 8192;
-/// The smallest block that it makes by itself.
+/// Minimum number of elements of a block with default size.
 const MIN_DEFAULT_BLOCK: usize = 128;
-/// The length of the chunk, 8 bytes, and of a block, 4 bytes.
+/// Bytes of the header: the length of the chunk, 8 bytes, and of a block, 4 bytes.
 const HEADER_BYTES: usize = 12;
-/// The length of an encoded block, before it.
+/// Bytes of the length before an encoded block.
 const LENGTH_BYTES: usize = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Compression {
     None,
     Lz4,
-    /// With a level.
+    /// Zstandard with this level.
     Zstd(i32),
 }
 
 impl Compression {
-    /// The longest that a block of `len` bytes may become.
+    /// Returns the maximum encoded length of a block of `len` bytes.
     fn bound(self, len: usize) -> Option<usize> {
         match self {
             Self::None => Some(len),
@@ -75,7 +76,7 @@ impl Bitshuffle {
         Self { size: value(2) as usize, block: value(3) as usize, compression }
     }
 
-    /// Elements of a block, where `given` are asked for.
+    /// Returns the number of elements of a block; `given` is the requested number, or 0.
     fn block(&self, given: usize) -> Result<usize, String> {
         let block = match given {
             0 => (DEFAULT_BLOCK_BYTES / self.size / ROW * ROW).max(MIN_DEFAULT_BLOCK),
@@ -84,7 +85,7 @@ impl Bitshuffle {
         (block % ROW == 0).then_some(block).ok_or_else(|| format!("blocks of {block} elements"))
     }
 
-    /// The bytes of a block, and those of all that is in blocks, in a chunk of `len` bytes.
+    /// Returns the bytes of a block, and the total bytes in blocks, in a chunk of `len` bytes.
     fn shape(&self, len: usize, given: usize) -> Result<(usize, usize), String> {
         if self.size == 0 {
             return Err("invalid bitshuffle parameters".into());
@@ -96,7 +97,7 @@ impl Bitshuffle {
         Ok((bytes, len / self.size / ROW * ROW * self.size))
     }
 
-    /// What a chunk's header says: its length, and the elements of a block.
+    /// Reads a chunk's header: its length, and the number of elements of a block.
     fn header(&self, input: &mut &[u8]) -> Result<(usize, usize), String> {
         let none = || "damaged data: no header".to_owned();
         let len = read_u64(input).and_then(|len| usize::try_from(len).ok()).ok_or_else(none)?;
@@ -104,7 +105,7 @@ impl Bitshuffle {
         Ok((len, block.checked_div(self.size).ok_or("invalid bitshuffle parameters")?))
     }
 
-    /// Decodes the blocks behind a header.
+    /// Decodes the blocks after a header.
     fn decode_blocks(&self, mut input: &[u8], block: usize, out: &mut [u8]) -> Result<(), String> {
         let (block, in_blocks) = self.shape(out.len(), block)?;
         let (blocks, rest) = out.split_at_mut(in_blocks);
@@ -144,7 +145,7 @@ impl Bitshuffle {
         Some(out)
     }
 
-    /// Turns the blocks of a chunk that is not encoded.
+    /// Transposes the blocks of a chunk without a codec.
     fn turn(&self, data: &[u8], out: &mut [u8], by: fn(&[u8], usize, &mut [u8])) -> Result<(), String> {
         let (block, in_blocks) = self.shape(data.len(), self.block)?;
         for (from, to) in data[..in_blocks].chunks(block).zip(out.chunks_mut(block)) {
@@ -195,7 +196,7 @@ impl FilterCodec for Bitshuffle {
 mod tests {
     use super::*;
 
-    /// Bit for bit by the definition.
+    /// Transposes bit by bit, directly from the definition.
     fn by_definition(data: &[u8], size: usize, block: usize) -> Vec<u8> {
         let mut out = Vec::new();
         let whole = data.len() / size / ROW * ROW * size;

@@ -4,12 +4,12 @@ use super::FilterCodec;
 use bzip2::{Action, Compress, Compression, Decompress, Status};
 use h5lake_ledger::buffers;
 
-/// The filter's choice where none is given.
+/// The filter's default block size.
 const DEFAULT_BLOCK: u32 = 9;
 
 #[derive(Debug)]
 pub(super) struct Bzip2 {
-    /// `None` for one that does not exist: then nothing can be encoded (`bzip2_deflate` in H5Zbzip2.c).
+    /// The block size; `None` for an invalid one, with which nothing can be encoded (`bzip2_deflate` in H5Zbzip2.c).
     block: Option<u32>,
 }
 
@@ -20,7 +20,7 @@ impl Bzip2 {
     }
 }
 
-/// The decoded length; `None` if there was no room for all.
+/// Decodes to `out` and returns the decoded length; `None` if `out` is too short.
 fn decode(data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
     let mut stream = Decompress::new(false);
     let position = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
@@ -43,7 +43,7 @@ fn decode(data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
 
 impl FilterCodec for Bzip2 {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
-        // The most that it becomes, says the manual of bzip2.
+        // The maximum encoded length, according to the manual of bzip2.
         let mut out = buffers::try_take(data.len() + data.len() / 100 + 600)?;
         let mut stream = Compress::new(Compression::new(self.block?), 0);
         let status = stream.compress(data, &mut out, Action::Finish).ok()?;

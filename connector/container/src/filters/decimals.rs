@@ -1,10 +1,10 @@
-//! Floats as integers of a decimal place, as the scale-offset filter stores them.
+//! Converts floats to integers of a decimal place and back, as the scale-offset filter stores them.
 //!
-//! Each step is in the type's own precision and in the order of H5Zscaleoffset.c, so that the same bits come out.
+//! Each step uses the type's own precision and the order of H5Zscaleoffset.c, so that the result has the same bits.
 
 use super::scaleoffset::{Packing, bits_for, code_of_fill};
 
-/// As C's `lround`, with what it gives on x86-64 for what an integer cannot hold.
+/// Rounds like C's `lround`, including its result on x86-64 for numbers that an integer cannot hold.
 fn rounded(number: f64) -> i64 {
     let limit = 9_223_372_036_854_775_808.0;
     if (-limit..limit).contains(&number) { number as i64 } else { i64::MIN }
@@ -12,7 +12,8 @@ fn rounded(number: f64) -> i64 {
 
 macro_rules! decimals {
     ($number:ident, $bits:ident, $integer:ident, $packing:ident, $codes:ident, $numbers:ident) => {
-        /// The bits and the minimum that the floats of a chunk are stored with; `None` if HDF5 gives no meaning to them.
+        /// Returns the bits and the minimum with which the floats of a chunk are stored; `None` if HDF5 does not define
+        /// them.
         pub(super) fn $packing(
             numbers: impl Iterator<Item = $number>,
             fill: Option<$number>,
@@ -35,7 +36,7 @@ macro_rules! decimals {
             (bits <= $bits::BITS).then(|| Packing { bits, minimum: least.to_bits().into() })
         }
 
-        /// The code of each number.
+        /// Returns the code of each number.
         pub(super) fn $codes(
             packing: &Packing,
             fill: Option<$number>,
@@ -51,7 +52,7 @@ macro_rules! decimals {
             }
         }
 
-        /// The bits of the number that a code stands for. `fill` has those of the fill value.
+        /// Returns the bits of the number that a code stands for. `fill` has those of the fill value.
         pub(super) fn $numbers(packing: &Packing, fill: Option<u64>, digits: f64) -> impl Fn(u64) -> u64 {
             let scale = (10 as $number).powf(digits as $number);
             let least = $number::from_bits(packing.minimum as $bits);

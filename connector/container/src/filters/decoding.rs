@@ -1,5 +1,5 @@
-//! Decodes chunks. Lengths within are from a file: no step takes memory for more than its data can mean, nor ends the process where
-//! there is none.
+//! Decodes chunks. Lengths in chunks come from a file, so no step allocates more memory than its data can need, and a
+//! failed allocation is an error that does not end the process.
 
 use super::foreign::{ChunkCodec, Work};
 use super::steps::{FilterStep, Steps};
@@ -8,22 +8,23 @@ use crate::record_conversion::buffer;
 use crate::{Error, Result};
 use h5lake_ledger::buffers;
 
-/// A step may give so many times as many bytes as the chunk has. No sensible pipeline comes near; one that somebody forged could else
-/// multiply its output by each of its 32 filters.
+/// Factor by which the output of a step may exceed the length of the chunk. No sensible pipeline comes near it; without
+/// the limit, each of the 32 filters of a malicious pipeline could multiply its output.
 const MAX_GROWTH: usize = 16;
-/// Short chunks may grow more: filters add headers and tables.
+/// Minimum limit for short chunks, because filters add headers and tables.
 const MIN_LIMIT_BYTES: usize = 1 << 20;
-/// What is tried first where the length shows when data are decoded: so many times as long as they are.
+/// Initial output buffer if the decoded length is not known before decoding, as a multiple of the encoded length.
 const FIRST_RATIO: usize = 4;
 const FIRST_ROOM_BYTES: usize = 4096;
-/// And as much as a chunk takes, with what another filter adds to it: most steps give just that, and one try is enough.
+/// The initial output buffer also has the length of the chunk plus this fraction for the additions of another filter.
+/// Most steps need no more, so that one attempt is enough.
 const SPARE_PART: usize = 8;
 
 impl Pipeline {
     /// Decodes a stored chunk of `len` bytes.
     ///
     /// # Errors
-    /// `Corrupt`, naming the filter; `OutOfRange` where there is no memory.
+    /// `Corrupt`, which names the filter; `OutOfRange` if there is not enough memory.
     pub(crate) fn decode(&self, data: Vec<u8>, mask: u32, len: usize) -> Result<Vec<u8>> {
         if self.skips_all(mask) && data.len() == len {
             return Ok(data);
@@ -38,7 +39,8 @@ impl Pipeline {
         }
     }
 
-    /// The same to where the chunk is wanted, of its length. After an error the content there is unspecified.
+    /// Decodes a stored chunk to `out`, which has the chunk's length. After an error the content of `out` is
+    /// unspecified.
     ///
     /// # Errors
     /// As for [`Self::decode`].
@@ -48,7 +50,7 @@ impl Pipeline {
         done
     }
 
-    /// The same of stored bytes that are the caller's.
+    /// Decodes stored bytes that the caller owns to `out`, which has the chunk's length.
     ///
     /// # Errors
     /// As for [`Self::decode`].
@@ -69,7 +71,7 @@ impl Pipeline {
 }
 
 impl Steps {
-    /// The steps that a chunk with this mask went through.
+    /// Returns the steps that a chunk with this mask went through.
     fn used(&self, mask: u32) -> impl Iterator<Item = &FilterStep> {
         self.all.iter().enumerate().filter(move |(n, _)| mask & (1 << n) == 0).map(|(_, step)| step)
     }
@@ -155,12 +157,12 @@ impl FilterStep {
     }
 }
 
-/// Why a step does not decode.
+/// The reason why a step cannot decode.
 #[derive(Debug)]
 pub(super) enum Undecodable {
-    /// What the filter says.
+    /// The error of the filter.
     Damage(String),
-    /// There is no memory.
+    /// There is not enough memory.
     Memory(Error),
 }
 
@@ -189,7 +191,7 @@ impl Undecodable {
     }
 }
 
-/// What data of a chunk of `chunk` bytes decode to, up to `limit` bytes; what has more is damaged.
+/// Decodes data of a chunk of `chunk` bytes, to at most `limit` bytes. Data that decodes to more is damaged.
 pub(super) fn decoded(
     codec: &dyn FilterCodec,
     data: &[u8],
@@ -205,7 +207,7 @@ pub(super) fn decoded(
     Ok(out)
 }
 
-/// The same where the length is not known before: with more room each time.
+/// Decodes data of unknown decoded length: doubles the buffer until the output fits.
 fn grown(
     codec: &dyn FilterCodec,
     data: &[u8],
@@ -228,8 +230,8 @@ fn grown(
     }
 }
 
-/// The last step. Of data that are longer than the chunk the beginning counts, as in native HDF5 (`H5D__chunk_lock`): programs may
-/// write such chunks directly.
+/// Decodes the last step. If the data decodes to more than the chunk, only the beginning is used, as in native HDF5
+/// (`H5D__chunk_lock`), because programs may write such chunks directly.
 fn decode_chunk(
     codec: &dyn FilterCodec,
     data: &[u8],
@@ -256,7 +258,7 @@ fn decode_chunk(
     Ok(())
 }
 
-/// Puts a decoded chunk to where it is wanted; see [`decode_chunk`].
+/// Copies a decoded chunk to `out`; see [`decode_chunk`].
 fn put(data: &[u8], out: &mut [u8]) -> Result<()> {
     let Some(chunk) = data.get(..out.len()) else {
         return Err(Error::corrupt(format!("a chunk of {} bytes decodes to {}", out.len(), data.len())));
@@ -285,10 +287,10 @@ mod tests {
     }
 
     const DEFLATE: (i32, &[u32]) = (1, &[6]);
-    /// Rank 8.
+    /// A chunk of rank 8.
     const BLOSC2: (i32, &[u32]) = (32026, &[1, 0, 1, 0, 5, 1, 0, 8, 2, 2, 2, 2, 2, 2, 2, 2]);
 
-    /// Counts how often it is asked to decode.
+    /// Counts its calls to decode.
     #[derive(Debug)]
     struct Counted(Deflate, AtomicUsize);
 
@@ -308,7 +310,7 @@ mod tests {
         }
     }
 
-    /// Data that compress a thousandfold beneath another filter are decoded once.
+    /// Data that compresses a thousandfold beneath another filter is decoded once.
     #[test]
     fn a_step_that_gives_a_chunk_is_tried_once() {
         let codec = Counted(Deflate::new(Some(6)).unwrap(), AtomicUsize::new(0));

@@ -1,32 +1,32 @@
 //! Deflate in a zlib wrapper (filter 1, RFC 1950 and 1951).
 //!
-//! libdeflate takes half of zlib's time, and most often the same room. Of numbers that count up, as those of axes and times do, it
-//! makes up to 2.7 times as much: it looks for few short matches. So both encode a sample of a dataset now and then, and zlib
-//! encodes the chunks where it is clearly better.
+//! libdeflate takes half of zlib's time, and usually compresses as well. For numbers that count up, such as those of
+//! axes and times, its output is up to 2.7 times as long, because it searches for few short matches. So both libraries
+//! sometimes encode a sample of a dataset, and zlib encodes the chunks if it is clearly better.
 
 use super::FilterCodec;
 use crate::{Error, Result};
 use flate2::{Compress, Compression, FlushCompress, Status};
 use h5lake_ledger::buffers;
 use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
-// flate2 is to have the zlib that is built with it, and not the system's.
+// Makes flate2 use the bundled zlib instead of that of the system.
 use libz_sys as _;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Of so many chunks that a pipeline encodes one is compared; of the first ones more.
+/// One in this many chunks that a pipeline encodes is compared; of the first chunks more.
 const COMPARED_OF: u32 = 128;
-/// So many bytes of it are; a chunk of fewer than the least is left to libdeflate.
+/// Maximum and minimum number of bytes of a chunk that are compared. A chunk with fewer bytes is encoded by libdeflate.
 const SAMPLE: usize = 8 << 10;
 const MIN_SAMPLE: usize = 1 << 10;
 
 #[derive(Debug)]
 pub(super) struct Deflate {
     level: CompressionLvl,
-    /// The same for zlib.
+    /// The compression level for zlib.
     zlib_level: Compression,
-    /// Chunks that were encoded.
+    /// Number of encoded chunks.
     encoded: AtomicU32,
-    /// Whether zlib was clearly better for the last one that was compared.
+    /// True if zlib was clearly better in the last comparison.
     prefers_zlib: AtomicBool,
 }
 
@@ -46,7 +46,7 @@ fn with_libdeflate(level: CompressionLvl, data: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// What zlib needs at most: five bytes for each stored block of its smallest, and its wrapper.
+/// Returns the maximum output of zlib: five bytes for each of its smallest stored blocks, and its wrapper.
 fn zlib_bound(length: usize) -> usize {
     length + length / 1000 + 64
 }
@@ -64,7 +64,7 @@ impl Deflate {
         })
     }
 
-    /// Compares both with a part of the data.
+    /// Compares both libraries with a part of the data.
     fn compare(&self, data: &[u8]) {
         let from = (data.len() / 2).min(data.len().saturating_sub(SAMPLE));
         let sample = &data[from..data.len().min(from + SAMPLE)];
@@ -112,7 +112,7 @@ mod tests {
         (0..8).map(|n| chunk(n * 4000)).collect()
     }
 
-    /// The bytes of all chunks by the filter, and by zlib.
+    /// Returns the total encoded length of all chunks by the filter, and by zlib.
     fn lengths(level: u32, data: &[Vec<u8>]) -> [usize; 2] {
         let filter = Deflate::new(Some(level)).unwrap();
         let mut both = [0; 2];

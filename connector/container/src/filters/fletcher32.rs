@@ -1,19 +1,19 @@
-//! Fletcher32 (filter 3): a checksum over 16-bit words, behind the data in little-endian order.
+//! Fletcher32 (filter 3): a checksum over 16-bit words, after the data in little-endian order.
 //!
-//! HDF5's form takes the words big-endian (H5_checksum_fletcher32 in H5checksum.c). Data written by HDF5 before 1.6.3 on
-//! little-endian machines has the bytes of each half swapped; both are accepted, as HDF5 does.
+//! HDF5's form takes the words big-endian (H5_checksum_fletcher32 in H5checksum.c). Data written by HDF5 before 1.6.3
+//! on little-endian machines has the bytes of each half swapped; both forms are accepted, like in HDF5.
 
 use super::FilterCodec;
 use h5lake_ledger::buffers;
 
-/// Words that can be added before the sums have to be folded.
+/// Number of words that can be added before the sums have to be folded.
 const MAX_UNFOLDED_WORDS: usize = 360;
 const GROUP_BYTES: usize = 2 * MAX_UNFOLDED_WORDS;
-/// Words that are added side by side: a divisor of the group's, so that no word is left over.
+/// Number of words that are added in parallel. It divides the number of words in a group, so that no word remains.
 const LANES: usize = 8;
 const ROW_BYTES: usize = 2 * LANES;
 
-/// The checksum behind the data.
+/// Bytes of the checksum after the data.
 const CHECKSUM_BYTES: usize = 4;
 
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub(super) fn checksum(data: &[u8]) -> u32 {
     fold(b) << 16 | fold(a)
 }
 
-/// The sum of a group's words, and the sum of their running sums. Each lane has its own, so that no word waits for the one
-/// before it; the compiler makes vectors of them.
+/// Returns the sum of a group's words, and the sum of their running sums. Each lane has its own sums, so that no word
+/// waits for the one before it, and the compiler can vectorize the loop.
 fn group_sums(group: &[u8; GROUP_BYTES]) -> (u32, u32) {
     let (mut sums, mut running) = ([0u32; LANES], [0u32; LANES]);
     for row in group.as_chunks::<ROW_BYTES>().0 {
@@ -50,8 +50,8 @@ fn group_sums(group: &[u8; GROUP_BYTES]) -> (u32, u32) {
             running[lane] += sums[lane];
         }
     }
-    // Word `lane` of a row counts once for each word from it to the end: LANES times for each row from its own on, but for the
-    // `lane` words in front of it. The parts may pass 32 bits; their sum does not.
+    // Word `lane` of a row counts once for each word from it to the end: LANES times for each row from its own on,
+    // minus the `lane` words before it. The parts may exceed 32 bits; their sum does not.
     let weighted = running.iter().zip(&sums).zip(0u32..).fold(0u32, |all, ((running, sum), lane)| {
         all.wrapping_add(running.wrapping_mul(LANES as u32)).wrapping_sub(lane * sum)
     });
@@ -82,7 +82,7 @@ impl FilterCodec for Fletcher32 {
     }
 }
 
-/// The data before a checksum that is right.
+/// Returns the data before the checksum, if the checksum matches.
 fn checked(data: &[u8]) -> std::result::Result<&[u8], String> {
     let Some((data, sum)) = data.split_last_chunk::<CHECKSUM_BYTES>() else {
         return Err("a chunk is shorter than its checksum".into());
@@ -104,18 +104,18 @@ mod tests {
         assert_eq!(checksum(&[0x01, 0x02]), 0x0102_0102);
         // Words 0x0102 and 0x0300: the odd byte is the high half.
         assert_eq!(checksum(&[1, 2, 3]), 0x0504_0402);
-        // Sums of 65535 stay so rather than become 0.
+        // Sums of 65535 stay unchanged and do not become 0.
         assert_eq!(checksum(&[0xff; 2000]), 0xffff_ffff);
     }
 
-    /// One word after the other, with sums that never wrap: what the lanes are to come to.
+    /// Computes the checksum word by word, with sums that never overflow, as a reference for the lanes.
     fn by_words(data: &[u8]) -> u32 {
         let (mut a, mut b) = (0u64, 0u64);
         for word in data.chunks(2) {
             a += u64::from(word[0]) << 8 | u64::from(word.get(1).copied().unwrap_or(0));
             b += a;
         }
-        // Like folding, this makes 0 of nothing but zeros alone.
+        // Like folding, this returns 0 only if all words are zeros.
         let half = |s: u64| if s == 0 { 0 } else { ((s - 1) % 0xffff + 1) as u32 };
         half(b) << 16 | half(a)
     }

@@ -1,4 +1,5 @@
-//! Filters that are not here: a codec that the caller lends runs each of them, between the filters that are here.
+//! Foreign filters: filters that are not built in. A codec lent by the caller runs each of them, between the built-in
+//! filters.
 
 use super::steps::Steps;
 use super::unlocked;
@@ -9,43 +10,44 @@ use h5lake_ledger::locks::{RwLock, assert_none_held};
 use std::fmt;
 use std::sync::Arc;
 
-/// Runs single filters that this crate does not have, on chunks of one dataset.
+/// Runs single foreign filters on chunks of one dataset.
 ///
-/// Called in the thread that reads, writes or flushes, which holds no lock of the container meanwhile. It refuses what its
-/// filters call on the container. It is never called in a thread of another library, whose lock the thread may hold while
-/// it waits for the container.
+/// Called in the thread that reads, writes or flushes, which holds no lock of the container meanwhile. It refuses calls
+/// of its filters to the container. It is never called in a thread of another library, because that library's lock may
+/// be held by the thread while it waits for the container.
 pub trait ChunkCodec: Send + Sync {
-    /// Whether the calling thread may use this codec: it is in no call of another library.
+    /// Returns whether the calling thread may use this codec, that is, whether it is not inside a call of another
+    /// library.
     fn is_at_home(&self) -> bool {
         true
     }
 
-    /// Checks that data may be decoded by a filter. All foreign filters of a pipeline are checked before the first filter
-    /// decodes.
+    /// Checks that data may be decoded by a filter. All foreign filters of a pipeline are checked before the first
+    /// filter decodes.
     ///
     /// # Errors
-    /// A filter that is not registered, or that the settings forbid, named.
+    /// A filter that is not registered, or that the settings forbid; the error names it.
     fn check(&self, _filter: &Filter) -> Result<()> {
         Ok(())
     }
 
-    /// Encodes by a filter with its stored parameters. Returns `None` if the filter declines or fails, or if it is optional and
-    /// cannot be had.
+    /// Encodes by a filter with its stored parameters. Returns `None` if the filter declines or fails, or if it is
+    /// optional and not available.
     ///
     /// # Errors
-    /// A mandatory filter that cannot be had, named; no memory.
+    /// A mandatory filter that is not available; the error names it. No memory.
     fn encode(&self, filter: &Filter, data: &[u8]) -> Result<Option<Vec<u8>>>;
 
-    /// Decodes by a filter with its stored parameters, to `limit` bytes at most.
+    /// Decodes by a filter with its stored parameters, to at most `limit` bytes.
     ///
     /// # Errors
-    /// A filter that fails or cannot be had, named; more bytes than `limit`.
+    /// A filter that fails or is not available; the error names it. More bytes than `limit`.
     fn decode(&self, filter: &Filter, data: &[u8], limit: usize) -> Result<Vec<u8>>;
 }
 
-/// Lends codecs for datasets that nobody has open: those within a copied group.
+/// Lends codecs for datasets that are not open, such as those within a copied group.
 pub trait CodecProvider: Send + Sync {
-    /// A codec for a dataset that needs one. It is given back before the call that needed it returns.
+    /// Returns a codec for a dataset that needs one. It is released before the operation that needed it returns.
     fn codec_for(self: Arc<Self>, dataset: &Dataset) -> Option<Arc<dyn ChunkCodec>>;
 }
 
@@ -86,22 +88,23 @@ impl Codecs {
         self.0.write().push(codec);
     }
 
-    /// Takes one back.
+    /// Removes a lent codec.
     pub(crate) fn remove(&self, codec: &Arc<dyn ChunkCodec>) {
         self.0.write().retain(|c| !is_same(c, codec));
     }
 
-    /// Whether this is the only one.
+    /// Returns whether no other codec is lent.
     pub(crate) fn is_last(&self, codec: &Arc<dyn ChunkCodec>) -> bool {
         self.0.read().iter().all(|c| is_same(c, codec))
     }
 
-    /// Whether one is lent for this thread.
+    /// Returns whether a codec is lent that this thread may use.
     pub(crate) fn has_one_here(&self) -> bool {
         self.0.read().iter().any(|c| c.is_at_home())
     }
 
-    /// Whether all that are lent are for other threads: those of another library, which must not be called from here.
+    /// Returns whether codecs are lent, but only for other threads: those of another library, which must not be called
+    /// from this thread.
     pub(crate) fn are_elsewhere(&self) -> bool {
         let all = self.0.read();
         !all.is_empty() && !all.iter().any(|c| c.is_at_home())
@@ -116,7 +119,7 @@ impl Codecs {
         unlocked::ask(&codec, steps, work).unwrap_or_else(|| run(&*codec, steps, work))
     }
 
-    /// The codec to use in this thread.
+    /// Returns the codec to use in this thread.
     fn pick(&self, steps: &Steps) -> Result<Arc<dyn ChunkCodec>> {
         let all = self.0.read();
         let here = all.iter().find(|c| c.is_at_home()).cloned();

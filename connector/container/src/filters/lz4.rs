@@ -1,17 +1,17 @@
-//! LZ4 (filter 32004): the length of the chunk and of a block, big-endian, then the blocks with a length before each.
+//! LZ4 (filter 32004): the length of the chunk and of a block, big-endian, then the blocks, each after its length.
 //!
-//! A block that is as long encoded as decoded is stored as it is (`H5Z_filter_lz4` in H5Zlz4.c).
+//! A block that does not become shorter is stored unencoded (`H5Z_filter_lz4` in H5Zlz4.c).
 
 use super::{FilterCodec, read_u32, read_u64};
 use h5lake_ledger::buffers;
 
-/// The length of the chunk, 8 bytes, and of a block, 4 bytes.
+/// Bytes of the header: the length of the chunk, 8 bytes, and of a block, 4 bytes.
 const HEADER_BYTES: usize = 12;
-/// The length of an encoded block, before it.
+/// Bytes of the length before an encoded block.
 const LENGTH_BYTES: usize = 4;
-/// Where none is given: 1 GiB, as LZ4 takes less than 2.
+/// Bytes of a block if none are given: 1 GiB, because LZ4 supports less than 2 GiB.
 const DEFAULT_BLOCK_BYTES: usize = 1 << 30;
-/// The filter refuses longer chunks, as its lengths are 32-bit and signed within.
+/// Maximum length of a chunk: the filter refuses longer ones, because its lengths are signed 32-bit numbers internally.
 const MAX_BYTES: usize = i32::MAX as usize;
 
 #[derive(Debug)]
@@ -26,17 +26,18 @@ impl Lz4 {
     }
 }
 
-/// The longest that a block of `len` bytes may become; `None` if it is too long.
+/// Returns the maximum encoded length of a block of `len` bytes; `None` if it is too long.
 pub(super) fn encoded_bound(len: usize) -> Option<usize> {
     (len <= MAX_BYTES).then(|| lz4::block::compress_bound(len).ok()).flatten()
 }
 
-/// Encodes a block to the start of `out`: its encoded length, if there was room.
+/// Encodes a block to the start of `out`. Returns its encoded length, or `None` if `out` is too short.
 pub(super) fn encode_block(data: &[u8], out: &mut [u8]) -> Option<usize> {
     encode_block_by(lz4::block::CompressionMode::DEFAULT, data, out)
 }
 
-/// The same by a chosen way.
+/// Encodes a block in the mode `mode` to the start of `out`. Returns its encoded length, or `None` if `out` is too
+/// short.
 pub(super) fn encode_block_by(
     mode: lz4::block::CompressionMode,
     data: &[u8],
@@ -46,7 +47,7 @@ pub(super) fn encode_block_by(
     lz4::block::compress_to_buffer(data, Some(mode), false, &mut out[..room]).ok()
 }
 
-/// Decodes a block to the start of `out`: its decoded length.
+/// Decodes a block to the start of `out`. Returns its decoded length.
 pub(super) fn decode_block(data: &[u8], out: &mut [u8]) -> Result<usize, String> {
     if data.len() > MAX_BYTES {
         return Err(format!("damaged data: a block of {} bytes", data.len()));
@@ -55,7 +56,7 @@ pub(super) fn decode_block(data: &[u8], out: &mut [u8]) -> Result<usize, String>
     lz4::block::decompress_to_buffer(data, Some(room), out).map_err(|_| "damaged data".to_owned())
 }
 
-/// Cuts an encoded block with its length before it off.
+/// Removes an encoded block and the length before it from the input, and returns the block.
 pub(super) fn next_block<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], String> {
     let cut = || "damaged data: cut short".to_owned();
     let len = read_u32(input).ok_or_else(cut)? as usize;
@@ -64,14 +65,14 @@ pub(super) fn next_block<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], String> {
     Ok(block)
 }
 
-/// The length of the chunk.
+/// Reads the header: the lengths of the chunk and of a block.
 fn header(input: &mut &[u8]) -> Result<(usize, usize), String> {
     let header =
         |input: &mut &[u8]| Some((usize::try_from(read_u64(input)?).ok()?, read_u32(input)? as usize));
     header(input).ok_or_else(|| "damaged data: no header".to_owned())
 }
 
-/// Decodes the blocks behind a header that says how long they are.
+/// Decodes the blocks after the header, which has their length.
 fn decode_blocks(mut input: &[u8], block: usize, out: &mut [u8]) -> Result<(), String> {
     if block == 0 {
         return Err("damaged data: blocks of 0 bytes".into());
@@ -93,7 +94,7 @@ impl FilterCodec for Lz4 {
             return None;
         }
         let block = self.block.min(data.len());
-        // No block becomes longer than it is, but the encoder wants room to try.
+        // No block becomes longer, but the encoder needs space for the attempt.
         let mut out = buffers::try_take(self.max_encoded_bytes(data.len()) + encoded_bound(block)?)?;
         out[..8].copy_from_slice(&(data.len() as u64).to_be_bytes());
         out[8..HEADER_BYTES].copy_from_slice(&u32::try_from(block).ok()?.to_be_bytes());
@@ -135,11 +136,11 @@ mod tests {
     #[test]
     fn blocks_by_the_definition() {
         let codec = Lz4::new(&[4]);
-        // Too short to get shorter: stored as they are.
+        // Blocks that are too short to be compressed are stored unencoded.
         let wanted = [0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 4, 0, 0, 0, 4, 1, 2, 3, 4, 0, 0, 0, 2, 5, 6];
         assert_eq!(codec.encode(&[1, 2, 3, 4, 5, 6]).unwrap(), wanted);
         assert_eq!(codec.decode(&wanted, 6).unwrap(), [1, 2, 3, 4, 5, 6]);
-        // The chunk's own length of a block counts.
+        // The block length in the chunk applies, not that of the filter.
         assert_eq!(Lz4::new(&[]).decode(&wanted, 6).unwrap(), [1, 2, 3, 4, 5, 6]);
         assert!(codec.decode(&wanted, 5).is_err());
         assert!(codec.decode(&wanted[..25], 6).is_err());

@@ -1,30 +1,30 @@
 //! LZF (filter 32000, h5py's): literal runs and back references, as LibLZF defines them.
 //!
-//! A control byte below 32 is followed by that many literals and one more. Any other begins a reference: its upper
-//! three bits are the length less 2, where 7 says that the next byte is to be added; its lower five are the high bits of the
-//! distance less 1, and the next byte the low ones.
+//! A control byte below 32 is followed by that many literals plus one. Any other control byte begins a reference: its
+//! upper three bits are the length less 2, where 7 means that the next byte is to be added; its lower five are the high
+//! bits of the distance less 1, and the next byte the low ones.
 
 use super::FilterCodec;
 use h5lake_ledger::buffers;
 
 const HASH_BITS: u32 = 14;
-/// The farthest reference.
+/// The maximum distance of a reference.
 const MAX_DISTANCE: usize = 1 << 13;
-/// The longest reference: 2 + 7 + 255.
+/// The maximum length of a reference: 2 + 7 + 255.
 const MAX_REFERENCE: usize = 264;
-/// The longest run of literals.
+/// The maximum length of a run of literals.
 const MAX_LITERALS: usize = 32;
-/// After 2 to this power places without a reference the search steps over one place more, as that of LZ4 does: data
-/// without repetitions then costs little.
+/// After 2 to this power positions without a reference the search skips one position more, like that of LZ4, so that
+/// data without repetitions takes little time.
 const PATIENCE: u32 = 6;
-/// The most places that the search steps over. A reference is found as many bytes late.
+/// The maximum number of positions that the search skips. A reference is found late by up to as many bytes.
 const MAX_STEP: usize = 31;
 
 #[derive(Debug)]
 pub(super) struct Lzf;
 
 impl FilterCodec for Lzf {
-    /// As LibLZF, gives up on what does not get smaller.
+    /// Encodes data; `None` if it does not become shorter, like LibLZF.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         // The table's positions have 32 bits; HDF5's chunks are below 4 GiB.
         u32::try_from(data.len()).ok()?;
@@ -42,7 +42,7 @@ impl FilterCodec for Lzf {
             let len = 3 + equal(data, from + 3, at + 3);
             out.reference(len, at - from)?;
             at += len;
-            // What follows often repeats the end of what was found.
+            // The following data often repeats the end of the match.
             for inside in at - 2..at {
                 if let Some(three) = three_at(data, inside) {
                     seen.replace(three, inside);
@@ -63,19 +63,19 @@ impl FilterCodec for Lzf {
     }
 }
 
-/// Where three bytes were seen last, by their hash.
+/// The last position of each hash of three bytes.
 struct Seen(Box<[u32; 1 << HASH_BITS]>);
 
 impl Default for Seen {
-    /// Zero is nowhere: the table keeps positions plus one, as fresh memory is zero for nothing.
+    /// The table holds positions plus one. Zero means no position, because new memory is zero at no cost.
     fn default() -> Seen {
         Seen(Box::new([0; 1 << HASH_BITS]))
     }
 }
 
 impl Seen {
-    /// Keeps that `three` stand at `at`, which is below 2^32 - 1, and gives the place before that had their hash,
-    /// or one behind all data.
+    /// Stores the position `at`, which is below 2^32 - 1, for `three`, and returns the previous position with the same
+    /// hash, or a position beyond all data.
     fn replace(&mut self, three: u32, at: usize) -> usize {
         let slot = (three.wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)) as usize;
         let before = std::mem::replace(&mut self.0[slot], at as u32 + 1);
@@ -83,14 +83,14 @@ impl Seen {
     }
 }
 
-/// The three bytes at `at`. The last three of the data are not looked at: four are read.
+/// Returns the three bytes at `at`. The last three bytes of the data are not available, because four bytes are read.
 fn three_at(data: &[u8], at: usize) -> Option<u32> {
     let four = data.get(at..)?.first_chunk::<4>()?;
     Some(u32::from_le_bytes(*four) & 0x00FF_FFFF)
 }
 
-/// How many bytes from `from` are as those from `at`, which is behind it: as many as a reference holds beyond three.
-/// Eight are compared at a time.
+/// Returns how many bytes from `from` equal those from `at`, which is after it: at most the length of a reference
+/// beyond three. Compares eight bytes at a time.
 fn equal(data: &[u8], mut from: usize, mut at: usize) -> usize {
     let begin = at;
     let end = data.len().min(at + MAX_REFERENCE - 3);
@@ -107,27 +107,27 @@ fn equal(data: &[u8], mut from: usize, mut at: usize) -> usize {
     at - begin
 }
 
-/// Eight bytes as a number whose lowest ones come first.
+/// Returns eight bytes as a little-endian number.
 fn word(data: &[u8], at: usize) -> u64 {
     data[at..].first_chunk().map_or(0, |&eight| u64::from_le_bytes(eight))
 }
 
-/// An encoded chunk that grows until it is as long as what it stands for: then nothing is gained, and each function
-/// gives nothing.
+/// An encoded chunk, limited to the length of the data. If the limit is reached, nothing is gained, and each function
+/// returns `None`.
 struct Encoded {
     bytes: Vec<u8>,
-    /// How many bytes there are already.
+    /// Number of bytes written so far.
     at: usize,
 }
 
 impl Encoded {
-    /// The bytes of `data` from `begin` to `end`, as they are.
+    /// Appends the bytes of `data` from `begin` to `end` as literals.
     fn literals(&mut self, data: &[u8], mut begin: usize, end: usize) -> Option<()> {
         while begin < end {
             let run = (end - begin).min(MAX_LITERALS);
             let (control, room) = self.bytes.get_mut(self.at..)?.split_first_mut()?;
             *control = run as u8 - 1;
-            // A copy of known length is two instructions; what it copies too much is written over.
+            // A copy of constant length takes two instructions; surplus bytes are overwritten.
             match (room.first_chunk_mut::<MAX_LITERALS>(), data[begin..].first_chunk::<MAX_LITERALS>()) {
                 (Some(room), Some(from)) => *room = *from,
                 _ => room.get_mut(..run)?.copy_from_slice(&data[begin..begin + run]),
@@ -149,7 +149,7 @@ impl Encoded {
         Some(())
     }
 
-    /// The next bytes, which are counted from now on.
+    /// Returns the next bytes of the output, which count as written.
     fn next<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
         let next = self.bytes.get_mut(self.at..)?.first_chunk_mut()?;
         self.at += N;
@@ -164,7 +164,7 @@ impl Encoded {
     }
 }
 
-/// Decodes to the start of `out`: the decoded length; `None` if there is no room for it.
+/// Decodes to the start of `out`. Returns the decoded length, or `None` if `out` is too short.
 fn decode(data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String> {
     let cut = || "damaged data: cut short".to_owned();
     let (mut input, mut at) = (data, 0);
@@ -197,13 +197,14 @@ fn decode(data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, Str
     Ok(Some(at))
 }
 
-/// Copies of most references have this length at most, and end before it is reached again.
+/// Maximum length of most references, and minimum distance for copying them at once.
 const SHORT: usize = 16;
 
-/// Makes `len` bytes of `out` from `distance` on: they are as those `distance` before. Nothing if there is no room.
+/// Writes `len` bytes to `out` from `distance` on, as copies of the bytes `distance` before. Returns `None` if `out` is
+/// too short.
 fn repeat(out: &mut [u8], distance: usize, len: usize) -> Option<()> {
     if distance >= SHORT && len <= SHORT {
-        // A copy of known length is two instructions; what it copies too much is written over, or cut off.
+        // A copy of constant length takes two instructions; surplus bytes are overwritten or truncated.
         let (known, room) = out.split_at_mut_checked(distance)?;
         if let (Some(from), Some(room)) = (known.first_chunk::<SHORT>(), room.first_chunk_mut()) {
             *room = *from;
@@ -211,7 +212,7 @@ fn repeat(out: &mut [u8], distance: usize, len: usize) -> Option<()> {
         }
     }
     let out = out.get_mut(..distance + len)?;
-    // The source may overlap what is being made: then it is copied as often as it fits, twice as much each time.
+    // The source may overlap the destination: then the copied part is doubled in each step.
     let mut done = distance;
     while done < out.len() {
         let n = done.min(out.len() - done);

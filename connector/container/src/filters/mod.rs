@@ -1,7 +1,7 @@
-//! Filter pipelines: what a chunk goes through between memory and store, as HDF5 defines it.
+//! Filter pipelines: the encoding of chunks between memory and storage, as HDF5 defines it.
 //!
-//! A chunk encoded here decodes in native HDF5 and the reverse: filters apply in the order given, and bit n of
-//! the mask says that step n was skipped.
+//! A chunk encoded here decodes in native HDF5 and the reverse: filters apply in the order given, and bit n of the mask
+//! means that step n was skipped.
 
 mod bit_matrix;
 mod bits;
@@ -39,19 +39,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use steps::{Elements, FilterStep, Steps};
 
-/// What a codec may add to a short chunk, beside making it twice as long: headers and tables.
+/// Number of bytes that a codec may add to a short chunk, in addition to doubling it: headers and tables.
 const MAX_OVERHEAD_BYTES: usize = 4096;
 
-/// What every filter does.
+/// The interface of built-in filters.
 trait FilterCodec: fmt::Debug + Send + Sync {
-    /// Encodes; `None` when it cannot or would gain nothing, in the filter's own judgement.
+    /// Encodes data; `None` if it cannot or, in the filter's own judgement, would gain nothing.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>>;
-    /// How many bytes `data` decode to; `None` if that shows when they are decoded.
+    /// Returns the decoded length of `data`; `None` if it is not known before decoding.
     fn decoded_len(&self, data: &[u8]) -> std::result::Result<Option<usize>, String>;
-    /// Decodes to `out`, which has the length that [`Self::decoded_len`] gave. Where that gave none: to the start of `out`, and
-    /// returns how many bytes that are, or `None` if there is not enough room.
+    /// Decodes to `out`, which has the length that [`Self::decoded_len`] returned. If that returned `None`, decodes to
+    /// the start of `out`, and returns the decoded length, or `None` if `out` is too short.
     fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String>;
-    /// What data decode to, up to `limit` bytes.
+    /// Decodes data, to at most `limit` bytes.
     #[cfg(test)]
     fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String>
     where
@@ -59,36 +59,37 @@ trait FilterCodec: fmt::Debug + Send + Sync {
     {
         decoding::decoded(self, data, 0, limit).map_err(|error| error.to_string())
     }
-    /// Whether other data may come back than were encoded.
+    /// Returns whether decoding may return other data than was encoded.
     fn may_lose(&self) -> bool {
         false
     }
-    /// The most that any writer's encoding of `len` bytes has: what the next filter may decode to.
+    /// Returns the maximum length that any writer's encoding of `len` bytes has, and therefore the limit for decoding
+    /// the next filter.
     fn max_encoded_bytes(&self, len: usize) -> usize {
         max_encoded_bytes(len)
     }
 }
 
-/// The most bytes that a filter without a bound of its own makes of `len` bytes.
+/// Returns the maximum length to which a filter without a bound of its own encodes `len` bytes.
 fn max_encoded_bytes(len: usize) -> usize {
     len.saturating_mul(2).saturating_add(MAX_OVERHEAD_BYTES)
 }
 
-/// A big-endian number at the start of encoded data, which is cut off.
+/// Removes a big-endian number from the start of encoded data, and returns it.
 fn read_u32(data: &mut &[u8]) -> Option<u32> {
     let (number, rest) = data.split_first_chunk()?;
     *data = rest;
     Some(u32::from_be_bytes(*number))
 }
 
-/// The same of 8 bytes.
+/// Removes a big-endian number of 8 bytes from the start of encoded data, and returns it.
 fn read_u64(data: &mut &[u8]) -> Option<u64> {
     let (number, rest) = data.split_first_chunk()?;
     *data = rest;
     Some(u64::from_be_bytes(*number))
 }
 
-/// Room for a decoder whose length comes from a chunk.
+/// Returns a buffer for a decoder, of a length that comes from a chunk.
 fn scratch(len: usize) -> std::result::Result<Scratch, String> {
     Scratch::try_new(len).ok_or_else(|| format!("there is no memory for {len} bytes"))
 }
@@ -99,8 +100,8 @@ pub fn is_built_in(filter: &Filter) -> bool {
         .is_ok_and(|steps| steps.all.iter().all(|step| step.codec.is_some()))
 }
 
-/// Encodes a chunk by all of these filters, also by those that would gain nothing: these store it as it is, in a form that their
-/// decoders know. `None` if a filter cannot.
+/// Encodes a chunk by all of these filters, even by those that would gain nothing: these store it unencoded, in a form
+/// that their decoders know. Returns `None` if a filter cannot.
 ///
 /// # Errors
 /// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
@@ -119,7 +120,7 @@ pub fn encode_with_all(filters: &[Filter], chunk: &[u8]) -> Result<Option<Vec<u8
 pub(crate) struct Pipeline {
     steps: Arc<Steps>,
     codecs: Codecs,
-    /// Bit n for an optional filter that is not to encode.
+    /// Bit n is set for an optional filter n that does not encode.
     left_out: AtomicU32,
 }
 
@@ -149,12 +150,12 @@ impl Pipeline {
         self.steps.all.is_empty()
     }
 
-    /// Whether there are filters that only a lent codec has: the pipeline is then run in the calling thread alone.
+    /// Returns whether some filters need a lent codec: the pipeline is then run only in the calling thread.
     pub(crate) fn is_foreign(&self) -> bool {
         self.steps.all.iter().any(|s| s.codec.is_none())
     }
 
-    /// Whether other data may come back than were encoded: less precise numbers, say.
+    /// Returns whether decoding may return other data than was encoded, such as less precise numbers.
     pub(crate) fn may_lose(&self) -> bool {
         self.steps.all.iter().any(|s| s.codec.as_ref().is_none_or(|codec| codec.may_lose()))
     }
@@ -168,7 +169,7 @@ impl Pipeline {
         self.left_out.store(mask & optional, Ordering::Relaxed);
     }
 
-    /// The codecs lent for this pipeline.
+    /// Returns the codecs lent for this pipeline.
     pub(crate) fn codecs(&self) -> &Codecs {
         &self.codecs
     }
@@ -185,7 +186,7 @@ impl Pipeline {
         self.steps.encode(chunk, left_out, None)
     }
 
-    /// The most bytes that any writer stores of a chunk of `len` bytes.
+    /// Returns the maximum number of bytes that any writer stores for a chunk of `len` bytes.
     pub(crate) fn max_stored_bytes(&self, len: usize) -> usize {
         self.steps.all.iter().fold(len, |n, step| step.max_encoded_bytes(n))
     }
@@ -229,7 +230,7 @@ mod tests {
         let says = "the pipeline (2 (shuffle), 32013 (zfp)) runs only while the dataset is open in HDF5";
         assert_eq!(p.encode(&[0; 4]).unwrap_err().to_string(), says);
         assert_eq!(p.decode(vec![0; 4], 0, 4).unwrap_err().to_string(), says);
-        // Chunks that did not go through it can be had without.
+        // Chunks that skipped the missing filter can be decoded without it.
         assert_eq!(p.decode(vec![1, 3, 2, 4], 2, 4).unwrap(), [1, 2, 3, 4]);
         assert_eq!(p.decode(vec![1, 3, 2, 4], 3, 4).unwrap(), [1, 3, 2, 4]);
     }

@@ -1,21 +1,23 @@
-//! N-bit (filter 5): of each number only the bits that mean something, the highest first, as HDF5 defines it in H5Znbit.c.
+//! N-bit (filter 5): stores only the significant bits of each number, the highest first, as HDF5 defines it in
+//! H5Znbit.c.
 //!
-//! The client data, which `set_local` makes of the datatype, are their own count, whether nothing is to be done, the elements of
-//! the chunk, and the type. A type begins with its class and its size in bytes. A number (1) has then its byte order, the
-//! count of its bits and that of the bits below them; an array (2) its base type; a compound (3) the count of its members, and
-//! each one's offset and type. Of any other (4) all bytes are stored.
+//! The client data, which `set_local` derives from the datatype, are their own count, whether the filter does nothing,
+//! the elements of the chunk, and the type. A type begins with its class and its size in bytes. A number (1) continues
+//! with its byte order, the count of its bits and that of the bits below them; an array (2) with its base type; a
+//! compound (3) with the count of its members, and each member's offset and type. For any other class (4) all bytes are
+//! stored.
 
 use super::FilterCodec;
 use super::bits::{BitReader, BitWriter, bytes_of};
 use crate::record_conversion::copied;
 use h5lake_ledger::buffers;
 
-/// The most client data that the filter makes (`H5Z_NBIT_MAX_NPARMS`).
+/// Maximum number of client data that the filter creates (`H5Z_NBIT_MAX_NPARMS`).
 const MAX_PARAMETERS: usize = 4096;
-/// Types within types that are followed.
+/// Maximum depth of nested types.
 const MAX_DEPTH: usize = 200;
 
-/// What the bits of an element mean.
+/// The significant bits of an element.
 #[derive(Debug)]
 enum Type {
     Number {
@@ -36,7 +38,7 @@ enum Type {
 
 #[derive(Debug)]
 enum Parameters {
-    /// Elements have no bits to be left out.
+    /// Elements have no insignificant bits.
     Nothing,
     Elements {
         count: usize,
@@ -47,9 +49,9 @@ enum Parameters {
 
 #[derive(Debug)]
 pub(super) struct NBit {
-    /// `None` if the filter did not set them.
+    /// The parameters; `None` if the filter did not set them.
     parameters: Option<Parameters>,
-    /// Whether chunks may be stored as they are, whatever the parameters say.
+    /// True if chunks may be stored unencoded, regardless of the parameters.
     may_be_plain: bool,
 }
 
@@ -58,7 +60,8 @@ impl NBit {
         Self { parameters: parameters(client_data), may_be_plain: false }
     }
 
-    /// For elements with references in a container: the first versions of the plugin stored these as they are.
+    /// Creates a filter for elements with references in a container, because the first versions of the plugin stored
+    /// such chunks unencoded.
     pub(super) fn or_plain(client_data: &[u32]) -> Self {
         Self { may_be_plain: true, ..Self::new(client_data) }
     }
@@ -69,7 +72,7 @@ impl NBit {
 }
 
 impl NBit {
-    /// Whether data are elements as they are, which their length tells.
+    /// Returns whether data are unencoded elements, which their length shows.
     fn is_plain(&self, data: &[u8]) -> bool {
         let Some(Parameters::Elements { count, size, of }) = &self.parameters else { return false };
         let is_length = |(len, bits)| data.len() == len && bytes_of(bits) != len;
@@ -90,7 +93,7 @@ fn parameters(values: &[u32]) -> Option<Parameters> {
     Some(Parameters::Elements { count: usize::try_from(*count).ok()?, size, of })
 }
 
-/// Cuts a value off.
+/// Removes a value from the client data, and returns it.
 fn next(values: &mut &[u32]) -> Option<usize> {
     let (first, rest) = values.split_first()?;
     *values = rest;
@@ -98,14 +101,15 @@ fn next(values: &mut &[u32]) -> Option<usize> {
 }
 
 impl Type {
-    /// Cuts a type off, with its size: what it has lies within that many bytes, and no byte is of two members.
+    /// Removes a type from the client data, and returns it with its size. Its members are within that many bytes, and
+    /// do not overlap.
     fn parse(values: &mut &[u32], depth: usize) -> Option<(Self, usize)> {
         let (class, size) = (next(values)?, next(values).filter(|size| *size > 0)?);
         let depth = depth.checked_sub(1)?;
         let parsed = match class {
             1 => Self::parse_number(values, size)?,
             2 => match Self::parse(values, depth)? {
-                // HDF5 takes all of it for bytes.
+                // HDF5 treats the whole array as bytes.
                 (Self::Bytes(_), _) => Self::Bytes(size),
                 (base, base_size) => Self::Array { base: base.into(), base_size, count: size / base_size },
             },
@@ -136,7 +140,7 @@ impl Type {
         Some(Self::Compound(members))
     }
 
-    /// The bits that are stored of it; `None` for more than can be counted.
+    /// Returns the number of stored bits; `None` if it overflows.
     fn bits(&self) -> Option<usize> {
         match self {
             Self::Number { bits, .. } => usize::try_from(*bits).ok(),
@@ -171,7 +175,7 @@ impl Type {
         }
     }
 
-    /// Decodes to where there are zeros.
+    /// Decodes into zeros.
     fn decode(&self, reader: &mut BitReader<'_>, element: &mut [u8]) {
         match self {
             Self::Number { size, big_endian, bits, offset } if *size <= 8 => {
@@ -195,7 +199,7 @@ impl Type {
     }
 }
 
-/// A number of 8 bytes at most.
+/// Returns a number of at most 8 bytes.
 #[inline]
 fn load(bytes: &[u8], big_endian: bool) -> u64 {
     match (bytes, big_endian) {
@@ -208,7 +212,7 @@ fn load(bytes: &[u8], big_endian: bool) -> u64 {
     }
 }
 
-/// The reverse of [`load`].
+/// Reverses [`load`].
 #[inline]
 fn store(number: u64, bytes: &mut [u8], big_endian: bool) {
     let all = number.to_le_bytes();
@@ -222,8 +226,8 @@ fn store(number: u64, bytes: &mut [u8], big_endian: bool) {
     }
 }
 
-/// The bits of a number by byte, the highest first: the byte, counted from the lowest, its lowest bit that counts, and how many
-/// there are.
+/// Splits the bits of a number by byte, the highest first: the byte, counted from the lowest, its lowest significant
+/// bit, and the number of significant bits.
 fn pieces(bits: u32, offset: u32, mut piece: impl FnMut(usize, u32, u32)) {
     let end = offset + bits;
     for byte in (offset / 8..end.div_ceil(8)).rev() {
@@ -232,7 +236,7 @@ fn pieces(bits: u32, offset: u32, mut piece: impl FnMut(usize, u32, u32)) {
     }
 }
 
-/// The bytes of a decoded chunk, and the bits of an encoded one.
+/// Returns the bytes of a decoded chunk, and the bits of an encoded one.
 fn lengths(count: usize, size: usize, of: &Type) -> Option<(usize, usize)> {
     Some((count.checked_mul(size)?, count.checked_mul(of.bits()?)?))
 }
@@ -282,7 +286,7 @@ impl FilterCodec for NBit {
         Ok(Some(out.len()))
     }
 
-    /// Bits that mean nothing may be set.
+    /// Insignificant bits may be set, and are lost.
     fn may_lose(&self) -> bool {
         matches!(self.parameters, Some(Parameters::Elements { .. }))
     }
@@ -302,7 +306,7 @@ mod tests {
 
     #[test]
     fn numbers_by_the_definition() {
-        // Bits 5 to 9 of two bytes.
+        // The significant bits are bits 5 to 9 of two bytes.
         let little = filter(&[1, 2, 0, 5, 5], 3);
         let elements = [0x1f_u16 << 5, 0b1_0010 << 5, 1 << 5];
         let data: Vec<u8> = elements.iter().flat_map(|e| (e | 0xfc1f).to_le_bytes()).collect();
@@ -314,7 +318,7 @@ mod tests {
         let data: Vec<u8> = elements.iter().flat_map(|e| e.to_be_bytes()).collect();
         assert_eq!(big.encode(&data).unwrap(), encoded);
         assert_eq!(big.decode(&encoded, 6).unwrap(), data);
-        // Whole bytes have one more behind them.
+        // Full bytes are followed by one more byte.
         assert_eq!(filter(&[1, 2, 0, 8, 4], 2).encode(&[0x5f, 0xfa, 0x10, 0x02]).unwrap(), [0xa5, 0x21, 0]);
     }
 
@@ -359,7 +363,7 @@ mod tests {
         let (codec, strict) = (NBit::or_plain(&of), NBit::new(&of));
         let plain: Vec<u8> = (0..16).collect();
         assert_eq!(codec.decode(&plain, 16).unwrap(), plain);
-        // What a native file has behind the bits of a chunk is no sign of that.
+        // Surplus bytes after the bits of a chunk in a native file do not mean that it is unencoded.
         assert_eq!(strict.decode(&plain, 16).unwrap(), strict.decode(&plain[..6], 16).unwrap());
         assert_ne!(codec.decode(&plain[..15], 16).unwrap(), plain);
     }

@@ -1,10 +1,12 @@
-//! Scale-offset (filter 6): numbers less their minimum in as few bits as they need, as HDF5 defines it in H5Zscaleoffset.c.
+//! Scale-offset (filter 6): stores numbers less their minimum in as few bits as they need, as HDF5 defines it in
+//! H5Zscaleoffset.c.
 //!
-//! The client data are 20 values: how to scale and by what, which the application gives, then what `set_local` adds: elements of
-//! the chunk, class (0 integer, 1 float), bytes of an element, sign, byte order, whether there is a fill value, and from the
-//! ninth on the fill value. A chunk has the bits of an element in 4 bytes, an 8, the minimum in 8 bytes, 8 zeros, and then
-//! the elements, the highest bit first. With a fill value all bits set stand for it. Elements that need all their bits are stored
-//! as they are, little-endian. HDF5 1.14.6 writes such chunks and does not read them; 2.0 does.
+//! The client data are 20 values: the kind of scaling and its factor, which the application sets, then values that
+//! `set_local` adds: elements of the chunk, class (0 integer, 1 float), bytes of an element, sign, byte order, whether
+//! there is a fill value, and from the ninth value on the fill value. A chunk has the bits of an element in 4 bytes, an
+//! 8, the minimum in 8 bytes, 8 zeros, and then the elements, the highest bit first. If there is a fill value, all bits
+//! set stand for it. Elements that need all their bits are stored unchanged, little-endian. HDF5 1.14.6 writes such
+//! chunks and does not read them; 2.0 does.
 
 use super::FilterCodec;
 use super::bits::{BitReader, BitWriter, bytes_of};
@@ -12,11 +14,11 @@ use super::decimals;
 use crate::record_conversion::copied;
 use h5lake_ledger::buffers;
 
-/// What is before the elements.
+/// Bytes before the elements.
 const HEADER_BYTES: usize = 21;
 /// Bytes of the minimum.
 const MINIMUM_BYTES: usize = 8;
-/// Client data of a filter that is set up.
+/// Number of client data of a filter that is set up.
 const PARAMETERS: usize = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +30,9 @@ enum Kind {
 
 /// How a chunk's elements are stored.
 pub(super) struct Packing {
-    /// Bits of each.
+    /// Bits of each element.
     pub(super) bits: u32,
-    /// As it is stored: the bytes of an element, and above them the sign of an integer.
+    /// The stored minimum: the bytes of an element, with the sign of an integer above them.
     pub(super) minimum: u64,
 }
 
@@ -42,13 +44,13 @@ struct Parameters {
     big_endian: bool,
     /// The bytes of an element, little-endian.
     fill: Option<u64>,
-    /// The bits of an element, where an application chooses them, or the decimal digits of a float.
+    /// The bits of an element, if the application chooses them, or the decimal digits of a float.
     factor: i32,
 }
 
 #[derive(Debug)]
 pub(super) struct ScaleOffset {
-    /// `None` if the filter did not set them, or could not work with them.
+    /// The parameters; `None` if the filter did not set them, or could not work with them.
     parameters: Option<Parameters>,
 }
 
@@ -72,7 +74,7 @@ impl Parameters {
             (1, _) => (Kind::Float, [4, 8].as_slice()),
             _ => return None,
         };
-        // Other ways to scale are for the other class, or were never made.
+        // Other kinds of scaling are for the other class, or were never implemented.
         let scale = if kind == Kind::Float { 0 } else { 2 };
         if !sizes.contains(&size) || values[0] != scale {
             return None;
@@ -90,7 +92,7 @@ impl Parameters {
         (kind == Kind::Float || factor <= given.bits().cast_signed()).then_some(given)
     }
 
-    /// Bits of an element in memory.
+    /// Returns the bits of an element in memory.
     fn bits(&self) -> u32 {
         8 * self.size as u32
     }
@@ -99,19 +101,19 @@ impl Parameters {
         u64::MAX >> (64 - self.bits())
     }
 
-    /// Whether the application chose to store all bits: then nothing is done.
+    /// Returns whether the application chose to store all bits: then the filter does nothing.
     fn does_nothing(&self) -> bool {
         self.kind != Kind::Float && self.factor == self.bits().cast_signed()
     }
 
-    /// Bytes of a decoded chunk.
+    /// Returns the bytes of a decoded chunk.
     fn bytes(&self) -> Option<usize> {
         self.elements.checked_mul(self.size)
     }
 
-    /// The bits and the minimum that the integers of a chunk are stored with.
+    /// Returns the bits and the minimum with which the integers of a chunk are stored.
     fn integer_packing(&self, values: impl Iterator<Item = u64>) -> Packing {
-        // With the highest bit turned, negative numbers are below positive ones.
+        // With an inverted highest bit, negative numbers are below positive ones.
         let turned = if self.kind == Kind::Signed { 1 << (self.bits() - 1) } else { 0 };
         let used = values.filter(|value| Some(*value) != self.fill).map(|value| value ^ turned);
         let (least, most) = used.fold((u64::MAX, 0), |(least, most), v| (least.min(v), most.max(v)));
@@ -125,7 +127,7 @@ impl Parameters {
         }
         let range = most - least;
         if range > self.mask() - 2 {
-            // HDF5 leaves at once, and a minimum only where its code for single bytes does.
+            // HDF5 returns early here, and only its code for single bytes stores a minimum.
             let is_kept = self.kind == Kind::Signed && self.size == 1 && self.fill.is_none();
             return Packing { bits: self.bits(), minimum: if is_kept { minimum } else { 0 } };
         }
@@ -179,7 +181,7 @@ impl Parameters {
         Some(out)
     }
 
-    /// From the stored order to the dataset's, or back.
+    /// Converts from the stored byte order to that of the dataset, or back.
     fn swap(&self, elements: &mut [u8]) {
         if self.big_endian {
             elements.chunks_exact_mut(self.size).for_each(<[u8]>::reverse);
@@ -230,12 +232,12 @@ impl Parameters {
     }
 }
 
-/// The code of the fill value: all bits set.
+/// Returns the code of the fill value: all bits set.
 pub(super) fn code_of_fill(bits: u32) -> u64 {
     1_u64.checked_shl(bits).unwrap_or(0).wrapping_sub(1)
 }
 
-/// The bits for so many codes, as `H5Z__scaleoffset_log2` has it: 1 for none.
+/// Returns the number of bits for this many codes, like `H5Z__scaleoffset_log2`: 1 for none.
 pub(super) fn bits_for(codes: u64) -> u32 {
     match codes {
         0 => 1,
@@ -243,7 +245,7 @@ pub(super) fn bits_for(codes: u64) -> u32 {
     }
 }
 
-/// The elements of a chunk, as numbers of 8 bytes.
+/// Returns the elements of a chunk as numbers of 8 bytes.
 #[inline]
 fn values<const SIZE: usize>(data: &[u8], big_endian: bool) -> impl Iterator<Item = u64> {
     data.as_chunks::<SIZE>().0.iter().map(move |bytes| {
@@ -256,7 +258,7 @@ fn values<const SIZE: usize>(data: &[u8], big_endian: bool) -> impl Iterator<Ite
     })
 }
 
-/// The reverse of [`values`].
+/// Reverses [`values`].
 #[inline]
 fn put<const SIZE: usize>(out: &mut [u8], big_endian: bool, mut next: impl FnMut() -> u64) {
     for to in out.as_chunks_mut::<SIZE>().0 {
@@ -267,11 +269,11 @@ fn put<const SIZE: usize>(out: &mut [u8], big_endian: bool, mut next: impl FnMut
     }
 }
 
-/// What a chunk begins with, and its elements.
+/// Reads the header of a chunk. Returns the packing, and the elements.
 fn header(data: &[u8]) -> Result<(Packing, &[u8]), String> {
     let (header, elements) = data.split_first_chunk::<HEADER_BYTES>().ok_or("damaged data: no header")?;
     let [a, b, c, d, length, minimum @ ..] = header;
-    // A minimum may have been stored by a machine with other numbers: what is there of 8 bytes counts.
+    // A machine with other number sizes may have stored the minimum: at most its first 8 bytes count.
     let mut bytes = [0; MINIMUM_BYTES];
     let length = usize::from(*length).min(MINIMUM_BYTES);
     bytes[..length].copy_from_slice(&minimum[..length]);

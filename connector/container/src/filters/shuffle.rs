@@ -1,5 +1,5 @@
-//! Shuffle (filter 2): first all first bytes of the elements, then all second ones, and so on; what is left over
-//! of an element stays at the end.
+//! Shuffle (filter 2): stores first all first bytes of the elements, then all second ones, and so on; an incomplete
+//! last element stays at the end.
 
 use super::FilterCodec;
 use crate::record_conversion::copied;
@@ -8,7 +8,7 @@ use wide::u8x16;
 
 #[derive(Debug)]
 pub(super) struct Shuffle {
-    /// Bytes of an element; 0 when the client data is not what HDF5's filter accepts.
+    /// Bytes of an element; 0 if HDF5's filter does not accept the client data.
     size: usize,
 }
 
@@ -64,7 +64,7 @@ impl FilterCodec for Shuffle {
     }
 }
 
-/// Whole elements of `size` bytes into as many planes: all first bytes, all second ones, and so on.
+/// Splits whole elements of `size` bytes into as many planes: all first bytes, all second ones, and so on.
 pub(super) fn planes_of(elements: &[u8], size: usize, planes: &mut [u8]) {
     let n = elements.len() / size;
     match size {
@@ -83,7 +83,7 @@ pub(super) fn planes_of(elements: &[u8], size: usize, planes: &mut [u8]) {
     }
 }
 
-/// The reverse of [`planes_of`].
+/// Reverses [`planes_of`].
 pub(super) fn elements_of_planes(planes: &[u8], size: usize, elements: &mut [u8]) {
     let n = elements.len() / size;
     match size {
@@ -102,11 +102,12 @@ pub(super) fn elements_of_planes(planes: &[u8], size: usize, elements: &mut [u8]
     }
 }
 
-/// Elements whose bytes go through at once: as many as a vector has bytes.
+/// Number of elements that are processed at once: as many as a vector has bytes.
 const LANES: usize = 16;
 
-/// Mixes two halves of vectors byte by byte, as often as said. Of the number that a byte has among all of them, the highest bit
-/// becomes the lowest one each time. So four times put all first bytes of 16 elements first, and so on.
+/// Interleaves the two halves of vectors byte by byte, `times` times. Each time, the highest bit of a byte's index
+/// among all bytes becomes the lowest one. Four times, for example, put all first bytes of 16 elements first, then all
+/// second ones, and so on.
 #[inline(always)]
 pub(super) fn mixed<const SIZE: usize>(mut vectors: [u8x16; SIZE], times: u32) -> [u8x16; SIZE] {
     for _ in 0..times {
@@ -120,7 +121,7 @@ pub(super) fn mixed<const SIZE: usize>(mut vectors: [u8x16; SIZE], times: u32) -
     vectors
 }
 
-/// Elements of `SIZE` bytes, a power of two, into `SIZE` planes of `n` bytes.
+/// Splits elements of `SIZE` bytes, a power of two, into `SIZE` planes of `n` bytes.
 fn apart<const SIZE: usize>(elements: &[u8], planes: &mut [u8], n: usize) {
     let groups = elements.as_chunks::<LANES>().0.as_chunks::<SIZE>().0;
     for (at, group) in (0..).step_by(LANES).zip(groups) {
@@ -142,7 +143,7 @@ fn apart<const SIZE: usize>(elements: &[u8], planes: &mut [u8], n: usize) {
     }
 }
 
-/// The reverse of [`apart`].
+/// Reverses [`apart`].
 fn together<const SIZE: usize>(planes: &[u8], elements: &mut [u8], n: usize) {
     let groups = elements.as_chunks_mut::<LANES>().0.as_chunks_mut::<SIZE>().0;
     let done = groups.len() * LANES;

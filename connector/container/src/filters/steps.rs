@@ -1,4 +1,4 @@
-//! The steps of a pipeline: filters that are here, and filters that a lent codec runs.
+//! The steps of a pipeline: built-in filters, and foreign filters that a lent codec runs.
 
 use super::foreign::ChunkCodec;
 use super::*;
@@ -8,17 +8,19 @@ use h5lake_ledger::buffers;
 /// `H5Z_FLAG_OPTIONAL`: a failure to encode skips the filter.
 pub(super) const OPTIONAL: u32 = 1;
 
-/// The elements that a pipeline is for, of which some builds stored chunks in another way than their parameters say.
+/// The elements that a pipeline encodes, because some builds stored chunks of certain elements differently from the
+/// parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Elements {
-    /// Elements with references in a container: some builds stored their chunks past the n-bit filter.
+    /// True for elements with references in a container: some builds stored their chunks without the n-bit filter.
     pub(super) has_references: bool,
-    /// The bytes of an element, in a container. Beside a foreign filter some builds had libhdf5 encode variable-length data with
-    /// parameters that they did not store: the size for shuffle, and for n-bit that nothing is to be done.
+    /// Bytes of an element, in a container. If there was a foreign filter, some builds let libhdf5 encode
+    /// variable-length data with parameters that they did not store: the size for shuffle, and for n-bit that the
+    /// filter does nothing.
     pub(super) size: Option<u32>,
 }
 
-/// A filter without its parameters, which HDF5 never encodes with, and the parameters that some builds took for it.
+/// A filter without its parameters, with which HDF5 never encodes, and the parameters that some builds used for it.
 #[derive(Debug)]
 struct WithoutParameters<C>(C);
 
@@ -49,7 +51,7 @@ impl<C: FilterCodec> FilterCodec for WithoutParameters<C> {
 pub(super) struct FilterStep {
     pub(super) name: String,
     pub(super) filter: Filter,
-    /// `None` for a filter that is not here.
+    /// The built-in codec; `None` for a foreign filter.
     pub(super) codec: Option<Box<dyn FilterCodec>>,
 }
 
@@ -58,7 +60,7 @@ impl FilterStep {
         self.filter.flags & OPTIONAL != 0
     }
 
-    /// The most bytes that any writer's encoding of `len` bytes has.
+    /// Returns the maximum length that any writer's encoding of `len` bytes has.
     pub(super) fn max_encoded_bytes(&self, len: usize) -> usize {
         self.codec.as_ref().map_or_else(|| max_encoded_bytes(len), |codec| codec.max_encoded_bytes(len))
     }
@@ -70,7 +72,7 @@ impl FilterStep {
         }
     }
 
-    /// The lent codec, for a filter that is not here.
+    /// Returns the lent codec, for a foreign filter.
     pub(super) fn foreign<'a>(&self, lent: Option<&'a dyn ChunkCodec>) -> Result<&'a dyn ChunkCodec> {
         lent.ok_or_else(|| Error::unsupported(format!("the filter {} is not built in", self.name)))
     }
@@ -84,7 +86,7 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// The steps of these filters.
+    /// Creates the steps of these filters.
     ///
     /// # Errors
     /// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
@@ -102,7 +104,7 @@ impl Steps {
         std::ptr::eq(self, other) || (self.elements == other.elements && of_both)
     }
 
-    /// The names of all filters, for an error.
+    /// Returns the names of all filters, for an error.
     pub(super) fn names(&self) -> String {
         let names: Vec<_> = self.all.iter().map(|step| step.name.as_str()).collect();
         names.join(", ")

@@ -1,11 +1,13 @@
-//! The form in which Blosc keeps data as they are, for chunks that do not get shorter. Other codecs encode such chunks, too.
+//! The form in which Blosc stores data unencoded, for chunks that do not get shorter. Other codecs encode even such
+//! chunks.
 
 use crate::types::Filter;
 
-/// Blosc's number.
+/// The registered number of Blosc.
 const BLOSC: i32 = 32001;
 
-/// Data as Blosc copies them (`BLOSC_MEMCPYED`); `None` for another filter, and for data too long for the form.
+/// Returns data in the form of Blosc's copies (`BLOSC_MEMCPYED`); `None` for another filter, and for data too long for
+/// the form.
 pub(super) fn encode(filter: &Filter, data: &[u8]) -> Option<Vec<u8>> {
     if filter.id != BLOSC {
         return None;

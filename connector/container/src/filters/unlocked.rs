@@ -1,10 +1,10 @@
-//! Codecs run while the thread holds no lock: an operation that finds out under its locks that a chunk has to go through
-//! filters asks for that and fails. When it has let go of its locks, the codec runs, and the operation starts again and finds
-//! the answer.
+//! Runs codecs while the thread holds no lock. An operation that finds under its locks that a chunk needs filters
+//! requests them and fails. After it has released its locks, the codec runs, and the operation starts again and finds
+//! the result.
 //!
-//! So what is run in [`without_locks`] can be started again at any place where a codec is asked. Operations can be, because
-//! any read or write of theirs may fail there, too. One that goes through many chunks remembers which are done, or leaves them
-//! so that it need not look at them again.
+//! Therefore a closure run in [`without_locks`] must be restartable at any place where it requests a codec. Operations
+//! are, because any of their reads or writes may fail there, too. An operation on many chunks remembers which are done,
+//! or leaves them in a state in which it need not process them again.
 
 use super::ChunkCodec;
 use super::foreign::{Work, run};
@@ -16,14 +16,14 @@ use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-/// Chunks that one round of an operation asks for at most.
+/// Maximum number of chunks that one round of an operation requests.
 const MAX_ASKED: usize = 64;
-/// Their bytes: with the answers, these stay within the pool of buffers.
+/// Maximum bytes of these chunks: together with the results, they stay within the pool of buffers.
 const MAX_ASKED_BYTES: usize = 4 << 20;
-/// Rounds of one operation. Each has a codec run for what other threads may change again meanwhile.
+/// Maximum number of rounds of one operation. In each round, other threads may change the filtered chunks again.
 const MAX_ROUNDS: usize = 1 << 20;
 
-/// Rounds for which an answer is kept that none of them used.
+/// Number of rounds for which an unused result is kept.
 const MAX_IDLE: u32 = 4;
 
 /// A chunk for a codec.
@@ -58,12 +58,12 @@ impl FilterRequest {
 struct Answered {
     asked: FilterRequest,
     result: Result<(u32, Vec<u8>)>,
-    /// Rounds in which it was not used.
+    /// Number of rounds in which it was not used.
     idle: u32,
 }
 
 impl Answered {
-    /// The answer in a buffer that was in use before: fresh memory costs more than the copy.
+    /// Returns the result in a recycled buffer, because new memory costs more than the copy.
     fn answer(&self) -> Result<(u32, Vec<u8>)> {
         match &self.result {
             Ok((mask, bytes)) => Ok((*mask, copied(bytes)?)),
@@ -81,7 +81,7 @@ impl Drop for Answered {
     }
 }
 
-/// The operation of this thread that is started again.
+/// The restartable operation of this thread.
 #[derive(Default)]
 struct FilterOperation {
     asked: Vec<FilterRequest>,
@@ -96,7 +96,7 @@ impl FilterOperation {
         steps: &Arc<Steps>,
         work: Work<'_>,
     ) -> Result<(u32, Vec<u8>)> {
-        // A filter depends on its parameters and the bytes alone.
+        // The result of a filter depends only on its parameters and the bytes.
         let is_this = |a: &&mut Answered| a.asked.work() == work && a.asked.steps.is_same_as(steps);
         if let Some(known) = self.answered.iter_mut().find(is_this) {
             known.idle = 0;
@@ -115,7 +115,7 @@ impl FilterOperation {
     }
 }
 
-/// What a thread does. No destructor: exit handlers may still use files.
+/// The operation of a thread. It has no destructor, because exit handlers may still use files.
 type Slot = RefCell<ManuallyDrop<Option<Box<FilterOperation>>>>;
 
 thread_local! {
@@ -130,18 +130,19 @@ fn look<T>(look: impl FnOnce(&mut FilterOperation) -> T) -> Option<T> {
     OPERATION.with(|slot| slot.borrow_mut().as_mut().map(|operation| look(operation)))
 }
 
-/// Whether an operation of this thread can be started again.
+/// Returns whether this thread is in a restartable operation.
 pub(crate) fn can_wait() -> bool {
     look(|_| ()).is_some()
 }
 
-/// Whether an operation failed because chunks have yet to go through filters, and may go on to ask for more of them.
+/// Returns whether the operation failed because chunks have yet to be filtered, and may request filters for more
+/// chunks.
 pub(crate) fn is_waiting() -> bool {
     look(|operation| !operation.asked.is_empty() && operation.takes_more()).unwrap_or(false)
 }
 
-/// Asks for a chunk to go through a codec: the answer, or an error if it has yet to do so. Nothing if no operation of this
-/// thread can be started again.
+/// Requests a chunk to be run through a codec. Returns the result, or an error if the codec has yet to run; `None` if
+/// this thread is not in a restartable operation.
 pub(super) fn ask(
     codec: &Arc<dyn ChunkCodec>,
     steps: &Arc<Steps>,
@@ -150,7 +151,7 @@ pub(super) fn ask(
     look(|operation| operation.ask(codec, steps, work))
 }
 
-/// Puts an operation back when a panic unwinds.
+/// Restores the outer operation, even if a panic unwinds.
 struct Restored(Option<Box<FilterOperation>>);
 
 impl Drop for Restored {
@@ -159,13 +160,14 @@ impl Drop for Restored {
     }
 }
 
-/// Runs an operation that may need filters of others while it holds locks. It is started again whenever one has run.
+/// Runs an operation that may need foreign filters while it holds locks. The operation is restarted after the requested
+/// filters have run.
 ///
 /// # Errors
 /// Those of the operation and of the filters.
 pub(crate) fn without_locks<T>(mut operation: impl FnMut() -> Result<T>) -> Result<T> {
     if can_wait() {
-        // The outer one is started again.
+        // The outer operation is restarted.
         return operation();
     }
     let mut state = Box::<FilterOperation>::default();

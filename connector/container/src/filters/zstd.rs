@@ -3,7 +3,8 @@
 use super::FilterCodec;
 use h5lake_ledger::buffers;
 
-/// `ZSTD_error_dstSize_tooSmall`: more comes out than there is room for. The library gives error numbers as negative sizes.
+/// The error `ZSTD_error_dstSize_tooSmall`: the output buffer is too short. The library returns error numbers as
+/// negative sizes.
 const NO_ROOM: zstd_safe::ErrorCode = 0_usize.wrapping_sub(70);
 
 #[derive(Debug)]
@@ -12,19 +13,19 @@ pub(super) struct Zstd {
 }
 
 impl Zstd {
-    /// Levels out of range are taken as the nearest one (`zstd_filter` in zstd_h5plugin.c).
+    /// Creates the filter. Levels out of range are replaced by the nearest one (`zstd_filter` in zstd_h5plugin.c).
     pub(super) fn new(client_data: &[u32]) -> Self {
         let given = client_data.first().map_or(zstd_safe::CLEVEL_DEFAULT, |level| level.cast_signed());
         Self { level: given.clamp(1, zstd_safe::max_c_level()) }
     }
 }
 
-/// Encodes a block to the start of `out`: its encoded length, if there was room.
+/// Encodes a block to the start of `out`. Returns its encoded length, or `None` if `out` is too short.
 pub(super) fn encode_block(data: &[u8], out: &mut [u8], level: i32) -> Option<usize> {
     zstd_safe::compress(out, data, level).ok()
 }
 
-/// Decodes a block to the start of `out`: its decoded length.
+/// Decodes a block to the start of `out`. Returns its decoded length.
 pub(super) fn decode_block(data: &[u8], out: &mut [u8]) -> Result<usize, String> {
     zstd_safe::decompress(out, data).map_err(damage)
 }

@@ -1,5 +1,5 @@
-//! Many blobs in one call: what a transfer of a million strings needs. Blobs that lie together in a segment are written
-//! and read as one run of bytes.
+//! Writes and reads many blobs in one call, as a transfer of a million strings needs. Adjacent blobs of a segment are
+//! written and read as one run of bytes.
 
 use super::{BlobAddress, MAX_PREFIX_BYTES};
 use crate::container::State;
@@ -13,14 +13,14 @@ const MAX_GAP_BYTES: u64 = 4 << 10;
 /// Bytes that are read together, unless one blob has more.
 const MAX_WINDOW_BYTES: u64 = 1 << 20;
 
-/// Bytes of blobs that are no more than a few.
+/// Up to this many bytes, the buffer of collected blobs grows on demand.
 const MIN_POOLED_BYTES: usize = 16 << 10;
 
-/// Blobs on their way into a segment.
+/// Blobs that are collected for a segment.
 #[derive(Default)]
 struct FillingSegment {
     number: u32,
-    /// Where in the segment they begin.
+    /// Their offset in the segment.
     start: u64,
     /// The length of the segment.
     length: u64,
@@ -32,7 +32,8 @@ impl FillingSegment {
         self.start + self.bytes.len() as u64
     }
 
-    /// Has a long buffer where the next blob makes many bytes of it; to fill one for a few takes longer than all else.
+    /// Reserves a long buffer if the collected blobs become many bytes. For a few blobs, allocating and touching a long
+    /// buffer would take more time than everything else.
     fn make_room(&mut self, blob: usize) {
         let is_much = self.bytes.len() + blob > MIN_POOLED_BYTES && self.length >= MAX_WINDOW_BYTES;
         if is_much
@@ -46,12 +47,12 @@ impl FillingSegment {
     }
 }
 
-/// A blob that is wanted, and its place among those that are.
+/// A requested blob, and its index in the request.
 #[derive(Clone, Copy)]
 struct Wanted {
     place: BlobAddress,
     length: u64,
-    /// Bytes, with the prefix.
+    /// Stored bytes, including the prefix.
     bytes: u64,
     index: usize,
 }
@@ -62,7 +63,7 @@ impl Wanted {
         Self { place: BlobAddress::of(id), length, bytes, index }
     }
 
-    /// By which those that lie together follow each other.
+    /// Returns the sort key, by which adjacent blobs follow each other.
     fn order(&self) -> (u64, u32, u32) {
         (self.place.owner, self.place.number, self.place.offset)
     }
@@ -77,10 +78,10 @@ impl Wanted {
 }
 
 impl Container {
-    /// Keeps blobs for an owner, each as [`Self::heap_put`] does, and tells their ids in the same order.
+    /// Stores blobs for an owner, each as [`Self::heap_put`] does, and reports their ids in the same order.
     ///
     /// # Errors
-    /// `ReadOnly`, and those of the ledger. Some of the blobs are then kept, until their owner goes.
+    /// `ReadOnly`, and those of the ledger. Some of the blobs are then stored, until their owner is deleted.
     pub fn heap_put_all<'b>(
         &self,
         owner: ObjectId,
@@ -129,9 +130,10 @@ impl Container {
         Ok(())
     }
 
-    /// Reads blobs, each given by its id and so many bytes from its beginning, and hands them to `take` with their number
-    /// among those asked for; in the order in which they lie. They are gone through several times: a list of them is more
-    /// fresh memory than the blobs themselves, and is made only of those that are asked for in another order.
+    /// Reads blobs, each given by its id and a number of bytes from its beginning, and passes them to `take` with their
+    /// index in the request, in the order of their addresses. The iterator is cloned and run several times: a list of
+    /// the blobs would take more new memory than the blobs themselves, and is made only if they are requested in
+    /// another order.
     ///
     /// # Errors
     /// As for [`Self::heap_get`], and those of `take`.
@@ -163,7 +165,7 @@ impl Container {
         self.heap_get_sorted(wanted.iter().copied(), &mut take)
     }
 
-    /// Reads blobs in the order in which they lie.
+    /// Reads blobs in the order of their addresses.
     fn heap_get_sorted<E: From<Error>>(
         &self,
         mut rest: impl Iterator<Item = Wanted> + Clone,
@@ -189,7 +191,7 @@ impl Container {
         Ok(())
     }
 
-    /// Reads blobs of one segment that lie near each other, from the first one to `end`.
+    /// Reads blobs of one segment that are near each other, from the first one to offset `end`.
     fn heap_get_group<E: From<Error>>(
         &self,
         first: Wanted,
@@ -213,7 +215,7 @@ impl Container {
         Ok(())
     }
 
-    /// A blob that is not what was thought: longer than asked for, or damaged.
+    /// Reads a blob whose stored length differs from the requested one: it is longer, or damaged.
     fn heap_get_alone(&self, id: &[u8; 16], length: u64) -> Result<Vec<u8>> {
         if length > self.heap_len(id)? {
             return Err(Error::invalid(format!("{length} bytes are asked of a shorter blob")));
@@ -224,7 +226,7 @@ impl Container {
     }
 }
 
-/// The blob of just this length whose prefix begins at `at`.
+/// Returns the blob of exactly this length with its prefix at `at`.
 fn blob_at(bytes: &[u8], at: usize, length: u64) -> Option<&[u8]> {
     let from = bytes.get(at..)?;
     let mut rest = &from[..from.len().min(MAX_PREFIX_BYTES)];

@@ -1,5 +1,5 @@
-//! What is known of heap segments: as much as fits a bound. The map has all of it, so what was used longest ago is staged
-//! and forgotten.
+//! A bounded cache of heap segments and their usage. The ledger has all of it, so the least recently used part is
+//! staged and evicted.
 
 use super::{SEGMENT_LENGTHS, shape};
 use crate::chunk::layout::BlockLayout;
@@ -11,48 +11,48 @@ use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Segments of which it is kept what is known.
+/// Capacity of the cache in segments.
 const MAX_SEGMENTS: usize = 4096;
-/// Owners of which it is kept where they go on.
+/// Capacity of the cache of open segments, in owners.
 const MAX_OWNERS: usize = 16 << 10;
 
-/// A segment by its owner and number.
+/// A segment, by its owner and number.
 pub(super) type SegmentId = (u64, u32);
 
-/// What is known of segments.
+/// The cached segments of the heap.
 pub(crate) struct HeapState {
     segments: BTreeMap<SegmentId, SegmentUsage>,
-    /// Those of them whose usage the ledger does not have.
+    /// Segments with changed usage that is not staged yet.
     changed: BTreeSet<SegmentId>,
     owners: LruCache<u64, OpenSegment>,
-    /// The shapes of segments of the usual lengths.
+    /// The layouts of segments of the usual lengths.
     usual: [Option<Arc<BlockLayout>>; SEGMENT_LENGTHS.len()],
     tick: u64,
-    /// The first segment that this handle began. The counter of numbers only grows.
+    /// The first segment that this handle created. The counter of numbers only increases.
     first_begun: Option<u32>,
     kept: usize,
     kept_owners: usize,
 }
 
-/// Where an owner goes on.
+/// The segment to which the next blobs of an owner are appended.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct OpenSegment {
     /// The segment that is being filled.
     pub number: Option<u32>,
-    /// How many segments it has begun, which decides how long the next one is.
+    /// The number of segments created for the owner, which determines the length of the next one.
     pub begun: usize,
 }
 
-/// What is known of a segment.
+/// A cached segment.
 #[derive(Debug)]
 struct SegmentUsage {
-    /// Of one that is only read, nothing.
+    /// The usage; `None` for a segment that is only read.
     usage: Option<UsageRecord>,
     segment: Arc<Segment>,
     used: u64,
 }
 
-/// How much of a segment is used.
+/// The usage of a segment.
 pub(super) struct Usage<'a> {
     pub record: &'a UsageRecord,
     pub segment: &'a Arc<Segment>,
@@ -82,19 +82,19 @@ impl Default for HeapState {
 }
 
 impl HeapState {
-    /// What is known of segments may not be true any more.
+    /// Drops all cached segments, because they may be stale.
     pub(crate) fn forget_all(&mut self) {
         self.segments.clear();
         self.changed.clear();
     }
 
-    /// Another writer changed a segment, or it is gone.
+    /// Drops a segment, because another writer changed or deleted it.
     pub(crate) fn forget(&mut self, owner: u64, number: u32) {
         self.segments.remove(&(owner, number));
         self.changed.remove(&(owner, number));
     }
 
-    /// An owner is gone.
+    /// Drops an owner and its segments, because it was deleted.
     pub(crate) fn forget_owner(&mut self, owner: u64) {
         self.owners.pop(&owner);
         while let Some((&(_, number), _)) = self.segments.range((owner, 0)..=(owner, u32::MAX)).next() {
@@ -102,13 +102,13 @@ impl HeapState {
         }
     }
 
-    /// Where an owner goes on, as far as it is known.
+    /// Returns the open segment of an owner, as far as it is known.
     pub(super) fn going(&mut self, owner: u64) -> OpenSegment {
         self.owners.get(&owner).copied().unwrap_or_default()
     }
 
-    /// Notes where an owner goes on. Who was not here for longest is looked up in the map again; one of many writers, who
-    /// would not find there which segments are its own, begins another.
+    /// Sets the open segment of an owner. If the cache is full, the least recently used owner is dropped and looked up
+    /// in the ledger again; a shared writer cannot find its own segments there, and creates another one instead.
     pub(super) fn go_on(&mut self, owner: u64, going: OpenSegment) {
         self.owners.put(owner, going);
         if self.owners.len() > self.kept_owners {
@@ -116,24 +116,24 @@ impl HeapState {
         }
     }
 
-    /// Notes that this handle began a segment.
+    /// Notes that this handle created a segment.
     pub(super) fn note_begun(&mut self, number: u32) {
         self.first_begun.get_or_insert(number);
     }
 
-    /// Whether this handle, if it writes alone, began a segment whose number is from the counter.
+    /// Returns whether this handle, if it is an exclusive writer, created a segment with a number from the counter.
     pub(super) fn has_begun(&self, number: u32) -> bool {
         self.first_begun.is_some_and(|first| first <= number)
     }
 
-    /// The segment is full of what is dead, or gone: its owner goes on elsewhere.
+    /// Closes a segment for its owner, because it is full of dead bytes or gone; further blobs go to another segment.
     pub(super) fn leave(&mut self, owner: u64, number: u32) {
         if let Some(going) = self.owners.peek_mut(&owner).filter(|g| g.number == Some(number)) {
             going.number = None;
         }
     }
 
-    /// Notes that a segment is used.
+    /// Marks a segment as recently used.
     fn touch(&mut self, which: SegmentId) -> Option<&mut SegmentUsage> {
         self.tick += 1;
         let known = self.segments.get_mut(&which)?;
@@ -141,18 +141,18 @@ impl HeapState {
         Some(known)
     }
 
-    /// A segment, to be read.
+    /// Returns a segment, for reading.
     pub(super) fn segment(&mut self, which: SegmentId) -> Option<Arc<Segment>> {
         self.touch(which).map(|known| known.segment.clone())
     }
 
-    /// How much of a segment is used, to be looked at.
+    /// Returns the usage of a segment, for reading.
     pub(super) fn usage(&mut self, which: SegmentId) -> Option<Usage<'_>> {
         let known = self.touch(which)?;
         known.usage.as_ref().map(|record| Usage { record, segment: &known.segment })
     }
 
-    /// How much of a segment is used, to be changed: it is staged by the next flush, or before it is forgotten.
+    /// Returns the usage of a segment, for changing. The change is staged by the next flush, or before it is evicted.
     pub(super) fn change(&mut self, which: SegmentId) -> Result<&mut UsageRecord> {
         let gone = || Error::corrupt("a heap segment was forgotten as it was used");
         let record = self.segments.get_mut(&which).and_then(|known| known.usage.as_mut()).ok_or_else(gone)?;
@@ -160,13 +160,13 @@ impl HeapState {
         Ok(record)
     }
 
-    /// Takes in what the ledger says of a segment's usage, and forgets others for it.
+    /// Caches a segment with the usage that the ledger has, and evicts other segments if necessary.
     pub(super) fn keep(&mut self, ledger: &Ledger, which: SegmentId, record: UsageRecord) -> Result<()> {
         self.keep_known(ledger, which, record.length, Some(record))?;
         Ok(())
     }
 
-    /// Takes in how long a segment is that is read, and forgets others for it.
+    /// Caches a segment that is only read, by its length, and evicts other segments if necessary.
     pub(super) fn keep_segment(
         &mut self,
         ledger: &Ledger,
@@ -201,7 +201,7 @@ impl HeapState {
         Ok(new)
     }
 
-    /// Forgets the half that was used longest ago, when there is no room for one more.
+    /// Evicts the least recently used half if the cache is full.
     fn make_room(&mut self, ledger: &Ledger) -> Result<()> {
         if self.segments.len() < self.kept {
             return Ok(());
@@ -216,7 +216,7 @@ impl HeapState {
         Ok(())
     }
 
-    /// Stages what changed.
+    /// Stages the changed usages.
     pub(super) fn store(&mut self, ledger: &Ledger) -> Result<()> {
         while let Some(which) = self.changed.first() {
             self.store_one(ledger, *which)?;
@@ -234,14 +234,14 @@ impl HeapState {
         Ok(())
     }
 
-    /// How much is kept: segments and owners.
+    /// Returns the number of cached segments and owners.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> (usize, usize) {
         assert!(self.changed.iter().all(|which| self.segments.get(which).is_some_and(|k| k.usage.is_some())));
         (self.segments.len(), self.owners.len())
     }
 
-    /// Keeps less, for tests.
+    /// Sets smaller capacities, for tests.
     #[cfg(test)]
     pub(crate) fn bound(&mut self, segments: usize, owners: usize) {
         (self.kept, self.kept_owners) = (segments, owners);

@@ -1,4 +1,4 @@
-//! Attributes that both changed.
+//! Merges attributes that both sides changed.
 
 use super::kept_blobs::has_deleted_by_others;
 use super::{Settle, ThreeWay};
@@ -44,7 +44,8 @@ impl Container {
         let id = keys::id(&c.key).unwrap_or_default();
         let is_unchanged = is_same_record(&base, &theirs);
         let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);
-        // A removal needs what it removes, and who has read a value has computed the next one from it.
+        // A removal depends on the value that it removes, and a writer that has read a value may have computed the new
+        // value from it.
         let is_removal = base.is_some()
             && ours.is_none()
             && self.on_conflict == OnConflict::Fail
@@ -74,7 +75,7 @@ impl Container {
             true => self.replace_theirs(s, &base, &theirs, &ours)?,
             false => self.give_up_attribute(s, &c.key, &base, &theirs, &ours)?,
         }
-        // Only now: after an error all of this is done again.
+        // The counts change last, because all of this runs again after an error.
         for (t, count) in links {
             if let Some(t) = t {
                 s.others.fixes.entry(t).or_default().links += count;
@@ -83,14 +84,15 @@ impl Container {
         s.others.fixes.entry(id).or_default().attributes += attributes;
         match keep_ours {
             true => self.ledger.merged(&c.key),
-            // Both have moved it alike.
+            // Both sides have moved the attribute in the same way.
             false if same => (),
             false => self.drop_moved(s, &c, &base)?,
         }
         Ok(())
     }
 
-    /// Theirs goes: what it brought is given back.
+    /// Replaces the other writer's attribute by this writer's, and frees the payloads and the heap that the other
+    /// writer added.
     pub(super) fn replace_theirs(
         &self,
         s: &mut State,
@@ -106,7 +108,7 @@ impl Container {
         }
         let left = extents(theirs)?;
         for e in old.iter().filter(|e| !left.contains(e) && !kept.contains(e)) {
-            // They have given it back, or it is that of another name.
+            // The other writer has freed the extent, or an attribute of another name uses it.
             self.ledger.keep_payload(e)?;
         }
         if owner(base) != owner(theirs) {
@@ -119,7 +121,8 @@ impl Container {
         Ok(())
     }
 
-    /// Ours stays out: what it brought is given back, and what it gave back is kept.
+    /// Discards this writer's change of an attribute: frees the payloads that it added, and retains the payloads that
+    /// it freed.
     fn give_up_attribute(
         &self,
         s: &mut State,
@@ -132,7 +135,7 @@ impl Container {
         for e in old.iter().filter(|e| !new.contains(e)) {
             self.ledger.keep_payload(e)?;
         }
-        // Who has renamed it as we did has its payload under the same name.
+        // If the other writer renamed the attribute in the same way, its record refers to the same payloads.
         for e in new.iter().filter(|e| !old.contains(e) && !left.contains(e)) {
             self.ledger.free_payload(e)?;
         }
@@ -145,8 +148,8 @@ impl Container {
         Ok(())
     }
 
-    /// Gives up what is staged of the heap of an attribute that is theirs, perhaps under another name. Nothing else has blobs
-    /// there.
+    /// Discards the staged changes of the heap of an attribute that the other writer retains, perhaps under another
+    /// name. The heap holds blobs of this attribute only.
     fn give_up_heap(&self, s: &mut State, heap: u64) -> Result<()> {
         if heap != 0 {
             for letter in [keys::SEGMENT, keys::USAGE, keys::ORPHAN] {
@@ -157,8 +160,8 @@ impl Container {
         Ok(())
     }
 
-    /// Whether ours may count: not if it lies in a heap that others have under another name, or have deleted, nor with a blob that
-    /// they deleted.
+    /// Returns whether this writer's attribute may win. It may not if it uses a heap that another writer has deleted or
+    /// moved to another name, or refers to a blob that another writer has deleted.
     fn can_overrule(
         &self,
         base: &Option<AttributeRecord>,
@@ -177,7 +180,8 @@ impl Container {
         Ok(!has_deleted_by_others(heap, [&all[0], &all[1], &all[2]]))
     }
 
-    /// What we had moved the attribute to by renaming it goes too: it would share what the old name keeps.
+    /// Also discards the attribute at the new name if this writer renamed it, because the attribute would share
+    /// payloads with the old name, which is retained.
     fn drop_moved(&self, s: &mut State, c: &ThreeWay, base: &Option<AttributeRecord>) -> Result<()> {
         let id = keys::id(&c.key).unwrap_or_default();
         let (Some(_), None) = (base, &c.ours) else { return Ok(()) };
@@ -225,7 +229,7 @@ impl Container {
         self.same_blobs(s, a, x, y)
     }
 
-    /// The attribute's records under an object that is gone are given up with all that they own.
+    /// Discards the staged heap of an attribute whose object is gone.
     pub(super) fn forget_attribute_heap(&self, s: &mut State, value: Bytes) -> Result<()> {
         let r = decode(&Some(value))?;
         let heap = owner(&r);

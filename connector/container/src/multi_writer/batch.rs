@@ -1,4 +1,5 @@
-//! What a batch did that a merge has to judge as a whole, and which objects others changed meanwhile.
+//! The operations of a batch that a merge has to judge as a whole, and the objects that other writers changed
+//! meanwhile.
 
 use super::RemoteChange;
 use super::deleted_blobs::DeletedBlobs;
@@ -9,21 +10,21 @@ use bytes::Bytes;
 use h5lake_ledger::EntryChange;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Authors of changes that a writer tells apart. A change of a later one is told as the last one's.
+/// Number of authors that a writer distinguishes. A change of a further author is attributed to the last known author.
 const MAX_AUTHORS: usize = 1 << 12;
 
-/// What was done since the last flush.
+/// The operations since the last flush.
 #[derive(Default)]
 pub(crate) struct Batch {
     /// Objects that lost a hard link.
     pub(super) unlinked: BTreeSet<u64>,
-    /// Datasets whose dimensions were set; with the least that each dimension was, if one shrank.
+    /// Datasets whose dimensions were set. If a dimension shrank, the value is the minimum that each dimension had.
     pub(super) resized: BTreeMap<u64, Option<Vec<u64>>>,
     /// The two keys of each move of a link or an attribute.
     pub(super) moved: BTreeSet<Bytes>,
     /// Open attributes that were deleted or renamed.
     pub(super) attributes: Vec<EarlierPlace>,
-    /// Variable-length data that was deleted.
+    /// Deleted blobs of variable-length data.
     pub(super) blobs: DeletedBlobs,
 }
 
@@ -32,17 +33,17 @@ impl Batch {
         self.unlinked.is_empty() && self.resized.is_empty() && self.moved.is_empty()
     }
 
-    /// Whether a dimension of a dataset shrank.
+    /// Returns whether a dimension of any dataset shrank.
     pub(super) fn has_cut(&self) -> bool {
         self.resized.values().any(Option::is_some)
     }
 
-    /// Whether a dimension of this dataset shrank.
+    /// Returns whether a dimension of this dataset shrank.
     pub(super) fn has_cut_of(&self, id: u64) -> bool {
         self.resized.get(&id).is_some_and(Option::is_some)
     }
 
-    /// Puts what was done before in front of this.
+    /// Adds the operations of an earlier batch in front of those of this batch.
     pub(super) fn follows(&mut self, before: Self) {
         self.unlinked.extend(before.unlinked);
         self.moved.extend(before.moved);
@@ -58,13 +59,14 @@ impl Batch {
     }
 }
 
-/// Objects that others changed. All of them: of one that is missing here, deletions would be conflicts, or go unseen.
+/// All objects that other writers changed. The set must be complete: a merge that misses an object would report false
+/// conflicts for deletions, or miss conflicts.
 #[derive(Default)]
 pub(super) struct Changed {
-    /// Each with the number of its author: some bytes an object.
+    /// The index of the author of each object's change, which takes few bytes an object.
     ids: BTreeMap<u64, u32>,
     authors: Vec<RemoteChange>,
-    /// The numbers of authors, by version and process: a version may be of several.
+    /// The indices of authors, by version and process: a version may have several authors.
     numbers: HashMap<(u64, u32), u32>,
 }
 
@@ -98,7 +100,7 @@ impl Changed {
         self.ids.is_empty()
     }
 
-    /// Who changed an object.
+    /// Returns the author of an object's change.
     pub(super) fn by(&self, id: u64) -> Option<&RemoteChange> {
         self.authors.get(*self.ids.get(&id)? as usize)
     }
@@ -121,16 +123,16 @@ impl Container {
         }
     }
 
-    /// Notes that a blob was deleted in this batch: so many bytes of a segment.
+    /// Notes that this batch deleted a blob of `bytes` bytes.
     pub(crate) fn note_deleted_blob(&self, s: &mut State, owner: u64, place: (u32, u32), bytes: u64) {
         if self.ledger.is_one_of_many() {
             s.others.batch.blobs.note(owner, place, bytes);
         }
     }
 
-    /// Notes that what others may change was moved from one key to another.
+    /// Notes that this batch moved an entry from one key to another.
     pub(crate) fn note_moved(&self, s: &mut State, from: &[u8], to: &[u8]) -> Result<()> {
-        // No other writer knows what this batch made.
+        // Other writers cannot change an entry that this batch created.
         if self.ledger.base(from)?.is_some() {
             s.others.batch.moved.extend([from, to].map(Bytes::copy_from_slice));
         }

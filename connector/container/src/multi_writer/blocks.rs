@@ -1,4 +1,4 @@
-//! Blocks that both changed: our elements go over theirs.
+//! Merges blocks that both sides changed: the elements of this writer are copied over those of the other writer.
 
 use super::deleted_blobs::Place;
 use super::kept_blobs::{elements_in, has_deleted_by_others, only_theirs};
@@ -17,50 +17,50 @@ use bytes::Bytes;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-/// What is needed to merge the blocks of one dataset.
+/// State for merging the blocks of one dataset.
 pub(super) struct RemoteBlock {
     pub(super) shape: Arc<BlockLayout>,
     /// Bytes of an element.
     pub(super) unit: usize,
     layout: Layout,
     dims: Vec<u64>,
-    /// Whether an element stands for a blob that refers to nothing else.
+    /// True if each element holds a blob that refers to nothing else.
     has_plain_blobs: bool,
-    /// Whether elements have blobs.
+    /// True if elements refer to blobs in the heap.
     pub(super) has_heap: bool,
-    /// What is in memory of its blocks.
+    /// Blocks of the dataset that are already loaded.
     fetched: Fetched,
 }
 
-/// What became of a block of ours that was put over theirs.
+/// Result of copying a block of this writer over the block of another writer.
 pub(super) struct Overlaid {
-    /// What both had written, and theirs stays of that.
+    /// Ranges that both sides had written and in which the value of the other writer stays.
     told: Vec<Range<usize>>,
-    /// Blobs that are in theirs where ours does not stand.
+    /// Blobs of the other writer in elements that this batch changed and whose remote value stays.
     kept: Vec<Place>,
-    /// Where the merged block is in memory and cannot be staged yet, the error.
+    /// The error if the merged block is in memory but cannot be staged yet.
     staged: Result<()>,
 }
 
 impl RemoteBlock {
-    /// The same in another extent.
+    /// Returns the same state for another extent.
     pub(super) fn with_dims(self, dims: Vec<u64>) -> Self {
         Self { dims, ..self }
     }
 
-    /// Whether an element stands for a blob that refers to nothing else.
+    /// Returns whether each element holds a blob that refers to nothing else.
     pub(super) fn has_plain_blobs(&self) -> bool {
         self.has_plain_blobs
     }
 
-    /// How much of a chunk lies within the extent, per dimension; `None` for other layouts.
+    /// Returns how much of a chunk lies within the extent, per dimension; `None` for other layouts.
     pub(super) fn inside(&self, coords: &[u64]) -> Option<Vec<u64>> {
         let Layout::Chunked { chunk } = &self.layout else { return None };
         let within = |((c, n), d): ((&u64, &u64), &u64)| d.saturating_sub(c.saturating_mul(*n)).min(*n);
         Some(coords.iter().zip(chunk).zip(&self.dims).map(within).collect())
     }
 
-    /// The bytes of a chunk that lie outside of the extent.
+    /// Returns the bytes of a chunk that lie outside of the extent.
     pub(super) fn outside(&self, coords: &[u64]) -> Vec<Range<usize>> {
         match (&self.layout, self.inside(coords)) {
             (Layout::Chunked { chunk }, Some(inside)) if inside.len() == chunk.len() => {
@@ -70,15 +70,15 @@ impl RemoteBlock {
         }
     }
 
-    /// Whether a block went through filters through which, as a partial chunk, it must not go.
+    /// Returns whether a block is stored with filters although it is now a partial chunk that must not be filtered.
     pub(super) fn is_filtered_in_vain(&self, key: &[u8], value: &Bytes) -> Result<bool> {
         let is_plain = self.shape.edges.is_some() && !self.shape.is_filtered(key);
         Ok(is_plain && decoded(Some(value.clone()), key, &self.shape)?.encoded.is_some())
     }
 }
 
-/// The ranges of `spans` that we may put over theirs, in whole elements, and those that both changed. The same bytes by both
-/// are one change, unless we have read what was there before.
+/// Splits `spans`, in whole elements, into ranges that may replace the other writer's bytes and ranges that both sides
+/// changed. Equal bytes written by both sides count as one change, unless this writer has read the previous value.
 fn sort_out(
     spans: &RangeSet,
     read: &ReadOf,
@@ -112,7 +112,7 @@ impl Container {
         let h = self.header(s, ObjectId(id))?;
         let form = Form::of(&h, || format!("{}: dataset {id:#x}", self.name()))?;
         let open = s.datasets.get(&id).and_then(Weak::upgrade);
-        // An open dataset has the codecs that were lent.
+        // An open dataset has the lent codecs.
         let shape = open.map_or_else(|| Arc::new(form.shape), |d| d.shape_shared());
         shape.set_dims(form.space.dims());
         let unit = form.datatype.size as usize;
@@ -123,7 +123,7 @@ impl Container {
         Ok(RemoteBlock { shape, unit, layout, dims, has_plain_blobs, has_heap, fetched })
     }
 
-    /// Notes as written which elements of a block differ from another state of it.
+    /// Notes the elements of a block that differ from another state of it as written.
     pub(crate) fn note_elements(
         &self,
         s: &mut State,
@@ -145,7 +145,8 @@ impl Container {
         let id = keys::id(&c.key).unwrap_or_default();
         let known = self.known(s, id)?;
         let Some(ours) = c.ours.clone() else {
-            // We cut it off. What they wrote there meanwhile is cut off too; a branch has not seen it.
+            // This batch truncated the block. Elements that another writer wrote there meanwhile are truncated too, but
+            // a branch has not seen them, so they are checked for a conflict.
             if s.others.branch.is_some() {
                 self.check_cut_off(s, &c.key, c.base.clone())?;
             }
@@ -181,8 +182,9 @@ impl Container {
         done.staged
     }
 
-    /// What this batch has written of a block. Of a branch that is merged only states are known, and which chunks the main line changes
-    /// meanwhile shows when it has.
+    /// Returns the ranges of a block that this batch has written. For a branch that is being merged only its states are
+    /// known, so the ranges are found by comparing them: which chunks the main line changes in the meantime is known
+    /// only at the merge.
     pub(super) fn written_of(&self, s: &mut State, known: &RemoteBlock, c: &ThreeWay) -> Result<RangeSet> {
         let spans = self.blocks.lock().touched(&c.key);
         if !spans.is_empty() || s.others.branch.is_none() {
@@ -194,7 +196,7 @@ impl Container {
         })
     }
 
-    /// Puts what we wrote in `spans` over theirs.
+    /// Copies the bytes that this writer wrote in `spans` over the block of the other writer.
     pub(super) fn overlay_block(
         &self,
         known: &RemoteBlock,
@@ -205,7 +207,7 @@ impl Container {
         let shape = &known.shape;
         let load = |value: &Option<Bytes>| self.load_block(known, &c.key, value);
         let mut blocks = self.blocks.lock();
-        // What can fail comes before anything is changed.
+        // All steps that can fail precede the first change.
         blocks.make_room_for(&self.ledger, shape)?;
         let (whole, mut theirs) = (load(&Some(ours.clone()))?, load(&c.theirs)?);
         let (base, unit, id) = (load(&c.base)?, known.unit.max(1), keys::id(&c.key).unwrap_or_default());
@@ -220,7 +222,7 @@ impl Container {
         free.iter().for_each(|r| theirs[r.clone()].copy_from_slice(&whole[r]));
         let merged = theirs;
         if shape.filters.is_foreign() && !free.is_empty() {
-            // So does what the filters make of it.
+            // Encoding can fail as well, so the filters run here once.
             shape.filters.encode(&merged)?;
         }
         self.exchange(&c.key, c.base.clone(), Some(ours.clone()))?;
@@ -233,8 +235,8 @@ impl Container {
         Ok(Overlaid { told, kept, staged })
     }
 
-    /// Lets ours count of what both wrote, but for elements with blobs that others deleted: those would lead nowhere. Answers
-    /// these.
+    /// Lets the elements of this writer win where both sides wrote, except elements whose blobs another writer deleted,
+    /// because they would refer to nothing. Returns these exceptions.
     fn overrule(
         &self,
         known: &RemoteBlock,
@@ -268,7 +270,8 @@ impl Container {
         }
     }
 
-    /// Runs `body` with a codec, borrowed where the dataset needs one and nobody has it open.
+    /// Runs `body` with a codec, which is borrowed from a lender if the filters of the dataset need one and no open
+    /// handle has lent one.
     pub(super) fn with_foreign<T>(
         &self,
         s: &mut State,
@@ -302,7 +305,7 @@ impl Container {
     }
 }
 
-/// The elements of `unit` bytes in which two states of a block differ.
+/// Returns the elements of `unit` bytes in which two states of a block differ.
 pub(super) fn differing([before, now]: &[Vec<u8>; 2], unit: usize) -> RangeSet {
     let mut spans = RangeSet::default();
     for at in (0..now.len()).step_by(unit) {
@@ -314,7 +317,7 @@ pub(super) fn differing([before, now]: &[Vec<u8>; 2], unit: usize) -> RangeSet {
     spans
 }
 
-/// Names the elements in some bytes of a block: those of a chunk by the corners of the box that holds them.
+/// Describes the elements in ranges of a block: elements of a chunk by the corners of the box that holds them.
 pub(super) fn elements(known: &RemoteBlock, key: &[u8], ranges: &[Range<usize>]) -> String {
     let unit = known.unit.max(1);
     let coords = keys::coords(key);
@@ -352,7 +355,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Element by element: ours where we wrote and they did not change anything, theirs elsewhere.
+        /// Each element is this writer's if it was written here and the other writer did not change it; otherwise it is
+        /// the other writer's.
         #[test]
         fn elements_stay_whole(
             (base, theirs, ours) in (prop::collection::vec(0u8..3, 24), prop::collection::vec(0u8..3, 24), prop::collection::vec(0u8..3, 24)),

@@ -1,6 +1,7 @@
-//! Processes that write one container together, as those of an MPI program do: whatever is no element of a dataset, all of
-//! them change in the same way, in the same order. So the first one's changes stand for all, and the others commit the
-//! elements that they wrote.
+//! Collective mode: processes that write one container together, such as those of an MPI program. All of them make the
+//! same changes to the structure, that is to everything but elements of datasets, in the same order. The first process
+//! (rank 0) therefore commits these changes for all processes, and each of the other processes commits only the
+//! elements that it wrote.
 
 use crate::chunk::block_store::extents_of;
 use crate::container::State;
@@ -19,24 +20,25 @@ fn is_element(key: &[u8], value: Option<&Bytes>) -> bool {
     key.first() == Some(&keys::BLOCK) && value.is_some()
 }
 
-/// The processes, if there are several.
+/// Returns the group of processes if it has more than one process.
 pub(super) fn several(together: Option<Together>) -> Option<Together> {
     together.filter(|together| together.processes > 1)
 }
 
 impl Container {
-    /// From now on numbers for new objects come from `source`, which all processes ask in the same order.
+    /// Takes the ids of new objects from `source` from now on. All processes ask `source` in the same order.
     pub fn number_together(&self, source: NumberSource) {
-        // It may end with the last one that holds it: not while anything is locked.
+        // The replaced source may be dropped for the last time here, which must not happen under a lock.
         let before = self.state().ids.share(source);
         drop(before);
     }
 
-    /// Gets numbers for new objects, if there are none left here. Processes that make an object together call it first: nobody's
-    /// failure can come before it, and no lock is held while they talk.
+    /// Reserves ids for new objects, if none are left in this process. Processes that create an object together call
+    /// this function first, so that no failure of one process precedes it, and no lock is held while the processes
+    /// communicate.
     ///
     /// # Errors
-    /// Those of the source of numbers.
+    /// Those of the source of ids.
     pub fn prepare_number(&self) -> Result<()> {
         let shortage = self.state().ids.shortage();
         let Some((source, length)) = shortage else { return Ok(()) };
@@ -45,41 +47,42 @@ impl Container {
         Ok(())
     }
 
-    /// The number of the next object, which processes compare; 0 where they have yet to ask for one.
+    /// Returns the id of the next object, which the processes compare; 0 if they have yet to reserve ids.
     pub fn next_number(&self) -> u64 {
         self.state().ids.position()
     }
 
-    /// Forgets the numbers at hand, after processes may have taken different ones.
+    /// Discards the reserved ids, after processes may have used different numbers of them.
     pub fn forget_numbers(&self) {
         self.state().ids.begin_anew();
     }
 
-    /// Whether anything was changed here that is not committed.
+    /// Returns whether this process has uncommitted changes.
     pub fn has_changes(&self) -> bool {
         self.writable()
             && (self.ledger.staged_bytes() > 0
                 || self.blocks.lock().dirty_between(&[], None, None).next().is_some())
     }
 
-    /// Whether a dataset shrank in what is not committed. What is cut off counts as written in every process. Who writes there before
-    /// the commit would lose it to another's fill.
+    /// Returns whether a dataset shrank in the uncommitted changes. The truncated elements count as written in every
+    /// process, so a process that writes there before the commit would lose its elements to the fill values of another
+    /// process.
     pub fn has_cut(&self) -> bool {
         self.state().others.batch.has_cut()
     }
 
-    /// Whether other processes change the structure as this one does.
+    /// Returns whether other processes change the structure together with this one.
     pub(crate) fn has_sharers(&self) -> bool {
         self.sharers().is_some()
     }
 
-    /// The processes that share it at present.
+    /// Returns the group of processes that currently share the container.
     fn sharers(&self) -> Option<Together> {
         several(self.together).filter(|_| !self.has_parted.load(Ordering::Relaxed))
     }
 
-    /// All processes have closed their last file of the container together. What this one still has open of it is its own from now
-    /// on, as with any of many writers.
+    /// Ends collective mode after all processes have closed their last file of the container together. Objects that are
+    /// still open here belong to this process alone from now on, as with any writer in multi-writer mode.
     pub fn part_from_others(&self) {
         if self.has_sharers() {
             self.has_parted.store(true, Ordering::Relaxed);
@@ -87,8 +90,8 @@ impl Container {
         }
     }
 
-    /// After processes have made an object together: those that have parted take numbers of their own again. Two of them must not
-    /// give one number to different objects.
+    /// Makes processes that have left collective mode allocate ids of their own again, after they created an object
+    /// together. Otherwise two of them could give one id to different objects.
     pub fn number_apart(&self) {
         if self.has_parted.load(Ordering::Relaxed) {
             let source = self.state().ids.number_alone();
@@ -96,26 +99,27 @@ impl Container {
         }
     }
 
-    /// The newest version of a container, if this process has it open: what another open would share.
+    /// Returns the open container of this process for a target, at the newest version. Another open would share it.
     pub fn found_open(target: &Target) -> Option<std::sync::Arc<Self>> {
         registry::lock().find(target, None, None)
     }
 
-    /// Whether this process has a container open to write together with others.
+    /// Returns whether this process has the container open for writing together with other processes.
     pub fn is_open_with_others(target: &Target) -> bool {
         Self::found_open(target).is_some_and(|container| container.writable() && container.has_sharers())
     }
 
-    /// Refuses to open what is open to write with other processes: their structure would differ, or messages go unanswered. One that
-    /// reads alone sees what this process has.
+    /// Refuses to open a container that is open for writing in another group of processes: the structures would differ,
+    /// or messages would remain unanswered. A process that only reads, on its own, is allowed and sees the changes of
+    /// this process.
     pub(crate) fn check_sharers(&self, access: Access, together: Option<Together>) -> Result<()> {
         let wanted = several(together);
-        // By MPI's driver even one process would bring a source of numbers of its own.
+        // Under the MPI driver even a single process brings a source of ids.
         let reads_alone = access == Access::ReadOnly && together.is_none();
         if self.sharers() == wanted || !self.writable() || reads_alone {
             return Ok(());
         }
-        // They open it anew, while one of them has something of it open still.
+        // The processes open the container anew while one of them still has an object of it open.
         if several(self.together) == wanted && self.has_parted.swap(false, Ordering::Relaxed) {
             return Ok(());
         }
@@ -127,7 +131,7 @@ impl Container {
         Err(Error::new(ErrorKind::Busy, text))
     }
 
-    /// Commits everything that was changed, for all processes: the first one calls it when each of them has made the same changes.
+    /// Commits all changes for all processes. The first process calls it when each process has made the same changes.
     ///
     /// # Errors
     /// Those of a flush.
@@ -138,10 +142,11 @@ impl Container {
         self.flush_with(|| self.flush_with_others())
     }
 
-    /// The last flush, after which no process will ask this one to commit what all have changed.
+    /// Flushes for the last time. After it no process will ask this one to commit the common changes.
     ///
     /// # Errors
-    /// Those of a flush. For elements of what nobody has committed as it is here; all others are committed then.
+    /// Those of a flush. `Conflict` if elements of this process belong to a dataset that no process has committed in its
+    /// present state; all other elements are committed even then.
     pub(crate) fn flush_at_drop(&self) -> Result<()> {
         match self.sharers() {
             Some(Together { rank: 0, .. }) => self.flush_for_all(),
@@ -154,7 +159,7 @@ impl Container {
         if self.try_commit_elements()? {
             return Ok(());
         }
-        // The first process may have committed meanwhile what they belong to.
+        // The first process may have committed the datasets of these elements meanwhile.
         self.refresh_with_others()?;
         let unsettled = without_locks(|| self.unsettled())?;
         let lost = self.give_up_elements(&unsettled)?;
@@ -173,7 +178,7 @@ impl Container {
         Err(Error::new(ErrorKind::Conflict, text))
     }
 
-    /// The datasets whose elements cannot be committed.
+    /// Returns the datasets whose elements cannot be committed.
     fn unsettled(&self) -> Result<Vec<u64>> {
         let mut state = self.state();
         let s = &mut *state;
@@ -187,7 +192,8 @@ impl Container {
         Ok(unsettled)
     }
 
-    /// Gives up the elements of datasets, and answers of which of them that is a loss: one without a link is to be deleted.
+    /// Discards the staged elements of `datasets`. Returns the datasets for which this is a loss, that is, those that
+    /// still have a link; a dataset without links will be deleted anyway.
     fn give_up_elements(&self, datasets: &[u64]) -> Result<Vec<u64>> {
         let mut state = self.state();
         let s = &mut *state;
@@ -203,7 +209,7 @@ impl Container {
         Ok(lost)
     }
 
-    /// Encodes what was written here, and begins to send it, ahead of a flush. Nothing is committed.
+    /// Encodes the elements written in this process and begins to upload them, ahead of a flush. Nothing is committed.
     ///
     /// # Errors
     /// Those of staging: of a store, a full disk, a filter.
@@ -214,7 +220,8 @@ impl Container {
         })
     }
 
-    /// Commits the elements that were written here, and gives up all other changes: the first process has committed them.
+    /// Commits the elements that were written in this process and discards all other changes, because the first process
+    /// has committed them.
     ///
     /// # Errors
     /// Those of a flush.
@@ -223,7 +230,8 @@ impl Container {
         without_locks(|| self.commit_with_others(&|s| self.give_up_reaped(s, &unlinked)))
     }
 
-    /// The objects with elements that have no link here, or are gone: the first process may have deleted them.
+    /// Discards all staged changes except elements. Returns the objects with staged elements that have no link or no
+    /// header here; the first process may have deleted them.
     fn give_up_all_but_elements(&self) -> Result<BTreeSet<u64>> {
         let mut state = self.state();
         let s = &mut *state;
@@ -237,7 +245,7 @@ impl Container {
         s.headers.clear();
         s.lists.forget_all();
         s.heap.forget_all();
-        // The first one deletes what has no link any more.
+        // The first process deletes the objects without links.
         self.handles.closed.lock().clear();
         Ok(unlinked)
     }
@@ -255,7 +263,8 @@ impl Container {
         Ok(unlinked)
     }
 
-    /// Gives up elements of what all have deleted: that is no conflict, and they would belong to nothing.
+    /// Discards the staged elements of objects that all processes have deleted. This is no conflict, and the elements
+    /// would belong to no object.
     fn give_up_reaped(&self, s: &mut State, unlinked: &BTreeSet<u64>) -> Result<()> {
         for id in unlinked {
             if self.ledger.committed(&keys::of(keys::HEADER, *id))?.is_none() {
@@ -269,7 +278,7 @@ impl Container {
         self.ledger.staged(&[keys::BLOCK]).iter().filter_map(|(key, _)| keys::id(key)).collect()
     }
 
-    /// Commits the elements that were written here, while all other changes stay staged.
+    /// Commits the elements that were written in this process, while all other changes stay staged.
     ///
     /// # Errors
     /// Those of a flush.
@@ -278,12 +287,12 @@ impl Container {
             let mut state = self.state();
             self.stage_all(&mut state)?;
             let aside = self.set_aside(&mut state)?;
-            // Objects whose last link went go when the loss of the link is committed.
+            // Closed objects without links are deleted when the removal of their last link is committed.
             Ok((aside, std::mem::take(&mut *self.handles.closed.lock())))
         })?;
         let done = self.flush_with_others();
         self.handles.closed.lock().extend(closed);
-        // All of them, whatever fails.
+        // All changes that were set aside are staged again, even if one of them fails.
         let mut state = self.state();
         let s = &mut *state;
         let theirs = s.others.aside.take().map(|aside| aside.theirs).filter(|_| !aside.is_empty());
@@ -295,7 +304,7 @@ impl Container {
     }
 
     fn stage_again(&self, s: &mut State, one: SetAside) -> Result<()> {
-        // Others have changed it, too, before or meanwhile, and that is still to be merged.
+        // A remote change of the same key, made before or meanwhile, is still to be merged.
         let is_contested = one.is_contested || self.ledger.committed(&one.key)? != one.base;
         match one.value {
             Some(value) => self.ledger.put(&one.key, value)?,
@@ -310,8 +319,9 @@ impl Container {
         one.freed.iter().try_for_each(|extent| Ok(self.ledger.free_payload(extent)?))
     }
 
-    /// Commits the elements that were written here, as [`commit_elements`](Self::commit_elements) does, if the datasets that they
-    /// belong to are committed with the extents that they have here. Elements of others have to wait for a flush of all.
+    /// Commits the elements written in this process, as [`commit_elements`](Self::commit_elements) does, and returns
+    /// true, provided that the headers of their datasets are committed with the extents that the datasets have here.
+    /// Otherwise it commits nothing and returns false: the elements then have to wait for a collective flush.
     ///
     /// # Errors
     /// Those of a flush.
@@ -346,8 +356,9 @@ impl Container {
         Ok(extent(&committed) == extent(&*self.header(s, ObjectId(id))?))
     }
 
-    /// Moves to what other processes have committed, if there is something new. Where they and we changed the same block, what
-    /// both wrote is visible from when ours is committed, too: it is, if [that](Self::try_commit_elements) can be.
+    /// Moves to the newest version that other processes have committed, if there is one. If both sides changed the same
+    /// block, the merged block becomes visible only when the elements of this process are committed, so they are
+    /// committed [if possible](Self::try_commit_elements).
     ///
     /// # Errors
     /// Those of the ledger, and of a flush.
@@ -362,7 +373,8 @@ impl Container {
         Ok(())
     }
 
-    /// Takes out all changes but those of elements. What they give back is in use until they are committed themselves.
+    /// Unstages all changes except those of elements. The extents that the unstaged changes free stay in use until
+    /// those changes are committed.
     fn set_aside(&self, s: &mut State) -> Result<Vec<SetAside>> {
         let list = |key: &[u8], value: Option<Bytes>| {
             value.map_or_else(|| Ok(Vec::new()), |value| extents_of(key, value))
@@ -389,20 +401,20 @@ impl Container {
     }
 }
 
-/// A change that is not committed yet.
+/// A staged change that was set aside.
 struct SetAside {
     key: Bytes,
     value: Option<Bytes>,
-    /// What it gives back.
+    /// Extents that the change frees.
     freed: Vec<Extent>,
-    /// What it started from.
+    /// The base value of the change.
     base: Option<Bytes>,
-    /// Others have changed it, too.
+    /// True if another writer has changed the same key.
     is_contested: bool,
     theirs: Option<RemoteChange>,
 }
 
-/// Which keys are set aside, and what others committed meanwhile that concerns them.
+/// The keys that are set aside, and the remote changes of these keys that were committed meanwhile.
 pub(super) struct Aside {
     pub(super) keys: BTreeSet<Bytes>,
     pub(super) theirs: BTreeMap<Bytes, RemoteChange>,

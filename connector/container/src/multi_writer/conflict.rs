@@ -1,4 +1,4 @@
-//! What could not be merged, in words.
+//! Conflicts that a merge found, and their messages.
 
 use super::RemoteChange;
 use crate::container::State;
@@ -8,51 +8,51 @@ use crate::{Container, Error, ErrorKind, Result, keys};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Deref;
 
-/// Conflicts that an error names; of more it gives the number.
+/// Number of conflicts that an error names. Of further conflicts it gives only the number.
 const MAX_NAMED_CONFLICTS: usize = 8;
-/// Links that are looked through for the path of an object.
+/// Number of links that are searched for the path of an object.
 const MAX_SEARCHED_LINKS: usize = 100_000;
 
-/// Something that another writer changed first.
+/// A change of this writer that conflicts with an earlier commit of another writer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Conflict {
     id: u64,
     what: String,
     by: String,
     settle: Settle,
-    /// Nothing of the batch can be committed, whatever is to be done with the rest of others.
+    /// True if nothing of the batch can be committed, even with `OnConflict::Merge` or `OnConflict::Last`.
     pub(super) is_whole: bool,
 }
 
-/// How the author of a branch settles a conflict of its merge.
+/// The way in which the author of a branch resolves a conflict of its merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settle {
-    /// Elements, attributes and comments: the same content is one change.
+    /// Elements, attributes and comments: write the same content, which counts as one change.
     Write,
-    /// A link: both may remove one, or have links of other names.
+    /// A link: both sides may remove it, or use different names.
     Rename,
-    /// A link that the main line made to an object that it moved: nothing else leads there.
+    /// A link of the main line to an object that it moved, and that no other link leads to.
     KeepMoved,
-    /// A new group, which does not become one with the main line's: references of the branch lead to it.
+    /// A new group that is not merged with the group of the main line, because references of the branch lead to it.
     Referred,
-    /// Dimensions: equal ones are one change.
+    /// Dimensions: set equal dimensions, which count as one change.
     Resize,
-    /// Dimensions of the branch that show again what the main line cut off.
+    /// Dimensions of the branch that include elements truncated by the main line.
     Regrow,
-    /// What the main line deleted, the branch may delete, too.
+    /// An object that the main line deleted: delete it in the branch, too.
     Delete,
-    /// What the branch deleted, and the main line has linked anew.
+    /// An object that the branch deleted and to which the main line has made a new link.
     Unlink,
-    /// What moved can move back.
+    /// A move: move the object back.
     MoveBack,
-    /// Variable-length data that cannot be told from the base's.
+    /// Variable-length data that cannot be distinguished from that of the base.
     Copy,
-    /// Only the branch can count.
+    /// Only `conflict=last` resolves it, so that the branch wins.
     Overrule,
 }
 
 impl Settle {
-    /// What to do in the branch.
+    /// Returns the advice for the author of a branch.
     fn advice(self) -> &'static str {
         match self {
             Self::Write => " (write in the branch what the main line has)",
@@ -71,17 +71,17 @@ impl Settle {
         }
     }
 
-    /// Whether `conflict=last` settles it.
+    /// Returns whether `conflict=last` resolves the conflict.
     fn can_overrule(self) -> bool {
         matches!(self, Self::Write | Self::Rename | Self::Resize | Self::Overrule)
     }
 }
 
 impl Conflict {
-    /// `what` goes behind the object's path, as ", attribute x" or "/name".
+    /// Creates a conflict. `what` follows the object's path in the message, as ", attribute x" or "/name".
     fn new(id: u64, what: String, their: Option<&RemoteChange>, settle: Settle) -> Self {
         let by = their.map_or_else(String::new, |t| match t.host.is_empty() {
-            // A merge compares two versions, and does not ask who made those between.
+            // A merge compares two versions, so it does not know the authors of the commits between them.
             true => " in the main line too".to_owned(),
             false => {
                 format!(" by another writer (host {}, process {}) in version {}", t.host, t.pid, t.version)
@@ -91,7 +91,7 @@ impl Conflict {
     }
 }
 
-/// The conflicts of a batch, each of them once.
+/// The conflicts of a batch, without duplicates.
 #[derive(Default)]
 pub(crate) struct Conflicts {
     all: Vec<Conflict>,
@@ -107,8 +107,8 @@ impl Deref for Conflicts {
 }
 
 impl Conflicts {
-    /// Notes a conflict. One that a merge found that failed and was started again is noted already, and becomes the last one. Of two
-    /// ways to settle it, the one counts that leaves no choice.
+    /// Notes a conflict. If an earlier attempt of the merge noted the same conflict, it becomes the last one. If two
+    /// resolutions apply, the stricter one wins.
     fn note(&mut self, conflict: Conflict) {
         let (mut is_whole, mut settle) = (conflict.is_whole, conflict.settle);
         if !self.known.insert((conflict.id, conflict.what.clone(), conflict.by.clone())) {
@@ -132,7 +132,7 @@ impl Container {
         s.others.conflicts.note(c);
     }
 
-    /// A conflict of which no half may be committed.
+    /// Notes a conflict that prevents the commit of the whole batch.
     pub(super) fn whole_conflict(
         &self,
         s: &mut State,
@@ -144,7 +144,7 @@ impl Container {
         s.others.conflicts.note(Conflict { is_whole: true, ..Conflict::new(id, what, their, settle) });
     }
 
-    /// What becomes of a branch that conflicts, and what to do.
+    /// Returns the text that says what became of a branch with conflicts, and how to resolve them.
     pub(super) fn after_refused_merge(&self, branch: &str, conflicts: &[Conflict]) -> String {
         let mut text = format!("Nothing is merged; the branch '{branch}' stays as it is. Settle it there");
         if !self.last_wins() && conflicts.iter().all(|c| c.settle.can_overrule()) {
@@ -154,14 +154,14 @@ impl Container {
         text
     }
 
-    /// Marks the conflict that was noted last as one of which no half may be committed.
+    /// Marks the conflict that was noted last as one that prevents the commit of the whole batch.
     pub(super) fn conflict_is_whole(&self, s: &mut State) {
         if let Some(last) = s.others.conflicts.all.last_mut() {
             last.is_whole = true;
         }
     }
 
-    /// `then` says what became of the batch.
+    /// Returns an error for the conflicts, if there are any. `then` says what became of the batch.
     pub(super) fn conflict_error(&self, s: &mut State, conflicts: &[Conflict], then: &str) -> Result<()> {
         if conflicts.is_empty() {
             return Ok(());
@@ -170,7 +170,7 @@ impl Container {
         let is_branch = s.others.branch.is_some();
         let named = conflicts.iter().take(MAX_NAMED_CONFLICTS).map(|c| {
             let path = paths.get(&c.id).cloned().unwrap_or_else(|| format!("object {:#x}", c.id));
-            // What goes on with a name begins with a slash.
+            // A description that continues the path begins with a slash.
             let path = if path == "/" && c.what.starts_with('/') { "" } else { &path };
             let advice = if is_branch { c.settle.advice() } else { "" };
             format!("{path}{} was changed{}{advice}", c.what, c.by)
@@ -184,7 +184,7 @@ impl Container {
         Err(Error::new(ErrorKind::Conflict, text))
     }
 
-    /// Paths of objects, as far as a bounded search finds them.
+    /// Returns the paths of objects, as far as a bounded search finds them.
     fn paths(&self, s: &mut State, mut wanted: HashSet<u64>) -> HashMap<u64, String> {
         let mut found = HashMap::new();
         if wanted.remove(&ROOT.0) {
@@ -195,7 +195,7 @@ impl Container {
         let mut searched = 0;
         while let Some((group, path)) = pending.pop_front() {
             let mut entries = Vec::new();
-            // What cannot be read has no path; the conflict is told all the same.
+            // An object in an unreadable group has no path; the conflict is reported nevertheless.
             let _best_effort = self.each(&keys::of(keys::LINK, group), |key, value| {
                 let r: LinkRecord = record::decode(value, String::new)?;
                 let name = String::from_utf8_lossy(keys::name(&key, &r.name)).into_owned();

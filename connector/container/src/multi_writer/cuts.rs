@@ -1,4 +1,5 @@
-//! Blocks of datasets that somebody shrank: what lies outside of the new extent goes, and whoever wrote there is told.
+//! Truncates blocks of datasets that one side shrank: deletes elements outside of the new extent, and reports a
+//! conflict to the writer that wrote them.
 
 use super::blocks::{RemoteBlock, differing, elements};
 use super::kept_blobs::elements_in;
@@ -13,7 +14,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 impl Container {
-    /// Notes a conflict if others changed elements of a block that this batch cut off, perhaps to grow again.
+    /// Notes a conflict if other writers changed elements of a block that this batch truncated, even if the dataset
+    /// grew again later.
     pub(crate) fn check_cut_off(&self, s: &mut State, key: &Bytes, before: Option<Bytes>) -> Result<()> {
         if self.last_wins() {
             return Ok(());
@@ -34,7 +36,8 @@ impl Container {
         Ok(())
     }
 
-    /// What this batch cut off must not have been written by others, who cannot be asked.
+    /// Notes a conflict for remote elements that lie in the truncated part of a dataset that this batch shrank. Their
+    /// writers have already committed, so they can no longer be notified.
     pub(super) fn check_cuts(&self, s: &mut State) -> Result<()> {
         if self.last_wins() || s.ids.are_shared() {
             return Ok(());
@@ -42,7 +45,7 @@ impl Container {
         for (id, least) in s.others.batch.resized.clone() {
             let Some(least) = least else { continue };
             let theirs = s.others.blocks_of(id);
-            // Changes of an object that others deleted were given up.
+            // Changes of an object that another writer deleted were discarded before.
             if theirs.is_empty() || self.ledger.get(&keys::of(keys::HEADER, id))?.is_none() {
                 continue;
             }
@@ -59,7 +62,7 @@ impl Container {
         Ok(())
     }
 
-    /// The bytes of a block that others changed and that lie outside of the extent.
+    /// Returns the bytes of a block that other writers changed outside of the extent.
     fn cut_of_theirs(&self, known: &RemoteBlock, key: &Bytes) -> Result<Vec<Range<usize>>> {
         let out = known.outside(&keys::coords(key));
         if out.is_empty() {
@@ -74,7 +77,7 @@ impl Container {
         Ok(cut)
     }
 
-    /// Where one shrank a dataset, what the other wrote outside of its new extent goes.
+    /// Deletes elements outside of the new extent of each dataset that one side shrank while the other wrote to it.
     pub(super) fn cut_blocks(&self, s: &mut State) -> Result<()> {
         while let Some((&id, dims)) = s.others.refused.first_key_value() {
             let dims = dims.clone();
@@ -98,7 +101,7 @@ impl Container {
         Ok(())
     }
 
-    /// Takes back what was cut off for dimensions that are not to be.
+    /// Undoes the truncation for dimensions that the merge did not accept.
     fn uncut(&self, s: &mut State, id: u64, dims: Vec<u64>) -> Result<()> {
         let known = self.known(s, id)?.with_dims(dims);
         for (key, value) in self.ledger.staged(&keys::of(keys::BLOCK, id)) {
@@ -139,7 +142,7 @@ impl Container {
             let before = self.written_of(s, known, &c)?;
             let mut spans = before.clone();
             out.iter().for_each(|r| spans.remove(r));
-            // A chunk that became a partial one is stored anew where such chunks have no filters.
+            // A chunk that became partial is encoded anew if partial chunks have no filters.
             if spans == before && !known.is_filtered_in_vain(&key, &ours)? {
                 continue;
             }
@@ -163,7 +166,8 @@ impl Container {
         Ok(())
     }
 
-    /// What this batch has written of a block outside of the extent, but for fill values; all of it where it cannot be read.
+    /// Returns the bytes outside of the extent that this batch has written to a block with other values than fill
+    /// values; if the block cannot be read, all bytes that it has written there.
     fn lost_outside(
         &self,
         s: &mut State,
@@ -184,10 +188,10 @@ impl Container {
         }
     }
 
-    /// Whether the present dimensions are ours.
+    /// Returns whether this writer shrank the dataset to its present dimensions.
     fn cut_by_us(&self, s: &State, id: u64) -> Result<bool> {
         if s.ids.are_shared() && s.others.batch.has_cut_of(id) {
-            // The first process has committed what all of them cut off.
+            // The first process has committed the truncation that all processes made.
             return Ok(true);
         }
         let key = keys::of(keys::HEADER, id);
@@ -223,8 +227,8 @@ impl Container {
     }
 }
 
-/// The elements in ranges of a block that have another value than the fill value. Who cuts off others loses nothing: if the dataset
-/// grows again, they are as before.
+/// Returns the elements in the ranges of a block that differ from the fill value. Truncating an element with the fill
+/// value loses nothing, because the element has the same value if the dataset grows again.
 fn without_fill(
     ranges: impl Iterator<Item = Range<usize>>,
     unit: usize,
@@ -234,7 +238,7 @@ fn without_fill(
     all.filter(|e| block.get(e.clone()) != fill.get(e.clone())).collect()
 }
 
-/// Whether dimensions went down.
+/// Returns whether any dimension became smaller.
 fn shrank(before: &Bytes, now: &Bytes) -> Result<bool> {
     let dims = |v: &Bytes| -> Result<Vec<u64>> {
         let h: HeaderRecord = decode(v.clone(), || "a header".into())?;

@@ -1,4 +1,4 @@
-//! Objects that others deleted while we changed them, and giving up what is staged.
+//! Objects that other writers deleted while this writer changed them, and discarding staged changes.
 
 use super::Settle;
 use crate::chunk::block_store::extents_of;
@@ -14,7 +14,8 @@ const OWNED: [u8; 7] =
     [keys::HEADER, keys::LINK, keys::ATTRIBUTE, keys::BLOCK, keys::SEGMENT, keys::USAGE, keys::ORPHAN];
 
 impl Container {
-    /// Who deletes an object does not look at what others are about to write into it: their changes of it stay out.
+    /// Discards the staged changes of objects that other writers deleted. A writer that deletes an object cannot
+    /// consider changes that are not committed yet.
     pub(super) fn give_up_deleted(&self, s: &mut State) -> Result<()> {
         let headers: Vec<_> =
             s.others.theirs.keys().filter(|k| k.first() == Some(&keys::HEADER)).cloned().collect();
@@ -30,7 +31,7 @@ impl Container {
 
     fn give_up_object(&self, s: &mut State, id: u64, header: &[u8], before: Bytes) -> Result<()> {
         let (mut matters, mut is_half) = (false, false);
-        // What can fail comes first, and what is found out is noted, before anything is given up.
+        // All steps that can fail, and the notes of conflicts, precede the first discard.
         for letter in OWNED {
             for (key, value) in self.ledger.staged(&keys::of(letter, id)) {
                 matters |= match letter {
@@ -50,7 +51,7 @@ impl Container {
         for letter in OWNED {
             for (key, value) in self.ledger.staged(&keys::of(letter, id)) {
                 if letter == keys::LINK {
-                    // What we linked there, or took out, counts no longer.
+                    // Links that this batch added to the group, or removed from it, no longer count.
                     self.uncount(s, &key, &value)?;
                 }
                 if let (keys::ATTRIBUTE, Some(value)) = (letter, &value) {
@@ -63,7 +64,7 @@ impl Container {
         s.lists.forget(id);
         s.others.fixes.remove(&id);
         for (key, group) in links {
-            // One of the object's own went with it.
+            // A link in the deleted object itself was discarded with it.
             if !self.ledger.is_staged(&key) {
                 continue;
             }
@@ -78,12 +79,12 @@ impl Container {
         let (id, name) = self.lost_link(s, id).unwrap_or((id, String::new()));
         self.conflict(s, header, id, format!("{name}, which was deleted,"), Settle::Delete);
         if is_half {
-            // What was moved there has lost its old place.
+            // The old place of an object that was moved here is lost.
             self.conflict_is_whole(s);
         }
     }
 
-    /// Whether we changed more of a header than times and the number of links downwards.
+    /// Returns whether this writer changed more of a header than its times and a lower number of links.
     pub(super) fn differs(&self, before: &Bytes, ours: Option<&Bytes>) -> Result<bool> {
         let what = || "the header of a deleted object".to_owned();
         let Some(ours) = ours else { return Ok(false) };
@@ -108,7 +109,8 @@ impl Container {
         Ok(())
     }
 
-    /// New links of ours to an object that is gone, and their groups. They stay out, which is noted.
+    /// Returns the new links of this batch to a deleted object, with their groups, and notes a conflict for each of
+    /// them.
     fn new_links_to(&self, s: &mut State, id: u64) -> Result<Vec<(Bytes, u64)>> {
         let mut found = Vec::new();
         for key in self.staged_links_to(s, id)? {
@@ -123,7 +125,7 @@ impl Container {
         Ok(found)
     }
 
-    /// Gives up all that is staged under a prefix.
+    /// Discards all staged changes under a prefix.
     pub(super) fn give_up_all(&self, s: &mut State, prefix: &[u8]) -> Result<()> {
         for (key, _) in self.ledger.staged(prefix) {
             self.give_up(s, &key)?;
@@ -131,7 +133,8 @@ impl Container {
         Ok(())
     }
 
-    /// Gives up what is staged under a key: what it brought is given back, what it gave back is kept.
+    /// Discards the staged change of a key: frees the payloads that the change added, and retains the payloads that it
+    /// freed.
     pub(super) fn give_up(&self, s: &mut State, key: &[u8]) -> Result<()> {
         let base = self.ledger.base(key)?;
         let ours = if self.ledger.is_staged(key) { self.ledger.get(key)? } else { None };
@@ -149,7 +152,7 @@ impl Container {
         Ok(())
     }
 
-    /// Undoes what staging `ours` in place of `base` did with payloads.
+    /// Undoes the effect on payloads of staging `ours` in place of `base`.
     pub(super) fn exchange(&self, key: &[u8], base: Option<Bytes>, ours: Option<Bytes>) -> Result<()> {
         let list = |v: Option<Bytes>| v.map_or_else(|| Ok(Vec::new()), |v| extents_of(key, v));
         let (old, new) = (list(base)?, list(ours)?);

@@ -1,8 +1,9 @@
-//! Which blobs a batch deleted, and which of them others deleted too, so that usage of heap segments is merged without counting
-//! living bytes as dead, nor dead ones as living.
+//! Tracks which blobs a batch deleted, and which of them another writer deleted as well. With this, the usage of heap
+//! segments is merged without counting living bytes as dead or dead bytes as living.
 //!
-//! Usage says how many bytes of a segment live, not which. A blob is that of one element. So both have deleted it only if both have
-//! overwritten the element, and then both have changed its block.
+//! The usage of a segment says how many of its bytes are alive, not which. Each blob belongs to one element. Therefore
+//! both sides can have deleted a blob only if both have overwritten its element, and then both have changed the block
+//! of the element.
 
 use super::blocks::RemoteBlock;
 use crate::container::State;
@@ -10,20 +11,21 @@ use crate::{Container, Result, keys};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashSet};
 
-/// Deleted blobs that a batch remembers. Of more, those in blocks that others changed count as living.
+/// Number of deleted blobs that a batch remembers. Beyond it, deleted blobs in blocks that other writers changed count
+/// as living.
 const MAX_REMEMBERED: usize = 1 << 17;
-/// Bytes of a blob's id: its owner, the number of its segment, and where it begins there.
+/// Bytes of a blob's id: its owner, the number of its segment, and its offset in the segment.
 const ID_BYTES: usize = 16;
 
-/// A blob by the number of its segment and where it begins there.
+/// The place of a blob: the number of its segment and its offset in the segment.
 pub(super) type Place = (u32, u32);
 
-/// The blobs that a batch deleted, by their owners.
+/// The blobs that a batch deleted, by owner.
 #[derive(Default)]
 pub(crate) struct DeletedBlobs {
     owners: BTreeMap<u64, Owned>,
     count: usize,
-    /// There were more than are remembered.
+    /// True if more blobs were deleted than are remembered.
     has_more: bool,
 }
 
@@ -31,16 +33,16 @@ pub(crate) struct DeletedBlobs {
 #[derive(Default)]
 struct Owned {
     blobs: BTreeMap<Place, Deleted>,
-    /// Others changed blocks that this batch changed, too.
+    /// True if other writers changed blocks that this batch changed, too.
     is_met: bool,
 }
 
 /// A deleted blob.
 #[derive(Clone, Copy)]
 struct Deleted {
-    /// That it takes in its segment.
+    /// Bytes that the blob occupies in its segment.
     bytes: u64,
-    /// Nobody else has deleted it.
+    /// True if no other writer has deleted the blob.
     is_apart: bool,
 }
 
@@ -56,7 +58,8 @@ impl DeletedBlobs {
         }
     }
 
-    /// Whether a blob was deleted, as far as it is known: too often yes.
+    /// Returns whether a blob was deleted. May return true for a blob that was not, if more blobs were deleted than are
+    /// remembered.
     pub(super) fn may_have(&self, owner: u64, place: Place) -> bool {
         self.has_more || self.owners.get(&owner).is_some_and(|owned| owned.blobs.contains_key(&place))
     }
@@ -67,7 +70,7 @@ impl DeletedBlobs {
         self.count -= usize::from(gone.is_some());
     }
 
-    /// Puts what was deleted before in front of this.
+    /// Adds the deleted blobs of an earlier batch in front of those of this batch.
     pub(super) fn follows(&mut self, before: Self) {
         for (owner, before) in before.owners {
             let now = self.owners.entry(owner).or_default();
@@ -82,14 +85,16 @@ impl DeletedBlobs {
         self.owners.keys().copied().collect()
     }
 
-    /// Marks those that others may have deleted, now that they have changed the same blocks.
+    /// Marks the blobs of `owner` that another writer may have deleted, now that it has changed the same blocks. `left`
+    /// returns whether a blob is certainly untouched by the other writer.
     fn meet(&mut self, owner: u64, left: impl Fn(&Place) -> bool) {
         let Some(owned) = self.owners.get_mut(&owner) else { return };
         owned.is_met = true;
         owned.blobs.iter_mut().for_each(|(place, deleted)| deleted.is_apart &= left(place));
     }
 
-    /// Bytes of a segment, of the `all` that this batch deleted, that nobody else has deleted: at least so many.
+    /// Returns how many of the `all` bytes that this batch deleted in a segment no other writer has deleted. The result
+    /// is a lower bound.
     fn apart(&self, owner: u64, number: u32, all: u64) -> u64 {
         match self.owners.get(&owner) {
             Some(owned) if owned.is_met => owned
@@ -103,7 +108,7 @@ impl DeletedBlobs {
     }
 }
 
-/// Where bytes have the id of a blob of this owner, the blob's place.
+/// Returns the places of the blobs of `owner` whose ids appear in `bytes`.
 pub(super) fn places_in(owner: u64, bytes: &[u8]) -> impl Iterator<Item = Place> {
     let owner = owner.to_be_bytes();
     let ids = bytes.windows(ID_BYTES).filter(move |id| id.starts_with(&owner));
@@ -113,7 +118,8 @@ pub(super) fn places_in(owner: u64, bytes: &[u8]) -> impl Iterator<Item = Place>
     })
 }
 
-/// Blobs in blocks that both changed: in elements that others left as they were, and in those that they changed.
+/// Blobs in blocks that both sides changed: those in elements that other writers left unchanged, and those in elements
+/// that they changed.
 #[derive(Default)]
 struct Found {
     left: HashSet<Place>,
@@ -130,8 +136,8 @@ impl Found {
 }
 
 impl Container {
-    /// Sorts out which of the blobs that this batch deleted others have deleted, too: before blocks are merged, after which it does
-    /// not show any more.
+    /// Determines which of the blobs that this batch deleted were deleted by other writers as well. Must run before
+    /// blocks are merged, because the merge overwrites the blocks that show it.
     pub(super) fn meet_deleted_blobs(&self, s: &mut State) -> Result<()> {
         for owner in s.others.batch.blobs.owners() {
             let contested = self.ledger.unmerged_under(&keys::of(keys::BLOCK, owner));
@@ -147,9 +153,9 @@ impl Container {
         let mut found = Found::default();
         self.with_foreign(s, owner, &known, || self.find_blobs(owner, &known, contested, &mut found))?;
         let is_left = |place: &Place| match known.has_plain_blobs() {
-            // It is in an element of another block, or was made by this batch.
+            // The blob is in an element of another block, or this batch created it.
             true => !found.changed.contains(place),
-            // Or in another blob: nobody knows.
+            // The blob may also be referenced by another blob, so its state is unknown unless it was found.
             false => found.left.contains(place) && !found.changed.contains(place),
         };
         s.others.batch.blobs.meet(owner, is_left);
@@ -171,13 +177,15 @@ impl Container {
         Ok(())
     }
 
-    /// How many of the `all` bytes of a segment that this batch deleted nobody else has deleted, at least.
+    /// Returns how many of the `all` bytes that this batch deleted in a segment no other writer has deleted. The result
+    /// is a lower bound.
     pub(super) fn deleted_apart(&self, s: &mut State, owner: u64, number: u32, all: u64) -> Result<u64> {
-        // Of a branch only states are known. Processes of an MPI program commit elements and usage one after the other.
+        // For a branch only its states are known, not its operations. Processes of an MPI program commit elements and
+        // usage one after the other.
         if s.others.branch.is_some() || s.ids.are_shared() {
             return Ok(0);
         }
-        // Attributes, too, have blobs that others own.
+        // Attributes also have blobs, and their owners are objects other than datasets.
         let header = self.header_if_there(s, owner)?;
         let is_dataset = header.is_some_and(|h| h.dataset.is_some());
         Ok(if is_dataset { s.others.batch.blobs.apart(owner, number, all) } else { 0 })
@@ -192,7 +200,7 @@ mod tests {
         let mut blobs = DeletedBlobs::default();
         for (owner, place, bytes) in [(1, (5, 0), 10), (1, (5, 10), 20), (1, (6, 0), 40), (2, (5, 0), 80)] {
             blobs.note(owner, place, bytes);
-            // What is deleted twice is one blob.
+            // Deleting a blob twice counts it once.
             blobs.note(owner, place, bytes);
         }
         blobs

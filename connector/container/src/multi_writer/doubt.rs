@@ -1,14 +1,14 @@
-//! Commits of which nobody knows whether they were made: what they hold is set aside until that is known.
+//! Commits with an unknown outcome: their changes are set aside until the outcome is known.
 //!
-//! Were it taken for a change of the next batch, it would go over what others have committed after it, or be told as a
-//! conflict with that.
+//! If such changes counted as changes of the next batch, they would overwrite commits that other writers made after
+//! them, or be reported as conflicts with these commits.
 
 use crate::Container;
 use crate::container::State;
 use h5lake_ledger::Settled;
 
 impl Container {
-    /// After a commit that failed: if it may have been made all the same, what was written, read and done for it is set aside.
+    /// Sets the operations, reads and writes of a failed commit aside if its outcome is unknown.
     pub(super) fn note_doubt(&self, s: &mut State) {
         self.settle_doubt(s);
         if self.ledger.is_in_doubt() && s.others.in_doubt.is_none() {
@@ -18,7 +18,8 @@ impl Container {
         }
     }
 
-    /// If it is known by now what became of a commit in doubt: forgets what was set aside, or lets it count again.
+    /// Applies the outcome of a commit, if it is known by now: forgets the changes that were set aside if the commit
+    /// was made, and counts them as changes of this batch otherwise.
     pub(super) fn settle_doubt(&self, s: &mut State) {
         let Some(settled) = self.ledger.take_settled() else { return };
         let Some(before) = s.others.in_doubt.take() else { return };

@@ -1,4 +1,4 @@
-//! A batch that meets a conflict and is dropped: nothing of it is committed, and the writer sees the newest version.
+//! Drops a batch with a conflict: nothing of the batch is committed, and the writer sees the newest version.
 
 use super::reload_all;
 use crate::attribute::take_back;
@@ -9,9 +9,9 @@ use h5lake_ledger::locks::MutexGuard;
 use std::sync::Weak;
 
 impl Container {
-    /// Whether what could not be merged keeps all of the batch from being committed.
+    /// Returns whether the conflicts prevent the commit of the whole batch.
     pub(super) fn drops_batch(&self, s: &State) -> bool {
-        // The processes of an MPI program stage the same changes: all of them drop those, or none.
+        // The processes of an MPI program stage the same changes, so either all of them or none may drop these changes.
         let may = !s.ids.are_shared();
         let conflicts = &s.others.conflicts;
         may && !conflicts.is_empty()
@@ -20,7 +20,7 @@ impl Container {
                 || conflicts.iter().any(|c| c.is_whole))
     }
 
-    /// Forgets what is staged and in memory, and what was found out for merging it.
+    /// Discards the staged changes, the cached state, and the results of the merge.
     pub(crate) fn forget_batch(&self, s: &mut State) -> Result<()> {
         self.ledger.rollback()?;
         self.blocks.lock().drop_all();
@@ -37,8 +37,8 @@ impl Container {
         Ok(())
     }
 
-    /// Drops what is staged and in memory, and says why. What was made in the batch is gone; whoever has it open is told
-    /// that it is not there.
+    /// Drops the batch and returns an error that says why. Objects created in the batch are gone; later operations on
+    /// their open handles return an error.
     pub(super) fn drop_batch(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
         let s = &mut *state;
         let conflicts = std::mem::take(&mut s.others.conflicts);
@@ -53,7 +53,7 @@ impl Container {
         let open: Vec<_> = s.datasets.values().filter_map(Weak::upgrade).collect();
         drop(state);
         let reloaded = reload_all(&open);
-        // Nothing is staged any more: the next flush would succeed, so this is the time to tell.
+        // Nothing is staged any more, so the next flush would succeed: the conflict must be reported now.
         told?;
         reloaded
     }

@@ -1,5 +1,5 @@
-//! Commits that may go together with those of other writers, in one version: where all that is staged is apart from what
-//! others may be committing, and a store is far, so that one commit after the other would take long.
+//! Group commits: several writers commit in one version. Used if the batch is independent of all changes that other
+//! writers may be committing, and if the store is remote, so that commits one after another would take long.
 
 use super::is_wanted;
 use crate::container::State;
@@ -8,19 +8,19 @@ use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// How long after others were last met a writer goes on to commit in groups.
+/// Time after the last overtaken commit in which a writer continues to commit in groups.
 const CONTENDED: Duration = Duration::from_secs(2);
-/// Most keys of a batch that goes into a group.
+/// Maximum number of keys of a batch in a group commit.
 const MAX_KEYS: usize = 4096;
 
-/// Whether others commit all the time.
+/// Measures how recently another writer committed first.
 #[derive(Default)]
 pub(super) struct Contention {
     until: Option<Instant>,
 }
 
 impl Contention {
-    /// Others committed while this writer tried to.
+    /// Notes that another writer committed while this writer tried to.
     pub(super) fn met(&mut self) {
         self.until = Some(Instant::now() + CONTENDED);
     }
@@ -31,7 +31,8 @@ impl Contention {
 }
 
 impl Container {
-    /// Commits what is staged and merged; false when others were first, or changed what it depends on.
+    /// Commits the staged and merged changes. Returns false if another writer committed first, or changed a key that
+    /// the batch depends on.
     pub(super) fn commit_merged(&self, s: &mut State) -> Result<bool> {
         let Some(conditions) = self.group_conditions(s) else {
             return Ok(self.ledger.try_commit()?.is_some());
@@ -41,17 +42,17 @@ impl Container {
             s.others.contention.met();
         }
         self.note_changes(s, changes);
-        // Nothing is staged that would have to be merged with it.
+        // The staged changes need no merge with these remote changes.
         s.others.theirs.clear();
         s.others.blocks.clear();
         s.others.changed = Default::default();
         Ok(true)
     }
 
-    /// With which keys the batch would have to be merged, if it is one that can go into a group.
+    /// Returns the keys with which the batch would have to be merged, if it is one that can go into a group commit.
     fn group_conditions(&self, s: &State) -> Option<Vec<Bytes>> {
         let is_slow = !self.near() && s.others.contention.is_met();
-        // The tests of many writers go both ways.
+        // Tests in multi-writer mode cover both ways to commit.
         let is_tested = cfg!(test) && self.ledger.version().is_multiple_of(2);
         let is_worth_it = (is_slow || is_tested) && self.ledger.commits_in_groups();
         if !is_worth_it || !s.others.batch.is_empty() || !s.others.conflicts.is_empty() {
@@ -65,11 +66,14 @@ impl Container {
     }
 }
 
-/// Blocks depend on their dataset's header: its dimensions, and that it is there. An object whose header or attributes are
-/// changed depends on all that belongs to it. Of other keys, several depend on each other: links, heaps, marks of deletion.
+/// Returns the keys on which staged keys depend, or `None` if the batch cannot go into a group commit.
 ///
-/// Everything depends on all marks: what goes with a group that lost its last link has a record of its own only when it is deleted,
-/// and which groups lead to an object, by how many links, shows no key of the object.
+/// A block depends on the header of its dataset: on the dimensions, and on the existence of the header. An object whose
+/// header or attributes are changed depends on all of its entries. Keys of other kinds are refused, because they depend
+/// on several keys of each other: links, heaps and orphan marks.
+///
+/// Every batch depends on all orphan marks: an object in a group that lost its last link gets a mark of its own only
+/// when it is deleted, and no key of an object shows which groups lead to it by how many links.
 fn conditions_of<'a>(staged: impl Iterator<Item = &'a Bytes>) -> Option<Vec<Bytes>> {
     let mut conditions = BTreeSet::from([Bytes::from_static(&[keys::ORPHAN])]);
     for key in staged {

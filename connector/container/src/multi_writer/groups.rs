@@ -1,8 +1,9 @@
-//! Groups that several writers made under one name: they become one group, with what each put into it.
+//! Merges groups that several writers created under one name into one group with the content of each.
 //!
-//! Both groups have to be new: one that was there before, and that another writer moved to the name, is another object, and stays
-//! one. The first one's group stays. What we have put into ours moves there, key by key, and is merged like anything else that
-//! both changed; who has our group open finds the other one from then on. Groups to which new references lead stay apart.
+//! Both groups have to be new. A group that existed before, and that another writer moved to the name, is another
+//! object and is not merged. The group that was committed first stays. The content of this writer's group moves there,
+//! key by key, and is merged like any other change of both sides; open handles of this writer's group refer to the
+//! other group from then on. Groups to which new references lead are not merged.
 
 use super::links::named;
 use super::{RemoteChange, Settle};
@@ -13,13 +14,13 @@ use bytes::Bytes;
 use prost::Message;
 use std::collections::BTreeSet;
 
-/// What is staged under a key, and where it goes: the key, the value, and whether there is one committed.
+/// A staged entry and its destination: the key, the value, and whether the destination has a committed value.
 struct Move {
     from: Bytes,
     to: Option<(Vec<u8>, Vec<u8>, bool)>,
 }
 
-/// A link of the same name in the same group that leads to a new group of theirs and to one of ours.
+/// A link that both sides made under the same name in the same group, to a new group each.
 struct Pair {
     /// The link.
     key: Bytes,
@@ -33,7 +34,7 @@ fn target(value: &Option<Bytes>) -> Result<Option<u64>> {
     Ok(r.hard)
 }
 
-/// Whether two groups were made alike, so that it is all the same which of them is there.
+/// Returns whether two groups were created with the same properties, so that either can replace the other.
 fn alike(theirs: &HeaderRecord, ours: &HeaderRecord) -> bool {
     let made = |h: &HeaderRecord| {
         let order = h.group.as_ref().map(|g: &GroupRecord| (g.order_tracked, g.order_indexed));
@@ -45,9 +46,9 @@ fn alike(theirs: &HeaderRecord, ours: &HeaderRecord) -> bool {
 }
 
 impl Container {
-    /// Makes one group of each two that stand under one name. Groups in them come together too.
+    /// Merges each pair of new groups under one name, including the groups inside them.
     pub(super) fn join_groups(&self, s: &mut State) -> Result<()> {
-        // The processes of an MPI program know objects by numbers that all of them have.
+        // The processes of an MPI program identify objects by ids that all of them share.
         if s.ids.are_shared() {
             return Ok(());
         }
@@ -74,7 +75,7 @@ impl Container {
         }
     }
 
-    /// References of this batch to its group would lead nowhere if that became another one.
+    /// Notes conflicts for references of this batch to its group, which would lead nowhere after the merge.
     fn tell_of_referred(&self, s: &mut State, pair: &Pair) -> Result<()> {
         let link = self.ledger.get(&pair.key)?.unwrap_or_default();
         let link: LinkRecord = decode(link, || "a link that two writers made".into())?;
@@ -89,11 +90,11 @@ impl Container {
         let (theirs, ours) = (target(&self.ledger.committed(&key)?)?, target(&self.ledger.get(&key)?)?);
         let (Some(theirs), Some(ours)) = (theirs, ours) else { return Ok(None) };
         let ours_at = keys::of(keys::HEADER, ours);
-        // One that was there before is linked anew, and not made.
+        // A group that existed before has a new link, but is not new.
         if theirs == ours || self.ledger.committed(&ours_at)?.is_some() {
             return Ok(None);
         }
-        // Theirs was there before under another name: to join it would put what is new into an old object.
+        // The other writer's group existed before under another name. Merging would put new content into an old object.
         if s.others.was_there(theirs) || self.lost_link(s, theirs).is_some() {
             return Ok(None);
         }
@@ -112,11 +113,11 @@ impl Container {
         let (Some(mut theirs), Some(ours)) = (self.header_of(to)?, self.header_of(from)?) else {
             return Ok(());
         };
-        // All is read before anything moves: an error in the midst would leave a link nowhere.
+        // All entries are read before the first one moves: an error in between would leave a link without an object.
         let links = self.moves_of_links(from, to, theirs.group.as_ref())?;
         let attributes = self.moves_of_attributes(from, to, theirs.next_attribute)?;
         let author = s.others.theirs.get(keys::of(keys::HEADER, to).as_slice()).cloned();
-        // One link less than our count of the group above says.
+        // The parent group has one link less than this writer's count says.
         let above = keys::id(&pair.key).unwrap_or_default();
         s.others.fixes.entry(above).or_default().entries -= 1;
         self.ledger.unstage(&pair.key)?;
@@ -134,14 +135,14 @@ impl Container {
         theirs.modify = theirs.modify.max(ours.modify);
         theirs.change = theirs.change.max(ours.change);
         self.ledger.put(&keys::of(keys::HEADER, to), theirs.encode_to_vec())?;
-        // New in this batch, and without payloads.
+        // The header is new in this batch, and has no payloads.
         self.ledger.unstage(&keys::of(keys::HEADER, from))?;
         self.ledger.unstage(&keys::of(keys::ORPHAN, from))?;
         self.become_one(s, from, to);
         Ok(())
     }
 
-    /// Where our links of one group go in the other, behind those that are there.
+    /// Returns the destinations of the links of group `from` in group `to`, with creation orders after those of `to`.
     fn moves_of_links(&self, from: u64, to: u64, group: Option<&GroupRecord>) -> Result<Vec<Move>> {
         let behind = group.map_or(0, |g| g.next_order);
         self.moves(keys::LINK, from, to, |value| {
@@ -151,7 +152,8 @@ impl Container {
         })
     }
 
-    /// Where our attributes of one group go in the other.
+    /// Returns the destinations of the attributes of group `from` in group `to`, with creation orders after those of
+    /// `to`.
     fn moves_of_attributes(&self, from: u64, to: u64, behind: u32) -> Result<Vec<Move>> {
         self.moves(keys::ATTRIBUTE, from, to, |value| {
             let mut r: AttributeRecord = decode(value, || "a new attribute".into())?;
@@ -177,7 +179,8 @@ impl Container {
         staged.into_iter().map(one).collect()
     }
 
-    /// Stages under other keys what was staged; returns how much. If there is one of that name, both have made it.
+    /// Stages the entries under their new keys, and returns their number. If the destination has an entry of that name,
+    /// the entry is contested.
     fn carry_out(&self, s: &mut State, moves: Vec<Move>, author: Option<&RemoteChange>) -> Result<i64> {
         let mut moved = 0;
         for Move { from, to } in moves {
@@ -199,7 +202,7 @@ impl Container {
         Ok(moved)
     }
 
-    /// From now on who has the one open has the other.
+    /// Makes open handles of group `from` refer to group `to`.
     fn become_one(&self, s: &mut State, from: u64, to: u64) {
         let mut opens = self.handles.counts.lock();
         self.joined.write().insert(from, to);
@@ -218,7 +221,7 @@ impl Container {
         s.lists.forget(to);
     }
 
-    /// The id that an object has now.
+    /// Returns the present id of an object.
     pub(crate) fn present_id(&self, id: u64) -> u64 {
         self.joined.read().get(&id).copied().unwrap_or(id)
     }

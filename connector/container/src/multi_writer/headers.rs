@@ -1,4 +1,4 @@
-//! Headers that both changed: counts add up, times are the latest, dimensions grow.
+//! Merges headers that both sides changed: counts add up, times become the latest, dimensions grow.
 
 use super::collective::several;
 use super::{CountDelta, Settle, ThreeWay};
@@ -20,24 +20,25 @@ fn more(ours: u64, base: u64) -> i64 {
     (ours as i64).wrapping_sub(base as i64)
 }
 
-/// Where the numbers begin that we gave since the base: `ours` is the next one. A count that ran empty began anew.
+/// Returns the first creation order that this writer assigned since the base; `ours` is its next one. A counter that
+/// was reset, because the object became empty, restarted at 0.
 fn began(ours: i64, base: i64) -> i64 {
     if ours >= base { base } else { 0 }
 }
 
-/// The next number when ours are given behind theirs.
+/// Returns the next creation order if those of this writer follow those of the other writer.
 fn behind(theirs: i64, ours: i64, base: i64) -> i64 {
     theirs.saturating_add(ours - began(ours, base))
 }
 
-/// The header of a new object with nothing in it.
+/// Returns the header of a new object without content.
 fn empty(h: &HeaderRecord) -> HeaderRecord {
     let group = h.group.as_ref().map(|group| GroupRecord { link_count: 0, next_order: 0, ..group.clone() });
     HeaderRecord { link_count: 0, attribute_count: 0, next_attribute: 0, comment: None, group, ..h.clone() }
 }
 
-/// The dimensions that follow from both: whoever alone changed has it, and growth adds up. `None` where one grew and one
-/// shrank, or both shrank differently.
+/// Returns the dimensions that follow from both sides: a change by one side alone applies, and growth adds up. Returns
+/// `None` if one side grew and one shrank the dataset, or both shrank it differently.
 fn dimensions(base: &SpaceRecord, theirs: &SpaceRecord, ours: &SpaceRecord) -> Option<SpaceRecord> {
     if theirs == ours || ours == base {
         return Some(theirs.clone());
@@ -57,7 +58,8 @@ fn dimensions(base: &SpaceRecord, theirs: &SpaceRecord, ours: &SpaceRecord) -> O
     Some(SpaceRecord { dims, ..theirs.clone() })
 }
 
-/// Whether our dimensions show again what theirs cut off. That is gone.
+/// Returns whether this writer's dimensions include elements that the other writer truncated, and that are therefore
+/// gone.
 fn regrows(base: &SpaceRecord, theirs: &SpaceRecord, ours: &SpaceRecord) -> bool {
     let mut all = base.dims.iter().zip(&theirs.dims).zip(&ours.dims);
     all.any(|((base, theirs), ours)| theirs < base && theirs < ours)
@@ -67,12 +69,12 @@ impl Container {
     pub(super) fn merge_header(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let id = keys::id(&c.key).unwrap_or_default();
         let [base, theirs, ours] = [header(&c.base)?, header(&c.theirs)?, header(&c.ours)?];
-        // Deleted objects were given up before, and ours are deleted in commits of their own.
+        // Changes of deleted objects were discarded before, and this writer deletes objects in separate commits.
         let went = || Error::corrupt(format!("{}: the header of {id:#x} came or went", self.name()));
         let (theirs, ours) = theirs.zip(ours).ok_or_else(went)?;
         let base = base.or_else(|| self.made_by_all(&theirs, &ours)).ok_or_else(went)?;
         let mut h = theirs.clone();
-        // What merging links and attributes changed comes in before a count could fall below 0.
+        // The corrections by the merge of links and attributes are added before a count could fall below 0.
         let fix = s.others.fixes.remove(&id).unwrap_or_default();
         let links = more(u64::from(ours.link_count), u64::from(base.link_count)) + fix.links;
         h.link_count = u32::try_from(added(u64::from(theirs.link_count), links)).unwrap_or(u32::MAX);
@@ -105,8 +107,8 @@ impl Container {
         Ok(())
     }
 
-    /// What an object began with that two processes of an MPI program have made, each in the same call. `None` for other writers: an
-    /// id is given once.
+    /// Returns the initial header of an object that two processes of an MPI program created, each in the same call.
+    /// Returns `None` for other writers, because their ids are unique.
     fn made_by_all(&self, theirs: &HeaderRecord, ours: &HeaderRecord) -> Option<HeaderRecord> {
         let kind = |h: &HeaderRecord| (h.group.is_some(), h.dataset.is_some(), h.datatype.is_some());
         let is_one = several(self.together).is_some() && kind(theirs) == kind(ours);
@@ -123,7 +125,8 @@ impl Container {
     ) {
         let space = |h: &HeaderRecord| h.dataset.as_ref().and_then(|d| d.space.clone());
         let (Some(b), Some(t), Some(o)) = (space(base), space(theirs), space(ours)) else { return };
-        // Who sets dimensions has read them: of two that append, the second has counted from the wrong end.
+        // A writer that sets dimensions has read them: if two writers append, the second one has computed its offset
+        // from an old extent.
         let is_stale = t != b && s.others.batch.resized.contains_key(&id);
         let is_agreed = t == o && s.others.agrees_with_equals();
         let what = format!(", its dimensions ({:?} to {:?}),", b.dims, t.dims);
@@ -149,7 +152,8 @@ impl Container {
         }
     }
 
-    /// Gives our new links and attributes numbers behind those that others gave meanwhile.
+    /// Gives the new links and attributes of this batch creation orders after those that other writers assigned
+    /// meanwhile.
     pub(super) fn shift_orders(&self, s: &mut State) -> Result<()> {
         let mut puts = Vec::new();
         let mut shifted = Vec::new();
@@ -159,7 +163,7 @@ impl Container {
             let [base, theirs, ours] = all.map(|v| header(&v).ok().flatten());
             let Some((theirs, ours)) = theirs.zip(ours) else { continue };
             let Some(base) = base.or_else(|| self.made_by_all(&theirs, &ours)) else { continue };
-            // An error may have come between, after which they begin where they were shifted to.
+            // If an error interrupted an earlier attempt, the orders already begin where that attempt shifted them.
             let before = s.others.shifted.get(&key).copied();
             let next = i64::from(theirs.next_attribute);
             let began_at = began(ours.next_attribute.into(), base.next_attribute.into());
@@ -178,7 +182,7 @@ impl Container {
             }
             shifted.push((key, now));
         }
-        // All was read.
+        // Everything was read, so that no error can interrupt the writes.
         for (key, value) in puts {
             self.ledger.put(&key, value)?;
         }
@@ -214,7 +218,8 @@ impl Container {
         Ok(())
     }
 
-    /// Whether this batch gave an order: to something new, or to what it made anew under a name that was there.
+    /// Returns whether this batch assigned the creation order, to a new entry or to an entry created anew under an
+    /// existing name.
     fn is_new_order<R: Message + Default>(
         &self,
         key: &[u8],
@@ -225,7 +230,7 @@ impl Container {
         Ok(order(decode(base, || "what two writers made anew".into())?) != now)
     }
 
-    /// Adds to counts what merging links and attributes changed of them.
+    /// Adds the corrections by the merge of links and attributes to the counts of headers.
     pub(super) fn fix_headers(&self, s: &mut State) -> Result<()> {
         let fixes: Vec<(u64, CountDelta)> = s.others.fixes.iter().map(|(id, fix)| (*id, *fix)).collect();
         for (id, fix) in fixes {
@@ -242,19 +247,20 @@ impl Container {
                 g.link_count = added(g.link_count, fix.entries);
             }
             self.ledger.put(&key, h.encode_to_vec())?;
-            // After an error the rest is added by the next flush, and this not again. Marks follow from headers.
+            // After an error, the next flush adds the remaining corrections, but not this one again. Orphan marks
+            // follow from the headers.
             s.others.fixes.remove(&id);
             s.headers.pop(&id);
             self.mark(id, h.link_count)?;
             if h.link_count == 0 && s.others.branch.is_some() {
-                // A branch overruled the main line's link: nobody else would delete the object soon.
+                // The branch overruled the main line's link, and no other writer would delete the object soon.
                 self.handles.closed.lock().push(id);
             }
         }
         Ok(())
     }
 
-    /// The marks of objects without links follow from the headers.
+    /// Updates the orphan marks of objects from the link counts of their headers.
     pub(super) fn mark_unlinked(&self, _: &mut State) -> Result<()> {
         for (key, _) in self.ledger.staged(&[keys::HEADER]) {
             if let Some(id) = keys::id(&key)
@@ -265,7 +271,7 @@ impl Container {
         }
         for (key, _) in self.ledger.unmerged() {
             if key.first() == Some(&keys::ORPHAN) {
-                // Ours, or what follows from the header.
+                // The mark is this writer's, or follows from the header.
                 self.ledger.merged(&key);
             }
         }
@@ -326,7 +332,7 @@ mod tests {
     #[test]
     fn ours_are_numbered_behind_theirs() {
         assert_eq!((behind(7, 6, 5), began(6, 5)), (8, 5));
-        // Ours ran empty and began anew with two.
+        // This writer's counter was reset to 0 and assigned two orders.
         assert_eq!((behind(7, 2, 5), began(2, 5)), (9, 0));
     }
 }

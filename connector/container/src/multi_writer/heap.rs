@@ -1,4 +1,5 @@
-//! Heap segments that both changed. Only the writer that began a segment appends to it; any writer deletes blobs.
+//! Merges heap segments that both sides changed. Only the writer that created a segment appends to it; any writer
+//! deletes blobs in it.
 
 use super::ThreeWay;
 use crate::chunk::block_store::{delete_stored, stored};
@@ -12,7 +13,7 @@ pub(super) fn usage(value: &Option<Bytes>) -> Result<Option<UsageRecord>> {
     value.as_ref().map(|v| decode(v.clone(), || "usage of a heap segment".into())).transpose()
 }
 
-/// Bytes appended and deleted since the base.
+/// Returns the bytes appended and deleted since the base.
 fn done(base: &UsageRecord, now: &UsageRecord) -> (u64, u64) {
     let appended = now.used.saturating_sub(base.used);
     (appended, (base.live + appended).saturating_sub(now.live))
@@ -25,7 +26,7 @@ impl Container {
         let (theirs, ours) = match (theirs, ours) {
             (None, None) => return self.settle_usage(s, &c.key, None),
             (None, Some(o)) => {
-                // They saw the last of the old blobs go. What was appended since lives.
+                // The other writer deleted the last of the old blobs. The blobs appended since the base are alive.
                 let (appended, _) = done(&base, &o);
                 let left = (appended > 0).then_some(UsageRecord { live: appended, ..o });
                 return self.settle_usage(s, &c.key, left);
@@ -41,7 +42,8 @@ impl Container {
             (Some(t), Some(o)) => (t, o),
         };
         let ((a, x), (b, y)) = (done(&base, &theirs), done(&base, &ours));
-        // Both may have deleted the same blobs: so many are gone at least, and what lives is never taken for dead.
+        // Both sides may have deleted the same blobs, so only the larger number of deleted bytes is certain. This never
+        // counts living bytes as dead.
         let gone = y.max(x + self.deleted_apart_of(s, &c.key, y)?);
         let live = (base.live + a + b).saturating_sub(gone);
         let both = UsageRecord { length: theirs.length, used: theirs.used.max(ours.used), live };
@@ -55,7 +57,7 @@ impl Container {
         }
     }
 
-    /// Stages the usage that both agree on; without one, the segment goes.
+    /// Stages the merged usage of a segment; without one, deletes the segment.
     fn settle_usage(&self, s: &mut State, key: &[u8], left: Option<UsageRecord>) -> Result<()> {
         if let (Some(owner), Some(number)) = (keys::id(key), keys::segment_number(key)) {
             s.heap.forget(owner, number);
@@ -75,21 +77,22 @@ impl Container {
         Ok(())
     }
 
-    /// How much of a segment is used, by its key.
+    /// Returns the usage of a segment, by its key.
     pub(super) fn usage_of(&self, segment: &[u8]) -> Result<Option<UsageRecord>> {
         let mut key = segment.to_vec();
         key[0] = keys::USAGE;
         usage(&self.ledger.get(&key)?)
     }
 
-    /// The segment that we had dropped stays.
+    /// Retains a segment that this writer had deleted.
     fn take_back_segment(&self, usage: &[u8]) -> Result<()> {
         let segment = segment_of(usage);
         self.exchange(&segment, self.ledger.base(&segment)?, None)?;
         Ok(self.ledger.unstage(&segment)?)
     }
 
-    /// Only its writer appends to a segment; of another's deletion of it nothing is left here but what was appended.
+    /// Merges a segment. Only its creator appends to it, so if another writer has deleted it, only the appended bytes
+    /// remain.
     pub(super) fn merge_segment(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let there = self.usage_of(&c.key)?;
         let (Some(u), Some(ours)) = (there, &c.ours) else {
@@ -99,7 +102,7 @@ impl Container {
         let mut blocks = self.blocks.lock();
         let spans = blocks.touched(&c.key);
         let whole = stored(&self.ledger, &c.key, &shape)?.load(&self.ledger, &shape)?;
-        // What can fail comes before anything is changed.
+        // All steps that can fail precede the first change.
         blocks.make_room_for(&self.ledger, &shape)?;
         self.exchange(&c.key, c.base.clone(), Some(ours.clone()))?;
         blocks.supersede(&c.key);

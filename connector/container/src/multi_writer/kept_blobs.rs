@@ -1,7 +1,8 @@
-//! Blobs that this batch deleted when it overwrote an element, and that the element has that counts: they stay.
+//! Retains blobs that this batch deleted when it overwrote an element, if the merge keeps the element that refers to
+//! them.
 //!
-//! A deletion of a blob counts only if the write stands that gave it back. What is deleted too little is lost space; what is deleted
-//! too much is lost data.
+//! The deletion of a blob counts only if the write that freed it is kept. A missing deletion wastes space; a wrong
+//! deletion loses data.
 
 use super::blocks::RemoteBlock;
 use super::deleted_blobs::{Place, places_in};
@@ -16,13 +17,14 @@ use prost::Message;
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// The elements in bytes of a block that begin with a whole one, of so many bytes each.
+/// Returns the elements of `unit` bytes each in the range `bytes` of a block, which begins at an element boundary.
 pub(super) fn elements_in(bytes: Range<usize>, unit: usize) -> impl Iterator<Item = Range<usize>> {
     let (unit, end) = (unit.max(1), bytes.end);
     bytes.step_by(unit).map(move |at| at..(at + unit).min(end))
 }
 
-/// Blobs that only theirs has of elements that we overwrote, and that are not among what `stands`.
+/// Returns blobs of elements that this writer overwrote, that only the other writer's elements refer to, and that are
+/// outside of the ranges `stands`, in which this writer's elements win.
 pub(super) fn only_theirs(
     owner: u64,
     unit: usize,
@@ -39,7 +41,8 @@ pub(super) fn only_theirs(
     found
 }
 
-/// Whether ours still has a blob that others deleted: what they did not keep of what both started from.
+/// Returns whether this writer's element refers to a blob that the other writer deleted, that is, a blob of the base
+/// that the other writer's element no longer refers to.
 pub(super) fn has_deleted_by_others(owner: u64, [base, theirs, ours]: [&[u8]; 3]) -> bool {
     let before: HashSet<_> = places_in(owner, base).collect();
     let left: HashSet<_> = places_in(owner, theirs).collect();
@@ -47,14 +50,14 @@ pub(super) fn has_deleted_by_others(owner: u64, [base, theirs, ours]: [&[u8]; 3]
 }
 
 impl Container {
-    /// Notes blobs that were found in what counts: those that this batch deleted are to stay.
+    /// Notes blobs that elements of the merge result refer to: those that this batch deleted must be retained.
     pub(super) fn note_kept(&self, s: &mut State, owner: u64, found: Vec<Place>) {
         let others = &mut s.others;
         let deleted = found.into_iter().filter(|place| others.batch.blobs.may_have(owner, *place));
         others.kept.extend(deleted.map(|place| (owner, place)));
     }
 
-    /// Gives up what is staged of a block, and with it the deletions of what was overwritten there.
+    /// Discards the staged change of a block, and the deletions of blobs that the change overwrote.
     pub(super) fn give_up_block(&self, s: &mut State, known: &RemoteBlock, key: &Bytes) -> Result<()> {
         let owner = keys::id(key).unwrap_or_default();
         if known.has_heap && self.ledger.is_staged(key) {
@@ -70,7 +73,7 @@ impl Container {
         self.give_up(s, key)
     }
 
-    /// Takes back the deletions of blobs that are to stay, and of those that lie in them.
+    /// Undoes the deletions of retained blobs, and of the blobs inside them.
     pub(super) fn keep_blobs(&self, s: &mut State) -> Result<()> {
         let mut done = HashSet::new();
         while let Some(&(owner, place)) = s.others.kept.first() {
@@ -84,14 +87,14 @@ impl Container {
         Ok(())
     }
 
-    /// Counts a blob as living, in a segment that is there again if it was gone. Answers the blobs in it.
+    /// Counts a blob as living, and restores its segment if this batch deleted it. Returns the blobs inside the blob.
     fn keep_blob(&self, s: &mut State, owner: u64, place: Place) -> Result<Vec<Place>> {
         let (number, offset) = place;
         let key = keys::segment(keys::USAGE, owner, number);
         let record = match usage(&self.ledger.get(&key)?)? {
             Some(record) => record,
             None => {
-                // Others do not have it either.
+                // The other writer has deleted the segment as well.
                 let Some(there) = usage(&self.ledger.committed(&key)?)? else { return Ok(Vec::new()) };
                 self.give_up(s, &segment_of(&key))?;
                 UsageRecord { live: 0, ..there }
@@ -99,7 +102,7 @@ impl Container {
         };
         s.heap.forget(owner, number);
         let address = BlobAddress { owner, number, offset };
-        // All of it stays if it is not known how much.
+        // If the length of the blob cannot be read, the whole segment is retained.
         let (bytes, inner) = match self.blob(s, &address.id()) {
             Ok(blob) => (BlobAddress::stored(blob.len()), places_in(owner, &blob).collect()),
             Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {

@@ -1,4 +1,5 @@
-//! What links lead to, made once for a merge: it asks for each object that others deleted, and for each link that both changed.
+//! An index of links by target object, built once per merge: the merge needs it for each object that another writer
+//! deleted, and for each link that both sides changed.
 
 use super::RemoteChanges;
 use super::tree::hard;
@@ -11,14 +12,14 @@ use std::collections::HashMap;
 /// A group, and the name of a link in it.
 type NamedLink = (u64, String);
 
-/// Links by the objects that they lead to; each list is made when it is first asked for.
+/// Links by target object. Each list is built when it is first needed.
 #[derive(Default)]
 pub(super) struct LinkIndex {
     /// The keys of staged links.
     staged: Option<HashMap<u64, Vec<Bytes>>>,
-    /// A link that this batch takes away.
+    /// A link that this batch removes.
     removed: Option<HashMap<u64, NamedLink>>,
-    /// A link that others took away.
+    /// A link that another writer removed.
     lost: Option<HashMap<u64, NamedLink>>,
 }
 
@@ -40,7 +41,7 @@ fn lost_links(others: &RemoteChanges) -> HashMap<u64, NamedLink> {
 }
 
 impl Container {
-    /// The keys of staged links that lead to an object.
+    /// Returns the keys of staged links that lead to an object.
     pub(super) fn staged_links_to(&self, s: &mut State, id: u64) -> Result<Vec<Bytes>> {
         if s.others.links.staged.is_none() {
             let mut all = HashMap::<u64, Vec<Bytes>>::new();
@@ -53,11 +54,11 @@ impl Container {
             s.others.links.staged = Some(all);
         }
         let all = s.others.links.staged.as_ref().and_then(|all| all.get(&id)).cloned().unwrap_or_default();
-        // Others were given up since.
+        // Some links may have been discarded since the list was built.
         Ok(all.into_iter().filter(|key| self.ledger.is_staged(key)).collect())
     }
 
-    /// The group and the name of a link to an object that this batch takes away.
+    /// Returns the group and the name of a link to an object that this batch removes.
     pub(super) fn removed_link(&self, s: &mut State, id: u64) -> Result<NamedLink> {
         if s.others.links.removed.is_none() {
             let mut all = HashMap::new();
@@ -77,7 +78,7 @@ impl Container {
         Ok(all.and_then(|all| all.get(&id)).cloned().unwrap_or((id, String::new())))
     }
 
-    /// The group and the name of a link to an object that others took away.
+    /// Returns the group and the name of a link to an object that another writer removed.
     pub(super) fn lost_link(&self, s: &mut State, id: u64) -> Option<NamedLink> {
         if s.others.links.lost.is_none() {
             s.others.links.lost = Some(lost_links(&s.others));
@@ -85,13 +86,13 @@ impl Container {
         s.others.links.lost.as_ref()?.get(&id).cloned()
     }
 
-    /// Links move to other keys.
+    /// Discards the index, because links move to other keys.
     pub(super) fn forget_links(&self, s: &mut State) {
         s.others.links = LinkIndex::default();
     }
 }
 
-/// Says that a link is looked at: tests count.
+/// Counts the read of a link, for tests.
 fn look_at(_others: &mut RemoteChanges) {
     #[cfg(test)]
     {

@@ -1,4 +1,4 @@
-//! Links that both changed.
+//! Merges links that both sides changed.
 
 use super::tree::hard;
 use super::{Settle, ThreeWay};
@@ -13,7 +13,7 @@ fn decode(value: &Option<Bytes>) -> Result<Option<LinkRecord>> {
     value.as_ref().map(|v| record::decode(v.clone(), what)).transpose()
 }
 
-/// A link in a conflict, behind its group.
+/// Returns a link's name as it appears after its group in a message.
 pub(super) fn named(name: &[u8]) -> String {
     format!(", link {},", show(name))
 }
@@ -25,7 +25,7 @@ impl Container {
     pub(super) fn merge_link(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let [base, theirs, ours] = [decode(&c.base)?, decode(&c.theirs)?, decode(&c.ours)?];
         let content = |r: &Option<LinkRecord>| r.clone().map(|r| LinkRecord { creation_order: None, ..r });
-        // A removal needs what it removes: two writers that remove one link, or make it anew, do not agree.
+        // A removal depends on the link that it removes: two writers that remove or replace the same link do not agree.
         let is_removal =
             base.is_some() && self.on_conflict == OnConflict::Fail && !s.others.agrees_with_equals();
         let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);
@@ -34,7 +34,8 @@ impl Container {
         let is_unchanged = content(&theirs) == content(&base);
         let keep_ours = is_unchanged || (!same && self.last_wins());
         let last = if keep_ours { &ours } else { &theirs };
-        // Our counts in headers say what we did to the base; what is done is to theirs.
+        // This writer's counts in headers describe the change from the base, but the change is applied to the other
+        // writer's state.
         let target = |r: &Option<LinkRecord>| r.as_ref().and_then(|r| r.hard);
         for (link, count) in
             [(target(&theirs), -1), (target(last), 1), (target(&base), 1), (target(&ours), -1)]
@@ -68,7 +69,8 @@ impl Container {
         Ok(())
     }
 
-    /// Notes that a link of theirs stays out, or would if ours counted: another object may lose its last link so.
+    /// Notes a link of the other writer that this merge rejects, or would reject if this writer won: its target may
+    /// lose its last link.
     fn note_overruled(&self, s: &mut State, key: &Bytes, theirs: Option<u64>, ours: Option<u64>) {
         let may_count = self.last_wins() || s.others.branch.is_some();
         if let Some(id) = theirs.filter(|_| may_count && theirs != ours) {
@@ -76,7 +78,8 @@ impl Container {
         }
     }
 
-    /// Whether a changed link is half of what this batch did to an object: it loses one link and gets another.
+    /// Returns whether a changed link is one half of a move in this batch, in which an object loses one link and gets
+    /// another.
     pub(super) fn is_linked_anew(&self, s: &mut State, key: &[u8], ours: Option<&Bytes>) -> Result<bool> {
         if key.first() != Some(&keys::LINK) {
             return Ok(false);

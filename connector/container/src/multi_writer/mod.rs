@@ -1,9 +1,10 @@
-//! One of many writers: committing on top of what others committed.
+//! Multi-writer mode: commits the batch of this writer on top of the commits of other writers.
 //!
-//! The ledger tells which keys others changed since this writer last looked. What both changed is merged kind by kind
-//! (`links`, `attributes`, `heap`, `blocks`, `headers`), with three values at hand: the one that both started from, theirs
-//! and ours. Where that cannot be done the writer that committed first wins, unless the last is to win. The later batch is
-//! then dropped as a whole (`dropping`), unless the rest of it is to be committed.
+//! The ledger reports which keys other writers changed since this writer last asked. A key that both sides changed is
+//! merged by its kind (`links`, `attributes`, `heap`, `blocks`, `headers`), from three values: the common base, the
+//! value of the other writer, and the value of this writer. If a merge is impossible, the writer that committed first
+//! wins, unless the option `OnConflict::Last` is set. The later batch is then dropped as a whole (`dropping`), unless
+//! the option `OnConflict::Merge` commits its remaining changes.
 
 mod attributes;
 mod batch;
@@ -50,18 +51,19 @@ use conflict::{Conflicts, Settle};
 pub use parts::ChangedBlock;
 pub(crate) use tree::hard;
 
-/// How often a commit is tried that others overtake.
+/// Number of retries of a commit that other writers overtake.
 const MAX_COMMIT_ATTEMPTS: u32 = 500;
-/// After so many tries the others are kept from committing, where that is possible.
+/// Number of attempts after which the commit lock is taken, if the storage has one, so that other writers cannot
+/// commit.
 const ATTEMPTS_BEFORE_LOCK: u32 = 3;
 
-/// What is merged, by the letters of keys.
+/// Key letters of the entries that this module merges.
 const MERGED: [u8; 6] = [keys::LINK, keys::ATTRIBUTE, keys::USAGE, keys::HEADER, keys::SEGMENT, keys::BLOCK];
 
-/// Who changed a key, and what it held before.
+/// The author of a change to a key, and the value of the key before it.
 #[derive(Debug, Clone)]
 pub(crate) struct RemoteChange {
-    /// The value that we last saw.
+    /// The value that this writer saw last.
     before: Option<Bytes>,
     version: u64,
     host: String,
@@ -69,74 +71,76 @@ pub(crate) struct RemoteChange {
 }
 
 impl RemoteChange {
-    /// One that is found out by comparing two versions, whoever made it.
+    /// Returns a change found by comparing two versions, whose author is therefore unknown.
     fn of_main_line() -> Self {
         Self { before: None, version: 0, host: String::new(), pid: 0 }
     }
 }
 
-/// What is known of others' commits and not merged yet.
+/// Remote commits that are known and not merged yet.
 #[derive(Default)]
 pub(crate) struct RemoteChanges {
-    /// Headers that they changed, links that they took away, and keys that both changed.
+    /// Headers that other writers changed, links that they removed, and keys that both sides changed.
     theirs: BTreeMap<Bytes, RemoteChange>,
-    /// Blocks that they changed of datasets whose headers we changed.
+    /// Blocks that other writers changed, in datasets whose headers this writer changed.
     blocks: BTreeSet<Bytes>,
-    /// What merging adds to counts in headers.
+    /// Corrections that the merge adds to the counts in headers.
     fixes: HashMap<u64, CountDelta>,
-    /// Datasets that we shrank and that keep their dimensions, with those that we wanted.
+    /// Datasets that this writer shrank although they keep their dimensions, with the dimensions that this writer
+    /// requested.
     refused: BTreeMap<u64, Vec<u64>>,
-    /// Objects to which links of theirs led that stay out, by their ids, with the keys of the links.
+    /// Remote links rejected by this merge, as a map from target object to link keys.
     overruled: BTreeMap<u64, BTreeSet<Bytes>>,
-    /// Objects that the branch deleted which is merged. They are there until the merge is committed.
+    /// Objects deleted by the branch that is being merged. They exist until the merge is committed.
     deleted: BTreeSet<u64>,
-    /// What could not be merged since the last flush that told.
+    /// Conflicts since the last flush that reported conflicts.
     conflicts: Conflicts,
-    /// Objects whose headers are new, for those who have them open.
+    /// Objects with new headers, which open handles must reload.
     reload: BTreeSet<u64>,
-    /// Objects that they changed.
+    /// Objects that other writers changed.
     changed: Changed,
-    /// What this batch did.
+    /// The operations of this batch.
     batch: Batch,
-    /// Blobs that this batch deleted and that are to stay.
+    /// Blobs that this batch deleted and that must stay.
     kept: BTreeSet<(u64, Place)>,
-    /// The same of a commit of which nobody knows whether it was made.
+    /// The operations of a commit whose outcome is unknown.
     in_doubt: Option<Batch>,
-    /// Of headers that are not merged yet, where the orders of our new attributes and links begin since they were shifted.
+    /// For headers that are not merged yet: the first creation orders of this batch's new attributes and links after
+    /// the last shift.
     shifted: BTreeMap<Bytes, (i64, i64)>,
-    /// What others do while changes are set aside.
+    /// Remote changes observed while changes of this writer are set aside.
     aside: Option<collective::Aside>,
-    /// What links lead to, while a merge asks.
+    /// The links by target object, for the duration of a merge.
     links: LinkIndex,
-    /// What is in memory of blocks, while they are merged.
+    /// Blocks loaded into memory for the duration of a merge.
     fetched: prefetch::Fetched,
-    /// How often merges looked at a link.
+    /// Number of links that merges have read.
     #[cfg(test)]
     looks: usize,
-    /// Whether others commit all the time.
+    /// Measures how often the commits of this writer are overtaken.
     contention: group::Contention,
-    /// The batch is a branch that is being merged: its name, and the version that it began with.
+    /// The branch that this batch merges, if any: its name, and the version that it is based on.
     branch: Option<(String, u64)>,
 }
 
 impl RemoteChanges {
-    /// From now on the batch is this branch.
+    /// Marks the batch as the merge of `branch`.
     pub(crate) fn merges(&mut self, branch: &Branch) {
         self.branch = Some((branch.name.to_string(), branch.base));
     }
 
-    /// The branch has deleted an object.
+    /// Notes that the branch has deleted an object.
     pub(crate) fn deletes(&mut self, id: u64) {
         self.deleted.insert(id);
     }
 
-    /// Whether an object was there when this batch began.
+    /// Returns whether an object existed when this batch began.
     fn was_there(&self, id: u64) -> bool {
         let theirs = self.theirs.get(keys::of(keys::HEADER, id).as_slice());
         theirs.is_none_or(|their| their.before.is_some())
     }
 
-    /// With nothing staged there is nothing to merge.
+    /// Clears the changes that wait for a merge. Called when nothing is staged.
     fn forget_unmerged(&mut self) {
         self.theirs.clear();
         self.blocks.clear();
@@ -148,36 +152,37 @@ impl RemoteChanges {
         self.changed = Changed::default();
     }
 
-    /// How often merges looked at a link.
+    /// Returns the number of links that merges have read.
     #[cfg(test)]
     pub(crate) fn looks(&self) -> usize {
         self.looks
     }
 
-    /// How much is known of others' commits.
+    /// Returns the number of remote changes in memory.
     #[cfg(test)]
     pub(crate) fn remembered(&self) -> usize {
         self.theirs.len() + self.blocks.len() + self.fixes.len() + self.shifted.len()
     }
 
-    /// The blocks of a dataset that they changed.
+    /// Returns the blocks of a dataset that other writers changed.
     fn blocks_of(&self, id: u64) -> Vec<Bytes> {
         under(&self.blocks, &keys::of(keys::BLOCK, id)).cloned().collect()
     }
 
-    /// Where open attributes were before this batch.
+    /// Returns the places of open attributes before this batch.
     pub(crate) fn earlier_places(&mut self) -> &mut Vec<EarlierPlace> {
         &mut self.batch.attributes
     }
 
-    /// Whether what both did alike is one change, although neither knew of the other. A writer may have counted on what it read; the
-    /// author of a branch has seen the main line, or asks for what the merge makes of both.
+    /// Returns whether equal changes by both sides count as one change, although neither writer knew of the other. This
+    /// holds for a branch: its author has seen the main line, or requests the merge of both. It does not hold for a
+    /// writer, because that writer may have relied on the value that it read.
     fn agrees_with_equals(&self) -> bool {
         self.branch.is_some()
     }
 }
 
-/// What is to be added to the counts of a header.
+/// Amounts to add to the counts of a header.
 #[derive(Debug, Default, Clone, Copy)]
 struct CountDelta {
     /// Links to the object.
@@ -187,7 +192,7 @@ struct CountDelta {
     attributes: i64,
 }
 
-/// The three values of a key that both changed.
+/// The three values of a key that both sides changed.
 struct ThreeWay {
     key: Bytes,
     base: Option<Bytes>,
@@ -196,19 +201,20 @@ struct ThreeWay {
 }
 
 impl Container {
-    /// Like a flush, where others write too.
+    /// Flushes in multi-writer mode.
     pub(crate) fn flush_with_others(&self) -> Result<()> {
         without_locks(|| self.commit_with_others(&|_| Ok(())))
     }
 
-    /// Commits on top of what others committed. `prepare` comes between learning of that and merging with it.
+    /// Commits the batch on top of the commits of other writers. `prepare` runs after the remote commits are read and
+    /// before they are merged.
     pub(crate) fn commit_with_others(&self, prepare: &dyn Fn(&mut State) -> Result<()>) -> Result<()> {
         let mut state = self.state();
         let s = &mut *state;
         let mut hold = None;
         for attempt in 0..=MAX_COMMIT_ATTEMPTS {
             self.stage_all(s)?;
-            // While one looks for news, what has to be there before the commit is on its way.
+            // Uploads the payloads that the commit needs while the remote commits are read.
             self.ledger.send_payloads()?;
             self.learn(s)?;
             prepare(s)?;
@@ -243,12 +249,12 @@ impl Container {
             reload.iter().filter_map(|id| s.datasets.get(id).and_then(Weak::upgrade)).collect();
         drop(state);
         let reloaded = reload_all(&open);
-        // All else is committed: no later flush tells it.
+        // Everything else is committed, so a later flush would not report the conflict.
         told?;
         reloaded
     }
 
-    /// Moves to the newest version under what is not flushed.
+    /// Moves to the newest version and retains the uncommitted changes.
     pub(crate) fn refresh_with_others(&self) -> Result<bool> {
         without_locks(|| self.advance_with_others())
     }
@@ -272,14 +278,14 @@ impl Container {
         Ok(self.ledger.version() != before)
     }
 
-    /// All that was changed is committed.
+    /// Starts a new batch, after all changes were committed.
     fn begin_batch(&self, s: &mut State) {
         self.blocks.lock().forget_touched();
         self.reads.clear();
         (s.others.batch, s.others.in_doubt) = Default::default();
     }
 
-    /// Whether of two changes of the same thing the later one stays.
+    /// Returns whether the later of two conflicting changes wins.
     pub(crate) fn last_wins(&self) -> bool {
         self.on_conflict == OnConflict::Last
     }
@@ -289,7 +295,7 @@ impl Container {
         self.blocks.lock().flush(&self.ledger, &[])
     }
 
-    /// Learns what others committed; what is in memory of it is forgotten.
+    /// Reads the remote commits and drops cached state that they made stale.
     fn learn(&self, s: &mut State) -> Result<()> {
         loop {
             let changes = self.ledger.advance(&is_wanted)?;
@@ -297,14 +303,15 @@ impl Container {
                 return Ok(());
             }
             self.note_changes(s, changes);
-            // A store was asked until there was nothing newer, and to ask once more is a round trip: the commit finds out.
+            // A store was already read up to its newest record. Another read costs a round trip, and the commit detects
+            // newer records anyway.
             if self.ledger.is_remote() {
                 return Ok(());
             }
         }
     }
 
-    /// Forgets what is in memory of what others changed, and notes what may have to be merged with it.
+    /// Drops cached state of remotely changed entries, and records the changes that may have to be merged.
     pub(crate) fn note_changes(&self, s: &mut State, changes: Vec<EntryChange>) {
         let headers: BTreeSet<_> =
             self.ledger.staged(&[keys::HEADER]).iter().filter_map(|(k, _)| keys::id(k)).collect();
@@ -350,7 +357,7 @@ impl Container {
         }
     }
 
-    /// Merges what is staged with what others committed.
+    /// Merges the staged changes with the remote commits.
     fn merge(&self, s: &mut State) -> Result<()> {
         self.settle_doubt(s);
         if let Some((branch, _)) = s.others.branch.as_ref().filter(|_| self.ledger.is_branch_contested()) {
@@ -392,7 +399,8 @@ impl Container {
         Ok(())
     }
 
-    /// What is left are counters and marks; theirs count. A change of anything else would be lost so.
+    /// Discards the remaining staged changes, which are counters and marks: the values of the other writers win. Fails
+    /// if a change of another kind is among them, because that change would be lost.
     fn give_up_counters(&self) -> Result<()> {
         for (key, _) in self.ledger.unmerged() {
             if key.first().is_some_and(|letter| MERGED.contains(letter)) {
@@ -419,24 +427,24 @@ impl Container {
     }
 }
 
-/// The keys under a prefix.
+/// Returns the keys that begin with a prefix.
 fn under<'k>(all: &'k BTreeSet<Bytes>, prefix: &'k [u8]) -> impl Iterator<Item = &'k Bytes> {
     let from = all.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
     from.take_while(move |key| key.starts_with(prefix))
 }
 
-/// Of which changed keys a merge needs the value before, whether they are staged or not.
+/// Returns whether a merge needs the previous value of a changed key, even if the key is not staged here.
 fn is_wanted(key: &[u8]) -> bool {
     matches!(key.first(), Some(&(keys::HEADER | keys::LINK)))
 }
 
-/// The value before is that of the first time, the author the last.
+/// Records a remote change. The previous value of the first change and the author of the last change are retained.
 fn note(theirs: &mut BTreeMap<Bytes, RemoteChange>, c: EntryChange) {
     let before = theirs.get(&c.key).map_or(c.before, |known| known.before.clone());
     theirs.insert(c.key, RemoteChange { before, version: c.version, host: c.host, pid: c.pid });
 }
 
-/// An open dataset that goes with this link is called by its name.
+/// Tells an open dataset the name of the link that was removed, so that messages can name the dataset.
 fn note_lost_link(s: &State, c: &EntryChange) {
     let before = c.before.clone().and_then(|before| decode::<LinkRecord>(before, String::new).ok());
     let Some(before) = before else { return };

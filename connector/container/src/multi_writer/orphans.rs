@@ -1,11 +1,12 @@
-//! Deleting objects without links, where others write too: in commits of their own, which are given up when another
-//! writer commits in between, so that nobody's change of the same object has to be merged with its end.
+//! Deletes objects without links in multi-writer mode, in separate commits. Such a commit is abandoned if another
+//! writer commits in between, so that a concurrent change of an object never has to be merged with its deletion.
 
 use crate::container::State;
 use crate::{Container, Result, keys};
 use std::collections::BTreeSet;
 
-/// How often it is tried at one flush. The mark of the object stays, and the next flush tries again.
+/// Number of attempts at one flush. After the last attempt the object keeps its orphan mark, and the next flush tries
+/// again.
 const MAX_ATTEMPTS: u32 = 8;
 
 impl Container {
@@ -36,7 +37,8 @@ impl Container {
         Ok(())
     }
 
-    /// Takes back what deleting staged. Blocks that another thread writes meanwhile are of objects with headers.
+    /// Discards the staged deletions. Blocks that another thread stages meanwhile belong to objects with headers, and
+    /// are retained.
     fn take_back(&self, s: &mut State, before: &BTreeSet<bytes::Bytes>) -> Result<()> {
         for (key, _) in self.ledger.staged(&[]) {
             if before.contains(&key) {

@@ -1,8 +1,9 @@
-//! Blocks of which several processes of an MPI program wrote parts: one of them takes the others' parts before a commit.
+//! Blocks that several processes of an MPI program wrote parts of: before a commit, one process takes the parts that the
+//! other processes wrote.
 //!
-//! Each of them would merge its part with what the others have committed otherwise, and decode and encode the block anew for
-//! that. Parallel HDF5 collects parts so, too (`H5D__mpio_redistribute_shared_chunks`, H5Dmpio.c); MPI's libraries call it
-//! two-phase I/O.
+//! Otherwise each process would have to merge its part with the commits of the other processes, and decode and encode
+//! the block anew for it. Parallel HDF5 collects parts in the same way (`H5D__mpio_redistribute_shared_chunks`,
+//! H5Dmpio.c); MPI libraries call it two-phase I/O.
 
 use crate::chunk::cache::BlockPart;
 use crate::chunk::grid::{CopyRun, Coverage};
@@ -12,14 +13,14 @@ use crate::{Container, Error, ErrorKind, Result, keys};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 
-/// A block that this process has changed, as far as it can be given to another one.
+/// A block that this process has changed and that it can give to another process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedBlock {
     /// Its key in the container.
     pub key: Vec<u8>,
-    /// The same number for the same key, in every process.
+    /// A number for the key, which is the same in every process.
     pub number: u64,
-    /// Bytes of it that this process wrote.
+    /// Bytes of the block that this process wrote.
     pub bytes: u64,
 }
 
@@ -30,9 +31,10 @@ fn number_of(key: &[u8]) -> u64 {
 }
 
 impl Container {
-    /// The blocks of elements that were changed here and are in memory alone, by their keys, at most so many. What is staged stays
-    /// here, and so do elements that lead to blobs. So does all of a dataset that shrank: who commits its new extent commits the fill
-    /// behind it, and a merge takes neither from others.
+    /// Returns blocks of elements that were changed here and exist only in memory, in the order of their keys, at most
+    /// `most` blocks. Staged blocks are not returned, and neither are blocks with elements that refer to blobs. Blocks
+    /// of a dataset that shrank are not returned either: the process that commits the new extent commits the fill
+    /// values outside of it, and a merge must not take these from another process.
     ///
     /// # Errors
     /// Those of reading the headers of datasets.
@@ -62,12 +64,12 @@ impl Container {
         Ok(!s.others.batch.has_cut_of(id) && !self.known(s, id)?.has_heap)
     }
 
-    /// What was written here of a block; `None` where it is not all in memory.
+    /// Returns the bytes that this process wrote to a block; `None` if they are not all in memory.
     pub fn part_of_block(&self, key: &[u8]) -> Option<BlockPart> {
         self.blocks.lock().part_of(key)
     }
 
-    /// Writes what another process wrote of a block, as if it had been written here.
+    /// Writes the part of a block that another process wrote, as if it had been written here.
     ///
     /// # Errors
     /// `Corrupt` for ranges that the block does not have; those of a write.
@@ -88,31 +90,32 @@ impl Container {
         })
     }
 
-    /// Puts aside what was written here of a block: another process has taken it. What was staged meanwhile stays, and is merged.
-    /// [`settle_parts`](Self::settle_parts) or [`take_back_parts`](Self::take_back_parts) has to follow.
+    /// Sets aside the part of a block that another process has taken. A part that was staged meanwhile stays here, and
+    /// is merged. [`settle_parts`](Self::settle_parts) or [`take_back_parts`](Self::take_back_parts) has to follow.
     pub fn give_part(&self, key: &[u8]) {
         if !self.ledger.is_staged(key) {
             self.blocks.lock().give_away(key);
         }
     }
 
-    /// The commit is made in all processes: forgets what was given to others.
+    /// Forgets the parts given to other processes, after all processes have committed.
     pub fn settle_parts(&self) {
         self.blocks.lock().forget_moving(|_| true);
     }
 
-    /// The commit is made in this process: what it took from others is committed.
+    /// Notes that the parts taken from other processes are committed, after this process has committed.
     pub fn settle_taken_parts(&self) {
         self.blocks.lock().settle_taken();
     }
 
-    /// The commit is made in the process that took this part.
+    /// Forgets the part of one block, after the process that took it has committed.
     pub fn settle_part(&self, key: &[u8]) {
         self.blocks.lock().forget_moving(|given| given == key);
     }
 
-    /// The commit failed in some process: what was given to others and is not settled counts as written here again, and what was taken as
-    /// theirs. What lies outside of its dataset by now, or of a dataset that is gone, is forgotten.
+    /// Undoes the exchange of parts after the commit failed in some process: parts given to other processes count as
+    /// written here again unless they were settled, and parts taken from them count as theirs. Bytes that are outside
+    /// of their dataset by now, and parts of deleted datasets, are forgotten.
     pub fn take_back_parts(&self) {
         let mut state = self.state();
         let given = self.blocks.lock().given_keys();
@@ -120,7 +123,7 @@ impl Container {
             match self.known(&mut state, keys::id(&key).unwrap_or_default()) {
                 Ok(known) => self.blocks.lock().cut_given(&key, &known.outside(&keys::coords(&key))),
                 Err(e) if e.kind() == ErrorKind::NotFound => self.blocks.lock().forget_moving(|k| k == key),
-                // Its next flush tells.
+                // The next flush of the block reports the error.
                 Err(_) => {}
             }
         }
@@ -128,7 +131,7 @@ impl Container {
     }
 }
 
-/// Where the bytes of a part go in its block of `len` bytes.
+/// Returns the places of the bytes of a part in its block of `len` bytes.
 fn runs_of(part: &BlockPart, len: usize) -> Result<Vec<CopyRun>> {
     let mut buffer = 0;
     let mut runs = Vec::with_capacity(part.spans.len());

@@ -1,7 +1,7 @@
-//! What a merge of blocks reads of a store, fetched for many blocks at once.
+//! Fetches the blocks that a merge reads from a store, many blocks in one request.
 //!
-//! A merged block is read in three states. In a store far away each of them is a request, and programs whose processes write
-//! parts of the same thousands of small chunks would wait for these one after the other.
+//! A merged block is read in three states. In a remote store each state takes a request, and programs whose processes
+//! write parts of the same thousands of small chunks would wait for these requests one after another.
 
 use super::ThreeWay;
 use crate::chunk::block_store::decoded;
@@ -13,18 +13,19 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// So many stored bytes are fetched at once, or one block of more; they are in memory until its blocks are merged.
+/// Maximum number of stored bytes that are fetched together, unless a single block has more. They stay in memory until
+/// its blocks are merged.
 const MAX_FETCHED_BYTES: u64 = 8 << 20;
-/// So many blocks are fetched at once, whatever their length.
+/// Maximum number of blocks that are fetched together, whatever their length.
 const MAX_FETCHED_BLOCKS: usize = 1 << 12;
 
-/// What was fetched: the content of states of blocks, by their records. A record that is in use names bytes that do not change.
+/// The fetched content of block states, by their records. The bytes that a record in use refers to do not change.
 pub(super) type Fetched = Arc<HashMap<Bytes, Fragments>>;
 
-/// The key of a block that both changed, and its record when both began.
+/// The key of a block that both sides changed, and its base record.
 type Contest = (Bytes, Option<Bytes>);
 
-/// Blocks that are merged together, and what is fetched for them.
+/// Blocks that are merged together, and their fetched states.
 #[derive(Default)]
 struct Share {
     contests: Vec<Contest>,
@@ -39,7 +40,7 @@ impl Share {
 }
 
 impl Container {
-    /// Merges the blocks that both changed.
+    /// Merges the blocks that both sides changed.
     pub(super) fn merge_blocks(&self, s: &mut State) -> Result<()> {
         let mut contests = self.ledger.unmerged_under(&[keys::BLOCK]).into_iter();
         loop {
@@ -57,7 +58,7 @@ impl Container {
         }
     }
 
-    /// The next blocks, with what of them lies in a store.
+    /// Returns the next blocks, with their states that are in a store.
     fn next_share(&self, s: &mut State, contests: &mut impl Iterator<Item = Contest>) -> Result<Share> {
         let (mut share, mut shapes) = (Share::default(), HashMap::new());
         while !share.is_full() {
@@ -71,7 +72,7 @@ impl Container {
         Ok(share)
     }
 
-    /// Adds the states of a block to what is fetched. `shapes` are those of the datasets that were seen.
+    /// Adds the states of a block to those to be fetched. `shapes` caches the layouts of datasets.
     fn want(
         &self,
         s: &mut State,

@@ -10,9 +10,9 @@ use std::collections::HashSet;
 
 /// The attribute of a dimension scale (HDF5's H5DS).
 const NAME: &[u8] = b"REFERENCE_LIST";
-/// Significant bytes of an entry: a reference to a dataset, and the number of its dimension. Padding follows.
+/// The class `H5T_COMPOUND`.
 const COMPOUND: u32 = 6;
-/// Bytes of an entry that say something: a reference to a dataset, and the number of its dimension. Padding follows.
+/// Significant bytes of an entry: a reference to a dataset, and the number of its dimension. Padding follows.
 const ENTRY_BYTES: usize = 12;
 /// Bytes of an entry with padding, as compilers align it.
 const ALIGNED_BYTES: u64 = 16;

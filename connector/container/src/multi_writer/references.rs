@@ -1,5 +1,5 @@
-//! References in what this batch has staged, to groups that it has made. Such a group takes the number of another writer's if the two
-//! become one, and what refers to it would lead nowhere.
+//! Finds references in staged entries to groups that this batch created. When such a group is merged with another
+//! writer's group, its id disappears, so a reference to it would lead nowhere.
 
 use crate::chunk::block_store::decoded;
 use crate::container::State;
@@ -7,7 +7,7 @@ use crate::record::{AttributeRecord, HeaderRecord, decode};
 use crate::{Container, Result, heap, keys};
 use std::collections::BTreeSet;
 
-/// Notes which of some ids stand in bytes: as they do in references, at whatever offset.
+/// Notes which of the ids `wanted` occur in bytes, encoded as in references, at any offset.
 fn note_ids(bytes: &[u8], wanted: &BTreeSet<u64>, found: &mut BTreeSet<u64>) {
     for id in bytes.windows(8).filter_map(|id| <[u8; 8]>::try_from(id).ok()).map(u64::from_le_bytes) {
         if wanted.contains(&id) {
@@ -22,7 +22,7 @@ fn has_references(header: &HeaderRecord) -> bool {
 }
 
 impl Container {
-    /// To which of some objects attributes or elements refer that this batch has staged.
+    /// Returns the objects of `wanted` to which staged attributes or elements refer.
     pub(super) fn referred_to(&self, s: &mut State, wanted: &BTreeSet<u64>) -> Result<BTreeSet<u64>> {
         let mut found = BTreeSet::new();
         let owners = self.note_in_attributes(wanted, &mut found)?;
@@ -40,7 +40,7 @@ impl Container {
         Ok(found)
     }
 
-    /// Looks through attributes. Answers the owners of the heaps that they have.
+    /// Searches attributes. Returns the owners of the heaps that the attributes use.
     fn note_in_attributes(&self, wanted: &BTreeSet<u64>, found: &mut BTreeSet<u64>) -> Result<BTreeSet<u64>> {
         let mut owners = BTreeSet::new();
         for (_, value) in self.ledger.staged(&[keys::ATTRIBUTE]) {
@@ -72,7 +72,7 @@ impl Container {
         })
     }
 
-    /// Looks through variable-length data: sequences of references.
+    /// Searches variable-length data for sequences of references.
     fn note_in_heap(&self, owner: u64, wanted: &BTreeSet<u64>, found: &mut BTreeSet<u64>) -> Result<()> {
         for (key, value) in self.ledger.staged(&keys::of(keys::SEGMENT, owner)) {
             let Some(value) = value else { continue };

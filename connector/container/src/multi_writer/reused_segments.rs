@@ -1,8 +1,9 @@
-//! Variable-length data of which ids of blobs say something else in the main line than in the version that a branch began with.
+//! Variable-length data whose blob ids mean other data in the main line than in the version that a branch is based on.
 //!
-//! Earlier builds gave the numbers of heap segments again, once the last segment of an owner was gone. A container that was restored goes
-//! on in the segments of an older version. After either, equal ids need not be equal data, and a deletion in the branch may hit what
-//! lives in the main line. Nothing tells the changes of the two apart, so such a merge is refused.
+//! Earlier builds reused the numbers of heap segments after the last segment of an owner was deleted. A restored
+//! container continues in the segments of an older version. In both cases equal ids may refer to different data, and a
+//! deletion in the branch may free living data of the main line. The changes of both sides cannot be distinguished, so
+//! such a merge is refused.
 
 use super::deleted_blobs::places_in;
 use super::heap::{segment_of, usage};
@@ -17,15 +18,16 @@ use bytes::Bytes;
 use h5lake_ledger::Ledger;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// Whether a segment can have come from another one by appending blobs and deleting some.
+/// Returns whether a segment can result from another one by appending blobs and deleting some.
 fn goes_on(before: &UsageRecord, now: &UsageRecord) -> bool {
     let appended = now.used.checked_sub(before.used);
     now.length == before.length
         && appended.is_some_and(|appended| now.live <= before.live.saturating_add(appended))
 }
 
-/// Whether an element has a blob of `begun` segments that it had not before: nobody puts an old blob into another element. What was
-/// cut off and grew again has those of the fill value.
+/// Returns whether an element refers to a blob in the segments `begun` to which it did not refer before. No writer puts
+/// an old blob into another element. Elements that were truncated and grew again have the blobs of the fill value, and
+/// do not count.
 fn has_revived(owner: u64, [before, now, fill]: [&[u8]; 3], begun: &BTreeMap<u32, u64>) -> bool {
     if before == now || now == fill {
         return false;
@@ -37,8 +39,9 @@ fn has_revived(owner: u64, [before, now, fill]: [&[u8]; 3], begun: &BTreeMap<u32
 }
 
 impl Container {
-    /// Notes a conflict if the main line has other variable-length data of an owner under ids of the base's. `theirs` are the keys that
-    /// it changed since. With `has_deleted`, the branch deleted blobs of the base. Answers whether there is a conflict.
+    /// Notes a conflict if the main line uses blob ids of the base for other variable-length data of an owner. `theirs`
+    /// contains the keys that the main line changed since the base. `has_deleted` is true if the branch deleted blobs
+    /// of the base. Returns whether there is a conflict.
     ///
     /// # Errors
     /// `Corrupt`; those of reading.
@@ -66,7 +69,7 @@ impl Container {
         for number in numbers {
             let key = keys::segment(keys::USAGE, owner, number);
             let (before, now) = (usage(&base.get(&key)?)?, usage(&self.ledger.committed(&key)?)?);
-            // What only one of them has is no other's.
+            // A segment that only one side has cannot be confused.
             let (Some(before), Some(now)) = (before, now) else { continue };
             if !goes_on(&before, &now) || !self.begins_alike(&segment_of(&key), &before, base)? {
                 return Ok(true);
@@ -75,7 +78,7 @@ impl Container {
         Ok(false)
     }
 
-    /// Whether a segment has the bytes still that it had in the base.
+    /// Returns whether a segment still has the bytes that it had in the base.
     fn begins_alike(&self, key: &[u8], before: &UsageRecord, base: &Ledger) -> Result<bool> {
         let (old, new) = (base.get(key)?, self.ledger.committed(key)?);
         if old == new {
@@ -88,7 +91,8 @@ impl Container {
         Ok(old.get(..used) == new.get(..used))
     }
 
-    /// Whether an element that the main line changed has a blob of the base's that it had not there.
+    /// Returns whether an element that the main line changed refers to a blob of the base to which it did not refer in
+    /// the base.
     fn has_revived_blob(
         &self,
         s: &mut State,

@@ -1,5 +1,5 @@
-//! What a merge must not do to the tree: delete what another writer has just changed, take in changes of what another
-//! writer deletes, or leave a group that no path leads to.
+//! Conflicts in the tree of groups: a merge must not delete objects that another writer has just changed, merge changes
+//! into objects that another writer deletes, or leave a group without a path from the root.
 
 use super::links::named;
 use super::{RemoteChange, Settle};
@@ -36,7 +36,8 @@ impl Container {
         self.check_reachable(s)
     }
 
-    /// What this batch deletes must not have been changed by others, who cannot be asked.
+    /// Notes a conflict if another writer changed an object that this batch deletes. That writer has already committed,
+    /// so it cannot be notified.
     fn check_deleted_here(&self, s: &mut State) -> Result<()> {
         for id in s.others.batch.unlinked.clone() {
             let Some(now) = self.ledger.get(&keys::of(keys::HEADER, id))? else { continue };
@@ -57,7 +58,8 @@ impl Container {
         Ok(())
     }
 
-    /// What others are about to delete, since they took its last link away, must not take in changes of this batch.
+    /// Notes a conflict if this batch changed an object whose last link another writer removed. That object will be
+    /// deleted; changes of this batch must not be merged into it.
     fn check_deleted_there(&self, s: &mut State) -> Result<()> {
         let headers = s.others.theirs.iter().filter(|(key, _)| key.first() == Some(&keys::HEADER));
         let headers: Vec<(Bytes, RemoteChange)> = headers.map(|(k, t)| (k.clone(), t.clone())).collect();
@@ -81,7 +83,7 @@ impl Container {
         Ok(())
     }
 
-    /// Whether the object lost its links here, and not there.
+    /// Returns whether this batch, and not another writer, removed the last link of the object.
     fn is_removed_here(&self, s: &State, id: u64) -> Result<bool> {
         let committed = self.ledger.committed(&keys::of(keys::HEADER, id))?;
         Ok(s.others.batch.unlinked.contains(&id) && committed.map_or(Ok(0), |h| links(&h))? > 0)
@@ -101,7 +103,8 @@ impl Container {
         }
     }
 
-    /// Links of others that stay out must not be all that leads to what they moved there, and nobody deleted.
+    /// Notes a conflict if a rejected remote link is the only link to an object that another writer moved there and
+    /// that this batch did not delete.
     fn check_overruled(&self, s: &mut State) -> Result<()> {
         for (id, links) in s.others.overruled.clone() {
             if !self.is_lost_without(s, id, links.len())? {
@@ -119,7 +122,8 @@ impl Container {
         Ok(())
     }
 
-    /// Whether something that was there before goes with an object of theirs if that loses so many links.
+    /// Returns whether an object that existed before would be deleted with object `id` if `id` loses `lost` of its
+    /// remote links.
     fn is_lost_without(&self, s: &mut State, id: u64, lost: usize) -> Result<bool> {
         let Some(theirs) = self.ledger.committed(&keys::of(keys::HEADER, id))? else { return Ok(false) };
         if links(&theirs)? as usize > lost || !self.staged_links_to(s, id)?.is_empty() {
@@ -133,8 +137,10 @@ impl Container {
         Ok(is_lost)
     }
 
-    /// What the branch deleted, and the main line has linked anew, would stay, and in it what the branch has moved elsewhere. Links in
-    /// what the branch deleted go. Of committed types it is not known: they count what uses them, too.
+    /// Notes a conflict if the main line made a new link to an object that the branch deleted: the object would stay,
+    /// with objects that the branch has moved elsewhere. Links inside objects that the branch deleted do not count,
+    /// because they are deleted too. Committed datatypes are not checked, because their link counts include the objects
+    /// that use them.
     fn check_linked_anew(&self, s: &mut State) -> Result<()> {
         let deleted = s.others.deleted.clone();
         let mut held = HashMap::<u64, u32>::new();
@@ -154,8 +160,8 @@ impl Container {
         Ok(())
     }
 
-    /// Groups that lost a link here while others took links away, too, must still be reached from the root: one writer may
-    /// have moved a group into another, and the other that one into the first.
+    /// Notes a conflict if a group cannot be reached from the root after both sides removed links: one writer may have
+    /// moved a group into a second one, and another writer the second into the first.
     fn check_reachable(&self, s: &mut State) -> Result<()> {
         let theirs = s.others.theirs.iter();
         let Some(their) =
@@ -179,7 +185,7 @@ impl Container {
         Ok(())
     }
 
-    /// Takes out of `wanted` the groups that the root leads to.
+    /// Removes the groups from `wanted` that can be reached from the root.
     fn reach(&self, s: &mut State, wanted: &mut HashSet<u64>) -> Result<()> {
         let (mut seen, mut pending) = (HashSet::from([ROOT.0]), vec![ROOT.0]);
         while let Some(id) = pending.pop() {
@@ -197,7 +203,7 @@ impl Container {
         Ok(())
     }
 
-    /// Shows `stops` the object, and all that would be deleted with it, until that returns true.
+    /// Calls `stops` with the object, and with each object that would be deleted with it, until `stops` returns true.
     fn visit_deleted(
         &self,
         s: &mut State,
@@ -221,7 +227,7 @@ impl Container {
         Ok(())
     }
 
-    /// The objects that hard links of a group lead to.
+    /// Returns the objects that hard links of a group lead to.
     fn targets(&self, group: u64) -> Result<Vec<u64>> {
         let mut all = Vec::new();
         self.each(&keys::of(keys::LINK, group), |_, value| {

@@ -1,4 +1,5 @@
-//! Variable-length elements that both wrote: each writer stored the content for itself, and the same content is the same element.
+//! Merges variable-length elements that both sides wrote. Each writer stores the content in its own blob; equal content
+//! counts as an equal element.
 
 use super::ThreeWay;
 use super::blocks::RemoteBlock;
@@ -9,17 +10,17 @@ use crate::record::{AttributeRecord, DatatypeRecord};
 use crate::{Container, InlineHeap, Result};
 use bytes::Bytes;
 
-/// Bytes of an element of a variable-length type, as libhdf5 lays it out: a count of four bytes, and the id of a blob.
+/// Bytes of an element of a variable-length type in libhdf5's layout: a count of four bytes, and the id of a blob.
 const ELEMENT_BYTES: usize = 20;
-/// `H5T_STRING`, `H5T_VLEN`
+/// The classes `H5T_STRING` and `H5T_VLEN`.
 const STRING: u32 = 3;
 const SEQUENCE: u32 = 9;
-/// Where the type of a sequence's members begins in its encoding, and what each encoding begins with.
+/// Offset of the member type in the encoding of a sequence type, and the first bytes of each encoding.
 const MEMBERS: usize = 10;
 const HEAD: [u8; 2] = [3, 0];
 
-/// The bytes of a member that an element counts, if elements stand for blobs that refer to nothing else: strings, and sequences of plain
-/// members. Of types that hold such elements beside others it is not known.
+/// Returns the bytes per counted member, if elements hold blobs that refer to nothing else: strings, and sequences of
+/// plain members. Returns `None` for other types, whose elements cannot be compared.
 pub(super) fn blob_unit(datatype: &DatatypeRecord) -> Option<u64> {
     let is_simple = datatype.has_heap && !datatype.has_references && datatype.size == ELEMENT_BYTES as u64;
     match datatype.class {
@@ -33,7 +34,7 @@ pub(super) fn blob_unit(datatype: &DatatypeRecord) -> Option<u64> {
 }
 
 impl Container {
-    /// Whether variable-length values of attributes are the same.
+    /// Returns whether two variable-length values of attributes are equal.
     pub(super) fn same_blobs(&self, s: &mut State, r: &AttributeRecord, x: Bytes, y: Bytes) -> Result<bool> {
         let Some(unit) = r.datatype.as_ref().and_then(blob_unit) else { return Ok(false) };
         let [(x, in_x), (y, in_y)] = [x, y].map(|value| InlineHeap::split(value, r.data_size));
@@ -45,7 +46,7 @@ impl Container {
         Ok(true)
     }
 
-    /// The bytes of a blob by the element that stands for it.
+    /// Returns the bytes of the blob that an element refers to.
     fn content(
         &self,
         s: &mut State,
@@ -60,8 +61,8 @@ impl Container {
         }
     }
 
-    /// Takes elements out of `spans` that both wrote with the same content: theirs stay. What was stored for ours becomes dead bytes of
-    /// its heap. Answers whether there were any.
+    /// Removes elements from `spans` that both sides wrote with equal content, so that the other writer's elements
+    /// stay. The blobs of this writer become dead bytes of its heap. Returns whether there were such elements.
     pub(super) fn leave_out_same(
         &self,
         s: &mut State,
@@ -89,7 +90,7 @@ impl Container {
         Ok(!same.is_empty())
     }
 
-    /// Whether two elements of a dataset stand for the same content. What cannot be read is not the same.
+    /// Returns whether two elements of a dataset have equal content. Unreadable content is not equal.
     fn is_same_blob(&self, s: &mut State, a: &[u8], b: &[u8]) -> bool {
         let (Some((count, a)), Some((other, b))) = (a.split_at_checked(4), b.split_at_checked(4)) else {
             return false;

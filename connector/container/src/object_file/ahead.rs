@@ -1,5 +1,5 @@
-//! Chunks that are fetched ahead of the read that needs them: threads that live within the call ask for neighbouring chunks together,
-//! in the order in which the reader comes to them.
+//! Read-ahead of chunks: threads that live within the call fetch neighbouring chunks together, in the order in which
+//! the reader will read them.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,16 +12,16 @@ use super::fetch::in_requests;
 use super::{MAX_REQUEST_BYTES, MAX_REQUESTS, ObjectFile};
 use crate::{Error, ErrorKind, Result};
 
-/// Bytes that are fetched at most before the reader comes to them.
+/// Maximum number of bytes that are fetched before the reader reads them.
 const MAX_AHEAD_BYTES: u64 = 64 << 20;
-/// Of a request at most one byte in so many lies between the chunks that it is for.
+/// The reciprocal of the largest share of a request's bytes that may be between the requested chunks.
 const GAP_SHARE: u64 = 5;
 
-/// What is fetched during one read.
+/// The read-ahead of one read.
 pub(super) struct Ahead {
-    /// The requests, in the order in which the reader is expected to come to them.
+    /// The requests, in the order in which the reader is expected to need them.
     requests: Vec<Range<u64>>,
-    /// Beginnings of requests, ascending, with their places in `requests`.
+    /// Beginnings of requests, ascending, with their indices in `requests`.
     by_start: Vec<(u64, usize)>,
     most: usize,
     state: Mutex<State>,
@@ -30,11 +30,11 @@ pub(super) struct Ahead {
 
 struct State {
     slots: Vec<Slot>,
-    /// The request that is begun next.
+    /// The request that is started next.
     next: usize,
-    /// The reader has come to this request, or has passed those before it.
+    /// The last request that the reader has reached; it has passed all requests before it.
     passed: usize,
-    /// Bytes that are under way, or wait for the reader.
+    /// Bytes that are being fetched, or wait for the reader.
     waiting: usize,
     is_over: bool,
 }
@@ -47,7 +47,8 @@ enum Slot {
     Taken,
 }
 
-/// Ranges as requests: neighbours are asked for together, what is long in parts. In the order in which the ranges were given.
+/// Turns ranges into requests, in the order in which the ranges were given. Neighbouring ranges become one request, and
+/// long ranges several.
 fn joined(wanted: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut sorted: Vec<_> =
         wanted.iter().cloned().zip(0_usize..).filter(|(range, _)| !range.is_empty()).collect();
@@ -83,7 +84,7 @@ impl Ahead {
         Self { requests, by_start, most, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// The request that fetches the byte at `at`.
+    /// Returns the request that fetches the byte at `at`.
     fn request_for(&self, at: u64) -> Option<usize> {
         let after = self.by_start.partition_point(|(start, _)| *start <= at);
         let (_, request) = self.by_start[..after].last()?;
@@ -95,7 +96,7 @@ impl Ahead {
         (range.end - range.start) as usize
     }
 
-    /// Begins the next request as soon as there is room for it; `None` if there is none to begin.
+    /// Starts the next request as soon as the limit allows it; returns `None` if all requests were started.
     fn begin(&self) -> Option<usize> {
         let mut state = self.state.lock();
         loop {
@@ -128,7 +129,7 @@ impl Ahead {
 }
 
 impl ObjectFile {
-    /// Runs `read`, while ranges are fetched of which it will read the bytes in about this order.
+    /// Runs `read` while the bytes of `wanted`, which it will read in about this order, are fetched ahead.
     pub fn reading_ahead<T>(&self, wanted: &[Range<u64>], read: impl FnOnce() -> T) -> T {
         let requests: Vec<_> = {
             let extents = self.extents.lock();
@@ -145,15 +146,15 @@ impl ObjectFile {
         *self.ahead.lock() = Some(ahead.clone());
         let guard = Ended { object: self, ahead: &ahead };
         std::thread::scope(|scope| {
-            // The reader makes requests, too.
+            // The reader makes requests as well.
             for _ in 0..ahead.requests.len().min(MAX_REQUESTS - 1) {
-                // Without threads the reader fetches by itself.
+                // If no thread can be started, the reader fetches by itself.
                 let work = || self.work(&ahead);
                 if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
                     break;
                 }
             }
-            // However it ends, the threads do.
+            // The guard stops the threads even if the reader panics.
             let guard = guard;
             let answer = read();
             drop(guard);
@@ -167,12 +168,12 @@ impl ObjectFile {
         }
     }
 
-    /// Makes a request that was begun, and leaves what came of it to the reader.
+    /// Makes a request that was started, and leaves its result to the reader.
     fn answer(&self, ahead: &Ahead, request: usize) {
         let bytes = ahead.bytes_of(request);
         self.extents.lock().expect(bytes);
         let get = || self.get(ahead.requests[request].clone());
-        // The reader must not wait for ever.
+        // After a panic the reader must not wait forever.
         let got = catch_unwind(AssertUnwindSafe(get))
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "a request for a native file panicked")));
         self.extents.lock().expect_no_more(bytes);
@@ -191,10 +192,10 @@ impl ObjectFile {
         ahead.changed.notify_all();
     }
 
-    /// Fills the beginning of `buffer` with bytes from `from` on, if they are being fetched; answers how many.
+    /// Fills the beginning of `buffer` with bytes from `from` on, if they are being fetched; returns how many.
     ///
     /// # Errors
-    /// That of their request.
+    /// Those of the request.
     pub(super) fn wait_ahead(&self, from: u64, buffer: &mut [u8]) -> Result<usize> {
         let Some(ahead) = self.ahead.lock().clone() else { return Ok(0) };
         let Some(request) = ahead.request_for(from) else { return Ok(0) };
@@ -204,7 +205,8 @@ impl ObjectFile {
             loop {
                 match &state.slots[request] {
                     Slot::Begun => ahead.changed.wait(&mut state),
-                    // The threads have not come to it, or are gone: the reader makes the request, and they go on behind it.
+                    // The threads have not reached the request, or have ended: the reader makes it, and the threads
+                    // continue after it.
                     Slot::Open => {
                         ahead.begin_at(&mut state, request);
                         drop(state);
@@ -232,7 +234,8 @@ impl ObjectFile {
         Ok(length)
     }
 
-    /// Keeps what came of requests that the reader passes when it comes to `request`: it may have those chunks already.
+    /// Keeps the results of requests that the reader passes when it reaches `request`, because it may have skipped
+    /// them.
     fn pass(&self, ahead: &Ahead, state: &mut State, request: usize) {
         for number in state.passed..request {
             if let Slot::Here(bytes) = &state.slots[number] {
@@ -246,7 +249,7 @@ impl ObjectFile {
     }
 }
 
-/// Ends the fetching when it is dropped. What has come and was not read is kept.
+/// Stops the read-ahead when dropped. Results that were not read are kept in the cache.
 struct Ended<'a> {
     object: &'a ObjectFile,
     ahead: &'a Ahead,
@@ -272,9 +275,9 @@ mod tests {
     #[test]
     fn neighbours_are_asked_for_together_and_in_their_turn() {
         const MIB: u64 = 1 << 20;
-        // Small gaps go with them, large ones do not.
+        // Small gaps are included, large ones are not.
         assert_eq!(joined(&[0..100, 110..200, 1000..1100]), [0..200, 1000..1100]);
-        // The order is that of the reader.
+        // Requests follow the order of the reader.
         assert_eq!(joined(&[5000..5100, 0..100, 5100..5200]), [5000..5200, 0..100]);
         let chunks: Vec<_> = (0..10).map(|n| n * MIB..(n + 1) * MIB).collect();
         assert_eq!(joined(&chunks), [0..4 * MIB, 4 * MIB..8 * MIB, 8 * MIB..10 * MIB]);

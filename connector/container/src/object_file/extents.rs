@@ -1,4 +1,4 @@
-//! What of an object is in memory: extents that do not overlap, those used longest ago put out first.
+//! The cached bytes of an object: extents that do not overlap, evicted in the order of their last use.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,10 +8,10 @@ use h5lake_ledger::locks::Mutex;
 
 use crate::chunk::memory_budget::{Claim, GivesBack};
 
-/// What an extent costs beside its bytes.
+/// Memory of an extent in addition to its bytes.
 const OVERHEAD_BYTES: usize = 128;
 
-/// Extents of one object, counted in the memory of the process.
+/// Extents of one object, counted in the memory budget of the process.
 pub(super) struct Extents {
     by_start: BTreeMap<u64, Extent>,
     /// The beginnings of extents, by their last use.
@@ -36,18 +36,18 @@ impl Extents {
         Self { by_start: BTreeMap::new(), by_use: BTreeMap::new(), uses: 0, claim }
     }
 
-    /// Bytes that it may hold, if no other cache needs room.
+    /// Returns the bytes that the cache may hold if no other cache needs space.
     pub(super) fn room(&self) -> u64 {
         self.claim.room() as u64
     }
 
-    /// The beginning of the extent that holds the byte at `at`.
+    /// Returns the beginning of the extent that holds the byte at `at`.
     fn holding(&self, at: u64) -> Option<u64> {
         let (start, extent) = self.by_start.range(..=at).next_back()?;
         (at < extent.end(*start)).then_some(*start)
     }
 
-    /// Copies what is here from `at` on, up to the first gap. Answers how many bytes that is.
+    /// Copies the cached bytes from `at` on, up to the first gap. Returns the number of copied bytes.
     pub(super) fn copy(&mut self, at: u64, into: &mut [u8]) -> usize {
         let mut done = 0;
         while done < into.len() {
@@ -66,7 +66,7 @@ impl Extents {
         done
     }
 
-    /// The parts of a range that are not here.
+    /// Returns the parts of a range that are not cached.
     pub(super) fn missing(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut gaps = Vec::new();
         let mut at = range.start;
@@ -83,11 +83,11 @@ impl Extents {
         gaps
     }
 
-    /// Keeps bytes from `at` on, as far as they are not here already and there is room.
+    /// Caches the bytes from `at` on that are not cached already, as far as the memory budget allows.
     pub(super) fn insert(&mut self, at: u64, bytes: &Bytes) {
         for gap in self.missing(at..at + bytes.len() as u64) {
             let part = bytes.slice((gap.start - at) as usize..(gap.end - at) as usize);
-            // A short part must not keep the whole answer in memory.
+            // A short part must not keep the whole response in memory.
             let part = if part.len() <= bytes.len() / 2 { Bytes::copy_from_slice(&part) } else { part };
             let cost = part.len() + OVERHEAD_BYTES;
             let excess = self.claim.excess(cost);
@@ -104,12 +104,12 @@ impl Extents {
         }
     }
 
-    /// Counts bytes that are on their way here.
+    /// Counts bytes that are being fetched.
     pub(super) fn expect(&mut self, bytes: usize) {
         self.claim.add(bytes);
     }
 
-    /// They have come, or will not come.
+    /// Stops counting bytes that were being fetched, after they have arrived or failed.
     pub(super) fn expect_no_more(&mut self, bytes: usize) {
         self.claim.subtract(bytes);
     }
@@ -170,7 +170,7 @@ mod tests {
         extents.insert(5000, &part);
         assert_eq!(extents.missing(0..3000), std::slice::from_ref(&(1000..2000)));
         assert!(extents.claim.bytes() as u64 <= extents.room());
-        // What has no room at all is not kept.
+        // An extent larger than the budget is not cached.
         extents.insert(1 << 20, &Bytes::from(vec![1; 10_000]));
         let after = 1 << 20..(1 << 20) + 1;
         assert_eq!(extents.missing(after.clone()), std::slice::from_ref(&after));

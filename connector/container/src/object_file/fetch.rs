@@ -1,4 +1,4 @@
-//! Several requests side by side. Their threads live within the call, and see bytes.
+//! Concurrent requests. Their threads live within the call, and only handle bytes.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use h5lake_ledger::locks::Mutex;
 use super::{MAX_REQUEST_BYTES, MAX_REQUESTS, ObjectFile};
 use crate::{Error, Result};
 
-/// Does `work` for every item, up to [`MAX_REQUESTS`] at once; the first error is returned.
+/// Runs `work` for every item, up to [`MAX_REQUESTS`] at once; returns the first error.
 pub(super) fn side_by_side<T: Send>(items: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
     let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None::<Error>));
@@ -24,7 +24,8 @@ pub(super) fn side_by_side<T: Send>(items: Vec<T>, work: impl Fn(T) -> Result<()
         }
     };
     std::thread::scope(|scope| {
-        // A request of a thread of its own has time of its own; the caller's operation may have begun long ago, and waited for others.
+        // A request in a thread of its own has its own deadline; the caller's operation may have begun long ago, and
+        // waited for other requests.
         let spawned = |_: &usize| std::thread::Builder::new().spawn_scoped(scope, one).is_ok();
         let threads = (0..MAX_REQUESTS.min(items.len())).take_while(spawned).count();
         if threads == 0 {
@@ -34,14 +35,15 @@ pub(super) fn side_by_side<T: Send>(items: Vec<T>, work: impl Fn(T) -> Result<()
     failed.into_inner().map_or(Ok(()), Err)
 }
 
-/// A range in parts that one request each asks for.
+/// Splits a range into parts of one request each.
 pub(super) fn in_requests(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let end = range.end;
     range.step_by(MAX_REQUEST_BYTES as usize).map(move |at| at..end.min(at + MAX_REQUEST_BYTES))
 }
 
 impl ObjectFile {
-    /// Fetches ranges and keeps them. What of it lies in `buffer`, which begins at `from`, is copied there, too: it may not stay.
+    /// Fetches ranges and caches them. Bytes within `buffer`, which begins at `from`, are copied to it as well, because
+    /// they may be evicted.
     pub(super) fn fetch_all(&self, ranges: &[Range<u64>], (from, buffer): (u64, &mut [u8])) -> Result<()> {
         let requests: Vec<_> = ranges.iter().cloned().flat_map(in_requests).collect();
         let buffer = Mutex::new(buffer);
@@ -59,7 +61,7 @@ impl ObjectFile {
         })
     }
 
-    /// Fetches a long range straight into `buffer`. None of it is kept.
+    /// Fetches a long range directly into `buffer`, without caching it.
     pub(super) fn fetch_into(&self, from: u64, buffer: &mut [u8]) -> Result<()> {
         let parts = buffer.chunks_mut(MAX_REQUEST_BYTES as usize).enumerate();
         side_by_side(parts.collect(), |(number, part)| {

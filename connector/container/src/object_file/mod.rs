@@ -1,5 +1,5 @@
-//! A native HDF5 file that is one object of a store, to be read: one version of it, in extents that stay in memory as long as there
-//! is room. docs/design/059.
+//! A native HDF5 file that is an object of a store, opened for reading: one version of the object, cached in extents as
+//! far as the memory budget allows. docs/design/059.
 
 mod ahead;
 mod extents;
@@ -24,14 +24,14 @@ use crate::chunk::memory_budget::Claim;
 use crate::statistics::{Statistics, TellAtClose};
 use crate::{Error, ErrorKind, Options, Result, Target, registry};
 
-/// What is fetched of an object at once for a short read.
+/// Number of bytes fetched at once for a short read.
 const BLOCK_BYTES: u64 = 1 << 20;
-/// One request asks for at most so many bytes; what is longer is asked for side by side.
+/// Maximum number of bytes of one request; longer ranges are fetched by concurrent requests.
 const MAX_REQUEST_BYTES: u64 = 4 << 20;
-/// Requests under way at once.
+/// Maximum number of concurrent requests.
 const MAX_REQUESTS: usize = 16;
 
-/// What a read is for.
+/// The purpose of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// The structure of the file.
@@ -40,17 +40,17 @@ pub enum Content {
     Raw,
 }
 
-/// One version of an object that holds a native HDF5 file. Shared by all who open that version.
+/// One version of an object that holds a native HDF5 file. Shared by all handles of that version.
 pub struct ObjectFile {
     store: Arc<dyn ObjectStore>,
     key: Key,
-    /// Which version, and how long it is.
+    /// The version of the object, and its length.
     version: ObjectMeta,
-    /// How messages call it.
+    /// Its name in messages.
     name: String,
     extents: Arc<Mutex<Extents>>,
     pace: Mutex<Pace>,
-    /// What is being fetched for the read that is under way.
+    /// The read-ahead of the read in progress.
     ahead: Mutex<Option<Arc<Ahead>>>,
     told: TellAtClose,
 }
@@ -64,18 +64,19 @@ impl std::fmt::Debug for ObjectFile {
     }
 }
 
-/// What tells versions of objects from one another: the object's place, its etag (and its time, where that is weak or missing), its
-/// length.
+/// The identity of a version of an object: the object's key, its etag (and its time if the etag is weak or missing),
+/// and its length.
 type Identity = (String, String, u64);
 
 /// The objects that are open in this process.
 static OPEN: LazyLock<Mutex<HashMap<Identity, Weak<ObjectFile>>>> = LazyLock::new(Mutex::default);
 
 impl ObjectFile {
-    /// The version of an object that `front` is the beginning of, as it was just read. If it is open already, that one.
+    /// Opens the version of an object that begins with `front`, which was just read. If this process has that version
+    /// open, returns the open one.
     ///
     /// # Errors
-    /// `InvalidArgument` for what is no object.
+    /// `InvalidArgument` for a target that is not an object.
     pub fn open(target: &Target, front: &GetResult, options: &Options) -> Result<Arc<Self>> {
         let Target::Objects { store, key, .. } = target else {
             return Err(Error::invalid("a local file is no object of a store"));
@@ -84,7 +85,7 @@ impl ObjectFile {
         let version = front.meta.clone();
         let said = match &version.etag {
             Some(etag) if !etag.is_weak() => etag.as_str().to_owned(),
-            // A weak one does not tell bytes from others that mean the same.
+            // A weak etag may be equal for different bytes with the same meaning.
             etag => format!("{:?} {:?}", etag.as_ref().map(Etag::as_str), version.modified),
         };
         let identity = (store.place_of(key.as_str()), said, version.size);
@@ -113,20 +114,20 @@ impl ObjectFile {
         Ok(opened)
     }
 
-    /// Its length in bytes.
+    /// Returns the length in bytes.
     pub fn size(&self) -> u64 {
         self.version.size
     }
 
-    /// Whether all of it is in memory.
+    /// Returns whether the whole object is cached.
     pub fn is_here(&self) -> bool {
         self.extents.lock().missing(0..self.size()).is_empty()
     }
 
-    /// Fills `buffer` with the bytes from `at` on; behind the object's end with zeros.
+    /// Fills `buffer` with the bytes from `at` on, and with zeros after the object's end.
     ///
     /// # Errors
-    /// Errno ESTALE (116) if the object is another one by now; what keeps the store from answering.
+    /// Errno ESTALE (116) if the object was replaced or deleted; the error of the store if a request fails.
     pub fn read(&self, at: u64, buffer: &mut [u8], content: Content) -> Result<()> {
         let here = self.size().saturating_sub(at).min(buffer.len() as u64) as usize;
         let (buffer, behind) = buffer.split_at_mut(here);
@@ -149,11 +150,11 @@ impl ObjectFile {
         Ok(())
     }
 
-    /// Fetches what `rest`, whose first byte lies at `from` and was not here, needs. Answers how much of it was filled: nothing if that
-    /// byte came meanwhile.
+    /// Fetches the bytes that `rest` needs, which begins at `from` with an uncached byte. Returns the number of bytes
+    /// filled: 0 if that byte was cached meanwhile.
     fn fetch_for(&self, from: u64, rest: &mut [u8], content: Content) -> Result<usize> {
         let (length, gaps) = {
-            // What is missing is decided at one moment: threads that fetch ahead bring bytes at any time.
+            // The gaps are determined under one lock, because read-ahead threads add bytes at any time.
             let extents = self.extents.lock();
             let first = extents.missing(from..from + rest.len() as u64).into_iter().next();
             let Some(wanted) = first.filter(|gap| gap.start == from) else { return Ok(0) };
@@ -161,7 +162,7 @@ impl ObjectFile {
             let may_be_whole = room >= self.size() / 4 * 5;
             let range = self.pace.lock().range_for(&wanted, content, self.size(), may_be_whole);
             let length = (wanted.end - from) as usize;
-            // What would put out all else is not kept.
+            // Bytes that would evict everything else are not cached.
             let is_kept = range != wanted || length as u64 <= room / 4;
             (length, is_kept.then(|| extents.missing(range)))
         };
@@ -172,7 +173,7 @@ impl ObjectFile {
         Ok(length)
     }
 
-    /// The error for a request that failed.
+    /// Returns the error for a request that failed.
     fn failed(&self, error: &object_stores::Error) -> Error {
         use object_stores::ErrorKind as E;
         let name = &self.name;
@@ -186,7 +187,7 @@ impl ObjectFile {
         }
     }
 
-    /// One request.
+    /// Makes one request.
     fn get(&self, range: Range<u64>) -> Result<bytes::Bytes> {
         let got = self.store.get_unchanged(&self.key, range.clone(), &self.version);
         let bytes = got.map_err(|error| self.failed(&error))?.bytes;
@@ -198,5 +199,5 @@ impl ObjectFile {
     }
 }
 
-/// Linux's number for a handle of something that is gone.
+/// The error number of Linux for a handle of a deleted object.
 const ESTALE: i32 = 116;

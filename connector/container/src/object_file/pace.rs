@@ -1,46 +1,48 @@
-//! What to fetch for a read that found nothing: a block, what follows it too, just its bytes, or the whole object.
+//! Decides what to fetch for an uncached read: a block, a block and the bytes after it, the exact bytes, or the whole
+//! object.
 
 use std::ops::Range;
 
 use super::{BLOCK_BYTES, Content};
 
-/// Raw data of so many bytes is fetched as it is asked for; what is shorter has neighbours that will be asked for, too.
+/// Raw data of at least this many bytes is fetched exactly; shorter data has neighbours that are likely to be read,
+/// too.
 const MIN_EXACT_BYTES: u64 = 64 << 10;
-/// Bytes that are fetched at most behind what was asked for.
+/// Maximum number of bytes fetched after the requested ones.
 const MAX_AHEAD_BYTES: u64 = 8 << 20;
-/// The miss from which on an object that is short enough is fetched whole: with its front that is the third request that goes on from
-/// nowhere, and the last one that somebody waits for.
+/// The number of scattered misses at which an object that is short enough is fetched as a whole. Including the front of
+/// the object, it is fetched by the third request that continues no other, and no read waits for a request after it.
 const SCATTERED_MISSES: u32 = 2;
-/// Longer objects are never fetched whole.
+/// Maximum length of objects that are fetched as a whole.
 const MAX_WHOLE_BYTES: u64 = 64 << 20;
 
-/// How an object was read so far.
+/// The read pattern of an object so far.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     streams: [Stream; 2],
-    /// Misses that went on from nowhere.
+    /// Misses that did not continue a previous read.
     scattered: u32,
     was_fetched_whole: bool,
 }
 
-/// Reads of one sort of content.
+/// Reads of one kind of content.
 #[derive(Debug, Default, Clone, Copy)]
 struct Stream {
-    /// Where what was fetched for the last one ended.
+    /// End of the bytes that were fetched for the last read.
     end: u64,
-    /// Bytes that were fetched behind it.
+    /// Number of bytes that were fetched ahead of it.
     ahead: u64,
 }
 
 impl Pace {
-    /// One after the front of the object was read.
+    /// Returns the state after the front of the object was read.
     pub(super) fn after_front(bytes: u64) -> Self {
         let stream = Stream { end: bytes, ahead: 0 };
         Self { streams: [stream; 2], ..Self::default() }
     }
 
-    /// The range to fetch for `wanted`, whose first byte is not here, of an object of `size` bytes. `may_be_whole` says that there
-    /// is room for all of it.
+    /// Returns the range to fetch for `wanted`, which begins with an uncached byte, in an object of `size` bytes.
+    /// `may_be_whole` is true if the cache can hold the whole object.
     pub(super) fn range_for(
         &mut self,
         wanted: &Range<u64>,
@@ -95,7 +97,7 @@ mod tests {
         let long = 30 * MIB + 5..32 * MIB + 9;
         assert_eq!(pace.range_for(&long, Content::Raw, 50 * MIB, true), long);
         assert_eq!(pace.range_for(&(5 * MIB..5 * MIB + 1), Content::Raw, 50 * MIB, true), 0..50 * MIB);
-        // Once: what does not stay in memory is not fetched again and again.
+        // Only once: an object that does not stay in memory is not fetched repeatedly.
         assert_eq!(pace.range_for(&(8 * MIB..8 * MIB + 1), Content::Raw, 50 * MIB, true), 8 * MIB..9 * MIB);
     }
 

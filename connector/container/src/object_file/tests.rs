@@ -1,4 +1,4 @@
-//! Objects read as files: what is asked of the store, and what becomes of one that changes.
+//! Reads of objects as files: the requests to the store, and reads of an object that changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use super::*;
 
 const MIB: usize = 1 << 20;
 
-/// An object of `length` bytes in a store whose requests take a moment.
+/// An object of `length` bytes in a store with slow requests.
 struct Place {
     memory: Arc<MemoryStore>,
     trace: Arc<TraceStore>,
@@ -31,7 +31,7 @@ fn place(length: usize) -> Place {
 }
 
 fn place_at(length: usize, per_request: Duration) -> Place {
-    // Objects of stores of one name would be taken for one.
+    // Objects with one name in stores with one name would be considered equal.
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("object-file-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let memory = Arc::new(MemoryStore::with_name(&name));
@@ -95,7 +95,7 @@ fn what_is_in_memory_is_not_asked_for_again() {
         place.check(&file, 2 * MIB + 5, 100, Content::Metadata);
     }
     assert_eq!(place.trace.take_journal().len(), 1);
-    // Another opener of this version has the same.
+    // Another open of this version shares it.
     let again = place.open(64 << 20);
     assert!(Arc::ptr_eq(&file, &again));
 }
@@ -114,7 +114,7 @@ fn chunks_are_fetched_side_by_side_and_no_more_than_them() {
             }
         });
         let calls = place.trace.take_journal();
-        // They stay.
+        // The chunks stay in memory.
         place.check(&file, chunks[7].start as usize, 1000, Content::Raw);
         assert!(place.trace.take_journal().is_empty());
         calls
@@ -132,7 +132,7 @@ fn a_reader_that_is_ahead_of_the_threads_asks_for_no_more_than_they_would() {
     let file = place.open(256 << 20);
     let chunks: Vec<_> =
         (0..20).map(|n| (10 * MIB + n * 3_000_000) as u64).map(|at| at..at + 2_000_000).collect();
-    // As if no thread had begun.
+    // Simulates that no thread has started.
     *file.ahead.lock() = Some(Arc::new(ahead::Ahead::new(chunks.clone(), 64 << 20)));
     for chunk in &chunks {
         place.check(&file, chunk.start as usize, 2_000_000, Content::Raw);
@@ -173,9 +173,9 @@ fn a_replaced_object_is_an_error_in_every_kind_of_read() {
     gone(file.read(30 << 20, &mut long, Content::Raw));
     let chunks = [40 << 20..41 << 20, 50 << 20..51 << 20];
     file.reading_ahead(&chunks, || gone(file.read(40 << 20, &mut long[..MIB], Content::Raw)));
-    // What was there stays what it was.
+    // Cached bytes stay unchanged.
     place.check(&file, 20 * MIB, 100, Content::Raw);
-    // Whoever opens it now has the other one.
+    // A new open gets the new version.
     let other = place.open(256 << 20);
     assert!(!Arc::ptr_eq(&file, &other));
     place.memory.delete(&Key::new("a.h5").unwrap()).unwrap();

@@ -6,8 +6,8 @@ use crate::chunk::grid::Grid;
 use crate::types::product;
 use crate::{Error, Result, Selection};
 
-/// The numbers (C order) of the chunks that a selection touches, in the order in which a read comes to them; `None` if there are more
-/// than `most`.
+/// Returns the numbers (C order) of the chunks that a selection touches, in the order in which a read processes them;
+/// `None` if there are more than `most`.
 ///
 /// # Errors
 /// `InvalidArgument` and `OutOfRange` for a selection that does not fit the dimensions.
@@ -47,7 +47,7 @@ pub fn touched_chunks(
                 let number =
                     part.coords.iter().zip(&counts).fold(0, |number, (at, count)| number * count + at);
                 found.push(number);
-                // What stops the walk is no error of anybody's.
+                // This error only ends the walk, and is not returned.
                 if is_enough { Ok(()) } else { Err(Error::range("there are too many")) }
             });
             if is_enough { walked.map(|()| Some(found)) } else { Ok(None) }
@@ -55,7 +55,7 @@ pub fn touched_chunks(
     }
 }
 
-/// The chunks along one dimension that blocks touch.
+/// Returns the chunks along one dimension that blocks touch.
 fn along(chunk: u64, start: u64, (stride, count, block): (u64, u64, u64), chunks: u64) -> Vec<u64> {
     let mut found = BTreeSet::new();
     let mut number = 0;
@@ -63,14 +63,14 @@ fn along(chunk: u64, start: u64, (stride, count, block): (u64, u64, u64), chunks
         let first = start.saturating_add(number.saturating_mul(stride));
         let last = first.saturating_add(block - 1) / chunk;
         found.extend((first / chunk..=last).take_while(|at| *at < chunks));
-        // The next block that reaches into another chunk.
+        // Continues with the next block that reaches into another chunk.
         let behind = (last + 1).saturating_mul(chunk).saturating_sub(start.saturating_add(block - 1));
         number = (number + 1).max(behind.div_ceil(stride.max(1)));
     }
     found.into_iter().collect()
 }
 
-/// The numbers of all chunks with these coordinates along each dimension.
+/// Returns the numbers of all chunks with these coordinates along each dimension.
 fn numbers(counts: &[u64], along: &[Vec<u64>], most: u64) -> Option<Vec<u64>> {
     let total = along.iter().fold(1_u64, |total, along| total.saturating_mul(along.len() as u64));
     if total > most {

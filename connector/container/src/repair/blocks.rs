@@ -1,4 +1,4 @@
-//! Blocks of datasets and heap segments.
+//! Repair of blocks of datasets and heap segments.
 
 use super::Repair;
 use super::entries::Cursors;
@@ -13,15 +13,15 @@ use h5lake_ledger::verify::Item;
 use h5lake_ledger::{Extent, Source};
 use prost::Message;
 
-/// Of a dataset, the most blocks of which nobody knows whether they were there that are marked as lost.
+/// Maximum number of blocks per dataset that are marked as lost because they may have existed on a damaged page.
 const MAX_UNKNOWN_BLOCKS: u64 = 4 << 20;
 
-/// The record of a block that is lost as a whole.
+/// Returns the record of a block that is lost as a whole.
 pub(super) fn lost_block(length: u64) -> Vec<u8> {
     BlockRecord { pieces: vec![lost_piece(0, length)], length, ..BlockRecord::default() }.encode_to_vec()
 }
 
-/// Bytes of a block of a dataset of which not even the filters are known here.
+/// Returns the length of a block in a dataset with unknown filters.
 fn block_length(h: &HeaderRecord) -> u64 {
     let Some(d) = &h.dataset else { return 0 };
     let size = d.datatype.as_ref().map_or(1, |t| t.size);
@@ -29,7 +29,7 @@ fn block_length(h: &HeaderRecord) -> u64 {
 }
 
 impl Repair<'_> {
-    /// Copies the payloads of a block; what of it is damaged is marked. Says why, if something is.
+    /// Copies the payloads of a block, and marks damaged parts. Returns the reason if a part is damaged.
     pub(super) fn block_anew(&mut self, value: Bytes, length: u64) -> Result<(Vec<u8>, Option<String>)> {
         let mut r = match decoded::<BlockRecord>(value) {
             Ok(r) => r,
@@ -51,7 +51,7 @@ impl Repair<'_> {
                 continue;
             }
             if let Some((number, offset)) = extent.source() {
-                // What was adopted stays where it is, if the new container knows the source.
+                // Adopted data stays in its native file, if the new container has the source.
                 let known = self.to.get(&Source::key(number))?.map(|value| Source::decode(&value));
                 match known {
                     Some(Ok(source)) if offset.saturating_add(extent.len()) <= source.length => continue,
@@ -74,7 +74,7 @@ impl Repair<'_> {
             }
         }
         if r.encoded && why.is_some() {
-            // What was written of it is of no use without the rest.
+            // The copied extents are useless without the damaged ones.
             for extent in written {
                 self.to.free_payload(&extent)?;
             }
@@ -142,8 +142,9 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Why a dataset is left out: damaged pages may have had more of its blocks than can be marked as lost, or blocks of a form that is
-    /// not known here. It would read as fill where it had data.
+    /// Returns the reason if a dataset must be left out: damaged pages may have had more of its blocks than can be
+    /// marked as lost, or blocks with filters or a layout unknown to this build. The dataset would read as fill where
+    /// it had data.
     pub(super) fn why_left_out(&self, id: u64, h: &HeaderRecord) -> Result<Option<String>> {
         if h.dataset.is_none() {
             return Ok(None);
@@ -154,7 +155,7 @@ impl Repair<'_> {
             Err(e) => return Err(e),
         };
         let most = u128::from(MAX_UNKNOWN_BLOCKS);
-        // Few datasets have so many: no other one is looked through twice.
+        // Few datasets have this many blocks, so the blocks of all other datasets are scanned only once.
         if counts.as_ref().is_some_and(|counts| all_blocks(counts) <= most) {
             return Ok(None);
         }
@@ -176,7 +177,7 @@ impl Repair<'_> {
         Ok(None)
     }
 
-    /// Marks blocks that a damaged page may have had: what they held is not known, and must not read as fill.
+    /// Marks blocks that may have been on a damaged page, because their content is unknown and must not read as fill.
     fn unknown_blocks(&mut self, id: u64, form: &Form) -> Result<()> {
         let holes = self.holes.of(keys::BLOCK, id);
         if holes.is_empty() {
@@ -209,18 +210,19 @@ impl Repair<'_> {
     }
 }
 
-/// How many blocks there may be.
+/// Returns the maximum number of blocks.
 fn all_blocks(counts: &[u64]) -> u128 {
     counts.iter().fold(1, |n: u128, count| n.saturating_mul(u128::from(*count)))
 }
 
-/// How many blocks may have keys from one on and before another; `first` is what the keys of all of them begin with.
+/// Returns the maximum number of blocks with keys from `from` on and before `to`; `first` is the common prefix of their
+/// keys.
 fn blocks_between(counts: &[u64], first: &[u8], from: &[u8], to: Option<&[u8]>) -> u128 {
     let rank = |at: Vec<u64>| {
         let dimensions = at.iter().zip(counts).map(|(at, count)| (u128::from(*at), u128::from(*count)));
         dimensions.fold(0u128, |n, (at, count)| n.saturating_mul(count).saturating_add(at))
     };
-    // The keys of pages are not those of blocks: one may come after all of them.
+    // The bounds of a page need not be keys of blocks, and may follow the keys of all blocks.
     let before = |key: &[u8]| {
         let found = key.strip_prefix(first).and_then(|rest| first_from(counts, Some(rest)));
         found.map_or_else(|| all_blocks(counts), rank)
@@ -228,7 +230,7 @@ fn blocks_between(counts: &[u64], first: &[u8], from: &[u8], to: Option<&[u8]>) 
     to.map_or_else(|| all_blocks(counts), before).saturating_sub(before(from))
 }
 
-/// The first block whose coordinates, as they stand in keys, do not come before some bytes; without bytes the first of all.
+/// Returns the first block with encoded coordinates that are not less than `bytes`; without bytes the first of all.
 fn first_from(counts: &[u64], bytes: Option<&[u8]>) -> Option<Vec<u64>> {
     if counts.contains(&0) {
         return None;
@@ -236,7 +238,7 @@ fn first_from(counts: &[u64], bytes: Option<&[u8]>) -> Option<Vec<u64>> {
     let Some(bytes) = bytes else { return Some(vec![0; counts.len()]) };
     let mut padded = bytes.to_vec();
     let length = counts.len() * 8;
-    // A key that goes on behind the coordinates comes after them.
+    // A key that is longer than the coordinates follows them.
     let goes_on = padded.len() > length;
     padded.resize(length, 0);
     let mut at: Vec<u64> =
@@ -248,7 +250,7 @@ fn first_from(counts: &[u64], bytes: Option<&[u8]>) -> Option<Vec<u64>> {
     if goes_on { next(counts, at) } else { Some(at) }
 }
 
-/// One more in the dimension before `n`.
+/// Increments the coordinate in the dimension before `n`, and carries over.
 fn carry(counts: &[u64], mut at: Vec<u64>, n: usize) -> Option<Vec<u64>> {
     for d in (0..n).rev() {
         at[d] += 1;
@@ -260,12 +262,12 @@ fn carry(counts: &[u64], mut at: Vec<u64>, n: usize) -> Option<Vec<u64>> {
     None
 }
 
-/// The block behind this one.
+/// Returns the next block.
 fn next(counts: &[u64], at: Vec<u64>) -> Option<Vec<u64>> {
     carry(counts, at, counts.len())
 }
 
-/// A block's record without statistics that are those of no chunk: its data is read without them.
+/// Removes statistics from a block's record if no build creates such statistics: the data is read without them.
 fn without_wrong_statistics(form: &Form, value: Bytes) -> Bytes {
     let Ok(mut r) = record::decode::<BlockRecord>(value.clone(), String::new) else { return value };
     match (&form.shape.counted, &r.statistics) {

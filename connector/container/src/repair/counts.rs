@@ -1,4 +1,4 @@
-//! How often objects are led to, and those that nothing leads to any more.
+//! Counts the links to objects, and finds objects that no link leads to any more.
 
 use super::Repair;
 use crate::ids::ROOT;
@@ -13,14 +13,14 @@ use h5lake_ledger::verify::{Item, Tally};
 use prost::Message;
 
 const Z: [[u8; 1]; 2] = bounds(keys::ORPHAN);
-/// Headers that one look at the new container asks for.
+/// Number of headers read from the new container at once.
 const HEADERS_PER_SCAN: usize = 256;
 
 pub(super) fn io(e: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("keeping a list in a temporary file: {e}"))
 }
 
-/// Goes through the headers of the new container.
+/// Iterates over the headers of the new container.
 struct Headers<'a> {
     to: &'a Ledger,
     page: std::vec::IntoIter<(Bytes, Bytes)>,
@@ -40,7 +40,7 @@ impl Headers<'_> {
 }
 
 impl Repair<'_> {
-    /// Counts the links of all headers anew. Returns the objects that nothing leads to any more, each once.
+    /// Counts the links of all headers anew. Returns the objects that no link leads to any more, without duplicates.
     pub(super) fn counts(&mut self) -> Result<Tally> {
         self.marks()?;
         let mut tally = std::mem::take(&mut self.tally);
@@ -71,7 +71,7 @@ impl Repair<'_> {
         Ok(orphans)
     }
 
-    /// Copies the marks of objects that had no link when they were last open.
+    /// Copies the orphan marks of objects that had no link when they were last open.
     fn marks(&mut self) -> Result<()> {
         let v = self.v;
         let mut marks = Cursor::new(v, &Z)?;
@@ -90,11 +90,12 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Sets the count of a header. Says whether nothing leads to the object because links are lost.
+    /// Corrects the link count of a header. Returns whether the object has no link because links are lost.
     fn recount(&mut self, id: u64, value: Bytes, named: u64) -> Result<bool> {
         let mut h: HeaderRecord = record::decode(value, || format!("object {id:#x}"))?;
         let named = u32::try_from(named + u64::from(id == ROOT.0)).unwrap_or(u32::MAX);
-        // More than are led to: a program asked for that, or links are lost.
+        // The count is higher than the number of links, either because a program requested that, or because links are
+        // lost.
         if named > h.link_count || (named < h.link_count && self.lost_links) {
             h.link_count = named;
             self.put_header(id, &h)?;
@@ -102,7 +103,7 @@ impl Repair<'_> {
         Ok(named == 0 && self.lost_links && self.to.get(&keys::of(keys::ORPHAN, id))?.is_none())
     }
 
-    /// Puts objects that nothing leads to any more into a group of the root group.
+    /// Puts objects that no link leads to any more into a group of the root group.
     pub(super) fn lost_and_found(&mut self, mut orphans: Tally, salt: u32) -> Result<()> {
         let (to, mut group) = (self.to, None);
         let mut count = 0u64;

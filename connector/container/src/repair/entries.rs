@@ -1,4 +1,4 @@
-//! Headers, and what belongs to them.
+//! Repair of headers and of the entries that belong to them.
 
 use super::Repair;
 use crate::dataset::Form;
@@ -18,10 +18,10 @@ const H: [[u8; 1]; 2] = bounds(keys::SEGMENT);
 const L: [[u8; 1]; 2] = bounds(keys::LINK);
 const O: [[u8; 1]; 2] = bounds(keys::HEADER);
 const U: [[u8; 1]; 2] = bounds(keys::USAGE);
-/// Headers that one look at the new container asks for.
+/// Number of headers read from the new container at once.
 const HEADERS_PER_SCAN: usize = 256;
 
-/// What belongs to objects, object by object.
+/// The entries that belong to objects, object by object.
 pub(super) struct Cursors<'a> {
     attributes: Cursor<'a>,
     links: Cursor<'a>,
@@ -30,7 +30,7 @@ pub(super) struct Cursors<'a> {
     pub(super) usage: Cursor<'a>,
 }
 
-/// The salt of the ids that there are.
+/// Returns the salt of the existing ids.
 pub(super) fn salt_of_objects(v: &Verifier) -> Result<u32> {
     let mut headers = Cursor::new(v, &O)?;
     while let Some(item) = headers.take()? {
@@ -46,7 +46,7 @@ pub(super) fn salt_of_objects(v: &Verifier) -> Result<u32> {
     Ok(u32::from_le_bytes(salt))
 }
 
-/// The version of the records: attributes with heaps of their own are of the first.
+/// Returns the version of the records: only containers of version 1 have attributes with heaps of their own.
 pub(super) fn version_of_attributes(v: &Verifier) -> Result<u32> {
     let mut attributes = Cursor::new(v, &A)?;
     while let Some(item) = attributes.take()? {
@@ -59,7 +59,7 @@ pub(super) fn version_of_attributes(v: &Verifier) -> Result<u32> {
     Ok(crate::container::RECORDS_VERSION)
 }
 
-/// A header, or what is wrong with it.
+/// Decodes a header, or returns its error.
 fn header(value: Bytes) -> std::result::Result<HeaderRecord, String> {
     let h = decoded::<HeaderRecord>(value)?;
     let kinds = [h.group.is_some(), h.dataset.is_some(), h.datatype.is_some()];
@@ -125,7 +125,7 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Copies what belongs to objects, and counts it.
+    /// Copies the entries that belong to objects, and counts them.
     pub(super) fn entries(&mut self) -> Result<()> {
         let v = self.v;
         let mut all = Cursors {
@@ -172,7 +172,8 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Counts the use of a committed type. False if that is lost: then the type is no committed one any more.
+    /// Counts the use of a committed type. Returns false if that type is lost: then the datatype is no longer a
+    /// committed one.
     fn use_type(&mut self, committed: &mut Option<u64>) -> Result<bool> {
         let Some(id) = *committed else { return Ok(true) };
         self.see(id);
@@ -202,7 +203,7 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Copies an attribute; returns its creation order, or why it is lost.
+    /// Copies an attribute; returns its creation order, or the reason why it is lost.
     fn attribute(&mut self, key: &[u8], value: Bytes) -> Result<std::result::Result<u32, String>> {
         let mut r = match decoded::<AttributeRecord>(value.clone()) {
             Ok(r) => r,
@@ -273,7 +274,7 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Copies a link; returns its creation order, or why it is lost.
+    /// Copies a link; returns its creation order, or the reason why it is lost.
     fn link(&mut self, key: &[u8], value: Bytes) -> Result<std::result::Result<Option<i64>, String>> {
         let l = match decoded::<LinkRecord>(value.clone()) {
             Ok(l) => l,
@@ -294,7 +295,7 @@ impl Repair<'_> {
         Ok(Ok(l.creation_order))
     }
 
-    /// Passes over what belongs to objects before `id`, which are lost.
+    /// Skips entries that belong to objects before `id`, because those objects are lost.
     fn strays(&mut self, all: &mut Cursors<'_>, id: u64) -> Result<()> {
         for cursor in [&mut all.attributes, &mut all.links, &mut all.blocks] {
             self.pass_before(cursor, id)?;
@@ -303,7 +304,7 @@ impl Repair<'_> {
             self.pass_before(&mut all.segments, id)?;
             return self.pass_before(&mut all.usage, id);
         }
-        // Attributes own heaps there.
+        // Attributes own heaps in such containers.
         while let Some(owner) =
             [all.segments.id(), all.usage.id()].into_iter().flatten().min().filter(|n| *n < id)
         {

@@ -1,4 +1,4 @@
-//! Variable-length data: segments, and how much of them is in use.
+//! Repair of variable-length data: segments, and their usage.
 
 use super::Repair;
 use super::blocks::lost_block;
@@ -11,7 +11,8 @@ use bytes::Bytes;
 use h5lake_ledger::verify::Item;
 use prost::Message;
 
-/// Where the usage of segments is lost, the next segment is behind this one: numbers of lost ones stand in elements.
+/// If the usage of segments is lost, the number of the next segment is greater than this, because elements may hold
+/// numbers of lost segments.
 const SKIPPED_SEGMENTS: u32 = 1 << 30;
 
 impl Repair<'_> {
@@ -75,7 +76,8 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Copies what is said of a segment, and marks that as lost if it is gone. False if what is said makes no sense.
+    /// Copies the usage of a segment, and marks the segment as lost if it is missing. Returns false if the usage is
+    /// invalid.
     fn usage(&mut self, key: &[u8], value: Bytes, was_there: &dyn Fn(&[u8]) -> bool) -> Result<bool> {
         let Some(u) =
             decoded::<UsageRecord>(value.clone()).ok().filter(|u| u.live <= u.used && u.used <= u.length)
@@ -93,8 +95,8 @@ impl Repair<'_> {
         Ok(true)
     }
 
-    /// Says of segments whose usage is lost that all of them is in use: nothing is appended to them, and they stay. New segments get
-    /// numbers that no lost one had.
+    /// Marks segments with lost usage as completely in use: nothing is appended to them, and they stay. New segments
+    /// get numbers that no lost segment had.
     fn lost_usage(&mut self, id: u64, has_heap: bool) -> Result<()> {
         let prefix = keys::of(keys::SEGMENT, id);
         let (mut after, mut any): (Option<Bytes>, bool) = (None, false);

@@ -1,10 +1,10 @@
-//! Which keys damaged pages may have had.
+//! The ranges of keys that damaged pages may have held.
 
 use crate::keys;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// The ranges of keys that are lost, by letter, as far as they may still matter.
+/// The lost ranges of keys, by letter, as far as they may still matter.
 #[derive(Debug, Default)]
 pub(super) struct Holes(BTreeMap<u8, Vec<(Bytes, Option<Bytes>)>>);
 
@@ -13,7 +13,7 @@ impl Holes {
         self.0.entry(letter).or_default().push((from, to));
     }
 
-    /// Those that may have had entries of an owner; those before it are forgotten.
+    /// Returns the ranges that may have held entries of an owner. Ranges before it are forgotten.
     pub(super) fn of(&mut self, letter: u8, id: u64) -> Vec<(Bytes, Option<Bytes>)> {
         let Some(all) = self.0.get_mut(&letter) else { return Vec::new() };
         let first = keys::of(letter, id);
@@ -23,7 +23,7 @@ impl Holes {
     }
 }
 
-/// Whether a key is in one of some holes.
+/// Returns whether a key is in one of these ranges.
 pub(super) fn hold(holes: &[(Bytes, Option<Bytes>)], key: &[u8]) -> bool {
     holes.iter().any(|(from, to)| from[..] <= *key && to.as_ref().is_none_or(|to| to[..] > *key))
 }

@@ -1,19 +1,19 @@
-//! What a repair leaves out: tags and branches, whose versions and entries it does not copy. It names them, so that nobody takes the
-//! new container for all that there was.
+//! Lists tags and branches, which a repair does not copy. The result names them, so that users do not mistake the new
+//! container for the whole of the old one.
 
 use super::Repair;
 use crate::{Result, keys};
 use h5lake_ledger::verify::Item;
 
 impl Repair<'_> {
-    /// Takes note of the tags and branches of the source.
+    /// Lists the tags and branches of the source.
     pub(super) fn left_out(&mut self) -> Result<()> {
         let branches = self.names(&[keys::BRANCH, 0], &[keys::BRANCH, 1])?;
         let mut tags = self.names(&[keys::TAG], &[keys::TAG + 1])?;
         tags.retain(|tag| {
             !tag.strip_prefix("branch-").is_some_and(|name| branches.iter().any(|b| b == name))
         });
-        // What cannot be read is no reason not to repair the rest.
+        // Unreadable references must not prevent the repair of everything else.
         let beside = self.v.references().unwrap_or_default();
         tags.extend(
             beside.iter().map(|name| name.as_str().to_owned()).filter(|name| !name.starts_with("branch-")),
@@ -22,7 +22,7 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// The names behind what keys begin with, up to other keys.
+    /// Returns the names in keys that begin with `prefix` and precede `end`.
     fn names(&mut self, prefix: &[u8], end: &[u8]) -> Result<Vec<String>> {
         let v = self.v;
         let mut scan = v.scan(prefix, Some(end));

@@ -1,11 +1,11 @@
-//! Copies what is intact of a container into a new one, and says what is not. `h5lake repair`.
+//! Repair: copies the intact parts of a container to a new one, and reports the other parts. `h5lake repair`.
 //!
-//! Entries are copied key by key, so that ids stay, and references with them. Payloads are written anew. What headers count is
-//! counted again. Objects that no link leads to any more get one in `/lost+found`.
+//! Entries are copied key by key, so that ids and references stay valid. Payloads are written anew. The counts in
+//! headers are counted anew. Objects that no link leads to any more get a link in `/lost+found`.
 //!
-//! Memory: the log of the source, as every reader has it; the pieces of one block; tallies that go to a temporary file; at most
-//! [`MAX_FINDINGS`] losses. A target in a store keeps its entries, without payloads, until its one
-//! commit.
+//! Memory: the log of the source, as for every reader; the fragments of one block; tallies that are stored in a
+//! temporary file; at most [`MAX_FINDINGS`] losses. For a target in a store, all its entries, without payloads, until
+//! its one commit.
 
 mod blocks;
 mod counts;
@@ -31,38 +31,39 @@ use std::collections::HashSet;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Where the counter of ids is lost, so many numbers are passed over: ids of lost objects may stand in elements, as references.
+/// Number of ids that are skipped if the counter of ids is lost, because elements may hold ids of lost objects as
+/// references.
 const SKIPPED_IDS: u64 = 1 << 20;
 
-/// What a repair did.
+/// The result of a repair.
 #[derive(Debug, Clone, Default)]
 pub struct Repaired {
-    /// What is lost, at most [`MAX_FINDINGS`].
+    /// The losses, at most [`MAX_FINDINGS`].
     pub lost: Vec<VerifyFinding>,
-    /// How much more is lost.
+    /// Number of further losses.
     pub more: u64,
-    /// Objects of the new container.
+    /// Number of objects in the new container.
     pub objects: u64,
-    /// Objects that were put into `/lost+found`.
+    /// Number of objects that were put into `/lost+found`.
     pub found: u64,
     /// Bytes of payloads that were copied.
     pub bytes: u64,
     /// The version that was copied.
     pub version: u64,
-    /// The newest version cannot be opened; this is an older one.
+    /// True if the newest version cannot be opened, so that an older one was copied.
     pub is_salvaged: bool,
-    /// Tags of the source, which stay behind with their versions; but for those of branches.
+    /// Tags of the source, except those of branches. They are not copied, nor are their versions.
     pub tags: Vec<String>,
-    /// Branches of the source, which stay behind: nothing of them is merged.
+    /// Branches of the source. They are not copied, and none of their changes is merged.
     pub branches: Vec<String>,
-    /// What is wrong with native files that hold data of it: that data could not be looked at. At most
+    /// Errors of native files that hold data of the container, so that this data could not be checked. At most
     /// [`MAX_FINDINGS`].
     pub sources: Vec<String>,
 }
 
 impl Repaired {
-    /// Whether nothing was lost, nothing but versions without a name was left out, and all native files that hold data of it are
-    /// there, and as they were.
+    /// Returns whether the new container is complete: nothing was lost, only versions without a name were left out, and
+    /// all native files that hold data of the container exist and are unchanged.
     pub fn is_whole(&self) -> bool {
         !self.has_losses() && self.tags.is_empty() && self.branches.is_empty()
     }
@@ -73,7 +74,7 @@ impl Repaired {
     }
 }
 
-/// What a copy has found out and done so far.
+/// The state of a repair.
 struct Repair<'a> {
     v: &'a Verifier,
     from: &'a Ledger,
@@ -81,24 +82,24 @@ struct Repair<'a> {
     findings: Findings,
     progress: &'a mut dyn FnMut(u64),
     done: Repaired,
-    /// How often each object is led to.
+    /// Number of links and uses per object.
     tally: Tally,
-    /// The largest number of all ids that are seen.
+    /// The largest number of all ids found.
     last_number: u64,
-    /// Links may be lost: counts of links that are too high, and objects without links, come from that.
+    /// True if links may be lost, which explains link counts that are too high and objects without links.
     lost_links: bool,
-    /// Objects of which is told that they are lost.
+    /// Objects that are already reported as lost.
     told: HashSet<u64>,
     version: u32,
     holes: Holes,
 }
 
-/// Copies the newest version of a container into a new one, but for what is damaged. The source is not changed, and others may
-/// write to it meanwhile. `progress` is told how many bytes were copied, and how many there are, about.
+/// Copies the newest version of a container to a new one, except damaged parts. The source is not changed, and other
+/// writers may write to it meanwhile. `progress` gets the number of copied bytes, and the approximate total.
 ///
 /// # Errors
-/// `AlreadyExists` if there is something at `target`; `Corrupt` if nothing of the source can be opened; those of reading the
-/// source, but for damage, and of writing. After an error there is nothing at `target`.
+/// `AlreadyExists` if `target` exists; `Corrupt` if no version of the source can be opened; those of reading the
+/// source, except damage, and of writing. After an error `target` does not exist.
 pub fn repair(
     source: &Target,
     options: &Options,
@@ -144,16 +145,16 @@ pub fn repair(
     Ok(made)
 }
 
-/// Whether a container has entries of sources, or may have some among what is lost.
+/// Returns whether a container has entries of sources, or may have lost some.
 fn may_have_sources(v: &Verifier) -> Result<bool> {
     let met = v.scan(&[keys::SOURCE], Some(&[keys::SOURCE + 1])).step()?;
     Ok(met.is_some() || v.ledger().has_sources()?)
 }
 
-/// Bytes of a user block that are copied at a time.
+/// Bytes of a user block that are copied in one step.
 const USER_BLOCK_STEP: u64 = 1 << 20;
 
-/// Gives a container in a file, which is being made, the user block of another one.
+/// Copies the user block of a container to another one in a file, which is being created.
 pub(crate) fn fill_user_block(from: &Target, length: u64, to: &Ledger) -> Result<()> {
     let Target::File(path) = from else { return Ok(()) };
     let failed = |e: std::io::Error| {
@@ -170,7 +171,7 @@ pub(crate) fn fill_user_block(from: &Target, length: u64, to: &Ledger) -> Result
     Ok(())
 }
 
-/// Copies what is in front of a container in its file.
+/// Copies the bytes before a container in its file.
 pub(crate) fn copy_user_block(from: &Path, to: &Path, length: u64) -> std::io::Result<()> {
     if length == 0 {
         return Ok(());
@@ -181,14 +182,14 @@ pub(crate) fn copy_user_block(from: &Path, to: &Path, length: u64) -> std::io::R
     to.sync_all()
 }
 
-/// The container's own record, and what had to be made up for it.
+/// The container's own record, and the reason if it had to be reconstructed.
 struct Own {
     record: ContainerRecord,
     value: Bytes,
     lost: Option<String>,
 }
 
-/// Reads the container's own record. One that is lost is made from what the ids of objects say.
+/// Reads the container's own record. A lost record is reconstructed from the ids of objects.
 fn repaired_record(v: &Verifier) -> Result<Own> {
     let why = match v.value(keys::CONTAINER)?.map(|value| (decoded::<ContainerRecord>(value.clone()), value))
     {
@@ -245,7 +246,8 @@ impl<'a> Repair<'a> {
         Ok((self.done, self.findings))
     }
 
-    /// Copies the entries of sources. The container refers to them as before, also to one that is not there: it may come back.
+    /// Copies the entries of sources. The container refers to them as before, even to a missing file, because it may be
+    /// restored.
     fn sources(&mut self) -> Result<()> {
         let v = self.v;
         let (was, is) = (self.from.folder(), self.to.folder());
@@ -271,7 +273,7 @@ impl<'a> Repair<'a> {
         Ok(())
     }
 
-    /// Notes what is wrong with a source: nobody can tell what its data would have been.
+    /// Notes an error of a source, because its data cannot be checked.
     fn look_at_source(&mut self, number: u32) {
         if let Err(e) = self.from.check_source(number)
             && self.done.sources.len() < MAX_FINDINGS
@@ -280,25 +282,25 @@ impl<'a> Repair<'a> {
         }
     }
 
-    /// Notes that what a key held is lost.
+    /// Notes that the value of a key is lost.
     fn lose(&mut self, kind: &'static str, key: &[u8], why: impl Into<String>) {
         let found = Finding::new(Severity::Damage, kind, "", why);
         self.findings.add(Finding { key: Some(Bytes::copy_from_slice(key)), ..found });
     }
 
-    /// Notes that the entries from one key on and before another are lost.
+    /// Notes that the entries between two keys are lost.
     fn lose_range(&mut self, from: &Bytes, to: &Option<Bytes>) {
         let why = "a page of the map is damaged; what is listed here is lost if it was there";
         let found = Finding::new(Severity::Damage, "page", "", why);
         self.findings.add(Finding { keys: Some((from.clone(), to.clone())), ..found });
     }
 
-    /// Takes note of an id, so that no new object gets it.
+    /// Notes an id, so that no new object gets it.
     fn see(&mut self, id: u64) {
         self.last_number = self.last_number.max(number(id));
     }
 
-    /// Bytes of a payload, or why they are lost.
+    /// Returns the bytes of a payload, or the reason why they are lost.
     fn payload(&mut self, e: &Extent, at: u64, length: u64) -> Result<std::result::Result<Vec<u8>, String>> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let mut bytes = crate::record_conversion::zeros(length)?;
@@ -312,7 +314,7 @@ impl<'a> Repair<'a> {
         }
     }
 
-    /// Whether the new container has an object.
+    /// Returns whether the new container has an object.
     fn has(&self, id: u64) -> Result<bool> {
         Ok(self.to.get(&keys::of(keys::HEADER, id))?.is_some())
     }
@@ -321,7 +323,7 @@ impl<'a> Repair<'a> {
         Ok(self.to.put(&keys::of(keys::HEADER, id), h.encode_to_vec())?)
     }
 
-    /// Takes note of the counter of ids, so that no new object gets the id of a lost one.
+    /// Reads the counter of ids, so that no new object gets the id of a lost one.
     fn counter(&mut self) -> Result<()> {
         let mut end = keys::NEXT_OBJECT.to_vec();
         end.push(0);
@@ -344,7 +346,7 @@ impl<'a> Repair<'a> {
         Ok(())
     }
 
-    /// The number that the next object gets: behind all that were ever seen.
+    /// Stores the number of the next object, which is after all numbers found.
     fn put_counter(&self) -> Result<()> {
         match self.last_number {
             0 => Ok(()),
@@ -353,7 +355,7 @@ impl<'a> Repair<'a> {
     }
 }
 
-/// The number in an id; that of the root group is 0.
+/// Returns the number in an id; 0 for the root group.
 fn number(id: u64) -> u64 {
     if id == crate::ids::ROOT.0 { 0 } else { id >> 12 & u64::from(u32::MAX) }
 }

@@ -1,4 +1,4 @@
-//! Repairs of datasets with more places for chunks than can be marked as lost.
+//! Repairs of datasets with more possible chunks than can be marked as lost.
 
 use crate::repair::repair;
 use crate::tests::{Place, dataset, dataset_spec, file, simple};
@@ -8,7 +8,7 @@ use crate::{Access, Layout, LinkTarget, Options, Selection, Target};
 const ROWS: u64 = 1_000_000;
 const GOOD: [u8; 4000] = [7; 4000];
 
-/// A dataset with few of very many chunks, beside another one.
+/// Creates a dataset with few of very many chunks, and another one.
 fn fill(place: &Place) {
     let c = place.create();
     let good = dataset(&c, b"good", dataset_spec(4, simple(&[1000], &[1000]), Layout::Contiguous));
@@ -36,7 +36,7 @@ fn good_is_whole(place: &Place) -> bool {
     c.dataset(id).unwrap().read(&Selection::All, &mut out).is_ok() && out == GOOD
 }
 
-/// Nobody can mark all chunks that such a page may have had, and they must not read as fill.
+/// Not all chunks that such a page may have held can be marked, and they must not read as fill.
 #[test]
 fn a_damaged_page_of_a_sparse_dataset_costs_that_dataset_alone() {
     let from = file();

@@ -10,14 +10,14 @@ use crate::{
 use object_stores::{ObjectStoreExt, PutMode, PutPayload};
 
 const NAMES: [&[u8]; 5] = [b"small", b"long", b"plain", b"filtered", b"texts"];
-/// Bytes by which payloads are found in what is stored.
+/// The byte value by which payloads are found in the stored bytes.
 const PLAIN: u8 = 0xa7;
 
 fn noise(n: usize, seed: u32) -> Vec<u8> {
     (0..n as u32).map(|i| ((i ^ seed).wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
-/// A container with something of everything; the heap blob's id.
+/// Creates a container with every kind of object; returns the id of a heap blob.
 pub(crate) fn fill(place: &Place) -> [u8; 16] {
     let c = place.create();
     let g = group(&c, c.root(), b"g", tracked());
@@ -33,7 +33,7 @@ pub(crate) fn fill(place: &Place) -> [u8; 16] {
         dataset_spec(8, simple(&[100, 100], &[UNLIMITED; 2]), Layout::Chunked { chunk: vec![50, 60] });
     let plain = dataset(&c, b"plain", spec.clone());
     let mut data = noise(80_000, 3);
-    // The first chunk.
+    // Fills the first chunk.
     for row in 0..50 {
         data[row * 800..row * 800 + 480].fill(PLAIN);
     }
@@ -58,7 +58,8 @@ fn id(c: &Container, group: ObjectId, name: &[u8]) -> ObjectId {
     }
 }
 
-/// All that the interface tells of a container: a line for each thing, and what cannot be read as an error.
+/// Returns everything that the interface reports about a container: a line for each object, and unreadable data as
+/// errors.
 pub(crate) fn told(place: &Place, blob: &[u8; 16]) -> Vec<String> {
     let c = place.open(Access::ReadOnly);
     let mut out = vec![format!("{:?} {}", c.creation_properties(), c.user_block())];
@@ -99,7 +100,7 @@ fn mend(from: &Place, to: &Place) -> Repaired {
     repair(&from.target, &Options::default(), &to.target, &Options::default(), &mut |_, _| ()).unwrap()
 }
 
-/// The target is whole, but for warnings of what is marked as lost.
+/// Checks that the target is intact, except for warnings about data that is marked as lost.
 fn check(place: &Place) -> usize {
     let report = verify::verify(&place.target, &Options::default(), Versions::All, &mut |_, _| ()).unwrap();
     assert!(report.is_whole(), "{:#?}", report.found);
@@ -118,7 +119,7 @@ fn what_is_whole_is_copied_as_it_is() {
             assert!(done.is_whole() && done.found == 0 && done.objects == 307, "{:?}", done.lost);
             assert_eq!(check(&to), 0);
             assert!(told(&to, &blob) == was);
-            // The next object gets an id that none has.
+            // The next object gets an unused id.
             let c = to.open(Access::ReadWrite);
             let new = c.create_group(GroupSpec::default()).unwrap();
             assert!(c.find_path(new.id()).unwrap().is_none());
@@ -146,7 +147,7 @@ fn tags_and_branches_that_stay_behind_are_told() {
     }
 }
 
-/// Changes a byte behind the first `n` of the longest run of `byte`.
+/// Changes a byte in the middle of the first `run` consecutive bytes with the value `byte`.
 pub(crate) fn spoil(place: &Place, byte: u8, run: usize) {
     let change = |all: &mut Vec<u8>| match all.windows(run).position(|w| w.iter().all(|b| *b == byte)) {
         Some(at) => {
@@ -175,7 +176,7 @@ pub(crate) fn spoil(place: &Place, byte: u8, run: usize) {
     }
 }
 
-/// Lines that are only in one of two lists.
+/// Returns the number of lines that are in only one of two lists.
 fn differing(a: &[String], b: &[String]) -> usize {
     a.iter().filter(|line| !b.contains(line)).count()
 }
@@ -203,7 +204,7 @@ fn a_lost_chunk_answers_an_error_until_it_is_written_whole() {
         let e = d.read(&part(0, 50), &mut out).unwrap_err();
         assert!(e.kind() == ErrorKind::Corrupt && e.to_string().contains("was lost"), "{e}");
         d.read(&part(50, 50), &mut out).unwrap();
-        // What is written is there, and the rest stays lost.
+        // The new elements are readable, and all other elements stay lost.
         d.write(&part(0, 20), &vec![5; 20 * 60 * 8]).unwrap();
         c.flush().unwrap();
         d.read(&part(0, 50), &mut out).unwrap_err();
@@ -299,7 +300,7 @@ fn lost_attributes_and_blobs_are_named_and_nothing_else_is_lost() {
     let lost: Vec<_> = done.lost.iter().map(|f| f.what.as_str()).collect();
     assert_eq!(lost, ["attribute big of /g"], "{:#?}", done.lost);
     assert_eq!(check(&to), 0);
-    // The attribute, and how many there are.
+    // The attribute, and the number of attributes.
     assert_eq!(differing(&was, &told(&to, &blob)), 2);
 }
 
@@ -364,7 +365,7 @@ fn objects_of_a_lost_group_are_in_lost_and_found() {
     assert_eq!(c.links(place, Index::Name, Order::Increasing).unwrap().len(), 300);
 }
 
-/// Every page in turn: the target is whole, and what is read from it is what was there, or an error.
+/// Damages every page in turn: the target is intact, and each read returns the original data or an error.
 #[test]
 fn no_damaged_page_makes_data_up() {
     let from = file();
@@ -388,7 +389,7 @@ fn no_damaged_page_makes_data_up() {
         let is_less = was.iter().any(|line| !now.contains(line));
         assert!(!done.is_whole() || (lost.is_empty() && !is_less), "{lost:#?}");
         for line in &lost {
-            // Data is equal or an error; counts and /lost+found differ.
+            // Data is equal or an error; only counts and /lost+found differ.
             let is_data = line.contains("Ok(())");
             assert!(!is_data, "made up: {}", line.chars().take(300).collect::<String>());
         }
@@ -397,7 +398,7 @@ fn no_damaged_page_makes_data_up() {
     assert!(repaired > 3, "{repaired} of {}", starts.len());
 }
 
-/// Sources are looked for before anything is copied. A page that may name some is as lost as any other.
+/// Sources are searched before anything is copied. A page that may contain some is treated like any other damaged page.
 #[test]
 fn no_damaged_page_makes_it_give_up() {
     let from = file();
@@ -423,7 +424,7 @@ fn no_damaged_page_makes_it_give_up() {
     assert!(lossy > 20, "{lossy}");
 }
 
-/// The slots lead to all that a container holds.
+/// The slots lead to everything that a container holds.
 #[test]
 fn a_damaged_head_costs_nothing_behind_the_signature() {
     let from = file();
@@ -433,7 +434,7 @@ fn a_damaged_head_costs_nothing_behind_the_signature() {
     let whole = std::fs::read(path).unwrap();
     for at in [16, 20, 24, 28, 36, 44, 52, 60, 63] {
         let mut damaged = whole.clone();
-        // Not a later format, whose number is believed.
+        // The change must not produce a later format, because its number is trusted.
         damaged[at] ^= if at == 16 { 2 } else { 1 };
         std::fs::write(path, damaged).unwrap();
         let to = file();

@@ -1,7 +1,6 @@
-//! Incremental copies: a copy that nobody else has written to becomes a copy of another version of the same container.
+//! Incremental copies: turns an unchanged copy into a copy of another version of the same container.
 //!
-//! The copy remembers which version it shows. What differs between that version and the wanted one is all that has to
-//! move.
+//! The copy records which version it shows. Only the differences between that version and the requested one are copied.
 
 use super::mover::Mover;
 use super::{Copied, newest, of_newest, open, refuse_other_lines};
@@ -10,24 +9,24 @@ use crate::{Access, Container, Error, ErrorKind, Options, Result, Target, regist
 use h5lake_ledger::{At, CopyState, Ledger, Origin};
 use std::io::Read;
 
-/// What to do where a copy cannot be updated.
+/// The advice for a copy that cannot be updated.
 const FULL_COPY: &str = "make a full copy: copy to another name, or delete the target with 'h5lake rm' first";
 
-/// What the update of a copy did.
+/// The result of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpdatedCopy {
     /// The version of the source that the target showed before.
     pub before: u64,
-    /// What was moved. Of a source that has not changed since, nothing: the target's version stays, too.
+    /// The copied data. Nothing if the source has not changed since: then the target's version stays, too.
     pub copied: Copied,
 }
 
-/// A source, a target, and what the target shows.
+/// The parameters of an update.
 struct Update<'a> {
     source: &'a Target,
     options: &'a Options,
     target: &'a Target,
-    /// The version of the source that is wanted.
+    /// The requested version of the source.
     wanted: &'a Origin,
 }
 
@@ -36,7 +35,7 @@ fn refused(text: String) -> Error {
 }
 
 impl Update<'_> {
-    /// The version that a target shows, if it is one of the source.
+    /// Returns the version that a target shows, if it is a version of the source.
     fn shown(&self, to: &Ledger) -> Result<Origin> {
         let (source, target) = (registry::name(self.source), registry::name(self.target));
         let shown = match to.copy_state()? {
@@ -58,8 +57,8 @@ impl Update<'_> {
         Ok(shown)
     }
 
-    /// Opens the version of the source that the target shows. The opened handle tells which version that is, so that nothing
-    /// which a writer commits meanwhile comes between.
+    /// Opens the version of the source that the target shows. The opened handle itself reports its version, so that
+    /// concurrent commits cannot cause a mismatch.
     fn open_shown(&self, shown: &Origin) -> Result<Ledger> {
         let at = Some(At::Version(shown.version));
         let options = h5lake_ledger::Options { at, ..newest(self.options) };
@@ -84,7 +83,7 @@ impl Update<'_> {
         ))
     }
 
-    /// Bytes that the versions between two added, about.
+    /// Returns the approximate number of bytes that the versions between two versions added.
     fn bytes_between(&self, from: &Ledger, before: u64, after: u64) -> Result<u64> {
         let newest = from.versions(1)?.first().map_or(after, |v| v.number);
         let versions = from.versions(usize::try_from(newest.saturating_sub(before)).unwrap_or(usize::MAX))?;
@@ -94,17 +93,17 @@ impl Update<'_> {
 }
 
 impl Container {
-    /// Makes an earlier copy of a container show the container's newest version, or the one that `options` ask for.
-    /// Only what differs from the version that it shows is moved, in one commit: readers see the one version or the
-    /// other. Others may write to the source meanwhile, and not to the target. When this returns, the commit is as
-    /// durable as the options say. If the target shows that version already, nothing is committed. `progress` is told
-    /// how many bytes were copied, and how many there are, about.
+    /// Makes an earlier copy of a container show the container's newest version, or the one that `options` request.
+    /// Only the differences from the version that it shows are copied, in one commit: readers see either version. Other
+    /// writers may write to the source meanwhile, but not to the target. When this returns, the commit is as durable as
+    /// the options say. If the target shows that version already, nothing is committed. `progress` gets the number of
+    /// copied bytes, and the approximate total.
     ///
     /// # Errors
-    /// `InvalidArgument` if the target is not such a copy, if somebody else wrote to it, or if the source no longer
-    /// keeps the version that it shows; `Locked` while another process writes to the target; `Corrupt` if something is
-    /// damaged; those of reading the source and of writing. After an error the target shows what it showed, unless a
-    /// store did not say what became of the commit.
+    /// `InvalidArgument` if the target is not such a copy, if another writer wrote to it, or if the source no longer
+    /// retains the version that it shows; `Locked` while another process writes to the target; `Corrupt` if a part is
+    /// damaged; those of reading the source and of writing. After an error the target shows the same version as before,
+    /// unless the outcome of the commit in a store is unknown.
     pub fn update_copy(
         source: &Target,
         options: &Options,
@@ -133,10 +132,10 @@ impl Container {
             refused(format!("{source}: version {} has no record of its time and its writer", from.version()))
         })?;
         let update = Update { source, options, target, wanted: &wanted };
-        // Whether there is anything to do is found out without the writer's lock.
+        // The comparison needs no writer's lock.
         let reader = open(target, Access::ReadOnly, newest(target_options))?;
         let (shown, version) = (update.shown(&reader)?, reader.version());
-        // Somebody can have put another user block in front of one of them.
+        // The user block of the source or of the target may have been replaced without a new version.
         let user_block = from.offset_in_file().filter(|length| Some(*length) == reader.offset_in_file());
         let done = if shown == wanted {
             let copied = Copied { from: wanted.version, to: version, ..Copied::default() };
@@ -160,7 +159,7 @@ impl Update<'_> {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<UpdatedCopy> {
         let to = open(self.target, Access::ReadWrite, newest(target_options))?;
-        // Another may have been faster to write.
+        // Another process may have updated the target meanwhile.
         let shown = self.shown(&to)?;
         let old = self.open_shown(&shown)?;
         let about = self.bytes_between(from, shown.version, self.wanted.version)?;
@@ -181,8 +180,7 @@ impl Update<'_> {
     }
 }
 
-/// Copies what is in front of a container in its file, where something else is in front of the copy. It is in no
-/// version.
+/// Copies the user block of a container in a file, if that of the copy differs. The user block belongs to no version.
 fn update_user_block(source: &Target, target: &Target, length: u64) -> Result<()> {
     let (Target::File(from), Target::File(to)) = (source, target) else { return Ok(()) };
     let block = |path| {

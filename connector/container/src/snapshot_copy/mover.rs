@@ -1,8 +1,8 @@
-//! Moving entries with their payloads from one map to another.
+//! Copies entries with their payloads from one ledger to another.
 //!
-//! Entries are moved key by key, so that ids stay, and references with them. Payloads are read, which proves their
-//! checksums, and written anew. Memory: two pages of entries, and twice [`BYTES_PER_READ`], or the largest payload. A
-//! target in a store keeps its entries, without payloads, until its one commit.
+//! Entries are copied key by key, so that ids and references stay valid. Payloads are read, which verifies their
+//! checksums, and written anew. Memory: two pages of entries, and twice [`BYTES_PER_READ`], or the largest payload. For
+//! a target in a store, all its entries, without payloads, until its one commit.
 
 use super::Copied;
 use crate::chunk::block_store::extents_of;
@@ -15,10 +15,10 @@ use h5lake_ledger::{Differences, EarlierTry, EntryDifference, Extent, Ledger, Pa
 use prost::Message;
 use std::collections::BTreeMap;
 
-/// Bytes of payloads that are read at once.
+/// Maximum bytes of payloads that are read at once.
 const BYTES_PER_READ: u64 = 32 << 20;
 
-/// A part of a payload that the target has already, as the payload `present` from `present_skip` on.
+/// A part of a payload that the target has already, in the payload `present` from `present_skip` on.
 pub(super) struct Kept {
     pub(super) wanted: Extent,
     pub(super) skip: u64,
@@ -28,13 +28,13 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// A payload of the target itself.
+    /// Returns a payload of the target itself.
     fn whole(extent: &Extent) -> Self {
         let (wanted, length, present) = (extent.clone(), extent.len(), extent.to_bytes());
         Self { wanted, skip: 0, length, present, present_skip: 0 }
     }
 
-    /// Where the target has a part of a payload: in which payload, and from which byte on.
+    /// Returns where the target has a part of a payload: in which payload, and from which byte on.
     fn find(all: &[Self], extent: &Extent, skip: u64, length: u64) -> Option<(Bytes, u64)> {
         let has = |kept: &&Self| {
             kept.wanted == *extent && kept.skip <= skip && skip - kept.skip + length <= kept.length
@@ -43,11 +43,11 @@ impl Kept {
     }
 }
 
-/// A part of a payload that an entry names.
+/// A part of a payload that an entry refers to.
 struct Part {
-    /// Which piece of a block, or which extent of an attribute, it is.
+    /// Index of the fragment of a block, or of the extent of an attribute.
     place: usize,
-    /// Where in the block the piece begins.
+    /// Offset of the fragment in the block.
     offset: u64,
     extent: Extent,
     skip: u64,
@@ -55,13 +55,13 @@ struct Part {
 }
 
 impl Part {
-    /// Whether it is that part of a payload already.
+    /// Returns whether the encoded extent and offset already refer to this part.
     fn is_in(&self, encoded: &[u8], skip: u64) -> bool {
         self.skip == skip && self.extent.to_bytes() == encoded
     }
 }
 
-/// A value that names payloads, or any other.
+/// A value that refers to payloads, or any other.
 enum Value {
     Block(BlockRecord),
     Attribute(Box<AttributeRecord>),
@@ -74,7 +74,7 @@ impl Value {
         Ok(match key.first() {
             Some(&(keys::BLOCK | keys::SEGMENT)) => {
                 let block: BlockRecord = record::decode(value.clone(), what)?;
-                // Pieces ascend and do not overlap.
+                // Fragments ascend and do not overlap.
                 Fragments::decode(block.clone(), usize::MAX)?;
                 Self::Block(block)
             }
@@ -83,14 +83,15 @@ impl Value {
         })
     }
 
-    /// The parts of payloads that it names, but for empty payloads: these stand for bytes that a repair found damaged.
+    /// Returns the parts of payloads that it refers to, except empty payloads, which stand for bytes that a repair
+    /// found damaged.
     fn parts(&self) -> Result<Vec<Part>> {
         let mut parts = Vec::new();
         let mut add =
             |place, encoded: &Bytes, (offset, skip): (u64, u64), length: Option<u64>| -> Result<()> {
                 let extent = Extent::decode(encoded)?.0;
                 let length = length.unwrap_or(extent.len());
-                // What lies in a source stays there.
+                // Bytes in a source are not copied.
                 if extent.is_empty() || extent.is_in_source() {
                     return Ok(());
                 }
@@ -119,7 +120,7 @@ impl Value {
         Ok(parts)
     }
 
-    /// Names another payload in a place.
+    /// Sets the payload of the part with index `place`.
     fn set(&mut self, place: usize, extent: Bytes, skip: u64) {
         match self {
             Self::Block(block) => {
@@ -145,8 +146,8 @@ impl Value {
     }
 }
 
-/// What a copy of a value has of its payloads: part for part, because a copy keeps their order, places and lengths.
-/// Nothing where it does not look like a copy of it.
+/// Returns the parts of a value's payloads that a copy of the value has: part by part, because a copy retains their
+/// order, positions and lengths. Returns nothing if the value is not a copy.
 pub(super) fn kept_of_copy(key: &[u8], source: &Bytes, copy: &Bytes) -> Result<Vec<Kept>> {
     let (source, copy) = (Value::decode(key, source)?.parts()?, Value::decode(key, copy)?.parts()?);
     let shape =
@@ -166,7 +167,7 @@ pub(super) fn kept_of_copy(key: &[u8], source: &Bytes, copy: &Bytes) -> Result<V
         .collect())
 }
 
-/// An entry that is to be put when its payloads are read.
+/// An entry that is put after its payloads are read.
 struct Pending {
     key: Bytes,
     value: Value,
@@ -189,30 +190,30 @@ impl Pending {
                 None => parts.push(part),
             }
         }
-        // What stays as it is stays byte for byte.
+        // Values without payloads to copy are copied byte by byte.
         let value = if parts.is_empty() && !is_changed { Value::Other(value) } else { decoded };
         Ok(Self { key, value, parts, had })
     }
 
-    /// Bytes of its payloads.
+    /// Returns the bytes of its payloads.
     fn bytes(&self) -> u64 {
         self.parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.length))
     }
 
-    /// Whether its payloads are read with those of others: what a container says of their lengths is not believed.
+    /// Returns whether its payloads are read together with those of other entries. The recorded lengths are not
+    /// trusted.
     fn is_small(&self) -> bool {
         self.bytes() <= BYTES_PER_READ
     }
 }
 
-/// Moves entries from one ledger to another. Payloads are read many at a time: from a store that is one wait for all of
-/// them.
+/// Copies entries from one ledger to another. Payloads are read many at a time, which takes one round trip in a store.
 pub(super) struct Mover<'a> {
     from: &'a Ledger,
     to: &'a Ledger,
     pub(super) done: Copied,
     pending: Vec<Pending>,
-    /// Bytes of the payloads that these are to read.
+    /// Bytes of payloads that the pending entries need.
     pending_bytes: u64,
     progress: &'a mut dyn FnMut(u64),
 }
@@ -227,7 +228,7 @@ impl<'a> Mover<'a> {
         Self { from, to, done, pending: Vec::new(), pending_bytes: 0, progress }
     }
 
-    /// Puts a value with its payloads, but for those that are kept, in the place of what the target had under the key.
+    /// Puts a value with its payloads, except those in `kept`, in place of the target's payloads `had` under the key.
     fn put(&mut self, key: Bytes, value: Bytes, had: Vec<Extent>, kept: &[Kept]) -> Result<()> {
         let value = if key.first() == Some(&keys::SOURCE) { self.source(&value)? } else { value };
         let entry = Pending::new(key, value, had, kept)?;
@@ -239,14 +240,14 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    /// The entry of a source for where the target lies.
+    /// Adapts the entry of a source to the location of the target.
     fn source(&self, value: &Bytes) -> Result<Bytes> {
         let (was, is) = (self.from.folder(), self.to.folder());
         let source = Source::decode(value).and_then(|source| source.seen_from(was.as_deref(), is.as_deref()));
         Ok(source.map_err(|why| Error::corrupt(format!("a source: {why}")))?.encode().into())
     }
 
-    /// Copies the payloads of the entries that wait for that, and puts them.
+    /// Copies the payloads of the pending entries, and puts the entries.
     fn put_pending(&mut self) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
@@ -282,14 +283,14 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    /// A part alone. Its length is what the container says: whether there is memory for it is found out first.
+    /// Reads a single part. Its recorded length is not trusted, so the memory for it is allocated first.
     fn alone(&self, part: &Part) -> Result<Vec<u8>> {
         let mut bytes = crate::record_conversion::zeros(usize::try_from(part.length).unwrap_or(usize::MAX))?;
         self.from.read_payload(&part.extent, part.skip, &mut bytes)?;
         Ok(bytes)
     }
 
-    /// Gives back the payloads of an entry that the target had, but for those that it still has.
+    /// Frees the payloads that the target had for an entry, except those that the entry still refers to.
     fn free(&mut self, key: &[u8], had: &[Extent]) -> Result<()> {
         let has = match self.to.get(key)? {
             Some(value) => extents_of(key, value)?,
@@ -301,14 +302,14 @@ impl<'a> Mover<'a> {
             .try_for_each(|extent| Ok(self.to.free_payload(extent)?))
     }
 
-    /// Deletes an entry of the target, and gives its payloads back.
+    /// Deletes an entry of the target, and frees its payloads.
     fn delete(&mut self, key: &Bytes, had: Vec<Extent>) -> Result<()> {
         self.to.delete(key)?;
         self.done.entries += 1;
         self.free(key, &had)
     }
 
-    /// Copies all entries into a target that has none, but for payloads that an earlier try had put.
+    /// Copies all entries to a target without entries, except payloads that an earlier attempt had written.
     pub(super) fn all(&mut self, earlier: EarlierTry) -> Result<()> {
         let mut earlier = match earlier {
             EarlierTry::None => BTreeMap::new(),
@@ -331,9 +332,10 @@ impl<'a> Mover<'a> {
         self.put_pending()
     }
 
-    /// Takes over what an earlier try had put of a value's payloads, as far as it is what would be put now.
+    /// Returns the payloads of a value that an earlier attempt had written, as far as they equal what would be written
+    /// now.
     fn adopt(&mut self, key: &[u8], value: &Bytes, copy: &Bytes) -> Result<Vec<Kept>> {
-        // What a journal says is not believed.
+        // The journal is not trusted.
         let mut kept = kept_of_copy(key, value, copy).unwrap_or_default();
         let mut error = None;
         kept.retain(|part| {
@@ -351,12 +353,12 @@ impl<'a> Mover<'a> {
     fn adopt_part(&self, part: &Kept) -> Result<bool> {
         let Ok((present, _)) = Extent::decode(&part.present) else { return Ok(false) };
         let is_whole = part.skip == 0 && part.length == part.wanted.len();
-        // A copy has a payload for each part.
+        // A copy has a separate payload for each part.
         let fits = part.present_skip == 0 && present.len() == part.length;
         Ok(fits && (!is_whole || part.wanted.may_equal(&present)) && self.to.adopt_payload(&present)?)
     }
 
-    /// Makes the target, an other version of the same container, show the source; the counter of ids goes on.
+    /// Makes the target, another version of the same container, equal to the source; the counter of ids continues.
     pub(super) fn restore(&mut self) -> Result<()> {
         let (from, to) = (self.from, self.to);
         let mut walk = from.differences(to, b"")?;
@@ -383,7 +385,7 @@ impl<'a> Mover<'a> {
             let present = to.get(&key)?;
             let had = present.clone().map_or_else(|| Ok(Vec::new()), |value| unique(&key, value))?;
             match (new, old, present) {
-                // An id is not used again, also where the source is an older version than the one that is shown.
+                // Ids are not reused, even if the source is an older version than the one that the target shows.
                 (new, _, Some(present)) if key == keys::NEXT_OBJECT && new.as_ref() <= Some(&present) => (),
                 (Some(new), Some(old), Some(present)) => {
                     let kept = kept_of_copy(&key, &old, &present)?;
@@ -397,13 +399,13 @@ impl<'a> Mover<'a> {
     }
 }
 
-/// Whether an entry belongs to a container, and not to one version of it: a tag leads to a version, an origin is that of one
-/// container, and a branch is beside its main line.
+/// Returns whether an entry belongs to a container as a whole, and not to one of its versions: tags refer to versions,
+/// an origin belongs to one container, and branches are separate from their main line.
 fn is_of_container(key: &[u8]) -> bool {
     matches!(key.first(), Some(&(keys::TAG | keys::ORIGIN | keys::BRANCH)))
 }
 
-/// The next entry of one version of the container that differs from another version's.
+/// Returns the next entry of a version of the container that differs from another version.
 fn next_of_version(walk: &mut Differences<'_>) -> Result<Option<EntryDifference>> {
     while let Some(entry) = walk.next_difference()? {
         if !is_of_container(&entry.key) {
@@ -413,7 +415,7 @@ fn next_of_version(walk: &mut Differences<'_>) -> Result<Option<EntryDifference>
     Ok(None)
 }
 
-/// The payloads of a value, each once.
+/// Returns the payloads of a value, without duplicates.
 fn unique(key: &[u8], value: Bytes) -> Result<Vec<Extent>> {
     Ok(distinct(&extents_of(key, value)?))
 }

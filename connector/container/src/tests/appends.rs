@@ -1,4 +1,4 @@
-//! Data that is added again and again, with a flush each.
+//! Data that is appended repeatedly, with a flush after each append.
 
 use super::*;
 use crate::chunk::block_store as stored;
@@ -32,7 +32,7 @@ fn check(d: &Dataset, count: u64) {
     }
 }
 
-/// How many pieces the blocks of a container have.
+/// Returns the number of fragments of each block of a container.
 fn pieces(c: &Container) -> Vec<usize> {
     let mut out = Vec::new();
     c.each(&[keys::BLOCK], |key, value| {
@@ -53,7 +53,8 @@ fn appends_extend_the_same_extent() {
         append(&b, n);
         c.flush().unwrap();
     }
-    // The first block has a second piece, for a short dataset has no other block, and no room is kept for it.
+    // The first block has a second fragment, because a short dataset has no other block, and no space is reserved for
+    // it.
     assert_eq!(pieces(&c), [2, 1, 1, 1, 2, 1, 1, 1]);
     check(&a, 64);
     drop((a, b, c));
@@ -66,7 +67,7 @@ fn appends_extend_the_same_extent() {
     assert!(size < 2 * 64 * 4096 * 23 / 20, "{size}");
 }
 
-/// A reader of an old version, and one that follows, while the payload under both goes on.
+/// Reads an old version and follows the newest one, while the payload of both grows.
 #[test]
 fn readers_see_their_version_of_a_growing_extent() {
     let place = file();
@@ -103,7 +104,7 @@ fn a_grown_extent_is_freed_as_a_whole() {
         append(&a, n);
         c.flush().unwrap();
         if n % 16 == 7 {
-            // A part of what grew is written anew: the rest stays in use.
+            // A part of the grown payload is overwritten: the other parts stay in use.
             a.write(&slab(&[n * STEP - 100], &[STEP]), &[0; STEP as usize * 8]).unwrap();
             a.write(&slab(&[n * STEP], &[STEP]), &bytes(n)).unwrap();
             a.write(&slab(&[(n - 1) * STEP], &[STEP]), &bytes(n - 1)).unwrap();
@@ -120,7 +121,7 @@ fn a_grown_extent_is_freed_as_a_whole() {
     assert!(size < 24 << 10, "{size}");
 }
 
-/// Room that is kept for what may come is not left in the file, and many short datasets get none.
+/// Reserved space is not left in the file, and many short datasets get none.
 #[test]
 fn closing_releases_append_reservations() {
     let place = file();
@@ -139,12 +140,12 @@ fn closing_releases_append_reservations() {
     drop(c);
     let c = place.open(Access::ReadOnly);
     let (closed, live) = (c.size().unwrap(), 48 * 4096);
-    // One block of the first dataset is not full, and behind it lies what came later.
+    // One block of the first dataset is not full, and later data follows it.
     let most = live + (64 << 10) + (40 << 10);
     assert!(open < most && closed < most, "{open} {closed}");
 }
 
-/// Steps of one element: most lie in the map, and some of them at a time move into the extent that goes on.
+/// Appends of one element: most elements are inline, and are moved in groups to the extent that grows.
 #[test]
 fn small_steps_have_no_extent_each() {
     let place = file();
@@ -173,7 +174,7 @@ fn small_steps_have_no_extent_each() {
     let LinkTarget::Hard(id) = c.link(c.root(), b"a").unwrap().unwrap().target else { panic!() };
     let a = c.dataset(id).unwrap();
     check(&a, count);
-    // Into the middle of what is in the map, and of what is not.
+    // Overwrites the middle of the inline bytes, and of the other bytes.
     for at in [2999, 2990, 100, 0] {
         a.write(&slab(&[at], &[1]), &value(at)).unwrap();
         c.flush().unwrap();
@@ -181,7 +182,7 @@ fn small_steps_have_no_extent_each() {
     }
 }
 
-/// A block that lies in the map is filled by and by: what the log says of a step does not grow with the block.
+/// A block that is stored inline is filled step by step: the log records of a step do not grow with the block.
 #[test]
 fn steps_into_a_block_of_the_map_take_little() {
     let place = file();

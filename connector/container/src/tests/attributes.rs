@@ -1,4 +1,4 @@
-//! Open attributes keep their records, and the last change waits before it is staged: nobody may notice.
+//! Open attributes cache their records, and the last change is staged late: this must not be observable.
 
 use super::*;
 use crate::container::RECORDS_VERSION;
@@ -71,7 +71,7 @@ fn attributes_closed_while_the_state_is_locked_go_later() {
     drop((a, old));
     assert_eq!(state.attributes.len(), 2);
     drop(state);
-    // Opened anew under the same key: who is dropped now and is another stays away from it.
+    // The attribute was opened again under the same key: dropping another attribute must not remove it.
     let (a, b) = [&b"a"[..], b"b"].map(|n| c.attr_open(c.root(), n).unwrap()).into();
     c.state().attributes.forget(&keys::attribute(c.root().0, b"a"), &b);
     assert!(Arc::ptr_eq(&a, &c.attr_open(c.root(), b"a").unwrap()));
@@ -97,12 +97,12 @@ fn an_open_attribute_is_moved_by_compaction() {
     assert_eq!((a.read().unwrap().len(), b.read().unwrap().len()), (200_000, 200_000));
     filler.write(&Selection::All, &vec![2; 6 << 20]).unwrap();
     c.flush().unwrap();
-    // Written, and not staged yet, when payloads are about to move.
+    // The value is written and not staged yet when payloads are about to move.
     b.write(&[9; 200_000]).unwrap();
     assert!(c.compact(u64::MAX).unwrap() >= 200_000);
     c.vacuum().unwrap();
     assert!(a.read().unwrap() == [7; 200_000][..] && b.read().unwrap() == [9; 200_000][..]);
-    // The room in the new place is given back, and not that in the old one.
+    // The extent at the new location is freed, not the one at the old location.
     a.write(&[6; 200_000]).unwrap();
     c.flush().unwrap();
     c.vacuum().unwrap();
@@ -123,13 +123,13 @@ fn the_last_change_counts_wherever_it_is() {
             b.write(&[n + 101]).unwrap();
             assert_eq!((a.read().unwrap()[0], value_of(&c, root, b"b")), (n, vec![n + 101]));
         }
-        // A list, and what is made twice.
+        // Lists the attributes, and creates one again.
         let last = made(&c, root, b"c", b"3");
         assert_eq!(names_of(&c, root), [b"a", b"b", b"c"]);
         assert!(c.attr_exists(root, b"c").unwrap());
         let again = c.attr_create(root, b"c", attr_spec(1, 1)).map(drop);
         assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
-        // Renamed, onto nothing that is there.
+        // Renames an attribute to an existing name.
         assert_eq!(c.attr_rename(root, b"a", b"c").unwrap_err().kind(), ErrorKind::AlreadyExists);
         last.write(b"4").unwrap();
         c.attr_rename(root, b"c", b"d").unwrap();
@@ -137,7 +137,7 @@ fn the_last_change_counts_wherever_it_is() {
         assert!(!c.attr_exists(root, b"c").unwrap());
         last.write(b"5").unwrap();
         assert_eq!(names_of(&c, root), [b"a", b"b", b"d"]);
-        // Deleted, made anew, and the old one still open.
+        // Deletes an attribute and creates it again while the old one is open.
         last.write(b"5").unwrap();
         c.attr_delete(root, b"d").unwrap();
         assert!(!c.attr_exists(root, b"d").unwrap());
@@ -170,7 +170,7 @@ fn the_last_change_goes_with_its_object_and_along_with_copies() {
     assert!(keys_of(&c).iter().all(|key| keys::id(key) != Some(id.0)), "something of the group came back");
 }
 
-/// The old value is given back when the new one is there, and not before.
+/// The old value is freed after the new one is stored, and not before.
 #[test]
 fn a_value_that_cannot_be_written_leaves_the_old_one() {
     let store = MemoryStore::new();
@@ -181,7 +181,7 @@ fn a_value_that_cannot_be_written_leaves_the_old_one() {
     let ledger =
         h5lake_ledger::Options { retention: Some(Duration::ZERO), ..h5lake_ledger::Options::default() };
     let c = place.create_with(Options { ledger, ..Options::default() });
-    // So long that writing it has to wait for its first part, whatever is kept on its way.
+    // The value is so long that writing it has to wait for its first part, however much is buffered.
     let old = vec![1; 150 << 20];
     let a = made(&c, c.root(), b"a", &old);
     c.flush().unwrap();
@@ -192,7 +192,7 @@ fn a_value_that_cannot_be_written_leaves_the_old_one() {
     assert_eq!(a.write(&vec![2; old.len()]).unwrap_err().kind(), ErrorKind::NoSpace);
     faults.clear();
     assert!(a.read().unwrap() == old[..]);
-    // What was given back would go with the next commits.
+    // An extent freed by mistake would be reused by the next commits.
     for n in 0..3 {
         made(&c, c.root(), b"b", &[n; 3]);
         c.attr_delete(c.root(), b"b").unwrap();

@@ -1,4 +1,5 @@
-//! Merges of branches beside moves, new groups, cuts and deletions of the main line: nothing is lost, and the advice works.
+//! Merges of branches with concurrent moves, new groups, truncations and deletions of the main line: nothing is lost,
+//! and the advice works.
 
 use super::branches::{begin, is_whole, merge, name, on_branch, prepared, take_free_room};
 use super::many::{all, check, chunked, conflict, find, open, part, there, writers, writers_that};
@@ -10,7 +11,7 @@ fn merge_with(p: &Place, on_conflict: OnConflict) -> Result<MergedBranch> {
     Container::merge_branch(&p.target, name(), &Options { on_conflict, ..Options::default() })
 }
 
-/// The merge is refused whatever counts, which it does not offer, and says this.
+/// Checks that the merge is refused with each conflict policy, does not offer `conflict=last`, and reports these words.
 fn is_refused(p: &Place, words: &[&str]) {
     for on_conflict in BOTH {
         let e = merge_with(p, on_conflict).unwrap_err();
@@ -84,13 +85,13 @@ fn a_group_to_which_the_branch_refers_does_not_become_the_main_lines() {
     }
 }
 
-/// The branch has it where it was, and something else under the name that it got.
+/// The branch has the object at its old place, and another object under its new name.
 #[test]
 fn what_the_main_line_moved_is_not_deleted_for_its_name() {
     for into_group in [false, true] {
         for p in prepared() {
             let b = on_branch(&p, Access::ReadWrite);
-            // No group of the main line becomes one with that.
+            // This prevents the merge of a new group of the main line with that group.
             group(&b, b.root(), b"moved", tracked());
             drop(b);
             let c = p.open(Access::ReadWrite);
@@ -148,7 +149,7 @@ fn what_the_main_line_cut_off_is_not_shown_again_as_fill_values() {
             &["/d, its dimensions ([100] to [45]),", "(set the dimensions that the main line has"],
         );
         assert_eq!(open(&on_branch(&p, Access::ReadOnly), b"d").space().dims(), [200]);
-        // What both cut off is one change.
+        // A truncation by both sides counts as one change.
         let b = on_branch(&p, Access::ReadWrite);
         open(&b, b"d").set_extent(&[45]).unwrap();
         drop(b);
@@ -174,7 +175,7 @@ fn what_both_lines_renamed_alike_is_one_change() {
             let g = find(c, b"g");
             c.link_move(g, b"below", g, b"above", None).unwrap();
             c.link_move(c.root(), b"other", g, b"other", None).unwrap();
-            // Before the old name, and behind it.
+            // One new name sorts before the old name, and one after it.
             c.attr_rename(g, b"small", b"little").unwrap();
             c.attr_rename(g, b"large", b"much").unwrap();
         };
@@ -193,7 +194,7 @@ fn what_both_lines_renamed_alike_is_one_change() {
         is_whole(&p);
         let c = p.open(Access::ReadWrite);
         take_free_room(&c);
-        // Nobody else has got its room.
+        // Its space was not reused.
         assert_eq!(c.attr_open(find(&c, b"g"), b"much").unwrap().read().unwrap(), vec![5; LARGE]);
         drop(c);
         is_whole(&p);
@@ -243,7 +244,7 @@ fn what_the_branch_renamed_and_the_main_line_changed_can_move_back() {
     }
 }
 
-/// What the branch moved out of it would be in both places.
+/// The objects that the branch moved out of it would be in both places.
 #[test]
 fn what_the_branch_deleted_and_the_main_line_linked_anew_is_a_conflict() {
     for p in prepared() {

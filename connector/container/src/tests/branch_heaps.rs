@@ -1,4 +1,5 @@
-//! Variable-length data that a branch and the main line have: ids of blobs lead to the same data in both, or the merge is refused.
+//! Variable-length data in a branch and in the main line: ids of blobs refer to the same data in both, or the merge is
+//! refused.
 
 use super::branches::{begin, is_whole, main_ledger, merge, name, on_branch};
 use super::many::{check, chunked, open, part};
@@ -14,7 +15,7 @@ fn strings() -> DatasetSpec {
     spec
 }
 
-/// The element of a text.
+/// Returns the element of a text.
 fn element(id: &[u8; 16], length: usize) -> Vec<u8> {
     [&(length as u32).to_le_bytes()[..], id].concat()
 }
@@ -33,14 +34,14 @@ fn old() -> TagName {
     TagName::new("old").unwrap()
 }
 
-/// Keeps the version that is there.
+/// Retains the present version by a tag.
 fn keep_version(p: &Place) {
     let ledger = main_ledger(p, Access::ReadWrite);
     ledger.tag(old(), None, Tagging::default()).unwrap();
     ledger.close().unwrap();
 }
 
-/// Begins a branch with the version that was kept.
+/// Creates a branch that is based on the retained version.
 fn begin_with_old(p: &Place) {
     let ledger = main_ledger(p, Access::ReadWrite);
     ledger.create_branch(name(), Some(At::Tag(old()))).unwrap();
@@ -56,7 +57,8 @@ fn is_refused(p: &Place) {
     is_whole(p);
 }
 
-/// The heap's only segment went, and another one came, before the branch began with the version that had the first.
+/// The heap's only segment was deleted, and another one was created, before a branch was based on the version with the
+/// first one.
 #[test]
 fn a_branch_of_an_older_version_takes_no_new_heap_segment_for_an_old_one() {
     for p in places() {
@@ -84,7 +86,7 @@ fn a_branch_of_an_older_version_takes_no_new_heap_segment_for_an_old_one() {
     }
 }
 
-/// As earlier builds left it: the second segment has the number of the first, and all of the same length.
+/// Like in containers of earlier builds, the second segment has the number and the length of the first.
 #[test]
 fn a_segment_with_a_number_that_was_given_again_is_a_conflict() {
     for p in places() {
@@ -114,7 +116,7 @@ fn a_segment_with_a_number_that_was_given_again_is_a_conflict() {
         drop(b);
         is_refused(&p);
         assert_eq!(blob(&check(&p), &first), [2; 3000]);
-        // Settled: the object goes in the branch, and the branch counts.
+        // The conflict is resolved: the branch deletes the object, and wins.
         let b = on_branch(&p, Access::ReadWrite);
         b.link_delete(b.root(), b"d").unwrap();
         drop(b);
@@ -125,7 +127,8 @@ fn a_segment_with_a_number_that_was_given_again_is_a_conflict() {
     }
 }
 
-/// The segment has the same bytes, but the main line has the text in another element: it was made anew there, or restored.
+/// The segment has the same bytes, but in the main line another element has the text: it was created anew there, or
+/// restored.
 #[test]
 fn a_blob_of_the_base_in_another_element_is_a_conflict() {
     for p in places() {
@@ -148,7 +151,7 @@ fn a_blob_of_the_base_in_another_element_is_a_conflict() {
     }
 }
 
-/// What the main line appends to a segment of the base, and deletes of it, keeps nobody from merging.
+/// Appends of the main line to a segment of the base, and deletions in it, do not prevent a merge.
 #[test]
 fn a_segment_to_which_the_main_line_appends_is_merged() {
     for p in places() {
@@ -180,7 +183,8 @@ fn a_segment_to_which_the_main_line_appends_is_merged() {
     }
 }
 
-/// In a file, a session goes on in the segment of the one before. In a store it begins another one: many may write there still.
+/// A session continues the segment of the previous session in a file. In a store it creates another one, because other
+/// writers may still append there.
 #[test]
 fn segments_of_a_single_writer_grow_with_its_data() {
     for p in places() {

@@ -1,4 +1,4 @@
-//! Branches: what they show, and what a merge makes of them.
+//! Branches: their visible state, and the results of merges.
 
 use super::many::{all, check, chunked, find, open, part, there};
 use super::*;
@@ -33,7 +33,8 @@ pub(super) fn merge(p: &Place) -> Result<MergedBranch> {
     Container::merge_branch(&p.target, name(), &Options::default())
 }
 
-/// A container with a group, a chunked dataset of 100 numbers, a contiguous one, attributes and strings; and a branch.
+/// Creates a container with a group, a chunked dataset of 100 numbers, a contiguous one, attributes and strings; and a
+/// branch.
 pub(super) fn prepared() -> Vec<Place> {
     let places = places();
     for p in &places {
@@ -57,7 +58,7 @@ pub(super) fn is_whole(p: &Place) {
     assert!(report.is_whole() && report.found.is_empty(), "{:?}", report.found);
 }
 
-/// Writes into room that was given back: what still needs it is damaged then.
+/// Writes to freed space, which damages anything that still needs it.
 pub(super) fn take_free_room(c: &Arc<Container>) {
     for n in 0..4 {
         let d = dataset(c, format!("{n}").as_bytes(), chunked(30_000, 30_000, false));
@@ -106,7 +107,7 @@ fn a_merge_takes_over_everything_and_ends_the_branch() {
         b.attr_create(g, b"y", attr_spec(1, 1)).unwrap().write(&[5]).unwrap();
         b.link_delete(g, b"below").unwrap();
         drop(b);
-        // Meanwhile the main line changes other things, and other elements of the same chunk.
+        // Meanwhile the main line changes other objects, and other elements of the same chunk.
         let c = p.open(Access::ReadWrite);
         open(&c, b"d").write(&part(26, 3), &[6; 12]).unwrap();
         group(&c, find(&c, b"g"), b"theirs", CreationOrder::default());
@@ -260,7 +261,7 @@ fn a_base_stays_whatever_the_main_line_overwrites() {
         let b = on_branch(&p, Access::ReadWrite);
         assert_eq!(all(&open(&b, b"plain")), vec![3; 200_000]);
         assert_eq!(all(&open(&b, b"d")), [7; 400]);
-        // Overwriting and deleting the base's data frees nothing of it.
+        // Overwriting and deleting the base's data frees none of its payloads.
         open(&b, b"plain").write(&part(0, 25_000), &[8; 100_000]).unwrap();
         b.link_delete(b.root(), b"d").unwrap();
         b.flush().unwrap();
@@ -348,7 +349,7 @@ fn copies_of_a_branch_have_what_it_shows_and_copies_of_the_main_line_have_no_bra
             assert_eq!(there(&c, b"more"), has_more);
             assert!(keys_of(&c).iter().all(|key| key[0] != keys::BRANCH && key[0] != keys::TAG));
             drop(c);
-            // New objects get numbers of their own.
+            // New objects get new ids.
             let c = to.open(Access::ReadWrite);
             group(&c, c.root(), b"another", CreationOrder::default());
             drop(c);
@@ -379,8 +380,8 @@ fn a_renamed_attribute_keeps_its_payload() {
     }
 }
 
-/// What the branch renamed and the main line changed is a conflict of both names: nothing of the branch is taken over, and nothing
-/// is lost.
+/// An attribute that the branch renamed and the main line changed is a conflict of both names: no change of the branch
+/// is merged, and nothing is lost.
 #[test]
 fn an_attribute_that_was_renamed_in_the_branch_and_changed_beside_it_is_a_conflict() {
     for (length, deletes, last) in [

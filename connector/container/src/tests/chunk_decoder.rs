@@ -1,4 +1,4 @@
-//! Chunks that somebody else stores, decoded to where a selection wants them.
+//! Decodes chunks from a source that is not a container, to the places that a selection requests.
 
 use crate::filters::Pipeline;
 use crate::{
@@ -11,7 +11,7 @@ use std::thread::{ThreadId, current};
 
 const ELEMENT: usize = 4;
 
-/// A dataset of `u32`, each its own number, whose chunks are kept as they are stored.
+/// A dataset of `u32`, each element its own number, with its chunks in their stored form.
 struct Stored {
     chunks: HashMap<Vec<u64>, (u32, Vec<u8>)>,
     asked: Vec<Vec<u64>>,
@@ -23,7 +23,7 @@ impl ChunkSource for Stored {
         assert_eq!(current().id(), self.thread, "chunks are asked for by the calling thread");
         self.asked.push(coords.to_vec());
         let Some((mask, bytes)) = self.chunks.get(coords) else { return Ok(SourceChunk::Missing) };
-        // More than is stored, as a source that does not know the length before has it.
+        // The buffer is longer than the stored bytes, like that of a source that does not know the length before.
         let mut buffer = Scratch::new(bytes.len() + 100);
         buffer[..bytes.len()].copy_from_slice(bytes);
         Ok(SourceChunk::Stored { mask: *mask, buffer, len: bytes.len() })
@@ -41,7 +41,7 @@ fn places(dims: &[u64]) -> impl Iterator<Item = Vec<u64>> {
     (0..total).map(move |n| crate::chunk::grid::coordinates(&dims, n))
 }
 
-/// Stores a dataset; chunks whose number `left_out` divides have no storage, and every fourth skips a filter.
+/// Stores a dataset; chunks with numbers that `left_out` divides have no storage, and every fourth skips a filter.
 fn store(dims: &[u64], chunk: &[u64], left_out: u64) -> Stored {
     let len = chunk.iter().product::<u64>() as usize;
     let mut plain: HashMap<Vec<u64>, Vec<u32>> = HashMap::new();
@@ -67,7 +67,7 @@ fn store(dims: &[u64], chunk: &[u64], left_out: u64) -> Stored {
     Stored { chunks, asked: Vec::new(), thread: current().id() }
 }
 
-/// What a read is to answer.
+/// Returns the expected result of a read.
 fn expected(dims: &[u64], chunk: &[u64], stored: &Stored, selection: &Selection, fill: u32) -> Vec<u8> {
     let all: Vec<_> = places(dims).collect();
     let element = |n: usize| {
@@ -130,7 +130,7 @@ proptest! {
     }
 }
 
-/// Chunks that are long enough for several threads, straight to their places and through a whole chunk.
+/// Chunks that are long enough for several threads, decoded directly to their places and through a whole chunk.
 #[test]
 fn long_chunks_are_decoded_side_by_side() {
     let (dims, chunk) = ([512, 700], [64, 256]);

@@ -1,10 +1,10 @@
-//! Chunks by their position, while they come and go.
+//! Finds chunks by position, while chunks are created and deleted.
 
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// Chunks of two by two elements of a byte.
+/// Chunks of two by two elements of one byte.
 const CHUNK: u64 = 2;
 
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ enum Op {
     Resize([u64; 2]),
     Flush,
     Reopen,
-    /// Asks for these positions, one after the other.
+    /// Requests these positions, one after another.
     Ask(Vec<u64>),
     All,
 }
@@ -105,7 +105,7 @@ impl Both {
     }
 }
 
-/// The offsets of the chunks of a dataset, one after the other.
+/// Returns the offsets of the chunks of a dataset, found one after another.
 fn offsets(d: &Dataset) -> Result<Vec<Vec<u64>>> {
     let (mut all, mut chunks) = (Vec::new(), d.chunks()?);
     while let Some(chunk) = chunks.next_chunk()? {
@@ -136,7 +136,7 @@ fn one_after_the_other_they_are_found_where_the_last_one_was() {
     let d = dataset(&c, b"d", spec);
     d.write(&Selection::All, &[1; 6000]).unwrap();
     c.flush().unwrap();
-    // Half of them have changes in memory.
+    // Half of the chunks have changes in memory.
     let some = Selection::Hyperslab { start: vec![0], stride: vec![4], count: vec![1500], block: vec![1] };
     d.write(&some, &[2; 1500]).unwrap();
     assert_eq!(c.blocks.lock().dirty_keys(&keys::of(keys::BLOCK, d.object().id().0)).len(), 1500);
@@ -147,7 +147,7 @@ fn one_after_the_other_they_are_found_where_the_last_one_was() {
     assert!(error.contains("chunk index is out of range: 3000 of 3000"), "{error}");
 }
 
-/// Keys of chunks that no container writes: of another rank, beyond all dimensions, or where counting ends.
+/// Keys of chunks that no container writes: of another rank, beyond all dimensions, or with numbers that overflow.
 #[test]
 fn keys_that_name_no_chunk_are_damage() {
     for coords in [&[1 << 61][..], &[u64::MAX], &[10], &[0, 0], &[]] {
@@ -155,7 +155,7 @@ fn keys_that_name_no_chunk_are_damage() {
         let c = place.create();
         let make = |name: &[u8], max: u64| {
             let mut spec = dataset_spec(4, simple(&[90], &[max]), Layout::Chunked { chunk: vec![10] });
-            // So that chunks are listed by their keys.
+            // With incremental allocation, chunks are listed by their keys.
             spec.fill.allocate = AllocTime::Incremental;
             let d = dataset(&c, name, spec);
             d.write(&Selection::All, &[1; 360]).unwrap();
@@ -174,7 +174,7 @@ fn keys_that_name_no_chunk_are_damage() {
         let c = place.open(Access::ReadWrite);
         for id in ids {
             let d = c.dataset(id).unwrap();
-            // One more chunk is nothing out of the ordinary for a dataset that may have it.
+            // One more chunk is valid for a dataset that can grow to it.
             let is_damage = id == ids[0] || coords != [10];
             assert_eq!(offsets(&d).is_err(), is_damage, "{coords:?}");
             let listed: Result<Vec<_>> = (0..10).map(|n| d.chunk_at(n)).collect();

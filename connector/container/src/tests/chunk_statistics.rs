@@ -1,4 +1,4 @@
-//! Statistics of chunks: never narrower than the data, whatever was done to it.
+//! Statistics of chunks: their range is never narrower than the data, after any operation.
 
 use super::many::{self, open, writers};
 use super::*;
@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
-/// A little-endian float of 8 bytes, as H5Tencode has it.
+/// A little-endian float of 8 bytes, as H5Tencode encodes it.
 const DOUBLE: [u8; 22] = [3, 0, 0x11, 0x20, 63, 0, 8, 0, 0, 0, 0, 0, 64, 0, 52, 11, 0, 52, 255, 3, 0, 0];
-/// The same of a signed integer of 4 bytes, big-endian.
+/// A big-endian signed integer of 4 bytes, as H5Tencode encodes it.
 const INT: [u8; 14] = [3, 0, 0x10, 9, 0, 0, 4, 0, 0, 0, 0, 0, 32, 0];
 
 fn spec(encoded: &[u8], dims: &[u64], chunk: &[u64], filters: &[i32]) -> DatasetSpec {
@@ -36,7 +36,7 @@ fn written(d: &Dataset) -> Vec<WrittenChunk> {
     all
 }
 
-/// Compares what is known of each chunk with its elements; returns of how many something is known.
+/// Compares the statistics of each chunk with its elements; returns the number of chunks with statistics.
 fn check(d: &Dataset) -> usize {
     let of = d.number_type().unwrap();
     let mut known = 0;
@@ -71,13 +71,13 @@ fn number(n: Option<Number>) -> f64 {
     }
 }
 
-/// What is done to a dataset of two dimensions.
+/// An operation on a dataset of two dimensions.
 #[derive(Debug, Clone)]
 enum Step {
-    /// Elements from a corner on, and as many; what they are made of.
+    /// Writes a box: its first element, its size, and the seed of its elements.
     Write([u64; 2], [u64; 2], u64),
     Resize([u64; 2]),
-    /// A chunk past the filters.
+    /// Writes a chunk directly, without the filters.
     Direct([u64; 2], u64),
     Flush,
     Reopen,
@@ -100,7 +100,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..14)
 }
 
-/// Numbers around one that the seed gives, now and then NaN, so that ranges of chunks differ.
+/// Returns numbers around one that depends on the seed, sometimes NaN, so that the ranges of chunks differ.
 fn some(seed: u64, count: u64) -> Vec<u8> {
     let base = (seed % 1000) as f64 - 500.0;
     let value = |n: u64| match (seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) % 97 {
@@ -124,7 +124,7 @@ fn apply(c: &mut Arc<Container>, d: &mut Arc<Dataset>, p: &Place, step: &Step, c
             let at = inside(at);
             let at = [at[0] / chunk[0] * chunk[0], at[1] / chunk[1] * chunk[1]];
             let bytes = some(*seed, chunk[0] * chunk[1]);
-            // Where there are filters, they count as skipped.
+            // If there are filters, they count as skipped.
             d.write_chunk(&at, 3, &bytes).unwrap();
         }
         Step::Flush => c.flush().unwrap(),
@@ -155,7 +155,7 @@ proptest! {
         fill in prop_oneof![Just(0.0), Just(7.5), Just(f64::NAN)],
         kind in 0_usize..5,
     ) {
-        // Small ones lie in the map, large ones go past the cache.
+        // Small chunks are stored inline, large ones are written past the cache.
         let (chunk, filters): ([u64; 2], &[i32]) =
             [([5, 4], &[][..]), ([40, 90], &[]), ([16, 3000], &[]), ([5, 4], &[1]), ([40, 90], &[2, 1])][kind];
         let p = memory();
@@ -179,7 +179,7 @@ fn assert_sound(p: &Place) {
     assert!(report.damaged == 0, "{report:?}");
 }
 
-/// Of NaN alone there is no range.
+/// Chunks with only NaN have no range.
 #[test]
 fn chunks_of_nan_are_sound_whatever_was_done_to_them() {
     let p = memory();
@@ -217,7 +217,7 @@ fn what_is_written_whole_is_known_exactly() {
         places().into_iter().zip([&[][..], &[1]]).chain(places().into_iter().zip([&[1][..], &[]]))
     {
         let c = p.create();
-        // Of chunks that filters make small nothing is kept.
+        // Chunks that filters make small have no statistics.
         let small = if filters.is_empty() { (10, 95) } else { (1000, 9500) };
         for (chunk, dims) in [small, (20_000, 45_000)] {
             let d =
@@ -275,7 +275,7 @@ fn elements_that_come_to_show_are_not_thought_known() {
 #[test]
 fn filters_that_lose_and_direct_chunks_have_none() {
     let c = memory().create();
-    // Scale-offset: floats by decimals.
+    // Scale-offset rounds floats to decimals.
     let mut lossy = spec(&DOUBLE, &[100], &[100], &[]);
     let mut client_data = vec![0, 2, 100, 1, 8, 0, 0];
     client_data.resize(20, 0);
@@ -288,12 +288,12 @@ fn filters_that_lose_and_direct_chunks_have_none() {
     assert!(written(&d)[0].statistics.is_some());
     d.write_chunk(&[0], 1, &doubles([2.0; 1000])).unwrap();
     assert!(written(&d)[0].statistics.is_none());
-    // What is stored of it is hardly longer than they would be.
+    // The stored chunk is hardly longer than its statistics would be.
     d.write(&Selection::All, &doubles([1.0; 1000])).unwrap();
     assert!(written(&d)[0].statistics.is_none());
 }
 
-/// An earlier build encodes a block as it knows it.
+/// An earlier build encodes a block without the fields that it does not know.
 #[test]
 fn a_build_without_statistics_leaves_them_out() {
     #[derive(Clone, PartialEq, prost::Message)]

@@ -18,7 +18,7 @@ fn noise(seed: u8, n: usize) -> Vec<u8> {
     (0..n).map(step).collect()
 }
 
-/// Chunks, an attribute and a heap segment of every kind, of which most are then deleted.
+/// Creates chunks, attributes and heap segments of every kind, and deletes most of them.
 fn fill(c: &Arc<Container>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut kept = Vec::new();
     for i in 0..64u8 {
@@ -69,7 +69,7 @@ fn what_is_left_of_much_is_moved_together() {
         let blob = c.heap_put(c.root(), &noise(5, 90_000)).unwrap();
         let kept = fill(&c);
         let live: u64 = 4 * 400_000 + 200_000 + 90_000;
-        // What was given back rests for two seconds in a file.
+        // Freed space stays in quarantine for two seconds in a file.
         std::thread::sleep(Duration::from_millis(2100));
         let before = c.size().unwrap();
         c.vacuum().unwrap();
@@ -102,7 +102,7 @@ fn a_writer_that_leaves_mostly_dead_packs_compacts_them_at_its_close() {
     let c = place.create_with(options());
     let mut kept = Vec::new();
     for i in 0..24u8 {
-        // Each pack of 8 MiB gets seven datasets of 1 MiB that go, and one that stays.
+        // Each pack of 8 MiB gets seven datasets of 1 MiB that are deleted, and one that stays.
         let name = vec![b'd', i + 64];
         let layout = Layout::Chunked { chunk: vec![1 << 20] };
         let d = dataset(&c, &name, dataset_spec(1, simple(&[8 << 20], &[UNLIMITED]), layout));
@@ -125,11 +125,12 @@ fn a_writer_that_leaves_mostly_dead_packs_compacts_them_at_its_close() {
     }
 }
 
-/// A file of which most was deleted, and what makes it long are the pages behind: groups that came after the data.
+/// Most of the file was deleted, and only the pages at its end keep it long: those of groups that were created after
+/// the data.
 #[test]
 fn a_vacuum_that_is_patient_leaves_a_file_as_long_as_what_it_holds() {
     let place = file();
-    // What is kept for old versions is not given back at a close.
+    // Space that old versions retain is not freed at a close.
     let retention = Some(Duration::from_secs(4));
     let ledger = LedgerOptions { retention, ..LedgerOptions::default() };
     let c = place.create_with(Options { ledger, ..Options::default() });
@@ -146,12 +147,13 @@ fn a_vacuum_that_is_patient_leaves_a_file_as_long_as_what_it_holds() {
     c.flush().unwrap();
     let before = c.size().unwrap();
     drop(c);
-    // Another process: a writer that comes while the vacuum waits gets in, and it is not kept from its end by that.
+    // Acts as another process: a writer that opens the container while the vacuum waits succeeds, and the vacuum still
+    // finishes.
     let begun = std::time::Instant::now();
     let writer = || loop {
         std::thread::sleep(Duration::from_millis(1));
         match Container::open_apart(&place.target, Access::ReadWrite, &Options::default()) {
-            // By then the vacuum has moved what it can, and what it moved rests.
+            // By then the vacuum has moved everything possible, and the old extents are in quarantine.
             Ok(_) => return (begun.elapsed() > Duration::from_secs(2)).then(std::time::Instant::now),
             Err(e) => assert_eq!(e.kind(), ErrorKind::Locked, "{e}"),
         }
@@ -165,7 +167,7 @@ fn a_vacuum_that_is_patient_leaves_a_file_as_long_as_what_it_holds() {
     assert!(got_in < ended, "a writer was kept out until the end");
     let c = place.open(Access::ReadWrite);
     let after = c.size().unwrap();
-    // The other writer folds its log when it closes.
+    // The other writer writes a checkpoint when it closes.
     assert!((before - after..before - after + (64 << 10)).contains(&freed), "{freed} of {before} - {after}");
     let live = 400_000 + 200_000 + 90_000 + (1 << 20);
     assert!(before > 20 << 20 && after < live, "{before} {after}");
@@ -240,9 +242,9 @@ fn payloads_that_fit_into_no_hole_go_into_several() {
 #[test]
 fn small_chunks_behind_many_others_move_at_a_close_too() {
     overwrite_a_third(20_000, 600, false);
-    // A page that fits into no hole keeps none of what is free before it.
+    // A page that fits into no hole does not prevent the reuse of the free space before it.
     overwrite_a_third(20_000, 2000, false);
-    // What a filter made is a payload.
+    // The output of a filter is a payload.
     overwrite_a_third(20_000, 600, true);
 }
 

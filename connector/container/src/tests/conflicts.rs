@@ -1,4 +1,4 @@
-//! What two writers must not do to each other in silence: lost updates, halves of operations, cycles, deletions unseen.
+//! Conflicts that two writers must detect: lost updates, halves of operations, cycles, unnoticed deletions.
 
 use super::many::{all, check, chunked, conflict, find, open, part, there, writers, writers_that};
 use super::*;
@@ -17,7 +17,7 @@ fn rename(c: &Container, from: &[u8], to: &[u8]) {
     c.link_move(c.root(), from, c.root(), to, None).unwrap();
 }
 
-/// Moves a child of the root into another one.
+/// Moves a child of the root into a group.
 fn put_into(c: &Container, name: &[u8], group: &[u8]) {
     c.link_move(c.root(), name, find(c, group), name, None).unwrap();
 }
@@ -49,7 +49,7 @@ fn a_batch_in_conflict_commits_nothing_and_a_retry_succeeds() {
             let text = told(&b);
             assert!(text.contains("/d, 5 of the elements [15] to [19], was changed by another"), "{text}");
             assert!(text.contains("Nothing of this batch is committed"), "{text}");
-            // It sees what is there, in what it has open too.
+            // The writer sees the newest version, also through its open objects.
             let mut wanted = vec![0u8; 400];
             wanted[40..80].fill(1);
             assert!(all(&d) == wanted && !there(&b, b"g") && b.comment(b.root()).unwrap().is_none());
@@ -92,7 +92,7 @@ fn the_same_next_value_of_what_both_have_read_is_a_conflict() {
                 for part in ["/d, 1 of the elements [7] to [7],", "/, attribute 'x',", "/, its comment,"] {
                     assert!(text.contains(part), "{part} is not in {text}");
                 }
-                // What was read before the flush does not count any more.
+                // Reads before the flush no longer count.
                 for c in [&a, &b] {
                     c.refresh().unwrap();
                     open(c, b"d").write(&part(7, 1), &[9; 4]).unwrap();
@@ -104,7 +104,7 @@ fn the_same_next_value_of_what_both_have_read_is_a_conflict() {
     }
 }
 
-/// As h5py sets an attribute: under another name, and renamed over the old one.
+/// Sets an attribute like h5py: under another name, which is then renamed over the old one.
 #[test]
 fn an_attribute_that_is_made_anew_from_what_was_read_is_a_conflict() {
     for p in places() {
@@ -133,9 +133,9 @@ fn blind_writes_of_the_same_are_merged() {
         for c in [&a, &b] {
             let d = open(c, b"d");
             d.write(&part(7, 3), &[6; 12]).unwrap();
-            // Others of the same block may be read.
+            // Other elements of the same block may be read.
             assert_eq!(element(&d, 20), 0);
-            // And one's own.
+            // The writer's own elements may be read as well.
             assert_eq!(element(&d, 7), 6);
             c.attr_open(c.root(), b"x").unwrap().write(&[6]).unwrap();
             c.attr_create(c.root(), b"new", attr_spec(1, 1)).unwrap().write(&[6]).unwrap();
@@ -234,7 +234,7 @@ fn a_move_that_failed_is_no_move() {
     }
 }
 
-/// More objects than a writer keeps the authors of.
+/// More objects than the number of authors that a writer distinguishes.
 #[test]
 fn what_nobody_changed_is_deleted_however_much_others_did() {
     let p = memory();
@@ -283,7 +283,7 @@ fn what_is_moved_into_a_deleted_group_stays_where_it_was() {
                     let g = group(c, c.root(), b"g", CreationOrder::default());
                     group(c, g, b"in", CreationOrder::default());
                 });
-                // While it is open there, it has lost its link and is not deleted yet.
+                // While the group is open there, it has lost its link and is not deleted yet.
                 let held = is_open.then(|| a.open_object(find(&a, b"g")).unwrap());
                 a.link_delete(a.root(), b"g").unwrap();
                 a.flush().unwrap();
@@ -357,7 +357,7 @@ fn moves_of_two_writers_make_no_cycle() {
                     text.contains("/run2, which the moves of two writers would make unreachable"),
                     "{text}"
                 );
-                // Moves that go on well together are both done.
+                // Moves that are compatible are both made.
                 into(&a, b"run2", b"run3");
                 group(&b, b.root(), b"new", CreationOrder::default());
                 into(&b, b"run3", b"new");
@@ -456,7 +456,8 @@ fn what_another_wrote_is_not_cut_off_unseen() {
                 let mut wanted = [vec![7; 160], vec![0; 240]].concat();
                 wanted[40..52].fill(8);
                 wanted[140..152].fill(8);
-                // The last one that grows again has not seen it, and leaves it.
+                // With `OnConflict::Last`, a batch that grows the dataset again has not seen these elements, and leaves them in
+                // place.
                 if on_conflict != OnConflict::Last || regrow {
                     wanted[300..312].fill(8);
                 }
@@ -498,7 +499,7 @@ fn options_of_one() -> Options {
     Options::default()
 }
 
-/// Small chunks of a large batch do not stay in memory until it is committed, and are in the file once.
+/// Small chunks of a large batch do not stay in memory until they are committed, and are in the file only once.
 #[test]
 fn what_one_of_many_stages_takes_little_memory() {
     const CHUNKS: u64 = 24_000;
@@ -507,7 +508,7 @@ fn what_one_of_many_stages_takes_little_memory() {
         let d = open(&a, b"d");
         for n in 0..CHUNKS / 100 {
             d.write(&part(n * 25_600, 25_600), &[(n % 250) as u8 + 1; 102_400]).unwrap();
-            // What was kept is 1 KiB a chunk up to a bound, and some bytes a chunk beyond it.
+            // The staged bytes are 1 KiB a chunk up to a bound, and some bytes a chunk beyond it.
             assert!(a.ledger.staged_bytes() < (5 << 20) + n * 100 * 110, "{n}: {}", a.ledger.staged_bytes());
         }
         a.flush().unwrap();

@@ -1,4 +1,5 @@
-//! Copies that were killed: the next try goes on, and whatever was left, the copy is whole and equal.
+//! Copies that were killed: the next attempt continues, and the copy is complete and equal, whatever the first one
+//! left.
 
 use super::snapshot_copy::assert_whole;
 use super::*;
@@ -10,7 +11,7 @@ use object_stores::{
 };
 use std::collections::HashMap;
 
-/// Journals have many parts.
+/// The options give journals many parts.
 fn options() -> Options {
     let ledger = h5lake_ledger::Options {
         retention: Some(std::time::Duration::from_secs(3600)),
@@ -24,7 +25,7 @@ fn copy(source: &Place, target: &Place) -> Result<Copied> {
     Container::copy_to(&source.target, &options(), &target.target, &options(), &mut |_, _| ())
 }
 
-/// Bytes that look random.
+/// Returns pseudo-random bytes.
 fn noise(seed: u64, n: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2) + 1;
     let mut next = || {
@@ -37,7 +38,7 @@ fn noise(seed: u64, n: usize) -> Vec<u8> {
 const CHUNKS: u64 = 24;
 const CHUNK: u64 = 90_000;
 
-/// A container of all kinds, with chunks that are payloads.
+/// Creates a container with all kinds of objects, and with chunks that are payloads.
 fn source() -> (Place, [u8; 16]) {
     let place = file();
     let blob = fill(&place);
@@ -49,7 +50,7 @@ fn source() -> (Place, [u8; 16]) {
     (place, blob)
 }
 
-/// A store that outlives its process, and one above that fails as it is told.
+/// Creates a store that outlives its process, and a wrapper that injects faults.
 fn store() -> (tempfile::TempDir, Arc<dyn ObjectStore>, FaultStore) {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<dyn ObjectStore> = Arc::new(DirStore::open(dir.path(), dir::Sync::Process).unwrap());
@@ -80,12 +81,12 @@ fn is_equal(source: &(Place, [u8; 16]), target: &Place) {
     assert!(read(&a) == read(&b));
 }
 
-/// What is left in a store is a container, and nothing else.
+/// Checks that the store contains only the container, and no temporary objects.
 fn is_tidy(store: &dyn ObjectStore) {
     assert!(objects(store, "/copy/").is_empty(), "{:?}", objects(store, "/copy/"));
 }
 
-/// How a try went that followed one which died at a call.
+/// The result of an attempt after one that died at a call.
 #[derive(PartialEq)]
 enum Outcome {
     NothingDied,
@@ -104,7 +105,7 @@ fn after_a_death(from: &(Place, [u8; 16]), n: u64, timing: Timing) -> Outcome {
     }
     let mut outcome = Outcome::Other;
     let found = Ledger::probe_objects(store.as_ref(), "c.h5").unwrap();
-    // Else it died when all but the tidying was done.
+    // Otherwise the attempt died after everything except the cleanup was done.
     if found == h5lake_ledger::Probe::NotFound {
         let done = copy(&from.0, &target).unwrap_or_else(|e| panic!("{timing:?} {n}: {e}"));
         assert_eq!(done.begun_anew, None);
@@ -136,7 +137,7 @@ fn at_each_call_a_copy_into_a_store_dies_and_the_next_one_goes_on() {
     assert!(calls > 20 && continued > 20, "{calls} calls, {continued} tries went on");
 }
 
-/// One that is killed again and again comes to its end, and sends little twice.
+/// A copy that is killed repeatedly finishes nevertheless, and uploads little twice.
 #[test]
 fn a_copy_that_is_killed_again_and_again_ends() {
     let from = source();
@@ -145,8 +146,8 @@ fn a_copy_that_is_killed_again_and_again_ends() {
     let mut tries = 0;
     let done = loop {
         faults.clear();
-        // What arrived is noted in objects that each try reads first. How many depends on how fast uploads are: a try that ends within
-        // them brings nothing new.
+        // The progress is recorded in objects that each attempt reads first. Their number depends on the speed of
+        // uploads: an attempt that dies during these reads makes no progress.
         faults.crash_at(9 + tries as u64 / 8, [Timing::Before, Timing::After][tries % 2]);
         tries += 1;
         assert!(tries < 100);
@@ -167,7 +168,7 @@ fn a_copy_that_is_killed_again_and_again_ends() {
     is_equal(&from, &target);
 }
 
-/// Kills a copy into a store behind so many calls that change it.
+/// Kills a copy to a store after `n` calls that change the store.
 fn killed(from: &Place, faults: &FaultStore, n: u64) {
     faults.crash_at(n, Timing::After);
     copy(from, &stored_in(Arc::new(faults.clone()))).unwrap_err();
@@ -215,7 +216,7 @@ fn another_version_and_another_source_begin_anew() {
     }
 }
 
-/// One that dies while it takes the place of a try of another source.
+/// The copy dies while it replaces an attempt from another source.
 #[test]
 fn at_each_call_a_copy_that_begins_anew_dies() {
     let (from, other) = (source(), source());
@@ -238,7 +239,7 @@ fn at_each_call_a_copy_that_begins_anew_dies() {
     }
 }
 
-/// One that takes the place of another and needs no journal leaves a tidy store, too.
+/// A copy that replaces another attempt and needs no journal also leaves no temporary objects.
 #[test]
 fn a_short_copy_in_the_place_of_a_long_one_is_tidy() {
     let (from, short) = (source(), file());
@@ -254,7 +255,7 @@ fn a_short_copy_in_the_place_of_a_long_one_is_tidy() {
     assert_whole(&target);
 }
 
-/// Whatever becomes of a journal and of packs, the copy is right.
+/// With any damage to a journal and to packs, the copy is correct.
 #[test]
 fn damaged_and_hostile_journals_harm_nothing() {
     let from = source();
@@ -271,7 +272,7 @@ fn damaged_and_hostile_journals_harm_nothing() {
         .collect();
     keys.sort();
     for (n, (key, bytes)) in keys.into_iter().enumerate() {
-        // Each way for the header, one for each of the other objects.
+        // The header is damaged in each way, each of the other objects in one way.
         for way in if key.as_str().ends_with("/copy/header") { 0..4 } else { n % 4..n % 4 + 1 } {
             let (_dir, store, _) = store();
             for (key, bytes) in &kept {
@@ -297,11 +298,11 @@ fn damaged_and_hostile_journals_harm_nothing() {
     assert_eq!(anew, 3, "the header, cut, damaged and empty");
 }
 
-/// A journal that is sound by its checksums, and says of one chunk what is true of another.
+/// The journal has valid checksums, but describes one chunk with the data of another.
 #[test]
 fn a_journal_of_other_data_is_not_believed() {
     let (from, other) = (source(), file());
-    // The same objects under the same ids.
+    // Both containers have equal objects under equal ids.
     let (Target::File(path), Target::File(copied)) = (&from.0.target, &other.target) else { panic!() };
     std::fs::copy(path, copied).unwrap();
     let c = Container::open(&other.target, Access::ReadWrite, options()).unwrap();
@@ -314,7 +315,7 @@ fn a_journal_of_other_data_is_not_believed() {
     drop((d, c));
     let (_dir, store, faults) = store();
     killed(&other, &faults, 24);
-    // The header of a try of the one source, in front of the journal of the other.
+    // The header of an attempt from one source, before the journal of the other.
     let (_dir2, there, failing) = self::store();
     killed(&from.0, &failing, 24);
     let name = |meta: &ObjectMeta| meta.key.as_str().rsplit('/').nth(2).unwrap().to_owned();
@@ -332,12 +333,13 @@ fn a_journal_of_other_data_is_not_believed() {
     assert_whole(&target);
 }
 
-/// An error of the network keeps what arrived, and one that is over gives way to the next call of the same process.
+/// After a network error the uploaded data is retained, and a failed copy is replaced by the next call of the same
+/// process.
 #[test]
 fn an_error_keeps_what_arrived() {
     let from = source();
     let (_dir, store, faults) = store();
-    // A busy machine makes one put of several journal parts: a late number would be after the commit.
+    // A busy machine puts several journal parts at once, so that a later call would be after the commit.
     let rule = Rule::fail_nth(Select::Mutating, 12, Timing::Before, object_stores::ErrorKind::Io);
     faults.inject(Rule { times: u64::MAX, ..rule });
     copy(&from.0, &stored_in(Arc::new(faults.clone()))).unwrap_err();
@@ -349,7 +351,7 @@ fn an_error_keeps_what_arrived() {
     is_tidy(store.as_ref());
 }
 
-/// One that is under way keeps others out, and they do it no harm.
+/// A running copy excludes other copies to the same target, and they do not disturb it.
 #[test]
 fn two_copies_to_one_place() {
     let (from, other) = (source(), source());
@@ -374,7 +376,7 @@ fn two_copies_to_one_place() {
     assert_whole(&target);
 }
 
-/// One that slept for longer than its lease, and was taken over meanwhile, cannot commit, and harms nothing.
+/// A copy that was suspended for longer than its lease, and was fenced meanwhile, cannot commit, and does no damage.
 #[test]
 fn who_was_taken_over_cannot_commit() {
     let from = source();
@@ -413,7 +415,7 @@ fn who_was_taken_over_cannot_commit() {
     }
 }
 
-/// What a kill leaves of a copy into a file: its two hidden files, as they were at some call of `progress`.
+/// Returns the files left by a killed copy to a file: its two hidden files, as they were at some call of `progress`.
 fn left_by(from: &Place, at: impl Fn(u32) -> bool) -> Vec<(Vec<u8>, Vec<u8>)> {
     let to = file();
     let Target::File(path) = &to.target else { panic!() };
@@ -433,7 +435,7 @@ fn left_by(from: &Place, at: impl Fn(u32) -> bool) -> Vec<(Vec<u8>, Vec<u8>)> {
     left
 }
 
-/// Goes on with what a kill left.
+/// Continues a copy from the files that a kill left.
 fn go_on(from: &(Place, [u8; 16]), new: &[u8], journal: &[u8]) -> Copied {
     let to = file();
     let Target::File(path) = &to.target else { panic!() };
@@ -466,7 +468,7 @@ fn a_copy_into_a_file_goes_on() {
     );
 }
 
-/// Whatever becomes of the two files that a killed copy left, the copy is right.
+/// With any damage to the two files that a killed copy left, the copy is correct.
 #[test]
 fn damage_of_what_a_copy_into_a_file_left_harms_nothing() {
     let from = source();
@@ -497,7 +499,7 @@ fn damage_of_what_a_copy_into_a_file_left_harms_nothing() {
     assert!(seen[&format!("journal cut at {}", journal.len() / 2)].continued > 0);
 }
 
-/// Who may not read a container may not read its copy, nor what is there of it before it is whole.
+/// Users who may not read a container may not read its copy, nor the incomplete copy.
 #[test]
 fn a_copy_of_a_file_has_its_permissions() {
     use std::os::unix::fs::PermissionsExt;

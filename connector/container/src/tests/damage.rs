@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// A container with one of everything, flushed.
+/// Creates a container with one of every kind of object, and flushes it.
 fn everything(place: &Place) -> (Vec<ObjectId>, [u8; 16]) {
     let c = place.create();
     let g = group(&c, c.root(), b"g", tracked());
@@ -27,7 +27,7 @@ fn everything(place: &Place) -> (Vec<ObjectId>, [u8; 16]) {
     (std::iter::once(g).chain(ids).collect(), blob)
 }
 
-/// Everything that reads, then everything that changes; only that nothing panics.
+/// Runs every read, and then every change, only to check that nothing panics.
 fn use_it(c: &Arc<Container>, ids: &[ObjectId], blob: &[u8; 16]) -> usize {
     let mut failed = 0;
     let mut note = |ok: bool| failed += usize::from(!ok);
@@ -96,7 +96,7 @@ proptest! {
         let c = place.open(Access::ReadWrite);
         let keys = keys_of(&c);
         let key = which.get(&keys);
-        // The container's own record is read at opening, before this.
+        // The container's own record is read when it is opened, before this.
         prop_assume!(key.as_slice() != keys::CONTAINER);
         let mut value = c.ledger.get(key).unwrap().unwrap().to_vec();
         prop_assume!(!value.is_empty());
@@ -112,7 +112,7 @@ proptest! {
     }
 }
 
-/// Datasets that each say that another dataset is their type, in a ring: a copy of one does not follow it for ever.
+/// Each dataset refers to the next one as its committed type, in a ring: a copy of one must end.
 #[test]
 fn a_dataset_in_the_place_of_a_committed_type_is_damage() {
     let place = memory();

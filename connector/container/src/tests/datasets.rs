@@ -2,7 +2,7 @@ use super::*;
 use crate::chunk::grid::tests_support::slab_in;
 use proptest::prelude::*;
 
-/// A dataset as one flat vector of elements, and what the container has to agree with.
+/// A dataset as one flat vector of elements, as the model for the container.
 pub(super) struct Flat {
     dims: Vec<u64>,
     size: usize,
@@ -35,7 +35,7 @@ impl Flat {
         *self = new;
     }
 
-    /// The elements of a selection, found with a grid of one block that is the whole array.
+    /// Returns the elements of a selection, found with a grid of one block that is the whole array.
     fn runs(&self, s: &Selection) -> Vec<(usize, usize, usize)> {
         let total: u64 = self.dims.iter().product();
         let mut out = Vec::new();
@@ -69,7 +69,7 @@ enum Op {
     Write(u64, u8),
     Runs(Vec<(prop::sample::Index, u64)>, u8),
     Read(u64),
-    /// Which dimension, and its new size.
+    /// Sets the size of a dimension: its index, and its new size.
     Resize(usize, u64),
     Flush,
     Reopen,
@@ -87,11 +87,11 @@ fn op(rank: usize) -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What kinds of dataset the property test makes.
+/// The kinds of dataset that the property test creates.
 #[derive(Debug, Clone)]
 struct Kind {
     dims: Vec<u64>,
-    /// Empty: contiguous, or compact.
+    /// Empty for a contiguous or compact dataset.
     chunk: Vec<u64>,
     compact: bool,
     size: u64,
@@ -106,7 +106,8 @@ fn kind() -> impl Strategy<Value = Kind> {
             prop::collection::vec(0u64..12, rank),
             prop_oneof![prop::collection::vec(1u64..6, rank), Just(Vec::new())],
             any::<bool>(),
-            // Elements of 9,000 bytes make blocks that do not lie in the map, and some that go past the cache.
+            // Elements of 9,000 bytes make blocks that are not stored inline, and some that are transferred past the
+            // cache.
             prop_oneof![Just(1u64), Just(3), Just(8), Just(9000)],
             any::<bool>(),
             0u8..4,
@@ -221,7 +222,7 @@ fn run(k: Kind, ops: Vec<Op>, place: Place) -> std::result::Result<(), TestCaseE
         data_set.read(&Selection::All, &mut all).unwrap();
         prop_assert!(all == flat.data);
     }
-    // The store holds nothing that is not in use: after deletion the map is that of an empty container.
+    // All stored entries are in use: after the deletion, the entries are those of an empty container.
     drop(data_set);
     c.link_delete(c.root(), b"d").unwrap();
     c.flush().unwrap();
@@ -300,7 +301,7 @@ fn storage_is_told_as_natively() {
     let d = dataset(&c, b"early", spec.clone());
     assert_eq!((d.storage_size().unwrap(), d.space_status().unwrap()), (480, SpaceStatus::Allocated));
     assert_eq!(d.chunk_at(3).unwrap().offset, [90]);
-    // The rest of the last chunk lies outside of the extent; beyond it there are none.
+    // The other part of the last chunk is outside of the extent; beyond it there are no chunks.
     assert_eq!(d.chunk_at_coords(&[119]).unwrap().unwrap().offset, [90]);
     assert_eq!(d.chunk_at_coords(&[120]).unwrap(), None);
     assert!(d.chunk_at_coords(&[0, 0]).is_err());
@@ -327,7 +328,7 @@ fn raw_chunks_pass_through() {
     assert_eq!(all, [vec![7; 40], vec![9; 40], vec![7; 20]].concat());
     assert!(d.write_chunk(&[41], 0, &stored).is_err());
     assert!(d.write_chunk(&[120], 0, &stored).is_err());
-    // A chunk that has no storage yet is as long as reading it finds, which may be more than its elements take.
+    // A chunk without storage has the length that reading it finds, which may be more than its elements take.
     let mut spec = dataset_spec(1, simple(&[100], &[UNLIMITED]), Layout::Chunked { chunk: vec![4] });
     spec.filters = filters(1, 1);
     spec.fill.allocate = AllocTime::Early;

@@ -1,5 +1,5 @@
-//! A store gives no answer to a commit of one of many writers. Whether it was made or not, what the writer does next is a batch of
-//! its own.
+//! The outcome of a shared writer's commit in a store is unknown. Whether it was made or not, later changes of the
+//! writer are a separate batch.
 
 use super::many::{all, check, chunked, find, open, options, part, there};
 use super::merge_faults::places;
@@ -23,18 +23,18 @@ fn rename(c: &Container, from: &[u8], to: &[u8]) {
     c.link_move(c.root(), from, c.root(), to, None).unwrap();
 }
 
-/// What `b` does first.
+/// The first operations of `b`.
 type Step = fn(&Arc<Container>);
-/// What the writers do after `b` got no answer.
+/// The operations of both writers after the outcome of `b`'s commit is unknown.
 type Answer = fn(&Arc<Container>, is_committed: bool);
-/// What has to be there in the end.
+/// Checks the final content.
 type Check = fn(&Arc<Container>, is_committed: bool);
 
-/// From the nth call on, the store answers to none of the first flush of `b`, for each n.
+/// For each n, the store returns no response to the first flush of `b` from the nth call on.
 fn at_each_call(on_conflict: OnConflict, (first, theirs, second): (Step, Answer, Answer), is_right: Check) {
     let mut seen = std::collections::BTreeSet::new();
     for timing in Timing::ALL {
-        // Commits go alone and in groups by turns.
+        // Commits are made alone and in groups alternately.
         for more in 0..2 {
             for n in 0.. {
                 let (p, of_b, faults) = places();
@@ -75,7 +75,7 @@ fn at_each_call(on_conflict: OnConflict, (first, theirs, second): (Step, Answer,
     assert_eq!(seen.len(), 2, "{seen:?}");
 }
 
-/// It changes elements that it has read, and some that it has not; it grows the dataset and renames a group.
+/// Changes elements that the writer has read, and some that it has not; grows the dataset and renames a group.
 fn first_batch(b: &Arc<Container>) {
     let d = open(b, b"d");
     assert_eq!(tens(&d, 40), 9);
@@ -125,7 +125,7 @@ fn what_was_not_committed_still_meets_what_others_did() {
         write(&d, 60, 6);
         if !is_committed {
             write(&d, 0, 2);
-            // The same value, which both computed from what they had read.
+            // Both write the same value, which they computed from the values that they had read.
             write(&d, 40, 4);
         }
     };

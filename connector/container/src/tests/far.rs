@@ -1,4 +1,4 @@
-//! Reading of a store that is far away: what goes straight to the caller's buffer, what is decoded while more is coming.
+//! Reads from a remote store: directly into the caller's buffer, and decoded while more data is fetched.
 
 use super::*;
 use object_stores::{
@@ -7,7 +7,7 @@ use object_stores::{
 };
 use std::time::Duration;
 
-/// A container in a store whose requests take so long; what is asked of it is counted.
+/// Creates a container in a store with slow requests, and counts the requests.
 pub(super) fn far(per_request: Duration) -> (Place, TraceStore) {
     let pace = Pace { per_request, ..Pace::default() };
     let store = LatencyStore::new(Arc::new(MemoryStore::new()), pace);
@@ -17,7 +17,7 @@ pub(super) fn far(per_request: Duration) -> (Place, TraceStore) {
     (Place { target, _dir: None }, trace)
 }
 
-/// Numbers that look random.
+/// Generates pseudo-random numbers.
 struct Dice(u64);
 
 impl Dice {
@@ -37,7 +37,7 @@ fn opened(c: &Arc<Container>, name: &[u8]) -> Arc<Dataset> {
     c.dataset(id).unwrap()
 }
 
-/// Blocks that are stored in several pieces, at odd places, with holes; read in parts of all lengths.
+/// Blocks are stored in several fragments, at odd offsets, with gaps, and are read in parts of all lengths.
 #[test]
 fn any_part_is_what_was_written() {
     let layouts = [
@@ -52,7 +52,7 @@ fn any_part_is_what_was_written() {
         let mut dice = Dice(n as u64 + 1);
         let c = place.create();
         let d = dataset(&c, b"d", dataset_spec(1, simple(&dims, &dims), layout));
-        // A part of whole rows of the first dimension.
+        // A part of whole rows in the first dimension.
         let row = total / dims[0];
         let rows = |from: u64, to: u64| {
             let ones = vec![1; dims.len()];
@@ -89,7 +89,7 @@ fn any_part_is_what_was_written() {
     }
 }
 
-/// More than a batch used to hold: one wait for all of it.
+/// The read is longer than a batch was in the past, and takes one round trip.
 #[test]
 fn a_long_read_is_asked_for_at_once() {
     let is_at_once = |calls: &Vec<Call>| most_at_once(calls) > 12 && round_trips(calls) <= 2;
@@ -98,7 +98,7 @@ fn a_long_read_is_asked_for_at_once() {
     assert!(calls.len() <= 18, "packs, not chunks: {calls:#?}");
 }
 
-/// What a read of 120 chunks asks of the store.
+/// Returns the requests of a read of 120 chunks.
 fn calls_of_a_long_read(latency: Duration) -> Vec<Call> {
     const MIB: u64 = 1 << 20;
     let (place, trace) = far(latency);
@@ -113,7 +113,7 @@ fn calls_of_a_long_read(latency: Duration) -> Vec<Call> {
     read_all(&d, &data, &trace)
 }
 
-/// Reads all of a dataset, compares it, and returns what was asked of the store.
+/// Reads all of a dataset, compares it, and returns the requests to the store.
 fn read_all(d: &Dataset, wanted: &[u8], trace: &TraceStore) -> Vec<Call> {
     let mut out = vec![0; wanted.len()];
     trace.start_journal();
@@ -123,7 +123,7 @@ fn read_all(d: &Dataset, wanted: &[u8], trace: &TraceStore) -> Vec<Call> {
     calls
 }
 
-/// What has to be decoded comes in batches, of which the next is on its way while one is decoded.
+/// Encoded chunks are fetched in batches, and the next batch is fetched while one is decoded.
 #[test]
 fn batches_of_filtered_chunks_come_beside_each_other() {
     const MIB: u64 = 1 << 20;
@@ -134,7 +134,7 @@ fn batches_of_filtered_chunks_come_beside_each_other() {
     spec.filters = vec![Filter { id: 3, flags: 0, name: b"fletcher32".to_vec(), client_data: Vec::new() }];
     let d = dataset(&c, b"d", spec);
     let data = pattern(130 << 20, 4);
-    // One by one: of several at once a thread that is kept waiting leaves its chunk in a later pack.
+    // Written one by one: if several are written at once, a thread that has to wait puts its chunk into a later pack.
     for (n, chunk) in data.chunks(MIB as usize).enumerate() {
         let start = vec![n as u64 * MIB];
         let one = Selection::Hyperslab { start, stride: vec![1], count: vec![1], block: vec![MIB] };
@@ -145,7 +145,7 @@ fn batches_of_filtered_chunks_come_beside_each_other() {
     let d = opened(&place.open(Access::ReadOnly), b"d");
     let calls = read_all(&d, &data, &trace);
     assert!(calls.len() <= 26, "packs, not chunks: {calls:#?}");
-    // A part that begins and ends within a batch, and one chunk alone.
+    // Parts that begin and end within a batch, and one chunk alone.
     for (start, block) in [(40 * MIB + 5, 50 * MIB), (7 * MIB, 1), (99 * MIB - 1, 2)] {
         let some =
             Selection::Hyperslab { start: vec![start], stride: vec![1], count: vec![1], block: vec![block] };

@@ -1,9 +1,9 @@
-//! Pipelines that a lent codec runs, and chunks at the edge that go without filters.
+//! Pipelines that a lent codec runs, and partial chunks without filters.
 
 use super::*;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Adds one to every byte and a byte of its own behind them.
+/// Adds one to every byte, and appends a byte.
 #[derive(Default)]
 struct PlusOne {
     foreign_thread: AtomicBool,
@@ -54,7 +54,7 @@ fn chunks_go_through_a_lent_codec() {
         let (codec, lent) = lend(&d);
         d.write(&Selection::All, &[5; 100]).unwrap();
         assert_eq!(codec.encoded.load(Ordering::Relaxed), 0, "small chunks wait in memory");
-        // Another part of the program commits: the chunks must not stay behind.
+        // Another part of the program commits: the chunks must be included.
         c.flush().unwrap();
         assert_eq!(codec.encoded.load(Ordering::Relaxed), 3);
         let (mask, stored) = d.read_chunk(&[40]).unwrap();
@@ -87,7 +87,7 @@ fn the_last_codec_leaves_no_chunk_behind() {
     d.detach_codec(&two).unwrap();
     assert_eq!(second.encoded.load(Ordering::Relaxed), 3);
     c.flush().unwrap();
-    // A new dataset takes over what the cache still holds of the old one.
+    // A new handle takes over the chunks that the cache still holds from the old one.
     let id = d.object().id();
     drop(d);
     let d = c.dataset(id).unwrap();
@@ -128,7 +128,7 @@ fn a_codec_of_another_library_is_never_run_here() {
     let d = dataset(&c, b"d", spec(10, 10));
     let (codec, lent) = lend(&d);
     d.write(&Selection::All, &[5; 10]).unwrap();
-    // Another library commits: the chunk waits for its own.
+    // Another library commits: the chunk waits for its own library.
     codec.foreign_thread.store(true, Ordering::Relaxed);
     c.flush().unwrap();
     assert_eq!(codec.encoded.load(Ordering::Relaxed), 0);
@@ -192,7 +192,7 @@ fn no_filter_decodes_before_all_of_them_can_be_had() {
         let error = d.read(&Selection::All, &mut out).unwrap_err().to_string();
         assert!(error.contains("no filter 301"), "{error}");
         assert_eq!(codec.decoded.load(Ordering::Relaxed), 0);
-        // A chunk that did not go through the filter needs none.
+        // A chunk that skipped the filter can be read without it.
         let missing = ids.iter().position(|id| *id == 301).unwrap();
         d.write_chunk(&[0], 1 << missing, &[1]).unwrap();
         let error = d.read(&Selection::All, &mut out).unwrap_err().to_string();
@@ -200,7 +200,8 @@ fn no_filter_decodes_before_all_of_them_can_be_had() {
     }
 }
 
-/// The filters around a foreign one are built in: a checksum that is wrong is found before the foreign filter sees anything.
+/// The filters around a foreign filter are built in: a wrong checksum is detected before the foreign filter gets the
+/// data.
 #[test]
 fn built_in_filters_beside_a_foreign_one_are_our_own() {
     let c = memory().create();
@@ -252,8 +253,8 @@ fn a_foreign_filter_gives_no_fewer_bytes_than_a_chunk_and_no_more_than_a_bound()
     }
 }
 
-/// Earlier builds had libhdf5 run all of a pipeline with a foreign filter. For variable-length data it set parameters that were not
-/// stored, and these chunks stay readable.
+/// Earlier builds let libhdf5 run all of a pipeline with a foreign filter. For variable-length data it set parameters
+/// that were not stored, and these chunks stay readable.
 #[test]
 fn chunks_that_went_through_filters_without_parameters_are_read() {
     let c = memory().create();
@@ -267,14 +268,14 @@ fn chunks_that_went_through_filters_without_parameters_are_read() {
         let mut out = [0; 8];
         d.read(&Selection::All, &mut out).unwrap();
         assert_eq!(out, [1, 2, 1, 2, 1, 2, 1, 2]);
-        // New chunks skip the filter, as native HDF5 has it.
+        // New chunks skip the filter, as in native HDF5.
         d.write(&Selection::All, &out).unwrap();
         d.flush().unwrap();
         assert_eq!(d.read_chunk(&[0]).unwrap(), (1, out.to_vec()));
     }
 }
 
-/// Sizes of all chunks as they are stored.
+/// Returns the stored sizes of all chunks.
 fn sizes(d: &Dataset) -> Vec<u64> {
     (0..d.chunk_count().unwrap()).map(|n| d.chunk_at(n).unwrap().size).collect()
 }
@@ -294,7 +295,7 @@ fn edges_without_filters_follow_the_extent() {
         assert!(whole < 40);
         assert_eq!(sizes(&d), [whole, whole, 40]);
         assert_eq!(d.read_chunk(&[80]).unwrap(), (0, [[5u8; 20], [0; 20]].concat()));
-        // The last chunk becomes whole, then it and the one before are cut.
+        // The last chunk becomes whole, then it and the one before are truncated.
         d.set_extent(&[130]).unwrap();
         let sized = sizes(&d);
         assert!(sized[2] < 40 && sized.len() == 3, "{sized:?}");
@@ -310,7 +311,7 @@ fn edges_without_filters_follow_the_extent() {
         d.set_extent(&[80]).unwrap();
         assert_eq!(sizes(&d).len(), 2);
         assert!(sizes(&d)[1] < 40);
-        // Chunks given as they are: at the edge only whole and plain ones.
+        // Chunks written directly: partial ones must be whole and unfiltered.
         d.set_extent(&[90]).unwrap();
         assert!(d.write_chunk(&[80], 0, &[1; 7]).is_err());
         d.write_chunk(&[80], 0, &[1; 40]).unwrap();

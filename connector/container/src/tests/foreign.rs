@@ -17,7 +17,7 @@ struct Native {
     bytes: Vec<u8>,
 }
 
-/// A file that was left alone for long.
+/// Creates a file that was not changed for a long time.
 fn native() -> Native {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("native.h5");
@@ -32,7 +32,7 @@ fn age(path: &Path) {
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)).unwrap();
 }
 
-/// A chunked dataset `c` of 4 chunks of 100 bytes, and a contiguous one `d` of 2 MiB, all in a source.
+/// Creates a chunked dataset `c` of 4 chunks of 100 bytes, and a contiguous one `d` of 2 MiB, all in a source.
 fn adopted(place: &Place, native: &Native, checksums: bool) -> Arc<Container> {
     let c = place.create();
     let number = c.add_source(&Source::of_file(&native.path).unwrap()).unwrap();
@@ -52,7 +52,7 @@ fn adopted(place: &Place, native: &Native, checksums: bool) -> Arc<Container> {
     c
 }
 
-/// The object that a link of the root group leads to.
+/// Returns the object to which a link of the root group leads.
 fn id_of(c: &Arc<Container>, name: &[u8]) -> ObjectId {
     match c.resolve(c.root(), name, LastLink::Follow, 16).unwrap() {
         Resolution::Object { id, .. } => id,
@@ -159,7 +159,7 @@ fn checksums_find_what_length_and_time_do_not_show() {
     assert!(all(&c, b"c").is_ok(), "other parts are as they were");
 }
 
-/// Puts an extent in place of the one that the first chunk has.
+/// Replaces the extent of the first chunk.
 fn forge(c: &Container, id: ObjectId, extent: &[u8], length: u64) {
     let key = keys::block(id.0, &[0]);
     let mut r: BlockRecord = record::decode(c.ledger.get(&key).unwrap().unwrap(), String::new).unwrap();
@@ -171,7 +171,7 @@ fn forge(c: &Container, id: ObjectId, extent: &[u8], length: u64) {
 #[test]
 fn hostile_extents_are_damage() {
     let extent = |number: u32, offset: u64, length: u64| {
-        // As format.md has it: version 2, no checksums, length, room 4, number, offset, length.
+        // The encoding of docs/format.md: version 2, no checksums, length, place 4, number, offset, length.
         let mut out = vec![2, 0];
         let varint = |mut n: u64, out: &mut Vec<u8>| {
             while n > 127 {
@@ -215,7 +215,7 @@ fn hostile_extents_are_damage() {
         drop(c);
         let report = verify(&place.target, &Options::default(), Versions::Newest, &mut |_, _| ()).unwrap();
         assert!(!report.is_whole(), "{what}");
-        // A repair marks it, and keeps the rest.
+        // A repair marks the block as lost, and copies everything else.
         let to = file();
         let mend = crate::repair::repair(
             &place.target,

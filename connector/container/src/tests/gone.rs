@@ -1,4 +1,5 @@
-//! Handles of what another writer deleted, or what was dropped with its batch: an error, never made-up data or lost writes.
+//! Handles of objects that another writer deleted, or that were dropped with their batch: they return errors, never
+//! invented data, and lose no writes.
 
 use super::many::{all, apart, check, chunked, conflict, find, open, there, writers};
 use super::*;
@@ -40,7 +41,7 @@ fn a_dataset_that_another_writer_deleted_answers_errors() {
                 let e = done.unwrap_err();
                 assert!(e.kind() == ErrorKind::NotFound && e.to_string().contains("dataset 'd'"), "{n}: {e}");
             }
-            // Nothing was staged for it.
+            // Nothing was staged for the dataset.
             b.flush().unwrap();
             drop((d, a, b));
             assert!(!there(&check(&p), b"d"));
@@ -66,7 +67,7 @@ fn a_reader_of_a_dataset_that_was_deleted_is_told() {
     }
 }
 
-/// As POSIX has it: an unlinked object stays as long as the process that unlinked it has it open.
+/// As in POSIX, an unlinked object exists as long as the process that unlinked it has it open.
 #[test]
 fn who_unlinked_a_dataset_goes_on_with_it() {
     for p in places() {
@@ -87,7 +88,7 @@ fn who_unlinked_a_dataset_goes_on_with_it() {
     }
 }
 
-/// What a batch made goes with it.
+/// An object that a batch created is dropped with the batch.
 #[test]
 fn a_dataset_of_a_dropped_batch_answers_errors() {
     for p in places() {
@@ -139,7 +140,7 @@ fn an_attribute_whose_deletion_was_dropped_is_written_again() {
         x.write(&[15]).unwrap();
         y.write(&[16]).unwrap();
         b.flush().unwrap();
-        // What was committed is deleted.
+        // The committed attribute is deleted.
         b.attr_delete(b.root(), b"x").unwrap();
         b.flush().unwrap();
         drop_batch(&a, &b);
@@ -151,21 +152,21 @@ fn an_attribute_whose_deletion_was_dropped_is_written_again() {
     }
 }
 
-/// One of the same name that was made in its place has another form.
+/// An attribute that was created under the same name has another type.
 #[test]
 fn a_handle_of_another_attribute_of_that_name_writes_nothing_into_it() {
     for p in places() {
         let [a, b] = writers(&p, |c| {
             c.attr_create(c.root(), b"x", attr_spec(1, 1)).unwrap().write(&[5]).unwrap();
         });
-        // Dropped with its batch, where the old one is again.
+        // The new attribute is dropped with its batch, and the old one is there again.
         b.attr_delete(b.root(), b"x").unwrap();
         let made = b.attr_create(b.root(), b"x", attr_spec(1, 7)).unwrap();
         drop_batch(&a, &b);
         for done in [made.read().map(drop), made.write(&[1; 7])] {
             assert_eq!(done.unwrap_err().kind(), ErrorKind::NotFound);
         }
-        // Made anew by another writer.
+        // Another writer has created the attribute anew.
         let old = b.attr_open(b.root(), b"x").unwrap();
         assert_eq!(old.read().unwrap(), vec![5]);
         a.attr_delete(a.root(), b"x").unwrap();

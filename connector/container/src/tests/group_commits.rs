@@ -1,4 +1,4 @@
-//! Writers of a distant store whose commits go together.
+//! Group commits of the writers of a remote store.
 
 use super::many::{all, apart, check, chunked, find, open, options, part, there, writers_that};
 use super::*;
@@ -20,12 +20,13 @@ fn far() -> (Place, Arc<MemoryStore>) {
     (Place { target, _dir: None }, inner)
 }
 
-/// Queued commits that nobody has deleted.
+/// Returns the number of queued commits in the store.
 fn queued(store: &MemoryStore) -> usize {
     store.list("", None).filter(|object| object.as_ref().unwrap().key.as_str().contains("/queue/")).count()
 }
 
-/// A writer changes its chunk, an attribute of its own group, and every third time an element that all change.
+/// Runs a writer that changes its chunk, an attribute of its own group, and every third time an element that all
+/// writers change.
 fn write(p: &Place, n: u64, together: &Barrier, conflicts: &AtomicU64) {
     let c = Container::open_apart(&p.target, Access::ReadWrite, &options()).unwrap();
     let d = open(&c, b"d");
@@ -47,7 +48,7 @@ fn write(p: &Place, n: u64, together: &Barrier, conflicts: &AtomicU64) {
             }
             conflicts.fetch_add(1, Ordering::Relaxed);
         }
-        // What one has committed one sees, and nobody else changes it.
+        // Committed elements are visible to their writer, and no other writer changes them.
         assert!(all(&d)[(4 * n * CHUNK) as usize..][..4 * CHUNK as usize].iter().all(|b| *b == turn as u8));
     }
 }
@@ -77,14 +78,14 @@ fn commits_that_are_apart_go_together_and_others_are_merged_or_told() {
         let value = c.attr_open(find(&c, format!("g{n}").as_bytes()), b"x").unwrap().read().unwrap();
         assert_eq!(value[..], [10]);
     }
-    // Each flush that succeeded is in a version; most share theirs with others.
+    // Each successful flush is in a version; most share their version with other flushes.
     let versions = c.ledger.version();
     assert!(versions < WRITERS * COMMITS, "{versions} versions");
     assert!(conflicts.into_inner() > 0, "the element of all was fought for");
     assert_eq!(queued(&store), 0, "nothing is left in the queue");
 }
 
-/// Between the look of a writer at others' commits and its own, which is queued, another one commits `between`.
+/// Commits `between` by another writer after a writer has read the remote commits and before its own queued commit.
 fn queue_around(p: &Place, b: &Container, between: impl Fn()) -> Result<()> {
     // Commits on even versions are queued in tests.
     while !b.ledger.version().is_multiple_of(2) {
@@ -111,7 +112,7 @@ fn deep(c: &Arc<Container>) {
     group(c, c.root(), b"other", CreationOrder::default());
 }
 
-/// The record of the deletion names neither the dataset nor the group that it is in.
+/// The record of the deletion mentions neither the dataset nor the group that it is in.
 #[test]
 fn what_is_written_below_a_group_that_is_deleted_meanwhile_is_told() {
     for is_open in [true, false] {
@@ -142,7 +143,7 @@ fn what_is_written_below_a_group_that_is_deleted_meanwhile_is_told() {
     }
 }
 
-/// One link of several goes: what is below it stays, and so does what is written there.
+/// One of several links is removed: the objects below it stay, and so do the elements written there.
 #[test]
 fn what_is_written_below_a_group_that_lost_one_of_two_links_stays() {
     let p = memory();
@@ -161,7 +162,7 @@ fn what_is_written_below_a_group_that_lost_one_of_two_links_stays() {
     assert_eq!(all(&open(&check(&p), b"other/again/d")), [2; 40]);
 }
 
-/// Else each object that somebody makes would break all commits that wait.
+/// Otherwise each new object of a writer would break all queued commits.
 #[test]
 fn who_makes_objects_marks_no_deletion() {
     for p in places() {
@@ -170,7 +171,7 @@ fn who_makes_objects_marks_no_deletion() {
         dataset(&a, b"set", chunked(10, 10, false));
         assert!(a.ledger.staged(&[keys::ORPHAN]).is_empty());
         a.flush().unwrap();
-        // A mark that was committed goes with a link.
+        // An orphan mark that was committed is removed with a new link.
         let unlinked = b.create_group(GroupSpec::default()).unwrap();
         b.flush().unwrap();
         b.link_create(b.root(), b"late", LinkTarget::Hard(unlinked.id()), CharSet::Utf8).unwrap();

@@ -140,7 +140,7 @@ fn attributes_follow_renames_and_outlive_deletion() {
     a.write(&[2; 8]).unwrap();
     c.attr_delete(c.root(), b"b").unwrap();
     assert_eq!(a.read().unwrap(), [2; 8].as_slice());
-    // Nobody would ever see another value.
+    // Another value could never be read.
     assert_eq!(a.write(&[3; 8]).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(c.attr_count(c.root()).unwrap(), 0);
     assert!(!c.attr_exists(c.root(), b"b").unwrap());
@@ -196,7 +196,7 @@ fn what_was_never_linked_goes_when_the_container_is_opened_again() {
     let lost = c.create_group(GroupSpec::default()).unwrap();
     let id = lost.id();
     c.flush().unwrap();
-    // As after a crash: the handle is never dropped, and another process opens a copy of the file.
+    // Simulates a crash: the handle is never dropped, and another process opens a copy of the file.
     let Target::File(path) = &place.target else { unreachable!() };
     let copy = path.with_extension("copy");
     if std::fs::copy(path, &copy).is_err() {
@@ -421,18 +421,18 @@ fn a_path_that_is_known_is_forgotten_when_links_go() {
     assert!(c.leads_to(&old, b) && c.leads_to(&new, b));
     c.link_delete(c.root(), b"a").unwrap();
     assert!(!c.leads_to(&old, b) && c.leads_to(&new, b));
-    // Another object of the same name.
+    // Another object gets the same name.
     let other = group(&c, c.root(), b"a", CreationOrder::default());
     let there = group(&c, other, b"b", CreationOrder::default());
     assert!(!c.leads_to(&old, b) && c.leads_to(&old, there) && c.leads_to(&new, b));
-    // More than are kept.
+    // More paths than are cached.
     for n in 0..40u8 {
         let name = [b'/', b'x', n + b'0'];
         let g = group(&c, c.root(), &name[1..], CreationOrder::default());
         assert!(c.leads_to(&Bytes::copy_from_slice(&name), g));
     }
     assert!(c.leads_to(&new, b));
-    // What another one does is seen with the next version.
+    // Changes of another process are visible in the next version.
     c.flush().unwrap();
     let reader = Container::open_apart(&place.target, Access::ReadOnly, &Options::default()).unwrap();
     assert!(reader.leads_to(&new, b));

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Each blob has its length and its bytes.
+/// Checks that each blob has its length and its bytes.
 fn assert_blobs(c: &Container, kept: &[([u8; 16], Vec<u8>)]) {
     for (id, blob) in kept {
         assert_eq!(c.heap_len(id).unwrap(), blob.len() as u64);
@@ -189,7 +189,7 @@ fn blobs_of_a_deleted_attribute_live_while_it_is_open() {
         assert_eq!(text_of(&c, &a), b"text");
         drop(a);
         c.flush().unwrap();
-        // Who owns blobs has a number from the counter.
+        // The owner of blobs has a number from the counter.
         assert_eq!(keys_of(&c).len() - before, usize::from(!c.has_local_heaps()));
     }
 }
@@ -214,7 +214,7 @@ fn a_local_heap_goes_where_its_attribute_goes() {
                 assert!(text_of(&c, &c.attr_open(object, name).unwrap()) == text);
             }
         }
-        // One without it has no place for it.
+        // An attribute without variable-length data has no place for blobs.
         let plain = c.attr_create(g, b"plain", attr_spec(16, 1)).unwrap();
         let mut heap = InlineHeap::default();
         let value = heap.put(b"text");
@@ -253,7 +253,7 @@ fn what_references_lead_to_is_copied_along() {
     spec.datatype.has_references = true;
     let d = dataset(&a, b"d", spec);
     let other = group(&a, a.root(), b"other", CreationOrder::default());
-    // It refers to the other group, and to itself.
+    // The dataset refers to the other group, and to itself.
     let refs = [other.0.to_be_bytes(), d.object().id().0.to_be_bytes()].concat();
     d.write(&Selection::All, &refs).unwrap();
     let o = CopyOptions { expand_references: true, ..CopyOptions::default() };
@@ -288,7 +288,7 @@ fn references_within_a_copied_tree_lead_to_the_copies() {
         let outside = group(&a, a.root(), b"outside", CreationOrder::default());
         let mut spec = dataset_spec(8, simple(&[2], &[2]), Layout::Contiguous);
         spec.datatype.has_references = true;
-        // The reference comes before its target in the order of names.
+        // The reference precedes its target in the order of names.
         let d = dataset(&a, b"d", spec);
         a.link_move(a.root(), b"d", g, b"a", None).unwrap();
         let target = group(&a, g, b"z", CreationOrder::default());
@@ -347,7 +347,7 @@ proptest! {
             assert!(seen.iter().all(|s| *s));
             assert_blobs(c, kept);
         };
-        // As they lie, some of them and each twice, and in any order.
+        // Reads the blobs in stored order, some of them and each twice, and in any order.
         check(&c, &kept);
         let some: Vec<_> = kept.iter().step_by(3).flat_map(|blob| [blob.clone(), blob.clone()]).collect();
         check(&c, &some);
@@ -420,7 +420,7 @@ fn the_data_of_a_copied_fill_value_is_none_of_the_copys_elements() {
     assert!(!c.dataset(copy.id()).unwrap().owns_data_of_fill());
     let FillValue::User(value) = c.dataset(copy.id()).unwrap().fill().value.clone() else { panic!() };
     assert_eq!(c.heap_len(&value[..].try_into().unwrap()).unwrap(), 4);
-    // A dataset whose fill value lies with its own data, as copies of earlier builds have it.
+    // A dataset whose fill value is in its own heap, as in copies of earlier builds.
     let own = c.heap_put(copy.id(), b"fill").unwrap().to_vec();
     let change = |header: &mut crate::record::HeaderRecord| {
         header.dataset.as_mut().unwrap().fill_value = own.into();

@@ -1,14 +1,14 @@
-//! What the heap remembers is bounded, and its numbers stay exact while it forgets.
+//! The memory of the heap is bounded, and its numbers stay exact although entries are evicted.
 
 use super::*;
 use crate::record::{UsageRecord, decode};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// By owner and number, the bytes used and living of a segment.
+/// The used and living bytes of each segment, by owner and number.
 type Numbers = BTreeMap<(u64, u32), (u64, u64)>;
 
-/// What the map says.
+/// Returns the stored usages.
 fn stored(c: &Container) -> Numbers {
     let mut all = Numbers::new();
     c.each(&[keys::USAGE], |key, value| {
@@ -54,7 +54,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A container and what it has to hold.
+/// A container and its expected content.
 struct Model {
     c: Option<Arc<Container>>,
     place: Place,
@@ -141,14 +141,14 @@ impl Model {
             }
             Op::Reopen => self.reopen(),
         }
-        // One block there has to be room for.
+        // The cache must have space for one block.
         let bytes = self.c().blocks.lock().bytes();
         assert!(bytes <= self.options.cache_bytes.max((1 << 20) + 256), "{bytes} bytes are kept");
         let kept = self.c().state().heap.kept();
         assert!(kept.0 <= self.bound.0.max(1) && kept.1 <= self.bound.1, "{kept:?} of {:?}", self.bound);
     }
 
-    /// Closes and opens again, with nobody else holding it.
+    /// Closes the container and opens it again, without other handles.
     fn reopen(&mut self) {
         self.c = None;
         let again = Container::open(&self.place.target, Access::ReadWrite, self.options.clone());
@@ -202,7 +202,7 @@ fn memory_of_the_heap_is_bounded_without_a_flush() {
             let kept = c.state().heap.kept();
             assert!(kept.0 <= usages && kept.1 <= owners, "{kept:?} after {n}");
         }
-        // A segment of 4 KiB takes what is in it.
+        // A segment of 4 KiB takes only the memory of its content.
         assert!(c.blocks.lock().bytes() <= 2000 * 320);
         c.flush().unwrap();
         assert_eq!(stored(&c).len(), 2000);

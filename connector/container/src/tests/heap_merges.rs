@@ -1,4 +1,4 @@
-//! Variable-length data of several writers: what they delete of one segment goes, and what lives stays.
+//! Variable-length data of several writers: blobs that they delete in one segment are deleted, and living blobs stay.
 
 use super::many::{check, open, part, writers_that};
 use super::*;
@@ -7,21 +7,21 @@ use std::cell::Cell;
 
 const TEXTS: u64 = 40;
 
-/// Strings, in chunks of so many.
+/// Returns a dataset of strings in chunks of `chunk` elements.
 fn strings(chunk: u64) -> DatasetSpec {
     let mut spec = dataset_spec(20, simple(&[TEXTS], &[TEXTS]), Layout::Chunked { chunk: vec![chunk] });
     spec.datatype = Datatype { class: 3, has_heap: true, ..spec.datatype };
     spec
 }
 
-/// As [`strings`], of a type of which only its size is known.
+/// Returns a dataset like [`strings`], of a type of which only the size is known.
 fn structures(chunk: u64) -> DatasetSpec {
     let mut spec = strings(chunk);
     spec.datatype.class = 6;
     spec
 }
 
-/// What an element has: the id of its blob, and what that holds.
+/// An element: the id of its blob, and the blob's content.
 #[derive(Clone, Default)]
 struct Text {
     id: [u8; 16],
@@ -34,7 +34,7 @@ impl Text {
     }
 }
 
-/// Overwrites an element as libhdf5 has it done: the new blob is kept, the old one deleted.
+/// Overwrites an element like libhdf5: stores the new blob, and deletes the old one.
 fn overwrite(c: &Arc<Container>, at: u64, old: &Text, bytes: Vec<u8>) -> Text {
     let d = open(c, b"d");
     let id = c.heap_put(d.object().id(), &bytes).unwrap();
@@ -49,7 +49,7 @@ fn fill(c: &Arc<Container>, spec: DatasetSpec) -> Vec<Text> {
     (0..TEXTS).map(|at| overwrite(c, at, &Text::default(), vec![1; 1000])).collect()
 }
 
-/// What the segments say that lives.
+/// Returns the number of living bytes according to the segments.
 fn living(c: &Container) -> u64 {
     let mut live = 0;
     c.each(&[keys::USAGE], |_, value| {
@@ -61,7 +61,7 @@ fn living(c: &Container) -> u64 {
     live
 }
 
-/// What elements have, and that it can be read.
+/// Returns the elements, after checking that they can be read.
 fn texts(c: &Arc<Container>) -> Vec<Text> {
     let d = open(c, b"d");
     let one = |at| {
@@ -83,7 +83,7 @@ fn what_two_writers_delete_of_one_segment_is_dead() {
             let [a, b] = writers_that(&p, OnConflict::Fail, |c| now = fill(c, spec.clone()));
             for round in 0..16u32 {
                 for at in 0..TEXTS {
-                    // Each segment has elements that the one overwrites, and such that the other does.
+                    // Each segment has elements that one writer overwrites, and elements that the other overwrites.
                     let c = if (at >> (round % 4)) & 1 == 0 { &a } else { &b };
                     now[at as usize] = overwrite(c, at, &now[at as usize], vec![round as u8; 1000]);
                 }
@@ -101,7 +101,7 @@ fn what_two_writers_delete_of_one_segment_is_dead() {
     }
 }
 
-/// What both overwrite was deleted by both.
+/// Blobs that both writers overwrote were deleted by both.
 #[test]
 fn what_lives_is_never_counted_as_dead() {
     for p in places() {
@@ -124,7 +124,7 @@ fn what_lives_is_never_counted_as_dead() {
                         }
                     }
                     let _others_may_be_first = a.flush();
-                    // It merges with what one did, is overtaken, and merges with what the other did.
+                    // The writer merges with one commit, is overtaken, and merges with the other.
                     let is_first = Cell::new(true);
                     let _it_may_conflict = b.commit_with_others(&|_| {
                         if is_first.replace(false) {
@@ -145,7 +145,7 @@ fn what_lives_is_never_counted_as_dead() {
     }
 }
 
-/// The same text, not read by the second: both have deleted the old one.
+/// Both write the same text, which the second writer has not read: both have deleted the old blob.
 #[test]
 fn the_same_text_by_two_writers_deletes_the_old_one_once() {
     for p in places() {

@@ -1,4 +1,4 @@
-//! Copies that move only what changed since they were made: each is equal to its source, whatever happens to both.
+//! Copies that move only the changes since they were made: each is equal to its source, whatever happens to both.
 
 use super::*;
 use crate::record::{AttributeRecord, BlockRecord};
@@ -54,7 +54,7 @@ fn id_of(c: &Container, path: &[u8]) -> Option<ObjectId> {
     }
 }
 
-/// All entries of a version, with the bytes of their payloads in the place of what leads to them.
+/// Returns all entries of a version, with the bytes of their payloads in place of the references.
 fn content(place: &Place, at: Option<u64>) -> BTreeMap<Vec<u8>, String> {
     let ledger = h5lake_ledger::Options { at: at.map(At::Version), ..options().ledger };
     let o = Options { ledger, ..options() };
@@ -95,7 +95,7 @@ fn content(place: &Place, at: Option<u64>) -> BTreeMap<Vec<u8>, String> {
 fn assert_equal(source: &Place, at: Option<u64>, target: &Place) {
     let (wanted, present) = (content(source, at), content(target, None));
     for key in wanted.keys().chain(present.keys()) {
-        // Where a copy goes back, ids go on.
+        // If a copy moves to an older version, the counter of ids continues.
         let is_equal = wanted.get(key) == present.get(key) || (at.is_some() && key == keys::NEXT_OBJECT);
         assert!(is_equal, "{key:02x?}");
     }
@@ -103,7 +103,7 @@ fn assert_equal(source: &Place, at: Option<u64>, target: &Place) {
     assert!(report.is_whole() && report.found.is_empty(), "{:?}", report.found);
 }
 
-/// A stream of numbers that look random.
+/// A stream of pseudo-random numbers.
 struct Dice(u64);
 
 impl Dice {
@@ -169,7 +169,7 @@ fn change(place: &Place, dice: &mut Dice) {
     c.flush().unwrap();
 }
 
-/// What an owner does to a copy without changing what is in it.
+/// Runs an operation that changes a copy's storage but not its content.
 fn tend(place: &Place, dice: &mut Dice) {
     match dice.roll(4) {
         0 => drop(Container::vacuum_patiently(&place.target, &options(), Duration::ZERO).unwrap()),
@@ -237,7 +237,7 @@ fn only_what_changed_is_moved_and_an_unchanged_source_makes_no_commit() {
             &mut |done, of| told = (done, of),
         )
         .unwrap();
-        // The bytes that were written, and nothing of the block around them.
+        // Only the written bytes are copied, and not the whole block.
         assert_eq!(done.copied.bytes, 40_000, "of {}", full.bytes);
         assert!(told.0 == 40_000 && (40_000..100_000).contains(&told.1), "{told:?}");
         assert_eq!((done.before, done.copied.to), (shown, made + 1));
@@ -255,12 +255,12 @@ fn who_is_no_copy_of_the_source_is_refused() {
         copy(&source, &target);
         assert!(refusal(&other, &target).contains("is a copy of another container"));
         assert!(refusal(&target, &source).contains("is not known to be a copy"));
-        // A copy of a copy is a copy of that.
+        // A copy of a copy is a copy of the first copy.
         let second = place();
         copy(&target, &second);
         assert!(refusal(&source, &second).contains("is a copy of another container"));
         update(&target, &second).unwrap();
-        // Another writer, also one that takes its change back.
+        // Another writer has changed the copy, even if it undid its change.
         let before = content(&target, None);
         for _ in 0..2 {
             let c = Container::open(&target.target, Access::ReadWrite, options()).unwrap();
@@ -279,7 +279,7 @@ fn who_is_no_copy_of_the_source_is_refused() {
     }
 }
 
-/// A writer commits without a pause, so that commits come between any two steps of a copy.
+/// A writer commits continuously, so that commits occur between any two steps of a copy.
 #[test]
 fn copies_beside_a_writer_know_their_origin_and_can_be_updated() {
     for source in places() {
@@ -365,7 +365,7 @@ fn a_copy_begins_anew_where_a_writer_deletes_what_it_reads() {
     }
 }
 
-/// A build that does not know origins copies them as they are, and writes without looking at them.
+/// A build that does not know origins copies them unchanged, and writes without reading them.
 #[test]
 fn an_older_build_makes_no_origin_count_that_is_none() {
     let (source, target, theirs) = (file(), file(), file());
@@ -406,7 +406,7 @@ fn a_version_that_the_source_lost_is_not_guessed() {
                 c.vacuum().unwrap();
             }
         };
-        // A tag keeps it.
+        // A tag retains the version.
         let c = Container::open(&source.target, Access::ReadWrite, o.clone()).unwrap();
         let (name, shown) = (TagName::new("copied").unwrap(), c.version());
         c.ledger.tag(name, None, Tagging::default()).unwrap();
@@ -425,7 +425,8 @@ fn a_version_that_the_source_lost_is_not_guessed() {
     }
 }
 
-/// The source's files are put back from a copy, and written again: the same versions by their numbers are others.
+/// The source's files are restored from a copy, and written again: the version numbers are the same, but the versions
+/// differ.
 #[test]
 fn a_source_that_was_put_back_is_known() {
     let (source, target, mut dice) = (file(), file(), Dice(5));
@@ -471,7 +472,7 @@ fn stored_in(store: Arc<dyn ObjectStore>, what: &str) -> Place {
     Place { target: Target::Objects { store, key: "c.h5".into(), url }, _dir: None }
 }
 
-/// A read of the source, or a call of the target's store, fails: the copy stays what it was, and can be updated.
+/// A read of the source, or a call to the target's store, fails: the copy stays unchanged, and can be updated.
 #[test]
 fn an_error_leaves_a_copy_that_can_be_updated() {
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
@@ -509,8 +510,8 @@ fn an_error_leaves_a_copy_that_can_be_updated() {
     }
 }
 
-/// At each call that changes the target's store, the process of the copy dies: the target is a copy of one version or
-/// of the other, and the next update makes it one of the newest.
+/// The process of the copy dies at each call that changes the target's store: the target is a copy of either version,
+/// and the next update makes it a copy of the newest one.
 #[test]
 fn an_update_that_dies_leaves_one_version_or_the_other() {
     let (source, mut dice) = (file(), Dice(7));

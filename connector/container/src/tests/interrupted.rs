@@ -1,4 +1,4 @@
-//! Calls that fail midway: what was there before stays, and a later commit takes nothing of it along.
+//! Calls that fail midway: the previous state stays, and a later commit includes none of their changes.
 
 use super::*;
 use crate::record::UsageRecord;
@@ -15,7 +15,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     (0..length as u64).map(|i| ((i + seed * 7919).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }
 
-/// The same store, whole and behind faults.
+/// One store, directly and behind a fault injector.
 struct Stores {
     place: Place,
     faulty: Place,
@@ -28,7 +28,7 @@ impl Stores {
         Self { place, faulty, faults }
     }
 
-    /// Runs a call of which the nth read from the store fails; whether there was such a read.
+    /// Runs a call in which the nth read from the store fails; returns whether there was such a read.
     fn with_fault<T>(&self, n: u64, call: impl FnOnce() -> Result<T>) -> (Result<T>, bool) {
         self.faults.inject(Rule::fail_nth(Select::Reading, n, Timing::Before, StoreError::Io));
         let done = call();
@@ -55,13 +55,13 @@ fn bytes(d: &Dataset) -> Vec<u8> {
     out
 }
 
-/// Puts the map into pages, which have to be read.
+/// Writes the entries to pages, so that they have to be read.
 fn into_pages(c: &Arc<Container>) {
     c.flush().unwrap();
     c.vacuum().unwrap();
 }
 
-/// Makes a call fail at each of its reads in turn, each time on a container that `make` makes anew.
+/// Lets a call fail at each of its reads in turn, each time on a new container created by `make`.
 fn at_each_read(
     options: &Options,
     make: &dyn Fn(&Arc<Container>),
@@ -88,7 +88,7 @@ fn at_each_read(
     assert!(errors > 0, "{errors} reads failed");
 }
 
-/// Segments of a dataset and an attribute that lie in several pieces, each in a pack of which little else is left.
+/// Segments of a dataset and an attribute that have several fragments, each in a pack with few other living bytes.
 #[test]
 fn a_vacuum_that_fails_gives_nothing_back_that_is_in_use() {
     const PIECE: usize = 128 << 10;
@@ -113,7 +113,7 @@ fn a_vacuum_that_fails_gives_nothing_back_that_is_in_use() {
         }
     };
     at_each_read(&options(), &make, &|c, _| c.vacuum().map(drop), &|s, _| {
-        // What is given back goes with the next vacuum.
+        // The space is freed by the next vacuum.
         s.place.open(Access::ReadWrite).vacuum().unwrap();
         assert!(bytes(&found(&s.place.open(Access::ReadOnly), b"d")) == all());
     });
@@ -146,7 +146,7 @@ fn a_resize_that_fails_changes_nothing() {
     }
 }
 
-/// What was written before, and waits in memory, is not lost with what could not be written over it.
+/// Earlier data that is still in memory is not lost if an overwrite fails.
 #[test]
 fn an_overwrite_that_fails_leaves_what_was_written_before() {
     for (chunk, points) in [(100_000, 100_000), (300_000, 300_000), (1_000_000, 900_000)] {

@@ -1,4 +1,4 @@
-//! Groups that several writers make under one name.
+//! Groups that several writers create under one name.
 
 use super::many::{all, check, chunked, conflict, find, open, there, writers, writers_that};
 use super::*;
@@ -65,7 +65,7 @@ fn who_has_a_group_open_goes_on_with_the_other_one() {
         attribute.write(&[1, 2]).unwrap();
         assert!(Arc::ptr_eq(&b.attr_open(theirs, b"x").unwrap(), &attribute));
         b.flush().unwrap();
-        // It is held open under its new number.
+        // The group is open under its new id.
         b.link_delete(b.root(), b"g").unwrap();
         b.flush().unwrap();
         assert!(b.group_info(open_b.id()).is_ok());

@@ -1,4 +1,4 @@
-//! Variable-length data that one writer deleted, and that what counts in the end still refers to: it stays.
+//! Variable-length data that one writer deleted and that the merge result still refers to: it is retained.
 
 use super::many::{check, open, part, writers_that};
 use super::*;
@@ -9,7 +9,7 @@ const COUNT: u64 = 6;
 const NUMBER: usize = 4;
 const BLOB: usize = 20;
 
-/// Records of a number and some variable-length members.
+/// Returns a dataset of records with a number and some variable-length members.
 fn records(members: usize, chunk: u64) -> DatasetSpec {
     let size = (NUMBER + members * BLOB) as u64;
     let mut spec = dataset_spec(size, simple(&[COUNT], &[UNLIMITED]), Layout::Chunked { chunk: vec![chunk] });
@@ -44,7 +44,7 @@ fn element(c: &Container, owner: ObjectId, bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u32).to_le_bytes()[..], &c.heap_put(owner, bytes).unwrap()].concat()
 }
 
-/// Overwrites one member as libhdf5 has it done: the new blob is kept, the old one deleted.
+/// Overwrites one member like libhdf5: stores the new blob, and deletes the old one.
 fn set_member(c: &Arc<Container>, at: u64, member: usize, bytes: &[u8]) {
     let d = open(c, b"d");
     let mut record = record_at(c, at);
@@ -55,7 +55,7 @@ fn set_member(c: &Arc<Container>, at: u64, member: usize, bytes: &[u8]) {
     c.heap_delete(&old).unwrap();
 }
 
-/// The same for a sequence of one string, of which the inner blob goes, too.
+/// Overwrites a sequence of one string, and deletes the inner blob as well.
 fn set_nested(c: &Arc<Container>, at: u64, bytes: &[u8]) {
     let id = open(c, b"d").object().id();
     let before = record_at(c, at);
@@ -80,7 +80,7 @@ fn verified(p: &Place) -> Arc<Container> {
     check(p)
 }
 
-/// Reads all, and again while one record after the other is overwritten: what lives was not counted as dead.
+/// Reads all records, and again while one record after another is overwritten: no living blob was counted as dead.
 fn read_to_the_end(
     p: &Place,
     set: impl Fn(&Arc<Container>, u64),
@@ -99,7 +99,7 @@ fn read_to_the_end(
     verified(p);
 }
 
-/// How one writes whole records, and the other a member of some.
+/// Tests a writer of whole records together with a writer of one member of some records.
 fn with_records(
     set: impl Fn(&Arc<Container>, u64, u8) + Copy,
     get: impl Fn(&Arc<Container>, u64) -> Vec<u8> + Copy,
@@ -119,7 +119,7 @@ fn with_records(
                     order[0].flush().unwrap();
                     let is_told = order[1].flush().is_err();
                     order[1].flush().unwrap();
-                    // What nobody has any more cannot be had by the last one.
+                    // The last writer cannot win if its blobs were deleted.
                     let wins = on_conflict == OnConflict::Last && !whole_first;
                     assert_eq!(is_told, !wins, "{case}");
                     for c in [&a, &b] {
@@ -189,7 +189,7 @@ fn members_of_one_record_that_two_writers_set_can_be_read() {
     }
 }
 
-/// Of a dataset that the other made longer, what was overwritten and cut off is there again.
+/// The overwritten and truncated elements of a dataset that the other writer enlarged are restored.
 #[test]
 fn a_text_stays_that_a_refused_cut_brings_back() {
     for p in places() {
@@ -230,7 +230,7 @@ fn set_text(c: &Arc<Container>, text: &[u8]) {
     }
 }
 
-/// What one writer does to an attribute.
+/// The change of one writer to an attribute.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Change {
     Write,
@@ -284,7 +284,7 @@ fn texts_of_attributes_that_two_writers_changed_can_be_read() {
                     a.flush().unwrap();
                     let _it_may_conflict = b.flush();
                     b.flush().unwrap();
-                    // Space that was given back is used.
+                    // Freed space is reused.
                     for (n, c) in [&a, &b].into_iter().enumerate() {
                         c.refresh().unwrap();
                         for m in 0..4u8 {

@@ -1,4 +1,4 @@
-//! Creators that are killed: a name leads to a whole container, the old one or the new one, or to nothing.
+//! Creators that are killed: a name refers to a complete container, the old or the new one, or to none.
 
 use super::*;
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +16,7 @@ fn options() -> Options {
     Options { ledger: h5lake_ledger::Options { sync, ..Default::default() }, ..Options::default() }
 }
 
-/// What the other process runs, and nothing in this one.
+/// Runs only in the child process, and does nothing in this process.
 #[test]
 fn create_until_killed() {
     let Some(path) = std::env::var_os(PATH) else { return };

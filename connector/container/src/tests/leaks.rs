@@ -84,7 +84,7 @@ fn overwritten_and_deleted_data_gives_its_space_back() {
         c.flush().unwrap();
         c.attr_delete(c.root(), b"a").unwrap();
     }
-    // 200 MiB were written, 4 MiB live.
+    // 200 MiB were written, 4 MiB are alive.
     assert!(c.size().unwrap() < 50 << 20, "{} bytes", c.size().unwrap());
     for i in 0..40u8 {
         let name = [b'x', i];
@@ -97,7 +97,7 @@ fn overwritten_and_deleted_data_gives_its_space_back() {
     assert!(c.size().unwrap() < 60 << 20, "{} bytes", c.size().unwrap());
 }
 
-/// Many ranges of a block are stored at once, and some are merged with what was stored just before.
+/// Many ranges of a block are stored at once, and some are merged with those stored just before.
 #[test]
 fn what_a_change_writes_and_merges_is_given_back() {
     let ledger = h5lake_ledger::Options { retention: Some(std::time::Duration::ZERO), ..Default::default() };

@@ -1,4 +1,4 @@
-//! Long writes to stores that are far away, out of the program's buffer.
+//! Long writes to remote stores, directly from the program's buffer.
 
 use super::*;
 use h5lake_ledger::Ledger;
@@ -85,7 +85,7 @@ fn a_long_write_waits_once() {
     assert_eq!(shape(&calls), wanted, "{calls:#?}");
 }
 
-/// The packs of a write of 99 chunks and a part of one, which is read back.
+/// Returns the packs of a write of 99 chunks and a part of one, which is read back.
 fn calls_of_a_long_write(latency: Duration) -> Vec<Call> {
     let pace = Pace { per_request: latency, ..Pace::default() };
     let trace = TraceStore::new(Arc::new(LatencyStore::new(Arc::new(MemoryStore::new()), pace)));
@@ -97,7 +97,7 @@ fn calls_of_a_long_write(latency: Duration) -> Vec<Call> {
     let data = noise(dims[0] as usize, 1);
     trace.start_journal();
     d.write_bytes(&Selection::All, &data).unwrap();
-    // The last chunk is stored whole, so its part is copied.
+    // The last chunk is stored as a whole, so its part is copied.
     let calls = trace
         .take_journal()
         .into_iter()
@@ -111,7 +111,7 @@ fn calls_of_a_long_write(latency: Duration) -> Vec<Call> {
     calls
 }
 
-/// Each put of a write fails once: that is told, and the elements are as they were.
+/// Each put of a write fails once: the error is returned, and the elements stay unchanged.
 #[test]
 fn a_write_that_fails_changes_nothing() {
     let of = |salt| noise((ROWS * ROW * 16) as usize, salt);

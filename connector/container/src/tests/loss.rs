@@ -1,4 +1,4 @@
-//! Containers that others replaced or deleted while they were written.
+//! Containers that other processes replaced or deleted while they were written.
 
 use super::many::{all, apart, chunked, find, open, options, part, there, writers};
 use super::*;
@@ -19,7 +19,7 @@ fn what_was_replaced_is_lost_and_opens_anew() {
     let e = mine.flush().unwrap_err();
     assert!(e.to_string().contains("another process deleted the container"), "{e}");
     assert_eq!((mine.recoverability(&e), mine.is_lost()), (Recoverability::Lost, true));
-    // This process may make another one at its place while the lost one is open.
+    // This process may create another container at the same place while the lost one is open.
     let again = Container::create(&p.target, Replace::Truncate, new(), options()).unwrap();
     group(&again, again.root(), b"g", CreationOrder::default());
     again.flush().unwrap();
@@ -46,7 +46,7 @@ fn an_error_that_may_pass_loses_nothing() {
     c.flush().unwrap();
 }
 
-/// While something of it is still open, too.
+/// The reader is opened again even while an object of the old handle is open.
 #[test]
 fn a_reader_whose_snapshot_was_reclaimed_is_opened_anew() {
     let place = memory();
@@ -73,7 +73,8 @@ fn a_reader_whose_snapshot_was_reclaimed_is_opened_anew() {
     assert!(data.iter().all(|b| *b == 2));
 }
 
-/// One of many changes a part of each chunk; others replace all chunks, and reclaim. The batch cannot be committed any more.
+/// A shared writer changes a part of each chunk; other writers replace all chunks, and reclaim the old ones. The batch
+/// can no longer be committed.
 #[test]
 fn a_batch_whose_view_others_reclaimed_is_lost() {
     const N: u64 = 50_000;
@@ -118,7 +119,8 @@ fn a_batch_whose_view_others_reclaimed_is_lost() {
     assert!(there[..4] == [2; 4] && there[20..24] == noise[20..24]);
 }
 
-/// What the last user of a container left is committed as it goes, and told if it cannot be: once.
+/// The last changes of a container are committed when its last handle is dropped; if that fails, the loss is reported
+/// once.
 #[test]
 fn what_nobody_was_told_of_is_told_at_the_end() {
     static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -139,7 +141,7 @@ fn what_nobody_was_told_of_is_told_at_the_end() {
             open(c, b"d").write(&part(10, 10), &[value; 40]).unwrap();
         }
         a.flush().unwrap();
-        // A conflict drops the batch: it is not met again.
+        // A conflict drops the batch, so that it is not reported again.
         assert!(!was_told || b.flush().is_err());
         drop(b);
         assert_eq!(told(&p), usize::from(!was_told));

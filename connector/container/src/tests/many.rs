@@ -8,12 +8,12 @@ pub(crate) fn options() -> Options {
     Options { ledger, ..Options::default() }
 }
 
-/// A container that was made and closed, and as many writers of it.
+/// Creates and closes a container, and opens it by several writers.
 pub(crate) fn writers<const N: usize>(p: &Place, make: impl FnOnce(&Arc<Container>)) -> [Arc<Container>; N] {
     writers_that(p, OnConflict::Fail, make)
 }
 
-/// The same for writers of which the later one does this at a conflict.
+/// Like [`writers`], with this conflict policy.
 pub(crate) fn writers_that<const N: usize>(
     p: &Place,
     on_conflict: OnConflict,
@@ -70,7 +70,7 @@ pub(crate) fn chunked(n: u64, chunk: u64, gzip: bool) -> DatasetSpec {
     spec
 }
 
-/// Everything that a fresh reader finds is consistent: counts agree with what is there, nothing is left over.
+/// Checks that everything that a new reader finds is consistent: counts match the content, and nothing is orphaned.
 pub(crate) fn check(p: &Place) -> Arc<Container> {
     let c = p.open(Access::ReadOnly);
     let mut pending = vec![c.root()];
@@ -134,7 +134,7 @@ fn own_objects_and_attributes_of_many_are_all_there() {
         a.flush().unwrap();
         assert!(!there(&b, b"d0"));
         b.flush().unwrap();
-        // Who commits sees what the others committed.
+        // A writer that commits sees the commits of other writers.
         assert!(there(&b, b"d0") && there(&b, b"shared/0-7"));
         assert!(a.refresh().unwrap() && there(&a, b"d1"));
         drop((a, b));
@@ -162,7 +162,7 @@ fn parts_of_one_chunk_are_merged() {
                 for (n, d) in open_all.iter().enumerate() {
                     let from = 1000 + 100 * n as u64;
                     d.write(&part(from, 100), &[10 * round + n as u8 + 1; 400]).unwrap();
-                    // Long runs go past the cache.
+                    // Long runs are written past the cache.
                     d.write(&part(20_000 + 3000 * n as u64, 3000), &[20 * round + n as u8 + 1; 12_000])
                         .unwrap();
                 }
@@ -206,7 +206,7 @@ fn the_same_elements_are_a_conflict_and_the_rest_is_kept_if_wanted() {
             wanted[80..100].fill(2);
             wanted[240..248].fill(3);
             assert!(all(&d) == wanted && there(&b, b"g"));
-            // It has seen theirs now and may write over it.
+            // The writer has seen the remote elements now, and may overwrite them.
             d.write(&part(15, 5), &[2; 20]).unwrap();
             b.flush().unwrap();
             wanted[60..80].fill(2);
@@ -237,7 +237,7 @@ fn the_last_wins_if_that_is_wanted() {
         let lost = find(&a, b"g");
         b.flush().unwrap();
         drop((a, b));
-        // What lost its only link is removed by the next writer that is alone.
+        // An object that lost its only link is deleted by the next exclusive writer.
         p.open(Access::ReadWrite);
         let c = check(&p);
         let mut wanted = vec![0u8; 400];
@@ -251,13 +251,13 @@ fn the_last_wins_if_that_is_wanted() {
     }
 }
 
-/// Makes an attribute of one string, as libhdf5 lays it out.
+/// Creates an attribute of one string, in libhdf5's layout.
 fn string_attribute(c: &Arc<Container>, name: &[u8], text: &[u8], before: usize) {
     let mut spec = attr_spec(20, 1);
     (spec.datatype.class, spec.datatype.has_heap) = (3, true);
     let a = c.attr_create(c.root(), name, spec).unwrap();
     let mut heap = InlineHeap::default();
-    // Where it lies differs.
+    // The place of the blob differs.
     heap.put(&vec![0; before]);
     let id = match a.heap_place() {
         HeapPlace::Local => heap.put(text),
@@ -293,7 +293,7 @@ fn names_attributes_comments_and_shapes_conflict() {
             c.attr_create(c.root(), b"x", attr_spec(1, 1)).unwrap();
             c.attr_create(c.root(), b"y", attr_spec(1, 1)).unwrap();
         });
-        // The same by both is no conflict.
+        // Equal changes by both writers are no conflict.
         for c in [&a, &b] {
             c.attr_open(c.root(), b"x").unwrap().write(&[5]).unwrap();
             c.attr_create(c.root(), b"same", attr_spec(1, 2)).unwrap().write(&[1, 2]).unwrap();
@@ -307,7 +307,7 @@ fn names_attributes_comments_and_shapes_conflict() {
         for (n, c) in [&a, &b].into_iter().enumerate() {
             let n = n as u8;
             c.refresh().unwrap();
-            // Groups that are not made alike are two.
+            // Groups that were created with different properties are not merged.
             group(c, c.root(), b"twice", CreationOrder { tracked: n == 0, indexed: false });
             group(c, c.root(), &[b'o', n], CreationOrder::default());
             c.attr_open(c.root(), b"x").unwrap().write(&[10 + n]).unwrap();
@@ -358,7 +358,7 @@ fn growing_together_and_cutting_what_others_write() {
             y.set_extent(&[200]).unwrap();
             x.write(&part(100, 50), &[1; 200]).unwrap();
             y.write(&part(150, 50), &[2; 200]).unwrap();
-            // The first cuts, the other has written outside: that is told.
+            // The first writer shrinks the dataset, the other one has written outside: a conflict is reported.
             open(&a, b"cutA").set_extent(&[40]).unwrap();
             open(&b, b"cutA").write(&part(20, 60), &[8; 240]).unwrap();
             a.flush().unwrap();
@@ -433,7 +433,7 @@ fn blobs_of_many_writers_live_as_long_as_they_are_used() {
         }
         a.flush().unwrap();
         b.flush().unwrap();
-        // Both replace the same one.
+        // Both writers replace the same attribute.
         for c in [&a, &b] {
             c.refresh().unwrap();
             let d = open(c, b"d");
@@ -476,7 +476,7 @@ fn what_several_writers_left_is_given_back_when_all_have_closed() {
             c.flush().unwrap();
         }
     }
-    // Readers of the version that is there keep it.
+    // Readers of the present version retain it.
     let reader = p.open(Access::ReadOnly);
     let left = a.room_left_to_others() + b.room_left_to_others();
     assert!(left > 2 * length, "{left}");
@@ -492,7 +492,7 @@ fn what_several_writers_left_is_given_back_when_all_have_closed() {
         assert!(all(&open(&reader, name)) == data(3 + name[0]));
     }
     drop(reader);
-    // What the reader kept is free now.
+    // The space that the reader retained is free now.
     Container::compact_left(target, &options(), left).unwrap();
     let c = check(&p);
     for name in [b"a", b"b"] {
@@ -500,7 +500,7 @@ fn what_several_writers_left_is_given_back_when_all_have_closed() {
     }
     let after = c.size().unwrap();
     assert!(after <= 2 * length + length / 8, "{before} became {after}");
-    // Little is not worth an opening.
+    // A small amount is not worth opening the container.
     Container::compact_left(target, &options(), 1).unwrap();
 }
 
@@ -520,7 +520,7 @@ fn who_shrinks_what_another_deleted_is_told() {
     }
 }
 
-/// What changes the structure waits for a commit of all. What it gives back is in use until then.
+/// Changes of the structure wait for a collective commit. The extents that they free are in use until then.
 #[test]
 fn elements_that_are_committed_alone_give_nothing_back_for_what_waits() {
     let noise = |salt: u64| -> Vec<u8> {
@@ -573,7 +573,7 @@ fn who_only_refreshes_remembers_nothing_of_others() {
             b.refresh().unwrap();
             assert_eq!(b.state().others.remembered(), 0);
         }
-        // What is staged is merged with all that came since.
+        // The staged changes are merged with all later commits.
         b.attr_create(b.root(), b"x", attr_spec(1, 1)).unwrap();
         a.attr_create(a.root(), b"y", attr_spec(1, 1)).unwrap();
         a.flush().unwrap();

@@ -8,7 +8,7 @@ const MIB: usize = 1 << 20;
 const ROWS: u64 = 320;
 const ROW: u64 = 64 << 10;
 
-/// Containers with 20 MiB each in chunks of 1 MiB, opened under one bound.
+/// Creates containers with 20 MiB each in chunks of 1 MiB, opened with one memory budget.
 fn filled(count: usize, limit: usize) -> (Vec<Place>, Vec<Arc<Dataset>>, Arc<MemoryBudget>) {
     let budget = Arc::new(MemoryBudget::default());
     let options = Options { cache_bytes: limit, memory: budget.clone(), ..Options::default() };
@@ -29,7 +29,7 @@ fn filled(count: usize, limit: usize) -> (Vec<Place>, Vec<Arc<Dataset>>, Arc<Mem
     (places, datasets, budget)
 }
 
-/// A few bytes of each row: every chunk that they lie in is kept.
+/// Returns a selection of a few bytes of a row: each chunk that contains them is cached.
 fn corner(row: u64) -> Selection {
     let one = vec![1, 1];
     Selection::Hyperslab { start: vec![row, 3], stride: one.clone(), count: one, block: vec![1, 8] }
@@ -57,7 +57,7 @@ fn readers_share_one_bound_and_each_gets_its_part() {
     for d in &datasets[1..] {
         read_all(d);
         assert!(budget.held() <= 15 * MIB, "{} bytes are held", budget.held());
-        // Its share is 5 MiB, of which a quarter is put out at a time.
+        // Its share is 5 MiB, of which a quarter is evicted at a time.
         assert!(held(d) >= 3 * MIB, "{} bytes are held", held(d));
     }
     drop(datasets);
@@ -81,7 +81,7 @@ fn changes_stay_where_they_are_and_others_go_on() {
         datasets[0].read(&corner(row), &mut got).unwrap();
         assert_eq!(got, [7; 8]);
     }
-    // Once they are stored, they may be asked for.
+    // Once the blocks are stored, they can be evicted for other caches.
     datasets[0].object().container().flush().unwrap();
     read_all(&datasets[1]);
     assert!(held(&datasets[0]) <= 8 * MIB && budget.held() <= 15 * MIB);
@@ -111,7 +111,7 @@ fn many_small_caches_without_changes_stay_within_the_bound() {
         read_all(d);
         assert!(budget.held() <= 15 * MIB, "{} bytes are held", budget.held());
     }
-    // Each goes on to have something of its own.
+    // Each cache still has blocks of its own.
     for d in &datasets {
         read_all(d);
         assert!(held(d) >= MIB && budget.held() <= 15 * MIB, "{}, {}", held(d), budget.held());

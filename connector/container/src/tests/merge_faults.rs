@@ -12,14 +12,14 @@ fn place(store: Arc<dyn ObjectStore>) -> Place {
     Place { target: Target::Objects { store, key: "c.h5".into(), url }, _dir: None }
 }
 
-/// A container in memory, and the same behind faults.
+/// Creates a container in memory, accessible directly and through a fault injector.
 pub(super) fn places() -> (Place, Place, FaultStore) {
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
     let faults = FaultStore::new(memory.clone());
     (place(memory), place(Arc::new(faults.clone())), faults)
 }
 
-/// Bytes of which filters make no less, so that blocks are payloads.
+/// Returns bytes that filters cannot compress, so that blocks are payloads.
 fn noise(count: u64, salt: u64) -> Vec<u8> {
     (0..count * 4).map(|i| ((i + salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }
@@ -28,12 +28,12 @@ fn put(wanted: &mut [u8], start: u64, data: &[u8]) {
     wanted[start as usize * 4..][..data.len()].copy_from_slice(data);
 }
 
-/// A flush whose nth call of a kind fails, and whether there was such a call.
+/// Flushes with a fault at the nth call of a kind; returns whether there was such a call.
 fn flush_with_fault(c: &Container, faults: &FaultStore, (select, n): (Select, u64)) -> (Result<()>, bool) {
     flush_with(c, faults, Rule::fail_nth(select, n, Timing::Before, object_stores::ErrorKind::Io))
 }
 
-/// A flush with a fault, and whether that struck.
+/// Flushes with a fault; returns whether the fault occurred.
 fn flush_with(c: &Container, faults: &FaultStore, rule: Rule) -> (Result<()>, bool) {
     faults.inject(rule);
     let flushed = c.flush();
@@ -42,7 +42,8 @@ fn flush_with(c: &Container, faults: &FaultStore, rule: Rule) -> (Result<()>, bo
     (flushed, is_struck)
 }
 
-/// The nth call that a flush makes of the store meets a fault, for each n: what is told of it, the next flush commits.
+/// For each n, the nth call of a flush to the store fails; the next flush commits the changes for which an error was
+/// returned.
 fn with_faults(fault: impl Fn(u64) -> Rule, gzip: bool, shrinks: bool) {
     let mut struck = 0;
     for n in 0.. {
@@ -107,14 +108,14 @@ fn a_damaged_answer_while_blocks_are_merged_loses_no_change() {
     }
 }
 
-/// Such a writer reads every page anew.
+/// Returns the options of a writer that reads every page again.
 fn forgetful() -> Options {
     let mut options = options();
     options.ledger.cache_bytes = 0;
     options
 }
 
-/// A writer that has the container for itself moves all into new pages, which others have to read anew.
+/// Lets an exclusive writer move everything into new pages, which the other writers have to read again.
 fn rebase(p: &Place) {
     Container::open_apart(&p.target, Access::ReadWrite, &Options::default()).unwrap().vacuum().unwrap();
 }

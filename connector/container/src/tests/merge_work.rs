@@ -1,11 +1,11 @@
-//! What merges cost.
+//! The costs of merges.
 
 use super::far::far;
 use super::many::{all, find, open, writers_that};
 use super::*;
 use std::time::Duration;
 
-/// Objects that one deletes and the other links and unlinks, and links that both take away.
+/// Objects that one writer deletes and the other links and unlinks, and links that both remove.
 #[test]
 fn each_link_of_a_batch_is_looked_at_a_few_times() {
     const OBJECTS: usize = 200;

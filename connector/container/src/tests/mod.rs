@@ -59,7 +59,7 @@ use object_stores::MemoryStore;
 use prost::Message;
 use std::sync::Arc;
 
-/// A place for a container that goes with the test.
+/// The location of a container, which is deleted with the test.
 pub(crate) struct Place {
     pub target: Target,
     _dir: Option<tempfile::TempDir>,
@@ -91,7 +91,7 @@ impl Place {
         Container::create(&self.target, Replace::Truncate, FileCreation::default(), o).unwrap()
     }
 
-    /// One with records of version 1, whose attributes have no inline heaps.
+    /// Creates a container with records of version 1, in which attributes have no inline heaps.
     pub fn create_without_local_heaps(&self, o: Options) -> Arc<Container> {
         let c = self.create_with(o.clone());
         let record = c.ledger.get(keys::CONTAINER).unwrap().unwrap();
@@ -152,7 +152,7 @@ pub(crate) fn tracked() -> CreationOrder {
     CreationOrder { tracked: true, indexed: true }
 }
 
-/// Makes a group and links it.
+/// Creates a group and links it.
 pub(crate) fn group(
     c: &Arc<Container>,
     parent: ObjectId,
@@ -164,14 +164,14 @@ pub(crate) fn group(
     g.id()
 }
 
-/// Makes a dataset and links it.
+/// Creates a dataset and links it.
 pub(crate) fn dataset(c: &Arc<Container>, name: &[u8], spec: DatasetSpec) -> Arc<Dataset> {
     let d = c.create_dataset(spec).unwrap();
     c.link_create(c.root(), name, LinkTarget::Hard(d.id()), CharSet::Utf8).unwrap();
     c.dataset(d.id()).unwrap()
 }
 
-/// Makes an attribute of one blob.
+/// Creates an attribute of one blob.
 pub(crate) fn text_attribute(c: &Arc<Container>, on: ObjectId, name: &[u8], text: &[u8]) -> Arc<Attribute> {
     let mut spec = attr_spec(16, 1);
     spec.datatype.has_heap = true;
@@ -185,7 +185,7 @@ pub(crate) fn text_attribute(c: &Arc<Container>, on: ObjectId, name: &[u8], text
     a
 }
 
-/// The text of such an attribute.
+/// Returns the text of such an attribute.
 pub(crate) fn text_of(c: &Container, a: &Attribute) -> Vec<u8> {
     let (value, heap) = a.read_with_heap().unwrap();
     let id: [u8; 16] = value.as_ref().try_into().unwrap();
@@ -198,7 +198,7 @@ pub(crate) fn text_of(c: &Container, a: &Attribute) -> Vec<u8> {
     text
 }
 
-/// All keys of the map.
+/// Returns all keys of the container.
 pub(crate) fn keys_of(c: &Container) -> Vec<Vec<u8>> {
     let mut out = Vec::new();
     c.each(&[], |k, _| {

@@ -13,7 +13,7 @@ fn rename(c: &Container, from: &[u8], to: &[u8]) {
     c.link_move(c.root(), from, c.root(), to, None).unwrap();
 }
 
-/// Makes a thing under the name `x`.
+/// Creates an object or attribute under the name `x`.
 type Make = fn(&Arc<Container>);
 
 const MAKES: [Make; 4] = [

@@ -1,4 +1,4 @@
-//! Orders of creation after merges: each is given once.
+//! Creation orders after merges: each is unique.
 
 use super::many::{check, find, writers, writers_that};
 use super::*;
@@ -9,7 +9,7 @@ fn soft(to: &[u8]) -> LinkTarget {
     LinkTarget::Soft(to.to_vec())
 }
 
-/// A group that tracks all orders.
+/// Creates a group that tracks all orders.
 fn prepare(c: &Arc<Container>) -> ObjectId {
     let spec = GroupSpec { link_order: tracked(), attribute_order: tracked(), ..GroupSpec::default() };
     let g = c.create_group(spec).unwrap();
@@ -21,7 +21,7 @@ fn prepare(c: &Arc<Container>) -> ObjectId {
     g.id()
 }
 
-/// As h5py sets an attribute that is there.
+/// Sets an existing attribute like h5py.
 fn set(c: &Arc<Container>, name: &[u8], value: u8) {
     let g = find(c, b"g");
     c.attr_create(g, b"temporary", attr_spec(1, 1)).unwrap().write(&[value]).unwrap();
@@ -71,7 +71,7 @@ fn what_is_made_anew_under_its_name_is_behind_what_others_made() {
     }
 }
 
-/// What keeps its place is not new.
+/// An entry that keeps its place is not new.
 #[test]
 fn what_is_only_written_keeps_its_order() {
     for p in places() {
@@ -88,7 +88,7 @@ fn what_is_only_written_keeps_its_order() {
     }
 }
 
-/// A group that ran empty counts from 0 again: an attribute may get the order that it had.
+/// A group that became empty restarts its orders at 0: an attribute may get the order that it had.
 #[test]
 fn what_ran_empty_begins_behind_the_others() {
     for p in places() {

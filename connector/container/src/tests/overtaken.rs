@@ -1,4 +1,5 @@
-//! Merges that others overtake, and what is cut off and grows again: no change goes with another one.
+//! Merges that other writers overtake, and elements that are truncated and grow again: no change is lost with another
+//! one.
 
 use super::branches::{begin, is_whole, name, on_branch, prepared};
 use super::many::{all, apart, check, chunked, find, open, part, writers_that};
@@ -13,7 +14,7 @@ fn number(c: &Arc<Container>, at: usize) -> u8 {
     all(&open(c, b"d"))[at * 4]
 }
 
-/// When the branch is staged, nobody has changed the chunk that it wrote.
+/// When the branch is staged, no writer has changed the chunk that the branch wrote.
 #[test]
 fn a_merge_keeps_the_elements_of_a_chunk_that_others_write_meanwhile() {
     for p in prepared() {
@@ -68,7 +69,7 @@ fn a_branch_that_is_committed_to_is_not_deleted() {
     }
 }
 
-/// The last blob of a segment goes in both; the main line begins another one.
+/// Both delete the last blob of a segment; the main line creates another segment.
 #[test]
 fn a_merge_takes_no_new_heap_segment_for_an_old_one() {
     for p in places() {
@@ -119,14 +120,14 @@ fn what_was_cut_off_stays_cut_off_where_it_grows_and_is_written_again() {
     }
 }
 
-/// Who deletes the object has unlinked it already, and deletes it in a commit of its own.
+/// The writer that deletes the object has unlinked it already, and deletes it in a separate commit.
 #[test]
 fn a_comment_on_what_another_unlinked_is_told() {
     for p in places() {
         let [a, b] = writers_that(&p, OnConflict::Fail, |c| {
             dataset(c, b"d", chunked(100, 10, false)).write(&Selection::All, &[8; 400]).unwrap();
         });
-        // As long as it has it open, it is not deleted.
+        // While the writer has the dataset open, it is not deleted.
         let held = open(&b, b"d");
         let id = find(&a, b"d");
         b.link_delete(b.root(), b"d").unwrap();

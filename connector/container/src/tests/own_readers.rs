@@ -1,4 +1,4 @@
-//! A process that writes a container which it has open for reading, and one that replaces it.
+//! A process that writes a container which it also has open for reading, and one that replaces such a container.
 
 use super::*;
 use h5lake_ledger::LockPolicy;

@@ -5,14 +5,14 @@ use super::together::{flush, make_of, processes};
 use super::*;
 use std::ops::Range;
 
-/// Writes every other element, from `first` on.
+/// Writes every other element from `first` on.
 fn write_every_other(c: &Arc<Container>, path: &[u8], first: u64, count: u64, value: u8) {
     let selection =
         Selection::Hyperslab { start: vec![first], stride: vec![2], count: vec![count], block: vec![1] };
     open(c, path).write(&selection, &vec![value; count as usize * 4]).unwrap();
 }
 
-/// Brings all that `from` has of blocks to `to`.
+/// Gives all changed blocks of `from` to `to`.
 fn bring(from: &Container, to: &Container) -> usize {
     let changed = from.changed_blocks(100).unwrap();
     for block in &changed {
@@ -45,7 +45,7 @@ fn a_process_takes_what_another_wrote_of_its_blocks() {
     }
 }
 
-/// The commit failed behind that: both have what they had, and what is written later stays.
+/// The commit failed after the exchange: both have their previous data, and later writes stay.
 #[test]
 fn parts_come_back_where_a_commit_failed() {
     for (p, gzip) in places().into_iter().zip([true, false]).chain(places().into_iter().zip([false, true])) {
@@ -63,7 +63,7 @@ fn parts_come_back_where_a_commit_failed() {
             all_of_them.iter().for_each(|c| c.take_back_parts());
             let data = all(&open(second, b"d"));
             assert_eq!([data[0], data[4], data[8]], [0, 2, 0], "it reads its own");
-            // The owner's is the same, or was staged; the other's is newer.
+            // The owner's data is the same, or was staged; the other's is newer.
             write_every_other(second, b"d", 1, 4, 3);
             let changed = first.changed_blocks(9).unwrap();
             assert_eq!(changed.len(), if is_staged { 0 } else { 2 });
@@ -81,7 +81,7 @@ fn parts_come_back_where_a_commit_failed() {
     }
 }
 
-/// What another program committed meanwhile stays, too.
+/// Concurrent commits of another program stay as well.
 #[test]
 fn parts_come_back_onto_what_others_committed() {
     for p in places() {
@@ -106,7 +106,7 @@ fn parts_come_back_onto_what_others_committed() {
     }
 }
 
-/// Another program deleted the dataset meanwhile, or made it smaller.
+/// Another program deleted the dataset meanwhile, or shrank it.
 #[test]
 fn parts_of_what_others_took_away_do_not_come_back() {
     for (p, is_deleted) in
@@ -144,7 +144,7 @@ fn parts_of_what_others_took_away_do_not_come_back() {
     }
 }
 
-/// One of two takers has committed what it took: only what the other one took comes back.
+/// One of two processes has committed the parts that it took: only the parts of the other one are returned.
 #[test]
 fn what_was_committed_does_not_come_back() {
     for p in places() {
@@ -173,7 +173,7 @@ fn what_was_committed_does_not_come_back() {
     }
 }
 
-/// The other process wrote of it, too, and committed before: nothing of that is lost.
+/// The other process also wrote to the block, and committed before: none of its elements are lost.
 #[test]
 fn what_was_taken_is_merged_with_what_others_committed() {
     for p in places() {
@@ -214,7 +214,7 @@ fn what_is_staged_or_leads_to_blobs_stays() {
         let [block] = &first.changed_blocks(100).unwrap()[..] else { panic!("one block") };
         let part = first.part_of_block(&block.key).unwrap();
         second.take_part(&block.key, &part).unwrap();
-        // It is put out of memory before it is given up.
+        // The block is evicted before its part is given away.
         first.blocks.lock().flush(&first.ledger, &[]).unwrap();
         assert!(first.changed_blocks(100).unwrap().is_empty());
         first.give_part(&block.key);
@@ -226,7 +226,7 @@ fn what_is_staged_or_leads_to_blobs_stays() {
     }
 }
 
-/// Both have the fill behind the new end, and the first one commits that end.
+/// Both have the fill values outside of the new extent, and the first process commits that extent.
 #[test]
 fn what_was_cut_off_stays_with_each() {
     for (p, gzip) in places().into_iter().zip([true, false]) {

@@ -1,4 +1,4 @@
-//! References to the bytes of a published version read the same bytes whatever is written, closed and compacted later.
+//! References to the bytes of a published version read the same bytes, whatever is written, closed and compacted later.
 
 use super::*;
 use h5lake_ledger::{HeldRoom, Ledger, Options as LedgerOptions};
@@ -23,7 +23,7 @@ fn noise(seed: u32, n: usize) -> Vec<u8> {
     (0..n).map(step).collect()
 }
 
-/// Publishes the newest version of what nobody has open; returns the held room and the version.
+/// Publishes the newest version of a container that is not open; returns the held space and the version.
 fn publish(place: &Place) -> (HeldRoom, u64) {
     let ledger = open(place);
     let tag = ledger.publish(None).unwrap().tag;
@@ -45,7 +45,7 @@ fn open(place: &Place) -> Ledger {
     }
 }
 
-/// The bytes at a place, without any code of ours.
+/// Returns the bytes at a location, without any code of this project.
 fn bytes_at(place: &Place, object: Option<&str>, offset: u64, length: u64) -> Option<Vec<u8>> {
     let range = offset as usize..(offset + length) as usize;
     match (&place.target, object) {
@@ -58,7 +58,7 @@ fn bytes_at(place: &Place, object: Option<&str>, offset: u64, length: u64) -> Op
     }
 }
 
-/// All places of a version's chunks, with their bytes; and how many bytes are there behind short ones.
+/// Returns all locations of the chunks of a version, with their bytes.
 fn places_of(place: &Place, held: &HeldRoom, version: u64) -> Vec<(PlaceOf, Vec<u8>)> {
     let mut o = options();
     o.ledger.at = Some(h5lake_ledger::At::Version(version));
@@ -113,7 +113,7 @@ fn references_read_the_same_bytes_for_ever() {
     for place in places() {
         let c = place.create_with(options());
         fill(&c, 1);
-        // Holes, so that a compaction has much to move to the front.
+        // Creates holes, so that a compaction has much to move to the front.
         for name in b'a'..b'g' {
             c.link_delete(c.root(), &[name]).unwrap();
         }

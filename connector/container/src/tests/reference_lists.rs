@@ -1,4 +1,4 @@
-//! Lists of the datasets that use a dimension scale, which several writers change at once.
+//! Lists of the datasets that use a dimension scale, which several writers change concurrently.
 
 use super::many::{apart, check, conflict, find, writers};
 use super::*;
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 const LIST: &[u8] = b"REFERENCE_LIST";
 
-/// An entry: a reference, the number of a dimension, and padding as a program leaves it.
+/// Returns an entry: a reference, the number of a dimension, and padding as a program leaves it.
 fn entry(n: u64, padding: u8) -> Vec<u8> {
     [&n.to_le_bytes()[..], &[0; 4], &[padding; 4]].concat()
 }
@@ -29,7 +29,7 @@ fn entries(c: &Arc<Container>, scale: ObjectId) -> Vec<u64> {
     value.chunks(16).map(|e| u64::from_le_bytes(e[..8].try_into().unwrap())).collect()
 }
 
-/// As H5DS changes a list: it is read, deleted, and made anew.
+/// Changes a list like H5DS: reads it, deletes it, and creates it anew.
 fn change(c: &Arc<Container>, change: impl FnOnce(&mut Vec<u64>)) {
     let scale = find(c, b"scale");
     let mut all = entries(c, scale);
@@ -73,7 +73,7 @@ fn writers_that_share_a_scale_both_commit() {
             change(&b, |all| all.extend([2, 3]));
             a.flush().unwrap();
             b.flush().unwrap();
-            // Both go on, each on top of the other's.
+            // Both writers continue, each on top of the other's changes.
             change(&b, |all| all.retain(|n| *n != 1));
             change(&a, |all| all.push(4));
             b.flush().unwrap();

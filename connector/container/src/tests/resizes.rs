@@ -1,9 +1,10 @@
-//! The cost of changing a dataset's extent: only chunks that are removed or cut are read, however many remain.
+//! The cost of changing a dataset's extent: only chunks that are deleted or truncated are read, however many remain.
 
 use super::statistics::of;
 use super::*;
 
-/// The layout of a dataset whose chunks have 8 KiB of bytes: the ledger stores the value of each apart from the leaf with its key.
+/// The layout of a dataset with chunks of 8 KiB: the ledger stores the value of each outside of the leaf page with its
+/// key.
 const CHUNK: [u64; 2] = [64, 128];
 
 fn slab(start: [u64; 2], block: [u64; 2]) -> Selection {
@@ -11,7 +12,8 @@ fn slab(start: [u64; 2], block: [u64; 2]) -> Selection {
     Selection::Hyperslab { start: start.to_vec(), stride: one.clone(), count: one, block: block.to_vec() }
 }
 
-/// A dataset of `rows` rows of chunks and four columns of them, all written and committed, in a container that is opened anew.
+/// Creates a dataset of `rows` rows of chunks and four columns of them, all written and committed, and opens the
+/// container again.
 fn reopened(place: &Place, rows: u64) -> (Arc<Container>, Arc<Dataset>) {
     let dims = [rows * CHUNK[0], 4 * CHUNK[1]];
     let c = place.create();
@@ -38,7 +40,7 @@ fn a_shrink_reads_no_chunk_that_remains() {
     let before = bytes_read(&c);
     d.set_extent(&[rows * CHUNK[0], 3 * CHUNK[1]]).unwrap();
     let removed = rows * CHUNK[0] * CHUNK[1];
-    // The records of the removed chunks say which space becomes free. The keys of all chunks lie in a few leaves.
+    // The records of the deleted chunks contain the extents to free. The keys of all chunks are in a few leaf pages.
     let most = removed * 5 / 4;
     assert!(bytes_read(&c) - before < most, "{} bytes are read", bytes_read(&c) - before);
     let mut out = vec![0; (rows * CHUNK[0] * 3 * CHUNK[1]) as usize];
@@ -51,7 +53,7 @@ fn a_shrink_over_space_where_nothing_was_written_looks_at_no_chunk() {
     let place = file();
     let (c, d) = reopened(&place, 20);
     let rows = 20 * CHUNK[0];
-    // To a border of chunks, and to the middle of chunks, which are cut the first time.
+    // Shrinks to a border of chunks, and to the middle of chunks, which are truncated the first time.
     for columns in [3 * CHUNK[1], CHUNK[1] * 5 / 2] {
         d.set_extent(&[rows, columns]).unwrap();
         let looks = || of(&c).page_cache;
@@ -74,7 +76,7 @@ fn a_write_after_a_shrink_is_removed_by_the_next() {
         for round in 0..4 {
             d.set_extent(&half).unwrap();
             d.set_extent(&whole).unwrap();
-            // In the chunk that was cut, in one that was removed, and as a chunk in its stored form.
+            // Writes to a truncated chunk, to a deleted one, and as a chunk in its stored form.
             d.write(&slab([0, half[1]], [1, 1]), b"a").unwrap();
             d.write(&slab([CHUNK[0], 2 * CHUNK[1]], [1, 1]), b"b").unwrap();
             d.write_chunk(&[CHUNK[0], 3 * CHUNK[1]], 0, &vec![9; 64 * 128]).unwrap();

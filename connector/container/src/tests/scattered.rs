@@ -1,4 +1,4 @@
-//! Bytes here and there of blocks that do not lie in the map: columns, points, lists of rows; again and again, while others
+//! Scattered bytes of blocks that are not stored inline: columns, points, lists of rows; repeatedly, while other bytes
 //! are written.
 
 use super::datasets::{Flat, filters, values};
@@ -13,7 +13,7 @@ const DIMS: [u64; 2] = [330, 450];
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// A column, so many times.
+    /// Reads a column this many times.
     Column(u64, u8),
     /// Some rows, in any order.
     Rows(Vec<u64>),
@@ -101,7 +101,7 @@ fn run(ops: Vec<Op>, size: usize, layout: Layout, filtered: u8, cache: usize, pl
             d.read(&s, &mut got).unwrap();
             assert!(got == flat.read(&s), "{s:?}");
         }
-        // One block there has to be room for, or nothing could be written to it.
+        // The cache must have space for one block, or nothing could be written to it.
         let (kept, block) = (c.blocks.lock().bytes(), d.shape().len + 256);
         assert!(kept <= cache.max(block), "{kept} bytes are kept");
     }
@@ -124,7 +124,7 @@ proptest! {
         run(ops, size, layout, 0, cache, if in_file { file() } else { memory() });
     }
 
-    /// Several chunks are decoded side by side, some straight to where they are wanted.
+    /// Several chunks are decoded in parallel, some directly into the caller's buffer.
     #[test]
     fn what_is_filtered_is_that_of_a_flat_array_too(
         ops in prop::collection::vec(op(), 1..12),
@@ -139,7 +139,7 @@ proptest! {
     }
 }
 
-/// A plane in a place of its own, committed and opened to read.
+/// Creates a plane in a separate container, committed and opened for reading.
 fn plane(place: &Place) -> (Arc<Dataset>, Vec<u8>) {
     let c = place.create();
     let spec = dataset_spec(4, simple(&DIMS, &DIMS), Layout::Chunked { chunk: vec![100, 200] });
@@ -177,7 +177,7 @@ fn a_block_is_kept_when_reading_it_again_has_cost_as_much() {
             .collect();
         assert!(found == wanted, "column {n}");
         let kept = c.blocks.lock().bytes();
-        // The last chunk of a column has 30 rows of it.
+        // The last chunk of a column has 30 of its rows.
         let chunks = if n < 9 { 0 } else { 3 };
         assert!(kept >= chunks * chunk && kept < (chunks + 1) * chunk, "{kept} bytes after {n} columns");
     }
@@ -200,7 +200,7 @@ fn damage_is_told_to_whoever_wants_a_byte_here_and_there() {
     let (d, data) = plane(&place);
     let Target::File(path) = &place.target else { unreachable!() };
     let bytes = std::fs::read(path).unwrap();
-    // Somewhere in the chunk of rows 100 to 199, in a column that is not asked for.
+    // A position in the chunk of rows 100 to 199, in a column that is not requested.
     let wanted = &data[(150 * DIMS[1] as usize + 100) * 4..][..64];
     let at = bytes.windows(64).position(|w| w == wanted).unwrap() as u64;
     let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
@@ -208,7 +208,7 @@ fn damage_is_told_to_whoever_wants_a_byte_here_and_there() {
         file.write_at(&[!wanted[0]], at).unwrap();
         assert!(is_corrupt(&d, &column(7)));
         assert!(is_corrupt(&d, &rows(&[151, 140, 102, 177, 120, 165])));
-        // Nothing that was read of it stays behind.
+        // No damaged bytes stay in the cache.
         file.write_at(&[wanted[0]], at).unwrap();
         for _ in 0..3 {
             assert_eq!(read(&d, &column(7)).unwrap()[4..8], data[DIMS[1] as usize * 4 + 28..][..4]);
@@ -216,7 +216,7 @@ fn damage_is_told_to_whoever_wants_a_byte_here_and_there() {
     }
 }
 
-/// A dataset of 4-byte elements, 4,000 by 4,000, all written and committed, in a container that is opened anew.
+/// Creates a dataset of 4-byte elements, 4,000 by 4,000, all written and committed, and opens the container again.
 fn committed(place: &Place, layout: Layout) -> (Arc<Container>, Arc<Dataset>) {
     let c = place.create();
     let d = dataset(&c, b"d", dataset_spec(4, simple(&[SIDE; 2], &[SIDE; 2]), layout));
@@ -231,7 +231,7 @@ fn committed(place: &Place, layout: Layout) -> (Arc<Container>, Arc<Dataset>) {
 
 const SIDE: u64 = 4000;
 
-/// Every `step`th element of every `step`th row.
+/// Selects every `step`th element of every `step`th row.
 fn every(step: u64) -> Selection {
     let count = SIDE.div_ceil(step);
     Selection::Hyperslab {
@@ -242,7 +242,8 @@ fn every(step: u64) -> Selection {
     }
 }
 
-/// The bytes read and written by a strided write, or one for each of its rows, and the flush, and the bytes that reading the dataset reads afterwards.
+/// Returns the bytes read and written by a strided write, or by one write for each of its rows, and the flush, and the
+/// bytes that a later read of the dataset reads.
 fn cost_of_strided(layout: Layout, step: u64, by_rows: bool) -> [u64; 3] {
     let place = file();
     let (c, d) = committed(&place, layout);
@@ -280,7 +281,7 @@ fn cost_of_strided(layout: Layout, step: u64, by_rows: bool) -> [u64; 3] {
 fn a_strided_write_reads_and_stores_only_the_parts_of_a_contiguous_dataset_that_it_touches() {
     let all = SIDE * SIDE * 4;
     for (step, by_rows) in [(400, false), (400, true), (40, false), (40, true), (13, false), (13, true)] {
-        // Each row has 16,000 bytes, and lies in two units of 16 KiB that have a checksum each.
+        // Each row has 16,000 bytes, and touches two checksum units of 16 KiB.
         let touched = SIDE.div_ceil(step) * (32 << 10);
         let [read, written, later] = cost_of_strided(Layout::Contiguous, step, by_rows);
         assert!(read <= touched + (64 << 10), "every {step}th: {read} bytes are read, {touched} touched");

@@ -1,4 +1,5 @@
-//! Branches whose merges meet what the main line changed, too: what is one change, what the branch overrules, and what is refused.
+//! Merges of branches with concurrent changes of the main line: those that count as one change, those that the branch
+//! overrules, and those that are refused.
 
 use super::branches::{is_whole, merge, name, on_branch, prepared};
 use super::many::{all, check, chunked, find, open, part, there};
@@ -129,7 +130,7 @@ fn a_branch_that_is_to_count_overrules_the_main_line() {
             drop(c);
             let e = merge(&p).unwrap_err();
             assert!(e.to_string().contains("or let the branch count (H5LAKE_CONFLICT=last)"), "{e}");
-            // All of it, or nothing: no part of a branch stays behind.
+            // The whole branch is merged, or nothing of it.
             let part = Options { on_conflict: OnConflict::Merge, ..Options::default() };
             Container::merge_branch(&p.target, name(), &part).unwrap_err();
             let last = Options { on_conflict: OnConflict::Last, ..Options::default() };
@@ -158,7 +159,7 @@ fn what_the_main_line_deleted_is_never_overruled() {
                 "{text}"
             );
         }
-        // Settled: the branch deletes it, too.
+        // The conflict is resolved: the branch deletes it, too.
         let b = on_branch(&p, Access::ReadWrite);
         b.link_delete(find(&b, b"g"), b"below").unwrap();
         group(&b, b.root(), b"kept", CreationOrder::default());

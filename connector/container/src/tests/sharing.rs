@@ -1,11 +1,11 @@
-//! Long reads that several threads share.
+//! Long reads by several threads.
 
 use super::*;
 use object_stores::{FaultStore, ObjectStore, Rule, Select, Timing};
 use proptest::prelude::*;
 use std::os::unix::fs::FileExt;
 
-/// Elements of a row, rows, and bytes of an element: 9 MB.
+/// Elements of a row, number of rows, and bytes of an element: 9 MB.
 const ROW: u64 = 1500;
 const ROWS: u64 = 1500;
 const SIZE: u64 = 4;
@@ -34,7 +34,7 @@ fn noise(n: usize, salt: u64) -> Vec<u8> {
     (0..n as u64).map(|i| ((i + salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }
 
-/// Reads as several threads do, however many cores there are.
+/// Reads with several threads, however many cores there are.
 fn shared(d: &Dataset, s: &Selection, threads: usize) -> Result<Vec<u8>> {
     let dims = [ROWS, ROW];
     let mut out = vec![0xee; (s.points(&dims)? * SIZE) as usize];
@@ -71,7 +71,7 @@ proptest! {
                 d.object().container().flush().unwrap();
             }
         }
-        // Some blocks are in memory, and changed there.
+        // Some blocks are in memory with changes.
         for at in points {
             let s = Selection::Runs(vec![Run { offset: at, count: 1 }]);
             d.write(&s, &[7; SIZE as usize]).unwrap();
@@ -87,7 +87,7 @@ proptest! {
         drop(d);
         prop_assert!(c.upgrade().is_none());
         let d = place.open(Access::ReadWrite).dataset(id).unwrap();
-        // Long runs in another order than they lie.
+        // Long runs in another order than they are stored.
         let halves = [(ROWS / 2 * ROW, ROWS / 2 * ROW), (0, ROWS / 2 * ROW)];
         let s = Selection::Runs(halves.map(|(offset, count)| Run { offset, count }).to_vec());
         let (first, second) = flat.split_at(flat.len() / 2);
@@ -117,7 +117,7 @@ fn damage_in_any_block_is_reported() {
     }
 }
 
-/// Blocks that are written anew lie where those lay that a reader has just looked up.
+/// Blocks that are written anew reuse extents that a reader has just looked up.
 #[test]
 fn a_thread_that_reads_meanwhile_sees_each_block_as_it_was_or_is() {
     for place in places() {
@@ -152,7 +152,7 @@ fn a_thread_that_reads_meanwhile_sees_each_block_as_it_was_or_is() {
     }
 }
 
-/// Each put of a write fails once: that is told, and the elements are as they were.
+/// Each put of a write fails once: the error is returned, and the elements stay unchanged.
 #[test]
 fn a_failed_parallel_write_changes_nothing() {
     let data = [noise((ROWS * ROW * SIZE) as usize, 1), noise((ROWS * ROW * SIZE) as usize, 2)];

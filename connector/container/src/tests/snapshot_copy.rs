@@ -1,4 +1,4 @@
-//! Copies of snapshots: into new containers, and over newer versions.
+//! Copies of snapshots: to new containers, and over newer versions.
 
 use super::*;
 use crate::repair::tests::{fill, told};
@@ -64,7 +64,7 @@ fn a_copy_of_an_old_version_asks_as_much_beside_many_later_versions() {
         assert_eq!(listed, 0, "beside {commits} versions");
         trace.requests()
     });
-    // With few versions all is in the head. With many, history and segments lead to the version.
+    // With few versions, all of them are in the manifest. With many, the history and segments lead to the version.
     assert!(requests[1] <= requests[0] + 10, "{requests:?}");
 }
 
@@ -83,7 +83,7 @@ fn damage_is_no_copy() {
     assert!(!copy.exists());
 }
 
-/// Changes something of everything: entries come, go and change, with payloads and without.
+/// Changes some objects of every kind: entries are created, deleted and changed, with payloads and without.
 fn change(place: &Place) {
     let c = Container::open(&place.target, Access::ReadWrite, options()).unwrap();
     let long = c.dataset(id_of(&c, b"/long")).unwrap();
@@ -114,11 +114,11 @@ fn an_old_version_becomes_the_newest_again() {
             |at| Container::restore_version(&place.target, &options(), At::Version(at), &mut |_, _| ());
         let done = restore(version).unwrap();
         assert_eq!((done.from, done.to), (version, newest + 1));
-        // What did not change is not copied: the rest of a long dataset, and all of the one that was deleted is.
+        // Unchanged data is not copied: the other parts of a long dataset. All data of the deleted dataset is copied.
         assert!(done.bytes > 90_000 && done.bytes < 2_000_000, "{done:?}");
         assert_eq!(told(&place, &blob), before);
         assert_whole(&place);
-        // The versions between are kept, and can come back in turn.
+        // The versions between are retained, and can be restored in turn.
         restore(newest).unwrap();
         assert_eq!(told(&place, &blob), changed);
         assert_whole(&place);
@@ -152,7 +152,7 @@ fn who_writes_is_not_disturbed() {
     }
 }
 
-/// One that is longer than what is read at once, and short ones before and behind it.
+/// One payload is longer than the limit of a read, with short ones before and after it.
 #[test]
 fn long_payloads_are_copied() {
     const LONG: u64 = 40 << 20;

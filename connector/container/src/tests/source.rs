@@ -1,4 +1,4 @@
-//! Containers in bytes that something else reads: by the thread that called, and nobody else.
+//! Containers in bytes that a foreign source reads, only in the calling thread.
 
 use super::*;
 use h5lake_ledger::ByteSource;
@@ -34,7 +34,7 @@ fn open(watched: &Arc<Watched>) -> Arc<Container> {
     Container::open_source("bytes", watched.clone(), Options::default()).unwrap()
 }
 
-/// Two datasets of many chunks, with a filter and without, as a file's content.
+/// Returns two datasets of many chunks, with a filter and without, as a file's content.
 fn content() -> (Vec<u8>, Vec<u8>) {
     let place = file();
     let data: Vec<u8> = (0..4_000_000u32).map(|n| (n / 7) as u8).collect();

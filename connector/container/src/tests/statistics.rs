@@ -23,7 +23,7 @@ fn calls(summary: &Summary, kind: &str) -> u64 {
 fn a_container_counts_its_commits_requests_and_looks() {
     for (place, writes, reads) in [(file(), "write", "read"), (observed(), "put", "get")] {
         let mut options = Options::default();
-        // Each commit is pages.
+        // Each commit writes pages.
         options.ledger.checkpoint_bytes = 1;
         let c = place.create_with(options);
         let spec = dataset_spec(4, simple(&[10_000], &[10_000]), Layout::Chunked { chunk: vec![5000] });

@@ -1,4 +1,4 @@
-//! What a snapshot takes, and what two of them have in common.
+//! The storage use of a snapshot, and the common parts of two snapshots.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn all_that_a_snapshot_holds_is_counted() {
     }
 }
 
-/// Two writes that overlap but for some bytes at either end, as interleaved writes of processes do.
+/// Two writes that overlap except for some bytes at either end, as interleaved writes of processes do.
 #[test]
 fn what_is_left_of_a_long_write_does_not_keep_all_of_it() {
     const BYTES: u64 = 500_000;
@@ -51,7 +51,7 @@ fn what_is_left_of_a_long_write_does_not_keep_all_of_it() {
     }
 }
 
-/// The elements of parts, by their numbers.
+/// Returns the elements of parts, by their numbers.
 fn elements(parts: &[Selection], dims: &[u64]) -> Vec<u64> {
     let runs = parts.iter().flat_map(|part| part.runs(dims).unwrap());
     runs.flat_map(|run| run.offset..run.offset + run.count).collect()
@@ -80,13 +80,13 @@ fn what_did_not_change_is_stored_alike() {
         c.flush().unwrap();
         let parts = line.changed_parts(&before(&line), 10).unwrap().unwrap();
         assert_eq!(elements(&parts, &[3 << 20]), (2 << 20..3 << 20).collect::<Vec<_>>());
-        // The chunk at the corner, of which one element lies in the extent; and one that was not there.
+        // The chunk at the corner, of which one element is within the extent; and one that did not exist.
         let parts = boxes.changed_parts(&before(&boxes), 10).unwrap().unwrap();
         assert_eq!(elements(&parts, &[3, 5]), [14]);
         let parts = grows.changed_parts(&before(&grows), 10).unwrap().unwrap();
         assert_eq!(elements(&parts, &[3, 5]), [0, 1, 5, 6]);
         assert_eq!(grows.changed_parts(&before(&grows), 0).unwrap(), None);
-        // Of other datasets, and of other forms, nothing is said.
+        // Other datasets, and other layouts, cannot be compared.
         assert_eq!(line.changed_parts(&before(&boxes), 10).unwrap(), None);
         grows.set_extent(&[4, 5]).unwrap();
         assert_eq!(grows.changed_parts(&before(&grows), 10).unwrap(), None);

@@ -1,17 +1,19 @@
-//! Processes that write one container together: each is played by a container of its own, and one thread does in turn what all do.
+//! Processes that write one container together: each is simulated by a separate container, and one thread runs their
+//! steps in turn.
 
 use super::many::{all, check, chunked, find, open, options, part, there};
 use super::*;
 use std::collections::HashMap;
 
-/// Numbers of new objects: who asks first for a range takes it, and the others get the same.
+/// A source of ids for new objects: the process that asks first for a range reserves it, and the other processes get
+/// the same range.
 #[derive(Default)]
 struct Numbers {
     taken: h5lake_ledger::locks::Mutex<HashMap<usize, u64>>,
 }
 
 impl Numbers {
-    /// The source of one process.
+    /// Returns the source of one process.
     fn source(self: &Arc<Self>) -> crate::ids::NumberSource {
         let (numbers, asked) = (self.clone(), std::sync::atomic::AtomicUsize::new(0));
         Arc::new(move |count, take| {
@@ -32,7 +34,7 @@ fn as_process(rank: usize) -> Options {
     Options { together, on_conflict: OnConflict::Last, ..options() }
 }
 
-/// Two processes that have a container open.
+/// Creates two processes that have a container open.
 pub(super) fn processes(p: &Place) -> [Arc<Container>; 2] {
     drop(p.create_with(options()));
     let numbers = Arc::new(Numbers::default());
@@ -44,7 +46,7 @@ pub(super) fn processes(p: &Place) -> [Arc<Container>; 2] {
     })
 }
 
-/// What all do at a flush.
+/// Runs the steps of all processes at a flush.
 pub(super) fn flush(processes: &[Arc<Container>; 2]) {
     processes[0].flush_for_all().unwrap();
     processes[1].flush_elements().unwrap();
@@ -59,7 +61,7 @@ fn make(processes: &[Arc<Container>; 2], name: &[u8]) {
     make_of(processes, name, &chunked(8, 8, false));
 }
 
-/// All make a dataset.
+/// Lets all processes create a dataset.
 pub(super) fn make_of(processes: &[Arc<Container>; 2], name: &[u8], spec: &DatasetSpec) {
     processes.iter().for_each(|c| drop(dataset(c, name, spec.clone())));
 }
@@ -107,7 +109,7 @@ fn elements_of_what_another_program_deleted_are_told() {
     }
 }
 
-/// An unlinked dataset that somebody has open has its elements: it may get a link again.
+/// An unlinked dataset that is open retains its elements, because it may get a link again.
 #[test]
 fn elements_of_what_is_open_without_a_link_stay() {
     for p in places() {
@@ -168,7 +170,7 @@ fn a_part_that_all_cut_off_is_no_conflict() {
     }
 }
 
-/// What a process stages alone would be committed before others have made it, or twice.
+/// Changes that a process stages alone would be committed before the other processes have made them, or twice.
 #[test]
 fn a_flush_of_one_commits_elements_and_no_structure() {
     for p in places() {
@@ -190,7 +192,7 @@ fn a_flush_of_one_commits_elements_and_no_structure() {
     }
 }
 
-/// After the last flush nobody asks the processes any more. What was changed since is committed once.
+/// No process commits on request after the last flush. Later changes are committed once.
 #[test]
 fn what_comes_after_the_last_flush_is_committed_by_the_first() {
     for p in places() {
@@ -202,7 +204,7 @@ fn what_comes_after_the_last_flush_is_committed_by_the_first() {
     }
 }
 
-/// Such elements were lost in silence, and those of other datasets with them.
+/// Earlier builds lost these elements without an error, together with those of other datasets.
 #[test]
 fn elements_of_what_nobody_has_committed_are_told_at_the_end() {
     for p in places() {
@@ -216,7 +218,7 @@ fn elements_of_what_nobody_has_committed_are_told_at_the_end() {
         let told = second.flush_at_drop().unwrap_err();
         assert!(told.to_string().contains("the elements of /d that this process wrote"), "{told}");
         write(second, b"d", 0, 8, 7);
-        // It looks whether the first process has committed the dataset meanwhile.
+        // The process checks whether the first process has committed the dataset meanwhile.
         first.flush_for_all().unwrap();
         second.flush_at_drop().unwrap();
         drop(all_of_them);
@@ -246,7 +248,7 @@ fn who_is_together_with_others_does_not_write_beside_them() {
         drop(c);
         let c = open_as(Access::ReadWrite, None).unwrap();
         assert_eq!(open_as(Access::ReadOnly, two).unwrap_err().kind(), ErrorKind::Busy);
-        // One process is nobody beside this one.
+        // A group of one process may share the container.
         assert!(Arc::ptr_eq(&c, &open_as(Access::ReadWrite, one).unwrap()));
         drop(c);
     }
@@ -268,13 +270,13 @@ fn what_is_left_open_of_a_closed_container_is_this_processs_own() {
         alone.flush().unwrap();
         drop(alone);
         assert!(there(&check(&p), b"alone"));
-        // All may open it anew, while it is left open still.
+        // All processes may open it again, while it is still open here.
         assert!(Arc::ptr_eq(&left, &open_as(two).unwrap()));
         assert_eq!(open_as(None).unwrap_err().kind(), ErrorKind::Busy);
     }
 }
 
-/// After a failure of one, processes may stand at different numbers; they go on with others.
+/// After a failure of one process, the processes may be at different ids; they continue with new ones.
 #[test]
 fn numbers_are_the_same_again_once_they_are_forgotten() {
     let p = memory();
@@ -290,7 +292,7 @@ fn numbers_are_the_same_again_once_they_are_forgotten() {
     assert_eq!(find(&all_of_them[0], b"b"), find(&all_of_them[1], b"b"));
 }
 
-/// What waits to be committed by all is merged with what another program did meanwhile.
+/// Changes that wait for a collective commit are merged with concurrent changes of another program.
 #[test]
 fn what_is_set_aside_keeps_what_another_program_did() {
     for p in places() {

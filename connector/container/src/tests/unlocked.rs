@@ -1,4 +1,4 @@
-//! Filters of others run while the thread holds no lock of the container: other threads go on.
+//! Foreign filters run while the thread holds no lock of the container: other threads can continue.
 
 use super::many::{all, open, part, writers_that};
 use super::*;
@@ -7,7 +7,7 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Adds one to every byte, and calls a function before.
+/// Adds one to every byte, and calls a function before that.
 struct Calling {
     before: Box<dyn Fn() + Send + Sync>,
     encoded: AtomicU32,
@@ -48,7 +48,7 @@ fn block(start: [u64; 2], count: [u64; 2]) -> Selection {
     Selection::Hyperslab { start: start.into(), stride: vec![1; 2], count: count.into(), block: vec![1; 2] }
 }
 
-/// Every operation that leads to filters, also with a cache that has no room for two chunks.
+/// Runs every operation that uses filters, also with a cache that is too small for two chunks.
 #[test]
 fn operations_let_go_of_their_locks_before_filters_run() {
     for place in places() {
@@ -64,14 +64,14 @@ fn operations_let_go_of_their_locks_before_filters_run() {
             let mut out = vec![0; 40_000];
             d.read(&Selection::All, &mut out).unwrap();
             assert_eq!([out[0], out[399], out[404], out[4044], out[39_999]], [3, 3, 1, 2, 1]);
-            // Chunks are cut, in one go and in many pieces, and grow again.
+            // Chunks are truncated, in one step and in many fragments, and grow again.
             d.set_extent(&[95, 40]).unwrap();
             d.set_extent(&[50, 95]).unwrap();
             d.set_extent(&[60, 100]).unwrap();
             assert_eq!(d.chunk_at(0).unwrap().size, 3600);
             assert_eq!(d.read_chunk(&[30, 30]).unwrap().1.len(), 3600);
             assert!(d.storage_size().unwrap() >= 4 * 3600);
-            // Another dataset's blocks need room.
+            // The blocks of another dataset need space in the cache.
             let plain = dataset(&c, b"plain", dataset_spec(1, simple(&[9000], &[9000]), Layout::Contiguous));
             d.write(&block([0, 0], [50, 40]), &[4; 8000]).unwrap();
             plain.write(&part(5, 100), &[7; 100]).unwrap();
@@ -121,7 +121,7 @@ impl CodecProvider for Lender {
     }
 }
 
-/// Chunks that two writers changed are merged, and conflicts told, also where nobody has the dataset open any more.
+/// Chunks that two writers changed are merged, and conflicts are reported, even if the dataset is not open any more.
 #[test]
 fn chunks_of_two_writers_are_merged() {
     for place in places() {

@@ -1,5 +1,5 @@
-//! What the entries of branches say of each other, beside the versions that the branches began with: counts of links and attributes,
-//! and what leads where. Only entries of branches are gone through, and what they replace is looked up.
+//! Checks the entries of branches together with their base versions: counts of links and attributes, and targets of
+//! links. Only the entries of branches are scanned, and the entries that they replace are looked up.
 
 use super::objects::{decoded, wrong};
 use super::tags;
@@ -12,13 +12,13 @@ use h5lake_ledger::verify::{Finding, Item, Severity, Verifier, Versions};
 use h5lake_ledger::{Access, At, Branch, ErrorKind, Ledger, Tag, branch_entry};
 use std::collections::BTreeMap;
 
-/// The kind of findings in what a branch began with.
+/// The kind of findings in the base version of a branch.
 const BASE: &str = "base of a branch";
 
 /// Checks all branches of the newest version.
 ///
 /// # Errors
-/// Those of reading, but for damage.
+/// Those of reading, except damage.
 pub(super) fn check(
     verifier: &mut Verifier,
     target: &Target,
@@ -33,7 +33,7 @@ pub(super) fn check(
     let tags = tags::all(verifier)?;
     for branch in branches {
         match tags.iter().find(|tag| tag.name == branch.name.tag()) {
-            // Its entry is damaged, which was found before.
+            // Its entry is damaged, which was reported before.
             Some(Tag { version: None, .. }) => (),
             Some(Tag { version: Some(version), .. }) if version.number == branch.base => {
                 check_one(verifier, target, options, versions, &branch)?;
@@ -44,7 +44,8 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Checks one branch beside its base. Damage to the base was found with its tag, unless only the newest version is checked.
+/// Checks one branch against its base. Damage to the base was reported with its tag, unless only the newest version is
+/// checked.
 fn check_one(
     verifier: &mut Verifier,
     target: &Target,
@@ -71,7 +72,7 @@ fn check_one(
     Ok(())
 }
 
-/// The finding for a branch whose tag is missing or names another version.
+/// Returns the finding for a branch with a missing tag, or with a tag that names another version.
 fn baseless(branch: &Branch) -> Finding {
     let (name, tag) = (branch.name, branch.name.tag());
     let why = format!("the branch '{name}' began with version {}, which no tag '{tag}' keeps", branch.base);
@@ -82,18 +83,18 @@ fn is_told(e: &h5lake_ledger::Error) -> bool {
     matches!(e.kind(), ErrorKind::Corrupt { .. })
 }
 
-/// What a branch changed of an object's counts.
+/// Changes that a branch makes to an object's counts.
 #[derive(Default)]
 struct Change {
-    /// Links and uses that lead to it: more than before, and those in the branch's own entries.
+    /// Additional links to the object and uses of it, and the number of those in the branch's own entries.
     links: i64,
     named: u64,
-    /// Links in it, and attributes.
+    /// Additional links in the object, and additional attributes.
     members: i64,
     attributes: i64,
-    /// Whether the branch has something that belongs to it.
+    /// True if the branch has entries that belong to the object.
     is_owner: bool,
-    /// Its header, if the branch has one, or deleted it.
+    /// Its header, if the branch has changed or deleted it.
     header: Option<Option<HeaderRecord>>,
 }
 
@@ -105,7 +106,7 @@ struct BranchCheck<'a> {
     found: Vec<Finding>,
 }
 
-/// The objects that a value leads to: by a link, or as committed types.
+/// Returns the objects that a value leads to: as a link, or as committed types.
 fn targets(letter: u8, value: Bytes) -> std::result::Result<Vec<u64>, String> {
     Ok(match letter {
         keys::LINK => decoded::<LinkRecord>(value)?.hard.into_iter().collect(),
@@ -124,11 +125,11 @@ impl<'a> BranchCheck<'a> {
         }
         let prefix = Ledger::branch_prefix(branch.name);
         let mut check = Self { base, prefix: prefix.clone(), changes: BTreeMap::new(), found: Vec::new() };
-        // The prefix ends with a zero.
+        // The prefix ends with a zero byte.
         let upper = [&prefix[..prefix.len() - 1], &[1]].concat();
         let mut scan = verifier.scan(&prefix, Some(&upper));
         while let Some(item) = scan.step()? {
-            // Of damage nothing can be judged, and the ledger has told of it.
+            // A branch with damaged entries cannot be judged, and the ledger has reported the damage.
             let Item::Entry(stored, entry) = item else { return Ok(Vec::new()) };
             let Ok(Some((key, value))) = branch_entry(&stored, &entry) else { return Ok(Vec::new()) };
             if !check.add(key, value)? {
@@ -143,7 +144,7 @@ impl<'a> BranchCheck<'a> {
         self.found.push(wrong(severity, kind, &[&self.prefix, key].concat(), why));
     }
 
-    /// Takes an entry in. False if it cannot be read.
+    /// Adds an entry. Returns false if it cannot be read.
     fn add(&mut self, key: &[u8], value: Option<Bytes>) -> Result<bool> {
         let (Some(&letter), Some(id)) = (key.first(), keys::id(key)) else { return Ok(true) };
         let before = self.base.get(key)?;

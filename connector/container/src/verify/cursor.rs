@@ -1,21 +1,21 @@
-//! The entries of one letter, object by object.
+//! Iterates over the entries of one letter, object by object.
 
 use crate::{Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::verify::{Item, Scan, Verifier};
 
-/// Goes through the entries of one letter, in the order of their owners.
+/// Iterates over the entries of one letter, in the order of their owners.
 pub(crate) struct Cursor<'a> {
     scan: Scan<'a>,
     next: Option<Item>,
     letter: u8,
-    /// The keys that the last damaged page may have had.
+    /// The range of keys that the last damaged page may have held.
     lost: Option<(Bytes, Option<Bytes>)>,
-    /// Whether any page was damaged.
+    /// True if any page was damaged.
     pub has_holes: bool,
 }
 
-/// All keys of a letter: from the first on, and before the second.
+/// Returns the bounds of all keys of a letter: the first key, and the end.
 pub(crate) const fn bounds(letter: u8) -> [[u8; 1]; 2] {
     [[letter], [letter + 1]]
 }
@@ -28,14 +28,14 @@ impl<'a> Cursor<'a> {
         Ok(Self { scan, next, letter: lower[0], lost: None, has_holes: false })
     }
 
-    /// The owner of the next item.
+    /// Returns the owner of the next item.
     pub(crate) fn id(&self) -> Option<u64> {
         self.next.as_ref().map(|item| match item {
             Item::Entry(key, _) | Item::Unreadable(key) | Item::Lost(key, _) => keys::id(key).unwrap_or(0),
         })
     }
 
-    /// The next item.
+    /// Returns the next item.
     pub(crate) fn take(&mut self) -> Result<Option<Item>> {
         let taken = self.next.take();
         if taken.is_some() {
@@ -43,7 +43,7 @@ impl<'a> Cursor<'a> {
         }
         if let Some(Item::Lost(from, to)) = &taken {
             self.has_holes = true;
-            // Neighbours are one hole.
+            // Adjacent lost ranges are joined.
             let from = match self.lost.take() {
                 Some((first, Some(end))) if end == *from => first,
                 _ => from.clone(),
@@ -53,7 +53,8 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    /// Whether a damaged page may have had entries of an owner. To be asked when all that is left of it was taken.
+    /// Returns whether a damaged page may have held entries of an owner. Valid once all remaining entries of the owner
+    /// were taken.
     pub(crate) fn may_have_lost(&self, id: u64) -> bool {
         let (first, behind) = (keys::of(self.letter, id), keys::of(self.letter, id.saturating_add(1)));
         let Some((from, to)) = &self.lost else { return false };

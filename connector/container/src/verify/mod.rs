@@ -1,7 +1,7 @@
-//! Checks a container: all that the ledger knows of, and what its values say of each other. `h5lake verify`.
+//! Verifies a container: all structures of the ledger, and the consistency of its values. `h5lake verify`.
 //!
-//! What it does not look into: references and ids of blobs within elements of datasets, and the output of filters, whose
-//! checksums are right when they are as they were written.
+//! References and ids of blobs within elements of datasets are not checked, and neither is the output of filters, which
+//! is only compared with its checksum.
 
 mod branches;
 mod cursor;
@@ -28,59 +28,59 @@ use h5lake_ledger::verify::{Content, Finding, Verifier};
 pub use h5lake_ledger::verify::{Counts, Severity, Versions};
 use std::collections::HashSet;
 
-/// How often a check begins anew because writers deleted what it read.
+/// Number of restarts of a check after writers deleted data that it read.
 const MAX_CHECKS: u32 = 10;
 
-/// Damage as two checks find it: its kind, its place, what is wrong, and the object that is hit.
+/// Damage as two checks find it: its kind, its place, its cause, and the affected object.
 type DamagedPlace = (&'static str, String, String, String);
 
-/// A finding with the names of what it hits.
+/// A finding with the names of the affected objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyFinding {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
     /// The kind of structure: "head slot", "page", "payload", "link", …
     pub kind: &'static str,
-    /// Where: bytes of the file, or an object of the store and bytes in it. Empty where no place is known.
+    /// The place: bytes of the file, or an object of the store and bytes in it. Empty if no place is known.
     pub at: String,
-    /// What is wrong.
+    /// The error.
     pub why: String,
-    /// What it hits: "chunk [0, 30] of /g/data", "attribute units of /g", … Empty where it hits no object.
+    /// The affected object: "chunk [0, 30] of /g/data", "attribute units of /g", … Empty if no object is affected.
     pub what: String,
-    /// The HDF5 path of the object that is hit.
+    /// The HDF5 path of the affected object.
     pub path: Option<String>,
-    /// The coordinates of the first element of a chunk that is hit.
+    /// The coordinates of the first element of an affected chunk.
     pub chunk: Option<Vec<u64>>,
-    /// The attribute that is hit.
+    /// The affected attribute.
     pub attribute: Option<String>,
-    /// Whether the newest version is hit; else only older ones are.
+    /// True if the newest version is affected; otherwise only older versions are.
     pub newest: bool,
-    /// The tag whose version is hit, where no other version that was checked before is. `branch-` and a name for what a branch
-    /// began with.
+    /// The tag of the affected version, unless a version that was checked before is affected as well. `branch-` and a
+    /// name for the base of a branch.
     pub tag: Option<String>,
 }
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The findings, at most [`MAX_FINDINGS`](h5lake_ledger::verify::MAX_FINDINGS).
     pub found: Vec<VerifyFinding>,
-    /// How many there were beyond these.
+    /// Number of further findings.
     pub more: u64,
-    /// How many of all are damage.
+    /// Number of findings, including further ones, that are damage.
     pub damaged: u64,
-    /// What the ledger looked at.
+    /// Numbers of structures that the ledger checked.
     pub counts: Counts,
-    /// Objects whose headers could be read.
+    /// Number of objects with readable headers.
     pub objects: u64,
     /// The version that was checked.
     pub version: u64,
-    /// The newest version cannot be opened; this is an older one.
+    /// True if the newest version cannot be opened, so that an older one was checked.
     pub is_salvaged: bool,
 }
 
 impl Report {
-    /// Whether nothing is damaged.
+    /// Returns whether there is no damage.
     pub fn is_whole(&self) -> bool {
         self.damaged == 0
     }
@@ -95,17 +95,17 @@ impl Report {
     }
 }
 
-/// What values of the map hold.
+/// The payloads of values, for the ledger's check.
 struct Values;
 
 impl Content for Values {
     fn payloads(&self, key: &[u8], value: &Bytes) -> std::result::Result<Vec<Extent>, String> {
         let all = payloads_of(key, value).map_err(|e| {
-            // The key has a name of its own.
+            // The key is reported separately.
             let text = e.to_string();
             text.split_once("]: ").map_or_else(|| text.clone(), |(_, why)| why.to_owned())
         })?;
-        // Several pieces may be of one extent.
+        // Several fragments may be in one extent.
         Ok(distinct(&all))
     }
 }

@@ -1,4 +1,4 @@
-//! The HDF5 names of what findings hit.
+//! Finds the HDF5 names of affected objects.
 
 use super::VerifyFinding;
 use super::cursor::{Cursor, bounds};
@@ -12,19 +12,19 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 const L: [[u8; 1]; 2] = bounds(keys::LINK);
-/// Objects whose paths are looked for; others keep their ids.
+/// Maximum number of objects for which a path is searched; further objects are reported by id.
 const MAX_NAMED: usize = 10_000;
-/// The deepest path that is looked for.
+/// Maximum depth of a path that is found.
 const MAX_DEPTH: usize = 64;
 
-/// For some objects: the group and the name by which one link leads to them.
+/// The group and the name of one link to each object.
 #[derive(Default)]
 struct Parents {
     of: HashMap<u64, (u64, Vec<u8>)>,
 }
 
 impl Parents {
-    /// Looks for links that lead to these objects, and to the groups on the way: one pass over all links a level.
+    /// Finds links that lead to these objects, and to the groups on the way, in one pass over all links per level.
     fn of(v: &Verifier, wanted: HashSet<u64>) -> Result<Self> {
         let mut parents = Self::default();
         let mut wanted: HashSet<u64> =
@@ -54,7 +54,7 @@ impl Parents {
         Ok(parents)
     }
 
-    /// The path of an object, or how else it is called.
+    /// Returns the path of an object, or a description without it.
     fn path(&self, id: u64) -> std::result::Result<String, String> {
         let (mut at, mut parts, mut steps) = (id, Vec::new(), 0);
         while at != ROOT.0 {
@@ -69,13 +69,13 @@ impl Parents {
     }
 }
 
-/// A finding's keys.
+/// Returns the keys of a finding.
 fn keys_of(f: &Finding) -> impl Iterator<Item = &Bytes> {
     let range = f.keys.iter().flat_map(|(from, to)| std::iter::once(from).chain(to));
     f.key.iter().chain(range)
 }
 
-/// Names what findings hit.
+/// Adds the names of affected objects to findings.
 pub(crate) fn named(v: &Verifier, list: Vec<Finding>) -> Result<Vec<VerifyFinding>> {
     let ids: HashSet<u64> =
         list.iter().flat_map(keys_of).filter_map(|key| keys::id(without_branch(key))).collect();
@@ -84,7 +84,7 @@ pub(crate) fn named(v: &Verifier, list: Vec<Finding>) -> Result<Vec<VerifyFindin
     list.into_iter().map(|f| name(v, &parents, &mut chunks, f)).collect()
 }
 
-/// The dimensions of a dataset's chunks, if it has some.
+/// Returns the dimensions of a dataset's chunks, if it is chunked.
 fn chunk_of<'c>(
     v: &Verifier,
     known: &'c mut HashMap<u64, Option<Vec<u64>>>,
@@ -163,15 +163,15 @@ fn name(
     Ok(found)
 }
 
-/// A key in its branch, or in the main line.
+/// Returns a key without the prefix of its branch, if it has one.
 fn without_branch(key: &[u8]) -> &[u8] {
-    // The zero ends the name, which a record begins with none of.
+    // A zero byte ends the name of a branch. No record of a branch begins with one.
     let rest = key.strip_prefix(&[keys::BRANCH]);
     let end = rest.and_then(|rest| rest.iter().position(|byte| *byte == 0)).filter(|end| *end > 0);
     rest.zip(end).map_or(key, |(rest, end)| &rest[end + 1..])
 }
 
-/// The branch that an entry is of.
+/// Returns the branch to which an entry belongs.
 fn branch_of(key: &[u8]) -> String {
     let name = key.get(1..).unwrap_or_default();
     let name =
@@ -179,7 +179,7 @@ fn branch_of(key: &[u8]) -> String {
     format!("the branch {}", String::from_utf8_lossy(name))
 }
 
-/// What entries of a letter are.
+/// Describes the entries of a letter.
 fn kind_of(letter: u8) -> &'static str {
     match letter {
         keys::ATTRIBUTE => "attributes",

@@ -1,4 +1,4 @@
-//! What headers, links, attributes, blocks and heaps say of each other: counts, owners, and what leads where.
+//! Checks the consistency of headers, links, attributes, blocks and heaps: counts, owners, and targets of links.
 
 use super::cursor::{Cursor, bounds};
 use crate::chunk::fragments::Fragments;
@@ -23,15 +23,15 @@ const O: [[u8; 1]; 2] = bounds(keys::HEADER);
 const U: [[u8; 1]; 2] = bounds(keys::USAGE);
 const Z: [[u8; 1]; 2] = bounds(keys::ORPHAN);
 
-/// What is said of bytes that a repair marked.
+/// The description of bytes that a repair marked as lost.
 pub(crate) const LOST: &str = "a repair found it damaged; it answers an error until it is written anew";
 
-/// A decoded value, or what is wrong with it.
+/// Decodes a value, or returns its error.
 pub(crate) fn decoded<T: Message + Default>(value: Bytes) -> std::result::Result<T, String> {
     T::decode(value).map_err(|e| e.to_string())
 }
 
-/// What was found wrong with an entry.
+/// Returns a finding for an entry.
 pub(super) fn wrong(severity: Severity, kind: &'static str, key: &[u8], why: impl Into<String>) -> Finding {
     Finding { key: Some(Bytes::copy_from_slice(key)), ..Finding::new(severity, kind, "", why) }
 }
@@ -40,7 +40,7 @@ fn bad(kind: &'static str, key: &[u8], why: impl Into<String>) -> Finding {
     wrong(Severity::Damage, kind, key, why)
 }
 
-/// The check, while it goes through the headers.
+/// The state of the check while it iterates over the headers.
 struct ObjectCheck<'a> {
     attributes: Cursor<'a>,
     blocks: Cursor<'a>,
@@ -48,7 +48,7 @@ struct ObjectCheck<'a> {
     links: Cursor<'a>,
     usage: Cursor<'a>,
     found: Vec<Finding>,
-    /// How often each object is led to.
+    /// Number of links and uses per object.
     tally: Tally,
     version: u32,
     objects: u64,
@@ -59,7 +59,7 @@ fn io(e: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("keeping a list in a temporary file: {e}"))
 }
 
-/// Checks all objects of the newest version. Returns how many there are.
+/// Checks all objects of the newest version. Returns their number.
 pub(super) fn check(verifier: &mut Verifier) -> Result<u64> {
     let mut found = Vec::new();
     let version = container_record(verifier, &mut found)?;
@@ -82,7 +82,7 @@ pub(super) fn check(verifier: &mut Verifier) -> Result<u64> {
         check.counter(v)?;
         (check.found, check.objects)
     };
-    // What the ledger has told of is not told again.
+    // Findings for keys that the ledger has already reported are omitted.
     let told: HashSet<Bytes> =
         verifier.findings.list.iter().filter(|f| f.hit.is_newest()).filter_map(|f| f.key.clone()).collect();
     let new = found.into_iter().filter(|f| f.key.as_ref().is_none_or(|key| !told.contains(key)));
@@ -111,7 +111,7 @@ fn container_record(v: &Verifier, found: &mut Vec<Finding>) -> Result<u32> {
     }
 }
 
-/// The orders of creation of an object's links or attributes, where they are tracked.
+/// The creation orders of an object's links or attributes, if they are tracked.
 struct Orders(Option<Tally>);
 
 impl Orders {
@@ -126,7 +126,7 @@ impl Orders {
         }
     }
 
-    /// What to say of the first order that several have. Nothing is lost by that, but which of them came first.
+    /// Returns a finding for the first creation order that several entries have. It loses no data, only their order.
     fn given_twice(self, of: &str, key: &[u8]) -> Result<Option<Finding>> {
         let (Some(mut all), mut twice) = (self.0, None) else { return Ok(None) };
         let each = |order, count| {
@@ -140,15 +140,15 @@ impl Orders {
     }
 }
 
-/// Whether what belongs to no object is reported.
+/// Determines whether entries without an object are reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Strays {
     Reported,
-    /// Why the object is missing is reported already.
+    /// The cause of the missing object is already reported.
     Passed,
 }
 
-/// Takes what belongs to objects before `id`, which are not there.
+/// Takes the entries that belong to objects before `id`, which do not exist.
 fn pass_before(
     cursor: &mut Cursor<'_>,
     id: u64,
@@ -182,7 +182,7 @@ impl ObjectCheck<'_> {
                     self.last_id = self.last_id.max(id);
                     self.object(id, &key, value)?;
                 }
-                // The ledger has told of it. What belongs to it cannot be judged.
+                // The ledger has reported the header. Its entries cannot be judged.
                 Item::Unreadable(key) => {
                     let id = keys::id(&key).unwrap_or(0);
                     root |= id == ROOT.0;
@@ -205,12 +205,12 @@ impl ObjectCheck<'_> {
         Ok(())
     }
 
-    /// Passes over what belongs to objects before `id`, and says that they are missing.
+    /// Skips entries of objects before `id`, and reports that these objects are missing.
     fn strays(&mut self, id: u64, strays: Strays) -> Result<()> {
         pass_before(&mut self.attributes, id, "attribute", &mut self.found, strays)?;
         pass_before(&mut self.blocks, id, "block", &mut self.found, strays)?;
         pass_before(&mut self.links, id, "link", &mut self.found, strays)?;
-        // In containers of version 1 attributes own heaps.
+        // Attributes own heaps in containers of version 1.
         let strays = if self.version > 1 { strays } else { Strays::Passed };
         pass_before(&mut self.segments, id, "heap segment", &mut self.found, strays)?;
         pass_before(&mut self.usage, id, "heap usage", &mut self.found, strays)
@@ -362,14 +362,14 @@ impl ObjectCheck<'_> {
         Ok(())
     }
 
-    /// Compares how often objects are led to with what their headers say.
+    /// Compares the numbers of links and uses with the counts in headers.
     fn counts(&mut self, v: &Verifier) -> Result<()> {
         let has_holes = self.links.has_holes || self.attributes.has_holes;
         let mut headers = Cursor::new(v, &O)?;
         let mut orphans = Cursor::new(v, &Z)?;
         let found = &mut self.found;
         let mut compare = |id: u64, named: u64, found: &mut Vec<Finding>| -> Result<()> {
-            // Headers before this one are led to by nothing.
+            // No link leads to objects with headers before this one.
             while let Some(next) = headers.id().filter(|next| *next <= id) {
                 let Some(item) = headers.take()? else { break };
                 let Item::Entry(key, value) = item else {
@@ -421,7 +421,7 @@ impl ObjectCheck<'_> {
         compare(u64::MAX, 0, found)
     }
 
-    /// The counter of ids is behind all of them.
+    /// Checks that the counter of ids is after all ids.
     fn counter(&mut self, v: &Verifier) -> Result<()> {
         let next = match v.value(keys::NEXT_OBJECT)? {
             None => 1,
@@ -443,7 +443,7 @@ impl ObjectCheck<'_> {
     }
 }
 
-/// What is wrong with an attribute.
+/// Returns the error of an invalid attribute.
 pub(crate) fn attribute(r: &AttributeRecord) -> std::result::Result<(), String> {
     let text = |e: Error| e.to_string();
     let t = record_conversion::datatype(&r.datatype).map_err(text)?;
@@ -464,7 +464,7 @@ pub(crate) fn attribute(r: &AttributeRecord) -> std::result::Result<(), String> 
     if fits { Ok(()) } else { Err(format!("an attribute of {} bytes has a value of {length}", r.data_size)) }
 }
 
-/// What is wrong with a block of a dataset; else whether parts of it are lost.
+/// Checks a block of a dataset. Returns the error if it is invalid, and otherwise whether parts of it are lost.
 pub(crate) fn block(form: &Form, key: &[u8], value: Bytes) -> std::result::Result<bool, String> {
     let coords = keys::coords(key);
     let rank = match &form.layout {
@@ -479,7 +479,7 @@ pub(crate) fn block(form: &Form, key: &[u8], value: Bytes) -> std::result::Resul
     }
     if let Layout::Chunked { chunk } = &form.layout {
         let begins: Vec<u64> = coords.iter().zip(chunk).map(|(c, n)| c.saturating_mul(*n)).collect();
-        // The first chunk may be there for a dataset without elements.
+        // The first chunk may exist even if a dataset has no elements.
         let outside = begins.iter().zip(form.space.dims()).any(|(b, d)| b >= d);
         if outside && is_partial(&coords, chunk, form.space.dims()) && coords.iter().any(|c| *c > 0) {
             return Err("it lies outside of the dataset's dimensions".into());

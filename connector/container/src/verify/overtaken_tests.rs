@@ -1,4 +1,4 @@
-//! Checks beside a writer that deletes at once what no version needs any more.
+//! Checks during the work of a writer that deletes unneeded data at once.
 
 use super::*;
 use crate::repair::tests::spoil;
@@ -7,10 +7,10 @@ use crate::{Container, Dataset, Layout, Selection};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of the dataset that the writer changes without a pause.
+/// Bytes of the dataset that the writer changes continuously.
 const BYTES: usize = 400_000;
 
-/// Each commit is a checkpoint, and the objects of the version before are deleted.
+/// Each commit is a checkpoint, and the objects of the previous version are deleted.
 fn reclaiming() -> Options {
     let ledger = h5lake_ledger::Options {
         retention: Some(Duration::ZERO),
@@ -36,11 +36,11 @@ fn move_on(c: &Container, d: &Dataset) {
         d.write(&Selection::All, &[n; BYTES]).unwrap();
         c.flush().unwrap();
     }
-    // Where something is damaged, it fails when it has deleted what it could.
+    // If something is damaged, the vacuum fails after it has deleted everything that it could.
     let _of_a_damaged_container = c.vacuum();
 }
 
-/// Checks the container, while a writer moves on at the first step of each of so many checks.
+/// Checks the container, while a writer commits at the first step of each of the first `checks` checks.
 fn check_beside(place: &Place, (c, d): &(Arc<Container>, Arc<Dataset>), checks: u32) -> Result<Report> {
     let (mut left, mut last) = (checks, u64::MAX);
     verify(&place.target, &Options::default(), Versions::All, &mut |done, _| {
@@ -92,7 +92,7 @@ fn damage_is_told_although_a_writer_deletes_what_is_read() {
                         report.found
                     );
                 }
-                // Nothing was checked as far as the damage.
+                // The check did not reach the damage.
                 Err(e) => assert!(checks == u32::MAX && e.kind() == ErrorKind::Gone, "{e}"),
             }
         }

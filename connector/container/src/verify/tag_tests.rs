@@ -1,4 +1,4 @@
-//! Damage that only tags and bases of branches show.
+//! Damage that affects only tags and bases of branches.
 
 use super::*;
 use crate::container::open_ledger;
@@ -8,7 +8,7 @@ use crate::{Access, Container, Layout, LinkTarget, Selection};
 use h5lake_ledger::{At, BranchName, TagName, Tagging};
 use std::time::Duration;
 
-/// The byte of the data that the newest version does not have any more.
+/// The byte value of data that the newest version no longer has.
 const OLD: u8 = 0xa7;
 
 fn without_retention() -> Options {
@@ -20,7 +20,7 @@ fn name(text: &str) -> TagName {
     TagName::new(text).unwrap()
 }
 
-/// Keeps the newest version by a tag, or by a branch, in a commit of its own.
+/// Retains the newest version by a tag or a branch, in a separate commit.
 fn keep(p: &Place, keeper: &str) {
     let ledger = open_ledger(&p.target, Access::ReadWrite, None, &without_retention()).unwrap();
     match keeper.strip_prefix("branch-") {
@@ -30,12 +30,13 @@ fn keep(p: &Place, keeper: &str) {
     ledger.close().unwrap();
 }
 
-/// A version with a dataset that a tag or a branch alone keeps: the newest version has other data, and none between is kept.
+/// Creates a version with a dataset that only a tag or a branch retains: the newest version has other data, and no
+/// version between them is retained.
 fn kept_by(p: &Place, keeper: &str) {
     let c = p.create_with(without_retention());
     let d = dataset(&c, b"d", dataset_spec(4, simple(&[50_000], &[50_000]), Layout::Contiguous));
     d.write(&Selection::All, &[OLD; 200_000]).unwrap();
-    // More than a log is at a close.
+    // Exceeds the length of a log, so that the close writes a checkpoint.
     for n in 0..400 {
         group(&c, c.root(), format!("group {n}").as_bytes(), tracked());
     }
@@ -74,7 +75,7 @@ fn damage_to_a_version_that_a_tag_or_a_branch_alone_keeps_is_named_with_it() {
     }
 }
 
-/// All entries of the version that a tag names can be read.
+/// Returns whether all entries of the tagged version can be read.
 fn is_readable(p: &Place, keeper: &str) -> bool {
     let ledger = h5lake_ledger::Options { at: Some(At::Tag(name(keeper))), ..Default::default() };
     let opened = open_ledger(&p.target, Access::ReadOnly, None, &Options { ledger, ..Options::default() });
@@ -104,7 +105,7 @@ fn each_damaged_page_of_a_base_is_found() {
     assert!(unreadable > 0);
 }
 
-/// Puts an entry into the map as no h5lake does.
+/// Writes entries that no h5lake writes.
 fn forge(p: &Place, entries: &[(&[u8], &[u8])]) {
     let ledger = open_ledger(&p.target, Access::ReadWrite, None, &Options::default()).unwrap();
     for (key, value) in entries {

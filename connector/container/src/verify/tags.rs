@@ -1,14 +1,14 @@
-//! The tags of a container: their entries, and the versions that they keep.
+//! Checks the tags of a container: their entries, and the versions that they retain.
 
 use super::Values;
 use crate::{Options, Result, Target, keys};
 use h5lake_ledger::verify::{Finding, Item, Severity, Verifier, Versions};
 use h5lake_ledger::{Access, At, BranchName, ErrorKind, Ledger, Tag, TagName};
 
-/// The tags of the version that is checked; none where a page of the map is damaged, which was found before.
+/// Returns the tags of the checked version; none if a page is damaged, which was reported before.
 ///
 /// # Errors
-/// Those of reading, but for damage.
+/// Those of reading, except damage.
 pub(super) fn all(verifier: &Verifier) -> Result<Vec<Tag>> {
     match verifier.ledger().tags() {
         Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => Ok(Vec::new()),
@@ -16,10 +16,10 @@ pub(super) fn all(verifier: &Verifier) -> Result<Vec<Tag>> {
     }
 }
 
-/// Checks the entries of all tags, and what their versions need.
+/// Checks the entries of all tags, and the data that their versions need.
 ///
 /// # Errors
-/// Those of reading, but for damage.
+/// Those of reading, except damage.
 pub(super) fn check(
     verifier: &mut Verifier,
     target: &Target,
@@ -28,7 +28,7 @@ pub(super) fn check(
     progress: &mut dyn FnMut(u64),
 ) -> Result<()> {
     names(verifier)?;
-    // What leads to tags is not known to be whole where the newest version cannot be opened.
+    // If the newest version cannot be opened, the entries that lead to the versions of tags may be incomplete.
     let reads_versions = versions == Versions::All && !verifier.is_salvaged();
     for tag in all(verifier)? {
         if tag.version.is_none() {
@@ -46,7 +46,7 @@ pub(super) fn check(
 /// branches from their listing.
 ///
 /// # Errors
-/// Those of reading, but for damage.
+/// Those of reading, except damage.
 fn names(verifier: &mut Verifier) -> Result<()> {
     let mut found = Vec::new();
     for (kind, rule, lower, upper) in [
@@ -55,7 +55,7 @@ fn names(verifier: &mut Verifier) -> Result<()> {
     ] {
         let mut scan = verifier.scan(lower, Some(upper));
         while let Some(item) = scan.step()? {
-            // Damage to pages was found before.
+            // Damage to pages was reported before.
             let Item::Entry(key, _) = item else { continue };
             let name = &key[lower.len()..];
             let damage = |why: String| {

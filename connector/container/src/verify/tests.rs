@@ -1,4 +1,4 @@
-//! Whole containers, and containers in which something is wrong.
+//! Checks of intact containers, and of containers with errors.
 
 use super::*;
 use crate::record::{self, HeaderRecord};
@@ -8,7 +8,7 @@ use crate::{Access, CharSet, Container, Filter, Layout, LinkTarget, ObjectId, Se
 use prost::Message;
 use std::sync::Arc;
 
-/// A container with something of everything.
+/// Creates a container with every kind of object.
 fn everything(place: &Place) -> Arc<Container> {
     let c = place.create();
     let g = group(&c, c.root(), b"g", tracked());
@@ -59,7 +59,7 @@ fn whole_containers_are_whole_while_they_are_written_and_after() {
     }
 }
 
-/// Changes one entry of the map, and says what is then found.
+/// Changes one entry, and returns the findings.
 fn after(change: impl Fn(&Container)) -> Vec<(String, &'static str, String)> {
     let mut all: Vec<Vec<_>> = Vec::new();
     for place in places() {
@@ -105,7 +105,7 @@ fn contradictions_are_named() {
     assert_eq!(counter[0].1, "counter of ids", "{counter:#?}");
 }
 
-/// A creation property list with one filter, as HDF5 encodes it.
+/// Returns a creation property list with one filter, as HDF5 encodes it.
 fn list_with(filter: u8) -> Vec<u8> {
     let head = b"\x00\x05pline\0\x04\x01\x01".as_slice();
     [head, &[filter, 0, 0, 0], &[0, 0, 0, 0], &[0], &[1, 0], &[0]].concat()
@@ -146,7 +146,7 @@ fn filters_that_the_property_list_has_not_are_reported() {
                 "{:#?}",
                 report.found
             );
-            // A repair leaves the dataset out, and says so.
+            // A repair leaves the dataset out, and reports it.
             let (to, options) = (memory(), Options::default());
             let done = repair(&place.target, &options, &to.target, &options, &mut |_, _| ()).unwrap();
             assert_eq!((done.is_whole(), done.lost.iter().any(names)), (agree, !agree), "{:#?}", done.lost);

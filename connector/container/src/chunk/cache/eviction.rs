@@ -1,4 +1,4 @@
-//! Which blocks leave the cache, and when those with changes are stored.
+//! Eviction: which blocks leave the cache, and when dirty blocks are stored.
 
 use h5lake_ledger::Ledger;
 
@@ -8,19 +8,19 @@ use crate::chunk::layout::BlockLayout;
 use crate::filters::unlocked;
 
 impl BlockCache {
-    /// Makes room for a block of this shape.
+    /// Evicts blocks until a block of this layout fits.
     pub(crate) fn make_room_for(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
         self.make_room(ledger, shape.len + ENTRY_OVERHEAD_BYTES)
     }
 
-    /// The keys of the blocks, those used longest ago first.
+    /// Returns the keys of the blocks, least recently used first.
     fn by_use(&self) -> impl Iterator<Item = Vec<u8>> + use<> {
         let mut by_use: Vec<_> = self.blocks.iter().map(|(k, c)| (c.used, k.clone())).collect();
         by_use.sort_unstable();
         by_use.into_iter().map(|(_, key)| key)
     }
 
-    /// Drops blocks without changes, those used longest ago first, until at most `keep` bytes are held.
+    /// Drops blocks without changes, least recently used first, until at most `keep` bytes are held.
     pub(crate) fn give_back(&mut self, keep: usize) {
         if self.claim.bytes() <= keep {
             return;
@@ -35,7 +35,7 @@ impl BlockCache {
         }
     }
 
-    /// Drops the blocks used longest ago until `more` fit, and a quarter of the room beside.
+    /// Evicts the least recently used blocks until `more` bytes fit and a quarter of the cache is free besides.
     pub(super) fn make_room(&mut self, ledger: &Ledger, more: usize) -> Result<()> {
         if let Some(bound) = self.claim.clean_bound(more) {
             self.give_back(bound / 4 * 3);
@@ -65,7 +65,7 @@ impl BlockCache {
         waiting
     }
 
-    /// Stores blocks. Those that have yet to go through filters of others are asked for together.
+    /// Stores blocks. Blocks that need foreign filters are requested together.
     fn store_all(&mut self, ledger: &Ledger, keys: &[Vec<u8>]) -> Result<()> {
         let mut waiting = Ok(());
         for key in keys {
@@ -78,27 +78,27 @@ impl BlockCache {
         waiting
     }
 
-    /// Stores the dirty blocks whose keys begin with `prefix`.
+    /// Stores the dirty blocks under a prefix.
     pub(crate) fn flush(&mut self, ledger: &Ledger, prefix: &[u8]) -> Result<()> {
         let keys = self.dirty_keys(prefix);
         self.store_all(ledger, &keys)
     }
 
-    /// Stores all dirty blocks but those whose filters run only in another library: that one stores them, at the latest
-    /// when it closes their dataset.
+    /// Stores all dirty blocks, except those with filters that run only in another library: that library stores them,
+    /// at the latest when it closes their dataset.
     pub(crate) fn flush_all(&mut self, ledger: &Ledger) -> Result<()> {
         let waits = |key: &Vec<u8>| self.touched.is_none() && self.is_elsewhere(key);
         let keys: Vec<_> = self.dirty.iter().filter(|key| !waits(key)).cloned().collect();
         self.store_all(ledger, &keys)
     }
 
-    /// Whether a block has changes that only a lent codec can encode.
+    /// Returns whether a block has changes that only a lent codec can encode.
     fn needs_codec(&self, key: &[u8]) -> bool {
         let block = self.blocks.get(key).filter(|block| !block.dirty.is_empty());
         block.is_some_and(|block| block.shape.filters.is_foreign())
     }
 
-    /// Whether a block has changes that only another library's filters can encode.
+    /// Returns whether a block has changes that only the filters of another library can encode.
     fn is_elsewhere(&self, key: &[u8]) -> bool {
         self.needs_codec(key)
             && self.blocks.get(key).is_some_and(|b| b.shape.filters.codecs().are_elsewhere())
@@ -113,7 +113,7 @@ impl BlockCache {
             self.claim.add(c.data.len() - before);
             stored?;
             c.dirty.clear();
-            // From now on everybody sees what is stored.
+            // From now on all readers see the stored content, which a lossy filter may have changed.
             if c.shape.filters.may_lose() {
                 self.remove(key);
             }

@@ -1,5 +1,5 @@
-//! Parts of blocks that move from one process of an MPI program to another while a commit is made. Whoever gave a part has it until
-//! the commit is made: if it fails, all have what they had.
+//! Parts of blocks that move from one process of an MPI program to another during a commit. The process that gave a
+//! part retains it until the commit is made: if the commit fails, each process has its own data as before.
 
 use super::{BlockCache, ENTRY_OVERHEAD_BYTES};
 use crate::chunk::cached_block::CachedBlock;
@@ -8,7 +8,7 @@ use crate::chunk::range_set::RangeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What one process wrote of a block.
+/// The part of a block that one process wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockPart {
     /// Ranges of bytes in the block, in order.
@@ -17,17 +17,18 @@ pub struct BlockPart {
     pub bytes: Vec<u8>,
 }
 
-/// What moves in the commit that is being made.
+/// The parts that move in the commit in progress.
 #[derive(Default)]
 pub(super) struct MovingParts {
-    /// Blocks that were changed here, with what was written of them, whose parts others have taken. They count as memory in use.
+    /// Blocks that were changed here and given to other processes, with the bytes written here. They count as memory in
+    /// use.
     given: Vec<(Vec<u8>, CachedBlock, RangeSet)>,
-    /// Of blocks here, what others have written and this process has not.
+    /// Bytes of blocks here that other processes have written and this process has not.
     taken: Vec<(Vec<u8>, RangeSet)>,
 }
 
 impl MovingParts {
-    /// The blocks that are given away.
+    /// Returns the blocks that were given to other processes.
     #[cfg(test)]
     pub(super) fn given(&self) -> impl Iterator<Item = &CachedBlock> {
         self.given.iter().map(|(_, block, _)| block)
@@ -35,12 +36,13 @@ impl MovingParts {
 }
 
 impl BlockCache {
-    /// How much of a changed block was written since the last commit; 0 where not all of that is in memory.
+    /// Returns how many bytes of a changed block were written since the last commit; 0 if not all of them are in
+    /// memory.
     pub(crate) fn bytes_of_part(&self, key: &[u8]) -> usize {
         self.part(key).map_or(0, |(_, written)| written.iter().map(|r| r.len()).sum())
     }
 
-    /// What was written of a changed block since the last commit, if all of that is in memory.
+    /// Returns the bytes of a changed block that were written since the last commit, if all of them are in memory.
     pub(crate) fn part_of(&self, key: &[u8]) -> Option<BlockPart> {
         let (block, written) = self.part(key)?;
         let spans: Vec<_> = written.iter().collect();
@@ -55,19 +57,19 @@ impl BlockCache {
         written.iter().all(|r| block.valid.covers(&r)).then_some((block, written))
     }
 
-    /// How a block in memory is laid out.
+    /// Returns the layout of a block in memory.
     pub(crate) fn shape_of(&self, key: &[u8]) -> Option<Arc<BlockLayout>> {
         self.blocks.get(key).map(|block| block.shape.clone())
     }
 
-    /// Notes that what is about to be written of a block is another process's.
+    /// Notes that the bytes about to be written to a block were written by another process.
     pub(crate) fn note_taken(&mut self, key: &[u8], spans: &[Range<usize>]) {
         let mut others: RangeSet = spans.iter().cloned().collect();
         self.touched(key).iter().for_each(|r| others.remove(&r));
         self.moving.taken.push((key.to_vec(), others));
     }
 
-    /// Puts a changed block aside: another process has taken what was written of it.
+    /// Sets a changed block aside, because another process has taken the part written here.
     pub(crate) fn give_away(&mut self, key: &[u8]) {
         self.epoch += 1;
         let written = self.touched(key);
@@ -78,24 +80,24 @@ impl BlockCache {
         }
     }
 
-    /// What was taken is committed.
+    /// Forgets the taken parts, because they are committed.
     pub(crate) fn settle_taken(&mut self) {
         self.moving.taken.clear();
     }
 
-    /// The keys of blocks that are given away.
+    /// Returns the keys of blocks that were given to other processes.
     pub(crate) fn given_keys(&self) -> Vec<Vec<u8>> {
         self.moving.given.iter().map(|(key, ..)| key.clone()).collect()
     }
 
-    /// Forgets some bytes of a block that is given away.
+    /// Removes bytes from a block that was given to another process.
     pub(crate) fn cut_given(&mut self, key: &[u8], ranges: &[Range<usize>]) {
         let found = self.moving.given.iter_mut().filter(|(given, ..)| given == key);
         found.for_each(|(_, _, written)| ranges.iter().for_each(|r| written.remove(r)));
     }
 
-    /// The commit failed: what was given away counts as written here again, and what was taken does not. Nothing is read for that, for
-    /// that could fail as well.
+    /// Restores the state before the exchange, after the commit failed: parts that were given count as written here
+    /// again, and parts that were taken do not. Nothing is read, because a read could fail as well.
     pub(crate) fn take_back_moving(&mut self) {
         self.epoch += 1;
         let MovingParts { given, taken } = std::mem::take(&mut self.moving);
@@ -103,7 +105,7 @@ impl BlockCache {
             taken.iter().for_each(|(key, others)| touched.remove(key, others));
         }
         for (key, mut block, written) in given {
-            // The rest may be older by now than what others have committed.
+            // All other bytes of the block may be older than the commits of other processes.
             (block.valid, block.dirty) = (written.clone(), written.clone());
             self.dirty.remove(&key);
             if let Some(newer) = self.blocks.remove(&key) {
@@ -123,7 +125,7 @@ impl BlockCache {
         }
     }
 
-    /// Forgets what moves of such blocks.
+    /// Forgets the parts of blocks for which `is_gone` returns true.
     pub(crate) fn forget_moving(&mut self, is_gone: impl Fn(&[u8]) -> bool) {
         let MovingParts { given, taken } = &mut self.moving;
         taken.retain(|(key, _)| !is_gone(key));
@@ -133,7 +135,8 @@ impl BlockCache {
     }
 }
 
-/// Puts what is changed in a newer state of a block into an older one, but for what was written there.
+/// Copies the changes of a newer state of a block into an older one, except the bytes that were written in the older
+/// one.
 fn take_in(older: &mut CachedBlock, newer: &CachedBlock, written: &RangeSet) {
     let mut changed = newer.dirty.clone();
     written.iter().for_each(|r| changed.remove(&r));

@@ -1,4 +1,4 @@
-//! Changes of blocks: in memory, or past the cache where they are long.
+//! Writes to blocks: in memory, or past the cache if they are long.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::chunk::grid::{CopyRun, Coverage};
 use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
 use crate::chunk::range_set::RangeSet;
 
-/// Runs that are written to a block together and are more than this are joined.
+/// If more runs than this are written to a block together, they are joined.
 const MAX_SEPARATE_RUNS: usize = 4 * MAX_DIRTY_RANGES;
 
 impl BlockCache {
-    /// Puts parts of `block` into a block, in memory and staged; what of it could not be staged is in memory, and staged
-    /// by the next flush.
+    /// Writes parts of `block` to a block, in memory and staged. Parts that cannot be staged stay in memory, and the
+    /// next flush stages them.
     pub(crate) fn overlay(
         &mut self,
         ledger: &Ledger,
@@ -36,8 +36,9 @@ impl BlockCache {
         self.store(ledger, key)
     }
 
-    /// Puts `known` of a block into memory that is not there, and for which there is room; `spans` of it are not stored yet. They are
-    /// in memory whatever happens; where an error keeps them from being staged, the next flush does it.
+    /// Restores the bytes `known` of a block that is not in memory; the cache must have space for it. The ranges
+    /// `spans` are not stored yet. They are in memory in any case; if an error prevents their staging, the next flush
+    /// stages them.
     pub(crate) fn put_back(
         &mut self,
         ledger: &Ledger,
@@ -60,7 +61,7 @@ impl BlockCache {
         self.store(ledger, key)
     }
 
-    /// Writes runs of `data` into a block.
+    /// Writes runs of `data` to a block.
     pub(crate) fn write(
         &mut self,
         ledger: &Ledger,
@@ -79,7 +80,7 @@ impl BlockCache {
         {
             return self.replace(ledger, key, shape, runs, data);
         }
-        // What is small and given whole is staged at once: it would be in the map a second time else.
+        // A small block that is written as a whole is staged at once; otherwise it would be in memory twice.
         if bytes == shape.len && shape.len <= shape.inline && shape.filters.is_empty() && runs.len() == 1 {
             return self.replace(ledger, key, shape, runs, data);
         }
@@ -90,7 +91,7 @@ impl BlockCache {
                 c.valid.insert(0..shape.len);
             }
         }
-        // In the order given: where runs overlap, the last one wins.
+        // Runs are written in the given order: where they overlap, the last one wins.
         let long = |r: &CopyRun| r.len >= MIN_DIRECT_BYTES;
         for group in runs.chunk_by(|a, b| long(a) == long(b)) {
             let past = shape.filters.is_empty() && long(&group[0]) && group.len() <= MAX_DIRTY_RANGES;
@@ -130,7 +131,7 @@ impl BlockCache {
             if is_many {
                 joined.iter().for_each(|j| set.insert(j.range.clone()));
             } else if !set.covers(&(0..end)) {
-                // A block that is written column by column is in both as a whole.
+                // Skips the insertion if the whole range is present already, as in a block that is written column by column.
                 runs.iter().for_each(|r| set.insert(r.block..r.block + r.len));
             }
         }
@@ -160,7 +161,7 @@ impl BlockCache {
             if r.len == shape.len && r.len <= shape.inline && ledger.takes_inline(r.len) {
                 replace_inline(ledger, key, shape, given)?;
             } else {
-                // The part outside of the dataset, if any, goes back to fill.
+                // The part outside of the dataset, if any, becomes fill.
                 put_parts(ledger, key, shape, &[(r.block, given)], true)?;
             }
             self.remove(key);
@@ -170,7 +171,7 @@ impl BlockCache {
         for r in runs {
             block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
         }
-        // Until it is stored, the block is as it was.
+        // Until the new block is stored, the old one stays in the cache.
         store_block(ledger, key, shape, block)?;
         self.remove(key);
         Ok(())
@@ -188,7 +189,7 @@ impl BlockCache {
         put_parts(ledger, key, shape, &parts, false)
     }
 
-    /// Makes everything of a block from byte `end` on fill.
+    /// Replaces all bytes of a block from `end` on by fill.
     pub(crate) fn trim(
         &mut self,
         ledger: &Ledger,
@@ -219,12 +220,12 @@ impl BlockCache {
         Ok(())
     }
 
-    /// Reads a whole block, so that it is known to be there.
+    /// Reads a whole block into memory.
     pub(crate) fn load(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<BlockLayout>) -> Result<()> {
         self.enter(ledger, key, shape, shape.len)?.complete(ledger, key)
     }
 
-    /// Makes parts of a block fill.
+    /// Replaces parts of a block by fill.
     pub(crate) fn refill(
         &mut self,
         ledger: &Ledger,
@@ -244,7 +245,7 @@ impl BlockCache {
         Ok(())
     }
 
-    /// Has a block stored anew, as its shape now says.
+    /// Stages a block anew in the form that its layout now requires.
     pub(crate) fn restage(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<BlockLayout>) -> Result<()> {
         let c = self.enter(ledger, key, shape, shape.len)?;
         c.complete(ledger, key)?;

@@ -1,18 +1,18 @@
-//! Sets of extents. The pieces of a block that our writers made have few, which are compared as they are. A segment that joins many
-//! small native files has more, and one that somebody made to do harm has any number.
+//! Sets of extents. The fragments of a block that our writers created have few extents, which are compared directly. A
+//! segment that joins many small native files has more, and a malicious file can have any number.
 
 use std::collections::HashSet;
 
 use h5lake_ledger::Extent;
 
-/// So many extents are compared one by one: sooner than their hashes are made.
+/// Up to this number, extents are compared one by one, which is faster than hashing them.
 const MAX_COMPARED: usize = 32;
 
-/// Extents, each once.
+/// Extents without duplicates.
 #[derive(Debug, Default)]
 pub(crate) struct ExtentSet<'a> {
     few: Vec<&'a Extent>,
-    /// All of them, once there are more.
+    /// All extents, once there are many.
     many: HashSet<&'a Extent>,
 }
 
@@ -25,7 +25,7 @@ impl<'a> ExtentSet<'a> {
         set
     }
 
-    /// Takes an extent in; false if it was there.
+    /// Adds an extent; returns false if it was present.
     pub(crate) fn insert(&mut self, extent: &'a Extent) -> bool {
         if !self.many.is_empty() {
             return self.many.insert(extent);
@@ -45,7 +45,7 @@ impl<'a> ExtentSet<'a> {
     }
 }
 
-/// Each of some extents once, in their order.
+/// Returns the extents without duplicates, in their order.
 pub(crate) fn distinct<'a>(extents: impl IntoIterator<Item = &'a Extent>) -> Vec<Extent> {
     let mut seen = ExtentSet::default();
     extents.into_iter().filter(|extent| seen.insert(extent)).cloned().collect()
@@ -74,7 +74,7 @@ mod tests {
         }
     }
 
-    /// A block of a megabyte can have so many, and a check asks for the extents of each.
+    /// A block of one MiB can have this many fragments, and a check reads the extents of each.
     #[test]
     fn the_extents_of_a_block_with_very_many_pieces_are_found_in_no_time() {
         let all = extents(200_000, 200_000);

@@ -1,4 +1,4 @@
-//! Pieces that become fewer, so that a block never has many.
+//! Merges fragments, so that a block never has many.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::chunk::layout::BlockLayout;
 use crate::record_conversion::zeros;
 
 impl Fragments {
-    /// Joins neighbours in the map of which the first has fewer bytes than `settled`.
+    /// Joins adjacent inline fragments if the first one has fewer bytes than `settled`.
     pub(super) fn join_inline(&mut self, settled: usize) {
         let mut out: Vec<Piece> = Vec::with_capacity(self.list.len());
         for p in self.list.drain(..) {
@@ -29,7 +29,7 @@ impl Fragments {
         self.list = out;
     }
 
-    /// Many small pieces of a block that lies in the map become one.
+    /// Merges the many small fragments of a block that is stored inline into one.
     pub(super) fn join_scattered(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
         if self.list.len() <= MAX_FRAGMENTS || shape.len > shape.inline || self.has_lost() {
             return Ok(());
@@ -40,7 +40,8 @@ impl Fragments {
         Ok(())
     }
 
-    /// Makes one piece of the window of neighbours that spans the fewest bytes; false if there is none without lost bytes.
+    /// Merges the window of adjacent fragments that spans the fewest bytes; returns false if each window has lost
+    /// bytes.
     pub(super) fn merge_cheapest(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<bool> {
         let span = |w: &[Piece]| w[w.len() - 1].end() - w[0].offset;
         let windows = self.list.windows(MERGED_FRAGMENTS.min(self.list.len())).enumerate();
@@ -59,15 +60,15 @@ impl Fragments {
         Ok(())
     }
 
-    /// Rewrites the block when most of its extents' bytes are no longer of use.
+    /// Rewrites the block if most bytes of its extents are no longer used.
     pub(super) fn drop_waste(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
         let (Some(first), Some(last)) = (self.list.first(), self.list.last()) else { return Ok(()) };
         let (from, to) = (first.offset, last.end());
-        // Twice the block, or what a few small writes into a big block leave.
+        // Allows twice the block, or the waste of a few small writes to a big block.
         let bound = 2 * (to - from) as u64 + (64 << 10);
         let length = |p: &Piece| match &p.source {
             Source::Inline(_) | Source::Lost => 0,
-            // What a source has takes no room here.
+            // An extent in a source takes no space in the container.
             Source::Extent { extent, .. } if extent.is_in_source() => 0,
             Source::Extent { extent, .. } => extent.len(),
         };

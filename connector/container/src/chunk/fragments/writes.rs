@@ -1,4 +1,4 @@
-//! Bytes that are put into a block: into the map while that stays small, else into extents, which grow where they can.
+//! Writes of bytes to a block: inline while the block stays small, otherwise to extents, which grow where they can.
 
 use bytes::Bytes;
 use h5lake_ledger::{Extent, Ledger};
@@ -8,19 +8,20 @@ use crate::chunk::layout::BlockLayout;
 use crate::record_conversion::zeros;
 use crate::{Error, Result};
 
-/// A piece in the map that has so many bytes, and this share of what may lie there, stays as it is when others follow it. A record
-/// of the log names what changed: it then has the last piece of a block that is filled by and by, and not all of it.
+/// An inline fragment of at least this many bytes, and of at least this share of the inline limit, is not extended by
+/// later writes. A log record stores only the changed fragments, so it then stores the last fragment of a block that
+/// grows in small steps, and not all of them.
 const MIN_SETTLED_BYTES: usize = 256;
 const SETTLED_SHARE: usize = 16;
-/// Of what is added to a block in small steps, so many bytes or more move from the map into an extent at a time, in multiples of
-/// what extents are cut to, so that the extent can go on.
+/// Number of inline bytes from which on they are moved to an extent, if a block grows in small steps. They are moved in
+/// multiples of the allocation unit, so that the extent can grow.
 const MIN_MOVED_BYTES: usize = 512;
 const MOVED_MULTIPLE: usize = 32;
-/// A piece is a sliver if it has this share of what is written beside it, and of its extent, or less.
+/// A fragment is a sliver if it has at most this share of the bytes written next to it, and of its extent.
 const SLIVER_SHARE: u64 = 16;
 
 impl Piece {
-    /// Whether it is little beside so many bytes, and of its extent.
+    /// Returns whether the fragment is small compared with `bytes` and with its extent.
     fn is_sliver_of(&self, bytes: usize) -> bool {
         let Source::Extent { extent, .. } = &self.source else { return false };
         let is_little = |of: u64| of / SLIVER_SHARE >= self.len as u64;
@@ -36,7 +37,7 @@ impl Piece {
 }
 
 impl Fragments {
-    /// Puts bytes at `offset`: into the map while that stays small, else into an extent.
+    /// Writes bytes at `offset`: inline while the block stays small, otherwise to an extent.
     pub(crate) fn put(
         &mut self,
         ledger: &Ledger,
@@ -63,7 +64,7 @@ impl Fragments {
         }
     }
 
-    /// Puts bytes at `offset` into an extent: one that ends there and can go on, or a new one.
+    /// Writes bytes at `offset` to an extent: to one that ends there and can grow, or to a new one.
     fn put_far(&mut self, ledger: &Ledger, shape: &BlockLayout, offset: usize, data: &[u8]) -> Result<()> {
         if self.go_on(ledger, offset, data)? {
             return self.drop_waste(ledger, shape);
@@ -81,8 +82,9 @@ impl Fragments {
         self.drop_waste(ledger, shape)
     }
 
-    /// What is to be written, with the slivers beside it of extents that were long: each would keep all of its extent. That is what
-    /// processes leave of each other's writes that interleave. In a store a sliver would be a request.
+    /// Returns the bytes to write together with the adjacent slivers of long extents, because each sliver would retain
+    /// its whole extent. Interleaving writes of several processes leave such slivers. Returns `None` in a store, where
+    /// reading a sliver would cost a request.
     fn with_slivers(&self, ledger: &Ledger, offset: usize, data: &[u8]) -> Result<Option<(usize, Vec<u8>)>> {
         if ledger.is_in_store() {
             return Ok(None);
@@ -105,8 +107,8 @@ impl Fragments {
         Ok(Some((from, all)))
     }
 
-    /// Moves what lies in the map up to `offset`, where the block ends so far, into an extent: then what is added in small steps
-    /// goes on in the map, and has no extent for each step.
+    /// Moves the inline bytes before `offset`, the present end of the block, to an extent. Later small writes then
+    /// continue inline, and do not need an extent each.
     fn move_tail(&mut self, ledger: &Ledger, shape: &BlockLayout, offset: usize) -> Result<()> {
         let (mut begin, mut first) = (offset, self.list.len());
         for p in self.list.iter().rev() {
@@ -139,8 +141,8 @@ impl Fragments {
         self.drop_waste(ledger, shape)
     }
 
-    /// Whether what is written at `offset` is likely to go on with the next write: the block is being filled from its begin, and
-    /// is not one that a short dataset has alone.
+    /// Returns whether the next write is likely to continue a write at `offset`: the block is being filled from its
+    /// beginning, and is not the only block of a short dataset.
     fn grows(&self, shape: &BlockLayout, offset: usize, len: usize) -> bool {
         offset + len < shape.len
             && self.grows_from(shape, offset)
@@ -151,7 +153,8 @@ impl Fragments {
         offset < shape.len && ((offset == 0 && self.is_later) || self.list.iter().any(|p| p.end() == offset))
     }
 
-    /// Lets the piece that ends at `offset` go on with `data`, if its extent ends there too and can.
+    /// Appends `data` to the fragment that ends at `offset`, if its extent ends there too and can grow. Returns whether
+    /// it did.
     fn go_on(&mut self, ledger: &Ledger, offset: usize, data: &[u8]) -> Result<bool> {
         let before = self.list.partition_point(|p| p.end() < offset);
         let Some(piece) = self.list.get(before).filter(|p| p.end() == offset) else { return Ok(false) };
@@ -168,7 +171,7 @@ impl Fragments {
         Ok(true)
     }
 
-    /// Puts one extent in the place of another.
+    /// Replaces one extent by another.
     fn exchange(&mut self, was: &Extent, new: &Extent) {
         let now = new.to_bytes();
         for p in &mut self.list {
@@ -180,27 +183,28 @@ impl Fragments {
         }
     }
 
-    /// What nothing needs any more after a change: of the extents of before, and of those that the change wrote.
+    /// Returns the extents that are no longer needed after a change, among the previous extents and those that the
+    /// change wrote.
     pub(crate) fn unneeded<'a>(&'a self, before: &'a [Extent]) -> impl Iterator<Item = &'a Extent> {
         let all = before.iter().chain(&self.made).filter(|e| !self.grown.contains(e));
         let needed = ExtentSet::of(self.used());
         all.filter(move |e| !needed.contains(e))
     }
 
-    /// Extents that were written for a change that failed: nobody needs them. None where one of `before` grew, for they may be a part of
-    /// what that became.
+    /// Returns the extents that were written for a failed change and that are to be freed. Returns none if an extent in
+    /// `before` grew, because the new extents may be parts of the grown one.
     pub(crate) fn given_up(&self, before: &[Extent]) -> impl Iterator<Item = &Extent> {
         let has_grown = self.grown.iter().any(|extent| before.contains(extent));
         self.made.iter().filter(move |extent| !has_grown && !self.grown.contains(extent))
     }
 
-    /// Puts an extent of `len` bytes at `offset` in place of everything.
+    /// Replaces the whole block by an extent of `len` bytes at `offset`.
     pub(crate) fn put_written(&mut self, offset: usize, len: usize, extent: Extent) {
         (self.list, self.encoded) = (vec![Piece::of(offset, len, extent)], None);
         self.statistics = None;
     }
 
-    /// Puts the output of a pipeline in place of everything.
+    /// Replaces the whole block by the output of the filter pipeline.
     pub(crate) fn put_encoded(
         &mut self,
         ledger: &Ledger,
@@ -220,15 +224,16 @@ impl Fragments {
         Ok(())
     }
 
-    /// Lets each extent be moved, and returns the bytes of those that were. `moved` is told in how many parts it may come, and answers
-    /// what has its bytes now, one after the other.
+    /// Lets `moved` relocate each extent, and returns the number of relocated bytes. `moved` gets an extent and the
+    /// maximum number of new extents, and returns the new extents in order, or none if the extent stays.
     pub(crate) fn relocate(
         &mut self,
         mut moved: impl FnMut(&Extent, usize) -> Result<Vec<Extent>>,
     ) -> Result<u64> {
         let mut bytes = 0;
         for was in self.extents() {
-            // What is encoded has to be one piece, and no block has so many that the next write would join some.
+            // Encoded bytes must stay one fragment, and no block may get so many fragments that the next write would
+            // merge some.
             let most = if self.encoded.is_some() { 1 } else { MAX_FRAGMENTS.saturating_sub(self.list.len()) };
             let new = moved(&was, most)?;
             match &new[..] {
@@ -241,7 +246,7 @@ impl Fragments {
         Ok(bytes)
     }
 
-    /// Puts several extents, one after the other, in the place of one.
+    /// Replaces one extent by several consecutive ones.
     fn part(&mut self, was: &Extent, parts: &[Extent]) {
         for p in std::mem::take(&mut self.list) {
             let skip = match &p.source {
@@ -265,7 +270,7 @@ impl Fragments {
         }
     }
 
-    /// Puts an extent in place of what is at `offset`, and of nothing else.
+    /// Replaces only the bytes at `offset` by an extent.
     pub(crate) fn put_extent(&mut self, offset: usize, extent: Extent) -> Result<()> {
         let len =
             usize::try_from(extent.len()).map_err(|_| Error::invalid("an extent is longer than a block"))?;

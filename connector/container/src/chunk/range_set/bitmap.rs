@@ -1,30 +1,31 @@
-//! A bit for each byte: the form of a set whose ranges are many and close together, as those of a strided selection are.
+//! A bitmap with a bit for each byte: the form of a set with many ranges that are close together, as in a strided
+//! selection.
 
 use fixedbitset::{Block, FixedBitSet};
 use std::ops::Range;
 
 const BITS_OF_WORD: usize = Block::BITS as usize;
 
-/// Bytes from 0 on. What lies behind the last bit is not in the set.
+/// A bit for each byte from 0 on. Bytes after the last bit are not in the set.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bitmap {
     bits: FixedBitSet,
-    /// How many ranges there are.
+    /// Number of ranges.
     count: usize,
 }
 
 impl Bitmap {
-    /// How many bytes have a bit.
+    /// Returns the number of bytes that have a bit.
     pub(super) fn len(&self) -> usize {
         self.bits.len()
     }
 
-    /// How many ranges there are.
+    /// Returns the number of ranges.
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// Adds bytes, or removes them.
+    /// Adds bytes to the set, or removes them.
     pub(super) fn set(&mut self, r: &Range<usize>, is_in: bool) {
         if is_in {
             self.bits.grow(r.end);
@@ -33,25 +34,25 @@ impl Bitmap {
         if r.is_empty() {
             return;
         }
-        // A range may begin behind these bytes now, or no more.
+        // The number of ranges that begin at or right after these bytes may change.
         let changed = r.start..r.end + 1;
         let before = self.starts_in(&changed);
         self.bits.set_range(r, is_in);
         self.count = self.count + self.starts_in(&changed) - before;
     }
 
-    /// Whether one of these bytes is in the set.
+    /// Returns whether any of these bytes is in the set.
     pub(super) fn overlaps(&self, r: &Range<usize>) -> bool {
         let r = self.within(r);
         !r.is_empty() && self.bits.contains_any_in_range(r)
     }
 
-    /// Whether all of these bytes are in the set.
+    /// Returns whether all of these bytes are in the set.
     pub(super) fn covers(&self, r: &Range<usize>) -> bool {
         r.is_empty() || r.end <= self.len() && self.bits.contains_all_in_range(r.clone())
     }
 
-    /// The ranges, in order.
+    /// Returns the ranges in ascending order.
     pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         let mut at = 0;
         std::iter::from_fn(move || {
@@ -69,7 +70,7 @@ impl Bitmap {
         self.bits.as_slice().get(at).copied().unwrap_or(0)
     }
 
-    /// How many ranges begin at these bytes, which are some.
+    /// Returns how many ranges begin at these bytes; `r` must not be empty.
     fn starts_in(&self, r: &Range<usize>) -> usize {
         let (first, last) = (r.start / BITS_OF_WORD, (r.end - 1) / BITS_OF_WORD);
         let of_word = |at: usize| {
@@ -87,7 +88,7 @@ impl Bitmap {
         (first..=last).map(of_word).sum()
     }
 
-    /// The first byte from `at` on that is in the set, or is not.
+    /// Returns the first byte from `at` on that is in the set, or is not in the set.
     fn next(&self, at: usize, is_in: bool) -> Option<usize> {
         let words = self.bits.as_slice();
         let wanted = |at: usize| if is_in { words[at] } else { !words[at] };

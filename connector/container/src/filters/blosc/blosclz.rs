@@ -1,35 +1,37 @@
-//! BloscLZ, the codec that Blosc chooses by default: literals and matches, as FastLZ has them at its second level.
+//! BloscLZ, the default codec of Blosc: literals and matches, in the format of FastLZ's second level.
 //!
-//! A control byte below 32 announces one literal more than its value. Any other begins a match: the length less two in its
-//! highest 3 bits, where 7 says that bytes to be added follow up to the first that is not 255; then the distance less one in
-//! 13 bits. With all of these set, the distance less 8192 follows in 2 bytes, big-endian. The first control byte is one of
-//! literals; its bit 5 marks the format.
+//! A control byte below 32 announces one literal more than its value. Any other control byte begins a match: the length
+//! less two in its highest 3 bits, where 7 means that bytes to be added follow, up to the first that is not 255; then
+//! the distance less one in 13 bits. If all of these are set, the distance less 8192 follows in 2 bytes, big-endian.
+//! The first control byte announces literals; its bit 5 marks the format.
 
-/// Literals of one control byte.
+/// Maximum number of literals per control byte.
 const MAX_LITERALS: usize = 32;
-/// Distances from here on have a form of their own.
+/// Minimum distance that is encoded in the long form.
 const FAR: usize = 8192;
-/// The first distance that has no form.
+/// Minimum distance that cannot be encoded.
 const TOO_FAR: usize = FAR + 65535 - 1;
-/// Matches that are worth their bytes, near and far.
+/// Minimum lengths of matches that save bytes, near and far.
 const MIN_MATCH: usize = 5;
 const MIN_FAR_MATCH: usize = 8;
-/// No match begins in the last bytes, and the very last one is always a literal: the decoder of c-blosc wants it.
+/// Number of bytes at the end in which no match begins. The very last byte is always a literal, because the decoder of
+/// c-blosc requires it.
 const TAIL: usize = 12;
-/// So many bytes at the end are literals, as c-blosc has them.
+/// Number of literals at the end, like in c-blosc.
 const LAST_LITERALS: usize = 3;
-/// What starts with fewer bytes is not encoded.
+/// Data with fewer bytes is not encoded.
 const MIN_BYTES: usize = 16;
-/// The room that c-blosc wants for what comes out.
+/// Minimum length of the output buffer, like in c-blosc.
 const MIN_ROOM: usize = 66;
-/// Places of earlier bytes that are kept.
+/// Number of bits of the hash, and thus the size of the table of earlier positions.
 const TABLE_BITS: u32 = 14;
-/// Bytes that are tried before all are encoded.
+/// Number of bytes that are tried before everything is encoded.
 const SAMPLE_BYTES: usize = 4096;
-/// How much shorter the sample has to become at each level, in hundredths, as in c-blosc: it is not worth the time otherwise.
+/// Minimum compression of the sample at each level, in hundredths, like in c-blosc: otherwise encoding is not worth the
+/// time.
 const MIN_GAIN: [usize; 10] = [usize::MAX, 200, 150, 120, 120, 120, 120, 115, 110, 100];
 
-/// Where bytes were seen before, by a hash of four of them.
+/// Earlier positions, by a hash of the four bytes there.
 #[derive(Debug)]
 pub(super) struct Table(Vec<u32>);
 
@@ -47,7 +49,7 @@ fn eight(data: &[u8], at: usize) -> u64 {
     data[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// How many bytes at `earlier` and at `at` are the same, up to `end`.
+/// Returns how many bytes at `earlier` and at `at` are equal, up to `end`.
 fn common(data: &[u8], earlier: usize, at: usize, end: usize) -> usize {
     let mut n = 0;
     while at + n + 8 <= end {
@@ -63,7 +65,7 @@ fn common(data: &[u8], earlier: usize, at: usize, end: usize) -> usize {
     n
 }
 
-/// What is written: nothing more if there is no room.
+/// The output. Nothing more is written if it is full.
 struct Output<'a> {
     bytes: &'a mut [u8],
     len: usize,
@@ -106,7 +108,8 @@ impl Output<'_> {
     }
 }
 
-/// Encodes to the start of `out`: the length, unless it would be longer or the level finds that it gains too little.
+/// Encodes to the start of `out`. Returns the length, or `None` if the output would be longer or the level finds that
+/// it saves too little.
 pub(super) fn encode(data: &[u8], out: &mut [u8], level: usize, table: &mut Table) -> Option<usize> {
     if data.len() < MIN_BYTES || out.len() < MIN_ROOM {
         return None;
@@ -129,7 +132,7 @@ fn encode_all(data: &[u8], out: &mut [u8], level: usize, table: &mut Table) -> O
     table.fill(0);
     let hash = |four: u32| (four.wrapping_mul(2_654_435_761) >> (32 - bits)) as usize;
     let mut out = Output { bytes: out, len: 0 };
-    // The first bytes are literals, so that place 0 can mean none.
+    // The first bytes are literals, so that position 0 can mean none.
     let (mut at, mut literals) = (4, 0);
     while at + TAIL < data.len() {
         let now = four(data, at);
@@ -160,7 +163,7 @@ fn encode_all(data: &[u8], out: &mut [u8], level: usize, table: &mut Table) -> O
     Some(out.len)
 }
 
-/// Decodes to the start of `out`: the length, unless the data are damaged or there is no room.
+/// Decodes to the start of `out`. Returns the length, or `None` if the data is damaged or `out` is too short.
 pub(super) fn decode(data: &[u8], out: &mut [u8]) -> Option<usize> {
     let (first, mut input) = data.split_first()?;
     let (mut control, mut at) = (usize::from(first & 31), 0);
@@ -168,7 +171,7 @@ pub(super) fn decode(data: &[u8], out: &mut [u8]) -> Option<usize> {
         if control < 32 {
             let (literals, rest) = input.split_at_checked(control + 1)?;
             let end = at + literals.len();
-            // As many as there can be, if there is room: what is behind them is written again.
+            // Copies the maximum number of literals, if `out` is long enough; surplus bytes are overwritten.
             match (input.first_chunk::<MAX_LITERALS>(), out.get_mut(at..).and_then(<[u8]>::first_chunk_mut)) {
                 (Some(most), Some(room)) => *room = *most,
                 _ => out.get_mut(at..end)?.copy_from_slice(literals),
@@ -184,7 +187,7 @@ pub(super) fn decode(data: &[u8], out: &mut [u8]) -> Option<usize> {
     }
 }
 
-/// The length and the distance of a match.
+/// Reads the length and the distance of a match.
 fn match_of(control: usize, input: &mut &[u8]) -> Option<(usize, usize)> {
     let mut next = || {
         let (first, rest) = input.split_first()?;
@@ -206,7 +209,7 @@ fn match_of(control: usize, input: &mut &[u8]) -> Option<(usize, usize)> {
     Some((len + 2, distance))
 }
 
-/// Writes `len` bytes at `at` again that begin `distance` before it; they may overlap.
+/// Copies `len` bytes to `at` that begin `distance` before it; both ranges may overlap.
 fn repeat(out: &mut [u8], at: usize, len: usize, distance: usize) -> Option<()> {
     let from = at.checked_sub(distance)?;
     let end = at.checked_add(len).filter(|end| *end <= out.len())?;
@@ -214,7 +217,7 @@ fn repeat(out: &mut [u8], at: usize, len: usize, distance: usize) -> Option<()> 
         let byte = out[from];
         out[at..end].fill(byte);
     } else if distance >= 16 && end + 16 <= out.len() {
-        // As many at once as do not overlap; what is written behind the end is written again.
+        // Copies as many bytes at once as do not overlap; surplus bytes after the end are overwritten.
         for n in (0..len).step_by(16) {
             let bytes: [u8; 16] = *out[from + n..].first_chunk()?;
             *out[at + n..].first_chunk_mut()? = bytes;

@@ -1,4 +1,4 @@
-//! What Blosc compresses a block or a part of it with, and how it arranges the bytes before.
+//! The compression of blocks and their parts in Blosc, and the arrangement of their bytes before it.
 
 use super::blosclz;
 use crate::filters::bit_matrix::{bits_of, elements_of};
@@ -8,12 +8,12 @@ use ::lz4::block::CompressionMode;
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use zstd_safe::{CCtx, DCtx};
 
-/// Elements to a byte of a row of bits.
+/// Number of elements in a byte of a row of bits.
 const ROW: usize = 8;
-/// The size that a processor's nearest cache has, by which blocks are chosen.
+/// Size of a processor's level-1 cache, from which block sizes are derived.
 const NEAREST_CACHE: usize = 32 << 10;
 
-/// The codecs, by the numbers that the filters' parameters have (`BLOSC_BLOSCLZ` and others).
+/// The codecs, by their numbers in the filters' parameters (`BLOSC_BLOSCLZ` etc.).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::filters) enum Codec {
     BloscLz,
@@ -30,7 +30,7 @@ impl Codec {
         all.get(usize::try_from(number).ok()?).copied()
     }
 
-    /// By the number of the format of what it encodes (`BLOSC_BLOSCLZ_FORMAT` and others).
+    /// Returns the codec by the number of its output's format (`BLOSC_BLOSCLZ_FORMAT` etc.).
     pub(in crate::filters) fn of_format(number: u8) -> Option<Self> {
         [Self::BloscLz, Self::Lz4, Self::Snappy, Self::Zlib, Self::Zstd].get(usize::from(number)).copied()
     }
@@ -45,8 +45,8 @@ impl Codec {
         }
     }
 
-    /// Bytes of a block of a chunk of `len` at a level from 0 to 9, before anything is split (`compute_blocksize` of c-blosc,
-    /// `blosc_stune_next_blocksize` of c-blosc2).
+    /// Returns the bytes of a block of a chunk of `len` at a level from 0 to 9, before anything is split
+    /// (`compute_blocksize` of c-blosc, `blosc_stune_next_blocksize` of c-blosc2).
     pub(in crate::filters) fn usual_block(self, level: u32, len: usize) -> usize {
         if len < NEAREST_CACHE {
             return len;
@@ -64,30 +64,31 @@ impl Codec {
         }
     }
 
-    /// Whether it gains by larger blocks (`HCR`).
+    /// Returns whether larger blocks improve its compression (`HCR`).
     fn is_thorough(self) -> bool {
         matches!(self, Self::Lz4Hc | Self::Zlib | Self::Zstd)
     }
 }
 
-/// Bytes of a block of a chunk of `len` that has as many whole elements as `block` bytes have room for.
+/// Returns the bytes of a block, rounded down to whole elements, in a chunk of `len` bytes.
 pub(in crate::filters) fn whole_elements(block: usize, size: usize, len: usize) -> usize {
     let block = block.min(len);
     if block > size { block / size * size } else { block }
 }
 
-/// How the bytes of a block are arranged before they are compressed.
+/// The arrangement of a block's bytes before compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::filters) enum Arrangement {
     AsGiven,
-    /// By the bytes of elements.
+    /// By bytes of elements.
     Bytes,
-    /// By their bits.
+    /// By bits of elements.
     Bits,
 }
 
 impl Arrangement {
-    /// How many bytes of `len` it moves. By bits it leaves a block as it is of which eight elements are not a whole part.
+    /// Returns how many bytes of `len` are rearranged. By bits, a block stays unchanged unless its number of elements
+    /// is a multiple of eight.
     fn moved(self, len: usize, size: usize) -> usize {
         let elements = len / size;
         match self {
@@ -99,7 +100,7 @@ impl Arrangement {
         }
     }
 
-    /// Whether it moves anything.
+    /// Returns whether any byte is rearranged.
     pub(in crate::filters) fn moves(self, len: usize, size: usize) -> bool {
         self.moved(len, size) > 0
     }
@@ -116,7 +117,7 @@ impl Arrangement {
         }
     }
 
-    /// The reverse of [`Self::arrange`].
+    /// Reverses [`Self::arrange`].
     pub(in crate::filters) fn undo(self, arranged: &[u8], size: usize, out: &mut [u8]) {
         let (arranged, rest) = arranged.split_at(self.moved(arranged.len(), size));
         let (elements, left) = out.split_at_mut(arranged.len());
@@ -144,7 +145,7 @@ enum EncoderState {
 }
 
 impl Encoder {
-    /// `None` if there is no such level, or no memory.
+    /// Creates an encoder; `None` for an invalid level, or without memory.
     pub(in crate::filters) fn new(codec: Codec, level: u32) -> Option<Self> {
         let level = i32::try_from(level).ok().filter(|level| (1..=9).contains(level))?;
         let state = match codec {
@@ -158,7 +159,7 @@ impl Encoder {
         Some(Self { level, state })
     }
 
-    /// Has LZ4 take its time at every level.
+    /// Makes LZ4 compress without acceleration at every level.
     pub(in crate::filters) fn without_acceleration(mut self) -> Self {
         if let EncoderState::Lz4(mode @ CompressionMode::FAST(_)) = &mut self.state {
             *mode = CompressionMode::DEFAULT;
@@ -166,7 +167,7 @@ impl Encoder {
         self
     }
 
-    /// Compresses to the start of `out`: the length, if it has room there.
+    /// Compresses to the start of `out`. Returns the length, or `None` if `out` is too short.
     pub(in crate::filters) fn encode(&mut self, data: &[u8], out: &mut [u8]) -> Option<usize> {
         match &mut self.state {
             EncoderState::BloscLz(table) => {
@@ -180,7 +181,7 @@ impl Encoder {
             }
             EncoderState::Zlib(compressor) => compressor.zlib_compress(data, out).ok(),
             EncoderState::Zstd(context) => {
-                // As c-blosc chooses.
+                // Maps levels as c-blosc does.
                 let level = if self.level == 9 { zstd_safe::max_c_level() } else { self.level * 2 - 1 };
                 context.compress(out, data, level).ok()
             }
@@ -208,7 +209,7 @@ impl Decoder {
         })
     }
 
-    /// Decompresses what has to have the length of `out`.
+    /// Decompresses data to `out`. The decoded length must be that of `out`.
     pub(in crate::filters) fn decode(&mut self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
         let n = match self {
             Self::BloscLz => blosclz::decode(data, out).ok_or("damaged BloscLZ data")?,

@@ -1,9 +1,10 @@
 //! Blosc (filter 32001): blocks of elements, arranged by byte or bit and compressed by one of six codecs.
 //!
-//! The client data are the versions of filter and format, the size of an element (1 if it is above 255), the length of a chunk,
-//! and then, as far as given: level, arrangement and codec (blosc_filter.c). A chunk has a header of 16 bytes and the place of
-//! each block, all little-endian. A block is compressed as a whole, or each plane of its bytes for itself; before each is its
-//! length. What is as long as it decodes to is stored as it is (README_CHUNK_FORMAT.rst of c-blosc).
+//! The client data are the versions of filter and format, the size of an element (1 if it is above 255), the length of
+//! a chunk, and then, as far as given: level, arrangement and codec (blosc_filter.c). A chunk has a header of 16 bytes
+//! and the offset of each block, all little-endian. A block is compressed as a whole, or each plane of its bytes
+//! separately, each preceded by its length. Parts that do not become shorter are stored unencoded
+//! (README_CHUNK_FORMAT.rst of c-blosc).
 
 mod blosclz;
 pub(super) mod compression;
@@ -12,25 +13,27 @@ use super::{FilterCodec, scratch};
 use compression::{Arrangement, Codec, Decoder, Encoder, whole_elements};
 use h5lake_ledger::buffers::{self, Scratch};
 
-/// Versions, flags, element size, and the lengths of the chunk, of a block and of what is encoded.
+/// Bytes of the header: versions, flags, element size, and the lengths of the chunk, of a block and of the encoded
+/// data.
 const HEADER_BYTES: usize = 16;
 /// The version of the format.
 const VERSION: u8 = 2;
 /// The version of every codec's format.
 const CODEC_VERSION: u8 = 1;
-/// The place of a block, or the length of a compressed part.
+/// Bytes of the offset of a block, or of the length of a compressed part.
 const NUMBER_BYTES: usize = 4;
-/// The filter refuses longer chunks, as its lengths are signed.
+/// Maximum length of a chunk: the filter refuses longer ones, because its lengths are signed.
 const MAX_BYTES: usize = i32::MAX as usize - HEADER_BYTES;
 
-/// Flags of the header: arranged by byte, not encoded, arranged by bit, one that must not be, blocks compressed as a whole.
+/// Flags of the header: arranged by byte, unencoded, arranged by bit, one that must not be set, blocks compressed as a
+/// whole.
 const BY_BYTE: u8 = 1;
 const PLAIN: u8 = 2;
 const BY_BIT: u8 = 4;
 const UNKNOWN: u8 = 8;
 const WHOLE: u8 = 16;
 
-/// Blocks are split for elements of up to this many bytes, in parts of no fewer bytes than the second.
+/// Blocks are split for elements of up to this many bytes, into parts of at least the second number of bytes.
 const MAX_PARTS: usize = 16;
 const MIN_PART_BYTES: usize = 128;
 
@@ -44,7 +47,7 @@ pub(super) struct Blosc {
 }
 
 impl Blosc {
-    /// With the filter's defaults: level 5, arranged by byte, BloscLZ.
+    /// Creates the filter. Its defaults are level 5, arrangement by byte, and BloscLZ.
     pub(super) fn new(client_data: &[u32]) -> Self {
         let value = |n: usize, default: u32| client_data.get(n).copied().unwrap_or(default);
         let arrangement = match value(5, 1) {
@@ -60,12 +63,12 @@ impl Blosc {
         Self { size, level: value(4, 5), arrangement, codec: Codec::of_parameter(value(6, 0)) }
     }
 
-    /// Whether blocks are compressed in parts, one for each byte of an element (`split_block`).
+    /// Returns whether blocks are compressed in parts, one for each byte of an element (`split_block`).
     fn splits(&self, codec: Codec, block: usize) -> bool {
         codec != Codec::Zstd && self.size <= MAX_PARTS && block / self.size >= MIN_PART_BYTES
     }
 
-    /// Bytes of a block of a chunk of `len` (`compute_blocksize`).
+    /// Returns the bytes of a block of a chunk of `len` (`compute_blocksize`).
     fn block(&self, codec: Codec, len: usize) -> usize {
         let mut block = codec.usual_block(self.level, len);
         if self.splits(codec, block) {
@@ -109,10 +112,10 @@ impl Blosc {
     }
 }
 
-/// Writes a compressed part with its length before it: how many bytes that are, if there is room.
+/// Writes a compressed part with its length before it. Returns the number of bytes, or `None` if `out` is too short.
 fn encode_part(encoder: &mut Encoder, part: &[u8], out: &mut [u8]) -> Option<usize> {
     let (length, room) = out.split_first_chunk_mut::<NUMBER_BYTES>()?;
-    // As long as the part means not encoded.
+    // A length equal to that of the part means unencoded.
     let limit = room.len().min(part.len() - 1);
     let encoded = match encoder.encode(part, &mut room[..limit]) {
         Some(encoded) if encoded > 0 => encoded,
@@ -125,7 +128,7 @@ fn encode_part(encoder: &mut Encoder, part: &[u8], out: &mut [u8]) -> Option<usi
     Some(NUMBER_BYTES + encoded)
 }
 
-/// What a chunk begins with.
+/// The header of a chunk.
 struct Header {
     flags: u8,
     codec_version: u8,
@@ -147,7 +150,7 @@ impl Header {
         Some(())
     }
 
-    /// Reads it and gives the encoded bytes, header and all.
+    /// Reads the header, and returns it with the encoded bytes, including the header.
     fn read(data: &[u8]) -> Result<(Self, &[u8]), String> {
         let none = "damaged data: no header";
         let [version, codec_version, flags, size] = *data.first_chunk().ok_or(none)?;
@@ -172,7 +175,7 @@ impl Header {
         }
     }
 
-    /// Parts of a block of `len` bytes.
+    /// Returns the number of parts of a block of `len` bytes.
     fn parts(&self, len: usize) -> usize {
         let is_split = self.flags & WHOLE == 0
             && self.size <= MAX_PARTS
@@ -209,7 +212,7 @@ impl Header {
     }
 }
 
-/// Decodes a block's parts, which all have one length.
+/// Decodes a block's parts, which all have the same length.
 fn decode_parts(decoder: &mut Decoder, mut input: &[u8], parts: usize, out: &mut [u8]) -> Result<(), String> {
     if !out.len().is_multiple_of(parts) {
         return Err(format!("damaged data: a block of {} bytes in {parts} parts", out.len()));
@@ -229,7 +232,7 @@ fn decode_parts(decoder: &mut Decoder, mut input: &[u8], parts: usize, out: &mut
 }
 
 impl FilterCodec for Blosc {
-    /// Nothing for what would not become shorter, as the filter of c-blosc does.
+    /// Returns `None` for data that would not become shorter, like the filter of c-blosc.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         if self.size == 0 || !(MIN_PART_BYTES..=MAX_BYTES).contains(&data.len()) {
             return None;

@@ -1,9 +1,9 @@
-//! Blosc: what is encoded comes back, for each parameter, and damage ends.
+//! Blosc: encoded data is decoded again, for each parameter, and decoding of damaged data ends.
 
 use super::*;
 use proptest::prelude::*;
 
-/// Elements that become shorter.
+/// Returns elements that are compressible.
 fn smooth(size: usize, len: usize) -> Vec<u8> {
     (0..len)
         .map(|i| if i % size == 0 { (i / size / 3 % 30) as u8 } else { (i / size / 3000) as u8 })

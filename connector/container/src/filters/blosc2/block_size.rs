@@ -1,13 +1,13 @@
-//! How large blocks are where nobody says it: the rules of c-blosc2 and its filter, so that ours have the same.
+//! The default block sizes, by the rules of c-blosc2 and its filter, so that our chunks have the same.
 
 use super::encode::Parameters;
 use crate::filters::blosc::compression::whole_elements;
 
-/// The most bytes of a block that is split into streams, and the fewest.
+/// Maximum and minimum bytes of a block that is split into streams.
 const MAX_SPLIT: usize = 4 << 20;
 const MIN_SPLIT: usize = 32 << 10;
 
-/// Bytes of a block of a chunk of `len` (`blosc_stune_next_blocksize`).
+/// Returns the bytes of a block of a chunk of `len` (`blosc_stune_next_blocksize`).
 pub(super) fn automatic(parameters: &Parameters, size: usize, len: usize) -> usize {
     let mut block = parameters.codec.usual_block(parameters.level, len);
     if parameters.level > 0 && parameters.splits(size, block) {
@@ -23,7 +23,8 @@ pub(super) fn automatic(parameters: &Parameters, size: usize, len: usize) -> usi
     whole_elements(block, size, len)
 }
 
-/// The same, if none are `given`.
+/// Returns the bytes of a block of a chunk of `len`: the given bytes in whole elements, or the default if `given` is 0. Returns
+/// 1 if the chunk is shorter than an element.
 pub(super) fn plain(parameters: &Parameters, size: usize, len: usize, given: usize) -> usize {
     match given {
         _ if len < size => 1,
@@ -32,8 +33,8 @@ pub(super) fn plain(parameters: &Parameters, size: usize, len: usize, given: usi
     }
 }
 
-/// The dimensions of a block of up to `elements` in a chunk of these (`compute_b2nd_block_shape`): each is 2 and is
-/// doubled, the last one first, as long as there is room.
+/// Returns the dimensions of a block of up to `elements` in a chunk of these dimensions (`compute_b2nd_block_shape`):
+/// each is 2 and is doubled, the last one first, as long as the block has at most `elements`.
 pub(super) fn shape(elements: usize, chunk: &[usize]) -> Vec<usize> {
     let mut block: Vec<_> = chunk.iter().map(|dim| if *dim == 1 { 1 } else { 2 }).collect();
     let mut now: usize = block.iter().product();

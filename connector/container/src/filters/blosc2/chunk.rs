@@ -1,4 +1,4 @@
-//! A Blosc2 chunk: a header, the place of each block, and its compressed streams, all numbers little-endian
+//! A Blosc2 chunk: a header, the offset of each block, and its compressed streams, all numbers little-endian
 //! (README_CHUNK_FORMAT.rst of c-blosc2).
 
 use super::stages::Stages;
@@ -6,19 +6,20 @@ use crate::filters::blosc::compression::{Codec, Decoder};
 use crate::filters::scratch;
 use h5lake_ledger::buffers::Scratch;
 
-/// Versions, flags, element size, and the lengths of the chunk, of a block and of what is encoded.
+/// Bytes of the header: versions, flags, element size, and the lengths of the chunk, of a block and of the encoded
+/// data.
 const HEADER_BYTES: usize = 16;
-/// With the filters, the codec, and more flags.
+/// Bytes of the extended header, with the filters, the codec, and more flags.
 pub(super) const EXTENDED_HEADER_BYTES: usize = 32;
-/// The place of a block, or the length of a stream.
+/// Bytes of the offset of a block, or of the length of a stream.
 pub(super) const NUMBER_BYTES: usize = 4;
-/// The version that is written, and the last one, which may have blocks of any length.
+/// The version that is written, and the last one that is read, which may have blocks of any length.
 pub(super) const VERSION: u8 = 5;
 const LAST_VERSION: u8 = 6;
 /// A version that had no sixth filter.
 const FIVE_FILTERS_VERSION: u8 = 3;
 
-/// Flags of the header: shuffled, not encoded, bits shuffled, deltas, blocks in one stream. The first and the third
+/// Flags of the header: shuffled, unencoded, bits shuffled, deltas, blocks in one stream. The first and the third
 /// together mean an extended header. The codec's format is in the bits from the given one on.
 const SHUFFLED: u8 = 1;
 pub(super) const PLAIN: u8 = 2;
@@ -27,7 +28,7 @@ pub(super) const DELTA: u8 = 8;
 pub(super) const ONE_STREAM: u8 = 16;
 pub(super) const FORMAT_SHIFT: u32 = 5;
 pub(super) const EXTENDED: u8 = SHUFFLED | BITSHUFFLED;
-/// The format of a codec that was added to c-blosc2.
+/// The format of a codec that was added by c-blosc2.
 const ADDED_FORMAT: u8 = 6;
 
 /// More flags, in the last byte of an extended header.
@@ -36,26 +37,26 @@ const LAZY: u8 = 8;
 const SPECIAL_SHIFT: u32 = 4;
 const SPECIAL_MASK: u8 = 7;
 const INSTRUMENTED: u8 = 0x80;
-/// In the byte before it.
+/// A flag in the byte before it.
 const ANY_LENGTH_BLOCKS: u8 = 1;
 
-/// A stream that is one byte over and over: the bit of its token, and the lowest value of its length.
+/// A stream that repeats one byte: the bit of its token, and the lowest value of its length.
 pub(super) const RUN: u8 = 1;
 const LONGEST_RUN_VALUE: i32 = -255;
 
-/// What a whole chunk has, without blocks.
+/// The content of a whole chunk without blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Special {
     Zeros,
     Nans,
-    /// A value behind the header.
+    /// A value after the header.
     Value,
-    /// No content at all, which is given as zeros.
+    /// No content at all, which is decoded as zeros.
     Uninitialized,
 }
 
 impl Special {
-    /// By its number in a header or an offset.
+    /// Returns the special content by its number in a header or an offset.
     pub(super) fn of_number(number: u8) -> Result<Self, String> {
         match number {
             1 => Ok(Self::Zeros),
@@ -67,7 +68,7 @@ impl Special {
     }
 }
 
-/// A chunk whose header is checked.
+/// A chunk with a checked header.
 #[derive(Debug)]
 pub(super) struct Chunk<'a> {
     data: &'a [u8],
@@ -90,7 +91,7 @@ fn length(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 impl<'a> Chunk<'a> {
-    /// A chunk that only an offset stands for, of elements of `size` bytes.
+    /// Returns a chunk that is described by an offset alone, of elements of `size` bytes.
     pub(super) fn special(special: Special, size: usize, len: usize, block: usize) -> Result<Self, String> {
         let (data, stages) = (&[][..], Stages::default());
         let chunk = Self {
@@ -110,7 +111,7 @@ impl<'a> Chunk<'a> {
     /// Reads the header at the start of `data`.
     ///
     /// # Errors
-    /// Damage, and what is not here: blocks of any length, dictionaries, lazy chunks, other filters.
+    /// Damage, and unsupported forms: blocks of any length, dictionaries, lazy chunks, other filters.
     pub(super) fn read(data: &'a [u8]) -> Result<Self, String> {
         let none = "damaged data: no header of a chunk";
         let [version, _, flags, size] = *data.first_chunk().ok_or(none)?;
@@ -186,10 +187,10 @@ impl<'a> Chunk<'a> {
         Decoder::new(codec.ok_or_else(unknown)?).map(Some)
     }
 
-    /// What decodes the blocks.
+    /// Returns a decoder of the blocks.
     ///
     /// # Errors
-    /// A codec that is not here.
+    /// A codec that is not supported.
     pub(super) fn reader(self) -> Result<Reader<'a>, String> {
         let decoder = self.decoder()?;
         let work = if decoder.is_some() { self.stages.buffers() } else { 0 };
@@ -221,7 +222,7 @@ pub(super) struct Reader<'a> {
     chunk: Chunk<'a>,
     decoder: Option<Decoder>,
     work: Vec<Scratch>,
-    /// The first block, where others are less it.
+    /// The first block, if the other blocks are stored as differences from it.
     first: Vec<u8>,
 }
 
@@ -259,7 +260,7 @@ impl Reader<'_> {
 }
 
 impl Chunk<'_> {
-    /// A block of a chunk that is not encoded.
+    /// Decodes a block of an unencoded chunk.
     fn fill(&self, n: usize, out: &mut [u8]) -> Result<(), String> {
         let cut = "damaged data: a chunk is cut short";
         let behind = self.data.get(self.header_bytes..).ok_or(cut)?;
@@ -283,7 +284,7 @@ fn repeat(value: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Decodes a block's streams, which all have one length.
+/// Decodes a block's streams, which all have the same length.
 fn decode_streams(
     decoder: &mut Decoder,
     mut input: &[u8],

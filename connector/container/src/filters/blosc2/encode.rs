@@ -8,33 +8,33 @@ use super::stages::Stage;
 use crate::filters::blosc::compression::{Codec, Encoder};
 use h5lake_ledger::buffers::Scratch;
 
-/// Shorter chunks are stored as they are, and blocks are not split into shorter streams (`BLOSC_MIN_BUFFERSIZE`).
+/// Shorter chunks are stored unencoded, and blocks are not split into shorter streams (`BLOSC_MIN_BUFFERSIZE`).
 const MIN_BYTES: usize = 32;
 /// Blocks are split for elements of up to this many bytes.
 const MAX_STREAMS: usize = 16;
-/// Zstandard splits blocks up to this level.
+/// The maximum level at which Zstandard splits blocks.
 const LAST_SPLIT_LEVEL: u32 = 5;
 /// Longer blocks are refused (`BLOSC2_MAXBLOCKSIZE`).
 const MAX_BLOCK: usize = 536_866_816;
 /// The version of every codec's format.
 const CODEC_VERSION: u8 = 1;
 
-/// How chunks are encoded.
+/// The parameters of the encoding.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parameters {
     pub(super) codec: Codec,
     pub(super) stage: Stage,
-    /// 0 to 9.
+    /// The level, 0 to 9.
     pub(super) level: u32,
 }
 
 impl Parameters {
-    /// The number of the codec in c-blosc2.
+    /// Returns the number of the codec in c-blosc2.
     pub(super) fn codec_number(&self) -> u8 {
         self.codec as u8
     }
 
-    /// Whether blocks are compressed in streams, one for each byte of an element (`split_block`).
+    /// Returns whether blocks are compressed in streams, one for each byte of an element (`split_block`).
     pub(super) fn splits(&self, size: usize, block: usize) -> bool {
         let may = match self.codec {
             Codec::BloscLz | Codec::Lz4 => true,
@@ -45,12 +45,12 @@ impl Parameters {
     }
 
     fn encoder(&self) -> Option<Encoder> {
-        // c-blosc2 does not have LZ4 hurry at low levels, other than c-blosc.
+        // Unlike c-blosc, c-blosc2 does not accelerate LZ4 at low levels.
         Some(Encoder::new(self.codec, self.level)?.without_acceleration())
     }
 }
 
-/// What is encoded: bytes in blocks of a length, the last one shorter, or blocks of an array.
+/// The data to encode: bytes in blocks of a length, the last one shorter, or blocks of an array.
 pub(super) struct Source<'a> {
     pub(super) data: &'a [u8],
     pub(super) geometry: Option<&'a Geometry>,
@@ -59,7 +59,7 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Bytes of all blocks.
+    /// Returns the bytes of all blocks.
     pub(super) fn len(&self) -> usize {
         self.geometry.map_or(self.data.len(), Geometry::chunk_bytes)
     }
@@ -68,7 +68,7 @@ impl Source<'_> {
         self.len().div_ceil(self.block)
     }
 
-    /// A block, for which there is `room`.
+    /// Returns a block, using the buffer `room` if the block must be assembled.
     fn block<'b>(&'b self, n: usize, room: &'b mut [u8]) -> Option<&'b [u8]> {
         let Some(geometry) = self.geometry else { return self.data.chunks(self.block).nth(n) };
         let place = geometry.place(0, n)?;
@@ -81,22 +81,22 @@ impl Source<'_> {
         Some(room)
     }
 
-    /// Room for a block, if blocks are put together.
+    /// Returns a buffer for a block, if blocks must be assembled.
     fn room(&self) -> Scratch {
         Scratch::new(if self.geometry.is_some() { self.block } else { 0 })
     }
 }
 
-/// A chunk that is encoded.
+/// An encoded chunk.
 pub(super) enum Encoded {
-    /// All are zeros, which needs no chunk.
+    /// All bytes are zeros, which needs no chunk.
     Zeros,
-    /// So many bytes.
+    /// A chunk of this many bytes.
     Chunk(usize),
 }
 
-/// Writes a chunk of elements of `size` bytes to the start of `out`, which has room for all blocks and a header.
-/// `None` for what c-blosc2 refuses, or writes and cannot read: a block that has no whole elements.
+/// Writes a chunk of elements of `size` bytes to the start of `out`, which has space for all blocks and a header.
+/// Returns `None` for data that c-blosc2 refuses, or writes but cannot read: a block that has no whole elements.
 pub(super) fn chunk(
     parameters: &Parameters,
     size: usize,
@@ -150,7 +150,7 @@ impl Header<'_> {
         Some(())
     }
 
-    /// All blocks as they are.
+    /// Writes all blocks unencoded.
     fn plain(mut self, source: &Source<'_>, out: &mut [u8]) -> Option<Encoded> {
         self.flags |= PLAIN;
         let mut room = source.room();
@@ -169,10 +169,10 @@ struct Blocks {
     encoder: Encoder,
     stage: Stage,
     size: usize,
-    /// Streams of a whole block.
+    /// Number of streams of a whole block.
     streams: usize,
     staged: Scratch,
-    /// Whether all streams were zeros so far.
+    /// True if all streams were zeros so far.
     is_zero: bool,
 }
 
@@ -184,7 +184,7 @@ impl Blocks {
         Some(Self { encoder: parameters.encoder()?, stage, size, streams, staged, is_zero: true })
     }
 
-    /// Writes places and streams behind the header; gives where they end, if there is room.
+    /// Writes offsets and streams after the header. Returns their end, or `None` if `out` is too short.
     fn encode(&mut self, source: &Source<'_>, out: &mut [u8]) -> Option<usize> {
         let mut at = EXTENDED_HEADER_BYTES + NUMBER_BYTES * source.blocks();
         let mut room = source.room();
@@ -214,7 +214,8 @@ impl Blocks {
     }
 }
 
-/// Writes a stream with its length before it: how many bytes that are, if there is room, and whether all are zeros.
+/// Writes a stream with its length before it. Returns the number of bytes and whether all are zeros, or `None` if `out`
+/// is too short.
 fn encode_stream(encoder: &mut Encoder, stream: &[u8], out: &mut [u8]) -> Option<(usize, bool)> {
     let (length, room) = out.split_first_chunk_mut::<NUMBER_BYTES>()?;
     let byte = *stream.first()?;
@@ -226,7 +227,7 @@ fn encode_stream(encoder: &mut Encoder, stream: &[u8], out: &mut [u8]) -> Option
         *room.first_mut()? = RUN;
         return Some((NUMBER_BYTES + 1, false));
     }
-    // As long as the stream means not encoded.
+    // A length equal to that of the stream means unencoded.
     let limit = room.len().min(stream.len() - 1);
     let encoded = match encoder.encode(stream, &mut room[..limit]) {
         Some(encoded) if encoded > 0 => encoded,

@@ -1,6 +1,6 @@
-//! A contiguous frame of Blosc2: a header, chunks, the chunk with their places, and a trailer
-//! (README_CFRAME_FORMAT.rst of c-blosc2). Header and trailer are MessagePack, big-endian, with every field at its
-//! place.
+//! A contiguous frame of Blosc2: a header, chunks, the chunk with their offsets, and a trailer
+//! (README_CFRAME_FORMAT.rst of c-blosc2). Header and trailer are MessagePack, big-endian, with every field at a fixed
+//! position.
 
 use super::chunk::{Chunk, EXTENDED, EXTENDED_HEADER_BYTES, PLAIN, Special, VERSION};
 use super::encode::{self, Encoded, Parameters, Source};
@@ -9,7 +9,7 @@ use super::metalayer;
 use crate::filters::scratch;
 use h5lake_ledger::buffers;
 
-/// MessagePack's marks of the fields, with the frame's name.
+/// MessagePack's marks of the fields, and the frame's name.
 const NAME: &[u8; 10] = b"\x9e\xa8b2frame\0";
 const METALAYERS_MARK: [u8; 2] = [0x93, 0xcd];
 const MAP_MARK: u8 = 0xde;
@@ -18,7 +18,7 @@ const TEXT_MARK: u8 = 0xa0;
 const INT32_MARK: u8 = 0xd2;
 const BYTES_MARK: u8 = 0xc6;
 
-/// Where the header has its fields.
+/// Offsets of the fields in the header.
 const HEADER_LENGTH: usize = 11;
 const FRAME_LENGTH: usize = 16;
 const FLAGS: usize = 25;
@@ -29,7 +29,7 @@ const ELEMENT: usize = 48;
 const BLOCK: usize = 53;
 const CHUNK: usize = 58;
 const METALAYERS: usize = 87;
-/// The marks of all fields but the name, by their places.
+/// The marks of all fields except the name, by their offsets.
 const MARKS: [(usize, u8); 12] = [
     (10, INT32_MARK),
     (15, 0xcf),
@@ -45,22 +45,22 @@ const MARKS: [(usize, u8); 12] = [
     (69, 0xd8),
 ];
 
-/// The format's version and offsets of 64 bits; what a reader wants of the flags.
+/// The format's version and 64-bit offsets; then the flags that a reader needs.
 const WRITTEN_FLAGS: u8 = 0x12;
 const OFFSET_MASK: u8 = 0x30;
 const OFFSETS_OF_64_BITS: u8 = 0x10;
 const VARIABLE_CHUNKS: u8 = 0x40;
 const VARIABLE_BLOCKS: u8 = 0x80;
-/// `BLOSC_FORWARD_COMPAT_SPLIT`, less one.
+/// The value `BLOSC_FORWARD_COMPAT_SPLIT`, less one.
 const SPLIT_MODE: u8 = 3;
-/// Filters that the header has room for, and says it has.
+/// Number of filters in the header.
 const FILTERS: u8 = 6;
 
-/// An offset: in the highest byte, that it is no offset but a special value, and which one.
+/// An offset: its highest byte tells whether it is a special value instead, and which one.
 const OFFSET_BYTES: usize = 8;
 const SPECIAL_OFFSET: u64 = 1 << 63;
 const SPECIAL_SHIFT: u32 = 56;
-/// The index of one chunk, which is too short to be compressed.
+/// Bytes of the index of one chunk, which is too short to be compressed.
 const INDEX_BYTES: usize = EXTENDED_HEADER_BYTES + OFFSET_BYTES;
 
 /// A trailer without metalayers or fingerprint.
@@ -86,20 +86,20 @@ const TRAILER: [u8; 35] = {
     bytes
 };
 
-/// A frame whose header is checked.
+/// A frame with a checked header.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
     data: &'a [u8],
     header_bytes: usize,
-    /// Bytes of all chunks that are stored.
+    /// Bytes of all stored chunks.
     encoded: usize,
     /// Bytes of an element.
     size: usize,
-    /// Bytes of all elements, and of a chunk and a block of them.
+    /// Bytes of all elements, of a chunk and of a block.
     bytes: usize,
     chunk_bytes: usize,
     block_bytes: usize,
-    /// The array, where the frame has one.
+    /// The array, if the frame has one.
     pub(super) geometry: Option<Geometry>,
 }
 
@@ -107,7 +107,7 @@ fn number<const BYTES: usize>(data: &[u8], at: usize, of: impl Fn([u8; BYTES]) -
     usize::try_from(of(*data.get(at..)?.first_chunk()?)).ok()
 }
 
-/// A number of 4 bytes that has no sign.
+/// Reads a non-negative number of 4 bytes.
 fn number_32(data: &[u8], at: usize) -> Option<usize> {
     number::<4>(data, at, |bytes| u32::from_be_bytes(bytes).into()).filter(|n| i32::try_from(*n).is_ok())
 }
@@ -152,7 +152,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Bytes that come out.
+    /// Returns the decoded length in bytes.
     pub(super) fn len(&self) -> Result<usize, String> {
         match &self.geometry {
             Some(geometry) => Ok(geometry.bytes()),
@@ -160,7 +160,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Where the chunks are, or what they are.
+    /// Returns the offsets of the chunks, or their special values.
     fn offsets(&self, chunks: usize) -> Result<Vec<u64>, String> {
         let start = self.header_bytes.checked_add(self.encoded).and_then(|start| self.data.get(start..));
         let index = Chunk::read(start.ok_or("damaged data: no index of the chunks")?)?;
@@ -218,7 +218,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Decodes a chunk as long as `out`, block behind block.
+/// Decodes a chunk as long as `out`, block after block.
 fn decode_in_order(chunk: Chunk<'_>, out: &mut [u8]) -> Result<(), String> {
     if chunk.len != out.len() {
         return Err(format!("damaged data: a chunk of {} bytes where {} are to be", chunk.len, out.len()));
@@ -228,13 +228,13 @@ fn decode_in_order(chunk: Chunk<'_>, out: &mut [u8]) -> Result<(), String> {
     out.chunks_mut(block).enumerate().try_for_each(|(n, part)| reader.decode(n, part))
 }
 
-/// The content of the metalayer that says which array it is.
+/// Returns the content of the metalayer that describes the array.
 fn metalayer(header: &[u8]) -> Result<Option<&[u8]>, String> {
     let damage = || "damaged data: the metalayers of a frame".to_owned();
     find_metalayer(header).ok_or_else(damage)
 }
 
-/// The same; `None` for damage.
+/// Finds the metalayer that describes the array; `None` for damage.
 fn find_metalayer(header: &[u8]) -> Option<Option<&[u8]>> {
     let map = header.get(METALAYERS..)?.strip_prefix(&METALAYERS_MARK)?.get(2..)?;
     let (count, mut map) = map.strip_prefix(&[MAP_MARK])?.split_first_chunk()?;
@@ -252,7 +252,7 @@ fn find_metalayer(header: &[u8]) -> Option<Option<&[u8]>> {
     Some(None)
 }
 
-/// The map of metalayers, of none or one, and its content.
+/// Returns the encoded map of metalayers, with one or none.
 fn metalayers(array: Option<&[u8]>) -> Option<Vec<u8>> {
     let mut out = METALAYERS_MARK.to_vec();
     let Some(content) = array else {
@@ -272,7 +272,7 @@ fn metalayers(array: Option<&[u8]>) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Writes a frame with one chunk of elements of `size` bytes; `None` for what c-blosc2 refuses or could not read.
+/// Writes a frame with one chunk of elements of `size` bytes; `None` for data that c-blosc2 refuses or could not read.
 pub(super) fn write(parameters: &Parameters, size: usize, source: &Source<'_>) -> Option<Vec<u8>> {
     let array = match source.geometry {
         Some(geometry) => Some(metalayer::write(geometry, size)?),
@@ -291,7 +291,7 @@ pub(super) fn write(parameters: &Parameters, size: usize, source: &Source<'_>) -
     Some(out)
 }
 
-/// Gives where the frame ends.
+/// Writes the frame, and returns its length.
 fn write_to(
     parameters: &Parameters,
     size: usize,
@@ -306,7 +306,7 @@ fn write_to(
     };
     let (index, rest) = rest[encoded..].split_at_mut(INDEX_BYTES);
     index.fill(0);
-    // Shuffled elements of 8 bytes, if they were not too few.
+    // Declares shuffled elements of 8 bytes, which are too few to be compressed.
     index[..4].copy_from_slice(&[VERSION, 1, EXTENDED | PLAIN, 8]);
     (index[4], index[8], index[12], index[21]) = (8, 8, INDEX_BYTES as u8, 1);
     index[EXTENDED_HEADER_BYTES..].copy_from_slice(&offset.to_le_bytes());
@@ -332,7 +332,7 @@ fn write_to(
         codec | (parameters.level as u8) << 4,
         SPLIT_MODE,
     ]);
-    // One thread to decode; the filters, the last of which is in use; the codec again.
+    // The fields are: one thread to decode; the filters, of which only the last is used; the codec again.
     (header[67], header[70], header[76], header[77]) = (1, FILTERS, parameters.stage.number(), codec);
     Some(end)
 }

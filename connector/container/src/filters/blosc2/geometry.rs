@@ -1,10 +1,10 @@
-//! An array in chunks, and these in blocks: which bytes of the array a block has. A chunk's blocks fill it up
+//! An array in chunks, and these in blocks: the mapping of bytes of the array to blocks. The blocks of a chunk pad it
 //! beyond its end.
 
 use super::{MAX_BYTES, MAX_RANK};
 use std::ops::Range;
 
-/// An array's shape, that of a chunk and of a block, all in elements.
+/// The shapes of an array, a chunk and a block, all in elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Geometry {
     pub(super) shape: Vec<usize>,
@@ -14,7 +14,7 @@ pub(super) struct Geometry {
     size: usize,
 }
 
-/// Where a block begins in the array, and how much of it lies within.
+/// The origin of a block in the array, and the size of its part within the array.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     origin: [usize; MAX_RANK],
@@ -25,7 +25,7 @@ fn product(numbers: impl IntoIterator<Item = usize>, size: usize) -> Option<usiz
     numbers.into_iter().try_fold(size, usize::checked_mul)
 }
 
-/// The place with number `n` in a grid of these counts, the last one fastest.
+/// Returns the position with number `n` in a grid of these counts; the last dimension changes fastest.
 fn index(
     mut n: usize,
     counts: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator,
@@ -39,10 +39,10 @@ fn index(
 }
 
 impl Geometry {
-    /// An array of at most `limit` bytes.
+    /// Creates the geometry of an array of at most `limit` bytes.
     ///
     /// # Errors
-    /// Shapes of different ranks, without elements, or larger than what they are part of.
+    /// Shapes of different ranks, without elements, or larger than the shape that contains them.
     pub(super) fn new(
         shape: Vec<usize>,
         chunk: Vec<usize>,
@@ -68,7 +68,7 @@ impl Geometry {
         }
     }
 
-    /// The shape of a chunk with whole blocks.
+    /// Returns the shape of a chunk padded to whole blocks.
     fn filled_chunk(&self) -> impl Iterator<Item = usize> {
         self.chunk.iter().zip(&self.block).map(|(chunk, block)| chunk.next_multiple_of(*block))
     }
@@ -81,32 +81,32 @@ impl Geometry {
         self.shape.iter().zip(&self.chunk).map(|(shape, chunk)| shape.div_ceil(*chunk))
     }
 
-    /// Bytes of the array.
+    /// Returns the bytes of the array.
     pub(super) fn bytes(&self) -> usize {
         self.shape.iter().product::<usize>() * self.size
     }
 
-    /// Bytes of a chunk with whole blocks.
+    /// Returns the bytes of a chunk padded to whole blocks.
     pub(super) fn chunk_bytes(&self) -> usize {
         self.filled_chunk().product::<usize>() * self.size
     }
 
-    /// Bytes of a block.
+    /// Returns the bytes of a block.
     pub(super) fn block_bytes(&self) -> usize {
         self.block.iter().product::<usize>() * self.size
     }
 
-    /// Chunks of the array.
+    /// Returns the number of chunks of the array.
     pub(super) fn chunks(&self) -> usize {
         self.chunk_counts().product()
     }
 
-    /// Blocks of a chunk.
+    /// Returns the number of blocks of a chunk.
     pub(super) fn blocks(&self) -> usize {
         self.block_counts().product()
     }
 
-    /// Where a block of a chunk lies; `None` if it is only there to fill the chunk up.
+    /// Returns the place of a block of a chunk; `None` if it is only padding.
     pub(super) fn place(&self, chunk: usize, block: usize) -> Option<Place> {
         let (chunk, block) = (index(chunk, self.chunk_counts()), index(block, self.block_counts()));
         let mut place = Place { origin: [0; MAX_RANK], extent: [0; MAX_RANK] };
@@ -119,7 +119,7 @@ impl Geometry {
         Some(place)
     }
 
-    /// The first dimension of a row: all behind it are whole in both the block and the array.
+    /// Returns the first dimension of a row: all dimensions after it are complete in both the block and the array.
     fn row_dimension(&self, place: &Place) -> usize {
         let is_whole = |n: usize| place.extent[n] == self.block[n] && place.extent[n] == self.shape[n];
         let mut row = self.shape.len() - 1;
@@ -129,7 +129,7 @@ impl Geometry {
         row
     }
 
-    /// The array's bytes that are the whole block, in its order.
+    /// Returns the range of the array's bytes that is the whole block, if it is contiguous.
     pub(super) fn run(&self, place: &Place) -> Option<Range<usize>> {
         let rank = self.shape.len();
         let is_one = place.extent[..self.row_dimension(place)].iter().all(|extent| *extent == 1);
@@ -140,8 +140,7 @@ impl Geometry {
         Some(start..start + self.block_bytes())
     }
 
-    /// Calls `copy` with each row of a block: where it begins in the array and in the block, and its length, all in
-    /// bytes.
+    /// Calls `copy` with each row of a block: its offsets in the array and in the block, and its length, all in bytes.
     pub(super) fn rows(&self, place: &Place, mut copy: impl FnMut(usize, usize, usize)) {
         let row = self.row_dimension(place);
         let inner = self.shape[row + 1..].iter().product::<usize>() * self.size;
@@ -165,7 +164,7 @@ impl Geometry {
 mod tests {
     use super::*;
 
-    /// Every element of the array lies in one block of one chunk, at the place that the definition says.
+    /// Every element of the array is in one block of one chunk, at the position that the definition says.
     #[test]
     fn blocks_have_each_element_once() {
         for (shape, chunk, block) in [

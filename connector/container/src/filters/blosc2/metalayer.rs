@@ -1,21 +1,20 @@
-//! The metalayer of a frame that says which array it has (README_B2ND_METALAYER.rst of c-blosc2): MessagePack,
-//! big-endian.
+//! The metalayer of a frame that describes its array (README_B2ND_METALAYER.rst of c-blosc2): MessagePack, big-endian.
 
 use super::geometry::Geometry;
 use super::{MAX_ELEMENT_BYTES, MAX_RANK};
 
-/// Its name, and what it was called before.
+/// Its name, and its previous name.
 pub(super) const NAMES: [&[u8]; 2] = [b"b2nd", b"caterva"];
 
-/// MessagePack's marks of an array of few elements, and of signed and unsigned numbers and texts with a length.
+/// MessagePack's marks of a short array, of signed numbers of 4 and 8 bytes, and of text with a length.
 const ARRAY: u8 = 0x90;
 const INT32: u8 = 0xd2;
 const INT64: u8 = 0xd3;
 const TEXT32: u8 = 0xdb;
-/// Version, rank, three shapes, and the type in two elements.
+/// Number of elements: version, rank, three shapes, and the type in two elements.
 const ELEMENTS: u8 = 7;
 
-/// The metalayer of an array in one chunk, of elements of `size` bytes.
+/// Returns the metalayer of an array in one chunk, of elements of `size` bytes.
 pub(super) fn write(geometry: &Geometry, size: usize) -> Option<Vec<u8>> {
     let rank = u8::try_from(geometry.shape.len()).ok()?;
     let mut out = vec![ARRAY + ELEMENTS, 0, rank, ARRAY + rank];
@@ -30,7 +29,7 @@ pub(super) fn write(geometry: &Geometry, size: usize) -> Option<Vec<u8>> {
             out.extend(i32::try_from(*dim).ok()?.to_be_bytes());
         }
     }
-    // The type in the form of NumPy, and that of bytes, whatever it is: the dataset has it.
+    // The type in the form of NumPy. It is always a type of bytes, because the dataset has the actual type.
     let name = format!("|V{size}");
     out.extend([0, TEXT32]);
     out.extend(u32::try_from(name.len()).ok()?.to_be_bytes());
@@ -38,8 +37,8 @@ pub(super) fn write(geometry: &Geometry, size: usize) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Reads a metalayer of an array of at most `limit` bytes, in a frame whose elements have `size` bytes and whose
-/// chunks have `chunk_bytes`.
+/// Reads a metalayer of an array of at most `limit` bytes, in a frame with elements of `size` bytes and chunks of
+/// `chunk_bytes`.
 ///
 /// # Errors
 /// Damage.
@@ -59,7 +58,7 @@ pub(super) fn read(
     let chunk = numbers::<4>(&mut data, rank, INT32, narrow).ok_or_else(damage)?;
     let block = numbers::<4>(&mut data, rank, INT32, narrow).ok_or_else(damage)?;
     let geometry = Geometry::new(shape, chunk, block, size, limit)?;
-    // c-blosc2 says that elements above 255 bytes have 1.
+    // c-blosc2 reports the size 1 for elements above 255 bytes.
     match chunk_bytes.checked_div(geometry.chunk_bytes()) {
         Some(larger) if size == 1 && larger > MAX_ELEMENT_BYTES => {
             Geometry::new(geometry.shape, geometry.chunk, geometry.block, larger, limit)
@@ -74,7 +73,7 @@ fn next<const BYTES: usize>(data: &mut &[u8]) -> Option<[u8; BYTES]> {
     Some(*bytes)
 }
 
-/// An array of numbers that are marked each.
+/// Reads an array of numbers that each have the mark `mark`.
 fn numbers<const BYTES: usize>(
     data: &mut &[u8],
     rank: u8,

@@ -1,11 +1,11 @@
-//! Blosc2 (filter 32026): a contiguous frame with one chunk, whose blocks are parts of the array where it has
-//! dimensions.
+//! Blosc2 (filter 32026): a contiguous frame with one chunk. If the data has dimensions, the blocks of the chunk are
+//! parts of the array.
 //!
-//! The client data are the filter's version, the bytes of a block (0 for the filter's choice), those of an element
-//! and of a chunk, level, filter and codec, and then, for two dimensions and more, the rank and the chunk's
-//! dimensions (blosc2_filter.c of PyTables). With dimensions that fit the data's length the frame has the metalayer
-//! `b2nd`. Otherwise its chunk has the bytes as they are. The formats are those of c-blosc2:
-//! README_CFRAME_FORMAT.rst, README_CHUNK_FORMAT.rst and README_B2ND_METALAYER.rst.
+//! The client data are the filter's version, the bytes of a block (0 for the filter's choice), of an element and of a
+//! chunk, level, filter and codec, and then, for two or more dimensions, the rank and the chunk's dimensions
+//! (blosc2_filter.c of PyTables). If the dimensions fit the data's length, the frame has the metalayer `b2nd`.
+//! Otherwise its chunk has the bytes in their order. The formats are those of c-blosc2: README_CFRAME_FORMAT.rst,
+//! README_CHUNK_FORMAT.rst and README_B2ND_METALAYER.rst.
 
 mod block_size;
 mod chunk;
@@ -21,15 +21,15 @@ use encode::{Parameters, Source};
 use geometry::Geometry;
 use stages::Stage;
 
-/// c-blosc2 refuses longer chunks, as its lengths are signed.
+/// Maximum length of a chunk: c-blosc2 refuses longer ones, because its lengths are signed.
 const MAX_BYTES: usize = i32::MAX as usize - chunk::EXTENDED_HEADER_BYTES;
-/// Elements above this size count as bytes in a chunk (`BLOSC_MAX_TYPESIZE`).
+/// Elements above this size are treated as bytes in a chunk (`BLOSC_MAX_TYPESIZE`).
 const MAX_ELEMENT_BYTES: usize = 255;
-/// The most dimensions that a frame's array may have (`BLOSC2_MAX_DIM`).
+/// Maximum number of dimensions of a frame's array (`BLOSC2_MAX_DIM`).
 const MAX_RANK: usize = 8;
-/// Client data before the dimensions, without the rank.
+/// Number of client data before the dimensions, without the rank.
 const FIXED_VALUES: usize = 7;
-/// Client data that the filter wants in order to encode: all up to its filter.
+/// Number of client data that the filter needs to encode: all up to its filter.
 const MIN_VALUES: usize = 6;
 
 /// The filter with its parameters.
@@ -39,13 +39,13 @@ pub(super) struct Blosc2 {
     block: usize,
     /// Bytes of an element; 0 if the filter did not set its parameters.
     size: usize,
-    /// What encodes; `None` if values are absent, or the filter of c-blosc2 refuses them.
+    /// The parameters of the encoding; `None` if values are absent, or the filter of c-blosc2 refuses them.
     parameters: Option<Parameters>,
     /// Dimensions of the chunk, if there are two or more.
     dims: Option<Vec<usize>>,
 }
 
-/// Rank and dimensions in the client data: none, or an error where the filter of c-blosc2 has one.
+/// Returns the dimensions in the client data: none, or an error where the filter of c-blosc2 has one.
 fn dimensions(client_data: &[u32]) -> Result<Option<Vec<usize>>, ()> {
     let Some((rank, dims)) = client_data.get(FIXED_VALUES..).and_then(|rest| rest.split_first()) else {
         return Ok(None);
@@ -56,8 +56,8 @@ fn dimensions(client_data: &[u32]) -> Result<Option<Vec<usize>>, ()> {
 }
 
 impl Blosc2 {
-    /// `None` for what is not here: a codec or filter that was added to c-blosc2, or dimensions that do not make
-    /// sense.
+    /// Creates the filter; `None` for unsupported client data: a codec or filter that was added to c-blosc2, or invalid
+    /// dimensions.
     pub(super) fn new(client_data: &[u32]) -> Option<Self> {
         let value = |n: usize, default: u32| client_data.get(n).copied().unwrap_or(default);
         let codec = Codec::of_parameter(value(6, 0)).filter(|codec| *codec != Codec::Snappy)?;
@@ -69,18 +69,18 @@ impl Blosc2 {
         Some(Self { block: value(1, 0) as usize, size: value(2, 0) as usize, parameters, dims })
     }
 
-    /// The dimensions, if they are those of `len` bytes.
+    /// Returns the dimensions, if their product fits `len` bytes.
     fn dims_of(&self, len: usize) -> Option<&[usize]> {
         let dims = self.dims.as_deref()?;
         let bytes = dims.iter().try_fold(self.size, |bytes, dim| bytes.checked_mul(*dim));
         (bytes == Some(len)).then_some(dims)
     }
 
-    /// The array of `len` bytes in blocks; `None` for bytes as they are.
+    /// Returns the array of `len` bytes in blocks; `None` for bytes without dimensions.
     fn geometry(&self, parameters: &Parameters, len: usize) -> Result<Option<Geometry>, String> {
         let Some(dims) = self.dims_of(len) else { return Ok(None) };
         let block = match self.block {
-            // By the rule for shuffled data, whatever the filter is (`compute_blosc2_blocksize`).
+            // The rule for shuffled data applies to every filter (`compute_blosc2_blocksize`).
             0 => block_size::automatic(&Parameters { stage: Stage::Shuffle, ..*parameters }, self.size, len),
             given => given,
         };
@@ -100,7 +100,7 @@ impl Blosc2 {
 }
 
 impl FilterCodec for Blosc2 {
-    /// What would not become shorter is stored in a frame as it is, as c-blosc2 does.
+    /// Data that would not become shorter is stored unencoded in a frame, like in c-blosc2.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let parameters = self.parameters?;
         if self.size == 0 || data.is_empty() || data.len() > MAX_BYTES {
@@ -124,7 +124,7 @@ impl FilterCodec for Blosc2 {
         Ok(Some(out.len()))
     }
 
-    /// Blocks at the end of a dimension are filled up, which may nearly double it.
+    /// Blocks at the end of a dimension are padded, which may nearly double it.
     fn max_encoded_bytes(&self, len: usize) -> usize {
         let rank = self.dims.as_ref().map_or(1, Vec::len);
         len.saturating_mul(1 << rank).saturating_add(super::MAX_OVERHEAD_BYTES)

@@ -1,31 +1,31 @@
-//! The filters of a Blosc2 chunk, which a block goes through before it is compressed.
+//! The filters of a Blosc2 chunk, which are applied to a block before it is compressed.
 
 use crate::filters::bit_matrix::{bits_of, elements_of};
 use crate::filters::shuffle::{elements_of_planes, planes_of};
 
-/// Filters of a chunk.
+/// Number of filters of a chunk.
 const SLOTS: usize = 6;
-/// Elements to a byte of a row of bits.
+/// Number of elements in a byte of a row of bits.
 const ROW: usize = 8;
-/// The first version of the chunk's format that shuffles the bits of any count of elements.
+/// The first version of the chunk's format that shuffles the bits of any number of elements.
 const ANY_COUNT_VERSION: u8 = 3;
 
 /// One filter, by its number in c-blosc2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     None,
-    /// By the bytes of elements.
+    /// Arranges by bytes of elements.
     Shuffle,
-    /// By their bits.
+    /// Arranges by bits of elements.
     Bitshuffle,
-    /// Less the first block, and that one less the element before, by exclusive or.
+    /// Stores the exclusive or with the first block, and in the first block with the previous element.
     Delta,
-    /// Without the last bits of floats: nothing is to be undone.
+    /// Removes the last bits of floats; nothing is to be undone.
     TruncatedPrecision,
 }
 
 impl Stage {
-    /// `None` for a filter that was added to c-blosc2.
+    /// Returns the stage by its number; `None` for a filter that was added to c-blosc2.
     pub(super) fn of_number(number: u8) -> Option<Self> {
         let all = [Self::None, Self::Shuffle, Self::Bitshuffle, Self::Delta, Self::TruncatedPrecision];
         all.get(usize::from(number)).copied()
@@ -35,24 +35,24 @@ impl Stage {
         self as u8
     }
 
-    /// How many bytes of a block of `len` a stage moves.
+    /// Returns how many bytes of a block of `len` a stage rearranges.
     fn moved(self, len: usize, size: usize, version: u8) -> usize {
         let elements = len / size;
         match self {
             Self::Shuffle if size > 1 => elements * size,
-            // As the first Blosc does.
+            // As in the first version of Blosc.
             Self::Bitshuffle if version < ANY_COUNT_VERSION && !elements.is_multiple_of(ROW) => 0,
             Self::Bitshuffle => elements / ROW * ROW * size,
             _ => 0,
         }
     }
 
-    /// Whether it puts bytes at other places.
+    /// Returns whether the stage rearranges bytes.
     fn is_move(self, size: usize) -> bool {
         self == Self::Bitshuffle || self == Self::Shuffle && size > 1
     }
 
-    /// Applies it to a block. `first` is the chunk's first block, and `n` the block's number.
+    /// Applies the stage to a block. `first` is the chunk's first block, and `n` the block's number.
     pub(super) fn apply(self, block: &[u8], size: usize, n: usize, first: &[u8], out: &mut [u8]) {
         if self == Self::Delta {
             out.copy_from_slice(block);
@@ -72,7 +72,7 @@ impl Stage {
         }
     }
 
-    /// Undoes what moves bytes.
+    /// Undoes the rearrangement of bytes.
     fn undo(self, arranged: &[u8], size: usize, version: u8, out: &mut [u8]) {
         let (arranged, rest) = arranged.split_at(self.moved(arranged.len(), size, version));
         let (elements, left) = out.split_at_mut(arranged.len());
@@ -85,7 +85,7 @@ impl Stage {
     }
 }
 
-/// The bytes of a number that is compared, and where the last whole one ends.
+/// Returns the bytes of a number for delta, and the end of the last whole number.
 fn deltas(len: usize, size: usize) -> (usize, usize) {
     let width = match size {
         1 | 2 | 4 | 8 => size,
@@ -104,17 +104,17 @@ fn xor(out: &mut [u8], other: &[u8]) {
 /// The filters of one chunk, in the order in which they were applied.
 #[derive(Debug, Default)]
 pub(super) struct Stages {
-    /// Those that move bytes.
+    /// The stages that rearrange bytes.
     moves: Vec<Stage>,
     has_delta: bool,
     version: u8,
 }
 
 impl Stages {
-    /// From the numbers in the header of a chunk, of a format's version.
+    /// Reads the stages from the numbers in the header of a chunk, of a format's version.
     ///
     /// # Errors
-    /// A filter that is not here, or delta behind another one.
+    /// An unsupported filter, or delta after another filter.
     pub(super) fn read(numbers: [u8; SLOTS], size: usize, version: u8) -> Result<Self, String> {
         let mut stages = Self { version, ..Self::default() };
         for number in numbers {
@@ -130,7 +130,7 @@ impl Stages {
         Ok(stages)
     }
 
-    /// Those of a header without numbers, by its flags.
+    /// Returns the stages of a header without numbers, by its flags.
     pub(super) fn of_flags(
         is_shuffled: bool,
         is_bitshuffled: bool,
@@ -146,7 +146,7 @@ impl Stages {
         Self { moves, has_delta, version }
     }
 
-    /// How many buffers beside the result undoing takes.
+    /// Returns how many buffers, in addition to the result, undoing needs.
     pub(super) fn buffers(&self) -> usize {
         self.moves.len().min(2)
     }
@@ -155,7 +155,7 @@ impl Stages {
         self.has_delta
     }
 
-    /// Undoes all that moves bytes: from the first buffer, by way of the second if need be, to `out`.
+    /// Undoes all rearrangements: from the first buffer, through the second if needed, to `out`.
     pub(super) fn undo_moves(&self, buffers: &mut [&mut [u8]], size: usize, out: &mut [u8]) {
         for (left, stage) in self.moves.iter().enumerate().rev() {
             match buffers {
@@ -177,7 +177,7 @@ impl Stages {
         }
     }
 
-    /// Undoes delta in another block.
+    /// Undoes delta in any other block.
     pub(super) fn undo_delta(block: &mut [u8], size: usize, first: &[u8]) {
         let (_, end) = deltas(block.len(), size);
         xor(&mut block[..end], first);

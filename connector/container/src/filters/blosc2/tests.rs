@@ -1,9 +1,10 @@
-//! Blosc2: what is encoded comes back, for each parameter; frames of hdf5plugin are read; damage ends.
+//! Blosc2: encoded data is decoded again, for each parameter; frames of hdf5plugin are read; decoding of damaged data
+//! ends.
 
 use super::*;
 use proptest::prelude::*;
 
-/// Elements that become shorter.
+/// Returns elements that are compressible.
 fn smooth(size: usize, len: usize) -> Vec<u8> {
     (0..len)
         .map(|i| if i % size == 0 { (i / size / 3 % 30) as u8 } else { (i / size / 3000) as u8 })
@@ -19,12 +20,12 @@ fn noise(len: usize) -> Vec<u8> {
     (0..len).map(next).collect()
 }
 
-/// A filter for chunks without dimensions.
+/// Returns a filter for chunks without dimensions.
 fn filter(size: usize, level: u32, stage: u32, codec: u32) -> Blosc2 {
     Blosc2::new(&[1, 0, size as u32, 0, level, stage, codec]).unwrap()
 }
 
-/// A filter for chunks of these dimensions, with blocks of up to `block` bytes.
+/// Returns a filter for chunks of these dimensions, with blocks of up to `block` bytes.
 fn filter_of(dims: &[u32], size: u32, block: u32, level: u32, stage: u32, codec: u32) -> Blosc2 {
     let mut values = vec![1, block, size, size * dims.iter().product::<u32>(), level, stage, codec];
     values.push(dims.len() as u32);
@@ -78,7 +79,7 @@ fn every_shape_comes_back() {
                 comes_back(&blosc, &noise(len), &name);
                 comes_back(&blosc, &vec![0; len], &name);
                 comes_back(&blosc, &vec![7; len], &name);
-                // Behind a checksum there are no such dimensions.
+                // After a checksum the length does not fit the dimensions.
                 if block != 1 {
                     comes_back(&blosc, &smooth(size as usize, len + 4), &name);
                 }
@@ -139,7 +140,7 @@ fn the_limit_is_kept() {
     assert!(other.decode(&encoded, 4000).unwrap_err().contains("an array of [20, 50]"));
 }
 
-/// Each byte of a frame with each of its bits changed: an error, or bytes of the right length.
+/// Changes each bit of a frame: decoding returns an error, or bytes of the right length.
 #[test]
 fn each_damaged_byte_ends() {
     let frames = [
@@ -164,7 +165,7 @@ fn each_damaged_byte_ends() {
     }
 }
 
-/// The chunk of a frame that is not compressed, changed as said.
+/// Decodes an uncompressed chunk of a frame after `change`.
 fn changed(change: impl Fn(&mut Vec<u8>)) -> Result<Vec<u8>, String> {
     let blosc = filter(4, 5, 1, 5);
     let mut encoded = blosc.encode(&smooth(4, 4000)).unwrap();
@@ -174,7 +175,7 @@ fn changed(change: impl Fn(&mut Vec<u8>)) -> Result<Vec<u8>, String> {
 
 #[test]
 fn what_is_not_here_is_named() {
-    // The chunk begins behind the frame's header.
+    // The chunk begins after the frame's header.
     const AT: usize = 97;
     let cases: [(usize, u8, &str); 10] = [
         (26, 1, "a Blosc2 frame of kind 1 with flags 0x12"),
@@ -197,7 +198,7 @@ fn what_is_not_here_is_named() {
     assert_eq!(changed(delta).unwrap_err(), "the Blosc2 filter 3 (delta) behind another one");
 }
 
-/// A chunk in a frame of 40 elements, in place of the one that was written.
+/// Decodes a frame of 40 elements in which `chunk` replaces the written chunk.
 fn with_chunk(size: usize, chunk: &[u8]) -> Result<Vec<u8>, String> {
     let blosc = filter(size, 0, 1, 1);
     let encoded = blosc.encode(&vec![1; 40 * size]).unwrap();
@@ -209,7 +210,7 @@ fn with_chunk(size: usize, chunk: &[u8]) -> Result<Vec<u8>, String> {
     blosc.decode(&frame, 40 * size)
 }
 
-/// A chunk of 40 elements, with this behind a header of 16 or 32 bytes.
+/// Returns a chunk of 40 elements, with `behind` after a header of 16 or 32 bytes.
 fn chunk(version: u8, flags: u8, size: u8, extended: &[u8], behind: &[u8]) -> Vec<u8> {
     let len = 40 * u32::from(size);
     let encoded = (16 + extended.len() + behind.len()) as u32;
@@ -239,7 +240,7 @@ fn special_chunks_are_filled() {
 fn chunks_of_the_first_blosc_are_read() {
     let elements: Vec<u8> = (0..40u16).flat_map(|i| (i + 1000).to_le_bytes()).collect();
     let planes: Vec<u8> = [0, 1].iter().flat_map(|n| elements[*n..].iter().step_by(2).copied()).collect();
-    // One block behind its place, in one stream or in two, which are not compressed.
+    // One block after its offset, in one stream or in two, which are not compressed.
     let one = [&20u32.to_le_bytes()[..], &80u32.to_le_bytes(), &planes].concat();
     assert_eq!(with_chunk(2, &chunk(2, 0x11 | 1 << 5, 2, &[], &one)).unwrap(), elements);
     let [first, second] = [&planes[..40], &planes[40..]];
@@ -254,7 +255,7 @@ fn chunks_of_the_first_blosc_are_read() {
 
 use crate::filters::blosc::compression::Arrangement;
 
-/// A frame that was kept.
+/// A stored sample of a frame.
 macro_rules! kept {
     ($name:literal) => {
         ($name, &include_bytes!(concat!("samples/", $name, ".frame"))[..])
@@ -296,7 +297,7 @@ fn frames_of_hdf5plugin_are_read() {
     is_read(name, frame, &[7, 0, 0, 255].repeat(300));
 }
 
-/// Frames that python-blosc2 4.14 wrote, with what the filter does not write.
+/// Frames that python-blosc2 4.14 wrote, with features that the filter does not use.
 #[test]
 fn frames_of_python_blosc2_are_read() {
     let frames = [
@@ -327,9 +328,9 @@ fn frames_of_python_blosc2_are_read() {
     }
 }
 
-/// A frame is read, and with each byte changed it ends.
+/// Reads a frame, and checks that decoding it with each byte changed ends.
 fn is_read(name: &str, frame: &[u8], wanted: &[u8]) {
-    // Client data matter to nothing but the check of the dimensions.
+    // Client data only affect the check of the dimensions.
     let blosc = filter(1, 5, 1, 0);
     assert!(blosc.decode(frame, wanted.len()).unwrap_or_else(|e| panic!("{name}: {e}")) == wanted, "{name}");
     for at in 0..frame.len() {

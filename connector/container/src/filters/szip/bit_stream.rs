@@ -1,10 +1,11 @@
-//! Bits, the highest of a byte first, and numbers as runs of zeros that a one ends ("fundamental sequences").
+//! Streams of bits, the highest of a byte first, and numbers as runs of zeros that end with a one ("fundamental
+//! sequences").
 
-/// Writes bits where there is room.
+/// Writes bits as long as the output has space.
 pub(super) struct BitWriter<'a> {
     out: &'a mut [u8],
     at: usize,
-    /// The last bits, fewer than 32, from the highest one on.
+    /// The pending bits, fewer than 32, from the highest bit on.
     pending: u64,
     used: u32,
 }
@@ -14,7 +15,7 @@ impl<'a> BitWriter<'a> {
         Self { out, at: 0, pending: 0, used: 0 }
     }
 
-    /// Writes the lowest bits of a value, 1 to 32; `None` if there is no room.
+    /// Writes the lowest bits of a value, 1 to 32; returns `None` if the output is full.
     #[inline]
     pub(super) fn put(&mut self, value: u32, bits: u32) -> Option<()> {
         let value = u64::from(value) & ((1 << bits) - 1);
@@ -29,7 +30,7 @@ impl<'a> BitWriter<'a> {
         Some(())
     }
 
-    /// Writes as many zeros, and a one.
+    /// Writes `zeros` zeros, and a one.
     #[inline]
     pub(super) fn put_run(&mut self, mut zeros: u32) -> Option<()> {
         while zeros >= 32 {
@@ -39,7 +40,7 @@ impl<'a> BitWriter<'a> {
         self.put(1, zeros + 1)
     }
 
-    /// Writes the lowest bits of each value, as many of them at once as fit.
+    /// Writes the lowest bits of each value, as many values at once as fit.
     pub(super) fn put_all(&mut self, values: &[u32], bits: u32) -> Option<()> {
         match bits {
             0..=8 => self.put_groups::<4>(values, bits),
@@ -59,7 +60,7 @@ impl<'a> BitWriter<'a> {
         rest.iter().try_for_each(|value| self.put(*value, bits))
     }
 
-    /// [`put_run`](Self::put_run) of each value without so many of its lowest bits, four at once where they are short.
+    /// Writes [`put_run`](Self::put_run) of each value without its lowest `split` bits, four at once if they are short.
     pub(super) fn put_runs(&mut self, values: &[u32], split: u32) -> Option<()> {
         let (groups, rest) = values.as_chunks::<4>();
         for group in groups {
@@ -75,7 +76,7 @@ impl<'a> BitWriter<'a> {
         rest.iter().try_for_each(|value| self.put_run(value >> split))
     }
 
-    /// Fills the last byte with zeros: the number of bytes.
+    /// Fills the last byte with zeros. Returns the number of bytes.
     pub(super) fn finish(self) -> Option<usize> {
         let rest = self.used.div_ceil(8) as usize;
         let bytes = self.pending.to_be_bytes();
@@ -84,10 +85,10 @@ impl<'a> BitWriter<'a> {
     }
 }
 
-/// Reads bits until there are none.
+/// Reads bits until the data ends.
 pub(super) struct BitReader<'a> {
     data: &'a [u8],
-    /// The next bits, from the highest one on. Below those that count may be some that come after them.
+    /// The next bits, from the highest one on. Below the `have` valid bits there may be some of the bits that follow.
     next: u64,
     have: u32,
 }
@@ -113,7 +114,7 @@ impl<'a> BitReader<'a> {
         }
     }
 
-    /// The next bits, up to 32, as a number.
+    /// Returns the next bits, at most 32, as a number.
     #[inline]
     pub(super) fn get(&mut self, bits: u32) -> Option<u32> {
         if self.have < bits {
@@ -122,14 +123,14 @@ impl<'a> BitReader<'a> {
                 return None;
             }
         }
-        // Two shifts, as none may be of 64.
+        // Two shifts, because none may be of 64 bits.
         let value = (self.next >> 32 >> (32 - bits)) as u32;
         self.next <<= bits;
         self.have -= bits;
         Some(value)
     }
 
-    /// The number of zeros before the next one, which is taken too.
+    /// Returns the number of zeros before the next one, and consumes the one as well.
     #[inline]
     pub(super) fn get_run(&mut self) -> Option<u32> {
         let mut zeros = 0u32;

@@ -1,25 +1,25 @@
-//! The decoder: it ends with the samples that are asked for, whatever it gets.
+//! The decoder. It ends after the requested samples, whatever the input.
 
 use super::bit_stream::BitReader;
 use super::{Coding, REST, SEGMENT};
 
-/// Pairs of values that one number may stand for: those with a sum up to 12.
+/// Number of pairs of values that one number may stand for: those with a sum up to 12.
 const PAIRS: usize = 91;
 
-/// Decodes as many whole samples as fill `out`.
+/// Decodes whole samples until `out` is full.
 pub(super) fn decode(coding: &Coding, data: &[u8], out: &mut [u8]) -> Result<(), String> {
     let mut input = BitReader::new(data);
     let pairs = pairs();
     let mut values = vec![0; coding.block * coding.blocks];
     for part in out.chunks_mut(coding.line * coding.bytes) {
-        // Of the last line nothing is needed that fills it up.
+        // The padding of the last line is not needed.
         let is_whole = part.len() == coding.line * coding.bytes;
         let wanted = if is_whole { values.len() } else { part.len() / coding.bytes };
         let mut line = LineDecoder { coding, input: &mut input, pairs: &pairs, values: &mut values, at: 0 };
         while line.at < wanted {
             let only_fills_up = line.at * coding.bytes >= part.len();
             if line.block().is_none() {
-                // The last line may end with what is needed.
+                // The last line may end without its padding.
                 if only_fills_up {
                     break;
                 }
@@ -34,7 +34,7 @@ pub(super) fn decode(coding: &Coding, data: &[u8], out: &mut [u8]) -> Result<(),
     Ok(())
 }
 
-/// The values that a number stands for.
+/// Returns the pair of values that each number stands for.
 fn pairs() -> [[u32; 2]; PAIRS] {
     let mut pairs = [[0; 2]; PAIRS];
     let all = (0..13).flat_map(|sum: u32| (0..=sum).map(move |second| [sum - second, second]));
@@ -47,17 +47,17 @@ struct LineDecoder<'a, 'd> {
     input: &'a mut BitReader<'d>,
     pairs: &'a [[u32; 2]; PAIRS],
     values: &'a mut [u32],
-    /// Values that are there.
+    /// Number of values decoded so far.
     at: usize,
 }
 
 impl LineDecoder<'_, '_> {
-    /// Whether the line's first sample comes before the values.
+    /// Returns whether the line's first sample comes next.
     fn has_first(&self) -> bool {
         self.coding.is_predicted && self.at == 0
     }
 
-    /// One block, or more of zeros; `None` if it is damaged.
+    /// Decodes one block, or several of zeros; returns `None` for damage.
     fn block(&mut self) -> Option<()> {
         match self.input.get(self.coding.id_bits())? {
             0 => match self.input.get(1)? {
@@ -131,7 +131,7 @@ impl LineDecoder<'_, '_> {
     }
 }
 
-/// The reverse of what the coder does: samples in place of how they differ.
+/// Reverses the differences of the coder: restores the samples.
 fn undo_differences(values: &mut [u32], max: u32) {
     let Some((first, rest)) = values.split_first_mut() else { return };
     let (mut sample, middle) = (*first, max / 2 + 1);

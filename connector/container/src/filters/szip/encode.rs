@@ -1,13 +1,13 @@
-//! The coder: each block of a line in the shortest of four ways.
+//! The coder: encodes each block of a line in the shortest of four ways.
 
 use super::bit_stream::BitWriter;
 use super::{Coding, REST, SEGMENT};
 
-/// What of a block decides on how it is coded.
+/// The properties of a block that determine how it is coded.
 struct Block<'a> {
-    /// The samples, or how they differ from what was foretold; the first one of a predicted line is 0.
+    /// The samples, or their differences from the prediction; the first one of a predicted line is 0.
     values: &'a [u32],
-    /// The sample with which a predicted line begins, in its first block.
+    /// The first sample of a predicted line, in its first block.
     first: Option<u32>,
     /// All bits that are set in any of the values.
     set: u32,
@@ -27,7 +27,7 @@ struct LineEncoder<'a> {
     split: u32,
 }
 
-/// Encodes whole samples to the start of `out`: the number of bytes, if there is room.
+/// Encodes whole samples to the start of `out`. Returns the number of bytes, or `None` if `out` is too short.
 pub(super) fn encode(coding: &Coding, data: &[u8], out: &mut [u8]) -> Option<usize> {
     let mut encoder = LineEncoder { coding, out: BitWriter::new(out), split: 0 };
     let samples = coding.block * coding.blocks;
@@ -48,8 +48,8 @@ pub(super) fn encode(coding: &Coding, data: &[u8], out: &mut [u8]) -> Option<usi
     encoder.out.finish()
 }
 
-/// How each sample differs from the one before: small numbers for small differences, and none above the greatest sample. Without
-/// branches, so that the compiler does several at once.
+/// Computes the differences of each sample from the one before: small numbers for small differences, and none above the
+/// maximum sample. The loop has no branches, so that the compiler vectorizes it.
 fn differences(samples: &[u32], max: u32, out: &mut [u32]) {
     out[0] = 0;
     for (out, pair) in out[1..].iter_mut().zip(samples.windows(2)) {
@@ -85,7 +85,7 @@ impl LineEncoder<'_> {
         Some(())
     }
 
-    /// Writes the blocks of zeros, if there are any; whether they are the last of a segment.
+    /// Writes the pending blocks of zeros, if there are any. `are_last` is true if they end a segment.
     fn zeros(&mut self, zeros: &mut Zeros, are_last: bool) -> Option<()> {
         let Zeros { count, first } = std::mem::take(zeros);
         if count == 0 {
@@ -118,8 +118,8 @@ impl LineEncoder<'_> {
         }
     }
 
-    /// The fewest bits that are needed if some are split off of each value; how many, from what was best before. The sum has one
-    /// minimum, and lies on the side where it falls.
+    /// Returns the minimum number of bits if some low bits are split off of each value. The search for the number of
+    /// split bits starts at the last best one. The sum has one minimum, in the direction in which it falls.
     fn split_bits(&mut self, block: &Block) -> u64 {
         let count = block.values.len() as u64 - u64::from(block.first.is_some());
         let most = (1 << self.coding.id_bits()) - 3;
@@ -169,9 +169,9 @@ impl LineEncoder<'_> {
 }
 
 impl Block<'_> {
-    /// The sum of all values, without so many of their lowest bits.
+    /// Returns the sum of all values, without their lowest `split` bits.
     fn high(&self, split: u32) -> u64 {
-        // The sum of a block's values is no longer than 32 bits.
+        // The sum of a block's values fits 32 bits.
         if self.set < 1 << 26 {
             return u64::from(self.values.iter().map(|value| value >> split).sum::<u32>());
         }
@@ -179,9 +179,9 @@ impl Block<'_> {
     }
 }
 
-/// The bits that are needed if each pair of values becomes one number; `None` if more than `limit`.
+/// Returns the number of bits if each pair of values becomes one number; `None` if more than `limit`.
 fn pair_bits(block: &Block, limit: u64) -> Option<u64> {
-    // The greatest value has the highest bit of all. Its pair alone needs more.
+    // The greatest value has the highest bit of all. Its pair alone needs more than the limit.
     let least = 1u64 << block.set.checked_ilog2()?;
     if least * (least + 1) / 2 > limit {
         return None;

@@ -1,8 +1,8 @@
-//! Szip (filter 4): the lossless coder of CCSDS 121.0-B, as HDF5 has it through libaec.
+//! Szip (filter 4): the lossless coder of CCSDS 121.0-B, as HDF5 uses it through libaec.
 //!
-//! The client data are options, samples of a block, bits of a sample and samples of a line. Samples of 32 and 64 bits are taken
-//! apart into planes of bytes. A line is filled up to whole blocks and is one interval, which begins with a sample as it is. A
-//! chunk begins with its length in 4 bytes, little-endian (H5Zszip.c, and sz_compat.c of libaec).
+//! The client data are options, samples of a block, bits of a sample and samples of a line. Samples of 32 and 64 bits
+//! are split into planes of bytes. A line is padded to whole blocks and is one interval, which begins with an
+//! unpredicted sample. A chunk begins with its length in 4 bytes, little-endian (H5Zszip.c, and sz_compat.c of libaec).
 
 mod bit_stream;
 mod decode;
@@ -12,37 +12,37 @@ use super::shuffle::{elements_of_planes, planes_of};
 use super::{FilterCodec, scratch};
 use h5lake_ledger::buffers::{self, Scratch};
 
-/// The length before what is encoded.
+/// Bytes of the length before the encoded data.
 const LENGTH_BYTES: usize = 4;
 /// `SZ_MSB_OPTION_MASK`: samples are big-endian.
 const BIG_ENDIAN: u32 = 16;
-/// `SZ_NN_OPTION_MASK`: a sample is foretold by the one before.
+/// `SZ_NN_OPTION_MASK`: a sample is predicted from the one before.
 const PREDICTED: u32 = 32;
-/// Limits of libaec, and one of ours on the samples of a block: HDF5 allows 32.
+/// Limits of libaec, and one of our own on the samples of a block: HDF5 allows 32.
 const MAX_BLOCKS: usize = 4096;
 const MAX_BLOCK: usize = 64;
-/// Blocks of zeros are counted within so many.
+/// Number of blocks within which blocks of zeros are counted.
 const SEGMENT: usize = 64;
-/// A count of blocks that stands for all the rest of the segment.
+/// The count of zero blocks that means all remaining blocks of the segment.
 const REST: u32 = 5;
 
-/// How samples are coded.
+/// The coding of samples.
 #[derive(Debug, Clone, Copy)]
 struct Coding {
-    /// Bits of a sample: up to 32.
+    /// Bits of a sample: at most 32.
     bits: u32,
-    /// Bytes that a sample takes.
+    /// Bytes of a sample.
     bytes: usize,
     is_big_endian: bool,
     is_predicted: bool,
-    /// Samples of a block, blocks of a line, and samples of a line without those that fill it up.
+    /// Samples of a block, blocks of a line, and samples of a line without its padding.
     block: usize,
     blocks: usize,
     line: usize,
 }
 
 impl Coding {
-    /// Bits of the number that says how a block is coded.
+    /// Returns the number of bits that identify how a block is coded.
     fn id_bits(&self) -> u32 {
         match self.bits {
             0..=8 => 3,
@@ -51,17 +51,17 @@ impl Coding {
         }
     }
 
-    /// The number of a block that is not coded.
+    /// Returns the identifier of an unencoded block.
     fn plain_id(&self) -> u32 {
         (1 << self.id_bits()) - 1
     }
 
-    /// The greatest sample.
+    /// Returns the maximum sample.
     fn max(&self) -> u32 {
         ((1u64 << self.bits) - 1) as u32
     }
 
-    /// Appends the samples that bytes are.
+    /// Appends the samples in `bytes`.
     fn samples(&self, bytes: &[u8], samples: &mut Vec<u32>) {
         let (twos, fours) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0);
         match (self.bytes, self.is_big_endian) {
@@ -73,7 +73,7 @@ impl Coding {
         }
     }
 
-    /// Writes the first samples as bytes, until those are full.
+    /// Writes the first samples as bytes, until `bytes` is full.
     fn put_samples(&self, samples: &[u32], bytes: &mut [u8]) {
         match (self.bytes, self.is_big_endian) {
             (1, _) => bytes.iter_mut().zip(samples).for_each(|(byte, sample)| *byte = *sample as u8),
@@ -91,9 +91,9 @@ fn put_each<const N: usize>(samples: &[u32], bytes: &mut [u8], bytes_of: impl Fn
 
 #[derive(Debug)]
 pub(super) struct Szip {
-    /// `None` for parameters that cannot be.
+    /// The coding; `None` for invalid parameters.
     coding: Option<Coding>,
-    /// Bytes of the elements that are taken apart.
+    /// Bytes of the elements that are split into planes.
     apart: Option<usize>,
 }
 
@@ -120,7 +120,7 @@ impl Szip {
         Self { coding: Some(coding), apart }
     }
 
-    /// How data of `len` bytes are coded, if they are whole samples.
+    /// Returns the coding of data of `len` bytes, if they are whole samples.
     fn coding(&self, len: usize) -> Option<&Coding> {
         let size = self.apart.unwrap_or(1);
         self.coding.as_ref().filter(|coding| len.is_multiple_of(size) && len.is_multiple_of(coding.bytes))
@@ -138,14 +138,14 @@ impl Szip {
     }
 }
 
-/// The length of what comes out, cut off.
+/// Removes the decoded length from the start of the data, and returns it.
 fn read_length(data: &[u8]) -> Result<(usize, &[u8]), String> {
     let (length, data) = data.split_first_chunk::<LENGTH_BYTES>().ok_or("damaged data: no length")?;
     Ok((u32::from_le_bytes(*length) as usize, data))
 }
 
 impl FilterCodec for Szip {
-    /// Nothing for what would become longer.
+    /// Returns `None` for data that would become longer.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let coding = self.coding(data.len())?;
         let mut out = buffers::try_take(LENGTH_BYTES.checked_add(data.len())?)?;

@@ -1,4 +1,4 @@
-//! Szip: what is encoded comes back, for each parameter, and damage ends.
+//! Szip: encoded data is decoded again, for each parameter, and decoding of damaged data ends.
 
 use super::*;
 use proptest::prelude::*;
