@@ -108,7 +108,7 @@ pub enum Sync {
     /// The death of the process. Nothing is synced; the kernel writes at a time of its choice.
     #[default]
     Process,
-    /// The loss of power: file and directories are synced before a put returns.
+    /// A power loss: file and directories are synced before a put returns.
     Power,
 }
 
@@ -126,7 +126,7 @@ struct Root {
     sync: Sync,
     staging: Staging,
     locks: Locks,
-    /// Whether the directory has to be made before the first object.
+    /// True if the directory has to be made before the first object.
     is_missing: AtomicBool,
     reserve: Reserve,
     /// The file system's clock when a file was last stamped, and the monotonic time of that.

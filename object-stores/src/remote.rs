@@ -108,7 +108,7 @@ struct Bucket {
     conditions: Conditions,
     /// The rule which keys the server stores under exactly their own names.
     kept_names: KeptNames,
-    /// Whether versions are compared by number, as Google Cloud Storage requires, and not by etag.
+    /// True if versions are compared by number, as Google Cloud Storage requires, and not by etag.
     by_version: bool,
     /// The patience that is left with the store.
     patience: Patience,
@@ -118,10 +118,10 @@ struct Bucket {
     clock: Arc<ServerClock>,
     /// The server's software, as its answers show it.
     maker: Arc<Maker>,
-    /// Whether the server refused a read on the condition that the etag equals the one that the server itself had just
+    /// True if the server refused a read on the condition that the etag equals the one that the server itself had just
     /// returned.
     misreads_if_match: AtomicBool,
-    /// Whether the server answered a read with the very version that the condition excluded.
+    /// True if the server answered a read with the very version that the condition excluded.
     misreads_if_none_match: AtomicBool,
 }
 

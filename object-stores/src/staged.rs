@@ -75,7 +75,7 @@ pub struct StageOptions {
     pub dir: PathBuf,
     /// The limit of the bytes that this stage may take there.
     pub bound: u64,
-    /// Whether queued operations survive a power loss.
+    /// True if queued operations survive a power loss.
     pub sync: bool,
     /// The time that a caller waits while no operation arrives in the store.
     pub patience: Duration,
@@ -94,7 +94,7 @@ pub struct StagedStore {
     bound: u64,
     roles: Box<Roles>,
     heads: Mutex<Heads>,
-    /// Whether the lock object names the queue. If so, the folder is retained: that it exists and is empty shows that
+    /// True if the lock object names the queue. If so, the folder is retained: that it exists and is empty shows that
     /// all operations have arrived.
     is_named: AtomicBool,
     /// The process that opened it.

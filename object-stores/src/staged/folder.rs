@@ -46,7 +46,7 @@ pub struct About {
     pub host: String,
     /// The writer's process id.
     pub pid: u32,
-    /// Whether the operations were written with power-loss durability. If so, the store has to sync them too.
+    /// True if the operations were written with power-loss durability. If so, the store has to sync them too.
     pub sync: bool,
 }
 
@@ -88,7 +88,7 @@ pub(super) struct Folder {
     path: PathBuf,
     arrived: File,
     _lock: File,
-    /// Whether writes are synced.
+    /// True if writes are synced.
     sync: bool,
     owner: u32,
 }
