@@ -153,14 +153,16 @@ impl DirStore {
     /// Opens the store in the directory `path`. If the directory is missing, the first put makes it, with its parents;
     /// a caller that only reads leaves no trace. Locks are [required](Locking::Required).
     ///
-    /// # Errors If `path` cannot be read or is no directory.
+    /// # Errors
+    /// If `path` cannot be read or is no directory.
     pub fn open(path: impl AsRef<Path>, sync: Sync) -> Result<DirStore> {
         Self::open_with(path, sync, Locking::Required)
     }
 
     /// Opens the store as [`open`](Self::open) does, with the given use of locks.
     ///
-    /// # Errors As [`open`](Self::open).
+    /// # Errors
+    /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, sync: Sync, locking: Locking) -> Result<DirStore> {
         let path = path.as_ref();
         // Absolute, so that a change of the working directory does not move the store.

@@ -51,9 +51,10 @@ const FIRST_BYTES: u64 = 1 << 20;
 
 /// Opens the store `rados:rest`.
 ///
-/// # Errors [`ErrorKind::InvalidArgument`] for a malformed URL or setting; [`ErrorKind::Unsupported`] without librados,
-/// naming its package; [`ErrorKind::NoStore`] if the pool does not exist; [`ErrorKind::Unauthenticated`] if the cluster
-/// does not accept the client; [`ErrorKind::Timeout`] if no monitor answers.
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] for a malformed URL or setting; [`ErrorKind::Unsupported`] without librados, naming
+/// its package; [`ErrorKind::NoStore`] if the pool does not exist; [`ErrorKind::Unauthenticated`] if the cluster does
+/// not accept the client; [`ErrorKind::Timeout`] if no monitor answers.
 pub(crate) fn open(rest: &str, settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
     let address = address::parse(rest)?;
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());

@@ -62,6 +62,9 @@ use crate::{
 };
 
 /// Opens the store that a URL means in the given environment instead of the process's own.
+///
+/// # Errors
+/// As [`Registry::open_with`](crate::Registry::open_with), for the schemes of remote stores.
 pub fn open_in(url: &str, settings: &Settings, environment: &Environment) -> Result<Arc<dyn ObjectStore>> {
     match split_scheme(url) {
         Some((scheme, rest)) if REMOTE_SCHEMES.contains(&scheme.as_str()) => {
@@ -145,6 +148,9 @@ impl Bucket {
     }
 
     /// Returns the path of a key's object.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a key that the server would store under another name.
     fn path(&self, key: &Key) -> std::result::Result<Path, Failure> {
         let refused = |why: String| Failure::new(ErrorKind::InvalidArgument, why);
         self.kept_names.check(key).map_err(refused)?;

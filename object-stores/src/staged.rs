@@ -124,7 +124,8 @@ enum Look {
 impl StagedStore {
     /// Wraps `inner` with a new stage. `roles` returns the role of each object.
     ///
-    /// # Errors If the folder cannot be used.
+    /// # Errors
+    /// If the folder cannot be used.
     pub fn open(
         inner: Arc<dyn ObjectStore>,
         options: StageOptions,
@@ -164,8 +165,9 @@ impl StagedStore {
 
     /// Waits until all changes made so far have arrived in the store beneath.
     ///
-    /// # Errors If they cannot arrive, or none of them does for a long time. The operations then stay in the stage, and
-    /// another call waits again.
+    /// # Errors
+    /// If they cannot arrive, or none of them does for a long time. The operations then stay in the stage, and another
+    /// call waits again.
     pub fn drain(&self) -> Result<()> {
         if self.is_own() { self.queue.drain() } else { Ok(()) }
     }

@@ -203,8 +203,9 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// Reads a range of the version of an object that `version` describes; `version` is from an earlier answer. Changes
     /// nothing.
     ///
-    /// # Errors [`ErrorKind::PreconditionFailed`] if the object has changed since. Also those of [`get`](Self::get), if
-    /// the store checks the range before the version.
+    /// # Errors
+    /// [`ErrorKind::PreconditionFailed`] if the object has changed since. Also those of [`get`](Self::get), if the
+    /// store checks the range before the version.
     fn get_unchanged(&self, key: &Key, range: Range<u64>, version: &ObjectMeta) -> Result<GetResult> {
         let got = self.get(key, Some(range))?;
         if got.meta.is_same_version(version) {
@@ -306,19 +307,22 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// `prefix` and `start_after` are any text; neither has to be a key. Objects that are created or deleted while a
     /// listing of several pages runs may or may not be in it; all other objects are in it once.
     ///
-    /// # Errors Those of reading the store. A store that holds no objects returns an empty page.
+    /// # Errors
+    /// Those of reading the store. A store that holds no objects returns an empty page.
     fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage>;
 
     /// Deletes an object. Deleting a missing object succeeds. When this returns, the deletion is as durable as a
     /// [`put`](Self::put).
     ///
-    /// # Errors Permissions and transport only.
+    /// # Errors
+    /// Permissions and transport only.
     fn delete(&self, key: &Key) -> Result<()>;
 
     /// Deletes several objects, in no particular order, and not atomically.
     ///
-    /// # Errors The first error encountered. Any of the other keys may be deleted or not; calling again with the same
-    /// keys is safe.
+    /// # Errors
+    /// The first error encountered. Any of the other keys may be deleted or not; calling again with the same keys is
+    /// safe.
     fn delete_many(&self, keys: &[Key]) -> Result<()> {
         keys.iter().try_for_each(|key| self.delete(key))
     }
@@ -352,8 +356,9 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// The caller trusts the store for completeness: a match that the store leaves out is not noticed. The answer is
     /// well-formed; the caller checks whether the returned numbers pass.
     ///
-    /// # Errors [`ErrorKind::Unsupported`] and [`ErrorKind::InvalidArgument`] if the store does not filter, or not
-    /// these numbers: the caller then has to read them. Otherwise as for [`get_into`](Self::get_into).
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] and [`ErrorKind::InvalidArgument`] if the store does not filter, or not these
+    /// numbers: the caller then has to read them. Otherwise as for [`get_into`](Self::get_into).
     fn filter(&self, key: &Key, _asked: &FilterAsk) -> Result<FilterMatches> {
         let error = Error::new(ErrorKind::Unsupported, Operation::Get).at(key).in_store(self.name());
         Err(error.because("the store does not filter"))
@@ -422,6 +427,9 @@ pub trait PutStream: fmt::Debug + Send {
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
 
     /// Appends bytes without copying them, if the store can retain them.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
     fn write_bytes(&mut self, bytes: Bytes) -> Result<()> {
         self.write(&bytes)
     }
@@ -436,7 +444,8 @@ pub trait PutStream: fmt::Debug + Send {
     /// Abandons the object; nothing becomes visible. When this returns without an error, the store holds no part of the
     /// object.
     ///
-    /// # Errors Transport only. Parts that remain are invisible, and the store's own clean-up deletes them.
+    /// # Errors
+    /// Transport only. Parts that remain are invisible, and the store's own clean-up deletes them.
     fn abort(self: Box<Self>) -> Result<()>;
 }
 
@@ -456,11 +465,17 @@ pub trait ObjectStoreExt: ObjectStore {
     }
 
     /// Returns the object's metadata, or `None` if it does not exist.
+    ///
+    /// # Errors
+    /// Those of [`ObjectStore::head`] but [`ErrorKind::NotFound`].
     fn head_opt(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         none_if_missing(self.head(key))
     }
 
     /// Reads the first `most` bytes of an object, or all of a shorter one.
+    ///
+    /// # Errors
+    /// Those of [`ObjectStore::get`].
     fn get_front(&self, key: &Key, most: u64) -> Result<GetResult> {
         match self.get(key, Some(0..most)) {
             // An empty object has no first byte.
@@ -476,12 +491,18 @@ pub trait ObjectStoreExt: ObjectStore {
     }
 
     /// Reads the whole of an object that has at most `most` bytes. At most `most` bytes of a longer object are read.
+    ///
+    /// # Errors
+    /// Those of [`ObjectStore::get`]; [`ErrorKind::Corrupt`] if the object is longer.
     fn get_whole(&self, key: &Key, most: u64) -> Result<GetResult> {
         check_whole(self, self.get_front(key, most)?, most)
     }
 
     /// Reads the whole of an object that has at most `most` bytes, unless its etag is still `known`; returns `None` if
     /// it is.
+    ///
+    /// # Errors
+    /// Those of [`ObjectStore::get_if_changed`]; [`ErrorKind::Corrupt`] if the object is longer.
     fn get_whole_if_changed(&self, key: &Key, most: u64, known: &Etag) -> Result<Option<GetResult>> {
         let got = match self.get_if_changed(key, Some(0..most), known) {
             // An empty object has no first byte.
@@ -492,11 +513,17 @@ pub trait ObjectStoreExt: ObjectStore {
     }
 
     /// Reads the whole of an object that has at most `most` bytes, or returns `None` if the object does not exist.
+    ///
+    /// # Errors
+    /// Those of [`get_whole`](Self::get_whole) but [`ErrorKind::NotFound`].
     fn get_whole_opt(&self, key: &Key, most: u64) -> Result<Option<GetResult>> {
         none_if_missing(self.get_whole(key, most))
     }
 
     /// Reads the object, or returns `None` if it does not exist.
+    ///
+    /// # Errors
+    /// Those of [`ObjectStore::get`] but [`ErrorKind::NotFound`].
     fn get_opt(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<GetResult>> {
         none_if_missing(self.get(key, range))
     }
@@ -569,7 +596,8 @@ impl<S: ObjectStore + ?Sized> Iterator for Listing<'_, S> {
 
 /// Resolves `range` against an object of `size` bytes, by the rules of [`ObjectStore::get`].
 ///
-/// # Errors Those of [`ObjectStore::get`]; the caller adds the store and the key.
+/// # Errors
+/// Those of [`ObjectStore::get`]; the caller adds the store and the key.
 pub fn resolve_range(range: Option<Range<u64>>, size: u64) -> Result<Range<u64>> {
     let Some(range) = range else { return Ok(0..size) };
     if range.start > range.end {
@@ -587,7 +615,8 @@ pub fn resolve_range(range: Option<Range<u64>>, size: u64) -> Result<Range<u64>>
 
 /// Checks that an object of `size` bytes has `len` bytes from `offset` on, as [`ObjectStore::get_into`] needs.
 ///
-/// # Errors [`ErrorKind::ShortRead`]; the caller adds the store and the key.
+/// # Errors
+/// [`ErrorKind::ShortRead`]; the caller adds the store and the key.
 pub fn check_exact(offset: u64, len: u64, size: u64) -> Result<()> {
     match offset.checked_add(len) {
         Some(end) if end <= size => Ok(()),

@@ -89,8 +89,9 @@ impl StoreClock {
     /// Requests the time with `ask` if that is due. While the time is unknown, waits until `ends` for the thread that
     /// asks.
     ///
-    /// # Errors While the time is unknown: the error of `ask` if no server answered, and `ETIMEDOUT` if the wait was in
-    /// vain. If the server refuses, the clock stays unknown without an error.
+    /// # Errors
+    /// While the time is unknown: the error of `ask` if no server answered, and `ETIMEDOUT` if the wait was in vain. If
+    /// the server refuses, the clock stays unknown without an error.
     fn refresh(
         &self,
         ends: &dyn Fn() -> Instant,
@@ -144,8 +145,9 @@ fn micros(time: Duration) -> i64 {
 impl Namespace {
     /// Makes sure that the servers' clock is known. The caller is about to write.
     ///
-    /// # Errors Those of librados if no server answers and the time is unknown. Nothing may be written then, because
-    /// its time would be wrong.
+    /// # Errors
+    /// Those of librados if no server answers and the time is unknown. Nothing may be written then, because its time
+    /// would be wrong.
     pub(super) fn ask_for_time(&self) -> io::Result<()> {
         if !self.clock.is_due() {
             return Ok(());

@@ -31,7 +31,8 @@ pub(super) struct Head {
 impl Head {
     /// Decodes the metadata in an answer.
     ///
-    /// # Errors `InvalidData` if the list of parts is damaged.
+    /// # Errors
+    /// `InvalidData` if the list of parts is damaged.
     pub(super) fn of(answer: Answer) -> io::Result<Head> {
         let parts = answer.attribute.filter(|value| !value.is_empty());
         let parts = parts.map(|value| Manifest::decode(&value)).transpose()?;

@@ -51,7 +51,8 @@ impl Manifest {
 
     /// Decodes the attribute's value.
     ///
-    /// # Errors `InvalidData` for a value that [`encode`](Self::encode) does not write.
+    /// # Errors
+    /// `InvalidData` for a value that [`encode`](Self::encode) does not write.
     pub(super) fn decode(bytes: &[u8]) -> io::Result<Manifest> {
         let bad = || {
             io::Error::new(io::ErrorKind::InvalidData, "its list of parts is damaged or of a newer version")
@@ -110,7 +111,8 @@ fn remove_batches(
 impl Namespace {
     /// Removes the parts of an upload, the first one last. Ends early if many consecutive numbers have no part.
     ///
-    /// # Errors The first error encountered. The remaining parts are swept later.
+    /// # Errors
+    /// The first error encountered. The remaining parts are swept later.
     pub(super) fn remove_parts(&self, upload: u128, count: Option<u64>) -> io::Result<()> {
         remove_batches(count, |numbers| {
             let names: Vec<_> = numbers.map(|number| part_name(upload, number)).collect();

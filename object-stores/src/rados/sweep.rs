@@ -30,7 +30,8 @@ impl Namespace {
     /// Removes nothing if the cluster's clock is unknown, because by another clock an upload in progress could look
     /// old.
     ///
-    /// # Errors The first error encountered.
+    /// # Errors
+    /// The first error encountered.
     pub(super) fn sweep(&self, from: u32, age: i64) -> io::Result<usize> {
         let Some(before) = self.clock.seconds().map(|now| now.saturating_sub(age)) else { return Ok(0) };
         let mut uploads = Vec::new();

@@ -120,7 +120,8 @@ impl Conditions {
 
     /// Returns how the server treats a condition. If that is unknown, probes the server with objects below `prefix`.
     ///
-    /// # Errors Those of the requests of the probe.
+    /// # Errors
+    /// Those of the requests of the probe.
     pub(super) fn verdict(
         &self,
         condition: Condition,

@@ -244,7 +244,8 @@ pub(super) struct UpdateAnswer {
 impl UpdateAnswer {
     /// Derives the verdict on the server of `bucket`.
     ///
-    /// # Errors The failure in an answer that says nothing about the condition.
+    /// # Errors
+    /// The failure in an answer that says nothing about the condition.
     pub(super) fn verdict(self, bucket: &str) -> Result<Verdict, Failure> {
         match (self.quoted.verdict(bucket)?, self.unquoted) {
             (Verdict::NeverTrue, Some(unquoted)) => Ok(match unquoted.verdict(bucket)? {

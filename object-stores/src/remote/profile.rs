@@ -16,7 +16,8 @@ pub(super) const UNSUPPORTED: [&str; 5] =
 /// Reads the values of the chosen profile from both files; the credentials file takes precedence. The result is empty
 /// without files.
 ///
-/// # Errors If `AWS_PROFILE` names a profile that neither file contains.
+/// # Errors
+/// If `AWS_PROFILE` names a profile that neither file contains.
 pub(super) fn read(environment: &Environment) -> Result<BTreeMap<String, String>> {
     let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
     let asked = set("AWS_PROFILE").or_else(|| set("AWS_DEFAULT_PROFILE"));

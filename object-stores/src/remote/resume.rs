@@ -71,7 +71,8 @@ impl<S: Source> Body<S> {
 
     /// Requests the remaining bytes.
     ///
-    /// # Errors `error`, if the remaining bytes cannot be had: without an etag, they might be another version's.
+    /// # Errors
+    /// `error`, if the remaining bytes cannot be had: without an etag, they might be another version's.
     async fn resume(&mut self, error: object_store::Error) -> StoreResult<()> {
         let Some(etag) = self.etag.as_deref().filter(|_| self.resumes < MAX_RESUMES) else {
             return Err(error);

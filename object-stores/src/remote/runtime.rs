@@ -42,7 +42,8 @@ fn runtime() -> std::io::Result<&'static Handle> {
 /// The caller waits on a channel of the standard library: `Runtime::block_on` needs thread-locals, which are gone when
 /// libhdf5 closes files from an exit handler.
 ///
-/// # Errors If no thread can be started, or the work panicked.
+/// # Errors
+/// If no thread can be started, or the work panicked.
 #[cfg(test)]
 fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> std::io::Result<T> {
     start_and_go_on(work, std::future::ready(()))?.wait()
@@ -50,7 +51,8 @@ fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> st
 
 /// Starts `work` on the runtime, and after it `rest`. The caller can wait for the result of `work`, but not for `rest`.
 ///
-/// # Errors If no thread can be started.
+/// # Errors
+/// If no thread can be started.
 pub(super) fn start_and_go_on<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
     rest: impl Future<Output = ()> + Send + 'static,

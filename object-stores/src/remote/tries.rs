@@ -8,7 +8,8 @@ use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, Ht
 /// Sends a request, and repeats it while `may_pass` returns true for the answer's status, or while the connection
 /// breaks. Every request here may be repeated: a put has its whole object, and a repeated delete finds no object.
 ///
-/// # Errors The last error of the connection.
+/// # Errors
+/// The last error of the connection.
 pub(super) async fn tried(
     client: &HttpClient,
     retry: &RetryConfig,

@@ -23,7 +23,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 
 /// Starts threads that drain a queue, as many as have work.
 ///
-/// # Errors If not even one thread can be started.
+/// # Errors
+/// If not even one thread can be started.
 pub(super) fn start(queue: &Arc<Queue>) -> io::Result<()> {
     let mut state = queue.state.lock();
     while state.workers < MAX_WORKERS.min(state.len()) {

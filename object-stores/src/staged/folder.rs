@@ -95,7 +95,8 @@ pub(super) struct Folder {
 
 /// Makes the staging directory if it is missing, and returns its path without symbolic links.
 ///
-/// # Errors Those of the operating system.
+/// # Errors
+/// Those of the operating system.
 pub(super) fn make(dir: &Path) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     fs::canonicalize(dir)

@@ -37,7 +37,8 @@ pub struct Leftover {
 /// Lists the folders of queues in `dir`, of the container at `place` or of all containers. Writers of some may still be
 /// running.
 ///
-/// # Errors Those of reading the folder.
+/// # Errors
+/// Those of reading the folder.
 pub fn leftovers(dir: &Path, place: Option<&str>) -> io::Result<Vec<(PathBuf, About)>> {
     // The path must contain no symbolic links, because the set of this process's folders uses such paths.
     match std::fs::canonicalize(dir) {
@@ -132,7 +133,8 @@ impl Brought {
 impl Leftover {
     /// Takes over a leftover; returns `None` while its writer is alive.
     ///
-    /// # Errors Those of reading the folder.
+    /// # Errors
+    /// Those of reading the folder.
     pub fn open(path: &Path, about: About) -> io::Result<Option<Self>> {
         let Some(folder) = Folder::adopt(path)? else { return Ok(None) };
         let (waiting, damage) = folder.operations()?;
@@ -168,8 +170,9 @@ impl Leftover {
     /// Uploads all intact operations to the store of their container, unless `foreign` returns an object. The caller
     /// holds the container's lock, and [removes](Brought::remove) the folder once no lock object names it.
     ///
-    /// # Errors If an object belongs to another writer by now, or is damaged, or does not arrive. The folder then
-    /// stays, with the operations that did not arrive.
+    /// # Errors
+    /// If an object belongs to another writer by now, or is damaged, or does not arrive. The folder then stays, with
+    /// the operations that did not arrive.
     pub fn drain(
         self,
         inner: Arc<dyn ObjectStore>,
@@ -208,7 +211,8 @@ impl Leftover {
 
     /// Deletes the leftover without uploading it.
     ///
-    /// # Errors Those of deleting files.
+    /// # Errors
+    /// Those of deleting files.
     pub fn discard(self) -> io::Result<()> {
         self.folder.remove()
     }
@@ -217,7 +221,8 @@ impl Leftover {
 impl StagedStore {
     /// Returns whether an earlier writer of the container left a queue in the staging directory.
     ///
-    /// # Errors Those of reading the folder.
+    /// # Errors
+    /// Those of reading the folder.
     pub fn has_leftovers(&self) -> io::Result<bool> {
         let found = folder::list(&self.dir, Some(&self.about.place))?;
         Ok(found.iter().any(|(path, _)| path != self.queue.folder.path()))
@@ -251,7 +256,8 @@ impl StagedStore {
     /// Uploads to the store the queues that earlier writers of the container left here. The caller holds the
     /// container's lock, and [removes](Brought::remove) the folders once no lock object names them.
     ///
-    /// # Errors As for [`Leftover::drain`].
+    /// # Errors
+    /// As for [`Leftover::drain`].
     pub fn recover(&self, foreign: &Foreign<'_>) -> Result<Vec<Brought>> {
         let failed = |e| {
             Error::io(Operation::Open, e)

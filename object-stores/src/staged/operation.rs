@@ -113,7 +113,8 @@ impl Queued {
 
     /// Reads an operation from its file. The object's bytes are verified only when they are used.
     ///
-    /// # Errors `InvalidData` if the file is damaged; those of the operating system.
+    /// # Errors
+    /// `InvalidData` if the file is damaged; those of the operating system.
     pub(super) fn read(mut file: File, number: u64) -> io::Result<Self> {
         let damaged = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
         let length = file.metadata()?.len();
@@ -158,7 +159,8 @@ fn read_end(file: &mut File, length: u64, most: u64) -> io::Result<Vec<u8>> {
 
 /// Reads the object's bytes in an operation's file, and verifies their length and checksum.
 ///
-/// # Errors `InvalidData` if they are not the queued bytes; those of the operating system.
+/// # Errors
+/// `InvalidData` if they are not the queued bytes; those of the operating system.
 pub(super) fn read_content(file: File, content: Content) -> io::Result<Bytes> {
     let length = usize::try_from(content.length).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut bytes = Vec::new();

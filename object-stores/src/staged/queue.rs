@@ -197,7 +197,8 @@ impl Queue {
 
     /// Waits until all operations queued so far have arrived.
     ///
-    /// # Errors If the queue is broken, or no operation arrives any more.
+    /// # Errors
+    /// If the queue is broken, or no operation arrives any more.
     pub(super) fn drain(&self) -> Result<()> {
         let next = self.state.lock().next();
         self.wait(|state| state.has_arrived_before(next)).map(drop)

@@ -101,7 +101,8 @@ impl ServerClient {
 
     /// Sends a request, and returns a successful answer.
     ///
-    /// # Errors [`Refusal`], or the error of the connection.
+    /// # Errors
+    /// [`Refusal`], or the error of the connection.
     pub(super) async fn ask(&self, ask: Ask) -> StoreResult<HttpResponse> {
         let mut url = self.base.clone();
         url.set_path(&ask.path);
@@ -125,7 +126,8 @@ impl ServerClient {
 
     /// Requests the server's description of itself.
     ///
-    /// # Errors [`Refusal`] if the server does not speak this version of the protocol.
+    /// # Errors
+    /// [`Refusal`] if the server does not speak this version of the protocol.
     pub(in super::super) async fn describe(&self) -> StoreResult<Description> {
         let stranger = |words: &str| Refusal { status: 0, is_create: false, words: words.to_owned() };
         let answer = match self.ask(Ask::new(Method::GET, "")).await {

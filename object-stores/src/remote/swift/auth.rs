@@ -78,8 +78,9 @@ const NONE: &str = "no credentials for Swift were found: neither ST_AUTH, ST_USE
 impl Credentials {
     /// Returns the credentials that an environment names: Swift's own variables take precedence over Keystone's.
     ///
-    /// # Errors [`ErrorKind::Unauthenticated`] if there are none, or a part of them is missing;
-    /// [`ErrorKind::InvalidArgument`] for a bad URL or another version of Keystone.
+    /// # Errors
+    /// [`ErrorKind::Unauthenticated`] if there are none, or a part of them is missing; [`ErrorKind::InvalidArgument`]
+    /// for a bad URL or another version of Keystone.
     pub(super) fn of(environment: &Environment) -> Result<Credentials> {
         let given = Variables(environment);
         if let Some(url) = given.url("ST_AUTH")? {
@@ -141,7 +142,8 @@ impl Credentials {
 
     /// Returns the session in a successful answer.
     ///
-    /// # Errors [`Refusal`] if the answer contains no token, or no usable account URL.
+    /// # Errors
+    /// [`Refusal`] if the answer contains no token, or no usable account URL.
     pub(super) fn session(
         &self,
         answer: &HttpResponse,

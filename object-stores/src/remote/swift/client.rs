@@ -140,7 +140,8 @@ impl SwiftClient {
     ///
     /// An expired token is renewed, once for each request and by one request at a time.
     ///
-    /// # Errors [`Refusal`], or the error of the connection.
+    /// # Errors
+    /// [`Refusal`], or the error of the connection.
     pub(super) async fn ask(&self, ask: Ask) -> StoreResult<HttpResponse> {
         let mut session = self.session(None).await?;
         let mut renewed = false;
