@@ -200,7 +200,7 @@ typedef struct h5lake_store_library {
     const char *name;           /* name and version, for messages; at most 255 bytes and a NUL */
     const char *const *schemes; /* 1 to 16 schemes of URLs, in lower case, and a NULL */
     int32_t (*open)(const h5lake_store_call *call, const h5lake_store_open *request);
-    void (*close)(void *store); /* once for each store that h5lake accepted, in its process, with no call of it in progress */
+    void (*close)(void *store); /* once for each accepted store, in its process, with no call of it in progress */
     int32_t (*read)(void *store, const h5lake_store_call *call, const h5lake_store_read *request);
     int32_t (*write)(void *store, const h5lake_store_call *call, const h5lake_store_write *request);
     int32_t (*remove)(void *store, const h5lake_store_call *call, const h5lake_store_remove *request);
