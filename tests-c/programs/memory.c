@@ -124,7 +124,7 @@ static void reopen_file(subject_t *s)
     hid_t file = H5Freopen(s->file), dataset = H5Dopen2(file, "set", H5P_DEFAULT);
     CHECK(H5Dread(dataset, s->memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, s->read) >= 0);
     reclaim(s);
-    if (H5Tdetect_class(s->memory, H5T_REFERENCE) <= 0) /* old references in memory are only valid for one open of a file */
+    if (H5Tdetect_class(s->memory, H5T_REFERENCE) <= 0) /* old references in memory belong to one open of a file */
         CHECK(H5Dwrite(dataset, s->memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, s->values) >= 0);
     CHECK(H5Dclose(dataset) >= 0 && H5Fclose(file) >= 0);
 }
