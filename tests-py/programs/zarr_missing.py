@@ -119,7 +119,7 @@ def check_fill_values_of_zarr_itself(folder):
 
 
 def check_missing_values_that_no_element_can_have(folder):
-#: By dataset: its elements, and the value of its attribute.
+    #: By dataset: its elements, and the value of its attribute.
     wrong = {"infinite": (np.arange(3), np.inf), "nan": (np.arange(3), np.nan), "part": (np.arange(3), 0.5), "word": (np.arange(3), "none"),
              "flag": (np.array([True, False]), 255), "flagged": (np.array([True, False]), np.int8(-1)), "flags": (np.array([True, False]), "yes")}
     kept = {"one": (np.array([True, False]), 1), "yes": (np.array([True, False]), True), "no": (np.array([True, False]), np.uint8(0)), "float": (np.arange(3), -1.0)}
