@@ -15,7 +15,7 @@ use crate::exit::is_over;
 use crate::failure::{Asked, Kind, outcome};
 use crate::{Failure, Library, check, library, raw};
 
-/// The maximum length of a failure's detail, in bytes; the rest is ignored.
+/// The maximum length of a failure's detail, in bytes; further bytes are ignored.
 const MAX_DETAIL: u64 = 1000;
 /// The number of bits of a call's number that count calls; the bits above identify the library.
 const COUNT_BITS: u32 = 48;

@@ -80,7 +80,7 @@ impl Library {
         }
         // No lock is held, because initialisers are foreign code. Threads that race load the same library, and make the
         // same calls.
-        // SAFETY: the library's initialisers run, like those of every library that a program is told to load.
+        // SAFETY: the library's initialisers run, like those of every library that a program loads.
         let loaded = unsafe { Loaded::open(Some(&path), RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE) };
         let loaded = loaded.map_err(|e| e.to_string())?;
         let entry = {

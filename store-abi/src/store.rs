@@ -339,7 +339,7 @@ impl Store {
         if more && listing.found.is_empty() {
             return Err(Failure::misuse("it says that there is more behind nothing"));
         }
-        // A library that was told that enough objects have arrived does not say whether there are more.
+        // If the callback reported that enough objects have arrived, the library does not say whether there are more.
         let more = more || listing.dropped || (is_ordered && listing.found.len() == limit);
         Ok(List { objects: listing.found.into_values().collect(), more })
     }

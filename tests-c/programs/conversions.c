@@ -139,7 +139,7 @@ static void registered(hid_t file, const char *name, H5T_bkg_t background)
     CHECK(H5Dread(set, H5T_NATIVE_UINT, H5S_ALL, H5S_ALL, H5P_DEFAULT, found) >= 0);
     for (int n = 0; n < 4; n++)
         CHECK(found[n] == ((given[n] & 0xff) | (0x5500 & high)));
-    /* In native HDF5 the old value of an attribute is not used as background (H5A__write). */
+    /* Native HDF5 does not use the old value of an attribute as background (H5A__write). */
     CHECK(H5Awrite(attribute, H5T_NATIVE_UINT, given) >= 0 && H5Aread(attribute, H5T_NATIVE_UINT, found) >= 0);
     CHECK((found[3] & 0xff) == 0x44);
     CHECK(H5Tunregister(H5T_PERS_SOFT, "in", -1, -1, low_bytes) >= 0);

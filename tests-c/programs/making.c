@@ -79,7 +79,7 @@ static void lists(hid_t file)
     }
 }
 
-/* In the variable, ${ORIGIN} has no meaning. */
+/* ${ORIGIN} has no meaning in the variable. */
 static void origin(hid_t file)
 {
     hid_t opened;

@@ -124,7 +124,7 @@ def read_variable_length(f):
     assert (a, b, one, two) == (1, 2, b"eins", b"")
     assert list(none) == [] and list(ints) == [1, 2]
     assert list(f.attrs["never written"]) == [""] * 3
-    # A member of it.
+    # One member of the records.
     some = h5py.h5t.create(h5py.h5t.COMPOUND, 4)
     some.insert(b"n", 0, h5py.h5t.NATIVE_INT32)
     numbers = np.empty(2, [("n", "i4")])

@@ -109,8 +109,8 @@ def outcome(path, data, what):
 
 
 def check_a_source_of_another_rank(folder):
-    """If a source was replaced by one with another rank, the read fails with an error that names the dimensions.
-    Native HDF5 1.14 and 2.0 show other elements, or crash."""
+    """If a source was replaced by one with another rank and number of elements, the read fails with an error that names
+    the dimensions. Native HDF5 1.14 and 2.0 show other elements, or crash."""
     for shape in ((3, 4), (2, 2, 2), ()):
         with h5py.File("ranks.h5", "w") as f:
             f["plain"], f["whole"] = [1, 2, 3], [4, 5, 6]

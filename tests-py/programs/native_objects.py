@@ -246,7 +246,7 @@ def check_no_layout_hides_that_elements_are_in_another_file(folder):
     # A layout message: version 3, contiguous, no address, 12 bytes. It becomes a compact one of 4 bytes.
     contiguous = b"\3\1" + b"\xff" * 8 + (12).to_bytes(8, "little")
     compact = b"\3\0" + (4).to_bytes(2, "little") + bytes(14)
-    # The offset of the elements in the second file, a value that no real offset has.
+    # The offset of the elements in the second file: a value that no file can have.
     offset = b"\x7a" * 6 + bytes(2)
     assert whole.count(contiguous) == 2 and whole.count(offset) == 1
     (lake / "compact.h5").write_bytes(whole.replace(contiguous, compact))

@@ -24,8 +24,8 @@ def _how(rng, rank, shape):
 
 def random_parts(folder, seed, files, axis, fits):
     """Creates files with datasets of random kinds that can be joined along an axis, or stacked if the axis is
-    negative. The datasets that `fits` selects can be joined without copies. Returns the names of the files and
-    the paths of the datasets."""
+    negative. If `fits` is true, they can be joined without copies. Returns the names of the files and the paths
+    of the datasets."""
     rng = np.random.default_rng(seed)
     kinds = []
     for n in range(8):

@@ -45,7 +45,7 @@ def check_a_local_container_stays_when_a_pointer_takes_its_place(folder):
     store, here = f"h5lake store=file://{folder}/objects", folder / "here"
     kept = lambda: sorted(path.name for path in here.glob(".out.h5.h5lake-replaced-*"))  # noqa: E731
     done(WRITE, "h5lake retention=1h", here)
-    # A reader that has the container open can continue. A writer prevents the replacement.
+    # A program that has the container open can continue, and a writer prevents the replacement.
     opened = subprocess.Popen(
         [sys.executable, "-c", "import h5py; f = h5py.File('out.h5', 'r+'); print('open', flush=True); input(); f.close()"],
         env={**os.environ, "HDF5_VOL_CONNECTOR": "h5lake"}, cwd=here, stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -81,7 +81,7 @@ def check_a_publication_that_fails_withdraws_none_of_another(folder):
     package.write_text(other + failing)
     assert "it fails here" in run("publish", name, "--kerchunk", "refs.parquet", code=1, **env)
     assert published() == [version]
-    # An earlier publication stays, too. Files that only the failed one needs are removed.
+    # An earlier publication of the version stays, too. A version that only the failed publication needs is withdrawn.
     package.write_text(failing)
     run("publish", name, "--kerchunk", "refs.parquet", code=1, **env)
     assert published() == [version]

@@ -175,7 +175,7 @@ def check_a_local_container_comes_back_over_a_pointer(folder):
 
 def check_settings_choose_the_version_that_is_read(folder):
     """The tool's commands use the settings as programs do. A version in the name overrides the settings, and
-    commands about the whole container ignore both."""
+    commands about the whole container ignore the settings."""
     for n, name in enumerate(("a.h5", f"file://{folder}/store/a.h5")):
         make(name)
         before = newest(name)

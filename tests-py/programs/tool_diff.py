@@ -223,7 +223,7 @@ def check_other_files_are_one_file_or_are_not_compared(folder):
         assert code == 1 and "? /v  not compared" in said, said
         Path(f"a/second-{name}").write_bytes(Path(f"a/{name}").read_bytes())
         assert differences(f"a/{name}", f"a/second-{name}") == {}, "both lead to one file"
-    # A version shows its own data.
+    # A virtual dataset of a version shows the sources in that version.
     with h5py.File("own.h5", "w") as f:
         f["x"] = [1.0, 2, 3]
         layout = h5py.VirtualLayout((3,), "f8")

@@ -328,7 +328,7 @@ def check_short_sources(_folder):
     ours = bool(os.environ.get("HDF5_VOL_CONNECTOR"))
     with h5py.File("made_before.h5") as f:
         v = f["slab"]
-        # Native HDF5 fails if all elements of a read are missing, and for a selection of all of a source that has
+        # Native HDF5 fails if all elements of a read are missing, and for the mapping of a whole source if the source has
         # another size.
         for at in (np.s_[0:5], np.s_[:, 0], np.s_[4:7, 0], *((np.s_[0:9:2], np.s_[6:8], np.s_[:], np.s_[[1, 4, 8]]) if ours else ())):
             same(v[at], wanted[at])

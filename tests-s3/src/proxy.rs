@@ -146,7 +146,7 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, mut way: Way) -> io::Result<()
     let mut passed = 0u64;
     loop {
         if way.deaf_after.is_some_and(|after| passed >= after) {
-            // Wait until the client gives up: then the other side of the connection ends.
+            // Wait until the client closes the connection.
             let mut one = [0];
             while from.peek(&mut one)? > 0 && to.take_error()?.is_none() {
                 thread::sleep(Duration::from_millis(20));
